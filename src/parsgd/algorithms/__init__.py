@@ -1,0 +1,1 @@
+"""What a worker does, how many reports to wait for, and how reports merge."""

@@ -1,0 +1,81 @@
+"""Local SGD: every worker runs SGD on its shard, and every so often all continue from the average.
+
+work: SGD for the round's examples or seconds.  quorum: all.  combine: ``w = sum_i a_i w_i``.
+
+Stich, "Local SGD Converges Fast and Communicates Little", ICLR 2019; before it McDonald, Hall, Mann, "Distributed
+Training Strategies for the Structured Perceptron", NAACL 2010 (iterative parameter mixing: one epoch a round).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parsgd.algorithms import merging
+from parsgd.algorithms.working import run
+from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Task
+
+
+@dataclass(frozen=True)
+class Local:
+    """Averaging in rounds.
+
+    Parameters
+    ----------
+    period : float
+        Length of a round as a fraction of an epoch, ``0 < period <= 1``; workers of equal shards make equal numbers of
+        steps in it.
+    seconds : float or None
+        Length of a round in seconds instead: each worker does what it can.
+    rule : {"uniform", "steps", "wp"}
+        How the workers count.  ``"uniform"`` weighs them alike, ``"steps"`` by the steps they made in the round,
+        ``"wp"`` by WP-SGD's contraction.  ``None``: ``"steps"`` when rounds are counted in seconds, else ``"uniform"``.
+
+    Examples
+    --------
+    >>> from parsgd import Local, SGDClassifier
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = SGDClassifier(algorithm=Local(period=0.5), n_jobs=2, max_iter=3, tol=None, random_state=0)
+    >>> len(model.fit(scale(X), y).history_)
+    6
+    """
+
+    period: float = 0.1
+    seconds: float | None = None
+    rule: str | None = None
+
+    name = "local"
+    needs = frozenset()
+    one_shot = False
+    sampling = "split"
+
+    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any) -> Budget:
+        if self.seconds is not None:
+            return Budget(n_rows * epochs, self.seconds)
+        rounds = max(1, round_half_up(1.0 / self.period))
+        part = round % rounds
+        return Budget(n_rows * (part + 1) // rounds - n_rows * part // rounds)
+
+    def quorum(self, n_workers: int) -> int:
+        return n_workers
+
+    def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+        return run(model, shard, task, pulse)
+
+    def combine(self, state: np.ndarray, reports: Sequence[Report]) -> Merge:
+        steps = np.array([report.steps for report in reports])
+        rule = self.rule or ("steps" if self.seconds is not None else "uniform")
+        if rule == "wp":
+            weights = merging.wp_sgd(np.array([report.log_contraction for report in reports]), steps)
+        else:
+            weights = merging.by_steps(steps) if rule == "steps" else merging.uniform(steps)
+        return merging.merge(state, reports, weights)
+
+
+def round_half_up(x: float) -> int:
+    return int(x + 0.5)

@@ -1,0 +1,63 @@
+"""SimuParallelSGD: every worker runs SGD on its shard without talking, then one average.
+
+work: SGD over all epochs.  quorum: all.  combine: ``v = 1/K sum_i w_i``.
+
+Zinkevich, Weimer, Smola, Li, "Parallelized Stochastic Gradient Descent", NIPS 2010, algorithm 3; with
+``sampling="whole"`` algorithm 2, in which every worker draws from the whole data set, with replacement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parsgd.algorithms import merging
+from parsgd.algorithms.working import run
+from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Task
+
+
+@dataclass(frozen=True)
+class SimuParallel:
+    """One-shot averaging of independent runs.
+
+    Parameters
+    ----------
+    sampling : {"split", "whole"}
+        ``"split"``: each worker owns ``1/K`` of the rows (algorithm 3).  ``"whole"``: each worker draws as many rows
+        from the whole set, with replacement (algorithm 2).
+    seconds : float or None
+        End the one round after so many seconds, wherever each worker is.
+
+    Examples
+    --------
+    >>> from parsgd import SGDClassifier, SimuParallel
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = SGDClassifier(algorithm=SimuParallel(), n_jobs=2, random_state=0).fit(scale(X), y)
+    >>> model.score(scale(X), y) > 0.95
+    True
+    """
+
+    sampling: str = "split"
+    seconds: float | None = None
+
+    name = "simuparallel"
+    needs = frozenset()
+    one_shot = True
+
+    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any) -> Budget:
+        return Budget(n_rows * epochs, self.seconds, stopping)
+
+    def quorum(self, n_workers: int) -> int:
+        return n_workers
+
+    def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+        return run(model, shard, task, pulse)
+
+    def combine(self, state: np.ndarray, reports: Sequence[Report]) -> Merge:
+        return merging.merge(state, reports, merging.uniform([r.steps for r in reports]))
+

@@ -1,0 +1,106 @@
+"""WP-SGD: one-shot averaging of workers that did unequal amounts of work, weighted by how far each one came.
+
+work: SGD until the round's examples or seconds are used up.  quorum: all.  combine: ``v = sum_i a_i w_i`` with
+``a_i ~ rho^(T_max - T_i)``.
+
+Cheng, Li, Zhang, "WP-SGD: Weighted Parallel SGD for Distributed Unbalanced-Workload Training System", arXiv 1708.04801
+(JPDC 145, 2020).  The text of the paper could not be had; the formula is our reading of its abstract and of the
+contraction lemma it builds on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from parsgd.algorithms import merging
+from parsgd.algorithms.working import run
+from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Task, silent
+
+# Examples on which the contraction is measured: 1 % of the shard, between these.
+_FEWEST_PROBES, _MOST_PROBES = 200, 20_000
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """One-shot weighted averaging for workers of unequal speed.
+
+    Parameters
+    ----------
+    rule : {"wp", "steps", "measured", "uniform"}
+        ``"wp"``: ``a_i ~ prod (1 - eta_t alpha)^-1`` over worker i's steps, which is ``(1 - eta alpha)^(T_max - T_i)``
+        at a constant rate, and with ``learning_rate="optimal"`` telescopes to ``a_i ~ t0 + T_i``.
+        ``"measured"``: the same with the contraction per step that two runs from different points, on identical
+        examples, really show.  ``"steps"``: ``a_i ~ T_i``.  ``"uniform"``: all alike.
+    seconds : float or None
+        End the round after so many seconds, wherever each worker is.  Without it every worker makes all its epochs.
+    sampling : {"split", "whole"}
+        Whether workers own their rows or draw from all of them.
+
+    Examples
+    --------
+    >>> from parsgd import SGDClassifier, Weighted
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = SGDClassifier(algorithm=Weighted(rule="steps"), n_jobs=2, random_state=0).fit(scale(X), y)
+    >>> [round(w["weight"], 2) for w in model.history_[-1]["workers"]]
+    [0.5, 0.5]
+    """
+
+    rule: str = "wp"
+    seconds: float | None = None
+    sampling: str = "split"
+
+    name = "weighted"
+    needs = frozenset()
+    one_shot = True
+
+    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any) -> Budget:
+        return Budget(n_rows * epochs, self.seconds, stopping)
+
+    def quorum(self, n_workers: int) -> int:
+        return n_workers
+
+    def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+        report = run(model, shard, task, pulse)
+        if self.rule == "measured" and report.steps > 0:
+            per_step = measure_contraction(model, shard, task, report)
+            report = replace(report, log_contraction=per_step * report.steps)
+        return report
+
+    def combine(self, state: np.ndarray, reports: Sequence[Report]) -> Merge:
+        return merging.merge(state, reports, self.weights(reports))
+
+    def weights(self, reports: Sequence[Report]) -> np.ndarray:
+        """The weight of each report."""
+        steps = np.array([report.steps for report in reports])
+        if self.rule == "uniform":
+            return merging.uniform(steps)
+        if self.rule == "steps":
+            return merging.by_steps(steps)
+        logs = np.array([report.log_contraction for report in reports])
+        if self.rule == "measured" and steps.any():
+            # one rate for all: the workers measured the same quantity, each with noise
+            logs = steps * (logs.sum() / steps.sum())
+        return merging.wp_sgd(logs, steps)
+
+
+def measure_contraction(model: Model, shard: Shard, task: Task, report: Report) -> float:
+    """``log(rho)`` per step: how fast runs from the round's start and from its end approach each other.
+
+    Both runs see the same examples at the same rates, so that what separates them is their start alone; the distance
+    is taken over the whole state.
+    """
+    examples = int(np.clip(shard.n_rows // 100, _FEWEST_PROBES, _MOST_PROBES))
+    probe = replace(task, budget=Budget(min(examples, shard.n_rows)), clock=report.clock, gains=np.ones(model.n_outputs))
+    near = run(model, shard, replace(probe, state=report.state), silent)
+    far = run(model, shard, probe, silent)
+    before = np.linalg.norm(report.state.astype(float) - task.state)
+    after = np.linalg.norm(near.state.astype(float) - far.state)
+    if before == 0.0 or near.steps == 0:
+        return 0.0
+    return float(np.log(max(after / before, 1e-300)) / near.steps)

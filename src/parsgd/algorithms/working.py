@@ -1,0 +1,117 @@
+"""What every synchronous algorithm does on a worker: SGD from the task's state until the budget ends."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from parsgd.core import Model, Pulse, Report, Shard, Task
+from parsgd.errors import DivergedError
+
+# A call into compiled code lasts about this long: Ctrl-C, deadlines and the progress bar wait for at most one.
+_CHUNK_SECONDS = 0.02
+_FIRST_CHUNK_VALUES = 200_000
+
+
+def run(model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+    """Run SGD on ``shard`` from ``task.state``; stop at the budget, or when the driver says so, and report.
+
+    The result does not depend on how the run is cut into calls, so equal budgets in examples give equal bits.
+    """
+    return _Run(model, shard, task, pulse).report()
+
+
+@dataclass
+class _Run:
+    model: Model
+    shard: Shard
+    task: Task
+    pulse: Pulse
+
+    def report(self) -> Report:
+        task, model = self.task, self.model
+        self.began = time.perf_counter()
+        self.state = task.state.copy()
+        self.gains = task.gains.copy()
+        self.stopping = task.budget.stopping.fresh() if task.budget.stopping is not None else None
+        self.tallies, self.trace = [], []
+        self.examples, self.going, self.converged = 0, True, False
+        self.chunk = max(1, int(_FIRST_CHUNK_VALUES / max(self.shard.cost, 1.0)))
+        descent = model.descent(self.state, task.clock, self.gains)
+        while self._left() > 0 and self.going and self.shard.n_rows > 0:
+            self._epoch(descent)
+            self._close_epoch(descent)
+        steps = sum(tally.steps for tally in self.tallies)
+        nothing = np.zeros(model.n_outputs)
+        return Report(
+            worker=task.worker,
+            round=task.round,
+            state=self.state,
+            steps=steps,
+            examples=self.examples,
+            loss=sum((tally.loss for tally in self.tallies), nothing),
+            objective=sum((tally.objective for tally in self.tallies), nothing),
+            seconds=time.perf_counter() - self.began,
+            clock=descent.clock,
+            gains=self.gains,
+            log_contraction=model.log_contraction(task.clock, steps),
+            converged=self.converged,
+            trace=tuple(self.trace),
+        )
+
+    def _left(self) -> int:
+        return self.task.budget.examples - self.examples
+
+    def _epoch(self, descent) -> None:
+        """Go on to the end of the present epoch, or of the budget."""
+        epoch, skip = divmod(self.task.cursor + self.examples, self.shard.n_rows)
+        for block in self.shard.blocks(self.task.seed, epoch):
+            at = min(skip, len(block.order))
+            skip -= at
+            while at < len(block.order) and self._left() > 0 and self.going:
+                stop = min(at + self._aligned_chunk(), len(block.order), at + self._left())
+                self._advance(descent, block, at, stop)
+                at = stop
+
+    def _advance(self, descent, block, start: int, stop: int) -> None:
+        began = time.perf_counter()
+        descent.advance(block.rows, block.order, start, stop)
+        self.examples += stop - start
+        spent = time.perf_counter() - began
+        if self.task.slowdown > 1.0:
+            time.sleep(spent * (self.task.slowdown - 1.0))
+        self.chunk = max(1, int((stop - start) * min(_CHUNK_SECONDS / max(spent, 1e-9), 4.0)))
+        self.going = self.pulse(self.task.worker, stop - start, descent.loss) and not self._late()
+
+    def _late(self) -> bool:
+        seconds = self.task.budget.seconds
+        return seconds is not None and time.perf_counter() - self.began >= seconds
+
+    def _aligned_chunk(self) -> int:
+        """Whole mini-batches, so that cutting the run into calls changes nothing."""
+        size = self.model.batch_size
+        return max(size, self.chunk // size * size)
+
+    def _close_epoch(self, descent) -> None:
+        tally = descent.settle()
+        self.tallies.append(tally)
+        if not (np.isfinite(tally.objective).all() and self.model.finite(self.state)):
+            raise DivergedError(self._divergence())
+        if tally.examples == 0:
+            return
+        self.trace.append((self.examples, self.model.total_loss(tally.loss) / tally.examples))
+        ended = (self.task.cursor + self.examples) % self.shard.n_rows == 0
+        if self.stopping is not None and ended:
+            self.converged = self.stopping.update(tally.objective / tally.examples, self.state, self.gains)
+            self.going = self.going and not self.converged
+
+    def _divergence(self) -> str:
+        epoch = max(self.task.cursor + self.examples - 1, 0) // self.shard.n_rows + 1
+        return (
+            f"Floating-point under-/overflow occurred at epoch #{epoch}. Scaling input data with StandardScaler or"
+            f" MinMaxScaler might help. (The parameters of worker {self.task.worker} left the finite numbers in round"
+            f" {self.task.round}. A smaller learning rate, eta0, or a larger alpha with learning_rate='optimal', also"
+            " helps.)"
+        )

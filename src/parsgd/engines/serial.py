@@ -1,0 +1,39 @@
+"""The reference engine: workers take turns in the calling thread.  How one debugs; every other engine repeats its bits."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from parsgd.core import Pulse, Report, Shard, Task, Work
+
+
+@dataclass(frozen=True)
+class Serial:
+    """Run each task when its report is asked for, in the order of sending."""
+
+    name = "serial"
+    offers = frozenset()
+
+    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SerialCrew:
+        return SerialCrew(work, shards, pulse)
+
+
+class SerialCrew:
+    def __init__(self, work: Work, shards: Sequence[Shard], pulse: Pulse):
+        self.work, self.shards, self.pulse = work, shards, pulse
+        self.tasks: deque[Task] = deque()
+
+    def send(self, task: Task) -> None:
+        self.tasks.append(task)
+
+    def receive(self, at_least: int) -> list[Report]:
+        reports = []
+        while self.tasks and len(reports) < at_least:
+            task = self.tasks.popleft()
+            reports.append(self.work(self.shards[task.worker], task, self.pulse))
+        return reports
+
+    def close(self) -> None:
+        self.tasks.clear()

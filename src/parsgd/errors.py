@@ -1,0 +1,77 @@
+"""Everything parsgd raises, warns, or says of how a fit ended.
+
+::
+
+    ParsgdError
+    ├── InvalidArgument      (ValueError)   an argument's value cannot be used
+    ├── IncompatibleParts    (ValueError)   two parts of a fit exclude each other; says which, and what to take instead
+    ├── DivergedError        (ValueError)   parameters left the finite numbers; names the round
+    ├── DataFileError        (ValueError)   a data file cannot be read, or lacks what was asked of it
+    ├── ModelFileError       (ValueError)   a model file is damaged, foreign or of another version
+    └── MissingDependency    (ImportError)  an optional package is needed; says how to install it
+    InterruptedFit           (UserWarning)  Ctrl-C ended a fit; the best model so far was kept
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from collections.abc import Iterable
+
+
+class ParsgdError(Exception):
+    """Base of all errors that parsgd raises on purpose."""
+
+
+class InvalidArgument(ParsgdError, ValueError):
+    """An argument's value cannot be used."""
+
+
+class IncompatibleParts(ParsgdError, ValueError):
+    """Two parts of a fit exclude each other."""
+
+
+class DivergedError(ParsgdError, ValueError):
+    """The parameters left the finite numbers."""
+
+
+class DataFileError(ParsgdError, ValueError):
+    """A data file cannot be read, or lacks what was asked of it."""
+
+
+class ModelFileError(ParsgdError, ValueError):
+    """A model file is damaged, foreign or of another version."""
+
+
+class MissingDependency(ParsgdError, ImportError):
+    """An optional package is needed."""
+
+
+class InterruptedFit(UserWarning):
+    """Ctrl-C ended a fit; the best model so far was kept."""
+
+
+class Outcome(enum.Enum):
+    """How a fit ended, as a sentence."""
+
+    CONVERGED = "The loss no longer improved by more than tol."
+    MAX_EPOCHS = "All max_iter passes over the data were made."
+    OUT_OF_TIME = "The time given to the fit was used up."
+    INTERRUPTED = "The fit was interrupted; the best model so far was kept."
+
+
+def choose(name: object, allowed: Iterable[str], argument: str, who: str) -> str:
+    """Return ``name`` if it is one of ``allowed``; otherwise raise, with the nearest name that is.
+
+    >>> choose("local", ["local", "weighted"], "algorithm", "SGDClassifier")
+    'local'
+    """
+    allowed = list(allowed)
+    if isinstance(name, str) and name in allowed:
+        return name
+    options = ", ".join(repr(a) for a in sorted(allowed))
+    near = difflib.get_close_matches(str(name), allowed, n=1) if isinstance(name, str) else []
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise InvalidArgument(
+        f"The {argument!r} parameter of {who} must be a str among {{{options}}}. Got {name!r} instead.{hint}"
+    )

@@ -1,0 +1,324 @@
+"""The loop: check, split, open, then send, receive and combine until it is time to stop.
+
+It receives four objects and knows nothing of them but their contracts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import math
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from parsgd.core import Algorithm, Crew, Engine, Model, Report, Source, Task
+from parsgd.errors import IncompatibleParts, InterruptedFit, Outcome
+from parsgd.stopping import Stopping
+
+# How often a progress display hears of a running round.
+_TELL_SECONDS = 0.1
+_observers: contextvars.ContextVar[tuple[Callable, ...]] = contextvars.ContextVar("observers", default=())
+
+
+@dataclass
+class Fit:
+    """What a fit returns.
+
+    ``history`` has one entry a round: ``round, epoch, seconds, loss, score`` and ``workers``, a list with
+    ``worker, steps, examples, seconds, weight, loss, trace`` of each.  ``loss`` is the mean over the examples of the
+    round, each taken just before its step; ``clock`` is where the learning-rate schedule stands.
+    """
+
+    state: np.ndarray
+    outcome: Outcome
+    history: list[dict[str, Any]]
+    clock: float
+    n_epochs: int
+    gains: np.ndarray
+    examples: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What an observer is told: examples visited so far, how many there will be at most, and the mean loss lately."""
+
+    examples: int
+    planned: int
+    loss: float
+    seconds: float
+    workers: tuple[int, ...]
+    done: bool = False
+
+
+@contextlib.contextmanager
+def watch(observer: Callable[[Progress], None]) -> Iterator[None]:
+    """Tell ``observer`` how every fit inside the block gets on: several times a second, and at the end of each fit.
+
+    >>> from parsgd import SGDClassifier, watch
+    >>> from sklearn.datasets import load_iris
+    >>> told = []
+    >>> with watch(told.append):
+    ...     _ = SGDClassifier(n_jobs=1, random_state=0).fit(*load_iris(return_X_y=True))
+    >>> told[-1].done
+    True
+    """
+    token = _observers.set((*_observers.get(), observer))
+    try:
+        yield
+    finally:
+        _observers.reset(token)
+
+
+class Line:
+    """The pulse of engines in this process: counts what workers do, tells observers, carries the order to stop."""
+
+    def __init__(self, n_workers: int, planned: int):
+        self.observers = _observers.get()
+        self.planned = planned
+        self.done = [0] * n_workers
+        self.losses: list[float] = [math.nan] * n_workers
+        self.examples_before = 0
+        self.halted = False
+        self.began = time.perf_counter()
+        self.told = self.began
+        self.lock = threading.Lock()
+
+    def __call__(self, worker: int, examples: int, loss: float) -> bool:
+        self.done[worker] += examples
+        self.losses[worker] = loss
+        now = time.perf_counter()
+        if self.observers and now - self.told > _TELL_SECONDS:
+            with self.lock:
+                self.told = now
+                self.tell()
+        return not self.halted
+
+    def tell(self, loss: float = math.nan, done: bool = False) -> None:
+        """Tell the observers where the fit stands."""
+        self.loss = loss if not math.isnan(loss) else getattr(self, "loss", math.nan)
+        seconds = time.perf_counter() - self.began
+        told = Progress(sum(self.done), self.planned, self.loss, seconds, tuple(self.done), done)
+        for observer in self.observers:
+            observer(told)
+
+
+@contextlib.contextmanager
+def stopped_by_interrupt(line: Line) -> Iterator[None]:
+    """Let the first Ctrl-C end the round early and the fit with it; a second one interrupts as usual."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def halt(signum, frame):
+        line.halted = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or before is signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, halt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def refuse_unoffered(algorithm: Algorithm, engine: Engine) -> None:
+    """Compare what the algorithm needs with what the engine offers, before any worker starts."""
+    lacking = sorted(algorithm.needs - engine.offers)
+    if lacking:
+        offered = ", ".join(sorted(engine.offers)) or "nothing beyond messages"
+        raise IncompatibleParts(
+            f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered}."
+            " Use another algorithm, such as 'local', or an engine that offers it, such as 'threads'."
+        )
+
+
+def worker_seed(seed: int, worker: int) -> int:
+    """The first worker has the fit's own seed, so that one worker is serial SGD; the others have seeds derived from it."""
+    if worker == 0:
+        return seed
+    return int(np.random.SeedSequence((seed, worker)).generate_state(1)[0] & 0x7FFFFFFF) or 1
+
+
+@dataclass
+class Loop:
+    """One fit in progress."""
+
+    model: Model
+    algorithm: Algorithm
+    n_workers: int
+    seed: int
+    max_epochs: int
+    stopping: Stopping
+    n_rows: int
+    shard_rows: list[int]
+    state: np.ndarray
+    clock: float
+    line: Line
+    gains: np.ndarray = field(init=False)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    examples: int = 0
+    epochs: int = 0
+
+    def __post_init__(self) -> None:
+        self.gains = np.ones(self.model.n_outputs)
+        self.cursors = [0] * self.n_workers
+        self.epoch_objective = np.zeros(self.model.n_outputs)
+        self.epoch_examples = 0
+        self.began = time.perf_counter()
+
+    def run(self, crew: Crew) -> Outcome:
+        """Rounds until an outcome."""
+        round = 0
+        while True:
+            for worker in range(self.n_workers):
+                crew.send(self.task(worker, round))
+            reports = crew.receive(self.algorithm.quorum(self.n_workers))
+            outcome = self.take(sorted(reports, key=lambda report: report.worker), round)
+            if outcome is not None:
+                return outcome
+            round += 1
+
+    def task(self, worker: int, round: int) -> Task:
+        """The next task of a worker."""
+        stopping = self.stopping if self.algorithm.one_shot else None
+        budget = self.algorithm.budget(round, self.shard_rows[worker], self.max_epochs, stopping)
+        return Task(
+            worker, round, self.state, worker_seed(self.seed, worker), budget, self.cursors[worker], self.clock, self.gains
+        )  # fmt: skip
+
+    def take(self, reports: list[Report], round: int) -> Outcome | None:
+        """Merge a round's reports, write history, and say whether the fit has ended."""
+        merge = self.algorithm.combine(self.state, reports)
+        self.state = merge.state
+        if merge.weights.any():
+            # the clock is merged as the parameters are; a clock is a whole number of steps
+            self.clock = float(math.ceil(np.dot(merge.weights, [report.clock for report in reports]) - 1e-9))
+        for report in reports:
+            self.cursors[report.worker] += report.examples
+        self.examples += sum(report.examples for report in reports)
+        self.epoch_examples += sum(report.examples for report in reports)
+        self.epoch_objective += sum(report.objective for report in reports)
+        self.write(reports, merge.weights, round)
+        if self.line.halted:
+            return Outcome.INTERRUPTED
+        if self.algorithm.one_shot:
+            return self.end_one_shot(reports)
+        return self.end_epoch()
+
+    def end_one_shot(self, reports: list[Report]) -> Outcome:
+        """The workers applied the stopping rule themselves."""
+        rows = (max(self.shard_rows[report.worker], 1) for report in reports)
+        self.epochs = max(math.ceil(r.examples / n) for r, n in zip(reports, rows, strict=True))
+        self.gains = np.max([report.gains for report in reports], axis=0)
+        moved = [report for report in reports if report.examples]
+        if moved and all(report.converged for report in moved):
+            return Outcome.CONVERGED
+        budgets = [self.shard_rows[report.worker] * self.max_epochs for report in reports]
+        unfinished = any(r.examples < b and not r.converged for r, b in zip(reports, budgets, strict=True))
+        return Outcome.OUT_OF_TIME if unfinished else Outcome.MAX_EPOCHS
+
+    def end_epoch(self) -> Outcome | None:
+        """Apply the stopping rule when the workers have together visited as many examples as there are rows."""
+        if self.examples < self.n_rows * (self.epochs + 1):
+            return None
+        self.epochs = self.examples // self.n_rows
+        converged = self.stopping.update(self.epoch_objective / self.epoch_examples, self.state, self.gains)
+        if self.stopping.scores:
+            self.history[-1]["score"] = self.stopping.scores[-1]
+        self.epoch_objective = np.zeros(self.model.n_outputs)
+        self.epoch_examples = 0
+        if converged:
+            return Outcome.CONVERGED
+        return Outcome.MAX_EPOCHS if self.epochs >= self.max_epochs else None
+
+    def write(self, reports: list[Report], weights: np.ndarray, round: int) -> None:
+        """Add the round to the history and tell the observers."""
+        total = self.model.total_loss
+        examples = sum(report.examples for report in reports)
+        loss = sum(total(report.loss) for report in reports) / max(examples, 1)
+        workers = [
+            {
+                "worker": report.worker,
+                "steps": report.steps,
+                "examples": report.examples,
+                "seconds": report.seconds,
+                "weight": float(weight),
+                "loss": total(report.loss) / max(report.examples, 1),
+                "trace": list(report.trace),
+            }
+            for report, weight in zip(reports, weights, strict=True)
+        ]
+        self.history.append(
+            {
+                "round": round,
+                "epoch": self.examples / self.n_rows,
+                "seconds": time.perf_counter() - self.began,
+                "loss": loss,
+                "score": None,
+                "workers": workers,
+            }
+        )
+        if self.line.observers:
+            self.line.tell(loss)
+
+
+def fit(
+    model: Model,
+    algorithm: Algorithm,
+    engine: Engine,
+    source: Source,
+    *,
+    n_workers: int = 1,
+    seed: int = 1,
+    max_epochs: int = 1,
+    stopping: Stopping | None = None,
+    state: np.ndarray | None = None,
+    clock: float = 1.0,
+) -> Fit:
+    """Fit ``model`` by ``algorithm`` on ``engine`` to the rows of ``source``.
+
+    Raises
+    ------
+    IncompatibleParts
+        If the algorithm needs what the engine does not offer; before any worker starts.
+    DivergedError
+        If parameters leave the finite numbers; names the round and the epoch.
+    """
+    refuse_unoffered(algorithm, engine)
+    shards = source.split(n_workers, seed, algorithm.sampling)
+    line = Line(n_workers, source.n_rows * max_epochs)
+    loop = Loop(
+        model=model,
+        algorithm=algorithm,
+        n_workers=n_workers,
+        seed=seed,
+        max_epochs=max_epochs,
+        stopping=(stopping or Stopping(tol=None)).fresh(),
+        n_rows=source.n_rows,
+        shard_rows=[shard.n_rows for shard in shards],
+        state=model.init(seed) if state is None else state,
+        clock=clock,
+        line=line,
+    )
+    with stopped_by_interrupt(line):
+        crew = engine.open(partial(algorithm.work, model), shards, line)
+        try:
+            outcome = loop.run(crew)
+        finally:
+            line.halted = True
+            crew.close()
+    line.tell(loop.history[-1]["loss"], done=True)
+    if outcome is Outcome.INTERRUPTED:
+        warnings.warn(f"{Outcome.INTERRUPTED.value} ({loop.examples} examples visited.)", InterruptedFit, stacklevel=4)
+    return Fit(loop.state, outcome, loop.history, loop.clock, max(loop.epochs, 1), loop.gains, loop.examples)

@@ -1,0 +1,41 @@
+"""How kernels are compiled and cached.
+
+``@kernel`` marks what Python calls: compiled once per combination of argument types, without the GIL, and cached on
+disk.  Numba keys its cache by the text of the file that holds the function alone; a kernel here also depends on the
+helpers it inlines from its neighbours, so the key is widened to the text of the whole folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+import numba
+
+# Sums may be reordered and multiply-adds fused, which lets loops vectorise.  NaN and infinity keep their meaning: a
+# diverging fit is recognised by them.
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+inlined = numba.njit(fastmath=FASTMATH)
+
+
+@functools.cache
+def sources_stamp() -> str:
+    """A digest of every kernel source, so that changing any of them compiles afresh."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def kernel(function):
+    """Compile ``function`` on first use for each combination of types, cached on disk, GIL released."""
+    compiled = numba.njit(nogil=True, fastmath=FASTMATH, cache=True)(function)
+    compiled._cache._cache_file._source_stamp = sources_stamp()
+    return compiled
+
+
+def uncached(compiled):
+    """The same kernel for types that exist in this process alone (a user's loss): compiled, not written to disk."""
+    return numba.njit(nogil=True, fastmath=FASTMATH)(compiled.py_func)

@@ -1,0 +1,211 @@
+"""Losses of one prediction ``p`` at target ``y``, and their derivatives in ``p``.
+
+All built-in losses share one compiled function, told apart by a number, so one kernel serves them all.  A user's loss
+is compiled into a kernel of its own.
+
+A loss is returned in two parts, ``l`` and ``f`` with ``loss = l + log(f)``, because a sum of logarithms is the logarithm
+of a product: the logistic loss then costs one multiplication where it would cost a logarithm (see
+:func:`fold_factor`).
+
+====  ==========================  ==============================================================
+code  name                        loss at z = y p (classes y = -1, +1) or r = y - p
+====  ==========================  ==============================================================
+0     hinge, perceptron           max(0, t - z), t = 1 (hinge) or 0 (perceptron)
+1     squared_hinge               max(0, 1 - z)^2
+2     log_loss                    log(1 + exp(-z))
+3     modified_huber              max(0, 1 - z)^2 for z >= -1, else -4 z
+4     squared_error               r^2 / 2
+5     huber                       r^2 / 2 for abs(r) <= e, else e (abs(r) - e / 2)
+6     epsilon_insensitive         max(0, abs(r) - e)
+7     squared_epsilon_insensitive max(0, abs(r) - e)^2
+8     quantile                    q r for r >= 0, else (q - 1) r
+9     poisson                     exp(p) - y p
+10    softmax                     log(sum_k exp(p_k)) - p_y, over all outputs at once
+====  ==========================  ==============================================================
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numba.extending import overload
+
+from parsgd.kernels.compiling import FASTMATH, inlined, kernel
+from parsgd.kernels.intrinsics import bits_to_float64
+
+HINGE, SQUARED_HINGE, LOG, MODIFIED_HUBER, SQUARED, HUBER, EPSILON, SQUARED_EPSILON, QUANTILE, POISSON, SOFTMAX = range(11)
+
+# As in scikit-learn: one example may not move the weights by more than this, times the rate.
+MAX_GRADIENT = 1e12
+_LOG2E = 1.0 / math.log(2.0)
+_LN2 = math.log(2.0)
+_TAYLOR = tuple(1.0 / math.factorial(i) for i in range(13))
+_T0, _T1, _T2, _T3, _T4, _T5, _T6, _T7, _T8, _T9, _T10, _T11, _T12 = _TAYLOR
+
+
+class BuiltinLoss(NamedTuple):
+    """Which loss, and its one number: threshold, epsilon or quantile."""
+
+    code: int
+    parameter: float
+
+
+@inlined
+def exp(x):
+    """e^x to 1e-14 relative, for x clipped to [-708, 709].
+
+    Written out (2^n times a Taylor polynomial on abs(r) <= log(2)/2) because a call into the C library stops LLVM from
+    inlining and vectorising the loop around it.
+    """
+    x = min(max(x, -708.0), 709.0)
+    n = math.floor(x * _LOG2E + 0.5)
+    r = x - n * _LN2
+    q = _T10 + r * (_T11 + r * _T12)
+    q = _T7 + r * (_T8 + r * (_T9 + r * q))
+    q = _T4 + r * (_T5 + r * (_T6 + r * q))
+    q = _T0 + r * (_T1 + r * (_T2 + r * (_T3 + r * q)))
+    return q * bits_to_float64((np.int64(n) + 1023) << 52)
+
+
+@inlined
+def builtin(code, parameter, y, p):
+    """``(gradient, l, f)`` of the built-in loss ``code``."""
+    if code == HINGE:
+        z = y * p
+        if z <= parameter:
+            return -y, parameter - z, 1.0
+        return 0.0, 0.0, 1.0
+    if code == LOG:
+        z = y * p
+        e = exp(-abs(z))
+        share = 1.0 / (1.0 + e)
+        if z > 0.0:
+            return -y * e * share, 0.0, 1.0 + e
+        return -y * share, -z, 1.0 + e
+    if code == SQUARED:
+        r = p - y
+        return r, 0.5 * r * r, 1.0
+    if code == SQUARED_HINGE:
+        z = 1.0 - y * p
+        if z > 0.0:
+            return -2.0 * y * z, z * z, 1.0
+        return 0.0, 0.0, 1.0
+    if code == MODIFIED_HUBER:
+        z = y * p
+        if z >= 1.0:
+            return 0.0, 0.0, 1.0
+        if z >= -1.0:
+            return -2.0 * y * (1.0 - z), (1.0 - z) * (1.0 - z), 1.0
+        return -4.0 * y, -4.0 * z, 1.0
+    r = p - y
+    if code == HUBER:
+        if abs(r) <= parameter:
+            return r, 0.5 * r * r, 1.0
+        return math.copysign(parameter, r), parameter * (abs(r) - 0.5 * parameter), 1.0
+    if code == EPSILON:
+        excess = abs(r) - parameter
+        if excess > 0.0:
+            return math.copysign(1.0, r), excess, 1.0
+        return 0.0, 0.0, 1.0
+    if code == SQUARED_EPSILON:
+        excess = abs(r) - parameter
+        if excess > 0.0:
+            return math.copysign(2.0 * excess, r), excess * excess, 1.0
+        return 0.0, 0.0, 1.0
+    if code == QUANTILE:
+        if r < 0.0:
+            return -parameter, -parameter * r, 1.0
+        if r > 0.0:
+            return 1.0 - parameter, (1.0 - parameter) * r, 1.0
+        return 0.0, 0.0, 1.0
+    if code == POISSON:
+        rate = exp(p)
+        return rate - y, rate - y * p, 1.0
+    return np.nan, np.nan, 1.0
+
+
+def evaluate(loss, y, p):
+    """``(gradient, l, f)`` of ``loss``, which is a :class:`BuiltinLoss` or the numbers of a user's loss."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(evaluate, inline="never", jit_options={"fastmath": FASTMATH})
+def _evaluate(loss, y, p):
+    if loss.instance_class is BuiltinLoss:
+
+        def implementation(loss, y, p):
+            gradient, l, f = builtin(loss.code, loss.parameter, y, p)
+            return min(max(gradient, -MAX_GRADIENT), MAX_GRADIENT), l, f
+
+        return implementation
+
+    value, slope = loss.instance_class.value, loss.instance_class.slope
+
+    def implementation(loss, y, p):
+        gradient = slope(loss, y, p)
+        return min(max(gradient, -MAX_GRADIENT), MAX_GRADIENT), value(loss, y, p), 1.0
+
+    return implementation
+
+
+def loss_code(loss):
+    """The code of a built-in loss; -1 for a user's."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(loss_code, jit_options={"fastmath": FASTMATH})
+def _loss_code(loss):
+    if loss.instance_class is BuiltinLoss:
+        return lambda loss: loss.code
+    return lambda loss: -1
+
+
+@inlined
+def fold_factor(loss_sum, factor):
+    """Move a running product into the sum as its logarithm before it can overflow: ``(sum, product)``."""
+    if factor > 1e100:
+        return loss_sum + math.log(factor), 1.0
+    return loss_sum, factor
+
+
+def user_loss(instance):
+    """Turn a plain object with ``loss(self, y, p)`` and ``gradient(self, y, p)`` into numbers that a kernel can take.
+
+    The object's numeric attributes become the fields of a named tuple that stands in for ``self``.
+    """
+    attributes = {name: float(value) for name, value in vars(instance).items()}
+    cls = type(instance)
+    return _user_class(cls, tuple(attributes))(**attributes)
+
+
+_user_classes: dict[tuple, type] = {}
+
+
+def _user_class(cls, names):
+    if (cls, names) not in _user_classes:
+        fields = [(name, float) for name in names] or [("unused", float)]
+        made = NamedTuple(f"{cls.__name__}Numbers", fields)
+        if not names:
+            made.__new__.__defaults__ = (0.0,)
+        made.value = staticmethod(numba.njit(cls.loss))
+        made.slope = staticmethod(numba.njit(cls.gradient))
+        _user_classes[(cls, names)] = made
+    return _user_classes[(cls, names)]
+
+
+def is_builtin(loss) -> bool:
+    return isinstance(loss, BuiltinLoss)
+
+
+
+
+@kernel
+def evaluate_all(loss, y, p, gradient, value):
+    """Loss and derivative of each prediction: ``y, p, gradient, value`` are ``(n,)`` float64."""
+    for i in range(p.shape[0]):
+        g, l, f = evaluate(loss, y[i], p[i])
+        gradient[i] = g
+        value[i] = l + math.log(f)

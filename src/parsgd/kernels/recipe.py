@@ -1,0 +1,53 @@
+"""The numbers that a run of SGD steps needs besides data and state, and the slots of what it carries along."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Recipe(NamedTuple):
+    """Hyper-parameters as compiled code takes them.
+
+    ``positive``, ``negative`` ``(n_outputs,)``: weight of an example where output k's target is the class, or is not.
+    ``l1_ratio`` is 0 for an l2 penalty and 1 for l1.  ``average_from``: the step at which averaging begins, 0 for never.
+    ``measured``: whether to sum the regularised objective, by which scikit-learn stops.
+    """
+
+    loss: Any
+    schedule: int
+    alpha: float
+    l1_ratio: float
+    shrinks: bool
+    truncates: bool
+    penalised: bool
+    eta0: float
+    power_t: float
+    optimal_start: float
+    fit_intercept: bool
+    intercept_decay: float
+    one_class: bool
+    average_from: int
+    batch_size: int
+    measured: bool
+    positive: np.ndarray
+    negative: np.ndarray
+
+
+# Rows of the carry, one column an output: what a run must remember between two calls, in float64.
+(
+    INTERCEPT,  # the bias
+    SCALE,  # the weights are SCALE times the stored vector, so that l2 shrinkage is one multiplication
+    SUMMED,  # sum of the scales since averaging began: sum of iterates = SUMMED * stored + slot
+    MEAN_INTERCEPT,
+    PENALTY,  # l1 that every weight should have paid so far (Tsuruoka et al. 2009)
+    SQUARE,  # squared norm of the weights, as scikit-learn's stopping rule takes it
+    ABSOLUTE,  # l1 norm, likewise
+    LOSS,
+    FACTOR,  # the loss is LOSS + log(FACTOR)
+    OBJECTIVE,
+    GAIN,
+    CLOCK,
+) = range(12)
+N_SLOTS = 12

@@ -1,0 +1,194 @@
+"""What SGD does with one row: products, updates, norms, prefetch.  One body serves dense and CSR rows.
+
+A dense matrix is read as a CSR matrix whose feature numbers need not be stored: both layouts are a run of positions in
+``data``, and differ in :func:`span` (where a row's run lies) and :func:`feature` (which feature a position holds).
+Positions and features are unsigned everywhere: numba guards signed ones against Python's negative indexing, which
+doubled the time of a sparse row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from parsgd.kernels.compiling import FASTMATH, inlined
+from parsgd.kernels.intrinsics import LANES, add_measured_tiles, add_tiles, dot_tiles, prefetch
+
+U = np.uint64
+_LINE_BYTES = 64
+_dot1, _dot2, _dot3, _dot4 = dot_tiles
+_add1, _add2, _add3, _add4 = add_tiles
+_measured1, _measured2, _measured3, _measured4 = add_measured_tiles
+_L1, _L2, _L3, _L4 = (U(LANES * n) for n in (1, 2, 3, 4))
+
+
+def span(x, row):
+    """``(begin, end)`` of the positions of ``row``."""
+    raise NotImplementedError("only inside compiled code")
+
+
+def feature(x, position, begin):
+    """The feature that ``position`` holds, in a row that begins at ``begin``."""
+    raise NotImplementedError("only inside compiled code")
+
+
+def _sparse(x) -> bool:
+    return "indices" in x.fields
+
+
+@overload(span, jit_options={"fastmath": FASTMATH})
+def _span(x, row):
+    if _sparse(x):
+        return lambda x, row: (U(x.indptr[U(row)]), U(x.indptr[U(row) + U(1)]))
+    return lambda x, row: (U(row) * U(x.n_features), (U(row) + U(1)) * U(x.n_features))
+
+
+@overload(feature, jit_options={"fastmath": FASTMATH})
+def _feature(x, position, begin):
+    if not _sparse(x):
+        return lambda x, position, begin: position - begin
+    if x.types[1].dtype == types.int32:
+        return lambda x, position, begin: U(np.uint32(x.indices[position]))
+    return lambda x, position, begin: U(x.indices[position])
+
+
+def prefetch_row(x, row):
+    """Ask for the lines of a row that will be visited soon."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(prefetch_row, jit_options={"fastmath": FASTMATH})
+def _prefetch_row(x, row):
+    width = x.types[0].dtype.bitwidth // 8
+    stride = U(_LINE_BYTES // width)
+    if not _sparse(x):
+
+        def implementation(x, row):
+            begin, end = span(x, row)
+            for position in range(begin, end, stride):
+                prefetch(x.data, position)
+
+        return implementation
+
+    index_stride = U(_LINE_BYTES // (x.types[1].dtype.bitwidth // 8))
+
+    def implementation(x, row):
+        begin, end = span(x, row)
+        for position in range(begin, end, stride):
+            prefetch(x.data, position)
+        for position in range(begin, end, index_stride):
+            prefetch(x.indices, position)
+
+    return implementation
+
+
+def prefetch_span(x, row):
+    """Ask for the pointers of a row that will be prefetched soon."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(prefetch_span, jit_options={"fastmath": FASTMATH})
+def _prefetch_span(x, row):
+    if _sparse(x):
+        return lambda x, row: prefetch(x.indptr, U(row))
+    return lambda x, row: None
+
+
+@inlined
+def dot(x, row, w):
+    """Product of a row and the weights of one output."""
+    begin, end = span(x, row)
+    total = x.data.dtype.type(0)
+    for position in range(begin, end):
+        total += x.data[position] * w[feature(x, position, begin)]
+    return total
+
+
+@inlined
+def add(x, row, step, w):
+    """``w += step * row``."""
+    begin, end = span(x, row)
+    c = x.data.dtype.type(step)
+    for position in range(begin, end):
+        w[feature(x, position, begin)] += c * x.data[position]
+
+
+@inlined
+def add_measured(x, row, step, w):
+    """``w += step * row``; returns the sums of squares and of absolutes of the weights that the row touches."""
+    begin, end = span(x, row)
+    c = x.data.dtype.type(step)
+    square = x.data.dtype.type(0)
+    absolute = x.data.dtype.type(0)
+    for position in range(begin, end):
+        k = feature(x, position, begin)
+        weight = w[k] + c * x.data[position]
+        w[k] = weight
+        square += weight * weight
+        absolute += abs(weight)
+    return square, absolute
+
+
+@inlined
+def square_norm(x, row):
+    """Sum of squares of a row."""
+    begin, end = span(x, row)
+    total = x.data.dtype.type(0)
+    for position in range(begin, end):
+        total += x.data[position] * x.data[position]
+    return total
+
+
+@inlined
+def dot_outputs(x, row, w, stride, out):
+    """``out[k]`` = product of a row and the weights of output k, for all outputs; ``w[feature * stride + k]``."""
+    begin, end = span(x, row)
+    k = U(0)
+    while k < stride:
+        left = stride - k
+        if left >= _L4:
+            _dot4(x, begin, end, w, stride, k, out, out, out)
+        elif left >= _L3:
+            _dot3(x, begin, end, w, stride, k, out, out, out)
+        elif left >= _L2:
+            _dot2(x, begin, end, w, stride, k, out, out, out)
+        else:
+            _dot1(x, begin, end, w, stride, k, out, out, out)
+        k += _L4
+
+
+@inlined
+def add_outputs(x, row, steps, w, stride):
+    """``w[:, k] += steps[k] * row`` for all outputs."""
+    begin, end = span(x, row)
+    k = U(0)
+    while k < stride:
+        left = stride - k
+        if left >= _L4:
+            _add4(x, begin, end, w, stride, k, steps, steps, steps)
+        elif left >= _L3:
+            _add3(x, begin, end, w, stride, k, steps, steps, steps)
+        elif left >= _L2:
+            _add2(x, begin, end, w, stride, k, steps, steps, steps)
+        else:
+            _add1(x, begin, end, w, stride, k, steps, steps, steps)
+        k += _L4
+
+
+@inlined
+def add_outputs_measured(x, row, steps, w, stride, squares, absolutes):
+    """:func:`add_outputs`; also the sums of squares and absolutes of the touched weights, for each output."""
+    begin, end = span(x, row)
+    k = U(0)
+    while k < stride:
+        left = stride - k
+        if left >= _L4:
+            _measured4(x, begin, end, w, stride, k, steps, squares, absolutes)
+        elif left >= _L3:
+            _measured3(x, begin, end, w, stride, k, steps, squares, absolutes)
+        elif left >= _L2:
+            _measured2(x, begin, end, w, stride, k, steps, squares, absolutes)
+        else:
+            _measured1(x, begin, end, w, stride, k, steps, squares, absolutes)
+        k += _L4

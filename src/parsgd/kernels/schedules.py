@@ -1,0 +1,26 @@
+"""Learning-rate schedules: the rate ``eta`` at step ``t`` = 1, 2, ...
+
+==========  ==============================================================================================
+constant    eta0
+optimal     1 / (alpha (t0 + t - 1)), t0 such that the first step moves a typical weight (Bottou)
+invscaling  eta0 / t^power_t
+adaptive    eta0, divided by 5 whenever the loss stops falling (the division arrives as a gain, from outside)
+pa1         eta0 caps the step min(eta0, loss / |x|^2)              (Crammer et al., JMLR 7, 2006)
+pa2         loss / (|x|^2 + 1 / (2 eta0))
+==========  ==============================================================================================
+"""
+
+from __future__ import annotations
+
+from parsgd.kernels.compiling import inlined
+
+CONSTANT, OPTIMAL, INVSCALING, ADAPTIVE, PA1, PA2 = range(6)
+
+
+@inlined
+def rate(schedule, t, eta0, power_t, alpha, optimal_start):
+    if schedule == OPTIMAL:
+        return 1.0 / (alpha * (optimal_start + t - 1.0))
+    if schedule == INVSCALING:
+        return eta0 / t**power_t
+    return eta0

@@ -1,0 +1,375 @@
+"""Linear models: ``decision(x) = x . coef + intercept``, one output or several.
+
+Objective, over examples i with weights s_i::
+
+    1/n sum_i s_i loss(y_i, x_i . w + b) + alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)
+
+The state is ``coef (n_features, n_outputs)`` feature-major, ``intercept (n_outputs,)``, and the optimiser's slots where
+they are used: the running mean of the iterates (Polyak and Ruppert) and the l1 penalty that each weight has paid.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from parsgd.core import Rows, Tally
+
+LOSSES = (
+    "hinge",
+    "perceptron",
+    "squared_hinge",
+    "log_loss",
+    "modified_huber",
+    "squared_error",
+    "huber",
+    "epsilon_insensitive",
+    "squared_epsilon_insensitive",
+    "quantile",
+    "poisson",
+    "softmax",
+)
+_CODES = dict(zip(LOSSES, (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), strict=True))
+SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2")
+# Below this the scale is multiplied into the weights: far from underflow, rare enough to cost nothing.
+_TINY_SCALE = {"float32": 1e-6, "float64": 1e-9}
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear model and the way it descends; picklable.
+
+    ``loss`` is a name of :data:`LOSSES` or an object with ``loss(self, y, p)`` and ``gradient(self, y, p)``;
+    ``loss_parameter`` is the threshold, epsilon or quantile.  ``positive`` and ``negative`` are the class weights of the
+    examples inside and outside each output's class.  ``average`` is the step from which iterates are averaged, 0 for no
+    averaging.  ``measured`` asks for the regularised objective, which stopping needs.
+    """
+
+    n_features: int
+    n_outputs: int = 1
+    dtype: str = "float64"
+    loss: Any = "hinge"
+    loss_parameter: float = 0.0
+    penalty: str | None = "l2"
+    alpha: float = 1e-4
+    l1_ratio: float = 0.15
+    schedule: str = "optimal"
+    eta0: float = 0.01
+    power_t: float = 0.5
+    fit_intercept: bool = True
+    intercept_decay: float = 1.0
+    one_class: bool = False
+    average: int = 0
+    batch_size: int = 1
+    measured: bool = True
+    positive: tuple[float, ...] = (1.0,)
+    negative: tuple[float, ...] = (1.0,)
+
+    @property
+    def l1_share(self) -> float:
+        """Share of the penalty that is l1: 0 for l2, 1 for l1."""
+        return {"l2": 0.0, "l1": 1.0, "elasticnet": self.l1_ratio, None: 0.0}[self.penalty]
+
+    @property
+    def truncates(self) -> bool:
+        return self.penalty in ("l1", "elasticnet")
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The named parts of the state, in order."""
+        coef = (self.n_features, self.n_outputs)
+        shapes = {"coef": coef, "intercept": (self.n_outputs,)}
+        if self.average:
+            shapes |= {"mean_coef": coef, "mean_intercept": (self.n_outputs,)}
+        if self.truncates:
+            shapes |= {"paid": coef, "penalty": (self.n_outputs,)}
+        return shapes
+
+    @property
+    def size(self) -> int:
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def views(self, state: np.ndarray) -> dict[str, np.ndarray]:
+        """Named views into a state; writing to them writes to the state."""
+        views, at = {}, 0
+        for name, shape in self.shapes.items():
+            views[name] = state[at : at + math.prod(shape)].reshape(shape)
+            at += math.prod(shape)
+        return views
+
+    def init(self, seed: int) -> np.ndarray:
+        """All zeros: the objective is convex, so every start leads to the same place."""
+        return np.zeros(self.size, dtype=self.dtype)
+
+    @property
+    def optimal_start(self) -> float:
+        """t0 of the optimal schedule: the first rate is the typical weight ``alpha^(-1/4)``."""
+        return 1.0 / (self.alpha * self.alpha**-0.25) if self.alpha > 0 else 1.0
+
+    def rates(self, clocks: np.ndarray) -> np.ndarray:
+        """The learning rate at the given steps, before gains."""
+        if self.schedule == "optimal":
+            return 1.0 / (self.alpha * (self.optimal_start + clocks - 1.0))
+        if self.schedule == "invscaling":
+            return self.eta0 / clocks**self.power_t
+        return np.full(np.shape(clocks), self.eta0)
+
+    def log_contraction(self, clock: float, steps: int) -> float:
+        """``sum_t log(1 - eta_t alpha)`` over ``steps`` steps from ``clock``: how far they pull two runs together.
+
+        A step on an l2-regularised loss brings two runs on the same examples closer by at least ``1 - eta_t alpha``
+        (Zinkevich et al. 2010, lemma 3).  With the optimal schedule the product telescopes to
+        ``(t0 + clock - 2) / (t0 + clock + steps - 2)``.
+        """
+        if self.penalty is None or self.truncates and self.l1_share == 1.0 or steps == 0:
+            return 0.0
+        decay = self.alpha * (1.0 - self.l1_share)
+        if self.schedule in ("constant", "adaptive", "pa1", "pa2"):
+            return steps * math.log(max(1.0 - decay * self.eta0, 1e-300))
+        if self.schedule == "optimal" and decay == self.alpha and self.optimal_start + clock > 2.0:
+            return math.log((self.optimal_start + clock - 2.0) / (self.optimal_start + clock + steps - 2.0))
+        # a sum over a geometric sample of the steps is exact to a part in a thousand
+        edges = np.unique(np.geomspace(clock, clock + steps, 2000))
+        middle = np.sqrt(edges[1:] * edges[:-1])
+        return float(np.sum(np.diff(edges) * np.log(np.maximum(1.0 - decay * self.rates(middle), 1e-300))))
+
+    def descent(self, state: np.ndarray, clock: float, gains: np.ndarray) -> LinearDescent:
+        return LinearDescent(self, state, clock, gains)
+
+    def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
+        """``(n_rows, n_outputs)``; of the averaged weights where averaging has begun to matter is the caller's choice."""
+        views = self.views(state)
+        return np.asarray(x @ views["coef"]) + views["intercept"]
+
+    def finite(self, state: np.ndarray) -> bool:
+        return bool(np.isfinite(state).all())
+
+    def total_loss(self, losses: np.ndarray) -> float:
+        """One number from the outputs' losses: their sum, but softmax has one loss for all of them."""
+        return float(losses[0] if self.loss == "softmax" else losses.sum())
+
+    def compiled_loss(self):
+        """The loss as kernels take it."""
+        from parsgd.kernels import losses
+
+        if isinstance(self.loss, str):
+            return losses.BuiltinLoss(_CODES[self.loss], float(self.loss_parameter))
+        return losses.user_loss(self.loss)
+
+    def recipe(self):
+        """The hyper-parameters as kernels take them."""
+        from parsgd.kernels.recipe import Recipe
+
+        return Recipe(
+            loss=self.compiled_loss(),
+            schedule=SCHEDULES.index(self.schedule),
+            alpha=float(self.alpha),
+            l1_ratio=float(self.l1_share),
+            shrinks=self.penalty in ("l2", "elasticnet"),
+            truncates=self.truncates,
+            penalised=self.penalty is not None,
+            eta0=float(self.eta0),
+            power_t=float(self.power_t),
+            optimal_start=float(self.optimal_start),
+            fit_intercept=bool(self.fit_intercept),
+            intercept_decay=float(self.intercept_decay),
+            one_class=bool(self.one_class),
+            average_from=int(self.average),
+            batch_size=int(self.batch_size),
+            measured=bool(self.measured),
+            positive=np.asarray(self.positive, dtype=np.float64),
+            negative=np.asarray(self.negative, dtype=np.float64),
+        )
+
+    def losses(self, margins: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``(values, gradients)`` of the loss at ``margins (n_rows, n_outputs)``; softmax has one value a row."""
+        from parsgd.kernels.losses import evaluate_all
+
+        margins = np.asarray(margins, dtype=np.float64)
+        if self.loss == "softmax":
+            shifted = margins - margins.max(axis=1, keepdims=True)
+            total = np.exp(shifted).sum(axis=1, keepdims=True)
+            gradients = np.exp(shifted) / total
+            rows = np.arange(len(y))
+            values = np.log(total) - shifted[rows, y][:, None]
+            gradients[rows, y] -= 1.0
+            return values, gradients
+        if self.n_outputs > 1:
+            y = np.where(y[:, None] == np.arange(self.n_outputs), 1.0, -1.0)
+        targets = np.ascontiguousarray(np.broadcast_to(y.reshape(len(y), -1), margins.shape), dtype=np.float64).ravel()
+        values, gradients = np.empty(margins.size), np.empty(margins.size)
+        function = evaluate_all if isinstance(self.loss, str) else _uncached(evaluate_all)
+        function(self.compiled_loss(), targets, np.ascontiguousarray(margins).ravel(), gradients, values)
+        return values.reshape(margins.shape), gradients.reshape(margins.shape)
+
+    def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
+        """The objective (summed over outputs) and its gradient in the state, on all of ``rows``; float64."""
+        x = as_matrix(rows, self.n_features)
+        views = self.views(state)
+        margins = np.asarray(x @ views["coef"].astype(np.float64)) + views["intercept"]
+        values, gradients = self.losses(margins, rows.y)
+        example = rows.weight if rows.weight.size else np.ones(len(rows.y))
+        positive, negative = np.asarray(self.positive), np.asarray(self.negative)
+        if self.loss == "softmax":
+            factor = (example * positive[rows.y])[:, None]
+        elif self.n_outputs > 1:
+            factor = example[:, None] * np.where(rows.y[:, None] == np.arange(self.n_outputs), positive, negative)
+        else:
+            factor = (example * np.where(rows.y > 0, positive[0], negative[0]))[:, None]
+        n = len(rows.y)
+        coef = views["coef"].astype(np.float64)
+        strength = 0.0 if self.penalty is None else self.alpha
+        value = float((factor * values).sum()) / n + strength * (
+            0.5 * (1.0 - self.l1_share) * float((coef**2).sum()) + self.l1_share * float(np.abs(coef).sum())
+        )
+        out = np.zeros(self.size)
+        slopes = self.views(out)
+        slopes["coef"][:] = np.asarray(x.T @ (factor * gradients)) / n
+        slopes["coef"] += strength * ((1.0 - self.l1_share) * coef + self.l1_share * np.sign(coef))
+        if self.fit_intercept:
+            slopes["intercept"][:] = (factor * gradients).sum(axis=0) / n
+        return value, out
+
+
+def as_matrix(rows: Rows, n_features: int):
+    """The rows as the matrix they came from: a view, nothing is copied."""
+    x = rows.x
+    if hasattr(x, "indices"):
+        from scipy.sparse import csr_array
+
+        return csr_array((x.data, x.indices, x.indptr), shape=(len(x.indptr) - 1, n_features))
+    return x.data.reshape(-1, n_features)
+
+
+@functools.cache
+def _uncached(kernel):
+    """A user's loss exists in this process alone: compile its kernel here, once, and write nothing to disk."""
+    from parsgd.kernels.compiling import uncached
+
+    return uncached(kernel)
+
+
+class LinearDescent:
+    """A run of SGD steps on a state, in place.
+
+    Between :meth:`advance` and :meth:`settle` the weights are held in the kernels' scaled form; :meth:`settle` brings
+    the state back to plain numbers and hands out the sums since the last one.
+    """
+
+    def __init__(self, model: Linear, state: np.ndarray, clock: float, gains: np.ndarray):
+        from parsgd.kernels import recipe as slot
+        from parsgd.kernels.intrinsics import padded
+        from parsgd.kernels.multi import descend_multi
+        from parsgd.kernels.single import descend_single
+
+        self.model, self.slot, self.gains = model, slot, gains
+        self.views = model.views(state)
+        self.recipe = model.recipe()
+        single = model.n_outputs == 1
+        self.stride = 1 if single else padded(model.n_outputs)
+        self.kernel = descend_single if single else descend_multi
+        if not isinstance(model.loss, str):
+            self.kernel = _uncached(self.kernel)
+        self.coef, self.mean, self.paid = (self._unpack(name) for name in ("coef", "mean_coef", "paid"))
+        self.buffer = (
+            np.zeros(model.batch_size) if single else np.zeros((model.batch_size, self.stride), dtype=model.dtype)
+        )
+        self.carry = np.zeros((slot.N_SLOTS, model.n_outputs))
+        self.carry[slot.CLOCK] = clock
+        self.carry[slot.INTERCEPT] = self.views["intercept"]
+        if model.average:
+            self.carry[slot.MEAN_INTERCEPT] = self.views["mean_intercept"]
+        if model.truncates:
+            self.carry[slot.PENALTY] = self.views["penalty"]
+        if model.measured:
+            coef = self.views["coef"]
+            self.carry[slot.SQUARE] = np.einsum("ij,ij->j", coef, coef)
+            self.carry[slot.ABSOLUTE] = np.abs(coef).sum(axis=0) if model.truncates else 0.0
+        self.examples, self.opened_at, self.opened = 0, clock, False
+
+    @property
+    def clock(self) -> float:
+        return float(self.carry[self.slot.CLOCK, 0])
+
+    @property
+    def loss(self) -> float:
+        """Sum of the losses since the last :meth:`settle`."""
+        carry = self.carry
+        return self.model.total_loss(carry[self.slot.LOSS] + np.log(carry[self.slot.FACTOR]))
+
+    def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
+        """Visit ``order[start:stop]``."""
+        if not self.opened:
+            self._open()
+        tiny = _TINY_SCALE[self.model.dtype]
+        self.kernel(
+            rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.mean, self.paid, self.buffer, tiny,
+            self.carry, self.recipe,
+        )  # fmt: skip
+        self.examples += stop - start
+
+    def settle(self) -> Tally:
+        """Bring the state back to plain numbers; return the sums since the last call."""
+        if not self.opened:
+            self._open()
+        slot, carry, model = self.slot, self.carry, self.model
+        active = carry[slot.GAIN] > 0.0
+        n_outputs = model.n_outputs
+        coef = self.coef.reshape(-1, self.stride)[:, :n_outputs]
+        dtype = coef.dtype
+        if model.average:
+            mean = self.mean.reshape(-1, self.stride)[:, :n_outputs]
+            count = self._averaged()
+            if count > 0:
+                scaled = coef * (carry[slot.SUMMED] / count).astype(dtype)
+                scaled += mean * dtype.type(1.0 / count)
+                mean[:] = np.where(active, scaled, mean)
+            self._pack("mean_coef", self.mean)
+            self.views["mean_intercept"][:] = carry[slot.MEAN_INTERCEPT]
+        if np.any(carry[slot.SCALE] != 1.0):
+            coef *= carry[slot.SCALE].astype(dtype)
+        if model.truncates:
+            self._pack("paid", self.paid)
+            self.views["penalty"][:] = carry[slot.PENALTY]
+        self._pack("coef", self.coef)
+        self.views["intercept"][:] = carry[slot.INTERCEPT]
+        loss = carry[slot.LOSS] + np.log(carry[slot.FACTOR])
+        tally = Tally(self.examples, int(self.clock - self.opened_at), loss, loss + carry[slot.OBJECTIVE])
+        self.examples, self.opened_at, self.opened = 0, self.clock, False
+        return tally
+
+    def _averaged(self) -> int:
+        """How many iterates the mean holds at the present clock."""
+        return max(0, int(self.clock - self.model.average)) if self.model.average else 0
+
+    def _open(self) -> None:
+        """Start sums afresh; turn the mean of the iterates into their sum."""
+        slot, carry = self.slot, self.carry
+        carry[[slot.SUMMED, slot.LOSS, slot.OBJECTIVE]] = 0.0
+        carry[[slot.SCALE, slot.FACTOR]] = 1.0
+        carry[slot.GAIN] = self.gains
+        self.opened = True
+        if self.model.average:
+            active = self.gains > 0.0
+            mean = self.mean.reshape(-1, self.stride)[:, : self.model.n_outputs]
+            mean *= np.where(active, self._averaged(), 1.0).astype(mean.dtype)
+
+    def _unpack(self, name: str) -> np.ndarray:
+        """The flat vector that the kernel works on: the state itself, or a copy with room for whole vector loads."""
+        if name not in self.views:
+            return np.zeros(0, dtype=self.model.dtype)
+        view = self.views[name]
+        if self.stride == self.model.n_outputs:
+            return view.reshape(-1)
+        room = np.zeros((self.model.n_features, self.stride), dtype=self.model.dtype)
+        room[:, : self.model.n_outputs] = view
+        return room.reshape(-1)
+
+    def _pack(self, name: str, flat: np.ndarray) -> None:
+        if self.stride != self.model.n_outputs:
+            self.views[name][:] = flat.reshape(-1, self.stride)[:, : self.model.n_outputs]

@@ -1,0 +1,47 @@
+"""Names of the members of each axis.  A member is imported when it is asked for, and only then."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from parsgd.errors import InvalidArgument, MissingDependency, choose
+
+ALGORITHMS = {
+    "simuparallel": "parsgd.algorithms.simuparallel:SimuParallel",
+    "weighted": "parsgd.algorithms.weighted:Weighted",
+    "local": "parsgd.algorithms.local:Local",
+}
+ENGINES = {
+    "serial": "parsgd.engines.serial:Serial",
+    "threads": "parsgd.engines.threads:Threads",
+}
+MODELS = {"linear": "parsgd.models.linear:Linear"}
+SOURCES = {"arrays": "parsgd.sources.arrays:ArraySource"}
+# Members that need an optional package: member -> the extra that brings it.
+EXTRAS: dict[str, str] = {}
+
+
+def load(path: str) -> type:
+    """The class at ``module:Name``, imported now."""
+    module, name = path.split(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(path)
+        if extra is None:
+            raise
+        raise MissingDependency(f"{name} needs {error.name}: pip install 'parsgd[{extra}]'") from error
+
+
+def resolve(axis: dict[str, str], member: Any, argument: str, who: str, verbs: tuple[str, ...]) -> Any:
+    """The object that ``member`` names, or ``member`` itself if it has the contract's ``verbs``.
+
+    >>> resolve(ENGINES, "serial", "engine", "SGDClassifier", ("open",))
+    Serial()
+    """
+    if isinstance(member, type):
+        raise InvalidArgument(f"The {argument!r} parameter of {who} must be an instance, not the class {member.__name__}; call it.")
+    if all(hasattr(member, verb) for verb in verbs) and not isinstance(member, str):
+        return member
+    return load(axis[choose(member, axis, argument, who)])()

@@ -1,0 +1,111 @@
+"""Rows in memory (or mapped into it): dense and CSR arrays.  Shards are lists of row numbers; no row is copied.
+
+With several workers the rows are dealt at random, so that a sorted file does not give each worker another world; with
+one worker the shard is the data in its own order, so that one worker is serial SGD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from parsgd.core import Block, CsrRows, DenseRows, Rows
+
+
+def rows_of(x: Any, y: np.ndarray, weight: np.ndarray | None = None) -> Rows:
+    """See a C-contiguous matrix or a CSR matrix, with its targets, as kernels do; nothing is copied.
+
+    >>> rows_of(np.ones((2, 3)), np.zeros(2)).x.n_features
+    3
+    """
+    weight = np.zeros(0, dtype=x.dtype) if weight is None else weight
+    if hasattr(x, "indptr"):
+        return Rows(CsrRows(x.data, x.indices, x.indptr), y, weight)
+    return Rows(DenseRows(x.reshape(-1), x.shape[1]), y, weight)
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """``rows``, or those of them that ``subset`` numbers.
+
+    ``shuffle``: whether each worker visits its rows in a new order every epoch, or in stored order.
+    """
+
+    rows: Rows
+    shuffle: bool = True
+    subset: np.ndarray | None = None
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.rows.y) if self.subset is None else len(self.subset)
+
+    def split(self, n_workers: int, seed: int, sampling: str = "split") -> Sequence[ArrayShard]:
+        """Deal the rows to ``n_workers``; sizes differ by at most one, and are 0 where workers outnumber rows."""
+        numbers = np.arange(len(self.rows.y), dtype=self._index_type) if self.subset is None else self.subset
+        numbers = np.asarray(numbers, dtype=self._index_type)
+        sizes = [len(part) for part in np.array_split(np.empty(len(numbers), dtype=bool), n_workers)]
+        if sampling == "whole":
+            return [ArrayShard(self.rows, numbers, True, size) for size in sizes]
+        if n_workers > 1:
+            numbers = np.random.default_rng(seed).permutation(numbers)
+        parts = np.split(numbers, np.cumsum(sizes)[:-1])
+        # in stored order within a shard: shuffle=False then means what it says for every worker
+        return [ArrayShard(self.rows, np.sort(part), self.shuffle) for part in parts]
+
+    @property
+    def _index_type(self) -> type:
+        return np.int32 if len(self.rows.y) < 2**31 else np.int64
+
+
+@dataclass
+class ArrayShard:
+    """The rows numbered ``numbers``; or, given ``draws``, that many draws an epoch from them, with replacement."""
+
+    rows: Rows
+    numbers: np.ndarray
+    shuffle: bool
+    draws: int | None = None
+    _seen: tuple[int, int, np.ndarray] | None = field(default=None, repr=False)
+    _permutation: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.numbers) if self.draws is None else self.draws
+
+    @property
+    def cost(self) -> float:
+        """Stored values a row."""
+        return self.rows.x.data.size / max(len(self.rows.y), 1)
+
+    def blocks(self, seed: int, epoch: int) -> Iterator[Block]:
+        yield Block(self.rows, self._order(seed, epoch))
+
+    def _order(self, seed: int, epoch: int) -> np.ndarray:
+        if self.draws is not None:
+            drawn = np.random.default_rng((seed, epoch)).integers(0, len(self.numbers), self.draws)
+            return self.numbers[drawn]
+        if not self.shuffle or len(self.numbers) == 0:
+            return self.numbers
+        return self._shuffled(seed, epoch)
+
+    def _shuffled(self, seed: int, epoch: int) -> np.ndarray:
+        """The order of an epoch is the last one's, permuted once more; it is remembered only to save that work."""
+        from parsgd.kernels.shuffling import gather, permute
+
+        if self._seen is None or self._seen[0] != seed or self._seen[1] > epoch:
+            self._permutation = np.empty(len(self.numbers), dtype=self.numbers.dtype)
+            permute(self._permutation, seed)
+            self._seen = (seed, -1, self.numbers)
+        _, at, order = self._seen
+        while at < epoch:
+            following = np.empty_like(order)
+            gather(order, self._permutation, following)
+            order, at = following, at + 1
+        self._seen = (seed, epoch, order)
+        return order
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_seen": None, "_permutation": None}
