@@ -17,7 +17,11 @@ import numba
 # diverging fit is recognised by them.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
-inlined = numba.njit(fastmath=FASTMATH)
+# Helpers are inlined for good: a call left standing between rows costs as much as a short row, and counts references.
+INLINE = {"fastmath": FASTMATH, "forceinline": True}
+inlined = numba.njit(**INLINE)
+# Kernels allocate nothing, so they need not count references to their arrays: atomic additions, several a row.
+_ENTRY = {"nogil": True, "fastmath": FASTMATH, "_nrt": False}
 
 
 @functools.cache
@@ -31,11 +35,11 @@ def sources_stamp() -> str:
 
 def kernel(function):
     """Compile ``function`` on first use for each combination of types, cached on disk, GIL released."""
-    compiled = numba.njit(nogil=True, fastmath=FASTMATH, cache=True)(function)
+    compiled = numba.njit(cache=True, **_ENTRY)(function)
     compiled._cache._cache_file._source_stamp = sources_stamp()
     return compiled
 
 
 def uncached(compiled):
     """The same kernel for types that exist in this process alone (a user's loss): compiled, not written to disk."""
-    return numba.njit(nogil=True, fastmath=FASTMATH)(compiled.py_func)
+    return numba.njit(**_ENTRY)(compiled.py_func)

@@ -36,6 +36,7 @@ from parsgd.kernels.single import (
     SQUARE,
     SUMMED,
     look_ahead,
+    passive_step,
 )
 
 # Rows ahead whose weights are asked for; their indices were asked for AHEAD rows ahead.
@@ -106,15 +107,16 @@ def truncate_outputs(x, row, w, mean, paid, stride, n_outputs, carry):
 
 
 @kernel
-def descend_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny_scale, carry, recipe):
-    """Visit ``order[start:stop]``; ``w`` and the slots ``(n_features * stride,)``, ``buffer`` (batch, stride)."""
+def descend_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
+    """Visit ``order[start:stop]``; ``w`` and the slots are ``(n_features * stride,)``.
+
+    Room to work in: ``buffer`` (batch, stride) and ``scratch = (vectors (3, stride), scores (2, n_outputs))``.
+    """
     n_outputs = carry.shape[1]
     stride = U(buffer.shape[1])
-    margins = np.zeros(buffer.shape[1], w.dtype)
-    scores = np.zeros(n_outputs)
-    gradients = np.zeros(n_outputs)
-    squares = np.zeros(buffer.shape[1], w.dtype)
-    absolutes = np.zeros(buffer.shape[1], w.dtype)
+    vectors, numbers = scratch
+    margins, squares, absolutes = vectors[0], vectors[1], vectors[2]
+    scores, gradients = numbers[0], numbers[1]
     alpha, l1_ratio = recipe.alpha, recipe.l1_ratio
     weighted = weight.shape[0] > 0
     passive = recipe.schedule == PA1 or recipe.schedule == PA2
@@ -171,10 +173,7 @@ def descend_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny_
                     if passive:
                         value = l + np.log(f)
                 if passive:
-                    step = value / norm if recipe.schedule == PA1 else value / (norm + 0.5 / recipe.eta0)
-                    if recipe.schedule == PA1:
-                        step = 0.0 if skipped else min(recipe.eta0, step)
-                    step *= 1.0 if gradient < 0.0 else (-1.0 if gradient > 0.0 else 0.0)
+                    step = passive_step(recipe.schedule, recipe.eta0, norm, gradient, value)
                 else:
                     step = -eta * gradient
                 if not joint:

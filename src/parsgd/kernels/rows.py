@@ -4,6 +4,8 @@ A dense matrix is read as a CSR matrix whose feature numbers need not be stored:
 ``data``, and differ in :func:`span` (where a row's run lies) and :func:`feature` (which feature a position holds).
 Positions and features are unsigned everywhere: numba guards signed ones against Python's negative indexing, which
 doubled the time of a sparse row.
+
+The weights of one output have room for whole vectors past their end, where they stay 0 (:func:`roomy`).
 """
 
 from __future__ import annotations
@@ -12,8 +14,17 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from parsgd.kernels.compiling import FASTMATH, inlined
-from parsgd.kernels.intrinsics import LANES, add_measured_tiles, add_tiles, dot_tiles, prefetch
+from parsgd.kernels.compiling import INLINE, inlined
+from parsgd.kernels.intrinsics import (
+    LANES,
+    add_measured_tiles,
+    add_tiles,
+    dense_add,
+    dense_add_measured,
+    dense_dot,
+    dot_tiles,
+    prefetch,
+)
 
 U = np.uint64
 _LINE_BYTES = 64
@@ -37,14 +48,14 @@ def _sparse(x) -> bool:
     return "indices" in x.fields
 
 
-@overload(span, jit_options={"fastmath": FASTMATH})
+@overload(span, jit_options=INLINE)
 def _span(x, row):
     if _sparse(x):
         return lambda x, row: (U(x.indptr[U(row)]), U(x.indptr[U(row) + U(1)]))
     return lambda x, row: (U(row) * U(x.n_features), (U(row) + U(1)) * U(x.n_features))
 
 
-@overload(feature, jit_options={"fastmath": FASTMATH})
+@overload(feature, jit_options=INLINE)
 def _feature(x, position, begin):
     if not _sparse(x):
         return lambda x, position, begin: position - begin
@@ -58,7 +69,7 @@ def prefetch_row(x, row):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(prefetch_row, jit_options={"fastmath": FASTMATH})
+@overload(prefetch_row, jit_options=INLINE)
 def _prefetch_row(x, row):
     width = x.types[0].dtype.bitwidth // 8
     stride = U(_LINE_BYTES // width)
@@ -88,46 +99,91 @@ def prefetch_span(x, row):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(prefetch_span, jit_options={"fastmath": FASTMATH})
+@overload(prefetch_span, jit_options=INLINE)
 def _prefetch_span(x, row):
     if _sparse(x):
         return lambda x, row: prefetch(x.indptr, U(row))
     return lambda x, row: None
 
 
-@inlined
 def dot(x, row, w):
     """Product of a row and the weights of one output."""
-    begin, end = span(x, row)
-    total = x.data.dtype.type(0)
-    for position in range(begin, end):
-        total += x.data[position] * w[feature(x, position, begin)]
-    return total
+    raise NotImplementedError("only inside compiled code")
 
 
-@inlined
 def add(x, row, step, w):
     """``w += step * row``."""
-    begin, end = span(x, row)
-    c = x.data.dtype.type(step)
-    for position in range(begin, end):
-        w[feature(x, position, begin)] += c * x.data[position]
+    raise NotImplementedError("only inside compiled code")
 
 
-@inlined
 def add_measured(x, row, step, w):
     """``w += step * row``; returns the sums of squares and of absolutes of the weights that the row touches."""
-    begin, end = span(x, row)
-    c = x.data.dtype.type(step)
-    square = x.data.dtype.type(0)
-    absolute = x.data.dtype.type(0)
-    for position in range(begin, end):
-        k = feature(x, position, begin)
-        weight = w[k] + c * x.data[position]
-        w[k] = weight
-        square += weight * weight
-        absolute += abs(weight)
-    return square, absolute
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(dot, jit_options=INLINE)
+def _dot(x, row, w):
+    if not _sparse(x):
+
+        def implementation(x, row, w):
+            begin, end = span(x, row)
+            return dense_dot(x.data, begin, end - begin, x.data.dtype.type(0), w)
+
+        return implementation
+
+    def implementation(x, row, w):
+        begin, end = span(x, row)
+        total = x.data.dtype.type(0)
+        for position in range(begin, end):
+            total += x.data[position] * w[feature(x, position, begin)]
+        return total
+
+    return implementation
+
+
+@overload(add, jit_options=INLINE)
+def _add(x, row, step, w):
+    if not _sparse(x):
+
+        def implementation(x, row, step, w):
+            begin, end = span(x, row)
+            dense_add(x.data, begin, end - begin, x.data.dtype.type(step), w)
+
+        return implementation
+
+    def implementation(x, row, step, w):
+        begin, end = span(x, row)
+        c = x.data.dtype.type(step)
+        for position in range(begin, end):
+            w[feature(x, position, begin)] += c * x.data[position]
+
+    return implementation
+
+
+@overload(add_measured, jit_options=INLINE)
+def _add_measured(x, row, step, w):
+    if not _sparse(x):
+
+        def implementation(x, row, step, w):
+            begin, end = span(x, row)
+            return dense_add_measured(x.data, begin, end - begin, x.data.dtype.type(step), w)
+
+        return implementation
+
+    def implementation(x, row, step, w):
+        begin, end = span(x, row)
+        c = x.data.dtype.type(step)
+        square = x.data.dtype.type(0)
+        absolute = x.data.dtype.type(0)
+        for position in range(begin, end):
+            k = feature(x, position, begin)
+            weight = w[k] + c * x.data[position]
+            w[k] = weight
+            square += weight * weight
+            absolute += abs(weight)
+        return square, absolute
+
+    return implementation
 
 
 @inlined

@@ -61,9 +61,22 @@ def truncate(x, row, w, mean, paid, scale, summed, owed):
             mean[k] -= summed * (after - before)
 
 
+@inlined
+def passive_step(schedule, eta0, norm, gradient, value):
+    """The passive-aggressive step towards the target, in place of ``-eta * gradient``."""
+    if schedule == PA1:
+        size = min(eta0, value / norm) if norm > 0.0 else 0.0
+    else:
+        size = value / (norm + 0.5 / eta0)
+    return -size if gradient > 0.0 else (size if gradient < 0.0 else 0.0)
+
+
 @kernel
-def descend_single(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny_scale, carry, recipe):
-    """Visit ``order[start:stop]``; updates ``w`` (n_features,), the slots ``mean`` and ``paid`` (or empty), ``carry``."""
+def descend_single(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
+    """Visit ``order[start:stop]``; updates ``w`` (n_features,), the slots ``mean`` and ``paid`` (or empty), ``carry``.
+
+    ``buffer`` (batch,) is room to work in; ``scratch`` is for the kernel of several outputs, whose twin this is.
+    """
     intercept, scale, summed = carry[INTERCEPT, 0], carry[SCALE, 0], carry[SUMMED, 0]
     mean_intercept, owed = carry[MEAN_INTERCEPT, 0], carry[PENALTY, 0]
     square, absolute = carry[SQUARE, 0], carry[ABSOLUTE, 0]
@@ -76,45 +89,39 @@ def descend_single(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny
     first = start
     while first < stop:
         last = min(first + recipe.batch_size, stop)
-        share = 1.0 / (last - first)
         eta = gain * rate(recipe.schedule, t, recipe.eta0, recipe.power_t, alpha, recipe.optimal_start)
+        # What does not depend on the prediction is computed apart from what does: from one prediction to the next the
+        # processor can only wait, so the chain between them is kept short.
+        pace = (gain if passive else -eta) / (last - first)
+        penalty = alpha * ((1.0 - l1_ratio) * 0.5 * square + l1_ratio * absolute)
+        step = 0.0
         moved = False
         skipped = False
         for i in range(first, last):
             look_ahead(x, y, order, i)
             row = order[U(i)]
             target = y[U(row)]
+            factor_of_row = pace * (positive if target > 0.0 else negative)
+            if weighted:
+                factor_of_row *= weight[U(row)]
             p = dot(x, row, w) * scale + intercept
             gradient, l, f = evaluate(recipe.loss, target, p)
             loss_sum += l
             factor *= f
             loss_sum, factor = fold_factor(loss_sum, factor)
-            if recipe.measured:
-                if not passive:
-                    if recipe.penalised:
-                        objective += alpha * ((1.0 - l1_ratio) * 0.5 * square + l1_ratio * absolute)
-                    if recipe.one_class:
-                        objective += intercept * alpha
+            if recipe.measured and not passive:
+                if recipe.penalised:
+                    objective += penalty
+                if recipe.one_class:
+                    objective += intercept * alpha
             if passive:
                 norm = float(square_norm(x, row))
-                value = l + np.log(f)
-                if recipe.schedule == PA1:
-                    skipped = norm == 0.0
-                    step = 0.0 if skipped else min(recipe.eta0, value / norm)
-                else:
-                    step = value / (norm + 0.5 / recipe.eta0)
-                # the sign of -dloss: towards the target
-                step = -step * gain * (1.0 if gradient > 0.0 else (-1.0 if gradient < 0.0 else 0.0))
-            else:
-                step = -eta * gradient
-            if target > 0.0:
-                step *= positive
-            else:
-                step *= negative
-            if weighted:
-                step *= weight[U(row)]
-            buffer[U(i - first)] = step * share
+                skipped = recipe.schedule == PA1 and norm == 0.0
+                gradient = passive_step(recipe.schedule, recipe.eta0, norm, gradient, l + np.log(f))
+            step = factor_of_row * gradient
             moved |= step != 0.0
+            if recipe.batch_size > 1:
+                buffer[U(i - first)] = step
         if skipped and last - first == 1:
             first = last
             continue
@@ -132,21 +139,22 @@ def descend_single(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny
                     w[k] *= scale
                 scale = 1.0
         if moved:
+            unit = 1.0 / scale
             for i in range(first, last):
                 row = order[U(i)]
-                step = buffer[U(i - first)]
-                if step != 0.0:
-                    c = step / scale
-                    if recipe.measured:
-                        s, a = add_measured(x, row, c, w)
-                        square = s * scale * scale
-                        absolute = a * scale
-                    else:
-                        add(x, row, c, w)
-                    if summed != 0.0:
-                        add(x, row, -summed * c, mean)
-                    if recipe.fit_intercept:
-                        intercept += step * recipe.intercept_decay
+                if recipe.batch_size > 1:
+                    step = buffer[U(i - first)]
+                c = step * unit
+                if recipe.measured:
+                    s, a = add_measured(x, row, c, w)
+                    square = s * scale * scale
+                    absolute = a * scale
+                else:
+                    add(x, row, c, w)
+                if summed != 0.0:
+                    add(x, row, -summed * c, mean)
+                if recipe.fit_intercept:
+                    intercept += step * recipe.intercept_decay
         if recipe.one_class and recipe.fit_intercept:
             intercept -= eta * alpha * recipe.intercept_decay
         if 0 < recipe.average_from <= t:

@@ -36,6 +36,8 @@ LOSSES = (
 )
 _CODES = dict(zip(LOSSES, (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), strict=True))
 SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2")
+# scikit-learn's factor on the intercept's steps with sparse rows, where the intercept moves far more often than weights.
+_SPARSE_INTERCEPT_DECAY = 0.01
 # Below this the scale is multiplied into the weights: far from underflow, rare enough to cost nothing.
 _TINY_SCALE = {"float32": 1e-6, "float64": 1e-9}
 
@@ -47,7 +49,7 @@ class Linear:
     ``loss`` is a name of :data:`LOSSES` or an object with ``loss(self, y, p)`` and ``gradient(self, y, p)``;
     ``loss_parameter`` is the threshold, epsilon or quantile.  ``positive`` and ``negative`` are the class weights of the
     examples inside and outside each output's class.  ``average`` is the step from which iterates are averaged, 0 for no
-    averaging.  ``measured`` asks for the regularised objective, which stopping needs.
+    averaging.  ``sparse`` says that rows come in CSR.  ``measured`` asks for the regularised objective, which stopping needs.
     """
 
     n_features: int
@@ -62,7 +64,7 @@ class Linear:
     eta0: float = 0.01
     power_t: float = 0.5
     fit_intercept: bool = True
-    intercept_decay: float = 1.0
+    sparse: bool = False
     one_class: bool = False
     average: int = 0
     batch_size: int = 1
@@ -177,7 +179,7 @@ class Linear:
             power_t=float(self.power_t),
             optimal_start=float(self.optimal_start),
             fit_intercept=bool(self.fit_intercept),
-            intercept_decay=float(self.intercept_decay),
+            intercept_decay=_SPARSE_INTERCEPT_DECAY if self.sparse else 1.0,
             one_class=bool(self.one_class),
             average_from=int(self.average),
             batch_size=int(self.batch_size),
@@ -272,6 +274,9 @@ class LinearDescent:
         self.recipe = model.recipe()
         single = model.n_outputs == 1
         self.stride = 1 if single else padded(model.n_outputs)
+        # kernels load whole vectors: of outputs, or of the features of a dense row
+        self.room = padded(model.n_features) if single and not model.sparse else model.n_features * self.stride
+        self.roomy = self.room != model.n_features * model.n_outputs
         self.kernel = descend_single if single else descend_multi
         if not isinstance(model.loss, str):
             self.kernel = _uncached(self.kernel)
@@ -279,6 +284,7 @@ class LinearDescent:
         self.buffer = (
             np.zeros(model.batch_size) if single else np.zeros((model.batch_size, self.stride), dtype=model.dtype)
         )
+        self.scratch = (np.zeros((3, self.stride), dtype=model.dtype), np.zeros((2, model.n_outputs)))
         self.carry = np.zeros((slot.N_SLOTS, model.n_outputs))
         self.carry[slot.CLOCK] = clock
         self.carry[slot.INTERCEPT] = self.views["intercept"]
@@ -308,8 +314,8 @@ class LinearDescent:
             self._open()
         tiny = _TINY_SCALE[self.model.dtype]
         self.kernel(
-            rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.mean, self.paid, self.buffer, tiny,
-            self.carry, self.recipe,
+            rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.mean, self.paid, self.buffer,
+            self.scratch, tiny, self.carry, self.recipe,
         )  # fmt: skip
         self.examples += stop - start
 
@@ -319,11 +325,10 @@ class LinearDescent:
             self._open()
         slot, carry, model = self.slot, self.carry, self.model
         active = carry[slot.GAIN] > 0.0
-        n_outputs = model.n_outputs
-        coef = self.coef.reshape(-1, self.stride)[:, :n_outputs]
+        coef = self._matrix(self.coef)
         dtype = coef.dtype
         if model.average:
-            mean = self.mean.reshape(-1, self.stride)[:, :n_outputs]
+            mean = self._matrix(self.mean)
             count = self._averaged()
             if count > 0:
                 scaled = coef * (carry[slot.SUMMED] / count).astype(dtype)
@@ -356,7 +361,7 @@ class LinearDescent:
         self.opened = True
         if self.model.average:
             active = self.gains > 0.0
-            mean = self.mean.reshape(-1, self.stride)[:, : self.model.n_outputs]
+            mean = self._matrix(self.mean)
             mean *= np.where(active, self._averaged(), 1.0).astype(mean.dtype)
 
     def _unpack(self, name: str) -> np.ndarray:
@@ -364,12 +369,16 @@ class LinearDescent:
         if name not in self.views:
             return np.zeros(0, dtype=self.model.dtype)
         view = self.views[name]
-        if self.stride == self.model.n_outputs:
+        if not self.roomy:
             return view.reshape(-1)
-        room = np.zeros((self.model.n_features, self.stride), dtype=self.model.dtype)
-        room[:, : self.model.n_outputs] = view
-        return room.reshape(-1)
+        room = np.zeros(self.room, dtype=self.model.dtype)
+        self._matrix(room)[:] = view
+        return room
 
     def _pack(self, name: str, flat: np.ndarray) -> None:
-        if self.stride != self.model.n_outputs:
-            self.views[name][:] = flat.reshape(-1, self.stride)[:, : self.model.n_outputs]
+        if self.roomy:
+            self.views[name][:] = self._matrix(flat)
+
+    def _matrix(self, flat: np.ndarray) -> np.ndarray:
+        """``(n_features, n_outputs)`` of what the kernel works on."""
+        return flat[: self.model.n_features * self.stride].reshape(-1, self.stride)[:, : self.model.n_outputs]
