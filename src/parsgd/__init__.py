@@ -1,3 +1,16 @@
-"""parsgd: parallel stochastic gradient descent with scikit-learn's face."""
+"""parsgd: parallel stochastic gradient descent with scikit-learn's face.
+
+Importing it imports scikit-learn's base and nothing compiled; numba is imported at the first fit.
+"""
+
+from parsgd.algorithms.local import Local
+from parsgd.algorithms.simuparallel import SimuParallel
+from parsgd.algorithms.weighted import Weighted
+from parsgd.estimators.classifier import SGDClassifier
+from parsgd.estimators.one_class import SGDOneClassSVM
+from parsgd.estimators.regressor import SGDRegressor
+from parsgd.fitting import watch
 
 __version__ = "0.1.0"
+
+__all__ = ["Local", "SGDClassifier", "SGDOneClassSVM", "SGDRegressor", "SimuParallel", "Weighted", "watch"]

@@ -99,7 +99,7 @@ class Report:
     """Worker to driver: where the worker arrived and what it took.  Only sums and counts, so reports can be reduced.
 
     ``log_contraction`` says how far the steps pulled any two runs together, as the logarithm of a factor;
-    ``trace`` holds ``(examples, mean loss)`` at the end of each epoch that the round contained.
+    ``trace`` holds ``(examples, mean loss, score or None)`` at the end of each epoch that the round contained.
     """
 
     worker: int
@@ -114,15 +114,21 @@ class Report:
     gains: np.ndarray
     log_contraction: float = 0.0
     converged: bool = False
-    trace: tuple[tuple[int, float], ...] = ()
+    trace: tuple[tuple[int, float, float | None], ...] = ()
 
 
 class Descent(Protocol):
-    """A run of many SGD steps on a state, in place.  Between ``advance`` calls the state may hold a scaled form."""
+    """A run of many SGD steps on a state, in place.
+
+    Between ``advance`` and ``settle`` the state may hold a scaled form; ``tally`` hands out the sums since the last one;
+    ``clock`` is the step it stands at and ``loss`` the sum of losses since the last tally.
+    """
 
     def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None: ...
 
-    def settle(self) -> Tally: ...
+    def tally(self) -> Tally: ...
+
+    def settle(self) -> None: ...
 
     @property
     def clock(self) -> float: ...

@@ -221,6 +221,8 @@ class Loop:
         rows = (max(self.shard_rows[report.worker], 1) for report in reports)
         self.epochs = max(math.ceil(r.examples / n) for r, n in zip(reports, rows, strict=True))
         self.gains = np.max([report.gains for report in reports], axis=0)
+        if self.stopping.monitor is not None:
+            self.history[-1]["score"] = float(np.mean(self.stopping.monitor(self.state)))
         moved = [report for report in reports if report.examples]
         if moved and all(report.converged for report in moved):
             return Outcome.CONVERGED

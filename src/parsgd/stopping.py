@@ -18,19 +18,23 @@ _DIVISOR = 5.0
 
 @dataclass
 class Stopping:
-    """The rule and what it remembers.  ``tol=None`` never stops."""
+    """The rule and what it remembers.  ``tol=None`` never stops.
+
+    ``monitor`` maps a state to scores ``(n_outputs,)``; with ``decides=False`` they are recorded, but the objective decides.
+    """
 
     tol: float | None = 1e-3
     patience: int = 5
     adaptive_from: float | None = None
     monitor: Callable[[np.ndarray], np.ndarray] | None = None
+    decides: bool = True
     best: np.ndarray | None = field(default=None, repr=False)
     idle: np.ndarray | None = field(default=None, repr=False)
     scores: list[float] = field(default_factory=list, repr=False)
 
     def fresh(self) -> Stopping:
         """The same rule, remembering nothing."""
-        return Stopping(self.tol, self.patience, self.adaptive_from, self.monitor)
+        return Stopping(self.tol, self.patience, self.adaptive_from, self.monitor, self.decides)
 
     def update(self, objective: np.ndarray, state: np.ndarray, gains: np.ndarray) -> bool:
         """Take note of an epoch's mean ``objective`` ``(n_outputs,)``; lower ``gains`` in place; say whether all is done."""
@@ -38,7 +42,7 @@ class Stopping:
         if self.monitor is not None:
             score = self.monitor(state)
             self.scores.append(float(np.mean(score)))
-            badness = -score
+            badness = -score if self.decides else objective
         if self.best is None:
             self.best = np.full(gains.shape, np.inf)
             self.idle = np.zeros(gains.shape, dtype=int)

@@ -43,6 +43,9 @@ class _Run:
         while self._left() > 0 and self.going and self.shard.n_rows > 0:
             self._epoch(descent)
             self._close_epoch(descent)
+        descent.settle()
+        if not self.model.finite(self.state):
+            raise DivergedError(self._divergence())
         steps = sum(tally.steps for tally in self.tallies)
         nothing = np.zeros(model.n_outputs)
         return Report(
@@ -95,17 +98,26 @@ class _Run:
         return max(size, self.chunk // size * size)
 
     def _close_epoch(self, descent) -> None:
-        tally = descent.settle()
+        """Count what was done; at the end of an epoch, ask the stopping rule."""
+        tally = descent.tally()
         self.tallies.append(tally)
-        if not (np.isfinite(tally.objective).all() and self.model.finite(self.state)):
+        if not np.isfinite(tally.objective).all():
             raise DivergedError(self._divergence())
-        if tally.examples == 0:
-            return
-        self.trace.append((self.examples, self.model.total_loss(tally.loss) / tally.examples))
         ended = (self.task.cursor + self.examples) % self.shard.n_rows == 0
         if self.stopping is not None and ended:
-            self.converged = self.stopping.update(tally.objective / tally.examples, self.state, self.gains)
-            self.going = self.going and not self.converged
+            self._ask(descent, tally)
+        score = self.stopping.scores[-1] if self.stopping is not None and self.stopping.scores else None
+        self.trace.append((self.examples, self.model.total_loss(tally.loss) / max(tally.examples, 1), score))
+
+    def _ask(self, descent, tally) -> None:
+        gains = self.gains.copy()
+        if self.stopping.monitor is not None:
+            descent.settle()
+        self.converged = self.stopping.update(tally.objective / max(tally.examples, 1), self.state, gains)
+        if not np.array_equal(gains, self.gains):
+            descent.settle()
+            self.gains[:] = gains
+        self.going = self.going and not self.converged
 
     def _divergence(self) -> str:
         epoch = max(self.task.cursor + self.examples - 1, 0) // self.shard.n_rows + 1

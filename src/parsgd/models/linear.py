@@ -149,7 +149,9 @@ class Linear:
         return np.asarray(x @ views["coef"]) + views["intercept"]
 
     def finite(self, state: np.ndarray) -> bool:
-        return bool(np.isfinite(state).all())
+        """Whether all parameters are finite; a sum in float64 cannot hide one that is not."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return bool(np.isfinite(state.sum(dtype=np.float64)))
 
     def total_loss(self, losses: np.ndarray) -> float:
         """One number from the outputs' losses: their sum, but softmax has one loss for all of them."""
@@ -259,8 +261,7 @@ def _uncached(kernel):
 class LinearDescent:
     """A run of SGD steps on a state, in place.
 
-    Between :meth:`advance` and :meth:`settle` the weights are held in the kernels' scaled form; :meth:`settle` brings
-    the state back to plain numbers and hands out the sums since the last one.
+    Between :meth:`advance` and :meth:`settle` the weights are held in the kernels' scaled form.
     """
 
     def __init__(self, model: Linear, state: np.ndarray, clock: float, gains: np.ndarray):
@@ -296,7 +297,8 @@ class LinearDescent:
             coef = self.views["coef"]
             self.carry[slot.SQUARE] = np.einsum("ij,ij->j", coef, coef)
             self.carry[slot.ABSOLUTE] = np.abs(coef).sum(axis=0) if model.truncates else 0.0
-        self.examples, self.opened_at, self.opened = 0, clock, False
+        self.carry[slot.FACTOR] = 1.0
+        self.examples, self.counted_from, self.opened = 0, clock, False
 
     @property
     def clock(self) -> float:
@@ -304,7 +306,7 @@ class LinearDescent:
 
     @property
     def loss(self) -> float:
-        """Sum of the losses since the last :meth:`settle`."""
+        """Sum of the losses since the last :meth:`tally`."""
         carry = self.carry
         return self.model.total_loss(carry[self.slot.LOSS] + np.log(carry[self.slot.FACTOR]))
 
@@ -319,12 +321,21 @@ class LinearDescent:
         )  # fmt: skip
         self.examples += stop - start
 
-    def settle(self) -> Tally:
-        """Bring the state back to plain numbers; return the sums since the last call."""
+    def tally(self) -> Tally:
+        """The sums since the last tally."""
+        slot, carry = self.slot, self.carry
+        loss = carry[slot.LOSS] + np.log(carry[slot.FACTOR])
+        tally = Tally(self.examples, int(self.clock - self.counted_from), loss, loss + carry[slot.OBJECTIVE])
+        carry[[slot.LOSS, slot.OBJECTIVE]] = 0.0
+        carry[slot.FACTOR] = 1.0
+        self.examples, self.counted_from = 0, self.clock
+        return tally
+
+    def settle(self) -> None:
+        """Bring the state back to plain numbers.  The next :meth:`advance` takes up the gains as they then are."""
         if not self.opened:
-            self._open()
+            return
         slot, carry, model = self.slot, self.carry, self.model
-        active = carry[slot.GAIN] > 0.0
         coef = self._matrix(self.coef)
         dtype = coef.dtype
         if model.average:
@@ -333,7 +344,7 @@ class LinearDescent:
             if count > 0:
                 scaled = coef * (carry[slot.SUMMED] / count).astype(dtype)
                 scaled += mean * dtype.type(1.0 / count)
-                mean[:] = np.where(active, scaled, mean)
+                mean[:] = np.where(carry[slot.GAIN] > 0.0, scaled, mean)
             self._pack("mean_coef", self.mean)
             self.views["mean_intercept"][:] = carry[slot.MEAN_INTERCEPT]
         if np.any(carry[slot.SCALE] != 1.0):
@@ -343,20 +354,17 @@ class LinearDescent:
             self.views["penalty"][:] = carry[slot.PENALTY]
         self._pack("coef", self.coef)
         self.views["intercept"][:] = carry[slot.INTERCEPT]
-        loss = carry[slot.LOSS] + np.log(carry[slot.FACTOR])
-        tally = Tally(self.examples, int(self.clock - self.opened_at), loss, loss + carry[slot.OBJECTIVE])
-        self.examples, self.opened_at, self.opened = 0, self.clock, False
-        return tally
+        self.opened = False
 
     def _averaged(self) -> int:
         """How many iterates the mean holds at the present clock."""
         return max(0, int(self.clock - self.model.average)) if self.model.average else 0
 
     def _open(self) -> None:
-        """Start sums afresh; turn the mean of the iterates into their sum."""
+        """Start from plain numbers; turn the mean of the iterates into their sum."""
         slot, carry = self.slot, self.carry
-        carry[[slot.SUMMED, slot.LOSS, slot.OBJECTIVE]] = 0.0
-        carry[[slot.SCALE, slot.FACTOR]] = 1.0
+        carry[slot.SUMMED] = 0.0
+        carry[slot.SCALE] = 1.0
         carry[slot.GAIN] = self.gains
         self.opened = True
         if self.model.average:

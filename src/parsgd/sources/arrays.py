@@ -23,8 +23,21 @@ def rows_of(x: Any, y: np.ndarray, weight: np.ndarray | None = None) -> Rows:
     """
     weight = np.zeros(0, dtype=x.dtype) if weight is None else weight
     if hasattr(x, "indptr"):
-        return Rows(CsrRows(x.data, x.indices, x.indptr), y, weight)
-    return Rows(DenseRows(x.reshape(-1), x.shape[1]), y, weight)
+        part = CsrRows(_read_only(x.data), _read_only(x.indices), _read_only(x.indptr))
+    else:
+        part = DenseRows(_read_only(x.reshape(-1)), x.shape[1])
+    return Rows(part, _read_only(y), _read_only(weight))
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to.
+
+    No kernel may touch the user's data; and numba compiles anew for arrays that happen to be read-only (memory maps,
+    joblib's workers), so all of them are.
+    """
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 @dataclass(frozen=True)

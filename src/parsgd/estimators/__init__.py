@@ -1,0 +1,1 @@
+"""scikit-learn's faces: validate, build the four parts, call fit, set attributes."""

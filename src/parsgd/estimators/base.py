@@ -1,0 +1,240 @@
+"""What the linear estimators share: checking parameters, running a fit, keeping its results."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABCMeta
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model._base import SparseCoefMixin
+from sklearn.utils.validation import _check_sample_weight
+
+from parsgd import fitting
+from parsgd.errors import InvalidArgument
+from parsgd.estimators import checking, choosing
+from parsgd.models.linear import SCHEDULES, Linear
+from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.stopping import Stopping
+
+MAX_INT = np.iinfo(np.int32).max
+_PARAMETER_OF = {"hinge": 1.0, "perceptron": 0.0}
+_WITH_EPSILON = ("huber", "epsilon_insensitive", "squared_epsilon_insensitive")
+_ALIASES = {"pinball": "quantile"}
+
+
+class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
+    """Parameters, the run, and the attributes of every linear SGD estimator."""
+
+    _losses: tuple[str, ...] = ()
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # -- parameters ------------------------------------------------------------------------------------------------
+
+    def _check_parameters(self, partial: bool = False) -> None:
+        """Refuse what cannot be used, naming it, before any work starts."""
+        checking.check_loss(self, self._losses)
+        checking.check_choice(self, "penalty", ("l2", "l1", "elasticnet", None))
+        checking.check_choice(self, "learning_rate", SCHEDULES)
+        for name in ("fit_intercept", "shuffle", "warm_start", "early_stopping"):
+            checking.check_flag(self, name)
+        checking.check_number(self, "alpha", 0)
+        checking.check_number(self, "l1_ratio", 0, 1, closed="both", optional=True)
+        checking.check_number(self, "max_iter", 1, whole=True)
+        checking.check_number(self, "tol", 0, optional=True)
+        checking.check_number(self, "eta0", 0, closed="neither")
+        checking.check_number(self, "power_t", -np.inf, closed="neither")
+        checking.check_number(self, "epsilon", 0)
+        checking.check_number(self, "validation_fraction", 0, 1, closed="neither")
+        checking.check_number(self, "n_iter_no_change", 1, whole=True)
+        checking.check_number(self, "batch_size", 1, whole=True)
+        checking.check_number(self, "n_jobs", -np.inf, whole=True, optional=True, closed="neither")
+        checking.check(self, "verbose", lambda v: isinstance(v, (bool, np.bool_)) or checking.is_integral(v) and v >= 0,
+                       "an int in the range [0, inf) or a bool")  # fmt: skip
+        checking.check(
+            self, "average", lambda v: isinstance(v, (bool, np.bool_)) or checking.is_integral(v) and v > 0,
+            "an int in the range (0, inf) or a bool",
+        )  # fmt: skip
+        self._check_combinations(partial)
+
+    def _check_combinations(self, partial: bool) -> None:
+        if self.early_stopping and partial:
+            raise InvalidArgument("early_stopping should be False with partial_fit")
+        if self.learning_rate == "optimal" and self.alpha == 0:
+            raise InvalidArgument(
+                "alpha must be > 0 since learning_rate is 'optimal'. alpha is used to compute the optimal learning rate."
+            )
+        if self.learning_rate in ("pa1", "pa2") and self._loss_name != self._passive_loss:
+            raise InvalidArgument(
+                f"Learning rate '{self.learning_rate}' only works with loss '{self._passive_loss}'."
+            )
+        if self.penalty == "elasticnet" and self.l1_ratio is None:
+            raise InvalidArgument("l1_ratio must be set when penalty is 'elasticnet'")
+
+    @property
+    def _loss_name(self) -> Any:
+        """The loss's canonical name, or the user's object."""
+        return _ALIASES.get(self.loss, self.loss) if isinstance(self.loss, str) else self.loss
+
+    def _loss_parameter(self) -> float:
+        name = self._loss_name
+        if not isinstance(name, str):
+            return 0.0
+        if name in _WITH_EPSILON:
+            return float(self.epsilon)
+        if name == "quantile":
+            return float(self.quantile)
+        return _PARAMETER_OF.get(name, 0.0)
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+
+    def _linear(self, x: Any, n_outputs: int, **settings: Any) -> Linear:
+        """The model that the parameters describe."""
+        described = {
+            "n_features": x.shape[1],
+            "n_outputs": n_outputs,
+            "dtype": str(x.dtype),
+            "loss": self._loss_name,
+            "loss_parameter": self._loss_parameter(),
+            "penalty": self.penalty,
+            "alpha": float(self.alpha),
+            "l1_ratio": 0.0 if self.l1_ratio is None else float(self.l1_ratio),
+            "schedule": self.learning_rate,
+            "eta0": float(self.eta0),
+            "power_t": float(self.power_t),
+            "fit_intercept": bool(self.fit_intercept),
+            "sparse": sparse.issparse(x),
+            "average": int(self.average),
+            "batch_size": int(self.batch_size),
+            # scikit-learn stops by the regularised objective; nobody looks at it otherwise
+            "measured": self.tol is not None and not self.early_stopping,
+        }
+        return Linear(**{**described, **settings})
+
+    def _run(
+        self, model: Linear, x: Any, y: np.ndarray, *, weight: np.ndarray, max_epochs: int, seed: int,
+        coef: np.ndarray, intercept: np.ndarray, subset: np.ndarray | None = None, monitor: Any = None,
+    ) -> fitting.Fit:  # fmt: skip
+        """Fit ``model`` from ``coef (n_outputs, n_features)`` and ``intercept`` on, and keep what there is to keep."""
+        who = type(self).__name__
+        rows = x.shape[0] if subset is None else len(subset)
+        values = x.nnz if sparse.issparse(x) else x.size
+        size = choosing.Size(rows, values, x.shape[1], model.n_outputs)
+        n_workers, why = choosing.count_workers(self.n_jobs, size, who)
+        choice = choosing.choose_algorithm(self.algorithm, n_workers, why, size, who)
+        engine = choosing.choose_engine(self.engine, n_workers, who)
+        state = model.init(seed)
+        views = model.views(state)
+        views["coef"][:] = coef.T
+        views["intercept"][:] = intercept
+        if model.average and getattr(self, "_average_coef", None) is not None:
+            views["mean_coef"][:] = np.asarray(self._average_coef).reshape(coef.shape).T
+            views["mean_intercept"][:] = self._average_intercept
+        stopping = Stopping(
+            tol=self.tol,
+            patience=int(self.n_iter_no_change),
+            adaptive_from=float(self.eta0) if self.learning_rate == "adaptive" else None,
+            monitor=monitor,
+            decides=bool(self.early_stopping),
+        )
+        with fitting.watch(_Printer()) if self.verbose else _nothing():
+            fit = fitting.fit(
+                model, choice.algorithm, engine, ArraySource(rows_of(x, y, weight), bool(self.shuffle), subset),
+                n_workers=n_workers, seed=seed, max_epochs=max_epochs, stopping=stopping, state=state, clock=self.t_,
+            )  # fmt: skip
+        self.t_ = fit.clock
+        self.n_iter_ = fit.n_epochs
+        self.history_ = fit.history
+        self.outcome_ = fit.outcome
+        self.algorithm_ = choice
+        return fit
+
+    def _keep(self, model: Linear, fit: fitting.Fit) -> tuple[np.ndarray, np.ndarray]:
+        """``(coef (n_outputs, n_features), intercept)`` to predict with: the averages once averaging has begun."""
+        views = model.views(fit.state)
+        coef, intercept = np.ascontiguousarray(views["coef"].T), views["intercept"].copy()
+        if not model.average:
+            return coef, intercept
+        self._standard_coef, self._standard_intercept = coef, intercept
+        self._average_coef = np.ascontiguousarray(views["mean_coef"].T)
+        self._average_intercept = views["mean_intercept"].copy()
+        if model.average <= self.t_ - 1.0:
+            return self._average_coef, self._average_intercept
+        return coef, intercept
+
+    def _forget(self, *names: str) -> None:
+        for name in (*names, "_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept"):
+            if hasattr(self, name):
+                delattr(self, name)
+
+    def _weights(self, sample_weight: Any, x: Any) -> np.ndarray:
+        """``(n_rows,)`` in the dtype of the data, or empty when every row weighs 1."""
+        if sample_weight is None:
+            return np.zeros(0, dtype=x.dtype)
+        return _check_sample_weight(sample_weight, x, dtype=x.dtype, allow_all_zero_weights=bool(self.early_stopping))
+
+    def _warn_of_the_end(self) -> None:
+        if self.tol is not None and self.tol > -np.inf and self.n_iter_ == self.max_iter:
+            warnings.warn(
+                "Maximum number of iteration reached before convergence. Consider increasing max_iter to improve the fit.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        if self.power_t < 0:
+            warnings.warn(
+                "Negative values for `power_t` are deprecated in version 1.8 and will raise an error in 1.10. "
+                "Use values in the range [0.0, inf) instead.",
+                FutureWarning,
+                stacklevel=3,
+            )
+
+
+def initial(given: Any, shape: tuple[int, ...], dtype: Any, message: str) -> np.ndarray:
+    """The starting values given by the user, in the right shape, or zeros."""
+    if given is None:
+        return np.zeros(shape, dtype=dtype)
+    given = given.toarray() if sparse.issparse(given) else np.asarray(given)
+    given = given.astype(dtype)
+    if given.size != int(np.prod(shape)) or (given.ndim == len(shape) and given.shape != shape):
+        raise InvalidArgument(message)
+    return given.reshape(shape)
+
+
+def validation_rows(
+    estimator: Any, splitter: Any, y: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Row numbers to train on and to validate on, or ``(None, None)`` without early stopping."""
+    train, held_back = next(splitter.split(np.zeros((len(y), 1)), y))
+    if len(train) == 0 or len(held_back) == 0:
+        raise InvalidArgument(
+            f"Splitting {len(y)} samples into a train set and a validation set with validation_fraction="
+            f"{estimator.validation_fraction!r} led to an empty set ({len(train)} and {len(held_back)} samples). Please"
+            " either change validation_fraction, increase number of samples, or disable early_stopping."
+        )
+    if weight.size and not np.any(weight[held_back] > 0):
+        raise InvalidArgument(
+            "The sample weights for validation set are all zero, consider using a different random state."
+        )
+    return np.sort(train), np.sort(held_back)
+
+
+class _Printer:
+    """What ``verbose`` prints: a line whenever there is news."""
+
+    def __call__(self, told: fitting.Progress) -> None:
+        share = 100.0 * told.examples / max(told.planned, 1)
+        rate = told.examples / max(told.seconds, 1e-9)
+        print(f"{told.examples} examples (at most {share:.1f}%), loss {told.loss:.6g}, {rate:,.0f} examples/s", flush=True)
+
+
+class _nothing:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *details: Any) -> None: ...

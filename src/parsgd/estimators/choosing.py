@@ -1,0 +1,103 @@
+"""What ``n_jobs=None``, ``engine="auto"`` and ``algorithm="auto"`` stand for, decided from the sizes of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+
+from parsgd.algorithms.local import Local
+from parsgd.algorithms.simuparallel import SimuParallel
+from parsgd.errors import InvalidArgument
+from parsgd.registry import ALGORITHMS, ENGINES, resolve
+
+# Seconds for a stored value and for a row, one output, on one core: benchmarks/linear.py on 2 cores, rounded.
+_SECONDS_PER_VALUE, _SECONDS_PER_ROW = 0.7e-9, 20e-9
+# An epoch shorter than this a worker is not worth a thread: a round costs about 0.2 ms of threads and merging.
+_SECONDS_WORTH_A_WORKER = 2e-3
+# Values a worker reads between two merges for each parameter merged: merging then costs about a tenth of the round.
+_READS_PER_PARAMETER = 10
+_MOST_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is known of a problem before it is fitted."""
+
+    n_rows: int
+    n_values: int
+    n_features: int
+    n_outputs: int
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Time of a pass on one core, roughly."""
+        return (self.n_values * _SECONDS_PER_VALUE + self.n_rows * _SECONDS_PER_ROW) * (1 + self.n_outputs / 8)
+
+    @property
+    def n_parameters(self) -> int:
+        return (self.n_features + 1) * self.n_outputs
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The algorithm that runs, and why it was picked."""
+
+    name: str
+    why: str
+    algorithm: Any
+    n_workers: int
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.n_workers} worker{'s' * (self.n_workers > 1)}: {self.why}"
+
+
+def count_workers(n_jobs: int | None, size: Size, who: str) -> tuple[int, str]:
+    """How many workers, and why.
+
+    ``None`` means as many as pay: what :func:`joblib.parallel_config` says, one inside another parallel loop, and
+    otherwise no more than have 2 ms of work each, and one where a worker would see fewer rows than there are features.
+    """
+    if n_jobs is not None:
+        return _explicit(n_jobs, who), f"n_jobs={n_jobs}"
+    backend, configured = joblib.parallel.get_active_backend()
+    if configured is not None:
+        return _explicit(configured, who), f"joblib's configuration says n_jobs={configured}"
+    if getattr(backend, "nesting_level", 0):
+        return 1, "another parallel loop is already running"
+    paying = min(joblib.cpu_count(), int(size.epoch_seconds / _SECONDS_WORTH_A_WORKER))
+    if paying <= 1:
+        return 1, "one pass over these data takes too little time to share"
+    if size.n_features * paying > size.n_rows:
+        return 1, "a worker would see fewer rows than there are features, and averages of such workers lose accuracy"
+    return paying, f"one pass takes about {1e3 * size.epoch_seconds:.0f} ms on one core"
+
+
+def _explicit(n_jobs: int, who: str) -> int:
+    if n_jobs == 0:
+        raise InvalidArgument(f"The 'n_jobs' parameter of {who} must not be 0: 1 is serial, -1 uses all cores, None decides.")
+    return n_jobs if n_jobs > 0 else max(1, joblib.cpu_count() + 1 + n_jobs)
+
+
+def choose_algorithm(algorithm: Any, n_workers: int, why_workers: str, size: Size, who: str) -> Choice:
+    """Resolve the ``algorithm`` argument."""
+    verbs = ("work", "quorum", "combine")
+    if not (isinstance(algorithm, str) and algorithm == "auto"):
+        names = {**ALGORITHMS, "auto": ""}
+        part = resolve(names, algorithm, "algorithm", who, verbs)
+        return Choice(part.name, "asked for", part, n_workers)
+    if n_workers == 1:
+        return Choice("serial", f"serial SGD ({why_workers})", SimuParallel(), 1)
+    reads = size.n_values * size.n_outputs / n_workers
+    rounds = max(1, min(_MOST_ROUNDS, int(reads / (_READS_PER_PARAMETER * size.n_parameters))))
+    times = "once" if rounds == 1 else f"{rounds} times"
+    why = f"average {times} a pass, so that merging {size.n_parameters} parameters stays cheap ({why_workers})"
+    return Choice("local", why, Local(period=1.0 / rounds), n_workers)
+
+
+def choose_engine(engine: Any, n_workers: int, who: str) -> Any:
+    """Resolve the ``engine`` argument: "auto" is serial for one worker and threads for more."""
+    if isinstance(engine, str) and engine == "auto":
+        engine = "serial" if n_workers == 1 else "threads"
+    return resolve({**ENGINES, "auto": ""}, engine, "engine", who, ("open", "offers"))

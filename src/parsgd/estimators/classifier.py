@@ -1,0 +1,333 @@
+"""``SGDClassifier``: linear classifiers by parallel SGD, behind scikit-learn's face."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model._base import LinearClassifierMixin
+from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils.extmath import safe_sparse_dot, softmax
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from parsgd.errors import InvalidArgument
+from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
+
+_WITH_PROBABILITIES = ("log_loss", "modified_huber", "softmax")
+
+
+class SGDClassifier(LinearClassifierMixin, BaseSGD):
+    """Linear classifiers (SVM, logistic regression, softmax) trained by parallel stochastic gradient descent.
+
+    Minimises, for each class against the rest or for all classes at once (``loss="softmax"``),
+
+    ``1/n sum_i s_i loss(y_i, x_i . w + b) + alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)``
+
+    Drop-in for :class:`sklearn.linear_model.SGDClassifier` of scikit-learn 1.9: the arguments up to ``average``, their
+    defaults and the attributes are the same, and with one worker a binary fit repeats scikit-learn's steps.  Further:
+
+    Parameters
+    ----------
+    loss : str or object, default="hinge"
+        scikit-learn's nine losses, ``"softmax"`` (multinomial logistic regression, one pass for all classes), or an
+        object with ``loss(self, y, p)`` and ``gradient(self, y, p)`` (y is -1 or +1, p the decision value) whose
+        attributes are numbers; it is compiled on first use.
+    n_jobs : int or None, default=None
+        Workers for *one* fit, also a binary one.  None: as many as pay for so much data (one, if they are few; what
+        :func:`joblib.parallel_config` says; one inside another parallel loop).  1: serial SGD.  -1: all cores.
+    algorithm : {"auto", "simuparallel", "weighted", "local"} or object, default="auto"
+        How the workers work together; ``algorithm_`` says what was picked and why.
+    engine : {"auto", "serial", "threads"} or object, default="auto"
+        Where the workers run.  ``"serial"`` takes turns in this thread: same bits, easy to debug.
+    batch_size : int, default=1
+        Rows a step; the step is the mean of their gradients.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+    classes_ : ndarray of shape (n_classes,)
+    n_iter_ : int
+        Passes over the data before stopping.
+    t_ : float
+        Steps each worker made, plus one.
+    history_ : list of dict
+        One entry a round: ``round, epoch, seconds, loss, score, workers``; each worker's ``steps, examples, seconds,
+        weight, loss, trace``.
+    algorithm_ : Choice
+        ``name``, ``why``, ``algorithm``, ``n_workers``.
+    outcome_ : parsgd.errors.Outcome
+        How the fit ended, as a sentence.
+
+    Raises
+    ------
+    parsgd.errors.InvalidArgument
+        For a parameter or data that cannot be used (a ValueError).
+    parsgd.errors.DivergedError
+        When the parameters leave the finite numbers (a ValueError); names the round and the epoch.
+
+    References
+    ----------
+    Zinkevich, Weimer, Smola, Li, "Parallelized Stochastic Gradient Descent", NIPS 2010.
+
+    Examples
+    --------
+    >>> from parsgd import SGDClassifier
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = SGDClassifier(loss="log_loss", n_jobs=2, random_state=0).fit(X / 16, y)
+    >>> model.score(X / 16, y) > 0.95
+    True
+    """
+
+    _losses = (
+        "hinge", "squared_hinge", "perceptron", "log_loss", "modified_huber", "squared_error", "huber",
+        "epsilon_insensitive", "squared_epsilon_insensitive", "softmax",
+    )  # fmt: skip
+    _passive_loss = "hinge"
+
+    def __init__(
+        self,
+        loss="hinge",
+        *,
+        penalty="l2",
+        alpha=0.0001,
+        l1_ratio=0.15,
+        fit_intercept=True,
+        max_iter=1000,
+        tol=1e-3,
+        shuffle=True,
+        verbose=0,
+        epsilon=0.1,
+        n_jobs=None,
+        random_state=None,
+        learning_rate="optimal",
+        eta0=0.01,
+        power_t=0.5,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        class_weight=None,
+        warm_start=False,
+        average=False,
+        algorithm="auto",
+        engine="auto",
+        batch_size=1,
+    ):
+        self.loss = loss
+        self.penalty = penalty
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.shuffle = shuffle
+        self.verbose = verbose
+        self.epsilon = epsilon
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.learning_rate = learning_rate
+        self.eta0 = eta0
+        self.power_t = power_t
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.average = average
+        self.algorithm = algorithm
+        self.engine = engine
+        self.batch_size = batch_size
+
+    def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_rows, n_features)
+            float32 stays float32; CSR indices may be 64 bits wide.
+        y : array-like of shape (n_rows,)
+        coef_init, intercept_init : array-like, optional
+            Where to start from: ``(n_classes, n_features)`` and ``(n_classes,)``, one row for two classes.
+        sample_weight : array-like of shape (n_rows,), optional
+        X_val, y_val : array-like, optional
+            Your own validation set.  Its score is in ``history_``, and with ``early_stopping=True`` it decides.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        y = validate_data(self, y=y)
+        classes = np.unique(y)
+        previous = (getattr(self, "coef_", None), getattr(self, "intercept_", None))
+        self._forget("classes_")
+        if self.warm_start and previous[0] is not None:
+            coef_init = previous[0] if coef_init is None else coef_init
+            intercept_init = previous[1] if intercept_init is None else intercept_init
+        self._forget("coef_", "intercept_")
+        self.t_ = 1.0
+        self._fit(X, y, classes, sample_weight, coef_init, intercept_init, int(self.max_iter), X_val, y_val)
+        self._warn_of_the_end()
+        return self
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """One pass of SGD over the given rows, going on from the present state.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_rows, n_features)
+        y : array-like of shape (n_rows,)
+        classes : array-like of shape (n_classes,)
+            All classes that will ever come; needed in the first call.
+        sample_weight : array-like of shape (n_rows,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters(partial=True)
+        if not hasattr(self, "classes_") and isinstance(self.class_weight, str) and self.class_weight == "balanced":
+            raise InvalidArgument(
+                "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' weights, use"
+                " compute_class_weight('balanced', classes=classes, y=y). In place of y you can use a large enough sample"
+                " of the full training set target to properly estimate the class frequency distributions. Pass the"
+                " resulting weights as the class_weight parameter."
+            )
+        if not hasattr(self, "t_"):
+            self.t_ = 1.0
+        return self._fit(X, y, classes, sample_weight, None, None, 1, None, None)
+
+    def _fit(self, X, y, classes, sample_weight, coef_init, intercept_init, max_epochs, X_val, y_val):
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", accept_large_sparse=True,
+            reset=not hasattr(self, "classes_"),
+        )  # fmt: skip
+        _check_partial_fit_first_call(self, classes)
+        n_classes = len(self.classes_)
+        if n_classes < 2:
+            raise InvalidArgument(f"The number of classes has to be greater than one; got {n_classes} class")
+        class_weight = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        weight = self._weights(sample_weight, X)
+        numbers = self._numbers(y)
+        softmax_loss = self._loss_name == "softmax"
+        single = n_classes == 2 and not softmax_loss
+        coef, intercept = self._start(coef_init, intercept_init, 1 if single else n_classes, X)
+        target = np.where(numbers == 1, 1, -1).astype(X.dtype) if single else numbers
+        positive = class_weight[1:] if single else class_weight
+        negative = class_weight[:1] if single else np.ones(n_classes)
+        model = self._linear(
+            X, len(coef), positive=tuple(map(float, positive)), negative=tuple(map(float, negative))
+        )  # fmt: skip
+        random_state = check_random_state(self.random_state)
+        if single:
+            random_state.randint(1, MAX_INT)  # scikit-learn draws once before the seed it shuffles by
+        seed = int(random_state.randint(MAX_INT)) if self.shuffle else 0
+        subset, monitor = self._validation(model, X, y, numbers, weight, X_val, y_val)
+        fit = self._run(
+            model, X, target, weight=weight, max_epochs=max_epochs, seed=seed, coef=coef, intercept=intercept,
+            subset=subset, monitor=monitor,
+        )  # fmt: skip
+        self.coef_, self.intercept_ = self._keep(model, fit)
+        return self
+
+    def _numbers(self, y: np.ndarray) -> np.ndarray:
+        """``(n_rows,)`` class numbers; refuses labels that are not among the classes."""
+        numbers = np.searchsorted(self.classes_, y)
+        numbers = np.minimum(numbers, len(self.classes_) - 1)
+        unknown = self.classes_[numbers] != y
+        if np.any(unknown):
+            labels = np.unique(np.asarray(y)[unknown])[:5].tolist()
+            raise InvalidArgument(
+                f"y contains labels {labels} that are not among the classes {self.classes_.tolist()[:20]}. Name all classes"
+                " in the first call to partial_fit."
+            )
+        return numbers.astype(np.int64)
+
+    def _start(self, coef_init, intercept_init, n_outputs: int, X) -> tuple[np.ndarray, np.ndarray]:
+        """Where the fit starts from: what was given, what was fitted before (partial_fit), or zeros."""
+        if coef_init is None and getattr(self, "coef_", None) is not None:
+            averaging = bool(self.average) and hasattr(self, "_standard_coef")
+            coef_init = self._standard_coef if averaging else self.coef_
+            intercept_init = self._standard_intercept if averaging else self.intercept_
+        shape = (n_outputs, X.shape[1])
+        coef = initial(coef_init, shape, X.dtype, "Provided ``coef_`` does not match dataset. ")
+        intercept = initial(intercept_init, (n_outputs,), X.dtype, "Provided intercept_init does not match dataset.")
+        return coef, intercept
+
+    def _validation(self, model, X, y, numbers, weight, X_val, y_val) -> tuple[np.ndarray | None, Any]:
+        """Which rows to train on, and how to score a state on the others (or on the user's own set)."""
+        if (X_val is None) != (y_val is None):
+            raise InvalidArgument("X_val and y_val belong together; only one of them was given.")
+        if X_val is not None:
+            X_val, y_val = validate_data(
+                self, X_val, y_val, accept_sparse="csr", dtype=[X.dtype], order="C", reset=False
+            )  # fmt: skip
+            return None, Accuracy(model, X_val, self._numbers(y_val), None)
+        if not self.early_stopping:
+            return None, None
+        splitter = StratifiedShuffleSplit(test_size=self.validation_fraction, random_state=self.random_state)
+        train, held_back = validation_rows(self, splitter, y, weight)
+        held_weight = weight[held_back] if weight.size else None
+        return train, Accuracy(model, X[held_back], numbers[held_back], held_weight)
+
+    def _check_proba(self):
+        if self._loss_name not in _WITH_PROBABILITIES:
+            raise AttributeError(f"probability estimates are not available for loss={self.loss!r}")
+        return True
+
+    @available_if(_check_proba)
+    def predict_proba(self, X):
+        """Probability of each class, ``(n_rows, n_classes)``.
+
+        ``softmax``: of the model itself.  ``log_loss``: the classes' logistic probabilities, normalised to sum to one.
+        ``modified_huber``: ``(clip(decision, -1, 1) + 1) / 2``, normalised (Zadrozny and Elkan, KDD 2002).
+        """
+        check_is_fitted(self)
+        loss = self._loss_name
+        if loss == "log_loss":
+            return self._predict_proba_lr(X)
+        if loss == "softmax":
+            scores = self.decision_function(X)
+            return softmax(np.column_stack([-scores, scores]) / 2 if scores.ndim == 1 else scores, copy=True)
+        scores = (np.clip(self.decision_function(X), -1, 1) + 1) / 2
+        if scores.ndim == 1:
+            return np.column_stack([1 - scores, scores])
+        total = scores.sum(axis=1, keepdims=True)
+        scores = np.where(total == 0, 1.0, scores)
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    @available_if(_check_proba)
+    def predict_log_proba(self, X):
+        """Logarithm of :meth:`predict_proba`."""
+        return np.log(self.predict_proba(X))
+
+    def decision_function(self, X):
+        """``X coef_^T + intercept_``: ``(n_rows,)`` for two classes, else ``(n_rows, n_classes)``."""
+        scores = super().decision_function(X)
+        # softmax keeps a row of coefficients for each of two classes as well
+        return scores[:, 1] - scores[:, 0] if scores.ndim == 2 and len(self.classes_) == 2 else scores
+
+
+class Accuracy:
+    """Score of a state on held-back rows: for each class against the rest, or of the softmax's choice; picklable."""
+
+    def __init__(self, model, X, numbers: np.ndarray, weight: np.ndarray | None):
+        self.model, self.X, self.numbers, self.weight = model, X, numbers, weight
+
+    def __call__(self, state: np.ndarray) -> np.ndarray:
+        views = self.model.views(state)
+        decision = safe_sparse_dot(self.X, views["coef"], dense_output=True) + views["intercept"]
+        if self.model.loss == "softmax":
+            right = (decision.argmax(axis=1) == self.numbers)[:, None]
+        elif self.model.n_outputs == 1:
+            right = (decision > 0) == (self.numbers == 1)[:, None]
+        else:
+            right = (decision > 0) == (self.numbers[:, None] == np.arange(self.model.n_outputs))
+        mean = np.average(right, axis=0, weights=self.weight)
+        return np.broadcast_to(mean, (self.model.n_outputs,))
+
+

@@ -1,0 +1,173 @@
+"""``SGDOneClassSVM``: a linear one-class SVM by parallel SGD, behind scikit-learn's face."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import OutlierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from parsgd.estimators import checking
+from parsgd.estimators.base import MAX_INT, BaseSGD, initial
+
+
+class SGDOneClassSVM(OutlierMixin, BaseSGD):
+    """Linear one-class SVM (outlier detection) trained by parallel stochastic gradient descent.
+
+    Minimises ``nu / 2 |w|^2 + nu b + 1/n sum_i max(0, 1 - (x_i . w + b))`` with ``b = 1 - offset``.
+
+    Drop-in for :class:`sklearn.linear_model.SGDOneClassSVM` of scikit-learn 1.9.  Further:
+
+    Parameters
+    ----------
+    n_jobs, algorithm, engine, batch_size
+        As in :class:`parsgd.SGDClassifier`.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,)
+    offset_ : ndarray of shape (1,)
+    n_iter_, t_, history_, algorithm_, outcome_
+        As in :class:`parsgd.SGDClassifier`.
+
+    References
+    ----------
+    Schölkopf, Platt, Shawe-Taylor, Smola, Williamson, "Estimating the support of a high-dimensional distribution",
+    Neural Computation 13, 2001.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from parsgd import SGDOneClassSVM
+    >>> X = np.array([[-1.0, -1], [-2, -1], [1, 1], [2, 1]])
+    >>> SGDOneClassSVM(random_state=42).fit(X).predict([[4, 4]])
+    array([1], dtype=int32)
+    """
+
+    _losses = ("hinge",)
+    _passive_loss = "hinge"
+    # what the base class asks of every linear model, fixed here as scikit-learn fixes it
+    loss = "hinge"
+    penalty = "l2"
+    l1_ratio = 0.0
+    epsilon = 0.1
+    early_stopping = False
+    validation_fraction = 0.1
+    n_iter_no_change = 5
+
+    def __init__(
+        self,
+        nu=0.5,
+        fit_intercept=True,
+        max_iter=1000,
+        tol=1e-3,
+        shuffle=True,
+        verbose=0,
+        random_state=None,
+        learning_rate="optimal",
+        eta0=0.01,
+        power_t=0.5,
+        warm_start=False,
+        average=False,
+        n_jobs=None,
+        algorithm="auto",
+        engine="auto",
+        batch_size=1,
+    ):
+        self.nu = nu
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.shuffle = shuffle
+        self.verbose = verbose
+        self.random_state = random_state
+        self.learning_rate = learning_rate
+        self.eta0 = eta0
+        self.power_t = power_t
+        self.warm_start = warm_start
+        self.average = average
+        self.n_jobs = n_jobs
+        self.algorithm = algorithm
+        self.engine = engine
+        self.batch_size = batch_size
+
+    @property
+    def alpha(self) -> float:
+        """Strength of the penalty: ``nu / 2``, as scikit-learn has it."""
+        return self.nu / 2
+
+    def _check_parameters(self, partial: bool = False) -> None:
+        checking.check_number(self, "nu", 0, 1, closed="right")
+        super()._check_parameters(partial)
+
+    def fit(self, X, y=None, coef_init=None, offset_init=None, sample_weight=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_rows, n_features)
+        y : ignored
+        coef_init, offset_init : array-like, optional
+            Where to start from: ``(n_features,)`` and ``(1,)``.
+        sample_weight : array-like of shape (n_rows,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        if self.warm_start and getattr(self, "coef_", None) is not None:
+            coef_init = self.coef_ if coef_init is None else coef_init
+            offset_init = self.offset_ if offset_init is None else offset_init
+        self._forget("coef_", "offset_")
+        self.t_ = 1.0
+        self._fit(X, sample_weight, coef_init, offset_init, int(self.max_iter))
+        self._warn_of_the_end()
+        return self
+
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """One pass of SGD over the given rows, going on from the present state."""
+        self._check_parameters(partial=True)
+        if not hasattr(self, "t_"):
+            self.t_ = 1.0
+        return self._fit(X, sample_weight, None, None, 1)
+
+    def _fit(self, X, sample_weight, coef_init, offset_init, max_epochs):
+        first = getattr(self, "coef_", None) is None
+        X = validate_data(
+            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", accept_large_sparse=True, reset=first
+        )  # fmt: skip
+        weight = self._weights(sample_weight, X)
+        intercept_init = None if offset_init is None else 1.0 - np.asarray(offset_init, dtype=float)
+        if not first:
+            averaging = bool(self.average) and hasattr(self, "_standard_coef")
+            coef_init = self._standard_coef if averaging else self.coef_
+            intercept_init = self._standard_intercept if averaging else 1.0 - self.offset_
+        coef = initial(coef_init, (X.shape[1],), X.dtype, "Provided coef_init does not match dataset.").reshape(1, -1)
+        if intercept_init is None:
+            intercept_init = np.ones(1)  # offset 0
+        intercept = initial(intercept_init, (1,), X.dtype, "Provided offset_init does not match dataset.")
+        model = self._linear(X, 1, one_class=True)
+        seed = int(check_random_state(self.random_state).randint(0, MAX_INT)) if self.shuffle else 0
+        fit = self._run(
+            model, X, np.ones(X.shape[0], dtype=X.dtype), weight=weight, max_epochs=max_epochs, seed=seed, coef=coef,
+            intercept=intercept,
+        )  # fmt: skip
+        coef, intercept = self._keep(model, fit)
+        self.coef_, self.offset_ = coef.ravel(), 1.0 - intercept
+        return self
+
+    def decision_function(self, X):
+        """Signed distance to the hyperplane, ``(n_rows,)``: positive for inliers."""
+        check_is_fitted(self, "coef_")
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        return (safe_sparse_dot(X, self.coef_.T, dense_output=True) - self.offset_).ravel()
+
+    def score_samples(self, X):
+        """Scores without the offset, ``(n_rows,)``."""
+        return self.decision_function(X) + self.offset_
+
+    def predict(self, X):
+        """1 for inliers, -1 for outliers."""
+        return np.where(self.decision_function(X) >= 0, 1, -1).astype(np.int32)

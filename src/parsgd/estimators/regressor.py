@@ -1,0 +1,228 @@
+"""``SGDRegressor``: linear regression by parallel SGD, behind scikit-learn's face."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.model_selection import ShuffleSplit
+from sklearn.utils import check_random_state
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from parsgd.errors import InvalidArgument
+from parsgd.estimators import checking
+from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
+
+
+class SGDRegressor(RegressorMixin, BaseSGD):
+    """Linear regression trained by parallel stochastic gradient descent.
+
+    Minimises ``1/n sum_i s_i loss(y_i, x_i . w + b) + alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)``.
+
+    Drop-in for :class:`sklearn.linear_model.SGDRegressor` of scikit-learn 1.9: the arguments up to ``average``, their
+    defaults and the attributes are the same, and with one worker it repeats scikit-learn's steps.  Further:
+
+    Parameters
+    ----------
+    loss : str or object, default="squared_error"
+        scikit-learn's four losses, ``"quantile"`` (also called ``"pinball"``), ``"poisson"`` (the decision value is the
+        logarithm of the predicted mean), or an object with ``loss(self, y, p)`` and ``gradient(self, y, p)`` whose
+        attributes are numbers.
+    quantile : float in (0, 1), default=0.5
+        Which quantile ``loss="quantile"`` estimates.
+    n_jobs, algorithm, engine, batch_size
+        As in :class:`parsgd.SGDClassifier`.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,)
+    intercept_ : ndarray of shape (1,)
+    n_iter_, t_, history_, algorithm_, outcome_
+        As in :class:`parsgd.SGDClassifier`.
+
+    Examples
+    --------
+    >>> from parsgd import SGDRegressor
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.preprocessing import scale
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> SGDRegressor(random_state=0).fit(scale(X), y).score(scale(X), y) > 0.5
+    True
+    """
+
+    _losses = (
+        "squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive", "quantile", "pinball", "poisson",
+    )  # fmt: skip
+    _passive_loss = "epsilon_insensitive"
+
+    def __init__(
+        self,
+        loss="squared_error",
+        *,
+        penalty="l2",
+        alpha=0.0001,
+        l1_ratio=0.15,
+        fit_intercept=True,
+        max_iter=1000,
+        tol=1e-3,
+        shuffle=True,
+        verbose=0,
+        epsilon=0.1,
+        random_state=None,
+        learning_rate="invscaling",
+        eta0=0.01,
+        power_t=0.25,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        warm_start=False,
+        average=False,
+        quantile=0.5,
+        n_jobs=None,
+        algorithm="auto",
+        engine="auto",
+        batch_size=1,
+    ):
+        self.loss = loss
+        self.penalty = penalty
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.shuffle = shuffle
+        self.verbose = verbose
+        self.epsilon = epsilon
+        self.random_state = random_state
+        self.learning_rate = learning_rate
+        self.eta0 = eta0
+        self.power_t = power_t
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.average = average
+        self.quantile = quantile
+        self.n_jobs = n_jobs
+        self.algorithm = algorithm
+        self.engine = engine
+        self.batch_size = batch_size
+
+    def _check_parameters(self, partial: bool = False) -> None:
+        super()._check_parameters(partial)
+        checking.check_number(self, "quantile", 0, 1, closed="neither")
+
+    def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_rows, n_features)
+            float32 stays float32; CSR indices may be 64 bits wide.
+        y : array-like of shape (n_rows,)
+            For ``loss="poisson"`` not negative.
+        coef_init, intercept_init : array-like, optional
+            Where to start from: ``(n_features,)`` and ``(1,)``.
+        sample_weight : array-like of shape (n_rows,), optional
+        X_val, y_val : array-like, optional
+            Your own validation set.  Its R^2 is in ``history_``, and with ``early_stopping=True`` it decides.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        if self.warm_start and getattr(self, "coef_", None) is not None:
+            coef_init = self.coef_ if coef_init is None else coef_init
+            intercept_init = self.intercept_ if intercept_init is None else intercept_init
+        self._forget("coef_", "intercept_")
+        self.t_ = 1.0
+        self._fit(X, y, sample_weight, coef_init, intercept_init, int(self.max_iter), X_val, y_val)
+        self._warn_of_the_end()
+        return self
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """One pass of SGD over the given rows, going on from the present state.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_rows, n_features)
+        y : array-like of shape (n_rows,)
+        sample_weight : array-like of shape (n_rows,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters(partial=True)
+        if not hasattr(self, "t_"):
+            self.t_ = 1.0
+        return self._fit(X, y, sample_weight, None, None, 1, None, None)
+
+    def _fit(self, X, y, sample_weight, coef_init, intercept_init, max_epochs, X_val, y_val):
+        first = getattr(self, "coef_", None) is None
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", copy=False, order="C", dtype=[np.float64, np.float32],
+            accept_large_sparse=True, reset=first, y_numeric=True,
+        )  # fmt: skip
+        y = self._targets(y, X.dtype)
+        weight = self._weights(sample_weight, X)
+        if not first:
+            averaging = bool(self.average) and hasattr(self, "_standard_coef")
+            coef_init = self._standard_coef if averaging else self.coef_
+            intercept_init = self._standard_intercept if averaging else self.intercept_
+        message = "Provided coef_init does not match dataset."
+        coef = initial(coef_init, (X.shape[1],), X.dtype, message).reshape(1, -1)
+        intercept = initial(intercept_init, (1,), X.dtype, "Provided intercept_init does not match dataset.")
+        model = self._linear(X, 1)
+        subset, monitor = self._validation(model, X, y, weight, X_val, y_val)
+        seed = int(check_random_state(self.random_state).randint(0, MAX_INT)) if self.shuffle else 0
+        fit = self._run(
+            model, X, y, weight=weight, max_epochs=max_epochs, seed=seed, coef=coef, intercept=intercept, subset=subset,
+            monitor=monitor,
+        )  # fmt: skip
+        coef, self.intercept_ = self._keep(model, fit)
+        self.coef_ = coef.ravel()
+        return self
+
+    def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
+        if self._loss_name == "poisson" and np.any(y < 0):
+            raise InvalidArgument("loss='poisson' needs targets y >= 0; the smallest one is " + repr(float(y.min())) + ".")
+        return np.ascontiguousarray(y, dtype=dtype)
+
+    def _validation(self, model, X, y, weight, X_val, y_val) -> tuple[np.ndarray | None, Any]:
+        if (X_val is None) != (y_val is None):
+            raise InvalidArgument("X_val and y_val belong together; only one of them was given.")
+        if X_val is not None:
+            X_val, y_val = validate_data(
+                self, X_val, y_val, accept_sparse="csr", dtype=[X.dtype], order="C", reset=False, y_numeric=True
+            )  # fmt: skip
+            return None, R2(model, X_val, y_val, None)
+        if not self.early_stopping:
+            return None, None
+        splitter = ShuffleSplit(test_size=self.validation_fraction, random_state=self.random_state)
+        train, held_back = validation_rows(self, splitter, y, weight)
+        return train, R2(model, X[held_back], y[held_back], weight[held_back] if weight.size else None)
+
+    def predict(self, X):
+        """Predicted targets, ``(n_rows,)``: the mean, or the quantile, or for poisson ``exp`` of the decision value."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        decision = (safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_).ravel()
+        return np.exp(decision) if self._loss_name == "poisson" else decision
+
+
+class R2:
+    """Coefficient of determination of a state on held-back rows; picklable."""
+
+    def __init__(self, model, X, y: np.ndarray, weight: np.ndarray | None):
+        self.model, self.X, self.y, self.weight = model, X, y, weight
+
+    def __call__(self, state: np.ndarray) -> np.ndarray:
+        views = self.model.views(state)
+        decision = safe_sparse_dot(self.X, views["coef"], dense_output=True)[:, 0] + views["intercept"][0]
+        predicted = np.exp(decision) if self.model.loss == "poisson" else decision
+        return np.array([r2_score(self.y, predicted, sample_weight=self.weight)])

@@ -1,0 +1,1 @@
+"""Contract suites for each axis, problems with a known optimum, and faults to inject: for our tests and for yours."""

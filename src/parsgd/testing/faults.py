@@ -1,0 +1,61 @@
+"""Faults to inject: engines that wrap another engine and make some of its workers misbehave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from parsgd.core import Crew, Pulse, Report, Shard, Task, Work
+from parsgd.errors import InvalidArgument
+from parsgd.registry import ENGINES, resolve
+
+
+def slow_down(factors: Mapping[int, float], engine: Any = "threads") -> Slowed:
+    """An engine on which worker ``w`` takes ``factors[w]`` times as long: it idles after each stretch of work.
+
+    >>> from parsgd import Local, SGDClassifier
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = SGDClassifier(algorithm=Local(seconds=0.01), engine=slow_down({0: 4.0}), n_jobs=2, random_state=0)
+    >>> first = model.fit(X / X.max(axis=0), y).history_[0]["workers"]
+    >>> first[0]["steps"] < first[1]["steps"]
+    True
+    """
+    bad = {worker: factor for worker, factor in factors.items() if not factor >= 1.0}
+    if bad:
+        raise InvalidArgument(f"slow_down takes factors of at least 1, how many times as long a worker takes; got {bad}.")
+    return Slowed(resolve(ENGINES, engine, "engine", "slow_down", ("open", "offers")), dict(factors))
+
+
+@dataclass(frozen=True)
+class Slowed:
+    """See :func:`slow_down`."""
+
+    engine: Any
+    factors: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine.name}, slowed"
+
+    @property
+    def offers(self) -> frozenset[str]:
+        return self.engine.offers
+
+    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SlowedCrew:
+        return SlowedCrew(self.engine.open(work, shards, pulse), self.factors)
+
+
+class SlowedCrew:
+    def __init__(self, crew: Crew, factors: Mapping[int, float]):
+        self.crew, self.factors = crew, factors
+
+    def send(self, task: Task) -> None:
+        self.crew.send(replace(task, slowdown=self.factors.get(task.worker, 1.0)))
+
+    def receive(self, at_least: int) -> list[Report]:
+        return self.crew.receive(at_least)
+
+    def close(self) -> None:
+        self.crew.close()
