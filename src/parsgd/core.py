@@ -121,7 +121,7 @@ class Descent(Protocol):
     """A run of many SGD steps on a state, in place.
 
     Between ``advance`` and ``settle`` the state may hold a scaled form; ``tally`` hands out the sums since the last one;
-    ``clock`` is the step it stands at and ``loss`` the sum of losses since the last tally.
+    ``clock`` is the step it stands at and ``mean_loss`` the mean loss since the last tally.
     """
 
     def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None: ...
@@ -130,11 +130,10 @@ class Descent(Protocol):
 
     def settle(self) -> None: ...
 
-    @property
-    def clock(self) -> float: ...
+    def mean_loss(self) -> float: ...
 
     @property
-    def loss(self) -> float: ...
+    def clock(self) -> float: ...
 
 
 @runtime_checkable
@@ -181,7 +180,7 @@ class Source(Protocol):
 class Pulse(Protocol):
     """A worker's line to its driver while a round runs: tell the progress, hear whether to go on."""
 
-    def __call__(self, worker: int, examples: int, loss: float) -> bool: ...
+    def __call__(self, worker: int, examples: int, descent: Descent) -> bool: ...
 
 
 Work = Callable[[Shard, Task, Pulse], Report]
@@ -233,6 +232,6 @@ class Algorithm(Protocol):
     def combine(self, state: np.ndarray, reports: Sequence[Report]) -> Merge: ...
 
 
-def silent(worker: int, examples: int, loss: float) -> bool:
+def silent(worker: int, examples: int, descent: Descent) -> bool:
     """The pulse of an engine that has no line back to its driver: nothing is told, and the worker goes on."""
     return True

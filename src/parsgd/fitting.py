@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import Algorithm, Crew, Engine, Model, Report, Source, Task
+from parsgd.core import Algorithm, Crew, Descent, Engine, Model, Report, Source, Task
 from parsgd.errors import IncompatibleParts, InterruptedFit, Outcome
 from parsgd.stopping import Stopping
 
@@ -84,26 +84,24 @@ class Line:
         self.observers = _observers.get()
         self.planned = planned
         self.done = [0] * n_workers
-        self.losses: list[float] = [math.nan] * n_workers
-        self.examples_before = 0
+        self.loss = math.nan
         self.halted = False
         self.began = time.perf_counter()
         self.told = self.began
         self.lock = threading.Lock()
 
-    def __call__(self, worker: int, examples: int, loss: float) -> bool:
+    def __call__(self, worker: int, examples: int, descent: Descent) -> bool:
         self.done[worker] += examples
-        self.losses[worker] = loss
         now = time.perf_counter()
         if self.observers and now - self.told > _TELL_SECONDS:
             with self.lock:
                 self.told = now
-                self.tell()
+                self.tell(descent.mean_loss())
         return not self.halted
 
     def tell(self, loss: float = math.nan, done: bool = False) -> None:
         """Tell the observers where the fit stands."""
-        self.loss = loss if not math.isnan(loss) else getattr(self, "loss", math.nan)
+        self.loss = self.loss if math.isnan(loss) else loss
         seconds = time.perf_counter() - self.began
         told = Progress(sum(self.done), self.planned, self.loss, seconds, tuple(self.done), done)
         for observer in self.observers:
@@ -173,6 +171,7 @@ class Loop:
     def __post_init__(self) -> None:
         self.gains = np.ones(self.model.n_outputs)
         self.cursors = [0] * self.n_workers
+        self.seeds = [worker_seed(self.seed, worker) for worker in range(self.n_workers)]
         self.epoch_objective = np.zeros(self.model.n_outputs)
         self.epoch_examples = 0
         self.began = time.perf_counter()
@@ -194,7 +193,7 @@ class Loop:
         stopping = self.stopping if self.algorithm.one_shot else None
         budget = self.algorithm.budget(round, self.shard_rows[worker], self.max_epochs, stopping)
         return Task(
-            worker, round, self.state, worker_seed(self.seed, worker), budget, self.cursors[worker], self.clock, self.gains
+            worker, round, self.state, self.seeds[worker], budget, self.cursors[worker], self.clock, self.gains
         )  # fmt: skip
 
     def take(self, reports: list[Report], round: int) -> Outcome | None:
@@ -235,12 +234,13 @@ class Loop:
         if self.examples < self.n_rows * (self.epochs + 1):
             return None
         self.epochs = self.examples // self.n_rows
-        converged = self.stopping.update(self.epoch_objective / self.epoch_examples, self.state, self.gains)
+        self.gains = self.gains.copy()
+        self.stopping.update(self.epoch_objective / self.epoch_examples, self.state, self.gains)
         if self.stopping.scores:
             self.history[-1]["score"] = self.stopping.scores[-1]
         self.epoch_objective = np.zeros(self.model.n_outputs)
         self.epoch_examples = 0
-        if converged:
+        if not self.gains.any():
             return Outcome.CONVERGED
         return Outcome.MAX_EPOCHS if self.epochs >= self.max_epochs else None
 

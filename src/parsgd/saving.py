@@ -1,11 +1,10 @@
 """Model files: a fitted estimator as plain numbers and JSON in a safetensors file.
 
 Opening one never runs code: classes come from a fixed list, everything else is numbers, texts and names.  The header's
-metadata has one entry, ``parsgd``: a JSON document with the format's number, the version that wrote it, the estimator's
-class, its parameters, its fitted attributes, notes, and a SHA-256 digest over all of that and all arrays.  Arrays are
-the file's tensors; the document refers to them by name.  Values that JSON does not have are written as one-entry
-objects, such as ``{"array": "fitted.coef_"}``, ``{"strings": [...]}``, ``{"float": "inf"}``; so a dictionary is written
-``{"dict": [[key, value], ...]}``.
+metadata has one entry, ``parsgd``: a JSON object with the format's number, the version that wrote it, the estimator's
+class and parameters, and a SHA-256 digest over all of that and all tensors.  The tensor ``document`` is the UTF-8 text
+of a second JSON object with the fitted attributes and the notes; the other tensors are arrays that it refers to, as
+:mod:`parsgd.packing` says.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import dataclasses
 import hashlib
 import importlib
 import json
-import math
 import os
 import secrets
 from collections.abc import Iterator
@@ -25,30 +23,22 @@ from typing import Any
 import numpy as np
 
 import parsgd
-from parsgd import registry
-from parsgd.errors import MissingDependency, ModelFileError, Outcome, ParsgdError
+from parsgd.errors import MissingDependency, ModelFileError
+from parsgd.packing import DTYPES, is_part, pack, unpack
 
 FORMAT = 1
 ESTIMATORS = ("SGDClassifier", "SGDOneClassSVM", "SGDRegressor")
-# What fit leaves on an estimator, in the order in which it is put back.
+# What fit leaves on an estimator.
 FITTED = (
     "classes_", "n_features_in_", "feature_names_in_", "coef_", "intercept_", "offset_", "t_", "n_iter_", "algorithm_",
     "outcome_", "history_", "_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept",
-    "_expanded_class_weight",
 )  # fmt: skip
-_OBJECTS = {path.split(":")[1]: path for axis in (registry.ALGORITHMS, registry.ENGINES) for path in axis.values()}
-_OBJECTS["Choice"] = "parsgd.estimators.choosing:Choice"
-_DTYPES = {
-    "F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
-    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
-}  # fmt: skip
-# safetensors reads no header above 100 MB; the rest is room for the names and shapes of the arrays.
-_LONGEST_DOCUMENT = 90_000_000
+_SAVE_AGAIN = "Copy the file again, or save the model again."
 
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """What a model file holds: the estimator, the notes that were saved with it, and the version that wrote it."""
+    """What a model file holds: the estimator, the notes saved with it, and the version of parsgd that wrote it."""
 
     estimator: Any
     notes: dict[str, Any]
@@ -58,12 +48,12 @@ class Saved:
 def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
     """Write a fitted estimator to ``path``, whole or not at all.
 
-    ``notes`` may hold whatever consists of None, numbers, texts, lists, dictionaries and numpy arrays.
+    ``notes`` may be whatever consists of None, numbers, texts, lists, dictionaries and numpy arrays.
 
     Raises
     ------
     ModelFileError
-        If the estimator is not one of parsgd's, is not fitted, or holds what a file of numbers cannot (a user's loss).
+        If the estimator is not one of parsgd's, is not fitted, or holds what a file of numbers cannot: a user's loss.
 
     Examples
     --------
@@ -79,25 +69,20 @@ def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
     True
     """
     name = type(estimator).__name__
-    if name not in ESTIMATORS or type(estimator) is not getattr(parsgd, name, None):
-        raise ModelFileError(f"A model file holds one of {', '.join(ESTIMATORS)} from parsgd; got {estimator!r}.")
+    if name not in ESTIMATORS or type(estimator) is not getattr(parsgd, name):
+        raise ModelFileError(f"A model file holds a parsgd {', '.join(ESTIMATORS)}; got {type(estimator)!r}.")
     if not hasattr(estimator, "coef_"):
         raise ModelFileError(f"This {name} is not fitted: call fit before save.")
     arrays: dict[str, np.ndarray] = {}
-    fitted = {key: vars(estimator)[key] for key in FITTED if key in vars(estimator)}
-    sparse = hasattr(fitted["coef_"], "toarray")
-    if sparse:
-        fitted["coef_"] = fitted["coef_"].toarray()
-    document = {
+    head = {
         "format": FORMAT,
         "version": parsgd.__version__,
         "class": name,
-        "params": _pack(estimator.get_params(deep=False), f"{name}'s parameters", "params", arrays),
-        "fitted": _pack(fitted, f"{name}'s attributes", "fitted", arrays),
-        "notes": _pack(notes, "notes", "notes", arrays),
-        "sparse": sparse,
+        "params": pack(estimator.get_params(deep=False), "", {}),
     }
-    content = _serialize(document, arrays)
+    document = {"fitted": pack(_fitted(estimator), "", arrays), "notes": pack(notes, "notes", arrays)}
+    arrays["document"] = np.frombuffer(json.dumps(document, sort_keys=True).encode(), dtype=np.uint8)
+    content = _serialize(head, arrays)
     with write_atomically(path) as temporary:
         temporary.write_bytes(content)
 
@@ -108,21 +93,21 @@ def load(path: str | os.PathLike) -> Any:
     Raises
     ------
     ModelFileError
-        If the file is missing, damaged, not a model file, or written in a format that this version does not know.
+        If the file is missing, damaged, no model file, or of a format that this version does not know.
     """
     return open_file(path).estimator
 
 
 def open_file(path: str | os.PathLike) -> Saved:
-    """The estimator in the model file at ``path`` together with its notes."""
+    """The estimator in the model file at ``path``, with the notes saved beside it."""
     try:
         return _read(Path(path).read_bytes())
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from error
+    except RecursionError as error:
+        raise ModelFileError(f"{path}: is damaged: it is nested beyond reason. {_SAVE_AGAIN}") from error
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from error
-    except RecursionError as error:
-        raise ModelFileError(f"{path}: is damaged: it is nested beyond reason. Save the model again.") from error
 
 
 @contextlib.contextmanager
@@ -148,64 +133,32 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
-def _pack(value: Any, what: str, key: str, arrays: dict[str, np.ndarray]) -> Any:
-    """``value`` as JSON, its arrays put into ``arrays`` under names that begin with ``key``."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"float": repr(value)}
-    if isinstance(value, Outcome):
-        return {"outcome": value.name}
-    if isinstance(value, np.ndarray):
-        return _pack_array(value, what, key, arrays)
-    if isinstance(value, (list, tuple)):
-        items = [_pack(item, f"{what}[{i}]", f"{key}.{i}", arrays) for i, item in enumerate(value)]
-        return items if isinstance(value, list) else {"tuple": items}
-    if isinstance(value, dict):
-        pairs = ((k, _pack(v, f"{what}, {k!r}", f"{key}.{k}", arrays)) for k, v in value.items())
-        return {"dict": [[_pack(k, what, key, {}), v] for k, v in pairs]}
-    name = type(value).__name__
-    if name in _OBJECTS and type(value) is registry.load(_OBJECTS[name]):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-        return {"object": name, "fields": _pack(fields, what, key, arrays)}
-    raise ModelFileError(
-        f"{what}: {value!r} cannot be saved: a model file holds numbers, texts and parsgd's own parts, no code."
-        " Give a built-in name or a number instead with set_params; predictions need only coef_ and intercept_."
-    )
+def _fitted(estimator: Any) -> dict[str, Any]:
+    fitted = {name: vars(estimator)[name] for name in FITTED if name in vars(estimator)}
+    if hasattr(estimator.coef_, "toarray"):
+        fitted |= {"coef_": estimator.coef_.toarray(), "sparsified": True}
+    choice = fitted.get("algorithm_")
+    if choice is not None and not is_part(choice.algorithm):
+        # of an algorithm from elsewhere, its name and why it ran are kept
+        fitted["algorithm_"] = dataclasses.replace(choice, algorithm=None)
+    return fitted
 
 
-def _pack_array(array: np.ndarray, what: str, key: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    if array.dtype.kind in "OU":
-        dtype = "object" if array.dtype.kind == "O" else "str"
-        return {"strings": [_pack(item, what, key, {}) for item in array.tolist()], "dtype": dtype}
-    if array.dtype.newbyteorder("<").str.lstrip("|<") not in {code.lstrip("<").replace("?", "b1") for code in _DTYPES.values()}:
-        raise ModelFileError(f"{what}: an array of {array.dtype} cannot be saved; convert it to float64, int64 or str.")
-    # the order in memory decides how a product is summed, so it is kept for the sake of equal bits
-    turned = array.ndim > 1 and array.flags.f_contiguous and not array.flags.c_contiguous
-    arrays[key] = np.ascontiguousarray(array.T if turned else array).reshape(array.shape[::-1] if turned else array.shape)
-    return {"array": key, "order": "F"} if turned else {"array": key}
-
-
-def _digest(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 over the document, without its own ``sha256``, and over every array's name, type, shape and bytes."""
-    plain = {key: value for key, value in document.items() if key != "sha256"}
+def _digest(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over the head, without its own ``sha256``, and over every array's name, type, shape and bytes."""
+    plain = {key: value for key, value in head.items() if key != "sha256"}
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"\n{name}\n{array.dtype.name}\n{array.shape}\n".encode("utf-8", "surrogatepass"))
+    for name, array in sorted(arrays.items()):
+        digest.update(json.dumps([name, array.dtype.name, array.shape]).encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
 
 
-def _serialize(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
-    text = json.dumps({**document, "sha256": _digest(document, arrays)}, sort_keys=True, allow_nan=False)
-    if len(text) > _LONGEST_DOCUMENT:
-        raise ModelFileError("There is more text (names, classes, notes) than the header of a model file may hold, 90 MB.")
+def _serialize(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
     _safetensors()
     from safetensors.numpy import save as serialize
 
+    text = json.dumps({**head, "sha256": _digest(head, arrays)}, sort_keys=True)
     return serialize(arrays, metadata={"parsgd": text})
 
 
@@ -217,3 +170,124 @@ def _safetensors() -> Any:
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _read(content: bytes) -> Saved:
+    head, arrays = _take_apart(content)
+    if not isinstance(head, dict) or not isinstance(head.get("format"), int):
+        raise _damaged("its header does not say which format it has")
+    if head["format"] != FORMAT:
+        raise ModelFileError(
+            f"has format {head['format']}, written by parsgd {head.get('version')}; this parsgd, {parsgd.__version__},"
+            f" reads format {FORMAT}. Update it: pip install --upgrade parsgd"
+        )
+    if head.get("sha256") != _digest(head, arrays):
+        raise _damaged("its content does not match its checksum")
+    if head.get("class") not in ESTIMATORS or "document" not in arrays:
+        raise ModelFileError(f"holds {head.get('class')!r}; parsgd {parsgd.__version__} knows {', '.join(ESTIMATORS)}.")
+    document = _json(arrays.pop("document").tobytes())
+    if not isinstance(document, dict) or set(document) != {"fitted", "notes"}:
+        raise _damaged("its document lacks the fitted attributes or the notes")
+    packed = (head.get("params"), document["fitted"], document["notes"])
+    params, fitted, notes = parts = [unpack(part, arrays) for part in packed]
+    if not all(isinstance(part, dict) for part in parts):
+        raise _damaged("its parts are not tables of names and values")
+    return Saved(_rebuild(head["class"], params, fitted), notes, str(head.get("version")))
+
+
+def _take_apart(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
+    """The header's ``parsgd`` entry and the tensors."""
+    safetensors = _safetensors()
+    try:
+        tensors = safetensors.deserialize(content)
+    except safetensors.SafetensorError as error:
+        raise ModelFileError(_what_it_is(content, error)) from error
+    header = _json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or "parsgd" not in metadata:
+        raise ModelFileError("is a safetensors file, but not one that parsgd wrote. Make one with `parsgd fit --out`.")
+    arrays = {}
+    for name, tensor in tensors:
+        if tensor["dtype"] not in DTYPES:
+            raise _damaged(f"tensor {name!r} has the unknown type {tensor['dtype']}")
+        try:
+            arrays[name] = np.frombuffer(tensor["data"], dtype=DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+        except (ValueError, OverflowError) as error:
+            raise _damaged(f"tensor {name!r} has the impossible shape {tensor['shape']}") from error
+    return _json(metadata["parsgd"]), arrays
+
+
+def _what_it_is(content: bytes, error: Exception) -> str:
+    if content[:1] == b"\x80":
+        return "is a pickle; parsgd opens none, because opening one runs code. Save models with parsgd.saving.save."
+    if not content:
+        return f"is empty. {_SAVE_AGAIN}"
+    return f"is not a model file, or a damaged one ({error}). Model files are made by `parsgd fit --out`. {_SAVE_AGAIN}"
+
+
+def _damaged(what: str) -> ModelFileError:
+    return ModelFileError(f"is damaged: {what}. {_SAVE_AGAIN}")
+
+
+def _json(text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise _damaged(f"a part that should be JSON is not ({error})") from error
+
+
+def _rebuild(name: str, params: dict[str, Any], fitted: dict[str, Any]) -> Any:
+    """The estimator, after checks of everything that predicting relies on."""
+    cls = getattr(parsgd, name)
+    unknown = (set(params) - set(cls._get_param_names())) | (set(fitted) - {*FITTED, "sparsified"})
+    if unknown:
+        named = ", ".join(sorted(map(repr, unknown)))
+        raise ModelFileError(f"gives {name} what it does not have: {named}. Update it: pip install --upgrade parsgd")
+    estimator = cls(**params)
+    sparsified = fitted.pop("sparsified", False)
+    for key, value in fitted.items():
+        setattr(estimator, key, value)
+    try:
+        estimator._check_parameters()
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _damaged(f"a parameter cannot be used: {error}") from error
+    problem = _problem(estimator)
+    if problem:
+        raise _damaged(problem)
+    return estimator.sparsify() if sparsified is True else estimator
+
+
+def _problem(estimator: Any) -> str | None:
+    """What does not fit together among the fitted attributes, or None."""
+    name, n_features = type(estimator).__name__, getattr(estimator, "n_features_in_", None)
+    if not isinstance(n_features, int) or isinstance(n_features, bool) or n_features < 1:
+        return f"n_features_in_ is {n_features!r}, not a number of features"
+    n_outputs = 1
+    if name == "SGDClassifier":
+        classes = getattr(estimator, "classes_", None)
+        if not isinstance(classes, np.ndarray) or classes.ndim != 1 or len(classes) < 2:
+            return f"classes_ is {classes!r}, not an array of two or more classes"
+        n_outputs = 1 if len(classes) == 2 and estimator.loss != "softmax" else len(classes)
+    coef_shape = (n_outputs, n_features) if name == "SGDClassifier" else (n_features,)
+    shapes = {"coef_": coef_shape, "offset_" if name == "SGDOneClassSVM" else "intercept_": (n_outputs,)}
+    both = (n_outputs, n_features)
+    optional = {"_standard_coef": both, "_average_coef": both, "_standard_intercept": (n_outputs,)}
+    optional |= {"_average_intercept": (n_outputs,)}
+    for key, shape in (shapes | {key: shape for key, shape in optional.items() if hasattr(estimator, key)}).items():
+        array = getattr(estimator, key, None)
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.shape != shape:
+            return f"{key} should be an array of numbers of shape {shape}, and is not"
+        if not np.isfinite(array).all():
+            return f"{key} holds numbers that are not finite"
+    return _other_problem(estimator)
+
+
+def _other_problem(estimator: Any) -> str | None:
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is not None and np.shape(names) != (estimator.n_features_in_,):
+        return f"it has {np.size(names)} feature names for {estimator.n_features_in_} features"
+    for key in ("t_", "n_iter_"):
+        value = getattr(estimator, key, None)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value < np.inf:
+            return f"{key} is {value!r}, not a number from 1 on"
+    return None

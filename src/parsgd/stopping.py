@@ -37,25 +37,29 @@ class Stopping:
         return Stopping(self.tol, self.patience, self.adaptive_from, self.monitor, self.decides)
 
     def update(self, objective: np.ndarray, state: np.ndarray, gains: np.ndarray) -> bool:
-        """Take note of an epoch's mean ``objective`` ``(n_outputs,)``; lower ``gains`` in place; say whether all is done."""
+        """Take note of an epoch's mean ``objective`` ``(n_outputs,)``; lower ``gains`` in place; say whether any fell."""
         badness = objective
         if self.monitor is not None:
             score = self.monitor(state)
             self.scores.append(float(np.mean(score)))
             badness = -score if self.decides else objective
+        if self.tol is None:
+            return False
         if self.best is None:
             self.best = np.full(gains.shape, np.inf)
             self.idle = np.zeros(gains.shape, dtype=int)
-        if self.tol is not None:
-            # as scikit-learn has it, an objective must fall strictly, a score may stay exactly tol above
-            late = badness > self.best - self.tol
-            self.idle = np.where(late, self.idle + 1, 0)
+        # as in scikit-learn: an epoch that gains exactly tol is an improvement
+        self.idle = (self.idle + 1) * (badness > self.best - self.tol)
         self.best = np.minimum(self.best, badness)
         due = self.idle >= self.patience
+        return bool(due.any()) and self._lower(gains, due)
+
+    def _lower(self, gains: np.ndarray, due: np.ndarray) -> bool:
+        before = gains.copy()
         if self.adaptive_from is not None:
             lowered = due & (self.adaptive_from * gains > _SMALLEST_RATE)
             gains[lowered] /= _DIVISOR
             self.idle[lowered] = 0
-            due &= ~lowered
+            due = due & ~lowered
         gains[due] = 0.0
-        return bool(np.all(gains == 0.0))
+        return not np.array_equal(before, gains)

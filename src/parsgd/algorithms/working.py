@@ -86,7 +86,7 @@ class _Run:
         if self.task.slowdown > 1.0:
             time.sleep(spent * (self.task.slowdown - 1.0))
         self.chunk = max(1, int((stop - start) * min(_CHUNK_SECONDS / max(spent, 1e-9), 4.0)))
-        self.going = self.pulse(self.task.worker, stop - start, descent.loss) and not self._late()
+        self.going = self.pulse(self.task.worker, stop - start, descent) and not self._late()
 
     def _late(self) -> bool:
         seconds = self.task.budget.seconds
@@ -110,14 +110,13 @@ class _Run:
         self.trace.append((self.examples, self.model.total_loss(tally.loss) / max(tally.examples, 1), score))
 
     def _ask(self, descent, tally) -> None:
-        gains = self.gains.copy()
         if self.stopping.monitor is not None:
             descent.settle()
-        self.converged = self.stopping.update(tally.objective / max(tally.examples, 1), self.state, gains)
-        if not np.array_equal(gains, self.gains):
+        if self.stopping.update(tally.objective / max(tally.examples, 1), self.state, self.gains):
+            # what was done so far was done at the old gains
             descent.settle()
-            self.gains[:] = gains
-        self.going = self.going and not self.converged
+            self.converged = not self.gains.any()
+            self.going = self.going and not self.converged
 
     def _divergence(self) -> str:
         epoch = max(self.task.cursor + self.examples - 1, 0) // self.shard.n_rows + 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 from parsgd.core import Pulse, Report, Shard, Task, Work
 
@@ -24,18 +25,28 @@ class ThreadCrew:
     def __init__(self, work: Work, shards: Sequence[Shard], pulse: Pulse):
         self.work, self.shards, self.pulse = work, shards, pulse
         self.pool = ThreadPoolExecutor(max_workers=max(1, len(shards)), thread_name_prefix="parsgd")
-        self.pending: set[Future[Report]] = set()
+        self.answers: SimpleQueue[Report | BaseException] = SimpleQueue()
+        self.pending = 0
 
     def send(self, task: Task) -> None:
-        self.pending.add(self.pool.submit(self.work, self.shards[task.worker], task, self.pulse))
+        self.pending += 1
+        self.pool.submit(self._answer, task)
+
+    def _answer(self, task: Task) -> None:
+        try:
+            self.answers.put(self.work(self.shards[task.worker], task, self.pulse))
+        except BaseException as error:  # whatever it is, it is the driver's to raise
+            self.answers.put(error)
 
     def receive(self, at_least: int) -> list[Report]:
         reports: list[Report] = []
-        while self.pending and len(reports) < at_least:
-            done, self.pending = wait(self.pending, return_when=FIRST_COMPLETED)
-            reports.extend(future.result() for future in done)
+        while self.pending and (len(reports) < at_least or not self.answers.empty()):
+            answer = self.answers.get()
+            self.pending -= 1
+            if isinstance(answer, BaseException):
+                raise answer
+            reports.append(answer)
         return reports
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
-        self.pending.clear()

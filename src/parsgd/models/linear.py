@@ -304,12 +304,6 @@ class LinearDescent:
     def clock(self) -> float:
         return float(self.carry[self.slot.CLOCK, 0])
 
-    @property
-    def loss(self) -> float:
-        """Sum of the losses since the last :meth:`tally`."""
-        carry = self.carry
-        return self.model.total_loss(carry[self.slot.LOSS] + np.log(carry[self.slot.FACTOR]))
-
     def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
         """Visit ``order[start:stop]``."""
         if not self.opened:
@@ -321,13 +315,17 @@ class LinearDescent:
         )  # fmt: skip
         self.examples += stop - start
 
+    def mean_loss(self) -> float:
+        """Mean loss of the examples since the last :meth:`tally`, each taken just before its step."""
+        losses = self.carry[self.slot.LOSS] + np.log(self.carry[self.slot.FACTOR])
+        return self.model.total_loss(losses) / max(self.examples, 1)
+
     def tally(self) -> Tally:
         """The sums since the last tally."""
         slot, carry = self.slot, self.carry
         loss = carry[slot.LOSS] + np.log(carry[slot.FACTOR])
         tally = Tally(self.examples, int(self.clock - self.counted_from), loss, loss + carry[slot.OBJECTIVE])
-        carry[[slot.LOSS, slot.OBJECTIVE]] = 0.0
-        carry[slot.FACTOR] = 1.0
+        carry[slot.LOSS], carry[slot.OBJECTIVE], carry[slot.FACTOR] = 0.0, 0.0, 1.0
         self.examples, self.counted_from = 0, self.clock
         return tally
 

@@ -1,0 +1,115 @@
+"""Does averaging cost accuracy?  Two workers against scikit-learn at equal epochs, on real data, good and bad rows alike.
+
+Usage: python studies/linear.py [DATA_FOLDER] [--epochs 10] [--seeds 3] [--out docs/results.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+import warnings
+from pathlib import Path
+
+import datasets
+import numpy as np
+import sklearn
+from sklearn import linear_model
+from sklearn.metrics import log_loss
+
+import parsgd
+from parsgd import Local, SGDClassifier, SGDRegressor
+
+PROBLEMS = {
+    "adult": ("class", {}),
+    "covtype": ("class", {}),
+    "enron_spam": ("class", {"alpha": 1e-6}),
+    "news20": ("class", {"alpha": 1e-6}),
+    "nycflights": ("value", {}),
+}
+WAYS = {
+    "scikit-learn": None,
+    "parsgd, 1 worker": {"n_jobs": 1},
+    "local, as `auto` sets it": {"n_jobs": 2},
+    "local, 1 average a pass": {"n_jobs": 2, "algorithm": Local(period=1.0)},
+    "local, 50 averages a pass": {"n_jobs": 2, "algorithm": Local(period=0.02)},
+    "SimuParallelSGD": {"n_jobs": 2, "algorithm": "simuparallel"},
+    "WP-SGD": {"n_jobs": 2, "algorithm": "weighted"},
+}
+HEADER = """# Results: linear models
+
+Made by `studies/linear.py`. {epochs} passes for everyone, `tol=None`, mean and standard deviation over {seeds} seeds of the
+test score (a fifth of the rows, or the data's own test set), default parameters except where the table says `alpha`.
+Seconds are the median fit, compilation apart; read them as ratios, the machine is small and shared.
+Python {python}, scikit-learn {sklearn}, parsgd {parsgd}, {cores} cores.
+
+Two workers, each with half of the rows. One worker repeats scikit-learn's steps, so its score is scikit-learn's; with
+several classes the two shuffle differently, and the last digits differ.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    versions = {"python": platform.python_version(), "sklearn": sklearn.__version__, "parsgd": parsgd.__version__}
+    text = HEADER.format(
+        epochs=arguments.epochs, seeds=arguments.seeds, cores=parsgd.estimators.choosing.joblib.cpu_count(), **versions
+    )
+    for name, (kind, settings) in PROBLEMS.items():
+        text += problem(name, kind, settings, arguments)
+        print(text[text.rindex("\n## ") :], flush=True)
+    arguments.out.write_text(text)
+
+
+def problem(name: str, kind: str, settings: dict, arguments: argparse.Namespace) -> str:
+    """A section: what the data are, and a row for each way of fitting them."""
+    X, X_test, y, y_test = getattr(datasets, name)(arguments.folder)
+    theirs, ours = (
+        (linear_model.SGDClassifier, SGDClassifier) if kind == "class" else (linear_model.SGDRegressor, SGDRegressor)
+    )
+    settings = {"max_iter": arguments.epochs, "tol": None} | ({"loss": "log_loss"} if kind == "class" else {}) | settings
+    rows = []
+    for way, extra in WAYS.items():
+        make = theirs if extra is None else ours
+        rows.append((way, *measure(lambda seed: make(random_state=seed, **settings, **(extra or {})), arguments.seeds,
+                                   X, y, X_test, y_test)))  # fmt: skip
+    described = f"{len(y):,} rows × {X.shape[1]:,} columns, {getattr(X, 'nnz', X.size) / len(y):.0f} values a row"
+    alpha = f", `alpha={settings['alpha']}`" if "alpha" in settings else ""
+    score, second = ("accuracy", "log-loss") if kind == "class" else ("R²", "RMSE / sd")
+    lines = [f"\n## {name}\n", f"{described}{alpha}. {first_line(name)}\n"]
+    lines += [f"| | test {score} | test {second} | seconds | × scikit-learn's speed |", "|---|---|---|---|---|"]
+    base = rows[0][3]
+    lines += [
+        f"| {way} | {np.mean(a):.4f} ± {np.std(a):.4f} | {np.mean(b):.4f} ± {np.std(b):.4f} | {t:.3f} | {base / t:.1f} |"
+        for way, a, b, t in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def first_line(name: str) -> str:
+    return getattr(datasets, name).__doc__.splitlines()[0]
+
+
+def measure(make, seeds: int, X, y, X_test, y_test) -> tuple[list[float], list[float], float]:
+    """Test score, test loss and median seconds of the fit."""
+    make(0).fit(X[:200], y[:200]) if len(np.unique(y[:200])) == len(np.unique(y)) else make(0).fit(X, y)
+    scores, losses, seconds = [], [], []
+    for seed in range(seeds):
+        began = time.perf_counter()
+        model = make(seed).fit(X, y)
+        seconds.append(time.perf_counter() - began)
+        scores.append(model.score(X_test, y_test))
+        if hasattr(model, "predict_proba"):
+            losses.append(log_loss(y_test, model.predict_proba(X_test)))
+        else:
+            losses.append(float(np.sqrt(np.mean((model.predict(X_test) - y_test) ** 2))))
+    return scores, losses, float(np.median(seconds))
+
+
+if __name__ == "__main__":
+    main()
