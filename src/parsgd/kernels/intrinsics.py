@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 8
+from parsgd.kernels.recipe import LANES
+
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _FLAGS = ("contract", "reassoc", "nsz")
 
@@ -259,11 +259,3 @@ dot_tiles = tuple(_tile(n, _dot) for n in (1, 2, 3, 4))
 add_tiles = tuple(_tile(n, _add) for n in (1, 2, 3, 4))
 add_measured_tiles = tuple(_tile(n, _add_measured) for n in (1, 2, 3, 4))
 
-
-def padded(n_outputs: int) -> int:
-    """The number of outputs rounded up to whole vectors.
-
-    >>> padded(20)
-    24
-    """
-    return int(np.ceil(n_outputs / LANES)) * LANES

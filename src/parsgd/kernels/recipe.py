@@ -6,6 +6,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+# Numbers that a kernel loads at a time: 8 float32 are one vector of AVX2, 8 float64 one of AVX-512.
+LANES = 8
+
+
+def padded(n: int) -> int:
+    """``n`` rounded up to whole vectors.
+
+    >>> padded(20)
+    24
+    """
+    return -(-n // LANES) * LANES
+
 
 class Recipe(NamedTuple):
     """Hyper-parameters as compiled code takes them.

@@ -5,7 +5,7 @@ A dense matrix is read as a CSR matrix whose feature numbers need not be stored:
 Positions and features are unsigned everywhere: numba guards signed ones against Python's negative indexing, which
 doubled the time of a sparse row.
 
-The weights of one output have room for whole vectors past their end, where they stay 0 (:func:`roomy`).
+The weights of one output have room for whole vectors past their end, where they stay 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from numba.extending import overload
 
 from parsgd.kernels.compiling import INLINE, inlined
 from parsgd.kernels.intrinsics import (
-    LANES,
     add_measured_tiles,
     add_tiles,
     dense_add,
@@ -25,6 +24,7 @@ from parsgd.kernels.intrinsics import (
     dot_tiles,
     prefetch,
 )
+from parsgd.kernels.recipe import LANES
 
 U = np.uint64
 _LINE_BYTES = 64

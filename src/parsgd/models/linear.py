@@ -6,19 +6,22 @@ Objective, over examples i with weights s_i::
 
 The state is ``coef (n_features, n_outputs)`` feature-major, ``intercept (n_outputs,)``, and the optimiser's slots where
 they are used: the running mean of the iterates (Polyak and Ruppert) and the l1 penalty that each weight has paid.
+Weights lie in whole vectors of 8, padded with zeros, so that kernels work on the state itself.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
-from parsgd.core import Rows, Tally
+from parsgd.core import Rows
+from parsgd.kernels.recipe import padded
+from parsgd.models.linear_descent import LinearDescent, without_cache
 
 LOSSES = (
     "hinge",
@@ -38,8 +41,6 @@ _CODES = dict(zip(LOSSES, (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), strict=True))
 SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2")
 # scikit-learn's factor on the intercept's steps with sparse rows, where the intercept moves far more often than weights.
 _SPARSE_INTERCEPT_DECAY = 0.01
-# Below this the scale is multiplied into the weights: far from underflow, rare enough to cost nothing.
-_TINY_SCALE = {"float32": 1e-6, "float64": 1e-9}
 
 
 @dataclass(frozen=True)
@@ -81,27 +82,45 @@ class Linear:
     def truncates(self) -> bool:
         return self.penalty in ("l1", "elasticnet")
 
+    @property
+    def stride(self) -> int:
+        """Numbers from one feature's weights to the next one's: outputs come in whole vectors."""
+        return 1 if self.n_outputs == 1 else padded(self.n_outputs)
+
+    @property
+    def room(self) -> int:
+        """Numbers that a set of weights takes, with room for whole vectors: of outputs, or of a dense row's features."""
+        if self.n_outputs == 1 and not self.sparse:
+            return padded(self.n_features)
+        return self.n_features * self.stride
+
     @cached_property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The named parts of the state, in order."""
-        coef = (self.n_features, self.n_outputs)
-        shapes = {"coef": coef, "intercept": (self.n_outputs,)}
+    def layout(self) -> dict[str, slice]:
+        """Where the named parts lie in the state."""
+        sizes = {"coef": self.room, "intercept": self.n_outputs}
         if self.average:
-            shapes |= {"mean_coef": coef, "mean_intercept": (self.n_outputs,)}
+            sizes |= {"mean_coef": self.room, "mean_intercept": self.n_outputs}
         if self.truncates:
-            shapes |= {"paid": coef, "penalty": (self.n_outputs,)}
-        return shapes
+            sizes |= {"paid": self.room, "penalty": self.n_outputs}
+        ends = list(accumulate(sizes.values()))
+        return {name: slice(end - sizes[name], end) for name, end in zip(sizes, ends, strict=True)}
 
     @property
     def size(self) -> int:
-        return sum(math.prod(shape) for shape in self.shapes.values())
+        return max(part.stop for part in self.layout.values())
+
+    def flat(self, state: np.ndarray, name: str) -> np.ndarray:
+        """A part as it lies in the state, room included; empty where the model has no such part."""
+        return state[self.layout.get(name, slice(0, 0))]
 
     def views(self, state: np.ndarray) -> dict[str, np.ndarray]:
-        """Named views into a state; writing to them writes to the state."""
-        views, at = {}, 0
-        for name, shape in self.shapes.items():
-            views[name] = state[at : at + math.prod(shape)].reshape(shape)
-            at += math.prod(shape)
+        """Named views into a state, without the room; writing to them writes to the state."""
+        views = {}
+        for name in self.layout:
+            flat = self.flat(state, name)
+            if name in ("coef", "mean_coef", "paid"):
+                flat = flat[: self.n_features * self.stride].reshape(-1, self.stride)[:, : self.n_outputs]
+            views[name] = flat
         return views
 
     def init(self, seed: int) -> np.ndarray:
@@ -207,7 +226,7 @@ class Linear:
             y = np.where(y[:, None] == np.arange(self.n_outputs), 1.0, -1.0)
         targets = np.ascontiguousarray(np.broadcast_to(y.reshape(len(y), -1), margins.shape), dtype=np.float64).ravel()
         values, gradients = np.empty(margins.size), np.empty(margins.size)
-        function = evaluate_all if isinstance(self.loss, str) else _uncached(evaluate_all)
+        function = evaluate_all if isinstance(self.loss, str) else without_cache(evaluate_all)
         function(self.compiled_loss(), targets, np.ascontiguousarray(margins).ravel(), gradients, values)
         return values.reshape(margins.shape), gradients.reshape(margins.shape)
 
@@ -248,143 +267,3 @@ def as_matrix(rows: Rows, n_features: int):
 
         return csr_array((x.data, x.indices, x.indptr), shape=(len(x.indptr) - 1, n_features))
     return x.data.reshape(-1, n_features)
-
-
-@functools.cache
-def _uncached(kernel):
-    """A user's loss exists in this process alone: compile its kernel here, once, and write nothing to disk."""
-    from parsgd.kernels.compiling import uncached
-
-    return uncached(kernel)
-
-
-class LinearDescent:
-    """A run of SGD steps on a state, in place.
-
-    Between :meth:`advance` and :meth:`settle` the weights are held in the kernels' scaled form.
-    """
-
-    def __init__(self, model: Linear, state: np.ndarray, clock: float, gains: np.ndarray):
-        from parsgd.kernels import recipe as slot
-        from parsgd.kernels.intrinsics import padded
-        from parsgd.kernels.multi import descend_multi
-        from parsgd.kernels.single import descend_single
-
-        self.model, self.slot, self.gains = model, slot, gains
-        self.views = model.views(state)
-        self.recipe = model.recipe()
-        single = model.n_outputs == 1
-        self.stride = 1 if single else padded(model.n_outputs)
-        # kernels load whole vectors: of outputs, or of the features of a dense row
-        self.room = padded(model.n_features) if single and not model.sparse else model.n_features * self.stride
-        self.roomy = self.room != model.n_features * model.n_outputs
-        self.kernel = descend_single if single else descend_multi
-        if not isinstance(model.loss, str):
-            self.kernel = _uncached(self.kernel)
-        self.coef, self.mean, self.paid = (self._unpack(name) for name in ("coef", "mean_coef", "paid"))
-        self.buffer = (
-            np.zeros(model.batch_size) if single else np.zeros((model.batch_size, self.stride), dtype=model.dtype)
-        )
-        self.scratch = (np.zeros((3, self.stride), dtype=model.dtype), np.zeros((2, model.n_outputs)))
-        self.carry = np.zeros((slot.N_SLOTS, model.n_outputs))
-        self.carry[slot.CLOCK] = clock
-        self.carry[slot.INTERCEPT] = self.views["intercept"]
-        if model.average:
-            self.carry[slot.MEAN_INTERCEPT] = self.views["mean_intercept"]
-        if model.truncates:
-            self.carry[slot.PENALTY] = self.views["penalty"]
-        if model.measured:
-            coef = self.views["coef"]
-            self.carry[slot.SQUARE] = np.einsum("ij,ij->j", coef, coef)
-            self.carry[slot.ABSOLUTE] = np.abs(coef).sum(axis=0) if model.truncates else 0.0
-        self.carry[slot.FACTOR] = 1.0
-        self.examples, self.counted_from, self.opened = 0, clock, False
-
-    @property
-    def clock(self) -> float:
-        return float(self.carry[self.slot.CLOCK, 0])
-
-    def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
-        """Visit ``order[start:stop]``."""
-        if not self.opened:
-            self._open()
-        tiny = _TINY_SCALE[self.model.dtype]
-        self.kernel(
-            rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.mean, self.paid, self.buffer,
-            self.scratch, tiny, self.carry, self.recipe,
-        )  # fmt: skip
-        self.examples += stop - start
-
-    def mean_loss(self) -> float:
-        """Mean loss of the examples since the last :meth:`tally`, each taken just before its step."""
-        losses = self.carry[self.slot.LOSS] + np.log(self.carry[self.slot.FACTOR])
-        return self.model.total_loss(losses) / max(self.examples, 1)
-
-    def tally(self) -> Tally:
-        """The sums since the last tally."""
-        slot, carry = self.slot, self.carry
-        loss = carry[slot.LOSS] + np.log(carry[slot.FACTOR])
-        tally = Tally(self.examples, int(self.clock - self.counted_from), loss, loss + carry[slot.OBJECTIVE])
-        carry[slot.LOSS], carry[slot.OBJECTIVE], carry[slot.FACTOR] = 0.0, 0.0, 1.0
-        self.examples, self.counted_from = 0, self.clock
-        return tally
-
-    def settle(self) -> None:
-        """Bring the state back to plain numbers.  The next :meth:`advance` takes up the gains as they then are."""
-        if not self.opened:
-            return
-        slot, carry, model = self.slot, self.carry, self.model
-        coef = self._matrix(self.coef)
-        dtype = coef.dtype
-        if model.average:
-            mean = self._matrix(self.mean)
-            count = self._averaged()
-            if count > 0:
-                scaled = coef * (carry[slot.SUMMED] / count).astype(dtype)
-                scaled += mean * dtype.type(1.0 / count)
-                mean[:] = np.where(carry[slot.GAIN] > 0.0, scaled, mean)
-            self._pack("mean_coef", self.mean)
-            self.views["mean_intercept"][:] = carry[slot.MEAN_INTERCEPT]
-        if np.any(carry[slot.SCALE] != 1.0):
-            coef *= carry[slot.SCALE].astype(dtype)
-        if model.truncates:
-            self._pack("paid", self.paid)
-            self.views["penalty"][:] = carry[slot.PENALTY]
-        self._pack("coef", self.coef)
-        self.views["intercept"][:] = carry[slot.INTERCEPT]
-        self.opened = False
-
-    def _averaged(self) -> int:
-        """How many iterates the mean holds at the present clock."""
-        return max(0, int(self.clock - self.model.average)) if self.model.average else 0
-
-    def _open(self) -> None:
-        """Start from plain numbers; turn the mean of the iterates into their sum."""
-        slot, carry = self.slot, self.carry
-        carry[slot.SUMMED] = 0.0
-        carry[slot.SCALE] = 1.0
-        carry[slot.GAIN] = self.gains
-        self.opened = True
-        if self.model.average:
-            active = self.gains > 0.0
-            mean = self._matrix(self.mean)
-            mean *= np.where(active, self._averaged(), 1.0).astype(mean.dtype)
-
-    def _unpack(self, name: str) -> np.ndarray:
-        """The flat vector that the kernel works on: the state itself, or a copy with room for whole vector loads."""
-        if name not in self.views:
-            return np.zeros(0, dtype=self.model.dtype)
-        view = self.views[name]
-        if not self.roomy:
-            return view.reshape(-1)
-        room = np.zeros(self.room, dtype=self.model.dtype)
-        self._matrix(room)[:] = view
-        return room
-
-    def _pack(self, name: str, flat: np.ndarray) -> None:
-        if self.roomy:
-            self.views[name][:] = self._matrix(flat)
-
-    def _matrix(self, flat: np.ndarray) -> np.ndarray:
-        """``(n_features, n_outputs)`` of what the kernel works on."""
-        return flat[: self.model.n_features * self.stride].reshape(-1, self.stride)[:, : self.model.n_outputs]

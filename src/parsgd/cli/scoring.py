@@ -1,0 +1,52 @@
+"""How good predictions are, in the numbers that belong to each kind of model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from parsgd.errors import DataFileError
+
+
+def task_of(estimator: Any) -> str:
+    """``classes``, ``numbers`` or ``outliers``."""
+    if hasattr(estimator, "classes_") or hasattr(estimator, "class_weight"):
+        return "classes"
+    return "outliers" if hasattr(estimator, "nu") else "numbers"
+
+
+def score(estimator: Any, rows: Any, target: np.ndarray | None) -> dict[str, float]:
+    """Scores by name: accuracy and log-loss, R² and RMSE, or the share of inliers (and accuracy, given -1 and 1)."""
+    task = task_of(estimator)
+    if task == "numbers":
+        return _regression(target, estimator.predict(rows))
+    predicted = estimator.predict(rows)
+    if task == "classes":
+        return _classification(estimator, rows, target, predicted)
+    scores = {"inliers": float(np.mean(predicted == 1))}
+    if target is not None and target.dtype.kind in "if" and np.isin(target, (-1, 1)).all():
+        scores["accuracy"] = float(np.mean(predicted == target))
+    return scores
+
+
+def _regression(target: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    residual = target - predicted
+    spread = float(np.sum((target - target.mean()) ** 2))
+    # R² of a single row, or of targets that are all alike, does not exist
+    r2 = 1.0 - float(np.sum(residual**2)) / spread if spread > 0 else float("nan")
+    return {"r2": r2, "rmse": float(np.sqrt(np.mean(residual**2)))}
+
+
+def _classification(estimator: Any, rows: Any, target: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    classes = estimator.classes_
+    if (classes.dtype.kind in "UO") != (target.dtype.kind in "UO"):
+        raise DataFileError(f"The model's classes are {classes[:5].tolist()}; the targets are {target[:5].tolist()}.")
+    scores = {"accuracy": float(np.mean(predicted == target))}
+    known = np.isin(target, classes)
+    if not known.all():
+        scores["rows_of_unknown_class"] = int((~known).sum())
+    if hasattr(estimator, "predict_proba") and known.any():
+        p = estimator.predict_proba(rows)[known, np.searchsorted(classes, target[known])].astype(float)
+        scores["log_loss"] = float(-np.mean(np.log(np.clip(p, np.finfo(np.float64).eps, 1.0))))
+    return scores

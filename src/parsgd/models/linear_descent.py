@@ -1,0 +1,137 @@
+"""The compiled run of a linear model: what lies between a state and the kernels."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from parsgd.core import Rows, Tally
+from parsgd.kernels import recipe as slot
+
+# Below this the scale is multiplied into the weights: far from underflow, rare enough to cost nothing.
+_TINY_SCALE = {"float32": 1e-6, "float64": 1e-9}
+
+
+@functools.cache
+def without_cache(kernel):
+    """A user's loss exists in this process alone: compile its kernel here, once, and write nothing to disk."""
+    from parsgd.kernels.compiling import uncached
+
+    return uncached(kernel)
+
+
+class LinearDescent:
+    """A run of SGD steps on a state, in place.
+
+    Between :meth:`advance` and :meth:`settle` the weights are held in the kernels' scaled form.
+    """
+
+    def __init__(self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray):
+        from parsgd.kernels.multi import descend_multi
+        from parsgd.kernels.single import descend_single
+
+        self.model, self.gains = model, gains
+        self.views = model.views(state)
+        self.coef, self.mean, self.paid = (model.flat(state, name) for name in ("coef", "mean_coef", "paid"))
+        self.recipe = model.recipe()
+        single = model.n_outputs == 1
+        self.kernel = descend_single if single else descend_multi
+        if not isinstance(model.loss, str):
+            self.kernel = without_cache(self.kernel)
+        batch = model.batch_size
+        self.buffer = np.zeros(batch) if single else np.zeros((batch, model.stride), dtype=model.dtype)
+        self.scratch = (np.zeros((3, model.stride), dtype=model.dtype), np.zeros((2, model.n_outputs)))
+        self.carry = self._first_carry(clock)
+        self.examples, self.counted_from, self.opened = 0, clock, False
+
+    def _first_carry(self, clock: float) -> np.ndarray:
+        model, views = self.model, self.views
+        carry = np.zeros((slot.N_SLOTS, model.n_outputs))
+        carry[slot.CLOCK], carry[slot.FACTOR] = clock, 1.0
+        carry[slot.INTERCEPT] = views["intercept"]
+        if model.average:
+            carry[slot.MEAN_INTERCEPT] = views["mean_intercept"]
+        if model.truncates:
+            carry[slot.PENALTY] = views["penalty"]
+        if model.measured and model.penalty is not None:
+            carry[slot.SQUARE] = np.einsum("ij,ij->j", views["coef"], views["coef"])
+            if model.truncates:
+                carry[slot.ABSOLUTE] = np.abs(views["coef"]).sum(axis=0)
+        return carry
+
+    @property
+    def clock(self) -> float:
+        return float(self.carry[slot.CLOCK, 0])
+
+    def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
+        """Visit ``order[start:stop]``."""
+        if not self.opened:
+            self._open()
+        tiny = _TINY_SCALE[self.model.dtype]
+        self.kernel(
+            rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.mean, self.paid, self.buffer,
+            self.scratch, tiny, self.carry, self.recipe,
+        )  # fmt: skip
+        self.examples += stop - start
+
+    def mean_loss(self) -> float:
+        """Mean loss of the examples since the last :meth:`tally`, each taken just before its step."""
+        losses = self.carry[slot.LOSS] + np.log(self.carry[slot.FACTOR])
+        return self.model.total_loss(losses) / max(self.examples, 1)
+
+    def tally(self) -> Tally:
+        """The sums since the last tally."""
+        carry = self.carry
+        loss = carry[slot.LOSS] + np.log(carry[slot.FACTOR])
+        tally = Tally(self.examples, int(self.clock - self.counted_from), loss, loss + carry[slot.OBJECTIVE])
+        carry[slot.LOSS], carry[slot.OBJECTIVE], carry[slot.FACTOR] = 0.0, 0.0, 1.0
+        self.examples, self.counted_from = 0, self.clock
+        return tally
+
+    def settle(self) -> None:
+        """Bring the state back to plain numbers.  The next :meth:`advance` takes up the gains as they then are."""
+        if not self.opened:
+            return
+        carry, model, views = self.carry, self.model, self.views
+        if model.average:
+            self._settle_mean()
+            views["mean_intercept"][:] = carry[slot.MEAN_INTERCEPT]
+        if np.any(carry[slot.SCALE] != 1.0):
+            self._rows(self.coef)[:] *= self._spread(carry[slot.SCALE])
+        if model.truncates:
+            views["penalty"][:] = carry[slot.PENALTY]
+        views["intercept"][:] = carry[slot.INTERCEPT]
+        self.opened = False
+
+    def _settle_mean(self) -> None:
+        """From the sum of the iterates, ``SUMMED * stored + slot``, to their mean; converged outputs keep theirs."""
+        count = self._averaged()
+        if count > 0:
+            mean = self._rows(self.coef) * self._spread(self.carry[slot.SUMMED] / count)
+            mean += self._rows(self.mean) * self._spread(np.full(self.model.n_outputs, 1.0 / count))
+            active = self._spread(self.carry[slot.GAIN]) > 0.0
+            self._rows(self.mean)[:] = np.where(active, mean, self._rows(self.mean))
+
+    def _averaged(self) -> int:
+        """How many iterates the mean holds at the present clock."""
+        return max(0, int(self.clock - self.model.average)) if self.model.average else 0
+
+    def _open(self) -> None:
+        """Start from plain numbers; turn the mean of the iterates into their sum."""
+        carry = self.carry
+        carry[slot.SUMMED], carry[slot.SCALE], carry[slot.GAIN] = 0.0, 1.0, self.gains
+        self.opened = True
+        if self.model.average:
+            self._rows(self.mean)[:] *= self._spread(np.where(self.gains > 0.0, self._averaged(), 1.0))
+
+    def _rows(self, flat: np.ndarray) -> np.ndarray:
+        """``(features, stride)``, room included."""
+        return flat.reshape(-1, self.model.stride)
+
+    def _spread(self, values: np.ndarray) -> np.ndarray:
+        """``(stride,)`` in the model's dtype: the outputs' values, and 1 in the room past them."""
+        spread = np.ones(self.model.stride, dtype=self.model.dtype)
+        spread[: len(values)] = values
+        return spread
