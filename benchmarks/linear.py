@@ -3,8 +3,8 @@
 Usage: python benchmarks/linear.py [--data FOLDER] [--quick]
 
 For each problem the peers take turns, so that a noisy neighbour hits all of them; figures are medians of the ratios of
-neighbouring runs.  ``--quick`` runs small sizes, to see that everything runs.  Without ``--data`` the news20 rows are made
-of generated data of the same shape.
+neighbouring runs.  ``--quick`` runs small sizes, to see that everything runs.  Without ``--data`` the news20 rows are
+made of generated data of the same shape.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def compare(title: str, X, y, targets: dict[str, float], repeats: int, **setting
         low, middle, high = np.percentile(ratios, [25, 50, 75])
         wanted = f", wanted {targets[name]:g}" if name in targets else ""
         print(
-            f"  {name:24} {np.median(times[name]) * epoch:6.1f} ms an epoch, {middle:5.2f} × scikit-learn"
+            f"  {name:24} {np.median(times[name]) * epoch:6.1f} ms an epoch, {middle:5.2f} x scikit-learn"
             f" (quartiles {low:.2f} to {high:.2f}{wanted})",
             flush=True,
         )
@@ -104,7 +104,8 @@ def small_fit(repeats: int) -> None:
     both = np.array([(seconds(lambda: theirs, X, y), seconds(lambda: ours, X, y)) for _ in range(10 * repeats)])
     middle = 1e3 * np.median(both, axis=0)
     extra = 1e3 * np.median(both[:, 1] - both[:, 0])
-    print(f"\n1,000 × 20, defaults: scikit-learn {middle[0]:.2f} ms, parsgd {middle[1]:.2f} ms, {extra:+.2f} ms (wanted <= +2)")
+    print(f"\n1,000 x 20, defaults: scikit-learn {middle[0]:.2f} ms, parsgd {middle[1]:.2f} ms")
+    print(f"  difference {extra:+.2f} ms (wanted <= +2)")
 
 
 def peak_memory(X, y) -> None:
@@ -118,9 +119,9 @@ def peak_memory(X, y) -> None:
     # the driver's state and one for each of two workers
     models = 3 * 4 * X.shape[1]
     print(
-        f"\nmemory of a float32 CSR fit, 2 workers: data {data / 1e6:.1f} MB, allocated on top {peak / 1e6:.2f} MB, of which"
-        f" model vectors {models / 1e6:.2f} MB; total is {100 * ((data + peak) / (data + models) - 1):+.1f} % of data + models"
-        " (wanted <= +10 %)"
+        f"\nmemory of a float32 CSR fit, 2 workers: data {data / 1e6:.1f} MB, allocated on top {peak / 1e6:.2f} MB,"
+        f" of which model vectors {models / 1e6:.2f} MB;"
+        f"\n  together {100 * ((data + peak) / (data + models) - 1):+.1f} % of data + model vectors (wanted <= +10 %)"
     )
 
 
@@ -133,13 +134,14 @@ def main() -> None:
     shrink, repeats = (50, 2) if arguments.quick else (1, 9)
     X, y = sparse_problem(200_000 // shrink, 47_000, 75)
     one, two = {"1 worker": 2.0, "2 workers": 4.0}, {"1 worker": 3.5, "2 workers": 6.0}
-    compare("CSR binary, 200k × 47k, 75 a row, features as frequent as words, log loss", X, y, one, repeats, loss="log_loss")
+    title = "CSR binary, 200k x 47k, 75 a row, features as frequent as words, log loss"
+    compare(title, X, y, one, repeats, loss="log_loss")
     compare("the same, hinge", X, y, one, repeats)
     peak_memory(X, y)
     X, y = sparse_problem(200_000 // shrink, 47_000, 75, uniform=True)
     compare("the same shape, all features alike, log loss", X, y, one, repeats, loss="log_loss")
     X, y = dense_problem(580_000 // shrink, 54)
-    compare("dense binary, 580k × 54, log loss", X, y, two, repeats, loss="log_loss")
+    compare("dense binary, 580k x 54, log loss", X, y, two, repeats, loss="log_loss")
     compare("the same, hinge", X, y, two, repeats)
     compare("the same, float64, log loss", X.astype(float), y, two, repeats, loss="log_loss")
     X, y = news20(arguments.data)

@@ -16,7 +16,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import OneHotEncoder, StandardScaler, normalize
 
 
-
 def narrow(X: sparse.csr_matrix) -> sparse.csr_matrix:
     """The same matrix with 32-bit indices: scikit-learn's SGD refuses the 64-bit ones that svmlight files give."""
     X.indices, X.indptr = X.indices.astype(np.int32), X.indptr.astype(np.int32)

@@ -120,7 +120,8 @@ class Report:
 class Descent(Protocol):
     """A run of many SGD steps on a state, in place.
 
-    Between ``advance`` and ``settle`` the state may hold a scaled form; ``tally`` hands out the sums since the last one;
+    Between ``advance`` and ``settle`` the state may hold a scaled form; ``tally`` hands out the sums since the last
+    one;
     ``clock`` is the step it stands at and ``mean_loss`` the mean loss since the last tally.
     """
 

@@ -142,7 +142,7 @@ def refuse_unoffered(algorithm: Algorithm, engine: Engine) -> None:
 
 
 def worker_seed(seed: int, worker: int) -> int:
-    """The first worker has the fit's own seed, so that one worker is serial SGD; the others have seeds derived from it."""
+    """The first worker has the fit's own seed, so that one worker is serial SGD; the others' derive from it."""
     if worker == 0:
         return seed
     return int(np.random.SeedSequence((seed, worker)).generate_state(1)[0] & 0x7FFFFFFF) or 1

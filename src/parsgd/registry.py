@@ -41,7 +41,9 @@ def resolve(axis: dict[str, str], member: Any, argument: str, who: str, verbs: t
     Serial()
     """
     if isinstance(member, type):
-        raise InvalidArgument(f"The {argument!r} parameter of {who} must be an instance, not the class {member.__name__}; call it.")
+        raise InvalidArgument(
+            f"The {argument!r} parameter of {who} must be an instance, not the class {member.__name__}; call it."
+        )
     if all(hasattr(member, verb) for verb in verbs) and not isinstance(member, str):
         return member
     return load(axis[choose(member, axis, argument, who)])()

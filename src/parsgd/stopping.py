@@ -20,7 +20,8 @@ _DIVISOR = 5.0
 class Stopping:
     """The rule and what it remembers.  ``tol=None`` never stops.
 
-    ``monitor`` maps a state to scores ``(n_outputs,)``; with ``decides=False`` they are recorded, but the objective decides.
+    ``monitor`` maps a state to scores ``(n_outputs,)``; with ``decides=False`` they are recorded, but the objective
+    decides.
     """
 
     tol: float | None = 1e-3
@@ -37,7 +38,7 @@ class Stopping:
         return Stopping(self.tol, self.patience, self.adaptive_from, self.monitor, self.decides)
 
     def update(self, objective: np.ndarray, state: np.ndarray, gains: np.ndarray) -> bool:
-        """Take note of an epoch's mean ``objective`` ``(n_outputs,)``; lower ``gains`` in place; say whether any fell."""
+        """Take note of an epoch's mean ``objective (n_outputs,)``; lower ``gains`` in place; say whether any fell."""
         badness = objective
         if self.monitor is not None:
             score = self.monitor(state)

@@ -96,7 +96,8 @@ def measure_contraction(model: Model, shard: Shard, task: Task, report: Report) 
     is taken over the whole state.
     """
     examples = int(np.clip(shard.n_rows // 100, _FEWEST_PROBES, _MOST_PROBES))
-    probe = replace(task, budget=Budget(min(examples, shard.n_rows)), clock=report.clock, gains=np.ones(model.n_outputs))
+    budget = Budget(min(examples, shard.n_rows))
+    probe = replace(task, budget=budget, clock=report.clock, gains=np.ones(model.n_outputs))
     near = run(model, shard, replace(probe, state=report.state), silent)
     far = run(model, shard, probe, silent)
     before = np.linalg.norm(report.state.astype(float) - task.state)

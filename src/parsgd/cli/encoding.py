@@ -13,7 +13,7 @@ from scipy import sparse
 
 from parsgd.cli.columns import Categories, Numbers, Words, as_numbers, days, plain_numbers
 from parsgd.cli.data import Data, did_you_mean, list_names
-from parsgd.errors import DataFileError, ModelFileError
+from parsgd.errors import DataFileError
 
 # One-hot columns are kept sparse from this many columns on, if less than this share of the values is not 0.
 _SPARSE_COLUMNS, _SPARSE_DENSITY = 50, 0.3

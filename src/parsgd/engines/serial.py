@@ -1,4 +1,4 @@
-"""The reference engine: workers take turns in the calling thread.  How one debugs; every other engine repeats its bits."""
+"""The reference engine: workers take turns in the calling thread.  How one debugs; other engines repeat its bits."""
 
 from __future__ import annotations
 

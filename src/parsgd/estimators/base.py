@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABCMeta
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,8 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             raise InvalidArgument("early_stopping should be False with partial_fit")
         if self.learning_rate == "optimal" and self.alpha == 0:
             raise InvalidArgument(
-                "alpha must be > 0 since learning_rate is 'optimal'. alpha is used to compute the optimal learning rate."
+                "alpha must be > 0 since learning_rate is 'optimal'. alpha is used to compute the optimal learning"
+                " rate."
             )
         if self.learning_rate in ("pa1", "pa2") and self._loss_name != self._passive_loss:
             raise InvalidArgument(
@@ -126,7 +128,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         who = type(self).__name__
         rows = x.shape[0] if subset is None else len(subset)
         values = x.nnz if sparse.issparse(x) else x.size
-        size = choosing.Size(rows, values, x.shape[1], model.n_outputs)
+        size = choosing.Size(rows, values, x.shape[1], model.n_outputs, model.sparse)
         n_workers, why = choosing.count_workers(self.n_jobs, size, who)
         choice = choosing.choose_algorithm(self.algorithm, n_workers, why, size, who)
         engine = choosing.choose_engine(self.engine, n_workers, who)
@@ -144,7 +146,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             monitor=monitor,
             decides=bool(self.early_stopping),
         )
-        with fitting.watch(_Printer()) if self.verbose else _nothing():
+        with fitting.watch(_Printer()) if self.verbose else nullcontext():
             fit = fitting.fit(
                 model, choice.algorithm, engine, ArraySource(rows_of(x, y, weight), bool(self.shuffle), subset),
                 n_workers=n_workers, seed=seed, max_epochs=max_epochs, stopping=stopping, state=state, clock=self.t_,
@@ -183,7 +185,8 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
     def _warn_of_the_end(self) -> None:
         if self.tol is not None and self.tol > -np.inf and self.n_iter_ == self.max_iter:
             warnings.warn(
-                "Maximum number of iteration reached before convergence. Consider increasing max_iter to improve the fit.",
+                "Maximum number of iteration reached before convergence. Consider increasing max_iter to improve the"
+                " fit.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -231,10 +234,6 @@ class _Printer:
     def __call__(self, told: fitting.Progress) -> None:
         share = 100.0 * told.examples / max(told.planned, 1)
         rate = told.examples / max(told.seconds, 1e-9)
-        print(f"{told.examples} examples (at most {share:.1f}%), loss {told.loss:.6g}, {rate:,.0f} examples/s", flush=True)
+        counted = f"{told.examples} examples ({share:.1f}% of the most)"
+        print(f"{counted}, loss {told.loss:.6g}, {rate:,.0f} examples/s", flush=True)
 
-
-class _nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *details: Any) -> None: ...

@@ -70,9 +70,12 @@ def check_loss(estimator: Any, allowed: Iterable[str]) -> None:
         choose(loss, allowed, "loss", who)
         return
     if isinstance(loss, type):
-        raise InvalidArgument(f"The 'loss' parameter of {who} must be an instance, not the class {loss.__name__}; call it.")
+        raise InvalidArgument(
+            f"The 'loss' parameter of {who} must be an instance, not the class {loss.__name__}; call it."
+        )
     bad = {name: value for name, value in vars(loss).items() if not is_real(value)}
     if bad:
         raise InvalidArgument(
-            f"The 'loss' parameter of {who} must hold numbers only, because it is compiled; {type(loss).__name__} has {bad}."
+            f"The 'loss' parameter of {who} must hold numbers only, because it is compiled;"
+            f" {type(loss).__name__} has {bad}."
         )

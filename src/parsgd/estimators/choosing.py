@@ -12,13 +12,16 @@ from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.errors import InvalidArgument
 from parsgd.registry import ALGORITHMS, ENGINES, resolve
 
-# Seconds for a stored value and for a row, one output, on one core: benchmarks/linear.py on 2 cores, rounded.
-_SECONDS_PER_VALUE, _SECONDS_PER_ROW = 0.7e-9, 20e-9
+# Seconds for a stored value and for a row, one output, one core: benchmarks/linear.py, rounded.
+_SECONDS_PER_DENSE_VALUE, _SECONDS_PER_SPARSE_VALUE, _SECONDS_PER_ROW = 0.7e-9, 2.5e-9, 20e-9
+# Further outputs share the reading of the row: 16 of them double its time.
+_OUTPUTS_THAT_DOUBLE = 16
+# Copying, merging and taking up one parameter, once a round.
+_SECONDS_PER_MERGED_PARAMETER = 3e-9
 # An epoch shorter than this a worker is not worth a thread: a round costs about 0.2 ms of threads and merging.
 _SECONDS_WORTH_A_WORKER = 2e-3
-# Values a worker reads between two merges for each parameter merged: merging then costs about a tenth of the round.
-_READS_PER_PARAMETER = 10
-_MOST_ROUNDS = 10
+# Merging may take this share of the time; more than ten averages a pass gained nothing in studies/linear.py.
+_MERGING_SHARE, _MOST_ROUNDS = 0.1, 10
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,14 @@ class Size:
     n_values: int
     n_features: int
     n_outputs: int
+    sparse: bool = False
 
     @property
     def epoch_seconds(self) -> float:
         """Time of a pass on one core, roughly."""
-        return (self.n_values * _SECONDS_PER_VALUE + self.n_rows * _SECONDS_PER_ROW) * (1 + self.n_outputs / 8)
+        per_value = _SECONDS_PER_SPARSE_VALUE if self.sparse else _SECONDS_PER_DENSE_VALUE
+        reading = self.n_values * per_value + self.n_rows * _SECONDS_PER_ROW
+        return reading * (1.0 + (self.n_outputs - 1) / _OUTPUTS_THAT_DOUBLE)
 
     @property
     def n_parameters(self) -> int:
@@ -76,7 +82,9 @@ def count_workers(n_jobs: int | None, size: Size, who: str) -> tuple[int, str]:
 
 def _explicit(n_jobs: int, who: str) -> int:
     if n_jobs == 0:
-        raise InvalidArgument(f"The 'n_jobs' parameter of {who} must not be 0: 1 is serial, -1 uses all cores, None decides.")
+        raise InvalidArgument(
+            f"The 'n_jobs' parameter of {who} must not be 0: 1 is serial, -1 uses all cores, None decides."
+        )
     return n_jobs if n_jobs > 0 else max(1, joblib.cpu_count() + 1 + n_jobs)
 
 
@@ -89,8 +97,9 @@ def choose_algorithm(algorithm: Any, n_workers: int, why_workers: str, size: Siz
         return Choice(part.name, "asked for", part, n_workers)
     if n_workers == 1:
         return Choice("serial", f"serial SGD ({why_workers})", SimuParallel(), 1)
-    reads = size.n_values * size.n_outputs / n_workers
-    rounds = max(1, min(_MOST_ROUNDS, int(reads / (_READS_PER_PARAMETER * size.n_parameters))))
+    affordable = _MERGING_SHARE * size.epoch_seconds / n_workers
+    rounds = int(affordable / (size.n_parameters * _SECONDS_PER_MERGED_PARAMETER))
+    rounds = max(1, min(_MOST_ROUNDS, rounds))
     times = "once" if rounds == 1 else f"{rounds} times"
     why = f"average {times} a pass, so that merging {size.n_parameters} parameters stays cheap ({why_workers})"
     return Choice("local", why, Local(period=1.0 / rounds), n_workers)

@@ -193,8 +193,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         if not hasattr(self, "classes_") and isinstance(self.class_weight, str) and self.class_weight == "balanced":
             raise InvalidArgument(
                 "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' weights, use"
-                " compute_class_weight('balanced', classes=classes, y=y). In place of y you can use a large enough sample"
-                " of the full training set target to properly estimate the class frequency distributions. Pass the"
+                " compute_class_weight('balanced', classes=classes, y=y). In place of y you can use a large enough"
+                " sample of the full training set target to properly estimate the class frequency distributions. Pass the"
                 " resulting weights as the class_weight parameter."
             )
         if not hasattr(self, "t_"):
@@ -242,8 +242,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         if np.any(unknown):
             labels = np.unique(np.asarray(y)[unknown])[:5].tolist()
             raise InvalidArgument(
-                f"y contains labels {labels} that are not among the classes {self.classes_.tolist()[:20]}. Name all classes"
-                " in the first call to partial_fit."
+                f"y contains labels {labels} that are not among the classes {self.classes_.tolist()[:20]}. Name all"
+                " classes in the first call to partial_fit."
             )
         return numbers.astype(np.int64)
 

@@ -136,7 +136,8 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
     def _fit(self, X, sample_weight, coef_init, offset_init, max_epochs):
         first = getattr(self, "coef_", None) is None
         X = validate_data(
-            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", accept_large_sparse=True, reset=first
+            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", accept_large_sparse=True,
+            reset=first
         )  # fmt: skip
         weight = self._weights(sample_weight, X)
         intercept_init = None if offset_init is None else 1.0 - np.asarray(offset_init, dtype=float)

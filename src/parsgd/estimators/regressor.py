@@ -54,7 +54,8 @@ class SGDRegressor(RegressorMixin, BaseSGD):
     """
 
     _losses = (
-        "squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive", "quantile", "pinball", "poisson",
+        "squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive", "quantile", "pinball",
+        "poisson",
     )  # fmt: skip
     _passive_loss = "epsilon_insensitive"
 
@@ -190,7 +191,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
 
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         if self._loss_name == "poisson" and np.any(y < 0):
-            raise InvalidArgument("loss='poisson' needs targets y >= 0; the smallest one is " + repr(float(y.min())) + ".")
+            raise InvalidArgument(f"loss='poisson' needs targets y >= 0; the smallest one is {y.min()}.")
         return np.ascontiguousarray(y, dtype=dtype)
 
     def _validation(self, model, X, y, weight, X_val, y_val) -> tuple[np.ndarray | None, Any]:

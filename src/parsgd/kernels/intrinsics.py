@@ -163,8 +163,8 @@ def _add_measured(builder, vector, load, store, pointer, accumulators, add_to, f
 def _row(name):
     """Build the intrinsic that passes over one dense row and the weights of one output, ``LANES`` at a time.
 
-    The weights must have room for whole vectors (zeros past the end); the end of the row is loaded under a mask.  Numba's
-    loops leave up to 31 of 54 features to scalar code, which measured 2 times slower (benchmarks/linear.py).
+    The weights must have room for whole vectors (zeros past the end); the end of the row is loaded under a mask.
+    Numba's loops leave up to 31 of 54 features to scalar code, which measured 2 times slower (benchmarks/linear.py).
     """
 
     @intrinsic

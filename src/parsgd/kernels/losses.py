@@ -3,8 +3,8 @@
 All built-in losses share one compiled function, told apart by a number, so one kernel serves them all.  A user's loss
 is compiled into a kernel of its own.
 
-A loss is returned in two parts, ``l`` and ``f`` with ``loss = l + log(f)``, because a sum of logarithms is the logarithm
-of a product: the logistic loss then costs one multiplication where it would cost a logarithm (see
+A loss is returned in two parts, ``l`` and ``f`` with ``loss = l + log(f)``, because a sum of logarithms is the
+logarithm of a product: the logistic loss then costs one multiplication where it would cost a logarithm (see
 :func:`fold_factor`).
 
 ====  ==========================  ==============================================================
@@ -36,7 +36,8 @@ from numba.extending import overload
 from parsgd.kernels.compiling import INLINE, inlined, kernel
 from parsgd.kernels.intrinsics import bits_to_float64
 
-HINGE, SQUARED_HINGE, LOG, MODIFIED_HUBER, SQUARED, HUBER, EPSILON, SQUARED_EPSILON, QUANTILE, POISSON, SOFTMAX = range(11)
+HINGE, SQUARED_HINGE, LOG, MODIFIED_HUBER, SQUARED, HUBER, EPSILON, SQUARED_EPSILON, QUANTILE, POISSON = range(10)
+SOFTMAX = 10
 
 # As in scikit-learn: one example may not move the weights by more than this, times the rate.
 MAX_GRADIENT = 1e12

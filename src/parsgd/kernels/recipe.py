@@ -23,7 +23,8 @@ class Recipe(NamedTuple):
     """Hyper-parameters as compiled code takes them.
 
     ``positive``, ``negative`` ``(n_outputs,)``: weight of an example where output k's target is the class, or is not.
-    ``l1_ratio`` is 0 for an l2 penalty and 1 for l1.  ``average_from``: the step at which averaging begins, 0 for never.
+    ``l1_ratio`` is 0 for an l2 penalty and 1 for l1.  ``average_from``: the step at which averaging begins, 0 for
+    never.
     ``measured``: whether to sum the regularised objective, by which scikit-learn stops.
     """
 

@@ -2,7 +2,8 @@
 
 scikit-learn shuffles its list of rows before each epoch by Fisher and Yates with a xorshift generator (Marsaglia 2003)
 seeded alike each time.  Swaps go by position, so every epoch applies the same permutation ``p`` to the list:
-epoch e visits ``list[p][p]...[p]``, e + 1 times.  Drawing ``p`` once and gathering through it costs a third of swapping.
+epoch e visits ``list[p][p]...[p]``, e + 1 times.  Drawing ``p`` once and gathering through it costs a third of
+swapping.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ One step on a batch B of rows, at rate eta (all in the order of scikit-learn, wh
     l1  : every touched weight moves towards 0 by what it still owes   (Tsuruoka, Tsujii, Ananiadou, ACL 2009)
 
 The weights are held as ``scale * w``, so that l2 shrinkage costs one multiplication instead of a pass over all weights,
-and averages as ``summed * w + mean``, so that averaging costs no more than the step itself (Bottou, "SGD tricks", 2012).
+and averages as ``summed * w + mean``, so that averaging costs no more than the step itself (Bottou, "SGD tricks",
+2012).
 """
 
 from __future__ import annotations

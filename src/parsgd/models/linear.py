@@ -39,7 +39,8 @@ LOSSES = (
 )
 _CODES = dict(zip(LOSSES, (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), strict=True))
 SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2")
-# scikit-learn's factor on the intercept's steps with sparse rows, where the intercept moves far more often than weights.
+# scikit-learn's factor on the intercept's steps with sparse rows, where the intercept moves far more often than
+# weights.
 _SPARSE_INTERCEPT_DECAY = 0.01
 
 
@@ -48,9 +49,10 @@ class Linear:
     """A linear model and the way it descends; picklable.
 
     ``loss`` is a name of :data:`LOSSES` or an object with ``loss(self, y, p)`` and ``gradient(self, y, p)``;
-    ``loss_parameter`` is the threshold, epsilon or quantile.  ``positive`` and ``negative`` are the class weights of the
-    examples inside and outside each output's class.  ``average`` is the step from which iterates are averaged, 0 for no
-    averaging.  ``sparse`` says that rows come in CSR.  ``measured`` asks for the regularised objective, which stopping needs.
+    ``loss_parameter`` is the threshold, epsilon or quantile.  ``positive`` and ``negative`` are the class weights of
+    the examples inside and outside each output's class.  ``average`` is the step from which iterates are averaged, 0
+    for no averaging.  ``sparse`` says that rows come in CSR.  ``measured`` asks for the regularised objective, which
+    stopping needs.
     """
 
     n_features: int
@@ -89,7 +91,7 @@ class Linear:
 
     @property
     def room(self) -> int:
-        """Numbers that a set of weights takes, with room for whole vectors: of outputs, or of a dense row's features."""
+        """Numbers that the weights take, with room for whole vectors: of outputs, or of a dense row's features."""
         if self.n_outputs == 1 and not self.sparse:
             return padded(self.n_features)
         return self.n_features * self.stride
@@ -163,7 +165,7 @@ class Linear:
         return LinearDescent(self, state, clock, gains)
 
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
-        """``(n_rows, n_outputs)``; of the averaged weights where averaging has begun to matter is the caller's choice."""
+        """``(n_rows, n_outputs)``, of the weights themselves, not of their averages."""
         views = self.views(state)
         return np.asarray(x @ views["coef"]) + views["intercept"]
 

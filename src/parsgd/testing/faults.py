@@ -24,7 +24,7 @@ def slow_down(factors: Mapping[int, float], engine: Any = "threads") -> Slowed:
     """
     bad = {worker: factor for worker, factor in factors.items() if not factor >= 1.0}
     if bad:
-        raise InvalidArgument(f"slow_down takes factors of at least 1, how many times as long a worker takes; got {bad}.")
+        raise InvalidArgument(f"slow_down takes factors >= 1, how many times as long a worker takes; got {bad}.")
     return Slowed(resolve(ENGINES, engine, "engine", "slow_down", ("open", "offers")), dict(factors))
 
 

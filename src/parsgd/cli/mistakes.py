@@ -1,0 +1,44 @@
+"""Errors on the command line: what was typed (exit code 2), what the files hold (1), and Ctrl-C (130)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from parsgd.errors import DivergedError, IncompatibleParts, InvalidArgument, ParsgdError
+
+USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+class Mistake(Exception):
+    """The command was typed with options that cannot be used; the message says what to type instead."""
+
+
+class Ended(Exception):
+    """The command ends with exit code ``code``, after saying ``message`` on standard error."""
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn every expected error into :class:`Ended`."""
+    try:
+        yield
+    except (Mistake, InvalidArgument, IncompatibleParts) as error:
+        raise Ended(str(error), USAGE) from error
+    except DivergedError as error:
+        raise Ended(f"{error} Try a smaller --eta0, a larger --alpha, or --standardize.", FAILURE) from error
+    except ParsgdError as error:
+        raise Ended(str(error), FAILURE) from error
+    except MemoryError as error:
+        raise Ended("There is not enough memory for this. Try fewer rows or columns (--drop).", FAILURE) from error
+    except BrokenPipeError:
+        # whoever read the output has had enough, as in `parsgd predict ... --out - | head`
+        raise
+    except OSError as error:
+        raise Ended(f"{error.filename or 'a file'}: {error.strerror or error}", FAILURE) from error
+    except KeyboardInterrupt as error:
+        raise Ended("Interrupted before there was anything to keep; nothing was written.", INTERRUPTED) from error

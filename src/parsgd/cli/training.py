@@ -1,0 +1,232 @@
+"""``parsgd fit``: read, encode, fit, score, save, and say what happened."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import parsgd
+from parsgd import registry
+from parsgd.cli import data as files
+from parsgd.cli import encoding as encodings
+from parsgd.cli import modelfile
+from parsgd.cli.formats import Data
+from parsgd.cli.mistakes import Mistake
+from parsgd.cli.scoring import score, task_of
+from parsgd.cli.speaking import Voice, duration, scores_in_words
+from parsgd.errors import DataFileError, InvalidArgument, Outcome, ParsgdError, choose
+
+MODELS = {
+    "sgd-classifier": "SGDClassifier",
+    "sgd-regressor": "SGDRegressor",
+    "sgd-one-class-svm": "SGDOneClassSVM",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked ``fit`` for; ``parameters`` are those of the estimator that were given."""
+
+    data: str
+    out: Path
+    model: str
+    target: str | None
+    parameters: dict[str, Any]
+    round_seconds: float | None
+    test_fraction: float
+    seed: int
+    choices: encodings.Choices
+
+
+@dataclass
+class Parts:
+    """Rows to train and to test on, encoded; ``test_rows`` is None if there are none."""
+
+    rows: Any
+    target: np.ndarray | None
+    test_rows: Any
+    test_target: np.ndarray | None
+    encoding: encodings.Encoding
+
+
+def run(request: Request, voice: Voice) -> dict[str, Any]:
+    """Do what was asked; return the report that ``--json`` prints."""
+    estimator = make_estimator(request)
+    check_request(request)
+    check_out(request.out)
+    parts = prepare(request, estimator, voice)
+    told, seconds = fit(estimator, parts, voice)
+    scored_on = "training" if parts.test_rows is None else "test"
+    rows, target = (parts.rows, parts.target) if scored_on == "training" else (parts.test_rows, parts.test_target)
+    scores = score(estimator, rows, target)
+    modelfile.save(request.out, estimator, parts.encoding, request.target)
+    report = {
+        "model": str(request.out),
+        "estimator": type(estimator).__name__,
+        "rows": {"training": parts.rows.shape[0], "test": 0 if parts.test_rows is None else parts.test_rows.shape[0]},
+        "features": int(estimator.n_features_in_),
+        "scored_on": scored_on,
+        "scores": scores,
+        "seconds": seconds,
+        "epochs": int(estimator.n_iter_),
+        "outcome": estimator.outcome_.name,
+        "algorithm": {"name": estimator.algorithm_.name, "why": estimator.algorithm_.why},
+        "workers": worker_table(estimator.history_),
+        "warnings": told,
+    }
+    tell(report, estimator.outcome_, voice)
+    return report
+
+
+def make_estimator(request: Request) -> Any:
+    """The estimator with the given parameters; refuses what it does not take before any data are read."""
+    name = MODELS[choose(request.model, MODELS, "--model", "parsgd fit")]
+    estimator = getattr(parsgd, name)()
+    allowed = set(estimator.get_params())
+    for parameter in request.parameters:
+        if parameter not in allowed:
+            hint = files.did_you_mean(parameter, allowed)
+            raise Mistake(f"{request.model} has no {parameter}.{hint} It has {', '.join(sorted(allowed))}.")
+    estimator.set_params(**request.parameters, random_state=request.seed)
+    if request.round_seconds is not None:
+        estimator.set_params(algorithm=timed(estimator.algorithm, request.round_seconds))
+    estimator._check_parameters()
+    choose(getattr(estimator.algorithm, "name", estimator.algorithm), ["auto", *registry.ALGORITHMS], "algorithm", name)
+    choose(estimator.engine, ["auto", *registry.ENGINES], "engine", name)
+    if estimator.n_jobs == 0:
+        raise InvalidArgument("--workers must not be 0: 1 is serial, -1 uses all cores.")
+    return estimator
+
+
+def timed(algorithm: str, seconds: float) -> Any:
+    """The algorithm with rounds of so many seconds."""
+    if not 0 < seconds < float("inf"):
+        raise Mistake(f"--round-seconds must be a number above 0; got {seconds}.")
+    name = "local" if algorithm == "auto" else choose(algorithm, registry.ALGORITHMS, "--algorithm", "parsgd fit")
+    cls = registry.load(registry.ALGORITHMS[name])
+    if "seconds" not in {field.name for field in fields(cls)}:
+        raise Mistake(f"--algorithm {name} has no rounds that are counted in seconds; leave out --round-seconds.")
+    return cls(seconds=seconds)
+
+
+def check_request(request: Request) -> None:
+    """Refuse a share of test rows that is none."""
+    if not 0 <= request.test_fraction < 1:
+        raise Mistake(f"--test-fraction must be from 0 to below 1, such as 0.2; got {request.test_fraction:g}.")
+    if request.choices.max_categories < 2:
+        raise Mistake(f"--max-categories must be 2 or more; got {request.choices.max_categories}.")
+
+
+def check_out(out: Path) -> None:
+    """Find out before hours of work, not after, that the model cannot be written."""
+    if out.is_dir():
+        raise Mistake(f"--out {out} is a folder; name a file in it, such as {out / 'model.parsgd'}.")
+    if not out.parent.is_dir():
+        raise Mistake(f"--out {out}: there is no folder {out.parent}; make it first: mkdir -p {out.parent}")
+
+
+def prepare(request: Request, estimator: Any, voice: Voice) -> Parts:
+    """Read, take the target, split, and learn the encoding from the training rows."""
+    task = task_of(estimator)
+    data = files.read(request.data, as_text=request.choices.categorical)
+    data = files.take_target(data, request.target, needed=task != "outliers")
+    test = data.test
+    if data.target is not None:
+        kind = "numbers" if task == "numbers" else "classes"
+        data = files.clean(data, kind)
+        test = files.clean(test, kind) if test is not None else None
+    voice.say(f"{data.name}: {data.n_rows:,} rows, {data.features.shape[1]:,} columns", style="bold")
+    voice.points(data.said)
+    if test is None:
+        data, test = split(data, request.test_fraction, request.seed, stratify=task == "classes")
+    else:
+        voice.say(f"  the {test.n_rows:,} rows that the file keeps for testing are the test set", style="dim")
+    if task == "classes" and len(np.unique(data.target)) < 2:
+        raise DataFileError(f"{data.name}: all training rows are of class {data.target[0]!r}; two or more are needed.")
+    encoding, said = encodings.learn(data, request.choices)
+    voice.points(said)
+    test_rows = encoding.apply(test) if test is not None else None
+    return Parts(encoding.apply(data), data.target, test_rows, test.target if test is not None else None, encoding)
+
+
+def split(data: Data, fraction: float, seed: int, stratify: bool) -> tuple[Data, Data | None]:
+    """Random training and test rows; with classes, the same share of each class in both where that is possible."""
+    from sklearn.model_selection import train_test_split
+
+    if fraction == 0:
+        return data, None
+    n_test = round(data.n_rows * fraction)
+    if n_test < 1 or data.n_rows - n_test < 2:
+        raise DataFileError(
+            f"{data.name}: {data.n_rows} rows are too few to keep {fraction:g} of them for testing. Use --test-fraction 0."
+        )
+    labels = None
+    if stratify:
+        _, counts = np.unique(data.target, return_counts=True)
+        labels = data.target if counts.min() >= 2 and min(n_test, data.n_rows - n_test) >= len(counts) else None
+    train, test = train_test_split(np.arange(data.n_rows), test_size=n_test, random_state=seed, stratify=labels)
+    return part(data, np.sort(train)), part(data, np.sort(test))
+
+
+def part(data: Data, numbers: np.ndarray) -> Data:
+    """The rows with these numbers."""
+    return Data(data.name, files.rows(data.features, numbers), None if data.target is None else data.target[numbers])
+
+
+def fit(estimator: Any, parts: Parts, voice: Voice) -> tuple[list[str], float]:
+    """Fit with progress; return what was warned of, and how long it took."""
+    began = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with voice.progress(int(estimator.max_iter)) as observer, parsgd.watch(observer):
+            _fit_or_explain(estimator, parts)
+    seconds = time.perf_counter() - began
+    # deprecations are for programmers, and an interrupted fit is told of in full later
+    relevant = (w for w in caught if issubclass(w.category, (UserWarning, RuntimeWarning)))
+    told = [str(w.message) for w in relevant if estimator.outcome_ is not Outcome.INTERRUPTED]
+    return list(dict.fromkeys(told)), seconds
+
+
+def _fit_or_explain(estimator: Any, parts: Parts) -> None:
+    try:
+        estimator.fit(parts.rows, parts.target)
+    except ParsgdError:
+        raise
+    except ValueError as error:
+        # scikit-learn's own checks, such as that of class_weight
+        raise InvalidArgument(str(error)) from error
+
+
+def worker_table(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sums over the rounds for each worker; ``weight`` is the mean of its weights."""
+    totals: dict[int, dict[str, Any]] = {}
+    for entry in history:
+        for worker in entry["workers"]:
+            empty = {"worker": worker["worker"], "steps": 0, "examples": 0, "seconds": 0.0, "weight": 0.0}
+            total = totals.setdefault(worker["worker"], empty)
+            for key in ("steps", "examples", "seconds"):
+                total[key] += worker[key]
+            total["weight"] += worker["weight"] / len(history)
+    return [totals[worker] for worker in sorted(totals)]
+
+
+def tell(report: dict[str, Any], outcome: Outcome, voice: Voice) -> None:
+    """The closing lines and the table of workers."""
+    for warning in report["warnings"]:
+        voice.say(f"Note: {warning}", style="yellow")
+    rows = [
+        [w["worker"], f"{w['steps']:,}", f"{w['examples']:,}", f"{w['seconds']:.3f}", f"{w['weight']:.3f}"]
+        for w in report["workers"]
+    ]
+    voice.table("workers", ("worker", "steps", "examples", "seconds", "mean weight"), rows)
+    n_scored = report["rows"][report["scored_on"]]
+    voice.say(f"{report['scored_on']} score: {scores_in_words(report['scores'])} ({n_scored:,} rows)", style="bold")
+    voice.say(f"time:       {duration(report['seconds'])}, {report['epochs']:,} epochs over {report['rows']['training']:,} rows")
+    voice.say(f"algorithm:  {report['algorithm']['name']}: {report['algorithm']['why']}")
+    voice.say(f"outcome:    {outcome.value}")
+    voice.say(f"saved:      {report['model']}")
