@@ -284,8 +284,10 @@ def _problem(estimator: Any) -> str | None:
 
 def _other_problem(estimator: Any) -> str | None:
     names = getattr(estimator, "feature_names_in_", None)
-    if names is not None and np.shape(names) != (estimator.n_features_in_,):
-        return f"it has {np.size(names)} feature names for {estimator.n_features_in_} features"
+    if names is not None:
+        texts = isinstance(names, np.ndarray) and names.dtype.kind in "OU" and all(isinstance(n, str) for n in names.flat)
+        if not texts or names.shape != (estimator.n_features_in_,):
+            return f"feature_names_in_ should be the names of {estimator.n_features_in_} features, and is not"
     for key in ("t_", "n_iter_"):
         value = getattr(estimator, key, None)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value < np.inf:

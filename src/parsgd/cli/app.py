@@ -108,7 +108,7 @@ def fit(
 def predict(
     model: ModelFile,
     data: DataFile,
-    out: Annotated[str, _option(".csv, .parquet or .npz file to write, or - for CSV here.", "--out", "-o", metavar="FILE")],
+    out: Annotated[str, _option("File to write: .csv, .parquet, .npz; - for CSV here.", "--out", "-o", metavar="FILE")],
 ) -> None:
     """Predict a target for every row of a data file."""
     from parsgd.cli import predicting
@@ -140,6 +140,7 @@ def start(version: Annotated[bool, typer.Option("--version", help="Print the ver
         import parsgd
 
         typer.echo(f"parsgd {parsgd.__version__}")
+        raise typer.Exit()
 
 
 def parsed(name: str, value: Any) -> Any:

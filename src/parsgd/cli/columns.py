@@ -42,7 +42,8 @@ class Numbers:
             part = np.asarray(matrix[:, start : start + step], dtype=np.float64)
             gaps = np.isnan(part)
             at = slice(start, start + part.shape[1])
-            fill[at] = [np.median(column[~gap]) if not gap.all() else 0.0 for column, gap in zip(part.T, gaps.T, strict=True)]
+            pairs = zip(part.T, gaps.T, strict=True)
+            fill[at] = [0.0 if gap.all() else np.median(column[~gap]) for column, gap in pairs]
             if standardize:
                 part = np.where(gaps, fill[at], part)
                 mean[at], scale[at] = part.mean(axis=0), part.std(axis=0)
@@ -84,8 +85,8 @@ class Categories:
         counts = texts.dropna().value_counts()
         missing = bool(texts.isna().any())
         other = len(counts) + missing > most
-        kept = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: max(1, most - 1 - missing) if other else None]
-        return cls(name, sorted(category for category, _ in kept), other, missing)
+        ranked = sorted(counts.index, key=lambda category: (-counts[category], category))
+        return cls(name, sorted(ranked[: max(1, most - 1 - missing)] if other else ranked), other, missing)
 
     @property
     def outputs(self) -> list[str]:
@@ -125,7 +126,8 @@ class Words:
         from sklearn.feature_extraction.text import HashingVectorizer
 
         texts = as_texts(frame[self.name])
-        return HashingVectorizer(n_features=self.width, alternate_sign=False, dtype=np.float32).transform(texts.fillna(""))
+        hashing = HashingVectorizer(n_features=self.width, alternate_sign=False, dtype=np.float32)
+        return hashing.transform("" if text is None else text for text in texts)
 
 
 def as_texts(column: Any) -> Any:
@@ -150,9 +152,10 @@ def as_numbers(frame: Any, names: list[str], dates: list[str], where: str) -> np
         bad = np.isinf(numbers) | (np.isnan(numbers) & column.notna().to_numpy())
         if bad.any():
             row = int(np.argmax(bad))
+            kind = "dates" if name in dates else "finite numbers"
             raise DataFileError(
-                f"{where}: column {name!r} should hold {'dates' if name in dates else 'finite numbers'}, and row {row + 1}"
-                f" has {column.iloc[row]!r}. Correct it, or leave it empty to have the median taken."
+                f"{where}: column {name!r} should hold {kind}, and row {row + 1} has {column.iloc[row]!r}."
+                " Correct it, or leave it empty to have the median taken."
             )
         out[:, i] = numbers
     return out
@@ -175,5 +178,6 @@ def days(column: Any) -> np.ndarray:
 
     if not pd.api.types.is_datetime64_any_dtype(column.dtype):
         column = pd.Series(column.to_numpy(dtype=object), dtype=object)
-    moments = pd.to_datetime(column, errors="coerce", utc=True, **({} if column.dtype != object else {"format": "ISO8601"}))
+    how = {"format": "ISO8601"} if column.dtype == object else {}
+    moments = pd.to_datetime(column, errors="coerce", utc=True, **how)
     return ((moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(dtype=float)

@@ -93,7 +93,7 @@ def take_target(data: Data, column: str | None, needed: bool) -> Data:
     columns = list(data.features.columns)
     if column is None:
         if needed:
-            raise DataFileError(f"{data.name}: say which column to predict, --target COLUMN; there are {list_names(columns)}.")
+            raise DataFileError(f"{data.name}: name the column to predict, --target COLUMN, of {list_names(columns)}.")
         return data
     if column not in columns:
         hint = did_you_mean(column, columns)
@@ -150,6 +150,8 @@ def _as_classes(target: Any, name: str) -> np.ndarray:
     whole = np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all()
     n_classes = len(np.unique(numbers))
     if not whole or n_classes > _MOST_NUMBER_CLASSES:
-        found = f"{n_classes:,} different numbers" if whole else f"numbers such as {numbers[numbers != np.floor(numbers)][0]}"
+        broken = numbers[numbers != np.floor(numbers)]
+        example = broken[0] if len(broken) else np.inf
+        found = f"{n_classes:,} different numbers" if whole else f"numbers such as {example}"
         raise DataFileError(f"{name}: classes were expected, and the target holds {found}. Take --model sgd-regressor.")
     return numbers.astype(np.int64) if np.abs(numbers).max() < 2**53 else numbers

@@ -92,10 +92,9 @@ class MatrixEncoding:
             names = [str(name) for name in matrix.columns]
             matrix = as_numbers(matrix, names, [], data.name)
         if sparse.issparse(matrix) or matrix.shape[1] != self.width:
-            shape = f"{matrix.shape[1]:,} {'sparse ' * sparse.issparse(matrix)}columns"
-            raise DataFileError(f"{data.name}: the model takes {self.width:,} columns of numbers; the file has {shape}.")
-        if np.isinf(matrix).any():
-            raise DataFileError(f"{data.name}: holds infinite numbers; correct them, or write nan to have the median taken.")
+            found = f"{matrix.shape[1]:,} {'sparse ' * sparse.issparse(matrix)}columns"
+            raise DataFileError(f"{data.name}: the model takes {self.width:,} columns of numbers, it has {found}.")
+        _refuse_infinite(data)
         return self.numbers.apply(matrix, np.float32 if self.single else np.float64)
 
 
@@ -133,8 +132,7 @@ def learn(data: Data, choices: Choices) -> tuple[Encoding, list[str]]:
     if sparse.issparse(data.features):
         return _learn_sparse(data.features, choices)
     standardize = choices.standardize is not False
-    if np.isinf(data.features).any():
-        raise DataFileError(f"{data.name}: holds infinite numbers; correct them, or write nan to have the median taken.")
+    _refuse_infinite(data)
     numbers = Numbers.learn(data.features, [], [], standardize)
     said = [f"{numbers.width:,} columns of numbers{_standardized(standardize)}"]
     gaps = int(np.isnan(data.features).sum()) if data.features.dtype.kind == "f" else 0
@@ -143,12 +141,17 @@ def learn(data: Data, choices: Choices) -> tuple[Encoding, list[str]]:
     return MatrixEncoding(numbers, single=standardize), said
 
 
+def _refuse_infinite(data: Data) -> None:
+    if not data.is_table and np.isinf(data.features).any():
+        raise DataFileError(f"{data.name}: holds infinite numbers; correct them, or write nan to take the median.")
+
+
 def _learn_sparse(matrix: sparse.csr_matrix, choices: Choices) -> tuple[SparseEncoding, list[str]]:
     first = int(matrix.shape[1] > 1 and not (matrix.indices == 0).any())
     width = matrix.shape[1] - first
     said = [f"{width:,} sparse columns, counted from {first}"]
     if not choices.standardize:
-        return SparseEncoding(width, first), [f"{said[0]}; left as they are (--standardize divides by their deviations)"]
+        return SparseEncoding(width, first), [f"{said[0]}; left as they are (--standardize divides them)"]
     from sklearn.preprocessing import StandardScaler
 
     scale = StandardScaler(with_mean=False).fit(matrix[:, first:].astype(np.float64)).scale_

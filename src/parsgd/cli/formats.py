@@ -20,6 +20,7 @@ from parsgd.errors import DataFileError
 
 _OPENERS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _SVMLIGHT = (".svm", ".svmlight", ".libsvm")
+_PAIRS = (("X", "y"), ("X_train", "y_train"), ("X_test", "y_test"))
 BUILT_IN = {
     "breast-cancer": "load_breast_cancer",
     "diabetes": "load_diabetes",
@@ -85,7 +86,7 @@ def read_npz(path: Path, as_text: Sequence[str] = ()) -> Data:
     """Arrays ``X`` and ``y``, or ``X_train, y_train`` and perhaps ``X_test, y_test``; ``y`` may be missing."""
     with np.load(path, allow_pickle=False) as arrays:
         names = set(arrays.files)
-        pair = next((pair for pair in (("X", "y"), ("X_train", "y_train"), ("X_test", "y_test")) if pair[0] in names), None)
+        pair = next((pair for pair in _PAIRS if pair[0] in names), None)
         if pair is None:
             found = ", ".join(sorted(names)) or "nothing"
             raise DataFileError(f"arrays X and y (or X_train and y_train) were expected; the file holds {found}")
@@ -106,7 +107,7 @@ def _from_arrays(path: Path, arrays: Any, x_name: str, y_name: str) -> Data:
         x = x.reshape(len(x), -1)
     y = arrays[y_name] if y_name in arrays.files else None
     if y is not None and y.shape not in ((len(x),), (len(x), 1)):
-        raise DataFileError(f"{y_name} should have one value for each of the {len(x)} rows of {x_name}, and has {y.shape}")
+        raise DataFileError(f"{y_name} should have {len(x)} values, one a row of {x_name}; its shape is {y.shape}")
     return Data(str(path), x, None if y is None else y.ravel(), said=said)
 
 

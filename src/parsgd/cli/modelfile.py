@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from parsgd import saving
 from parsgd.cli.columns import Categories, Numbers, Words
@@ -37,7 +38,8 @@ class Fitted:
         rows = plain_encoding(self.estimator, data).apply(data)
         if np.isnan(rows.data if hasattr(rows, "indptr") else rows).any():
             raise DataFileError(f"{data.name}: has missing values, and the model does not say what to put there.")
-        return rows
+        names = getattr(self.estimator, "feature_names_in_", None)
+        return rows if names is None else pd.DataFrame(rows, columns=names)
 
 
 def save(path: Path, estimator: Any, encoding: Encoding, target: str | None) -> None:

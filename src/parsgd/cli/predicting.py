@@ -23,7 +23,7 @@ def predict(model: Path, name: str, out: str, voice: Voice) -> None:
     """Write predictions for all rows of a data file: ``prediction``, and where the model has them probabilities."""
     suffix = Path(out).suffix.lower() if out != "-" else "-"
     if suffix not in (*_WRITABLE, "-"):
-        raise Mistake(f"--out {out}: predictions can be written to {', '.join(_WRITABLE)}, or to - for standard output.")
+        raise Mistake(f"--out {out}: predictions go to a file that ends in {', '.join(_WRITABLE)}, or to - (here).")
     fitted = modelfile.load(model)
     data = files.read(name, fitted.as_text)
     rows = fitted.rows(_test_part(data))

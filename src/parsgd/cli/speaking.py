@@ -57,7 +57,11 @@ class Voice:
         if self.console.is_terminal and not self.quiet:
             with _bar(self.console) as bar:
                 task = bar.add_task("", total=None, text="")
-                yield lambda told: bar.update(task, total=told.planned, completed=told.examples, text=line(told, epochs))
+
+                def observer(told: Told) -> None:
+                    bar.update(task, total=told.planned, completed=told.examples, text=line(told, epochs))
+
+                yield observer
         else:
             yield Lines(self, epochs)
 

@@ -163,7 +163,8 @@ def split(data: Data, fraction: float, seed: int, stratify: bool) -> tuple[Data,
     n_test = round(data.n_rows * fraction)
     if n_test < 1 or data.n_rows - n_test < 2:
         raise DataFileError(
-            f"{data.name}: {data.n_rows} rows are too few to keep {fraction:g} of them for testing. Use --test-fraction 0."
+            f"{data.name}: {data.n_rows} rows are too few to keep {fraction:.0%} of them for testing."
+            " Give it more rows, or use --test-fraction 0."
         )
     labels = None
     if stratify:
@@ -226,7 +227,8 @@ def tell(report: dict[str, Any], outcome: Outcome, voice: Voice) -> None:
     voice.table("workers", ("worker", "steps", "examples", "seconds", "mean weight"), rows)
     n_scored = report["rows"][report["scored_on"]]
     voice.say(f"{report['scored_on']} score: {scores_in_words(report['scores'])} ({n_scored:,} rows)", style="bold")
-    voice.say(f"time:       {duration(report['seconds'])}, {report['epochs']:,} epochs over {report['rows']['training']:,} rows")
+    n_training = report["rows"]["training"]
+    voice.say(f"time:       {duration(report['seconds'])}, {report['epochs']:,} epochs over {n_training:,} rows")
     voice.say(f"algorithm:  {report['algorithm']['name']}: {report['algorithm']['why']}")
     voice.say(f"outcome:    {outcome.value}")
     voice.say(f"saved:      {report['model']}")

@@ -194,8 +194,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             raise InvalidArgument(
                 "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' weights, use"
                 " compute_class_weight('balanced', classes=classes, y=y). In place of y you can use a large enough"
-                " sample of the full training set target to properly estimate the class frequency distributions. Pass the"
-                " resulting weights as the class_weight parameter."
+                " sample of the full training set target to properly estimate the class frequency distributions. Pass"
+                " the resulting weights as the class_weight parameter."
             )
         if not hasattr(self, "t_"):
             self.t_ = 1.0

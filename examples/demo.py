@@ -1,0 +1,221 @@
+"""Four ways to train one classifier, one of the workers slowed down; then speed against scikit-learn.
+
+Part 1 trains on scikit-learn's handwritten digits (1797 real images) and shows who did how many steps and how much
+each worker counted.  Part 2 measures seconds per pass on a generated problem of 200,000 rows.  It all takes well under
+a minute.  Run it with ``scripts/demo``, or ``python examples/demo.py`` where parsgd and rich are installed.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_digits, make_classification
+from sklearn.linear_model import SGDClassifier as ScikitLearnSGDClassifier
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import scale
+
+from parsgd import Local, SGDClassifier, SimuParallel, Weighted
+from parsgd.testing.faults import slow_down
+
+PASSES = 100
+SLOWDOWN = 4.0
+REPEATS = 5
+
+console = Console()
+
+
+@dataclass
+class Run:
+    """A fitted model and the seconds its fit took."""
+
+    model: Any
+    seconds: float
+
+
+def fitted(make, x, y, repeats: int = REPEATS) -> Run:
+    """Fit ``repeats`` models; return the one that took the middle time."""
+    runs = []
+    for _ in range(repeats):
+        model = make()
+        began = time.perf_counter()
+        model.fit(x, y)
+        runs.append(Run(model, time.perf_counter() - began))
+    return sorted(runs, key=lambda run: run.seconds)[repeats // 2]
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def say(*sentences: str) -> None:
+    console.print(" ".join(sentences), highlight=False)
+    console.print()
+
+
+# -- part 1: who does what ----------------------------------------------------------------------------------------
+
+
+def classifier(**settings: Any) -> SGDClassifier:
+    """Logistic regression, one class against the rest, that makes all its passes."""
+    return SGDClassifier(loss="log_loss", tol=None, random_state=0, **settings)
+
+
+def shares(model: SGDClassifier) -> list[tuple[int, int, float]]:
+    """``(worker, steps, mean weight)`` of each worker over all rounds of a fit."""
+    steps: dict[int, list[int]] = {}
+    weights: dict[int, list[float]] = {}
+    for entry in model.history_:
+        for report in entry["workers"]:
+            steps.setdefault(report["worker"], []).append(report["steps"])
+            weights.setdefault(report["worker"], []).append(report["weight"])
+    return [(worker, sum(steps[worker]), statistics.fmean(weights[worker])) for worker in sorted(steps)]
+
+
+def add_row(table: Table, title: str, run: Run, accuracy: float, slowed: bool) -> None:
+    rows = shares(run.model)
+    table.add_row(
+        title,
+        "\n".join(f"{worker} (slow)" if slowed and worker == 0 else f"{worker}" for worker, _, _ in rows),
+        "\n".join(f"{steps:,}" for _, steps, _ in rows),
+        "\n".join(f"{weight:.2f}" for _, _, weight in rows),
+        f"{accuracy:.3f}",
+        f"{run.seconds:.3f}",
+        end_section=True,
+    )
+
+
+def who_does_what(n_workers: int) -> None:
+    x, y = load_digits(return_X_y=True)
+    x_train, x_test, y_train, y_test = train_test_split(x / 16, y, stratify=y, random_state=0)
+    console.rule("1. Who does what: handwritten digits")
+    say(
+        f"{len(y_train)} images to learn from, {len(y_test)} to test on, 64 pixels, 10 classes. A step is one image.",
+        f"{n_workers} workers on {cores()} cores; where it says slow, worker 0 takes {SLOWDOWN:.0f} times as long for"
+        " everything, as a busy or an older machine would.",
+    )
+    began = time.perf_counter()
+    classifier(n_jobs=1, max_iter=1).fit(x_train, y_train)
+    say(
+        f"The first fit took {time.perf_counter() - began:.1f} s: it compiles the code, or reads it from disk where"
+        " that has been done before. No time below contains this."
+    )
+
+    slow = slow_down({0: SLOWDOWN}, engine="threads")
+    serial = fitted(lambda: classifier(n_jobs=1, max_iter=PASSES), x_train, y_train)
+    equal = fitted(
+        lambda: classifier(n_jobs=n_workers, max_iter=PASSES, algorithm=SimuParallel(), engine="threads"),
+        x_train, y_train,
+    )  # fmt: skip
+    waiting = fitted(
+        lambda: classifier(n_jobs=n_workers, max_iter=PASSES, algorithm=SimuParallel(), engine=slow), x_train, y_train
+    )
+    deadline = equal.seconds
+    weighted = fitted(
+        lambda: classifier(n_jobs=n_workers, max_iter=100 * PASSES, algorithm=Weighted(seconds=deadline), engine=slow),
+        x_train, y_train,
+    )  # fmt: skip
+    local = fitted(
+        lambda: classifier(n_jobs=n_workers, max_iter=PASSES, algorithm=Local(seconds=deadline / 10), engine=slow),
+        x_train, y_train,
+    )  # fmt: skip
+
+    n_rounds = len(local.model.history_)
+    table = Table()
+    table.add_column("method")
+    table.add_column("worker")
+    for heading in ("steps", "weight", "accuracy", "seconds"):
+        table.add_column(heading, justify="right")
+    for title, run, slowed in (
+        (f"serial SGD\n{PASSES} passes", serial, False),
+        (f"SimuParallelSGD\n{PASSES} passes each, averaged", equal, False),
+        ("SimuParallelSGD\nthe same, one worker slow", waiting, True),
+        (f"WP-SGD\nends after {deadline:.3f} s", weighted, True),
+        (f"local SGD\n{n_rounds} rounds of {deadline / 10:.4f} s", local, True),
+    ):
+        add_row(table, title, run, run.model.score(x_test, y_test), slowed)
+    console.print(table)
+    say(
+        "Every worker runs SGD on its own part of the images; then the workers' models are averaged. The weight says"
+        " how much of the average is this worker's (for local SGD: the mean over its rounds).",
+    )
+    say(
+        f"SimuParallelSGD gives every worker the same number of steps, so all wait for the slow one:"
+        f" {waiting.seconds:.3f} s in place of {equal.seconds:.3f} s. WP-SGD stops everyone after {deadline:.3f} s"
+        " instead, and lets a worker that came less far count less. Local SGD does so too, but averages"
+        f" {n_rounds} times, and all continue from the average; it ends when the workers have together made"
+        f" {PASSES} passes or a little more.",
+    )
+    alone = classifier(max_iter=1).fit(x_train, y_train)
+    say(
+        f"Do not read much into the accuracies: they differ by a few images, one image being {1 / len(y_test):.3f}.",
+        "And these data are too few to need workers at all: a pass takes one worker"
+        f" {1e3 * serial.seconds / PASSES:.1f} ms. Left to itself (n_jobs=None) parsgd picks {alone.algorithm_}.",
+    )
+
+
+# -- part 2: how fast ---------------------------------------------------------------------------------------------
+
+
+def how_fast(n_rows: int = 200_000, n_features: int = 50, passes: int = 10) -> None:
+    console.rule("2. How fast: a generated problem")
+    x, y = make_classification(
+        n_rows + n_rows // 4, n_features, n_informative=20, n_redundant=10, flip_y=0.05, random_state=0
+    )
+    x = scale(x).astype(np.float32)
+    x_test, y_test = x[n_rows:], y[n_rows:]
+    x, y = x[:n_rows], y[:n_rows]
+    say(
+        f"{n_rows:,} rows, {n_features} features, two classes, float32, dense; logistic regression, {passes} passes."
+        " Least of 3 fits after a small one that compiles; the seconds are those of a whole fit, divided by its"
+        " passes.",
+    )
+    settings = {"loss": "log_loss", "max_iter": passes, "tol": None, "random_state": 0}
+    contestants = {
+        "scikit-learn": lambda: ScikitLearnSGDClassifier(**settings),
+        "parsgd, 1 worker": lambda: SGDClassifier(n_jobs=1, **settings),
+        "parsgd, 2 workers": lambda: SGDClassifier(n_jobs=2, **settings),
+        "parsgd, 2 workers, one average": lambda: SGDClassifier(n_jobs=2, algorithm=SimuParallel(), **settings),
+    }
+    table = Table()
+    table.add_column("library")
+    for heading in ("seconds a pass", "speed", "accuracy"):
+        table.add_column(heading, justify="right")
+    seconds, models = {}, {}
+    for name, make in contestants.items():
+        make().fit(x[:1000], y[:1000])
+        models[name], seconds[name] = best(make, x, y, passes)
+        speed = f"{seconds['scikit-learn'] / seconds[name]:.1f}"
+        table.add_row(name, f"{seconds[name]:.4f}", speed, f"{models[name].score(x_test, y_test):.3f}")
+    console.print(table)
+    gain = seconds["parsgd, 1 worker"] / min(seconds["parsgd, 2 workers"], seconds["parsgd, 2 workers, one average"])
+    say(
+        "Speed is scikit-learn's seconds divided by those of the line.",
+        f"Without being told an algorithm, two workers run {models['parsgd, 2 workers'].algorithm_}.",
+        f"With the faster of the two settings two workers were {gain:.1f} times as fast as one, where 2 would be ideal."
+        " What takes from it: a round costs some tenths of a millisecond, which counts when a pass takes ten; checking"
+        " the data is not shared out; and the cores may be busy with something else.",
+    )
+
+
+def best(make, x, y, passes: int, repeats: int = 3) -> tuple[Any, float]:
+    """The last model fitted, and the least seconds a pass."""
+    least = np.inf
+    for _ in range(repeats):
+        model = make()
+        began = time.perf_counter()
+        model.fit(x, y)
+        least = min(least, (time.perf_counter() - began) / passes)
+    return model, least
+
+
+if __name__ == "__main__":
+    who_does_what(n_workers=4 if cores() >= 4 else 2)
+    how_fast()
