@@ -1,5 +1,6 @@
 """Model files: what is saved comes back to the bit, and no file, however damaged, does anything but say so."""
 
+import contextlib
 import copy
 import json
 import math
@@ -57,7 +58,7 @@ def fitted_models():
     yield "averaged", classifier(CANCER, average=True)
     yield "averaging not begun", classifier(IRIS, average=10**6)
     yield "class weights", classifier(IRIS, class_weight={0: 1.0, 1: 2.5, 2: 0.5})
-    yield "no tolerance, odd floats", classifier(IRIS, power_t=0.25, tol=1e-300)
+    yield "odd floats", classifier(IRIS, power_t=1 / 3, alpha=1e-300, epsilon=5e-324)
     yield "local on two workers", classifier(DIGITS, algorithm=parsgd.Local(period=0.5), n_jobs=2)
     yield "weighted, serial engine", classifier(DIGITS, algorithm="weighted", engine="serial", n_jobs=2)
     X, y = DIABETES
@@ -76,7 +77,7 @@ def models():
 
 NAMES = [
     "binary", "many classes", "softmax", "softmax of two classes", "text classes", "object classes", "bool classes",
-    "float32", "averaged", "averaging not begun", "class weights", "no tolerance, odd floats", "local on two workers",
+    "float32", "averaged", "averaging not begun", "class weights", "odd floats", "local on two workers",
     "weighted, serial engine", "regressor", "averaged regressor", "poisson", "one class", "one class, averaged",
     "sparse coefficients",
 ]  # fmt: skip
@@ -156,12 +157,12 @@ def test_what_a_file_of_numbers_cannot_hold_is_refused_by_name(tmp_path):
     dice = parsgd.SGDRegressor(**{**SHORT, "random_state": np.random.RandomState(0)}).fit(X, y)
     with pytest.raises(ModelFileError, match="random_state"):
         saving.save(dice, path)
-    with pytest.raises(ModelFileError, match="notes.when"):
+    with pytest.raises(ModelFileError, match=r"notes\.when"):
         saving.save(parsgd.SGDRegressor(**SHORT).fit(X, y), path, when=object())
     with pytest.raises(ModelFileError, match="call fit"):
         saving.save(parsgd.SGDRegressor(), path)
     with pytest.raises(ModelFileError, match="sklearn"):
-        saving.save(linear_model.SGDRegressor().fit(X, y), path)
+        saving.save(linear_model.SGDRegressor(tol=None, max_iter=2).fit(X, y), path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -280,13 +281,9 @@ def test_a_damaged_file_is_refused_or_read_as_it_was(models, tmp_path):
         for _ in range(600):
             damaged = mutate(content, dice)
             path.write_bytes(damaged)
-            try:
-                again = saving.load(path)
-            except ModelFileError as error:
-                assert str(path) in str(error)
-            else:
-                # the checksum leaves no room for a file that loads and predicts something else
-                assert same(again.predict(X), model.predict(X))
+            # the checksum leaves no room for a file that loads and predicts something else
+            with contextlib.suppress(ModelFileError):
+                assert same(saving.load(path).predict(X), model.predict(X))
 
 
 def parts(model, path):
@@ -303,8 +300,8 @@ def seal(head, document, arrays) -> bytes:
 
 
 JUNK = (
-    None, True, 0, -1, 10**30, 1.5, "", "x", "hinge", [], [[]], {}, {"$array": "coef_"}, {"$array": "no"}, {"$float": "inf"},
-    {"$float": 1}, {"$part": "Local", "fields": {"period": 2}}, {"$part": "os", "fields": {}}, {"$part": [], "fields": 1},
+    None, True, 0, -1, 10**30, 1.5, "", "x", "hinge", [], [[]], {}, {"$array": "coef_"}, {"$array": "no"},
+    {"$float": 1}, {"$float": "inf"}, {"$part": "Local", "fields": {"period": 2}}, {"$part": "os"}, {"$part": []},
     {"$dict": [[[], 1]]}, {"$dict": 3}, {"$texts": [1, 2], "dtype": "str"}, {"$texts": ["a", "b"], "dtype": "object"},
     {"$outcome": "__class__"}, {"$tuple": 1}, {"$unknown": 1},
 )  # fmt: skip

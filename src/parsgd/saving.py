@@ -285,7 +285,7 @@ def _problem(estimator: Any) -> str | None:
 def _other_problem(estimator: Any) -> str | None:
     names = getattr(estimator, "feature_names_in_", None)
     if names is not None:
-        texts = isinstance(names, np.ndarray) and names.dtype.kind in "OU" and all(isinstance(n, str) for n in names.flat)
+        texts = isinstance(names, np.ndarray) and all(isinstance(name, str) for name in names.flat)
         if not texts or names.shape != (estimator.n_features_in_,):
             return f"feature_names_in_ should be the names of {estimator.n_features_in_} features, and is not"
     for key in ("t_", "n_iter_"):

@@ -46,7 +46,8 @@ class Weighted:
     >>> from sklearn.datasets import load_breast_cancer
     >>> from sklearn.preprocessing import scale
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> model = SGDClassifier(algorithm=Weighted(rule="steps"), n_jobs=2, random_state=0).fit(scale(X), y)
+    >>> model = SGDClassifier(algorithm=Weighted(rule="steps"), n_jobs=2, max_iter=3, tol=None, random_state=0)
+    >>> model = model.fit(scale(X), y)
     >>> [round(w["weight"], 2) for w in model.history_[-1]["workers"]]
     [0.5, 0.5]
     """

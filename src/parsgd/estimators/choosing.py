@@ -16,12 +16,12 @@ from parsgd.registry import ALGORITHMS, ENGINES, resolve
 _SECONDS_PER_DENSE_VALUE, _SECONDS_PER_SPARSE_VALUE, _SECONDS_PER_ROW = 0.7e-9, 2.5e-9, 20e-9
 # Further outputs share the reading of the row: 16 of them double its time.
 _OUTPUTS_THAT_DOUBLE = 16
-# Copying, merging and taking up one parameter, once a round.
-_SECONDS_PER_MERGED_PARAMETER = 3e-9
+# Waking the workers and waiting for the last; copying, merging and taking up one parameter: once a round.
+_SECONDS_PER_ROUND, _SECONDS_PER_MERGED_PARAMETER = 0.3e-3, 3e-9
 # An epoch shorter than this a worker is not worth a thread: a round costs about 0.2 ms of threads and merging.
 _SECONDS_WORTH_A_WORKER = 2e-3
-# Merging may take this share of the time; more than ten averages a pass gained nothing in studies/linear.py.
-_MERGING_SHARE, _MOST_ROUNDS = 0.1, 10
+# Rounds may add this share to the time; more than ten averages a pass gained nothing in studies/linear.py.
+_ROUNDS_SHARE, _MOST_ROUNDS = 0.1, 10
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,11 @@ def choose_algorithm(algorithm: Any, n_workers: int, why_workers: str, size: Siz
         return Choice(part.name, "asked for", part, n_workers)
     if n_workers == 1:
         return Choice("serial", f"serial SGD ({why_workers})", SimuParallel(), 1)
-    affordable = _MERGING_SHARE * size.epoch_seconds / n_workers
-    rounds = int(affordable / (size.n_parameters * _SECONDS_PER_MERGED_PARAMETER))
+    affordable = _ROUNDS_SHARE * size.epoch_seconds / n_workers
+    rounds = int(affordable / (_SECONDS_PER_ROUND + size.n_parameters * _SECONDS_PER_MERGED_PARAMETER))
     rounds = max(1, min(_MOST_ROUNDS, rounds))
     times = "once" if rounds == 1 else f"{rounds} times"
-    why = f"average {times} a pass, so that merging {size.n_parameters} parameters stays cheap ({why_workers})"
+    why = f"average {times} a pass, so that rounds stay cheap ({why_workers})"
     return Choice("local", why, Local(period=1.0 / rounds), n_workers)
 
 
