@@ -50,6 +50,9 @@ def read(name: str, as_text: Sequence[str] = ()) -> Data:
         ) from error
     if data.n_rows == 0:
         raise DataFileError(f"{name}: the file has no rows; at least one was expected.")
+    if data.is_table and not data.features.columns.is_unique:
+        twice = data.features.columns[data.features.columns.duplicated()]
+        raise DataFileError(f"{name}: two columns are called {twice[0]!r}; give each its own name.")
     return data
 
 
@@ -102,9 +105,19 @@ def take_target(data: Data, column: str | None, needed: bool) -> Data:
 
 
 def clean(data: Data, task: str) -> Data:
-    """Without the rows whose target is missing; targets as the ``task`` needs them, ``classes`` or ``numbers``."""
+    """Without the rows whose target is missing; targets as the ``task`` needs them.
+
+    ``classes`` and ``numbers`` need them; for ``outliers`` they only serve to score, and only if they are -1 and 1.
+    """
     import pandas as pd
 
+    if data.target is None:
+        return data
+    if task == "outliers":
+        numbers = pd.to_numeric(pd.Series(data.target), errors="coerce")
+        if numbers.isin([-1, 1]).all():
+            return replace(data, target=numbers.to_numpy(dtype=np.int64))
+        return replace(data, target=None, said=[*data.said, "the target is not -1 and 1, so it is not used"])
     target = pd.Series(data.target).reset_index(drop=True)
     known = target.notna().to_numpy()
     said = list(data.said)

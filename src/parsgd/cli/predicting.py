@@ -82,8 +82,7 @@ def evaluate(model: Path, name: str, target: str | None, voice: Voice) -> dict[s
         data = files.take_target(data, column, needed=task != "outliers")
     else:
         data = files.take_target(data, target, needed=task != "outliers")
-    if data.target is not None:
-        data = files.clean(data, "numbers" if task == "numbers" else "classes")
+    data = files.clean(data, task)
     rows = fitted.rows(data)
     scores = score(fitted.estimator, rows, data.target)
     voice.points(data.said)

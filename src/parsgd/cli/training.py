@@ -135,11 +135,8 @@ def prepare(request: Request, estimator: Any, voice: Voice) -> Parts:
     task = task_of(estimator)
     data = files.read(request.data, as_text=request.choices.categorical)
     data = files.take_target(data, request.target, needed=task != "outliers")
-    test = data.test
-    if data.target is not None:
-        kind = "numbers" if task == "numbers" else "classes"
-        data = files.clean(data, kind)
-        test = files.clean(test, kind) if test is not None else None
+    test = files.clean(data.test, task) if data.test is not None else None
+    data = files.clean(data, task)
     voice.say(f"{data.name}: {data.n_rows:,} rows, {data.features.shape[1]:,} columns", style="bold")
     voice.points(data.said)
     if test is None:

@@ -122,9 +122,9 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _run(
         self, model: Linear, x: Any, y: np.ndarray, *, weight: np.ndarray, max_epochs: int, seed: int,
-        coef: np.ndarray, intercept: np.ndarray, subset: np.ndarray | None = None, monitor: Any = None,
+        coef: np.ndarray | None, intercept: np.ndarray | None, subset: np.ndarray | None = None, monitor: Any = None,
     ) -> fitting.Fit:  # fmt: skip
-        """Fit ``model`` from ``coef (n_outputs, n_features)`` and ``intercept`` on, and keep what there is to keep."""
+        """Fit ``model`` from ``coef (n_outputs, n_features)`` and ``intercept`` on, or from zeros; keep what there is."""
         who = type(self).__name__
         rows = x.shape[0] if subset is None else len(subset)
         values = x.nnz if sparse.issparse(x) else x.size
@@ -134,10 +134,12 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         engine = choosing.choose_engine(self.engine, n_workers, who)
         state = model.init(seed)
         views = model.views(state)
-        views["coef"][:] = coef.T
-        views["intercept"][:] = intercept
+        if coef is not None:
+            views["coef"][:] = coef.reshape(model.n_outputs, -1).T
+        if intercept is not None:
+            views["intercept"][:] = intercept
         if model.average and getattr(self, "_average_coef", None) is not None:
-            views["mean_coef"][:] = np.asarray(self._average_coef).reshape(coef.shape).T
+            views["mean_coef"][:] = np.asarray(self._average_coef).reshape(model.n_outputs, -1).T
             views["mean_intercept"][:] = self._average_intercept
         stopping = Stopping(
             tol=self.tol,
@@ -199,10 +201,10 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             )
 
 
-def initial(given: Any, shape: tuple[int, ...], dtype: Any, message: str) -> np.ndarray:
-    """The starting values given by the user, in the right shape, or zeros."""
+def initial(given: Any, shape: tuple[int, ...], dtype: Any, message: str) -> np.ndarray | None:
+    """The starting values given by the user, in the right shape, or None."""
     if given is None:
-        return np.zeros(shape, dtype=dtype)
+        return None
     given = given.toarray() if sparse.issparse(given) else np.asarray(given)
     given = given.astype(dtype)
     if given.size != int(np.prod(shape)) or (given.ndim == len(shape) and given.shape != shape):

@@ -210,17 +210,20 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         n_classes = len(self.classes_)
         if n_classes < 2:
             raise InvalidArgument(f"The number of classes has to be greater than one; got {n_classes} class")
-        class_weight = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        class_weight = np.ones(n_classes)
+        if self.class_weight is not None:
+            class_weight = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         weight = self._weights(sample_weight, X)
         numbers = self._numbers(y)
         softmax_loss = self._loss_name == "softmax"
         single = n_classes == 2 and not softmax_loss
-        coef, intercept = self._start(coef_init, intercept_init, 1 if single else n_classes, X)
+        n_outputs = 1 if single else n_classes
+        coef, intercept = self._start(coef_init, intercept_init, n_outputs, X)
         target = np.where(numbers == 1, 1, -1).astype(X.dtype) if single else numbers
         positive = class_weight[1:] if single else class_weight
         negative = class_weight[:1] if single else np.ones(n_classes)
         model = self._linear(
-            X, len(coef), positive=tuple(map(float, positive)), negative=tuple(map(float, negative))
+            X, n_outputs, positive=tuple(map(float, positive)), negative=tuple(map(float, negative))
         )  # fmt: skip
         random_state = check_random_state(self.random_state)
         if single:
@@ -247,8 +250,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             )
         return numbers.astype(np.int64)
 
-    def _start(self, coef_init, intercept_init, n_outputs: int, X) -> tuple[np.ndarray, np.ndarray]:
-        """Where the fit starts from: what was given, what was fitted before (partial_fit), or zeros."""
+    def _start(self, coef_init, intercept_init, n_outputs: int, X) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Where the fit starts from: what was given, what was fitted before (partial_fit), or zeros (None)."""
         if coef_init is None and getattr(self, "coef_", None) is not None:
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
             coef_init = self._standard_coef if averaging else self.coef_

@@ -145,7 +145,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else 1.0 - self.offset_
-        coef = initial(coef_init, (X.shape[1],), X.dtype, "Provided coef_init does not match dataset.").reshape(1, -1)
+        coef = initial(coef_init, (X.shape[1],), X.dtype, "Provided coef_init does not match dataset.")
         if intercept_init is None:
             intercept_init = np.ones(1)  # offset 0
         intercept = initial(intercept_init, (1,), X.dtype, "Provided offset_init does not match dataset.")

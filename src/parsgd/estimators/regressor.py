@@ -176,7 +176,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else self.intercept_
         message = "Provided coef_init does not match dataset."
-        coef = initial(coef_init, (X.shape[1],), X.dtype, message).reshape(1, -1)
+        coef = initial(coef_init, (X.shape[1],), X.dtype, message)
         intercept = initial(intercept_init, (1,), X.dtype, "Provided intercept_init does not match dataset.")
         model = self._linear(X, 1)
         subset, monitor = self._validation(model, X, y, weight, X_val, y_val)

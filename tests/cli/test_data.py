@@ -1,0 +1,232 @@
+"""Data files: every format gives the same rows, and every bad file one sentence that says what to do."""
+
+import bz2
+import gzip
+import lzma
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.datasets import dump_svmlight_file, load_iris
+
+from parsgd.cli.data import clean, read, take_target
+from parsgd.cli.formats import BUILT_IN, Data
+from parsgd.errors import DataFileError
+
+OPENERS = {"": open, ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+KINDS = [".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".parquet", ".npz", ".svm", ".svmlight.gz", ".libsvm.bz2", ".svm.xz"]
+
+
+def write(path, X, y):
+    """``X, y`` in the format that the name of ``path`` says."""
+    if ".csv" in path.name:
+        with OPENERS[path.suffix if path.suffix in OPENERS else ""](path, "wt") as file:
+            pd.DataFrame(X, columns=list("abcd")).assign(y=y).to_csv(file, index=False)
+    elif path.suffix == ".parquet":
+        pd.DataFrame(X, columns=list("abcd")).assign(y=y).to_parquet(path)
+    elif path.suffix == ".npz":
+        np.savez(path, X=X, y=y)
+    else:
+        with OPENERS[path.suffix if path.suffix in OPENERS else ""](path, "wb") as file:
+            dump_svmlight_file(X, y, file, zero_based=True)
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_format_gives_the_same_rows(kind, tmp_path):
+    X, y = load_iris(return_X_y=True)
+    data = read(str(write(tmp_path / f"iris{kind}", X, y)))
+    data = clean(take_target(data, "y" if data.is_table else None, needed=True), "classes")
+    features = data.features.toarray() if sparse.issparse(data.features) else np.asarray(data.features)
+    assert np.allclose(features, X, atol=1e-6)
+    assert np.array_equal(data.target, y)
+    assert data.target.dtype == np.int64
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_file_is_read_or_refused_in_one_sentence(kind, tmp_path):
+    X, y = load_iris(return_X_y=True)
+    path = write(tmp_path / f"iris{kind}", X, y)
+    content = path.read_bytes()
+    dice = random.Random(0)
+    for i in range(60):
+        at = dice.randrange(len(content))
+        damages = (content[:at], content[:at] + dice.randbytes(4) + content[at + 4 :], dice.randbytes(at))
+        path.write_bytes(damages[i % 3])
+        try:
+            data = read(str(path))
+            clean(take_target(data, "y" if data.is_table else None, needed=True), "numbers")
+        except DataFileError as error:
+            assert str(path) in str(error)
+            assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in_data_need_no_file(name):
+    data = read(name)
+    assert data.n_rows == len(data.target) > 100
+
+
+def test_a_file_is_preferred_to_built_in_data_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "iris").mkdir()
+    with pytest.raises(DataFileError, match="is a folder"):
+        read("iris")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", b"", "the file is empty"),
+        ("a.csv", b"a,b\n", "has no rows"),
+        ("a.csv", b"a,b\n1,2,3\n", "cannot be read as .csv.*complete"),
+        ("a.csv", "a,b\nK\xf6ln,2\n".encode("latin-1"), "utf-8"),
+        ("a.csv.gz", b"a,b\n1,2\n", "not a gzip"),
+        ("a.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 1000)[:-20], "cannot be read as .csv.gz"),
+        ("a.csv.xz", b"a,b\n1,2\n", "cannot be read"),
+        ("a.parquet", b"PAR1", "cannot be read as .parquet"),
+        ("a.npz", b"PK", "cannot be read as .npz"),
+        ("a.svm", b"one 1:2\n", "cannot be read as .svm"),
+        ("a.svm", b"", "empty|rows|cannot be read"),
+        ("a.xlsx", b"x", "does not end in a format that can be read"),
+        ("a", b"x", "does not end in a format"),
+        ("a.parquet.gz", b"x", "does not end in a format"),
+    ],
+)
+def test_a_bad_file_is_told_by_name_and_fault(name, content, said, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataFileError, match=said) as raised:
+        read(str(tmp_path / name))
+    assert name in str(raised.value)
+
+
+def test_a_missing_file_is_told_with_the_nearest_name(tmp_path):
+    (tmp_path / "flights.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataFileError, match=r"no such file\. Did you mean 'flights\.csv'"):
+        read(str(tmp_path / "flight.csv"))
+    with pytest.raises(DataFileError, match="Did you mean 'breast-cancer'"):
+        read("breast_cancer")
+    with pytest.raises(DataFileError, match="no such file"):
+        read(str(tmp_path / "nowhere" / "a.csv"))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"data": np.ones(3)}, "arrays X and y .* were expected; the file holds data"),
+        ({"X": np.ones(3), "y": np.ones(3)}, "rows and columns"),
+        ({"X": np.ones((3, 2)), "y": np.ones(4)}, "y should have 3 values"),
+        ({"X": np.array([["a"], ["b"]]), "y": np.ones(2)}, "should hold numbers"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_told(arrays, said, tmp_path):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DataFileError, match=said):
+        read(str(tmp_path / "a.npz"))
+
+
+def test_pickled_objects_in_an_npz_are_not_opened(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (pytest.fail, ("the pickle was opened",))
+
+    np.savez(tmp_path / "a.npz", X=np.array([[Trap()]], dtype=object), y=np.ones(1))
+    with pytest.raises(DataFileError, match="cannot be read"):
+        read(str(tmp_path / "a.npz"))
+
+
+def test_an_npz_with_test_rows_and_images_is_taken_as_it_is(tmp_path):
+    images = np.arange(48).reshape(4, 3, 4)
+    np.savez(tmp_path / "a.npz", X_train=images, y_train=np.arange(4), X_test=images[:2], y_test=np.arange(2)[:, None])
+    data = read(str(tmp_path / "a.npz"))
+    assert np.array_equal(data.features, images.reshape(4, 12))
+    assert data.test.target.tolist() == [0, 1]
+    assert "12 numbers" in data.said[0]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_the_separator_is_seen_from_the_header(separator, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(f"\ufeffa{separator} b\n1{separator} 2.5\n?{separator} 3\n", encoding="utf-8")
+    data = read(str(path))
+    assert list(data.features.columns) == ["a", "b"]
+    assert data.features["b"].tolist() == [2.5, 3.0]
+    assert data.features["a"].isna().tolist() == [False, True]
+    assert (separator != ",") == any("separated" in line for line in data.said)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    frame = pd.DataFrame([[1, 2]], columns=["a", 1])
+    frame.columns = ["a", "b"]
+    data = Data("x", pd.DataFrame([[1, 2]], columns=["a", "a"]))
+    assert not data.features.columns.is_unique
+    path = tmp_path / "a.csv"
+    path.write_text("a,a \n1,2\n")
+    with pytest.raises(DataFileError, match="two columns are called 'a'"):
+        read(str(path))
+
+
+# -- targets ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_target_is_looked_for_by_name(table):
+    data = Data("t.csv", table)
+    ours = take_target(data, "y", needed=True)
+    assert "y" not in ours.features.columns
+    assert len(ours.target) == 200
+    with pytest.raises(DataFileError, match=r"no column 'Kind'\. Did you mean 'kind'\? Its columns are age, rooms"):
+        take_target(data, "Kind", needed=True)
+    with pytest.raises(DataFileError, match="--target COLUMN, of age, rooms"):
+        take_target(data, None, needed=True)
+    assert take_target(data, None, needed=False).target is None
+    with pytest.raises(DataFileError, match="leave out --target y"):
+        take_target(Data("d.npz", np.ones((2, 2)), np.ones(2)), "y", needed=True)
+    with pytest.raises(DataFileError, match="X but no y"):
+        take_target(Data("d.npz", np.ones((2, 2))), None, needed=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "cleaned"),
+    [
+        ([1, 2, None, 1], [1, 2, 1]),
+        (["b", None, "a", "b"], ["b", "a", "b"]),
+        ([True, False, True, True], [True, False, True, True]),
+        ([0.0, 1.0, 2.0, np.nan], [0, 1, 2]),
+        (pd.Categorical([3, 1, 3, 1]), ["3", "1", "3", "1"]),
+        (pd.array([1, None, 2, 3], "Int64"), [1, 2, 3]),
+        (pd.array([True, None, False, True], "boolean"), [True, False, True]),
+    ],
+)
+def test_classes_are_kept_and_rows_without_one_are_not(target, cleaned):
+    frame = pd.DataFrame({"a": range(4)})
+    data = clean(Data("t", frame, pd.Series(target)), "classes")
+    assert data.target.tolist() == cleaned
+    assert data.n_rows == len(cleaned)
+    assert any("no target" in line for line in data.said) == (len(cleaned) < 4)
+
+
+def test_numbers_are_no_classes_and_texts_no_numbers():
+    def data(target):
+        return Data("t", np.zeros((len(target), 1)), np.asarray(target))
+
+    with pytest.raises(DataFileError, match=r"numbers such as 0\.5.*sgd-regressor"):
+        clean(data([0.5, 1.0]), "classes")
+    with pytest.raises(DataFileError, match=r"2,000 different numbers.*sgd-regressor"):
+        clean(data(np.arange(2000)), "classes")
+    with pytest.raises(DataFileError, match="row 2 has 'high'.*sgd-classifier"):
+        clean(data(["1", "high"]), "numbers")
+    with pytest.raises(DataFileError, match="row 1 has inf"):
+        clean(data([np.inf, 1.0]), "numbers")
+    with pytest.raises(DataFileError, match="no row has a target"):
+        clean(data([np.nan, np.nan]), "classes")
+    assert clean(data([True, False]), "numbers").target.tolist() == [1.0, 0.0]
+
+
+def test_outlier_targets_only_count_if_they_are_signs():
+    data = Data("t", np.zeros((3, 1)), np.array([1, -1, 1]))
+    assert clean(data, "outliers").target.tolist() == [1, -1, 1]
+    odd = clean(Data("t", np.zeros((3, 1)), np.array(["a", "b", "c"])), "outliers")
+    assert odd.target is None
+    assert odd.n_rows == 3
