@@ -39,7 +39,7 @@ def cli(monkeypatch):
 
 @pytest.fixture
 def table():
-    """200 rows: numbers, gaps, categories, flags, a date; ``y`` follows from them, ``kind`` says whether it is large."""
+    """200 rows: numbers, gaps, categories, flags, a date; ``y`` follows from them, ``kind`` says if it is large."""
     rng = np.random.default_rng(0)
     n = 200
     age = rng.normal(40, 10, n).round(1)

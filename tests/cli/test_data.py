@@ -45,6 +45,16 @@ def test_every_format_gives_the_same_rows(kind, tmp_path):
     assert data.target.dtype == np.int64
 
 
+def fault(path) -> str:
+    """What is said against a file; nothing if it can be read."""
+    try:
+        data = read(str(path))
+        clean(take_target(data, "y" if data.is_table else None, needed=True), "numbers")
+    except DataFileError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_file_is_read_or_refused_in_one_sentence(kind, tmp_path):
     X, y = load_iris(return_X_y=True)
@@ -55,12 +65,8 @@ def test_a_damaged_file_is_read_or_refused_in_one_sentence(kind, tmp_path):
         at = dice.randrange(len(content))
         damages = (content[:at], content[:at] + dice.randbytes(4) + content[at + 4 :], dice.randbytes(at))
         path.write_bytes(damages[i % 3])
-        try:
-            data = read(str(path))
-            clean(take_target(data, "y" if data.is_table else None, needed=True), "numbers")
-        except DataFileError as error:
-            assert str(path) in str(error)
-            assert "\n" not in str(error)
+        said = fault(path)
+        assert said == "" or (str(path) in said and "\n" not in said)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -83,11 +89,11 @@ def test_a_file_is_preferred_to_built_in_data_of_its_name(tmp_path, monkeypatch)
         ("a.csv", b"a,b\n", "has no rows"),
         ("a.csv", b"a,b\n1,2,3\n", "cannot be read as .csv.*complete"),
         ("a.csv", "a,b\nK\xf6ln,2\n".encode("latin-1"), "utf-8"),
-        ("a.csv.gz", b"a,b\n1,2\n", "not a gzip"),
+        ("a.csv.gz", b"a,b\n1,2\n", "Not a gzip"),
         ("a.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 1000)[:-20], "cannot be read as .csv.gz"),
         ("a.csv.xz", b"a,b\n1,2\n", "cannot be read"),
         ("a.parquet", b"PAR1", "cannot be read as .parquet"),
-        ("a.npz", b"PK", "cannot be read as .npz"),
+        ("a.npz", b"PK", "not that of an .npz file"),
         ("a.svm", b"one 1:2\n", "cannot be read as .svm"),
         ("a.svm", b"", "empty|rows|cannot be read"),
         ("a.xlsx", b"x", "does not end in a format that can be read"),
@@ -215,7 +221,7 @@ def test_numbers_are_no_classes_and_texts_no_numbers():
         clean(data([0.5, 1.0]), "classes")
     with pytest.raises(DataFileError, match=r"2,000 different numbers.*sgd-regressor"):
         clean(data(np.arange(2000)), "classes")
-    with pytest.raises(DataFileError, match="row 2 has 'high'.*sgd-classifier"):
+    with pytest.raises(DataFileError, match=r"row 2 has 'high'.*sgd-classifier"):
         clean(data(["1", "high"]), "numbers")
     with pytest.raises(DataFileError, match="row 1 has inf"):
         clean(data([np.inf, 1.0]), "numbers")

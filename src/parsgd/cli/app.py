@@ -92,7 +92,7 @@ def fit(
         "max_iter": max_iter, "tol": tol, "batch_size": batch_size, "average": average, "n_jobs": workers,
         "algorithm": algorithm, "engine": engine,
     }  # fmt: skip
-    parameters = {name: parsed(name, value) for name, value in given.items() if value is not None}
+    parameters = {name: parsed(value) for name, value in given.items() if value is not None}
     choices = Choices(tuple(categorical or ()), tuple(drop or ()), standardize, max_categories)
     request = training.Request(
         data, out, model, target, parameters | assignments(more or ()), round_seconds, test_fraction, seed, choices
@@ -143,7 +143,7 @@ def start(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit()
 
 
-def parsed(name: str, value: Any) -> Any:
+def parsed(value: Any) -> Any:
     """The value of a parameter as it was meant: ``none``, ``true``, numbers, or the text itself."""
     if not isinstance(value, str):
         return value
@@ -166,7 +166,7 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
     for pair, (name, equals, value) in zip(pairs, split, strict=True):
         if not (name and equals and value):
             raise Mistake(f"--set {pair}: write NAME=VALUE, such as --set l1_ratio=0.3")
-    return {name.strip(): parsed(name, value.strip()) for name, _, value in split}
+    return {name.strip(): parsed(value.strip()) for name, _, value in split}
 
 
 def print_json(report: dict[str, Any]) -> None:

@@ -154,11 +154,20 @@ def as_numbers(frame: Any, names: list[str], dates: list[str], where: str) -> np
             row = int(np.argmax(bad))
             kind = "dates" if name in dates else "finite numbers"
             raise DataFileError(
-                f"{where}: column {name!r} should hold {kind}, and row {row + 1} has {column.iloc[row]!r}."
+                f"{where}: column {name!r} should hold {kind}, and row {row + 1} has {shown(column.iloc[row])}."
                 " Correct it, or leave it empty to have the median taken."
             )
         out[:, i] = numbers
     return out
+
+
+def shown(value: Any) -> str:
+    """A value as it is written in a message.
+
+    >>> shown(np.float64("inf")), shown("high")
+    ('inf', "'high'")
+    """
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 def plain_numbers(column: Any) -> np.ndarray:

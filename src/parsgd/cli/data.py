@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.cli import formats
+from parsgd.cli.columns import shown
 from parsgd.cli.formats import BUILT_IN, Data
 from parsgd.errors import DataFileError, MissingDependency
 
@@ -74,8 +75,9 @@ def _first_line(error: Exception) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint, with a space before it, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    by_lower = {str(option).lower(): str(option) for option in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
 def list_names(names: Iterable[str], most: int = 20) -> str:
@@ -145,7 +147,7 @@ def _as_numbers(target: Any, name: str) -> np.ndarray:
     if bad.any():
         at = target.index[np.argmax(bad)]
         raise DataFileError(
-            f"{name}: a regression needs numbers as targets; row {at + 1} has {target[at]!r}."
+            f"{name}: a regression needs numbers as targets; row {at + 1} has {shown(target[at])}."
             " To predict classes, take --model sgd-classifier."
         )
     return numbers

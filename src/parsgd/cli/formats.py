@@ -9,6 +9,7 @@ import bz2
 import gzip
 import lzma
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,10 @@ def read_parquet(path: Path, as_text: Sequence[str] = ()) -> Data:
 
 def read_npz(path: Path, as_text: Sequence[str] = ()) -> Data:
     """Arrays ``X`` and ``y``, or ``X_train, y_train`` and perhaps ``X_test, y_test``; ``y`` may be missing."""
-    with np.load(path, allow_pickle=False) as arrays:
+    if not zipfile.is_zipfile(path):
+        raise DataFileError("the content is not that of an .npz file (numpy.savez), or the file is not complete")
+    # opened here, because numpy leaves the file open when it fails
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
         names = set(arrays.files)
         pair = next((pair for pair in _PAIRS if pair[0] in names), None)
         if pair is None:

@@ -24,9 +24,11 @@ def predict(model: Path, name: str, out: str, voice: Voice) -> None:
     suffix = Path(out).suffix.lower() if out != "-" else "-"
     if suffix not in (*_WRITABLE, "-"):
         raise Mistake(f"--out {out}: predictions go to a file that ends in {', '.join(_WRITABLE)}, or to - (here).")
+    if out != "-" and not Path(out).parent.is_dir():
+        raise Mistake(f"--out {out}: there is no folder {Path(out).parent}; make it first: mkdir -p {Path(out).parent}")
     fitted = modelfile.load(model)
-    data = files.read(name, fitted.as_text)
-    rows = fitted.rows(_test_part(data))
+    data = _test_part(files.read(name, fitted.as_text))
+    rows = fitted.rows(data)
     columns = predictions(fitted.estimator, rows)
     if out == "-":
         _frame(columns).to_csv(sys.stdout, index=False)

@@ -46,7 +46,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
     """
 
     _losses = ("hinge",)
-    _passive_loss = "hinge"
+    _passive_loss = "epsilon_insensitive"  # in effect none: scikit-learn refuses passive-aggressive rates here
     # what the base class asks of every linear model, fixed here as scikit-learn fixes it
     loss = "hinge"
     penalty = "l2"
@@ -94,8 +94,8 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
 
     @property
     def alpha(self) -> float:
-        """Strength of the penalty: ``nu / 2``, as scikit-learn has it."""
-        return self.nu / 2
+        """Strength of the penalty, and of the pull on ``b``: ``nu``, as scikit-learn 1.9 has it."""
+        return self.nu
 
     def _check_parameters(self, partial: bool = False) -> None:
         checking.check_number(self, "nu", 0, 1, closed="right")

@@ -93,6 +93,8 @@ def truncate_outputs(x, row, w, mean, paid, stride, n_outputs, carry):
     for position in range(begin, end):
         at = feature(x, position, begin) * stride
         for k in range(n_outputs):
+            if carry[GAIN, k] == 0.0:  # a converged output stays, whatever its weights still owe
+                continue
             scale, owed = carry[SCALE, k], carry[PENALTY, k]
             before = w[at + U(k)]
             after = before

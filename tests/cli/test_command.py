@@ -1,0 +1,110 @@
+"""The command as a process: entry point, exit codes, Ctrl-C, pipes, and what it costs to ask for help."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import parsgd
+from parsgd import cli as command
+from parsgd import saving
+from parsgd.errors import Outcome
+
+
+def start(*arguments, **options):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200", "PYTHONUTF8": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+    words = [sys.executable, "-m", "parsgd.cli", *map(str, arguments)]
+    return subprocess.Popen(words, env=environment, **pipes, **options)
+
+
+def run(*arguments):
+    process = start(*arguments)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def test_the_module_is_the_command(tmp_path):
+    code, out, err = run("fit", "iris", "--out", tmp_path / "m", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["rows"] == {"training": 120, "test": 30}
+    code, out, err = run("predict", tmp_path / "m", "iris", "--out", "-")
+    assert code == 0
+    assert len(out.splitlines()) == 151
+    code, out, err = run("predict", tmp_path / "m", "irish", "--out", "-")
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: irish: there is no such file. Did you mean 'iris'?")
+
+
+def test_ctrl_c_keeps_the_best_model_and_says_so(tmp_path):
+    out = tmp_path / "m"
+    process = start("fit", "digits", "--out", out, "--max-iter", "10000000", "--tol", "none")
+    # the fit is under way once it tells of its progress
+    lines = []
+    while not any(line.startswith("epoch") for line in lines):
+        lines.append(process.stdout.readline())
+        assert lines[-1], process.stderr.read()
+    process.send_signal(signal.SIGINT)
+    said, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert Outcome.INTERRUPTED.value in said
+    assert f"the best model so far was kept, and saved to {out}" in complaint
+    assert "Traceback" not in complaint
+    model = saving.load(out)
+    assert model.outcome_ is Outcome.INTERRUPTED
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_reader_who_has_had_enough_is_no_error_worth_a_traceback(cli, tmp_path):
+    cli.fit("digits", tmp_path / "m", "--loss", "log_loss")
+    process = start("predict", tmp_path / "m", "digits", "--out", "-")
+    process.stdout.readline()
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read()
+    process.wait(timeout=60)
+    process.stderr.close()
+
+
+def test_asking_for_help_imports_nothing_heavy():
+    code = "import sys, parsgd.cli.app; print([m for m in ('numba', 'pandas') if m in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert out.stdout.strip() == "[]", out.stderr
+
+
+@pytest.mark.parametrize("name", ["typer", "rich"])
+def test_without_its_libraries_the_command_says_how_to_get_them(name, monkeypatch, capsys):
+    for module in [module for module in sys.modules if module.startswith("parsgd.cli.")]:
+        monkeypatch.delitem(sys.modules, module)
+    for module in [module for module in sys.modules if module == name or module.startswith(f"{name}.")]:
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(sys, "argv", ["parsgd", "--version"])
+    with pytest.raises(SystemExit) as end:
+        command.main()
+    assert end.value.code == 1
+    assert "pip install 'parsgd[cli]'" in capsys.readouterr().err
+
+
+def test_help_and_version(cli):
+    assert cli("--version").stdout.strip() == f"parsgd {parsgd.__version__}"
+    assert {"fit", "predict", "evaluate"} <= set(cli("--help").stdout.split())
+    said = cli("fit", "--help").stdout
+    for option in ("--target", "--loss", "--workers", "--round-seconds", "--no-standardize", "--json", "--out"):
+        assert option in said
+
+
+def test_an_error_inside_is_not_hidden(cli, tmp_path, monkeypatch):
+    """A bug shows its traceback: only what can be expected becomes a message."""
+
+    def fail(*arguments):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("parsgd.cli.training.score", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.fit("iris", tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+

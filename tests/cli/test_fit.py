@@ -1,0 +1,283 @@
+"""``parsgd fit``: it fits what the library fits, says what it did, and refuses what it cannot do before it starts."""
+
+import json
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import dump_svmlight_file, load_breast_cancer, load_diabetes, load_digits, load_iris
+from sklearn.metrics import log_loss, root_mean_squared_error
+
+import parsgd
+from parsgd import saving
+from parsgd.cli import modelfile, training
+from parsgd.errors import Outcome
+
+SERIAL = {"max_iter": 3, "tol": None, "random_state": 0, "n_jobs": 1}
+
+
+def npz(path, X, y):
+    np.savez(path, X=X, y=y)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("model", "ours", "load", "arguments"),
+    [
+        ("sgd-classifier", parsgd.SGDClassifier(**SERIAL), load_digits, ()),
+        ("sgd-classifier", parsgd.SGDClassifier(loss="softmax", average=True, **SERIAL), load_iris,
+         ("--loss", "softmax", "--average", "true")),
+        ("sgd-classifier", parsgd.SGDClassifier(penalty=None, average=7, batch_size=4, **SERIAL), load_breast_cancer,
+         ("--penalty", "none", "--average", "7", "--batch-size", "4")),
+        ("sgd-regressor", parsgd.SGDRegressor(penalty="elasticnet", l1_ratio=0.3, eta0=0.02, **SERIAL), load_diabetes,
+         ("--penalty", "elasticnet", "--set", "l1_ratio=0.3", "--eta0", "0.02")),
+        ("sgd-one-class-svm", parsgd.SGDOneClassSVM(nu=0.2, **SERIAL), load_iris, ("--set", "nu=0.2")),
+    ],
+)  # fmt: skip
+def test_the_command_fits_what_the_library_fits_to_the_bit(model, ours, load, arguments, cli, tmp_path):
+    X, y = load(return_X_y=True)
+    data, out = npz(tmp_path / "d.npz", X, y), tmp_path / "m.parsgd"
+    cli.fit(data, out, "--model", model, "--no-standardize", "--test-fraction", "0", *arguments)
+    theirs = saving.load(out)
+    ours.fit(X, y)
+    assert theirs.get_params() == ours.get_params()
+    assert np.array_equal(theirs.coef_, ours.coef_)
+
+
+def test_the_same_table_in_any_format_gives_the_same_model(cli, table, tmp_path):
+    table.to_csv(tmp_path / "a.csv", index=False)
+    table.to_csv(tmp_path / "b.csv.gz", index=False, sep=";")
+    table.to_parquet(tmp_path / "c.parquet")
+    coefs = []
+    for name in ("a.csv", "b.csv.gz", "c.parquet"):
+        cli.fit(tmp_path / name, tmp_path / "m", "--target", "kind", "--drop", "y")
+        coefs.append(saving.load(tmp_path / "m").coef_)
+    assert np.array_equal(coefs[0], coefs[1])
+    assert np.array_equal(coefs[0], coefs[2])
+
+
+def test_svmlight_counted_from_zero_or_one_gives_the_same_model(cli, tmp_path):
+    X, y = load_iris(return_X_y=True)
+    coefs = []
+    for zero_based in (True, False):
+        dump_svmlight_file(X, y, str(tmp_path / "d.svm"), zero_based=zero_based)
+        cli.fit(tmp_path / "d.svm", tmp_path / "m")
+        coefs.append(saving.load(tmp_path / "m").coef_)
+    assert coefs[0].shape == (3, 4)
+    assert np.array_equal(*coefs)
+
+
+def test_the_report_is_json_and_nothing_else(cli, table_csv, tmp_path):
+    report = cli.report(
+        "fit", table_csv, "--out", tmp_path / "m", "--target", "kind", "--drop", "y", "--loss", "log_loss",
+        "--workers", "2", "--algorithm", "local", "--max-iter", "5", "--tol", "none",
+    )  # fmt: skip
+    assert report["rows"] == {"training": 160, "test": 40}
+    assert report["scores"]["accuracy"] > 0.8
+    assert set(report["scores"]) == {"accuracy", "log_loss"}
+    assert report["outcome"] == "MAX_EPOCHS"
+    assert report["algorithm"]["name"] == "local"
+    assert [worker["worker"] for worker in report["workers"]] == [0, 1]
+    assert sum(worker["examples"] for worker in report["workers"]) == 5 * 160
+    assert sum(worker["weight"] for worker in report["workers"]) == pytest.approx(1.0)
+    assert report["epochs"] == 5
+
+
+def test_what_happened_is_said_in_words(cli, table_csv, tmp_path):
+    said = cli("fit", table_csv, "--out", tmp_path / "m", "--target", "y", "--model", "sgd-regressor", "--drop", "kind",
+               "--max-iter", "100").stdout  # fmt: skip
+    for fact in (
+        "200 rows", "age: 1", "missing values took the median", "city: 3 categories", "became 1 and 0: member",
+        "days since 1970", "epoch", "examples/s", "test score: R²", "RMSE", "(40 rows)", "mean weight",
+        "algorithm:  serial", f"outcome:    {Outcome.CONVERGED.value}", f"saved:      {tmp_path / 'm'}",
+    ):  # fmt: skip
+        assert fact in said, fact
+    assert "\x1b" not in said  # no colours, no cursor movements: this is not a terminal
+
+
+def test_the_same_seed_gives_the_same_file_but_for_the_clock(cli, table_csv, tmp_path):
+    for name in ("a", "b"):
+        cli.fit(table_csv, tmp_path / name, "--target", "kind", "--seed", "5")
+    cli.fit(table_csv, tmp_path / "c", "--target", "kind", "--seed", "6")
+    a, b, c = (saving.load(tmp_path / name).coef_ for name in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_test_rows_teach_nothing(cli, table, tmp_path):
+    """Medians, means, categories and coefficients stay the same whatever the test rows hold."""
+    from sklearn.model_selection import train_test_split
+
+    table = table.drop(columns="kind")
+    _, test = train_test_split(np.arange(200), test_size=40, random_state=0)
+    changed = table.copy()
+    changed.loc[test, "age"] = 1e6
+    changed.loc[test, "city"] = "Atlantis"
+    changed.loc[test, "y"] = -1e6
+    files = []
+    for name, frame in (("a", table), ("b", changed)):
+        frame.to_parquet(tmp_path / "d.parquet")
+        cli.fit(tmp_path / "d.parquet", tmp_path / name, "--target", "y", "--model", "sgd-regressor")
+        files.append(modelfile.load(tmp_path / name))
+    ours, theirs = files
+    assert np.array_equal(ours.estimator.coef_, theirs.estimator.coef_)
+    assert repr(ours.encoding) == repr(theirs.encoding)
+
+
+def test_the_reported_score_is_that_of_the_rows_kept_apart(cli, tmp_path):
+    X, y = load_digits(return_X_y=True)
+    np.savez(tmp_path / "d.npz", X_train=X[:1000], y_train=y[:1000], X_test=X[1000:], y_test=y[1000:])
+    arguments = ("--out", tmp_path / "m", "--loss", "log_loss", "--no-standardize")
+    report = cli.report("fit", tmp_path / "d.npz", *arguments)
+    model = saving.load(tmp_path / "m")
+    assert report["rows"] == {"training": 1000, "test": 797}
+    assert report["scores"]["accuracy"] == model.score(X[1000:], y[1000:])
+    assert report["scores"]["log_loss"] == pytest.approx(log_loss(y[1000:], model.predict_proba(X[1000:])), rel=1e-6)
+
+
+def test_regression_scores_are_scikit_learns(cli, tmp_path):
+    X, y = load_diabetes(return_X_y=True)
+    np.savez(tmp_path / "d.npz", X_train=X[:300], y_train=y[:300], X_test=X[300:], y_test=y[300:])
+    arguments = ("--out", tmp_path / "m", "--model", "sgd-regressor", "--no-standardize")
+    report = cli.report("fit", tmp_path / "d.npz", *arguments)
+    model = saving.load(tmp_path / "m")
+    assert report["scores"]["r2"] == pytest.approx(model.score(X[300:], y[300:]))
+    assert report["scores"]["rmse"] == pytest.approx(root_mean_squared_error(y[300:], model.predict(X[300:])))
+
+
+def test_rows_without_a_target_are_left_out_and_counted(cli, table, tmp_path):
+    table.loc[:9, "y"] = np.nan
+    table.to_csv(tmp_path / "d.csv", index=False)
+    result = cli.fit(tmp_path / "d.csv", tmp_path / "m", "--target", "y", "--model", "sgd-regressor")
+    assert "10 of 200 rows have no target" in result.stdout
+    assert "190 rows" in result.stdout
+
+
+def test_outliers_need_no_target_and_are_scored_if_they_have_one(cli, table, tmp_path):
+    table["out"] = np.where(np.arange(200) % 10 == 0, -1, 1)
+    table.to_csv(tmp_path / "d.csv", index=False)
+    svm = ("--model", "sgd-one-class-svm", "--out", tmp_path / "m", "--drop", "y")
+    assert set(cli.report("fit", tmp_path / "d.csv", *svm)["scores"]) == {"inliers"}
+    assert set(cli.report("fit", tmp_path / "d.csv", *svm, "--target", "out")["scores"]) == {"inliers", "accuracy"}
+    assert set(cli.report("evaluate", tmp_path / "m", tmp_path / "d.csv")["scores"]) == {"inliers", "accuracy"}
+    assert set(cli.report("fit", "iris", *svm[:4])["scores"]) == {"inliers"}
+
+
+def test_a_class_with_one_row_does_not_stop_the_split(cli, tmp_path):
+    frame = pd.DataFrame({"a": np.arange(30.0), "c": ["x"] * 15 + ["y"] * 14 + ["rare"]})
+    frame.to_csv(tmp_path / "d.csv", index=False)
+    report = cli.report("fit", tmp_path / "d.csv", "--out", tmp_path / "m", "--target", "c")
+    assert report["rows"] == {"training": 24, "test": 6}
+
+
+def test_rounds_in_seconds_are_given_to_the_algorithm(cli, tmp_path):
+    cli.fit("iris", tmp_path / "m", "--round-seconds", "0.05", "--workers", "2")
+    assert saving.load(tmp_path / "m").algorithm == parsgd.Local(seconds=0.05)
+    cli.fit("iris", tmp_path / "m", "--round-seconds", "5", "--workers", "2", "--algorithm", "weighted")
+    assert saving.load(tmp_path / "m").algorithm == parsgd.Weighted(seconds=5.0)
+
+
+MISTAKES = [
+    (("fit", "iris"), 2, "--out"),
+    (("fit", "iris", "--out", "OUT", "--loss", "log_los"), 2, "Did you mean 'log_loss'"),
+    (("fit", "iris", "--out", "OUT", "--model", "sgd-clasifier"), 2, "Did you mean 'sgd-classifier'"),
+    (("fit", "iris", "--out", "OUT", "--algorithm", "loca"), 2, "Did you mean 'local'"),
+    (("fit", "iris", "--out", "OUT", "--engine", "thread"), 2, "Did you mean 'threads'"),
+    (("fit", "iris", "--out", "OUT", "--penalty", "l3"), 2, "'l1'"),
+    (("fit", "iris", "--out", "OUT", "--alpha", "-1"), 2, "alpha"),
+    (("fit", "iris", "--out", "OUT", "--alpha", "much"), 2, "--alpha"),
+    (("fit", "iris", "--out", "OUT", "--tol", "small"), 2, "tol"),
+    (("fit", "iris", "--out", "OUT", "--workers", "0"), 2, "-1 uses all cores"),
+    (("fit", "iris", "--out", "OUT", "--set", "l1_ratio"), 2, "NAME=VALUE"),
+    (("fit", "iris", "--out", "OUT", "--set", "l1_ration=1"), 2, "Did you mean 'l1_ratio'"),
+    (("fit", "iris", "--out", "OUT", "--set", "class_weight=heavy"), 2, "class_weight"),
+    (("fit", "iris", "--out", "OUT", "--model", "sgd-one-class-svm", "--loss", "hinge"), 2, "has no loss"),
+    (("fit", "iris", "--out", "OUT", "--round-seconds", "-1"), 2, "above 0"),
+    (("fit", "iris", "--out", "OUT", "--test-fraction", "1"), 2, "such as 0.2"),
+    (("fit", "iris", "--out", "OUT", "--max-categories", "1"), 2, "2 or more"),
+    (("fit", "iris", "--out", "nowhere/OUT"), 2, "mkdir"),
+    (("fit", "iris", "--out", "."), 2, "is a folder"),
+    (("fit", "iris", "--out", "OUT", "--los", "hinge"), 2, "--loss"),
+    (("fti", "iris"), 2, "fit"),
+    (("fit", "irsi", "--out", "OUT"), 1, "Did you mean 'iris'"),
+    (("fit", "iris", "--out", "OUT", "--target", "species"), 1, "leave out --target"),
+    (("fit", "digits", "--out", "OUT", "--drop", "pixel_9_9"), 1, "Did you mean 'pixel_"),
+    (("fit", "few.csv", "--out", "OUT", "--target", "c"), 1, "too few"),
+    (("fit", "few.csv", "--out", "OUT", "--target", "one"), 1, "all training rows are of class"),
+    (("fit", "few.csv", "--out", "OUT"), 1, "--target COLUMN"),
+    (("fit", "few.csv", "--out", "OUT", "--target", "C"), 1, "Did you mean 'c'"),
+    (("fit", "few.csv", "--out", "OUT", "--target", "a", "--model", "sgd-regressor", "--test-fraction", "0",
+      "--no-standardize", "--eta0", "1e300"), 1, "smaller --eta0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "code", "said"), MISTAKES, ids=[" ".join(m[0][1:]) for m in MISTAKES])
+def test_a_mistake_is_answered_by_what_to_type(arguments, code, said, cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "few.csv").write_text("a,c,one\n1,x,1\n200,y,1\n")
+    if said == "all training rows are of class":
+        (tmp_path / "few.csv").write_text("a,c,one\n" + "1,x,1\n" * 20)
+    result = cli(*arguments, code=code)
+    assert said in result.stderr
+    # a mistake in what was typed is told before any data are read; scikit-learn checks class weights later
+    assert result.stdout == "" or code == 1 or said == "class_weight"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["few.csv"]
+
+
+def test_nothing_is_left_of_a_fit_that_fails_while_saving(cli, tmp_path, monkeypatch):
+    out = tmp_path / "m"
+    cli.fit("iris", out)
+    before = out.read_bytes()
+
+    def fail(*files):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("parsgd.saving.os.replace", fail)
+    assert "No space left" in cli.fit("digits", out, code=1).stderr
+    assert out.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_ctrl_c_before_the_fit_leaves_nothing(cli, tmp_path, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("parsgd.cli.training.files.read", interrupt)
+    assert "nothing was written" in cli.fit("iris", tmp_path / "m", code=130).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_warnings_are_told_once_and_deprecations_not(cli, tmp_path, monkeypatch):
+    fit = parsgd.SGDClassifier.fit
+
+    def warning_fit(self, *arguments):
+        for _ in range(3):
+            warnings.warn("the data look odd", UserWarning, stacklevel=1)
+            warnings.warn("this will go", FutureWarning, stacklevel=1)
+        return fit(self, *arguments)
+
+    monkeypatch.setattr(parsgd.SGDClassifier, "fit", warning_fit)
+    said = cli.fit("iris", tmp_path / "m").stdout
+    assert said.count("the data look odd") == 1
+    assert "this will go" not in said
+
+
+def test_sums_over_rounds_are_those_of_the_workers():
+    def round_of(*workers):
+        keys = ("worker", "steps", "examples", "weight", "seconds")
+        return {"workers": [dict(zip(keys, (w, s, s, v, 0.5), strict=True)) for w, s, v in workers]}
+
+    table = training.worker_table([round_of((0, 10, 0.25), (1, 30, 0.75)), round_of((0, 20, 0.5), (1, 20, 0.5))])
+    rows = [(w["worker"], w["steps"], w["seconds"], w["weight"]) for w in table]
+    assert rows == [(0, 30, 1.0, 0.375), (1, 50, 1.0, 0.625)]
+
+
+def test_parameters_are_read_as_they_are_meant():
+    from parsgd.cli.app import assignments, parsed
+
+    texts = ("none", "True", "3", "1e-3", "l2", "inf", 5)
+    assert [parsed(text) for text in texts] == [None, True, 3, 1e-3, "l2", np.inf, 5]
+    weights = assignments(['class_weight={"a": 2.0}', "shuffle=false"])
+    assert weights == {"class_weight": {"a": 2.0}, "shuffle": False}
+    assert json.loads(json.dumps(weights)) == weights

@@ -1,0 +1,85 @@
+"""The live bar, the plain lines, and the words around numbers."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from parsgd.cli import speaking
+from parsgd.cli.speaking import Voice, duration, line, scores_in_words
+from parsgd.fitting import Progress
+
+HALF_WAY = Progress(examples=5000, planned=10_000, loss=0.25, seconds=2.0, workers=(2500, 2500))
+DONE = Progress(examples=10_000, planned=10_000, loss=0.125, seconds=4.0, workers=(5000, 5000), done=True)
+
+
+def terminal(width=120):
+    voice = Voice()
+    voice.console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+    return voice
+
+
+def test_a_line_of_progress_says_where_it_stands_and_how_long_it_will_take():
+    assert line(HALF_WAY, 10) == "epoch 5.0 of at most 10, loss 0.25, 2,500 examples/s, at most 2 s left"
+    assert line(DONE, 10) == "epoch 10.0 of at most 10, loss 0.125, 2,500 examples/s"
+    assert "epoch 0.0" in line(Progress(0, 10, float("nan"), 0.0, (0,)), 10)
+
+
+def test_on_a_terminal_the_bar_shows_the_line():
+    voice = terminal()
+    with voice.progress(10) as observer:
+        observer(HALF_WAY)
+        observer(DONE)
+    shown = voice.console.file.getvalue()
+    assert line(DONE, 10) in shown
+    assert "\x1b[?25h" in shown  # the cursor is given back
+
+
+def test_elsewhere_lines_are_few_and_plain(capsys, monkeypatch):
+    clock = iter([0.0, 0.5, 1.0, 2.5, 2.5, 3.0])
+    monkeypatch.setattr(speaking.time, "monotonic", lambda: next(clock))
+    with Voice().progress(10) as observer:
+        for told in (HALF_WAY, HALF_WAY, HALF_WAY, DONE):
+            observer(told)
+    said = capsys.readouterr().out.splitlines()
+    assert said == [line(HALF_WAY, 10), line(DONE, 10)]
+
+
+def test_a_quiet_voice_says_nothing(capsys):
+    voice = Voice(quiet=True)
+    voice.say("x")
+    voice.points(["y"])
+    voice.table("t", ["a"], [[1]])
+    with voice.progress(10) as observer:
+        observer(DONE)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_names_with_brackets_are_no_markup(capsys):
+    voice = Voice()
+    voice.say("column [red]x[/red] and [/]")
+    voice.table("t", ["[bold]"], [["[/x]"]])
+    out = capsys.readouterr().out
+    for text in ("[red]x[/red]", "[/]", "[bold]", "[/x]"):
+        assert text in out
+
+
+def test_a_message_survives_a_terminal_that_lacks_its_letters(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stream)
+    Voice().say("R² of Köln")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"R? of K?ln\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.0421, "0.042 s"), (9.94, "9.9 s"), (59.4, "59 s"), (75, "1 min 15 s"), (7260, "2 h 1 min")]
+)
+def test_durations_are_told_in_units_of_their_size(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_scores_have_names_and_digits_that_suit_them():
+    assert scores_in_words({"r2": 0.5, "rmse": 68895.73}) == "R² 0.5000, RMSE 68,895.7"
+    assert scores_in_words({"accuracy": 1.0, "rows_of_unknown_class": 1234}).endswith("(counted as wrong) 1,234")
+    assert scores_in_words({"r2": float("nan")}) == "R² nan"

@@ -1,0 +1,27 @@
+"""What holds for every test: the same examples in every run, and nothing left behind."""
+
+import os
+import signal
+import threading
+
+import pytest
+import sklearn.utils.parallel  # noqa: F401  (importing it may set environment variables; tests may not)
+from hypothesis import settings
+
+settings.register_profile("laws", derandomize=True, database=None, deadline=None, max_examples=40)
+settings.load_profile("laws")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    """No thread of ours goes on, no environment variable changed, Ctrl-C means what it meant."""
+    environment, handler = _environment(), signal.getsignal(signal.SIGINT)
+    yield
+    ours = [thread.name for thread in threading.enumerate() if thread.name.startswith("parsgd")]
+    assert not ours, f"threads go on: {ours}"
+    assert _environment() == environment, "environment variables were changed"
+    assert signal.getsignal(signal.SIGINT) is handler, "the handler of SIGINT was not restored"
+
+
+def _environment():
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
