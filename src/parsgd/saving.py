@@ -61,7 +61,7 @@ def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
     >>> from parsgd import SGDRegressor
     >>> from sklearn.datasets import load_diabetes
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = SGDRegressor(random_state=0).fit(X, y)
+    >>> model = SGDRegressor(max_iter=5, tol=None).fit(X, y)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(model, f"{folder}/diabetes.parsgd", data="diabetes")
     ...     again = load(f"{folder}/diabetes.parsgd")

@@ -13,7 +13,7 @@ from sklearn.datasets import dump_svmlight_file, load_iris
 
 from parsgd.cli.data import clean, read, take_target
 from parsgd.cli.formats import BUILT_IN, Data
-from parsgd.errors import DataFileError
+from parsgd.errors import DataFileError, MissingDependency
 
 OPENERS = {"": open, ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 KINDS = [".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".parquet", ".npz", ".svm", ".svmlight.gz", ".libsvm.bz2", ".svm.xz"]
@@ -236,3 +236,14 @@ def test_outlier_targets_only_count_if_they_are_signs():
     odd = clean(Data("t", np.zeros((3, 1)), np.array(["a", "b", "c"])), "outliers")
     assert odd.target is None
     assert odd.n_rows == 3
+
+
+def test_without_pyarrow_the_message_says_how_to_install_it(tmp_path, monkeypatch):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+
+    def fail(*arguments):
+        raise ImportError("Unable to find a usable engine")
+
+    monkeypatch.setattr("pandas.read_parquet", fail)
+    with pytest.raises(MissingDependency, match=r"pip install 'parsgd\[cli\]'"):
+        read(str(tmp_path / "a.parquet"))

@@ -73,7 +73,8 @@ def test_a_message_survives_a_terminal_that_lacks_its_letters(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.0421, "0.042 s"), (9.94, "9.9 s"), (59.4, "59 s"), (75, "1 min 15 s"), (7260, "2 h 1 min")]
+    ("seconds", "words"),
+    [(0.0421, "0.042 s"), (9.94, "9.9 s"), (59.4, "59 s"), (75, "1 min 15 s"), (7260, "2 h 1 min")],
 )
 def test_durations_are_told_in_units_of_their_size(seconds, words):
     assert duration(seconds) == words

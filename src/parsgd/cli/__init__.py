@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 
 _NEEDED = ("typer", "rich", "safetensors", "pandas")
@@ -9,11 +10,10 @@ _NEEDED = ("typer", "rich", "safetensors", "pandas")
 
 def main() -> None:
     """Run the command line; say how to install what it needs if that is missing."""
-    try:
-        from parsgd.cli.app import app
-    except ModuleNotFoundError as error:
-        if error.name not in _NEEDED:
-            raise
-        print(f"The command parsgd needs {error.name}: pip install 'parsgd[cli]'", file=sys.stderr)
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        print(f"The command parsgd needs {', '.join(missing)}: pip install 'parsgd[cli]'", file=sys.stderr)
         sys.exit(1)
+    from parsgd.cli.app import app
+
     app(prog_name="parsgd")

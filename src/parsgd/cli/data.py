@@ -42,8 +42,8 @@ def read(name: str, as_text: Sequence[str] = ()) -> Data:
         raise DataFileError(f"{name}: {error}.") from error
     except MemoryError:
         raise
-    except ModuleNotFoundError as error:
-        raise MissingDependency(f"Reading {name} needs {error.name}: pip install 'parsgd[cli]'") from error
+    except ImportError as error:
+        raise MissingDependency(f"Reading {name} needs pandas and pyarrow: pip install 'parsgd[cli]'") from error
     except Exception as error:  # each of five libraries has its own idea of what to raise for a bad file
         raise DataFileError(
             f"{name}: cannot be read as {''.join(path.suffixes[-2:])}: {_first_line(error)}."

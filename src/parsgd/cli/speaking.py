@@ -99,7 +99,7 @@ def duration(seconds: float) -> str:
     """Seconds in words that fit their size.
 
     >>> duration(0.0421), duration(75), duration(7260)
-    ('0.04 s', '1 min 15 s', '2 h 1 min')
+    ('0.042 s', '1 min 15 s', '2 h 1 min')
     """
     if seconds < 10:
         return f"{seconds:.2g} s"
