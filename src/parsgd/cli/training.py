@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from dataclasses import dataclass, fields
@@ -63,8 +64,9 @@ def run(request: Request, voice: Voice) -> dict[str, Any]:
     told, seconds = fit(estimator, parts, voice)
     scored_on = "training" if parts.test_rows is None else "test"
     rows, target = (parts.rows, parts.target) if scored_on == "training" else (parts.test_rows, parts.test_target)
-    scores = score(estimator, rows, target)
+    # saved first: whatever goes wrong from here on, the work is not lost
     modelfile.save(request.out, estimator, parts.encoding, request.target)
+    scores = score(estimator, rows, target)
     report = {
         "model": str(request.out),
         "estimator": type(estimator).__name__,
@@ -128,6 +130,8 @@ def check_out(out: Path) -> None:
         raise Mistake(f"--out {out} is a folder; name a file in it, such as {out / 'model.parsgd'}.")
     if not out.parent.is_dir():
         raise Mistake(f"--out {out}: there is no folder {out.parent}; make it first: mkdir -p {out.parent}")
+    if not os.access(out.parent, os.W_OK):
+        raise Mistake(f"--out {out}: you may not write into {out.parent}; choose another folder.")
 
 
 def prepare(request: Request, estimator: Any, voice: Voice) -> Parts:

@@ -124,7 +124,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         self, model: Linear, x: Any, y: np.ndarray, *, weight: np.ndarray, max_epochs: int, seed: int,
         coef: np.ndarray | None, intercept: np.ndarray | None, subset: np.ndarray | None = None, monitor: Any = None,
     ) -> fitting.Fit:  # fmt: skip
-        """Fit ``model`` from ``coef (n_outputs, n_features)`` and ``intercept`` on, or from zeros; keep what there is."""
+        """Fit ``model`` from ``coef (n_outputs, n_features)`` and ``intercept`` on, or from zeros; keep the record."""
         who = type(self).__name__
         rows = x.shape[0] if subset is None else len(subset)
         values = x.nnz if sparse.issparse(x) else x.size
