@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from parsgd.cli import speaking
-from parsgd.cli.speaking import Voice, duration, line, scores_in_words
+from parsgd.cli.speaking import Voice, brief, duration, line, scores_in_words
 from parsgd.fitting import Progress
 
 HALF_WAY = Progress(examples=5000, planned=10_000, loss=0.25, seconds=2.0, workers=(2500, 2500))
@@ -25,13 +25,15 @@ def test_a_line_of_progress_says_where_it_stands_and_how_long_it_will_take():
     assert "epoch 0.0" in line(Progress(0, 10, float("nan"), 0.0, (0,)), 10)
 
 
-def test_on_a_terminal_the_bar_shows_the_line():
-    voice = terminal()
+def test_on_a_terminal_the_bar_shows_the_line_and_fits():
+    voice = terminal(width=80)
     with voice.progress(10) as observer:
         observer(HALF_WAY)
         observer(DONE)
     shown = voice.console.file.getvalue()
-    assert line(DONE, 10) in shown
+    assert brief(DONE, 10) == "epoch 10.0/10  loss 0.125  2,500 examples/s"
+    assert brief(DONE, 10) in shown
+    assert "…" not in shown
     assert "\x1b[?25h" in shown  # the cursor is given back
 
 

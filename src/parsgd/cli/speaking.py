@@ -59,7 +59,7 @@ class Voice:
                 task = bar.add_task("", total=None, text="")
 
                 def observer(told: Told) -> None:
-                    bar.update(task, total=told.planned, completed=told.examples, text=line(told, epochs))
+                    bar.update(task, total=told.planned, completed=told.examples, text=brief(told, epochs))
 
                 yield observer
         else:
@@ -67,7 +67,7 @@ class Voice:
 
 
 def _bar(console: Console) -> Progress:
-    return Progress(BarColumn(bar_width=24), TextColumn("{task.fields[text]}"), console=console)
+    return Progress(BarColumn(bar_width=16), TextColumn("{task.fields[text]}"), console=console)
 
 
 class Lines:
@@ -93,6 +93,16 @@ def line(told: Told, epochs: int) -> str:
     epoch = told.examples * epochs / max(told.planned, 1)
     left = "" if told.done else f", at most {duration((told.planned - told.examples) / max(rate, 1e-9))} left"
     return f"epoch {epoch:.1f} of at most {epochs}, loss {told.loss:.4g}, {rate:,.0f} examples/s{left}"
+
+
+def brief(told: Told, epochs: int) -> str:
+    """The same in few enough letters for a bar on a narrow terminal.
+
+    >>> brief(Told(500, 2000, 0.25, 1.0, (500,)), 4)
+    'epoch 1.0/4  loss 0.25  500 examples/s  < 3 s left'
+    """
+    said = line(told, epochs).replace(", at most ", "  < ").replace(", loss", "  loss")
+    return said.replace(" of at most ", "/").replace(", ", "  ")
 
 
 def duration(seconds: float) -> str:

@@ -38,11 +38,12 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from parsgd import SGDOneClassSVM
-    >>> X = np.array([[-1.0, -1], [-2, -1], [1, 1], [2, 1]])
-    >>> SGDOneClassSVM(random_state=42).fit(X).predict([[4, 4]])
-    array([1], dtype=int32)
+    >>> from sklearn.datasets import load_iris
+    >>> X = load_iris().data
+    >>> model = SGDOneClassSVM(nu=0.1, random_state=0).fit(X)
+    >>> float((model.predict(X) == 1).mean()) > 0.8, model.predict([[-5.0, -3.0, -1.0, 0.0]])
+    (True, array([-1], dtype=int32))
     """
 
     _losses = ("hinge",)

@@ -1,1 +1,6 @@
 """Contract suites for each axis, problems with a known optimum, and faults to inject: for our tests and for yours."""
+
+from parsgd.testing.contracts import check_algorithm, check_engine, check_model, check_source
+from parsgd.testing.faults import slow_down
+
+__all__ = ["check_algorithm", "check_engine", "check_model", "check_source", "slow_down"]

@@ -5,7 +5,7 @@ and results can be compared to many digits.
 
 >>> from parsgd import SGDRegressor
 >>> problem = ridge()
->>> model = SGDRegressor(alpha=problem.alpha, average=True, n_jobs=1, max_iter=50, tol=None, random_state=0)
+>>> model = SGDRegressor(alpha=problem.alpha, learning_rate="optimal", max_iter=50, tol=None, random_state=0)
 >>> model = model.fit(problem.X, problem.y)
 >>> 0.0 <= problem.gap(model.coef_, model.intercept_) < 1e-3
 True

@@ -1,0 +1,77 @@
+"""What an algorithm promises."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+
+from parsgd import core
+from parsgd.core import Task, silent
+from parsgd.engines.serial import Serial
+from parsgd.fitting import fit
+from parsgd.stopping import Stopping
+from parsgd.testing.contracts.asking import SEED, must
+from parsgd.testing.contracts.small import small_model, small_report, small_source
+
+
+def check_algorithm(algorithm: core.Algorithm) -> None:
+    """Check an algorithm with a linear model on a small problem.
+
+    Its ``combine`` is pure, weighs equal workers alike and idle ones not at all, and returns a single report's state
+    bit for bit; ``work`` keeps to its task; a fit gets better than it began.
+    """
+    must(isinstance(algorithm, core.Algorithm), f"{type(algorithm).__name__} lacks parts of parsgd.core.Algorithm.")
+    must(all(isinstance(need, str) for need in algorithm.needs), "needs must be a set of names of capabilities.")
+    must(algorithm.sampling in ("split", "whole"), "sampling must be 'split' or 'whole'.")
+    for n_workers in (1, 2, 5):
+        must(1 <= algorithm.quorum(n_workers) <= n_workers, "A quorum must lie between 1 and the number of workers.")
+    must(pickle.loads(pickle.dumps(algorithm)) == algorithm, "An algorithm must be picklable, and equal to its copy.")
+    _check_combine(algorithm)
+    _check_work(algorithm)
+    source = small_source()
+    start = small_model().gradient(small_model().init(1), source.rows)[0]
+    result = fit(small_model(), algorithm, Serial(), source, n_workers=2, max_epochs=3)
+    end = small_model().gradient(result.state, source.rows)[0]
+    must(end < start, f"A fit must lower the objective; it went from {start:.4g} to {end:.4g}.")
+    if algorithm.quorum(2) == 2 and getattr(algorithm, "seconds", None) is None:
+        must(result.examples == 3 * source.n_rows, "Three epochs must visit every row three times.")
+
+
+def _check_combine(algorithm: core.Algorithm) -> None:
+    rng = np.random.default_rng(SEED)
+    start = rng.standard_normal(12)
+    reports = [small_report(worker, rng.standard_normal(12)) for worker in range(3)]
+    kept = pickle.loads(pickle.dumps((start, reports)))
+    merge = algorithm.combine(start, reports)
+    again = algorithm.combine(start, reports)
+    must(np.array_equal(merge.state, again.state), "combine must be pure: the same reports, the same state.")
+    unchanged = np.array_equal(start, kept[0]) and all(
+        np.array_equal(report.state, old.state) for report, old in zip(reports, kept[1], strict=True)
+    )
+    must(unchanged, "combine must be pure: it must not write to the state or to the reports.")
+    must(np.shape(merge.weights) == (3,), "combine must say the weight of each report.")
+    must(np.ptp(merge.weights) < 1e-12, f"Equal workers must count alike; the weights are {merge.weights}.")
+    alone = algorithm.combine(start, reports[:1]).state
+    must(np.array_equal(alone, reports[0].state), "A single report's state must come back bit for bit.")
+    idle = replace(reports[2], steps=0, examples=0, log_contraction=0.0)
+    must(algorithm.combine(start, [*reports[:2], idle]).weights[2] == 0.0, "A worker that made no step must not count.")
+    nobody = [replace(report, steps=0, examples=0, log_contraction=0.0) for report in reports]
+    must(np.array_equal(algorithm.combine(start, nobody).state, start), "If nobody moved, the state must stay.")
+
+
+def _check_work(algorithm: core.Algorithm) -> None:
+    model = small_model()
+    shards = small_source().split(2, SEED, algorithm.sampling)
+    budget = algorithm.budget(0, shards[1].n_rows, 2, Stopping(tol=None))
+    task = Task(1, 0, model.init(0), 3, budget)
+    report = algorithm.work(model, shards[1], task, silent)
+    must((report.worker, report.round) == (1, 0), "A report must carry the worker and the round of its task.")
+    must(np.array_equal(task.state, model.init(0)), "work must not write to the task's state.")
+    must(0 < report.examples <= budget.examples, "work must keep to its budget of examples.")
+    repeated = algorithm.work(model, shards[1], task, silent)
+    if budget.seconds is None:
+        must(np.array_equal(report.state, repeated.state), "A task carries all it takes to repeat it, bit for bit.")
+    halted = algorithm.work(model, shards[1], task, lambda worker, examples, descent: False)
+    must(halted.examples <= report.examples, "work must end early when the pulse says so.")

@@ -1,0 +1,56 @@
+"""What a source promises."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+from parsgd import core
+from parsgd.core import Block, CsrRows
+from parsgd.testing.contracts.asking import SEED, must
+
+
+def check_source(source: core.Source, max_workers: int = 4) -> None:
+    """Check a source of few rows: however it is split, each row comes up once an epoch, reproducibly."""
+    must(isinstance(source, core.Source), f"{type(source).__name__} lacks parts of parsgd.core.Source.")
+    must(source.n_rows > 0, "A source to be checked must have rows.")
+    (whole,) = source.split(1, SEED, "split")
+    rows = sorted(_visits(whole, 0))
+    must(len(rows) == source.n_rows, f"An epoch must visit every row once: {source.n_rows}, not {len(rows)}.")
+    for n_workers in (*range(1, max_workers + 1), source.n_rows + 2):
+        shards = source.split(n_workers, SEED, "split")
+        must(len(shards) == n_workers, "There must be a shard for every worker, also where there is no row for it.")
+        must(sum(s.n_rows for s in shards) == source.n_rows, "The shards' rows must add up to the source's.")
+        for epoch in (0, 1, 3):
+            dealt = [_visits(shard, epoch) for shard in shards]
+            must(all(len(d) == s.n_rows for d, s in zip(dealt, shards, strict=True)), "A shard must visit n_rows rows.")
+            must(sorted(chain(*dealt)) == rows, "Split among workers, every row must come up once an epoch.")
+        again = pickle.loads(pickle.dumps(source.split(n_workers, SEED, "split")))
+        must(_all_visits(again) == _all_visits(shards), "The same seed must give the same shards, pickled or not.")
+    for shard in source.split(2, SEED, "whole"):
+        drawn = _visits(shard, 1)
+        must(len(drawn) == shard.n_rows and set(drawn) <= set(rows), "Draws from the whole must be rows of the source.")
+        must(drawn == _visits(shard, 1), "Draws must depend on the seed and the epoch alone.")
+
+
+def _all_visits(shards: Sequence[core.Shard]) -> list[list[bytes]]:
+    # the later epoch first: an epoch's order may not depend on which ones were asked for before
+    return [_visits(shard, epoch) for shard in shards for epoch in (2, 0)]
+
+
+def _visits(shard: core.Shard, epoch: int) -> list[bytes]:
+    """The rows in the order in which an epoch visits them, each as bytes."""
+    return [_row(block, number) for block in shard.blocks(SEED, epoch) for number in block.order]
+
+
+def _row(block: Block, number: int) -> bytes:
+    x, y, weight = block.rows
+    if isinstance(x, CsrRows):
+        span = slice(x.indptr[number], x.indptr[number + 1])
+        content = x.data[span].tobytes() + x.indices[span].astype(np.int64).tobytes()
+    else:
+        content = x.data[number * x.n_features :][: x.n_features].tobytes()
+    return content + y[number].tobytes() + (weight[number].tobytes() if weight.size else b"")

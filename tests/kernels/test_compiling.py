@@ -1,0 +1,148 @@
+"""Promise 5: what was compiled once is not compiled again, in this process or the next, until a kernel changes."""
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba.core import event
+
+import parsgd
+from parsgd.kernels import compiling
+from parsgd.testing.problems import labels, targets, unit_rows
+
+FOLDER = Path(compiling.__file__).parent
+
+
+class Cube:
+    """``|r|^3 / scale``."""
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def loss(self, y, p):
+        return abs(p - y) ** 3 / self.scale
+
+    def gradient(self, y, p):
+        return 3.0 * (p - y) * abs(p - y) / self.scale
+
+
+def compilations(run):
+    with event.install_recorder("numba:compile") as recorder:
+        run()
+    return sum(1 for _, happened in recorder.buffer if happened.is_start)
+
+
+X = unit_rows(60, 5)
+FITS = {
+    "binary": lambda n_jobs, **kw: parsgd.SGDClassifier(n_jobs=n_jobs, **kw).fit(X, labels(X)),
+    "several classes": lambda n_jobs, **kw: parsgd.SGDClassifier(n_jobs=n_jobs, **kw).fit(X, labels(X, 3)),
+    "softmax": lambda n_jobs, **kw: parsgd.SGDClassifier("softmax", n_jobs=n_jobs, **kw).fit(X, labels(X, 3)),
+    "numbers": lambda n_jobs, **kw: parsgd.SGDRegressor(n_jobs=n_jobs, **kw).fit(X, targets(X)),
+    "own loss": lambda n_jobs, **kw: parsgd.SGDRegressor(Cube(5.0), n_jobs=n_jobs, **kw).fit(X, targets(X)),
+    "one class": lambda n_jobs, **kw: parsgd.SGDOneClassSVM(n_jobs=n_jobs, **kw).fit(X),
+}
+
+
+@pytest.mark.parametrize("kind", FITS)
+def test_the_second_fit_compiles_nothing_whatever_its_settings(kind):
+    fit = FITS[kind]
+    fit(1, max_iter=2, tol=None)
+    assert compilations(lambda: fit(1, max_iter=2, tol=None)) == 0
+    others = {"max_iter": 3, "tol": None, "average": True, "batch_size": 3, "learning_rate": "constant", "shuffle": False}
+    if kind != "one class":
+        others |= {"penalty": "l1", "alpha": 0.5}
+    assert compilations(lambda: fit(2, **others)) == 0
+
+
+def test_two_losses_of_one_class_of_losses_are_compiled_once():
+    FITS["own loss"](1, max_iter=2, tol=None)
+    again = parsgd.SGDRegressor(Cube(2.0), max_iter=2, tol=None, n_jobs=1)
+    assert compilations(lambda: again.fit(X, targets(X))) == 0
+
+
+def test_read_only_rows_compile_nothing_anew():
+    FITS["binary"](1, max_iter=2, tol=None)
+    frozen = X.copy()
+    frozen.flags.writeable = False
+    model = parsgd.SGDClassifier(max_iter=2, tol=None, n_jobs=1)
+    assert compilations(lambda: model.fit(frozen, labels(X))) == 0
+
+
+SCRIPT = """
+    import numpy as np
+    from numba.core import event
+    import parsgd
+    X = np.random.default_rng(0).standard_normal((30, 3))
+    with event.install_recorder("numba:compile") as recorder:
+        parsgd.SGDRegressor(max_iter=2, tol=None, random_state=0).fit(X, X[:, 0])
+    from parsgd.kernels.single import descend_single
+    print(len(recorder.buffer), sum(descend_single.stats.cache_misses.values()))
+"""
+
+
+def run(script, **environment):
+    source = str(Path(parsgd.__file__).parents[1])
+    paths = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": paths, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_a_second_process_starts_from_the_cache(tmp_path):
+    events, misses = map(int, run(SCRIPT, NUMBA_CACHE_DIR=str(tmp_path)))
+    assert events > 0
+    assert misses == 1
+    assert run(SCRIPT, NUMBA_CACHE_DIR=str(tmp_path)) == ["0", "0"]
+
+
+def test_importing_parsgd_imports_nothing_heavy():
+    script = """
+        import sys
+        import parsgd
+        print(*({"numba", "llvmlite", "pandas", "polars", "pyarrow", "typer", "rich"} & set(sys.modules)))
+    """
+    assert run(script) == []
+
+
+def test_a_change_in_any_kernel_file_changes_the_stamp(tmp_path, monkeypatch):
+    folder = tmp_path / "kernels"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(compiling, "__file__", str(folder / "compiling.py"))
+    stamp = compiling.sources_stamp.__wrapped__
+    first, stamps = stamp(), set()
+    assert first == compiling.sources_stamp()
+    for path in sorted(folder.glob("*.py")):
+        text = path.read_text()
+        path.write_text(text + "\n# changed\n")
+        stamps.add(stamp())
+        path.write_text(text)
+    assert stamp() == first
+    assert len(stamps - {first}) == len(list(folder.glob("*.py")))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_kernel_that_python_calls_is_cached_by_the_stamp(dtype):
+    from parsgd.kernels.losses import evaluate_all
+    from parsgd.kernels.multi import descend_multi
+    from parsgd.kernels.shuffling import gather, permute
+    from parsgd.kernels.single import descend_single
+
+    for kernel in (evaluate_all, descend_multi, descend_single, gather, permute):
+        assert kernel._cache._cache_file._source_stamp == compiling.sources_stamp()
+
+
+def test_a_fit_leaves_no_file_behind(tmp_path, monkeypatch):
+    FITS["binary"](1, max_iter=2, tol=None)
+    monkeypatch.chdir(tmp_path)
+    for kind, fit in FITS.items():
+        if kind != "own loss":
+            fit(2, max_iter=2, tol=None)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,239 @@
+"""Our parts keep the contracts; parts that break one are found out, and told which."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from parsgd import Local, SimuParallel, Weighted, registry
+from parsgd.core import Block, Merge
+from parsgd.engines.serial import Serial, SerialCrew
+from parsgd.models.linear import Linear
+from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.testing import check_algorithm, check_engine, check_model, check_source, slow_down
+from parsgd.testing.problems import labels, targets, unit_rows
+
+
+def rows(layout="dense", n_classes=2, dtype=np.float64, n_rows=41):
+    X = unit_rows(n_rows, 6, layout=layout, dtype=dtype)
+    if n_classes == 0:
+        return rows_of(X, np.abs(targets(X)).astype(dtype))
+    y = labels(X, n_classes)
+    return rows_of(X, y.astype(np.int64) if n_classes > 2 else (2.0 * y - 1.0).astype(dtype))
+
+
+ALGORITHMS = [
+    SimuParallel(), SimuParallel(sampling="whole"), Local(), Local(period=1.0, rule="wp"), Local(seconds=10.0),
+    *(Weighted(rule=rule) for rule in ("wp", "steps", "measured", "uniform")), Weighted(seconds=10.0),
+]  # fmt: skip
+MODELS = [
+    {"loss": "log_loss"},
+    {"loss": "log_loss", "batch_size": 4},
+    {"loss": "hinge", "loss_parameter": 1.0, "penalty": "l1"},
+    {"loss": "modified_huber", "penalty": "elasticnet", "average": 3},
+    {"loss": "squared_hinge", "penalty": None, "schedule": "constant"},
+    {"loss": "hinge", "loss_parameter": 1.0, "schedule": "pa1", "eta0": 0.5},
+]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
+def test_our_algorithms_keep_their_contract(algorithm):
+    check_algorithm(algorithm)
+
+
+@pytest.mark.parametrize("name", registry.ALGORITHMS)
+def test_every_algorithm_of_the_registry_keeps_its_contract(name):
+    algorithm = registry.load(registry.ALGORITHMS[name])()
+    assert algorithm.name == name
+    check_algorithm(algorithm)
+
+
+@pytest.mark.parametrize("name", registry.ENGINES)
+def test_every_engine_of_the_registry_keeps_its_contract(name):
+    engine = registry.load(registry.ENGINES[name])()
+    assert engine.name == name
+    check_engine(engine)
+
+
+def test_an_engine_that_slows_workers_down_keeps_the_contract():
+    check_engine(slow_down({0: 2.0}))
+
+
+@pytest.mark.parametrize("settings", MODELS, ids=lambda s: "-".join(map(str, s.values())))
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+def test_linear_models_of_one_output_keep_their_contract(settings, layout):
+    check_model(Linear(6, sparse=layout == "csr", **settings), rows(layout))
+
+
+@pytest.mark.parametrize("settings", [*MODELS, {"loss": "softmax"}], ids=lambda s: "-".join(map(str, s.values())))
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+def test_linear_models_of_several_outputs_keep_their_contract(settings, layout):
+    ones = (1.0,) * 3
+    model = Linear(6, 3, sparse=layout == "csr", positive=ones, negative=ones, **settings)
+    check_model(model, rows(layout, n_classes=3))
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "poisson", "quantile"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_linear_models_of_numbers_keep_their_contract(loss, dtype):
+    model = Linear(6, loss=loss, loss_parameter=0.3, dtype=dtype, schedule="invscaling")
+    check_model(model, rows(n_classes=0, dtype=dtype))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+@pytest.mark.parametrize("subset", [None, np.array([3, 5, 8, 9])])
+def test_arrays_keep_the_contract_of_sources(shuffle, layout, subset):
+    check_source(ArraySource(rows(layout, n_rows=11), shuffle, subset))
+
+
+# -- parts that break a promise ------------------------------------------------------------------------------------
+
+
+class WrongGradient(Linear):
+    def gradient(self, state, rows):
+        value, gradient = super().gradient(state, rows)
+        return value, 1.01 * gradient
+
+
+class Uphill(Linear):
+    def descent(self, state, clock, gains):
+        return super().descent(state, clock, -gains)
+
+
+class NeverBroken(Linear):
+    def finite(self, state):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"), [(WrongGradient, "slope"), (Uphill, "uphill"), (NeverBroken, "not finite")]
+)
+def test_a_model_that_breaks_a_promise_is_told_which(kind, sentence):
+    with pytest.raises(AssertionError, match=sentence):
+        check_model(kind(6, loss="log_loss"), rows())
+
+
+@dataclass(frozen=True)
+class CountsIdle(Local):
+    def combine(self, state, reports):
+        weights = np.full(len(reports), 1.0 / len(reports))
+        return Merge(sum(w * r.state for w, r in zip(weights, reports, strict=True)), weights)
+
+
+@dataclass(frozen=True)
+class FavoursTheFirst(Local):
+    def combine(self, state, reports):
+        return Merge(reports[0].state.copy(), np.eye(len(reports))[0])
+
+
+@dataclass(frozen=True)
+class WritesToTheState(Local):
+    def combine(self, state, reports):
+        state += 1.0
+        return super().combine(state, reports)
+
+
+@dataclass(frozen=True)
+class WorksTooMuch(Local):
+    def work(self, model, shard, task, pulse):
+        budget = replace(task.budget, examples=task.budget.examples + 1)
+        return super().work(model, shard, replace(task, budget=budget), pulse)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [(CountsIdle, "no step"), (FavoursTheFirst, "alike"), (WritesToTheState, "pure"), (WorksTooMuch, "budget")],
+)
+def test_an_algorithm_that_breaks_a_promise_is_told_which(kind, sentence):
+    with pytest.raises(AssertionError, match=sentence):
+        check_algorithm(kind())
+
+
+class Broken:
+    """The serial engine with another crew."""
+
+    name, offers = "broken", frozenset()
+
+    def __init__(self, crew):
+        self.crew = crew
+
+    def open(self, work, shards, pulse):
+        return self.crew(work, shards, pulse)
+
+
+class AnswersTwice(SerialCrew):
+    def receive(self, at_least):
+        return [report for report in super().receive(at_least) for _ in range(2)]
+
+
+class SwapsShards(SerialCrew):
+    def __init__(self, work, shards, pulse):
+        super().__init__(work, shards[::-1], pulse)
+
+
+class SwallowsErrors(SerialCrew):
+    def receive(self, at_least):
+        try:
+            return super().receive(at_least)
+        except ZeroDivisionError:
+            return []
+
+
+class GivesOtherBits(SerialCrew):
+    def receive(self, at_least):
+        return [replace(report, state=report.state * (1 + 1e-15)) for report in super().receive(at_least)]
+
+
+@pytest.mark.parametrize(
+    ("crew", "sentence"),
+    [(AnswersTwice, "once"), (SwapsShards, "own shard"), (SwallowsErrors, "swallowed"), (GivesOtherBits, "bits")],
+)
+def test_an_engine_that_breaks_a_promise_is_told_which(crew, sentence):
+    with pytest.raises(AssertionError, match=sentence):
+        check_engine(Broken(crew))
+
+
+@dataclass(frozen=True)
+class LosesARow(ArraySource):
+    def split(self, n_workers, seed, sampling="split"):
+        return [replace(shard, numbers=shard.numbers[:-1]) for shard in super().split(n_workers, seed, sampling)]
+
+
+@dataclass
+class Forgetful:
+    """A shard whose order depends on how often it was asked."""
+
+    shard: object
+    asked: int = 0
+
+    @property
+    def n_rows(self):
+        return self.shard.n_rows
+
+    cost = 1.0
+
+    def blocks(self, seed, epoch):
+        self.asked += 1
+        for block in self.shard.blocks(seed, epoch):
+            yield Block(block.rows, np.roll(block.order, self.asked))
+
+
+@dataclass(frozen=True)
+class Irreproducible(ArraySource):
+    def split(self, n_workers, seed, sampling="split"):
+        return [Forgetful(shard) for shard in super().split(n_workers, seed, sampling)]
+
+
+@pytest.mark.parametrize(("kind", "sentence"), [(LosesARow, "every row"), (Irreproducible, "same shards")])
+def test_a_source_that_breaks_a_promise_is_told_which(kind, sentence):
+    with pytest.raises(AssertionError, match=sentence):
+        check_source(kind(rows(n_rows=11)))
+
+
+def test_a_part_that_lacks_a_verb_is_refused():
+    for check in (check_algorithm, check_engine, check_source):
+        with pytest.raises(AssertionError, match="lacks parts"):
+            check(object())
+    with pytest.raises(AssertionError, match="lacks parts"):
+        check_model(Serial(), rows())
