@@ -9,7 +9,7 @@ from parsgd.algorithms.weighted import Weighted
 from parsgd.estimators.classifier import SGDClassifier
 from parsgd.estimators.one_class import SGDOneClassSVM
 from parsgd.estimators.regressor import SGDRegressor
-from parsgd.fitting import watch
+from parsgd.progress import watch
 
 __version__ = "0.1.0"
 

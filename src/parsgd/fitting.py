@@ -5,27 +5,19 @@ It receives four objects and knows nothing of them but their contracts.
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import math
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from parsgd.core import Algorithm, Crew, Descent, Engine, Model, Report, Source, Task
+from parsgd.core import Algorithm, Crew, Engine, Model, Report, Source, Task
 from parsgd.errors import IncompatibleParts, InterruptedFit, Outcome
+from parsgd.progress import Line, stopped_by_interrupt
 from parsgd.stopping import Stopping
-
-# How often a progress display hears of a running round.
-_TELL_SECONDS = 0.1
-_observers: contextvars.ContextVar[tuple[Callable, ...]] = contextvars.ContextVar("observers", default=())
 
 
 @dataclass
@@ -44,90 +36,6 @@ class Fit:
     n_epochs: int
     gains: np.ndarray
     examples: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What an observer is told: examples visited so far, how many there will be at most, and the mean loss lately."""
-
-    examples: int
-    planned: int
-    loss: float
-    seconds: float
-    workers: tuple[int, ...]
-    done: bool = False
-
-
-@contextlib.contextmanager
-def watch(observer: Callable[[Progress], None]) -> Iterator[None]:
-    """Tell ``observer`` how every fit inside the block gets on: several times a second, and at the end of each fit.
-
-    >>> from parsgd import SGDClassifier, watch
-    >>> from sklearn.datasets import load_iris
-    >>> told = []
-    >>> with watch(told.append):
-    ...     _ = SGDClassifier(n_jobs=1, random_state=0).fit(*load_iris(return_X_y=True))
-    >>> told[-1].done
-    True
-    """
-    token = _observers.set((*_observers.get(), observer))
-    try:
-        yield
-    finally:
-        _observers.reset(token)
-
-
-class Line:
-    """The pulse of engines in this process: counts what workers do, tells observers, carries the order to stop."""
-
-    def __init__(self, n_workers: int, planned: int):
-        self.observers = _observers.get()
-        self.planned = planned
-        self.done = [0] * n_workers
-        self.loss = math.nan
-        self.halted = False
-        self.began = time.perf_counter()
-        self.told = self.began
-        self.lock = threading.Lock()
-
-    def __call__(self, worker: int, examples: int, descent: Descent) -> bool:
-        self.done[worker] += examples
-        now = time.perf_counter()
-        if self.observers and now - self.told > _TELL_SECONDS:
-            with self.lock:
-                self.told = now
-                self.tell(descent.mean_loss())
-        return not self.halted
-
-    def tell(self, loss: float = math.nan, done: bool = False) -> None:
-        """Tell the observers where the fit stands."""
-        self.loss = self.loss if math.isnan(loss) else loss
-        seconds = time.perf_counter() - self.began
-        told = Progress(sum(self.done), self.planned, self.loss, seconds, tuple(self.done), done)
-        for observer in self.observers:
-            observer(told)
-
-
-@contextlib.contextmanager
-def stopped_by_interrupt(line: Line) -> Iterator[None]:
-    """Let the first Ctrl-C end the round early and the fit with it; a second one interrupts as usual."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def halt(signum, frame):
-        line.halted = True
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.getsignal(signal.SIGINT)
-    if before is None or before is signal.SIG_IGN:
-        yield
-        return
-    signal.signal(signal.SIGINT, halt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def refuse_unoffered(algorithm: Algorithm, engine: Engine) -> None:
@@ -177,15 +85,17 @@ class Loop:
         self.began = time.perf_counter()
 
     def run(self, crew: Crew) -> Outcome:
-        """Rounds until an outcome."""
+        """Rounds until an outcome; a new task goes to those that reported."""
+        idle = range(self.n_workers)
         round = 0
         while True:
-            for worker in range(self.n_workers):
+            for worker in idle:
                 crew.send(self.task(worker, round))
-            reports = crew.receive(self.algorithm.quorum(self.n_workers))
-            outcome = self.take(sorted(reports, key=lambda report: report.worker), round)
+            reports = sorted(crew.receive(self.algorithm.quorum(self.n_workers)), key=lambda report: report.worker)
+            outcome = self.take(reports, round)
             if outcome is not None:
                 return outcome
+            idle = [report.worker for report in reports]
             round += 1
 
     def task(self, worker: int, round: int) -> Task:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from parsgd.cli import speaking
 from parsgd.cli.speaking import Voice, brief, duration, line, scores_in_words
-from parsgd.fitting import Progress
+from parsgd.progress import Progress
 
 HALF_WAY = Progress(examples=5000, planned=10_000, loss=0.25, seconds=2.0, workers=(2500, 2500))
 DONE = Progress(examples=10_000, planned=10_000, loss=0.125, seconds=4.0, workers=(5000, 5000), done=True)

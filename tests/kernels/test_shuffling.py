@@ -53,9 +53,7 @@ def test_scikit_learn_visits_rows_in_the_same_order(seed):
     # Each row has a feature of its own.  With rates that fall the size of its weight tells when it was visited.
     X, y = np.eye(23), np.ones(23)
     settings = {"learning_rate": "invscaling", "eta0": 0.5, "penalty": None, "fit_intercept": False, "tol": None}
-    theirs, ours = (
-        package.SGDRegressor(loss="epsilon_insensitive", epsilon=0.0, max_iter=3, random_state=seed, **settings).fit(X, y)
-        for package in (linear_model, parsgd)
-    )
+    settings |= {"loss": "epsilon_insensitive", "epsilon": 0.0, "max_iter": 3, "random_state": seed}
+    theirs, ours = (package.SGDRegressor(**settings).fit(X, y) for package in (linear_model, parsgd))
     assert len(np.unique(ours.coef_)) > 20
     np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-12)

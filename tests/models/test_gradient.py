@@ -12,7 +12,9 @@ from parsgd.models.linear import LOSSES, Linear
 from parsgd.sources.arrays import rows_of
 from parsgd.testing.problems import labels, targets, unit_rows
 
-PARAMETERS = {"hinge": 1.0, "huber": 0.3, "epsilon_insensitive": 0.1, "squared_epsilon_insensitive": 0.1, "quantile": 0.7}
+PARAMETERS = {
+    "hinge": 1.0, "huber": 0.3, "epsilon_insensitive": 0.1, "squared_epsilon_insensitive": 0.1, "quantile": 0.7,
+}  # fmt: skip
 STEP = 1e-6
 
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from parsgd.fitting import Progress as Told
+from parsgd.progress import Progress as Told
 
 # Off a terminal, a line of progress this often.
 _LINE_SECONDS = 2.0

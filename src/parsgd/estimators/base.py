@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.utils.validation import _check_sample_weight
 
-from parsgd import fitting
+from parsgd import fitting, progress
 from parsgd.errors import InvalidArgument
 from parsgd.estimators import checking, choosing
 from parsgd.models.linear import SCHEDULES, Linear
@@ -148,7 +148,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             monitor=monitor,
             decides=bool(self.early_stopping),
         )
-        with fitting.watch(_Printer()) if self.verbose else nullcontext():
+        with progress.watch(_Printer()) if self.verbose else nullcontext():
             fit = fitting.fit(
                 model, choice.algorithm, engine, ArraySource(rows_of(x, y, weight), bool(self.shuffle), subset),
                 n_workers=n_workers, seed=seed, max_epochs=max_epochs, stopping=stopping, state=state, clock=self.t_,
@@ -233,7 +233,7 @@ def validation_rows(
 class _Printer:
     """What ``verbose`` prints: a line whenever there is news."""
 
-    def __call__(self, told: fitting.Progress) -> None:
+    def __call__(self, told: progress.Progress) -> None:
         share = 100.0 * told.examples / max(told.planned, 1)
         rate = told.examples / max(told.seconds, 1e-9)
         counted = f"{told.examples} examples ({share:.1f}% of the most)"

@@ -56,7 +56,7 @@ class BuiltinLoss(NamedTuple):
 
 @inlined
 def exp(x):
-    """e^x to 1e-14 relative, for x clipped to [-708, 709].
+    """e^x to 1e-14 relative (far from 0, where ``n log(2)`` is rounded, to 3e-14), for x clipped to [-708, 709].
 
     Written out (2^n times a Taylor polynomial on abs(r) <= log(2)/2) because a call into the C library stops LLVM from
     inlining and vectorising the loop around it.
