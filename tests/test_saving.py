@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import json
 import math
 import pickle
@@ -164,6 +165,20 @@ def test_what_a_file_of_numbers_cannot_hold_is_refused_by_name(tmp_path):
     with pytest.raises(ModelFileError, match="sklearn"):
         saving.save(linear_model.SGDRegressor(tol=None, max_iter=2).fit(X, y), path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_algorithm_from_elsewhere_is_refused_until_it_is_replaced(tmp_path):
+    path = tmp_path / "m.parsgd"
+    # of one name with parsgd's own, or not: neither could be made again from the file
+    for name in ("Local", "Mine"):
+        Foreign = dataclasses.make_dataclass(name, [], bases=(parsgd.Local,), frozen=True)
+        model = parsgd.SGDRegressor(algorithm=Foreign(), **{**SHORT, "n_jobs": 2}).fit(*DIABETES)
+        with pytest.raises(ModelFileError, match="algorithm="):
+            saving.save(model, path)
+        saving.save(model.set_params(algorithm="auto"), path)
+        again = saving.load(path)
+        assert again.algorithm_.name == "local"
+        assert again.algorithm_.algorithm is None
 
 
 def test_a_subclass_is_refused_because_loading_would_forget_it(tmp_path):

@@ -16,6 +16,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+# How a source deals its rows: each worker owns some of them, or draws from all of them with replacement.
+SAMPLINGS = ("split", "whole")
+
 
 class DenseRows(NamedTuple):
     """Rows of a C-contiguous matrix, seen as one long vector: row ``r`` is ``data[r * n_features:][:n_features]``."""

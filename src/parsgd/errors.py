@@ -9,6 +9,7 @@
     ├── DataFileError        (ValueError)   a data file cannot be read, or lacks what was asked of it
     ├── ModelFileError       (ValueError)   a model file is damaged, foreign or of another version
     └── MissingDependency    (ImportError)  an optional package is needed; says how to install it
+    DivergenceWarning        (UserWarning)  the loss exploded, but the parameters are finite
     InterruptedFit           (UserWarning)  Ctrl-C ended a fit; the best model so far was kept
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import difflib
 import enum
 from collections.abc import Iterable
+from numbers import Real
 
 
 class ParsgdError(Exception):
@@ -47,6 +49,10 @@ class MissingDependency(ParsgdError, ImportError):
     """An optional package is needed."""
 
 
+class DivergenceWarning(UserWarning):
+    """The loss exploded, but the parameters are finite, as scikit-learn would leave them."""
+
+
 class InterruptedFit(UserWarning):
     """Ctrl-C ended a fit; the best model so far was kept."""
 
@@ -75,3 +81,19 @@ def choose(name: object, allowed: Iterable[str], argument: str, who: str) -> str
     raise InvalidArgument(
         f"The {argument!r} parameter of {who} must be a str among {{{options}}}. Got {name!r} instead.{hint}"
     )
+
+
+def check_between(value: object, low: float, high: float, argument: str, who: str, *, optional: bool = False) -> None:
+    """Raise unless ``low < value <= high``, or the value is None where that is allowed.
+
+    >>> check_between(0.5, 0, 1, "period", "Local")
+    """
+    if optional and value is None:
+        return
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not (real and low < value <= high):
+        none = " or None" if optional else ""
+        raise InvalidArgument(
+            f"The {argument!r} parameter of {who} must be a number in the range ({low}, {high}]{none}. Got {value!r}"
+            " instead."
+        )

@@ -1,5 +1,6 @@
 """The command as a process: entry point, exit codes, Ctrl-C, pipes, and what it costs to ask for help."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,17 +14,29 @@ from parsgd import cli as command
 from parsgd import saving
 from parsgd.errors import Outcome
 
+# In a shell's background jobs Ctrl-C is ignored, and their children inherit that; tests may well run in one.
+HEARING = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("parsgd.cli", run_name="__main__", alter_sys=True)
+"""
 
-def start(*arguments, **options):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200", "PYTHONUTF8": "1"}
+
+@contextlib.contextmanager
+def started(*arguments, how=("-m", "parsgd.cli")):
+    """The command as a process of its own, which does not outlive the test."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
-    words = [sys.executable, "-m", "parsgd.cli", *map(str, arguments)]
-    return subprocess.Popen(words, env=environment, **pipes, **options)
+    with subprocess.Popen([sys.executable, *how, *map(str, arguments)], env=environment, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def run(*arguments):
-    process = start(*arguments)
-    out, err = process.communicate(timeout=120)
+    with started(*arguments) as process:
+        out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 
 
@@ -41,14 +54,15 @@ def test_the_module_is_the_command(tmp_path):
 
 def test_ctrl_c_keeps_the_best_model_and_says_so(tmp_path):
     out = tmp_path / "m"
-    process = start("fit", "digits", "--out", out, "--max-iter", "10000000", "--tol", "none")
-    # the fit is under way once it tells of its progress
-    lines = []
-    while not any(line.startswith("epoch") for line in lines):
-        lines.append(process.stdout.readline())
-        assert lines[-1], process.stderr.read()
-    process.send_signal(signal.SIGINT)
-    said, complaint = process.communicate(timeout=60)
+    arguments = ("fit", "digits", "--out", out, "--max-iter", "10000000", "--tol", "none")
+    with started(*arguments, how=("-c", HEARING)) as process:
+        # the fit is under way once it tells of its progress
+        lines = []
+        while not any(line.startswith("epoch") for line in lines):
+            lines.append(process.stdout.readline())
+            assert lines[-1], process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        said, complaint = process.communicate(timeout=60)
     assert process.returncode == 130
     assert Outcome.INTERRUPTED.value in said
     assert f"the best model so far was kept, and saved to {out}" in complaint
@@ -60,12 +74,10 @@ def test_ctrl_c_keeps_the_best_model_and_says_so(tmp_path):
 
 def test_a_reader_who_has_had_enough_is_no_error_worth_a_traceback(cli, tmp_path):
     cli.fit("digits", tmp_path / "m", "--loss", "log_loss")
-    process = start("predict", tmp_path / "m", "digits", "--out", "-")
-    process.stdout.readline()
-    process.stdout.close()
-    assert "Traceback" not in process.stderr.read()
-    process.wait(timeout=60)
-    process.stderr.close()
+    with started("predict", tmp_path / "m", "digits", "--out", "-") as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
 
 
 def test_asking_for_help_starts_no_compiler():

@@ -115,6 +115,12 @@ def test_classes_never_seen_count_as_wrong_and_are_told(cli, model, table, tmp_p
     assert np.isfinite(scores["log_loss"])
 
 
+def test_a_score_that_does_not_exist_is_null(cli, table, table_csv, tmp_path):
+    cli.fit(table_csv, tmp_path / "m", "--target", "y", "--model", "sgd-regressor")
+    table.iloc[[3]].to_csv(tmp_path / "one.csv", index=False)
+    assert cli.report("evaluate", tmp_path / "m", tmp_path / "one.csv")["scores"]["r2"] is None
+
+
 def test_another_column_may_hold_the_true_values(cli, model, table, tmp_path):
     table.rename(columns={"kind": "truth"}).to_csv(tmp_path / "d.csv", index=False)
     assert "no column 'kind'" in cli("evaluate", model, tmp_path / "d.csv", code=1).stderr

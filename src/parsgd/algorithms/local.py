@@ -17,6 +17,7 @@ import numpy as np
 from parsgd.algorithms import merging
 from parsgd.algorithms.working import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Task
+from parsgd.errors import check_between, choose
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ class Local:
     needs = frozenset()
     one_shot = False
     sampling = "split"
+
+    def __post_init__(self) -> None:
+        check_between(self.period, 0, 1, "period", "Local")
+        check_between(self.seconds, 0, float("inf"), "seconds", "Local", optional=True)
+        if self.rule is not None:
+            choose(self.rule, ("uniform", "steps", "wp"), "rule", "Local")
 
     def budget(self, round: int, n_rows: int, epochs: int, stopping: Any) -> Budget:
         if self.seconds is not None:

@@ -16,7 +16,8 @@ import numpy as np
 
 from parsgd.algorithms import merging
 from parsgd.algorithms.working import run
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Task
+from parsgd.core import SAMPLINGS, Budget, Merge, Model, Pulse, Report, Shard, Task
+from parsgd.errors import check_between, choose
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class SimuParallel:
     name = "simuparallel"
     needs = frozenset()
     one_shot = True
+
+    def __post_init__(self) -> None:
+        choose(self.sampling, SAMPLINGS, "sampling", "SimuParallel")
+        check_between(self.seconds, 0, float("inf"), "seconds", "SimuParallel", optional=True)
 
     def budget(self, round: int, n_rows: int, epochs: int, stopping: Any) -> Budget:
         return Budget(n_rows * epochs, self.seconds, stopping)

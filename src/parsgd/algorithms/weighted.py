@@ -18,7 +18,8 @@ import numpy as np
 
 from parsgd.algorithms import merging
 from parsgd.algorithms.working import run
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Task, silent
+from parsgd.core import SAMPLINGS, Budget, Merge, Model, Pulse, Report, Shard, Task, silent
+from parsgd.errors import check_between, choose
 
 # Examples on which the contraction is measured: 1 % of the shard, between these.
 _FEWEST_PROBES, _MOST_PROBES = 200, 20_000
@@ -59,6 +60,11 @@ class Weighted:
     name = "weighted"
     needs = frozenset()
     one_shot = True
+
+    def __post_init__(self) -> None:
+        choose(self.rule, ("wp", "steps", "measured", "uniform"), "rule", "Weighted")
+        choose(self.sampling, SAMPLINGS, "sampling", "Weighted")
+        check_between(self.seconds, 0, float("inf"), "seconds", "Weighted", optional=True)
 
     def budget(self, round: int, n_rows: int, epochs: int, stopping: Any) -> Budget:
         return Budget(n_rows * epochs, self.seconds, stopping)

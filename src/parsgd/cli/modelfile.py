@@ -26,10 +26,8 @@ class Fitted:
 
     @property
     def as_text(self) -> tuple[str, ...]:
-        """Columns that a reader must not take for numbers: the categories, and classes that are texts."""
-        classes = getattr(self.estimator, "classes_", np.zeros(0))
-        target = (self.target,) if self.target is not None and classes.dtype.kind in "UO" else ()
-        return (*(self.encoding.as_text if self.encoding is not None else ()), *target)
+        """Columns that a reader must not take for numbers."""
+        return tuple(self.encoding.as_text) if self.encoding is not None else ()
 
     def rows(self, data: Data) -> Any:
         """The rows of ``data`` as the estimator takes them."""

@@ -15,7 +15,7 @@ from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.utils.validation import _check_sample_weight
 
 from parsgd import fitting, progress
-from parsgd.errors import InvalidArgument
+from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
 from parsgd.estimators import checking, choosing
 from parsgd.models.linear import SCHEDULES, Linear
 from parsgd.sources.arrays import ArraySource, rows_of
@@ -25,6 +25,10 @@ MAX_INT = np.iinfo(np.int32).max
 _PARAMETER_OF = {"hinge": 1.0, "perceptron": 0.0}
 _WITH_EPSILON = ("huber", "epsilon_insensitive", "squared_epsilon_insensitive")
 _ALIASES = {"pinball": "quantile"}
+# Losses whose gradient grows with the error, and by how much a loss must exceed that of predicting 0 to be worth a
+# warning, and an error: unscaled data at scikit-learn's default rates end near 1e26, where the clipped steps hold them.
+_RUNAWAY_LOSSES = ("squared_error", "squared_hinge", "squared_epsilon_insensitive", "poisson")
+_EXPLODED, _OUT_OF_REASON, _SAMPLE_ROWS = 1e6, 1e29, 1000
 
 
 class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
@@ -153,6 +157,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
                 model, choice.algorithm, engine, ArraySource(rows_of(x, y, weight), bool(self.shuffle), subset),
                 n_workers=n_workers, seed=seed, max_epochs=max_epochs, stopping=stopping, state=state, clock=self.t_,
             )  # fmt: skip
+        speak_of_divergence(model, fit, y)
         self.t_ = fit.clock
         self.n_iter_ = fit.n_epochs
         self.history_ = fit.history
@@ -199,6 +204,31 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
                 FutureWarning,
                 stacklevel=3,
             )
+
+
+def speak_of_divergence(model: Linear, fit: fitting.Fit, y: np.ndarray) -> None:
+    """Say so if the loss exploded though every number is still finite.
+
+    Losses whose gradient grows with the error feed on it when the rate is too large.  That gradients are clipped, as in
+    scikit-learn, keeps the parameters finite but not meaningful.  At the default rates, where scikit-learn says nothing,
+    this is a warning; a loss out of all reason is an error.
+    """
+    if model.loss not in _RUNAWAY_LOSSES or model.n_outputs > 1:
+        return
+    sample = y[:_SAMPLE_ROWS].astype(np.float64)
+    before = float(model.losses(np.zeros((len(sample), 1)), sample)[0].mean())
+    traces = [worker["trace"][-1][1] for worker in fit.history[-1]["workers"] if worker["trace"]]
+    after = float(np.mean(traces)) if traces else 0.0
+    if before == 0.0 or after <= _EXPLODED * before:
+        return
+    said = (
+        f"SGD diverged: in round {fit.history[-1]['round']}, at epoch #{fit.n_epochs}, the mean loss is {after:.3g}, but"
+        f" {before:.3g} when everything is predicted to be 0. Scaling input data with StandardScaler or MinMaxScaler"
+        " might help, or a smaller eta0 (with learning_rate='optimal' a larger alpha)."
+    )
+    if after > _OUT_OF_REASON * before:
+        raise DivergedError(said)
+    warnings.warn(said, DivergenceWarning, stacklevel=5)
 
 
 def initial(given: Any, shape: tuple[int, ...], dtype: Any, message: str) -> np.ndarray | None:

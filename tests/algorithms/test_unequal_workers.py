@@ -1,0 +1,148 @@
+"""Workers of unequal speed: who does less counts less.  Time is made up, so that no test depends on the machine."""
+
+import numpy as np
+import pytest
+
+from parsgd import Local, SGDClassifier, SimuParallel, Weighted
+from parsgd.algorithms import working
+from parsgd.errors import InvalidArgument, Outcome
+from parsgd.testing import slow_down
+from parsgd.testing.problems import labels, logistic, unit_rows
+
+X = unit_rows(384, 6)  # a whole number of calls of 16 rows for each of 2 workers
+Y = labels(X)
+
+
+class MadeUpTime:
+    """A clock that moves by 1/1024 s whenever it is looked at, and by what is slept."""
+
+    TICK = 2.0**-10
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        self.now += self.TICK
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def made_up_time(monkeypatch):
+    """A call into compiled code takes one tick, for 16 rows."""
+    clock = MadeUpTime()
+    monkeypatch.setattr(working, "time", clock)
+    monkeypatch.setattr(working, "_CHUNK_SECONDS", MadeUpTime.TICK)
+    monkeypatch.setattr(working, "_FIRST_CHUNK_VALUES", 16 * 6)
+    return clock
+
+
+def fit(algorithm, factors, **settings):
+    settings = {"alpha": 0.01, "max_iter": 40, "tol": None, "random_state": 0, "n_jobs": 2, **settings}
+    return SGDClassifier("log_loss", algorithm=algorithm, engine=slow_down(factors, "serial"), **settings).fit(X, Y)
+
+
+def steps_and_weights(history_entry):
+    workers = history_entry["workers"]
+    return [w["steps"] for w in workers], [w["weight"] for w in workers]
+
+
+@pytest.mark.parametrize("rule", ["steps", "wp", "measured"])
+def test_a_slow_worker_makes_fewer_steps_and_weighs_less_in_one_shot(made_up_time, rule):
+    model = fit(Weighted(rule=rule, seconds=64 * MadeUpTime.TICK), {0: 4.0})
+    (slow, fast), (light, heavy) = steps_and_weights(model.history_[0])
+    assert 0 < slow < fast
+    assert 0.0 < light < heavy
+    np.testing.assert_allclose(light + heavy, 1.0)
+    assert model.score(X, Y) > 0.9
+
+
+@pytest.mark.parametrize("rule", [None, "steps", "wp"])
+def test_a_slow_worker_makes_fewer_steps_and_weighs_less_in_every_round(made_up_time, rule):
+    model = fit(Local(seconds=32 * MadeUpTime.TICK, rule=rule), {1: 4.0}, max_iter=5)
+    assert len(model.history_) > 1
+    for entry in model.history_[:-1]:
+        (fast, slow), (heavy, light) = steps_and_weights(entry)
+        assert slow < fast
+        assert light < heavy
+
+
+def test_by_steps_weights_are_the_shares_of_the_steps(made_up_time):
+    model = fit(Weighted(rule="steps", seconds=64 * MadeUpTime.TICK), {0: 4.0})
+    steps, weights = steps_and_weights(model.history_[0])
+    np.testing.assert_allclose(weights, np.array(steps) / sum(steps))
+
+
+@pytest.mark.parametrize("algorithm", [SimuParallel(seconds=0.1), Weighted(rule="uniform", seconds=0.1)], ids=repr)
+def test_uniform_rules_ignore_how_much_was_done(made_up_time, algorithm):
+    steps, weights = steps_and_weights(fit(algorithm, {0: 4.0}).history_[0])
+    assert steps[0] < steps[1]
+    assert weights == [0.5, 0.5]
+
+
+def test_workers_of_equal_speed_count_alike(made_up_time):
+    steps, weights = steps_and_weights(fit(Weighted(seconds=0.1), {}).history_[0])
+    assert steps[0] == steps[1]
+    assert weights == [0.5, 0.5]
+
+
+def test_a_slow_worker_with_a_budget_of_examples_does_all_the_same(made_up_time):
+    even, slowed = (fit(Local(), factors, max_iter=3) for factors in ({}, {0: 9.0}))
+    assert even.coef_.tobytes() == slowed.coef_.tobytes()
+    workers = slowed.history_[0]["workers"]
+    assert workers[0]["seconds"] > workers[1]["seconds"]
+
+
+def test_a_fit_that_used_up_its_time_says_so(made_up_time):
+    assert fit(Weighted(seconds=64 * MadeUpTime.TICK), {0: 4.0}).outcome_ is Outcome.OUT_OF_TIME
+    assert fit(Weighted(seconds=1e9), {0: 4.0}).outcome_ is Outcome.MAX_EPOCHS
+
+
+@pytest.mark.parametrize("factor", [0.5, -1.0, 0.0, float("nan")])
+def test_workers_cannot_be_sped_up(factor):
+    with pytest.raises(InvalidArgument, match="factors >= 1"):
+        slow_down({0: factor})
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.3])
+def test_the_measured_contraction_lies_between_zero_and_one_and_is_no_weaker_than_the_bound(alpha):
+    problem = logistic(600, 5, alpha=alpha)
+    logs = {}
+
+    class Remembers(Weighted):
+        def combine(self, state, reports):
+            logs[self.rule] = [report.log_contraction / report.steps for report in reports]
+            return super().combine(state, reports)
+
+    for rule in ("measured", "wp"):
+        SGDClassifier(
+            "log_loss", alpha=alpha, learning_rate="constant", eta0=0.1, max_iter=2, tol=None, n_jobs=2, random_state=0,
+            algorithm=Remembers(rule=rule),
+        ).fit(problem.X, problem.y)  # fmt: skip
+    for measured, bound in zip(logs["measured"], logs["wp"], strict=True):
+        assert 0.0 < np.exp(measured) < 1.0
+        np.testing.assert_allclose(np.exp(bound), 1.0 - 0.1 * alpha)
+        # curvature of the loss pulls together what the penalty alone would leave apart; the intercept has no penalty
+        assert measured < 0.2 * bound
+
+
+def test_workers_that_draw_from_all_rows_draw_as_many_as_they_would_own_and_not_all():
+    settings = {"max_iter": 1, "tol": None, "n_jobs": 2, "random_state": 0}
+    model = SGDClassifier("log_loss", algorithm=SimuParallel(sampling="whole"), **settings).fit(X, Y)
+    assert [w["examples"] for w in model.history_[0]["workers"]] == [192, 192]
+    owned = SGDClassifier("log_loss", algorithm=SimuParallel(), **settings).fit(X, Y)
+    assert not np.array_equal(model.coef_, owned.coef_)
+    for fitted in (model, owned):
+        assert fitted.score(X, Y) > 0.8
+
+
+def test_drawing_from_all_rows_differs_between_workers_and_epochs():
+    from parsgd.sources.arrays import ArraySource, rows_of
+
+    first, second = ArraySource(rows_of(X, Y.astype(float))).split(2, 0, "whole")
+    orders = [tuple(next(iter(shard.blocks(seed, epoch))).order) for shard, seed, epoch in
+              [(first, 1, 0), (first, 1, 1), (second, 2, 0)]]  # fmt: skip
+    assert len(set(orders)) == 3
+    assert len(set(orders[0])) < len(orders[0])  # with replacement

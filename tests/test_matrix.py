@@ -1,0 +1,114 @@
+"""Any model, any algorithm, any engine, any source: all of them run, and learn.  A new member must be entered here."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from parsgd import registry
+from parsgd.core import Rows
+from parsgd.errors import IncompatibleParts
+from parsgd.fitting import fit
+from parsgd.models.linear import LOSSES, Linear
+from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.testing.problems import labels, targets, unit_rows
+
+N_ROWS, N_FEATURES = 120, 6
+
+
+class OwnLoss:
+    def loss(self, y, p):
+        return 0.5 * (p - y) ** 2
+
+    def gradient(self, y, p):
+        return p - y
+
+
+def linear(layout, dtype, n_classes=0, **settings):
+    X = unit_rows(N_ROWS, N_FEATURES, layout=layout, dtype=dtype)
+    if n_classes == 0:
+        y = np.abs(targets(X)).astype(dtype)
+    else:
+        y = labels(X, n_classes)
+        y = (2.0 * y - 1.0).astype(dtype) if n_classes == 2 else y.astype(np.int64)
+    k = n_classes if n_classes > 2 else 1
+    settings = {"alpha": 0.01, "schedule": "constant", "eta0": 0.1, **settings}
+    ones = (1.0,) * k
+    model = Linear(
+        N_FEATURES, k, dtype=np.dtype(dtype).name, sparse=layout == "csr", positive=ones, negative=ones, **settings
+    )
+    return model, rows_of(X, y)
+
+
+# name of a model in the registry -> its kinds: how to make one, and rows for it
+MODELS = {
+    "linear": {
+        "two classes": {"n_classes": 2, "loss": "log_loss"},
+        "several classes": {"n_classes": 3, "loss": "modified_huber"},
+        "softmax": {"n_classes": 3, "loss": "softmax"},
+        "numbers": {"loss": "squared_error"},
+        "counts": {"loss": "poisson"},
+        "own loss": {"loss": OwnLoss()},
+        "averaged, l1, batches": {
+            "n_classes": 2, "loss": "hinge", "loss_parameter": 1.0, "average": 1, "penalty": "l1", "batch_size": 4,
+        },
+    }
+}  # fmt: skip
+# name of a source in the registry -> how it is made of rows
+SOURCES = {"arrays": lambda rows: ArraySource(rows)}
+
+KINDS = [(model, kind) for model, kinds in MODELS.items() for kind in kinds]
+
+
+def test_the_matrix_knows_every_member_of_every_registry():
+    assert set(MODELS) == set(registry.MODELS)
+    assert set(SOURCES) == set(registry.SOURCES)
+
+
+@pytest.mark.parametrize("source", registry.SOURCES)
+@pytest.mark.parametrize("engine", registry.ENGINES)
+@pytest.mark.parametrize("algorithm", registry.ALGORITHMS)
+@pytest.mark.parametrize(("model", "kind"), KINDS, ids=[kind for _, kind in KINDS])
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+def test_every_combination_runs_and_learns_or_is_refused_at_once(layout, model, kind, algorithm, engine, source):
+    algorithm = registry.load(registry.ALGORITHMS[algorithm])()
+    engine = registry.load(registry.ENGINES[engine])()
+    made, rows = linear(layout, np.float64, **MODELS[model][kind])
+    assert isinstance(made, registry.load(registry.MODELS[model]))
+    settings = {"n_workers": 2, "max_epochs": 3, "seed": 1}
+    if not algorithm.needs <= engine.offers:
+        with pytest.raises(IncompatibleParts):
+            fit(made, algorithm, engine, SOURCES[source](rows), **settings)
+        return
+    found = fit(made, algorithm, engine, SOURCES[source](rows), **settings)
+    assert found.examples == 3 * N_ROWS
+    assert made.gradient(found.state, rows)[0] < made.gradient(made.init(0), rows)[0]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_loss_learns_in_both_precisions(loss, dtype):
+    n_classes = {"softmax": 3}.get(loss, 2 if loss in LOSSES[:5] else 0)
+    parameter = {"hinge": 1.0, "huber": 0.5, "quantile": 0.5}.get(loss, 0.0)
+    made, rows = linear("dense", dtype, n_classes, loss=loss, loss_parameter=parameter)
+    found = fit(made, registry.load(registry.ALGORITHMS["local"])(), registry.load(registry.ENGINES["serial"])(),
+                ArraySource(rows), n_workers=2, max_epochs=5, seed=1)  # fmt: skip
+    assert found.state.dtype == dtype
+    state, start = found.state, made.init(0)
+    if loss == "perceptron":  # at 0 its loss is 0, and its gradient is not
+        assert np.mean(np.sign(made.decision(state, matrix(rows))[:, 0]) == rows.y) > 0.8
+    else:
+        assert made.gradient(state, rows)[0] < made.gradient(start, rows)[0]
+
+
+def matrix(rows: Rows):
+    return np.asarray(rows.x.data).reshape(-1, N_FEATURES)
+
+
+@pytest.mark.parametrize("axis", ["ALGORITHMS", "ENGINES", "MODELS", "SOURCES"])
+def test_every_name_in_a_registry_is_a_class_that_says_what_it_is(axis):
+    for name, path in getattr(registry, axis).items():
+        member = registry.load(path)
+        assert inspect.isclass(member)
+        assert inspect.getdoc(member)
+        assert getattr(member, "name", name) == name
