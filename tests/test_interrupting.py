@@ -15,8 +15,8 @@ from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(500, 8)
 Y = labels(X)
-# hours, if nobody stopped it
-LONG = {"max_iter": 10**8, "tol": None, "random_state": 0, "n_jobs": 2}
+# a minute or two, if nobody stopped it
+LONG = {"max_iter": 10**6, "tol": None, "random_state": 0, "n_jobs": 2}
 ENGINES = {"serial": Serial(), "threads": Threads()}
 ALGORITHMS = [parsgd.SimuParallel(), parsgd.Weighted(), parsgd.Local()]
 
@@ -72,7 +72,8 @@ def test_an_interrupted_fit_tells_its_watchers_that_it_is_done():
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_second_ctrl_c_interrupts_as_usual_and_leaves_no_worker(engine):
-    model = parsgd.SGDClassifier(engine=PressesCtrlC(Ignoring(ENGINES[engine]), times=2), **LONG)
+    engine = PressesCtrlC(Ignoring(ENGINES[engine]), times=2)
+    model = parsgd.SGDClassifier(algorithm="simuparallel", engine=engine, **LONG)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -106,6 +107,24 @@ def test_a_signal_from_outside_is_heard_too():
     with parsgd.watch(press), pytest.warns(InterruptedFit):
         model = parsgd.SGDClassifier(engine="threads", algorithm="simuparallel", **LONG).fit(X, Y)
     assert model.outcome_ is Outcome.INTERRUPTED
+
+
+def test_ctrl_c_is_heard_although_it_does_not_wake_the_waiting_driver():
+    class PressesElsewhere(PressesCtrlC):
+        def open(self, work, shards, pulse):
+            pressed = []
+
+            def pressing(worker, examples, descent):
+                if not pressed:
+                    pressed.append(True)
+                    signal.raise_signal(signal.SIGINT)  # to the worker's own thread
+                return pulse(worker, examples, descent)
+
+            return self.engine.open(work, shards, pressing)
+
+    model = parsgd.SGDClassifier(algorithm="simuparallel", engine=PressesElsewhere(Threads()), **LONG)
+    with pytest.warns(InterruptedFit):
+        model.fit(X, Y)
 
 
 def test_the_handler_of_somebody_else_is_restored():

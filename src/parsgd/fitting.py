@@ -232,5 +232,5 @@ def fit(
             crew.close()
     line.tell(loop.history[-1]["loss"], done=True)
     if outcome is Outcome.INTERRUPTED:
-        warnings.warn(f"{Outcome.INTERRUPTED.value} ({loop.examples} examples visited.)", InterruptedFit, stacklevel=4)
+        warnings.warn(f"{Outcome.INTERRUPTED.value} ({loop.examples} examples visited.)", InterruptedFit, stacklevel=5)
     return Fit(loop.state, outcome, loop.history, loop.clock, max(loop.epochs, 1), loop.gains, loop.examples)

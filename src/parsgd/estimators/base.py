@@ -210,8 +210,8 @@ def speak_of_divergence(model: Linear, fit: fitting.Fit, y: np.ndarray) -> None:
     """Say so if the loss exploded though every number is still finite.
 
     Losses whose gradient grows with the error feed on it when the rate is too large.  That gradients are clipped, as in
-    scikit-learn, keeps the parameters finite but not meaningful.  At the default rates, where scikit-learn says nothing,
-    this is a warning; a loss out of all reason is an error.
+    scikit-learn, keeps the parameters finite but not meaningful.  At the default rates, where scikit-learn says
+    nothing, this is a warning; a loss out of all reason is an error.
     """
     if model.loss not in _RUNAWAY_LOSSES or model.n_outputs > 1:
         return
@@ -222,8 +222,8 @@ def speak_of_divergence(model: Linear, fit: fitting.Fit, y: np.ndarray) -> None:
     if before == 0.0 or after <= _EXPLODED * before:
         return
     said = (
-        f"SGD diverged: in round {fit.history[-1]['round']}, at epoch #{fit.n_epochs}, the mean loss is {after:.3g}, but"
-        f" {before:.3g} when everything is predicted to be 0. Scaling input data with StandardScaler or MinMaxScaler"
+        f"SGD diverged: in round {fit.history[-1]['round']}, at epoch #{fit.n_epochs}, the mean loss is {after:.3g},"
+        f" but {before:.3g} when everything is predicted to be 0. Scaling input data with StandardScaler or MinMaxScaler"
         " might help, or a smaller eta0 (with learning_rate='optimal' a larger alpha)."
     )
     if after > _OUT_OF_REASON * before:
