@@ -223,8 +223,8 @@ def speak_of_divergence(model: Linear, fit: fitting.Fit, y: np.ndarray) -> None:
         return
     said = (
         f"SGD diverged: in round {fit.history[-1]['round']}, at epoch #{fit.n_epochs}, the mean loss is {after:.3g},"
-        f" but {before:.3g} when everything is predicted to be 0. Scaling input data with StandardScaler or MinMaxScaler"
-        " might help, or a smaller eta0 (with learning_rate='optimal' a larger alpha)."
+        f" but {before:.3g} when everything is predicted to be 0. Scaling input data with StandardScaler or"
+        " MinMaxScaler might help, or a smaller eta0 (with learning_rate='optimal' a larger alpha)."
     )
     if after > _OUT_OF_REASON * before:
         raise DivergedError(said)
