@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -22,23 +23,37 @@ ALGORITHMS = [parsgd.SimuParallel(), parsgd.Weighted(), parsgd.Local()]
 
 
 class PressesCtrlC:
-    """An engine on which Ctrl-C is pressed, ``times`` times, once the first worker has visited so many rows."""
+    """An engine on which Ctrl-C is pressed once the first worker has visited so many rows and the driver listens.
+
+    It is pressed ``times`` times, the second time when the first was heard; till then no worker heeds the order to stop.
+    """
 
     def __init__(self, engine, rows=20_000, times=1):
         self.engine, self.rows, self.left = engine, rows, times
         self.name, self.offers = engine.name, engine.offers
 
     def open(self, work, shards, pulse):
+        ours = signal.getsignal(signal.SIGINT)
+        listening, pressed = [], []
+
         def pressing(worker, examples, descent):
             if worker == 0:
                 self.rows -= examples
-            if worker == 0 and self.rows < 0 and self.left:
-                self.left -= 1
-                # to the main thread, where a terminal's Ctrl-C arrives
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-            return pulse(worker, examples, descent)
+                heard = not pressed or signal.getsignal(signal.SIGINT) is not ours
+                if self.rows < 0 and self.left and listening and heard:
+                    pressed.append(True)
+                    self.press()
+            return pulse(worker, examples, descent) or self.left > 0
 
-        return self.engine.open(work, shards, pressing)
+        crew = self.engine.open(work, shards, pressing)
+        receive = crew.receive
+        crew.receive = lambda at_least: listening.append(True) or receive(at_least)
+        return crew
+
+    def press(self):
+        self.left -= 1
+        # to the main thread, where a terminal's Ctrl-C arrives
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -72,28 +87,11 @@ def test_an_interrupted_fit_tells_its_watchers_that_it_is_done():
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_second_ctrl_c_interrupts_as_usual_and_leaves_no_worker(engine):
-    engine = PressesCtrlC(Ignoring(ENGINES[engine]), times=2)
+    engine = PressesCtrlC(ENGINES[engine], times=2)
     model = parsgd.SGDClassifier(algorithm="simuparallel", engine=engine, **LONG)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-class Ignoring:
-    """An engine whose workers are deaf to the first order to stop."""
-
-    def __init__(self, engine):
-        self.engine, self.name, self.offers = engine, engine.name, engine.offers
-
-    def open(self, work, shards, pulse):
-        asked = []
-
-        def deaf(worker, examples, descent):
-            going = pulse(worker, examples, descent)
-            asked.append(going)
-            return going or asked.count(False) < 10
-
-        return self.engine.open(work, shards, deaf)
 
 
 def test_a_signal_from_outside_is_heard_too():
@@ -111,16 +109,10 @@ def test_a_signal_from_outside_is_heard_too():
 
 def test_ctrl_c_is_heard_although_it_does_not_wake_the_waiting_driver():
     class PressesElsewhere(PressesCtrlC):
-        def open(self, work, shards, pulse):
-            pressed = []
-
-            def pressing(worker, examples, descent):
-                if not pressed:
-                    pressed.append(True)
-                    signal.raise_signal(signal.SIGINT)  # to the worker's own thread
-                return pulse(worker, examples, descent)
-
-            return self.engine.open(work, shards, pressing)
+        def press(self):
+            self.left -= 1
+            time.sleep(0.05)  # the driver waits for reports by now
+            signal.raise_signal(signal.SIGINT)  # to the worker's own thread
 
     model = parsgd.SGDClassifier(algorithm="simuparallel", engine=PressesElsewhere(Threads()), **LONG)
     with pytest.warns(InterruptedFit):
@@ -160,7 +152,7 @@ def test_a_fit_outside_the_main_thread_leaves_signals_alone():
 
 
 def test_an_error_in_a_worker_restores_the_handler_and_reaches_the_caller():
-    class Fails(Ignoring):
+    class Fails(PressesCtrlC):
         def open(self, work, shards, pulse):
             def broken(shard, task, pulse):
                 raise OSError("the disk is gone")

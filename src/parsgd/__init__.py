@@ -10,7 +10,18 @@ from parsgd.estimators.classifier import SGDClassifier
 from parsgd.estimators.one_class import SGDOneClassSVM
 from parsgd.estimators.regressor import SGDRegressor
 from parsgd.progress import watch
+from parsgd.saving import load, save
 
 __version__ = "0.1.0"
 
-__all__ = ["Local", "SGDClassifier", "SGDOneClassSVM", "SGDRegressor", "SimuParallel", "Weighted", "watch"]
+__all__ = [
+    "Local",
+    "SGDClassifier",
+    "SGDOneClassSVM",
+    "SGDRegressor",
+    "SimuParallel",
+    "Weighted",
+    "load",
+    "save",
+    "watch",
+]

@@ -116,5 +116,3 @@ def test_an_error_inside_is_not_hidden(cli, tmp_path, monkeypatch):
         cli.fit("iris", tmp_path / "m")
     # the fit's work was saved before the bug struck
     assert saving.load(tmp_path / "m").n_iter_ == 3
-
-

@@ -230,6 +230,12 @@ def test_numbers_are_no_classes_and_texts_no_numbers():
     assert clean(data([True, False]), "numbers").target.tolist() == [1.0, 0.0]
 
 
+@pytest.mark.parametrize(("n_classes", "told"), [(10, False), (200, True)])
+def test_many_numbers_as_classes_are_worth_a_word(n_classes, told):
+    data = clean(Data("t", np.zeros((400, 1)), np.arange(400) % n_classes), "classes")
+    assert any("--model sgd-regressor" in line for line in data.said) == told
+
+
 def test_outlier_targets_only_count_if_they_are_signs():
     data = Data("t", np.zeros((3, 1)), np.array([1, -1, 1]))
     assert clean(data, "outliers").target.tolist() == [1, -1, 1]

@@ -49,7 +49,6 @@ _TRAINING, _PARALLEL, _DATA = "Descent", "Parallel work", "Rows and columns"
 Text, Number, Whole, Maybe, Several = str | None, float | None, int | None, bool | None, list[str] | None
 
 
-
 @app.command()
 def fit(
     data: DataFile,

@@ -19,6 +19,8 @@ from parsgd.errors import DataFileError, MissingDependency
 _KINDS = ".csv (also .gz, .bz2, .xz), .parquet, .npz, .svm (also .svmlight, .libsvm; .gz, .bz2, .xz)"
 # Numbers as classes: above this many it is far likelier that a regression was meant.
 _MOST_NUMBER_CLASSES = 1000
+# Above this many it is worth a word.
+_MANY_NUMBER_CLASSES = 20
 
 
 def read(name: str, as_text: Sequence[str] = ()) -> Data:
@@ -130,6 +132,9 @@ def clean(data: Data, task: str) -> Data:
         raise DataFileError(f"{data.name}: no row has a target.")
     features = rows(data.features, np.flatnonzero(known)) if not known.all() else data.features
     target = _as_numbers(target, data.name) if task == "numbers" else _as_classes(target, data.name)
+    n_classes = len(np.unique(target)) if task == "classes" and target.dtype.kind in "if" else 0
+    if n_classes > _MANY_NUMBER_CLASSES:
+        said.append(f"{n_classes:,} different numbers were taken for classes; for numbers: --model sgd-regressor")
     return replace(data, features=features, target=target, said=said)
 
 

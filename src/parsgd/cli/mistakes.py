@@ -30,7 +30,7 @@ def explained() -> Iterator[None]:
     except (Mistake, InvalidArgument, IncompatibleParts) as error:
         raise Ended(str(error), USAGE) from error
     except DivergedError as error:
-        raise Ended(f"{error} Try a smaller --eta0, a larger --alpha, or --standardize.", FAILURE) from error
+        raise Ended(f"{error} Here that is --standardize, a smaller --eta0, a larger --alpha.", FAILURE) from error
     except ParsgdError as error:
         raise Ended(str(error), FAILURE) from error
     except MemoryError as error:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from parsgd.core import Pulse, Report, Shard, Task, Work
+
+# A signal that arrives just before Python begins to wait does not end the waiting: Ctrl-C is heard after so long.
+_LISTEN_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,19 @@ class ThreadCrew:
     def receive(self, at_least: int) -> list[Report]:
         reports: list[Report] = []
         while self.pending and (len(reports) < at_least or not self.answers.empty()):
-            answer = self.answers.get()
+            answer = self._next()
             self.pending -= 1
             if isinstance(answer, BaseException):
                 raise answer
             reports.append(answer)
         return reports
+
+    def _next(self) -> Report | BaseException:
+        while True:
+            try:
+                return self.answers.get(timeout=_LISTEN_SECONDS)
+            except Empty:
+                continue
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
