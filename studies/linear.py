@@ -33,7 +33,7 @@ PROBLEMS = {
 WAYS = {
     "scikit-learn": None,
     "parsgd, 1 worker": {"n_jobs": 1},
-    "local, as `auto` sets it": {"n_jobs": 2},
+    "2 workers, `auto`": {"n_jobs": 2},
     "local, 1 average a pass": {"n_jobs": 2, "algorithm": Local(period=1.0)},
     "local, 50 averages a pass": {"n_jobs": 2, "algorithm": Local(period=0.02)},
     "SimuParallelSGD": {"n_jobs": 2, "algorithm": "simuparallel"},
@@ -47,7 +47,17 @@ the test score (a fifth of the rows, or the data's own test set), default parame
 Python {python}, scikit-learn {sklearn}, parsgd {parsgd}, {cores} cores.
 
 Two workers, each with half of the rows. One worker repeats scikit-learn's steps, so its score is scikit-learn's; with
-several classes the two shuffle differently, and the last digits differ.
+several classes the two shuffle differently, and the figures differ by what an order of rows makes.
+"""
+READING = """
+## What one sees
+
+Two workers' averages score as one worker's run does, within the noise of the seeds, on the four classification problems,
+at up to twice its speed; the log-loss of one-shot averaging (SimuParallelSGD, WP-SGD) is worse than serial on
+`enron_spam`, and averaging during the fit is better than both there and on `news20`. On `nycflights` averaging loses a
+little R²: with the regressor's rate `eta0 / t^0.25` each worker makes half as many steps, so the rate has fallen less when
+the fit ends. WP-SGD equals SimuParallelSGD because these workers are equal. Fifty averages a pass are seldom worth their
+time. On `adult` a fit takes some hundredths of a second: two workers gain nothing there, and `n_jobs=None` takes one.
 """
 
 
@@ -66,7 +76,7 @@ def main() -> None:
     for name, (kind, settings) in PROBLEMS.items():
         text += problem(name, kind, settings, arguments)
         print(text[text.rindex("\n## ") :], flush=True)
-    arguments.out.write_text(text)
+    arguments.out.write_text(text + READING)
 
 
 def problem(name: str, kind: str, settings: dict, arguments: argparse.Namespace) -> str:

@@ -25,7 +25,7 @@ ALGORITHMS = [parsgd.SimuParallel(), parsgd.Weighted(), parsgd.Local()]
 class PressesCtrlC:
     """An engine on which Ctrl-C is pressed once the first worker has visited so many rows and the driver listens.
 
-    It is pressed ``times`` times, the second time when the first was heard; till then no worker heeds the order to stop.
+    It is pressed ``times`` times, the second when the first was heard; till then no worker obeys the order to stop.
     """
 
     def __init__(self, engine, rows=20_000, times=1):

@@ -22,6 +22,8 @@ _SECONDS_PER_ROUND, _SECONDS_PER_MERGED_PARAMETER = 0.3e-3, 3e-9
 _SECONDS_WORTH_A_WORKER = 2e-3
 # Rounds may add this share to the time; more than ten averages a pass gained nothing in studies/linear.py.
 _ROUNDS_SHARE, _MOST_ROUNDS = 0.1, 10
+# At least one average a pass, unless it takes more than this share of a worker's pass.
+_DEAREST_ROUND = 0.5
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,13 @@ def choose_algorithm(algorithm: Any, n_workers: int, why_workers: str, size: Siz
         return Choice(part.name, "asked for", part, n_workers)
     if n_workers == 1:
         return Choice("serial", f"serial SGD ({why_workers})", SimuParallel(), 1)
-    affordable = _ROUNDS_SHARE * size.epoch_seconds / n_workers
-    rounds = int(affordable / (_SECONDS_PER_ROUND + size.n_parameters * _SECONDS_PER_MERGED_PARAMETER))
-    rounds = max(1, min(_MOST_ROUNDS, rounds))
+    part = size.epoch_seconds / n_workers
+    round = _SECONDS_PER_ROUND + size.n_parameters * _SECONDS_PER_MERGED_PARAMETER
+    if round > _DEAREST_ROUND * part:
+        times = f"about {1e3 * round:.1f} ms, a worker's pass {1e3 * part:.1f} ms"
+        why = f"one average at the end, because averaging takes {times} ({why_workers})"
+        return Choice("simuparallel", why, SimuParallel(), n_workers)
+    rounds = max(1, min(_MOST_ROUNDS, int(_ROUNDS_SHARE * part / round)))
     times = "once" if rounds == 1 else f"{rounds} times"
     why = f"average {times} a pass, so that rounds stay cheap ({why_workers})"
     return Choice("local", why, Local(period=1.0 / rounds), n_workers)

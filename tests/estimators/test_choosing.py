@@ -1,0 +1,133 @@
+"""What n_jobs=None, algorithm="auto" and engine="auto" stand for, and what is said about it."""
+
+import joblib
+import numpy as np
+import pytest
+
+from parsgd import Local, SGDClassifier, SGDRegressor, SimuParallel, Weighted
+from parsgd.engines.serial import Serial
+from parsgd.engines.threads import Threads
+from parsgd.errors import InvalidArgument
+from parsgd.estimators import choosing
+from parsgd.estimators.choosing import Size, choose_algorithm, choose_engine, count_workers
+from parsgd.testing.problems import labels, targets, unit_rows
+
+X = unit_rows(100, 5)
+Y = labels(X)
+SMALL = Size(n_rows=1_000, n_values=10_000, n_features=10, n_outputs=1)
+LARGE = Size(n_rows=1_000_000, n_values=50_000_000, n_features=50, n_outputs=1)
+WIDE = Size(n_rows=20_000, n_values=2_000_000_000, n_features=100_000, n_outputs=1)
+QUICK = {"max_iter": 2, "tol": None, "random_state": 0}
+
+
+@pytest.fixture(autouse=True)
+def four_cores(monkeypatch):
+    monkeypatch.setattr(choosing.joblib, "cpu_count", lambda: 4)
+
+
+def workers(n_jobs, size):
+    return count_workers(n_jobs, size, "SGDClassifier")
+
+
+# -- n_jobs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "count"), [(SMALL, 1), (LARGE, 4), (WIDE, 1)])
+def test_none_means_as_many_workers_as_pay(size, count):
+    number, why = workers(None, size)
+    assert number == count
+    assert why
+
+
+def test_none_gives_no_worker_less_than_its_worth_of_work():
+    medium = Size(100_000, 3_000_000, 30, 1)
+    number, _ = workers(None, medium)
+    assert 1 <= number < 4
+    assert medium.epoch_seconds / number >= 2e-3
+
+
+@pytest.mark.parametrize(("n_jobs", "count"), [(1, 1), (2, 2), (7, 7), (-1, 4), (-2, 3), (-4, 1), (-9, 1)])
+def test_a_number_is_taken_at_its_word_and_negative_ones_count_from_the_cores(n_jobs, count):
+    assert workers(n_jobs, SMALL) == (count, f"n_jobs={n_jobs}")
+
+
+def test_no_workers_are_refused():
+    with pytest.raises(InvalidArgument, match="must not be 0: 1 is serial, -1 uses all cores, None decides"):
+        SGDClassifier(n_jobs=0).fit(X, Y)
+
+
+def test_joblibs_configuration_decides_for_none_and_not_for_numbers():
+    with joblib.parallel_config(n_jobs=2):
+        model = SGDClassifier(**QUICK).fit(X, Y)
+        explicit = SGDClassifier(n_jobs=3, **QUICK).fit(X, Y)
+    assert model.algorithm_.n_workers == 2
+    assert "joblib" in model.algorithm_.why
+    assert len(model.history_[0]["workers"]) == 2
+    assert explicit.algorithm_.n_workers == 3
+    with joblib.parallel_config(n_jobs=-1):
+        assert workers(None, SMALL)[0] == 4
+
+
+def count_inside(size):
+    return count_workers(None, size, "SGDClassifier")
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_inside_another_parallel_loop_none_means_one(backend):
+    found = joblib.Parallel(n_jobs=2, backend=backend)(joblib.delayed(count_inside)(LARGE) for _ in range(2))
+    assert [number for number, _ in found] == [1, 1]
+
+
+def test_sparse_rows_cost_more_a_value_and_outputs_share_the_reading():
+    dense, sparse = (Size(1000, 50_000, 100, 1, layout).epoch_seconds for layout in (False, True))
+    assert dense < sparse
+    one, many = (Size(1000, 50_000, 100, outputs).epoch_seconds for outputs in (1, 17))
+    assert one < many < 17 * one
+
+
+# -- algorithm -----------------------------------------------------------------------------------------------------
+
+
+def test_one_worker_is_serial_sgd_and_says_so():
+    choice = SGDClassifier(n_jobs=1, **QUICK).fit(X, Y).algorithm_
+    assert (choice.name, choice.n_workers) == ("serial", 1)
+    assert str(choice) == "serial on 1 worker: serial SGD (n_jobs=1)"
+
+
+def test_several_workers_average_as_often_as_stays_cheap():
+    often = choose_algorithm("auto", 4, "n_jobs=4", LARGE, "SGDClassifier")
+    once = choose_algorithm("auto", 4, "n_jobs=4", SMALL, "SGDClassifier")
+    assert often.name == once.name == "local"
+    assert 0.1 <= often.algorithm.period < once.algorithm.period == 1.0
+    assert "average" in often.why
+    assert "once a pass" in once.why
+
+
+@pytest.mark.parametrize(("name", "kind"), [("simuparallel", SimuParallel), ("weighted", Weighted), ("local", Local)])
+def test_a_name_brings_its_algorithm_with_default_settings(name, kind):
+    choice = SGDRegressor(algorithm=name, n_jobs=2, **QUICK).fit(X, targets(X)).algorithm_
+    assert (choice.name, choice.why, choice.algorithm) == (name, "asked for", kind())
+
+
+def test_an_object_is_taken_as_it_is():
+    algorithm = Local(period=0.25, rule="wp")
+    model = SGDClassifier(algorithm=algorithm, n_jobs=2, **QUICK).fit(X, Y)
+    assert model.algorithm_.algorithm is algorithm
+    assert len(model.history_) == 8
+
+
+# -- engine --------------------------------------------------------------------------------------------------------
+
+
+def test_auto_is_serial_for_one_worker_and_threads_for_more():
+    assert isinstance(choose_engine("auto", 1, "SGDClassifier"), Serial)
+    assert isinstance(choose_engine("auto", 2, "SGDClassifier"), Threads)
+    assert isinstance(choose_engine("serial", 2, "SGDClassifier"), Serial)
+    mine = Threads()
+    assert choose_engine(mine, 1, "SGDClassifier") is mine
+
+
+def test_a_fit_says_how_it_ended_in_a_sentence():
+    model = SGDClassifier(n_jobs=1, **QUICK).fit(X, Y)
+    assert model.outcome_.value.endswith(".")
+    assert np.isfinite(model.history_[-1]["loss"])
