@@ -95,12 +95,12 @@ def test_one_worker_is_serial_sgd_and_says_so():
 
 
 def test_several_workers_average_as_often_as_stays_cheap():
-    often = choose_algorithm("auto", 4, "n_jobs=4", LARGE, "SGDClassifier")
-    once = choose_algorithm("auto", 4, "n_jobs=4", SMALL, "SGDClassifier")
-    assert often.name == once.name == "local"
-    assert 0.1 <= often.algorithm.period < once.algorithm.period == 1.0
+    often, seldom = (choose_algorithm("auto", 4, "n_jobs=4", size, "SGDClassifier") for size in (LARGE, SMALL))
+    assert often.name == "local"
+    assert 0.1 <= often.algorithm.period < 1.0
+    assert seldom.name == "simuparallel" or seldom.algorithm.period > often.algorithm.period
     assert "average" in often.why
-    assert "once a pass" in once.why
+    assert "average" in seldom.why
 
 
 @pytest.mark.parametrize(("name", "kind"), [("simuparallel", SimuParallel), ("weighted", Weighted), ("local", Local)])

@@ -1,0 +1,107 @@
+"""A loss from outside does what a built-in one does."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+
+import parsgd
+from parsgd.testing.problems import labels, targets, unit_rows
+
+X = unit_rows(150, 5)
+Y, NUMBERS = labels(X), targets(X)
+QUICK = {"max_iter": 4, "tol": None, "random_state": 0, "alpha": 0.01}
+
+
+class Logistic:
+    """``log(1 + exp(-y p))``, without attributes."""
+
+    def loss(self, y, p):
+        return np.log1p(np.exp(-y * p))
+
+    def gradient(self, y, p):
+        return -y / (1.0 + np.exp(y * p))
+
+
+@dataclass
+class Huber:
+    """Squared near 0, straight beyond ``width``."""
+
+    width: float = 0.1
+
+    def loss(self, y, p):
+        r = abs(p - y)
+        return 0.5 * r * r if r <= self.width else self.width * (r - 0.5 * self.width)
+
+    def gradient(self, y, p):
+        return min(max(p - y, -self.width), self.width)
+
+
+def same(ours, theirs):
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        [entry["loss"] for entry in ours.history_], [entry["loss"] for entry in theirs.history_], rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("extra", [{}, {"penalty": "elasticnet", "average": True}, {"batch_size": 5}], ids=str)
+def test_the_logistic_loss_written_outside_is_the_built_in_one(n_jobs, extra):
+    own, built_in = (
+        parsgd.SGDClassifier(loss, n_jobs=n_jobs, **QUICK, **extra).fit(X, Y) for loss in (Logistic(), "log_loss")
+    )
+    same(own, built_in)
+
+
+def test_it_serves_several_classes_one_against_the_rest():
+    own, built_in = (
+        parsgd.SGDClassifier(loss, n_jobs=1, **QUICK).fit(X, labels(X, 3)) for loss in (Logistic(), "log_loss")
+    )
+    same(own, built_in)
+
+
+@given(width=st.floats(0.01, 3.0))
+@settings(max_examples=15)
+def test_the_attributes_of_a_loss_are_its_parameters(width):
+    own = parsgd.SGDRegressor(Huber(width), n_jobs=1, **QUICK).fit(X, NUMBERS)
+    same(own, parsgd.SGDRegressor("huber", epsilon=width, n_jobs=1, **QUICK).fit(X, NUMBERS))
+
+
+def test_a_changed_attribute_is_seen_by_the_next_fit():
+    loss = Huber(0.1)
+    model = parsgd.SGDRegressor(loss, n_jobs=1, **QUICK).fit(X, NUMBERS)
+    before = model.coef_
+    loss.width = 2.0
+    assert not np.array_equal(model.fit(X, NUMBERS).coef_, before)
+    same(model, parsgd.SGDRegressor("huber", epsilon=2.0, n_jobs=1, **QUICK).fit(X, NUMBERS))
+
+
+def test_two_classes_of_losses_of_one_name_are_not_confused():
+    def make(factor):
+        class Twin:
+            def loss(self, y, p):
+                return factor * 0.5 * (p - y) ** 2
+
+            def gradient(self, y, p):
+                return factor * (p - y)
+
+        return Twin()
+
+    once, twice = (parsgd.SGDRegressor(make(factor), n_jobs=1, **QUICK).fit(X, NUMBERS) for factor in (1.0, 2.0))
+    same(once, parsgd.SGDRegressor(n_jobs=1, **QUICK).fit(X, NUMBERS))
+    assert not np.allclose(once.coef_, twice.coef_)
+
+
+def test_an_estimator_with_a_loss_of_its_own_can_be_cloned():
+    model = clone(parsgd.SGDRegressor(Huber(0.5), n_jobs=1, **QUICK))
+    assert model.loss == Huber(0.5)
+    same(model.fit(X, NUMBERS), parsgd.SGDRegressor("huber", epsilon=0.5, n_jobs=1, **QUICK).fit(X, NUMBERS))
+
+
+def test_probabilities_are_not_made_up_for_a_loss_of_ones_own():
+    model = parsgd.SGDClassifier(Logistic(), n_jobs=1, **QUICK).fit(X, Y)
+    assert not hasattr(model, "predict_proba")
