@@ -66,7 +66,7 @@ def weighted_sum(vectors: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarr
     """
     alone = np.flatnonzero(weights)
     if len(alone) == 1 and weights[alone[0]] == 1.0:
-        return vectors[alone[0]]
+        return vectors[alone[0]].copy()
     out = np.empty_like(vectors[0])
     for start in range(0, out.size, _BLOCK):
         part = slice(start, start + _BLOCK)
