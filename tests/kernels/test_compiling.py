@@ -7,7 +7,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import numpy as np
 import pytest
 from numba.core import event
 
@@ -86,9 +85,8 @@ SCRIPT = """
 """
 
 
-def run(script, **environment):
-    source = str(Path(parsgd.__file__).parents[1])
-    paths = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+def run(script, source=Path(parsgd.__file__).parents[1], **environment):
+    paths = os.pathsep.join(filter(None, (str(source), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(
         command, env={**os.environ, "PYTHONPATH": paths, **environment}, capture_output=True, text=True, check=False
@@ -97,11 +95,16 @@ def run(script, **environment):
     return done.stdout.split()
 
 
-def test_a_second_process_starts_from_the_cache(tmp_path):
-    events, misses = map(int, run(SCRIPT, NUMBA_CACHE_DIR=str(tmp_path)))
-    assert events > 0
+def test_a_second_process_starts_from_the_cache_until_a_neighbour_of_the_kernel_changes(tmp_path):
+    package, cache = tmp_path / "parsgd", str(tmp_path / "cache")
+    shutil.copytree(FOLDER.parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    compiled, misses = map(int, run(SCRIPT, tmp_path, NUMBA_CACHE_DIR=cache))
+    assert compiled > 0
     assert misses == 1
-    assert run(SCRIPT, NUMBA_CACHE_DIR=str(tmp_path)) == ["0", "0"]
+    assert run(SCRIPT, tmp_path, NUMBA_CACHE_DIR=cache) == ["0", "0"]
+    with open(package / "kernels" / "rows.py", "a") as file:
+        file.write("# changed\n")
+    assert run(SCRIPT, tmp_path, NUMBA_CACHE_DIR=cache) == [str(compiled), "1"]
 
 
 def test_importing_parsgd_imports_no_numba_and_nothing_optional():
@@ -123,7 +126,6 @@ def test_a_change_in_any_kernel_file_changes_the_stamp(tmp_path, monkeypatch):
     monkeypatch.setattr(compiling, "__file__", str(folder / "compiling.py"))
     stamp = compiling.sources_stamp.__wrapped__
     first, stamps = stamp(), set()
-    assert first == compiling.sources_stamp()
     for path in sorted(folder.glob("*.py")):
         text = path.read_text()
         path.write_text(text + "\n# changed\n")
@@ -133,8 +135,7 @@ def test_a_change_in_any_kernel_file_changes_the_stamp(tmp_path, monkeypatch):
     assert len(stamps - {first}) == len(list(folder.glob("*.py")))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_kernel_that_python_calls_is_cached_by_the_stamp(dtype):
+def test_every_kernel_that_python_calls_is_cached_by_the_stamp():
     from parsgd.kernels.losses import evaluate_all
     from parsgd.kernels.multi import descend_multi
     from parsgd.kernels.shuffling import gather, permute

@@ -174,7 +174,8 @@ _user_classes: dict[tuple, type] = {}
 def _user_class(cls, names):
     if (cls, names) not in _user_classes:
         fields = [(name, float) for name in names] or [("unused", float)]
-        made = NamedTuple(f"{cls.__name__}Numbers", fields)
+        # numba tells types apart by their names, and two losses may be called alike
+        made = NamedTuple(f"{cls.__name__}Numbers{len(_user_classes)}", fields)
         if not names:
             made.__new__.__defaults__ = (0.0,)
         made.value = staticmethod(numba.njit(cls.loss))
