@@ -1,0 +1,127 @@
+"""What engines do beyond the contract that every engine keeps."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from parsgd import Local, SGDRegressor
+from parsgd.core import Budget, Task, silent
+from parsgd.engines.serial import Serial
+from parsgd.engines.threads import Threads
+from parsgd.testing.problems import targets, unit_rows
+
+X = unit_rows(100, 4)
+TASKS = [Task(worker, 0, np.zeros(1), 0, Budget(1)) for worker in range(3)]
+
+
+def test_the_serial_engine_works_in_the_calling_thread_when_a_report_is_asked_for():
+    seen = []
+
+    def work(shard, task, pulse):
+        seen.append(threading.current_thread())
+        return task.worker
+
+    crew = Serial().open(work, "abc", silent)
+    for task in TASKS:
+        crew.send(task)
+    assert seen == []
+    assert crew.receive(2) == [0, 1]
+    assert seen == [threading.current_thread()] * 2
+    crew.close()
+    assert crew.receive(3) == []
+
+
+def test_every_worker_has_a_thread_of_its_own_at_the_same_time():
+    meeting = threading.Barrier(3, timeout=60)
+
+    def work(shard, task, pulse):
+        meeting.wait()
+        return task.worker
+
+    crew = Threads().open(work, "abc", silent)
+    try:
+        for task in TASKS:
+            crew.send(task)
+        reports = crew.receive(3)
+    finally:
+        crew.close()
+    assert sorted(reports) == [0, 1, 2]
+
+
+def test_a_quorum_is_enough_to_go_on():
+    door = threading.Event()
+
+    def work(shard, task, pulse):
+        if task.worker == 2:
+            door.wait(60)
+        return task.worker
+
+    crew = Threads().open(work, "abc", silent)
+    try:
+        for task in TASKS:
+            crew.send(task)
+        first = crew.receive(2)
+        door.set()
+        assert sorted(first) == [0, 1]
+        assert crew.receive(1) == [2]
+    finally:
+        door.set()
+        crew.close()
+
+
+def test_closing_waits_for_the_workers_and_drops_what_was_not_begun():
+    begun, entered, door = [], threading.Event(), threading.Event()
+
+    def work(shard, task, pulse):
+        begun.append(task.worker)
+        entered.set()
+        door.wait(60)
+
+    crew = Threads().open(work, "a", silent)
+    for _ in range(5):
+        crew.send(TASKS[0])
+    assert entered.wait(60)
+    threading.Timer(0.05, door.set).start()
+    crew.close()
+    assert door.is_set()
+    assert 1 <= len(begun) <= 5
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("parsgd")]
+
+
+@pytest.mark.parametrize("engine", [Serial(), Threads()], ids=repr)
+def test_one_failing_worker_ends_the_fit_for_all_and_its_error_is_raised_as_it_is(engine):
+    class Trips:
+        name, offers = engine.name, engine.offers
+
+        def open(self, work, shards, pulse):
+            def tripping(shard, task, pulse):
+                if task.worker == 1 and task.round == 2:
+                    raise MemoryError("worker 1 has none left")
+                return work(shard, task, pulse)
+
+            return engine.open(tripping, shards, pulse)
+
+    model = SGDRegressor(algorithm=Local(), engine=Trips(), n_jobs=3, max_iter=10**5, tol=None)
+    with pytest.raises(MemoryError, match="worker 1 has none left"):
+        model.fit(X, targets(X))
+
+
+def test_two_fits_at_once_in_one_process_do_not_disturb_each_other():
+    settings = {"algorithm": Local(), "engine": "threads", "n_jobs": 2, "tol": None, "max_iter": 20}
+
+    def fit(seed):
+        return SGDRegressor(random_state=seed, **settings).fit(X, targets(X)).coef_.tobytes()
+
+    alone = [fit(seed) for seed in range(4)]
+    together = [None] * 4
+
+    def keep(seed):
+        together[seed] = fit(seed)
+
+    threads = [threading.Thread(target=keep, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
