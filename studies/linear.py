@@ -52,16 +52,18 @@ several classes the two shuffle differently, and the figures differ by what an o
 READING = """
 ## What one sees
 
-Two workers' averages score as one worker's run does, within the noise of the seeds, on the four classification problems,
-at up to twice its speed; the log-loss of one-shot averaging (SimuParallelSGD, WP-SGD) is worse than serial on
-`enron_spam`, and averaging during the fit is better than both there and on `news20`. On `nycflights` averaging loses a
-little R²: with the regressor's rate `eta0 / t^0.25` each worker makes half as many steps, so the rate has fallen less when
-the fit ends. WP-SGD equals SimuParallelSGD because these workers are equal. Fifty averages a pass are seldom worth their
-time. On `adult` a fit takes some hundredths of a second: two workers gain little there, and `n_jobs=None` takes one.
+Two workers' averages score as one worker's run does, within the noise of the seeds, on the four classification
+problems, at up to twice its speed; the log-loss of one-shot averaging (SimuParallelSGD, WP-SGD) is worse than serial
+on `enron_spam`, and averaging during the fit is better than both there and on `news20`. On `nycflights` averaging
+loses a little R²: with the regressor's rate `eta0 / t^0.25` each worker makes half as many steps, so the rate has
+fallen less when the fit ends. WP-SGD equals SimuParallelSGD because these workers are equal. Fifty averages a pass
+are seldom worth their time. On `adult` a fit takes some hundredths of a second: two workers gain little there, and
+`n_jobs=None` takes one.
 
-On `news20` one worker's log-loss is 0.03 worse than scikit-learn's at the same accuracy. In stored order (`shuffle=False`)
-the two agree; shuffled, all classes share one order here, and scikit-learn gives each its own. scikit-learn's class
-fitted class by class with one order for all loses a third of that (0.651, three seeds); the rest is the luck of orders.
+On `news20` one worker's log-loss is 0.03 worse than scikit-learn's at the same accuracy. In stored order
+(`shuffle=False`) the two agree; shuffled, all classes share one order here, and scikit-learn gives each its own.
+scikit-learn's class fitted class by class with one order for all loses a third of that (0.651, three seeds); the rest
+is the luck of orders.
 """
 
 

@@ -1,10 +1,14 @@
 """Workers of unequal speed: who does less counts less.  Time is made up, so that no test depends on the machine."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from parsgd import Local, SGDClassifier, SimuParallel, Weighted
 from parsgd.algorithms import working
+from parsgd.core import Budget, Report
+from parsgd.engines.serial import Serial
 from parsgd.errors import InvalidArgument, Outcome
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, logistic, unit_rows
@@ -126,6 +130,41 @@ def test_the_measured_contraction_lies_between_zero_and_one_and_is_no_weaker_tha
         np.testing.assert_allclose(np.exp(bound), 1.0 - 0.1 * alpha)
         # curvature of the loss pulls together what the penalty alone would leave apart; the intercept has no penalty
         assert measured < 0.2 * bound
+
+
+def test_where_steps_drive_runs_apart_the_measured_rule_weighs_alike():
+    model = Weighted(rule="measured")
+    reports = [Report(w, 0, np.zeros(2), steps, steps, np.zeros(1), np.zeros(1), 1.0, 1.0, np.ones(1), 0.01 * steps)
+               for w, steps in enumerate((100, 400))]  # fmt: skip
+    np.testing.assert_allclose(model.weights(reports), 0.5)
+
+
+class DoesAQuarter:
+    """An engine whose first worker does a quarter of its work."""
+
+    name, offers = "quarter", frozenset()
+
+    def open(self, work, shards, pulse):
+        def less(shard, task, pulse):
+            share = 4 if task.worker == 0 else 1
+            return work(shard, replace(task, budget=Budget(task.budget.examples // share)), pulse)
+
+        return Serial().open(less, shards, pulse)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_mean_that_has_not_begun_is_merged_as_the_point_where_its_worker_stands(n_classes):
+    # 192 steps of one worker, 768 of the other; the mean begins between them
+    settings = {"algorithm": SimuParallel(), "engine": DoesAQuarter(), "n_jobs": 2, "max_iter": 4, "tol": None}
+    settings |= {"alpha": 0.01, "random_state": 0}
+    y = labels(X, n_classes)
+    averaged, last = (SGDClassifier("log_loss", average=average, **settings).fit(X, y) for average in (400, False))
+    steps, _ = steps_and_weights(averaged.history_[0])
+    assert steps == [192, 768]
+    assert averaged.t_ - 1.0 > 400
+    # nothing was merged with a mean of zeros
+    np.testing.assert_allclose(np.linalg.norm(averaged.coef_), np.linalg.norm(last.coef_), rtol=0.1)
+    np.testing.assert_allclose(averaged.intercept_, last.intercept_, atol=0.2)
 
 
 def test_workers_that_draw_from_all_rows_draw_as_many_as_they_would_own_and_not_all():

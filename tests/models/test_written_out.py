@@ -60,6 +60,8 @@ def written_out(model: Linear, X, y, weight, epochs):
                     w[j] = np.where(before > 0, shrunk, grown)
                     paid[j] += w[j] - before
         t += 1.0
+    if averaged == 0:  # the mean of none is where the run stands
+        mean_w, mean_b = w, b
     return {"coef": w, "intercept": b, "mean_coef": mean_w, "mean_intercept": mean_b, "loss": losses}
 
 

@@ -91,8 +91,9 @@ class Weighted:
             return merging.by_steps(steps)
         logs = np.array([report.log_contraction for report in reports])
         if self.rule == "measured" and steps.any():
-            # one rate for all: the workers measured the same quantity, each with noise
-            logs = steps * (logs.sum() / steps.sum())
+            # one rate for all: the workers measured the same quantity, each with noise; where steps drive runs apart,
+            # because the rates are too large, there is nothing to weigh by
+            logs = steps * min(logs.sum() / steps.sum(), 0.0)
         return merging.wp_sgd(logs, steps)
 
 

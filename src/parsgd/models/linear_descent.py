@@ -108,7 +108,11 @@ class LinearDescent:
     def _settle_mean(self) -> None:
         """From the sum of the iterates, ``SUMMED * stored + slot``, to their mean; converged outputs keep theirs."""
         count = self._averaged()
-        if count > 0:
+        if count == 0:
+            # the mean of none is where the run stands, so that it can be merged with means that have begun
+            self._rows(self.mean)[:] = self._rows(self.coef) * self._spread(self.carry[slot.SCALE])
+            self.carry[slot.MEAN_INTERCEPT] = self.carry[slot.INTERCEPT]
+        else:
             mean = self._rows(self.coef) * self._spread(self.carry[slot.SUMMED] / count)
             mean += self._rows(self.mean) * self._spread(np.full(self.model.n_outputs, 1.0 / count))
             active = self._spread(self.carry[slot.GAIN]) > 0.0

@@ -1,0 +1,115 @@
+"""How rows in memory are dealt to workers, and in which order they are visited."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from parsgd import SGDClassifier, SGDRegressor
+from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.testing.problems import labels, targets, unit_rows
+
+splits = st.fixed_dictionaries(
+    {"n_rows": st.integers(1, 300), "n_workers": st.integers(1, 40), "seed": st.integers(0, 2**31 - 1)}
+)
+
+
+def source(n_rows, **settings):
+    return ArraySource(rows_of(np.ones((n_rows, 1)), np.ones(n_rows)), **settings)
+
+
+def order_of(shard, seed, epoch):
+    (block,) = shard.blocks(seed, epoch)
+    return block.order.tolist()
+
+
+@given(split=splits)
+def test_rows_are_dealt_evenly_and_every_shard_keeps_stored_order(split):
+    shards = source(split["n_rows"], shuffle=False).split(split["n_workers"], split["seed"])
+    orders = [order_of(shard, 0, 0) for shard in shards]
+    assert sorted(sum(orders, [])) == list(range(split["n_rows"]))
+    assert all(order == sorted(order) for order in orders)
+    sizes = [shard.n_rows for shard in shards]
+    assert max(sizes) - min(sizes) <= 1
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@given(split=splits, epoch=st.integers(0, 6))
+def test_a_shuffled_epoch_is_a_permutation_of_the_shard(split, epoch):
+    for shard in source(split["n_rows"]).split(split["n_workers"], split["seed"]):
+        assert sorted(order_of(shard, split["seed"], epoch)) == shard.numbers.tolist()
+
+
+def test_one_worker_has_the_rows_in_their_own_order():
+    (shard,) = source(50, shuffle=False).split(1, 12345)
+    assert order_of(shard, 1, 3) == list(range(50))
+
+
+def test_another_seed_deals_otherwise():
+    first, same, other = (source(100).split(2, seed)[0].numbers.tolist() for seed in (1, 1, 2))
+    assert first == same != other
+
+
+def test_dealing_and_visiting_have_nothing_in_common():
+    # the first worker is visited in the order of the fit's own seed, which must not be the order of dealing
+    dealt = source(100).split(2, 7)[0]
+    assert order_of(dealt, 7, 0) != dealt.numbers.tolist()
+    assert abs(np.corrcoef(order_of(dealt, 7, 0), np.arange(50))[0, 1]) < 0.5
+
+
+def test_epochs_may_be_asked_for_in_any_order():
+    (shard,) = source(60).split(1, 0)
+    straight = [order_of(shard, 5, epoch) for epoch in range(5)]
+    assert [order_of(shard, 5, epoch) for epoch in (4, 0, 2, 3, 1)] == [straight[epoch] for epoch in (4, 0, 2, 3, 1)]
+    assert order_of(shard, 6, 4) != straight[4]
+    assert order_of(shard, 5, 4) == straight[4]
+    assert len(set(map(tuple, straight))) == 5
+
+
+def test_a_pickled_shard_forgets_only_what_it_can_find_again():
+    shard = source(60).split(2, 0)[1]
+    expected = order_of(shard, 5, 3)
+    copy = pickle.loads(pickle.dumps(shard))
+    assert copy._seen is None
+    assert order_of(copy, 5, 3) == expected
+
+
+def test_a_subset_is_all_that_is_dealt():
+    subset = np.array([2, 3, 5, 7, 11, 13])
+    part = source(20, subset=subset)
+    assert part.n_rows == 6
+    assert sorted(number for shard in part.split(4, 0) for number in shard.numbers) == subset.tolist()
+
+
+def test_rows_are_seen_and_cannot_be_written_to():
+    for X in (unit_rows(10, 3), unit_rows(10, 3, layout="csr")):
+        rows = rows_of(X, targets(X))
+        arrays = [part for part in (*rows.x, rows.y, rows.weight) if isinstance(part, np.ndarray)]
+        assert not any(array.flags.writeable for array in arrays)
+        assert np.shares_memory(rows.x.data, X.data)
+
+
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+def test_the_cost_of_a_row_is_the_values_it_stores(layout):
+    X = unit_rows(10, 3, layout=layout)
+    stored = X.nnz if layout == "csr" else X.size
+    assert ArraySource(rows_of(X, targets(X))).split(2, 0)[0].cost == stored / 10
+
+
+def test_indices_out_of_order_and_explicit_zeros_change_nothing_but_rounding():
+    plain = unit_rows(80, 6, layout="csr")
+    odd = sparse.csr_matrix(
+        (np.concatenate([plain.data, np.zeros(80)]), np.concatenate([plain.indices, np.zeros(80, dtype=np.int32)]),
+         np.append(plain.indptr, [])), shape=plain.shape,
+    )  # fmt: skip
+    # every row backwards
+    for row in range(80):
+        part = slice(plain.indptr[row], plain.indptr[row + 1])
+        odd.data[part], odd.indices[part] = plain.data[part][::-1], plain.indices[part][::-1]
+    odd.has_sorted_indices = False
+    for kind, y in ((SGDClassifier, labels(plain)), (SGDClassifier, labels(plain, 3)), (SGDRegressor, targets(plain))):
+        ours, theirs = (kind(max_iter=5, tol=None, random_state=0, n_jobs=1).fit(X, y) for X in (odd, plain))
+        np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=0, atol=1e-9)
