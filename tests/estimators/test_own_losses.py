@@ -102,6 +102,30 @@ def test_an_estimator_with_a_loss_of_its_own_can_be_cloned():
     same(model.fit(X, NUMBERS), parsgd.SGDRegressor("huber", epsilon=0.5, n_jobs=1, **QUICK).fit(X, NUMBERS))
 
 
+class ClassAttribute(Huber):
+    width = 0.1
+
+    def __init__(self):
+        pass
+
+
+class CallsAnother(Logistic):
+    def gradient(self, y, p):
+        return self.loss(y, p)
+
+
+class Misspelt(Logistic):
+    def gradient(self, y, p):
+        return -y / (1.0 + np.exq(y * p))
+
+
+@pytest.mark.xfail(strict=True, reason="numba's own error comes through, which names neither the loss nor the reason")
+@pytest.mark.parametrize("kind", [ClassAttribute, CallsAnother, Misspelt])
+def test_a_loss_that_cannot_be_compiled_is_refused_by_name(kind):
+    with pytest.raises(ValueError, match=kind.__name__):
+        parsgd.SGDRegressor(kind(), n_jobs=1, **QUICK).fit(X, NUMBERS)
+
+
 def test_probabilities_are_not_made_up_for_a_loss_of_ones_own():
     model = parsgd.SGDClassifier(Logistic(), n_jobs=1, **QUICK).fit(X, Y)
     assert not hasattr(model, "predict_proba")
