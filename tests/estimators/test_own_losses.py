@@ -119,7 +119,6 @@ class Misspelt(Logistic):
         return -y / (1.0 + np.exq(y * p))
 
 
-@pytest.mark.xfail(strict=True, reason="numba's own error comes through, which names neither the loss nor the reason")
 @pytest.mark.parametrize("kind", [ClassAttribute, CallsAnother, Misspelt])
 def test_a_loss_that_cannot_be_compiled_is_refused_by_name(kind):
     with pytest.raises(ValueError, match=kind.__name__):

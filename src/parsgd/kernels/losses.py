@@ -33,6 +33,7 @@ import numba
 import numpy as np
 from numba.extending import overload
 
+from parsgd.errors import InvalidArgument
 from parsgd.kernels.compiling import INLINE, inlined, kernel
 from parsgd.kernels.intrinsics import bits_to_float64
 
@@ -180,8 +181,24 @@ def _user_class(cls, names):
             made.__new__.__defaults__ = (0.0,)
         made.value = staticmethod(numba.njit(cls.loss))
         made.slope = staticmethod(numba.njit(cls.gradient))
+        _try(cls, made)
         _user_classes[(cls, names)] = made
     return _user_classes[(cls, names)]
+
+
+def _try(cls, made):
+    """Compile a user's two methods by themselves, so that a mistake is theirs by name and not a kernel's."""
+    for name, method in (("loss", made.value), ("gradient", made.slope)):
+        numbers = numba.typeof(made(*([1.0] * len(made._fields))))
+        try:
+            method.compile((numbers, numba.float64, numba.float64))
+        except Exception as error:  # numba lets some of Python's own through
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = next((line for line in lines if not line.startswith("Failed in nopython")), "")
+            raise InvalidArgument(
+                f"The 'loss' parameter: {cls.__name__}.{name}(self, y, p) cannot be compiled by numba. It may use"
+                f" numbers, numpy's and math's functions, and the object's own numeric attributes. Numba says: {reason}"
+            ) from error
 
 
 def is_builtin(loss) -> bool:
