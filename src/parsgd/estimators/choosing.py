@@ -78,7 +78,7 @@ def count_workers(n_jobs: int | None, size: Size, who: str) -> tuple[int, str]:
     if paying <= 1:
         return 1, "one pass over these data takes too little time to share"
     if size.n_features * paying > size.n_rows:
-        return 1, "a worker would see fewer rows than there are features: few averages may cost accuracy, many cost time"
+        return 1, "a worker would see fewer rows than there are features: few averages may cost accuracy, many time"
     return paying, f"one pass takes about {1e3 * size.epoch_seconds:.0f} ms on one core"
 
 

@@ -46,7 +46,7 @@ def _tile(n_vectors, visit):
 
     The weights are feature-major, so the outputs of a feature are contiguous: each feature is a few vector loads, and
     what is summed or spread stays in registers for the whole row.  Numba's own loops reload and store the sums at every
-    feature, which measured 2.4 times slower on 20 classes (benchmarks/linear.py).
+    feature, which took 2 times as long on 20 classes of news20.
     """
 
     @intrinsic
@@ -164,7 +164,7 @@ def _row(name):
     """Build the intrinsic that passes over one dense row and the weights of one output, ``LANES`` at a time.
 
     The weights must have room for whole vectors (zeros past the end); the end of the row is loaded under a mask.
-    Numba's loops leave up to 31 of 54 features to scalar code, which measured 2 times slower (benchmarks/linear.py).
+    Numba's loops leave up to 31 of 54 features to scalar code, which took 2 times as long.
     """
 
     @intrinsic
