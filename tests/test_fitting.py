@@ -172,6 +172,15 @@ def test_a_rule_that_stops_at_once_needs_as_many_epochs_as_its_patience():
     assert found.n_epochs == 5
 
 
+def test_an_epoch_that_gains_exactly_tol_is_an_improvement():
+    rule, gains = Stopping(tol=0.5, patience=1), np.ones(1)
+    for objective in (2.0, 1.5, 1.0):
+        rule.update(np.array([objective]), np.zeros(1), gains)
+    assert gains.tolist() == [1.0]
+    rule.update(np.array([0.75]), np.zeros(1), gains)
+    assert gains.tolist() == [0.0]
+
+
 def test_every_output_stops_by_itself():
     rule, gains = Stopping(tol=0.1, patience=2), np.ones(2)
     for objective in ([1.0, 1.0], [1.0, 0.8], [1.0, 0.6]):
