@@ -4,6 +4,7 @@ Importing it imports scikit-learn's base and nothing compiled; numba is imported
 """
 
 from parsgd.algorithms.local import Local
+from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.algorithms.weighted import Weighted
 from parsgd.estimators.classifier import SGDClassifier
@@ -16,6 +17,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Local",
+    "MiniBatch",
     "SGDClassifier",
     "SGDOneClassSVM",
     "SGDRegressor",

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-# How a source deals its rows: each worker owns some of them, or draws from all of them with replacement.
-SAMPLINGS = ("split", "whole")
+# How a source deals its rows: each worker owns some of them, or draws from all of them with replacement, or sees all of
+# them in one order common to all workers, of which an algorithm gives each its part.
+SAMPLINGS = ("split", "whole", "shared")
 
 
 class DenseRows(NamedTuple):
@@ -74,7 +75,8 @@ class Task:
     ``cursor`` counts the examples this worker has visited so far in the fit, so that a task carries all that is needed
     to repeat it; ``clock`` is the step at which the learning-rate schedule stands; ``gains`` ``(n_outputs,)``
     multiplies the rate of each output (0: this output has converged); ``slowdown`` >= 1 makes the worker idle for
-    ``slowdown - 1`` times the time it computes (fault injection and simulation).
+    ``slowdown - 1`` times the time it computes (fault injection and simulation); ``n_workers`` and ``source_rows`` say
+    how many workers and how many rows there are in all.
     """
 
     worker: int
@@ -86,6 +88,8 @@ class Task:
     clock: float = 1.0
     gains: np.ndarray = field(default_factory=lambda: np.ones(1))
     slowdown: float = 1.0
+    n_workers: int = 1
+    source_rows: int = 0
 
 
 class Tally(NamedTuple):
@@ -101,6 +105,7 @@ class Tally(NamedTuple):
 class Report:
     """Worker to driver: where the worker arrived and what it took.  Only sums and counts, so reports can be reduced.
 
+    ``state`` is what the algorithm sends: the state it arrived at, or summed gradients (``Algorithm.sends``).
     ``log_contraction`` says how far the steps pulled any two runs together, as the logarithm of a factor;
     ``trace`` holds ``(examples, mean loss, score or None)`` at the end of each epoch that the round contained.
     """
@@ -142,14 +147,29 @@ class Descent(Protocol):
 
 @runtime_checkable
 class Model(Protocol):
-    """What is fitted."""
+    """What is fitted.
+
+    ``n_outputs`` is the number of outputs that converge each by itself.  ``uses_blas``: whether its kernels call the
+    BLAS, which is then kept to one thread a worker.  ``seed`` feeds what is random inside a step (dropout).
+
+    ``slope`` gives the summed gradients of the examples ``order``, with their summed weight as the last element, and
+    the sums of their losses; ``shift`` is how many rows of the same batch lie before these, ``part`` the share of the
+    batch that they are.  ``step`` takes one step along such sums of a whole batch.
+    """
 
     n_outputs: int
     batch_size: int
+    uses_blas: bool
 
     def init(self, seed: int) -> np.ndarray: ...
 
-    def descent(self, state: np.ndarray, clock: float, gains: np.ndarray) -> Descent: ...
+    def descent(self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int) -> Descent: ...
+
+    def slope(
+        self, state: np.ndarray, rows: Rows, order: np.ndarray, clock: float, seed: int, shift: int, part: float
+    ) -> tuple[np.ndarray, Tally]: ...
+
+    def step(self, state: np.ndarray, slopes: np.ndarray, clock: float, gains: np.ndarray) -> np.ndarray: ...
 
     def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]: ...
 
@@ -220,20 +240,24 @@ class Merge(NamedTuple):
 
 @runtime_checkable
 class Algorithm(Protocol):
-    """What a worker does, how many reports to wait for, how reports merge."""
+    """What a worker does, how many reports to wait for, how reports merge.
+
+    ``sends``: whether a report carries the ``"state"`` that the worker arrived at, or the ``"slope"`` where it stands.
+    """
 
     name: str
     needs: frozenset[str]
     sampling: str
+    sends: str
     one_shot: bool
 
-    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any) -> Budget: ...
+    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any, batch_size: int) -> Budget: ...
 
     def quorum(self, n_workers: int) -> int: ...
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report: ...
 
-    def combine(self, state: np.ndarray, reports: Sequence[Report]) -> Merge: ...
+    def combine(self, model: Model, state: np.ndarray, reports: Sequence[Report]) -> Merge: ...
 
 
 def silent(worker: int, examples: int, descent: Descent) -> bool:

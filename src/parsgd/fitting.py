@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from parsgd import blas
 from parsgd.core import Algorithm, Crew, Engine, Model, Report, Source, Task
 from parsgd.errors import IncompatibleParts, InterruptedFit, Outcome
 from parsgd.progress import Line, stopped_by_interrupt
@@ -80,6 +82,8 @@ class Loop:
         self.gains = np.ones(self.model.n_outputs)
         self.cursors = [0] * self.n_workers
         self.seeds = [worker_seed(self.seed, worker) for worker in range(self.n_workers)]
+        if self.algorithm.sampling == "shared":
+            self.seeds = [self.seed] * self.n_workers
         self.epoch_objective = np.zeros(self.model.n_outputs)
         self.epoch_examples = 0
         self.began = time.perf_counter()
@@ -101,14 +105,16 @@ class Loop:
     def task(self, worker: int, round: int) -> Task:
         """The next task of a worker."""
         stopping = self.stopping if self.algorithm.one_shot else None
-        budget = self.algorithm.budget(round, self.shard_rows[worker], self.max_epochs, stopping)
+        rows = self.shard_rows[worker]
+        budget = self.algorithm.budget(round, rows, self.max_epochs, stopping, self.model.batch_size)
         return Task(
-            worker, round, self.state, self.seeds[worker], budget, self.cursors[worker], self.clock, self.gains
+            worker, round, self.state, self.seeds[worker], budget, self.cursors[worker], self.clock, self.gains,
+            n_workers=self.n_workers, source_rows=self.n_rows,
         )  # fmt: skip
 
     def take(self, reports: list[Report], round: int) -> Outcome | None:
         """Merge a round's reports, write history, and say whether the fit has ended."""
-        merge = self.algorithm.combine(self.state, reports)
+        merge = self.algorithm.combine(self.model, self.state, reports)
         self.state = merge.state
         if merge.weights.any():
             # the clock is merged as the parameters are; a clock is a whole number of steps
@@ -171,18 +177,44 @@ class Loop:
             }
             for report, weight in zip(reports, weights, strict=True)
         ]
-        self.history.append(
-            {
-                "round": round,
-                "epoch": self.examples / self.n_rows,
-                "seconds": time.perf_counter() - self.began,
-                "loss": loss,
-                "score": None,
-                "workers": workers,
-            }
-        )
+        entry = {
+            "round": round,
+            "epoch": self.examples / self.n_rows,
+            "seconds": time.perf_counter() - self.began,
+            "loss": loss,
+            "score": None,
+            "workers": workers,
+        }
+        if self.algorithm.sends == "slope" and self.history and _same_tenth(self.history[-1], entry):
+            self.history[-1] = _folded(self.history[-1], entry)
+        else:
+            self.history.append(entry)
         if self.line.observers:
             self.line.tell(loss)
+
+
+def _same_tenth(entry: dict[str, Any], following: dict[str, Any]) -> bool:
+    """Whether two entries of the history end in the same tenth of an epoch.
+
+    Where a round is one batch, a fit has so many that their record would be longer than the data.
+    """
+    return math.ceil(10 * entry["epoch"] - 1e-9) == math.ceil(10 * following["epoch"] - 1e-9)
+
+
+def _folded(entry: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
+    """One entry for two stretches of rounds: sums of what was done, means of losses and weights over examples."""
+    workers = []
+    for one, other in zip(entry["workers"], following["workers"], strict=True):
+        parts = (one["examples"], other["examples"])
+        summed = {key: one[key] + other[key] for key in ("steps", "examples", "seconds")}
+        means = {key: _mean((one[key], other[key]), parts) for key in ("weight", "loss")}
+        workers.append({**following["workers"][len(workers)], **summed, **means})
+    totals = [sum(worker["examples"] for worker in side["workers"]) for side in (entry, following)]
+    return {**following, "loss": _mean((entry["loss"], following["loss"]), totals), "workers": workers}
+
+
+def _mean(values: tuple[float, float], parts: Any) -> float:
+    return sum(value * part for value, part in zip(values, parts, strict=True)) / max(sum(parts), 1)
 
 
 def fit(
@@ -223,7 +255,7 @@ def fit(
         clock=clock,
         line=line,
     )
-    with stopped_by_interrupt(line):
+    with stopped_by_interrupt(line), blas.one_thread() if model.uses_blas else nullcontext():
         crew = engine.open(partial(algorithm.work, model), shards, line)
         try:
             outcome = loop.run(crew)
@@ -233,4 +265,5 @@ def fit(
     line.tell(loop.history[-1]["loss"], done=True)
     if outcome is Outcome.INTERRUPTED:
         warnings.warn(f"{Outcome.INTERRUPTED.value} ({loop.examples} examples visited.)", InterruptedFit, stacklevel=5)
-    return Fit(loop.state, outcome, loop.history, loop.clock, max(loop.epochs, 1), loop.gains, loop.examples)
+    state = loop.state if loop.stopping.best_state is None else loop.stopping.best_state
+    return Fit(state, outcome, loop.history, loop.clock, max(loop.epochs, 1), loop.gains, loop.examples)

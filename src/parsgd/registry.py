@@ -11,12 +11,13 @@ ALGORITHMS = {
     "simuparallel": "parsgd.algorithms.simuparallel:SimuParallel",
     "weighted": "parsgd.algorithms.weighted:Weighted",
     "local": "parsgd.algorithms.local:Local",
+    "minibatch": "parsgd.algorithms.minibatch:MiniBatch",
 }
 ENGINES = {
     "serial": "parsgd.engines.serial:Serial",
     "threads": "parsgd.engines.threads:Threads",
 }
-MODELS = {"linear": "parsgd.models.linear:Linear"}
+MODELS = {"linear": "parsgd.models.linear:Linear", "network": "parsgd.models.network:Network"}
 SOURCES = {"arrays": "parsgd.sources.arrays:ArraySource"}
 # Members that need an optional package: member -> the extra that brings it.
 EXTRAS: dict[str, str] = {}

@@ -21,7 +21,7 @@ class Stopping:
     """The rule and what it remembers.  ``tol=None`` never stops.
 
     ``monitor`` maps a state to scores ``(n_outputs,)``; with ``decides=False`` they are recorded, but the objective
-    decides.
+    decides.  With ``keeps_best`` the state of the best score is kept in ``best_state``.
     """
 
     tol: float | None = 1e-3
@@ -29,20 +29,22 @@ class Stopping:
     adaptive_from: float | None = None
     monitor: Callable[[np.ndarray], np.ndarray] | None = None
     decides: bool = True
+    keeps_best: bool = False
     best: np.ndarray | None = field(default=None, repr=False)
     idle: np.ndarray | None = field(default=None, repr=False)
     scores: list[float] = field(default_factory=list, repr=False)
+    best_state: np.ndarray | None = field(default=None, repr=False)
 
     def fresh(self) -> Stopping:
         """The same rule, remembering nothing."""
-        return Stopping(self.tol, self.patience, self.adaptive_from, self.monitor, self.decides)
+        return Stopping(self.tol, self.patience, self.adaptive_from, self.monitor, self.decides, self.keeps_best)
 
     def update(self, objective: np.ndarray, state: np.ndarray, gains: np.ndarray) -> bool:
         """Take note of an epoch's mean ``objective (n_outputs,)``; lower ``gains`` in place; say whether any fell."""
         badness = objective
         if self.monitor is not None:
             score = self.monitor(state)
-            self.scores.append(float(np.mean(score)))
+            self._note(float(np.mean(score)), state)
             badness = -score if self.decides else objective
         if self.tol is None:
             return False
@@ -54,6 +56,11 @@ class Stopping:
         self.best = np.minimum(self.best, badness)
         due = self.idle >= self.patience
         return bool(due.any()) and self._lower(gains, due)
+
+    def _note(self, score: float, state: np.ndarray) -> None:
+        if self.keeps_best and self.decides and not score <= max(self.scores, default=-np.inf):
+            self.best_state = state.copy()
+        self.scores.append(score)
 
     def _lower(self, gains: np.ndarray, due: np.ndarray) -> bool:
         before = gains.copy()

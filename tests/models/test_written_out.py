@@ -68,7 +68,7 @@ def written_out(model: Linear, X, y, weight, epochs):
 def compiled(model: Linear, rows: Rows, epochs):
     state = model.init(0)
     order = np.arange(len(rows.y), dtype=np.int32)
-    descent = model.descent(state, 1.0, np.ones(model.n_outputs))
+    descent = model.descent(state, 1.0, np.ones(model.n_outputs), 0)
     for _ in range(epochs):
         descent.advance(rows, order, 0, len(order))
     tally = descent.tally()

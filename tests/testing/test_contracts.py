@@ -97,8 +97,8 @@ class WrongGradient(Linear):
 
 
 class Uphill(Linear):
-    def descent(self, state, clock, gains):
-        return super().descent(state, clock, -gains)
+    def descent(self, state, clock, gains, seed):
+        return super().descent(state, clock, -gains, seed)
 
 
 class NeverBroken(Linear):
@@ -116,22 +116,22 @@ def test_a_model_that_breaks_a_promise_is_told_which(kind, sentence):
 
 @dataclass(frozen=True)
 class CountsIdle(Local):
-    def combine(self, state, reports):
+    def combine(self, model, state, reports):
         weights = np.full(len(reports), 1.0 / len(reports))
         return Merge(sum(w * r.state for w, r in zip(weights, reports, strict=True)), weights)
 
 
 @dataclass(frozen=True)
 class FavoursTheFirst(Local):
-    def combine(self, state, reports):
+    def combine(self, model, state, reports):
         return Merge(reports[0].state.copy(), np.eye(len(reports))[0])
 
 
 @dataclass(frozen=True)
 class WritesToTheState(Local):
-    def combine(self, state, reports):
+    def combine(self, model, state, reports):
         state += 1.0
-        return super().combine(state, reports)
+        return super().combine(model, state, reports)
 
 
 @dataclass(frozen=True)

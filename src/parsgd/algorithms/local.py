@@ -52,6 +52,7 @@ class Local:
 
     name = "local"
     needs = frozenset()
+    sends = "state"
     one_shot = False
     sampling = "split"
 
@@ -61,12 +62,15 @@ class Local:
         if self.rule is not None:
             choose(self.rule, ("uniform", "steps", "wp"), "rule", "Local")
 
-    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any) -> Budget:
+    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any, batch_size: int) -> Budget:
         if self.seconds is not None:
             return Budget(n_rows * epochs, self.seconds)
-        rounds = max(1, round_half_up(1.0 / self.period))
+        # whole mini-batches: a round that ended within one would cut it short
+        n_batches = -(-n_rows // batch_size)
+        rounds = max(1, min(round_half_up(1.0 / self.period), n_batches))
         part = round % rounds
-        return Budget(n_rows * (part + 1) // rounds - n_rows * part // rounds)
+        begin, end = (min(n_rows, n_batches * p // rounds * batch_size) for p in (part, part + 1))
+        return Budget(end - begin)
 
     def quorum(self, n_workers: int) -> int:
         return n_workers
@@ -74,7 +78,7 @@ class Local:
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         return run(model, shard, task, pulse)
 
-    def combine(self, state: np.ndarray, reports: Sequence[Report]) -> Merge:
+    def combine(self, model: Model, state: np.ndarray, reports: Sequence[Report]) -> Merge:
         steps = np.array([report.steps for report in reports])
         rule = self.rule or ("steps" if self.seconds is not None else "uniform")
         if rule == "wp":

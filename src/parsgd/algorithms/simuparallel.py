@@ -16,7 +16,7 @@ import numpy as np
 
 from parsgd.algorithms import merging
 from parsgd.algorithms.working import run
-from parsgd.core import SAMPLINGS, Budget, Merge, Model, Pulse, Report, Shard, Task
+from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Task
 from parsgd.errors import check_between, choose
 
 
@@ -48,13 +48,14 @@ class SimuParallel:
 
     name = "simuparallel"
     needs = frozenset()
+    sends = "state"
     one_shot = True
 
     def __post_init__(self) -> None:
-        choose(self.sampling, SAMPLINGS, "sampling", "SimuParallel")
+        choose(self.sampling, ("split", "whole"), "sampling", "SimuParallel")
         check_between(self.seconds, 0, float("inf"), "seconds", "SimuParallel", optional=True)
 
-    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any) -> Budget:
+    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any, batch_size: int) -> Budget:
         return Budget(n_rows * epochs, self.seconds, stopping)
 
     def quorum(self, n_workers: int) -> int:
@@ -63,6 +64,6 @@ class SimuParallel:
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         return run(model, shard, task, pulse)
 
-    def combine(self, state: np.ndarray, reports: Sequence[Report]) -> Merge:
+    def combine(self, model: Model, state: np.ndarray, reports: Sequence[Report]) -> Merge:
         return merging.merge(state, reports, merging.uniform([r.steps for r in reports]))
 

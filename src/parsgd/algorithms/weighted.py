@@ -18,7 +18,7 @@ import numpy as np
 
 from parsgd.algorithms import merging
 from parsgd.algorithms.working import run
-from parsgd.core import SAMPLINGS, Budget, Merge, Model, Pulse, Report, Shard, Task, silent
+from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Task, silent
 from parsgd.errors import check_between, choose
 
 # Examples on which the contraction is measured: 1 % of the shard, between these.
@@ -59,14 +59,15 @@ class Weighted:
 
     name = "weighted"
     needs = frozenset()
+    sends = "state"
     one_shot = True
 
     def __post_init__(self) -> None:
         choose(self.rule, ("wp", "steps", "measured", "uniform"), "rule", "Weighted")
-        choose(self.sampling, SAMPLINGS, "sampling", "Weighted")
+        choose(self.sampling, ("split", "whole"), "sampling", "Weighted")
         check_between(self.seconds, 0, float("inf"), "seconds", "Weighted", optional=True)
 
-    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any) -> Budget:
+    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any, batch_size: int) -> Budget:
         return Budget(n_rows * epochs, self.seconds, stopping)
 
     def quorum(self, n_workers: int) -> int:
@@ -79,7 +80,7 @@ class Weighted:
             report = replace(report, log_contraction=per_step * report.steps)
         return report
 
-    def combine(self, state: np.ndarray, reports: Sequence[Report]) -> Merge:
+    def combine(self, model: Model, state: np.ndarray, reports: Sequence[Report]) -> Merge:
         return merging.merge(state, reports, self.weights(reports))
 
     def weights(self, reports: Sequence[Report]) -> np.ndarray:

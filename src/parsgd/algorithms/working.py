@@ -53,7 +53,7 @@ class _Run:
         self.tallies, self.trace = [], []
         self.examples, self.going, self.converged = 0, True, False
         self.chunk = max(1, int(_FIRST_CHUNK_VALUES / max(self.shard.cost, 1.0)))
-        descent = model.descent(self.state, task.clock, self.gains)
+        descent = model.descent(self.state, task.clock, self.gains, task.seed)
         if task.budget.seconds is not None:
             self._compile(descent)
         self.began = time.perf_counter()
@@ -61,6 +61,8 @@ class _Run:
             self._epoch(descent)
             self._close_epoch(descent)
         descent.settle()
+        if self.stopping is not None and self.stopping.best_state is not None:
+            self.state[:] = self.stopping.best_state
         if not self.model.finite(self.state):
             raise DivergedError(self._divergence())
         steps = sum(tally.steps for tally in self.tallies)

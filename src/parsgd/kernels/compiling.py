@@ -18,10 +18,14 @@ import numba
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
 # Helpers are inlined for good: a call left standing between rows costs as much as a short row, and counts references.
-INLINE = {"fastmath": FASTMATH, "forceinline": True}
+# Dividing by zero gives infinity: Python's error would be a branch, which keeps loops from being vectorised.
+_COMMON = {"fastmath": FASTMATH, "error_model": "numpy"}
+INLINE = {**_COMMON, "forceinline": True}
 inlined = numba.njit(**INLINE)
+# Passes over whole arrays are called: inlined at every place they would only take longer to compile.
+called = numba.njit(**_COMMON, _nrt=False)
 # Kernels allocate nothing, so they need not count references to their arrays: atomic additions, several a row.
-_ENTRY = {"nogil": True, "fastmath": FASTMATH, "_nrt": False}
+_ENTRY = {**_COMMON, "nogil": True, "_nrt": False}
 
 
 @functools.cache

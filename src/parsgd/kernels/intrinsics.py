@@ -13,22 +13,29 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _FLAGS = ("contract", "reassoc", "nsz")
 
 
-@intrinsic
-def prefetch(typing_context, array, position):
-    """Ask the memory system for the line that holds ``array[position]``; reads nothing, may point anywhere."""
+def _prefetch(locality):
+    """Build the intrinsic that asks for a cache line; ``locality`` 3: into all levels, 2: not into the first."""
 
-    def generate(context, builder, signature, arguments):
-        array_type = signature.args[0]
-        data = context.make_array(array_type)(context, builder, arguments[0]).data
-        offset = context.cast(builder, arguments[1], signature.args[1], types.intp)
-        address = builder.bitcast(builder.gep(data, [offset]), ir.IntType(8).as_pointer())
-        function_type = ir.FunctionType(ir.VoidType(), [address.type, _I32, _I32, _I32])
-        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
-        # read access, keep in all cache levels, data cache
-        builder.call(function, [address, _I32(0), _I32(3), _I32(1)])
-        return context.get_dummy_value()
+    @intrinsic
+    def prefetch(typing_context, array, position):
+        def generate(context, builder, signature, arguments):
+            array_type = signature.args[0]
+            data = context.make_array(array_type)(context, builder, arguments[0]).data
+            offset = context.cast(builder, arguments[1], signature.args[1], types.intp)
+            address = builder.bitcast(builder.gep(data, [offset]), ir.IntType(8).as_pointer())
+            function_type = ir.FunctionType(ir.VoidType(), [address.type, _I32, _I32, _I32])
+            function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+            # read access, locality, data cache
+            builder.call(function, [address, _I32(0), _I32(locality), _I32(1)])
+            return context.get_dummy_value()
 
-    return types.void(array, position), generate
+        return types.void(array, position), generate
+
+    return prefetch
+
+
+# Ask the memory system for the line that holds ``array[position]``; reads nothing, may point anywhere.
+prefetch, prefetch_to_second = _prefetch(3), _prefetch(2)
 
 
 @intrinsic

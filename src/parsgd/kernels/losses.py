@@ -35,17 +35,12 @@ from numba.extending import overload
 
 from parsgd.errors import InvalidArgument
 from parsgd.kernels.compiling import INLINE, inlined, kernel
-from parsgd.kernels.intrinsics import bits_to_float64
 
 HINGE, SQUARED_HINGE, LOG, MODIFIED_HUBER, SQUARED, HUBER, EPSILON, SQUARED_EPSILON, QUANTILE, POISSON = range(10)
 SOFTMAX = 10
 
 # As in scikit-learn: one example may not move the weights by more than this, times the rate.
 MAX_GRADIENT = 1e12
-_LOG2E = 1.0 / math.log(2.0)
-_LN2 = math.log(2.0)
-_TAYLOR = tuple(1.0 / math.factorial(i) for i in range(13))
-_T0, _T1, _T2, _T3, _T4, _T5, _T6, _T7, _T8, _T9, _T10, _T11, _T12 = _TAYLOR
 
 
 class BuiltinLoss(NamedTuple):
@@ -53,23 +48,6 @@ class BuiltinLoss(NamedTuple):
 
     code: int
     parameter: float
-
-
-@inlined
-def exp(x):
-    """e^x to 1e-14 relative (far from 0, where ``n log(2)`` is rounded, to 3e-14), for x clipped to [-708, 709].
-
-    Written out (2^n times a Taylor polynomial on abs(r) <= log(2)/2) because a call into the C library stops LLVM from
-    inlining and vectorising the loop around it.
-    """
-    x = min(max(x, -708.0), 709.0)
-    n = math.floor(x * _LOG2E + 0.5)
-    r = x - n * _LN2
-    q = _T10 + r * (_T11 + r * _T12)
-    q = _T7 + r * (_T8 + r * (_T9 + r * q))
-    q = _T4 + r * (_T5 + r * (_T6 + r * q))
-    q = _T0 + r * (_T1 + r * (_T2 + r * (_T3 + r * q)))
-    return q * bits_to_float64((np.int64(n) + 1023) << 52)
 
 
 @inlined

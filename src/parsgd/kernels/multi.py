@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from parsgd.kernels.compiling import inlined, kernel
+from parsgd.kernels.elementary import exp
 from parsgd.kernels.intrinsics import prefetch
-from parsgd.kernels.losses import SOFTMAX, evaluate, exp, fold_factor, loss_code
+from parsgd.kernels.losses import SOFTMAX, evaluate, fold_factor, loss_code
 from parsgd.kernels.rows import (
     U,
     add_outputs,

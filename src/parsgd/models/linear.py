@@ -19,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import Rows
+from parsgd.core import Rows, Tally
 from parsgd.kernels.recipe import padded
 from parsgd.models.linear_descent import LinearDescent, without_cache
+from parsgd.models.linear_slope import slope, step
+from parsgd.models.viewing import as_matrix
 
 LOSSES = (
     "hinge",
@@ -72,6 +74,7 @@ class Linear:
     average: int = 0
     batch_size: int = 1
     measured: bool = True
+    uses_blas = False
     positive: tuple[float, ...] = (1.0,)
     negative: tuple[float, ...] = (1.0,)
 
@@ -161,8 +164,14 @@ class Linear:
         middle = (edges[1:] + edges[:-1] - 1.0) / 2.0
         return float(np.sum(np.diff(edges) * np.log(np.maximum(1.0 - decay * self.rates(middle), 1e-300))))
 
-    def descent(self, state: np.ndarray, clock: float, gains: np.ndarray) -> LinearDescent:
+    def descent(self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int) -> LinearDescent:
         return LinearDescent(self, state, clock, gains)
+
+    def slope(self, *arguments: Any) -> tuple[np.ndarray, Tally]:
+        return slope(self, *arguments)
+
+    def step(self, *arguments: Any) -> np.ndarray:
+        return step(self, *arguments)
 
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
         """``(n_rows, n_outputs)``, of the weights themselves, not of their averages."""
@@ -202,7 +211,7 @@ class Linear:
             power_t=float(self.power_t),
             optimal_start=float(self.optimal_start),
             fit_intercept=bool(self.fit_intercept),
-            intercept_decay=_SPARSE_INTERCEPT_DECAY if self.sparse else 1.0,
+            intercept_decay=self.intercept_decay,
             one_class=bool(self.one_class),
             average_from=int(self.average),
             batch_size=int(self.batch_size),
@@ -232,20 +241,28 @@ class Linear:
         function(self.compiled_loss(), targets, np.ascontiguousarray(margins).ravel(), gradients, values)
         return values.reshape(margins.shape), gradients.reshape(margins.shape)
 
+    def example_factors(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """How much each example counts for each output, ``(n_rows, n_outputs)`` or one column: its weight times its
+        class's."""
+        positive, negative = np.asarray(self.positive), np.asarray(self.negative)
+        if self.loss == "softmax":
+            return (weight * positive[y])[:, None]
+        if self.n_outputs > 1:
+            return weight[:, None] * np.where(y[:, None] == np.arange(self.n_outputs), positive, negative)
+        return (weight * np.where(y > 0, positive[0], negative[0]))[:, None]
+
+    @property
+    def intercept_decay(self) -> float:
+        """Factor on the intercept's steps."""
+        return _SPARSE_INTERCEPT_DECAY if self.sparse else 1.0
+
     def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
         """The objective (summed over outputs) and its gradient in the state, on all of ``rows``; float64."""
         x = as_matrix(rows, self.n_features)
         views = self.views(state)
         margins = np.asarray(x @ views["coef"].astype(np.float64)) + views["intercept"]
         values, gradients = self.losses(margins, rows.y)
-        example = rows.weight if rows.weight.size else np.ones(len(rows.y))
-        positive, negative = np.asarray(self.positive), np.asarray(self.negative)
-        if self.loss == "softmax":
-            factor = (example * positive[rows.y])[:, None]
-        elif self.n_outputs > 1:
-            factor = example[:, None] * np.where(rows.y[:, None] == np.arange(self.n_outputs), positive, negative)
-        else:
-            factor = (example * np.where(rows.y > 0, positive[0], negative[0]))[:, None]
+        factor = self.example_factors(rows.y, rows.weight if rows.weight.size else np.ones(len(rows.y)))
         n = len(rows.y)
         coef = views["coef"].astype(np.float64)
         strength = 0.0 if self.penalty is None else self.alpha
@@ -259,13 +276,3 @@ class Linear:
         if self.fit_intercept:
             slopes["intercept"][:] = (factor * gradients).sum(axis=0) / n
         return value, out
-
-
-def as_matrix(rows: Rows, n_features: int):
-    """The rows as the matrix they came from: a view, nothing is copied."""
-    x = rows.x
-    if hasattr(x, "indices"):
-        from scipy.sparse import csr_array
-
-        return csr_array((x.data, x.indices, x.indptr), shape=(len(x.indptr) - 1, n_features))
-    return x.data.reshape(-1, n_features)

@@ -63,6 +63,8 @@ class ArraySource:
         numbers = np.arange(len(self.rows.y), dtype=self._index_type) if self.subset is None else self.subset
         numbers = np.asarray(numbers, dtype=self._index_type)
         sizes = [len(part) for part in np.array_split(np.empty(len(numbers), dtype=bool), n_workers)]
+        if sampling == "shared":
+            return [ArrayShard(self.rows, numbers, self.shuffle, share=size) for size in sizes]
         if sampling == "whole":
             return [ArrayShard(self.rows, numbers, True, size) for size in sizes]
         if n_workers > 1:
@@ -87,17 +89,23 @@ class ArraySource:
 
 @dataclass
 class ArrayShard:
-    """The rows numbered ``numbers``; or, given ``draws``, that many draws an epoch from them, with replacement."""
+    """The rows numbered ``numbers``; or, given ``draws``, that many draws an epoch from them, with replacement.
+
+    Given ``share``, all workers see the same rows in the same order, and this one takes so many of them an epoch.
+    """
 
     rows: Rows
     numbers: np.ndarray
     shuffle: bool
     draws: int | None = None
+    share: int | None = None
     _seen: tuple[int, int, np.ndarray] | None = field(default=None, repr=False)
     _permutation: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def n_rows(self) -> int:
+        if self.share is not None:
+            return self.share
         return len(self.numbers) if self.draws is None else self.draws
 
     @property

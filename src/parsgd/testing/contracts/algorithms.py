@@ -24,7 +24,8 @@ def check_algorithm(algorithm: core.Algorithm) -> None:
     """
     must(isinstance(algorithm, core.Algorithm), f"{type(algorithm).__name__} lacks parts of parsgd.core.Algorithm.")
     must(all(isinstance(need, str) for need in algorithm.needs), "needs must be a set of names of capabilities.")
-    must(algorithm.sampling in ("split", "whole"), "sampling must be 'split' or 'whole'.")
+    must(algorithm.sampling in core.SAMPLINGS, f"sampling must be one of {core.SAMPLINGS}.")
+    must(algorithm.sends in ("state", "slope"), "sends must be 'state' or 'slope'.")
     for n_workers in (1, 2, 5):
         must(1 <= algorithm.quorum(n_workers) <= n_workers, "A quorum must lie between 1 and the number of workers.")
     must(pickle.loads(pickle.dumps(algorithm)) == algorithm, "An algorithm must be picklable, and equal to its copy.")
@@ -41,11 +42,14 @@ def check_algorithm(algorithm: core.Algorithm) -> None:
 
 def _check_combine(algorithm: core.Algorithm) -> None:
     rng = np.random.default_rng(SEED)
-    start = rng.standard_normal(12)
-    reports = [small_report(worker, rng.standard_normal(12)) for worker in range(3)]
+    model = small_model()
+    start = rng.standard_normal(model.size)
+    # a slope has the weight of its examples as its last element
+    size = model.size + (algorithm.sends == "slope")
+    reports = [small_report(worker, np.abs(rng.standard_normal(size))) for worker in range(3)]
     kept = pickle.loads(pickle.dumps((start, reports)))
-    merge = algorithm.combine(start, reports)
-    again = algorithm.combine(start, reports)
+    merge = algorithm.combine(model, start, reports)
+    again = algorithm.combine(model, start, reports)
     must(np.array_equal(merge.state, again.state), "combine must be pure: the same reports, the same state.")
     unchanged = np.array_equal(start, kept[0]) and all(
         np.array_equal(report.state, old.state) for report, old in zip(reports, kept[1], strict=True)
@@ -53,19 +57,21 @@ def _check_combine(algorithm: core.Algorithm) -> None:
     must(unchanged, "combine must be pure: it must not write to the state or to the reports.")
     must(np.shape(merge.weights) == (3,), "combine must say the weight of each report.")
     must(np.ptp(merge.weights) < 1e-12, f"Equal workers must count alike; the weights are {merge.weights}.")
-    alone = algorithm.combine(start, reports[:1]).state
-    must(np.array_equal(alone, reports[0].state), "A single report's state must come back bit for bit.")
+    alone = algorithm.combine(model, start, reports[:1]).state
+    if algorithm.sends == "state":
+        must(np.array_equal(alone, reports[0].state), "A single report's state must come back bit for bit.")
     idle = replace(reports[2], steps=0, examples=0, log_contraction=0.0)
-    must(algorithm.combine(start, [*reports[:2], idle]).weights[2] == 0.0, "A worker that made no step must not count.")
+    weights = algorithm.combine(model, start, [*reports[:2], idle]).weights
+    must(weights[2] == 0.0, "A worker that made no step must not count.")
     nobody = [replace(report, steps=0, examples=0, log_contraction=0.0) for report in reports]
-    must(np.array_equal(algorithm.combine(start, nobody).state, start), "If nobody moved, the state must stay.")
+    must(np.array_equal(algorithm.combine(model, start, nobody).state, start), "If nobody moved, the state must stay.")
 
 
 def _check_work(algorithm: core.Algorithm) -> None:
     model = small_model()
     shards = small_source().split(2, SEED, algorithm.sampling)
-    budget = algorithm.budget(0, shards[1].n_rows, 2, Stopping(tol=None))
-    task = Task(1, 0, model.init(0), 3, budget)
+    budget = algorithm.budget(0, shards[1].n_rows, 2, Stopping(tol=None), model.batch_size)
+    task = Task(1, 0, model.init(0), 3, budget, n_workers=2, source_rows=small_source().n_rows)
     report = algorithm.work(model, shards[1], task, silent)
     must((report.worker, report.round) == (1, 0), "A report must carry the worker and the round of its task.")
     must(np.array_equal(task.state, model.init(0)), "work must not write to the task's state.")

@@ -60,7 +60,7 @@ def _check_gradient(model: core.Model, rows: Rows, step: float = 1e-6) -> None:
 def _descended(model: core.Model, rows: Rows, cuts: Sequence[int] = (), gain: float = 1.0, stop: int | None = None):
     """The state after one pass over the rows (or their first ``stop``), the tally and the clock."""
     state, order = model.init(SEED), np.arange(len(rows.y), dtype=np.int32)[:stop]
-    descent = model.descent(state, 1.0, np.full(model.n_outputs, gain))
+    descent = model.descent(state, 1.0, np.full(model.n_outputs, gain), SEED)
     edges = [0, *cuts, len(order)]
     for start, end in pairwise(edges):
         descent.advance(rows, order, start, end)

@@ -1,0 +1,451 @@
+"""A run of steps of a feed-forward network: a batch goes through as one matrix product a layer, forward and backward.
+
+For a batch of ``b`` rows, weights ``W_l (i, o)`` and biases ``c_l (o,)``, layers l = 1 .. L::
+
+    forward    A_0 = rows;  A_l = act(A_{l-1} W_l + c_l)
+    errors     D_L = p - y (weighted);  D_{l-1} = (D_l W_l^T) * act'(A_{l-1})
+    gradients  A_{l-1}^T D_l  and the column sums of D_l, over the sum of the weights of the batch
+    step       W_l = W_l - eta (gradient + alpha / b W_l), or what the solver makes of it
+
+With plain SGD the step *is* the third product: BLAS computes ``W = beta W + alpha A^T D`` in place, so no gradient is
+ever stored.  The other solvers take the gradient in blocks of rows that fit the second-level cache, and step along each
+block while it is there.  Nothing is allocated.
+
+All parameters lie in one flat array: for each layer W row by row, then c, each layer beginning on a whole vector.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba.extending import overload
+
+from parsgd.kernels.activations import activate, differentiate, drop, mask_key
+from parsgd.kernels.blas import address, backward_product, forward_product, outer_product
+from parsgd.kernels.compiling import INLINE, called, inlined, kernel
+from parsgd.kernels.intrinsics import prefetch_to_second
+from parsgd.kernels.outputs import errors_of
+from parsgd.kernels.rows import feature, span
+from parsgd.kernels.solvers import GRADIENT, SGD, squares, step
+
+U = np.uint64
+_LINE_BYTES = 64
+
+
+class Plan(NamedTuple):
+    """Where things lie; all int64.
+
+    ``sizes`` ``(L + 1,)``: units of the layers.  ``blocks`` ``(L,)``: where each layer's weights begin among the
+    parameters.  ``places`` ``(L + 3,)``: where each layer's values begin in a batch's room, and two places for errors.
+    """
+
+    sizes: np.ndarray
+    blocks: np.ndarray
+    places: np.ndarray
+
+
+class Room(NamedTuple):
+    """What one batch needs: values of all layers and two layers' errors, slopes where they are stored, and gradients:
+    those of a block of rows, or of all parameters (``whole`` in the recipe)."""
+
+    values: np.ndarray
+    slopes: np.ndarray
+    gradient: np.ndarray
+
+
+class NetworkRecipe(NamedTuple):
+    """Hyper-parameters as compiled code takes them; ``gemm`` is the address of the BLAS function."""
+
+    gemm: int
+    activation: int
+    loss: int
+    loss_parameter: float
+    loss_share: float
+    solver: int
+    batch_size: int
+    alpha: float
+    part: float
+    shrinkage: float
+    eta0: float
+    falling: bool
+    power_t: float
+    seen: float
+    rows_per_epoch: float
+    steps_per_epoch: float
+    momentum: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    clip: float
+    keep: float
+    seed: int
+    shift: int
+    whole: bool
+    square_every: int
+
+
+# What a run carries from call to call, in float64.
+(
+    CLOCK,  # the step it stands at, from 1 on
+    BEGUN,  # the clock at which the fit began
+    LOSS,  # sum over the examples of loss and penalty
+    SQUARE,  # sum of squares of the weights, without biases
+    FIRST_SQUARE,  # the part of the first layer, as stored
+    SCALE,  # with sparse rows the first layer's weights are SCALE times what is stored
+    GAIN,  # factor on the rate; 0: stand still
+) = range(7)
+N_SLOTS = 7
+
+
+def take_rows(x, order, first, rows, values, at):
+    """The address of a dense batch ``(rows, n_features)``: in the data, if the rows lie there side by side, else in
+    ``values`` at ``at``, where they are gathered.  0 for sparse rows."""
+    raise NotImplementedError("only inside compiled code")
+
+
+def ask_for_rows(x, order, first, last):
+    """Prefetch the dense rows ``order[first:last]``, which a later batch will read."""
+    raise NotImplementedError("only inside compiled code")
+
+
+def first_product(recipe, x, order, first, rows, i, o, a, w, block, scale, values, at):
+    """The products of the first layer."""
+    raise NotImplementedError("only inside compiled code")
+
+
+def _sparse(x) -> bool:
+    return "indices" in x.fields
+
+
+@overload(take_rows, jit_options=INLINE)
+def _take_rows(x, order, first, rows, values, at):
+    if _sparse(x):
+        return lambda x, order, first, rows, values, at: 0
+
+    def implementation(x, order, first, rows, values, at):
+        n = U(x.n_features)
+        begin = U(order[U(first)])
+        neighbours = True
+        for r in range(U(rows)):
+            neighbours &= U(order[U(first) + r]) == begin + r
+        if neighbours:
+            return address(x.data, begin * n)
+        for r in range(U(rows)):
+            source = U(order[U(first) + r]) * n
+            target = U(at) + r * n
+            for j in range(n):
+                values[target + j] = x.data[source + j]
+        return address(values, at)
+
+    return implementation
+
+
+@overload(ask_for_rows, jit_options=INLINE)
+def _ask_for_rows(x, order, first, last):
+    if _sparse(x):
+        return lambda x, order, first, last: None
+    stride = U(_LINE_BYTES // (x.types[0].dtype.bitwidth // 8))
+
+    def implementation(x, order, first, last):
+        n = U(x.n_features)
+        for p in range(U(first), U(last)):
+            begin = U(order[p]) * n
+            for position in range(begin, begin + n, stride):
+                prefetch_to_second(x.data, position)
+
+    return implementation
+
+
+@overload(first_product, jit_options=INLINE)
+def _first_product(recipe, x, order, first, rows, i, o, a, w, block, scale, values, at):
+    if not _sparse(x):
+
+        def implementation(recipe, x, order, first, rows, i, o, a, w, block, scale, values, at):
+            forward_product(recipe.gemm, rows, i, o, w.dtype.type(1), a, address(w, block), address(values, at))
+
+        return implementation
+
+    def implementation(recipe, x, order, first, rows, i, o, a, w, block, scale, values, at):
+        number = w.dtype.type
+        for r in range(U(rows)):
+            target = U(at) + r * U(o)
+            for j in range(U(o)):
+                values[target + j] = number(0)
+            begin, end = span(x, order[U(first) + r])
+            for position in range(begin, end):
+                c = number(scale) * x.data[position]
+                source = U(block) + feature(x, position, begin) * U(o)
+                for j in range(U(o)):
+                    values[target + j] += c * w[source + j]
+
+    return implementation
+
+
+def sparse_outer(x, order, first, rows, o, alpha, errors, e, target, block):
+    """``target[feature] += alpha * value * error`` for the stored values of sparse rows; how much the sum of squares of
+    what was touched grew."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(sparse_outer, jit_options=INLINE)
+def _sparse_outer(x, order, first, rows, o, alpha, errors, e, target, block):
+    if not _sparse(x):
+        return lambda x, order, first, rows, o, alpha, errors, e, target, block: 0.0
+
+    def implementation(x, order, first, rows, o, alpha, errors, e, target, block):
+        grown = 0.0
+        for r in range(U(rows)):
+            source = U(e) + r * U(o)
+            begin, end = span(x, order[U(first) + r])
+            for position in range(begin, end):
+                c = alpha * x.data[position]
+                at = U(block) + feature(x, position, begin) * U(o)
+                more = target.dtype.type(0)
+                for j in range(U(o)):
+                    before = target[at + j]
+                    after = before + c * errors[source + j]
+                    target[at + j] = after
+                    more += after * after - before * before
+                grown += more
+        return grown
+
+    return implementation
+
+
+def is_sparse(x):
+    """Whether rows come in CSR."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(is_sparse, jit_options=INLINE)
+def _is_sparse(x):
+    sparse = _sparse(x)
+    return lambda x: sparse
+
+
+@called
+def column_sums(values, e, rows, o, target, at, factor):
+    """``target += factor * column sums`` of errors ``(rows, o)`` at ``e``."""
+    for r in range(U(rows)):
+        begin = U(e) + r * U(o)
+        for j in range(U(o)):
+            target[U(at) + j] += factor * values[begin + j]
+
+
+@called
+def fill_zeros(target, at, n):
+    """``target[at:at + n] = 0``."""
+    for i in range(U(n)):
+        target[U(at) + i] = target.dtype.type(0)
+
+
+@called
+def step_at_once(recipe, x, order, position, rows, i, o, a, values, e, w, block, share, eta, sparse, carry):
+    """Plain SGD on the weights of a layer: the gradient's product is the step."""
+    number = w.dtype.type
+    shrink = 1.0 - eta * recipe.alpha / share
+    if not sparse:
+        outer_product(
+            recipe.gemm, rows, i, o, number(-eta / share), a, i, address(values, e), number(shrink), address(w, block)
+        )
+        return
+    # only the rows of W that the batch touches are moved; all of them shrink, by the scale
+    if shrink < 0.5 or carry[SCALE] < 1e-6:
+        scale = number(carry[SCALE] * shrink)
+        for k in range(U(i * o)):
+            w[U(block) + k] *= scale
+        carry[FIRST_SQUARE] *= float(scale) * float(scale)
+        carry[SCALE] = 1.0
+    else:
+        carry[SCALE] *= shrink
+    alpha = number(-eta / share / carry[SCALE])
+    carry[FIRST_SQUARE] += sparse_outer(x, order, position, rows, o, alpha, values, e, w, block)
+
+
+@called
+def gather_gradient(recipe, x, order, position, rows, i, o, a, values, e, gradient, block, sparse):
+    """The summed gradients of a whole layer, weights and bias."""
+    one = gradient.dtype.type(1)
+    if sparse:
+        fill_zeros(gradient, block, i * o)
+        sparse_outer(x, order, position, rows, o, one, values, e, gradient, block)
+    else:
+        outer_product(recipe.gemm, rows, i, o, one, a, i, address(values, e), one - one, address(gradient, block))
+    fill_zeros(gradient, block + i * o, o)
+    column_sums(values, e, rows, o, gradient, block + i * o, one)
+
+
+@called
+def step_in_blocks(recipe, rows, i, o, a, values, e, w, first, second, gradient, block, share, eta, t):
+    """The gradient of a few rows of W at a time, and the step along it while it is in the cache; the squares of W."""
+    number = w.dtype.type
+    one = number(1)
+    width = address(w, 1) - address(w, 0)
+    height = max(1, gradient.shape[0] // o)
+    total = 0.0
+    row = 0
+    while row < i:
+        h = min(height, i - row)
+        outer_product(
+            recipe.gemm, rows, h, o, one, a + row * width, i, address(values, e), one - one, address(gradient, 0)
+        )
+        total += step(
+            recipe, w, first, second, gradient, block + row * o, 0, h * o, 1.0 / share, recipe.alpha / share,
+            recipe.shrinkage, eta, t,
+        )  # fmt: skip
+        row += h
+    fill_zeros(gradient, 0, o)
+    column_sums(values, e, rows, o, gradient, 0, one)
+    step(recipe, w, first, second, gradient, block + i * o, 0, o, 1.0 / share, 0.0, 0.0, eta, t)
+    return total
+
+
+@called
+def step_whole(recipe, plan, w, first, second, gradient, share, eta, t):
+    """The step along gradients that were all gathered before, clipped to the length ``clip``; the squares of W."""
+    factor = 1.0 / share
+    if recipe.clip > 0.0:
+        total = 0.0
+        for layer in range(plan.blocks.shape[0]):
+            total += squares(gradient, plan.blocks[layer], (plan.sizes[layer] + 1) * plan.sizes[layer + 1])
+        length = np.sqrt(total) * factor
+        if length > recipe.clip:
+            factor *= recipe.clip / length
+    square = 0.0
+    for layer in range(plan.blocks.shape[0]):
+        i, o, block = plan.sizes[layer], plan.sizes[layer + 1], plan.blocks[layer]
+        square += step(
+            recipe, w, first, second, gradient, block, block, i * o, factor, recipe.alpha / share, recipe.shrinkage,
+            eta, t,
+        )  # fmt: skip
+        bias = block + i * o
+        step(recipe, w, first, second, gradient, bias, bias, o, factor, 0.0, 0.0, eta, t)
+    return square
+
+
+@called
+def sum_of_squares(plan, w, sparse, first_square, scale):
+    """Of all weights, without biases."""
+    total = 0.0
+    for layer in range(plan.blocks.shape[0]):
+        if sparse and layer == 0:
+            total += scale * scale * first_square
+        else:
+            total += squares(w, plan.blocks[layer], plan.sizes[layer] * plan.sizes[layer + 1])
+    return total
+
+
+@inlined
+def learning_rate(recipe, carry):
+    """The rate of the next step."""
+    eta = recipe.eta0 * carry[GAIN]
+    if recipe.falling:
+        epoch = np.floor((carry[CLOCK] - carry[BEGUN]) / recipe.steps_per_epoch)
+        eta /= (1.0 + recipe.seen + epoch * recipe.rows_per_epoch) ** recipe.power_t
+    return eta
+
+
+@inlined
+def forward(recipe, x, y, weight, order, position, rows, a0, w, values, slopes, plan, carry):
+    """A batch's way up: values of the hidden layers, errors in the place of the last one's; the loss."""
+    layers = plan.blocks.shape[0]
+    for layer in range(layers):
+        i, o, block = plan.sizes[layer], plan.sizes[layer + 1], plan.blocks[layer]
+        at = plan.places[layer + 1]
+        if layer == 0:
+            first_product(recipe, x, order, position, rows, i, o, a0, w, block, carry[SCALE], values, at)
+        else:
+            source = address(values, plan.places[layer])
+            forward_product(recipe.gemm, rows, i, o, w.dtype.type(1), source, address(w, block), address(values, at))
+        if layer < layers - 1:
+            activate(recipe.activation, values, slopes, at, rows, o, w, block + i * o)
+            if recipe.keep < 1.0:
+                key = mask_key(recipe.seed, carry[CLOCK], layer)
+                drop(recipe.activation, recipe.keep, key, recipe.shift * o, values, slopes, at, rows * o)
+    i, o = plan.sizes[layers - 1], plan.sizes[layers]
+    bias = plan.blocks[layers - 1] + i * o
+    return errors_of(
+        recipe.loss, recipe.loss_parameter, y, order, position, rows, o, weight, w, bias, values, plan.places[layers]
+    )  # fmt: skip
+
+
+@inlined
+def backward(recipe, x, order, position, rows, a0, w, first, second, values, slopes, gradient, plan, share, eta, carry):
+    """A batch's way down: errors of the hidden layers, and each layer's step as soon as its errors are passed on."""
+    layers = plan.blocks.shape[0]
+    sparse = is_sparse(x)
+    fused = recipe.solver == SGD and not recipe.whole
+    one = w.dtype.type(1)
+    square = 0.0
+    e = plan.places[layers]
+    for back in range(layers):
+        layer = layers - 1 - back
+        i, o, block = plan.sizes[layer], plan.sizes[layer + 1], plan.blocks[layer]
+        # the last layer's errors stand in the place of its values; those of the others alternate between two places
+        before = plan.places[layers + 1 + (back & 1)]
+        a = a0
+        if layer > 0:
+            a = address(values, plan.places[layer])
+            backward_product(
+                recipe.gemm, rows, i, o, one, address(values, e), address(w, block), address(values, before)
+            )
+            differentiate(recipe.activation, values, slopes, before, plan.places[layer], rows * i)
+        if fused:
+            step_at_once(
+                recipe, x, order, position, rows, i, o, a, values, e, w, block, share, eta, sparse and layer == 0, carry
+            )
+            column_sums(values, e, rows, o, w, block + i * o, w.dtype.type(-eta / share))
+        elif recipe.whole:
+            gather_gradient(
+                recipe, x, order, position, rows, i, o, a, values, e, gradient, block, sparse and layer == 0
+            )
+        else:
+            square += step_in_blocks(
+                recipe, rows, i, o, a, values, e, w, first, second, gradient, block, share, eta, carry[CLOCK]
+            )
+        e = before
+    if recipe.whole and recipe.solver != GRADIENT:
+        square = step_whole(recipe, plan, w, first, second, gradient, share, eta, carry[CLOCK])
+    if not fused and recipe.solver != GRADIENT:
+        carry[SQUARE] = square
+
+
+@kernel
+def descend_network(x, y, weight, order, start, stop, w, first, second, room, plan, recipe, carry):
+    """Visit ``order[start:stop]`` in batches; updates the parameters ``w``, the slots ``first`` and ``second`` (or
+    empty), and ``carry``.  With the solver ``GRADIENT`` it takes no step, but leaves the summed gradients of the last
+    batch in ``room.gradient``."""
+    values, slopes, gradient = room.values, room.slopes, room.gradient
+    fused = recipe.solver == SGD and not recipe.whole
+    position = start
+    while position < stop:
+        rows = min(recipe.batch_size, stop - position)
+        eta = learning_rate(recipe, carry)
+        share = float(rows)
+        if weight.shape[0] > 0:
+            share = 0.0
+            for r in range(U(rows)):
+                share += weight[U(order[U(position) + r])]
+        if fused and recipe.alpha > 0.0 and np.int64(carry[CLOCK]) % recipe.square_every == 0:
+            carry[SQUARE] = sum_of_squares(plan, w, is_sparse(x), carry[FIRST_SQUARE], carry[SCALE])
+        a0 = take_rows(x, order, position, rows, values, plan.places[0])
+        # the next batch comes from memory while this one is computed
+        ask_for_rows(x, order, position + rows, min(position + rows + recipe.batch_size, order.shape[0]))
+        loss = forward(recipe, x, y, weight, order, position, rows, a0, w, values, slopes, plan, carry)
+        if share > 0.0:
+            penalty = 0.5 * recipe.alpha * recipe.part * carry[SQUARE]
+            carry[LOSS] += (loss * recipe.loss_share + penalty) / share * rows
+            if carry[GAIN] > 0.0:
+                backward(
+                    recipe, x, order, position, rows, a0, w, first, second, values, slopes, gradient, plan, share, eta,
+                    carry,
+                )  # fmt: skip
+        carry[CLOCK] += 1.0
+        position += rows
+
+
+@kernel
+def step_network(w, first, second, gradient, plan, recipe, carry, share):
+    """One step along summed gradients ``(n_parameters,)`` of examples that together weigh ``share``."""
+    step_whole(recipe, plan, w, first, second, gradient, share, learning_rate(recipe, carry), carry[CLOCK])

@@ -1,0 +1,105 @@
+"""What a layer computes, in NumPy: activations, predictions and losses, each as one plain function.
+
+The compiled steps (`kernels/activations.py`, `kernels/outputs.py`) do the same a batch at a time; these serve
+prediction, L-BFGS, and as what the kernels are tested against.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit, logsumexp, xlogy
+
+_LEAK = 0.01
+_GELU_RATE, _GELU_CUBE = 2.0 * np.sqrt(2.0 / np.pi), 0.044715
+
+
+def _gelu_gate(z: np.ndarray) -> np.ndarray:
+    return expit((_GELU_RATE * (z + _GELU_CUBE * z**3)).astype(z.dtype))
+
+
+def _gelu_slope(z: np.ndarray) -> np.ndarray:
+    gate = _gelu_gate(z)
+    return (gate + z * gate * (1 - gate) * _GELU_RATE * (1 + 3 * _GELU_CUBE * z**2)).astype(z.dtype)
+
+
+def _logistic_slope(z: np.ndarray) -> np.ndarray:
+    p = expit(z)
+    return p * (1 - p)
+
+
+ACTIVATIONS = {
+    "identity": lambda z: z,
+    "logistic": expit,
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+    "gelu": lambda z: z * _gelu_gate(z),
+    "leaky_relu": lambda z: np.where(z > 0, z, z.dtype.type(_LEAK) * z),
+}
+DERIVATIVES = {
+    "identity": np.ones_like,
+    "logistic": _logistic_slope,
+    "tanh": lambda z: 1 - np.tanh(z) ** 2,
+    "relu": lambda z: (z > 0).astype(z.dtype),
+    "gelu": _gelu_slope,
+    "leaky_relu": lambda z: np.where(z > 0, z.dtype.type(1), z.dtype.type(_LEAK)),
+}
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    """``e^z_k / sum_j e^z_j`` for each row."""
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+PREDICTIONS = {
+    "softmax": softmax,
+    "sigmoid": expit,
+    "squared_error": lambda z: z,
+    "absolute_error": lambda z: z,
+    "huber": lambda z: z,
+    "poisson": np.exp,
+}
+
+
+# Each gives the losses ``(n_rows,)`` and the errors ``(n_rows, n_out)``, their slopes in the products ``z``.
+
+
+def _softmax_loss(z, y, parameter):
+    rows = np.arange(len(y))
+    error = softmax(z)
+    error[rows, y] -= 1
+    return logsumexp(z, axis=1) - z[rows, y], error
+
+
+def _sigmoid_loss(z, y, parameter):
+    # log(1 + e^z) - y z, without overflow
+    return (np.logaddexp(0, z) - y * z).sum(axis=1), expit(z) - y
+
+
+def _squared_error(z, y, parameter):
+    return 0.5 * ((z - y) ** 2).sum(axis=1), z - y
+
+
+def _absolute_error(z, y, parameter):
+    return np.abs(z - y).sum(axis=1), np.sign(z - y)
+
+
+def _huber(z, y, parameter):
+    size = np.abs(z - y)
+    value = np.where(size <= parameter, 0.5 * size**2, parameter * (size - 0.5 * parameter))
+    return value.sum(axis=1), np.clip(z - y, -parameter, parameter)
+
+
+def _poisson(z, y, parameter):
+    p = np.exp(z)
+    return (xlogy(y, y) - y * z - y + p).sum(axis=1), p - y
+
+
+LOSSES = {
+    "softmax": _softmax_loss,
+    "sigmoid": _sigmoid_loss,
+    "squared_error": _squared_error,
+    "absolute_error": _absolute_error,
+    "huber": _huber,
+    "poisson": _poisson,
+}

@@ -1,0 +1,223 @@
+"""The compiled run of a network: what lies between a state and the kernels."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from parsgd.core import Rows, Tally
+
+# Bytes of gradients at hand at a time: about a second-level cache.
+_GRADIENT_BYTES = 1 << 20
+# In float32 the penalty within the reported loss is that of the last so many steps at most: the step of plain SGD is
+# one product, and a pass over all weights to square them would cost 4 % of it.
+_SQUARE_EVERY = 16
+# What two workers write to lies at least this many numbers apart: processors fetch cache lines in pairs.
+_FENCE = 16
+
+
+class NetworkDescent:
+    """A run of SGD steps on a state, in place.
+
+    Between :meth:`advance` and :meth:`settle` the first layer's weights may be held times a scale (sparse rows).
+    """
+
+    def __init__(self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray, seed: int):
+        from parsgd.kernels import network
+
+        self.slot = network
+        self.model, self.gains = model, gains
+        self.parts = model.parts(state)
+        self.recipe = recipe(model, seed)
+        self.plan = plan(model)
+        self.room = room(model, self.plan, self.recipe.whole)
+        self.carry = np.zeros(network.N_SLOTS + 2 * _FENCE)[_FENCE : _FENCE + network.N_SLOTS]
+        self.carry[network.CLOCK], self.carry[network.BEGUN] = clock, model.begun
+        self.carry[network.SCALE] = 1.0
+        self.examples, self.counted_from = 0, clock
+        coefs = model.views(state)["coefs"]
+        if model.alpha > 0.0 and model.solver != "adamw":
+            totals = [float(np.vdot(coef, coef)) for coef in coefs]
+            self.carry[network.SQUARE], self.carry[network.FIRST_SQUARE] = sum(totals), totals[0]
+        self.first = coefs[0]
+
+    @property
+    def clock(self) -> float:
+        return float(self.carry[self.slot.CLOCK])
+
+    def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
+        """Visit ``order[start:stop]``."""
+        self.carry[self.slot.GAIN] = self.gains[0]
+        self.slot.descend_network(
+            rows.x, rows.y, rows.weight, order, start, stop, *self.parts, self.room, self.plan, self.recipe, self.carry
+        )
+        self.examples += stop - start
+
+    def mean_loss(self) -> float:
+        """Mean loss of the examples since the last :meth:`tally`, each batch's taken just before its step."""
+        return float(self.carry[self.slot.LOSS]) / max(self.examples, 1)
+
+    def tally(self) -> Tally:
+        """The sums since the last tally; the loss has the penalty in it, as scikit-learn's ``loss_curve_`` has."""
+        loss = np.array([self.carry[self.slot.LOSS]])
+        tally = Tally(self.examples, int(self.clock - self.counted_from), loss, loss)
+        self.carry[self.slot.LOSS] = 0.0
+        self.examples, self.counted_from = 0, self.clock
+        return tally
+
+    def settle(self) -> None:
+        """Bring the state back to plain numbers."""
+        scale = self.carry[self.slot.SCALE]
+        if scale != 1.0:
+            self.first *= self.first.dtype.type(scale)
+            self.carry[self.slot.FIRST_SQUARE] *= scale * scale
+            self.carry[self.slot.SCALE] = 1.0
+
+
+def plan(model: Any) -> Any:
+    """Where things lie, as kernels take it."""
+    from parsgd.kernels.network import Plan
+
+    hidden = max(model.sizes[1:-1], default=0)
+    # each layer's values begin on a whole vector
+    rooms = [_aligned(model.batch_size * size) for size in (*model.sizes, hidden, hidden)]
+    places = [0, *accumulate(rooms)]
+    if model.sparse:
+        places = [max(place - rooms[0], 0) for place in places]
+    arrays = (model.sizes, model.blocks[:-1], places[: len(model.sizes) + 2])
+    return Plan(*(np.array(numbers, dtype=np.int64) for numbers in arrays))
+
+
+def room(model: Any, plan: Any, whole: bool) -> Any:
+    """What one batch needs; see :class:`parsgd.kernels.network.Room`."""
+    from parsgd.kernels.network import Room
+
+    hidden = _aligned(model.batch_size * max(model.sizes[1:-1], default=0))
+    values = _fenced(int(plan.places[-1]) + hidden, model.dtype)
+    stored = model.activation == "gelu" or model.dropout > 0.0
+    slopes = _fenced(int(plan.places[len(model.sizes) - 1]) if stored else 0, model.dtype)
+    if whole:
+        n_gradients = model.n_parameters
+    elif model.solver == "sgd":
+        n_gradients = 0
+    else:
+        largest = max(i * o for i, o in zip(model.sizes[:-1], model.sizes[1:], strict=True))
+        fitting = _GRADIENT_BYTES // np.dtype(model.dtype).itemsize
+        n_gradients = max(min(fitting, largest), *model.sizes[1:])
+    gradient = _fenced(n_gradients, model.dtype)
+    gradient[:] = 0.0
+    return Room(values, slopes, gradient)
+
+
+def recipe(model: Any, seed: int, **changes: Any) -> Any:
+    """The hyper-parameters as kernels take them."""
+    from parsgd.kernels import activations, outputs, solvers
+    from parsgd.kernels.blas import gemm_address
+    from parsgd.kernels.network import NetworkRecipe
+
+    activation = getattr(activations, model.activation.upper())
+    losses = {"squared_error": "squared", "absolute_error": "absolute"}
+    loss = getattr(outputs, losses.get(model.loss, model.loss).upper())
+    averaged = model.loss in ("squared_error", "absolute_error", "huber")
+    decoupled = model.solver == "adamw"
+    # sparse rows of a solver that moves all weights at every step, and clipping, need the whole gradient at once
+    whole = model.clip_norm is not None or (model.sparse and model.solver != "sgd")
+    described = NetworkRecipe(
+        gemm=gemm_address(model.dtype),
+        activation=activation,
+        loss=loss,
+        loss_parameter=float(model.loss_parameter),
+        # scikit-learn reports the mean over outputs of these losses, and steps along the gradient of their sum
+        loss_share=1.0 / model.sizes[-1] if averaged else 1.0,
+        solver=getattr(solvers, model.solver.upper()),
+        batch_size=int(model.batch_size),
+        alpha=0.0 if decoupled else float(model.alpha),
+        part=1.0,
+        shrinkage=float(model.alpha) if decoupled else 0.0,
+        eta0=float(model.eta0),
+        falling=model.schedule == "invscaling",
+        power_t=float(model.power_t),
+        seen=float(model.seen),
+        rows_per_epoch=float(model.rows_per_epoch),
+        steps_per_epoch=float(model.steps_per_epoch),
+        momentum=float(model.momentum),
+        beta1=float(model.beta_1),
+        beta2=float(model.beta_2),
+        epsilon=float(model.epsilon),
+        clip=float(model.clip_norm or 0.0),
+        keep=1.0 - float(model.dropout),
+        seed=int(seed),
+        shift=0,
+        whole=whole,
+        square_every=1 if model.dtype == "float64" else _SQUARE_EVERY,
+    )
+    return described._replace(**changes)
+
+
+def slope(
+    model: Any, state: np.ndarray, rows: Rows, order: np.ndarray, clock: float, seed: int, shift: int, part: float
+) -> tuple[np.ndarray, Tally]:
+    """Summed gradients of the examples ``order`` and their summed weight, in one vector; and their losses.
+
+    ``shift``: how many rows of the same batch lie before these, so that dropout masks are those of the whole batch;
+    ``part``: the share of the batch that these rows are, which is their share of the penalty in the loss.
+    """
+    from parsgd.kernels import network, solvers
+
+    out = np.zeros(model.n_parameters + 1, dtype=model.dtype)
+    n = len(order)
+    if n == 0:
+        return out, Tally(0, 0, np.zeros(1), np.zeros(1))
+    made = recipe(model, seed, solver=solvers.GRADIENT, whole=True, batch_size=n, shift=shift, part=part)
+    sized = _Sized(model, n)
+    where = plan(sized)
+    space = room(sized, where, False)._replace(gradient=out[:-1])
+    carry = np.zeros(network.N_SLOTS + 2 * _FENCE)[_FENCE : _FENCE + network.N_SLOTS]
+    carry[network.CLOCK], carry[network.BEGUN], carry[network.SCALE], carry[network.GAIN] = clock, model.begun, 1.0, 1.0
+    if made.alpha > 0.0:
+        carry[network.SQUARE] = sum(float(np.vdot(coef, coef)) for coef in model.views(state)["coefs"])
+    parts = model.parts(state)
+    network.descend_network(rows.x, rows.y, rows.weight, order, 0, n, *parts, space, where, made, carry)
+    out[-1] = rows.weight[order].sum() if rows.weight.size else n
+    loss = np.array([carry[network.LOSS]])
+    return out, Tally(n, 1, loss, loss)
+
+
+def step(model: Any, state: np.ndarray, slopes: np.ndarray, clock: float, gains: np.ndarray) -> np.ndarray:
+    """The state one step further, along what :func:`slope` gave, summed over a batch."""
+    from parsgd.kernels import network
+
+    state = state.copy()
+    if slopes[-1] <= 0.0 or gains[0] == 0.0:
+        return state
+    carry = np.zeros(network.N_SLOTS)
+    carry[network.CLOCK], carry[network.BEGUN], carry[network.GAIN] = clock, model.begun, gains[0]
+    made = recipe(model, 0, whole=True)
+    network.step_network(*model.parts(state), slopes[:-1], plan(model), made, carry, float(slopes[-1]))
+    return state
+
+
+class _Sized:
+    """A model whose batches have another size."""
+
+    def __init__(self, model: Any, batch_size: int):
+        self.model, self.batch_size = model, batch_size
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+
+def _aligned(n: int) -> int:
+    return -(-n // 16) * 16
+
+
+def _fenced(n: int, dtype: str) -> np.ndarray:
+    """``n`` numbers that begin on a cache line of their own."""
+    if n == 0:
+        return np.empty(0, dtype=dtype)
+    size = np.dtype(dtype).itemsize
+    raw = np.empty(n * size + 256, dtype=np.uint8)
+    begin = -raw.ctypes.data % 128
+    return raw[begin : begin + n * size].view(dtype)
