@@ -8,6 +8,8 @@ from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.algorithms.weighted import Weighted
 from parsgd.estimators.classifier import SGDClassifier
+from parsgd.estimators.mlp_classifier import MLPClassifier
+from parsgd.estimators.mlp_regressor import MLPRegressor
 from parsgd.estimators.one_class import SGDOneClassSVM
 from parsgd.estimators.regressor import SGDRegressor
 from parsgd.progress import watch
@@ -17,6 +19,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Local",
+    "MLPClassifier",
+    "MLPRegressor",
     "MiniBatch",
     "SGDClassifier",
     "SGDOneClassSVM",

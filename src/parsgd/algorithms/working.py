@@ -149,6 +149,6 @@ class _Run:
         return (
             f"Floating-point under-/overflow occurred at epoch #{epoch}. Scaling input data with StandardScaler or"
             f" MinMaxScaler might help. (The parameters of worker {self.task.worker} left the finite numbers in round"
-            f" {self.task.round}. A smaller learning rate, eta0, or a larger alpha with learning_rate='optimal', also"
-            " helps.)"
+            f" {self.task.round}. A smaller learning rate, eta0 or learning_rate_init, also helps, or with"
+            " learning_rate='optimal' a larger alpha.)"
         )

@@ -129,13 +129,10 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         coef: np.ndarray | None, intercept: np.ndarray | None, subset: np.ndarray | None = None, monitor: Any = None,
     ) -> fitting.Fit:  # fmt: skip
         """Fit ``model`` from ``coef (n_outputs, n_features)`` and ``intercept`` on, or from zeros; keep the record."""
-        who = type(self).__name__
         rows = x.shape[0] if subset is None else len(subset)
         values = x.nnz if sparse.issparse(x) else x.size
         size = choosing.Size(rows, values, x.shape[1], model.n_outputs, model.sparse)
-        n_workers, why = choosing.count_workers(self.n_jobs, size, who)
-        choice = choosing.choose_algorithm(self.algorithm, n_workers, why, size, who)
-        engine = choosing.choose_engine(self.engine, n_workers, who)
+        choice, engine = choosing.choose_parts(self, size)
         state = model.init(seed)
         views = model.views(state)
         if coef is not None:
@@ -152,10 +149,11 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             monitor=monitor,
             decides=bool(self.early_stopping),
         )
-        with progress.watch(_Printer()) if self.verbose else nullcontext():
+        with progress.watch(Printer()) if self.verbose else nullcontext():
             fit = fitting.fit(
                 model, choice.algorithm, engine, ArraySource(rows_of(x, y, weight), bool(self.shuffle), subset),
-                n_workers=n_workers, seed=seed, max_epochs=max_epochs, stopping=stopping, state=state, clock=self.t_,
+                n_workers=choice.n_workers, seed=seed, max_epochs=max_epochs, stopping=stopping, state=state,
+                clock=self.t_,
             )  # fmt: skip
         speak_of_divergence(model, fit, y)
         self.t_ = fit.clock
@@ -260,7 +258,7 @@ def validation_rows(
     return np.sort(train), np.sort(held_back)
 
 
-class _Printer:
+class Printer:
     """What ``verbose`` prints: a line whenever there is news."""
 
     def __call__(self, told: progress.Progress) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import joblib
@@ -20,6 +21,11 @@ _OUTPUTS_THAT_DOUBLE = 16
 _SECONDS_PER_ROUND, _SECONDS_PER_MERGED_PARAMETER = 0.3e-3, 3e-9
 # An epoch shorter than this a worker is not worth a thread: a round costs about 0.2 ms of threads and merging.
 _SECONDS_WORTH_A_WORKER = 2e-3
+# A product's numbers a second on one core, the solver's passes over its slots, what a step costs besides, and a stored
+# value's work for one unit of the first layer: benchmarks/networks.py, rounded.
+_FLOPS, _SECONDS_PER_SLOT, _SECONDS_PER_STEP, _SECONDS_PER_SPARSE_UNIT = 80e9, 0.5e-9, 5e-6, 0.2e-9
+# With fewer steps between two averages a worker of a network gets nowhere: studies/networks.py.
+_FEWEST_STEPS = 10
 # Rounds may add this share to the time; more than ten averages a pass gained nothing in studies/linear.py.
 _ROUNDS_SHARE, _MOST_ROUNDS = 0.1, 10
 # At least one average a pass, unless it takes more than this share of a worker's pass.
@@ -36,6 +42,9 @@ class Size:
     n_outputs: int
     sparse: bool = False
 
+    # of a convex objective the mean of solutions is nearly one, too
+    convex = True
+
     @property
     def epoch_seconds(self) -> float:
         """Time of a pass on one core, roughly."""
@@ -46,6 +55,55 @@ class Size:
     @property
     def n_parameters(self) -> int:
         return (self.n_features + 1) * self.n_outputs
+
+    def too_many(self, n_workers: int) -> str | None:
+        """Why so many workers would do harm, or None."""
+        if self.n_features * n_workers > self.n_rows:
+            return "a worker would see fewer rows than there are features: few averages may cost accuracy, many time"
+        return None
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """What is known of a network and its data before it is fitted."""
+
+    n_rows: int
+    n_values: int
+    layers: tuple[int, ...]
+    batch_size: int
+    n_slots: int
+    sparse: bool = False
+
+    convex = False
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers in the state: parameters and the solver's slots."""
+        return self._weights * (1 + self.n_slots)
+
+    @property
+    def _weights(self) -> int:
+        return sum((i + 1) * o for i, o in pairwise(self.layers))
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Time of a pass on one core, roughly."""
+        products = [i * o for i, o in pairwise(self.layers)]
+        # forward, gradient, and backward past every layer but the first: two numbers each
+        flops = 2.0 * self.n_rows * (3.0 * sum(products) - products[0])
+        seconds = flops / _FLOPS
+        if self.sparse:
+            seconds -= 4.0 * self.n_rows * products[0] / _FLOPS
+            seconds += 2.0 * self.n_values * self.layers[1] * _SECONDS_PER_SPARSE_UNIT
+        steps = self.n_rows / self.batch_size
+        return seconds + steps * (_SECONDS_PER_STEP + self._weights * self.n_slots * _SECONDS_PER_SLOT)
+
+    def too_many(self, n_workers: int) -> str | None:
+        """Why so many workers would do harm, or None."""
+        steps = self.n_rows / self.batch_size / n_workers
+        if steps < _FEWEST_STEPS:
+            return f"a worker would make {steps:.0f} steps a pass: too few between averages"
+        return None
 
 
 @dataclass(frozen=True)
@@ -61,7 +119,15 @@ class Choice:
         return f"{self.name} on {self.n_workers} worker{'s' * (self.n_workers > 1)}: {self.why}"
 
 
-def count_workers(n_jobs: int | None, size: Size, who: str) -> tuple[int, str]:
+def choose_parts(estimator: Any, size: Size | NetworkSize) -> tuple[Choice, Any]:
+    """The algorithm and the engine that an estimator's ``n_jobs``, ``algorithm`` and ``engine`` stand for."""
+    who = type(estimator).__name__
+    n_workers, why = count_workers(estimator.n_jobs, size, who)
+    choice = choose_algorithm(estimator.algorithm, n_workers, why, size, who)
+    return choice, choose_engine(estimator.engine, n_workers, who)
+
+
+def count_workers(n_jobs: int | None, size: Size | NetworkSize, who: str) -> tuple[int, str]:
     """How many workers, and why.
 
     ``None`` means as many as pay: what :func:`joblib.parallel_config` says, one inside another parallel loop, and
@@ -77,8 +143,10 @@ def count_workers(n_jobs: int | None, size: Size, who: str) -> tuple[int, str]:
     paying = min(joblib.cpu_count(), int(size.epoch_seconds / _SECONDS_WORTH_A_WORKER))
     if paying <= 1:
         return 1, "one pass over these data takes too little time to share"
-    if size.n_features * paying > size.n_rows:
-        return 1, "a worker would see fewer rows than there are features: few averages may cost accuracy, many time"
+    while paying > 1 and (harm := size.too_many(paying)):
+        paying -= 1
+    if paying == 1:
+        return 1, harm
     return paying, f"one pass takes about {1e3 * size.epoch_seconds:.0f} ms on one core"
 
 
@@ -90,7 +158,7 @@ def _explicit(n_jobs: int, who: str) -> int:
     return n_jobs if n_jobs > 0 else max(1, joblib.cpu_count() + 1 + n_jobs)
 
 
-def choose_algorithm(algorithm: Any, n_workers: int, why_workers: str, size: Size, who: str) -> Choice:
+def choose_algorithm(algorithm: Any, n_workers: int, why_workers: str, size: Size | NetworkSize, who: str) -> Choice:
     """Resolve the ``algorithm`` argument."""
     verbs = ("work", "quorum", "combine")
     if not (isinstance(algorithm, str) and algorithm == "auto"):
@@ -101,7 +169,7 @@ def choose_algorithm(algorithm: Any, n_workers: int, why_workers: str, size: Siz
         return Choice("serial", f"serial SGD ({why_workers})", SimuParallel(), 1)
     part = size.epoch_seconds / n_workers
     round = _SECONDS_PER_ROUND + size.n_parameters * _SECONDS_PER_MERGED_PARAMETER
-    if round > _DEAREST_ROUND * part:
+    if size.convex and round > _DEAREST_ROUND * part:
         times = f"about {1e3 * round:.1f} ms, a worker's pass {1e3 * part:.1f} ms"
         why = f"one average at the end, because averaging takes {times} ({why_workers})"
         return Choice("simuparallel", why, SimuParallel(), n_workers)

@@ -6,9 +6,14 @@ prediction, L-BFGS, and as what the kernels are tested against.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from scipy.special import expit, logsumexp, xlogy
 
+# Rows that prediction and full gradients take at a time.
+BLOCK_ROWS = 8192
 _LEAK = 0.01
 _GELU_RATE, _GELU_CUBE = 2.0 * np.sqrt(2.0 / np.pi), 0.044715
 
@@ -49,6 +54,27 @@ def softmax(z: np.ndarray) -> np.ndarray:
     """``e^z_k / sum_j e^z_j`` for each row."""
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
+
+
+def propagate(
+    x: Any,
+    coefs: Sequence[np.ndarray],
+    intercepts: Sequence[np.ndarray],
+    activation: str,
+    prediction: str | None = None,
+) -> np.ndarray:
+    """The rows ``x`` through all layers: products of the last one ``(n_rows, n_out)``, or what its loss predicts.
+
+    Takes a few thousand rows at a time, so that its memory does not grow with theirs.
+    """
+    out = np.empty((x.shape[0], coefs[-1].shape[1]), dtype=np.result_type(coefs[0].dtype, x.dtype))
+    for begin in range(0, x.shape[0], BLOCK_ROWS):
+        part = slice(begin, begin + BLOCK_ROWS)
+        value = x[part]
+        for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
+            value = np.asarray((ACTIVATIONS[activation](value) if layer else value) @ coef) + intercept
+        out[part] = PREDICTIONS[prediction](value) if prediction else value
+    return out
 
 
 PREDICTIONS = {

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.core import Rows, Tally
-from parsgd.models.forward import ACTIVATIONS, DERIVATIVES, LOSSES, PREDICTIONS
+from parsgd.models.forward import ACTIVATIONS, BLOCK_ROWS, DERIVATIVES, LOSSES, propagate
 from parsgd.models.network_descent import NetworkDescent, slope, step
 from parsgd.models.viewing import as_matrix
 
@@ -29,8 +29,6 @@ SCHEDULES = ("constant", "invscaling", "adaptive")
 STARTS = ("glorot", "he")
 # Layers begin on whole vectors of AVX-512.
 _ALIGNED = 16
-# Rows that prediction and full gradients take at a time, so that their memory does not grow with the data.
-_BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -150,29 +148,13 @@ class Network:
 
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
         """Products of the last layer, before its prediction, ``(n_rows, n_out)``."""
-        return self._through(state, x, predicting=False)
+        views = self.views(state)
+        return propagate(x, views["coefs"], views["intercepts"], self.activation)
 
     def predict(self, state: np.ndarray, x: Any) -> np.ndarray:
         """Predictions ``(n_rows, n_out)``: probabilities, or means."""
-        return self._through(state, x, predicting=True)
-
-    def _through(self, state: np.ndarray, x: Any, predicting: bool) -> np.ndarray:
-        out = np.empty((x.shape[0], self.sizes[-1]), dtype=np.result_type(state.dtype, x.dtype))
-        for begin in range(0, x.shape[0], _BLOCK_ROWS):
-            part = slice(begin, begin + _BLOCK_ROWS)
-            top = self._values(state, x[part])[-1]
-            out[part] = PREDICTIONS[self.loss](top) if predicting else top
-        return out
-
-    def _values(self, state: np.ndarray, x: Any) -> list[Any]:
-        """Values of all layers; of the last one the products."""
-        values = [x]
         views = self.views(state)
-        for coef, intercept in zip(views["coefs"], views["intercepts"], strict=True):
-            if len(values) > 1:
-                values[-1] = ACTIVATIONS[self.activation](values[-1])
-            values.append(np.asarray(values[-1] @ coef) + intercept)
-        return values
+        return propagate(x, views["coefs"], views["intercepts"], self.activation, self.loss)
 
     def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
         """The objective and its gradient in the parameters (0 in the slots), on all of ``rows``, without dropout.
@@ -184,8 +166,8 @@ class Network:
         share = float(weight.sum(dtype=np.float64))
         out = np.zeros_like(state)
         value = 0.0
-        for begin in range(0, x.shape[0], _BLOCK_ROWS):
-            part = slice(begin, begin + _BLOCK_ROWS)
+        for begin in range(0, x.shape[0], BLOCK_ROWS):
+            part = slice(begin, begin + BLOCK_ROWS)
             value += self._add_gradient(state, x[part], rows.y[part], weight[part], out)
         slopes, views = self.views(out), self.views(state)
         strength = 0.0 if self.solver == "adamw" else self.alpha
@@ -197,7 +179,6 @@ class Network:
 
     def _add_gradient(self, state, x, y, weight, out) -> float:
         """Add the summed gradients of some rows to ``out``; their summed loss."""
-        # of an activation whose slope is not a function of its value the products are kept
         views, slopes = self.views(state), self.views(out)
         products, values = [], [x]
         for coef, intercept in zip(views["coefs"], views["intercepts"], strict=True):

@@ -67,8 +67,9 @@ class ArraySource:
             return [ArrayShard(self.rows, numbers, self.shuffle, share=size) for size in sizes]
         if sampling == "whole":
             return [ArrayShard(self.rows, numbers, True, size) for size in sizes]
-        if n_workers > 1:
-            numbers = numbers[self._deal(seed)]
+        if n_workers == 1:
+            return [ArrayShard(self.rows, numbers, self.shuffle)]
+        numbers = numbers[self._deal(seed)]
         parts = np.split(numbers, np.cumsum(sizes)[:-1])
         # in stored order within a shard: shuffle=False then means what it says for every worker
         return [ArrayShard(self.rows, np.sort(part), self.shuffle) for part in parts]

@@ -1,0 +1,450 @@
+"""What the network estimators share: checking parameters, running a fit, keeping its results."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import ABCMeta, abstractmethod
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+from scipy import optimize, sparse
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.optimize import _check_optimize_result
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from parsgd import fitting, progress
+from parsgd.errors import DivergedError, InterruptedFit, InvalidArgument, Outcome
+from parsgd.estimators import checking, choosing
+from parsgd.estimators.base import MAX_INT, Printer
+from parsgd.models.forward import ACTIVATIONS, propagate
+from parsgd.models.network import SCHEDULES, STARTS, Network
+from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.stopping import Stopping
+
+STOCHASTIC = ("sgd", "adam", "adamw")
+
+
+def is_stochastic(estimator: Any) -> bool:
+    """Whether the solver can go on from one part of the data to the next."""
+    if estimator.solver not in STOCHASTIC:
+        raise AttributeError(
+            f"partial_fit is only available for stochastic solvers, {', '.join(STOCHASTIC)}; {estimator.solver!r} is"
+            " not one."
+        )
+    return True
+
+
+class BaseMLP(BaseEstimator, metaclass=ABCMeta):
+    """Parameters, the run, and the attributes of both network estimators."""
+
+    def __init__(
+        self, *, hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t,
+        max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping,
+        validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, clip_norm, weight_init,
+        n_jobs, algorithm, engine,
+    ):  # fmt: skip
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dropout = dropout
+        self.clip_norm = clip_norm
+        self.weight_init = weight_init
+        self.n_jobs = n_jobs
+        self.algorithm = algorithm
+        self.engine = engine
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # -- parameters ------------------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        """Refuse what cannot be used, naming it, before any work starts."""
+        checking.check_choice(self, "activation", ACTIVATIONS)
+        checking.check_choice(self, "solver", (*STOCHASTIC, "lbfgs"))
+        checking.check_choice(self, "learning_rate", SCHEDULES)
+        checking.check_choice(self, "weight_init", STARTS)
+        for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"):
+            checking.check_flag(self, name)
+        checking.check_number(self, "alpha", 0)
+        checking.check(
+            self, "batch_size", lambda v: v == "auto" if isinstance(v, str) else checking.is_integral(v) and v >= 1,
+            "an int in the range [1, inf) or 'auto'",
+        )  # fmt: skip
+        checking.check_number(self, "learning_rate_init", 0, closed="neither")
+        checking.check_number(self, "power_t", 0)
+        checking.check_number(self, "max_iter", 1, whole=True)
+        checking.check_number(self, "tol", 0)
+        checking.check(self, "verbose", lambda v: isinstance(v, (bool, np.bool_)) or checking.is_integral(v) and v >= 0,
+                       "an int in the range [0, inf) or a bool")  # fmt: skip
+        checking.check_number(self, "momentum", 0, 1, closed="both")
+        checking.check_number(self, "validation_fraction", 0, 1)
+        checking.check_number(self, "beta_1", 0, 1)
+        checking.check_number(self, "beta_2", 0, 1)
+        checking.check_number(self, "epsilon", 0, closed="neither")
+        checking.check(
+            self, "n_iter_no_change",
+            lambda v: checking.is_integral(v) and v >= 1 or checking.is_real(v) and v == np.inf,
+            "an int in the range [1, inf) or inf",
+        )  # fmt: skip
+        checking.check_number(self, "max_fun", 1, whole=True)
+        checking.check_number(self, "dropout", 0, 1)
+        checking.check_number(self, "clip_norm", 0, closed="neither", optional=True)
+        checking.check_number(self, "n_jobs", -np.inf, whole=True, optional=True, closed="neither")
+        self._hidden_layers()
+        if self.solver == "lbfgs" and (self.dropout > 0 or self.clip_norm is not None):
+            raise InvalidArgument(
+                "solver='lbfgs' climbs down the whole objective: dropout and clip_norm are for the stochastic solvers,"
+                f" {', '.join(STOCHASTIC)}."
+            )
+
+    def _hidden_layers(self) -> tuple[int, ...]:
+        """The hidden layers' sizes; raises unless all are positive ints."""
+        given = self.hidden_layer_sizes
+        sizes = list(given) if hasattr(given, "__iter__") and not isinstance(given, str) else [given]
+        if not all(checking.is_integral(size) for size in sizes):
+            raise InvalidArgument(
+                f"The 'hidden_layer_sizes' parameter of {type(self).__name__} must be an int or a list of ints in the"
+                f" range [1, inf). Got {given!r} instead."
+            )
+        if any(size <= 0 for size in sizes):
+            raise InvalidArgument(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return tuple(int(size) for size in sizes)
+
+    # -- what the two kinds differ in ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _network_loss(self) -> dict[str, Any]:
+        """``loss`` and ``loss_parameter`` of the network."""
+
+    @abstractmethod
+    def _monitor(self, model: Network, X: Any, y: np.ndarray, weight: np.ndarray | None) -> Any:
+        """What scores a state on held-back rows."""
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+
+    def _fit_network(
+        self, X: Any, y: np.ndarray, weight: np.ndarray, partial: bool, held: tuple | None, stratify: Any
+    ) -> None:
+        """Fit to ``X``, targets ``y`` and weights; ``held`` is the user's own validation set, as kernels take it."""
+        first = not hasattr(self, "coefs_") or not (self.warm_start or partial)
+        random = check_random_state(self.random_state)
+        layers = (X.shape[1], *self._hidden_layers(), self.n_outputs_)
+        plain = self._network(X, layers, 1)
+        state = plain.draw(random) if first else self._resumed(plain, partial)
+        if first:
+            self._forget()
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(plain, rows_of(X, y, weight), state)
+            return
+        train = None
+        if self.early_stopping and held is None:
+            train, held = self._hold_back(X, y, weight, random, stratify)
+        n_rows = X.shape[0] if train is None else len(train)
+        batch = min(200, n_rows) if self.batch_size == "auto" else int(self.batch_size)
+        if batch > n_rows:
+            warnings.warn(
+                f"batch_size={batch} is larger than the {n_rows} rows to train on; every batch has all of them.",
+                stacklevel=4,
+            )
+            batch = n_rows
+        values = X.nnz if sparse.issparse(X) else X.size
+        size = choosing.NetworkSize(n_rows, values, layers, batch, plain.n_slots, plain.sparse)
+        choice, engine = choosing.choose_parts(self, size)
+        own = -(-n_rows // choice.n_workers)
+        if choice.algorithm.sends == "state":
+            # a batch is one worker's
+            batch = min(batch, own)
+        else:
+            own = n_rows
+        clock = getattr(self, "_clock", 1.0) if partial else 1.0
+        model = self._network(X, layers, batch, n_rows, -(-own // batch), clock)
+        seed = int(random.randint(0, MAX_INT)) if self.shuffle or self.dropout > 0 else 0
+        monitor = None if held is None else self._monitor(model, *held)
+        with progress.watch(Printer()) if self.verbose else nullcontext():
+            fit = fitting.fit(
+                model, choice.algorithm, engine, ArraySource(rows_of(X, y, weight), bool(self.shuffle), train),
+                n_workers=choice.n_workers, seed=seed, max_epochs=1 if partial else int(self.max_iter),
+                stopping=self._stopping(monitor, partial), state=state, clock=clock,
+            )  # fmt: skip
+        self.history_, self.outcome_, self.algorithm_ = fit.history, fit.outcome, choice
+        self._clock = fit.clock
+        self.t_ += fit.examples
+        self.n_iter_ = fit.n_epochs
+        self._keep(model, fit.state)
+        self._note_curves(fit)
+        if partial and self.early_stopping:
+            self._ask_to_stop(model, fit.state, monitor)
+        elif partial:
+            self._lower_the_rate(fit)
+
+    def _network(
+        self, X: Any, layers: tuple[int, ...], batch: int, n_rows: int = 1, steps: int = 1, clock: float = 1.0
+    ) -> Network:
+        """The model that the parameters describe."""
+        solver = self.solver
+        if solver == "sgd" and self.momentum > 0:
+            solver = "nesterov" if self.nesterovs_momentum else "momentum"
+        # Adam follows no schedule, as in scikit-learn
+        schedule = self.learning_rate if self.solver == "sgd" else "constant"
+        return Network(
+            sizes=layers,
+            dtype=str(X.dtype),
+            activation=self.activation,
+            **self._network_loss(),
+            solver="sgd" if solver == "lbfgs" else solver,
+            alpha=float(self.alpha),
+            schedule=schedule,
+            eta0=float(self.learning_rate_init) * float(getattr(self, "_gains", [1.0])[0]),
+            power_t=float(self.power_t),
+            momentum=float(self.momentum),
+            beta_1=float(self.beta_1),
+            beta_2=float(self.beta_2),
+            epsilon=float(self.epsilon),
+            clip_norm=None if self.clip_norm is None else float(self.clip_norm),
+            dropout=float(self.dropout),
+            start=self.weight_init,
+            batch_size=batch,
+            sparse=sparse.issparse(X),
+            seen=float(getattr(self, "t_", 0)),
+            rows_per_epoch=float(n_rows),
+            steps_per_epoch=float(steps),
+            begun=clock,
+        )
+
+    def _stopping(self, monitor: Any, partial: bool) -> Stopping:
+        """scikit-learn's rule for networks waits one epoch longer than its rule for linear models."""
+        return Stopping(
+            tol=None if partial else float(self.tol),
+            patience=self.n_iter_no_change + 1,
+            adaptive_from=self._adaptive_from(),
+            monitor=None if partial else monitor,
+            decides=bool(self.early_stopping),
+            keeps_best=bool(self.early_stopping),
+        )
+
+    def _adaptive_from(self) -> float | None:
+        adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
+        return float(self.learning_rate_init) if adaptive else None
+
+    def _hold_back(self, X, y, weight, random, stratify) -> tuple[np.ndarray, tuple]:
+        """Row numbers to train on, and the rows held back to score on."""
+        train, held = train_test_split(
+            np.arange(X.shape[0]), random_state=random, test_size=self.validation_fraction, stratify=stratify
+        )
+        if len(held) < 2:
+            raise InvalidArgument(
+                f"The validation set is too small: validation_fraction={self.validation_fraction!r} of {X.shape[0]}"
+                f" rows are {len(held)}. Increase 'validation_fraction' or the size of your dataset."
+            )
+        return train, (X[held], y[held], weight[held] if weight.size else None)
+
+    def _resumed(self, model: Network, partial: bool) -> np.ndarray:
+        """The state to go on from: the fitted parameters, and with ``partial_fit`` the solver's slots."""
+        shapes = [coef.shape for coef in self.coefs_]
+        wanted = list(zip(model.sizes[:-1], model.sizes[1:], strict=True))
+        if shapes != wanted:
+            raise InvalidArgument(
+                f"This {type(self).__name__} has layers {[*(s[0] for s in shapes), shapes[-1][1]]}; parameters and data"
+                f" now ask for {list(model.sizes)}. To begin anew call fit with warm_start=False."
+            )
+        state = np.zeros(model.n_parameters * (1 + model.n_slots), dtype=model.dtype)
+        views = model.views(state)
+        for view, coef in zip(views["coefs"], self.coefs_, strict=True):
+            view[:] = coef
+        for view, intercept in zip(views["intercepts"], self.intercepts_, strict=True):
+            view[:] = intercept
+        slots = getattr(self, "_slots", None)
+        if partial and slots is not None and len(slots) == len(state) - model.n_parameters:
+            state[model.n_parameters :] = slots
+        elif partial:
+            self._clock = 1.0
+        return state
+
+    def _forget(self) -> None:
+        for name in ("_clock", "_slots", "_rule", "_gains", "coefs_", "intercepts_"):
+            if hasattr(self, name):
+                delattr(self, name)
+        self.t_ = 0
+        if self.solver == "lbfgs":
+            return
+        self.loss_curve_ = []
+        self.best_loss_ = None if self.early_stopping else np.inf
+        self.validation_scores_ = [] if self.early_stopping else None
+        self.best_validation_score_ = -np.inf if self.early_stopping else None
+
+    def _keep(self, model: Network, state: np.ndarray) -> None:
+        views = model.views(state)
+        self.coefs_, self.intercepts_ = views["coefs"], views["intercepts"]
+        self._slots = state[model.n_parameters :]
+        self.n_layers_ = len(model.sizes)
+        self.out_activation_ = {"softmax": "softmax", "sigmoid": "logistic", "poisson": "exp"}.get(
+            model.loss, "identity"
+        )
+
+    def _note_curves(self, fit: fitting.Fit) -> None:
+        losses, scores = epochs_of(fit)
+        self.loss_curve_.extend(losses)
+        self.loss_ = self.loss_curve_[-1]
+        if self.early_stopping:
+            self.validation_scores_.extend(scores)
+            self.best_validation_score_ = max([self.best_validation_score_, *scores])
+        else:
+            self.best_loss_ = min(self.best_loss_, *losses)
+
+    # -- partial_fit: the rule goes on from call to call ---------------------------------------------------------------
+
+    def _ask_to_stop(self, model: Network, state: np.ndarray, monitor: Any) -> None:
+        """Score the state; after too many calls without a better score keep the best one, and say so."""
+        rule, gains = self._rule_of_calls()
+        rule.monitor = monitor
+        rule.update(np.array([self.loss_]), state, gains)
+        rule.monitor = None
+        self.validation_scores_.append(rule.scores[-1])
+        self.best_validation_score_ = max(rule.scores)
+        if not gains.any():
+            self._keep(model, rule.best_state)
+            self.outcome_ = Outcome.CONVERGED
+
+    def _lower_the_rate(self, fit: fitting.Fit) -> None:
+        """``learning_rate="adaptive"`` lowers the rate between calls too."""
+        rule, gains = self._rule_of_calls()
+        if rule.adaptive_from is not None:
+            rule.update(np.array([self.loss_]), fit.state, gains)
+
+    def _rule_of_calls(self) -> tuple[Stopping, np.ndarray]:
+        if not hasattr(self, "_rule"):
+            self._rule = Stopping(
+                float(self.tol), self.n_iter_no_change + 1, self._adaptive_from(), decides=bool(self.early_stopping),
+                keeps_best=bool(self.early_stopping),
+            )  # fmt: skip
+            self._gains = np.ones(1)
+        return self._rule, self._gains
+
+    # -- L-BFGS --------------------------------------------------------------------------------------------------------
+
+    def _fit_lbfgs(self, model: Network, rows: Any, state: np.ndarray) -> None:
+        """SciPy's L-BFGS-B on the whole objective; Ctrl-C keeps where it stands."""
+        parameters = model.n_parameters
+
+        def objective(at: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slopes = model.gradient(at.astype(model.dtype), rows)
+            return value, slopes[:parameters].astype(np.float64)
+
+        def tell(intermediate_result) -> None:
+            line.done[0] += len(rows.y)
+            line.tell(float(intermediate_result.fun))
+            if line.halted:
+                raise StopIteration
+
+        with progress.watch(Printer()) if self.verbose else nullcontext():
+            line = progress.Line(1, len(rows.y) * int(self.max_iter))
+        with progress.stopped_by_interrupt(line):
+            found = optimize.minimize(
+                objective, state[:parameters].astype(np.float64), method="L-BFGS-B", jac=True, callback=tell,
+                options={"maxfun": int(self.max_fun), "maxiter": int(self.max_iter), "gtol": float(self.tol)},
+            )  # fmt: skip
+        line.tell(float(found.fun), done=True)
+        if not np.isfinite(found.x).all() or not np.isfinite(found.fun):
+            raise DivergedError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
+                " preprocessed, for example by StandardScaler."
+            )
+        if line.halted:
+            self.n_iter_, self.outcome_ = found.nit, Outcome.INTERRUPTED
+            warnings.warn(Outcome.INTERRUPTED.value, InterruptedFit, stacklevel=5)
+        else:
+            self.n_iter_ = _check_optimize_result("lbfgs", found, int(self.max_iter))
+            self.outcome_ = Outcome.CONVERGED if found.success else Outcome.MAX_EPOCHS
+        self.loss_ = float(found.fun)
+        self._keep(model, found.x.astype(model.dtype))
+
+    # -- input and prediction --------------------------------------------------------------------------------------
+
+    def _read(self, X: Any, y: Any, reset: bool, **settings: Any) -> tuple[Any, Any]:
+        return validate_data(
+            self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", multi_output=True, reset=reset,
+            accept_large_sparse=True, **settings,
+        )  # fmt: skip
+
+    def _weights(self, sample_weight: Any, X: Any) -> np.ndarray:
+        """``(n_rows,)`` in the dtype of the data, or empty when every row weighs 1."""
+        if sample_weight is None:
+            return np.zeros(0, dtype=X.dtype)
+        return _check_sample_weight(sample_weight, X, dtype=X.dtype)
+
+    def _check_validation_set(self, X_val: Any, y_val: Any, partial: bool) -> None:
+        if (X_val is None) != (y_val is None):
+            raise InvalidArgument("X_val and y_val belong together; only one of them was given.")
+        if partial and self.early_stopping and X_val is None:
+            raise InvalidArgument(
+                "partial_fit with early_stopping=True needs a validation set that stays the same from call to call:"
+                " give X_val and y_val."
+            )
+        if X_val is not None and self.solver == "lbfgs":
+            raise InvalidArgument("X_val and y_val are for the stochastic solvers; solver='lbfgs' looks at no score.")
+
+    def _predicted(self, X: Any) -> np.ndarray:
+        """``(n_rows, n_outputs)``: probabilities, or means."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        return propagate(X, self.coefs_, self.intercepts_, self.activation, self._network_loss()["loss"])
+
+    def _warn_of_the_end(self) -> None:
+        if self.outcome_ is Outcome.MAX_EPOCHS and self.solver != "lbfgs":
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't"
+                " converged yet.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+
+def epochs_of(fit: fitting.Fit) -> tuple[list[float], list[float]]:
+    """The mean loss of every epoch, and its score where there is one."""
+    if len(fit.history) == 1:
+        # one round is the whole fit: the workers tell of their epochs
+        workers = [worker["trace"] for worker in fit.history[0]["workers"] if worker["trace"]]
+        if workers:
+            epochs = range(max(map(len, workers)))
+            ends = [[trace[e] for trace in workers if e < len(trace)] for e in epochs]
+            losses = [float(np.mean([end[1] for end in epoch])) for epoch in ends]
+            scores = [[end[2] for end in epoch if end[2] is not None] for epoch in ends]
+            return losses, [float(np.mean(score)) for score in scores if score]
+    sums: dict[int, list[float]] = {}
+    scores = []
+    for entry in fit.history:
+        examples = sum(worker["examples"] for worker in entry["workers"])
+        total = sums.setdefault(math.ceil(entry["epoch"] - 1e-9), [0.0, 0.0])
+        total[0] += entry["loss"] * examples
+        total[1] += examples
+        if entry["score"] is not None:
+            scores.append(entry["score"])
+    return [loss / max(count, 1.0) for loss, count in sums.values()], scores
