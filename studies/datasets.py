@@ -76,3 +76,23 @@ def news20(folder: Path) -> Split:
     """20 Newsgroups: 62,061 columns, rows of unit length."""
     X, y = load_svmlight_file(str(folder / "news20.svm.bz2"), dtype=np.float32)
     return split(narrow(normalize(X)), np.unique(y, return_inverse=True)[1])
+
+
+def fashion_mnist(folder: Path) -> Split:
+    """Fashion-MNIST: 784 grey values between 0 and 1, ten classes, its own test set."""
+    with np.load(folder / "fashion_mnist.npz") as parts:
+        X_train, X_test = (parts[name].astype(np.float32) / 255.0 for name in ("X_train", "X_test"))
+        return X_train, X_test, parts["y_train"].astype(int), parts["y_test"].astype(int)
+
+
+def california_housing(folder: Path) -> Split:
+    """California housing: median house values in standard deviations; 8 numbers, the distance to the sea one-hot."""
+    frame = pd.read_csv(folder / "california_housing.csv.xz")
+    y = frame.pop("median_house_value").to_numpy(np.float64)
+    categories = frame.select_dtypes(exclude="number").columns
+    ones = OneHotEncoder(sparse_output=False, dtype=np.float32).fit_transform(frame[categories].astype(str))
+    numbers = frame.drop(columns=categories)
+    X = np.hstack([numbers.fillna(numbers.median()).to_numpy(np.float32), ones])
+    X_train, X_test, y_train, y_test = split(X, (y - y.mean()) / y.std(), stratify=False)
+    scaler = StandardScaler().fit(X_train)
+    return scaler.transform(X_train), scaler.transform(X_test), y_train, y_test

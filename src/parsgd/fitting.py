@@ -17,7 +17,7 @@ import numpy as np
 
 from parsgd import blas
 from parsgd.core import Algorithm, Crew, Engine, Model, Report, Source, Task
-from parsgd.errors import IncompatibleParts, InterruptedFit, Outcome
+from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, Outcome
 from parsgd.progress import Line, stopped_by_interrupt
 from parsgd.stopping import Stopping
 
@@ -100,6 +100,7 @@ class Loop:
             if outcome is not None:
                 return outcome
             idle = [report.worker for report in reports]
+            del reports  # each holds a state, and the next ones are under way
             round += 1
 
     def task(self, worker: int, round: int) -> Task:
@@ -203,13 +204,14 @@ def _same_tenth(entry: dict[str, Any], following: dict[str, Any]) -> bool:
 
 def _folded(entry: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
     """One entry for two stretches of rounds: sums of what was done, means of losses and weights over examples."""
+    totals = [sum(worker["examples"] for worker in side["workers"]) for side in (entry, following)]
     workers = []
     for one, other in zip(entry["workers"], following["workers"], strict=True):
-        parts = (one["examples"], other["examples"])
         summed = {key: one[key] + other[key] for key in ("steps", "examples", "seconds")}
-        means = {key: _mean((one[key], other[key]), parts) for key in ("weight", "loss")}
-        workers.append({**following["workers"][len(workers)], **summed, **means})
-    totals = [sum(worker["examples"] for worker in side["workers"]) for side in (entry, following)]
+        loss = _mean((one["loss"], other["loss"]), (one["examples"], other["examples"]))
+        # over the examples of all workers, so that weights go on summing to 1
+        weight = _mean((one["weight"], other["weight"]), totals)
+        workers.append({**other, **summed, "weight": weight, "loss": loss})
     return {**following, "loss": _mean((entry["loss"], following["loss"]), totals), "workers": workers}
 
 
@@ -255,6 +257,8 @@ def fit(
         clock=clock,
         line=line,
     )
+    # the loop's state is the only one that the driver keeps
+    del state
     with stopped_by_interrupt(line), blas.one_thread() if model.uses_blas else nullcontext():
         crew = engine.open(partial(algorithm.work, model), shards, line)
         try:
@@ -266,4 +270,10 @@ def fit(
     if outcome is Outcome.INTERRUPTED:
         warnings.warn(f"{Outcome.INTERRUPTED.value} ({loop.examples} examples visited.)", InterruptedFit, stacklevel=5)
     state = loop.state if loop.stopping.best_state is None else loop.stopping.best_state
+    if not model.finite(state):
+        raise DivergedError(
+            f"Floating-point under-/overflow occurred at epoch #{max(loop.epochs, 1)}: the parameters left the finite"
+            f" numbers in round {loop.history[-1]['round']}, the last one. Scaling input data with StandardScaler or"
+            " MinMaxScaler might help, or a smaller learning rate."
+        )
     return Fit(state, outcome, loop.history, loop.clock, max(loop.epochs, 1), loop.gains, loop.examples)

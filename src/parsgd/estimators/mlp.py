@@ -158,11 +158,12 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
         random = check_random_state(self.random_state)
         layers = (X.shape[1], *self._hidden_layers(), self.n_outputs_)
         plain = self._network(X, layers, 1)
-        state = plain.draw(random) if first else self._resumed(plain, partial)
-        if first:
-            self._forget()
+        # in a list, out of which the fit takes it: nobody else is to keep the first state alive
+        states = [plain.draw(random) if first else self._resumed(plain, partial)]
         if self.solver == "lbfgs":
-            self._fit_lbfgs(plain, rows_of(X, y, weight), state)
+            if first:
+                self._forget()
+            self._fit_lbfgs(plain, rows_of(X, y, weight), states.pop())
             return
         train = None
         if self.early_stopping and held is None:
@@ -178,12 +179,20 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
         values = X.nnz if sparse.issparse(X) else X.size
         size = choosing.NetworkSize(n_rows, values, layers, batch, plain.n_slots, plain.sparse)
         choice, engine = choosing.choose_parts(self, size)
+        # nothing is refused from here on: until now the model is what it was
+        if first:
+            self._forget()
+        if not partial:
+            self._forget_calls()
         own = -(-n_rows // choice.n_workers)
         if choice.algorithm.sends == "state":
             # a batch is one worker's
             batch = min(batch, own)
         else:
             own = n_rows
+            if hasattr(choice.algorithm, "size"):
+                # the schedule counts the batches that are taken
+                batch = min(choice.algorithm.size(self._network(X, layers, batch)), n_rows)
         clock = getattr(self, "_clock", 1.0) if partial else 1.0
         model = self._network(X, layers, batch, n_rows, -(-own // batch), clock)
         seed = int(random.randint(0, MAX_INT)) if self.shuffle or self.dropout > 0 else 0
@@ -192,14 +201,14 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
             fit = fitting.fit(
                 model, choice.algorithm, engine, ArraySource(rows_of(X, y, weight), bool(self.shuffle), train),
                 n_workers=choice.n_workers, seed=seed, max_epochs=1 if partial else int(self.max_iter),
-                stopping=self._stopping(monitor, partial), state=state, clock=clock,
+                stopping=self._stopping(monitor, partial), state=states.pop(), clock=clock,
             )  # fmt: skip
         self.history_, self.outcome_, self.algorithm_ = fit.history, fit.outcome, choice
         self._clock = fit.clock
         self.t_ += fit.examples
         self.n_iter_ = fit.n_epochs
-        self._keep(model, fit.state)
-        self._note_curves(fit)
+        if self._note_curves(fit) or first or partial:
+            self._keep(model, fit.state)
         if partial and self.early_stopping:
             self._ask_to_stop(model, fit.state, monitor)
         elif partial:
@@ -256,6 +265,8 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
 
     def _hold_back(self, X, y, weight, random, stratify) -> tuple[np.ndarray, tuple]:
         """Row numbers to train on, and the rows held back to score on."""
+        if self.validation_fraction == 0:
+            raise InvalidArgument("early_stopping=True needs validation_fraction > 0, or X_val and y_val.")
         train, held = train_test_split(
             np.arange(X.shape[0]), random_state=random, test_size=self.validation_fraction, stratify=stratify
         )
@@ -264,6 +275,11 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
                 f"The validation set is too small: validation_fraction={self.validation_fraction!r} of {X.shape[0]}"
                 f" rows are {len(held)}. Increase 'validation_fraction' or the size of your dataset."
             )
+        for part, name in ((train, "train"), (held, "validation")):
+            if weight.size and not weight[part].any():
+                raise InvalidArgument(
+                    f"The sample weights of the {name} set are all zero; another random_state deals other rows to it."
+                )
         return train, (X[held], y[held], weight[held] if weight.size else None)
 
     def _resumed(self, model: Network, partial: bool) -> np.ndarray:
@@ -289,16 +305,21 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
         return state
 
     def _forget(self) -> None:
-        for name in ("_clock", "_slots", "_rule", "_gains", "coefs_", "intercepts_"):
+        """A fit from the beginning: nothing of the former ones is left."""
+        self._drop("_clock", "_slots", "coefs_", "intercepts_")
+        self._forget_calls()
+        self.t_ = 0
+        if self.solver != "lbfgs":
+            self._drop("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_")
+
+    def _forget_calls(self) -> None:
+        """What calls of partial_fit tell one another."""
+        self._drop("_rule", "_gains")
+
+    def _drop(self, *names: str) -> None:
+        for name in names:
             if hasattr(self, name):
                 delattr(self, name)
-        self.t_ = 0
-        if self.solver == "lbfgs":
-            return
-        self.loss_curve_ = []
-        self.best_loss_ = None if self.early_stopping else np.inf
-        self.validation_scores_ = [] if self.early_stopping else None
-        self.best_validation_score_ = -np.inf if self.early_stopping else None
 
     def _keep(self, model: Network, state: np.ndarray) -> None:
         views = model.views(state)
@@ -309,15 +330,26 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
             model.loss, "identity"
         )
 
-    def _note_curves(self, fit: fitting.Fit) -> None:
-        losses, scores = epochs_of(fit)
-        self.loss_curve_.extend(losses)
+    def _note_curves(self, fit: fitting.Fit) -> bool:
+        """Go on with the curves; False if, with early stopping, an earlier fit had a better score.
+
+        The fit before may have kept other curves, or none: early_stopping and solver can be set anew.
+        """
+        losses, scores = epochs_of(fit, self.algorithm_.algorithm.one_shot)
+        self.loss_curve_ = [*getattr(self, "loss_curve_", ()), *losses]
         self.loss_ = self.loss_curve_[-1]
-        if self.early_stopping:
-            self.validation_scores_.extend(scores)
-            self.best_validation_score_ = max([self.best_validation_score_, *scores])
-        else:
-            self.best_loss_ = min(self.best_loss_, *losses)
+        best_loss, best_score, earlier = (
+            getattr(self, name, None) for name in ("best_loss_", "best_validation_score_", "validation_scores_")
+        )
+        if not self.early_stopping:
+            self.best_loss_ = min(losses if best_loss is None else [best_loss, *losses])
+            self.validation_scores_, self.best_validation_score_ = earlier, best_score
+            return True
+        before = -np.inf if best_score is None else best_score
+        self.best_loss_ = None
+        self.validation_scores_ = [*(earlier or ()), *scores]
+        self.best_validation_score_ = max([before, *scores])
+        return self.best_validation_score_ > before
 
     # -- partial_fit: the rule goes on from call to call ---------------------------------------------------------------
 
@@ -427,9 +459,9 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
             )
 
 
-def epochs_of(fit: fitting.Fit) -> tuple[list[float], list[float]]:
+def epochs_of(fit: fitting.Fit, one_shot: bool) -> tuple[list[float], list[float]]:
     """The mean loss of every epoch, and its score where there is one."""
-    if len(fit.history) == 1:
+    if one_shot:
         # one round is the whole fit: the workers tell of their epochs
         workers = [worker["trace"] for worker in fit.history[0]["workers"] if worker["trace"]]
         if workers:

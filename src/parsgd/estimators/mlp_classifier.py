@@ -13,6 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 
 from parsgd.errors import InvalidArgument
+from parsgd.estimators import checking
 from parsgd.estimators.mlp import BaseMLP, is_stochastic
 
 
@@ -142,6 +143,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         )  # fmt: skip
         self.class_weight = class_weight
 
+    def _check_parameters(self) -> None:
+        checking.check(
+            self, "class_weight",
+            lambda v: v is None or isinstance(v, dict) or isinstance(v, str) and v == "balanced",
+            "a dict, 'balanced' or None",
+        )  # fmt: skip
+        super()._check_parameters()
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
@@ -210,7 +219,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         first = _check_partial_fit_first_call(self, classes)
         X, y = self._read(X, y, reset=not hasattr(self, "coefs_"))
         y = self._labels(y)
-        if first:
+        # not only where it is the first call: that one may have been refused after it named the classes
+        if first or not hasattr(self, "coefs_"):
             self._multilabel = type_of_target(y).startswith("multilabel")
         self._fit_labels(X, y, sample_weight, True, X_val, y_val)
         return self
@@ -245,10 +255,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self._multilabel:
             if y.ndim != 2 or y.shape[1] != len(self.classes_):
                 raise InvalidArgument(f"y must have {len(self.classes_)} labels a row; its shape is {y.shape}.")
+            if not np.isin(y, (0, 1)).all():
+                raise InvalidArgument(f"y of several labels a row must hold 0 and 1 only. Got {np.unique(y)[:5]}.")
             return np.ascontiguousarray(y, dtype=dtype)
         if y.ndim != 1:
             raise InvalidArgument(f"y must be (n_rows,), as it was before; its shape is {y.shape}.")
-        numbers = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
+        try:
+            numbers = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
+        except TypeError:
+            raise InvalidArgument(
+                f"`y` has classes not in `self.classes_`: {self.classes_.tolist()[:20]} are {self.classes_.dtype}, y is"
+                f" {y.dtype} with {y[0]!r} as its first."
+            ) from None
         unknown = self.classes_[numbers] != y
         if np.any(unknown):
             labels = np.unique(np.asarray(y)[unknown])[:5].tolist()

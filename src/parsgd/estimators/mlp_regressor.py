@@ -163,6 +163,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if X_val is not None:
             X_val, y_val = self._read(X_val, y_val, reset=False, y_numeric=True)
             held = (X_val.astype(X.dtype, copy=False), self._targets(y_val, X.dtype), None)
+            if held[1].shape[1] != self.n_outputs_:
+                raise InvalidArgument(f"y_val has {held[1].shape[1]} targets a row, y has {self.n_outputs_}.")
         self._fit_network(X, y, weight, partial, held, None)
 
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:

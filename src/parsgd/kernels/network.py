@@ -83,6 +83,7 @@ class NetworkRecipe(NamedTuple):
     shift: int
     whole: bool
     square_every: int
+    least_decay: float
 
 
 # What a run carries from call to call, in float64.
@@ -94,8 +95,9 @@ class NetworkRecipe(NamedTuple):
     FIRST_SQUARE,  # the part of the first layer, as stored
     SCALE,  # with sparse rows the first layer's weights are SCALE times what is stored
     GAIN,  # factor on the rate; 0: stand still
-) = range(7)
-N_SLOTS = 7
+    DECAY,  # l2 shrinkage that the weights of dense layers still owe
+) = range(8)
+N_SLOTS = 8
 
 
 def take_rows(x, order, first, rows, values, at):
@@ -241,16 +243,16 @@ def fill_zeros(target, at, n):
 
 
 @called
-def step_at_once(recipe, x, order, position, rows, i, o, a, values, e, w, block, share, eta, sparse, carry):
+def step_at_once(recipe, x, order, position, rows, i, o, a, values, e, w, block, share, eta, shrink, sparse, carry):
     """Plain SGD on the weights of a layer: the gradient's product is the step."""
     number = w.dtype.type
-    shrink = 1.0 - eta * recipe.alpha / share
     if not sparse:
         outer_product(
             recipe.gemm, rows, i, o, number(-eta / share), a, i, address(values, e), number(shrink), address(w, block)
         )
         return
     # only the rows of W that the batch touches are moved; all of them shrink, by the scale
+    shrink = 1.0 - eta * recipe.alpha / share
     if shrink < 0.5 or carry[SCALE] < 1e-6:
         scale = number(carry[SCALE] * shrink)
         for k in range(U(i * o)):
@@ -378,6 +380,13 @@ def backward(recipe, x, order, position, rows, a0, w, first, second, values, slo
     fused = recipe.solver == SGD and not recipe.whole
     one = w.dtype.type(1)
     square = 0.0
+    # 1 - decay is rounded to the type of the weights: in float32 decays are collected until they are well above that
+    shrink = 1.0
+    if fused:
+        carry[DECAY] += eta * recipe.alpha / share
+    if carry[DECAY] >= recipe.least_decay:
+        shrink = 1.0 - carry[DECAY]
+        carry[DECAY] = 0.0
     e = plan.places[layers]
     for back in range(layers):
         layer = layers - 1 - back
@@ -393,8 +402,9 @@ def backward(recipe, x, order, position, rows, a0, w, first, second, values, slo
             differentiate(recipe.activation, values, slopes, before, plan.places[layer], rows * i)
         if fused:
             step_at_once(
-                recipe, x, order, position, rows, i, o, a, values, e, w, block, share, eta, sparse and layer == 0, carry
-            )
+                recipe, x, order, position, rows, i, o, a, values, e, w, block, share, eta, shrink,
+                sparse and layer == 0, carry,
+            )  # fmt: skip
             column_sums(values, e, rows, o, w, block + i * o, w.dtype.type(-eta / share))
         elif recipe.whole:
             gather_gradient(

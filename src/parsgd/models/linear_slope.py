@@ -14,8 +14,11 @@ from parsgd.core import Rows, Tally
 from parsgd.models.viewing import as_matrix
 
 _LARGEST = 1e12
+# A fit that diverges is found out by its numbers, as one of compiled steps is, not by NumPy's warnings.
+_quiet = np.errstate(over="ignore", invalid="ignore")
 
 
+@_quiet
 def slope(
     model: Any, state: np.ndarray, rows: Rows, order: np.ndarray, clock: float, seed: int, shift: int, part: float
 ) -> tuple[np.ndarray, Tally]:
@@ -46,6 +49,7 @@ def slope(
     return out, Tally(len(y), 1, loss, loss + len(y) * _penalty(model, views))
 
 
+@_quiet
 def step(model: Any, state: np.ndarray, slopes: np.ndarray, clock: float, gains: np.ndarray) -> np.ndarray:
     """The state one step further, along what :func:`slope` gave, summed over a batch."""
     state = state.copy()

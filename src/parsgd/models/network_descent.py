@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from itertools import accumulate
 from typing import Any
 
@@ -14,6 +15,8 @@ _GRADIENT_BYTES = 1 << 20
 # In float32 the penalty within the reported loss is that of the last so many steps at most: the step of plain SGD is
 # one product, and a pass over all weights to square them would cost 4 % of it.
 _SQUARE_EVERY = 16
+# In float32 plain SGD shrinks the weights by this much at a time: 1 - 1e-4 is rounded to a part in a thousand of 1e-4.
+_LEAST_DECAY = 1e-4
 # What two workers write to lies at least this many numbers apart: processors fetch cache lines in pairs.
 _FENCE = 16
 
@@ -30,9 +33,9 @@ class NetworkDescent:
         self.slot = network
         self.model, self.gains = model, gains
         self.parts = model.parts(state)
-        self.recipe = recipe(model, seed)
-        self.plan = plan(model)
-        self.room = room(model, self.plan, self.recipe.whole)
+        self.recipe = recipe(model)._replace(seed=int(seed))
+        self.plan = plan(model, model.batch_size)
+        self.room = room(model, self.plan, model.batch_size, self.recipe.whole)
         self.carry = np.zeros(network.N_SLOTS + 2 * _FENCE)[_FENCE : _FENCE + network.N_SLOTS]
         self.carry[network.CLOCK], self.carry[network.BEGUN] = clock, model.begun
         self.carry[network.SCALE] = 1.0
@@ -41,7 +44,7 @@ class NetworkDescent:
         if model.alpha > 0.0 and model.solver != "adamw":
             totals = [float(np.vdot(coef, coef)) for coef in coefs]
             self.carry[network.SQUARE], self.carry[network.FIRST_SQUARE] = sum(totals), totals[0]
-        self.first = coefs[0]
+        self.coefs = coefs
 
     @property
     def clock(self) -> float:
@@ -69,20 +72,27 @@ class NetworkDescent:
 
     def settle(self) -> None:
         """Bring the state back to plain numbers."""
-        scale = self.carry[self.slot.SCALE]
+        carry, slot = self.carry, self.slot
+        scale, decay = carry[slot.SCALE], carry[slot.DECAY]
+        number = self.coefs[0].dtype.type
         if scale != 1.0:
-            self.first *= self.first.dtype.type(scale)
-            self.carry[self.slot.FIRST_SQUARE] *= scale * scale
-            self.carry[self.slot.SCALE] = 1.0
+            self.coefs[0] *= number(scale)
+            carry[slot.FIRST_SQUARE] *= scale * scale
+            carry[slot.SCALE] = 1.0
+        if decay > 0.0:
+            for coef in self.coefs[self.model.sparse :]:
+                coef *= number(1.0 - decay)
+        carry[slot.DECAY] = 0.0
 
 
-def plan(model: Any) -> Any:
-    """Where things lie, as kernels take it."""
+@functools.lru_cache(maxsize=64)
+def plan(model: Any, batch_size: int) -> Any:
+    """Where things lie, as kernels take it; remembered, because `minibatch` asks at every step."""
     from parsgd.kernels.network import Plan
 
     hidden = max(model.sizes[1:-1], default=0)
     # each layer's values begin on a whole vector
-    rooms = [_aligned(model.batch_size * size) for size in (*model.sizes, hidden, hidden)]
+    rooms = [_aligned(batch_size * size) for size in (*model.sizes, hidden, hidden)]
     places = [0, *accumulate(rooms)]
     if model.sparse:
         places = [max(place - rooms[0], 0) for place in places]
@@ -90,15 +100,18 @@ def plan(model: Any) -> Any:
     return Plan(*(np.array(numbers, dtype=np.int64) for numbers in arrays))
 
 
-def room(model: Any, plan: Any, whole: bool) -> Any:
-    """What one batch needs; see :class:`parsgd.kernels.network.Room`."""
+def room(model: Any, plan: Any, batch_size: int, whole: bool | None) -> Any:
+    """What one batch needs; see :class:`parsgd.kernels.network.Room`.  ``whole``: gradients of all parameters, of a
+    block, or none."""
     from parsgd.kernels.network import Room
 
-    hidden = _aligned(model.batch_size * max(model.sizes[1:-1], default=0))
+    hidden = _aligned(batch_size * max(model.sizes[1:-1], default=0))
     values = _fenced(int(plan.places[-1]) + hidden, model.dtype)
     stored = model.activation == "gelu" or model.dropout > 0.0
     slopes = _fenced(int(plan.places[len(model.sizes) - 1]) if stored else 0, model.dtype)
-    if whole:
+    if whole is None:
+        n_gradients = 0
+    elif whole:
         n_gradients = model.n_parameters
     elif model.solver == "sgd":
         n_gradients = 0
@@ -111,7 +124,8 @@ def room(model: Any, plan: Any, whole: bool) -> Any:
     return Room(values, slopes, gradient)
 
 
-def recipe(model: Any, seed: int, **changes: Any) -> Any:
+@functools.lru_cache(maxsize=64)
+def recipe(model: Any) -> Any:
     """The hyper-parameters as kernels take them."""
     from parsgd.kernels import activations, outputs, solvers
     from parsgd.kernels.blas import gemm_address
@@ -124,7 +138,7 @@ def recipe(model: Any, seed: int, **changes: Any) -> Any:
     decoupled = model.solver == "adamw"
     # sparse rows of a solver that moves all weights at every step, and clipping, need the whole gradient at once
     whole = model.clip_norm is not None or (model.sparse and model.solver != "sgd")
-    described = NetworkRecipe(
+    return NetworkRecipe(
         gemm=gemm_address(model.dtype),
         activation=activation,
         loss=loss,
@@ -148,12 +162,12 @@ def recipe(model: Any, seed: int, **changes: Any) -> Any:
         epsilon=float(model.epsilon),
         clip=float(model.clip_norm or 0.0),
         keep=1.0 - float(model.dropout),
-        seed=int(seed),
+        seed=0,
         shift=0,
         whole=whole,
         square_every=1 if model.dtype == "float64" else _SQUARE_EVERY,
+        least_decay=0.0 if model.dtype == "float64" else _LEAST_DECAY,
     )
-    return described._replace(**changes)
 
 
 def slope(
@@ -170,10 +184,11 @@ def slope(
     n = len(order)
     if n == 0:
         return out, Tally(0, 0, np.zeros(1), np.zeros(1))
-    made = recipe(model, seed, solver=solvers.GRADIENT, whole=True, batch_size=n, shift=shift, part=part)
-    sized = _Sized(model, n)
-    where = plan(sized)
-    space = room(sized, where, False)._replace(gradient=out[:-1])
+    made = recipe(model)._replace(
+        seed=int(seed), solver=solvers.GRADIENT, whole=True, batch_size=n, shift=shift, part=part
+    )
+    where = plan(model, n)
+    space = room(model, where, n, None)._replace(gradient=out[:-1])
     carry = np.zeros(network.N_SLOTS + 2 * _FENCE)[_FENCE : _FENCE + network.N_SLOTS]
     carry[network.CLOCK], carry[network.BEGUN], carry[network.SCALE], carry[network.GAIN] = clock, model.begun, 1.0, 1.0
     if made.alpha > 0.0:
@@ -194,19 +209,9 @@ def step(model: Any, state: np.ndarray, slopes: np.ndarray, clock: float, gains:
         return state
     carry = np.zeros(network.N_SLOTS)
     carry[network.CLOCK], carry[network.BEGUN], carry[network.GAIN] = clock, model.begun, gains[0]
-    made = recipe(model, 0, whole=True)
-    network.step_network(*model.parts(state), slopes[:-1], plan(model), made, carry, float(slopes[-1]))
+    made = recipe(model)._replace(whole=True)
+    network.step_network(*model.parts(state), slopes[:-1], plan(model, 1), made, carry, float(slopes[-1]))
     return state
-
-
-class _Sized:
-    """A model whose batches have another size."""
-
-    def __init__(self, model: Any, batch_size: int):
-        self.model, self.batch_size = model, batch_size
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.model, name)
 
 
 def _aligned(n: int) -> int:

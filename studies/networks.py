@@ -1,0 +1,142 @@
+"""Do parallel networks learn as serial ones do?  At equal epochs, on real data, good and bad rows alike.
+
+Usage: python studies/networks.py [DATA_FOLDER] [--seeds 3] [--out docs/results/networks.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import datasets
+import joblib
+import numpy as np
+import sklearn
+from sklearn import neural_network
+
+import parsgd
+from parsgd import Local, MLPClassifier, MLPRegressor
+from parsgd.algorithms.working import run
+
+# what is fitted: layers, epochs, batch, and the rates of momentum and plain SGD (Adam keeps its default); the same for
+# all ways
+PROBLEMS = {
+    "fashion_mnist": ((256, 128), 15, 64, {"momentum": 0.02, "sgd": 0.1}),
+    "covtype": ((256, 128), 15, 128, {"momentum": 0.05, "sgd": 0.2}),
+    "california_housing": ((64, 32), 50, 64, {"momentum": 0.01, "sgd": 0.05}),
+}
+SOLVERS = {
+    "adam": {"solver": "adam"},
+    "momentum": {"solver": "sgd"},
+    "sgd": {"solver": "sgd", "momentum": 0.0},
+}
+
+
+@dataclass(frozen=True)
+class Forgetting(Local):
+    """Local SGD whose workers begin every round with empty moments: what is lost by resetting instead of merging."""
+
+    def work(self, model, shard, task, pulse):
+        state = task.state.copy()
+        state[model.n_parameters :] = 0.0
+        report = run(model, shard, replace(task, state=state, clock=1.0), pulse)
+        return replace(report, clock=task.clock + report.steps)
+
+
+WAYS = {
+    "parsgd, 1 worker": {"n_jobs": 1},
+    "2 workers, `auto`": {"n_jobs": 2},
+    "local, 1 average a pass": {"n_jobs": 2, "algorithm": Local(period=1.0)},
+    "the same, moments reset": {"n_jobs": 2, "algorithm": Forgetting(period=1.0)},
+    "local, 10 averages a pass": {"n_jobs": 2, "algorithm": Local(period=0.1)},
+    "the same, moments reset ": {"n_jobs": 2, "algorithm": Forgetting(period=0.1)},
+    "local, 50 averages a pass": {"n_jobs": 2, "algorithm": Local(period=0.02)},
+    "minibatch, exact": {"n_jobs": 2, "algorithm": "minibatch"},
+    "SimuParallelSGD": {"n_jobs": 2, "algorithm": "simuparallel"},
+    "8 workers, 10 averages a pass": {"n_jobs": 8, "algorithm": Local(period=0.1)},
+}
+HEADER = """# Results: networks
+
+Made by `studies/networks.py`. Everybody makes the same number of passes, `tol=0` and no early stopping; mean and
+standard deviation over {seeds} seeds of the score on rows that were held back (a fifth, or the data's own test set).
+scikit-learn is fitted with one seed. Seconds are the median fit, compilation apart; read them as ratios, the machine is
+small and shared, and eight workers take turns on its cores. Batches are each worker's own, but with `minibatch` all
+workers share one.
+Python {python}, scikit-learn {sklearn}, parsgd {parsgd}, {cores} cores.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=list(PROBLEMS))
+    parser.add_argument("--solvers", nargs="*", default=list(SOLVERS))
+    parser.add_argument("--ways", nargs="*", type=int, help="numbers of the rows to make, from 0 on")
+    parser.add_argument("--without-scikit-learn", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/networks.md"))
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    versions = {"python": platform.python_version(), "sklearn": sklearn.__version__, "parsgd": parsgd.__version__}
+    text = HEADER.format(seeds=arguments.seeds, cores=joblib.cpu_count(), **versions)
+    ways = [way for k, way in enumerate(WAYS) if arguments.ways is None or k in arguments.ways]
+    for name in arguments.only:
+        for solver in arguments.solvers:
+            text += study(name, solver, arguments, ways)
+    arguments.out.parent.mkdir(exist_ok=True)
+    arguments.out.write_text(text)
+
+
+def study(name: str, solver: str, arguments: argparse.Namespace, ways: list[str]) -> str:
+    layers, epochs, batch, rates = PROBLEMS[name]
+    chosen = {"batch_size": batch, **SOLVERS[solver]}
+    if solver in rates:
+        chosen["learning_rate_init"] = rates[solver]
+    reader = getattr(datasets, name)
+    data = reader(arguments.folder, classes=True) if name == "covtype" else reader(arguments.folder)
+    settings = {
+        **chosen, "hidden_layer_sizes": layers, "max_iter": epochs, "tol": 0.0,
+        "n_iter_no_change": 10**6,
+    }  # fmt: skip
+    regression = name == "california_housing"
+    score = "RMSE" if regression else "accuracy"
+    shape = "-".join(map(str, (data[0].shape[1], *layers, 1 if regression else len(np.unique(data[2])))))
+    given = ", ".join(f"`{key}={value!r}`" for key, value in chosen.items())
+    text = f"\n## {name}, {shape}, {solver}\n\n{epochs} passes over {data[0].shape[0]:,} rows; {given}.\n\n"
+    text += f"| | test {score} | training loss of the last pass | seconds |\n|---|---|---|---|\n"
+    print(text, end="", flush=True)
+    ours = MLPRegressor if regression else MLPClassifier
+    if not arguments.without_scikit_learn and solver == "adam":
+        theirs = neural_network.MLPRegressor if regression else neural_network.MLPClassifier
+        text += row("scikit-learn", [fitted(theirs(**settings, random_state=0), data, regression)])
+    fitted(ours(**{**settings, "max_iter": 1}), [part[:2000] for part in data], regression)
+    for way in ways:
+        models = [ours(**settings, **WAYS[way], random_state=seed) for seed in range(arguments.seeds)]
+        text += row(way, [fitted(model, data, regression) for model in models])
+    return text
+
+
+def fitted(model, data, regression) -> tuple[float, float, float]:
+    X, X_test, y, y_test = data
+    began = time.perf_counter()
+    model.fit(X, y)
+    seconds = time.perf_counter() - began
+    if regression:
+        return float(np.sqrt(np.mean((model.predict(X_test) - y_test) ** 2))), model.loss_curve_[-1], seconds
+    return model.score(X_test, y_test), model.loss_curve_[-1], seconds
+
+
+def row(way: str, results: list[tuple[float, float, float]]) -> str:
+    scores, losses, seconds = np.array(results).T
+    spread = f" ± {scores.std(ddof=1):.4f}" if len(scores) > 1 else ""
+    text = f"| {way} | {scores.mean():.4f}{spread} | {losses.mean():.4f} | {np.median(seconds):.1f} |\n"
+    print(text, end="", flush=True)
+    return text
+
+
+if __name__ == "__main__":
+    main()
