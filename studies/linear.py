@@ -1,7 +1,7 @@
 """Does averaging cost accuracy?  Two workers against scikit-learn at equal epochs, on real data, good and bad rows
 alike.
 
-Usage: python studies/linear.py [DATA_FOLDER] [--epochs 10] [--seeds 3] [--out docs/results.md]
+Usage: python studies/linear.py [DATA_FOLDER] [--epochs 10] [--seeds 3] [--out docs/results/linear.md]
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("../shared/data"))
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/linear.md"))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     versions = {"python": platform.python_version(), "sklearn": sklearn.__version__, "parsgd": parsgd.__version__}
