@@ -10,6 +10,7 @@ from parsgd.core import Rows
 from parsgd.errors import IncompatibleParts
 from parsgd.fitting import fit
 from parsgd.models.linear import LOSSES, Linear
+from parsgd.models.network import Network
 from parsgd.sources.arrays import ArraySource, rows_of
 from parsgd.testing.problems import labels, targets, unit_rows
 
@@ -40,7 +41,23 @@ def linear(layout, dtype, n_classes=0, **settings):
     return model, rows_of(X, y)
 
 
-# name of a model in the registry -> its kinds: how to make one, and rows for it
+def network(layout, dtype, loss="softmax", **settings):
+    X = unit_rows(N_ROWS, N_FEATURES, layout=layout, dtype=dtype)
+    if loss == "softmax":
+        y = labels(X, 3).astype(np.int64)
+    else:
+        y = np.stack([targets(X, seed=seed) for seed in (1, 2)], axis=1).astype(dtype)
+        y = (y > 0.0).astype(dtype) if loss == "sigmoid" else y
+    settings = {"batch_size": 10, "eta0": 0.05, "alpha": 0.01, **settings}
+    n_outputs = 3 if loss == "softmax" else 2
+    model = Network(
+        (N_FEATURES, 8, n_outputs), dtype=np.dtype(dtype).name, sparse=layout == "csr", loss=loss, **settings
+    )
+    return model, rows_of(X, y)
+
+
+MAKERS = {"linear": linear, "network": network}
+# name of a model in the registry -> its kinds: what they are made with
 MODELS = {
     "linear": {
         "two classes": {"n_classes": 2, "loss": "log_loss"},
@@ -52,7 +69,13 @@ MODELS = {
         "averaged, l1, batches": {
             "n_classes": 2, "loss": "hinge", "loss_parameter": 1.0, "average": 1, "penalty": "l1", "batch_size": 4,
         },
-    }
+    },
+    "network": {
+        "softmax, adam": {"loss": "softmax", "solver": "adam"},
+        "softmax, dropout": {"loss": "softmax", "solver": "adamw", "dropout": 0.2, "activation": "gelu"},
+        "two numbers, momentum": {"loss": "squared_error", "solver": "momentum", "activation": "tanh"},
+        "two labels, sgd": {"loss": "sigmoid", "solver": "sgd", "eta0": 0.5, "activation": "leaky_relu"},
+    },
 }  # fmt: skip
 # name of a source in the registry -> how it is made of rows
 SOURCES = {"arrays": lambda rows: ArraySource(rows)}
@@ -61,7 +84,7 @@ KINDS = [(model, kind) for model, kinds in MODELS.items() for kind in kinds]
 
 
 def test_the_matrix_knows_every_member_of_every_registry():
-    assert set(MODELS) == set(registry.MODELS)
+    assert set(MODELS) == set(MAKERS) == set(registry.MODELS)
     assert set(SOURCES) == set(registry.SOURCES)
 
 
@@ -73,7 +96,7 @@ def test_the_matrix_knows_every_member_of_every_registry():
 def test_every_combination_runs_and_learns_or_is_refused_at_once(layout, model, kind, algorithm, engine, source):
     algorithm = registry.load(registry.ALGORITHMS[algorithm])()
     engine = registry.load(registry.ENGINES[engine])()
-    made, rows = linear(layout, np.float64, **MODELS[model][kind])
+    made, rows = MAKERS[model](layout, np.float64, **MODELS[model][kind])
     assert isinstance(made, registry.load(registry.MODELS[model]))
     settings = {"n_workers": 2, "max_epochs": 3, "seed": 1}
     if not algorithm.needs <= engine.offers:

@@ -11,29 +11,44 @@ import contextlib
 import functools
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
 _lock = threading.Lock()
 _inside = 0
-_limits = None
+# Each library and the number of threads that it had before.
+_before: list[tuple[Any, int]] = []
 
 
 @functools.cache
-def _controller() -> ThreadpoolController:
+def _libraries() -> list[Any]:
     # finding the libraries of a process takes a millisecond; those that we call are loaded by now
     import scipy.linalg.cython_blas  # noqa: F401
 
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+def _set(library: Any, n_threads: int) -> None:
+    """Whichever thread calls: since threadpoolctl 3.8 OpenBLAS obeys one thread of the process, the first that asked,
+    for as long as it lives; here the last one out sets back what the first one in has set."""
+    release = getattr(library, "clear_controlling_thread", None)
+    if release is not None:
+        release(force=True)
+    library.set_num_threads(n_threads)
+    if release is not None:
+        release(force=True)
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Keep every BLAS of this process to one thread inside the block, in all of its threads."""
-    global _inside, _limits
+    global _inside, _before
     with _lock:
         if _inside == 0:
-            _limits = _controller().limit(limits=1, user_api="blas")
+            _before = [(library, library.get_num_threads()) for library in _libraries()]
+            for library, _ in _before:
+                _set(library, 1)
         _inside += 1
     try:
         yield
@@ -41,5 +56,5 @@ def one_thread() -> Iterator[None]:
         with _lock:
             _inside -= 1
             if _inside == 0:
-                _limits.restore_original_limits()
-                _limits = None
+                for library, n_threads in _before:
+                    _set(library, n_threads)

@@ -20,11 +20,11 @@ DTYPES = {
     "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
 PARTS = {path.split(":")[1]: path for axis in (registry.ALGORITHMS, registry.ENGINES) for path in axis.values()}
-PARTS["Choice"] = "parsgd.estimators.choosing:Choice"
+PARTS |= {"Choice": "parsgd.estimators.choosing:Choice", "Stopping": "parsgd.stopping:Stopping"}
 
 
 def is_part(value: Any) -> bool:
-    """Whether ``value`` is one of parsgd's own algorithms or engines, or the record of a choice."""
+    """Whether ``value`` is one of parsgd's own algorithms or engines, a record of a choice, or a rule of stopping."""
     name = type(value).__name__
     return name in PARTS and type(value) is registry.load(PARTS[name])
 

@@ -24,15 +24,11 @@ import numpy as np
 
 import parsgd
 from parsgd.errors import MissingDependency, ModelFileError
+from parsgd.estimators.fitted import FITTED, is_fitted, problem
 from parsgd.packing import DTYPES, is_part, pack, unpack
 
 FORMAT = 1
-ESTIMATORS = ("SGDClassifier", "SGDOneClassSVM", "SGDRegressor")
-# What fit leaves on an estimator.
-FITTED = (
-    "classes_", "n_features_in_", "feature_names_in_", "coef_", "intercept_", "offset_", "t_", "n_iter_", "algorithm_",
-    "outcome_", "history_", "_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept",
-)  # fmt: skip
+ESTIMATORS = tuple(FITTED)
 _SAVE_AGAIN = "Copy the file again, or save the model again."
 
 
@@ -71,7 +67,7 @@ def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
     name = type(estimator).__name__
     if name not in ESTIMATORS or type(estimator) is not getattr(parsgd, name):
         raise ModelFileError(f"A model file holds a parsgd {', '.join(ESTIMATORS)}; got {type(estimator)!r}.")
-    if not hasattr(estimator, "coef_"):
+    if not is_fitted(estimator):
         raise ModelFileError(f"This {name} is not fitted: call fit before save.")
     arrays: dict[str, np.ndarray] = {}
     head = {
@@ -134,8 +130,9 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _fitted(estimator: Any) -> dict[str, Any]:
-    fitted = {name: vars(estimator)[name] for name in FITTED if name in vars(estimator)}
-    if hasattr(estimator.coef_, "toarray"):
+    names = FITTED[type(estimator).__name__]
+    fitted = {name: vars(estimator)[name] for name in names if name in vars(estimator)}
+    if hasattr(fitted.get("coef_"), "toarray"):
         fitted |= {"coef_": estimator.coef_.toarray(), "sparsified": True}
     choice = fitted.get("algorithm_")
     if choice is not None and not is_part(choice.algorithm):
@@ -239,7 +236,7 @@ def _json(text: str | bytes) -> Any:
 def _rebuild(name: str, params: dict[str, Any], fitted: dict[str, Any]) -> Any:
     """The estimator, after checks of everything that predicting relies on."""
     cls = getattr(parsgd, name)
-    unknown = (set(params) - set(cls._get_param_names())) | (set(fitted) - {*FITTED, "sparsified"})
+    unknown = (set(params) - set(cls._get_param_names())) | (set(fitted) - set(FITTED[name]))
     if unknown:
         named = ", ".join(sorted(map(repr, unknown)))
         raise ModelFileError(f"gives {name} what it does not have: {named}. Update it: pip install --upgrade parsgd")
@@ -251,45 +248,7 @@ def _rebuild(name: str, params: dict[str, Any], fitted: dict[str, Any]) -> Any:
         estimator._check_parameters()
     except (AttributeError, TypeError, ValueError) as error:
         raise _damaged(f"a parameter cannot be used: {error}") from error
-    problem = _problem(estimator)
-    if problem:
-        raise _damaged(problem)
+    wrong = problem(estimator)
+    if wrong:
+        raise _damaged(wrong)
     return estimator.sparsify() if sparsified is True else estimator
-
-
-def _problem(estimator: Any) -> str | None:
-    """What does not fit together among the fitted attributes, or None."""
-    name, n_features = type(estimator).__name__, getattr(estimator, "n_features_in_", None)
-    if not isinstance(n_features, int) or isinstance(n_features, bool) or n_features < 1:
-        return f"n_features_in_ is {n_features!r}, not a number of features"
-    n_outputs = 1
-    if name == "SGDClassifier":
-        classes = getattr(estimator, "classes_", None)
-        if not isinstance(classes, np.ndarray) or classes.ndim != 1 or len(classes) < 2:
-            return f"classes_ is {classes!r}, not an array of two or more classes"
-        n_outputs = 1 if len(classes) == 2 and estimator.loss != "softmax" else len(classes)
-    coef_shape = (n_outputs, n_features) if name == "SGDClassifier" else (n_features,)
-    shapes = {"coef_": coef_shape, "offset_" if name == "SGDOneClassSVM" else "intercept_": (n_outputs,)}
-    both = (n_outputs, n_features)
-    optional = {"_standard_coef": both, "_average_coef": both, "_standard_intercept": (n_outputs,)}
-    optional |= {"_average_intercept": (n_outputs,)}
-    for key, shape in (shapes | {key: shape for key, shape in optional.items() if hasattr(estimator, key)}).items():
-        array = getattr(estimator, key, None)
-        if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.shape != shape:
-            return f"{key} should be an array of numbers of shape {shape}, and is not"
-        if not np.isfinite(array).all():
-            return f"{key} holds numbers that are not finite"
-    return _other_problem(estimator)
-
-
-def _other_problem(estimator: Any) -> str | None:
-    names = getattr(estimator, "feature_names_in_", None)
-    if names is not None:
-        texts = isinstance(names, np.ndarray) and all(isinstance(name, str) for name in names.flat)
-        if not texts or names.shape != (estimator.n_features_in_,):
-            return f"feature_names_in_ should be the names of {estimator.n_features_in_} features, and is not"
-    for key in ("t_", "n_iter_"):
-        value = getattr(estimator, key, None)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value < np.inf:
-            return f"{key} is {value!r}, not a number from 1 on"
-    return None

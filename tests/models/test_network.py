@@ -1,6 +1,7 @@
-"""A network's first state is scikit-learn's, its gradient the slope of its objective, and it keeps a model's promises."""
+"""A network's first state is scikit-learn's, its gradient the slope of its objective; it keeps a model's promises."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -9,10 +10,15 @@ from hypothesis import strategies as st
 from scipy import special
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
+from parsgd import SimuParallel
+from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.core import Rows
+from parsgd.engines.serial import Serial
+from parsgd.errors import DivergedError
+from parsgd.fitting import fit
 from parsgd.models.forward import ACTIVATIONS, LOSSES
 from parsgd.models.network import SOLVERS, Network
-from parsgd.sources.arrays import rows_of
+from parsgd.sources.arrays import ArraySource, rows_of
 from parsgd.testing import check_model
 from parsgd.testing.problems import labels, unit_rows
 
@@ -223,3 +229,30 @@ def test_the_check_notices_a_network_that_breaks_its_promises():
     upwards = replace(model, eta0=-0.1)
     with pytest.raises(AssertionError, match="uphill"):
         check_model(upwards, rows)
+
+
+# -- rows that are no numbers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", [SimuParallel(), MiniBatch()], ids=lambda a: a.name)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+def test_rows_with_a_value_that_is_no_number_are_an_error_and_never_a_fit(layout, activation, algorithm):
+    for bad, solver, n_workers in product((np.nan, np.inf, -np.inf), ("sgd", "adam"), (1, 2)):
+        X = unit_rows(40, N_FEATURES, layout=layout)
+        (X.data if layout == "csr" else X.reshape(-1))[77] = bad
+        model = make("softmax", (5, 4), layout=layout, activation=activation, solver=solver, batch_size=8)[0]
+        source = ArraySource(rows_of(X, targets_of("softmax", unit_rows(40, N_FEATURES))))
+        with pytest.raises(DivergedError, match=r"round \d"):
+            fit(model, algorithm, Serial(), source, n_workers=n_workers, max_epochs=2)
+
+
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "softmax"])
+def test_targets_that_are_no_numbers_are_an_error_too(loss):
+    model, rows = make(loss, batch_size=8)
+    y = np.array(rows.y)
+    y[17, 1] = np.nan
+    source = ArraySource(rows_of(np.array(rows.x.data).reshape(-1, N_FEATURES), y))
+    for algorithm in (SimuParallel(), MiniBatch()):
+        with pytest.raises(DivergedError):
+            fit(model, algorithm, Serial(), source, max_epochs=2)

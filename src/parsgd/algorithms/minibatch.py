@@ -116,8 +116,9 @@ class MiniBatch:
         if not examples.any():
             return Merge(state, examples)
         total = reports[0].state.copy()
-        for report in reports[1:]:
-            total += report.state
+        with np.errstate(over="ignore", invalid="ignore"):
+            for report in reports[1:]:
+                total += report.state
         moved = next(report for report in reports if report.examples)
         return Merge(model.step(state, total, moved.clock - 1.0, moved.gains), examples / examples.sum())
 

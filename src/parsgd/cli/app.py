@@ -32,7 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Train linear models by parallel stochastic gradient descent, and use them.",
+    help="Train linear models and networks by parallel stochastic gradient descent, and use them.",
 )
 
 _FORMATS = "A .csv, .parquet, .npz or .svm file, or digits, breast-cancer, diabetes, iris."
@@ -45,6 +45,7 @@ def _option(help: str, *names: str, metavar: str | None = None, panel: str | Non
     return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel)
 
 
+_MODELS = "sgd-classifier, sgd-regressor, sgd-one-class-svm, mlp-classifier or mlp-regressor."
 _TRAINING, _PARALLEL, _DATA = "Descent", "Parallel work", "Rows and columns"
 Text, Number, Whole, Maybe, Several = str | None, float | None, int | None, bool | None, list[str] | None
 
@@ -53,7 +54,8 @@ Text, Number, Whole, Maybe, Several = str | None, float | None, int | None, bool
 def fit(
     data: DataFile,
     out: Annotated[Path, _option("Where to save the model.", "--out", "-o", metavar="FILE")],
-    model: Annotated[str, _option("sgd-classifier, sgd-regressor or sgd-one-class-svm.")] = "sgd-classifier",
+    model: Annotated[str, _option(_MODELS)] = "sgd-classifier",
+    hidden: Annotated[Text, _option("Units of the hidden layers, 256,128: a network.", metavar="SIZES")] = None,
     target: Annotated[Text, _option("Column to predict.", metavar="COLUMN")] = None,
     loss: Annotated[Text, _option("hinge, log_loss, softmax, squared_error, huber, ...", panel=_TRAINING)] = None,
     penalty: Annotated[Text, _option("l2, l1, elasticnet or none.", panel=_TRAINING)] = None,
@@ -62,12 +64,12 @@ def fit(
     eta0: Annotated[Number, _option("First learning rate.", panel=_TRAINING)] = None,
     max_iter: Annotated[Whole, _option("Most passes over the data.", panel=_TRAINING)] = None,
     tol: Annotated[Text, _option("Stop when the loss falls by less than this; none: never.", panel=_TRAINING)] = None,
-    batch_size: Annotated[Whole, _option("Rows a step.", panel=_TRAINING)] = None,
+    batch_size: Annotated[Whole, _option("Rows a step; not given: 1, of networks 200.", panel=_TRAINING)] = None,
     average: Annotated[Text, _option("Average the iterates: true, or from which step on.", panel=_TRAINING)] = None,
     more: Annotated[Several, _option("Another parameter, NAME=VALUE; repeatable.", "--set", panel=_TRAINING)] = None,
     seed: Annotated[int, _option("Of shuffling and of splitting.", panel=_TRAINING)] = 0,
     workers: Annotated[Whole, _option("1: serial; -1: all cores; not given: as many as pay.", panel=_PARALLEL)] = None,
-    algorithm: Annotated[Text, _option("auto, simuparallel, weighted or local.", panel=_PARALLEL)] = None,
+    algorithm: Annotated[Text, _option("auto, simuparallel, weighted, local, minibatch.", panel=_PARALLEL)] = None,
     engine: Annotated[Text, _option("auto, serial or threads.", panel=_PARALLEL)] = None,
     round_seconds: Annotated[Number, _option("Length of a round of work.", panel=_PARALLEL)] = None,
     test_fraction: Annotated[float, _option("Share of the rows kept for the test score.", panel=_DATA)] = 0.2,
@@ -81,8 +83,12 @@ def fit(
 
     Text columns become columns of 0 and 1, gaps are filled, numbers are standardized; the command says what it did, and
     the model file remembers it.  Ctrl-C keeps the best model so far.
+
+    With --hidden the classifier or regressor is a network, fitted by adam; --set solver=sgd, activation=tanh,
+    dropout=0.2 and so on change how.  It has --loss as a regressor only, --learning-rate with solver=sgd only, and
+    neither --penalty nor --average.
     """
-    from parsgd.cli import training
+    from parsgd.cli import networks, training
     from parsgd.cli.encoding import Choices
     from parsgd.cli.speaking import Voice
 
@@ -92,6 +98,8 @@ def fit(
         "algorithm": algorithm, "engine": engine,
     }  # fmt: skip
     parameters = {name: parsed(value) for name, value in given.items() if value is not None}
+    if hidden is not None:
+        parameters["hidden_layer_sizes"] = networks.layers(hidden)
     choices = Choices(tuple(categorical or ()), tuple(drop or ()), standardize, max_categories)
     request = training.Request(
         data, out, model, target, parameters | assignments(more or ()), round_seconds, test_fraction, seed, choices
@@ -134,7 +142,7 @@ def evaluate(
 
 @app.callback(invoke_without_command=True)
 def start(version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False) -> None:
-    """Train linear models by parallel stochastic gradient descent, and use them."""
+    """Train linear models and networks by parallel stochastic gradient descent, and use them."""
     if version:
         import parsgd
 

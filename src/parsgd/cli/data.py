@@ -19,6 +19,7 @@ from parsgd.errors import DataFileError, MissingDependency
 _KINDS = ".csv (also .gz, .bz2, .xz), .parquet, .npz, .svm (also .svmlight, .libsvm; .gz, .bz2, .xz)"
 # Numbers as classes: above this many it is far likelier that a regression was meant.
 _MOST_NUMBER_CLASSES = 1000
+_REGRESSORS = "--model sgd-regressor or mlp-regressor"
 # Above this many it is worth a word.
 _MANY_NUMBER_CLASSES = 20
 
@@ -134,7 +135,7 @@ def clean(data: Data, task: str) -> Data:
     target = _as_numbers(target, data.name) if task == "numbers" else _as_classes(target, data.name)
     n_classes = len(np.unique(target)) if task == "classes" and target.dtype.kind in "if" else 0
     if n_classes > _MANY_NUMBER_CLASSES:
-        said.append(f"{n_classes:,} different numbers were taken for classes; for numbers: --model sgd-regressor")
+        said.append(f"{n_classes:,} different numbers were taken for classes; for numbers: {_REGRESSORS}")
     return replace(data, features=features, target=target, said=said)
 
 
@@ -173,5 +174,5 @@ def _as_classes(target: Any, name: str) -> np.ndarray:
         broken = numbers[numbers != np.floor(numbers)]
         example = broken[0] if len(broken) else np.inf
         found = f"{n_classes:,} different numbers" if whole else f"numbers such as {example}"
-        raise DataFileError(f"{name}: classes were expected, and the target holds {found}. Take --model sgd-regressor.")
+        raise DataFileError(f"{name}: classes were expected, and the target holds {found}. Take {_REGRESSORS}.")
     return numbers.astype(np.int64) if np.abs(numbers).max() < 2**53 else numbers

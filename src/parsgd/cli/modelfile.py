@@ -115,5 +115,6 @@ def plain_encoding(estimator: Any, data: Data) -> Encoding:
         return SparseEncoding(width, first)
     names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
     numbers = Numbers(names, [], np.full(width, np.nan), np.zeros(width), np.ones(width))
-    single = estimator.coef_.dtype == np.float32
+    coef = estimator.coefs_[0] if hasattr(estimator, "coefs_") else estimator.coef_
+    single = coef.dtype == np.float32
     return TableEncoding(numbers, single=single) if names and data.is_table else MatrixEncoding(numbers, single=single)

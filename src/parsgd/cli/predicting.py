@@ -51,14 +51,15 @@ def predictions(estimator: Any, rows: Any) -> dict[str, np.ndarray]:
 
 
 def _frame(columns: dict[str, np.ndarray]) -> Any:
-    """The columns as a table; the probabilities become a column for each class."""
+    """The columns as a table; what has several numbers a row becomes a column for each class, or for each output."""
     import pandas as pd
 
     columns = dict(columns)
-    classes, probability = columns.pop("classes", ()), columns.pop("probability", None)
-    for i, label in enumerate(classes):
-        columns[f"probability_{label}"] = probability[:, i]
-    return pd.DataFrame(columns)
+    classes, table = columns.pop("classes", None), {}
+    for name, values in columns.items():
+        labels = range(values.shape[1]) if values.ndim == 2 and classes is None else classes
+        table |= {name: values} if values.ndim == 1 else {f"{name}_{c}": values[:, i] for i, c in enumerate(labels)}
+    return pd.DataFrame(table)
 
 
 def _write(columns: dict[str, np.ndarray], path: Path, suffix: str) -> None:

@@ -18,10 +18,13 @@ def task_of(estimator: Any) -> str:
 
 def score(estimator: Any, rows: Any, target: np.ndarray | None) -> dict[str, float]:
     """Scores by name: accuracy and log-loss, R² and RMSE, or the share of inliers (and accuracy, given -1 and 1)."""
-    task = task_of(estimator)
+    task, predicted = task_of(estimator), estimator.predict(rows)
+    if predicted.ndim > 1:
+        raise DataFileError(
+            f"The model predicts {predicted.shape[1]} columns, and one is compared. Score it in Python, by its score."
+        )
     if task == "numbers":
-        return _regression(target, estimator.predict(rows))
-    predicted = estimator.predict(rows)
+        return _regression(target, predicted)
     if task == "classes":
         return _classification(estimator, rows, target, predicted)
     scores = {"inliers": float(np.mean(predicted == 1))}

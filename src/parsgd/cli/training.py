@@ -15,7 +15,7 @@ import parsgd
 from parsgd import registry
 from parsgd.cli import data as files
 from parsgd.cli import encoding as encodings
-from parsgd.cli import modelfile
+from parsgd.cli import modelfile, networks
 from parsgd.cli.formats import Data
 from parsgd.cli.mistakes import Mistake
 from parsgd.cli.scoring import score, task_of
@@ -26,6 +26,8 @@ MODELS = {
     "sgd-classifier": "SGDClassifier",
     "sgd-regressor": "SGDRegressor",
     "sgd-one-class-svm": "SGDOneClassSVM",
+    "mlp-classifier": "MLPClassifier",
+    "mlp-regressor": "MLPRegressor",
 }
 
 
@@ -77,8 +79,8 @@ def run(request: Request, voice: Voice) -> dict[str, Any]:
         "seconds": seconds,
         "epochs": int(estimator.n_iter_),
         "outcome": estimator.outcome_.name,
-        "algorithm": {"name": estimator.algorithm_.name, "why": estimator.algorithm_.why},
-        "workers": worker_table(estimator.history_),
+        "algorithm": algorithm_of(estimator),
+        "workers": worker_table(getattr(estimator, "history_", [])),
         "warnings": told,
     }
     tell(report, estimator.outcome_, voice)
@@ -87,15 +89,18 @@ def run(request: Request, voice: Voice) -> dict[str, Any]:
 
 def make_estimator(request: Request) -> Any:
     """The estimator with the given parameters; refuses what it does not take before any data are read."""
-    name = MODELS[choose(request.model, MODELS, "--model", "parsgd fit")]
+    choose(request.model, MODELS, "--model", "parsgd fit")
+    model, parameters = networks.understood(request.model, request.parameters)
+    name = MODELS[model]
     estimator = getattr(parsgd, name)()
     allowed = set(estimator.get_params())
-    for parameter in request.parameters:
+    for parameter in parameters:
         if parameter not in allowed:
             hint = files.did_you_mean(parameter, allowed)
-            raise Mistake(f"{request.model} has no {parameter}.{hint} It has {', '.join(sorted(allowed))}.")
-    estimator.set_params(**request.parameters, random_state=request.seed)
+            raise Mistake(f"{model} has no {parameter}.{hint} It has {', '.join(sorted(allowed))}.")
+    estimator.set_params(**parameters, random_state=request.seed)
     if request.round_seconds is not None:
+        networks.check_rounds(estimator)
         estimator.set_params(algorithm=timed(estimator.algorithm, request.round_seconds))
     estimator._check_parameters()
     choose(getattr(estimator.algorithm, "name", estimator.algorithm), ["auto", *registry.ALGORITHMS], "algorithm", name)
@@ -204,6 +209,13 @@ def _fit_or_explain(estimator: Any, parts: Parts) -> None:
         raise InvalidArgument(str(error)) from error
 
 
+def algorithm_of(estimator: Any) -> dict[str, str]:
+    """What ran, and why; L-BFGS is none of the registry's algorithms and has no workers."""
+    if not hasattr(estimator, "algorithm_"):
+        return {"name": estimator.solver, "why": "asked for"}
+    return {"name": estimator.algorithm_.name, "why": estimator.algorithm_.why}
+
+
 def worker_table(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Sums over the rounds for each worker; ``weight`` is the mean of its weights."""
     totals: dict[int, dict[str, Any]] = {}
@@ -225,7 +237,8 @@ def tell(report: dict[str, Any], outcome: Outcome, voice: Voice) -> None:
         [w["worker"], f"{w['steps']:,}", f"{w['examples']:,}", f"{w['seconds']:.3f}", f"{w['weight']:.3f}"]
         for w in report["workers"]
     ]
-    voice.table("workers", ("worker", "steps", "examples", "seconds", "mean weight"), rows)
+    if rows:
+        voice.table("workers", ("worker", "steps", "examples", "seconds", "mean weight"), rows)
     n_scored = report["rows"][report["scored_on"]]
     voice.say(f"{report['scored_on']} score: {scores_in_words(report['scores'])} ({n_scored:,} rows)", style="bold")
     n_training = report["rows"]["training"]

@@ -207,8 +207,8 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
         self._clock = fit.clock
         self.t_ += fit.examples
         self.n_iter_ = fit.n_epochs
-        if self._note_curves(fit) or first or partial:
-            self._keep(model, fit.state)
+        self._keep(model, fit.state)
+        self._note_curves(fit)
         if partial and self.early_stopping:
             self._ask_to_stop(model, fit.state, monitor)
         elif partial:
@@ -330,26 +330,22 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
             model.loss, "identity"
         )
 
-    def _note_curves(self, fit: fitting.Fit) -> bool:
-        """Go on with the curves; False if, with early stopping, an earlier fit had a better score.
-
-        The fit before may have kept other curves, or none: early_stopping and solver can be set anew.
-        """
+    def _note_curves(self, fit: fitting.Fit) -> None:
+        """Go on with the curves; the fit before may have kept others, or none: early_stopping can be set anew."""
         losses, scores = epochs_of(fit, self.algorithm_.algorithm.one_shot)
         self.loss_curve_ = [*getattr(self, "loss_curve_", ()), *losses]
         self.loss_ = self.loss_curve_[-1]
-        best_loss, best_score, earlier = (
-            getattr(self, name, None) for name in ("best_loss_", "best_validation_score_", "validation_scores_")
-        )
-        if not self.early_stopping:
-            self.best_loss_ = min(losses if best_loss is None else [best_loss, *losses])
-            self.validation_scores_, self.best_validation_score_ = earlier, best_score
-            return True
-        before = -np.inf if best_score is None else best_score
-        self.best_loss_ = None
-        self.validation_scores_ = [*(earlier or ()), *scores]
-        self.best_validation_score_ = max([before, *scores])
-        return self.best_validation_score_ > before
+        best = getattr(self, "best_loss_", None)
+        earlier = getattr(self, "validation_scores_", None)
+        if self.early_stopping:
+            self.best_loss_ = None
+            self.validation_scores_ = [*(earlier or ()), *scores]
+            # of this fit: its weights are the ones that are kept
+            self.best_validation_score_ = max(scores, default=-np.inf)
+        else:
+            self.best_loss_ = min(losses if best is None else [best, *losses])
+            self.validation_scores_ = earlier
+            self.best_validation_score_ = getattr(self, "best_validation_score_", None)
 
     # -- partial_fit: the rule goes on from call to call ---------------------------------------------------------------
 

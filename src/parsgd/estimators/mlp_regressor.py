@@ -50,7 +50,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> from sklearn.datasets import load_diabetes
     >>> from sklearn.preprocessing import scale
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = MLPRegressor(solver="lbfgs", hidden_layer_sizes=(8,), alpha=1.0, max_iter=300, random_state=0)
+    >>> model = MLPRegressor(solver="lbfgs", hidden_layer_sizes=(8,), alpha=10.0, max_iter=500, random_state=0)
     >>> model.fit(scale(X), scale(y)).score(scale(X), scale(y)) > 0.5
     True
     """
