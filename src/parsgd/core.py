@@ -152,9 +152,8 @@ class Model(Protocol):
     ``n_outputs`` is the number of outputs that converge each by itself.  ``uses_blas``: whether its kernels call the
     BLAS, which is then kept to one thread a worker.  ``seed`` feeds what is random inside a step (dropout).
 
-    ``slope`` gives the summed gradients of the examples ``order``, with their summed weight as the last element, and
-    the sums of their losses; ``shift`` is how many rows of the same batch lie before these, ``part`` the share of the
-    batch that they are.  ``step`` takes one step along such sums of a whole batch.
+    ``slope`` gives the summed gradients of the examples ``batch[first:end]``, with their summed weight as the last
+    element, and what they add to the batch's losses.  ``step`` takes one step along such sums of a whole batch.
     """
 
     n_outputs: int
@@ -166,7 +165,7 @@ class Model(Protocol):
     def descent(self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int) -> Descent: ...
 
     def slope(
-        self, state: np.ndarray, rows: Rows, order: np.ndarray, clock: float, seed: int, shift: int, part: float
+        self, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, clock: float, seed: int
     ) -> tuple[np.ndarray, Tally]: ...
 
     def step(self, state: np.ndarray, slopes: np.ndarray, clock: float, gains: np.ndarray) -> np.ndarray: ...

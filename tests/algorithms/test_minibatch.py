@@ -98,7 +98,8 @@ def test_in_single_precision_too():
 
 @pytest.mark.parametrize("n_workers", WORKERS)
 def test_the_losses_of_a_pass_are_those_of_one_worker(n_workers):
-    for model, rows in (network(dropout=0.3), network(loss="squared_error"), linear(n_classes=3, loss="softmax")):
+    kinds = (network(dropout=0.3), network(loss="squared_error"), network(weighted=True, solver="sgd"))
+    for model, rows in (*kinds, linear(n_classes=3, loss="softmax")):
         theirs = [loss for _, loss, _ in serial(model, rows).history[0]["workers"][0]["trace"]]
         history = train(model, rows, n_workers=n_workers).history
         ours = []

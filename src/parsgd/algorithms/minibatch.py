@@ -79,12 +79,13 @@ class MiniBatch:
         rows, batch = self._batch(model, shard, task)
         n = len(batch)
         first, end = (-(-n * worker // task.n_workers) for worker in (task.worker, task.worker + 1))
-        mine = batch[first:end]
-        slopes, tally = model.slope(task.state, rows, mine, task.clock, task.seed, first, (end - first) / max(n, 1))
+        slopes, tally = model.slope(task.state, rows, batch, first, end, task.clock, task.seed)
         if not np.isfinite(tally.objective).all():
+            epoch = task.round // max(1, -(-task.source_rows // self.size(model))) + 1
             raise DivergedError(
-                f"Floating-point under-/overflow occurred in round {task.round}: the loss is no number. Scaling input"
-                " data with StandardScaler or MinMaxScaler might help, or a smaller learning rate."
+                f"Floating-point under-/overflow occurred at epoch #{epoch}, in round {task.round}: the loss is no"
+                " number. Scaling input data with StandardScaler or MinMaxScaler might help, as might a smaller"
+                " learning rate."
             )
         pulse(task.worker, end - first, _Loss(model.total_loss(tally.loss) / max(end - first, 1)))
         spent = time.perf_counter() - began

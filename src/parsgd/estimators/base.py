@@ -215,7 +215,8 @@ def speak_of_divergence(model: Linear, fit: fitting.Fit, y: np.ndarray) -> None:
         return
     sample = y[:_SAMPLE_ROWS].astype(np.float64)
     before = float(model.losses(np.zeros((len(sample), 1)), sample)[0].mean())
-    traces = [worker["trace"][-1][1] for worker in fit.history[-1]["workers"] if worker["trace"]]
+    workers = fit.history[-1]["workers"]
+    traces = [worker["trace"][-1][1] if worker["trace"] else worker["loss"] for worker in workers if worker["examples"]]
     after = float(np.mean(traces)) if traces else 0.0
     if before == 0.0 or after <= _EXPLODED * before:
         return

@@ -20,16 +20,16 @@ _quiet = np.errstate(over="ignore", invalid="ignore")
 
 @_quiet
 def slope(
-    model: Any, state: np.ndarray, rows: Rows, order: np.ndarray, clock: float, seed: int, shift: int, part: float
+    model: Any, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, clock: float, seed: int
 ) -> tuple[np.ndarray, Tally]:
-    """Summed gradients of the loss on the examples ``order``, in the layout of the state, and the number of examples;
-    and their losses.
+    """Summed gradients of the loss on the examples ``batch[first:end]``, in the layout of the state, and the number of
+    examples; and their losses.
 
     With a passive-aggressive schedule what is summed are the steps of the examples, negated.  As in the compiled steps,
     a batch is divided by its number of examples, whatever they weigh.
     """
     out = np.zeros(model.size + 1, dtype=np.float64)
-    nothing = np.zeros(model.n_outputs)
+    nothing, order = np.zeros(model.n_outputs), batch[first:end]
     if len(order) == 0:
         return out, Tally(0, 0, nothing, nothing)
     x, y = as_matrix(rows, model.n_features)[order], rows.y[order]

@@ -171,21 +171,20 @@ def recipe(model: Any) -> Any:
 
 
 def slope(
-    model: Any, state: np.ndarray, rows: Rows, order: np.ndarray, clock: float, seed: int, shift: int, part: float
+    model: Any, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, clock: float, seed: int
 ) -> tuple[np.ndarray, Tally]:
-    """Summed gradients of the examples ``order`` and their summed weight, in one vector; and their losses.
+    """Summed gradients of the examples ``batch[first:end]`` and their summed weight, in one vector; and their losses.
 
-    ``shift``: how many rows of the same batch lie before these, so that dropout masks are those of the whole batch;
-    ``part``: the share of the batch that these rows are, which is their share of the penalty in the loss.
+    Dropout masks are those that the examples have in the whole batch, and the losses what they add to its own.
     """
     from parsgd.kernels import network, solvers
 
     out = np.zeros(model.n_parameters + 1, dtype=model.dtype)
-    n = len(order)
+    n = end - first
     if n == 0:
         return out, Tally(0, 0, np.zeros(1), np.zeros(1))
     made = recipe(model)._replace(
-        seed=int(seed), solver=solvers.GRADIENT, whole=True, batch_size=n, shift=shift, part=part
+        seed=int(seed), solver=solvers.GRADIENT, whole=True, batch_size=n, shift=first, part=n / len(batch)
     )
     where = plan(model, n)
     space = room(model, where, n, None)._replace(gradient=out[:-1])
@@ -194,9 +193,14 @@ def slope(
     if made.alpha > 0.0:
         carry[network.SQUARE] = sum(float(np.vdot(coef, coef)) for coef in model.views(state)["coefs"])
     parts = model.parts(state)
-    network.descend_network(rows.x, rows.y, rows.weight, order, 0, n, *parts, space, where, made, carry)
-    out[-1] = rows.weight[order].sum() if rows.weight.size else n
+    network.descend_network(rows.x, rows.y, rows.weight, batch, first, end, *parts, space, where, made, carry)
     loss = np.array([carry[network.LOSS]])
+    out[-1] = n
+    if rows.weight.size:
+        # the kernel has divided by the weight of these examples, not of the batch
+        weight, total = (float(rows.weight[part].sum(dtype=np.float64)) for part in (batch[first:end], batch))
+        out[-1] = weight
+        loss *= weight / n * len(batch) / total if total > 0.0 else 0.0
     return out, Tally(n, 1, loss, loss)
 
 
