@@ -12,8 +12,8 @@ import numpy as np
 
 from parsgd.core import Merge, Report
 
-# Elements summed at a time: large enough to hide the loop, small enough to stay in the caches.
-_BLOCK = 1 << 16
+# Elements summed at a time: large enough to hide the loop, small enough to stay in the second-level cache.
+_BLOCK = 1 << 15
 
 
 def uniform(steps: np.ndarray) -> np.ndarray:
@@ -67,14 +67,16 @@ def weighted_sum(vectors: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarr
     alone = np.flatnonzero(weights)
     if len(alone) == 1 and weights[alone[0]] == 1.0:
         return vectors[alone[0]].copy()
+    from parsgd.kernels.sums import add_weighted, store
+
     out = np.empty_like(vectors[0])
+    total = np.zeros(min(_BLOCK, out.size))
     for start in range(0, out.size, _BLOCK):
-        part = slice(start, start + _BLOCK)
-        total = np.zeros(out[part].size)
+        n = min(_BLOCK, out.size - start)
         for vector, weight in zip(vectors, weights, strict=True):
             if weight != 0.0:
-                total += weight * vector[part]
-        out[part] = total
+                add_weighted(total, vector, start, n, float(weight))
+        store(total, out, start, n)
     return out
 
 

@@ -24,6 +24,7 @@ _SECONDS_WORTH_A_WORKER = 2e-3
 # A product's numbers a second on one core, the solver's passes over its slots, what a step costs besides, and a stored
 # value's work for one unit of the first layer: benchmarks/networks.py, rounded.
 _FLOPS, _SECONDS_PER_SLOT, _SECONDS_PER_STEP, _SECONDS_PER_SPARSE_UNIT = 80e9, 0.5e-9, 5e-6, 0.2e-9
+_SECONDS_PER_NETWORK_ROUND, _SECONDS_PER_NETWORK_PARAMETER = 0.8e-3, 4e-9
 # With fewer steps between two averages a worker of a network gets nowhere: studies/networks.py.
 _FEWEST_STEPS = 10
 # Rounds may add this share to the time; more than ten averages a pass gained nothing in studies/linear.py.
@@ -56,6 +57,11 @@ class Size:
     def n_parameters(self) -> int:
         return (self.n_features + 1) * self.n_outputs
 
+    @property
+    def round_seconds(self) -> float:
+        """Time that a round costs beside the work in it, roughly."""
+        return _SECONDS_PER_ROUND + self.n_parameters * _SECONDS_PER_MERGED_PARAMETER
+
     def too_many(self, n_workers: int) -> str | None:
         """Why so many workers would do harm, or None."""
         if self.n_features * n_workers > self.n_rows:
@@ -80,6 +86,11 @@ class NetworkSize:
     def n_parameters(self) -> int:
         """Numbers in the state: parameters and the solver's slots."""
         return self._weights * (1 + self.n_slots)
+
+    @property
+    def round_seconds(self) -> float:
+        """Time that a round costs beside the work in it, roughly; the last batch of the other worker included."""
+        return _SECONDS_PER_NETWORK_ROUND + self.n_parameters * _SECONDS_PER_NETWORK_PARAMETER
 
     @property
     def _weights(self) -> int:
@@ -168,7 +179,7 @@ def choose_algorithm(algorithm: Any, n_workers: int, why_workers: str, size: Siz
     if n_workers == 1:
         return Choice("serial", f"serial SGD ({why_workers})", SimuParallel(), 1)
     part = size.epoch_seconds / n_workers
-    round = _SECONDS_PER_ROUND + size.n_parameters * _SECONDS_PER_MERGED_PARAMETER
+    round = size.round_seconds
     if size.convex and round > _DEAREST_ROUND * part:
         times = f"about {1e3 * round:.1f} ms, a worker's pass {1e3 * part:.1f} ms"
         why = f"one average at the end, because averaging takes {times} ({why_workers})"

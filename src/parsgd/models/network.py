@@ -131,9 +131,9 @@ class Network:
         return step(self, *arguments)
 
     def finite(self, state: np.ndarray) -> bool:
-        """Whether all parameters are finite; a sum in float64 cannot hide one that is not."""
+        """Whether all parameters are finite, and their sum, too: a network whose sum overflows has diverged as well."""
         with np.errstate(invalid="ignore", over="ignore"):
-            return bool(np.isfinite(state.sum(dtype=np.float64)))
+            return bool(np.isfinite(state.sum()))
 
     def total_loss(self, losses: np.ndarray) -> float:
         """The one loss there is."""
