@@ -39,6 +39,8 @@ SHAPES = [
     ((54, 64, 32, 7), 64, 100_000, (10.0, 8.0, 0.35, 6.0)),
 ]
 EXAMPLE_BY_EXAMPLE = 60.0
+# Passes of a timed fit of ours, which also checks the rows once.
+EPOCHS = 10
 
 
 def rows(layers: tuple[int, ...], n_rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -132,8 +134,8 @@ def compare(layers, batch, n_rows, wanted, solver, repeats, quick) -> None:
     X, y = rows(layers, n_rows)
     part = 1 if quick else 5
     runs = {
-        "parsgd, 2 workers": ours(X, y, layers, batch, solver, 2, 5),
-        "parsgd, 1 worker": ours(X, y, layers, batch, solver, 1, 5),
+        "parsgd, 2 workers": ours(X, y, layers, batch, solver, 2, EPOCHS),
+        "parsgd, 1 worker": ours(X, y, layers, batch, solver, 1, EPOCHS),
         "scikit-learn": scikit_learn(X, y, layers, batch, solver, part),
     }
     if importlib.util.find_spec("torch") is not None:
@@ -207,6 +209,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", type=int, help="the number of one shape, from 0 on")
+    parser.add_argument("--solvers", nargs="+", default=["sgd", "adam"], choices=["sgd", "adam"])
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     versions = [f"Python {platform.python_version()}", f"scikit-learn {sklearn.__version__}", f"NumPy {np.__version__}"]
@@ -217,7 +220,7 @@ def main() -> None:
     print(f"parsgd {parsgd.__version__}, {', '.join(versions)}")
     repeats = 2 if arguments.quick else arguments.repeats
     chosen = SHAPES if arguments.only is None else [SHAPES[arguments.only]]
-    for solver in ("sgd", "adam"):
+    for solver in arguments.solvers:
         for layers, batch, n_rows, wanted in chosen:
             compare(layers, batch, n_rows, wanted, solver, repeats, arguments.quick)
     peak_memory(n_rows=1_000 if arguments.quick else 5_000)

@@ -27,8 +27,8 @@ _FLOPS, _SECONDS_PER_SLOT, _SECONDS_PER_STEP, _SECONDS_PER_SPARSE_UNIT = 80e9, 0
 _SECONDS_PER_NETWORK_ROUND, _SECONDS_PER_NETWORK_PARAMETER = 0.8e-3, 4e-9
 # With fewer steps between two averages a worker of a network gets nowhere: studies/networks.py.
 _FEWEST_STEPS = 10
-# Rounds may add this share to the time; more than ten averages a pass gained nothing in studies/linear.py.
-_ROUNDS_SHARE, _MOST_ROUNDS = 0.1, 10
+# Rounds may add this share to the time; more than ten averages a pass gained nothing in the studies.
+_ROUNDS_SHARE, _NETWORK_ROUNDS_SHARE, _MOST_ROUNDS = 0.1, 0.05, 10
 # At least one average a pass, unless it takes more than this share of a worker's pass.
 _DEAREST_ROUND = 0.5
 
@@ -45,6 +45,7 @@ class Size:
 
     # of a convex objective the mean of solutions is nearly one, too
     convex = True
+    rounds_share = _ROUNDS_SHARE
 
     @property
     def epoch_seconds(self) -> float:
@@ -81,6 +82,7 @@ class NetworkSize:
     sparse: bool = False
 
     convex = False
+    rounds_share = _NETWORK_ROUNDS_SHARE
 
     @property
     def n_parameters(self) -> int:
@@ -184,7 +186,7 @@ def choose_algorithm(algorithm: Any, n_workers: int, why_workers: str, size: Siz
         times = f"about {1e3 * round:.1f} ms, a worker's pass {1e3 * part:.1f} ms"
         why = f"one average at the end, because averaging takes {times} ({why_workers})"
         return Choice("simuparallel", why, SimuParallel(), n_workers)
-    rounds = max(1, min(_MOST_ROUNDS, int(_ROUNDS_SHARE * part / round)))
+    rounds = max(1, min(_MOST_ROUNDS, int(size.rounds_share * part / round)))
     times = "once" if rounds == 1 else f"{rounds} times"
     why = f"average {times} a pass, so that rounds stay cheap ({why_workers})"
     return Choice("local", why, Local(period=1.0 / rounds), n_workers)
