@@ -77,16 +77,17 @@ Python {python}, scikit-learn {sklearn}, parsgd {parsgd}, {cores} cores.
 READING = """
 ## What one sees
 
-- With Adam two workers score as one does on Fashion-MNIST and on Covertype, at 1.7 to 2.1 times its speed, although their
-  training loss is higher: each of them makes half of the steps. On California housing, where a worker makes 129 steps a
-  pass, they lose about 0.003 of RMSE, with momentum 0.007, and with plain SGD 0.014; there `n_jobs=None` takes one worker.
+- With Adam two workers score as one does on Fashion-MNIST and on Covertype, at 1.7 to 2.1 times its speed, although
+  their training loss is higher: each of them makes half of the steps. On California housing, where a worker makes 129
+  steps a pass, they lose about 0.003 of RMSE, with momentum 0.007, and with plain SGD 0.014; there `n_jobs=None` takes
+  one worker.
 - **Moments are merged, not reset.** With ten averages a pass resetting costs accuracy in every row but one, up to a
   point on Covertype: a moment needs some hundred steps to form. With one average a pass merging has the lower
   training loss throughout, and the test scores are alike within the spread, but on Fashion-MNIST with Adam resetting
   scores 0.4 points higher.
 - One average at the end (SimuParallelSGD) is not for networks: 2 points worse on Fashion-MNIST, 15 on Covertype, and
   with momentum on California housing a worker alone diverges where the average of two does not.
-- `minibatch` is one worker's run to rounding, on every row. With steps of a fraction of a millisecond its messages cost
+- `minibatch` is one worker's run to rounding, which in float32 grows over thousands of steps. With steps of a fraction of a millisecond its messages cost
   more than they save: it is for large layers and large batches (`benchmarks/matrix_form.py` has it at 1.1 times one
   worker's speed, on 1000-900-10).
 - Eight workers with ten averages a pass are behind: they make an eighth of the steps each. More averages, or a longer
