@@ -26,8 +26,8 @@ _FALLBACK_BATCH = 256
 class MiniBatch:
     """Exact parallel mini-batch SGD.
 
-    Every step waits for all workers and for one message each way (about 0.2 ms with threads), so it pays for steps
-    that take a millisecond or more: large networks, large batches.  :class:`Local` talks less often.
+    Every step waits for all workers and for one message each way (about half a millisecond with threads), so it pays for
+    steps that take some milliseconds: large networks, large batches.  :class:`Local` talks less often.
 
     Parameters
     ----------
