@@ -26,8 +26,8 @@ _FALLBACK_BATCH = 256
 class MiniBatch:
     """Exact parallel mini-batch SGD.
 
-    Every step waits for all workers and for one message each way (about half a millisecond with threads), so it pays for
-    steps that take some milliseconds: large networks, large batches.  :class:`Local` talks less often.
+    Every step waits for all workers and for one message each way (about half a millisecond with threads), so it pays
+    for steps that take some milliseconds: large networks, large batches.  :class:`Local` talks less often.
 
     Parameters
     ----------
