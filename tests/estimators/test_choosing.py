@@ -131,3 +131,15 @@ def test_a_fit_says_how_it_ended_in_a_sentence():
     model = SGDClassifier(n_jobs=1, **QUICK).fit(X, Y)
     assert model.outcome_.value.endswith(".")
     assert np.isfinite(model.history_[-1]["loss"])
+
+
+def test_a_network_takes_a_second_worker_where_averages_are_cheap_beside_a_pass(monkeypatch):
+    monkeypatch.setattr(choosing.joblib, "cpu_count", lambda: 2)
+    # rows, stored values, layers, batch and slots of California housing and of Fashion-MNIST in studies/networks.py
+    small = choosing.NetworkSize(16_512, 16_512 * 13, (13, 64, 32, 1), 64, 2)
+    large = choosing.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 64, 2)
+    n_workers, why = choosing.count_workers(None, small, "MLPRegressor")
+    assert (n_workers, "an average takes" in why) == (1, True)
+    assert choosing.count_workers(None, large, "MLPClassifier")[0] == 2
+    few_steps = choosing.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 4_000, 2)
+    assert "steps a pass" in choosing.count_workers(None, few_steps, "MLPClassifier")[1]

@@ -21,11 +21,12 @@ _OUTPUTS_THAT_DOUBLE = 16
 _SECONDS_PER_ROUND, _SECONDS_PER_MERGED_PARAMETER = 0.3e-3, 3e-9
 # An epoch shorter than this a worker is not worth a thread: a round costs about 0.2 ms of threads and merging.
 _SECONDS_WORTH_A_WORKER = 2e-3
-# A product's numbers a second on one core, the solver's passes over its slots, what a step costs besides, and a stored
-# value's work for one unit of the first layer: benchmarks/networks.py, rounded.
-_FLOPS, _SECONDS_PER_SLOT, _SECONDS_PER_STEP, _SECONDS_PER_SPARSE_UNIT = 80e9, 0.5e-9, 5e-6, 0.2e-9
+# A product's numbers a second on one core, the solver's passes over its slots, what a step costs besides, and what a
+# round does: benchmarks/networks.py, rounded.  A stored value's work for one unit of the first layer: measured once, on
+# 20,000 sparse rows of 75 values and 100 units.
+_FLOPS, _SECONDS_PER_SLOT, _SECONDS_PER_STEP, _SECONDS_PER_SPARSE_UNIT = 80e9, 0.5e-9, 5e-6, 0.3e-9
 _SECONDS_PER_NETWORK_ROUND, _SECONDS_PER_NETWORK_PARAMETER = 0.8e-3, 4e-9
-# With fewer steps between two averages a worker of a network gets nowhere: studies/networks.py.
+# With fewer steps between two averages a worker of a network gets nowhere: a guess, on the careful side.
 _FEWEST_STEPS = 10
 # Rounds may add this share to the time; more than ten averages a pass gained nothing in the studies.
 _ROUNDS_SHARE, _NETWORK_ROUNDS_SHARE, _MOST_ROUNDS = 0.1, 0.05, 10
@@ -116,6 +117,10 @@ class NetworkSize:
         steps = self.n_rows / self.batch_size / n_workers
         if steps < _FEWEST_STEPS:
             return f"a worker would make {steps:.0f} steps a pass: too few between averages"
+        part = self.epoch_seconds / n_workers
+        if self.round_seconds > _ROUNDS_SHARE * part:
+            times = f"about {1e3 * self.round_seconds:.1f} ms, a worker's pass {1e3 * part:.1f} ms"
+            return f"an average takes {times}: little time to gain, and on few rows some accuracy to lose"
         return None
 
 
@@ -144,7 +149,7 @@ def count_workers(n_jobs: int | None, size: Size | NetworkSize, who: str) -> tup
     """How many workers, and why.
 
     ``None`` means as many as pay: what :func:`joblib.parallel_config` says, one inside another parallel loop, and
-    otherwise no more than have 2 ms of work each, and one where a worker would see fewer rows than there are features.
+    otherwise no more than have 2 ms of work each, and fewer where so many would do harm (``size.too_many``).
     """
     if n_jobs is not None:
         return _explicit(n_jobs, who), f"n_jobs={n_jobs}"
