@@ -11,7 +11,7 @@ from parsgd import Local, MiniBatch, MLPClassifier, MLPRegressor
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError, InvalidArgument
-from parsgd.estimators.mlp import BaseMLP
+from parsgd.estimators import lbfgs
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(60, 4)
@@ -29,7 +29,7 @@ def no_work_starts(request, monkeypatch):
     if "works" not in request.fixturenames:
         monkeypatch.setattr(Serial, "open", lambda *parts: pytest.fail("a worker was started"))
         monkeypatch.setattr(Threads, "open", lambda *parts: pytest.fail("workers were started"))
-        monkeypatch.setattr(BaseMLP, "_fit_lbfgs", lambda *parts: pytest.fail("L-BFGS was started"))
+        monkeypatch.setattr(lbfgs, "minimize", lambda *parts, **settings: pytest.fail("L-BFGS was started"))
 
 
 @pytest.fixture

@@ -9,17 +9,16 @@ from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
-from scipy import optimize, sparse
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from parsgd import fitting, progress
-from parsgd.errors import DivergedError, InterruptedFit, InvalidArgument, Outcome
-from parsgd.estimators import checking, choosing
+from parsgd.errors import InvalidArgument, Outcome
+from parsgd.estimators import checking, choosing, lbfgs
 from parsgd.estimators.base import MAX_INT, Printer
 from parsgd.models.forward import ACTIVATIONS, propagate
 from parsgd.models.network import SCHEDULES, STARTS, Network
@@ -163,7 +162,12 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
         if self.solver == "lbfgs":
             if first:
                 self._forget()
-            self._fit_lbfgs(plain, rows_of(X, y, weight), states.pop())
+            found = lbfgs.minimize(
+                plain, rows_of(X, y, weight), states.pop(), max_iter=int(self.max_iter), max_fun=int(self.max_fun),
+                tol=float(self.tol), verbose=self.verbose,
+            )  # fmt: skip
+            self.loss_, self.n_iter_, self.outcome_ = found.loss, found.n_iter, found.outcome
+            self._keep(plain, found.state)
             return
         train = None
         if self.early_stopping and held is None:
@@ -375,44 +379,6 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
             )  # fmt: skip
             self._gains = np.ones(1)
         return self._rule, self._gains
-
-    # -- L-BFGS --------------------------------------------------------------------------------------------------------
-
-    def _fit_lbfgs(self, model: Network, rows: Any, state: np.ndarray) -> None:
-        """SciPy's L-BFGS-B on the whole objective; Ctrl-C keeps where it stands."""
-        parameters = model.n_parameters
-
-        def objective(at: np.ndarray) -> tuple[float, np.ndarray]:
-            value, slopes = model.gradient(at.astype(model.dtype), rows)
-            return value, slopes[:parameters].astype(np.float64)
-
-        def tell(intermediate_result) -> None:
-            line.done[0] += len(rows.y)
-            line.tell(float(intermediate_result.fun))
-            if line.halted:
-                raise StopIteration
-
-        with progress.watch(Printer()) if self.verbose else nullcontext():
-            line = progress.Line(1, len(rows.y) * int(self.max_iter))
-        with progress.stopped_by_interrupt(line):
-            found = optimize.minimize(
-                objective, state[:parameters].astype(np.float64), method="L-BFGS-B", jac=True, callback=tell,
-                options={"maxfun": int(self.max_fun), "maxiter": int(self.max_iter), "gtol": float(self.tol)},
-            )  # fmt: skip
-        line.tell(float(found.fun), done=True)
-        if not np.isfinite(found.x).all() or not np.isfinite(found.fun):
-            raise DivergedError(
-                "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
-                " preprocessed, for example by StandardScaler."
-            )
-        if line.halted:
-            self.n_iter_, self.outcome_ = found.nit, Outcome.INTERRUPTED
-            warnings.warn(Outcome.INTERRUPTED.value, InterruptedFit, stacklevel=5)
-        else:
-            self.n_iter_ = _check_optimize_result("lbfgs", found, int(self.max_iter))
-            self.outcome_ = Outcome.CONVERGED if found.success else Outcome.MAX_EPOCHS
-        self.loss_ = float(found.fun)
-        self._keep(model, found.x.astype(model.dtype))
 
     # -- input and prediction --------------------------------------------------------------------------------------
 

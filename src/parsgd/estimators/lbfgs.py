@@ -1,0 +1,62 @@
+"""``solver="lbfgs"``: SciPy's L-BFGS-B on a network's whole objective."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import optimize
+from sklearn.utils.optimize import _check_optimize_result
+
+from parsgd import progress
+from parsgd.errors import DivergedError, InterruptedFit, Outcome
+from parsgd.estimators.base import Printer
+
+
+class Found(NamedTuple):
+    """Where it ended."""
+
+    state: np.ndarray
+    loss: float
+    n_iter: int
+    outcome: Outcome
+
+
+def minimize(
+    model: Any, rows: Any, state: np.ndarray, *, max_iter: int, max_fun: int, tol: float, verbose: Any
+) -> Found:  # fmt: skip
+    """Climb down from ``state``; Ctrl-C keeps where it stands."""
+    parameters = model.n_parameters
+
+    def objective(at: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slopes = model.gradient(at.astype(model.dtype), rows)
+        return value, slopes[:parameters].astype(np.float64)
+
+    def tell(intermediate_result) -> None:
+        line.done[0] += len(rows.y)
+        line.tell(float(intermediate_result.fun))
+        if line.halted:
+            raise StopIteration
+
+    with progress.watch(Printer()) if verbose else nullcontext():
+        line = progress.Line(1, len(rows.y) * max_iter)
+    with progress.stopped_by_interrupt(line):
+        found = optimize.minimize(
+            objective, state[:parameters].astype(np.float64), method="L-BFGS-B", jac=True, callback=tell,
+            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+        )  # fmt: skip
+    line.tell(float(found.fun), done=True)
+    if not np.isfinite(found.x).all() or not np.isfinite(found.fun):
+        raise DivergedError(
+            "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
+            " preprocessed, for example by StandardScaler."
+        )
+    if line.halted:
+        n_iter, outcome = found.nit, Outcome.INTERRUPTED
+        warnings.warn(outcome.value, InterruptedFit, stacklevel=6)
+    else:
+        n_iter = _check_optimize_result("lbfgs", found, max_iter)
+        outcome = Outcome.CONVERGED if found.success else Outcome.MAX_EPOCHS
+    return Found(found.x.astype(model.dtype), float(found.fun), n_iter, outcome)
