@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-# How a source deals its rows: each worker owns some of them, or draws from all of them with replacement, or sees all of
-# them in one order common to all workers, of which an algorithm gives each its part.
-SAMPLINGS = ("split", "whole", "shared")
+# How a source deals its rows: each worker owns some of them, dealt at random; or owns those that lie together where they
+# are stored; or draws from all of them with replacement; or sees all of them in one order common to all workers, of
+# which an algorithm gives each its part.
+SAMPLINGS = ("split", "stored", "whole", "shared")
 
 
 class DenseRows(NamedTuple):
@@ -75,8 +76,8 @@ class Task:
     ``cursor`` counts the examples this worker has visited so far in the fit, so that a task carries all that is needed
     to repeat it; ``clock`` is the step at which the learning-rate schedule stands; ``gains`` ``(n_outputs,)``
     multiplies the rate of each output (0: this output has converged); ``slowdown`` >= 1 makes the worker idle for
-    ``slowdown - 1`` times the time it computes (fault injection and simulation); ``n_workers`` and ``source_rows`` say
-    how many workers and how many rows there are in all.
+    ``slowdown - 1`` times the time it computes (fault injection); ``n_workers`` and ``source_rows`` say how many workers
+    and how many rows there are in all; ``pace`` is by how much one step of this worker moves the clock.
     """
 
     worker: int
@@ -90,6 +91,7 @@ class Task:
     slowdown: float = 1.0
     n_workers: int = 1
     source_rows: int = 0
+    pace: float = 1.0
 
 
 class Tally(NamedTuple):
@@ -125,6 +127,15 @@ class Report:
     trace: tuple[tuple[int, float, float | None], ...] = ()
 
 
+@dataclass(frozen=True)
+class Lost:
+    """In place of a report: this worker will not answer any more, and why."""
+
+    worker: int
+    round: int
+    why: str
+
+
 class Descent(Protocol):
     """A run of many SGD steps on a state, in place.
 
@@ -154,15 +165,21 @@ class Model(Protocol):
 
     ``slope`` gives the summed gradients of the examples ``batch[first:end]``, with their summed weight as the last
     element, and what they add to the batch's losses.  ``step`` takes one step along such sums of a whole batch.
+
+    ``decision`` gives what the loss is a function of, ``(n_rows, n_out)``; ``straight`` says that it is linear in the
+    state.  ``mean_loss`` gives the mean loss of decisions on rows, weighted, and its gradient in them.
     """
 
     n_outputs: int
     batch_size: int
     uses_blas: bool
+    straight: bool
 
     def init(self, seed: int) -> np.ndarray: ...
 
-    def descent(self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int) -> Descent: ...
+    def descent(
+        self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0
+    ) -> Descent: ...
 
     def slope(
         self, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, clock: float, seed: int
@@ -173,6 +190,8 @@ class Model(Protocol):
     def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]: ...
 
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray: ...
+
+    def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]: ...
 
     def total_loss(self, losses: np.ndarray) -> float: ...
 
@@ -193,11 +212,19 @@ class Shard(Protocol):
 
 @runtime_checkable
 class Source(Protocol):
-    """Where rows come from, and how they split into shards."""
+    """Where rows come from, and how they split into shards.
+
+    ``split`` deals them to the workers, in proportion to ``shares (n_workers,)`` where they are given.  ``draw`` takes
+    some rows at random into memory, for the driver to look at, and gives the source without them.
+    """
 
     n_rows: int
 
-    def split(self, n_workers: int, seed: int, sampling: str) -> Sequence[Shard]: ...
+    def split(
+        self, n_workers: int, seed: int, sampling: str, shares: np.ndarray | None = None
+    ) -> Sequence[Shard]: ...
+
+    def draw(self, n_rows: int, seed: int) -> tuple[Rows, Source]: ...
 
 
 class Pulse(Protocol):
@@ -211,11 +238,19 @@ Work = Callable[[Shard, Task, Pulse], Report]
 
 @runtime_checkable
 class Crew(Protocol):
-    """Workers at work: three verbs."""
+    """Workers at work: three verbs, and the time.
+
+    ``deal`` gives the workers other shards, while no task is under way.  ``receive`` waits for so many answers, or for as many as are under way; a worker that is gone answers with
+    :class:`Lost`, once.  ``now`` is the crew's time in seconds: the wall's, or a simulated one.
+    """
 
     def send(self, task: Task) -> None: ...
 
-    def receive(self, at_least: int) -> list[Report]: ...
+    def receive(self, at_least: int) -> list[Report | Lost]: ...
+
+    def deal(self, shards: Sequence[Shard]) -> None: ...
+
+    def now(self) -> float: ...
 
     def close(self) -> None: ...
 
@@ -230,11 +265,41 @@ class Engine(Protocol):
     def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> Crew: ...
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Where a fit stands between two rounds, as the driver knows it: all that an algorithm's decisions can rest on.
+
+    ``state`` is what the search goes on from.  ``memory`` is what the algorithm chose to remember at the last merge,
+    or when the fit began.  ``sample`` holds the rows it asked to see.  ``tasks`` holds the task that each worker was sent
+    last, so that a report can be compared with what its worker set out from; ``cursors`` counts the examples that each
+    worker has visited, ``shard_rows`` those that it owns.  ``round`` counts the merges so far.
+    """
+
+    model: Model
+    state: np.ndarray
+    n_workers: int = 1
+    n_rows: int = 0
+    max_epochs: int = 1
+    round: int = 0
+    examples: int = 0
+    memory: Any = None
+    sample: Rows | None = None
+    tasks: Sequence[Task | None] = ()
+    cursors: Sequence[int] = ()
+    shard_rows: Sequence[int] = ()
+
+
 class Merge(NamedTuple):
-    """The outcome of ``combine``: the next state and the weight that each report had in it."""
+    """The outcome of ``combine``: the next state and the weight that each report had in it.
+
+    ``memory`` comes back in the next :class:`Standing`.  ``answer`` is the state to hand out if the fit ended now, where
+    that is not the one to go on from (the mean of many states is a better answer, and a worse start).
+    """
 
     state: np.ndarray
     weights: np.ndarray
+    memory: Any = None
+    answer: np.ndarray | None = None
 
 
 @runtime_checkable
@@ -242,6 +307,11 @@ class Algorithm(Protocol):
     """What a worker does, how many reports to wait for, how reports merge.
 
     ``sends``: whether a report carries the ``"state"`` that the worker arrived at, or the ``"slope"`` where it stands.
+    ``one_shot``: one round is the whole fit.  ``in_turn``: reports are taken in the order in which their tasks were
+    sent, one that comes earlier waits.  ``looks_at`` says on how many rows the driver wants to judge merges (0: none),
+    ``holds_back`` whether these are kept from the workers.  ``begin`` is what it remembers before the first round,
+    ``outset`` the state that a worker's next task begins from, ``pace`` what one of its steps moves the clock by.
+    ``shares`` is asked at the end of an epoch: how to deal the rows anew, or None to leave them where they are.
     """
 
     name: str
@@ -249,14 +319,56 @@ class Algorithm(Protocol):
     sampling: str
     sends: str
     one_shot: bool
+    in_turn: bool
+    holds_back: bool
 
-    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any, batch_size: int) -> Budget: ...
+    def looks_at(self, n_rows: int) -> int: ...
+
+    def begin(self, standing: Standing) -> Any: ...
+
+    def outset(self, standing: Standing, worker: int) -> np.ndarray: ...
+
+    def pace(self, n_workers: int) -> float: ...
+
+    def budget(self, standing: Standing, worker: int) -> Budget: ...
+
+    def shares(self, standing: Standing) -> np.ndarray | None: ...
 
     def quorum(self, n_workers: int) -> int: ...
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report: ...
 
-    def combine(self, model: Model, state: np.ndarray, reports: Sequence[Report]) -> Merge: ...
+    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge: ...
+
+
+class Synchronous:
+    """What most algorithms have in common: nothing special is needed, all workers set out from the same state and all
+    are waited for.  An algorithm that does otherwise says so in its own file."""
+
+    needs: frozenset[str] = frozenset()
+    sampling = "split"
+    sends = "state"
+    one_shot = False
+    in_turn = False
+    holds_back = False
+
+    def looks_at(self, n_rows: int) -> int:
+        return 0
+
+    def begin(self, standing: Standing) -> Any:
+        return None
+
+    def outset(self, standing: Standing, worker: int) -> np.ndarray:
+        return standing.state
+
+    def pace(self, n_workers: int) -> float:
+        return 1.0
+
+    def shares(self, standing: Standing) -> np.ndarray | None:
+        return None
+
+    def quorum(self, n_workers: int) -> int:
+        return n_workers
 
 
 def silent(worker: int, examples: int, descent: Descent) -> bool:

@@ -7,9 +7,11 @@
     ├── IncompatibleParts    (ValueError)   two parts of a fit exclude each other; says which, and what to take instead
     ├── DivergedError        (ValueError)   parameters left the finite numbers; names the round
     ├── DataFileError        (ValueError)   a data file cannot be read, or lacks what was asked of it
+    ├── WorkersLost          (RuntimeError) no worker is left to go on with
     ├── ModelFileError       (ValueError)   a model file is damaged, foreign or of another version
     └── MissingDependency    (ImportError)  an optional package is needed; says how to install it
     DivergenceWarning        (UserWarning)  the loss exploded, but the parameters are finite
+    UnlikeShards             (UserWarning)  the workers' rows differ so much that averages may be poor
     InterruptedFit           (UserWarning)  Ctrl-C ended a fit; the best model so far was kept
 """
 
@@ -45,12 +47,20 @@ class ModelFileError(ParsgdError, ValueError):
     """A model file is damaged, foreign or of another version."""
 
 
+class WorkersLost(ParsgdError, RuntimeError):
+    """No worker is left to go on with."""
+
+
 class MissingDependency(ParsgdError, ImportError):
     """An optional package is needed."""
 
 
 class DivergenceWarning(UserWarning):
     """The loss exploded, but the parameters are finite, as scikit-learn would leave them."""
+
+
+class UnlikeShards(UserWarning):
+    """The workers' rows differ so much from one another that averages of what they learn may be poor."""
 
 
 class InterruptedFit(UserWarning):

@@ -6,18 +6,19 @@ It receives four objects and knows nothing of them but their contracts.
 from __future__ import annotations
 
 import math
-import time
 import warnings
+from collections import deque
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from parsgd import blas
-from parsgd.core import Algorithm, Crew, Engine, Model, Report, Source, Task
-from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, Outcome
+from parsgd.core import Algorithm, Crew, Engine, Lost, Model, Report, Rows, Shard, Source, Standing, Task
+from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, Outcome, WorkersLost
 from parsgd.progress import Line, stopped_by_interrupt
 from parsgd.stopping import Stopping
 
@@ -26,8 +27,8 @@ from parsgd.stopping import Stopping
 class Fit:
     """What a fit returns.
 
-    ``history`` has one entry a round: ``round, epoch, seconds, loss, score`` and ``workers``, a list with
-    ``worker, steps, examples, seconds, weight, loss, trace`` of each.  ``loss`` is the mean over the examples of the
+    ``history`` has one entry a round: ``round, epoch, seconds, loss, score``, ``workers``, a list with
+    ``worker, steps, examples, seconds, weight, loss, trace`` of each, and ``lost``, who was lost and why.  ``loss`` is the mean over the examples of the
     round, each taken just before its step; ``clock`` is where the learning-rate schedule stands.
     """
 
@@ -64,12 +65,13 @@ class Loop:
 
     model: Model
     algorithm: Algorithm
+    source: Source
     n_workers: int
     seed: int
     max_epochs: int
     stopping: Stopping
-    n_rows: int
-    shard_rows: list[int]
+    shards: Sequence[Shard]
+    sample: Rows | None
     state: np.ndarray
     clock: float
     line: Line
@@ -77,60 +79,143 @@ class Loop:
     history: list[dict[str, Any]] = field(default_factory=list)
     examples: int = 0
     epochs: int = 0
+    round: int = 0
 
     def __post_init__(self) -> None:
         self.gains = np.ones(self.model.n_outputs)
+        self.n_rows = self.source.n_rows
+        self.shard_rows = [shard.n_rows for shard in self.shards]
         self.cursors = [0] * self.n_workers
         self.seeds = [worker_seed(self.seed, worker) for worker in range(self.n_workers)]
         if self.algorithm.sampling == "shared":
             self.seeds = [self.seed] * self.n_workers
+        self.alive = list(range(self.n_workers))
+        self.tasks: list[Task | None] = [None] * self.n_workers
+        # workers in the order in which their tasks were sent, and reports that came before their turn
+        self.turns: deque[int] = deque()
+        self.early: dict[int, Report | Lost] = {}
         self.epoch_objective = np.zeros(self.model.n_outputs)
         self.epoch_examples = 0
-        self.began = time.perf_counter()
+        self.answer: np.ndarray | None = None
+        self.memory: Any = None
+        self.memory = self.algorithm.begin(self.standing())
+
+    def standing(self) -> Standing:
+        """What the algorithm is told of where the fit stands."""
+        return Standing(
+            self.model, self.state, self.n_workers, self.n_rows, self.max_epochs, self.round, self.examples,
+            self.memory, self.sample, tuple(self.tasks), tuple(self.cursors), tuple(self.shard_rows),
+        )  # fmt: skip
+
+    @property
+    def outcome_state(self) -> np.ndarray:
+        """The state to hand out if the fit ended now."""
+        return self.state if self.answer is None else self.answer
 
     def run(self, crew: Crew) -> Outcome:
         """Rounds until an outcome; a new task goes to those that reported."""
-        idle = range(self.n_workers)
-        round = 0
+        idle = self.alive
+        self.began = crew.now()
         while True:
-            for worker in idle:
-                crew.send(self.task(worker, round))
-            reports = sorted(crew.receive(self.algorithm.quorum(self.n_workers)), key=lambda report: report.worker)
-            outcome = self.take(reports, round)
+            self.send(crew, idle)
+            reports, lost = self.gather(crew)
+            epochs = self.epochs
+            outcome = self.take(reports, lost, crew.now())
             if outcome is not None:
                 return outcome
+            if self.epochs > epochs:
+                self.deal_anew(crew)
             idle = [report.worker for report in reports]
             del reports  # each holds a state, and the next ones are under way
-            round += 1
 
-    def task(self, worker: int, round: int) -> Task:
+    def send(self, crew: Crew, idle: Sequence[int]) -> None:
+        """Their next tasks to the idle workers."""
+        standing = self.standing()
+        for worker in idle:
+            self.tasks[worker] = self.task(standing, worker)
+            self.turns.append(worker)
+            crew.send(self.tasks[worker])
+
+    def gather(self, crew: Crew) -> tuple[list[Report], list[Lost]]:
+        """The reports of a quorum of those that are left, sorted by worker, and who was lost in the meantime."""
+        reports: list[Report] = []
+        lost: list[Lost] = []
+        while not reports or len(reports) < self.algorithm.quorum(len(self.alive)):
+            if not self.alive:
+                raise WorkersLost(
+                    f"All {self.n_workers} workers are lost; the last one, {lost[-1].worker}, in round {self.round}:"
+                    f" {lost[-1].why}"
+                )
+            came = self.answers(crew, self.algorithm.quorum(len(self.alive)) - len(reports))
+            if not came:
+                raise WorkersLost(f"{len(self.alive)} workers were sent tasks, and the engine brings no answers.")
+            for answer in came:
+                if isinstance(answer, Lost):
+                    lost.append(answer)
+                    self.alive.remove(answer.worker)
+                else:
+                    reports.append(answer)
+        return sorted(reports, key=lambda report: report.worker), lost
+
+    def answers(self, crew: Crew, at_least: int) -> list[Report | Lost]:
+        """What has come in; where reports are taken in turn, the one whose turn it is."""
+        if not self.algorithm.in_turn:
+            return crew.receive(at_least)
+        turn = self.turns.popleft()
+        while turn not in self.early:
+            self.early.update((answer.worker, answer) for answer in crew.receive(1))
+        return [self.early.pop(turn)]
+
+    def deal_anew(self, crew: Crew) -> None:
+        """Give the workers other shares of the rows, if the algorithm asks for it; the next epoch begins with them."""
+        shares = self.algorithm.shares(self.standing())
+        if shares is None:
+            return
+        shards = self.source.split(self.n_workers, self.seed, self.algorithm.sampling, shares)
+        crew.deal(shards)
+        self.shard_rows = [shard.n_rows for shard in shards]
+        self.cursors = [self.epochs * rows for rows in self.shard_rows]
+
+    def task(self, standing: Standing, worker: int) -> Task:
         """The next task of a worker."""
-        stopping = self.stopping if self.algorithm.one_shot else None
-        rows = self.shard_rows[worker]
-        budget = self.algorithm.budget(round, rows, self.max_epochs, stopping, self.model.batch_size)
+        budget = self.algorithm.budget(standing, worker)
+        if self.algorithm.one_shot:
+            budget = replace(budget, stopping=self.stopping)
         return Task(
-            worker, round, self.state, self.seeds[worker], budget, self.cursors[worker], self.clock, self.gains,
-            n_workers=self.n_workers, source_rows=self.n_rows,
+            worker, self.round, self.algorithm.outset(standing, worker), self.seeds[worker], budget,
+            self.cursors[worker], math.ceil(self.clock - 1e-9), self.gains, n_workers=self.n_workers,
+            source_rows=self.n_rows, pace=self.algorithm.pace(self.n_workers),
         )  # fmt: skip
 
-    def take(self, reports: list[Report], round: int) -> Outcome | None:
+    def take(self, reports: list[Report], lost: list[Lost], now: float) -> Outcome | None:
         """Merge a round's reports, write history, and say whether the fit has ended."""
-        merge = self.algorithm.combine(self.model, self.state, reports)
-        self.state = merge.state
-        if merge.weights.any():
-            # the clock is merged as the parameters are; a clock is a whole number of steps
-            self.clock = float(math.ceil(np.dot(merge.weights, [report.clock for report in reports]) - 1e-9))
+        merge = self.algorithm.combine(self.standing(), reports)
+        self.state, self.memory, self.answer = merge.state, merge.memory, merge.answer
+        self.clock += self.ticks(reports, merge.weights)
+        self.round += 1
         for report in reports:
             self.cursors[report.worker] += report.examples
         self.examples += sum(report.examples for report in reports)
         self.epoch_examples += sum(report.examples for report in reports)
         self.epoch_objective += sum(report.objective for report in reports)
-        self.write(reports, merge.weights, round)
+        self.write(reports, lost, merge.weights, now - self.began)
         if self.line.halted:
             return Outcome.INTERRUPTED
         if self.algorithm.one_shot:
             return self.end_one_shot(reports)
         return self.end_epoch()
+
+    def ticks(self, reports: list[Report], weights: np.ndarray) -> float:
+        """How far the schedule moves: as far as the workers' clocks, merged as the parameters are.
+
+        Where a few workers report at a time, they move it by their share of the crew.
+        """
+        moved = np.array([r.clock - self.tasks[r.worker].clock for r in reports])
+        if self.algorithm.sends == "slope":
+            return float(moved.max())
+        total = np.abs(weights).sum()
+        share = len(reports) / max(len(self.alive), 1)
+        return float(np.dot(np.abs(weights), moved)) / total * share if total > 0.0 else 0.0
 
     def end_one_shot(self, reports: list[Report]) -> Outcome:
         """The workers applied the stopping rule themselves."""
@@ -138,7 +223,7 @@ class Loop:
         self.epochs = max(math.ceil(r.examples / n) for r, n in zip(reports, rows, strict=True))
         self.gains = np.max([report.gains for report in reports], axis=0)
         if self.stopping.monitor is not None:
-            self.history[-1]["score"] = float(np.mean(self.stopping.monitor(self.state)))
+            self.history[-1]["score"] = float(np.mean(self.stopping.monitor(self.outcome_state)))
         moved = [report for report in reports if report.examples]
         if moved and all(report.converged for report in moved):
             return Outcome.CONVERGED
@@ -152,7 +237,7 @@ class Loop:
             return None
         self.epochs = self.examples // self.n_rows
         self.gains = self.gains.copy()
-        self.stopping.update(self.epoch_objective / self.epoch_examples, self.state, self.gains)
+        self.stopping.update(self.epoch_objective / self.epoch_examples, self.outcome_state, self.gains)
         if self.stopping.scores:
             self.history[-1]["score"] = self.stopping.scores[-1]
         self.epoch_objective = np.zeros(self.model.n_outputs)
@@ -161,7 +246,7 @@ class Loop:
             return Outcome.CONVERGED
         return Outcome.MAX_EPOCHS if self.epochs >= self.max_epochs else None
 
-    def write(self, reports: list[Report], weights: np.ndarray, round: int) -> None:
+    def write(self, reports: list[Report], lost: list[Lost], weights: np.ndarray, seconds: float) -> None:
         """Add the round to the history and tell the observers."""
         total = self.model.total_loss
         examples = sum(report.examples for report in reports)
@@ -179,14 +264,15 @@ class Loop:
             for report, weight in zip(reports, weights, strict=True)
         ]
         entry = {
-            "round": round,
+            "round": self.round - 1,
             "epoch": self.examples / self.n_rows,
-            "seconds": time.perf_counter() - self.began,
+            "seconds": seconds,
             "loss": loss,
             "score": None,
             "workers": workers,
+            "lost": [{"worker": gone.worker, "why": gone.why} for gone in lost],
         }
-        if self.algorithm.sends == "slope" and self.history and _same_tenth(self.history[-1], entry):
+        if self.short_rounds and self.history and _same_tenth(self.history[-1], entry):
             self.history[-1] = _folded(self.history[-1], entry)
         else:
             self.history.append(entry)
@@ -194,10 +280,16 @@ class Loop:
             self.line.tell(loss)
 
 
+    @property
+    def short_rounds(self) -> bool:
+        """Whether a round may be a small part of an epoch: one batch, or the report of one worker."""
+        return self.algorithm.sends == "slope" or self.algorithm.quorum(self.n_workers) < self.n_workers
+
+
 def _same_tenth(entry: dict[str, Any], following: dict[str, Any]) -> bool:
     """Whether two entries of the history end in the same tenth of an epoch.
 
-    Where a round is one batch, a fit has so many that their record would be longer than the data.
+    Where rounds are short, a fit has so many that their record would be longer than the data.
     """
     return math.ceil(10 * entry["epoch"] - 1e-9) == math.ceil(10 * following["epoch"] - 1e-9)
 
@@ -205,14 +297,20 @@ def _same_tenth(entry: dict[str, Any], following: dict[str, Any]) -> bool:
 def _folded(entry: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
     """One entry for two stretches of rounds: sums of what was done, means of losses and weights over examples."""
     totals = [sum(worker["examples"] for worker in side["workers"]) for side in (entry, following)]
-    workers = []
-    for one, other in zip(entry["workers"], following["workers"], strict=True):
+    workers = {worker["worker"]: worker for worker in entry["workers"]}
+    for other in following["workers"]:
+        one = workers.get(other["worker"], {**other, "steps": 0, "examples": 0, "seconds": 0.0, "weight": 0.0})
         summed = {key: one[key] + other[key] for key in ("steps", "examples", "seconds")}
         loss = _mean((one["loss"], other["loss"]), (one["examples"], other["examples"]))
         # over the examples of all workers, so that weights go on summing to 1
         weight = _mean((one["weight"], other["weight"]), totals)
-        workers.append({**other, **summed, "weight": weight, "loss": loss})
-    return {**following, "loss": _mean((entry["loss"], following["loss"]), totals), "workers": workers}
+        workers[other["worker"]] = {**other, **summed, "weight": weight, "loss": loss}
+    merged = {
+        "loss": _mean((entry["loss"], following["loss"]), totals),
+        "workers": [workers[number] for number in sorted(workers)],
+        "lost": entry["lost"] + following["lost"],
+    }
+    return {**following, **merged}
 
 
 def _mean(values: tuple[float, float], parts: Any) -> float:
@@ -242,17 +340,23 @@ def fit(
         If parameters leave the finite numbers; names the round and the epoch.
     """
     refuse_unoffered(algorithm, engine)
+    sample = None
+    wanted = algorithm.looks_at(source.n_rows) if n_workers > 1 else 0
+    if wanted:
+        sample, rest = source.draw(wanted, seed)
+        source = rest if algorithm.holds_back else source
     shards = source.split(n_workers, seed, algorithm.sampling)
     line = Line(n_workers, source.n_rows * max_epochs)
     loop = Loop(
         model=model,
         algorithm=algorithm,
+        source=source,
         n_workers=n_workers,
         seed=seed,
         max_epochs=max_epochs,
         stopping=(stopping or Stopping(tol=None)).fresh(),
-        n_rows=source.n_rows,
-        shard_rows=[shard.n_rows for shard in shards],
+        shards=shards,
+        sample=sample,
         state=model.init(seed) if state is None else state,
         clock=clock,
         line=line,
@@ -269,11 +373,11 @@ def fit(
     line.tell(loop.history[-1]["loss"], done=True)
     if outcome is Outcome.INTERRUPTED:
         warnings.warn(f"{Outcome.INTERRUPTED.value} ({loop.examples} examples visited.)", InterruptedFit, stacklevel=5)
-    state = loop.state if loop.stopping.best_state is None else loop.stopping.best_state
+    state = loop.outcome_state if loop.stopping.best_state is None else loop.stopping.best_state
     if not model.finite(state):
         raise DivergedError(
             f"Floating-point under-/overflow occurred at epoch #{max(loop.epochs, 1)}: the parameters left the finite"
             f" numbers in round {loop.history[-1]['round']}, the last one. Scaling input data with StandardScaler or"
             " MinMaxScaler might help, or a smaller learning rate."
         )
-    return Fit(state, outcome, loop.history, loop.clock, max(loop.epochs, 1), loop.gains, loop.examples)
+    return Fit(state, outcome, loop.history, float(math.ceil(loop.clock - 1e-9)), max(loop.epochs, 1), loop.gains, loop.examples)

@@ -116,9 +116,9 @@ def test_the_measured_contraction_lies_between_zero_and_one_and_is_no_weaker_tha
     logs = {}
 
     class Remembers(Weighted):
-        def combine(self, model, state, reports):
+        def combine(self, standing, reports):
             logs[self.rule] = [report.log_contraction / report.steps for report in reports]
-            return super().combine(model, state, reports)
+            return super().combine(standing, reports)
 
     for rule in ("measured", "wp"):
         SGDClassifier(

@@ -116,22 +116,22 @@ def test_a_model_that_breaks_a_promise_is_told_which(kind, sentence):
 
 @dataclass(frozen=True)
 class CountsIdle(Local):
-    def combine(self, model, state, reports):
+    def combine(self, standing, reports):
         weights = np.full(len(reports), 1.0 / len(reports))
         return Merge(sum(w * r.state for w, r in zip(weights, reports, strict=True)), weights)
 
 
 @dataclass(frozen=True)
 class FavoursTheFirst(Local):
-    def combine(self, model, state, reports):
+    def combine(self, standing, reports):
         return Merge(reports[0].state.copy(), np.eye(len(reports))[0])
 
 
 @dataclass(frozen=True)
 class WritesToTheState(Local):
-    def combine(self, model, state, reports):
-        state += 1.0
-        return super().combine(model, state, reports)
+    def combine(self, standing, reports):
+        standing.state[:] += 1.0
+        return super().combine(standing, reports)
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from parsgd.algorithms import merging
 from parsgd.algorithms.working import run
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Task
+from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import check_between, choose
 
 
 @dataclass(frozen=True)
-class Local:
+class Local(Synchronous):
     """Averaging in rounds.
 
     Parameters
@@ -51,10 +50,6 @@ class Local:
     rule: str | None = None
 
     name = "local"
-    needs = frozenset()
-    sends = "state"
-    one_shot = False
-    sampling = "split"
 
     def __post_init__(self) -> None:
         check_between(self.period, 0, 1, "period", "Local")
@@ -62,30 +57,28 @@ class Local:
         if self.rule is not None:
             choose(self.rule, ("uniform", "steps", "wp"), "rule", "Local")
 
-    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any, batch_size: int) -> Budget:
+    def budget(self, standing: Standing, worker: int) -> Budget:
+        n_rows, batch_size = standing.shard_rows[worker], standing.model.batch_size
         if self.seconds is not None:
-            return Budget(n_rows * epochs, self.seconds)
+            return Budget(n_rows * standing.max_epochs, self.seconds)
         # whole mini-batches: a round that ended within one would cut it short
         n_batches = -(-n_rows // batch_size)
         rounds = max(1, min(round_half_up(1.0 / self.period), n_batches))
-        part = round % rounds
+        part = standing.round % rounds
         begin, end = (min(n_rows, n_batches * p // rounds * batch_size) for p in (part, part + 1))
         return Budget(end - begin)
-
-    def quorum(self, n_workers: int) -> int:
-        return n_workers
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         return run(model, shard, task, pulse)
 
-    def combine(self, model: Model, state: np.ndarray, reports: Sequence[Report]) -> Merge:
+    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
         steps = np.array([report.steps for report in reports])
         rule = self.rule or ("steps" if self.seconds is not None else "uniform")
         if rule == "wp":
             weights = merging.wp_sgd(np.array([report.log_contraction for report in reports]), steps)
         else:
             weights = merging.by_steps(steps) if rule == "steps" else merging.uniform(steps)
-        return merging.merge(state, reports, weights)
+        return merging.merge(standing.state, reports, weights)
 
 
 def round_half_up(x: float) -> int:

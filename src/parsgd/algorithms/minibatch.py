@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Task
+from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import DivergedError, InvalidArgument
 
 # Where the model takes single rows, there would be nothing to share.
@@ -23,7 +23,7 @@ _FALLBACK_BATCH = 256
 
 
 @dataclass(frozen=True)
-class MiniBatch:
+class MiniBatch(Synchronous):
     """Exact parallel mini-batch SGD.
 
     Every step waits for all workers and for one message each way (about half a millisecond with threads), so it pays
@@ -48,10 +48,8 @@ class MiniBatch:
     batch_size: int | None = None
 
     name = "minibatch"
-    needs = frozenset()
     sampling = "shared"
     sends = "slope"
-    one_shot = False
 
     def __post_init__(self) -> None:
         size = self.batch_size
@@ -66,12 +64,9 @@ class MiniBatch:
             return int(self.batch_size)
         return model.batch_size if model.batch_size > 1 else _FALLBACK_BATCH
 
-    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any, batch_size: int) -> Budget:
+    def budget(self, standing: Standing, worker: int) -> Budget:
         # a round is a batch, whose size the model knows: see work
-        return Budget(n_rows)
-
-    def quorum(self, n_workers: int) -> int:
-        return n_workers
+        return Budget(standing.shard_rows[worker])
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         """The summed gradients of this worker's slice of the batch that the round's number stands for."""
@@ -112,16 +107,17 @@ class MiniBatch:
         block = next(iter(shard.blocks(task.seed, epoch)))
         return block.rows, block.order[number * size : (number + 1) * size]
 
-    def combine(self, model: Model, state: np.ndarray, reports: Sequence[Report]) -> Merge:
+    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
         examples = np.array([report.examples for report in reports], dtype=float)
         if not examples.any():
-            return Merge(state, examples)
+            return Merge(standing.state, examples)
         total = reports[0].state.copy()
         with np.errstate(over="ignore", invalid="ignore"):
             for report in reports[1:]:
                 total += report.state
         moved = next(report for report in reports if report.examples)
-        return Merge(model.step(state, total, moved.clock - 1.0, moved.gains), examples / examples.sum())
+        state = standing.model.step(standing.state, total, moved.clock - 1.0, moved.gains)
+        return Merge(state, examples / examples.sum())
 
 
 class _Loss:

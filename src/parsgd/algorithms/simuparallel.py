@@ -10,24 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from parsgd.algorithms import merging
 from parsgd.algorithms.working import run
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Task
+from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import check_between, choose
 
 
 @dataclass(frozen=True)
-class SimuParallel:
+class SimuParallel(Synchronous):
     """One-shot averaging of independent runs.
 
     Parameters
     ----------
-    sampling : {"split", "whole"}
-        ``"split"``: each worker owns ``1/K`` of the rows (algorithm 3).  ``"whole"``: each worker draws as many rows
+    sampling : {"split", "stored", "whole"}
+        ``"split"``: each worker owns ``1/K`` of the rows, dealt at random (algorithm 3).  ``"stored"``: it owns those
+        that lie together; if the order of the rows tells anything of them (a sorted file) the workers learn different
+        things, and :class:`~parsgd.errors.UnlikeShards` says so.  ``"whole"``: each worker draws as many rows
         from the whole set, with replacement (algorithm 2).
     seconds : float or None
         End the one round after so many seconds, wherever each worker is.
@@ -47,23 +46,18 @@ class SimuParallel:
     seconds: float | None = None
 
     name = "simuparallel"
-    needs = frozenset()
-    sends = "state"
     one_shot = True
 
     def __post_init__(self) -> None:
-        choose(self.sampling, ("split", "whole"), "sampling", "SimuParallel")
+        choose(self.sampling, ("split", "stored", "whole"), "sampling", "SimuParallel")
         check_between(self.seconds, 0, float("inf"), "seconds", "SimuParallel", optional=True)
 
-    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any, batch_size: int) -> Budget:
-        return Budget(n_rows * epochs, self.seconds, stopping)
-
-    def quorum(self, n_workers: int) -> int:
-        return n_workers
+    def budget(self, standing: Standing, worker: int) -> Budget:
+        return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         return run(model, shard, task, pulse)
 
-    def combine(self, model: Model, state: np.ndarray, reports: Sequence[Report]) -> Merge:
-        return merging.merge(state, reports, merging.uniform([r.steps for r in reports]))
+    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+        return merging.merge(standing.state, reports, merging.uniform([r.steps for r in reports]))
 

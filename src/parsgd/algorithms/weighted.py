@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from parsgd.algorithms import merging
 from parsgd.algorithms.working import run
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Task, silent
+from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task, silent
 from parsgd.errors import check_between, choose
 
 # Examples on which the contraction is measured: 1 % of the shard, between these.
@@ -26,7 +25,7 @@ _FEWEST_PROBES, _MOST_PROBES = 200, 20_000
 
 
 @dataclass(frozen=True)
-class Weighted:
+class Weighted(Synchronous):
     """One-shot weighted averaging for workers of unequal speed.
 
     Parameters
@@ -38,8 +37,8 @@ class Weighted:
         examples, really show.  ``"steps"``: ``a_i ~ T_i``.  ``"uniform"``: all alike.
     seconds : float or None
         End the round after so many seconds, wherever each worker is.  Without it every worker makes all its epochs.
-    sampling : {"split", "whole"}
-        Whether workers own their rows or draw from all of them.
+    sampling : {"split", "stored", "whole"}
+        Whether workers own rows dealt at random, or rows that lie together, or draw from all of them.
 
     Examples
     --------
@@ -58,20 +57,15 @@ class Weighted:
     sampling: str = "split"
 
     name = "weighted"
-    needs = frozenset()
-    sends = "state"
     one_shot = True
 
     def __post_init__(self) -> None:
         choose(self.rule, ("wp", "steps", "measured", "uniform"), "rule", "Weighted")
-        choose(self.sampling, ("split", "whole"), "sampling", "Weighted")
+        choose(self.sampling, ("split", "stored", "whole"), "sampling", "Weighted")
         check_between(self.seconds, 0, float("inf"), "seconds", "Weighted", optional=True)
 
-    def budget(self, round: int, n_rows: int, epochs: int, stopping: Any, batch_size: int) -> Budget:
-        return Budget(n_rows * epochs, self.seconds, stopping)
-
-    def quorum(self, n_workers: int) -> int:
-        return n_workers
+    def budget(self, standing: Standing, worker: int) -> Budget:
+        return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         report = run(model, shard, task, pulse)
@@ -80,8 +74,8 @@ class Weighted:
             report = replace(report, log_contraction=per_step * report.steps)
         return report
 
-    def combine(self, model: Model, state: np.ndarray, reports: Sequence[Report]) -> Merge:
-        return merging.merge(state, reports, self.weights(reports))
+    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+        return merging.merge(standing.state, reports, self.weights(reports))
 
     def weights(self, reports: Sequence[Report]) -> np.ndarray:
         """The weight of each report."""

@@ -53,7 +53,7 @@ class _Run:
         self.tallies, self.trace = [], []
         self.examples, self.going, self.converged = 0, True, False
         self.chunk = max(1, int(_FIRST_CHUNK_VALUES / max(self.shard.cost, 1.0)))
-        descent = model.descent(self.state, task.clock, self.gains, task.seed)
+        descent = model.descent(self.state, task.clock, self.gains, task.seed, task.pace)
         if task.budget.seconds is not None:
             self._compile(descent)
         self.began = time.perf_counter()
@@ -78,7 +78,7 @@ class _Run:
             seconds=time.perf_counter() - self.began,
             clock=descent.clock,
             gains=self.gains,
-            log_contraction=model.log_contraction(task.clock, steps),
+            log_contraction=model.log_contraction(task.clock, steps * task.pace) / task.pace,
             converged=self.converged,
             trace=tuple(self.trace),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,12 @@ class SerialCrew:
             task = self.tasks.popleft()
             reports.append(self.work(self.shards[task.worker], task, self.pulse))
         return reports
+
+    def deal(self, shards: Sequence[Shard]) -> None:
+        self.shards = shards
+
+    def now(self) -> float:
+        return time.perf_counter()
 
     def close(self) -> None:
         self.tasks.clear()

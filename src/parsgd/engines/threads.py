@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -57,6 +58,12 @@ class ThreadCrew:
                 return self.answers.get(timeout=_LISTEN_SECONDS)
             except Empty:
                 continue
+
+    def deal(self, shards: Sequence[Shard]) -> None:
+        self.shards = shards
+
+    def now(self) -> float:
+        return time.perf_counter()
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)

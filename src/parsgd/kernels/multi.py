@@ -227,14 +227,14 @@ def descend_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scrat
                 if carry[GAIN, k] > 0.0:
                     carry[SUMMED, k] += carry[SCALE, k]
                     carry[MEAN_INTERCEPT, k] += (carry[INTERCEPT, k] - carry[MEAN_INTERCEPT, k]) / (
-                        t - recipe.average_from + 1.0
+                        (t - recipe.average_from) / recipe.pace + 1.0
                     )
         if recipe.truncates:
             for k in range(n_outputs):
                 carry[PENALTY, k] += l1_ratio * eta * carry[GAIN, k] * alpha
             for i in range(first, last):
                 truncate_outputs(x, order[U(i)], w, mean, paid, stride, n_outputs, carry)
-        t += 1.0
+        t += recipe.pace
         first = last
     for k in range(n_outputs):
         carry[CLOCK, k] = t

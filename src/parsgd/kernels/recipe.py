@@ -25,6 +25,7 @@ class Recipe(NamedTuple):
     ``positive``, ``negative`` ``(n_outputs,)``: weight of an example where output k's target is the class, or is not.
     ``l1_ratio`` is 0 for an l2 penalty and 1 for l1.  ``average_from``: the step at which averaging begins, 0 for
     never.
+    ``pace``: by how much a step moves the clock.
     ``measured``: whether to sum the regularised objective, by which scikit-learn stops.
     """
 
@@ -42,6 +43,7 @@ class Recipe(NamedTuple):
     intercept_decay: float
     one_class: bool
     average_from: int
+    pace: float
     batch_size: int
     measured: bool
     positive: np.ndarray

@@ -160,12 +160,12 @@ def descend_single(x, y, weight, order, start, stop, w, mean, paid, buffer, scra
             intercept -= eta * alpha * recipe.intercept_decay
         if 0 < recipe.average_from <= t:
             summed += scale
-            mean_intercept += (intercept - mean_intercept) / (t - recipe.average_from + 1.0)
+            mean_intercept += (intercept - mean_intercept) / ((t - recipe.average_from) / recipe.pace + 1.0)
         if recipe.truncates:
             owed += l1_ratio * eta * alpha
             for i in range(first, last):
                 truncate(x, order[U(i)], w, mean, paid, scale, summed, owed)
-        t += 1.0
+        t += recipe.pace
         first = last
     carry[INTERCEPT, 0], carry[SCALE, 0], carry[SUMMED, 0] = intercept, scale, summed
     carry[MEAN_INTERCEPT, 0], carry[PENALTY, 0] = mean_intercept, owed

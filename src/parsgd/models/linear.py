@@ -75,6 +75,7 @@ class Linear:
     batch_size: int = 1
     measured: bool = True
     uses_blas = False
+    straight = True
     positive: tuple[float, ...] = (1.0,)
     negative: tuple[float, ...] = (1.0,)
 
@@ -164,8 +165,10 @@ class Linear:
         middle = (edges[1:] + edges[:-1] - 1.0) / 2.0
         return float(np.sum(np.diff(edges) * np.log(np.maximum(1.0 - decay * self.rates(middle), 1e-300))))
 
-    def descent(self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int) -> LinearDescent:
-        return LinearDescent(self, state, clock, gains)
+    def descent(
+        self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0
+    ) -> LinearDescent:
+        return LinearDescent(self, state, clock, gains, pace)
 
     def slope(self, *arguments: Any) -> tuple[np.ndarray, Tally]:
         return slope(self, *arguments)
@@ -177,6 +180,13 @@ class Linear:
         """``(n_rows, n_outputs)``, of the weights themselves, not of their averages."""
         views = self.views(state)
         return np.asarray(x @ views["coef"]) + views["intercept"]
+
+    def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
+        """The mean loss, summed over outputs, of decisions ``(n_rows, n_outputs)``, and its gradient in them."""
+        values, gradients = self.losses(decision, rows.y)
+        factor = self.example_factors(rows.y, rows.weight if rows.weight.size else np.ones(len(rows.y)))
+        n = max(len(rows.y), 1)
+        return float((factor * values).sum()) / n, factor * gradients / n
 
     def finite(self, state: np.ndarray) -> bool:
         """Whether all parameters are finite; a sum in float64 cannot hide one that is not."""
@@ -195,7 +205,7 @@ class Linear:
             return losses.BuiltinLoss(_CODES[self.loss], float(self.loss_parameter))
         return losses.user_loss(self.loss)
 
-    def recipe(self):
+    def recipe(self, pace: float = 1.0):
         """The hyper-parameters as kernels take them."""
         from parsgd.kernels.recipe import Recipe
 
@@ -214,6 +224,7 @@ class Linear:
             intercept_decay=self.intercept_decay,
             one_class=bool(self.one_class),
             average_from=int(self.average),
+            pace=float(pace),
             batch_size=int(self.batch_size),
             measured=bool(self.measured),
             positive=np.asarray(self.positive, dtype=np.float64),

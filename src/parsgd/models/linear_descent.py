@@ -28,14 +28,14 @@ class LinearDescent:
     Between :meth:`advance` and :meth:`settle` the weights are held in the kernels' scaled form.
     """
 
-    def __init__(self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray):
+    def __init__(self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray, pace: float = 1.0):
         from parsgd.kernels.multi import descend_multi
         from parsgd.kernels.single import descend_single
 
         self.model, self.gains = model, gains
         self.views = model.views(state)
         self.coef, self.mean, self.paid = (model.flat(state, name) for name in ("coef", "mean_coef", "paid"))
-        self.recipe = model.recipe()
+        self.recipe = model.recipe(pace)
         single = model.n_outputs == 1
         self.kernel = descend_single if single else descend_multi
         if not isinstance(model.loss, str):
@@ -85,7 +85,7 @@ class LinearDescent:
         """The sums since the last tally."""
         carry = self.carry
         loss = carry[slot.LOSS] + np.log(carry[slot.FACTOR])
-        tally = Tally(self.examples, int(self.clock - self.counted_from), loss, loss + carry[slot.OBJECTIVE])
+        tally = Tally(self.examples, round((self.clock - self.counted_from) / self.recipe.pace), loss, loss + carry[slot.OBJECTIVE])
         carry[slot.LOSS], carry[slot.OBJECTIVE], carry[slot.FACTOR] = 0.0, 0.0, 1.0
         self.examples, self.counted_from = 0, self.clock
         return tally
@@ -120,7 +120,7 @@ class LinearDescent:
 
     def _averaged(self) -> int:
         """How many iterates the mean holds at the present clock."""
-        return max(0, int(self.clock - self.model.average)) if self.model.average else 0
+        return max(0, int((self.clock - self.model.average) / self.recipe.pace)) if self.model.average else 0
 
     def _open(self) -> None:
         """Start from plain numbers; turn the mean of the iterates into their sum."""

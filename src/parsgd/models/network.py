@@ -69,6 +69,7 @@ class Network:
     # all outputs learn, and stop learning, together
     n_outputs = 1
     uses_blas = True
+    straight = False
 
     @cached_property
     def blocks(self) -> tuple[int, ...]:
@@ -121,7 +122,10 @@ class Network:
             intercept[:] = random.uniform(-bound, bound, o)
         return state
 
-    def descent(self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int) -> NetworkDescent:
+    def descent(
+        self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0
+    ) -> NetworkDescent:
+        # the clock counts the steps that moments have seen, and falling rates go by epochs: nothing to speed up
         return NetworkDescent(self, state, clock, gains, seed)
 
     def slope(self, *arguments: Any) -> tuple[np.ndarray, Tally]:
@@ -150,6 +154,14 @@ class Network:
         """Products of the last layer, before its prediction, ``(n_rows, n_out)``."""
         views = self.views(state)
         return propagate(x, views["coefs"], views["intercepts"], self.activation)
+
+    def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
+        """The mean loss of the last layer's products ``(n_rows, n_out)``, weighted, and its gradient in them."""
+        losses, error = LOSSES[self.loss](decision, rows.y, self.loss_parameter)
+        if rows.weight.size == 0:
+            return float(losses.mean()), error / len(losses)
+        share = rows.weight / rows.weight.sum(dtype=np.float64)
+        return float(np.dot(losses, share)), error * share[:, None]
 
     def predict(self, state: np.ndarray, x: Any) -> np.ndarray:
         """Predictions ``(n_rows, n_out)``: probabilities, or means."""

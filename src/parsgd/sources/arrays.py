@@ -7,7 +7,7 @@ one worker the shard is the data in its own order, so that one worker is serial 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from parsgd.core import Block, CsrRows, DenseRows, Rows
 
 # Sets the seed of dealing rows apart from the seeds of visiting them.
 _DEALING = 0xDEA1
+_DRAWING = 0xD4A3
 
 
 def rows_of(x: Any, y: np.ndarray, weight: np.ndarray | None = None) -> Rows:
@@ -43,6 +44,30 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return view
 
 
+def picked(rows: Rows, numbers: np.ndarray) -> Rows:
+    """A copy of some rows, in memory of their own."""
+    x, weight = rows.x, rows.weight[numbers] if rows.weight.size else rows.weight
+    if isinstance(x, DenseRows):
+        return Rows(DenseRows(x.data.reshape(-1, x.n_features)[numbers].reshape(-1), x.n_features), rows.y[numbers], weight)
+    lengths = np.diff(x.indptr)[numbers]
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(x.indptr.dtype)
+    places = np.repeat(x.indptr[numbers] - indptr[:-1], lengths) + np.arange(indptr[-1])
+    return Rows(CsrRows(x.data[places], x.indices[places], indptr), rows.y[numbers], weight)
+
+
+def part_sizes(n_rows: int, shares: np.ndarray) -> list[int]:
+    """``n_rows`` cut in proportion to ``shares``; of equal shares the first ones get what is left over.
+
+    >>> part_sizes(10, np.ones(4)), part_sizes(9, np.array([2.0, 1.0]))
+    ([3, 3, 2, 2], [6, 3])
+    """
+    exact = n_rows * np.asarray(shares, dtype=float) / np.sum(shares)
+    sizes = np.floor(exact + 1e-9).astype(int)
+    left = np.argsort(-(exact - sizes), kind="stable")[: n_rows - sizes.sum()]
+    sizes[left] += 1
+    return sizes.tolist()
+
+
 @dataclass(frozen=True)
 class ArraySource:
     """``rows``, or those of them that ``subset`` numbers.
@@ -58,21 +83,36 @@ class ArraySource:
     def n_rows(self) -> int:
         return len(self.rows.y) if self.subset is None else len(self.subset)
 
-    def split(self, n_workers: int, seed: int, sampling: str = "split") -> Sequence[ArrayShard]:
-        """Deal the rows to ``n_workers``; sizes differ by at most one, and are 0 where workers outnumber rows."""
-        numbers = np.arange(len(self.rows.y), dtype=self._index_type) if self.subset is None else self.subset
-        numbers = np.asarray(numbers, dtype=self._index_type)
-        sizes = [len(part) for part in np.array_split(np.empty(len(numbers), dtype=bool), n_workers)]
+    def split(
+        self, n_workers: int, seed: int, sampling: str = "split", shares: np.ndarray | None = None
+    ) -> Sequence[ArrayShard]:
+        """Deal the rows to ``n_workers``; sizes differ by at most one, and are 0 where workers outnumber rows.  With
+        ``shares`` they are in proportion to these."""
+        numbers = self._numbers
+        sizes = part_sizes(len(numbers), np.ones(n_workers) if shares is None else shares)
         if sampling == "shared":
             return [ArrayShard(self.rows, numbers, self.shuffle, share=size) for size in sizes]
         if sampling == "whole":
             return [ArrayShard(self.rows, numbers, True, size) for size in sizes]
         if n_workers == 1:
             return [ArrayShard(self.rows, numbers, self.shuffle)]
-        numbers = numbers[self._deal(seed)]
+        if sampling == "split":
+            numbers = numbers[self._deal(seed)]
         parts = np.split(numbers, np.cumsum(sizes)[:-1])
         # in stored order within a shard: shuffle=False then means what it says for every worker
         return [ArrayShard(self.rows, np.sort(part), self.shuffle) for part in parts]
+
+    def draw(self, n_rows: int, seed: int) -> tuple[Rows, ArraySource]:
+        """``n_rows`` rows at random, copied, and the source without them."""
+        numbers = self._numbers
+        chosen = np.zeros(len(numbers), dtype=bool)
+        chosen[np.random.default_rng((seed, _DRAWING)).choice(len(numbers), n_rows, replace=False)] = True
+        return picked(self.rows, numbers[chosen]), replace(self, subset=numbers[~chosen])
+
+    @property
+    def _numbers(self) -> np.ndarray:
+        numbers = np.arange(len(self.rows.y)) if self.subset is None else self.subset
+        return np.asarray(numbers, dtype=self._index_type)
 
     def _deal(self, seed: int) -> np.ndarray:
         """The order in which rows are dealt: by the shuffle's own generator, which is 10 times faster than numpy's."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from parsgd.core import Crew, Pulse, Report, Shard, Task, Work
+from parsgd.core import Crew, Lost, Pulse, Report, Shard, Task, Work
 from parsgd.errors import InvalidArgument
 from parsgd.registry import ENGINES, resolve
 
@@ -54,8 +54,14 @@ class SlowedCrew:
     def send(self, task: Task) -> None:
         self.crew.send(replace(task, slowdown=self.factors.get(task.worker, 1.0)))
 
-    def receive(self, at_least: int) -> list[Report]:
+    def receive(self, at_least: int) -> list[Report | Lost]:
         return self.crew.receive(at_least)
+
+    def deal(self, shards: Sequence[Shard]) -> None:
+        self.crew.deal(shards)
+
+    def now(self) -> float:
+        return self.crew.now()
 
     def close(self) -> None:
         self.crew.close()

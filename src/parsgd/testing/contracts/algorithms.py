@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from parsgd import core
-from parsgd.core import Task, silent
+from parsgd.core import Budget, Standing, Task, silent
 from parsgd.engines.serial import Serial
 from parsgd.fitting import fit
 from parsgd.stopping import Stopping
@@ -48,8 +49,9 @@ def _check_combine(algorithm: core.Algorithm) -> None:
     size = model.size + (algorithm.sends == "slope")
     reports = [small_report(worker, np.abs(rng.standard_normal(size))) for worker in range(3)]
     kept = pickle.loads(pickle.dumps((start, reports)))
-    merge = algorithm.combine(model, start, reports)
-    again = algorithm.combine(model, start, reports)
+    standing = _standing(algorithm, model, start)
+    merge = algorithm.combine(standing, reports)
+    again = algorithm.combine(standing, reports)
     must(np.array_equal(merge.state, again.state), "combine must be pure: the same reports, the same state.")
     unchanged = np.array_equal(start, kept[0]) and all(
         np.array_equal(report.state, old.state) for report, old in zip(reports, kept[1], strict=True)
@@ -57,20 +59,34 @@ def _check_combine(algorithm: core.Algorithm) -> None:
     must(unchanged, "combine must be pure: it must not write to the state or to the reports.")
     must(np.shape(merge.weights) == (3,), "combine must say the weight of each report.")
     must(np.ptp(merge.weights) < 1e-12, f"Equal workers must count alike; the weights are {merge.weights}.")
-    alone = algorithm.combine(model, start, reports[:1]).state
+    alone = algorithm.combine(standing, reports[:1]).state
     if algorithm.sends == "state":
         must(np.array_equal(alone, reports[0].state), "A single report's state must come back bit for bit.")
     idle = replace(reports[2], steps=0, examples=0, log_contraction=0.0)
-    weights = algorithm.combine(model, start, [*reports[:2], idle]).weights
+    weights = algorithm.combine(standing, [*reports[:2], idle]).weights
     must(weights[2] == 0.0, "A worker that made no step must not count.")
     nobody = [replace(report, steps=0, examples=0, log_contraction=0.0) for report in reports]
-    must(np.array_equal(algorithm.combine(model, start, nobody).state, start), "If nobody moved, the state must stay.")
+    must(np.array_equal(algorithm.combine(standing, nobody).state, start), "If nobody moved, the state must stay.")
+
+
+def _standing(algorithm: core.Algorithm, model: core.Model, state: np.ndarray, shards: Any = ()) -> Standing:
+    """Where a fit by three workers (or as many as there are shards) would begin."""
+    n_workers, zero = len(shards) or 3, np.zeros(model.n_outputs)
+    standing = Standing(
+        model, state, n_workers, small_source().n_rows, max_epochs=2, sample=small_source().rows,
+        cursors=(0,) * n_workers, shard_rows=tuple(shard.n_rows for shard in shards) or (20,) * n_workers,
+        tasks=tuple(Task(worker, 0, state, SEED, Budget(10), gains=zero + 1.0) for worker in range(n_workers)),
+    )  # fmt: skip
+    return replace(standing, memory=algorithm.begin(standing))
 
 
 def _check_work(algorithm: core.Algorithm) -> None:
     model = small_model()
     shards = small_source().split(2, SEED, algorithm.sampling)
-    budget = algorithm.budget(0, shards[1].n_rows, 2, Stopping(tol=None), model.batch_size)
+    standing = _standing(algorithm, model, model.init(0), shards)
+    budget = algorithm.budget(standing, 1)
+    if algorithm.one_shot:
+        budget = replace(budget, stopping=Stopping(tol=None))
     task = Task(1, 0, model.init(0), 3, budget, n_workers=2, source_rows=small_source().n_rows)
     report = algorithm.work(model, shards[1], task, silent)
     must((report.worker, report.round) == (1, 0), "A report must carry the worker and the round of its task.")
