@@ -272,7 +272,8 @@ class Standing:
     ``state`` is what the search goes on from.  ``memory`` is what the algorithm chose to remember at the last merge,
     or when the fit began.  ``sample`` holds the rows it asked to see.  ``tasks`` holds the task that each worker was sent
     last, so that a report can be compared with what its worker set out from; ``cursors`` counts the examples that each
-    worker has visited, ``shard_rows`` those that it owns.  ``round`` counts the merges so far.
+    worker has visited, ``shard_rows`` those that it owns.  ``round`` counts the merges so far.  ``clock`` and ``gains``
+    are those of a task that were sent now: with them the driver makes a step of its own.
     """
 
     model: Model
@@ -287,6 +288,8 @@ class Standing:
     tasks: Sequence[Task | None] = ()
     cursors: Sequence[int] = ()
     shard_rows: Sequence[int] = ()
+    clock: float = 1.0
+    gains: np.ndarray = field(default_factory=lambda: np.ones(1))
 
 
 class Merge(NamedTuple):

@@ -105,6 +105,7 @@ class Loop:
         return Standing(
             self.model, self.state, self.n_workers, self.n_rows, self.max_epochs, self.round, self.examples,
             self.memory, self.sample, tuple(self.tasks), tuple(self.cursors), tuple(self.shard_rows),
+            math.ceil(self.clock - 1e-9), self.gains,
         )  # fmt: skip
 
     @property
@@ -163,7 +164,10 @@ class Loop:
             return crew.receive(at_least)
         turn = self.turns.popleft()
         while turn not in self.early:
-            self.early.update((answer.worker, answer) for answer in crew.receive(1))
+            came = crew.receive(1)
+            if not came:
+                return []
+            self.early.update((answer.worker, answer) for answer in came)
         return [self.early.pop(turn)]
 
     def deal_anew(self, crew: Crew) -> None:
@@ -183,7 +187,7 @@ class Loop:
             budget = replace(budget, stopping=self.stopping)
         return Task(
             worker, self.round, self.algorithm.outset(standing, worker), self.seeds[worker], budget,
-            self.cursors[worker], math.ceil(self.clock - 1e-9), self.gains, n_workers=self.n_workers,
+            self.cursors[worker], standing.clock, standing.gains, n_workers=self.n_workers,
             source_rows=self.n_rows, pace=self.algorithm.pace(self.n_workers),
         )  # fmt: skip
 
@@ -307,6 +311,8 @@ def _folded(entry: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
         workers[other["worker"]] = {**other, **summed, "weight": weight, "loss": loss}
     merged = {
         "loss": _mean((entry["loss"], following["loss"]), totals),
+        # an epoch may have ended within the tenth
+        "score": entry["score"] if following["score"] is None else following["score"],
         "workers": [workers[number] for number in sorted(workers)],
         "lost": entry["lost"] + following["lost"],
     }
