@@ -3,6 +3,9 @@
 Importing it imports scikit-learn's base and nothing compiled; numba is imported at the first fit.
 """
 
+from parsgd.algorithms.asynchronous import Asynchronous
+from parsgd.algorithms.delayed import Delayed
+from parsgd.algorithms.elastic import Elastic
 from parsgd.algorithms.local import Local
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
@@ -18,6 +21,9 @@ from parsgd.saving import load, save
 __version__ = "0.1.0"
 
 __all__ = [
+    "Asynchronous",
+    "Delayed",
+    "Elastic",
     "Local",
     "MLPClassifier",
     "MLPRegressor",

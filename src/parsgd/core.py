@@ -166,6 +166,9 @@ class Model(Protocol):
     ``slope`` gives the summed gradients of the examples ``batch[first:end]``, with their summed weight as the last
     element, and what they add to the batch's losses.  ``step`` takes one step along such sums of a whole batch.
 
+    ``nonnegative`` is the part of a state whose numbers are never below 0 (second moments): an algorithm whose weights
+    may be negative treats it apart.
+
     ``decision`` gives what the loss is a function of, ``(n_rows, n_out)``; ``straight`` says that it is linear in the
     state.  ``mean_loss`` gives the mean loss of decisions on rows, weighted, and its gradient in them.
     """
@@ -174,6 +177,7 @@ class Model(Protocol):
     batch_size: int
     uses_blas: bool
     straight: bool
+    nonnegative: slice
 
     def init(self, seed: int) -> np.ndarray: ...
 

@@ -107,6 +107,15 @@ def check_count(value: object, argument: str, who: str) -> None:
         )
 
 
+def check_flag(value: object, argument: str, who: str) -> None:
+    """Raise unless the value is True or False.
+
+    >>> check_flag(True, "asynchronous", "Elastic")
+    """
+    if not isinstance(value, bool):
+        raise InvalidArgument(f"The {argument!r} parameter of {who} must be a bool. Got {value!r} instead.")
+
+
 def check_between(value: object, low: float, high: float, argument: str, who: str, *, optional: bool = False) -> None:
     """Raise unless ``low < value <= high``, or the value is None where that is allowed.
 

@@ -12,6 +12,9 @@ ALGORITHMS = {
     "weighted": "parsgd.algorithms.weighted:Weighted",
     "local": "parsgd.algorithms.local:Local",
     "minibatch": "parsgd.algorithms.minibatch:MiniBatch",
+    "delayed": "parsgd.algorithms.delayed:Delayed",
+    "asynchronous": "parsgd.algorithms.asynchronous:Asynchronous",
+    "elastic": "parsgd.algorithms.elastic:Elastic",
 }
 ENGINES = {
     "serial": "parsgd.engines.serial:Serial",
