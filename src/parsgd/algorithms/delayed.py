@@ -5,8 +5,8 @@ model's solver, ``w_{t+1} = w_t - eta_t g_{t - tau}``, where ``g_{t - tau}`` was
 the number of the other workers.  With compensation ``g`` becomes ``g + lambda g * g * (w_t - w_{t - tau})``, number by
 number.
 
-Langford, Smola, Zinkevich, "Slow Learners are Fast", NIPS 2009.  Zheng et al., "Asynchronous Stochastic Gradient Descent
-with Delay Compensation", ICML 2017.
+Langford, Smola, Zinkevich, "Slow Learners are Fast", NIPS 2009.  Zheng et al., "Asynchronous Stochastic Gradient
+Descent with Delay Compensation", ICML 2017.
 """
 
 from __future__ import annotations
