@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from parsgd import Local, SGDClassifier, SGDRegressor, SimuParallel, Weighted
+from parsgd import Delayed, Elastic, Local, SGDClassifier, SGDRegressor, SimuParallel, Weighted
 from parsgd.algorithms import working
 from parsgd.engines.serial import Serial
 
@@ -18,6 +18,8 @@ ALGORITHMS = [
     Local(),
     Local(period=0.3, rule="wp"),
     Local(period=1.0, rule="steps"),
+    Delayed(5),
+    Elastic(),
 ]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parsgd import Local, MiniBatch, SimuParallel, Weighted
+from parsgd import Delayed, Elastic, Local, MiniBatch, SimuParallel, Weighted
 from parsgd.algorithms import working
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
@@ -22,6 +22,8 @@ ALGORITHMS = [
     Local(period=0.3, rule="wp"),
     MiniBatch(),
     MiniBatch(25),
+    Delayed(compensation=0.1),
+    Elastic(),
 ]
 KINDS = {
     "adam": {"solver": "adam", "dropout": 0.3},
