@@ -166,8 +166,9 @@ class Model(Protocol):
     ``slope`` gives the summed gradients of the examples ``batch[first:end]``, with their summed weight as the last
     element, and what they add to the batch's losses.  ``step`` takes one step along such sums of a whole batch.
 
-    ``decision`` gives what the loss is a function of, ``(n_rows, n_out)``; ``straight`` says that it is linear in the
-    state.  ``mean_loss`` gives the mean loss of decisions on rows, weighted, and its gradient in them.
+    ``decision`` gives what the loss is a function of, ``(n_rows, n_out)``, of a matrix or of ``rows.x``; ``straight``
+    says that it is linear in the state.  ``mean_loss`` gives the mean loss of decisions on rows, weighted, and its
+    gradient in them; of the rows it looks at targets and weights alone.
     """
 
     n_outputs: int
