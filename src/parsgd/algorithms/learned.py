@@ -21,7 +21,7 @@ Weights are not negative.  On the four sets of docs/results/merging.md, with ten
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +34,8 @@ _STRENGTHS, _FOLDS, _ERRORS = (1.0, 0.1, 0.01), 5, 0.25
 _SAMPLE_SHARE, _FEWEST_ROWS, _ENOUGH_ROWS, _MOST_ROWS, _DEAREST_SHARE = 0.02, 100, 500, 5000, 0.1
 # With more workers than these they are weighed in groups.
 _MOST_WEIGHTS = 64
+# A factor beyond this is none that a sample could speak for.
+_LONGEST = 1024.0
 # Where decisions are not linear in the state: parts of the merged move that are tried.  Not more than the whole of it,
 # because beyond it slots of the solver that cannot be negative (Adam's) might be.
 _PARTS = (1.0, 0.75, 0.5, 0.25)
@@ -174,18 +176,30 @@ def _factor(line: _Bench) -> float:
     On a sample that the merged model gets wholly right, losses fall for ever as the move is made longer.  So the move
     is made longer only as far as it would be with one row more on which every decision points the wrong way.
     """
-    one = np.ones(1)
-    best = _minimise(lambda a: _slope(line, a), one)[0]
-    if best <= 1.0:
-        return best
-    mirrored = replace(line, before=-line.before, moves=-line.moves)
+    mirrored, n_rows = replace(line, before=-line.before, moves=-line.moves), len(line.rows.y)
 
-    def doubted(a: np.ndarray) -> tuple[float, np.ndarray]:
-        (loss, slope), (wrong, back) = _slope(line, a), _slope(mirrored, a)
-        n = len(line.rows.y)
-        return loss + wrong / n, slope + back / n
+    def rise(factor: float) -> float:
+        return _slope(line, np.array([factor]))[1][0]
 
-    return float(np.clip(_minimise(doubted, one)[0], 1.0, best))
+    def doubted_rise(factor: float) -> float:
+        return rise(factor) + _slope(mirrored, np.array([factor]))[1][0] / n_rows
+
+    if rise(1.0) >= 0.0:
+        return _root(rise, 0.0, 1.0)
+    return 1.0 if doubted_rise(1.0) >= 0.0 else min(_root(rise, 1.0, 2.0), _root(doubted_rise, 1.0, 2.0))
+
+
+def _root(rise: Callable[[float], float], low: float, high: float) -> float:
+    """Where a rising function passes 0, to a thousandth; ``low`` if it is above 0 already."""
+    if rise(low) >= 0.0:
+        return low
+    while rise(high) < 0.0:
+        if high >= _LONGEST:
+            return high
+        low, high = high, 2.0 * high
+    from scipy.optimize import brentq
+
+    return float(brentq(rise, low, high, xtol=1e-6, rtol=1e-3))
 
 
 def _shares(
@@ -211,12 +225,12 @@ def _slope(bench: _Bench, weights: np.ndarray) -> tuple[float, np.ndarray]:
     return loss, bench.moves.reshape(len(bench.moves), -1) @ gradient.reshape(-1)
 
 
-def _minimise(objective, start: np.ndarray) -> np.ndarray:
+def _minimise(objective: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray) -> np.ndarray:
     from scipy.optimize import minimize
 
     bounds = [(0.0, None)] * len(start)
     return minimize(
-        objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50, "ftol": 1e-6}
+        objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50, "ftol": 1e-5}
     ).x
 
 

@@ -87,9 +87,9 @@ def fednova(steps: np.ndarray, shares: np.ndarray, momentum: float = 0.0) -> np.
     """FedNova's normalised moves: ``w - tau sum_i p_i d_i / A_i`` with ``d_i = w - w_i``, so ``a_i = p_i tau / A_i``.
 
     ``p_i`` are the workers' shares of the rows, and ``A_i`` is how far ``tau_i`` steps of unit length go: ``tau_i``,
-    and with momentum rho ``(tau_i - rho (1 - rho^tau_i) / (1 - rho)) / (1 - rho)``; ``tau = sum_i p_i A_i``.  Who made more
-    steps does not pull the merged model towards its own rows, for which the weights of others grow: they sum to more
-    than 1 where steps are unequal (Wang, Liu, Liang, Joshi, Poor, "Tackling the Objective Inconsistency Problem in
+    and with momentum rho ``(tau_i - rho (1 - rho^tau_i) / (1 - rho)) / (1 - rho)``; ``tau = sum_i p_i A_i``.  Who made
+    more steps does not pull the merged model towards its own rows, for which the weights of others grow: they sum to
+    more than 1 where steps are unequal (Wang, Liu, Liang, Joshi, Poor, "Tackling the Objective Inconsistency Problem in
     Heterogeneous Federated Optimization", NeurIPS 2020; the closed form is ours).
 
     >>> fednova(np.array([10, 20]), np.array([0.5, 0.5]))
