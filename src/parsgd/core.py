@@ -169,8 +169,9 @@ class Model(Protocol):
     ``nonnegative`` is the part of a state whose numbers are never below 0 (second moments): an algorithm whose weights
     may be negative treats it apart.
 
-    ``decision`` gives what the loss is a function of, ``(n_rows, n_out)``; ``straight`` says that it is linear in the
-    state.  ``mean_loss`` gives the mean loss of decisions on rows, weighted, and its gradient in them.
+    ``decision`` gives what the loss is a function of, ``(n_rows, n_out)``, of a matrix or of ``rows.x``; ``straight``
+    says that it is linear in the state.  ``mean_loss`` gives the mean loss of decisions on rows, weighted, and its
+    gradient in them; of the rows it looks at targets and weights alone.
     """
 
     n_outputs: int

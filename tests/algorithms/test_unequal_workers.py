@@ -7,9 +7,10 @@ import pytest
 
 from parsgd import Local, SGDClassifier, SimuParallel, Weighted
 from parsgd.algorithms import working
-from parsgd.core import Budget, Report
+from parsgd.core import Budget, Report, Standing
 from parsgd.engines.serial import Serial
 from parsgd.errors import InvalidArgument, Outcome
+from parsgd.models.linear import Linear
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, logistic, unit_rows
 
@@ -136,7 +137,8 @@ def test_where_steps_drive_runs_apart_the_measured_rule_weighs_alike():
     model = Weighted(rule="measured")
     reports = [Report(w, 0, np.zeros(2), steps, steps, np.zeros(1), np.zeros(1), 1.0, 1.0, np.ones(1), 0.01 * steps)
                for w, steps in enumerate((100, 400))]  # fmt: skip
-    np.testing.assert_allclose(model.weights(reports), 0.5)
+    standing = Standing(Linear(1), np.zeros(2))
+    np.testing.assert_allclose(model.weights(standing, reports), 0.5)
 
 
 class DoesAQuarter:

@@ -1,7 +1,7 @@
 """WP-SGD: one-shot averaging of workers that did unequal amounts of work, weighted by how far each one came.
 
 work: SGD until the round's examples or seconds are used up; inside a node it may be mini-batch or delayed SGD.  quorum:
-all.  combine: ``v = sum_i a_i w_i`` with ``a_i ~ rho^(T_max - T_i)``.
+all.  combine: ``v = w + sum_i a_i (w_i - w)`` with ``a_i ~ rho^(T_max - T_i)``, or by another rule.
 
 Cheng, Li, Zhang, "WP-SGD: Weighted Parallel SGD for Distributed Unbalanced-Workload Training System", arXiv 1708.04801
 (JPDC 145, 2020).  The text of the paper could not be had; the formula is our reading of its abstract and of the
@@ -17,6 +17,8 @@ import numpy as np
 
 from parsgd.algorithms import merging
 from parsgd.algorithms.inside import within
+from parsgd.algorithms.learned import sample_rows
+from parsgd.algorithms.rules import LOOKING, RULES
 from parsgd.algorithms.working import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task, silent
 from parsgd.errors import check_between, check_count, choose
@@ -31,11 +33,14 @@ class Weighted(Synchronous):
 
     Parameters
     ----------
-    rule : {"wp", "steps", "measured", "uniform"}
+    rule : {"wp", "measured", "steps", "examples", "uniform", "loss", "fednova", "learned"}
         ``"wp"``: ``a_i ~ prod (1 - eta_t alpha)^-1`` over worker i's steps, which is ``(1 - eta alpha)^(T_max - T_i)``
         at a constant rate, and with ``learning_rate="optimal"`` telescopes to ``a_i ~ t0 + T_i``.
         ``"measured"``: the same with the contraction per step that two runs from different points, on identical
-        examples, really show.  ``"steps"``: ``a_i ~ T_i``.  ``"uniform"``: all alike.
+        examples, really show.  ``"steps"``: ``a_i ~ T_i``; ``"examples"``: by the examples visited.  ``"uniform"``: all
+        alike.  ``"loss"``: who met smaller losses counts more.  ``"fednova"``: every worker's move is divided by its
+        steps.  ``"learned"``: the weights that make the merged model's loss smallest on a few rows, 2 % of all, which
+        are held back for it (:mod:`parsgd.algorithms.learned`); they need not sum to 1.
     seconds : float or None
         End the round after so many seconds, wherever each worker is.  Without it every worker makes all its epochs.
     sampling : {"split", "stored", "whole"}
@@ -66,10 +71,17 @@ class Weighted(Synchronous):
     one_shot = True
 
     def __post_init__(self) -> None:
-        choose(self.rule, ("wp", "steps", "measured", "uniform"), "rule", "Weighted")
+        choose(self.rule, (*RULES, "measured"), "rule", "Weighted")
         choose(self.sampling, ("split", "stored", "whole"), "sampling", "Weighted")
         check_between(self.seconds, 0, float("inf"), "seconds", "Weighted", optional=True)
         check_count(self.inside, "inside", "Weighted")
+
+    @property
+    def holds_back(self) -> bool:
+        return self.rule in LOOKING
+
+    def looks_at(self, n_rows: int) -> int:
+        return sample_rows(n_rows) if self.rule in LOOKING else 0
 
     def budget(self, standing: Standing, worker: int) -> Budget:
         return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
@@ -83,17 +95,15 @@ class Weighted(Synchronous):
         return report
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
-        return merging.merge(standing.state, reports, self.weights(reports))
+        return merging.merge(standing.state, reports, self.weights(standing, reports))
 
-    def weights(self, reports: Sequence[Report]) -> np.ndarray:
+    def weights(self, standing: Standing, reports: Sequence[Report]) -> np.ndarray:
         """The weight of each report."""
+        if self.rule != "measured":
+            return RULES[self.rule](standing, reports)
         steps = np.array([report.steps for report in reports])
-        if self.rule == "uniform":
-            return merging.uniform(steps)
-        if self.rule == "steps":
-            return merging.by_steps(steps)
         logs = np.array([report.log_contraction for report in reports])
-        if self.rule == "measured" and steps.any():
+        if steps.any():
             # one rate for all: the workers measured the same quantity, each with noise; where steps drive runs apart,
             # because the rates are too large, there is nothing to weigh by
             logs = steps * min(logs.sum() / steps.sum(), 0.0)

@@ -23,7 +23,7 @@ from parsgd.core import Rows, Tally
 from parsgd.kernels.recipe import padded
 from parsgd.models.linear_descent import LinearDescent, without_cache
 from parsgd.models.linear_slope import slope, step
-from parsgd.models.viewing import as_matrix
+from parsgd.models.viewing import as_matrix, matrix_of
 
 LOSSES = (
     "hinge",
@@ -178,9 +178,10 @@ class Linear:
         return step(self, *arguments)
 
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
-        """``(n_rows, n_outputs)``, of the weights themselves, not of their averages."""
+        """``(n_rows, n_outputs)``, of the weights themselves, not of their averages; ``x`` is a matrix, or as kernels
+        take it."""
         views = self.views(state)
-        return np.asarray(x @ views["coef"]) + views["intercept"]
+        return np.asarray(matrix_of(x, self.n_features) @ views["coef"]) + views["intercept"]
 
     def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
         """The mean loss, summed over outputs, of decisions ``(n_rows, n_outputs)``, and its gradient in them."""

@@ -22,7 +22,7 @@ import numpy as np
 from parsgd.core import Rows, Tally
 from parsgd.models.forward import ACTIVATIONS, BLOCK_ROWS, DERIVATIVES, LOSSES, propagate
 from parsgd.models.network_descent import NetworkDescent, slope, step
-from parsgd.models.viewing import as_matrix
+from parsgd.models.viewing import as_matrix, matrix_of
 
 SOLVERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
 SCHEDULES = ("constant", "invscaling", "adaptive")
@@ -156,9 +156,10 @@ class Network:
         return steps * math.log(max(1.0 - self.eta0 * self.alpha / self.batch_size, 1e-300))
 
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
-        """Products of the last layer, before its prediction, ``(n_rows, n_out)``."""
+        """Products of the last layer, before its prediction, ``(n_rows, n_out)``; ``x`` is a matrix, or as kernels
+        take it."""
         views = self.views(state)
-        return propagate(x, views["coefs"], views["intercepts"], self.activation)
+        return propagate(matrix_of(x, self.sizes[0]), views["coefs"], views["intercepts"], self.activation)
 
     def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
         """The mean loss of the last layer's products ``(n_rows, n_out)``, weighted, and its gradient in them."""
