@@ -48,8 +48,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Workers for one fit.  None: as many as pay for so much data.  1: serial.  -1: all cores.
     algorithm : {"auto", "simuparallel", "weighted", "local", "minibatch"} or object, default="auto"
         How the workers work together; ``algorithm_`` says what was picked and why.
-    engine : {"auto", "serial", "threads"} or object, default="auto"
-        Where the workers run.
+    engine : {"auto", "serial", "threads", "simulated"} or object, default="auto"
+        Where the workers run; :class:`parsgd.Simulated` has them on a virtual clock.
 
     Attributes
     ----------
