@@ -9,6 +9,7 @@ import parsgd
 from parsgd.cli import curves, quantities, simulating
 from parsgd.cli.heldout import Point
 from parsgd.cli.mistakes import Mistake
+from parsgd.errors import Outcome
 
 CREW = ("--speeds", "1,1,0.5,0.1", "--latency", "5ms", "--rate", "1000")
 TARGET = ("--target", "kind", "--drop", "y", "--loss", "log_loss", "--alpha", "0.01")
@@ -138,9 +139,9 @@ def test_the_dead_are_named_and_a_crew_that_dies_is_a_result(report, cli, table_
 def test_the_goal_is_a_loss_that_all_reach_or_the_one_that_was_asked_for(report):
     found = report("--algorithm", "weighted,local:period=0.5")
     for result in found["algorithms"]:
-        reached = [point for point in result["curve"] if point["loss"] <= found["goal"]]
+        reached = [point for point in result["curve"][1:] if point["loss"] <= found["goal"]]
         assert result["seconds_to_goal"] == reached[0]["seconds"]
-    lowest = [min(point["loss"] for point in result["curve"]) for result in found["algorithms"]]
+    lowest = [min(point["loss"] for point in result["curve"][1:]) for result in found["algorithms"]]
     assert found["goal"] == max(lowest)
     found = report("--algorithm", "local", "--goal", "1e-9")
     assert found["goal"] == 1e-9
@@ -231,6 +232,19 @@ def test_a_mistake_is_answered_by_what_to_type_before_data_are_read(arguments, s
     assert result.stdout == ""
 
 
+def test_ctrl_c_shows_what_was_simulated_until_then(cli, table_csv, monkeypatch):
+    fit = parsgd.SGDClassifier.fit
+
+    def interrupted_fit(self, *arguments):
+        fit(self, *arguments).outcome_ = Outcome.INTERRUPTED
+
+    monkeypatch.setattr(parsgd.SGDClassifier, "fit", interrupted_fit)
+    result = cli("simulate", table_csv, *TARGET, *CREW, "--algorithm", "local,minibatch", code=130)
+    assert "final loss" in result.stdout
+    assert "minibatch" not in result.stdout
+    assert "Interrupted; what was simulated until then is shown." in result.stderr
+
+
 def test_help_says_what_the_curve_is(cli):
     said = " ".join(cli("simulate", "--help").stdout.replace("│", " ").split())
     assert "the loss of the merged model on the rows kept apart" in said
@@ -265,7 +279,7 @@ def test_a_curve_is_a_flight_of_steps():
 
 
 def test_a_loss_that_is_no_number_stops_no_plot():
-    odd = {"a": [Point(0.0, 0.0, 1.0), Point(1.0, 1.0, float("nan"))], "b": [Point(0.0, 0.0, 1.0)]}
+    odd = {"a": [Point(0.0, 0.0, 1.0), Point(1.0, 1.0, float("nan"))], "b": [Point(0.0, 0.0, 1.0)] * 2}
     said = curves.in_letters(odd, "loss", 60, False)
     assert "•• a" in said
     assert "++ b" in said

@@ -145,14 +145,18 @@ def waited(history: Sequence[dict[str, Any]], engine: Simulated) -> float:
 
 
 def goal_of(results: Sequence[dict[str, Any]], asked: float | None) -> float | None:
-    """The loss that was asked for, or the lowest one that all algorithms reached that came to an end."""
-    lowest = [min(point["loss"] for point in result["curve"]) for result in results if "loss" in result]
+    """The loss that was asked for, or the lowest one that all algorithms reached that came to an end.
+
+    Where training begins does not count: rates that are too large at first may take it from there to a greater loss.
+    """
+    seen = [[point["loss"] for point in result["curve"][1:]] for result in results if "loss" in result]
+    lowest = [float(np.nanmin(losses)) for losses in seen if np.isfinite(losses).any()]
     return asked if asked is not None else max(lowest, default=None)
 
 
 def reached(curve: Sequence[dict[str, float]], goal: float | None) -> float | None:
-    """The time of the first look that found no greater loss, or None."""
-    return next((point["seconds"] for point in curve if goal is not None and point["loss"] <= goal), None)
+    """The time of the first look after a merge that found no greater loss, or None."""
+    return next((point["seconds"] for point in curve[1:] if goal is not None and point["loss"] <= goal), None)
 
 
 def loss_of(estimator: Any) -> str:
