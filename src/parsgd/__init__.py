@@ -10,6 +10,7 @@ from parsgd.algorithms.local import Local
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.algorithms.weighted import Weighted
+from parsgd.engines.simulated import Simulated
 from parsgd.estimators.classifier import SGDClassifier
 from parsgd.estimators.mlp_classifier import MLPClassifier
 from parsgd.estimators.mlp_regressor import MLPRegressor
@@ -32,6 +33,7 @@ __all__ = [
     "SGDOneClassSVM",
     "SGDRegressor",
     "SimuParallel",
+    "Simulated",
     "Weighted",
     "load",
     "save",

@@ -61,7 +61,8 @@ class Budget:
     """How much a worker may do in one round: so many examples or so many seconds, whichever ends first.
 
     ``stopping`` is given when the round is the whole fit (one-shot averaging): the worker then applies the rule to its
-    own epochs, as serial SGD would.
+    own epochs, as serial SGD would.  An engine with a clock of its own says in examples how far the seconds reach, and
+    ``seconds=inf``: a batch that is begun then is ended.
     """
 
     examples: int
@@ -262,7 +263,10 @@ class Crew(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """Where workers run.  ``offers`` is compared with ``Algorithm.needs`` before any worker starts."""
+    """Where workers run.  ``offers`` is compared with ``Algorithm.needs`` before any worker starts.
+
+    An engine that has so many workers and no others says how many in ``n_workers``, which need not exist.
+    """
 
     name: str
     offers: frozenset[str]

@@ -301,13 +301,15 @@ def _same_tenth(entry: dict[str, Any], following: dict[str, Any]) -> bool:
 def _folded(entry: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
     """One entry for two stretches of rounds: sums of what was done, means of losses and weights over examples."""
     totals = [sum(worker["examples"] for worker in side["workers"]) for side in (entry, following)]
-    workers = {worker["worker"]: worker for worker in entry["workers"]}
+    # over the examples of all workers, those that are no longer there too, so that weights go on summing to 1
+    workers = {
+        worker["worker"]: {**worker, "weight": _mean((worker["weight"], 0.0), totals)} for worker in entry["workers"]
+    }
     for other in following["workers"]:
         one = workers.get(other["worker"], {**other, "steps": 0, "examples": 0, "seconds": 0.0, "weight": 0.0})
         summed = {key: one[key] + other[key] for key in ("steps", "examples", "seconds")}
         loss = _mean((one["loss"], other["loss"]), (one["examples"], other["examples"]))
-        # over the examples of all workers, so that weights go on summing to 1
-        weight = _mean((one["weight"], other["weight"]), totals)
+        weight = one["weight"] + _mean((0.0, other["weight"]), totals)
         workers[other["worker"]] = {**other, **summed, "weight": weight, "loss": loss}
     merged = {
         "loss": _mean((entry["loss"], following["loss"]), totals),

@@ -19,6 +19,7 @@ ALGORITHMS = {
 ENGINES = {
     "serial": "parsgd.engines.serial:Serial",
     "threads": "parsgd.engines.threads:Threads",
+    "simulated": "parsgd.engines.simulated:Simulated",
 }
 MODELS = {"linear": "parsgd.models.linear:Linear", "network": "parsgd.models.network:Network"}
 SOURCES = {"arrays": "parsgd.sources.arrays:ArraySource"}

@@ -201,6 +201,16 @@ class SwapsShards(SerialCrew):
         super().__init__(work, shards[::-1], pulse)
 
 
+class KeepsItsShards(SerialCrew):
+    def deal(self, shards):
+        pass
+
+
+class GoesBackInTime(SerialCrew):
+    def now(self):
+        return -super().now()
+
+
 class SwallowsErrors(SerialCrew):
     def receive(self, at_least):
         try:
@@ -216,8 +226,11 @@ class GivesOtherBits(SerialCrew):
 
 @pytest.mark.parametrize(
     ("crew", "sentence"),
-    [(AnswersTwice, "once"), (SwapsShards, "own shard"), (SwallowsErrors, "swallowed"), (GivesOtherBits, "bits")],
-)
+    [
+        (AnswersTwice, "once"), (SwapsShards, "own shard"), (KeepsItsShards, "own shard"), (GoesBackInTime, "go back"),
+        (SwallowsErrors, "swallowed"), (GivesOtherBits, "bits"),
+    ],
+)  # fmt: skip
 def test_an_engine_that_breaks_a_promise_is_told_which(crew, sentence):
     with pytest.raises(AssertionError, match=sentence):
         check_engine(Broken(crew))

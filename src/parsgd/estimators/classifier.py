@@ -41,8 +41,9 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     algorithm : str or object, default="auto"
         How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
         ``"delayed"``, ``"asynchronous"``, ``"elastic"``; ``algorithm_`` says what was picked and why.
-    engine : {"auto", "serial", "threads"} or object, default="auto"
+    engine : {"auto", "serial", "threads", "simulated"} or object, default="auto"
         Where the workers run.  ``"serial"`` takes turns in this thread: same bits, easy to debug.
+        :class:`parsgd.Simulated` does so on a virtual clock: thousands of workers, as slow, far and mortal as you say.
     batch_size : int, default=1
         Rows a step; the step is the mean of their gradients.
 

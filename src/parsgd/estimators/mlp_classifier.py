@@ -49,8 +49,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     algorithm : str or object, default="auto"
         How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
         ``"delayed"``, ``"asynchronous"``, ``"elastic"``; ``algorithm_`` says what was picked and why.
-    engine : {"auto", "serial", "threads"} or object, default="auto"
-        Where the workers run.
+    engine : {"auto", "serial", "threads", "simulated"} or object, default="auto"
+        Where the workers run; :class:`parsgd.Simulated` has them on a virtual clock.
 
     Attributes
     ----------
