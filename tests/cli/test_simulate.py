@@ -1,6 +1,7 @@
 """``parsgd simulate``: real training on a virtual clock, compared in a table, a plot and JSON."""
 
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -179,12 +180,17 @@ def test_algorithms_that_need_what_is_not_there_are_refused_before_data_are_read
 
 
 @pytest.mark.parametrize(
-    ("package", "arguments", "extra"), [("plotext", (), "cli"), ("matplotlib", ("--figure", "a.png"), "plot")]
+    ("package", "module", "said"),
+    [
+        ("plotext", None, "The plot needs plotext 5: pip install 'parsgd[cli]'"),
+        ("plotext", ModuleType("plotext"), "The plot needs plotext 5: pip install 'parsgd[cli]'"),
+        ("matplotlib", None, "--figure needs matplotlib: pip install 'parsgd[plot]'"),
+    ],
+    ids=["none", "another one", "no matplotlib"],
 )
-def test_without_a_plotting_library_it_says_so_before_any_work(package, arguments, extra, cli, monkeypatch):
-    monkeypatch.setitem(sys.modules, package, None)
-    said = cli("simulate", "nowhere.csv", *CREW, *arguments, code=1).stderr
-    assert f"The plot needs {package}: pip install 'parsgd[{extra}]'" in said
+def test_without_a_plotting_library_it_says_so_before_any_work(package, module, said, cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, module)
+    assert said in cli("simulate", "nowhere.csv", *CREW, "--figure", "a.png", code=1).stderr
 
 
 def test_json_needs_no_plotting_library(report, monkeypatch):
@@ -276,6 +282,13 @@ def test_a_curve_is_a_flight_of_steps():
     times, losses = curves.steps(curve, 4.0, 2.0)
     assert times == [0.0, 0.5, 0.5, 2.0, 2.0, 2.0]
     assert losses == [3.0, 3.0, 2.0, 2.0, 1.0, 1.0]
+
+
+def test_curves_have_colours_only_where_there_are_some():
+    many = {str(i): [Point(0.0, 0.0, 1.0), Point(1.0, 1.0, 0.1 * i)] for i in range(8)}
+    plain, coloured = (curves.in_letters(many, "loss", 80, colours) for colours in (False, True))
+    assert "\x1b" not in plain
+    assert coloured.count("\x1b") > 20
 
 
 def test_a_loss_that_is_no_number_stops_no_plot():

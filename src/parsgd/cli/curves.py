@@ -5,8 +5,7 @@ A curve is a flight of steps: until the next merge, the last one's model is the 
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,15 +23,22 @@ _SUFFIXES = (".png", ".pdf", ".svg")
 
 def check(terminal: bool, figure: Path | None) -> None:
     """Refuse before any work what could not be drawn after it."""
-    for wanted, package, extra in ((terminal, "plotext", "cli"), (figure is not None, "matplotlib", "plot")):
-        # a module that is set to None is one that cannot be imported, too
-        missing = package in sys.modules and sys.modules[package] is None
-        if wanted and (missing or importlib.util.find_spec(package) is None):
-            raise MissingDependency(f"The plot needs {package}: pip install 'parsgd[{extra}]'")
+    # plotext 6 has the name of plotext 5, and none of its functions
+    if terminal and not _has("plotext", "plotsize"):
+        raise MissingDependency("The plot needs plotext 5: pip install 'parsgd[cli]'; --json goes without.")
+    if figure is not None and not _has("matplotlib", "rcParams"):
+        raise MissingDependency("--figure needs matplotlib: pip install 'parsgd[plot]'")
     if figure is not None and figure.suffix.lower() not in _SUFFIXES:
         raise Mistake(f"--figure {figure}: the name must end in {', '.join(_SUFFIXES)}.")
     if figure is not None and not figure.parent.is_dir():
         raise Mistake(f"--figure {figure}: there is no folder {figure.parent}; make it first: mkdir -p {figure.parent}")
+
+
+def _has(package: str, name: str) -> bool:
+    try:
+        return hasattr(importlib.import_module(package), name)
+    except ImportError:
+        return False
 
 
 def steps(curve: Sequence[Point], end: float, size: float) -> tuple[list[float], list[float]]:
