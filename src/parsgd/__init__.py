@@ -3,6 +3,7 @@
 Importing it imports scikit-learn's base and nothing compiled; numba is imported at the first fit.
 """
 
+from parsgd.algorithms.hogwild import Hogwild
 from parsgd.algorithms.local import Local
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
@@ -18,6 +19,7 @@ from parsgd.saving import load, save
 __version__ = "0.1.0"
 
 __all__ = [
+    "Hogwild",
     "Local",
     "MLPClassifier",
     "MLPRegressor",

@@ -10,7 +10,7 @@ A state is one flat, contiguous vector.  So a merge is a weighted sum, a message
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -168,12 +168,18 @@ class Model(Protocol):
 
     ``decision`` gives what the loss is a function of, ``(n_rows, n_out)``; ``straight`` says that it is linear in the
     state.  ``mean_loss`` gives the mean loss of decisions on rows, weighted, and its gradient in them.
+
+    ``offers`` is compared with ``Algorithm.needs``, as an engine's is; ``withholds`` says of what it would offer but
+    for its parameters which of them is in the way, and what to do.  A model that offers ``"shared_steps"`` is a
+    :class:`SharedModel`.
     """
 
     n_outputs: int
     batch_size: int
     uses_blas: bool
     straight: bool
+    offers: frozenset[str]
+    withholds: Mapping[str, str]
 
     def init(self, seed: int) -> np.ndarray: ...
 
@@ -198,6 +204,22 @@ class Model(Protocol):
     def log_contraction(self, clock: float, steps: int) -> float: ...
 
     def finite(self, state: np.ndarray) -> bool: ...
+
+
+@runtime_checkable
+class SharedModel(Model, Protocol):
+    """A model whose runs can step on one state at the same time.
+
+    What they share besides the state lies on a **board**, float64, with 8 bytes a number: ``board`` makes the one that a
+    round begins with, ``descent`` takes it as its last argument, and ``settled`` makes a new state of both when all runs
+    have ended.  ``size`` is the number of elements of a state.
+    """
+
+    size: int
+
+    def board(self, state: np.ndarray, clock: float, n_workers: int) -> np.ndarray: ...
+
+    def settled(self, state: np.ndarray, board: np.ndarray) -> np.ndarray: ...
 
 
 @runtime_checkable
@@ -257,7 +279,7 @@ class Crew(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """Where workers run.  ``offers`` is compared with ``Algorithm.needs`` before any worker starts."""
+    """Where workers run.  What it and the model offer is compared with ``Algorithm.needs`` before any worker starts."""
 
     name: str
     offers: frozenset[str]
@@ -269,7 +291,7 @@ class Engine(Protocol):
 class Standing:
     """Where a fit stands between two rounds, as the driver knows it: all that an algorithm's decisions can rest on.
 
-    ``state`` is what the search goes on from.  ``memory`` is what the algorithm chose to remember at the last merge,
+    ``state`` is what the search goes on from, ``clock`` where the next tasks' schedule stands.  ``memory`` is what the algorithm chose to remember at the last merge,
     or when the fit began.  ``sample`` holds the rows it asked to see.  ``tasks`` holds the task that each worker was sent
     last, so that a report can be compared with what its worker set out from; ``cursors`` counts the examples that each
     worker has visited, ``shard_rows`` those that it owns.  ``round`` counts the merges so far.
@@ -280,6 +302,7 @@ class Standing:
     n_workers: int = 1
     n_rows: int = 0
     max_epochs: int = 1
+    clock: float = 1.0
     round: int = 0
     examples: int = 0
     memory: Any = None
@@ -307,7 +330,8 @@ class Algorithm(Protocol):
     """What a worker does, how many reports to wait for, how reports merge.
 
     ``sends``: whether a report carries the ``"state"`` that the worker arrived at, or the ``"slope"`` where it stands.
-    ``one_shot``: one round is the whole fit.  ``in_turn``: reports are taken in the order in which their tasks were
+    ``one_shot``: one round is the whole fit.  ``common_clock``: all workers move one clock, and reports are readings
+    of it; otherwise each has its own, and they are merged as the parameters are.  ``in_turn``: reports are taken in the order in which their tasks were
     sent, one that comes earlier waits.  ``looks_at`` says on how many rows the driver wants to judge merges (0: none),
     ``holds_back`` whether these are kept from the workers.  ``begin`` is what it remembers before the first round,
     ``outset`` the state that a worker's next task begins from, ``pace`` what one of its steps moves the clock by.
@@ -319,6 +343,7 @@ class Algorithm(Protocol):
     sampling: str
     sends: str
     one_shot: bool
+    common_clock: bool
     in_turn: bool
     holds_back: bool
 
@@ -349,6 +374,7 @@ class Synchronous:
     sampling = "split"
     sends = "state"
     one_shot = False
+    common_clock = False
     in_turn = False
     holds_back = False
 

@@ -41,15 +41,19 @@ class Fit:
     examples: int
 
 
-def refuse_unoffered(algorithm: Algorithm, engine: Engine) -> None:
-    """Compare what the algorithm needs with what the engine offers, before any worker starts."""
-    lacking = sorted(algorithm.needs - engine.offers)
-    if lacking:
-        offered = ", ".join(sorted(engine.offers)) or "nothing beyond messages"
-        raise IncompatibleParts(
-            f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered}."
-            " Use another algorithm, such as 'local', or an engine that offers it, such as 'threads'."
-        )
+def refuse_unoffered(model: Model, algorithm: Algorithm, engine: Engine) -> None:
+    """Compare what the algorithm needs with what the engine and the model offer, before any worker starts."""
+    lacking = sorted(algorithm.needs - engine.offers - model.offers)
+    if not lacking:
+        return
+    offered = ", ".join(sorted(engine.offers)) or "nothing beyond messages"
+    withheld = [f"The model does not offer {n}: {model.withholds[n]}." for n in lacking if n in model.withholds]
+    advice = "another algorithm, such as 'local'" + ", or an engine that offers it, such as 'threads'" * (not withheld)
+    raise IncompatibleParts(
+        f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered},"
+        f" {type(model).__name__} {', '.join(sorted(model.offers)) or 'nothing'}."
+        f" {' '.join([*withheld, f'Use {advice}.'])}"
+    )
 
 
 def worker_seed(seed: int, worker: int) -> int:
@@ -103,9 +107,14 @@ class Loop:
     def standing(self) -> Standing:
         """What the algorithm is told of where the fit stands."""
         return Standing(
-            self.model, self.state, self.n_workers, self.n_rows, self.max_epochs, self.round, self.examples,
-            self.memory, self.sample, tuple(self.tasks), tuple(self.cursors), tuple(self.shard_rows),
+            self.model, self.state, self.n_workers, self.n_rows, self.max_epochs, self.next_clock, self.round,
+            self.examples, self.memory, self.sample, tuple(self.tasks), tuple(self.cursors), tuple(self.shard_rows),
         )  # fmt: skip
+
+    @property
+    def next_clock(self) -> float:
+        """The step at which the schedule of the next tasks stands."""
+        return math.ceil(self.clock - 1e-9)
 
     @property
     def outcome_state(self) -> np.ndarray:
@@ -183,7 +192,7 @@ class Loop:
             budget = replace(budget, stopping=self.stopping)
         return Task(
             worker, self.round, self.algorithm.outset(standing, worker), self.seeds[worker], budget,
-            self.cursors[worker], math.ceil(self.clock - 1e-9), self.gains, n_workers=self.n_workers,
+            self.cursors[worker], standing.clock, self.gains, n_workers=self.n_workers,
             source_rows=self.n_rows, pace=self.algorithm.pace(self.n_workers),
         )  # fmt: skip
 
@@ -206,12 +215,13 @@ class Loop:
         return self.end_epoch()
 
     def ticks(self, reports: list[Report], weights: np.ndarray) -> float:
-        """How far the schedule moves: as far as the workers' clocks, merged as the parameters are.
+        """How far the schedule moves: as far as the workers' clocks, merged as the parameters are; one that is common to
+        them as far as its last reading.
 
         Where a few workers report at a time, they move it by their share of the crew.
         """
         moved = np.array([r.clock - self.tasks[r.worker].clock for r in reports])
-        if self.algorithm.sends == "slope":
+        if self.algorithm.common_clock:
             return float(moved.max())
         total = np.abs(weights).sum()
         share = len(reports) / max(len(self.alive), 1)
@@ -335,11 +345,11 @@ def fit(
     Raises
     ------
     IncompatibleParts
-        If the algorithm needs what the engine does not offer; before any worker starts.
+        If the algorithm needs what neither the engine nor the model offers; before any worker starts.
     DivergedError
         If parameters leave the finite numbers; names the round and the epoch.
     """
-    refuse_unoffered(algorithm, engine)
+    refuse_unoffered(model, algorithm, engine)
     sample = None
     wanted = algorithm.looks_at(source.n_rows) if n_workers > 1 else 0
     if wanted:
@@ -380,4 +390,4 @@ def fit(
             f" numbers in round {loop.history[-1]['round']}, the last one. Scaling input data with StandardScaler or"
             " MinMaxScaler might help, or a smaller learning rate."
         )
-    return Fit(state, outcome, loop.history, float(math.ceil(loop.clock - 1e-9)), max(loop.epochs, 1), loop.gains, loop.examples)
+    return Fit(state, outcome, loop.history, float(loop.next_clock), max(loop.epochs, 1), loop.gains, loop.examples)

@@ -12,6 +12,7 @@ ALGORITHMS = {
     "weighted": "parsgd.algorithms.weighted:Weighted",
     "local": "parsgd.algorithms.local:Local",
     "minibatch": "parsgd.algorithms.minibatch:MiniBatch",
+    "hogwild": "parsgd.algorithms.hogwild:Hogwild",
 }
 ENGINES = {
     "serial": "parsgd.engines.serial:Serial",

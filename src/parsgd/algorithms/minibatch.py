@@ -50,6 +50,7 @@ class MiniBatch(Synchronous):
     name = "minibatch"
     sampling = "shared"
     sends = "slope"
+    common_clock = True
 
     def __post_init__(self) -> None:
         size = self.batch_size

@@ -17,12 +17,18 @@ _FIRST_CHUNK_VALUES = 200_000
 _FENCE_BYTES = 128
 
 
-def run(model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+def run(
+    model: Model, shard: Shard, task: Task, pulse: Pulse, state: np.ndarray | None = None,
+    board: np.ndarray | None = None,
+) -> Report:  # fmt: skip
     """Run SGD on ``shard`` from ``task.state``; stop at the budget, or when the driver says so, and report.
 
     The result does not depend on how the run is cut into calls, so equal budgets in examples give equal bits.
+
+    Given ``state``, the run moves that very array, and not a copy of the task's; with a ``board`` others do so, too
+    (:class:`~parsgd.core.SharedModel`).
     """
-    return _Run(model, shard, task, pulse).report()
+    return _Run(model, shard, task, pulse, private_copy(task.state) if state is None else state, board).report()
 
 
 def private_copy(state: np.ndarray) -> np.ndarray:
@@ -44,16 +50,18 @@ class _Run:
     shard: Shard
     task: Task
     pulse: Pulse
+    state: np.ndarray
+    board: np.ndarray | None
 
     def report(self) -> Report:
         task, model = self.task, self.model
-        self.state = private_copy(task.state)
         self.gains = task.gains.copy()
         self.stopping = task.budget.stopping.fresh() if task.budget.stopping is not None else None
         self.tallies, self.trace = [], []
         self.examples, self.going, self.converged = 0, True, False
         self.chunk = max(1, int(_FIRST_CHUNK_VALUES / max(self.shard.cost, 1.0)))
-        descent = model.descent(self.state, task.clock, self.gains, task.seed, task.pace)
+        shared = () if self.board is None else (self.board,)
+        descent = model.descent(self.state, task.clock, self.gains, task.seed, task.pace, *shared)
         if task.budget.seconds is not None:
             self._compile(descent)
         self.began = time.perf_counter()

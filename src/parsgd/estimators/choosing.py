@@ -142,7 +142,7 @@ def choose_parts(estimator: Any, size: Size | NetworkSize) -> tuple[Choice, Any]
     who = type(estimator).__name__
     n_workers, why = count_workers(estimator.n_jobs, size, who)
     choice = choose_algorithm(estimator.algorithm, n_workers, why, size, who)
-    return choice, choose_engine(estimator.engine, n_workers, who)
+    return choice, choose_engine(estimator.engine, n_workers, choice.algorithm, who)
 
 
 def count_workers(n_jobs: int | None, size: Size | NetworkSize, who: str) -> tuple[int, str]:
@@ -197,8 +197,10 @@ def choose_algorithm(algorithm: Any, n_workers: int, why_workers: str, size: Siz
     return Choice("local", why, Local(period=1.0 / rounds), n_workers)
 
 
-def choose_engine(engine: Any, n_workers: int, who: str) -> Any:
-    """Resolve the ``engine`` argument: "auto" is serial for one worker and threads for more."""
+def choose_engine(engine: Any, n_workers: int, algorithm: Any, who: str) -> Any:
+    """Resolve the ``engine`` argument: "auto" is serial for one worker, unless the algorithm needs shared memory, and
+    threads for more."""
     if isinstance(engine, str) and engine == "auto":
-        engine = "serial" if n_workers == 1 else "threads"
+        alone = n_workers == 1 and "shared_memory" not in algorithm.needs
+        engine = "serial" if alone else "threads"
     return resolve({**ENGINES, "auto": ""}, engine, "engine", who, ("open", "offers"))

@@ -38,8 +38,9 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     n_jobs : int or None, default=None
         Workers for *one* fit, also a binary one.  None: as many as pay for so much data (one, if they are few; what
         :func:`joblib.parallel_config` says; one inside another parallel loop).  1: serial SGD.  -1: all cores.
-    algorithm : {"auto", "simuparallel", "weighted", "local"} or object, default="auto"
-        How the workers work together; ``algorithm_`` says what was picked and why.
+    algorithm : {"auto", "simuparallel", "weighted", "local", "minibatch", "hogwild"} or object, default="auto"
+        How the workers work together; ``algorithm_`` says what was picked and why.  :class:`parsgd.Hogwild`, on shared
+        memory without averages, is for sparse rows.
     engine : {"auto", "serial", "threads"} or object, default="auto"
         Where the workers run.  ``"serial"`` takes turns in this thread: same bits, easy to debug.
     batch_size : int, default=1
@@ -53,7 +54,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     n_iter_ : int
         Passes over the data before stopping.
     t_ : float
-        Steps each worker made, plus one.
+        Steps each worker made, plus one; with ``algorithm="hogwild"`` the steps of all of them.
     history_ : list of dict
         One entry a round: ``round, epoch, seconds, loss, score, workers``; each worker's ``steps, examples, seconds,
         weight, loss, trace``.

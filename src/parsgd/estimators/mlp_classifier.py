@@ -46,8 +46,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     weight_init : {"glorot", "he"}, default="glorot"
     n_jobs : int or None, default=None
         Workers for one fit.  None: as many as pay for so much data.  1: serial.  -1: all cores.
-    algorithm : {"auto", "simuparallel", "weighted", "local", "minibatch"} or object, default="auto"
-        How the workers work together; ``algorithm_`` says what was picked and why.
+    algorithm : {"auto", "simuparallel", "weighted", "local", "minibatch", "hogwild"} or object, default="auto"
+        How the workers work together; ``algorithm_`` says what was picked and why.  :class:`parsgd.Hogwild`, on shared
+        memory without averages, is for sparse rows and plain SGD.
     engine : {"auto", "serial", "threads"} or object, default="auto"
         Where the workers run.
 
