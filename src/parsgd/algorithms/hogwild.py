@@ -13,12 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from parsgd.algorithms import merging
-from parsgd.algorithms.working import private_copy, run
+from parsgd.algorithms.working import FENCE_BYTES, private_copy, private_room, run
 from parsgd.core import Budget, Merge, Pulse, Report, Shard, SharedModel, Standing, Synchronous, Task
 from parsgd.errors import check_between
-
-# The board begins so many bytes behind the state at least, and at a multiple of them: no line holds parts of both.
-_FENCE_BYTES = 128
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class Hogwild(Synchronous):
     with ``w`` as it is at that moment, whatever the others are doing to it.  Of two steps on one weight at the same
     moment one is lost.  That is rare where a row has few of the features; then K workers make the steps of one, K times
     as fast.  The few numbers that every step moves (intercept, scale of the l2 penalty, l1 penalty owed, the clock of
-    the learning rate) are not lost: workers add what they moved every 8 to 256 rows (networks: every batch).
+    the learning rate) are not lost: workers add what they moved every 8 to 256 rows (networks: after every batch).
 
     When not to use it: with dense rows, and for networks, every step moves every weight.  Workers then write to the same
     cache lines all the time, which costs speed, and overwrite each other's steps, which costs progress; momenta and
@@ -98,9 +95,11 @@ def joined(model: SharedModel, state: np.ndarray, clock: float, n_workers: int) 
     """One vector of the state and the board behind it; without a board for one worker, who shares with nobody."""
     if n_workers == 1:
         return private_copy(state)
-    board = np.ascontiguousarray(model.board(state, clock, n_workers)).reshape(-1)
-    between = np.zeros(_board_begins(state) - state.size, dtype=state.dtype)
-    return private_copy(np.concatenate([state, between, board.view(state.dtype)]))
+    board = np.ascontiguousarray(model.board(state, clock, n_workers)).reshape(-1).view(state.dtype)
+    begins = _board_begins(state)
+    vector = private_room(begins + board.size, state.dtype)
+    vector[: state.size], vector[state.size : begins], vector[begins:] = state, 0, board
+    return vector
 
 
 def parted(vector: np.ndarray, model: SharedModel) -> tuple[np.ndarray, np.ndarray | None]:
@@ -112,4 +111,5 @@ def parted(vector: np.ndarray, model: SharedModel) -> tuple[np.ndarray, np.ndarr
 
 
 def _board_begins(state: np.ndarray) -> int:
-    return (state.nbytes // _FENCE_BYTES + 2) * _FENCE_BYTES // state.itemsize
+    """Behind the state, so that no cache line holds parts of both."""
+    return (state.nbytes // FENCE_BYTES + 2) * FENCE_BYTES // state.itemsize

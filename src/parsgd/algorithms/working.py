@@ -14,7 +14,7 @@ from parsgd.errors import DivergedError
 _CHUNK_SECONDS = 0.02
 _FIRST_CHUNK_VALUES = 200_000
 # Two cache lines: processors fetch them in pairs.
-_FENCE_BYTES = 128
+FENCE_BYTES = 128
 
 
 def run(
@@ -32,16 +32,22 @@ def run(
 
 
 def private_copy(state: np.ndarray) -> np.ndarray:
-    """A copy that begins on a cache line of its own and ends far from anybody else's.
+    """A copy in a room of its own."""
+    copy = private_room(state.size, state.dtype)
+    copy[:] = state
+    return copy
+
+
+def private_room(size: int, dtype: np.dtype) -> np.ndarray:
+    """An array, not filled, that begins on a cache line of its own and ends far from anybody else's.
 
     Small arrays lie side by side in memory; two workers that write to the same line take it from each other at every
     step.
     """
-    room = np.empty(state.nbytes + 2 * _FENCE_BYTES, dtype=np.uint8)
-    start = -room.ctypes.data % _FENCE_BYTES
-    copy = room[start : start + state.nbytes].view(state.dtype)
-    copy[:] = state
-    return copy
+    n_bytes = size * dtype.itemsize
+    room = np.empty(n_bytes + 2 * FENCE_BYTES, dtype=np.uint8)
+    start = -room.ctypes.data % FENCE_BYTES
+    return room[start : start + n_bytes].view(dtype)
 
 
 @dataclass

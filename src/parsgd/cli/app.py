@@ -69,7 +69,9 @@ def fit(
     more: Annotated[Several, _option("Another parameter, NAME=VALUE; repeatable.", "--set", panel=_TRAINING)] = None,
     seed: Annotated[int, _option("Of shuffling and of splitting.", panel=_TRAINING)] = 0,
     workers: Annotated[Whole, _option("1: serial; -1: all cores; not given: as many as pay.", panel=_PARALLEL)] = None,
-    algorithm: Annotated[Text, _option("auto, simuparallel, weighted, local, minibatch, hogwild.", panel=_PARALLEL)] = None,
+    algorithm: Annotated[
+        Text, _option("auto, simuparallel, weighted, local, minibatch, hogwild.", panel=_PARALLEL)
+    ] = None,
     engine: Annotated[Text, _option("auto, serial or threads.", panel=_PARALLEL)] = None,
     round_seconds: Annotated[Number, _option("Length of a round of work.", panel=_PARALLEL)] = None,
     test_fraction: Annotated[float, _option("Share of the rows kept for the test score.", panel=_DATA)] = 0.2,

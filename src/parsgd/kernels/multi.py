@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from parsgd.kernels.compiling import called, inlined, kernel
+from parsgd.kernels.compiling import inlined, kernel, spliced
 from parsgd.kernels.elementary import exp
 from parsgd.kernels.intrinsics import prefetch
 from parsgd.kernels.losses import SOFTMAX, evaluate, fold_factor, loss_code
@@ -23,7 +23,6 @@ from parsgd.kernels.rows import (
     square_norm,
 )
 from parsgd.kernels.schedules import PA1, PA2, rate
-from parsgd.kernels.sharing_linear import enter, leave
 from parsgd.kernels.single import (
     ABSOLUTE,
     CLOCK,
@@ -33,6 +32,7 @@ from parsgd.kernels.single import (
     LOSS,
     MEAN_INTERCEPT,
     OBJECTIVE,
+    OWN_CLOCK,
     PENALTY,
     SCALE,
     SQUARE,
@@ -110,7 +110,7 @@ def truncate_outputs(x, row, w, mean, paid, stride, n_outputs, carry):
                 mean[at + U(k)] -= carry[SUMMED, k] * (after - before)
 
 
-@called
+@spliced
 def steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
     """Visit ``order[start:stop]``, or only so many of them that no scale becomes tiny where it may not be multiplied
     into the weights; where the visit ended."""
@@ -239,21 +239,16 @@ def steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch
                 truncate_outputs(x, order[U(i)], w, mean, paid, stride, n_outputs, carry)
         t += recipe.pace
         first = last
+    carry[OWN_CLOCK, 0] += t - carry[CLOCK, 0]
     for k in range(n_outputs):
         carry[CLOCK, k] = t
     return first
 
 
 @kernel
-def descend_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, board, recipe):
+def descend_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
     """Visit ``order[start:stop]``; ``w`` and the slots are ``(n_features * stride,)``.
 
     Room to work in: ``buffer`` (batch, stride) and ``scratch = (vectors (3, stride), scores (2, n_outputs))``.
-    ``board``: what is shared with workers that step on the same weights, if ``recipe.shared``.
     """
-    while start < stop:
-        end = enter(board, w, buffer.shape[1], tiny_scale, carry, recipe, start, stop)
-        start = steps_multi(
-            x, y, weight, order, start, end, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe
-        )
-        leave(board, carry, recipe)
+    steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe)

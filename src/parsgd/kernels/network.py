@@ -27,8 +27,8 @@ from parsgd.kernels.compiling import INLINE, called, inlined, kernel
 from parsgd.kernels.intrinsics import prefetch_to_second
 from parsgd.kernels.outputs import errors_of
 from parsgd.kernels.rows import feature, span
-from parsgd.kernels.sharing import OWN, close_board, open_again, open_board
 from parsgd.kernels.sharing import CLOCK as BOARD_CLOCK
+from parsgd.kernels.sharing import OWN, close_board, open_again, open_board
 from parsgd.kernels.sharing import SCALE as BOARD_SCALE
 from parsgd.kernels.solvers import GRADIENT, SGD, squares, step
 

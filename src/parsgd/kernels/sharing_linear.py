@@ -1,18 +1,19 @@
-"""A stretch of steps of a linear model on weights that other workers step on: see :mod:`parsgd.kernels.sharing`."""
+"""Runs of SGD steps of a linear model on weights that other workers step on, too: see :mod:`parsgd.kernels.sharing`."""
 
 from __future__ import annotations
 
 from parsgd.kernels import recipe as slot
 from parsgd.kernels import sharing
-from parsgd.kernels.compiling import called
+from parsgd.kernels.compiling import called, inlined, kernel
+from parsgd.kernels.multi import steps_multi
 from parsgd.kernels.schedules import rate
 from parsgd.kernels.sharing import close_board, open_again, open_board
+from parsgd.kernels.single import steps_single
 
 INTERCEPT, SCALE, PENALTY, CLOCK = slot.INTERCEPT, slot.SCALE, slot.PENALTY, slot.CLOCK
 WAS_INTERCEPT, WAS_SCALE, WAS_PENALTY, WAS_CLOCK = (
     slot.WAS_INTERCEPT, slot.WAS_SCALE, slot.WAS_PENALTY, slot.WAS_CLOCK,
 )  # fmt: skip
-OWN_CLOCK = slot.OWN_CLOCK
 # Rows of the board of a linear model.
 BOARD_SCALE, BOARD_CLOCK, WORKERS = sharing.SCALE, sharing.CLOCK, sharing.WORKERS
 BOARD_INTERCEPT, BOARD_PENALTY = sharing.OWN, sharing.OWN + 1
@@ -22,7 +23,7 @@ N_BOARD = sharing.OWN + 2
 _MOST_ROWS, _LEAST_ROWS = 256, 8
 
 
-@called
+@inlined
 def rows_of_stretch(board, clock, recipe):
     """How many rows to visit until the next look at the board.
 
@@ -38,34 +39,46 @@ def rows_of_stretch(board, clock, recipe):
 
 
 @called
-def enter(board, w, stride, tiny, carry, recipe, start, stop):
-    """Take what is on the board; where the stretch ends that begins at ``start``: at ``stop`` where nothing is shared."""
-    if recipe.shared:
-        open_board(board, w, stride, tiny)
-        for k in range(carry.shape[1]):
-            carry[SCALE, k] = carry[WAS_SCALE, k] = board[BOARD_SCALE, k]
-            carry[INTERCEPT, k] = carry[WAS_INTERCEPT, k] = board[BOARD_INTERCEPT, k]
-            carry[PENALTY, k] = carry[WAS_PENALTY, k] = board[BOARD_PENALTY, k]
-            carry[CLOCK, k] = board[BOARD_CLOCK, 0]
-        close_board(board)
-        stop = min(stop, start + rows_of_stretch(board, carry[CLOCK, 0], recipe))
-    carry[WAS_CLOCK, 0] = carry[CLOCK, 0]
-    return stop
+def enter(board, w, stride, tiny, carry):
+    """Take what is on the board."""
+    open_board(board, w, stride, tiny)
+    for k in range(carry.shape[1]):
+        carry[SCALE, k] = carry[WAS_SCALE, k] = board[BOARD_SCALE, k]
+        carry[INTERCEPT, k] = carry[WAS_INTERCEPT, k] = board[BOARD_INTERCEPT, k]
+        carry[PENALTY, k] = carry[WAS_PENALTY, k] = board[BOARD_PENALTY, k]
+        carry[CLOCK, k] = carry[WAS_CLOCK, k] = board[BOARD_CLOCK, 0]
+    close_board(board)
 
 
 @called
-def leave(board, carry, recipe):
-    """Add to the board what the stretch moved, and count its steps."""
-    ticks = carry[CLOCK, 0] - carry[WAS_CLOCK, 0]
-    carry[OWN_CLOCK, 0] += ticks
-    if recipe.shared:
-        open_again(board)
-        for k in range(carry.shape[1]):
-            board[BOARD_SCALE, k] *= carry[SCALE, k] / carry[WAS_SCALE, k]
-            board[BOARD_INTERCEPT, k] += carry[INTERCEPT, k] - carry[WAS_INTERCEPT, k]
-            board[BOARD_PENALTY, k] += carry[PENALTY, k] - carry[WAS_PENALTY, k]
-        board[BOARD_CLOCK, 0] += ticks
+def leave(board, carry):
+    """Add to the board what the stretch moved."""
+    open_again(board)
+    board[BOARD_CLOCK, 0] += carry[CLOCK, 0] - carry[WAS_CLOCK, 0]
+    for k in range(carry.shape[1]):
+        board[BOARD_SCALE, k] *= carry[SCALE, k] / carry[WAS_SCALE, k]
+        board[BOARD_INTERCEPT, k] += carry[INTERCEPT, k] - carry[WAS_INTERCEPT, k]
+        board[BOARD_PENALTY, k] += carry[PENALTY, k] - carry[WAS_PENALTY, k]
         # the last worker to leave knows where all of them arrived
-        for k in range(carry.shape[1]):
-            carry[CLOCK, k] = board[BOARD_CLOCK, 0]
-        close_board(board)
+        carry[CLOCK, k] = board[BOARD_CLOCK, 0]
+    close_board(board)
+
+
+@kernel
+def share_single(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny, carry, recipe, board):
+    """:func:`~parsgd.kernels.single.descend_single` on weights that other workers step on, too."""
+    while start < stop:
+        enter(board, w, 1, tiny, carry)
+        end = min(stop, start + rows_of_stretch(board, carry[CLOCK, 0], recipe))
+        start = steps_single(x, y, weight, order, start, end, w, mean, paid, buffer, tiny, carry, recipe)
+        leave(board, carry)
+
+
+@kernel
+def share_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny, carry, recipe, board):
+    """:func:`~parsgd.kernels.multi.descend_multi` on weights that other workers step on, too."""
+    while start < stop:
+        enter(board, w, buffer.shape[1], tiny, carry)
+        end = min(stop, start + rows_of_stretch(board, carry[CLOCK, 0], recipe))
+        start = steps_multi(x, y, weight, order, start, end, w, mean, paid, buffer, scratch, tiny, carry, recipe)
+        leave(board, carry)

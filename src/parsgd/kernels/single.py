@@ -17,16 +17,15 @@ from __future__ import annotations
 import numpy as np
 
 from parsgd.kernels import recipe as slot
-from parsgd.kernels.compiling import called, inlined, kernel
+from parsgd.kernels.compiling import inlined, kernel, spliced
 from parsgd.kernels.intrinsics import prefetch
 from parsgd.kernels.losses import evaluate, fold_factor
 from parsgd.kernels.rows import U, add, add_measured, dot, feature, prefetch_row, prefetch_span, span, square_norm
 from parsgd.kernels.schedules import PA1, PA2, rate
-from parsgd.kernels.sharing_linear import enter, leave
 
 INTERCEPT, SCALE, SUMMED, MEAN_INTERCEPT = slot.INTERCEPT, slot.SCALE, slot.SUMMED, slot.MEAN_INTERCEPT
 PENALTY, SQUARE, ABSOLUTE, LOSS = slot.PENALTY, slot.SQUARE, slot.ABSOLUTE, slot.LOSS
-FACTOR, OBJECTIVE, GAIN, CLOCK = slot.FACTOR, slot.OBJECTIVE, slot.GAIN, slot.CLOCK
+FACTOR, OBJECTIVE, GAIN, CLOCK, OWN_CLOCK = slot.FACTOR, slot.OBJECTIVE, slot.GAIN, slot.CLOCK, slot.OWN_CLOCK
 
 # Rows to prefetch ahead: 2 to 16 took alike on 200k x 47k sparse rows, none 2.3 times as long.
 AHEAD = 8
@@ -73,7 +72,7 @@ def passive_step(schedule, eta0, norm, gradient, value):
     return -size if gradient > 0.0 else (size if gradient < 0.0 else 0.0)
 
 
-@called
+@spliced
 def steps_single(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny_scale, carry, recipe):
     """Visit ``order[start:stop]``, or only so many of them that the scale does not become tiny where it may not be
     multiplied into the weights; where the visit ended."""
@@ -174,18 +173,15 @@ def steps_single(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny_s
     carry[MEAN_INTERCEPT, 0], carry[PENALTY, 0] = mean_intercept, owed
     carry[SQUARE, 0], carry[ABSOLUTE, 0] = square, absolute
     carry[LOSS, 0], carry[FACTOR, 0], carry[OBJECTIVE, 0] = loss_sum, factor, objective
+    carry[OWN_CLOCK, 0] += t - carry[CLOCK, 0]
     carry[CLOCK, 0] = t
     return first
 
 
 @kernel
-def descend_single(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, board, recipe):
+def descend_single(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
     """Visit ``order[start:stop]``; updates ``w`` (n_features,), the slots ``mean`` and ``paid`` (or empty), ``carry``.
 
     ``buffer`` (batch,) is room to work in; ``scratch`` is for the kernel of several outputs, whose twin this is.
-    ``board``: what is shared with workers that step on the same weights, if ``recipe.shared``.
     """
-    while start < stop:
-        end = enter(board, w, 1, tiny_scale, carry, recipe, start, stop)
-        start = steps_single(x, y, weight, order, start, end, w, mean, paid, buffer, tiny_scale, carry, recipe)
-        leave(board, carry, recipe)
+    steps_single(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny_scale, carry, recipe)

@@ -39,9 +39,12 @@ class LinearDescent:
         self.views = model.views(state)
         self.coef, self.mean, self.paid = (model.flat(state, name) for name in ("coef", "mean_coef", "paid"))
         self.recipe = model.recipe(pace)._replace(shared=board is not None)
-        self.board = (np.empty(0) if board is None else board).reshape(-1, model.n_outputs)
         single = model.n_outputs == 1
-        self.kernel = descend_single if single else descend_multi
+        self.kernel, self.shared = (descend_single if single else descend_multi), ()
+        if board is not None:
+            from parsgd.kernels.sharing_linear import share_multi, share_single
+
+            self.kernel, self.shared = (share_single if single else share_multi), (board.reshape(-1, model.n_outputs),)
         if not isinstance(model.loss, str):
             self.kernel = without_cache(self.kernel)
         batch = model.batch_size
@@ -76,7 +79,7 @@ class LinearDescent:
         tiny = _TINY_SCALE[self.model.dtype]
         self.kernel(
             rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.mean, self.paid, self.buffer,
-            self.scratch, tiny, self.carry, self.board, self.recipe,
+            self.scratch, tiny, self.carry, self.recipe, *self.shared,
         )  # fmt: skip
         self.examples += stop - start
 
