@@ -262,8 +262,9 @@ Work = Callable[[Shard, Task, Pulse], Report]
 class Crew(Protocol):
     """Workers at work: three verbs, and the time.
 
-    ``deal`` gives the workers other shards, while no task is under way.  ``receive`` waits for so many answers, or for as
-    many as are under way; a worker that is gone answers with :class:`Lost`, once.  ``now`` is the crew's time in seconds: the wall's, or a simulated one.
+    ``deal`` gives the workers other shards, while no task is under way.  ``receive`` waits for so many answers, or for
+    as many as are under way; a worker that is gone answers with :class:`Lost`, once.  ``now`` is the crew's time in
+    seconds: the wall's, or a simulated one.
     """
 
     def send(self, task: Task) -> None: ...
@@ -292,9 +293,10 @@ class Standing:
     """Where a fit stands between two rounds, as the driver knows it: all that an algorithm's decisions can rest on.
 
     ``state`` is what the search goes on from, ``clock`` where the next tasks' schedule stands.  ``memory`` is what the
-    algorithm chose to remember at the last merge, or when the fit began.  ``sample`` holds the rows it asked to see.  ``tasks`` holds the task that each worker was sent
-    last, so that a report can be compared with what its worker set out from; ``cursors`` counts the examples that each
-    worker has visited, ``shard_rows`` those that it owns.  ``round`` counts the merges so far.
+    algorithm chose to remember at the last merge, or when the fit began.  ``sample`` holds the rows it asked to see.
+    ``tasks`` holds the task that each worker was sent last, so that a report can be compared with what its worker set
+    out from; ``cursors`` counts the examples that each worker has visited, ``shard_rows`` those that it owns.
+    ``round`` counts the merges so far.
     """
 
     model: Model
@@ -330,12 +332,13 @@ class Algorithm(Protocol):
     """What a worker does, how many reports to wait for, how reports merge.
 
     ``sends``: whether a report carries the ``"state"`` that the worker arrived at, or the ``"slope"`` where it stands.
-    ``one_shot``: one round is the whole fit.  ``common_clock``: all workers move one clock, and reports are readings
-    of it; otherwise each has its own, and they are merged as the parameters are.  ``in_turn``: reports are taken in the
-    order in which their tasks were sent, one that comes earlier waits.  ``looks_at`` says on how many rows the driver wants to judge merges (0: none),
-    ``holds_back`` whether these are kept from the workers.  ``begin`` is what it remembers before the first round,
-    ``outset`` the state that a worker's next task begins from, ``pace`` what one of its steps moves the clock by.
-    ``shares`` is asked at the end of an epoch: how to deal the rows anew, or None to leave them where they are.
+    ``one_shot``: one round is the whole fit.  ``common_clock``: all workers move one clock, and reports are readings of
+    it; otherwise each has its own, and they are merged as the parameters are.  ``in_turn``: reports are taken in the
+    order in which their tasks were sent, one that comes earlier waits.  ``looks_at`` says on how many rows the driver
+    wants to judge merges (0: none), ``holds_back`` whether these are kept from the workers.  ``begin`` is what it
+    remembers before the first round, ``outset`` the state that a worker's next task begins from, ``pace`` what one of
+    its steps moves the clock by.  ``shares`` is asked at the end of an epoch: how to deal the rows anew, or None to
+    leave them where they are.
     """
 
     name: str

@@ -215,8 +215,8 @@ class Loop:
         return self.end_epoch()
 
     def ticks(self, reports: list[Report], weights: np.ndarray) -> float:
-        """How far the schedule moves: as far as the workers' clocks, merged as the parameters are; a clock that they have
-        in common, as far as its last reading.
+        """How far the schedule moves: as far as the workers' clocks, merged as the parameters are, or as the last
+        reading of the clock that they have in common.
 
         Where a few workers report at a time, they move it by their share of the crew.
         """

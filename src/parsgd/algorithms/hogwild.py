@@ -31,9 +31,9 @@ class Hogwild(Synchronous):
     as fast.  The few numbers that every step moves (intercept, scale of the l2 penalty, l1 penalty owed, the clock of
     the learning rate) are not lost: workers add what they moved every 8 to 256 rows (networks: after every batch).
 
-    When not to use it: with dense rows, and for networks, every step moves every weight.  Workers then write to the same
-    cache lines all the time, which costs speed, and overwrite each other's steps, which costs progress; momenta and
-    moments are overwritten, too.  It still learns, but :class:`Local` is faster and as good.  Results are not
+    When not to use it: with dense rows, and for networks, every step moves every weight.  Workers then write to the
+    same cache lines all the time, which costs speed, and overwrite each other's steps, which costs progress; momenta
+    and moments are overwritten, too.  It still learns, but :class:`Local` is faster and as good.  Results are not
     reproducible with more than one worker: they depend on who came first.
 
     It needs an engine that shares memory (``engine="threads"``) and a model whose state several workers can step on:
