@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -144,7 +145,7 @@ def choose_parts(estimator: Any, size: Size | NetworkSize) -> tuple[Choice, Any]
     who = type(estimator).__name__
     n_workers, why = count_workers(estimator.n_jobs, size, who, _averages(estimator.algorithm, who))
     choice = choose_algorithm(estimator.algorithm, n_workers, why, size, who)
-    return choice, choose_engine(estimator.engine, n_workers, choice.algorithm, who)
+    return choice, choose_engine(estimator.engine, n_workers, who, choice.algorithm.needs)
 
 
 def _averages(algorithm: Any, who: str) -> bool:
@@ -206,10 +207,10 @@ def choose_algorithm(algorithm: Any, n_workers: int, why_workers: str, size: Siz
     return Choice("local", why, Local(period=1.0 / rounds), n_workers)
 
 
-def choose_engine(engine: Any, n_workers: int, algorithm: Any, who: str) -> Any:
+def choose_engine(engine: Any, n_workers: int, who: str, needs: Collection[str] = ()) -> Any:
     """Resolve the ``engine`` argument: "auto" is serial for one worker, unless the algorithm needs shared memory, and
     threads for more."""
     if isinstance(engine, str) and engine == "auto":
-        alone = n_workers == 1 and "shared_memory" not in algorithm.needs
+        alone = n_workers == 1 and "shared_memory" not in needs
         engine = "serial" if alone else "threads"
     return resolve({**ENGINES, "auto": ""}, engine, "engine", who, ("open", "offers"))
