@@ -58,6 +58,15 @@ def seconds_of_others() -> float:
     return (sum(busy) - busy[3] - busy[4]) / os.sysconf("SC_CLK_TCK") - time.process_time()
 
 
+def quiet_by(deadline) -> None:
+    """Wait until others have had less than a tenth of a core for a second, or until the deadline."""
+    while time.perf_counter() < deadline:
+        taken = seconds_of_others()
+        time.sleep(1.0)
+        if seconds_of_others() - taken <= 0.1:
+            return
+
+
 def turn(*problem):
     """What each contestant makes of the problem, and the cores that others had meanwhile."""
     taken, began = seconds_of_others(), time.perf_counter()
@@ -68,14 +77,14 @@ def turn(*problem):
 def turns(problem, repeats, patience):
     """``(turns, contestants, 3)``: so many undisturbed ones, or all; and a remark."""
     turn(*problem)
-    quiet, every, began = [], [], time.perf_counter()
-    while len(quiet) < repeats and (len(every) < repeats or time.perf_counter() - began < patience):
+    quiet, every, deadline = [], [], time.perf_counter() + patience
+    while len(quiet) < repeats and (len(every) < repeats or time.perf_counter() < deadline):
         made, others = turn(*problem)
         every.append(made)
         if others <= 0.1:
             quiet.append(made)
         else:
-            time.sleep(0.5)
+            quiet_by(deadline)
     if len(quiet) >= max(1, repeats // 3):
         return np.array(quiet), f"{len(quiet)} turns"
     return np.array(every), f"{len(every)} turns, DISTURBED by other processes"
