@@ -19,7 +19,12 @@ Y = labels(X)
 # a minute or two, if nobody stopped it
 LONG = {"max_iter": 10**6, "tol": None, "random_state": 0, "n_jobs": 2}
 ENGINES = {"serial": Serial(), "threads": Threads()}
-ALGORITHMS = [parsgd.SimuParallel(), parsgd.Weighted(), parsgd.Local()]
+ALGORITHMS = [parsgd.SimuParallel(), parsgd.Weighted(), parsgd.Local(), parsgd.Hogwild()]
+PAIRS = [
+    pytest.param(algorithm, engine, id=f"{algorithm.name}-{engine}")
+    for algorithm in ALGORITHMS for engine in ENGINES
+    if algorithm.needs - {"shared_steps"} <= ENGINES[engine].offers
+]  # fmt: skip
 
 
 class PressesCtrlC:
@@ -56,8 +61,7 @@ class PressesCtrlC:
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.name)
+@pytest.mark.parametrize(("algorithm", "engine"), PAIRS)
 def test_ctrl_c_ends_the_fit_and_keeps_a_useful_model(engine, algorithm):
     before = signal.getsignal(signal.SIGINT)
     model = parsgd.SGDClassifier("log_loss", algorithm=algorithm, engine=PressesCtrlC(ENGINES[engine]), **LONG)

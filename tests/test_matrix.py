@@ -66,6 +66,7 @@ MODELS = {
         "numbers": {"loss": "squared_error"},
         "counts": {"loss": "poisson"},
         "own loss": {"loss": OwnLoss()},
+        "l1, batches": {"n_classes": 3, "loss": "squared_hinge", "penalty": "l1", "batch_size": 4},
         "averaged, l1, batches": {
             "n_classes": 2, "loss": "hinge", "loss_parameter": 1.0, "average": 1, "penalty": "l1", "batch_size": 4,
         },
@@ -99,7 +100,7 @@ def test_every_combination_runs_and_learns_or_is_refused_at_once(layout, model, 
     made, rows = MAKERS[model](layout, np.float64, **MODELS[model][kind])
     assert isinstance(made, registry.load(registry.MODELS[model]))
     settings = {"n_workers": 2, "max_epochs": 3, "seed": 1}
-    if not algorithm.needs <= engine.offers:
+    if not algorithm.needs <= engine.offers | made.offers:
         with pytest.raises(IncompatibleParts):
             fit(made, algorithm, engine, SOURCES[source](rows), **settings)
         return

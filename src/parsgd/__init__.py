@@ -6,6 +6,7 @@ Importing it imports scikit-learn's base and nothing compiled; numba is imported
 from parsgd.algorithms.asynchronous import Asynchronous
 from parsgd.algorithms.delayed import Delayed
 from parsgd.algorithms.elastic import Elastic
+from parsgd.algorithms.hogwild import Hogwild
 from parsgd.algorithms.local import Local
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
@@ -25,6 +26,7 @@ __all__ = [
     "Asynchronous",
     "Delayed",
     "Elastic",
+    "Hogwild",
     "Local",
     "MLPClassifier",
     "MLPRegressor",

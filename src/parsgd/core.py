@@ -10,15 +10,15 @@ A state is one flat, contiguous vector.  So a merge is a weighted sum, a message
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-# How a source deals its rows: each worker owns some of them, dealt at random; or owns those that lie together where they
-# are stored; or draws from all of them with replacement; or sees all of them in one order common to all workers, of
-# which an algorithm gives each its part.
+# How a source deals its rows: each worker owns some of them, dealt at random; or owns those that lie together where
+# they are stored; or draws from all of them with replacement; or sees all of them in one order common to all workers,
+# of which an algorithm gives each its part.
 SAMPLINGS = ("split", "stored", "whole", "shared")
 
 
@@ -77,8 +77,8 @@ class Task:
     ``cursor`` counts the examples this worker has visited so far in the fit, so that a task carries all that is needed
     to repeat it; ``clock`` is the step at which the learning-rate schedule stands; ``gains`` ``(n_outputs,)``
     multiplies the rate of each output (0: this output has converged); ``slowdown`` >= 1 makes the worker idle for
-    ``slowdown - 1`` times the time it computes (fault injection); ``n_workers`` and ``source_rows`` say how many workers
-    and how many rows there are in all; ``pace`` is by how much one step of this worker moves the clock.
+    ``slowdown - 1`` times the time it computes (fault injection); ``n_workers`` and ``source_rows`` say how many
+    workers and how many rows there are in all; ``pace`` is by how much one step of this worker moves the clock.
     """
 
     worker: int
@@ -173,6 +173,10 @@ class Model(Protocol):
     ``decision`` gives what the loss is a function of, ``(n_rows, n_out)``, of a matrix or of ``rows.x``; ``straight``
     says that it is linear in the state.  ``mean_loss`` gives the mean loss of decisions on rows, weighted, and its
     gradient in them; of the rows it looks at targets and weights alone.
+
+    ``offers`` is compared with ``Algorithm.needs``, as an engine's is; ``withholds`` says of what it would offer but
+    for its parameters which of them is in the way, and what to do.  A model that offers ``"shared_steps"`` is a
+    :class:`SharedModel`.
     """
 
     n_outputs: int
@@ -180,6 +184,8 @@ class Model(Protocol):
     uses_blas: bool
     straight: bool
     nonnegative: slice
+    offers: frozenset[str]
+    withholds: Mapping[str, str]
 
     def init(self, seed: int) -> np.ndarray: ...
 
@@ -206,6 +212,22 @@ class Model(Protocol):
     def log_contraction(self, clock: float, steps: int) -> float: ...
 
     def finite(self, state: np.ndarray) -> bool: ...
+
+
+@runtime_checkable
+class SharedModel(Model, Protocol):
+    """A model whose runs can step on one state at the same time.
+
+    What they share besides the state lies on a **board** of float64: ``board`` makes the one that a round begins with,
+    ``descent`` takes it as its last argument, and ``settled`` makes a new state of both when all runs have ended.
+    ``size`` is the number of elements of a state.
+    """
+
+    size: int
+
+    def board(self, state: np.ndarray, clock: float, n_workers: int) -> np.ndarray: ...
+
+    def settled(self, state: np.ndarray, board: np.ndarray) -> np.ndarray: ...
 
 
 @runtime_checkable
@@ -248,8 +270,9 @@ Work = Callable[[Shard, Task, Pulse], Report]
 class Crew(Protocol):
     """Workers at work: three verbs, and the time.
 
-    ``deal`` gives the workers other shards, while no task is under way.  ``receive`` waits for so many answers, or for as
-    many as are under way; a worker that is gone answers with :class:`Lost`, once.  ``now`` is the crew's time in seconds: the wall's, or a simulated one.
+    ``deal`` gives the workers other shards, while no task is under way.  ``receive`` waits for so many answers, or for
+    as many as are under way; a worker that is gone answers with :class:`Lost`, once.  ``now`` is the crew's time in
+    seconds: the wall's, or a simulated one.
     """
 
     def send(self, task: Task) -> None: ...
@@ -265,7 +288,7 @@ class Crew(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """Where workers run.  ``offers`` is compared with ``Algorithm.needs`` before any worker starts.
+    """Where workers run.  What it and the model offer is compared with ``Algorithm.needs`` before any worker starts.
 
     An engine that has so many workers and no others says how many in ``n_workers``, which need not exist.
     """
@@ -280,8 +303,8 @@ class Engine(Protocol):
 class Standing:
     """Where a fit stands between two rounds, as the driver knows it: all that an algorithm's decisions can rest on.
 
-    ``state`` is what the search goes on from.  ``memory`` is what the algorithm chose to remember at the last merge,
-    or when the fit began.  ``sample`` holds the rows it asked to see.  ``tasks`` holds the task that each worker was sent
+    ``state`` is what the search goes on from.  ``memory`` is what the algorithm chose to remember at the last merge, or
+    when the fit began.  ``sample`` holds the rows it asked to see.  ``tasks`` holds the task that each worker was sent
     last, so that a report can be compared with what its worker set out from; ``cursors`` counts the examples that each
     worker has visited, ``shard_rows`` those that it owns.  ``round`` counts the merges so far.  ``clock`` and ``gains``
     are those of a task that were sent now: with them the driver makes a step of its own.
@@ -306,8 +329,8 @@ class Standing:
 class Merge(NamedTuple):
     """The outcome of ``combine``: the next state and the weight that each report had in it.
 
-    ``memory`` comes back in the next :class:`Standing`.  ``answer`` is the state to hand out if the fit ended now, where
-    that is not the one to go on from (the mean of many states is a better answer, and a worse start).
+    ``memory`` comes back in the next :class:`Standing`.  ``answer`` is the state to hand out if the fit ended now,
+    where that is not the one to go on from (the mean of many states is a better answer, and a worse start).
     """
 
     state: np.ndarray
@@ -321,12 +344,13 @@ class Algorithm(Protocol):
     """What a worker does, how many reports to wait for, how reports merge.
 
     ``sends``: whether a report carries the ``"state"`` that the worker arrived at, or the ``"slope"`` where it stands.
-    ``one_shot``: one round is the whole fit.  ``in_turn``: reports are taken in the order in which their tasks were
-    sent, one that comes earlier waits.  ``looks_at`` says on how many rows the driver wants to judge merges (0: none),
-    ``holds_back`` whether these are kept from the workers.  ``begin`` is what it remembers before the first round,
-    ``outset`` the state that a worker's next task begins from, ``gain`` a factor on its learning rate, ``pace`` what one
-    of its steps moves the clock by.
-    ``shares`` is asked at the end of an epoch: how to deal the rows anew, or None to leave them where they are.
+    ``one_shot``: one round is the whole fit.  ``common_clock``: all workers move one clock, and reports are readings of
+    it; otherwise each has its own, and they are merged as the parameters are.  ``in_turn``: reports are taken in the
+    order in which their tasks were sent, one that comes earlier waits.  ``looks_at`` says on how many rows the driver
+    wants to judge merges (0: none), ``holds_back`` whether these are kept from the workers.  ``begin`` is what it
+    remembers before the first round, ``outset`` the state that a worker's next task begins from, ``gain`` a factor on
+    its learning rate, ``pace`` what one of its steps moves the clock by.  ``shares`` is asked at the end of an epoch:
+    how to deal the rows anew, or None to leave them where they are.
     """
 
     name: str
@@ -334,6 +358,7 @@ class Algorithm(Protocol):
     sampling: str
     sends: str
     one_shot: bool
+    common_clock: bool
     in_turn: bool
     holds_back: bool
 
@@ -366,6 +391,7 @@ class Synchronous:
     sampling = "split"
     sends = "state"
     one_shot = False
+    common_clock = False
     in_turn = False
     holds_back = False
 

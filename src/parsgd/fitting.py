@@ -28,8 +28,9 @@ class Fit:
     """What a fit returns.
 
     ``history`` has one entry a round: ``round, epoch, seconds, loss, score``, ``workers``, a list with
-    ``worker, steps, examples, seconds, weight, loss, trace`` of each, and ``lost``, who was lost and why.  ``loss`` is the mean over the examples of the
-    round, each taken just before its step; ``clock`` is where the learning-rate schedule stands.
+    ``worker, steps, examples, seconds, weight, loss, trace`` of each, and ``lost``, who was lost and why.  ``loss`` is
+    the mean over the examples of the round, each taken just before its step; ``clock`` is where the learning-rate
+    schedule stands.
     """
 
     state: np.ndarray
@@ -41,15 +42,19 @@ class Fit:
     examples: int
 
 
-def refuse_unoffered(algorithm: Algorithm, engine: Engine) -> None:
-    """Compare what the algorithm needs with what the engine offers, before any worker starts."""
-    lacking = sorted(algorithm.needs - engine.offers)
-    if lacking:
-        offered = ", ".join(sorted(engine.offers)) or "nothing beyond messages"
-        raise IncompatibleParts(
-            f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered}."
-            " Use another algorithm, such as 'local', or an engine that offers it, such as 'threads'."
-        )
+def refuse_unoffered(model: Model, algorithm: Algorithm, engine: Engine) -> None:
+    """Compare what the algorithm needs with what the engine and the model offer, before any worker starts."""
+    lacking = sorted(algorithm.needs - engine.offers - model.offers)
+    if not lacking:
+        return
+    offered = ", ".join(sorted(engine.offers)) or "nothing beyond messages"
+    withheld = [f"The model does not offer {n}: {model.withholds[n]}." for n in lacking if n in model.withholds]
+    advice = "another algorithm, such as 'local'" + ", or an engine that offers it, such as 'threads'" * (not withheld)
+    raise IncompatibleParts(
+        f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered},"
+        f" {type(model).__name__} {', '.join(sorted(model.offers)) or 'nothing'}."
+        f" {' '.join([*withheld, f'Use {advice}.'])}"
+    )
 
 
 def worker_seed(seed: int, worker: int) -> int:
@@ -105,8 +110,13 @@ class Loop:
         return Standing(
             self.model, self.state, self.n_workers, self.n_rows, self.max_epochs, self.round, self.examples,
             self.memory, self.sample, tuple(self.tasks), tuple(self.cursors), tuple(self.shard_rows),
-            math.ceil(self.clock - 1e-9), self.gains,
+            self.next_clock, self.gains,
         )  # fmt: skip
+
+    @property
+    def next_clock(self) -> float:
+        """The step at which the schedule of the next tasks stands."""
+        return math.ceil(self.clock - 1e-9)
 
     @property
     def outcome_state(self) -> np.ndarray:
@@ -211,12 +221,13 @@ class Loop:
         return self.end_epoch()
 
     def ticks(self, reports: list[Report], weights: np.ndarray) -> float:
-        """How far the schedule moves: as far as the workers' clocks, merged as the parameters are.
+        """How far the schedule moves: as far as the workers' clocks, merged as the parameters are, or as the last
+        reading of the clock that they have in common.
 
         Where a few workers report at a time, they move it by their share of the crew.
         """
         moved = np.array([r.clock - self.tasks[r.worker].clock for r in reports])
-        if self.algorithm.sends == "slope":
+        if self.algorithm.common_clock:
             return float(moved.max())
         # a merge that goes nowhere still took its time
         counted = np.abs(weights) if np.any(weights) else np.array([float(r.steps > 0) for r in reports])
@@ -345,11 +356,11 @@ def fit(
     Raises
     ------
     IncompatibleParts
-        If the algorithm needs what the engine does not offer; before any worker starts.
+        If the algorithm needs what neither the engine nor the model offers; before any worker starts.
     DivergedError
         If parameters leave the finite numbers; names the round and the epoch.
     """
-    refuse_unoffered(algorithm, engine)
+    refuse_unoffered(model, algorithm, engine)
     sample = None
     wanted = algorithm.looks_at(source.n_rows) if n_workers > 1 else 0
     if wanted:
@@ -390,4 +401,4 @@ def fit(
             f" numbers in round {loop.history[-1]['round']}, the last one. Scaling input data with StandardScaler or"
             " MinMaxScaler might help, or a smaller learning rate."
         )
-    return Fit(state, outcome, loop.history, float(math.ceil(loop.clock - 1e-9)), max(loop.epochs, 1), loop.gains, loop.examples)
+    return Fit(state, outcome, loop.history, float(loop.next_clock), max(loop.epochs, 1), loop.gains, loop.examples)

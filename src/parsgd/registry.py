@@ -15,6 +15,7 @@ ALGORITHMS = {
     "delayed": "parsgd.algorithms.delayed:Delayed",
     "asynchronous": "parsgd.algorithms.asynchronous:Asynchronous",
     "elastic": "parsgd.algorithms.elastic:Elastic",
+    "hogwild": "parsgd.algorithms.hogwild:Hogwild",
 }
 ENGINES = {
     "serial": "parsgd.engines.serial:Serial",

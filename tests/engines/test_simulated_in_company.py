@@ -33,7 +33,7 @@ class OneAtATime(Local):
     def combine(self, standing, reports):
         (report,) = reports
         self.came.append(report.worker)
-        return Merge(0.5 * (standing.state + report.state), np.ones(1))
+        return Merge(0.5 * (standing.state + report.state), np.ones(1), standing.memory)
 
 
 def test_who_is_twice_as_fast_reports_twice_as_often():

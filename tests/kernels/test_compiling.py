@@ -138,10 +138,11 @@ def test_a_change_in_any_kernel_file_changes_the_stamp(tmp_path, monkeypatch):
 def test_every_kernel_that_python_calls_is_cached_by_the_stamp():
     from parsgd.kernels.losses import evaluate_all
     from parsgd.kernels.multi import descend_multi
+    from parsgd.kernels.sharing_linear import share_multi, share_single
     from parsgd.kernels.shuffling import gather, permute
     from parsgd.kernels.single import descend_single
 
-    for kernel in (evaluate_all, descend_multi, descend_single, gather, permute):
+    for kernel in (evaluate_all, descend_multi, descend_single, gather, permute, share_multi, share_single):
         assert kernel._cache._cache_file._source_stamp == compiling.sources_stamp()
 
 

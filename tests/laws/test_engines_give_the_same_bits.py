@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from parsgd import Local, MiniBatch, SGDClassifier, SGDRegressor, Simulated, SimuParallel, Weighted
+from parsgd import Delayed, Elastic, Local, MiniBatch, SGDClassifier, SGDRegressor, Simulated, SimuParallel, Weighted
 from parsgd.algorithms import working
 from parsgd.engines.serial import Serial
 
@@ -18,6 +18,9 @@ ALGORITHMS = [
     Local(),
     Local(period=0.3, rule="wp"),
     Local(period=1.0, rule="steps"),
+    Local(period=0.2, outer="adaptive"),
+    Local(period="adaptive", outer="nesterov"),
+    Local(period=0.5, rule="learned"),
     Delayed(5),
     Elastic(),
 ]

@@ -134,8 +134,7 @@ class Adaptive:
         def moved(level: float) -> np.ndarray:
             a = np.minimum(level * met, 50.0)
             factors = np.where(a < 1e-7, n_workers, -np.expm1(-n_workers * a) / np.maximum(-np.expm1(-a), 1e-30))
-            further = (standing.state + model.amplified(move, factors)).astype(state.dtype)
-            return further
+            return (standing.state + model.amplified(move, factors)).astype(state.dtype)
 
         best = state
         for rank, level in enumerate(_LEVELS):

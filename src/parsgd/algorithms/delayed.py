@@ -58,6 +58,7 @@ class Delayed(Synchronous):
     name = "delayed"
     sends = "slope"
     in_turn = True
+    common_clock = True
 
     def __post_init__(self) -> None:
         check_count(self.batch_size, "batch_size", "Delayed")

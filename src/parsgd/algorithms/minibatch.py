@@ -45,6 +45,7 @@ class MiniBatch(Synchronous):
     name = "minibatch"
     sampling = "shared"
     sends = "slope"
+    common_clock = True
 
     def __post_init__(self) -> None:
         check_count(self.batch_size, "batch_size", "MiniBatch")

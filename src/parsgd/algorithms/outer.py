@@ -91,7 +91,9 @@ class Momentum(_Blind):
 
     def __post_init__(self) -> None:
         if self.kind not in ("momentum", "nesterov"):
-            raise InvalidArgument(f"The 'kind' parameter of Momentum must be 'momentum' or 'nesterov', not {self.kind!r}.")
+            raise InvalidArgument(
+                f"The 'kind' parameter of Momentum must be 'momentum' or 'nesterov'. Got {self.kind!r} instead."
+            )
         nesterov = self.kind == "nesterov"
         object.__setattr__(self, "rate", (0.7 if nesterov else 1.0) if self.rate is None else self.rate)
         object.__setattr__(self, "beta", (0.9 if nesterov else 0.5) if self.beta is None else self.beta)

@@ -15,28 +15,40 @@ from parsgd.errors import DivergedError
 _CHUNK_SECONDS = 0.02
 _FIRST_CHUNK_VALUES = 200_000
 # Two cache lines: processors fetch them in pairs.
-_FENCE_BYTES = 128
+FENCE_BYTES = 128
 
 
-def run(model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+def run(
+    model: Model, shard: Shard, task: Task, pulse: Pulse, state: np.ndarray | None = None,
+    board: np.ndarray | None = None,
+) -> Report:  # fmt: skip
     """Run SGD on ``shard`` from ``task.state``; stop at the budget, or when the driver says so, and report.
 
     The result does not depend on how the run is cut into calls, so equal budgets in examples give equal bits.
+
+    Given ``state``, the run moves that very array, and not a copy of the task's; with a ``board`` others do so, too
+    (:class:`~parsgd.core.SharedModel`).
     """
-    return _Run(model, shard, task, pulse).report()
+    return _Run(model, shard, task, pulse, private_copy(task.state) if state is None else state, board).report()
 
 
 def private_copy(state: np.ndarray) -> np.ndarray:
-    """A copy that begins on a cache line of its own and ends far from anybody else's.
+    """A copy in a room of its own."""
+    copy = private_room(state.size, state.dtype)
+    copy[:] = state
+    return copy
+
+
+def private_room(size: int, dtype: np.dtype) -> np.ndarray:
+    """An array, not filled, that begins on a cache line of its own and ends far from anybody else's.
 
     Small arrays lie side by side in memory; two workers that write to the same line take it from each other at every
     step.
     """
-    room = np.empty(state.nbytes + 2 * _FENCE_BYTES, dtype=np.uint8)
-    start = -room.ctypes.data % _FENCE_BYTES
-    copy = room[start : start + state.nbytes].view(state.dtype)
-    copy[:] = state
-    return copy
+    n_bytes = size * dtype.itemsize
+    room = np.empty(n_bytes + 2 * FENCE_BYTES, dtype=np.uint8)
+    start = -room.ctypes.data % FENCE_BYTES
+    return room[start : start + n_bytes].view(dtype)
 
 
 def whole_batches(cursor: int, examples: int, n_rows: int, batch_size: int) -> int:
@@ -57,16 +69,18 @@ class _Run:
     shard: Shard
     task: Task
     pulse: Pulse
+    state: np.ndarray
+    board: np.ndarray | None
 
     def report(self) -> Report:
         task, model = self.task, self.model
-        self.state = private_copy(task.state)
         self.gains = task.gains.copy()
         self.stopping = task.budget.stopping.fresh() if task.budget.stopping is not None else None
         self.tallies, self.trace = [], []
         self.examples, self.going, self.converged = 0, True, False
         self.chunk = max(1, int(_FIRST_CHUNK_VALUES / max(self.shard.cost, 1.0)))
-        descent = model.descent(self.state, task.clock, self.gains, task.seed, task.pace)
+        shared = () if self.board is None else (self.board,)
+        descent = model.descent(self.state, task.clock, self.gains, task.seed, task.pace, *shared)
         self.most = task.budget.examples
         if task.budget.seconds == math.inf:
             self.most = whole_batches(task.cursor, self.most, self.shard.n_rows, model.batch_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -32,6 +33,8 @@ _FEWEST_STEPS = 10
 _ROUNDS_SHARE, _NETWORK_ROUNDS_SHARE, _MOST_ROUNDS = 0.1, 0.05, 10
 # At least one average a pass, unless it takes more than this share of a worker's pass.
 _DEAREST_ROUND = 0.5
+# What an object must have to be taken for an algorithm.
+_VERBS = ("work", "quorum", "combine")
 
 
 @dataclass(frozen=True)
@@ -140,9 +143,10 @@ class Choice:
 def choose_parts(estimator: Any, size: Size | NetworkSize) -> tuple[Choice, Any]:
     """The algorithm and the engine that an estimator's ``n_jobs``, ``algorithm`` and ``engine`` stand for."""
     who = type(estimator).__name__
-    n_workers, why = _crew(estimator.engine, estimator.n_jobs, who) or count_workers(estimator.n_jobs, size, who)
+    crew = _crew(estimator.engine, estimator.n_jobs, who)
+    n_workers, why = crew or count_workers(estimator.n_jobs, size, who, _averages(estimator.algorithm, who))
     choice = choose_algorithm(estimator.algorithm, n_workers, why, size, who)
-    return choice, choose_engine(estimator.engine, n_workers, who)
+    return choice, choose_engine(estimator.engine, n_workers, who, choice.algorithm.needs)
 
 
 def _crew(engine: Any, n_jobs: int | None, who: str) -> tuple[int, str] | None:
@@ -156,11 +160,19 @@ def _crew(engine: Any, n_jobs: int | None, who: str) -> tuple[int, str] | None:
     return None if has is None else (has, f"the engine has {has} workers")
 
 
-def count_workers(n_jobs: int | None, size: Size | NetworkSize, who: str) -> tuple[int, str]:
+def _averages(algorithm: Any, who: str) -> bool:
+    """Whether workers may end up as averages; on shared memory they have nothing to average."""
+    if isinstance(algorithm, str) and algorithm == "auto":
+        return True
+    return "shared_memory" not in resolve({**ALGORITHMS, "auto": ""}, algorithm, "algorithm", who, _VERBS).needs
+
+
+def count_workers(n_jobs: int | None, size: Size | NetworkSize, who: str, averages: bool = True) -> tuple[int, str]:
     """How many workers, and why.
 
     ``None`` means as many as pay: what :func:`joblib.parallel_config` says, one inside another parallel loop, and
-    otherwise no more than have 2 ms of work each, and fewer where so many would do harm (``size.too_many``).
+    otherwise no more than have 2 ms of work each, and fewer where averages of so many would do harm
+    (``size.too_many``).
     """
     if n_jobs is not None:
         return _explicit(n_jobs, who), f"n_jobs={n_jobs}"
@@ -172,7 +184,7 @@ def count_workers(n_jobs: int | None, size: Size | NetworkSize, who: str) -> tup
     paying = min(joblib.cpu_count(), int(size.epoch_seconds / _SECONDS_WORTH_A_WORKER))
     if paying <= 1:
         return 1, "one pass over these data takes too little time to share"
-    while paying > 1 and (harm := size.too_many(paying)):
+    while averages and paying > 1 and (harm := size.too_many(paying)):
         paying -= 1
     if paying == 1:
         return 1, harm
@@ -189,10 +201,9 @@ def _explicit(n_jobs: int, who: str) -> int:
 
 def choose_algorithm(algorithm: Any, n_workers: int, why_workers: str, size: Size | NetworkSize, who: str) -> Choice:
     """Resolve the ``algorithm`` argument."""
-    verbs = ("work", "quorum", "combine")
     if not (isinstance(algorithm, str) and algorithm == "auto"):
         names = {**ALGORITHMS, "auto": ""}
-        part = resolve(names, algorithm, "algorithm", who, verbs)
+        part = resolve(names, algorithm, "algorithm", who, _VERBS)
         return Choice(part.name, "asked for", part, n_workers)
     if n_workers == 1:
         return Choice("serial", f"serial SGD ({why_workers})", SimuParallel(), 1)
@@ -208,8 +219,10 @@ def choose_algorithm(algorithm: Any, n_workers: int, why_workers: str, size: Siz
     return Choice("local", why, Local(period=1.0 / rounds), n_workers)
 
 
-def choose_engine(engine: Any, n_workers: int, who: str) -> Any:
-    """Resolve the ``engine`` argument: "auto" is serial for one worker and threads for more."""
+def choose_engine(engine: Any, n_workers: int, who: str, needs: Collection[str] = ()) -> Any:
+    """Resolve the ``engine`` argument: "auto" is serial for one worker, unless the algorithm needs shared memory, and
+    threads for more."""
     if isinstance(engine, str) and engine == "auto":
-        engine = "serial" if n_workers == 1 else "threads"
+        alone = n_workers == 1 and "shared_memory" not in needs
+        engine = "serial" if alone else "threads"
     return resolve({**ENGINES, "auto": ""}, engine, "engine", who, ("open", "offers"))

@@ -40,7 +40,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         :func:`joblib.parallel_config` says; one inside another parallel loop).  1: serial SGD.  -1: all cores.
     algorithm : str or object, default="auto"
         How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
-        ``"delayed"``, ``"asynchronous"``, ``"elastic"``; ``algorithm_`` says what was picked and why.
+        ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``; ``algorithm_`` says what was picked and why.
+        :class:`parsgd.Hogwild`, on shared memory without averages, is for sparse rows.
     engine : {"auto", "serial", "threads", "simulated"} or object, default="auto"
         Where the workers run.  ``"serial"`` takes turns in this thread: same bits, easy to debug.
         :class:`parsgd.Simulated` does so on a virtual clock: thousands of workers, as slow, far and mortal as you say.
@@ -55,7 +56,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     n_iter_ : int
         Passes over the data before stopping.
     t_ : float
-        Steps each worker made, plus one.
+        Steps each worker made, plus one; with ``algorithm="hogwild"`` the steps of all of them.
     history_ : list of dict
         One entry a round: ``round, epoch, seconds, loss, score, workers``; each worker's ``steps, examples, seconds,
         weight, loss, trace``.

@@ -197,8 +197,12 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
                 # the schedule counts the batches that are taken
                 batch = choice.algorithm.size(self._network(X, layers, batch))
         batch = min(batch, most)
+        steps = -(-own // batch)
+        if choice.algorithm.sends == "state" and choice.algorithm.common_clock:
+            # a falling rate counts passes by a clock that all workers move
+            steps *= choice.n_workers
         clock = getattr(self, "_clock", 1.0) if partial else 1.0
-        model = self._network(X, layers, batch, n_rows, -(-own // batch), clock)
+        model = self._network(X, layers, batch, n_rows, steps, clock)
         seed = int(random.randint(0, MAX_INT)) if self.shuffle or self.dropout > 0 else 0
         monitor = None if held is None else self._monitor(model, *held)
         with progress.watch(Printer()) if self.verbose else nullcontext():

@@ -48,7 +48,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Workers for one fit.  None: as many as pay for so much data.  1: serial.  -1: all cores.
     algorithm : str or object, default="auto"
         How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
-        ``"delayed"``, ``"asynchronous"``, ``"elastic"``; ``algorithm_`` says what was picked and why.
+        ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``; ``algorithm_`` says what was picked and why.
+        :class:`parsgd.Hogwild`, on shared memory without averages, is for sparse rows and plain SGD.
     engine : {"auto", "serial", "threads", "simulated"} or object, default="auto"
         Where the workers run; :class:`parsgd.Simulated` has them on a virtual clock.
 

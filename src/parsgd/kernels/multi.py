@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from parsgd.kernels.compiling import inlined, kernel
+from parsgd.kernels.compiling import inlined, kernel, spliced
 from parsgd.kernels.elementary import exp
 from parsgd.kernels.intrinsics import prefetch
 from parsgd.kernels.losses import SOFTMAX, evaluate, fold_factor, loss_code
@@ -32,6 +32,7 @@ from parsgd.kernels.single import (
     LOSS,
     MEAN_INTERCEPT,
     OBJECTIVE,
+    OWN_CLOCK,
     PENALTY,
     SCALE,
     SQUARE,
@@ -109,12 +110,10 @@ def truncate_outputs(x, row, w, mean, paid, stride, n_outputs, carry):
                 mean[at + U(k)] -= carry[SUMMED, k] * (after - before)
 
 
-@kernel
-def descend_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
-    """Visit ``order[start:stop]``; ``w`` and the slots are ``(n_features * stride,)``.
-
-    Room to work in: ``buffer`` (batch, stride) and ``scratch = (vectors (3, stride), scores (2, n_outputs))``.
-    """
+@spliced
+def steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
+    """Visit ``order[start:stop]``, or only so many of them that no scale becomes tiny where it may not be multiplied
+    into the weights; where the visit ended."""
     n_outputs = carry.shape[1]
     stride = U(buffer.shape[1])
     vectors, numbers = scratch
@@ -124,6 +123,7 @@ def descend_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scrat
     weighted = weight.shape[0] > 0
     passive = recipe.schedule == PA1 or recipe.schedule == PA2
     joint = loss_code(recipe.loss) == SOFTMAX
+    least_shrink = tiny_scale if recipe.shared else 0.0
     t = carry[CLOCK, 0]
     first = start
     while first < stop:
@@ -193,12 +193,15 @@ def descend_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scrat
         if recipe.shrinks:
             tiny = False
             for k in range(n_outputs):
-                shrink = max(0.0, 1.0 - (1.0 - l1_ratio) * eta * carry[GAIN, k] * alpha)
+                shrink = max(least_shrink, 1.0 - (1.0 - l1_ratio) * eta * carry[GAIN, k] * alpha)
                 carry[SCALE, k] *= shrink
                 carry[SQUARE, k] *= shrink * shrink
                 carry[ABSOLUTE, k] *= shrink
                 tiny |= carry[SCALE, k] < tiny_scale
-            if tiny:
+            if tiny and recipe.shared:
+                # others are using the weights: make this step and leave, to have the scales folded
+                stop = last
+            elif tiny:
                 fold_scales(w, mean, stride, n_outputs, carry)
         if moved:
             for i in range(first, last):
@@ -236,5 +239,16 @@ def descend_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scrat
                 truncate_outputs(x, order[U(i)], w, mean, paid, stride, n_outputs, carry)
         t += recipe.pace
         first = last
+    carry[OWN_CLOCK, 0] += t - carry[CLOCK, 0]
     for k in range(n_outputs):
         carry[CLOCK, k] = t
+    return first
+
+
+@kernel
+def descend_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
+    """Visit ``order[start:stop]``; ``w`` and the slots are ``(n_features * stride,)``.
+
+    Room to work in: ``buffer`` (batch, stride) and ``scratch = (vectors (3, stride), scores (2, n_outputs))``.
+    """
+    steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe)

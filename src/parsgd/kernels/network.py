@@ -27,6 +27,9 @@ from parsgd.kernels.compiling import INLINE, called, inlined, kernel
 from parsgd.kernels.intrinsics import prefetch_to_second
 from parsgd.kernels.outputs import errors_of
 from parsgd.kernels.rows import feature, span
+from parsgd.kernels.sharing import CLOCK as BOARD_CLOCK
+from parsgd.kernels.sharing import OWN, close_board, open_again, open_board
+from parsgd.kernels.sharing import SCALE as BOARD_SCALE
 from parsgd.kernels.solvers import GRADIENT, SGD, squares, step
 
 U = np.uint64
@@ -84,6 +87,7 @@ class NetworkRecipe(NamedTuple):
     whole: bool
     square_every: int
     least_decay: float
+    shared: bool
 
 
 # What a run carries from call to call, in float64.
@@ -96,8 +100,15 @@ class NetworkRecipe(NamedTuple):
     SCALE,  # with sparse rows the first layer's weights are SCALE times what is stored
     GAIN,  # factor on the rate; 0: stand still
     DECAY,  # l2 shrinkage that the weights of dense layers still owe
-) = range(8)
-N_SLOTS = 8
+    OWN_STEPS,  # steps that the run itself made since the last tally
+) = range(9)
+N_SLOTS = 9
+# Rows of the board of workers that step on the same parameters; the last one is the square sum of the first layer's
+# weights, scale included.
+BOARD_SQUARE = OWN
+N_BOARD = OWN + 1
+# Below this the first layer's scale is multiplied into its weights.
+_TINY_SCALE = 1e-6
 
 
 def take_rows(x, order, first, rows, values, at):
@@ -253,7 +264,10 @@ def step_at_once(recipe, x, order, position, rows, i, o, a, values, e, w, block,
         return
     # only the rows of W that the batch touches are moved; all of them shrink, by the scale
     shrink = 1.0 - eta * recipe.alpha / share
-    if shrink < 0.5 or carry[SCALE] < 1e-6:
+    if recipe.shared:
+        # others are using the weights; whoever finds the scale tiny before the next batch waits for them and folds it
+        carry[SCALE] *= max(shrink, _TINY_SCALE)
+    elif shrink < 0.5 or carry[SCALE] < _TINY_SCALE:
         scale = number(carry[SCALE] * shrink)
         for k in range(U(i * o)):
             w[U(block) + k] *= scale
@@ -421,15 +435,40 @@ def backward(recipe, x, order, position, rows, a0, w, first, second, values, slo
         carry[SQUARE] = square
 
 
+@called
+def take_from_board(board, w, plan, carry):
+    """What all workers share besides the parameters, at the beginning of a batch."""
+    open_board(board, w[: plan.sizes[0] * plan.sizes[1]], 1, _TINY_SCALE)
+    carry[CLOCK], carry[SCALE] = board[BOARD_CLOCK, 0], board[BOARD_SCALE, 0]
+    carry[FIRST_SQUARE] = board[BOARD_SQUARE, 0] / carry[SCALE] ** 2
+    close_board(board)
+
+
+@called
+def add_to_board(board, scale, square, carry):
+    """What one batch moved of it; ``scale`` and ``square`` stood in the carry when it began."""
+    open_again(board)
+    board[BOARD_CLOCK, 0] += 1.0
+    board[BOARD_SCALE, 0] *= carry[SCALE] / scale
+    board[BOARD_SQUARE, 0] += carry[FIRST_SQUARE] * carry[SCALE] ** 2 - square * scale**2
+    # the last worker to leave knows where all of them arrived
+    carry[CLOCK] = board[BOARD_CLOCK, 0]
+    close_board(board)
+
+
 @kernel
-def descend_network(x, y, weight, order, start, stop, w, first, second, room, plan, recipe, carry):
+def descend_network(x, y, weight, order, start, stop, w, first, second, room, plan, recipe, carry, board):
     """Visit ``order[start:stop]`` in batches; updates the parameters ``w``, the slots ``first`` and ``second`` (or
     empty), and ``carry``.  With the solver ``GRADIENT`` it takes no step, but leaves the summed gradients of the last
-    batch in ``room.gradient``."""
+    batch in ``room.gradient``.  ``board``: what is shared with workers that step on the same parameters, if
+    ``recipe.shared``."""
     values, slopes, gradient = room.values, room.slopes, room.gradient
     fused = recipe.solver == SGD and not recipe.whole
     position = start
     while position < stop:
+        if recipe.shared:
+            take_from_board(board, w, plan, carry)
+        scale, first_square = carry[SCALE], carry[FIRST_SQUARE]
         rows = min(recipe.batch_size, stop - position)
         eta = learning_rate(recipe, carry)
         share = float(rows)
@@ -452,6 +491,9 @@ def descend_network(x, y, weight, order, start, stop, w, first, second, room, pl
                     carry,
                 )  # fmt: skip
         carry[CLOCK] += 1.0
+        carry[OWN_STEPS] += 1.0
+        if recipe.shared:
+            add_to_board(board, scale, first_square, carry)
         position += rows
 
 

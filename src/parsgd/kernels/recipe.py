@@ -27,6 +27,7 @@ class Recipe(NamedTuple):
     never.
     ``pace``: by how much a step moves the clock.
     ``measured``: whether to sum the regularised objective, by which scikit-learn stops.
+    ``shared``: whether other workers step on the same weights.
     """
 
     loss: Any
@@ -46,6 +47,7 @@ class Recipe(NamedTuple):
     pace: float
     batch_size: int
     measured: bool
+    shared: bool
     positive: np.ndarray
     negative: np.ndarray
 
@@ -64,5 +66,10 @@ class Recipe(NamedTuple):
     OBJECTIVE,
     GAIN,
     CLOCK,
-) = range(12)
-N_SLOTS = 12
+    OWN_CLOCK,  # how far the run's own steps moved the clock since the last tally
+    WAS_INTERCEPT,  # what some of the above were when the stretch began (see sharing.py)
+    WAS_SCALE,
+    WAS_PENALTY,
+    WAS_CLOCK,
+) = range(17)
+N_SLOTS = 17

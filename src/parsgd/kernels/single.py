@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from parsgd.kernels import recipe as slot
-from parsgd.kernels.compiling import inlined, kernel
+from parsgd.kernels.compiling import inlined, kernel, spliced
 from parsgd.kernels.intrinsics import prefetch
 from parsgd.kernels.losses import evaluate, fold_factor
 from parsgd.kernels.rows import U, add, add_measured, dot, feature, prefetch_row, prefetch_span, span, square_norm
@@ -25,7 +25,7 @@ from parsgd.kernels.schedules import PA1, PA2, rate
 
 INTERCEPT, SCALE, SUMMED, MEAN_INTERCEPT = slot.INTERCEPT, slot.SCALE, slot.SUMMED, slot.MEAN_INTERCEPT
 PENALTY, SQUARE, ABSOLUTE, LOSS = slot.PENALTY, slot.SQUARE, slot.ABSOLUTE, slot.LOSS
-FACTOR, OBJECTIVE, GAIN, CLOCK = slot.FACTOR, slot.OBJECTIVE, slot.GAIN, slot.CLOCK
+FACTOR, OBJECTIVE, GAIN, CLOCK, OWN_CLOCK = slot.FACTOR, slot.OBJECTIVE, slot.GAIN, slot.CLOCK, slot.OWN_CLOCK
 
 # Rows to prefetch ahead: 2 to 16 took alike on 200k x 47k sparse rows, none 2.3 times as long.
 AHEAD = 8
@@ -72,12 +72,10 @@ def passive_step(schedule, eta0, norm, gradient, value):
     return -size if gradient > 0.0 else (size if gradient < 0.0 else 0.0)
 
 
-@kernel
-def descend_single(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
-    """Visit ``order[start:stop]``; updates ``w`` (n_features,), the slots ``mean`` and ``paid`` (or empty), ``carry``.
-
-    ``buffer`` (batch,) is room to work in; ``scratch`` is for the kernel of several outputs, whose twin this is.
-    """
+@spliced
+def steps_single(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny_scale, carry, recipe):
+    """Visit ``order[start:stop]``, or only so many of them that the scale does not become tiny where it may not be
+    multiplied into the weights; where the visit ended."""
     intercept, scale, summed = carry[INTERCEPT, 0], carry[SCALE, 0], carry[SUMMED, 0]
     mean_intercept, owed = carry[MEAN_INTERCEPT, 0], carry[PENALTY, 0]
     square, absolute = carry[SQUARE, 0], carry[ABSOLUTE, 0]
@@ -87,6 +85,7 @@ def descend_single(x, y, weight, order, start, stop, w, mean, paid, buffer, scra
     weighted = weight.shape[0] > 0
     passive = recipe.schedule == PA1 or recipe.schedule == PA2
     alpha, l1_ratio = recipe.alpha, recipe.l1_ratio
+    least_shrink = tiny_scale if recipe.shared else 0.0
     first = start
     while first < stop:
         last = min(first + recipe.batch_size, stop)
@@ -127,11 +126,14 @@ def descend_single(x, y, weight, order, start, stop, w, mean, paid, buffer, scra
             first = last
             continue
         if recipe.shrinks:
-            shrink = max(0.0, 1.0 - (1.0 - l1_ratio) * eta * alpha)
+            shrink = max(least_shrink, 1.0 - (1.0 - l1_ratio) * eta * alpha)
             scale *= shrink
             square *= shrink * shrink
             absolute *= shrink
-            if scale < tiny_scale:
+            if scale < tiny_scale and recipe.shared:
+                # others are using the weights: make this step and leave, to have the scale folded
+                stop = last
+            elif scale < tiny_scale:
                 if mean.shape[0] > 0:
                     for k in range(mean.shape[0]):
                         mean[k] += summed * w[k]
@@ -171,4 +173,15 @@ def descend_single(x, y, weight, order, start, stop, w, mean, paid, buffer, scra
     carry[MEAN_INTERCEPT, 0], carry[PENALTY, 0] = mean_intercept, owed
     carry[SQUARE, 0], carry[ABSOLUTE, 0] = square, absolute
     carry[LOSS, 0], carry[FACTOR, 0], carry[OBJECTIVE, 0] = loss_sum, factor, objective
+    carry[OWN_CLOCK, 0] += t - carry[CLOCK, 0]
     carry[CLOCK, 0] = t
+    return first
+
+
+@kernel
+def descend_single(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
+    """Visit ``order[start:stop]``; updates ``w`` (n_features,), the slots ``mean`` and ``paid`` (or empty), ``carry``.
+
+    ``buffer`` (batch,) is room to work in; ``scratch`` is for the kernel of several outputs, whose twin this is.
+    """
+    steps_single(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny_scale, carry, recipe)

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import Rows, Tally
+from parsgd.core import Rows
 from parsgd.kernels.recipe import padded
+from parsgd.models import linear_shared, linear_slope
 from parsgd.models.linear_descent import LinearDescent, without_cache
-from parsgd.models.linear_slope import slope, step
 from parsgd.models.viewing import as_matrix, matrix_of
 
 LOSSES = (
@@ -79,6 +79,17 @@ class Linear:
     nonnegative = slice(0, 0)
     positive: tuple[float, ...] = (1.0,)
     negative: tuple[float, ...] = (1.0,)
+
+    @property
+    def withholds(self) -> dict[str, str]:
+        """What it would offer but for its parameters, and which of them."""
+        if not self.average:
+            return {}
+        return {"shared_steps": f"average={self.average} keeps the mean of one worker's iterates; take average=False"}
+
+    @property
+    def offers(self) -> frozenset[str]:
+        return frozenset({"shared_steps"}) - self.withholds.keys()
 
     @property
     def l1_share(self) -> float:
@@ -180,15 +191,13 @@ class Linear:
         return float(np.sum(np.diff(edges) * np.log(np.maximum(1.0 - decay * self.rates(middle), 1e-300))))
 
     def descent(
-        self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0
-    ) -> LinearDescent:
-        return LinearDescent(self, state, clock, gains, pace)
+        self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0,
+        board: np.ndarray | None = None,
+    ) -> LinearDescent:  # fmt: skip
+        return LinearDescent(self, state, clock, gains, pace, board)
 
-    def slope(self, *arguments: Any) -> tuple[np.ndarray, Tally]:
-        return slope(self, *arguments)
-
-    def step(self, *arguments: Any) -> np.ndarray:
-        return step(self, *arguments)
+    slope, step = linear_slope.slope, linear_slope.step
+    board, settled = linear_shared.board, linear_shared.settled
 
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
         """``(n_rows, n_outputs)``, of the weights themselves, not of their averages; ``x`` is a matrix, or as kernels
@@ -248,6 +257,7 @@ class Linear:
             pace=float(pace),
             batch_size=int(self.batch_size),
             measured=bool(self.measured),
+            shared=False,
             positive=np.asarray(self.positive, dtype=np.float64),
             negative=np.asarray(self.negative, dtype=np.float64),
         )

@@ -28,23 +28,30 @@ class LinearDescent:
     Between :meth:`advance` and :meth:`settle` the weights are held in the kernels' scaled form.
     """
 
-    def __init__(self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray, pace: float = 1.0):
+    def __init__(
+        self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray, pace: float = 1.0,
+        board: np.ndarray | None = None,
+    ):  # fmt: skip
         from parsgd.kernels.multi import descend_multi
         from parsgd.kernels.single import descend_single
 
         self.model, self.gains = model, gains
         self.views = model.views(state)
         self.coef, self.mean, self.paid = (model.flat(state, name) for name in ("coef", "mean_coef", "paid"))
-        self.recipe = model.recipe(pace)
+        self.recipe = model.recipe(pace)._replace(shared=board is not None)
         single = model.n_outputs == 1
-        self.kernel = descend_single if single else descend_multi
+        self.kernel, self.shared = (descend_single if single else descend_multi), ()
+        if board is not None:
+            from parsgd.kernels.sharing_linear import share_multi, share_single
+
+            self.kernel, self.shared = (share_single if single else share_multi), (board.reshape(-1, model.n_outputs),)
         if not isinstance(model.loss, str):
             self.kernel = without_cache(self.kernel)
         batch = model.batch_size
         self.buffer = np.zeros(batch) if single else np.zeros((batch, model.stride), dtype=model.dtype)
         self.scratch = (np.zeros((3, model.stride), dtype=model.dtype), np.zeros((2, model.n_outputs)))
         self.carry = self._first_carry(clock)
-        self.examples, self.counted_from, self.opened = 0, clock, False
+        self.examples, self.opened = 0, False
 
     def _first_carry(self, clock: float) -> np.ndarray:
         model, views = self.model, self.views
@@ -72,7 +79,7 @@ class LinearDescent:
         tiny = _TINY_SCALE[self.model.dtype]
         self.kernel(
             rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.mean, self.paid, self.buffer,
-            self.scratch, tiny, self.carry, self.recipe,
+            self.scratch, tiny, self.carry, self.recipe, *self.shared,
         )  # fmt: skip
         self.examples += stop - start
 
@@ -85,14 +92,20 @@ class LinearDescent:
         """The sums since the last tally."""
         carry = self.carry
         loss = carry[slot.LOSS] + np.log(carry[slot.FACTOR])
-        tally = Tally(self.examples, round((self.clock - self.counted_from) / self.recipe.pace), loss, loss + carry[slot.OBJECTIVE])
+        steps = round(float(carry[slot.OWN_CLOCK, 0]) / self.recipe.pace)
+        tally = Tally(self.examples, steps, loss, loss + carry[slot.OBJECTIVE])
         carry[slot.LOSS], carry[slot.OBJECTIVE], carry[slot.FACTOR] = 0.0, 0.0, 1.0
-        self.examples, self.counted_from = 0, self.clock
+        carry[slot.OWN_CLOCK] = 0.0
+        self.examples = 0
         return tally
 
     def settle(self) -> None:
         """Bring the state back to plain numbers.  The next :meth:`advance` takes up the gains as they then are."""
         if not self.opened:
+            return
+        self.opened = False
+        if self.recipe.shared:
+            # scale and intercept are everybody's until the round has ended: see linear_shared.py
             return
         carry, model, views = self.carry, self.model, self.views
         if model.average:
@@ -103,7 +116,6 @@ class LinearDescent:
         if model.truncates:
             views["penalty"][:] = carry[slot.PENALTY]
         views["intercept"][:] = carry[slot.INTERCEPT]
-        self.opened = False
 
     def _settle_mean(self) -> None:
         """From the sum of the iterates, ``SUMMED * stored + slot``, to their mean; converged outputs keep theirs."""

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import Rows, Tally
+from parsgd.core import Rows
+from parsgd.models import network_descent, network_shared
 from parsgd.models.forward import ACTIVATIONS, BLOCK_ROWS, DERIVATIVES, LOSSES, propagate
-from parsgd.models.network_descent import NetworkDescent, slope, step
+from parsgd.models.network_descent import NetworkDescent
 from parsgd.models.viewing import as_matrix, matrix_of
 
 SOLVERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
@@ -70,6 +71,8 @@ class Network:
     n_outputs = 1
     uses_blas = True
     straight = False
+    offers = frozenset({"shared_steps"})
+    withholds = {}
 
     @cached_property
     def blocks(self) -> tuple[int, ...]:
@@ -94,6 +97,11 @@ class Network:
         """Adam's second moments."""
         return slice(2 * self.n_parameters, 3 * self.n_parameters) if self.n_slots == 2 else slice(0, 0)
 
+    @property
+    def size(self) -> int:
+        """Numbers in a state."""
+        return self.n_parameters * (1 + self.n_slots)
+
     def parts(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Views of the parameters, the first slot and the second slot; a slot that is not kept is empty."""
         n = self.n_parameters
@@ -115,7 +123,7 @@ class Network:
 
     def draw(self, random: np.random.RandomState) -> np.ndarray:
         """The first state, drawn in scikit-learn's order: each layer's weights, then its biases."""
-        state = np.zeros(self.n_parameters * (1 + self.n_slots), dtype=self.dtype)
+        state = np.zeros(self.size, dtype=self.dtype)
         views = self.views(state)
         for coef, intercept in zip(views["coefs"], views["intercepts"], strict=True):
             i, o = coef.shape
@@ -128,16 +136,14 @@ class Network:
         return state
 
     def descent(
-        self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0
-    ) -> NetworkDescent:
+        self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0,
+        board: np.ndarray | None = None,
+    ) -> NetworkDescent:  # fmt: skip
         # the clock counts the steps that moments have seen, and falling rates go by epochs: nothing to speed up
-        return NetworkDescent(self, state, clock, gains, seed)
+        return NetworkDescent(self, state, clock, gains, seed, board)
 
-    def slope(self, *arguments: Any) -> tuple[np.ndarray, Tally]:
-        return slope(self, *arguments)
-
-    def step(self, *arguments: Any) -> np.ndarray:
-        return step(self, *arguments)
+    slope, step = network_descent.slope, network_descent.step
+    board, settled = network_shared.board, network_shared.settled
 
     def finite(self, state: np.ndarray) -> bool:
         """Whether all parameters are finite, and their sum, too: a network whose sum overflows has diverged as well."""

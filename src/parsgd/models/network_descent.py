@@ -19,6 +19,7 @@ _SQUARE_EVERY = 16
 _LEAST_DECAY = 1e-4
 # What two workers write to lies at least this many numbers apart: processors fetch cache lines in pairs.
 _FENCE = 16
+_NO_BOARD = np.empty(0)
 
 
 class NetworkDescent:
@@ -27,19 +28,22 @@ class NetworkDescent:
     Between :meth:`advance` and :meth:`settle` the first layer's weights may be held times a scale (sparse rows).
     """
 
-    def __init__(self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray, seed: int):
+    def __init__(
+        self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, board: np.ndarray | None = None
+    ):
         from parsgd.kernels import network
 
         self.slot = network
         self.model, self.gains = model, gains
         self.parts = model.parts(state)
-        self.recipe = recipe(model)._replace(seed=int(seed))
+        self.recipe = recipe(model)._replace(seed=int(seed), shared=board is not None)
+        self.board = (_NO_BOARD if board is None else board).reshape(-1, 1)
         self.plan = plan(model, model.batch_size)
         self.room = room(model, self.plan, model.batch_size, self.recipe.whole)
         self.carry = np.zeros(network.N_SLOTS + 2 * _FENCE)[_FENCE : _FENCE + network.N_SLOTS]
         self.carry[network.CLOCK], self.carry[network.BEGUN] = clock, model.begun
         self.carry[network.SCALE] = 1.0
-        self.examples, self.counted_from = 0, clock
+        self.examples = 0
         coefs = model.views(state)["coefs"]
         if model.alpha > 0.0 and model.solver != "adamw":
             totals = [float(np.vdot(coef, coef)) for coef in coefs]
@@ -54,8 +58,9 @@ class NetworkDescent:
         """Visit ``order[start:stop]``."""
         self.carry[self.slot.GAIN] = self.gains[0]
         self.slot.descend_network(
-            rows.x, rows.y, rows.weight, order, start, stop, *self.parts, self.room, self.plan, self.recipe, self.carry
-        )
+            rows.x, rows.y, rows.weight, order, start, stop, *self.parts, self.room, self.plan, self.recipe, self.carry,
+            self.board,
+        )  # fmt: skip
         self.examples += stop - start
 
     def mean_loss(self) -> float:
@@ -65,9 +70,9 @@ class NetworkDescent:
     def tally(self) -> Tally:
         """The sums since the last tally; the loss has the penalty in it, as scikit-learn's ``loss_curve_`` has."""
         loss = np.array([self.carry[self.slot.LOSS]])
-        tally = Tally(self.examples, int(self.clock - self.counted_from), loss, loss)
-        self.carry[self.slot.LOSS] = 0.0
-        self.examples, self.counted_from = 0, self.clock
+        tally = Tally(self.examples, int(self.carry[self.slot.OWN_STEPS]), loss, loss)
+        self.carry[self.slot.LOSS] = self.carry[self.slot.OWN_STEPS] = 0.0
+        self.examples = 0
         return tally
 
     def settle(self) -> None:
@@ -75,7 +80,8 @@ class NetworkDescent:
         carry, slot = self.carry, self.slot
         scale, decay = carry[slot.SCALE], carry[slot.DECAY]
         number = self.coefs[0].dtype.type
-        if scale != 1.0:
+        # a scale that is shared is everybody's until the round has ended
+        if scale != 1.0 and not self.recipe.shared:
             self.coefs[0] *= number(scale)
             carry[slot.FIRST_SQUARE] *= scale * scale
             carry[slot.SCALE] = 1.0
@@ -167,6 +173,7 @@ def recipe(model: Any) -> Any:
         whole=whole,
         square_every=1 if model.dtype == "float64" else _SQUARE_EVERY,
         least_decay=0.0 if model.dtype == "float64" else _LEAST_DECAY,
+        shared=False,
     )
 
 
@@ -193,7 +200,9 @@ def slope(
     if made.alpha > 0.0:
         carry[network.SQUARE] = sum(float(np.vdot(coef, coef)) for coef in model.views(state)["coefs"])
     parts = model.parts(state)
-    network.descend_network(rows.x, rows.y, rows.weight, batch, first, end, *parts, space, where, made, carry)
+    network.descend_network(
+        rows.x, rows.y, rows.weight, batch, first, end, *parts, space, where, made, carry, _NO_BOARD.reshape(-1, 1)
+    )
     loss = np.array([carry[network.LOSS]])
     out[-1] = n
     if rows.weight.size:

@@ -50,7 +50,8 @@ def picked(rows: Rows, numbers: np.ndarray) -> Rows:
     """A copy of some rows, in memory of their own."""
     x, weight = rows.x, rows.weight[numbers] if rows.weight.size else rows.weight
     if isinstance(x, DenseRows):
-        return Rows(DenseRows(x.data.reshape(-1, x.n_features)[numbers].reshape(-1), x.n_features), rows.y[numbers], weight)
+        data = x.data.reshape(-1, x.n_features)[numbers]
+        return Rows(DenseRows(data.reshape(-1), x.n_features), rows.y[numbers], weight)
     lengths = np.diff(x.indptr)[numbers]
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(x.indptr.dtype)
     places = np.repeat(x.indptr[numbers] - indptr[:-1], lengths) + np.arange(indptr[-1])

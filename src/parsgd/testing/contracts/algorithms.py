@@ -11,6 +11,7 @@ import numpy as np
 from parsgd import core
 from parsgd.core import Budget, Standing, Task, silent
 from parsgd.engines.serial import Serial
+from parsgd.engines.threads import Threads
 from parsgd.fitting import fit
 from parsgd.stopping import Stopping
 from parsgd.testing.contracts.asking import SEED, must
@@ -22,7 +23,8 @@ def check_algorithm(algorithm: core.Algorithm) -> None:
 
     Its ``combine`` is pure, weighs equal workers alike and idle ones not at all, stays where workers stayed, and
     returns a report that is all there is in a merge bit for bit; ``work`` keeps to its task; a fit gets better than it
-    began.
+    began.  One that needs shared memory is fitted on threads; its tasks must all hold one array, and its work must move
+    it.
     """
     must(isinstance(algorithm, core.Algorithm), f"{type(algorithm).__name__} lacks parts of parsgd.core.Algorithm.")
     must(all(isinstance(need, str) for need in algorithm.needs), "needs must be a set of names of capabilities.")
@@ -35,7 +37,8 @@ def check_algorithm(algorithm: core.Algorithm) -> None:
     _check_work(algorithm)
     source = small_source()
     start = small_model().gradient(small_model().init(1), source.rows)[0]
-    result = fit(small_model(), algorithm, Serial(), source, n_workers=2, max_epochs=3)
+    engine = Threads() if _shares(algorithm) else Serial()
+    result = fit(small_model(), algorithm, engine, source, n_workers=2, max_epochs=3)
     end = small_model().gradient(result.state, source.rows)[0]
     must(end < start, f"A fit must lower the objective; it went from {start:.4g} to {end:.4g}.")
     if getattr(algorithm, "seconds", None) is None:
@@ -44,16 +47,31 @@ def check_algorithm(algorithm: core.Algorithm) -> None:
             must(result.examples == 3 * source.n_rows, "Three epochs must visit every row three times.")
 
 
+def _shares(algorithm: core.Algorithm) -> bool:
+    """Whether all workers write to the state of their tasks, which is one array."""
+    return "shared_memory" in algorithm.needs
+
+
+def _reported(algorithm: core.Algorithm, standing: Standing, rng: np.random.Generator) -> list[core.Report]:
+    """Reports of three equal workers."""
+    if _shares(algorithm):
+        outsets = [algorithm.outset(standing, worker) for worker in range(3)]
+        must(all(outset is outsets[0] for outset in outsets), "Workers that share memory must be sent one array.")
+        must(not np.shares_memory(outsets[0], standing.state), "Workers may not write to the state the driver keeps.")
+        return [small_report(worker, outset) for worker, outset in enumerate(outsets)]
+    # a slope has the weight of its examples as its last element
+    size = standing.state.size + (algorithm.sends == "slope")
+    return [small_report(worker, np.abs(rng.standard_normal(size))) for worker in range(3)]
+
+
 def _check_combine(algorithm: core.Algorithm) -> None:
     rng = np.random.default_rng(SEED)
     model = small_model()
     start = rng.standard_normal(model.size)
-    # a slope has the weight of its examples as its last element
-    size = model.size + (algorithm.sends == "slope")
-    reports = [small_report(worker, np.abs(rng.standard_normal(size))) for worker in range(3)]
-    kept = pickle.loads(pickle.dumps((start, reports)))
     standing = _standing(algorithm, model, start)
     remembered = pickle.dumps(standing.memory)
+    reports = _reported(algorithm, standing, rng)
+    kept = pickle.loads(pickle.dumps((start, reports)))
     merge = algorithm.combine(standing, reports)
     again = algorithm.combine(standing, reports)
     must(np.array_equal(merge.state, again.state), "combine must be pure: the same reports, the same state.")
@@ -66,8 +84,13 @@ def _check_combine(algorithm: core.Algorithm) -> None:
     must(np.ptp(merge.weights) < 1e-12, f"Equal workers must count alike; the weights are {merge.weights}.")
     following = replace(standing, state=merge.state, memory=merge.memory, round=1)
     sent = [algorithm.outset(following, worker) for worker in range(3)]
-    must(all(np.shape(state) == start.shape for state in sent), "A worker must set out from a state.")
-    if algorithm.sends == "state":
+    if _shares(algorithm):
+        # one array, and nobody has moved it yet
+        alone = algorithm.combine(standing, reports[:1]).state
+        must(np.array_equal(alone, start), "A single report's state must come back bit for bit.")
+    else:
+        must(all(np.shape(state) == start.shape for state in sent), "A worker must set out from a state.")
+    if algorithm.sends == "state" and not _shares(algorithm):
         _check_states(algorithm, standing, reports)
     idle = replace(reports[2], steps=0, examples=0, log_contraction=0.0)
     weights = algorithm.combine(standing, [*reports[:2], idle]).weights
@@ -107,13 +130,28 @@ def _check_work(algorithm: core.Algorithm) -> None:
     budget = algorithm.budget(standing, 1)
     if algorithm.one_shot:
         budget = replace(budget, stopping=Stopping(tol=None))
-    task = Task(1, 0, model.init(0), 3, budget, n_workers=2, source_rows=small_source().n_rows)
-    report = algorithm.work(model, shards[1], task, silent)
+
+    def task() -> Task:
+        outset = algorithm.outset(_standing(algorithm, model, model.init(0), shards), 1)
+        return Task(1, 0, outset, 3, budget, n_workers=2, source_rows=small_source().n_rows)
+
+    first = task()
+    before = first.state.copy()
+    report = algorithm.work(model, shards[1], first, silent)
     must((report.worker, report.round) == (1, 0), "A report must carry the worker and the round of its task.")
-    must(np.array_equal(task.state, model.init(0)), "work must not write to the task's state.")
+    if _shares(algorithm):
+        must(not _same(first.state, before), "work on shared memory must move the task's state itself.")
+        must(report.state is first.state, "A report of work on shared memory must hold the array that was shared.")
+    else:
+        must(_same(first.state, before), "work must not write to the task's state.")
     must(0 < report.examples <= budget.examples, "work must keep to its budget of examples.")
-    repeated = algorithm.work(model, shards[1], task, silent)
+    repeated = algorithm.work(model, shards[1], task(), silent)
     if budget.seconds is None:
-        must(np.array_equal(report.state, repeated.state), "A task carries all it takes to repeat it, bit for bit.")
-    halted = algorithm.work(model, shards[1], task, lambda worker, examples, descent: False)
+        must(_same(report.state, repeated.state), "A task carries all it takes to repeat it, bit for bit.")
+    halted = algorithm.work(model, shards[1], task(), lambda worker, examples, descent: False)
     must(halted.examples <= report.examples, "work must end early when the pulse says so.")
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Bit for bit: what is shared besides the state may be no numbers."""
+    return one.tobytes() == other.tobytes()

@@ -25,6 +25,10 @@ def check_model(model: core.Model, rows: Rows) -> None:
     _check_gradient(model, rows)
     _check_descent(model, rows)
     _check_contraction(model)
+    must(all(isinstance(offer, str) for offer in model.offers), "offers must be a set of names of capabilities.")
+    must(not model.offers & model.withholds.keys(), "A model cannot offer what it withholds.")
+    if "shared_steps" in model.offers:
+        _check_sharing(model, rows)
     copied = pickle.loads(pickle.dumps(model))
     must(np.array_equal(_descended(copied, rows)[0], _descended(model, rows)[0]), "A pickled model must be the same.")
 
@@ -95,6 +99,35 @@ def _check_descent(model: core.Model, rows: Rows) -> None:
     must(slope <= 0.0, f"The first step must not go uphill; the objective rises by {slope:.3g} along it.")
     after = [np.array(part) for part in (*rows.x[:1], rows.y, rows.weight)]
     must(all(map(np.array_equal, before, after)), "Descending must leave the rows alone.")
+
+
+def _check_sharing(model: core.Model, rows: Rows) -> None:
+    """Two runs that take turns on one state visit what one run visits, and arrive close to it."""
+    must(isinstance(model, core.SharedModel), "A model that offers shared_steps must have size, board and settled.")
+    start, order = model.init(SEED), np.arange(len(rows.y), dtype=np.int32)
+    must(model.size == start.size, f"size must be the number of elements of a state: {start.size}, not {model.size}.")
+    must(
+        np.array_equal(model.settled(start, model.board(start, 1.0, 2)), start),
+        "A state and the board that a round begins with must settle to that state, bit for bit.",
+    )
+    state, gains = start.copy(), np.ones(model.n_outputs)
+    board = model.board(state, 1.0, 2)
+    runs = [model.descent(state, 1.0, gains, SEED, 1.0, board) for _ in range(2)]
+    size = model.batch_size
+    edges = [0, len(order) // (2 * size) * size, len(order)]
+    for run, (first, end) in zip(runs, pairwise(edges), strict=True):
+        run.advance(rows, order, first, end)
+    steps = [run.tally().steps for run in runs]
+    for run in runs:
+        run.settle()
+    alone, tally, descent = _descended(model, rows)
+    must(sum(steps) == tally.steps, f"Runs must count their own steps: {steps} are not {tally.steps} together.")
+    must(runs[1].clock == descent.clock, "Runs on one state must move one clock.")
+    ours, scale = model.settled(state, board), max(float(np.abs(alone - start).max()), 1e-30)
+    must(
+        float(np.abs(ours - alone).max()) <= 1e-3 * scale,
+        "Two runs that take turns on one state must arrive where one arrives.",
+    )
 
 
 def _check_contraction(model: core.Model) -> None:

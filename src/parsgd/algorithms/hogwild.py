@@ -1,0 +1,115 @@
+"""Hogwild: all workers step on one state in shared memory, without locks and without averages.
+
+work: SGD on the shared state itself.  quorum: all, once a pass.  combine: nothing moves, the state is handed on.
+
+Niu, Recht, Re, Wright, "Hogwild!: A Lock-Free Approach to Parallelizing Stochastic Gradient Descent", NIPS 2011.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from parsgd.algorithms import merging
+from parsgd.algorithms.working import FENCE_BYTES, private_copy, private_room, run
+from parsgd.core import Budget, Merge, Pulse, Report, Shard, SharedModel, Standing, Synchronous, Task
+from parsgd.errors import check_between
+
+
+@dataclass(frozen=True)
+class Hogwild(Synchronous):
+    """Lock-free SGD on shared memory, for sparse rows.
+
+    Each worker visits its own rows, and moves the weights ``w`` that all of them share: for the features ``v`` of a row
+
+    ``w_v = w_v - eta g(w) x_v``
+
+    with ``w`` as it is at that moment, whatever the others are doing to it.  Of two steps on one weight at the same
+    moment one is lost.  That is rare where a row has few of the features; then K workers make the steps of one, K times
+    as fast.  The few numbers that every step moves (intercept, scale of the l2 penalty, l1 penalty owed, the clock of
+    the learning rate) are not lost: workers add what they moved every 8 to 256 rows (networks: after every batch).
+
+    When not to use it: with dense rows, and for networks, every step moves every weight.  Workers then write to the
+    same cache lines all the time, which costs speed, and overwrite each other's steps, which costs progress; momenta
+    and moments are overwritten, too.  It still learns, but :class:`Local` is faster and as good.  Results are not
+    reproducible with more than one worker: they depend on who came first.
+
+    It needs an engine that shares memory (``engine="threads"``) and a model whose state several workers can step on:
+    not one that averages its iterates.  A round is a pass over the rows; one worker is serial SGD.
+
+    Parameters
+    ----------
+    seconds : float or None
+        Length of a round in seconds instead of a pass: each worker does what it can.
+
+    Examples
+    --------
+    >>> from parsgd import Hogwild, SGDClassifier
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = SGDClassifier(algorithm=Hogwild(), n_jobs=2, max_iter=5, tol=None, random_state=0).fit(scale(X), y)
+    >>> model.score(scale(X), y) > 0.9
+    True
+    """
+
+    seconds: float | None = None
+
+    name = "hogwild"
+    needs = frozenset({"shared_memory", "shared_steps"})
+    common_clock = True
+
+    def __post_init__(self) -> None:
+        check_between(self.seconds, 0, float("inf"), "seconds", "Hogwild", optional=True)
+
+    def begin(self, standing: Standing) -> np.ndarray:
+        return joined(standing.model, standing.state, standing.clock, standing.n_workers)
+
+    def outset(self, standing: Standing, worker: int) -> np.ndarray:
+        """The one vector that all workers write to: the only task whose state is not left as it is."""
+        return standing.memory
+
+    def budget(self, standing: Standing, worker: int) -> Budget:
+        n_rows = standing.shard_rows[worker]
+        return Budget(n_rows if self.seconds is None else n_rows * standing.max_epochs, self.seconds)
+
+    def work(self, model: SharedModel, shard: Shard, task: Task, pulse: Pulse) -> Report:
+        state, board = parted(task.state, model)
+        return replace(run(model, shard, task, pulse, state, board), state=task.state)
+
+    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+        """The state that all reports hold, in plain numbers, and a new vector for the next round to write to."""
+        weights = merging.by_steps([report.steps for report in reports])
+        if not weights.any():
+            return Merge(standing.state, weights, standing.memory)
+        model: SharedModel = standing.model
+        state, board = parted(reports[0].state, model)
+        state = state.copy() if board is None else model.settled(state, board)
+        clock = max(report.clock for report in reports)
+        return Merge(state, weights, joined(model, state, clock, standing.n_workers))
+
+
+def joined(model: SharedModel, state: np.ndarray, clock: float, n_workers: int) -> np.ndarray:
+    """One vector of the state and the board behind it; without a board for one worker, who shares with nobody."""
+    if n_workers == 1:
+        return private_copy(state)
+    board = np.ascontiguousarray(model.board(state, clock, n_workers)).reshape(-1).view(state.dtype)
+    begins = _board_begins(state)
+    vector = private_room(begins + board.size, state.dtype)
+    vector[: state.size], vector[state.size : begins], vector[begins:] = state, 0, board
+    return vector
+
+
+def parted(vector: np.ndarray, model: SharedModel) -> tuple[np.ndarray, np.ndarray | None]:
+    """Views of the state and of the board in what :func:`joined` made."""
+    state = vector[: model.size]
+    if vector.size == model.size:
+        return state, None
+    return state, vector[_board_begins(state) :].view(np.float64)
+
+
+def _board_begins(state: np.ndarray) -> int:
+    """Behind the state, so that no cache line holds parts of both."""
+    return (state.nbytes // FENCE_BYTES + 2) * FENCE_BYTES // state.itemsize
