@@ -8,6 +8,7 @@ from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.algorithms.weighted import Weighted
 from parsgd.estimators.classifier import SGDClassifier
+from parsgd.estimators.merging import merge
 from parsgd.estimators.mlp_classifier import MLPClassifier
 from parsgd.estimators.mlp_regressor import MLPRegressor
 from parsgd.estimators.one_class import SGDOneClassSVM
@@ -28,6 +29,7 @@ __all__ = [
     "SimuParallel",
     "Weighted",
     "load",
+    "merge",
     "save",
     "watch",
 ]
