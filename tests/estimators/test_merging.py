@@ -197,7 +197,8 @@ def test_estimators_of_scikit_learn_are_merged_into_ours(name, y, average, tmp_p
     if y is not THREE:  # of several classes the libraries shuffle differently
         ours = merge([getattr(parsgd, name)(n_jobs=1, **settings).fit(X[rows], y[rows]) for rows in (A, B)])
         np.testing.assert_allclose(merged.coef_, ours.coef_, rtol=1e-9)
-        np.testing.assert_allclose(again.coef_, ours.partial_fit(X[V], y[V]).coef_, rtol=1e-9)
+        if not average:  # the averaged intercept goes on from another one there (docs/architecture.md, difference 5)
+            np.testing.assert_allclose(again.coef_, ours.partial_fit(X[V], y[V]).coef_, rtol=1e-9)
 
 
 # -- what does not go together ---------------------------------------------------------------------------------------
