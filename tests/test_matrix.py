@@ -104,7 +104,9 @@ def test_every_combination_runs_and_learns_or_is_refused_at_once(layout, model, 
             fit(made, algorithm, engine, SOURCES[source](rows), **settings)
         return
     found = fit(made, algorithm, engine, SOURCES[source](rows), **settings)
-    assert found.examples == 3 * N_ROWS
+    assert found.examples >= 3 * N_ROWS
+    # where each report is merged by itself, the last one may bring more than was missing
+    assert found.examples == 3 * N_ROWS or (algorithm.quorum(2) == 1 and found.examples < 4 * N_ROWS)
     assert made.gradient(found.state, rows)[0] < made.gradient(made.init(0), rows)[0]
 
 

@@ -3,10 +3,14 @@
 Importing it imports scikit-learn's base and nothing compiled; numba is imported at the first fit.
 """
 
+from parsgd.algorithms.asynchronous import Asynchronous
+from parsgd.algorithms.delayed import Delayed
+from parsgd.algorithms.elastic import Elastic
 from parsgd.algorithms.local import Local
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.algorithms.weighted import Weighted
+from parsgd.engines.simulated import Simulated
 from parsgd.estimators.classifier import SGDClassifier
 from parsgd.estimators.merging import merge
 from parsgd.estimators.mlp_classifier import MLPClassifier
@@ -19,6 +23,9 @@ from parsgd.saving import load, save
 __version__ = "0.1.0"
 
 __all__ = [
+    "Asynchronous",
+    "Delayed",
+    "Elastic",
     "Local",
     "MLPClassifier",
     "MLPRegressor",
@@ -27,6 +34,7 @@ __all__ = [
     "SGDOneClassSVM",
     "SGDRegressor",
     "SimuParallel",
+    "Simulated",
     "Weighted",
     "load",
     "merge",

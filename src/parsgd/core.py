@@ -61,7 +61,8 @@ class Budget:
     """How much a worker may do in one round: so many examples or so many seconds, whichever ends first.
 
     ``stopping`` is given when the round is the whole fit (one-shot averaging): the worker then applies the rule to its
-    own epochs, as serial SGD would.
+    own epochs, as serial SGD would.  An engine with a clock of its own says in examples how far the seconds reach, and
+    ``seconds=inf``: a batch that is begun then is ended.
     """
 
     examples: int
@@ -166,6 +167,9 @@ class Model(Protocol):
     ``slope`` gives the summed gradients of the examples ``batch[first:end]``, with their summed weight as the last
     element, and what they add to the batch's losses.  ``step`` takes one step along such sums of a whole batch.
 
+    ``nonnegative`` is the part of a state whose numbers are never below 0 (second moments): an algorithm whose weights
+    may be negative treats it apart.
+
     ``decision`` gives what the loss is a function of, ``(n_rows, n_out)``, of a matrix or of ``rows.x``; ``straight``
     says that it is linear in the state.  ``mean_loss`` gives the mean loss of decisions on rows, weighted, and its
     gradient in them; of the rows it looks at targets and weights alone.
@@ -175,6 +179,7 @@ class Model(Protocol):
     batch_size: int
     uses_blas: bool
     straight: bool
+    nonnegative: slice
 
     def init(self, seed: int) -> np.ndarray: ...
 
@@ -258,7 +263,10 @@ class Crew(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """Where workers run.  ``offers`` is compared with ``Algorithm.needs`` before any worker starts."""
+    """Where workers run.  ``offers`` is compared with ``Algorithm.needs`` before any worker starts.
+
+    An engine that has so many workers and no others says how many in ``n_workers``, which need not exist.
+    """
 
     name: str
     offers: frozenset[str]
@@ -273,7 +281,8 @@ class Standing:
     ``state`` is what the search goes on from.  ``memory`` is what the algorithm chose to remember at the last merge,
     or when the fit began.  ``sample`` holds the rows it asked to see.  ``tasks`` holds the task that each worker was sent
     last, so that a report can be compared with what its worker set out from; ``cursors`` counts the examples that each
-    worker has visited, ``shard_rows`` those that it owns.  ``round`` counts the merges so far.
+    worker has visited, ``shard_rows`` those that it owns.  ``round`` counts the merges so far.  ``clock`` and ``gains``
+    are those of a task that were sent now: with them the driver makes a step of its own.
     """
 
     model: Model
@@ -288,6 +297,8 @@ class Standing:
     tasks: Sequence[Task | None] = ()
     cursors: Sequence[int] = ()
     shard_rows: Sequence[int] = ()
+    clock: float = 1.0
+    gains: np.ndarray = field(default_factory=lambda: np.ones(1))
 
 
 class Merge(NamedTuple):

@@ -20,7 +20,7 @@ from __future__ import annotations
 import difflib
 import enum
 from collections.abc import Iterable
-from numbers import Real
+from numbers import Integral, Real
 
 
 class ParsgdError(Exception):
@@ -91,6 +91,29 @@ def choose(name: object, allowed: Iterable[str], argument: str, who: str) -> str
     raise InvalidArgument(
         f"The {argument!r} parameter of {who} must be a str among {{{options}}}. Got {name!r} instead.{hint}"
     )
+
+
+def check_count(value: object, argument: str, who: str) -> None:
+    """Raise unless the value is a whole number from 1 on, or None.
+
+    >>> check_count(32, "batch_size", "MiniBatch")
+    """
+    if value is None:
+        return
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not (whole and value >= 1):
+        raise InvalidArgument(
+            f"The {argument!r} parameter of {who} must be an int from 1 on, or None. Got {value!r} instead."
+        )
+
+
+def check_flag(value: object, argument: str, who: str) -> None:
+    """Raise unless the value is True or False.
+
+    >>> check_flag(True, "asynchronous", "Elastic")
+    """
+    if not isinstance(value, bool):
+        raise InvalidArgument(f"The {argument!r} parameter of {who} must be a bool. Got {value!r} instead.")
 
 
 def check_between(value: object, low: float, high: float, argument: str, who: str, *, optional: bool = False) -> None:

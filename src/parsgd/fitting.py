@@ -105,6 +105,7 @@ class Loop:
         return Standing(
             self.model, self.state, self.n_workers, self.n_rows, self.max_epochs, self.round, self.examples,
             self.memory, self.sample, tuple(self.tasks), tuple(self.cursors), tuple(self.shard_rows),
+            math.ceil(self.clock - 1e-9), self.gains,
         )  # fmt: skip
 
     @property
@@ -163,7 +164,10 @@ class Loop:
             return crew.receive(at_least)
         turn = self.turns.popleft()
         while turn not in self.early:
-            self.early.update((answer.worker, answer) for answer in crew.receive(1))
+            came = crew.receive(1)
+            if not came:
+                return []
+            self.early.update((answer.worker, answer) for answer in came)
         return [self.early.pop(turn)]
 
     def deal_anew(self, crew: Crew) -> None:
@@ -183,7 +187,7 @@ class Loop:
             budget = replace(budget, stopping=self.stopping)
         return Task(
             worker, self.round, self.algorithm.outset(standing, worker), self.seeds[worker], budget,
-            self.cursors[worker], math.ceil(self.clock - 1e-9), self.gains, n_workers=self.n_workers,
+            self.cursors[worker], standing.clock, standing.gains, n_workers=self.n_workers,
             source_rows=self.n_rows, pace=self.algorithm.pace(self.n_workers),
         )  # fmt: skip
 
@@ -297,16 +301,20 @@ def _same_tenth(entry: dict[str, Any], following: dict[str, Any]) -> bool:
 def _folded(entry: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
     """One entry for two stretches of rounds: sums of what was done, means of losses and weights over examples."""
     totals = [sum(worker["examples"] for worker in side["workers"]) for side in (entry, following)]
-    workers = {worker["worker"]: worker for worker in entry["workers"]}
+    # over the examples of all workers, those that are no longer there too, so that weights go on summing to 1
+    workers = {
+        worker["worker"]: {**worker, "weight": _mean((worker["weight"], 0.0), totals)} for worker in entry["workers"]
+    }
     for other in following["workers"]:
         one = workers.get(other["worker"], {**other, "steps": 0, "examples": 0, "seconds": 0.0, "weight": 0.0})
         summed = {key: one[key] + other[key] for key in ("steps", "examples", "seconds")}
         loss = _mean((one["loss"], other["loss"]), (one["examples"], other["examples"]))
-        # over the examples of all workers, so that weights go on summing to 1
-        weight = _mean((one["weight"], other["weight"]), totals)
+        weight = one["weight"] + _mean((0.0, other["weight"]), totals)
         workers[other["worker"]] = {**other, **summed, "weight": weight, "loss": loss}
     merged = {
         "loss": _mean((entry["loss"], following["loss"]), totals),
+        # an epoch may have ended within the tenth
+        "score": entry["score"] if following["score"] is None else following["score"],
         "workers": [workers[number] for number in sorted(workers)],
         "lost": entry["lost"] + following["lost"],
     }

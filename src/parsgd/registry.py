@@ -12,10 +12,14 @@ ALGORITHMS = {
     "weighted": "parsgd.algorithms.weighted:Weighted",
     "local": "parsgd.algorithms.local:Local",
     "minibatch": "parsgd.algorithms.minibatch:MiniBatch",
+    "delayed": "parsgd.algorithms.delayed:Delayed",
+    "asynchronous": "parsgd.algorithms.asynchronous:Asynchronous",
+    "elastic": "parsgd.algorithms.elastic:Elastic",
 }
 ENGINES = {
     "serial": "parsgd.engines.serial:Serial",
     "threads": "parsgd.engines.threads:Threads",
+    "simulated": "parsgd.engines.simulated:Simulated",
 }
 MODELS = {"linear": "parsgd.models.linear:Linear", "network": "parsgd.models.network:Network"}
 SOURCES = {"arrays": "parsgd.sources.arrays:ArraySource"}

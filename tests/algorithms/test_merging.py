@@ -190,3 +190,12 @@ def test_every_named_rule_gives_equal_workers_one_nth_and_the_idle_nothing(name)
             np.testing.assert_allclose(weights, 0.25, rtol=1e-12)
         idle = NAMED[name](standing, [*reports[:3], replace(reports[3], steps=0, examples=0, log_contraction=0.0)])
         np.testing.assert_allclose(idle / idle.sum(), [1 / 3, 1 / 3, 1 / 3, 0.0], rtol=1e-12)
+
+
+def test_what_cannot_be_negative_is_not_extrapolated():
+    state, arrived = np.array([1.0, 4.0]), [np.array([2.0, 1.0]), np.array([4.0, 3.0])]
+    reports = [small_report(worker, s) for worker, s in enumerate(arrived)]
+    merged = merge(state, reports, np.array([1.0, 1.0]), nonnegative=slice(1, 2)).state
+    np.testing.assert_allclose(merged, [1.0 + 1.0 + 3.0, 2.0])
+    shorter = merge(state, reports, np.array([0.25, 0.25]), nonnegative=slice(1, 2)).state
+    np.testing.assert_allclose(shorter, [2.0, 3.0])

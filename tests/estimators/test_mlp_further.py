@@ -315,7 +315,8 @@ def test_partial_fit_goes_on_whatever_the_fit_before_it_kept(before, after):
 # -- workers -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", ["local", "minibatch", "simuparallel", "weighted", Local(period=0.3)], ids=str)
+@pytest.mark.parametrize("algorithm", ["local", "minibatch", "simuparallel", "weighted", "delayed", "elastic",
+                                       Local(period=0.3)], ids=str)  # fmt: skip
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_threads_give_the_bits_of_one_thread(algorithm, solver):
     given = {**SMALL, "n_jobs": 2, "algorithm": algorithm, "solver": solver, "batch_size": 16, "dropout": 0.2}
@@ -363,8 +364,8 @@ def test_batches_shared_by_workers_are_those_of_serial_sgd(settings):
     np.testing.assert_array_equal(parameters(own), parameters(shared))
 
 
-@pytest.mark.parametrize("algorithm", ["auto", "local", "minibatch", "simuparallel", "weighted", Local(period=0.3)],
-                         ids=str)  # fmt: skip
+@pytest.mark.parametrize("algorithm", ["auto", "local", "minibatch", "simuparallel", "weighted", "delayed", "elastic",
+                                       "asynchronous", Local(period=0.3)], ids=str)  # fmt: skip
 @pytest.mark.parametrize("n_jobs", [1, 2, 3])
 @pytest.mark.parametrize("max_iter", [1, 6])
 def test_the_curve_has_one_loss_an_epoch(algorithm, n_jobs, max_iter):
@@ -372,7 +373,8 @@ def test_the_curve_has_one_loss_an_epoch(algorithm, n_jobs, max_iter):
     assert len(model.loss_curve_) == model.n_iter_ == max_iter
     assert model.loss_ == model.loss_curve_[-1]
     assert model.best_loss_ == min(model.loss_curve_)
-    assert model.t_ == 150 * max_iter
+    # a worker that does not wait may bring more than was missing
+    assert 150 * max_iter <= model.t_ < 150 * (max_iter + (algorithm == "asynchronous")) + 1
     assert model.outcome_ is Outcome.MAX_EPOCHS
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from parsgd import Local, SGDClassifier, SGDRegressor, SimuParallel, Weighted
+from parsgd import Local, MiniBatch, SGDClassifier, SGDRegressor, Simulated, SimuParallel, Weighted
 from parsgd.algorithms import working
 from parsgd.engines.serial import Serial
 
@@ -18,6 +18,8 @@ ALGORITHMS = [
     Local(),
     Local(period=0.3, rule="wp"),
     Local(period=1.0, rule="steps"),
+    Delayed(5),
+    Elastic(),
 ]
 
 
@@ -43,12 +45,20 @@ def bits(model):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
 @pytest.mark.parametrize(("kind", "layout"), [("binary", "dense"), ("several", "csr"), ("value", "dense")])
-def test_threads_repeat_the_bits_of_the_serial_engine(algorithm, kind, layout):
+def test_every_engine_repeats_the_bits_of_the_serial_engine(algorithm, kind, layout):
     X, y = problem(kind, layout)
     for n_jobs in (1, 2, 3):
         make = estimator(kind, algorithm=algorithm, n_jobs=n_jobs).set_params
-        made = [bits(make(engine=engine).fit(X, y)) for engine in ("serial", "threads")]
-        assert made[0] == made[1]
+        made = [bits(make(engine=engine).fit(X, y)) for engine in ("serial", "threads", "simulated")]
+        assert made[0] == made[1] == made[2]
+
+
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, MiniBatch(16)], ids=repr)
+def test_where_all_workers_are_waited_for_their_speeds_change_no_bit(algorithm):
+    X, y = problem()
+    slow = Simulated(speeds=(1.0, 0.01, 0.3), latency_s=(0.1, 0.0, 2.0), jitter=0.5, merge_s=0.1, rate=50.0)
+    make = estimator("binary", algorithm=algorithm, n_jobs=3).set_params
+    assert bits(make(engine="serial").fit(X, y)) == bits(make(engine=slow).fit(X, y))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from parsgd import Local, MiniBatch, SimuParallel, Weighted
+from parsgd import Delayed, Elastic, Local, MiniBatch, SimuParallel, Weighted
 from parsgd.algorithms import working
 from parsgd.engines.serial import Serial
+from parsgd.engines.simulated import Simulated
 from parsgd.engines.threads import Threads
 from parsgd.fitting import fit
 from parsgd.models.network import Network
@@ -22,6 +23,8 @@ ALGORITHMS = [
     Local(period=0.3, rule="wp"),
     MiniBatch(),
     MiniBatch(25),
+    Delayed(compensation=0.1),
+    Elastic(),
 ]
 KINDS = {
     "adam": {"solver": "adam", "dropout": 0.3},
@@ -49,11 +52,12 @@ def train(kind, algorithm, n_workers, engine=None, stopping=None, seed=5, **chan
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
 @pytest.mark.parametrize("kind", KINDS)
-def test_threads_repeat_the_bits_of_the_serial_engine(kind, algorithm):
+def test_every_engine_repeats_the_bits_of_the_serial_engine(kind, algorithm):
     for n_workers in (1, 2, 3):
-        found = [train(kind, algorithm, n_workers, engine) for engine in (Serial(), Threads())]
-        assert found[0].state.tobytes() == found[1].state.tobytes()
-        assert [entry["loss"] for entry in found[0].history] == [entry["loss"] for entry in found[1].history]
+        serial, *others = (train(kind, algorithm, n_workers, engine) for engine in (Serial(), Threads(), Simulated()))
+        for other in others:
+            assert serial.state.tobytes() == other.state.tobytes()
+            assert [entry["loss"] for entry in serial.history] == [entry["loss"] for entry in other.history]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)

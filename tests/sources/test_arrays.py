@@ -112,3 +112,20 @@ def test_indices_out_of_order_and_stored_zeros_change_nothing_but_rounding():
     for kind, y in ((SGDClassifier, labels(plain)), (SGDClassifier, labels(plain, 3)), (SGDRegressor, targets(plain))):
         ours, theirs = (kind(max_iter=5, tol=None, random_state=0, n_jobs=1).fit(X, y) for X in (odd, plain))
         np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=0, atol=1e-9)
+
+
+def test_workers_of_one_common_order_share_it_in_memory_and_find_it_again_alone():
+    rows = rows_of(np.ones((50, 2)), np.arange(50.0))
+    shards = ArraySource(rows).split(3, 1, "shared")
+    for epoch in (0, 1, 2, 5, 1):
+        orders = [next(iter(shard.blocks(7, epoch))).order for shard in shards]
+        assert all(order is orders[0] for order in orders)
+        # far from the others (in another process) a worker finds the same order by itself
+        alone = pickle.loads(pickle.dumps(shards[2]))
+        np.testing.assert_array_equal(next(iter(alone.blocks(7, epoch))).order, orders[0])
+    early, late = shards[0], shards[1]
+    for epoch in range(6):
+        next(iter(late.blocks(7, epoch)))
+    np.testing.assert_array_equal(
+        next(iter(early.blocks(7, 2))).order, next(iter(pickle.loads(pickle.dumps(early)).blocks(7, 2))).order
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from parsgd import Local, SimuParallel, Weighted, registry
+from parsgd import Asynchronous, Delayed, Elastic, Local, SimuParallel, Weighted, registry
 from parsgd.core import Block, Merge
 from parsgd.engines.serial import Serial, SerialCrew
 from parsgd.models.linear import Linear
@@ -25,6 +25,8 @@ def rows(layout="dense", n_classes=2, dtype=np.float64, n_rows=41):
 ALGORITHMS = [
     SimuParallel(), SimuParallel(sampling="whole"), Local(), Local(period=1.0, rule="wp"), Local(seconds=10.0),
     *(Weighted(rule=rule) for rule in ("wp", "steps", "measured", "uniform")), Weighted(seconds=10.0),
+    Delayed(7), Delayed(7, compensation=0.5), *(Asynchronous(rule=rule) for rule in ("staleness", "wp", "uniform")),
+    Asynchronous(period=1.0, rate=0.7), Elastic(pull=0.5), Elastic(period=1.0, asynchronous=True),
 ]  # fmt: skip
 MODELS = [
     {"loss": "log_loss"},
@@ -141,9 +143,36 @@ class WorksTooMuch(Local):
         return super().work(model, shard, replace(task, budget=budget), pulse)
 
 
+@dataclass(frozen=True)
+class WritesToItsMemory(Local):
+    def begin(self, standing):
+        return np.zeros(1)
+
+    def combine(self, standing, reports):
+        standing.memory[0] += 1.0
+        return super().combine(standing, reports)._replace(memory=standing.memory)
+
+
+@dataclass(frozen=True)
+class RoundsUp(Local):
+    def combine(self, standing, reports):
+        merge = super().combine(standing, reports)
+        return merge if merge.state is standing.state else merge._replace(state=np.nextafter(merge.state, np.inf))
+
+
+@dataclass(frozen=True)
+class Drifts(Local):
+    def combine(self, standing, reports):
+        merge = super().combine(standing, reports)
+        return merge if len(reports) == 1 or not merge.weights.any() else merge._replace(state=merge.state + 1e-3)
+
+
 @pytest.mark.parametrize(
     ("kind", "sentence"),
-    [(CountsIdle, "no step"), (FavoursTheFirst, "alike"), (WritesToTheState, "pure"), (WorksTooMuch, "budget")],
+    [
+        (CountsIdle, "no step"), (FavoursTheFirst, "alike"), (WritesToTheState, "pure"), (WorksTooMuch, "budget"),
+        (WritesToItsMemory, "memory"), (RoundsUp, "bit for bit"), (Drifts, "must stay"),
+    ],
 )
 def test_an_algorithm_that_breaks_a_promise_is_told_which(kind, sentence):
     with pytest.raises(AssertionError, match=sentence):
@@ -172,6 +201,16 @@ class SwapsShards(SerialCrew):
         super().__init__(work, shards[::-1], pulse)
 
 
+class KeepsItsShards(SerialCrew):
+    def deal(self, shards):
+        pass
+
+
+class GoesBackInTime(SerialCrew):
+    def now(self):
+        return -super().now()
+
+
 class SwallowsErrors(SerialCrew):
     def receive(self, at_least):
         try:
@@ -187,8 +226,11 @@ class GivesOtherBits(SerialCrew):
 
 @pytest.mark.parametrize(
     ("crew", "sentence"),
-    [(AnswersTwice, "once"), (SwapsShards, "own shard"), (SwallowsErrors, "swallowed"), (GivesOtherBits, "bits")],
-)
+    [
+        (AnswersTwice, "once"), (SwapsShards, "own shard"), (KeepsItsShards, "own shard"), (GoesBackInTime, "go back"),
+        (SwallowsErrors, "swallowed"), (GivesOtherBits, "bits"),
+    ],
+)  # fmt: skip
 def test_an_engine_that_breaks_a_promise_is_told_which(crew, sentence):
     with pytest.raises(AssertionError, match=sentence):
         check_engine(Broken(crew))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parsgd.algorithms import merging
+from parsgd.algorithms.stretches import stretch
 from parsgd.algorithms.working import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import check_between, choose
@@ -58,15 +59,10 @@ class Local(Synchronous):
             choose(self.rule, ("uniform", "steps", "wp"), "rule", "Local")
 
     def budget(self, standing: Standing, worker: int) -> Budget:
-        n_rows, batch_size = standing.shard_rows[worker], standing.model.batch_size
+        n_rows = standing.shard_rows[worker]
         if self.seconds is not None:
             return Budget(n_rows * standing.max_epochs, self.seconds)
-        # whole mini-batches: a round that ended within one would cut it short
-        n_batches = -(-n_rows // batch_size)
-        rounds = max(1, min(round_half_up(1.0 / self.period), n_batches))
-        part = standing.round % rounds
-        begin, end = (min(n_rows, n_batches * p // rounds * batch_size) for p in (part, part + 1))
-        return Budget(end - begin)
+        return Budget(stretch(n_rows, standing.model.batch_size, self.period, standing.cursors[worker]))
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         return run(model, shard, task, pulse)
@@ -79,7 +75,3 @@ class Local(Synchronous):
         else:
             weights = merging.by_steps(steps) if rule == "steps" else merging.uniform(steps)
         return merging.merge(standing.state, reports, weights)
-
-
-def round_half_up(x: float) -> int:
-    return int(x + 0.5)

@@ -11,15 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
+from parsgd.algorithms.slopes import Part, rows_a_step, send_slope, step_along
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
-from parsgd.errors import DivergedError, InvalidArgument
-
-# Where the model takes single rows, there would be nothing to share.
-_FALLBACK_BATCH = 256
+from parsgd.errors import check_count
 
 
 @dataclass(frozen=True)
@@ -52,17 +47,11 @@ class MiniBatch(Synchronous):
     sends = "slope"
 
     def __post_init__(self) -> None:
-        size = self.batch_size
-        if size is not None and not (isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size >= 1):
-            raise InvalidArgument(
-                f"The 'batch_size' parameter of MiniBatch must be an int from 1 on, or None. Got {size!r} instead."
-            )
+        check_count(self.batch_size, "batch_size", "MiniBatch")
 
     def size(self, model: Model) -> int:
         """Rows of a batch."""
-        if self.batch_size is not None:
-            return int(self.batch_size)
-        return model.batch_size if model.batch_size > 1 else _FALLBACK_BATCH
+        return rows_a_step(self.batch_size, model)
 
     def budget(self, standing: Standing, worker: int) -> Budget:
         # a round is a batch, whose size the model knows: see work
@@ -71,60 +60,16 @@ class MiniBatch(Synchronous):
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         """The summed gradients of this worker's slice of the batch that the round's number stands for."""
         began = time.perf_counter()
-        rows, batch = self._batch(model, shard, task)
-        n = len(batch)
-        first, end = (-(-n * worker // task.n_workers) for worker in (task.worker, task.worker + 1))
-        slopes, tally = model.slope(task.state, rows, batch, first, end, task.clock, task.seed)
-        if not np.isfinite(tally.objective).all():
-            epoch = task.round // max(1, -(-task.source_rows // self.size(model))) + 1
-            raise DivergedError(
-                f"Floating-point under-/overflow occurred at epoch #{epoch}, in round {task.round}: the loss is no"
-                " number. Scaling input data with StandardScaler or MinMaxScaler might help, as might a smaller"
-                " learning rate."
-            )
-        pulse(task.worker, end - first, _Loss(model.total_loss(tally.loss) / max(end - first, 1)))
-        spent = time.perf_counter() - began
-        if task.slowdown > 1.0:
-            time.sleep(spent * (task.slowdown - 1.0))
-        return Report(
-            worker=task.worker,
-            round=task.round,
-            state=slopes,
-            steps=int(end > first),
-            examples=end - first,
-            loss=tally.loss,
-            objective=tally.objective,
-            seconds=time.perf_counter() - began,
-            clock=task.clock + 1.0,
-            gains=task.gains,
-            log_contraction=model.log_contraction(task.clock, 1),
-        )
+        return send_slope(model, task, self._slice(model, shard, task), pulse, began)
 
-    def _batch(self, model: Model, shard: Shard, task: Task) -> tuple[Any, np.ndarray]:
-        """The rows and the order of the batch: with the shared order, all workers know it by its number alone."""
+    def _slice(self, model: Model, shard: Shard, task: Task) -> Part:
+        """With the shared order, all workers know the batch by its number alone."""
         size = self.size(model)
         epoch, number = divmod(task.round, max(1, -(-task.source_rows // size)))
         block = next(iter(shard.blocks(task.seed, epoch)))
-        return block.rows, block.order[number * size : (number + 1) * size]
+        batch = block.order[number * size : (number + 1) * size]
+        first, end = (-(-len(batch) * worker // task.n_workers) for worker in (task.worker, task.worker + 1))
+        return Part(block.rows, batch, first, end, epoch)
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
-        examples = np.array([report.examples for report in reports], dtype=float)
-        if not examples.any():
-            return Merge(standing.state, examples)
-        total = reports[0].state.copy()
-        with np.errstate(over="ignore", invalid="ignore"):
-            for report in reports[1:]:
-                total += report.state
-        moved = next(report for report in reports if report.examples)
-        state = standing.model.step(standing.state, total, moved.clock - 1.0, moved.gains)
-        return Merge(state, examples / examples.sum())
-
-
-class _Loss:
-    """What the pulse asks of a descent."""
-
-    def __init__(self, loss: float):
-        self.loss = loss
-
-    def mean_loss(self) -> float:
-        return self.loss
+        return step_along(standing, reports, [report.state for report in reports])

@@ -8,16 +8,15 @@ Zinkevich, Weimer, Smola, Li, "Parallelized Stochastic Gradient Descent", NIPS 2
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-
-import numpy as np
 
 from parsgd.algorithms import merging
+from parsgd.algorithms.inside import within
+from parsgd.algorithms.part import Part, smaller, uncounted
 from parsgd.algorithms.working import run
-from parsgd.core import Block, Budget, Descent, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
-from parsgd.errors import InvalidArgument, check_between, choose
+from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
+from parsgd.errors import InvalidArgument, check_between, check_count, choose
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,10 @@ class SimuParallel(Synchronous):
         from the whole set, with replacement (algorithm 2).
     seconds : float or None
         End the one round after so many seconds, wherever each worker is.
+    inside : int or None
+        What a worker does by itself.  None: SGD on batches of the model's ``batch_size``.  A number: delayed SGD, each
+        gradient that many batches late, as on a node whose cores take turns; see :mod:`parsgd.algorithms.inside`.  That
+        is computed in NumPy, about 0.1 ms a batch, on one core.
     correction : float or None
         A fraction r < 1: each worker runs once more, on r of its rows, and sends ``(w - r w') / (1 - r)``, in which the
         bias that the smallness of its shard brings cancels (SAVGM; :func:`parsgd.algorithms.merging.bias_corrected`).
@@ -52,6 +55,7 @@ class SimuParallel(Synchronous):
 
     sampling: str = "split"
     seconds: float | None = None
+    inside: int | None = None
     correction: float | None = None
 
     name = "simuparallel"
@@ -60,17 +64,19 @@ class SimuParallel(Synchronous):
     def __post_init__(self) -> None:
         choose(self.sampling, ("split", "stored", "whole"), "sampling", "SimuParallel")
         check_between(self.seconds, 0, float("inf"), "seconds", "SimuParallel", optional=True)
+        check_count(self.inside, "inside", "SimuParallel")
         check_between(self.correction, 0, 0.9, "correction", "SimuParallel", optional=True)
         if self.correction is not None and self.sampling == "whole":
             raise InvalidArgument(
-                "SimuParallel's correction is for workers that own their rows; with sampling='whole' they draw from all."
-                " Use sampling='split'."
+                "SimuParallel's correction is for workers that own their rows; with sampling='whole' they draw from all"
+                " of them. Use sampling='split'."
             )
 
     def budget(self, standing: Standing, worker: int) -> Budget:
         return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+        model = within(model, self.inside)
         report = run(model, shard, task, pulse)
         # one worker is serial SGD
         if self.correction is None or task.n_workers == 1 or report.steps == 0:
@@ -78,48 +84,11 @@ class SimuParallel(Synchronous):
         part = Part(shard, self.correction, task.seed)
         if part.n_rows == 0:
             return report
-        again = run(model, part, _smaller(task, part), _uncounted(pulse))
+        again = run(model, part, smaller(task, part), uncounted(pulse))
         state = merging.bias_corrected(report.state, again.state, part.n_rows / shard.n_rows)
-        return replace(report, state=state.astype(report.state.dtype), seconds=report.seconds + again.seconds)
+        state = state.astype(report.state.dtype)
+        state[model.nonnegative] = report.state[model.nonnegative]
+        return replace(report, state=state, seconds=report.seconds + again.seconds)
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
         return merging.merge(standing.state, reports, merging.uniform([r.steps for r in reports]))
-
-
-def _smaller(task: Task, part: Part) -> Task:
-    """As many passes over the part, in as much time a row."""
-    budget, share = task.budget, part.n_rows / part.shard.n_rows
-    seconds = None if budget.seconds is None else budget.seconds * share
-    return replace(task, budget=replace(budget, examples=round(budget.examples * share), seconds=seconds))
-
-
-def _uncounted(pulse: Pulse) -> Pulse:
-    """The line to the driver, for work that is not progress."""
-
-    def told(worker: int, examples: int, descent: Descent) -> bool:
-        return pulse(worker, 0, descent)
-
-    return told
-
-
-@dataclass
-class Part:
-    """About ``fraction`` of a shard's rows, the same in every epoch: those that a hash of their number picks."""
-
-    shard: Shard
-    fraction: float
-    seed: int
-
-    @cached_property
-    def n_rows(self) -> int:
-        return sum(len(block.order) for block in self.blocks(self.seed, 0))
-
-    @property
-    def cost(self) -> float:
-        return self.shard.cost
-
-    def blocks(self, seed: int, epoch: int) -> Iterator[Block]:
-        for rows, order in self.shard.blocks(seed, epoch):
-            # Knuth's multiplicative hash; the seed begins it elsewhere for each worker
-            hashed = (order.astype(np.uint64) + np.uint64(self.seed)) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)
-            yield Block(rows, order[hashed < self.fraction * 2**24])

@@ -1,7 +1,7 @@
 """WP-SGD: one-shot averaging of workers that did unequal amounts of work, weighted by how far each one came.
 
-work: SGD until the round's examples or seconds are used up.  quorum: all.  combine: ``v = w + sum_i a_i (w_i - w)``
-with ``a_i ~ rho^(T_max - T_i)``, or by another rule.
+work: SGD until the round's examples or seconds are used up; inside a node it may be mini-batch or delayed SGD.  quorum:
+all.  combine: ``v = w + sum_i a_i (w_i - w)`` with ``a_i ~ rho^(T_max - T_i)``, or by another rule.
 
 Cheng, Li, Zhang, "WP-SGD: Weighted Parallel SGD for Distributed Unbalanced-Workload Training System", arXiv 1708.04801
 (JPDC 145, 2020).  The text of the paper could not be had; the formula is our reading of its abstract and of the
@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from parsgd.algorithms import merging
+from parsgd.algorithms.inside import within
 from parsgd.algorithms.learned import sample_rows
 from parsgd.algorithms.rules import LOOKING, RULES
 from parsgd.algorithms.working import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task, silent
-from parsgd.errors import check_between, choose
+from parsgd.errors import check_between, check_count, choose
 
 # Examples on which the contraction is measured: 1 % of the shard, between these.
 _FEWEST_PROBES, _MOST_PROBES = 200, 20_000
@@ -44,6 +45,10 @@ class Weighted(Synchronous):
         End the round after so many seconds, wherever each worker is.  Without it every worker makes all its epochs.
     sampling : {"split", "stored", "whole"}
         Whether workers own rows dealt at random, or rows that lie together, or draw from all of them.
+    inside : int or None
+        What a worker does by itself.  None: SGD on batches of the model's ``batch_size``.  A number: delayed SGD, each
+        gradient that many batches late, as on a node whose cores take turns; see :mod:`parsgd.algorithms.inside`.  That
+        is computed in NumPy, about 0.1 ms a batch, on one core.
 
     Examples
     --------
@@ -60,6 +65,7 @@ class Weighted(Synchronous):
     rule: str = "wp"
     seconds: float | None = None
     sampling: str = "split"
+    inside: int | None = None
 
     name = "weighted"
     one_shot = True
@@ -68,6 +74,7 @@ class Weighted(Synchronous):
         choose(self.rule, (*RULES, "measured"), "rule", "Weighted")
         choose(self.sampling, ("split", "stored", "whole"), "sampling", "Weighted")
         check_between(self.seconds, 0, float("inf"), "seconds", "Weighted", optional=True)
+        check_count(self.inside, "inside", "Weighted")
 
     @property
     def holds_back(self) -> bool:
@@ -80,6 +87,7 @@ class Weighted(Synchronous):
         return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+        model = within(model, self.inside)
         report = run(model, shard, task, pulse)
         if self.rule == "measured" and report.steps > 0:
             per_step = measure_contraction(model, shard, task, report)
@@ -87,7 +95,8 @@ class Weighted(Synchronous):
         return report
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
-        return merging.merge(standing.state, reports, self.weights(standing, reports))
+        weights = self.weights(standing, reports)
+        return merging.merge(standing.state, reports, weights, standing.model.nonnegative)
 
     def weights(self, standing: Standing, reports: Sequence[Report]) -> np.ndarray:
         """The weight of each report."""

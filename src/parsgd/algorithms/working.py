@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -38,6 +39,18 @@ def private_copy(state: np.ndarray) -> np.ndarray:
     return copy
 
 
+def whole_batches(cursor: int, examples: int, n_rows: int, batch_size: int) -> int:
+    """The examples from ``cursor`` on, and those that end the batch which the last of them begins.
+
+    An epoch's last batch may be short:
+
+    >>> [whole_batches(0, examples, 10, 4) for examples in (1, 4, 5, 9, 11)]
+    [4, 4, 8, 10, 14]
+    """
+    done = (cursor + examples) % max(n_rows, 1)
+    return examples + min(-(-done // batch_size) * batch_size, n_rows) - done
+
+
 @dataclass
 class _Run:
     model: Model
@@ -54,7 +67,10 @@ class _Run:
         self.examples, self.going, self.converged = 0, True, False
         self.chunk = max(1, int(_FIRST_CHUNK_VALUES / max(self.shard.cost, 1.0)))
         descent = model.descent(self.state, task.clock, self.gains, task.seed, task.pace)
-        if task.budget.seconds is not None:
+        self.most = task.budget.examples
+        if task.budget.seconds == math.inf:
+            self.most = whole_batches(task.cursor, self.most, self.shard.n_rows, model.batch_size)
+        elif task.budget.seconds is not None:
             self._compile(descent)
         self.began = time.perf_counter()
         while self._left() > 0 and self.going and self.shard.n_rows > 0:
@@ -91,7 +107,7 @@ class _Run:
             break
 
     def _left(self) -> int:
-        return self.task.budget.examples - self.examples
+        return self.most - self.examples
 
     def _epoch(self, descent) -> None:
         """Go on to the end of the present epoch, or of the budget."""

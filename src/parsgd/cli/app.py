@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import math
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from parsgd.cli.mistakes import INTERRUPTED, Ended, Mistake, explained
+from parsgd.cli.mistakes import INTERRUPTED, Ended, explained
+from parsgd.cli.options import (
+    DATA,
+    MODELS,
+    PARALLEL,
+    TRAINING,
+    AsJson,
+    DataFile,
+    Maybe,
+    ModelFile,
+    Number,
+    Several,
+    Text,
+    Whole,
+    assignments,
+    option,
+    parsed,
+)
+from parsgd.cli.simulate import simulate
 
 
 class Explaining(TyperGroup):
@@ -35,48 +49,33 @@ app = typer.Typer(
     help="Train linear models and networks by parallel stochastic gradient descent, and use them.",
 )
 
-_FORMATS = "A .csv, .parquet, .npz or .svm file, or digits, breast-cancer, diabetes, iris."
-DataFile = Annotated[str, typer.Argument(metavar="DATA", help=_FORMATS)]
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, made by parsgd fit.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")]
-
-
-def _option(help: str, *names: str, metavar: str | None = None, panel: str | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel)
-
-
-_MODELS = "sgd-classifier, sgd-regressor, sgd-one-class-svm, mlp-classifier or mlp-regressor."
-_TRAINING, _PARALLEL, _DATA = "Descent", "Parallel work", "Rows and columns"
-Text, Number, Whole, Maybe, Several = str | None, float | None, int | None, bool | None, list[str] | None
-
-
 @app.command()
 def fit(
     data: DataFile,
-    out: Annotated[Path, _option("Where to save the model.", "--out", "-o", metavar="FILE")],
-    model: Annotated[str, _option(_MODELS)] = "sgd-classifier",
-    hidden: Annotated[Text, _option("Units of the hidden layers, 256,128: a network.", metavar="SIZES")] = None,
-    target: Annotated[Text, _option("Column to predict.", metavar="COLUMN")] = None,
-    loss: Annotated[Text, _option("hinge, log_loss, softmax, squared_error, huber, ...", panel=_TRAINING)] = None,
-    penalty: Annotated[Text, _option("l2, l1, elasticnet or none.", panel=_TRAINING)] = None,
-    alpha: Annotated[Number, _option("Strength of the penalty.", panel=_TRAINING)] = None,
-    learning_rate: Annotated[Text, _option("optimal, constant, invscaling or adaptive.", panel=_TRAINING)] = None,
-    eta0: Annotated[Number, _option("First learning rate.", panel=_TRAINING)] = None,
-    max_iter: Annotated[Whole, _option("Most passes over the data.", panel=_TRAINING)] = None,
-    tol: Annotated[Text, _option("Stop when the loss falls by less than this; none: never.", panel=_TRAINING)] = None,
-    batch_size: Annotated[Whole, _option("Rows a step; not given: 1, of networks 200.", panel=_TRAINING)] = None,
-    average: Annotated[Text, _option("Average the iterates: true, or from which step on.", panel=_TRAINING)] = None,
-    more: Annotated[Several, _option("Another parameter, NAME=VALUE; repeatable.", "--set", panel=_TRAINING)] = None,
-    seed: Annotated[int, _option("Of shuffling and of splitting.", panel=_TRAINING)] = 0,
-    workers: Annotated[Whole, _option("1: serial; -1: all cores; not given: as many as pay.", panel=_PARALLEL)] = None,
-    algorithm: Annotated[Text, _option("auto, simuparallel, weighted, local, minibatch.", panel=_PARALLEL)] = None,
-    engine: Annotated[Text, _option("auto, serial or threads.", panel=_PARALLEL)] = None,
-    round_seconds: Annotated[Number, _option("Length of a round of work.", panel=_PARALLEL)] = None,
-    test_fraction: Annotated[float, _option("Share of the rows kept for the test score.", panel=_DATA)] = 0.2,
-    standardize: Annotated[Maybe, _option("Mean 0, deviation 1; not given: dense data only.", panel=_DATA)] = None,
-    categorical: Annotated[Several, _option("Take this column for categories; repeatable.", panel=_DATA)] = None,
-    drop: Annotated[Several, _option("Leave this column out; repeatable.", panel=_DATA)] = None,
-    max_categories: Annotated[int, _option("Most categories of a column; rarer ones: (other).", panel=_DATA)] = 1000,
+    out: Annotated[Path, option("Where to save the model.", "--out", "-o", metavar="FILE")],
+    model: Annotated[str, option(MODELS)] = "sgd-classifier",
+    hidden: Annotated[Text, option("Units of the hidden layers, 256,128: a network.", metavar="SIZES")] = None,
+    target: Annotated[Text, option("Column to predict.", metavar="COLUMN")] = None,
+    loss: Annotated[Text, option("hinge, log_loss, softmax, squared_error, huber, ...", panel=TRAINING)] = None,
+    penalty: Annotated[Text, option("l2, l1, elasticnet or none.", panel=TRAINING)] = None,
+    alpha: Annotated[Number, option("Strength of the penalty.", panel=TRAINING)] = None,
+    learning_rate: Annotated[Text, option("optimal, constant, invscaling or adaptive.", panel=TRAINING)] = None,
+    eta0: Annotated[Number, option("First learning rate.", panel=TRAINING)] = None,
+    max_iter: Annotated[Whole, option("Most passes over the data.", panel=TRAINING)] = None,
+    tol: Annotated[Text, option("Stop when the loss falls by less than this; none: never.", panel=TRAINING)] = None,
+    batch_size: Annotated[Whole, option("Rows a step; not given: 1, of networks 200.", panel=TRAINING)] = None,
+    average: Annotated[Text, option("Average the iterates: true, or from which step on.", panel=TRAINING)] = None,
+    more: Annotated[Several, option("Another parameter, NAME=VALUE; repeatable.", "--set", panel=TRAINING)] = None,
+    seed: Annotated[int, option("Of shuffling and of splitting.", panel=TRAINING)] = 0,
+    workers: Annotated[Whole, option("1: serial; -1: all cores; not given: as many as pay.", panel=PARALLEL)] = None,
+    algorithm: Annotated[Text, option("auto, local, weighted, minibatch, elastic, ...", panel=PARALLEL)] = None,
+    engine: Annotated[Text, option("auto, serial or threads.", panel=PARALLEL)] = None,
+    round_seconds: Annotated[Number, option("Length of a round of work.", panel=PARALLEL)] = None,
+    test_fraction: Annotated[float, option("Share of the rows kept for the test score.", panel=DATA)] = 0.2,
+    standardize: Annotated[Maybe, option("Mean 0, deviation 1; not given: dense data only.", panel=DATA)] = None,
+    categorical: Annotated[Several, option("Take this column for categories; repeatable.", panel=DATA)] = None,
+    drop: Annotated[Several, option("Leave this column out; repeatable.", panel=DATA)] = None,
+    max_categories: Annotated[int, option("Most categories of a column; rarer ones: (other).", panel=DATA)] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Fit a model to a data file, test it on rows kept apart, and save it.
@@ -90,7 +89,7 @@ def fit(
     """
     from parsgd.cli import networks, training
     from parsgd.cli.encoding import Choices
-    from parsgd.cli.speaking import Voice
+    from parsgd.cli.speaking import Voice, print_json
 
     given = {
         "loss": loss, "penalty": penalty, "alpha": alpha, "learning_rate": learning_rate, "eta0": eta0,
@@ -115,7 +114,7 @@ def fit(
 def predict(
     model: ModelFile,
     data: DataFile,
-    out: Annotated[str, _option("File to write: .csv, .parquet, .npz; - for CSV here.", "--out", "-o", metavar="FILE")],
+    out: Annotated[str, option("File to write: .csv, .parquet, .npz; - for CSV here.", "--out", "-o", metavar="FILE")],
 ) -> None:
     """Predict a target for every row of a data file."""
     from parsgd.cli import predicting
@@ -128,16 +127,19 @@ def predict(
 def evaluate(
     model: ModelFile,
     data: DataFile,
-    target: Annotated[Text, _option("Column with the true values, if not that of the fit.", metavar="COLUMN")] = None,
+    target: Annotated[Text, option("Column with the true values, if not that of the fit.", metavar="COLUMN")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a saved model on a data file that has the true values."""
     from parsgd.cli import predicting
-    from parsgd.cli.speaking import Voice
+    from parsgd.cli.speaking import Voice, print_json
 
     report = predicting.evaluate(model, data, target, Voice(quiet=as_json))
     if as_json:
         print_json(report)
+
+
+app.command()(simulate)
 
 
 @app.callback(invoke_without_command=True)
@@ -148,42 +150,3 @@ def start(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
         typer.echo(f"parsgd {parsgd.__version__}")
         raise typer.Exit()
-
-
-def parsed(value: Any) -> Any:
-    """The value of a parameter as it was meant: ``none``, ``true``, numbers, or the text itself."""
-    if not isinstance(value, str):
-        return value
-    words = {"none": None, "null": None, "true": True, "false": False}
-    if value.lower() in words:
-        return words[value.lower()]
-    try:
-        return json.loads(value)
-    except ValueError:
-        pass
-    try:
-        return float(value)
-    except ValueError:
-        return value
-
-
-def assignments(pairs: Sequence[str]) -> dict[str, Any]:
-    """What ``--set NAME=VALUE`` gave."""
-    split = [pair.partition("=") for pair in pairs]
-    for pair, (name, equals, value) in zip(pairs, split, strict=True):
-        if not (name and equals and value):
-            raise Mistake(f"--set {pair}: write NAME=VALUE, such as --set l1_ratio=0.3")
-    return {name.strip(): parsed(value.strip()) for name, _, value in split}
-
-
-def print_json(report: dict[str, Any]) -> None:
-    """Strict JSON on standard output: a number that does not exist is null."""
-
-    def strict(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: strict(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [strict(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    sys.stdout.write(json.dumps(strict(report), indent=2, allow_nan=False) + "\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from parsgd.progress import Progress as Told
 
@@ -50,6 +53,12 @@ class Voice:
         for row in rows:
             table.add_row(*(escape(str(value)) for value in row))
         self.console.print(table)
+
+    def plot(self, draw: Callable[[int, bool], str]) -> None:
+        """What ``draw(width, colours)`` gives, coloured where the terminal has colours."""
+        colours = self.console.color_system is not None
+        text = draw(self.console.width, colours)
+        self.console.print(Text.from_ansi(text) if colours else Text(text), soft_wrap=True)
 
     @contextlib.contextmanager
     def progress(self, epochs: int) -> Iterator[Callable[[Told], None]]:
@@ -143,3 +152,16 @@ def _short(value: float) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.4f}" if abs(value) < 10 else f"{value:,.6g}"
+
+
+def print_json(report: dict[str, Any]) -> None:
+    """Strict JSON on standard output: a number that does not exist is null."""
+
+    def strict(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: strict(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [strict(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    sys.stdout.write(json.dumps(strict(report), indent=2, allow_nan=False) + "\n")

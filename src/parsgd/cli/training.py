@@ -33,10 +33,13 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked ``fit`` for; ``parameters`` are those of the estimator that were given."""
+    """What the user asked ``fit`` for; ``parameters`` are those of the estimator that were given.
+
+    ``simulate`` asks for the same, but for ``out``: it saves no model.
+    """
 
     data: str
-    out: Path
+    out: Path | None
     model: str
     target: str | None
     parameters: dict[str, Any]
@@ -185,8 +188,8 @@ def part(data: Data, numbers: np.ndarray) -> Data:
     return Data(data.name, files.rows(data.features, numbers), None if data.target is None else data.target[numbers])
 
 
-def fit(estimator: Any, parts: Parts, voice: Voice) -> tuple[list[str], float]:
-    """Fit with progress; return what was warned of, and how long it took."""
+def fit(estimator: Any, parts: Parts, voice: Voice, unheard: tuple[type, ...] = ()) -> tuple[list[str], float]:
+    """Fit with progress; return what was warned of, but for the categories ``unheard``, and how long it took."""
     began = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -194,6 +197,7 @@ def fit(estimator: Any, parts: Parts, voice: Voice) -> tuple[list[str], float]:
             _fit_or_explain(estimator, parts)
     seconds = time.perf_counter() - began
     # deprecations are for programmers, and an interrupted fit is told of in full later
+    caught = [w for w in caught if not issubclass(w.category, unheard)]
     relevant = (w for w in caught if issubclass(w.category, (UserWarning, RuntimeWarning)))
     told = [str(w.message) for w in relevant if estimator.outcome_ is not Outcome.INTERRUPTED]
     return list(dict.fromkeys(told)), seconds

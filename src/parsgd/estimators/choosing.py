@@ -140,9 +140,20 @@ class Choice:
 def choose_parts(estimator: Any, size: Size | NetworkSize) -> tuple[Choice, Any]:
     """The algorithm and the engine that an estimator's ``n_jobs``, ``algorithm`` and ``engine`` stand for."""
     who = type(estimator).__name__
-    n_workers, why = count_workers(estimator.n_jobs, size, who)
+    n_workers, why = _crew(estimator.engine, estimator.n_jobs, who) or count_workers(estimator.n_jobs, size, who)
     choice = choose_algorithm(estimator.algorithm, n_workers, why, size, who)
     return choice, choose_engine(estimator.engine, n_workers, who)
+
+
+def _crew(engine: Any, n_jobs: int | None, who: str) -> tuple[int, str] | None:
+    """The workers of an engine that has so many and no others (``Engine.n_workers``), and why; or None."""
+    has = getattr(engine, "n_workers", None)
+    if has is not None and n_jobs not in (None, has):
+        raise InvalidArgument(
+            f"The 'n_jobs' parameter of {who} must be None or {has}, as many workers as engine={engine.name!r} was"
+            f" given. Got {n_jobs!r} instead."
+        )
+    return None if has is None else (has, f"the engine has {has} workers")
 
 
 def count_workers(n_jobs: int | None, size: Size | NetworkSize, who: str) -> tuple[int, str]:

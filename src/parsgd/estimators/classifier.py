@@ -39,10 +39,12 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     n_jobs : int or None, default=None
         Workers for *one* fit, also a binary one.  None: as many as pay for so much data (one, if they are few; what
         :func:`joblib.parallel_config` says; one inside another parallel loop).  1: serial SGD.  -1: all cores.
-    algorithm : {"auto", "simuparallel", "weighted", "local"} or object, default="auto"
-        How the workers work together; ``algorithm_`` says what was picked and why.
-    engine : {"auto", "serial", "threads"} or object, default="auto"
+    algorithm : str or object, default="auto"
+        How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
+        ``"delayed"``, ``"asynchronous"``, ``"elastic"``; ``algorithm_`` says what was picked and why.
+    engine : {"auto", "serial", "threads", "simulated"} or object, default="auto"
         Where the workers run.  ``"serial"`` takes turns in this thread: same bits, easy to debug.
+        :class:`parsgd.Simulated` does so on a virtual clock: thousands of workers, as slow, far and mortal as you say.
     batch_size : int, default=1
         Rows a step; the step is the mean of their gradients.
 

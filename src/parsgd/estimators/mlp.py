@@ -189,14 +189,14 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
         if not partial:
             self._forget_calls()
         own = -(-n_rows // choice.n_workers)
-        if choice.algorithm.sends == "state":
-            # a batch is one worker's
-            batch = min(batch, own)
-        else:
+        # a batch is one worker's, unless all see the rows in one order
+        most = n_rows if choice.algorithm.sampling == "shared" else own
+        if choice.algorithm.sends == "slope":
             own = n_rows
             if hasattr(choice.algorithm, "size"):
                 # the schedule counts the batches that are taken
-                batch = min(choice.algorithm.size(self._network(X, layers, batch)), n_rows)
+                batch = choice.algorithm.size(self._network(X, layers, batch))
+        batch = min(batch, most)
         clock = getattr(self, "_clock", 1.0) if partial else 1.0
         model = self._network(X, layers, batch, n_rows, -(-own // batch), clock)
         seed = int(random.randint(0, MAX_INT)) if self.shuffle or self.dropout > 0 else 0
@@ -434,9 +434,13 @@ def epochs_of(fit: fitting.Fit, one_shot: bool) -> tuple[list[float], list[float
             return losses, [float(np.mean(score)) for score in scores if score]
     sums: dict[int, list[float]] = {}
     scores = []
+    began = 0.0
     for entry in fit.history:
         examples = sum(worker["examples"] for worker in entry["workers"])
-        total = sums.setdefault(math.ceil(entry["epoch"] - 1e-9), [0.0, 0.0])
+        # an entry may reach a little into the next epoch, the last one beyond the last
+        epoch = min(math.ceil((began + entry["epoch"]) / 2 - 1e-9), fit.n_epochs)
+        began = entry["epoch"]
+        total = sums.setdefault(epoch, [0.0, 0.0])
         total[0] += entry["loss"] * examples
         total[1] += examples
         if entry["score"] is not None:

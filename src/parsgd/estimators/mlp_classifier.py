@@ -46,10 +46,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     weight_init : {"glorot", "he"}, default="glorot"
     n_jobs : int or None, default=None
         Workers for one fit.  None: as many as pay for so much data.  1: serial.  -1: all cores.
-    algorithm : {"auto", "simuparallel", "weighted", "local", "minibatch"} or object, default="auto"
-        How the workers work together; ``algorithm_`` says what was picked and why.
-    engine : {"auto", "serial", "threads"} or object, default="auto"
-        Where the workers run.
+    algorithm : str or object, default="auto"
+        How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
+        ``"delayed"``, ``"asynchronous"``, ``"elastic"``; ``algorithm_`` says what was picked and why.
+    engine : {"auto", "serial", "threads", "simulated"} or object, default="auto"
+        Where the workers run; :class:`parsgd.Simulated` has them on a virtual clock.
 
     Attributes
     ----------

@@ -76,6 +76,7 @@ class Linear:
     measured: bool = True
     uses_blas = False
     straight = True
+    nonnegative = slice(0, 0)
     positive: tuple[float, ...] = (1.0,)
     negative: tuple[float, ...] = (1.0,)
 

@@ -68,8 +68,9 @@ def step(model: Any, state: np.ndarray, slopes: np.ndarray, clock: float, gains:
     if model.fit_intercept:
         moved = pace * mean["intercept"] + (eta * model.alpha if model.one_class else 0.0)
         views["intercept"] -= (moved * model.intercept_decay).astype(state.dtype)
-    if model.average and clock >= model.average:
-        count = clock - model.average + 1.0
+    if model.average:
+        # the mean of none is where the run stands, so that it can be merged with means that have begun
+        count = max(clock - model.average + 1.0, 1.0)
         active = gains > 0.0
         for part in ("coef", "intercept"):
             now = views[f"mean_{part}"] + (views[part] - views[f"mean_{part}"]) / count

@@ -89,6 +89,11 @@ class Network:
         """Numbers that the solver keeps beside every parameter."""
         return {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}[self.solver]
 
+    @property
+    def nonnegative(self) -> slice:
+        """Adam's second moments."""
+        return slice(2 * self.n_parameters, 3 * self.n_parameters) if self.n_slots == 2 else slice(0, 0)
+
     def parts(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Views of the parameters, the first slot and the second slot; a slot that is not kept is empty."""
         n = self.n_parameters

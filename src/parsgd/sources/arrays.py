@@ -17,6 +17,8 @@ from parsgd.core import Block, CsrRows, DenseRows, Rows
 # Sets the seed of dealing rows apart from the seeds of visiting them.
 _DEALING = 0xDEA1
 _DRAWING = 0xD4A3
+# Workers that keep step ask for the order of one epoch, and of the next one.
+_TOLD_ORDERS = 2
 
 
 def rows_of(x: Any, y: np.ndarray, weight: np.ndarray | None = None) -> Rows:
@@ -91,7 +93,8 @@ class ArraySource:
         numbers = self._numbers
         sizes = part_sizes(len(numbers), np.ones(n_workers) if shares is None else shares)
         if sampling == "shared":
-            return [ArrayShard(self.rows, numbers, self.shuffle, share=size) for size in sizes]
+            common: dict[tuple[int, int], np.ndarray] = {}
+            return [ArrayShard(self.rows, numbers, self.shuffle, share=size, _common=common) for size in sizes]
         if sampling == "whole":
             return [ArrayShard(self.rows, numbers, True, size) for size in sizes]
         if n_workers == 1:
@@ -132,7 +135,9 @@ class ArraySource:
 class ArrayShard:
     """The rows numbered ``numbers``; or, given ``draws``, that many draws an epoch from them, with replacement.
 
-    Given ``share``, all workers see the same rows in the same order, and this one takes so many of them an epoch.
+    Given ``share``, all workers see the same rows in the same order, and this one takes so many of them an epoch; those
+    in one process tell one another the last orders in ``_common``, ``{(seed, epoch): order}``, so that a thousand
+    workers do not keep a thousand copies.
     """
 
     rows: Rows
@@ -142,6 +147,7 @@ class ArrayShard:
     share: int | None = None
     _seen: tuple[int, int, np.ndarray] | None = field(default=None, repr=False)
     _permutation: np.ndarray | None = field(default=None, repr=False)
+    _common: dict[tuple[int, int], np.ndarray] | None = field(default=None, repr=False)
 
     @property
     def n_rows(self) -> int:
@@ -169,17 +175,30 @@ class ArrayShard:
         """The order of an epoch is the last one's, permuted once more; it is remembered only to save that work."""
         from parsgd.kernels.shuffling import gather, permute
 
+        told = None if self._common is None else self._common.get((seed, epoch))
+        if told is not None:
+            self._seen, self._permutation = (seed, epoch, told), None
+            return told
         if self._seen is None or self._seen[0] != seed or self._seen[1] > epoch:
+            self._seen, self._permutation = (seed, -1, self.numbers), None
+        if self._permutation is None:
             self._permutation = np.empty(len(self.numbers), dtype=self.numbers.dtype)
             permute(self._permutation, seed)
-            self._seen = (seed, -1, self.numbers)
         _, at, order = self._seen
         while at < epoch:
             following = np.empty_like(order)
             gather(order, self._permutation, following)
             order, at = following, at + 1
         self._seen = (seed, epoch, order)
+        self._tell(seed, epoch, order)
         return order
 
+    def _tell(self, seed: int, epoch: int, order: np.ndarray) -> None:
+        """Whoever is first tells the others; threads may be first together, and then tell the same."""
+        if self._common is not None:
+            for old in list(self._common)[: 1 - _TOLD_ORDERS]:
+                self._common.pop(old, None)
+            self._common[seed, epoch] = order
+
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_seen": None, "_permutation": None}
+        return {**self.__dict__, "_seen": None, "_permutation": None, "_common": None}

@@ -18,7 +18,8 @@ from parsgd.testing.contracts.small import small_model, small_report, small_sour
 
 
 def check_engine(engine: core.Engine) -> None:
-    """Check an engine: every task answered once, on its own shard; errors arrive; same bits as serial; nothing left."""
+    """Check an engine: every task answered once, on its own shard; time passes; errors arrive; same bits as serial;
+    nothing left."""
     must(isinstance(engine, core.Engine), f"{type(engine).__name__} lacks parts of parsgd.core.Engine.")
     must(all(isinstance(offer, str) for offer in engine.offers), "offers must be a set of names of capabilities.")
     before = set(threading.enumerate())
@@ -38,7 +39,11 @@ def _check_crew(engine: core.Engine) -> None:
     shards = [_Numbered(100), _Numbered(200), _Numbered(0)]
     crew = engine.open(_echo, shards, silent)
     try:
-        for round in range(2):
+        now = crew.now()
+        for round in range(3):
+            if round == 2:
+                shards = [_Numbered(7), _Numbered(8), _Numbered(9)]
+                crew.deal(shards)
             for worker in (2, 0, 1):
                 crew.send(Task(worker, round, np.zeros(1), 0, Budget(1)))
             reports = []
@@ -50,6 +55,8 @@ def _check_crew(engine: core.Engine) -> None:
             must(all(r.round == round for r in reports), "An answer must belong to the round of its task.")
             must(all(r.examples == shards[r.worker].n_rows for r in reports), "A worker must work on its own shard.")
             must(crew.receive(0) == [], "Nothing may arrive when nothing is under way.")
+            must(crew.now() >= now, "The crew's time must not go back.")
+            now = crew.now()
     finally:
         crew.close()
 

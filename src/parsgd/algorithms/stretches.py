@@ -1,0 +1,22 @@
+"""How far a worker goes before it reports, where that is counted in parts of its shard."""
+
+from __future__ import annotations
+
+
+def stretch(n_rows: int, batch_size: int, period: float, cursor: int) -> int:
+    """Examples from ``cursor`` to the end of the present part of the shard.
+
+    An epoch of the shard is cut into ``1 / period`` parts of whole mini-batches, as equal as these allow; a part that
+    ended within a mini-batch would cut it short.  The cursor is the worker's own, so that workers need not be in step.
+
+    >>> [stretch(100, 8, 0.25, cursor) for cursor in (0, 24, 48, 72, 96, 100)]
+    [24, 24, 24, 28, 4, 24]
+    """
+    if n_rows == 0:
+        return 0
+    n_batches = -(-n_rows // batch_size)
+    parts = max(1, min(int(1.0 / period + 0.5), n_batches))
+    begun = cursor % n_rows
+    # the first part that ends behind the batch at the cursor
+    part = -(-parts * (begun // batch_size + 1) // n_batches)
+    return min(n_rows, n_batches * part // parts * batch_size) - begun

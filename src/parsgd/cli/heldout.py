@@ -1,0 +1,118 @@
+"""A fit, watched: the loss of the merged model on rows kept apart, again and again, and the time at each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from parsgd.core import Algorithm, Crew, Engine, Merge, Model, Pulse, Report, Rows, Shard, Standing, Work
+from parsgd.models.network import Network
+from parsgd.sources.arrays import rows_of
+
+# Looks a pass: as often as the history has an entry where rounds are short.
+_LOOKS = 10
+
+
+class Point(NamedTuple):
+    """The loss at a time, after so many passes over the data."""
+
+    seconds: float
+    passes: float
+    loss: float
+
+
+class HeldOut:
+    """The model's own mean loss, without penalty, on some rows.
+
+    ``classes`` are those of the training rows, sorted, or None where numbers are predicted; rows of other classes are
+    left out.  Where iterates are averaged, it is the loss of the averages.
+    """
+
+    def __init__(self, x: Any, y: np.ndarray, classes: np.ndarray | None):
+        self.classes = classes
+        known = np.ones(len(y), dtype=bool) if classes is None else np.isin(y, classes)
+        self.x, self.y = x[known], y[known]
+        self.rows: Rows | None = None
+
+    def __call__(self, model: Model, state: np.ndarray) -> float:
+        if self.rows is None:
+            self.x = sparse.csr_matrix(self.x) if sparse.issparse(self.x) else np.ascontiguousarray(self.x)
+            self.x = self.x.astype(model.dtype)
+            self.rows = rows_of(self.x, self._targets(model))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return model.mean_loss(model.decision(self._averaged(model, state), self.x), self.rows)[0]
+
+    def _targets(self, model: Any) -> np.ndarray:
+        """Targets as the model takes them: numbers, class numbers, 0 and 1, or -1 and 1."""
+        network = isinstance(model, Network)
+        if self.classes is None:
+            y = self.y.astype(model.dtype)
+            return y[:, None] if network else y
+        numbers = np.searchsorted(self.classes, self.y)
+        if model.loss == "softmax" or len(self.classes) > 2:
+            return numbers.astype(np.int64)
+        return (numbers == 1).astype(model.dtype)[:, None] if network else (2.0 * numbers - 1.0).astype(model.dtype)
+
+    @staticmethod
+    def _averaged(model: Any, state: np.ndarray) -> np.ndarray:
+        if "mean_coef" not in (views := model.views(state)):
+            return state
+        state = state.copy()
+        for name in ("coef", "intercept"):
+            model.views(state)[name][:] = views[f"mean_{name}"]
+        return state
+
+
+class Watched:
+    """An algorithm and an engine at once, each as it was, and ``curve``, what was seen of the fit.
+
+    A look is taken before the first round and at every merge after which another tenth of a pass is complete, so a
+    one-shot algorithm is seen twice: it has no model in between.
+    """
+
+    def __init__(self, algorithm: Algorithm, engine: Engine, loss: HeldOut):
+        self.algorithm, self.engine, self.loss = algorithm, engine, loss
+        self.curve: list[Point] = []
+        self.crew: Crew | None = None
+        self.last: tuple[float, float, Model, np.ndarray] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "algorithm" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.algorithm, name)
+
+    @property
+    def offers(self) -> frozenset[str]:
+        return self.engine.offers
+
+    @property
+    def n_workers(self) -> int | None:
+        return getattr(self.engine, "n_workers", None)
+
+    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> Crew:
+        self.crew = self.engine.open(work, shards, pulse)
+        return self.crew
+
+    def begin(self, standing: Standing) -> Any:
+        self.curve = [Point(0.0, 0.0, self.loss(standing.model, standing.state))]
+        return self.algorithm.begin(standing)
+
+    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+        merge = self.algorithm.combine(standing, reports)
+        before = standing.examples / standing.n_rows
+        after = before + sum(report.examples for report in reports) / standing.n_rows
+        state = merge.state if merge.answer is None else merge.answer
+        self.last = (self.crew.now(), after, standing.model, state)
+        if int(_LOOKS * after + 1e-9) > int(_LOOKS * before + 1e-9):
+            self.look()
+        return merge
+
+    def look(self) -> None:
+        """Take note of the loss after the last merge, if that was not done."""
+        if self.last is not None:
+            seconds, passes, model, state = self.last
+            self.curve.append(Point(seconds, passes, self.loss(model, state)))
+            self.last = None

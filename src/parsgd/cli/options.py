@@ -1,0 +1,52 @@
+"""What the options of the commands have in common: their types, their help, and how values are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from parsgd.cli.mistakes import Mistake
+
+_FORMATS = "A .csv, .parquet, .npz or .svm file, or digits, breast-cancer, diabetes, iris."
+DataFile = Annotated[str, typer.Argument(metavar="DATA", help=_FORMATS)]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, made by parsgd fit.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")]
+
+
+def option(help: str, *names: str, metavar: str | None = None, panel: str | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel)
+
+
+MODELS = "sgd-classifier, sgd-regressor, sgd-one-class-svm, mlp-classifier or mlp-regressor."
+TRAINING, PARALLEL, DATA = "Descent", "Parallel work", "Rows and columns"
+Text, Number, Whole, Maybe, Several = str | None, float | None, int | None, bool | None, list[str] | None
+
+
+def parsed(value: Any) -> Any:
+    """The value of a parameter as it was meant: ``none``, ``true``, numbers, or the text itself."""
+    if not isinstance(value, str):
+        return value
+    words = {"none": None, "null": None, "true": True, "false": False}
+    if value.lower() in words:
+        return words[value.lower()]
+    try:
+        return json.loads(value)
+    except ValueError:
+        pass
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    """What ``--set NAME=VALUE`` gave."""
+    split = [pair.partition("=") for pair in pairs]
+    for pair, (name, equals, value) in zip(pairs, split, strict=True):
+        if not (name and equals and value):
+            raise Mistake(f"--set {pair}: write NAME=VALUE, such as --set l1_ratio=0.3")
+    return {name.strip(): parsed(value.strip()) for name, _, value in split}

@@ -1,0 +1,112 @@
+"""The command ``simulate`` and its options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from parsgd.cli.mistakes import INTERRUPTED, Ended
+from parsgd.cli.options import (
+    DATA,
+    PARALLEL,
+    TRAINING,
+    AsJson,
+    DataFile,
+    Maybe,
+    Number,
+    Several,
+    Text,
+    Whole,
+    assignments,
+    option,
+    parsed,
+)
+
+_CREW = "Simulated workers"
+
+
+def simulate(
+    data: DataFile,
+    speeds: Annotated[str, option("Of each worker, 1 is full speed; 1x900,0.1x100 is 1,000.", panel=_CREW)],
+    latency: Annotated[str, option("Time of a message, each way; one, or one each.", panel=_CREW)] = "0s",
+    rate: Annotated[float, option("Examples a second at speed 1.", panel=_CREW)] = 1e6,
+    jitter: Annotated[float, option("Deviation of a task's time, of its logarithm.", panel=_CREW)] = 0.0,
+    deaths: Annotated[Several, option("WORKER:TIME or FIRST-LAST:TIME; repeatable.", panel=_CREW)] = None,
+    bandwidth: Annotated[Number, option("Bytes a second to each worker; not given: endless.", panel=_CREW)] = None,
+    merge: Annotated[str, option("Time for which the driver is busy with a report.", panel=_CREW)] = "0s",
+    algorithm: Annotated[
+        str, option("Those to compare, NAME or NAME:KEY=VALUE, as local:period=1.", panel=PARALLEL)
+    ] = "weighted,local,minibatch",
+    seconds: Annotated[Text, option("Length of a round, as a time.", metavar="TIME", panel=PARALLEL)] = None,
+    passes: Annotated[int, option("Passes over the data.", panel=TRAINING)] = 5,
+    goal: Annotated[Number, option("Loss to be reached; not given: one that all reach.")] = None,
+    figure: Annotated[Path | None, option("Draw the plot into a .png, .pdf or .svg, too.", metavar="FILE")] = None,
+    model: Annotated[str, option("sgd-classifier, sgd-regressor, mlp-classifier or mlp-regressor.")] = "sgd-classifier",
+    hidden: Annotated[Text, option("Units of the hidden layers, 256,128: a network.", metavar="SIZES")] = None,
+    target: Annotated[Text, option("Column to predict.", metavar="COLUMN")] = None,
+    loss: Annotated[Text, option("hinge, log_loss, softmax, squared_error, huber, ...", panel=TRAINING)] = None,
+    alpha: Annotated[Number, option("Strength of the penalty.", panel=TRAINING)] = None,
+    learning_rate: Annotated[Text, option("optimal, constant, invscaling or adaptive.", panel=TRAINING)] = None,
+    eta0: Annotated[Number, option("First learning rate.", panel=TRAINING)] = None,
+    batch_size: Annotated[Whole, option("Rows a step; not given: 1, of networks 200.", panel=TRAINING)] = None,
+    more: Annotated[Several, option("Another parameter, NAME=VALUE; repeatable.", "--set", panel=TRAINING)] = None,
+    seed: Annotated[int, option("Of shuffling, splitting and jitter.", panel=TRAINING)] = 0,
+    test_fraction: Annotated[float, option("Share of the rows kept for the loss that is shown.", panel=DATA)] = 0.2,
+    standardize: Annotated[Maybe, option("Mean 0, deviation 1; not given: dense data only.", panel=DATA)] = None,
+    categorical: Annotated[Several, option("Take this column for categories; repeatable.", panel=DATA)] = None,
+    drop: Annotated[Several, option("Leave this column out; repeatable.", panel=DATA)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare algorithms on workers of unequal speed, without having them: training is real, time is virtual.
+
+    Each algorithm trains the same model on as many workers as there are --speeds.  A task of n examples takes
+    n / (rate speed) seconds and two messages.  The table tells the virtual time of a pass, the time to a loss that all
+    of them reach, and the share of the workers' time that went in waiting; the plot shows the loss of the merged model
+    on the rows kept apart (with --test-fraction 0 on the training rows), before the first round and at each tenth of a
+    pass.  A one-shot algorithm has no model before its end.
+
+    Times are such as 5ms, 0.2s, 2min.  With --seconds a round (of a one-shot algorithm: the fit) ends after so long
+    for all workers, wherever each of them is; an algorithm that cannot count so runs as without it.  Example:
+
+    parsgd simulate breast-cancer --speeds 1,1,0.5,0.1 --latency 5ms --rate 1e4 --loss log_loss --alpha 0.01
+    """
+    from parsgd.cli import networks, quantities, simulating, training
+    from parsgd.cli.encoding import Choices
+    from parsgd.cli.speaking import Voice, print_json
+    from parsgd.engines.simulated import Simulated
+
+    crew = tuple(quantities.each(speeds, "--speeds", quantities.number))
+    delays = quantities.each(latency, "--latency", quantities.seconds)
+    engine = Simulated(
+        speeds=crew,
+        rate=rate,
+        latency_s=delays[0] if len(delays) == 1 else delays,
+        jitter=jitter,
+        deaths=quantities.deaths(deaths or (), len(crew)),
+        bandwidth_bytes_per_s=float("inf") if bandwidth is None else bandwidth,
+        merge_s=quantities.seconds(merge, "--merge"),
+        seed=seed,
+    )
+    engine.for_each("latency_s", len(crew))
+    given = {
+        "loss": loss, "alpha": alpha, "learning_rate": learning_rate, "eta0": eta0, "batch_size": batch_size,
+        "max_iter": passes, "tol": "none",
+    }  # fmt: skip
+    parameters = {name: parsed(value) for name, value in given.items() if value is not None}
+    if hidden is not None:
+        parameters["hidden_layer_sizes"] = networks.layers(hidden)
+    choices = Choices(tuple(categorical or ()), tuple(drop or ()), standardize)
+    request = simulating.Request(
+        training.Request(
+            data, None, model, target, parameters | assignments(more or ()), None, test_fraction, seed, choices
+        ),
+        simulating.algorithms_of(algorithm, None if seconds is None else quantities.seconds(seconds, "--seconds")),
+        engine,
+        goal,
+        figure,
+    )
+    report = simulating.run(request, Voice(quiet=as_json))
+    if as_json:
+        print_json(report)
+    if any(result["outcome"] == "INTERRUPTED" for result in report["algorithms"]):
+        raise Ended("Interrupted; what was simulated until then is shown.", INTERRUPTED)

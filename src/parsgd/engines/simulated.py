@@ -1,0 +1,246 @@
+"""Workers on a virtual clock: what a thousand unequal machines would do, seen on one.
+
+The training is real and runs in the calling thread, one task after the other; only the time is made up.  Of a task that
+is sent at time ``s`` to worker ``i``, with all times in seconds::
+
+    begun    = s + latency_s[i] + bytes(state) / bandwidth_bytes_per_s
+    seconds  = examples / (rate speeds[i]) * exp(jitter z - jitter^2 / 2),    z ~ N(0, 1)
+    answered = begun + seconds + latency_s[i] + bytes(report) / bandwidth_bytes_per_s
+
+Each worker has a line of its own to the driver.  The driver takes answers in the order in which they come, ties in the
+order of the workers, and is busy for ``merge_s`` with each report.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from parsgd.core import Budget, Lost, Pulse, Report, Shard, Task, Work
+from parsgd.errors import InvalidArgument
+
+# Of seconds times rate, what is rounding and not the beginning of another example.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """An engine whose workers have the speeds, delays and deaths that you give them.
+
+    Results are real and repeat to the bit: with equal arguments always, and with ``speeds=None`` and nothing else given
+    they are those of ``engine="serial"``.  ``history_`` tells virtual times.  A round that is counted in seconds ends
+    for each worker with the example (or batch) that it is at when these are over.
+
+    Parameters
+    ----------
+    speeds : float, sequence of float, or None
+        Of each worker, relative to ``rate``: 0.1 is ten times slower.  A sequence says how many workers there are:
+        ``n_jobs`` must be None or equal to its length.  None: all have speed 1.
+    rate : float
+        Examples a second of a worker of speed 1.
+    latency_s : float or sequence of float
+        Seconds that a message takes, each way; for all workers or for each.
+    jitter : float
+        How much the time of a task varies: the standard deviation of its logarithm.  The mean is not changed.
+    deaths : dict of int to float
+        Worker -> seconds after the beginning of the fit at which it dies, with the task it is at.  The driver hears of
+        it one latency later, or one after it sends the next task.  A report already sent arrives.
+    bandwidth_bytes_per_s : float
+        Bytes a second between a worker and the driver.
+    merge_s : float
+        Seconds for which the driver is busy with one report.
+    seed : int
+        Of the jitter, which depends on it, the worker and the round only.
+
+    Raises
+    ------
+    InvalidArgument
+        When it is made with values that cannot be used; when a fit begins with another number of workers.
+
+    Examples
+    --------
+    A thousand workers, one in ten of them ten times slower:
+
+    >>> from parsgd import Local, SGDClassifier, Simulated
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> engine = Simulated(speeds=[1.0] * 900 + [0.1] * 100, rate=1000.0, latency_s=0.005)
+    >>> model = SGDClassifier(algorithm=Local(period=1.0), engine=engine, max_iter=1, tol=None, random_state=0)
+    >>> first = model.fit(X, y).history_[0]
+    >>> len(first["workers"]), [round(first["workers"][worker]["seconds"], 4) for worker in (0, 999)]
+    (1000, [0.002, 0.01])
+    >>> round(first["seconds"], 4)
+    0.02
+    """
+
+    speeds: float | Sequence[float] | None = None
+    rate: float = 1e6
+    latency_s: float | Sequence[float] = 0.0
+    jitter: float = 0.0
+    deaths: Mapping[int, float] = field(default_factory=dict)
+    bandwidth_bytes_per_s: float = math.inf
+    merge_s: float = 0.0
+    seed: int = 0
+
+    name = "simulated"
+    offers = frozenset()
+
+    def __post_init__(self) -> None:
+        for argument in ("speeds", "latency_s"):
+            object.__setattr__(self, argument, _plain(getattr(self, argument)))
+        above, from_0 = "above 0 and finite", "from 0 on and finite"
+        for speed in _several(1.0 if self.speeds is None else self.speeds):
+            _check("speeds", speed, _is_number(speed) and speed > 0, f"a number {above}, or one for each worker")
+        for latency in _several(self.latency_s):
+            ok = _is_number(latency) and latency >= 0
+            _check("latency_s", latency, ok, f"a number of seconds {from_0}, or one for each worker")
+        _check("rate", self.rate, _is_number(self.rate) and self.rate > 0, f"examples a second, {above}")
+        for argument in ("jitter", "merge_s"):
+            value = getattr(self, argument)
+            _check(argument, value, _is_number(value) and value >= 0, f"a number {from_0}")
+        bandwidth = self.bandwidth_bytes_per_s
+        endless = isinstance(bandwidth, float) and bandwidth == math.inf
+        _check("bandwidth_bytes_per_s", bandwidth, endless or _is_number(bandwidth) and bandwidth > 0,
+               "bytes a second, above 0 (inf: messages of any size take no time)")  # fmt: skip
+        _check("seed", self.seed, _is_whole(self.seed), "an int from 0 on")
+        deaths = isinstance(self.deaths, Mapping) and all(
+            _is_whole(worker) and _is_number(at) and at >= 0 for worker, at in self.deaths.items()
+        )
+        _check("deaths", self.deaths, deaths, "a dict of workers' numbers and seconds, such as {3: 2.5}")
+
+    @property
+    def n_workers(self) -> int | None:
+        """How many workers there are, where the arguments say so."""
+        return next((len(given) for given in (self.speeds, self.latency_s) if isinstance(given, tuple)), None)
+
+    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SimulatedCrew:
+        return SimulatedCrew(self, work, shards, pulse)
+
+    def for_each(self, argument: str, n_workers: int) -> list[float]:
+        """The speeds, or the latencies, of so many workers."""
+        given = getattr(self, argument)
+        given = 1.0 if given is None else given
+        if not isinstance(given, tuple):
+            return [float(given)] * n_workers
+        _check(argument, f"{len(given)} numbers", len(given) == n_workers,
+               f"one number, or as many as there are workers, {n_workers} (n_jobs)")  # fmt: skip
+        return list(given)
+
+
+class SimulatedCrew:
+    """Tasks wait until an answer is asked for; then all are worked on, and their answers lie in the order of time."""
+
+    def __init__(self, engine: Simulated, work: Work, shards: Sequence[Shard], pulse: Pulse):
+        self.engine, self.work, self.shards, self.pulse = engine, work, shards, pulse
+        n_workers = len(shards)
+        self.pace = [1.0 / (engine.rate * speed) for speed in engine.for_each("speeds", n_workers)]
+        self.latency = engine.for_each("latency_s", n_workers)
+        strangers = sorted(worker for worker in engine.deaths if worker >= n_workers)
+        _check("deaths", f"{strangers}, and {n_workers} workers", not strangers, "of workers from 0 to n_jobs - 1")
+        self.free = [0.0] * n_workers
+        self.clock = 0.0
+        self.sent: deque[tuple[Task, float]] = deque()
+        self.under_way: list[tuple[float, int, int, Report | Lost]] = []
+        self.n_sent = 0
+
+    def send(self, task: Task) -> None:
+        self.sent.append((task, self.clock))
+
+    def receive(self, at_least: int) -> list[Report | Lost]:
+        while self.sent:
+            task, at = self.sent.popleft()
+            arrival, answer = self._answer(task, at)
+            self.n_sent += 1
+            heapq.heappush(self.under_way, (arrival, task.worker, self.n_sent, answer))
+        came: list[Report | Lost] = []
+        while self.under_way and len(came) < at_least:
+            arrival, _, _, answer = heapq.heappop(self.under_way)
+            busy = 0.0 if isinstance(answer, Lost) else self.engine.merge_s
+            self.clock = max(self.clock, arrival) + busy
+            came.append(answer)
+        return came
+
+    def _answer(self, task: Task, sent: float) -> tuple[float, Report | Lost]:
+        """When the answer to a task arrives, and which it is."""
+        worker, latency = task.worker, self.latency[task.worker]
+        death = self.engine.deaths.get(worker, math.inf)
+        begun = max(sent + latency + self._transfer(task.state), self.free[worker])
+        if begun < death:
+            pace = self.pace[worker] * self._jitter(task) * task.slowdown
+            if task.budget.seconds is not None or task.slowdown != 1.0:
+                # its slowness costs no time of ours
+                task = replace(task, budget=_in_examples(task.budget, pace), slowdown=1.0)
+            report = self.work(self.shards[worker], task, self.pulse)
+            seconds = report.examples * pace
+            self.free[worker] = begun + seconds
+            if self.free[worker] <= death:
+                arrival = self.free[worker] + latency + self._transfer(report.state)
+                return arrival, replace(report, seconds=seconds)
+        return max(death, sent) + latency, Lost(worker, task.round, f"it died after {death:g} s")
+
+    def _transfer(self, message: np.ndarray) -> float:
+        return message.nbytes / self.engine.bandwidth_bytes_per_s
+
+    def _jitter(self, task: Task) -> float:
+        """The factor on a task's time; its mean is 1."""
+        sigma = self.engine.jitter
+        if sigma == 0.0:
+            return 1.0
+        normal = np.random.default_rng((self.engine.seed, task.worker, task.round)).standard_normal()
+        return math.exp(sigma * normal - 0.5 * sigma**2)
+
+    def deal(self, shards: Sequence[Shard]) -> None:
+        self.shards = shards
+
+    def now(self) -> float:
+        return self.clock
+
+    def close(self) -> None:
+        self.sent.clear()
+        self.under_way.clear()
+
+
+def _in_examples(budget: Budget, pace: float) -> Budget:
+    """The examples that a worker makes in the budget's seconds, at ``pace`` seconds an example.
+
+    >>> _in_examples(Budget(500, seconds=0.1), 0.001)
+    Budget(examples=100, seconds=inf, stopping=None)
+    """
+    if budget.seconds is None:
+        return budget
+    examples = budget.seconds / pace * (1.0 - _ROUNDING)
+    if examples >= budget.examples:
+        return replace(budget, seconds=None)
+    return replace(budget, examples=max(1, math.ceil(examples)), seconds=math.inf)
+
+
+def _plain(given: Any) -> Any:
+    """A sequence as a tuple of floats, which can be compared and saved; anything else as it is."""
+    if isinstance(given, (str, bytes)) or not hasattr(given, "__len__"):
+        return given
+    return tuple(float(value) if isinstance(value, Real) else value for value in given)
+
+
+def _several(given: Any) -> Sequence[Any]:
+    return given if isinstance(given, tuple) and given else (given,)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
+
+
+def _check(argument: str, value: Any, ok: bool, expected: str) -> None:
+    if not ok:
+        got = value if isinstance(value, str) and " " in value else repr(value)
+        raise InvalidArgument(f"The {argument!r} parameter of Simulated must be {expected}. Got {got} instead.")
