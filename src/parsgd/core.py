@@ -195,6 +195,8 @@ class Model(Protocol):
 
     def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]: ...
 
+    def largest_gain(self, clock: float, n_workers: int) -> float: ...
+
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray: ...
 
     def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]: ...
@@ -246,8 +248,8 @@ Work = Callable[[Shard, Task, Pulse], Report]
 class Crew(Protocol):
     """Workers at work: three verbs, and the time.
 
-    ``deal`` gives the workers other shards, while no task is under way.  ``receive`` waits for so many answers, or for as many as are under way; a worker that is gone answers with
-    :class:`Lost`, once.  ``now`` is the crew's time in seconds: the wall's, or a simulated one.
+    ``deal`` gives the workers other shards, while no task is under way.  ``receive`` waits for so many answers, or for as
+    many as are under way; a worker that is gone answers with :class:`Lost`, once.  ``now`` is the crew's time in seconds: the wall's, or a simulated one.
     """
 
     def send(self, task: Task) -> None: ...
@@ -322,7 +324,8 @@ class Algorithm(Protocol):
     ``one_shot``: one round is the whole fit.  ``in_turn``: reports are taken in the order in which their tasks were
     sent, one that comes earlier waits.  ``looks_at`` says on how many rows the driver wants to judge merges (0: none),
     ``holds_back`` whether these are kept from the workers.  ``begin`` is what it remembers before the first round,
-    ``outset`` the state that a worker's next task begins from, ``pace`` what one of its steps moves the clock by.
+    ``outset`` the state that a worker's next task begins from, ``gain`` a factor on its learning rate, ``pace`` what one
+    of its steps moves the clock by.
     ``shares`` is asked at the end of an epoch: how to deal the rows anew, or None to leave them where they are.
     """
 
@@ -339,6 +342,8 @@ class Algorithm(Protocol):
     def begin(self, standing: Standing) -> Any: ...
 
     def outset(self, standing: Standing, worker: int) -> np.ndarray: ...
+
+    def gain(self, standing: Standing) -> float: ...
 
     def pace(self, n_workers: int) -> float: ...
 
@@ -372,6 +377,9 @@ class Synchronous:
 
     def outset(self, standing: Standing, worker: int) -> np.ndarray:
         return standing.state
+
+    def gain(self, standing: Standing) -> float:
+        return 1.0
 
     def pace(self, n_workers: int) -> float:
         return 1.0

@@ -132,8 +132,9 @@ class Loop:
     def send(self, crew: Crew, idle: Sequence[int]) -> None:
         """Their next tasks to the idle workers."""
         standing = self.standing()
+        gains = standing.gains * self.algorithm.gain(standing)
         for worker in idle:
-            self.tasks[worker] = self.task(standing, worker)
+            self.tasks[worker] = self.task(standing, worker, gains)
             self.turns.append(worker)
             crew.send(self.tasks[worker])
 
@@ -180,14 +181,14 @@ class Loop:
         self.shard_rows = [shard.n_rows for shard in shards]
         self.cursors = [self.epochs * rows for rows in self.shard_rows]
 
-    def task(self, standing: Standing, worker: int) -> Task:
+    def task(self, standing: Standing, worker: int, gains: np.ndarray) -> Task:
         """The next task of a worker."""
         budget = self.algorithm.budget(standing, worker)
         if self.algorithm.one_shot:
             budget = replace(budget, stopping=self.stopping)
         return Task(
             worker, self.round, self.algorithm.outset(standing, worker), self.seeds[worker], budget,
-            self.cursors[worker], standing.clock, standing.gains, n_workers=self.n_workers,
+            self.cursors[worker], standing.clock, gains, n_workers=self.n_workers,
             source_rows=self.n_rows, pace=self.algorithm.pace(self.n_workers),
         )  # fmt: skip
 
@@ -217,9 +218,10 @@ class Loop:
         moved = np.array([r.clock - self.tasks[r.worker].clock for r in reports])
         if self.algorithm.sends == "slope":
             return float(moved.max())
-        total = np.abs(weights).sum()
-        share = len(reports) / max(len(self.alive), 1)
-        return float(np.dot(np.abs(weights), moved)) / total * share if total > 0.0 else 0.0
+        # a merge that goes nowhere still took its time
+        counted = np.abs(weights) if np.any(weights) else np.array([float(r.steps > 0) for r in reports])
+        total, share = counted.sum(), len(reports) / max(len(self.alive), 1)
+        return float(np.dot(counted, moved)) / total * share if total > 0.0 else 0.0
 
     def end_one_shot(self, reports: list[Report]) -> Outcome:
         """The workers applied the stopping rule themselves."""

@@ -145,11 +145,8 @@ class WorksTooMuch(Local):
 
 @dataclass(frozen=True)
 class WritesToItsMemory(Local):
-    def begin(self, standing):
-        return np.zeros(1)
-
     def combine(self, standing, reports):
-        standing.memory[0] += 1.0
+        standing.memory.pace[0] = 1.0
         return super().combine(standing, reports)._replace(memory=standing.memory)
 
 

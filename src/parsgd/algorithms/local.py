@@ -1,6 +1,7 @@
-"""Local SGD: every worker runs SGD on its shard, and every so often all continue from the average.
+"""Local SGD: every worker runs SGD on its shard, and every so often all continue from a merge of where they arrived.
 
-work: SGD for the round's examples or seconds.  quorum: all.  combine: ``w = sum_i a_i w_i``.
+work: SGD for the round's examples or seconds.  quorum: all.  combine: an outer step along ``sum_i a_i (w_i - w)``; with
+the mean, ``w = sum_i a_i w_i``.
 
 Stich, "Local SGD Converges Fast and Communicates Little", ICLR 2019; before it McDonald, Hall, Mann, "Distributed
 Training Strategies for the Structured Perceptron", NAACL 2010 (iterative parameter mixing: one epoch a round).
@@ -10,14 +11,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from parsgd.algorithms import merging
+from parsgd.algorithms.adaptive import Adaptive
+from parsgd.algorithms.learned import sample_rows
+from parsgd.algorithms.outer import Mean, Momentum
+from parsgd.algorithms.pacing import deadline, next_period, noted, shares_by_speed
+from parsgd.algorithms.rules import LOOKING, RULES
 from parsgd.algorithms.stretches import stretch
 from parsgd.algorithms.working import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import check_between, choose
+
+_OUTERS = {
+    "mean": Mean(),
+    "momentum": Momentum("momentum"),
+    "nesterov": Momentum("nesterov"),
+    "adaptive": Adaptive(),
+}
+# The period from which "adaptive" ones begin.
+_FIRST_PERIOD = 1.0
+
+
+class _Memory(NamedTuple):
+    """What is carried from round to round: the outer step's own, the period, sums of the loss since the last full pass
+    and the mean of the first, and how long each worker takes for an example."""
+
+    outer: Any
+    period: float
+    loss: float
+    examples: int
+    first_loss: float | None
+    pace: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -26,14 +53,30 @@ class Local(Synchronous):
 
     Parameters
     ----------
-    period : float
+    period : float or "adaptive"
         Length of a round as a fraction of an epoch, ``0 < period <= 1``; workers of equal shards make equal numbers of
-        steps in it.
+        steps in it.  ``"adaptive"`` begins with one average a pass and averages more often as the loss falls (AdaComm,
+        Wang and Joshi 2019).
     seconds : float or None
         Length of a round in seconds instead: each worker does what it can.
-    rule : {"uniform", "steps", "wp"}
-        How the workers count.  ``"uniform"`` weighs them alike, ``"steps"`` by the steps they made in the round,
-        ``"wp"`` by WP-SGD's contraction.  ``None``: ``"steps"`` when rounds are counted in seconds, else ``"uniform"``.
+    rule : str or None
+        How the workers count: ``"uniform"``; ``"steps"`` or ``"examples"``, by what they did in the round; ``"wp"``, by
+        WP-SGD's contraction; ``"fednova"``, by rows, each move divided by its steps; ``"loss"``, by the losses that
+        they met; ``"learned"``, by the loss of the merge on rows that are held back (2 %).  None: ``"steps"`` where
+        workers may do unequal work (``seconds`` or ``deadline``), else ``"uniform"``.
+    outer : {"mean", "momentum", "nesterov", "adaptive"} or object
+        The driver's step along the merged move: all of it, with SlowMo's or DiLoCo's momentum
+        (:class:`~parsgd.algorithms.outer.Momentum` sets rate and beta), or as long as the loss on a few rows says, with
+        the workers' rates to match (:class:`~parsgd.algorithms.adaptive.Adaptive`).
+    deadline : "auto", float or None
+        Seconds after which a round ends though some worker has not made its steps; it reports what it has.  ``"auto"``:
+        ``median + 3 MAD`` of what the workers took lately, from the second round on.
+    balance : "speed" or None
+        Whether rows are dealt anew after a pass, to each worker in proportion to its speed.
+    sampling : {"split", "stored", "whole"}
+        Whether workers own rows dealt at random, or rows that lie together, or draw from all of them.
+
+    With ``seconds``, ``deadline`` and ``balance`` results depend on how fast the machine is, by design.
 
     Examples
     --------
@@ -46,32 +89,99 @@ class Local(Synchronous):
     6
     """
 
-    period: float = 0.1
+    period: float | str = 0.1
     seconds: float | None = None
     rule: str | None = None
+    outer: Any = "mean"
+    deadline: float | str | None = None
+    balance: str | None = None
+    sampling: str = "split"
 
     name = "local"
 
     def __post_init__(self) -> None:
-        check_between(self.period, 0, 1, "period", "Local")
+        if self.period != "adaptive":
+            check_between(self.period, 0, 1, "period", "Local")
         check_between(self.seconds, 0, float("inf"), "seconds", "Local", optional=True)
         if self.rule is not None:
-            choose(self.rule, ("uniform", "steps", "wp"), "rule", "Local")
+            choose(self.rule, RULES, "rule", "Local")
+        if isinstance(self.outer, str) or not hasattr(self.outer, "step"):
+            choose(self.outer, _OUTERS, "outer", "Local")
+        if self.deadline != "auto":
+            check_between(self.deadline, 0, float("inf"), "deadline", "Local", optional=True)
+        if self.balance is not None:
+            choose(self.balance, ("speed",), "balance", "Local")
+        choose(self.sampling, ("split", "stored", "whole"), "sampling", "Local")
+
+    @property
+    def _outer(self) -> Any:
+        return _OUTERS[self.outer] if isinstance(self.outer, str) else self.outer
+
+    @property
+    def _rule(self) -> str:
+        unequal = self.seconds is not None or self.deadline is not None
+        return self.rule or ("steps" if unequal else "uniform")
+
+    @property
+    def holds_back(self) -> bool:
+        # weights that are learned on rows which workers have seen favour the worker that has seen most of them
+        return self._rule in LOOKING
+
+    def looks_at(self, n_rows: int) -> int:
+        learning = sample_rows(n_rows) if self.holds_back else 0
+        return max(learning, self._outer.looks_at(n_rows))
+
+    def begin(self, standing: Standing) -> _Memory:
+        period = _FIRST_PERIOD if self.period == "adaptive" else self.period
+        pace = np.full(standing.n_workers, np.nan)
+        return _Memory(self._outer.begin(standing), period, 0.0, 0, None, pace)
+
+    def gain(self, standing: Standing) -> float:
+        return self._outer.gain(standing, standing.memory.outer)
+
+    def pace(self, n_workers: int) -> float:
+        return self._outer.pace(n_workers)
 
     def budget(self, standing: Standing, worker: int) -> Budget:
         n_rows = standing.shard_rows[worker]
         if self.seconds is not None:
             return Budget(n_rows * standing.max_epochs, self.seconds)
-        return Budget(stretch(n_rows, standing.model.batch_size, self.period, standing.cursors[worker]))
+        memory = standing.memory
+        examples = stretch(n_rows, standing.model.batch_size, memory.period, standing.cursors[worker])
+        return Budget(examples, self._deadline(memory, examples))
+
+    def _deadline(self, memory: _Memory, examples: int) -> float | None:
+        known = memory.pace[np.isfinite(memory.pace)]
+        if self.deadline != "auto" or len(known) == 0:
+            return None if self.deadline == "auto" else self.deadline
+        return deadline(known, examples)
+
+    def shares(self, standing: Standing) -> np.ndarray | None:
+        return None if self.balance is None else shares_by_speed(standing.memory.pace, standing.shard_rows)
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         return run(model, shard, task, pulse)
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
-        steps = np.array([report.steps for report in reports])
-        rule = self.rule or ("steps" if self.seconds is not None else "uniform")
-        if rule == "wp":
-            weights = merging.wp_sgd(np.array([report.log_contraction for report in reports]), steps)
-        else:
-            weights = merging.by_steps(steps) if rule == "steps" else merging.uniform(steps)
-        return merging.merge(standing.state, reports, weights)
+        weights = RULES[self._rule](standing, reports)
+        memory = self._noted(standing, reports)
+        if not np.any(weights):
+            return Merge(standing.state, weights, memory)
+        step = self._outer.step(standing, reports, weights, memory.outer)
+        return Merge(step.state, weights * step.factor, memory._replace(outer=step.memory), step.answer)
+
+    def _noted(self, standing: Standing, reports: Sequence[Report]) -> _Memory:
+        """The memory with what the reports tell of losses and times."""
+        memory = standing.memory
+        memory = memory._replace(pace=noted(memory.pace, reports))
+        if self.period != "adaptive":
+            return memory
+        loss = memory.loss + sum(standing.model.total_loss(report.loss) for report in reports)
+        examples = memory.examples + sum(report.examples for report in reports)
+        if examples < standing.n_rows:
+            return memory._replace(loss=loss, examples=examples)
+        mean = loss / examples
+        if memory.first_loss is None:
+            return memory._replace(loss=0.0, examples=0, first_loss=mean)
+        period = next_period(_FIRST_PERIOD, memory.period, memory.first_loss, mean)
+        return memory._replace(loss=0.0, examples=0, period=period)

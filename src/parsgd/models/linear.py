@@ -147,6 +147,19 @@ class Linear:
             return self.eta0 / clocks**self.power_t
         return np.full(np.shape(clocks), self.eta0)
 
+    def largest_gain(self, clock: float, n_workers: int) -> float:
+        """How many times the serial rate workers whose states are averaged may be given: ``n_workers``.
+
+        The optimal schedule begins at the largest rate that typical weights bear, which is not to be exceeded; so there
+        it is as if each worker's own steps were counted: ``(t0 + t) / (t0 + t / n_workers)``.  Passive-aggressive steps
+        go where they aim at and no further.
+        """
+        if self.schedule in ("pa1", "pa2"):
+            return 1.0
+        if self.schedule == "optimal":
+            return (self.optimal_start + clock) / (self.optimal_start + clock / n_workers)
+        return float(n_workers)
+
     def log_contraction(self, clock: float, steps: int) -> float:
         """``sum_t log(1 - eta_t alpha)`` over ``steps`` steps from ``clock``: how far they pull two runs together.
 
@@ -189,6 +202,12 @@ class Linear:
         factor = self.example_factors(rows.y, rows.weight if rows.weight.size else np.ones(len(rows.y)))
         n = max(len(rows.y), 1)
         return float((factor * values).sum()) / n, factor * gradients / n
+
+    def amplified(self, move: np.ndarray, factors: np.ndarray) -> np.ndarray:
+        """A move of the state with each feature's weights moved ``factors (n_features,)`` times as far."""
+        out = move.copy()
+        self.views(out)["coef"][:] *= factors[:, None]
+        return out
 
     def finite(self, state: np.ndarray) -> bool:
         """Whether all parameters are finite; a sum in float64 cannot hide one that is not."""

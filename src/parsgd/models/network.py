@@ -148,6 +148,10 @@ class Network:
         """The one loss there is."""
         return float(losses[0])
 
+    def largest_gain(self, clock: float, n_workers: int) -> float:
+        """How many times the serial rate workers whose states are averaged may be given."""
+        return float(n_workers)
+
     def log_contraction(self, clock: float, steps: int) -> float:
         """``steps log(1 - eta alpha / b)``: how far the penalty alone pulls two runs together.
 
