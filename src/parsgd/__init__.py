@@ -13,6 +13,7 @@ from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.algorithms.weighted import Weighted
 from parsgd.engines.simulated import Simulated
 from parsgd.estimators.classifier import SGDClassifier
+from parsgd.estimators.merging import merge
 from parsgd.estimators.mlp_classifier import MLPClassifier
 from parsgd.estimators.mlp_regressor import MLPRegressor
 from parsgd.estimators.one_class import SGDOneClassSVM
@@ -38,6 +39,7 @@ __all__ = [
     "Simulated",
     "Weighted",
     "load",
+    "merge",
     "save",
     "watch",
 ]

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from parsgd import blas
+from parsgd import blas, unlike
 from parsgd.core import Algorithm, Crew, Engine, Lost, Model, Report, Rows, Shard, Source, Standing, Task
-from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, Outcome, WorkersLost
+from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, Outcome, UnlikeShards, WorkersLost
 from parsgd.progress import Line, stopped_by_interrupt
 from parsgd.stopping import Stopping
 
@@ -367,6 +367,10 @@ def fit(
         sample, rest = source.draw(wanted, seed)
         source = rest if algorithm.holds_back else source
     shards = source.split(n_workers, seed, algorithm.sampling)
+    if algorithm.sampling == "stored" and n_workers > 1:
+        said = unlike.warning_of(shards, [worker_seed(seed, worker) for worker in range(n_workers)])
+        if said is not None:
+            warnings.warn(said, UnlikeShards, stacklevel=5)
     line = Line(n_workers, source.n_rows * max_epochs)
     loop = Loop(
         model=model,

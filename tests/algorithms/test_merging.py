@@ -1,18 +1,34 @@
 """Merge rules are laws on numbers: they sum to one, leave out the idle, and treat equals alike."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from parsgd.algorithms.merging import by_steps, merge, uniform, weighted_sum, wp_sgd
+from parsgd.algorithms.merging import (
+    bias_corrected,
+    by_examples,
+    by_steps,
+    fednova,
+    inverse_loss,
+    merge,
+    uniform,
+    weighted_sum,
+    wp_sgd,
+)
+from parsgd.algorithms.rules import RULES as NAMED
+from parsgd.core import Standing
 from parsgd.models.linear import Linear
+from parsgd.testing.contracts.small import small_model, small_report, small_source
 
 all_steps = st.lists(st.integers(0, 10**7), min_size=1, max_size=12).map(np.array)
 rates = st.floats(1e-9, 0.5)
 RULES = {
     "uniform": lambda steps, decay: uniform(steps),
     "steps": lambda steps, decay: by_steps(steps),
+    "examples": lambda steps, decay: by_examples(steps),
     "wp": lambda steps, decay: wp_sgd(steps * np.log1p(-decay), steps),
 }
 
@@ -104,3 +120,82 @@ def test_where_nobody_moved_the_state_stays():
     state = np.ones(3)
     merged = merge(state, [], np.zeros(0))
     assert merged.state is state
+
+
+# -- further rules ---------------------------------------------------------------------------------------------------
+
+
+@given(steps=all_steps, seed=st.integers(0, 99))
+def test_by_loss_sums_to_one_leaves_out_the_idle_and_prefers_smaller_losses(steps, seed):
+    losses = np.random.default_rng(seed).random(len(steps))
+    weights = inverse_loss(losses, steps)
+    assert np.all(weights[steps == 0] == 0.0)
+    np.testing.assert_allclose(weights.sum(), 1.0 if steps.any() else 0.0, rtol=1e-12)
+    moved = steps > 0
+    assert np.all(np.diff(weights[moved][np.argsort(losses[moved])]) <= 1e-15)
+
+
+def test_by_loss_is_the_exponential_of_the_relative_loss_whatever_the_unit():
+    losses, steps = np.array([0.2, 0.4, 0.6]), np.ones(3)
+    expected = np.exp(-2.0 * losses / 0.4)
+    np.testing.assert_allclose(inverse_loss(losses, steps, 2.0), expected / expected.sum())
+    np.testing.assert_allclose(inverse_loss(1e6 * losses, steps, 2.0), expected / expected.sum())
+    for useless in (np.zeros(3), np.array([np.nan, 1.0, 1.0]), np.full(3, -1.0)):
+        np.testing.assert_allclose(inverse_loss(useless, steps), 1 / 3)
+
+
+@given(steps=st.lists(st.integers(1, 50), min_size=1, max_size=6).map(np.array), seed=st.integers(0, 99))
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_fednova_is_the_papers_update(steps, seed, momentum):
+    """``x - tau_eff sum_i p_i d_i / |a_i|_1``, where a gradient counts as often as momentum repeats it."""
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.ones(len(steps)))
+    lengths = np.array([sum(sum(momentum**j for j in range(k + 1)) for k in range(n)) for n in steps])
+    w, moves = rng.standard_normal(3), rng.standard_normal((len(steps), 3))
+    theirs = w + (p @ lengths) * sum(p_i * d / a for p_i, d, a in zip(p, moves, lengths, strict=True))
+    np.testing.assert_allclose(w + fednova(steps, 100 * p, momentum) @ moves, theirs, rtol=1e-9)
+
+
+def test_fednova_gives_equal_workers_their_share_and_leaves_out_the_idle():
+    np.testing.assert_allclose(fednova(np.array([7, 7]), np.array([30, 10])), [0.75, 0.25])
+    np.testing.assert_allclose(fednova(np.array([7, 0, 7]), np.ones(3)), [0.5, 0.0, 0.5])
+    assert not fednova(np.zeros(3), np.ones(3)).any()
+
+
+@given(fraction=st.floats(0.01, 0.9), bias=st.floats(-5, 5), n=st.integers(10, 1000))
+def test_the_correction_takes_away_a_bias_that_falls_with_the_rows(fraction, bias, n):
+    whole, part = np.array([3.0 + bias / n]), np.array([3.0 + bias / (fraction * n)])
+    np.testing.assert_allclose(bias_corrected(whole, part, fraction), 3.0, rtol=1e-9)
+
+
+@given(weights=st.lists(st.floats(0.0, 3.0), min_size=1, max_size=4), seed=st.integers(0, 9))
+def test_weights_are_of_the_moves_from_the_old_state(weights, seed):
+    rng = np.random.default_rng(seed)
+    state, states = rng.standard_normal(5), rng.standard_normal((len(weights), 5))
+    reports = [small_report(worker, s) for worker, s in enumerate(states)]
+    expected = state + np.array(weights) @ (states - state)
+    np.testing.assert_allclose(merge(state, reports, np.array(weights)).state, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_named_rule_gives_equal_workers_one_nth_and_the_idle_nothing(name):
+    rng = np.random.default_rng(0)
+    state = rng.standard_normal(small_model().size)
+    reports = [small_report(worker, state) for worker in range(4)]
+    for sample in (None, small_source(200).rows):
+        standing = Standing(small_model(), 0.0 * state, shard_rows=(20,) * 4, sample=sample)
+        weights = NAMED[name](standing, reports)
+        np.testing.assert_allclose(weights / weights.sum(), 0.25, rtol=1e-12)
+        if name != "learned" or sample is None:
+            np.testing.assert_allclose(weights, 0.25, rtol=1e-12)
+        idle = NAMED[name](standing, [*reports[:3], replace(reports[3], steps=0, examples=0, log_contraction=0.0)])
+        np.testing.assert_allclose(idle / idle.sum(), [1 / 3, 1 / 3, 1 / 3, 0.0], rtol=1e-12)
+
+
+def test_what_cannot_be_negative_is_not_extrapolated():
+    state, arrived = np.array([1.0, 4.0]), [np.array([2.0, 1.0]), np.array([4.0, 3.0])]
+    reports = [small_report(worker, s) for worker, s in enumerate(arrived)]
+    merged = merge(state, reports, np.array([1.0, 1.0]), nonnegative=slice(1, 2)).state
+    np.testing.assert_allclose(merged, [1.0 + 1.0 + 3.0, 2.0])
+    shorter = merge(state, reports, np.array([0.25, 0.25]), nonnegative=slice(1, 2)).state
+    np.testing.assert_allclose(shorter, [2.0, 3.0])

@@ -118,8 +118,13 @@ def bias_corrected(whole: np.ndarray, part: np.ndarray, fraction: float) -> np.n
     return (whole - fraction * part) / (1.0 - fraction)
 
 
-def merge(state: np.ndarray, reports: Sequence[Report], weights: np.ndarray) -> Merge:
+def merge(
+    state: np.ndarray, reports: Sequence[Report], weights: np.ndarray, nonnegative: slice = slice(0, 0)
+) -> Merge:
     """``w + sum_i a_i (w_i - w)`` for the old state ``w``, which stays if no worker moved.
+
+    ``nonnegative`` is the part of a state (``Model.nonnegative``) that weights summing to more than 1 could make
+    negative: of it the mean is taken.
 
     >>> from parsgd.testing.contracts.small import small_report
     >>> merge(np.array([1.0]), [small_report(0, np.array([3.0]))], np.array([0.5])).state
@@ -132,7 +137,10 @@ def merge(state: np.ndarray, reports: Sequence[Report], weights: np.ndarray) -> 
         return Merge(state, weights)
     if abs(kept) < _SUMS_TO_ONE:
         return Merge(weighted_sum(states, weights), weights)
-    return Merge(weighted_sum([state, *states], np.append(kept, weights)), weights)
+    merged = weighted_sum([state, *states], np.append(kept, weights))
+    if kept < 0.0 and merged[nonnegative].size:
+        merged[nonnegative] = weighted_sum([arrived[nonnegative] for arrived in states], weights / weights.sum())
+    return Merge(merged, weights)
 
 
 def weighted_sum(vectors: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:

@@ -9,13 +9,14 @@ Zinkevich, Weimer, Smola, Li, "Parallelized Stochastic Gradient Descent", NIPS 2
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parsgd.algorithms import merging
 from parsgd.algorithms.inside import within
+from parsgd.algorithms.part import Part, smaller, uncounted
 from parsgd.algorithms.working import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
-from parsgd.errors import check_between, check_count, choose
+from parsgd.errors import InvalidArgument, check_between, check_count, choose
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class SimuParallel(Synchronous):
         What a worker does by itself.  None: SGD on batches of the model's ``batch_size``.  A number: delayed SGD, each
         gradient that many batches late, as on a node whose cores take turns; see :mod:`parsgd.algorithms.inside`.  That
         is computed in NumPy, about 0.1 ms a batch, on one core.
+    correction : float or None
+        A fraction r < 1: each worker runs once more, on r of its rows, and sends ``(w - r w') / (1 - r)``, in which the
+        bias that the smallness of its shard brings cancels (SAVGM; :func:`parsgd.algorithms.merging.bias_corrected`).
+        It takes 1 + r times as long.  For convex models run until they converge, with few rows a worker for their
+        features: stopped earlier, what it takes away is progress rather than bias.
 
     Examples
     --------
@@ -50,6 +56,7 @@ class SimuParallel(Synchronous):
     sampling: str = "split"
     seconds: float | None = None
     inside: int | None = None
+    correction: float | None = None
 
     name = "simuparallel"
     one_shot = True
@@ -58,13 +65,30 @@ class SimuParallel(Synchronous):
         choose(self.sampling, ("split", "stored", "whole"), "sampling", "SimuParallel")
         check_between(self.seconds, 0, float("inf"), "seconds", "SimuParallel", optional=True)
         check_count(self.inside, "inside", "SimuParallel")
+        check_between(self.correction, 0, 0.9, "correction", "SimuParallel", optional=True)
+        if self.correction is not None and self.sampling == "whole":
+            raise InvalidArgument(
+                "SimuParallel's correction is for workers that own their rows; with sampling='whole' they draw from all"
+                " of them. Use sampling='split'."
+            )
 
     def budget(self, standing: Standing, worker: int) -> Budget:
         return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
-        return run(within(model, self.inside), shard, task, pulse)
+        model = within(model, self.inside)
+        report = run(model, shard, task, pulse)
+        # one worker is serial SGD
+        if self.correction is None or task.n_workers == 1 or report.steps == 0:
+            return report
+        part = Part(shard, self.correction, task.seed)
+        if part.n_rows == 0:
+            return report
+        again = run(model, part, smaller(task, part), uncounted(pulse))
+        state = merging.bias_corrected(report.state, again.state, part.n_rows / shard.n_rows)
+        state = state.astype(report.state.dtype)
+        state[model.nonnegative] = report.state[model.nonnegative]
+        return replace(report, state=state, seconds=report.seconds + again.seconds)
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
         return merging.merge(standing.state, reports, merging.uniform([r.steps for r in reports]))
-

@@ -95,7 +95,8 @@ class Weighted(Synchronous):
         return report
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
-        return merging.merge(standing.state, reports, self.weights(standing, reports))
+        weights = self.weights(standing, reports)
+        return merging.merge(standing.state, reports, weights, standing.model.nonnegative)
 
     def weights(self, standing: Standing, reports: Sequence[Report]) -> np.ndarray:
         """The weight of each report."""

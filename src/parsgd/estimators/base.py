@@ -177,7 +177,8 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         return coef, intercept
 
     def _forget(self, *names: str) -> None:
-        for name in (*names, "_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept"):
+        averaging = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
+        for name in (*names, "merge_weights_", *averaging):
             if hasattr(self, name):
                 delattr(self, name)
 

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from parsgd.errors import InvalidArgument
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
+from parsgd.models.linear import Linear
 
 _WITH_PROBABILITIES = ("log_loss", "modified_huber", "softmax")
 
@@ -210,26 +211,12 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             reset=not hasattr(self, "classes_"),
         )  # fmt: skip
         _check_partial_fit_first_call(self, classes)
-        n_classes = len(self.classes_)
-        if n_classes < 2:
-            raise InvalidArgument(f"The number of classes has to be greater than one; got {n_classes} class")
-        class_weight = np.ones(n_classes)
-        if self.class_weight is not None:
-            class_weight = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         weight = self._weights(sample_weight, X)
         numbers = self._numbers(y)
-        softmax_loss = self._loss_name == "softmax"
-        single = n_classes == 2 and not softmax_loss
-        n_outputs = 1 if single else n_classes
-        coef, intercept = self._start(coef_init, intercept_init, n_outputs, X)
-        target = np.where(numbers == 1, 1, -1).astype(X.dtype) if single else numbers
-        positive = class_weight[1:] if single else class_weight
-        negative = class_weight[:1] if single else np.ones(n_classes)
-        model = self._linear(
-            X, n_outputs, positive=tuple(map(float, positive)), negative=tuple(map(float, negative))
-        )  # fmt: skip
+        model, target = self._posed(X, y, numbers)
+        coef, intercept = self._start(coef_init, intercept_init, model.n_outputs, X)
         random_state = check_random_state(self.random_state)
-        if single:
+        if model.n_outputs == 1:
             random_state.randint(1, MAX_INT)  # scikit-learn draws once before the seed it shuffles by
         seed = int(random_state.randint(MAX_INT)) if self.shuffle else 0
         subset, monitor = self._validation(model, X, y, numbers, weight, X_val, y_val)
@@ -239,6 +226,23 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         )  # fmt: skip
         self.coef_, self.intercept_ = self._keep(model, fit)
         return self
+
+    def _posed(self, X, y, numbers: np.ndarray) -> tuple[Linear, np.ndarray]:
+        """The model, and the targets as kernels take them: -1 and 1, or class numbers."""
+        n_classes = len(self.classes_)
+        if n_classes < 2:
+            raise InvalidArgument(f"The number of classes has to be greater than one; got {n_classes} class")
+        class_weight = np.ones(n_classes)
+        if self.class_weight is not None:
+            class_weight = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        single = n_classes == 2 and self._loss_name != "softmax"
+        target = np.where(numbers == 1, 1, -1).astype(X.dtype) if single else numbers
+        positive = class_weight[1:] if single else class_weight
+        negative = class_weight[:1] if single else np.ones(n_classes)
+        model = self._linear(
+            X, 1 if single else n_classes, positive=tuple(map(float, positive)), negative=tuple(map(float, negative))
+        )  # fmt: skip
+        return model, target
 
     def _numbers(self, y: np.ndarray) -> np.ndarray:
         """``(n_rows,)`` class numbers; refuses labels that are not among the classes."""

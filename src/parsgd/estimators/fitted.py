@@ -10,7 +10,9 @@ import numpy as np
 from parsgd.models.network import Network
 from parsgd.stopping import Stopping
 
-_ALL = ("n_features_in_", "feature_names_in_", "t_", "n_iter_", "algorithm_", "outcome_", "history_")
+_ALL = (
+    "n_features_in_", "feature_names_in_", "t_", "n_iter_", "algorithm_", "outcome_", "history_", "merge_weights_",
+)  # fmt: skip
 _LINEAR = (
     *_ALL, "coef_", "intercept_", "offset_", "_standard_coef", "_standard_intercept", "_average_coef",
     "_average_intercept", "sparsified",
@@ -56,6 +58,9 @@ def _problems(estimator: Any) -> Iterator[str]:
     for key in ("t_", "n_iter_"):
         if not _is_number(getattr(estimator, key, None), 0 if network else 1):
             yield f"{key} is {getattr(estimator, key, None)!r}, not a number from {0 if network else 1} on"
+    merged = getattr(estimator, "merge_weights_", None)
+    if merged is not None:
+        yield from _problems_of_array("merge_weights_", merged, (getattr(merged, "size", 0),))
     yield from _problems_of_network(estimator) if network else _problems_of_linear(estimator)
 
 

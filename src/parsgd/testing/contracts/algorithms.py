@@ -81,7 +81,12 @@ def _check_combine(algorithm: core.Algorithm) -> None:
     must(unchanged, "combine must be pure: it must not write to the state or to the reports.")
     must(pickle.dumps(standing.memory) == remembered, "combine must be pure: it must not write to its memory.")
     must(np.shape(merge.weights) == (3,), "combine must say the weight of each report.")
-    must(np.ptp(merge.weights) < 1e-12, f"Equal workers must count alike; the weights are {merge.weights}.")
+    equal = merge.weights
+    if algorithm.looks_at(small_source().n_rows * 1000):
+        # one that looks at rows may see that states of equal work are not of equal worth
+        alike = [replace(report, state=reports[0].state) for report in reports]
+        equal = algorithm.combine(standing, alike).weights
+    must(np.ptp(equal) < 1e-12, f"Equal workers must count alike; the weights are {equal}.")
     following = replace(standing, state=merge.state, memory=merge.memory, round=1)
     sent = [algorithm.outset(following, worker) for worker in range(3)]
     if _shares(algorithm):

@@ -1,0 +1,50 @@
+"""A worker's second run, on a part of its rows: what corrects its solution (SAVGM)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from parsgd.core import Block, Descent, Pulse, Shard, Task
+
+
+@dataclass
+class Part:
+    """About ``fraction`` of a shard's rows, the same in every epoch: those that a hash of their number picks."""
+
+    shard: Shard
+    fraction: float
+    seed: int
+
+    @cached_property
+    def n_rows(self) -> int:
+        return sum(len(block.order) for block in self.blocks(self.seed, 0))
+
+    @property
+    def cost(self) -> float:
+        return self.shard.cost
+
+    def blocks(self, seed: int, epoch: int) -> Iterator[Block]:
+        for rows, order in self.shard.blocks(seed, epoch):
+            # Knuth's multiplicative hash; the seed begins it elsewhere for each worker
+            hashed = (order.astype(np.uint64) + np.uint64(self.seed)) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)
+            yield Block(rows, order[hashed < self.fraction * 2**24])
+
+
+def smaller(task: Task, part: Part) -> Task:
+    """As many passes over the part, in as much time a row."""
+    budget, share = task.budget, part.n_rows / part.shard.n_rows
+    seconds = None if budget.seconds is None else budget.seconds * share
+    return replace(task, budget=replace(budget, examples=round(budget.examples * share), seconds=seconds))
+
+
+def uncounted(pulse: Pulse) -> Pulse:
+    """The line to the driver, for work that is not progress."""
+
+    def told(worker: int, examples: int, descent: Descent) -> bool:
+        return pulse(worker, 0, descent)
+
+    return told
