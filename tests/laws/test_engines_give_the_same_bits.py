@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from parsgd import Local, MiniBatch, SGDClassifier, SGDRegressor, Simulated, SimuParallel, Weighted
+from parsgd import Delayed, Elastic, Local, MiniBatch, SGDClassifier, SGDRegressor, Simulated, SimuParallel, Weighted
 from parsgd.algorithms import working
 from parsgd.engines.serial import Serial
 
