@@ -22,9 +22,9 @@ PASSES = (1, 5)
 RULES = ("uniform", "steps", "wp", "loss", "fednova", "learned")
 HEADER = """# Weights of an average, where workers are unequal
 
-Made by `studies/merging.py`. Ten workers with equal shards, dealt at random, have the time in which the fastest make one
-pass (or five), at the speeds 1, 1, 1, 1, 1, 1/2, 1/2, 1/4, 1/4 and 1/10; then one average. `rule="learned"` takes its
-sample (2 % of the rows, at least 1,000, at most 5,000) out of the training rows; the other rules train on all of
+Made by `studies/merging.py`. Ten workers with equal shards, dealt at random, have the time in which the fastest make
+one pass (or five), at the speeds 1, 1, 1, 1, 1, 1/2, 1/2, 1/4, 1/4 and 1/10; then one average. `rule="learned"` takes
+its sample (2 % of the rows, at least 1,000, at most 5,000) out of the training rows; the other rules train on all of
 them.
 Test loss (of several classes summed over the classes) and, in brackets, the share of test rows that are wrong: means of
 {seeds} seeds. `log_loss`, `alpha=1e-4` (enron_spam, news20: `1e-6`), default rates. The last columns are the sum of the

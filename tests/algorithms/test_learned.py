@@ -149,7 +149,9 @@ def test_of_a_network_the_move_is_cut_short_where_that_is_better():
     np.testing.assert_array_equal(learned(model, sample, start, [overshot] * 2, towards), 0.25 * towards)
 
 
-@pytest.mark.parametrize(("n_rows", "held"), [(999, 0), (1000, 100), (8000, 800), (12_748, 1000), (50_000, 1000), (10**6, 5000)])
+@pytest.mark.parametrize(
+    ("n_rows", "held"), [(999, 0), (1000, 100), (8000, 800), (12_748, 1000), (50_000, 1000), (10**6, 5000)]
+)
 def test_how_many_rows_are_held_back(n_rows, held):
     assert sample_rows(n_rows) == held
 
