@@ -40,6 +40,8 @@ _PARTS = (1.0, 0.7, 0.5, 0.35, 0.25, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 0.0)
 _LEVELS = (1.0, 1 / 4, 1 / 16, 1 / 64, 0.0)
 # A cut to less than this cuts the gain as well, but never to less than a quarter of it at once.
 _DEEP_CUT, _DEEPEST = 0.6, 0.25
+# Where moving features further has failed so many times in a row it is tried no more: it costs a look at the rows.
+_TRIES = 3
 # Moving features further must lower the loss by this much a level.
 _WORTH = 0.003
 # Weight of the newest state in the mean: (this + 1) / (round + this + 1).
@@ -51,9 +53,14 @@ _MOST = 0.25
 
 
 class _Memory(NamedTuple):
+    """``trust`` in raised rates; the mean of the states; the decisions at the last state; how often in a row moving
+    features further has failed; and of a linear model what :func:`_measures` gives, and the loss's curvature."""
+
     trust: float
     mean: np.ndarray | None
-    # mean squares of the features, of whole rows, and stored values a row; None where the model is not linear
+    decision: np.ndarray | None
+    failures: int
+    # None where the model is not linear
     squares: np.ndarray | None
     length: float
     values: float
@@ -64,8 +71,8 @@ class _Memory(NamedTuple):
 class Adaptive:
     """See the module: ``n_rows`` to look at, ``damping`` d >= 0 against cutting for noise alone."""
 
-    n_rows: int = 1000
-    damping: float = 0.5
+    n_rows: int = 2000
+    damping: float = 1.0
 
     def __post_init__(self) -> None:
         check_count(self.n_rows, "n_rows", "Adaptive")
@@ -79,11 +86,14 @@ class Adaptive:
         return float(n_workers)
 
     def begin(self, standing: Standing) -> _Memory:
-        if not standing.model.straight or standing.sample is None:
-            return _Memory(1.0, None, None, 0.0, 0.0, 0.0)
-        squares, values = _measures(standing.sample, standing.model.n_features)
+        if standing.sample is None:
+            return _Memory(1.0, None, None, 0, None, 0.0, 0.0, 0.0)
         decision = standing.model.decision(standing.state, standing.sample.x)
-        return _Memory(1.0, None, squares, float(squares.sum()) + 1.0, values, _curvature(standing, decision))
+        if not standing.model.straight:
+            return _Memory(1.0, None, decision, 0, None, 0.0, 0.0, 0.0)
+        squares, values = _measures(standing.sample, standing.model.n_features)
+        length = float(squares.sum()) + 1.0
+        return _Memory(1.0, None, decision, 0, squares, length, values, _curvature(standing, decision))
 
     def gain(self, standing: Standing, memory: _Memory) -> float:
         largest = standing.model.largest_gain(standing.clock, standing.n_workers)
@@ -96,90 +106,94 @@ class Adaptive:
         return float(standing.model.rates(np.array(standing.clock)))
 
     def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: _Memory) -> Step:
-        merged = merging.merge(standing.state, reports, weights).state
-        if standing.sample is None or not np.any(weights):
+        merged = merging.merge(standing.state, reports, weights, standing.model.nonnegative).state
+        if standing.sample is None:
             return Step(merged, memory)
-        line = _Line(standing, merged)
-        factor, least = self._shorter(line)
-        state = merged if factor == 1.0 else line.at(factor)
-        trust = memory.trust
+        line = _Line(standing, memory.decision, merged)
+        factor = self._shorter(line)
+        state, decision = line.at(factor), line.decision(factor)
         if memory.squares is not None and standing.round % _CURVATURE_LASTS == 0:
-            memory = memory._replace(curvature=_curvature(standing, line.decisions[1.0]))
+            memory = memory._replace(curvature=_curvature(standing, decision))
         if factor < _DEEP_CUT:
-            trust *= max(factor, _DEEPEST)
-        elif standing.model.straight:
-            state = self._further(standing, reports, line, state, least, memory)
-        memory = memory._replace(trust=trust)
+            memory = memory._replace(trust=memory.trust * max(factor, _DEEPEST))
+        elif standing.model.straight and memory.failures < _TRIES:
+            further = self._further(standing, reports, line, factor, memory)
+            memory = memory._replace(failures=memory.failures + 1 if further is None else 0)
+            state, decision = further or (state, decision)
+        mean = self._mean(standing, memory.mean, state)
+        return Step(state, memory._replace(decision=decision, mean=mean), mean, factor)
+
+    def _mean(self, standing: Standing, mean: np.ndarray | None, state: np.ndarray) -> np.ndarray:
+        if mean is None:
+            return state
         newest = (_DECAY + 1.0) / (standing.round + _DECAY + 1.0)
-        mean = state.astype(np.float64) if memory.mean is None else memory.mean + newest * (state - memory.mean)
-        return Step(state, memory._replace(mean=mean), mean.astype(state.dtype), factor)
+        return merging.weighted_sum([mean, state], np.array([1.0 - newest, newest]))
 
-    def _shorter(self, line: _Line) -> tuple[float, float]:
-        """The part of the move to make, and the loss there."""
+    def _shorter(self, line: _Line) -> float:
+        """The part of the move to make."""
+        before = line.loss(0.0)
+        return _descend(_PARTS, lambda part: line.loss(part) + 0.5 * self.damping * before * (part - 1.0) ** 2)
 
-        def dearness(part: float) -> float:
-            return line.loss(part) + 0.5 * self.damping * line.before * (part - 1.0) ** 2
-
-        part = _descend(_PARTS, dearness)
-        return part, line.loss(part)
-
-    def _further(self, standing, reports, line, state, least, memory) -> np.ndarray:
-        """The state with rare features moved further, if that lowers the loss; see item 4."""
-        model, n_workers = standing.model, standing.n_workers
+    def _further(
+        self, standing: Standing, reports: Sequence[Report], line: _Line, factor: float, memory: _Memory
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """The state with rare features moved further and the decisions there, if that lowers the loss; see item 4."""
+        n_workers = standing.n_workers
         steps = float(np.mean([report.steps for report in reports]))
         gain = float(standing.tasks[reports[0].worker].gains.max())
         met = memory.values * gain * self._eta(standing) * memory.curvature * steps * memory.squares
-        move = line.move
-
-        def moved(level: float) -> np.ndarray:
+        move, best, least = line.move(), None, line.loss(factor)
+        for rank, level in enumerate(_LEVELS):
             a = np.minimum(level * met, 50.0)
             factors = np.where(a < 1e-7, n_workers, -np.expm1(-n_workers * a) / np.maximum(-np.expm1(-a), 1e-30))
-            return (standing.state + model.amplified(move, factors)).astype(state.dtype)
-
-        best = state
-        for rank, level in enumerate(_LEVELS):
-            candidate = moved(level)
-            loss = line.loss_of(candidate) * (1.0 + _WORTH * (rank + 1))
+            state = standing.state + standing.model.amplified(move, factors)
+            decision = standing.model.decision(state, standing.sample.x)
+            loss = line.loss_of(decision) * (1.0 + _WORTH * (rank + 1))
             if not loss < least:
                 break
-            best, least = candidate, loss
+            best, least = (state, decision), loss
         return best
 
 
 class _Line:
-    """The loss on the sample along the merged move."""
+    """The loss on the sample along the merged move, from the state before, whose decisions are known."""
 
-    def __init__(self, standing: Standing, merged: np.ndarray):
+    def __init__(self, standing: Standing, before: np.ndarray, merged: np.ndarray):
         self.standing, self.merged = standing, merged
-        self.move = merged.astype(np.float64) - standing.state
-        model, sample = standing.model, standing.sample
-        self.decisions = {0.0: model.decision(standing.state, sample.x), 1.0: model.decision(merged, sample.x)}
+        self.decisions = {0.0: before, 1.0: standing.model.decision(merged, standing.sample.x)}
         self.losses: dict[float, float] = {}
-        self.before = self.loss(0.0)
+
+    def move(self) -> np.ndarray:
+        return self.merged - self.standing.state
 
     def at(self, part: float) -> np.ndarray:
         """The state after this part of the move."""
-        return (self.standing.state + part * self.move).astype(self.merged.dtype)
+        if part == 1.0:
+            return self.merged
+        return merging.weighted_sum([self.standing.state, self.merged], np.array([1.0 - part, part]))
+
+    def decision(self, part: float) -> np.ndarray:
+        if part not in self.decisions:
+            start, end = self.decisions[0.0], self.decisions[1.0]
+            straight = self.standing.model.straight
+            self.decisions[part] = (
+                start + part * (end - start) if straight else self.standing.model.decision(self.at(part), self.sample.x)
+            )
+        return self.decisions[part]
 
     def loss(self, part: float) -> float:
         if part not in self.losses:
-            start, end = self.decisions[0.0], self.decisions[1.0]
-            if part in self.decisions:
-                decision = self.decisions[part]
-            elif self.standing.model.straight:
-                decision = start + part * (end - start)
-            else:
-                decision = self.standing.model.decision(self.at(part), self.standing.sample.x)
-            self.losses[part] = self._mean(decision)
+            self.losses[part] = self.loss_of(self.decision(part))
         return self.losses[part]
 
-    def loss_of(self, state: np.ndarray) -> float:
-        return self._mean(self.standing.model.decision(state, self.standing.sample.x))
-
-    def _mean(self, decision: np.ndarray) -> float:
+    def loss_of(self, decision: np.ndarray) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
-            loss = self.standing.model.mean_loss(decision, self.standing.sample)[0]
+            loss = self.standing.model.mean_loss(decision, self.sample)[0]
         return loss if np.isfinite(loss) else np.inf
+
+    @property
+    def sample(self) -> Rows:
+        return self.standing.sample
 
 
 def _descend(candidates: Sequence[float], dearness: Callable[[float], float]) -> float:

@@ -71,7 +71,7 @@ class Mean(_Blind):
     """To the workers' weighted mean, whole."""
 
     def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> Step:
-        return Step(merging.merge(standing.state, reports, weights).state)
+        return Step(merging.merge(standing.state, reports, weights, standing.model.nonnegative).state)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Momentum(_Blind):
         return np.zeros(len(standing.state))
 
     def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: np.ndarray) -> Step:
-        merged = merging.merge(standing.state, reports, weights).state
+        merged = merging.merge(standing.state, reports, weights, standing.model.nonnegative).state
         move = merged.astype(np.float64) - standing.state
         velocity = self.beta * memory + move
         along = move + self.beta * velocity if self.kind == "nesterov" else velocity
