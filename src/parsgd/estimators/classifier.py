@@ -40,7 +40,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         :func:`joblib.parallel_config` says; one inside another parallel loop).  1: serial SGD.  -1: all cores.
     algorithm : {"auto", "simuparallel", "weighted", "local", "minibatch", "hogwild"} or object, default="auto"
         How the workers work together; ``algorithm_`` says what was picked and why.  :class:`parsgd.Hogwild`, on shared
-        memory without averages, is for sparse rows.
+        memory without averages, is for few sparse rows of many features.
     engine : {"auto", "serial", "threads"} or object, default="auto"
         Where the workers run.  ``"serial"`` takes turns in this thread: same bits, easy to debug.
     batch_size : int, default=1
