@@ -34,11 +34,11 @@ class Hogwild(Synchronous):
 
     When to use it: with sparse rows, when averages cost accuracy: few rows, many features, few passes.  When not:
 
-    - for speed alone.  A cache line that one worker wrote to must come from its core before another can go on.  Two
-      workers made 1.0 to 1.3 times the examples a second of one (benchmarks/hogwild.py, 2 cores), most of them where
-      there are too many weights for the caches; :class:`Local` made 1.1 to 1.5 times as many.
+    - for speed alone.  A cache line that one worker wrote to must come from its core before another can go on.  On
+      sparse rows two workers made 0.95 to 1.3 times the examples a second of one, averages 1.1 to 1.5 times
+      (benchmarks/hogwild.py, 2 cores).
     - with dense rows, and for networks whose steps are dense: every step moves every weight, so workers overwrite each
-      other's steps, and the momenta and moments of solvers, all the time.  It still learns; :class:`Local` is faster.
+      other's steps, and the momenta and moments of solvers, all the time.  It still learns, at 0.9 times the speed of one.
     - where a fit must be reproducible: with several workers the result depends on who came first.
 
     It needs an engine that shares memory (``engine="threads"``) and a model whose state several workers can step on:
