@@ -38,7 +38,8 @@ class Hogwild(Synchronous):
       sparse rows two workers made 0.95 to 1.3 times the examples a second of one, averages 1.1 to 1.5 times
       (benchmarks/hogwild.py, 2 cores).
     - with dense rows, and for networks whose steps are dense: every step moves every weight, so workers overwrite each
-      other's steps, and the momenta and moments of solvers, all the time.  It still learns, at 0.9 times the speed of one.
+      other's steps, and the momenta and moments of solvers, all the time.  It still learns; dense rows went by at 0.9
+      times the speed of one worker.
     - where a fit must be reproducible: with several workers the result depends on who came first.
 
     It needs an engine that shares memory (``engine="threads"``) and a model whose state several workers can step on:
