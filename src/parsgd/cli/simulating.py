@@ -23,6 +23,7 @@ from parsgd.core import Algorithm
 from parsgd.engines.simulated import Simulated
 from parsgd.errors import DivergedError, Outcome, WorkersLost, choose
 from parsgd.fitting import refuse_unoffered
+from parsgd.models.linear import Linear
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def run(request: Request, voice: Voice) -> dict[str, Any]:
     """Do what was asked; return the report that ``--json`` prints."""
     curves.check(not voice.quiet, request.figure)
     for algorithm in request.algorithms.values():
-        refuse_unoffered(algorithm, request.engine)
+        # before there are data to make the model of; what the engine lacks is the same for all models
+        refuse_unoffered(Linear(1), algorithm, request.engine)
     estimator = make(request)
     parts = training.prepare(request.training, estimator, voice)
     scored_on = "training" if parts.test_rows is None else "test"
