@@ -20,6 +20,8 @@ import numpy as np
 # they are stored; or draws from all of them with replacement; or sees all of them in one order common to all workers,
 # of which an algorithm gives each its part.
 SAMPLINGS = ("split", "stored", "whole", "shared")
+# What a model may offer, whatever its kind; the rest of what an algorithm needs is the engine's to offer.
+MODEL_OFFERS = frozenset({"shared_steps"})
 
 
 class DenseRows(NamedTuple):

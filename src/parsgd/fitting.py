@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from parsgd import blas, unlike
-from parsgd.core import Algorithm, Crew, Engine, Lost, Model, Report, Rows, Shard, Source, Standing, Task
+from parsgd.core import MODEL_OFFERS, Algorithm, Crew, Engine, Lost, Model, Report, Rows, Shard, Source, Standing, Task
 from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, Outcome, UnlikeShards, WorkersLost
 from parsgd.progress import Line, stopped_by_interrupt
 from parsgd.stopping import Stopping
@@ -42,17 +42,21 @@ class Fit:
     examples: int
 
 
-def refuse_unoffered(model: Model, algorithm: Algorithm, engine: Engine) -> None:
-    """Compare what the algorithm needs with what the engine and the model offer, before any worker starts."""
-    lacking = sorted(algorithm.needs - engine.offers - model.offers)
+def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) -> None:
+    """Compare what the algorithm needs with what the engine and the model offer, before any worker starts.
+
+    Where there is no model yet, it is taken to offer all that a model may.
+    """
+    offers, withholds = (MODEL_OFFERS, {}) if model is None else (model.offers, model.withholds)
+    lacking = sorted(algorithm.needs - engine.offers - offers)
     if not lacking:
         return
     offered = ", ".join(sorted(engine.offers)) or "nothing beyond messages"
-    withheld = [f"The model does not offer {n}: {model.withholds[n]}." for n in lacking if n in model.withholds]
+    of_model = "" if model is None else f", {type(model).__name__} {', '.join(sorted(offers)) or 'nothing'}"
+    withheld = [f"The model does not offer {n}: {withholds[n]}." for n in lacking if n in withholds]
     advice = "another algorithm, such as 'local'" + ", or an engine that offers it, such as 'threads'" * (not withheld)
     raise IncompatibleParts(
-        f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered},"
-        f" {type(model).__name__} {', '.join(sorted(model.offers)) or 'nothing'}."
+        f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered}{of_model}."
         f" {' '.join([*withheld, f'Use {advice}.'])}"
     )
 
