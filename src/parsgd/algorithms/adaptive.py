@@ -17,7 +17,7 @@ workers go as far in a pass as one does, with its noise.  Where rates are too la
 5. the answer is not the last state but the mean of the states, the later ones counting more
    (polynomial-decay averaging: Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", ICML 2013).
 
-The rows are drawn at random from those trained on: nothing is lost to the workers, and one number a round is too little
+``L`` is the objective: the mean loss on the rows and the penalty.  The rows are drawn at random from those trained on: nothing is lost to the workers, and one number a round is too little
 to learn them by heart.  This combination is ours; docs/results/family.md has what it does on six data sets.
 """
 
@@ -168,7 +168,7 @@ class Adaptive:
             factors = np.where(a < 1e-7, n_workers, -np.expm1(-n_workers * a) / np.maximum(-np.expm1(-a), 1e-30))
             state = standing.state + standing.model.amplified(move, factors)
             decision = standing.model.decision(state, standing.sample.x)
-            loss = line.loss_of(decision)
+            loss = line.loss_of(decision, state)
             dear = loss + _WORTH * (rank + 1) * abs(loss)
             if not dear < least:
                 break
@@ -177,11 +177,12 @@ class Adaptive:
 
 
 class _Line:
-    """The loss on the sample along the merged move, from the state before, whose decisions are known."""
+    """The objective on the sample along the merged move, from the state before, whose decisions are known."""
 
     def __init__(self, standing: Standing, before: np.ndarray, merged: np.ndarray):
         self.standing, self.merged = standing, merged
         self.decisions = {0.0: before, 1.0: standing.model.decision(merged, standing.sample.x)}
+        self.states = {0.0: standing.state, 1.0: merged}
         self.losses: dict[float, float] = {}
 
     def move(self) -> np.ndarray:
@@ -189,9 +190,10 @@ class _Line:
 
     def at(self, part: float) -> np.ndarray:
         """The state after this part of the move."""
-        if part == 1.0:
-            return self.merged
-        return merging.weighted_sum([self.standing.state, self.merged], np.array([1.0 - part, part]))
+        if part not in self.states:
+            ends, weights = [self.standing.state, self.merged], np.array([1.0 - part, part])
+            self.states[part] = merging.weighted_sum(ends, weights)
+        return self.states[part]
 
     def decision(self, part: float) -> np.ndarray:
         if part not in self.decisions:
@@ -204,12 +206,13 @@ class _Line:
 
     def loss(self, part: float) -> float:
         if part not in self.losses:
-            self.losses[part] = self.loss_of(self.decision(part))
+            self.losses[part] = self.loss_of(self.decision(part), self.at(part))
         return self.losses[part]
 
-    def loss_of(self, decision: np.ndarray) -> float:
+    def loss_of(self, decision: np.ndarray, state: np.ndarray) -> float:
+        model = self.standing.model
         with np.errstate(over="ignore", invalid="ignore"):
-            loss = self.standing.model.mean_loss(decision, self.sample)[0]
+            loss = model.mean_loss(decision, self.sample)[0] + model.penalty_at(state)
         return loss if np.isfinite(loss) else np.inf
 
     @property
