@@ -33,7 +33,9 @@ def test_else_it_goes_by_the_root_of_the_loss(first_loss, share):
     assert next_period(1.0, 1.0, first_loss, share * first_loss) == pytest.approx(np.sqrt(share))
 
 
-@pytest.mark.parametrize(("first_loss", "loss"), [(0.0, 0.0), (1.0, np.nan), (-1.0, -2.0), (np.inf, 1.0), (1.0, np.inf)])
+@pytest.mark.parametrize(
+    ("first_loss", "loss"), [(0.0, 0.0), (1.0, np.nan), (-1.0, -2.0), (np.inf, 1.0), (1.0, np.inf)]
+)
 def test_losses_that_tell_nothing_shorten_it_within_its_bounds(first_loss, loss):
     assert 1e-3 <= next_period(1.0, 0.5, first_loss, loss) <= 0.25
 

@@ -8,7 +8,8 @@ workers go as far in a pass as one does, with its noise.  Where rates are too la
 2. the merged move ``D`` is made shorter, ``w + s D`` with the ``s <= 1`` of the smallest
    ``L(w + s D) + d / 2 |L(w)| (1 - s)^2``, of which falling ``s`` are tried until it rises: a step that does harm is
    cut, one that is a little too noisy is not, because steps of least loss at once are too short in the long run;
-3. where the cut is deep, so is that of the gain from then on;
+3. where the cut is deep, so is that of the gain from then on, as it is where a worker's run exploded: it is made
+   again at the serial rate, or a lower one;
 4. where no deep cut was needed and the model is linear, features that a worker saw too seldom to have settled are moved
    further: with ``a_k = l gain eta c h_k T`` the curvature that feature k met in the worker's T steps, its move is
    multiplied by ``(1 - e^(-K a_k)) / (1 - e^(-a_k))``, what K times as many steps would have made of it: K for rare
@@ -17,8 +18,9 @@ workers go as far in a pass as one does, with its noise.  Where rates are too la
 5. the answer is not the last state but the mean of the states, the later ones counting more
    (polynomial-decay averaging: Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", ICML 2013).
 
-``L`` is the objective: the mean loss on the rows and the penalty.  The rows are drawn at random from those trained on: nothing is lost to the workers, and one number a round is too little
-to learn them by heart.  This combination is ours; docs/results/family.md has what it does on six data sets.
+``L`` is the objective: the mean loss on a few rows, and the penalty.  The rows are drawn at random from those trained
+on: nothing is lost to the workers, and one number a round is too little to learn them by heart.  This combination is
+ours; docs/results/family.md has what it does on six data sets.
 """
 
 from __future__ import annotations
@@ -74,8 +76,8 @@ class Adaptive:
     """See the module: ``n_rows`` to look at, at most a quarter of all; ``damping`` d >= 0 against cutting for noise
     alone.
 
-    With one worker it looks at nothing and changes nothing; where there are too few rows to look at any, rates are
-    not raised.
+    With one worker it looks at nothing and changes nothing; where there are no rows to look at, it goes to the mean, at
+    rates that are not raised.
 
     >>> Adaptive(damping=0)
     Adaptive(n_rows=2000, damping=0)
@@ -83,6 +85,8 @@ class Adaptive:
 
     n_rows: int = 2000
     damping: float = 1.0
+
+    raises_rates = True
 
     def __post_init__(self) -> None:
         check_count(self.n_rows, "n_rows", "Adaptive", optional=False)
@@ -97,7 +101,7 @@ class Adaptive:
         return float(n_workers)
 
     def begin(self, standing: Standing) -> _Memory:
-        if standing.sample is None:
+        if not _sees(standing):
             return _Memory(1.0, standing.n_workers, None, None, 0, None, 0.0, 0.0, 0.0)
         decision = standing.model.decision(standing.state, standing.sample.x)
         if not standing.model.straight:
@@ -108,7 +112,7 @@ class Adaptive:
         return _Memory(1.0, standing.n_workers, None, decision, 0, squares, length, values, curvature)
 
     def gain(self, standing: Standing, memory: _Memory) -> float:
-        if standing.sample is None:
+        if not _sees(standing):
             return 1.0
         largest = standing.model.largest_gain(standing.clock, memory.workers)
         if memory.squares is not None:
@@ -121,16 +125,22 @@ class Adaptive:
 
     def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: _Memory) -> Step:
         merged = merging.merge(standing.state, reports, weights, standing.model.nonnegative).state
-        if standing.sample is None:
+        if not _sees(standing):
             return Step(merged, memory)
-        memory = memory._replace(workers=int(np.count_nonzero(weights)))
+        # where a run exploded, all that comes of it is infinitely dear
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._judged(standing, reports, merged, memory._replace(workers=int(np.count_nonzero(weights))))
+
+    def _judged(self, standing: Standing, reports: Sequence[Report], merged: np.ndarray, memory: _Memory) -> Step:
         line = _Line(standing, memory.decision, merged)
         factor = self._shorter(line)
         state, decision = line.at(factor), line.decision(factor)
         if memory.squares is not None and standing.round % _CURVATURE_LASTS == 0:
             memory = memory._replace(curvature=_curvature(standing, decision))
-        if factor < _DEEP_CUT:
-            memory = memory._replace(trust=memory.trust * max(factor, _DEEPEST))
+        exploded = any(np.any(report.gains < standing.tasks[report.worker].gains) for report in reports)
+        if factor < _DEEP_CUT or exploded:
+            cut = _DEEPEST if exploded else max(factor, _DEEPEST)
+            memory = memory._replace(trust=memory.trust * cut)
         elif standing.model.straight and memory.failures < _TRIES:
             further = self._further(standing, reports, line, factor, memory)
             memory = memory._replace(failures=memory.failures + 1 if further is None else 0)
@@ -211,13 +221,18 @@ class _Line:
 
     def loss_of(self, decision: np.ndarray, state: np.ndarray) -> float:
         model = self.standing.model
-        with np.errstate(over="ignore", invalid="ignore"):
-            loss = model.mean_loss(decision, self.sample)[0] + model.penalty_at(state)
+        loss = model.mean_loss(decision, self.sample)[0] + model.penalty_at(state)
         return loss if np.isfinite(loss) else np.inf
 
     @property
     def sample(self) -> Rows:
         return self.standing.sample
+
+
+def _sees(standing: Standing) -> bool:
+    """Whether there are rows to judge by; those that weigh nothing say nothing."""
+    sample = standing.sample
+    return sample is not None and (sample.weight.size == 0 or bool(np.any(sample.weight)))
 
 
 def _descend(candidates: Sequence[float], dearness: Callable[[float], float]) -> float:

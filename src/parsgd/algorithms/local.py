@@ -10,7 +10,7 @@ Training Strategies for the Structured Perceptron", NAACL 2010 (iterative parame
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,11 +19,12 @@ from parsgd.algorithms.adaptive import Adaptive
 from parsgd.algorithms.learned import sample_rows
 from parsgd.algorithms.outer import Mean, Momentum
 from parsgd.algorithms.pacing import deadline, next_period, noted, shares_by_speed
+from parsgd.algorithms.part import uncounted
 from parsgd.algorithms.rules import LOOKING, RULES
 from parsgd.algorithms.stretches import longest_part, stretch
 from parsgd.algorithms.working import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
-from parsgd.errors import InvalidArgument, check_between, choose
+from parsgd.errors import DivergedError, InvalidArgument, check_between, choose
 
 _OUTERS = {
     "mean": Mean(),
@@ -175,7 +176,13 @@ class Local(Synchronous):
         return None if self.balance is None else shares_by_speed(standing.memory.pace, standing.shard_rows)
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
-        return run(model, shard, task, pulse)
+        try:
+            return run(model, shard, task, pulse)
+        except DivergedError:
+            if not self._outer.raises_rates or task.n_workers == 1:
+                raise
+        # rates were raised by n_workers at most; what explodes at the serial ones, too, is an error
+        return run(model, shard, replace(task, gains=task.gains / task.n_workers), uncounted(pulse))
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
         weights = RULES[self._rule](standing, reports)

@@ -38,7 +38,11 @@ class Step(NamedTuple):
 
 class Outer(Protocol):
     """An outer step.  ``begin`` is what it remembers at first; ``looks_at`` says on how many rows it judges; ``gain``
-    is a factor on the workers' learning rates, and ``pace`` what a worker's step moves the clock by."""
+    is a factor on the workers' learning rates, at most their number, and ``pace`` what a worker's step moves the clock
+    by.  ``raises_rates``: whether the factor may be above 1; a worker whose run explodes then tries again without it,
+    and says so by the gains of its report."""
+
+    raises_rates: bool
 
     def looks_at(self, n_rows: int) -> int: ...
 
@@ -53,6 +57,8 @@ class Outer(Protocol):
 
 class _Blind:
     """What outer steps have in common that look at no rows and leave the workers' rates alone."""
+
+    raises_rates = False
 
     def looks_at(self, n_rows: int) -> int:
         return 0

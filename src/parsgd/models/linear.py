@@ -213,8 +213,8 @@ class Linear:
         return float((factor * values).sum()) / n, factor * gradients / n
 
     def penalty_at(self, state: np.ndarray) -> float:
-        """``alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)``, summed over outputs; of one class ``alpha b`` besides,
-        its offset's part of the objective."""
+        """``alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)``, summed over outputs; of one class also ``alpha b``,
+        the offset's part of the objective."""
         coef = self.flat(state, "coef")
         share, total = self.l1_share, 0.0
         if self.penalty is not None and share < 1.0:
