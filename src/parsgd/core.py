@@ -20,6 +20,8 @@ import numpy as np
 # they are stored; or draws from all of them with replacement; or sees all of them in one order common to all workers,
 # of which an algorithm gives each its part.
 SAMPLINGS = ("split", "stored", "whole", "shared")
+# What a model may offer, whatever its kind; the rest of what an algorithm needs is the engine's to offer.
+MODEL_OFFERS = frozenset({"shared_steps"})
 
 
 class DenseRows(NamedTuple):
@@ -172,7 +174,8 @@ class Model(Protocol):
 
     ``decision`` gives what the loss is a function of, ``(n_rows, n_out)``, of a matrix or of ``rows.x``; ``straight``
     says that it is linear in the state.  ``mean_loss`` gives the mean loss of decisions on rows, weighted, and its
-    gradient in them; of the rows it looks at targets and weights alone.
+    gradient in them; of the rows it looks at targets and weights alone.  ``penalty_at`` is what the objective has
+    besides.
 
     ``offers`` is compared with ``Algorithm.needs``, as an engine's is; ``withholds`` says of what it would offer but
     for its parameters which of them is in the way, and what to do.  A model that offers ``"shared_steps"`` is a
@@ -206,6 +209,8 @@ class Model(Protocol):
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray: ...
 
     def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]: ...
+
+    def penalty_at(self, state: np.ndarray) -> float: ...
 
     def total_loss(self, losses: np.ndarray) -> float: ...
 

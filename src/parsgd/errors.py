@@ -93,17 +93,18 @@ def choose(name: object, allowed: Iterable[str], argument: str, who: str) -> str
     )
 
 
-def check_count(value: object, argument: str, who: str) -> None:
-    """Raise unless the value is a whole number from 1 on, or None.
+def check_count(value: object, argument: str, who: str, *, optional: bool = True) -> None:
+    """Raise unless the value is a whole number from 1 on, or None where that is allowed.
 
     >>> check_count(32, "batch_size", "MiniBatch")
     """
-    if value is None:
+    if optional and value is None:
         return
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not (whole and value >= 1):
+        none = ", or None" if optional else ""
         raise InvalidArgument(
-            f"The {argument!r} parameter of {who} must be an int from 1 on, or None. Got {value!r} instead."
+            f"The {argument!r} parameter of {who} must be an int from 1 on{none}. Got {value!r} instead."
         )
 
 

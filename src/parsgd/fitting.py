@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from parsgd import blas, unlike
-from parsgd.core import Algorithm, Crew, Engine, Lost, Model, Report, Rows, Shard, Source, Standing, Task
+from parsgd.core import MODEL_OFFERS, Algorithm, Crew, Engine, Lost, Model, Report, Rows, Shard, Source, Standing, Task
 from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, Outcome, UnlikeShards, WorkersLost
 from parsgd.progress import Line, stopped_by_interrupt
 from parsgd.stopping import Stopping
@@ -42,17 +42,21 @@ class Fit:
     examples: int
 
 
-def refuse_unoffered(model: Model, algorithm: Algorithm, engine: Engine) -> None:
-    """Compare what the algorithm needs with what the engine and the model offer, before any worker starts."""
-    lacking = sorted(algorithm.needs - engine.offers - model.offers)
+def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) -> None:
+    """Compare what the algorithm needs with what the engine and the model offer, before any worker starts.
+
+    Where there is no model yet, it is taken to offer all that a model may.
+    """
+    offers, withholds = (MODEL_OFFERS, {}) if model is None else (model.offers, model.withholds)
+    lacking = sorted(algorithm.needs - engine.offers - offers)
     if not lacking:
         return
     offered = ", ".join(sorted(engine.offers)) or "nothing beyond messages"
-    withheld = [f"The model does not offer {n}: {model.withholds[n]}." for n in lacking if n in model.withholds]
+    of_model = "" if model is None else f", {type(model).__name__} {', '.join(sorted(offers)) or 'nothing'}"
+    withheld = [f"The model does not offer {n}: {withholds[n]}." for n in lacking if n in withholds]
     advice = "another algorithm, such as 'local'" + ", or an engine that offers it, such as 'threads'" * (not withheld)
     raise IncompatibleParts(
-        f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered},"
-        f" {type(model).__name__} {', '.join(sorted(model.offers)) or 'nothing'}."
+        f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered}{of_model}."
         f" {' '.join([*withheld, f'Use {advice}.'])}"
     )
 
@@ -153,21 +157,23 @@ class Loop:
         reports: list[Report] = []
         lost: list[Lost] = []
         while not reports or len(reports) < self.algorithm.quorum(len(self.alive)):
-            if not self.alive:
-                raise WorkersLost(
-                    f"All {self.n_workers} workers are lost; the last one, {lost[-1].worker}, in round {self.round}:"
-                    f" {lost[-1].why}"
-                )
             came = self.answers(crew, self.algorithm.quorum(len(self.alive)) - len(reports))
             if not came:
                 raise WorkersLost(f"{len(self.alive)} workers were sent tasks, and the engine brings no answers.")
             for answer in came:
                 if isinstance(answer, Lost):
                     lost.append(answer)
-                    self.alive.remove(answer.worker)
+                    self.lose(answer)
                 else:
                     reports.append(answer)
         return sorted(reports, key=lambda report: report.worker), lost
+
+    def lose(self, gone: Lost) -> None:
+        """Go on without a worker, if there is one left that has rows to learn from."""
+        self.alive.remove(gone.worker)
+        if not any(self.shard_rows[worker] for worker in self.alive):
+            who = f"All {self.n_workers} workers" if not self.alive else "All workers that had rows"
+            raise WorkersLost(f"{who} are lost; the last one, {gone.worker}, in round {self.round}: {gone.why}")
 
     def answers(self, crew: Crew, at_least: int) -> list[Report | Lost]:
         """What has come in; where reports are taken in turn, the one whose turn it is."""
@@ -199,7 +205,7 @@ class Loop:
         return Task(
             worker, self.round, self.algorithm.outset(standing, worker), self.seeds[worker], budget,
             self.cursors[worker], standing.clock, gains, n_workers=self.n_workers,
-            source_rows=self.n_rows, pace=self.algorithm.pace(self.n_workers),
+            source_rows=self.n_rows, pace=self.algorithm.pace(len(self.alive)),
         )  # fmt: skip
 
     def take(self, reports: list[Report], lost: list[Lost], now: float) -> Outcome | None:
@@ -222,13 +228,16 @@ class Loop:
 
     def ticks(self, reports: list[Report], weights: np.ndarray) -> float:
         """How far the schedule moves: as far as the workers' clocks, merged as the parameters are, or as the last
-        reading of the clock that they have in common.
+        reading of the clock that they have in common, or where each goes at the pace of all, as what they did together.
 
         Where a few workers report at a time, they move it by their share of the crew.
         """
         moved = np.array([r.clock - self.tasks[r.worker].clock for r in reports])
         if self.algorithm.common_clock:
             return float(moved.max())
+        pace = self.tasks[reports[0].worker].pace
+        if pace != 1.0:
+            return float(moved.sum()) / pace
         # a merge that goes nowhere still took its time
         counted = np.abs(weights) if np.any(weights) else np.array([float(r.steps > 0) for r in reports])
         total, share = counted.sum(), len(reports) / max(len(self.alive), 1)

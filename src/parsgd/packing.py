@@ -21,10 +21,13 @@ DTYPES = {
 }  # fmt: skip
 PARTS = {path.split(":")[1]: path for axis in (registry.ALGORITHMS, registry.ENGINES) for path in axis.values()}
 PARTS |= {"Choice": "parsgd.estimators.choosing:Choice", "Stopping": "parsgd.stopping:Stopping"}
+PARTS |= {"Adaptive": "parsgd.algorithms.adaptive:Adaptive"}
+PARTS |= {name: f"parsgd.algorithms.outer:{name}" for name in ("Mean", "Momentum")}
 
 
 def is_part(value: Any) -> bool:
-    """Whether ``value`` is one of parsgd's own algorithms or engines, a record of a choice, or a rule of stopping."""
+    """Whether ``value`` is one of parsgd's own algorithms, outer steps or engines, a record of a choice, or a rule of
+    stopping."""
     name = type(value).__name__
     return name in PARTS and type(value) is registry.load(PARTS[name])
 

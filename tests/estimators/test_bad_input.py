@@ -107,7 +107,7 @@ def test_parameters_that_exclude_each_other_are_refused(make, match):
     ("make", "named"),
     [
         (lambda: Local(period=0.0), "period"), (lambda: Local(period=1.5), "period"),
-        (lambda: Local(seconds=-1.0), "seconds"), (lambda: Local(rule="learned"), "rule"),
+        (lambda: Local(seconds=-1.0), "seconds"), (lambda: Local(rule="learnt"), "rule"),
         (lambda: Weighted(rule="wpsgd"), "rule"), (lambda: Weighted(sampling="half"), "sampling"),
         (lambda: SimuParallel(sampling="hole"), "sampling"), (lambda: SimuParallel(seconds=0.0), "seconds"),
     ],

@@ -5,20 +5,22 @@ workers go as far in a pass as one does, with its noise.  Where rates are too la
 
 1. workers begin at ``gain = min(model.largest_gain, 1 / (eta c |x|^2))`` times the serial rate at the same number of
    examples of all workers together, ``c`` being the loss's curvature and ``|x|^2`` the rows' mean square length;
-2. the merged move ``D`` is made shorter, ``w + s D`` with ``s <= 1`` the smallest
-   ``L(w + s D) + d / 2 L(w) (s - 1)^2`` among falling ``s``: a step that does harm is cut, one that is a little too
-   noisy is not, because steps of least loss at once are too short in the long run;
-3. where the cut is deep, so is that of the gain from then on;
-4. where no cut was needed and the model is linear, features that a worker saw too seldom to have settled are moved
+2. the merged move ``D`` is made shorter, ``w + s D`` with the ``s <= 1`` of the smallest
+   ``L(w + s D) + d / 2 |L(w)| (1 - s)^2``, of which falling ``s`` are tried until it rises: a step that does harm is
+   cut, one that is a little too noisy is not, because steps of least loss at once are too short in the long run;
+3. where the cut is deep, so is that of the gain from then on, as it is where a worker's run exploded: it is made
+   again at the serial rate, or a lower one;
+4. where no deep cut was needed and the model is linear, features that a worker saw too seldom to have settled are moved
    further: with ``a_k = l gain eta c h_k T`` the curvature that feature k met in the worker's T steps, its move is
    multiplied by ``(1 - e^(-K a_k)) / (1 - e^(-a_k))``, what K times as many steps would have made of it: K for rare
    features, 1 for frequent ones.  ``l`` falls from the number of values of a row, which is safe whatever features go
    together (Richtarik and Takac's separable over-approximation), for as long as the loss falls;
-5. of a linear model the answer is not the last state but the mean of the states, the later ones counting more
+5. the answer is not the last state but the mean of the states, the later ones counting more
    (polynomial-decay averaging: Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", ICML 2013).
 
-The rows are drawn at random from those trained on: nothing is lost to the workers, and one number a round is too little
-to learn them by heart.  This combination is ours; docs/results/family.md has what it does on six data sets.
+``L`` is the objective: the mean loss on a few rows, and the penalty.  The rows are drawn at random from those trained
+on: nothing is lost to the workers, and one number a round is too little to learn them by heart.  This combination is
+ours; docs/results/family.md has what it does on six data sets.
 """
 
 from __future__ import annotations
@@ -53,10 +55,12 @@ _MOST = 0.25
 
 
 class _Memory(NamedTuple):
-    """``trust`` in raised rates; the mean of the states; the decisions at the last state; how often in a row moving
-    features further has failed; and of a linear model what :func:`_measures` gives, and the loss's curvature."""
+    """``trust`` in raised rates; how many workers moved in the last round; the mean of the states; the decisions at the
+    last state; how often in a row moving features further has failed; and of a linear model what :func:`_measures`
+    gives, and the loss's curvature."""
 
     trust: float
+    workers: int
     mean: np.ndarray | None
     decision: np.ndarray | None
     failures: int
@@ -69,14 +73,25 @@ class _Memory(NamedTuple):
 
 @dataclass(frozen=True)
 class Adaptive:
-    """See the module: ``n_rows`` to look at, ``damping`` d >= 0 against cutting for noise alone."""
+    """See the module: ``n_rows`` to look at, at most a quarter of all; ``damping`` d >= 0 against cutting for noise
+    alone.
+
+    With one worker it looks at nothing and changes nothing; where there are no rows to look at, it goes to the mean, at
+    rates that are not raised.
+
+    >>> Adaptive(damping=0)
+    Adaptive(n_rows=2000, damping=0)
+    """
 
     n_rows: int = 2000
     damping: float = 1.0
 
+    raises_rates = True
+
     def __post_init__(self) -> None:
-        check_count(self.n_rows, "n_rows", "Adaptive")
-        check_between(self.damping, 0, float("inf"), "damping", "Adaptive")
+        check_count(self.n_rows, "n_rows", "Adaptive", optional=False)
+        if self.damping != 0 or isinstance(self.damping, bool):
+            check_between(self.damping, 0, float("inf"), "damping", "Adaptive")
 
     def looks_at(self, n_rows: int) -> int:
         return min(self.n_rows, int(_MOST * n_rows))
@@ -86,17 +101,20 @@ class Adaptive:
         return float(n_workers)
 
     def begin(self, standing: Standing) -> _Memory:
-        if standing.sample is None:
-            return _Memory(1.0, None, None, 0, None, 0.0, 0.0, 0.0)
+        if not _sees(standing):
+            return _Memory(1.0, standing.n_workers, None, None, 0, None, 0.0, 0.0, 0.0)
         decision = standing.model.decision(standing.state, standing.sample.x)
         if not standing.model.straight:
-            return _Memory(1.0, None, decision, 0, None, 0.0, 0.0, 0.0)
+            return _Memory(1.0, standing.n_workers, None, decision, 0, None, 0.0, 0.0, 0.0)
         squares, values = _measures(standing.sample, standing.model.n_features)
         length = float(squares.sum()) + 1.0
-        return _Memory(1.0, None, decision, 0, squares, length, values, _curvature(standing, decision))
+        curvature = _curvature(standing, decision)
+        return _Memory(1.0, standing.n_workers, None, decision, 0, squares, length, values, curvature)
 
     def gain(self, standing: Standing, memory: _Memory) -> float:
-        largest = standing.model.largest_gain(standing.clock, standing.n_workers)
+        if not _sees(standing):
+            return 1.0
+        largest = standing.model.largest_gain(standing.clock, memory.workers)
         if memory.squares is not None:
             curved = self._eta(standing) * memory.curvature * memory.length
             largest = min(largest, 1.0 / max(curved, 1e-300))
@@ -107,15 +125,22 @@ class Adaptive:
 
     def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: _Memory) -> Step:
         merged = merging.merge(standing.state, reports, weights, standing.model.nonnegative).state
-        if standing.sample is None:
+        if not _sees(standing):
             return Step(merged, memory)
+        # where a run exploded, all that comes of it is infinitely dear
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._judged(standing, reports, merged, memory._replace(workers=int(np.count_nonzero(weights))))
+
+    def _judged(self, standing: Standing, reports: Sequence[Report], merged: np.ndarray, memory: _Memory) -> Step:
         line = _Line(standing, memory.decision, merged)
         factor = self._shorter(line)
         state, decision = line.at(factor), line.decision(factor)
         if memory.squares is not None and standing.round % _CURVATURE_LASTS == 0:
             memory = memory._replace(curvature=_curvature(standing, decision))
-        if factor < _DEEP_CUT:
-            memory = memory._replace(trust=memory.trust * max(factor, _DEEPEST))
+        exploded = any(np.any(report.gains < standing.tasks[report.worker].gains) for report in reports)
+        if factor < _DEEP_CUT or exploded:
+            cut = _DEEPEST if exploded else max(factor, _DEEPEST)
+            memory = memory._replace(trust=memory.trust * cut)
         elif standing.model.straight and memory.failures < _TRIES:
             further = self._further(standing, reports, line, factor, memory)
             memory = memory._replace(failures=memory.failures + 1 if further is None else 0)
@@ -131,15 +156,20 @@ class Adaptive:
 
     def _shorter(self, line: _Line) -> float:
         """The part of the move to make."""
-        before = line.loss(0.0)
-        return _descend(_PARTS, lambda part: line.loss(part) + 0.5 * self.damping * before * (part - 1.0) ** 2)
+        unit = abs(line.loss(0.0))
+
+        def dearness(part: float) -> float:
+            # the whole move pays nothing, be the loss before it infinite
+            return line.loss(part) + (0.5 * self.damping * unit * (1.0 - part) ** 2 if part < 1.0 else 0.0)
+
+        return _descend(_PARTS, dearness)
 
     def _further(
         self, standing: Standing, reports: Sequence[Report], line: _Line, factor: float, memory: _Memory
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """The state with rare features moved further and the decisions there, if that lowers the loss; see item 4."""
-        n_workers = standing.n_workers
-        steps = float(np.mean([report.steps for report in reports]))
+        n_workers = memory.workers
+        steps = sum(report.steps for report in reports) / n_workers
         gain = float(standing.tasks[reports[0].worker].gains.max())
         met = memory.values * gain * self._eta(standing) * memory.curvature * steps * memory.squares
         move, best, least = line.move(), None, line.loss(factor)
@@ -148,19 +178,21 @@ class Adaptive:
             factors = np.where(a < 1e-7, n_workers, -np.expm1(-n_workers * a) / np.maximum(-np.expm1(-a), 1e-30))
             state = standing.state + standing.model.amplified(move, factors)
             decision = standing.model.decision(state, standing.sample.x)
-            loss = line.loss_of(decision) * (1.0 + _WORTH * (rank + 1))
-            if not loss < least:
+            loss = line.loss_of(decision, state)
+            dear = loss + _WORTH * (rank + 1) * abs(loss)
+            if not dear < least:
                 break
-            best, least = (state, decision), loss
+            best, least = (state, decision), dear
         return best
 
 
 class _Line:
-    """The loss on the sample along the merged move, from the state before, whose decisions are known."""
+    """The objective on the sample along the merged move, from the state before, whose decisions are known."""
 
     def __init__(self, standing: Standing, before: np.ndarray, merged: np.ndarray):
         self.standing, self.merged = standing, merged
         self.decisions = {0.0: before, 1.0: standing.model.decision(merged, standing.sample.x)}
+        self.states = {0.0: standing.state, 1.0: merged}
         self.losses: dict[float, float] = {}
 
     def move(self) -> np.ndarray:
@@ -168,9 +200,10 @@ class _Line:
 
     def at(self, part: float) -> np.ndarray:
         """The state after this part of the move."""
-        if part == 1.0:
-            return self.merged
-        return merging.weighted_sum([self.standing.state, self.merged], np.array([1.0 - part, part]))
+        if part not in self.states:
+            ends, weights = [self.standing.state, self.merged], np.array([1.0 - part, part])
+            self.states[part] = merging.weighted_sum(ends, weights)
+        return self.states[part]
 
     def decision(self, part: float) -> np.ndarray:
         if part not in self.decisions:
@@ -183,12 +216,12 @@ class _Line:
 
     def loss(self, part: float) -> float:
         if part not in self.losses:
-            self.losses[part] = self.loss_of(self.decision(part))
+            self.losses[part] = self.loss_of(self.decision(part), self.at(part))
         return self.losses[part]
 
-    def loss_of(self, decision: np.ndarray) -> float:
-        with np.errstate(over="ignore", invalid="ignore"):
-            loss = self.standing.model.mean_loss(decision, self.sample)[0]
+    def loss_of(self, decision: np.ndarray, state: np.ndarray) -> float:
+        model = self.standing.model
+        loss = model.mean_loss(decision, self.sample)[0] + model.penalty_at(state)
         return loss if np.isfinite(loss) else np.inf
 
     @property
@@ -196,12 +229,19 @@ class _Line:
         return self.standing.sample
 
 
+def _sees(standing: Standing) -> bool:
+    """Whether there are rows to judge by; those that weigh nothing say nothing."""
+    sample = standing.sample
+    return sample is not None and (sample.weight.size == 0 or bool(np.any(sample.weight)))
+
+
 def _descend(candidates: Sequence[float], dearness: Callable[[float], float]) -> float:
-    """Go along the candidates while they get cheaper; dearness falls, then rises along them."""
+    """Go along the candidates while they get cheaper; dearness falls, then rises along them.  Of what is infinitely
+    dear one goes on."""
     best, least = candidates[0], dearness(candidates[0])
     for candidate in candidates[1:]:
         value = dearness(candidate)
-        if value > least:
+        if value >= least and least < np.inf:
             break
         best, least = candidate, value
     return best
@@ -217,7 +257,14 @@ def _measures(sample: Rows, n_features: int) -> tuple[np.ndarray, float]:
 
 
 def _curvature(standing: Standing, decision: np.ndarray) -> float:
-    """Mean second derivative of the loss in the decisions, taken over one unit to either side."""
+    """Mean second derivative of the loss in a decision, taken over one unit to either side; infinite if unknown.
+
+    Decisions move by random signs, ``s . H s`` being on average the trace of H (Hutchinson): where outputs have a loss
+    each, the signs are squared away; softmax does not change when all of a row's move alike.
+    """
     decision = np.asarray(decision, dtype=np.float64)
-    upper, lower = (standing.model.mean_loss(decision + side, standing.sample)[1] for side in (1.0, -1.0))
-    return float(np.abs(upper - lower).sum()) / 2.0 / decision.shape[1]
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], decision.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        upper, lower = (standing.model.mean_loss(decision + side, standing.sample)[1] for side in (signs, -signs))
+        curvature = float(np.sum(signs * (upper - lower))) / 2.0 / decision.shape[1]
+    return max(curvature, 0.0) if np.isfinite(curvature) else np.inf

@@ -10,7 +10,7 @@ Training Strategies for the Structured Perceptron", NAACL 2010 (iterative parame
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,11 +19,12 @@ from parsgd.algorithms.adaptive import Adaptive
 from parsgd.algorithms.learned import sample_rows
 from parsgd.algorithms.outer import Mean, Momentum
 from parsgd.algorithms.pacing import deadline, next_period, noted, shares_by_speed
+from parsgd.algorithms.part import uncounted
 from parsgd.algorithms.rules import LOOKING, RULES
-from parsgd.algorithms.stretches import stretch
+from parsgd.algorithms.stretches import longest_part, stretch
 from parsgd.algorithms.working import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
-from parsgd.errors import check_between, choose
+from parsgd.errors import DivergedError, InvalidArgument, check_between, choose
 
 _OUTERS = {
     "mean": Mean(),
@@ -36,10 +37,11 @@ _FIRST_PERIOD = 1.0
 
 
 class _Memory(NamedTuple):
-    """What is carried from round to round: the outer step's own, the period, sums of the loss since the last full pass
-    and the mean of the first, and how long each worker takes for an example."""
+    """What is carried from round to round: the outer step's own and its last answer, the period, sums of the loss since
+    the last full pass and the mean of the first, and how long each worker takes for an example."""
 
     outer: Any
+    answer: np.ndarray | None
     period: float
     loss: float
     examples: int
@@ -56,23 +58,25 @@ class Local(Synchronous):
     period : float or "adaptive"
         Length of a round as a fraction of an epoch, ``0 < period <= 1``; workers of equal shards make equal numbers of
         steps in it.  ``"adaptive"`` begins with one average a pass and averages more often as the loss falls (AdaComm,
-        Wang and Joshi 2019).
+        Wang and Joshi 2019); it begins anew in every fit, and in every call of ``partial_fit``.
     seconds : float or None
-        Length of a round in seconds instead: each worker does what it can.
+        Length of a round in seconds, whatever the period: each worker does what it can.
     rule : str or None
         How the workers count: ``"uniform"``; ``"steps"`` or ``"examples"``, by what they did in the round; ``"wp"``, by
         WP-SGD's contraction; ``"fednova"``, by rows, each move divided by its steps; ``"loss"``, by the losses that
         they met; ``"learned"``, by the loss of the merge on rows that are held back (2 %).  None: ``"steps"`` where
-        workers may do unequal work (``seconds`` or ``deadline``), else ``"uniform"``.
+        workers may do unequal work (``seconds``, ``deadline`` or ``balance``), else ``"uniform"``.
     outer : {"mean", "momentum", "nesterov", "adaptive"} or object
         The driver's step along the merged move: all of it, with SlowMo's or DiLoCo's momentum
         (:class:`~parsgd.algorithms.outer.Momentum` sets rate and beta), or as long as the loss on a few rows says, with
         the workers' rates to match (:class:`~parsgd.algorithms.adaptive.Adaptive`).
     deadline : "auto", float or None
-        Seconds after which a round ends though some worker has not made its steps; it reports what it has.  ``"auto"``:
-        ``median + 3 MAD`` of what the workers took lately, from the second round on.
+        Seconds after which a round ends though some worker has not made its steps; it reports what it has, and goes on
+        from there in the next round.  ``"auto"``: ``median + 3 MAD`` of what a round takes the workers at the pace of
+        their last one, from the second round on.  Not together with ``seconds``.
     balance : "speed" or None
-        Whether rows are dealt anew after a pass, to each worker in proportion to its speed.
+        Whether rows are dealt anew after a pass, to each worker in proportion to its speed in the last round, where
+        that changes some share by more than a tenth.
     sampling : {"split", "stored", "whole"}
         Whether workers own rows dealt at random, or rows that lie together, or draw from all of them.
 
@@ -100,15 +104,24 @@ class Local(Synchronous):
     name = "local"
 
     def __post_init__(self) -> None:
-        if self.period != "adaptive":
+        if isinstance(self.period, str):
+            choose(self.period, ("adaptive",), "period", "Local")
+        else:
             check_between(self.period, 0, 1, "period", "Local")
         check_between(self.seconds, 0, float("inf"), "seconds", "Local", optional=True)
         if self.rule is not None:
             choose(self.rule, RULES, "rule", "Local")
-        if isinstance(self.outer, str) or not hasattr(self.outer, "step"):
+        if isinstance(self.outer, (str, type)) or not hasattr(self.outer, "step"):
             choose(self.outer, _OUTERS, "outer", "Local")
-        if self.deadline != "auto":
+        if isinstance(self.deadline, str):
+            choose(self.deadline, ("auto",), "deadline", "Local")
+        else:
             check_between(self.deadline, 0, float("inf"), "deadline", "Local", optional=True)
+        if self.seconds is not None and self.deadline is not None:
+            raise InvalidArgument(
+                f"Local takes seconds or a deadline, not both: with seconds={self.seconds!r} a round has no other end."
+                f" Got deadline={self.deadline!r}; leave out one of them."
+            )
         if self.balance is not None:
             choose(self.balance, ("speed",), "balance", "Local")
         choose(self.sampling, ("split", "stored", "whole"), "sampling", "Local")
@@ -119,7 +132,7 @@ class Local(Synchronous):
 
     @property
     def _rule(self) -> str:
-        unequal = self.seconds is not None or self.deadline is not None
+        unequal = any(setting is not None for setting in (self.seconds, self.deadline, self.balance))
         return self.rule or ("steps" if unequal else "uniform")
 
     @property
@@ -134,7 +147,7 @@ class Local(Synchronous):
     def begin(self, standing: Standing) -> _Memory:
         period = _FIRST_PERIOD if self.period == "adaptive" else self.period
         pace = np.full(standing.n_workers, np.nan)
-        return _Memory(self._outer.begin(standing), period, 0.0, 0, None, pace)
+        return _Memory(self._outer.begin(standing), None, period, 0.0, 0, None, pace)
 
     def gain(self, standing: Standing) -> float:
         return self._outer.gain(standing, standing.memory.outer)
@@ -146,29 +159,39 @@ class Local(Synchronous):
         n_rows = standing.shard_rows[worker]
         if self.seconds is not None:
             return Budget(n_rows * standing.max_epochs, self.seconds)
-        memory = standing.memory
-        examples = stretch(n_rows, standing.model.batch_size, memory.period, standing.cursors[worker])
-        return Budget(examples, self._deadline(memory, examples))
+        period = standing.memory.period
+        examples = stretch(n_rows, standing.model.batch_size, period, standing.cursors[worker])
+        return Budget(examples, self._deadline(standing))
 
-    def _deadline(self, memory: _Memory, examples: int) -> float | None:
-        known = memory.pace[np.isfinite(memory.pace)]
-        if self.deadline != "auto" or len(known) == 0:
+    def _deadline(self, standing: Standing) -> float | None:
+        """One for all workers: who was late has less to do in the next round, and as much time for it as the others."""
+        pace = standing.memory.pace
+        known = np.isfinite(pace)
+        if self.deadline != "auto" or not known.any():
             return None if self.deadline == "auto" else self.deadline
-        return deadline(known, examples)
+        whole = longest_part(np.array(standing.shard_rows), standing.model.batch_size, standing.memory.period)
+        return deadline(pace[known], whole[known])
 
     def shares(self, standing: Standing) -> np.ndarray | None:
         return None if self.balance is None else shares_by_speed(standing.memory.pace, standing.shard_rows)
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
-        return run(model, shard, task, pulse)
+        try:
+            return run(model, shard, task, pulse)
+        except DivergedError:
+            if not self._outer.raises_rates or task.n_workers == 1:
+                raise
+        # rates were raised by n_workers at most; what explodes at the serial ones, too, is an error
+        return run(model, shard, replace(task, gains=task.gains / task.n_workers), uncounted(pulse))
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
         weights = RULES[self._rule](standing, reports)
         memory = self._noted(standing, reports)
         if not np.any(weights):
-            return Merge(standing.state, weights, memory)
+            return Merge(standing.state, weights, memory, memory.answer)
         step = self._outer.step(standing, reports, weights, memory.outer)
-        return Merge(step.state, weights * step.factor, memory._replace(outer=step.memory), step.answer)
+        memory = memory._replace(outer=step.memory, answer=step.answer)
+        return Merge(step.state, weights * step.factor, memory, step.answer)
 
     def _noted(self, standing: Standing, reports: Sequence[Report]) -> _Memory:
         """The memory with what the reports tell of losses and times."""

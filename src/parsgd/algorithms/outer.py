@@ -20,13 +20,14 @@ import numpy as np
 
 from parsgd.algorithms import merging
 from parsgd.core import Report, Standing
-from parsgd.errors import InvalidArgument, check_between
+from parsgd.errors import InvalidArgument, check_between, choose
 
 
 class Step(NamedTuple):
     """Where an outer step arrived, what it remembers, and the state to hand out if that is another one.
 
-    ``factor`` is by how much the merged move was made longer or shorter, where that is one number.
+    ``factor`` says how many times the round's merged move is in the step: the reports' weights in it are the rule's
+    times this.
     """
 
     state: np.ndarray
@@ -37,7 +38,11 @@ class Step(NamedTuple):
 
 class Outer(Protocol):
     """An outer step.  ``begin`` is what it remembers at first; ``looks_at`` says on how many rows it judges; ``gain``
-    is a factor on the workers' learning rates, and ``pace`` what a worker's step moves the clock by."""
+    is a factor on the workers' learning rates, at most their number, and ``pace`` what a worker's step moves the clock
+    by.  ``raises_rates``: whether the factor may be above 1; a worker whose run explodes then tries again without it,
+    and says so by the gains of its report."""
+
+    raises_rates: bool
 
     def looks_at(self, n_rows: int) -> int: ...
 
@@ -52,6 +57,8 @@ class Outer(Protocol):
 
 class _Blind:
     """What outer steps have in common that look at no rows and leave the workers' rates alone."""
+
+    raises_rates = False
 
     def looks_at(self, n_rows: int) -> int:
         return 0
@@ -90,10 +97,7 @@ class Momentum(_Blind):
     beta: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("momentum", "nesterov"):
-            raise InvalidArgument(
-                f"The 'kind' parameter of Momentum must be 'momentum' or 'nesterov'. Got {self.kind!r} instead."
-            )
+        choose(self.kind, ("momentum", "nesterov"), "kind", "Momentum")
         nesterov = self.kind == "nesterov"
         object.__setattr__(self, "rate", (0.7 if nesterov else 1.0) if self.rate is None else self.rate)
         object.__setattr__(self, "beta", (0.9 if nesterov else 0.5) if self.beta is None else self.beta)
@@ -110,9 +114,11 @@ class Momentum(_Blind):
         merged = merging.merge(standing.state, reports, weights, standing.model.nonnegative).state
         move = merged.astype(np.float64) - standing.state
         velocity = self.beta * memory + move
-        along = move + self.beta * velocity if self.kind == "nesterov" else velocity
-        state = (standing.state + self.rate * along).astype(standing.state.dtype)
+        nesterov = self.kind == "nesterov"
+        along = move + self.beta * velocity if nesterov else velocity
+        # from the mean on, so that without momentum and at rate 1 it is the mean to the bit
+        state = (merged + (self.rate * along - move)).astype(standing.state.dtype)
         # second moments of a solver must not be carried below 0
         part = standing.model.nonnegative
         state[part] = merged[part]
-        return Step(state, velocity)
+        return Step(state, velocity, factor=self.rate * (1.0 + self.beta * nesterov))

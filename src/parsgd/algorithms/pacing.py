@@ -34,18 +34,18 @@ def next_period(first: float, present: float, first_loss: float, loss: float) ->
     return max(shorter if shorter < present else present / 2.0, _SHORTEST_PERIOD)
 
 
-def deadline(pace: np.ndarray, examples: int) -> float:
-    """Seconds for ``examples`` after which a worker is late: ``median + 3 MAD`` of the workers' paces.
+def deadline(pace: np.ndarray, examples: np.ndarray) -> float:
+    """Seconds after which who has not ended its round is late: ``median + 3 MAD`` of what the workers need for it.
 
-    ``pace``: each worker's seconds an example in its last round.
+    ``pace``: each worker's seconds an example in its last round; ``examples``: how many it has to visit in a whole one.
 
-    >>> deadline(np.array([0.01, 0.01, 0.01, 0.1]), 100)
+    >>> deadline(np.array([0.01, 0.01, 0.01, 0.1]), np.array([100, 100, 100, 100]))
     1.3
     """
-    pace = np.asarray(pace, dtype=float)
-    median = float(np.median(pace))
-    deviation = float(np.median(np.abs(pace - median)))
-    return round(examples * (median + _DEVIATIONS * max(deviation, _LEAST_DEVIATION * median)), 12)
+    seconds = np.asarray(pace, dtype=float) * np.asarray(examples)
+    median = float(np.median(seconds))
+    deviation = float(np.median(np.abs(seconds - median)))
+    return round(median + _DEVIATIONS * max(deviation, _LEAST_DEVIATION * median), 12)
 
 
 def shares_by_speed(pace: np.ndarray, rows: Sequence[int]) -> np.ndarray | None:

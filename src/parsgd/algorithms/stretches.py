@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 
 def stretch(n_rows: int, batch_size: int, period: float, cursor: int) -> int:
     """Examples from ``cursor`` to the end of the present part of the shard.
@@ -20,3 +22,15 @@ def stretch(n_rows: int, batch_size: int, period: float, cursor: int) -> int:
     # the first part that ends behind the batch at the cursor
     part = -(-parts * (begun // batch_size + 1) // n_batches)
     return min(n_rows, n_batches * part // parts * batch_size) - begun
+
+
+def longest_part(n_rows: np.ndarray, batch_size: int, period: float) -> np.ndarray:
+    """Examples in the longest of these parts, of shards of so many rows.
+
+    >>> longest_part(np.array([100, 7, 0]), 8, 0.25)
+    array([32,  7,  0])
+    """
+    n_rows = np.asarray(n_rows)
+    n_batches = -(-n_rows // batch_size)
+    parts = np.clip(int(1.0 / period + 0.5), 1, np.maximum(n_batches, 1))
+    return np.minimum(n_rows, -(-n_batches // parts) * batch_size)

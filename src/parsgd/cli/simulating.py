@@ -23,7 +23,6 @@ from parsgd.core import Algorithm
 from parsgd.engines.simulated import Simulated
 from parsgd.errors import DivergedError, Outcome, WorkersLost, choose
 from parsgd.fitting import refuse_unoffered
-from parsgd.models.linear import Linear
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,7 @@ def run(request: Request, voice: Voice) -> dict[str, Any]:
     """Do what was asked; return the report that ``--json`` prints."""
     curves.check(not voice.quiet, request.figure)
     for algorithm in request.algorithms.values():
-        # before there are data to make the model of; what the engine lacks is the same for all models
-        refuse_unoffered(Linear(1), algorithm, request.engine)
+        refuse_unoffered(None, algorithm, request.engine)
     estimator = make(request)
     parts = training.prepare(request.training, estimator, voice)
     scored_on = "training" if parts.test_rows is None else "test"
@@ -82,7 +80,7 @@ def algorithms_of(text: str, seconds: float | None) -> dict[str, Algorithm]:
     """The algorithms that ``NAME`` or ``NAME:KEY=VALUE:...`` stand for, with commas between them.
 
     >>> algorithms_of("local:period=0.5,minibatch", None)
-    {'local:period=0.5': Local(period=0.5, seconds=None, rule=None), 'minibatch': MiniBatch(batch_size=None)}
+    {'local:period=0.5': Local(period=0.5, ...), 'minibatch': MiniBatch(batch_size=None)}
     """
     found = {}
     for label in dict.fromkeys(part.strip() for part in text.split(",")):

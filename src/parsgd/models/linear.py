@@ -212,6 +212,19 @@ class Linear:
         n = max(len(rows.y), 1)
         return float((factor * values).sum()) / n, factor * gradients / n
 
+    def penalty_at(self, state: np.ndarray) -> float:
+        """``alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)``, summed over outputs; of one class also ``alpha b``,
+        the offset's part of the objective."""
+        coef = self.flat(state, "coef")
+        share, total = self.l1_share, 0.0
+        if self.penalty is not None and share < 1.0:
+            total += 0.5 * (1.0 - share) * float(np.vdot(coef, coef))
+        if self.penalty is not None and share > 0.0:
+            total += share * float(np.abs(coef).sum(dtype=np.float64))
+        if self.one_class:
+            total += float(self.views(state)["intercept"].sum())
+        return self.alpha * total
+
     def amplified(self, move: np.ndarray, factors: np.ndarray) -> np.ndarray:
         """A move of the state with each feature's weights moved ``factors (n_features,)`` times as far."""
         out = move.copy()

@@ -179,6 +179,14 @@ class Network:
         share = rows.weight / rows.weight.sum(dtype=np.float64)
         return float(np.dot(losses, share)), error * share[:, None]
 
+    def penalty_at(self, state: np.ndarray) -> float:
+        """``alpha / (2 b) sum_l |W_l|_2^2``, as batches of ``b`` rows have it; AdamW's decay is no part of an
+        objective."""
+        if self.solver == "adamw" or self.alpha == 0.0:
+            return 0.0
+        squares = sum(float(np.vdot(coef, coef)) for coef in self.views(state)["coefs"])
+        return 0.5 * self.alpha / self.batch_size * squares
+
     def predict(self, state: np.ndarray, x: Any) -> np.ndarray:
         """Predictions ``(n_rows, n_out)``: probabilities, or means."""
         views = self.views(state)
