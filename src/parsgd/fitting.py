@@ -42,11 +42,23 @@ class Fit:
     examples: int
 
 
-def refuse_unoffered(model: Model, algorithm: Algorithm, engine: Engine) -> None:
-    """Compare what the algorithm needs with what the engine and the model offer, before any worker starts."""
-    lacking = sorted(algorithm.needs - engine.offers - model.offers)
+# What only models offer.
+_OF_MODELS = frozenset({"shared_steps"})
+
+
+def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) -> None:
+    """Compare what the algorithm needs with what the engine and the model offer, before any worker starts.
+
+    Before there is a model (``None``), it is taken to offer all that models can.
+    """
+    lacking = sorted(algorithm.needs - engine.offers - (_OF_MODELS if model is None else model.offers))
     if not lacking:
         return
+    if model is None:
+        raise IncompatibleParts(
+            f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers"
+            f" {', '.join(sorted(engine.offers)) or 'nothing beyond messages'}. Use another algorithm, such as 'local'."
+        )
     offered = ", ".join(sorted(engine.offers)) or "nothing beyond messages"
     withheld = [f"The model does not offer {n}: {model.withholds[n]}." for n in lacking if n in model.withholds]
     advice = "another algorithm, such as 'local'" + ", or an engine that offers it, such as 'threads'" * (not withheld)

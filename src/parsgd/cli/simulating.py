@@ -13,7 +13,6 @@ from sklearn.exceptions import ConvergenceWarning
 from parsgd import registry
 from parsgd.cli import curves, training
 from parsgd.cli.data import did_you_mean
-from parsgd.cli.heldout import HeldOut, Watched
 from parsgd.cli.mistakes import Mistake
 from parsgd.cli.options import parsed
 from parsgd.cli.quantities import in_words
@@ -23,6 +22,7 @@ from parsgd.core import Algorithm
 from parsgd.engines.simulated import Simulated
 from parsgd.errors import DivergedError, Outcome, WorkersLost, choose
 from parsgd.fitting import refuse_unoffered
+from parsgd.planning.heldout import HeldOut, Watched
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def run(request: Request, voice: Voice) -> dict[str, Any]:
     """Do what was asked; return the report that ``--json`` prints."""
     curves.check(not voice.quiet, request.figure)
     for algorithm in request.algorithms.values():
-        refuse_unoffered(algorithm, request.engine)
+        refuse_unoffered(None, algorithm, request.engine)
     estimator = make(request)
     parts = training.prepare(request.training, estimator, voice)
     scored_on = "training" if parts.test_rows is None else "test"
