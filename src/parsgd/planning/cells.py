@@ -20,8 +20,8 @@ class Cell:
     ``seconds`` to serial SGD's loss: inf where it is not reached in twice serial SGD's passes, None where that could
     not be found out; ``passes`` likewise.  ``speedup`` over one worker.  ``engine``: ``"threads"`` of this machine, or
     ``"simulated"`` for a cluster.  ``round_s``: what each of the ``rounds`` costs beside work.  ``basis`` says what the
-    prediction rests on: ``"rehearsed"``, the beginning of it only (``"begun"``), ``"fewer workers"`` that did not get
-    there, or nothing, ``"no time"``.
+    prediction rests on: ``"rehearsed"``, the beginning of it only (``"begun"``), others that fail and should do better
+    (``"others"``), or nothing, ``"no time"``.
     """
 
     n_workers: int
@@ -84,6 +84,6 @@ def cell(costs: Costs, way: Way, n_workers: int, runs: Sequence[Run], serial: Se
 
 
 def inferred(costs: Costs, way: Way, n_workers: int) -> Cell:
-    """One that was not rehearsed, because fewer workers do not get there, the less the more of them there are."""
+    """One that was not rehearsed, because others fail that should do better."""
     engine = "threads" if costs.on_threads(n_workers) else "simulated"
-    return Cell(n_workers, way.label, engine, way.algorithm, math.inf, math.inf, 0.0, basis="fewer workers")
+    return Cell(n_workers, way.label, engine, way.algorithm, math.inf, math.inf, 0.0, basis="others")

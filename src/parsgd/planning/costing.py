@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,15 @@ from parsgd.algorithms.local import Local
 from parsgd.core import Merge, Report, Standing
 from parsgd.engines.threads import Threads
 from parsgd.planning.samples import Sample, prepared
+from parsgd.planning.shortlist import Way
 from parsgd.planning.standin import Enough, StandIn
 
-# A round of this length is timed, so often for each number of workers: 0.2 s for one and two.
-_PACE_SECONDS, _PACE_ROUNDS = 0.025, 4
+# Rounds of this length are timed after one that is not, twice for each number of workers: 0.25 s for one and two.
+_PACE_SECONDS, _PACE_ROUNDS = 0.02, 3
 # Rounds that hardly do anything, to see what they cost; no more than that time for them.
 _EMPTY_ROUNDS, _EMPTY_SECONDS, _EMPTY_PERIOD = 25, 0.08, 1e-6
 _MANY_PASSES = 10**6
+_FEW_ROWS = 500
 
 
 class Timed(StandIn):
@@ -58,13 +60,13 @@ def run(estimator: Any, sample: Sample, stand_in: StandIn, n_workers: int, passe
             raise KeyboardInterrupt
 
 
-def warm_up(estimator: Any, sample: Sample, counts: Sequence[int]) -> None:
+def warm_up(estimator: Any, sample: Sample, ways: Mapping[int, Sequence[Way]]) -> None:
     """Load or compile what fits of this kind use, so that it is not taken for their cost."""
-    few = sample.first(500)
-    for n_workers in counts:
-        for algorithm in (Local(period=0.5), Local(period=0.5, outer="adaptive")):
-            timed = Timed(algorithm, 2)
-            run(prepared(estimator), few, timed, n_workers, 1)
+    few = sample.first(_FEW_ROWS)
+    once = {way.label: way.algorithm for several in ways.values() for way in several}
+    run(prepared(estimator), few, Timed(Local(period=0.5), 2), 1, 1)
+    for algorithm in once.values():
+        run(prepared(estimator), few, Timed(algorithm, 2), 2, 1)
 
 
 def pace(estimator: Any, sample: Sample, n_workers: int) -> tuple[float, int]:

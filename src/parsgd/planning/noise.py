@@ -14,10 +14,10 @@ import numpy as np
 
 from parsgd.core import Model, Rows
 
-# The rows are cut into so many batches; vectors of more numbers than this are dear, and get by with half of them.
+# The rows are cut into so many batches; vectors of more numbers than this are dear, and get by with half of
+# them, at one state instead of a few.
 _BATCHES, _LARGE_STATE = 8, 200_000
-# States to look at.
-STATES = 3
+_STATES = 3
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,11 @@ def noise_of(slopes: Sequence[np.ndarray], rows: Sequence[float]) -> Noise:
     """
     rows = np.asarray(rows, dtype=float)
     small, large = float(rows.mean()), float(rows.sum())
-    each = float(np.mean([np.sum((slope / n) ** 2) for slope, n in zip(slopes, rows, strict=True)]))
-    union = float(np.sum((np.sum(slopes, axis=0) / large) ** 2))
+    each = float(np.mean([np.vdot(slope, slope) / n**2 for slope, n in zip(slopes, rows, strict=True)]))
+    total = slopes[0].copy()
+    for slope in slopes[1:]:
+        total += slope
+    union = float(np.vdot(total, total)) / large**2
     return Noise((large * union - small * each) / (large - small), (each - union) / (1.0 / small - 1.0 / large))
 
 
@@ -63,9 +66,10 @@ def mean_noise(found: Sequence[Noise]) -> Noise:
 
 
 def measure(model: Model, states: Sequence[np.ndarray], rows: Rows) -> Noise:
-    """The noise of ``model`` at some states, on some rows."""
-    n_rows = len(rows.y)
-    n_batches = min(_BATCHES if states[0].size <= _LARGE_STATE else _BATCHES // 2, n_rows)
+    """The noise of ``model`` at the last few states, on some rows."""
+    n_rows, large = len(rows.y), states[0].size > _LARGE_STATE
+    states = states[-1 if large else -_STATES :]
+    n_batches = min(_BATCHES // 2 if large else _BATCHES, n_rows)
     ends = np.linspace(0, n_rows, n_batches + 1).astype(int)
     order = np.arange(n_rows, dtype=np.int32)
     found = []

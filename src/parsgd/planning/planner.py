@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,12 +15,12 @@ from parsgd.errors import InvalidArgument
 from parsgd.estimators.fitted import is_network
 from parsgd.planning import budget, costing, noise, samples, shortlist, verdict
 from parsgd.planning.budget import Budget
-from parsgd.planning.cells import Cell, cell, inferred, serial_cell
-from parsgd.planning.parting import Spread
-from parsgd.planning.rehearsing import Run, rehearse, rehearse_serial
+from parsgd.planning.cells import Cell, serial_cell
+from parsgd.planning.rehearsing import rehearse_serial
 from parsgd.planning.report import Plan
 from parsgd.planning.samples import Sample
 from parsgd.planning.shortlist import Way
+from parsgd.planning.trials import Trials
 from parsgd.prediction import Costs
 
 # Seeds of the serial run, and of every rehearsal, where there is time for more than one.
@@ -105,107 +104,58 @@ def plan(
     random, seeds = samples.seeds_of(estimator, _SEEDS)
     sample = samples.draw(estimator, X, y, random)
     real = [n for n in counts if 1 < n <= joblib.cpu_count()]
-    costing.warm_up(estimator, sample, [1, *real])
-    begun = Budget(math.inf)
-    measured = costing.measure(estimator, sample, real)
+    ways = {n: _ways(estimator, sample, n) for n in counts if n > 1}
+    costing.warm_up(estimator, sample, ways)
+    time = Budget(math.inf)
     costs = Costs(
-        sample.n_rows, **measured, latency_s=float(latency_s), bandwidth_bytes_per_s=float(bandwidth_bytes_per_s),
-        merge_s=merge_s,
+        sample.n_rows, **costing.measure(estimator, sample, real), latency_s=float(latency_s),
+        bandwidth_bytes_per_s=float(bandwidth_bytes_per_s), merge_s=merge_s,
     )  # fmt: skip
-    asked = None if estimator.tol is not None and estimator.tol > 0 else float(estimator.max_iter)
-    begun.seconds = budget.allowed(costs, asked, seconds)
-    return _Planning(estimator, sample, costs, counts, seeds, asked, float(tolerance), begun).run()
+    time.seconds = budget.allowed(costs, asked_for(estimator), seconds)
+    return _planned(estimator, sample, costs, ways, seeds, float(tolerance), time)
 
 
-@dataclass
-class _Planning:
-    """A plan being made."""
-
-    estimator: Any
-    sample: Sample
-    costs: Costs
-    counts: list[int]
-    seeds: list[int]
-    asked: float | None
-    tolerance: float
-    budget: Budget
-    cells: dict[tuple[int, str], Cell] = field(default_factory=dict)
-    runs: dict[tuple[int, str], list[Run]] = field(default_factory=dict)
-
-    def run(self) -> Plan:
-        ways = {n: self.ways(n) for n in self.counts if n > 1}
-        n_ways = max(map(len, ways.values()), default=0)
-        batch = shortlist.batch_size(self.estimator, self.sample.n_rows)
-        self.sample, passes = budget.rehearsal(
-            self.sample, self.costs, self.asked, len(ways), n_ways, batch, self.budget.left
-        )
-        part = self.budget.left * (budget.SERIAL_SHARE if ways else 1.0)
-        self.serial = rehearse_serial(self.estimator, self.sample, passes, self.seeds, self.tolerance, part)
-        self.whole = self.serial.passes if self.asked is None else self.asked
-        found = noise.measure(self.serial.model, self.serial.states[-noise.STATES :], self.sample.loss.rows)
-        self.rehearse_all(ways)
-        cells = [serial_cell(self.costs, self.serial, self.whole)]
-        cells += [self.cell(n, way) for n, several in ways.items() for way in several]
-        return Plan(
-            tuple(cells), verdict.best(cells), verdict.why(cells, found, self.costs), found, self.spread(), self.costs,
-            self.serial.goal, self.whole, self.budget.spent, self.said(cells),
-        )  # fmt: skip
-
-    def ways(self, n_workers: int) -> list[Way]:
-        return shortlist.ways(
-            n_workers, convex=not is_network(self.estimator), sparse=sparse.issparse(self.sample.X),
-            batch_size=shortlist.batch_size(self.estimator, self.sample.n_rows), n_rows=self.sample.n_rows,
-            on_threads=self.costs.on_threads(n_workers),
-        )  # fmt: skip
-
-    def rehearse_all(self, ways: dict[int, list[Way]]) -> None:
-        """The most promising way for each number of workers, then the next one; then all again with other seeds."""
-        order = [(way.rank, n, way) for n, several in ways.items() for way in several]
-        order.sort(key=lambda item: item[:2])
-        for seed in self.seeds:
-            for _, n_workers, way in order:
-                if self.budget.left <= 0.0:
-                    return
-                runs = self.runs.setdefault((n_workers, way.label), [])
-                if self.hopeless(n_workers, way) or (seed != self.seeds[0] and not _worth_repeating(runs)):
-                    continue
-                run = rehearse(
-                    self.estimator, self.sample, way, n_workers, self.serial, seed, self.budget.deadline
-                )  # fmt: skip
-                if run is not None:
-                    runs.append(run)
-
-    def hopeless(self, n_workers: int, way: Way) -> bool:
-        """Whether fewer workers do not get there in this way, and the less the more of them there are."""
-        fewer = [(n, self.runs.get((n, way.label))) for n in self.counts if 1 < n < n_workers]
-        seen = [runs[0] for _, runs in fewer if runs and runs[0].reached is not None]
-        if len(seen) < 2:
-            return False
-        return math.isinf(seen[-1].reached) and seen[-1].last >= seen[-2].last
-
-    def cell(self, n_workers: int, way: Way) -> Cell:
-        runs = self.runs.get((n_workers, way.label), [])
-        if not runs and self.hopeless(n_workers, way):
-            return inferred(self.costs, way, n_workers)
-        return cell(self.costs, way, n_workers, runs, self.serial, self.whole)
-
-    def spread(self) -> Spread | None:
-        """Of the most workers that were seen to go without an average until the end."""
-        found = [run.spread for runs in self.runs.values() for run in runs if run.spread is not None]
-        return max(found, key=lambda spread: spread.n_workers, default=None)
-
-    def said(self, cells: Sequence[Cell]) -> tuple[str, ...]:
-        """What the plan could not do."""
-        notes = []
-        if self.asked is None and not self.serial.ended:
-            notes.append("there was no time to wait for the end of the serial run; the goal is its loss until then")
-        if any(cell.basis == "no time" for cell in cells):
-            notes.append(f"time ran out: what was not rehearsed needs plan(..., seconds > {self.budget.seconds:.2g})")
-        return tuple(notes)
+def _planned(
+    estimator: Any, sample: Sample, costs: Costs, ways: dict[int, list[Way]], seeds: list[int], tolerance: float,
+    time: Budget,
+) -> Plan:  # fmt: skip
+    """Rehearse within the time, and draw the conclusions."""
+    asked = asked_for(estimator)
+    batch = shortlist.batch_size(estimator, sample.n_rows)
+    sample, passes = budget.rehearsal(sample, costs, asked, ways, batch, time.left)
+    part = time.left * (budget.SERIAL_SHARE if ways else 1.0)
+    serial = rehearse_serial(estimator, sample, passes, seeds, tolerance, part)
+    whole = serial.passes if asked is None else asked
+    found = noise.measure(serial.model, serial.states, sample.loss.rows)
+    trials = Trials(estimator, sample, costs, serial, ways)
+    trials.make(seeds, time)
+    cells = (serial_cell(costs, serial, whole), *trials.cells(whole))
+    return Plan(
+        cells, verdict.best(cells), verdict.why(cells, found, costs), found, trials.spread(), costs, serial.goal, whole,
+        time.spent, _notes(cells, asked is None and not serial.ended, time.seconds),
+    )  # fmt: skip
 
 
-def _worth_repeating(runs: Sequence[Run]) -> bool:
-    return bool(runs) and runs[-1].reached is not None and math.isfinite(runs[-1].reached)
+def _ways(estimator: Any, sample: Sample, n_workers: int) -> list[Way]:
+    return shortlist.ways(
+        n_workers, convex=not is_network(estimator), sparse=sparse.issparse(sample.X), n_rows=sample.n_rows,
+        batch_size=shortlist.batch_size(estimator, sample.n_rows), on_threads=n_workers <= joblib.cpu_count(),
+    )  # fmt: skip
+
+
+def asked_for(estimator: Any) -> float | None:
+    """The passes that a fit makes; None where its rule of stopping decides."""
+    return None if estimator.tol is not None and estimator.tol > 0 else float(estimator.max_iter)
+
+
+def _notes(cells: Sequence[Cell], late: bool, seconds: float) -> tuple[str, ...]:
+    """What the plan could not do."""
+    notes = []
+    if late:
+        notes.append("there was no time to wait for the end of the serial run; the goal is its loss until then")
+    if any(cell.basis == "no time" for cell in cells):
+        notes.append(f"not everything could be rehearsed in {seconds:.2g} s; plan(..., seconds=...) gives it more")
+    return tuple(notes)
 
 
 def _checked_counts(given: Any) -> list[int]:

@@ -28,7 +28,7 @@ MOST_PASSES = 2.0
 # many more.
 _SURE, _SURE_PASSES = 1.25, 0.2
 # One that took so many times serial SGD's passes to the loss where it is will not get to the goal in MOST_PASSES.
-_HOPELESS, _HOPELESS_FROM = 5.0, 0.5
+_HOPELESS, _HOPELESS_FROM = 4.0, 0.2
 # Serial SGD is looked at as often as any other.
 _SERIAL = Local(period=0.1)
 # Its loss at the end is the mean over this part of its passes.

@@ -18,7 +18,7 @@ _ON = {"serial": "here", "threads": "here", "simulated": "cluster"}
 _BASES = {
     "rehearsed": "rehearsed",
     "begun": "its beginning rehearsed",
-    "fewer workers": "fewer workers fail",
+    "others": "better ones fail",
     "no time": "not rehearsed",
 }
 
