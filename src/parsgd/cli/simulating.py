@@ -80,7 +80,7 @@ def algorithms_of(text: str, seconds: float | None) -> dict[str, Algorithm]:
     """The algorithms that ``NAME`` or ``NAME:KEY=VALUE:...`` stand for, with commas between them.
 
     >>> algorithms_of("local:period=0.5,minibatch", None)
-    {'local:period=0.5': Local(period=0.5, seconds=None, rule=None), 'minibatch': MiniBatch(batch_size=None)}
+    {'local:period=0.5': Local(period=0.5, ...), 'minibatch': MiniBatch(batch_size=None)}
     """
     found = {}
     for label in dict.fromkeys(part.strip() for part in text.split(",")):

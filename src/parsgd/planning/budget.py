@@ -22,7 +22,7 @@ _LIKELY_PASSES = 8.0
 # What a simulated worker's task costs besides its steps, and each byte of its state: copied, checked, merged.
 _SECONDS_A_TASK, _SECONDS_A_BYTE = 0.2e-3, 1e-9
 # A part of the budget that serial SGD may have for further seeds.
-SERIAL_SHARE = 0.2
+SERIAL_SHARE = 0.25
 # Fewer rows than this, or than so many batches, show nothing.
 _LEAST_ROWS, _LEAST_BATCHES = 1000, 40
 
@@ -79,9 +79,12 @@ def rehearsal(
     whole = (_LIKELY_PASSES if passes is None else passes) * sample.share
     prices = [price(costs, n, way, whole) for n, several in ways.items() for way in several]
     # what is too dear is left out in either case
-    if whole * costs.pass_s + sum(p for p in prices if p <= _DEAR * seconds) <= seconds:
+    alone = whole * (costs.pass_s + 10.0 * _SECONDS_A_TASK)
+    if alone + sum(p for p in prices if p <= _DEAR * seconds) <= seconds:
         return sample, passes
-    rows = _USED * seconds / costs.seconds_per_row
+    # ten looks a pass, as many tasks
+    beside = 10.0 * _SECONDS_A_TASK / len(sample.y)
+    rows = _USED * seconds / (costs.seconds_per_row + beside)
     least = max(_LEAST_ROWS, _LEAST_BATCHES * batch_size)
     visits = max(rows / (1.0 + _PASSES_OF_ONE * (len(ways) + 1)), least)
     if visits >= whole * sample.n_rows:

@@ -13,12 +13,13 @@ import numpy as np
 from parsgd.algorithms.local import Local
 from parsgd.core import Merge, Report, Standing
 from parsgd.engines.threads import Threads
+from parsgd.errors import DivergedError
 from parsgd.planning.samples import Sample, prepared
 from parsgd.planning.shortlist import Way
 from parsgd.planning.standin import Enough, StandIn
 
-# Rounds of this length are timed after one that is not, twice for each number of workers: 0.25 s for one and two.
-_PACE_SECONDS, _PACE_ROUNDS = 0.02, 3
+# Rounds of this length are timed after one that is not, twice for each number of workers: 0.2 s for one and two.
+_PACE_SECONDS, _PACE_ROUNDS = 0.015, 3
 # Rounds that hardly do anything, to see what they cost; no more than that time for them.
 _EMPTY_ROUNDS, _EMPTY_SECONDS, _EMPTY_PERIOD = 25, 0.08, 1e-6
 _MANY_PASSES = 10**6
@@ -64,9 +65,10 @@ def warm_up(estimator: Any, sample: Sample, ways: Mapping[int, Sequence[Way]]) -
     """Load or compile what fits of this kind use, so that it is not taken for their cost."""
     few = sample.first(_FEW_ROWS)
     once = {way.label: way.algorithm for several in ways.values() for way in several}
-    run(prepared(estimator), few, Timed(Local(period=0.5), 2), 1, 1)
-    for algorithm in once.values():
-        run(prepared(estimator), few, Timed(algorithm, 2), 2, 1)
+    for n_workers, algorithm in [(1, Local(period=0.5)), *((2, algorithm) for algorithm in once.values())]:
+        # if it diverges, that is for the rehearsals to find out
+        with contextlib.suppress(DivergedError):
+            run(prepared(estimator), few, Timed(algorithm, 2), n_workers, 1)
 
 
 def pace(estimator: Any, sample: Sample, n_workers: int) -> tuple[float, int]:
@@ -74,7 +76,7 @@ def pace(estimator: Any, sample: Sample, n_workers: int) -> tuple[float, int]:
     timed = Timed(Local(seconds=_PACE_SECONDS), _PACE_ROUNDS)
     run(prepared(estimator), sample, timed, n_workers, _MANY_PASSES)
     # the first round also makes the order of the rows
-    return float(np.median(timed.paces[n_workers:] or timed.paces)), timed.state_bytes
+    return float(np.median(timed.paces[1:] or timed.paces)), timed.state_bytes
 
 
 def wake(estimator: Any, sample: Sample, n_workers: int) -> float:

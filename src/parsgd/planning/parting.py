@@ -22,7 +22,7 @@ class Parting(Synchronous):
     """After p passes its model is that of a ``SimuParallel`` fit with ``max_iter=p``; there are looks at every
     ``period``-th part of a pass."""
 
-    period: float = 0.5
+    period: float = 1.0
 
     name = "parting"
 

@@ -93,10 +93,9 @@ def plan(
     >>> from sklearn.preprocessing import scale
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> found = plan(SGDClassifier("log_loss", max_iter=5, tol=None, random_state=0), scale(X), y, (1, 2))
-    >>> found.best.n_workers
-    1
-    >>> found.why
-    'More workers will not help: ...
+    >>> [cell.label for cell in found.cells][:3]
+    ['serial', 'local, adaptive, 10 a pass', 'local, adaptive, 2 a pass']
+    >>> model = SGDClassifier("log_loss", **found.best.parameters).fit(scale(X), y)
     """
     counts = _checked_counts(n_workers)
     _check_numbers(latency_s, bandwidth_bytes_per_s, merge_s, tolerance, seconds)

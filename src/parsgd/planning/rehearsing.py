@@ -21,6 +21,7 @@ from parsgd.planning.heldout import HeldOut, Point, Watched
 from parsgd.planning.parting import Parting, Spread
 from parsgd.planning.samples import Sample, prepared
 from parsgd.planning.shortlist import Way
+from parsgd.prediction import Costs
 
 # How many times serial SGD's passes a fit by several workers may take: beyond, few workers gain nothing.
 MOST_PASSES = 2.0
@@ -29,10 +30,16 @@ MOST_PASSES = 2.0
 _SURE, _SURE_PASSES = 1.25, 0.2
 # One that took so many times serial SGD's passes to the loss where it is will not get to the goal in MOST_PASSES.
 _HOPELESS, _HOPELESS_FROM = 4.0, 0.2
+# From so many times serial SGD's passes on a curve's slope tells how it goes on.
+_TOLD = 0.6
 # Serial SGD is looked at as often as any other.
 _SERIAL = Local(period=0.1)
 # Its loss at the end is the mean over this part of its passes.
 _END = 0.2
+# A loss that is so many times that of the beginning came from steps that were too long.
+_EXPLODED = 1e6
+# So much longer than its share of the time a first serial run may take.
+_PATIENCE = 1.5
 # At most so many workers are looked at by themselves.
 _SINGLES = 8
 # Merges that are timed of a way whose losses are known.
@@ -63,7 +70,8 @@ class Serial:
 
     @property
     def reached(self) -> float:
-        return prediction.mean_passes([reached(curve, self.goal) for curve in self.curves])
+        """A run that is a little unlucky ends above the goal; on the whole they are there at the end."""
+        return min(self.to(self.goal), self.passes)
 
     def to(self, loss: float) -> float:
         """The passes to some loss."""
@@ -95,27 +103,42 @@ def rehearse_serial(
 ) -> Serial:
     """Serial SGD with the first of the seeds, and with others while there is time: ``seconds`` for all of them.
 
-    ``passes=None``: as many as its own rule of stopping makes of them, or as there is time for.
+    ``passes=None``: as many as its own rule of stopping makes of them.  If the first run takes longer than ``seconds``
+    and half as long again, its passes are those it made until then.
     """
     began = time.perf_counter()
     found = Serial(passes or math.inf, tolerance)
     for seed in seeds:
         stops = math.isinf(found.passes)
         watched = Watched(_SERIAL, Simulated(), sample.loss)
-        ends = _Passes(found, watched, began + seconds if stops else math.inf)
+        ends = _Passes(found, watched, math.inf if found.curves else began + _PATIENCE * seconds)
         watched.until = ends
         most = int(estimator.max_iter) if stops else math.ceil(found.passes - 1e-9)
-        costing.run(prepared(estimator, stops), sample, watched, 1, most, random_state=seed)
+        try:
+            costing.run(prepared(estimator, stops), sample, watched, 1, most, random_state=seed)
+        except DivergedError as error:
+            raise DivergedError(f"serial SGD diverges: {error}") from error
         watched.look()
-        found.curves.append(watched.curve)
-        found.model = watched.latest[0]
-        if stops:
+        _refuse_divergence(watched.curve)
+        if not found.curves and (stops or ends.late):
             found.ended = not ends.late
             found.passes = watched.curve[-1].passes
+        found.curves.append(watched.curve)
+        found.model = watched.latest[0]
         spent = time.perf_counter() - began
         if spent * (1.0 + 1.0 / len(found.curves)) > seconds:
             break
     return found
+
+
+def _refuse_divergence(curve: Sequence[Point]) -> None:
+    """A goal that nothing can be measured by is none."""
+    loss = curve[-1].loss
+    if not loss <= _EXPLODED * curve[0].loss:
+        raise DivergedError(
+            f"serial SGD diverges: after {curve[-1].passes:.3g} passes its loss is {loss:.3g}, and it began at"
+            f" {curve[0].loss:.3g}. Scaling input data with StandardScaler or MinMaxScaler might help, or a smaller learning rate."
+        )
 
 
 class _Passes:
@@ -151,23 +174,35 @@ class _Until:
         there = reached(curve, self.goal)
         if math.isfinite(there):
             return at >= _SURE * there + _SURE_PASSES
-        if at >= _HOPELESS_FROM * self.serial.passes and at >= _HOPELESS * self.serial.to(loss):
+        if at >= _HOPELESS_FROM * self.serial.passes and self._hopeless(curve):
             return True
         self.cut = time.perf_counter() > self.deadline
         return self.cut
 
+    def _hopeless(self, curve: Sequence[Point]) -> bool:
+        """Whether serial SGD was there long ago, or the loss would not get to the goal by a power law of the passes,
+        which knows no floor."""
+        passes = [point.passes for point in curve[1:]]
+        smooth = prediction.trend([point.loss for point in curve[1:]])
+        at, loss = passes[-1], float(smooth[-1])
+        if at >= _HOPELESS * self.serial.to(loss):
+            return True
+        half = float(np.interp(at / 2.0, passes, smooth))
+        return at >= _TOLD * self.serial.passes and loss * (loss / half) ** math.log2(self.most / at) > self.goal
+
 
 def rehearse(
-    estimator: Any, sample: Sample, way: Way, n_workers: int, serial: Serial, seed: int, deadline: float
+    estimator: Any, sample: Sample, way: Way, n_workers: int, costs: Costs, serial: Serial, seed: int, deadline: float
 ) -> Run | None:
     """A fit in this way, watched; None where the sample is too small for one of its rounds."""
     algorithm = way.rehearsed(1.0 / sample.share)
     if algorithm is None:
         return None
     if way.curve == "serial":
-        return _priced(estimator, sample, algorithm, n_workers, serial, seed)
+        return _priced(estimator, sample, algorithm, n_workers, costs, serial, seed)
     until = _Until(serial, deadline)
-    watched = Watched(algorithm, Threads() if way.curve == "threads" else Simulated(), sample.loss, until)
+    real = costs.on_threads(n_workers)
+    watched = Watched(algorithm, Threads() if real else Simulated(), sample.loss, until)
     try:
         costing.run(prepared(estimator), sample, watched, n_workers, math.ceil(until.most), random_state=seed)
         watched.look()
@@ -179,16 +214,20 @@ def rehearse(
         None if until.cut and math.isinf(there) else there,
         float(last),
         float(np.median(watched.combine_s)),
-        float(np.median(watched.paces)) if way.curve == "threads" else None,
+        float(np.median(watched.paces)) if real else None,
         _spread(watched, n_workers, serial) if isinstance(algorithm, Parting) else None,
     )
 
 
-def _priced(estimator: Any, sample: Sample, algorithm: Any, n_workers: int, serial: Serial, seed: int) -> Run:
-    """A way whose losses are serial SGD's: only its merges have to be seen."""
-    timed = costing.Timed(algorithm, _PRICED_ROUNDS, Simulated())
+def _priced(
+    estimator: Any, sample: Sample, algorithm: Any, n_workers: int, costs: Costs, serial: Serial, seed: int
+) -> Run:
+    """A way whose losses are serial SGD's: only its rounds have to be timed."""
+    real = costs.on_threads(n_workers)
+    timed = costing.Timed(algorithm, _PRICED_ROUNDS, Threads() if real else Simulated())
     costing.run(prepared(estimator), sample, timed, n_workers, 1, random_state=seed)
-    return Run(serial.reached, serial.final, float(np.median(timed.combine_s)))
+    pace = float(np.median(timed.paces)) if real else None
+    return Run(serial.reached, serial.final, float(np.median(timed.combine_s)), pace)
 
 
 def _spread(watched: Watched, n_workers: int, serial: Serial) -> Spread:

@@ -27,21 +27,18 @@ _NEVER = 10**9
 
 @dataclass(frozen=True)
 class Sample:
-    """``X, y``: rows to train on, of ``n_rows`` that there are; ``loss`` is that on other rows."""
+    """``X, y``: rows to train on, of ``n_rows`` that there are; ``loss`` is that on ``n_seen`` other rows."""
 
     X: Any
     y: np.ndarray
     loss: HeldOut
     n_rows: int
+    n_seen: int
 
     @property
     def share(self) -> float:
-        """Of all rows."""
-        return len(self.y) / self.n_rows
-
-    @property
-    def values_a_row(self) -> float:
-        return (self.X.nnz if sparse.issparse(self.X) else self.X.size) / len(self.y)
+        """Of all rows but those kept apart."""
+        return len(self.y) / (self.n_rows - self.n_seen)
 
     def first(self, n_rows: int) -> Sample:
         """A sample of fewer rows; of each class there is one in it."""
@@ -51,7 +48,7 @@ class Sample:
         if self.loss.classes is not None:
             _, at = np.unique(self.y, return_index=True)
             chosen = np.union1d(chosen, at)
-        return Sample(self.X[chosen], self.y[chosen], self.loss, self.n_rows)
+        return Sample(self.X[chosen], self.y[chosen], self.loss, self.n_rows, self.n_seen)
 
 
 def draw(estimator: Any, X: Any, y: Any, random: np.random.RandomState) -> Sample:
@@ -73,7 +70,7 @@ def draw(estimator: Any, X: Any, y: Any, random: np.random.RandomState) -> Sampl
     seen, train = order[:n_seen], np.sort(order[n_seen:])
     train = train[random.permutation(len(train))] if n_train < n - n_seen else train
     loss = HeldOut(X[seen], y[seen], classes)
-    return Sample(X[train], y[train], loss, n)
+    return Sample(X[train], y[train], loss, n, len(seen))
 
 
 def _with_each_class(order: np.ndarray, n_seen: int, numbers: np.ndarray, n_classes: int) -> np.ndarray:

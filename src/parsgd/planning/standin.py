@@ -16,7 +16,7 @@ class Enough(Exception):
 
 class StandIn(ABC):
     """Passes everything on; ``saw`` hears of each merge.  ``combine_s``: how long each one took;
-    ``paces``: each report's seconds a row.
+    ``paces``: each round's seconds a row of a worker, by the slowest one and the mean of their rows.
 
     An estimator takes it as its ``algorithm`` and as its ``engine``.
     """
@@ -53,7 +53,9 @@ class StandIn(ABC):
         began = time.perf_counter()
         merge = self.algorithm.combine(standing, reports)
         self.combine_s.append(time.perf_counter() - began)
-        self.paces += [report.seconds / report.examples for report in reports if report.examples]
+        examples = sum(report.examples for report in reports)
+        if examples:
+            self.paces.append(max(report.seconds for report in reports) * len(reports) / examples)
         self.saw(standing, reports, merge)
         return merge
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from parsgd.planning import budget
@@ -34,17 +35,26 @@ class Trials:
     runs: dict[tuple[int, str], list[Run]] = field(default_factory=dict)
 
     def make(self, seeds: Sequence[int], time: Budget) -> None:
-        """The cheapest first, so that little is left over if time runs out; then again with other seeds."""
-        order = [(n, way) for n, several in self.ways.items() for way in several]
-        order.sort(key=lambda item: self._price(*item))
+        """All once, and then again with other seeds, as long as there is time."""
         for seed in seeds:
-            for n_workers, way in order:
+            for n_workers, way in self.order():
                 if time.left < _ENOUGH * self._price(n_workers, way):
-                    return
+                    continue
                 runs = self.runs.setdefault((n_workers, way.label), [])
-                if (_worth_repeating(runs) if seed != seeds[0] else not self.hopeless(n_workers, way)):
-                    run = rehearse(self.estimator, self.sample, way, n_workers, self.serial, seed, time.deadline)
+                if _worth_repeating(runs) if seed != seeds[0] else not self.hopeless(n_workers, way):
+                    run = rehearse(
+                        self.estimator, self.sample, way, n_workers, self.costs, self.serial, seed, time.deadline
+                    )
                     runs += [] if run is None else [run]
+
+    def order(self) -> list[tuple[int, Way]]:
+        """For every number of workers the cheaper adaptive way, which is likely to be the best; then the cheapest
+        first, so that little is left over if time runs out."""
+        first = {}
+        for n, several in self.ways.items():
+            first[n] = min((way for way in several if way.adaptive), key=partial(self._price, n))
+        order = [(n, way) for n, several in self.ways.items() for way in several]
+        return sorted(order, key=lambda item: (item[1] is not first[item[0]], self._price(*item)))
 
     def _price(self, n_workers: int, way: Way) -> float:
         return budget.price(self.costs, n_workers, way, self.serial.passes * self.sample.share)
@@ -56,6 +66,9 @@ class Trials:
         A mean of more workers has less noise, and its workers have gone less far.  Those that fail because they have
         not gone far enough fail all the more, the more of them share the rows.
         """
+        if way.rounds_a_pass == 0 and n_workers == min(self.ways):
+            # one of them has to be seen, to take it apart into noise and bias
+            return False
         if way.adaptive:
             fewer = [self.runs.get((n, way.label)) for n in self.ways if n < n_workers]
             seen = [runs[0] for runs in fewer if runs and runs[0].reached is not None]
