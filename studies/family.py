@@ -16,7 +16,17 @@ import numpy as np
 from scipy import sparse
 
 import parsgd
-from parsgd import Asynchronous, Delayed, Elastic, Hogwild, Local, MiniBatch, Simulated, SimuParallel, Weighted
+from parsgd import (
+    Asynchronous,
+    Delayed,
+    Elastic,
+    Hogwild,
+    Local,
+    MiniBatch,
+    Simulated,
+    SimuParallel,
+    Weighted,
+)
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError

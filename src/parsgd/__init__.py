@@ -18,6 +18,7 @@ from parsgd.estimators.mlp_classifier import MLPClassifier
 from parsgd.estimators.mlp_regressor import MLPRegressor
 from parsgd.estimators.one_class import SGDOneClassSVM
 from parsgd.estimators.regressor import SGDRegressor
+from parsgd.planning.planner import plan
 from parsgd.progress import watch
 from parsgd.saving import load, save
 
@@ -40,6 +41,7 @@ __all__ = [
     "Weighted",
     "load",
     "merge",
+    "plan",
     "save",
     "watch",
 ]

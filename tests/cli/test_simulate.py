@@ -8,9 +8,9 @@ import pytest
 
 import parsgd
 from parsgd.cli import curves, quantities, simulating
-from parsgd.cli.heldout import Point
 from parsgd.cli.mistakes import Mistake
 from parsgd.errors import Outcome
+from parsgd.planning.heldout import Point
 
 CREW = ("--speeds", "1,1,0.5,0.1", "--latency", "5ms", "--rate", "1000")
 TARGET = ("--target", "kind", "--drop", "y", "--loss", "log_loss", "--alpha", "0.01")

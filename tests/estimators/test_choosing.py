@@ -4,7 +4,8 @@ import joblib
 import numpy as np
 import pytest
 
-from parsgd import Local, SGDClassifier, SGDRegressor, SimuParallel, Weighted
+from parsgd import Local, SGDClassifier, SGDRegressor, Simulated, SimuParallel, Weighted
+from parsgd.algorithms.adaptive import Adaptive
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import InvalidArgument
@@ -17,6 +18,8 @@ Y = labels(X)
 SMALL = Size(n_rows=1_000, n_values=10_000, n_features=10, n_outputs=1)
 LARGE = Size(n_rows=1_000_000, n_values=50_000_000, n_features=50, n_outputs=1)
 WIDE = Size(n_rows=20_000, n_values=2_000_000_000, n_features=100_000, n_outputs=1)
+# enron_spam: averages of so many weights take longer than a second worker saves
+DEAR = Size(n_rows=24_395, n_values=24_395 * 118, n_features=262_144, n_outputs=1, sparse=True)
 QUICK = {"max_iter": 2, "tol": None, "random_state": 0}
 
 
@@ -32,7 +35,7 @@ def workers(n_jobs, size):
 # -- n_jobs --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "count"), [(SMALL, 1), (LARGE, 4), (WIDE, 1)])
+@pytest.mark.parametrize(("size", "count"), [(SMALL, 1), (LARGE, 4), (WIDE, 4), (DEAR, 1)])
 def test_none_means_as_many_workers_as_pay(size, count):
     number, why = workers(None, size)
     assert number == count
@@ -92,6 +95,28 @@ def test_one_worker_is_serial_sgd_and_says_so():
     choice = SGDClassifier(n_jobs=1, **QUICK).fit(X, Y).algorithm_
     assert (choice.name, choice.n_workers) == ("serial", 1)
     assert str(choice) == "serial on 1 worker: serial SGD (n_jobs=1)"
+
+
+def test_where_averages_cost_more_than_workers_save_it_says_so():
+    assert "averages take about" in workers(None, DEAR)[1]
+
+
+def test_an_engine_with_a_clock_of_its_own_is_asked_what_rounds_cost():
+    free, dear = Simulated(rate=1e6), Simulated(rate=1e6, latency_s=0.05)
+    often, seldom = (choose_algorithm("auto", 8, "", LARGE, "SGDClassifier", engine) for engine in (free, dear))
+    assert often.algorithm.period == pytest.approx(0.1)
+    assert often.algorithm.outer == Adaptive(LARGE.looked_at)
+    assert seldom.algorithm.period > 0.1
+    far = choose_algorithm("auto", 8, "", LARGE, "SGDClassifier", Simulated(rate=1e6, latency_s=1.0))
+    assert far.name == "simuparallel"
+
+
+def test_workers_of_a_network_average_the_more_often_the_more_they_are():
+    network = choosing.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 64, 2)
+    periods = [
+        choose_algorithm("auto", n, "", network, "MLPClassifier", Simulated()).algorithm.period for n in (2, 8, 64)
+    ]
+    assert periods == pytest.approx([0.1, 0.025, 0.01])
 
 
 def test_several_workers_average_as_often_as_stays_cheap():

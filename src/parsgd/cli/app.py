@@ -26,6 +26,7 @@ from parsgd.cli.options import (
     option,
     parsed,
 )
+from parsgd.cli.plan import plan
 from parsgd.cli.simulate import simulate
 
 
@@ -140,6 +141,7 @@ def evaluate(
 
 
 app.command()(simulate)
+app.command()(plan)
 
 
 @app.callback(invoke_without_command=True)

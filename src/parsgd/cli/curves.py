@@ -9,10 +9,10 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from parsgd.cli.heldout import Point
 from parsgd.cli.mistakes import Mistake
 from parsgd.cli.quantities import unit_of
 from parsgd.errors import MissingDependency
+from parsgd.planning.heldout import Point
 
 Curves = dict[str, Sequence[Point]]
 

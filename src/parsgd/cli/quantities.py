@@ -54,6 +54,18 @@ def number(text: str, option: str) -> float:
     return value
 
 
+def counts(text: str, option: str) -> list[int]:
+    """Whole numbers from 1 on, with commas between them.
+
+    >>> counts("1,2, 64", "--workers")
+    [1, 2, 64]
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise Mistake(f"{option} {text}: write whole numbers from 1 on, such as {option} 1,2,8.")
+    return [int(part) for part in parts]
+
+
 def each(text: str, option: str, read: Callable[[str, str], float]) -> list[float]:
     """Values with commas between them; ``x`` and a count repeat one.
 

@@ -13,7 +13,6 @@ from sklearn.exceptions import ConvergenceWarning
 from parsgd import registry
 from parsgd.cli import curves, training
 from parsgd.cli.data import did_you_mean
-from parsgd.cli.heldout import HeldOut, Watched
 from parsgd.cli.mistakes import Mistake
 from parsgd.cli.options import parsed
 from parsgd.cli.quantities import in_words
@@ -23,6 +22,7 @@ from parsgd.core import Algorithm
 from parsgd.engines.simulated import Simulated
 from parsgd.errors import DivergedError, Outcome, WorkersLost, choose
 from parsgd.fitting import refuse_unoffered
+from parsgd.planning.heldout import HeldOut, Watched
 
 
 @dataclass(frozen=True)

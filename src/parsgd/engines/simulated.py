@@ -25,6 +25,7 @@ import numpy as np
 
 from parsgd.core import Budget, Lost, Pulse, Report, Shard, Task, Work
 from parsgd.errors import InvalidArgument
+from parsgd.prediction import Costs
 
 # Of seconds times rate, what is rounding and not the beginning of another example.
 _ROUNDING = 1e-12
@@ -123,12 +124,15 @@ class Simulated:
     def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SimulatedCrew:
         return SimulatedCrew(self, work, shards, pulse)
 
-    def costs(self, n_rows: int, n_parameters: int, n_workers: int) -> tuple[float, float]:
-        """Seconds of a worker's part of a pass, and of a round beside the work in it, for whom that is to be chosen."""
-        part = n_rows / self.rate / sum(self.for_each("speeds", n_workers))
-        # a state and a report, of numbers of 8 bytes
-        messages = 2.0 * (max(self.for_each("latency_s", n_workers)) + 8.0 * n_parameters / self.bandwidth_bytes_per_s)
-        return part, messages + self.merge_s * n_workers
+    def costs(self, n_rows: int, n_parameters: int) -> Costs:
+        """What passes and rounds cost on this engine, for whom they are to be chosen; training costs the driver nothing
+        here but ``merge_s``."""
+        slowest = max(_several(self.latency_s))
+        speeds = _several(1.0 if self.speeds is None else self.speeds)
+        return Costs(
+            n_rows, len(speeds) / sum(speeds) / self.rate, 8 * n_parameters, latency_s=slowest,
+            bandwidth_bytes_per_s=self.bandwidth_bytes_per_s, merge_s=self.merge_s,
+        )  # fmt: skip
 
     def for_each(self, argument: str, n_workers: int) -> list[float]:
         """The speeds, or the latencies, of so many workers."""

@@ -12,13 +12,14 @@ from parsgd.algorithms.adaptive import Adaptive
 from parsgd.algorithms.local import Local
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.errors import InvalidArgument
-from parsgd.estimators.costs import NetworkSize, Size
+from parsgd.estimators.costs import NetworkSize, Size, costs_of, rounds_of
+from parsgd.prediction import fit_seconds, round_seconds
 from parsgd.registry import ALGORITHMS, ENGINES, resolve
 
 # An epoch shorter than this a worker is not worth a thread: a round costs about 0.2 ms of threads and merging.
 _SECONDS_WORTH_A_WORKER = 2e-3
-# Rounds may add this share to the time: what they gain in accuracy is worth more (docs/results/family.md).
-_ROUNDS_SHARE = 0.25
+# Several workers must promise to take less than this part of one worker's time: these are guesses.
+_WORTH_SHARING = 0.8
 # What an object must have to be taken for an algorithm.
 _VERBS = ("work", "quorum", "combine")
 
@@ -83,11 +84,31 @@ def count_workers(n_jobs: int | None, size: Size | NetworkSize, who: str, averag
     paying = min(joblib.cpu_count(), int(size.epoch_seconds / _SECONDS_WORTH_A_WORKER))
     if paying <= 1:
         return 1, "one pass over these data takes too little time to share"
-    while averages and paying > 1 and (harm := size.too_many(paying)):
+    if not averages:
+        return paying, f"one pass takes about {1e3 * size.epoch_seconds:.0f} ms on one core"
+    while paying > 1 and (harm := size.too_many(paying)):
         paying -= 1
     if paying == 1:
         return 1, harm
-    return paying, f"one pass takes about {1e3 * size.epoch_seconds:.0f} ms on one core"
+    return _quickest(paying, size)
+
+
+def _quickest(most: int, size: Size | NetworkSize) -> tuple[int, str]:
+    """The number of threads, up to ``most``, with the shortest predicted pass, its averages included.
+
+    That K workers who step as far as a sample says need no more passes than one, and often fewer, is what
+    docs/results/family.md shows; how many fewer, only :func:`parsgd.plan` can tell.
+    """
+    costs = costs_of(size, most)
+    seconds = {
+        n: fit_seconds(costs, n, 1.0, rounds_of(costs, n, size) if n > 1 else 0, size.combine_seconds)
+        for n in range(1, most + 1)
+    }
+    best = min(seconds, key=lambda n: (seconds[n], n))
+    if seconds[best] > _WORTH_SHARING * seconds[1]:
+        each = round_seconds(costs, 2, size.combine_seconds)
+        return 1, f"averages take about {1e3 * each:.1f} ms each, one worker's pass {1e3 * seconds[1]:.1f} ms"
+    return best, f"one pass takes about {1e3 * size.epoch_seconds:.0f} ms on one core"
 
 
 def _explicit(n_jobs: int, who: str) -> int:
@@ -113,20 +134,14 @@ def choose_algorithm(
 
 def _adaptive(n_workers: int, why_workers: str, size: Size | NetworkSize, engine: Any) -> Choice:
     """Local SGD with an adaptive outer step, and as many rounds as are worth their time."""
-    part, round = size.epoch_seconds / n_workers, size.round_seconds
-    if hasattr(engine, "costs"):
-        # an engine with a clock of its own knows better
-        part, round = engine.costs(size.n_rows, size.n_parameters, n_workers)
-    if size.convex and round > part * n_workers:
-        times = f"about {1e3 * round:.1f} ms, one worker's pass over all rows {1e3 * part * n_workers:.1f} ms"
+    # an engine with a clock of its own knows better what things cost
+    costs = engine.costs(size.n_rows, size.n_parameters) if hasattr(engine, "costs") else costs_of(size, n_workers)
+    each = round_seconds(costs, n_workers, size.combine_seconds)
+    if size.convex and each > costs.pass_s:
+        times = f"about {1e3 * each:.1f} ms, one worker's pass over all rows {1e3 * costs.pass_s:.1f} ms"
         why = f"one average at the end, because averaging takes {times} ({why_workers})"
         return Choice("simuparallel", why, SimuParallel(), n_workers)
-    wanted, least = size.rounds(n_workers)
-    affordable = int(_ROUNDS_SHARE * part / round) if round > 0.0 else wanted
-    if least * round > part * n_workers:
-        # so many would take longer than one worker takes for all
-        least = 1
-    rounds = min(wanted, max(affordable, least, 1))
+    rounds = rounds_of(costs, n_workers, size)
     times = "once" if rounds == 1 else f"{rounds} times"
     why = f"average {times} a pass, in steps as long as the loss on {size.looked_at} rows says ({why_workers})"
     return Choice("local", why, Local(period=1.0 / rounds, outer=Adaptive(size.looked_at)), n_workers)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from parsgd.prediction import Costs, round_seconds
+
 # Seconds for a stored value and for a row, one output, one core: benchmarks/linear.py, rounded.
 _SECONDS_PER_DENSE_VALUE, _SECONDS_PER_SPARSE_VALUE, _SECONDS_PER_ROW = 0.7e-9, 2.5e-9, 20e-9
 # Further outputs share the reading of the row: 16 of them double its time.
@@ -24,6 +26,8 @@ _SECONDS_PER_NETWORK_ROUND, _SECONDS_PER_NETWORK_PARAMETER = 0.8e-3, 4e-9
 _FEWEST_STEPS = 10
 # Averages a pass of networks, for each worker and in all: docs/results/family.md.
 _ROUNDS_A_WORKER, _FEWEST_ROUNDS, _MOST_ROUNDS = 5, 10, 100
+# Rounds may add this share to the time: what they gain in accuracy is worth more (docs/results/family.md).
+_ROUNDS_SHARE = 0.25
 # Of a network's pass by one worker, an average may take this share before a second worker brings too little.
 _DEAREST_SHARE = 0.1
 
@@ -42,6 +46,7 @@ class Size:
     convex = True
     # on how many rows an adaptive step is judged: fewer were not enough on enron_spam, more gained nothing
     looked_at = 2000
+    wake_seconds = _SECONDS_PER_ROUND
 
     def rounds(self, n_workers: int) -> tuple[int, int]:
         """How many averages a pass are worth having, and with how many fewer accuracy suffers."""
@@ -59,17 +64,15 @@ class Size:
         return (self.n_features + 1) * self.n_outputs
 
     @property
-    def round_seconds(self) -> float:
-        """Time that a round with an adaptive step costs beside the work in it, roughly."""
+    def combine_seconds(self) -> float:
+        """The driver's time for a merge and an adaptive step, roughly."""
         values = self.n_values / max(self.n_rows, 1) * (1.0 + (self.n_outputs - 1) / _OUTPUTS_LOOKED_AT_THAT_DOUBLE)
         per_value = _SECONDS_PER_SPARSE_LOOK if self.sparse else _SECONDS_PER_DENSE_LOOK
         looking = self.looked_at * (values * per_value + self.n_outputs * _SECONDS_PER_LOSS)
-        return _SECONDS_PER_ROUND + self.n_parameters * _SECONDS_PER_MERGED_PARAMETER + looking
+        return self.n_parameters * _SECONDS_PER_MERGED_PARAMETER + looking
 
     def too_many(self, n_workers: int) -> str | None:
-        """Why so many workers would do harm, or None."""
-        if self.n_features * n_workers > self.n_rows:
-            return "a worker would see fewer rows than there are features: few averages may cost accuracy, many time"
+        """Why so many workers would do harm, or None: to linear models they do none (docs/results/family.md)."""
         return None
 
 
@@ -86,6 +89,8 @@ class NetworkSize:
 
     convex = False
     looked_at = 500
+    # the last batch of the other worker included
+    wake_seconds = _SECONDS_PER_NETWORK_ROUND
 
     def rounds(self, n_workers: int) -> tuple[int, int]:
         """How many averages a pass are worth having, and with how many fewer accuracy suffers: the workers of a network
@@ -99,12 +104,11 @@ class NetworkSize:
         return self._weights * (1 + self.n_slots)
 
     @property
-    def round_seconds(self) -> float:
-        """Time that a round with an adaptive step costs beside the work in it, roughly; the last batch of the other
-        worker included."""
+    def combine_seconds(self) -> float:
+        """The driver's time for a merge and an adaptive step, roughly."""
         # two looks at the rows, forward only
         looking = 4.0 * self.looked_at * sum(i * o for i, o in pairwise(self.layers)) / _FLOPS
-        return _SECONDS_PER_NETWORK_ROUND + self.n_parameters * _SECONDS_PER_NETWORK_PARAMETER + looking
+        return self.n_parameters * _SECONDS_PER_NETWORK_PARAMETER + looking
 
     @property
     def _weights(self) -> int:
@@ -128,8 +132,23 @@ class NetworkSize:
         steps = self.n_rows / self.batch_size / n_workers
         if steps < _FEWEST_STEPS:
             return f"a worker would make {steps:.0f} steps a pass: too few between averages"
-        part = self.epoch_seconds / n_workers
-        if self.round_seconds > _DEAREST_SHARE * part:
-            times = f"about {1e3 * self.round_seconds:.1f} ms, a worker's pass {1e3 * part:.1f} ms"
+        part, each = self.epoch_seconds / n_workers, self.wake_seconds + self.combine_seconds
+        if each > _DEAREST_SHARE * part:
+            times = f"about {1e3 * each:.1f} ms, a worker's pass {1e3 * part:.1f} ms"
             return f"an average takes {times}: little time to gain, and on few rows some accuracy to lose"
         return None
+
+
+def costs_of(size: Size | NetworkSize, n_threads: int) -> Costs:
+    """The guesses as :mod:`parsgd.prediction` takes costs, for so many threads at most."""
+    wake = dict.fromkeys(range(2, n_threads + 1), size.wake_seconds)
+    return Costs(size.n_rows, size.epoch_seconds / max(size.n_rows, 1), wake_s=wake)
+
+
+def rounds_of(costs: Costs, n_workers: int, size: Size | NetworkSize) -> int:
+    """Averages a pass: as many as are worth having, if they stay cheap; fewer, where so many would take longer than one
+    worker takes for all."""
+    each, part = round_seconds(costs, n_workers, size.combine_seconds), costs.pass_s / n_workers
+    wanted, least = size.rounds(n_workers)
+    affordable = int(_ROUNDS_SHARE * part / each) if each > 0.0 else wanted
+    return min(wanted, max(affordable, least if least * each <= costs.pass_s else 1, 1))

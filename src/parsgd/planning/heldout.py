@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy import sparse
 
 from parsgd.core import Algorithm, Crew, Engine, Merge, Model, Pulse, Report, Rows, Shard, Standing, Work
 from parsgd.models.network import Network
+from parsgd.planning.standin import StandIn
 from parsgd.sources.arrays import rows_of
 
 # Looks a pass: as often as the history has an entry where rounds are short.
@@ -50,7 +51,7 @@ class HeldOut:
         network = isinstance(model, Network)
         if self.classes is None:
             y = self.y.astype(model.dtype)
-            return y[:, None] if network else y
+            return y[:, None] if network and y.ndim == 1 else y
         numbers = np.searchsorted(self.classes, self.y)
         if model.loss == "softmax" or len(self.classes) > 2:
             return numbers.astype(np.int64)
@@ -66,49 +67,47 @@ class HeldOut:
         return state
 
 
-class Watched:
-    """An algorithm and an engine at once, each as it was, and ``curve``, what was seen of the fit.
+class Watched(StandIn):
+    """A fit as it was, and ``curve``, what was seen of it.
 
     A look is taken before the first round and at every merge after which another tenth of a pass is complete, so a
-    one-shot algorithm is seen twice: it has no model in between.
+    one-shot algorithm is seen twice: it has no model in between.  The time of looking is not part of the time that the
+    curve tells.  ``until``, asked after every look, may say that enough was seen.  ``latest``: the model, its state and
+    the merge that led to it.
     """
 
-    def __init__(self, algorithm: Algorithm, engine: Engine, loss: HeldOut):
-        self.algorithm, self.engine, self.loss = algorithm, engine, loss
+    def __init__(
+        self, algorithm: Algorithm, engine: Engine, loss: HeldOut, until: Callable[[list[Point]], bool] | None = None
+    ):
+        super().__init__(algorithm, engine)
+        self.loss, self.until = loss, until
         self.curve: list[Point] = []
-        self.crew: Crew | None = None
         self.last: tuple[float, float, Model, np.ndarray] | None = None
+        self.latest: tuple[Model, np.ndarray, Merge] | None = None
+        self.looking_s = 0.0
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "algorithm" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self.algorithm, name)
-
-    @property
-    def offers(self) -> frozenset[str]:
-        return self.engine.offers
-
-    @property
-    def n_workers(self) -> int | None:
-        return getattr(self.engine, "n_workers", None)
+    def starts(self, standing: Standing) -> None:
+        self.curve = [Point(0.0, 0.0, self.loss(standing.model, standing.state))]
+        self.looking_s = 0.0
 
     def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> Crew:
-        self.crew = self.engine.open(work, shards, pulse)
-        return self.crew
+        crew = super().open(work, shards, pulse)
+        self.began = crew.now()
+        return crew
 
-    def begin(self, standing: Standing) -> Any:
-        self.curve = [Point(0.0, 0.0, self.loss(standing.model, standing.state))]
-        return self.algorithm.begin(standing)
-
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
-        merge = self.algorithm.combine(standing, reports)
+    def saw(self, standing: Standing, reports: Sequence[Report], merge: Merge) -> None:
         before = standing.examples / standing.n_rows
         after = before + sum(report.examples for report in reports) / standing.n_rows
         state = merge.state if merge.answer is None else merge.answer
-        self.last = (self.crew.now(), after, standing.model, state)
+        seconds = self.crew.now() - self.began - self.looking_s
+        self.last = (seconds, after, standing.model, state)
+        self.latest = (standing.model, state, merge)
         if int(_LOOKS * after + 1e-9) > int(_LOOKS * before + 1e-9):
             self.look()
-        return merge
+            # nothing where the clock is a simulated one
+            self.looking_s += self.crew.now() - self.began - self.looking_s - seconds
+            if self.until is not None and self.until(self.curve):
+                self.enough()
 
     def look(self) -> None:
         """Take note of the loss after the last merge, if that was not done."""

@@ -1,0 +1,1 @@
+"""What parallel work would bring, found out before it is begun; see :mod:`parsgd.planning.planner`."""

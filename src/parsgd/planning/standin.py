@@ -1,0 +1,74 @@
+"""An algorithm and an engine at once, each as it was, whose merges somebody looks at."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from parsgd.core import Algorithm, Crew, Engine, Merge, Pulse, Report, Shard, Standing, Work
+
+
+class Enough(Exception):
+    """Ends a fit from within, when what was to be seen of it was seen."""
+
+
+class StandIn(ABC):
+    """Passes everything on; ``saw`` hears of each merge.  ``combine_s``: how long each one took;
+    ``paces``: each round's seconds a row of a worker, by the slowest one and the mean of their rows.
+
+    An estimator takes it as its ``algorithm`` and as its ``engine``.
+    """
+
+    def __init__(self, algorithm: Algorithm, engine: Engine):
+        self.algorithm, self.engine = algorithm, engine
+        self.crew: Crew | None = None
+        self.pulse: Pulse | None = None
+        self.combine_s: list[float] = []
+        self.paces: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "algorithm" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.algorithm, name)
+
+    @property
+    def offers(self) -> frozenset[str]:
+        return self.engine.offers
+
+    @property
+    def n_workers(self) -> int | None:
+        return getattr(self.engine, "n_workers", None)
+
+    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> Crew:
+        self.crew, self.pulse = self.engine.open(work, shards, pulse), pulse
+        return self.crew
+
+    def begin(self, standing: Standing) -> Any:
+        self.starts(standing)
+        return self.algorithm.begin(standing)
+
+    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+        began = time.perf_counter()
+        merge = self.algorithm.combine(standing, reports)
+        self.combine_s.append(time.perf_counter() - began)
+        examples = sum(report.examples for report in reports)
+        if examples:
+            self.paces.append(max(report.seconds for report in reports) * len(reports) / examples)
+        self.saw(standing, reports, merge)
+        return merge
+
+    def enough(self) -> None:
+        """End the fit here; a Ctrl-C that came meanwhile is not forgotten."""
+        if getattr(self.pulse, "halted", False):
+            raise KeyboardInterrupt
+        raise Enough
+
+    @abstractmethod
+    def starts(self, standing: Standing) -> None:
+        """The fit begins."""
+
+    @abstractmethod
+    def saw(self, standing: Standing, reports: Sequence[Report], merge: Merge) -> None:
+        """A merge was made."""
