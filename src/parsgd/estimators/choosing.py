@@ -100,10 +100,13 @@ def _quickest(most: int, size: Size | NetworkSize) -> tuple[int, str]:
     docs/results/family.md shows; how many fewer, only :func:`parsgd.plan` can tell.
     """
     costs = costs_of(size, most)
-    seconds = {
-        n: fit_seconds(costs, n, 1.0, rounds_of(costs, n, size) if n > 1 else 0, size.combine_seconds)
-        for n in range(1, most + 1)
-    }
+
+    def predicted(n: int) -> float:
+        # with fewer rounds than that accuracy suffers
+        rounds = max(rounds_of(costs, n, size), size.rounds(n)[1]) if n > 1 else 0
+        return fit_seconds(costs, n, 1.0, rounds, size.combine_seconds)
+
+    seconds = {n: predicted(n) for n in range(1, most + 1)}
     best = min(seconds, key=lambda n: (seconds[n], n))
     if seconds[best] > _WORTH_SHARING * seconds[1]:
         each = round_seconds(costs, 2, size.combine_seconds)
