@@ -123,6 +123,13 @@ class Simulated:
     def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SimulatedCrew:
         return SimulatedCrew(self, work, shards, pulse)
 
+    def costs(self, n_rows: int, n_parameters: int, n_workers: int) -> tuple[float, float]:
+        """Seconds of a worker's part of a pass, and of a round beside the work in it, for whom that is to be chosen."""
+        part = n_rows / self.rate / sum(self.for_each("speeds", n_workers))
+        # a state and a report, of numbers of 8 bytes
+        messages = 2.0 * (max(self.for_each("latency_s", n_workers)) + 8.0 * n_parameters / self.bandwidth_bytes_per_s)
+        return part, messages + self.merge_s * n_workers
+
     def for_each(self, argument: str, n_workers: int) -> list[float]:
         """The speeds, or the latencies, of so many workers."""
         given = getattr(self, argument)

@@ -1,0 +1,248 @@
+"""How many passes does each algorithm need to serial's loss?  Equal workers: 2, 8 and 64 of them, on six data sets.
+
+Usage: python studies/family.py [DATA_FOLDER] [--only adult ...] [--seeds 2] [--out docs/results/family.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import numpy as np
+from scipy import sparse
+
+import parsgd
+from parsgd import Asynchronous, Delayed, Elastic, Hogwild, Local, MiniBatch, Simulated, SimuParallel, Weighted
+from parsgd.engines.serial import Serial
+from parsgd.engines.threads import Threads
+from parsgd.errors import DivergedError
+from parsgd.estimators.choosing import choose_algorithm
+from parsgd.estimators.costs import NetworkSize, Size
+from parsgd.fitting import fit
+from parsgd.models.linear import Linear
+from parsgd.models.network import Network
+from parsgd.sources.arrays import ArraySource, rows_of
+
+PASSES, WORKERS, LOOKS = 5, (2, 8, 64), 10
+# Parallel fits go on to here; reaching serial's loss in 5 / K passes a worker is a linear speed-up.
+MOST = 1.25 * PASSES
+BATCH = 256
+NETWORK = {"hidden": 128, "batch_size": 64, "eta0": 1e-3}
+SETS = ("covtype", "adult", "enron_spam", "news20", "nycflights", "fashion_mnist")
+ALGORITHMS = {
+    "**auto**": None,
+    "SimuParallelSGD": SimuParallel(),
+    "WP-SGD": Weighted(),
+    "learned, one shot": Weighted(rule="learned"),
+    "local, 1 average a pass": Local(period=1.0),
+    "local, 10 averages a pass": Local(period=0.1),
+    "local, adaptive period": Local(period="adaptive"),
+    "local, SlowMo": Local(period=0.1, outer="momentum"),
+    "local, Nesterov": Local(period=0.1, outer="nesterov"),
+    "local, learned weights": Local(period=0.2, rule="learned"),
+    "elastic": Elastic(),
+    "asynchronous": Asynchronous(),
+    "minibatch": MiniBatch(BATCH),
+    "delayed": Delayed(BATCH),
+    "delayed, compensated": Delayed(BATCH, compensation=0.1),
+    "hogwild": Hogwild(),
+}
+HEADER = """# Results: the whole family
+
+Made by `studies/family.py`. Every data set is fitted by one worker, {passes} passes; the mean over {serial} seeds of its
+loss on held-back rows (the trained loss, without penalty; a fifth of the rows, or the data's own test set) is the loss
+to reach. A cell is the number of passes over the data, *all workers together*, after which the merged model was
+there (mean of {seeds} seeds; looked at ten times a pass), and in brackets its loss after {passes} passes relative to
+serial's. Five passes in a cell mean: K workers are there K times sooner than one, if messages cost nothing.
+`-`: not there after {most} passes. With `auto` the engine is told to cost nothing, so that it averages as often as is
+good for the loss.
+
+Linear models have scikit-learn's defaults, `log_loss` (`nycflights`: squared error), `alpha=1e-6` on `enron_spam` and
+`news20`. Fashion-MNIST is a network, 784-128-10, Adam, batches of 64. `minibatch` and `delayed` take batches of
+{batch}, all workers together or each one; the rates are not tuned for them, nor for anybody else.
+Python {python}, parsgd {parsgd}.
+"""
+
+
+class Problem(NamedTuple):
+    name: str
+    model: Any
+    size: Any
+    rows: Any
+    test: Any
+
+
+def problem(name: str, folder: Path) -> Problem:
+    X, X_test, y, y_test = getattr(datasets, name)(folder)
+    values = X.nnz if sparse.issparse(X) else X.size
+    n_classes = 0 if name == "nycflights" else int(y.max()) + 1
+    if name == "fashion_mnist":
+        layers = (X.shape[1], NETWORK["hidden"], n_classes)
+        model = Network(layers, dtype="float32", batch_size=NETWORK["batch_size"], eta0=NETWORK["eta0"])
+        size = NetworkSize(len(y), values, layers, model.batch_size, model.n_slots)
+    else:
+        several = n_classes if n_classes > 2 else 1
+        loss = {"loss": "log_loss"}
+        if n_classes == 0:
+            loss = {"loss": "squared_error", "schedule": "invscaling", "power_t": 0.25}
+        model = Linear(
+            X.shape[1], several, dtype="float32", sparse=sparse.issparse(X), measured=False,
+            alpha=1e-6 if name in ("enron_spam", "news20") else 1e-4, positive=(1.0,) * several,
+            negative=(1.0,) * several, **loss,
+        )  # fmt: skip
+        size = Size(len(y), values, X.shape[1], several, model.sparse)
+    as_targets = {0: np.float32, 2: lambda y: (2 * y - 1).astype(np.float32)}.get(n_classes, np.int64)
+    return Problem(name, model, size, rows_of(X, as_targets(y)), rows_of(X_test, as_targets(y_test)))
+
+
+class Watched:
+    """An algorithm, and the loss of its merged model on the test rows, ten times a pass."""
+
+    def __init__(self, algorithm: Any, problem: Problem):
+        self._algorithm, self._problem, self.curve = algorithm, problem, []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._algorithm, name)
+
+    def combine(self, standing, reports):
+        merge = self._algorithm.combine(standing, reports)
+        passes = (standing.examples + sum(report.examples for report in reports)) / standing.n_rows
+        if not self.curve or int(passes * LOOKS + 1e-6) > int(self.curve[-1][0] * LOOKS + 1e-6):
+            state = merge.state if merge.answer is None else merge.answer
+            self.curve.append((passes, test_loss(self._problem, state)))
+        return merge
+
+
+def test_loss(problem: Problem, state: np.ndarray) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return problem.model.mean_loss(problem.model.decision(state, problem.test.x), problem.test)[0]
+
+
+def curve(problem: Problem, algorithm: Any, n_workers: int, seed: int, passes: float) -> list[tuple[float, float]]:
+    engine = Threads() if "shared_memory" in algorithm.needs else Serial()
+    watched = Watched(algorithm, problem)
+    try:
+        found = fit(
+            problem.model, watched, engine, ArraySource(problem.rows), n_workers=n_workers, seed=seed,
+            max_epochs=int(np.ceil(passes)),
+        )  # fmt: skip
+    except DivergedError:
+        return [*watched.curve, (passes, np.inf)]
+    return [*watched.curve, (found.examples / len(problem.rows.y), test_loss(problem, found.state))]
+
+
+def reached(points: list[tuple[float, float]], goal: float) -> float:
+    return next((passes for passes, loss in points if loss <= goal and passes <= MOST + 0.01), np.inf)
+
+
+def after(points: list[tuple[float, float]], passes: float) -> float:
+    """The loss at the last look before so many passes."""
+    return [loss for at, loss in points if at <= passes + 0.01][-1] if points[0][0] <= passes + 0.01 else np.inf
+
+
+def results(problem: Problem, name: str, n_workers: int, goal: float, seeds: int) -> tuple[float, float]:
+    """Mean passes to the goal, and mean loss after serial's passes relative to serial's."""
+    algorithm = ALGORITHMS[name]
+    if algorithm is None:
+        algorithm = choose_algorithm("auto", n_workers, "", problem.size, "study", Simulated()).algorithm
+    found = []
+    for seed in range(1, seeds + 1):
+        points = curve(problem, algorithm, n_workers, seed, MOST)
+        # one shot is seen at the end only, so it is given just serial's passes
+        if algorithm.one_shot:
+            points = curve(problem, algorithm, n_workers, seed, PASSES)
+        found.append((reached(points, goal), after(points, PASSES) / goal))
+    return tuple(np.mean(found, axis=0))
+
+
+def cell(passes: float, ratio: float) -> str:
+    there = f"{passes:.1f}" if np.isfinite(passes) else "-"
+    return f"{there} ({ratio:.2f})" if ratio < 10 else f"{there} (diverged)"
+
+
+def left_out(name: str, n_workers: int) -> bool:
+    """What would only repeat another cell, or cannot be had on so few cores."""
+    return n_workers > 2 and name in ("hogwild", "minibatch")
+
+
+def table(problem: Problem, goal: float, seeds: int, cells: dict) -> str:
+    lines = ["| | " + " | ".join(f"{k} workers" for k in WORKERS) + " |", "|---|" + "---|" * len(WORKERS)]
+    for name in ALGORITHMS:
+        row = []
+        for n_workers in WORKERS:
+            if left_out(name, n_workers):
+                row.append("as with 2" if name == "minibatch" else "")
+                continue
+            cells[problem.name, name, n_workers] = results(problem, name, n_workers, goal, seeds)
+            row.append(cell(*cells[problem.name, name, n_workers]))
+        lines.append(f"| {name} | " + " | ".join(row) + " |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines) + "\n"
+
+
+def section(name: str, arguments: argparse.Namespace, cells: dict) -> str:
+    made = problem(name, arguments.folder)
+    losses = [curve(made, Local(period=1.0), 1, seed, PASSES)[-1][1] for seed in range(1, arguments.serial + 1)]
+    goal = float(np.mean(losses))
+    spread = np.std(losses, ddof=1) / goal
+    text = f"\n## {name}\n\n{len(made.rows.y):,} rows. Serial's loss after {PASSES} passes: {goal:.4f} ± {spread:.1%}."
+    text += "\n\n"
+    print(text, flush=True)
+    return text + table(made, goal, arguments.seeds, cells)
+
+
+def figure(cells: dict, names: list[str], path: Path) -> None:
+    """Passes to serial's loss, a panel for each number of workers."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = [name for name in ALGORITHMS if name != "hogwild"]
+    axes = pyplot.subplots(1, len(WORKERS), figsize=(10, 5), sharey=True, layout="constrained")[1]
+    for axis, n_workers in zip(axes, WORKERS, strict=True):
+        for place, name in enumerate(names):
+            at = [cells.get((name, a, n_workers), cells.get((name, a, 2), (np.inf,)))[0] for a in shown]
+            there = np.minimum(at, MOST + 1)
+            axis.plot(there, np.arange(len(shown)) + 0.1 * (place - 2.5), "o", markersize=4, label=name)
+        axis.axvline(PASSES, color="0.6", linewidth=1)
+        axis.set(title=f"{n_workers} workers", xlabel="passes to serial's loss", xlim=(0, MOST + 1.4))
+        axis.set_xticks([0, 1, 2, 3, 4, 5, MOST + 1], ["0", "1", "2", "3", "4", "5", "never"])
+    axes[0].set_yticks(range(len(shown)), [name.strip("*") for name in shown])
+    axes[0].invert_yaxis()
+    axes[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    pyplot.savefig(path, dpi=90)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--only", nargs="*", default=list(SETS))
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--serial", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/family.md"))
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    cells: dict = {}
+    text = HEADER.format(
+        passes=PASSES, serial=arguments.serial, seeds=arguments.seeds, most=MOST, batch=BATCH,
+        python=platform.python_version(), parsgd=parsgd.__version__,
+    )  # fmt: skip
+    sections = "".join(section(name, arguments, cells) for name in arguments.only)
+    figure(cells, arguments.only, arguments.out.with_suffix(".png"))
+    text += f"\n![Passes to serial's loss, for each algorithm and data set]({arguments.out.stem}.png)\n"
+    arguments.out.write_text(text + sections + READING)
+
+
+READING = """
+## What one sees
+
+TO WRITE
+"""
+
+if __name__ == "__main__":
+    main()
