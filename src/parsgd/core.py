@@ -175,7 +175,7 @@ class Model(Protocol):
     ``decision`` gives what the loss is a function of, ``(n_rows, n_out)``, of a matrix or of ``rows.x``; ``straight``
     says that it is linear in the state.  ``mean_loss`` gives the mean loss of decisions on rows, weighted, and its
     gradient in them; of the rows it looks at targets and weights alone.  ``penalty_at`` is what the objective has
-    besides.
+    besides, at ``state + part (end - state)``.
 
     ``offers`` is compared with ``Algorithm.needs``, as an engine's is; ``withholds`` says of what it would offer but
     for its parameters which of them is in the way, and what to do.  A model that offers ``"shared_steps"`` is a
@@ -210,7 +210,7 @@ class Model(Protocol):
 
     def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]: ...
 
-    def penalty_at(self, state: np.ndarray) -> float: ...
+    def penalty_at(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float: ...
 
     def total_loss(self, losses: np.ndarray) -> float: ...
 

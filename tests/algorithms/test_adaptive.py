@@ -189,6 +189,15 @@ def test_what_the_objective_has_besides_the_loss_is_the_models_penalty(name, lay
     np.testing.assert_allclose(objective(model, state, source.rows), theirs, rtol=1e-12)
 
 
+@pytest.mark.parametrize("penalty", ["l1", "l2", "elasticnet", None])
+@given(seed=st.integers(0, 99), part=st.floats(0.0, 1.0))
+def test_penalties_between_two_states_are_those_of_the_state_between_them(penalty, seed, part):
+    for model in (Linear(5, penalty=penalty, alpha=0.3, one_class=seed % 2 == 0), Network((3, 2), alpha=0.3)):
+        start, end = np.random.default_rng(seed).standard_normal((2, model.size))
+        theirs = model.penalty_at(start + part * (end - start))
+        np.testing.assert_allclose(model.penalty_at(start, end, part), theirs, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 def test_a_network_on_one_batch_has_the_objective_of_its_gradient(solver):
     model = Network((6, 5, 3), solver=solver, alpha=0.5, batch_size=600)

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -216,12 +216,14 @@ class _Line:
 
     def loss(self, part: float) -> float:
         if part not in self.losses:
-            self.losses[part] = self.loss_of(self.decision(part), self.at(part))
+            ends = (self.standing.state, self.merged, part) if self.standing.model.straight else (self.at(part),)
+            self.losses[part] = self.loss_of(self.decision(part), *ends)
         return self.losses[part]
 
-    def loss_of(self, decision: np.ndarray, state: np.ndarray) -> float:
+    def loss_of(self, decision: np.ndarray, *place: Any) -> float:
+        """The objective of a state with these decisions; the place is what the model's ``penalty_at`` takes."""
         model = self.standing.model
-        loss = model.mean_loss(decision, self.sample)[0] + model.penalty_at(state)
+        loss = model.mean_loss(decision, self.sample)[0] + model.penalty_at(*place)
         return loss if np.isfinite(loss) else np.inf
 
     @property

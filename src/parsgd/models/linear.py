@@ -212,17 +212,22 @@ class Linear:
         n = max(len(rows.y), 1)
         return float((factor * values).sum()) / n, factor * gradients / n
 
-    def penalty_at(self, state: np.ndarray) -> float:
+    def penalty_at(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float:
         """``alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)``, summed over outputs; of one class also ``alpha b``,
         the offset's part of the objective."""
-        coef = self.flat(state, "coef")
-        share, total = self.l1_share, 0.0
+        if part == 1.0:
+            state, part = end, 0.0
+        far = [(1.0 - part, state), (part, end)][: 1 + (part != 0.0)]
+        share, total = 0.0 if self.penalty is None else self.l1_share, 0.0
+        coefs = [(length, self.flat(there, "coef")) for length, there in far]
         if self.penalty is not None and share < 1.0:
-            total += 0.5 * (1.0 - share) * float(np.vdot(coef, coef))
-        if self.penalty is not None and share > 0.0:
-            total += share * float(np.abs(coef).sum(dtype=np.float64))
+            # products of the two ends: the point between them need not be made
+            squares = sum(a * b * float(np.vdot(v, w)) for a, v in coefs for b, w in coefs)
+            total += 0.5 * (1.0 - share) * squares
+        if share > 0.0:
+            total += share * float(np.abs(sum(a * v for a, v in coefs)).sum(dtype=np.float64))
         if self.one_class:
-            total += float(self.views(state)["intercept"].sum())
+            total += sum(a * float(self.views(there)["intercept"].sum()) for a, there in far)
         return self.alpha * total
 
     def amplified(self, move: np.ndarray, factors: np.ndarray) -> np.ndarray:

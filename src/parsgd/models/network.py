@@ -179,11 +179,12 @@ class Network:
         share = rows.weight / rows.weight.sum(dtype=np.float64)
         return float(np.dot(losses, share)), error * share[:, None]
 
-    def penalty_at(self, state: np.ndarray) -> float:
+    def penalty_at(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float:
         """``alpha / (2 b) sum_l |W_l|_2^2``, as batches of ``b`` rows have it; AdamW's decay is no part of an
         objective."""
         if self.solver == "adamw" or self.alpha == 0.0:
             return 0.0
+        state = state if end is None else (1.0 - part) * state + part * end
         squares = sum(float(np.vdot(coef, coef)) for coef in self.views(state)["coefs"])
         return 0.5 * self.alpha / self.batch_size * squares
 
