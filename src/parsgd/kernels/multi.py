@@ -11,7 +11,6 @@ import numpy as np
 
 from parsgd.kernels.compiling import inlined, kernel, spliced
 from parsgd.kernels.elementary import exp
-from parsgd.kernels.intrinsics import prefetch
 from parsgd.kernels.losses import SOFTMAX, evaluate, fold_factor, loss_code
 from parsgd.kernels.rows import (
     U,
@@ -39,22 +38,8 @@ from parsgd.kernels.single import (
     SUMMED,
     look_ahead,
     passive_step,
+    prefetch_weights,
 )
-
-# Rows ahead whose weights are asked for; their indices were asked for AHEAD rows ahead.
-NEAR = 4
-
-
-@inlined
-def prefetch_weights(x, order, position, w, stride):
-    """Ask for the weights of the row that comes ``NEAR`` steps later: with many outputs they outgrow the caches."""
-    if position + NEAR < order.shape[0]:
-        begin, end = span(x, order[U(position + NEAR)])
-        line = U(64 // w.itemsize)
-        for p in range(begin, end):
-            at = feature(x, p, begin) * stride
-            for k in range(U(0), stride, line):
-                prefetch(w, at + k)
 
 
 @inlined
