@@ -31,7 +31,7 @@ _SURE, _SURE_PASSES = 1.25, 0.2
 # One that took so many times serial SGD's passes to the loss where it is will not get to the goal in MOST_PASSES.
 _HOPELESS, _HOPELESS_FROM = 4.0, 0.2
 # From so many times serial SGD's passes on a curve's slope tells how it goes on.
-_TOLD = 0.6
+_TOLD = 1.0
 # Serial SGD is looked at as often as any other.
 _SERIAL = Local(period=0.1)
 # Its loss at the end is the mean over this part of its passes.
@@ -137,7 +137,8 @@ def _refuse_divergence(curve: Sequence[Point]) -> None:
     if not loss <= _EXPLODED * curve[0].loss:
         raise DivergedError(
             f"serial SGD diverges: after {curve[-1].passes:.3g} passes its loss is {loss:.3g}, and it began at"
-            f" {curve[0].loss:.3g}. Scaling input data with StandardScaler or MinMaxScaler might help, or a smaller learning rate."
+            f" {curve[0].loss:.3g}. Scaling input data with StandardScaler or MinMaxScaler might help, or a smaller"
+            " learning rate."
         )
 
 
