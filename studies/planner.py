@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sets", default=",".join(ESTIMATORS))
+    parser.add_argument("--patience", type=float, default=600.0, help="seconds to wait until the machine is idle")
     parser.add_argument("--out", type=Path, default=Path("docs/results/planner.md"))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -85,9 +86,10 @@ def main() -> None:
     for name in arguments.sets.split(","):
         data = getattr(datasets, name)(arguments.folder)
         estimator = clone(ESTIMATORS[name]).set_params(random_state=0)
-        idle.append(wait_for_quiet())
+        idle.append(wait_for_quiet(arguments.patience))
         plan = parsgd.plan(estimator, data[0], data[2], WORKERS)
-        results[name] = measure(plan, estimator, data, range(101, 101 + arguments.seeds))
+        seeds = range(101, 101 + arguments.seeds)
+        results[name] = measure(plan, estimator, data, seeds, arguments.patience)
         sections.append(section(name, plan, results[name]))
         print(sections[-1], flush=True)
     versions = {"python": platform.python_version(), "parsgd": parsgd.__version__, "cores": os.cpu_count()}
@@ -99,7 +101,7 @@ def main() -> None:
 # -- measuring -------------------------------------------------------------------------------------------------------
 
 
-def wait_for_quiet(most_s: float = 300.0) -> float:
+def wait_for_quiet(most_s: float) -> float:
     """Wait until the processors are idle, but for this; the share that they were idle in the last second."""
     until = time.monotonic() + most_s
     while (idle := _idle()) < 0.9 and time.monotonic() < until:
@@ -117,7 +119,7 @@ def _idle() -> float:
     return float(spent[3:5].sum() / spent.sum())
 
 
-def measure(plan, estimator, data, seeds) -> tuple[list[Measured], Measured, float]:
+def measure(plan, estimator, data, seeds, patience: float) -> tuple[list[Measured], Measured, float]:
     """All cells; the recommended one; and what a serial fit takes, which the plan's own cost is compared with."""
     X, X_test, y, y_test = data
     classes = None if isinstance(estimator, SGDRegressor) else np.unique(y)
@@ -126,7 +128,7 @@ def measure(plan, estimator, data, seeds) -> tuple[list[Measured], Measured, flo
     curves = [watch(estimator, *once, X, y, loss, seed, PASSES, math.inf)[0] for seed in seeds]
     goal = np.mean([np.mean([p.loss for p in curve if p.passes > 0.8 * PASSES + 1e-9]) for curve in curves])
     goal *= 1.0 + TOLERANCE
-    wait_for_quiet()
+    wait_for_quiet(patience)
     times = [serial_seconds(estimator, X, y, seed) for seed in seeds]
     passes = min(prediction.mean_passes([reached(curve, goal)[0] for curve in curves]), PASSES)
     serial = float(np.median(times))
@@ -134,7 +136,7 @@ def measure(plan, estimator, data, seeds) -> tuple[list[Measured], Measured, flo
     for cell in plan.cells[1:]:
         real = cell.engine == "threads"
         if real:
-            wait_for_quiet()
+            wait_for_quiet(patience)
         one_shot = cell.label == "simuparallel"
         algorithm = Parting() if one_shot else cell.algorithm
         reaches = []
