@@ -75,8 +75,8 @@ def test_mistakes_are_explained(cli, table_csv, arguments, said):
 
 
 def test_networks_are_planned_for_too(cli, table_csv):
-    network = ("--model", "mlp-regressor", "--hidden", "4", "--batch-size", "16")
-    found = cli.report("plan", table_csv, "--target", "y", "--drop", "kind", *network, "--workers", "2", "--passes", "2")
+    network = ("--model", "mlp-regressor", "--hidden", "4", "--batch-size", "16", "--passes", "2")
+    found = cli.report("plan", table_csv, "--target", "y", "--drop", "kind", *network, "--workers", "2")
     assert found["passes"] == 2
     assert {"minibatch", "local, 10 a pass"} <= {cell["label"] for cell in found["cells"]}
     assert found["spread"] is None

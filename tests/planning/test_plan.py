@@ -30,7 +30,7 @@ def fixed(monkeypatch):
 
     def untimed(*arguments):
         run = real(*arguments)
-        return run and rehearsing.Run(run.reached, run.last, 0.0, None, run.spread, run.diverged)
+        return run and rehearsing.Run(run.reached, run.last, 0.0, None, run.spread, run.diverged, run.begun)
 
     monkeypatch.setattr(trials, "rehearse", untimed)
 

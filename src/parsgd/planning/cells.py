@@ -69,7 +69,7 @@ def cell(costs: Costs, way: Way, n_workers: int, runs: Sequence[Run], serial: Se
     passes = prediction.mean_passes([run.reached for run in known])
     if begun:
         passes = prediction.carried_over(passes, serial.passes, whole)
-    basis = "begun" if begun else "rehearsed"
+    basis = "begun" if begun or all(run.begun for run in known) else "rehearsed"
     if passes > MOST_PASSES * whole:
         return Cell(n_workers, way.label, engine, way.algorithm, math.inf, math.inf, 0.0, basis=basis)
     combine_s = sum(run.combine_s for run in known) / len(known)

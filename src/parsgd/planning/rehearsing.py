@@ -31,7 +31,7 @@ _SURE, _SURE_PASSES = 1.25, 0.2
 # One that took so many times serial SGD's passes to the loss where it is will not get to the goal in MOST_PASSES.
 _HOPELESS, _HOPELESS_FROM = 4.0, 0.2
 # From so many times serial SGD's passes on a curve's slope tells how it goes on.
-_TOLD = 0.6
+_TOLD = 1.0
 # Serial SGD is looked at as often as any other.
 _SERIAL = Local(period=0.1)
 # Its loss at the end is the mean over this part of its passes.
@@ -40,6 +40,8 @@ _END = 0.2
 _EXPLODED = 1e6
 # So much longer than its share of the time a first serial run may take.
 _PATIENCE = 1.5
+# A beginning is no such thing with fewer looks than this.
+_FEWEST_LOOKS = 3
 # At most so many workers are looked at by themselves.
 _SINGLES = 8
 # Merges that are timed of a way whose losses are known.
@@ -80,9 +82,9 @@ class Serial:
 
 @dataclass(frozen=True)
 class Run:
-    """What a rehearsal showed: ``reached``, the passes to the goal, inf where it is not reached, None where time ran
-    out before that was known; ``last``, the loss at its end; the driver's time for a merge; a worker's for a row, on
-    real threads only."""
+    """What a rehearsal showed: ``reached``, the passes to the goal, inf where it is not reached; ``begun``: time ran
+    out before that was known, and it is carried over from there, or None where not even that can be done; ``last``,
+    the loss at its end; the driver's time for a merge; a worker's for a row, on real threads only."""
 
     reached: float | None
     last: float = math.inf
@@ -90,6 +92,7 @@ class Run:
     seconds_per_row: float | None = None
     spread: Spread | None = None
     diverged: bool = False
+    begun: bool = False
 
 
 def reached(curve: Sequence[Point], goal: float) -> float:
@@ -137,7 +140,8 @@ def _refuse_divergence(curve: Sequence[Point]) -> None:
     if not loss <= _EXPLODED * curve[0].loss:
         raise DivergedError(
             f"serial SGD diverges: after {curve[-1].passes:.3g} passes its loss is {loss:.3g}, and it began at"
-            f" {curve[0].loss:.3g}. Scaling input data with StandardScaler or MinMaxScaler might help, or a smaller learning rate."
+            f" {curve[0].loss:.3g}. Scaling input data with StandardScaler or MinMaxScaler might help, or a smaller"
+            " learning rate."
         )
 
 
@@ -208,15 +212,22 @@ def rehearse(
         watched.look()
     except DivergedError:
         return Run(math.inf, diverged=True)
-    there = reached(watched.curve, until.goal)
-    last = prediction.trend([point.loss for point in watched.curve[1:]])[-1]
+    there, begun = reached(watched.curve, until.goal), False
+    last = float(prediction.trend([point.loss for point in watched.curve[1:]])[-1])
+    if until.cut and math.isinf(there):
+        there, begun = _from_beginning(watched.curve, last, serial), True
     return Run(
-        None if until.cut and math.isinf(there) else there,
-        float(last),
-        float(np.median(watched.combine_s)),
-        float(np.median(watched.paces)) if real else None,
-        _spread(watched, n_workers, serial) if isinstance(algorithm, Parting) else None,
-    )
+        there, last, float(np.median(watched.combine_s)), float(np.median(watched.paces)) if real else None,
+        _spread(watched, n_workers, serial) if isinstance(algorithm, Parting) else None, begun=begun,
+    )  # fmt: skip
+
+
+def _from_beginning(curve: Sequence[Point], loss: float, serial: Serial) -> float | None:
+    """The passes to the goal, if a run goes on to need as many times serial SGD's passes as it did so far."""
+    if len(curve) <= _FEWEST_LOOKS:
+        return None
+    passes = prediction.carried_over(curve[-1].passes, serial.to(loss), serial.reached)
+    return passes if passes <= MOST_PASSES * serial.passes else math.inf
 
 
 def _priced(

@@ -21,6 +21,8 @@ from parsgd.prediction import Costs
 _CLEARLY = 1.02
 # A rehearsal is not begun if hardly more than this part of what it is likely to take is left.
 _ENOUGH = 0.7
+# No rehearsal is to leave the others without time.
+_MOST_OF_WHAT_IS_LEFT = 0.35
 
 
 @dataclass
@@ -42,19 +44,18 @@ class Trials:
                     continue
                 runs = self.runs.setdefault((n_workers, way.label), [])
                 if _worth_repeating(runs) if seed != seeds[0] else not self.hopeless(n_workers, way):
-                    run = rehearse(
-                        self.estimator, self.sample, way, n_workers, self.costs, self.serial, seed, time.deadline
-                    )
+                    until = time.deadline - (1.0 - _MOST_OF_WHAT_IS_LEFT) * time.left
+                    run = rehearse(self.estimator, self.sample, way, n_workers, self.costs, self.serial, seed, until)
                     runs += [] if run is None else [run]
 
     def order(self) -> list[tuple[int, Way]]:
-        """For every number of workers the cheaper adaptive way, which is likely to be the best; then the cheapest
-        first, so that little is left over if time runs out."""
+        """What costs nothing; for every number of workers the cheaper adaptive way, which is likely to be the best;
+        then the cheapest first, so that little is left over if time runs out."""
         first = {}
         for n, several in self.ways.items():
             first[n] = min((way for way in several if way.adaptive), key=partial(self._price, n))
         order = [(n, way) for n, several in self.ways.items() for way in several]
-        return sorted(order, key=lambda item: (item[1] is not first[item[0]], self._price(*item)))
+        return sorted(order, key=lambda item: (item[1].share > 0, item[1] is not first[item[0]], self._price(*item)))
 
     def _price(self, n_workers: int, way: Way) -> float:
         return budget.price(self.costs, n_workers, way, self.serial.passes * self.sample.share)
