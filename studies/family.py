@@ -63,9 +63,9 @@ ALGORITHMS = {
 }
 HEADER = """# Results: the whole family
 
-Made by `studies/family.py`. Every data set is fitted by one worker, {passes} passes; the mean over {serial} seeds of its
-loss on held-back rows (the trained loss, without penalty; a fifth of the rows, or the data's own test set) is the loss
-to reach. A cell is the number of passes over the data, *all workers together*, after which the merged model was
+Made by `studies/family.py`. Every data set is fitted by one worker, {passes} passes; the mean over {serial} seeds of
+its loss on held-back rows (the trained loss, without penalty; a fifth of the rows, or the data's own test set) is the
+loss to reach. A cell is the number of passes over the data, *all workers together*, after which the merged model was
 there (mean of {seeds} seeds; looked at ten times a pass), and in brackets its loss after {passes} passes relative to
 serial's. Five passes in a cell mean: K workers are there K times sooner than one, if messages cost nothing.
 `-`: not there after {most} passes. With `auto` the engine is told to cost nothing, so that it averages as often as is

@@ -6,9 +6,9 @@ import warnings
 from typing import Any
 
 import numpy as np
+from parsgd.cli.heldout import HeldOut, Watched
 
 from parsgd import SGDClassifier, Simulated
-from parsgd.cli.heldout import HeldOut, Watched
 from parsgd.errors import DivergedError
 
 Data = tuple[Any, Any, np.ndarray, np.ndarray]
