@@ -138,15 +138,11 @@ def run(given: Problem, lengths: list[int], number: int) -> list[np.ndarray]:
     return states
 
 
-def at_rate(given: Problem, eta: float) -> Problem:
-    return given._replace(model=replace(given.model, eta0=eta))
-
-
 def tuned(given: Problem, pool: ThreadPoolExecutor) -> float:
     """The rate after which one pass, of a run that is not used again, has the least objective."""
 
     def objective(eta: float) -> float:
-        there = at_rate(given, eta)
+        there = given._replace(model=replace(given.model, eta0=eta))
         return there.objective(run(there, [len(given.rows.y)], 10**6)[0])
 
     return RATES[int(np.nanargmin(list(pool.map(objective, RATES))))]
@@ -193,7 +189,7 @@ def linear(name: str, folder: Path, pool: ThreadPoolExecutor) -> dict[tuple[floa
     n_rows, floor, eta = len(given.rows.y), least(given), tuned(given, pool)
     lengths, found = [max(1, round(part * n_rows)) for part in PASSES], {}
     for times in TIMES_RATE:
-        there = at_rate(given, times * eta)
+        there = given._replace(model=replace(given.model, eta0=times * eta))
         runs = list(pool.map(partial(run, there, lengths), range(COUNTS[-1])))
         for at, part in enumerate(PASSES):
             found[times * eta, part] = excess(there, [states[at] for states in runs], floor, pool)
