@@ -65,7 +65,8 @@ class Local(Synchronous):
         How the workers count: ``"uniform"``; ``"steps"`` or ``"examples"``, by what they did in the round; ``"wp"``, by
         WP-SGD's contraction; ``"fednova"``, by rows, each move divided by its steps; ``"loss"``, by the losses that
         they met; ``"learned"``, by the loss of the merge on rows that are held back (2 %).  None: ``"steps"`` where
-        workers may do unequal work (``seconds``, ``deadline`` or ``balance``), else ``"uniform"``.
+        workers may do unequal work (``seconds``, ``deadline`` or ``balance``) and ``outer`` is not adaptive, else
+        ``"uniform"`` (docs/results/unequal.md).
     outer : {"mean", "momentum", "nesterov", "adaptive"} or object
         The driver's step along the merged move: all of it, with SlowMo's or DiLoCo's momentum
         (:class:`~parsgd.algorithms.outer.Momentum` sets rate and beta), or as long as the loss on a few rows says, with
@@ -133,7 +134,8 @@ class Local(Synchronous):
     @property
     def _rule(self) -> str:
         unequal = any(setting is not None for setting in (self.seconds, self.deadline, self.balance))
-        return self.rule or ("steps" if unequal else "uniform")
+        # by steps, rows of slow workers are visited less and count less; an adaptive step needs no help of the kind
+        return self.rule or ("steps" if unequal and not self._outer.raises_rates else "uniform")
 
     @property
     def holds_back(self) -> bool:

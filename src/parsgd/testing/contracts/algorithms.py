@@ -41,7 +41,8 @@ def check_algorithm(algorithm: core.Algorithm) -> None:
     result = fit(small_model(), algorithm, engine, source, n_workers=2, max_epochs=3)
     end = small_model().gradient(result.state, source.rows)[0]
     must(end < start, f"A fit must lower the objective; it went from {start:.4g} to {end:.4g}.")
-    if getattr(algorithm, "seconds", None) is None:
+    # rounds that end by the clock end where the machine is at
+    if getattr(algorithm, "seconds", None) is None and getattr(algorithm, "deadline", None) is None:
         must(result.examples >= 3 * source.n_rows, "Three epochs must visit as many examples as there are in three.")
         if algorithm.quorum(2) == 2:
             must(result.examples == 3 * source.n_rows, "Three epochs must visit every row three times.")
