@@ -2,8 +2,8 @@
 
 Part 1 trains on scikit-learn's handwritten digits (1797 real images) and shows who did how many steps and how much
 each worker counted.  Part 2 measures seconds per pass on a generated problem of 200,000 rows, part 3 those of a
-network on the digits, and part 4 tells what more workers would bring.  It all takes about a minute.  Run it with ``scripts/demo``, or ``python examples/demo.py``
-where parsgd and rich are installed.
+network on the digits, and part 4 tells what more workers would bring.  It all takes about a minute.  Run it with
+``scripts/demo``, or ``python examples/demo.py`` where parsgd and rich are installed.
 """
 
 from __future__ import annotations
