@@ -22,6 +22,7 @@ def test_the_noise_scale_is_that_of_the_gradients_themselves(monkeypatch):
     y = X[:, 0] + rng.standard_normal(n)
     model = Linear(n_features=d, loss="squared_error", schedule="constant", eta0=0.1, fit_intercept=False)
     monkeypatch.setattr(noise, "_BATCHES", 400)
+    monkeypatch.setattr(noise, "_MOST_ROWS", n)
     found = noise.measure(model, [model.init(0)], rows_of(X, y))
     gradients = -y[:, None] * X
     slope, _ = model.slope(model.init(0), rows_of(X, y), np.arange(n), 0, n, 1.0, 0)

@@ -13,9 +13,10 @@ from sklearn.base import clone
 import parsgd
 from parsgd import MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, Simulated
 from parsgd.errors import DivergedError, InvalidArgument
-from parsgd.planning import costing, planner, rehearsing, trials
-from parsgd.planning.heldout import Watched
+from parsgd.planning import costing, planner, rehearsing, shortlist, trials
+from parsgd.planning.heldout import Point, Watched
 from parsgd.planning.rehearsing import reached
+from parsgd.prediction import Costs
 
 PRICES = {"seconds_per_row": 1e-5, "state_bytes": 40, "contention": {2: 1.0}, "wake_s": {2: 1e-4}}
 
@@ -188,7 +189,7 @@ def test_a_table_and_a_sentence(fixed):
 def test_with_little_time_the_beginning_is_rehearsed_and_said_to_be(fixed, monkeypatch):
     monkeypatch.setattr(planner.budget, "_LEAST_ROWS", 200)
     plan = planned(model(max_iter=500), (1, 2, 4), seconds=0.05)
-    assert {cell.basis for cell in plan.cells} <= {"begun", "no time", "others"}
+    assert {cell.basis for cell in plan.cells} <= {"begun", "no time", "others", "alike"}
     assert plan.cells[0].basis == "begun"
     assert plan.passes == 500
     # carried over to the whole fit
@@ -286,3 +287,18 @@ def test_costs_are_measured_by_the_work_itself():
     assert found["contention"][2] > 0
     assert 0 < found["wake_s"][2] < 1.0
     assert found["state_bytes"] >= 8 * 6
+
+
+def test_what_there_was_no_time_for_is_taken_to_be_like_its_like(fixed):
+    """Of plain means one that was rehearsed stands for the others of as many workers."""
+    kind = dict(convex=True, batch_size=1, sparse=True, n_rows=1000)
+    here = {n: shortlist.ways(n, on_threads=n == 2, **kind) for n in (2, 8)}
+    costs = Costs(1000, 1e-5, contention={2: 1.2}, wake_s={2: 1e-4})
+    serial = rehearsing.Serial(5.0, 0.01, [[Point(0.0, float(p), 1.0 / (1.0 + p)) for p in range(6)]])
+    made = trials.Trials(None, None, costs, serial, here, {(8, "local, 10 a pass"): [rehearsing.Run(4.0, 0.1)]})
+    cells = {(cell.n_workers, cell.label): cell for cell in made.cells(5.0)}
+    assert cells[8, "local, 1 a pass"].passes == cells[8, "simuparallel"].passes == 4.0
+    assert cells[8, "simuparallel"].basis == "alike"
+    assert cells[2, "local, 1 a pass"].basis == "no time"
+    assert cells[8, "local, adaptive, 2 a pass"].basis == "no time"
+    assert cells[2, "hogwild"].passes == serial.reached

@@ -17,12 +17,14 @@ _DEAR = 0.2
 # Of beginnings: passes that a promising rehearsal makes for each of the serial run's, and the part of the time that
 # goes into steps and not into merges and looks.
 _PASSES_OF_ONE, _USED = 1.4, 0.8
+# Of what is left, what one rehearsal may take; or so many times what it is likely to take.
+_MOST_OF_WHAT_IS_LEFT, _GENEROUS = 0.35, 2.0
 # Where the rule of stopping decides, a guess.
 _LIKELY_PASSES = 8.0
 # What a simulated worker's task costs besides its steps, and each byte of its state: copied, checked, merged.
-_SECONDS_A_TASK, _SECONDS_A_BYTE = 0.2e-3, 1e-9
+_SECONDS_A_TASK, _SECONDS_A_BYTE = 0.12e-3, 1e-9
 # A part of the budget that serial SGD may have for further seeds.
-SERIAL_SHARE = 0.25
+SERIAL_SHARE = 0.18
 # Fewer rows than this, or than so many batches, show nothing.
 _LEAST_ROWS, _LEAST_BATCHES = 1000, 40
 
@@ -44,9 +46,10 @@ class Budget:
     def left(self) -> float:
         return self.seconds - self.spent
 
-    @property
-    def deadline(self) -> float:
-        return self.began + self.seconds
+    def until(self, likely: float) -> float:
+        """When a rehearsal that is likely to take so long has to end: none is to leave the others without time."""
+        share = max(_MOST_OF_WHAT_IS_LEFT * self.left, min(_GENEROUS * likely, self.left))
+        return time.perf_counter() + share
 
 
 def allowed(costs: Costs, passes: float | None, given: float | None) -> float:

@@ -21,7 +21,7 @@ class Cell:
     not be found out; ``passes`` likewise.  ``speedup`` over one worker.  ``engine``: ``"threads"`` of this machine, or
     ``"simulated"`` for a cluster.  ``round_s``: what each of the ``rounds`` costs beside work.  ``basis`` says what the
     prediction rests on: ``"rehearsed"``, the beginning of it only (``"begun"``), others that fail and should do better
-    (``"others"``), or nothing, ``"no time"``.
+    (``"others"``), one that it is likely to resemble (``"alike"``), or nothing, ``"no time"``.
     """
 
     n_workers: int

@@ -18,12 +18,14 @@ from parsgd.planning.samples import Sample, prepared
 from parsgd.planning.shortlist import Way
 from parsgd.planning.standin import Enough, StandIn
 
-# Rounds of this length are timed after one that is not, twice for each number of workers: 0.2 s for one and two.
-_PACE_SECONDS, _PACE_ROUNDS = 0.015, 3
+# Rounds of this length are timed after one that is not: 0.2 s for one and two workers.
+_PACE_SECONDS, _PACE_ROUNDS = 0.015, 4
 # Rounds that hardly do anything, to see what they cost; no more than that time for them.
-_EMPTY_ROUNDS, _EMPTY_SECONDS, _EMPTY_PERIOD = 25, 0.08, 1e-6
+_EMPTY_ROUNDS, _EMPTY_SECONDS, _EMPTY_PERIOD = 25, 0.05, 1e-6
 _MANY_PASSES = 10**6
 _FEW_ROWS = 500
+# Of more rows than do not fit into the cache only the checking takes longer.
+_PACED_BYTES = 64e6
 
 
 class Timed(StandIn):
@@ -89,17 +91,15 @@ def wake(estimator: Any, sample: Sample, n_workers: int) -> float:
 def measure(estimator: Any, sample: Sample, counts: Sequence[int]) -> dict[str, Any]:
     """``seconds_per_row``, ``contention``, ``wake_s`` and ``state_bytes`` of :class:`parsgd.prediction.Costs`, for one
     worker and for each of the ``counts`` of threads."""
-    alone, several = [], {n: [] for n in counts}
-    # in turn, so that whatever else the machine does in the meantime falls on all of them
-    for _ in range(2):
-        seconds, state_bytes = pace(estimator, sample, 1)
-        alone.append(seconds)
-        for n_workers in counts:
-            several[n_workers].append(pace(estimator, sample, n_workers)[0])
-    one = float(np.mean(alone))
+    sample = sample.first(int(_PACED_BYTES / max(sample.bytes_a_row, 1.0)))
+    few = sample.first(_FEW_ROWS)
+    # before and after the others, so that whatever else the machine does in the meantime falls on all of them
+    first, state_bytes = pace(estimator, sample, 1)
+    several = {n: pace(estimator, sample, n)[0] for n in counts}
+    one = 0.5 * (first + pace(estimator, sample, 1)[0]) if counts else first
     return {
         "seconds_per_row": one,
         "state_bytes": state_bytes,
-        "contention": {n: float(np.mean(found)) / one for n, found in several.items()},
-        "wake_s": {n: wake(estimator, sample, n) for n in counts},
+        "contention": {n: found / one for n, found in several.items()},
+        "wake_s": {n: wake(estimator, few, n) for n in counts},
     }

@@ -17,7 +17,7 @@ from parsgd.core import Model, Rows
 # The rows are cut into so many batches; vectors of more numbers than this are dear, and get by with half of
 # them, at one state instead of a few.
 _BATCHES, _LARGE_STATE = 8, 200_000
-_STATES = 3
+_STATES, _MOST_ROWS = 3, 2000
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def mean_noise(found: Sequence[Noise]) -> Noise:
 
 def measure(model: Model, states: Sequence[np.ndarray], rows: Rows) -> Noise:
     """The noise of ``model`` at the last few states, on some rows."""
-    n_rows, large = len(rows.y), states[0].size > _LARGE_STATE
+    n_rows, large = min(len(rows.y), _MOST_ROWS), states[0].size > _LARGE_STATE
     states = states[-1 if large else -_STATES :]
     n_batches = min(_BATCHES // 2 if large else _BATCHES, n_rows)
     ends = np.linspace(0, n_rows, n_batches + 1).astype(int)

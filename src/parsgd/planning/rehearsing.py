@@ -30,8 +30,9 @@ MOST_PASSES = 2.0
 _SURE, _SURE_PASSES = 1.25, 0.2
 # One that took so many times serial SGD's passes to the loss where it is will not get to the goal in MOST_PASSES.
 _HOPELESS, _HOPELESS_FROM = 4.0, 0.2
-# From so many times serial SGD's passes on a curve's slope tells how it goes on.
-_TOLD = 1.0
+# From so many times serial SGD's passes on, and so many looks, a curve's slope tells how it goes on; it may become so
+# much steeper.
+_TOLD, _TOLD_LOOKS, _STEEPER = 0.5, 8, 1.5
 # Serial SGD is looked at as often as any other.
 _SERIAL = Local(period=0.1)
 # Its loss at the end is the mean over this part of its passes.
@@ -41,7 +42,7 @@ _EXPLODED = 1e6
 # So much longer than its share of the time a first serial run may take.
 _PATIENCE = 1.5
 # A beginning is no such thing with fewer looks than this.
-_FEWEST_LOOKS = 3
+_FEWEST_LOOKS = 2
 # At most so many workers are looked at by themselves.
 _SINGLES = 8
 # Merges that are timed of a way whose losses are known.
@@ -185,14 +186,15 @@ class _Until:
 
     def _hopeless(self, curve: Sequence[Point]) -> bool:
         """Whether serial SGD was there long ago, or the loss would not get to the goal by a power law of the passes,
-        which knows no floor."""
+        which knows no floor, with a slope beyond the present one."""
         passes = [point.passes for point in curve[1:]]
         smooth = prediction.trend([point.loss for point in curve[1:]])
         at, loss = passes[-1], float(smooth[-1])
         if at >= _HOPELESS * self.serial.to(loss):
             return True
         half = float(np.interp(at / 2.0, passes, smooth))
-        return at >= _TOLD * self.serial.passes and loss * (loss / half) ** math.log2(self.most / at) > self.goal
+        end = loss * (loss / half) ** (_STEEPER * math.log2(self.most / at))
+        return len(passes) >= _TOLD_LOOKS and at >= _TOLD * self.serial.passes and end > self.goal
 
 
 def rehearse(

@@ -19,6 +19,7 @@ _BASES = {
     "rehearsed": "rehearsed",
     "begun": "its beginning rehearsed",
     "others": "better ones fail",
+    "alike": "as one like it",
     "no time": "not rehearsed",
 }
 

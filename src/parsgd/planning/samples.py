@@ -40,14 +40,19 @@ class Sample:
         """Of all rows but those kept apart."""
         return len(self.y) / (self.n_rows - self.n_seen)
 
+    @property
+    def bytes_a_row(self) -> float:
+        return (self.X.data.nbytes if sparse.issparse(self.X) else self.X.nbytes) / len(self.y)
+
     def first(self, n_rows: int) -> Sample:
         """A sample of fewer rows; of each class there is one in it."""
         if n_rows >= len(self.y):
             return self
-        chosen = np.arange(n_rows)
-        if self.loss.classes is not None:
+        chosen: Any = slice(0, n_rows)
+        classes = self.loss.classes
+        if classes is not None and len(np.unique(self.y[chosen])) < len(classes):
             _, at = np.unique(self.y, return_index=True)
-            chosen = np.union1d(chosen, at)
+            chosen = np.union1d(np.arange(n_rows), at)
         return Sample(self.X[chosen], self.y[chosen], self.loss, self.n_rows, self.n_seen)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,10 +19,8 @@ from parsgd.prediction import Costs
 
 # A loss this far above the goal is not there for want of luck.
 _CLEARLY = 1.02
-# A rehearsal is not begun if hardly more than this part of what it is likely to take is left.
-_ENOUGH = 0.7
-# No rehearsal is to leave the others without time.
-_MOST_OF_WHAT_IS_LEFT = 0.35
+# A rehearsal is not begun unless this part of what it is likely to take is left; to repeat one, more.
+_ENOUGH, _PLENTY = 0.7, 2.0
 
 
 @dataclass
@@ -40,11 +38,11 @@ class Trials:
         """All once, and then again with other seeds, as long as there is time."""
         for seed in seeds:
             for n_workers, way in self.order():
-                if time.left < _ENOUGH * self._price(n_workers, way):
+                if time.left < (_ENOUGH if seed == seeds[0] else _PLENTY) * self._price(n_workers, way):
                     continue
                 runs = self.runs.setdefault((n_workers, way.label), [])
                 if _worth_repeating(runs) if seed != seeds[0] else not self.hopeless(n_workers, way):
-                    until = time.deadline - (1.0 - _MOST_OF_WHAT_IS_LEFT) * time.left
+                    until = time.until(self._price(n_workers, way))
                     run = rehearse(self.estimator, self.sample, way, n_workers, self.costs, self.serial, seed, until)
                     runs += [] if run is None else [run]
 
@@ -94,7 +92,25 @@ class Trials:
         runs = self.runs.get((n_workers, way.label), [])
         if not runs and self.hopeless(n_workers, way):
             return inferred(self.costs, way, n_workers)
+        if not any(run.reached is not None for run in runs) and (alike := self._alike(n_workers, way)):
+            found = cell(self.costs, way, n_workers, alike, self.serial, whole)
+            return replace(found, basis="alike")
         return cell(self.costs, way, n_workers, runs, self.serial, whole)
+
+    def _alike(self, n_workers: int, way: Way) -> list[Run]:
+        """Runs that a way for which there was no time is likely to resemble.
+
+        On a quadratic objective it makes no difference how often plain means are taken; and workers on shared memory do
+        what one does, as long as they seldom meet.
+        """
+        if way.curve == "threads":
+            return [Run(self.serial.reached, self.serial.final)]
+        others = [other for other in self.ways[n_workers] if way.means and other.means and other is not way]
+        for other in sorted(others, key=lambda other: abs(other.rounds_a_pass - way.rounds_a_pass)):
+            known = [run for run in self.runs.get((n_workers, other.label), []) if run.reached is not None]
+            if known:
+                return [replace(run, seconds_per_row=None) for run in known]
+        return []
 
     def spread(self) -> Spread | None:
         """Of the most workers that were seen to go without an average until the end."""

@@ -18,9 +18,9 @@ _NOTABLE = 1.15
 def best(cells: Sequence[Cell]) -> Cell:
     """The fewest workers that take at most 5 % longer than the fastest cell; of those the fastest.
 
-    One worker always gets to its own loss.
+    One worker always gets to its own loss.  A cell that is only taken to be like another is not recommended.
     """
-    there = [cell for cell in cells if cell.reaches]
+    there = [cell for cell in cells if cell.reaches and cell.basis != "alike"]
     least = min(cell.seconds for cell in there)
     near = [cell for cell in there if cell.seconds <= least * (1.0 + _WORTH)]
     return min(near, key=lambda cell: (cell.n_workers, cell.seconds))
