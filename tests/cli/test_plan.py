@@ -35,7 +35,7 @@ def test_what_is_reported_is_what_the_library_finds_on_the_same_rows(cli, tmp_pa
 
 
 def test_the_sentence_comes_last_and_the_table_before_it(cli, table_csv):
-    said = cli("plan", table_csv, *TARGET, "--workers", "1,64", "--latency", "1h").stdout
+    said = cli("plan", table_csv, *TARGET, "--workers", "1,64", "--latency", "1h", "--seconds", "60s").stdout
     for fact in ("200 rows", "workers", "algorithm", "a round", "serial", "cluster", "noise scale", "planned in"):
         assert fact in said, fact
     assert said.strip().splitlines()[-1].startswith("More workers will not help: with 64 (")
@@ -53,7 +53,7 @@ def test_the_cluster_is_as_it_was_described(report):
 
 
 def test_a_cell_that_never_gets_there_is_no_number_in_json(report):
-    found = report("--alpha", "0.001", "--tolerance", "0")
+    found = report("--alpha", "0.001", "--tolerance", "0", "--seconds", "60s")
     never = [cell for cell in found["cells"] if cell["reaches"] is False]
     assert all(cell["seconds"] is None and cell["passes"] is None for cell in never)
     assert found["best"]["reaches"]
