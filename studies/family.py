@@ -259,8 +259,8 @@ READING = """
   `covtype`.
 - **One average at the end** is good for 2 workers and convex objectives, and for little else: with 8 workers it is 4 to
   61 % behind, with 64 far away. WP-SGD's weights are uniform ones where workers are equal. *Learned* weights mend most
-  of what rates that are too large do (`adult`, `covtype`, two workers on `news20`), and nothing where runs are too short
-  (`nycflights`).
+  of what rates that are too large do (`adult`, `covtype`, two workers on `news20`), and nothing where runs are too
+  short (`nycflights`).
 - **Averages in rounds, as they are**, lose where workers' own steps are too small for their number: `nycflights` at any
   period, since its rates fall by the fit's clock and an average goes no further than one worker. Momentum of the outer
   step, DiLoCo's most of all, mends just that, and does harm on `news20` and `enron_spam` with few workers.
