@@ -28,7 +28,8 @@ from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.fitting import fit
 from parsgd.models.network import Network
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 
 SIZES, BATCH_SIZE, ROWS = (1000, 900, 10), 100, 2000
 # The slow form gets fewer rows, and its time is scaled to all of them.

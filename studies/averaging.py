@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 
 from parsgd import MLPClassifier, SimuParallel, blas
 from parsgd.models.linear import Linear
-from parsgd.sources.arrays import rows_of
+from parsgd.rows import rows_of
 
 # Loss, alpha: as in the other studies.
 PROBLEMS = {

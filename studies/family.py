@@ -35,7 +35,8 @@ from parsgd.estimators.costs import NetworkSize, Size
 from parsgd.fitting import fit
 from parsgd.models.linear import Linear
 from parsgd.models.network import Network
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 
 PASSES, WORKERS, LOOKS = 5, (2, 8, 64), 10
 # Parallel fits go on to here; reaching serial's loss in 5 / K passes a worker is a linear speed-up.

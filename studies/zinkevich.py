@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize
 
 from parsgd.models.linear import Linear
-from parsgd.sources.arrays import rows_of
+from parsgd.rows import rows_of
 
 LOSSES = {"Huber": "huber", "squared": "squared_error"}
 LAMBDAS = (1e-3, 1e-6)

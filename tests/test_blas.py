@@ -17,7 +17,8 @@ from parsgd.errors import DivergedError
 from parsgd.fitting import fit
 from parsgd.models.linear import Linear
 from parsgd.models.network import Network
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.testing.problems import labels, targets, unit_rows
 
 

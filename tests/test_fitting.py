@@ -13,7 +13,8 @@ from parsgd.engines.serial import Serial, SerialCrew
 from parsgd.errors import DivergedError, IncompatibleParts, Outcome
 from parsgd.fitting import fit, worker_seed
 from parsgd.models.linear import Linear
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.stopping import Stopping
 from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
 

@@ -11,7 +11,8 @@ from parsgd.errors import IncompatibleParts
 from parsgd.fitting import fit
 from parsgd.models.linear import LOSSES, Linear
 from parsgd.models.network import Network
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.testing.problems import labels, targets, unit_rows
 
 N_ROWS, N_FEATURES = 120, 6

@@ -11,7 +11,8 @@ from scipy import sparse
 from parsgd import Local, SGDClassifier, SGDRegressor, SimuParallel, Weighted
 from parsgd.errors import UnlikeShards
 from parsgd.fitting import worker_seed
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.unlike import warning_of
 
 

@@ -110,7 +110,9 @@ class Tally(NamedTuple):
 class Report:
     """Worker to driver: where the worker arrived and what it took.  Only sums and counts, so reports can be reduced.
 
-    ``state`` is what the algorithm sends: the state it arrived at, or summed gradients (``Algorithm.sends``).
+    ``state`` is what the algorithm sends: the state it arrived at, or summed gradients (``Algorithm.sends``).  It may
+    lie elsewhere: then ``numpy.asarray`` brings it, and its method ``weighted_sum(vectors, weights)`` adds up such
+    states where they are (:func:`parsgd.algorithms.merging.weighted_sum`).
     ``log_contraction`` says how far the steps pulled any two runs together, as the logarithm of a factor;
     ``trace`` holds ``(examples, mean loss, score or None)`` at the end of each epoch that the round contained.
     """
@@ -132,11 +134,16 @@ class Report:
 
 @dataclass(frozen=True)
 class Lost:
-    """In place of a report: this worker will not answer any more, and why."""
+    """In place of a report: this task will not be answered, and why.
+
+    ``replaced``: the worker's shard is in other hands, which read it anew, and can be sent the next task, or this one
+    again.  Otherwise nobody is left to take it, and the worker is gone for the rest of the fit.
+    """
 
     worker: int
     round: int
     why: str
+    replaced: bool = False
 
 
 class Descent(Protocol):
@@ -237,23 +244,37 @@ class SharedModel(Model, Protocol):
 
 @runtime_checkable
 class Shard(Protocol):
-    """One worker's share of the rows.  Picklable; opens where it runs.  An empty shard has weight 0 and is no error."""
+    """One worker's share of the rows.  Picklable; opens where it runs.  An empty shard has weight 0 and is no error.
+
+    ``cost`` is the number of stored values a row.  ``blocks`` yields what an epoch visits, from visit ``start`` on: in
+    which order, the seed and the epoch alone decide.  ``portable`` is the shard as it should travel to another machine;
+    ``close`` ends what it began in the background and lets go of what it holds open: the crew calls it when the fit
+    ends, and ``blocks`` may be asked for again.
+    """
 
     n_rows: int
     cost: float
 
-    def blocks(self, seed: int, epoch: int) -> Iterator[Block]: ...
+    def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[Block]: ...
+
+    def portable(self) -> Shard:
+        return self
+
+    def close(self) -> None:
+        return None
 
 
 @runtime_checkable
 class Source(Protocol):
     """Where rows come from, and how they split into shards.
 
-    ``split`` deals them to the workers, in proportion to ``shares (n_workers,)`` where they are given.  ``draw`` takes
-    some rows at random into memory, for the driver to look at, and gives the source without them.
+    ``samplings`` are those of :data:`SAMPLINGS` that it offers.  ``split`` deals the rows to the workers, in proportion
+    to ``shares (n_workers,)`` where they are given.  ``draw`` takes some rows at random into memory, for the driver to
+    look at, and gives the source without them.
     """
 
     n_rows: int
+    samplings: frozenset[str]
 
     def split(
         self, n_workers: int, seed: int, sampling: str, shares: np.ndarray | None = None
@@ -276,8 +297,9 @@ class Crew(Protocol):
     """Workers at work: three verbs, and the time.
 
     ``deal`` gives the workers other shards, while no task is under way.  ``receive`` waits for so many answers, or for
-    as many as are under way; a worker that is gone answers with :class:`Lost`, once.  ``now`` is the crew's time in
-    seconds: the wall's, or a simulated one.
+    as many as are under way; for a task that nobody will answer any more there is a :class:`Lost`, once.  An error that
+    a worker meets in its work, in its rows for example, is raised by ``receive``.  ``now`` is the crew's time in
+    seconds: the wall's, or a simulated one.  ``close`` ends the workers and closes the shards.
     """
 
     def send(self, task: Task) -> None: ...

@@ -17,10 +17,27 @@ from typing import Any
 import numpy as np
 
 from parsgd import blas, unlike
-from parsgd.core import MODEL_OFFERS, Algorithm, Crew, Engine, Lost, Model, Report, Rows, Shard, Source, Standing, Task
+from parsgd.core import (
+    MODEL_OFFERS,
+    SAMPLINGS,
+    Algorithm,
+    Crew,
+    Engine,
+    Lost,
+    Model,
+    Report,
+    Rows,
+    Shard,
+    Source,
+    Standing,
+    Task,
+)
 from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, Outcome, UnlikeShards, WorkersLost
 from parsgd.progress import Line, stopped_by_interrupt
 from parsgd.stopping import Stopping
+
+# So often in a row a worker may be lost before its own rows are taken for the cause.
+_MOST_LOSSES = 5
 
 
 @dataclass
@@ -28,9 +45,9 @@ class Fit:
     """What a fit returns.
 
     ``history`` has one entry a round: ``round, epoch, seconds, loss, score``, ``workers``, a list with
-    ``worker, steps, examples, seconds, weight, loss, trace`` of each, and ``lost``, who was lost and why.  ``loss`` is
-    the mean over the examples of the round, each taken just before its step; ``clock`` is where the learning-rate
-    schedule stands.
+    ``worker, steps, examples, seconds, weight, loss, trace`` of each, and ``lost``, a list with ``worker, why,
+    replaced`` of each task that nobody answered (:class:`parsgd.core.Lost`).  ``loss`` is the mean over the examples of
+    the round, each taken just before its step; ``clock`` is where the learning-rate schedule stands.
     """
 
     state: np.ndarray
@@ -61,6 +78,16 @@ def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) 
     )
 
 
+def refuse_sampling(algorithm: Algorithm, source: Source) -> None:
+    """Compare how the algorithm wants rows dealt with how the source can deal them, before any work starts."""
+    if algorithm.sampling not in source.samplings:
+        offered = ", ".join(repr(sampling) for sampling in SAMPLINGS if sampling in source.samplings)
+        raise IncompatibleParts(
+            f"algorithm={algorithm.name!r} takes rows by sampling={algorithm.sampling!r}; {type(source).__name__},"
+            f" which does not hold them all in memory, offers {offered}. Take one of these, or arrays."
+        )
+
+
 def worker_seed(seed: int, worker: int) -> int:
     """The first worker has the fit's own seed, so that one worker is serial SGD; the others' derive from it."""
     if worker == 0:
@@ -70,7 +97,10 @@ def worker_seed(seed: int, worker: int) -> int:
 
 @dataclass
 class Loop:
-    """One fit in progress."""
+    """One fit in progress.
+
+    ``alive`` are the workers that can be sent tasks; ``losses`` counts how often in a row each has lost its task.
+    """
 
     model: Model
     algorithm: Algorithm
@@ -99,6 +129,7 @@ class Loop:
         if self.algorithm.sampling == "shared":
             self.seeds = [self.seed] * self.n_workers
         self.alive = list(range(self.n_workers))
+        self.losses = [0] * self.n_workers
         self.tasks: list[Task | None] = [None] * self.n_workers
         # workers in the order in which their tasks were sent, and reports that came before their turn
         self.turns: deque[int] = deque()
@@ -133,14 +164,14 @@ class Loop:
         self.began = crew.now()
         while True:
             self.send(crew, idle)
-            reports, lost = self.gather(crew)
+            reports, lost, missing = self.gather(crew)
             epochs = self.epochs
             outcome = self.take(reports, lost, crew.now())
             if outcome is not None:
                 return outcome
             if self.epochs > epochs:
                 self.deal_anew(crew)
-            idle = [report.worker for report in reports]
+            idle = sorted([*(report.worker for report in reports), *missing])
             del reports  # each holds a state, and the next ones are under way
 
     def send(self, crew: Crew, idle: Sequence[int]) -> None:
@@ -152,28 +183,61 @@ class Loop:
             self.turns.append(worker)
             crew.send(self.tasks[worker])
 
-    def gather(self, crew: Crew) -> tuple[list[Report], list[Lost]]:
-        """The reports of a quorum of those that are left, sorted by worker, and who was lost in the meantime."""
+    def gather(self, crew: Crew) -> tuple[list[Report], list[Lost], list[int]]:
+        """The reports of a quorum, sorted by worker; what was lost in the meantime; and who of those that are left
+        therefore has nothing to do.
+
+        A round ends without the tasks that were lost in it.  They are sent again where it could not end otherwise, and
+        where it is the whole fit, because then no other round will make up for it.
+        """
         reports: list[Report] = []
         lost: list[Lost] = []
-        while not reports or len(reports) < self.algorithm.quorum(len(self.alive)):
-            came = self.answers(crew, self.algorithm.quorum(len(self.alive)) - len(reports))
+        missing: list[int] = []
+        while not reports or len(reports) < self.quorum(missing):
+            if len(missing) == len(self.alive):
+                self.send_again(crew, missing)
+                missing = []
+            came = self.answers(crew, self.quorum(missing) - len(reports))
             if not came:
                 raise WorkersLost(f"{len(self.alive)} workers were sent tasks, and the engine brings no answers.")
             for answer in came:
                 if isinstance(answer, Lost):
                     lost.append(answer)
-                    self.lose(answer)
+                    missing += self.lose(crew, answer)
                 else:
                     reports.append(answer)
-        return sorted(reports, key=lambda report: report.worker), lost
+                    self.losses[answer.worker] = 0
+        return sorted(reports, key=lambda report: report.worker), lost, missing
 
-    def lose(self, gone: Lost) -> None:
-        """Go on without a worker, if there is one left that has rows to learn from."""
+    def quorum(self, missing: Sequence[int]) -> int:
+        """For how many reports to wait, where the tasks of some are lost."""
+        return min(self.algorithm.quorum(len(self.alive)), len(self.alive) - len(missing))
+
+    def send_again(self, crew: Crew, workers: Sequence[int]) -> None:
+        """The tasks that were lost, to whoever has their shards now."""
+        for worker in workers:
+            self.turns.append(worker)
+            crew.send(self.tasks[worker])
+
+    def lose(self, crew: Crew, gone: Lost) -> list[int]:
+        """Take note of a task that is lost; give its worker, if it is idle now, in a list."""
+        self.losses[gone.worker] += 1
+        if gone.replaced:
+            if self.losses[gone.worker] >= _MOST_LOSSES:
+                raise WorkersLost(
+                    f"Whoever works on the rows of worker {gone.worker} is lost: {_MOST_LOSSES} times in a row, the"
+                    f" last time in round {self.round}: {gone.why} Do they need more memory than the workers have?"
+                )
+            if not self.algorithm.one_shot:
+                return [gone.worker]
+            self.send_again(crew, [gone.worker])
+            return []
+        # go on without it, if there is one left that has rows to learn from
         self.alive.remove(gone.worker)
         if not any(self.shard_rows[worker] for worker in self.alive):
             who = f"All {self.n_workers} workers" if not self.alive else "All workers that had rows"
             raise WorkersLost(f"{who} are lost; the last one, {gone.worker}, in round {self.round}: {gone.why}")
+        return []
 
     def answers(self, crew: Crew, at_least: int) -> list[Report | Lost]:
         """What has come in; where reports are taken in turn, the one whose turn it is."""
@@ -296,7 +360,7 @@ class Loop:
             "loss": loss,
             "score": None,
             "workers": workers,
-            "lost": [{"worker": gone.worker, "why": gone.why} for gone in lost],
+            "lost": [{"worker": gone.worker, "why": gone.why, "replaced": gone.replaced} for gone in lost],
         }
         if self.short_rounds and self.history and _same_tenth(self.history[-1], entry):
             self.history[-1] = _folded(self.history[-1], entry)
@@ -304,7 +368,6 @@ class Loop:
             self.history.append(entry)
         if self.line.observers:
             self.line.tell(loss)
-
 
     @property
     def short_rounds(self) -> bool:
@@ -365,11 +428,15 @@ def fit(
     Raises
     ------
     IncompatibleParts
-        If the algorithm needs what neither the engine nor the model offers; before any worker starts.
+        If the algorithm needs what neither the engine nor the model offers, or a sampling that the source does not;
+        before any worker starts.
+    WorkersLost
+        If no worker is left to go on with, or whoever takes some of the rows is lost.
     DivergedError
         If parameters leave the finite numbers; names the round and the epoch.
     """
     refuse_unoffered(model, algorithm, engine)
+    refuse_sampling(algorithm, source)
     sample = None
     wanted = algorithm.looks_at(source.n_rows) if n_workers > 1 else 0
     if wanted:

@@ -69,6 +69,7 @@ def glimpse(shard: Shard, seed: int, n_rows: int) -> Glimpse | None:
         return None
     order = block.order[np.linspace(0, len(block.order) - 1, min(n_rows, len(block.order))).astype(int)]
     x, y = block.rows.x, block.rows.y[order].reshape(len(order), -1)
+    shard.close()
     if isinstance(x, DenseRows):
         features = np.arange(0, x.n_features, -(-x.n_features // _MOST_FEATURES))
         return Glimpse(y, x.data.reshape(-1, x.n_features)[np.ix_(order, features)], features)

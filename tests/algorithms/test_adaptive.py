@@ -21,7 +21,8 @@ from parsgd.fitting import fit
 from parsgd.models.linear import Linear
 from parsgd.models.network import Network
 from parsgd.packing import pack, unpack
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.stopping import Stopping
 from parsgd.testing import check_algorithm
 from parsgd.testing.contracts.small import small_report

@@ -14,7 +14,8 @@ from parsgd.errors import InvalidArgument, Outcome
 from parsgd.fitting import fit, worker_seed
 from parsgd.models.linear import Linear
 from parsgd.models.network import Network
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.stopping import Stopping
 from parsgd.testing import slow_down
 from parsgd.testing.contracts.small import small_report
@@ -246,7 +247,8 @@ def test_reports_that_come_together_are_added_together_and_moments_are_mixed():
 
 def test_a_fit_goes_on_without_a_worker_that_is_lost(losing):
     found = train(LINEAR, LINEAR_ROWS, Asynchronous(), 3, losing(2, at=4), epochs=30)
-    assert [gone for entry in found.history for gone in entry["lost"]] == [{"worker": 2, "why": "pulled the plug"}]
+    lost = [gone for entry in found.history for gone in entry["lost"]]
+    assert lost == [{"worker": 2, "why": "pulled the plug", "replaced": False}]
     assert {w["worker"] for entry in found.history[-9:] for w in entry["workers"]} == {0, 1}
     assert LINEAR.gradient(found.state, LINEAR_ROWS)[0] < LINEAR.gradient(LINEAR.init(0), LINEAR_ROWS)[0]
 

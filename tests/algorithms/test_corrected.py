@@ -6,7 +6,8 @@ import pytest
 from parsgd import MLPClassifier, SGDClassifier, SimuParallel
 from parsgd.algorithms.part import Part
 from parsgd.errors import InvalidArgument
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.testing import check_algorithm
 from parsgd.testing.problems import labels, logistic, unit_rows
 

@@ -12,7 +12,8 @@ from parsgd.errors import DivergedError, InvalidArgument, WorkersLost
 from parsgd.fitting import fit, worker_seed
 from parsgd.models.linear import Linear
 from parsgd.models.network import Network
-from parsgd.sources.arrays import ArraySource, picked, rows_of
+from parsgd.rows import picked, rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
 
@@ -198,7 +199,8 @@ def test_the_schedule_of_a_network_counts_the_steps_of_all_workers():
 
 def test_a_fit_goes_on_without_a_worker_that_is_lost(losing):
     found = train(LINEAR, LINEAR_ROWS, Delayed(5), 3, losing(1, at=2), epochs=30)
-    assert [gone for entry in found.history for gone in entry["lost"]] == [{"worker": 1, "why": "pulled the plug"}]
+    lost = [gone for entry in found.history for gone in entry["lost"]]
+    assert lost == [{"worker": 1, "why": "pulled the plug", "replaced": False}]
     after = [w["worker"] for entry in found.history[-5:] for w in entry["workers"]]
     assert set(after) == {0, 2}
     assert LINEAR.gradient(found.state, LINEAR_ROWS)[0] < LINEAR.gradient(LINEAR.init(0), LINEAR_ROWS)[0]

@@ -12,7 +12,8 @@ from parsgd.errors import InvalidArgument
 from parsgd.fitting import fit, worker_seed
 from parsgd.models.linear import Linear
 from parsgd.models.network import Network
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
 
@@ -135,7 +136,8 @@ def test_networks_learn(solver, asynchronous):
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_fit_goes_on_without_a_worker_that_is_lost(losing, asynchronous):
     found = train(LINEAR, LINEAR_ROWS, Elastic(asynchronous=asynchronous), 3, losing(0, at=4), epochs=30)
-    assert [gone for entry in found.history for gone in entry["lost"]] == [{"worker": 0, "why": "pulled the plug"}]
+    lost = [gone for entry in found.history for gone in entry["lost"]]
+    assert lost == [{"worker": 0, "why": "pulled the plug", "replaced": False}]
     assert {w["worker"] for entry in found.history[-9:] for w in entry["workers"]} == {1, 2}
     assert LINEAR.gradient(found.state, LINEAR_ROWS)[0] < LINEAR.gradient(LINEAR.init(0), LINEAR_ROWS)[0]
 

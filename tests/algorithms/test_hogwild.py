@@ -22,7 +22,8 @@ from parsgd.estimators import choosing
 from parsgd.fitting import fit
 from parsgd.models.linear import Linear
 from parsgd.models.network import Network
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.stopping import Stopping
 from parsgd.testing import check_algorithm, check_model
 from parsgd.testing.problems import labels, targets, unit_rows

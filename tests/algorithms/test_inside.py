@@ -15,7 +15,8 @@ from parsgd.errors import InvalidArgument, Outcome
 from parsgd.fitting import fit, worker_seed
 from parsgd.models.linear import Linear
 from parsgd.models.network import Network
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.stopping import Stopping
 from parsgd.testing import check_algorithm
 from parsgd.testing.problems import labels, logistic, targets, unit_rows

@@ -10,7 +10,7 @@ from parsgd import MLPClassifier, SGDClassifier, Weighted
 from parsgd.algorithms.learned import learned, sample_rows
 from parsgd.models.linear import Linear
 from parsgd.models.network import Network
-from parsgd.sources.arrays import rows_of
+from parsgd.rows import rows_of
 from parsgd.testing import check_algorithm
 from parsgd.testing.problems import labels, targets, unit_rows
 

@@ -16,7 +16,8 @@ from parsgd.errors import InvalidArgument, Outcome, WorkersLost
 from parsgd.fitting import fit
 from parsgd.models.linear import Linear
 from parsgd.models.network import Network
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.testing import check_algorithm, slow_down
 from parsgd.testing.problems import labels, unit_rows
 

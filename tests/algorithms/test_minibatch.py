@@ -12,7 +12,8 @@ from parsgd.errors import DivergedError, InvalidArgument, Outcome
 from parsgd.fitting import fit
 from parsgd.models.linear import Linear
 from parsgd.models.network import SOLVERS, Network
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.stopping import Stopping
 from parsgd.testing import check_algorithm
 from parsgd.testing.problems import labels, targets, unit_rows

@@ -180,7 +180,8 @@ def test_workers_that_draw_from_all_rows_draw_as_many_as_they_would_own_and_not_
 
 
 def test_drawing_from_all_rows_differs_between_workers_and_epochs():
-    from parsgd.sources.arrays import ArraySource, rows_of
+    from parsgd.rows import rows_of
+    from parsgd.sources.arrays import ArraySource
 
     first, second = ArraySource(rows_of(X, Y.astype(float))).split(2, 0, "whole")
     orders = [tuple(next(iter(shard.blocks(seed, epoch))).order) for shard, seed, epoch in

@@ -9,9 +9,12 @@ from parsgd import Local, SGDRegressor
 from parsgd.core import Budget, Task, silent
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.testing.problems import targets, unit_rows
 
 X = unit_rows(100, 4)
+SHARDS = ArraySource(rows_of(X, targets(X))).split(3, 0)
 TASKS = [Task(worker, 0, np.zeros(1), 0, Budget(1)) for worker in range(3)]
 
 
@@ -22,7 +25,7 @@ def test_the_serial_engine_works_in_the_calling_thread_when_a_report_is_asked_fo
         seen.append(threading.current_thread())
         return task.worker
 
-    crew = Serial().open(work, "abc", silent)
+    crew = Serial().open(work, SHARDS, silent)
     for task in TASKS:
         crew.send(task)
     assert seen == []
@@ -39,7 +42,7 @@ def test_every_worker_has_a_thread_of_its_own_at_the_same_time():
         meeting.wait()
         return task.worker
 
-    crew = Threads().open(work, "abc", silent)
+    crew = Threads().open(work, SHARDS, silent)
     try:
         for task in TASKS:
             crew.send(task)
@@ -57,7 +60,7 @@ def test_a_quorum_is_enough_to_go_on():
             door.wait(60)
         return task.worker
 
-    crew = Threads().open(work, "abc", silent)
+    crew = Threads().open(work, SHARDS, silent)
     try:
         for task in TASKS:
             crew.send(task)
@@ -78,7 +81,7 @@ def test_closing_waits_for_the_workers_and_drops_what_was_not_begun():
         entered.set()
         door.wait(60)
 
-    crew = Threads().open(work, "a", silent)
+    crew = Threads().open(work, SHARDS[:1], silent)
     for _ in range(5):
         crew.send(TASKS[0])
     assert entered.wait(60)

@@ -10,12 +10,15 @@ from parsgd import Local, MiniBatch, SGDRegressor, Simulated, SimuParallel, Weig
 from parsgd.algorithms.working import whole_batches
 from parsgd.core import Budget, Lost, Task, silent
 from parsgd.errors import Outcome, WorkersLost
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.testing import check_engine, slow_down
 from parsgd.testing.contracts.small import small_report
 from parsgd.testing.problems import targets, unit_rows
 
 X = unit_rows(400, 5)
 Y = targets(X)
+SHARDS = ArraySource(rows_of(X, Y)).split(4000, 0)
 
 
 def echo(shard, task, pulse):
@@ -24,7 +27,7 @@ def echo(shard, task, pulse):
 
 
 def crew(n_workers, work=echo, **settings):
-    return Simulated(**settings).open(work, [None] * n_workers, silent)
+    return Simulated(**settings).open(work, SHARDS[:n_workers], silent)
 
 
 def task(worker, examples=100, round=0, size=1, **changes):
@@ -118,7 +121,7 @@ def test_nothing_is_trained_before_an_answer_is_asked_for():
 
 def test_a_worker_that_is_slowed_down_by_a_fault_is_slow_on_the_virtual_clock():
     engine = Simulated(rate=100.0)
-    ours = slow_down({1: 4.0}, engine).open(echo, [None, None], silent)
+    ours = slow_down({1: 4.0}, engine).open(echo, SHARDS[:2], silent)
     ours.send(task(0))
     ours.send(task(1))
     assert [(report.worker, report.seconds) for report in ours.receive(2)] == [(0, 1.0), (1, 4.0)]

@@ -8,7 +8,8 @@ from sklearn import linear_model
 
 import parsgd
 from parsgd.kernels.shuffling import gather, permute
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 
 
 def written_out(n, seed):

@@ -131,7 +131,8 @@ def test_more_workers_than_rows_is_no_error():
 
 
 def test_shards_share_no_row_and_leave_none_out():
-    from parsgd.sources.arrays import ArraySource, rows_of
+    from parsgd.rows import rows_of
+    from parsgd.sources.arrays import ArraySource
 
     X, y = problem(rows=103)
     for workers in (1, 2, 7, 200):
@@ -152,7 +153,7 @@ def test_a_file_sorted_by_label_gives_every_worker_both_labels():
 @pytest.mark.parametrize("kind", ["binary", "several", "value"])
 def test_a_mini_batch_is_one_step_along_the_mean_of_its_gradients(kind):
     from parsgd.models.linear import Linear
-    from parsgd.sources.arrays import rows_of
+    from parsgd.rows import rows_of
 
     X, y = problem(kind, rows=60)
     settings = dict(learning_rate="constant", eta0=0.1, batch_size=6, shuffle=False, n_jobs=1, max_iter=1)

@@ -10,7 +10,8 @@ from parsgd.engines.simulated import Simulated
 from parsgd.engines.threads import Threads
 from parsgd.fitting import fit
 from parsgd.models.network import Network
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.stopping import Stopping
 from parsgd.testing.problems import labels, unit_rows
 

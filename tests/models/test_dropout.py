@@ -12,7 +12,7 @@ import pytest
 
 from parsgd.models.forward import ACTIVATIONS
 from parsgd.models.network import SOLVERS, Network
-from parsgd.sources.arrays import rows_of
+from parsgd.rows import rows_of
 from parsgd.testing.problems import labels, unit_rows
 
 N_UNITS, N_BATCH = 20_000, 4

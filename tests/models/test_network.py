@@ -18,7 +18,8 @@ from parsgd.errors import DivergedError
 from parsgd.fitting import fit
 from parsgd.models.forward import ACTIVATIONS, LOSSES
 from parsgd.models.network import SOLVERS, Network
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.testing import check_model
 from parsgd.testing.problems import labels, unit_rows
 

@@ -6,7 +6,7 @@ from scipy.special import xlogy
 
 from parsgd.models.forward import ACTIVATIONS, LOSSES
 from parsgd.models.network import Network
-from parsgd.sources.arrays import rows_of
+from parsgd.rows import rows_of
 from parsgd.testing.problems import labels, unit_rows
 
 torch = pytest.importorskip("torch")

@@ -10,7 +10,7 @@ from parsgd.core import Rows
 from parsgd.models import network_descent
 from parsgd.models.forward import ACTIVATIONS, LOSSES
 from parsgd.models.network import SOLVERS, Network
-from parsgd.sources.arrays import rows_of
+from parsgd.rows import rows_of
 from parsgd.testing.problems import labels, unit_rows
 
 N_ROWS, N_FEATURES, N_OUT = 26, 6, 3

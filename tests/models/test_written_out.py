@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from parsgd.core import Rows
 from parsgd.models.linear import Linear
-from parsgd.sources.arrays import rows_of
+from parsgd.rows import rows_of
 from parsgd.testing.problems import labels, targets, unit_rows
 
 GRADIENTS = {

@@ -10,7 +10,7 @@ from parsgd.models.linear import Linear
 from parsgd.planning import noise
 from parsgd.planning.heldout import HeldOut, Watched
 from parsgd.planning.parting import Parting, Spread
-from parsgd.sources.arrays import rows_of
+from parsgd.rows import rows_of
 
 rng = np.random.default_rng(0)
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from parsgd import Asynchronous, Delayed, Elastic, Local, SimuParallel, Weighted, registry
-from parsgd.core import Block, Merge
+from parsgd.core import Block, Merge, Shard
 from parsgd.engines.serial import Serial, SerialCrew
 from parsgd.models.linear import Linear
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.testing import check_algorithm, check_engine, check_model, check_source, slow_down
 from parsgd.testing.problems import labels, targets, unit_rows
 
@@ -240,7 +241,7 @@ class LosesARow(ArraySource):
 
 
 @dataclass
-class Forgetful:
+class Forgetful(Shard):
     """A shard whose order depends on how often it was asked."""
 
     shard: object
@@ -252,7 +253,7 @@ class Forgetful:
 
     cost = 1.0
 
-    def blocks(self, seed, epoch):
+    def blocks(self, seed, epoch, start=0):
         self.asked += 1
         for block in self.shard.blocks(seed, epoch):
             yield Block(block.rows, np.roll(block.order, self.asked))

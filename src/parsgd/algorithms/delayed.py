@@ -20,6 +20,7 @@ import numpy as np
 from parsgd.algorithms.slopes import Part, rows_a_step, send_slope, step_along
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import check_between, check_count
+from parsgd.rows import visits
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,7 @@ class Delayed(Synchronous):
 
 
 def next_batch(shard: Shard, task: Task) -> Part:
-    """The batch that the task's budget holds; it ends with its block at the latest."""
+    """The batch that the task's budget holds."""
     epoch, skip = divmod(task.cursor, max(shard.n_rows, 1))
-    for block in shard.blocks(task.seed, epoch):
-        if skip < len(block.order):
-            batch = block.order[skip : skip + task.budget.examples]
-            return Part(block.rows, batch, 0, len(batch), epoch)
-        skip -= len(block.order)
-    return Part(None, np.zeros(0, dtype=np.int64), 0, 0, epoch)
+    rows, batch = visits(shard.blocks(task.seed, epoch, skip), task.budget.examples)
+    return Part(rows, batch, 0, len(batch), epoch)

@@ -69,7 +69,7 @@ def learned(
     Two workers of the same data, one of which overshot by a factor of ten:
 
     >>> from parsgd.models.linear import Linear
-    >>> from parsgd.sources.arrays import rows_of
+    >>> from parsgd.rows import rows_of
     >>> X = np.random.default_rng(0).standard_normal((500, 8))
     >>> w = np.arange(8.0)
     >>> model = Linear(8, loss="squared_error")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from parsgd.algorithms.slopes import Part, rows_a_step, send_slope, step_along
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import check_count
+from parsgd.rows import visits
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,9 @@ class MiniBatch(Synchronous):
         """With the shared order, all workers know the batch by its number alone."""
         size = self.size(model)
         epoch, number = divmod(task.round, max(1, -(-task.source_rows // size)))
-        block = next(iter(shard.blocks(task.seed, epoch)))
-        batch = block.order[number * size : (number + 1) * size]
+        rows, batch = visits(shard.blocks(task.seed, epoch, number * size), size)
         first, end = (-(-len(batch) * worker // task.n_workers) for worker in (task.worker, task.worker + 1))
-        return Part(block.rows, batch, first, end, epoch)
+        return Part(rows, batch, first, end, epoch)
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
         return step_along(standing, reports, [report.state for report in reports])

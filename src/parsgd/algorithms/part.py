@@ -12,7 +12,7 @@ from parsgd.core import Block, Descent, Pulse, Shard, Task
 
 
 @dataclass
-class Part:
+class Part(Shard):
     """About ``fraction`` of a shard's rows, the same in every epoch: those that a hash of their number picks."""
 
     shard: Shard
@@ -27,11 +27,13 @@ class Part:
     def cost(self) -> float:
         return self.shard.cost
 
-    def blocks(self, seed: int, epoch: int) -> Iterator[Block]:
+    def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[Block]:
         for rows, order in self.shard.blocks(seed, epoch):
             # Knuth's multiplicative hash; the seed begins it elsewhere for each worker
             hashed = (order.astype(np.uint64) + np.uint64(self.seed)) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)
-            yield Block(rows, order[hashed < self.fraction * 2**24])
+            order = order[hashed < self.fraction * 2**24]
+            yield Block(rows, order[start:])
+            start = max(0, start - len(order))
 
 
 def smaller(task: Task, part: Part) -> Task:

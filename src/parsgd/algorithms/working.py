@@ -115,8 +115,8 @@ class _Run:
 
     def _compile(self, descent) -> None:
         """Visit no rows: what is compiled on first use is not to be paid from the round's seconds."""
-        epoch = (self.task.cursor + self.examples) // max(self.shard.n_rows, 1)
-        for block in self.shard.blocks(self.task.seed, epoch):
+        epoch, skip = divmod(self.task.cursor + self.examples, max(self.shard.n_rows, 1))
+        for block in self.shard.blocks(self.task.seed, epoch, skip):
             descent.advance(block.rows, block.order, 0, 0)
             break
 
@@ -126,13 +126,14 @@ class _Run:
     def _epoch(self, descent) -> None:
         """Go on to the end of the present epoch, or of the budget."""
         epoch, skip = divmod(self.task.cursor + self.examples, self.shard.n_rows)
-        for block in self.shard.blocks(self.task.seed, epoch):
-            at = min(skip, len(block.order))
-            skip -= at
+        for block in self.shard.blocks(self.task.seed, epoch, skip):
+            at = 0
             while at < len(block.order) and self._left() > 0 and self.going:
                 stop = min(at + self._aligned_chunk(), len(block.order), at + self._left())
                 self._advance(descent, block, at, stop)
                 at = stop
+            if self._left() <= 0 or not self.going:
+                return
 
     def _advance(self, descent, block, start: int, stop: int) -> None:
         began = time.perf_counter()

@@ -37,10 +37,14 @@ class SerialCrew:
         return reports
 
     def deal(self, shards: Sequence[Shard]) -> None:
+        for shard in self.shards:
+            shard.close()
         self.shards = shards
 
     def now(self) -> float:
         return time.perf_counter()
 
     def close(self) -> None:
+        for shard in self.shards:
+            shard.close()
         self.tasks.clear()

@@ -208,12 +208,16 @@ class SimulatedCrew:
         return math.exp(sigma * normal - 0.5 * sigma**2)
 
     def deal(self, shards: Sequence[Shard]) -> None:
+        for shard in self.shards:
+            shard.close()
         self.shards = shards
 
     def now(self) -> float:
         return self.clock
 
     def close(self) -> None:
+        for shard in self.shards:
+            shard.close()
         self.sent.clear()
         self.under_way.clear()
 

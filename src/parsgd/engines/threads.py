@@ -60,6 +60,8 @@ class ThreadCrew:
                 continue
 
     def deal(self, shards: Sequence[Shard]) -> None:
+        for shard in self.shards:
+            shard.close()
         self.shards = shards
 
     def now(self) -> float:
@@ -67,3 +69,5 @@ class ThreadCrew:
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
+        for shard in self.shards:
+            shard.close()

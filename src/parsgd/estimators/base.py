@@ -18,7 +18,8 @@ from parsgd import fitting, progress
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
 from parsgd.estimators import checking, choosing
 from parsgd.models.linear import SCHEDULES, Linear
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.stopping import Stopping
 
 MAX_INT = np.iinfo(np.int32).max

@@ -17,7 +17,7 @@ from parsgd.core import Model, Rows
 from parsgd.errors import InvalidArgument, choose
 from parsgd.estimators.alike import as_ours, check_alike, cosines
 from parsgd.estimators.fitted import is_network
-from parsgd.sources.arrays import rows_of
+from parsgd.rows import rows_of
 
 _PARTS = ("coef_", "intercept_", "offset_")
 _AVERAGING = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")

@@ -22,7 +22,8 @@ from parsgd.estimators import checking, choosing, lbfgs
 from parsgd.estimators.base import MAX_INT, Printer
 from parsgd.models.forward import ACTIVATIONS, propagate
 from parsgd.models.network import SCHEDULES, STARTS, Network
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.stopping import Stopping
 
 STOCHASTIC = ("sgd", "adam", "adamw")

@@ -11,7 +11,7 @@ from scipy import sparse
 from parsgd.core import Algorithm, Crew, Engine, Merge, Model, Pulse, Report, Rows, Shard, Standing, Work
 from parsgd.models.network import Network
 from parsgd.planning.standin import StandIn
-from parsgd.sources.arrays import rows_of
+from parsgd.rows import rows_of
 
 # Looks a pass: as often as the history has an entry where rounds are short.
 _LOOKS = 10

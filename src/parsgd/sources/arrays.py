@@ -8,54 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
-from parsgd.core import Block, CsrRows, DenseRows, Rows
+from parsgd.core import SAMPLINGS, Block, Rows, Shard
+from parsgd.rows import picked
 
 # Sets the seed of dealing rows apart from the seeds of visiting them.
 _DEALING = 0xDEA1
 _DRAWING = 0xD4A3
 # Workers that keep step ask for the order of one epoch, and of the next one.
 _TOLD_ORDERS = 2
-
-
-def rows_of(x: Any, y: np.ndarray, weight: np.ndarray | None = None) -> Rows:
-    """See a C-contiguous matrix or a CSR matrix, with its targets, as kernels do; nothing is copied.
-
-    >>> rows_of(np.ones((2, 3)), np.zeros(2)).x.n_features
-    3
-    """
-    weight = np.zeros(0, dtype=x.dtype) if weight is None else weight
-    if hasattr(x, "indptr"):
-        part = CsrRows(_read_only(x.data), _read_only(x.indices), _read_only(x.indptr))
-    else:
-        part = DenseRows(_read_only(x.reshape(-1)), x.shape[1])
-    return Rows(part, _read_only(y), _read_only(weight))
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written to.
-
-    No kernel may touch the user's data; and numba compiles anew for arrays that happen to be read-only (memory maps,
-    joblib's workers), so all of them are.
-    """
-    view = np.asarray(array).view()
-    view.flags.writeable = False
-    return view
-
-
-def picked(rows: Rows, numbers: np.ndarray) -> Rows:
-    """A copy of some rows, in memory of their own."""
-    x, weight = rows.x, rows.weight[numbers] if rows.weight.size else rows.weight
-    if isinstance(x, DenseRows):
-        data = x.data.reshape(-1, x.n_features)[numbers]
-        return Rows(DenseRows(data.reshape(-1), x.n_features), rows.y[numbers], weight)
-    lengths = np.diff(x.indptr)[numbers]
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(x.indptr.dtype)
-    places = np.repeat(x.indptr[numbers] - indptr[:-1], lengths) + np.arange(indptr[-1])
-    return Rows(CsrRows(x.data[places], x.indices[places], indptr), rows.y[numbers], weight)
 
 
 def part_sizes(n_rows: int, shares: np.ndarray) -> list[int]:
@@ -81,6 +44,8 @@ class ArraySource:
     rows: Rows
     shuffle: bool = True
     subset: np.ndarray | None = None
+
+    samplings = frozenset(SAMPLINGS)
 
     @property
     def n_rows(self) -> int:
@@ -133,7 +98,7 @@ class ArraySource:
 
 
 @dataclass
-class ArrayShard:
+class ArrayShard(Shard):
     """The rows numbered ``numbers``; or, given ``draws``, that many draws an epoch from them, with replacement.
 
     Given ``share``, all workers see the same rows in the same order, and this one takes so many of them an epoch; those
@@ -161,8 +126,15 @@ class ArrayShard:
         """Stored values a row."""
         return self.rows.x.data.size / max(len(self.rows.y), 1)
 
-    def blocks(self, seed: int, epoch: int) -> Iterator[Block]:
-        yield Block(self.rows, self._order(seed, epoch))
+    def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[Block]:
+        yield Block(self.rows, self._order(seed, epoch)[start:])
+
+    def portable(self) -> ArrayShard:
+        """With no rows but those that it visits, which are copied; they are visited in the same order."""
+        if len(self.numbers) == len(self.rows.y):
+            return self
+        numbers = np.arange(len(self.numbers), dtype=self.numbers.dtype)
+        return replace(self, rows=picked(self.rows, self.numbers), numbers=numbers, _common=None)
 
     def _order(self, seed: int, epoch: int) -> np.ndarray:
         if self.draws is not None:

@@ -76,7 +76,7 @@ def _check_errors(engine: core.Engine) -> None:
 
 
 @dataclass
-class _Numbered:
+class _Numbered(core.Shard):
     """A shard of so many rows, none of which can be had."""
 
     n_rows: int

@@ -8,7 +8,8 @@ import numpy as np
 
 from parsgd.core import Report
 from parsgd.models.linear import Linear
-from parsgd.sources.arrays import ArraySource, rows_of
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
 from parsgd.testing.problems import labels, unit_rows
 
 

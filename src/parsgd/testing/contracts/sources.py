@@ -30,10 +30,24 @@ def check_source(source: core.Source, max_workers: int = 4) -> None:
             must(sorted(chain(*dealt)) == rows, "Split among workers, every row must come up once an epoch.")
         again = pickle.loads(pickle.dumps(source.split(n_workers, SEED, "split")))
         must(_all_visits(again) == _all_visits(shards), "The same seed must give the same shards, pickled or not.")
-    for shard in source.split(2, SEED, "whole"):
+    _check_beginnings(whole)
+    for shard in source.split(2, SEED, "stored"):
+        travelled = pickle.loads(pickle.dumps(shard.portable()))
+        must(_visits(travelled, 1) == _visits(shard, 1), "A shard must visit the same rows wherever it travels.")
+    for shard in source.split(2, SEED, "shared") if "shared" in source.samplings else ():
+        must(sorted(_visits(shard, 1)) == rows, "Where all workers see all rows, each must be visited once an epoch.")
+    for shard in source.split(2, SEED, "whole") if "whole" in source.samplings else ():
         drawn = _visits(shard, 1)
         must(len(drawn) == shard.n_rows and set(drawn) <= set(rows), "Draws from the whole must be rows of the source.")
         must(drawn == _visits(shard, 1), "Draws must depend on the seed and the epoch alone.")
+
+
+def _check_beginnings(shard: core.Shard) -> None:
+    """An epoch can be taken up at any visit, more than once, and after the shard was closed."""
+    visited = _visits(shard, 1)
+    for start in (0, len(visited) // 2, 1, len(visited) - 1, len(visited)):
+        must(_visits(shard, 1, start) == visited[start:], f"From visit {start} on, an epoch must be what it would be.")
+        shard.close()
 
 
 def _all_visits(shards: Sequence[core.Shard]) -> list[list[bytes]]:
@@ -41,9 +55,9 @@ def _all_visits(shards: Sequence[core.Shard]) -> list[list[bytes]]:
     return [_visits(shard, epoch) for shard in shards for epoch in (2, 0)]
 
 
-def _visits(shard: core.Shard, epoch: int) -> list[bytes]:
+def _visits(shard: core.Shard, epoch: int, start: int = 0) -> list[bytes]:
     """The rows in the order in which an epoch visits them, each as bytes."""
-    return [_row(block, number) for block in shard.blocks(SEED, epoch) for number in block.order]
+    return [_row(block, number) for block in shard.blocks(SEED, epoch, start) for number in block.order]
 
 
 def _row(block: Block, number: int) -> bytes:

@@ -1,0 +1,95 @@
+"""Rows in memory: seen as kernels see them, picked, and put together.  Pure functions on arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from parsgd.core import Block, CsrRows, DenseRows, Rows
+
+
+def rows_of(x: Any, y: np.ndarray, weight: np.ndarray | None = None) -> Rows:
+    """See a C-contiguous matrix or a CSR matrix, with its targets, as kernels do; nothing is copied.
+
+    >>> rows_of(np.ones((2, 3)), np.zeros(2)).x.n_features
+    3
+    """
+    weight = np.zeros(0, dtype=x.dtype) if weight is None else weight
+    if hasattr(x, "indptr"):
+        part = CsrRows(read_only(x.data), read_only(x.indices), read_only(x.indptr))
+    else:
+        part = DenseRows(read_only(x.reshape(-1)), x.shape[1])
+    return Rows(part, read_only(y), read_only(weight))
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to.
+
+    No kernel may touch the user's data; and numba compiles anew for arrays that happen to be read-only (memory maps,
+    joblib's workers), so all of them are.
+    """
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def picked(rows: Rows, numbers: np.ndarray) -> Rows:
+    """A copy of some rows, in memory of their own, in the given order."""
+    x, weight = rows.x, rows.weight[numbers] if rows.weight.size else rows.weight
+    if isinstance(x, DenseRows):
+        data = x.data.reshape(-1, x.n_features)[numbers]
+        part: Any = DenseRows(data.reshape(-1), x.n_features)
+    else:
+        lengths = np.diff(x.indptr)[numbers]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(x.indptr.dtype)
+        places = np.repeat(x.indptr[numbers] - indptr[:-1], lengths) + np.arange(indptr[-1])
+        part = CsrRows(x.data[places], x.indices[places], indptr)
+    return _frozen(Rows(part, rows.y[numbers], weight))
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of several parts, one after the other, in memory of their own.
+
+    >>> joined([rows_of(np.ones((2, 3)), np.zeros(2)), rows_of(np.zeros((1, 3)), np.ones(1))]).y
+    array([0., 0., 1.])
+    """
+    if len(parts) == 1:
+        return parts[0]
+    y, weight = (np.concatenate([part[place] for part in parts]) for place in (1, 2))
+    xs = [part.x for part in parts]
+    if isinstance(xs[0], DenseRows):
+        return _frozen(Rows(DenseRows(np.concatenate([x.data for x in xs]), xs[0].n_features), y, weight))
+    begins = np.cumsum([0, *(len(x.data) for x in xs)])
+    ends = [x.indptr[1:] + begin for x, begin in zip(xs, begins, strict=False)]
+    indptr = np.concatenate([np.zeros(1, dtype=np.int64), *ends]).astype(xs[0].indptr.dtype)
+    data, indices = (np.concatenate([getattr(x, name) for x in xs]) for name in ("data", "indices"))
+    return _frozen(Rows(CsrRows(data, indices, indptr), y, weight))
+
+
+def _frozen(rows: Rows) -> Rows:
+    return Rows(type(rows.x)(*map(_read_only_part, rows.x)), read_only(rows.y), read_only(rows.weight))
+
+
+def _read_only_part(part: Any) -> Any:
+    return read_only(part) if isinstance(part, np.ndarray) else part
+
+
+def visits(blocks: Iterator[Block], n: int) -> Block:
+    """The next ``n`` visits, in one block; rows are copied only where these lie in more than one.
+
+    There are fewer at the end of an epoch.
+    """
+    found: list[Block] = []
+    for rows, order in blocks:
+        found.append(Block(rows, order[:n]))
+        n -= len(found[-1].order)
+        if n <= 0:
+            break
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        return Block(None, np.zeros(0, dtype=np.int64))
+    rows = joined([picked(*block) for block in found])
+    return Block(rows, np.arange(len(rows.y)))
