@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import json
 import math
+import os
 import pickle
 import random
 import sys
@@ -281,7 +282,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     def fail(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space"):
         saving.save(classifier(DIGITS)[0], path)
     assert path.read_bytes() == before

@@ -1,0 +1,112 @@
+"""The files that parsgd writes: a safetensors file with a JSON object, the head, in its metadata.
+
+The metadata has one entry, ``parsgd``: the head with the format's number, the version that wrote it, and a SHA-256
+digest over all of the head and all tensors.  Opening one never runs code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parsgd.errors import MissingDependency, ModelFileError
+from parsgd.packing import DTYPES
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the messages about one kind of files say: its name, who makes it, and what to do about a damaged one."""
+
+    name: str
+    made_by: str
+    remedy: str
+    needed_by: str
+
+    def damaged(self, what: str) -> ModelFileError:
+        """The error for a file of which ``what`` is wrong."""
+        return ModelFileError(f"is damaged: {what}. {self.remedy}")
+
+
+def safetensors(needed_by: str) -> Any:
+    """The package, or :class:`~parsgd.errors.MissingDependency` that says who needs it."""
+    try:
+        return importlib.import_module("safetensors")
+    except ModuleNotFoundError as error:
+        raise MissingDependency(f"{needed_by} need safetensors: pip install 'parsgd[cli]'") from error
+
+
+def digest(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over the head, without its own ``sha256``, and over every array's name, type, shape and bytes."""
+    plain = {key: value for key, value in head.items() if key != "sha256"}
+    found = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        found.update(json.dumps([name, array.dtype.name, array.shape]).encode())
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return found.hexdigest()
+
+
+def serialize(kind: Kind, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
+    """The content of a file."""
+    safetensors(kind.needed_by)
+    from safetensors.numpy import save
+
+    text = json.dumps({**head, "sha256": digest(head, arrays)}, sort_keys=True)
+    return save(arrays, metadata={"parsgd": text})
+
+
+def take_apart(kind: Kind, content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
+    """The head, as it is, and the tensors.  Raises ModelFileError on what :func:`serialize` cannot have made."""
+    library = safetensors(kind.needed_by)
+    try:
+        tensors = library.deserialize(content)
+    except library.SafetensorError as error:
+        raise ModelFileError(_what_it_is(kind, content, error)) from error
+    header = read_json(kind, content[8 : 8 + int.from_bytes(content[:8], "little")])
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or "parsgd" not in metadata:
+        raise ModelFileError(f"is a safetensors file, but not one that parsgd wrote. Make one with {kind.made_by}.")
+    arrays = {}
+    for name, tensor in tensors:
+        if tensor["dtype"] not in DTYPES:
+            raise kind.damaged(f"tensor {name!r} has the unknown type {tensor['dtype']}")
+        try:
+            arrays[name] = np.frombuffer(tensor["data"], dtype=DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+        except (ValueError, OverflowError) as error:
+            raise kind.damaged(f"tensor {name!r} has the impossible shape {tensor['shape']}") from error
+    return read_json(kind, metadata["parsgd"]), arrays
+
+
+def checked(kind: Kind, head: Any, arrays: dict[str, np.ndarray], number: int, version: str) -> dict[str, Any]:
+    """The head, if it is of format ``number`` and its digest is right; ``version`` is the one that reads."""
+    if not isinstance(head, dict) or not isinstance(head.get("format"), int):
+        raise kind.damaged("its header does not say which format it has")
+    if head["format"] != number:
+        raise ModelFileError(
+            f"has format {head['format']}, written by parsgd {head.get('version')}; this parsgd, {version},"
+            f" reads format {number}. Update it: pip install --upgrade parsgd"
+        )
+    if head.get("sha256") != digest(head, arrays):
+        raise kind.damaged("its content does not match its checksum")
+    return head
+
+
+def read_json(kind: Kind, text: str | bytes) -> Any:
+    """What the text says."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise kind.damaged(f"a part that should be JSON is not ({error})") from error
+
+
+def _what_it_is(kind: Kind, content: bytes, error: Exception) -> str:
+    if content[:1] == b"\x80":
+        return "is a pickle; parsgd opens none, because opening one runs code. Save models with parsgd.saving.save."
+    if not content:
+        return f"is empty. {kind.remedy}"
+    made = f"{kind.name.capitalize()}s are made by {kind.made_by}."
+    return f"is not a {kind.name}, or a damaged one ({error}). {made} {kind.remedy}"
