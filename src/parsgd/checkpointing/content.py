@@ -1,0 +1,88 @@
+"""One checkpoint as the content of a file, and back; nothing in it runs code.
+
+The head says what the fit is (:mod:`parsgd.checkpointing.identity`), the tensor ``document`` is the JSON text of the
+snapshot and of what the estimator adds, and the other tensors are the arrays of both.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parsgd.algorithms.working import private_copy
+from parsgd.errors import CheckpointError, ModelFileError
+from parsgd.packing import pack, unpack
+from parsgd.packing.container import Kind, checked, read_json, serialize, take_apart
+from parsgd.snapshots import Snapshot
+
+FORMAT = 1
+KIND = Kind("checkpoint", "a fit with checkpoint=", "Delete it; the one before may be whole.", "Checkpoints")
+_CLASS = "checkpoint"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a checkpoint holds: what the fit is, where it stood, and what the estimator adds."""
+
+    identity: dict[str, dict[str, Any]]
+    snapshot: Snapshot
+    extras: dict[str, Any]
+
+
+def to_bytes(kept: Kept, version: str) -> bytes:
+    """The content of a file.
+
+    Raises
+    ------
+    CheckpointError
+        If an algorithm remembers what is not made of numbers, texts, arrays, lists, tuples and dictionaries.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        document = {"snapshot": pack(kept.snapshot.plain(), "snapshot", arrays), "extras": pack(kept.extras, "", arrays)}
+    except ModelFileError as error:
+        raise CheckpointError(
+            f"This fit cannot be kept: {str(error).partition(' cannot be saved')[0]} is not made of numbers, texts,"
+            " arrays, lists, tuples and dictionaries. An algorithm's memory must be; or fit with checkpoint=None."
+        ) from error
+    arrays["document"] = np.frombuffer(json.dumps(document, sort_keys=True).encode(), dtype=np.uint8)
+    head = {"format": FORMAT, "version": version, "class": _CLASS, "identity": kept.identity}
+    return serialize(KIND, head, arrays)
+
+
+def from_bytes(content: bytes, version: str) -> Kept:
+    """The inverse of :func:`to_bytes`.
+
+    Raises
+    ------
+    ModelFileError
+        If the content is damaged, no checkpoint, or of another format.
+    """
+    head, arrays = take_apart(KIND, content)
+    head = checked(KIND, head, arrays, FORMAT, version)
+    if head.get("class") != _CLASS or "document" not in arrays or not isinstance(head.get("identity"), dict):
+        raise ModelFileError(f"holds {head.get('class')!r}, not a checkpoint.")
+    document = read_json(KIND, arrays.pop("document").tobytes())
+    # what was read cannot be written to, and is not where processors like numbers to lie
+    own = {name: private_copy(array.reshape(-1)).reshape(array.shape) for name, array in arrays.items()}
+    try:
+        plain, extras = (unpack(document[name], own) for name in ("snapshot", "extras"))
+        return Kept(head["identity"], Snapshot.of(plain), extras)
+    except (KeyError, TypeError) as error:
+        raise KIND.damaged(f"it lacks a part ({error})") from error
+
+
+def read(path: Path, version: str) -> Kept:
+    """The checkpoint in a file.  Raises ModelFileError with the file's name."""
+    try:
+        return from_bytes(path.read_bytes(), version)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    except RecursionError as error:
+        raise ModelFileError(f"{path}: is damaged: it is nested beyond reason.") from error
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from error
