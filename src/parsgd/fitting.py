@@ -45,9 +45,9 @@ class Keeper(Protocol):
     """Whoever keeps what it takes to go on with a fit (:mod:`parsgd.checkpointing`).
 
     ``open`` is told what is about to be fitted, before any worker starts, and gives the snapshot to go on from, or
-    None; ``begin`` is given the first one, and refuses what it could not keep.  ``offer`` is given the snapshot of every
-    round while the workers are at the next one, and keeps it if it is time; ``rescue`` keeps the last one offered,
-    because the fit breaks off; ``end`` keeps that of the end.
+    None; ``begin`` is given the first one, and refuses what it could not keep.  ``offer`` is given the snapshot of
+    every round while the workers are at the next one, and keeps it if it is time; ``rescue`` keeps the last one
+    offered, because the fit breaks off; ``end`` keeps that of the end.
     """
 
     def open(

@@ -71,7 +71,8 @@ def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
         "format": FORMAT,
         "version": parsgd.__version__,
         "class": name,
-        "params": pack(estimator.get_params(deep=False), "", {}),
+        # where checkpoints were kept is no part of a model
+        "params": pack({**estimator.get_params(deep=False), "checkpoint": None}, "", {}),
     }
     document = {"fitted": pack(_fitted(estimator), "", arrays), "notes": pack(notes, "notes", arrays)}
     arrays["document"] = np.frombuffer(json.dumps(document, sort_keys=True).encode(), dtype=np.uint8)

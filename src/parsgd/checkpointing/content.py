@@ -7,6 +7,7 @@ snapshot and of what the estimator adds, and the other tensors are the arrays of
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ KIND = Kind("checkpoint", "a fit with checkpoint=", "Delete it; the one before m
 _CLASS = "checkpoint"
 
 
+def _version() -> str:
+    # the package is above this layer, and has been imported whenever this runs
+    return sys.modules["parsgd"].__version__
+
+
 @dataclass(frozen=True)
 class Kept:
     """What a checkpoint holds: what the fit is, where it stood, and what the estimator adds."""
@@ -33,7 +39,7 @@ class Kept:
     extras: dict[str, Any]
 
 
-def to_bytes(kept: Kept, version: str) -> bytes:
+def to_bytes(kept: Kept) -> bytes:
     """The content of a file.
 
     Raises
@@ -43,18 +49,19 @@ def to_bytes(kept: Kept, version: str) -> bytes:
     """
     arrays: dict[str, np.ndarray] = {}
     try:
-        document = {"snapshot": pack(kept.snapshot.plain(), "snapshot", arrays), "extras": pack(kept.extras, "", arrays)}
+        snapshot, extras = pack(kept.snapshot.plain(), "snapshot", arrays), pack(kept.extras, "extras", arrays)
     except ModelFileError as error:
         raise CheckpointError(
             f"This fit cannot be kept: {str(error).partition(' cannot be saved')[0]} is not made of numbers, texts,"
             " arrays, lists, tuples and dictionaries. An algorithm's memory must be; or fit with checkpoint=None."
         ) from error
-    arrays["document"] = np.frombuffer(json.dumps(document, sort_keys=True).encode(), dtype=np.uint8)
-    head = {"format": FORMAT, "version": version, "class": _CLASS, "identity": kept.identity}
+    document = json.dumps({"snapshot": snapshot, "extras": extras}, sort_keys=True)
+    arrays["document"] = np.frombuffer(document.encode(), dtype=np.uint8)
+    head = {"format": FORMAT, "version": _version(), "class": _CLASS, "identity": kept.identity}
     return serialize(KIND, head, arrays)
 
 
-def from_bytes(content: bytes, version: str) -> Kept:
+def from_bytes(content: bytes) -> Kept:
     """The inverse of :func:`to_bytes`.
 
     Raises
@@ -63,7 +70,7 @@ def from_bytes(content: bytes, version: str) -> Kept:
         If the content is damaged, no checkpoint, or of another format.
     """
     head, arrays = take_apart(KIND, content)
-    head = checked(KIND, head, arrays, FORMAT, version)
+    head = checked(KIND, head, arrays, FORMAT, _version())
     if head.get("class") != _CLASS or "document" not in arrays or not isinstance(head.get("identity"), dict):
         raise ModelFileError(f"holds {head.get('class')!r}, not a checkpoint.")
     document = read_json(KIND, arrays.pop("document").tobytes())
@@ -76,10 +83,10 @@ def from_bytes(content: bytes, version: str) -> Kept:
         raise KIND.damaged(f"it lacks a part ({error})") from error
 
 
-def read(path: Path, version: str) -> Kept:
+def read(path: Path) -> Kept:
     """The checkpoint in a file.  Raises ModelFileError with the file's name."""
     try:
-        return from_bytes(path.read_bytes(), version)
+        return from_bytes(path.read_bytes())
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except RecursionError as error:

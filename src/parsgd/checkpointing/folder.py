@@ -45,11 +45,6 @@ class Folder:
         for known in set(self.rounds()) - set(earlier[-keep:]):
             self.file(known).unlink(missing_ok=True)
 
-    def clear(self) -> None:
-        """Take all checkpoints away, the newest one last."""
-        for number in self.rounds():
-            self.file(number).unlink(missing_ok=True)
-
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Folder]:

@@ -27,12 +27,12 @@ _ANEW = "To begin anew, name another folder or delete this one."
 class CheckpointKeeper:
     """A :class:`parsgd.fitting.Keeper` that writes to a folder.
 
-    ``params`` describe the fit, as far as they decide what becomes of it; ``extras`` is what the estimator adds to every
-    checkpoint, and has from ``found``, the checkpoint to go on from, or None.
+    ``params`` describe the fit, as far as they decide what becomes of it; ``extras`` is what the estimator adds to
+    every checkpoint, and has from ``found``, the checkpoint to go on from, or None.
     """
 
-    def __init__(self, folder: Folder, settings: Checkpoint, resume: bool, version: str):
-        self.folder, self.settings, self.version = folder, settings, version
+    def __init__(self, folder: Folder, settings: Checkpoint, resume: bool):
+        self.folder, self.settings = folder, settings
         self.found = self._find() if resume else self._refuse_unfinished()
         self.params: Mapping[str, Any] = {}
         self.extras: dict[str, Any] = {} if self.found is None else dict(self.found.extras)
@@ -50,7 +50,7 @@ class CheckpointKeeper:
         damaged = []
         for number in reversed(self.folder.rounds()):
             try:
-                found = content.read(self.folder.file(number), self.version)
+                found = content.read(self.folder.file(number))
             except ModelFileError as error:
                 if "reads format" in str(error):
                     raise CheckpointError(str(error)) from error
@@ -72,7 +72,7 @@ class CheckpointKeeper:
         rounds = self.folder.rounds()
         for number in reversed(rounds):
             try:
-                if content.read(self.folder.file(number), self.version).snapshot.ended:
+                if content.read(self.folder.file(number)).snapshot.ended:
                     return
                 break
             except ModelFileError:
@@ -107,15 +107,14 @@ class CheckpointKeeper:
         return snapshot
 
     def begin(self, snapshot: Snapshot) -> None:
-        whole = content.to_bytes(self._kept(snapshot), self.version)
+        whole = content.to_bytes(self._kept(snapshot))
         try:
-            # of a fit that has ended; one that has not was refused
-            self.folder.clear()
+            # takes the place of a fit that has ended; one that has not was refused
             self.folder.write(snapshot.round, whole, self.settings.keep)
         except OSError as error:
             raise CheckpointError(
-                f"{self.folder.path}: a checkpoint of {len(whole):,} bytes cannot be written: {error.strerror or error}."
-                " Make room, or name another folder."
+                f"{self.folder.path}: a checkpoint of {len(whole):,} bytes cannot be written:"
+                f" {error.strerror or error}. Make room, or name another folder."
             ) from error
         self.written, self.tried = (snapshot.round, False), time.monotonic()
 
@@ -142,7 +141,7 @@ class CheckpointKeeper:
         if mark == self.written:
             return
         try:
-            whole = content.to_bytes(self._kept(snapshot), self.version)
+            whole = content.to_bytes(self._kept(snapshot))
             self.folder.write(snapshot.round, whole, self.settings.keep)
             self.written, self.failing = mark, False
         except (OSError, MemoryError, CheckpointError) as error:
