@@ -26,7 +26,7 @@ from parsgd.packing.container import Kind, checked, read_json, serialize, take_a
 
 FORMAT = 1
 ESTIMATORS = tuple(FITTED)
-KIND = Kind("model file", "`parsgd fit --out`", "Copy the file again, or save the model again.", "Model files")
+KIND = Kind("model file", "`parsgd fit --out`", "Copy the file again, or save the model again.", "cli")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -138,11 +138,11 @@ def test_on_threads_too(algorithm, tmp_path):
 def test_with_every_way_to_descend_and_to_stop(settings, n_jobs, tmp_path):
     if "random_state" in settings:
         # the fit that nobody disturbed begins with the same chance, and is as random as the other
-        begun = np.random.get_state()
+        begun = np.random.get_state()  # noqa: NPY002 (scikit-learn's random_state=None is this one)
         make = classifier(n_jobs=n_jobs, **settings)
 
         def made(**more):
-            np.random.set_state(begun)
+            np.random.set_state(begun)  # noqa: NPY002
             return make(**more)
 
         assert_goes_on(made, tmp_path, (1, 4))

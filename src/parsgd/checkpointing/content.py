@@ -21,7 +21,7 @@ from parsgd.packing.container import Kind, checked, read_json, serialize, take_a
 from parsgd.snapshots import Snapshot
 
 FORMAT = 1
-KIND = Kind("checkpoint", "a fit with checkpoint=", "Delete it; the one before may be whole.", "Checkpoints")
+KIND = Kind("checkpoint", "a fit with checkpoint=", "Delete it; the one before may be whole.", "files")
 _CLASS = "checkpoint"
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from parsgd.algorithms.local import Local
+from parsgd.checkpointing.content import KIND
 from parsgd.checkpointing.folder import opened
 from parsgd.checkpointing.keeper import CheckpointKeeper
 from parsgd.checkpointing.settings import settings_of
@@ -39,7 +40,7 @@ def check_checkpoint(estimator: Any) -> None:
             "solver='lbfgs' keeps no checkpoints: what it remembers is SciPy's. Use checkpoint=None, or solver='adam',"
             " 'adamw' or 'sgd'."
         )
-    safetensors("Checkpoints")
+    safetensors(KIND)
 
 
 @contextlib.contextmanager

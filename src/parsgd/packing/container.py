@@ -20,24 +20,26 @@ from parsgd.packing import DTYPES
 
 @dataclass(frozen=True)
 class Kind:
-    """What the messages about one kind of files say: its name, who makes it, and what to do about a damaged one."""
+    """What the messages about one kind of files say: its name, who makes it, what to do about a damaged one, and which
+    extra brings what it needs."""
 
     name: str
     made_by: str
     remedy: str
-    needed_by: str
+    extra: str
 
     def damaged(self, what: str) -> ModelFileError:
         """The error for a file of which ``what`` is wrong."""
         return ModelFileError(f"is damaged: {what}. {self.remedy}")
 
 
-def safetensors(needed_by: str) -> Any:
-    """The package, or :class:`~parsgd.errors.MissingDependency` that says who needs it."""
+def safetensors(kind: Kind) -> Any:
+    """The package, or :class:`~parsgd.errors.MissingDependency` that says what needs it."""
     try:
         return importlib.import_module("safetensors")
     except ModuleNotFoundError as error:
-        raise MissingDependency(f"{needed_by} need safetensors: pip install 'parsgd[cli]'") from error
+        needed_by = f"{kind.name.capitalize()}s"
+        raise MissingDependency(f"{needed_by} need safetensors: pip install 'parsgd[{kind.extra}]'") from error
 
 
 def digest(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
@@ -52,7 +54,7 @@ def digest(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
 
 def serialize(kind: Kind, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
     """The content of a file."""
-    safetensors(kind.needed_by)
+    safetensors(kind)
     from safetensors.numpy import save
 
     text = json.dumps({**head, "sha256": digest(head, arrays)}, sort_keys=True)
@@ -61,7 +63,7 @@ def serialize(kind: Kind, head: dict[str, Any], arrays: dict[str, np.ndarray]) -
 
 def take_apart(kind: Kind, content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
     """The head, as it is, and the tensors.  Raises ModelFileError on what :func:`serialize` cannot have made."""
-    library = safetensors(kind.needed_by)
+    library = safetensors(kind)
     try:
         tensors = library.deserialize(content)
     except library.SafetensorError as error:
