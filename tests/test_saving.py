@@ -398,7 +398,7 @@ def parts(model, path):
 def seal(head, document, arrays) -> bytes:
     """A file whose checksum is right, whatever is in it: as someone would make it who means harm."""
     arrays = {**arrays, "document": np.frombuffer(json.dumps(document).encode(), dtype=np.uint8)}
-    return container.serialize(saving.KIND, head, arrays)
+    return b"".join(container.serialize(saving.KIND, head, arrays))
 
 
 JUNK = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _TEMPORARY = ".tmp-"
@@ -38,6 +38,12 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file of several parts, one after the other."""
+    with open(path, "wb") as file:
+        file.writelines(parts)
 
 
 def sync_folder(folder: Path) -> None:

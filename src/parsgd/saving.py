@@ -20,7 +20,7 @@ import numpy as np
 import parsgd
 from parsgd.errors import ModelFileError
 from parsgd.estimators.fitted import FITTED, is_fitted, problem
-from parsgd.files import write_atomically
+from parsgd.files import write_atomically, write_parts
 from parsgd.packing import is_part, pack, unpack
 from parsgd.packing.container import Kind, checked, read_json, serialize, take_apart
 
@@ -78,7 +78,7 @@ def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
     arrays["document"] = np.frombuffer(json.dumps(document, sort_keys=True).encode(), dtype=np.uint8)
     content = serialize(KIND, head, arrays)
     with write_atomically(path) as temporary:
-        temporary.write_bytes(content)
+        write_parts(temporary, content)
 
 
 def load(path: str | os.PathLike) -> Any:

@@ -39,8 +39,23 @@ class Kept:
     extras: dict[str, Any]
 
 
-def to_bytes(kept: Kept) -> bytes:
-    """The content of a file.
+class Packed:
+    """Entries of a history as JSON; each is packed once, because in a long fit there are many of them."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def text(self, history: list[dict[str, Any]]) -> str:
+        """The whole history.  All but the last entry are taken to be those of the call before, and more."""
+        self.texts = [*self.texts[: max(len(history) - 1, 0)]]
+        texts = [*self.texts, *(json.dumps(pack(entry, "history", {})) for entry in history[len(self.texts) :])]
+        # the last one may still change
+        self.texts = texts[:-1]
+        return f"[{','.join(texts)}]"
+
+
+def to_parts(kept: Kept, packed: Packed | None = None) -> list[bytes | memoryview]:
+    """The content of a file, in parts to be written one after the other; ``packed`` remembers what was packed before.
 
     Raises
     ------
@@ -49,20 +64,23 @@ def to_bytes(kept: Kept) -> bytes:
     """
     arrays: dict[str, np.ndarray] = {}
     try:
-        snapshot, extras = pack(kept.snapshot.plain(), "snapshot", arrays), pack(kept.extras, "extras", arrays)
+        plain = kept.snapshot.plain()
+        history = (packed or Packed()).text(plain.pop("history"))
+        snapshot, extras = pack(plain, "snapshot", arrays), pack(kept.extras, "extras", arrays)
     except ModelFileError as error:
         raise CheckpointError(
             f"This fit cannot be kept: {str(error).partition(' cannot be saved')[0]} is not made of numbers, texts,"
             " arrays, lists, tuples and dictionaries. An algorithm's memory must be; or fit with checkpoint=None."
         ) from error
     document = json.dumps({"snapshot": snapshot, "extras": extras}, sort_keys=True)
+    document = f'{{"history": {history}, {document[1:]}'
     arrays["document"] = np.frombuffer(document.encode(), dtype=np.uint8)
     head = {"format": FORMAT, "version": _version(), "class": _CLASS, "identity": kept.identity}
     return serialize(KIND, head, arrays)
 
 
 def from_bytes(content: bytes) -> Kept:
-    """The inverse of :func:`to_bytes`.
+    """The inverse of :func:`to_parts`.
 
     Raises
     ------
@@ -78,8 +96,8 @@ def from_bytes(content: bytes) -> Kept:
     own = {name: private_copy(array.reshape(-1)).reshape(array.shape) for name, array in arrays.items()}
     try:
         plain, extras = (unpack(document[name], own) for name in ("snapshot", "extras"))
-        return Kept(head["identity"], Snapshot.of(plain), extras)
-    except (KeyError, TypeError) as error:
+        return Kept(head["identity"], Snapshot.of({**plain, "history": unpack(document["history"], {})}), extras)
+    except (KeyError, TypeError, AttributeError) as error:
         raise KIND.damaged(f"it lacks a part ({error})") from error
 
 

@@ -6,11 +6,11 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from parsgd.errors import CheckpointError
-from parsgd.files import temporaries, write_atomically
+from parsgd.files import temporaries, write_atomically, write_parts
 
 ENDING = ".parsgd-checkpoint"
 _LOCK = ".lock"
@@ -36,11 +36,11 @@ class Folder:
         """
         return self.path / f"round-{number:08d}{ENDING}"
 
-    def write(self, number: int, content: bytes, keep: int) -> None:
+    def write(self, number: int, content: Sequence[bytes | memoryview], keep: int) -> None:
         """Write a round's checkpoint, and then take away all but the last ``keep``, and what is said to come later: it
         is damaged, or this fit would not have come back to here."""
         with write_atomically(self.file(number)) as temporary:
-            temporary.write_bytes(content)
+            write_parts(temporary, content)
         earlier = [known for known in self.rounds() if known <= number]
         for known in set(self.rounds()) - set(earlier[-keep:]):
             self.file(known).unlink(missing_ok=True)

@@ -37,6 +37,7 @@ class CheckpointKeeper:
         self.params: Mapping[str, Any] = {}
         self.extras: dict[str, Any] = {} if self.found is None else dict(self.found.extras)
         self.identity: dict[str, dict[str, Any]] = {}
+        self.packed = content.Packed()
         self.latest: Snapshot | None = None
         # the round of the last checkpoint and whether the fit had ended there; when one was last tried
         self.written = (-1, False)
@@ -107,13 +108,13 @@ class CheckpointKeeper:
         return snapshot
 
     def begin(self, snapshot: Snapshot) -> None:
-        whole = content.to_bytes(self._kept(snapshot))
+        whole = content.to_parts(self._kept(snapshot), self.packed)
         try:
             # takes the place of a fit that has ended; one that has not was refused
             self.folder.write(snapshot.round, whole, self.settings.keep)
         except OSError as error:
             raise CheckpointError(
-                f"{self.folder.path}: a checkpoint of {len(whole):,} bytes cannot be written:"
+                f"{self.folder.path}: a checkpoint of {sum(map(len, whole)):,} bytes cannot be written:"
                 f" {error.strerror or error}. Make room, or name another folder."
             ) from error
         self.written, self.tried = (snapshot.round, False), time.monotonic()
@@ -141,7 +142,7 @@ class CheckpointKeeper:
         if mark == self.written:
             return
         try:
-            whole = content.to_bytes(self._kept(snapshot))
+            whole = content.to_parts(self._kept(snapshot), self.packed)
             self.folder.write(snapshot.round, whole, self.settings.keep)
             self.written, self.failing = mark, False
         except (OSError, MemoryError, CheckpointError) as error:

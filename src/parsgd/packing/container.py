@@ -17,6 +17,8 @@ import numpy as np
 from parsgd.errors import MissingDependency, ModelFileError
 from parsgd.packing import DTYPES
 
+_NAMES = {numpy: theirs for theirs, numpy in DTYPES.items()}
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -48,17 +50,31 @@ def digest(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
     found = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
         found.update(json.dumps([name, array.dtype.name, array.shape]).encode())
-        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        found.update(_bytes_of(array) if array.size else b"")
     return found.hexdigest()
 
 
-def serialize(kind: Kind, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
-    """The content of a file."""
-    safetensors(kind)
-    from safetensors.numpy import save
+def serialize(kind: Kind, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> list[memoryview | bytes]:
+    """The content of a file, in parts to be written one after the other: of the arrays nothing is copied.
 
+    The format is the safetensors library's: the length of the header in 8 bytes, the header, and the arrays without
+    gaps, wide numbers first, so that all of them are aligned.
+    """
+    safetensors(kind)
     text = json.dumps({**head, "sha256": digest(head, arrays)}, sort_keys=True)
-    return save(arrays, metadata={"parsgd": text})
+    header: dict[str, Any] = {"__metadata__": {"parsgd": text}}
+    ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    end = 0
+    for name, array in ordered:
+        begin, end = end, end + array.nbytes
+        header[name] = {"dtype": _NAMES[array.dtype.name], "shape": array.shape, "data_offsets": [begin, end]}
+    whole = json.dumps(header).encode()
+    whole += b" " * (-len(whole) % 8)
+    return [len(whole).to_bytes(8, "little") + whole, *(_bytes_of(array) for _, array in ordered if array.size)]
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
 
 
 def take_apart(kind: Kind, content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
