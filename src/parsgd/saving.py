@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ import parsgd
 from parsgd.errors import ModelFileError
 from parsgd.estimators.fitted import FITTED, is_fitted, problem
 from parsgd.files import write_atomically, write_parts
-from parsgd.packing import is_part, pack, unpack
+from parsgd.packing import container, is_part, pack, unpack
 from parsgd.packing.container import Kind, checked, read_json, serialize, take_apart
 
 FORMAT = 1
@@ -95,9 +94,11 @@ def load(path: str | os.PathLike) -> Any:
 def open_file(path: str | os.PathLike) -> Saved:
     """The estimator in the model file at ``path``, with the notes saved beside it."""
     try:
-        return _read(Path(path).read_bytes())
+        return _read(container.read(KIND, path))
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from error
+    except MemoryError as error:
+        raise ModelFileError(f"{path}: does not fit in memory.") from error
     except RecursionError as error:
         raise ModelFileError(f"{path}: is damaged: it is nested beyond reason. {KIND.remedy}") from error
     except ModelFileError as error:

@@ -81,7 +81,7 @@ def facts(model):
 
 def timeless(entry):
     workers = [{**worker, "seconds": None} for worker in entry["workers"]]
-    return {**entry, "seconds": None, "workers": workers}
+    return {name: value for name, value in entry.items() if "seconds" not in name} | {"workers": workers}
 
 
 def assert_goes_on(make, folder, numbers, data=(X, Y), engine=None, seconds=0.0, **more):

@@ -16,7 +16,7 @@ import numpy as np
 
 from parsgd.algorithms.working import private_copy
 from parsgd.errors import CheckpointError, ModelFileError
-from parsgd.packing import pack, unpack
+from parsgd.packing import container, pack, unpack
 from parsgd.packing.container import Kind, checked, read_json, serialize, take_apart
 from parsgd.snapshots import Snapshot
 
@@ -104,9 +104,11 @@ def from_bytes(content: bytes) -> Kept:
 def read(path: Path) -> Kept:
     """The checkpoint in a file.  Raises ModelFileError with the file's name."""
     try:
-        return from_bytes(path.read_bytes())
+        return from_bytes(container.read(KIND, path))
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    except MemoryError as error:
+        raise ModelFileError(f"{path}: does not fit in memory.") from error
     except RecursionError as error:
         raise ModelFileError(f"{path}: is damaged: it is nested beyond reason.") from error
     except ModelFileError as error:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
+import stat
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,8 @@ import numpy as np
 from parsgd.errors import MissingDependency, ModelFileError
 from parsgd.packing import DTYPES
 
+# safetensors reads no longer ones.
+_LONGEST_HEADER = 100_000_000
 _NAMES = {numpy: theirs for theirs, numpy in DTYPES.items()}
 
 
@@ -33,6 +38,10 @@ class Kind:
     def damaged(self, what: str) -> ModelFileError:
         """The error for a file of which ``what`` is wrong."""
         return ModelFileError(f"is damaged: {what}. {self.remedy}")
+
+    def foreign(self) -> ModelFileError:
+        """The error for a safetensors file of somebody else's."""
+        return ModelFileError(f"is a safetensors file, but not one that parsgd wrote. Make one with {self.made_by}.")
 
 
 def safetensors(kind: Kind) -> Any:
@@ -77,6 +86,31 @@ def _bytes_of(array: np.ndarray) -> memoryview:
     return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
 
 
+def read(kind: Kind, path: str | os.PathLike) -> bytes:
+    """All of a file; of one that begins as none of ours does, its beginning, however long it is.
+
+    Raises
+    ------
+    ModelFileError
+        If it is a device, or safetensors, but not ours.
+    OSError
+        If it cannot be read.
+    """
+    with open(Path(path), "rb") as file:
+        status = os.fstat(file.fileno())
+        if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+            raise ModelFileError("is a device, not a file. Check the name.")
+        front = file.read(9)
+        length = int.from_bytes(front[:8], "little")
+        most = status.st_size - 8 if stat.S_ISREG(status.st_mode) else _LONGEST_HEADER
+        if not 2 <= length <= min(most, _LONGEST_HEADER) or not front.endswith(b"{"):
+            return front
+        header = file.read(length - 1)
+        if b"parsgd" not in header:
+            raise kind.foreign()
+        return front + header + file.read()
+
+
 def take_apart(kind: Kind, content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
     """The head, as it is, and the tensors.  Raises ModelFileError on what :func:`serialize` cannot have made."""
     library = safetensors(kind)
@@ -87,7 +121,7 @@ def take_apart(kind: Kind, content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
     header = read_json(kind, content[8 : 8 + int.from_bytes(content[:8], "little")])
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or "parsgd" not in metadata:
-        raise ModelFileError(f"is a safetensors file, but not one that parsgd wrote. Make one with {kind.made_by}.")
+        raise kind.foreign()
     arrays = {}
     for name, tensor in tensors:
         if tensor["dtype"] not in DTYPES:
@@ -116,9 +150,21 @@ def checked(kind: Kind, head: Any, arrays: dict[str, np.ndarray], number: int, v
 def read_json(kind: Kind, text: str | bytes) -> Any:
     """What the text says."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except ValueError as error:
         raise kind.damaged(f"a part that should be JSON is not ({error})") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        raise ValueError("a name is there twice")
+    return names
+
+
+def _refuse_constant(text: str) -> Any:
+    # Python reads NaN and Infinity; they are written otherwise
+    raise ValueError(f"{text} is no number")
 
 
 def _what_it_is(kind: Kind, content: bytes, error: Exception) -> str:
