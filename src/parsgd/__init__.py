@@ -11,6 +11,7 @@ from parsgd.algorithms.local import Local
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.algorithms.weighted import Weighted
+from parsgd.checkpointing import Checkpoint
 from parsgd.engines.simulated import Simulated
 from parsgd.estimators.classifier import SGDClassifier
 from parsgd.estimators.merging import merge
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Asynchronous",
+    "Checkpoint",
     "Delayed",
     "Elastic",
     "Hogwild",

@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from parsgd import fitting, progress
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
-from parsgd.estimators import checking, choosing
+from parsgd.estimators import checking, choosing, keeping
 from parsgd.models.linear import SCHEDULES, Linear
 from parsgd.rows import rows_of
 from parsgd.sources.arrays import ArraySource
@@ -69,6 +69,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             "an int in the range (0, inf) or a bool",
         )  # fmt: skip
         self._check_combinations(partial)
+        keeping.check_checkpoint(self)
 
     def _check_combinations(self, partial: bool) -> None:
         if self.early_stopping and partial:
@@ -133,7 +134,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         rows = x.shape[0] if subset is None else len(subset)
         values = x.nnz if sparse.issparse(x) else x.size
         size = choosing.Size(rows, values, x.shape[1], model.n_outputs, model.sparse)
-        choice, engine = choosing.choose_parts(self, size)
+        choice, engine = keeping.choose_parts(self, size)
         state = model.init(seed)
         views = model.views(state)
         if coef is not None:
@@ -154,7 +155,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             fit = fitting.fit(
                 model, choice.algorithm, engine, ArraySource(rows_of(x, y, weight), bool(self.shuffle), subset),
                 n_workers=choice.n_workers, seed=seed, max_epochs=max_epochs, stopping=stopping, state=state,
-                clock=self.t_,
+                clock=self.t_, keeper=keeping.keeper_of(self),
             )  # fmt: skip
         speak_of_divergence(model, fit, y)
         self.t_ = fit.clock

@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from parsgd.errors import InvalidArgument
+from parsgd.estimators import keeping
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
 from parsgd.models.linear import Linear
 
@@ -48,6 +49,10 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         :class:`parsgd.Simulated` does so on a virtual clock: thousands of workers, as slow, far and mortal as you say.
     batch_size : int, default=1
         Rows a step; the step is the mean of their gradients.
+    checkpoint : str, path, :class:`parsgd.Checkpoint` or None, default=None
+        A folder in which ``fit`` keeps what it takes to go on if it is ended from outside (``fit(..., resume=True)``),
+        about every 10 seconds and between rounds; :class:`parsgd.Checkpoint` says how often.  ``partial_fit`` keeps
+        none: save the model between calls.
 
     Attributes
     ----------
@@ -65,6 +70,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         ``name``, ``why``, ``algorithm``, ``n_workers``.
     outcome_ : parsgd.errors.Outcome
         How the fit ended, as a sentence.
+    resumed_from_ : int or None
+        With ``checkpoint``: the round from which the fit went on; None if it began anew.
 
     Raises
     ------
@@ -72,6 +79,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         For a parameter or data that cannot be used (a ValueError).
     parsgd.errors.DivergedError
         When the parameters leave the finite numbers (a ValueError); names the round and the epoch.
+    parsgd.errors.CheckpointError
+        When no checkpoint can be kept, or the fit cannot go on from the one that is there (a ValueError).
 
     References
     ----------
@@ -120,6 +129,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         algorithm="auto",
         engine="auto",
         batch_size=1,
+        checkpoint=None,
     ):
         self.loss = loss
         self.penalty = penalty
@@ -145,8 +155,10 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         self.algorithm = algorithm
         self.engine = engine
         self.batch_size = batch_size
+        self.checkpoint = checkpoint
 
-    def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None):
+    def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None, resume=False
+    ):  # fmt: skip
         """Fit the model.
 
         Parameters
@@ -159,6 +171,9 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         sample_weight : array-like of shape (n_rows,), optional
         X_val, y_val : array-like, optional
             Your own validation set.  Its score is in ``history_``, and with ``early_stopping=True`` it decides.
+        resume : bool, default=False
+            Go on from the last checkpoint in the folder ``checkpoint``; where there is none the fit begins, so that a
+            script that is started again and again may always ask for it.
 
         Returns
         -------
@@ -174,7 +189,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             intercept_init = previous[1] if intercept_init is None else intercept_init
         self._forget("coef_", "intercept_")
         self.t_ = 1.0
-        self._fit(X, y, classes, sample_weight, coef_init, intercept_init, int(self.max_iter), X_val, y_val)
+        with keeping.keeping(self, resume):
+            self._fit(X, y, classes, sample_weight, coef_init, intercept_init, int(self.max_iter), X_val, y_val)
         self._warn_of_the_end()
         return self
 
@@ -215,7 +231,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         numbers = self._numbers(y)
         model, target = self._posed(X, y, numbers)
         coef, intercept = self._start(coef_init, intercept_init, model.n_outputs, X)
-        random_state = check_random_state(self.random_state)
+        random_state = check_random_state(keeping.random_state_of(self))
         if model.n_outputs == 1:
             random_state.randint(1, MAX_INT)  # scikit-learn draws once before the seed it shuffles by
         seed = int(random_state.randint(MAX_INT)) if self.shuffle else 0
@@ -279,7 +295,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             return None, Accuracy(model, X_val, self._numbers(y_val), None)
         if not self.early_stopping:
             return None, None
-        splitter = StratifiedShuffleSplit(test_size=self.validation_fraction, random_state=self.random_state)
+        chance = keeping.random_state_of(self)
+        splitter = StratifiedShuffleSplit(test_size=self.validation_fraction, random_state=chance)
         train, held_back = validation_rows(self, splitter, y, weight)
         held_weight = weight[held_back] if weight.size else None
         return train, Accuracy(model, X[held_back], numbers[held_back], held_weight)
