@@ -1,0 +1,106 @@
+"""Values of Arrow columns as numbers and as texts.  pyarrow is imported only when there is such a column."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from parsgd.errors import MissingDependency
+
+_DAY_SECONDS = 86_400.0
+
+
+class BadValue(ValueError):
+    """A value that cannot be used: in which ``column``, in which ``row`` of the batch (None: in all of them), ``what``
+    is wrong and what to do.  Who reads the batch adds the file and says it as a DataFileError."""
+
+    def __init__(self, column: str, row: int | None, what: str, remedy: str):
+        super().__init__(f"column {column!r} {what}. {remedy}")
+        self.column, self.row, self.what, self.remedy = column, row, what, remedy
+
+    def __reduce__(self) -> tuple:
+        return BadValue, (self.column, self.row, self.what, self.remedy)
+
+    def located(self, name: str, first_row: int) -> str:
+        """The sentence, with the name of the piece; ``first_row`` is the number, from 0 on, of the batch's first."""
+        row = "" if self.row is None else f", row {first_row + self.row + 1:,}"
+        return f"{name}{row}: {self}"
+
+
+def arrow() -> Any:
+    """The module ``pyarrow``; raises MissingDependency where there is none."""
+    try:
+        import pyarrow
+        import pyarrow.compute
+    except ImportError as error:
+        raise MissingDependency("Reading tables needs pyarrow: pip install 'parsgd[files]'") from error
+    return pyarrow
+
+
+def kind_of_type(kind: Any) -> str:
+    """``number``, ``moment`` (a date, a time, a duration), ``text``, ``nothing`` or ``other``."""
+    types = arrow().types
+    if types.is_dictionary(kind):
+        return kind_of_type(kind.value_type)
+    if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return "number"
+    if types.is_date(kind) or types.is_timestamp(kind) or types.is_duration(kind):
+        return "moment"
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return "text"
+    return "nothing" if types.is_null(kind) else "other"
+
+
+def numbers_in(column: Any, name: str) -> np.ndarray:
+    """``(n_rows,)`` numbers of an Arrow array, NaN where a value is missing.
+
+    True is 1; a date or a moment counts in days since 1970 (UTC), a duration in seconds.
+    """
+    pa = arrow()
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = kind_of_type(column.type)
+    if kind == "moment":
+        return _moments(column)
+    if kind in ("text", "other"):
+        raise BadValue(name, None, f"holds {column.type}, not numbers", "Declare it as OneHot, Hashed or Text.")
+    if column.null_count == 0 and column.type in (pa.float32(), pa.float64()):
+        return column.to_numpy(zero_copy_only=True)
+    if column.null_count or not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        column = column.cast(pa.uint8()) if pa.types.is_boolean(column.type) else column
+        return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _moments(column: Any) -> np.ndarray:
+    pa = arrow()
+    if pa.types.is_date(column.type):
+        days = column.cast(pa.timestamp("ms")).cast(pa.int64())
+        return days.to_numpy(zero_copy_only=False) / (1e3 * _DAY_SECONDS)
+    per_second = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[column.type.unit]
+    counted = column.cast(pa.int64()).to_numpy(zero_copy_only=False) / per_second
+    return counted if pa.types.is_duration(column.type) else counted / _DAY_SECONDS
+
+
+def texts_in(column: Any, name: str) -> tuple[np.ndarray, list[str]]:
+    """``(codes, texts)`` of an Arrow array: each row's number in the list of different texts, -1 where it is missing.
+
+    Numbers become texts as they are written: 3 and 3.0 are both "3".
+    """
+    pa = arrow()
+    if not pa.types.is_dictionary(column.type):
+        if kind_of_type(column.type) == "other":
+            raise BadValue(name, None, f"holds {column.type}, not texts or numbers", "Leave it out of columns=.")
+        column = column.cast(pa.string()).dictionary_encode()
+    texts = column.dictionary.cast(pa.string()).to_pylist()
+    codes = column.indices.fill_null(-1).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    if None in texts:
+        codes = np.where(codes == texts.index(None), -1, codes)
+        texts = [text or "" for text in texts]
+    return codes, texts
+
+
+def plain(column: Any) -> Any:
+    """One Arrow array, where there may be several chunks."""
+    return column.combine_chunks() if hasattr(column, "combine_chunks") and hasattr(column, "chunks") else column
