@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from parsgd.datasets.values import BadValue, numbers_in, texts_in
+from parsgd.datasets.values import bad_value, numbers_in, texts_in
 from parsgd.errors import InvalidArgument, check_count, choose
 
 MISSING, OTHER = "(missing)", "(other)"
@@ -109,7 +109,7 @@ class Numbers:
         if np.isnan(out[row, i]):
             what = "is missing"
             remedy = "Correct it, or declare what it counts as: Numbers([...], missing=0.0) or missing='mean'."
-        raise BadValue(self.names[i], int(row), what, remedy)
+        raise bad_value(self.names[i], int(row), what, remedy)
 
     def _column(self, column: Any, name: str, i: int) -> np.ndarray:
         values = numbers_in(column, name)
@@ -186,7 +186,7 @@ class OneHot:
         found[codes < 0] = _missing_place(self, codes, self.width - 1)
         if self.other == "error" and np.any((found < 0) & (codes >= 0)):
             row = int(np.argmax((found < 0) & (codes >= 0)))
-            raise BadValue(
+            raise bad_value(
                 self.name, row, f"holds {texts[codes[row]]!r}, which is not in the vocabulary",
                 "Add it, or say OneHot(other='ignore') or 'own'.",
             )  # fmt: skip
@@ -334,7 +334,7 @@ def _missing_place(kind: Any, codes: np.ndarray, own: int, name: str | None = No
     """Where a missing value goes, -1 for nowhere; raises where it was not declared."""
     if kind.missing is None and np.any(codes < 0):
         own_words = "" if isinstance(kind, Text) else " or missing='own'"
-        raise BadValue(
+        raise bad_value(
             name or kind.names[0], int(np.argmax(codes < 0)), "is missing",
             f"Correct it, or declare {type(kind).__name__}(..., missing='ignore'){own_words}.",
         )  # fmt: skip

@@ -50,7 +50,7 @@ class Encoder:
         return [name for kind in self.kinds for name in kind.outputs]
 
     def encode(self, batch: Any) -> np.ndarray | sparse.csr_matrix:
-        """``(n_rows, n_features)`` of an Arrow RecordBatch; raises :class:`~parsgd.datasets.values.BadValue`."""
+        """``(n_rows, n_features)`` of an Arrow RecordBatch; raises DataFileError."""
         if len(self.kinds) == 1 and not self.sparse and isinstance(self.kinds[0], Numbers):
             return self.kinds[0].encode(batch, self.dtype)
         blocks = [kind.encode(batch, self.dtype) for kind in self.kinds]

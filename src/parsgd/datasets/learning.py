@@ -10,7 +10,7 @@ import numpy as np
 
 from parsgd.datasets.columns import Kind, Numbers, OneHot
 from parsgd.datasets.encoder import AsRead
-from parsgd.datasets.values import BadValue, numbers_in, texts_in
+from parsgd.datasets.values import located, numbers_in, texts_in
 from parsgd.errors import DataFileError
 
 # A sample is so many pieces, spread evenly, and no more than so many rows of each.
@@ -36,8 +36,8 @@ def learned(kinds: Sequence[Kind], pieces: Sequence[Any]) -> tuple[Kind, ...]:
             try:
                 for learner in learners:
                     learner.see(batch)
-            except BadValue as error:
-                raise DataFileError(error.located(name, 0)) from error
+            except DataFileError as error:
+                raise located(error, name, 0) from error
         for i, learner in zip(lacking, learners, strict=True):
             kinds[i] = learner.done()
     return tuple(kinds)

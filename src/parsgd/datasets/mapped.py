@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -136,7 +136,9 @@ def array_pieces(data: Any, target: Any, weight: Any, dtype: str, name: str) -> 
         part = None if part is None else handle_of(part, what)
         if part is not None and tuple(part.shape) not in ((x.shape[0],), (x.shape[0], 1)):
             raise InvalidArgument(f"{what}= has the shape {tuple(part.shape)}; {x.shape[0]:,} values were expected.")
-        parts.append(part.reshape(-1) if isinstance(part, np.ndarray) else part)
+        if part is not None:
+            part = replace(part, shape=(x.shape[0],)) if isinstance(part, Mapped) else part.reshape(-1)
+        parts.append(part)
     rows = x.shape[0]
     return [
         ArrayPiece(x, *parts, start, min(_PIECE_ROWS, rows - start), dtype, name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.datasets.values import BadValue, arrow, kind_of_type, numbers_in, texts_in
+from parsgd.datasets.values import arrow, bad_value, kind_of_type, located, numbers_in, texts_in
 from parsgd.errors import DataFileError
 from parsgd.sources.pieces import Chunk
 
@@ -26,8 +26,8 @@ def chunk_of(
         y = None if target is None else targets_in(batch.column(target), target)
         weights = None if weight is None else weights_in(batch.column(weight), weight)
         return Chunk(encoder.encode(batch), y, weights)
-    except BadValue as error:
-        raise DataFileError(error.located(name, first_row)) from error
+    except DataFileError as error:
+        raise located(error, name, first_row) from error
 
 
 def targets_in(column: Any, name: str) -> np.ndarray:
@@ -35,13 +35,13 @@ def targets_in(column: Any, name: str) -> np.ndarray:
     pa = arrow()
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-        raise BadValue(name, row, "is the target, and is missing", "Give the row a target, or leave it out (filters=).")
+        raise bad_value(name, row, "is the target, and is missing", "Give the row a target, or leave it out (filters=).")
     kind = kind_of_type(column.type)
     if kind == "text":
         codes, texts = texts_in(column, name)
         return np.array(texts, dtype=str)[codes] if len(codes) else np.zeros(0, dtype=str)
     if kind != "number":
-        raise BadValue(name, None, f"is the target, and holds {column.type}", "Targets are numbers, texts or booleans.")
+        raise bad_value(name, None, f"is the target, and holds {column.type}", "Targets are numbers, texts or booleans.")
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_boolean(column.type) or pa.types.is_integer(column.type):
@@ -51,7 +51,7 @@ def targets_in(column: Any, name: str) -> np.ndarray:
     if bad.any():
         row = int(np.argmax(bad))
         what = f"is the target, and is {'missing' if np.isnan(y[row]) else y[row]}"
-        raise BadValue(name, row, what, "Give the row a target, or leave it out (filters=).")
+        raise bad_value(name, row, what, "Give the row a target, or leave it out (filters=).")
     return y
 
 
@@ -61,7 +61,7 @@ def weights_in(column: Any, name: str) -> np.ndarray:
     bad = ~(np.isfinite(weight) & (weight >= 0)) if weight.size else np.zeros(0, dtype=bool)
     if bad.any():
         row = int(np.argmax(bad))
-        raise BadValue(name, row, f"is the weight, and is {weight[row]}", "Weights are finite numbers from 0 on.")
+        raise bad_value(name, row, f"is the weight, and is {weight[row]}", "Weights are finite numbers from 0 on.")
     return weight
 
 

@@ -6,26 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.errors import MissingDependency
+from parsgd.errors import DataFileError, MissingDependency
+from parsgd.sources.reading import BadRow
 
 _DAY_SECONDS = 86_400.0
 
 
-class BadValue(ValueError):
-    """A value that cannot be used: in which ``column``, in which ``row`` of the batch (None: in all of them), ``what``
-    is wrong and what to do.  Who reads the batch adds the file and says it as a DataFileError."""
+def bad_value(column: str, row: int | None, what: str, remedy: str) -> DataFileError:
+    """The error of a column that cannot be used, in one ``row`` of the batch or, None, in all of them.
 
-    def __init__(self, column: str, row: int | None, what: str, remedy: str):
-        super().__init__(f"column {column!r} {what}. {remedy}")
-        self.column, self.row, self.what, self.remedy = column, row, what, remedy
+    Who reads the batch adds where it is (:func:`parsgd.datasets.tables.chunk_of`, :mod:`parsgd.sources.reading`).
+    """
+    said = f"column {column!r} {what}. {remedy}"
+    return DataFileError(said) if row is None else BadRow(row, said)
 
-    def __reduce__(self) -> tuple:
-        return BadValue, (self.column, self.row, self.what, self.remedy)
 
-    def located(self, name: str, first_row: int) -> str:
-        """The sentence, with the name of the piece; ``first_row`` is the number, from 0 on, of the batch's first."""
-        row = "" if self.row is None else f", row {first_row + self.row + 1:,}"
-        return f"{name}{row}: {self}"
+def located(error: DataFileError, name: str, first_row: int) -> DataFileError:
+    """The same error with the name of what was read; ``first_row``, from 0 on, is the number of the batch's first."""
+    if isinstance(error, BadRow):
+        return DataFileError(f"{name}, row {first_row + error.row + 1:,}: {error.what}")
+    return error if name in str(error) else DataFileError(f"{name}: {error}")
 
 
 def arrow() -> Any:
@@ -64,7 +64,7 @@ def numbers_in(column: Any, name: str) -> np.ndarray:
     if kind == "moment":
         return _moments(column)
     if kind in ("text", "other"):
-        raise BadValue(name, None, f"holds {column.type}, not numbers", "Declare it as OneHot, Hashed or Text.")
+        raise bad_value(name, None, f"holds {column.type}, not numbers", "Declare it as OneHot, Hashed or Text.")
     if column.null_count == 0 and column.type in (pa.float32(), pa.float64()):
         return column.to_numpy(zero_copy_only=True)
     if column.null_count or not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
@@ -91,7 +91,7 @@ def texts_in(column: Any, name: str) -> tuple[np.ndarray, list[str]]:
     pa = arrow()
     if not pa.types.is_dictionary(column.type):
         if kind_of_type(column.type) == "other":
-            raise BadValue(name, None, f"holds {column.type}, not texts or numbers", "Leave it out of columns=.")
+            raise bad_value(name, None, f"holds {column.type}, not texts or numbers", "Leave it out of columns=.")
         column = column.cast(pa.string()).dictionary_encode()
     texts = column.dictionary.cast(pa.string()).to_pylist()
     codes = column.indices.fill_null(-1).cast(pa.int64()).to_numpy(zero_copy_only=False)

@@ -31,7 +31,7 @@ class BadRow(DataFileError):
 
 
 class Posed(NamedTuple):
-    """Rows as they are put into a window: ``x (n, n_features)``, ``y (n,)``, and ``weight (n,)`` or empty."""
+    """Rows as they are put into a window: ``x (n, n_features)``, ``y (n,)`` or ``(n, n_outputs)``, and ``weight (n,)`` or empty."""
 
     x: Any
     y: np.ndarray
