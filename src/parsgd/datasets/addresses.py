@@ -54,7 +54,10 @@ class Address:
 
     def open(self) -> BinaryIO:
         """The content, unpacked."""
-        file = _file_system(self).open(self.path, "rb") if is_remote(self.path) else open(self.path, "rb")
+        if is_remote(self.path):
+            file: Any = _file_system(self).open(self.path, "rb")
+        else:
+            file = Path(self.path).open("rb")
         unpack = UNPACKERS.get(PurePosixPath(self.path).suffix.lower())
         return Unpacked(unpack(file, "rb"), file) if unpack else file
 

@@ -1,7 +1,7 @@
 """Kinds of columns: what users declare of a table, and how each kind becomes features.
 
-A kind is a few names and numbers.  What it must learn from the data (a mean, a vocabulary) is a field like any other: it
-may be given, and it is filled in by :mod:`parsgd.datasets.learning` where it is not.
+A kind is a few names and numbers.  What it must learn from the data (a mean, a vocabulary) is a field like any other:
+it may be given, and it is filled in by :mod:`parsgd.datasets.learning` where it is not.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def declared(columns: Any, schema: Any, apart: Iterable[str | None], where: str)
 def _given(columns: Any, all_names: list[str]) -> list[str | Kind]:
     if columns is None:
         return all_names
-    if isinstance(columns, KINDS) or isinstance(columns, str):
+    if isinstance(columns, (*KINDS, str)):
         return [columns]
     if isinstance(columns, Mapping):
         return [_named(name, kind) for name, kind in columns.items()]

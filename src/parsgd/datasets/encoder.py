@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from parsgd.datasets.columns import Hashed, Kind, Numbers, OneHot, Text
+from parsgd.datasets.columns import Hashed, Kind, Numbers, Text
 
 # Rows are CSR from so many features on, if less than this share of them is not 0.
 _SPARSE_FEATURES, _SPARSE_DENSITY = 50, 0.3

@@ -1,4 +1,4 @@
-"""What kinds of columns learn from the data before a fit: means and scales from a sample, vocabularies from all rows."""
+"""What columns learn from the data before a fit: means and scales from a sample, vocabularies from all rows."""
 
 from __future__ import annotations
 

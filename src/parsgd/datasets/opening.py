@@ -88,8 +88,8 @@ def open_dataset(
     columns : optional
         What to make of which columns: a list of :class:`~parsgd.columns.Numbers`, :class:`~parsgd.columns.OneHot`,
         :class:`~parsgd.columns.Hashed`, :class:`~parsgd.columns.Text` and names, or ``{name: kind}`` with kinds or the
-        words ``"numbers"``, ``"onehot"``, ``"hashed"``, ``"text"``; or what another Dataset or an estimator has learned:
-        ``dataset.columns``, ``estimator.columns_``.  None: all columns, numbers as numbers, texts hashed.  Means and
+        words ``"numbers"``, ``"onehot"``, ``"hashed"``, ``"text"``; or what another Dataset or an estimator has
+        learned: ``dataset.columns``, ``estimator.columns_``.  None: all columns, numbers as numbers, texts hashed.  Means and
         scales are learned from at most 8,192 rows of each of 32 pieces, vocabularies from all rows.
     weight : str or array, optional
         The column with the weights of the rows.

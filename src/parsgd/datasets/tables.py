@@ -16,6 +16,7 @@ from parsgd.sources.pieces import Chunk
 CHUNK_ROWS = 8192
 # Rows of a piece of a table in memory.
 _PIECE_ROWS = 65_536
+_NO_TARGET = "Give the row a target, or leave it out (of Parquet by filters=)."
 
 
 def chunk_of(
@@ -35,13 +36,14 @@ def targets_in(column: Any, name: str) -> np.ndarray:
     pa = arrow()
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-        raise bad_value(name, row, "is the target, and is missing", "Give the row a target, or leave it out (filters=).")
+        raise bad_value(name, row, "is the target, and is missing", _NO_TARGET)
     kind = kind_of_type(column.type)
     if kind == "text":
         codes, texts = texts_in(column, name)
         return np.array(texts, dtype=str)[codes] if len(codes) else np.zeros(0, dtype=str)
     if kind != "number":
-        raise bad_value(name, None, f"is the target, and holds {column.type}", "Targets are numbers, texts or booleans.")
+        what = f"is the target, and holds {column.type}"
+        raise bad_value(name, None, what, "Targets are numbers, texts or booleans.")
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_boolean(column.type) or pa.types.is_integer(column.type):
@@ -51,7 +53,7 @@ def targets_in(column: Any, name: str) -> np.ndarray:
     if bad.any():
         row = int(np.argmax(bad))
         what = f"is the target, and is {'missing' if np.isnan(y[row]) else y[row]}"
-        raise bad_value(name, row, what, "Give the row a target, or leave it out (filters=).")
+        raise bad_value(name, row, what, _NO_TARGET)
     return y
 
 
