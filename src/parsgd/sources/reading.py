@@ -16,9 +16,9 @@ from parsgd.sources.pieces import Chunk, Piece, Pose
 class BadRow(DataFileError):
     """A row that cannot be used; ``row`` is its number in the chunk that is being read.
 
-    Who reads the piece says instead which row of the piece it is.
+    Whoever reads the piece, and knows where the chunk begins, says which row of the piece it is (:func:`told`).
 
-    >>> BadRow(3, "column 'age' is null").row
+    >>> BadRow(3, "column 'age' has no value").row
     3
     """
 
@@ -27,7 +27,7 @@ class BadRow(DataFileError):
         self.row, self.what = row, what
 
     def __str__(self) -> str:
-        return f"row {self.row:,}: {self.what}"
+        return self.what
 
 
 class Posed(NamedTuple):
@@ -163,8 +163,9 @@ def told(piece: Piece, first: int, stop: int) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, ParsgdError) and piece.name in str(error):
             raise
-        if isinstance(error, BadRow):
-            raise DataFileError(f"{piece.name} (row {first + error.row:,}): {error.what}") from error
+        row = getattr(error, "row", None)
+        if isinstance(row, int):
+            raise DataFileError(f"{piece.name} (row {first + row:,}): {error}") from error
         said = str(error) if isinstance(error, ParsgdError) else f"{type(error).__name__}: {error}"
         raise DataFileError(f"{piece.name} ({rows_named(first, stop)}): {said}") from error
 
