@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import bz2
 import difflib
 import gzip
@@ -12,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from parsgd.errors import DataFileError, MissingDependency
+from parsgd.datasets.rowgroups import file_system, is_address, stamp_of
+from parsgd.errors import DataFileError
 
 UNPACKERS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -45,19 +47,12 @@ class Address:
 
     def stamp(self) -> tuple:
         """Size, and time of the last change where the file system tells: what shows that a file has changed."""
-        if is_remote(self.path):
-            told = _file_system(self).info(self.path)
-            changed = told.get("mtime") or told.get("LastModified") or told.get("created")
-            return told.get("size"), None if changed is None else str(changed)
-        told = os.stat(self.path)
-        return told.st_size, told.st_mtime_ns
+        return stamp_of(self.path, self.options)
 
     def open(self) -> BinaryIO:
         """The content, unpacked."""
-        if is_remote(self.path):
-            file: Any = _file_system(self).open(self.path, "rb")
-        else:
-            file = Path(self.path).open("rb")
+        system, path = file_system(self.path, self.options) if is_address(self.path) else (builtins, self.path)
+        file = system.open(path, "rb")
         unpack = UNPACKERS.get(PurePosixPath(self.path).suffix.lower())
         return Unpacked(unpack(file, "rb"), file) if unpack else file
 
@@ -97,22 +92,6 @@ class Unpacked:
         self.close()
 
 
-def is_remote(path: str) -> bool:
-    """Whether it is an address with a protocol, and not a local path."""
-    return "://" in path
-
-
-def _file_system(address: Address) -> Any:
-    try:
-        import fsspec
-    except ImportError as error:
-        raise MissingDependency(f"Reading {address} needs fsspec: pip install 'parsgd[files]'") from error
-    try:
-        return fsspec.core.url_to_fs(address.path, **address.options)[0]
-    except ImportError as error:
-        raise MissingDependency(f"Reading {address} needs another package: {error}") from error
-
-
 def find_files(data: Any, options: Mapping[str, Any] | None, wanted: Sequence[str] = ()) -> list[Address]:
     """The files that ``data``, a path, an address, a folder or a list of these, stands for; by name within a folder.
 
@@ -127,7 +106,7 @@ def find_files(data: Any, options: Mapping[str, Any] | None, wanted: Sequence[st
     if isinstance(data, (list, tuple)):
         return [address for item in data for address in find_files(item, options, wanted)]
     path = os.fspath(data)
-    found = _remote_files(path, options) if is_remote(path) else _local_files(Path(path))
+    found = _remote_files(path, options) if is_address(path) else _local_files(Path(path))
     if found is None:
         return [Address(path, options or {})]
     kept = [Address(name, options or {}) for name in sorted(found) if not _hidden(name, path)]
@@ -156,9 +135,9 @@ def _local_files(path: Path) -> list[str] | None:
 
 
 def _remote_files(path: str, options: Mapping[str, Any] | None) -> list[str] | None:
-    system = _file_system(Address(path, options or {}))
-    if system.isdir(path):
-        return [system.unstrip_protocol(name) for name in system.find(path)]
-    if not system.exists(path):
+    system, inside = file_system(path, options or {})
+    if system.isdir(inside):
+        return [system.unstrip_protocol(name) for name in system.find(inside)]
+    if not system.exists(inside):
         raise DataFileError(f"{path}: there is no such file or folder.")
     return None

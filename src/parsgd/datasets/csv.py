@@ -12,8 +12,9 @@ from typing import Any
 from parsgd.datasets.addresses import Address
 from parsgd.datasets.declaring import listed
 from parsgd.datasets.lines import Span, read_span, spans
+from parsgd.datasets.numeric import arrow
 from parsgd.datasets.tables import CHUNK_ROWS, chunk_of
-from parsgd.datasets.values import arrow, kind_of_type
+from parsgd.datasets.values import kind_of_type
 from parsgd.errors import DataFileError
 from parsgd.sources.pieces import Chunk
 

@@ -22,6 +22,7 @@ class Encoder:
     features of which less than 30 % are not 0.
 
     >>> import pyarrow as pa
+    >>> from parsgd.datasets.columns import OneHot
     >>> encoder = encoder_of((Numbers(["age"]), OneHot("city", vocabulary=["Bath", "Lyon"])))
     >>> encoder.encode(pa.record_batch({"age": [30.0], "city": ["Lyon"]})), encoder.feature_names
     (array([[30.,  0.,  1.]], dtype=float32), ['age', 'city=Bath', 'city=Lyon'])

@@ -17,9 +17,9 @@ from parsgd.datasets.dataset import Dataset
 from parsgd.datasets.declaring import check_names, declared
 from parsgd.datasets.encoder import Encoder, encoder_of
 from parsgd.datasets.learning import learned
+from parsgd.datasets.numeric import arrow
 from parsgd.datasets.svmlight import is_svmlight, svmlight_pieces
 from parsgd.datasets.tables import as_arrow, table_pieces
-from parsgd.datasets.values import arrow
 from parsgd.errors import DataFileError, InvalidArgument, check_count, choose
 
 FORMATS = ("parquet", "csv", "svmlight", "npy")
@@ -89,8 +89,8 @@ def open_dataset(
         What to make of which columns: a list of :class:`~parsgd.columns.Numbers`, :class:`~parsgd.columns.OneHot`,
         :class:`~parsgd.columns.Hashed`, :class:`~parsgd.columns.Text` and names, or ``{name: kind}`` with kinds or the
         words ``"numbers"``, ``"onehot"``, ``"hashed"``, ``"text"``; or what another Dataset or an estimator has
-        learned: ``dataset.columns``, ``estimator.columns_``.  None: all columns, numbers as numbers, texts hashed.  Means and
-        scales are learned from at most 8,192 rows of each of 32 pieces, vocabularies from all rows.
+        learned: ``dataset.columns``, ``estimator.columns_``.  None: all columns, numbers as numbers, texts hashed.
+        Means and scales are learned from at most 8,192 rows of each of 32 pieces, vocabularies from all rows.
     weight : str or array, optional
         The column with the weights of the rows.
     filters : optional
@@ -202,15 +202,11 @@ def _csv(data: Any, addresses: list[Address], request: Request) -> Dataset:
 
 def _parquet(data: Any, addresses: list[Address], request: Request) -> Dataset:
     arrow()
-    from parsgd.datasets.parquet import parquet_pieces, parquet_schema
+    from parsgd.datasets.parquet import open_parquet
 
-    schema = parquet_schema(data, storage_options=request.storage_options)
-    kinds = _kinds(schema, request, str(addresses[0]))
-    pieces = parquet_pieces(
-        data, encoder=encoder_of(kinds), target=request.target, weight=request.weight, filters=request.filters,
-        storage_options=request.storage_options,
-    )  # fmt: skip
-    return _of_columns(pieces, kinds, request)
+    files = open_parquet(data, filters=request.filters, storage_options=request.storage_options)
+    kinds = _kinds(files.schema, request, files.path)
+    return _of_columns(files.pieces(encoder_of(kinds), request.target, request.weight), kinds, request)
 
 
 def _svmlight(data: Any, addresses: list[Address], request: Request) -> Dataset:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.datasets.values import arrow, bad_value, kind_of_type, located, numbers_in, texts_in
+from parsgd.datasets.numeric import arrow
+from parsgd.datasets.values import bad_value, kind_of_type, located, numbers_in, texts_in
 from parsgd.errors import DataFileError
 from parsgd.sources.pieces import Chunk
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.errors import DataFileError, MissingDependency
+from parsgd.datasets.numeric import arrow, is_number, is_text
+from parsgd.errors import DataFileError
 from parsgd.sources.reading import BadRow
 
 _DAY_SECONDS = 86_400.0
@@ -28,26 +29,16 @@ def located(error: DataFileError, name: str, first_row: int) -> DataFileError:
     return error if name in str(error) else DataFileError(f"{name}: {error}")
 
 
-def arrow() -> Any:
-    """The module ``pyarrow``; raises MissingDependency where there is none."""
-    try:
-        import pyarrow
-        import pyarrow.compute
-    except ImportError as error:
-        raise MissingDependency("Reading tables needs pyarrow: pip install 'parsgd[files]'") from error
-    return pyarrow
-
-
 def kind_of_type(kind: Any) -> str:
     """``number``, ``moment`` (a date, a time, a duration), ``text``, ``nothing`` or ``other``."""
     types = arrow().types
     if types.is_dictionary(kind):
         return kind_of_type(kind.value_type)
-    if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+    if is_number(kind):
         return "number"
     if types.is_date(kind) or types.is_timestamp(kind) or types.is_duration(kind):
         return "moment"
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+    if is_text(kind):
         return "text"
     return "nothing" if types.is_null(kind) else "other"
 

@@ -98,7 +98,7 @@ def class_numbers(classes: np.ndarray, y: np.ndarray) -> np.ndarray:
     if np.any(unknown):
         labels = np.unique(np.asarray(y)[unknown])[:5].tolist()
         raise InvalidArgument(
-            f"`y` has classes not in `self.classes_`: labels {labels} are not among the classes {classes.tolist()[:20]}."
-            f" Name all classes in the first call to partial_fit."
+            f"`y` has classes not in `self.classes_`: labels {labels} are not among {classes.tolist()[:20]}. Name all"
+            " classes in the first call to partial_fit."
         )
     return numbers.astype(np.int64)
