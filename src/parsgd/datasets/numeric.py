@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,10 @@ import numpy as np
 
 from parsgd.errors import MissingDependency
 from parsgd.sources.reading import BadRow
+
+
+# Rows that are made at a time: their matrix stays in the second-level cache while columns are written into it.
+_CACHED_ROWS = 2048
 
 
 def arrow() -> Any:
@@ -52,12 +57,21 @@ def encode_numbers(
     array([[1. , 0.5],
            [2. , 0. ]], dtype=float32)
     """
-    out = np.empty((batch.num_rows, len(names)), dtype=dtype)
+    columns = []
     for place, name in enumerate(names):
         values = numbers_of(batch.column(name), name, None if fill is None else fill.get(name))
-        if mean is not None or scale is not None:
-            values = (values - (0.0 if mean is None else mean[place])) / (1.0 if scale is None else scale[place])
-        out[:, place] = values
+        # in the column's own precision, or better: float32 cannot tell a moment in seconds from its neighbours
+        if mean is not None and mean[place] != 0.0:
+            values = values - mean[place]
+        if scale is not None and scale[place] != 1.0:
+            values = values / scale[place]
+        columns.append(values)
+    out = np.empty((batch.num_rows, len(names)), dtype=dtype)
+    for first in range(0, batch.num_rows, _CACHED_ROWS):
+        rows = slice(first, first + _CACHED_ROWS)
+        part = out[rows]
+        for place, values in enumerate(columns):
+            part[:, place] = values[rows]
     return out
 
 
@@ -66,6 +80,8 @@ def numbers_of(column: Any, name: str, fill: float | None = None) -> np.ndarray:
 
     Booleans become 0 and 1, decimals float64.
     """
+    if column.type.id in _plain_types() and not column.null_count:
+        return _finite(column.to_numpy(), name)
     pa = arrow()
     column = flat(column)
     if column.null_count:
@@ -81,11 +97,17 @@ def numbers_of(column: Any, name: str, fill: float | None = None) -> np.ndarray:
     elif pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
     values = column.to_numpy(zero_copy_only=False)
-    if values.dtype.kind == "f":
-        _refuse_not_finite(values, name)
-    elif values.dtype.kind not in "iu":
+    if values.dtype.kind not in "iuf":
         raise BadRow(0, f"column {name!r} holds {column.type}, not numbers. Declare it as a category or as text.")
-    return values
+    return _finite(values, name)
+
+
+@functools.cache
+def _plain_types() -> frozenset:
+    """Those that NumPy reads where they are."""
+    pa = arrow()
+    whole = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
+    return frozenset(kind.id for kind in (*whole, pa.float32(), pa.float64()))
 
 
 def labels_of(column: Any, name: str) -> np.ndarray:
@@ -129,14 +151,15 @@ def first_null(column: Any) -> int:
     return int(np.argmin(column.is_valid().to_numpy(zero_copy_only=False)))
 
 
-def _refuse_not_finite(values: np.ndarray, name: str) -> None:
+def _finite(values: np.ndarray, name: str) -> np.ndarray:
     # a sum finds them at a fraction of the cost
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(values.sum()):
-            return
+        if values.dtype.kind != "f" or np.isfinite(values.sum()):
+            return values
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise BadRow(int(bad[0]), f"column {name!r} is {values[bad[0]]}. Fill or drop such rows first.")
+    return values
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ from parsgd.errors import DataFileError, MissingDependency
 from parsgd.sources.pieces import Chunk
 from parsgd.sources.reading import told
 
-# Rows that are decoded at a time: so many that calls cost little, so few that they stay in the processor's cache.
-_CHUNK_BYTES, _FEWEST_ROWS, _MOST_ROWS = 4 << 20, 8192, 65_536
+# Values that are decoded at a time, and rows that are then made of them: calls for fewer cost more than the work (246 ns
+# a row of 54 columns, and 299 where 16,384 rows are decoded at a time).
+_DECODED_VALUES, _FEWEST_ROWS, _MOST_ROWS = 1 << 22, 8192, 65_536
+_CHUNK_ROWS = 16_384
 # Local files are read by so much a column at a time: a row group need not be in memory, not even compressed.
 _BUFFER_BYTES = 1 << 18
 _STAY = "Files must stay as they are while they are trained on; open the data again."
@@ -138,10 +140,12 @@ class RowGroup:
                     batch = next(batches, None)
                 if batch is None:
                     break
-                with told(self, at, at + batch.num_rows):
-                    chunk = self._chunk(batch)
-                yield chunk
-                at += batch.num_rows
+                for first in range(0, batch.num_rows, _CHUNK_ROWS):
+                    part = batch.slice(first, _CHUNK_ROWS)
+                    with told(self, at, at + part.num_rows):
+                        chunk = self._chunk(part)
+                    yield chunk
+                    at += part.num_rows
         finally:
             opened.close(force=True)
         # what was written meanwhile may have been read half old, half new
@@ -154,8 +158,7 @@ class RowGroup:
         return list(dict.fromkeys(name for name in wanted if name is not None))
 
     def _batches(self, opened: Any) -> Iterator[Any]:
-        row_bytes = max(self.encoder.n_features, 1) * np.dtype(self.encoder.dtype).itemsize
-        rows = int(np.clip(_CHUNK_BYTES // row_bytes, _FEWEST_ROWS, _MOST_ROWS))
+        rows = int(np.clip(_DECODED_VALUES // max(len(self.columns), 1), _FEWEST_ROWS, _MOST_ROWS))
         stored = [name for name in self.columns if name in self.file.types]
         if self.filter is None:
             settings = {"batch_size": rows, "row_groups": [self.number], "columns": stored, "use_threads": False}

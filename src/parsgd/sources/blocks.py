@@ -1,9 +1,9 @@
 """Rows that do not fit in memory: pieces, dealt to workers, streamed through windows.
 
 An epoch of a shard is one stream of rows: its pieces one after the other, in an order drawn anew for every epoch, each
-in stored order.  The stream is cut into windows of equal size, wherever pieces end, and the rows of a window are visited
-in random order.  So two rows meet in a batch if their pieces are neighbours by chance, and a piece's rows stay
-neighbours: with data sorted by target, windows that hold few pieces are a worse shuffle than that of all rows
+in stored order.  The stream is cut into windows of equal size, wherever pieces end, and the rows of a window are
+visited in random order.  So the rows of a piece stay together, and meet those of pieces that are its neighbours by
+chance: with data sorted by target, windows that hold few pieces are a worse shuffle than that of all rows
 (docs/results/shuffling.md has by how much).  With ``shuffle=False`` rows come as they are stored.
 """
 
@@ -36,7 +36,7 @@ class BlockSource:
 
     ``dtype``, ``sparse`` and ``n_features`` say what the pieces bring; ``pose`` makes targets and weights of it as
     kernels take them.  ``shuffle``: whether pieces, and rows in a window, are visited in random order, or all as they
-    are stored.  ``window_rows``: how many rows are shuffled among each other; None takes a power of two in about 32 MiB.
+    are stored.  ``window_rows``: how many rows are shuffled among each other; None: a power of two, in about 32 MiB.
     A shard holds two windows at most, the present one and the next.  ``values_per_row``: how many values a CSR row
     stores on average, if that is known.
     """
