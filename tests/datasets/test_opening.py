@@ -110,14 +110,16 @@ def test_addresses_of_fsspec(frame):
 def test_parquet(frame, tmp_path, how):
     if how == "partitioned":
         frame = frame.sort_values("city", kind="stable")
-        frame.to_parquet(tmp_path / "data", partition_cols=["city"])
+        frame.to_parquet(tmp_path / "data", partition_cols=["city"], index=False)
     else:
         frame.to_parquet(tmp_path / "data.parquet", row_group_size=90)
     path = {"file": tmp_path / "data.parquet", "folder": tmp_path, "partitioned": tmp_path / "data"}[how]
     check(open_dataset(path, **HOW), frame)
 
 
-@pytest.mark.parametrize("table", [lambda f: f, pa.Table.from_pandas, polars.from_pandas], ids=["pandas", "arrow", "polars"])
+@pytest.mark.parametrize(
+    "table", [lambda f: f, pa.Table.from_pandas, polars.from_pandas], ids=["pandas", "arrow", "polars"]
+)
 def test_tables_in_memory(frame, table):
     check(open_dataset(table(frame), **HOW), frame)
 
@@ -247,9 +249,11 @@ def refused(match, *args, error=DataFileError, **how):
 def test_names_that_are_not_there(frame, tmp_path):
     refused("has no column 'yes'", frame, target="yes")
     refused("Did you mean 'city'", frame, columns=[OneHot("cit")])
-    refused("there is no such file or folder. Did you mean 'data.csv'", make(tmp_path / "data.csv") / "../dat.csv")
+    make(tmp_path / "data.csv")
+    refused("there is no such file or folder. Did you mean 'data.csv'", tmp_path / "dat.csv")
     refused("does not end in a format", make(tmp_path / "data.txt"))
-    refused("the folder has no file", tmp_path / "empty" if (tmp_path / "empty").mkdir() is None else None)
+    (tmp_path / "empty").mkdir()
+    refused("the folder has no file", tmp_path / "empty")
     refused("files of several formats", [make(tmp_path / "b.csv"), make(tmp_path / "c.svm")])
 
 
@@ -278,8 +282,9 @@ def test_a_missing_value_is_named_by_file_and_row(frame, tmp_path, short_spans):
 
 
 def test_a_missing_target_or_weight_is_named_by_row(frame):
-    refused("row 6: column 'y' is the target, and is missing", frame.assign(y=frame["y"].where(frame.index != 5)), **HOW)
-    refused("row 6: column 'w' is the weight, and is -1", frame.assign(w=frame["w"].where(frame.index != 5, -1)), **HOW)
+    others = frame.index != 5
+    refused("row 6: column 'y' is the target, and is missing", frame.assign(y=frame["y"].where(others)), **HOW)
+    refused("row 6: column 'w' is the weight, and is -1", frame.assign(w=frame["w"].where(others, -1)), **HOW)
 
 
 def test_a_text_among_numbers_is_named_by_row(frame, tmp_path, monkeypatch):
@@ -310,7 +315,7 @@ def test_a_row_that_is_too_short(frame, tmp_path):
 def test_a_file_that_is_not_complete(frame, tmp_path):
     packed = gzip.compress(frame.to_csv(index=False).encode())
     (tmp_path / "data.csv.gz").write_bytes(packed[: len(packed) // 2])
-    refused("data.csv.gz", tmp_path / "data.csv.gz", **HOW)
+    refused("data.csv.gz: cannot be unpacked.*Is the file complete", tmp_path / "data.csv.gz", **HOW)
 
 
 @pytest.mark.parametrize("kind", ["csv", "svm", "npy"])
@@ -378,7 +383,7 @@ def test_a_function_that_gives_other_rows_the_next_time():
 
 def test_pyarrow_is_asked_for_where_it_is_missing(frame, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(MissingDependency, match="parsgd.files"):
+    with pytest.raises(MissingDependency, match=r"parsgd\[files\]"):
         open_dataset(frame, target="y")
 
 

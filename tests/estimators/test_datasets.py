@@ -211,12 +211,12 @@ def test_a_dataset_without_targets_is_refused(face):
 
 
 def test_lbfgs_takes_arrays_only():
-    with pytest.raises(InvalidArgument, match="lbfgs.*takes arrays only"):
+    with pytest.raises(InvalidArgument, match=r"lbfgs.*takes arrays only"):
         MLPRegressor(solver="lbfgs").fit(blocks())
 
 
 def test_texts_are_no_targets_of_a_regression():
-    with pytest.raises(DataFileError, match="block 0 .*A regression needs numbers"):
+    with pytest.raises(DataFileError, match=r"block 0 .*A regression needs numbers"):
         SGDRegressor().fit(blocks(X, LABELS))
 
 

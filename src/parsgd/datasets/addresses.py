@@ -8,6 +8,7 @@ import difflib
 import gzip
 import lzma
 import os
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -54,7 +55,7 @@ class Address:
         system, path = file_system(self.path, self.options) if is_address(self.path) else (builtins, self.path)
         file = system.open(path, "rb")
         unpack = UNPACKERS.get(PurePosixPath(self.path).suffix.lower())
-        return Unpacked(unpack(file, "rb"), file) if unpack else file
+        return Unpacked(unpack(file, "rb"), file, self.path) if unpack else file
 
     def check(self, stamp: tuple) -> None:
         """Raise DataFileError if the file is gone, or is not what it was when it was opened."""
@@ -75,11 +76,14 @@ class Address:
 class Unpacked:
     """A file that is unpacked while it is read; closing it closes the packed one as well."""
 
-    def __init__(self, file: BinaryIO, packed: BinaryIO):
-        self.file, self.packed = file, packed
+    def __init__(self, file: BinaryIO, packed: BinaryIO, name: str):
+        self.file, self.packed, self.name = file, packed, name
 
     def read(self, size: int = -1) -> bytes:
-        return self.file.read(size)
+        try:
+            return self.file.read(size)
+        except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+            raise DataFileError(f"{self.name}: cannot be unpacked: {error}. Is the file complete?") from error
 
     def close(self) -> None:
         self.file.close()

@@ -11,8 +11,9 @@ import numpy as np
 from scipy import sparse as sp
 
 from parsgd.datasets.encoder import Encoder
+from parsgd.datasets.splitting import reread, split
 from parsgd.datasets.targets import Targets, scanned, targets_only
-from parsgd.errors import DataFileError, check_count
+from parsgd.errors import DataFileError, check_between, check_count
 from parsgd.sources.blocks import BlockSource
 from parsgd.sources.pieces import Chunk, Piece, Pose
 
@@ -168,8 +169,23 @@ class Dataset:
 
     def without_targets(self) -> Dataset:
         """The same rows without their targets and weights, which are then not read."""
-        pieces = tuple(replace(p, target=None, weight=None) if hasattr(p, "encoder") else p for p in self.pieces)
+        pieces = tuple(reread(piece, target=None, weight=None) for piece in self.pieces)
         return replace(self, pieces=pieces, target=False, weight=False)
+
+    def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """``(rest, drawn)``: each row is drawn with probability ``fraction``; what is drawn depends on the seed alone.
+
+        Both read all pieces, and leave out what is not theirs.
+
+        >>> import numpy as np, parsgd
+        >>> rest, drawn = parsgd.open_dataset(np.ones((100, 2)), target=np.zeros(100)).split(0.2, seed=0)
+        >>> rest.n_rows + drawn.n_rows
+        100
+        """
+        check_between(fraction, 0, 1, "fraction", "Dataset.split")
+        parts = split(self.pieces, float(fraction), int(seed))
+        rest, drawn = (replace(self, pieces=tuple(piece for piece in part if piece.n_rows)) for part in parts)
+        return rest, drawn
 
     def describe(self) -> str:
         """What it is, in one sentence.

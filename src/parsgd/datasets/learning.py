@@ -10,6 +10,7 @@ import numpy as np
 
 from parsgd.datasets.columns import Kind, Numbers, OneHot
 from parsgd.datasets.encoder import AsRead
+from parsgd.datasets.splitting import reread
 from parsgd.datasets.values import located, numbers_in, texts_in
 from parsgd.errors import DataFileError
 
@@ -32,7 +33,7 @@ def learned(kinds: Sequence[Kind], pieces: Sequence[Any]) -> tuple[Kind, ...]:
             continue
         names = tuple(dict.fromkeys(name for i in lacking for name in kinds[i].names))
         texts = names if what == "all" else ()
-        for name, batch in _batches(pieces, AsRead(names, texts), sample=what == "sample"):
+        for name, batch in batches(pieces, AsRead(names, texts), sample=what == "sample"):
             try:
                 for learner in learners:
                     learner.see(batch)
@@ -43,13 +44,14 @@ def learned(kinds: Sequence[Kind], pieces: Sequence[Any]) -> tuple[Kind, ...]:
     return tuple(kinds)
 
 
-def _batches(pieces: Sequence[Any], encoder: AsRead, sample: bool) -> Iterable[tuple[str, Any]]:
+def batches(pieces: Sequence[Any], encoder: AsRead, sample: bool) -> Iterable[tuple[str, Any]]:
+    """``(name, batch)`` of the pieces of a table, of all rows or of a sample."""
     full = [piece for piece in pieces if piece.n_rows]
     if sample and len(full) > _SAMPLE_PIECES:
         full = [full[i] for i in np.linspace(0, len(full) - 1, _SAMPLE_PIECES).astype(int)]
     for piece in full:
         rows = 0
-        for chunk in replace(piece, encoder=encoder, target=None, weight=None).chunks():
+        for chunk in reread(piece, encoder=encoder, target=None, weight=None).chunks():
             yield piece.name, chunk.x
             rows += chunk.x.num_rows
             if sample and rows >= _SAMPLE_ROWS:

@@ -12,7 +12,6 @@ import numpy as np
 from parsgd.errors import MissingDependency
 from parsgd.sources.reading import BadRow
 
-
 # Rows that are made at a time: their matrix stays in the second-level cache while columns are written into it.
 _CACHED_ROWS = 2048
 

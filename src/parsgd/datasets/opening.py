@@ -15,7 +15,7 @@ from scipy import sparse
 from parsgd.datasets.addresses import Address, find_files
 from parsgd.datasets.dataset import Dataset
 from parsgd.datasets.declaring import check_names, declared
-from parsgd.datasets.encoder import Encoder, encoder_of
+from parsgd.datasets.encoder import AsRead, Encoder, encoder_of
 from parsgd.datasets.learning import learned
 from parsgd.datasets.numeric import arrow
 from parsgd.datasets.svmlight import is_svmlight, svmlight_pieces
@@ -194,10 +194,10 @@ def _csv(data: Any, addresses: list[Address], request: Request) -> Dataset:
 
     schema, layouts = csv_schema(addresses)
     kinds = _kinds(schema, request, str(addresses[0]))
-    plan = encoder_of(kinds)
+    plan = _plan(kinds, schema, request)
     read = [name for name in (*plan.columns, request.target, request.weight) if name is not None]
     pieces = csv_pieces(addresses, layouts, schema, read, plan.texts)
-    return _of_columns(pieces, kinds, request)
+    return _of_columns(pieces, kinds, plan, request)
 
 
 def _parquet(data: Any, addresses: list[Address], request: Request) -> Dataset:
@@ -206,7 +206,8 @@ def _parquet(data: Any, addresses: list[Address], request: Request) -> Dataset:
 
     files = open_parquet(data, filters=request.filters, storage_options=request.storage_options)
     kinds = _kinds(files.schema, request, files.path)
-    return _of_columns(files.pieces(encoder_of(kinds), request.target, request.weight), kinds, request)
+    plan = _plan(kinds, files.schema, request)
+    return _of_columns(files.pieces(plan, request.target, request.weight), kinds, plan, request)
 
 
 def _svmlight(data: Any, addresses: list[Address], request: Request) -> Dataset:
@@ -228,31 +229,49 @@ def _npy(data: Any, addresses: list[Address], request: Request) -> Dataset:
 def _table(table: Any, request: Request) -> Dataset:
     request.refuse("a table in memory", "filters", "n_features", "zero_based", "format", "storage_options")
     kinds = _kinds(table.schema, request, "the table")
-    return replace(_of_columns(table_pieces(table, "the table", None, None, None), kinds, request), name="the table")
+    plan = _plan(kinds, table.schema, request)
+    pieces = table_pieces(table, "the table", None, None, None)
+    return replace(_of_columns(pieces, kinds, plan, request), name="the table")
 
 
-def _kinds(schema: Any, request: Request, where: str) -> tuple:
+def _kinds(schema: Any, request: Request, where: str) -> Any:
     """What to make of which columns; names of targets and weights are checked, too."""
     for name in ("target", "weight"):
         value = getattr(request, name)
         if value is not None and not isinstance(value, str):
             raise InvalidArgument(f"open_dataset({name}=...) of a table is the name of a column. Got {value!r}.")
     check_names(schema, (request.target, request.weight), where)
-    if isinstance(request.columns, Encoder):
+    if hasattr(request.columns, "learn"):
+        return request.columns
+    if hasattr(request.columns, "encode"):
         check_names(schema, request.columns.columns, where)
-        return request.columns.kinds
+        return request.columns
     return declared(request.columns, schema, (request.target, request.weight), where)
 
 
-def _of_columns(pieces: list[Any], kinds: tuple, request: Request) -> Dataset:
-    """A Dataset of pieces of tables, after what the kinds lack has been learned."""
-    encoder = request.columns
-    if not isinstance(encoder, Encoder):
+def _plan(kinds: Any, schema: Any, request: Request) -> Any:
+    """What is known of the encoder before any row is read: its columns, and which of them are texts."""
+    if hasattr(kinds, "learn"):
+        apart = (request.target, request.weight)
+        return AsRead(tuple(name for name in schema.names if name not in apart), tuple(kinds.texts))
+    return kinds if hasattr(kinds, "encode") else encoder_of(kinds)
+
+
+def _of_columns(pieces: list[Any], kinds: Any, plan: Any, request: Request) -> Dataset:
+    """A Dataset of pieces of tables, after what the kinds lack has been learned.
+
+    In place of kinds there may be an encoder, or whoever makes one: ``learn(columns, pieces)``.
+    """
+    if hasattr(kinds, "learn"):
+        encoder = kinds.learn(plan.columns, pieces)
+    elif hasattr(kinds, "encode"):
+        encoder = kinds
+    else:
         encoder = encoder_of(learned(kinds, pieces), request.dtype, request.sparse)
     pieces = [replace(piece, encoder=encoder, target=request.target, weight=request.weight) for piece in pieces]
     return Dataset(
         tuple(pieces), encoder.n_features, encoder.dtype, encoder.sparse, "", request.target is not None,
-        request.weight is not None, encoder, request.window_rows,
+        request.weight is not None, encoder if isinstance(encoder, Encoder) else None, request.window_rows,
     )  # fmt: skip
 
 

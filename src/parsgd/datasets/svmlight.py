@@ -80,11 +80,8 @@ def _blocks(address: Address, span: Span) -> Iterator[bytes]:
     if not address.packed:
         yield read_span(address, span)
         return
-    try:
-        with address.open() as file:
-            yield from blocks_of_lines(file, quoted=False, size=_BLOCK_BYTES)
-    except (EOFError, OSError) as error:
-        raise DataFileError(f"{address}: cannot be unpacked: {error}. Is the file complete?") from error
+    with address.open() as file:
+        yield from blocks_of_lines(file, quoted=False, size=_BLOCK_BYTES)
 
 
 def svmlight_pieces(
@@ -97,17 +94,14 @@ def svmlight_pieces(
     pieces, lowest, highest = [], [], [-1]
     for address in addresses:
         stamp, offset, rows, found = address.stamp(), 0, 0, []
-        try:
-            with address.open() as file:
-                for block in blocks_of_lines(file, quoted=False):
-                    x, y = parsed(block, str(address), dtype)
-                    found.append(Span(offset, len(block), len(y), rows))
-                    offset, rows = offset + len(block), rows + len(y)
-                    if len(x.indices):
-                        lowest.append(int(x.indices.min()))
-                        highest.append(int(x.indices.max()))
-        except (EOFError, OSError) as error:
-            raise DataFileError(f"{address}: cannot be read: {error}. Is the file complete?") from error
+        with address.open() as file:
+            for block in blocks_of_lines(file, quoted=False):
+                x, y = parsed(block, str(address), dtype)
+                found.append(Span(offset, len(block), len(y), rows))
+                offset, rows = offset + len(block), rows + len(y)
+                if len(x.indices):
+                    lowest.append(int(x.indices.min()))
+                    highest.append(int(x.indices.max()))
         if address.packed:
             found = [Span(0, 0, rows, 0)] if found else []
         pieces += [SvmlightPiece(address, span, stamp, 0, 0, dtype) for span in found]

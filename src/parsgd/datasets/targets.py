@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from parsgd.datasets.encoder import Nothing
+from parsgd.datasets.splitting import reread
 from parsgd.errors import DataFileError
 
 # More different targets than these are no classes.
@@ -73,4 +74,4 @@ def _united(
 
 def targets_only(piece: Any) -> Any:
     """The piece of a table without its features, so that they are not read; any other piece as it is."""
-    return replace(piece, encoder=Nothing()) if hasattr(piece, "encoder") else piece
+    return reread(piece, encoder=Nothing())
