@@ -12,6 +12,8 @@ from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.algorithms.weighted import Weighted
 from parsgd.checkpointing import Checkpoint
+from parsgd.datasets import columns
+from parsgd.datasets.opening import open_dataset
 from parsgd.engines.simulated import Simulated
 from parsgd.estimators.classifier import SGDClassifier
 from parsgd.estimators.merging import merge
@@ -41,8 +43,10 @@ __all__ = [
     "SimuParallel",
     "Simulated",
     "Weighted",
+    "columns",
     "load",
     "merge",
+    "open_dataset",
     "plan",
     "save",
     "watch",

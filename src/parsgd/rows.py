@@ -81,15 +81,16 @@ def visits(blocks: Iterator[Block], n: int) -> Block:
 
     There are fewer at the end of an epoch.
     """
-    found: list[Block] = []
+    found: list[Rows] = []
     for rows, order in blocks:
-        found.append(Block(rows, order[:n]))
-        n -= len(found[-1].order)
+        if not found and len(order) >= n:
+            return Block(rows, order[:n])
+        # copied at once: a block is valid until the next one is asked for
+        found.append(picked(rows, order[:n]))
+        n -= len(found[-1].y)
         if n <= 0:
             break
-    if len(found) == 1:
-        return found[0]
     if not found:
         return Block(None, np.zeros(0, dtype=np.int64))
-    rows = joined([picked(*block) for block in found])
-    return Block(rows, np.arange(len(rows.y)))
+    rows = joined(found)
+    return Block(rows, np.arange(len(rows.y), dtype=order.dtype))

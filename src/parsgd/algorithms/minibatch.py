@@ -68,7 +68,8 @@ class MiniBatch(Synchronous):
         """With the shared order, all workers know the batch by its number alone."""
         size = self.size(model)
         epoch, number = divmod(task.round, max(1, -(-task.source_rows // size)))
-        rows, batch = visits(shard.blocks(task.seed, epoch, number * size), size)
+        begin = number * size
+        rows, batch = visits(shard.blocks(task.seed, epoch, begin), min(size, task.source_rows - begin))
         first, end = (-(-len(batch) * worker // task.n_workers) for worker in (task.worker, task.worker + 1))
         return Part(rows, batch, first, end, epoch)
 

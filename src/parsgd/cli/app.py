@@ -16,12 +16,13 @@ from parsgd.cli.options import (
     PARALLEL,
     TRAINING,
     AsJson,
-    DataFile,
+    DataFiles,
     Maybe,
     MaybePath,
     ModelFile,
     Number,
     Several,
+    Stream,
     Text,
     Whole,
     assignments,
@@ -54,7 +55,7 @@ app = typer.Typer(
 
 @app.command()
 def fit(
-    data: DataFile,
+    data: DataFiles,
     out: Annotated[Path, option("Where to save the model.", "--out", "-o", metavar="FILE")],
     model: Annotated[str, option(MODELS)] = "sgd-classifier",
     hidden: Annotated[Text, option("Units of the hidden layers, 256,128: a network.", metavar="SIZES")] = None,
@@ -86,9 +87,10 @@ def fit(
     categorical: Annotated[Several, option("Take this column for categories; repeatable.", panel=DATA)] = None,
     drop: Annotated[Several, option("Leave this column out; repeatable.", panel=DATA)] = None,
     max_categories: Annotated[int, option("Most categories of a column; rarer ones: (other).", panel=DATA)] = 1000,
+    stream: Stream = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit a model to a data file, test it on rows kept apart, and save it.
+    """Fit a model to data, test it on rows kept apart, and save it.
 
     Text columns become columns of 0 and 1, gaps are filled, numbers are standardized; the command says what it did, and
     the model file remembers it.  Ctrl-C keeps the best model so far.
@@ -114,8 +116,8 @@ def fit(
     choices = Choices(tuple(categorical or ()), tuple(drop or ()), standardize, max_categories)
     kept = keeping.Request(checkpoint, resume, checkpoint_seconds)
     request = training.Request(
-        data, out, model, target, parameters | assignments(more or ()), round_seconds, test_fraction, seed, choices,
-        kept, scheduler,
+        data[0], out, model, target, parameters | assignments(more or ()), round_seconds, test_fraction, seed, choices,
+        kept, scheduler, tuple(data[1:]), stream,
     )  # fmt: skip
     report = training.run(request, Voice(quiet=as_json))
     if as_json:
@@ -128,28 +130,30 @@ def fit(
 @app.command()
 def predict(
     model: ModelFile,
-    data: DataFile,
+    data: DataFiles,
     out: Annotated[str, option("File to write: .csv, .parquet, .npz; - for CSV here.", "--out", "-o", metavar="FILE")],
+    stream: Stream = None,
 ) -> None:
-    """Predict a target for every row of a data file."""
+    """Predict a target for every row of the data."""
     from parsgd.cli import predicting
     from parsgd.cli.speaking import Voice
 
-    predicting.predict(model, data, out, Voice(to_stderr=out == "-"))
+    predicting.predict(model, data, out, Voice(to_stderr=out == "-"), stream)
 
 
 @app.command()
 def evaluate(
     model: ModelFile,
-    data: DataFile,
+    data: DataFiles,
     target: Annotated[Text, option("Column with the true values, if not that of the fit.", metavar="COLUMN")] = None,
+    stream: Stream = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a saved model on a data file that has the true values."""
+    """Score a saved model on data that have the true values."""
     from parsgd.cli import predicting
     from parsgd.cli.speaking import Voice, print_json
 
-    report = predicting.evaluate(model, data, target, Voice(quiet=as_json))
+    report = predicting.evaluate(model, data, target, Voice(quiet=as_json), stream)
     if as_json:
         print_json(report)
 

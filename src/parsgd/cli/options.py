@@ -13,6 +13,12 @@ from parsgd.cli.mistakes import Mistake
 
 _FORMATS = "A .csv, .parquet, .npz or .svm file, or digits, breast-cancer, diabetes, iris."
 DataFile = Annotated[str, typer.Argument(metavar="DATA", help=_FORMATS)]
+_STREAMED = "Also a folder, several files, or an address such as s3://bucket/folder: these are streamed."
+DataFiles = Annotated[list[str], typer.Argument(metavar="DATA...", help=f"{_FORMATS} {_STREAMED}")]
+Stream = Annotated[
+    bool | None,
+    typer.Option("--stream/--no-stream", help="Read the data while they are used; not given: if they are large."),
+]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, made by parsgd fit.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")]
 

@@ -15,11 +15,12 @@ import parsgd
 from parsgd import registry
 from parsgd.cli import data as files
 from parsgd.cli import encoding as encodings
-from parsgd.cli import keeping, modelfile, networks
+from parsgd.cli import keeping, modelfile, networks, streamed
 from parsgd.cli.formats import Data
 from parsgd.cli.mistakes import Mistake
 from parsgd.cli.scoring import score, task_of
 from parsgd.cli.speaking import Voice, duration, scores_in_words
+from parsgd.datasets.dataset import Dataset
 from parsgd.errors import DataFileError, InvalidArgument, Outcome, ParsgdError, choose
 
 MODELS = {
@@ -33,9 +34,10 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked ``fit`` for; ``parameters`` are those of the estimator that were given.
+    """What the user asked ``fit`` for; ``parameters`` are those of the estimator that were given, ``more`` are files
+    besides ``data``, and ``stream`` says whether they are streamed; None: if they are large.
 
-    ``simulate`` asks for the same, but for ``out``: it saves no model.
+    ``simulate`` asks for the same, but for ``out``: it saves no model; and it streams nothing.
     """
 
     data: str
@@ -49,6 +51,8 @@ class Request:
     choices: encodings.Choices
     kept: keeping.Request = field(default_factory=keeping.Request)
     scheduler: str | None = None
+    more: tuple[str, ...] = ()
+    stream: bool | None = False
 
 
 @dataclass
@@ -158,7 +162,10 @@ def check_out(out: Path) -> None:
 
 def prepare(request: Request, estimator: Any, voice: Voice) -> Parts:
     """Read, take the target, split, and learn the encoding from the training rows."""
-    task = task_of(estimator)
+    task, names = task_of(estimator), (request.data, *request.more)
+    why = streamed.why(names, request.stream)
+    if why is not None:
+        return prepare_stream(request, estimator, names, why, voice)
     data = files.read(request.data, as_text=request.choices.categorical)
     data = files.take_target(data, request.target, needed=task != "outliers")
     test = files.clean(data.test, task) if data.test is not None else None
@@ -175,6 +182,28 @@ def prepare(request: Request, estimator: Any, voice: Voice) -> Parts:
     voice.points(said)
     test_rows = encoding.apply(test) if test is not None else None
     return Parts(encoding.apply(data), data.target, test_rows, test.target if test is not None else None, encoding)
+
+
+def prepare_stream(request: Request, estimator: Any, names: tuple[str, ...], why: str, voice: Voice) -> Parts:
+    """Open the data that are to be streamed, and keep rows apart to test on."""
+    task = task_of(estimator)
+    if task == "outliers" and request.target is not None:
+        raise Mistake(f"--target {request.target}: streamed data are fitted without a target by {request.model}.")
+    dataset, encoding, said = streamed.opened(names, request.target, request.choices)
+    voice.say(f"{dataset.name}: {dataset.n_rows:,} rows, streamed ({why})", style="bold")
+    voice.points(said)
+    if task != "outliers" and not dataset.target:
+        raise DataFileError(f"{dataset.name}: name the column to predict, --target COLUMN.")
+    test = None
+    if request.test_fraction > 0:
+        dataset, test = dataset.split(request.test_fraction, request.seed)
+        if not test.n_rows or not dataset.n_rows:
+            raise DataFileError(f"{dataset.name}: too few rows to keep some for testing; use --test-fraction 0.")
+    if task == "classes" and len(dataset.classes) < 2:
+        raise DataFileError(f"{dataset.name}: all rows are of class {dataset.classes[0]!r}; two or more are needed.")
+    scored = dataset if test is None else test
+    target = streamed.targets_of(scored) if scored.target else None
+    return Parts(dataset, target if test is None else None, test, target, encoding)
 
 
 def split(data: Data, fraction: float, seed: int, stratify: bool) -> tuple[Data, Data | None]:
@@ -221,7 +250,8 @@ def fit(
 
 def _fit_or_explain(estimator: Any, parts: Parts, arguments: dict[str, Any]) -> None:
     try:
-        estimator.fit(parts.rows, parts.target, **arguments)
+        target = None if isinstance(parts.rows, Dataset) else parts.target
+        estimator.fit(parts.rows, target, **arguments)
     except ParsgdError:
         raise
     except ValueError as error:

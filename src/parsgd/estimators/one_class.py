@@ -8,8 +8,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from parsgd.estimators import checking, keeping
+from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial
+from parsgd.estimators.posing import Ones
 
 
 class SGDOneClassSVM(OutlierMixin, BaseSGD):
@@ -109,7 +110,8 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_rows, n_features)
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
+            A Dataset (:func:`parsgd.open_dataset`) is read while it is trained on; its targets are ignored.
         y : ignored
         coef_init, offset_init : array-like, optional
             Where to start from: ``(n_features,)`` and ``(1,)``.
@@ -141,30 +143,27 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
 
     def _fit(self, X, sample_weight, coef_init, offset_init, max_epochs):
         first = getattr(self, "coef_", None) is None
-        X = validate_data(
-            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", accept_large_sparse=True,
-            reset=first
-        )  # fmt: skip
-        weight = self._weights(sample_weight, X)
+        examples = self._examples(X, None, sample_weight, reset=first, supervised=False)
+        examples = examples.posed(Ones(str(examples.dtype)))
         intercept_init = None if offset_init is None else 1.0 - np.asarray(offset_init, dtype=float)
         if not first:
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else 1.0 - self.offset_
-        coef = initial(coef_init, (X.shape[1],), X.dtype, "Provided coef_init does not match dataset.")
+        coef = initial(coef_init, (examples.shape[1],), examples.dtype, "Provided coef_init does not match dataset.")
         if intercept_init is None:
             intercept_init = np.ones(1)  # offset 0
-        intercept = initial(intercept_init, (1,), X.dtype, "Provided offset_init does not match dataset.")
-        model = self._linear(X, 1, one_class=True)
+        intercept = initial(intercept_init, (1,), examples.dtype, "Provided offset_init does not match dataset.")
+        model = self._linear(examples, 1, one_class=True)
         seed = int(check_random_state(keeping.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
         fit = self._run(
-            model, X, np.ones(X.shape[0], dtype=X.dtype), weight=weight, max_epochs=max_epochs, seed=seed, coef=coef,
-            intercept=intercept,
-        )  # fmt: skip
+            model, examples, max_epochs=max_epochs, seed=seed, coef=coef, intercept=intercept
+        )
         coef, intercept = self._keep(model, fit)
         self.coef_, self.offset_ = coef.ravel(), 1.0 - intercept
         return self
 
+    @streaming.blockwise
     def decision_function(self, X):
         """Signed distance to the hyperplane, ``(n_rows,)``: positive for inliers."""
         check_is_fitted(self, "coef_")

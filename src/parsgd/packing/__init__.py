@@ -23,6 +23,8 @@ DTYPES = {
 PARTS = {path.split(":")[1]: path for axis in (registry.ALGORITHMS, registry.ENGINES) for path in axis.values()}
 PARTS |= {"Choice": "parsgd.estimators.choosing:Choice", "Stopping": "parsgd.stopping:Stopping"}
 PARTS |= {"Adaptive": "parsgd.algorithms.adaptive:Adaptive"}
+PARTS |= {name: f"parsgd.datasets.columns:{name}" for name in ("Numbers", "OneHot", "Hashed", "Text")}
+PARTS |= {"Encoder": "parsgd.datasets.encoder:Encoder"}
 PARTS |= {name: f"parsgd.algorithms.outer:{name}" for name in ("Mean", "Momentum")}
 # Records in which algorithms remember; they are named by where they are defined, because names alone are not unique.
 RECORDS = ("algorithms.local:_Memory", "algorithms.adaptive:_Memory", "algorithms.asynchronous:Arrivals")

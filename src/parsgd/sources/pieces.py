@@ -1,7 +1,7 @@
 """Pieces: the parts in which data that do not fit in memory are read.
 
-A piece is a row group of a Parquet file, a stretch of a text file, a partition that lies on a worker.  It knows how many
-rows it has, and reads them when asked, where it is asked.
+A piece is a row group of a Parquet file, a stretch of a text file, a partition that lies on a worker.  It knows how
+many rows it has, and reads them when asked, where it is asked.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, product
 
 import numpy as np
 
@@ -45,9 +45,12 @@ def check_source(source: core.Source, max_workers: int = 4) -> None:
 def _check_beginnings(shard: core.Shard) -> None:
     """An epoch can be taken up at any visit, more than once, and after the shard was closed."""
     visited = _visits(shard, 1)
-    for start in (0, len(visited) // 2, 1, len(visited) - 1, len(visited)):
-        must(_visits(shard, 1, start) == visited[start:], f"From visit {start} on, an epoch must be what it would be.")
-        shard.close()
+    starts = (0, len(visited) // 2, 1, len(visited) - 1, len(visited))
+    for start, closing in product(starts, (False, True)):
+        must(
+            _visits(shard, 1, start, closing) == visited[start:],
+            f"From visit {start} on, an epoch must be what it would be.",
+        )
 
 
 def _all_visits(shards: Sequence[core.Shard]) -> list[list[bytes]]:
@@ -55,9 +58,12 @@ def _all_visits(shards: Sequence[core.Shard]) -> list[list[bytes]]:
     return [_visits(shard, epoch) for shard in shards for epoch in (2, 0)]
 
 
-def _visits(shard: core.Shard, epoch: int, start: int = 0) -> list[bytes]:
+def _visits(shard: core.Shard, epoch: int, start: int = 0, closing: bool = True) -> list[bytes]:
     """The rows in the order in which an epoch visits them, each as bytes."""
-    return [_row(block, number) for block in shard.blocks(SEED, epoch, start) for number in block.order]
+    visited = [_row(block, number) for block in shard.blocks(SEED, epoch, start) for number in block.order]
+    if closing:
+        shard.close()
+    return visited
 
 
 def _row(block: Block, number: int) -> bytes:
