@@ -11,6 +11,7 @@ from parsgd.algorithms.local import Local
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.algorithms.weighted import Weighted
+from parsgd.engines.processes import Processes
 from parsgd.engines.simulated import Simulated
 from parsgd.estimators.classifier import SGDClassifier
 from parsgd.estimators.merging import merge
@@ -33,6 +34,7 @@ __all__ = [
     "MLPClassifier",
     "MLPRegressor",
     "MiniBatch",
+    "Processes",
     "SGDClassifier",
     "SGDOneClassSVM",
     "SGDRegressor",

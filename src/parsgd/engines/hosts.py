@@ -32,11 +32,15 @@ class Placement:
     """
 
     def __init__(self, rows: Sequence[int], hosts: Sequence[Hashable], homes: Sequence[Hashable] | None = None):
-        # one more each, so that empty shards are shared out, too
-        self.loads = [n_rows + 1 for n_rows in rows]
+        self.weigh(rows)
         self.up = list(hosts)
         self.homes = [self.up[i % len(self.up)] for i in range(len(rows))] if homes is None else list(homes)
         self.at: list[Hashable | None] = list(self.homes)
+
+    def weigh(self, rows: Sequence[int]) -> None:
+        """Take note of how many rows each worker has now."""
+        # one more each, so that empty shards are shared out, too
+        self.loads = [n_rows + 1 for n_rows in rows]
 
     def host_of(self, worker: int) -> Hashable | None:
         """Who works on this worker's rows; None where nobody is left."""
