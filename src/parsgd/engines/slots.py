@@ -1,7 +1,7 @@
 """States on their way between two processes: rooms in memory that both map, used again and again.
 
-Who sends owns the slots: it copies a state into a free one and sends the slot's number (and once its file).  Who receives
-looks at the state where it lies, and says when it has done with it.
+Who sends owns the slots: it copies a state into a free one and sends the slot's number (and once its file).  Who
+receives looks at the state where it lies, and says when it has done with it.
 """
 
 from __future__ import annotations

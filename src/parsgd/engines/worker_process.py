@@ -33,7 +33,8 @@ class WorkerProcess:
 
     ``shards``, ``parcels`` and ``slots`` are what it was sent in the present crew; ``view`` maps its own slots, and
     ``free`` lists those that are to be used again.  ``silence`` is for how many seconds the driver has listened in vain
-    while a task was under way; ``silent``: too many.  ``met``: it has spoken once; ``done``: it is ready for another crew.
+    while a task was under way; ``silent``: too many.  ``met``: it has spoken once; ``done``: it is ready for another
+    crew.
     """
 
     def __init__(self) -> None:
