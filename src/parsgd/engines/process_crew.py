@@ -57,16 +57,28 @@ class ProcessCrew:
         self.states = States()
         self.registry: dict = {}
         self.halted, self.closed = False, False
+        self.last_words = ""
+        try:
+            self._begin()
+        except BaseException:
+            end(self.hosts)
+            self.states.close()
+            raise
+
+    def _begin(self) -> None:
+        """Send the work, and wait until everybody is there: who comes early would do the work of those that are late."""
         for host in self.hosts:
-            self._give(host, parcels.work)
-            host.say("work", parcels.work.data, import_path(), os.getcwd())
+            self._give(host, self.parcels.work)
+            host.say("work", self.parcels.work.data, import_path(), os.getcwd())
+        while any(not self.hosts[number].met for number in self.placement.up):
+            self._listen()
 
     # -- the three verbs -----------------------------------------------------------------------------------------------
 
     def send(self, task: Task) -> None:
         number = self.placement.host_of(task.worker)
         if number is None:
-            self.arrived.append(Lost(task.worker, task.round, "no process is left"))
+            self.arrived.append(Lost(task.worker, task.round, f"no process is left: {self.last_words}"))
             return
         host, serial = self.hosts[number], next(_serials)
         packed, slot = self.states.pack(self.parcels, task)
@@ -159,7 +171,7 @@ class ProcessCrew:
         waited = min(time.monotonic() - began, 2.0 * _LISTEN_SECONDS)
         if not heard:
             self._tell(None, 0, math.nan)
-        busy = {id(sent.host) for sent in self.under_way.values()}
+        busy = {id(sent.host) for sent in self.under_way.values()} | {id(host) for host in self.hosts if not host.met}
         for number, host in enumerate(self.hosts):
             if number not in self.placement.up:
                 continue
@@ -256,7 +268,7 @@ class ProcessCrew:
 
     def _lose(self, number: int, why: str, silent: bool = False) -> None:
         """Give a process's workers to others, and up on the tasks that it had."""
-        host = self.hosts[number]
+        host, self.last_words = self.hosts[number], why
         self.placement.lose(number)
         for serial in [serial for serial, sent in self.under_way.items() if sent.host is host]:
             task = self._done(serial).task

@@ -50,6 +50,8 @@ def main(file: int, driver: int) -> NoReturn:
     worker = Worker(channel)
     threading.Thread(target=_live, args=(worker, driver), name="parsgd-heart", daemon=True).start()
     with blas.one_thread():
+        import parsgd.kernels.shuffling  # noqa: F401  (all are to be equally ready, and this takes a while)
+
         worker.say("hello")
         worker.run()
 
