@@ -60,7 +60,7 @@ class Parcels:
 def _parts_of(work: Any) -> dict[str, Any]:
     """The loop sends ``partial(algorithm.work, model)``."""
     if isinstance(work, partial) and work.args:
-        return {"the model": work.args[0], "the algorithm": work.func}
+        return {"the model": work.args[0], "the algorithm": getattr(work.func, "__self__", work.func)}
     return {"the work": work}
 
 
