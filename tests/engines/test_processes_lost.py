@@ -67,9 +67,9 @@ class Dies:
             return told
 
         def strike():
-            for time in range(times):
+            for strike in range(times):
                 try:
-                    (Path(folder) / f"{ONCE}{time}").touch(exist_ok=False)
+                    (Path(folder) / f"{ONCE}{strike}").touch(exist_ok=False)
                 except FileExistsError:
                     continue
                 os.kill(os.getpid(), number)

@@ -1,4 +1,4 @@
-"""What a crew of processes is sent once: the work and the shards, packed so that any process can be given any of them."""
+"""What a crew of processes is sent once: work and shards, packed so that any process can be given any of them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class Parcels:
 
     def pack_task(self, task: Any, elsewhere: Callable[[np.ndarray], tuple | None]) -> Packed:
         """A task with all that it needs: a rule of stopping may look at rows that were kept apart for it."""
-        return _pack(self.common, task, {"the rule of stopping": task.budget.stopping}, elsewhere)
+        rule = task.budget.stopping
+        return _pack(self.common, task, {"the rule of stopping": rule}, elsewhere, rule is not None)
 
     def file(self, number: int) -> int:
         """The open file of a parcel."""
@@ -64,9 +65,11 @@ def _parts_of(work: Any) -> dict[str, Any]:
     return {"the work": work}
 
 
-def _pack(packer: Packer, value: Any, parts: Mapping[str, Any], elsewhere: Any = None) -> Packed:
+def _pack(
+    packer: Packer, value: Any, parts: Mapping[str, Any], elsewhere: Any = None, by_value: bool = True
+) -> Packed:  # fmt: skip
     try:
-        return packer.pack(value, elsewhere)
+        return packer.pack(value, elsewhere, by_value)
     except MemoryError:
         raise
     except Exception as error:

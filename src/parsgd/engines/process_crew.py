@@ -66,7 +66,7 @@ class ProcessCrew:
             raise
 
     def _begin(self) -> None:
-        """Send the work, and wait until everybody is there: who comes early would do the work of those that are late."""
+        """Send the work; wait until everybody is there: who comes early would do the work of those that are late."""
         for host in self.hosts:
             self._give(host, self.parcels.work)
             host.say("work", self.parcels.work.data, import_path(), os.getcwd())
@@ -200,7 +200,8 @@ class ProcessCrew:
             for number, host in by_file.values():
                 if host.gone:
                     self._read(number, host)
-                    self._lose(number, host.epitaph())
+                    if not host.channel.ended:
+                        self._lose(number, host.epitaph())
         return heard
 
     def _read(self, number: int, host: WorkerProcess) -> None:

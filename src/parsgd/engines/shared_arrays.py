@@ -1,8 +1,8 @@
 """Arrays that lie in memory which several processes see, and objects that are pickled around them.
 
-Large arrays do not go through the pickle: they are written once into an anonymous file in memory (``memfd_create``; else
-a temporary file without a name), which every process maps.  All see the same physical pages, and when the last process
-is gone, however it ended, so is the file.  Arrays that are maps of a file on disk travel as its name and the place.
+Large arrays do not go through the pickle: they are written once into an anonymous file in memory (``memfd_create``;
+else a temporary file without a name), which every process maps.  All see the same physical pages, and when the last
+process is gone, however it ended, so is the file.  Arrays that are maps of a file on disk travel as its name and place.
 """
 
 from __future__ import annotations
@@ -62,10 +62,12 @@ class Packer:
         self.places: dict[tuple, tuple[int, int]] = {}
         self.kept: list[np.ndarray] = []
 
-    def pack(self, value: Any, elsewhere: Callable[[np.ndarray], tuple | None] | None = None) -> Packed:
+    def pack(
+        self, value: Any, elsewhere: Callable[[np.ndarray], tuple | None] | None = None, by_value: bool = True
+    ) -> Packed:
         """``value`` as bytes, by reference where it can be imported and by value where not (a notebook's classes).
 
-        ``elsewhere`` is asked first where an array is to lie.
+        ``elsewhere`` is asked first where an array is to lie; ``by_value`` as in :func:`dumps`.
         """
         used: set[int] = set()
         fresh: list[tuple[int, np.ndarray]] = []
@@ -90,7 +92,7 @@ class Packer:
             used.add(parcel)
             return ("parcel", parcel, offset, *_layout(array))
 
-        data = dumps(value, place)
+        data = dumps(value, place, by_value)
         if fresh:
             self._write(number, fresh, size)
         return Packed(data, frozenset(used))
@@ -205,9 +207,7 @@ def _on_disk(array: np.ndarray) -> tuple | None:
     return ("file", os.path.abspath(base.filename), offset, *_layout(array))
 
 
-def open_on_disk(
-    path: str, offset: int, dtype: np.dtype, shape: tuple, order: str, writable: bool
-) -> np.ndarray:  # fmt: skip
+def open_on_disk(path: str, offset: int, dtype: np.dtype, shape: tuple, order: str, writable: bool) -> np.ndarray:
     """The array at this place of a file; who could write to it gets a copy as soon as it does."""
     mapped = np.memmap(path, dtype, "c" if writable else "r", offset, shape, order)
     return np.asarray(mapped)

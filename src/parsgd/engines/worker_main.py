@@ -17,6 +17,7 @@ and those that go: ``hello``, ``beat`` (still there), ``pulse``, ``slot``, ``ans
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
@@ -39,12 +40,19 @@ from parsgd.engines.slots import Slots, SlotView
 # Progress is told no more often than that.
 _TELL_SECONDS = 0.05
 _BEAT_SECONDS = 0.5
+# From linux/prctl.h.
+_PR_SET_PDEATHSIG = 1
 
 
-def main(file: int, driver: int) -> NoReturn:
-    """Work for the process ``driver`` at the other end of the socket ``file`` until it says so, or is gone."""
+def main(file: int, driver: int, tied: bool) -> NoReturn:
+    """Work for the process ``driver`` at the other end of the socket ``file`` until it says so, or is gone.
+
+    ``tied``: be killed with the thread that started this process.
+    """
     # Ctrl-C is the driver's to hear
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if tied and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.set_inheritable(file, False)
     channel = Channel(socket.socket(fileno=file))
     worker = Worker(channel)

@@ -16,8 +16,8 @@ from parsgd.engines.messages import channel_pair
 from parsgd.engines.slots import SlotView
 
 _BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]);"
-    " from parsgd.engines.worker_main import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+    "import json, sys; file, driver, tied, sys.path[:] = json.loads(sys.argv[1]);"
+    " from parsgd.engines.worker_main import main; main(file, driver, tied)"
 )
 # After the end of its line a process is gone, or as good as.
 _REAP_SECONDS = 5.0
@@ -40,10 +40,12 @@ class WorkerProcess:
     def __init__(self) -> None:
         self.channel, theirs = channel_pair()
         try:
-            arguments = [str(theirs.fileno()), str(os.getpid()), json.dumps(import_path())]
+            # the system ties processes to threads: one that another thread may inherit must not be
+            tied = threading.current_thread() is threading.main_thread()
+            arguments = json.dumps([theirs.fileno(), os.getpid(), tied, import_path()])
             # a session of its own: the terminal's Ctrl-C is the driver's to hear
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, *arguments], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                [sys.executable, "-c", _BOOT, arguments], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )  # fmt: skip
         except BaseException:
