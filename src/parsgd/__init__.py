@@ -14,6 +14,7 @@ from parsgd.algorithms.weighted import Weighted
 from parsgd.checkpointing import Checkpoint
 from parsgd.datasets import columns
 from parsgd.datasets.opening import open_dataset
+from parsgd.engines.processes import Processes
 from parsgd.engines.simulated import Simulated
 from parsgd.estimators.classifier import SGDClassifier
 from parsgd.estimators.merging import merge
@@ -37,6 +38,7 @@ __all__ = [
     "MLPClassifier",
     "MLPRegressor",
     "MiniBatch",
+    "Processes",
     "SGDClassifier",
     "SGDOneClassSVM",
     "SGDRegressor",

@@ -273,7 +273,7 @@ class Loop:
             if self.losses[gone.worker] >= _MOST_LOSSES:
                 raise WorkersLost(
                     f"Whoever works on the rows of worker {gone.worker} is lost: {_MOST_LOSSES} times in a row, the"
-                    f" last time in round {self.round}: {gone.why} Do they need more memory than the workers have?"
+                    f" last time in round {self.round}: {gone.why}. Do they need more memory than the workers have?"
                 )
             if not self.algorithm.one_shot:
                 return [gone.worker]

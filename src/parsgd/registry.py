@@ -20,6 +20,7 @@ ALGORITHMS = {
 ENGINES = {
     "serial": "parsgd.engines.serial:Serial",
     "threads": "parsgd.engines.threads:Threads",
+    "processes": "parsgd.engines.processes:Processes",
     "simulated": "parsgd.engines.simulated:Simulated",
 }
 MODELS = {"linear": "parsgd.models.linear:Linear", "network": "parsgd.models.network:Network"}
