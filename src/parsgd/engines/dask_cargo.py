@@ -15,6 +15,8 @@ from parsgd.engines.dask_watch import Host
 
 # Shards that are packed at the same time: each takes the driver's memory once more.
 _PACKED_AT_A_TIME = 2
+# Smaller states travel within their tasks, by way of the scheduler.
+_WITHIN_BYTES = 1 << 20
 
 
 class Cargo:
@@ -39,8 +41,10 @@ class Cargo:
         """A worker's shard, on a host."""
         return await self._held(host, worker, lambda: self._send_shard(host, worker))
 
-    async def state_on(self, host: Host, state: np.ndarray) -> Future:
-        """A state, on a host; the one before is dropped."""
+    async def state_on(self, host: Host, state: np.ndarray) -> Future | np.ndarray:
+        """A state, on a host; the one before is dropped.  One that is small travels within the task."""
+        if state.nbytes <= _WITHIN_BYTES:
+            return state
         known = self.states.get(host)
         if known is None or known[0] is not state or _failed(known[1]):
             known = (state, asyncio.ensure_future(self._send(host, "state", state)))

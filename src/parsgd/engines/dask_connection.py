@@ -46,11 +46,11 @@ def start_local(processes: int | None, n_workers: int, memory_limit: Any) -> Con
     """A cluster of this machine's processes, each with one thread; they leave nothing on disk."""
     with contextlib.ExitStack() as opened:
         folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="parsgd-dask-", ignore_cleanup_errors=True))
-        cluster = opened.enter_context(
-            LocalCluster(
-                n_workers=processes or max(1, min(n_workers, CPU_COUNT)), threads_per_worker=1, processes=True,
-                memory_limit=memory_limit, dashboard_address=None, local_directory=folder,
-            )  # fmt: skip
-        )
+        # None would mean port 8787, and a warning where it is taken
+        cluster = LocalCluster(
+            n_workers=processes or max(1, min(n_workers, CPU_COUNT)), threads_per_worker=1, processes=True,
+            memory_limit=memory_limit, dashboard_address=":0", local_directory=folder,
+        )  # fmt: skip
+        opened.enter_context(cluster)
         client = opened.enter_context(Client(cluster, set_as_default=False))
         return Connection(client, opened.pop_all())

@@ -205,10 +205,11 @@ class DaskCrew:
                 self.cargo.work_on(host), self.cargo.shard_on(host, task.worker), self.cargo.state_on(host, task.state)
             )
             work, shard, state = await while_there([host], packed)
-        self.spent.append(state)
+        if isinstance(state, Future):
+            self.spent.append(state)
         bare = replace(task, state=np.empty(0))
-        future = self.submit(dask_tasks.descend, work, shard, bare, state, host=host, name=f"{task.round}-{task.worker}")
-        return future
+        name = f"{task.round}-{task.worker}"
+        return self.submit(dask_tasks.descend, work, shard, bare, state, host=host, name=name)
 
     # -- what elsewhere.py asks for ------------------------------------------------------------------------------------
 
@@ -256,7 +257,7 @@ class DaskCrew:
         """Do a task once more, wherever its worker lives now: its state is lost, and the state is needed."""
         host = await self._has_host(task.worker)
         if host is None:
-            raise WorkersLost(f"No Dask worker came within {self.patience_s:g} s to take the rows of worker {task.worker}.")
+            raise WorkersLost(f"worker {task.worker} is lost: no Dask worker came within {self.patience_s:g} s.")
         report = await self._submitted(task, host)
         with losing(host.address):
             await while_there([host], self._settled(report))

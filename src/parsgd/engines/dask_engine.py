@@ -25,9 +25,9 @@ WHO = "Dask"
 class Dask:
     """An engine whose workers live on the workers of a Dask cluster.
 
-    It takes the cluster that you give; or the one of the client that is active
-    (``with distributed.Client(...)``); or else starts a ``LocalCluster`` and closes it when the fit ends.  A script that
-    lets it start one needs ``if __name__ == "__main__":``, as everything does that starts processes.
+    It takes the cluster that you give; or the one of the client that is active (``with distributed.Client(...)``); or
+    else starts a ``LocalCluster`` and closes it when the fit ends.  A script that lets it start one needs
+    ``if __name__ == "__main__":``, as everything does that starts processes.
 
     Used as a context manager it stays connected, and its cluster up, from fit to fit.
 
@@ -99,8 +99,8 @@ class Dask:
             )
         for argument in ("address", "scheduler_file"):
             value = getattr(self, argument)
-            if not (value is None or isinstance(value, str) and value):
-                raise InvalidArgument(f"The {argument!r} parameter of Dask must be a str or None. Got {value!r} instead.")
+            if value is not None and not (isinstance(value, str) and value):
+                raise InvalidArgument(f"The {argument!r} parameter of {WHO} must be a str or None. Got {value!r}.")
         check_count(self.processes, "processes", WHO)
         choose(self.reduce, ("auto", "tree", "direct"), "reduce", WHO)
         check_flag(self.direct, "direct", WHO)
@@ -108,7 +108,7 @@ class Dask:
         check_between(self.patience_s, 0, float("inf"), "patience_s", WHO)
 
     def default_workers(self) -> int:
-        """How many workers ``n_jobs=None`` means: the threads of the cluster, or the cores where one is to be started."""
+        """How many workers ``n_jobs=None`` means: the threads of the cluster, or of the one that would be started."""
         if self._starts_one:
             return self.processes or CPU_COUNT
         connection = self._connect(1)
