@@ -79,7 +79,7 @@ def main() -> None:
             print(f"{name:10} {error}")
             continue
         if name == "dask":
-            engine = replace(engine, processes=given.workers)
+            engine = replace(engine, n_processes=given.workers)
         with engine if hasattr(engine, "__enter__") else nullcontext(engine) as kept:
             for label, (size, usual) in SIZES.items():
                 times = 1e3 * seconds_of_rounds(kept, size, dtype, given.workers, given.rounds or usual)

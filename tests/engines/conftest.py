@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cloudpickle
@@ -83,12 +83,17 @@ class Trapped:
         return [int(path.read_text()) for path in sorted(self.folder.iterdir())]
 
 
-def until(condition):
-    """Wait for a condition to hold."""
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
+@pytest.fixture
+def until():
+    """Waits for a condition to hold."""
+
+    def wait(condition):
+        end = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < end, "it did not happen"
+            time.sleep(0.02)
+
+    return wait
 
 
 @pytest.fixture
@@ -102,9 +107,15 @@ def trapped(tmp_path):
     return make
 
 
+@pytest.fixture
+def dask_workers(tmp_path):
+    """Starts ``dask worker`` as one does by hand, each with a nanny unless the options say otherwise."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *given: stack.enter_context(_worker_processes(tmp_path, *given))
+
+
 @contextlib.contextmanager
-def worker_processes(address, folder, n, *options):
-    """``dask worker`` as one starts it by hand, ``n`` times, each with a nanny unless the options say otherwise."""
+def _worker_processes(folder, address, n, *options):
     command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
     command += ["--local-directory", str(folder), *options]
     started = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from distributed import Client, Future
 
 from parsgd.core import Shard, Work
 from parsgd.engines.dask_tasks import Held
-from parsgd.engines.dask_watch import Host
+from parsgd.engines.dask_watch import Host, begun
 
 # Shards that are packed at the same time: each takes the driver's memory once more.
 _PACKED_AT_A_TIME = 2
@@ -47,7 +47,7 @@ class Cargo:
             return state
         known = self.states.get(host)
         if known is None or known[0] is not state or _failed(known[1]):
-            known = (state, asyncio.ensure_future(self._send(host, "state", state)))
+            known = (state, begun(self._send(host, "state", state)))
             self.states[host] = known
         return await asyncio.shield(known[1])
 
@@ -66,11 +66,14 @@ class Cargo:
         for host, things in self.there.items():
             self.there[host] = {what: thing for what, thing in things.items() if what == "work"}
 
-    def drop(self, host: Host, worker: int | None = None) -> None:
-        """Forget what was sent to a host; or a worker's shard, which it needs no more."""
-        if worker is not None:
-            self.there.get(host, {}).pop(worker, None)
-            return
+    def keep(self, workers_of: Callable[[Host], Sequence[int]]) -> None:
+        """Workers have moved: of their shards, keep those that lie where they live."""
+        for host, things in self.there.items():
+            needed = ("work", *workers_of(host))
+            self.there[host] = {what: thing for what, thing in things.items() if what in needed}
+
+    def drop(self, host: Host) -> None:
+        """Forget what was sent to a host."""
         self.there.pop(host, None)
         self.states.pop(host, None)
 
@@ -82,7 +85,7 @@ class Cargo:
     async def _held(self, host: Host, what: Any, sending: Any) -> Future:
         things = self.there.setdefault(host, {})
         if what not in things or _failed(things[what]):
-            things[what] = asyncio.ensure_future(sending())
+            things[what] = begun(sending())
         return await asyncio.shield(things[what])
 
     async def _send_shard(self, host: Host, worker: int) -> Future:

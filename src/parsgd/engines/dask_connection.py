@@ -42,13 +42,13 @@ def connect_to(address: str | None, scheduler_file: str | None, patience_s: floa
         return Connection(client, opened.pop_all())
 
 
-def start_local(processes: int | None, n_workers: int, memory_limit: Any) -> Connection:
+def start_local(n_processes: int | None, n_workers: int, memory_limit: Any) -> Connection:
     """A cluster of this machine's processes, each with one thread; they leave nothing on disk."""
     with contextlib.ExitStack() as opened:
         folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="parsgd-dask-", ignore_cleanup_errors=True))
         # None would mean port 8787, and a warning where it is taken
         cluster = LocalCluster(
-            n_workers=processes or max(1, min(n_workers, CPU_COUNT)), threads_per_worker=1, processes=True,
+            n_workers=n_processes or max(1, min(n_workers, CPU_COUNT)), threads_per_worker=1, processes=True,
             memory_limit=memory_limit, dashboard_address=":0", local_directory=folder,
         )  # fmt: skip
         opened.enter_context(cluster)

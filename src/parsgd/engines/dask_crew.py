@@ -19,7 +19,7 @@ from parsgd.engines import dask_tasks
 from parsgd.engines.dask_cargo import Cargo
 from parsgd.engines.dask_watch import Gone, Host, Watch, losing, while_there
 from parsgd.engines.elsewhere import Elsewhere
-from parsgd.engines.placing import Placement
+from parsgd.engines.hosts import Placement
 from parsgd.errors import MissingDependency, WorkersLost
 
 # So often whoever waits looks whether Ctrl-C was pressed, or the scheduler is gone.
@@ -50,7 +50,7 @@ class DaskCrew:
         # futures of rounds that are over.  To release them is a message, and within 10 ms of a message a client holds
         # back the next one; so they are released together with what is submitted next.
         self.spent: list[Future] = []
-        self.placement = Placement(len(shards), {})
+        self.placement: Placement | None = None
         self.cargo = Cargo(client, self.run, work, shards, direct)
         self.watch = Watch(client, silence_s, self._joined, self._left)
         try:
@@ -102,7 +102,7 @@ class DaskCrew:
         for shard in self.shards:
             shard.close()
         self.shards = shards
-        self.client.loop.add_callback(self.cargo.deal, shards)
+        self.client.loop.add_callback(self._deal, shards)
 
     def now(self) -> float:
         return time.perf_counter()
@@ -122,14 +122,19 @@ class DaskCrew:
     # -- errands, in the event loop ----------------------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        with contextlib.suppress(OSError, TimeoutError):
-            await self.watch.look()
+        end = time.monotonic() + self.patience_s
+        await self.look()
+        while not self.watch.hosts:
+            if time.monotonic() > end:
+                address = self.client.scheduler.address
+                raise WorkersLost(
+                    f"The Dask cluster at {address} has no workers, and none came within {self.patience_s:g} s. Start"
+                    f" some: dask worker {address}"
+                )
+            await asyncio.sleep(_LISTEN_S)
+            await self.look()
+        self.placement = Placement([shard.n_rows for shard in self.shards], list(self.watch.hosts.values()))
         self.watch.start()
-        if self.shards and not await self._has_host(0):
-            raise WorkersLost(
-                f"The Dask cluster at {self.client.scheduler.address} has no workers, and none came within"
-                f" {self.patience_s:g} s. Start some: dask worker {self.client.scheduler.address}"
-            )
 
     async def _end(self) -> None:
         self.watch.stop()
@@ -151,6 +156,10 @@ class DaskCrew:
                 dask_tasks.halt, list(names.values()), workers=addresses, on_error="ignore", asynchronous=True
             )
 
+    def _deal(self, shards: Sequence[Shard]) -> None:
+        self.cargo.deal(shards)
+        self.placement.weigh([shard.n_rows for shard in shards])
+
     def _set_out(self, task: Task, number: int) -> None:
         errand = asyncio.ensure_future(self._errand(task, number))
         self.errands.add(errand)
@@ -167,26 +176,24 @@ class DaskCrew:
 
     async def _answer(self, task: Task) -> Report | Lost:
         worker = task.worker
-        if self.placement.balance(worker):
-            self._drop_elsewhere(worker)
-        host = await self._has_host(worker)
-        if not host:
+        host = await self._host_of(worker)
+        if host is None:
             return Lost(worker, task.round, f"no Dask worker came within {self.patience_s:g} s to take its rows.")
         try:
             return await self._attempt(task, host)
         except Gone as gone:
             self.watch.lose(host, str(gone))
-            replaced = await self._has_host(worker) is not None
+            replaced = await self._host_of(worker) is not None
             return Lost(worker, task.round, str(gone), replaced)
 
-    async def _has_host(self, worker: int) -> Host | None:
+    async def _host_of(self, worker: int) -> Host | None:
         """The host of a worker, or None if there is none and none comes in time."""
         end = time.monotonic() + self.patience_s
-        while self.placement.of[worker] is None:
+        while self.placement.host_of(worker) is None:
             if time.monotonic() > end:
                 return None
             await asyncio.sleep(_LISTEN_S)
-        return self.placement.of[worker]
+        return self.placement.host_of(worker)
 
     async def _attempt(self, task: Task, host: Host) -> Report:
         """Do a task on a host; raises Gone where that cannot be, and what the task raises."""
@@ -255,7 +262,7 @@ class DaskCrew:
 
     async def again(self, task: Task) -> tuple[Future, Host]:
         """Do a task once more, wherever its worker lives now: its state is lost, and the state is needed."""
-        host = await self._has_host(task.worker)
+        host = await self._host_of(task.worker)
         if host is None:
             raise WorkersLost(f"worker {task.worker} is lost: no Dask worker came within {self.patience_s:g} s.")
         report = await self._submitted(task, host)
@@ -271,17 +278,14 @@ class DaskCrew:
     # -- hosts come and go ---------------------------------------------------------------------------------------------
 
     def _joined(self, host: Host) -> None:
-        self.placement.join(host, host.threads)
+        if self.placement is not None:
+            self.placement.join(host)
+            self.cargo.keep(self.placement.workers_of)
 
     def _left(self, host: Host) -> None:
-        self.placement.lose(host)
+        if self.placement is not None:
+            self.placement.lose(host)
         self.cargo.drop(host)
-
-    def _drop_elsewhere(self, worker: int) -> None:
-        """A worker has moved: the host it leaves needs its shard no more."""
-        for host in list(self.cargo.there):
-            if host is not self.placement.of[worker]:
-                self.cargo.drop(host, worker)
 
 
 class _Progress:

@@ -19,6 +19,8 @@ from parsgd.errors import InvalidArgument, check_between, check_count, check_fla
 from parsgd.summing import FAN_IN
 
 WHO = "Dask"
+# Half of an empty round, and what is left of a round of 5 million parameters: benchmarks/rounds.py, rounded.
+_LATENCY_S, _BYTES_PER_S = 10e-3, 6e8
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Dask:
         Of a scheduler: ``"tcp://10.0.0.1:8786"``.
     scheduler_file : str or None
         Where a scheduler wrote its address: ``dask scheduler --scheduler-file ...``.
-    processes : int or None
+    n_processes : int or None
         Of the ``LocalCluster``, each with one thread.  None: as many as there are workers, and no more than cores.
     memory_limit : str, float or "auto"
         Of each of these processes, as ``LocalCluster`` takes it.
@@ -67,14 +69,14 @@ class Dask:
     >>> from parsgd.engines.dask_engine import Dask
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
-    >>> with Dask(processes=2) as engine:  # doctest: +SKIP
+    >>> with Dask(n_processes=2) as engine:  # doctest: +SKIP
     ...     model = SGDClassifier(n_jobs=2, engine=engine).fit(X, y)
     """
 
     client: Any = None
     address: str | None = None
     scheduler_file: str | None = None
-    processes: int | None = None
+    n_processes: int | None = None
     memory_limit: Any = "auto"
     reduce: str = "auto"
     direct: bool = True
@@ -101,7 +103,7 @@ class Dask:
             value = getattr(self, argument)
             if value is not None and not (isinstance(value, str) and value):
                 raise InvalidArgument(f"The {argument!r} parameter of {WHO} must be a str or None. Got {value!r}.")
-        check_count(self.processes, "processes", WHO)
+        check_count(self.n_processes, "n_processes", WHO)
         choose(self.reduce, ("auto", "tree", "direct"), "reduce", WHO)
         check_flag(self.direct, "direct", WHO)
         check_between(self.silence_s, 0, float("inf"), "silence_s", WHO)
@@ -110,13 +112,17 @@ class Dask:
     def default_workers(self) -> int:
         """How many workers ``n_jobs=None`` means: the threads of the cluster, or of the one that would be started."""
         if self._starts_one:
-            return self.processes or CPU_COUNT
+            return self.n_processes or CPU_COUNT
         connection = self._connect(1)
         try:
             workers = connection.client.scheduler_info()["workers"].values()
             return max(1, sum(worker["nthreads"] for worker in workers))
         finally:
             connection.close()
+
+    def message_costs(self, n_parameters: int) -> tuple[float, float]:
+        """Seconds that a message takes, whatever its length, and bytes of a state a second."""
+        return _LATENCY_S, _BYTES_PER_S
 
     def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> DaskCrew:
         connection = self._connect(len(shards))
@@ -155,7 +161,7 @@ class Dask:
         if self.address is not None or self.scheduler_file is not None:
             return connect_to(self.address, self.scheduler_file, self.patience_s)
         client = self.client or _active_client()
-        return start_local(self.processes, n_workers, self.memory_limit) if client is None else Connection(client)
+        return start_local(self.n_processes, n_workers, self.memory_limit) if client is None else Connection(client)
 
 
 def _active_client() -> Client | None:

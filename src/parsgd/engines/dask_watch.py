@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from distributed import Client, KilledWorker
+from distributed import CancelledError, Client, KilledWorker
 
 T = TypeVar("T")
 # Seconds between two looks, and the longest that a look may take.
@@ -41,9 +41,16 @@ class Host:
     gone: asyncio.Future = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
+def begun(doing: Awaitable[T]) -> asyncio.Future[T]:
+    """A coroutine that runs from now on; if nobody waits for it, nobody hears how it ended."""
+    future = asyncio.ensure_future(doing)
+    future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return future
+
+
 async def while_there(hosts: Iterable[Host], doing: Awaitable[T]) -> T:
     """What ``doing`` gives; raises Gone when one of the hosts is gone before."""
-    task, ends = asyncio.ensure_future(doing), [host.gone for host in hosts]
+    task, ends = begun(doing), [host.gone for host in hosts]
     try:
         await asyncio.wait([task, *ends], return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -51,8 +58,6 @@ async def while_there(hosts: Iterable[Host], doing: Awaitable[T]) -> T:
         return task.result()
     finally:
         task.cancel()
-        # what becomes of it then is nobody's business
-        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
 
 @contextlib.contextmanager
@@ -61,10 +66,12 @@ def losing(address: str) -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError as error:
-        # Dask cancels a future whose data are lost, in the same words in which a coroutine is told to end
+        # Dask may cancel what it has lost in the same words in which a coroutine is told to end
         if asyncio.current_task().cancelling():
             raise
-        raise Gone(f"the Dask worker at {address} was lost ({error}).") from error
+        raise Gone(f"the Dask worker at {address} was lost.") from error
+    except CancelledError as error:
+        raise Gone(f"the Dask worker at {address} was lost, and what it was doing.") from error
     except (OSError, TimeoutError, KilledWorker) as error:
         raise Gone(f"the Dask worker at {address} was lost ({type(error).__name__}: {error}).") from error
 
