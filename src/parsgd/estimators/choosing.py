@@ -43,7 +43,7 @@ def choose_parts(estimator: Any, size: Size | NetworkSize) -> tuple[Choice, Any]
     engine = estimator.engine
     if isinstance(engine, str) and engine != "auto":
         engine = choose_engine(engine, 1, who)
-    crew = _crew(engine, estimator.n_jobs, who)
+    crew = _crew(engine, estimator.n_jobs, who) or _cluster(engine, estimator.n_jobs)
     averages = _averages(estimator.algorithm, who)
     n_workers, why = crew or count_workers(estimator.n_jobs, size, who, averages, engine)
     choice = choose_algorithm(estimator.algorithm, n_workers, why, size, who, engine)
@@ -59,6 +59,14 @@ def _crew(engine: Any, n_jobs: int | None, who: str) -> tuple[int, str] | None:
             f" given. Got {n_jobs!r} instead."
         )
     return None if has is None else (has, f"the engine has {has} workers")
+
+
+def _cluster(engine: Any, n_jobs: int | None) -> tuple[int, str] | None:
+    """As many workers as an engine has threads for (``Engine.default_workers``), unless ``n_jobs`` says; or None."""
+    if n_jobs is not None or not hasattr(engine, "default_workers"):
+        return None
+    n_workers = engine.default_workers()
+    return n_workers, f"the cluster has {n_workers} thread{'s' * (n_workers > 1)}"
 
 
 def _averages(algorithm: Any, who: str) -> bool:
