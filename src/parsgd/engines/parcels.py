@@ -70,8 +70,8 @@ def _pack(
 ) -> Packed:  # fmt: skip
     try:
         return packer.pack(value, elsewhere, by_value)
-    except MemoryError:
-        raise
+    except (MemoryError, OSError):
+        raise  # no room, or no more files; no fault of the value
     except Exception as error:
         name, found, why = _culprit(parts, error)
         raise IncompatibleParts(
