@@ -410,12 +410,13 @@ def test_a_second_ctrl_c_interrupts_as_usual_and_leaves_no_process():
     assert psutil.Process().children() == children
 
 
-def test_watchers_hear_of_every_example(engine):
+@pytest.mark.parametrize(("algorithm", "epochs"), [("simuparallel", 4000), ("local", 20)])
+def test_watchers_hear_of_every_example(engine, algorithm, epochs):
     told = []
     with parsgd.watch(told.append):
-        SGDClassifier(engine=engine, algorithm="simuparallel", n_jobs=2, max_iter=4000, tol=None).fit(X, Y)
+        SGDClassifier(engine=engine, algorithm=algorithm, n_jobs=2, max_iter=epochs, tol=None).fit(X, Y)
     assert told[-1].done
-    assert told[-1].examples == told[-1].planned == 4000 * 500
+    assert told[-1].examples == told[-1].planned == epochs * 500  # each once
     assert [news.examples for news in told] == sorted(news.examples for news in told)
     assert len(told) > 1
 

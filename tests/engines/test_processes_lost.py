@@ -153,10 +153,12 @@ def test_one_survivor_is_enough_and_its_history_says_whom_it_outlived(three, tmp
 
 
 def test_when_no_process_is_left_the_fit_says_so(tmp_path):
-    before = psutil.Process().children()
+    this = psutil.Process()
+    before, files = this.children(), this.num_fds()
     with pytest.raises(WorkersLost, match=r"lost.*was killed by signal 9"):
         fit(Dies(Processes(2), tmp_path, at="begin", times=9))
-    assert psutil.Process().children() == before
+    assert this.children() == before
+    assert this.num_fds() == files
 
 
 def test_a_process_that_leaves_by_itself_is_lost_and_why_it_ended_is_told(three):

@@ -41,6 +41,8 @@ class Parcels:
         old.close()
         self.rows = [shard.n_rows for shard in shards]
         self.shards = [_pack(packer, shard, {"the source of rows": shard}) for shard in shards]
+        for shard in shards:
+            shard.close()  # they are opened elsewhere
         return numbers
 
     def pack_task(self, task: Any, elsewhere: Callable[[np.ndarray], tuple | None]) -> Packed:
@@ -70,8 +72,8 @@ def _pack(
 ) -> Packed:  # fmt: skip
     try:
         return packer.pack(value, elsewhere, by_value)
-    except MemoryError:
-        raise
+    except (MemoryError, OSError):
+        raise  # no room, or no more files; no fault of the value
     except Exception as error:
         name, found, why = _culprit(parts, error)
         raise IncompatibleParts(

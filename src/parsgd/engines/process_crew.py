@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from parsgd.core import Lost, Pulse, Report, Shard, Task
 from parsgd.engines.hosts import Placement
 from parsgd.engines.parcels import Parcels
 from parsgd.engines.returning import unpacked_error, warn_again
-from parsgd.engines.shared_arrays import Packed, loads, travels_apart
-from parsgd.engines.slots import Slots
+from parsgd.engines.shared_arrays import Packed, loads
+from parsgd.engines.states import States
 from parsgd.engines.worker_process import Pool, WorkerProcess, end, import_path, start
 
 # Ctrl-C is heard after so long at most, and so is the end of a process whose line somebody else holds open.
@@ -287,46 +285,6 @@ class ProcessCrew:
             self._exchange(_LISTEN_SECONDS)
             waited_for = [host for host in waited_for if not host.channel.ended]
         return [host for host in waited_for if host.done]
-
-
-class States:
-    """Where the states of tasks lie: large ones in slots, one for all workers that set out from the same."""
-
-    def __init__(self) -> None:
-        self.slots = Slots()
-        self.users: dict[int, int] = {}
-        self.last: tuple[np.ndarray, int, int] | None = None
-
-    def pack(self, parcels: Parcels, task: Task) -> tuple[Packed, int | None]:
-        """A task, packed, and the slot of its state, if it has one."""
-        state = task.state
-        if not (isinstance(state, np.ndarray) and travels_apart(state) and state.flags.c_contiguous):
-            return parcels.pack_task(task, lambda array: None), None
-        slot = self._slot(state, task.round)
-        placed = ("slot", slot, state.dtype, state.shape, "C")
-        return parcels.pack_task(task, lambda array: placed if array is state else None), slot
-
-    def _slot(self, state: np.ndarray, round: int) -> int:
-        # the same array may hold other numbers in another round
-        if self.last is None or self.last[0] is not state or self.last[1] != round:
-            self.last = state, round, self.slots.put(state)
-        slot = self.last[2]
-        self.users[slot] = self.users.get(slot, 0) + 1
-        return slot
-
-    def release(self, slot: int | None) -> None:
-        """A task that set out from it is done with."""
-        if slot is None:
-            return
-        self.users[slot] -= 1
-        if self.users[slot] == 0:
-            self.slots.release(slot)
-            if self.last is not None and self.last[2] == slot:
-                self.last = None
-
-    def close(self) -> None:
-        self.slots.close()
-        self.last = None
 
 
 class Heard:

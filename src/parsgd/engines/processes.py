@@ -14,8 +14,8 @@ from parsgd.engines.process_crew import ProcessCrew
 from parsgd.engines.worker_process import Pool
 from parsgd.errors import check_between, check_count
 
-# A round trip of a small message, and what a state takes to be written and read: measured, benchmarks/rounds.py.
-_LATENCY_S, _BYTES_PER_S = 0.15e-3, 4e9
+# Half a round trip of a small message, and of a state of 40 MB: docs/architecture.md.
+_LATENCY_S, _BYTES_PER_S = 0.2e-3, 4e9
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Processes:
 
     They read arrays where they lie, in memory that all of them see; only states and reports travel.  A process that is
     killed, or does not answer, loses the task that it is at: the round ends without it, and another process takes its
-    rows.  It starts anew in no ``__main__`` and needs no guard there.
+    rows.  No ``if __name__ == "__main__"`` is needed: a process does not run the user's script.
 
     Parameters
     ----------

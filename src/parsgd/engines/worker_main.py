@@ -166,7 +166,7 @@ class Worker:
         self._hear()
         if serial in self.skipped:
             return
-        self.busy, self.serial = True, serial
+        self.busy, self.serial, self.examples = True, serial, 0
         caught = Warned()
         try:
             with caught:

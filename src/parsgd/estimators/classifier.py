@@ -47,7 +47,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
         ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``; ``algorithm_`` says what was picked and why.
         :class:`parsgd.Hogwild`, on shared memory without averages, is for few sparse rows of many features.
-    engine : {"auto", "serial", "threads", "simulated"} or object, default="auto"
+    engine : {"auto", "serial", "threads", "processes", "simulated"} or object, default="auto"
         Where the workers run.  ``"serial"`` takes turns in this thread: same bits, easy to debug.
         :class:`parsgd.Simulated` does so on a virtual clock: thousands of workers, as slow, far and mortal as you say.
     batch_size : int, default=1

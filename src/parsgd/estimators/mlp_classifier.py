@@ -53,7 +53,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
         ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``; ``algorithm_`` says what was picked and why.
         :class:`parsgd.Hogwild`, on shared memory without averages, is for sparse rows and plain SGD.
-    engine : {"auto", "serial", "threads", "simulated"} or object, default="auto"
+    engine : {"auto", "serial", "threads", "processes", "simulated"} or object, default="auto"
         Where the workers run; :class:`parsgd.Simulated` has them on a virtual clock.
     checkpoint : str, path, :class:`parsgd.Checkpoint` or None, default=None
         As in :class:`parsgd.SGDClassifier`; not with ``solver="lbfgs"``.
