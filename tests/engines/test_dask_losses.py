@@ -6,6 +6,7 @@ import sys
 import time
 
 import cloudpickle
+import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
@@ -25,8 +26,12 @@ TRAIN, TEST = slice(0, 1500), slice(1500, None)
 
 @pytest.fixture(scope="module")
 def restarting():
-    """Two processes whose nannies start others in their place."""
-    with Dask(n_processes=2) as engine:
+    """Two processes whose nannies start others in their place.
+
+    A LocalCluster looks 15 s after a death whether there is a process of that name, and if it has just died again gives
+    it up for good; here it never looks.
+    """
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}), Dask(n_processes=2) as engine:
         yield engine
 
 
@@ -37,9 +42,9 @@ def cluster(restarting):
     return restarting
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def scheduler():
-    """A scheduler without workers."""
+    """A client of a scheduler without workers."""
     with LocalCluster(n_workers=0, dashboard_address=":0") as cluster, Client(cluster, set_as_default=False) as client:
         yield client
 
@@ -192,8 +197,9 @@ def test_a_worker_that_leaves_in_good_order_is_replaced_too(scheduler, dask_work
         crew.close()
 
 
-def test_a_scheduler_that_goes_away_ends_the_fit(trapped):
-    with Dask(n_processes=1, patience_s=2.0) as engine:
+def test_a_scheduler_that_goes_away_ends_the_fit():
+    short = dask.config.set({"distributed.comm.timeouts.connect": "2s"})
+    with short, Dask(n_processes=1, patience_s=2.0) as engine:
         cluster = engine._kept[-1].client.cluster
         crew = engine.open(where_it_ran, [NoRows()], silent)
         try:
