@@ -24,8 +24,8 @@ from parsgd.errors import MissingDependency, WorkersLost
 
 # So often whoever waits looks whether Ctrl-C was pressed, or the scheduler is gone.
 _LISTEN_S = 0.1
-# The longest that saying goodbye may take.
-_CLOSE_S = 10.0
+# The longest that the order to stop, and saying goodbye, may take.
+_HALT_S, _CLOSE_S = 2.0, 5.0
 
 
 class DaskCrew:
@@ -141,11 +141,13 @@ class DaskCrew:
         busy = [errand for errand in self.errands if not errand.done()]
         for errand in busy:
             errand.cancel()
-        if busy:
-            await asyncio.wait(busy)
-            await asyncio.wait_for(self._halt(), _CLOSE_S / 2)
-        self.spent.clear()
-        self.cargo.clear()
+        try:
+            if busy:
+                await asyncio.wait(busy)
+                await asyncio.wait_for(self._halt(), _HALT_S)
+        finally:
+            self.spent.clear()
+            self.cargo.clear()
 
     async def _halt(self) -> None:
         """Tell the tasks under way to stop, so that they report what they have; it cannot hurt where there is none."""
@@ -184,7 +186,8 @@ class DaskCrew:
         except Gone as gone:
             self.watch.lose(host, str(gone))
             replaced = await self._host_of(worker) is not None
-            return Lost(worker, task.round, str(gone), replaced)
+            nobody = "" if replaced else f" No other came within {self.patience_s:g} s to take its rows."
+            return Lost(worker, task.round, str(gone) + nobody, replaced)
 
     async def _host_of(self, worker: int) -> Host | None:
         """The host of a worker, or None if there is none and none comes in time."""

@@ -79,8 +79,9 @@ def losing(address: str) -> Iterator[None]:
 class Watch:
     """Looks after the hosts of one crew.  Lives in the client's event loop.
 
-    ``joined`` and ``left`` are told of each host that comes and goes.  A host that was found wanting is not taken back
-    before it gives a new sign of life.
+    ``joined`` and ``left`` are told of each host that comes and goes.  One that was found wanting, and one that is new,
+    is not counted on before it gives another sign of life: who dies as it begins has no time to take rows with it, and
+    a nanny restarts no process that dies while it is being started.
     """
 
     def __init__(
@@ -127,8 +128,8 @@ class Watch:
     def _hear(self, address: str, said: dict[str, Any], now: float) -> None:
         seen, host = said["last_seen"], self.hosts.get(address)
         if host is None:
-            if self.wanting.get(address) != seen:
-                self.wanting.pop(address, None)
+            if self.wanting.setdefault(address, seen) != seen or self._task is None:
+                del self.wanting[address]
                 self.hosts[address] = Host(address, said["nthreads"], seen, now)
                 self.joined(self.hosts[address])
         elif seen != host.last_seen:
