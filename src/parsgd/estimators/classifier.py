@@ -157,7 +157,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         self.batch_size = batch_size
         self.checkpoint = checkpoint
 
-    def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None, resume=False
+    def fit(
+        self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None, resume=False
     ):  # fmt: skip
         """Fit the model.
 

@@ -118,7 +118,8 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         super()._check_parameters(partial)
         checking.check_number(self, "quantile", 0, 1, closed="neither")
 
-    def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None, resume=False
+    def fit(
+        self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None, resume=False
     ):  # fmt: skip
         """Fit the model.
 
