@@ -427,6 +427,22 @@ def test_an_algorithm_from_elsewhere_goes_on_with_what_it_remembers(tmp_path):
     assert np.array_equal(again.coef_, make(algorithm=algorithm).fit(X, Y).coef_)
 
 
+@dataclass(frozen=True)
+class DealsAnew(Local):
+    """Gives the first worker more rows after the first pass."""
+
+    def shares(self, standing):
+        return np.array([2.0, 1.0]) if standing.round < 15 else None
+
+
+def test_rows_lie_where_they_were_dealt_last(tmp_path):
+    broken_off(tmp_path, 25, algorithm=DealsAnew())
+    again = make(tmp_path, algorithm=DealsAnew()).fit(X, Y, resume=True)
+    assert np.array_equal(again.coef_, make(algorithm=DealsAnew()).fit(X, Y).coef_)
+    examples = [worker["examples"] for worker in again.history_[-1]["workers"]]
+    assert examples[0] == 2 * examples[1]
+
+
 def test_a_memory_that_cannot_be_kept_is_refused_before_work_starts(tmp_path):
     with pytest.raises(CheckpointError, match=r"snapshot.memory.mine.*algorithm's memory must be"):
         make(tmp_path, algorithm=Remembers(first=object()), engine=Untouched()).fit(X, Y)

@@ -71,7 +71,7 @@ def _plain_task(task: Task) -> dict[str, Any]:
 
 # What is taken from the loop, and what from its rule of stopping, as it is.
 _OF_LOOP = (
-    "state", "answer", "memory", "clock", "gains", "round", "examples", "epochs", "epoch_examples", "shares",
+    "state", "answer", "clock", "gains", "round", "examples", "epochs", "epoch_examples", "shares",
 )  # fmt: skip
 _OF_RULE = ("best", "idle", "best_state")
 
@@ -83,6 +83,8 @@ def take(loop: Any, seconds: float, outcome: Outcome | None = None) -> Snapshot:
     return Snapshot(
         **{name: getattr(loop, name) for name in _OF_LOOP},
         **{name: getattr(loop.stopping, name) for name in _OF_RULE},
+        # what workers write to is never at rest
+        memory=None if _shares_memory(loop) else loop.memory,
         epoch_objective=loop.epoch_objective.copy(),
         cursors=tuple(loop.cursors),
         # a score may yet be written into the last entry
@@ -99,7 +101,6 @@ def put_back(loop: Any, snapshot: Snapshot) -> None:
 
     Workers that had been lost are there again: they are other ones.
     """
-    shared = "shared_memory" in loop.algorithm.needs
     for name in _OF_LOOP:
         setattr(loop, name, getattr(snapshot, name))
     for name in _OF_RULE:
@@ -113,6 +114,9 @@ def put_back(loop: Any, snapshot: Snapshot) -> None:
     loop.busy = [task.worker for task in snapshot.under_way]
     loop.idle = [worker for worker in loop.alive if worker not in loop.busy]
     loop.seconds = snapshot.seconds
-    if shared:
-        # what workers write to is made anew of the state, for these workers
-        loop.memory = loop.algorithm.begin(loop.standing())
+    # made anew of the state, for these workers
+    loop.memory = loop.algorithm.begin(loop.standing()) if _shares_memory(loop) else snapshot.memory
+
+
+def _shares_memory(loop: Any) -> bool:
+    return "shared_memory" in loop.algorithm.needs

@@ -240,6 +240,18 @@ def test_after_ctrl_c_as_if_it_had_not_been_pressed(algorithm, engine, tmp_path)
     assert facts(make(engine=engine, checkpoint=kept).fit(X, Y, resume=True)) == facts(whole)
 
 
+def test_workers_that_share_a_state_share_one_again(tmp_path):
+    """One of them is serial SGD, to the bit; several overwrite one another, before and after."""
+    assert_goes_on(classifier(algorithm="hogwild", n_jobs=1), tmp_path, (1, 2), engine=Threads())
+    kept = Checkpoint(tmp_path, seconds=0)
+    make = classifier(algorithm="hogwild", n_jobs=2, engine=Threads(), checkpoint=kept)
+    make(max_iter=3).fit(X, Y)
+    again = make(max_iter=8).fit(X, Y, resume=True)
+    assert (again.resumed_from_, again.n_iter_) == (3, 8)
+    assert again.t_ == 1 + 8 * len(Y)
+    assert again.score(X, Y) > 0.9
+
+
 def test_engines_may_be_changed_in_between(tmp_path):
     make, kept = classifier(algorithm="local", n_jobs=2), Checkpoint(tmp_path, seconds=0)
     with pytest.raises(Broken):
@@ -261,8 +273,13 @@ def test_more_passes_after_the_end_are_those_of_a_longer_fit(algorithm, tmp_path
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_one_worker_makes_the_steps_that_it_makes_without_checkpoints(tmp_path):
-    """To the bit where nothing is rounded between two passes: networks, and linear models without an l2 penalty."""
-    for number, make in enumerate([classifier(penalty=None), classifier(penalty="l1"), network(solver="sgd")]):
+    """To the bit where nothing is rounded between two passes, or would be without checkpoints, too."""
+    exact = [
+        classifier(penalty=None), classifier(penalty="l1", learning_rate="adaptive", eta0=0.5),
+        classifier(early_stopping=True), classifier(early_stopping=True, average=True), network(),
+        network(solver="sgd", early_stopping=True),
+    ]  # fmt: skip
+    for number, make in enumerate(exact):
         kept, plain = (make(n_jobs=1, checkpoint=c).fit(X, Y) for c in (tmp_path / str(number), None))
         assert facts(kept)[0] == facts(plain)[0]
         assert len(kept.history_) == kept.n_iter_ == plain.n_iter_

@@ -105,6 +105,8 @@ class CheckpointKeeper:
                 f" algorithm={algorithm.name!r} cannot go on: its one average is made. {_ANEW}"
             )
         self.written = (snapshot.round, snapshot.ended)
+        # it holds a state, which need not stay
+        self.found = None
         return snapshot
 
     def begin(self, snapshot: Snapshot) -> None:
