@@ -17,7 +17,7 @@ from parsgd.sources.reading import told
 # Values that are decoded at a time, and rows that are then made of them: calls for fewer cost more than the work (246 ns
 # a row of 54 columns, and 299 where 16,384 rows are decoded at a time).
 _DECODED_VALUES, _FEWEST_ROWS, _MOST_ROWS = 1 << 22, 8192, 65_536
-_CHUNK_ROWS = 16_384
+_CHUNK_ROWS = 8192
 # Local files are read by so much a column at a time: a row group need not be in memory, not even compressed.
 _BUFFER_BYTES = 1 << 18
 _STAY = "Files must stay as they are while they are trained on; open the data again."
