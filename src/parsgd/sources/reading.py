@@ -91,7 +91,8 @@ class Span:
             with told(self.piece, at + begin, at + end):
                 kept = _picked(chunk, self._kept(at, begin, end))
                 posed = Posed(kept.x, *pose(kept.y, kept.weight))
-                refuse_no_numbers(posed)
+                if not getattr(self.piece, "finite", False):
+                    refuse_no_numbers(posed)
             yield posed
 
     def _kept(self, at: int, begin: int, end: int) -> slice | np.ndarray:
