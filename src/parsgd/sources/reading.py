@@ -122,12 +122,13 @@ def chunks_of(piece: Piece, stop: int | None = None) -> Iterator[tuple[int, Chun
             chunk = _next(piece, chunks, at)
             if chunk is None:
                 raise DataFileError(_miscounted(piece, f"it ends after {at:,} rows"))
-            if _n_rows(chunk):
+            following = at + _n_rows(chunk)
+            # its end is looked for before its last rows are used: a piece may then have something to say, too
+            if following > piece.n_rows or (following == piece.n_rows and _next(piece, chunks, at) is not None):
+                raise DataFileError(_miscounted(piece, "it has more"))
+            if following > at:
                 yield at, chunk
-                at += _n_rows(chunk)
-        # one more look at its end: a piece may then have something to say, too
-        if at > piece.n_rows or (stop == piece.n_rows and _next(piece, chunks, at) is not None):
-            raise DataFileError(_miscounted(piece, "it has more"))
+            at = following
 
 
 def refuse_no_numbers(posed: Posed) -> None:
