@@ -97,7 +97,7 @@ class _Damage:
             return
         self.file.check()
         raise DataFileError(
-            f"{self.name} cannot be read: {error} The file is damaged; write it anew, or leave it out."
+            f"{self.name} cannot be read: {sentence(error)} The file is damaged; write it anew, or leave it out."
         ) from error
 
 
@@ -225,6 +225,15 @@ def _fragment(file: ParquetFile, groups: list[int]) -> Any:
     for name, value in file.partition.items():
         held = held & (pads.field(name) == value)
     return pads.ParquetFileFormat().make_fragment(path, system, held, row_groups=groups)
+
+
+def sentence(error: BaseException) -> str:
+    """What an error says, in one line that ends.
+
+    >>> sentence(OSError("Couldn't read:\\nno header\\n"))
+    "Couldn't read: no header."
+    """
+    return " ".join(str(error).split()).rstrip(".") + "."
 
 
 def is_address(path: str) -> bool:
