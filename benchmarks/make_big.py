@@ -3,9 +3,9 @@
 Usage: python benchmarks/make_big.py FOLDER [--gigabytes 8] [--kind covtype] [--data DATA_FOLDER]
 
 ``--gigabytes`` counts what the features would take in memory as float32.  ``covtype`` has 54 columns of numbers, 44 of
-them 0 or 1, and ``Cover_Type``; ``flights`` has ten of numbers, four of texts, and ``arr_delay``.  With ``--data`` rows
-are drawn from covtype.parquet and nycflights13.parquet there, with a little noise on the numbers; without, they are made
-up, with columns of the same kinds.  Rows are in random order: ``--sorted`` sorts each file by its target.
+them 0 or 1, and ``Cover_Type``; ``flights`` has ten of numbers, four of texts, and ``arr_delay``.  With ``--data``
+rows are drawn from covtype.parquet and nycflights13.parquet there, with a little noise on the numbers; without, they
+are made up, with columns of the same kinds.  Rows are in random order: ``--sorted`` sorts each file by its target.
 """
 
 from __future__ import annotations

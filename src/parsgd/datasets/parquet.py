@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from parsgd.datasets.numeric import NumberEncoder, arrow
-from parsgd.datasets.rowgroups import ParquetFile, RowGroup, file_system, filtered, is_address, stamp_of
+from parsgd.datasets.rowgroups import ParquetFile, RowGroup, file_system, filtered, is_address, sentence, stamp_of
 from parsgd.datasets.types import common_type
 from parsgd.errors import DataFileError, InvalidArgument
 
@@ -86,7 +86,7 @@ class ParquetFiles:
             return [sum(batch.num_rows for batch in found) for found in batches]
         except (pa.ArrowException, OSError) as error:
             raise DataFileError(
-                f"{file.path}: filters={self.filter} cannot be applied: {error}. Its columns are"
+                f"{file.path}: filters={self.filter} cannot be applied: {sentence(error)} Its columns are"
                 f" {', '.join([*file.types, *file.partition])}."
             ) from error
 
@@ -163,11 +163,11 @@ def open_parquet(
     except FileNotFoundError as error:
         raise DataFileError(f"{shown}: there is no such file or folder.") from error
     except (arrow().ArrowException, OSError) as error:
-        raise DataFileError(f"{shown} cannot be read as Parquet: {error}") from error
+        raise DataFileError(f"{shown} cannot be read as Parquet: {sentence(error)}") from error
     try:
         fragments = list(found.get_fragments(filter=expression))
     except arrow().ArrowException as error:
-        raise DataFileError(f"{shown}: filters={filters} cannot be applied: {error}") from error
+        raise DataFileError(f"{shown}: filters={filters} cannot be applied: {sentence(error)}") from error
     files = sorted((_opened(fragment, system, options) for fragment in fragments), key=lambda file: file.path)
     if not files:
         raise DataFileError(f"{shown} has no Parquet files{'' if filters is None else f' that {filters} leaves'}.")
@@ -209,7 +209,7 @@ def _opened(fragment: Any, system: Any, options: Mapping[str, Any]) -> ParquetFi
         counts = tuple(fragment.metadata.row_group(group.id).num_rows for group in fragment.row_groups)
         types = {field.name: field.type for field in fragment.physical_schema}
     except (arrow().ArrowException, OSError) as error:
-        raise DataFileError(f"{path} cannot be read as Parquet: {error} Write it anew, or leave it out.") from error
+        raise DataFileError(f"{path} cannot be read as Parquet: {sentence(error)} Write it anew, or leave it out.") from error
     partition = pads.get_partition_keys(fragment.partition_expression)
     return ParquetFile(path, options, partition, types, counts, stamp)
 

@@ -94,7 +94,8 @@ class Span:
                 # data without targets, for models that need none: all rows belong to one class
                 y = np.ones(_n_rows(kept)) if kept.y is None else kept.y
                 posed = Posed(kept.x, *pose(y, kept.weight))
-                refuse_no_numbers(posed)
+                if not getattr(self.piece, "finite", False):
+                    refuse_no_numbers(posed)
             yield posed
 
     def _kept(self, at: int, begin: int, end: int) -> slice | np.ndarray:
@@ -124,12 +125,13 @@ def chunks_of(piece: Piece, stop: int | None = None) -> Iterator[tuple[int, Chun
             chunk = _next(piece, chunks, at)
             if chunk is None:
                 raise DataFileError(_miscounted(piece, f"it ends after {at:,} rows"))
-            if _n_rows(chunk):
+            following = at + _n_rows(chunk)
+            # its end is looked for before its last rows are used: a piece may then have something to say, too
+            if following > piece.n_rows or (following == piece.n_rows and _next(piece, chunks, at) is not None):
+                raise DataFileError(_miscounted(piece, "it has more"))
+            if following > at:
                 yield at, chunk
-                at += _n_rows(chunk)
-        # one more look at its end: a piece may then have something to say, too
-        if at > piece.n_rows or (stop == piece.n_rows and _next(piece, chunks, at) is not None):
-            raise DataFileError(_miscounted(piece, "it has more"))
+            at = following
 
 
 def refuse_no_numbers(posed: Posed) -> None:
