@@ -65,8 +65,13 @@ def encode_numbers(
         if scale is not None and scale[place] != 1.0:
             values = values / scale[place]
         columns.append(values)
-    out = np.empty((batch.num_rows, len(names)), dtype=dtype)
-    for first in range(0, batch.num_rows, _CACHED_ROWS):
+    return row_major(columns, batch.num_rows, dtype)
+
+
+def row_major(columns: Sequence[np.ndarray], n_rows: int, dtype: Any) -> np.ndarray:
+    """``(n_rows, len(columns))``, C-order, of columns ``(n_rows,)`` of any types of numbers."""
+    out = np.empty((n_rows, len(columns)), dtype=dtype)
+    for first in range(0, n_rows, _CACHED_ROWS):
         rows = slice(first, first + _CACHED_ROWS)
         part = out[rows]
         for place, values in enumerate(columns):
@@ -79,7 +84,7 @@ def numbers_of(column: Any, name: str, fill: float | None = None) -> np.ndarray:
 
     Booleans become 0 and 1, decimals float64.
     """
-    if column.type.id in _plain_types() and not column.null_count:
+    if column.type.id in plain_types() and not column.null_count:
         return _finite(column.to_numpy(), name)
     pa = arrow()
     column = flat(column)
@@ -102,7 +107,7 @@ def numbers_of(column: Any, name: str, fill: float | None = None) -> np.ndarray:
 
 
 @functools.cache
-def _plain_types() -> frozenset:
+def plain_types() -> frozenset:
     """Those that NumPy reads where they are."""
     pa = arrow()
     whole = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
