@@ -15,7 +15,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from parsgd import open_dataset
 from parsgd.datasets import learning
 from parsgd.datasets.columns import Hashed, Numbers, OneHot, Text
-from parsgd.datasets.encoder import encoder_of
+from parsgd.datasets.encoder import Encoder, encoder_of
 from parsgd.datasets.lines import blocks_of_lines, count_rows, spans
 from parsgd.datasets.tables import TablePiece
 from parsgd.errors import DataFileError, InvalidArgument
@@ -187,6 +187,8 @@ def test_wrong_parameters_are_refused():
         (lambda: Hashed("c", n_features=0), "'n_features' parameter"),
         (lambda: Hashed("c", missing="drop"), "missing"),
         (lambda: Text("c", missing="own"), "missing"),
+        (lambda: Encoder((OneHot("c"),)), "have learned what they need"),
+        (lambda: Encoder(()), "have learned what they need"),
     ):
         with pytest.raises(InvalidArgument, match=match):
             wrong()

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from parsgd.datasets.addresses import Address, find_files
+from parsgd.datasets.columns import Numbers
 from parsgd.datasets.dataset import Dataset
 from parsgd.datasets.declaring import check_names, declared
 from parsgd.datasets.encoder import AsRead, Encoder, encoder_of
@@ -219,7 +220,10 @@ def _plan(kinds: Any, schema: Any, request: Request) -> Any:
     if hasattr(kinds, "learn"):
         apart = (request.target, request.weight)
         return AsRead(tuple(name for name in schema.names if name not in apart), tuple(kinds.texts))
-    return kinds if hasattr(kinds, "encode") else encoder_of(kinds)
+    if hasattr(kinds, "encode"):
+        return kinds
+    texts = [name for kind in kinds if not isinstance(kind, Numbers) for name in kind.names]
+    return AsRead(tuple(dict.fromkeys(name for kind in kinds for name in kind.names)), tuple(texts))
 
 
 def _of_columns(pieces: list[Any], kinds: Any, plan: Any, request: Request) -> Dataset:
