@@ -280,5 +280,5 @@ def test_a_path_is_to_be_opened_first(tmp_path):
 
 
 def test_plan_takes_arrays():
-    with pytest.raises(InvalidArgument, match="dataset.take"):
+    with pytest.raises(InvalidArgument, match=r"dataset\.take"):
         parsgd.plan(SGDClassifier("log_loss"), blocks(X, TWO), TWO)
