@@ -11,12 +11,14 @@ from typer.core import TyperGroup
 from parsgd.cli.mistakes import INTERRUPTED, Ended, explained
 from parsgd.cli.options import (
     DATA,
+    KEEPING,
     MODELS,
     PARALLEL,
     TRAINING,
     AsJson,
     DataFiles,
     Maybe,
+    MaybePath,
     ModelFile,
     Number,
     Several,
@@ -71,8 +73,15 @@ def fit(
     seed: Annotated[int, option("Of shuffling and of splitting.", panel=TRAINING)] = 0,
     workers: Annotated[Whole, option("1: serial; -1: all cores; not given: as many as pay.", panel=PARALLEL)] = None,
     algorithm: Annotated[Text, option("auto, local, weighted, minibatch, elastic, ...", panel=PARALLEL)] = None,
-    engine: Annotated[Text, option("auto, serial or threads.", panel=PARALLEL)] = None,
+    engine: Annotated[Text, option("auto, serial, threads, processes or dask.", panel=PARALLEL)] = None,
+    scheduler: Annotated[Text, option("Address of a Dask scheduler, for --engine dask.", metavar="ADDRESS",
+                                      panel=PARALLEL)] = None,
     round_seconds: Annotated[Number, option("Length of a round of work.", panel=PARALLEL)] = None,
+    checkpoint: Annotated[MaybePath, option("Folder to keep checkpoints in.", metavar="DIR", panel=KEEPING)] = None,
+    resume: Annotated[bool, option("Go on from the last checkpoint, if there is one.", "--resume",
+                                   panel=KEEPING)] = False,
+    checkpoint_seconds: Annotated[Number, option("Seconds from one to the next; 0: every round; not given: 10.",
+                                                 metavar="S", panel=KEEPING)] = None,
     test_fraction: Annotated[float, option("Share of the rows kept for the test score.", panel=DATA)] = 0.2,
     standardize: Annotated[Maybe, option("Mean 0, deviation 1; not given: dense data only.", panel=DATA)] = None,
     categorical: Annotated[Several, option("Take this column for categories; repeatable.", panel=DATA)] = None,
@@ -86,11 +95,13 @@ def fit(
     Text columns become columns of 0 and 1, gaps are filled, numbers are standardized; the command says what it did, and
     the model file remembers it.  Ctrl-C keeps the best model so far.
 
+    With --checkpoint the fit can go on after whatever ended it: start the same command again with --resume.
+
     With --hidden the classifier or regressor is a network, fitted by adam; --set solver=sgd, activation=tanh,
     dropout=0.2 and so on change how.  It has --loss as a regressor only, --learning-rate with solver=sgd only, and
     neither --penalty nor --average.
     """
-    from parsgd.cli import networks, training
+    from parsgd.cli import keeping, networks, training
     from parsgd.cli.encoding import Choices
     from parsgd.cli.speaking import Voice, print_json
 
@@ -103,15 +114,17 @@ def fit(
     if hidden is not None:
         parameters["hidden_layer_sizes"] = networks.layers(hidden)
     choices = Choices(tuple(categorical or ()), tuple(drop or ()), standardize, max_categories)
+    kept = keeping.Request(checkpoint, resume, checkpoint_seconds)
     request = training.Request(
         data[0], out, model, target, parameters | assignments(more or ()), round_seconds, test_fraction, seed, choices,
-        tuple(data[1:]), stream,
+        kept, scheduler, tuple(data[1:]), stream,
     )  # fmt: skip
     report = training.run(request, Voice(quiet=as_json))
     if as_json:
         print_json(report)
     if report["outcome"] == "INTERRUPTED":
-        raise Ended(f"Interrupted: the best model so far was kept, and saved to {out}.", INTERRUPTED)
+        further = "" if checkpoint is None else " To go on with the fit add --resume."
+        raise Ended(f"Interrupted: the best model so far was kept, and saved to {out}.{further}", INTERRUPTED)
 
 
 @app.command()

@@ -28,8 +28,9 @@ def option(help: str, *names: str, metavar: str | None = None, panel: str | None
 
 
 MODELS = "sgd-classifier, sgd-regressor, sgd-one-class-svm, mlp-classifier or mlp-regressor."
-TRAINING, PARALLEL, DATA = "Descent", "Parallel work", "Rows and columns"
+TRAINING, PARALLEL, KEEPING, DATA = "Descent", "Parallel work", "Checkpoints", "Rows and columns"
 Text, Number, Whole, Maybe, Several = str | None, float | None, int | None, bool | None, list[str] | None
+MaybePath = Path | None
 
 
 def parsed(value: Any) -> Any:

@@ -16,7 +16,7 @@ from parsgd.cli.mistakes import Mistake
 from parsgd.cli.scoring import score, task_of
 from parsgd.cli.speaking import Voice, scores_in_words
 from parsgd.errors import DataFileError
-from parsgd.saving import write_atomically
+from parsgd.files import write_atomically
 
 _WRITABLE = (".csv", ".parquet", ".npz")
 

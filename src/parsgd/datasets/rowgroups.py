@@ -14,8 +14,8 @@ from parsgd.errors import DataFileError, MissingDependency
 from parsgd.sources.pieces import Chunk
 from parsgd.sources.reading import told
 
-# Values that are decoded at a time, and rows that are then made of them: calls for fewer cost more than the work (246 ns
-# a row of 54 columns, and 299 where 16,384 rows are decoded at a time).
+# Values that are decoded at a time, and rows that are then made of them: calls for fewer cost more than the work (246
+# ns a row of 54 columns, and 299 where 16,384 rows are decoded at a time).
 _DECODED_VALUES, _FEWEST_ROWS, _MOST_ROWS = 1 << 22, 8192, 65_536
 _CHUNK_ROWS = 16_384
 # Local files are read by so much a column at a time: a row group need not be in memory, not even compressed.

@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from parsgd import fitting, progress
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
-from parsgd.estimators import checking, choosing, streaming
+from parsgd.estimators import checking, choosing, keeping, streaming
 from parsgd.estimators.examples import Arrays, Examples, is_sparse
 from parsgd.models.linear import SCHEDULES, Linear
 from parsgd.stopping import Stopping
@@ -68,6 +68,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             "an int in the range (0, inf) or a bool",
         )  # fmt: skip
         self._check_combinations(partial)
+        keeping.check_checkpoint(self)
 
     def _check_combinations(self, partial: bool) -> None:
         if self.early_stopping and partial:
@@ -131,7 +132,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         """Fit ``model`` from ``coef (n_outputs, n_features)`` and ``intercept`` on, or from zeros; keep the record."""
         n_features = examples.shape[1]
         size = choosing.Size(examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse)
-        choice, engine = choosing.choose_parts(self, size)
+        choice, engine = keeping.choose_parts(self, size)
         state = model.init(seed)
         views = model.views(state)
         if coef is not None:
@@ -152,6 +153,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             fit = fitting.fit(
                 model, choice.algorithm, engine, examples.source(bool(self.shuffle)), n_workers=choice.n_workers,
                 seed=seed, max_epochs=max_epochs, stopping=stopping, state=state, clock=self.t_,
+                keeper=keeping.keeper_of(self),
             )  # fmt: skip
         speak_of_divergence(model, fit, examples)
         self.t_ = fit.clock

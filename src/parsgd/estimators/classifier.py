@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators import streaming
+from parsgd.estimators import keeping, streaming
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
 from parsgd.estimators.examples import Examples
 from parsgd.estimators.posing import Labels, class_numbers
@@ -52,6 +52,10 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         :class:`parsgd.Simulated` does so on a virtual clock: thousands of workers, as slow, far and mortal as you say.
     batch_size : int, default=1
         Rows a step; the step is the mean of their gradients.
+    checkpoint : str, path, :class:`parsgd.Checkpoint` or None, default=None
+        A folder in which ``fit`` keeps what it takes to go on if it is ended from outside (``fit(..., resume=True)``),
+        about every 10 seconds and between rounds; :class:`parsgd.Checkpoint` says how often.  ``partial_fit`` keeps
+        none: save the model between calls.
 
     Attributes
     ----------
@@ -69,6 +73,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         ``name``, ``why``, ``algorithm``, ``n_workers``.
     outcome_ : parsgd.errors.Outcome
         How the fit ended, as a sentence.
+    resumed_from_ : int or None
+        With ``checkpoint``: the round from which the fit went on; None if it began anew.
 
     Raises
     ------
@@ -76,6 +82,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         For a parameter or data that cannot be used (a ValueError).
     parsgd.errors.DivergedError
         When the parameters leave the finite numbers (a ValueError); names the round and the epoch.
+    parsgd.errors.CheckpointError
+        When no checkpoint can be kept, or the fit cannot go on from the one that is there (a ValueError).
 
     References
     ----------
@@ -124,6 +132,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         algorithm="auto",
         engine="auto",
         batch_size=1,
+        checkpoint=None,
     ):
         self.loss = loss
         self.penalty = penalty
@@ -149,8 +158,12 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         self.algorithm = algorithm
         self.engine = engine
         self.batch_size = batch_size
+        self.checkpoint = checkpoint
 
-    def fit(self, X, y=None, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None):
+    def fit(
+        self, X, y=None, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None,
+        resume=False,
+    ):  # fmt: skip
         """Fit the model.
 
         Parameters
@@ -165,6 +178,9 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         sample_weight : array-like of shape (n_rows,), optional
         X_val, y_val : array-like, optional
             Your own validation set.  Its score is in ``history_``, and with ``early_stopping=True`` it decides.
+        resume : bool, default=False
+            Go on from the last checkpoint in the folder ``checkpoint``; where there is none the fit begins, so that a
+            script that is started again and again may always ask for it.
 
         Returns
         -------
@@ -184,7 +200,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             intercept_init = previous[1] if intercept_init is None else intercept_init
         self._forget("coef_", "intercept_")
         self.t_ = 1.0
-        self._fit(X, y, classes, sample_weight, coef_init, intercept_init, int(self.max_iter), X_val, y_val)
+        with keeping.keeping(self, resume):
+            self._fit(X, y, classes, sample_weight, coef_init, intercept_init, int(self.max_iter), X_val, y_val)
         self._warn_of_the_end()
         return self
 
@@ -222,7 +239,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         model, pose = self._posed(examples)
         examples = examples.posed(pose)
         coef, intercept = self._start(coef_init, intercept_init, model.n_outputs, examples)
-        random_state = check_random_state(self.random_state)
+        random_state = check_random_state(keeping.random_state_of(self))
         if model.n_outputs == 1:
             random_state.randint(1, MAX_INT)  # scikit-learn draws once before the seed it shuffles by
         seed = int(random_state.randint(MAX_INT)) if self.shuffle else 0
@@ -274,9 +291,10 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             return examples, Accuracy(model, X_val, class_numbers(self.classes_, y_val), None)
         if not self.early_stopping:
             return examples, None
-        splitter = StratifiedShuffleSplit(test_size=self.validation_fraction, random_state=self.random_state)
+        chance = keeping.random_state_of(self)
+        splitter = StratifiedShuffleSplit(test_size=self.validation_fraction, random_state=chance)
         split = partial(validation_rows, self, splitter)
-        examples, held = examples.hold_back(split, self.validation_fraction, self.random_state)
+        examples, held = examples.hold_back(split, self.validation_fraction, chance)
         return examples, Accuracy(model, *held)
 
     def _check_proba(self):

@@ -18,7 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from parsgd import fitting, progress
 from parsgd.errors import InvalidArgument, Outcome
-from parsgd.estimators import checking, choosing, lbfgs, streaming
+from parsgd.estimators import checking, choosing, keeping, lbfgs, streaming
 from parsgd.estimators.base import MAX_INT, Printer
 from parsgd.estimators.examples import Arrays, Examples, is_sparse
 from parsgd.models.forward import ACTIVATIONS, propagate
@@ -45,7 +45,7 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
         self, *, hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t,
         max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping,
         validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, clip_norm, weight_init,
-        n_jobs, algorithm, engine,
+        n_jobs, algorithm, engine, checkpoint,
     ):  # fmt: skip
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -76,6 +76,7 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
         self.n_jobs = n_jobs
         self.algorithm = algorithm
         self.engine = engine
+        self.checkpoint = checkpoint
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -117,6 +118,7 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
         checking.check_number(self, "dropout", 0, 1)
         checking.check_number(self, "clip_norm", 0, closed="neither", optional=True)
         checking.check_number(self, "n_jobs", -np.inf, whole=True, optional=True, closed="neither")
+        keeping.check_checkpoint(self)
         self._hidden_layers()
         if self.solver == "lbfgs" and (self.dropout > 0 or self.clip_norm is not None):
             raise InvalidArgument(
@@ -152,7 +154,7 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
     def _fit_network(self, examples: Examples, partial: bool, held: tuple | None, stratify: bool) -> None:
         """Fit to examples; ``held`` is the user's own validation set, as kernels take it."""
         first = not hasattr(self, "coefs_") or not (self.warm_start or partial)
-        random = check_random_state(self.random_state)
+        random = check_random_state(keeping.random_state_of(self))
         layers = (examples.shape[1], *self._hidden_layers(), self.n_outputs_)
         plain = self._network(examples, layers, 1)
         # in a list, out of which the fit takes it: nobody else is to keep the first state alive
@@ -178,7 +180,7 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
             )
             batch = n_rows
         size = choosing.NetworkSize(n_rows, examples.n_values, layers, batch, plain.n_slots, plain.sparse)
-        choice, engine = choosing.choose_parts(self, size)
+        choice, engine = keeping.choose_parts(self, size)
         # nothing is refused from here on: until now the model is what it was
         if first:
             self._forget()
@@ -206,6 +208,7 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
                 model, choice.algorithm, engine, examples.source(bool(self.shuffle)), n_workers=choice.n_workers,
                 seed=seed, max_epochs=1 if partial else int(self.max_iter),
                 stopping=self._stopping(monitor, partial), state=states.pop(), clock=clock,
+                keeper=keeping.keeper_of(self),
             )  # fmt: skip
         self.history_, self.outcome_, self.algorithm_ = fit.history, fit.outcome, choice
         self._clock = fit.clock

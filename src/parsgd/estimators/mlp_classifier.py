@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators import checking, streaming
+from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.examples import Examples
 from parsgd.estimators.mlp import BaseMLP, is_stochastic
 from parsgd.estimators.posing import Labels, Several
@@ -55,6 +55,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         :class:`parsgd.Hogwild`, on shared memory without averages, is for sparse rows and plain SGD.
     engine : {"auto", "serial", "threads", "simulated"} or object, default="auto"
         Where the workers run; :class:`parsgd.Simulated` has them on a virtual clock.
+    checkpoint : str, path, :class:`parsgd.Checkpoint` or None, default=None
+        As in :class:`parsgd.SGDClassifier`; not with ``solver="lbfgs"``.
 
     Attributes
     ----------
@@ -77,6 +79,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ``name``, ``why``, ``algorithm``, ``n_workers``.
     outcome_ : parsgd.errors.Outcome
         How the fit ended, as a sentence.
+    resumed_from_ : int or None
+        With ``checkpoint``: the round from which the fit went on; None if it began anew.
 
     Raises
     ------
@@ -136,6 +140,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_jobs=None,
         algorithm="auto",
         engine="auto",
+        checkpoint=None,
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes, activation=activation, solver=solver, alpha=alpha,
@@ -145,6 +150,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             early_stopping=early_stopping, validation_fraction=validation_fraction, beta_1=beta_1, beta_2=beta_2,
             epsilon=epsilon, n_iter_no_change=n_iter_no_change, max_fun=max_fun, dropout=dropout, clip_norm=clip_norm,
             weight_init=weight_init, n_jobs=n_jobs, algorithm=algorithm, engine=engine,
+            checkpoint=checkpoint,
         )  # fmt: skip
         self.class_weight = class_weight
 
@@ -161,7 +167,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         tags.classifier_tags.multi_label = True
         return tags
 
-    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None):
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, resume=False):
         """Fit the model.
 
         Parameters
@@ -174,6 +180,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         sample_weight : array-like of shape (n_rows,), optional
         X_val, y_val : array-like, optional
             Your own validation set.  Its accuracy is in ``history_``, and with ``early_stopping=True`` it decides.
+        resume : bool, default=False
+            Go on from the last checkpoint in the folder ``checkpoint``, if there is one.
 
         Returns
         -------
@@ -189,7 +197,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else:
             self.classes_ = binarizer.classes_
             self._multilabel = binarizer.y_type_.startswith("multilabel")
-        self._fit_labels(examples, False, X_val, y_val)
+        with keeping.keeping(self, resume):
+            self._fit_labels(examples, False, X_val, y_val)
         self._warn_of_the_end()
         return self
 

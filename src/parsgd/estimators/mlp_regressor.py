@@ -12,7 +12,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators import checking, streaming
+from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.mlp import BaseMLP, is_stochastic
 from parsgd.estimators.posing import Values
 
@@ -91,6 +91,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_jobs=None,
         algorithm="auto",
         engine="auto",
+        checkpoint=None,
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes, activation=activation, solver=solver, alpha=alpha,
@@ -100,6 +101,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             early_stopping=early_stopping, validation_fraction=validation_fraction, beta_1=beta_1, beta_2=beta_2,
             epsilon=epsilon, n_iter_no_change=n_iter_no_change, max_fun=max_fun, dropout=dropout, clip_norm=clip_norm,
             weight_init=weight_init, n_jobs=n_jobs, algorithm=algorithm, engine=engine,
+            checkpoint=checkpoint,
         )  # fmt: skip
         self.loss = loss
         self.delta = delta
@@ -109,7 +111,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         checking.check_number(self, "delta", 0, closed="neither")
         super()._check_parameters()
 
-    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None):
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, resume=False):
         """Fit the model.
 
         Parameters
@@ -121,6 +123,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         sample_weight : array-like of shape (n_rows,), optional
         X_val, y_val : array-like, optional
             Your own validation set.  Its R^2 is in ``history_``, and with ``early_stopping=True`` it decides.
+        resume : bool, default=False
+            Go on from the last checkpoint in the folder ``checkpoint``, if there is one.
 
         Returns
         -------
@@ -128,7 +132,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         self._check_parameters()
         again = self.warm_start and hasattr(self, "coefs_")
-        self._fit_numbers(X, y, sample_weight, False, X_val, y_val, reset=not again)
+        with keeping.keeping(self, resume):
+            self._fit_numbers(X, y, sample_weight, False, X_val, y_val, reset=not again)
         self._warn_of_the_end()
         return self
 

@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from parsgd.estimators import checking, streaming
+from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.posing import Ones
 
@@ -22,14 +22,14 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
 
     Parameters
     ----------
-    n_jobs, algorithm, engine, batch_size
+    n_jobs, algorithm, engine, batch_size, checkpoint
         As in :class:`parsgd.SGDClassifier`.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,)
     offset_ : ndarray of shape (1,)
-    n_iter_, t_, history_, algorithm_, outcome_
+    n_iter_, t_, history_, algorithm_, outcome_, resumed_from_
         As in :class:`parsgd.SGDClassifier`.
 
     References
@@ -76,6 +76,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         algorithm="auto",
         engine="auto",
         batch_size=1,
+        checkpoint=None,
     ):
         self.nu = nu
         self.fit_intercept = fit_intercept
@@ -93,6 +94,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         self.algorithm = algorithm
         self.engine = engine
         self.batch_size = batch_size
+        self.checkpoint = checkpoint
 
     @property
     def alpha(self) -> float:
@@ -103,7 +105,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         checking.check_number(self, "nu", 0, 1, closed="right")
         super()._check_parameters(partial)
 
-    def fit(self, X, y=None, coef_init=None, offset_init=None, sample_weight=None):
+    def fit(self, X, y=None, coef_init=None, offset_init=None, sample_weight=None, *, resume=False):
         """Fit the model.
 
         Parameters
@@ -114,6 +116,8 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         coef_init, offset_init : array-like, optional
             Where to start from: ``(n_features,)`` and ``(1,)``.
         sample_weight : array-like of shape (n_rows,), optional
+        resume : bool, default=False
+            Go on from the last checkpoint in the folder ``checkpoint``, if there is one.
 
         Returns
         -------
@@ -125,7 +129,8 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
             offset_init = self.offset_ if offset_init is None else offset_init
         self._forget("coef_", "offset_")
         self.t_ = 1.0
-        self._fit(X, sample_weight, coef_init, offset_init, int(self.max_iter))
+        with keeping.keeping(self, resume):
+            self._fit(X, sample_weight, coef_init, offset_init, int(self.max_iter))
         self._warn_of_the_end()
         return self
 
@@ -150,7 +155,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
             intercept_init = np.ones(1)  # offset 0
         intercept = initial(intercept_init, (1,), examples.dtype, "Provided offset_init does not match dataset.")
         model = self._linear(examples, 1, one_class=True)
-        seed = int(check_random_state(self.random_state).randint(0, MAX_INT)) if self.shuffle else 0
+        seed = int(check_random_state(keeping.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
         fit = self._run(
             model, examples, max_epochs=max_epochs, seed=seed, coef=coef, intercept=intercept
         )

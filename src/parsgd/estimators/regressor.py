@@ -14,7 +14,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators import checking, streaming
+from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
 from parsgd.estimators.examples import Examples
 from parsgd.estimators.posing import Values
@@ -36,14 +36,14 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         attributes are numbers.
     quantile : float in (0, 1), default=0.5
         Which quantile ``loss="quantile"`` estimates.
-    n_jobs, algorithm, engine, batch_size
+    n_jobs, algorithm, engine, batch_size, checkpoint
         As in :class:`parsgd.SGDClassifier`.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,)
     intercept_ : ndarray of shape (1,)
-    n_iter_, t_, history_, algorithm_, outcome_
+    n_iter_, t_, history_, algorithm_, outcome_, resumed_from_
         As in :class:`parsgd.SGDClassifier`.
 
     Examples
@@ -89,6 +89,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         algorithm="auto",
         engine="auto",
         batch_size=1,
+        checkpoint=None,
     ):
         self.loss = loss
         self.penalty = penalty
@@ -114,12 +115,16 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         self.algorithm = algorithm
         self.engine = engine
         self.batch_size = batch_size
+        self.checkpoint = checkpoint
 
     def _check_parameters(self, partial: bool = False) -> None:
         super()._check_parameters(partial)
         checking.check_number(self, "quantile", 0, 1, closed="neither")
 
-    def fit(self, X, y=None, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None):
+    def fit(
+        self, X, y=None, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None,
+        resume=False,
+    ):  # fmt: skip
         """Fit the model.
 
         Parameters
@@ -134,6 +139,8 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         sample_weight : array-like of shape (n_rows,), optional
         X_val, y_val : array-like, optional
             Your own validation set.  Its R^2 is in ``history_``, and with ``early_stopping=True`` it decides.
+        resume : bool, default=False
+            Go on from the last checkpoint in the folder ``checkpoint``, if there is one.
 
         Returns
         -------
@@ -145,7 +152,8 @@ class SGDRegressor(RegressorMixin, BaseSGD):
             intercept_init = self.intercept_ if intercept_init is None else intercept_init
         self._forget("coef_", "intercept_")
         self.t_ = 1.0
-        self._fit(X, y, sample_weight, coef_init, intercept_init, int(self.max_iter), X_val, y_val)
+        with keeping.keeping(self, resume):
+            self._fit(X, y, sample_weight, coef_init, intercept_init, int(self.max_iter), X_val, y_val)
         self._warn_of_the_end()
         return self
 
@@ -181,7 +189,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         intercept = initial(intercept_init, (1,), examples.dtype, "Provided intercept_init does not match dataset.")
         model = self._linear(examples, 1)
         examples, monitor = self._validation(model, examples, X_val, y_val)
-        seed = int(check_random_state(self.random_state).randint(0, MAX_INT)) if self.shuffle else 0
+        seed = int(check_random_state(keeping.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
         fit = self._run(
             model, examples, max_epochs=max_epochs, seed=seed, coef=coef, intercept=intercept, monitor=monitor
         )
@@ -203,9 +211,10 @@ class SGDRegressor(RegressorMixin, BaseSGD):
             return examples, R2(model, X_val, y_val, None)
         if not self.early_stopping:
             return examples, None
-        splitter = ShuffleSplit(test_size=self.validation_fraction, random_state=self.random_state)
+        chance = keeping.random_state_of(self)
+        splitter = ShuffleSplit(test_size=self.validation_fraction, random_state=chance)
         split = partial(validation_rows, self, splitter)
-        examples, held = examples.hold_back(split, self.validation_fraction, self.random_state)
+        examples, held = examples.hold_back(split, self.validation_fraction, chance)
         return examples, R2(model, *held)
 
     def score(self, X, y=None, sample_weight=None):
