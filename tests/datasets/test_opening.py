@@ -18,6 +18,8 @@ from parsgd import open_dataset
 from parsgd.datasets import lines
 from parsgd.datasets.columns import Hashed, Numbers, OneHot, Text
 from parsgd.errors import DataFileError, InvalidArgument, MissingDependency
+from parsgd.estimators.posing import Values
+from parsgd.testing.contracts import check_source
 
 PACKERS = {"": lambda data: data, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 
@@ -392,3 +394,45 @@ def test_hashed_texts_can_come_in_any_file(tmp_path):
     make(tmp_path / "2.csv", "k,y\nnew,0\n")
     dataset = open_dataset(tmp_path, target="y", columns=[Hashed("k", n_features=32)])
     assert rows(dataset)[0].sum() == 3
+
+
+# -- as a source of a fit ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["csv", "packed csv", "svmlight", "npy", "table", "function"])
+def test_its_source_keeps_the_contract(frame, tmp_path, short_spans, how):
+    frame = frame[:60]
+    x = frame[["a", "n"]].to_numpy()
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    frame.to_csv(tmp_path / "data.csv.gz", index=False)
+    dump_svmlight_file(sparse.csr_matrix(x), np.arange(60), str(tmp_path / "data.svm"))
+    np.save(tmp_path / "x.npy", x)
+    data, more = {
+        "csv": (tmp_path / "data.csv", {"target": "w", "columns": ["a", "n"]}),
+        "packed csv": (tmp_path / "data.csv.gz", {"target": "w", "columns": ["a", "n"]}),
+        "svmlight": (tmp_path / "data.svm", {}),
+        "npy": (tmp_path / "x.npy", {"target": np.arange(60)}),
+        "table": (frame, {"target": "w", "columns": ["a", "n"]}),
+        "function": (lambda: ((x[i : i + 25], np.arange(60)[i : i + 25]) for i in range(0, 60, 25)), {}),
+    }[how]
+    pose = Values("float32")
+    source = open_dataset(data, window_rows=16, **more).source(pose)
+    if how == "function":
+        # a function within a test cannot be pickled
+        assert source.draw(10, 0)[1].n_rows == 50
+        return
+    check_source(source)
+
+
+def test_split_parts_are_all_rows_each_once(frame):
+    dataset = open_dataset(frame, **HOW)
+    rest, drawn = dataset.split(0.3, seed=1)
+    assert 100 < drawn.n_rows < 200
+    both = np.vstack([rows(rest)[0], rows(drawn)[0]])
+    assert sorted(map(tuple, both)) == sorted(map(tuple, expected(frame)))
+    again = dataset.split(0.3, seed=1)[1]
+    assert np.array_equal(rows(again)[0], rows(drawn)[0])
+    assert rest.targets().counts.sum() + drawn.targets().counts.sum() == 500
+    assert next(rest.without_targets().blocks()).y is None
+    with pytest.raises(InvalidArgument, match="'fraction' parameter"):
+        dataset.split(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 import parsgd
 from parsgd import (
@@ -269,3 +269,16 @@ def test_a_fit_to_arrays_forgets_the_columns():
     model = SGDClassifier(max_iter=3, random_state=0).fit(open_dataset(table(), target="y"))
     assert hasattr(model, "columns_")
     assert not hasattr(model.fit(X, LABELS), "columns_")
+
+
+def test_a_path_is_to_be_opened_first(tmp_path):
+    for model in (SGDClassifier(), MLPRegressor()):
+        with pytest.raises(InvalidArgument, match=r"open_dataset\(path, target=...\)"):
+            model.fit(tmp_path / "data.csv")
+    with pytest.raises(NotFittedError):
+        SGDClassifier().predict("data.csv")
+
+
+def test_plan_takes_arrays():
+    with pytest.raises(InvalidArgument, match=r"dataset\.take"):
+        parsgd.plan(SGDClassifier("log_loss"), blocks(X, TWO), TWO)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from parsgd.datasets.columns import Hashed, Kind, Numbers, Text
+from parsgd.datasets.categories import Hashed, Text
+from parsgd.datasets.columns import KINDS, Kind, Numbers
+from parsgd.errors import InvalidArgument
 
 # Rows are CSR from so many features on, if less than this share of them is not 0.
 _SPARSE_FEATURES, _SPARSE_DENSITY = 50, 0.3
@@ -31,6 +33,12 @@ class Encoder:
     kinds: tuple[Kind, ...]
     dtype: str = "float32"
     sparse: bool = False
+
+    def __post_init__(self) -> None:
+        kinds = tuple(self.kinds)
+        if not kinds or not all(isinstance(kind, KINDS) and kind.names and kind.lacks == "nothing" for kind in kinds):
+            raise InvalidArgument(f"An Encoder takes kinds of columns that have learned what they need. Got {kinds!r}.")
+        object.__setattr__(self, "kinds", kinds)
 
     @property
     def columns(self) -> tuple[str, ...]:

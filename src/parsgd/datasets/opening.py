@@ -6,63 +6,29 @@ import importlib
 import inspect
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from parsgd.datasets.addresses import Address, find_files
+from parsgd.datasets.columns import Numbers
 from parsgd.datasets.dataset import Dataset
 from parsgd.datasets.declaring import check_names, declared
 from parsgd.datasets.encoder import AsRead, Encoder, encoder_of
 from parsgd.datasets.learning import learned
 from parsgd.datasets.numeric import arrow
+from parsgd.datasets.requesting import Request
 from parsgd.datasets.svmlight import is_svmlight, svmlight_pieces
 from parsgd.datasets.tables import as_arrow, table_pieces
-from parsgd.errors import DataFileError, InvalidArgument, check_count, choose
+from parsgd.errors import DataFileError, InvalidArgument
 
-FORMATS = ("parquet", "csv", "svmlight", "npy")
 _ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".npy": "npy"}
 _ALL_ENDINGS = (".parquet", ".pq", ".csv", ".svm", ".svmlight", ".libsvm")
 # Collections of other packages: the first part of their types' module -> the function that opens them,
 # ``function(data, request) -> Dataset``.
 COLLECTIONS = {"dask": "parsgd.datasets.dask_collections:open_collection"}
-
-
-@dataclass(frozen=True)
-class Request:
-    """What was asked for besides the data, as :func:`open_dataset` takes it."""
-
-    target: Any = None
-    columns: Any = None
-    weight: Any = None
-    filters: Any = None
-    format: str | None = None
-    dtype: str = "float32"
-    sparse: bool | None = None
-    window_rows: int | None = None
-    storage_options: Mapping[str, Any] | None = None
-    n_features: int | None = None
-    zero_based: bool | None = None
-
-    def __post_init__(self) -> None:
-        try:
-            name = np.dtype(self.dtype).name
-        except TypeError:
-            name = self.dtype
-        choose(name, ("float32", "float64"), "dtype", "open_dataset")
-        object.__setattr__(self, "dtype", name)
-        if self.format is not None:
-            choose(self.format, FORMATS, "format", "open_dataset")
-        check_count(self.window_rows, "window_rows", "open_dataset")
-        check_count(self.n_features, "n_features", "open_dataset")
-
-    def refuse(self, what: str, *names: str) -> None:
-        """Raise InvalidArgument if any of the arguments ``names`` was given: ``what`` has no use for it."""
-        for name in names:
-            if getattr(self, name) is not None:
-                raise InvalidArgument(f"open_dataset({name}=...) is not for {what}; leave it out.")
 
 
 def open_dataset(
@@ -254,7 +220,10 @@ def _plan(kinds: Any, schema: Any, request: Request) -> Any:
     if hasattr(kinds, "learn"):
         apart = (request.target, request.weight)
         return AsRead(tuple(name for name in schema.names if name not in apart), tuple(kinds.texts))
-    return kinds if hasattr(kinds, "encode") else encoder_of(kinds)
+    if hasattr(kinds, "encode"):
+        return kinds
+    texts = [name for kind in kinds if not isinstance(kind, Numbers) for name in kind.names]
+    return AsRead(tuple(dict.fromkeys(name for kind in kinds for name in kind.names)), tuple(texts))
 
 
 def _of_columns(pieces: list[Any], kinds: Any, plan: Any, request: Request) -> Dataset:

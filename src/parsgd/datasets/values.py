@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.datasets.numeric import arrow, is_number, is_text
+from parsgd.datasets.numeric import arrow, flat, is_number, is_text, plain_types
 from parsgd.errors import DataFileError
 from parsgd.sources.reading import BadRow
 
@@ -48,20 +48,17 @@ def numbers_in(column: Any, name: str) -> np.ndarray:
 
     True is 1; a date or a moment counts in days since 1970 (UTC), a duration in seconds.
     """
+    if column.type.id in plain_types() and not column.null_count:
+        return column.to_numpy()
     pa = arrow()
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+    column = flat(column)
     kind = kind_of_type(column.type)
     if kind == "moment":
         return _moments(column)
     if kind in ("text", "other"):
         raise bad_value(name, None, f"holds {column.type}, not numbers", "Declare it as OneHot, Hashed or Text.")
-    if column.null_count == 0 and column.type in (pa.float32(), pa.float64()):
-        return column.to_numpy(zero_copy_only=True)
-    if column.null_count or not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        column = column.cast(pa.uint8()) if pa.types.is_boolean(column.type) else column
-        return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return column.to_numpy(zero_copy_only=False)
+    column = column.cast(pa.uint8()) if pa.types.is_boolean(column.type) else column
+    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
 def _moments(column: Any) -> np.ndarray:
@@ -90,8 +87,3 @@ def texts_in(column: Any, name: str) -> tuple[np.ndarray, list[str]]:
         codes = np.where(codes == texts.index(None), -1, codes)
         texts = [text or "" for text in texts]
     return codes, texts
-
-
-def plain(column: Any) -> Any:
-    """One Arrow array, where there may be several chunks."""
-    return column.combine_chunks() if hasattr(column, "combine_chunks") and hasattr(column, "chunks") else column

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.metrics import r2_score
+from sklearn.utils.validation import check_is_fitted
 
 from parsgd.datasets.dataset import Dataset
 from parsgd.datasets.opening import open_dataset
@@ -17,7 +18,11 @@ from parsgd.estimators.examples import Streamed
 
 
 def is_streamed(X: Any) -> bool:
-    """Whether ``X`` is a Dataset, to be read while it is used."""
+    """Whether ``X`` is a Dataset, to be read while it is used; refuses a path, which does not say what to predict."""
+    if isinstance(X, (str, os.PathLike)):
+        raise InvalidArgument(
+            f"X is the path {os.fspath(X)!r}. Open it, and say what to predict: open_dataset(path, target=...)."
+        )
     return isinstance(X, Dataset)
 
 
@@ -71,11 +76,10 @@ def opened(estimator: Any, X: Any) -> Any:
     """A path as a Dataset with the columns that the estimator was fitted with; anything else as it is."""
     if not isinstance(X, (str, os.PathLike)):
         return X
+    check_is_fitted(estimator)
     columns = getattr(estimator, "columns_", None)
     if columns is not None:
         return open_dataset(X, columns=columns)
-    if not hasattr(estimator, "n_features_in_"):
-        return X
     svmlight = any(end in os.fspath(X).lower() for end in (".svm", ".libsvm"))
     return open_dataset(X, n_features=estimator.n_features_in_ if svmlight else None)
 
