@@ -88,7 +88,7 @@ def _at(values: np.ndarray | None, place: int, neutral: float) -> float:
 
 def _alike(columns: Sequence[Any], moved: Sequence[bool]) -> Iterator[tuple[int, int]]:
     """Where neighbours begin and end that are plain numbers of one type, to be treated alike; others stand alone."""
-    first, plain = 0, _plain_types()
+    first, plain = 0, plain_types()
     kinds = [column.type.id if column.type.id in plain and not column.null_count else -1 for column in columns]
     for stop in range(1, len(columns) + 1):
         if stop == len(columns) or kinds[stop] != kinds[first] or kinds[first] < 0 or moved[stop] != moved[first]:
