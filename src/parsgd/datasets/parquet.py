@@ -209,7 +209,8 @@ def _opened(fragment: Any, system: Any, options: Mapping[str, Any]) -> ParquetFi
         counts = tuple(fragment.metadata.row_group(group.id).num_rows for group in fragment.row_groups)
         types = {field.name: field.type for field in fragment.physical_schema}
     except (arrow().ArrowException, OSError) as error:
-        raise DataFileError(f"{path} cannot be read as Parquet: {sentence(error)} Write it anew, or leave it out.") from error
+        said = f"{path} cannot be read as Parquet: {sentence(error)} Write it anew, or leave it out."
+        raise DataFileError(said) from error
     partition = pads.get_partition_keys(fragment.partition_expression)
     return ParquetFile(path, options, partition, types, counts, stamp)
 

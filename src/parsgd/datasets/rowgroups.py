@@ -51,13 +51,15 @@ class ParquetFile:
         import pyarrow.parquet as pq
 
         self.check()
+        # checksums of pages are looked at where a file has them
+        settings = {"page_checksum_verification": True}
         with self._reading():
             if is_address(self.path):
                 # over a network few long reads are better than many short ones
                 system, path = file_system(self.path, self.options)
-                opened = pq.ParquetFile(system.open(path, "rb"), pre_buffer=True)
+                opened = pq.ParquetFile(system.open(path, "rb"), pre_buffer=True, **settings)
             else:
-                opened = pq.ParquetFile(self.path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+                opened = pq.ParquetFile(self.path, pre_buffer=False, buffer_size=_BUFFER_BYTES, **settings)
         counts = tuple(opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups))
         if counts != self.group_rows:
             opened.close(force=True)
