@@ -3,10 +3,13 @@
 import os
 import signal
 import threading
+from contextlib import ExitStack
 
 import pytest
 import sklearn.utils.parallel  # noqa: F401  (importing it may set environment variables; tests may not)
 from hypothesis import settings
+
+from parsgd import registry
 
 settings.register_profile("laws", derandomize=True, database=None, deadline=None, max_examples=40)
 settings.load_profile("laws")
@@ -25,3 +28,19 @@ def nothing_is_left():
 
 def _environment():
     return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+@pytest.fixture(scope="session")
+def kept_engine():
+    """Engines by name; those that start processes keep them, so that a thousand fits do not start two thousand."""
+    with ExitStack() as stack:
+        made = {}
+
+        def engine(name):
+            if name not in made:
+                made[name] = registry.load(registry.ENGINES[name])()
+                if hasattr(made[name], "__enter__"):
+                    stack.enter_context(made[name])
+            return made[name]
+
+        yield engine

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd import Local, SimuParallel, Weighted
+from parsgd import Local, MiniBatch, SimuParallel, Weighted
+from parsgd.core import Lost
 from parsgd.engines.serial import Serial, SerialCrew
-from parsgd.errors import DivergedError, IncompatibleParts, Outcome
+from parsgd.errors import DivergedError, IncompatibleParts, Outcome, WorkersLost
 from parsgd.fitting import fit, worker_seed
 from parsgd.models.linear import Linear
 from parsgd.rows import rows_of
@@ -216,6 +217,112 @@ def test_early_stopping_stops_when_the_score_no_longer_improves(n_jobs):
     gained = np.diff(np.maximum.accumulate(scores))
     assert np.all(gained[-3:] < 1e-3)
     assert np.all(gained[:3] >= 1e-3)
+
+
+# -- workers that are lost -----------------------------------------------------------------------------------------
+
+
+class Loses(Serial):
+    """An engine that answers the sendings numbered ``numbers`` of a worker with the news that it is lost."""
+
+    def __init__(self, replaced=True, **numbers):
+        self.replaced, self.numbers = replaced, {int(worker[1:]): given for worker, given in numbers.items()}
+        self.sent = []
+
+    def open(self, work, shards, pulse):
+        engine, crew = self, SerialCrew(work, shards, pulse)
+
+        class Crew:
+            deal, now, close = crew.deal, crew.now, crew.close
+
+            def send(self, task):
+                engine.sent.append(task)
+                crew.send(task)
+
+            def receive(self, at_least):
+                answers = []
+                while crew.tasks and len(answers) < at_least:
+                    task = crew.tasks[0]
+                    number = [sent.worker for sent in engine.sent].count(task.worker)
+                    if number in engine.numbers.get(task.worker, ()):
+                        crew.tasks.popleft()
+                        answers.append(Lost(task.worker, task.round, "the roof fell in", engine.replaced))
+                    else:
+                        answers += crew.receive(1)
+                return answers
+
+        return Crew()
+
+
+def train(algorithm, engine=None, **settings):
+    return fit(MODEL, algorithm, engine or Serial(), SOURCE, **{"n_workers": 3, "max_epochs": 4, "seed": 1, **settings})
+
+
+def lost_in(found):
+    return [gone for entry in found.history for gone in entry["lost"]]
+
+
+def test_a_round_ends_without_a_lost_task_and_the_next_has_all_workers():
+    engine = Loses(w1=[2])
+    found = train(Local(period=0.25), engine)
+    assert [len(entry["workers"]) for entry in found.history[:4]] == [3, 2, 3, 3]
+    assert [entry["lost"] for entry in found.history[:3]] == [
+        [], [{"worker": 1, "why": "the roof fell in", "replaced": True}], []
+    ]  # fmt: skip
+    for entry in found.history:
+        assert sum(worker["weight"] for worker in entry["workers"]) == pytest.approx(1.0)
+    # what it was to visit is still to be visited: no row is left out
+    again = [task for task in engine.sent if task.worker == 1]
+    assert again[1].cursor == again[2].cursor
+    assert found.examples >= 4 * 200
+    assert found.outcome is Outcome.MAX_EPOCHS
+
+
+@pytest.mark.parametrize("algorithm", [SimuParallel(), Weighted(rule="steps")], ids=lambda a: a.name)
+def test_where_one_round_is_the_fit_a_lost_task_is_sent_again_and_no_bit_is_another(algorithm):
+    engine = Loses(w1=[1, 2], w2=[1])
+    found = train(algorithm, engine)
+    assert [gone["worker"] for gone in lost_in(found)].count(1) == 2
+    assert found.state.tobytes() == train(algorithm).state.tobytes()
+    assert {id(task) for task in engine.sent if task.worker == 1} == {id(engine.sent[1])}
+
+
+@pytest.mark.parametrize("algorithm", [Local(period=0.25), MiniBatch(40)], ids=lambda a: a.name)
+def test_where_all_tasks_of_a_round_are_lost_they_are_sent_again(algorithm):
+    found = train(algorithm, Loses(w0=[2], w1=[2], w2=[2]))
+    assert [gone["worker"] for gone in lost_in(found)] == [0, 1, 2]
+    assert found.state.tobytes() == train(algorithm).state.tobytes()
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [parsgd.Asynchronous(), parsgd.Delayed(20), parsgd.Elastic(), parsgd.Elastic(asynchronous=True), MiniBatch(40),
+     Local(period=0.25, outer="adaptive"), Local(period=0.25, rule="learned", balance="speed", deadline="auto")],
+    ids=repr,
+)  # fmt: skip
+def test_every_algorithm_goes_on_without_lost_tasks(algorithm):
+    found = train(algorithm, Loses(w0=[1, 3], w1=[2, 3], w2=[1]))
+    assert len(lost_in(found)) == 5
+    assert all(gone["replaced"] for gone in lost_in(found))
+    assert found.outcome is Outcome.MAX_EPOCHS
+    undisturbed = train(algorithm)
+    ours, theirs = (MODEL.gradient(one.state, SOURCE.rows)[0] for one in (found, undisturbed))
+    assert ours <= 1.02 * theirs
+
+
+@pytest.mark.parametrize("algorithm", [SimuParallel(), Local(period=0.25), MiniBatch(40), parsgd.Asynchronous()])
+def test_rows_that_cost_five_workers_in_a_row_are_taken_for_the_cause(algorithm):
+    with pytest.raises(WorkersLost, match=r"worker 1 is lost: 5 times in a row, .* the roof fell in\. Do they need"):
+        train(algorithm, Loses(w1=range(1, 99)), max_epochs=50)
+    found = train(algorithm, Loses(w1=range(1, 5)), max_epochs=50)
+    assert len(lost_in(found)) == 4
+
+
+def test_workers_that_nobody_replaces_are_gone_and_the_last_one_is_missed():
+    found = train(Local(period=0.25), Loses(replaced=False, w1=[2]))
+    assert {worker["worker"] for worker in found.history[-1]["workers"]} == {0, 2}
+    with pytest.raises(WorkersLost, match="All 3 workers are lost; the last one, 2, in round 1: the roof fell in"):
+        train(Local(period=0.25), Loses(replaced=False, w0=[2], w1=[2], w2=[2]))
 
 
 # -- where fits arrive ---------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Any model, any algorithm, any engine, any source: all of them run, and learn.  A new member must be entered here."""
 
 import inspect
+import sys
 
+import cloudpickle
 import numpy as np
 import pytest
 
@@ -15,6 +17,8 @@ from parsgd.rows import rows_of
 from parsgd.sources.arrays import ArraySource
 from parsgd.testing.problems import labels, targets, unit_rows
 
+# other processes cannot import tests
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 N_ROWS, N_FEATURES = 120, 6
 
 
@@ -95,9 +99,11 @@ def test_the_matrix_knows_every_member_of_every_registry():
 @pytest.mark.parametrize("algorithm", registry.ALGORITHMS)
 @pytest.mark.parametrize(("model", "kind"), KINDS, ids=[kind for _, kind in KINDS])
 @pytest.mark.parametrize("layout", ["dense", "csr"])
-def test_every_combination_runs_and_learns_or_is_refused_at_once(layout, model, kind, algorithm, engine, source):
+def test_every_combination_runs_and_learns_or_is_refused_at_once(
+    kept_engine, layout, model, kind, algorithm, engine, source
+):
     algorithm = registry.load(registry.ALGORITHMS[algorithm])()
-    engine = registry.load(registry.ENGINES[engine])()
+    engine = kept_engine(engine)
     made, rows = MAKERS[model](layout, np.float64, **MODELS[model][kind])
     assert isinstance(made, registry.load(registry.MODELS[model]))
     settings = {"n_workers": 2, "max_epochs": 3, "seed": 1}

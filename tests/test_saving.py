@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import json
 import math
+import os
 import pickle
 import random
 import sys
@@ -25,7 +26,7 @@ from sklearn.preprocessing import scale
 import parsgd
 from parsgd import saving
 from parsgd.errors import MissingDependency, ModelFileError, Outcome
-from parsgd.packing import pack, unpack
+from parsgd.packing import container, pack, unpack
 from parsgd.stopping import Stopping
 
 DIGITS, IRIS, CANCER, DIABETES = (
@@ -281,7 +282,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     def fail(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space"):
         saving.save(classifier(DIGITS)[0], path)
     assert path.read_bytes() == before
@@ -390,19 +391,20 @@ def test_a_damaged_file_is_refused_or_read_as_it_was(models, tmp_path):
 def parts(model, path):
     """The header entry, the document and the arrays of a saved model."""
     saving.save(model, path)
-    head, arrays = saving._take_apart(path.read_bytes())
+    head, arrays = container.take_apart(saving.KIND, path.read_bytes())
     return head, json.loads(arrays.pop("document").tobytes()), arrays
 
 
 def seal(head, document, arrays) -> bytes:
     """A file whose checksum is right, whatever is in it: as someone would make it who means harm."""
     arrays = {**arrays, "document": np.frombuffer(json.dumps(document).encode(), dtype=np.uint8)}
-    return saving._serialize(head, arrays)
+    return b"".join(container.serialize(saving.KIND, head, arrays))
 
 
 JUNK = (
     None, True, 0, -1, 10**30, 1.5, "", "x", "hinge", [], [[]], {}, {"$array": "coef_"}, {"$array": "no"},
     {"$float": 1}, {"$float": "inf"}, {"$part": "Local", "fields": {"period": 2}}, {"$part": "os"}, {"$part": []},
+    {"$record": "os:path"}, {"$record": "algorithms.local:_Memory", "fields": {}},
     {"$dict": [[[], 1]]}, {"$dict": 3}, {"$texts": [1, 2], "dtype": "str"}, {"$texts": ["a", "b"], "dtype": "object"},
     {"$outcome": "__class__"}, {"$tuple": 1}, {"$unknown": 1},
 )  # fmt: skip

@@ -11,6 +11,10 @@ from parsgd.algorithms.local import Local
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.algorithms.weighted import Weighted
+from parsgd.checkpointing import Checkpoint
+from parsgd.datasets import columns
+from parsgd.datasets.opening import open_dataset
+from parsgd.engines.processes import Processes
 from parsgd.engines.simulated import Simulated
 from parsgd.estimators.classifier import SGDClassifier
 from parsgd.estimators.merging import merge
@@ -26,6 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Asynchronous",
+    "Checkpoint",
     "Delayed",
     "Elastic",
     "Hogwild",
@@ -33,14 +38,17 @@ __all__ = [
     "MLPClassifier",
     "MLPRegressor",
     "MiniBatch",
+    "Processes",
     "SGDClassifier",
     "SGDOneClassSVM",
     "SGDRegressor",
     "SimuParallel",
     "Simulated",
     "Weighted",
+    "columns",
     "load",
     "merge",
+    "open_dataset",
     "plan",
     "save",
     "watch",

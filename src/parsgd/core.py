@@ -317,7 +317,8 @@ class Crew(Protocol):
 class Engine(Protocol):
     """Where workers run.  What it and the model offer is compared with ``Algorithm.needs`` before any worker starts.
 
-    An engine that has so many workers and no others says how many in ``n_workers``, which need not exist.
+    An engine that has so many workers and no others says how many in ``n_workers``; one that can have any number, but
+    knows which one suits the machines that it runs on, in ``default_workers()``.  Neither need exist.
     """
 
     name: str

@@ -9,10 +9,12 @@
     ├── DataFileError        (ValueError)   a data file cannot be read, or lacks what was asked of it
     ├── WorkersLost          (RuntimeError) no worker is left to go on with
     ├── ModelFileError       (ValueError)   a model file is damaged, foreign or of another version
+    ├── CheckpointError      (ValueError)   a fit cannot go on from its checkpoints, or cannot keep any
     └── MissingDependency    (ImportError)  an optional package is needed; says how to install it
     DivergenceWarning        (UserWarning)  the loss exploded, but the parameters are finite
     UnlikeShards             (UserWarning)  the workers' rows differ so much that averages may be poor
     InterruptedFit           (UserWarning)  Ctrl-C ended a fit; the best model so far was kept
+    CheckpointWarning        (UserWarning)  a checkpoint could not be written, or not be read
 """
 
 from __future__ import annotations
@@ -47,6 +49,10 @@ class ModelFileError(ParsgdError, ValueError):
     """A model file is damaged, foreign or of another version."""
 
 
+class CheckpointError(ParsgdError, ValueError):
+    """A fit cannot go on from its checkpoints, or cannot keep any."""
+
+
 class WorkersLost(ParsgdError, RuntimeError):
     """No worker is left to go on with."""
 
@@ -65,6 +71,10 @@ class UnlikeShards(UserWarning):
 
 class InterruptedFit(UserWarning):
     """Ctrl-C ended a fit; the best model so far was kept."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written, and the fit goes on; or not be read, and an older one was."""
 
 
 class Outcome(enum.Enum):

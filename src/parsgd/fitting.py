@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from parsgd import blas, unlike
+from parsgd import blas, snapshots, unlike
 from parsgd.core import (
     MODEL_OFFERS,
     SAMPLINGS,
@@ -34,10 +34,33 @@ from parsgd.core import (
 )
 from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, Outcome, UnlikeShards, WorkersLost
 from parsgd.progress import Line, stopped_by_interrupt
+from parsgd.snapshots import Snapshot
 from parsgd.stopping import Stopping
 
 # So often in a row a worker may be lost before its own rows are taken for the cause.
 _MOST_LOSSES = 5
+
+
+class Keeper(Protocol):
+    """Whoever keeps what it takes to go on with a fit (:mod:`parsgd.checkpointing`).
+
+    ``open`` is told what is about to be fitted, before any worker starts, and gives the snapshot to go on from, or
+    None; ``begin`` is given the first one, and refuses what it could not keep.  ``offer`` is given the snapshot of
+    every round while the workers are at the next one, and keeps it if it is time; ``rescue`` keeps the last one
+    offered, because the fit breaks off; ``end`` keeps that of the end.
+    """
+
+    def open(
+        self, model: Model, algorithm: Algorithm, shards: Sequence[Shard], seeds: Sequence[int], max_epochs: int
+    ) -> Snapshot | None: ...
+
+    def begin(self, snapshot: Snapshot) -> None: ...
+
+    def offer(self, snapshot: Snapshot) -> None: ...
+
+    def rescue(self) -> None: ...
+
+    def end(self, snapshot: Snapshot) -> None: ...
 
 
 @dataclass
@@ -114,6 +137,7 @@ class Loop:
     state: np.ndarray
     clock: float
     line: Line
+    keeper: Keeper | None = None
     gains: np.ndarray = field(init=False)
     history: list[dict[str, Any]] = field(default_factory=list)
     examples: int = 0
@@ -129,6 +153,10 @@ class Loop:
         if self.algorithm.sampling == "shared":
             self.seeds = [self.seed] * self.n_workers
         self.alive = list(range(self.n_workers))
+        self.idle: Sequence[int] = self.alive
+        # workers whose tasks are to be sent again, because the fit goes on from a snapshot; and how long it took so far
+        self.busy: Sequence[int] = ()
+        self.seconds = 0.0
         self.losses = [0] * self.n_workers
         self.tasks: list[Task | None] = [None] * self.n_workers
         # workers in the order in which their tasks were sent, and reports that came before their turn
@@ -136,6 +164,7 @@ class Loop:
         self.early: dict[int, Report | Lost] = {}
         self.epoch_objective = np.zeros(self.model.n_outputs)
         self.epoch_examples = 0
+        self.shares: np.ndarray | None = None
         self.answer: np.ndarray | None = None
         self.memory: Any = None
         self.memory = self.algorithm.begin(self.standing())
@@ -158,30 +187,48 @@ class Loop:
         """The state to hand out if the fit ended now."""
         return self.state if self.answer is None else self.answer
 
+    def resume(self) -> Outcome | None:
+        """Go on from what the keeper found, or begin; an outcome if there is nothing left to do."""
+        found = self.keeper.open(self.model, self.algorithm, self.shards, self.seeds, self.max_epochs)
+        if found is None:
+            self.keeper.begin(snapshots.take(self, 0.0))
+            return None
+        if found.shares is not None:
+            self.shards = self.source.split(self.n_workers, self.seed, self.algorithm.sampling, found.shares)
+            self.shard_rows = [shard.n_rows for shard in self.shards]
+        snapshots.put_back(self, found)
+        self.line.done[:] = self.cursors
+        longer = found.outcome is Outcome.MAX_EPOCHS and self.epochs < self.max_epochs
+        return None if longer else found.outcome
+
     def run(self, crew: Crew) -> Outcome:
         """Rounds until an outcome; a new task goes to those that reported."""
-        idle = self.alive
-        self.began = crew.now()
+        self.began = crew.now() - self.seconds
+        self.send_again(crew, self.busy)
         while True:
-            self.send(crew, idle)
+            self.send(crew, self.idle, crew.now() - self.began)
             reports, lost, missing = self.gather(crew)
             epochs = self.epochs
             outcome = self.take(reports, lost, crew.now())
+            self.idle = sorted([*(report.worker for report in reports), *missing])
+            del reports  # each holds a state, and the next ones are under way
             if outcome is not None:
+                self.seconds = crew.now() - self.began
                 return outcome
             if self.epochs > epochs:
                 self.deal_anew(crew)
-            idle = sorted([*(report.worker for report in reports), *missing])
-            del reports  # each holds a state, and the next ones are under way
 
-    def send(self, crew: Crew, idle: Sequence[int]) -> None:
-        """Their next tasks to the idle workers."""
+    def send(self, crew: Crew, idle: Sequence[int], seconds: float) -> None:
+        """Their next tasks to the idle workers; and to the keeper, while they work, where the fit stood before."""
+        snapshot = None if self.keeper is None else snapshots.take(self, seconds)
         standing = self.standing()
         gains = standing.gains * self.algorithm.gain(standing)
         for worker in idle:
             self.tasks[worker] = self.task(standing, worker, gains)
             self.turns.append(worker)
             crew.send(self.tasks[worker])
+        if snapshot is not None:
+            self.keeper.offer(snapshot)
 
     def gather(self, crew: Crew) -> tuple[list[Report], list[Lost], list[int]]:
         """The reports of a quorum, sorted by worker; what was lost in the meantime; and who of those that are left
@@ -226,7 +273,7 @@ class Loop:
             if self.losses[gone.worker] >= _MOST_LOSSES:
                 raise WorkersLost(
                     f"Whoever works on the rows of worker {gone.worker} is lost: {_MOST_LOSSES} times in a row, the"
-                    f" last time in round {self.round}: {gone.why} Do they need more memory than the workers have?"
+                    f" last time in round {self.round}: {gone.why}. Do they need more memory than the workers have?"
                 )
             if not self.algorithm.one_shot:
                 return [gone.worker]
@@ -258,6 +305,7 @@ class Loop:
             return
         shards = self.source.split(self.n_workers, self.seed, self.algorithm.sampling, shares)
         crew.deal(shards)
+        self.shares = shares
         self.shard_rows = [shard.n_rows for shard in shards]
         self.cursors = [self.epochs * rows for rows in self.shard_rows]
 
@@ -422,8 +470,9 @@ def fit(
     stopping: Stopping | None = None,
     state: np.ndarray | None = None,
     clock: float = 1.0,
+    keeper: Keeper | None = None,
 ) -> Fit:
-    """Fit ``model`` by ``algorithm`` on ``engine`` to the rows of ``source``.
+    """Fit ``model`` by ``algorithm`` on ``engine`` to the rows of ``source``; go on from what the ``keeper`` found.
 
     Raises
     ------
@@ -461,16 +510,13 @@ def fit(
         state=model.init(seed) if state is None else state,
         clock=clock,
         line=line,
+        keeper=keeper,
     )
-    # the loop's state is the only one that the driver keeps
+    # the loop's state is the only one that the driver keeps, and the keeper's last snapshot
     del state
-    with stopped_by_interrupt(line), blas.one_thread() if model.uses_blas else nullcontext():
-        crew = engine.open(partial(algorithm.work, model), shards, line)
-        try:
-            outcome = loop.run(crew)
-        finally:
-            line.halted = True
-            crew.close()
+    outcome = loop.resume() if keeper is not None else None
+    if outcome is None:
+        outcome = _run(loop, engine)
     line.tell(loop.history[-1]["loss"], done=True)
     if outcome is Outcome.INTERRUPTED:
         warnings.warn(f"{Outcome.INTERRUPTED.value} ({loop.examples} examples visited.)", InterruptedFit, stacklevel=5)
@@ -481,4 +527,26 @@ def fit(
             f" numbers in round {loop.history[-1]['round']}, the last one. Scaling input data with StandardScaler or"
             " MinMaxScaler might help, or a smaller learning rate."
         )
+    if keeper is not None and outcome is not Outcome.INTERRUPTED:
+        keeper.end(snapshots.take(loop, loop.seconds, outcome))
     return Fit(state, outcome, loop.history, float(loop.next_clock), max(loop.epochs, 1), loop.gains, loop.examples)
+
+
+def _run(loop: Loop, engine: Engine) -> Outcome:
+    """The rounds, on workers that are ended in any case."""
+    line, model = loop.line, loop.model
+    with stopped_by_interrupt(line), blas.one_thread() if model.uses_blas else nullcontext():
+        crew = engine.open(partial(loop.algorithm.work, model), loop.shards, line)
+        try:
+            outcome = loop.run(crew)
+        except Exception:
+            if loop.keeper is not None:
+                loop.keeper.rescue()
+            raise
+        finally:
+            line.halted = True
+            crew.close()
+    if outcome is Outcome.INTERRUPTED and loop.keeper is not None:
+        # not the present state: the last round was cut short, and what follows would be another fit
+        loop.keeper.rescue()
+    return outcome

@@ -20,12 +20,14 @@ ALGORITHMS = {
 ENGINES = {
     "serial": "parsgd.engines.serial:Serial",
     "threads": "parsgd.engines.threads:Threads",
+    "processes": "parsgd.engines.processes:Processes",
     "simulated": "parsgd.engines.simulated:Simulated",
+    "dask": "parsgd.engines.dask_engine:Dask",
 }
 MODELS = {"linear": "parsgd.models.linear:Linear", "network": "parsgd.models.network:Network"}
 SOURCES = {"arrays": "parsgd.sources.arrays:ArraySource"}
 # Members that need an optional package: member -> the extra that brings it.
-EXTRAS: dict[str, str] = {}
+EXTRAS = {"parsgd.engines.dask_engine:Dask": "dask"}
 
 
 def load(path: str) -> type:

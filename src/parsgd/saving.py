@@ -9,27 +9,23 @@ of a second JSON object with the fitted attributes and the notes; the other tens
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
-import importlib
 import json
 import os
-import secrets
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import parsgd
-from parsgd.errors import MissingDependency, ModelFileError
+from parsgd.errors import ModelFileError
 from parsgd.estimators.fitted import FITTED, is_fitted, problem
-from parsgd.packing import DTYPES, is_part, pack, unpack
+from parsgd.files import write_atomically, write_parts
+from parsgd.packing import container, is_part, pack, unpack
+from parsgd.packing.container import Kind, checked, read_json, serialize, take_apart
 
 FORMAT = 1
 ESTIMATORS = tuple(FITTED)
-_SAVE_AGAIN = "Copy the file again, or save the model again."
+KIND = Kind("model file", "`parsgd fit --out`", "Copy the file again, or save the model again.", "cli")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +70,14 @@ def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
         "format": FORMAT,
         "version": parsgd.__version__,
         "class": name,
-        "params": pack(estimator.get_params(deep=False), "", {}),
+        # where checkpoints were kept is no part of a model
+        "params": pack({**estimator.get_params(deep=False), "checkpoint": None}, "", {}),
     }
     document = {"fitted": pack(_fitted(estimator), "", arrays), "notes": pack(notes, "notes", arrays)}
     arrays["document"] = np.frombuffer(json.dumps(document, sort_keys=True).encode(), dtype=np.uint8)
-    content = _serialize(head, arrays)
+    content = serialize(KIND, head, arrays)
     with write_atomically(path) as temporary:
-        temporary.write_bytes(content)
+        write_parts(temporary, content)
 
 
 def load(path: str | os.PathLike) -> Any:
@@ -97,33 +94,15 @@ def load(path: str | os.PathLike) -> Any:
 def open_file(path: str | os.PathLike) -> Saved:
     """The estimator in the model file at ``path``, with the notes saved beside it."""
     try:
-        return _read(Path(path).read_bytes())
+        return _read(container.read(KIND, path))
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from error
+    except MemoryError as error:
+        raise ModelFileError(f"{path}: does not fit in memory.") from error
     except RecursionError as error:
-        raise ModelFileError(f"{path}: is damaged: it is nested beyond reason. {_SAVE_AGAIN}") from error
+        raise ModelFileError(f"{path}: is damaged: it is nested beyond reason. {KIND.remedy}") from error
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from error
-
-
-@contextlib.contextmanager
-def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
-    """Hand out a temporary path beside ``path``, and move it there if the block ends well.
-
-    So ``path`` holds the old content or the new, never half of it.  A device or a pipe is written to directly.
-    """
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
-        yield path
-        return
-    temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
@@ -141,96 +120,22 @@ def _fitted(estimator: Any) -> dict[str, Any]:
     return fitted
 
 
-def _digest(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 over the head, without its own ``sha256``, and over every array's name, type, shape and bytes."""
-    plain = {key: value for key, value in head.items() if key != "sha256"}
-    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
-    for name, array in sorted(arrays.items()):
-        digest.update(json.dumps([name, array.dtype.name, array.shape]).encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _serialize(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
-    _safetensors()
-    from safetensors.numpy import save as serialize
-
-    text = json.dumps({**head, "sha256": _digest(head, arrays)}, sort_keys=True)
-    return serialize(arrays, metadata={"parsgd": text})
-
-
-def _safetensors() -> Any:
-    try:
-        return importlib.import_module("safetensors")
-    except ModuleNotFoundError as error:
-        raise MissingDependency("Model files need safetensors: pip install 'parsgd[cli]'") from error
-
-
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
 def _read(content: bytes) -> Saved:
-    head, arrays = _take_apart(content)
-    if not isinstance(head, dict) or not isinstance(head.get("format"), int):
-        raise _damaged("its header does not say which format it has")
-    if head["format"] != FORMAT:
-        raise ModelFileError(
-            f"has format {head['format']}, written by parsgd {head.get('version')}; this parsgd, {parsgd.__version__},"
-            f" reads format {FORMAT}. Update it: pip install --upgrade parsgd"
-        )
-    if head.get("sha256") != _digest(head, arrays):
-        raise _damaged("its content does not match its checksum")
+    head, arrays = take_apart(KIND, content)
+    head = checked(KIND, head, arrays, FORMAT, parsgd.__version__)
     if head.get("class") not in ESTIMATORS or "document" not in arrays:
         raise ModelFileError(f"holds {head.get('class')!r}; parsgd {parsgd.__version__} knows {', '.join(ESTIMATORS)}.")
-    document = _json(arrays.pop("document").tobytes())
+    document = read_json(KIND, arrays.pop("document").tobytes())
     if not isinstance(document, dict) or set(document) != {"fitted", "notes"}:
-        raise _damaged("its document lacks the fitted attributes or the notes")
+        raise KIND.damaged("its document lacks the fitted attributes or the notes")
     packed = (head.get("params"), document["fitted"], document["notes"])
     params, fitted, notes = parts = [unpack(part, arrays) for part in packed]
     if not all(isinstance(part, dict) for part in parts):
-        raise _damaged("its parts are not tables of names and values")
+        raise KIND.damaged("its parts are not tables of names and values")
     return Saved(_rebuild(head["class"], params, fitted), notes, str(head.get("version")))
-
-
-def _take_apart(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
-    """The header's ``parsgd`` entry and the tensors."""
-    safetensors = _safetensors()
-    try:
-        tensors = safetensors.deserialize(content)
-    except safetensors.SafetensorError as error:
-        raise ModelFileError(_what_it_is(content, error)) from error
-    header = _json(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    if not isinstance(metadata, dict) or "parsgd" not in metadata:
-        raise ModelFileError("is a safetensors file, but not one that parsgd wrote. Make one with `parsgd fit --out`.")
-    arrays = {}
-    for name, tensor in tensors:
-        if tensor["dtype"] not in DTYPES:
-            raise _damaged(f"tensor {name!r} has the unknown type {tensor['dtype']}")
-        try:
-            arrays[name] = np.frombuffer(tensor["data"], dtype=DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
-        except (ValueError, OverflowError) as error:
-            raise _damaged(f"tensor {name!r} has the impossible shape {tensor['shape']}") from error
-    return _json(metadata["parsgd"]), arrays
-
-
-def _what_it_is(content: bytes, error: Exception) -> str:
-    if content[:1] == b"\x80":
-        return "is a pickle; parsgd opens none, because opening one runs code. Save models with parsgd.saving.save."
-    if not content:
-        return f"is empty. {_SAVE_AGAIN}"
-    return f"is not a model file, or a damaged one ({error}). Model files are made by `parsgd fit --out`. {_SAVE_AGAIN}"
-
-
-def _damaged(what: str) -> ModelFileError:
-    return ModelFileError(f"is damaged: {what}. {_SAVE_AGAIN}")
-
-
-def _json(text: str | bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise _damaged(f"a part that should be JSON is not ({error})") from error
 
 
 def _rebuild(name: str, params: dict[str, Any], fitted: dict[str, Any]) -> Any:
@@ -247,8 +152,8 @@ def _rebuild(name: str, params: dict[str, Any], fitted: dict[str, Any]) -> Any:
     try:
         estimator._check_parameters()
     except (AttributeError, TypeError, ValueError) as error:
-        raise _damaged(f"a parameter cannot be used: {error}") from error
+        raise KIND.damaged(f"a parameter cannot be used: {error}") from error
     wrong = problem(estimator)
     if wrong:
-        raise _damaged(wrong)
+        raise KIND.damaged(wrong)
     return estimator.sparsify() if sparsified is True else estimator

@@ -231,6 +231,8 @@ def test_a_dead_worker_keeps_the_others_from_nothing():
     engine = Simulated(speeds=(1.0, 0.5, 0.25), rate=RATE, deaths={1: 0.7})
     found = train(Local(0.2, balance="speed", deadline="auto"), engine=engine, n_workers=3, max_epochs=5)
     assert [gone["worker"] for entry in found.history for gone in entry["lost"]] == [1]
+    # others go on with its rows
+    assert {worker["worker"] for worker in found.history[-1]["workers"]} == {0, 1, 2}
     assert found.outcome is Outcome.MAX_EPOCHS
 
 

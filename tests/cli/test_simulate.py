@@ -126,7 +126,8 @@ def test_rounds_in_seconds_are_virtual_and_only_for_algorithms_that_count_so(rep
 
 def test_the_dead_are_named_and_a_crew_that_dies_is_a_result(report, cli, table_csv):
     found = by_name(report("--deaths", "3:0.1s,0-1:0.2s", "--algorithm", "local,weighted"))
-    assert {gone["worker"] for gone in found["local"]["lost"]} == {0, 1, 3}
+    why = {gone["why"] for gone in found["weighted"]["lost"]}
+    assert why == {"machine 0 died after 0.2 s", "machine 1 died after 0.2 s", "machine 3 died after 0.1 s"}
     found = by_name(report("--deaths", "0-3:0.1s", "--algorithm", "weighted,minibatch:batch_size=4"))
     for result in found.values():
         assert result["outcome"] == "WorkersLost"
@@ -151,7 +152,7 @@ def test_the_goal_is_a_loss_that_all_reach_or_the_one_that_was_asked_for(report)
 
 def test_what_was_simulated_is_told_in_words_and_drawn(cli, table_csv, tmp_path):
     figure = tmp_path / "curves.png"
-    said = cli("simulate", table_csv, *TARGET, *CREW, "--algorithm", "local,weighted", "--deaths", "3:10ms",
+    said = cli("simulate", table_csv, *TARGET, *CREW, "--algorithm", "local,weighted", "--deaths", "1:10ms",
                "--figure", figure).stdout  # fmt: skip
     for fact in (
         "200 rows", "virtual time", "a pass", "to loss", "final loss", "waited", "lost", "weighted", "local",

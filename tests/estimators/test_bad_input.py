@@ -236,7 +236,7 @@ def test_partial_fit_needs_the_classes_first(works):
 def test_a_label_that_was_never_named_is_refused(works, label):
     model = SGDClassifier(n_jobs=1).partial_fit(X, Y, classes=[0, 1])
     before = model.coef_.copy()
-    with pytest.raises(ValueError, match=rf"labels \[{label}.*not among the classes"):
+    with pytest.raises(ValueError, match=rf"labels \[{label}.*not among"):
         model.partial_fit(X, np.where(Y == 0, label, Y))
     np.testing.assert_array_equal(model.coef_, before)
 

@@ -11,6 +11,7 @@ from parsgd.engines.threads import Threads
 from parsgd.errors import InvalidArgument
 from parsgd.estimators import choosing
 from parsgd.estimators.choosing import Size, choose_algorithm, choose_engine, count_workers
+from parsgd.estimators.costs import costs_on, rounds_of
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(100, 5)
@@ -168,3 +169,26 @@ def test_a_network_takes_a_second_worker_where_averages_are_cheap_beside_a_pass(
     assert choosing.count_workers(None, large, "MLPClassifier")[0] == 2
     few_steps = choosing.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 4_000, 2)
     assert "steps a pass" in choosing.count_workers(None, few_steps, "MLPClassifier")[1]
+
+
+class Elsewhere:
+    """An engine whose messages take time."""
+
+    name, offers = "elsewhere", frozenset()
+
+    def __init__(self, latency_s, bytes_per_s):
+        self.costs_of_messages = latency_s, bytes_per_s
+
+    def message_costs(self, n_parameters):
+        return self.costs_of_messages
+
+
+def test_an_engine_whose_messages_are_dear_gets_fewer_averages_and_one_whose_are_too_dear_fewer_workers():
+    size = Size(10**6, 10**8, 100, 1)
+    near, far, nowhere = (Elsewhere(latency_s, 1e9) for latency_s in (1e-5, 5e-4, 10.0))
+    costs = costs_on(far, size, 2)
+    assert (costs.latency_s, costs.bandwidth_bytes_per_s, costs.state_bytes) == (5e-4, 1e9, 808)
+    assert not costs.on_threads(2)
+    assert rounds_of(costs_on(near, size, 2), 2, size) >= rounds_of(costs, 2, size)
+    assert "one average at the end" in choose_algorithm("auto", 2, "", size, "SGDClassifier", nowhere).why
+    assert count_workers(None, size, "SGDClassifier", True, nowhere)[0] == 1

@@ -52,8 +52,8 @@ def test_every_algorithm_of_the_registry_keeps_its_contract(name):
 
 
 @pytest.mark.parametrize("name", registry.ENGINES)
-def test_every_engine_of_the_registry_keeps_its_contract(name):
-    engine = registry.load(registry.ENGINES[name])()
+def test_every_engine_of_the_registry_keeps_its_contract(kept_engine, name):
+    engine = kept_engine(name)
     assert engine.name == name
     check_engine(engine)
 

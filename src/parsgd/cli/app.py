@@ -11,15 +11,18 @@ from typer.core import TyperGroup
 from parsgd.cli.mistakes import INTERRUPTED, Ended, explained
 from parsgd.cli.options import (
     DATA,
+    KEEPING,
     MODELS,
     PARALLEL,
     TRAINING,
     AsJson,
-    DataFile,
+    DataFiles,
     Maybe,
+    MaybePath,
     ModelFile,
     Number,
     Several,
+    Stream,
     Text,
     Whole,
     assignments,
@@ -52,7 +55,7 @@ app = typer.Typer(
 
 @app.command()
 def fit(
-    data: DataFile,
+    data: DataFiles,
     out: Annotated[Path, option("Where to save the model.", "--out", "-o", metavar="FILE")],
     model: Annotated[str, option(MODELS)] = "sgd-classifier",
     hidden: Annotated[Text, option("Units of the hidden layers, 256,128: a network.", metavar="SIZES")] = None,
@@ -70,25 +73,35 @@ def fit(
     seed: Annotated[int, option("Of shuffling and of splitting.", panel=TRAINING)] = 0,
     workers: Annotated[Whole, option("1: serial; -1: all cores; not given: as many as pay.", panel=PARALLEL)] = None,
     algorithm: Annotated[Text, option("auto, local, weighted, minibatch, elastic, ...", panel=PARALLEL)] = None,
-    engine: Annotated[Text, option("auto, serial or threads.", panel=PARALLEL)] = None,
+    engine: Annotated[Text, option("auto, serial, threads, processes or dask.", panel=PARALLEL)] = None,
+    scheduler: Annotated[Text, option("Address of a Dask scheduler, for --engine dask.", metavar="ADDRESS",
+                                      panel=PARALLEL)] = None,
     round_seconds: Annotated[Number, option("Length of a round of work.", panel=PARALLEL)] = None,
+    checkpoint: Annotated[MaybePath, option("Folder to keep checkpoints in.", metavar="DIR", panel=KEEPING)] = None,
+    resume: Annotated[bool, option("Go on from the last checkpoint, if there is one.", "--resume",
+                                   panel=KEEPING)] = False,
+    checkpoint_seconds: Annotated[Number, option("Seconds from one to the next; 0: every round; not given: 10.",
+                                                 metavar="S", panel=KEEPING)] = None,
     test_fraction: Annotated[float, option("Share of the rows kept for the test score.", panel=DATA)] = 0.2,
     standardize: Annotated[Maybe, option("Mean 0, deviation 1; not given: dense data only.", panel=DATA)] = None,
     categorical: Annotated[Several, option("Take this column for categories; repeatable.", panel=DATA)] = None,
     drop: Annotated[Several, option("Leave this column out; repeatable.", panel=DATA)] = None,
     max_categories: Annotated[int, option("Most categories of a column; rarer ones: (other).", panel=DATA)] = 1000,
+    stream: Stream = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit a model to a data file, test it on rows kept apart, and save it.
+    """Fit a model to data, test it on rows kept apart, and save it.
 
     Text columns become columns of 0 and 1, gaps are filled, numbers are standardized; the command says what it did, and
     the model file remembers it.  Ctrl-C keeps the best model so far.
+
+    With --checkpoint the fit can go on after whatever ended it: start the same command again with --resume.
 
     With --hidden the classifier or regressor is a network, fitted by adam; --set solver=sgd, activation=tanh,
     dropout=0.2 and so on change how.  It has --loss as a regressor only, --learning-rate with solver=sgd only, and
     neither --penalty nor --average.
     """
-    from parsgd.cli import networks, training
+    from parsgd.cli import keeping, networks, training
     from parsgd.cli.encoding import Choices
     from parsgd.cli.speaking import Voice, print_json
 
@@ -101,41 +114,46 @@ def fit(
     if hidden is not None:
         parameters["hidden_layer_sizes"] = networks.layers(hidden)
     choices = Choices(tuple(categorical or ()), tuple(drop or ()), standardize, max_categories)
+    kept = keeping.Request(checkpoint, resume, checkpoint_seconds)
     request = training.Request(
-        data, out, model, target, parameters | assignments(more or ()), round_seconds, test_fraction, seed, choices
-    )
+        data[0], out, model, target, parameters | assignments(more or ()), round_seconds, test_fraction, seed, choices,
+        kept, scheduler, tuple(data[1:]), stream,
+    )  # fmt: skip
     report = training.run(request, Voice(quiet=as_json))
     if as_json:
         print_json(report)
     if report["outcome"] == "INTERRUPTED":
-        raise Ended(f"Interrupted: the best model so far was kept, and saved to {out}.", INTERRUPTED)
+        further = "" if checkpoint is None else " To go on with the fit add --resume."
+        raise Ended(f"Interrupted: the best model so far was kept, and saved to {out}.{further}", INTERRUPTED)
 
 
 @app.command()
 def predict(
     model: ModelFile,
-    data: DataFile,
+    data: DataFiles,
     out: Annotated[str, option("File to write: .csv, .parquet, .npz; - for CSV here.", "--out", "-o", metavar="FILE")],
+    stream: Stream = None,
 ) -> None:
-    """Predict a target for every row of a data file."""
+    """Predict a target for every row of the data."""
     from parsgd.cli import predicting
     from parsgd.cli.speaking import Voice
 
-    predicting.predict(model, data, out, Voice(to_stderr=out == "-"))
+    predicting.predict(model, data, out, Voice(to_stderr=out == "-"), stream)
 
 
 @app.command()
 def evaluate(
     model: ModelFile,
-    data: DataFile,
+    data: DataFiles,
     target: Annotated[Text, option("Column with the true values, if not that of the fit.", metavar="COLUMN")] = None,
+    stream: Stream = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a saved model on a data file that has the true values."""
+    """Score a saved model on data that have the true values."""
     from parsgd.cli import predicting
     from parsgd.cli.speaking import Voice, print_json
 
-    report = predicting.evaluate(model, data, target, Voice(quiet=as_json))
+    report = predicting.evaluate(model, data, target, Voice(quiet=as_json), stream)
     if as_json:
         print_json(report)
 

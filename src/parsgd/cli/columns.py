@@ -143,6 +143,14 @@ def as_texts(column: Any) -> Any:
     return pd.Series(texts[codes], dtype=object)
 
 
+class BadCell(DataFileError):
+    """A value that cannot be used; ``row`` counts from 0 in the table that was given, ``what`` leaves the row out."""
+
+    def __init__(self, message: str, row: int, what: str):
+        super().__init__(message)
+        self.row, self.what = row, what
+
+
 def as_numbers(frame: Any, names: list[str], dates: list[str], where: str) -> np.ndarray:
     """``(n_rows, n_columns)`` float64 with NaN for what is missing.  Names the first row that holds something else."""
     out = np.empty((len(frame), len(names)))
@@ -153,10 +161,11 @@ def as_numbers(frame: Any, names: list[str], dates: list[str], where: str) -> np
         if bad.any():
             row = int(np.argmax(bad))
             kind = "dates" if name in dates else "finite numbers"
-            raise DataFileError(
-                f"{where}: column {name!r} should hold {kind}, and row {row + 1} has {shown(column.iloc[row])}."
-                " Correct it, or leave it empty to have the median taken."
-            )
+            has, remedy = shown(column.iloc[row]), "Correct it, or leave it empty to have the median taken."
+            raise BadCell(
+                f"{where}: column {name!r} should hold {kind}, and row {row + 1} has {has}. {remedy}",
+                row, f"column {name!r} should hold {kind}, and has {has}. {remedy}",
+            )  # fmt: skip
         out[:, i] = numbers
     return out
 

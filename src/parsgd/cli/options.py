@@ -13,6 +13,12 @@ from parsgd.cli.mistakes import Mistake
 
 _FORMATS = "A .csv, .parquet, .npz or .svm file, or digits, breast-cancer, diabetes, iris."
 DataFile = Annotated[str, typer.Argument(metavar="DATA", help=_FORMATS)]
+_STREAMED = "Also a folder, several files, or an address such as s3://bucket/folder: these are streamed."
+DataFiles = Annotated[list[str], typer.Argument(metavar="DATA...", help=f"{_FORMATS} {_STREAMED}")]
+Stream = Annotated[
+    bool | None,
+    typer.Option("--stream/--no-stream", help="Read the data while they are used; not given: if they are large."),
+]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, made by parsgd fit.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")]
 
@@ -22,8 +28,9 @@ def option(help: str, *names: str, metavar: str | None = None, panel: str | None
 
 
 MODELS = "sgd-classifier, sgd-regressor, sgd-one-class-svm, mlp-classifier or mlp-regressor."
-TRAINING, PARALLEL, DATA = "Descent", "Parallel work", "Rows and columns"
+TRAINING, PARALLEL, KEEPING, DATA = "Descent", "Parallel work", "Checkpoints", "Rows and columns"
 Text, Number, Whole, Maybe, Several = str | None, float | None, int | None, bool | None, list[str] | None
+MaybePath = Path | None
 
 
 def parsed(value: Any) -> Any:

@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from parsgd.cli import data as files
-from parsgd.cli import modelfile
-from parsgd.cli.formats import Data
+from parsgd.cli import modelfile, streamed
+from parsgd.cli.formats import BUILT_IN, Data
 from parsgd.cli.mistakes import Mistake
 from parsgd.cli.scoring import score, task_of
 from parsgd.cli.speaking import Voice, scores_in_words
-from parsgd.saving import write_atomically
+from parsgd.errors import DataFileError
+from parsgd.files import write_atomically
 
 _WRITABLE = (".csv", ".parquet", ".npz")
 
 
-def predict(model: Path, name: str, out: str, voice: Voice) -> None:
-    """Write predictions for all rows of a data file: ``prediction``, and where the model has them probabilities."""
+def predict(model: Path, names: Sequence[str], out: str, voice: Voice, stream: bool | None = None) -> None:
+    """Write predictions for all rows of the data: ``prediction``, and where the model has them probabilities."""
     suffix = Path(out).suffix.lower() if out != "-" else "-"
     if suffix not in (*_WRITABLE, "-"):
         raise Mistake(f"--out {out}: predictions go to a file that ends in {', '.join(_WRITABLE)}, or to - (here).")
     if out != "-" and not Path(out).parent.is_dir():
         raise Mistake(f"--out {out}: there is no folder {Path(out).parent}; make it first: mkdir -p {Path(out).parent}")
     fitted = modelfile.load(model)
-    data = _test_part(files.read(name, fitted.as_text))
-    rows = fitted.rows(data)
+    why = _why_streamed(fitted, names, stream)
+    if why is not None:
+        rows = streamed.reopened(names, None, fitted.estimator, fitted.encoding)
+        said = [f"{rows.name}: {rows.n_rows:,} rows, streamed ({why})"]
+    else:
+        data = _test_part(files.read(names[0], fitted.as_text))
+        rows, said = fitted.rows(data), data.said
     columns = predictions(fitted.estimator, rows)
     if out == "-":
         _frame(columns).to_csv(sys.stdout, index=False)
     else:
         with write_atomically(out) as temporary:
             _write(columns, temporary, suffix)
-    voice.points(data.said)
+    voice.points(said)
     voice.say(f"{len(columns['prediction']):,} predictions written to {'standard output' if out == '-' else out}")
 
 
@@ -74,11 +81,46 @@ def _write(columns: dict[str, np.ndarray], path: Path, suffix: str) -> None:
         _frame(columns).to_csv(path, index=False)
 
 
-def evaluate(model: Path, name: str, target: str | None, voice: Voice) -> dict[str, Any]:
-    """Score a saved model on a data file; return the report that ``--json`` prints."""
+def _why_streamed(fitted: modelfile.Fitted, names: Sequence[str], stream: bool | None) -> str | None:
+    why = streamed.why(names, stream)
+    streamable = names[0] not in BUILT_IN and Path(names[0]).suffix != ".npz"
+    if why is None and stream is None and streamable and hasattr(fitted.estimator, "columns_"):
+        return "the model knows how its columns are read"
+    return why
+
+
+def evaluate(
+    model: Path, names: Sequence[str], target: str | None, voice: Voice, stream: bool | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """Score a saved model on data; return the report that ``--json`` prints."""
     fitted = modelfile.load(model)
     task = task_of(fitted.estimator)
     column = target or fitted.target
+    name = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    why = _why_streamed(fitted, names, stream)
+    if why is not None:
+        return _evaluate_stream(model, fitted, names, column, voice, why)
+    return _evaluate_file(model, fitted, name, target, column, voice, task)
+
+
+def _evaluate_stream(
+    model: Path, fitted: modelfile.Fitted, names: Sequence[str], column: str | None, voice: Voice, why: str
+) -> dict[str, Any]:  # fmt: skip
+    outliers = task_of(fitted.estimator) == "outliers"
+    dataset = streamed.reopened(names, None if outliers else column, fitted.estimator, fitted.encoding)
+    if not outliers and not dataset.target:
+        raise DataFileError(f"{dataset.name}: name the column with the true values, --target COLUMN.")
+    target = None if outliers else streamed.targets_of(dataset)
+    if target is not None and _text_classes(fitted.estimator):
+        target = target.astype(str)
+    scores = score(fitted.estimator, dataset, target)
+    voice.say(f"{dataset.name}: {dataset.n_rows:,} rows, streamed ({why}): {scores_in_words(scores)}", style="bold")
+    return {"model": str(model), "data": dataset.name, "rows": dataset.n_rows, "scores": scores}
+
+
+def _evaluate_file(
+    model: Path, fitted: modelfile.Fitted, name: str, target: str | None, column: str | None, voice: Voice, task: str
+) -> dict[str, Any]:  # fmt: skip
     data = files.read(name, (*fitted.as_text, *((column,) if column and _text_classes(fitted.estimator) else ())))
     data = _test_part(data)
     if data.is_table and data.target is None and (task != "outliers" or column in data.features.columns):

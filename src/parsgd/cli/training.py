@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ import parsgd
 from parsgd import registry
 from parsgd.cli import data as files
 from parsgd.cli import encoding as encodings
-from parsgd.cli import modelfile, networks
+from parsgd.cli import keeping, modelfile, networks, streamed
 from parsgd.cli.formats import Data
 from parsgd.cli.mistakes import Mistake
 from parsgd.cli.scoring import score, task_of
 from parsgd.cli.speaking import Voice, duration, scores_in_words
+from parsgd.datasets.dataset import Dataset
 from parsgd.errors import DataFileError, InvalidArgument, Outcome, ParsgdError, choose
 
 MODELS = {
@@ -33,9 +34,10 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked ``fit`` for; ``parameters`` are those of the estimator that were given.
+    """What the user asked ``fit`` for; ``parameters`` are those of the estimator that were given, ``more`` are files
+    besides ``data``, and ``stream`` says whether they are streamed; None: if they are large.
 
-    ``simulate`` asks for the same, but for ``out``: it saves no model.
+    ``simulate`` asks for the same, but for ``out``: it saves no model; and it streams nothing.
     """
 
     data: str
@@ -47,6 +49,10 @@ class Request:
     test_fraction: float
     seed: int
     choices: encodings.Choices
+    kept: keeping.Request = field(default_factory=keeping.Request)
+    scheduler: str | None = None
+    more: tuple[str, ...] = ()
+    stream: bool | None = False
 
 
 @dataclass
@@ -66,7 +72,7 @@ def run(request: Request, voice: Voice) -> dict[str, Any]:
     check_request(request)
     check_out(request.out)
     parts = prepare(request, estimator, voice)
-    told, seconds = fit(estimator, parts, voice)
+    told, seconds = fit(estimator, parts, voice, **request.kept.arguments())
     scored_on = "training" if parts.test_rows is None else "test"
     rows, target = (parts.rows, parts.target) if scored_on == "training" else (parts.test_rows, parts.test_target)
     # saved first: whatever goes wrong from here on, the work is not lost
@@ -82,10 +88,12 @@ def run(request: Request, voice: Voice) -> dict[str, Any]:
         "seconds": seconds,
         "epochs": int(estimator.n_iter_),
         "outcome": estimator.outcome_.name,
+        "resumed_from": getattr(estimator, "resumed_from_", None),
         "algorithm": algorithm_of(estimator),
         "workers": worker_table(getattr(estimator, "history_", [])),
         "warnings": told,
     }
+    keeping.tell(request.kept, estimator, voice)
     tell(report, estimator.outcome_, voice)
     return report
 
@@ -101,13 +109,16 @@ def make_estimator(request: Request) -> Any:
         if parameter not in allowed:
             hint = files.did_you_mean(parameter, allowed)
             raise Mistake(f"{model} has no {parameter}.{hint} It has {', '.join(sorted(allowed))}.")
-    estimator.set_params(**parameters, random_state=request.seed)
+    estimator.set_params(**parameters, random_state=request.seed, **request.kept.parameters())
+    if request.scheduler is not None:
+        estimator.set_params(engine=on_scheduler(estimator.engine, request.scheduler))
     if request.round_seconds is not None:
         networks.check_rounds(estimator)
         estimator.set_params(algorithm=timed(estimator.algorithm, request.round_seconds))
     estimator._check_parameters()
     choose(getattr(estimator.algorithm, "name", estimator.algorithm), ["auto", *registry.ALGORITHMS], "algorithm", name)
-    choose(estimator.engine, ["auto", *registry.ENGINES], "engine", name)
+    engine = getattr(estimator.engine, "name", estimator.engine)
+    choose(engine, ["auto", *registry.ENGINES], "engine", name)
     if estimator.n_jobs == 0:
         raise InvalidArgument("--workers must not be 0: 1 is serial, -1 uses all cores.")
     return estimator
@@ -119,9 +130,16 @@ def timed(algorithm: str, seconds: float) -> Any:
         raise Mistake(f"--round-seconds must be a number above 0; got {seconds}.")
     name = "local" if algorithm == "auto" else choose(algorithm, registry.ALGORITHMS, "--algorithm", "parsgd fit")
     cls = registry.load(registry.ALGORITHMS[name])
-    if "seconds" not in {field.name for field in fields(cls)}:
+    if "seconds" not in {setting.name for setting in fields(cls)}:
         raise Mistake(f"--algorithm {name} has no rounds that are counted in seconds; leave out --round-seconds.")
     return cls(seconds=seconds)
+
+
+def on_scheduler(engine: Any, address: str) -> Any:
+    """The engine on the cluster at this address."""
+    if engine != "dask":
+        raise Mistake(f"--scheduler {address} is for --engine dask; got --engine {engine}.")
+    return registry.load(registry.ENGINES[choose(engine, registry.ENGINES, "--engine", "parsgd fit")])(address=address)
 
 
 def check_request(request: Request) -> None:
@@ -144,7 +162,10 @@ def check_out(out: Path) -> None:
 
 def prepare(request: Request, estimator: Any, voice: Voice) -> Parts:
     """Read, take the target, split, and learn the encoding from the training rows."""
-    task = task_of(estimator)
+    task, names = task_of(estimator), (request.data, *request.more)
+    why = streamed.why(names, request.stream)
+    if why is not None:
+        return prepare_stream(request, estimator, names, why, voice)
     data = files.read(request.data, as_text=request.choices.categorical)
     data = files.take_target(data, request.target, needed=task != "outliers")
     test = files.clean(data.test, task) if data.test is not None else None
@@ -161,6 +182,28 @@ def prepare(request: Request, estimator: Any, voice: Voice) -> Parts:
     voice.points(said)
     test_rows = encoding.apply(test) if test is not None else None
     return Parts(encoding.apply(data), data.target, test_rows, test.target if test is not None else None, encoding)
+
+
+def prepare_stream(request: Request, estimator: Any, names: tuple[str, ...], why: str, voice: Voice) -> Parts:
+    """Open the data that are to be streamed, and keep rows apart to test on."""
+    task = task_of(estimator)
+    if task == "outliers" and request.target is not None:
+        raise Mistake(f"--target {request.target}: streamed data are fitted without a target by {request.model}.")
+    dataset, encoding, said = streamed.opened(names, request.target, request.choices)
+    voice.say(f"{dataset.name}: {dataset.n_rows:,} rows, streamed ({why})", style="bold")
+    voice.points(said)
+    if task != "outliers" and not dataset.target:
+        raise DataFileError(f"{dataset.name}: name the column to predict, --target COLUMN.")
+    test = None
+    if request.test_fraction > 0:
+        dataset, test = dataset.split(request.test_fraction, request.seed)
+        if not test.n_rows or not dataset.n_rows:
+            raise DataFileError(f"{dataset.name}: too few rows to keep some for testing; use --test-fraction 0.")
+    if task == "classes" and len(dataset.classes) < 2:
+        raise DataFileError(f"{dataset.name}: all rows are of class {dataset.classes[0]!r}; two or more are needed.")
+    scored = dataset if test is None else test
+    target = streamed.targets_of(scored) if scored.target else None
+    return Parts(dataset, target if test is None else None, test, target, encoding)
 
 
 def split(data: Data, fraction: float, seed: int, stratify: bool) -> tuple[Data, Data | None]:
@@ -188,13 +231,15 @@ def part(data: Data, numbers: np.ndarray) -> Data:
     return Data(data.name, files.rows(data.features, numbers), None if data.target is None else data.target[numbers])
 
 
-def fit(estimator: Any, parts: Parts, voice: Voice, unheard: tuple[type, ...] = ()) -> tuple[list[str], float]:
+def fit(
+    estimator: Any, parts: Parts, voice: Voice, unheard: tuple[type, ...] = (), **arguments: Any
+) -> tuple[list[str], float]:  # fmt: skip
     """Fit with progress; return what was warned of, but for the categories ``unheard``, and how long it took."""
     began = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with voice.progress(int(estimator.max_iter)) as observer, parsgd.watch(observer):
-            _fit_or_explain(estimator, parts)
+            _fit_or_explain(estimator, parts, arguments)
     seconds = time.perf_counter() - began
     # deprecations are for programmers, and an interrupted fit is told of in full later
     caught = [w for w in caught if not issubclass(w.category, unheard)]
@@ -203,9 +248,10 @@ def fit(estimator: Any, parts: Parts, voice: Voice, unheard: tuple[type, ...] = 
     return list(dict.fromkeys(told)), seconds
 
 
-def _fit_or_explain(estimator: Any, parts: Parts) -> None:
+def _fit_or_explain(estimator: Any, parts: Parts, arguments: dict[str, Any]) -> None:
     try:
-        estimator.fit(parts.rows, parts.target)
+        target = None if isinstance(parts.rows, Dataset) else parts.target
+        estimator.fit(parts.rows, target, **arguments)
     except ParsgdError:
         raise
     except ValueError as error:

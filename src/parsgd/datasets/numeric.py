@@ -12,6 +12,9 @@ import numpy as np
 from parsgd.errors import MissingDependency
 from parsgd.sources.reading import BadRow
 
+# Rows that are made at a time: their matrix stays in the second-level cache while columns are written into it.
+_CACHED_ROWS = 2048
+
 
 def arrow() -> Any:
     """The module pyarrow, imported when data need it.
@@ -68,6 +71,17 @@ def encode_numbers(
     return out
 
 
+def row_major(columns: Sequence[np.ndarray], n_rows: int, dtype: Any) -> np.ndarray:
+    """``(n_rows, len(columns))``, C-order, of columns ``(n_rows,)`` of any types of numbers."""
+    out = np.empty((n_rows, len(columns)), dtype=dtype)
+    for first in range(0, n_rows, _CACHED_ROWS):
+        rows = slice(first, first + _CACHED_ROWS)
+        part = out[rows]
+        for place, values in enumerate(columns):
+            part[:, place] = values[rows]
+    return out
+
+
 def _at(values: np.ndarray | None, place: int, neutral: float) -> float:
     return neutral if values is None else float(values[place])
 
@@ -98,7 +112,7 @@ def numbers_of(column: Any, name: str, fill: float | None = None) -> np.ndarray:
 
     Booleans become 0 and 1, decimals float64.
     """
-    if column.type.id in _plain_types() and not column.null_count:
+    if column.type.id in plain_types() and not column.null_count:
         return _finite(column.to_numpy(), name)
     pa = arrow()
     column = flat(column)
@@ -121,7 +135,7 @@ def numbers_of(column: Any, name: str, fill: float | None = None) -> np.ndarray:
 
 
 @functools.cache
-def _plain_types() -> frozenset:
+def plain_types() -> frozenset:
     """Those that NumPy reads where they are."""
     pa = arrow()
     whole = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())

@@ -1,14 +1,16 @@
 """Workers on a virtual clock: what a thousand unequal machines would do, seen on one.
 
 The training is real and runs in the calling thread, one task after the other; only the time is made up.  Of a task that
-is sent at time ``s`` to worker ``i``, with all times in seconds::
+is sent at time ``s`` to machine ``i``, with all times in seconds::
 
-    begun    = s + latency_s[i] + bytes(state) / bandwidth_bytes_per_s
+    begun    = s + latency_s[i] + bytes(state) / bandwidth_bytes_per_s, or when the machine's last task has ended
     seconds  = examples / (rate speeds[i]) * exp(jitter z - jitter^2 / 2),    z ~ N(0, 1)
     answered = begun + seconds + latency_s[i] + bytes(report) / bandwidth_bytes_per_s
 
-Each worker has a line of its own to the driver.  The driver takes answers in the order in which they come, ties in the
-order of the workers, and is busy for ``merge_s`` with each report.
+Each machine has a line of its own to the driver, and at first one worker.  If it dies, its worker's rows are taken by
+the machine with the fewest, as on a cluster, and its tasks then take that machine's time, one after the other; to read
+rows anew takes no time here.  The driver takes answers in the order in which they come, ties in the order of the
+workers, and is busy for ``merge_s`` with each report.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.core import Budget, Lost, Pulse, Report, Shard, Task, Work
+from parsgd.engines.hosts import Placement
 from parsgd.errors import InvalidArgument
 from parsgd.prediction import Costs
 
@@ -51,8 +54,9 @@ class Simulated:
     jitter : float
         How much the time of a task varies: the standard deviation of its logarithm.  The mean is not changed.
     deaths : dict of int to float
-        Worker -> seconds after the beginning of the fit at which it dies, with the task it is at.  The driver hears of
-        it one latency later, or one after it sends the next task.  A report already sent arrives.
+        Machine, numbered as the worker that begins there -> seconds after the beginning of the fit at which it dies,
+        with the tasks it has.  The driver hears of it one latency later; what it sends until then is lost, too.  The
+        rows go to another machine; when the last one has died the fit ends.  A report already sent arrives.
     bandwidth_bytes_per_s : float
         Bytes a second between a worker and the driver.
     merge_s : float
@@ -156,6 +160,9 @@ class SimulatedCrew:
         strangers = sorted(worker for worker in engine.deaths if worker >= n_workers)
         _check("deaths", f"{strangers}, and {n_workers} workers", not strangers, "of workers from 0 to n_jobs - 1")
         self.free = [0.0] * n_workers
+        self.placement = Placement([shard.n_rows for shard in shards], range(n_workers))
+        # when the driver hears of deaths, and of whose, the next one last
+        self.news = sorted(((at + self.latency[i], i) for i, at in engine.deaths.items()), reverse=True)
         self.clock = 0.0
         self.sent: deque[tuple[Task, float]] = deque()
         self.under_way: list[tuple[float, int, int, Report | Lost]] = []
@@ -180,21 +187,27 @@ class SimulatedCrew:
 
     def _answer(self, task: Task, sent: float) -> tuple[float, Report | Lost]:
         """When the answer to a task arrives, and which it is."""
-        worker, latency = task.worker, self.latency[task.worker]
-        death = self.engine.deaths.get(worker, math.inf)
-        begun = max(sent + latency + self._transfer(task.state), self.free[worker])
+        while self.news and self.news[-1][0] <= sent:
+            self.placement.lose(self.news.pop()[1])
+        machine = self.placement.host_of(task.worker)
+        if machine is None:
+            return sent, Lost(task.worker, task.round, "the last machine has died")
+        latency, death = self.latency[machine], self.engine.deaths.get(machine, math.inf)
+        begun = max(sent + latency + self._transfer(task.state), self.free[machine])
         if begun < death:
-            pace = self.pace[worker] * self._jitter(task) * task.slowdown
+            pace = self.pace[machine] * self._jitter(task) * task.slowdown
             if task.budget.seconds is not None or task.slowdown != 1.0:
                 # its slowness costs no time of ours
                 task = replace(task, budget=_in_examples(task.budget, pace), slowdown=1.0)
-            report = self.work(self.shards[worker], task, self.pulse)
+            report = self.work(self.shards[task.worker], task, self.pulse)
             seconds = report.examples * pace
-            self.free[worker] = begun + seconds
-            if self.free[worker] <= death:
-                arrival = self.free[worker] + latency + self._transfer(report.state)
+            self.free[machine] = begun + seconds
+            if self.free[machine] <= death:
+                arrival = self.free[machine] + latency + self._transfer(report.state)
                 return arrival, replace(report, seconds=seconds)
-        return max(death, sent) + latency, Lost(worker, task.round, f"it died after {death:g} s")
+        heard = max(death, sent) + latency
+        others = any(heard_of > heard for heard_of, _ in self.news) or len(self.placement.up) > len(self.news)
+        return heard, Lost(task.worker, task.round, f"machine {machine} died after {death:g} s", others)
 
     def _transfer(self, message: np.ndarray) -> float:
         return message.nbytes / self.engine.bandwidth_bytes_per_s
@@ -211,6 +224,7 @@ class SimulatedCrew:
         for shard in self.shards:
             shard.close()
         self.shards = shards
+        self.placement.weigh([shard.n_rows for shard in shards])
 
     def now(self) -> float:
         return self.clock

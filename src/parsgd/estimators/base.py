@@ -12,14 +12,13 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import SparseCoefMixin
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from parsgd import fitting, progress
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
-from parsgd.estimators import checking, choosing
+from parsgd.estimators import checking, choosing, keeping, streaming
+from parsgd.estimators.examples import Arrays, Examples, is_sparse
 from parsgd.models.linear import SCHEDULES, Linear
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
 from parsgd.stopping import Stopping
 
 MAX_INT = np.iinfo(np.int32).max
@@ -69,6 +68,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             "an int in the range (0, inf) or a bool",
         )  # fmt: skip
         self._check_combinations(partial)
+        keeping.check_checkpoint(self)
 
     def _check_combinations(self, partial: bool) -> None:
         if self.early_stopping and partial:
@@ -117,7 +117,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             "eta0": float(self.eta0),
             "power_t": float(self.power_t),
             "fit_intercept": bool(self.fit_intercept),
-            "sparse": sparse.issparse(x),
+            "sparse": is_sparse(x),
             "average": int(self.average),
             "batch_size": int(self.batch_size),
             # scikit-learn stops by the regularised objective; nobody looks at it otherwise
@@ -126,14 +126,13 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         return Linear(**{**described, **settings})
 
     def _run(
-        self, model: Linear, x: Any, y: np.ndarray, *, weight: np.ndarray, max_epochs: int, seed: int,
-        coef: np.ndarray | None, intercept: np.ndarray | None, subset: np.ndarray | None = None, monitor: Any = None,
+        self, model: Linear, examples: Examples, *, max_epochs: int, seed: int, coef: np.ndarray | None,
+        intercept: np.ndarray | None, monitor: Any = None,
     ) -> fitting.Fit:  # fmt: skip
         """Fit ``model`` from ``coef (n_outputs, n_features)`` and ``intercept`` on, or from zeros; keep the record."""
-        rows = x.shape[0] if subset is None else len(subset)
-        values = x.nnz if sparse.issparse(x) else x.size
-        size = choosing.Size(rows, values, x.shape[1], model.n_outputs, model.sparse)
-        choice, engine = choosing.choose_parts(self, size)
+        n_features = examples.shape[1]
+        size = choosing.Size(examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse)
+        choice, engine = keeping.choose_parts(self, size)
         state = model.init(seed)
         views = model.views(state)
         if coef is not None:
@@ -152,11 +151,11 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         )
         with progress.watch(Printer()) if self.verbose else nullcontext():
             fit = fitting.fit(
-                model, choice.algorithm, engine, ArraySource(rows_of(x, y, weight), bool(self.shuffle), subset),
-                n_workers=choice.n_workers, seed=seed, max_epochs=max_epochs, stopping=stopping, state=state,
-                clock=self.t_,
+                model, choice.algorithm, engine, examples.source(bool(self.shuffle)), n_workers=choice.n_workers,
+                seed=seed, max_epochs=max_epochs, stopping=stopping, state=state, clock=self.t_,
+                keeper=keeping.keeper_of(self),
             )  # fmt: skip
-        speak_of_divergence(model, fit, y)
+        speak_of_divergence(model, fit, examples)
         self.t_ = fit.clock
         self.n_iter_ = fit.n_epochs
         self.history_ = fit.history
@@ -183,10 +182,26 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             if hasattr(self, name):
                 delattr(self, name)
 
-    def _weights(self, sample_weight: Any, x: Any) -> np.ndarray:
-        """``(n_rows,)`` in the dtype of the data, or empty when every row weighs 1."""
+    def _examples(
+        self, X: Any, y: Any, sample_weight: Any, reset: bool, supervised: bool = True, **settings: Any
+    ) -> Examples:  # fmt: skip
+        """What to train on: arrays, checked, or the rows of a Dataset."""
+        if streaming.is_streamed(X):
+            return streaming.streamed(self, X, y, sample_weight, reset, supervised)
+        target = {"y": y} if supervised else {}
+        checked = validate_data(
+            self, X, **target, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", accept_large_sparse=True,
+            reset=reset, **settings,
+        )  # fmt: skip
+        X, y = checked if supervised else (checked, None)
+        if reset:
+            streaming.forget_columns(self)
+        return Arrays(X, np.zeros(X.shape[0]) if y is None else y, self._weights(sample_weight, X))
+
+    def _weights(self, sample_weight: Any, x: Any) -> np.ndarray | None:
+        """``(n_rows,)`` in the dtype of the data, or None when every row weighs 1."""
         if sample_weight is None:
-            return np.zeros(0, dtype=x.dtype)
+            return None
         return _check_sample_weight(sample_weight, x, dtype=x.dtype, allow_all_zero_weights=bool(self.early_stopping))
 
     def _warn_of_the_end(self) -> None:
@@ -206,7 +221,7 @@ class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             )
 
 
-def speak_of_divergence(model: Linear, fit: fitting.Fit, y: np.ndarray) -> None:
+def speak_of_divergence(model: Linear, fit: fitting.Fit, examples: Examples) -> None:
     """Say so if the loss exploded though every number is still finite.
 
     Losses whose gradient grows with the error feed on it when the rate is too large.  That gradients are clipped, as in
@@ -215,7 +230,7 @@ def speak_of_divergence(model: Linear, fit: fitting.Fit, y: np.ndarray) -> None:
     """
     if model.loss not in _RUNAWAY_LOSSES or model.n_outputs > 1:
         return
-    sample = y[:_SAMPLE_ROWS].astype(np.float64)
+    sample = examples.head(_SAMPLE_ROWS).astype(np.float64)
     before = float(model.losses(np.zeros((len(sample), 1)), sample)[0].mean())
     workers = fit.history[-1]["workers"]
     traces = [worker["trace"][-1][1] if worker["trace"] else worker["loss"] for worker in workers if worker["examples"]]

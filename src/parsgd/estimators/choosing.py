@@ -12,7 +12,7 @@ from parsgd.algorithms.adaptive import Adaptive
 from parsgd.algorithms.local import Local
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.errors import InvalidArgument
-from parsgd.estimators.costs import NetworkSize, Size, costs_of, rounds_of
+from parsgd.estimators.costs import NetworkSize, Size, costs_of, costs_on, rounds_of
 from parsgd.prediction import fit_seconds, round_seconds
 from parsgd.registry import ALGORITHMS, ENGINES, resolve
 
@@ -43,8 +43,9 @@ def choose_parts(estimator: Any, size: Size | NetworkSize) -> tuple[Choice, Any]
     engine = estimator.engine
     if isinstance(engine, str) and engine != "auto":
         engine = choose_engine(engine, 1, who)
-    crew = _crew(engine, estimator.n_jobs, who)
-    n_workers, why = crew or count_workers(estimator.n_jobs, size, who, _averages(estimator.algorithm, who))
+    crew = _crew(engine, estimator.n_jobs, who) or _cluster(engine, estimator.n_jobs)
+    averages = _averages(estimator.algorithm, who)
+    n_workers, why = crew or count_workers(estimator.n_jobs, size, who, averages, engine)
     choice = choose_algorithm(estimator.algorithm, n_workers, why, size, who, engine)
     return choice, choose_engine(engine, n_workers, who, choice.algorithm.needs)
 
@@ -60,6 +61,14 @@ def _crew(engine: Any, n_jobs: int | None, who: str) -> tuple[int, str] | None:
     return None if has is None else (has, f"the engine has {has} workers")
 
 
+def _cluster(engine: Any, n_jobs: int | None) -> tuple[int, str] | None:
+    """As many workers as an engine has threads for (``Engine.default_workers``), unless ``n_jobs`` says; or None."""
+    if n_jobs is not None or not hasattr(engine, "default_workers"):
+        return None
+    n_workers = engine.default_workers()
+    return n_workers, f"the cluster has {n_workers} thread{'s' * (n_workers > 1)}"
+
+
 def _averages(algorithm: Any, who: str) -> bool:
     """Whether workers may end up as averages; on shared memory they have nothing to average."""
     if isinstance(algorithm, str) and algorithm == "auto":
@@ -67,7 +76,9 @@ def _averages(algorithm: Any, who: str) -> bool:
     return "shared_memory" not in resolve({**ALGORITHMS, "auto": ""}, algorithm, "algorithm", who, _VERBS).needs
 
 
-def count_workers(n_jobs: int | None, size: Size | NetworkSize, who: str, averages: bool = True) -> tuple[int, str]:
+def count_workers(
+    n_jobs: int | None, size: Size | NetworkSize, who: str, averages: bool = True, engine: Any = None
+) -> tuple[int, str]:
     """How many workers, and why.
 
     ``None`` means as many as pay: what :func:`joblib.parallel_config` says, one inside another parallel loop, and
@@ -90,16 +101,16 @@ def count_workers(n_jobs: int | None, size: Size | NetworkSize, who: str, averag
         paying -= 1
     if paying == 1:
         return 1, harm
-    return _quickest(paying, size)
+    return _quickest(paying, size, engine)
 
 
-def _quickest(most: int, size: Size | NetworkSize) -> tuple[int, str]:
-    """The number of threads, up to ``most``, with the shortest predicted pass, its averages included.
+def _quickest(most: int, size: Size | NetworkSize, engine: Any) -> tuple[int, str]:
+    """The number of workers, up to ``most``, with the shortest predicted pass, its averages included.
 
     That K workers who step as far as a sample says need no more passes than one, and often fewer, is what
     docs/results/family.md shows; how many fewer, only :func:`parsgd.plan` can tell.
     """
-    costs = costs_of(size, most)
+    costs = costs_on(engine, size, most) if hasattr(engine, "message_costs") else costs_of(size, most)
 
     def predicted(n: int) -> float:
         # with fewer rounds than that accuracy suffers
@@ -137,8 +148,7 @@ def choose_algorithm(
 
 def _adaptive(n_workers: int, why_workers: str, size: Size | NetworkSize, engine: Any) -> Choice:
     """Local SGD with an adaptive outer step, and as many rounds as are worth their time."""
-    # an engine with a clock of its own knows better what things cost
-    costs = engine.costs(size.n_rows, size.n_parameters) if hasattr(engine, "costs") else costs_of(size, n_workers)
+    costs = costs_on(engine, size, n_workers)
     each = round_seconds(costs, n_workers, size.combine_seconds)
     if size.convex and each > costs.pass_s:
         times = f"about {1e3 * each:.1f} ms, one worker's pass over all rows {1e3 * costs.pass_s:.1f} ms"

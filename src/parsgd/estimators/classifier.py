@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.model_selection import StratifiedShuffleSplit
-from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot, softmax
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from parsgd.errors import InvalidArgument
+from parsgd.estimators import keeping, streaming
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
+from parsgd.estimators.examples import Examples
+from parsgd.estimators.posing import Labels, class_numbers
 from parsgd.models.linear import Linear
 
 _WITH_PROBABILITIES = ("log_loss", "modified_huber", "softmax")
@@ -43,11 +47,15 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
         ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``; ``algorithm_`` says what was picked and why.
         :class:`parsgd.Hogwild`, on shared memory without averages, is for few sparse rows of many features.
-    engine : {"auto", "serial", "threads", "simulated"} or object, default="auto"
+    engine : {"auto", "serial", "threads", "processes", "simulated"} or object, default="auto"
         Where the workers run.  ``"serial"`` takes turns in this thread: same bits, easy to debug.
         :class:`parsgd.Simulated` does so on a virtual clock: thousands of workers, as slow, far and mortal as you say.
     batch_size : int, default=1
         Rows a step; the step is the mean of their gradients.
+    checkpoint : str, path, :class:`parsgd.Checkpoint` or None, default=None
+        A folder in which ``fit`` keeps what it takes to go on if it is ended from outside (``fit(..., resume=True)``),
+        about every 10 seconds and between rounds; :class:`parsgd.Checkpoint` says how often.  ``partial_fit`` keeps
+        none: save the model between calls.
 
     Attributes
     ----------
@@ -65,6 +73,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         ``name``, ``why``, ``algorithm``, ``n_workers``.
     outcome_ : parsgd.errors.Outcome
         How the fit ended, as a sentence.
+    resumed_from_ : int or None
+        With ``checkpoint``: the round from which the fit went on; None if it began anew.
 
     Raises
     ------
@@ -72,6 +82,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         For a parameter or data that cannot be used (a ValueError).
     parsgd.errors.DivergedError
         When the parameters leave the finite numbers (a ValueError); names the round and the epoch.
+    parsgd.errors.CheckpointError
+        When no checkpoint can be kept, or the fit cannot go on from the one that is there (a ValueError).
 
     References
     ----------
@@ -120,6 +132,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         algorithm="auto",
         engine="auto",
         batch_size=1,
+        checkpoint=None,
     ):
         self.loss = loss
         self.penalty = penalty
@@ -145,28 +158,41 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         self.algorithm = algorithm
         self.engine = engine
         self.batch_size = batch_size
+        self.checkpoint = checkpoint
 
-    def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None):
+    def fit(
+        self, X, y=None, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None,
+        resume=False,
+    ):  # fmt: skip
         """Fit the model.
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_rows, n_features)
-            float32 stays float32; CSR indices may be 64 bits wide.
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
+            float32 stays float32; CSR indices may be 64 bits wide.  A Dataset (:func:`parsgd.open_dataset`) is read
+            while it is trained on.
         y : array-like of shape (n_rows,)
+            Not given with a Dataset, which has its own, as it has weights.
         coef_init, intercept_init : array-like, optional
             Where to start from: ``(n_classes, n_features)`` and ``(n_classes,)``, one row for two classes.
         sample_weight : array-like of shape (n_rows,), optional
         X_val, y_val : array-like, optional
             Your own validation set.  Its score is in ``history_``, and with ``early_stopping=True`` it decides.
+        resume : bool, default=False
+            Go on from the last checkpoint in the folder ``checkpoint``; where there is none the fit begins, so that a
+            script that is started again and again may always ask for it.
 
         Returns
         -------
         self
         """
         self._check_parameters()
-        y = validate_data(self, y=y)
-        classes = np.unique(y)
+        if streaming.is_streamed(X):
+            streaming.streamed(self, X, y, sample_weight, reset=True)
+            classes = X.classes
+        else:
+            y = validate_data(self, y=y)
+            classes = np.unique(y)
         previous = (getattr(self, "coef_", None), getattr(self, "intercept_", None))
         self._forget("classes_")
         if self.warm_start and previous[0] is not None:
@@ -174,17 +200,19 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             intercept_init = previous[1] if intercept_init is None else intercept_init
         self._forget("coef_", "intercept_")
         self.t_ = 1.0
-        self._fit(X, y, classes, sample_weight, coef_init, intercept_init, int(self.max_iter), X_val, y_val)
+        with keeping.keeping(self, resume):
+            self._fit(X, y, classes, sample_weight, coef_init, intercept_init, int(self.max_iter), X_val, y_val)
         self._warn_of_the_end()
         return self
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X, y=None, classes=None, sample_weight=None):
         """One pass of SGD over the given rows, going on from the present state.
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_rows, n_features)
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
         y : array-like of shape (n_rows,)
+            Not given with a Dataset.
         classes : array-like of shape (n_classes,)
             All classes that will ever come; needed in the first call.
         sample_weight : array-like of shape (n_rows,), optional
@@ -206,58 +234,42 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         return self._fit(X, y, classes, sample_weight, None, None, 1, None, None)
 
     def _fit(self, X, y, classes, sample_weight, coef_init, intercept_init, max_epochs, X_val, y_val):
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", accept_large_sparse=True,
-            reset=not hasattr(self, "classes_"),
-        )  # fmt: skip
+        examples = self._examples(X, y, sample_weight, reset=not hasattr(self, "classes_"))
         _check_partial_fit_first_call(self, classes)
-        weight = self._weights(sample_weight, X)
-        numbers = self._numbers(y)
-        model, target = self._posed(X, y, numbers)
-        coef, intercept = self._start(coef_init, intercept_init, model.n_outputs, X)
-        random_state = check_random_state(self.random_state)
+        model, pose = self._posed(examples)
+        examples = examples.posed(pose)
+        coef, intercept = self._start(coef_init, intercept_init, model.n_outputs, examples)
+        random_state = check_random_state(keeping.random_state_of(self))
         if model.n_outputs == 1:
             random_state.randint(1, MAX_INT)  # scikit-learn draws once before the seed it shuffles by
         seed = int(random_state.randint(MAX_INT)) if self.shuffle else 0
-        subset, monitor = self._validation(model, X, y, numbers, weight, X_val, y_val)
+        examples, monitor = self._validation(model, examples, X_val, y_val)
         fit = self._run(
-            model, X, target, weight=weight, max_epochs=max_epochs, seed=seed, coef=coef, intercept=intercept,
-            subset=subset, monitor=monitor,
-        )  # fmt: skip
+            model, examples, max_epochs=max_epochs, seed=seed, coef=coef, intercept=intercept, monitor=monitor
+        )
         self.coef_, self.intercept_ = self._keep(model, fit)
         return self
 
-    def _posed(self, X, y, numbers: np.ndarray) -> tuple[Linear, np.ndarray]:
-        """The model, and the targets as kernels take them: -1 and 1, or class numbers."""
+    def _posed(self, examples: Examples) -> tuple[Linear, Labels]:
+        """The model, and how labels become targets: -1 and 1, or class numbers."""
         n_classes = len(self.classes_)
         if n_classes < 2:
             raise InvalidArgument(f"The number of classes has to be greater than one; got {n_classes} class")
         class_weight = np.ones(n_classes)
         if self.class_weight is not None:
-            class_weight = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            class_weight = examples.class_factors(self.class_weight, self.classes_)
         single = n_classes == 2 and self._loss_name != "softmax"
-        target = np.where(numbers == 1, 1, -1).astype(X.dtype) if single else numbers
         positive = class_weight[1:] if single else class_weight
         negative = class_weight[:1] if single else np.ones(n_classes)
         model = self._linear(
-            X, 1 if single else n_classes, positive=tuple(map(float, positive)), negative=tuple(map(float, negative))
+            examples, 1 if single else n_classes, positive=tuple(map(float, positive)),
+            negative=tuple(map(float, negative)),
         )  # fmt: skip
-        return model, target
+        return model, Labels(self.classes_, "signs" if single else "numbers", str(examples.dtype))
 
-    def _numbers(self, y: np.ndarray) -> np.ndarray:
-        """``(n_rows,)`` class numbers; refuses labels that are not among the classes."""
-        numbers = np.searchsorted(self.classes_, y)
-        numbers = np.minimum(numbers, len(self.classes_) - 1)
-        unknown = self.classes_[numbers] != y
-        if np.any(unknown):
-            labels = np.unique(np.asarray(y)[unknown])[:5].tolist()
-            raise InvalidArgument(
-                f"y contains labels {labels} that are not among the classes {self.classes_.tolist()[:20]}. Name all"
-                " classes in the first call to partial_fit."
-            )
-        return numbers.astype(np.int64)
-
-    def _start(self, coef_init, intercept_init, n_outputs: int, X) -> tuple[np.ndarray | None, np.ndarray | None]:
+    def _start(
+        self, coef_init, intercept_init, n_outputs: int, X: Examples
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Where the fit starts from: what was given, what was fitted before (partial_fit), or zeros (None)."""
         if coef_init is None and getattr(self, "coef_", None) is not None:
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
@@ -268,21 +280,22 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         intercept = initial(intercept_init, (n_outputs,), X.dtype, "Provided intercept_init does not match dataset.")
         return coef, intercept
 
-    def _validation(self, model, X, y, numbers, weight, X_val, y_val) -> tuple[np.ndarray | None, Any]:
-        """Which rows to train on, and how to score a state on the others (or on the user's own set)."""
+    def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:
+        """What to train on, and how to score a state on the others (or on the user's own set)."""
         if (X_val is None) != (y_val is None):
             raise InvalidArgument("X_val and y_val belong together; only one of them was given.")
         if X_val is not None:
             X_val, y_val = validate_data(
-                self, X_val, y_val, accept_sparse="csr", dtype=[X.dtype], order="C", reset=False
+                self, X_val, y_val, accept_sparse="csr", dtype=[examples.dtype], order="C", reset=False
             )  # fmt: skip
-            return None, Accuracy(model, X_val, self._numbers(y_val), None)
+            return examples, Accuracy(model, X_val, class_numbers(self.classes_, y_val), None)
         if not self.early_stopping:
-            return None, None
-        splitter = StratifiedShuffleSplit(test_size=self.validation_fraction, random_state=self.random_state)
-        train, held_back = validation_rows(self, splitter, y, weight)
-        held_weight = weight[held_back] if weight.size else None
-        return train, Accuracy(model, X[held_back], numbers[held_back], held_weight)
+            return examples, None
+        chance = keeping.random_state_of(self)
+        splitter = StratifiedShuffleSplit(test_size=self.validation_fraction, random_state=chance)
+        split = partial(validation_rows, self, splitter)
+        examples, held = examples.hold_back(split, self.validation_fraction, chance)
+        return examples, Accuracy(model, *held)
 
     def _check_proba(self):
         if self._loss_name not in _WITH_PROBABILITIES:
@@ -290,6 +303,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         return True
 
     @available_if(_check_proba)
+    @streaming.blockwise
     def predict_proba(self, X):
         """Probability of each class, ``(n_rows, n_classes)``.
 
@@ -315,6 +329,18 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         """Logarithm of :meth:`predict_proba`."""
         return np.log(self.predict_proba(X))
 
+    @streaming.blockwise
+    def predict(self, X):
+        """Predicted classes, ``(n_rows,)``."""
+        return super().predict(X)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Share of the rows that are predicted right; a Dataset brings its own targets and weights."""
+        if streaming.is_streamed(X):
+            return streaming.score_of(self, X, y, sample_weight)
+        return super().score(X, y, sample_weight)
+
+    @streaming.blockwise
     def decision_function(self, X):
         """``X coef_^T + intercept_``: ``(n_rows,)`` for two classes, else ``(n_rows, n_classes)``."""
         scores = super().decision_function(X)

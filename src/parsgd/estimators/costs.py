@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 from parsgd.prediction import Costs, round_seconds
 
@@ -143,6 +144,20 @@ def costs_of(size: Size | NetworkSize, n_threads: int) -> Costs:
     """The guesses as :mod:`parsgd.prediction` takes costs, for so many threads at most."""
     wake = dict.fromkeys(range(2, n_threads + 1), size.wake_seconds)
     return Costs(size.n_rows, size.epoch_seconds / max(size.n_rows, 1), wake_s=wake)
+
+
+def costs_on(engine: Any, size: Size | NetworkSize, n_workers: int) -> Costs:
+    """The costs on an engine: those it knows itself (``costs(n_rows, n_parameters)``: one with a clock of its own);
+    the guesses, with what its messages take (``message_costs(n_parameters)``, seconds and bytes a second: one whose
+    workers are elsewhere); or those of threads."""
+    if hasattr(engine, "costs"):
+        return engine.costs(size.n_rows, size.n_parameters)
+    if not hasattr(engine, "message_costs"):
+        return costs_of(size, n_workers)
+    latency, bandwidth = engine.message_costs(size.n_parameters)
+    guessed = costs_of(size, 1)
+    state_bytes = 8 * size.n_parameters
+    return replace(guessed, state_bytes=state_bytes, latency_s=latency, bandwidth_bytes_per_s=bandwidth)
 
 
 def rounds_of(costs: Costs, n_workers: int, size: Size | NetworkSize) -> int:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from parsgd.datasets.encoder import Encoder
 from parsgd.models.network import Network
 from parsgd.stopping import Stopping
 
 _ALL = (
     "n_features_in_", "feature_names_in_", "t_", "n_iter_", "algorithm_", "outcome_", "history_", "merge_weights_",
+    "columns_",
 )  # fmt: skip
 _LINEAR = (
     *_ALL, "coef_", "intercept_", "offset_", "_standard_coef", "_standard_intercept", "_average_coef",
@@ -58,6 +60,9 @@ def _problems(estimator: Any) -> Iterator[str]:
     for key in ("t_", "n_iter_"):
         if not _is_number(getattr(estimator, key, None), 0 if network else 1):
             yield f"{key} is {getattr(estimator, key, None)!r}, not a number from {0 if network else 1} on"
+    columns = getattr(estimator, "columns_", None)
+    if columns is not None and (not isinstance(columns, Encoder) or columns.n_features != n_features):
+        yield "columns_ does not say how columns become the features"
     merged = getattr(estimator, "merge_weights_", None)
     if merged is not None:
         yield from _problems_of_array("merge_weights_", merged, (getattr(merged, "size", 0),))

@@ -16,6 +16,7 @@ from parsgd.algorithms.learned import learned
 from parsgd.core import Model, Rows
 from parsgd.errors import InvalidArgument, choose
 from parsgd.estimators.alike import as_ours, check_alike, cosines
+from parsgd.estimators.examples import Arrays
 from parsgd.estimators.fitted import is_network
 from parsgd.rows import rows_of
 
@@ -195,7 +196,8 @@ def _posed(merged: Any, first: Any, X: Any, y: Any) -> tuple[Model, Rows]:
         y_numeric=name == "SGDRegressor",
     )  # fmt: skip
     if name == "SGDClassifier":
-        model, target = merged._posed(X, y, merged._numbers(y))
+        model, pose = merged._posed(Arrays(X, y))
+        target = pose(y)[0]
     else:
         model, target = merged._linear(X, 1), merged._targets(y, np.float64)
     return replace(model, average=0, penalty="l2", dtype="float64"), rows_of(X, target)

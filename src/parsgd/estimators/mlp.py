@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from abc import ABCMeta, abstractmethod
@@ -9,7 +10,6 @@ from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -18,12 +18,11 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from parsgd import fitting, progress
 from parsgd.errors import InvalidArgument, Outcome
-from parsgd.estimators import checking, choosing, lbfgs
+from parsgd.estimators import checking, choosing, keeping, lbfgs, streaming
 from parsgd.estimators.base import MAX_INT, Printer
+from parsgd.estimators.examples import Arrays, Examples, is_sparse
 from parsgd.models.forward import ACTIVATIONS, propagate
 from parsgd.models.network import SCHEDULES, STARTS, Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
 from parsgd.stopping import Stopping
 
 STOCHASTIC = ("sgd", "adam", "adamw")
@@ -46,7 +45,7 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
         self, *, hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t,
         max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping,
         validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, clip_norm, weight_init,
-        n_jobs, algorithm, engine,
+        n_jobs, algorithm, engine, checkpoint,
     ):  # fmt: skip
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -77,6 +76,7 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
         self.n_jobs = n_jobs
         self.algorithm = algorithm
         self.engine = engine
+        self.checkpoint = checkpoint
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -118,6 +118,7 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
         checking.check_number(self, "dropout", 0, 1)
         checking.check_number(self, "clip_norm", 0, closed="neither", optional=True)
         checking.check_number(self, "n_jobs", -np.inf, whole=True, optional=True, closed="neither")
+        keeping.check_checkpoint(self)
         self._hidden_layers()
         if self.solver == "lbfgs" and (self.dropout > 0 or self.clip_norm is not None):
             raise InvalidArgument(
@@ -150,30 +151,27 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
-    def _fit_network(
-        self, X: Any, y: np.ndarray, weight: np.ndarray, partial: bool, held: tuple | None, stratify: Any
-    ) -> None:
-        """Fit to ``X``, targets ``y`` and weights; ``held`` is the user's own validation set, as kernels take it."""
+    def _fit_network(self, examples: Examples, partial: bool, held: tuple | None, stratify: bool) -> None:
+        """Fit to examples; ``held`` is the user's own validation set, as kernels take it."""
         first = not hasattr(self, "coefs_") or not (self.warm_start or partial)
-        random = check_random_state(self.random_state)
-        layers = (X.shape[1], *self._hidden_layers(), self.n_outputs_)
-        plain = self._network(X, layers, 1)
+        random = check_random_state(keeping.random_state_of(self))
+        layers = (examples.shape[1], *self._hidden_layers(), self.n_outputs_)
+        plain = self._network(examples, layers, 1)
         # in a list, out of which the fit takes it: nobody else is to keep the first state alive
         states = [plain.draw(random) if first else self._resumed(plain, partial)]
         if self.solver == "lbfgs":
             if first:
                 self._forget()
             found = lbfgs.minimize(
-                plain, rows_of(X, y, weight), states.pop(), max_iter=int(self.max_iter), max_fun=int(self.max_fun),
+                plain, examples.rows(), states.pop(), max_iter=int(self.max_iter), max_fun=int(self.max_fun),
                 tol=float(self.tol), verbose=self.verbose,
             )  # fmt: skip
             self.loss_, self.n_iter_, self.outcome_ = found.loss, found.n_iter, found.outcome
             self._keep(plain, found.state)
             return
-        train = None
         if self.early_stopping and held is None:
-            train, held = self._hold_back(X, y, weight, random, stratify)
-        n_rows = X.shape[0] if train is None else len(train)
+            examples, held = self._hold_back(examples, random, stratify)
+        n_rows = examples.n_rows
         batch = min(200, n_rows) if self.batch_size == "auto" else int(self.batch_size)
         if batch > n_rows:
             warnings.warn(
@@ -181,9 +179,8 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
                 stacklevel=4,
             )
             batch = n_rows
-        values = X.nnz if sparse.issparse(X) else X.size
-        size = choosing.NetworkSize(n_rows, values, layers, batch, plain.n_slots, plain.sparse)
-        choice, engine = choosing.choose_parts(self, size)
+        size = choosing.NetworkSize(n_rows, examples.n_values, layers, batch, plain.n_slots, plain.sparse)
+        choice, engine = keeping.choose_parts(self, size)
         # nothing is refused from here on: until now the model is what it was
         if first:
             self._forget()
@@ -196,21 +193,22 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
             own = n_rows
             if hasattr(choice.algorithm, "size"):
                 # the schedule counts the batches that are taken
-                batch = choice.algorithm.size(self._network(X, layers, batch))
+                batch = choice.algorithm.size(self._network(examples, layers, batch))
         batch = min(batch, most)
         steps = -(-own // batch)
         if choice.algorithm.sends == "state" and choice.algorithm.common_clock:
             # a falling rate counts passes by a clock that all workers move
             steps *= choice.n_workers
         clock = getattr(self, "_clock", 1.0) if partial else 1.0
-        model = self._network(X, layers, batch, n_rows, steps, clock)
+        model = self._network(examples, layers, batch, n_rows, steps, clock)
         seed = int(random.randint(0, MAX_INT)) if self.shuffle or self.dropout > 0 else 0
         monitor = None if held is None else self._monitor(model, *held)
         with progress.watch(Printer()) if self.verbose else nullcontext():
             fit = fitting.fit(
-                model, choice.algorithm, engine, ArraySource(rows_of(X, y, weight), bool(self.shuffle), train),
-                n_workers=choice.n_workers, seed=seed, max_epochs=1 if partial else int(self.max_iter),
+                model, choice.algorithm, engine, examples.source(bool(self.shuffle)), n_workers=choice.n_workers,
+                seed=seed, max_epochs=1 if partial else int(self.max_iter),
                 stopping=self._stopping(monitor, partial), state=states.pop(), clock=clock,
+                keeper=keeping.keeper_of(self),
             )  # fmt: skip
         self.history_, self.outcome_, self.algorithm_ = fit.history, fit.outcome, choice
         self._clock = fit.clock
@@ -250,7 +248,7 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
             dropout=float(self.dropout),
             start=self.weight_init,
             batch_size=batch,
-            sparse=sparse.issparse(X),
+            sparse=is_sparse(X),
             seen=float(getattr(self, "t_", 0)),
             rows_per_epoch=float(n_rows),
             steps_per_epoch=float(steps),
@@ -272,16 +270,20 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
         adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
         return float(self.learning_rate_init) if adaptive else None
 
-    def _hold_back(self, X, y, weight, random, stratify) -> tuple[np.ndarray, tuple]:
-        """Row numbers to train on, and the rows held back to score on."""
+    def _hold_back(self, examples: Examples, random, stratify: bool) -> tuple[Examples, tuple]:
+        """What to train on, and the rows held back to score on; ``stratify``: of each class the same part."""
         if self.validation_fraction == 0:
             raise InvalidArgument("early_stopping=True needs validation_fraction > 0, or X_val and y_val.")
+        split = functools.partial(self._divide, random, stratify)
+        return examples.hold_back(split, self.validation_fraction, random)
+
+    def _divide(self, random, stratify: bool, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         train, held = train_test_split(
-            np.arange(X.shape[0]), random_state=random, test_size=self.validation_fraction, stratify=stratify
+            np.arange(len(y)), random_state=random, test_size=self.validation_fraction, stratify=y if stratify else None
         )
         if len(held) < 2:
             raise InvalidArgument(
-                f"The validation set is too small: validation_fraction={self.validation_fraction!r} of {X.shape[0]}"
+                f"The validation set is too small: validation_fraction={self.validation_fraction!r} of {len(y)}"
                 f" rows are {len(held)}. Increase 'validation_fraction' or the size of your dataset."
             )
         for part, name in ((train, "train"), (held, "validation")):
@@ -289,7 +291,7 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
                 raise InvalidArgument(
                     f"The sample weights of the {name} set are all zero; another random_state deals other rows to it."
                 )
-        return train, (X[held], y[held], weight[held] if weight.size else None)
+        return train, held
 
     def _resumed(self, model: Network, partial: bool) -> np.ndarray:
         """The state to go on from: the fitted parameters, and with ``partial_fit`` the solver's slots."""
@@ -393,10 +395,24 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):
             accept_large_sparse=True, **settings,
         )  # fmt: skip
 
-    def _weights(self, sample_weight: Any, X: Any) -> np.ndarray:
-        """``(n_rows,)`` in the dtype of the data, or empty when every row weighs 1."""
+    def _examples(self, X: Any, y: Any, sample_weight: Any, reset: bool, **settings: Any) -> Examples:
+        """What to train on: arrays, checked, or the rows of a Dataset."""
+        if streaming.is_streamed(X):
+            if self.solver == "lbfgs":
+                raise InvalidArgument(
+                    "solver='lbfgs' goes over all rows at every step, and takes arrays only; for a Dataset choose"
+                    f" solver= of {', '.join(map(repr, STOCHASTIC))}."
+                )
+            return streaming.streamed(self, X, y, sample_weight, reset)
+        X, y = self._read(X, y, reset, **settings)
+        if reset:
+            streaming.forget_columns(self)
+        return Arrays(X, y, self._weights(sample_weight, X))
+
+    def _weights(self, sample_weight: Any, X: Any) -> np.ndarray | None:
+        """``(n_rows,)`` in the dtype of the data, or None when every row weighs 1."""
         if sample_weight is None:
-            return np.zeros(0, dtype=X.dtype)
+            return None
         return _check_sample_weight(sample_weight, X, dtype=X.dtype)
 
     def _check_validation_set(self, X_val: Any, y_val: Any, partial: bool) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d, compute_class_weight
+from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators import checking
+from parsgd.estimators import checking, keeping, streaming
+from parsgd.estimators.examples import Examples
 from parsgd.estimators.mlp import BaseMLP, is_stochastic
+from parsgd.estimators.posing import Labels, Several
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -50,8 +53,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
         ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``; ``algorithm_`` says what was picked and why.
         :class:`parsgd.Hogwild`, on shared memory without averages, is for sparse rows and plain SGD.
-    engine : {"auto", "serial", "threads", "simulated"} or object, default="auto"
+    engine : {"auto", "serial", "threads", "processes", "simulated"} or object, default="auto"
         Where the workers run; :class:`parsgd.Simulated` has them on a virtual clock.
+    checkpoint : str, path, :class:`parsgd.Checkpoint` or None, default=None
+        As in :class:`parsgd.SGDClassifier`; not with ``solver="lbfgs"``.
 
     Attributes
     ----------
@@ -74,6 +79,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ``name``, ``why``, ``algorithm``, ``n_workers``.
     outcome_ : parsgd.errors.Outcome
         How the fit ended, as a sentence.
+    resumed_from_ : int or None
+        With ``checkpoint``: the round from which the fit went on; None if it began anew.
 
     Raises
     ------
@@ -133,6 +140,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_jobs=None,
         algorithm="auto",
         engine="auto",
+        checkpoint=None,
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes, activation=activation, solver=solver, alpha=alpha,
@@ -142,6 +150,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             early_stopping=early_stopping, validation_fraction=validation_fraction, beta_1=beta_1, beta_2=beta_2,
             epsilon=epsilon, n_iter_no_change=n_iter_no_change, max_fun=max_fun, dropout=dropout, clip_norm=clip_norm,
             weight_init=weight_init, n_jobs=n_jobs, algorithm=algorithm, engine=engine,
+            checkpoint=checkpoint,
         )  # fmt: skip
         self.class_weight = class_weight
 
@@ -158,18 +167,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         tags.classifier_tags.multi_label = True
         return tags
 
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, resume=False):
         """Fit the model.
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_rows, n_features)
-            float32 stays float32.
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
+            float32 stays float32.  A Dataset (:func:`parsgd.open_dataset`) is read while it is trained on.
         y : array-like of shape (n_rows,) or (n_rows, n_labels)
-            Classes, or 0 and 1 for several labels a row.
+            Classes, or 0 and 1 for several labels a row.  Not given with a Dataset, which has its own, as it has
+            weights.
         sample_weight : array-like of shape (n_rows,), optional
         X_val, y_val : array-like, optional
             Your own validation set.  Its accuracy is in ``history_``, and with ``early_stopping=True`` it decides.
+        resume : bool, default=False
+            Go on from the last checkpoint in the folder ``checkpoint``, if there is one.
 
         Returns
         -------
@@ -178,20 +190,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self._check_parameters()
         self._check_validation_set(X_val, y_val, partial=False)
         again = self.warm_start and hasattr(self, "coefs_")
-        X, y = self._read(X, y, reset=not again)
-        y = self._labels(y)
-        binarizer = LabelBinarizer().fit(y)
+        examples = self._labelled(X, y, sample_weight, reset=not again)
+        binarizer = LabelBinarizer().fit(X.classes if streaming.is_streamed(X) else examples.y)
         if again:
             self._check_same_classes(np.asarray(binarizer.classes_))
         else:
             self.classes_ = binarizer.classes_
             self._multilabel = binarizer.y_type_.startswith("multilabel")
-        self._fit_labels(X, y, sample_weight, False, X_val, y_val)
+        with keeping.keeping(self, resume):
+            self._fit_labels(examples, False, X_val, y_val)
         self._warn_of_the_end()
         return self
 
     @available_if(is_stochastic)
-    def partial_fit(self, X, y, sample_weight=None, classes=None, *, X_val=None, y_val=None):
+    def partial_fit(self, X, y=None, sample_weight=None, classes=None, *, X_val=None, y_val=None):
         """One pass over the given rows, going on from the present state, the solver's moments included.
 
         With ``early_stopping=True`` give ``X_val`` and ``y_val``: every call is scored on them, and after
@@ -200,8 +212,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_rows, n_features)
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
         y : array-like of shape (n_rows,) or (n_rows, n_labels)
+            Not given with a Dataset.
         sample_weight : array-like of shape (n_rows,), optional
         classes : array-like of shape (n_classes,)
             All classes that will ever come; needed in the first call.
@@ -219,27 +232,30 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 " a sample with sklearn.utils.compute_class_weight and pass them as a dict."
             )
         first = _check_partial_fit_first_call(self, classes)
-        X, y = self._read(X, y, reset=not hasattr(self, "coefs_"))
-        y = self._labels(y)
+        examples = self._labelled(X, y, sample_weight, reset=not hasattr(self, "coefs_"))
         # not only where it is the first call: that one may have been refused after it named the classes
         if first or not hasattr(self, "coefs_"):
-            self._multilabel = type_of_target(y).startswith("multilabel")
-        self._fit_labels(X, y, sample_weight, True, X_val, y_val)
+            several = not streaming.is_streamed(X) and type_of_target(examples.y).startswith("multilabel")
+            self._multilabel = several
+        self._fit_labels(examples, True, X_val, y_val)
         return self
 
-    def _fit_labels(self, X, y, sample_weight, partial, X_val, y_val) -> None:
-        weight = self._weights(sample_weight, X)
-        target = self._targets(y, X.dtype)
+    def _labelled(self, X, y, sample_weight, reset: bool) -> Examples:
+        examples = self._examples(X, y, sample_weight, reset)
+        return examples if streaming.is_streamed(X) else replace(examples, y=self._labels(examples.y))
+
+    def _fit_labels(self, examples: Examples, partial, X_val, y_val) -> None:
+        dtype, factors = examples.dtype, None
         if self.class_weight is not None:
-            weight = self._class_weights(y, X) * (weight if weight.size else 1)
-        several = target.ndim == 1
-        self.n_outputs_ = len(self.classes_) if several else target.shape[1]
+            self._refuse_several_weights()
+            factors = examples.class_factors(self.class_weight, self.classes_)
+        examples = examples.posed(self._pose(dtype, factors))
+        self.n_outputs_ = len(self.classes_) if self._multilabel or len(self.classes_) > 2 else 1
         held = None
         if X_val is not None:
             X_val, y_val = self._read(X_val, y_val, reset=False)
-            held = (X_val.astype(X.dtype, copy=False), self._targets(self._labels(y_val), X.dtype), None)
-        stratify = target if self.n_outputs_ == 1 else None
-        self._fit_network(X, target, weight, partial, held, stratify)
+            held = (X_val.astype(dtype, copy=False), self._targets(self._labels(y_val), dtype), None)
+        self._fit_network(examples, partial, held, stratify=self.n_outputs_ == 1)
 
     def _labels(self, y: Any) -> np.ndarray:
         y = y.toarray() if sparse.issparse(y) else y
@@ -254,38 +270,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         """Class numbers ``(n_rows,)`` int64 for three and more classes; else 0 and 1 ``(n_rows, n_outputs)``."""
-        if self._multilabel:
-            if y.ndim != 2 or y.shape[1] != len(self.classes_):
-                raise InvalidArgument(f"y must have {len(self.classes_)} labels a row; its shape is {y.shape}.")
-            if not np.isin(y, (0, 1)).all():
-                raise InvalidArgument(f"y of several labels a row must hold 0 and 1 only. Got {np.unique(y)[:5]}.")
-            return np.ascontiguousarray(y, dtype=dtype)
-        if y.ndim != 1:
-            raise InvalidArgument(f"y must be (n_rows,), as it was before; its shape is {y.shape}.")
-        try:
-            numbers = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
-        except TypeError:
-            raise InvalidArgument(
-                f"`y` has classes not in `self.classes_`: {self.classes_.tolist()[:20]} are {self.classes_.dtype}, y is"
-                f" {y.dtype} with {y[0]!r} as its first."
-            ) from None
-        unknown = self.classes_[numbers] != y
-        if np.any(unknown):
-            labels = np.unique(np.asarray(y)[unknown])[:5].tolist()
-            raise InvalidArgument(
-                f"`y` has classes not in `self.classes_`: {labels} are not among {self.classes_.tolist()[:20]}. Name"
-                " all classes in the first call to partial_fit."
-            )
-        if len(self.classes_) <= 2:
-            return (numbers == 1).astype(dtype)[:, None]
-        return numbers.astype(np.int64)
+        return self._pose(dtype)(y)[0]
 
-    def _class_weights(self, y: np.ndarray, X: Any) -> np.ndarray:
-        """Each row's factor, ``(n_rows,)``."""
+    def _pose(self, dtype: Any, factors: np.ndarray | None = None) -> Labels | Several:
+        """How labels become targets."""
+        if self._multilabel:
+            return Several(len(self.classes_), str(np.dtype(dtype)))
+        form = "column" if len(self.classes_) <= 2 else "numbers"
+        return Labels(self.classes_, form, str(np.dtype(dtype)), factors)
+
+    def _refuse_several_weights(self) -> None:
         if self._multilabel:
             raise InvalidArgument("class_weight is for one label a row; weigh rows with sample_weight.")
-        factors = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-        return factors[np.searchsorted(self.classes_, y)].astype(X.dtype)
 
     def _network_loss(self) -> dict[str, Any]:
         separate = self._multilabel or len(self.classes_) <= 2
@@ -294,6 +290,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _monitor(self, model, X, y, weight):
         return Accuracy(model, X, y, weight)
 
+    def score(self, X, y=None, sample_weight=None):
+        """Share of the rows that are predicted right; a Dataset brings its own targets and weights."""
+        if streaming.is_streamed(X):
+            return streaming.score_of(self, X, y, sample_weight)
+        return super().score(X, y, sample_weight)
+
+    @streaming.blockwise
     def predict(self, X):
         """Predicted classes ``(n_rows,)``, or 0 and 1 ``(n_rows, n_labels)``."""
         p = self._predicted(X)
@@ -303,6 +306,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return self.classes_[np.minimum((p[:, 0] > 0.5).astype(int), len(self.classes_) - 1)]
         return self.classes_[p.argmax(axis=1)]
 
+    @streaming.blockwise
     def predict_proba(self, X):
         """Probability of each class ``(n_rows, n_classes)``; of each label where rows have several."""
         p = self._predicted(X)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators import checking
+from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.mlp import BaseMLP, is_stochastic
+from parsgd.estimators.posing import Values
 
 LOSSES = ("squared_error", "poisson", "absolute_error", "huber")
 
@@ -89,6 +91,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_jobs=None,
         algorithm="auto",
         engine="auto",
+        checkpoint=None,
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes, activation=activation, solver=solver, alpha=alpha,
@@ -98,6 +101,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             early_stopping=early_stopping, validation_fraction=validation_fraction, beta_1=beta_1, beta_2=beta_2,
             epsilon=epsilon, n_iter_no_change=n_iter_no_change, max_fun=max_fun, dropout=dropout, clip_norm=clip_norm,
             weight_init=weight_init, n_jobs=n_jobs, algorithm=algorithm, engine=engine,
+            checkpoint=checkpoint,
         )  # fmt: skip
         self.loss = loss
         self.delta = delta
@@ -107,18 +111,20 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         checking.check_number(self, "delta", 0, closed="neither")
         super()._check_parameters()
 
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, resume=False):
         """Fit the model.
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_rows, n_features)
-            float32 stays float32.
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
+            float32 stays float32.  A Dataset (:func:`parsgd.open_dataset`) is read while it is trained on.
         y : array-like of shape (n_rows,) or (n_rows, n_outputs)
-            For ``loss="poisson"`` not negative.
+            Not given with a Dataset, which has its own, as it has weights.  For ``loss="poisson"`` not negative.
         sample_weight : array-like of shape (n_rows,), optional
         X_val, y_val : array-like, optional
             Your own validation set.  Its R^2 is in ``history_``, and with ``early_stopping=True`` it decides.
+        resume : bool, default=False
+            Go on from the last checkpoint in the folder ``checkpoint``, if there is one.
 
         Returns
         -------
@@ -126,12 +132,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         self._check_parameters()
         again = self.warm_start and hasattr(self, "coefs_")
-        self._fit_numbers(X, y, sample_weight, False, X_val, y_val, reset=not again)
+        with keeping.keeping(self, resume):
+            self._fit_numbers(X, y, sample_weight, False, X_val, y_val, reset=not again)
         self._warn_of_the_end()
         return self
 
     @available_if(is_stochastic)
-    def partial_fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
+    def partial_fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None):
         """One pass over the given rows, going on from the present state, the solver's moments included.
 
         With ``early_stopping=True`` give ``X_val`` and ``y_val``: every call is scored on them, and after
@@ -140,8 +147,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_rows, n_features)
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
         y : array-like of shape (n_rows,) or (n_rows, n_outputs)
+            Not given with a Dataset.
         sample_weight : array-like of shape (n_rows,), optional
         X_val, y_val : array-like, optional
 
@@ -155,25 +163,25 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _fit_numbers(self, X, y, sample_weight, partial, X_val, y_val, reset) -> None:
         self._check_validation_set(X_val, y_val, partial)
-        X, y = self._read(X, y, reset=reset, y_numeric=True)
-        y = self._targets(y, X.dtype)
-        self.n_outputs_ = y.shape[1]
-        weight = self._weights(sample_weight, X)
+        examples = self._examples(X, y, sample_weight, reset, y_numeric=True)
+        if not streaming.is_streamed(X) and examples.y.ndim == 2 and examples.y.shape[1] == 1:
+            examples = replace(examples, y=column_or_1d(examples.y, warn=True))
+        dtype = examples.dtype
+        examples = examples.posed(Values(str(dtype), self.loss, column=True))
+        self.n_outputs_ = 1 if streaming.is_streamed(X) else examples.target.shape[1]
         held = None
         if X_val is not None:
             X_val, y_val = self._read(X_val, y_val, reset=False, y_numeric=True)
-            held = (X_val.astype(X.dtype, copy=False), self._targets(y_val, X.dtype), None)
+            held = (X_val.astype(dtype, copy=False), self._targets(y_val, dtype), None)
             if held[1].shape[1] != self.n_outputs_:
                 raise InvalidArgument(f"y_val has {held[1].shape[1]} targets a row, y has {self.n_outputs_}.")
-        self._fit_network(X, y, weight, partial, held, None)
+        self._fit_network(examples, partial, held, stratify=False)
 
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         """``(n_rows, n_outputs)``."""
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if self.loss == "poisson" and np.any(y < 0):
-            raise InvalidArgument(f"loss='poisson' needs targets y >= 0; the smallest one is {y.min()}.")
-        return np.ascontiguousarray(y.reshape(len(y), -1), dtype=dtype)
+        return Values(str(np.dtype(dtype)), self.loss, column=True)(y)[0]
 
     def _network_loss(self) -> dict[str, Any]:
         return {"loss": self.loss, "loss_parameter": float(self.delta)}
@@ -181,6 +189,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _monitor(self, model, X, y, weight):
         return R2(model, X, y, weight)
 
+    def score(self, X, y=None, sample_weight=None):
+        """R^2 of the predictions; a Dataset brings its own targets and weights."""
+        if streaming.is_streamed(X):
+            return streaming.score_of(self, X, y, sample_weight)
+        return super().score(X, y, sample_weight)
+
+    @streaming.blockwise
     def predict(self, X):
         """Predicted targets, ``(n_rows,)`` or ``(n_rows, n_outputs)``."""
         p = self._predicted(X)

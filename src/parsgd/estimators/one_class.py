@@ -8,8 +8,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from parsgd.estimators import checking
+from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial
+from parsgd.estimators.posing import Ones
 
 
 class SGDOneClassSVM(OutlierMixin, BaseSGD):
@@ -21,14 +22,14 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
 
     Parameters
     ----------
-    n_jobs, algorithm, engine, batch_size
+    n_jobs, algorithm, engine, batch_size, checkpoint
         As in :class:`parsgd.SGDClassifier`.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,)
     offset_ : ndarray of shape (1,)
-    n_iter_, t_, history_, algorithm_, outcome_
+    n_iter_, t_, history_, algorithm_, outcome_, resumed_from_
         As in :class:`parsgd.SGDClassifier`.
 
     References
@@ -75,6 +76,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         algorithm="auto",
         engine="auto",
         batch_size=1,
+        checkpoint=None,
     ):
         self.nu = nu
         self.fit_intercept = fit_intercept
@@ -92,6 +94,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         self.algorithm = algorithm
         self.engine = engine
         self.batch_size = batch_size
+        self.checkpoint = checkpoint
 
     @property
     def alpha(self) -> float:
@@ -102,16 +105,19 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         checking.check_number(self, "nu", 0, 1, closed="right")
         super()._check_parameters(partial)
 
-    def fit(self, X, y=None, coef_init=None, offset_init=None, sample_weight=None):
+    def fit(self, X, y=None, coef_init=None, offset_init=None, sample_weight=None, *, resume=False):
         """Fit the model.
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_rows, n_features)
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
+            A Dataset (:func:`parsgd.open_dataset`) is read while it is trained on; its targets are ignored.
         y : ignored
         coef_init, offset_init : array-like, optional
             Where to start from: ``(n_features,)`` and ``(1,)``.
         sample_weight : array-like of shape (n_rows,), optional
+        resume : bool, default=False
+            Go on from the last checkpoint in the folder ``checkpoint``, if there is one.
 
         Returns
         -------
@@ -123,7 +129,8 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
             offset_init = self.offset_ if offset_init is None else offset_init
         self._forget("coef_", "offset_")
         self.t_ = 1.0
-        self._fit(X, sample_weight, coef_init, offset_init, int(self.max_iter))
+        with keeping.keeping(self, resume):
+            self._fit(X, sample_weight, coef_init, offset_init, int(self.max_iter))
         self._warn_of_the_end()
         return self
 
@@ -136,30 +143,27 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
 
     def _fit(self, X, sample_weight, coef_init, offset_init, max_epochs):
         first = getattr(self, "coef_", None) is None
-        X = validate_data(
-            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", accept_large_sparse=True,
-            reset=first
-        )  # fmt: skip
-        weight = self._weights(sample_weight, X)
+        examples = self._examples(X, None, sample_weight, reset=first, supervised=False)
+        examples = examples.posed(Ones(str(examples.dtype)))
         intercept_init = None if offset_init is None else 1.0 - np.asarray(offset_init, dtype=float)
         if not first:
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else 1.0 - self.offset_
-        coef = initial(coef_init, (X.shape[1],), X.dtype, "Provided coef_init does not match dataset.")
+        coef = initial(coef_init, (examples.shape[1],), examples.dtype, "Provided coef_init does not match dataset.")
         if intercept_init is None:
             intercept_init = np.ones(1)  # offset 0
-        intercept = initial(intercept_init, (1,), X.dtype, "Provided offset_init does not match dataset.")
-        model = self._linear(X, 1, one_class=True)
-        seed = int(check_random_state(self.random_state).randint(0, MAX_INT)) if self.shuffle else 0
+        intercept = initial(intercept_init, (1,), examples.dtype, "Provided offset_init does not match dataset.")
+        model = self._linear(examples, 1, one_class=True)
+        seed = int(check_random_state(keeping.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
         fit = self._run(
-            model, X, np.ones(X.shape[0], dtype=X.dtype), weight=weight, max_epochs=max_epochs, seed=seed, coef=coef,
-            intercept=intercept,
-        )  # fmt: skip
+            model, examples, max_epochs=max_epochs, seed=seed, coef=coef, intercept=intercept
+        )
         coef, intercept = self._keep(model, fit)
         self.coef_, self.offset_ = coef.ravel(), 1.0 - intercept
         return self
 
+    @streaming.blockwise
     def decision_function(self, X):
         """Signed distance to the hyperplane, ``(n_rows,)``: positive for inliers."""
         check_is_fitted(self, "coef_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators import checking
+from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
+from parsgd.estimators.examples import Examples
+from parsgd.estimators.posing import Values
 
 
 class SGDRegressor(RegressorMixin, BaseSGD):
@@ -33,14 +36,14 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         attributes are numbers.
     quantile : float in (0, 1), default=0.5
         Which quantile ``loss="quantile"`` estimates.
-    n_jobs, algorithm, engine, batch_size
+    n_jobs, algorithm, engine, batch_size, checkpoint
         As in :class:`parsgd.SGDClassifier`.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,)
     intercept_ : ndarray of shape (1,)
-    n_iter_, t_, history_, algorithm_, outcome_
+    n_iter_, t_, history_, algorithm_, outcome_, resumed_from_
         As in :class:`parsgd.SGDClassifier`.
 
     Examples
@@ -86,6 +89,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         algorithm="auto",
         engine="auto",
         batch_size=1,
+        checkpoint=None,
     ):
         self.loss = loss
         self.penalty = penalty
@@ -111,25 +115,32 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         self.algorithm = algorithm
         self.engine = engine
         self.batch_size = batch_size
+        self.checkpoint = checkpoint
 
     def _check_parameters(self, partial: bool = False) -> None:
         super()._check_parameters(partial)
         checking.check_number(self, "quantile", 0, 1, closed="neither")
 
-    def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None):
+    def fit(
+        self, X, y=None, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None,
+        resume=False,
+    ):  # fmt: skip
         """Fit the model.
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_rows, n_features)
-            float32 stays float32; CSR indices may be 64 bits wide.
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
+            float32 stays float32; CSR indices may be 64 bits wide.  A Dataset (:func:`parsgd.open_dataset`) is read
+            while it is trained on.
         y : array-like of shape (n_rows,)
-            For ``loss="poisson"`` not negative.
+            Not given with a Dataset, which has its own, as it has weights.  For ``loss="poisson"`` not negative.
         coef_init, intercept_init : array-like, optional
             Where to start from: ``(n_features,)`` and ``(1,)``.
         sample_weight : array-like of shape (n_rows,), optional
         X_val, y_val : array-like, optional
             Your own validation set.  Its R^2 is in ``history_``, and with ``early_stopping=True`` it decides.
+        resume : bool, default=False
+            Go on from the last checkpoint in the folder ``checkpoint``, if there is one.
 
         Returns
         -------
@@ -141,17 +152,19 @@ class SGDRegressor(RegressorMixin, BaseSGD):
             intercept_init = self.intercept_ if intercept_init is None else intercept_init
         self._forget("coef_", "intercept_")
         self.t_ = 1.0
-        self._fit(X, y, sample_weight, coef_init, intercept_init, int(self.max_iter), X_val, y_val)
+        with keeping.keeping(self, resume):
+            self._fit(X, y, sample_weight, coef_init, intercept_init, int(self.max_iter), X_val, y_val)
         self._warn_of_the_end()
         return self
 
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X, y=None, sample_weight=None):
         """One pass of SGD over the given rows, going on from the present state.
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_rows, n_features)
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
         y : array-like of shape (n_rows,)
+            Not given with a Dataset.
         sample_weight : array-like of shape (n_rows,), optional
 
         Returns
@@ -165,49 +178,52 @@ class SGDRegressor(RegressorMixin, BaseSGD):
 
     def _fit(self, X, y, sample_weight, coef_init, intercept_init, max_epochs, X_val, y_val):
         first = getattr(self, "coef_", None) is None
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", copy=False, order="C", dtype=[np.float64, np.float32],
-            accept_large_sparse=True, reset=first, y_numeric=True,
-        )  # fmt: skip
-        y = self._targets(y, X.dtype)
-        weight = self._weights(sample_weight, X)
+        examples = self._examples(X, y, sample_weight, reset=first, copy=False, y_numeric=True)
+        examples = examples.posed(Values(str(examples.dtype), self._loss_name))
         if not first:
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else self.intercept_
         message = "Provided coef_init does not match dataset."
-        coef = initial(coef_init, (X.shape[1],), X.dtype, message)
-        intercept = initial(intercept_init, (1,), X.dtype, "Provided intercept_init does not match dataset.")
-        model = self._linear(X, 1)
-        subset, monitor = self._validation(model, X, y, weight, X_val, y_val)
-        seed = int(check_random_state(self.random_state).randint(0, MAX_INT)) if self.shuffle else 0
+        coef = initial(coef_init, (examples.shape[1],), examples.dtype, message)
+        intercept = initial(intercept_init, (1,), examples.dtype, "Provided intercept_init does not match dataset.")
+        model = self._linear(examples, 1)
+        examples, monitor = self._validation(model, examples, X_val, y_val)
+        seed = int(check_random_state(keeping.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
         fit = self._run(
-            model, X, y, weight=weight, max_epochs=max_epochs, seed=seed, coef=coef, intercept=intercept, subset=subset,
-            monitor=monitor,
-        )  # fmt: skip
+            model, examples, max_epochs=max_epochs, seed=seed, coef=coef, intercept=intercept, monitor=monitor
+        )
         coef, self.intercept_ = self._keep(model, fit)
         self.coef_ = coef.ravel()
         return self
 
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
-        if self._loss_name == "poisson" and np.any(y < 0):
-            raise InvalidArgument(f"loss='poisson' needs targets y >= 0; the smallest one is {y.min()}.")
-        return np.ascontiguousarray(y, dtype=dtype)
+        return Values(str(np.dtype(dtype)), self._loss_name)(y)[0]
 
-    def _validation(self, model, X, y, weight, X_val, y_val) -> tuple[np.ndarray | None, Any]:
+    def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:
         if (X_val is None) != (y_val is None):
             raise InvalidArgument("X_val and y_val belong together; only one of them was given.")
         if X_val is not None:
             X_val, y_val = validate_data(
-                self, X_val, y_val, accept_sparse="csr", dtype=[X.dtype], order="C", reset=False, y_numeric=True
+                self, X_val, y_val, accept_sparse="csr", dtype=[examples.dtype], order="C", reset=False,
+                y_numeric=True,
             )  # fmt: skip
-            return None, R2(model, X_val, y_val, None)
+            return examples, R2(model, X_val, y_val, None)
         if not self.early_stopping:
-            return None, None
-        splitter = ShuffleSplit(test_size=self.validation_fraction, random_state=self.random_state)
-        train, held_back = validation_rows(self, splitter, y, weight)
-        return train, R2(model, X[held_back], y[held_back], weight[held_back] if weight.size else None)
+            return examples, None
+        chance = keeping.random_state_of(self)
+        splitter = ShuffleSplit(test_size=self.validation_fraction, random_state=chance)
+        split = partial(validation_rows, self, splitter)
+        examples, held = examples.hold_back(split, self.validation_fraction, chance)
+        return examples, R2(model, *held)
 
+    def score(self, X, y=None, sample_weight=None):
+        """R^2 of the predictions; a Dataset brings its own targets and weights."""
+        if streaming.is_streamed(X):
+            return streaming.score_of(self, X, y, sample_weight)
+        return super().score(X, y, sample_weight)
+
+    @streaming.blockwise
     def predict(self, X):
         """Predicted targets, ``(n_rows,)``: the mean, or the quantile, or for poisson ``exp`` of the decision value."""
         check_is_fitted(self)

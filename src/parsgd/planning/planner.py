@@ -13,6 +13,7 @@ from scipy import sparse
 
 from parsgd.errors import InvalidArgument
 from parsgd.estimators.fitted import is_network
+from parsgd.estimators.streaming import is_streamed
 from parsgd.planning import budget, costing, noise, samples, shortlist, verdict
 from parsgd.planning.budget import Budget
 from parsgd.planning.cells import Cell, serial_cell
@@ -102,6 +103,8 @@ def plan(
     counts = _checked_counts(n_workers)
     _check_numbers(latency_s, bandwidth_bytes_per_s, merge_s, tolerance, seconds)
     samples.check_estimator(estimator)
+    if is_streamed(X):
+        raise InvalidArgument(f"plan rehearses on arrays; take rows of {X.name}: X, y, _ = dataset.take(100_000)")
     random, seeds = samples.seeds_of(estimator, _SEEDS)
     sample = samples.draw(estimator, X, y, random)
     real = [n for n in counts if 1 < n <= joblib.cpu_count()]

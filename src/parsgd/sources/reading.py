@@ -31,7 +31,8 @@ class BadRow(DataFileError):
 
 
 class Posed(NamedTuple):
-    """Rows as they are put into a window: ``x (n, n_features)``, ``y (n,)``, and ``weight (n,)`` or empty."""
+    """Rows as they are put into a window: ``x (n, n_features)``, ``y`` ``(n,)`` or ``(n, n_outputs)``, and
+    ``weight (n,)`` or empty."""
 
     x: Any
     y: np.ndarray
@@ -90,7 +91,9 @@ class Span:
                 continue
             with told(self.piece, at + begin, at + end):
                 kept = _picked(chunk, self._kept(at, begin, end))
-                posed = Posed(kept.x, *pose(kept.y, kept.weight))
+                # data without targets, for models that need none: all rows belong to one class
+                y = np.ones(_n_rows(kept)) if kept.y is None else kept.y
+                posed = Posed(kept.x, *pose(y, kept.weight))
                 if not getattr(self.piece, "finite", False):
                     refuse_no_numbers(posed)
             yield posed

@@ -111,7 +111,8 @@ class Window:
         n, stop = self.n, self.n + end - begin
         self.x.put(n, posed.x, begin, end)
         if self.y is None:
-            self.y = np.empty(self.size, dtype=posed.y.dtype)
+            # a network with one output has a column of targets
+            self.y = np.empty((self.size, *posed.y.shape[1:]), dtype=posed.y.dtype)
         self.y[n:stop] = posed.y[begin:end]
         if posed.weight.size and self.weight is None:
             self.weight = np.ones(self.size, dtype=self.dtype)

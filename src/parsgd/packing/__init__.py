@@ -1,7 +1,8 @@
 """Python values as JSON and named arrays, and back, without running code.
 
 What JSON does not have is written as an object with a ``$`` key: ``{"$array": "coef_"}``, ``{"$float": "inf"}``,
-``{"$part": "Local", "fields": {...}}``.  Parts come from a fixed list of parsgd's own dataclasses.
+``{"$part": "Local", "fields": {...}}``.  Parts come from a fixed list of parsgd's own dataclasses, and records from one
+of its own named tuples.  An array that is met again is written once, and is one array again when it is read.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ DTYPES = {
 PARTS = {path.split(":")[1]: path for axis in (registry.ALGORITHMS, registry.ENGINES) for path in axis.values()}
 PARTS |= {"Choice": "parsgd.estimators.choosing:Choice", "Stopping": "parsgd.stopping:Stopping"}
 PARTS |= {"Adaptive": "parsgd.algorithms.adaptive:Adaptive"}
+PARTS |= {name: f"parsgd.datasets.columns:{name}" for name in ("Numbers", "OneHot", "Hashed", "Text")}
+PARTS |= {"Encoder": "parsgd.datasets.encoder:Encoder"}
 PARTS |= {name: f"parsgd.algorithms.outer:{name}" for name in ("Mean", "Momentum")}
+# Records in which algorithms remember; they are named by where they are defined, because names alone are not unique.
+RECORDS = ("algorithms.local:_Memory", "algorithms.adaptive:_Memory", "algorithms.asynchronous:Arrivals")
 
 
 def is_part(value: Any) -> bool:
@@ -51,6 +56,8 @@ def pack(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
         return {"$outcome": value.name}
     if isinstance(value, np.ndarray):
         return _pack_array(value, key, arrays)
+    if hasattr(value, "_fields"):
+        return _pack_record(value, key, arrays)
     if isinstance(value, (list, tuple)):
         items = [pack(item, f"{key}[{i}]", arrays) for i, item in enumerate(value)]
         return items if isinstance(value, list) else {"$tuple": items}
@@ -63,10 +70,23 @@ def pack(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
     if is_part(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
         return {"$part": type(value).__name__, "fields": pack(fields, key, arrays)}
-    raise ModelFileError(
+    raise _refusal(key, value)
+
+
+def _refusal(key: str, value: Any) -> ModelFileError:
+    return ModelFileError(
         f"{key}={value!r} cannot be saved: a model file holds numbers, texts and parsgd's own parts, never code."
         f" Predicting may do without it: take another value with set_params({key}=...) and save again."
     )
+
+
+def _pack_record(value: Any, key: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """A named tuple from the list; one from elsewhere would come back as a plain tuple, and is refused."""
+    kind = type(value)
+    name = f"{kind.__module__.removeprefix('parsgd.')}:{kind.__name__}"
+    if name not in RECORDS or kind is not registry.load(f"parsgd.{name}"):
+        raise _refusal(key, value)
+    return {"$record": name, "fields": pack(value._asdict(), key, arrays)}
 
 
 def _pack_array(array: np.ndarray, key: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -77,8 +97,10 @@ def _pack_array(array: np.ndarray, key: str, arrays: dict[str, np.ndarray]) -> d
         raise ModelFileError(f"{key} is an array of {array.dtype}, which cannot be saved; make it float64 or str.")
     # the order in memory decides how a product is summed, and so its last bits
     transposed = array.ndim > 1 and array.flags.f_contiguous and not array.flags.c_contiguous
-    arrays[key] = np.require(array.T if transposed else array, array.dtype.newbyteorder("="), "C")
-    return {"$array": key, "transposed": transposed}
+    plain = np.require(array.T if transposed else array, array.dtype.newbyteorder("="), "C")
+    known = next((name for name, other in arrays.items() if other is plain), key)
+    arrays[known] = plain
+    return {"$array": known, "transposed": transposed}
 
 
 def unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -117,10 +139,17 @@ def _unpack_part(name: str, value: dict[str, Any], arrays: dict[str, np.ndarray]
     return registry.load(PARTS[name])(**unpack(value["fields"], arrays))
 
 
+def _unpack_record(name: str, value: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
+    if name not in RECORDS:
+        raise ValueError(f"{name!r} is unknown")
+    return registry.load(f"parsgd.{name}")(**unpack(value["fields"], arrays))
+
+
 _UNPACKERS = {
     "$array": _unpack_array,
     "$texts": _unpack_texts,
     "$part": _unpack_part,
+    "$record": _unpack_record,
     "$float": lambda text, value, arrays: {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}[text],
     "$outcome": lambda name, value, arrays: Outcome[name],
     "$tuple": lambda items, value, arrays: tuple(unpack(items, arrays)),

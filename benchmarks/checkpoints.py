@@ -1,0 +1,90 @@
+"""What checkpoints cost: milliseconds to describe and hash, to write to the disk and to read one, and a round's share.
+
+Usage: python benchmarks/checkpoints.py [--folder DIR]
+
+Figures are medians.  The folder should lie on the disk that checkpoints are kept on.
+docs/checkpoints.md has what came out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import parsgd
+from parsgd.checkpointing import content
+from parsgd.checkpointing.folder import Folder, opened
+from parsgd.snapshots import Snapshot
+
+TURNS = 15
+
+
+def snapshot(n_parameters: int, dtype: str, n_entries: int = 100) -> Snapshot:
+    """One of a fit with so many parameters, after so many rounds."""
+    worker = {"worker": 0, "steps": 100, "examples": 100, "seconds": 0.1, "weight": 0.5, "loss": 0.3}
+    workers = [{**worker, "trace": [(100, 0.3, None)]} for _ in range(2)]
+    entry = {"round": 1, "epoch": 0.1, "seconds": 0.1, "loss": 0.5, "score": None, "workers": workers, "lost": []}
+    state = np.random.default_rng(0).standard_normal(n_parameters).astype(dtype)
+    return Snapshot(
+        state=state, answer=None, memory=None, clock=1.0, gains=np.ones(1), round=n_entries, examples=100, epochs=1,
+        epoch_examples=0, epoch_objective=np.zeros(1), cursors=(1, 1), shares=None, history=[entry] * n_entries,
+        best=None, idle=None, scores=[], best_state=None, under_way=(), seconds=0.0, outcome=None,
+    )  # fmt: skip
+
+
+def times(folder: Folder, kept: content.Kept) -> tuple[int, list[float]]:
+    """Bytes, and milliseconds to describe, to write, and to read."""
+    packed, found = content.Packed(), []
+    for number in range(TURNS):
+        at = [time.perf_counter()]
+        parts = content.to_parts(kept, packed)
+        at.append(time.perf_counter())
+        folder.write(number, parts, 2)
+        at.append(time.perf_counter())
+        content.read(folder.file(number))
+        at.append(time.perf_counter())
+        found.append([1e3 * (end - begin) for begin, end in itertools.pairwise(at)])
+    return sum(map(len, parts)), [statistics.median(column) for column in zip(*found, strict=True)]
+
+
+def round_ms(checkpoint: parsgd.Checkpoint | None) -> float:
+    """A round of 20 rows, of which the work is little."""
+    X = np.random.default_rng(0).standard_normal((2000, 20))
+    model = parsgd.SGDClassifier(
+        algorithm=parsgd.Local(period=0.01), n_jobs=2, engine="serial", max_iter=10, tol=None, random_state=0,
+        checkpoint=checkpoint,
+    )  # fmt: skip
+    began = time.perf_counter()
+    model.fit(X, X[:, 0] > 0)
+    return 1e3 * (time.perf_counter() - began) / len(model.history_)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", help="where to write; the default is a temporary folder")
+    base = parser.parse_args().folder
+    print(f"{'parameters':>12} {'dtype':>8} {'rounds':>7} {'MB':>6} {'describe':>9} {'write':>7} {'read':>7}  ms")
+    cases = [(50_000, "float64", 100), (5_000_000, "float32", 100), (5_000_000, "float64", 100)]
+    for n_parameters, dtype, n_entries in [*cases, (50_000, "float64", 10_000)]:
+        with tempfile.TemporaryDirectory(dir=base) as path, opened(Path(path)) as folder:
+            size, ms = times(folder, content.Kept({}, snapshot(n_parameters, dtype, n_entries), {}))
+        figures = f"{size / 1e6:>6.1f} {ms[0]:>9.1f} {ms[1]:>7.1f} {ms[2]:>7.1f}"
+        print(f"{n_parameters:>12,} {dtype:>8} {n_entries:>7,} {figures}")
+    round_ms(None)
+    turns = []
+    for _ in range(5):
+        with tempfile.TemporaryDirectory(dir=base) as path:
+            turns.append((round_ms(None), round_ms(parsgd.Checkpoint(path, seconds=float("inf")))))
+    without, with_ = (statistics.median(column) for column in zip(*turns, strict=True))
+    print(f"a round of 2 workers, serial engine: {without:.3f} ms; with checkpoints that are not due: {with_:.3f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""A client of a Dask cluster, and what was started for it and must end with it."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from typing import Any
+
+from dask.system import CPU_COUNT
+from distributed import Client, LocalCluster
+
+from parsgd.errors import WorkersLost
+
+
+class Connection:
+    """``client``, with ``closing``: what to close, in that order.
+
+    >>> Connection(None).close()
+    """
+
+    def __init__(self, client: Any, closing: contextlib.ExitStack | None = None):
+        self.client = client
+        self._closing = closing or contextlib.ExitStack()
+
+    def close(self) -> None:
+        """End what was started for it: nothing, if the client was given."""
+        self._closing.close()
+
+
+def connect_to(address: str | None, scheduler_file: str | None, patience_s: float) -> Connection:
+    """A client of its own for a scheduler that runs somewhere.  Raises WorkersLost if it does not answer."""
+    with contextlib.ExitStack() as opened:
+        try:
+            client = opened.enter_context(
+                Client(address, scheduler_file=scheduler_file, timeout=patience_s, set_as_default=False)
+            )
+        except (OSError, TimeoutError, ValueError) as error:
+            where = address or f"that wrote {scheduler_file}"
+            raise WorkersLost(
+                f"The Dask scheduler at {where} does not answer: {error} Is it running, and reachable from here?"
+            ) from error
+        return Connection(client, opened.pop_all())
+
+
+def start_local(n_processes: int | None, n_workers: int, memory_limit: Any) -> Connection:
+    """A cluster of this machine's processes, each with one thread; they leave nothing on disk."""
+    with contextlib.ExitStack() as opened:
+        folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="parsgd-dask-", ignore_cleanup_errors=True))
+        # None would mean port 8787, and a warning where it is taken
+        cluster = LocalCluster(
+            n_workers=n_processes or max(1, min(n_workers, CPU_COUNT)), threads_per_worker=1, processes=True,
+            memory_limit=memory_limit, dashboard_address=":0", local_directory=folder,
+        )  # fmt: skip
+        opened.enter_context(cluster)
+        client = opened.enter_context(Client(cluster, set_as_default=False))
+        return Connection(client, opened.pop_all())

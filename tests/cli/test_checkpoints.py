@@ -1,0 +1,88 @@
+"""``parsgd fit --checkpoint``: it goes on where it was ended, and says what is in the way."""
+
+import os
+import signal
+
+import pytest
+
+import parsgd
+from parsgd import saving
+from parsgd.checkpointing.folder import Folder
+from parsgd.registry import ENGINES
+
+ARGUMENTS = ("--target", "kind", "--drop", "y", "--workers", "2", "--algorithm", "local")
+
+
+class Pretend:
+    """An engine on a cluster that is not there."""
+
+    name, offers = "dask", frozenset()
+
+    def __init__(self, address=None):
+        self.address = address
+
+
+def test_more_passes_are_those_of_a_longer_fit(cli, table_csv, tmp_path):
+    arguments = (table_csv, *ARGUMENTS, "--tol", "none")
+    kept = (*arguments, "--checkpoint", tmp_path / "kept", "--checkpoint-seconds", "0", "--resume")
+    first = cli.report("fit", *kept, "--out", tmp_path / "a", "--max-iter", "3")
+    second = cli.report("fit", *kept, "--out", tmp_path / "a", "--max-iter", "5")
+    assert (first["resumed_from"], second["resumed_from"]) == (None, 30)
+    assert cli.report("fit", *arguments, "--out", tmp_path / "b", "--max-iter", "5")["resumed_from"] is None
+    ours, theirs = saving.load(tmp_path / "a"), saving.load(tmp_path / "b")
+    assert (ours.coef_ == theirs.coef_).all()
+    assert Folder(tmp_path / "kept").rounds() == [49, 50]
+
+
+def test_it_says_what_became_of_resume(cli, table_csv, tmp_path):
+    arguments = (table_csv, tmp_path / "m", *ARGUMENTS, "--checkpoint", tmp_path / "kept", "--resume")
+    assert "nothing to go on from; the fit began" in cli.fit(*arguments).output
+    assert "went on from round 30" in cli.fit(*arguments).output
+
+
+def test_after_ctrl_c_it_says_how_to_go_on(cli, table_csv, tmp_path, monkeypatch):
+    def press(progress):
+        if progress.examples and not pressed:
+            pressed.append(os.kill(os.getpid(), signal.SIGINT))
+
+    pressed = []
+    arguments = ("fit", table_csv, "--out", tmp_path / "m", *ARGUMENTS, "--tol", "none", "--max-iter", "60")
+    arguments += ("--checkpoint", tmp_path / "kept")
+    with parsgd.watch(press):
+        assert "--resume" in cli(*arguments, code=130).output
+    cli(*arguments, "--resume")
+    assert saving.load(tmp_path / "m").n_iter_ == 60
+
+
+def test_an_unfinished_fit_is_not_written_over(cli, table_csv, tmp_path):
+    folder = tmp_path / "kept"
+    cli.fit(table_csv, tmp_path / "m", *ARGUMENTS, "--checkpoint", folder, "--checkpoint-seconds", "0")
+    Folder(folder).file(30).unlink()
+    said = cli.fit(table_csv, tmp_path / "m", *ARGUMENTS, "--checkpoint", folder, code=1).output
+    assert "a fit that has not ended" in said
+    said = cli.fit(table_csv, tmp_path / "m", *ARGUMENTS, "--checkpoint", folder, "--resume", "--alpha", "1", code=1)
+    assert "alpha is 1" in said.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--resume",), "--resume is for fits with --checkpoint DIR"),
+        (("--checkpoint-seconds", "3"), "--checkpoint-seconds is for fits with --checkpoint DIR"),
+        (("--checkpoint", "kept", "--checkpoint-seconds", "-1"), "'seconds' parameter of Checkpoint"),
+        (("--scheduler", "tcp://here"), "is for --engine dask; got --engine auto"),
+        (("--scheduler", "tcp://here", "--engine", "threads"), "is for --engine dask; got --engine threads"),
+    ],
+)
+def test_options_that_make_no_sense_are_mistakes(arguments, said, cli, table_csv, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert said in cli.fit(table_csv, tmp_path / "m", "--target", "kind", *arguments, code=2).output
+    assert not (tmp_path / "kept").exists()
+
+
+def test_the_address_of_a_scheduler_reaches_the_engine(monkeypatch):
+    from parsgd.cli.training import on_scheduler
+
+    monkeypatch.setitem(ENGINES, "dask", f"{__name__}:Pretend")
+    monkeypatch.setattr("parsgd.registry.load", lambda path: Pretend)
+    assert on_scheduler("dask", "tcp://here:8786").address == "tcp://here:8786"

@@ -1,0 +1,275 @@
+"""Workers on a Dask cluster of two processes, none of which comes to harm."""
+
+import pickle
+import signal
+import sys
+import threading
+from copy import deepcopy
+from dataclasses import replace
+
+import cloudpickle
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from parsgd import Local, MiniBatch, MLPClassifier, SGDClassifier, SGDRegressor, SimuParallel, Weighted, watch
+from parsgd.algorithms.merging import weighted_sum
+from parsgd.core import Budget, Report, Shard, Task, silent
+from parsgd.engines import dask_tasks
+from parsgd.engines.dask_engine import Dask
+from parsgd.engines.elsewhere import Elsewhere
+from parsgd.errors import InterruptedFit, InvalidArgument, Outcome, WorkersLost
+from parsgd.testing.contracts import check_engine
+from parsgd.testing.problems import labels, targets, unit_rows
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+X = unit_rows(300, 6)
+Y = labels(X, 3)
+ALGORITHMS = [SimuParallel(), Weighted(), Local(0.5), MiniBatch(32)]
+
+
+@pytest.fixture(scope="module")
+def dask():
+    with Dask(n_processes=2) as engine:
+        # threads that Dask keeps for the life of the process begin with the first thing that it sends
+        linear(engine, Local(1.0))
+        yield engine
+
+
+def sharing(engine, **settings):
+    """The same cluster, with other settings."""
+    return Dask(client=engine._kept[-1].client, **settings)
+
+
+def linear(engine, algorithm, n_jobs=2):
+    model = SGDClassifier("log_loss", algorithm=algorithm, engine=engine, n_jobs=n_jobs, max_iter=2, tol=None,
+                          random_state=3)  # fmt: skip
+    return model.fit(X, Y).coef_
+
+
+def network(engine, algorithm, n_jobs=2):
+    model = MLPClassifier((8,), algorithm=algorithm, engine=engine, n_jobs=n_jobs, max_iter=2, n_iter_no_change=2,
+                          batch_size=16, random_state=3)  # fmt: skip
+    with pytest.warns(match="Stochastic Optimizer"):
+        return np.concatenate([weights.ravel() for weights in model.fit(X, Y).coefs_])
+
+
+def test_it_keeps_the_contract_of_engines(dask):
+    check_engine(dask)
+
+
+@pytest.mark.parametrize("model", [linear, network])
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.name)
+def test_it_gives_the_bits_of_serial_and_threads(dask, algorithm, model):
+    ours = model(dask, algorithm)
+    for other in ("serial", "threads"):
+        assert np.array_equal(ours, model(other, algorithm))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 5])
+def test_more_and_fewer_workers_than_processes_are_no_matter(dask, n_jobs):
+    assert np.array_equal(linear(dask, Local(0.5), n_jobs), linear("serial", Local(0.5), n_jobs))
+
+
+@pytest.mark.parametrize("reduce", ["tree", "direct"])
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, "elastic", "adaptive"], ids=str)
+def test_states_that_stay_where_they_are_change_no_bit(dask, algorithm, reduce):
+    algorithm = "auto" if algorithm == "adaptive" else algorithm
+    ours = linear(sharing(dask, reduce=reduce), algorithm, 3)
+    assert np.array_equal(ours, linear("serial", algorithm, 3))
+
+
+def test_of_forty_workers_states_the_driver_gets_only_their_sum(dask, monkeypatch):
+    brought = []
+
+    def counted(vector):
+        brought.append(vector.size)
+        return vector
+
+    theirs = linear("serial", Local(1.0), 40)
+    monkeypatch.setattr(dask_tasks, "aligned", counted)
+    ours = linear(dask, Local(1.0), 40)
+    assert np.array_equal(ours, theirs)
+    # in each of the two rounds
+    assert len(brought) == 2
+
+
+@pytest.mark.parametrize("n", [2, 16, 17, 40, 300])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_in_a_tree_have_the_bits_of_sums_here(dask, n, dtype):
+    states = np.random.default_rng(n).standard_normal((n, 7)).astype(dtype)
+    crew = sharing(dask, reduce="tree").open(echo, [NoRows()] * n, silent)
+    try:
+        for worker, state in enumerate(states):
+            crew.send(Task(worker, 0, state, 0, Budget(1)))
+        reports = []
+        while len(reports) < n:
+            reports += crew.receive(n)
+        there = [report.state for report in sorted(reports, key=lambda report: report.worker)]
+        assert all(isinstance(state, Elsewhere) for state in there)
+        assert np.array_equal(np.asarray(there[0]), states[0])
+        assert there[0].dtype == dtype
+        for weights in (np.full(n, 1.0 / n), np.arange(n) / n, np.eye(n)[1], np.zeros(n)):
+            ours, theirs = weighted_sum(there, weights), weighted_sum(list(states), weights)
+            assert ours.dtype == theirs.dtype
+            assert np.array_equal(ours, theirs)
+        # with a state of the driver's own before, and after
+        mixed, weights = [states[0], *there, states[-1]], np.linspace(0.0, 1.0, n + 2)
+        theirs = weighted_sum([states[0], *states, states[-1]], weights)
+        assert np.array_equal(there[0].weighted_sum(mixed, weights), theirs)
+    finally:
+        crew.close()
+
+
+def test_large_states_travel_by_themselves_and_arrive_whole(dask):
+    state = np.random.default_rng(0).standard_normal(300_000)
+    crew = dask.open(echo, [NoRows()] * 3, silent)
+    try:
+        for round in range(3):
+            for worker in range(3):
+                crew.send(Task(worker, round, state + round, 0, Budget(1)))
+            for _ in range(3):
+                for report in crew.receive(1):
+                    assert np.array_equal(report.state, state + report.round)
+                    assert report.state.flags.aligned
+    finally:
+        crew.close()
+
+
+def test_an_error_in_a_worker_ends_the_fit_with_that_error_and_is_not_tried_again(dask, trapped):
+    engine = trapped(dask, [(1, 1)], deed="raise", times=9)
+    with pytest.raises(OSError, match="these rows cannot be read") as caught:
+        linear(engine, Local(0.5))
+    assert any("Dask worker at tcp://" in note for note in caught.value.__notes__)
+    assert len(engine.sprung()) == 1
+
+
+def test_work_goes_on_with_the_shard_that_lies_on_the_worker(dask):
+    crew = dask.open(count_uses, [Counting(), Counting()], silent)
+    try:
+        for round in range(4):
+            for worker in (0, 1):
+                crew.send(Task(worker, round, np.zeros(1), 0, Budget(1)))
+            reports = crew.receive(2) + crew.receive(0)
+            while len(reports) < 2:
+                reports += crew.receive(1)
+            assert [report.examples for report in reports] == [round + 1] * 2
+    finally:
+        crew.close()
+
+
+def test_nothing_is_left_on_the_cluster_and_shards_are_closed_there(dask, tmp_path, until):
+    client = dask._kept[-1].client
+    closing = Counting(tmp_path / "closed")
+    crew = dask.open(count_uses, [closing], silent)
+    crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
+    crew.receive(1)
+    assert not (tmp_path / "closed").exists()
+    crew.close()
+    until((tmp_path / "closed").exists)
+    until(lambda: not any(client.has_what().values()))
+
+
+def test_the_active_client_is_used_and_stays(dask):
+    client = dask._kept[-1].client
+    with client.as_current():
+        assert Dask().default_workers() == 2
+        ours = linear("dask", Local(0.5))
+    assert client.status == "running"
+    assert np.array_equal(ours, linear("serial", Local(0.5)))
+
+
+def test_without_a_number_there_is_a_worker_for_each_thread(dask):
+    model = SGDRegressor(engine=dask, max_iter=1, tol=None).fit(X, targets(X))
+    assert model.algorithm_.n_workers == 2
+    assert "the cluster has 2 threads" in model.algorithm_.why
+
+
+def test_an_address_is_enough(dask):
+    address = dask._kept[-1].client.scheduler.address
+    assert np.array_equal(linear(Dask(address=address), Local(0.5)), linear("serial", Local(0.5)))
+
+
+def test_ctrl_c_ends_the_round_and_keeps_what_was_reached(dask):
+    main = threading.main_thread().ident
+    told = []
+
+    def interrupt(progress):
+        if not told:
+            told.append(progress)
+            threading.Timer(0.2, signal_main, [main]).start()
+
+    model = SGDRegressor(engine=dask, algorithm=Local(0.5), n_jobs=2, max_iter=10**6, tol=None)
+    with watch(interrupt), pytest.warns(InterruptedFit):
+        model.fit(X, targets(X))
+    assert model.outcome_ is Outcome.INTERRUPTED
+    one_round = SGDRegressor(engine=dask, algorithm=SimuParallel(), n_jobs=2, max_iter=10**7, tol=None)
+    threading.Timer(1.0, signal_main, [main]).start()
+    with pytest.warns(InterruptedFit):
+        one_round.fit(X, targets(X))
+    assert np.isfinite(one_round.coef_).all()
+
+
+def signal_main(ident):
+    signal.pthread_kill(ident, signal.SIGINT)
+
+
+def test_engines_can_be_copied_and_pickled_with_the_estimators_that_have_them(dask):
+    engine = sharing(dask)
+    assert clone(SGDClassifier(engine=engine)).engine is engine
+    assert deepcopy(engine) is engine
+    back = pickle.loads(pickle.dumps(engine))
+    assert back.client is None
+    assert back.address == engine.client.scheduler.address
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"client": "tcp://here"}, "'client' parameter of Dask must be a distributed.Client"),
+        ({"address": 7}, "'address' parameter of Dask must be a str"),
+        ({"address": "a", "scheduler_file": "b"}, "one of client, address and scheduler_file"),
+        ({"n_processes": 0}, "'n_processes' parameter of Dask must be an int from 1"),
+        ({"reduce": "treee"}, "Did you mean 'tree'"),
+        ({"direct": 1}, "'direct' parameter of Dask must be a bool"),
+        ({"silence_s": 0}, "'silence_s' parameter of Dask must be a number"),
+        ({"patience_s": None}, "'patience_s' parameter of Dask must be a number"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_when_it_is_made(settings, said):
+    with pytest.raises(InvalidArgument, match=said):
+        Dask(**settings)
+
+
+def test_a_scheduler_that_is_not_there_is_named(dask):
+    with pytest.raises(WorkersLost, match=r"scheduler at tcp://127.0.0.1:9 does not answer.*reachable"):
+        linear(Dask(address="tcp://127.0.0.1:9", patience_s=0.5), Local(0.5))
+
+
+class NoRows(Shard):
+    n_rows, cost = 0, 1.0
+
+    def blocks(self, seed, epoch, start=0):
+        return iter(())
+
+
+class Counting(NoRows):
+    """A shard that counts how often it was used, and leaves a file when it is closed on a worker."""
+
+    def __init__(self, path=None):
+        self.path, self.used = path, 0
+
+    def close(self):
+        if self.path is not None and self.used:
+            self.path.touch()
+
+
+def echo(shard, task, pulse):
+    nothing = np.zeros(1)
+    return Report(task.worker, task.round, task.state.copy(), 1, 1, nothing, nothing, 0.0, 1.0, np.ones(1))
+
+
+def count_uses(shard, task, pulse):
+    shard.used += 1
+    return replace(echo(shard, task, pulse), examples=shard.used)

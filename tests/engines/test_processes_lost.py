@@ -1,0 +1,271 @@
+"""Processes that die, stop or stumble: the fit goes on without them, or says why it cannot; it never hangs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cloudpickle
+import numpy as np
+import psutil
+import pytest
+
+from parsgd import Asynchronous, Delayed, Elastic, Local, MiniBatch, Processes, SGDRegressor, SimuParallel, Weighted
+from parsgd.core import Budget, Lost, Task, silent
+from parsgd.errors import Outcome, WorkersLost
+from parsgd.rows import rows_of
+from parsgd.sources.arrays import ArraySource
+from parsgd.testing.contracts.small import small_report
+from parsgd.testing.problems import targets, unit_rows
+
+# other processes cannot import tests
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+X = unit_rows(600, 5)
+Y = targets(X)
+QUICK = {"max_iter": 4, "tol": None, "random_state": 0, "n_jobs": 3, "learning_rate": "constant", "eta0": 0.05}
+ONCE = "die"
+
+
+@pytest.fixture(scope="module")
+def three():
+    with Processes(3) as engine:
+        yield engine
+
+
+class Dies:
+    """An engine on which a worker's process ends itself, at a known point of a round, so many times in all.
+
+    ``at``: "begin", "middle", "end" of the work, or "answer": half of it is written.  Each time leaves a file.
+    """
+
+    def __init__(self, engine, folder, worker=1, round=1, at="middle", times=1, number=signal.SIGKILL):
+        self.engine, self.name, self.offers = engine, engine.name, engine.offers
+        self.plan = (folder, worker, round, at, times, number)
+
+    def open(self, work, shards, pulse):
+        folder, worker, round, at, times, number = self.plan
+
+        def dying(shard, task, pulse):
+            due = task.worker == worker and task.round >= round
+            if due and at == "begin":
+                strike()
+            if due and at == "answer":
+                break_off()
+            report = work(shard, task, halfway(pulse) if due and at == "middle" else pulse)
+            if due and at == "end":
+                strike()
+            return report
+
+        def halfway(pulse):
+            def told(*news):
+                strike()
+                return pulse(*news)
+
+            return told
+
+        def strike():
+            for strike in range(times):
+                try:
+                    (Path(folder) / f"{ONCE}{strike}").touch(exist_ok=False)
+                except FileExistsError:
+                    continue
+                os.kill(os.getpid(), number)
+                return
+
+        def break_off():
+            from parsgd.engines import messages
+
+            def half(channel):
+                channel.sock.setblocking(True)
+                rest, _ = channel.outgoing[0]
+                channel.sock.send(rest[: len(rest) // 2])
+                strike()
+
+            if not (Path(folder) / f"{ONCE}{times - 1}").exists():
+                messages.Channel.flush = half
+
+        return self.engine.open(dying, shards, pulse)
+
+
+def fit(engine, algorithm=None, **settings):
+    settings = {**QUICK, "algorithm": algorithm or Local(period=0.5), **settings}
+    return SGDRegressor(engine=engine, **settings).fit(X, Y)
+
+
+def bits(model):
+    return model.coef_.tobytes() + model.intercept_.tobytes()
+
+
+def lost(model):
+    return [gone for entry in model.history_ for gone in entry["lost"]]
+
+
+def loss(model):
+    return float(np.mean((model.predict(X) - Y) ** 2))
+
+
+@pytest.mark.parametrize("at", ["begin", "middle", "answer", "end"])
+def test_a_round_ends_without_the_process_that_is_killed_in_it_and_the_next_has_all_workers(three, tmp_path, at):
+    model = fit(Dies(three, tmp_path, at=at))
+    (gone,) = lost(model)
+    assert gone["worker"] == 1
+    assert gone["replaced"]
+    assert "was killed by signal 9 (out of memory is the usual cause)" in gone["why"]
+    assert [len(entry["workers"]) for entry in model.history_] == [3, 2, *[3] * (len(model.history_) - 2)]
+    assert all(sum(worker["weight"] for worker in entry["workers"]) == pytest.approx(1.0) for entry in model.history_)
+    assert model.outcome_ is Outcome.MAX_EPOCHS
+    assert loss(model) <= 1.02 * loss(fit("serial"))
+
+
+@pytest.mark.parametrize("algorithm", [SimuParallel(), Weighted(rule="steps")], ids=repr)
+@pytest.mark.parametrize("at", ["middle", "end"])
+def test_where_one_round_is_the_fit_its_tasks_are_repeated_and_no_bit_is_another(three, tmp_path, algorithm, at):
+    model = fit(Dies(three, tmp_path, round=0, at=at, times=2), algorithm)
+    # whoever was at work in the same process is lost, too
+    assert [gone["worker"] for gone in lost(model)].count(1) == 2
+    assert bits(model) == bits(fit("serial", algorithm))
+
+
+@pytest.mark.parametrize(
+    "algorithm", [MiniBatch(60), Asynchronous(), Delayed(30), Elastic(), Local(period=0.25, outer="adaptive")], ids=repr
+)
+def test_every_algorithm_goes_on(three, tmp_path, algorithm):
+    model = fit(Dies(three, tmp_path, round=0, at="begin", times=2), algorithm, max_iter=20)
+    # whoever was at work in the same process is lost, too
+    assert [gone["worker"] for gone in lost(model)].count(1) == 2
+    assert loss(model) <= 1.02 * loss(fit("serial", algorithm, max_iter=20))
+
+
+def test_one_survivor_is_enough_and_its_history_says_whom_it_outlived(three, tmp_path):
+    class Twice(Dies):
+        def open(self, work, shards, pulse):
+            return Dies(Dies(self.engine, tmp_path / "0", worker=0), tmp_path / "1").open(work, shards, pulse)
+
+    for folder in "01":
+        (tmp_path / folder).mkdir()
+    model = fit(Twice(three, tmp_path))
+    assert sorted(gone["worker"] for gone in lost(model)) == [0, 1]
+    assert len(model.history_[-1]["workers"]) == 3
+    assert loss(model) <= 1.02 * loss(fit("serial"))
+
+
+def test_when_no_process_is_left_the_fit_says_so(tmp_path):
+    this = psutil.Process()
+    before, files = this.children(), this.num_fds()
+    with pytest.raises(WorkersLost, match=r"lost.*was killed by signal 9"):
+        fit(Dies(Processes(2), tmp_path, at="begin", times=9))
+    assert this.children() == before
+    assert this.num_fds() == files
+
+
+def test_a_process_that_leaves_by_itself_is_lost_and_why_it_ended_is_told(three):
+    def leaves(shard, task, pulse):
+        os._exit(7)
+
+    crew = three.open(leaves, [small()], silent)
+    try:
+        crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
+        (gone,) = crew.receive(1)
+        assert gone == Lost(0, 0, gone.why, replaced=False)
+        assert "ended with status 7" in gone.why
+        crew.send(Task(0, 1, np.zeros(1), 0, Budget(1)))
+        assert [(gone.round, gone.replaced) for gone in crew.receive(1)] == [(1, False)]
+    finally:
+        crew.close()
+
+
+def small():
+    return ArraySource(rows_of(X, Y)).split(1, 0)[0]
+
+
+class Continued:
+    """An engine that lets a stopped process go on as soon as the driver has heard that it is lost."""
+
+    def __init__(self, engine, folder):
+        self.engine, self.folder, self.name, self.offers = engine, folder, engine.name, engine.offers
+
+    def open(self, work, shards, pulse):
+        folder = self.folder
+
+        def stopping(shard, task, pulse):
+            if task.worker == 1 and task.round == 1 and not (folder / "pid").exists():
+                (folder / "pid").write_text(str(os.getpid()))
+                os.kill(os.getpid(), signal.SIGSTOP)
+            return work(shard, task, pulse)
+
+        crew = self.engine.open(stopping, shards, pulse)
+        receive = crew.receive
+
+        def received(at_least):
+            answers = receive(at_least)
+            for answer in answers:
+                if isinstance(answer, Lost):
+                    self.host = crew.hosts[1]
+                    os.kill(int((folder / "pid").read_text()), signal.SIGCONT)
+                    # it has said something by now, and been taken back
+                    deadline = time.monotonic() + 60
+                    while self.host.silent and time.monotonic() < deadline:
+                        crew._listen()
+            return answers
+
+        crew.receive = received
+        self.crew = crew
+        return crew
+
+
+def test_a_process_that_is_silent_for_too_long_is_lost_and_is_used_again_when_it_comes_back(tmp_path):
+    engine = Continued(Processes(3, silence_s=2.0), tmp_path)
+    model = fit(engine)
+    (gone,) = lost(model)
+    assert gone["worker"] == 1
+    assert "has been silent for" in gone["why"]
+    assert not engine.host.silent
+    assert engine.crew.placement.host_of(1) == 1
+    assert len(model.history_[-1]["workers"]) == 3
+
+
+def test_a_process_that_stays_silent_holds_nobody_up_not_even_at_the_end(tmp_path):
+    pids = tmp_path / "pid"
+
+    def stops(shard, task, pulse):
+        if task.worker == 1:
+            pids.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return replace(small_report(task.worker, task.state, task.round), examples=1)
+
+    crew = Processes(2, silence_s=1.5).open(stops, ArraySource(rows_of(X, Y)).split(2, 0), silent)
+    try:
+        for worker in range(2):
+            crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))
+        answers = crew.receive(2)
+        assert sorted(isinstance(answer, Lost) for answer in answers) == [False, True]
+    finally:
+        crew.close()
+    assert not psutil.pid_exists(int(pids.read_text()))
+
+
+def test_when_the_driver_is_killed_its_processes_end(tmp_path):
+    script = tmp_path / "driver.py"
+    script.write_text(
+        "import os, sys, time, psutil\n"
+        "from parsgd import Processes, SGDRegressor\n"
+        "from parsgd.testing.problems import targets, unit_rows\n"
+        "X = unit_rows(600, 5)\n"
+        "def tell(progress):\n"
+        "    print(*[child.pid for child in psutil.Process().children()], flush=True)\n"
+        "from parsgd import watch\n"
+        "with watch(tell):\n"
+        "    SGDRegressor(engine=Processes(2), n_jobs=2, algorithm='simuparallel', max_iter=10**7, tol=None)"
+        ".fit(X, targets(X))\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[2] / "src"), *sys.path])
+    driver = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path})
+    with driver:
+        children = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
+        assert len(children) == 2
+        driver.kill()
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
