@@ -28,11 +28,11 @@ PROBLEMS = {"covtype": (4096, 0.01), "adult": (512, 0.02), "enron_spam": (384, 0
 WINDOWS = (1, 2, 4, 8, 16, 32, None)
 HEADER = """# Windows as a shuffle
 
-Made by `studies/shuffling.py`. Rows are read in row groups ({groups}), these in an order drawn anew every pass, and
-shuffled within windows of so many row groups. Test loss (log loss), logistic regression at a constant rate, `alpha=1e-4`
-(enron_spam 1e-6), over that of a full shuffle in memory: means of {seeds} seeds, and in brackets the worst seed. 1.00 is
-as good as a full shuffle. "all": one window. Two workers average ten times a pass; each has half of the row groups, dealt
-at random.
+Made by `studies/shuffling.py`. Rows are read in row groups ({groups}), these in
+an order drawn anew every pass, and shuffled within windows of so many row groups. Test loss (log loss), logistic
+regression at a constant rate, `alpha=1e-4` (enron_spam 1e-6), over that of a full shuffle in memory: means of {seeds}
+seeds, and in brackets the worst seed. 1.00 is as good as a full shuffle. "all": one window. Two workers average ten
+times a pass; each has half of the row groups, dealt at random.
 
 """
 
