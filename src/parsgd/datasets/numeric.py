@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,6 @@ import numpy as np
 
 from parsgd.errors import MissingDependency
 from parsgd.sources.reading import BadRow
-
-# Rows that are made at a time: their matrix stays in the second-level cache while columns are written into it.
-_CACHED_ROWS = 2048
 
 
 def arrow() -> Any:
@@ -56,55 +53,25 @@ def encode_numbers(
     array([[1. , 0.5],
            [2. , 0. ]], dtype=float32)
     """
-    out = np.empty((batch.num_rows, len(names)), dtype=dtype)
-    columns = [batch.column(name) for name in names]
-    moved = [_at(mean, place, 0.0) != 0.0 or _at(scale, place, 1.0) != 1.0 for place in range(len(names))]
-    for first, stop in _alike(columns, moved):
-        if stop - first > 1 and not moved[first] and _copy_together(batch, names[first:stop], out[:, first:stop]):
-            continue
-        for place in range(first, stop):
-            values = numbers_of(columns[place], names[place], None if fill is None else fill.get(names[place]))
-            if moved[place]:
-                # in the column's own precision, or better: float32 cannot tell a moment in seconds from the next
-                values = (values - _at(mean, place, 0.0)) / _at(scale, place, 1.0)
-            out[:, place] = values
-    return out
+    columns = []
+    for place, name in enumerate(names):
+        values = numbers_of(batch.column(name), name, None if fill is None else fill.get(name))
+        # in the column's own precision, or better: float32 cannot tell a moment in seconds from the next one
+        if mean is not None and mean[place] != 0.0:
+            values = values - mean[place]
+        if scale is not None and scale[place] != 1.0:
+            values = values / scale[place]
+        columns.append(values)
+    return row_major(columns, batch.num_rows, dtype)
 
 
 def row_major(columns: Sequence[np.ndarray], n_rows: int, dtype: Any) -> np.ndarray:
     """``(n_rows, len(columns))``, C-order, of columns ``(n_rows,)`` of any types of numbers."""
     out = np.empty((n_rows, len(columns)), dtype=dtype)
-    for first in range(0, n_rows, _CACHED_ROWS):
-        rows = slice(first, first + _CACHED_ROWS)
-        part = out[rows]
-        for place, values in enumerate(columns):
-            part[:, place] = values[rows]
+    if columns:
+        # in one call: one for each column holds other threads up at every turn
+        np.concatenate([values[:, None] for values in columns], axis=1, out=out, casting="unsafe")
     return out
-
-
-def _at(values: np.ndarray | None, place: int, neutral: float) -> float:
-    return neutral if values is None else float(values[place])
-
-
-def _alike(columns: Sequence[Any], moved: Sequence[bool]) -> Iterator[tuple[int, int]]:
-    """Where neighbours begin and end that are plain numbers of one type, to be treated alike; others stand alone."""
-    first, plain = 0, plain_types()
-    kinds = [column.type.id if column.type.id in plain and not column.null_count else -1 for column in columns]
-    for stop in range(1, len(columns) + 1):
-        if stop == len(columns) or kinds[stop] != kinds[first] or kinds[first] < 0 or moved[stop] != moved[first]:
-            yield first, stop
-            first = stop
-
-
-def _copy_together(batch: Any, names: Sequence[str], out: np.ndarray) -> bool:
-    """Put several columns of one type into ``out``; False, and no matter what is there, if some value is not finite.
-
-    One call for all of them is not much faster, but holds other threads up less often than one for each.
-    """
-    values = batch.select(names).to_tensor(row_major=True).to_numpy()
-    out[:] = values
-    with np.errstate(over="ignore", invalid="ignore"):
-        return values.dtype.kind != "f" or bool(np.isfinite(values.sum()))
 
 
 def numbers_of(column: Any, name: str, fill: float | None = None) -> np.ndarray:
