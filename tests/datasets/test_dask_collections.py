@@ -1,5 +1,8 @@
 """Dask arrays, dataframes and lists of blocks, with a cluster of two processes and without one."""
 
+import sys
+
+import cloudpickle
 import dask
 import dask.array as da
 import dask.dataframe as dd
@@ -14,6 +17,8 @@ from parsgd.engines.dask_engine import Dask
 from parsgd.errors import DataFileError, InvalidArgument
 from parsgd.testing.contracts import check_source
 from parsgd.testing.problems import labels, unit_rows
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 X = unit_rows(200, 5, dtype=np.float32)
 Y = labels(X)
@@ -36,6 +41,15 @@ def client(request, engine):
         yield client
 
 
+def forty_rows(i, form=np.asarray):
+    some = slice(i * 40, i * 40 + 40)
+    return form(X[some]), Y[some]
+
+
+def zeros(y, weight):
+    return np.zeros(len(y), dtype=np.float32), np.zeros(0, dtype=np.float32)
+
+
 def array():
     return parsgd.open_dataset(da.from_array(X, chunks=(30, 3)), target=da.from_array(Y, chunks=70))
 
@@ -46,13 +60,11 @@ def frame():
 
 
 def blocks():
-    make = dask.delayed(lambda i: (X[i * 40 : i * 40 + 40], Y[i * 40 : i * 40 + 40]))
-    return parsgd.open_dataset([make(i) for i in range(5)])
+    return parsgd.open_dataset([dask.delayed(forty_rows)(i) for i in range(5)])
 
 
 def csr_blocks():
-    make = dask.delayed(lambda i: (sparse.csr_matrix(X[i * 40 : i * 40 + 40]), Y[i * 40 : i * 40 + 40]))
-    return parsgd.open_dataset([make(i) for i in range(5)])
+    return parsgd.open_dataset([dask.delayed(forty_rows)(i, sparse.csr_matrix) for i in range(5)])
 
 
 def fitted(data, engine):
@@ -69,7 +81,7 @@ def test_collections_keep_the_contract_of_sources_and_have_all_rows(client, open
     rows = [chunk.x.toarray() if data.sparse else chunk.x for chunk in data.blocks()]
     assert np.array_equal(np.concatenate(rows), X)
     if client is None:
-        check_source(data.source(lambda y, weight: (np.zeros(len(y), dtype=np.float32), np.zeros(0, np.float32))))
+        check_source(data.source(zeros))
     else:
         assert all(piece.home in client.scheduler_info()["workers"] for piece in data.pieces)
 
