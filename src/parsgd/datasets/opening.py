@@ -28,7 +28,7 @@ _ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".npy": "npy
 _ALL_ENDINGS = (".parquet", ".pq", ".csv", ".svm", ".svmlight", ".libsvm")
 # Collections of other packages: the first part of their types' module -> the function that opens them,
 # ``function(data, request) -> Dataset``.
-COLLECTIONS = {"dask": "parsgd.datasets.dask_collections:open_collection"}
+COLLECTIONS = dict.fromkeys(("dask", "distributed"), "parsgd.datasets.dask_collections:open_collection")
 
 
 def open_dataset(
@@ -106,7 +106,8 @@ def open_dataset(
 
 
 def _opened(data: Any, request: Request) -> Dataset:
-    home = type(data).__module__.partition(".")[0]
+    first = data[0] if isinstance(data, (list, tuple)) and data else data
+    home = type(first).__module__.partition(".")[0]
     if home in COLLECTIONS:
         module, function = COLLECTIONS[home].split(":")
         return getattr(importlib.import_module(module), function)(data, request)

@@ -33,6 +33,14 @@ class PartPiece:
     def home(self) -> str | None:
         return self.piece.home
 
+    def futures(self) -> list[Any]:
+        """Those of the whole piece."""
+        return getattr(self.piece, "futures", list)()
+
+    def filled(self, values: Iterator[Any]) -> PartPiece:
+        """With what the futures gave."""
+        return replace(self, piece=self.piece.filled(values)) if hasattr(self.piece, "filled") else self
+
     def chunks(self) -> Iterator[Chunk]:
         taken, at = drawn(self.piece, self.number, self.seed, self.fraction) == self.below, 0
         for chunk in self.piece.chunks():

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from distributed import Client, Future
+from distributed import Client, Future, wait
 
 from parsgd.core import Shard, Work
-from parsgd.engines.dask_tasks import Held
+from parsgd.engines.dask_tasks import Held, filled
 from parsgd.engines.dask_watch import Host, begun
 
 # Shards that are packed at the same time: each takes the driver's memory once more.
@@ -90,7 +90,23 @@ class Cargo:
 
     async def _send_shard(self, host: Host, worker: int) -> Future:
         async with self.packing:
-            return await self._send(host, f"shard-{worker}", Held(self.shards[worker].portable()))
+            shard = self.shards[worker].portable()
+            sent = await self._send(host, f"shard-{worker}", Held(shard))
+            # what lies on the cluster already is handed over by Dask
+            futures = shard.futures() if hasattr(shard, "futures") else []
+            return await self._filled(host, sent, futures) if futures else sent
+
+    async def _filled(self, host: Host, sent: Future, futures: list[Future]) -> Future:
+        """The shard with what its futures give, on a host."""
+        self.number += 1
+        key = f"parsgd-{self.run}-filled-{self.number}"
+        made = self.client.submit(
+            filled, sent, futures, key=key, workers=[host.address], allow_other_workers=False, pure=False
+        )
+        with self.client.as_current():
+            ready = wait([made])
+        await ready
+        return made
 
     async def _send(self, host: Host, what: str, thing: Any) -> Future:
         self.number += 1

@@ -43,6 +43,13 @@ def _unpacked(packet: bytes) -> Held:
     return held
 
 
+def filled(shard: Held, values: Sequence[Any]) -> Held:
+    """The shard, with the partitions that it consists of, which Dask has brought here."""
+    held = Held(shard.thing.filled(values))
+    weakref.finalize(held, held.thing.close)
+    return held
+
+
 def aligned(vector: np.ndarray) -> np.ndarray:
     """The vector, copied where it does not lie on a multiple of its numbers' size: kernels are compiled for such."""
     return np.require(vector, requirements="A")

@@ -158,6 +158,17 @@ class BlockShard(Shard):
             yield Block(window.rows(), self._order(Place(seed, epoch, number))[passed:])
             start = (number + 1) * self.window_rows
 
+    def futures(self) -> list:
+        """What lies on machines of a cluster and must be where the shard is read (``Piece.futures``, if it has any)."""
+        return [future for span in self.spans for future in getattr(span.piece, "futures", list)()]
+
+    def filled(self, values: Sequence) -> BlockShard:
+        """The shard with what its futures gave."""
+        left = iter(values)
+        pieces = [s.piece.filled(left) if hasattr(s.piece, "filled") else s.piece for s in self.spans]
+        spans = tuple(replace(span, piece=piece) for span, piece in zip(self.spans, pieces, strict=True))
+        return replace(self, spans=spans, _ahead=None, _told=None)
+
     def close(self) -> None:
         """End the thread that reads ahead, and let go of what was read."""
         ahead, self._ahead = self._ahead, None

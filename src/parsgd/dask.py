@@ -1,0 +1,113 @@
+"""parsgd as users of Dask know their estimators: collections in, lazy collections out, ``client`` as a property.
+
+>>> import dask.array as da, parsgd.dask
+>>> from distributed import Client
+>>> with Client(n_workers=2) as client:  # doctest: +SKIP
+...     model = parsgd.dask.SGDClassifier().fit(da.random.random((1000, 4)), da.zeros(1000))
+...     labels = model.predict(da.random.random((10, 4))).compute()
+
+Only what ``fit`` and ``predict`` take and give differs from the estimators of the same names in :mod:`parsgd`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dask import array as da
+from distributed import default_client
+
+import parsgd
+from parsgd.datasets.opening import open_dataset
+from parsgd.engines.dask_engine import Dask
+
+__all__ = ["Dask", "MLPClassifier", "MLPRegressor", "SGDClassifier", "SGDRegressor"]
+
+# Names of columns that are put beside a dataframe's own.
+_TARGET, _WEIGHT = "parsgd target", "parsgd weight"
+
+
+class _OnDask:
+    """``fit`` and ``predict`` on collections; ``engine="auto"`` is :class:`Dask`."""
+
+    @property
+    def client(self) -> Any:
+        """The client of the cluster that fits run on: the one that was set, or the one that is active."""
+        given = getattr(self.engine, "client", None)
+        return default_client() if given is None else given
+
+    @client.setter
+    def client(self, client: Any) -> None:
+        self.engine = Dask(client=client)
+
+    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None, **settings: Any) -> Any:
+        """Fit to a Dask array or dataframe ``X`` with ``y`` alike, or to what the estimator of :mod:`parsgd` takes."""
+        given = self.engine
+        self.engine = Dask() if isinstance(given, str) and given == "auto" else given
+        try:
+            if not _is_collection(X):
+                if sample_weight is not None:
+                    settings["sample_weight"] = sample_weight
+                return super().fit(X, y, **settings)
+            with self.client.as_current():
+                return super().fit(_opened(X, y, sample_weight), **settings)
+        finally:
+            self.engine = given
+
+    def predict(self, X: Any) -> Any:
+        """Of a collection: a Dask array or series, computed when it is asked for."""
+        if not _is_collection(X):
+            return super().predict(X)
+        if isinstance(X, da.Array):
+            few = super().predict(_zeros(self.n_features_in_))
+            X = X.rechunk({1: -1}) if X.numblocks[1] > 1 else X
+            # with several outputs there is a column for each
+            axes = {"drop_axis": 1} if few.ndim == 1 else {"chunks": (X.chunks[0], (few.shape[1],))}
+            return X.map_blocks(super().predict, dtype=few.dtype, **axes)
+        return X.map_partitions(_predicted, super().predict, getattr(self, "columns_", None))
+
+
+def _zeros(n_features: int) -> Any:
+    import numpy as np
+
+    return np.zeros((1, n_features))
+
+
+def _predicted(part: Any, predict: Any, columns: Any) -> Any:
+    """The predictions for a partition of a dataframe, with its index; ``columns`` makes features of it."""
+    import numpy as np
+    import pandas as pd
+
+    found = np.zeros(0)
+    if len(part):
+        found = predict(part if columns is None else open_dataset(part, columns=columns))
+    return (pd.Series if found.ndim == 1 else pd.DataFrame)(found, index=part.index)
+
+
+def _is_collection(data: Any) -> bool:
+    return type(data).__module__.partition(".")[0] == "dask"
+
+
+def _opened(x: Any, y: Any, weight: Any) -> Any:
+    """A Dataset of a collection and its targets."""
+    if isinstance(x, da.Array):
+        dtype = "float32" if x.dtype == "float32" else "float64"
+        return open_dataset(x, target=y, weight=weight, dtype=dtype)
+    beside = {name: part for name, part in ((_TARGET, y), (_WEIGHT, weight)) if part is not None}
+    names = {"target": _TARGET if y is not None else None, "weight": _WEIGHT if weight is not None else None}
+    return open_dataset(x.assign(**beside), **names)
+
+
+class SGDClassifier(_OnDask, parsgd.SGDClassifier):
+    """:class:`parsgd.SGDClassifier` on a cluster."""
+
+
+class SGDRegressor(_OnDask, parsgd.SGDRegressor):
+    """:class:`parsgd.SGDRegressor` on a cluster."""
+
+
+class MLPClassifier(_OnDask, parsgd.MLPClassifier):
+    """:class:`parsgd.MLPClassifier` on a cluster."""
+
+
+class MLPRegressor(_OnDask, parsgd.MLPRegressor):
+    """:class:`parsgd.MLPRegressor` on a cluster."""

@@ -1,0 +1,151 @@
+"""Dask arrays, dataframes, and lists of delayed blocks or futures: each partition is a piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from parsgd.datasets import opening
+from parsgd.datasets.dask_pieces import DaskBlock, DaskTable, Partition, is_future
+from parsgd.datasets.dataset import Dataset
+from parsgd.datasets.iterators import block_of
+from parsgd.datasets.tables import as_arrow
+from parsgd.errors import DataFileError, InvalidArgument
+
+
+def open_collection(data: Any, request: Any) -> Dataset:
+    """A Dataset of a Dask array, a Dask dataframe, or a list of delayed blocks or of futures of blocks.
+
+    With a client of a cluster the partitions are computed there, once, and stay in the memory of its workers.  Without
+    one a partition is computed whenever it is read.
+    """
+    request.refuse("a collection of Dask", "filters", "n_features", "zero_based", "format", "storage_options")
+    if isinstance(data, (list, tuple)):
+        request.refuse("blocks, which bring their own targets and weights", "target", "weight")
+        request.refuse("blocks", "columns", "sparse")
+        return _of_blocks(list(data), request, f"{len(data)} blocks on Dask")
+    if hasattr(data, "to_delayed") and hasattr(data, "columns"):
+        return _of_frame(data, request)
+    if hasattr(data, "to_delayed") and hasattr(data, "chunks"):
+        request.refuse("a Dask array", "columns", "sparse")
+        return _of_blocks(_array_blocks(data, request), request, "the Dask array")
+    raise InvalidArgument(
+        "Of Dask, open_dataset takes arrays, dataframes, and lists of delayed blocks (X, y) or of futures of such. Got"
+        f" {type(data).__name__} instead."
+    )
+
+
+def _array_blocks(x: Any, request: Any) -> list[Any]:
+    """A delayed block for each chunk of rows."""
+    import dask
+
+    if x.ndim != 2:
+        raise InvalidArgument(f"X must be a Dask array of shape (n_rows, n_features). Got {x.ndim} dimensions instead.")
+    x = x.compute_chunk_sizes() if np.isnan(x.shape[0]) else x
+    x = x.rechunk({1: -1}) if x.numblocks[1] > 1 else x
+    y, weight = (_alongside(x, getattr(request, name), name) for name in ("target", "weight"))
+    together = dask.delayed(_block)
+    return [together(*parts) for parts in zip(x.to_delayed().ravel(), y, weight, strict=True)]
+
+
+def _alongside(x: Any, part: Any, name: str) -> list[Any]:
+    """Targets or weights in the same chunks as the rows of ``x``."""
+    import dask.array as da
+
+    if part is None:
+        return [None] * x.numblocks[0]
+    part = part if isinstance(part, da.Array) else da.asarray(np.asarray(part))
+    part = part.compute_chunk_sizes() if np.isnan(part.shape).any() else part
+    if part.shape != x.shape[:1]:
+        raise InvalidArgument(f"{name} must have {x.shape[0]} values, one for each row; its shape is {part.shape}.")
+    return list(part.rechunk((x.chunks[0],)).to_delayed().ravel())
+
+
+def _block(x: Any, y: Any, weight: Any) -> tuple:
+    return (x, y, weight)
+
+
+def _of_blocks(parts: Sequence[Any], request: Any, name: str) -> Dataset:
+    partitions, homes = _partitions(parts, name)
+    forms = _ask(partitions, _form_of_block)
+    for partition, form in zip(partitions, forms, strict=True):
+        if form[1:] != forms[0][1:]:
+            raise DataFileError(f"{partition.name}: has {_said(form)}, and the first has {_said(forms[0])}.")
+    pieces = tuple(
+        DaskBlock(partition, form[0], form[1], request.dtype, home)
+        for partition, form, home in zip(partitions, forms, homes, strict=True)
+    )
+    _, n_features, is_sparse, target, weight = forms[0]
+    return Dataset(pieces, n_features, request.dtype, is_sparse, name, target, weight, window_rows=request.window_rows)
+
+
+def _form_of_block(block: Any) -> tuple[int, int, bool, bool, bool]:
+    x, y, weight = block_of(block, 0)
+    return x.shape[0], x.shape[1], sparse.issparse(x), y is not None, weight is not None
+
+
+def _said(form: tuple) -> str:
+    _, n_features, is_sparse, target, weight = form
+    extras = [word for word, there in (("targets", target), ("weights", weight)) if there]
+    return f"{n_features} {'CSR' if is_sparse else 'dense'} features with {' and '.join(extras) or 'no targets'}"
+
+
+def _of_frame(frame: Any, request: Any) -> Dataset:
+    name = "the Dask dataframe"
+    partitions, homes = _partitions(frame.to_delayed(), name)
+    forms = _ask(partitions, _form_of_table)
+    # a partition without rows may not know what its columns would hold
+    schema = next((schema for n_rows, schema in forms if n_rows), forms[0][1])
+    pieces = [
+        DaskTable(partition, n_rows, home=home)
+        for partition, (n_rows, _), home in zip(partitions, forms, homes, strict=True)
+    ]
+    kinds = opening._kinds(schema, request, name)
+    plan = opening._plan(kinds, schema, request)
+    return replace(opening._of_columns(pieces, kinds, plan, request), name=name)
+
+
+def _form_of_table(frame: Any) -> tuple[int, Any]:
+    table = as_arrow(frame)
+    return table.num_rows, table.schema
+
+
+def _partitions(parts: Sequence[Any], name: str) -> tuple[list[Partition], list[str | None]]:
+    """The partitions, in the memory of the cluster if there is one, and on which worker each lies."""
+    names = [f"{name}, partition {number}" for number in range(len(parts))]
+    client = _client_of(parts)
+    if client is None:
+        return [Partition(part, said) for part, said in zip(parts, names, strict=True)], [None] * len(parts)
+    from distributed import wait
+
+    futures = [part if is_future(part) else client.compute(part) for part in parts]
+    with client.as_current():
+        wait(futures)
+    where = client.who_has(futures)
+    homes = [next(iter(where.get(future.key, ())), None) for future in futures]
+    return [Partition(future, said) for future, said in zip(futures, names, strict=True)], homes
+
+
+def _client_of(parts: Sequence[Any]) -> Any:
+    """The client of the futures, or the one that is active; None without a cluster."""
+    found = next((part.client for part in parts if is_future(part)), None)
+    if found is not None:
+        return found
+    try:
+        from distributed import default_client
+
+        return default_client()
+    except (ImportError, ValueError):
+        return None
+
+
+def _ask(partitions: Sequence[Partition], question: Any) -> list[Any]:
+    """The answer of each partition, given where it lies."""
+    if not partitions[0].waits:
+        return [question(partition.get()) for partition in partitions]
+    client = partitions[0].source.client
+    return client.gather([client.submit(question, partition.source, pure=False) for partition in partitions])
