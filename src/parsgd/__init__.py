@@ -13,6 +13,7 @@ from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.algorithms.weighted import Weighted
 from parsgd.engines.simulated import Simulated
 from parsgd.estimators.classifier import SGDClassifier
+from parsgd.estimators.from_sklearn import from_sklearn
 from parsgd.estimators.merging import merge
 from parsgd.estimators.mlp_classifier import MLPClassifier
 from parsgd.estimators.mlp_regressor import MLPRegressor
@@ -39,6 +40,7 @@ __all__ = [
     "SimuParallel",
     "Simulated",
     "Weighted",
+    "from_sklearn",
     "load",
     "merge",
     "plan",

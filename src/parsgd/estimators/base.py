@@ -17,6 +17,7 @@ from sklearn.utils.validation import _check_sample_weight
 from parsgd import fitting, progress
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
 from parsgd.estimators import checking, choosing
+from parsgd.estimators.to_sklearn import ToSklearn
 from parsgd.models.linear import SCHEDULES, Linear
 from parsgd.rows import rows_of
 from parsgd.sources.arrays import ArraySource
@@ -32,7 +33,7 @@ _RUNAWAY_LOSSES = ("squared_error", "squared_hinge", "squared_epsilon_insensitiv
 _EXPLODED, _OUT_OF_REASON, _SAMPLE_ROWS = 1e6, 1e29, 1000
 
 
-class BaseSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseSGD(ToSklearn, SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
     """Parameters, the run, and the attributes of every linear SGD estimator."""
 
     _losses: tuple[str, ...] = ()

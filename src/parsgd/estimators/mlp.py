@@ -20,6 +20,7 @@ from parsgd import fitting, progress
 from parsgd.errors import InvalidArgument, Outcome
 from parsgd.estimators import checking, choosing, lbfgs
 from parsgd.estimators.base import MAX_INT, Printer
+from parsgd.estimators.to_sklearn import ToSklearn
 from parsgd.models.forward import ACTIVATIONS, propagate
 from parsgd.models.network import SCHEDULES, STARTS, Network
 from parsgd.rows import rows_of
@@ -39,7 +40,7 @@ def is_stochastic(estimator: Any) -> bool:
     return True
 
 
-class BaseMLP(BaseEstimator, metaclass=ABCMeta):
+class BaseMLP(ToSklearn, BaseEstimator, metaclass=ABCMeta):
     """Parameters, the run, and the attributes of both network estimators."""
 
     def __init__(
