@@ -54,7 +54,8 @@ def check_same_predictions(ours, theirs, X, exact=True):
             if exact or a.dtype.kind != "f":
                 np.testing.assert_array_equal(a, b, err_msg=method)
             else:
-                np.testing.assert_allclose(a, b, rtol=1e-3 if a.dtype == np.float32 else 1e-9, atol=1e-6, err_msg=method)
+                rtol = 1e-3 if a.dtype == np.float32 else 1e-9
+                np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-6, err_msg=method)
 
 
 def there_and_back(ours, X, exact=True):
@@ -231,7 +232,7 @@ def test_what_cannot_be_translated_is_refused_by_name():
         parsgd.from_sklearn(svm.SVC())
     with pytest.raises(InvalidArgument, match="Got <class 'parsgd"):
         parsgd.from_sklearn(network)
-    with pytest.raises(InvalidArgument, match="Got 3|<class 'int'>"):
+    with pytest.raises(InvalidArgument, match="<class 'int'>"):
         parsgd.from_sklearn(3)
     for unfitted in (linear_model.SGDClassifier(), neural_network.MLPRegressor(), linear_model.Ridge()):
         with pytest.raises(InvalidArgument, match="call its fit"):

@@ -92,9 +92,14 @@ def _linear(ours: Any) -> Any:
 def _without_sgd(ours: Any, cls: type) -> Any:
     """An estimator of a class that is fitted in another way; predicting takes its weights and classes only."""
     coef, intercept = ours.coef_, ours.intercept_
-    coef = coef.toarray() if hasattr(coef, "toarray") else coef.copy(order="K")
+    binary = ours.loss == "softmax" and len(ours.classes_) == 2
+    if hasattr(coef, "toarray"):
+        # after sparsify, which scikit-learn's classifiers have too, and its regressors do not
+        coef = coef.toarray() if binary or not hasattr(ours, "classes_") else coef.copy()
+    else:
+        coef = coef.copy(order="K")
     if hasattr(ours, "classes_"):
-        if ours.loss == "softmax" and len(ours.classes_) == 2:
+        if binary:
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
         theirs = _made(ours, cls, ("fit_intercept", "class_weight", "random_state"))
         theirs.coef_, theirs.intercept_ = coef, intercept.copy()
