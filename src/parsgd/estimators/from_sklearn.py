@@ -97,7 +97,9 @@ def _fitted_otherwise(theirs: Any) -> Any:
     """parsgd's linear estimator with the weights of one that was not fitted by SGD."""
     name = type(theirs).__name__
     classes = getattr(theirs, "classes_", None)
-    coef, intercept = np.asarray(theirs.coef_), np.atleast_1d(theirs.intercept_)
+    sparsified = hasattr(theirs.coef_, "toarray")
+    coef = theirs.coef_.toarray() if sparsified else np.asarray(theirs.coef_)
+    intercept = np.atleast_1d(theirs.intercept_)
     several = classes is None and coef.size != theirs.n_features_in_
     if several or isinstance(classes, list):
         raise InvalidArgument(f"This {name} has several targets; parsgd's linear estimators have one. Take one a time.")
@@ -117,4 +119,4 @@ def _fitted_otherwise(theirs: Any) -> Any:
     ours.n_features_in_, ours.n_iter_, ours.t_ = theirs.n_features_in_, 1, 1.0
     if hasattr(theirs, "feature_names_in_"):
         ours.feature_names_in_ = theirs.feature_names_in_.copy()
-    return ours
+    return ours.sparsify() if sparsified else ours
