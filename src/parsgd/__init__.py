@@ -19,6 +19,8 @@ from parsgd.estimators.mlp_classifier import MLPClassifier
 from parsgd.estimators.mlp_regressor import MLPRegressor
 from parsgd.estimators.one_class import SGDOneClassSVM
 from parsgd.estimators.regressor import SGDRegressor
+from parsgd.exporting.state_dict import from_state_dict, network_state_dict
+from parsgd.exporting.to_onnx import to_onnx
 from parsgd.planning.planner import plan
 from parsgd.progress import watch
 from parsgd.saving import load, save
@@ -41,9 +43,12 @@ __all__ = [
     "Simulated",
     "Weighted",
     "from_sklearn",
+    "from_state_dict",
     "load",
     "merge",
+    "network_state_dict",
     "plan",
     "save",
+    "to_onnx",
     "watch",
 ]
