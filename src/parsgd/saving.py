@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ from parsgd.packing import DTYPES, is_part, pack, unpack
 FORMAT = 1
 ESTIMATORS = tuple(FITTED)
 _SAVE_AGAIN = "Copy the file again, or save the model again."
+_FOREIGN = "is a safetensors file, but not one that parsgd wrote. Make one with `parsgd fit --out`."
+# safetensors reads no longer ones.
+_LONGEST_HEADER = 100_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +101,11 @@ def load(path: str | os.PathLike) -> Any:
 def open_file(path: str | os.PathLike) -> Saved:
     """The estimator in the model file at ``path``, with the notes saved beside it."""
     try:
-        return _read(Path(path).read_bytes())
+        return _read(_content(path))
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from error
+    except MemoryError as error:
+        raise ModelFileError(f"{path}: does not fit in memory.") from error
     except RecursionError as error:
         raise ModelFileError(f"{path}: is damaged: it is nested beyond reason. {_SAVE_AGAIN}") from error
     except ModelFileError as error:
@@ -169,6 +175,23 @@ def _safetensors() -> Any:
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
+def _content(path: str | os.PathLike) -> bytes:
+    """All of the file; of one that begins as no model file does, its beginning, however long it is."""
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+            raise ModelFileError("is a device, not a file. Check the name.")
+        front = file.read(9)
+        length = int.from_bytes(front[:8], "little")
+        most = status.st_size - 8 if stat.S_ISREG(status.st_mode) else _LONGEST_HEADER
+        if not 2 <= length <= min(most, _LONGEST_HEADER) or not front.endswith(b"{"):
+            return front
+        header = file.read(length - 1)
+        if b"parsgd" not in header:
+            raise ModelFileError(_FOREIGN)
+        return front + header + file.read()
+
+
 def _read(content: bytes) -> Saved:
     head, arrays = _take_apart(content)
     if not isinstance(head, dict) or not isinstance(head.get("format"), int):
@@ -202,7 +225,7 @@ def _take_apart(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
     header = _json(content[8 : 8 + int.from_bytes(content[:8], "little")])
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or "parsgd" not in metadata:
-        raise ModelFileError("is a safetensors file, but not one that parsgd wrote. Make one with `parsgd fit --out`.")
+        raise ModelFileError(_FOREIGN)
     arrays = {}
     for name, tensor in tensors:
         if tensor["dtype"] not in DTYPES:
@@ -228,9 +251,21 @@ def _damaged(what: str) -> ModelFileError:
 
 def _json(text: str | bytes) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except ValueError as error:
         raise _damaged(f"a part that should be JSON is not ({error})") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        raise ValueError("a name is there twice")
+    return names
+
+
+def _refuse_constant(text: str) -> Any:
+    # Python reads NaN and Infinity; save writes them otherwise
+    raise ValueError(f"{text} is no number")
 
 
 def _rebuild(name: str, params: dict[str, Any], fitted: dict[str, Any]) -> Any:

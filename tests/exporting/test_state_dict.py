@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -142,7 +143,7 @@ def sequential(torch, layers, activation):
         "gelu": lambda: torch.nn.GELU(approximate="tanh"), "leaky_relu": torch.nn.LeakyReLU,
     }  # fmt: skip
     parts = []
-    for n_in, n_out in zip(layers[:-1], layers[1:], strict=True):
+    for n_in, n_out in pairwise(layers):
         parts += [torch.nn.Linear(n_in, n_out), kinds[activation]()]
     return torch.nn.Sequential(*parts[:-1])
 
