@@ -1,4 +1,4 @@
-"""``save`` and ``load`` over losses, classes, dtypes and shapes: the same predictions to the bit, the same steps after."""
+"""``save`` and ``load`` over losses, classes, dtypes and shapes: the same predictions to the bit, the same steps on."""
 
 import warnings
 

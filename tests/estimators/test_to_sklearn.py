@@ -125,6 +125,13 @@ def test_own_losses_become_what_predicts_the_same():
     check_same_predictions(model, theirs, X)
 
 
+def test_a_subclass_becomes_what_its_base_does():
+    Mine = type("Mine", (parsgd.SGDRegressor,), {})
+    model = Mine(**SHORT).fit(ROWS, NOISE)
+    assert type(model.to_sklearn()) is linear_model.SGDRegressor
+    check_same_predictions(model, model.to_sklearn(), ROWS)
+
+
 def test_names_of_columns_travel():
     X, y = load_iris(return_X_y=True, as_frame=True)
     theirs = parsgd.SGDClassifier(**SHORT).fit(X, y).to_sklearn()
@@ -137,13 +144,14 @@ def test_names_of_columns_travel():
 LINEAR = [
     ("SGDClassifier", {"loss": "log_loss"}), ("SGDClassifier", {"loss": "hinge", "average": 20}),
     ("SGDRegressor", {}), ("SGDRegressor", {"average": True}), ("SGDOneClassSVM", {}),
+    ("SGDClassifier", {"loss": "log_loss", "average": 200}), ("SGDClassifier", {"average": True, "alpha": 0.01}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "params"), LINEAR)
 def test_linear_models_go_on_with_the_same_steps(name, params):
-    X, y = ROWS, classes(2) if name == "SGDClassifier" else ROWS[:, 1] + NOISE
-    first = {"classes": [False, True]} if name == "SGDClassifier" else {}
+    X, y = ROWS, classes(3 if "alpha" in params else 2) if name == "SGDClassifier" else ROWS[:, 1] + NOISE
+    first = {"classes": np.unique(y)} if name == "SGDClassifier" else {}
     ours = getattr(parsgd, name)(shuffle=False, random_state=0, n_jobs=1, **params).partial_fit(X, y, **first)
     theirs = ours.to_sklearn()
     again = parsgd.from_sklearn(theirs)
@@ -157,6 +165,7 @@ def test_linear_models_go_on_with_the_same_steps(name, params):
 NETWORKS = [
     {}, {"solver": "sgd"}, {"solver": "sgd", "nesterovs_momentum": False}, {"solver": "sgd", "momentum": 0.0},
     {"solver": "sgd", "learning_rate": "invscaling"},
+    {"solver": "sgd", "learning_rate": "adaptive", "n_iter_no_change": 1, "tol": 0.1},
 ]  # fmt: skip
 
 

@@ -91,6 +91,9 @@ def _take_network(ours: Any, theirs: Any) -> None:
     optimizer = getattr(theirs, "_optimizer", None)
     dtype = ours.coefs_[0].dtype
     ours._slots, ours._clock = moments.slots_of(optimizer, moments.layers_of(theirs), dtype)
+    rule = moments.rule_of(theirs)
+    if rule is not None:
+        ours._rule, ours._gains = rule
 
 
 def _fitted_otherwise(theirs: Any) -> Any:

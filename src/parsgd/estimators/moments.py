@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.models.network import Network
+from parsgd.stopping import Stopping
 
 
 def optimizer_of(network: Any, parameters: list[np.ndarray]) -> Any:
@@ -33,6 +34,8 @@ def optimizer_of(network: Any, parameters: list[np.ndarray]) -> Any:
             optimizer.velocities = kept[0]
         if network.learning_rate == "invscaling" and network.t_:
             optimizer.learning_rate = rate / (network.t_ + 1) ** network.power_t
+        if network.learning_rate == "adaptive":
+            optimizer.learning_rate = rate * float(getattr(network, "_gains", [1.0])[0])
         return optimizer
     optimizer = AdamOptimizer(parameters, rate, network.beta_1, network.beta_2, network.epsilon)
     if len(kept) == 2:
@@ -56,6 +59,18 @@ def slots_of(optimizer: Any, layers: tuple[int, ...], dtype: Any) -> tuple[np.nd
         for view, array in zip(views["coefs"] + views["intercepts"], arrays, strict=True):
             view[:] = array
     return slots.ravel(), clock
+
+
+def rule_of(theirs: Any) -> tuple[Stopping, np.ndarray] | None:
+    """By what rule an adaptive rate falls between calls of ``partial_fit``, and the factor on it so far; or None."""
+    optimizer, best = getattr(theirs, "_optimizer", None), getattr(theirs, "best_loss_", None)
+    if best is None or getattr(optimizer, "lr_schedule", None) != "adaptive":
+        return None
+    rule = Stopping(
+        float(theirs.tol), theirs.n_iter_no_change + 1, float(theirs.learning_rate_init), decides=False,
+        best=np.array([float(best)]), idle=np.array([int(theirs._no_improvement_count)]),
+    )  # fmt: skip
+    return rule, np.array([optimizer.learning_rate / theirs.learning_rate_init])
 
 
 def layers_of(network: Any) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import IncompatibleParts
 from parsgd.estimators import moments
-from parsgd.estimators.fitted import is_network
+from parsgd.estimators.fitted import FITTED
 
 _COMMON = ("n_features_in_", "feature_names_in_", "classes_", "n_iter_", "t_")
 _AVERAGES = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
@@ -61,14 +61,16 @@ class ToSklearn:
         ('sklearn.linear_model._logistic', True)
         """
         check_is_fitted(self)
-        return _network(self) if is_network(self) else _linear(self)
+        # of a user's subclass the name of parsgd's class
+        name = next(face.__name__ for face in type(self).__mro__ if face.__name__ in FITTED)
+        return _network(self, name) if hasattr(self, "coefs_") else _linear(self, name)
 
 
-def _linear(ours: Any) -> Any:
+def _linear(ours: Any, name: str) -> Any:
     # not needed before: import parsgd is to stay light
     from sklearn import linear_model, svm
 
-    name, loss = type(ours).__name__, ours.loss
+    loss = ours.loss
     if name == "SGDClassifier" and loss == "softmax":
         return _without_sgd(ours, linear_model.LogisticRegression)
     if name == "SGDRegressor" and loss in ("quantile", "pinball"):
@@ -111,10 +113,9 @@ def _without_sgd(ours: Any, cls: type) -> Any:
     return theirs
 
 
-def _network(ours: Any) -> Any:
+def _network(ours: Any, name: str) -> Any:
     from sklearn import neural_network
 
-    name = type(ours).__name__
     if ours.activation not in _ACTIVATIONS:
         raise IncompatibleParts(
             f"scikit-learn's {name} has no activation {ours.activation!r}, only {', '.join(_ACTIVATIONS)}. Take"
@@ -133,7 +134,8 @@ def _network(ours: Any) -> Any:
         return theirs
     # what scikit-learn's stochastic solvers take up again
     theirs._optimizer = moments.optimizer_of(ours, theirs.coefs_ + theirs.intercepts_)
-    theirs._no_improvement_count = 0
+    idle = getattr(getattr(ours, "_rule", None), "idle", None)
+    theirs._no_improvement_count = 0 if idle is None else int(idle[0])
     fresh = {"loss_curve_": [], "validation_scores_": None, "best_validation_score_": None}
     for key, value in (fresh | {"best_loss_": None if ours.early_stopping else np.inf}).items():
         if not hasattr(theirs, key):
