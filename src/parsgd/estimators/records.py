@@ -25,7 +25,7 @@ def problems_of_records(estimator: Any) -> Iterator[str]:
     if not _is_seed(estimator.random_state):
         yield f"random_state is {estimator.random_state!r:.80}, not None or an int from 0 to 2^32 - 1"
     if getattr(estimator, "checkpoint", None) is not None:
-        yield "it names a folder for checkpoints, which is no part of a model file: loading is not to say what is written"
+        yield "it names a folder for checkpoints, which is no part of a model"
     if 0 < sum(hasattr(estimator, key) for key in _AVERAGES) < len(_AVERAGES):
         yield f"of {', '.join(_AVERAGES)} some are missing; there should be all or none"
 
