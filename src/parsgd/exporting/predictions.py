@@ -10,6 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from parsgd.estimators.classifier import SGDClassifier
+from parsgd.estimators.mlp_classifier import MLPClassifier
+from parsgd.estimators.mlp_regressor import MLPRegressor
+from parsgd.estimators.one_class import SGDOneClassSVM
+from parsgd.estimators.regressor import SGDRegressor
 from parsgd.exporting.graph import Graph
 from parsgd.models.forward import GELU_CUBE, GELU_RATE, LEAK
 
@@ -91,11 +96,11 @@ def network_regressor(graph: Graph, model: Any, x: str) -> list[Any]:
 
 
 PREDICTIONS = {
-    "SGDClassifier": linear_classifier,
-    "SGDRegressor": linear_regressor,
-    "SGDOneClassSVM": one_class,
-    "MLPClassifier": network_classifier,
-    "MLPRegressor": network_regressor,
+    SGDClassifier: linear_classifier,
+    SGDRegressor: linear_regressor,
+    SGDOneClassSVM: one_class,
+    MLPClassifier: network_classifier,
+    MLPRegressor: network_regressor,
 }
 
 

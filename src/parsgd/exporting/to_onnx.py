@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-import parsgd
 from parsgd.errors import InvalidArgument, choose
-from parsgd.exporting import predictions
 from parsgd.exporting.graph import Graph, onnx
-from parsgd.saving import write_atomically
+from parsgd.exporting.predictions import PREDICTIONS
+from parsgd.files import write_atomically
 
 _OLDEST_OPSET, _OPSET = 13, 17
 
@@ -72,12 +72,11 @@ def to_onnx(
     >>> [output.name for output in graph.output]  # doctest: +SKIP
     ['label', 'probabilities']
     """
-    name = type(estimator).__name__
-    if name not in predictions.PREDICTIONS or type(estimator) is not getattr(parsgd, name):
-        raise InvalidArgument(
-            f"to_onnx takes a fitted estimator of parsgd: {', '.join(predictions.PREDICTIONS)}. Got"
-            f" {type(estimator)!r}."
-        )
+    # a subclass may predict otherwise
+    predicting = PREDICTIONS.get(type(estimator))
+    if predicting is None:
+        known = ", ".join(face.__name__ for face in PREDICTIONS)
+        raise InvalidArgument(f"to_onnx takes a fitted estimator of parsgd: {known}. Got {type(estimator)!r}.")
     check_is_fitted(estimator)
     coef = estimator.coefs_[0] if hasattr(estimator, "coefs_") else estimator.coef_
     dtype = coef.dtype.name if dtype is None else choose(dtype, ("float32", "float64"), "dtype", "to_onnx")
@@ -87,7 +86,7 @@ def to_onnx(
     }  # fmt: skip
     _check_opset(opset)
     graph = Graph(dtype)
-    outputs = predictions.PREDICTIONS[name](graph, estimator, _prepared(graph, "X", **columns))
+    outputs = predicting(graph, estimator, _prepared(graph, "X", **columns))
     model = _model(graph, graph.output("X", dtype, "rows", estimator.n_features_in_), outputs, opset)
     graph.onnx.helper.set_model_props(model, _notes(estimator))
     graph.onnx.checker.check_model(model)
@@ -106,7 +105,7 @@ def _model(graph: Graph, x: Any, outputs: list[Any], opset: int) -> Any:
         # the oldest form of the file that has these operators, for the sake of older readers
         ir_version=helper.find_min_ir_version_for(versions),
         producer_name="parsgd",
-        producer_version=parsgd.__version__,
+        producer_version=_version(),
     )
 
 
@@ -144,9 +143,14 @@ def _check_opset(opset: Any) -> None:
         )
 
 
+def _version() -> str:
+    # the package is imported when this is called, and it is above: an import would turn the layers round
+    return sys.modules["parsgd"].__version__
+
+
 def _notes(estimator: Any) -> dict[str, str]:
     """Metadata: texts by name."""
-    notes = {"parsgd.version": parsgd.__version__, "parsgd.estimator": type(estimator).__name__}
+    notes = {"parsgd.version": _version(), "parsgd.estimator": type(estimator).__name__}
     loss = getattr(estimator, "loss", None)
     if loss is not None:
         notes["parsgd.loss"] = loss if isinstance(loss, str) else type(loss).__name__
