@@ -86,6 +86,6 @@ def described(fitted: modelfile.Fitted, encoded: bool, encodes: dict[str, Any]) 
         said.append("the graph fills missing numbers (NaN) and standardizes, as fit did")
     elif encodes:
         said.append("the graph divides the columns by their deviations, as fit did")
-    elif fitted.encoding is not None and encoded:
+    elif fitted.encoding is not None and encoded or hasattr(fitted.estimator, "columns_"):
         said.append("X is to be encoded before; the graph does nothing to it")
     return said
