@@ -17,11 +17,14 @@ from parsgd.datasets.opening import open_dataset
 from parsgd.engines.processes import Processes
 from parsgd.engines.simulated import Simulated
 from parsgd.estimators.classifier import SGDClassifier
+from parsgd.estimators.from_sklearn import from_sklearn
 from parsgd.estimators.merging import merge
 from parsgd.estimators.mlp_classifier import MLPClassifier
 from parsgd.estimators.mlp_regressor import MLPRegressor
 from parsgd.estimators.one_class import SGDOneClassSVM
 from parsgd.estimators.regressor import SGDRegressor
+from parsgd.exporting.state_dict import from_state_dict, network_state_dict
+from parsgd.exporting.to_onnx import to_onnx
 from parsgd.planning.planner import plan
 from parsgd.progress import watch
 from parsgd.saving import load, save
@@ -46,10 +49,14 @@ __all__ = [
     "Simulated",
     "Weighted",
     "columns",
+    "from_sklearn",
+    "from_state_dict",
     "load",
     "merge",
+    "network_state_dict",
     "open_dataset",
     "plan",
     "save",
+    "to_onnx",
     "watch",
 ]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from parsgd.cli.export import export
 from parsgd.cli.mistakes import INTERRUPTED, Ended, explained
 from parsgd.cli.options import (
     DATA,
@@ -160,6 +161,7 @@ def evaluate(
 
 app.command()(simulate)
 app.command()(plan)
+app.command()(export)
 
 
 @app.callback(invoke_without_command=True)

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators.classifier import SGDClassifier
 from parsgd.estimators.fitted import FITTED, is_fitted, is_network
-from parsgd.estimators.one_class import SGDOneClassSVM
-from parsgd.estimators.regressor import SGDRegressor
+from parsgd.estimators.from_sklearn import from_sklearn
 
 # scikit-learn's estimators that are read as parsgd's of the same name.
-_FOREIGN = {face.__name__: face for face in (SGDClassifier, SGDOneClassSVM, SGDRegressor)}
+_FOREIGN = ("SGDClassifier", "SGDOneClassSVM", "SGDRegressor")
 # Attributes and parameters on which the meaning of the weights rests, and what to do where they differ.
 _SAME = {
     "classes_": "Name all classes in the first call to partial_fit of each, partial_fit(X, y, classes=...).",
@@ -41,15 +39,7 @@ def as_ours(estimator: Any, number: int) -> Any:
         raise InvalidArgument(f"estimators[{number}] is not fitted: call its fit before merge.")
     if home == "parsgd":
         return estimator
-    ours = _FOREIGN[name](**estimator.get_params(deep=False))
-    for key in FITTED[name]:
-        if key in vars(estimator):
-            setattr(ours, key, vars(estimator)[key])
-    # of two classes scikit-learn keeps what it averages without the axis of outputs
-    for key in ("_standard_coef", "_average_coef"):
-        if hasattr(ours, key):
-            setattr(ours, key, np.reshape(getattr(ours, key), (-1, ours.n_features_in_)))
-    return ours
+    return from_sklearn(estimator)
 
 
 def check_alike(estimators: Sequence[Any]) -> None:

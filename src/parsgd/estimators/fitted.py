@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from parsgd.datasets.encoder import Encoder
+from parsgd.estimators.records import problems_of_records, problems_of_rule
 from parsgd.models.network import Network
-from parsgd.stopping import Stopping
 
 _ALL = (
     "n_features_in_", "feature_names_in_", "t_", "n_iter_", "algorithm_", "outcome_", "history_", "merge_weights_",
@@ -67,6 +67,7 @@ def _problems(estimator: Any) -> Iterator[str]:
     if merged is not None:
         yield from _problems_of_array("merge_weights_", merged, (getattr(merged, "size", 0),))
     yield from _problems_of_network(estimator) if network else _problems_of_linear(estimator)
+    yield from problems_of_records(estimator)
 
 
 def _problems_of_names(estimator: Any, n_features: int) -> Iterator[str]:
@@ -127,8 +128,7 @@ def _problems_of_going_on(estimator: Any, n_parameters: int) -> Iterator[str]:
         yield f"_clock is {estimator._clock!r}, not a number from 1 on"
     if hasattr(estimator, "_rule") or hasattr(estimator, "_gains"):
         yield from _problems_of_array("_gains", getattr(estimator, "_gains", None), (1,))
-        if not isinstance(getattr(estimator, "_rule", None), Stopping):
-            yield "_rule is not a rule of stopping"
+        yield from problems_of_rule(getattr(estimator, "_rule", None), n_parameters)
 
 
 def _problems_of_array(key: str, array: Any, shape: tuple[int, ...]) -> Iterator[str]:
@@ -140,4 +140,4 @@ def _problems_of_array(key: str, array: Any, shape: tuple[int, ...]) -> Iterator
 
 def _is_number(value: Any, least: int, whole: bool = False) -> bool:
     kinds = int if whole else (int, float)
-    return isinstance(value, kinds) and not isinstance(value, bool) and least <= value < np.inf
+    return isinstance(value, kinds) and not isinstance(value, bool) and least <= value < 2**63

@@ -21,6 +21,7 @@ from parsgd.errors import InvalidArgument, Outcome
 from parsgd.estimators import checking, choosing, keeping, lbfgs, streaming
 from parsgd.estimators.base import MAX_INT, Printer
 from parsgd.estimators.examples import Arrays, Examples, is_sparse
+from parsgd.estimators.to_sklearn import ToSklearn
 from parsgd.models.forward import ACTIVATIONS, propagate
 from parsgd.models.network import SCHEDULES, STARTS, Network
 from parsgd.stopping import Stopping
@@ -38,7 +39,7 @@ def is_stochastic(estimator: Any) -> bool:
     return True
 
 
-class BaseMLP(BaseEstimator, metaclass=ABCMeta):
+class BaseMLP(ToSklearn, BaseEstimator, metaclass=ABCMeta):
     """Parameters, the run, and the attributes of both network estimators."""
 
     def __init__(

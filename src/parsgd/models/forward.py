@@ -14,17 +14,17 @@ from scipy.special import expit, logsumexp, xlogy
 
 # Rows that prediction and full gradients take at a time.
 BLOCK_ROWS = 8192
-_LEAK = 0.01
-_GELU_RATE, _GELU_CUBE = 2.0 * np.sqrt(2.0 / np.pi), 0.044715
+LEAK = 0.01
+GELU_RATE, GELU_CUBE = 2.0 * np.sqrt(2.0 / np.pi), 0.044715
 
 
 def _gelu_gate(z: np.ndarray) -> np.ndarray:
-    return expit((_GELU_RATE * (z + _GELU_CUBE * z**3)).astype(z.dtype))
+    return expit((GELU_RATE * (z + GELU_CUBE * z**3)).astype(z.dtype))
 
 
 def _gelu_slope(z: np.ndarray) -> np.ndarray:
     gate = _gelu_gate(z)
-    return (gate + z * gate * (1 - gate) * _GELU_RATE * (1 + 3 * _GELU_CUBE * z**2)).astype(z.dtype)
+    return (gate + z * gate * (1 - gate) * GELU_RATE * (1 + 3 * GELU_CUBE * z**2)).astype(z.dtype)
 
 
 def _logistic_slope(z: np.ndarray) -> np.ndarray:
@@ -38,7 +38,7 @@ ACTIVATIONS = {
     "tanh": np.tanh,
     "relu": lambda z: np.maximum(z, 0),
     "gelu": lambda z: z * _gelu_gate(z),
-    "leaky_relu": lambda z: np.where(z > 0, z, z.dtype.type(_LEAK) * z),
+    "leaky_relu": lambda z: np.where(z > 0, z, z.dtype.type(LEAK) * z),
 }
 DERIVATIVES = {
     "identity": np.ones_like,
@@ -46,7 +46,7 @@ DERIVATIVES = {
     "tanh": lambda z: 1 - np.tanh(z) ** 2,
     "relu": lambda z: (z > 0).astype(z.dtype),
     "gelu": _gelu_slope,
-    "leaky_relu": lambda z: np.where(z > 0, z.dtype.type(1), z.dtype.type(_LEAK)),
+    "leaky_relu": lambda z: np.where(z > 0, z.dtype.type(1), z.dtype.type(LEAK)),
 }
 
 

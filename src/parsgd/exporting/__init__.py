@@ -1,0 +1,1 @@
+"""Fitted estimators in the forms of other programs: ONNX graphs, PyTorch's state dictionaries."""
