@@ -25,6 +25,7 @@ import numpy as np
 import parsgd
 from parsgd.errors import MissingDependency, ModelFileError
 from parsgd.estimators.fitted import FITTED, is_fitted, problem
+from parsgd.history import History
 from parsgd.packing import DTYPES, is_part, pack, unpack
 
 FORMAT = 1
@@ -251,4 +252,6 @@ def _rebuild(name: str, params: dict[str, Any], fitted: dict[str, Any]) -> Any:
     wrong = problem(estimator)
     if wrong:
         raise _damaged(wrong)
+    if hasattr(estimator, "history_"):
+        estimator.history_ = History(estimator.history_)
     return estimator.sparsify() if sparsified is True else estimator

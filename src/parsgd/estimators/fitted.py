@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from parsgd import history
 from parsgd.models.network import Network
 from parsgd.stopping import Stopping
 
@@ -58,6 +59,9 @@ def _problems(estimator: Any) -> Iterator[str]:
     for key in ("t_", "n_iter_"):
         if not _is_number(getattr(estimator, key, None), 0 if network else 1):
             yield f"{key} is {getattr(estimator, key, None)!r}, not a number from {0 if network else 1} on"
+    wrong = history.problem(getattr(estimator, "history_", []))
+    if wrong:
+        yield wrong
     merged = getattr(estimator, "merge_weights_", None)
     if merged is not None:
         yield from _problems_of_array("merge_weights_", merged, (getattr(merged, "size", 0),))
