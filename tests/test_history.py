@@ -56,7 +56,8 @@ def test_tables_add_up_to_the_history(algorithm, library):
     assert type(rounds).__module__.startswith(library)
     assert len(rounds) == len(history)
     assert len(workers) == sum(len(entry["workers"]) for entry in history)
-    assert rounds["examples"].sum() == workers["examples"].sum() == 3 * 400
+    total = sum(worker["examples"] for entry in history for worker in entry["workers"])
+    assert rounds["examples"].sum() == workers["examples"].sum() == total >= 3 * 400
     assert list(rounds["loss"]) == [entry["loss"] for entry in history]
     assert list(rounds["n_workers"]) == [len(entry["workers"]) for entry in history]
 

@@ -20,6 +20,7 @@ from parsgd.estimators.one_class import SGDOneClassSVM
 from parsgd.estimators.regressor import SGDRegressor
 from parsgd.planning.planner import plan
 from parsgd.progress import watch
+from parsgd.reporting.report import report
 from parsgd.saving import load, save
 
 __version__ = "0.1.0"
@@ -42,6 +43,7 @@ __all__ = [
     "load",
     "merge",
     "plan",
+    "report",
     "save",
     "watch",
 ]

@@ -62,7 +62,7 @@ def end_of(history: Entries) -> float:
 
 
 def accounts(history: Entries, all_wait: bool = True) -> list[Account]:
-    """An account of each worker.
+    """An account of each worker, until the end or until it was lost.
 
     ``all_wait``: workers wait for every merge, as in rounds; otherwise they go on while the driver merges.
 
@@ -78,11 +78,13 @@ def accounts(history: Entries, all_wait: bool = True) -> list[Account]:
             one.examples += worker["examples"]
             one.computing += worker["seconds"]
             one.weight += worker["weight"] / len(history)
+    gone = {lost["worker"]: i for i, entry in enumerate(history) for lost in entry.get("lost", ()) if _for_good(lost)}
     for one in found.values():
+        lived = history[: gone.get(one.worker, len(history))]
         if all_wait:
-            one.merging = sum(entry.get("merge_seconds", 0.0) for entry in history)
-            one.checking = sum(entry.get("check_seconds", 0.0) for entry in history)
-        one.waiting = max(0.0, end_of(history) - one.computing - one.merging - one.checking)
+            one.merging = sum(entry.get("merge_seconds", 0.0) for entry in lived)
+            one.checking = sum(entry.get("check_seconds", 0.0) for entry in lived)
+        one.waiting = max(0.0, end_of(lived) - one.computing - one.merging - one.checking)
     return [found[worker] for worker in sorted(found)]
 
 
@@ -142,6 +144,10 @@ def traces(history: Entries, n_rows: float) -> dict[int, list[tuple[float, float
             passes = total / n_rows / worker["examples"]
             found[worker["worker"]] = [(examples * passes, loss) for examples, loss, _ in worker["trace"]]
     return found
+
+
+def _for_good(lost: dict[str, Any]) -> bool:
+    return not lost.get("replaced", False)
 
 
 def _driver(entry: dict[str, Any]) -> float:
