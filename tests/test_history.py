@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from parsgd import Asynchronous, Local, MiniBatch, SGDClassifier, SimuParallel, Simulated, saving
+from parsgd import Asynchronous, Local, MiniBatch, SGDClassifier, Simulated, SimuParallel, saving
 from parsgd.accounting import accounts, end_of, spans, traces, weights
 from parsgd.errors import InvalidArgument, MissingDependency, ModelFileError
 from parsgd.history import History, problem
@@ -82,7 +82,7 @@ def test_a_score_that_is_not_there_is_nan():
 
 
 def test_what_to_frame_cannot_do_is_told(monkeypatch):
-    with pytest.raises(InvalidArgument, match="'kind'.*Did you mean 'rounds'"):
+    with pytest.raises(InvalidArgument, match=r"'kind'.*Did you mean 'rounds'"):
         History().to_frame("round")
     with pytest.raises(InvalidArgument, match="'library'"):
         History().to_frame(library="numpy")

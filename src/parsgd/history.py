@@ -160,17 +160,14 @@ def _maker(library: str | None) -> Callable[[dict[str, list], dict[str, type]], 
 
 def _in_pandas(pandas: Any) -> Callable[..., Any]:
     def make(columns: dict[str, list], types: dict[str, type]) -> Any:
-        filled = {name: [math.nan if v is None and types[name] is float else v for v in columns[name]] for name in types}
-        # an empty column of texts would have no type
-        return pandas.DataFrame(
-            {name: pandas.Series(filled[name], dtype=_dtype(types[name])) for name in types}, columns=list(types)
-        )
+        def column(values: list, kind: type) -> Any:
+            filled = [math.nan if value is None and kind is float else value for value in values]
+            # by itself an empty column would have no type
+            return pandas.Series(filled, dtype=object if kind is str else kind)
+
+        return pandas.DataFrame({name: column(columns[name], kind) for name, kind in types.items()})
 
     return make
-
-
-def _dtype(kind: type) -> Any:
-    return object if kind is str else kind
 
 
 def _in_polars(polars: Any) -> Callable[..., Any]:

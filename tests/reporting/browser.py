@@ -109,7 +109,8 @@ class Browser:
             if came:
                 self.rest += came
             else:
-                assert time.monotonic() < deadline and self.process.poll() is None, "the browser does not answer"
+                assert time.monotonic() < deadline, "the browser does not answer"
+                assert self.process.poll() is None, "the browser has ended"
                 time.sleep(0.005)
         text, _, self.rest = self.rest.partition(b"\0")
         message = json.loads(text)

@@ -39,8 +39,9 @@ def draw_worth(found: Worth, n_workers: int, size: str) -> str:
     for i, (name, value) in enumerate(values.items()):
         y = frame.top + i * 38
         frame.add(frame.row_label(i, y + 15))
-        frame.add(mark("rect", f"{name}: {words.seconds(value)}", class_="computing" if i == 0 else "estimate",
-                       x=frame.left, y=y, width=max(frame.sx(value / per) - frame.left, 1.0), height=30, rx=2))  # fmt: skip
+        kind, length = "estimate" if i else "computing", max(frame.sx(value / per) - frame.left, 1.0)
+        tip = f"{name}: {words.seconds(value)}"
+        frame.add(mark("rect", tip, class_=kind, x=frame.left, y=y, width=length, height=30, rx=2))
     return frame.svg(f"Time of {words.workers(n_workers)} against the estimate for one worker")
 
 
@@ -82,7 +83,8 @@ def draw_rounds(record: Record, size: str) -> str:
 
     if not record.all_wait:
         for one in shown:
-            bar("waiting", one.worker, 0.0, record.end, f"worker {one.worker} waited {words.seconds(one.waiting)} in all")
+            tip = f"worker {one.worker} waited {words.seconds(one.waiting)} in all"
+            bar("waiting", one.worker, 0.0, record.end, tip)
     for part in rounds_in_time(record, MOST_SPANS[size]):
         if part.worker in row_of and (record.all_wait or part.kind == "computing"):
             bar(part.kind, part.worker, part.began, part.ended, part.tip)
@@ -109,8 +111,9 @@ def rounds_in_time(record: Record, most: int) -> Iterator[Part]:
     for span in spans(record.history, in_turn=record.engine == "serial", most=n_spans):
         if span.first_round != stretch:
             stretch, outset = span.first_round, span.began
-        several = span.last_round > span.first_round
-        rounds = f"rounds {span.first_round + 1} to {span.last_round + 1}" if several else f"round {span.last_round + 1}"
+        rounds = f"round {span.last_round + 1}"
+        if span.last_round > span.first_round:
+            rounds = f"rounds {span.first_round + 1} to {span.last_round + 1}"
         worked = min(span.began + span.computing, span.ended)
         waited = words.seconds(max(span.ended - outset - span.computing, 0.0))
         tip = f"{rounds}, worker {span.worker}: computed {words.seconds(span.computing)}, waited {waited}"

@@ -74,7 +74,8 @@ def weight_lines(record: Record) -> list[Line]:
     workers, found = weights(record.history)
     numbers = [entry["round"] + 1 for entry in record.history]
     if len(workers) <= MOST_LINES:
-        return [Line(f"worker {w}", _weights(f"worker {w}", numbers, row)) for w, row in zip(workers, found, strict=True)]
+        names = [f"worker {worker}" for worker in workers]
+        return [Line(name, _weights(name, numbers, row)) for name, row in zip(names, found, strict=True)]
     rounds = [[weight for weight in column if weight is not None] for column in zip(*found, strict=True)]
     told = {"largest": max, "median": statistics.median, "smallest": min}
     return [Line(name, _weights(name, numbers, [of(r) if r else None for r in rounds])) for name, of in told.items()]

@@ -31,8 +31,8 @@ def page(record: Record, plan: Any = None) -> str:
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:"
     name = f"{record.estimator} on {record.run.data}" if record.run.data else record.estimator
     return Template(_part("page.html")).substitute(
-        policy=policy, version=text(parsgd.__version__), title=text(f"{name}: parsgd report"), style=style, script=script,
-        body=sections.all_of(record, found, plan), data=_json(numbers(record, found)),
+        policy=policy, version=text(parsgd.__version__), title=text(f"{name}: parsgd report"), style=style,
+        body=sections.all_of(record, found, plan), data=_json(numbers(record, found)), script=script,
     )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def report(
     True
     """
     if out is not None:
-        _check_out(Path(out))
+        check_out(Path(out), "The 'out' parameter of report", model if isinstance(model, (str, os.PathLike)) else None)
     estimator, run, version = _opened(model)
     if plan is not None and not isinstance(plan, Plan):
         raise InvalidArgument(f"The 'plan' parameter of report must be what parsgd.plan returns. Got {plan!r} instead.")
@@ -106,10 +106,19 @@ def _score(estimator: Any, X: Any, y: Any) -> Mapping[str, float]:
     return {"accuracy" if "Classifier" in type(estimator).__name__ else "r2": float(estimator.score(X, y))}
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path, argument: str, model: str | os.PathLike | None = None) -> None:
+    """Refuse a place where no page can be written, or where it would take the place of the model, before any work.
+
+    >>> check_out(Path("."), "--report")
+    Traceback (most recent call last):
+    parsgd.errors.InvalidArgument: --report must name a file, such as report.html. Got the folder '.' instead.
+    """
+    got = f"{str(out)!r}"
     if out.is_dir():
-        raise InvalidArgument(f"The 'out' parameter of report must name a file. Got the folder {str(out)!r} instead.")
+        raise InvalidArgument(f"{argument} must name a file, such as report.html. Got the folder {got} instead.")
     if not out.parent.is_dir():
-        raise InvalidArgument(f"The 'out' parameter of report: there is no folder {str(out.parent)!r}; make it first.")
+        raise InvalidArgument(f"{argument} must lie in a folder that exists; make it first. Got {got} instead.")
     if not os.access(out.parent, os.W_OK):
-        raise InvalidArgument(f"The 'out' parameter of report: you may not write into {str(out.parent)!r}.")
+        raise InvalidArgument(f"{argument} must lie where you may write; choose another folder. Got {got} instead.")
+    if model is not None and os.path.realpath(model) == os.path.realpath(out):
+        raise InvalidArgument(f"{argument} must not be the model file, which would be lost. Got {got} instead.")

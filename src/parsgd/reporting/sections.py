@@ -41,10 +41,12 @@ def _tiles(record: Record, found: Worth) -> list[tuple[str, str, str]]:
         name, value = next(iter(run.scores.items()))
         tiles.append((words.SCORES.get(name, name), _score(value), f"on {_ON.get(run.scored_on, 'unknown rows')}"))
     else:
-        tiles.append(("score", "–", "not known"))
+        tiles.append(("score", "-", "not known"))
     whole = f"whole fit {words.seconds(run.seconds)}" if run.seconds is not None else "of the rounds"
-    tiles.append(("time", words.seconds(found.seconds), whole) if record.history else
-                 ("time", "–" if run.seconds is None else words.seconds(run.seconds), "whole fit"))  # fmt: skip
+    if record.history:
+        tiles.append(("time", words.seconds(found.seconds), whole))
+    else:
+        tiles.append(("time", "-" if run.seconds is None else words.seconds(run.seconds), "whole fit"))
     rounds = record.history[-1]["round"] + 1 if record.history else 0
     in_rounds = f"in {rounds:,} round{'s' * (rounds != 1)}" if rounds else "of all rows"
     tiles.append(("passes", f"{record.n_iter:,}", in_rounds))
@@ -102,7 +104,8 @@ def worth_it(record: Record, found: Worth, plan: Any = None) -> str:
         lines, counts = curves.plan_lines(plan)
 
         def draw(size: str) -> str:
-            return curves.draw(lines, "workers", "predicted time, s", "Times that the plan predicts", size, names=counts)
+            label = "Times that the plan predicts"
+            return curves.draw(lines, "workers", "predicted time, s", label, size, names=counts)
 
         parts += [paragraph(f"The plan: {plan.why}"), figure(draw, legend=_legend(lines))]
     return section("worth", "Was parallel worth it?", *parts)
@@ -161,7 +164,8 @@ def work(record: Record) -> str:
     lost = [gone for entry in record.history for gone in entry.get("lost", ())]
     parts = [table("sums over the rounds", names, rows[:_MOST_WORKERS])]
     if len(rows) > _MOST_WORKERS:
-        parts.append(folded(f"The other {len(rows) - _MOST_WORKERS:,} workers", table("further", names, rows[_MOST_WORKERS:])))
+        others = table("sums over the rounds, continued", names, rows[_MOST_WORKERS:])
+        parts.append(folded(f"The other {len(rows) - _MOST_WORKERS:,} workers", others))
     if lost:
         said = [(f"worker {gone['worker']}", gone.get("why", "")) for gone in lost[:_MOST_ROUNDS]]
         parts.append(table(f"{len(lost):,} tasks that were lost", ("worker", "why"), said))
@@ -190,7 +194,8 @@ def time(record: Record) -> str:
         for kind, name in bars.KINDS.items() if sums[kind] > 0.0
     ]  # fmt: skip
     used = {kind: name for kind, name in bars.KINDS.items() if sums[kind] > 0.0}
-    some = f" {bars.MOST_ROWS} of {len(record.accounts):,} workers are shown." if len(record.accounts) > bars.MOST_ROWS else ""
+    n = len(record.accounts)
+    some = f"{bars.MOST_ROWS} of {n:,} workers are shown." if n > bars.MOST_ROWS else ""
     driver = record.all_wait and record.merging + record.checking > 0.0
     gantt = {"merging": "merging, scores and stopping"} if driver else {}
     parts = [

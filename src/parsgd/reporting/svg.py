@@ -121,7 +121,7 @@ class Frame:
     def __post_init__(self) -> None:
         across = Scale(*self.y, 0, 1, self.log_y)
         self.y_ticks = [] if self.rows else across.ticks(5)
-        labels = [*self.rows, *("{:.6g}".format(value) for value in self.y_ticks)]
+        labels = [*self.rows, *(f"{value:.6g}" for value in self.y_ticks)]
         self.left = 12 + _SMALL_LETTER * max((len(label) for label in labels), default=0)
         self.top, self.bottom = (26 if self.y_title else 8), self.height - 40
         self.sx = Scale(*self.x, self.left, self.width - 14)

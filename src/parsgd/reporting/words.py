@@ -43,10 +43,10 @@ def number(value: float | None) -> str:
     """A number in few digits; a dash for one that there is not.
 
     >>> number(0.123456), number(1797), number(12345.6), number(None)
-    ('0.1235', '1,797', '12,346', '–')
+    ('0.1235', '1,797', '12,346', '-')
     """
     if value is None or not math.isfinite(value):
-        return "–" if value is None or math.isnan(value) else f"{value}"
+        return "-" if value is None or math.isnan(value) else f"{value}"
     if isinstance(value, int) or abs(value) >= 10000:
         return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.4g}"
     return f"{value:.4g}"
