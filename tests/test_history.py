@@ -152,7 +152,7 @@ def test_spans_put_together_lose_no_time(n_rounds, n_workers, most, in_turn):
         now += 0.75
     whole, coarse = spans(history, in_turn=in_turn), spans(history, in_turn=in_turn, most=most)
     assert len(whole) == n_rounds * n_workers
-    assert len(coarse) <= max(most, n_workers)
+    assert len(coarse) <= most + n_workers
     for found in (whole, coarse):
         assert sum(span.computing for span in found) == pytest.approx(sum(span.computing for span in whole))
         assert found[0].began == 0.0

@@ -92,7 +92,7 @@ def spans(history: Entries, *, in_turn: bool = False, most: int | None = None) -
     """The parts that the workers had in the rounds, in the order of time.
 
     ``in_turn``: workers compute one after the other (``engine="serial"``), and so their spans begin.  With ``most``,
-    neighbouring rounds are put together until there are no more spans than that.
+    neighbouring rounds are put together until there are about so many spans at most.
     """
     n_spans = sum(len(entry["workers"]) for entry in history)
     together = 1 if most is None else max(1, -(-n_spans // max(most, 1)))

@@ -122,7 +122,9 @@ def draw(
     log = low > 0.0 and high / low > _RATIO and not from_zero
     y = (low, high) if log else (0.0 if from_zero else low, high)
     pad = 0.0 if log else 0.06 * (y[1] - y[0]) or max(abs(high) * 0.1, 1e-3)
-    y = (y[0] / 1.1, y[1] * 1.1) if log else (y[0] - (0.0 if from_zero else pad), y[1] + pad)
+    # losses end at 0: so does their axis
+    bottom = max(y[0] - pad, 0.0) if y[0] >= 0.0 else y[0] - pad
+    y = (y[0] / 1.1, y[1] * 1.1) if log else (bottom, y[1] + pad)
     x = (0.0 if min(xs) >= 0 else min(xs), max(xs) if max(xs) > 0 else 1.0)
     y_title += ", scale of ratios" if log else ""
     frame = Frame(WIDTHS[size], _HEIGHT, x, y, x_title, y_title, log_y=log)

@@ -88,7 +88,7 @@ def from_notes(notes: Any) -> Run:
         raise ModelFileError("the notes on its run are damaged. Fit the model again.") from error
     if wrong:
         raise ModelFileError(f"the notes on its run are damaged: {wrong[0]} is {notes[wrong[0]]!r}. Fit it again.")
-    return Run(**given)
+    return Run(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
 def _text(value: Any) -> bool:

@@ -14,6 +14,7 @@ from parsgd.reporting.worth import Worth
 
 _ON = {"test": "rows kept for testing", "training": "rows that were trained on", "given": "rows given for the report"}
 _MOST_CLASSES = 12
+_FIRST = ("parsgd", "Python")
 _MOST_ROUNDS = 60
 # Weights that differ by less than this are drawn as one line, and need no drawing.
 _ALIKE = 1e-9
@@ -228,7 +229,7 @@ def trained(record: Record) -> str:
     """Data and parameters."""
     run = record.run
     told = {
-        "data": run.data or "not known",
+        "name": run.data or "not known",
         "target": run.target,
         "rows": "not known" if record.n_rows is None else f"{record.n_rows:,} to train"
         + (f", {run.test_rows:,} to test" if run.test_rows else ""),
@@ -264,6 +265,8 @@ def repeat(record: Record) -> str:
         parts.append(paragraph("The command is not known: the model was fitted from Python, or by an older parsgd."))
     versions = dict(run.versions) or ({"parsgd": record.version} if record.version else {})
     machine = {"processors": None if run.processors is None else f"{run.processors:,}", "platform": run.platform}
+    # a model file keeps no order
+    versions = {name: versions[name] for name in sorted(versions, key=lambda name: (name not in _FIRST, name.lower()))}
     told = versions | {name: value for name, value in machine.items() if value is not None}
     parts.append(facts("versions and machine", told) if told else paragraph("Versions are not known."))
     return section("repeat", "To repeat it", *parts)

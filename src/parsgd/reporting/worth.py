@@ -10,6 +10,8 @@ from parsgd.reporting.record import Record
 
 # So many times as fast counts as a gain; as fast but for so much, as neither gain nor loss.
 _GAIN, _LOSS = 1.2, 0.95
+# Engines whose workers share this machine's processors.
+_HERE = ("threads", "processes")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def _cautions(record: Record) -> tuple[str, ...]:
     ]
     if record.engine == "simulated":
         told[0] = "Times are those of the simulated clock; the estimate for one worker adds up what all computed."
-    elif record.processors is not None and record.n_workers > record.processors and record.engine == "threads":
+    elif record.processors is not None and record.n_workers > record.processors and record.engine in _HERE:
         told.append(
             f"{words.workers(record.n_workers)} shared {record.processors} processors: what they computed includes"
             " waiting for one, and the estimate is too high by that."

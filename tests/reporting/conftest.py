@@ -7,6 +7,8 @@ import subprocess
 import tempfile
 import time
 
+import pytest
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PATIENCE_S = 60.0
 
@@ -124,3 +126,12 @@ class Browser:
             self.requests.append(params["request"]["url"])
         elif method in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
             self.messages.append(params)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if executable() is None:
+        pytest.skip(f"there is no browser on this machine; install one of {', '.join(NAMES)}")
+    page = Browser()
+    yield page
+    page.close()
