@@ -173,7 +173,7 @@ def test_traces_are_those_of_a_fit_of_one_round():
     model = fitted(algorithm=SimuParallel())
     found = traces(model.history_, 400)
     assert sorted(found) == [0, 1]
-    assert [passes for passes, _ in found[0]] == pytest.approx([1.0, 2.0, 3.0])
+    assert [passes for passes, *_ in found[0]] == pytest.approx([1.0, 2.0, 3.0])
     assert traces(fitted().history_, 400) == {}
 
 

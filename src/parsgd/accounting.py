@@ -126,13 +126,13 @@ def weights(history: Entries) -> tuple[list[int], list[list[float | None]]]:
     return workers, [[entry.get(worker) for entry in rounds] for worker in workers]
 
 
-def traces(history: Entries, n_rows: float) -> dict[int, list[tuple[float, float]]]:
-    """``(passes, mean loss)`` of each worker's epochs, where the whole fit was one round; passes are of all workers
+def traces(history: Entries, n_rows: float) -> dict[int, list[tuple[float, float, float | None]]]:
+    """``(passes, mean loss, score)`` of each worker's epochs, where the whole fit was one round; passes are of all workers
     together, taken to go at one speed.
 
     >>> worker = {"worker": 0, "trace": [(100, 0.5, None), (200, 0.25, None)], "examples": 200}
     >>> traces([{"workers": [worker]}], 100)
-    {0: [(1.0, 0.5), (2.0, 0.25)]}
+    {0: [(1.0, 0.5, None), (2.0, 0.25, None)]}
     """
     if len(history) != 1:
         return {}
@@ -142,7 +142,7 @@ def traces(history: Entries, n_rows: float) -> dict[int, list[tuple[float, float
     for worker in workers:
         if worker.get("trace") and worker["examples"]:
             passes = total / n_rows / worker["examples"]
-            found[worker["worker"]] = [(examples * passes, loss) for examples, loss, _ in worker["trace"]]
+            found[worker["worker"]] = [(examples * passes, loss, score) for examples, loss, score in worker["trace"]]
     return found
 
 

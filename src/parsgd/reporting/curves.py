@@ -35,7 +35,8 @@ def loss_lines(record: Record, over: str) -> tuple[list[Line], str]:
     if over == "passes":
         found = traces(history, record.n_rows or 1)
         if found:
-            return [_trace(worker, points) for worker, points in found.items()], "passes over the rows"
+            lines = [_trace(worker, points) for worker, points in found.items()]
+            return [line for line in lines if line.points], "passes over the rows"
     unit, size = words.unit_of(record.end)
     places = {
         "time": [entry["seconds"] / size for entry in history],
@@ -50,9 +51,13 @@ def loss_lines(record: Record, over: str) -> tuple[list[Line], str]:
     return [Line("loss", points)] if points else [], title
 
 
-def _trace(worker: int, points: list[tuple[float, float]]) -> Line:
-    told = [(x, y, f"worker {worker}, pass {i + 1}: loss {words.number(y)}") for i, (x, y) in enumerate(points)]
-    return Line(f"worker {worker}", [point for point in told if math.isfinite(point[1])])
+def _trace(worker: int, points: Sequence[tuple], what: str = "loss") -> Line:
+    place = 1 if what == "loss" else 2
+    told = [
+        (point[0], point[place], f"worker {worker}, pass {i + 1}: {what} {words.number(point[place])}")
+        for i, point in enumerate(points) if point[place] is not None and math.isfinite(point[place])
+    ]  # fmt: skip
+    return Line(f"worker {worker}", told)
 
 
 def _tip(entry: dict) -> str:
@@ -61,7 +66,10 @@ def _tip(entry: dict) -> str:
 
 
 def score_lines(record: Record) -> list[Line]:
-    """The score of the validation rows over passes, where there is one."""
+    """The score of the validation rows over passes, where there is one; of a fit of one round each worker's own."""
+    own = [_trace(worker, points, "score") for worker, points in traces(record.history, record.n_rows or 1).items()]
+    if any(line.points for line in own):
+        return [line for line in own if line.points]
     points = [
         (entry["epoch"], entry["score"], f"{entry['epoch']:.3g} passes: score {words.number(entry['score'])}")
         for entry in record.history if entry.get("score") is not None
@@ -99,16 +107,26 @@ def thinned(points: Sequence, most: int) -> list:
     return kept if not points or kept[-1] is points[-1] or (len(points) - 1) % every == 0 else [*kept, points[-1]]
 
 
-def plan_lines(plan: Any) -> tuple[list[Line], list[int]]:
-    """The time that a plan predicts for each way of working, over places of the numbers of workers; and these."""
+def plan_lines(plan: Any) -> tuple[list[Line], list[int], str]:
+    """The time that a plan predicts for each way of working, over places of the numbers of workers; these; its unit."""
     counts = sorted({cell.n_workers for cell in plan.cells})
     found: dict[str, list[tuple[float, float, str]]] = {}
+    unit, size = words.unit_of(max(cell.seconds for cell in plan.cells if cell.reaches))
     for cell in plan.cells:
         if cell.reaches:
             took = f"{cell.label}, {words.workers(cell.n_workers)}: {words.seconds(cell.seconds)}"
             tip = f"{took}, {cell.speedup:.1f} times as fast as one"
-            found.setdefault(cell.label, []).append((float(counts.index(cell.n_workers)), cell.seconds, tip))
-    return [Line(label, sorted(points)) for label, points in found.items()][:MOST_LINES], counts
+            found.setdefault(cell.label, []).append((float(counts.index(cell.n_workers)), cell.seconds / size, tip))
+    return [Line(label, sorted(points)) for label, points in found.items()][:MOST_LINES], counts, unit
+
+
+def ratios(values: Sequence[float]) -> bool:
+    """Whether a scale of ratios shows more of these values.
+
+    >>> ratios([0.1, 100.0]), ratios([1.0, 2.0]), ratios([0.0, 100.0])
+    (True, False, False)
+    """
+    return min(values) > 0.0 and max(values) / min(values) > _RATIO
 
 
 def draw(
@@ -119,7 +137,7 @@ def draw(
     xs = [point[0] for line in lines for point in line.points]
     ys = [point[1] for line in lines for point in line.points]
     low, high = min(ys), max(ys)
-    log = low > 0.0 and high / low > _RATIO and not from_zero
+    log = ratios(ys) and not from_zero
     y = (low, high) if log else (0.0 if from_zero else low, high)
     pad = 0.0 if log else 0.06 * (y[1] - y[0]) or max(abs(high) * 0.1, 1e-3)
     # losses end at 0: so does their axis

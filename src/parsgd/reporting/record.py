@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from parsgd.accounting import Account, accounts, end_of
+from parsgd.errors import InvalidArgument
+from parsgd.estimators.fitted import FITTED, is_fitted
 from parsgd.history import History
 from parsgd.reporting.run import Run
 
@@ -64,6 +66,14 @@ class Record:
         if self.run.rows is not None or not self.history or not self.history[-1]["epoch"]:
             return self.run.rows
         return round(sum(one.examples for one in self.accounts) / self.history[-1]["epoch"])
+
+
+def check_fitted(estimator: Any, argument: str, expected: str = "an estimator of parsgd's") -> None:
+    """Refuse what is no fitted estimator of parsgd's; ``argument`` names it in the message."""
+    if type(estimator).__name__ not in FITTED:
+        raise InvalidArgument(f"{argument} must be {expected}. Got {estimator!r} instead.")
+    if not is_fitted(estimator):
+        raise InvalidArgument(f"{argument} must be fitted: call fit of {estimator!r} first.")
 
 
 def record_of(estimator: Any, run: Run, version: str | None = None) -> Record:

@@ -10,10 +10,9 @@ from typing import Any
 
 from parsgd import saving
 from parsgd.errors import InvalidArgument, ModelFileError
-from parsgd.estimators.fitted import FITTED, is_fitted
 from parsgd.planning.report import Plan
 from parsgd.reporting.page import page
-from parsgd.reporting.record import record_of
+from parsgd.reporting.record import check_fitted, record_of
 from parsgd.reporting.run import Run, from_notes, here
 
 
@@ -85,13 +84,7 @@ def _opened(model: Any) -> tuple[Any, Run, str | None]:
         except ModelFileError as error:
             raise ModelFileError(f"{model}: {error}") from error
         return saved.estimator, run, saved.version
-    if type(model).__name__ not in FITTED:
-        raise InvalidArgument(
-            f"The 'model' parameter of report must be an estimator of parsgd's or the path of a model file. Got"
-            f" {model!r} instead."
-        )
-    if not is_fitted(model):
-        raise InvalidArgument(f"The 'model' parameter of report must be fitted: call fit of {model!r} first.")
+    check_fitted(model, "The 'model' parameter of report", "an estimator of parsgd's or the path of a model file")
     now = here()
     # when and by what it was fitted is not known, but the fit was seen on this machine most likely
     return model, Run(versions=now["versions"], platform=now["platform"], processors=now["processors"]), None

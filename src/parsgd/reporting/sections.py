@@ -89,7 +89,8 @@ def scores(record: Record) -> str:
     lines = curves.score_lines(record)
     if lines:
         title = "score of the validation rows"
-        parts.append(figure(lambda size: curves.draw(lines, "passes over the rows", title, f"The {title}", size)))
+        chart = _line_chart(lines, "passes over the rows", title, f"The {title}")
+        parts.append(figure(chart, legend=_legend(lines) if len(lines) > 1 else None))
     return section("scores", "How good it is", *parts)
 
 
@@ -102,11 +103,11 @@ def worth_it(record: Record, found: Worth, plan: Any = None) -> str:
     if record.why:
         parts.append(paragraph(f"Why {record.algorithm}: {record.why}."))
     if plan is not None:
-        lines, counts = curves.plan_lines(plan)
+        lines, counts, unit = curves.plan_lines(plan)
 
         def draw(size: str) -> str:
             label = "Times that the plan predicts"
-            return curves.draw(lines, "workers", "predicted time, s", label, size, names=counts)
+            return curves.draw(lines, "workers", f"predicted time, {unit}", label, size, names=counts)
 
         parts += [paragraph(f"The plan: {plan.why}"), figure(draw, legend=_legend(lines))]
     return section("worth", "Was parallel worth it?", *parts)
