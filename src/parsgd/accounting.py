@@ -127,8 +127,9 @@ def weights(history: Entries) -> tuple[list[int], list[list[float | None]]]:
 
 
 def traces(history: Entries, n_rows: float) -> dict[int, list[tuple[float, float, float | None]]]:
-    """``(passes, mean loss, score)`` of each worker's epochs, where the whole fit was one round; passes are of all workers
-    together, taken to go at one speed.
+    """``(passes, mean loss, score)`` of each worker's epochs, where the whole fit was one round.
+
+    Passes are of all workers together, taken to go at one speed.
 
     >>> worker = {"worker": 0, "trace": [(100, 0.5, None), (200, 0.25, None)], "examples": 200}
     >>> traces([{"workers": [worker]}], 100)
@@ -142,7 +143,8 @@ def traces(history: Entries, n_rows: float) -> dict[int, list[tuple[float, float
     for worker in workers:
         if worker.get("trace") and worker["examples"]:
             passes = total / n_rows / worker["examples"]
-            found[worker["worker"]] = [(examples * passes, loss, score) for examples, loss, score in worker["trace"]]
+            ends = [(examples * passes, loss, score) for examples, loss, score in worker["trace"]]
+            found[worker["worker"]] = ends
     return found
 
 

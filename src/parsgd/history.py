@@ -115,10 +115,19 @@ def problem(history: Any) -> str | None:
                 return f"history_ has an entry whose {part} are not a list"
             names = ("worker", "steps", "examples", "seconds", "weight", "loss") if part == "workers" else ("worker",)
             wanted += [(row, name) for row in rows for name in names]
+            if not all(_is_trace(row.get("trace", [])) for row in rows):
+                return "history_ has an entry whose trace is none"
         lacking = next((name for row, name in wanted if not _is_number(row.get(name))), None)
         if lacking is not None:
             return f"history_ has an entry without a number {lacking!r}"
     return None
+
+
+def _is_trace(value: Any) -> bool:
+    """Whether these are ``(examples, mean loss, score or None)``."""
+    ends = value if isinstance(value, list) else [None]
+    threes = all(isinstance(end, (list, tuple)) and len(end) == 3 for end in ends)
+    return threes and all(_is_number(e) and _is_number(loss) and (s is None or _is_number(s)) for e, loss, s in ends)
 
 
 def _is_number(value: Any) -> bool:

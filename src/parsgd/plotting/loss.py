@@ -82,5 +82,5 @@ class LossDisplay:
         style.draw_lines(self.ax_, self.lines, **settings)
         log = style.by_ratios(self.ax_, [point[1] for line in self.lines for point in line.points])
         self.ax_.set_xlim(left=0)
-        style.finish(self.ax_, self.y_title.capitalize(), self.x_title, self.y_title + ", scale of ratios" * log)
+        style.finish(self.ax_, self.y_title.capitalize(), self.x_title, self.y_title + ", log scale" * log)
         return self

@@ -144,7 +144,7 @@ def draw(
     bottom = max(y[0] - pad, 0.0) if y[0] >= 0.0 else y[0] - pad
     y = (y[0] / 1.1, y[1] * 1.1) if log else (bottom, y[1] + pad)
     x = (0.0 if min(xs) >= 0 else min(xs), max(xs) if max(xs) > 0 else 1.0)
-    y_title += ", scale of ratios" if log else ""
+    y_title += ", log scale" if log else ""
     frame = Frame(WIDTHS[size], _HEIGHT, x, y, x_title, y_title, log_y=log)
     if names is not None:
         frame.x_ticks, frame.x_text = range(len(names)), lambda place: str(names[int(place)])

@@ -276,7 +276,7 @@ def repeat(record: Record) -> str:
 def all_of(record: Record, found: Worth, plan: Any = None) -> str:
     """The whole body."""
     parts = (
-        top(record, found), scores(record), worth_it(record, found, plan), loss(record), work(record), time(record),
-        weights(record), warnings(record), trained(record), repeat(record),
+        top(record, found), scores(record), warnings(record), worth_it(record, found, plan), loss(record), work(record),
+        time(record), weights(record), trained(record), repeat(record),
     )  # fmt: skip
     return "\n".join(part for part in parts if part)
