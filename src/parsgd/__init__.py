@@ -24,6 +24,7 @@ from parsgd.estimators.one_class import SGDOneClassSVM
 from parsgd.estimators.regressor import SGDRegressor
 from parsgd.planning.planner import plan
 from parsgd.progress import watch
+from parsgd.reporting.report import report
 from parsgd.saving import load, save
 
 __version__ = "0.1.0"
@@ -50,6 +51,7 @@ __all__ = [
     "merge",
     "open_dataset",
     "plan",
+    "report",
     "save",
     "watch",
 ]
