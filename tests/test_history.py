@@ -162,11 +162,21 @@ def test_spans_put_together_lose_no_time(n_rounds, n_workers, most, in_turn):
 
 
 def test_weights_have_gaps_where_a_worker_is_gone():
-    history = fitted(engine=Simulated(rate=1e5, deaths={1: 0.004}, latency_s=1e-4), n_jobs=3).history_
-    workers, found = weights(history)
-    assert workers == [0, 1, 2]
-    assert found[0][-1] == pytest.approx(0.5)
-    assert found[1][-1] is None
+    both = [{"worker": 0, "weight": 0.4}, {"worker": 1, "weight": 0.6}]
+    assert weights([{"workers": both}, {"workers": both[1:]}]) == ([0, 1], [[0.4, None], [0.6, 0.6]])
+
+
+def test_whoever_is_lost_for_good_waits_no_longer():
+    def entry(now, numbers, lost=()):
+        workers = [
+            {"worker": n, "steps": 1, "examples": 1, "seconds": 0.5, "weight": 0.5, "loss": 1.0} for n in numbers
+        ]
+        return {"seconds": now, "merge_seconds": 0.0, "check_seconds": 0.0, "workers": workers, "lost": list(lost)}
+
+    for replaced, waiting in ((False, 0.5), (True, 2.5)):
+        lost = [{"worker": 1, "why": "gone", "replaced": replaced}]
+        history = [entry(1.0, (0, 1)), entry(2.0, (0,), lost), entry(3.0, (0,))]
+        assert [one.waiting for one in accounts(history)] == [1.5, waiting]
 
 
 def test_traces_are_those_of_a_fit_of_one_round():
