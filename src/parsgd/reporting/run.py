@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import math
@@ -64,9 +65,13 @@ def here() -> dict[str, Any]:
     """
     now = datetime.datetime.now(datetime.UTC)
     versions = {"parsgd": parsgd.__version__, "Python": platform.python_version()}
+    for name, package in _PACKAGES.items():
+        # packages that were installed otherwise than by an installer do not say
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(package)
     return {
         "finished": now.strftime("%Y-%m-%d %H:%M UTC"),
-        "versions": versions | {name: importlib.metadata.version(package) for name, package in _PACKAGES.items()},
+        "versions": versions,
         "platform": platform.platform(),
         "processors": joblib.cpu_count(),
     }
