@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ _DECODED_VALUES, _FEWEST_ROWS, _MOST_ROWS = 1 << 20, 8192, 65_536
 _CHUNK_ROWS = 16_384
 # Local files are read by so much a column at a time: a row group need not be in memory, not even compressed.
 _BUFFER_BYTES = 1 << 16
+# The room for a chunk, kept by each thread that reads, for the next row group.
+_rooms = threading.local()
 _STAY = "Files must stay as they are while they are trained on; open the data again."
 
 
@@ -108,9 +111,9 @@ class RowGroup:
     """One row group of a Parquet file: a :class:`~parsgd.sources.pieces.Piece`.
 
     ``finite``: what it brings has no NaN and nothing infinite; encoders see to that, and know the column's name.
-    ``encoder`` makes rows of its ``columns``.  ``casts`` names the columns that have another type in this file than in
-    the data as a whole, and that type.  ``filter`` is an Arrow expression: of the row group, the ``n_rows`` for which
-    it holds.
+    ``encoder`` makes rows of its ``columns``; one that has ``fills = True`` does so in ``out``, if that is given.
+    ``casts`` names the columns that have another type in this file than in the data as a whole, and that type.
+    ``filter`` is an Arrow expression: of the row group, the ``n_rows`` for which it holds.
     """
 
     file: ParquetFile
@@ -137,6 +140,31 @@ class RowGroup:
         DataFileError
             If the file is gone, changed or damaged, or a value cannot be used; names file, row group and rows.
         """
+        return self._chunks(None)
+
+    def passing(self) -> Iterator[Chunk]:
+        """The same, but each chunk's ``x`` lies where the next one's will: for who copies them at once.
+
+        Memory that is asked for anew comes in pages that must be cleared, which takes as long as filling them.
+        """
+        if self.encoder.sparse or not getattr(self.encoder, "fills", False):
+            yield from self._chunks(None)
+            return
+        shape, dtype = (min(self.n_rows, _CHUNK_ROWS), self.encoder.n_features), np.dtype(self.encoder.dtype)
+        kept = _rooms.__dict__.setdefault("kept", [])
+        room = next((room for room in kept if room.shape == shape and room.dtype == dtype), None)
+        if room is not None:
+            # by identity: two that are equal are not the same
+            _rooms.kept = [other for other in kept if other is not room]
+        else:
+            room = np.empty(shape, dtype=dtype)
+        try:
+            yield from self._chunks(room)
+        finally:
+            # those of other shapes belong to data that are no longer read
+            _rooms.kept = [room]
+
+    def _chunks(self, room: np.ndarray | None) -> Iterator[Chunk]:
         opened = self.file.open()
         try:
             batches = self._batches(opened)
@@ -149,7 +177,7 @@ class RowGroup:
                 for first in range(0, batch.num_rows, _CHUNK_ROWS):
                     part = batch.slice(first, _CHUNK_ROWS)
                     with told(self, at, at + part.num_rows):
-                        chunk = self._chunk(part)
+                        chunk = self._chunk(part, room)
                     yield chunk
                     at += part.num_rows
         finally:
@@ -189,10 +217,11 @@ class RowGroup:
         # not from the dictionary: a batch of no columns has rows all the same
         return pa.record_batch(columns) if columns else batch
 
-    def _chunk(self, batch: Any) -> Chunk:
+    def _chunk(self, batch: Any, room: np.ndarray | None) -> Chunk:
         y = None if self.target is None else labels_of(batch.column(self.target), self.target)
         weight = None if self.weight is None else numbers_of(batch.column(self.weight), self.weight)
-        return Chunk(self.encoder.encode(batch), y, weight)
+        out = {} if room is None else {"out": room[: batch.num_rows]}
+        return Chunk(self.encoder.encode(batch, **out), y, weight)
 
 
 def filtered(file: ParquetFile, groups: list[int], columns: list[str], filter: Any, rows: int) -> Iterator[Any]:
