@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy as np
 from parsgd.cli import formats
 from parsgd.cli.columns import shown
 from parsgd.cli.formats import BUILT_IN, Data
+from parsgd.cli.mistakes import did_you_mean
 from parsgd.errors import DataFileError, MissingDependency
 
 _KINDS = ".csv (also .gz, .bz2, .xz), .parquet, .npz, .svm (also .svmlight, .libsvm; .gz, .bz2, .xz)"
@@ -74,13 +74,6 @@ def _check(path: Path, reader: Any) -> None:
 def _first_line(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].rstrip(".")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint, with a space before it, or nothing."""
-    by_lower = {str(option).lower(): str(option) for option in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
 def list_names(names: Iterable[str], most: int = 20) -> str:

@@ -21,8 +21,13 @@ from parsgd.files import write_atomically
 _WRITABLE = (".csv", ".parquet", ".npz")
 
 
-def predict(model: Path, names: Sequence[str], out: str, voice: Voice, stream: bool | None = None) -> None:
-    """Write predictions for all rows of the data: ``prediction``, and where the model has them probabilities."""
+def predict(
+    model: Path, names: Sequence[str], out: str, voice: Voice, stream: bool | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """Write predictions for all rows of the data: ``prediction``, and where the model has them probabilities.
+
+    Returns the report that ``--json`` prints.
+    """
     suffix = Path(out).suffix.lower() if out != "-" else "-"
     if suffix not in (*_WRITABLE, "-"):
         raise Mistake(f"--out {out}: predictions go to a file that ends in {', '.join(_WRITABLE)}, or to - (here).")
@@ -44,6 +49,7 @@ def predict(model: Path, names: Sequence[str], out: str, voice: Voice, stream: b
             _write(columns, temporary, suffix)
     voice.points(said)
     voice.say(f"{len(columns['prediction']):,} predictions written to {'standard output' if out == '-' else out}")
+    return {"model": str(model), "data": list(names), "out": out, "rows": len(columns["prediction"])}
 
 
 def predictions(estimator: Any, rows: Any) -> dict[str, np.ndarray]:

@@ -17,19 +17,12 @@ from parsgd.cli import data as files
 from parsgd.cli import encoding as encodings
 from parsgd.cli import keeping, modelfile, networks, streamed
 from parsgd.cli.formats import Data
-from parsgd.cli.mistakes import Mistake
+from parsgd.cli.mistakes import Mistake, did_you_mean
 from parsgd.cli.scoring import score, task_of
+from parsgd.cli.shared import MODELS
 from parsgd.cli.speaking import Voice, duration, scores_in_words
 from parsgd.datasets.dataset import Dataset
 from parsgd.errors import DataFileError, InvalidArgument, Outcome, ParsgdError, choose
-
-MODELS = {
-    "sgd-classifier": "SGDClassifier",
-    "sgd-regressor": "SGDRegressor",
-    "sgd-one-class-svm": "SGDOneClassSVM",
-    "mlp-classifier": "MLPClassifier",
-    "mlp-regressor": "MLPRegressor",
-}
 
 
 @dataclass(frozen=True)
@@ -107,7 +100,7 @@ def make_estimator(request: Request) -> Any:
     allowed = set(estimator.get_params())
     for parameter in parameters:
         if parameter not in allowed:
-            hint = files.did_you_mean(parameter, allowed)
+            hint = did_you_mean(parameter, allowed)
             raise Mistake(f"{model} has no {parameter}.{hint} It has {', '.join(sorted(allowed))}.")
     estimator.set_params(**parameters, random_state=request.seed, **request.kept.parameters())
     if request.scheduler is not None:
@@ -282,7 +275,7 @@ def worker_table(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def tell(report: dict[str, Any], outcome: Outcome, voice: Voice) -> None:
     """The closing lines and the table of workers."""
     for warning in report["warnings"]:
-        voice.say(f"Note: {warning}", style="yellow")
+        voice.note(warning)
     rows = [
         [w["worker"], f"{w['steps']:,}", f"{w['examples']:,}", f"{w['seconds']:.3f}", f"{w['weight']:.3f}"]
         for w in report["workers"]
