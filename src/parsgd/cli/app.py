@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from parsgd.cli import command, export, fit, plan, predict, simulate
+from parsgd.cli import bench, command, export, fit, info, plan, predict, simulate
 from parsgd.cli.mistakes import INTERRUPTED, Ended, explained
 
 
@@ -36,6 +36,8 @@ command.add(app, predict.evaluate, *predict.EVALUATE_EXAMPLES)
 command.add(app, plan.plan, *plan.EXAMPLES)
 command.add(app, simulate.simulate, *simulate.EXAMPLES)
 command.add(app, export.export, *export.EXAMPLES)
+command.add(app, bench.bench, *bench.EXAMPLES)
+command.add(app, info.info, *info.EXAMPLES)
 
 
 @app.callback(invoke_without_command=True)

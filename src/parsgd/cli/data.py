@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from parsgd.cli import formats
 from parsgd.cli.columns import shown
-from parsgd.cli.formats import BUILT_IN, Data
+from parsgd.cli.formats import BUILT_IN, PIPE, Data
 from parsgd.cli.mistakes import did_you_mean
 from parsgd.errors import DataFileError, MissingDependency
 
@@ -35,12 +36,16 @@ def read(name: str, as_text: Sequence[str] = ()) -> Data:
     path = Path(name)
     if name in BUILT_IN and not path.exists():
         return formats.read_built_in(name)
-    reader = formats.reader(path)
-    _check(path, reader)
+    if name == PIPE:
+        name, kind, read_it = "standard input", ".csv", partial(formats.read_pipe, as_text)
+    else:
+        reader = formats.reader(path)
+        _check(path, reader)
+        kind, read_it = "".join(path.suffixes[-2:]), partial(reader, path, as_text)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = reader(path, as_text)
+            data = read_it()
     except DataFileError as error:
         raise DataFileError(f"{name}: {error}.") from error
     except MemoryError:
@@ -49,7 +54,7 @@ def read(name: str, as_text: Sequence[str] = ()) -> Data:
         raise MissingDependency(f"Reading {name} needs pandas and pyarrow: pip install 'parsgd[cli]'") from error
     except Exception as error:  # each of five libraries has its own idea of what to raise for a bad file
         raise DataFileError(
-            f"{name}: cannot be read as {''.join(path.suffixes[-2:])}: {_first_line(error)}."
+            f"{name}: cannot be read as {kind}: {_first_line(error)}."
             " Is the file complete, and does its name end as its content is?"
         ) from error
     if data.n_rows == 0:

@@ -11,7 +11,7 @@ import numpy as np
 
 from parsgd.cli import data as files
 from parsgd.cli import modelfile, streamed
-from parsgd.cli.formats import BUILT_IN, Data
+from parsgd.cli.formats import BUILT_IN, PIPE, Data
 from parsgd.cli.mistakes import Mistake
 from parsgd.cli.scoring import score, task_of
 from parsgd.cli.speaking import Voice, scores_in_words
@@ -89,7 +89,7 @@ def _write(columns: dict[str, np.ndarray], path: Path, suffix: str) -> None:
 
 def _why_streamed(fitted: modelfile.Fitted, names: Sequence[str], stream: bool | None) -> str | None:
     why = streamed.why(names, stream)
-    streamable = names[0] not in BUILT_IN and Path(names[0]).suffix != ".npz"
+    streamable = names[0] not in (*BUILT_IN, PIPE) and Path(names[0]).suffix != ".npz"
     if why is None and stream is None and streamable and hasattr(fitted.estimator, "columns_"):
         return "the model knows how its columns are read"
     return why
