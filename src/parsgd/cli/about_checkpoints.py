@@ -121,7 +121,8 @@ def algorithm_of(said: str) -> list[str] | None:
 def tell(report: dict[str, Any], voice: Voice) -> None:
     """The same in words."""
     rounds = report["rounds"]
-    voice.say(f"{report['folder']}: checkpoints of round {', '.join(str(one['round']) for one in rounds)}", style="bold")
+    numbers = ", ".join(str(one["round"]) for one in rounds)
+    voice.say(f"{report['folder']}: checkpoints of round {numbers}", style="bold")
     for one in rounds:
         state = "whole" if one["problem"] is None else one["problem"]
         voice.points([f"round {one['round']}: {one['bytes']:,} bytes, {one['written']}, {state}"])
@@ -130,7 +131,8 @@ def tell(report: dict[str, Any], voice: Voice) -> None:
     if not report["resumable"]:
         voice.say("resume:     there is no whole checkpoint to go on from; begin anew in another folder")
         return
-    voice.say(f"fit:        {report['estimator'] or 'an estimator'}, {report['algorithm']}, {report['workers']} workers")
+    what = report["estimator"] or "an estimator"
+    voice.say(f"fit:        {what}, {report['algorithm']}, {report['workers']} workers")
     voice.say(f"came to:    {report['epochs']:,} epochs over {report['rows']:,} rows in {duration(report['seconds'])}")
     voice.say(f"ended:      {report['outcome'] if report['ended'] else 'no'}")
     why = "with a larger --max-iter it goes on" if report["ended"] else "it goes on from there"

@@ -32,7 +32,7 @@ def bench(
     passes: Annotated[int, option("Passes of every fit.", panel=TRAINING)] = 5,
     repeats: Annotated[int, option("Fits of each, of which the median counts.")] = 5,
     test_fraction: Annotated[float, option("Share of the rows kept for the score.", panel=DATA)] = 0.2,
-    quick: Annotated[bool, typer.Option("--quick", help="Three fits of each, and a tenth of the made-up rows.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Three fits of each; a tenth of made-up rows.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Time scikit-learn and parsgd side by side: the same model, rows, passes and parameters.

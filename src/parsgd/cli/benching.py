@@ -101,7 +101,7 @@ def counterpart(ours: Any, request: Request) -> Any:
     known, plain, given = theirs().get_params(), type(ours)().get_params(), ours.get_params()
     lacking = [key for key, value in given.items() if key not in known and value != plain[key]]
     if lacking:
-        raise Mistake(f"scikit-learn's {name} has no {lacking[0]}, so there is nothing to compare it with; leave it out.")
+        raise Mistake(f"scikit-learn's {name} has no {lacking[0]}: there is nothing to compare with; leave it out.")
     made = theirs(**{key: value for key, value in given.items() if key in known and key not in ("n_jobs", "verbose")})
     try:
         made._validate_params()

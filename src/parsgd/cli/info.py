@@ -24,8 +24,8 @@ def info(
 ) -> None:
     """Say what is installed and on what machine; or what a model file, a folder of checkpoints, or a data file holds.
 
-    Of a model: what it is, how and on what it was trained, and its score.  Of checkpoints: how far the fit came, whether
-    it can go on, and with what command.  Of data: its rows and columns, what is missing, and which columns may be
+    Of a model: what it is, how and on what it was trained, and its score.  Of checkpoints: how far the fit came,
+    whether it can go on, and with what command.  Of data: rows and columns, what is missing, and which columns may be
     targets; of data that are large a sample is looked at.
     """
     from parsgd.cli import informing

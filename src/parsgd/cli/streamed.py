@@ -39,7 +39,7 @@ def why(names: Sequence[str], asked: bool | None) -> str | None:
     """Why the data are streamed, or None if they are read into memory; ``asked`` is ``--stream``, if it was given."""
     if PIPE in names:
         if asked or len(names) > 1:
-            raise Mistake("-: what comes through a pipe is read into memory, alone; leave out --stream and other files.")
+            raise Mistake("-: what comes through a pipe is read into memory; leave out --stream and other files.")
         return None
     path = Path(names[0])
     several, folder, remote = len(names) > 1, path.is_dir(), is_address(names[0])
