@@ -34,6 +34,7 @@ _HOMES = {
     "network_state_dict": "exporting.state_dict",
     "open_dataset": "datasets.opening",
     "plan": "planning.planner",
+    "report": "reporting.report",
     "save": "saving",
     "to_onnx": "exporting.to_onnx",
     "watch": "progress",

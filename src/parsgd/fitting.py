@@ -33,6 +33,7 @@ from parsgd.core import (
     Task,
 )
 from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, Outcome, UnlikeShards, WorkersLost
+from parsgd.history import History
 from parsgd.progress import Line, stopped_by_interrupt
 from parsgd.snapshots import Snapshot
 from parsgd.stopping import Stopping
@@ -67,15 +68,12 @@ class Keeper(Protocol):
 class Fit:
     """What a fit returns.
 
-    ``history`` has one entry a round: ``round, epoch, seconds, loss, score``, ``workers``, a list with
-    ``worker, steps, examples, seconds, weight, loss, trace`` of each, and ``lost``, a list with ``worker, why,
-    replaced`` of each task that nobody answered (:class:`parsgd.core.Lost`).  ``loss`` is the mean over the examples of
-    the round, each taken just before its step; ``clock`` is where the learning-rate schedule stands.
+    ``history`` has one entry a round (:mod:`parsgd.history`); ``clock`` is where the learning-rate schedule stands.
     """
 
     state: np.ndarray
     outcome: Outcome
-    history: list[dict[str, Any]]
+    history: History
     clock: float
     n_epochs: int
     gains: np.ndarray
@@ -203,20 +201,22 @@ class Loop:
 
     def run(self, crew: Crew) -> Outcome:
         """Rounds until an outcome; a new task goes to those that reported."""
-        self.began = crew.now() - self.seconds
+        self.now = crew.now
+        self.began = self.now() - self.seconds
         self.send_again(crew, self.busy)
         while True:
             self.send(crew, self.idle, crew.now() - self.began)
             reports, lost, missing = self.gather(crew)
             epochs = self.epochs
-            outcome = self.take(reports, lost, crew.now())
+            outcome = self.take(reports, lost)
             self.idle = sorted([*(report.worker for report in reports), *missing])
             del reports  # each holds a state, and the next ones are under way
+            if outcome is None and self.epochs > epochs:
+                self.deal_anew(crew)
+            self.history[-1]["check_seconds"] += self.now() - self.merged
             if outcome is not None:
                 self.seconds = crew.now() - self.began
                 return outcome
-            if self.epochs > epochs:
-                self.deal_anew(crew)
 
     def send(self, crew: Crew, idle: Sequence[int], seconds: float) -> None:
         """Their next tasks to the idle workers; and to the keeper, while they work, where the fit stood before."""
@@ -320,9 +320,11 @@ class Loop:
             source_rows=self.n_rows, pace=self.algorithm.pace(len(self.alive)),
         )  # fmt: skip
 
-    def take(self, reports: list[Report], lost: list[Lost], now: float) -> Outcome | None:
+    def take(self, reports: list[Report], lost: list[Lost]) -> Outcome | None:
         """Merge a round's reports, write history, and say whether the fit has ended."""
+        came = self.now()
         merge = self.algorithm.combine(self.standing(), reports)
+        self.merged = self.now()
         self.state, self.memory, self.answer = merge.state, merge.memory, merge.answer
         self.clock += self.ticks(reports, merge.weights)
         self.round += 1
@@ -331,7 +333,7 @@ class Loop:
         self.examples += sum(report.examples for report in reports)
         self.epoch_examples += sum(report.examples for report in reports)
         self.epoch_objective += sum(report.objective for report in reports)
-        self.write(reports, lost, merge.weights, now - self.began)
+        self.write(reports, lost, merge.weights, came - self.began)
         if self.line.halted:
             return Outcome.INTERRUPTED
         if self.algorithm.one_shot:
@@ -405,6 +407,8 @@ class Loop:
             "round": self.round - 1,
             "epoch": self.examples / self.n_rows,
             "seconds": seconds,
+            "merge_seconds": self.merged - self.began - seconds,
+            "check_seconds": 0.0,
             "loss": loss,
             "score": None,
             "workers": workers,
@@ -445,6 +449,7 @@ def _folded(entry: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
         weight = one["weight"] + _mean((0.0, other["weight"]), totals)
         workers[other["worker"]] = {**other, **summed, "weight": weight, "loss": loss}
     merged = {
+        **{key: entry[key] + following[key] for key in ("merge_seconds", "check_seconds")},
         "loss": _mean((entry["loss"], following["loss"]), totals),
         # an epoch may have ended within the tenth
         "score": entry["score"] if following["score"] is None else following["score"],
@@ -529,7 +534,8 @@ def fit(
         )
     if keeper is not None and outcome is not Outcome.INTERRUPTED:
         keeper.end(snapshots.take(loop, loop.seconds, outcome))
-    return Fit(state, outcome, loop.history, float(loop.next_clock), max(loop.epochs, 1), loop.gains, loop.examples)
+    history = History(loop.history)
+    return Fit(state, outcome, history, float(loop.next_clock), max(loop.epochs, 1), loop.gains, loop.examples)
 
 
 def _run(loop: Loop, engine: Engine) -> Outcome:

@@ -7,12 +7,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from parsgd.cli import bench, command, export, fit, info, plan, predict, simulate
+from parsgd.cli import bench, command, export, fit, info, plan, predict, report, simulate
+from parsgd.cli.fit import TYPED
 from parsgd.cli.mistakes import INTERRUPTED, Ended, explained
 
 
 class Explaining(TyperGroup):
     """Ends every command with a message on standard error and an exit code instead of a traceback."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # a page about a run tells what was typed
+        ctx.meta[TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -35,6 +41,7 @@ command.add(app, predict.predict, *predict.PREDICT_EXAMPLES)
 command.add(app, predict.evaluate, *predict.EVALUATE_EXAMPLES)
 command.add(app, plan.plan, *plan.EXAMPLES)
 command.add(app, simulate.simulate, *simulate.EXAMPLES)
+command.add(app, report.report, *report.EXAMPLES)
 command.add(app, export.export, *export.EXAMPLES)
 command.add(app, bench.bench, *bench.EXAMPLES)
 command.add(app, info.info, *info.EXAMPLES)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import typer
+
 from parsgd.cli.mistakes import INTERRUPTED, Ended
 from parsgd.cli.options import TRAINING, AsJson, DataFiles, Stream, Text, Whole, option
 from parsgd.cli.shared import (
@@ -16,6 +18,8 @@ from parsgd.cli.shared import (
     TestFraction,
 )
 
+# Where the context holds what was typed after ``parsgd``.
+TYPED = "parsgd.typed"
 EXAMPLES = (
     "parsgd fit iris --out iris.parsgd",
     "parsgd fit table.csv --target price --model sgd-regressor --out price.parsgd",
@@ -24,6 +28,7 @@ EXAMPLES = (
 
 
 def fit(
+    context: typer.Context,
     data: DataFiles,
     out: Annotated[Path, option("Where to save the model.", "--out", "-o", metavar="FILE")],
     what: ModelOptions,
@@ -34,6 +39,7 @@ def fit(
     max_iter: Annotated[Whole, option("Most passes over the data.", panel=TRAINING)] = None,
     tol: Annotated[Text, option("Stop when the loss falls by less than this; none: never.", panel=TRAINING)] = None,
     test_fraction: TestFraction = 0.2,
+    page: Annotated[Path | None, option("Write a page about the run, too.", "--report", metavar="FILE.html")] = None,
     stream: Stream = None,
     as_json: AsJson = False,
 ) -> None:
@@ -65,6 +71,8 @@ def fit(
         kept=kept.request(),
         scheduler=parallel.scheduler,
         stream=stream,
+        page=page,
+        command=context.meta[TYPED],
     )
     report = training.run(request, Voice(quiet=as_json))
     if as_json:

@@ -18,7 +18,7 @@ from parsgd.sources.reading import told
 # of 250 a row of 54 columns), and keeps more memory: 640 MB with 4M values and buffers of 256 KiB, 540 MB with 1M and
 # 64 KiB.
 _DECODED_VALUES, _FEWEST_ROWS, _MOST_ROWS = 1 << 20, 8192, 65_536
-_CHUNK_ROWS = 8192
+_CHUNK_ROWS = 16_384
 # Local files are read by so much a column at a time: a row group need not be in memory, not even compressed.
 _BUFFER_BYTES = 1 << 16
 _STAY = "Files must stay as they are while they are trained on; open the data again."
