@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from parsgd.cli.data import list_names
 from parsgd.cli.encoding import MatrixEncoding, SparseEncoding
 from parsgd.cli.scoring import task_of
 from parsgd.cli.speaking import Voice, duration, scores_in_words
+from parsgd.reporting.run import from_notes
 
 # Of the notes on a run, those that say what it was trained on and how well.
 _OF_RUN = ("command", "finished", "data", "rows", "test_rows", "scores", "scored_on", "seconds", "platform")
@@ -24,6 +26,7 @@ def model(path: Path, voice: Voice) -> dict[str, Any]:
     fitted, saved = modelfile.load(path), saving.open_file(path)
     estimator, history = saved.estimator, getattr(saved.estimator, "history_", [])
     run = saved.notes.get("run")
+    run = None if run is None else from_notes(run).notes()
     report = {
         "model": str(path),
         "bytes": path.stat().st_size,
@@ -41,7 +44,7 @@ def model(path: Path, voice: Voice) -> dict[str, Any]:
         "outcome": getattr(getattr(estimator, "outcome_", None), "name", None),
         "algorithm": getattr(getattr(estimator, "algorithm_", None), "name", None),
         "workers": len({worker["worker"] for entry in history for worker in entry["workers"]}) or None,
-        "run": {name: run[name] for name in _OF_RUN if name in run} if isinstance(run, dict) else None,
+        "run": None if run is None else {name: run[name] for name in _OF_RUN},
     }
     tell(report, voice)
     return report
@@ -95,8 +98,10 @@ def tell(report: dict[str, Any], voice: Voice) -> None:
     voice.say(f"given:      {given or 'nothing; all parameters as they are by themselves'}")
     outcome = "" if report["outcome"] is None else f", {report['outcome']}"
     voice.say(f"trained:    {report['epochs']:,} epochs by {report['algorithm'] or 'one worker'}{outcome}")
+    if run.get("command"):
+        voice.say(f"command:    parsgd {shlex.join(run['command'])}")
     if run.get("data"):
-        voice.say(f"on:         {run['data']}, {run.get('rows', 0):,} rows, {run.get('finished', '')}")
+        voice.say(f"on:         {run['data']}, {run.get('rows') or 0:,} rows; finished {run.get('finished')}")
     if run.get("seconds"):
         voice.say(f"time:       {duration(run['seconds'])}")
     if run.get("scores"):

@@ -24,6 +24,13 @@ _LINE_SECONDS = 2.0
 _PLAIN_WIDTH = 120
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        # whoever listened has had enough; the work goes on, or a long fit would be lost to `| head`
+        with contextlib.suppress(SystemExit):
+            super().on_broken_pipe()
+
+
 class Voice:
     """Where messages go: standard output, or standard error if that is taken by data.
 
@@ -34,7 +41,7 @@ class Voice:
     def __init__(self, quiet: bool = False, to_stderr: bool = False):
         stream = sys.stderr if to_stderr or quiet else sys.stdout
         width = None if stream.isatty() else _PLAIN_WIDTH
-        self.console = Console(file=stream, highlight=False, width=width)
+        self.console = _Console(file=stream, highlight=False, width=width)
         self.quiet = quiet
         # texts may hold characters that an old terminal's encoding lacks; better a question mark than no message
         with contextlib.suppress(AttributeError, ValueError):
