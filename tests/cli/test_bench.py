@@ -1,4 +1,4 @@
-"""``parsgd bench``: both libraries do the same work, in turns, and what is told is what was measured.  No speeds here."""
+"""``parsgd bench``: both libraries do the same work, in turns, and what is told is what was measured."""
 
 import numpy as np
 import pytest
