@@ -108,10 +108,23 @@ def test_the_command_that_it_tells_goes_on_with_the_fit(cli, table_csv, tmp_path
     assert "--resume" in cli("info", kept).stdout
 
 
+def test_a_fit_that_is_done_is_not_said_to_go_on(cli, table_csv, tmp_path):
+    """One average, once made, is the end; and so is a fit that converged."""
+    shot = ("--algorithm", "simuparallel", "--max-iter", "2", "--tol", "none")
+    done = ("--algorithm", "local", "--max-iter", "500", "--tol", "10")
+    for name, how in (("shot", shot), ("done", done)):
+        kept = tmp_path / name
+        cli("fit", table_csv, *KEPT[:6], *how, "--out", tmp_path / "m", "--checkpoint", kept)
+        report = cli.report("info", kept)
+        assert (report["ended"], report["resumable"], report["command"]) == (True, False, None)
+        assert "would not go on" in cli("info", kept).stdout
+
+
 def test_networks_and_regressors_are_known_by_their_parameters(cli, table_csv, tmp_path):
     for model, options in (("sgd-regressor", ()), ("mlp-regressor", ("--hidden", "4,3"))):
         kept = tmp_path / model
         arguments = ("--model", model, *options, "--target", "y", "--workers", "2", "--max-iter", "1")
+        arguments += ("--algorithm", "local")
         cli("fit", table_csv, "--out", tmp_path / "m", *arguments, "--checkpoint", kept)
         command = cli.report("info", kept)["command"]
         assert f"--model {model}" in command

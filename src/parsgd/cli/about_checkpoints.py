@@ -17,7 +17,7 @@ from parsgd.checkpointing.folder import Folder
 from parsgd.checkpointing.identity import described
 from parsgd.cli.shared import MODELS
 from parsgd.cli.speaking import Voice, duration
-from parsgd.errors import CheckpointError, ModelFileError
+from parsgd.errors import CheckpointError, ModelFileError, Outcome
 
 # Parameters that are options of their own; the others are given by --set.
 _OPTIONS = {
@@ -35,7 +35,8 @@ def checkpoints(path: Path, voice: Voice) -> dict[str, Any]:
     report = {"folder": str(folder.path), "rounds": rounds, "held_by": holder(folder.path)}
     if whole:
         kept = content.read(folder.file(whole[-1]["round"]))
-        report |= standing(kept) | {"command": command(kept, folder.path)}
+        report |= standing(kept)
+        report["command"] = command(kept, folder.path) if report["resumable"] else None
     else:
         report |= {"ended": False, "resumable": False, "command": None}
     tell(report, voice)
@@ -73,11 +74,16 @@ def standing(kept: Kept) -> dict[str, Any]:
         "loss": next((entry["loss"] for entry in reversed(snapshot.history) if "loss" in entry), None),
         "ended": snapshot.ended,
         "outcome": None if snapshot.outcome is None else snapshot.outcome.name,
-        "resumable": True,
+        "resumable": not snapshot.ended or (snapshot.outcome is Outcome.MAX_EPOCHS and not one_shot(kept)),
         "estimator": MODELS.get(model_of(kept) or ""),
         "algorithm": work["algorithm"],
         "workers": work["n_workers"],
     }
+
+
+def one_shot(kept: Kept) -> bool:
+    """Whether the one average that ends the fit is all that it makes."""
+    return bool(getattr(getattr(kept.extras.get("choice"), "algorithm", None), "one_shot", False))
 
 
 def model_of(kept: Kept) -> str | None:
@@ -128,13 +134,16 @@ def tell(report: dict[str, Any], voice: Voice) -> None:
         voice.points([f"round {one['round']}: {one['bytes']:,} bytes, {one['written']}, {state}"])
     if report["held_by"] is not None:
         voice.say(f"writing:    a fit keeps its checkpoints here now (process {report['held_by']})")
-    if not report["resumable"]:
+    if not any(one["problem"] is None for one in rounds):
         voice.say("resume:     there is no whole checkpoint to go on from; begin anew in another folder")
         return
     what = report["estimator"] or "an estimator"
     voice.say(f"fit:        {what}, {report['algorithm']}, {report['workers']} workers")
     voice.say(f"came to:    {report['epochs']:,} epochs over {report['rows']:,} rows in {duration(report['seconds'])}")
     voice.say(f"ended:      {report['outcome'] if report['ended'] else 'no'}")
+    if not report["resumable"]:
+        voice.say("resume:     the fit is done, and would not go on; to train on, begin anew in another folder")
+        return
     why = "with a larger --max-iter it goes on" if report["ended"] else "it goes on from there"
     typed = report["command"] or "its algorithm was made in Python; go on there, with fit(..., resume=True)"
     voice.say(f"resume:     {why}, with the data and options as before: {typed}")
