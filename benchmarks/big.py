@@ -70,14 +70,14 @@ def read_alone(folder: Path, workers: int, convert) -> int:
 class Standardised:
     """The columns of numbers in standard deviations, those of 0 and 1 as they are."""
 
-    sparse, dtype = False, "float32"
+    sparse, dtype, fills = False, "float32", True
 
     def __init__(self, columns: tuple[str, ...], mean: np.ndarray, scale: np.ndarray):
         self.columns, self.mean, self.scale = columns, mean, scale
         self.n_features = len(columns)
 
-    def encode(self, batch) -> np.ndarray:
-        return encode_numbers(batch, self.columns, self.dtype, mean=self.mean, scale=self.scale)
+    def encode(self, batch, out=None) -> np.ndarray:
+        return encode_numbers(batch, self.columns, self.dtype, mean=self.mean, scale=self.scale, out=out)
 
 
 def standardised(folder: Path) -> Standardised:
