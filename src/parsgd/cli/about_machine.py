@@ -93,14 +93,17 @@ def kernels() -> dict[str, Any]:
 
 
 def _in_index(path: Path, stamp: str) -> tuple[int, int]:
-    """How many compiled kernels Numba's index lists, of these sources and of others."""
+    """How many compiled kernels Numba's index lists, of these sources and of others.
+
+    The index is a pickle that Numba itself opens from there at the next fit.
+    """
     import numba
 
     try:
         with open(path, "rb") as file:
             version = pickle.load(file)
             made_of, listed = pickle.loads(file.read())
-    except (OSError, EOFError, pickle.UnpicklingError, ValueError, TypeError):
+    except Exception:  # whatever another version of Numba may have written there
         return 0, 1
     fresh = version == numba.__version__ and made_of == stamp
     return (len(listed), 0) if fresh else (0, len(listed))

@@ -34,7 +34,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Train linear models and networks by parallel stochastic gradient descent, and use them.",
-    epilog="Exit codes: 0 done, 1 failed, 2 a mistake in what was typed, 130 interrupted (Ctrl-C).",
+    epilog="Begin with: parsgd fit iris --out iris.parsgd\n\n"
+    "Exit codes: 0 done, 1 failed, 2 a mistake in what was typed, 130 interrupted (Ctrl-C).",
 )
 command.add(app, fit.fit, *fit.EXAMPLES)
 command.add(app, predict.predict, *predict.PREDICT_EXAMPLES)

@@ -7,7 +7,10 @@ from typing import Annotated
 
 from parsgd.cli.options import AsJson, ModelFile, option
 
-EXAMPLES = ("parsgd report iris.parsgd --out iris.html",)
+EXAMPLES = (
+    "parsgd report iris.parsgd --out iris.html",
+    "parsgd report digits.parsgd --out digits.html --json",
+)
 
 
 def report(
