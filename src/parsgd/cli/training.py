@@ -19,8 +19,9 @@ from parsgd.cli import keeping, modelfile, networks, streamed
 from parsgd.cli.formats import Data
 from parsgd.cli.mistakes import Mistake
 from parsgd.cli.scoring import score, task_of
-from parsgd.cli.speaking import Voice, duration, scores_in_words
+from parsgd.cli.speaking import Voice, scores_in_words
 from parsgd.datasets.dataset import Dataset
+from parsgd.display.words import duration
 from parsgd.errors import DataFileError, InvalidArgument, Outcome, ParsgdError, choose
 
 MODELS = {
@@ -238,7 +239,7 @@ def fit(
     began = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with voice.progress(int(estimator.max_iter)) as observer, parsgd.watch(observer):
+        with voice.progress() as observer, parsgd.watch(observer):
             _fit_or_explain(estimator, parts, arguments)
     seconds = time.perf_counter() - began
     # deprecations are for programmers, and an interrupted fit is told of in full later
