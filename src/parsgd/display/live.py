@@ -68,27 +68,35 @@ def picture(told: Progress, table: bool = True) -> Any:
     """The view as rich draws it."""
     share = min(told.examples / max(told.planned, 1), 1.0)
     head = Table.grid(padding=(0, 1))
-    head.add_row(ProgressBar(total=1.0, completed=share, width=30), f"{share:4.0%}", words.passes(told))
-    facts = (words.loss(told), words.speed(told), words.remaining(told), f"{told.rounds:,} rounds", words.missing(told))
-    second = Text("   ".join(fact for fact in facts if fact), overflow="ellipsis", no_wrap=True)
-    parts: list[Any] = [head, second]
+    head.add_row(ProgressBar(total=1.0, completed=share, width=30), f"{share:4.0%}", _line(words.passes(told)))
+    rounds = "1 round" if told.rounds == 1 else f"{told.rounds:,} rounds"
+    facts = (words.loss(told), words.speed(told), words.remaining(told), rounds)
+    parts: list[Any] = [head, _line("   ".join(fact for fact in facts if fact))]
     if table and 1 < len(told.crew) <= words.MOST_WORKERS:
-        parts.append(_workers(told.crew))
+        parts.append(_workers(told.crew, told.done))
     elif table and len(told.crew) > words.MOST_WORKERS:
-        parts += [Text(said, overflow="ellipsis", no_wrap=True) for said in words.summary(told.crew)]
+        parts += map(_line, words.summary(told.crew))
+    if table:
+        parts += map(_line, words.reasons(told.crew))
     return Group(*parts)
 
 
-def _workers(crew: tuple[WorkerProgress, ...]) -> Table:
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
+def _line(text: str) -> Text:
+    """Cut off where the terminal ends."""
+    return Text(text, overflow="ellipsis", no_wrap=True)
+
+
+def _workers(crew: tuple[WorkerProgress, ...], done: bool) -> Table:
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False, expand=True)
     for name in ("worker", "examples", "steps", "examples/s", "weight"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
+    # what is said last has the room that is left
     for worker in crew:
         steps = f"{worker.steps:,}" if worker.steps else "-"
         weight = "-" if math.isnan(worker.weight) else f"{worker.weight:.3f}"
         rate = "-" if worker.gone else f"{worker.rate:,.0f}"
         style = "red" if worker.gone else "yellow" if worker.losses else None
         cells = (f"{worker.worker}", f"{worker.examples:,}", steps, rate, weight)
-        table.add_row(*cells, Text(words.fate(worker)), style=style)
+        table.add_row(*cells, "" if done and style is None else words.fate(worker), style=style)
     return table

@@ -68,14 +68,23 @@ def fate(worker: WorkerProgress) -> str:
     """What became of a worker.
 
     >>> fate(WorkerProgress(0, 5)), fate(WorkerProgress(1, 0, losses=2, why="killed"))
-    ('at work', 'replaced 2 times: killed')
+    ('at work', 'replaced 2 times')
     """
     if worker.gone:
-        return f"lost: {worker.why}"
+        return "lost"
     if worker.losses:
-        times = "once" if worker.losses == 1 else f"{worker.losses} times"
-        return f"replaced {times}: {worker.why}"
+        return "replaced " + ("once" if worker.losses == 1 else f"{worker.losses} times")
     return "at work"
+
+
+def reasons(crew: tuple[WorkerProgress, ...], most: int = 3) -> list[str]:
+    """Why workers were lost, of so many at most; those that nobody replaced come first.
+
+    >>> reasons((WorkerProgress(0, 5), WorkerProgress(1, 0, losses=2, why="killed by signal 9")))
+    ['worker 1: killed by signal 9']
+    """
+    hit = sorted((worker for worker in crew if worker.losses), key=lambda worker: not worker.gone)
+    return [f"worker {worker.worker}: {worker.why}" for worker in hit[:most]]
 
 
 def summary(crew: tuple[WorkerProgress, ...]) -> list[str]:
