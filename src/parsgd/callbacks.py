@@ -1,8 +1,9 @@
 """Callbacks that write down how a fit gets on: to a CSV file, for TensorBoard, to MLflow.
 
 They follow scikit-learn's protocol, :class:`sklearn.callback.FitCallback`, and are set on an estimator:
-``estimator.set_callbacks(CsvLogger(path))``.  They are for the estimators of parsgd, whose ``history_`` they read; in a pipeline or a search set them on the
-estimator inside.  One instance may serve many fits, also at the same time, in threads and in processes.
+``estimator.set_callbacks(CsvLogger(path))``.  They are for the estimators of parsgd, whose ``history_`` they read; in
+a pipeline or a search set them on the estimator inside.  One instance may serve many fits, also at the same time, in
+threads and in processes.
 """
 
 from __future__ import annotations
@@ -215,7 +216,7 @@ class TensorBoardLogger(_Logger):
 class MLflowLogger(_Logger):
     """A run of MLflow for every fit, with the estimator's parameters and a metric for loss, score, speed and so on.
 
-    Where a run is active (``with mlflow.start_run():``), the fit is written into that one.
+    Where a run is active (``with mlflow.start_run():``), the fit's becomes a child of that one.
 
     Parameters
     ----------
@@ -241,28 +242,28 @@ class MLflowLogger(_Logger):
         self.experiment, self.tracking_uri = experiment, tracking_uri
         _needs("mlflow", "MLflowLogger", "mlflow")
 
-    def _open(self, estimator: Any, run: str) -> tuple[Any, str, bool]:
+    def _open(self, estimator: Any, run: str) -> tuple[Any, str]:
         mlflow = _needs("mlflow", "MLflowLogger", "mlflow")
-        client, active = mlflow.MlflowClient(self.tracking_uri), mlflow.active_run()
-        if active is None:
-            found = client.get_experiment_by_name(self.experiment)
-            number = client.create_experiment(self.experiment) if found is None else found.experiment_id
-            name = client.create_run(number, run_name=f"{type(estimator).__name__}-{run}").info.run_id
+        client, active, tags = mlflow.MlflowClient(self.tracking_uri), mlflow.active_run(), {}
+        if active is not None:
+            tags["mlflow.parentRunId"] = active.info.run_id
+            experiment = active.info.experiment_id
         else:
-            name = active.info.run_id
+            found = client.get_experiment_by_name(self.experiment)
+            experiment = client.create_experiment(self.experiment) if found is None else found.experiment_id
+        made = client.create_run(experiment, tags=tags, run_name=f"{type(estimator).__name__}-{run}").info.run_id
         for key, value in estimator.get_params(deep=False).items():
-            client.log_param(name, key, str(value)[:_LONGEST_PARAM])
-        return client, name, active is None
+            client.log_param(made, key, str(value)[:_LONGEST_PARAM])
+        return client, made
 
     def _write(self, run: _Run, found: Mapping[str, float]) -> None:
-        client, name, _ = run.sink
+        client, made = run.sink
         for key, value in _curves(found):
-            client.log_metric(name, key, value, step=round(found["epoch"]))
+            client.log_metric(made, key, value, step=round(found["epoch"]))
 
     def _close(self, run: _Run) -> None:
-        client, name, ours = run.sink
-        if ours:
-            client.set_terminated(name, "FINISHED" if run.ended else "FAILED")
+        client, made = run.sink
+        client.set_terminated(made, "FINISHED" if run.ended else "FAILED")
 
 
 def _curves(found: Mapping[str, float]) -> list[tuple[str, float]]:
