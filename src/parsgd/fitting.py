@@ -201,7 +201,7 @@ class Loop:
     def result(self, outcome: Outcome | None, state: np.ndarray) -> Fit:
         """What the fit comes to."""
         return Fit(
-            state, outcome, self.history, float(self.next_clock), max(self.epochs, 1), self.gains, self.examples
+            state, outcome, list(self.history), float(self.next_clock), max(self.epochs, 1), self.gains, self.examples
         )
 
     def resume(self) -> Outcome | None:
