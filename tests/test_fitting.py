@@ -85,7 +85,9 @@ def test_the_history_says_who_did_what_and_adds_up(algorithm, n_workers):
     assert [entry["round"] for entry in found.history] == list(range(len(found.history)))
     assert sum(w["examples"] for entry in found.history for w in entry["workers"]) == 4 * 200
     for entry in found.history:
-        assert list(entry) == ["round", "epoch", "seconds", "loss", "score", "workers", "lost"]
+        assert list(entry) == [
+            "round", "epoch", "seconds", "merge_seconds", "check_seconds", "loss", "score", "workers", "lost",
+        ]  # fmt: skip
         workers = entry["workers"]
         assert [w["worker"] for w in workers] == list(range(n_workers))
         assert sum(w["weight"] for w in workers) == pytest.approx(1.0)

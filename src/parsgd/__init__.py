@@ -27,6 +27,7 @@ from parsgd.exporting.state_dict import from_state_dict, network_state_dict
 from parsgd.exporting.to_onnx import to_onnx
 from parsgd.planning.planner import plan
 from parsgd.progress import watch
+from parsgd.reporting.report import report
 from parsgd.saving import load, save
 
 __version__ = "0.1.0"
@@ -56,6 +57,7 @@ __all__ = [
     "network_state_dict",
     "open_dataset",
     "plan",
+    "report",
     "save",
     "to_onnx",
     "watch",

@@ -16,9 +16,9 @@ from typing import Any
 from dask import array as da
 from distributed import default_client
 
-import parsgd
 from parsgd.datasets.opening import open_dataset
 from parsgd.engines.dask_engine import Dask
+from parsgd.estimators import classifier, mlp_classifier, mlp_regressor, regressor
 
 __all__ = ["Dask", "MLPClassifier", "MLPRegressor", "SGDClassifier", "SGDRegressor"]
 
@@ -97,17 +97,17 @@ def _opened(x: Any, y: Any, weight: Any) -> Any:
     return open_dataset(x.assign(**beside), **names)
 
 
-class SGDClassifier(_OnDask, parsgd.SGDClassifier):
+class SGDClassifier(_OnDask, classifier.SGDClassifier):
     """:class:`parsgd.SGDClassifier` on a cluster."""
 
 
-class SGDRegressor(_OnDask, parsgd.SGDRegressor):
+class SGDRegressor(_OnDask, regressor.SGDRegressor):
     """:class:`parsgd.SGDRegressor` on a cluster."""
 
 
-class MLPClassifier(_OnDask, parsgd.MLPClassifier):
+class MLPClassifier(_OnDask, mlp_classifier.MLPClassifier):
     """:class:`parsgd.MLPClassifier` on a cluster."""
 
 
-class MLPRegressor(_OnDask, parsgd.MLPRegressor):
+class MLPRegressor(_OnDask, mlp_regressor.MLPRegressor):
     """:class:`parsgd.MLPRegressor` on a cluster."""

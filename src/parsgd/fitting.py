@@ -33,6 +33,7 @@ from parsgd.core import (
     Task,
 )
 from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, Outcome, UnlikeShards, WorkersLost
+from parsgd.history import History
 from parsgd.progress import Line, stopped_by_interrupt
 from parsgd.snapshots import Snapshot
 from parsgd.stopping import Stopping
@@ -67,16 +68,13 @@ class Keeper(Protocol):
 class Fit:
     """What a fit returns, and what a watcher is given at the end of every epoch: what it would return now.
 
-    ``outcome`` is None as long as the fit goes on.
-    ``history`` has one entry a round: ``round, epoch, seconds, loss, score``, ``workers``, a list with
-    ``worker, steps, examples, seconds, weight, loss, trace`` of each, and ``lost``, a list with ``worker, why,
-    replaced`` of each task that nobody answered (:class:`parsgd.core.Lost`).  ``loss`` is the mean over the examples of
-    the round, each taken just before its step; ``clock`` is where the learning-rate schedule stands.
+    ``outcome`` is None as long as the fit goes on; ``history`` has one entry a round (:mod:`parsgd.history`); ``clock`` is
+    where the learning-rate schedule stands.
     """
 
     state: np.ndarray
     outcome: Outcome | None
-    history: list[dict[str, Any]]
+    history: History
     clock: float
     n_epochs: int
     gains: np.ndarray
@@ -200,9 +198,8 @@ class Loop:
 
     def result(self, outcome: Outcome | None, state: np.ndarray) -> Fit:
         """What the fit comes to."""
-        return Fit(
-            state, outcome, list(self.history), float(self.next_clock), max(self.epochs, 1), self.gains, self.examples
-        )
+        history, epochs = History(self.history), max(self.epochs, 1)
+        return Fit(state, outcome, history, float(self.next_clock), epochs, self.gains, self.examples)
 
     def resume(self) -> Outcome | None:
         """Go on from what the keeper found, or begin; an outcome if there is nothing left to do."""
@@ -220,22 +217,24 @@ class Loop:
 
     def run(self, crew: Crew) -> Outcome:
         """Rounds until an outcome; a new task goes to those that reported."""
-        self.began = crew.now() - self.seconds
+        self.now = crew.now
+        self.began = self.now() - self.seconds
         self.send_again(crew, self.busy)
         while True:
             self.send(crew, self.idle, crew.now() - self.began)
             reports, lost, missing = self.gather(crew)
             epochs = self.epochs
-            outcome = self.take(reports, lost, crew.now())
+            outcome = self.take(reports, lost)
             self.idle = sorted([*(report.worker for report in reports), *missing])
             del reports  # each holds a state, and the next ones are under way
             if self.watcher is not None and (outcome is not None or self.epochs > epochs):
                 outcome = self.show(outcome)
+            if outcome is None and self.epochs > epochs:
+                self.deal_anew(crew)
+            self.history[-1]["check_seconds"] += self.now() - self.merged
             if outcome is not None:
                 self.seconds = crew.now() - self.began
                 return outcome
-            if self.epochs > epochs:
-                self.deal_anew(crew)
 
     def show(self, outcome: Outcome | None) -> Outcome | None:
         """Show the watcher where the fit stands, and hear whether it goes on; parameters that are not finite will end
@@ -348,9 +347,11 @@ class Loop:
             source_rows=self.n_rows, pace=self.algorithm.pace(len(self.alive)),
         )  # fmt: skip
 
-    def take(self, reports: list[Report], lost: list[Lost], now: float) -> Outcome | None:
+    def take(self, reports: list[Report], lost: list[Lost]) -> Outcome | None:
         """Merge a round's reports, write history, and say whether the fit has ended."""
+        came = self.now()
         merge = self.algorithm.combine(self.standing(), reports)
+        self.merged = self.now()
         self.state, self.memory, self.answer = merge.state, merge.memory, merge.answer
         self.clock += self.ticks(reports, merge.weights)
         self.round += 1
@@ -359,7 +360,7 @@ class Loop:
         self.examples += sum(report.examples for report in reports)
         self.epoch_examples += sum(report.examples for report in reports)
         self.epoch_objective += sum(report.objective for report in reports)
-        self.write(reports, lost, merge.weights, now - self.began)
+        self.write(reports, lost, merge.weights, came - self.began)
         if self.line.halted:
             return Outcome.INTERRUPTED
         if self.algorithm.one_shot:
@@ -433,6 +434,8 @@ class Loop:
             "round": self.round - 1,
             "epoch": self.examples / self.n_rows,
             "seconds": seconds,
+            "merge_seconds": self.merged - self.began - seconds,
+            "check_seconds": 0.0,
             "loss": loss,
             "score": None,
             "workers": workers,
@@ -473,6 +476,7 @@ def _folded(entry: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
         weight = one["weight"] + _mean((0.0, other["weight"]), totals)
         workers[other["worker"]] = {**other, **summed, "weight": weight, "loss": loss}
     merged = {
+        **{key: entry[key] + following[key] for key in ("merge_seconds", "check_seconds")},
         "loss": _mean((entry["loss"], following["loss"]), totals),
         # an epoch may have ended within the tenth
         "score": entry["score"] if following["score"] is None else following["score"],

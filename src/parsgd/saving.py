@@ -20,6 +20,7 @@ import parsgd
 from parsgd.errors import ModelFileError
 from parsgd.estimators.fitted import FITTED, is_fitted, problem
 from parsgd.files import write_atomically, write_parts
+from parsgd.history import History
 from parsgd.packing import container, is_part, pack, unpack
 from parsgd.packing.container import Kind, checked, read_json, serialize, take_apart
 
@@ -156,4 +157,6 @@ def _rebuild(name: str, params: dict[str, Any], fitted: dict[str, Any]) -> Any:
     wrong = problem(estimator)
     if wrong:
         raise KIND.damaged(wrong)
+    if hasattr(estimator, "history_"):
+        estimator.history_ = History(estimator.history_)
     return estimator.sparsify() if sparsified is True else estimator

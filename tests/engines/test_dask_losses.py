@@ -37,9 +37,13 @@ def restarting():
 
 @pytest.fixture
 def cluster(restarting):
-    """Both are there when a test begins."""
-    restarting._kept[-1].client.wait_for_workers(2, timeout=60)
-    return restarting
+    """Both are there when a test begins, and when it ends."""
+    connection = restarting._kept[-1]
+    connection.client.wait_for_workers(2, timeout=60)
+    yield restarting
+    connection.client.wait_for_workers(2, timeout=60)
+    # a nanny that starts a process sets environment variables in this one
+    connection.tidy()
 
 
 @pytest.fixture

@@ -402,6 +402,32 @@ def test_ctrl_c_ends_the_round_early_everywhere_and_keeps_a_useful_model(engine,
     assert model.score(X, Y) > 0.9
 
 
+def test_an_order_to_stop_that_comes_together_with_a_task_is_heard(tmp_path):
+    def wait(shard, task, pulse):
+        # the first worker's task holds its process until the driver has said all it has to say
+        while task.worker == 0 and not (tmp_path / "go").exists():
+            pass
+        return pulse(task.worker, 1, Still())
+
+    class Still:
+        def mean_loss(self):
+            return 0.0
+
+    with Processes(1) as one:
+        crew = one.open(wait, ArraySource(rows_of(X, Y)).split(2, 0), silent)
+        try:
+            for worker in range(2):
+                crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))
+            crew._halt()
+            (tmp_path / "go").touch()
+            answers = []
+            while len(answers) < 2:
+                answers += crew.receive(1)
+            assert answers == [False, False]
+        finally:
+            crew.close()
+
+
 def test_a_second_ctrl_c_interrupts_as_usual_and_leaves_no_process():
     children = psutil.Process().children()
     model = SGDClassifier(algorithm="simuparallel", engine=PressesCtrlC(Processes(), times=2), **LONG)

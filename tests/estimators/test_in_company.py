@@ -78,7 +78,7 @@ def test_parameters_are_scikit_learns_and_then_ours():
     ours, theirs = (kind().get_params() for kind in (SGDClassifier, TheirClassifier))
     assert set(theirs) <= set(ours)
     assert {name: ours[name] for name in theirs} == theirs
-    assert set(ours) - set(theirs) == {"algorithm", "engine", "batch_size"}
+    assert set(ours) - set(theirs) == {"algorithm", "engine", "batch_size", "checkpoint"}
 
 
 def test_fitting_changes_no_parameter():

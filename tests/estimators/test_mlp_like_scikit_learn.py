@@ -101,6 +101,8 @@ def test_parameters_are_scikit_learns_in_their_order_and_then_ours(ours, theirs)
 def test_methods_take_what_scikit_learns_take_and_a_validation_set(ours, theirs, method):
     mine, their = (list(inspect.signature(getattr(kind, method)).parameters) for kind in (ours, theirs))
     wanted = [*their, *(["sample_weight"] if "sample_weight" not in their else []), "X_val", "y_val"]
+    # a call of partial_fit goes on from nothing but the model
+    wanted += ["resume"] * (method == "fit")
     assert mine == wanted
 
 

@@ -33,9 +33,16 @@ from parsgd.cli.options import (
 from parsgd.cli.plan import plan
 from parsgd.cli.simulate import simulate
 
+TYPED = "parsgd.typed"
+
 
 class Explaining(TyperGroup):
     """Ends every command with a message on standard error and an exit code instead of a traceback."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # a report tells what was typed
+        ctx.meta[TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -56,6 +63,7 @@ app = typer.Typer(
 
 @app.command()
 def fit(
+    context: typer.Context,
     data: DataFiles,
     out: Annotated[Path, option("Where to save the model.", "--out", "-o", metavar="FILE")],
     model: Annotated[str, option(MODELS)] = "sgd-classifier",
@@ -89,6 +97,7 @@ def fit(
     drop: Annotated[Several, option("Leave this column out; repeatable.", panel=DATA)] = None,
     max_categories: Annotated[int, option("Most categories of a column; rarer ones: (other).", panel=DATA)] = 1000,
     stream: Stream = None,
+    page: Annotated[Path | None, option("Write a page about the run, too.", "--report", metavar="FILE.html")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit a model to data, test it on rows kept apart, and save it.
@@ -118,7 +127,7 @@ def fit(
     kept = keeping.Request(checkpoint, resume, checkpoint_seconds)
     request = training.Request(
         data[0], out, model, target, parameters | assignments(more or ()), round_seconds, test_fraction, seed, choices,
-        kept, scheduler, tuple(data[1:]), stream,
+        kept, scheduler, tuple(data[1:]), stream, page, context.meta[TYPED],
     )  # fmt: skip
     report = training.run(request, Voice(quiet=as_json))
     if as_json:
@@ -157,6 +166,22 @@ def evaluate(
     report = predicting.evaluate(model, data, target, Voice(quiet=as_json), stream)
     if as_json:
         print_json(report)
+
+
+@app.command()
+def report(
+    model: ModelFile,
+    out: Annotated[Path, option("The page to write.", "--out", "-o", metavar="FILE.html")],
+) -> None:
+    """Write a page about how a model was trained: its score, who did the work, where the time went.
+
+    It is one file that loads nothing, for a phone, a desk or paper.
+    """
+    from parsgd.cli import reporting
+    from parsgd.cli.speaking import Voice
+
+    reporting.write(model, out)
+    Voice().say(f"saved:      {out}")
 
 
 app.command()(simulate)

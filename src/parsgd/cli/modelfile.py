@@ -40,10 +40,12 @@ class Fitted:
         return rows if names is None else pd.DataFrame(rows, columns=names)
 
 
-def save(path: Path, estimator: Any, encoding: Encoding, target: str | None) -> None:
-    """Write the model file, whole or not at all."""
+def save(
+    path: Path, estimator: Any, encoding: Encoding, target: str | None, run: dict[str, Any] | None = None
+) -> None:
+    """Write the model file, whole or not at all; ``run`` are notes on how it came about."""
     notes = {"kind": type(encoding).__name__, **asdict(encoding)}
-    saving.save(estimator, path, encoding=notes, target=target)
+    saving.save(estimator, path, encoding=notes, target=target, **({} if run is None else {"run": run}))
 
 
 def load(path: Path) -> Fitted:

@@ -15,7 +15,7 @@ import parsgd
 from parsgd import registry
 from parsgd.cli import data as files
 from parsgd.cli import encoding as encodings
-from parsgd.cli import keeping, modelfile, networks, streamed
+from parsgd.cli import keeping, modelfile, networks, reporting, streamed
 from parsgd.cli.formats import Data
 from parsgd.cli.mistakes import Mistake
 from parsgd.cli.scoring import score, task_of
@@ -38,7 +38,8 @@ class Request:
     """What the user asked ``fit`` for; ``parameters`` are those of the estimator that were given, ``more`` are files
     besides ``data``, and ``stream`` says whether they are streamed; None: if they are large.
 
-    ``simulate`` asks for the same, but for ``out``: it saves no model; and it streams nothing.
+    ``simulate`` asks for the same, but for ``out``: it saves no model; and it streams nothing.  ``page`` is where to
+    write a report, and ``command`` what was typed.
     """
 
     data: str
@@ -54,17 +55,24 @@ class Request:
     scheduler: str | None = None
     more: tuple[str, ...] = ()
     stream: bool | None = False
+    page: Path | None = None
+    command: tuple[str, ...] = ()
 
 
 @dataclass
 class Parts:
-    """Rows to train and to test on, encoded; ``test_rows`` is None if there are none."""
+    """Rows to train and to test on, encoded; ``test_rows`` is None if there are none.
+
+    ``columns`` is what the data had, ``said`` what was done to them.
+    """
 
     rows: Any
     target: np.ndarray | None
     test_rows: Any
     test_target: np.ndarray | None
     encoding: encodings.Encoding
+    columns: int | None = None
+    said: tuple[str, ...] = ()
 
 
 def run(request: Request, voice: Voice) -> dict[str, Any]:
@@ -72,6 +80,7 @@ def run(request: Request, voice: Voice) -> dict[str, Any]:
     estimator = make_estimator(request)
     check_request(request)
     check_out(request.out)
+    reporting.check(request.page, request.out)
     parts = prepare(request, estimator, voice)
     told, seconds = fit(estimator, parts, voice, **request.kept.arguments())
     scored_on = "training" if parts.test_rows is None else "test"
@@ -94,8 +103,14 @@ def run(request: Request, voice: Voice) -> dict[str, Any]:
         "workers": worker_table(getattr(estimator, "history_", [])),
         "warnings": told,
     }
+    # and again, with what is known now
+    notes = reporting.notes_of(request, parts, report)
+    modelfile.save(request.out, estimator, parts.encoding, request.target, notes)
     keeping.tell(request.kept, estimator, voice)
     tell(report, estimator.outcome_, voice)
+    if request.page is not None:
+        reporting.write(request.out, request.page)
+        voice.say(f"report:     {request.page}")
     return report
 
 
@@ -173,6 +188,7 @@ def prepare(request: Request, estimator: Any, voice: Voice) -> Parts:
     data = files.clean(data, task)
     voice.say(f"{data.name}: {data.n_rows:,} rows, {data.features.shape[1]:,} columns", style="bold")
     voice.points(data.said)
+    columns, heard = data.features.shape[1], data.said
     if test is None:
         data, test = split(data, request.test_fraction, request.seed, stratify=task == "classes")
     else:
@@ -182,7 +198,8 @@ def prepare(request: Request, estimator: Any, voice: Voice) -> Parts:
     encoding, said = encodings.learn(data, request.choices)
     voice.points(said)
     test_rows = encoding.apply(test) if test is not None else None
-    return Parts(encoding.apply(data), data.target, test_rows, test.target if test is not None else None, encoding)
+    test_target = test.target if test is not None else None
+    return Parts(encoding.apply(data), data.target, test_rows, test_target, encoding, columns, (*heard, *said))
 
 
 def prepare_stream(request: Request, estimator: Any, names: tuple[str, ...], why: str, voice: Voice) -> Parts:
@@ -204,7 +221,7 @@ def prepare_stream(request: Request, estimator: Any, names: tuple[str, ...], why
         raise DataFileError(f"{dataset.name}: all rows are of class {dataset.classes[0]!r}; two or more are needed.")
     scored = dataset if test is None else test
     target = streamed.targets_of(scored) if scored.target else None
-    return Parts(dataset, target if test is None else None, test, target, encoding)
+    return Parts(dataset, target if test is None else None, test, target, encoding, said=tuple(said))
 
 
 def split(data: Data, fraction: float, seed: int, stratify: bool) -> tuple[Data, Data | None]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.datasets.categories import Hashed, OneHot, Text, names_given
-from parsgd.datasets.numeric import row_major
+from parsgd.datasets.numeric import is_whole, put_plain, scaled
 from parsgd.datasets.values import bad_value, numbers_in
 from parsgd.errors import InvalidArgument, choose
 
@@ -80,16 +80,27 @@ class Numbers:
     def outputs(self) -> list[str]:
         return list(self.names)
 
-    def encode(self, batch: Any, dtype: Any) -> np.ndarray:
-        """``(n_rows, width)``, row after row."""
+    def encode(self, batch: Any, dtype: Any, out: np.ndarray | None = None) -> np.ndarray:
+        """``(n_rows, width)``, row after row; in ``out``, if given."""
+        out = np.empty((batch.num_rows, self.width), dtype=dtype) if out is None else out
+        columns = [batch.column(name) for name in self.names]
+        exact = all(is_whole(column.type) and not column.null_count for column in columns)
         with np.errstate(over="ignore", invalid="ignore"):
-            columns = [self._column(batch.column(name), name, i) for i, name in enumerate(self.names)]
-            out = row_major(columns, batch.num_rows, dtype)
-            # a sum finds them in less time than a look at each
-            finite = bool(np.isfinite(out.sum())) or bool(np.isfinite(out).all())
-        if not finite:
+            for i in put_plain(columns, out, self.center, self.divisor):
+                out[:, i] = scaled(numbers_in(columns[i], self.names[i]), i, self.center, self.divisor)
+            # a sum finds NaN and infinity in less time than a look at each
+            if exact or np.isfinite(out.sum()) or np.isfinite(out).all():
+                return out
+        self._fill(out)
+        if not np.isfinite(out).all():
             self._refuse(out)
         return out
+
+    def _fill(self, out: np.ndarray) -> None:
+        """Put what was declared where a value is missing."""
+        for i, fill in enumerate(self.fill or ()):
+            gaps = np.isnan(out[:, i])
+            out[gaps, i] = scaled(np.float64(fill), i, self.center, self.divisor)
 
     def _refuse(self, out: np.ndarray) -> None:
         row, i = np.argwhere(~np.isfinite(out))[0]
@@ -98,15 +109,6 @@ class Numbers:
             what = "is missing"
             remedy = "Correct it, or declare what it counts as: Numbers([...], missing=0.0) or missing='mean'."
         raise bad_value(self.names[i], int(row), what, remedy)
-
-    def _column(self, column: Any, name: str, i: int) -> np.ndarray:
-        values = numbers_in(column, name)
-        if self.fill is not None and (column.null_count or values.dtype.kind == "f"):
-            gaps = np.isnan(values)
-            values = np.where(gaps, self.fill[i], values) if gaps.any() else values
-        if self.divisor is not None:
-            values = (values.astype(np.float64) - self.center[i]) / self.divisor[i]
-        return values
 
 
 KINDS = (Numbers, OneHot, Hashed, Text)

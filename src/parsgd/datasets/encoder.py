@@ -34,6 +34,9 @@ class Encoder:
     dtype: str = "float32"
     sparse: bool = False
 
+    # encode takes the room to write to
+    fills = True
+
     def __post_init__(self) -> None:
         kinds = tuple(self.kinds)
         if not kinds or not all(isinstance(kind, KINDS) and kind.names and kind.lacks == "nothing" for kind in kinds):
@@ -58,14 +61,17 @@ class Encoder:
     def feature_names(self) -> list[str]:
         return [name for kind in self.kinds for name in kind.outputs]
 
-    def encode(self, batch: Any) -> np.ndarray | sparse.csr_matrix:
-        """``(n_rows, n_features)`` of an Arrow RecordBatch; raises DataFileError."""
+    def encode(self, batch: Any, out: np.ndarray | None = None) -> np.ndarray | sparse.csr_matrix:
+        """``(n_rows, n_features)`` of an Arrow RecordBatch, in ``out`` if that is given and rows are dense.
+
+        Raises DataFileError.
+        """
         if len(self.kinds) == 1 and not self.sparse and isinstance(self.kinds[0], Numbers):
-            return self.kinds[0].encode(batch, self.dtype)
+            return self.kinds[0].encode(batch, self.dtype, out)
         blocks = [kind.encode(batch, self.dtype) for kind in self.kinds]
         if self.sparse:
             return sparse.hstack([sparse.csr_matrix(block) for block in blocks], format="csr", dtype=self.dtype)
-        out = np.empty((batch.num_rows, self.n_features), dtype=self.dtype)
+        out = np.empty((batch.num_rows, self.n_features), dtype=self.dtype) if out is None else out
         at = 0
         for block in blocks:
             out[:, at : at + block.shape[1]] = block.toarray() if sparse.issparse(block) else block
@@ -82,7 +88,7 @@ class Nothing:
     n_features = 0
     sparse = False
 
-    def encode(self, batch: Any) -> np.ndarray:
+    def encode(self, batch: Any, out: np.ndarray | None = None) -> np.ndarray:
         return np.empty((batch.num_rows, 0), dtype=self.dtype)
 
 
@@ -96,7 +102,7 @@ class AsRead:
     n_features = 0
     sparse = False
 
-    def encode(self, batch: Any) -> Any:
+    def encode(self, batch: Any, out: np.ndarray | None = None) -> Any:
         return batch
 
 

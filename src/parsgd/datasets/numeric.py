@@ -36,6 +36,7 @@ def encode_numbers(
     fill: Mapping[str, float] | None = None,
     mean: np.ndarray | None = None,
     scale: np.ndarray | None = None,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """``(n_rows, len(names))``, C-order: ``(value - mean) / scale`` of the columns of an Arrow RecordBatch.
 
@@ -53,25 +54,56 @@ def encode_numbers(
     array([[1. , 0.5],
            [2. , 0. ]], dtype=float32)
     """
-    columns = []
-    for place, name in enumerate(names):
-        values = numbers_of(batch.column(name), name, None if fill is None else fill.get(name))
-        # in the column's own precision, or better: float32 cannot tell a moment in seconds from the next one
-        if mean is not None and mean[place] != 0.0:
-            values = values - mean[place]
-        if scale is not None and scale[place] != 1.0:
-            values = values / scale[place]
-        columns.append(values)
-    return row_major(columns, batch.num_rows, dtype)
-
-
-def row_major(columns: Sequence[np.ndarray], n_rows: int, dtype: Any) -> np.ndarray:
-    """``(n_rows, len(columns))``, C-order, of columns ``(n_rows,)`` of any types of numbers."""
-    out = np.empty((n_rows, len(columns)), dtype=dtype)
-    if columns:
-        # in one call: one for each column holds other threads up at every turn
-        np.concatenate([values[:, None] for values in columns], axis=1, out=out, casting="unsafe")
+    out = np.empty((batch.num_rows, len(names)), dtype=dtype) if out is None else out
+    columns = [batch.column(name) for name in names]
+    for place in put_plain(columns, out, mean, scale):
+        values = numbers_of(columns[place], names[place], None if fill is None else fill.get(names[place]))
+        out[:, place] = scaled(values, place, mean, scale)
+    for place, column in enumerate(columns):
+        if arrow().types.is_floating(column.type) and not column.null_count:
+            _finite(column.to_numpy(), names[place])
     return out
+
+
+def scaled(values: np.ndarray, place: int, centers: Any, divisors: Any) -> np.ndarray:
+    """``(value - center) / divisor``, in the column's own precision or better: float32 cannot tell a moment in seconds
+    from the next one."""
+    if centers is not None and centers[place] != 0.0:
+        values = values - float(centers[place])
+    if divisors is not None and divisors[place] != 1.0:
+        values = values / float(divisors[place])
+    return values
+
+
+def put_plain(columns: Sequence[Any], out: np.ndarray, centers: Any, divisors: Any) -> list[int]:
+    """Write the columns that hold plain numbers, and no gaps, into ``out (n_rows, n_columns)``, scaled.
+
+    Gives the places of the others.
+    """
+    kinds: dict[int, list[int]] = {}
+    plain = plain_types()
+    for place, column in enumerate(columns):
+        kind = column.type.id if column.type.id in plain and not column.null_count else -1
+        kinds.setdefault(kind, []).append(place)
+    others = kinds.pop(-1, [])
+    if len(out):
+        for places in kinds.values():
+            _put(columns, np.array(places), out, centers, divisors)
+    return others
+
+
+def _put(columns: Sequence[Any], places: np.ndarray, out: np.ndarray, centers: Any, divisors: Any) -> None:
+    """Columns of one type: in one call, which holds no other thread up."""
+    from parsgd.kernels.columns import put_columns
+
+    kind = columns[places[0]].type
+    size = kind.bit_width // 8
+    addresses = [columns[place].buffers()[1].address + columns[place].offset * size for place in places]
+    n = len(places)
+    center = np.zeros(n) if centers is None else np.asarray(centers, dtype=np.float64)[places]
+    divisor = np.ones(n) if divisors is None else np.asarray(divisors, dtype=np.float64)[places]
+    like = np.empty(0, dtype=kind.to_pandas_dtype())
+    put_columns(np.array(addresses, dtype=np.int64), like, out, places, center, divisor)
 
 
 def numbers_of(column: Any, name: str, fill: float | None = None) -> np.ndarray:
@@ -135,6 +167,11 @@ def is_text(kind: Any) -> bool:
     if types.is_dictionary(kind):
         return is_text(kind.value_type)
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def is_whole(kind: Any) -> bool:
+    """Whether an Arrow type holds whole numbers."""
+    return arrow().types.is_integer(kind)
 
 
 def is_number(kind: Any) -> bool:

@@ -68,7 +68,7 @@ def open_dataset(
         Whether rows of a table are CSR; None: where columns are hashed, or of at least 50 features less than 30 % are
         not 0.
     window_rows : int, optional
-        How many rows are shuffled among each other; None: as many as fit in about 32 MiB.
+        How many rows are shuffled among each other; None: as many as fit in about 16 MiB.
     storage_options : dict, optional
         For fsspec.
     n_features : int, optional

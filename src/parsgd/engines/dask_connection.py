@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 from dask.system import CPU_COUNT
@@ -18,9 +20,16 @@ class Connection:
     >>> Connection(None).close()
     """
 
-    def __init__(self, client: Any, closing: contextlib.ExitStack | None = None):
+    def __init__(
+        self, client: Any, closing: contextlib.ExitStack | None = None, changed: Mapping[str, str | None] | None = None
+    ):
         self.client = client
         self._closing = closing or contextlib.ExitStack()
+        self._changed = changed or {}
+
+    def tidy(self) -> None:
+        """Set back what Dask changed in this process's environment when it started a worker."""
+        _set_back(self._changed)
 
     def close(self) -> None:
         """End what was started for it: nothing, if the client was given."""
@@ -46,11 +55,25 @@ def start_local(n_processes: int | None, n_workers: int, memory_limit: Any) -> C
     """A cluster of this machine's processes, each with one thread; they leave nothing on disk."""
     with contextlib.ExitStack() as opened:
         folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="parsgd-dask-", ignore_cleanup_errors=True))
+        before, changed = dict(os.environ), {}
+        opened.callback(_set_back, changed)
         # None would mean port 8787, and a warning where it is taken
         cluster = LocalCluster(
             n_workers=n_processes or max(1, min(n_workers, CPU_COUNT)), threads_per_worker=1, processes=True,
             memory_limit=memory_limit, dashboard_address=":0", local_directory=folder,
         )  # fmt: skip
         opened.enter_context(cluster)
+        # Dask sets its workers' environment in this process, whenever it starts one
+        changed |= {name: before.get(name) for name, value in os.environ.items() if value != before.get(name)}
+        _set_back(changed)
         client = opened.enter_context(Client(cluster, set_as_default=False))
-        return Connection(client, opened.pop_all())
+        return Connection(client, opened.pop_all(), changed)
+
+
+def _set_back(variables: Mapping[str, str | None]) -> None:
+    """Environment variables as they were; None: not set."""
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

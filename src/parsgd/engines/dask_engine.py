@@ -5,6 +5,7 @@ Data are read by the worker that trains on them and stay there; in a round only 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -157,7 +158,9 @@ class Dask:
     def _connect(self, n_workers: int) -> Connection:
         """A connection, whose closing closes what was started for it, if anything was."""
         if self._kept:
-            return Connection(self._kept[-1].client)
+            stays = contextlib.ExitStack()
+            stays.callback(self._kept[-1].tidy)
+            return Connection(self._kept[-1].client, stays)
         if self.address is not None or self.scheduler_file is not None:
             return connect_to(self.address, self.scheduler_file, self.patience_s)
         client = self.client or _active_client()

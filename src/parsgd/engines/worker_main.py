@@ -117,10 +117,18 @@ class Worker:
 
     def _next(self) -> tuple[tuple, int | None]:
         if not self.backlog:
-            self.backlog.extend(self.channel.pull())
-        if not self.backlog:
-            leave(0)  # the driver is gone
+            self._pull()
         return self.backlog.popleft()
+
+    def _pull(self) -> None:
+        """Wait for messages; orders to stop are obeyed before their turn, also those that came with a task."""
+        came = self.channel.pull()
+        if not came:
+            leave(0)  # the driver is gone
+        self.backlog.extend(came)
+        for (kind, *args), _ in came:
+            if kind in ("halt", "skip"):
+                getattr(self, f"on_{kind}")(*args)
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
@@ -217,15 +225,9 @@ class Worker:
         return not self.halted and self.serial not in self.skipped
 
     def _hear(self) -> None:
-        """Read what has come; orders to stop are obeyed before their turn."""
+        """Read what has come."""
         while self.channel.readable():
-            came = self.channel.pull()
-            if not came:
-                leave(0)
-            self.backlog.extend(came)
-            for (kind, *args), _ in came:
-                if kind in ("halt", "skip"):
-                    getattr(self, f"on_{kind}")(*args)
+            self._pull()
 
     def _close_shards(self) -> None:
         for shard in self.shards.values():

@@ -67,9 +67,9 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         Passes over the data before stopping.
     t_ : float
         Steps each worker made, plus one; with ``algorithm="hogwild"`` the steps of all of them.
-    history_ : list of dict
-        One entry a round: ``round, epoch, seconds, loss, score, workers``; each worker's ``steps, examples, seconds,
-        weight, loss, trace``.
+    history_ : parsgd.history.History
+        A list with a dict a round (:mod:`parsgd.history`): when, how far, the loss, who did what.  ``to_frame()`` makes
+        it a table.
     algorithm_ : Choice
         ``name``, ``why``, ``algorithm``, ``n_workers``.
     outcome_ : parsgd.errors.Outcome

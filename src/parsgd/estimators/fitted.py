@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from parsgd import history
 from parsgd.datasets.encoder import Encoder
 from parsgd.estimators.records import problems_of_records, problems_of_rule
 from parsgd.models.network import Network
@@ -63,6 +64,9 @@ def _problems(estimator: Any) -> Iterator[str]:
     columns = getattr(estimator, "columns_", None)
     if columns is not None and (not isinstance(columns, Encoder) or columns.n_features != n_features):
         yield "columns_ does not say how columns become the features"
+    wrong = history.problem(getattr(estimator, "history_", []))
+    if wrong:
+        yield wrong
     merged = getattr(estimator, "merge_weights_", None)
     if merged is not None:
         yield from _problems_of_array("merge_weights_", merged, (getattr(merged, "size", 0),))

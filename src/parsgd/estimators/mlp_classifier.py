@@ -74,8 +74,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Examples visited.
     n_iter_, n_layers_, n_outputs_ : int
     out_activation_ : str
-    history_ : list of dict
-        One entry a round: ``round, epoch, seconds, loss, score, workers``.
+    history_ : parsgd.history.History
+        A list with a dict a round (:mod:`parsgd.history`): when, how far, the loss, who did what.  ``to_frame()`` makes
+        it a table.
     algorithm_ : Choice
         ``name``, ``why``, ``algorithm``, ``n_workers``.
     outcome_ : parsgd.errors.Outcome

@@ -36,7 +36,7 @@ class BlockSource:
 
     ``dtype``, ``sparse`` and ``n_features`` say what the pieces bring; ``pose`` makes targets and weights of it as
     kernels take them.  ``shuffle``: whether pieces, and rows in a window, are visited in random order, or all as they
-    are stored.  ``window_rows``: how many rows are shuffled among each other; None: a power of two, in about 32 MiB.
+    are stored.  ``window_rows``: how many rows are shuffled among each other; None: a power of two, in about 16 MiB.
     A shard holds two windows at most, the present one and the next.  ``values_per_row``: how many values a CSR row
     stores on average, if that is known.
     """

@@ -28,7 +28,9 @@ class Piece(Protocol):
     ``name`` says which it is, in errors: ``"flights/part-3.parquet, row group 7"``.  ``home`` is where its rows lie in
     memory already (the address of a machine), or None.  ``chunks`` reads it in stored order, some thousand rows at a
     time, so that not all of it need be in memory; always the same rows, or an error that says what has changed.  A
-    piece that has ``finite = True`` has looked for NaN and infinite numbers itself; the others are looked through.
+    piece that has ``finite = True`` has looked for NaN and infinite numbers itself; the others are looked through.  One
+    that has ``passing`` can do without memory of its own for rows: ``x`` has a ``shape``, can be sliced, and its
+    ``write(out, begin, end)`` makes rows in the room that it is given.
     """
 
     name: str

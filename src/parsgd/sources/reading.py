@@ -118,7 +118,7 @@ def chunks_of(piece: Piece, stop: int | None = None) -> Iterator[tuple[int, Chun
     """
     stop = piece.n_rows if stop is None else stop
     with told(piece, 0, piece.n_rows):
-        chunks = iter(piece.chunks())
+        chunks = iter(piece.passing() if hasattr(piece, "passing") else piece.chunks())
     at = 0
     with contextlib.closing(chunks) if hasattr(chunks, "close") else contextlib.nullcontext():
         while at < stop:

@@ -9,7 +9,7 @@ from parsgd.rows import read_only
 from parsgd.sources.reading import Posed
 
 # A window is about so large, and has no fewer rows than this as long as they do not take the most that it may.
-_WINDOW_BYTES, _MOST_BYTES, _FEWEST_ROWS = 32 << 20, 128 << 20, 8192
+_WINDOW_BYTES, _MOST_BYTES, _FEWEST_ROWS = 16 << 20, 128 << 20, 8192
 # Stored values of a CSR row, where nobody says; and how much more room is taken when it does not suffice.
 _GUESSED_VALUES, _GROWTH = 64.0, 1.5
 
@@ -24,12 +24,12 @@ def bytes_a_row(n_features: int, dtype: str, sparse: bool, values_per_row: float
 
 
 def usual_rows(bytes_per_row: float) -> int:
-    """Rows of a window where nobody asks for a number: a power of two, so that batches fit, in about 32 MiB.
+    """Rows of a window where nobody asks for a number: a power of two, so that batches fit, in about 16 MiB.
 
     No fewer than 8,192, unless these take more than 128 MiB.
 
     >>> usual_rows(54 * 4), usual_rows(3000.0), usual_rows(8 * 47_000)
-    (131072, 8192, 256)
+    (65536, 8192, 256)
     """
     rows = 1 << int(np.log2(max(_WINDOW_BYTES / bytes_per_row, 1.0)))
     most = 1 << int(np.log2(max(_MOST_BYTES / bytes_per_row, 1.0)))
@@ -44,7 +44,11 @@ class DenseRoom:
 
     def put(self, at: int, x: np.ndarray, begin: int, end: int) -> None:
         """Rows ``begin`` to ``end - 1`` of ``x``, from row ``at`` on."""
-        self.matrix[at : at + end - begin] = x[begin:end]
+        room = self.matrix[at : at + end - begin]
+        if hasattr(x, "write"):
+            x.write(room, begin, end)
+        else:
+            room[:] = x[begin:end]
 
     def rows(self, n_rows: int) -> DenseRows:
         return DenseRows(read_only(self.matrix[:n_rows].reshape(-1)), self.matrix.shape[1])

@@ -1,0 +1,13 @@
+"""Pictures of a fit by matplotlib, in scikit-learn's convention: ``LossDisplay.from_estimator(model)``.
+
+Each display has ``plot(ax=None)`` to draw again, and the attributes ``ax_`` and ``figure_``.  They show what the page
+of :func:`parsgd.report` shows, in the same colours.  matplotlib is imported when something is drawn.
+"""
+
+from parsgd.plotting.gantt import GanttDisplay
+from parsgd.plotting.loss import LossDisplay
+from parsgd.plotting.plan import PlanDisplay
+from parsgd.plotting.weights import WeightsDisplay
+from parsgd.plotting.work import WorkDisplay
+
+__all__ = ["GanttDisplay", "LossDisplay", "PlanDisplay", "WeightsDisplay", "WorkDisplay"]

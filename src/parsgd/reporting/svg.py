@@ -1,0 +1,168 @@
+"""Charts as SVG text: elements, scales, a frame with axes, and marks that tell what they stand for.
+
+Colours and type are the style sheet's business: an element says by its class what it is.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+WIDTHS = {"wide": 660, "narrow": 340}
+_SMALL_LETTER = 6.6  # mean width of a letter of an axis, in pixels
+
+
+def tag(name: str, /, *children: str, **attributes: Any) -> str:
+    """An element; children are markup, attributes are escaped.  ``class_`` stands for class, ``data_tip`` for data-tip.
+
+    >>> tag("text", "a", class_="tick", x=1.23456, data_tip='"<"')
+    '<text class="tick" x="1.23" data-tip="&quot;&lt;&quot;">a</text>'
+    """
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{_written(value)}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return f"<{name}{written}>{''.join(children)}</{name}>"
+
+
+def text(value: Any) -> str:
+    """Escaped text.
+
+    >>> text("a < b")
+    'a &lt; b'
+    """
+    return html.escape(str(value), quote=True)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    return text(value)
+
+
+def mark(name: str, tip: str, /, **attributes: Any) -> str:
+    """An element that can be pointed at, tapped, or reached by keys, and then tells ``tip``."""
+    return tag(name, class_=f"mark {attributes.pop('class_', '')}".strip(), data_tip=tip, aria_label=tip, role="img",
+               **attributes)  # fmt: skip
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers from ``low`` to ``high``, at most about so many.
+
+    >>> ticks(0.0, 1.0), ticks(0, 37, 4)
+    ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.0, 10.0, 20.0, 30.0])
+    """
+    span = high - low
+    if not (math.isfinite(span) and span > 0.0):
+        return [low]
+    raw = span / most
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(step * i, 12) + 0.0 for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From values to pixels: ``low`` lies at ``start``, ``high`` at ``end``; ``log`` for ratios instead of sums.
+
+    >>> Scale(0.0, 2.0, 0.0, 100.0)(0.5)
+    25.0
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        low, high = self._place(self.low), self._place(self.high)
+        part = (self._place(value) - low) / (high - low) if high > low else 0.5
+        return self.start + part * (self.end - self.start)
+
+    def _place(self, value: float) -> float:
+        return math.log10(max(value, 1e-300)) if self.log else value
+
+    def ticks(self, most: int = 5) -> list[float]:
+        """Where to put numbers."""
+        if not self.log:
+            return ticks(self.low, self.high, most)
+        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        every = max(1, math.ceil(len(powers) / most))
+        factors = (1, 2, 5) if len(powers) <= 3 else (1,)
+        found = [float(f"{f}e{p}") for p in powers[::every] for f in factors]
+        return [value for value in found if self.low * 0.999 <= value <= self.high * 1.001]
+
+
+@dataclass
+class Frame:
+    """A chart's plane: scales, axes with titles, and what is drawn on it.
+
+    ``rows`` names what lies below each other in place of a y axis.
+    """
+
+    width: int
+    height: int
+    x: tuple[float, float]
+    y: tuple[float, float]
+    x_title: str
+    y_title: str = ""
+    rows: Sequence[str] = ()
+    log_y: bool = False
+    x_text: Callable[[float], str] = "{:.6g}".format
+    x_ticks: Sequence[float] | None = None
+    drawn: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        across = Scale(*self.y, 0, 1, self.log_y)
+        self.y_ticks = [] if self.rows else across.ticks(5)
+        labels = [*self.rows, *(f"{value:.6g}" for value in self.y_ticks)]
+        self.left = 12 + _SMALL_LETTER * max((len(label) for label in labels), default=0)
+        self.top, self.bottom = (26 if self.y_title else 8), self.height - 40
+        self.sx = Scale(*self.x, self.left, self.width - 14)
+        self.sy = Scale(*self.y, self.bottom, self.top, self.log_y)
+
+    def add(self, *elements: str) -> None:
+        """Draw on top of what is there."""
+        self.drawn += elements
+
+    def svg(self, label: str) -> str:
+        """The chart; ``label`` says what it shows to those who do not see it."""
+        return tag("svg", self._axes(), *self.drawn, viewBox=f"0 0 {self.width} {self.height}", width=self.width,
+                   height=self.height, role="group", aria_label=label)  # fmt: skip
+
+    def _axes(self) -> str:
+        most = max(2, self.width // 90)
+        right = self.sx.end
+        parts = []
+        for value in self.y_ticks:
+            y = self.sy(value)
+            parts.append(tag("line", class_="grid", x1=self.left, x2=right, y1=y, y2=y))
+            parts.append(tag("text", f"{value:.6g}", class_="tick end", x=self.left - 6, y=y + 4))
+        for value in self.sx.ticks(most) if self.x_ticks is None else self.x_ticks:
+            x = self.sx(value)
+            parts.append(tag("line", class_="grid", x1=x, x2=x, y1=self.top, y2=self.bottom))
+            parts.append(tag("text", text(self.x_text(value)), class_="tick middle", x=x, y=self.bottom + 16))
+        parts.append(tag("line", class_="axis", x1=self.left, x2=right, y1=self.bottom, y2=self.bottom))
+        parts.append(tag("text", text(self.x_title), class_="title end", x=right, y=self.height - 6))
+        if self.y_title:
+            parts.append(tag("text", text(self.y_title), class_="title", x=2.0, y=14.0))
+        return tag("g", *parts, aria_hidden="true")
+
+    def row_label(self, row: int, y: float) -> str:
+        """The name of a row, left of ``y``."""
+        return tag("text", text(self.rows[row]), class_="tick end", x=self.left - 6, y=y + 4)
+
+
+def path(points: Sequence[tuple[float, float]]) -> str:
+    """Points joined by lines, as the ``d`` of a path.
+
+    >>> path([(0, 1), (2.5, 3)])
+    'M0 1L2.5 3'
+    """
+    return "M" + "L".join(f"{_written(float(x))} {_written(float(y))}" for x, y in points)
