@@ -68,8 +68,8 @@ class Keeper(Protocol):
 class Fit:
     """What a fit returns, and what a watcher is given at the end of every epoch: what it would return now.
 
-    ``outcome`` is None as long as the fit goes on; ``history`` has one entry a round (:mod:`parsgd.history`); ``clock`` is
-    where the learning-rate schedule stands.
+    ``outcome`` is None as long as the fit goes on; ``history`` has one entry a round (:mod:`parsgd.history`);
+    ``clock`` is where the learning-rate schedule stands.
     """
 
     state: np.ndarray
