@@ -77,7 +77,7 @@ def picture(told: Progress, table: bool = True) -> Any:
     elif table and len(told.crew) > words.MOST_WORKERS:
         parts += map(_line, words.summary(told.crew))
     if table:
-        parts += map(_line, words.reasons(told.crew))
+        parts += map(Text, words.reasons(told.crew))
     return Group(*parts)
 
 
