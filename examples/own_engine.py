@@ -43,4 +43,5 @@ class InPool:
 
 X, y = load_digits(return_X_y=True)
 with ThreadPoolExecutor(4) as pool:
-    print(SGDClassifier(engine=InPool(pool), n_jobs=4, algorithm="local", random_state=0).fit(X / 16, y).score(X / 16, y))
+    model = SGDClassifier(algorithm="local", engine=InPool(pool), n_jobs=4, random_state=0).fit(X / 16, y)
+print("accuracy:", model.score(X / 16, y))
