@@ -23,6 +23,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from sklearn.exceptions import ConvergenceWarning
@@ -70,8 +71,9 @@ def examples(page: Path, root: Path) -> list[Example]:
 
 def test_examples_run(page, root, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
-    # examples use random numbers and print in colour as they like
-    names: dict = {"__name__": "__main__"}
+    # as if the page were the program that runs, so that what it defines can be pickled
+    program = ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", program)
     printed, skipped = "", []
     for example in examples(page, root):
         where = f"{page.name}, line {example.line}"
@@ -85,7 +87,8 @@ def test_examples_run(page, root, tmp_path, monkeypatch, request):
             skipped.append(f"{where}: not run, {why}")
             printed = None
         else:
-            printed = _python(example.code, where, names) if example.language == "python" else _shell(example, where)
+            python = example.language == "python"
+            printed = _python(example.code, where, vars(program)) if python else _shell(example, where)
     print(*skipped, sep="\n")
 
 
