@@ -71,7 +71,19 @@ def examples(page: Path, root: Path) -> list[Example]:
     return found
 
 
-def test_examples_run(page, root, tmp_path, monkeypatch, request):
+@pytest.fixture
+def slow(request):
+    """Whether slow examples are to run.  They start Dask's clusters, which leave environment variables behind."""
+    asked = request.config.getoption("--slow", default=False)
+    if asked:
+        before = dict(os.environ)
+    yield asked
+    if asked:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def test_examples_run(page, root, tmp_path, monkeypatch, slow):
     if page.name in ELSEWHERE:
         pytest.skip(f"run by {ELSEWHERE[page.name]}")
     monkeypatch.chdir(tmp_path)
@@ -87,7 +99,7 @@ def test_examples_run(page, root, tmp_path, monkeypatch, request):
             )
         elif example.language not in ("python", *SHELLS):
             assert not COMMAND.search(example.code), f"{where}: this looks like code; call it python or sh"
-        elif why := example.why_not(request.config.getoption("--slow", default=False)):
+        elif why := example.why_not(slow):
             skipped.append(f"{where}: not run, {why}")
             printed = None
         else:
