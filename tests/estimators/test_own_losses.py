@@ -1,6 +1,10 @@
 """A loss from outside does what a built-in one does."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,3 +132,19 @@ def test_a_loss_that_cannot_be_compiled_is_refused_by_name(kind):
 def test_probabilities_are_not_made_up_for_a_loss_of_ones_own():
     model = parsgd.SGDClassifier(Logistic(), n_jobs=1, **QUICK).fit(X, Y)
     assert not hasattr(model, "predict_proba")
+
+
+def test_a_fit_may_be_part_of_a_module_s_import(tmp_path):
+    """While a module is imported, other threads that ask for it wait, and compiling a loss asks for its module."""
+    (tmp_path / "training.py").write_text(
+        "import numpy as np\nfrom parsgd import SGDRegressor\n\n\n"
+        "class Half:\n"
+        "    def loss(self, y, p):\n        return 0.25 * (y - p) ** 2\n\n"
+        "    def gradient(self, y, p):\n        return 0.5 * (p - y)\n\n\n"
+        "X = np.arange(40.0).reshape(20, 2) / 40\n"
+        "SGDRegressor(Half(), n_jobs=2, max_iter=2, tol=None, engine='threads').fit(X, X[:, 0])\n"
+    )
+    source = str(Path(parsgd.__file__).parents[1])
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([source, str(tmp_path)])}
+    done = subprocess.run([sys.executable, "-c", "import training"], env=env, timeout=200, capture_output=True)
+    assert done.returncode == 0, done.stderr

@@ -143,6 +143,9 @@ class Linear:
 
     def init(self, seed: int) -> np.ndarray:
         """All zeros: the objective is convex, so every start leads to the same place."""
+        if not isinstance(self.loss, str):
+            # now, in the driver: a worker's thread would wait for ever if this fit is part of a module's import
+            self.compiled_loss()
         return np.zeros(self.size, dtype=self.dtype)
 
     @property
