@@ -1,64 +1,61 @@
 """parsgd: parallel stochastic gradient descent with scikit-learn's face.
 
-Importing it imports scikit-learn's base and nothing compiled; numba is imported at the first fit.
+Importing it imports nothing else: a name brings its module when it is first used, and numba comes with the first fit.
+So the command line answers at once, and a worker process imports what it works with.
 """
 
-from parsgd.algorithms.asynchronous import Asynchronous
-from parsgd.algorithms.delayed import Delayed
-from parsgd.algorithms.elastic import Elastic
-from parsgd.algorithms.hogwild import Hogwild
-from parsgd.algorithms.local import Local
-from parsgd.algorithms.minibatch import MiniBatch
-from parsgd.algorithms.simuparallel import SimuParallel
-from parsgd.algorithms.weighted import Weighted
-from parsgd.checkpointing import Checkpoint
-from parsgd.datasets import columns
-from parsgd.datasets.opening import open_dataset
-from parsgd.engines.processes import Processes
-from parsgd.engines.simulated import Simulated
-from parsgd.estimators.classifier import SGDClassifier
-from parsgd.estimators.from_sklearn import from_sklearn
-from parsgd.estimators.merging import merge
-from parsgd.estimators.mlp_classifier import MLPClassifier
-from parsgd.estimators.mlp_regressor import MLPRegressor
-from parsgd.estimators.one_class import SGDOneClassSVM
-from parsgd.estimators.regressor import SGDRegressor
-from parsgd.exporting.state_dict import from_state_dict, network_state_dict
-from parsgd.exporting.to_onnx import to_onnx
-from parsgd.planning.planner import plan
-from parsgd.progress import watch
-from parsgd.reporting.report import report
-from parsgd.saving import load, save
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Asynchronous",
-    "Checkpoint",
-    "Delayed",
-    "Elastic",
-    "Hogwild",
-    "Local",
-    "MLPClassifier",
-    "MLPRegressor",
-    "MiniBatch",
-    "Processes",
-    "SGDClassifier",
-    "SGDOneClassSVM",
-    "SGDRegressor",
-    "SimuParallel",
-    "Simulated",
-    "Weighted",
-    "columns",
-    "from_sklearn",
-    "from_state_dict",
-    "load",
-    "merge",
-    "network_state_dict",
-    "open_dataset",
-    "plan",
-    "report",
-    "save",
-    "to_onnx",
-    "watch",
-]
+# Where each name is defined.
+_HOMES = {
+    "Asynchronous": "algorithms.asynchronous",
+    "Checkpoint": "checkpointing",
+    "Delayed": "algorithms.delayed",
+    "Elastic": "algorithms.elastic",
+    "Hogwild": "algorithms.hogwild",
+    "Local": "algorithms.local",
+    "MLPClassifier": "estimators.mlp_classifier",
+    "MLPRegressor": "estimators.mlp_regressor",
+    "MiniBatch": "algorithms.minibatch",
+    "Processes": "engines.processes",
+    "SGDClassifier": "estimators.classifier",
+    "SGDOneClassSVM": "estimators.one_class",
+    "SGDRegressor": "estimators.regressor",
+    "SimuParallel": "algorithms.simuparallel",
+    "Simulated": "engines.simulated",
+    "Weighted": "algorithms.weighted",
+    "from_sklearn": "estimators.from_sklearn",
+    "from_state_dict": "exporting.state_dict",
+    "load": "saving",
+    "merge": "estimators.merging",
+    "network_state_dict": "exporting.state_dict",
+    "open_dataset": "datasets.opening",
+    "plan": "planning.planner",
+    "report": "reporting.report",
+    "save": "saving",
+    "to_onnx": "exporting.to_onnx",
+    "watch": "progress",
+}
+# Modules that are attributes of the package, too.
+_MODULES = {"columns": "datasets.columns", "errors": "errors", "saving": "saving"}
+
+__all__ = sorted([*_HOMES, "columns"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        value: Any = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # the next time it is there
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -42,7 +42,8 @@ def run(*arguments):
 
 def test_the_module_is_the_command(tmp_path):
     code, out, err = run("fit", "iris", "--out", tmp_path / "m", "--json")
-    assert (code, err) == (0, "")
+    # progress is told beside the JSON
+    assert (code, err.split()[0]) == (0, "epoch")
     assert json.loads(out)["rows"] == {"training": 120, "test": 30}
     code, out, err = run("predict", tmp_path / "m", "iris", "--out", "-")
     assert code == 0

@@ -276,7 +276,7 @@ def test_sums_over_rounds_are_those_of_the_workers():
 
 
 def test_parameters_are_read_as_they_are_meant():
-    from parsgd.cli.app import assignments, parsed
+    from parsgd.cli.options import assignments, parsed
 
     texts = ("none", "True", "3", "1e-3", "l2", "inf", 5)
     assert [parsed(text) for text in texts] == [None, True, 3, 1e-3, "l2", np.inf, 5]

@@ -41,14 +41,15 @@ def test_elsewhere_lines_are_few_and_plain(capsys, monkeypatch):
     assert said == [line(HALF_WAY), line(DONE)]
 
 
-def test_a_quiet_voice_says_nothing(capsys):
+def test_beside_json_there_are_progress_and_notes_on_standard_error(capsys):
     voice = Voice(quiet=True)
     voice.say("x")
     voice.points(["y"])
     voice.table("t", ["a"], [[1]])
     with voice.progress() as observer:
         observer(DONE)
-    assert capsys.readouterr() == ("", "")
+    voice.note("z")
+    assert capsys.readouterr() == ("", f"{line(DONE, 10)}\nNote: z\n")
 
 
 def test_names_with_brackets_are_no_markup(capsys):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from parsgd.cli import formats
 from parsgd.cli.columns import shown
-from parsgd.cli.formats import BUILT_IN, Data
+from parsgd.cli.formats import BUILT_IN, PIPE, Data
+from parsgd.cli.mistakes import did_you_mean
 from parsgd.errors import DataFileError, MissingDependency
 
 _KINDS = ".csv (also .gz, .bz2, .xz), .parquet, .npz, .svm (also .svmlight, .libsvm; .gz, .bz2, .xz)"
@@ -35,12 +36,16 @@ def read(name: str, as_text: Sequence[str] = ()) -> Data:
     path = Path(name)
     if name in BUILT_IN and not path.exists():
         return formats.read_built_in(name)
-    reader = formats.reader(path)
-    _check(path, reader)
+    if name == PIPE:
+        name, kind, read_it = "standard input", ".csv", partial(formats.read_pipe, as_text)
+    else:
+        reader = formats.reader(path)
+        _check(path, reader)
+        kind, read_it = "".join(path.suffixes[-2:]), partial(reader, path, as_text)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = reader(path, as_text)
+            data = read_it()
     except DataFileError as error:
         raise DataFileError(f"{name}: {error}.") from error
     except MemoryError:
@@ -49,7 +54,7 @@ def read(name: str, as_text: Sequence[str] = ()) -> Data:
         raise MissingDependency(f"Reading {name} needs pandas and pyarrow: pip install 'parsgd[cli]'") from error
     except Exception as error:  # each of five libraries has its own idea of what to raise for a bad file
         raise DataFileError(
-            f"{name}: cannot be read as {''.join(path.suffixes[-2:])}: {_first_line(error)}."
+            f"{name}: cannot be read as {kind}: {_first_line(error)}."
             " Is the file complete, and does its name end as its content is?"
         ) from error
     if data.n_rows == 0:
@@ -74,13 +79,6 @@ def _check(path: Path, reader: Any) -> None:
 def _first_line(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].rstrip(".")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint, with a space before it, or nothing."""
-    by_lower = {str(option).lower(): str(option) for option in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
 def list_names(names: Iterable[str], most: int = 20) -> str:

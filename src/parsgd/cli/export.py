@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-from parsgd.cli.options import ModelFile, Text, option
+from parsgd.cli.options import AsJson, ModelFile, Text, option
+
+EXAMPLES = (
+    "parsgd export iris.parsgd --onnx iris.onnx",
+    "parsgd export digits.parsgd --onnx digits.onnx --dtype float32",
+)
 
 
 def export(
@@ -18,6 +23,7 @@ def export(
     ] = False,
     dtype: Annotated[Text, option("float32 or float64; not given: float64, if the graph encodes.")] = None,
     opset: Annotated[int, option("Version of ONNX's operators.")] = 17,
+    as_json: AsJson = False,
 ) -> None:
     """Write a saved model as an ONNX graph, which predicts the same where there is no Python.
 
@@ -26,6 +32,8 @@ def export(
     became.
     """
     from parsgd.cli import exporting
-    from parsgd.cli.speaking import Voice
+    from parsgd.cli.speaking import Voice, print_json
 
-    exporting.run(exporting.Request(model, onnx, encoded, dtype, opset), Voice())
+    report = exporting.run(exporting.Request(model, onnx, encoded, dtype, opset), Voice(quiet=as_json))
+    if as_json:
+        print_json(report)

@@ -28,8 +28,8 @@ class Request:
     opset: int = 17
 
 
-def run(request: Request, voice: Voice) -> None:
-    """Write the graph and say what goes in and what comes out."""
+def run(request: Request, voice: Voice) -> dict[str, Any]:
+    """Write the graph, say what goes in and what comes out; return the report that ``--json`` prints."""
     if not request.out.absolute().parent.is_dir():
         folder = request.out.parent
         raise Mistake(f"--onnx {request.out}: there is no folder {folder}; make it first: mkdir -p {folder}")
@@ -45,10 +45,12 @@ def run(request: Request, voice: Voice) -> None:
         # years and large numbers are standardized in double precision
         dtype = dtype or ("float64" if encodes else None)
     graph = to_onnx(estimator, request.out, dtype=dtype, opset=request.opset, **encodes).graph
-    outputs = " and ".join(output.name for output in graph.output)
-    width = estimator.n_features_in_
-    voice.say(f"{request.out}: an ONNX graph from X (rows, {width}) to {outputs}", style="bold")
-    voice.points(described(fitted, request.encoded, encodes))
+    outputs = [output.name for output in graph.output]
+    width, notes = int(estimator.n_features_in_), described(fitted, request.encoded, encodes)
+    voice.say(f"{request.out}: an ONNX graph from X (rows, {width}) to {' and '.join(outputs)}", style="bold")
+    voice.points(notes)
+    report = {"model": str(request.model), "out": str(request.out), "opset": request.opset, "features": width}
+    return report | {"outputs": outputs, "notes": notes}
 
 
 def steps(encoding: Encoding, model: Path) -> dict[str, Any]:

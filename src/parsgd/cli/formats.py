@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -21,6 +23,8 @@ from parsgd.errors import DataFileError
 
 _OPENERS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _SVMLIGHT = (".svm", ".svmlight", ".libsvm")
+# What stands for standard input.
+PIPE = "-"
 _PAIRS = (("X", "y"), ("X_train", "y_train"), ("X_test", "y_test"))
 BUILT_IN = {
     "breast-cancer": "load_breast_cancer",
@@ -55,10 +59,22 @@ class Data:
 
 def read_csv(path: Path, as_text: Sequence[str] = ()) -> Data:
     """A table with a header.  The separator is the likeliest of comma, semicolon, tab and bar in the header."""
+    with _OPENERS.get(path.suffix, open)(path, "rb") as file:
+        return _read_csv(str(path), file, as_text)
+
+
+def read_pipe(as_text: Sequence[str] = ()) -> Data:
+    """The same from standard input, to its end."""
+    if sys.stdin is None:
+        raise DataFileError("is closed; pipe a CSV file into the command, as in cat data.csv | parsgd ... -")
+    return _read_csv("standard input", io.BytesIO(sys.stdin.buffer.read()), as_text)
+
+
+def _read_csv(name: str, file: BinaryIO, as_text: Sequence[str]) -> Data:
     import pandas as pd
 
-    with _OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8-sig") as file:
-        header = file.readline()
+    header = file.readline().decode("utf-8-sig")
+    file.seek(0)
     if not header.strip():
         raise DataFileError("the file is empty; a header with the names of the columns was expected")
     separator = max(",;\t|", key=header.count)
@@ -66,12 +82,12 @@ def read_csv(path: Path, as_text: Sequence[str] = ()) -> Data:
         # pandas only warns of rows that are longer than the header
         warnings.simplefilter("error", pd.errors.ParserWarning)
         frame = pd.read_csv(
-            path, sep=separator, dtype=dict.fromkeys(as_text, str), encoding="utf-8-sig", na_values=["?"],
+            file, sep=separator, dtype=dict.fromkeys(as_text, str), encoding="utf-8-sig", na_values=["?"],
             skipinitialspace=True, low_memory=False, index_col=False,
         )  # fmt: skip
     said = [] if separator == "," else [f"columns are separated by {separator!r}"]
     frame.columns = [str(name).strip() for name in frame.columns]
-    return Data(str(path), frame, said=said)
+    return Data(name, frame, said=said)
 
 
 def read_parquet(path: Path, as_text: Sequence[str] = ()) -> Data:

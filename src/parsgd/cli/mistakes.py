@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from parsgd.errors import DivergedError, IncompatibleParts, InvalidArgument, ParsgdError
@@ -20,6 +21,13 @@ class Ended(Exception):
     def __init__(self, message: str, code: int):
         super().__init__(message)
         self.code = code
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint, with a space before it, or nothing."""
+    by_lower = {str(option).lower(): str(option) for option in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
 @contextmanager

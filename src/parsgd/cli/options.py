@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ import typer
 
 from parsgd.cli.mistakes import Mistake
 
-_FORMATS = "A .csv, .parquet, .npz or .svm file, or digits, breast-cancer, diabetes, iris."
+_FORMATS = "A .csv, .parquet, .npz or .svm file, - for CSV from a pipe, or digits, breast-cancer, diabetes, iris."
 DataFile = Annotated[str, typer.Argument(metavar="DATA", help=_FORMATS)]
 _STREAMED = "Also a folder, several files, or an address such as s3://bucket/folder: these are streamed."
 DataFiles = Annotated[list[str], typer.Argument(metavar="DATA...", help=f"{_FORMATS} {_STREAMED}")]
@@ -20,17 +20,32 @@ Stream = Annotated[
     typer.Option("--stream/--no-stream", help="Read the data while they are used; not given: if they are large."),
 ]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, made by parsgd fit.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the results as one JSON object; progress goes to standard error.")
+]
 
-
-def option(help: str, *names: str, metavar: str | None = None, panel: str | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel)
-
-
-MODELS = "sgd-classifier, sgd-regressor, sgd-one-class-svm, mlp-classifier or mlp-regressor."
 TRAINING, PARALLEL, KEEPING, DATA = "Descent", "Parallel work", "Checkpoints", "Rows and columns"
 Text, Number, Whole, Maybe, Several = str | None, float | None, int | None, bool | None, list[str] | None
 MaybePath = Path | None
+
+
+def option(
+    help: str,
+    *names: str,
+    metavar: str | None = None,
+    panel: str | None = None,
+    among: Sequence[str] | None = None,
+) -> Any:
+    """An option; ``among`` are the values that the shell completes."""
+    completion = None if among is None else _completer(among)
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel, autocompletion=completion)
+
+
+def _completer(values: Sequence[str]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in values if value.startswith(incomplete)]
+
+    return complete
 
 
 def parsed(value: Any) -> Any:

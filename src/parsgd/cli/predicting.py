@@ -11,7 +11,7 @@ import numpy as np
 
 from parsgd.cli import data as files
 from parsgd.cli import modelfile, streamed
-from parsgd.cli.formats import BUILT_IN, Data
+from parsgd.cli.formats import BUILT_IN, PIPE, Data
 from parsgd.cli.mistakes import Mistake
 from parsgd.cli.scoring import score, task_of
 from parsgd.cli.speaking import Voice, scores_in_words
@@ -21,8 +21,13 @@ from parsgd.files import write_atomically
 _WRITABLE = (".csv", ".parquet", ".npz")
 
 
-def predict(model: Path, names: Sequence[str], out: str, voice: Voice, stream: bool | None = None) -> None:
-    """Write predictions for all rows of the data: ``prediction``, and where the model has them probabilities."""
+def predict(
+    model: Path, names: Sequence[str], out: str, voice: Voice, stream: bool | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """Write predictions for all rows of the data: ``prediction``, and where the model has them probabilities.
+
+    Returns the report that ``--json`` prints.
+    """
     suffix = Path(out).suffix.lower() if out != "-" else "-"
     if suffix not in (*_WRITABLE, "-"):
         raise Mistake(f"--out {out}: predictions go to a file that ends in {', '.join(_WRITABLE)}, or to - (here).")
@@ -44,6 +49,7 @@ def predict(model: Path, names: Sequence[str], out: str, voice: Voice, stream: b
             _write(columns, temporary, suffix)
     voice.points(said)
     voice.say(f"{len(columns['prediction']):,} predictions written to {'standard output' if out == '-' else out}")
+    return {"model": str(model), "data": list(names), "out": out, "rows": len(columns["prediction"])}
 
 
 def predictions(estimator: Any, rows: Any) -> dict[str, np.ndarray]:
@@ -83,7 +89,7 @@ def _write(columns: dict[str, np.ndarray], path: Path, suffix: str) -> None:
 
 def _why_streamed(fitted: modelfile.Fitted, names: Sequence[str], stream: bool | None) -> str | None:
     why = streamed.why(names, stream)
-    streamable = names[0] not in BUILT_IN and Path(names[0]).suffix != ".npz"
+    streamable = names[0] not in (*BUILT_IN, PIPE) and Path(names[0]).suffix != ".npz"
     if why is None and stream is None and streamable and hasattr(fitted.estimator, "columns_"):
         return "the model knows how its columns are read"
     return why

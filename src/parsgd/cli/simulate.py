@@ -6,27 +6,21 @@ from pathlib import Path
 from typing import Annotated
 
 from parsgd.cli.mistakes import INTERRUPTED, Ended
-from parsgd.cli.options import (
-    DATA,
-    PARALLEL,
-    TRAINING,
-    AsJson,
-    DataFile,
-    Maybe,
-    Number,
-    Several,
-    Text,
-    Whole,
-    assignments,
-    option,
-    parsed,
-)
+from parsgd.cli.options import PARALLEL, TRAINING, AsJson, DataFile, Number, Several, Text, option
+from parsgd.cli.shared import ColumnOptions, DescentOptions, ModelOptions, TestFraction
 
+EXAMPLES = (
+    "parsgd simulate breast-cancer --speeds 1,1,0.5,0.1 --latency 5ms --rate 1e4",
+    "parsgd simulate digits --speeds 1x8 --algorithm local,weighted --passes 2",
+)
 _CREW = "Simulated workers"
 
 
 def simulate(
     data: DataFile,
+    what: ModelOptions,
+    descent: DescentOptions,
+    columns: ColumnOptions,
     speeds: Annotated[str, option("Of each worker, 1 is full speed; 1x900,0.1x100 is 1,000.", panel=_CREW)],
     latency: Annotated[str, option("Time of a message, each way; one, or one each.", panel=_CREW)] = "0s",
     rate: Annotated[float, option("Examples a second at speed 1.", panel=_CREW)] = 1e6,
@@ -41,20 +35,7 @@ def simulate(
     passes: Annotated[int, option("Passes over the data.", panel=TRAINING)] = 5,
     goal: Annotated[Number, option("Loss to be reached; not given: one that all reach.")] = None,
     figure: Annotated[Path | None, option("Draw the plot into a .png, .pdf or .svg, too.", metavar="FILE")] = None,
-    model: Annotated[str, option("sgd-classifier, sgd-regressor, mlp-classifier or mlp-regressor.")] = "sgd-classifier",
-    hidden: Annotated[Text, option("Units of the hidden layers, 256,128: a network.", metavar="SIZES")] = None,
-    target: Annotated[Text, option("Column to predict.", metavar="COLUMN")] = None,
-    loss: Annotated[Text, option("hinge, log_loss, softmax, squared_error, huber, ...", panel=TRAINING)] = None,
-    alpha: Annotated[Number, option("Strength of the penalty.", panel=TRAINING)] = None,
-    learning_rate: Annotated[Text, option("optimal, constant, invscaling or adaptive.", panel=TRAINING)] = None,
-    eta0: Annotated[Number, option("First learning rate.", panel=TRAINING)] = None,
-    batch_size: Annotated[Whole, option("Rows a step; not given: 1, of networks 200.", panel=TRAINING)] = None,
-    more: Annotated[Several, option("Another parameter, NAME=VALUE; repeatable.", "--set", panel=TRAINING)] = None,
-    seed: Annotated[int, option("Of shuffling, splitting and jitter.", panel=TRAINING)] = 0,
-    test_fraction: Annotated[float, option("Share of the rows kept for the loss that is shown.", panel=DATA)] = 0.2,
-    standardize: Annotated[Maybe, option("Mean 0, deviation 1; not given: dense data only.", panel=DATA)] = None,
-    categorical: Annotated[Several, option("Take this column for categories; repeatable.", panel=DATA)] = None,
-    drop: Annotated[Several, option("Leave this column out; repeatable.", panel=DATA)] = None,
+    test_fraction: TestFraction = 0.2,
     as_json: AsJson = False,
 ) -> None:
     """Compare algorithms on workers of unequal speed, without having them: training is real, time is virtual.
@@ -66,12 +47,9 @@ def simulate(
     pass.  A one-shot algorithm has no model before its end.
 
     Times are such as 5ms, 0.2s, 2min.  With --seconds a round (of a one-shot algorithm: the fit) ends after so long
-    for all workers, wherever each of them is; an algorithm that cannot count so runs as without it.  Example:
-
-    parsgd simulate breast-cancer --speeds 1,1,0.5,0.1 --latency 5ms --rate 1e4 --loss log_loss --alpha 0.01
+    for all workers, wherever each of them is; an algorithm that cannot count so runs as without it.
     """
-    from parsgd.cli import networks, quantities, simulating, training
-    from parsgd.cli.encoding import Choices
+    from parsgd.cli import quantities, simulating, training
     from parsgd.cli.speaking import Voice, print_json
     from parsgd.engines.simulated import Simulated
 
@@ -85,20 +63,20 @@ def simulate(
         deaths=quantities.deaths(deaths or (), len(crew)),
         bandwidth_bytes_per_s=float("inf") if bandwidth is None else bandwidth,
         merge_s=quantities.seconds(merge, "--merge"),
-        seed=seed,
+        seed=descent.seed,
     )
     engine.for_each("latency_s", len(crew))
-    given = {
-        "loss": loss, "alpha": alpha, "learning_rate": learning_rate, "eta0": eta0, "batch_size": batch_size,
-        "max_iter": passes, "tol": "none",
-    }  # fmt: skip
-    parameters = {name: parsed(value) for name, value in given.items() if value is not None}
-    if hidden is not None:
-        parameters["hidden_layer_sizes"] = networks.layers(hidden)
-    choices = Choices(tuple(categorical or ()), tuple(drop or ()), standardize)
     request = simulating.Request(
         training.Request(
-            data, None, model, target, parameters | assignments(more or ()), None, test_fraction, seed, choices
+            data=data,
+            out=None,
+            model=what.model,
+            target=what.target,
+            parameters=descent.parameters(what, max_iter=passes, tol="none"),
+            round_seconds=None,
+            test_fraction=test_fraction,
+            seed=descent.seed,
+            choices=columns.choices(),
         ),
         simulating.algorithms_of(algorithm, None if seconds is None else quantities.seconds(seconds, "--seconds")),
         engine,

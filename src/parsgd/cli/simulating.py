@@ -12,8 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from parsgd import registry
 from parsgd.cli import curves, training
-from parsgd.cli.data import did_you_mean
-from parsgd.cli.mistakes import Mistake
+from parsgd.cli.mistakes import Mistake, did_you_mean
 from parsgd.cli.options import parsed
 from parsgd.cli.quantities import in_words
 from parsgd.cli.scoring import score, task_of
@@ -169,7 +168,7 @@ def tell(report: dict[str, Any], request: Request, voice: Voice) -> None:
     """The table, the plot, and what else is worth a word."""
     for result in report["algorithms"]:
         for warning in result["warnings"]:
-            voice.say(f"Note, {result['algorithm']}: {warning}", style="yellow")
+            voice.note(f"{result['algorithm']}: {warning}")
     goal = report["goal"]
     to_goal = "time to goal" if goal is None else f"to loss {goal:.4g}"
     header = ("algorithm", "passes", "time", "a pass", to_goal, "final loss", "waited", "lost")

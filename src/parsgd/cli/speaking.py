@@ -25,13 +25,24 @@ _LINE_SECONDS = 2.0
 _PLAIN_WIDTH = 120
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        # whoever listened has had enough; the work goes on, or a long fit would be lost to `| head`
+        with contextlib.suppress(SystemExit):
+            super().on_broken_pipe()
+
+
 class Voice:
-    """Where messages go: standard output, standard error if that is taken by data, nowhere if ``quiet``."""
+    """Where messages go: standard output, or standard error if that is taken by data.
+
+    With ``quiet`` results are left to JSON on standard output: of the messages there are only progress and notes, on
+    standard error.
+    """
 
     def __init__(self, quiet: bool = False, to_stderr: bool = False):
-        stream = sys.stderr if to_stderr else sys.stdout
+        stream = sys.stderr if to_stderr or quiet else sys.stdout
         width = None if stream.isatty() else _PLAIN_WIDTH
-        self.console = Console(file=stream, quiet=quiet, highlight=False, width=width)
+        self.console = _Console(file=stream, highlight=False, width=width)
         self.quiet = quiet
         # texts may hold characters that an old terminal's encoding lacks; better a question mark than no message
         with contextlib.suppress(AttributeError, ValueError):
@@ -39,6 +50,15 @@ class Voice:
 
     def say(self, text: str = "", style: str | None = None) -> None:
         """One line."""
+        if not self.quiet:
+            self.tell(text, style)
+
+    def note(self, text: str) -> None:
+        """One line that is said beside JSON, too: a warning."""
+        self.tell(f"Note: {text}", "yellow")
+
+    def tell(self, text: str, style: str | None = None) -> None:
+        """One line, whether quiet or not."""
         self.console.print(escape(text), style=style, soft_wrap=True)
 
     def points(self, lines: Iterable[str]) -> None:
@@ -48,6 +68,8 @@ class Voice:
 
     def table(self, title: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
         """Numbers in columns."""
+        if self.quiet:
+            return
         table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
         for name in header:
             table.add_column(escape(name), justify="right")

@@ -15,7 +15,7 @@ import numpy as np
 
 from parsgd.cli import encoding as encodings
 from parsgd.cli.columns import BadCell
-from parsgd.cli.formats import BUILT_IN, Data, reader
+from parsgd.cli.formats import BUILT_IN, PIPE, Data, reader
 from parsgd.cli.mistakes import Mistake
 from parsgd.datasets.addresses import is_address
 from parsgd.datasets.dataset import Dataset
@@ -37,6 +37,10 @@ _SVMLIGHT = (".svm", ".svmlight", ".libsvm")
 
 def why(names: Sequence[str], asked: bool | None) -> str | None:
     """Why the data are streamed, or None if they are read into memory; ``asked`` is ``--stream``, if it was given."""
+    if PIPE in names:
+        if asked or len(names) > 1:
+            raise Mistake("-: what comes through a pipe is read into memory; leave out --stream and other files.")
+        return None
     path = Path(names[0])
     several, folder, remote = len(names) > 1, path.is_dir(), is_address(names[0])
     if asked is False:
@@ -128,7 +132,7 @@ class Learner:
 def opened(names: Sequence[str], target: str | None, choices: encodings.Choices) -> tuple[Dataset, Any, list[str]]:
     """``(dataset, encoding, what there is to say)`` of data to train on."""
     name = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    if _is_svmlight(names[0]):
+    if is_svmlight(names[0]):
         if target is not None:
             raise DataFileError(f"{name}: brings its own target; leave out --target {target}.")
         if choices.categorical or choices.drop or choices.standardize:
@@ -168,11 +172,12 @@ def targets_of(dataset: Dataset) -> np.ndarray:
     return found.astype(np.int64) if whole else found
 
 
-def _is_svmlight(name: str) -> bool:
+def is_svmlight(name: str) -> bool:
+    """Whether the file, or the first one in the folder, is of sparse rows."""
     path = Path(name)
     if path.is_dir():
         inside = next((one for one in sorted(path.rglob("*")) if one.is_file()), path)
-        return inside != path and _is_svmlight(str(inside))
+        return inside != path and is_svmlight(str(inside))
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _PACKED]
     return bool(suffixes) and suffixes[-1] in _SVMLIGHT
 

@@ -17,20 +17,13 @@ from parsgd.cli import data as files
 from parsgd.cli import encoding as encodings
 from parsgd.cli import keeping, modelfile, networks, reporting, streamed
 from parsgd.cli.formats import Data
-from parsgd.cli.mistakes import Mistake
+from parsgd.cli.mistakes import Mistake, did_you_mean
 from parsgd.cli.scoring import score, task_of
-from parsgd.cli.speaking import Voice, scores_in_words
+from parsgd.cli.shared import MODELS
+from parsgd.cli.speaking import Voice
+from parsgd.cli.telling import algorithm_of, tell, worker_table
 from parsgd.datasets.dataset import Dataset
-from parsgd.display.words import duration
 from parsgd.errors import DataFileError, InvalidArgument, Outcome, ParsgdError, choose
-
-MODELS = {
-    "sgd-classifier": "SGDClassifier",
-    "sgd-regressor": "SGDRegressor",
-    "sgd-one-class-svm": "SGDOneClassSVM",
-    "mlp-classifier": "MLPClassifier",
-    "mlp-regressor": "MLPRegressor",
-}
 
 
 @dataclass(frozen=True)
@@ -123,7 +116,7 @@ def make_estimator(request: Request) -> Any:
     allowed = set(estimator.get_params())
     for parameter in parameters:
         if parameter not in allowed:
-            hint = files.did_you_mean(parameter, allowed)
+            hint = did_you_mean(parameter, allowed)
             raise Mistake(f"{model} has no {parameter}.{hint} It has {', '.join(sorted(allowed))}.")
     estimator.set_params(**parameters, random_state=request.seed, **request.kept.parameters())
     if request.scheduler is not None:
@@ -275,42 +268,3 @@ def _fit_or_explain(estimator: Any, parts: Parts, arguments: dict[str, Any]) -> 
     except ValueError as error:
         # scikit-learn's own checks, such as that of class_weight
         raise InvalidArgument(str(error)) from error
-
-
-def algorithm_of(estimator: Any) -> dict[str, str]:
-    """What ran, and why; L-BFGS is none of the registry's algorithms and has no workers."""
-    if not hasattr(estimator, "algorithm_"):
-        return {"name": estimator.solver, "why": "asked for"}
-    return {"name": estimator.algorithm_.name, "why": estimator.algorithm_.why}
-
-
-def worker_table(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sums over the rounds for each worker; ``weight`` is the mean of its weights."""
-    totals: dict[int, dict[str, Any]] = {}
-    for entry in history:
-        for worker in entry["workers"]:
-            empty = {"worker": worker["worker"], "steps": 0, "examples": 0, "seconds": 0.0, "weight": 0.0}
-            total = totals.setdefault(worker["worker"], empty)
-            for key in ("steps", "examples", "seconds"):
-                total[key] += worker[key]
-            total["weight"] += worker["weight"] / len(history)
-    return [totals[worker] for worker in sorted(totals)]
-
-
-def tell(report: dict[str, Any], outcome: Outcome, voice: Voice) -> None:
-    """The closing lines and the table of workers."""
-    for warning in report["warnings"]:
-        voice.say(f"Note: {warning}", style="yellow")
-    rows = [
-        [w["worker"], f"{w['steps']:,}", f"{w['examples']:,}", f"{w['seconds']:.3f}", f"{w['weight']:.3f}"]
-        for w in report["workers"]
-    ]
-    if rows:
-        voice.table("workers", ("worker", "steps", "examples", "seconds", "mean weight"), rows)
-    n_scored = report["rows"][report["scored_on"]]
-    voice.say(f"{report['scored_on']} score: {scores_in_words(report['scores'])} ({n_scored:,} rows)", style="bold")
-    n_training = report["rows"]["training"]
-    voice.say(f"time:       {duration(report['seconds'])}, {report['epochs']:,} epochs over {n_training:,} rows")
-    voice.say(f"algorithm:  {report['algorithm']['name']}: {report['algorithm']['why']}")
-    voice.say(f"outcome:    {outcome.value}")
-    voice.say(f"saved:      {report['model']}")
