@@ -24,7 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 
 import parsgd
-from parsgd import saving
+from parsgd import registry, saving
 from parsgd.errors import MissingDependency, ModelFileError, Outcome
 from parsgd.packing import container, pack, unpack
 from parsgd.stopping import Stopping
@@ -439,6 +439,24 @@ def vandalise(head, document, arrays, dice):
             container[key] = copy.deepcopy(dice.choice(JUNK))
 
 
+def test_of_a_cluster_a_file_keeps_that_there_was_one_and_not_which(tmp_path):
+    model = classifier()[0]
+    for settings in ({"address": "tcp://203.0.113.7:8786"}, {"scheduler_file": "/scratch/me/scheduler.json"}):
+        model.set_params(engine=registry.load(registry.ENGINES["dask"])(**settings))
+        saving.save(model, tmp_path / "m.parsgd")
+        assert saving.load(tmp_path / "m.parsgd").engine == "dask"
+        assert not any(value.encode() in (tmp_path / "m.parsgd").read_bytes() for value in settings.values())
+
+
+def test_an_engine_of_processes_comes_back_without_its_processes(tmp_path):
+    with parsgd.Processes(n_processes=2, silence_s=5.0) as engine:
+        model = classifier()[0].set_params(engine=engine)
+        saving.save(model, tmp_path / "m.parsgd")
+        again = saving.load(tmp_path / "m.parsgd").engine
+    assert again == engine
+    assert again._pools == []
+
+
 FORGED = (
     "binary", "many classes", "averaged regressor", "text classes", "one class", "local on two workers", "network",
     "network of several labels", "network, lbfgs", "network, early stopping", "network, several numbers",
@@ -474,6 +492,14 @@ def test_a_forged_file_with_a_right_checksum_is_refused_or_predicts(models, tmp_
         (lambda h, d, a: d["fitted"].update(__class__=1), "does not have: '__class__'"),
         (lambda h, d, a: h["params"].update(alpha=-1), "alpha"),
         (lambda h, d, a: h["params"].update(algorithm={"$part": "subprocess:Popen", "fields": {}}), "damaged"),
+        (
+            lambda h, d, a: h["params"].update(engine={"$part": "Dask", "fields": {"address": "tcp://203.0.113.7:1"}}),
+            "names a Dask cluster to connect to",
+        ),
+        (
+            lambda h, d, a: h["params"].update(algorithm={"$tuple": [{"$part": "Dask", "fields": {}}]}),
+            "names a Dask cluster to connect to",
+        ),
         (lambda h, d, a: a.update(coef_=np.zeros((3, 5))), r"coef_ should be .* \(3, 4\)"),
         (lambda h, d, a: a.update(coef_=np.full((3, 4), np.nan)), "coef_ holds numbers that are not finite"),
         (lambda h, d, a: a.update(intercept_=np.zeros(2)), "intercept_"),

@@ -84,6 +84,7 @@ class Outcome(enum.Enum):
     MAX_EPOCHS = "All max_iter passes over the data were made."
     OUT_OF_TIME = "The time given to the fit was used up."
     INTERRUPTED = "The fit was interrupted; the best model so far was kept."
+    STOPPED = "A callback asked to stop."
 
 
 def choose(name: object, allowed: Iterable[str], argument: str, who: str) -> str:

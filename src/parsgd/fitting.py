@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -66,18 +66,23 @@ class Keeper(Protocol):
 
 @dataclass
 class Fit:
-    """What a fit returns.
+    """What a fit returns, and what a watcher is given at the end of every epoch: what it would return now.
 
-    ``history`` has one entry a round (:mod:`parsgd.history`); ``clock`` is where the learning-rate schedule stands.
+    ``outcome`` is None as long as the fit goes on; ``history`` has one entry a round (:mod:`parsgd.history`);
+    ``clock`` is where the learning-rate schedule stands.
     """
 
     state: np.ndarray
-    outcome: Outcome
+    outcome: Outcome | None
     history: History
     clock: float
     n_epochs: int
     gains: np.ndarray
     examples: int
+
+
+# Whoever looks on at the ends of epochs, between two rounds, and says whether to stop.
+Watcher = Callable[[Fit], bool]
 
 
 def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) -> None:
@@ -136,6 +141,7 @@ class Loop:
     clock: float
     line: Line
     keeper: Keeper | None = None
+    watcher: Watcher | None = None
     gains: np.ndarray = field(init=False)
     history: list[dict[str, Any]] = field(default_factory=list)
     examples: int = 0
@@ -185,6 +191,16 @@ class Loop:
         """The state to hand out if the fit ended now."""
         return self.state if self.answer is None else self.answer
 
+    @property
+    def kept_state(self) -> np.ndarray:
+        """The same, or the best one, where that is looked for."""
+        return self.outcome_state if self.stopping.best_state is None else self.stopping.best_state
+
+    def result(self, outcome: Outcome | None, state: np.ndarray) -> Fit:
+        """What the fit comes to."""
+        history, epochs = History(self.history), max(self.epochs, 1)
+        return Fit(state, outcome, history, float(self.next_clock), epochs, self.gains, self.examples)
+
     def resume(self) -> Outcome | None:
         """Go on from what the keeper found, or begin; an outcome if there is nothing left to do."""
         found = self.keeper.open(self.model, self.algorithm, self.shards, self.seeds, self.max_epochs)
@@ -195,8 +211,8 @@ class Loop:
             self.shards = self.source.split(self.n_workers, self.seed, self.algorithm.sampling, found.shares)
             self.shard_rows = [shard.n_rows for shard in self.shards]
         snapshots.put_back(self, found)
-        self.line.done[:] = self.cursors
-        longer = found.outcome is Outcome.MAX_EPOCHS and self.epochs < self.max_epochs
+        self.line.go_on_from(self.cursors)
+        longer = found.outcome in (Outcome.MAX_EPOCHS, Outcome.STOPPED) and self.epochs < self.max_epochs
         return None if longer else found.outcome
 
     def run(self, crew: Crew) -> Outcome:
@@ -211,12 +227,22 @@ class Loop:
             outcome = self.take(reports, lost)
             self.idle = sorted([*(report.worker for report in reports), *missing])
             del reports  # each holds a state, and the next ones are under way
+            if self.watcher is not None and (outcome is not None or self.epochs > epochs):
+                outcome = self.show(outcome)
             if outcome is None and self.epochs > epochs:
                 self.deal_anew(crew)
             self.history[-1]["check_seconds"] += self.now() - self.merged
             if outcome is not None:
                 self.seconds = crew.now() - self.began
                 return outcome
+
+    def show(self, outcome: Outcome | None) -> Outcome | None:
+        """Show the watcher where the fit stands, and hear whether it goes on; parameters that are not finite will end
+        it as an error, and are shown to nobody."""
+        state = self.kept_state
+        if self.model.finite(state) and self.watcher(self.result(outcome, state)) and outcome is None:
+            return Outcome.STOPPED
+        return outcome
 
     def send(self, crew: Crew, idle: Sequence[int], seconds: float) -> None:
         """Their next tasks to the idle workers; and to the keeper, while they work, where the fit stood before."""
@@ -268,6 +294,7 @@ class Loop:
 
     def lose(self, crew: Crew, gone: Lost) -> list[int]:
         """Take note of a task that is lost; give its worker, if it is idle now, in a list."""
+        self.line.lose(gone.worker, gone.why, gone.replaced)
         self.losses[gone.worker] += 1
         if gone.replaced:
             if self.losses[gone.worker] >= _MOST_LOSSES:
@@ -419,7 +446,7 @@ class Loop:
         else:
             self.history.append(entry)
         if self.line.observers:
-            self.line.tell(loss)
+            self.line.end_round(loss, entry)
 
     @property
     def short_rounds(self) -> bool:
@@ -476,8 +503,11 @@ def fit(
     state: np.ndarray | None = None,
     clock: float = 1.0,
     keeper: Keeper | None = None,
+    watcher: Watcher | None = None,
 ) -> Fit:
     """Fit ``model`` by ``algorithm`` on ``engine`` to the rows of ``source``; go on from what the ``keeper`` found.
+
+    The ``watcher`` is called at the end of every epoch that the driver sees, and at the end.
 
     Raises
     ------
@@ -500,8 +530,8 @@ def fit(
     if algorithm.sampling == "stored" and n_workers > 1:
         said = unlike.warning_of(shards, [worker_seed(seed, worker) for worker in range(n_workers)])
         if said is not None:
-            warnings.warn(said, UnlikeShards, stacklevel=5)
-    line = Line(n_workers, source.n_rows * max_epochs)
+            warnings.warn(said, UnlikeShards, stacklevel=6)
+    line = Line(n_workers, source.n_rows * max_epochs, max_epochs)
     loop = Loop(
         model=model,
         algorithm=algorithm,
@@ -516,6 +546,7 @@ def fit(
         clock=clock,
         line=line,
         keeper=keeper,
+        watcher=watcher,
     )
     # the loop's state is the only one that the driver keeps, and the keeper's last snapshot
     del state
@@ -524,8 +555,8 @@ def fit(
         outcome = _run(loop, engine)
     line.tell(loop.history[-1]["loss"], done=True)
     if outcome is Outcome.INTERRUPTED:
-        warnings.warn(f"{Outcome.INTERRUPTED.value} ({loop.examples} examples visited.)", InterruptedFit, stacklevel=5)
-    state = loop.outcome_state if loop.stopping.best_state is None else loop.stopping.best_state
+        warnings.warn(f"{Outcome.INTERRUPTED.value} ({loop.examples} examples visited.)", InterruptedFit, stacklevel=6)
+    state = loop.kept_state
     if not model.finite(state):
         raise DivergedError(
             f"Floating-point under-/overflow occurred at epoch #{max(loop.epochs, 1)}: the parameters left the finite"
@@ -534,8 +565,7 @@ def fit(
         )
     if keeper is not None and outcome is not Outcome.INTERRUPTED:
         keeper.end(snapshots.take(loop, loop.seconds, outcome))
-    history = History(loop.history)
-    return Fit(state, outcome, history, float(loop.next_clock), max(loop.epochs, 1), loop.gains, loop.examples)
+    return loop.result(outcome, state)
 
 
 def _run(loop: Loop, engine: Engine) -> Outcome:

@@ -25,7 +25,7 @@ ENGINES = {
     "dask": "parsgd.engines.dask_engine:Dask",
 }
 MODELS = {"linear": "parsgd.models.linear:Linear", "network": "parsgd.models.network:Network"}
-SOURCES = {"arrays": "parsgd.sources.arrays:ArraySource"}
+SOURCES = {"arrays": "parsgd.sources.arrays:ArraySource", "blocks": "parsgd.sources.blocks:BlockSource"}
 # Members that need an optional package: member -> the extra that brings it.
 EXTRAS = {"parsgd.engines.dask_engine:Dask": "dask"}
 

@@ -71,8 +71,7 @@ def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
         "format": FORMAT,
         "version": parsgd.__version__,
         "class": name,
-        # where checkpoints were kept is no part of a model
-        "params": pack({**estimator.get_params(deep=False), "checkpoint": None}, "", {}),
+        "params": pack(_params(estimator), "", {}),
     }
     document = {"fitted": pack(_fitted(estimator), "", arrays), "notes": pack(notes, "notes", arrays)}
     arrays["document"] = np.frombuffer(json.dumps(document, sort_keys=True).encode(), dtype=np.uint8)
@@ -107,6 +106,14 @@ def open_file(path: str | os.PathLike) -> Saved:
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def _params(estimator: Any) -> dict[str, Any]:
+    """The parameters; where checkpoints were kept and which cluster it was are no part of a model."""
+    params = estimator.get_params(deep=False)
+    engine = params["engine"]
+    on_cluster = type(engine).__module__ == "parsgd.engines.dask_engine"
+    return {**params, "checkpoint": None, "engine": "dask" if on_cluster else engine}
 
 
 def _fitted(estimator: Any) -> dict[str, Any]:

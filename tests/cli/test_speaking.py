@@ -1,16 +1,16 @@
-"""The live bar, the plain lines, and the words around numbers."""
+"""The live view, the plain lines, and the words around numbers."""
 
 import io
 
-import pytest
 from rich.console import Console
 
-from parsgd.cli import speaking
-from parsgd.cli.speaking import Voice, brief, duration, line, scores_in_words
+from parsgd.cli.speaking import Voice, scores_in_words
+from parsgd.display import lines
+from parsgd.display.words import line
 from parsgd.progress import Progress
 
-HALF_WAY = Progress(examples=5000, planned=10_000, loss=0.25, seconds=2.0, workers=(2500, 2500))
-DONE = Progress(examples=10_000, planned=10_000, loss=0.125, seconds=4.0, workers=(5000, 5000), done=True)
+HALF_WAY = Progress(examples=5000, planned=10_000, loss=0.25, seconds=2.0, workers=(2500, 2500), epochs=10)
+DONE = Progress(examples=10_000, planned=10_000, loss=0.125, seconds=4.0, workers=(5000, 5000), done=True, epochs=10)
 
 
 def terminal(width=120):
@@ -19,32 +19,26 @@ def terminal(width=120):
     return voice
 
 
-def test_a_line_of_progress_says_where_it_stands_and_how_long_it_will_take():
-    assert line(HALF_WAY, 10) == "epoch 5.0 of at most 10, loss 0.25, 2,500 examples/s, at most 2 s left"
-    assert line(DONE, 10) == "epoch 10.0 of at most 10, loss 0.125, 2,500 examples/s"
-    assert "epoch 0.0" in line(Progress(0, 10, float("nan"), 0.0, (0,)), 10)
-
-
-def test_on_a_terminal_the_bar_shows_the_line_and_fits():
+def test_on_a_terminal_there_is_a_view_that_fits_and_ends():
     voice = terminal(width=80)
-    with voice.progress(10) as observer:
+    with voice.progress() as observer:
         observer(HALF_WAY)
         observer(DONE)
     shown = voice.console.file.getvalue()
-    assert brief(DONE, 10) == "epoch 10.0/10  loss 0.125  2,500 examples/s"
-    assert brief(DONE, 10) in shown
+    assert "epoch 5.0 of at most 10" in shown
+    assert "loss 0.125   2,500 examples/s   4 s in all" in shown
     assert "…" not in shown
     assert "\x1b[?25h" in shown  # the cursor is given back
 
 
 def test_elsewhere_lines_are_few_and_plain(capsys, monkeypatch):
     clock = iter([0.0, 0.5, 1.0, 2.5, 2.5, 3.0])
-    monkeypatch.setattr(speaking.time, "monotonic", lambda: next(clock))
-    with Voice().progress(10) as observer:
+    monkeypatch.setattr(lines.time, "monotonic", lambda: next(clock))
+    with Voice().progress() as observer:
         for told in (HALF_WAY, HALF_WAY, HALF_WAY, DONE):
             observer(told)
     said = capsys.readouterr().out.splitlines()
-    assert said == [line(HALF_WAY, 10), line(DONE, 10)]
+    assert said == [line(HALF_WAY), line(DONE)]
 
 
 def test_beside_json_there_are_progress_and_notes_on_standard_error(capsys):
@@ -52,7 +46,7 @@ def test_beside_json_there_are_progress_and_notes_on_standard_error(capsys):
     voice.say("x")
     voice.points(["y"])
     voice.table("t", ["a"], [[1]])
-    with voice.progress(10) as observer:
+    with voice.progress() as observer:
         observer(DONE)
     voice.note("z")
     assert capsys.readouterr() == ("", f"{line(DONE, 10)}\nNote: z\n")
@@ -73,14 +67,6 @@ def test_a_message_survives_a_terminal_that_lacks_its_letters(monkeypatch):
     Voice().say("R² of Köln")
     stream.flush()
     assert stream.buffer.getvalue() == b"R? of K?ln\n"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.0421, "0.042 s"), (9.94, "9.9 s"), (59.4, "59 s"), (75, "1 min 15 s"), (7260, "2 h 1 min")],
-)
-def test_durations_are_told_in_units_of_their_size(seconds, words):
-    assert duration(seconds) == words
 
 
 def test_scores_have_names_and_digits_that_suit_them():

@@ -9,6 +9,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from distributed import wait
 from scipy import sparse
 
 import parsgd
@@ -67,8 +68,8 @@ def csr_blocks():
     return parsgd.open_dataset([dask.delayed(forty_rows)(i, sparse.csr_matrix) for i in range(5)])
 
 
-def fitted(data, engine):
-    model = SGDClassifier("log_loss", algorithm=Local(0.5), engine=engine, n_jobs=2, max_iter=3, tol=None,
+def fitted(data, engine, n_jobs=2):
+    model = SGDClassifier("log_loss", algorithm=Local(0.5), engine=engine, n_jobs=n_jobs, max_iter=3, tol=None,
                           random_state=0)  # fmt: skip
     return model.fit(data)
 
@@ -102,13 +103,29 @@ def test_futures_of_blocks(engine):
     assert np.array_equal(fitted(data, engine).coef_, fitted(data, "serial").coef_)
 
 
+@pytest.mark.parametrize("n_jobs", [2, 4])
+def test_partitions_that_lie_on_workers_are_used_where_they_lie(engine, n_jobs):
+    client = engine._kept[-1].client
+    there = sorted(client.scheduler_info()["workers"])
+    # not in turn, and more of them than workers
+    parts = [client.submit(forty_rows, i % 5, pure=False, workers=there[i % 8 > 3]) for i in range(16)]
+    with client.as_current():
+        wait(parts)
+    before = client.who_has(parts)
+    data = parsgd.open_dataset(parts)
+    ours = fitted(data, engine, n_jobs)
+    assert client.who_has(parts) == before
+    assert all(len(holders) == 1 for holders in before.values())
+    assert np.array_equal(ours.coef_, fitted(data, "serial", n_jobs).coef_)
+
+
 @pytest.mark.parametrize(
     ("open_it", "error", "said"),
     [
         (lambda: parsgd.open_dataset(da.ones(5)), InvalidArgument, r"shape \(n_rows, n_features\)"),
         (lambda: parsgd.open_dataset(da.ones((5, 2)), target=np.ones(4)), InvalidArgument, "target must have 5 values"),
         (lambda: parsgd.open_dataset(da.ones((5, 2)), filters=[]), InvalidArgument, "filters"),
-        (lambda: parsgd.open_dataset(dask.delayed(1)), InvalidArgument, "arrays, dataframes, and lists"),
+        (lambda: parsgd.open_dataset(dask.delayed(1)), InvalidArgument, "arrays, dataframes, and lists.*Delayed"),
         (
             lambda: parsgd.open_dataset([dask.delayed((np.ones((2, width)), np.ones(2))) for width in (2, 3)]),
             DataFileError, r"partition 1: has 3 dense features with targets, and the first has 2 dense",

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsgd.engines.hosts import Placement
+from parsgd.engines.hosts import Placement, seated
 
 ROWS = st.lists(st.integers(0, 50), min_size=1, max_size=12)
 EVENTS = st.lists(st.tuples(st.sampled_from(["lose", "join"]), st.integers(0, 5)), max_size=12)
@@ -46,6 +46,21 @@ def test_orphans_go_to_who_has_least_to_do():
     assert placement.host_of(0) == "b"
     placement.lose("c")
     assert placement.host_of(2) == "d"
+
+
+@given(st.lists(st.none() | st.integers(0, 5), min_size=1, max_size=12), st.integers(1, 4))
+def test_wishes_are_granted_as_far_as_all_have_their_share(wishes, n_hosts):
+    seats = seated(wishes, range(n_hosts))
+    share = -(-len(wishes) // n_hosts)
+    assert all(seats.count(host) <= share for host in range(n_hosts))
+    for host in range(n_hosts):
+        granted = sum(seat == wish == host for seat, wish in zip(seats, wishes, strict=True))
+        assert granted == min(wishes.count(host), share)
+
+
+@given(st.integers(1, 12), st.integers(1, 4))
+def test_who_wishes_for_nothing_is_dealt_in_turn(n_workers, n_hosts):
+    assert seated([None] * n_workers, range(n_hosts)) == [worker % n_hosts for worker in range(n_workers)]
 
 
 def test_homes_can_be_given():

@@ -81,6 +81,8 @@ class Local(Synchronous):
     sampling : {"split", "stored", "whole"}
         Whether workers own rows dealt at random, or rows that lie together, or draw from all of them.
 
+    Notes
+    -----
     With ``seconds``, ``deadline`` and ``balance`` results depend on how fast the machine is, by design.
 
     Examples

@@ -61,7 +61,7 @@ class CheckpointKeeper:
                 warnings.warn(
                     f"{' '.join(damaged)} The fit goes on from the checkpoint of round {number} instead.",
                     CheckpointWarning,
-                    stacklevel=6,
+                    stacklevel=7,
                 )
             return found
         if damaged:

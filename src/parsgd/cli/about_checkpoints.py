@@ -16,7 +16,8 @@ from parsgd.checkpointing.content import Kept
 from parsgd.checkpointing.folder import Folder
 from parsgd.checkpointing.identity import described
 from parsgd.cli.shared import MODELS
-from parsgd.cli.speaking import Voice, duration
+from parsgd.cli.speaking import Voice
+from parsgd.display.words import duration
 from parsgd.errors import CheckpointError, ModelFileError, Outcome
 
 # Parameters that are options of their own; the others are given by --set.

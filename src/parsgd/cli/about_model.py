@@ -14,7 +14,8 @@ from parsgd.cli import modelfile
 from parsgd.cli.data import list_names
 from parsgd.cli.encoding import MatrixEncoding, SparseEncoding
 from parsgd.cli.scoring import task_of
-from parsgd.cli.speaking import Voice, duration, scores_in_words
+from parsgd.cli.speaking import Voice, scores_in_words
+from parsgd.display.words import duration
 from parsgd.reporting.run import from_notes
 
 # Of the notes on a run, those that say what it was trained on and how well.

@@ -21,7 +21,8 @@ from parsgd.cli.encoding import Choices
 from parsgd.cli.mistakes import Mistake
 from parsgd.cli.scoring import score, task_of
 from parsgd.cli.shared import MODELS, ModelOptions
-from parsgd.cli.speaking import Voice, duration, scores_in_words
+from parsgd.cli.speaking import Voice, scores_in_words
+from parsgd.display.words import duration
 from parsgd.errors import InvalidArgument, Outcome, ParsgdError
 
 # Noise beside a signal of deviation 1.

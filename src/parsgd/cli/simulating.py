@@ -16,8 +16,9 @@ from parsgd.cli.mistakes import Mistake, did_you_mean
 from parsgd.cli.options import parsed
 from parsgd.cli.quantities import in_words
 from parsgd.cli.scoring import score, task_of
-from parsgd.cli.speaking import Voice, duration, scores_in_words
+from parsgd.cli.speaking import Voice, scores_in_words
 from parsgd.core import Algorithm
+from parsgd.display.words import duration
 from parsgd.engines.simulated import Simulated
 from parsgd.errors import DivergedError, Outcome, WorkersLost, choose
 from parsgd.fitting import refuse_unoffered

@@ -1,4 +1,4 @@
-"""What the command says while it works and when it is done: a live bar on a terminal, plain lines elsewhere."""
+"""What the command says while it works and when it is done: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import contextlib
 import json
 import math
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from parsgd import display
+from parsgd.display.lines import Lines
+from parsgd.display.live import LiveView
 from parsgd.progress import Progress as Told
 
 # Off a terminal, a line of progress this often.
@@ -83,72 +84,19 @@ class Voice:
         self.console.print(Text.from_ansi(text) if colours else Text(text), soft_wrap=True)
 
     @contextlib.contextmanager
-    def progress(self, epochs: int) -> Iterator[Callable[[Told], None]]:
-        """Something to tell the progress of a fit of at most so many epochs."""
-        if self.console.is_terminal:
-            with _bar(self.console) as bar:
-                task = bar.add_task("", total=None, text="")
-
-                def observer(told: Told) -> None:
-                    bar.update(task, total=told.planned, completed=told.examples, text=brief(told, epochs))
-
-                yield observer
-        else:
-            yield Lines(self, epochs)
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(BarColumn(bar_width=16), TextColumn("{task.fields[text]}"), console=console)
-
-
-class Lines:
-    """Progress as plain lines: one every few seconds."""
-
-    def __init__(self, voice: Voice, epochs: int):
-        self.voice, self.epochs = voice, epochs
-        self.said = time.monotonic()
-
-    def __call__(self, told: Told) -> None:
-        if told.done or time.monotonic() - self.said >= _LINE_SECONDS:
-            self.said = time.monotonic()
-            self.voice.tell(line(told, self.epochs))
-
-
-def line(told: Told, epochs: int) -> str:
-    """Where a fit stands.
-
-    >>> line(Told(500, 2000, 0.25, 1.0, (500,)), 4)
-    'epoch 1.0 of at most 4, loss 0.25, 500 examples/s, at most 3 s left'
-    """
-    rate = told.examples / max(told.seconds, 1e-9)
-    epoch = told.examples * epochs / max(told.planned, 1)
-    left = "" if told.done else f", at most {duration((told.planned - told.examples) / max(rate, 1e-9))} left"
-    return f"epoch {epoch:.1f} of at most {epochs}, loss {told.loss:.4g}, {rate:,.0f} examples/s{left}"
-
-
-def brief(told: Told, epochs: int) -> str:
-    """The same in few enough letters for a bar on a narrow terminal.
-
-    >>> brief(Told(500, 2000, 0.25, 1.0, (500,)), 4)
-    'epoch 1.0/4  loss 0.25  500 examples/s  < 3 s left'
-    """
-    said = line(told, epochs).replace(", at most ", "  < ").replace(", loss", "  loss")
-    return said.replace(" of at most ", "/").replace(", ", "  ")
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words that fit their size.
-
-    >>> duration(0.0421), duration(75), duration(7260)
-    ('0.042 s', '1 min 15 s', '2 h 1 min')
-    """
-    if seconds < 10:
-        return f"{seconds:.2g} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+    def progress(self) -> Iterator[Callable[[Told], None]]:
+        """Something to tell the progress of fits."""
+        how = "0" if self.quiet else display.way(self.console.is_terminal)
+        if how == "0":
+            yield lambda told: None
+            return
+        # the workers have a table of their own when all is done
+        live = how == "live"
+        view = LiveView(self.console, keeps_table=False) if live else Lines(self.say, seconds=_LINE_SECONDS)
+        try:
+            yield view
+        finally:
+            view.close()
 
 
 _NAMES = {

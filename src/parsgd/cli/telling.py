@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from parsgd.cli.speaking import Voice, duration, scores_in_words
+from parsgd.cli.speaking import Voice, scores_in_words
+from parsgd.display.words import duration
 from parsgd.errors import Outcome
 
 

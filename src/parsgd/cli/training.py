@@ -249,7 +249,7 @@ def fit(
     began = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with voice.progress(int(estimator.max_iter)) as observer, parsgd.watch(observer):
+        with voice.progress() as observer, parsgd.watch(observer):
             _fit_or_explain(estimator, parts, arguments)
     seconds = time.perf_counter() - began
     # deprecations are for programmers, and an interrupted fit is told of in full later

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from dask.delayed import Delayed
 from scipy import sparse
 
 from parsgd.datasets import opening
@@ -28,9 +29,11 @@ def open_collection(data: Any, request: Any) -> Dataset:
         request.refuse("blocks, which bring their own targets and weights", "target", "weight")
         request.refuse("blocks", "columns", "sparse")
         return _of_blocks(list(data), request, f"{len(data)} blocks on Dask")
-    if hasattr(data, "to_delayed") and hasattr(data, "columns"):
+    # a delayed object has whatever attribute one asks it for
+    collection = hasattr(data, "to_delayed") and not isinstance(data, Delayed)
+    if collection and hasattr(data, "columns"):
         return _of_frame(data, request)
-    if hasattr(data, "to_delayed") and hasattr(data, "chunks"):
+    if collection and hasattr(data, "chunks"):
         request.refuse("a Dask array", "columns", "sparse")
         return _of_blocks(_array_blocks(data, request), request, "the Dask array")
     raise InvalidArgument(

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from distributed import Client, Future, wait
+from distributed import CancelledError, Client, Future, wait
 
 from parsgd.core import Shard, Work
 from parsgd.engines.dask_tasks import Held, filled
 from parsgd.engines.dask_watch import Host, begun
+from parsgd.errors import DataFileError
 
 # Shards that are packed at the same time: each takes the driver's memory once more.
 _PACKED_AT_A_TIME = 2
@@ -105,7 +106,18 @@ class Cargo:
         )
         with self.client.as_current():
             ready = wait([made])
-        await ready
+        try:
+            await ready
+        except CancelledError:
+            lost = sum(future.status == "cancelled" for future in futures)
+            if not lost:
+                raise
+            # not for want of a host: whoever takes this shard will lack them
+            raise DataFileError(
+                f"{lost} of {len(futures)} partitions of a shard were lost with the Dask worker that held them, and Dask"
+                " cannot compute them again, because they were scattered. Give open_dataset delayed blocks or a"
+                " collection; or scatter with broadcast=True."
+            ) from None
         return made
 
     async def _send(self, host: Host, what: str, thing: Any) -> Future:

@@ -19,7 +19,7 @@ from parsgd.engines import dask_tasks
 from parsgd.engines.dask_cargo import Cargo
 from parsgd.engines.dask_watch import Gone, Host, Watch, losing, while_there
 from parsgd.engines.elsewhere import Elsewhere
-from parsgd.engines.hosts import Placement
+from parsgd.engines.hosts import Placement, seated
 from parsgd.errors import MissingDependency, WorkersLost
 
 # So often whoever waits looks whether Ctrl-C was pressed, or the scheduler is gone.
@@ -133,7 +133,7 @@ class DaskCrew:
                 )
             await asyncio.sleep(_LISTEN_S)
             await self.look()
-        self.placement = Placement([shard.n_rows for shard in self.shards], list(self.watch.hosts.values()))
+        self.placement = self._placed(self.shards)
         self.watch.start()
 
     async def _end(self) -> None:
@@ -160,7 +160,16 @@ class DaskCrew:
 
     def _deal(self, shards: Sequence[Shard]) -> None:
         self.cargo.deal(shards)
-        self.placement.weigh([shard.n_rows for shard in shards])
+        if self.watch.hosts:
+            self.placement = self._placed(shards)
+        else:
+            self.placement.weigh([shard.n_rows for shard in shards])
+
+    def _placed(self, shards: Sequence[Shard]) -> Placement:
+        """Workers on the hosts that are there, near their rows where these lie in memory already (``Shard.home``)."""
+        hosts = self.watch.hosts
+        homes = seated([hosts.get(getattr(shard, "home", None)) for shard in shards], list(hosts.values()))
+        return Placement([shard.n_rows for shard in shards], list(hosts.values()), homes)
 
     def _set_out(self, task: Task, number: int) -> None:
         errand = asyncio.ensure_future(self._errand(task, number))
@@ -180,14 +189,14 @@ class DaskCrew:
         worker = task.worker
         host = await self._host_of(worker)
         if host is None:
-            return Lost(worker, task.round, f"no Dask worker came within {self.patience_s:g} s to take its rows.")
+            return Lost(worker, task.round, f"no Dask worker came within {self.patience_s:g} s to take its rows")
         try:
             return await self._attempt(task, host)
         except Gone as gone:
             self.watch.lose(host, str(gone))
             replaced = await self._host_of(worker) is not None
             nobody = "" if replaced else f" No other came within {self.patience_s:g} s to take its rows."
-            return Lost(worker, task.round, str(gone) + nobody, replaced)
+            return Lost(worker, task.round, (str(gone) + nobody).rstrip("."), replaced)
 
     async def _host_of(self, worker: int) -> Host | None:
         """The host of a worker, or None if there is none and none comes in time."""

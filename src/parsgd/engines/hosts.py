@@ -5,6 +5,30 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 
+def seated(wishes: Sequence[Hashable | None], hosts: Sequence[Hashable]) -> list[Hashable]:
+    """A host for each worker: the one it wishes for, unless that has its share of workers already.
+
+    Without wishes they are dealt in turn.
+
+    >>> seated([None, "a", "a", None], ["a", "b"])
+    ['b', 'a', 'a', 'b']
+    >>> seated(["a", "a", "a", "gone"], ["a", "b"])
+    ['a', 'a', 'b', 'b']
+    """
+    share = -(-len(wishes) // len(hosts))
+    count = dict.fromkeys(hosts, 0)
+    seats: list[Hashable | None] = [None] * len(wishes)
+    for worker, wish in enumerate(wishes):
+        if wish in count and count[wish] < share:
+            seats[worker] = wish
+            count[wish] += 1
+    for worker, seat in enumerate(seats):
+        if seat is None:
+            seats[worker] = min(count, key=count.get)
+            count[seats[worker]] += 1
+    return seats
+
+
 class Placement:
     """Workers on hosts, shared out by their rows.
 
@@ -18,7 +42,7 @@ class Placement:
     hosts : sequence
         Names of hosts, at least one.
     homes : sequence, optional
-        The host that each worker begins on; not given: they are dealt in turn.
+        The host that each worker begins on; not given: they are dealt in turn.  :func:`seated` makes it of wishes.
 
     Examples
     --------

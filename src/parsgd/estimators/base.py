@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from abc import ABCMeta
-from contextlib import nullcontext
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from parsgd import fitting, progress
+from parsgd import display, fitting
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
 from parsgd.estimators import checking, choosing, keeping, streaming
 from parsgd.estimators.examples import Arrays, Examples, is_sparse
+from parsgd.estimators.tasks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
 from parsgd.models.linear import SCHEDULES, Linear
 from parsgd.stopping import Stopping
@@ -32,7 +35,7 @@ _RUNAWAY_LOSSES = ("squared_error", "squared_hinge", "squared_epsilon_insensitiv
 _EXPLODED, _OUT_OF_REASON, _SAMPLE_ROWS = 1e6, 1e29, 1000
 
 
-class BaseSGD(ToSklearn, SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseSGD(ToSklearn, CallbackSupportMixin, SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
     """Parameters, the run, and the attributes of every linear SGD estimator."""
 
     _losses: tuple[str, ...] = ()
@@ -128,12 +131,41 @@ class BaseSGD(ToSklearn, SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _run(
         self, model: Linear, examples: Examples, *, max_epochs: int, seed: int, coef: np.ndarray | None,
-        intercept: np.ndarray | None, monitor: Any = None,
-    ) -> fitting.Fit:  # fmt: skip
-        """Fit ``model`` from ``coef (n_outputs, n_features)`` and ``intercept`` on, or from zeros; keep the record."""
+        intercept: np.ndarray | None, monitor: Any = None, partial: bool = False, seen: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Fit ``model`` from ``coef (n_outputs, n_features)`` and ``intercept`` on, or from zeros; keep the record.
+
+        ``seen`` is what callbacks are shown, if that is not what the examples say.
+        """
         n_features = examples.shape[1]
         size = choosing.Size(examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse)
         choice, engine = keeping.choose_parts(self, size)
+        stopping = Stopping(
+            tol=self.tol,
+            patience=int(self.n_iter_no_change),
+            adaptive_from=float(self.eta0) if self.learning_rate == "adaptive" else None,
+            monitor=monitor,
+            decides=bool(self.early_stopping),
+        )
+        tasks = FitTasks(
+            self, examples.seen() if seen is None else seen, functools.partial(self._attributes, model, choice),
+            name="partial_fit" if partial else "fit", epochs=0 if choice.algorithm.one_shot else max_epochs,
+        )  # fmt: skip
+        with display.shown(self.verbose):
+            fit = fitting.fit(
+                model, choice.algorithm, engine, examples.source(bool(self.shuffle)), n_workers=choice.n_workers,
+                seed=seed, max_epochs=max_epochs, stopping=stopping, state=self._state(model, seed, coef, intercept),
+                clock=self.t_, keeper=keeping.keeper_of(self), watcher=tasks.watcher,
+            )  # fmt: skip
+        speak_of_divergence(model, fit, examples)
+        for name, value in self._attributes(model, choice, fit).items():
+            setattr(self, name, value)
+        tasks.end()
+
+    def _state(
+        self, model: Linear, seed: int, coef: np.ndarray | None, intercept: np.ndarray | None
+    ) -> np.ndarray:  # fmt: skip
+        """Where a fit begins."""
         state = model.init(seed)
         views = model.views(state)
         if coef is not None:
@@ -143,39 +175,27 @@ class BaseSGD(ToSklearn, SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         if model.average and getattr(self, "_average_coef", None) is not None:
             views["mean_coef"][:] = np.asarray(self._average_coef).reshape(model.n_outputs, -1).T
             views["mean_intercept"][:] = self._average_intercept
-        stopping = Stopping(
-            tol=self.tol,
-            patience=int(self.n_iter_no_change),
-            adaptive_from=float(self.eta0) if self.learning_rate == "adaptive" else None,
-            monitor=monitor,
-            decides=bool(self.early_stopping),
-        )
-        with progress.watch(Printer()) if self.verbose else nullcontext():
-            fit = fitting.fit(
-                model, choice.algorithm, engine, examples.source(bool(self.shuffle)), n_workers=choice.n_workers,
-                seed=seed, max_epochs=max_epochs, stopping=stopping, state=state, clock=self.t_,
-                keeper=keeping.keeper_of(self),
-            )  # fmt: skip
-        speak_of_divergence(model, fit, examples)
-        self.t_ = fit.clock
-        self.n_iter_ = fit.n_epochs
-        self.history_ = fit.history
-        self.outcome_ = fit.outcome
-        self.algorithm_ = choice
-        return fit
+        return state
 
-    def _keep(self, model: Linear, fit: fitting.Fit) -> tuple[np.ndarray, np.ndarray]:
-        """``(coef (n_outputs, n_features), intercept)`` to predict with: the averages once averaging has begun."""
+    def _attributes(self, model: Linear, choice: choosing.Choice, fit: fitting.Fit) -> dict[str, Any]:
+        """The attributes that a fit leaves; to predict with are the averages, once averaging has begun."""
+        record = {
+            "t_": fit.clock, "n_iter_": fit.n_epochs, "history_": fit.history, "outcome_": fit.outcome,
+            "algorithm_": choice,
+        }  # fmt: skip
         views = model.views(fit.state)
         coef, intercept = np.ascontiguousarray(views["coef"].T), views["intercept"].copy()
         if not model.average:
-            return coef, intercept
-        self._standard_coef, self._standard_intercept = coef, intercept
-        self._average_coef = np.ascontiguousarray(views["mean_coef"].T)
-        self._average_intercept = views["mean_intercept"].copy()
-        if model.average <= self.t_ - 1.0:
-            return self._average_coef, self._average_intercept
-        return coef, intercept
+            return record | self._named(coef, intercept)
+        means = np.ascontiguousarray(views["mean_coef"].T), views["mean_intercept"].copy()
+        record |= {"_standard_coef": coef, "_standard_intercept": intercept}
+        record |= {"_average_coef": means[0], "_average_intercept": means[1]}
+        begun = model.average <= fit.clock - 1.0
+        return record | self._named(*(means if begun else (coef, intercept)))
+
+    def _named(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
+        """``coef (n_outputs, n_features)`` and ``intercept (n_outputs,)`` by the names they have here."""
+        return {"coef_": coef, "intercept_": intercept}
 
     def _forget(self, *names: str) -> None:
         averaging = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
@@ -211,14 +231,14 @@ class BaseSGD(ToSklearn, SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
                 "Maximum number of iteration reached before convergence. Consider increasing max_iter to improve the"
                 " fit.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         if self.power_t < 0:
             warnings.warn(
                 "Negative values for `power_t` are deprecated in version 1.8 and will raise an error in 1.10. "
                 "Use values in the range [0.0, inf) instead.",
                 FutureWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
 
@@ -245,7 +265,7 @@ def speak_of_divergence(model: Linear, fit: fitting.Fit, examples: Examples) -> 
     )
     if after > _OUT_OF_REASON * before:
         raise DivergedError(said)
-    warnings.warn(said, DivergenceWarning, stacklevel=5)
+    warnings.warn(said, DivergenceWarning, stacklevel=6)
 
 
 def initial(given: Any, shape: tuple[int, ...], dtype: Any, message: str) -> np.ndarray | None:
@@ -275,14 +295,3 @@ def validation_rows(
             "The sample weights for validation set are all zero, consider using a different random state."
         )
     return np.sort(train), np.sort(held_back)
-
-
-class Printer:
-    """What ``verbose`` prints: a line whenever there is news."""
-
-    def __call__(self, told: progress.Progress) -> None:
-        share = 100.0 * told.examples / max(told.planned, 1)
-        rate = told.examples / max(told.seconds, 1e-9)
-        counted = f"{told.examples} examples ({share:.1f}% of the most)"
-        print(f"{counted}, loss {told.loss:.6g}, {rate:,.0f} examples/s", flush=True)
-

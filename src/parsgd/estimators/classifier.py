@@ -19,6 +19,7 @@ from parsgd.estimators import keeping, streaming
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
 from parsgd.estimators.examples import Examples
 from parsgd.estimators.posing import Labels, class_numbers
+from parsgd.estimators.tasks import with_callbacks
 from parsgd.models.linear import Linear
 
 _WITH_PROBABILITIES = ("log_loss", "modified_huber", "softmax")
@@ -160,6 +161,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         self.batch_size = batch_size
         self.checkpoint = checkpoint
 
+    @with_callbacks
     def fit(
         self, X, y=None, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None,
         resume=False,
@@ -201,10 +203,11 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         self._forget("coef_", "intercept_")
         self.t_ = 1.0
         with keeping.keeping(self, resume):
-            self._fit(X, y, classes, sample_weight, coef_init, intercept_init, int(self.max_iter), X_val, y_val)
+            self._fit(X, y, classes, sample_weight, coef_init, intercept_init, X_val, y_val)
         self._warn_of_the_end()
         return self
 
+    @with_callbacks
     def partial_fit(self, X, y=None, classes=None, sample_weight=None):
         """One pass of SGD over the given rows, going on from the present state.
 
@@ -231,9 +234,9 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             )
         if not hasattr(self, "t_"):
             self.t_ = 1.0
-        return self._fit(X, y, classes, sample_weight, None, None, 1, None, None)
+        return self._fit(X, y, classes, sample_weight, None, None, None, None, partial=True)
 
-    def _fit(self, X, y, classes, sample_weight, coef_init, intercept_init, max_epochs, X_val, y_val):
+    def _fit(self, X, y, classes, sample_weight, coef_init, intercept_init, X_val, y_val, partial=False):
         examples = self._examples(X, y, sample_weight, reset=not hasattr(self, "classes_"))
         _check_partial_fit_first_call(self, classes)
         model, pose = self._posed(examples)
@@ -244,10 +247,10 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             random_state.randint(1, MAX_INT)  # scikit-learn draws once before the seed it shuffles by
         seed = int(random_state.randint(MAX_INT)) if self.shuffle else 0
         examples, monitor = self._validation(model, examples, X_val, y_val)
-        fit = self._run(
-            model, examples, max_epochs=max_epochs, seed=seed, coef=coef, intercept=intercept, monitor=monitor
-        )
-        self.coef_, self.intercept_ = self._keep(model, fit)
+        self._run(
+            model, examples, max_epochs=1 if partial else int(self.max_iter), seed=seed, coef=coef, intercept=intercept,
+            monitor=monitor, partial=partial,
+        )  # fmt: skip
         return self
 
     def _posed(self, examples: Examples) -> tuple[Linear, Labels]:

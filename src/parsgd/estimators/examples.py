@@ -5,6 +5,7 @@ Both kinds have a shape, a dtype, targets, and a source that deals them to worke
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -91,6 +92,10 @@ class Arrays:
         weight = self.factor[held] if self.factor.size else None
         return replace(self, subset=train), Held(self.x[held], self.target[held], weight)
 
+    def seen(self) -> dict[str, Any]:
+        """What callbacks are shown: all rows that the fit was given, those held back too."""
+        return {"X": self.x, "y": self.y, "metadata": None if self.weight is None else {"sample_weight": self.weight}}
+
     def rows(self) -> Rows:
         """All rows as kernels see them."""
         return rows_of(self.x, self.target, self.factor)
@@ -154,6 +159,15 @@ class Streamed:
         held = Held(matrix_of(rows.x, self.shape[1]), rows.y, rows.weight if rows.weight.size else None)
         return replace(self, rest=rest), held
 
+    def seen(self) -> dict[str, Any]:
+        """What callbacks are shown: the Dataset, and if they ask for them its targets and weights, read once."""
+        read = functools.cache(functools.partial(own_targets, self.dataset))
+        return {
+            "X": self.dataset,
+            "y": (lambda: read()[0]) if self.dataset.target else None,
+            "metadata": (lambda: {"sample_weight": read()[1]}) if self.dataset.weight else None,
+        }
+
     def source(self, shuffle: bool) -> Source:
         if self.rest is not None:
             return replace(self.rest, shuffle=shuffle)
@@ -161,6 +175,19 @@ class Streamed:
 
 
 Examples = Arrays | Streamed
+
+
+class OwnTargets(np.ndarray):
+    """Targets of a Dataset, in memory: what ``score`` takes with that Dataset, which else brings its own."""
+
+
+def own_targets(dataset: Dataset) -> tuple[OwnTargets, np.ndarray | None]:
+    """``(n_rows,)`` targets of a Dataset as they were read, and weights or None."""
+    targets, weights = [], []
+    for _, target, weight in dataset.blocks():
+        targets.append(target)
+        weights.append(weight)
+    return np.concatenate(targets).view(OwnTargets), np.concatenate(weights) if dataset.weight else None
 
 
 def matrix_of(x: Any, n_features: int) -> Any:

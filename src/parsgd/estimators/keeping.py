@@ -22,6 +22,7 @@ from parsgd.checkpointing.keeper import CheckpointKeeper
 from parsgd.checkpointing.settings import settings_of
 from parsgd.errors import CheckpointError, InvalidArgument
 from parsgd.estimators import choosing
+from parsgd.estimators.tasks import has_callbacks
 from parsgd.packing import is_part
 from parsgd.packing.container import safetensors
 
@@ -114,12 +115,14 @@ def _settled_chance(random_state: Any, keeper: CheckpointKeeper) -> Any:
 def choose_parts(estimator: Any, size: Any) -> tuple[choosing.Choice, Any]:
     """What :func:`parsgd.estimators.choosing.choose_parts` says, or with a checkpoint said when the fit began.
 
-    With checkpoints, one worker whose round would be the whole fit makes a round of every pass: its steps are the same.
+    With checkpoints or callbacks, one worker whose round would be the whole fit makes a round of every pass: its steps
+    are the same.
     """
     choice, engine = choosing.choose_parts(estimator, size)
     keeper = keeper_of(estimator)
     if keeper is None:
-        return choice, engine
+        heard = choice.n_workers == 1 and has_callbacks(estimator)
+        return _in_passes(choice, "callbacks") if heard else choice, engine
     who = type(estimator).__name__
     before = keeper.extras.get("choice")
     if before is not None:
@@ -154,11 +157,11 @@ def _engine(estimator: Any, choice: choosing.Choice, who: str) -> Any:
     return engine
 
 
-def _in_passes(choice: choosing.Choice) -> choosing.Choice:
+def _in_passes(choice: choosing.Choice, for_whom: str = "checkpoints") -> choosing.Choice:
     """Rounds of one pass in place of a single one, where that changes no step."""
     algorithm = choice.algorithm
     plain = getattr(algorithm, "seconds", None) is None and getattr(algorithm, "inside", None) is None
     if not (algorithm.one_shot and is_part(algorithm) and plain):
         return choice
     passes = Local(period=1.0, sampling=algorithm.sampling)
-    return replace(choice, why=f"{choice.why}; a round is a pass, for the checkpoints", algorithm=passes)
+    return replace(choice, why=f"{choice.why}; a round is a pass, for the {for_whom}", algorithm=passes)

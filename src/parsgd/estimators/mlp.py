@@ -6,21 +6,22 @@ import functools
 import math
 import warnings
 from abc import ABCMeta, abstractmethod
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from parsgd import fitting, progress
+from parsgd import display, fitting
 from parsgd.errors import InvalidArgument, Outcome
 from parsgd.estimators import checking, choosing, keeping, lbfgs, streaming
-from parsgd.estimators.base import MAX_INT, Printer
+from parsgd.estimators.base import MAX_INT
 from parsgd.estimators.examples import Arrays, Examples, is_sparse
+from parsgd.estimators.tasks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
 from parsgd.models.forward import ACTIVATIONS, propagate
 from parsgd.models.network import SCHEDULES, STARTS, Network
@@ -39,7 +40,7 @@ def is_stochastic(estimator: Any) -> bool:
     return True
 
 
-class BaseMLP(ToSklearn, BaseEstimator, metaclass=ABCMeta):
+class BaseMLP(ToSklearn, CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     """Parameters, the run, and the attributes of both network estimators."""
 
     def __init__(
@@ -163,12 +164,7 @@ class BaseMLP(ToSklearn, BaseEstimator, metaclass=ABCMeta):
         if self.solver == "lbfgs":
             if first:
                 self._forget()
-            found = lbfgs.minimize(
-                plain, examples.rows(), states.pop(), max_iter=int(self.max_iter), max_fun=int(self.max_fun),
-                tol=float(self.tol), verbose=self.verbose,
-            )  # fmt: skip
-            self.loss_, self.n_iter_, self.outcome_ = found.loss, found.n_iter, found.outcome
-            self._keep(plain, found.state)
+            self._climb_down(plain, examples, states.pop())
             return
         if self.early_stopping and held is None:
             examples, held = self._hold_back(examples, random, stratify)
@@ -177,7 +173,7 @@ class BaseMLP(ToSklearn, BaseEstimator, metaclass=ABCMeta):
         if batch > n_rows:
             warnings.warn(
                 f"batch_size={batch} is larger than the {n_rows} rows to train on; every batch has all of them.",
-                stacklevel=4,
+                stacklevel=5,
             )
             batch = n_rows
         size = choosing.NetworkSize(n_rows, examples.n_values, layers, batch, plain.n_slots, plain.sparse)
@@ -204,12 +200,16 @@ class BaseMLP(ToSklearn, BaseEstimator, metaclass=ABCMeta):
         model = self._network(examples, layers, batch, n_rows, steps, clock)
         seed = int(random.randint(0, MAX_INT)) if self.shuffle or self.dropout > 0 else 0
         monitor = None if held is None else self._monitor(model, *held)
-        with progress.watch(Printer()) if self.verbose else nullcontext():
+        max_epochs = 1 if partial else int(self.max_iter)
+        tasks = FitTasks(
+            self, examples.seen(), functools.partial(self._attributes, model, choice),
+            name="partial_fit" if partial else "fit", epochs=0 if choice.algorithm.one_shot else max_epochs,
+        )  # fmt: skip
+        with display.shown(self.verbose):
             fit = fitting.fit(
                 model, choice.algorithm, engine, examples.source(bool(self.shuffle)), n_workers=choice.n_workers,
-                seed=seed, max_epochs=1 if partial else int(self.max_iter),
-                stopping=self._stopping(monitor, partial), state=states.pop(), clock=clock,
-                keeper=keeping.keeper_of(self),
+                seed=seed, max_epochs=max_epochs, stopping=self._stopping(monitor, partial), state=states.pop(),
+                clock=clock, keeper=keeping.keeper_of(self), watcher=tasks.watcher,
             )  # fmt: skip
         self.history_, self.outcome_, self.algorithm_ = fit.history, fit.outcome, choice
         self._clock = fit.clock
@@ -221,6 +221,32 @@ class BaseMLP(ToSklearn, BaseEstimator, metaclass=ABCMeta):
             self._ask_to_stop(model, fit.state, monitor)
         elif partial:
             self._lower_the_rate(fit)
+        tasks.end()
+
+    def _attributes(self, model: Network, choice: choosing.Choice, fit: fitting.Fit) -> dict[str, Any]:
+        """What callbacks are shown of a fit that goes on."""
+        losses, _ = epochs_of(fit, choice.algorithm.one_shot)
+        record = {
+            "n_iter_": fit.n_epochs, "history_": fit.history, "outcome_": fit.outcome, "algorithm_": choice,
+            "loss_": losses[-1],
+        }  # fmt: skip
+        return record | self._weights_of(model, fit.state)
+
+    def _climb_down(self, model: Network, examples: Examples, state: np.ndarray) -> None:
+        """``solver="lbfgs"``."""
+
+        def attributes(found: lbfgs.Found) -> dict[str, Any]:
+            record = {"loss_": found.loss, "n_iter_": found.n_iter, "outcome_": found.outcome}
+            return record | self._weights_of(model, found.state)
+
+        tasks = FitTasks(self, examples.seen(), attributes, epochs=int(self.max_iter), epoch_name="lbfgs-iter")
+        found = lbfgs.minimize(
+            model, examples.rows(), state, max_iter=int(self.max_iter), max_fun=int(self.max_fun),
+            tol=float(self.tol), verbose=self.verbose, watcher=tasks.watcher,
+        )  # fmt: skip
+        self.loss_, self.n_iter_, self.outcome_ = found.loss, found.n_iter, found.outcome
+        self._keep(model, found.state)
+        tasks.end()
 
     def _network(
         self, X: Any, layers: tuple[int, ...], batch: int, n_rows: int = 1, steps: int = 1, clock: float = 1.0
@@ -334,13 +360,17 @@ class BaseMLP(ToSklearn, BaseEstimator, metaclass=ABCMeta):
                 delattr(self, name)
 
     def _keep(self, model: Network, state: np.ndarray) -> None:
+        for name, value in self._weights_of(model, state).items():
+            setattr(self, name, value)
+
+    def _weights_of(self, model: Network, state: np.ndarray) -> dict[str, Any]:
+        """The attributes that hold a state; nothing is copied."""
         views = model.views(state)
-        self.coefs_, self.intercepts_ = views["coefs"], views["intercepts"]
-        self._slots = state[model.n_parameters :]
-        self.n_layers_ = len(model.sizes)
-        self.out_activation_ = {"softmax": "softmax", "sigmoid": "logistic", "poisson": "exp"}.get(
-            model.loss, "identity"
-        )
+        last = {"softmax": "softmax", "sigmoid": "logistic", "poisson": "exp"}.get(model.loss, "identity")
+        return {
+            "coefs_": views["coefs"], "intercepts_": views["intercepts"], "_slots": state[model.n_parameters :],
+            "n_layers_": len(model.sizes), "out_activation_": last,
+        }  # fmt: skip
 
     def _note_curves(self, fit: fitting.Fit) -> None:
         """Go on with the curves; the fit before may have kept others, or none: early_stopping can be set anew."""
@@ -439,7 +469,7 @@ class BaseMLP(ToSklearn, BaseEstimator, metaclass=ABCMeta):
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't"
                 " converged yet.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
 

@@ -18,6 +18,7 @@ from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.examples import Examples
 from parsgd.estimators.mlp import BaseMLP, is_stochastic
 from parsgd.estimators.posing import Labels, Several
+from parsgd.estimators.tasks import with_callbacks
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -168,6 +169,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         tags.classifier_tags.multi_label = True
         return tags
 
+    @with_callbacks
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, resume=False):
         """Fit the model.
 
@@ -204,6 +206,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self
 
     @available_if(is_stochastic)
+    @with_callbacks
     def partial_fit(self, X, y=None, sample_weight=None, classes=None, *, X_val=None, y_val=None):
         """One pass over the given rows, going on from the present state, the solver's moments included.
 

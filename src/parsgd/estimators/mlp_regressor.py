@@ -15,6 +15,7 @@ from parsgd.errors import InvalidArgument
 from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.mlp import BaseMLP, is_stochastic
 from parsgd.estimators.posing import Values
+from parsgd.estimators.tasks import with_callbacks
 
 LOSSES = ("squared_error", "poisson", "absolute_error", "huber")
 
@@ -111,6 +112,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         checking.check_number(self, "delta", 0, closed="neither")
         super()._check_parameters()
 
+    @with_callbacks
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, resume=False):
         """Fit the model.
 
@@ -138,6 +140,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self
 
     @available_if(is_stochastic)
+    @with_callbacks
     def partial_fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None):
         """One pass over the given rows, going on from the present state, the solver's moments included.
 

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.posing import Ones
+from parsgd.estimators.tasks import with_callbacks
 
 
 class SGDOneClassSVM(OutlierMixin, BaseSGD):
@@ -105,6 +106,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         checking.check_number(self, "nu", 0, 1, closed="right")
         super()._check_parameters(partial)
 
+    @with_callbacks
     def fit(self, X, y=None, coef_init=None, offset_init=None, sample_weight=None, *, resume=False):
         """Fit the model.
 
@@ -130,18 +132,19 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         self._forget("coef_", "offset_")
         self.t_ = 1.0
         with keeping.keeping(self, resume):
-            self._fit(X, sample_weight, coef_init, offset_init, int(self.max_iter))
+            self._fit(X, y, sample_weight, coef_init, offset_init)
         self._warn_of_the_end()
         return self
 
+    @with_callbacks
     def partial_fit(self, X, y=None, sample_weight=None):
         """One pass of SGD over the given rows, going on from the present state."""
         self._check_parameters(partial=True)
         if not hasattr(self, "t_"):
             self.t_ = 1.0
-        return self._fit(X, sample_weight, None, None, 1)
+        return self._fit(X, y, sample_weight, None, None, partial=True)
 
-    def _fit(self, X, sample_weight, coef_init, offset_init, max_epochs):
+    def _fit(self, X, y, sample_weight, coef_init, offset_init, partial=False):
         first = getattr(self, "coef_", None) is None
         examples = self._examples(X, None, sample_weight, reset=first, supervised=False)
         examples = examples.posed(Ones(str(examples.dtype)))
@@ -156,12 +159,14 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         intercept = initial(intercept_init, (1,), examples.dtype, "Provided offset_init does not match dataset.")
         model = self._linear(examples, 1, one_class=True)
         seed = int(check_random_state(keeping.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
-        fit = self._run(
-            model, examples, max_epochs=max_epochs, seed=seed, coef=coef, intercept=intercept
-        )
-        coef, intercept = self._keep(model, fit)
-        self.coef_, self.offset_ = coef.ravel(), 1.0 - intercept
+        self._run(
+            model, examples, max_epochs=1 if partial else int(self.max_iter), seed=seed, coef=coef, intercept=intercept,
+            partial=partial, seen={**examples.seen(), "y": y},
+        )  # fmt: skip
         return self
+
+    def _named(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
+        return {"coef_": coef.ravel(), "offset_": 1.0 - intercept}
 
     @streaming.blockwise
     def decision_function(self, X):

@@ -18,6 +18,7 @@ from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
 from parsgd.estimators.examples import Examples
 from parsgd.estimators.posing import Values
+from parsgd.estimators.tasks import with_callbacks
 
 
 class SGDRegressor(RegressorMixin, BaseSGD):
@@ -121,6 +122,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         super()._check_parameters(partial)
         checking.check_number(self, "quantile", 0, 1, closed="neither")
 
+    @with_callbacks
     def fit(
         self, X, y=None, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None,
         resume=False,
@@ -153,10 +155,11 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         self._forget("coef_", "intercept_")
         self.t_ = 1.0
         with keeping.keeping(self, resume):
-            self._fit(X, y, sample_weight, coef_init, intercept_init, int(self.max_iter), X_val, y_val)
+            self._fit(X, y, sample_weight, coef_init, intercept_init, X_val, y_val)
         self._warn_of_the_end()
         return self
 
+    @with_callbacks
     def partial_fit(self, X, y=None, sample_weight=None):
         """One pass of SGD over the given rows, going on from the present state.
 
@@ -174,9 +177,9 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         self._check_parameters(partial=True)
         if not hasattr(self, "t_"):
             self.t_ = 1.0
-        return self._fit(X, y, sample_weight, None, None, 1, None, None)
+        return self._fit(X, y, sample_weight, None, None, None, None, partial=True)
 
-    def _fit(self, X, y, sample_weight, coef_init, intercept_init, max_epochs, X_val, y_val):
+    def _fit(self, X, y, sample_weight, coef_init, intercept_init, X_val, y_val, partial=False):
         first = getattr(self, "coef_", None) is None
         examples = self._examples(X, y, sample_weight, reset=first, copy=False, y_numeric=True)
         examples = examples.posed(Values(str(examples.dtype), self._loss_name))
@@ -190,12 +193,14 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         model = self._linear(examples, 1)
         examples, monitor = self._validation(model, examples, X_val, y_val)
         seed = int(check_random_state(keeping.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
-        fit = self._run(
-            model, examples, max_epochs=max_epochs, seed=seed, coef=coef, intercept=intercept, monitor=monitor
-        )
-        coef, self.intercept_ = self._keep(model, fit)
-        self.coef_ = coef.ravel()
+        self._run(
+            model, examples, max_epochs=1 if partial else int(self.max_iter), seed=seed, coef=coef, intercept=intercept,
+            monitor=monitor, partial=partial,
+        )  # fmt: skip
         return self
+
+    def _named(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
+        return {"coef_": coef.ravel(), "intercept_": intercept}
 
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         return Values(str(np.dtype(dtype)), self._loss_name)(y)[0]

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from parsgd.datasets.dataset import Dataset
 from parsgd.datasets.opening import open_dataset
 from parsgd.errors import InvalidArgument
-from parsgd.estimators.examples import Streamed
+from parsgd.estimators.examples import OwnTargets, Streamed
 
 
 def is_streamed(X: Any) -> bool:
@@ -101,7 +101,7 @@ def blockwise(method: Callable) -> Callable:
 
 def score_of(estimator: Any, dataset: Dataset, y: Any, sample_weight: Any) -> float:
     """Accuracy of a classifier, R^2 of a regressor, on the rows of a Dataset; weighted, if they have weights."""
-    if y is not None or sample_weight is not None:
+    if not isinstance(y, OwnTargets) and (y is not None or sample_weight is not None):
         raise InvalidArgument("A Dataset brings its own targets and weights; leave out y and sample_weight.")
     if not dataset.target:
         raise InvalidArgument(f"{dataset.name}: has no targets. Name the column: open_dataset(..., target=...).")

@@ -21,6 +21,8 @@ DTYPES = {
     "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
 PARTS = {path.split(":")[1]: path for axis in (registry.ALGORITHMS, registry.ENGINES) for path in axis.values()}
+# It connects to an address, where anybody may listen; whoever opens a file decides what to connect to.
+del PARTS["Dask"]
 PARTS |= {"Choice": "parsgd.estimators.choosing:Choice", "Stopping": "parsgd.stopping:Stopping"}
 PARTS |= {"Adaptive": "parsgd.algorithms.adaptive:Adaptive"}
 PARTS |= {name: f"parsgd.datasets.columns:{name}" for name in ("Numbers", "OneHot", "Hashed", "Text")}
@@ -136,6 +138,11 @@ def _unpack_texts(items: list, value: dict[str, Any], arrays: dict[str, np.ndarr
 
 
 def _unpack_part(name: str, value: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
+    if name == "Dask":
+        raise ModelFileError(
+            "names a Dask cluster to connect to, which parsgd never writes into a file. Do not use a file from people"
+            " whom you do not trust; if it is your own, save the model again."
+        )
     return registry.load(PARTS[name])(**unpack(value["fields"], arrays))
 
 

@@ -9,6 +9,7 @@ chance: with data sorted by target, windows that hold few pieces are a worse shu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -157,6 +158,15 @@ class BlockShard(Shard):
             window = self._window(Place(seed, epoch, number))
             yield Block(window.rows(), self._order(Place(seed, epoch, number))[passed:])
             start = (number + 1) * self.window_rows
+
+    @property
+    def home(self) -> str | None:
+        """Where most of its rows lie in memory already (``Piece.home``); None where they are to be read."""
+        rows: Counter[str] = Counter()
+        for span in self.spans:
+            if span.piece.home is not None:
+                rows[span.piece.home] += span.n_rows
+        return max(rows, key=rows.get, default=None)
 
     def futures(self) -> list:
         """What lies on machines of a cluster and must be where the shard is read (``Piece.futures``, if it has any)."""

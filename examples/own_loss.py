@@ -1,0 +1,32 @@
+"""A loss of one's own: expectiles, between a mean and a quantile (Newey and Powell 1987).
+
+Any object with these two methods will do; its attributes must be numbers, and it is compiled on first use.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from parsgd import SGDRegressor
+
+
+@dataclass
+class Expectile:
+    """``w (y - p)^2 / 2``, where w is ``level`` if the prediction is too low, and ``1 - level`` if it is too high."""
+
+    level: float = 0.9
+
+    def loss(self, y, p):
+        return 0.5 * (self.level if y > p else 1.0 - self.level) * (y - p) ** 2
+
+    def gradient(self, y, p):
+        """Its derivative in p."""
+        return (self.level if y > p else 1.0 - self.level) * (p - y)
+
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((5000, 3))
+y = X @ [1.0, 2.0, 3.0] + rng.standard_normal(5000)
+
+middle, high = (SGDRegressor(Expectile(level), n_jobs=2, random_state=0).fit(X, y) for level in (0.5, 0.9))
+print("rows below the prediction:", (y < middle.predict(X)).mean(), (y < high.predict(X)).mean())

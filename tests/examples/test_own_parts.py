@@ -1,0 +1,72 @@
+"""The parts that the examples add keep the contracts, and do in under 40 lines of code what they say."""
+
+import importlib
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import numpy as np
+import pytest
+
+from parsgd import SGDClassifier
+from parsgd.core import Standing
+from parsgd.testing import check_algorithm, check_engine
+from parsgd.testing.contracts.small import small_model, small_report
+from parsgd.testing.problems import labels, unit_rows
+
+LONGEST = 40
+
+
+@pytest.fixture
+def example(pytestconfig, monkeypatch):
+    """An example by its name, imported, so that what it defines can be pickled."""
+    monkeypatch.syspath_prepend(pytestconfig.rootpath / "examples")
+    return importlib.import_module
+
+
+@pytest.mark.parametrize("name", ["own_loss", "own_algorithm", "own_engine"])
+def test_it_is_short(name, pytestconfig):
+    lines = (pytestconfig.rootpath / "examples" / f"{name}.py").read_text("utf-8").splitlines()
+    assert sum(bool(line.strip()) for line in lines) < LONGEST
+
+
+def test_expectiles_of_a_higher_level_are_higher(example, capsys):
+    found = example("own_loss")
+    X, y = found.X, found.y
+    assert (found.high.predict(X) > found.middle.predict(X)).mean() > 0.99
+    # the mean of the derivatives is 0 at the optimum
+    loss, p = found.Expectile(0.9), found.high.predict(X)
+    assert abs(np.mean([loss.gradient(*pair) for pair in zip(y, p, strict=True)])) < 0.05
+
+
+def test_an_expectile_s_gradient_is_the_slope_of_its_loss(example):
+    loss, h = example("own_loss").Expectile(0.8), 1e-6
+    for y, p in [(0.0, 1.0), (1.0, 0.0), (2.0, -3.0)]:
+        slope = (loss.loss(y, p + h) - loss.loss(y, p - h)) / (2 * h)
+        assert slope == pytest.approx(loss.gradient(y, p), rel=1e-6)
+
+
+def test_the_median_keeps_the_contract_of_algorithms(example):
+    found = example("own_algorithm")
+    check_algorithm(found.Median())
+    assert found.model.score(found.X / 16, found.y) > 0.9
+
+
+def test_the_median_is_not_carried_away_by_one_wild_worker(example):
+    median = example("own_algorithm").Median()
+    model = small_model()
+    reports = [small_report(worker, np.full(model.size, value)) for worker, value in enumerate((1.0, 2.0, 1e9))]
+    assert (median.combine(Standing(model, np.zeros(model.size)), reports).state == 2.0).all()
+
+
+def test_the_pool_keeps_the_contract_of_engines(example):
+    engine = example("own_engine").InPool
+    with ThreadPoolExecutor(3) as pool:
+        barrier = Barrier(3)
+        list(pool.map(lambda _: barrier.wait(), range(3)))  # its threads are there before, and stay
+        check_engine(engine(pool))
+        X = unit_rows(200, 6)
+        ours, theirs = (
+            SGDClassifier(engine=one, n_jobs=3, algorithm="local", random_state=0).fit(X, labels(X))
+            for one in (engine(pool), "serial")
+        )
+    np.testing.assert_array_equal(ours.coef_, theirs.coef_)
