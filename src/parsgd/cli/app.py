@@ -83,8 +83,8 @@ def fit(
     workers: Annotated[Whole, option("1: serial; -1: all cores; not given: as many as pay.", panel=PARALLEL)] = None,
     algorithm: Annotated[Text, option("auto, local, weighted, minibatch, elastic, ...", panel=PARALLEL)] = None,
     engine: Annotated[Text, option("auto, serial, threads, processes or dask.", panel=PARALLEL)] = None,
-    scheduler: Annotated[Text, option("Address of a Dask scheduler, for --engine dask.", metavar="ADDRESS",
-                                      panel=PARALLEL)] = None,
+    scheduler: Annotated[Text, option("Address of a Dask scheduler, or the .json file that it writes; for --engine"
+                                      " dask.", metavar="ADDRESS", panel=PARALLEL)] = None,
     round_seconds: Annotated[Number, option("Length of a round of work.", panel=PARALLEL)] = None,
     checkpoint: Annotated[MaybePath, option("Folder to keep checkpoints in.", metavar="DIR", panel=KEEPING)] = None,
     resume: Annotated[bool, option("Go on from the last checkpoint, if there is one.", "--resume",
