@@ -8,7 +8,6 @@ import pytest
 import parsgd
 from parsgd import saving
 from parsgd.checkpointing.folder import Folder
-from parsgd.registry import ENGINES
 
 ARGUMENTS = ("--target", "kind", "--drop", "y", "--workers", "2", "--algorithm", "local")
 
