@@ -31,6 +31,7 @@ class Median(Synchronous):
         return Merge(np.median(states, axis=0) if states else standing.state, np.array(moved) / max(1, sum(moved)))
 
 
-X, y = load_digits(return_X_y=True)
-model = SGDClassifier("log_loss", algorithm=Median(), n_jobs=5, engine="serial", random_state=0).fit(X / 16, y)
-print("accuracy:", model.score(X / 16, y))
+if __name__ == "__main__":
+    X, y = load_digits(return_X_y=True)
+    model = SGDClassifier("log_loss", algorithm=Median(), n_jobs=5, engine="serial", random_state=0).fit(X / 16, y)
+    print("accuracy:", model.score(X / 16, y))

@@ -41,7 +41,8 @@ class InPool:
             shard.close()
 
 
-X, y = load_digits(return_X_y=True)
-with ThreadPoolExecutor(4) as pool:
-    model = SGDClassifier(algorithm="local", engine=InPool(pool), n_jobs=4, random_state=0).fit(X / 16, y)
-print("accuracy:", model.score(X / 16, y))
+if __name__ == "__main__":
+    X, y = load_digits(return_X_y=True)
+    with ThreadPoolExecutor(4) as pool:
+        model = SGDClassifier(algorithm="local", engine=InPool(pool), n_jobs=4, random_state=0).fit(X / 16, y)
+    print("accuracy:", model.score(X / 16, y))

@@ -24,9 +24,10 @@ class Expectile:
         return (self.level if y > p else 1.0 - self.level) * (p - y)
 
 
-rng = np.random.default_rng(0)
-X = rng.standard_normal((5000, 3))
-y = X @ [1.0, 2.0, 3.0] + rng.standard_normal(5000)
+if __name__ == "__main__":
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((5000, 3))
+    y = X @ [1.0, 2.0, 3.0] + rng.standard_normal(5000)
 
-middle, high = (SGDRegressor(Expectile(level), n_jobs=2, random_state=0).fit(X, y) for level in (0.5, 0.9))
-print("rows below the prediction:", (y < middle.predict(X)).mean(), (y < high.predict(X)).mean())
+    middle, high = (SGDRegressor(Expectile(level), n_jobs=2, random_state=0).fit(X, y) for level in (0.5, 0.9))
+    print("rows below the prediction:", (y < middle.predict(X)).mean(), (y < high.predict(X)).mean())

@@ -1,8 +1,9 @@
-"""For the reference pages: what docstrings have of Sphinx's language becomes Markdown.
+"""For the reference pages: what docstrings have of Sphinx's language becomes Markdown; names that come late are found.
 
 mkdocstrings loads it (``mkdocs.yml``); the package does not.
 """
 
+import ast
 import re
 from typing import Any
 
@@ -27,3 +28,13 @@ class Roles(griffe.Extension):
     def on_instance(self, *, obj: Any, **_: Any) -> None:
         if obj.docstring:
             obj.docstring.value = plain(obj.docstring.value)
+
+    def on_package(self, *, pkg: Any, **_: Any) -> None:
+        """The package's own names are looked up when they are used, which who only reads it cannot know."""
+        if pkg.name != "parsgd":
+            return
+        for table, whole in (("_HOMES", False), ("_MODULES", True)):
+            for name, home in ast.literal_eval(str(pkg[table].value)).items():
+                if name not in pkg.members:
+                    path = f"parsgd.{home}" if whole else f"parsgd.{home}.{name}"
+                    pkg.set_member(name, griffe.Alias(name, path))

@@ -7,11 +7,11 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from parsgd import SGDClassifier
+from parsgd import SGDClassifier, SGDRegressor
 from parsgd.core import Standing
 from parsgd.testing import check_algorithm, check_engine
 from parsgd.testing.contracts.small import small_model, small_report
-from parsgd.testing.problems import labels, unit_rows
+from parsgd.testing.problems import labels, targets, unit_rows
 
 LONGEST = 40
 
@@ -29,13 +29,13 @@ def test_it_is_short(name, pytestconfig):
     assert sum(bool(line.strip()) for line in lines) < LONGEST
 
 
-def test_expectiles_of_a_higher_level_are_higher(example, capsys):
-    found = example("own_loss")
-    X, y = found.X, found.y
-    assert (found.high.predict(X) > found.middle.predict(X)).mean() > 0.99
-    # the mean of the derivatives is 0 at the optimum
-    loss, p = found.Expectile(0.9), found.high.predict(X)
-    assert abs(np.mean([loss.gradient(*pair) for pair in zip(y, p, strict=True)])) < 0.05
+def test_expectiles_of_a_higher_level_are_higher(example):
+    expectile, X = example("own_loss").Expectile, unit_rows(2000, 3)
+    y = targets(X)
+    low, high = (SGDRegressor(expectile(level), random_state=0).fit(X, y).predict(X) for level in (0.5, 0.9))
+    assert (high > low).mean() > 0.99
+    # the mean of the derivatives is near 0 at the optimum
+    assert abs(np.mean([expectile(0.9).gradient(*pair) for pair in zip(y, high, strict=True)])) < 0.05
 
 
 def test_an_expectile_s_gradient_is_the_slope_of_its_loss(example):
@@ -46,9 +46,7 @@ def test_an_expectile_s_gradient_is_the_slope_of_its_loss(example):
 
 
 def test_the_median_keeps_the_contract_of_algorithms(example):
-    found = example("own_algorithm")
-    check_algorithm(found.Median())
-    assert found.model.score(found.X / 16, found.y) > 0.9
+    check_algorithm(example("own_algorithm").Median())
 
 
 def test_the_median_is_not_carried_away_by_one_wild_worker(example):
