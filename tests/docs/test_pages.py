@@ -37,6 +37,8 @@ BLOCK = re.compile(
 )
 SHELLS = ("sh", "bash")
 COMMAND = re.compile(r"^(\$ |parsgd |pip |python |scripts/|>>> |import |from \w+ import )", re.MULTILINE)
+# Pages whose examples another test runs, in a folder of its own making.
+ELSEWHERE = {"command-line.md": "tests/cli/test_examples.py"}
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -70,6 +72,8 @@ def examples(page: Path, root: Path) -> list[Example]:
 
 
 def test_examples_run(page, root, tmp_path, monkeypatch, request):
+    if page.name in ELSEWHERE:
+        pytest.skip(f"run by {ELSEWHERE[page.name]}")
     monkeypatch.chdir(tmp_path)
     # as if the page were the program that runs, so that what it defines can be pickled
     program = ModuleType("__main__")
