@@ -441,11 +441,11 @@ def vandalise(head, document, arrays, dice):
 
 def test_of_a_cluster_a_file_keeps_that_there_was_one_and_not_which(tmp_path):
     model = classifier()[0]
-    for settings in ({"address": "tcp://203.0.113.7:8786"}, {"scheduler_file": "/scratch/me/scheduler.json"}):
-        model.set_params(engine=registry.load(registry.ENGINES["dask"])(**settings))
+    for where in ({"address": "tcp://203.0.113.7:8786"}, {"scheduler_file": "/scratch/me/scheduler.json"}):
+        model.set_params(engine=registry.load(registry.ENGINES["dask"])(**where))
         saving.save(model, tmp_path / "m.parsgd")
         assert saving.load(tmp_path / "m.parsgd").engine == "dask"
-        assert not any(value.encode() in (tmp_path / "m.parsgd").read_bytes() for value in settings.values())
+        assert not any(value.encode() in (tmp_path / "m.parsgd").read_bytes() for value in where.values())
 
 
 def test_an_engine_of_processes_comes_back_without_its_processes(tmp_path):

@@ -6,7 +6,7 @@ An entry, one a round::
     epoch          passes over all rows made by the end of the round, by all workers together
     seconds        when its reports were there, counted from the beginning of the fit
     merge_seconds  how long the driver then took to merge them
-    check_seconds  how long it took after that: the stopping rule, scores, dealing rows anew
+    check_seconds  how long it took after that: the stopping rule, scores, callbacks, dealing rows anew
     loss           mean over the examples of the round, each taken just before its step
     score          of the validation rows, where an epoch ended and there are such rows; otherwise None
     workers        of each that reported: worker, steps, examples, seconds (of its own work), weight (in the merge),

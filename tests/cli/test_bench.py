@@ -45,6 +45,11 @@ def test_scikit_learn_has_workers_where_it_can_use_them(cli):
     assert entries == [("scikit-learn", 1), ("scikit-learn", 2), ("parsgd", 1), ("parsgd", 2)]
 
 
+def test_algorithms_of_parsgd_can_be_compared_with_it(cli):
+    report = cli.report("bench", *SMALL, "--set", "algorithm=hogwild")
+    assert len(report["results"]) == 3
+
+
 def test_own_data_are_prepared_as_by_fit(cli, table_csv):
     report = cli.report("bench", table_csv, "--target", "kind", "--drop", "y", "--repeats", "1", "--passes", "1")
     assert (report["rows"], report["features"], report["dtype"]) == (160, 7, "float32")

@@ -8,18 +8,8 @@ import pytest
 import parsgd
 from parsgd import saving
 from parsgd.checkpointing.folder import Folder
-from parsgd.registry import ENGINES
 
 ARGUMENTS = ("--target", "kind", "--drop", "y", "--workers", "2", "--algorithm", "local")
-
-
-class Pretend:
-    """An engine on a cluster that is not there."""
-
-    name, offers = "dask", frozenset()
-
-    def __init__(self, address=None):
-        self.address = address
 
 
 def test_more_passes_are_those_of_a_longer_fit(cli, table_csv, tmp_path):
@@ -80,9 +70,9 @@ def test_options_that_make_no_sense_are_mistakes(arguments, said, cli, table_csv
     assert not (tmp_path / "kept").exists()
 
 
-def test_the_address_of_a_scheduler_reaches_the_engine(monkeypatch):
+def test_the_address_of_a_scheduler_reaches_the_engine():
     from parsgd.cli.training import on_scheduler
 
-    monkeypatch.setitem(ENGINES, "dask", f"{__name__}:Pretend")
-    monkeypatch.setattr("parsgd.registry.load", lambda path: Pretend)
     assert on_scheduler("dask", "tcp://here:8786").address == "tcp://here:8786"
+    assert on_scheduler("dask", "here:8786").address == "here:8786"
+    assert on_scheduler("dask", "/scratch/scheduler.json").scheduler_file == "/scratch/scheduler.json"

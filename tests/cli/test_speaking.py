@@ -49,7 +49,7 @@ def test_beside_json_there_are_progress_and_notes_on_standard_error(capsys):
     with voice.progress() as observer:
         observer(DONE)
     voice.note("z")
-    assert capsys.readouterr() == ("", f"{line(DONE, 10)}\nNote: z\n")
+    assert capsys.readouterr() == ("", f"{line(DONE)}\nNote: z\n")
 
 
 def test_names_with_brackets_are_no_markup(capsys):

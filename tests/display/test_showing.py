@@ -19,7 +19,7 @@ from parsgd.display.lines import Lines
 from parsgd.display.live import LiveView, picture
 from parsgd.display.notebook import NotebookView, drawn, in_notebook
 from parsgd.errors import InvalidArgument
-from parsgd.progress import Progress, WorkerProgress
+from parsgd.progress import Line, Progress, WorkerProgress
 from parsgd.testing.problems import labels, unit_rows
 
 X = unit_rows(200, 4)
@@ -57,7 +57,7 @@ def test_the_view_has_a_line_a_worker():
     assert seen[3].rstrip().endswith("0.500  at work")
     assert "replaced 2 times" in seen[4]
     assert "lost" in seen[5]
-    assert "".join(seen).count("killed by signal 9") == 2
+    assert seen[6].startswith("workers 2, 1: its process (pid 5677) was killed by signal 9")
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])
@@ -314,3 +314,20 @@ def test_a_fit_that_goes_on_counts_its_own_speed(tmp_path):
     assert told[-1].examples == 1000
     assert told[-1].rate * told[-1].seconds == pytest.approx(400)
     assert told[-1].seconds <= seconds
+
+
+def test_observers_are_told_at_once_of_who_is_lost():
+    told = []
+    with parsgd.watch(told.append):
+        line = Line(2, 100)
+    line.lose(0, "the roof fell in", replaced=True)
+    line.lose(1, "killed", replaced=False)
+    assert [worker.losses for worker in told[0].crew] == [1, 0]
+    assert [(worker.why, worker.gone) for worker in told[1].crew] == [("the roof fell in", False), ("killed", True)]
+
+
+def test_who_is_not_watched_makes_no_record():
+    line = Line(2, 100)
+    line.lose(0, "the roof fell in", replaced=True)
+    line.tell(0.5)
+    assert line.loss == 0.5

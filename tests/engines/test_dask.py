@@ -1,5 +1,6 @@
 """Workers on a Dask cluster of two processes, none of which comes to harm."""
 
+import json
 import pickle
 import signal
 import sys
@@ -245,6 +246,25 @@ def test_what_cannot_be_used_is_refused_when_it_is_made(settings, said):
 def test_a_scheduler_that_is_not_there_is_named(dask):
     with pytest.raises(WorkersLost, match=r"scheduler at tcp://127.0.0.1:9 does not answer.*reachable"):
         linear(Dask(address="tcp://127.0.0.1:9", patience_s=0.5), Local(0.5))
+
+
+def test_a_scheduler_is_found_by_the_file_that_it_writes(dask, tmp_path):
+    path = tmp_path / "scheduler.json"
+    for content, said in (
+        (None, "there is no such file, after 0.2 s"),
+        ("{", "it holds no address"),
+        ("[]", "it holds no address"),
+        ('{"address": "tcp://127.0.0.1:9"}', "scheduler at tcp://127.0.0.1:9, which .*json names, does not answer"),
+    ):
+        if content is not None:
+            path.write_text(content)
+        with pytest.raises(WorkersLost, match=said):
+            linear(Dask(scheduler_file=str(path), patience_s=0.2), Local(0.5))
+    # it may be written while one waits
+    written = {"address": dask._kept[-1].client.scheduler.address}
+    path.unlink()
+    threading.Timer(0.3, path.write_text, [json.dumps(written)]).start()
+    assert np.array_equal(linear(Dask(scheduler_file=str(path)), Local(0.5)), linear("serial", Local(0.5)))
 
 
 class NoRows(Shard):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from parsgd import Local, SGDClassifier, SimuParallel
+from parsgd import Local, SGDClassifier, SimuParallel, open_dataset
 from parsgd.core import Budget, Lost, Report, Shard, Task, silent
 from parsgd.engines.dask_engine import Dask
-from parsgd.errors import WorkersLost
+from parsgd.errors import DataFileError, WorkersLost
 from parsgd.testing.problems import labels, unit_rows
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -53,10 +53,10 @@ def scheduler():
         yield client
 
 
-def fitted(engine, algorithm=None, n_jobs=4, max_iter=5):
+def fitted(engine, algorithm=None, n_jobs=4, max_iter=5, data=None):
     model = SGDClassifier("log_loss", alpha=0.001, algorithm=algorithm or Local(0.5), engine=engine, n_jobs=n_jobs,
                           max_iter=max_iter, tol=None, random_state=0)  # fmt: skip
-    return model.fit(X[TRAIN], Y[TRAIN])
+    return model.fit(X[TRAIN], Y[TRAIN]) if data is None else model.fit(data)
 
 
 def loss(model):
@@ -106,6 +106,30 @@ def test_the_same_worker_twice_in_a_row(cluster, trapped, undisturbed):
 def test_both_processes_at_once(cluster, trapped, undisturbed):
     model = fitted(trapped(cluster, [(0, 2), (1, 2), (2, 2), (3, 2)]))
     assert loss(model) == pytest.approx(undisturbed, rel=0.02)
+
+
+@pytest.mark.parametrize("scattered", [False, True])
+def test_partitions_on_a_process_that_dies_are_computed_again_if_dask_knows_how(
+    cluster, trapped, undisturbed, scattered
+):
+    client, parts = cluster._kept[-1].client, [(X[TRAIN][i::4], Y[TRAIN][i::4]) for i in range(4)]
+    there = sorted(client.scheduler_info()["workers"])
+    if scattered:
+        futures = [client.scatter([part], workers=[there[i // 2]])[0] for i, part in enumerate(parts)]
+    else:
+        futures = [client.submit(itself, part, workers=there, pure=False) for part in parts]
+    data, engine = open_dataset(futures), trapped(cluster, [(1, 3)])
+    if scattered:
+        with pytest.raises(DataFileError, match="2 of 2 partitions of a shard were lost with the Dask worker"):
+            fitted(engine, n_jobs=2, data=data)
+    else:
+        model = fitted(engine, n_jobs=2, data=data)
+        assert (3, 1, True) in lost(model)
+        assert loss(model) == pytest.approx(undisturbed, rel=0.02)
+
+
+def itself(part):
+    return part
 
 
 def test_one_shot_averages_do_the_lost_task_again_to_the_same_bits(cluster, trapped):

@@ -289,3 +289,30 @@ def test_pickles_and_clones_have_them_as_in_scikit_learn():
     again = pickle.loads(pickle.dumps(model.fit(X, Y)))
     check_same(again.fit(X, Y), model)
     assert not hasattr(model.set_callbacks(), "_skl_callbacks")
+
+
+class Saves(Recorder):
+    """Saves the model of each epoch, in two ways."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        parsgd.save(fitted_estimator, self.path)
+        self.seen.append(pickle.dumps(fitted_estimator))
+
+
+@pytest.mark.parametrize("checkpoint", [None, "kept"])
+def test_the_model_of_an_epoch_can_be_saved(tmp_path, checkpoint):
+    kept = None if checkpoint is None else tmp_path / checkpoint
+    saving = Saves(tmp_path / "model.parsgd")
+    model = parsgd.SGDClassifier(**LINEAR, checkpoint=kept).set_callbacks(saving).fit(X, Y)
+    check_same(parsgd.load(tmp_path / "model.parsgd"), model)
+    check_same(pickle.loads(saving.seen[-1]), model)
+
+
+def test_rehearsals_of_a_plan_are_not_heard():
+    from parsgd.planning.samples import prepared
+
+    assert not hasattr(prepared(parsgd.SGDClassifier().set_callbacks(Recorder())), "_skl_callbacks")

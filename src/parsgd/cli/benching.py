@@ -27,6 +27,8 @@ from parsgd.errors import InvalidArgument, Outcome, ParsgdError
 
 # Noise beside a signal of deviation 1.
 _NOISE = 0.5
+# Who does the work is what is compared, and need not be the same.
+_OURS = ("algorithm", "engine")
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def counterpart(ours: Any, request: Request) -> Any:
     name = type(ours).__name__
     theirs = getattr(linear_model, name, None) or getattr(neural_network, name)
     known, plain, given = theirs().get_params(), type(ours)().get_params(), ours.get_params()
-    lacking = [key for key, value in given.items() if key not in known and value != plain[key]]
+    lacking = [key for key, value in given.items() if key not in (*known, *_OURS) and value != plain[key]]
     if lacking:
         raise Mistake(f"scikit-learn's {name} has no {lacking[0]}: there is nothing to compare with; leave it out.")
     made = theirs(**{key: value for key, value in given.items() if key in known and key not in ("n_jobs", "verbose")})

@@ -109,7 +109,8 @@ class ParallelOptions:
         option("auto, serial, threads, processes or dask.", panel=PARALLEL, among=("auto", *registry.ENGINES)),
     ] = None
     scheduler: Annotated[
-        Text, option("Address of a Dask scheduler, for --engine dask.", metavar="ADDRESS", panel=PARALLEL)
+        Text, option("Address of a Dask scheduler, or the .json file it writes; for --engine dask.", metavar="ADDRESS",
+                     panel=PARALLEL)
     ] = None
     round_seconds: Annotated[Number, option("Length of a round of work.", panel=PARALLEL)] = None
 

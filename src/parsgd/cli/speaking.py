@@ -86,13 +86,13 @@ class Voice:
     @contextlib.contextmanager
     def progress(self) -> Iterator[Callable[[Told], None]]:
         """Something to tell the progress of fits."""
-        how = "0" if self.quiet else display.way(self.console.is_terminal)
+        how = display.way(self.console.is_terminal)
         if how == "0":
             yield lambda told: None
             return
         # the workers have a table of their own when all is done
         live = how == "live"
-        view = LiveView(self.console, keeps_table=False) if live else Lines(self.say, seconds=_LINE_SECONDS)
+        view = LiveView(self.console, keeps_table=False) if live else Lines(self.tell, seconds=_LINE_SECONDS)
         try:
             yield view
         finally:

@@ -144,11 +144,12 @@ def timed(algorithm: str, seconds: float) -> Any:
     return cls(seconds=seconds)
 
 
-def on_scheduler(engine: Any, address: str) -> Any:
-    """The engine on the cluster at this address."""
+def on_scheduler(engine: Any, where: str) -> Any:
+    """The engine on the cluster at this address, or whose scheduler writes its address into this file."""
     if engine != "dask":
-        raise Mistake(f"--scheduler {address} is for --engine dask; got --engine {engine}.")
-    return registry.load(registry.ENGINES[choose(engine, registry.ENGINES, "--engine", "parsgd fit")])(address=address)
+        raise Mistake(f"--scheduler {where} is for --engine dask; got --engine {engine}.")
+    is_file = "://" not in where and (where.endswith(".json") or Path(where).is_file())
+    return registry.load(registry.ENGINES["dask"])(**{"scheduler_file" if is_file else "address": where})
 
 
 def check_request(request: Request) -> None:

@@ -48,7 +48,8 @@ class LiveView:
                 # without a thread of its own: it is drawn when there is news
                 self.live = Live(console=self.console, auto_refresh=False)
                 self.live.start()
-            self.live.update(view, refresh=True)
+            # the terminal echoes Ctrl-C as two letters, which must not break a full line in two
+            self.live.update(view if told.done else Group(view, ""), refresh=True)
             if told.done:
                 # the next fit gets a view below this one
                 self._stop()

@@ -33,7 +33,7 @@ def round_line(told: Progress) -> str:
 
 def passes(told: Progress) -> str:
     """How many passes over the rows are made."""
-    return f"epoch {told.epoch:.1f} of at most {told.epochs:,}"
+    return f"epoch {told.epoch:,.1f} of at most {told.epochs:,}"
 
 
 def loss(told: Progress) -> str:
@@ -78,13 +78,19 @@ def fate(worker: WorkerProgress) -> str:
 
 
 def reasons(crew: tuple[WorkerProgress, ...], most: int = 3) -> list[str]:
-    """Why workers were lost, of so many at most; those that nobody replaced come first.
+    """Why workers were lost, of so many reasons at most; those of workers that nobody replaced come first.
 
-    >>> reasons((WorkerProgress(0, 5), WorkerProgress(1, 0, losses=2, why="killed by signal 9")))
-    ['worker 1: killed by signal 9']
+    >>> hit = [WorkerProgress(number, 0, losses=1, why="killed by signal 9") for number in (1, 3)]
+    >>> reasons((WorkerProgress(0, 5), *hit))
+    ['workers 1, 3: killed by signal 9']
     """
-    hit = sorted((worker for worker in crew if worker.losses), key=lambda worker: not worker.gone)
-    return [f"worker {worker.worker}: {worker.why}" for worker in hit[:most]]
+    whose: dict[str, list[str]] = {}
+    for worker in sorted(crew, key=lambda worker: not worker.gone):
+        if worker.losses:
+            whose.setdefault(worker.why, []).append(str(worker.worker))
+    return [
+        f"worker{'s' * (len(numbers) > 1)} {', '.join(numbers)}: {why}" for why, numbers in list(whose.items())[:most]
+    ]
 
 
 def summary(crew: tuple[WorkerProgress, ...]) -> list[str]:

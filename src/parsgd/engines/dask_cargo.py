@@ -114,8 +114,8 @@ class Cargo:
                 raise
             # not for want of a host: whoever takes this shard will lack them
             raise DataFileError(
-                f"{lost} of {len(futures)} partitions of a shard were lost with the Dask worker that held them, and Dask"
-                " cannot compute them again, because they were scattered. Give open_dataset delayed blocks or a"
+                f"{lost} of {len(futures)} partitions of a shard were lost with the Dask worker that held them, and"
+                " Dask cannot compute them again, because they were scattered. Give open_dataset delayed blocks or a"
                 " collection; or scatter with broadcast=True."
             ) from None
         return made

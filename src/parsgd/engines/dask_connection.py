@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
 from parsgd.errors import WorkersLost
+
+# How often to look whether the file of a scheduler is there.
+_LOOK_S = 0.1
 
 
 class Connection:
@@ -38,17 +44,39 @@ class Connection:
 
 def connect_to(address: str | None, scheduler_file: str | None, patience_s: float) -> Connection:
     """A client of its own for a scheduler that runs somewhere.  Raises WorkersLost if it does not answer."""
+    where = address
+    if scheduler_file is not None:
+        address = _address_in(scheduler_file, patience_s)
+        where = f"{address}, which {scheduler_file} names,"
     with contextlib.ExitStack() as opened:
         try:
-            client = opened.enter_context(
-                Client(address, scheduler_file=scheduler_file, timeout=patience_s, set_as_default=False)
-            )
+            client = opened.enter_context(Client(address, timeout=patience_s, set_as_default=False))
         except (OSError, TimeoutError, ValueError) as error:
-            where = address or f"that wrote {scheduler_file}"
             raise WorkersLost(
                 f"The Dask scheduler at {where} does not answer: {error} Is it running, and reachable from here?"
             ) from error
         return Connection(client, opened.pop_all())
+
+
+def _address_in(scheduler_file: str, patience_s: float) -> str:
+    """The address that a scheduler wrote; a Client would wait for the file for ever."""
+    end, why = time.monotonic() + patience_s, ""
+    while True:
+        try:
+            return str(json.loads(Path(scheduler_file).read_bytes())["address"])
+        except FileNotFoundError:
+            why = "there is no such file"
+        except OSError as error:
+            why = f"it cannot be read ({error.strerror})"
+        except (ValueError, KeyError, TypeError):
+            # it may be being written
+            why = "it holds no address of a scheduler"
+        if time.monotonic() > end:
+            raise WorkersLost(
+                f"{scheduler_file}: {why}, after {patience_s:g} s of waiting. Start a scheduler that writes it: dask"
+                f" scheduler --scheduler-file {scheduler_file}"
+            )
+        time.sleep(_LOOK_S)
 
 
 def start_local(n_processes: int | None, n_workers: int, memory_limit: Any) -> Connection:

@@ -44,6 +44,9 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     n_jobs : int or None, default=None
         Workers for *one* fit, also a binary one.  None: as many as pay for so much data (one, if they are few; what
         :func:`joblib.parallel_config` says; one inside another parallel loop).  1: serial SGD.  -1: all cores.
+    verbose : int, default=0
+        1: a view on a terminal or in a notebook, a plain line a second elsewhere, nothing where ``CI`` is set;
+        2: a line every round.  See docs/progress.md, for callbacks (``set_callbacks``) too.
     algorithm : str or object, default="auto"
         How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
         ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``; ``algorithm_`` says what was picked and why.

@@ -92,6 +92,8 @@ def prepared(estimator: Any, stops: bool = False) -> Any:
     """A copy that says nothing, holds no rows back, and goes on until it is told to end, unless it ``stops`` by its
     own rule."""
     made = clone(estimator).set_params(verbose=0, early_stopping=False, warm_start=False, checkpoint=None)
+    # nobody is to hear of rehearsals
+    made.set_callbacks()
     if not stops and made.tol is not None:
         # with a tolerance the steps also sum the objective up, which takes a little time
         made.set_params(tol=0.0, n_iter_no_change=_NEVER)
