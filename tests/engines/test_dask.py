@@ -96,8 +96,9 @@ def test_of_forty_workers_states_the_driver_gets_only_their_sum(dask, monkeypatc
     assert len(brought) == 2
 
 
-@pytest.mark.parametrize("n", [2, 16, 17, 40, 300])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("n", "dtype"), [(2, np.float64), (16, np.float32), (17, np.float64), (40, np.float32), (300, np.float32)]
+)
 def test_sums_in_a_tree_have_the_bits_of_sums_here(dask, n, dtype):
     states = np.random.default_rng(n).standard_normal((n, 7)).astype(dtype)
     crew = sharing(dask, reduce="tree").open(echo, [NoRows()] * n, silent)
