@@ -300,7 +300,7 @@ def test_devices_are_refused_and_not_read_for_ever():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda d: d.update(history_=[1]), "history_ is .*, not a list of records"),
+        (lambda d: d.update(history_=[1]), "history_ is not a list of rounds"),
         (lambda d: d.update(algorithm_=3), "algorithm_ is 3, not the record of a choice"),
         (lambda d: d.update(outcome_=None), "outcome_ is None, not how a fit ended"),
         (lambda d: d.update(loss_curve_=["a"]), "loss_curve_ is .*, not a list of numbers"),

@@ -278,7 +278,9 @@ def test_the_history_has_about_ten_entries_a_pass_and_adds_up(batch_size):
     assert sum(worker["examples"] for entry in found.history for worker in entry["workers"]) == 3 * 201
     assert sum(entry["workers"][0]["steps"] for entry in found.history) == 3 * steps
     for entry in found.history:
-        assert list(entry) == ["round", "epoch", "seconds", "loss", "score", "workers", "lost"]
+        assert list(entry) == [
+            "round", "epoch", "seconds", "merge_seconds", "check_seconds", "loss", "score", "workers", "lost",
+        ]  # fmt: skip
         workers = entry["workers"]
         assert [worker["worker"] for worker in workers] == [0, 1, 2]
         np.testing.assert_allclose(sum(worker["weight"] for worker in workers), 1.0)

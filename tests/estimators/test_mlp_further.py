@@ -392,7 +392,9 @@ def test_the_history_tells_who_did_what(n_jobs):
     model = MLPRegressor(n_jobs=n_jobs, algorithm="local", **SMALL).fit(X, T)
     assert model.history_[-1]["epoch"] == 6
     for entry in model.history_:
-        assert set(entry) == {"round", "epoch", "seconds", "loss", "score", "workers", "lost"}
+        assert set(entry) == {
+            "round", "epoch", "seconds", "merge_seconds", "check_seconds", "loss", "score", "workers", "lost",
+        }  # fmt: skip
         assert [worker["worker"] for worker in entry["workers"]] == list(range(n_jobs))
         assert sum(worker["weight"] for worker in entry["workers"]) == pytest.approx(1.0)
     done = sum(worker["examples"] for entry in model.history_ for worker in entry["workers"])
