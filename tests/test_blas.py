@@ -122,6 +122,8 @@ def test_an_exception_sets_back_too():
 class Watched:
     """A source whose shards note the number of threads when they are read."""
 
+    samplings = ArraySource.samplings
+
     def __init__(self, rows):
         self.source, self.seen = ArraySource(rows), []
         self.n_rows = self.source.n_rows
@@ -133,8 +135,8 @@ class Watched:
         return shards
 
     def noting(self, blocks):
-        def noted(seed, epoch):
-            for block in blocks(seed, epoch):
+        def noted(seed, epoch, start=0):
+            for block in blocks(seed, epoch, start):
                 self.seen.append(set(n_threads()))
                 yield Block(*block)
 

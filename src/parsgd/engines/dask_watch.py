@@ -106,6 +106,8 @@ class Watch:
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
+            if self.client.scheduler is None:
+                return  # the client was closed
             # a scheduler that does not answer shows in ``unanswered_s``
             with contextlib.suppress(OSError, TimeoutError):
                 await self.look()
