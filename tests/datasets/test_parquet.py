@@ -184,7 +184,7 @@ def test_a_corrupt_row_group_is_named(folder):
     path.write_bytes(content)
     os.utime(path, ns=times)
     rows(pieces[:4])
-    with pytest.raises(DataFileError, match=r"part-1\.parquet, row group 1 \(from row 0 on\) cannot be read.*damaged"):
+    with pytest.raises(DataFileError, match=r"part-1\.parquet, row group 1 \(from row 1 on\) cannot be read.*damaged"):
         rows(pieces[4:5])
     with pytest.raises(DataFileError, match=r"part-1\.parquet, row group 1"):
         fit(Linear(1, dtype="float32"), Local(), Threads(), source(pieces, window_rows=8), n_workers=2)
@@ -217,9 +217,9 @@ def test_filters_on_columns_that_are_not_there_are_refused(folder):
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        ([1.0, None, 2.0], r"row group 0 \(row 1\): column 'c' has no value"),
-        ([1.0, 2.0, float("nan")], r"row group 0 \(row 2\): column 'c' is nan"),
-        ([float("inf"), 1.0, 2.0], r"row group 0 \(row 0\): column 'c' is inf"),
+        ([1.0, None, 2.0], r"row group 0 \(row 2\): column 'c' has no value"),
+        ([1.0, 2.0, float("nan")], r"row group 0 \(row 3\): column 'c' is nan"),
+        ([float("inf"), 1.0, 2.0], r"row group 0 \(row 1\): column 'c' is inf"),
     ],
 )
 def test_values_that_are_no_numbers_are_refused_with_column_file_and_row(tmp_path, column, said):
@@ -234,7 +234,7 @@ def test_rows_are_counted_on_through_a_row_group(tmp_path):
     column = np.ones(30_000)
     column[23_456] = np.nan
     pq.write_table(pa.table({"a": column, "y": column * 0 + np.arange(30_000) * 0}), tmp_path / "one.parquet")
-    with pytest.raises(DataFileError, match=r"\(row 23,456\): column 'a' is nan"):
+    with pytest.raises(DataFileError, match=r"\(row 23,457\): column 'a' is nan"):
         rows(parquet_pieces(tmp_path, columns=["a"]))
 
 

@@ -295,7 +295,7 @@ def test_an_error_is_raised_at_the_window_in_which_it_lies(blocks):
     (shard,) = blocks.source(pieces=pieces, window_rows=8, shuffle=False).split(1, 0)
     blocks_came = shard.blocks(1, 0)
     assert [next(blocks_came).rows.y.tolist() for _ in range(2)] == [list(range(8)), list(range(8, 16))]
-    with pytest.raises(DataFileError, match=r"piece 1 \(rows 8 to 11\): the rows are damaged") as caught:
+    with pytest.raises(DataFileError, match=r"piece 1 \(rows 9 to 12\): the rows are damaged") as caught:
         next(blocks_came)
     assert any("Shard 0" in note for note in caught.value.__notes__)
     # mended, it is read anew
@@ -318,7 +318,7 @@ def test_errors_of_other_kinds_say_where_they_happened(blocks):
             raise KeyError("colour")
 
     (shard,) = blocks.source(pieces=[Odd("odd.csv", np.ones((4, 3)), np.ones(4))]).split(1, 0)
-    with pytest.raises(DataFileError, match=r"odd.csv \(rows 0 to 3\): KeyError: 'colour'"):
+    with pytest.raises(DataFileError, match=r"odd.csv \(rows 1 to 4\): KeyError: 'colour'"):
         next(iter(shard.blocks(1, 0)))
     shard.close()
 
@@ -340,13 +340,13 @@ def test_values_that_are_no_numbers_are_refused_with_their_row(blocks, csr, bad)
     dense[13, 2] = bad
     pieces[1].x = type(pieces[1].x)(dense) if csr else dense
     (shard,) = blocks.source(pieces=pieces, csr=csr).split(1, 0)
-    with pytest.raises(DataFileError, match=rf"piece 1 \(row 13\): a value.* is {bad}"):
+    with pytest.raises(DataFileError, match=rf"piece 1 \(row 14\): a value.* is {bad}"):
         next(iter(shard.blocks(1, 0)))
     shard.close()
     pieces = blocks.pieces([20])
     pieces[0].y[11] = bad
     (shard,) = blocks.source(pieces=pieces).split(1, 0)
-    with pytest.raises(DataFileError, match=rf"piece 0 \(row 11\): the target is {bad}"):
+    with pytest.raises(DataFileError, match=rf"piece 0 \(row 12\): the target is {bad}"):
         next(iter(shard.blocks(1, 0)))
     shard.close()
 

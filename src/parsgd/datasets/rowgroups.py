@@ -147,7 +147,7 @@ class RowGroup:
             batches = self._batches(opened)
             at, most = 0, _MOST_ROWS if unmade else _CHUNK_ROWS
             while True:
-                with _Damage(self.file, f"{self.name} (from row {at:,} on)"):
+                with _Damage(self.file, f"{self.name} (from row {at + 1:,} on)"):
                     batch = next(batches, None)
                 if batch is None:
                     break

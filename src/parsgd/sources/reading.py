@@ -167,18 +167,18 @@ def told(piece: Piece, first: int, stop: int) -> Iterator[None]:
             raise
         row = getattr(error, "row", None)
         if isinstance(row, int):
-            raise DataFileError(f"{piece.name} (row {first + row:,}): {error}") from error
+            raise DataFileError(f"{piece.name} (row {first + row + 1:,}): {error}") from error
         said = str(error) if isinstance(error, ParsgdError) else f"{type(error).__name__}: {error}"
         raise DataFileError(f"{piece.name} ({rows_named(first, stop)}): {said}") from error
 
 
 def rows_named(first: int, stop: int) -> str:
-    """Which rows, in words.
+    """Which rows, in words; people count them from 1 on.
 
     >>> rows_named(70_000, 80_000), rows_named(3, 4)
-    ('rows 70,000 to 79,999', 'row 3')
+    ('rows 70,001 to 80,000', 'row 4')
     """
-    return f"row {first:,}" if stop - first <= 1 else f"rows {first:,} to {stop - 1:,}"
+    return f"row {first + 1:,}" if stop - first <= 1 else f"rows {first + 1:,} to {stop:,}"
 
 
 def _next(piece: Piece, chunks: Iterator[Chunk], at: int) -> Chunk | None:
