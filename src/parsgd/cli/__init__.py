@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 
 _NEEDED = ("typer", "rich", "safetensors", "pandas")
@@ -16,4 +17,15 @@ def main() -> None:
         sys.exit(1)
     from parsgd.cli.app import app
 
-    app(prog_name="parsgd")
+    try:
+        app(prog_name="parsgd")
+    finally:
+        _write_the_rest()
+
+
+def _write_the_rest() -> None:
+    """Write what is still held back, or, where nobody reads any more, let it go: at exit Python would complain."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
