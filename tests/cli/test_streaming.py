@@ -124,5 +124,5 @@ def test_a_bad_number_is_named_by_file_and_row(cli, folder, out, table, monkeypa
     monkeypatch.setattr(rowgroups, "_FEWEST_ROWS", 50)
     table.assign(age=np.where(np.arange(200) == 120, np.inf, 1.0)).to_parquet(folder / "part-9.parquet")
     said = cli("fit", folder, "--out", out, *FIT, code=1).output.replace("\n", " ")
-    assert "part-9.parquet, row group 0 (row 120)" in said
+    assert "part-9.parquet, row group 0 (row 121)" in said
     assert "column 'age' should hold finite numbers, and has inf" in said

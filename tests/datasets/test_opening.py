@@ -278,7 +278,7 @@ def test_a_missing_value_is_named_by_file_and_row(frame, tmp_path, short_spans):
     frame.to_csv(tmp_path / "data.csv", index=False)
     refused(r"data.csv, row 322: column 'a' is missing", tmp_path / "data.csv", **HOW)
     frame.to_parquet(tmp_path / "data.parquet", row_group_size=300)
-    refused(r"row group 1 \(row 21\): column 'a' is missing", tmp_path / "data.parquet", **HOW)
+    refused(r"row group 1 \(row 22\): column 'a' is missing", tmp_path / "data.parquet", **HOW)
     filled = open_dataset(tmp_path / "data.csv", target="y", columns=[Numbers(["a"], missing=-1)])
     assert rows(filled)[0][321, 0] == -1
 
