@@ -42,10 +42,14 @@ def exp(x):
     x = -708.0 if x < -708.0 else (709.0 if x > 709.0 else x)  # NaN stays NaN
     n = math.floor(x * _LOG2E + 0.5)
     r = x - n * _LN2
-    q = _T10 + r * (_T11 + r * _T12)
-    q = _T7 + r * (_T8 + r * (_T9 + r * q))
-    q = _T4 + r * (_T5 + r * (_T6 + r * q))
-    q = _T0 + r * (_T1 + r * (_T2 + r * (_T3 + r * q)))
+    # in pairs (Estrin), not term by term (Horner): a step of SGD waits for this, and half as many additions wait for
+    # one another
+    r2 = r * r
+    r4 = r2 * r2
+    low = (_T0 + r * _T1) + r2 * (_T2 + r * _T3)
+    middle = (_T4 + r * _T5) + r2 * (_T6 + r * _T7)
+    high = (_T8 + r * _T9) + r2 * (_T10 + r * _T11)
+    q = low + r4 * middle + (r4 * r4) * (high + r4 * _T12)
     # by way of int32, because only AVX-512 turns float64 into int64
     return q * bits_to_float64((np.int64(np.int32(n)) + 1023) << 52)
 

@@ -35,6 +35,7 @@ from numba.extending import overload
 
 from parsgd.errors import InvalidArgument
 from parsgd.kernels.compiling import INLINE, inlined, kernel
+from parsgd.kernels.elementary import exp
 
 HINGE, SQUARED_HINGE, LOG, MODIFIED_HUBER, SQUARED, HUBER, EPSILON, SQUARED_EPSILON, QUANTILE, POISSON = range(10)
 SOFTMAX = 10
@@ -51,19 +52,31 @@ class BuiltinLoss(NamedTuple):
 
 
 @inlined
+def hinge(threshold, y, p):
+    """``(gradient, l, f)`` of the hinge and the perceptron loss."""
+    short = threshold - y * p
+    return (-y if short >= 0.0 else 0.0), max(short, 0.0), 1.0
+
+
+@inlined
+def logistic(y, z, e):
+    """``(gradient, l, f)`` of the logistic loss at ``z = y p``, given ``e = exp(-abs(z))``."""
+    return -y * (e if z > 0.0 else 1.0) / (1.0 + e), max(-z, 0.0), 1.0 + e
+
+
+@inlined
 def builtin(code, parameter, y, p):
     """``(gradient, l, f)`` of the built-in loss ``code``.
 
     Choices that depend on the data are written as selections, not as branches: a branch on a margin's sign is guessed
     wrong half of the time, and cost as much as the rest of a dense row.
     """
-    z = y * p
     if code == HINGE:
-        short = parameter - z
-        return (-y if short >= 0.0 else 0.0), max(short, 0.0), 1.0
+        return hinge(parameter, y, p)
+    z = y * p
     if code == LOG:
-        e = math.exp(-abs(z))
-        return -y * (e if z > 0.0 else 1.0) / (1.0 + e), max(-z, 0.0), 1.0 + e
+        # the C library's: of a single number it is 6 ns faster than ours
+        return logistic(y, z, math.exp(-abs(z)))
     r = p - y
     if code == SQUARED:
         return r, 0.5 * r * r, 1.0
@@ -113,6 +126,49 @@ def _evaluate(loss, y, p):
     def implementation(loss, y, p):
         gradient = slope(loss, y, p)
         return min(max(gradient, -MAX_GRADIENT), MAX_GRADIENT), value(loss, y, p), 1.0
+
+    return implementation
+
+
+def evaluate_outputs(loss, target, scores, gradients, losses, factors, n_outputs):
+    """One against all: the ``gradients`` at the ``scores`` of all outputs where the class is ``target``.
+
+    Adds to ``losses`` and multiplies ``factors`` (see :func:`fold_factor`).  All have ``stride`` numbers, of which those
+    past ``n_outputs`` may get anything that is finite.
+    """
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(evaluate_outputs, jit_options=INLINE)
+def _evaluate_outputs(loss, target, scores, gradients, losses, factors, n_outputs):
+    def one_by_one(loss, target, scores, gradients, losses, factors, n_outputs):
+        for k in range(n_outputs):
+            gradient, l, f = evaluate(loss, 1.0 if target == k else -1.0, scores[k])
+            gradients[k] = gradient
+            losses[k] += l
+            factors[k] *= f
+
+    if loss.instance_class is not BuiltinLoss:
+        return one_by_one
+    others = inlined(one_by_one)
+
+    # loops of their own for the two that everybody uses: without a choice in it a loop is vectorised
+    def implementation(loss, target, scores, gradients, losses, factors, n_outputs):
+        if loss.code == LOG:
+            for k in range(scores.shape[0]):
+                y = 1.0 if target == k else -1.0
+                z = y * scores[k]
+                gradient, l, f = logistic(y, z, exp(-abs(z)))
+                gradients[k] = gradient
+                losses[k] += l
+                factors[k] *= f
+        elif loss.code == HINGE:
+            for k in range(scores.shape[0]):
+                gradient, l, _ = hinge(loss.parameter, 1.0 if target == k else -1.0, scores[k])
+                gradients[k] = gradient
+                losses[k] += l
+        else:
+            others(loss, target, scores, gradients, losses, factors, n_outputs)
 
     return implementation
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from parsgd.kernels.compiling import inlined, kernel, spliced
 from parsgd.kernels.elementary import exp
-from parsgd.kernels.losses import SOFTMAX, evaluate, fold_factor, loss_code
+from parsgd.kernels.losses import SOFTMAX, evaluate, evaluate_outputs, fold_factor, loss_code
 from parsgd.kernels.rows import (
     U,
     add_outputs,
@@ -40,6 +40,9 @@ from parsgd.kernels.single import (
     passive_step,
     prefetch_weights,
 )
+
+# Weights of more than this do not stay in a core's own cache, so they are asked for ahead.
+NEAR_BYTES = 1 << 18
 
 
 @inlined
@@ -95,80 +98,106 @@ def truncate_outputs(x, row, w, mean, paid, stride, n_outputs, carry):
                 mean[at + U(k)] -= carry[SUMMED, k] * (after - before)
 
 
+@inlined
+def steps_from(gradients, target, eta, steps, carry, recipe):
+    """``steps[k] = -eta gain_k factor_k gradients[k]``; whether any is not 0."""
+    moved = False
+    for k in range(steps.shape[0]):
+        factor = recipe.positive[k] if target == k else recipe.negative[k]
+        step = -eta * gradients[k] * carry[GAIN, k] * factor
+        steps[k] = step
+        moved |= step != 0.0
+    return moved
+
+
+@inlined
+def softmax_steps(scores, target, eta, gradients, steps, carry, recipe):
+    """The steps of the softmax loss, whose examples weigh what their class does; adds the loss to every output."""
+    l, f = softmax(scores, recipe.n_outputs, target, gradients)
+    eta *= recipe.positive[target]
+    for k in range(recipe.n_outputs):
+        carry[LOSS, k] += l
+        carry[FACTOR, k] *= f
+        steps[k] = -eta * gradients[k] * carry[GAIN, k]
+    return True
+
+
+@inlined
+def passive_steps(scores, target, example, norm, steps, carry, recipe):
+    """The steps of the passive-aggressive schedules; whether any is not 0."""
+    moved = False
+    for k in range(recipe.n_outputs):
+        gradient, l, f = evaluate(recipe.loss, 1.0 if target == k else -1.0, scores[k])
+        carry[LOSS, k] += l
+        carry[FACTOR, k] *= f
+        step = passive_step(recipe.schedule, recipe.eta0, norm, gradient, l + np.log(f))
+        step *= (recipe.positive[k] if target == k else recipe.negative[k]) * carry[GAIN, k] * example
+        steps[k] = step
+        moved |= step != 0.0
+    return moved
+
+
+@inlined
+def add_penalties(joint, carry, recipe):
+    """Add the penalty to the objective of each output, or that of all of them to a joint loss's."""
+    total = 0.0
+    for k in range(recipe.n_outputs):
+        l2, l1 = 0.5 * carry[SQUARE, k], carry[ABSOLUTE, k]
+        penalty = recipe.alpha * ((1.0 - recipe.l1_ratio) * l2 + recipe.l1_ratio * l1)
+        total += penalty
+        if not joint:
+            carry[OBJECTIVE, k] += penalty
+    if joint:
+        for k in range(recipe.n_outputs):
+            carry[OBJECTIVE, k] += total
+
+
 @spliced
 def steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
     """Visit ``order[start:stop]``, or only so many of them that no scale becomes tiny where it may not be multiplied
     into the weights; where the visit ended."""
-    n_outputs = carry.shape[1]
+    n_outputs = recipe.n_outputs
     stride = U(buffer.shape[1])
     vectors, numbers = scratch
     margins, squares, absolutes = vectors[0], vectors[1], vectors[2]
     scores, gradients = numbers[0], numbers[1]
-    alpha, l1_ratio = recipe.alpha, recipe.l1_ratio
+    l1_ratio = recipe.l1_ratio
     weighted = weight.shape[0] > 0
     passive = recipe.schedule == PA1 or recipe.schedule == PA2
     joint = loss_code(recipe.loss) == SOFTMAX
+    penalised = recipe.measured and recipe.penalised and not passive
     least_shrink = tiny_scale if recipe.shared else 0.0
+    far = w.shape[0] * w.itemsize > NEAR_BYTES
     t = carry[CLOCK, 0]
     first = start
     while first < stop:
         last = min(first + recipe.batch_size, stop)
         share = 1.0 / (last - first)
-        eta = rate(recipe.schedule, t, recipe.eta0, recipe.power_t, alpha, recipe.optimal_start)
+        eta = rate(recipe.schedule, t, recipe.eta0, recipe.power_t, recipe.alpha, recipe.optimal_start)
         moved = False
         skipped = False
         for i in range(first, last):
             look_ahead(x, y, order, i)
-            prefetch_weights(x, order, i, w, stride)
+            if far:
+                prefetch_weights(x, order, i, w, stride)
             row = order[U(i)]
             target = y[U(row)]
             dot_outputs(x, row, w, stride, margins)
-            for k in range(n_outputs):
+            for k in range(stride):
                 scores[k] = margins[k] * carry[SCALE, k] + carry[INTERCEPT, k]
-            if recipe.measured and recipe.penalised and not passive:
-                joint_penalty = 0.0
-                for k in range(n_outputs):
-                    penalty = alpha * (
-                        (1.0 - l1_ratio) * 0.5 * carry[SQUARE, k] + l1_ratio * carry[ABSOLUTE, k]
-                    )
-                    joint_penalty += penalty
-                    if not joint:
-                        carry[OBJECTIVE, k] += penalty
-                if joint:
-                    for k in range(n_outputs):
-                        carry[OBJECTIVE, k] += joint_penalty
-            if joint:
-                l, f = softmax(scores, n_outputs, target, gradients)
-                for k in range(n_outputs):
-                    carry[LOSS, k] += l
-                    carry[FACTOR, k] *= f
-            norm = 0.0
+            if penalised:
+                add_penalties(joint, carry, recipe)
+            example = weight[U(row)] * share if weighted else share
+            steps = buffer[i - first]
             if passive:
                 norm = float(square_norm(x, row))
                 skipped = recipe.schedule == PA1 and norm == 0.0
-            example = weight[U(row)] * share if weighted else share
-            if joint:
-                example *= recipe.positive[target]
-            for k in range(n_outputs):
-                sign = 1.0 if target == k else -1.0
-                value = 0.0
-                if joint:
-                    gradient = gradients[k]
-                else:
-                    gradient, l, f = evaluate(recipe.loss, sign, scores[k])
-                    carry[LOSS, k] += l
-                    carry[FACTOR, k] *= f
-                    if passive:
-                        value = l + np.log(f)
-                if passive:
-                    step = passive_step(recipe.schedule, recipe.eta0, norm, gradient, value)
-                else:
-                    step = -eta * gradient
-                if not joint:
-                    step *= recipe.positive[k] if target == k else recipe.negative[k]
-                step *= carry[GAIN, k] * example
-                buffer[i - first, k] = step
-                moved |= step != 0.0
+                moved |= passive_steps(scores, target, example, norm, steps, carry, recipe)
+            elif joint:
+                moved |= softmax_steps(scores, target, eta * example, gradients, steps, carry, recipe)
+            else:
+                evaluate_outputs(recipe.loss, target, scores, gradients, carry[LOSS], carry[FACTOR], n_outputs)
+                moved |= steps_from(gradients, target, eta * example, steps, carry, recipe)
             if i & 15 == 0:  # 16 factors of at most n_outputs each cannot overflow
                 for k in range(n_outputs):
                     carry[LOSS, k], carry[FACTOR, k] = fold_factor(carry[LOSS, k], carry[FACTOR, k])
@@ -177,12 +206,13 @@ def steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch
             continue
         if recipe.shrinks:
             tiny = False
-            for k in range(n_outputs):
-                shrink = max(least_shrink, 1.0 - (1.0 - l1_ratio) * eta * carry[GAIN, k] * alpha)
+            for k in range(stride):
+                shrink = max(least_shrink, 1.0 - (1.0 - l1_ratio) * eta * carry[GAIN, k] * recipe.alpha)
                 carry[SCALE, k] *= shrink
-                carry[SQUARE, k] *= shrink * shrink
-                carry[ABSOLUTE, k] *= shrink
                 tiny |= carry[SCALE, k] < tiny_scale
+                if recipe.measured:
+                    carry[SQUARE, k] *= shrink * shrink
+                    carry[ABSOLUTE, k] *= shrink
             if tiny and recipe.shared:
                 # others are using the weights: make this step and leave, to have the scales folded
                 stop = last
@@ -193,9 +223,9 @@ def steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch
                 row = order[U(i)]
                 steps = buffer[i - first]
                 if recipe.fit_intercept:
-                    for k in range(n_outputs):
+                    for k in range(stride):
                         carry[INTERCEPT, k] += steps[k] * recipe.intercept_decay
-                for k in range(n_outputs):
+                for k in range(stride):
                     steps[k] /= carry[SCALE, k]
                 if recipe.measured:
                     add_outputs_measured(x, row, steps, w, stride, squares, absolutes)
@@ -219,7 +249,7 @@ def steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch
                     )
         if recipe.truncates:
             for k in range(n_outputs):
-                carry[PENALTY, k] += l1_ratio * eta * carry[GAIN, k] * alpha
+                carry[PENALTY, k] += l1_ratio * eta * carry[GAIN, k] * recipe.alpha
             for i in range(first, last):
                 truncate_outputs(x, order[U(i)], w, mean, paid, stride, n_outputs, carry)
         t += recipe.pace
@@ -234,6 +264,6 @@ def steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch
 def descend_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
     """Visit ``order[start:stop]``; ``w`` and the slots are ``(n_features * stride,)``.
 
-    Room to work in: ``buffer`` (batch, stride) and ``scratch = (vectors (3, stride), scores (2, n_outputs))``.
+    Room to work in: ``buffer`` (batch, stride) and ``scratch = (vectors (3, stride), numbers (2, stride))``.
     """
     steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe)

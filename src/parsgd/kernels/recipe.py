@@ -22,7 +22,7 @@ def padded(n: int) -> int:
 class Recipe(NamedTuple):
     """Hyper-parameters as compiled code takes them.
 
-    ``positive``, ``negative`` ``(n_outputs,)``: weight of an example where output k's target is the class, or is not.
+    ``positive``, ``negative`` ``(stride,)``: weight of an example where output k's target is the class, or is not.
     ``l1_ratio`` is 0 for an l2 penalty and 1 for l1.  ``average_from``: the step at which averaging begins, 0 for
     never.
     ``pace``: by how much a step moves the clock.
@@ -48,11 +48,13 @@ class Recipe(NamedTuple):
     batch_size: int
     measured: bool
     shared: bool
+    n_outputs: int
     positive: np.ndarray
     negative: np.ndarray
 
 
-# Rows of the carry, one column an output: what a run must remember between two calls, in float64.
+# Rows of the carry, one column an output and room for whole vectors past the last one: what a run must remember between
+# two calls, in float64.
 (
     INTERCEPT,  # the bias
     SCALE,  # the weights are SCALE times the stored vector, so that l2 shrinkage is one multiplication

@@ -21,8 +21,10 @@ from parsgd.kernels.intrinsics import (
     dense_add,
     dense_add_measured,
     dense_dot,
+    dense_dot_both,
     dot_tiles,
     prefetch,
+    sparse_dot,
 )
 from parsgd.kernels.recipe import LANES
 
@@ -111,6 +113,34 @@ def dot(x, row, w):
     raise NotImplementedError("only inside compiled code")
 
 
+def overlaps(x):
+    """Whether the product of two rows is as cheap as that of a row and the weights."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(overlaps, jit_options=INLINE)
+def _overlaps(x):
+    cheap = not _sparse(x)
+    return lambda x: cheap
+
+
+def dot_both(x, row, other, w):
+    """Products of a row and the weights of one output, and of the row and another one; of :func:`overlaps` only."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(dot_both, jit_options=INLINE)
+def _dot_both(x, row, other, w):
+    if _sparse(x):
+        return lambda x, row, other, w: (x.data.dtype.type(0), x.data.dtype.type(0))
+
+    def implementation(x, row, other, w):
+        begin, end = span(x, row)
+        return dense_dot_both(x.data, begin, end - begin, span(x, other)[0], w)
+
+    return implementation
+
+
 def add(x, row, step, w):
     """``w += step * row``."""
     raise NotImplementedError("only inside compiled code")
@@ -133,10 +163,7 @@ def _dot(x, row, w):
 
     def implementation(x, row, w):
         begin, end = span(x, row)
-        total = x.data.dtype.type(0)
-        for position in range(begin, end):
-            total += x.data[position] * w[feature(x, position, begin)]
-        return total
+        return sparse_dot(x.data, x.indices, begin, end, w)
 
     return implementation
 

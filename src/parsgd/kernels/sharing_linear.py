@@ -39,10 +39,10 @@ def rows_of_stretch(board, clock, recipe):
 
 
 @called
-def enter(board, w, stride, tiny, carry):
+def enter(board, w, stride, tiny, carry, n_outputs):
     """Take what is on the board."""
     open_board(board, w, stride, tiny)
-    for k in range(carry.shape[1]):
+    for k in range(n_outputs):
         carry[SCALE, k] = carry[WAS_SCALE, k] = board[BOARD_SCALE, k]
         carry[INTERCEPT, k] = carry[WAS_INTERCEPT, k] = board[BOARD_INTERCEPT, k]
         carry[PENALTY, k] = carry[WAS_PENALTY, k] = board[BOARD_PENALTY, k]
@@ -51,11 +51,11 @@ def enter(board, w, stride, tiny, carry):
 
 
 @called
-def leave(board, carry):
+def leave(board, carry, n_outputs):
     """Add to the board what the stretch moved."""
     open_again(board)
     board[BOARD_CLOCK, 0] += carry[CLOCK, 0] - carry[WAS_CLOCK, 0]
-    for k in range(carry.shape[1]):
+    for k in range(n_outputs):
         board[BOARD_SCALE, k] *= carry[SCALE, k] / carry[WAS_SCALE, k]
         board[BOARD_INTERCEPT, k] += carry[INTERCEPT, k] - carry[WAS_INTERCEPT, k]
         board[BOARD_PENALTY, k] += carry[PENALTY, k] - carry[WAS_PENALTY, k]
@@ -68,17 +68,17 @@ def leave(board, carry):
 def share_single(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny, carry, recipe, board):
     """:func:`~parsgd.kernels.single.descend_single` on weights that other workers step on, too."""
     while start < stop:
-        enter(board, w, 1, tiny, carry)
+        enter(board, w, 1, tiny, carry, 1)
         end = min(stop, start + rows_of_stretch(board, carry[CLOCK, 0], recipe))
         start = steps_single(x, y, weight, order, start, end, w, mean, paid, buffer, tiny, carry, recipe)
-        leave(board, carry)
+        leave(board, carry, 1)
 
 
 @kernel
 def share_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny, carry, recipe, board):
     """:func:`~parsgd.kernels.multi.descend_multi` on weights that other workers step on, too."""
     while start < stop:
-        enter(board, w, buffer.shape[1], tiny, carry)
+        enter(board, w, buffer.shape[1], tiny, carry, recipe.n_outputs)
         end = min(stop, start + rows_of_stretch(board, carry[CLOCK, 0], recipe))
         start = steps_multi(x, y, weight, order, start, end, w, mean, paid, buffer, scratch, tiny, carry, recipe)
-        leave(board, carry)
+        leave(board, carry, recipe.n_outputs)

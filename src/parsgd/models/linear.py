@@ -22,7 +22,7 @@ import numpy as np
 from parsgd.core import Rows
 from parsgd.kernels.recipe import padded
 from parsgd.models import linear_shared, linear_slope
-from parsgd.models.linear_descent import LinearDescent, without_cache
+from parsgd.models.linear_descent import LinearDescent, spread, without_cache
 from parsgd.models.viewing import as_matrix, matrix_of
 
 LOSSES = (
@@ -279,8 +279,9 @@ class Linear:
             batch_size=int(self.batch_size),
             measured=bool(self.measured),
             shared=False,
-            positive=np.asarray(self.positive, dtype=np.float64),
-            negative=np.asarray(self.negative, dtype=np.float64),
+            n_outputs=int(self.n_outputs),
+            positive=spread(self.positive, self.stride, np.float64),
+            negative=spread(self.negative, self.stride, np.float64),
         )
 
     def losses(self, margins: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,13 @@ def without_cache(kernel):
     return uncached(kernel)
 
 
+def spread(values: Any, stride: int, dtype: Any) -> np.ndarray:
+    """``(stride,)``: the outputs' ``values``, and 1 in the room past them."""
+    out = np.ones(stride, dtype=dtype)
+    out[: len(values)] = values
+    return out
+
+
 class LinearDescent:
     """A run of SGD steps on a state, in place.
 
@@ -49,13 +56,16 @@ class LinearDescent:
             self.kernel = without_cache(self.kernel)
         batch = model.batch_size
         self.buffer = np.zeros(batch) if single else np.zeros((batch, model.stride), dtype=model.dtype)
-        self.scratch = (np.zeros((3, model.stride), dtype=model.dtype), np.zeros((2, model.n_outputs)))
-        self.carry = self._first_carry(clock)
+        self.scratch = (np.zeros((3, model.stride), dtype=model.dtype), np.zeros((2, model.stride)))
+        self.lanes = np.zeros((slot.N_SLOTS, model.stride))
+        # steps divide by the scales, of the room past the outputs too
+        self.lanes[slot.SCALE] = 1.0
+        self.carry = self.lanes[:, : model.n_outputs]
+        self._fill_carry(clock)
         self.examples, self.opened = 0, False
 
-    def _first_carry(self, clock: float) -> np.ndarray:
-        model, views = self.model, self.views
-        carry = np.zeros((slot.N_SLOTS, model.n_outputs))
+    def _fill_carry(self, clock: float) -> None:
+        model, views, carry = self.model, self.views, self.carry
         carry[slot.CLOCK], carry[slot.FACTOR] = clock, 1.0
         carry[slot.INTERCEPT] = views["intercept"]
         if model.average:
@@ -66,7 +76,6 @@ class LinearDescent:
             carry[slot.SQUARE] = np.einsum("ij,ij->j", views["coef"], views["coef"])
             if model.truncates:
                 carry[slot.ABSOLUTE] = np.abs(views["coef"]).sum(axis=0)
-        return carry
 
     @property
     def clock(self) -> float:
@@ -79,7 +88,7 @@ class LinearDescent:
         tiny = _TINY_SCALE[self.model.dtype]
         self.kernel(
             rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.mean, self.paid, self.buffer,
-            self.scratch, tiny, self.carry, self.recipe, *self.shared,
+            self.scratch, tiny, self.lanes, self.recipe, *self.shared,
         )  # fmt: skip
         self.examples += stop - start
 
@@ -148,6 +157,4 @@ class LinearDescent:
 
     def _spread(self, values: np.ndarray) -> np.ndarray:
         """``(stride,)`` in the model's dtype: the outputs' values, and 1 in the room past them."""
-        spread = np.ones(self.model.stride, dtype=self.model.dtype)
-        spread[: len(values)] = values
-        return spread
+        return spread(values, self.model.stride, self.model.dtype)
