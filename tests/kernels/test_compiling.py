@@ -51,6 +51,8 @@ FITS = {
 def test_the_second_fit_compiles_nothing_whatever_its_settings(kind):
     fit = FITS[kind]
     fit(1, max_iter=2, tol=None)
+    # a merge needs kernels of its own
+    fit(2, max_iter=2, tol=None)
     assert compilations(lambda: fit(1, max_iter=2, tol=None)) == 0
     others = {"max_iter": 3, "tol": None, "average": True, "batch_size": 3, "learning_rate": "constant"}
     others |= {"shuffle": False}

@@ -133,8 +133,8 @@ def _evaluate(loss, y, p):
 def evaluate_outputs(loss, target, scores, gradients, losses, factors, n_outputs):
     """One against all: the ``gradients`` at the ``scores`` of all outputs where the class is ``target``.
 
-    Adds to ``losses`` and multiplies ``factors`` (see :func:`fold_factor`).  All have ``stride`` numbers, of which those
-    past ``n_outputs`` may get anything that is finite.
+    Adds to ``losses`` and multiplies ``factors`` (see :func:`fold_factor`).  All have room past ``n_outputs`` for whole
+    vectors, where they may get anything that is finite.
     """
     raise NotImplementedError("only inside compiled code")
 
