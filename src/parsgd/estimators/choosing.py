@@ -20,6 +20,9 @@ from parsgd.registry import ALGORITHMS, ENGINES, resolve
 _SECONDS_WORTH_A_WORKER = 2e-3
 # Several workers must promise to take less than this part of one worker's time: these are guesses.
 _WORTH_SHARING = 0.8
+# Averages are as many as are worth having for so many passes, and then half as many in each further one: that loses no
+# accuracy, and the networks' workers would part (docs/results/family.md).
+_THINNED_AFTER = 2
 # What an object must have to be taken for an algorithm.
 _VERBS = ("work", "quorum", "combine")
 
@@ -156,8 +159,11 @@ def _adaptive(n_workers: int, why_workers: str, size: Size | NetworkSize, engine
         return Choice("simuparallel", why, SimuParallel(), n_workers)
     rounds = rounds_of(costs, n_workers, size)
     times = "once" if rounds == 1 else f"{rounds} times"
-    why = f"average {times} a pass, in steps as long as the loss on {size.looked_at} rows says ({why_workers})"
-    return Choice("local", why, Local(period=1.0 / rounds, outer=Adaptive(size.looked_at)), n_workers)
+    seldomer = _THINNED_AFTER if size.convex and rounds > 1 else None
+    later = f", seldomer after {seldomer} passes" if seldomer else ""
+    why = f"average {times} a pass{later}, in steps as long as the loss on {size.looked_at} rows says ({why_workers})"
+    part = Local(period=1.0 / rounds, outer=Adaptive(size.looked_at), lengthen_after=seldomer)
+    return Choice("local", why, part, n_workers)
 
 
 def choose_engine(engine: Any, n_workers: int, who: str, needs: Collection[str] = ()) -> Any:
