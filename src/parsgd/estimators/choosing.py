@@ -16,7 +16,7 @@ from parsgd.estimators.costs import NetworkSize, Size, costs_of, costs_on, round
 from parsgd.prediction import fit_seconds, round_seconds
 from parsgd.registry import ALGORITHMS, ENGINES, resolve
 
-# An epoch shorter than this a worker is not worth a thread: a round costs about 0.2 ms of threads and merging.
+# An epoch shorter than this a worker is not worth a thread: a round costs about 0.5 ms of threads and merging.
 _SECONDS_WORTH_A_WORKER = 2e-3
 # Several workers must promise to take less than this part of one worker's time: these are guesses.
 _WORTH_SHARING = 0.8
