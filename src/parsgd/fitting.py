@@ -16,10 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from parsgd import blas, snapshots, unlike
+from parsgd import blas, recording, snapshots, unlike
 from parsgd.core import (
-    MODEL_OFFERS,
-    SAMPLINGS,
     Algorithm,
     Crew,
     Engine,
@@ -32,8 +30,9 @@ from parsgd.core import (
     Standing,
     Task,
 )
-from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, Outcome, UnlikeShards, WorkersLost
+from parsgd.errors import DivergedError, InterruptedFit, Outcome, UnlikeShards, WorkersLost
 from parsgd.history import History
+from parsgd.matching import refuse_sampling, refuse_unoffered
 from parsgd.progress import Line, stopped_by_interrupt
 from parsgd.snapshots import Snapshot
 from parsgd.stopping import Stopping
@@ -83,35 +82,6 @@ class Fit:
 
 # Whoever looks on at the ends of epochs, between two rounds, and says whether to stop.
 Watcher = Callable[[Fit], bool]
-
-
-def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) -> None:
-    """Compare what the algorithm needs with what the engine and the model offer, before any worker starts.
-
-    Where there is no model yet, it is taken to offer all that a model may.
-    """
-    offers, withholds = (MODEL_OFFERS, {}) if model is None else (model.offers, model.withholds)
-    lacking = sorted(algorithm.needs - engine.offers - offers)
-    if not lacking:
-        return
-    offered = ", ".join(sorted(engine.offers)) or "nothing beyond messages"
-    of_model = "" if model is None else f", {type(model).__name__} {', '.join(sorted(offers)) or 'nothing'}"
-    withheld = [f"The model does not offer {n}: {withholds[n]}." for n in lacking if n in withholds]
-    advice = "another algorithm, such as 'local'" + ", or an engine that offers it, such as 'threads'" * (not withheld)
-    raise IncompatibleParts(
-        f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered}{of_model}."
-        f" {' '.join([*withheld, f'Use {advice}.'])}"
-    )
-
-
-def refuse_sampling(algorithm: Algorithm, source: Source) -> None:
-    """Compare how the algorithm wants rows dealt with how the source can deal them, before any work starts."""
-    if algorithm.sampling not in source.samplings:
-        offered = ", ".join(repr(sampling) for sampling in SAMPLINGS if sampling in source.samplings)
-        raise IncompatibleParts(
-            f"algorithm={algorithm.name!r} takes rows by sampling={algorithm.sampling!r}; {type(source).__name__},"
-            f" which does not hold them all in memory, offers {offered}. Take one of these, or arrays."
-        )
 
 
 def worker_seed(seed: int, worker: int) -> int:
@@ -415,79 +385,17 @@ class Loop:
 
     def write(self, reports: list[Report], lost: list[Lost], weights: np.ndarray, seconds: float) -> None:
         """Add the round to the history and tell the observers."""
-        total = self.model.total_loss
-        examples = sum(report.examples for report in reports)
-        loss = sum(total(report.loss) for report in reports) / max(examples, 1)
-        workers = [
-            {
-                "worker": report.worker,
-                "steps": report.steps,
-                "examples": report.examples,
-                "seconds": report.seconds,
-                "weight": float(weight),
-                "loss": total(report.loss) / max(report.examples, 1),
-                "trace": list(report.trace),
-            }
-            for report, weight in zip(reports, weights, strict=True)
-        ]
-        entry = {
-            "round": self.round - 1,
-            "epoch": self.examples / self.n_rows,
-            "seconds": seconds,
-            "merge_seconds": self.merged - self.began - seconds,
-            "check_seconds": 0.0,
-            "loss": loss,
-            "score": None,
-            "workers": workers,
-            "lost": [{"worker": gone.worker, "why": gone.why, "replaced": gone.replaced} for gone in lost],
-        }
-        if self.short_rounds and self.history and _same_tenth(self.history[-1], entry):
-            self.history[-1] = _folded(self.history[-1], entry)
-        else:
-            self.history.append(entry)
+        times = {"seconds": seconds, "merge_seconds": self.merged - self.began - seconds}
+        epoch = self.examples / self.n_rows
+        entry = recording.entry(self.round - 1, epoch, reports, lost, weights, self.model.total_loss, **times)
+        recording.add(self.history, entry, self.short_rounds)
         if self.line.observers:
-            self.line.end_round(loss, entry)
+            self.line.end_round(entry["loss"], entry)
 
     @property
     def short_rounds(self) -> bool:
         """Whether a round may be a small part of an epoch: one batch, or the report of one worker."""
         return self.algorithm.sends == "slope" or self.algorithm.quorum(self.n_workers) < self.n_workers
-
-
-def _same_tenth(entry: dict[str, Any], following: dict[str, Any]) -> bool:
-    """Whether two entries of the history end in the same tenth of an epoch.
-
-    Where rounds are short, a fit has so many that their record would be longer than the data.
-    """
-    return math.ceil(10 * entry["epoch"] - 1e-9) == math.ceil(10 * following["epoch"] - 1e-9)
-
-
-def _folded(entry: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
-    """One entry for two stretches of rounds: sums of what was done, means of losses and weights over examples."""
-    totals = [sum(worker["examples"] for worker in side["workers"]) for side in (entry, following)]
-    # over the examples of all workers, those that are no longer there too, so that weights go on summing to 1
-    workers = {
-        worker["worker"]: {**worker, "weight": _mean((worker["weight"], 0.0), totals)} for worker in entry["workers"]
-    }
-    for other in following["workers"]:
-        one = workers.get(other["worker"], {**other, "steps": 0, "examples": 0, "seconds": 0.0, "weight": 0.0})
-        summed = {key: one[key] + other[key] for key in ("steps", "examples", "seconds")}
-        loss = _mean((one["loss"], other["loss"]), (one["examples"], other["examples"]))
-        weight = one["weight"] + _mean((0.0, other["weight"]), totals)
-        workers[other["worker"]] = {**other, **summed, "weight": weight, "loss": loss}
-    merged = {
-        **{key: entry[key] + following[key] for key in ("merge_seconds", "check_seconds")},
-        "loss": _mean((entry["loss"], following["loss"]), totals),
-        # an epoch may have ended within the tenth
-        "score": entry["score"] if following["score"] is None else following["score"],
-        "workers": [workers[number] for number in sorted(workers)],
-        "lost": entry["lost"] + following["lost"],
-    }
-    return {**following, **merged}
-
-
-def _mean(values: tuple[float, float], parts: Any) -> float:
-    return sum(value * part for value, part in zip(values, parts, strict=True)) / max(sum(parts), 1)
 
 
 def fit(

@@ -252,7 +252,7 @@ def test_where_moving_them_further_does_harm_it_is_not_done_and_after_some_tries
         step = Adaptive().step(standing, reported([arrived] * 4, steps=16), np.full(4, 0.25), memory)
         np.testing.assert_array_equal(step.state, arrived)
         assert step.memory.failures == min(tries, adaptive._TRIES)
-        memory = step.memory._replace(decision=memory.decision)
+        memory = step.memory._replace(decision=memory.decision, loss=memory.loss)
 
 
 def test_dense_and_sparse_rows_measure_alike():
@@ -374,12 +374,17 @@ def test_an_explosion_cuts_the_gain():
 
 
 @every_model
-def test_the_answer_is_the_mean_of_the_states_the_later_ones_counting_more(name):
+def test_the_answer_is_the_mean_of_the_states_the_later_ones_and_those_of_longer_rounds_counting_more(name):
     model, source = setup(name)
     found, seen = spied(model, source)
     mean = seen[0][2].state
-    for k, (_, _, merge) in enumerate(seen):
-        newest = 9.0 / (k + 9.0)
+    for k, (standing, reports, merge) in enumerate(seen):
+        share = sum(report.examples for report in reports) / (
+            standing.examples + sum(report.examples for report in reports)
+        )
+        newest = 9.0 * share / (8.0 * share + 1.0)
+        # of equal rounds
+        assert newest == pytest.approx(9.0 / (k + 9.0), rel=0.2)
         mean = (1.0 - newest) * mean + newest * merge.state
         np.testing.assert_allclose(merge.answer, mean, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(found.state, mean, rtol=1e-9, atol=1e-12)

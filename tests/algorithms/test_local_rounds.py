@@ -88,6 +88,30 @@ def test_an_adaptive_period_goes_with_what_ends_rounds_otherwise(settings):
     assert found.history[-1]["loss"] < found.history[0]["loss"]
 
 
+@pytest.mark.parametrize(
+    ("period", "after", "rounds"),
+    [
+        (0.1, None, [10] * 6),
+        (0.1, 2, [10, 10, 5, 3, 2, 2]),
+        (0.25, 1, [4, 2, 2, 2, 2, 2]),
+        (0.5, 1, [2] * 6),
+        (1.0, 1, [1] * 6),
+    ],
+)
+@pytest.mark.parametrize("sampling", ["split", "whole"])
+def test_rounds_lengthen_with_every_pass_up_to_half_of_one(period, after, rounds, sampling):
+    found, seen = spied(Local(period, lengthen_after=after, sampling=sampling), max_epochs=6)
+    assert np.bincount([standing.examples // 1200 for standing in seen]).tolist() == rounds
+    assert found.examples == 6 * 1200
+
+
+def test_the_deadline_of_longer_rounds_is_longer():
+    found = train(Local(0.25, lengthen_after=1, deadline="auto"), max_epochs=3)
+    # workers alike are given a third more than they need, so nobody is late
+    assert np.all(told(found, "examples").sum(axis=0) == 3 * 300)
+    assert len(found.history) == 4 + 2 + 2
+
+
 # -- deadlines -----------------------------------------------------------------------------------------------------
 
 
@@ -308,6 +332,8 @@ def test_a_fit_ends_when_all_that_had_rows_are_lost():
         (dict(outer=3), "'outer' parameter of Local"),
         (dict(sampling="shared"), "'sampling' parameter of Local"),
         (dict(seconds=1.0, deadline="auto"), "seconds or a deadline, not both"),
+        (dict(lengthen_after=0), "'lengthen_after' parameter of Local must be an int from 1 on"),
+        (dict(period="adaptive", lengthen_after=2), "Got lengthen_after=2; leave out one of them"),
     ],
 )
 def test_bad_parameters_are_named_with_what_was_expected_and_what_came(bad, said):

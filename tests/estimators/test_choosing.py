@@ -11,7 +11,7 @@ from parsgd.engines.threads import Threads
 from parsgd.errors import InvalidArgument
 from parsgd.estimators import choosing
 from parsgd.estimators.choosing import Size, choose_algorithm, choose_engine, count_workers
-from parsgd.estimators.costs import costs_on, rounds_of
+from parsgd.estimators.costs import NetworkSize, costs_on, rounds_of
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(100, 5)
@@ -90,6 +90,15 @@ def test_sparse_rows_cost_more_a_value_and_outputs_share_the_reading():
 
 
 # -- algorithm -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_workers", "after"), [(2, 2), (4, 2), (5, 3), (64, 3)])
+def test_linear_models_are_averaged_seldomer_after_some_passes_and_networks_are_not(n_workers, after):
+    choice = choose_algorithm("auto", n_workers, "", LARGE, "SGDClassifier")
+    assert choice.algorithm.lengthen_after == after
+    assert f"seldomer after {after} passes" in choice.why
+    network = NetworkSize(1_000_000, 50_000_000, (50, 20, 2), 64, 2)
+    assert choose_algorithm("auto", n_workers, "", network, "MLPClassifier").algorithm.lengthen_after is None
 
 
 def test_one_worker_is_serial_sgd_and_says_so():

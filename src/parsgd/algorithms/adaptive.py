@@ -16,7 +16,7 @@ workers go as far in a pass as one does, with its noise.  Where rates are too la
    features, 1 for frequent ones.  ``l`` falls from the number of values of a row, which is safe whatever features go
    together (Richtarik and Takac's separable over-approximation), for as long as the loss on the rows falls (not the
    penalty: a shrinkage made K times as long is no gain);
-5. the answer is not the last state but the mean of the states, the later ones counting more
+5. the answer is not the last state but the mean of the states, the later ones and those of longer rounds counting more
    (polynomial-decay averaging: Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", ICML 2013).
 
 ``L`` is the mean loss on a few rows, and what the penalty falls by.  That it rises is not held against a move: weights
@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,7 +49,7 @@ _DEEP_CUT, _DEEPEST = 0.6, 0.25
 _TRIES = 3
 # Moving features further must lower the loss by this much a level.
 _WORTH = 0.003
-# Weight of the newest state in the mean: (this + 1) / (round + this + 1).
+# Weight of the newest state in the mean, of rounds alike: (this + 1) / (round + this + 1).
 _DECAY = 8.0
 # The curvature changes slowly, and is measured every so many rounds.
 _CURVATURE_LASTS = 8
@@ -59,13 +59,14 @@ _MOST = 0.25
 
 class _Memory(NamedTuple):
     """``trust`` in raised rates; how many workers moved in the last round; the mean of the states; the decisions at the
-    last state; how often in a row moving features further has failed; and of a linear model what :func:`_measures`
-    gives, and the loss's curvature."""
+    last state, and their mean loss; how often in a row moving features further has failed; and of a linear model what
+    :func:`_measures` gives, and the loss's curvature."""
 
     trust: float
     workers: int
     mean: np.ndarray | None
     decision: np.ndarray | None
+    loss: float
     failures: int
     # None where the model is not linear
     squares: np.ndarray | None
@@ -105,14 +106,16 @@ class Adaptive:
 
     def begin(self, standing: Standing) -> _Memory:
         if not _sees(standing):
-            return _Memory(1.0, standing.n_workers, None, None, 0, None, 0.0, 0.0, 0.0)
+            return _Memory(1.0, standing.n_workers, None, None, 0.0, 0, None, 0.0, 0.0, 0.0)
         decision = standing.model.decision(standing.state, standing.sample.x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss = _finite_or_dear(standing.model.mean_loss(decision, standing.sample)[0])
         if not standing.model.straight:
-            return _Memory(1.0, standing.n_workers, None, decision, 0, None, 0.0, 0.0, 0.0)
+            return _Memory(1.0, standing.n_workers, None, decision, loss, 0, None, 0.0, 0.0, 0.0)
         squares, values = _measures(standing.sample, standing.model.n_features)
         length = float(squares.sum()) + 1.0
         curvature = _curvature(standing, decision)
-        return _Memory(1.0, standing.n_workers, None, decision, 0, squares, length, values, curvature)
+        return _Memory(1.0, standing.n_workers, None, decision, loss, 0, squares, length, values, curvature)
 
     def gain(self, standing: Standing, memory: _Memory) -> float:
         if not _sees(standing):
@@ -135,9 +138,9 @@ class Adaptive:
             return self._judged(standing, reports, merged, memory._replace(workers=int(np.count_nonzero(weights))))
 
     def _judged(self, standing: Standing, reports: Sequence[Report], merged: np.ndarray, memory: _Memory) -> Step:
-        line = _Line(standing, memory.decision, merged)
+        line = _Line(standing, memory, merged)
         factor = self._shorter(line)
-        state, decision = line.at(factor), line.decision(factor)
+        state, decision, loss = line.at(factor), line.decision(factor), line.bare_loss(factor)
         if memory.squares is not None and standing.round % _CURVATURE_LASTS == 0:
             memory = memory._replace(curvature=_curvature(standing, decision))
         exploded = any(np.any(report.gains < standing.tasks[report.worker].gains) for report in reports)
@@ -147,57 +150,70 @@ class Adaptive:
         elif standing.model.straight and memory.failures < _TRIES:
             further = self._further(standing, reports, line, factor, memory)
             memory = memory._replace(failures=memory.failures + 1 if further is None else 0)
-            state, decision = further or (state, decision)
-        mean = self._mean(standing, memory.mean, state)
-        return Step(state, memory._replace(decision=decision, mean=mean), mean, factor)
+            state, decision, loss = further or (state, decision, loss)
+        mean = self._mean(standing, reports, memory.mean, state)
+        return Step(state, memory._replace(decision=decision, loss=loss, mean=mean), mean, factor)
 
-    def _mean(self, standing: Standing, mean: np.ndarray | None, state: np.ndarray) -> np.ndarray:
+    def _mean(
+        self, standing: Standing, reports: Sequence[Report], mean: np.ndarray | None, state: np.ndarray
+    ) -> np.ndarray:  # fmt: skip
         if mean is None:
             return state
-        newest = (_DECAY + 1.0) / (standing.round + _DECAY + 1.0)
+        examples = sum(report.examples for report in reports)
+        share = examples / max(standing.examples + examples, 1)
+        newest = (_DECAY + 1.0) * share / (_DECAY * share + 1.0)
         return merging.weighted_sum([mean, state], np.array([1.0 - newest, newest]))
 
     def _shorter(self, line: _Line) -> float:
         """The part of the move to make."""
         unit = abs(line.loss(0.0))
 
-        def dearness(part: float) -> float:
+        def surcharge(part: float) -> float:
             # the whole move pays nothing, be the loss before it infinite
-            return line.loss(part) + (0.5 * self.damping * unit * (1.0 - part) ** 2 if part < 1.0 else 0.0)
+            return 0.5 * self.damping * unit * (1.0 - part) ** 2 if part < 1.0 else 0.0
 
-        return _descend(_PARTS, dearness)
+        whole, next_one = _PARTS[:2]
+        if line.at_least(next_one) + surcharge(next_one) >= line.loss(whole):
+            return whole
+        return _descend(_PARTS, lambda part: line.loss(part) + surcharge(part))
 
     def _further(
         self, standing: Standing, reports: Sequence[Report], line: _Line, factor: float, memory: _Memory
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """The state with rare features moved further and the decisions there, if that lowers the loss; see item 4."""
+    ) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """The state with rare features moved further, the decisions and their loss there, if that lowers it; see item
+        4."""
         n_workers = memory.workers
         steps = sum(report.steps for report in reports) / n_workers
         gain = float(standing.tasks[reports[0].worker].gains.max())
         met = memory.values * gain * self._eta(standing) * memory.curvature * steps * memory.squares
-        move, best, least = line.move(), None, line.bare_loss(line.decision(factor))
+        move, best, least = line.move(), None, line.bare_loss(factor)
         for rank, level in enumerate(_LEVELS):
             a = np.minimum(level * met, 50.0)
             factors = np.where(a < 1e-7, n_workers, -np.expm1(-n_workers * a) / np.maximum(-np.expm1(-a), 1e-30))
             state = standing.state + standing.model.amplified(move, factors)
             decision = standing.model.decision(state, standing.sample.x)
-            loss = line.bare_loss(decision)
+            loss = _finite_or_dear(standing.model.mean_loss(decision, standing.sample)[0])
             dear = loss + _WORTH * (rank + 1) * abs(loss)
             if not dear < least:
                 break
-            best, least = (state, decision), dear
+            best, least = (state, decision, loss), dear
         return best
 
 
 class _Line:
-    """What a state is judged by, along the merged move from the state before, whose decisions are known."""
+    """What a state is judged by, along the merged move from the state before, whose decisions and loss are known.
 
-    def __init__(self, standing: Standing, before: np.ndarray, merged: np.ndarray):
-        self.standing, self.merged = standing, merged
-        self.decisions = {0.0: before, 1.0: standing.model.decision(merged, standing.sample.x)}
+    Most whole moves are made as they are, and all that this takes is one look at where they end: the loss there, and by
+    its slope a bound on the loss before it.
+    """
+
+    def __init__(self, standing: Standing, memory: _Memory, merged: np.ndarray):
+        self.standing, self.model, self.merged = standing, standing.model, merged
         self.states = {0.0: standing.state, 1.0: merged}
-        self.losses: dict[float, float] = {}
-        self.penalty = standing.model.penalty_at(standing.state)
+        self.decisions = {0.0: memory.decision, 1.0: self.model.decision(merged, standing.sample.x)}
+        loss, gradient = self.model.mean_loss(self.decisions[1.0], standing.sample)
+        self.bare_losses, self.gradient = {0.0: memory.loss, 1.0: _finite_or_dear(loss)}, gradient
+        self.penalty = self.model.penalty_at(standing.state)
 
     def move(self) -> np.ndarray:
         return self.merged - self.standing.state
@@ -212,33 +228,45 @@ class _Line:
     def decision(self, part: float) -> np.ndarray:
         if part not in self.decisions:
             start, end = self.decisions[0.0], self.decisions[1.0]
-            straight = self.standing.model.straight
             self.decisions[part] = (
-                start + part * (end - start) if straight else self.standing.model.decision(self.at(part), self.sample.x)
+                start + part * (end - start)
+                if self.model.straight
+                else self.model.decision(self.at(part), self.standing.sample.x)
             )
         return self.decisions[part]
 
+    def bare_loss(self, part: float) -> float:
+        """The mean loss after this part of the move, without the penalty."""
+        if part not in self.bare_losses:
+            loss = self.model.mean_loss(self.decision(part), self.standing.sample)[0]
+            self.bare_losses[part] = _finite_or_dear(loss)
+        return self.bare_losses[part]
+
+    def fall(self, part: float) -> float:
+        """What the penalty falls by, as a number that is not above 0; infinite if it is not finite."""
+        ends = (self.standing.state, self.merged, part) if self.model.straight else (self.at(part),)
+        penalty = self.model.penalty_at(*ends)
+        return min(penalty - self.penalty, 0.0) if np.isfinite(penalty) else np.inf
+
     def loss(self, part: float) -> float:
-        if part not in self.losses:
-            ends = (self.standing.state, self.merged, part) if self.standing.model.straight else (self.at(part),)
-            self.losses[part] = self.loss_of(self.decision(part), *ends)
-        return self.losses[part]
+        """L of the state after this part of the move."""
+        return self.bare_loss(part) + (self.fall(part) if part else 0.0)
 
-    def loss_of(self, decision: np.ndarray, *place: Any) -> float:
-        """L of a state with these decisions; the place is what the model's ``penalty_at`` takes."""
-        model = self.standing.model
-        penalty = model.penalty_at(*place)
-        loss = model.mean_loss(decision, self.sample)[0] + min(penalty - self.penalty, 0.0)
-        return loss if np.isfinite(loss) and np.isfinite(penalty) else np.inf
+    def at_least(self, part: float) -> float:
+        """What L is at least there if the loss is convex in decisions: it lies above its tangents.
 
-    def bare_loss(self, decision: np.ndarray) -> float:
-        """The mean loss of these decisions, without the penalty."""
-        loss = self.standing.model.mean_loss(decision, self.sample)[0]
-        return loss if np.isfinite(loss) else np.inf
+        Where nothing is known of that, ``-inf``; where the whole move raises the loss, neither: it may be so far off
+        that gradients are clipped.
+        """
+        if not self.model.straight or not self.bare_losses[1.0] <= self.bare_losses[0.0] < np.inf:
+            return -np.inf
+        slope = float(np.vdot(self.gradient, self.decisions[1.0] - self.decisions[0.0]))
+        bound = self.bare_losses[1.0] - (1.0 - part) * slope + self.fall(part)
+        return bound if np.isfinite(bound) else -np.inf
 
-    @property
-    def sample(self) -> Rows:
-        return self.standing.sample
+
+def _finite_or_dear(loss: float) -> float:
+    return loss if np.isfinite(loss) else np.inf
 
 
 def _sees(standing: Standing) -> bool:

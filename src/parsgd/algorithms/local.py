@@ -24,7 +24,7 @@ from parsgd.algorithms.rules import LOOKING, RULES
 from parsgd.algorithms.stretches import longest_part, stretch
 from parsgd.algorithms.working import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
-from parsgd.errors import DivergedError, InvalidArgument, check_between, choose
+from parsgd.errors import DivergedError, InvalidArgument, check_between, check_count, choose
 
 _OUTERS = {
     "mean": Mean(),
@@ -32,8 +32,8 @@ _OUTERS = {
     "nesterov": Momentum("nesterov"),
     "adaptive": Adaptive(),
 }
-# The period from which "adaptive" ones begin.
-_FIRST_PERIOD = 1.0
+# The period from which "adaptive" ones begin, and the longest one that others lengthen to.
+_FIRST_PERIOD, _LONGEST_PERIOD = 1.0, 0.5
 
 
 class _Memory(NamedTuple):
@@ -80,6 +80,9 @@ class Local(Synchronous):
         that changes some share by more than a tenth.
     sampling : {"split", "stored", "whole"}
         Whether workers own rows dealt at random, or rows that lie together, or draw from all of them.
+    lengthen_after : int or None
+        Passes after which rounds are twice as long in every further pass, up to half a pass: what merges bring, they
+        bring early.  None: all rounds are alike.  Not together with ``period="adaptive"``, which shortens them.
 
     Notes
     -----
@@ -103,6 +106,7 @@ class Local(Synchronous):
     deadline: float | str | None = None
     balance: str | None = None
     sampling: str = "split"
+    lengthen_after: int | None = None
 
     name = "local"
 
@@ -124,6 +128,12 @@ class Local(Synchronous):
             raise InvalidArgument(
                 f"Local takes seconds or a deadline, not both: with seconds={self.seconds!r} a round has no other end."
                 f" Got deadline={self.deadline!r}; leave out one of them."
+            )
+        check_count(self.lengthen_after, "lengthen_after", "Local")
+        if self.lengthen_after is not None and self.period == "adaptive":
+            raise InvalidArgument(
+                "Local takes period='adaptive', which shortens rounds, or lengthen_after, which lengthens them, not"
+                f" both. Got lengthen_after={self.lengthen_after!r}; leave out one of them."
             )
         if self.balance is not None:
             choose(self.balance, ("speed",), "balance", "Local")
@@ -163,9 +173,19 @@ class Local(Synchronous):
         n_rows = standing.shard_rows[worker]
         if self.seconds is not None:
             return Budget(n_rows * standing.max_epochs, self.seconds)
-        period = standing.memory.period
-        examples = stretch(n_rows, standing.model.batch_size, period, standing.cursors[worker])
+        examples = stretch(
+            n_rows, standing.model.batch_size, self._period(standing, worker), standing.cursors[worker]
+        )
         return Budget(examples, self._deadline(standing))
+
+    def _period(self, standing: Standing, worker: int) -> float:
+        """How long the worker's next round is to be, as a part of its shard."""
+        period = standing.memory.period
+        if self.lengthen_after is None:
+            return period
+        passes = standing.cursors[worker] // max(standing.shard_rows[worker], 1)
+        doublings = min(max(passes - self.lengthen_after + 1, 0), 64)
+        return max(period, min(period * 2.0**doublings, _LONGEST_PERIOD))
 
     def _deadline(self, standing: Standing) -> float | None:
         """One for all workers: who was late has less to do in the next round, and as much time for it as the others."""
@@ -173,7 +193,8 @@ class Local(Synchronous):
         known = np.isfinite(pace)
         if self.deadline != "auto" or not known.any():
             return None if self.deadline == "auto" else self.deadline
-        whole = longest_part(np.array(standing.shard_rows), standing.model.batch_size, standing.memory.period)
+        period = max(self._period(standing, worker) for worker in range(standing.n_workers))
+        whole = longest_part(np.array(standing.shard_rows), standing.model.batch_size, period)
         return deadline(pace[known], whole[known])
 
     def shares(self, standing: Standing) -> np.ndarray | None:

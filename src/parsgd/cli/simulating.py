@@ -21,7 +21,7 @@ from parsgd.core import Algorithm
 from parsgd.display.words import duration
 from parsgd.engines.simulated import Simulated
 from parsgd.errors import DivergedError, Outcome, WorkersLost, choose
-from parsgd.fitting import refuse_unoffered
+from parsgd.matching import refuse_unoffered
 from parsgd.planning.heldout import HeldOut, Watched
 
 

@@ -18,7 +18,7 @@ from parsgd.errors import InvalidArgument
 from parsgd.estimators import keeping, streaming
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
 from parsgd.estimators.examples import Examples
-from parsgd.estimators.posing import Labels, class_numbers
+from parsgd.estimators.posing import Labels, class_numbers, classes_of
 from parsgd.estimators.tasks import with_callbacks
 from parsgd.models.linear import Linear
 
@@ -197,7 +197,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             classes = X.classes
         else:
             y = validate_data(self, y=y)
-            classes = np.unique(y)
+            classes = classes_of(y)
         previous = (getattr(self, "coef_", None), getattr(self, "intercept_", None))
         self._forget("classes_")
         if self.warm_start and previous[0] is not None:

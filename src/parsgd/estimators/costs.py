@@ -13,10 +13,10 @@ _SECONDS_PER_DENSE_VALUE, _SECONDS_PER_SPARSE_VALUE, _SECONDS_PER_ROW = 0.7e-9, 
 # Further outputs share the reading of the row: 16 of them double its time.
 _OUTPUTS_THAT_DOUBLE = 16
 # Waking the workers and waiting for the last; copying, merging and taking up one parameter: once a round.
-_SECONDS_PER_ROUND, _SECONDS_PER_MERGED_PARAMETER = 0.3e-3, 7e-9
+_SECONDS_PER_ROUND, _SECONDS_PER_MERGED_PARAMETER = 0.5e-3, 7e-9
 # What an adaptive step spends on a row that it looks at: for a value, for a loss; more outputs share the reading worse
 # than in the kernels.  Measured on the five linear sets of docs/results/family.md, rounded.
-_SECONDS_PER_SPARSE_LOOK, _SECONDS_PER_DENSE_LOOK, _SECONDS_PER_LOSS = 4e-9, 1e-9, 60e-9
+_SECONDS_PER_SPARSE_LOOK, _SECONDS_PER_DENSE_LOOK, _SECONDS_PER_LOSS = 4e-9, 1e-9, 40e-9
 _OUTPUTS_LOOKED_AT_THAT_DOUBLE = 4
 # A product's numbers a second on one core, the solver's passes over its slots, what a step costs besides, and what a
 # round does: benchmarks/networks.py, rounded.  A stored value's work for one unit of the first layer: measured once, on
