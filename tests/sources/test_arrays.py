@@ -44,6 +44,45 @@ def test_a_shuffled_epoch_is_a_permutation_of_the_shard(split, epoch):
         assert sorted(order_of(shard, split["seed"], epoch)) == shard.numbers.tolist()
 
 
+@given(split=splits, epoch=st.integers(0, 4), neighbours=st.integers(2, 9), stored=st.booleans())
+def test_runs_of_neighbours_stay_together_and_lose_no_row(split, epoch, neighbours, stored):
+    rows = source(split["n_rows"], neighbours=neighbours, shuffle=not stored)
+    shards = rows.split(split["n_workers"], split["seed"])
+    orders = [order_of(shard, split["seed"], epoch) for shard in shards]
+    assert sorted(chain(*orders)) == list(range(split["n_rows"]))
+    assert max(map(len, orders)) - min(map(len, orders)) <= 1
+    for order in orders:
+        if stored:
+            assert order == sorted(order)
+        if len(orders) == 1:  # one worker's order is scikit-learn's
+            continue
+        # each run is met once: its rows are not strewn over the epoch
+        runs = [row // neighbours for row in order]
+        met = [run for place, run in enumerate(runs) if place == 0 or runs[place - 1] != run]
+        assert len(met) == len(set(met))
+
+
+def test_runs_are_shuffled_anew_every_epoch_and_alike_where_rows_were_copied():
+    shard = source(400, neighbours=8).split(2, 3)[0]
+    orders = [order_of(shard, 3, epoch) for epoch in range(3)]
+    assert len(set(map(tuple, orders))) == 3
+    copied = pickle.loads(pickle.dumps(shard.portable()))
+    again = [[int(shard.numbers[place]) for place in order_of(copied, 3, epoch)] for epoch in range(3)]
+    assert again == orders
+
+
+@pytest.mark.parametrize(("sort", "together"), [(False, 8), (True, 1)])
+def test_large_data_are_dealt_in_runs_unless_neighbours_have_like_targets(monkeypatch, sort, together):
+    from parsgd.sources import arrays
+
+    monkeypatch.setattr(arrays, "_CACHED_BYTES", 1000)
+    y = np.random.default_rng(0).integers(0, 2, 2000).astype(float)
+    rows = rows_of(np.ones((2000, 1)), np.sort(y) if sort else y)
+    order = np.array(order_of(ArraySource(rows).split(2, 0)[0], 0, 0))
+    neighbouring = np.mean(np.diff(order) == 1)
+    assert abs(neighbouring - (1 - 1 / together)) < 0.02
+
+
 def test_one_worker_has_the_rows_in_their_own_order():
     (shard,) = source(50, shuffle=False).split(1, 12345)
     assert order_of(shard, 1, 3) == list(range(50))

@@ -32,6 +32,17 @@ def permute(out, seed):
 
 
 @kernel
+def unfold(values, starts, groups, out):
+    """Write the runs ``values[starts[g]:starts[g + 1]]`` one after the other, for each ``g`` of ``groups``."""
+    at = np.uint64(0)
+    for i in range(groups.shape[0]):
+        group = np.uint64(groups[np.uint64(i)])
+        for place in range(np.uint64(starts[group]), np.uint64(starts[group + np.uint64(1)])):
+            out[at] = values[place]
+            at += np.uint64(1)
+
+
+@kernel
 def gather(values, positions, out):
     """``out = values[positions]``."""
     for i in range(positions.shape[0]):
