@@ -24,10 +24,10 @@ OURS, ALONE, ONE_SHOT = "parsgd, 2 workers", "parsgd, 1 worker", "parsgd, 2 work
 SKLEARN, VW, SELF = "scikit-learn SGD", "Vowpal Wabbit", "parsgd, 1 worker"
 PARALLEL = 1.9
 WORDS = f"""{EPOCHS} epochs in random order, `tol=None`, defaults but for the loss; all of `fit` is timed. Two
-workers are `n_jobs=2` and nothing else (`algorithm="auto"`). parsgd computes in float32, but in the line that says float64;
-scikit-learn's figures are of either, and ratios of the faster one. Its threads share classes, so two are tried where
-there are several. Vowpal Wabbit makes its passes (`--sgd`, without a penalty, which would slow it down) over a cache
-file that was written beforehand, reading in one thread and learning in another.
+workers are `n_jobs=2` and nothing else (`algorithm="auto"`). parsgd computes in float32, but in the line that says
+float64; scikit-learn's figures are of either, and ratios of the faster one. Its threads share classes, so two are tried
+where there are several. Vowpal Wabbit makes its passes (`--sgd`, without a penalty, which would slow it down) over a
+cache file that was written beforehand, reading in one thread and learning in another.
 """
 # Why a target is missed, by (problem, peer) or problem
 NOTES: dict = {}
