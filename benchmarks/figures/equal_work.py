@@ -173,8 +173,9 @@ def _ratio_table(readings: Sequence[Reading]) -> str:
 
 def draw(readings: Sequence[Reading], folder: Path) -> list[Path]:
     """Bars of the ratios to scikit-learn, by one worker and by two."""
-    by = {who: select(readings, solver=who, peer=SKLEARN) for who in (OURS, ALONE)}
-    rows = [r for pair in zip(by[OURS], by[ALONE], strict=True) for r in pair if r.ratio is not None]
+    measured = [r for r in select(readings, peer=SKLEARN) if r.ratio is not None]
+    pairs = zip(select(measured, solver=OURS), select(measured, solver=ALONE), strict=True)
+    rows = [reading for pair in pairs for reading in pair]
     if not rows:
         return []
     drawn, (axis,) = drawing.figure(height=0.6 + 0.32 * len(rows))

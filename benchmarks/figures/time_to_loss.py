@@ -32,11 +32,12 @@ PEERS = ("sklearn_logistic", "vowpal_wabbit", "cyanure_qning", "snap")
 # nobody is looked at with more epochs than this, or longer than so many of scikit-learn's fits, or when so many looks
 # in a row brought nothing
 MOST_EPOCHS, PATIENCE, LOOKS = 100, 8, 4
-WORDS = f"""The goal on each problem is the best test log loss of scikit-learn's `SGDClassifier` after {EPOCHS} epochs, over
-penalties from 1e-7 to 1e-3, with and without averaging, median of {SEEDS} seeds. Everybody, scikit-learn's SGD as well,
-then takes the setting and the smallest number of epochs (`max_iter`; a whole fit from scratch each time) that get there
-soonest: parsgd among the same settings, the others among settings of their own. Times are of whole fits, seeds in turn;
-Vowpal Wabbit's are of passes over a cache file. Who is not there within {PATIENCE} times scikit-learn's time is not timed.
+WORDS = f"""The goal on each problem is the best test log loss of scikit-learn's `SGDClassifier` after {EPOCHS} epochs,
+over penalties from 1e-7 to 1e-3, with and without averaging, median of {SEEDS} seeds. Everybody, scikit-learn's SGD as
+well, then takes the setting and the smallest number of epochs (`max_iter`; a whole fit from scratch each time) that get
+there soonest: parsgd among the same settings, the others among settings of their own. Times are of whole fits, seeds in
+turn; Vowpal Wabbit's are of passes over a cache file. Who is not there within {PATIENCE} times scikit-learn's time is
+not timed.
 """
 # Why a target is missed, by problem
 NOTES: dict = {}
