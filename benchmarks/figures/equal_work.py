@@ -67,13 +67,13 @@ def measure(options: Options) -> list[Reading]:
         try:
             problem = problems.load(row.problem, options)
         except Unavailable as why:
-            found += [_absent(row, peer, target, str(why)) for peer, target in row.targets]
+            found += [_absent(row, peer, target, str(why)) for peer, target in row.targets or ((SKLEARN, None),)]
             continue
         found += _compare(row, problem, options)
     return found
 
 
-def _absent(row: Row, peer: str, target: float, why: str) -> Reading:
+def _absent(row: Row, peer: str, target: float | None, why: str) -> Reading:
     return Reading(FIGURE, row.title, OURS, peer=peer, target=target, note=why)
 
 
@@ -142,7 +142,9 @@ def _ratios(row: Row, times: dict[str, list[float]], best: dict[str, str]) -> li
 
 
 def describe(readings: Sequence[Reading]) -> str:
-    return "\n".join([WORDS, _rate_table(readings), "Times as fast, by turns:\n", _ratio_table(readings)])
+    absent = dict.fromkeys(f"{r.problem} ({r.note})" for r in readings if not r.values and r.ratio is None)
+    left_out = [f"Not measured: {'; '.join(absent)}.\n"] if absent else []
+    return "\n".join([WORDS, _rate_table(readings), "Times as fast, by turns:\n", _ratio_table(readings), *left_out])
 
 
 def _rate_table(readings: Sequence[Reading]) -> str:

@@ -63,6 +63,8 @@ def test_real_data_are_asked_for(options):
     assert [reading.note for reading in time_to_loss.measure(options)] == ["needs real data (`--data`)"] * 4
 
 
+# solvers that run until they converge are stopped before
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", ["ours", "sklearn_sgd", "sklearn_logistic", "vowpal_wabbit", "cyanure_qning", "snap"])
 def test_every_solver_learns_with_each_of_its_ways(name, easy):
     try:
