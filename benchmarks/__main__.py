@@ -17,7 +17,7 @@ import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import figures, machine, page, readings
+from benchmarks import figures, machine, page, problems, readings, solvers
 from benchmarks.options import Options
 
 DOCS = machine.ROOT / "docs"
@@ -51,6 +51,9 @@ def take(name: str, options: Options, about: dict) -> readings.Taken:
     except Exception as error:
         traceback.print_exc()
         failed = f"{type(error).__name__}: {error}"
+    # the next figure has the memory to itself
+    problems.load.cache_clear()
+    solvers.in_precision.cache_clear()
     return readings.Taken(
         commit=machine.commit(),
         time=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
