@@ -55,6 +55,8 @@ def reason(module, reading: Reading) -> str:
         return ""
     if reading.met is None:
         return reading.note
+    if reading.judged == 0:
+        return reading.note
     notes = getattr(module, "NOTES", {})
     return notes.get((reading.problem, reading.peer)) or notes.get(reading.problem) or "no reason is known yet"
 

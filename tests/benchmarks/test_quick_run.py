@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import problems, solvers
+from benchmarks import page, problems, solvers
 from benchmarks.figures import equal_work, time_to_loss
 from benchmarks.options import Options
 from benchmarks.problems import Problem, Unavailable
@@ -84,3 +84,9 @@ def test_the_soonest_arrival_is_at_the_goal_and_no_earlier(easy):
     for fewer in range(1, found.n_epochs):
         assert time_to_loss.losses(easy, module, found.setting, fewer, range(2))[0] > goal
     assert time_to_loss.soonest(easy, module, [{"alpha": 1e-2}], 1e-9, range(2), 60.0) is None
+
+
+def test_who_does_not_get_there_misses_the_target(easy):
+    reading = time_to_loss._reading(easy, time_to_loss.OURS, None, {}, 0.1)
+    assert reading.met is False
+    assert page.reason(time_to_loss, reading) == "does not get to 0.1000"
