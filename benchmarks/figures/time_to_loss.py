@@ -31,7 +31,7 @@ SKLEARN, OURS, ALONE = "scikit-learn SGD", "parsgd", "parsgd, 1 worker"
 PEERS = ("sklearn_logistic", "vowpal_wabbit", "cyanure_qning", "snap")
 # nobody is looked at with more epochs than this, or longer than so many of scikit-learn's fits, or when so many looks
 # in a row brought nothing
-MOST_EPOCHS, PATIENCE, LOOKS = 100, 8, 4
+MOST_EPOCHS, PATIENCE, LOOKS = 100, 5, 3
 WORDS = f"""The goal on each problem is the best test log loss of scikit-learn's `SGDClassifier` after {EPOCHS} epochs,
 over penalties from 1e-7 to 1e-3, with and without averaging, median of {SEEDS} seeds. Everybody, scikit-learn's SGD as
 well, then takes the setting and the smallest number of epochs (`max_iter`; a whole fit from scratch each time) that get
