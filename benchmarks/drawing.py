@@ -1,0 +1,48 @@
+"""Pictures of readings, by matplotlib, as SVG files whose bytes depend on nothing but the readings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+OURS, THEIRS, GOAL = "#3f51b5", "#9e9e9e", "#d32f2f"
+
+
+def figure(width: float = 8.0, height: float = 4.0, rows: int = 1):
+    """A matplotlib figure and its axes (a list), in the page's style; nothing is shown on a screen."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    axes = drawn.subplots(rows, 1, squeeze=False)[:, 0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return drawn, list(axes)
+
+
+def keep(drawn, folder: Path, name: str) -> Path:
+    """Write `folder/benchmarks-name.svg`."""
+    import matplotlib
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"benchmarks-{name}.svg"
+    with matplotlib.rc_context({"svg.hashsalt": "parsgd", "svg.fonttype": "none", "font.family": "sans-serif"}):
+        drawn.savefig(path, metadata={"Date": None})
+    return path
+
+
+def bars(
+    axis, labels: Sequence[str], values: Sequence[float], marks: Sequence[float | None] = (),
+    spreads: Sequence[tuple[float, float]] | None = None, colors: Sequence[str] | str = OURS,
+) -> None:  # fmt: skip
+    """Horizontal bars, the first on top; `marks` are targets, drawn as short lines; `spreads` (low, high)."""
+    places = list(range(len(labels)))
+    around = None
+    if spreads is not None:
+        around = [[max(v - low, 0) for v, (low, _) in zip(values, spreads, strict=True)],
+                  [max(high - v, 0) for v, (_, high) in zip(values, spreads, strict=True)]]  # fmt: skip
+    axis.barh(places, values, xerr=around, color=colors, height=0.65, error_kw={"lw": 1, "ecolor": "#333333"})
+    for place, mark in zip(places, marks, strict=False):
+        if mark is not None:
+            axis.plot([mark, mark], [place - 0.42, place + 0.42], color=GOAL, lw=2)
+    axis.set_yticks(places, labels)
+    axis.invert_yaxis()
