@@ -1,0 +1,20 @@
+"""Fashion-MNIST: 60,000 pictures of 784 grey values to train on, 10,000 to test, ten classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.options import Options
+from benchmarks.problems.network_rows import network_rows
+
+
+def fashion_mnist(options: Options) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """`X_train, X_test, y_train, y_test` in float32; generated rows of the same shape in a quick run; None without data."""
+    if options.quick:
+        X, y = network_rows(3_000, 784, 10)
+        return X[:2_000], X[2_000:], y[:2_000], y[2_000:]
+    if options.data is None:
+        return None
+    from studies import datasets
+
+    return datasets.fashion_mnist(options.data)
