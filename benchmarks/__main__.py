@@ -59,6 +59,7 @@ def take(name: str, options: Options, about: dict) -> readings.Taken:
         readings=tuple(found),
         seconds=round(time.perf_counter() - began, 1),
         failed=failed,
+        quick=options.quick,
     )
 
 

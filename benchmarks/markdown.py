@@ -9,9 +9,10 @@ from benchmarks.readings import Reading
 NOTHING = "\N{EN DASH}"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; columns of figures, which is all but the first, are set to the right."""
-    lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[int] = (0,)) -> str:
+    """A table; columns of `words` are set to the left, the others, figures, to the right."""
+    sides = ["---" if column in words else "---:" for column in range(len(header))]
+    lines = ["| " + " | ".join(header) + " |", "|" + "|".join(sides) + "|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
@@ -49,4 +50,4 @@ def readings_table(readings: Iterable[Reading]) -> str:
         [r.problem, r.solver, r.setting, number(r.median), r.unit, r.peer or NOTHING, times(r), wanted(r)]
         for r in readings
     ]
-    return table(header, rows)
+    return table(header, rows, words=(0, 1, 2, 4, 5))

@@ -8,6 +8,8 @@ from benchmarks import figures
 from benchmarks.markdown import NOTHING, number, table, times, verdict, wanted
 from benchmarks.readings import Reading, Taken
 
+# what rows of the first table are about where they do not say otherwise
+USUAL = ("parsgd", "parsgd, 2 workers")
 HEAD = """# Benchmarks
 
 parsgd side by side with what one would use instead. `scripts/bench` measures all of it on your machine, in one run, and
@@ -18,11 +20,15 @@ is better for parsgd.
 """
 
 
+QUICK = "**A quick run, of small sizes: it shows that everything runs, and none of its figures mean anything.**\n"
+
+
 def write(folder: Path, taken: dict[str, Taken]) -> Path:
     """Write `folder/benchmarks.md` and the pictures in `folder/pictures`."""
     path = folder / "benchmarks.md"
     known = [name for name in figures.names() if name in taken]
-    parts = [HEAD, _machines(taken), "## Targets\n", targets(taken)]
+    warning = [QUICK] if any(entry.quick for entry in taken.values()) else []
+    parts = [HEAD, *warning, _machines(taken), "## Targets\n", targets(taken)]
     missing = [figures.load(name).TITLE for name in figures.names() if name not in taken]
     if missing:
         parts.append("Not measured yet: " + "; ".join(missing) + ".\n")
@@ -40,7 +46,7 @@ def targets(taken: dict[str, Taken]) -> str:
         readings = taken[name].readings if name in taken else ()
         rows += [_target(row, reason(module, row)) for row in readings if row.target is not None]
     header = ["problem", "against", "measured (quartiles)", "target", "", "why"]
-    return table(header, rows)
+    return table(header, rows, words=(0, 1, 5))
 
 
 def reason(module, reading: Reading) -> str:
@@ -54,7 +60,7 @@ def reason(module, reading: Reading) -> str:
 
 
 def _target(reading: Reading, why: str) -> list[str]:
-    problem = f"{reading.problem}, {reading.solver}" if reading.solver != "parsgd" else reading.problem
+    problem = f"{reading.problem}, {reading.solver}" if reading.solver not in USUAL else reading.problem
     measured = times(reading) if reading.ratio is not None else f"{number(reading.judged)} {reading.unit}".strip()
     return [problem, reading.peer or NOTHING, measured, wanted(reading), verdict(reading), why]
 

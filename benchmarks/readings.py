@@ -61,6 +61,7 @@ class Taken:
     readings: tuple[Reading, ...] = ()
     seconds: float = 0.0
     failed: str = ""
+    quick: bool = False
 
 
 def load(path: Path) -> dict[str, Taken]:

@@ -63,13 +63,24 @@ def enron_spam(folder: Path) -> Split:
 
 def nycflights(folder: Path) -> Split:
     """Flights out of New York in 2013: arrival delay in standard deviations; one-hot, thousands of columns."""
+    X, minutes = flights(folder)
+    return split(X, (minutes - minutes.mean()) / minutes.std(), stratify=False)
+
+
+def nycflights_late(folder: Path) -> Split:
+    """The same flights: more than 15 minutes late at arrival, or not."""
+    X, minutes = flights(folder)
+    return split(X, (minutes > 15).astype(int))
+
+
+def flights(folder: Path) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """One-hot and standardised columns of the flights that arrived, and their delay at arrival in minutes."""
     frame = pd.read_parquet(folder / "nycflights13.parquet").dropna(subset=["arr_delay"])
-    y = frame["arr_delay"].to_numpy(np.float64)
     names = ["carrier", "flight", "tailnum", "origin", "dest", "month", "day", "hour"]
     ones = OneHotEncoder(dtype=np.float32, handle_unknown="ignore").fit_transform(frame[names].astype(str))
     numbers = StandardScaler().fit_transform(frame[["dep_delay", "distance", "air_time"]].fillna(0.0))
     X = sparse.csr_matrix(sparse.hstack([sparse.csr_matrix(numbers.astype(np.float32)), ones]))
-    return split(X, (y - y.mean()) / y.std(), stratify=False)
+    return X, frame["arr_delay"].to_numpy(np.float64)
 
 
 def news20(folder: Path) -> Split:

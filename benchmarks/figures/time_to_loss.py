@@ -1,0 +1,142 @@
+"""Time to the same test loss, which is what users feel: whole fits from scratch until scikit-learn's loss is reached.
+
+The goal is the best test log loss that scikit-learn's SGDClassifier has after five epochs, among a grid of penalties,
+with and without averaging.  For everybody, itself included, each setting of a grid of the solver's own is fitted with 1,
+2, 3, ... epochs, until the median loss over seeds is at the goal; the setting that is there soonest enters the turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+
+import numpy as np
+from sklearn.metrics import log_loss
+
+from benchmarks import problems, solvers
+from benchmarks.measuring import ratio, run_turns, timed
+from benchmarks.options import Options
+from benchmarks.problems import Problem, Unavailable
+from benchmarks.readings import Reading
+
+TITLE = "Time to the same test loss"
+FIGURE = "time_to_loss"
+PROBLEMS = ("enron_spam", "covtype2", "adult", "nycflights_late")
+EPOCHS, SEEDS, TARGET = 5, 3, 3.5
+SKLEARN, OURS, ALONE = "scikit-learn SGD", "parsgd", "parsgd, 1 worker"
+PEERS = ("sklearn_logistic", "vowpal_wabbit", "cyanure_qning", "snap")
+# nobody is looked at with more epochs than this, or longer than so many of scikit-learn's fits
+MOST_EPOCHS, PATIENCE = 100, 20
+# Why a target is missed, by problem
+NOTES: dict = {}
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A setting that gets to the goal: with how many epochs, to which loss, and how long that takes about."""
+
+    setting: dict
+    n_epochs: int
+    loss: float
+    seconds: float
+
+
+def measure(options: Options) -> list[Reading]:
+    found: list[Reading] = []
+    for name in PROBLEMS:
+        title = problems.title(name)
+        options.say(title)
+        try:
+            found += _compare(problems.load(name, options), options)
+        except Unavailable as why:
+            found.append(Reading(FIGURE, title, OURS, peer=SKLEARN, target=TARGET, note=str(why)))
+    return found
+
+
+def entrants() -> dict[str, tuple[ModuleType, dict]]:
+    """By name, everybody's solver and what is fixed of its setting."""
+    ours, theirs = solvers.load("ours"), solvers.load("sklearn_sgd")
+    found = {SKLEARN: (theirs, {}), OURS: (ours, {"n_jobs": 2}), ALONE: (ours, {"n_jobs": 1})}
+    return found | {module.NAME: (module, {}) for module in solvers.present(PEERS)}
+
+
+def _compare(problem: Problem, options: Options) -> list[Reading]:
+    seeds = range(2 if options.quick else SEEDS)
+    everybody = entrants()
+    goal, patience_s = scikit_learns_loss(problem, everybody[SKLEARN][0], seeds)
+    options.say(f"  goal {goal:.4f}")
+    arrivals = {}
+    for name, (module, fixed) in everybody.items():
+        grid = [{**setting, **fixed} for setting in module.grid(problem)]
+        arrivals[name] = soonest(problem, module, grid, goal, seeds, PATIENCE * patience_s)
+        options.say(f"  {name}: {arrivals[name] or 'not there'}")
+    runs = {
+        name: _runner(problem, everybody[name][0], arrival, seeds) for name, arrival in arrivals.items() if arrival
+    }
+    seconds = run_turns(runs, max(options.n_turns, len(seeds)))
+    return [_reading(problem, name, arrival, seconds, goal) for name, arrival in arrivals.items()]
+
+
+def losses(problem: Problem, module: ModuleType, setting: dict, n_epochs: int, seeds) -> tuple[float, float]:
+    """The median over seeds of the test log loss after so many epochs, and the shortest fit's seconds."""
+    found, seconds = [], []
+    for seed in seeds:
+        run, fitted = module.prepare(problem, n_epochs, seed=seed, **setting), []
+        seconds.append(timed(lambda run=run, fitted=fitted: fitted.append(run())))
+        found.append(log_loss(problem.y_test, fitted[0].predict_proba(problem.X_test)))
+    return float(np.median(found)), min(seconds)
+
+
+def scikit_learns_loss(problem: Problem, module: ModuleType, seeds) -> tuple[float, float]:
+    """The goal, and what one of scikit-learn's fits takes."""
+    return min(losses(problem, module, setting, EPOCHS, seeds) for setting in module.grid(problem))
+
+
+def soonest(
+    problem: Problem, module: ModuleType, grid: Sequence[dict], goal: float, seeds, patience_s: float
+) -> Arrival | None:
+    """The setting that is at the goal in the least time; None if none is."""
+    best = None
+    # compilation apart
+    module.prepare(problem, 1, **grid[0])()
+    for setting in grid:
+        arrival = _arrive(problem, module, setting, goal, seeds, patience_s if best is None else best.seconds)
+        if arrival is not None and (best is None or arrival.seconds < best.seconds):
+            best = arrival
+    return best
+
+
+def _arrive(problem: Problem, module: ModuleType, setting: dict, goal: float, seeds, patience_s: float):
+    """The smallest number of epochs with which a setting is at the goal, unless it takes too long."""
+    for n_epochs in solvers.steps(MOST_EPOCHS):
+        # one seed says whether it is worthwhile to ask the others: nobody's losses differ much between seeds
+        first, seconds = losses(problem, module, setting, n_epochs, seeds[:1])
+        if first <= 1.02 * goal:
+            loss, least = losses(problem, module, setting, n_epochs, seeds)
+            if loss <= goal:
+                return Arrival(setting, n_epochs, loss, min(least, seconds))
+        # a fit of a few epochs may be slow for once; from 1.5 times on it is no accident
+        if seconds > 1.5 * patience_s:
+            return None
+    return None
+
+
+def _runner(problem: Problem, module: ModuleType, arrival: Arrival, seeds):
+    """Whole fits, each call with the next seed; what it says are seconds of `fit` alone."""
+    made = [module.prepare(problem, arrival.n_epochs, seed=seed, **arrival.setting) for seed in seeds]
+    calls = iter(range(10**9))
+    return lambda: timed(made[next(calls) % len(made)])
+
+
+def _reading(problem: Problem, name: str, arrival: Arrival | None, seconds: dict, goal: float) -> Reading:
+    make = partial(Reading, FIGURE, problem.title, name, peer=SKLEARN, target=TARGET if name == OURS else None)
+    if arrival is None:
+        return make(note=f"not at {goal:.4f}")
+    epochs = f"{arrival.n_epochs} epoch{'s' * (arrival.n_epochs > 1)}"
+    setting = f"{epochs}, {solvers.words(arrival.setting)}"
+    note = f"loss {arrival.loss:.4f}, goal {goal:.4f}"
+    if name == SKLEARN:
+        return Reading(FIGURE, problem.title, name, setting, "s", tuple(seconds[name]), note=note)
+    return make(setting, "s", tuple(seconds[name]), ratio(seconds[SKLEARN], seconds[name]), note=note)

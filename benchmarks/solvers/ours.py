@@ -1,0 +1,24 @@
+"""parsgd's SGDClassifier: with all its defaults but the number of workers, and with one average at the end."""
+
+from __future__ import annotations
+
+from benchmarks.problems import Problem
+from benchmarks.solvers import ALPHAS, in_precision
+from parsgd import SGDClassifier
+
+NAME = "parsgd"
+PACKAGE = "parsgd"
+SPEEDS = ({"n_jobs": 2}, {"n_jobs": 1}, {"n_jobs": 2, "algorithm": "simuparallel"})
+
+
+def grid(problem: Problem) -> list[dict]:
+    """The same settings as scikit-learn's."""
+    return [{"alpha": alpha, "average": average} for average in (False, True) for alpha in ALPHAS]
+
+
+def prepare(
+    problem: Problem, n_epochs: int, loss: str = "log_loss", seed: int = 0, dtype: str = "float32", **setting
+):
+    rows = in_precision(problem, dtype)
+    model = SGDClassifier(loss=loss, max_iter=n_epochs, tol=None, random_state=seed, **setting)
+    return lambda: model.fit(rows.X, rows.y)
