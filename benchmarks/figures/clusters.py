@@ -1,9 +1,9 @@
 """Five passes on a Dask cluster of two worker processes on this machine: parsgd against dask-ml's `Incremental`.
 
-The rows, 200,000 x 54 in float32, are Dask arrays that already lie on the workers, in eight blocks.  `Incremental` gives
-scikit-learn's `SGDClassifier` one block after the other, wherever it lies: one model, which travels, so its workers take
-turns.  parsgd trains on both workers at once, and averages.  Both run in a process of their own, and the cluster is there
-before the clock starts.
+The rows, 200,000 x 54 in float32, are Dask arrays that already lie on the workers, in eight blocks.  `Incremental`
+gives scikit-learn's `SGDClassifier` one block after the other, wherever it lies: one model, which travels, so its
+workers take turns.  parsgd trains on both workers at once, and averages.  The cluster is there before the clock
+starts.
 """
 
 from __future__ import annotations

@@ -75,7 +75,8 @@ def exponent(name: str, readings: list[Reading], target: float, note: str = "") 
     """The slope of the steady passes, a turn at a time."""
     rows = select(readings, solver=STEADY)
     sizes = np.log([float(r.setting) for r in rows])
-    slopes = [float(np.polyfit(sizes, np.log(seconds), 1)[0]) for seconds in zip(*(r.values for r in rows), strict=True)]
+    turns = zip(*(r.values for r in rows), strict=True)
+    slopes = [float(np.polyfit(sizes, np.log(seconds), 1)[0]) for seconds in turns]
     decades = np.ptp(sizes) / np.log(10)
     return Reading("curves", name, "parsgd", unit="exponent", values=tuple(slopes), target=target, at_most=True,
                    note=note or f"over {decades:.1f} decades")  # fmt: skip
@@ -103,7 +104,8 @@ def workers(options: Options) -> list[Reading]:
         for n_workers in counts[:3] if options.quick else counts:
             steady = Steady.of(fitting(X, y, n_jobs=n_workers, **settings))
             cores = 1 if "engine" in settings else min(n_workers, machine.cores())
-            rows.append(at(name, n_workers, STEADY, [cores * steady() for _ in range(min(options.n_turns, MOST_TURNS))]))
+            passes = [cores * steady() for _ in range(min(options.n_turns, MOST_TURNS))]
+            rows.append(at(name, n_workers, STEADY, passes))
         note = "seconds of a pass times cores; 0 is a cost that does not grow with the workers"
         found += [*rows, exponent(name, rows, TARGET - 1, note)]
     return found

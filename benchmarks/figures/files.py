@@ -1,8 +1,8 @@
-"""A folder of Parquet files to a fitted model: one pass over 20 million rows of 30 columns, float32, logistic regression.
+"""A folder of Parquet files to a fitted model: one pass over 20 million rows of 30 columns, logistic regression.
 
-parsgd opens the folder and fits, with two workers; scikit-learn is given pyarrow's batches in a loop of `partial_fit`, in
-the way and with the size of batches that was fastest on a tenth of the files.  Each run is a process of its own; the
-files are in the system's cache.  Peak memory is the whole process's, libraries included.
+parsgd opens the folder and fits, with two workers; scikit-learn is given pyarrow's batches in a loop of `partial_fit`,
+in the way and with the size of batches that was fastest on a tenth of the files; both in float32.  Each run is a
+process of its own; the files are in the system's cache.  Peak memory is the whole process's, libraries included.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def readings(spent: dict[str, list[float]], kept: dict[str, list[dict]], loop: s
         return tuple(run["rows"] / run["seconds"] for run in kept[name])
 
     found = [
-        Reading("files", PROBLEM, "parsgd", settings["parsgd"], "rows/s", speeds("parsgd"), ratio(spent[peer], ours), peer,
-                target)
+        Reading("files", PROBLEM, "parsgd", settings["parsgd"], "rows/s", speeds("parsgd"), ratio(spent[peer], ours),
+                peer, target)
         for peer, target in (("scikit-learn", TARGET), ("parsgd, 1 worker", None))
     ]  # fmt: skip
     for name, setting in settings.items():
@@ -83,21 +83,22 @@ def readings(spent: dict[str, list[float]], kept: dict[str, list[dict]], loop: s
         if name != "parsgd":
             found.append(Reading("files", PROBLEM, solver, setting, "rows/s", speeds(name)))
         accuracy = 100 * float(np.median([run["accuracy"] for run in kept[name]]))
-        found.append(Reading("files", "peak memory", solver, setting, "MB", tuple(r["peak_bytes"] / 1e6 for r in kept[name]),
-                             note=f"{number(accuracy)} % of test rows right"))  # fmt: skip
+        peaks = tuple(run["peak_bytes"] / 1e6 for run in kept[name])
+        note = f"{number(accuracy)} % of test rows right"
+        found.append(Reading("files", "peak memory", solver, setting, "MB", peaks, note=note))
     return found
 
 
 def describe(readings: list[Reading]) -> str:
     memory = [[f"{r.solver}, {r.setting}", number(r.median), r.note] for r in select(readings, problem="peak memory")]
     return "\n".join([
-        "Twenty million rows of 30 float32 columns (256 levels each) and a target, in 20 files of 8 row groups, which are"
-        " in the system's cache; logistic regression, one pass, from opening the folder to the fitted model, each run in a"
-        f" process of its own. scikit-learn's loop takes the fastest of two ways to read and batches of"
+        "Twenty million rows of 30 float32 columns (256 levels each) and a target, in 20 files of 8 row groups, which"
+        " are in the system's cache; logistic regression, one pass, from opening the folder to the fitted model, each"
+        f" run in a process of its own. scikit-learn's loop takes the fastest of two ways to read and batches of"
         f" {', '.join(f'{n:,}' for n in BATCHES)} rows, pyarrow with all its threads.\n",
         readings_table(select(readings, problem=PROBLEM)),
-        "Peak memory of the process, libraries included, and accuracy on 100,000 other rows, of which nine in ten can be"
-        " told right:\n",
+        "Peak memory of the process, libraries included, and accuracy on 100,000 other rows, of which nine in ten can"
+        " be told right:\n",
         table(["solver", "MB", ""], memory),
     ])  # fmt: skip
 

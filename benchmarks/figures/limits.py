@@ -2,8 +2,8 @@
 
 A pass over rows reads all of them once, so it cannot take less than their bytes (values, column numbers, row pointers,
 targets) over the bandwidth that two threads reach together; weights are taken to stay in the cache.  The steady pass is
-the difference of fits of few and more passes; the whole fit has five passes and all that a fit does once.  The bandwidth
-and the peak are measured in the same turns.
+the difference of fits of few and more passes; the whole fit has five passes and all that a fit does once.  Bandwidth
+and peak are measured in the same turns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy import sparse
 
 from benchmarks import drawing, machine, problems
 from benchmarks.markdown import number, table, verdict, wanted
@@ -24,6 +23,7 @@ from benchmarks.readings import Reading
 from benchmarks.solvers.network_parsgd import Parsgd
 from benchmarks.solvers.training import Training
 from benchmarks.steady import Steady
+from benchmarks.work import streamed_bytes
 from parsgd import SGDClassifier, SimuParallel
 
 TITLE = "Share of the physical limit"
@@ -31,7 +31,8 @@ NOTES: dict = {}
 WHOLE_FIT_EPOCHS = 5
 UNIT = {"memory": "of the bandwidth", "products": "of the GEMM peak"}
 NETWORK, NETWORK_ROWS = Training((1000, 900, 10), 100), 10_000
-STEADY, AVERAGED, WHOLE = "steady pass, one average", "steady pass, algorithm=auto", "whole fit, 5 passes, algorithm=auto"
+STEADY, AVERAGED = "steady pass, one average", "steady pass, algorithm=auto"
+WHOLE = "whole fit, 5 passes, algorithm=auto"
 
 
 def measure(options: Options) -> list[Reading]:
@@ -40,12 +41,6 @@ def measure(options: Options) -> list[Reading]:
         *linear("dense_binary", 0.70, options),
         *network(options),
     ]
-
-
-def streamed_bytes(X, y) -> int:
-    """What one pass reads: the rows as they lie in memory, and a float32 target each."""
-    parts = (X.data, X.indices, X.indptr) if sparse.issparse(X) else (X,)
-    return sum(part.nbytes for part in parts) + 4 * len(y)
 
 
 def linear(name: str, target: float, options: Options) -> list[Reading]:
@@ -90,17 +85,19 @@ def network(options: Options) -> list[Reading]:
 
 
 def shares(
-    ways: dict[tuple[str, str], Callable[[], float]], limit: Callable[[], float], kind: str, title: str, options: Options
-) -> list[Reading]:
+    ways: dict[tuple[str, str], Callable[[], float]], limit: Callable[[], float], kind: str, title: str,
+    options: Options,
+) -> list[Reading]:  # fmt: skip
     """Seconds that the limit would take over seconds that each way takes, of the same turn."""
     runs = {"limit": limit} | {f"{order}; {what}": run for (order, what), run in ways.items()}
     spent = run_turns(runs, options.n_turns)
     least = np.array(spent.pop("limit"))
-    return [
-        Reading("limits", title, "parsgd", name, UNIT[kind], tuple(map(float, least / np.array(seconds))),
-                note=f"{number(1e3 * float(np.median(seconds)))} ms a pass; the limit {number(1e3 * np.median(least))} ms")
-        for name, seconds in spent.items()
-    ]  # fmt: skip
+    found = []
+    for name, seconds in spent.items():
+        share = tuple(map(float, least / np.array(seconds)))
+        note = f"{number(1e3 * np.median(seconds))} ms a pass; the limit {number(1e3 * np.median(least))} ms"
+        found.append(Reading("limits", f"{title}, share of the limit", "parsgd", name, UNIT[kind], share, note=note))
+    return found
 
 
 def with_target(reading: Reading, target: float) -> Reading:
@@ -116,9 +113,9 @@ def describe(readings: list[Reading]) -> str:
     ]  # fmt: skip
     return "\n".join([
         "A pass over rows cannot take less time than reading them once: values, column numbers, row pointers, and a"
-        " float32 target a row, over the bandwidth of two threads; a network's cannot take less than its products at the"
-        " speed of large float32 products. Both limits are measured in the same turns. Two workers; the target is for"
-        " the steady pass, in stored order where rows stream.\n",
+        " float32 target a row, over the bandwidth of two threads; a network's cannot take less than its products at"
+        " the speed of large float32 products. Both limits are measured in the same turns. Two workers; the target is"
+        " for the steady pass, in stored order where rows stream.\n",
         table(["problem", "way", "share (quartiles)", "of what", "target", "", "times"], rows),
     ])  # fmt: skip
 

@@ -144,10 +144,10 @@ def memory(optimiser: str, options: Options) -> Reading:
     # Adam's state holds two moments beside each weight
     state = 4 * training.n_weights * (3 if optimiser == "adam" else 1)
     allowed = 2 * (2 * state + 4 * shape.batch * sum(shape.layers))
+    problem = f"memory beyond the data, {shape}, {'SGD' if optimiser == 'sgd' else 'Adam'}"
     return Reading(
-        "networks", f"memory beyond the data, {shape}, {'SGD' if optimiser == 'sgd' else 'Adam'}", "parsgd", "2 workers",
-        "of two states and a batch for each worker", (used / allowed,), target=1.0, at_most=True,
-        note=f"{used / 1e6:.1f} MB of {allowed / 1e6:.1f} MB",
+        "networks", problem, "parsgd", "2 workers", "of two states and a batch for each worker", (used / allowed,),
+        target=1.0, at_most=True, note=f"{used / 1e6:.1f} MB of {allowed / 1e6:.1f} MB",
     )  # fmt: skip
 
 
@@ -162,8 +162,8 @@ def describe(readings: list[Reading]) -> str:
     ]
     return "\n".join([
         "Everybody makes passes over the same generated rows in random order, float32, without a penalty. parsgd and"
-        " scikit-learn are timed through `fit`, which checks the rows; of PyTorch only the passes are timed, with 1 and 2"
-        " threads, default and fused optimisers, and its fastest counts.\n",
+        " scikit-learn are timed through `fit`, which checks the rows; of PyTorch only the passes are timed, with 1 and"
+        " 2 threads, default and fused optimisers, and its fastest counts.\n",
         table(["problem", "against", "rows/s", "times as fast (quartiles)", "target", ""], compared),
         "The share of the peak is the products' operations (2 a weight and row forward, 2 for the gradient, 2 backwards"
         " past every layer but the first) over what large float32 products reach on two threads in the same turns.\n",

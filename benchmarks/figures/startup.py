@@ -1,7 +1,7 @@
 """From the start of a process to its first fit: imports, data made inside (10,000 x 100), and the fit, defaults.
 
-Every run is a fresh process, whose clock begins before it is started; kernels have been compiled before and are read from
-their cache.  Also the imports alone: those of the estimator's class.
+Every run is a fresh process, whose clock begins before it is started; kernels have been compiled before and are read
+from their cache.  Also the imports alone: those of the estimator's class.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ TITLE = "From the start of a process to the first fit"
 NOTES: dict = {}
 TARGET_S = 1.0
 PROBLEM = "start to the first fit, 10,000 x 100"
-IMPORTS = {"parsgd": "from parsgd import SGDClassifier", "scikit-learn": "from sklearn.linear_model import SGDClassifier"}
+IMPORTS = {
+    "parsgd": "from parsgd import SGDClassifier",
+    "scikit-learn": "from sklearn.linear_model import SGDClassifier",
+}
 FIT = """
 import numpy as np
 rng = np.random.default_rng(0)
@@ -60,10 +63,11 @@ def seconds_of(code: str) -> Callable[[], float]:
 
 def describe(readings: list[Reading]) -> str:
     rows = [
-        [r.problem, r.solver, f"{number(s.median)} ({number(s.low)} to {number(s.high)})", r.unit, wanted(r), verdict(r)]
+        [r.problem, r.solver, f"{number(s.median)} ({number(s.low)} to {number(s.high)})", r.unit, wanted(r),
+         verdict(r)]
         for r in readings
         for s in [Spread.of(r.values)]
-    ]
+    ]  # fmt: skip
     return "\n".join([
         "Fresh processes in turn; the clock begins before the process is started and ends after the fit. Kernels are in"
         " their cache on disk.\n",

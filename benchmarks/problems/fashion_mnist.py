@@ -9,7 +9,10 @@ from benchmarks.problems.network_rows import network_rows
 
 
 def fashion_mnist(options: Options) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
-    """`X_train, X_test, y_train, y_test` in float32; generated rows of the same shape in a quick run; None without data."""
+    """`X_train, X_test, y_train, y_test` in float32; None without data.
+
+    In a quick run these are a few generated rows in the same shape.
+    """
     if options.quick:
         X, y = network_rows(3_000, 784, 10)
         return X[:2_000], X[2_000:], y[:2_000], y[2_000:]

@@ -1,7 +1,7 @@
 """Problems of one family that grow in one direction, step by step, over about three decades.
 
-Each ladder gives rungs, smallest first: `size` along the direction, rows to train on, and what a pass cannot do without,
-bytes to be read and operations of the products.
+Each ladder gives rungs, smallest first: `size` along the direction, rows to train on, and what a pass cannot do
+without, bytes to be read and operations of the products.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from scipy import sparse
 
 from benchmarks.data import normal_rows, word_rows
 from benchmarks.problems.network_rows import network_rows
+from benchmarks.work import streamed_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +29,7 @@ class Rung:
 
     @property
     def streamed_bytes(self) -> int:
-        """Values, column numbers, row pointers, and a float32 target a row."""
-        parts = (self.X.data, self.X.indices, self.X.indptr) if sparse.issparse(self.X) else (self.X,)
-        return sum(part.nbytes for part in parts) + 4 * len(self.y)
+        return streamed_bytes(self.X, self.y)
 
     @property
     def operations(self) -> int:

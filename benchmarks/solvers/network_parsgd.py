@@ -27,5 +27,5 @@ class Parsgd:
         return Fitted(timed(lambda: model.fit(X, y)), model.predict)
 
     def passes(self, X, y, seed: int) -> Iterator[Fitted]:
-        """Whole fits of 1, 2, 3, ... epochs: with workers that average, a fit of two is not a fit of one and another."""
+        """Whole fits of 1, 2, 3, ... epochs: where workers average, a fit of two is not one of one and another."""
         return (self.fit(X, y, epochs, seed) for epochs in count(1))

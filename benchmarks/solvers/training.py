@@ -12,9 +12,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Training:
-    """Layers (inputs, hidden units ..., classes) of rectifiers and a softmax, without a penalty, in steps on `batch` rows.
+    """A network of rectifiers and a softmax, trained without a penalty in steps on `batch` rows.
 
-    `optimiser` is "sgd" (with Nesterov's `momentum`, if it is not 0) or "adam"; `rate` is constant.
+    `layers` are the numbers of inputs, of hidden units, and of classes; `optimiser` is "sgd" (with Nesterov's
+    `momentum`, if it is not 0) or "adam"; `rate` is constant.
     """
 
     layers: tuple[int, ...]
