@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Passes between the two fits take so many seconds at least, but there are no more than so many of them.
-LEAST_S, MOST_PASSES = 0.06, 400
+# Passes between the two fits take so many seconds at least (in a quick run less), but there are no more than so many.
+LEAST_S, QUICK_S, MOST_PASSES = 0.06, 0.005, 400
 
 
 @dataclass(frozen=True)

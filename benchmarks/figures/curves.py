@@ -21,7 +21,7 @@ from benchmarks.measuring import Spread, timed
 from benchmarks.options import Options
 from benchmarks.problems.ladders import LADDERS, Rung
 from benchmarks.readings import Reading, select
-from benchmarks.steady import Steady
+from benchmarks.steady import LEAST_S, QUICK_S, Steady
 from parsgd import SGDClassifier, SimuParallel
 
 TITLE = "Cost curves"
@@ -58,7 +58,7 @@ def climb(name: str, rungs: Iterator[Rung], bandwidth: float, peak: float, optio
     found, n_turns = [], min(options.n_turns, MOST_TURNS)
     for rung in rungs:
         fit = fitting(rung.X, rung.y)
-        steady = Steady.of(fit)
+        steady = Steady.of(fit, least_s=QUICK_S if options.quick else LEAST_S)
         passes = [steady() for _ in range(n_turns)]
         whole = [fit(WHOLE_FIT_EPOCHS) / WHOLE_FIT_EPOCHS for _ in range(n_turns)]
         least = max(rung.streamed_bytes / bandwidth, rung.operations / peak)
@@ -102,7 +102,8 @@ def workers(options: Options) -> list[Reading]:
         options.say(name)
         rows = []
         for n_workers in counts[:3] if options.quick else counts:
-            steady = Steady.of(fitting(X, y, n_jobs=n_workers, **settings))
+            fit = fitting(X, y, n_jobs=n_workers, **settings)
+            steady = Steady.of(fit, least_s=QUICK_S if options.quick else LEAST_S)
             cores = 1 if "engine" in settings else min(n_workers, machine.cores())
             passes = [cores * steady() for _ in range(min(options.n_turns, MOST_TURNS))]
             rows.append(at(name, n_workers, STEADY, passes))

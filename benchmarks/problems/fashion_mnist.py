@@ -14,8 +14,8 @@ def fashion_mnist(options: Options) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     In a quick run these are a few generated rows in the same shape.
     """
     if options.quick:
-        X, y = network_rows(3_000, 784, 10)
-        return X[:2_000], X[2_000:], y[:2_000], y[2_000:]
+        X, y = network_rows(1_500, 784, 10)
+        return X[:1_000], X[1_000:], y[:1_000], y[1_000:]
     if options.data is None:
         return None
     from studies import datasets

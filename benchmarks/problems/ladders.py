@@ -66,8 +66,8 @@ def sparse_features(quick: bool) -> Iterator[Rung]:
 
 
 def classes(quick: bool) -> Iterator[Rung]:
-    for n in ladder(2_000, quick):
-        X, y = network_rows(10_000, 50, n)
+    for n in ladder(3_000, quick):
+        X, y = network_rows(5_000, 50, n)
         # all classes there, whatever the rule says
         y[:n] = np.arange(n)
         yield Rung(n, X, y)
@@ -85,6 +85,6 @@ LADDERS: dict[str, Callable[[bool], Iterator[Rung]]] = {
     "rows, sparse, 75 of 47,000 columns": sparse_rows,
     "columns, dense, 10,000 rows": dense_features,
     "columns, sparse, 20,000 rows of 75 values": sparse_features,
-    "classes, 10,000 x 50, one against all": classes,
+    "classes, 5,000 x 50, one against all": classes,
     "values a row, sparse, 20,000 rows": values_a_row,
 }

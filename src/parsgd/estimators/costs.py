@@ -19,8 +19,8 @@ _SECONDS_PER_ROUND, _SECONDS_PER_MERGED_PARAMETER = 0.3e-3, 7e-9
 _SECONDS_PER_SPARSE_LOOK, _SECONDS_PER_DENSE_LOOK, _SECONDS_PER_LOSS = 4e-9, 1e-9, 60e-9
 _OUTPUTS_LOOKED_AT_THAT_DOUBLE = 4
 # A product's numbers a second on one core, the solver's passes over its slots, what a step costs besides, and what a
-# round does: benchmarks/figures/networks.py, rounded.  A stored value's work for one unit of the first layer: measured once, on
-# 20,000 sparse rows of 75 values and 100 units.
+# round does: benchmarks/figures/networks.py, rounded.  A stored value's work for one unit of the first layer: measured
+# once, on 20,000 sparse rows of 75 values and 100 units.
 _FLOPS, _SECONDS_PER_SLOT, _SECONDS_PER_STEP, _SECONDS_PER_SPARSE_UNIT = 80e9, 0.5e-9, 5e-6, 0.3e-9
 _SECONDS_PER_NETWORK_ROUND, _SECONDS_PER_NETWORK_PARAMETER = 0.8e-3, 4e-9
 # With fewer steps between two averages a worker of a network gets nowhere: a guess, on the careful side.
