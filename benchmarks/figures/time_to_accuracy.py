@@ -44,7 +44,7 @@ PATIENCE = 1.3
 def grid(name: str, quick: bool) -> list[Training]:
     """The trainings that are raced, likely ones first, for whoever is too slow is stopped early."""
     if quick:
-        return [Training(LAYERS, 64, "sgd", 3e-2, 0.9), Training(LAYERS, 64, "adam", 1e-3)]
+        return [Training((784, 16, 10), 64, "sgd", 3e-2, 0.9), Training((784, 16, 10), 64, "adam", 1e-2)]
     found = [
         Training(LAYERS, batch, optimiser, rate, momentum)
         for batch, ((optimiser, momentum), rates) in product(BATCHES[name], RATES.items())

@@ -19,7 +19,8 @@ def test_the_exponent_of_a_power_law_is_its_power(power):
 
 
 def test_a_share_is_the_limits_time_over_ours():
-    found = limits.shares({("stored order", "a way"): lambda: 0.004}, lambda: 0.001, "memory", "rows", Options(None, n_turns=1))
+    ways = {("stored order", "a way"): lambda: 0.004}
+    found = limits.shares(ways, lambda: 0.001, "memory", "rows", Options(None, n_turns=1))
     assert found[0].median == pytest.approx(0.25)
     assert limits.with_target(found[0], 0.6).met is False
 

@@ -1,5 +1,7 @@
 """Problems that grow in one direction."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -19,7 +21,7 @@ def test_a_ladder_spans_three_decades_in_even_steps():
 def test_what_a_pass_must_do_grows_with_the_size_or_not_at_all(name):
     rungs = list(LADDERS[name](True))
     assert [rung.size for rung in rungs] == sorted({rung.size for rung in rungs})
-    for smaller, larger in zip(rungs, rungs[1:], strict=False):
+    for smaller, larger in pairwise(rungs):
         growth = larger.operations / smaller.operations
         # of sparse rows with more columns the values stay, or come a little nearer to what was drawn
         assert 0.99 <= growth <= 1.1 * larger.size / smaller.size
