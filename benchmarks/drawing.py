@@ -8,12 +8,12 @@ from pathlib import Path
 OURS, THEIRS, GOAL = "#3f51b5", "#9e9e9e", "#d32f2f"
 
 
-def figure(width: float = 8.0, height: float = 4.0, columns: int = 1):
+def figure(width: float = 8.0, height: float = 4.0, rows: int = 1):
     """A matplotlib figure and its axes (a list), in the page's style; nothing is shown on a screen."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(width, height), layout="constrained")
-    axes = drawn.subplots(1, columns, squeeze=False)[0]
+    axes = drawn.subplots(rows, 1, squeeze=False)[:, 0]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return drawn, list(axes)

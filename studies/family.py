@@ -271,7 +271,7 @@ READING = """
   where the others make one for each: with rates that are not tuned for that they are behind, and the rate of
   `learning_rate="optimal"` makes delayed gradients explode with many workers.
 - AdaComm's period gains nothing here: it begins with one average a pass, and five passes are few.
-- `hogwild` ends where serial SGD does; for its speed see `benchmarks/hogwild.py`.
+- `hogwild` ends where serial SGD does; for its speed see `benchmarks/single/hogwild.py`.
 """
 
 if __name__ == "__main__":

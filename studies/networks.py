@@ -89,7 +89,7 @@ READING = """
   with momentum on California housing a worker alone diverges where the average of two does not.
 - `minibatch` is one worker's run to rounding, which in float32 grows over thousands of steps. With steps of a fraction
   of a millisecond its messages cost more than they save: it is for large layers and large batches
-  (`benchmarks/matrix_form.py` has it at 1.1 times one worker's speed, on 1000-900-10).
+  (`benchmarks/single/matrix_form.py` has it at 1.1 times one worker's speed, on 1000-900-10).
 - Eight workers with ten averages a pass are behind: they make an eighth of the steps each. More averages, or a longer
   outer step, would be needed.
 """

@@ -1,4 +1,4 @@
-"""The forms that benchmarks/matrix_form.py times compute the same, and docs/matrix-form.md shows them as they are."""
+"""The forms that benchmarks/single/matrix_form.py times compute the same, and docs/matrix-form.md shows them so."""
 
 import importlib.util
 import inspect
@@ -15,7 +15,7 @@ SMALL = [((7, 5, 3), 4), ((6, 9, 5, 4), 10), ((5, 3), 6)]
 
 @pytest.fixture
 def forms():
-    spec = importlib.util.spec_from_file_location("matrix_form", ROOT / "benchmarks" / "matrix_form.py")
+    spec = importlib.util.spec_from_file_location("matrix_form", ROOT / "benchmarks" / "single" / "matrix_form.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

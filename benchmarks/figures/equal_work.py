@@ -24,10 +24,10 @@ OURS, ALONE, ONE_SHOT = "parsgd, 2 workers", "parsgd, 1 worker", "parsgd, 2 work
 SKLEARN, VW, SELF = "scikit-learn SGD", "Vowpal Wabbit", "parsgd, 1 worker"
 PARALLEL = 1.9
 WORDS = f"""{EPOCHS} epochs in random order, `tol=None`, defaults but for the loss; all of `fit` is timed. Two
-workers are `n_jobs=2` and nothing else (`algorithm="auto"`). parsgd computes in float32, but in the line that says float64;
-scikit-learn's figures are of either, and ratios of the faster one. Its threads share classes, so two are tried where
-there are several. Vowpal Wabbit makes its passes (`--sgd`, without a penalty, which would slow it down) over a cache
-file that was written beforehand, reading in one thread and learning in another.
+workers are `n_jobs=2` and nothing else (`algorithm="auto"`). parsgd computes in float32, but in the line that says
+float64; scikit-learn's figures are of either, and ratios of the faster one. Its threads share classes, so two are tried
+where there are several. Vowpal Wabbit makes its passes (`--sgd`, without a penalty, which would slow it down) over a
+cache file that was written beforehand, reading in one thread and learning in another.
 """
 # Why a target is missed, by (problem, peer) or problem
 NOTES: dict = {}
@@ -173,8 +173,9 @@ def _ratio_table(readings: Sequence[Reading]) -> str:
 
 def draw(readings: Sequence[Reading], folder: Path) -> list[Path]:
     """Bars of the ratios to scikit-learn, by one worker and by two."""
-    by = {who: select(readings, solver=who, peer=SKLEARN) for who in (OURS, ALONE)}
-    rows = [r for pair in zip(by[OURS], by[ALONE], strict=True) for r in pair if r.ratio is not None]
+    measured = [r for r in select(readings, peer=SKLEARN) if r.ratio is not None]
+    pairs = zip(select(measured, solver=OURS), select(measured, solver=ALONE), strict=True)
+    rows = [reading for pair in pairs for reading in pair]
     if not rows:
         return []
     drawn, (axis,) = drawing.figure(height=0.6 + 0.32 * len(rows))

@@ -66,8 +66,8 @@ def in_precision(problem: Problem, dtype: str) -> Problem:
 
 
 def steps(most: int) -> list[int]:
-    """Numbers of epochs to look at: every one up to 10, then a tenth more each time."""
+    """Numbers of epochs to look at: every one up to 10, then a fifth more each time."""
     found = list(range(1, min(most, 10) + 1))
     while found[-1] < most:
-        found.append(min(most, math.ceil(1.1 * found[-1])))
+        found.append(min(most, math.ceil(1.2 * found[-1])))
     return found

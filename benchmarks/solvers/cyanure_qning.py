@@ -17,7 +17,7 @@ SPEEDS = ({"n_jobs": 1}, {"n_jobs": 2})
 
 def grid(problem: Problem) -> list[dict]:
     """The penalty's factor is alpha of SGD."""
-    solvers = ("auto", "svrg", "miso", "qning-svrg")
+    solvers = ("auto", "svrg", "qning-svrg")
     return [
         {"solver": solver, "alpha": alpha, "n_jobs": n_jobs}
         for solver in solvers

@@ -13,7 +13,12 @@ SPEEDS = ({"dtype": "float32", "n_jobs": 1}, {"dtype": "float64", "n_jobs": 1}, 
 
 
 def grid(problem: Problem) -> list[dict]:
-    return [{"alpha": alpha, "average": average} for average in (False, True) for alpha in ALPHAS]
+    return [
+        {"alpha": alpha, "average": average, "dtype": dtype}
+        for dtype in ("float32", "float64")
+        for average in (False, True)
+        for alpha in ALPHAS
+    ]
 
 
 def prepare(

@@ -36,7 +36,7 @@ class Hogwild(Synchronous):
 
     - for speed alone.  A cache line that one worker wrote to must come from its core before another can go on.  On
       sparse rows two workers made 0.95 to 1.3 times the examples a second of one, averages 1.1 to 1.5 times
-      (benchmarks/hogwild.py, 2 cores).
+      (benchmarks/single/hogwild.py, 2 cores).
     - with dense rows, and for networks whose steps are dense: every step moves every weight, so workers overwrite each
       other's steps, and the momenta and moments of solvers, all the time.  It still learns; dense rows went by at 0.9
       times the speed of one worker.

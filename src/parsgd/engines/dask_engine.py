@@ -20,7 +20,7 @@ from parsgd.errors import InvalidArgument, check_between, check_count, check_fla
 from parsgd.summing import FAN_IN
 
 WHO = "Dask"
-# Half of an empty round, and what is left of a round of 5 million parameters: benchmarks/rounds.py, rounded.
+# Half of an empty round, and what is left of a round of 5 million parameters: benchmarks/single/rounds.py, rounded.
 _LATENCY_S, _BYTES_PER_S = 10e-3, 6e8
 
 

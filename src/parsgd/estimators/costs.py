@@ -8,7 +8,7 @@ from typing import Any
 
 from parsgd.prediction import Costs, round_seconds
 
-# Seconds for a stored value and for a row, one output, one core: benchmarks/linear.py, rounded.
+# Seconds for a stored value and for a row, one output, one core: benchmarks/figures/equal_work.py, rounded.
 _SECONDS_PER_DENSE_VALUE, _SECONDS_PER_SPARSE_VALUE, _SECONDS_PER_ROW = 0.7e-9, 2.5e-9, 20e-9
 # Further outputs share the reading of the row: 16 of them double its time.
 _OUTPUTS_THAT_DOUBLE = 16

@@ -1,6 +1,6 @@
 """Write a folder of Parquet files as large as wanted, in constant memory, to train on what does not fit.
 
-Usage: python benchmarks/make_big.py FOLDER [--gigabytes 8] [--kind covtype] [--data DATA_FOLDER]
+Usage: python benchmarks/single/make_big.py FOLDER [--gigabytes 8] [--kind covtype] [--data DATA_FOLDER]
 
 ``--gigabytes`` counts what the features would take in memory as float32.  ``covtype`` has 54 columns of numbers, 44 of
 them 0 or 1, and ``Cover_Type``; ``flights`` has ten of numbers, four of texts, and ``arr_delay``.  With ``--data``

@@ -1,6 +1,6 @@
 """Hogwild on two threads against one worker, and against averages: examples a second, and the loss it ends at.
 
-Usage: python benchmarks/hogwild.py [--quick] [--patience SECONDS] [--pickles FILE ...]
+Usage: python benchmarks/single/hogwild.py [--quick] [--patience SECONDS] [--pickles FILE ...]
 
 Problems range from features that are all alike, where threads rarely meet, to dense rows, where every step writes to
 every weight and Hogwild is the wrong choice.  The contestants take turns; figures are medians over turns, ratios are of

@@ -1,6 +1,6 @@
 """What a round costs on each engine beside the work in it: models of 50,000 and of 5 million parameters, two workers.
 
-Usage: python benchmarks/rounds.py [--rounds N] [--workers K] [--engines NAME ...] [--float32]
+Usage: python benchmarks/single/rounds.py [--rounds N] [--workers K] [--engines NAME ...] [--float32]
 
 The workers send back the state that they were sent; so a round is one message each way for each worker, and the merge.
 Figures are milliseconds of a round: the median, and the 90th percentile.

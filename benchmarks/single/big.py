@@ -1,6 +1,6 @@
 """Train one pass on Parquet files that need not fit in memory: rows a second, against reading alone, and peak memory.
 
-Usage: python benchmarks/big.py FOLDER [--workers 2] [--turns 3]     (benchmarks/make_big.py writes FOLDER)
+Usage: python benchmarks/single/big.py FOLDER [--workers 2] [--turns 3]     (make_big.py beside it writes FOLDER)
 
 Each turn runs every way in a process of its own, one after the other, so that a noisy neighbour hits all of them.
 Reading alone is pyarrow, with as many threads as there are workers, each reading row groups and making a float32 matrix

@@ -1,6 +1,6 @@
 """What a batch costs example by example, as matrix products in NumPy, and in parsgd: one network, the same sums.
 
-Usage: python benchmarks/matrix_form.py [--quick]
+Usage: python benchmarks/single/matrix_form.py [--quick]
 
 A network 1000-900-10, relu and softmax cross-entropy, plain SGD on batches of 100 rows, float32.  First it is checked,
 in float64, that all forms compute the same gradients and arrive at the same weights; if one does not, the run ends with

@@ -1,6 +1,6 @@
 """What checkpoints cost: milliseconds to describe and hash, to write to the disk and to read one, and a round's share.
 
-Usage: python benchmarks/checkpoints.py [--folder DIR]
+Usage: python benchmarks/single/checkpoints.py [--folder DIR]
 
 Figures are medians.  The folder should lie on the disk that checkpoints are kept on.
 docs/checkpoints.md has what came out.
