@@ -227,16 +227,12 @@ def _row(name):
 
     The weights must have room for whole vectors (zeros past the end); the end of the row is loaded under a mask.
     Numba's loops leave up to 31 of 54 features to scalar code, which took 2 times as long.
-
-    ``step`` is what the row is multiplied by before it is added; ``"dot_both"`` also multiplies the row with another
-    one, and there ``step`` is where that one begins.
     """
 
     @intrinsic
     def row(typing_context, data, begin, count, step, weights):
         number = data.dtype
-        pair = types.UniTuple(number, 2)
-        result = {"dot": number, "dot_both": pair, "add": types.void, "add_measured": pair}[name]
+        result = {"dot": number, "add": types.void, "add_measured": types.UniTuple(number, 2)}[name]
 
         def generate(context, builder, signature, arguments):
             scalar = context.get_value_type(number)
@@ -269,20 +265,14 @@ def _row(name):
                 )
                 return builder.call(reduce, [ir.Constant(scalar, 0.0), value], fastmath=_FLAGS)
 
-            if name == "dot_both":
-                others = builder.gep(context.make_array(signature.args[0])(context, builder, arguments[0]).data,
-                                     [arguments[3]])
-            else:
-                steps = spread(arguments[3])
+            steps = spread(arguments[3])
 
-            def visit(x, offset, slots, load_numbers):
+            def visit(x, offset, slots):
                 at = pointer(weights_at, offset)
                 weight = builder.load(at)
                 weight.align = width
-                if name in ("dot", "dot_both"):
+                if name == "dot":
                     add_to(slots[0], builder.fmul(x, weight, _FLAGS))
-                    if name == "dot_both":
-                        add_to(slots[1], builder.fmul(x, load_numbers(pointer(others, offset)), _FLAGS))
                     return
                 weight = builder.fadd(weight, builder.fmul(x, steps, _FLAGS), _FLAGS)
                 builder.store(weight, at).align = width
@@ -294,13 +284,10 @@ def _row(name):
             whole = builder.and_(arguments[2], _I64(-LANES))
             twos = builder.and_(arguments[2], _I64(-2 * LANES))
 
-            def load_whole(at):
-                x = builder.load(at)
-                x.align = width
-                return x
-
             def visit_whole(offset, slots):
-                visit(load_whole(pointer(numbers, offset)), offset, slots, load_whole)
+                x = builder.load(pointer(numbers, offset))
+                x.align = width
+                visit(x, offset, slots)
 
             # two vectors at a time into sums of their own: half as many additions wait for each other
             with cgutils.for_range_slice(builder, _I64(0), twos, _I64(2 * LANES), _I64) as (offset, _):
@@ -315,25 +302,19 @@ def _row(name):
                 masked = cgutils.get_or_insert_function(
                     builder.module, function_type, f"llvm.masked.load.v{LANES}f{8 * width}.p0"
                 )
-
-                def load_end(at):
-                    return builder.call(masked, [at, _I32(width), mask, zero])
-
-                visit(load_end(pointer(numbers, whole)), whole, sums[2:], load_end)
+                visit(builder.call(masked, [pointer(numbers, whole), _I32(width), mask, zero]), whole, sums[2:])
             if name == "dot":
                 return total(sums[0], sums[2])
-            if name in ("dot_both", "add_measured"):
+            if name == "add_measured":
                 return context.make_tuple(builder, signature.return_type, [total(sums[i], sums[i + 2]) for i in (0, 1)])
             return context.get_dummy_value()
 
-        third = types.uint64 if name == "dot_both" else number
-        return result(data, types.uint64, types.uint64, third, weights), generate
+        return result(data, types.uint64, types.uint64, number, weights), generate
 
     return row
 
 
-dense_dot, dense_dot_both = _row("dot"), _row("dot_both")
-dense_add, dense_add_measured = _row("add"), _row("add_measured")
+dense_dot, dense_add, dense_add_measured = _row("dot"), _row("add"), _row("add_measured")
 
 # One pass over the row serves up to 4 vectors: 32 outputs in 4 registers of 8 float32.
 dot_tiles = tuple(_tile(n, _dot) for n in (1, 2, 3, 4))

@@ -21,7 +21,6 @@ from parsgd.kernels.intrinsics import (
     dense_add,
     dense_add_measured,
     dense_dot,
-    dense_dot_both,
     dot_tiles,
     prefetch,
     sparse_dot,
@@ -111,34 +110,6 @@ def _prefetch_span(x, row):
 def dot(x, row, w):
     """Product of a row and the weights of one output."""
     raise NotImplementedError("only inside compiled code")
-
-
-def overlaps(x):
-    """Whether the product of two rows is as cheap as that of a row and the weights."""
-    raise NotImplementedError("only inside compiled code")
-
-
-@overload(overlaps, jit_options=INLINE)
-def _overlaps(x):
-    cheap = not _sparse(x)
-    return lambda x: cheap
-
-
-def dot_both(x, row, other, w):
-    """Products of a row and the weights of one output, and of the row and another one; of :func:`overlaps` only."""
-    raise NotImplementedError("only inside compiled code")
-
-
-@overload(dot_both, jit_options=INLINE)
-def _dot_both(x, row, other, w):
-    if _sparse(x):
-        return lambda x, row, other, w: (x.data.dtype.type(0), x.data.dtype.type(0))
-
-    def implementation(x, row, other, w):
-        begin, end = span(x, row)
-        return dense_dot_both(x.data, begin, end - begin, span(x, other)[0], w)
-
-    return implementation
 
 
 def add(x, row, step, w):

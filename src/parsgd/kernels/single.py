@@ -10,14 +10,6 @@ One step on a batch B of rows, at rate eta (all in the order of scikit-learn, wh
 The weights are held as ``scale * w``, so that l2 shrinkage costs one multiplication instead of a pass over all weights,
 and averages as ``summed * w + mean``, so that averaging costs no more than the step itself (Bottou, "SGD tricks",
 2012).
-
-From the prediction of one row to that of the next the processor can only wait: the step moves the weights, and their
-product with the next row needs them.  Of dense rows that chain is cut: the next row's product is taken with the weights
-as they are *before* this row's step ``c``, and corrected by what the step will do to it::
-
-    w_new . x_next = w_old . x_next + c (x . x_next)
-
-so that only this one sum waits for ``c``.
 """
 
 from __future__ import annotations
@@ -28,19 +20,7 @@ from parsgd.kernels import recipe as slot
 from parsgd.kernels.compiling import inlined, kernel, spliced
 from parsgd.kernels.intrinsics import prefetch
 from parsgd.kernels.losses import evaluate, fold_factor
-from parsgd.kernels.rows import (
-    U,
-    add,
-    add_measured,
-    dot,
-    dot_both,
-    feature,
-    overlaps,
-    prefetch_row,
-    prefetch_span,
-    span,
-    square_norm,
-)
+from parsgd.kernels.rows import U, add, add_measured, dot, feature, prefetch_row, prefetch_span, span, square_norm
 from parsgd.kernels.schedules import PA1, PA2, rate
 
 INTERCEPT, SCALE, SUMMED, MEAN_INTERCEPT = slot.INTERCEPT, slot.SCALE, slot.SUMMED, slot.MEAN_INTERCEPT
@@ -122,11 +102,6 @@ def steps_single(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny_s
     passive = recipe.schedule == PA1 or recipe.schedule == PA2
     alpha, l1_ratio = recipe.alpha, recipe.l1_ratio
     least_shrink = tiny_scale if recipe.shared else 0.0
-    corrected = overlaps(x) and recipe.batch_size == 1 and not (recipe.truncates or recipe.shared) and start < stop
-    # the next row's product with the weights without this row's step, its product with this row, and the step
-    ready, overlap, pending = x.data.dtype.type(0), x.data.dtype.type(0), x.data.dtype.type(0)
-    if corrected:
-        ready = dot(x, order[U(start)], w)
     first = start
     while first < stop:
         last = min(first + recipe.batch_size, stop)
@@ -147,13 +122,7 @@ def steps_single(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny_s
             factor_of_row = pace * (positive if target > 0.0 else negative)
             if weighted:
                 factor_of_row *= weight[U(row)]
-            if corrected:
-                margin = ready + pending * overlap
-                pending = x.data.dtype.type(0)
-                ready, overlap = dot_both(x, order[U(min(i + 1, stop - 1))], row, w)
-            else:
-                margin = dot(x, row, w)
-            p = margin * scale + intercept
+            p = dot(x, row, w) * scale + intercept
             gradient, l, f = evaluate(recipe.loss, target, p)
             loss_sum += l
             factor *= f
@@ -189,7 +158,6 @@ def steps_single(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny_s
                     summed = 0.0
                 for k in range(w.shape[0]):
                     w[k] *= scale
-                ready *= x.data.dtype.type(scale)
                 scale = 1.0
         if moved:
             unit = 1.0 / scale
@@ -198,7 +166,6 @@ def steps_single(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny_s
                 if recipe.batch_size > 1:
                     step = buffer[U(i - first)]
                 c = step * unit
-                pending = x.data.dtype.type(c)
                 if recipe.measured:
                     s, a = add_measured(x, row, c, w)
                     square = s * scale * scale
