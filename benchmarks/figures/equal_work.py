@@ -6,7 +6,7 @@ The work is `EPOCHS` passes in random order.  Vowpal Wabbit has a schedule of it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,11 +23,13 @@ EPOCHS = 5
 OURS, ALONE, ONE_SHOT = "parsgd, 2 workers", "parsgd, 1 worker", "parsgd, 2 workers, one average at the end"
 SKLEARN, VW, SELF = "scikit-learn SGD", "Vowpal Wabbit", "parsgd, 1 worker"
 PARALLEL = 1.9
-WORDS = f"""{EPOCHS} epochs in random order, `tol=None`, defaults but for the loss; all of `fit` is timed. Two
-workers are `n_jobs=2` and nothing else (`algorithm="auto"`). parsgd computes in float32, but in the line that says
-float64; scikit-learn's figures are of either, and ratios of the faster one. Its threads share classes, so two are tried
-where there are several. Vowpal Wabbit makes its passes (`--sgd`, without a penalty, which would slow it down) over a
-cache file that was written beforehand, reading in one thread and learning in another.
+WORDS = f"""{EPOCHS} epochs in random order, `tol=None`, defaults but for the loss; all of `fit` is timed. Two workers
+are `n_jobs=2` and nothing else (`algorithm="auto"`), or `algorithm="simuparallel"`, one average at the end; both are
+held to the targets. One worker visits rows in scikit-learn's order; several, where the data outgrow the caches, visit
+runs of 8 neighbouring rows in random order. parsgd computes in float32, but in the line that says float64;
+scikit-learn's figures are of either, and ratios of the faster one. Its threads share classes, so two are tried where
+there are several. Vowpal Wabbit makes its passes (`--sgd`, without a penalty, which would slow it down) over a cache
+file that was written beforehand, reading in one thread and learning in another.
 """
 # Why a target is missed, by (problem, peer) or problem
 NOTES: dict = {}
@@ -124,7 +126,7 @@ def _rates(row: Row, problem, times: dict[str, list[float]]) -> list[Reading]:
 
 
 def _ratios(row: Row, times: dict[str, list[float]], best: dict[str, str]) -> list[Reading]:
-    """Two workers against each peer's best, one worker against scikit-learn's, and the targets."""
+    """Two workers, in both ways, against each peer's best and the targets; one worker against the peers'."""
     targets = dict(row.targets)
     found = []
     for peer, wanted in targets.items():
@@ -132,12 +134,11 @@ def _ratios(row: Row, times: dict[str, list[float]], best: dict[str, str]) -> li
             found.append(_absent(row, peer, wanted, f"{peer} is not installed"))
     for peer, name in best.items():
         setting = "" if peer == SELF else name.partition(": ")[2]
-        ours = Reading(FIGURE, row.title, OURS, setting, ratio=ratio(times[name], times[OURS]), peer=peer)
-        found.append(replace(ours, target=targets.get(peer)))
+        make = partial(Reading, FIGURE, row.title, setting=setting, peer=peer)
+        wanted = targets.get(peer)
+        found += [make(ours, ratio=ratio(times[name], times[ours]), target=wanted) for ours in (OURS, ONE_SHOT)]
         if peer != SELF:
-            found += [
-                replace(ours, solver=other, ratio=ratio(times[name], times[other])) for other in (ALONE, ONE_SHOT)
-            ]
+            found.append(make(ALONE, ratio=ratio(times[name], times[ALONE])))
     return found
 
 
@@ -164,7 +165,8 @@ def _column(reading: Reading) -> str:
 
 def _ratio_table(readings: Sequence[Reading]) -> str:
     """Ratios with their quartiles; the peers at the setting that was fastest on the problem."""
-    pairs = [(SKLEARN, ALONE), (SKLEARN, OURS), (SKLEARN, ONE_SHOT), (VW, OURS), (SELF, OURS)]
+    pairs = [(SKLEARN, ALONE), (SKLEARN, OURS), (SKLEARN, ONE_SHOT), (VW, OURS), (VW, ONE_SHOT)]
+    pairs += [(SELF, OURS), (SELF, ONE_SHOT)]
     lines = []
     for problem in dict.fromkeys(r.problem for r in readings if r.ratio is not None):
         cells = [select(readings, problem=problem, peer=peer, solver=solver) for peer, solver in pairs]

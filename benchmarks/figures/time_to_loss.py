@@ -79,7 +79,9 @@ def _compare(problem: Problem, options: Options) -> list[Reading]:
     options.say(f"  goal {goal:.4f}")
     arrivals = {}
     for name, (module, fixed) in everybody.items():
-        grid = [{**setting, **fixed} for setting in module.grid(problem)]
+        # one worker has nobody to share with
+        alone = fixed.get("n_jobs") == 1
+        grid = [{**setting, **fixed} for setting in module.grid(problem) if not (alone and "algorithm" in setting)]
         arrivals[name] = soonest(problem, module, grid, goal, seeds, PATIENCE * patience_s)
         options.say(f"  {name}: {arrivals[name] or 'not there'}")
     runs = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from scipy import sparse
+
 from benchmarks.problems import Problem
 from benchmarks.solvers import ALPHAS, in_precision
 from parsgd import SGDClassifier
@@ -12,8 +14,11 @@ SPEEDS = ({"n_jobs": 2}, {"n_jobs": 1}, {"n_jobs": 2, "algorithm": "simuparallel
 
 
 def grid(problem: Problem) -> list[dict]:
-    """The same settings as scikit-learn's."""
-    return [{"alpha": alpha, "average": average} for average in (False, True) for alpha in ALPHAS]
+    """The same settings as scikit-learn's; on sparse rows also two workers on one set of weights."""
+    found: list[dict] = [{"alpha": alpha, "average": average} for average in (False, True) for alpha in ALPHAS]
+    if sparse.issparse(problem.X):
+        found += [{"alpha": alpha, "algorithm": "hogwild"} for alpha in ALPHAS]
+    return found
 
 
 def prepare(
