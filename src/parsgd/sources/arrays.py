@@ -77,8 +77,8 @@ def correlation_of_neighbours(y: np.ndarray) -> float:
 def run_starts(places: np.ndarray, size: int) -> np.ndarray:
     """Where runs of neighbours begin in the sorted ``places``, and the end of the last one: ``size`` make a run.
 
-    >>> run_starts(np.array([0, 1, 2, 6, 7, 8]), 3)
-    array([0, 3, 5, 6])
+    >>> run_starts(np.array([0, 1, 2, 3, 7, 8]), 3)
+    array([0, 3, 4, 6])
     """
     runs = places // size
     inner = np.flatnonzero(runs[1:] != runs[:-1]) + 1
