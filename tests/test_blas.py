@@ -166,8 +166,11 @@ def test_a_fit_that_fails_sets_back_too():
     assert set(n_threads()) == {3}
 
 
-def test_linear_models_leave_the_blas_alone():
+@pytest.mark.parametrize(("n_workers", "threads"), [(1, 3), (2, 1)])
+def test_one_worker_of_a_linear_model_leaves_the_blas_alone_and_several_want_their_cores(n_workers, threads):
     X = unit_rows(60, 6)
     source = Watched(rows_of(X, targets(X)))
-    fit(Linear(6, loss="squared_error"), SimuParallel(), Serial(), source, n_workers=2)
-    assert all(seen == {3} for seen in source.seen)
+    fit(Linear(6, loss="squared_error"), SimuParallel(), Serial(), source, n_workers=n_workers)
+    assert source.seen
+    assert all(seen == {threads} for seen in source.seen)
+    assert set(n_threads()) == {3}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from parsgd.core import Pulse, Report, Shard, Task, Work
+from parsgd.engines.cores import take_core, usable_cores
 
 # A signal that arrives just before Python begins to wait does not end the waiting: Ctrl-C is heard after so long.
 _LISTEN_SECONDS = 0.1
@@ -31,6 +32,9 @@ class ThreadCrew:
         self.pool = ThreadPoolExecutor(max_workers=max(1, len(shards)), thread_name_prefix="parsgd")
         self.answers: SimpleQueue[Report | BaseException] = SimpleQueue()
         self.pending = 0
+        cores = usable_cores()
+        # where workers outnumber cores, the system knows better
+        self.cores = cores if len(shards) <= len(cores) else []
 
     def send(self, task: Task) -> None:
         self.pending += 1
@@ -38,6 +42,7 @@ class ThreadCrew:
 
     def _answer(self, task: Task) -> None:
         try:
+            take_core(task.worker, self.cores)
             self.answers.put(self.work(self.shards[task.worker], task, self.pulse))
         except BaseException as error:  # whatever it is, it is the driver's to raise
             self.answers.put(error)

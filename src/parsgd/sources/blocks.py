@@ -27,8 +27,9 @@ from parsgd.sources.windows import Window, bytes_a_row, usual_rows
 
 # Set the seeds of the order of pieces, of that of rows in a window, and of drawing apart from one another.
 _PIECES, _ROWS, _DRAWING = 0x9EC5, 0x7045, 0xD4A4
-# Rows are drawn from so many pieces at most: to draw them from all would be to read all.
-_DRAWN_PIECES = 32
+# Rows are drawn from so many pieces at most, one for so many rows, but not from fewer than the least: to draw them from
+# all would be to read all.
+_DRAWN_PIECES, _ROWS_A_PIECE, _FEWEST_PIECES = 32, 1000, 8
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,14 @@ class BlockSource:
     def draw(self, n_rows: int, seed: int) -> tuple[Rows, BlockSource]:
         """``n_rows`` rows at random, in memory, and the source without them.
 
-        They come from 32 pieces drawn at random, or from more if these have too few.
+        They come from pieces drawn at random, 8 for few rows and up to 32 for many, for each is read from its
+        beginning; or from more if these have too few.
         """
+        pieces = min(max(n_rows // _ROWS_A_PIECE, _FEWEST_PIECES), _DRAWN_PIECES)
         rng = np.random.default_rng((seed, _DRAWING))
         spans, chosen, found = self._spans, [], 0
         for number in rng.permutation(len(spans)):
-            if len(chosen) >= _DRAWN_PIECES and found >= n_rows:
+            if len(chosen) >= pieces and found >= n_rows:
                 break
             chosen.append(number)
             found += spans[number][1].n_rows
