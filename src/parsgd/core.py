@@ -171,7 +171,8 @@ class Model(Protocol):
     """What is fitted.
 
     ``n_outputs`` is the number of outputs that converge each by itself.  ``uses_blas``: whether its kernels call the
-    BLAS, which is then kept to one thread a worker (as it is where several workers train).  ``seed`` feeds what is random inside a step (dropout).
+    BLAS, which is then kept to one thread a worker, as it always is where several workers train.  ``seed`` feeds what
+    is random inside a step (dropout).
 
     ``slope`` gives the summed gradients of the examples ``batch[first:end]``, with their summed weight as the last
     element, and what they add to the batch's losses.  ``step`` takes one step along such sums of a whole batch.
