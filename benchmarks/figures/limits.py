@@ -32,6 +32,7 @@ WHOLE_FIT_EPOCHS = 5
 UNIT = {"memory": "of the bandwidth", "products": "of the GEMM peak"}
 NETWORK, NETWORK_ROWS = Training((1000, 900, 10), 100), 10_000
 STEADY, AVERAGED = "steady pass, one average", "steady pass, algorithm=auto"
+PLAIN = "steady pass, ten plain averages"
 WHOLE = "whole fit, 5 passes, algorithm=auto"
 
 
@@ -71,11 +72,13 @@ def network(options: Options) -> list[Reading]:
     options.say("1000-900-10")
     X, y = network_rows(n_rows, NETWORK.layers[0], NETWORK.layers[-1])
 
-    def fit(epochs: int) -> float:
-        return Parsgd(NETWORK).fit(X, y, epochs).seconds
+    def fit(epochs: int, algorithm: str = "auto") -> float:
+        return Parsgd(NETWORK, algorithm=algorithm).fit(X, y, epochs).seconds
 
+    least_s = 0.05 if options.quick else 0.5
     ways = {
-        ("shuffled", AVERAGED): Steady.of(fit, least_s=0.05 if options.quick else 0.5),
+        ("shuffled", PLAIN): Steady.of(lambda epochs: fit(epochs, "local"), least_s=least_s),
+        ("shuffled", AVERAGED): Steady.of(fit, least_s=least_s),
         ("shuffled", WHOLE): lambda: fit(WHOLE_FIT_EPOCHS) / WHOLE_FIT_EPOCHS,
     }
     work = n_rows * NETWORK.operations

@@ -1,4 +1,4 @@
-"""parsgd's `MLPClassifier`, by its defaults but for the number of workers."""
+"""parsgd's `MLPClassifier`, by its defaults but for the number of workers and, if asked, the algorithm."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from parsgd import MLPClassifier
 class Parsgd:
     training: Training
     n_jobs: int = 2
+    algorithm: str = "auto"
 
     name = "parsgd"
 
@@ -23,7 +24,8 @@ class Parsgd:
         return f"{self.n_jobs} worker{'s' * (self.n_jobs > 1)}"
 
     def fit(self, X, y, epochs: int, seed: int = 0) -> Fitted:
-        model = MLPClassifier(**as_scikit_learn(self.training, epochs, seed), n_jobs=self.n_jobs)
+        settings = as_scikit_learn(self.training, epochs, seed)
+        model = MLPClassifier(**settings, n_jobs=self.n_jobs, algorithm=self.algorithm)
         return Fitted(timed(lambda: model.fit(X, y)), model.predict)
 
     def passes(self, X, y, seed: int) -> Iterator[Fitted]:

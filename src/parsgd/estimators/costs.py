@@ -27,6 +27,8 @@ _SECONDS_PER_NETWORK_ROUND, _SECONDS_PER_NETWORK_PARAMETER = 0.8e-3, 4e-9
 _FEWEST_STEPS = 10
 # Averages a pass of networks, for each worker and in all: docs/results/family.md.
 _ROUNDS_A_WORKER, _FEWEST_ROUNDS, _MOST_ROUNDS = 5, 10, 100
+# With 500 rows of 10,000 they took 40 % of the time of two workers on 1000-900-10 (benchmarks/figures/networks.py).
+_LOOKS_AT_ONE_OF, _FEWEST_LOOKED_AT, _MOST_LOOKED_AT = 100, 100, 500
 # Rounds may add this share to the time: what they gain in accuracy is worth more (docs/results/family.md).
 _ROUNDS_SHARE = 0.25
 # Of a network's pass by one worker, an average may take this share before a second worker brings too little.
@@ -89,7 +91,6 @@ class NetworkSize:
     sparse: bool = False
 
     convex = False
-    looked_at = 500
     # the last batch of the other worker included
     wake_seconds = _SECONDS_PER_NETWORK_ROUND
 
@@ -98,6 +99,12 @@ class NetworkSize:
         part the sooner, the more they are."""
         wanted = min(max(_FEWEST_ROUNDS, _ROUNDS_A_WORKER * n_workers), _MOST_ROUNDS)
         return wanted, wanted // 2
+
+    @property
+    def looked_at(self) -> int:
+        """On how many rows an adaptive step is judged: of ten averages a pass, with two looks each at one row in a
+        hundred, the driver's products are a fifteenth of all that two workers do."""
+        return min(max(self.n_rows // _LOOKS_AT_ONE_OF, _FEWEST_LOOKED_AT), _MOST_LOOKED_AT)
 
     @property
     def n_parameters(self) -> int:
