@@ -191,8 +191,9 @@ def draw(readings: list[Reading], folder: Path) -> list[Path]:
     drawn, axes = drawing.figure(12.0, 6.0, 2)
     for axis, peer in zip(axes, ("PyTorch", SKLEARN), strict=True):
         rows = [r for r in readings if r.peer == peer and r.ratio is not None]
+        labels = [f"{r.problem}{r.solver.removeprefix('parsgd')}" for r in rows]
         drawing.bars(
-            axis, [f"{r.problem}{r.solver.removeprefix('parsgd')}" for r in rows], [r.ratio.median for r in rows], [r.target for r in rows],
+            axis, labels, [r.ratio.median for r in rows], [r.target for r in rows],
             [(r.ratio.low, r.ratio.high) for r in rows],
         )  # fmt: skip
         axis.set_xlabel(f"times as fast as {peer}")
