@@ -16,7 +16,8 @@ parsgd side by side with what one would use instead. `scripts/bench` measures al
 writes this page and its pictures; nothing on it is typed by hand but the reasons why a target is missed. Peers run at
 the best of their settings that were tried; everybody takes turns on the same machine, after one run that does not
 count, so compilation is apart. A ratio is the median over turns of runs of the same turn, with its quartiles, and more
-is better for parsgd.
+is better for parsgd. At the end of each section stands when it was taken, and at which commit: sections of several runs
+may stand side by side.
 """
 
 
