@@ -26,9 +26,9 @@ from benchmarks.solvers.network_sklearn import ScikitLearn
 from benchmarks.solvers.training import Training
 
 TITLE = "Networks: passes over the same rows"
-_BOUND = "scikit-learn reaches a third to a half of the GEMM peak itself: such a ratio is beyond the hardware"
+_BOUND = "scikit-learn is itself within such a factor of the GEMM peak: the ratio is beyond the hardware"
 _LOOKS = "ten averages a pass wait for the slower worker and for the merge; `auto` also looks at the loss on some rows"
-_SMALL = "a pass takes 17 to 50 ms, ten averages of it 5 to 10, the threads' waking included; " + _LOOKS
+_SMALL = "a pass takes some 30 ms, too short for ten averages; " + _LOOKS
 _MEMORY = "an adaptive step keeps the mean of all states and the two ends of its move"
 _SHAPES = (
     "1000-900-10, batches of 100", "784-256-10, batches of 32", "784-30-10, batches of 10", "54-64-32-7, batches of 64",
