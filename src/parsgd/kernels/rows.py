@@ -80,6 +80,8 @@ def _prefetch_row(x, row):
             begin, end = span(x, row)
             for position in range(begin, end, stride):
                 prefetch(x.data, position)
+            # a row seldom begins where a line does: its last line is one more
+            prefetch(x.data, end - U(1))
 
         return implementation
 
@@ -91,6 +93,9 @@ def _prefetch_row(x, row):
             prefetch(x.data, position)
         for position in range(begin, end, index_stride):
             prefetch(x.indices, position)
+        if begin < end:
+            prefetch(x.data, end - U(1))
+            prefetch(x.indices, end - U(1))
 
     return implementation
 
