@@ -33,6 +33,7 @@ def test_a_thread_moves_and_may_go_wherever_it_could_before():
 
 def test_each_worker_asks_for_a_core_of_its_own(monkeypatch):
     asked, allowed = [], sorted(os.sched_getaffinity(0))
+    monkeypatch.setattr(cores, "_present_core", lambda: 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda thread: {3, 5, 8})
     monkeypatch.setattr(os, "sched_setaffinity", lambda thread, cores: asked.append(set(cores)))
     X = np.random.default_rng(0).standard_normal((90, 3))
@@ -54,5 +55,12 @@ def test_a_core_that_may_not_be_had_harms_nobody(monkeypatch):
     def refuse(thread, cores):
         raise PermissionError(1, "Operation not permitted")
 
+    monkeypatch.setattr(cores, "_present_core", None)
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
     cores.take_core(0, [0, 1])
+
+
+def test_who_is_on_its_core_already_is_left_there(monkeypatch):
+    monkeypatch.setattr(cores, "_present_core", lambda: 5)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda thread, cores: pytest.fail("it is where it should be"))
+    cores.take_core(1, [3, 5, 8])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logsumexp, xlogy
+from scipy.special import expit, xlogy
 
 # Rows that prediction and full gradients take at a time.
 BLOCK_ROWS = 8192
@@ -91,10 +91,12 @@ PREDICTIONS = {
 
 
 def _softmax_loss(z, y, parameter):
-    rows = np.arange(len(y))
-    error = softmax(z)
+    rows, peak = np.arange(len(y)), z.max(axis=1, keepdims=True)
+    error = np.exp(z - peak)
+    total = error.sum(axis=1, keepdims=True)
+    error /= total
     error[rows, y] -= 1
-    return logsumexp(z, axis=1) - z[rows, y], error
+    return (np.log(total) + peak)[:, 0] - z[rows, y], error
 
 
 def _sigmoid_loss(z, y, parameter):
