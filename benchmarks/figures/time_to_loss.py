@@ -7,6 +7,8 @@ with and without averaging.  For everybody, itself included, each setting of a g
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,12 +34,14 @@ PEERS = ("sklearn_logistic", "vowpal_wabbit", "cyanure_qning", "snap")
 # nobody is looked at with more epochs than this, or longer than so many of scikit-learn's fits, or when so many looks
 # in a row brought nothing
 MOST_EPOCHS, PATIENCE, LOOKS = 100, 3, 2
+# and for no other solver than scikit-learn's SGD and ours is there more time to find its setting
+SEARCH_SECONDS = 30.0
 WORDS = f"""The goal on each problem is the best test log loss of scikit-learn's `SGDClassifier` after {EPOCHS} epochs,
 over penalties from 1e-7 to 1e-3, with and without averaging, median of {SEEDS} seeds. Everybody, scikit-learn's SGD as
 well, then takes the setting and the smallest number of epochs (`max_iter`; a whole fit from scratch each time) that get
-there soonest: parsgd among the same settings, the others among settings of their own. Times are of whole fits, seeds in
-turn; Vowpal Wabbit's are of passes over a cache file. Who is not there within {PATIENCE} times scikit-learn's time is
-not timed.
+there soonest: parsgd among the same settings, the others among settings of their own, for which {SEARCH_SECONDS:.0f}
+seconds were looked. Times are of whole fits, seeds in turn; Vowpal Wabbit's are of passes over a cache file. Who is not
+there within {PATIENCE} times scikit-learn's time is not timed.
 """
 # Why a target is missed, by problem
 NOTES: dict = {}
@@ -74,7 +78,7 @@ def entrants() -> dict[str, tuple[ModuleType, dict]]:
 
 def _compare(problem: Problem, options: Options) -> list[Reading]:
     seeds = range(2 if options.quick else SEEDS)
-    everybody = entrants()
+    everybody, others = entrants(), {module.NAME for module in solvers.present(PEERS)}
     goal, patience_s, known = scikit_learns_loss(problem, everybody[SKLEARN][0], seeds)
     options.say(f"  goal {goal:.4f}")
     arrivals = {}
@@ -83,7 +87,8 @@ def _compare(problem: Problem, options: Options) -> list[Reading]:
         alone = fixed.get("n_jobs") == 1
         grid = [{**setting, **fixed} for setting in module.grid(problem) if not (alone and "algorithm" in setting)]
         grid.sort(key=lambda setting: distance(setting, known))
-        arrivals[name] = soonest(problem, module, grid, goal, seeds, PATIENCE * patience_s)
+        search_s = SEARCH_SECONDS if module.NAME in others else math.inf
+        arrivals[name] = soonest(problem, module, grid, goal, seeds, PATIENCE * patience_s, search_s)
         options.say(f"  {name}: {arrivals[name] or 'not there'}")
     runs = {
         name: _runner(problem, everybody[name][0], arrival, seeds) for name, arrival in arrivals.items() if arrival
@@ -119,13 +124,16 @@ def distance(setting: dict, known: dict) -> tuple[bool, float]:
 
 
 def soonest(
-    problem: Problem, module: ModuleType, grid: Sequence[dict], goal: float, seeds, patience_s: float
-) -> Arrival | None:
-    """The setting that is at the goal in the least time; None if none is."""
-    best = None
+    problem: Problem, module: ModuleType, grid: Sequence[dict], goal: float, seeds, patience_s: float,
+    search_s: float = math.inf,
+) -> Arrival | None:  # fmt: skip
+    """The setting that is at the goal in the least time; None if none is, or is found in ``search_s`` seconds."""
+    best, end = None, time.perf_counter() + search_s
     # compilation apart
     module.prepare(problem, 1, **grid[0])()
     for setting in grid:
+        if time.perf_counter() > end:
+            break
         arrival = _arrive(problem, module, setting, goal, seeds, patience_s if best is None else best.seconds)
         if arrival is not None and (best is None or arrival.seconds < best.seconds):
             best = arrival

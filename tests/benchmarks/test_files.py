@@ -52,6 +52,12 @@ def test_a_process_that_fails_says_why():
         run_code("raise ValueError('no such thing')")
 
 
+def test_the_peak_of_memory_is_not_the_parents():
+    held = np.ones(100_000_000)
+    found = run_code("import json; from benchmarks.apart import peak_bytes; print(json.dumps({'peak': peak_bytes()}))")
+    assert found["peak"] < held.nbytes
+
+
 @pytest.mark.parametrize("solver", ["files_parsgd", "files_sklearn"])
 def test_one_pass_learns_what_there_is_to_learn(folder, solver):
     found = files.run_module(f"benchmarks.solvers.{solver}", str(folder))

@@ -187,9 +187,12 @@ class Adaptive:
         gain = float(standing.tasks[reports[0].worker].gains.max())
         met = memory.values * gain * self._eta(standing) * memory.curvature * steps * memory.squares
         move, best, least = line.move(), None, line.bare_loss(factor)
+        # most features of wide data are in none of the rows that are looked at
+        seen, factors = np.flatnonzero(met), np.full(len(met), float(n_workers))
         for rank, level in enumerate(_LEVELS):
-            a = np.minimum(level * met, 50.0)
-            factors = np.where(a < 1e-7, n_workers, -np.expm1(-n_workers * a) / np.maximum(-np.expm1(-a), 1e-30))
+            a = np.minimum(level * met[seen], 50.0)
+            ratio = -np.expm1(-n_workers * a) / np.maximum(-np.expm1(-a), 1e-30)
+            factors[seen] = np.where(a < 1e-7, n_workers, ratio)
             state = standing.state + standing.model.amplified(move, factors)
             decision = standing.model.decision(state, standing.sample.x)
             loss = _finite_or_dear(standing.model.mean_loss(decision, standing.sample)[0])
