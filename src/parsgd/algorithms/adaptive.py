@@ -256,12 +256,12 @@ class _Line:
         return self.bare_loss(part) + (self.fall(part) if part else 0.0)
 
     def at_least(self, part: float) -> float:
-        """What L is at least there if the loss is convex in decisions: it lies above its tangents.
+        """What L is at least there if the loss is convex in decisions, which lie on a line: it lies above its tangents.
 
-        Where nothing is known of that, ``-inf``; where the whole move raises the loss, neither: it may be so far off
-        that gradients are clipped.
+        A network's decisions lie near a line along moves as short as one round's.  Where the whole move raises the
+        loss nothing is known, and so ``-inf``: it may be so far off that gradients are clipped.
         """
-        if not self.model.straight or not self.bare_losses[1.0] <= self.bare_losses[0.0] < np.inf:
+        if not self.bare_losses[1.0] <= self.bare_losses[0.0] < np.inf:
             return -np.inf
         slope = float(np.vdot(self.gradient, self.decisions[1.0] - self.decisions[0.0]))
         bound = self.bare_losses[1.0] - (1.0 - part) * slope + self.fall(part)
