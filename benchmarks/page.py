@@ -59,7 +59,8 @@ def reason(module, reading: Reading) -> str:
     if reading.judged == 0:
         return reading.note
     notes = getattr(module, "NOTES", {})
-    return notes.get((reading.problem, reading.peer)) or notes.get(reading.problem) or "no reason is known yet"
+    keys = ((reading.problem, reading.peer, reading.solver), (reading.problem, reading.peer), reading.problem)
+    return next((notes[key] for key in keys if key in notes), "no reason is known yet")
 
 
 def _target(reading: Reading, why: str) -> list[str]:

@@ -25,7 +25,15 @@ from benchmarks.steady import LEAST_S, QUICK_S, Steady
 from parsgd import SGDClassifier, SimuParallel
 
 TITLE = "Cost curves"
-NOTES: dict = {}
+NOTES: dict = {
+    "workers, dense, 500,000 x 54, threads": (
+        "on two cores 64 workers of `auto` are 64 threads to wake and 64 states to merge for each average, with a"
+        " hundredth of the rows each; one average has none of that"
+    ),
+    "workers, dense, 500,000 x 54, one average, threads": (
+        "64 threads take turns on two cores; one after the other in one thread (its own line) they cost less"
+    ),
+}
 TARGET, WHOLE_FIT_EPOCHS, MOST_TURNS = 1.05, 5, 3
 STEADY, WHOLE, LIMIT = "steady pass", "whole fit, a pass of five", "limit"
 THREADS = (1, 2, 4, 8, 16, 32, 64)
