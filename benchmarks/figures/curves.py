@@ -28,7 +28,7 @@ TITLE = "Cost curves"
 NOTES: dict = {
     "workers, dense, 500,000 x 54, threads": (
         "on two cores 64 workers of `auto` are 64 threads to wake and 64 states to merge for each average, with a"
-        " hundredth of the rows each; one average has none of that"
+        " 64th of the rows each; one average has none of that"
     ),
     "workers, dense, 500,000 x 54, one average, threads": (
         "64 threads take turns on two cores; one after the other in one thread (its own line) they cost less"

@@ -102,8 +102,8 @@ class NetworkSize:
 
     @property
     def looked_at(self) -> int:
-        """On how many rows an adaptive step is judged: of ten averages a pass, with two looks each at one row in a
-        hundred, the driver's products are a fifteenth of all that two workers do."""
+        """On how many rows an adaptive step is judged: of ten averages a pass, with up to two looks each at one row in
+        a hundred, the driver's products are a fifteenth of all that two workers do."""
         return min(max(self.n_rows // _LOOKS_AT_ONE_OF, _FEWEST_LOOKED_AT), _MOST_LOOKED_AT)
 
     @property
@@ -114,7 +114,7 @@ class NetworkSize:
     @property
     def combine_seconds(self) -> float:
         """The driver's time for a merge and an adaptive step, roughly."""
-        # two looks at the rows, forward only
+        # two looks at the rows at the most, forward only
         looking = 4.0 * self.looked_at * sum(i * o for i, o in pairwise(self.layers)) / _FLOPS
         return self.n_parameters * _SECONDS_PER_NETWORK_PARAMETER + looking
 
