@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -139,30 +139,40 @@ def soonest(
     for seed in seeds:
         module.prepare(problem, 1, seed=seed, **grid[0])()
     best, end = None, time.perf_counter() + search_s
-    for setting in grid:
-        if time.perf_counter() > end:
-            break
-        arrival = _arrive(problem, module, setting, goal, seeds, patience_s if best is None else best.seconds)
-        if arrival is not None and (best is None or arrival.seconds < best.seconds):
-            best = arrival
+    running = [_looks(problem, module, setting, goal, seeds) for setting in grid]
+    # all settings with one epoch, then all that are left with two: who needs few is found first, and ends the others
+    while running:
+        going = []
+        for looks in running:
+            if time.perf_counter() > end:
+                return best
+            arrival, seconds = next(looks, (None, math.inf))
+            if arrival is not None and (best is None or arrival.seconds < best.seconds):
+                best = arrival
+            # a fit of a few epochs may be slow for once; from 1.5 times on it is no accident
+            if arrival is None and seconds <= 1.5 * (patience_s if best is None else best.seconds):
+                going.append(looks)
+        running = going
     return best
 
 
-def _arrive(problem: Problem, module: ModuleType, setting: dict, goal: float, seeds, patience_s: float):
-    """The smallest number of epochs with which a setting is at the goal, unless it takes too long."""
+def _looks(
+    problem: Problem, module: ModuleType, setting: dict, goal: float, seeds
+) -> Iterator[tuple[Arrival | None, float]]:
+    """A setting with more and more epochs: whether it is at the goal, and a fit's seconds; until more bring nothing."""
     best, idle = float("inf"), 0
     for n_epochs in solvers.steps(MOST_EPOCHS):
         # one seed says whether it is worthwhile to ask the others: nobody's losses differ much between seeds
         first, seconds = losses(problem, module, setting, n_epochs, seeds[:1])
+        arrival = None
         if first <= 1.02 * goal:
             loss, least = losses(problem, module, setting, n_epochs, seeds)
             if loss <= goal:
-                return Arrival(setting, n_epochs, loss, min(least, seconds))
+                arrival = Arrival(setting, n_epochs, loss, min(least, seconds))
+        yield arrival, seconds
         best, idle = (first, 0) if first < best else (best, idle + 1)
-        # a fit of a few epochs may be slow for once; from 1.5 times on it is no accident
-        if idle == LOOKS or seconds > 1.5 * patience_s:
-            return None
-    return None
+        if idle == LOOKS:
+            return
 
 
 def _runner(problem: Problem, module: ModuleType, arrival: Arrival, seeds):
