@@ -35,7 +35,7 @@ PEERS = ("sklearn_logistic", "vowpal_wabbit", "cyanure_qning", "snap")
 # in a row brought nothing
 MOST_EPOCHS, PATIENCE, LOOKS = 100, 3, 2
 # and for no other solver than scikit-learn's SGD and ours is there more time to find its setting
-SEARCH_SECONDS = 30.0
+SEARCH_SECONDS = 120.0
 WORDS = f"""The goal on each problem is the best test log loss of scikit-learn's `SGDClassifier` after {EPOCHS} epochs,
 over penalties from 1e-7 to 1e-3, with and without averaging, median of {SEEDS} seeds. Everybody, scikit-learn's SGD as
 well, then takes the setting and the smallest number of epochs (`max_iter`; a whole fit from scratch each time) that get
