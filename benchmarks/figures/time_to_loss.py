@@ -7,6 +7,7 @@ with and without averaging.  For everybody, itself included, each setting of a g
 
 from __future__ import annotations
 
+import heapq
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -139,20 +140,18 @@ def soonest(
     for seed in seeds:
         module.prepare(problem, 1, seed=seed, **grid[0])()
     best, end = None, time.perf_counter() + search_s
-    running = [_looks(problem, module, setting, goal, seeds) for setting in grid]
-    # all settings with one epoch, then all that are left with two: who needs few is found first, and ends the others
-    while running:
-        going = []
-        for looks in running:
-            if time.perf_counter() > end:
-                return best
-            arrival, seconds = next(looks, (None, math.inf))
-            if arrival is not None and (best is None or arrival.seconds < best.seconds):
-                best = arrival
-            # a fit of a few epochs may be slow for once; from 1.5 times on it is no accident
-            if arrival is None and seconds <= 1.5 * (patience_s if best is None else best.seconds):
-                going.append(looks)
-        running = going
+    # whose last fit was the shortest is looked at next: so the soonest is found before what takes longer is tried
+    waiting = [(0.0, rank, _looks(problem, module, setting, goal, seeds)) for rank, setting in enumerate(grid)]
+    while waiting and time.perf_counter() < end:
+        seconds, rank, looks = heapq.heappop(waiting)
+        # a fit of a few epochs may be slow for once; from 1.5 times on it is no accident
+        if seconds > 1.5 * (patience_s if best is None else best.seconds):
+            break
+        arrival, seconds = next(looks, (None, None))
+        if arrival is not None and (best is None or arrival.seconds < best.seconds):
+            best = arrival
+        if arrival is None and seconds is not None:
+            heapq.heappush(waiting, (seconds, rank, looks))
     return best
 
 
