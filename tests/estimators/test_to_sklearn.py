@@ -208,8 +208,9 @@ def test_a_network_that_scikit_learn_fitted_goes_on_here():
 
 OTHERS = [
     (linear_model.LogisticRegression(), 2, "log_loss"), (linear_model.LogisticRegression(), 3, "softmax"),
-    (linear_model.LogisticRegression(fit_intercept=False), 3, "softmax"), (svm.LinearSVC(), 2, "squared_hinge"),
-    (svm.LinearSVC(loss="hinge", fit_intercept=False), 3, "hinge"),
+    (linear_model.LogisticRegression(fit_intercept=False), 3, "softmax"),
+    (svm.LinearSVC(random_state=0), 2, "squared_hinge"),
+    (svm.LinearSVC(loss="hinge", fit_intercept=False, max_iter=100_000, random_state=0), 3, "hinge"),
     (linear_model.RidgeClassifier(), 2, "squared_error"), (linear_model.RidgeClassifier(), 3, "squared_error"),
     (linear_model.LinearRegression(), 0, "squared_error"), (linear_model.Ridge(), 0, "squared_error"),
     (linear_model.Lasso(0.1), 0, "squared_error"), (linear_model.ElasticNet(0.1), 0, "squared_error"),
