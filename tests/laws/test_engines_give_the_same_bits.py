@@ -66,7 +66,11 @@ def test_where_all_workers_are_waited_for_their_speeds_change_no_bit(algorithm):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    "settings", [dict(penalty="elasticnet", average=True), dict(batch_size=7), dict(tol=1e-3, max_iter=500)]
+    "settings",
+    [
+        dict(penalty="elasticnet", average=True), dict(batch_size=7), dict(tol=1e-3, max_iter=500),
+        dict(learning_rate="adagrad", eta0=0.3),
+    ],
 )
 def test_what_a_fit_finds_does_not_depend_on_the_pieces_it_is_cut_into(monkeypatch, dtype, settings):
     X, y = problem("several", dtype=dtype)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from parsgd import Asynchronous, Delayed, Elastic, Local, SimuParallel, Weighted, registry
+from parsgd import Asynchronous, Delayed, Elastic, Local, SGDRegressor, SimuParallel, Weighted, registry
 from parsgd.core import Block, Merge, Shard
 from parsgd.engines.serial import Serial, SerialCrew
 from parsgd.models.linear import Linear
@@ -36,6 +36,7 @@ MODELS = [
     {"loss": "modified_huber", "penalty": "elasticnet", "average": 3},
     {"loss": "squared_hinge", "penalty": None, "schedule": "constant"},
     {"loss": "hinge", "loss_parameter": 1.0, "schedule": "pa1", "eta0": 0.5},
+    {"loss": "log_loss", "schedule": "adagrad", "eta0": 0.3, "penalty": "elasticnet"},
 ]
 
 
@@ -55,6 +56,9 @@ def test_every_algorithm_of_the_registry_keeps_its_contract(name):
 def test_every_engine_of_the_registry_keeps_its_contract(kept_engine, name):
     engine = kept_engine(name)
     assert engine.name == name
+    # Dask starts a thread of its own with the first fit, and keeps it
+    first = SGDRegressor(engine=engine, n_jobs=2, algorithm="local", max_iter=1, tol=None)
+    first.fit(unit_rows(20, 3), np.arange(20.0))
     check_engine(engine)
 
 

@@ -36,7 +36,7 @@ LOSSES = (
     "epsilon_insensitive", "squared_epsilon_insensitive", "quantile", "poisson", "absolute_error",
 )  # fmt: skip
 PENALTIES = ("l2", "l1", "elasticnet", "none")
-RATES = ("optimal", "constant", "invscaling", "adaptive")
+RATES = ("optimal", "constant", "invscaling", "adaptive", "adagrad")
 TestFraction = Annotated[float, option("Share of the rows kept apart to test on.", panel=DATA)]
 
 
@@ -59,7 +59,7 @@ class DescentOptions:
     penalty: Annotated[Text, option("l2, l1, elasticnet or none.", panel=TRAINING, among=PENALTIES)] = None
     alpha: Annotated[Number, option("Strength of the penalty.", panel=TRAINING)] = None
     learning_rate: Annotated[
-        Text, option("optimal, constant, invscaling or adaptive.", panel=TRAINING, among=RATES)
+        Text, option("optimal, constant, invscaling, adaptive or adagrad.", panel=TRAINING, among=RATES)
     ] = None
     eta0: Annotated[Number, option("First learning rate.", panel=TRAINING)] = None
     batch_size: Annotated[Whole, option("Rows a step; not given: 1, of networks 200.", panel=TRAINING)] = None

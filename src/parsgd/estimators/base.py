@@ -20,6 +20,7 @@ from parsgd import display, fitting
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
 from parsgd.estimators import checking, choosing, keeping, streaming
 from parsgd.estimators.examples import Arrays, Examples, is_sparse
+from parsgd.estimators.records import AVERAGES, SQUARES
 from parsgd.estimators.tasks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
 from parsgd.models.linear import SCHEDULES, Linear
@@ -85,6 +86,11 @@ class BaseSGD(ToSklearn, CallbackSupportMixin, SparseCoefMixin, BaseEstimator, m
         if self.learning_rate in ("pa1", "pa2") and self._loss_name != self._passive_loss:
             raise InvalidArgument(
                 f"Learning rate '{self.learning_rate}' only works with loss '{self._passive_loss}'."
+            )
+        if self.learning_rate == "adagrad" and self.average:
+            raise InvalidArgument(
+                f"average={self.average!r} does not go with learning_rate='adagrad', whose weights pay their penalty"
+                " when they are next wanted: a mean of iterates would miss it. Take average=False."
             )
         if self.penalty == "elasticnet" and self.l1_ratio is None:
             raise InvalidArgument("l1_ratio must be set when penalty is 'elasticnet'")
@@ -175,6 +181,9 @@ class BaseSGD(ToSklearn, CallbackSupportMixin, SparseCoefMixin, BaseEstimator, m
         if model.average and getattr(self, "_average_coef", None) is not None:
             views["mean_coef"][:] = np.asarray(self._average_coef).reshape(model.n_outputs, -1).T
             views["mean_intercept"][:] = self._average_intercept
+        if "squares" in views and getattr(self, "_squares", None) is not None:
+            views["squares"][:] = self._squares.reshape(model.n_outputs, -1).T
+            views["intercept_squares"][:] = self._intercept_squares
         return state
 
     def _attributes(self, model: Linear, choice: choosing.Choice, fit: fitting.Fit) -> dict[str, Any]:
@@ -185,6 +194,9 @@ class BaseSGD(ToSklearn, CallbackSupportMixin, SparseCoefMixin, BaseEstimator, m
         }  # fmt: skip
         views = model.views(fit.state)
         coef, intercept = np.ascontiguousarray(views["coef"].T), views["intercept"].copy()
+        if "squares" in views:
+            record["_squares"] = np.ascontiguousarray(views["squares"].T)
+            record["_intercept_squares"] = views["intercept_squares"].copy()
         if not model.average:
             return record | self._named(coef, intercept)
         means = np.ascontiguousarray(views["mean_coef"].T), views["mean_intercept"].copy()
@@ -198,8 +210,7 @@ class BaseSGD(ToSklearn, CallbackSupportMixin, SparseCoefMixin, BaseEstimator, m
         return {"coef_": coef, "intercept_": intercept}
 
     def _forget(self, *names: str) -> None:
-        averaging = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
-        for name in (*names, "merge_weights_", *averaging):
+        for name in (*names, "merge_weights_", *AVERAGES, *SQUARES):
             if hasattr(self, name):
                 delattr(self, name)
 

@@ -41,6 +41,10 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         scikit-learn's nine losses, ``"softmax"`` (multinomial logistic regression, one pass for all classes), or an
         object with ``loss(self, y, p)`` and ``gradient(self, y, p)`` (y is -1 or +1, p the decision value) whose
         attributes are numbers; it is compiled on first use.
+    learning_rate : str, default="optimal"
+        scikit-learn's schedules, or ``"adagrad"``: a rate for each weight, ``eta0`` over the root of the sum of its
+        squared gradients (Duchi, Hazan, Singer, JMLR 12, 2011).  It needs few passes, of sparse rows often one; take
+        ``eta0`` from 0.05 (dense, standardised) to 1 (sparse rows of length 1), and no ``average``.
     n_jobs : int or None, default=None
         Workers for *one* fit, also a binary one.  None: as many as pay for so much data (one, if they are few; what
         :func:`joblib.parallel_config` says; one inside another parallel loop).  1: serial SGD.  -1: all cores.

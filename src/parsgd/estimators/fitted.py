@@ -9,7 +9,7 @@ import numpy as np
 
 from parsgd import history
 from parsgd.datasets.encoder import Encoder
-from parsgd.estimators.records import problems_of_records, problems_of_rule
+from parsgd.estimators.records import AVERAGES, SQUARES, problems_of_records, problems_of_rule
 from parsgd.models.network import Network
 
 _ALL = (
@@ -17,8 +17,7 @@ _ALL = (
     "columns_",
 )  # fmt: skip
 _LINEAR = (
-    *_ALL, "coef_", "intercept_", "offset_", "_standard_coef", "_standard_intercept", "_average_coef",
-    "_average_intercept", "sparsified",
+    *_ALL, "coef_", "intercept_", "offset_", *AVERAGES, *SQUARES, "sparsified",
 )  # fmt: skip
 _NETWORK = (
     *_ALL, "coefs_", "intercepts_", "loss_", "best_loss_", "loss_curve_", "validation_scores_",
@@ -95,8 +94,8 @@ def _problems_of_linear(estimator: Any) -> Iterator[str]:
         n_outputs = 1 if n_classes == 2 and estimator.loss != "softmax" else n_classes
     coef_shape = (n_outputs, n_features) if name == "SGDClassifier" else (n_features,)
     shapes = {"coef_": coef_shape, "offset_" if name == "SGDOneClassSVM" else "intercept_": (n_outputs,)}
-    optional = {"_standard_coef": (n_outputs, n_features), "_average_coef": (n_outputs, n_features)}
-    optional |= {"_standard_intercept": (n_outputs,), "_average_intercept": (n_outputs,)}
+    optional = dict.fromkeys(("_standard_coef", "_average_coef", "_squares"), (n_outputs, n_features))
+    optional |= dict.fromkeys(("_standard_intercept", "_average_intercept", "_intercept_squares"), (n_outputs,))
     shapes |= {key: shape for key, shape in optional.items() if hasattr(estimator, key)}
     for key, shape in shapes.items():
         yield from _problems_of_array(key, getattr(estimator, key, None), shape)

@@ -18,10 +18,10 @@ from parsgd.errors import InvalidArgument, choose
 from parsgd.estimators.alike import as_ours, check_alike, cosines
 from parsgd.estimators.examples import Arrays
 from parsgd.estimators.fitted import is_network
+from parsgd.estimators.records import AVERAGES, SQUARES
 from parsgd.rows import rows_of
 
 _PARTS = ("coef_", "intercept_", "offset_")
-_AVERAGING = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
 # Networks after a common start have cosines of 0.7 to 1, after different ones of 0 to 0.1 (digits, 5 to 200 epochs).
 _STRANGERS = 0.3
 # What a network's validation set chooses from: how sharply a smaller loss counts, and how far to go from the best
@@ -245,13 +245,16 @@ def _fill(merged: Any, estimators: Sequence[Any], a: np.ndarray) -> None:
         _fill_slots(merged, estimators, shares)
         return
     merged.t_ = float(shares @ [estimator.t_ for estimator in estimators])
-    for key in (*_PARTS, *_AVERAGING):
+    for key in (*_PARTS, *AVERAGES, *SQUARES):
         if not all(hasattr(estimator, key) for estimator in estimators):
             continue
         parts = [_dense(getattr(estimator, key)) for estimator in estimators]
         if key == "offset_":
             # of the intercept, 1 - offset, for weights that do not sum to 1
             merged.offset_ = _sum(parts, a) + (1.0 - a.sum()) if len(a) > 1 else parts[0].copy()
+        elif key in SQUARES:
+            # means, as of a solver's slots below
+            merged.__dict__[key] = np.maximum(_sum(parts, shares), 0.0)
         else:
             merged.__dict__[key] = _sum(parts, a)
 

@@ -23,6 +23,8 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
 
     Parameters
     ----------
+    learning_rate : str
+        scikit-learn's schedules, or ``"adagrad"``, as in :class:`parsgd.SGDClassifier`.
     n_jobs, algorithm, engine, batch_size, checkpoint
         As in :class:`parsgd.SGDClassifier`.
 

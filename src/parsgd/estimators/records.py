@@ -14,7 +14,9 @@ from parsgd.errors import Outcome
 from parsgd.estimators.choosing import Choice
 from parsgd.stopping import Stopping
 
-_AVERAGES = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
+# What goes together: all or none.
+AVERAGES = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
+SQUARES = ("_squares", "_intercept_squares")
 
 
 def problems_of_records(estimator: Any) -> Iterator[str]:
@@ -26,8 +28,9 @@ def problems_of_records(estimator: Any) -> Iterator[str]:
         yield f"random_state is {estimator.random_state!r:.80}, not None or an int from 0 to 2^32 - 1"
     if getattr(estimator, "checkpoint", None) is not None:
         yield "it names a folder for checkpoints, which is no part of a model"
-    if 0 < sum(hasattr(estimator, key) for key in _AVERAGES) < len(_AVERAGES):
-        yield f"of {', '.join(_AVERAGES)} some are missing; there should be all or none"
+    for family in (AVERAGES, SQUARES):
+        if 0 < sum(hasattr(estimator, key) for key in family) < len(family):
+            yield f"of {', '.join(family)} some are missing; there should be all or none"
 
 
 def problems_of_rule(rule: Any, n_parameters: int) -> Iterator[str]:

@@ -37,6 +37,8 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         attributes are numbers.
     quantile : float in (0, 1), default=0.5
         Which quantile ``loss="quantile"`` estimates.
+    learning_rate : str
+        scikit-learn's schedules, or ``"adagrad"``, as in :class:`parsgd.SGDClassifier`.
     n_jobs, algorithm, engine, batch_size, checkpoint
         As in :class:`parsgd.SGDClassifier`.
 

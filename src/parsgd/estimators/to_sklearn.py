@@ -15,9 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 from parsgd.errors import IncompatibleParts
 from parsgd.estimators import moments
 from parsgd.estimators.fitted import FITTED
+from parsgd.estimators.records import AVERAGES
 
 _COMMON = ("n_features_in_", "feature_names_in_", "classes_", "n_iter_", "t_")
-_AVERAGES = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
 _CURVES = ("loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_")
 _SHAPE = ("n_layers_", "n_outputs_", "out_activation_")
 _ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
@@ -35,10 +35,11 @@ class ToSklearn:
         -------
         estimator
             Of the class of the same name, with the parameters that scikit-learn has too; ``partial_fit`` goes on where
-            this one is.  ``loss="softmax"`` becomes a LogisticRegression, ``"quantile"`` a QuantileRegressor,
-            ``"poisson"`` a PoissonRegressor, a loss of your own a LinearSVC or a LinearRegression: they predict the
-            same, and a fit of theirs begins anew.  Of networks the losses ``"huber"`` and ``"absolute_error"`` become
-            ``"squared_error"`` and the solver ``"adamw"`` becomes ``"adam"``.
+            this one is, at ``"invscaling"`` rates instead of ``"adagrad"`` ones.  ``loss="softmax"`` becomes a
+            LogisticRegression, ``"quantile"`` a QuantileRegressor, ``"poisson"`` a PoissonRegressor, a loss of your own
+            a LinearSVC or a LinearRegression: they predict the same, and a fit of theirs begins anew.  Of networks the
+            losses ``"huber"`` and ``"absolute_error"`` become ``"squared_error"`` and the solver ``"adamw"`` becomes
+            ``"adam"``.
 
             Predictions are equal to the bit; those of softmax for two classes to rounding, because scikit-learn keeps
             one row of coefficients for both.
@@ -82,9 +83,11 @@ def _linear(ours: Any, name: str) -> Any:
     if not isinstance(loss, str):
         return _without_sgd(ours, svm.LinearSVC if name == "SGDClassifier" else linear_model.LinearRegression)
     theirs = _made(ours, getattr(linear_model, name))
+    if theirs.learning_rate == "adagrad":
+        theirs.learning_rate = "invscaling"
     _copy(ours, theirs, (*_COMMON, "coef_", "intercept_", "offset_"))
     single = name != "SGDClassifier" or len(ours.classes_) == 2
-    for key in _AVERAGES:
+    for key in AVERAGES:
         if key in vars(ours):
             # without the axis of outputs, where there is one output
             setattr(theirs, key, getattr(ours, key).reshape(-1).copy() if single else getattr(ours, key).copy())

@@ -60,7 +60,7 @@ class Recipe(NamedTuple):
     SCALE,  # the weights are SCALE times the stored vector, so that l2 shrinkage is one multiplication
     SUMMED,  # sum of the scales since averaging began: sum of iterates = SUMMED * stored + slot
     MEAN_INTERCEPT,
-    PENALTY,  # l1 that every weight should have paid so far (Tsuruoka et al. 2009)
+    PENALTY,  # what every weight should have paid so far: l1 (Tsuruoka et al. 2009), of AdaGrad all of the penalty
     SQUARE,  # squared norm of the weights, as scikit-learn's stopping rule takes it
     ABSOLUTE,  # l1 norm, likewise
     LOSS,
@@ -68,10 +68,11 @@ class Recipe(NamedTuple):
     OBJECTIVE,
     GAIN,
     CLOCK,
+    GATHERED,  # AdaGrad's sum of squared gradients of the bias
     OWN_CLOCK,  # how far the run's own steps moved the clock since the last tally
     WAS_INTERCEPT,  # what some of the above were when the stretch began (see sharing.py)
     WAS_SCALE,
     WAS_PENALTY,
     WAS_CLOCK,
-) = range(17)
-N_SLOTS = 17
+) = range(18)
+N_SLOTS = 18

@@ -7,6 +7,7 @@ invscaling  eta0 / t^power_t
 adaptive    eta0, divided by 5 whenever the loss stops falling (the division arrives as a gain, from outside)
 pa1         eta0 caps the step min(eta0, loss / |x|^2)              (Crammer et al., JMLR 7, 2006)
 pa2         loss / (|x|^2 + 1 / (2 eta0))
+adagrad     eta0 over the root of the sum of a weight's squared gradients, a rate of its own for each (see adagrad.py)
 ==========  ==============================================================================================
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from parsgd.kernels.compiling import inlined
 
-CONSTANT, OPTIMAL, INVSCALING, ADAPTIVE, PA1, PA2 = range(6)
+CONSTANT, OPTIMAL, INVSCALING, ADAPTIVE, PA1, PA2, ADAGRAD = range(7)
 
 
 @inlined

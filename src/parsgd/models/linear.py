@@ -5,8 +5,9 @@ Objective, over examples i with weights s_i::
     1/n sum_i s_i loss(y_i, x_i . w + b) + alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)
 
 The state is ``coef (n_features, n_outputs)`` feature-major, ``intercept (n_outputs,)``, and the optimiser's slots where
-they are used: the running mean of the iterates (Polyak and Ruppert) and the l1 penalty that each weight has paid.
-Weights lie in whole vectors of 8, padded with zeros, so that kernels work on the state itself.
+they are used: the running mean of the iterates (Polyak and Ruppert), the l1 penalty that each weight has paid, the sums
+of squared gradients (AdaGrad).  Weights lie in whole vectors of 8, padded with zeros, so that kernels work on the state
+itself.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from parsgd.core import Rows
 from parsgd.kernels.recipe import padded
 from parsgd.models import linear_shared, linear_slope
+from parsgd.models.linear_adagrad import AdagradDescent
 from parsgd.models.linear_descent import LinearDescent, spread, without_cache
 from parsgd.models.viewing import as_matrix, matrix_of
 
@@ -40,7 +42,7 @@ LOSSES = (
     "softmax",
 )
 _CODES = dict(zip(LOSSES, (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), strict=True))
-SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2")
+SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2", "adagrad")
 # scikit-learn's factor on the intercept's steps with sparse rows, where the intercept moves far more often than
 # weights.
 _SPARSE_INTERCEPT_DECAY = 0.01
@@ -76,16 +78,19 @@ class Linear:
     measured: bool = True
     uses_blas = False
     straight = True
-    nonnegative = slice(0, 0)
     positive: tuple[float, ...] = (1.0,)
     negative: tuple[float, ...] = (1.0,)
 
     @property
     def withholds(self) -> dict[str, str]:
         """What it would offer but for its parameters, and which of them."""
-        if not self.average:
+        if self.average:
+            why = f"average={self.average} keeps the mean of one worker's iterates; take average=False"
+        elif self.schedule == "adagrad":
+            why = "learning_rate='adagrad' keeps one worker's account of what each weight owes; take another one"
+        else:
             return {}
-        return {"shared_steps": f"average={self.average} keeps the mean of one worker's iterates; take average=False"}
+        return {"shared_steps": why}
 
     @property
     def offers(self) -> frozenset[str]:
@@ -118,10 +123,17 @@ class Linear:
         sizes = {"coef": self.room, "intercept": self.n_outputs}
         if self.average:
             sizes |= {"mean_coef": self.room, "mean_intercept": self.n_outputs}
-        if self.truncates:
+        if self.schedule == "adagrad":
+            sizes |= {"squares": self.room, "intercept_squares": self.n_outputs}
+        elif self.truncates:
             sizes |= {"paid": self.room, "penalty": self.n_outputs}
         ends = list(accumulate(sizes.values()))
         return {name: slice(end - sizes[name], end) for name, end in zip(sizes, ends, strict=True)}
+
+    @property
+    def nonnegative(self) -> slice:
+        """AdaGrad's sums of squares, which end the state."""
+        return slice(self.layout["squares"].start, self.size) if "squares" in self.layout else slice(0, 0)
 
     @property
     def size(self) -> int:
@@ -136,7 +148,7 @@ class Linear:
         views = {}
         for name in self.layout:
             flat = self.flat(state, name)
-            if name in ("coef", "mean_coef", "paid"):
+            if name in ("coef", "mean_coef", "paid", "squares"):
                 flat = flat[: self.n_features * self.stride].reshape(-1, self.stride)[:, : self.n_outputs]
             views[name] = flat
         return views
@@ -166,9 +178,10 @@ class Linear:
 
         The optimal schedule begins at the largest rate that typical weights bear, which is not to be exceeded; so there
         it is as if each worker's own steps were counted: ``(t0 + t) / (t0 + t / n_workers)``.  Passive-aggressive steps
-        go where they aim at and no further.
+        go where they aim at and no further; and AdaGrad's rates are already those of a worker's own steps, for sums of
+        squares are averaged, too.
         """
-        if self.schedule in ("pa1", "pa2"):
+        if self.schedule in ("pa1", "pa2", "adagrad"):
             return 1.0
         if self.schedule == "optimal":
             return (self.optimal_start + clock) / (self.optimal_start + clock / n_workers)
@@ -179,9 +192,9 @@ class Linear:
 
         A step on an l2-regularised loss brings two runs on the same examples closer by at least ``1 - eta_t alpha``
         (Zinkevich et al. 2010, lemma 3).  With the optimal schedule the product telescopes to
-        ``(t0 + clock - 2) / (t0 + clock + steps - 2)``.
+        ``(t0 + clock - 2) / (t0 + clock + steps - 2)``.  Of l1, and of AdaGrad's many rates, nothing is said: 0.
         """
-        if self.penalty is None or self.truncates and self.l1_share == 1.0 or steps == 0:
+        if self.schedule == "adagrad" or self.penalty is None or self.truncates and self.l1_share == 1.0 or steps == 0:
             return 0.0
         decay = self.alpha * (1.0 - self.l1_share)
         if self.schedule in ("constant", "adaptive", "pa1", "pa2"):
@@ -197,6 +210,8 @@ class Linear:
         self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0,
         board: np.ndarray | None = None,
     ) -> LinearDescent:  # fmt: skip
+        if self.schedule == "adagrad":
+            return AdagradDescent(self, state, clock, gains, pace)
         return LinearDescent(self, state, clock, gains, pace, board)
 
     slope, step = linear_slope.slope, linear_slope.step

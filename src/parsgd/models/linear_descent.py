@@ -70,7 +70,7 @@ class LinearDescent:
         carry[slot.INTERCEPT] = views["intercept"]
         if model.average:
             carry[slot.MEAN_INTERCEPT] = views["mean_intercept"]
-        if model.truncates:
+        if "penalty" in views:
             carry[slot.PENALTY] = views["penalty"]
         if model.measured and model.penalty is not None:
             carry[slot.SQUARE] = np.einsum("ij,ij->j", views["coef"], views["coef"])

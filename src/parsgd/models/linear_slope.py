@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.core import Rows, Tally
+from parsgd.models import linear_adagrad
 from parsgd.models.viewing import as_matrix
 
 _LARGEST = 1e12
@@ -56,6 +57,9 @@ def step(model: Any, state: np.ndarray, slopes: np.ndarray, clock: float, gains:
     if slopes[-1] <= 0.0:
         return state
     views, mean = model.views(state), model.views(slopes[:-1] / slopes[-1])
+    if model.schedule == "adagrad":
+        linear_adagrad.step(model, views, mean, gains)
+        return state
     eta = gains * model.rates(np.array(clock))
     pace = gains if model.schedule in ("pa1", "pa2") else eta
     coef = views["coef"].astype(np.float64)
