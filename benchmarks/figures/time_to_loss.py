@@ -45,8 +45,8 @@ well, then takes the setting and the smallest number of epochs (`max_iter`; a wh
 there soonest. parsgd has scikit-learn's settings, on sparse rows Hogwild, and `learning_rate="adagrad"`, which
 scikit-learn does not have, with first rates from 0.05 to 2 and one average at the end or `auto`; a line of its own is
 without AdaGrad. The others have settings of their own, Vowpal Wabbit's AdaGrad among them, for which
-{SEARCH_SECONDS:.0f} seconds were looked. Times are of whole fits, seeds in turn; Vowpal Wabbit's are of passes over a cache file. Who is not
-there within {PATIENCE} times scikit-learn's time is not timed.
+{SEARCH_SECONDS:.0f} seconds were looked. Times are of whole fits, seeds in turn; Vowpal Wabbit's are of passes over a
+cache file. Who is not there within {PATIENCE} times scikit-learn's time is not timed.
 """
 # Why a target is missed, by problem
 NOTES: dict = {

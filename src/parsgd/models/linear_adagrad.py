@@ -18,10 +18,12 @@ class AdagradDescent(LinearDescent):
     """
 
     def __init__(self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray, pace: float = 1.0):
-        from parsgd.kernels.adagrad import descend_adagrad, descend_adagrad_outputs
+        from parsgd.kernels.adagrad import BLOCK, descend_adagrad, descend_adagrad_outputs
 
         super().__init__(model, state, clock, gains, pace)
-        self.kernel = descend_adagrad if model.n_outputs == 1 else descend_adagrad_outputs
+        self.kernel = descend_adagrad_outputs
+        if model.n_outputs == 1:
+            self.kernel, self.scratch = descend_adagrad, tuple(np.zeros((3, BLOCK), dtype=model.dtype))
         if not isinstance(model.loss, str):
             self.kernel = without_cache(self.kernel)
         self.squares = model.flat(state, "squares")
