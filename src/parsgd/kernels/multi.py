@@ -11,7 +11,7 @@ import numpy as np
 
 from parsgd.kernels.compiling import inlined, kernel, spliced
 from parsgd.kernels.elementary import exp
-from parsgd.kernels.losses import SOFTMAX, evaluate, evaluate_outputs, fold_factor, loss_code
+from parsgd.kernels.losses import NEGLIGIBLE, SOFTMAX, evaluate, evaluate_outputs, fold_factor, loss_code
 from parsgd.kernels.rows import (
     U,
     add_outputs,
@@ -53,7 +53,7 @@ def softmax(margins, n_outputs, target, gradients):
         top = max(top, margins[k])
     total = 0.0
     for k in range(n_outputs):
-        e = exp(margins[k] - top)
+        e = exp(margins[k] - top) if margins[k] - top > -NEGLIGIBLE else 0.0
         gradients[k] = e
         total += e
     for k in range(n_outputs):

@@ -301,13 +301,14 @@ class Linear:
 
     def losses(self, margins: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """``(values, gradients)`` of the loss at ``margins (n_rows, n_outputs)``; softmax has one value a row."""
-        from parsgd.kernels.losses import evaluate_all
+        from parsgd.kernels import losses
 
         margins = np.asarray(margins, dtype=np.float64)
         if self.loss == "softmax":
             shifted = margins - margins.max(axis=1, keepdims=True)
-            total = np.exp(shifted).sum(axis=1, keepdims=True)
-            gradients = np.exp(shifted) / total
+            gradients = np.where(shifted > -losses.NEGLIGIBLE, np.exp(shifted), 0.0)
+            total = gradients.sum(axis=1, keepdims=True)
+            gradients /= total
             rows = np.arange(len(y))
             values = np.log(total) - shifted[rows, y][:, None]
             gradients[rows, y] -= 1.0
@@ -316,7 +317,7 @@ class Linear:
             y = np.where(y[:, None] == np.arange(self.n_outputs), 1.0, -1.0)
         targets = np.ascontiguousarray(np.broadcast_to(y.reshape(len(y), -1), margins.shape), dtype=np.float64).ravel()
         values, gradients = np.empty(margins.size), np.empty(margins.size)
-        function = evaluate_all if isinstance(self.loss, str) else without_cache(evaluate_all)
+        function = losses.evaluate_all if isinstance(self.loss, str) else without_cache(losses.evaluate_all)
         function(self.compiled_loss(), targets, np.ascontiguousarray(margins).ravel(), gradients, values)
         return values.reshape(margins.shape), gradients.reshape(margins.shape)
 
