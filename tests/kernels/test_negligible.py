@@ -67,3 +67,19 @@ def test_the_losses_that_moves_of_networks_are_judged_by_say_the_same():
     np.testing.assert_array_equal(error[0], 0.0)
     np.testing.assert_allclose(losses[1], -log_softmax(z[1])[1], rtol=1e-6)
     np.testing.assert_allclose(error[1], softmax(z[1]) - [0, 1, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "poisson", "softmax"])
+def test_what_is_no_number_stays_none(loss):
+    k = 3 if loss == "softmax" else 1
+    model = Linear(2, k, loss=loss, positive=(1.0,) * k, negative=(1.0,) * k)
+    values, gradients = model.losses(np.full((1, k), np.nan), np.zeros(1, dtype=int) if k > 1 else np.ones(1))
+    assert np.isnan(values).all()
+    assert np.isnan(gradients).all()
+    state = model.init(0)
+    model.views(state)["intercept"][:] = np.nan
+    descent = model.descent(state, 1.0, np.ones(k), 0)
+    rows = rows_of(np.ones((1, 2)), np.zeros(1, dtype=np.int64) if k > 1 else np.ones(1))
+    descent.advance(rows, np.zeros(1, dtype=np.int32), 0, 1)
+    descent.settle()
+    assert np.isnan(state[: 2 * model.stride].reshape(2, -1)[:, :k]).all()

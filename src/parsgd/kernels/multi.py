@@ -53,7 +53,7 @@ def softmax(margins, n_outputs, target, gradients):
         top = max(top, margins[k])
     total = 0.0
     for k in range(n_outputs):
-        e = exp(margins[k] - top) if margins[k] - top > -NEGLIGIBLE else 0.0
+        e = 0.0 if margins[k] - top < -NEGLIGIBLE else exp(margins[k] - top)
         gradients[k] = e
         total += e
     for k in range(n_outputs):

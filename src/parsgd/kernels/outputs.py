@@ -60,7 +60,7 @@ def _softmax(loss, parameter, y, order, first, rows, n, weight, w, bias, values,
             top = z if z > top else top
         mass = zero
         for k in range(U(n)):
-            e = exp_in(values[begin + k] - top) if values[begin + k] - top > lost else zero
+            e = zero if values[begin + k] - top < lost else exp_in(values[begin + k] - top)
             values[begin + k] = e
             mass += e
         target = begin + U(y[U(row)])
@@ -88,7 +88,7 @@ def _separate(loss, parameter, y, order, first, rows, n, weight, w, bias, values
             z = values[begin + k] + w[U(bias) + k]
             t = y[U(row), k]
             if loss == SIGMOID:
-                p = logistic(z, one) if z > lost else one - one
+                p = one - one if z < lost else logistic(z, one)
                 error = p - t
                 q = low if p < low else (1.0 - low if p > 1.0 - low else p)
                 if t == one:

@@ -93,7 +93,7 @@ PREDICTIONS = {
 def _softmax_loss(z, y, parameter):
     rows, peak = np.arange(len(y)), z.max(axis=1, keepdims=True)
     # as in the compiled steps (kernels/outputs.py)
-    error = np.where(z - peak > -50.0, np.exp(z - peak), 0.0).astype(z.dtype, copy=False)
+    error = np.where(z - peak < -50.0, 0.0, np.exp(z - peak)).astype(z.dtype, copy=False)
     total = error.sum(axis=1, keepdims=True)
     error /= total
     error[rows, y] -= 1

@@ -306,7 +306,7 @@ class Linear:
         margins = np.asarray(margins, dtype=np.float64)
         if self.loss == "softmax":
             shifted = margins - margins.max(axis=1, keepdims=True)
-            gradients = np.where(shifted > -losses.NEGLIGIBLE, np.exp(shifted), 0.0)
+            gradients = np.where(shifted < -losses.NEGLIGIBLE, 0.0, np.exp(shifted))
             total = gradients.sum(axis=1, keepdims=True)
             gradients /= total
             rows = np.arange(len(y))
