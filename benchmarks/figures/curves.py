@@ -33,6 +33,9 @@ NOTES: dict = {
     "workers, dense, 500,000 x 54, one average, threads": (
         "64 threads take turns on two cores; one after the other in one thread (its own line) they cost less"
     ),
+    "workers, dense, 500,000 x 54, one average, one thread": (
+        "up to 1,000 states are made and averaged; the exponent was 0.03 in a run on another machine"
+    ),
 }
 TARGET, WHOLE_FIT_EPOCHS, MOST_TURNS = 1.05, 5, 3
 STEADY, WHOLE, LIMIT = "steady pass", "whole fit, a pass of five", "limit"

@@ -30,6 +30,10 @@ TITLE = "Networks: passes over the same rows"
 _BOUND = "scikit-learn is itself within such a factor of the GEMM peak: the ratio is beyond the hardware"
 _LOOKS = "ten averages a pass wait for the slower worker and for the merge; `auto` also looks at the loss on some rows"
 _SMALL = "a round of `auto` takes 13 ms, of which the workers train 10; " + _LOOKS
+_ADAM = (
+    "every batch goes through 15 MB of weights, gradients and moments, and two workers through 15 MB each, where"
+    " PyTorch's two threads share theirs; then there are the averages"
+)
 _MEMORY = "an adaptive step keeps the mean of all states and the two ends of its move"
 _SHAPES = (
     "1000-900-10, batches of 100", "784-256-10, batches of 32", "784-30-10, batches of 10", "54-64-32-7, batches of 64",
@@ -38,6 +42,7 @@ NOTES: dict = {
     **{f"{shape}, {solver}": _LOOKS for shape in _SHAPES for solver in ("SGD", "Adam")},
     **{f"{_SHAPES[2]}, {solver}": _SMALL for solver in ("SGD", "Adam")},
     **{(f"{shape}, SGD", "scikit-learn"): _BOUND for shape in _SHAPES[:2]},
+    (f"{_SHAPES[0]}, Adam", "PyTorch"): _ADAM,
     **{f"memory beyond the data, 1000-900-10, {solver}": _MEMORY for solver in ("SGD", "Adam")},
 }
 # Passes of a fit of ours; and the part of a pass that peers make where a whole one takes long, but of no fewer rows:
