@@ -1,4 +1,4 @@
-"""Steps too small to change anything are none: the least numbers of a type slow some processors down a hundredfold."""
+"""Steps too small to change anything are none: some processors are slow with the least numbers of a type."""
 
 import numpy as np
 import pytest

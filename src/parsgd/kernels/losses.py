@@ -36,14 +36,10 @@ from numba.extending import overload
 from parsgd.errors import InvalidArgument
 from parsgd.kernels.compiling import INLINE, inlined, kernel
 from parsgd.kernels.elementary import exp
+from parsgd.kernels.recipe import NEGLIGIBLE
 
 HINGE, SQUARED_HINGE, LOG, MODIFIED_HUBER, SQUARED, HUBER, EPSILON, SQUARED_EPSILON, QUANTILE, POISSON = range(10)
 SOFTMAX = 10
-
-# e^-x of a larger x counts as 0: less than the rounding of 1 in float64.  Steps of such a size make numbers that some
-# processors are slow with (below 1e-38 in float32): 340 ns a row of covtype instead of 100.  It is compared such that
-# NaN, neither larger nor smaller, stays NaN.
-NEGLIGIBLE = 50.0
 
 # As in scikit-learn: one example may not move the weights by more than this, times the rate.
 MAX_GRADIENT = 1e12

@@ -11,7 +11,8 @@ import numpy as np
 
 from parsgd.kernels.compiling import inlined, kernel, spliced
 from parsgd.kernels.elementary import exp
-from parsgd.kernels.losses import NEGLIGIBLE, SOFTMAX, evaluate, evaluate_outputs, fold_factor, loss_code
+from parsgd.kernels.losses import SOFTMAX, evaluate, evaluate_outputs, fold_factor, loss_code
+from parsgd.kernels.recipe import NEGLIGIBLE
 from parsgd.kernels.rows import (
     U,
     add_outputs,

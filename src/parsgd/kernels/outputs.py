@@ -14,7 +14,7 @@ code  loss                        prediction           value of one example
 The error of an output is the derivative of the value in z, times the example's weight; each of these losses goes with
 its prediction so that this is ``p - y`` (clipped to [-d, d] for huber, its sign for absolute_error).  Probabilities are
 kept away from 0 and 1 by the type's epsilon when logarithms are taken, as scikit-learn does; those below e^-50 have the
-error 0, because products with the least numbers of a type take some processors a hundred times as long.
+error 0, because some processors are slow with the least numbers of a type.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from numba.extending import overload
 from parsgd.kernels.activations import logistic
 from parsgd.kernels.compiling import INLINE
 from parsgd.kernels.elementary import exp_in
-from parsgd.kernels.losses import NEGLIGIBLE
+from parsgd.kernels.recipe import NEGLIGIBLE
 
 SOFTMAX, SIGMOID, SQUARED, ABSOLUTE, HUBER, POISSON = range(6)
 U = np.uint64

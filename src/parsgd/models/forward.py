@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, xlogy
 
+from parsgd.kernels.recipe import NEGLIGIBLE
+
 # Rows that prediction and full gradients take at a time.
 BLOCK_ROWS = 8192
 LEAK = 0.01
@@ -92,8 +94,8 @@ PREDICTIONS = {
 
 def _softmax_loss(z, y, parameter):
     rows, peak = np.arange(len(y)), z.max(axis=1, keepdims=True)
-    # as in the compiled steps (kernels/outputs.py)
-    error = np.where(z - peak < -50.0, 0.0, np.exp(z - peak)).astype(z.dtype, copy=False)
+    # as in the compiled steps
+    error = np.where(z - peak < -NEGLIGIBLE, 0.0, np.exp(z - peak)).astype(z.dtype, copy=False)
     total = error.sum(axis=1, keepdims=True)
     error /= total
     error[rows, y] -= 1

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.core import Rows
-from parsgd.kernels.recipe import padded
+from parsgd.kernels.recipe import NEGLIGIBLE, padded
 from parsgd.models import linear_shared, linear_slope
 from parsgd.models.linear_adagrad import AdagradDescent
 from parsgd.models.linear_descent import LinearDescent, spread, without_cache
@@ -301,12 +301,12 @@ class Linear:
 
     def losses(self, margins: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """``(values, gradients)`` of the loss at ``margins (n_rows, n_outputs)``; softmax has one value a row."""
-        from parsgd.kernels import losses
+        from parsgd.kernels.losses import evaluate_all
 
         margins = np.asarray(margins, dtype=np.float64)
         if self.loss == "softmax":
             shifted = margins - margins.max(axis=1, keepdims=True)
-            gradients = np.where(shifted < -losses.NEGLIGIBLE, 0.0, np.exp(shifted))
+            gradients = np.where(shifted < -NEGLIGIBLE, 0.0, np.exp(shifted))
             total = gradients.sum(axis=1, keepdims=True)
             gradients /= total
             rows = np.arange(len(y))
@@ -317,7 +317,7 @@ class Linear:
             y = np.where(y[:, None] == np.arange(self.n_outputs), 1.0, -1.0)
         targets = np.ascontiguousarray(np.broadcast_to(y.reshape(len(y), -1), margins.shape), dtype=np.float64).ravel()
         values, gradients = np.empty(margins.size), np.empty(margins.size)
-        function = losses.evaluate_all if isinstance(self.loss, str) else without_cache(losses.evaluate_all)
+        function = evaluate_all if isinstance(self.loss, str) else without_cache(evaluate_all)
         function(self.compiled_loss(), targets, np.ascontiguousarray(margins).ravel(), gradients, values)
         return values.reshape(margins.shape), gradients.reshape(margins.shape)
 
