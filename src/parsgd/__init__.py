@@ -4,7 +4,6 @@ Importing it imports nothing else: a name brings its module when it is first use
 So the command line answers at once, and a worker process imports what it works with.
 """
 
-import importlib
 from typing import Any
 
 __version__ = "0.1.0"
@@ -46,10 +45,12 @@ __all__ = sorted([*_HOMES, "columns"])
 
 
 def __getattr__(name: str) -> Any:
+    from parsgd.first_use import load
+
     if name in _MODULES:
-        value: Any = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+        value: Any = load(f"{__name__}.{_MODULES[name]}")
     elif name in _HOMES:
-        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        value = getattr(load(f"{__name__}.{_HOMES[name]}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # the next time it is there

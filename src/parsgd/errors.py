@@ -14,6 +14,7 @@
     DivergenceWarning        (UserWarning)  the loss exploded, but the parameters are finite
     UnlikeShards             (UserWarning)  the workers' rows differ so much that averages may be poor
     InterruptedFit           (UserWarning)  Ctrl-C ended a fit; the best model so far was kept
+    KernelCacheWarning       (UserWarning)  compiled kernels cannot be cached; every process compiles them again
     CheckpointWarning        (UserWarning)  a checkpoint could not be written, or not be read
 """
 
@@ -71,6 +72,10 @@ class UnlikeShards(UserWarning):
 
 class InterruptedFit(UserWarning):
     """Ctrl-C ended a fit; the best model so far was kept."""
+
+
+class KernelCacheWarning(UserWarning):
+    """Compiled kernels cannot be read from, or written to, a cache; every process compiles them again."""
 
 
 class CheckpointWarning(UserWarning):

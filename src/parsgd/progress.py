@@ -101,6 +101,11 @@ def watch(observer: Callable[[Progress], None]) -> Iterator[None]:
         _observers.reset(token)
 
 
+def is_observed() -> bool:
+    """Whether an observer watches the fits of this context."""
+    return bool(_observers.get())
+
+
 class Line:
     """The pulse of engines in this process: counts what workers do, tells observers, carries the order to stop."""
 

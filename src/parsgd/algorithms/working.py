@@ -10,6 +10,7 @@ import numpy as np
 
 from parsgd.core import Model, Pulse, Report, Shard, Task
 from parsgd.errors import DivergedError
+from parsgd.kernels.recipe import set_one_of_several
 
 # A call into compiled code lasts about this long: Ctrl-C, deadlines and the progress bar wait for at most one.
 _CHUNK_SECONDS = 0.02
@@ -74,6 +75,7 @@ class _Run:
 
     def report(self) -> Report:
         task, model = self.task, self.model
+        set_one_of_several(task.n_workers > 1)
         self.gains = task.gains.copy()
         self.stopping = task.budget.stopping.fresh() if task.budget.stopping is not None else None
         self.tallies, self.trace = [], []

@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from parsgd import blas
+from parsgd import blas, first_use
 from parsgd.core import Descent, Report
 from parsgd.engines.messages import Channel
 from parsgd.engines.returning import Warned, packed_error
@@ -58,7 +58,8 @@ def main(file: int, driver: int, tied: bool) -> NoReturn:
     worker = Worker(channel)
     threading.Thread(target=_live, args=(worker, driver), name="parsgd-heart", daemon=True).start()
     with blas.one_thread():
-        import parsgd.kernels.shuffling  # noqa: F401  (all are to be equally ready, and this takes a while)
+        # all workers are to be equally ready, and this takes a while
+        first_use.kernels("shuffling")
 
         worker.say("hello")
         worker.run()
