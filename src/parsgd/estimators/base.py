@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import SparseCoefMixin
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
 from parsgd import display, fitting
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
@@ -23,6 +23,7 @@ from parsgd.estimators.examples import Arrays, Examples, is_sparse
 from parsgd.estimators.records import AVERAGES, SQUARES
 from parsgd.estimators.tasks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
+from parsgd.estimators.validation import validate_data
 from parsgd.models.linear import SCHEDULES, Linear
 from parsgd.stopping import Stopping
 

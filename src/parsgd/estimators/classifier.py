@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot, softmax
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgument
 from parsgd.estimators import keeping, streaming
@@ -20,6 +20,7 @@ from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
 from parsgd.estimators.examples import Examples
 from parsgd.estimators.posing import Labels, class_numbers, classes_of
 from parsgd.estimators.tasks import with_callbacks
+from parsgd.estimators.validation import validate_data
 from parsgd.models.linear import Linear
 
 _WITH_PROBABILITIES = ("log_loss", "modified_huber", "softmax")
@@ -353,7 +354,10 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     @streaming.blockwise
     def decision_function(self, X):
         """``X coef_^T + intercept_``: ``(n_rows,)`` for two classes, else ``(n_rows, n_classes)``."""
-        scores = super().decision_function(X)
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        scores = scores.ravel() if scores.shape[1] == 1 else scores
         # softmax keeps a row of coefficients for each of two classes as well
         return scores[:, 1] - scores[:, 0] if scores.ndim == 2 and len(self.classes_) == 2 else scores
 

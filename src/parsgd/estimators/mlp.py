@@ -14,7 +14,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from parsgd import display, fitting
 from parsgd.errors import InvalidArgument, Outcome
@@ -23,6 +23,7 @@ from parsgd.estimators.base import MAX_INT
 from parsgd.estimators.examples import Arrays, Examples, is_sparse
 from parsgd.estimators.tasks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
+from parsgd.estimators.validation import validate_data
 from parsgd.models.forward import ACTIVATIONS, propagate
 from parsgd.models.network import SCHEDULES, STARTS, Network
 from parsgd.stopping import Stopping

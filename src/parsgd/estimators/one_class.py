@@ -6,12 +6,13 @@ import numpy as np
 from sklearn.base import OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.posing import Ones
 from parsgd.estimators.tasks import with_callbacks
+from parsgd.estimators.validation import validate_data
 
 
 class SGDOneClassSVM(OutlierMixin, BaseSGD):

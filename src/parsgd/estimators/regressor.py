@@ -11,7 +11,7 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import ShuffleSplit
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgument
 from parsgd.estimators import checking, keeping, streaming
@@ -19,6 +19,7 @@ from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
 from parsgd.estimators.examples import Examples
 from parsgd.estimators.posing import Values
 from parsgd.estimators.tasks import with_callbacks
+from parsgd.estimators.validation import validate_data
 
 
 class SGDRegressor(RegressorMixin, BaseSGD):

@@ -120,8 +120,8 @@ def make_steps(decorate, full, shared):
         while first < stop:
             last = min(first + recipe.batch_size, stop)
             eta = gain * rate(recipe.schedule, t, recipe.eta0, recipe.power_t, alpha, recipe.optimal_start)
-            # What does not depend on the prediction is computed apart from what does: from one prediction to the next the
-            # processor can only wait, so the chain between them is kept short.
+            # What does not depend on the prediction is computed apart from what does: from one
+            # prediction to the next the processor can only wait, so the chain between them is kept short.
             pace = -eta / (last - first)
             if full and passive:
                 pace = gain / (last - first)

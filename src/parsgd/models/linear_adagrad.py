@@ -42,7 +42,8 @@ class AdagradDescent(LinearDescent):
 
     def settle(self) -> None:
         if self.paid.size:
-            first_use.kernels("adagrad").pay_all(self.coef, self.squares, self.paid, self.model.stride, self.lanes, self.recipe)
+            pay_all = first_use.kernels("adagrad").pay_all
+            pay_all(self.coef, self.squares, self.paid, self.model.stride, self.lanes, self.recipe)
         self.views["intercept"][:] = self.carry[slot.INTERCEPT]
         self.views["intercept_squares"][:] = self.carry[slot.GATHERED]
 

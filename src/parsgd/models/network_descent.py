@@ -192,7 +192,8 @@ def slope(
     if n == 0:
         return out, Tally(0, 0, np.zeros(1), np.zeros(1))
     made = recipe(model)._replace(
-        seed=int(seed), release_from=release_from(), solver=solvers.GRADIENT, whole=True, batch_size=n, shift=first, part=n / len(batch)
+        seed=int(seed), release_from=release_from(),
+        solver=solvers.GRADIENT, whole=True, batch_size=n, shift=first, part=n / len(batch)
     )
     where = plan(model, n)
     space = room(model, where, n, None)._replace(gradient=out[:-1])
