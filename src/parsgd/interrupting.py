@@ -26,7 +26,7 @@ _OURS = ("parsgd", "sklearn.base", "sklearn.callback")
 # The innermost is the last; only the main thread, where signals arrive, adds to it.
 _holds: list[Hold] = []
 _scope: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("scope", default=None)
-_returning: contextvars.ContextVar[bool] = contextvars.ContextVar("returning", default=False)
+_returning: contextvars.ContextVar[Hold | None] = contextvars.ContextVar("returning", default=None)
 
 
 class Hold:
@@ -116,6 +116,8 @@ class Scope:
         """Note all presses: the workers have ended, and what is left takes no time."""
         if self.current is not None:
             self.current.patience = math.inf
+        if (outer := _returning.get()) is not None:
+            outer.patience = math.inf
 
     def end(self) -> None:
         """Let Ctrl-C be what it was before the fit."""
@@ -143,13 +145,19 @@ def scope() -> Iterator[Scope]:
 
 
 @contextlib.contextmanager
-def returning() -> Iterator[None]:
-    """Let fits inside the block return what they have when Ctrl-C is pressed, whoever called them."""
-    token = _returning.set(True)
+def returning() -> Iterator[Hold]:
+    """Let a fit inside the block return what it has when Ctrl-C is pressed, whoever calls it.
+
+    Until the fit has a result Ctrl-C does what it does to every fit.  From then to the end of the block it is noted
+    only; ``presses`` has all that did not raise.
+    """
+    hold = Hold(patience=0).begin()
+    token = _returning.set(hold)
     try:
-        yield
+        yield hold
     finally:
         _returning.reset(token)
+        hold.end()
 
 
 def interruptible(method: Callable, returns: bool) -> Callable:
@@ -173,7 +181,10 @@ def interruptible(method: Callable, returns: bool) -> Callable:
             running.end()
         if running.pressed:
             level, name = _caller(sys._getframe(1))
-            if not (returns and (name == "__main__" or _returning.get())):
+            outer = _returning.get()
+            if outer is not None:
+                outer.presses += running.current.presses
+            if not (returns and (name == "__main__" or outer is not None)):
                 raise KeyboardInterrupt
             warnings.warn(running.said, InterruptedFit, stacklevel=level + 1)
         return result
