@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from parsgd import blas, recording, snapshots, unlike
+from parsgd import blas, interrupting, recording, snapshots, unlike
 from parsgd.core import (
     Algorithm,
     Crew,
@@ -30,13 +30,15 @@ from parsgd.core import (
     Standing,
     Task,
 )
-from parsgd.errors import DivergedError, InterruptedFit, Outcome, UnlikeShards, WorkersLost
+from parsgd.errors import DivergedError, Outcome, UnlikeShards, WorkersLost
 from parsgd.history import History
 from parsgd.matching import refuse_sampling, refuse_unoffered
-from parsgd.progress import Line, stopped_by_interrupt
+from parsgd.progress import Line
 from parsgd.snapshots import Snapshot
 from parsgd.stopping import Stopping
 
+# Ctrl-C came too late to cut anything short.
+_PRESSED_AT_THE_END = "The fit was interrupted when it had ended; the model is complete."
 # So often in a row a worker may be lost before its own rows are taken for the cause.
 _MOST_LOSSES = 5
 
@@ -462,8 +464,6 @@ def fit(
     if outcome is None:
         outcome = _run(loop, engine)
     line.tell(loop.history[-1]["loss"], done=True)
-    if outcome is Outcome.INTERRUPTED:
-        warnings.warn(f"{Outcome.INTERRUPTED.value} ({loop.examples} examples visited.)", InterruptedFit, stacklevel=6)
     state = loop.kept_state
     if not model.finite(state):
         raise DivergedError(
@@ -482,17 +482,23 @@ def _run(loop: Loop, engine: Engine) -> Outcome:
     # what the driver multiplies between two rounds leaves threads of the BLAS spinning for some milliseconds, on the
     # cores that the next round wants: 2 workers on covtype's 7 classes took twice as long
     alone = model.uses_blas or len(loop.shards) > 1
-    with stopped_by_interrupt(line), blas.one_thread() if alone else nullcontext():
+    with interrupting.scope() as scope, blas.one_thread() if alone else nullcontext():
+        scope.hold(line.halt)
         crew = engine.open(partial(loop.algorithm.work, model), loop.shards, line)
         try:
             outcome = loop.run(crew)
-        except Exception:
+        except BaseException:
+            scope.one_more()
             if loop.keeper is not None:
                 loop.keeper.rescue()
             raise
         finally:
-            line.halted = True
+            line.halt()
+            scope.one_more()
             crew.close()
+            scope.settle()
+        ended = Outcome.INTERRUPTED.value if outcome is Outcome.INTERRUPTED else _PRESSED_AT_THE_END
+        scope.said = f"{ended} ({loop.examples} examples visited.)"
     if outcome is Outcome.INTERRUPTED and loop.keeper is not None:
         # not the present state: the last round was cut short, and what follows would be another fit
         loop.keeper.rescue()

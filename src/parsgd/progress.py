@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -130,6 +129,10 @@ class Line:
                 self.tell(descent.mean_loss())
         return not self.halted
 
+    def halt(self) -> None:
+        """Order all workers to stop."""
+        self.halted = True
+
     def go_on_from(self, done: Sequence[int]) -> None:
         """Count on from what workers had visited when a checkpoint was written."""
         self.done[:] = done
@@ -193,25 +196,3 @@ class _Record:
         # before the first report what is known are the pulses
         rate = self.examples / self.seconds if self.seconds > 0.0 else (done - self.skipped) / max(seconds, 1e-9)
         return WorkerProgress(worker, done, self.steps, rate, self.weight, self.losses, self.why, self.gone)
-
-
-@contextlib.contextmanager
-def stopped_by_interrupt(line: Line) -> Iterator[None]:
-    """Let the first Ctrl-C end the round early and the fit with it; a second one interrupts as usual."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def halt(signum, frame):
-        line.halted = True
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.getsignal(signal.SIGINT)
-    if before is None or before is signal.SIG_IGN:
-        yield
-        return
-    signal.signal(signal.SIGINT, halt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -11,9 +11,19 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sklearn.callback import with_callbacks
+import sklearn.callback
+
+from parsgd.interrupting import interruptible
 
 __all__ = ["FitTasks", "has_callbacks", "with_callbacks"]
+
+
+def with_callbacks(method: Callable) -> Callable:
+    """Decorate a method that fits: callbacks are ended with it, and Ctrl-C ends it when its work is kept.
+
+    Only ``fit`` returns after Ctrl-C: a program that calls ``partial_fit`` does so in a loop.
+    """
+    return interruptible(sklearn.callback.with_callbacks(method), returns=method.__name__ == "fit")
 
 
 def has_callbacks(estimator: Any) -> bool:
