@@ -21,6 +21,7 @@ from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
 from parsgd.estimators import checking, choosing, keeping, streaming
 from parsgd.estimators.examples import Arrays, Examples, is_sparse
 from parsgd.estimators.records import AVERAGES, SQUARES
+from parsgd.estimators.state import PlainState
 from parsgd.estimators.tasks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
 from parsgd.estimators.validation import validate_data
@@ -37,7 +38,7 @@ _RUNAWAY_LOSSES = ("squared_error", "squared_hinge", "squared_epsilon_insensitiv
 _EXPLODED, _OUT_OF_REASON, _SAMPLE_ROWS = 1e6, 1e29, 1000
 
 
-class BaseSGD(ToSklearn, CallbackSupportMixin, SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
     """Parameters, the run, and the attributes of every linear SGD estimator."""
 
     _losses: tuple[str, ...] = ()

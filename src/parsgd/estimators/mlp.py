@@ -21,6 +21,7 @@ from parsgd.errors import InvalidArgument, Outcome
 from parsgd.estimators import checking, choosing, keeping, lbfgs, streaming
 from parsgd.estimators.base import MAX_INT
 from parsgd.estimators.examples import Arrays, Examples, is_sparse
+from parsgd.estimators.state import PlainState
 from parsgd.estimators.tasks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
 from parsgd.estimators.validation import validate_data
@@ -41,7 +42,7 @@ def is_stochastic(estimator: Any) -> bool:
     return True
 
 
-class BaseMLP(ToSklearn, CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     """Parameters, the run, and the attributes of both network estimators."""
 
     def __init__(
