@@ -115,6 +115,7 @@ class Report:
     states where they are (:func:`parsgd.algorithms.merging.weighted_sum`).
     ``log_contraction`` says how far the steps pulled any two runs together, as the logarithm of a factor;
     ``trace`` holds ``(examples, mean loss, score or None)`` at the end of each epoch that the round contained.
+    ``diverged``: the run left the finite numbers, and ``state`` is that of its best epoch.
     """
 
     worker: int
@@ -130,6 +131,7 @@ class Report:
     log_contraction: float = 0.0
     converged: bool = False
     trace: tuple[tuple[int, float, float | None], ...] = ()
+    diverged: bool = False
 
 
 @dataclass(frozen=True)

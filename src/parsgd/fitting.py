@@ -30,7 +30,7 @@ from parsgd.core import (
     Standing,
     Task,
 )
-from parsgd.errors import DivergedError, Outcome, UnlikeShards, WorkersLost
+from parsgd.errors import DivergedError, DivergenceWarning, Outcome, UnlikeShards, WorkersLost, diverged
 from parsgd.history import History
 from parsgd.matching import refuse_sampling, refuse_unoffered
 from parsgd.progress import Line
@@ -364,6 +364,8 @@ class Loop:
         if self.stopping.monitor is not None:
             self.history[-1]["score"] = float(np.mean(self.stopping.monitor(self.outcome_state)))
         moved = [report for report in reports if report.examples]
+        if any(report.diverged for report in moved):
+            return Outcome.DIVERGED
         if moved and all(report.converged for report in moved):
             return Outcome.CONVERGED
         budgets = [self.shard_rows[report.worker] * self.max_epochs for report in reports]
@@ -464,13 +466,12 @@ def fit(
     if outcome is None:
         outcome = _run(loop, engine)
     line.tell(loop.history[-1]["loss"], done=True)
+    if outcome is Outcome.DIVERGED:
+        warnings.warn(f"{Outcome.DIVERGED.value} ({loop.epochs} epochs.)", DivergenceWarning, stacklevel=6)
     state = loop.kept_state
     if not model.finite(state):
-        raise DivergedError(
-            f"Floating-point under-/overflow occurred at epoch #{max(loop.epochs, 1)}: the parameters left the finite"
-            f" numbers in round {loop.history[-1]['round']}, the last one. Scaling input data with StandardScaler or"
-            " MinMaxScaler might help, or a smaller learning rate."
-        )
+        what = f"The parameters left the finite numbers in round {loop.history[-1]['round']}, the last one"
+        raise diverged(model, max(loop.epochs, 1), what)
     if keeper is not None and outcome is not Outcome.INTERRUPTED:
         keeper.end(snapshots.take(loop, loop.seconds, outcome))
     return loop.result(outcome, state)
@@ -487,6 +488,11 @@ def _run(loop: Loop, engine: Engine) -> Outcome:
         crew = engine.open(partial(loop.algorithm.work, model), loop.shards, line)
         try:
             outcome = loop.run(crew)
+        except DivergedError:
+            if loop.stopping.best_state is None:
+                scope.one_more()
+                raise
+            outcome = Outcome.DIVERGED
         except BaseException:
             scope.one_more()
             if loop.keeper is not None:

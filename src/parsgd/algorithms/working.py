@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parsgd.core import Model, Pulse, Report, Shard, Task
-from parsgd.errors import DivergedError
+from parsgd.errors import DivergedError, diverged
 from parsgd.kernels.recipe import set_one_of_several
 
 # A call into compiled code lasts about this long: Ctrl-C, deadlines and the progress bar wait for at most one.
@@ -79,7 +79,7 @@ class _Run:
         self.gains = task.gains.copy()
         self.stopping = task.budget.stopping.fresh() if task.budget.stopping is not None else None
         self.tallies, self.trace = [], []
-        self.examples, self.going, self.converged = 0, True, False
+        self.examples, self.going, self.converged, self.diverged = 0, True, False, False
         self.chunk = max(1, int(_FIRST_CHUNK_VALUES / max(self.shard.cost, 1.0)))
         shared = () if self.board is None else (self.board,)
         descent = model.descent(self.state, task.clock, self.gains, task.seed, task.pace, *shared)
@@ -96,7 +96,7 @@ class _Run:
         if self.stopping is not None and self.stopping.best_state is not None:
             self.state[:] = self.stopping.best_state
         if not self.model.finite(self.state):
-            raise DivergedError(self._divergence())
+            raise self._divergence()
         steps = sum(tally.steps for tally in self.tallies)
         nothing = np.zeros(model.n_outputs)
         return Report(
@@ -113,6 +113,7 @@ class _Run:
             log_contraction=model.log_contraction(task.clock, steps * task.pace) / task.pace,
             converged=self.converged,
             trace=tuple(self.trace),
+            diverged=self.diverged,
         )
 
     def _compile(self, descent) -> None:
@@ -160,8 +161,9 @@ class _Run:
         """Count what was done; at the end of an epoch, ask the stopping rule."""
         tally = descent.tally()
         self.tallies.append(tally)
-        if not np.isfinite(tally.objective).all():
-            raise DivergedError(self._divergence())
+        # where the best state is kept, it is the end of the run and no error
+        if not np.isfinite(tally.objective).all() and not self._keeps_best():
+            raise self._divergence()
         ended = (self.task.cursor + self.examples) % self.shard.n_rows == 0
         if self.stopping is not None and ended:
             self._ask(descent, tally)
@@ -171,17 +173,21 @@ class _Run:
     def _ask(self, descent, tally) -> None:
         if self.stopping.monitor is not None:
             descent.settle()
+        if self._keeps_best() and not self.model.finite(self.state):
+            self.stopping.scores.append(math.nan)
+            self.going, self.diverged = False, True
+            return
         if self.stopping.update(tally.objective / max(tally.examples, 1), self.state, self.gains):
             # what was done so far was done at the old gains
             descent.settle()
             self.converged = not self.gains.any()
             self.going = self.going and not self.converged
 
-    def _divergence(self) -> str:
+    def _keeps_best(self) -> bool:
+        """Whether the run can end with the state of an earlier epoch."""
+        return self.stopping is not None and self.stopping.keeps_best and self.stopping.best_state is not None
+
+    def _divergence(self) -> DivergedError:
         epoch = max(self.task.cursor + self.examples - 1, 0) // self.shard.n_rows + 1
-        return (
-            f"Floating-point under-/overflow occurred at epoch #{epoch}. Scaling input data with StandardScaler or"
-            f" MinMaxScaler might help. (The parameters of worker {self.task.worker} left the finite numbers in round"
-            f" {self.task.round}. A smaller learning rate, eta0 or learning_rate_init, also helps, or with"
-            " learning_rate='optimal' a larger alpha.)"
-        )
+        what = f"The parameters of worker {self.task.worker} left the finite numbers in round {self.task.round}"
+        return diverged(self.model, epoch, what)

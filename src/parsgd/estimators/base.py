@@ -281,14 +281,16 @@ def speak_of_divergence(model: Linear, fit: fitting.Fit, examples: Examples) -> 
     warnings.warn(said, DivergenceWarning, stacklevel=6)
 
 
-def initial(given: Any, shape: tuple[int, ...], dtype: Any, message: str) -> np.ndarray | None:
-    """The starting values given by the user, in the right shape, or None."""
+def initial(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> np.ndarray | None:
+    """The starting values that the user passed as ``name``, in the right shape, or None."""
     if given is None:
         return None
     given = given.toarray() if sparse.issparse(given) else np.asarray(given)
     given = given.astype(dtype)
     if given.size != int(np.prod(shape)) or (given.ndim == len(shape) and given.shape != shape):
-        raise InvalidArgument(message)
+        raise InvalidArgument(
+            f"Provided {name} does not match dataset. Its shape is {given.shape}, the data need {shape}."
+        )
     return given.reshape(shape)
 
 

@@ -287,8 +287,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else self.intercept_
         shape = (n_outputs, X.shape[1])
-        coef = initial(coef_init, shape, X.dtype, "Provided ``coef_`` does not match dataset. ")
-        intercept = initial(intercept_init, (n_outputs,), X.dtype, "Provided intercept_init does not match dataset.")
+        coef = initial(coef_init, shape, X.dtype, "coef_init")
+        intercept = initial(intercept_init, (n_outputs,), X.dtype, "intercept_init")
         return coef, intercept
 
     def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:

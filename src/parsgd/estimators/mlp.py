@@ -307,9 +307,11 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         return examples.hold_back(split, self.validation_fraction, random)
 
     def _divide(self, random, stratify: bool, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # scikit-learn names a class that is too small "True" or "False"
         train, held = train_test_split(
-            np.arange(len(y)), random_state=random, test_size=self.validation_fraction, stratify=y if stratify else None
-        )
+            np.arange(len(y)), random_state=random, test_size=self.validation_fraction,
+            stratify=np.where(y.ravel() > 0, "True", "False") if stratify else None,
+        )  # fmt: skip
         if len(held) < 2:
             raise InvalidArgument(
                 f"The validation set is too small: validation_fraction={self.validation_fraction!r} of {len(y)}"
@@ -453,8 +455,8 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
             raise InvalidArgument("X_val and y_val belong together; only one of them was given.")
         if partial and self.early_stopping and X_val is None:
             raise InvalidArgument(
-                "partial_fit with early_stopping=True needs a validation set that stays the same from call to call:"
-                " give X_val and y_val."
+                "partial_fit does not support early_stopping=True without a validation set that stays the same from"
+                " call to call: give X_val and y_val."
             )
         if X_val is not None and self.solver == "lbfgs":
             raise InvalidArgument("X_val and y_val are for the stochastic solvers; solver='lbfgs' looks at no score.")

@@ -330,5 +330,7 @@ class Accuracy:
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
         p = self.model.predict(state, self.X)
+        if not np.isfinite(p).all():
+            return np.array([np.nan])
         right = p.argmax(axis=1) == self.y if self.y.ndim == 1 else ((p > 0.5) == (self.y > 0.5)).all(axis=1)
         return np.array([np.average(right, weights=self.weight)])

@@ -215,4 +215,5 @@ class R2:
         predicted = self.model.predict(state, self.X)
         if not np.isfinite(predicted).all():
             return np.array([np.nan])
-        return np.array([r2_score(self.y, predicted, sample_weight=self.weight)])
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.array([r2_score(self.y, predicted, sample_weight=self.weight)])

@@ -156,10 +156,10 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else 1.0 - self.offset_
-        coef = initial(coef_init, (examples.shape[1],), examples.dtype, "Provided coef_init does not match dataset.")
+        coef = initial(coef_init, (examples.shape[1],), examples.dtype, "coef_init")
         if intercept_init is None:
             intercept_init = np.ones(1)  # offset 0
-        intercept = initial(intercept_init, (1,), examples.dtype, "Provided offset_init does not match dataset.")
+        intercept = initial(intercept_init, (1,), examples.dtype, "offset_init")
         model = self._linear(examples, 1, one_class=True)
         seed = int(check_random_state(keeping.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
         self._run(

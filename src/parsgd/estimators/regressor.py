@@ -190,9 +190,8 @@ class SGDRegressor(RegressorMixin, BaseSGD):
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else self.intercept_
-        message = "Provided coef_init does not match dataset."
-        coef = initial(coef_init, (examples.shape[1],), examples.dtype, message)
-        intercept = initial(intercept_init, (1,), examples.dtype, "Provided intercept_init does not match dataset.")
+        coef = initial(coef_init, (examples.shape[1],), examples.dtype, "coef_init")
+        intercept = initial(intercept_init, (1,), examples.dtype, "intercept_init")
         model = self._linear(examples, 1)
         examples, monitor = self._validation(model, examples, X_val, y_val)
         seed = int(check_random_state(keeping.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
