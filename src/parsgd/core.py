@@ -81,6 +81,7 @@ class Task:
     multiplies the rate of each output (0: this output has converged); ``slowdown`` >= 1 makes the worker idle for
     ``slowdown - 1`` times the time it computes (fault injection); ``n_workers`` and ``source_rows`` say how many
     workers and how many rows there are in all; ``pace`` is by how much one step of this worker moves the clock.
+    ``owned``: nobody else needs ``state``, and the worker may write to it.
     """
 
     worker: int
@@ -95,6 +96,7 @@ class Task:
     n_workers: int = 1
     source_rows: int = 0
     pace: float = 1.0
+    owned: bool = False
 
 
 class Tally(NamedTuple):

@@ -6,6 +6,7 @@ It receives four objects and knows nothing of them but their contracts.
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -363,14 +364,7 @@ class Loop:
         self.gains = np.max([report.gains for report in reports], axis=0)
         if self.stopping.monitor is not None:
             self.history[-1]["score"] = float(np.mean(self.stopping.monitor(self.outcome_state)))
-        moved = [report for report in reports if report.examples]
-        if any(report.diverged for report in moved):
-            return Outcome.DIVERGED
-        if moved and all(report.converged for report in moved):
-            return Outcome.CONVERGED
-        budgets = [self.shard_rows[report.worker] * self.max_epochs for report in reports]
-        unfinished = any(r.examples < b and not r.converged for r, b in zip(reports, budgets, strict=True))
-        return Outcome.OUT_OF_TIME if unfinished else Outcome.MAX_EPOCHS
+        return _one_shot_outcome(reports, [self.shard_rows[report.worker] * self.max_epochs for report in reports])
 
     def end_epoch(self) -> Outcome | None:
         """Apply the stopping rule when the workers have together visited as many examples as there are rows."""
@@ -438,6 +432,9 @@ def fit(
     if wanted:
         sample, rest = source.draw(wanted, seed)
         source = rest if algorithm.holds_back else source
+    if n_workers == 1 and algorithm.one_shot and keeper is None and getattr(engine, "in_calling_thread", False):
+        state = model.init(seed) if state is None else state
+        return _fit_alone(model, algorithm, source, seed, max_epochs, stopping or Stopping(tol=None), state, clock)
     shards = source.split(n_workers, seed, algorithm.sampling)
     if algorithm.sampling == "stored" and n_workers > 1:
         said = unlike.warning_of(shards, [worker_seed(seed, worker) for worker in range(n_workers)])
@@ -466,8 +463,7 @@ def fit(
     if outcome is None:
         outcome = _run(loop, engine)
     line.tell(loop.history[-1]["loss"], done=True)
-    if outcome is Outcome.DIVERGED:
-        warnings.warn(f"{Outcome.DIVERGED.value} ({loop.epochs} epochs.)", DivergenceWarning, stacklevel=6)
+    _warn_diverged(outcome, loop.epochs)
     state = loop.kept_state
     if not model.finite(state):
         what = f"The parameters left the finite numbers in round {loop.history[-1]['round']}, the last one"
@@ -475,6 +471,62 @@ def fit(
     if keeper is not None and outcome is not Outcome.INTERRUPTED:
         keeper.end(snapshots.take(loop, loop.seconds, outcome))
     return loop.result(outcome, state)
+
+
+def _warn_diverged(outcome: Outcome, epochs: int) -> None:
+    if outcome is Outcome.DIVERGED:
+        warnings.warn(f"{Outcome.DIVERGED.value} ({epochs} epochs.)", DivergenceWarning, stacklevel=7)
+
+
+def _one_shot_outcome(reports: Sequence[Report], budgets: Sequence[int]) -> Outcome:
+    """The end of a fit of one round, in which each worker could visit as many examples as its budget says."""
+    moved = [report for report in reports if report.examples]
+    if any(report.diverged for report in moved):
+        return Outcome.DIVERGED
+    if moved and all(report.converged for report in moved):
+        return Outcome.CONVERGED
+    unfinished = any(r.examples < b and not r.converged for r, b in zip(reports, budgets, strict=True))
+    return Outcome.OUT_OF_TIME if unfinished else Outcome.MAX_EPOCHS
+
+
+def _fit_alone(
+    model: Model, algorithm: Algorithm, source: Source, seed: int, max_epochs: int, stopping: Stopping,
+    state: np.ndarray, clock: float,
+) -> Fit:  # fmt: skip
+    """Fit with one worker in this thread, in one round: the loop's result without its messages and merges.
+
+    A small fit takes as long as its bookkeeping.  The worker writes to ``state``.
+    """
+    shard = source.split(1, seed, algorithm.sampling)[0]
+    n_rows, gains, clock = shard.n_rows, np.ones(model.n_outputs), math.ceil(clock - 1e-9)
+    line = Line(1, n_rows * max_epochs, max_epochs)
+    standing = Standing(model, state, 1, n_rows, max_epochs, shard_rows=(n_rows,), clock=clock, gains=gains)
+    budget = replace(algorithm.budget(standing, 0), stopping=stopping)
+    task = Task(0, 0, state, seed, budget, clock=clock, gains=gains, source_rows=n_rows, owned=True)
+    began = time.perf_counter()
+    with interrupting.scope() as scope, blas.one_thread() if model.uses_blas else nullcontext():
+        scope.hold(line.halt)
+        try:
+            report = algorithm.work(model, shard, task, line)
+        finally:
+            interrupted = line.halted
+            scope.one_more()
+            shard.close()
+            scope.settle()
+        outcome = Outcome.INTERRUPTED if interrupted else _one_shot_outcome([report], [n_rows * max_epochs])
+        ended = Outcome.INTERRUPTED.value if interrupted else _PRESSED_AT_THE_END
+        scope.said = f"{ended} ({report.examples} examples visited.)"
+    epochs = max(math.ceil(report.examples / max(n_rows, 1)), 1)
+    weights = np.array([float(report.steps > 0)])
+    times = {"seconds": time.perf_counter() - began, "merge_seconds": 0.0}
+    entry = recording.entry(0, report.examples / max(n_rows, 1), [report], [], weights, model.total_loss, **times)
+    if stopping.monitor is not None:
+        entry["score"] = float(np.mean(stopping.monitor(report.state)))
+    if line.observers:
+        line.end_round(entry["loss"], entry)
+        line.tell(entry["loss"], done=True)
+    _warn_diverged(outcome, epochs)
+    return Fit(report.state, outcome, History([entry]), float(report.clock), epochs, report.gains, report.examples)
 
 
 def _run(loop: Loop, engine: Engine) -> Outcome:

@@ -30,7 +30,9 @@ def run(
     Given ``state``, the run moves that very array, and not a copy of the task's; with a ``board`` others do so, too
     (:class:`~parsgd.core.SharedModel`).
     """
-    return _Run(model, shard, task, pulse, private_copy(task.state) if state is None else state, board).report()
+    if state is None:
+        state = task.state if task.owned else private_copy(task.state)
+    return _Run(model, shard, task, pulse, state, board).report()
 
 
 def private_copy(state: np.ndarray) -> np.ndarray:

@@ -50,6 +50,10 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
 
     # -- parameters ------------------------------------------------------------------------------------------------
 
+    @checking.checked_once
+    def _check_arguments(self, *partial: bool) -> None:
+        self._check_parameters(*partial)
+
     def _check_parameters(self, partial: bool = False) -> None:
         """Refuse what cannot be used, naming it, before any work starts."""
         checking.check_loss(self, self._losses)
@@ -286,7 +290,7 @@ def initial(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> np.nda
     if given is None:
         return None
     given = given.toarray() if sparse.issparse(given) else np.asarray(given)
-    given = given.astype(dtype)
+    given = given.astype(dtype, copy=False)
     if given.size != int(np.prod(shape)) or (given.ndim == len(shape) and given.shape != shape):
         raise InvalidArgument(
             f"Provided {name} does not match dataset. Its shape is {given.shape}, the data need {shape}."

@@ -91,12 +91,13 @@ def count_workers(
     """
     if n_jobs is not None:
         return _explicit(n_jobs, who), f"n_jobs={n_jobs}"
+    wanted = int(size.epoch_seconds / _SECONDS_WORTH_A_WORKER)
     backend, configured = joblib.parallel.get_active_backend()
     if configured is not None:
         return _explicit(configured, who), f"joblib's configuration says n_jobs={configured}"
     if getattr(backend, "nesting_level", 0):
         return 1, "another parallel loop is already running"
-    paying = min(joblib.cpu_count(), int(size.epoch_seconds / _SECONDS_WORTH_A_WORKER))
+    paying = min(joblib.cpu_count(), wanted) if wanted > 1 else 1
     if paying <= 1:
         return 1, "one pass over these data takes too little time to share"
     if not averages:

@@ -196,13 +196,9 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         -------
         self
         """
-        self._check_parameters()
-        if streaming.is_streamed(X):
-            streaming.streamed(self, X, y, sample_weight, reset=True)
-            classes = X.classes
-        else:
-            y = validate_data(self, y=y)
-            classes = classes_of(y)
+        self._check_arguments()
+        examples = self._examples(X, y, sample_weight, reset=True)
+        classes = X.classes if streaming.is_streamed(X) else classes_of(examples.y)
         previous = (getattr(self, "coef_", None), getattr(self, "intercept_", None))
         self._forget("classes_")
         if self.warm_start and previous[0] is not None:
@@ -211,7 +207,11 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         self._forget("coef_", "intercept_")
         self.t_ = 1.0
         with keeping.keeping(self, resume):
-            self._fit(X, y, classes, sample_weight, coef_init, intercept_init, X_val, y_val)
+            if classes.dtype.kind in "iubU":
+                self.classes_ = classes
+            else:
+                _check_partial_fit_first_call(self, classes)  # refuses what cannot be labels
+            self._fit(examples, coef_init, intercept_init, X_val, y_val)
         self._warn_of_the_end()
         return self
 
@@ -232,7 +232,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         -------
         self
         """
-        self._check_parameters(partial=True)
+        self._check_arguments(True)
         if not hasattr(self, "classes_") and isinstance(self.class_weight, str) and self.class_weight == "balanced":
             raise InvalidArgument(
                 "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' weights, use"
@@ -242,11 +242,11 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             )
         if not hasattr(self, "t_"):
             self.t_ = 1.0
-        return self._fit(X, y, classes, sample_weight, None, None, None, None, partial=True)
-
-    def _fit(self, X, y, classes, sample_weight, coef_init, intercept_init, X_val, y_val, partial=False):
         examples = self._examples(X, y, sample_weight, reset=not hasattr(self, "classes_"))
         _check_partial_fit_first_call(self, classes)
+        return self._fit(examples, None, None, None, None, partial=True)
+
+    def _fit(self, examples, coef_init, intercept_init, X_val, y_val, partial=False):
         model, pose = self._posed(examples)
         examples = examples.posed(pose)
         coef, intercept = self._start(coef_init, intercept_init, model.n_outputs, examples)

@@ -89,6 +89,10 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
 
     # -- parameters ------------------------------------------------------------------------------------------------
 
+    @checking.checked_once
+    def _check_arguments(self, *partial: bool) -> None:
+        self._check_parameters(*partial)
+
     def _check_parameters(self) -> None:
         """Refuse what cannot be used, naming it, before any work starts."""
         checking.check_choice(self, "activation", ACTIVATIONS)

@@ -190,7 +190,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        self._check_parameters()
+        self._check_arguments()
         self._check_validation_set(X_val, y_val, partial=False)
         again = self.warm_start and hasattr(self, "coefs_")
         examples = self._labelled(X, y, sample_weight, reset=not again)
@@ -228,7 +228,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        self._check_parameters()
+        self._check_arguments()
         self._check_validation_set(X_val, y_val, partial=True)
         if isinstance(self.class_weight, str):
             raise InvalidArgument(

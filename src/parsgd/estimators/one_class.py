@@ -128,7 +128,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         -------
         self
         """
-        self._check_parameters()
+        self._check_arguments()
         if self.warm_start and getattr(self, "coef_", None) is not None:
             coef_init = self.coef_ if coef_init is None else coef_init
             offset_init = self.offset_ if offset_init is None else offset_init
@@ -142,7 +142,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
     @with_callbacks
     def partial_fit(self, X, y=None, sample_weight=None):
         """One pass of SGD over the given rows, going on from the present state."""
-        self._check_parameters(partial=True)
+        self._check_arguments(True)
         if not hasattr(self, "t_"):
             self.t_ = 1.0
         return self._fit(X, y, sample_weight, None, None, partial=True)

@@ -151,7 +151,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         -------
         self
         """
-        self._check_parameters()
+        self._check_arguments()
         if self.warm_start and getattr(self, "coef_", None) is not None:
             coef_init = self.coef_ if coef_init is None else coef_init
             intercept_init = self.intercept_ if intercept_init is None else intercept_init
@@ -177,7 +177,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         -------
         self
         """
-        self._check_parameters(partial=True)
+        self._check_arguments(True)
         if not hasattr(self, "t_"):
             self.t_ = 1.0
         return self._fit(X, y, sample_weight, None, None, None, None, partial=True)
