@@ -147,6 +147,8 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         n_features = examples.shape[1]
         size = choosing.Size(examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse)
         choice, engine = keeping.choose_parts(self, size)
+        if not partial:
+            choosing.warn_of_few_rows(self.n_jobs, choice, examples.n_rows)
         stopping = Stopping(
             tol=self.tol,
             patience=int(self.n_iter_no_change),

@@ -46,8 +46,9 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         squared gradients (Duchi, Hazan, Singer, JMLR 12, 2011).  It needs few passes, of sparse rows often one; take
         ``eta0`` from 0.05 (dense, standardised) to 1 (sparse rows of length 1), and no ``average``.
     n_jobs : int or None, default=None
-        Workers for *one* fit, also a binary one.  None: as many as pay for so much data (one, if they are few; what
-        :func:`joblib.parallel_config` says; one inside another parallel loop).  1: serial SGD.  -1: all cores.
+        Workers for *one* fit, also a binary one.  A positive number is obeyed; 1 is serial SGD.  None and -1 take as
+        many as help, up to all cores: one, if rows are few.  -2 leaves a core free.  :func:`joblib.parallel_config`
+        sets a lower limit; inside another parallel loop it is one worker.
     verbose : int, default=0
         1: a view on a terminal or in a notebook, a plain line a second elsewhere, nothing where ``CI`` is set;
         2: a line every round.  See docs/progress.md, for callbacks (``set_callbacks``) too.

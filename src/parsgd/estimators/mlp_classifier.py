@@ -49,7 +49,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Longest gradient that a step may take.
     weight_init : {"glorot", "he"}, default="glorot"
     n_jobs : int or None, default=None
-        Workers for one fit.  None: as many as pay for so much data.  1: serial.  -1: all cores.
+        Workers for one fit.  A positive number is obeyed; None and -1 take as many as help, up to all cores.
     algorithm : str or object, default="auto"
         How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
         ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``; ``algorithm_`` says what was picked and why.
