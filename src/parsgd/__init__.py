@@ -1,11 +1,25 @@
 """parsgd: parallel stochastic gradient descent with scikit-learn's face.
 
-Importing it imports nothing else: a name brings its module when it is first used, and numba comes with the first fit.
+Importing it imports little else: a name brings its module when it is first used, and numba comes with the first fit.
 So the command line answers at once, and a worker process imports what it works with.
 """
 
-import importlib
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    # ``python -m parsgd`` looks for modules in the current folder first, and would run a json.py that lies there
+    _run = next(pair for pair in zip(sys.orig_argv, [*sys.orig_argv[1:], ""], strict=True) if pair[0][:2] == "-m")
+    if (_run[0][2:] or _run[1]).split(".")[0] == "parsgd":
+        del sys.path[0]
+    del _run
+
+import contextlib
 from typing import Any
+
+with contextlib.suppress(ImportError):
+    # They can be imported only while the main thread runs, and a fit in another thread may import what needs them.
+    import concurrent.futures.process
+    import concurrent.futures.thread  # noqa: F401
 
 __version__ = "0.1.0"
 
@@ -46,10 +60,12 @@ __all__ = sorted([*_HOMES, "columns"])
 
 
 def __getattr__(name: str) -> Any:
+    from parsgd.first_use import load
+
     if name in _MODULES:
-        value: Any = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+        value: Any = load(f"{__name__}.{_MODULES[name]}")
     elif name in _HOMES:
-        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        value = getattr(load(f"{__name__}.{_HOMES[name]}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # the next time it is there

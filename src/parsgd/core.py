@@ -81,6 +81,7 @@ class Task:
     multiplies the rate of each output (0: this output has converged); ``slowdown`` >= 1 makes the worker idle for
     ``slowdown - 1`` times the time it computes (fault injection); ``n_workers`` and ``source_rows`` say how many
     workers and how many rows there are in all; ``pace`` is by how much one step of this worker moves the clock.
+    ``owned``: nobody else needs ``state``, and the worker may write to it.
     """
 
     worker: int
@@ -95,6 +96,7 @@ class Task:
     n_workers: int = 1
     source_rows: int = 0
     pace: float = 1.0
+    owned: bool = False
 
 
 class Tally(NamedTuple):
@@ -115,6 +117,7 @@ class Report:
     states where they are (:func:`parsgd.algorithms.merging.weighted_sum`).
     ``log_contraction`` says how far the steps pulled any two runs together, as the logarithm of a factor;
     ``trace`` holds ``(examples, mean loss, score or None)`` at the end of each epoch that the round contained.
+    ``diverged``: the run left the finite numbers, and ``state`` is that of its best epoch.
     """
 
     worker: int
@@ -130,6 +133,7 @@ class Report:
     log_contraction: float = 0.0
     converged: bool = False
     trace: tuple[tuple[int, float, float | None], ...] = ()
+    diverged: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@
     TooFewRowsWarning    (UserWarning)  n_jobs asks for so many workers that the model becomes worse
     UnlikeShards         (UserWarning)  the workers' rows differ so much that averages may be poor
     InterruptedFit           (UserWarning)  Ctrl-C ended a fit; the best model so far was kept
+    KernelCacheWarning       (UserWarning)  compiled kernels cannot be cached; every process compiles them again
     CheckpointWarning        (UserWarning)  a checkpoint could not be written, or not be read
 """
 
@@ -24,6 +25,12 @@ import difflib
 import enum
 from collections.abc import Iterable
 from numbers import Integral, Real
+
+# The first sentence is scikit-learn's.
+_DIVERGENCE = (
+    "Floating-point under-/overflow occurred at epoch #{epoch}. Scaling input data with StandardScaler or MinMaxScaler"
+    " might help. ({what}. A smaller eta0 also helps, or with learning_rate='optimal' a larger alpha.)"
+)
 
 
 class ParsgdError(Exception):
@@ -40,6 +47,15 @@ class IncompatibleParts(ParsgdError, ValueError):
 
 class DivergedError(ParsgdError, ValueError):
     """The parameters left the finite numbers."""
+
+
+def diverged(model: object, epoch: int, what: str) -> DivergedError:
+    """The error for parameters that are not finite, in the words of the model (``Model.divergence``).
+
+    >>> str(diverged(None, 3, "The weights are NaN")).startswith("Floating-point under-/overflow occurred at epoch #3.")
+    True
+    """
+    return DivergedError(getattr(model, "divergence", _DIVERGENCE).format(epoch=epoch, what=what))
 
 
 class DataFileError(ParsgdError, ValueError):
@@ -78,6 +94,10 @@ class InterruptedFit(UserWarning):
     """Ctrl-C ended a fit; the best model so far was kept."""
 
 
+class KernelCacheWarning(UserWarning):
+    """Compiled kernels cannot be read from, or written to, a cache; every process compiles them again."""
+
+
 class CheckpointWarning(UserWarning):
     """A checkpoint could not be written, and the fit goes on; or not be read, and an older one was."""
 
@@ -90,6 +110,7 @@ class Outcome(enum.Enum):
     OUT_OF_TIME = "The time given to the fit was used up."
     INTERRUPTED = "The fit was interrupted; the best model so far was kept."
     STOPPED = "A callback asked to stop."
+    DIVERGED = "The parameters left the finite numbers; the weights of the best epoch were kept."
 
 
 def choose(name: object, allowed: Iterable[str], argument: str, who: str) -> str:

@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from parsgd import temporary
+
 _TEMPORARY = ".tmp-"
 
 
@@ -20,8 +22,8 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with write_atomically(f"{folder}/note") as temporary:
-    ...         _ = temporary.write_text("whole")
+    ...     with write_atomically(f"{folder}/note") as path:
+    ...         _ = path.write_text("whole")
     ...     print(*os.listdir(folder))
     note
     """
@@ -29,14 +31,12 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
-    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
+    written = path.with_name(f"{_TEMPORARY}{temporary.owner()}-{secrets.token_hex(4)}-{path.name}")
+    with temporary.kept(written, _TEMPORARY, f"-{path.name}"):
+        yield written
+        with open(written, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        os.replace(written, path)
     sync_folder(path.parent)
 
 

@@ -6,6 +6,7 @@ It receives four objects and knows nothing of them but their contracts.
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from parsgd import blas, recording, snapshots, unlike
+from parsgd import blas, interrupting, recording, snapshots, unlike
 from parsgd.core import (
     Algorithm,
     Crew,
@@ -30,13 +31,15 @@ from parsgd.core import (
     Standing,
     Task,
 )
-from parsgd.errors import DivergedError, InterruptedFit, Outcome, UnlikeShards, WorkersLost
+from parsgd.errors import DivergedError, DivergenceWarning, Outcome, UnlikeShards, WorkersLost, diverged
 from parsgd.history import History
 from parsgd.matching import refuse_sampling, refuse_unoffered
-from parsgd.progress import Line, stopped_by_interrupt
+from parsgd.progress import Line
 from parsgd.snapshots import Snapshot
 from parsgd.stopping import Stopping
 
+# Ctrl-C came too late to cut anything short.
+_PRESSED_AT_THE_END = "The fit was interrupted when it had ended; the model is complete."
 # So often in a row a worker may be lost before its own rows are taken for the cause.
 _MOST_LOSSES = 5
 
@@ -361,12 +364,7 @@ class Loop:
         self.gains = np.max([report.gains for report in reports], axis=0)
         if self.stopping.monitor is not None:
             self.history[-1]["score"] = float(np.mean(self.stopping.monitor(self.outcome_state)))
-        moved = [report for report in reports if report.examples]
-        if moved and all(report.converged for report in moved):
-            return Outcome.CONVERGED
-        budgets = [self.shard_rows[report.worker] * self.max_epochs for report in reports]
-        unfinished = any(r.examples < b and not r.converged for r, b in zip(reports, budgets, strict=True))
-        return Outcome.OUT_OF_TIME if unfinished else Outcome.MAX_EPOCHS
+        return _one_shot_outcome(reports, [self.shard_rows[report.worker] * self.max_epochs for report in reports])
 
     def end_epoch(self) -> Outcome | None:
         """Apply the stopping rule when the workers have together visited as many examples as there are rows."""
@@ -434,6 +432,9 @@ def fit(
     if wanted:
         sample, rest = source.draw(wanted, seed)
         source = rest if algorithm.holds_back else source
+    if n_workers == 1 and algorithm.one_shot and keeper is None and getattr(engine, "in_calling_thread", False):
+        state = model.init(seed) if state is None else state
+        return _fit_alone(model, algorithm, source, seed, max_epochs, stopping or Stopping(tol=None), state, clock)
     shards = source.split(n_workers, seed, algorithm.sampling)
     if algorithm.sampling == "stored" and n_workers > 1:
         said = unlike.warning_of(shards, [worker_seed(seed, worker) for worker in range(n_workers)])
@@ -462,18 +463,70 @@ def fit(
     if outcome is None:
         outcome = _run(loop, engine)
     line.tell(loop.history[-1]["loss"], done=True)
-    if outcome is Outcome.INTERRUPTED:
-        warnings.warn(f"{Outcome.INTERRUPTED.value} ({loop.examples} examples visited.)", InterruptedFit, stacklevel=6)
+    _warn_diverged(outcome, loop.epochs)
     state = loop.kept_state
     if not model.finite(state):
-        raise DivergedError(
-            f"Floating-point under-/overflow occurred at epoch #{max(loop.epochs, 1)}: the parameters left the finite"
-            f" numbers in round {loop.history[-1]['round']}, the last one. Scaling input data with StandardScaler or"
-            " MinMaxScaler might help, or a smaller learning rate."
-        )
+        what = f"The parameters left the finite numbers in round {loop.history[-1]['round']}, the last one"
+        raise diverged(model, max(loop.epochs, 1), what)
     if keeper is not None and outcome is not Outcome.INTERRUPTED:
         keeper.end(snapshots.take(loop, loop.seconds, outcome))
     return loop.result(outcome, state)
+
+
+def _warn_diverged(outcome: Outcome, epochs: int) -> None:
+    if outcome is Outcome.DIVERGED:
+        warnings.warn(f"{Outcome.DIVERGED.value} ({epochs} epochs.)", DivergenceWarning, stacklevel=7)
+
+
+def _one_shot_outcome(reports: Sequence[Report], budgets: Sequence[int]) -> Outcome:
+    """The end of a fit of one round, in which each worker could visit as many examples as its budget says."""
+    moved = [report for report in reports if report.examples]
+    if any(report.diverged for report in moved):
+        return Outcome.DIVERGED
+    if moved and all(report.converged for report in moved):
+        return Outcome.CONVERGED
+    unfinished = any(r.examples < b and not r.converged for r, b in zip(reports, budgets, strict=True))
+    return Outcome.OUT_OF_TIME if unfinished else Outcome.MAX_EPOCHS
+
+
+def _fit_alone(
+    model: Model, algorithm: Algorithm, source: Source, seed: int, max_epochs: int, stopping: Stopping,
+    state: np.ndarray, clock: float,
+) -> Fit:  # fmt: skip
+    """Fit with one worker in this thread, in one round: the loop's result without its messages and merges.
+
+    A small fit takes as long as its bookkeeping.  The worker writes to ``state``.
+    """
+    shard = source.split(1, seed, algorithm.sampling)[0]
+    n_rows, gains, clock = shard.n_rows, np.ones(model.n_outputs), math.ceil(clock - 1e-9)
+    line = Line(1, n_rows * max_epochs, max_epochs)
+    standing = Standing(model, state, 1, n_rows, max_epochs, shard_rows=(n_rows,), clock=clock, gains=gains)
+    budget = replace(algorithm.budget(standing, 0), stopping=stopping)
+    task = Task(0, 0, state, seed, budget, clock=clock, gains=gains, source_rows=n_rows, owned=True)
+    began = time.perf_counter()
+    with interrupting.scope() as scope, blas.one_thread() if model.uses_blas else nullcontext():
+        scope.hold(line.halt)
+        try:
+            report = algorithm.work(model, shard, task, line)
+        finally:
+            interrupted = line.halted
+            scope.one_more()
+            shard.close()
+            scope.settle()
+        outcome = Outcome.INTERRUPTED if interrupted else _one_shot_outcome([report], [n_rows * max_epochs])
+        ended = Outcome.INTERRUPTED.value if interrupted else _PRESSED_AT_THE_END
+        scope.said = f"{ended} ({report.examples} examples visited.)"
+    epochs = max(math.ceil(report.examples / max(n_rows, 1)), 1)
+    weights = np.array([float(report.steps > 0)])
+    times = {"seconds": time.perf_counter() - began, "merge_seconds": 0.0}
+    entry = recording.entry(0, report.examples / max(n_rows, 1), [report], [], weights, model.total_loss, **times)
+    if stopping.monitor is not None:
+        entry["score"] = float(np.mean(stopping.monitor(report.state)))
+    if line.observers:
+        line.end_round(entry["loss"], entry)
+        line.tell(entry["loss"], done=True)
+    _warn_diverged(outcome, epochs)
+    return Fit(report.state, outcome, History([entry]), float(report.clock), epochs, report.gains, report.examples)
 
 
 def _run(loop: Loop, engine: Engine) -> Outcome:
@@ -482,17 +535,28 @@ def _run(loop: Loop, engine: Engine) -> Outcome:
     # what the driver multiplies between two rounds leaves threads of the BLAS spinning for some milliseconds, on the
     # cores that the next round wants: 2 workers on covtype's 7 classes took twice as long
     alone = model.uses_blas or len(loop.shards) > 1
-    with stopped_by_interrupt(line), blas.one_thread() if alone else nullcontext():
+    with interrupting.scope() as scope, blas.one_thread() if alone else nullcontext():
+        scope.hold(line.halt)
         crew = engine.open(partial(loop.algorithm.work, model), loop.shards, line)
         try:
             outcome = loop.run(crew)
-        except Exception:
+        except DivergedError:
+            if loop.stopping.best_state is None:
+                scope.one_more()
+                raise
+            outcome = Outcome.DIVERGED
+        except BaseException:
+            scope.one_more()
             if loop.keeper is not None:
                 loop.keeper.rescue()
             raise
         finally:
-            line.halted = True
+            line.halt()
+            scope.one_more()
             crew.close()
+            scope.settle()
+        ended = Outcome.INTERRUPTED.value if outcome is Outcome.INTERRUPTED else _PRESSED_AT_THE_END
+        scope.said = f"{ended} ({loop.examples} examples visited.)"
     if outcome is Outcome.INTERRUPTED and loop.keeper is not None:
         # not the present state: the last round was cut short, and what follows would be another fit
         loop.keeper.rescue()

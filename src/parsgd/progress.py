@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -101,6 +100,11 @@ def watch(observer: Callable[[Progress], None]) -> Iterator[None]:
         _observers.reset(token)
 
 
+def is_observed() -> bool:
+    """Whether an observer watches the fits of this context."""
+    return bool(_observers.get())
+
+
 class Line:
     """The pulse of engines in this process: counts what workers do, tells observers, carries the order to stop."""
 
@@ -124,6 +128,10 @@ class Line:
                 self.told = now
                 self.tell(descent.mean_loss())
         return not self.halted
+
+    def halt(self) -> None:
+        """Order all workers to stop."""
+        self.halted = True
 
     def go_on_from(self, done: Sequence[int]) -> None:
         """Count on from what workers had visited when a checkpoint was written."""
@@ -188,25 +196,3 @@ class _Record:
         # before the first report what is known are the pulses
         rate = self.examples / self.seconds if self.seconds > 0.0 else (done - self.skipped) / max(seconds, 1e-9)
         return WorkerProgress(worker, done, self.steps, rate, self.weight, self.losses, self.why, self.gone)
-
-
-@contextlib.contextmanager
-def stopped_by_interrupt(line: Line) -> Iterator[None]:
-    """Let the first Ctrl-C end the round early and the fit with it; a second one interrupts as usual."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def halt(signum, frame):
-        line.halted = True
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.getsignal(signal.SIGINT)
-    if before is None or before is signal.SIG_IGN:
-        yield
-        return
-    signal.signal(signal.SIGINT, halt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
+from parsgd import first_use
 from parsgd.errors import InvalidArgument, MissingDependency, choose
 
 ALGORITHMS = {
@@ -34,7 +34,7 @@ def load(path: str) -> type:
     """The class at ``module:Name``, imported now."""
     module, name = path.split(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        return getattr(first_use.load(module), name)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(path)
         if extra is None:

@@ -6,22 +6,90 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from parsgd.core import Block, CsrRows, DenseRows, Rows
+from parsgd.errors import InvalidArgument
 
 
 def rows_of(x: Any, y: np.ndarray, weight: np.ndarray | None = None) -> Rows:
-    """See a C-contiguous matrix or a CSR matrix, with its targets, as kernels do; nothing is copied.
+    """See a matrix or a CSR matrix, with its targets, as kernels do.
+
+    Nothing is copied that is in standard form already (:func:`standard_array`, :func:`standard_csr`).
 
     >>> rows_of(np.ones((2, 3)), np.zeros(2)).x.n_features
     3
     """
     weight = np.zeros(0, dtype=x.dtype) if weight is None else weight
     if hasattr(x, "indptr"):
+        x = standard_csr(x)
         part = CsrRows(read_only(x.data), read_only(x.indices), read_only(x.indptr))
     else:
-        part = DenseRows(read_only(x.reshape(-1)), x.shape[1])
-    return Rows(part, read_only(y), read_only(weight))
+        part = DenseRows(read_only(standard_array(x).reshape(-1)), x.shape[1])
+    return Rows(part, read_only(standard_array(y)), read_only(standard_array(weight)))
+
+
+def standard_array(array: Any) -> np.ndarray:
+    """The array with its numbers side by side in C order, aligned, in the machine's byte order; copied if they are not.
+
+    Kernels read memory by address and look at no strides.
+
+    >>> standard_array(np.arange(6, dtype=">i4")[::-2])
+    array([5, 3, 1], dtype=int32)
+    """
+    array = np.asarray(array)
+    return np.require(array, dtype=array.dtype.newbyteorder("="), requirements=["C", "ALIGNED"])
+
+
+def standard_csr(x: Any) -> Any:
+    """The CSR matrix with its three arrays in standard form, and each row's features sorted and named once.
+
+    Indices and pointers are both int32 or both int64.  The matrix itself, if it has that form already.
+
+    Raises
+    ------
+    InvalidArgument
+        If an index lies outside of the features, or the pointers fall.
+
+    >>> from scipy.sparse import csr_array
+    >>> twice = csr_array(([1.0, 2.0], [1, 1], [0, 2]), shape=(1, 2))
+    >>> standard_csr(twice).data
+    array([3.])
+    """
+    narrow = x.indices.dtype == x.indptr.dtype == np.int32
+    kind = np.int32 if narrow else np.int64
+    data, indices, indptr = map(standard_array, (x.data, x.indices, x.indptr))
+    # a new matrix, because a flag of the old one may be older than its arrays
+    plain = csr_array((data, indices.astype(kind, copy=False), indptr.astype(kind, copy=False)), shape=x.shape)
+    sorted_once = plain.has_canonical_format
+    check_csr(plain, sorted_once)
+    if not sorted_once:
+        plain = plain.copy()
+        plain.sum_duplicates()
+    return plain
+
+
+def check_csr(x: Any, sorted_once: bool = False) -> None:
+    """Refuse pointers that fall, and indices outside of the matrix: compiled code would read foreign memory.
+
+    With ``sorted_once``, all rows are known to be sorted, and the ends of rows suffice.
+    """
+    lengths = np.diff(x.indptr)
+    if len(lengths) and lengths.min() < 0:
+        row = int(lengths.argmin())
+        raise InvalidArgument(
+            f"X is a CSR matrix whose indptr falls from {x.indptr[row]} to {x.indptr[row + 1]} at row {row}; pointers"
+            " must not decrease. Build it anew from its rows."
+        )
+    ends = x.indices
+    if sorted_once:
+        filled = lengths > 0
+        ends = np.concatenate([x.indices[x.indptr[:-1][filled]], x.indices[x.indptr[1:][filled] - 1]])
+    if len(ends) and (ends.min() < 0 or ends.max() >= x.shape[1]):
+        raise InvalidArgument(
+            f"X is a CSR matrix with indices from {ends.min()} to {ends.max()}; they must lie between 0 and"
+            f" {x.shape[1] - 1}, the number of its last feature. Build it anew with the right shape."
+        )
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

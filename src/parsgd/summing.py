@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from parsgd import first_use
+
 # Elements summed at a time: large enough to hide the loop, small enough to stay in the second-level cache.
 _BLOCK = 1 << 15
 # Vectors added up one after the other; of more, groups of so many.
@@ -24,8 +26,9 @@ def weighted_sum(vectors: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarr
         return elsewhere.weighted_sum(vectors, weights)
     alone = np.flatnonzero(weights)
     if len(alone) == 1 and weights[alone[0]] == 1.0:
-        return vectors[alone[0]].copy()
-    from parsgd.kernels.sums import add_weighted, store
+        return np.asarray(vectors[alone[0]])
+    sums_kernels = first_use.kernels("sums")
+    add_weighted, store = sums_kernels.add_weighted, sums_kernels.store
 
     if len(vectors) > FAN_IN:
         sums = [partial_sum(vectors[group], weights[group]) for group in groups_of(len(vectors))]

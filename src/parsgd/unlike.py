@@ -64,12 +64,14 @@ def warning_of(shards: Sequence[Shard], seeds: Sequence[int]) -> str | None:
 
 def glimpse(shard: Shard, seed: int, n_rows: int) -> Glimpse | None:
     """Up to ``n_rows`` rows of a shard, evenly spaced in its order; None of an empty one."""
-    block = next(iter(shard.blocks(seed, 0)), None) if shard.n_rows else None
-    if block is None or len(block.order) == 0:
-        return None
-    order = block.order[np.linspace(0, len(block.order) - 1, min(n_rows, len(block.order))).astype(int)]
-    x, y = block.rows.x, block.rows.y[order].reshape(len(order), -1)
-    shard.close()
+    try:
+        block = next(iter(shard.blocks(seed, 0)), None) if shard.n_rows else None
+        if block is None or len(block.order) == 0:
+            return None
+        order = block.order[np.linspace(0, len(block.order) - 1, min(n_rows, len(block.order))).astype(int)]
+        x, y = block.rows.x, block.rows.y[order].reshape(len(order), -1)
+    finally:
+        shard.close()
     if isinstance(x, DenseRows):
         features = np.arange(0, x.n_features, -(-x.n_features // _MOST_FEATURES))
         return Glimpse(y, x.data.reshape(-1, x.n_features)[np.ix_(order, features)], features)

@@ -11,7 +11,7 @@ import pytest
 from numba.core import event
 
 import parsgd
-from parsgd.kernels import compiling
+from parsgd.kernels import compiling, single
 from parsgd.testing.problems import labels, targets, unit_rows
 
 FOLDER = Path(compiling.__file__).parent
@@ -48,17 +48,29 @@ FITS = {
 
 
 @pytest.mark.parametrize("kind", FITS)
-def test_the_second_fit_compiles_nothing_whatever_its_settings(kind):
+def test_the_second_fit_of_a_kind_compiles_nothing(kind):
     fit = FITS[kind]
     fit(1, max_iter=2, tol=None)
     # a merge needs kernels of its own
     fit(2, max_iter=2, tol=None)
     assert compilations(lambda: fit(1, max_iter=2, tol=None)) == 0
-    others = {"max_iter": 3, "tol": None, "average": True, "batch_size": 3, "learning_rate": "constant"}
-    others |= {"shuffle": False}
+    plain = {"max_iter": 3, "tol": None, "batch_size": 3, "learning_rate": "constant", "shuffle": False}
+    assert compilations(lambda: fit(2, **plain)) == 0
+    # averages and l1 penalties come with a kernel of their own, passive-aggressive steps too
+    fit(2, max_iter=2, tol=None, average=True)
+    others = {**plain, "average": 5, "batch_size": 2}
     if kind != "one class":
         others |= {"penalty": "l1", "alpha": 0.5}
     assert compilations(lambda: fit(2, **others)) == 0
+
+
+def test_a_kernel_without_averages_and_penalties_of_absolutes_does_not_compile_them():
+    FITS["binary"](1, max_iter=2, tol=None)
+    with event.install_recorder("numba:compile") as recorder:
+        compiling.uncached(single.descend_single).compile(single.descend_single.signatures[0])
+    compiled = {happened.data["dispatcher"].py_func.__name__ for _, happened in recorder.buffer}
+    assert "steps_single" in compiled
+    assert not {"truncate", "passive_step", "square_norm"} & compiled
 
 
 def test_two_losses_of_one_class_of_losses_are_compiled_once():
@@ -139,12 +151,12 @@ def test_a_change_in_any_kernel_file_changes_the_stamp(tmp_path, monkeypatch):
 
 def test_every_kernel_that_python_calls_is_cached_by_the_stamp():
     from parsgd.kernels.losses import evaluate_all
-    from parsgd.kernels.multi import descend_multi
+    from parsgd.kernels.multi import descend_multi, descend_softmax
     from parsgd.kernels.sharing_linear import share_multi, share_single
     from parsgd.kernels.shuffling import gather, permute
     from parsgd.kernels.single import descend_single
 
-    for kernel in (evaluate_all, descend_multi, descend_single, gather, permute, share_multi, share_single):
+    for kernel in (evaluate_all, descend_multi, descend_softmax, descend_single, gather, permute, share_multi, share_single):
         assert kernel._cache._cache_file._source_stamp == compiling.sources_stamp()
 
 

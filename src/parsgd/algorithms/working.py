@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from parsgd.core import Model, Pulse, Report, Shard, Task
-from parsgd.errors import DivergedError
+from parsgd.errors import DivergedError, diverged
+from parsgd.kernels.recipe import set_one_of_several
 
 # A call into compiled code lasts about this long: Ctrl-C, deadlines and the progress bar wait for at most one.
 _CHUNK_SECONDS = 0.02
@@ -29,7 +30,9 @@ def run(
     Given ``state``, the run moves that very array, and not a copy of the task's; with a ``board`` others do so, too
     (:class:`~parsgd.core.SharedModel`).
     """
-    return _Run(model, shard, task, pulse, private_copy(task.state) if state is None else state, board).report()
+    if state is None:
+        state = task.state if task.owned else private_copy(task.state)
+    return _Run(model, shard, task, pulse, state, board).report()
 
 
 def private_copy(state: np.ndarray) -> np.ndarray:
@@ -74,10 +77,11 @@ class _Run:
 
     def report(self) -> Report:
         task, model = self.task, self.model
+        set_one_of_several(task.n_workers > 1)
         self.gains = task.gains.copy()
         self.stopping = task.budget.stopping.fresh() if task.budget.stopping is not None else None
         self.tallies, self.trace = [], []
-        self.examples, self.going, self.converged = 0, True, False
+        self.examples, self.going, self.converged, self.diverged = 0, True, False, False
         self.chunk = max(1, int(_FIRST_CHUNK_VALUES / max(self.shard.cost, 1.0)))
         shared = () if self.board is None else (self.board,)
         descent = model.descent(self.state, task.clock, self.gains, task.seed, task.pace, *shared)
@@ -94,7 +98,7 @@ class _Run:
         if self.stopping is not None and self.stopping.best_state is not None:
             self.state[:] = self.stopping.best_state
         if not self.model.finite(self.state):
-            raise DivergedError(self._divergence())
+            raise self._divergence()
         steps = sum(tally.steps for tally in self.tallies)
         nothing = np.zeros(model.n_outputs)
         return Report(
@@ -111,6 +115,7 @@ class _Run:
             log_contraction=model.log_contraction(task.clock, steps * task.pace) / task.pace,
             converged=self.converged,
             trace=tuple(self.trace),
+            diverged=self.diverged,
         )
 
     def _compile(self, descent) -> None:
@@ -158,8 +163,9 @@ class _Run:
         """Count what was done; at the end of an epoch, ask the stopping rule."""
         tally = descent.tally()
         self.tallies.append(tally)
-        if not np.isfinite(tally.objective).all():
-            raise DivergedError(self._divergence())
+        # where the best state is kept, it is the end of the run and no error
+        if not np.isfinite(tally.objective).all() and not self._keeps_best():
+            raise self._divergence()
         ended = (self.task.cursor + self.examples) % self.shard.n_rows == 0
         if self.stopping is not None and ended:
             self._ask(descent, tally)
@@ -169,17 +175,21 @@ class _Run:
     def _ask(self, descent, tally) -> None:
         if self.stopping.monitor is not None:
             descent.settle()
+        if self._keeps_best() and not self.model.finite(self.state):
+            self.stopping.scores.append(math.nan)
+            self.going, self.diverged = False, True
+            return
         if self.stopping.update(tally.objective / max(tally.examples, 1), self.state, self.gains):
             # what was done so far was done at the old gains
             descent.settle()
             self.converged = not self.gains.any()
             self.going = self.going and not self.converged
 
-    def _divergence(self) -> str:
+    def _keeps_best(self) -> bool:
+        """Whether the run can end with the state of an earlier epoch."""
+        return self.stopping is not None and self.stopping.keeps_best and self.stopping.best_state is not None
+
+    def _divergence(self) -> DivergedError:
         epoch = max(self.task.cursor + self.examples - 1, 0) // self.shard.n_rows + 1
-        return (
-            f"Floating-point under-/overflow occurred at epoch #{epoch}. Scaling input data with StandardScaler or"
-            f" MinMaxScaler might help. (The parameters of worker {self.task.worker} left the finite numbers in round"
-            f" {self.task.round}. A smaller learning rate, eta0 or learning_rate_init, also helps, or with"
-            " learning_rate='optimal' a larger alpha.)"
-        )
+        what = f"The parameters of worker {self.task.worker} left the finite numbers in round {self.task.round}"
+        return diverged(self.model, epoch, what)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 
 _NEEDED = ("typer", "rich", "safetensors", "pandas")
@@ -15,17 +14,16 @@ def main() -> None:
     if missing:
         print(f"The command parsgd needs {', '.join(missing)}: pip install 'parsgd[cli]'", file=sys.stderr)
         sys.exit(1)
+    from parsgd.cli import output
     from parsgd.cli.app import app
+    from parsgd.display.streams import Messages
 
+    output.prepare()
     try:
         app(prog_name="parsgd")
+    except OSError as error:
+        # of help and of the version; commands explain their own
+        print(f"Error: standard output: {error.strerror or error}", file=Messages("stderr"))
+        sys.exit(1)
     finally:
-        _write_the_rest()
-
-
-def _write_the_rest() -> None:
-    """Write what is still held back, or, where nobody reads any more, let it go: at exit Python would complain."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.finish()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import parsgd
+from parsgd import first_use
 from parsgd.cli.speaking import Voice
 
 _PACKAGES = ("numpy", "scipy", "numba", "scikit-learn", "threadpoolctl", "cloudpickle")
@@ -82,11 +83,11 @@ def blas() -> list[dict[str, Any]]:
 
 def kernels() -> dict[str, Any]:
     """Where compiled kernels are kept, how many are ready, and how many belong to another version of the sources."""
-    from parsgd.kernels import single
-    from parsgd.kernels.compiling import sources_stamp
-
-    cache = single.descend_single._cache
-    folder, stamp = Path(cache.cache_path), sources_stamp()
+    compiling = first_use.kernels("compiling")
+    place, stamp = compiling.cache_folder(), compiling.sources_stamp()
+    if place is None:
+        return {"folder": None, "ready": 0, "outdated": 0}
+    folder = Path(place)
     counts = [_in_index(path, stamp) for path in sorted(folder.glob("*.nbi"))]
     ready, old = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
     return {"folder": str(folder), "ready": ready, "outdated": old}

@@ -10,6 +10,11 @@ from typer.core import TyperGroup
 from parsgd.cli import bench, command, export, fit, info, plan, predict, report, simulate
 from parsgd.cli.fit import TYPED
 from parsgd.cli.mistakes import INTERRUPTED, Ended, explained
+from parsgd.cli.signals import TERMINATED, handled
+from parsgd.display.streams import Messages
+
+# Commands that write files, and do not end with the terminal in which they run.
+_WRITING = ("fit", "predict", "report", "export")
 
 
 class Explaining(TyperGroup):
@@ -21,12 +26,14 @@ class Explaining(TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        try:
-            with explained():
-                return super().invoke(ctx)
-        except Ended as end:
-            typer.echo(f"{end}" if end.code == INTERRUPTED else f"Error: {end}", err=True)
-            raise typer.Exit(end.code) from end
+        with handled(writes=any(name in _WRITING for name in ctx.meta[TYPED][:1])) as received:
+            try:
+                with explained():
+                    return super().invoke(ctx)
+            except Ended as end:
+                interrupted = end.code == INTERRUPTED
+                print(f"{end}" if interrupted else f"Error: {end}", file=Messages("stderr"))
+                raise typer.Exit(TERMINATED if interrupted and received.terminated else end.code) from end
 
 
 app = typer.Typer(
@@ -35,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train linear models and networks by parallel stochastic gradient descent, and use them.",
     epilog="Begin with: parsgd fit iris --out iris.parsgd\n\n"
-    "Exit codes: 0 done, 1 failed, 2 a mistake in what was typed, 130 interrupted (Ctrl-C).",
+    "Exit codes: 0 done, 1 failed, 2 a mistake in what was typed, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).",
 )
 command.add(app, fit.fit, *fit.EXAMPLES)
 command.add(app, predict.predict, *predict.PREDICT_EXAMPLES)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
-from parsgd.cli import config
+from parsgd.cli import config, output
 from parsgd.cli.grouping import grouped
 
 # What other tools call our options.
@@ -37,7 +36,7 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         if ctx.params.get("print_config"):
-            sys.stdout.write(config.to_toml(ctx.info_name, self.params, ctx.params))
+            output.write(config.to_toml(ctx.info_name, self.params, ctx.params))
             return None
         return super().invoke(ctx)
 

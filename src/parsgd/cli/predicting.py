@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.cli import data as files
-from parsgd.cli import modelfile, streamed
+from parsgd.cli import modelfile, output, streamed
 from parsgd.cli.formats import BUILT_IN, PIPE, Data
 from parsgd.cli.mistakes import Mistake
 from parsgd.cli.scoring import score, task_of
@@ -19,6 +18,8 @@ from parsgd.errors import DataFileError
 from parsgd.files import write_atomically
 
 _WRITABLE = (".csv", ".parquet", ".npz")
+# Of predictions that are written to standard output.
+_ROWS_AT_A_TIME = 100_000
 
 
 def predict(
@@ -43,7 +44,10 @@ def predict(
         rows, said = fitted.rows(data), data.said
     columns = predictions(fitted.estimator, rows)
     if out == "-":
-        _frame(columns).to_csv(sys.stdout, index=False)
+        table = _frame(columns)
+        for start in range(0, max(len(table), 1), _ROWS_AT_A_TIME):
+            rows = table.iloc[start : start + _ROWS_AT_A_TIME]
+            output.write(rows.to_csv(index=False, header=start == 0))
     else:
         with write_atomically(out) as temporary:
             _write(columns, temporary, suffix)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from parsgd import registry
+from parsgd import interrupting, registry
 from parsgd.cli import curves, training
 from parsgd.cli.mistakes import Mistake, did_you_mean
 from parsgd.cli.options import parsed
@@ -105,7 +105,8 @@ def train(request: Request, algorithm: Algorithm, parts: training.Parts, voice: 
     watched = Watched(algorithm, request.engine, HeldOut(*scored, classes))
     estimator.set_params(algorithm=watched, engine=watched, n_jobs=None)
     try:
-        told, real_seconds = training.fit(estimator, parts, voice, unheard=(ConvergenceWarning,))
+        with interrupting.returning():
+            told, real_seconds = training.fit(estimator, parts, voice, unheard=(ConvergenceWarning,))
     except (WorkersLost, DivergedError) as error:
         voice.say(f"  {error}", style="yellow")
         watched.look()

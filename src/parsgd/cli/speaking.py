@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -16,20 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from parsgd import display
+from parsgd.cli import output
 from parsgd.display.lines import Lines
 from parsgd.display.live import LiveView
+from parsgd.display.streams import Messages
 from parsgd.progress import Progress as Told
 
 # Off a terminal, a line of progress this often.
 _LINE_SECONDS = 2.0
 _PLAIN_WIDTH = 120
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        # whoever listened has had enough; the work goes on, or a long fit would be lost to `| head`
-        with contextlib.suppress(SystemExit):
-            super().on_broken_pipe()
 
 
 class Voice:
@@ -40,13 +34,10 @@ class Voice:
     """
 
     def __init__(self, quiet: bool = False, to_stderr: bool = False):
-        stream = sys.stderr if to_stderr or quiet else sys.stdout
+        stream = Messages("stderr" if to_stderr or quiet else "stdout")
         width = None if stream.isatty() else _PLAIN_WIDTH
-        self.console = _Console(file=stream, highlight=False, width=width)
+        self.console = Console(file=stream, highlight=False, width=width)
         self.quiet = quiet
-        # texts may hold characters that an old terminal's encoding lacks; better a question mark than no message
-        with contextlib.suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="replace")
 
     def say(self, text: str = "", style: str | None = None) -> None:
         """One line."""
@@ -134,4 +125,4 @@ def print_json(report: dict[str, Any]) -> None:
             return [strict(item) for item in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    sys.stdout.write(json.dumps(strict(report), indent=2, allow_nan=False) + "\n")
+    output.write(json.dumps(strict(report), indent=2, allow_nan=False) + "\n")

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 import parsgd
-from parsgd import registry
+from parsgd import interrupting, registry
 from parsgd.cli import data as files
 from parsgd.cli import encoding as encodings
 from parsgd.cli import keeping, modelfile, networks, reporting, streamed
 from parsgd.cli.formats import Data
-from parsgd.cli.mistakes import Mistake, did_you_mean
+from parsgd.cli.mistakes import INTERRUPTED, Ended, Mistake, did_you_mean
 from parsgd.cli.scoring import score, task_of
 from parsgd.cli.shared import MODELS
 from parsgd.cli.speaking import Voice
@@ -75,11 +75,24 @@ def run(request: Request, voice: Voice) -> dict[str, Any]:
     check_out(request.out)
     reporting.check(request.page, request.out)
     parts = prepare(request, estimator, voice)
-    told, seconds = fit(estimator, parts, voice, **request.kept.arguments())
+    with interrupting.returning() as hold:
+        told, seconds = fit(estimator, parts, voice, **request.kept.arguments())
+        # saved first: whatever goes wrong from here on, the work is not lost
+        modelfile.save(request.out, estimator, parts.encoding, request.target)
+    try:
+        if hold.presses and estimator.outcome_ is not Outcome.INTERRUPTED:
+            raise KeyboardInterrupt
+        return finish(request, estimator, parts, told, seconds, voice)
+    except KeyboardInterrupt as error:
+        raise Ended(f"Interrupted: the model was saved to {request.out}, but not scored.", INTERRUPTED) from error
+
+
+def finish(
+    request: Request, estimator: Any, parts: Parts, told: list[str], seconds: float, voice: Voice
+) -> dict[str, Any]:  # fmt: skip
+    """Score the model, save it once more with a record of the run, and return the report."""
     scored_on = "training" if parts.test_rows is None else "test"
     rows, target = (parts.rows, parts.target) if scored_on == "training" else (parts.test_rows, parts.test_target)
-    # saved first: whatever goes wrong from here on, the work is not lost
-    modelfile.save(request.out, estimator, parts.encoding, request.target)
     scores = score(estimator, rows, target)
     report = {
         "model": str(request.out),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from parsgd import interrupting, temporary
 from parsgd.datasets.mapped import ArrayPiece, as_rows, check_finite, handle_of
 from parsgd.errors import DataFileError, InvalidArgument
 from parsgd.sources.pieces import Chunk
@@ -93,8 +90,9 @@ class Spool:
     """A temporary folder for the blocks of a generator; removed with the object that keeps it."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="parsgd-blocks-"))
-        self.close = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        with interrupting.shielded():
+            self.kept = temporary.Folder("blocks")
+        self.folder, self.close = self.kept.path, self.kept.close
 
     def keep(self, x: Any, y: Any, weight: Any, number: int, dtype: str) -> ArrayPiece:
         """Write a block, and give the piece that reads it."""

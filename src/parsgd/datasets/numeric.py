@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from parsgd import first_use
 from parsgd.errors import MissingDependency
 from parsgd.sources.reading import BadRow
 
@@ -94,7 +95,7 @@ def put_plain(columns: Sequence[Any], out: np.ndarray, centers: Any, divisors: A
 
 def _put(columns: Sequence[Any], places: np.ndarray, out: np.ndarray, centers: Any, divisors: Any) -> None:
     """Columns of one type: in one call, which holds no other thread up."""
-    from parsgd.kernels.columns import put_columns
+    put_columns = first_use.kernels("columns").put_columns
 
     kind = columns[places[0]].type
     size = kind.bit_width // 8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from parsgd import first_use
 from parsgd.datasets.addresses import Address, find_files
 from parsgd.datasets.columns import Numbers
 from parsgd.datasets.dataset import Dataset
@@ -110,7 +110,7 @@ def _opened(data: Any, request: Request) -> Dataset:
     home = type(first).__module__.partition(".")[0]
     if home in COLLECTIONS:
         module, function = COLLECTIONS[home].split(":")
-        return getattr(importlib.import_module(module), function)(data, request)
+        return getattr(first_use.load(module), function)(data, request)
     if _is_path(data) or isinstance(data, (list, tuple)) and data and all(map(_is_path, data)):
         return _files(data, request)
     table = as_arrow(data)

@@ -18,6 +18,7 @@ from typing import Any
 from parsgd import progress
 from parsgd.display.lines import Lines
 from parsgd.display.notebook import NotebookView, in_notebook
+from parsgd.display.streams import Messages
 from parsgd.errors import InvalidArgument
 
 _VARIABLE = "PARSGD_PROGRESS"
@@ -51,7 +52,7 @@ def shown(verbose: Any) -> contextlib.AbstractContextManager:
     if not verbose or sys.stdout is None:
         return contextlib.nullcontext()
     notebook = in_notebook()
-    how = way(notebook or sys.stdout.isatty())
+    how = way(notebook or Messages("stdout").isatty())
     if how == "0":
         return contextlib.nullcontext()
     # True is 1

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 
 from parsgd.display import words
+from parsgd.display.streams import Messages
 from parsgd.progress import Progress
 
 
 def to_stdout(text: str) -> None:
-    """Print, and see to it that it arrives."""
-    print(text, flush=True)
+    """Print, and have it arrive if it can."""
+    print(text, flush=True, file=Messages("stdout"))
 
 
 class Lines:

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from parsgd.display import words
+from parsgd.display.streams import Messages
 from parsgd.progress import Progress, WorkerProgress
 
 # The eye reads no faster.
@@ -31,7 +32,7 @@ class LiveView:
     """
 
     def __init__(self, console: Console | None = None, keeps_table: bool = True):
-        self.console = Console(highlight=False) if console is None else console
+        self.console = Console(highlight=False, file=Messages("stdout")) if console is None else console
         self.keeps_table = keeps_table
         self.live: Live | None = None
         self.drawn = -math.inf

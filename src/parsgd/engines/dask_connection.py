@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
+from parsgd import temporary
 from parsgd.errors import WorkersLost
 
 # How often to look whether the file of a scheduler is there.
@@ -82,14 +83,17 @@ def _address_in(scheduler_file: str, patience_s: float) -> str:
 def start_local(n_processes: int | None, n_workers: int, memory_limit: Any) -> Connection:
     """A cluster of this machine's processes, each with one thread; they leave nothing on disk."""
     with contextlib.ExitStack() as opened:
-        folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="parsgd-dask-", ignore_cleanup_errors=True))
+        folder = temporary.Folder("dask")
+        opened.callback(folder.close)
         before, changed = dict(os.environ), {}
         opened.callback(_set_back, changed)
         # None would mean port 8787, and a warning where it is taken
-        cluster = LocalCluster(
-            n_workers=n_processes or max(1, min(n_workers, CPU_COUNT)), threads_per_worker=1, processes=True,
-            memory_limit=memory_limit, dashboard_address=":0", local_directory=folder,
-        )  # fmt: skip
+        # and its processes are not to run a json.py of the current folder
+        with dask.config.set({"distributed.nanny.pre-spawn-environ.PYTHONSAFEPATH": "1"}):
+            cluster = LocalCluster(
+                n_workers=n_processes or max(1, min(n_workers, CPU_COUNT)), threads_per_worker=1, processes=True,
+                memory_limit=memory_limit, dashboard_address=":0", local_directory=folder.path,
+            )  # fmt: skip
         opened.enter_context(cluster)
         # Dask sets its workers' environment in this process, whenever it starts one
         changed |= {name: before.get(name) for name, value in os.environ.items() if value != before.get(name)}

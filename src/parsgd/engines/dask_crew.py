@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -20,12 +21,21 @@ from parsgd.engines.dask_cargo import Cargo
 from parsgd.engines.dask_watch import Gone, Host, Watch, losing, while_there
 from parsgd.engines.elsewhere import Elsewhere
 from parsgd.engines.hosts import Placement, seated
-from parsgd.errors import MissingDependency, WorkersLost
+from parsgd.errors import IncompatibleParts, MissingDependency, WorkersLost
 
 # So often whoever waits looks whether Ctrl-C was pressed, or the scheduler is gone.
 _LISTEN_S = 0.1
 # The longest that the order to stop, and saying goodbye, may take.
 _HALT_S, _CLOSE_S = 2.0, 5.0
+
+
+def refuse_after_the_end(cause: BaseException | None = None) -> None:
+    """Raise if the main thread has ended: from then on Dask takes no work."""
+    if not threading.main_thread().is_alive():
+        raise IncompatibleParts(
+            "engine='dask' was used by a thread that outlives the main thread, and Dask takes no work while the"
+            " interpreter shuts down. Join the thread in the main one, or use engine='processes'."
+        ) from cause
 
 
 class DaskCrew:
@@ -72,6 +82,7 @@ class DaskCrew:
             answer = self._next()
             self.pending -= 1
             if isinstance(answer, BaseException):
+                refuse_after_the_end(answer)
                 raise answer
             if isinstance(answer, Report):
                 self.pulse(answer.worker, answer.examples, _Progress(answer))

@@ -15,7 +15,7 @@ from distributed import Client, default_client
 
 from parsgd.core import Pulse, Shard, Work
 from parsgd.engines.dask_connection import Connection, connect_to, start_local
-from parsgd.engines.dask_crew import DaskCrew
+from parsgd.engines.dask_crew import DaskCrew, refuse_after_the_end
 from parsgd.errors import InvalidArgument, check_between, check_count, check_flag, choose
 from parsgd.summing import FAN_IN
 
@@ -157,6 +157,7 @@ class Dask:
 
     def _connect(self, n_workers: int) -> Connection:
         """A connection, whose closing closes what was started for it, if anything was."""
+        refuse_after_the_end()
         if self._kept:
             stays = contextlib.ExitStack()
             stays.callback(self._kept[-1].tidy)

@@ -7,6 +7,7 @@ waits until it does, so that two ends that both have much to say do not wait for
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import select
@@ -138,9 +139,17 @@ def _close(files: Iterable[int]) -> None:
         os.close(file)
 
 
+def _beyond_standard(sock: socket.socket) -> socket.socket:
+    """The socket with a number beyond those of the standard streams: one of them may have been closed."""
+    if sock.fileno() > 2:
+        return sock
+    with sock:
+        return socket.socket(fileno=fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
+
+
 def channel_pair() -> tuple[Channel, socket.socket]:
     """The driver's end, which does not block, and a socket for the other."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ours, theirs = map(_beyond_standard, socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM))
     ours.setblocking(False)
     return Channel(ours), theirs
 

@@ -18,7 +18,7 @@ from parsgd.engines.parcels import Parcels
 from parsgd.engines.returning import unpacked_error, warn_again
 from parsgd.engines.shared_arrays import Packed, loads
 from parsgd.engines.states import States
-from parsgd.engines.worker_process import Pool, WorkerProcess, end, import_path, start
+from parsgd.engines.worker_process import Pool, WorkerProcess, current_modules, end, import_path, start
 
 # Ctrl-C is heard after so long at most, and so is the end of a process whose line somebody else holds open.
 _LISTEN_SECONDS = 0.1
@@ -67,7 +67,7 @@ class ProcessCrew:
         """Send the work; wait until everybody is there: who comes early would do the work of those that are late."""
         for host in self.hosts:
             self._give(host, self.parcels.work)
-            host.say("work", self.parcels.work.data, import_path(), os.getcwd())
+            host.say("work", self.parcels.work.data, import_path(), current_modules(), os.getcwd())
         while any(not self.hosts[number].met for number in self.placement.up):
             self._listen()
 

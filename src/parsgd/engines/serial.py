@@ -16,6 +16,7 @@ class Serial:
 
     name = "serial"
     offers = frozenset()
+    in_calling_thread = True
 
     def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SerialCrew:
         return SerialCrew(work, shards, pulse)

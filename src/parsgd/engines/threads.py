@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
+from parsgd.background import Background
 from parsgd.core import Pulse, Report, Shard, Task, Work
 from parsgd.engines.cores import take_core, usable_cores
 
@@ -34,7 +34,7 @@ class ThreadCrew:
 
     def __init__(self, work: Work, shards: Sequence[Shard], pulse: Pulse):
         self.work, self.shards, self.pulse = work, shards, pulse
-        self.pool = ThreadPoolExecutor(max_workers=max(1, len(shards)), thread_name_prefix="parsgd")
+        self.threads = Background(max(1, len(shards)), "parsgd")
         self.answers: SimpleQueue[Report | BaseException] = SimpleQueue()
         self.pending = 0
         # the last task sent, until it is known whether the driver has anything else to do
@@ -50,7 +50,7 @@ class ThreadCrew:
 
     def _start_held(self) -> None:
         if self.held is not None:
-            self.pool.submit(self._answer, self.held)
+            self.threads.run(self._answer, self.held)
             self.held = None
 
     def _answer(self, task: Task) -> None:
@@ -91,6 +91,6 @@ class ThreadCrew:
         return time.perf_counter()
 
     def close(self) -> None:
-        self.pool.shutdown(wait=True, cancel_futures=True)
+        self.threads.close()
         for shard in self.shards:
             shard.close()

@@ -2,7 +2,8 @@
 
 Messages that come, and what belongs to them::
 
-    work      the work, the driver's path of imports and its folder      a crew begins
+    work      the work; the driver's path of imports, modules of its
+              current folder, and that folder                            a crew begins
     parcel    its number; with a file                                    arrays that shards and work refer to
     slot      its number; with a file                                    room for states
     shard     the worker's number, the shard
@@ -17,6 +18,7 @@ and those that go: ``hello``, ``beat`` (still there), ``pulse``, ``slot``, ``ans
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -26,11 +28,12 @@ import sys
 import threading
 import time
 from collections import deque
+from importlib.machinery import PathFinder
 from typing import Any, NoReturn
 
 import numpy as np
 
-from parsgd import blas
+from parsgd import blas, first_use
 from parsgd.core import Descent, Report
 from parsgd.engines.messages import Channel
 from parsgd.engines.returning import Warned, packed_error
@@ -58,7 +61,8 @@ def main(file: int, driver: int, tied: bool) -> NoReturn:
     worker = Worker(channel)
     threading.Thread(target=_live, args=(worker, driver), name="parsgd-heart", daemon=True).start()
     with blas.one_thread():
-        import parsgd.kernels.shuffling  # noqa: F401  (all are to be equally ready, and this takes a while)
+        # all workers are to be equally ready, and this takes a while
+        first_use.kernels("shuffling")
 
         worker.say("hello")
         worker.run()
@@ -77,9 +81,25 @@ def _live(worker: Worker, driver: int) -> NoReturn:
 
 def leave(status: int) -> NoReturn:
     """End at once, without waiting for threads of anybody."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        # what was closed or is full must not keep it
+        with contextlib.suppress(Exception):
+            stream.flush()
     os._exit(status)
+
+
+class CurrentFolder:
+    """Finds modules that the driver imported from its current folder, which is the last on the path of a worker."""
+
+    names: frozenset[str] = frozenset()
+    folder = ""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """As :mod:`importlib.abc` asks for it."""
+        return PathFinder.find_spec(name, [self.folder], target) if name in self.names else None
+
+
+_current = CurrentFolder()
 
 
 class Worker:
@@ -132,9 +152,12 @@ class Worker:
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
-    def on_work(self, data: bytes, path: list[str], folder: str) -> None:
+    def on_work(self, data: bytes, path: list[str], current: list[str], folder: str) -> None:
         sys.path[:] = path
         os.chdir(folder)
+        _current.names, _current.folder = frozenset(current), folder
+        if _current not in sys.meta_path:
+            sys.meta_path.insert(0, _current)
         self.work = data
 
     def on_parcel(self, number: int, file: int) -> None:

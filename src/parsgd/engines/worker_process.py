@@ -11,21 +11,51 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 
 from parsgd.engines.messages import channel_pair
 from parsgd.engines.slots import SlotView
 
+# With -P and without PYTHONPATH the interpreter finds its own modules only, until it has the driver's path.
 _BOOT = (
-    "import json, sys; file, driver, tied, sys.path[:] = json.loads(sys.argv[1]);"
+    "import json, os, sys; file, driver, tied, variable, sys.path[:] = json.loads(sys.argv[1]);"
+    " variable is None or os.environ.update(PYTHONPATH=variable);"
     " from parsgd.engines.worker_main import main; main(file, driver, tied)"
 )
+_PATH = "PYTHONPATH"
 # After the end of its line a process is gone, or as good as.
 _REAP_SECONDS = 5.0
 
 
 def import_path() -> list[str]:
-    """Where this process finds modules, as another one in the same folder can use it."""
-    return [os.path.abspath(path) for path in sys.path if isinstance(path, str)]
+    """Where this process finds modules, as another one in the same folder can use it.
+
+    The current folder comes last: a file in it must not take the place of a module of the library.
+    """
+    paths = [os.path.abspath(path) for path in sys.path if isinstance(path, str)]
+    ours = str(Path(__file__).parents[2])
+    here = {path for path in paths if _is_current(path)} - {ours}
+    return [*dict.fromkeys(path for path in (*paths, ours) if path not in here), os.getcwd()]
+
+
+def current_modules() -> list[str]:
+    """Modules that this process has imported from the current folder: another one must find them there first."""
+    here, found = os.path.realpath(os.getcwd()), []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if "." in name or not isinstance(file, str) or name in sys.stdlib_module_names:
+            continue
+        folder = Path(os.path.realpath(file)).parent
+        if str(folder.parent if hasattr(module, "__path__") else folder) == here:
+            found.append(name)
+    return found
+
+
+def _is_current(path: str) -> bool:
+    try:
+        return os.path.samefile(path, os.getcwd())
+    except OSError:
+        return False
 
 
 class WorkerProcess:
@@ -42,11 +72,12 @@ class WorkerProcess:
         try:
             # the system ties processes to threads: one that another thread may inherit must not be
             tied = threading.current_thread() is threading.main_thread()
-            arguments = json.dumps([theirs.fileno(), os.getpid(), tied, import_path()])
+            variables = {name: value for name, value in os.environ.items() if name != _PATH}
+            arguments = json.dumps([theirs.fileno(), os.getpid(), tied, os.environ.get(_PATH), import_path()])
             # a session of its own: the terminal's Ctrl-C is the driver's to hear
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, arguments], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-                start_new_session=True,
+                [sys.executable, "-P", "-c", _BOOT, arguments], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                start_new_session=True, env=variables,
             )  # fmt: skip
         except BaseException:
             self.channel.close()

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import SparseCoefMixin
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
 from parsgd import display, fitting
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
@@ -24,6 +24,7 @@ from parsgd.estimators.records import AVERAGES, SQUARES
 from parsgd.estimators.state import PlainState
 from parsgd.estimators.tasks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
+from parsgd.estimators.validation import validate_data
 from parsgd.models.linear import SCHEDULES, Linear
 from parsgd.stopping import Stopping
 
@@ -48,6 +49,10 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         return tags
 
     # -- parameters ------------------------------------------------------------------------------------------------
+
+    @checking.checked_once
+    def _check_arguments(self, *partial: bool) -> None:
+        self._check_parameters(*partial)
 
     def _check_parameters(self, partial: bool = False) -> None:
         """Refuse what cannot be used, naming it, before any work starts."""
@@ -282,14 +287,16 @@ def speak_of_divergence(model: Linear, fit: fitting.Fit, examples: Examples) -> 
     warnings.warn(said, DivergenceWarning, stacklevel=6)
 
 
-def initial(given: Any, shape: tuple[int, ...], dtype: Any, message: str) -> np.ndarray | None:
-    """The starting values given by the user, in the right shape, or None."""
+def initial(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> np.ndarray | None:
+    """The starting values that the user passed as ``name``, in the right shape, or None."""
     if given is None:
         return None
     given = given.toarray() if sparse.issparse(given) else np.asarray(given)
-    given = given.astype(dtype)
+    given = given.astype(dtype, copy=False)
     if given.size != int(np.prod(shape)) or (given.ndim == len(shape) and given.shape != shape):
-        raise InvalidArgument(message)
+        raise InvalidArgument(
+            f"Provided {name} does not match dataset. Its shape is {given.shape}, the data need {shape}."
+        )
     return given.reshape(shape)
 
 

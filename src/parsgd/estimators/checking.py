@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -9,6 +11,33 @@ from typing import Any
 import numpy as np
 
 from parsgd.errors import InvalidArgument, choose
+
+# Values that stay what they are, so that a check of them stays true.
+_CONSTANT = (str, int, float, bool, type(None))
+
+
+def checked_once(method: Callable) -> Callable:
+    """A method that checks the constructor's arguments, called again only when one of them is another object.
+
+    Arguments that can change in place (a list of sizes, an object with attributes) are checked each time.
+    """
+
+    @functools.wraps(method)
+    def check_arguments(self: Any, *arguments: Any) -> None:
+        values = [getattr(self, name) for name in _argument_names(type(self))]
+        seen = self.__dict__.get("_checked")
+        if seen is not None and seen[0] == arguments and all(map(operator.is_, seen[1], values)):
+            return
+        method(self, *arguments)
+        if all(type(value) in _CONSTANT for value in values):
+            self._checked = arguments, values
+
+    return check_arguments
+
+
+@functools.cache
+def _argument_names(kind: type) -> tuple[str, ...]:
+    return tuple(kind._get_param_names())
 
 
 def is_real(value: Any) -> bool:

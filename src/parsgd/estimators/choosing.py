@@ -89,14 +89,14 @@ def count_workers(
     """
     if n_jobs is not None and n_jobs > 0:
         return int(n_jobs), f"n_jobs={n_jobs}"
+    on_cluster, wanted = hasattr(engine, "default_workers"), int(size.epoch_seconds / _SECONDS_WORTH_A_WORKER)
+    if wanted <= 1 and n_jobs != 0 and not on_cluster:
+        return 1, "one pass over these data takes too little time to share"
     most, why = _limit(n_jobs, who, engine)
     if most == 1:
         return 1, why
-    on_cluster = hasattr(engine, "default_workers")
     # the rows of a cluster may be more than one of its machines can hold, however quickly one would read them
-    paying = most if on_cluster else min(most, int(size.epoch_seconds / _SECONDS_WORTH_A_WORKER))
-    if paying <= 1:
-        return 1, "one pass over these data takes too little time to share"
+    paying = most if on_cluster else min(most, wanted)
     if not averages:
         return paying, f"one pass takes about {1e3 * size.epoch_seconds:.0f} ms on one core"
     while paying > 1 and (harm := size.too_many(paying)):

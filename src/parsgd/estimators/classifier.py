@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot, softmax
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgument
 from parsgd.estimators import keeping, streaming
@@ -20,6 +20,7 @@ from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
 from parsgd.estimators.examples import Examples
 from parsgd.estimators.posing import Labels, class_numbers, classes_of
 from parsgd.estimators.tasks import with_callbacks
+from parsgd.estimators.validation import validate_data
 from parsgd.models.linear import Linear
 
 _WITH_PROBABILITIES = ("log_loss", "modified_huber", "softmax")
@@ -196,13 +197,9 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         -------
         self
         """
-        self._check_parameters()
-        if streaming.is_streamed(X):
-            streaming.streamed(self, X, y, sample_weight, reset=True)
-            classes = X.classes
-        else:
-            y = validate_data(self, y=y)
-            classes = classes_of(y)
+        self._check_arguments()
+        examples = self._examples(X, y, sample_weight, reset=True)
+        classes = X.classes if streaming.is_streamed(X) else classes_of(examples.y)
         previous = (getattr(self, "coef_", None), getattr(self, "intercept_", None))
         self._forget("classes_")
         if self.warm_start and previous[0] is not None:
@@ -211,7 +208,11 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         self._forget("coef_", "intercept_")
         self.t_ = 1.0
         with keeping.keeping(self, resume):
-            self._fit(X, y, classes, sample_weight, coef_init, intercept_init, X_val, y_val)
+            if classes.dtype.kind in "iubU":
+                self.classes_ = classes
+            else:
+                _check_partial_fit_first_call(self, classes)  # refuses what cannot be labels
+            self._fit(examples, coef_init, intercept_init, X_val, y_val)
         self._warn_of_the_end()
         return self
 
@@ -232,7 +233,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         -------
         self
         """
-        self._check_parameters(partial=True)
+        self._check_arguments(True)
         if not hasattr(self, "classes_") and isinstance(self.class_weight, str) and self.class_weight == "balanced":
             raise InvalidArgument(
                 "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' weights, use"
@@ -242,11 +243,11 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             )
         if not hasattr(self, "t_"):
             self.t_ = 1.0
-        return self._fit(X, y, classes, sample_weight, None, None, None, None, partial=True)
-
-    def _fit(self, X, y, classes, sample_weight, coef_init, intercept_init, X_val, y_val, partial=False):
         examples = self._examples(X, y, sample_weight, reset=not hasattr(self, "classes_"))
         _check_partial_fit_first_call(self, classes)
+        return self._fit(examples, None, None, None, None, partial=True)
+
+    def _fit(self, examples, coef_init, intercept_init, X_val, y_val, partial=False):
         model, pose = self._posed(examples)
         examples = examples.posed(pose)
         coef, intercept = self._start(coef_init, intercept_init, model.n_outputs, examples)
@@ -287,8 +288,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else self.intercept_
         shape = (n_outputs, X.shape[1])
-        coef = initial(coef_init, shape, X.dtype, "Provided ``coef_`` does not match dataset. ")
-        intercept = initial(intercept_init, (n_outputs,), X.dtype, "Provided intercept_init does not match dataset.")
+        coef = initial(coef_init, shape, X.dtype, "coef_init")
+        intercept = initial(intercept_init, (n_outputs,), X.dtype, "intercept_init")
         return coef, intercept
 
     def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:
@@ -354,7 +355,10 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     @streaming.blockwise
     def decision_function(self, X):
         """``X coef_^T + intercept_``: ``(n_rows,)`` for two classes, else ``(n_rows, n_classes)``."""
-        scores = super().decision_function(X)
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        scores = scores.ravel() if scores.shape[1] == 1 else scores
         # softmax keeps a row of coefficients for each of two classes as well
         return scores[:, 1] - scores[:, 0] if scores.ndim == 2 and len(self.classes_) == 2 else scores
 

@@ -20,6 +20,7 @@ from parsgd.checkpointing.content import KIND
 from parsgd.checkpointing.folder import opened
 from parsgd.checkpointing.keeper import CheckpointKeeper
 from parsgd.checkpointing.settings import settings_of
+from parsgd.display.lines import to_stdout
 from parsgd.errors import CheckpointError, InvalidArgument
 from parsgd.estimators import choosing
 from parsgd.estimators.tasks import has_callbacks
@@ -70,7 +71,7 @@ def keeping(estimator: Any, resume: Any) -> Iterator[None]:
         keeper.random_state = _settled_chance(estimator.random_state, keeper)
         estimator.resumed_from_ = None if keeper.found is None else keeper.found.snapshot.round
         if estimator.verbose:
-            print(_said(keeper), flush=True)
+            to_stdout(_said(keeper))
         estimator._keeper = keeper
         try:
             yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,8 +9,8 @@ import numpy as np
 from scipy import optimize
 from sklearn.utils.optimize import _check_optimize_result
 
-from parsgd import display, progress
-from parsgd.errors import DivergedError, InterruptedFit, Outcome
+from parsgd import display, interrupting, progress
+from parsgd.errors import DivergedError, Outcome
 
 
 class Found(NamedTuple):
@@ -50,13 +49,15 @@ def minimize(
             if asked:
                 raise StopIteration
 
-    with display.shown(verbose):
+    with display.shown(verbose), interrupting.scope() as scope:
         line = progress.Line(1, len(rows.y) * max_iter, max_iter)
-        with progress.stopped_by_interrupt(line):
-            found = optimize.minimize(
-                objective, state[:parameters].astype(np.float64), method="L-BFGS-B", jac=True, callback=tell,
-                options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
-            )  # fmt: skip
+        scope.hold(line.halt)
+        found = optimize.minimize(
+            objective, state[:parameters].astype(np.float64), method="L-BFGS-B", jac=True, callback=tell,
+            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+        )  # fmt: skip
+        scope.settle()
+        scope.said = Outcome.INTERRUPTED.value
         line.tell(float(found.fun), done=True)
     if not np.isfinite(found.x).all() or not np.isfinite(found.fun):
         raise DivergedError(
@@ -65,7 +66,6 @@ def minimize(
         )
     if line.halted:
         n_iter, outcome = found.nit, Outcome.INTERRUPTED
-        warnings.warn(outcome.value, InterruptedFit, stacklevel=7)
     elif asked:
         n_iter, outcome = found.nit, Outcome.STOPPED
     else:

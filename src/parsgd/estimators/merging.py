@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils.validation import validate_data
 
 from parsgd.algorithms import merging
 from parsgd.algorithms.learned import learned
@@ -19,6 +18,7 @@ from parsgd.estimators.alike import as_ours, check_alike, cosines
 from parsgd.estimators.examples import Arrays
 from parsgd.estimators.fitted import is_network
 from parsgd.estimators.records import AVERAGES, SQUARES
+from parsgd.estimators.validation import validate_data
 from parsgd.rows import rows_of
 
 _PARTS = ("coef_", "intercept_", "offset_")

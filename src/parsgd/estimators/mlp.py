@@ -14,7 +14,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from parsgd import display, fitting
 from parsgd.errors import InvalidArgument, Outcome
@@ -24,6 +24,7 @@ from parsgd.estimators.examples import Arrays, Examples, is_sparse
 from parsgd.estimators.state import PlainState
 from parsgd.estimators.tasks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
+from parsgd.estimators.validation import validate_data
 from parsgd.models.forward import ACTIVATIONS, propagate
 from parsgd.models.network import SCHEDULES, STARTS, Network
 from parsgd.stopping import Stopping
@@ -87,6 +88,10 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         return tags
 
     # -- parameters ------------------------------------------------------------------------------------------------
+
+    @checking.checked_once
+    def _check_arguments(self, *partial: bool) -> None:
+        self._check_parameters(*partial)
 
     def _check_parameters(self) -> None:
         """Refuse what cannot be used, naming it, before any work starts."""
@@ -308,9 +313,11 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         return examples.hold_back(split, self.validation_fraction, random)
 
     def _divide(self, random, stratify: bool, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # scikit-learn names a class that is too small "True" or "False"
         train, held = train_test_split(
-            np.arange(len(y)), random_state=random, test_size=self.validation_fraction, stratify=y if stratify else None
-        )
+            np.arange(len(y)), random_state=random, test_size=self.validation_fraction,
+            stratify=np.where(y.ravel() > 0, "True", "False") if stratify else None,
+        )  # fmt: skip
         if len(held) < 2:
             raise InvalidArgument(
                 f"The validation set is too small: validation_fraction={self.validation_fraction!r} of {len(y)}"
@@ -454,8 +461,8 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
             raise InvalidArgument("X_val and y_val belong together; only one of them was given.")
         if partial and self.early_stopping and X_val is None:
             raise InvalidArgument(
-                "partial_fit with early_stopping=True needs a validation set that stays the same from call to call:"
-                " give X_val and y_val."
+                "partial_fit does not support early_stopping=True without a validation set that stays the same from"
+                " call to call: give X_val and y_val."
             )
         if X_val is not None and self.solver == "lbfgs":
             raise InvalidArgument("X_val and y_val are for the stochastic solvers; solver='lbfgs' looks at no score.")

@@ -190,7 +190,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        self._check_parameters()
+        self._check_arguments()
         self._check_validation_set(X_val, y_val, partial=False)
         again = self.warm_start and hasattr(self, "coefs_")
         examples = self._labelled(X, y, sample_weight, reset=not again)
@@ -228,7 +228,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        self._check_parameters()
+        self._check_arguments()
         self._check_validation_set(X_val, y_val, partial=True)
         if isinstance(self.class_weight, str):
             raise InvalidArgument(
@@ -330,5 +330,7 @@ class Accuracy:
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
         p = self.model.predict(state, self.X)
+        if not np.isfinite(p).all():
+            return np.array([np.nan])
         right = p.argmax(axis=1) == self.y if self.y.ndim == 1 else ((p > 0.5) == (self.y > 0.5)).all(axis=1)
         return np.array([np.average(right, weights=self.weight)])

@@ -132,7 +132,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         self
         """
-        self._check_parameters()
+        self._check_arguments()
         again = self.warm_start and hasattr(self, "coefs_")
         with keeping.keeping(self, resume):
             self._fit_numbers(X, y, sample_weight, False, X_val, y_val, reset=not again)
@@ -160,7 +160,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         self
         """
-        self._check_parameters()
+        self._check_arguments()
         self._fit_numbers(X, y, sample_weight, True, X_val, y_val, reset=not hasattr(self, "coefs_"))
         return self
 
@@ -215,4 +215,5 @@ class R2:
         predicted = self.model.predict(state, self.X)
         if not np.isfinite(predicted).all():
             return np.array([np.nan])
-        return np.array([r2_score(self.y, predicted, sample_weight=self.weight)])
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.array([r2_score(self.y, predicted, sample_weight=self.weight)])

@@ -6,12 +6,13 @@ import numpy as np
 from sklearn.base import OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.posing import Ones
 from parsgd.estimators.tasks import with_callbacks
+from parsgd.estimators.validation import validate_data
 
 
 class SGDOneClassSVM(OutlierMixin, BaseSGD):
@@ -127,7 +128,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         -------
         self
         """
-        self._check_parameters()
+        self._check_arguments()
         if self.warm_start and getattr(self, "coef_", None) is not None:
             coef_init = self.coef_ if coef_init is None else coef_init
             offset_init = self.offset_ if offset_init is None else offset_init
@@ -141,7 +142,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
     @with_callbacks
     def partial_fit(self, X, y=None, sample_weight=None):
         """One pass of SGD over the given rows, going on from the present state."""
-        self._check_parameters(partial=True)
+        self._check_arguments(True)
         if not hasattr(self, "t_"):
             self.t_ = 1.0
         return self._fit(X, y, sample_weight, None, None, partial=True)
@@ -155,10 +156,10 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else 1.0 - self.offset_
-        coef = initial(coef_init, (examples.shape[1],), examples.dtype, "Provided coef_init does not match dataset.")
+        coef = initial(coef_init, (examples.shape[1],), examples.dtype, "coef_init")
         if intercept_init is None:
             intercept_init = np.ones(1)  # offset 0
-        intercept = initial(intercept_init, (1,), examples.dtype, "Provided offset_init does not match dataset.")
+        intercept = initial(intercept_init, (1,), examples.dtype, "offset_init")
         model = self._linear(examples, 1, one_class=True)
         seed = int(check_random_state(keeping.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
         self._run(

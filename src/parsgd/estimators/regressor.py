@@ -11,7 +11,7 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import ShuffleSplit
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgument
 from parsgd.estimators import checking, keeping, streaming
@@ -19,6 +19,7 @@ from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
 from parsgd.estimators.examples import Examples
 from parsgd.estimators.posing import Values
 from parsgd.estimators.tasks import with_callbacks
+from parsgd.estimators.validation import validate_data
 
 
 class SGDRegressor(RegressorMixin, BaseSGD):
@@ -150,7 +151,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         -------
         self
         """
-        self._check_parameters()
+        self._check_arguments()
         if self.warm_start and getattr(self, "coef_", None) is not None:
             coef_init = self.coef_ if coef_init is None else coef_init
             intercept_init = self.intercept_ if intercept_init is None else intercept_init
@@ -176,7 +177,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         -------
         self
         """
-        self._check_parameters(partial=True)
+        self._check_arguments(True)
         if not hasattr(self, "t_"):
             self.t_ = 1.0
         return self._fit(X, y, sample_weight, None, None, None, None, partial=True)
@@ -189,9 +190,8 @@ class SGDRegressor(RegressorMixin, BaseSGD):
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else self.intercept_
-        message = "Provided coef_init does not match dataset."
-        coef = initial(coef_init, (examples.shape[1],), examples.dtype, message)
-        intercept = initial(intercept_init, (1,), examples.dtype, "Provided intercept_init does not match dataset.")
+        coef = initial(coef_init, (examples.shape[1],), examples.dtype, "coef_init")
+        intercept = initial(intercept_init, (1,), examples.dtype, "intercept_init")
         model = self._linear(examples, 1)
         examples, monitor = self._validation(model, examples, X_val, y_val)
         seed = int(check_random_state(keeping.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0

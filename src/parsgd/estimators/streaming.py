@@ -15,6 +15,7 @@ from parsgd.datasets.dataset import Dataset
 from parsgd.datasets.opening import open_dataset
 from parsgd.errors import InvalidArgument
 from parsgd.estimators.examples import OwnTargets, Streamed
+from parsgd.estimators.transaction import snapshot
 
 
 def is_streamed(X: Any) -> bool:
@@ -89,6 +90,7 @@ def blockwise(method: Callable) -> Callable:
 
     @functools.wraps(method)
     def over(self: Any, X: Any) -> Any:
+        self = snapshot(self)  # another thread may be fitting
         X = opened(self, X)
         if not is_streamed(X):
             return method(self, X)

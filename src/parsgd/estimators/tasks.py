@@ -11,9 +11,27 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sklearn.callback import with_callbacks
+import sklearn.callback
+
+from parsgd.estimators.transaction import transactional
+from parsgd.interrupting import interruptible
 
 __all__ = ["FitTasks", "has_callbacks", "with_callbacks"]
+
+
+def with_callbacks(method: Callable) -> Callable:
+    """Decorate a method that fits: callbacks are ended with it, and Ctrl-C ends it when its work is kept.
+
+    The estimator changes when the method has succeeded, all at once.  Only ``fit`` returns after Ctrl-C: a program that
+    calls ``partial_fit`` does so in a loop.
+    """
+    heard = sklearn.callback.with_callbacks(method)
+
+    @functools.wraps(method)
+    def fit(self: Any, *arguments: Any, **settings: Any) -> Any:
+        return (heard if has_callbacks(self) else method)(self, *arguments, **settings)
+
+    return interruptible(transactional(fit), returns=method.__name__ == "fit")
 
 
 def has_callbacks(estimator: Any) -> bool:
@@ -38,6 +56,9 @@ class FitTasks:
         self.epoch_name = epoch_name
         self.epoch: Any = None
         self.begun = 0
+        self.root: Any = None
+        if not has_callbacks(estimator):
+            return
         self.root = estimator._init_callback_context(task_name=name, max_subtasks=epochs)
         self.root.call_on_fit_task_begin(**self.arguments)
         self._begin()
@@ -61,7 +82,8 @@ class FitTasks:
         if self.epoch is not None:
             # one that was begun and that nothing came of
             self.epoch.call_on_fit_task_end(**self.arguments)
-        self.root.call_on_fit_task_end(**self.arguments, reconstruction_attributes={})
+        if self.root is not None:
+            self.root.call_on_fit_task_end(**self.arguments, reconstruction_attributes={})
 
     def _begin(self, attributes: Any = None) -> None:
         if self.begun == self.epochs:

@@ -31,6 +31,7 @@ from numba.extending import overload
 
 from parsgd.kernels import recipe as slot
 from parsgd.kernels.compiling import INLINE, inlined, kernel
+from parsgd.kernels.gil import release_gil, take_gil, values_per_row
 from parsgd.kernels.losses import SOFTMAX, evaluate, evaluate_outputs, fold_factor, loss_code
 from parsgd.kernels.multi import add_penalties, softmax
 from parsgd.kernels.rows import U, _sparse, add, add_outputs, dot, dot_outputs, feature, span
@@ -203,6 +204,7 @@ def descend_adagrad(x, y, weight, order, start, stop, w, squares, paid, slope, b
     (n_features,) is all zeros, and empty for batches of 1.  Room to work in: ``scratch``, three times ``(BLOCK,)``;
     ``buffer`` is for the kernel of several outputs, whose twin this is.
     """
+    token = release_gil((stop - start) * values_per_row(x) * 4 >= recipe.release_from)
     number = w.dtype.type
     intercept, gathered, owed = carry[INTERCEPT, 0], carry[GATHERED, 0], carry[OWED, 0]
     square, absolute = carry[SQUARE, 0], carry[ABSOLUTE, 0]
@@ -264,6 +266,7 @@ def descend_adagrad(x, y, weight, order, start, stop, w, squares, paid, slope, b
     carry[LOSS, 0], carry[FACTOR, 0], carry[OBJECTIVE, 0] = loss_sum, factor, objective
     carry[OWN_CLOCK, 0] += t - carry[CLOCK, 0]
     carry[CLOCK, 0] = t
+    take_gil(token)
 
 
 # -- several outputs ---------------------------------------------------------------------------------------------------
@@ -331,6 +334,7 @@ def descend_adagrad_outputs(x, y, weight, order, start, stop, w, squares, paid, 
 
     Room to work in: ``buffer`` (batch, stride) and ``scratch = (vectors (3, stride), numbers (2, stride))``.
     """
+    token = release_gil((stop - start) * values_per_row(x) * buffer.shape[1] * 4 >= recipe.release_from)
     n_outputs, stride = recipe.n_outputs, U(buffer.shape[1])
     vectors, numbers = scratch
     margins, rates, sums = vectors[0], vectors[1], vectors[2]
@@ -402,14 +406,17 @@ def descend_adagrad_outputs(x, y, weight, order, start, stop, w, squares, paid, 
     carry[OWN_CLOCK, 0] += t - carry[CLOCK, 0]
     for k in range(n_outputs):
         carry[CLOCK, k] = t
+    take_gil(token)
 
 
 @kernel
 def pay_all(w, squares, paid, stride, carry, recipe):
     """Bring all weights up to date."""
+    token = release_gil(w.shape[0] >= recipe.release_from)
     l1, l2 = w.dtype.type(recipe.l1_ratio), w.dtype.type(1.0 - recipe.l1_ratio)
     for k in range(U(stride)):
         owed = w.dtype.type(carry[OWED, k])
         for at in range(k, U(w.shape[0]), U(stride)):
             w[at] = shrunk(w[at], squares[at], owed - paid[at], l1, l2)
             paid[at] = owed
+    take_gil(token)

@@ -6,6 +6,7 @@ import numpy as np
 from numba.extending import intrinsic
 
 from parsgd.kernels.compiling import kernel
+from parsgd.kernels.gil import LONG, release_gil, take_gil
 
 U = np.uint64
 # So many rows stay in the first-level cache while column after column is written into them.
@@ -30,6 +31,7 @@ def put_columns(addresses, like, out, places, centers, divisors):
     Column k has as many numbers as ``out`` has rows, of the type of the array ``like``, from ``addresses[k]`` on.
     """
     n, number = out.shape[0], out.dtype.type
+    token = release_gil(out.size >= LONG)
     for begin in range(0, n, _TILE):
         end = min(begin + _TILE, n)
         for k in range(addresses.shape[0]):
@@ -40,3 +42,4 @@ def put_columns(addresses, like, out, places, centers, divisors):
             else:
                 for i in range(begin, end):
                     out[U(i), U(place)] = number((_number_at(address, i, like) - center) / divisor)
+    take_gil(token)

@@ -241,8 +241,6 @@ def is_builtin(loss) -> bool:
     return isinstance(loss, BuiltinLoss)
 
 
-
-
 @kernel
 def evaluate_all(loss, y, p, gradient, value):
     """Loss and derivative of each prediction: ``y, p, gradient, value`` are ``(n,)`` float64."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from parsgd.kernels.compiling import inlined, kernel, spliced
+from parsgd.kernels.compiling import inlined, kernel
 from parsgd.kernels.elementary import exp
-from parsgd.kernels.losses import SOFTMAX, evaluate, evaluate_outputs, fold_factor, loss_code
+from parsgd.kernels.gil import release_gil, take_gil, values_per_row
+from parsgd.kernels.losses import evaluate, evaluate_outputs, fold_factor
 from parsgd.kernels.recipe import NEGLIGIBLE
 from parsgd.kernels.rows import (
     U,
@@ -153,118 +154,129 @@ def add_penalties(joint, carry, recipe):
             carry[OBJECTIVE, k] += total
 
 
-@spliced
-def steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
-    """Visit ``order[start:stop]``, or only so many of them that no scale becomes tiny where it may not be multiplied
-    into the weights; where the visit ended."""
-    n_outputs = recipe.n_outputs
-    stride = U(buffer.shape[1])
-    vectors, numbers = scratch
-    margins, squares, absolutes = vectors[0], vectors[1], vectors[2]
-    scores, gradients = numbers[0], numbers[1]
-    l1_ratio = recipe.l1_ratio
-    weighted = weight.shape[0] > 0
-    passive = recipe.schedule == PA1 or recipe.schedule == PA2
-    joint = loss_code(recipe.loss) == SOFTMAX
-    penalised = recipe.measured and recipe.penalised and not passive
-    least_shrink = tiny_scale if recipe.shared else 0.0
-    far = w.shape[0] * w.itemsize > NEAR_BYTES
-    t = carry[CLOCK, 0]
-    first = start
-    while first < stop:
-        last = min(first + recipe.batch_size, stop)
-        share = 1.0 / (last - first)
-        eta = rate(recipe.schedule, t, recipe.eta0, recipe.power_t, recipe.alpha, recipe.optimal_start)
-        moved = False
-        skipped = False
-        for i in range(first, last):
-            look_ahead(x, y, order, i)
-            if far:
-                prefetch_weights(x, order, i, w, stride)
-            row = order[U(i)]
-            target = y[U(row)]
-            dot_outputs(x, row, w, stride, margins)
-            for k in range(stride):
-                scores[k] = margins[k] * carry[SCALE, k] + carry[INTERCEPT, k]
-            if penalised:
-                add_penalties(joint, carry, recipe)
-            example = weight[U(row)] * share if weighted else share
-            steps = buffer[i - first]
-            if passive:
-                norm = float(square_norm(x, row))
-                skipped = recipe.schedule == PA1 and norm == 0.0
-                moved |= passive_steps(scores, target, example, norm, steps, carry, recipe)
-            elif joint:
-                moved |= softmax_steps(scores, target, eta * example, gradients, steps, carry, recipe)
-            else:
-                evaluate_outputs(recipe.loss, target, scores, gradients, carry[LOSS], carry[FACTOR], n_outputs)
-                moved |= steps_from(gradients, target, eta * example, steps, carry, recipe)
-            if i & 15 == 0:  # 16 factors of at most n_outputs each cannot overflow
-                for k in range(n_outputs):
-                    carry[LOSS, k], carry[FACTOR, k] = fold_factor(carry[LOSS, k], carry[FACTOR, k])
-        if skipped and last - first == 1:
-            first = last
-            continue
-        if recipe.shrinks:
-            tiny = False
-            for k in range(stride):
-                shrink = max(least_shrink, 1.0 - (1.0 - l1_ratio) * eta * carry[GAIN, k] * recipe.alpha)
-                carry[SCALE, k] *= shrink
-                tiny |= carry[SCALE, k] < tiny_scale
-                if recipe.measured:
-                    carry[SQUARE, k] *= shrink * shrink
-                    carry[ABSOLUTE, k] *= shrink
-            if tiny and recipe.shared:
-                # others are using the weights: make this step and leave, to have the scales folded
-                stop = last
-            elif tiny:
-                fold_scales(w, mean, stride, n_outputs, carry)
-        if moved:
-            for i in range(first, last):
-                row = order[U(i)]
-                steps = buffer[i - first]
-                if recipe.fit_intercept:
-                    for k in range(stride):
-                        carry[INTERCEPT, k] += steps[k] * recipe.intercept_decay
-                for k in range(stride):
-                    steps[k] /= carry[SCALE, k]
-                if recipe.measured:
-                    add_outputs_measured(x, row, steps, w, stride, squares, absolutes)
-                    for k in range(n_outputs):
-                        if steps[k] != 0.0:
-                            scale = carry[SCALE, k]
-                            carry[SQUARE, k] = squares[k] * scale * scale
-                            carry[ABSOLUTE, k] = absolutes[k] * scale
-                else:
-                    add_outputs(x, row, steps, w, stride)
-                if 0 < recipe.average_from <= t:
-                    for k in range(n_outputs):
-                        steps[k] *= -carry[SUMMED, k]
-                    add_outputs(x, row, steps, mean, stride)
-        if 0 < recipe.average_from <= t:
-            for k in range(n_outputs):
-                if carry[GAIN, k] > 0.0:
-                    carry[SUMMED, k] += carry[SCALE, k]
-                    carry[MEAN_INTERCEPT, k] += (carry[INTERCEPT, k] - carry[MEAN_INTERCEPT, k]) / (
-                        (t - recipe.average_from) / recipe.pace + 1.0
-                    )
-        if recipe.truncates:
-            for k in range(n_outputs):
-                carry[PENALTY, k] += l1_ratio * eta * carry[GAIN, k] * recipe.alpha
-            for i in range(first, last):
-                truncate_outputs(x, order[U(i)], w, mean, paid, stride, n_outputs, carry)
-        t += recipe.pace
-        first = last
-    carry[OWN_CLOCK, 0] += t - carry[CLOCK, 0]
-    for k in range(n_outputs):
-        carry[CLOCK, k] = t
-    return first
+def make_steps(decorate, joint, full, shared):
+    """Make the run of steps for several outputs, compiled by ``decorate``.
 
-
-@kernel
-def descend_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
-    """Visit ``order[start:stop]``; ``w`` and the slots are ``(n_features * stride,)``.
-
-    Room to work in: ``buffer`` (batch, stride) and ``scratch = (vectors (3, stride), numbers (2, stride))``.
+    ``joint``: for the softmax loss, else one against all.  ``full``, ``shared``: as for one output.
     """
-    steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe)
+
+    @decorate
+    def steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
+        """Visit ``order[start:stop]``; ``w`` and the slots are ``(n_features * stride,)``.  Returns where the visit
+        ended: with ``shared``, before a scale becomes tiny.
+
+        Work space: ``buffer`` (batch, stride) and ``scratch = (vectors (3, stride), numbers (2, stride))``.
+        """
+        token = np.int64(0)
+        if not shared:
+            token = release_gil((stop - start) * values_per_row(x) * buffer.shape[1] >= recipe.release_from)
+        n_outputs = recipe.n_outputs
+        stride = U(buffer.shape[1])
+        vectors, numbers = scratch
+        margins, squares, absolutes = vectors[0], vectors[1], vectors[2]
+        scores, gradients = numbers[0], numbers[1]
+        l1_ratio = recipe.l1_ratio
+        weighted = weight.shape[0] > 0
+        passive = full and (recipe.schedule == PA1 or recipe.schedule == PA2)
+        penalised = recipe.measured and recipe.penalised and not passive
+        least_shrink = tiny_scale if shared else 0.0
+        far = w.shape[0] * w.itemsize > NEAR_BYTES
+        t = carry[CLOCK, 0]
+        first = start
+        while first < stop:
+            last = min(first + recipe.batch_size, stop)
+            share = 1.0 / (last - first)
+            eta = rate(recipe.schedule, t, recipe.eta0, recipe.power_t, recipe.alpha, recipe.optimal_start)
+            moved = False
+            skipped = False
+            for i in range(first, last):
+                look_ahead(x, y, order, i)
+                if far:
+                    prefetch_weights(x, order, i, w, stride)
+                row = order[U(i)]
+                target = y[U(row)]
+                dot_outputs(x, row, w, stride, margins)
+                for k in range(stride):
+                    scores[k] = margins[k] * carry[SCALE, k] + carry[INTERCEPT, k]
+                if penalised:
+                    add_penalties(joint, carry, recipe)
+                example = weight[U(row)] * share if weighted else share
+                steps = buffer[i - first]
+                if full and passive:
+                    norm = float(square_norm(x, row))
+                    skipped = recipe.schedule == PA1 and norm == 0.0
+                    moved |= passive_steps(scores, target, example, norm, steps, carry, recipe)
+                elif joint:
+                    moved |= softmax_steps(scores, target, eta * example, gradients, steps, carry, recipe)
+                else:
+                    evaluate_outputs(recipe.loss, target, scores, gradients, carry[LOSS], carry[FACTOR], n_outputs)
+                    moved |= steps_from(gradients, target, eta * example, steps, carry, recipe)
+                if i & 15 == 0:  # 16 factors of at most n_outputs each cannot overflow
+                    for k in range(n_outputs):
+                        carry[LOSS, k], carry[FACTOR, k] = fold_factor(carry[LOSS, k], carry[FACTOR, k])
+            if full and skipped and last - first == 1:
+                first = last
+                continue
+            if recipe.shrinks:
+                tiny = False
+                for k in range(stride):
+                    shrink = max(least_shrink, 1.0 - (1.0 - l1_ratio) * eta * carry[GAIN, k] * recipe.alpha)
+                    carry[SCALE, k] *= shrink
+                    tiny |= carry[SCALE, k] < tiny_scale
+                    if recipe.measured:
+                        carry[SQUARE, k] *= shrink * shrink
+                        carry[ABSOLUTE, k] *= shrink
+                if shared and tiny:
+                    # others are using the weights: make this step and leave, to have the scales folded
+                    stop = last
+                elif tiny:
+                    fold_scales(w, mean, stride, n_outputs, carry)
+            if moved:
+                for i in range(first, last):
+                    row = order[U(i)]
+                    steps = buffer[i - first]
+                    if recipe.fit_intercept:
+                        for k in range(stride):
+                            carry[INTERCEPT, k] += steps[k] * recipe.intercept_decay
+                    for k in range(stride):
+                        steps[k] /= carry[SCALE, k]
+                    if recipe.measured:
+                        add_outputs_measured(x, row, steps, w, stride, squares, absolutes)
+                        for k in range(n_outputs):
+                            if steps[k] != 0.0:
+                                scale = carry[SCALE, k]
+                                carry[SQUARE, k] = squares[k] * scale * scale
+                                carry[ABSOLUTE, k] = absolutes[k] * scale
+                    else:
+                        add_outputs(x, row, steps, w, stride)
+                    if full and 0 < recipe.average_from <= t:
+                        for k in range(n_outputs):
+                            steps[k] *= -carry[SUMMED, k]
+                        add_outputs(x, row, steps, mean, stride)
+            if full and 0 < recipe.average_from <= t:
+                for k in range(n_outputs):
+                    if carry[GAIN, k] > 0.0:
+                        carry[SUMMED, k] += carry[SCALE, k]
+                        carry[MEAN_INTERCEPT, k] += (carry[INTERCEPT, k] - carry[MEAN_INTERCEPT, k]) / (
+                            (t - recipe.average_from) / recipe.pace + 1.0
+                        )
+            if full and recipe.truncates:
+                for k in range(n_outputs):
+                    carry[PENALTY, k] += l1_ratio * eta * carry[GAIN, k] * recipe.alpha
+                for i in range(first, last):
+                    truncate_outputs(x, order[U(i)], w, mean, paid, stride, n_outputs, carry)
+            t += recipe.pace
+            first = last
+        carry[OWN_CLOCK, 0] += t - carry[CLOCK, 0]
+        for k in range(n_outputs):
+            carry[CLOCK, k] = t
+        take_gil(token)
+        return first
+
+    return steps_multi
+
+
+descend_softmax = make_steps(kernel, True, False, False)
+descend_softmax_full = make_steps(kernel, True, True, False)
+descend_multi = make_steps(kernel, False, False, False)
+descend_multi_full = make_steps(kernel, False, True, False)

@@ -24,6 +24,7 @@ from numba.extending import overload
 from parsgd.kernels.activations import activate, differentiate, drop, mask_key
 from parsgd.kernels.blas import address, backward_product, forward_product, outer_product
 from parsgd.kernels.compiling import INLINE, called, inlined, kernel
+from parsgd.kernels.gil import release_gil, take_gil
 from parsgd.kernels.intrinsics import prefetch_to_second
 from parsgd.kernels.outputs import errors_of
 from parsgd.kernels.rows import feature, span
@@ -87,6 +88,7 @@ class NetworkRecipe(NamedTuple):
     whole: bool
     square_every: int
     least_decay: float
+    release_from: int
     shared: bool
 
 
@@ -462,6 +464,8 @@ def descend_network(x, y, weight, order, start, stop, w, first, second, room, pl
     empty), and ``carry``.  With the solver ``GRADIENT`` it takes no step, but leaves the summed gradients of the last
     batch in ``room.gradient``.  ``board``: what is shared with workers that step on the same parameters, if
     ``recipe.shared``."""
+    # a step of a small network takes some microseconds, whatever its size
+    token = release_gil((stop - start) * (w.shape[0] // 8 + 64) >= recipe.release_from)
     values, slopes, gradient = room.values, room.slopes, room.gradient
     fused = recipe.solver == SGD and not recipe.whole
     position = start
@@ -495,9 +499,12 @@ def descend_network(x, y, weight, order, start, stop, w, first, second, room, pl
         if recipe.shared:
             add_to_board(board, scale, first_square, carry)
         position += rows
+    take_gil(token)
 
 
 @kernel
 def step_network(w, first, second, gradient, plan, recipe, carry, share):
     """One step along summed gradients ``(n_parameters,)`` of examples that together weigh ``share``."""
+    token = release_gil(w.shape[0] >= recipe.release_from)
     step_whole(recipe, plan, w, first, second, gradient, share, learning_rate(recipe, carry), carry[CLOCK])
+    take_gil(token)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from parsgd.kernels import multi, sharing, single
 from parsgd.kernels import recipe as slot
-from parsgd.kernels import sharing
 from parsgd.kernels.compiling import called, inlined, kernel
-from parsgd.kernels.multi import steps_multi
+from parsgd.kernels.gil import release_gil, take_gil, values_per_row
 from parsgd.kernels.schedules import rate
 from parsgd.kernels.sharing import close_board, open_again, open_board
-from parsgd.kernels.single import steps_single
 
 INTERCEPT, SCALE, PENALTY, CLOCK = slot.INTERCEPT, slot.SCALE, slot.PENALTY, slot.CLOCK
 WAS_INTERCEPT, WAS_SCALE, WAS_PENALTY, WAS_CLOCK = (
@@ -19,6 +18,9 @@ BOARD_SCALE, BOARD_CLOCK, WORKERS = sharing.SCALE, sharing.CLOCK, sharing.WORKER
 BOARD_INTERCEPT, BOARD_PENALTY = sharing.OWN, sharing.OWN + 1
 N_BOARD = sharing.OWN + 2
 
+_single = single.make_steps(inlined, True, True)
+_softmax = multi.make_steps(inlined, True, True, True)
+_multi = multi.make_steps(inlined, False, True, True)
 # Rows of a stretch.  A look at the board costs about as much as a few short rows.
 _MOST_ROWS, _LEAST_ROWS = 256, 8
 
@@ -64,21 +66,28 @@ def leave(board, carry, n_outputs):
     close_board(board)
 
 
-@kernel
-def share_single(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny, carry, recipe, board):
-    """:func:`~parsgd.kernels.single.descend_single` on weights that other workers step on, too."""
-    while start < stop:
-        enter(board, w, 1, tiny, carry, 1)
-        end = min(stop, start + rows_of_stretch(board, carry[CLOCK, 0], recipe))
-        start = steps_single(x, y, weight, order, start, end, w, mean, paid, buffer, tiny, carry, recipe)
-        leave(board, carry, 1)
+def _make_share(several, joint):
+    """Make the kernel that takes up the board before, and leaves it after, every stretch of steps."""
+
+    @kernel
+    def share(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny, carry, recipe, board):
+        stride = 1
+        if several:
+            stride = buffer.shape[1]
+        token = release_gil((stop - start) * values_per_row(x) * stride >= recipe.release_from)
+        while start < stop:
+            enter(board, w, stride, tiny, carry, recipe.n_outputs)
+            end = min(stop, start + rows_of_stretch(board, carry[CLOCK, 0], recipe))
+            if not several:
+                start = _single(x, y, weight, order, start, end, w, mean, paid, buffer, scratch, tiny, carry, recipe)
+            elif joint:
+                start = _softmax(x, y, weight, order, start, end, w, mean, paid, buffer, scratch, tiny, carry, recipe)
+            else:
+                start = _multi(x, y, weight, order, start, end, w, mean, paid, buffer, scratch, tiny, carry, recipe)
+            leave(board, carry, recipe.n_outputs)
+        take_gil(token)
+
+    return share
 
 
-@kernel
-def share_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny, carry, recipe, board):
-    """:func:`~parsgd.kernels.multi.descend_multi` on weights that other workers step on, too."""
-    while start < stop:
-        enter(board, w, buffer.shape[1], tiny, carry, recipe.n_outputs)
-        end = min(stop, start + rows_of_stretch(board, carry[CLOCK, 0], recipe))
-        start = steps_multi(x, y, weight, order, start, end, w, mean, paid, buffer, scratch, tiny, carry, recipe)
-        leave(board, carry, recipe.n_outputs)
+share_single, share_softmax, share_multi = _make_share(False, False), _make_share(True, True), _make_share(True, False)

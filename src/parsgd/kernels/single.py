@@ -17,7 +17,8 @@ from __future__ import annotations
 import numpy as np
 
 from parsgd.kernels import recipe as slot
-from parsgd.kernels.compiling import inlined, kernel, spliced
+from parsgd.kernels.compiling import inlined, kernel
+from parsgd.kernels.gil import release_gil, take_gil, values_per_row
 from parsgd.kernels.intrinsics import prefetch
 from parsgd.kernels.losses import evaluate, fold_factor
 from parsgd.kernels.rows import U, add, add_measured, dot, feature, prefetch_row, prefetch_span, span, square_norm
@@ -88,118 +89,131 @@ def passive_step(schedule, eta0, norm, gradient, value):
     return -size if gradient > 0.0 else (size if gradient < 0.0 else 0.0)
 
 
-@spliced
-def steps_single(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny_scale, carry, recipe):
-    """Visit ``order[start:stop]``, or only so many of them that the scale does not become tiny where it may not be
-    multiplied into the weights; where the visit ended."""
-    intercept, scale, summed = carry[INTERCEPT, 0], carry[SCALE, 0], carry[SUMMED, 0]
-    mean_intercept, owed = carry[MEAN_INTERCEPT, 0], carry[PENALTY, 0]
-    square, absolute = carry[SQUARE, 0], carry[ABSOLUTE, 0]
-    loss_sum, factor, objective = carry[LOSS, 0], carry[FACTOR, 0], carry[OBJECTIVE, 0]
-    gain, t = carry[GAIN, 0], carry[CLOCK, 0]
-    positive, negative = recipe.positive[0], recipe.negative[0]
-    weighted = weight.shape[0] > 0
-    passive = recipe.schedule == PA1 or recipe.schedule == PA2
-    alpha, l1_ratio = recipe.alpha, recipe.l1_ratio
-    least_shrink = tiny_scale if recipe.shared else 0.0
-    first = start
-    while first < stop:
-        last = min(first + recipe.batch_size, stop)
-        eta = gain * rate(recipe.schedule, t, recipe.eta0, recipe.power_t, alpha, recipe.optimal_start)
-        # What does not depend on the prediction is computed apart from what does: from one prediction to the next the
-        # processor can only wait, so the chain between them is kept short.
-        pace = (gain if passive else -eta) / (last - first)
-        penalty = alpha * ((1.0 - l1_ratio) * 0.5 * square + l1_ratio * absolute)
-        step = 0.0
-        moved = False
-        skipped = False
-        for i in range(first, last):
-            look_ahead(x, y, order, i)
-            if recipe.shared:
-                prefetch_weights(x, order, i, w, U(1))
-            row = order[U(i)]
-            target = y[U(row)]
-            factor_of_row = pace * (positive if target > 0.0 else negative)
-            if weighted:
-                factor_of_row *= weight[U(row)]
-            p = dot(x, row, w) * scale + intercept
-            gradient, l, f = evaluate(recipe.loss, target, p)
-            loss_sum += l
-            factor *= f
-            loss_sum, factor = fold_factor(loss_sum, factor)
-            if recipe.measured and not passive:
-                if recipe.penalised:
-                    objective += penalty
-                if recipe.one_class:
-                    objective += intercept * alpha
-            if passive:
-                norm = float(square_norm(x, row))
-                skipped = recipe.schedule == PA1 and norm == 0.0
-                gradient = passive_step(recipe.schedule, recipe.eta0, norm, gradient, l + np.log(f))
-            step = factor_of_row * gradient
-            moved |= step != 0.0
-            if recipe.batch_size > 1:
-                buffer[U(i - first)] = step
-        if skipped and last - first == 1:
-            first = last
-            continue
-        if recipe.shrinks:
-            shrink = max(least_shrink, 1.0 - (1.0 - l1_ratio) * eta * alpha)
-            scale *= shrink
-            square *= shrink * shrink
-            absolute *= shrink
-            if scale < tiny_scale and recipe.shared:
-                # others are using the weights: make this step and leave, to have the scale folded
-                stop = last
-            elif scale < tiny_scale:
-                if mean.shape[0] > 0:
-                    for k in range(mean.shape[0]):
-                        mean[k] += summed * w[k]
-                    summed = 0.0
-                for k in range(w.shape[0]):
-                    w[k] *= scale
-                scale = 1.0
-        if moved:
-            unit = 1.0 / scale
-            for i in range(first, last):
-                row = order[U(i)]
-                if recipe.batch_size > 1:
-                    step = buffer[U(i - first)]
-                c = step * unit
-                if recipe.measured:
-                    s, a = add_measured(x, row, c, w)
-                    square = s * scale * scale
-                    absolute = a * scale
-                else:
-                    add(x, row, c, w)
-                if summed != 0.0:
-                    add(x, row, -summed * c, mean)
-                if recipe.fit_intercept:
-                    intercept += step * recipe.intercept_decay
-        if recipe.one_class and recipe.fit_intercept:
-            intercept -= eta * alpha * recipe.intercept_decay
-        if 0 < recipe.average_from <= t:
-            summed += scale
-            mean_intercept += (intercept - mean_intercept) / ((t - recipe.average_from) / recipe.pace + 1.0)
-        if recipe.truncates:
-            owed += l1_ratio * eta * alpha
-            for i in range(first, last):
-                truncate(x, order[U(i)], w, mean, paid, scale, summed, owed)
-        t += recipe.pace
-        first = last
-    carry[INTERCEPT, 0], carry[SCALE, 0], carry[SUMMED, 0] = intercept, scale, summed
-    carry[MEAN_INTERCEPT, 0], carry[PENALTY, 0] = mean_intercept, owed
-    carry[SQUARE, 0], carry[ABSOLUTE, 0] = square, absolute
-    carry[LOSS, 0], carry[FACTOR, 0], carry[OBJECTIVE, 0] = loss_sum, factor, objective
-    carry[OWN_CLOCK, 0] += t - carry[CLOCK, 0]
-    carry[CLOCK, 0] = t
-    return first
+def make_steps(decorate, full, shared):
+    """Make the run of steps for one output, compiled by ``decorate``.
 
-
-@kernel
-def descend_single(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
-    """Visit ``order[start:stop]``; updates ``w`` (n_features,), the slots ``mean`` and ``paid`` (or empty), ``carry``.
-
-    ``buffer`` (batch,) is room to work in; ``scratch`` is for the kernel of several outputs, whose twin this is.
+    ``full``: with what few fits use: averaging, l1 penalties, passive-aggressive schedules, the offset of a one-class
+    SVM.  Without it a kernel compiles in half the time.  ``shared``: on weights that other workers step on, too.
     """
-    steps_single(x, y, weight, order, start, stop, w, mean, paid, buffer, tiny_scale, carry, recipe)
+
+    @decorate
+    def steps_single(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
+        """Visit ``order[start:stop]``; updates ``w`` (n_features,), the slots ``mean`` and ``paid`` (or empty),
+        ``carry``.  Returns where the visit ended: with ``shared``, before a scale becomes tiny.
+
+        ``buffer`` (batch,) is work space; ``scratch`` is for the kernel of several outputs, whose twin this is.
+        """
+        token = np.int64(0)
+        if not shared:
+            token = release_gil((stop - start) * values_per_row(x) >= recipe.release_from)
+        intercept, scale, summed = carry[INTERCEPT, 0], carry[SCALE, 0], carry[SUMMED, 0]
+        mean_intercept, owed = carry[MEAN_INTERCEPT, 0], carry[PENALTY, 0]
+        square, absolute = carry[SQUARE, 0], carry[ABSOLUTE, 0]
+        loss_sum, factor, objective = carry[LOSS, 0], carry[FACTOR, 0], carry[OBJECTIVE, 0]
+        gain, t = carry[GAIN, 0], carry[CLOCK, 0]
+        positive, negative = recipe.positive[0], recipe.negative[0]
+        weighted = weight.shape[0] > 0
+        passive = full and (recipe.schedule == PA1 or recipe.schedule == PA2)
+        alpha, l1_ratio = recipe.alpha, recipe.l1_ratio
+        least_shrink = tiny_scale if shared else 0.0
+        first = start
+        while first < stop:
+            last = min(first + recipe.batch_size, stop)
+            eta = gain * rate(recipe.schedule, t, recipe.eta0, recipe.power_t, alpha, recipe.optimal_start)
+            # What does not depend on the prediction is computed apart from what does: from one
+            # prediction to the next the processor can only wait, so the chain between them is kept short.
+            pace = -eta / (last - first)
+            if full and passive:
+                pace = gain / (last - first)
+            penalty = alpha * ((1.0 - l1_ratio) * 0.5 * square + l1_ratio * absolute)
+            step = 0.0
+            moved = False
+            skipped = False
+            for i in range(first, last):
+                look_ahead(x, y, order, i)
+                if shared:
+                    prefetch_weights(x, order, i, w, U(1))
+                row = order[U(i)]
+                target = y[U(row)]
+                factor_of_row = pace * (positive if target > 0.0 else negative)
+                if weighted:
+                    factor_of_row *= weight[U(row)]
+                p = dot(x, row, w) * scale + intercept
+                gradient, l, f = evaluate(recipe.loss, target, p)
+                loss_sum += l
+                factor *= f
+                loss_sum, factor = fold_factor(loss_sum, factor)
+                if recipe.measured and not (full and passive):
+                    if recipe.penalised:
+                        objective += penalty
+                    if full and recipe.one_class:
+                        objective += intercept * alpha
+                if full and passive:
+                    norm = float(square_norm(x, row))
+                    skipped = recipe.schedule == PA1 and norm == 0.0
+                    gradient = passive_step(recipe.schedule, recipe.eta0, norm, gradient, l + np.log(f))
+                step = factor_of_row * gradient
+                moved |= step != 0.0
+                if recipe.batch_size > 1:
+                    buffer[U(i - first)] = step
+            if full and skipped and last - first == 1:
+                first = last
+                continue
+            if recipe.shrinks:
+                shrink = max(least_shrink, 1.0 - (1.0 - l1_ratio) * eta * alpha)
+                scale *= shrink
+                square *= shrink * shrink
+                absolute *= shrink
+                if shared and scale < tiny_scale:
+                    # others are using the weights: make this step and leave, to have the scale folded
+                    stop = last
+                elif scale < tiny_scale:
+                    if full and mean.shape[0] > 0:
+                        for k in range(mean.shape[0]):
+                            mean[k] += summed * w[k]
+                        summed = 0.0
+                    for k in range(w.shape[0]):
+                        w[k] *= scale
+                    scale = 1.0
+            if moved:
+                unit = 1.0 / scale
+                for i in range(first, last):
+                    row = order[U(i)]
+                    if recipe.batch_size > 1:
+                        step = buffer[U(i - first)]
+                    c = step * unit
+                    if recipe.measured:
+                        s, a = add_measured(x, row, c, w)
+                        square = s * scale * scale
+                        absolute = a * scale
+                    else:
+                        add(x, row, c, w)
+                    if full and summed != 0.0:
+                        add(x, row, -summed * c, mean)
+                    if recipe.fit_intercept:
+                        intercept += step * recipe.intercept_decay
+            if full and recipe.one_class and recipe.fit_intercept:
+                intercept -= eta * alpha * recipe.intercept_decay
+            if full and 0 < recipe.average_from <= t:
+                summed += scale
+                mean_intercept += (intercept - mean_intercept) / ((t - recipe.average_from) / recipe.pace + 1.0)
+            if full and recipe.truncates:
+                owed += l1_ratio * eta * alpha
+                for i in range(first, last):
+                    truncate(x, order[U(i)], w, mean, paid, scale, summed, owed)
+            t += recipe.pace
+            first = last
+        carry[INTERCEPT, 0], carry[SCALE, 0], carry[SUMMED, 0] = intercept, scale, summed
+        carry[MEAN_INTERCEPT, 0], carry[PENALTY, 0] = mean_intercept, owed
+        carry[SQUARE, 0], carry[ABSOLUTE, 0] = square, absolute
+        carry[LOSS, 0], carry[FACTOR, 0], carry[OBJECTIVE, 0] = loss_sum, factor, objective
+        carry[OWN_CLOCK, 0] += t - carry[CLOCK, 0]
+        carry[CLOCK, 0] = t
+        take_gil(token)
+        return first
+
+    return steps_single
+
+
+descend_single = make_steps(kernel, False, False)
+descend_single_full = make_steps(kernel, True, False)

@@ -67,14 +67,14 @@ def _nesterov(w, v, g, at, g_at, n, factor, decay, eta, mu):
 
 
 @called
-def _adam(w, m, v, g, at, g_at, n, factor, decay, eta, b1, b2, epsilon, shrink):
-    one = w.dtype.type(1)
+def _adam(w, m, v, g, at, g_at, n, factor, decay, eta, b1, b2, rest1, rest2, epsilon, shrink):
+    # 1 - b1 and 1 - b2 are rounded once: computed from 0.999 in float32, the second is wrong by 1e-5 of its value
     total = w.dtype.type(0)
     for i in range(U(n)):
         x = w[U(at) + i]
         slope = factor * g[U(g_at) + i] + decay * x
-        first = b1 * m[U(at) + i] + (one - b1) * slope
-        second = b2 * v[U(at) + i] + (one - b2) * (slope * slope)
+        first = b1 * m[U(at) + i] + rest1 * slope
+        second = b2 * v[U(at) + i] + rest2 * (slope * slope)
         m[U(at) + i] = first
         v[U(at) + i] = second
         x = shrink * x - eta * first / (np.sqrt(second) + epsilon)
@@ -102,7 +102,7 @@ def step(recipe, w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta
     shrink = number(1.0 - eta * shrinkage)
     return _adam(
         w, first, second, g, at, g_at, n, f, d, number(rate), number(recipe.beta1), number(recipe.beta2),
-        number(recipe.epsilon), shrink,
+        number(1.0 - recipe.beta1), number(1.0 - recipe.beta2), number(recipe.epsilon), shrink,
     )  # fmt: skip
 
 

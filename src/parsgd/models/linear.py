@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from parsgd import first_use
 from parsgd.core import Rows
-from parsgd.kernels.recipe import NEGLIGIBLE, padded
+from parsgd.kernels.recipe import NEGLIGIBLE, Recipe, padded, release_from
 from parsgd.models import linear_shared, linear_slope
 from parsgd.models.linear_adagrad import AdagradDescent
 from parsgd.models.linear_descent import LinearDescent, spread, without_cache
@@ -265,16 +266,13 @@ class Linear:
 
     def compiled_loss(self):
         """The loss as kernels take it."""
-        from parsgd.kernels import losses
-
+        losses = first_use.kernels("losses")
         if isinstance(self.loss, str):
             return losses.BuiltinLoss(_CODES[self.loss], float(self.loss_parameter))
         return losses.user_loss(self.loss)
 
     def recipe(self, pace: float = 1.0):
         """The hyper-parameters as kernels take them."""
-        from parsgd.kernels.recipe import Recipe
-
         return Recipe(
             loss=self.compiled_loss(),
             schedule=SCHEDULES.index(self.schedule),
@@ -293,7 +291,7 @@ class Linear:
             pace=float(pace),
             batch_size=int(self.batch_size),
             measured=bool(self.measured),
-            shared=False,
+            release_from=release_from(),
             n_outputs=int(self.n_outputs),
             positive=spread(self.positive, self.stride, np.float64),
             negative=spread(self.negative, self.stride, np.float64),
@@ -301,8 +299,6 @@ class Linear:
 
     def losses(self, margins: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """``(values, gradients)`` of the loss at ``margins (n_rows, n_outputs)``; softmax has one value a row."""
-        from parsgd.kernels.losses import evaluate_all
-
         margins = np.asarray(margins, dtype=np.float64)
         if self.loss == "softmax":
             shifted = margins - margins.max(axis=1, keepdims=True)
@@ -317,6 +313,7 @@ class Linear:
             y = np.where(y[:, None] == np.arange(self.n_outputs), 1.0, -1.0)
         targets = np.ascontiguousarray(np.broadcast_to(y.reshape(len(y), -1), margins.shape), dtype=np.float64).ravel()
         values, gradients = np.empty(margins.size), np.empty(margins.size)
+        evaluate_all = first_use.kernels("losses").evaluate_all
         function = evaluate_all if isinstance(self.loss, str) else without_cache(evaluate_all)
         function(self.compiled_loss(), targets, np.ascontiguousarray(margins).ravel(), gradients, values)
         return values.reshape(margins.shape), gradients.reshape(margins.shape)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from parsgd import first_use
 from parsgd.core import Rows
 from parsgd.kernels import recipe as slot
 from parsgd.models.linear_descent import LinearDescent, without_cache
@@ -18,12 +19,11 @@ class AdagradDescent(LinearDescent):
     """
 
     def __init__(self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray, pace: float = 1.0):
-        from parsgd.kernels.adagrad import BLOCK, descend_adagrad, descend_adagrad_outputs
-
+        adagrad = first_use.kernels("adagrad")
         super().__init__(model, state, clock, gains, pace)
-        self.kernel = descend_adagrad_outputs
+        self.kernel = adagrad.descend_adagrad_outputs
         if model.n_outputs == 1:
-            self.kernel, self.scratch = descend_adagrad, tuple(np.zeros((3, BLOCK), dtype=model.dtype))
+            self.kernel, self.scratch = adagrad.descend_adagrad, tuple(np.zeros((3, adagrad.BLOCK), dtype=model.dtype))
         if not isinstance(model.loss, str):
             self.kernel = without_cache(self.kernel)
         self.squares = model.flat(state, "squares")
@@ -42,8 +42,7 @@ class AdagradDescent(LinearDescent):
 
     def settle(self) -> None:
         if self.paid.size:
-            from parsgd.kernels.adagrad import pay_all
-
+            pay_all = first_use.kernels("adagrad").pay_all
             pay_all(self.coef, self.squares, self.paid, self.model.stride, self.lanes, self.recipe)
         self.views["intercept"][:] = self.carry[slot.INTERCEPT]
         self.views["intercept_squares"][:] = self.carry[slot.GATHERED]
@@ -51,8 +50,7 @@ class AdagradDescent(LinearDescent):
 
 def step(model: Any, views: dict[str, np.ndarray], mean: dict[str, np.ndarray], gains: np.ndarray) -> None:
     """One step in place, along the ``mean`` gradients of a batch; see :mod:`parsgd.kernels.adagrad`."""
-    from parsgd.kernels.adagrad import EPSILON
-
+    EPSILON = first_use.kernels("adagrad").EPSILON
     eta, active = gains * model.eta0, gains > 0.0
     squares = views["squares"] + np.where(active, mean["coef"], 0.0) ** 2
     rates = eta / np.sqrt(squares + EPSILON)

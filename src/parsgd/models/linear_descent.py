@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from parsgd import first_use
 from parsgd.core import Rows, Tally
 from parsgd.kernels import recipe as slot
+from parsgd.kernels.recipe import NEVER
 
 # Below this the scale is multiplied into the weights: far from underflow, rare enough to cost nothing.
 _TINY_SCALE = {"float32": 1e-6, "float64": 1e-9}
@@ -17,9 +19,7 @@ _TINY_SCALE = {"float32": 1e-6, "float64": 1e-9}
 @functools.cache
 def without_cache(kernel):
     """A user's loss exists in this process alone: compile its kernel here, once, and write nothing to disk."""
-    from parsgd.kernels.compiling import uncached
-
-    return uncached(kernel)
+    return first_use.kernels("compiling").uncached(kernel)
 
 
 def spread(values: Any, stride: int, dtype: Any) -> np.ndarray:
@@ -39,21 +39,17 @@ class LinearDescent:
         self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray, pace: float = 1.0,
         board: np.ndarray | None = None,
     ):  # fmt: skip
-        from parsgd.kernels.multi import descend_multi
-        from parsgd.kernels.single import descend_single
-
         self.model, self.gains = model, gains
         self.views = model.views(state)
         self.coef, self.mean, self.paid = (model.flat(state, name) for name in ("coef", "mean_coef", "paid"))
-        self.recipe = model.recipe(pace)._replace(shared=board is not None)
+        self.recipe = model.recipe(pace)
         single = model.n_outputs == 1
-        self.kernel, self.shared = (descend_single if single else descend_multi), ()
+        self.kernel, self.shared = self._choose_kernel(board is not None), ()
         if board is not None:
-            from parsgd.kernels.sharing_linear import share_multi, share_single
-
-            self.kernel, self.shared = (share_single if single else share_multi), (board.reshape(-1, model.n_outputs),)
+            self.shared = (board.reshape(-1, model.n_outputs),)
         if not isinstance(model.loss, str):
-            self.kernel = without_cache(self.kernel)
+            # compiled code of a user may raise, so Numba itself handles the GIL
+            self.kernel, self.recipe = without_cache(self.kernel), self.recipe._replace(release_from=NEVER)
         batch = model.batch_size
         self.buffer = np.zeros(batch) if single else np.zeros((batch, model.stride), dtype=model.dtype)
         self.scratch = (np.zeros((3, model.stride), dtype=model.dtype), np.zeros((2, model.stride)))
@@ -63,6 +59,16 @@ class LinearDescent:
         self.carry = self.lanes[:, : model.n_outputs]
         self._fill_carry(clock)
         self.examples, self.opened = 0, False
+
+    def _choose_kernel(self, shared: bool) -> Any:
+        """The kernel that has what the model needs, and as little else as there is."""
+        model = self.model
+        kind = "single" if model.n_outputs == 1 else "softmax" if model.loss == "softmax" else "multi"
+        if shared:
+            return getattr(first_use.kernels("sharing_linear"), f"share_{kind}")
+        full = model.average or model.truncates or model.one_class or model.schedule in ("pa1", "pa2")
+        module = first_use.kernels("single" if kind == "single" else "multi")
+        return getattr(module, f"descend_{kind}" + "_full" * bool(full))
 
     def _fill_carry(self, clock: float) -> None:
         model, views, carry = self.model, self.views, self.carry
@@ -113,7 +119,7 @@ class LinearDescent:
         if not self.opened:
             return
         self.opened = False
-        if self.recipe.shared:
+        if self.shared:
             # scale and intercept are everybody's until the round has ended: see linear_shared.py
             return
         carry, model, views = self.carry, self.model, self.views

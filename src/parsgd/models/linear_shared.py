@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from parsgd import first_use
+
 
 def board(model: Any, state: np.ndarray, clock: float, n_workers: int) -> np.ndarray:
     """The numbers besides the weights that all workers move, ``(rows, n_outputs)``, as a round begins with them."""
-    from parsgd.kernels import sharing, sharing_linear
+    sharing, sharing_linear = first_use.kernels("sharing"), first_use.kernels("sharing_linear")
 
     views = model.views(state)
     out = np.zeros((sharing_linear.N_BOARD, model.n_outputs))
@@ -22,7 +24,7 @@ def board(model: Any, state: np.ndarray, clock: float, n_workers: int) -> np.nda
 
 def settled(model: Any, state: np.ndarray, board: np.ndarray) -> np.ndarray:
     """The state in plain numbers, a new one, of weights and a board that nobody uses any more."""
-    from parsgd.kernels import sharing, sharing_linear
+    sharing, sharing_linear = first_use.kernels("sharing"), first_use.kernels("sharing_linear")
 
     board, state = board.reshape(-1, model.n_outputs), state.copy()
     views = model.views(state)

@@ -70,6 +70,11 @@ class Network:
     # all outputs learn, and stop learning, together
     n_outputs = 1
     uses_blas = True
+    divergence = (
+        "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
+        " preprocessed. ({what}, at epoch #{epoch}. Scaling input data with StandardScaler or MinMaxScaler might help,"
+        " or a smaller learning_rate_init.)"
+    )
     straight = False
     offers = frozenset({"shared_steps"})
     withholds = {}

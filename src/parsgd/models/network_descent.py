@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from parsgd import first_use
 from parsgd.core import Rows, Tally
+from parsgd.kernels.recipe import release_from
 
 # Bytes of gradients at hand at a time: about a second-level cache.
 _GRADIENT_BYTES = 1 << 20
@@ -31,12 +33,11 @@ class NetworkDescent:
     def __init__(
         self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, board: np.ndarray | None = None
     ):
-        from parsgd.kernels import network
-
+        network = first_use.kernels("network")
         self.slot = network
         self.model, self.gains = model, gains
         self.parts = model.parts(state)
-        self.recipe = recipe(model)._replace(seed=int(seed), shared=board is not None)
+        self.recipe = recipe(model)._replace(seed=int(seed), shared=board is not None, release_from=release_from())
         self.board = (_NO_BOARD if board is None else board).reshape(-1, 1)
         self.plan = plan(model, model.batch_size)
         self.room = room(model, self.plan, model.batch_size, self.recipe.whole)
@@ -94,7 +95,7 @@ class NetworkDescent:
 @functools.lru_cache(maxsize=64)
 def plan(model: Any, batch_size: int) -> Any:
     """Where things lie, as kernels take it; remembered, because `minibatch` asks at every step."""
-    from parsgd.kernels.network import Plan
+    Plan = first_use.kernels("network").Plan
 
     hidden = max(model.sizes[1:-1], default=0)
     # each layer's values begin on a whole vector
@@ -109,7 +110,7 @@ def plan(model: Any, batch_size: int) -> Any:
 def room(model: Any, plan: Any, batch_size: int, whole: bool | None) -> Any:
     """What one batch needs; see :class:`parsgd.kernels.network.Room`.  ``whole``: gradients of all parameters, of a
     block, or none."""
-    from parsgd.kernels.network import Room
+    Room = first_use.kernels("network").Room
 
     hidden = _aligned(batch_size * max(model.sizes[1:-1], default=0))
     values = _fenced(int(plan.places[-1]) + hidden, model.dtype)
@@ -133,9 +134,8 @@ def room(model: Any, plan: Any, batch_size: int, whole: bool | None) -> Any:
 @functools.lru_cache(maxsize=64)
 def recipe(model: Any) -> Any:
     """The hyper-parameters as kernels take them."""
-    from parsgd.kernels import activations, outputs, solvers
-    from parsgd.kernels.blas import gemm_address
-    from parsgd.kernels.network import NetworkRecipe
+    activations, outputs, solvers = map(first_use.kernels, ("activations", "outputs", "solvers"))
+    gemm_address, NetworkRecipe = first_use.kernels("blas").gemm_address, first_use.kernels("network").NetworkRecipe
 
     activation = getattr(activations, model.activation.upper())
     losses = {"squared_error": "squared", "absolute_error": "absolute"}
@@ -173,6 +173,7 @@ def recipe(model: Any) -> Any:
         whole=whole,
         square_every=1 if model.dtype == "float64" else _SQUARE_EVERY,
         least_decay=0.0 if model.dtype == "float64" else _LEAST_DECAY,
+        release_from=0,
         shared=False,
     )
 
@@ -184,14 +185,15 @@ def slope(
 
     Dropout masks are those that the examples have in the whole batch, and the losses what they add to its own.
     """
-    from parsgd.kernels import network, solvers
+    network, solvers = first_use.kernels("network"), first_use.kernels("solvers")
 
     out = np.zeros(model.n_parameters + 1, dtype=model.dtype)
     n = end - first
     if n == 0:
         return out, Tally(0, 0, np.zeros(1), np.zeros(1))
     made = recipe(model)._replace(
-        seed=int(seed), solver=solvers.GRADIENT, whole=True, batch_size=n, shift=first, part=n / len(batch)
+        seed=int(seed), release_from=release_from(),
+        solver=solvers.GRADIENT, whole=True, batch_size=n, shift=first, part=n / len(batch)
     )
     where = plan(model, n)
     space = room(model, where, n, None)._replace(gradient=out[:-1])
@@ -215,14 +217,14 @@ def slope(
 
 def step(model: Any, state: np.ndarray, slopes: np.ndarray, clock: float, gains: np.ndarray) -> np.ndarray:
     """The state one step further, along what :func:`slope` gave, summed over a batch."""
-    from parsgd.kernels import network
+    network = first_use.kernels("network")
 
     state = state.copy()
     if slopes[-1] <= 0.0 or gains[0] == 0.0:
         return state
     carry = np.zeros(network.N_SLOTS)
     carry[network.CLOCK], carry[network.BEGUN], carry[network.GAIN] = clock, model.begun, gains[0]
-    made = recipe(model)._replace(whole=True)
+    made = recipe(model)._replace(whole=True, release_from=release_from())
     network.step_network(*model.parts(state), slopes[:-1], plan(model, 1), made, carry, float(slopes[-1]))
     return state
 

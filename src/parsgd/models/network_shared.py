@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from parsgd import first_use
+
 
 def board(model: Any, state: np.ndarray, clock: float, n_workers: int) -> np.ndarray:
     """The numbers besides the parameters that all workers move, ``(rows, 1)``, as a round begins with them."""
-    from parsgd.kernels import network, sharing
+    network, sharing = first_use.kernels("network"), first_use.kernels("sharing")
 
     out = np.zeros((network.N_BOARD, 1))
     out[sharing.WORKERS], out[sharing.SCALE], out[sharing.CLOCK] = n_workers, 1.0, clock
@@ -21,7 +23,7 @@ def board(model: Any, state: np.ndarray, clock: float, n_workers: int) -> np.nda
 
 def settled(model: Any, state: np.ndarray, board: np.ndarray) -> np.ndarray:
     """The state in plain numbers, a new one, of parameters and a board that nobody uses any more."""
-    from parsgd.kernels import sharing
+    sharing = first_use.kernels("sharing")
 
     state = state.copy()
     scale = board.reshape(-1, 1)[sharing.SCALE, 0]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import NamedTuple
 
+from parsgd.background import Background
 from parsgd.sources.reading import Posed
 from parsgd.sources.windows import Window
 
@@ -67,7 +68,7 @@ class Ahead:
         room: Callable[[], Window],
     ):
         self.open, self.n_rows, self.following, self.room = open, n_rows, following, room
-        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parsgd-read")
+        self.thread = Background(1, "parsgd-read")
         self.stream: Stream | None = None
         self.here: tuple[Place, Window] | None = None
         self.coming: tuple[Place, Future[Window]] | None = None
@@ -91,7 +92,7 @@ class Ahead:
     def close(self) -> None:
         """End the thread, let go of the windows and of what is open.  Waits for no more than a chunk."""
         self._halt()
-        self.thread.shutdown(wait=True)
+        self.thread.close()
         self._leave()
         self.here, self.spare = None, []
 
@@ -105,7 +106,17 @@ class Ahead:
                 self.coming = None
 
     def _begin(self, place: Place) -> None:
-        self.coming = (place, self.thread.submit(self._read, self.stream, place))
+        future: Future[Window] = Future()
+        self.coming = (place, future)
+        self.thread.run(self._read_into, future, self.stream, place)
+
+    def _read_into(self, future: Future[Window], stream: Stream, place: Place) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(self._read(stream, place))
+        except BaseException as error:  # raised where the window is asked for
+            future.set_exception(error)
 
     def _read(self, stream: Stream, place: Place) -> Window:
         window = self.spare.pop() if self.spare else self.room()

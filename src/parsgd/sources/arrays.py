@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from parsgd import first_use
 from parsgd.core import SAMPLINGS, Block, Rows, Shard
 from parsgd.rows import picked
 
@@ -156,7 +157,7 @@ class ArraySource:
     def _deal(self, seed: int, size: int) -> np.ndarray:
         """The order in which rows are dealt, ``size`` neighbours at a time: by the shuffle's own generator, which is 10
         times faster than numpy's."""
-        from parsgd.kernels.shuffling import permute
+        permute = first_use.kernels("shuffling").permute
 
         dealt = np.empty(-(-self.n_rows // size), dtype=self._index_type)
         # not the seed that orders the rows of the first worker: the two orders are to have nothing in common
@@ -226,7 +227,7 @@ class ArrayShard(Shard):
 
     def _unfold(self, seed: int, epoch: int) -> np.ndarray:
         """The rows in the order of the shuffled runs."""
-        from parsgd.kernels.shuffling import unfold
+        unfold = first_use.kernels("shuffling").unfold
 
         runs = np.arange(len(self._starts) - 1, dtype=self.numbers.dtype)
         order = np.empty_like(self.numbers)
@@ -235,7 +236,8 @@ class ArrayShard(Shard):
 
     def _shuffled(self, numbers: np.ndarray, seed: int, epoch: int) -> np.ndarray:
         """The order of an epoch is the last one's, permuted once more; it is remembered only to save that work."""
-        from parsgd.kernels.shuffling import gather, permute
+        shuffling = first_use.kernels("shuffling")
+        gather, permute = shuffling.gather, shuffling.permute
 
         told = None if self._common is None else self._common.get((seed, epoch))
         if told is not None:

@@ -16,6 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
+from parsgd import first_use
 from parsgd.core import Block, Rows, Shard
 from parsgd.errors import InvalidArgument
 from parsgd.sources.ahead import Ahead, Place
@@ -211,7 +212,7 @@ class BlockShard(Shard):
         if self._told is None or self._told[0] != place:
             order = np.empty(self._size(place), dtype=np.int32)
             if self.shuffle:
-                from parsgd.kernels.shuffling import permute
+                permute = first_use.kernels("shuffling").permute
 
                 permute(order, int(np.random.SeedSequence((*place, _ROWS)).generate_state(1)[0]))
             else:

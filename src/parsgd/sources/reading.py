@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parsgd.errors import DataFileError, ParsgdError
+from parsgd.rows import standard_csr
 from parsgd.sources.pieces import Chunk, Piece, Pose
 
 
@@ -93,7 +94,8 @@ class Span:
                 kept = _picked(chunk, self._kept(at, begin, end))
                 # data without targets, for models that need none: all rows belong to one class
                 y = np.ones(_n_rows(kept)) if kept.y is None else kept.y
-                posed = Posed(kept.x, *pose(y, kept.weight))
+                x = standard_csr(kept.x) if hasattr(kept.x, "indptr") else kept.x
+                posed = Posed(x, *pose(y, kept.weight))
                 if not getattr(self.piece, "finite", False):
                     refuse_no_numbers(posed)
             yield posed

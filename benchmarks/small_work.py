@@ -1,0 +1,126 @@
+"""Small fits and predictions beside scikit-learn's, in one run: alone, and beside a Python thread that never pauses.
+
+Prints a row per kind of work: median seconds of both libraries and their ratio.  The two take turns, so the ratio holds
+on a machine whose speed drifts::
+
+    python benchmarks/small_work.py [--repeat 300] [--busy-repeat 15] [--only fit]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import threading
+import time
+import warnings
+from collections.abc import Callable
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from sklearn.linear_model import SGDClassifier as TheirSGD
+from sklearn.neural_network import MLPClassifier as TheirMLP
+
+from parsgd import MLPClassifier, SGDClassifier
+
+
+def rows(n: int, n_features: int) -> tuple[np.ndarray, np.ndarray]:
+    """Standardized rows and labels of two classes, both among the first two rows."""
+    X = np.random.default_rng(0).standard_normal((n, n_features))
+    y = (X[:, 0] + 0.5 * X[:, 1] > 0).astype(int)
+    y[:2] = [0, 1][: len(y[:2])]
+    return X, y
+
+
+def partial_fit(n: int) -> tuple[Callable, Callable]:
+    """Calls of ``partial_fit`` on ``n`` rows of 20 features, on a model that has seen some."""
+    X, y = rows(n, 20)
+    calls = []
+    for kind in (SGDClassifier, TheirSGD):
+        model = kind(random_state=0).partial_fit(*rows(100, 20), classes=[0, 1])
+        calls.append(lambda model=model: model.partial_fit(X, y))
+    return tuple(calls)
+
+
+def fit(n: int, ours: type, theirs: type, **settings) -> tuple[Callable, Callable]:
+    """Whole fits of five epochs on ``n`` rows of 10 features."""
+    X, y = rows(n, 10)
+    return tuple(
+        lambda kind=kind: kind(max_iter=5, tol=None if "SGD" in kind.__name__ else 0.0, random_state=0, **settings).fit(X, y)
+        for kind in (ours, theirs)
+    )
+
+
+def predict(ours: type, theirs: type, **settings) -> tuple[Callable, Callable]:
+    """Predictions of one row of 20 features."""
+    X, y = rows(200, 20)
+    models = [kind(max_iter=5, random_state=0, **settings).fit(X, y) for kind in (ours, theirs)]
+    return tuple(lambda model=model: model.predict(X[:1]) for model in models)
+
+
+HIDDEN = {"hidden_layer_sizes": (16,)}
+WORK = {
+    **{f"SGD partial_fit, {n} x 20": lambda n=n: partial_fit(n) for n in (1, 10, 100)},
+    **{f"SGD fit, {n} x 10, 5 epochs": lambda n=n: fit(n, SGDClassifier, TheirSGD) for n in (50, 500)},
+    **{f"MLP fit, {n} x 10, 5 epochs": lambda n=n: fit(n, MLPClassifier, TheirMLP, **HIDDEN) for n in (50, 500)},
+    "SGD predict, 1 x 20": lambda: predict(SGDClassifier, TheirSGD),
+    "MLP predict, 1 x 20": lambda: predict(MLPClassifier, TheirMLP, **HIDDEN),
+}
+
+
+def seconds(calls: tuple[Callable, ...], repeat: int) -> list[float]:
+    """The median seconds of each call; they take turns."""
+    taken: list[list[float]] = [[] for _ in calls]
+    for turn in range(repeat + 3):
+        for call, times in zip(calls, taken, strict=True):
+            began = time.perf_counter()
+            call()
+            if turn >= 3:  # the first ones fill caches
+                times.append(time.perf_counter() - began)
+    return list(map(statistics.median, taken))
+
+
+def beside_a_busy_thread(calls: tuple[Callable, ...], repeat: int) -> list[float]:
+    """:func:`seconds` while another thread of this process computes in Python without pause."""
+    done = threading.Event()
+
+    def compute() -> None:
+        total = 0
+        while not done.is_set():
+            total += sum(range(1000))
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    try:
+        return seconds(calls, repeat)
+    finally:
+        done.set()
+        thread.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=300)
+    parser.add_argument("--busy-repeat", type=int, default=15)
+    parser.add_argument("--only", default="", help="part of the names of the work to time")
+    options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    warnings.simplefilter("ignore")
+    print(f"{'work':<28} {'ours us':>9} {'theirs us':>9} {'ratio':>6}   {'busy: ours us':>13} {'theirs us':>9} {'ratio':>6}")
+    for name, make in WORK.items():
+        if options.only not in name:
+            continue
+        calls = make()
+        ours, theirs = (1e6 * one for one in seconds(calls, options.repeat))
+        busy, their_busy = (1e6 * one for one in beside_a_busy_thread(calls, options.busy_repeat))
+        print(
+            f"{name:<28} {ours:9.0f} {theirs:9.0f} {ours / theirs:6.2f}   {busy:13.0f} {their_busy:9.0f}"
+            f" {busy / their_busy:6.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
