@@ -15,6 +15,7 @@ from parsgd.algorithms.local import Local
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.errors import InvalidArgument, TooFewRowsWarning
 from parsgd.estimators.costs import NetworkSize, Size, costs_of, costs_on, rounds_of
+from parsgd.interrupting import caller_of
 from parsgd.packing import is_part
 from parsgd.prediction import fit_seconds, round_seconds
 from parsgd.registry import ALGORITHMS, ENGINES, resolve
@@ -181,7 +182,7 @@ def warn_of_few_rows(n_jobs: int | None, choice: Choice, n_rows: int) -> None:
         f" predicts worse than the model of one worker. Use n_jobs=None, which takes as many workers as help, {fewer},"
         " or algorithm=parsgd.Local(outer='adaptive').",
         TooFewRowsWarning,
-        stacklevel=6,
+        stacklevel=caller_of(sys._getframe(1))[0] + 1,
     )
 
 

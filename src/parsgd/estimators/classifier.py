@@ -21,6 +21,7 @@ from parsgd.estimators.examples import Examples
 from parsgd.estimators.posing import Labels, class_numbers, classes_of
 from parsgd.estimators.tasks import with_callbacks
 from parsgd.estimators.validation import validate_data
+from parsgd.floating import silent
 from parsgd.models.linear import Linear
 
 _WITH_PROBABILITIES = ("log_loss", "modified_huber", "softmax")
@@ -337,6 +338,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         return scores / scores.sum(axis=1, keepdims=True)
 
     @available_if(_check_proba)
+    @silent()
     def predict_log_proba(self, X):
         """Logarithm of :meth:`predict_proba`."""
         return np.log(self.predict_proba(X))

@@ -19,6 +19,7 @@ from parsgd.estimators.examples import Examples
 from parsgd.estimators.mlp import BaseMLP, is_stochastic
 from parsgd.estimators.posing import Labels, Several
 from parsgd.estimators.tasks import with_callbacks
+from parsgd.floating import silent
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -316,10 +317,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         p = self._predicted(X)
         return np.column_stack([1 - p, p]) if p.shape[1] == 1 else p
 
+    @silent()
     def predict_log_proba(self, X):
         """Logarithm of :meth:`predict_proba`."""
-        with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X))
+        return np.log(self.predict_proba(X))
 
 
 class Accuracy:
