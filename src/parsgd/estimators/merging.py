@@ -18,6 +18,7 @@ from parsgd.estimators.alike import as_ours, check_alike, cosines
 from parsgd.estimators.examples import Arrays
 from parsgd.estimators.fitted import is_network
 from parsgd.estimators.records import AVERAGES, SQUARES
+from parsgd.estimators.two_classes import halves, is_difference
 from parsgd.estimators.validation import validate_data
 from parsgd.floating import silent
 from parsgd.rows import rows_of
@@ -214,8 +215,11 @@ def _state(model: Any, estimator: Any) -> np.ndarray:
             for view, array in zip(views[name], getattr(estimator, f"{name}_"), strict=True):
                 view[:] = array
         return state
-    views["coef"][:] = _dense(estimator.coef_).reshape(model.n_outputs, -1).T
-    views["intercept"][:] = 1.0 - estimator.offset_ if hasattr(estimator, "offset_") else estimator.intercept_
+    coef = _dense(estimator.coef_)
+    intercept = 1.0 - estimator.offset_ if hasattr(estimator, "offset_") else estimator.intercept_
+    if is_difference(estimator):
+        coef, intercept = halves(coef), halves(intercept)
+    views["coef"][:], views["intercept"][:] = coef.reshape(model.n_outputs, -1).T, intercept
     return state
 
 
