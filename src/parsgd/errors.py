@@ -12,7 +12,8 @@
     ├── CheckpointError      (ValueError)   a fit cannot go on from its checkpoints, or cannot keep any
     └── MissingDependency    (ImportError)  an optional package is needed; says how to install it
     DivergenceWarning        (UserWarning)  the loss exploded, but the parameters are finite
-    UnlikeShards             (UserWarning)  the workers' rows differ so much that averages may be poor
+    TooFewRowsWarning    (UserWarning)  n_jobs asks for so many workers that the model becomes worse
+    UnlikeShards         (UserWarning)  the workers' rows differ so much that averages may be poor
     InterruptedFit           (UserWarning)  Ctrl-C ended a fit; the best model so far was kept
     KernelCacheWarning       (UserWarning)  compiled kernels cannot be cached; every process compiles them again
     CheckpointWarning        (UserWarning)  a checkpoint could not be written, or not be read
@@ -79,6 +80,10 @@ class MissingDependency(ParsgdError, ImportError):
 
 class DivergenceWarning(UserWarning):
     """The loss exploded, but the parameters are finite, as scikit-learn would leave them."""
+
+
+class TooFewRowsWarning(UserWarning):
+    """``n_jobs`` asks for so many workers that each has too few rows, and the average of their models is worse."""
 
 
 class UnlikeShards(UserWarning):

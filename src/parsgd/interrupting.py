@@ -180,7 +180,7 @@ def interruptible(method: Callable, returns: bool) -> Callable:
             _scope.reset(token)
             running.end()
         if running.pressed:
-            level, name = _caller(sys._getframe(1))
+            level, name = caller_of(sys._getframe(1))
             outer = _returning.get()
             if outer is not None:
                 outer.presses += running.current.presses
@@ -192,7 +192,7 @@ def interruptible(method: Callable, returns: bool) -> Callable:
     return fit
 
 
-def _caller(frame: FrameType | None) -> tuple[int, str]:
+def caller_of(frame: FrameType | None) -> tuple[int, str]:
     """How many frames out the nearest caller is that is neither ours nor scikit-learn's wrapping, and its module."""
     level = 1
     while frame is not None:

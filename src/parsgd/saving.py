@@ -19,6 +19,7 @@ import numpy as np
 import parsgd
 from parsgd.errors import ModelFileError
 from parsgd.estimators.fitted import FITTED, is_fitted, problem
+from parsgd.estimators.two_classes import with_difference
 from parsgd.files import write_atomically, write_parts
 from parsgd.history import History
 from parsgd.packing import container, is_part, pack, unpack
@@ -157,6 +158,7 @@ def _rebuild(name: str, params: dict[str, Any], fitted: dict[str, Any]) -> Any:
     sparsified = fitted.pop("sparsified", False)
     for key, value in fitted.items():
         setattr(estimator, key, value)
+    with_difference(estimator)
     try:
         estimator._check_parameters()
     except (AttributeError, TypeError, ValueError) as error:

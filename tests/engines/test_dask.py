@@ -183,7 +183,8 @@ def test_the_active_client_is_used_and_stays(dask):
 
 
 def test_without_a_number_there_is_a_worker_for_each_thread(dask):
-    model = SGDRegressor(engine=dask, max_iter=1, tol=None).fit(X, targets(X))
+    rows = unit_rows(4000, 6)
+    model = SGDRegressor(engine=dask, max_iter=1, tol=None).fit(rows, targets(rows))
     assert model.algorithm_.n_workers == 2
     assert "the cluster has 2 threads" in model.algorithm_.why
 

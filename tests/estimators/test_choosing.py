@@ -50,36 +50,30 @@ def test_none_gives_no_worker_less_than_its_worth_of_work():
     assert medium.epoch_seconds / number >= 2e-3
 
 
-@pytest.mark.parametrize(("n_jobs", "count"), [(1, 1), (2, 2), (7, 7), (-1, 4), (-2, 3), (-4, 1), (-9, 1)])
-def test_a_number_is_taken_at_its_word_and_negative_ones_count_from_the_cores(n_jobs, count):
-    assert workers(n_jobs, SMALL) == (count, f"n_jobs={n_jobs}")
+@pytest.mark.parametrize("n_jobs", [1, 2, 7])
+@pytest.mark.parametrize("size", [SMALL, LARGE, WIDE])
+def test_a_positive_number_is_obeyed(n_jobs, size):
+    assert workers(n_jobs, size) == (n_jobs, f"n_jobs={n_jobs}")
+
+
+@pytest.mark.parametrize(("n_jobs", "most"), [(-1, 4), (-2, 3), (-4, 1), (-9, 1)])
+def test_a_negative_number_counts_from_the_cores_and_is_a_limit(n_jobs, most):
+    assert workers(n_jobs, LARGE)[0] == most
+    assert workers(n_jobs, SMALL)[0] == 1
 
 
 def test_no_workers_are_refused():
-    with pytest.raises(InvalidArgument, match="must not be 0: 1 is serial, -1 uses all cores, None decides"):
+    with pytest.raises(InvalidArgument, match="must not be 0: 1 is serial, -1 takes up to all cores, None decides"):
         SGDClassifier(n_jobs=0).fit(X, Y)
 
 
-def test_joblibs_configuration_decides_for_none_and_not_for_numbers():
-    with joblib.parallel_config(n_jobs=2):
-        model = SGDClassifier(**QUICK).fit(X, Y)
-        explicit = SGDClassifier(n_jobs=3, **QUICK).fit(X, Y)
-    assert model.algorithm_.n_workers == 2
-    assert "joblib" in model.algorithm_.why
-    assert len(model.history_[0]["workers"]) == 2
-    assert explicit.algorithm_.n_workers == 3
-    with joblib.parallel_config(n_jobs=-1):
-        assert workers(None, SMALL)[0] == 4
-
-
-def count_inside(size):
-    return count_workers(None, size, "SGDClassifier")
-
-
-@pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_inside_another_parallel_loop_none_means_one(backend):
-    found = joblib.Parallel(n_jobs=2, backend=backend)(joblib.delayed(count_inside)(LARGE) for _ in range(2))
-    assert [number for number, _ in found] == [1, 1]
+@pytest.mark.parametrize(("configured", "most"), [(1, 1), (2, 2), (64, 4), (-1, 4), (-2, 3)])
+def test_joblibs_configuration_is_a_limit_too_unless_the_estimator_has_a_number(configured, most):
+    with joblib.parallel_config(n_jobs=configured):
+        assert workers(None, LARGE)[0] == most
+        assert workers(None, SMALL)[0] == 1
+        assert workers(3, SMALL)[0] == 3
+        assert workers(-1, LARGE)[0] == 4
 
 
 def test_sparse_rows_cost_more_a_value_and_outputs_share_the_reading():

@@ -1,8 +1,12 @@
 """A loss from outside does what a built-in one does."""
 
+import gc
 import os
 import subprocess
 import sys
+import types
+import weakref
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +17,10 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 import parsgd
+from parsgd.errors import DivergedError, InvalidArgument
+from parsgd.estimators.own_loss import explained
+from parsgd.kernels import losses, own_losses
+from parsgd.models.linear import Linear
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(150, 5)
@@ -148,3 +156,117 @@ def test_a_fit_may_be_part_of_a_module_s_import(tmp_path):
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([source, str(tmp_path)])}
     done = subprocess.run([sys.executable, "-c", "import training"], env=env, timeout=200, capture_output=True)
     assert done.returncode == 0, done.stderr
+
+
+# -- defined again -------------------------------------------------------------------------------------------------
+
+CELL = """
+import math
+import numba
+import numpy as np
+scale = {scale}
+
+@numba.njit
+def helper(r):
+    return scale * r
+
+class Cell:
+    "{doc}"
+    def loss(self, y, p):
+        return 0.5 * helper((p - y) ** 2)
+
+    def gradient(self, y, p):
+        return helper({gradient})
+"""
+
+
+def cell(scale=0.5, gradient="p - y", doc="A loss"):
+    """The class that a notebook cell defines when it is run."""
+    names = {}
+    exec(CELL.format(scale=scale, gradient=gradient, doc=doc), names)
+    return names["Cell"]()
+
+
+def test_a_class_that_is_defined_again_finds_what_was_compiled():
+    first, again, documented = (own_losses.user_loss(one) for one in (cell(), cell(), cell(doc="another")))
+    assert type(first) is type(again) is type(documented)
+    evaluate_all = losses.evaluate_all
+    assert own_losses.kernel_for(evaluate_all, first) is own_losses.kernel_for(evaluate_all, again)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"scale": 1.0}, {"scale": 1}, {"gradient": "1.5 * (p - y)"}, {"gradient": "1 * (p - y)"},
+                {"gradient": "-(y - p)"}, {"gradient": "math.fabs(p - y)"}, {"gradient": "math.sqrt(p - y)"}], ids=str,
+)  # fmt: skip
+def test_a_loss_whose_methods_changed_is_another(changed):
+    assert own_losses.fingerprint(type(cell()).gradient) != own_losses.fingerprint(type(cell(**changed)).gradient)
+
+
+def test_closures_and_attributes_of_a_module_count():
+    def shifted(by):
+        return lambda y, p: p - y + by
+
+    assert own_losses.fingerprint(shifted(1.0)) == own_losses.fingerprint(shifted(1.0))
+    assert own_losses.fingerprint(shifted(1.0)) != own_losses.fingerprint(shifted(2.0))
+    assert own_losses.fingerprint(shifted(0.0)) != own_losses.fingerprint(shifted(-0.0))
+    constants = types.ModuleType("constants")
+    constants.rate = 1.0
+    uses = eval("lambda y, p: constants.rate * p", {"constants": constants})
+    before = own_losses.fingerprint(uses)
+    constants.rate = 2.0
+    assert own_losses.fingerprint(uses) != before
+
+
+def test_what_is_kept_of_losses_has_an_end_and_goes_with_its_kernels(monkeypatch):
+    monkeypatch.setattr(own_losses, "MOST_KEPT", 2)
+    monkeypatch.setattr(own_losses, "_kept", OrderedDict())
+    first = own_losses.user_loss(cell(scale=0.1))
+    gone = weakref.ref(own_losses.kernel_for(losses.evaluate_all, first))
+    for scale in (0.2, 0.3, 0.2):
+        own_losses.user_loss(cell(scale=scale))
+    assert len(own_losses._kept) == 2
+    gc.collect()
+    assert gone() is None
+
+
+# -- values that are no numbers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [("None", "None"), ("'a'", "a str"), ("(p, y)", "a tuple"), ("(p, 'a')", "a tuple"), ("p + 1j", "a complex number"),
+     ("np.zeros(2)", "an array"), ("None if p > 0 else p", "a number or None")],
+)  # fmt: skip
+def test_a_gradient_that_is_no_number_is_refused_by_name(value, named):
+    expected = rf"Cell.gradient\(self, y, p\) must return a number, and returns {named}\."
+    with pytest.raises(InvalidArgument, match=expected):
+        parsgd.SGDRegressor(cell_of(value), n_jobs=1, **QUICK).fit(X, NUMBERS)
+
+
+def cell_of(value):
+    """A loss whose gradient is another expression."""
+    names = {}
+    exec(CELL.format(scale=1.0, gradient="p", doc="").replace("helper(p)", value), names)
+    return names["Cell"]()
+
+
+def test_ints_are_numbers():
+    ours = parsgd.SGDRegressor(cell_of("1 if p > y else -1"), n_jobs=1, **QUICK).fit(X, NUMBERS)
+    theirs = parsgd.SGDRegressor(cell_of("1.0 if p > y else -1.0"), n_jobs=1, **QUICK).fit(X, NUMBERS)
+    np.testing.assert_array_equal(ours.coef_, theirs.coef_)
+
+
+@pytest.mark.parametrize("method", ["loss", "gradient"])
+def test_a_loss_that_is_nan_or_infinite_is_named(method, monkeypatch):
+    """Without the time that compiling takes: as its compiled form gives it."""
+    nan = {"loss": (np.nan, 1.0), "gradient": (1.0, np.nan)}[method]
+    monkeypatch.setattr(Linear, "losses", lambda self, p, y: tuple(np.full(p.shape, value) for value in nan))
+    expected = rf"Huber.{method}\(self, y=-1.0, p=-1.0\) returned nan"
+    with pytest.raises(InvalidArgument, match=expected), explained(Linear(2, loss=Huber())):
+        raise DivergedError("diverged")
+
+
+def test_what_a_loss_raises_keeps_its_type_and_names_the_loss():
+    with pytest.raises(ZeroDivisionError) as raised:
+        parsgd.SGDRegressor(cell_of("1.0 / (0.0 * p)"), n_jobs=1, **QUICK).fit(X, NUMBERS)
+    assert "Cell" in raised.value.__notes__[0]

@@ -20,6 +20,7 @@ from parsgd import display, fitting
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
 from parsgd.estimators import checking, choosing, keeping, streaming
 from parsgd.estimators.examples import Arrays, Examples, is_sparse
+from parsgd.estimators.own_loss import explained
 from parsgd.estimators.records import AVERAGES, SQUARES
 from parsgd.estimators.state import PlainState
 from parsgd.estimators.tasks import FitTasks
@@ -152,6 +153,8 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         n_features = examples.shape[1]
         size = choosing.Size(examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse)
         choice, engine = keeping.choose_parts(self, size)
+        if not partial:
+            choosing.warn_of_few_rows(self.n_jobs, choice, examples.n_rows)
         stopping = Stopping(
             tol=self.tol,
             patience=int(self.n_iter_no_change),
@@ -163,7 +166,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
             self, examples.seen() if seen is None else seen, functools.partial(self._attributes, model, choice),
             name="partial_fit" if partial else "fit", epochs=0 if choice.algorithm.one_shot else max_epochs,
         )  # fmt: skip
-        with display.shown(self.verbose):
+        with display.shown(self.verbose), explained(model):
             fit = fitting.fit(
                 model, choice.algorithm, engine, examples.source(bool(self.shuffle)), n_workers=choice.n_workers,
                 seed=seed, max_epochs=max_epochs, stopping=stopping, state=self._state(model, seed, coef, intercept),

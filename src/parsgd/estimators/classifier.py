@@ -20,7 +20,9 @@ from parsgd.estimators.base import MAX_INT, BaseSGD, initial, validation_rows
 from parsgd.estimators.examples import Examples
 from parsgd.estimators.posing import Labels, class_numbers, classes_of
 from parsgd.estimators.tasks import with_callbacks
+from parsgd.estimators.two_classes import difference, halves, with_difference
 from parsgd.estimators.validation import validate_data
+from parsgd.floating import silent
 from parsgd.models.linear import Linear
 
 _WITH_PROBABILITIES = ("log_loss", "modified_huber", "softmax")
@@ -47,8 +49,9 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         squared gradients (Duchi, Hazan, Singer, JMLR 12, 2011).  It needs few passes, of sparse rows often one; take
         ``eta0`` from 0.05 (dense, standardised) to 1 (sparse rows of length 1), and no ``average``.
     n_jobs : int or None, default=None
-        Workers for *one* fit, also a binary one.  None: as many as pay for so much data (one, if they are few; what
-        :func:`joblib.parallel_config` says; one inside another parallel loop).  1: serial SGD.  -1: all cores.
+        Workers for *one* fit, also a binary one.  A positive number is obeyed; 1 is serial SGD.  None and -1 take as
+        many as help, up to all cores: one, if rows are few.  -2 leaves a core free.  :func:`joblib.parallel_config`
+        sets a lower limit; inside another parallel loop it is one worker.
     verbose : int, default=0
         1: a view on a terminal or in a notebook, a plain line a second elsewhere, nothing where ``CI`` is set;
         2: a line every round.  See docs/progress.md, for callbacks (``set_callbacks``) too.
@@ -287,9 +290,21 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else self.intercept_
         shape = (n_outputs, X.shape[1])
+        if n_outputs == 2:
+            # softmax of two classes; two rows are taken as they are
+            coef_init, intercept_init = _both_rows(coef_init, X.shape[1]), _both_rows(intercept_init, 1)
         coef = initial(coef_init, shape, X.dtype, "coef_init")
         intercept = initial(intercept_init, (n_outputs,), X.dtype, "intercept_init")
         return coef, intercept
+
+    def _named(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
+        if len(coef) == 2:
+            coef, intercept = difference(coef), difference(intercept)
+        return {"coef_": coef, "intercept_": intercept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        with_difference(self)
 
     def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:
         """What to train on, and how to score a state on the others (or on the user's own set)."""
@@ -336,6 +351,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         return scores / scores.sum(axis=1, keepdims=True)
 
     @available_if(_check_proba)
+    @silent()
     def predict_log_proba(self, X):
         """Logarithm of :meth:`predict_proba`."""
         return np.log(self.predict_proba(X))
@@ -357,9 +373,15 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)
         scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
-        scores = scores.ravel() if scores.shape[1] == 1 else scores
-        # softmax keeps a row of coefficients for each of two classes as well
-        return scores[:, 1] - scores[:, 0] if scores.ndim == 2 and len(self.classes_) == 2 else scores
+        return scores.ravel() if scores.shape[1] == 1 else scores
+
+
+def _both_rows(given: Any, size: int) -> Any:
+    """Two rows, ``(2, size)`` or for one number ``(2,)``, where one is given; anything else as it is."""
+    if given is None or np.shape(given) not in ((size,), (1, size)):
+        return given
+    rows = halves(given)
+    return rows.ravel() if size == 1 and np.shape(given) == (1,) else rows.reshape(2, size)
 
 
 class Accuracy:

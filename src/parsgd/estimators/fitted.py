@@ -92,8 +92,10 @@ def _problems_of_linear(estimator: Any) -> Iterator[str]:
     if name == "SGDClassifier":
         n_classes = len(estimator.classes_)
         n_outputs = 1 if n_classes == 2 and estimator.loss != "softmax" else n_classes
-    coef_shape = (n_outputs, n_features) if name == "SGDClassifier" else (n_features,)
-    shapes = {"coef_": coef_shape, "offset_" if name == "SGDOneClassSVM" else "intercept_": (n_outputs,)}
+    # of two classes one row is kept, whatever the outputs of the model
+    n_rows = 1 if n_outputs <= 2 else n_outputs
+    coef_shape = (n_rows, n_features) if name == "SGDClassifier" else (n_features,)
+    shapes = {"coef_": coef_shape, "offset_" if name == "SGDOneClassSVM" else "intercept_": (n_rows,)}
     optional = dict.fromkeys(("_standard_coef", "_average_coef", "_squares"), (n_outputs, n_features))
     optional |= dict.fromkeys(("_standard_intercept", "_average_intercept", "_intercept_squares"), (n_outputs,))
     shapes |= {key: shape for key, shape in optional.items() if hasattr(estimator, key)}

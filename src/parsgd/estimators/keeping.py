@@ -139,7 +139,8 @@ def _as_before(
     estimator: Any, choice: choosing.Choice, before: choosing.Choice, who: str
 ) -> choosing.Choice:
     """What was left open then and is left open now is as it was then."""
-    n_workers = before.n_workers if estimator.n_jobs is None else choice.n_workers
+    left_open = estimator.n_jobs is None or estimator.n_jobs < 0
+    n_workers = before.n_workers if left_open else choice.n_workers
     if isinstance(estimator.algorithm, str) and estimator.algorithm == "auto":
         return replace(before, n_workers=n_workers)
     choice = replace(choice, n_workers=n_workers)

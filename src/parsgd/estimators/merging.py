@@ -18,7 +18,9 @@ from parsgd.estimators.alike import as_ours, check_alike, cosines
 from parsgd.estimators.examples import Arrays
 from parsgd.estimators.fitted import is_network
 from parsgd.estimators.records import AVERAGES, SQUARES
+from parsgd.estimators.two_classes import halves, is_difference
 from parsgd.estimators.validation import validate_data
+from parsgd.floating import silent
 from parsgd.rows import rows_of
 
 _PARTS = ("coef_", "intercept_", "offset_")
@@ -29,6 +31,7 @@ _STRANGERS = 0.3
 _SHARPNESS, _WAYS = (0.0, 1.0, 4.0), (1.0, 0.75, 0.5, 0.25)
 
 
+@silent()
 def merge(estimators: Sequence[Any], weights: Any = None, *, X_val: Any = None, y_val: Any = None) -> Any:
     """One fitted estimator from several: ``coef = sum_i a_i coef_i``, and so for all parameters.
 
@@ -153,7 +156,7 @@ def _compare(model: Model, rows: Rows, states: Sequence[np.ndarray], a: np.ndarr
         warnings.warn(
             f"On X_val the loss of the merged model is {merged:.4g}; estimators[{best}] alone has {losses[best]:.4g}."
             " Take that one, or other weights." + ("" if model.straight else " " + _COMMON_START),
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -170,7 +173,7 @@ def _warn_of_strangers(networks: Sequence[Any]) -> None:
         warnings.warn(
             f"estimators[{strangest}] seems to come from another start than estimators[0]: the cosine of their weights"
             f" is {alike[strangest]:.2f}. {_COMMON_START} X_val and y_val would tell how good the merged network is.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -212,8 +215,11 @@ def _state(model: Any, estimator: Any) -> np.ndarray:
             for view, array in zip(views[name], getattr(estimator, f"{name}_"), strict=True):
                 view[:] = array
         return state
-    views["coef"][:] = _dense(estimator.coef_).reshape(model.n_outputs, -1).T
-    views["intercept"][:] = 1.0 - estimator.offset_ if hasattr(estimator, "offset_") else estimator.intercept_
+    coef = _dense(estimator.coef_)
+    intercept = 1.0 - estimator.offset_ if hasattr(estimator, "offset_") else estimator.intercept_
+    if is_difference(estimator):
+        coef, intercept = halves(coef), halves(intercept)
+    views["coef"][:], views["intercept"][:] = coef.reshape(model.n_outputs, -1).T, intercept
     return state
 
 

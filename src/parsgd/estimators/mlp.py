@@ -184,6 +184,8 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
             batch = n_rows
         size = choosing.NetworkSize(n_rows, examples.n_values, layers, batch, plain.n_slots, plain.sparse)
         choice, engine = keeping.choose_parts(self, size)
+        if not partial:
+            choosing.warn_of_few_rows(self.n_jobs, choice, n_rows)
         # nothing is refused from here on: until now the model is what it was
         if first:
             self._forget()

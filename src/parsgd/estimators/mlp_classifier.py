@@ -19,6 +19,7 @@ from parsgd.estimators.examples import Examples
 from parsgd.estimators.mlp import BaseMLP, is_stochastic
 from parsgd.estimators.posing import Labels, Several
 from parsgd.estimators.tasks import with_callbacks
+from parsgd.floating import silent
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -49,7 +50,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Longest gradient that a step may take.
     weight_init : {"glorot", "he"}, default="glorot"
     n_jobs : int or None, default=None
-        Workers for one fit.  None: as many as pay for so much data.  1: serial.  -1: all cores.
+        Workers for one fit.  A positive number is obeyed; None and -1 take as many as help, up to all cores.
     algorithm : str or object, default="auto"
         How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
         ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``; ``algorithm_`` says what was picked and why.
@@ -316,10 +317,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         p = self._predicted(X)
         return np.column_stack([1 - p, p]) if p.shape[1] == 1 else p
 
+    @silent()
     def predict_log_proba(self, X):
         """Logarithm of :meth:`predict_proba`."""
-        with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X))
+        return np.log(self.predict_proba(X))
 
 
 class Accuracy:

@@ -13,6 +13,7 @@ from parsgd.estimators.base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.posing import Ones
 from parsgd.estimators.tasks import with_callbacks
 from parsgd.estimators.validation import validate_data
+from parsgd.floating import silent
 
 
 class SGDOneClassSVM(OutlierMixin, BaseSGD):
@@ -178,6 +179,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         X = validate_data(self, X, accept_sparse="csr", reset=False)
         return (safe_sparse_dot(X, self.coef_.T, dense_output=True) - self.offset_).ravel()
 
+    @silent()
     def score_samples(self, X):
         """Scores without the offset, ``(n_rows,)``."""
         return self.decision_function(X) + self.offset_

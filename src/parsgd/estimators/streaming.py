@@ -16,6 +16,7 @@ from parsgd.datasets.opening import open_dataset
 from parsgd.errors import InvalidArgument
 from parsgd.estimators.examples import OwnTargets, Streamed
 from parsgd.estimators.transaction import snapshot
+from parsgd.floating import silent
 
 
 def is_streamed(X: Any) -> bool:
@@ -89,6 +90,7 @@ def blockwise(method: Callable) -> Callable:
     """A method of rows that also takes a Dataset, or a path, and goes through it block by block."""
 
     @functools.wraps(method)
+    @silent()
     def over(self: Any, X: Any) -> Any:
         self = snapshot(self)  # another thread may be fitting
         X = opened(self, X)

@@ -14,6 +14,7 @@ from typing import Any
 import sklearn.callback
 
 from parsgd.estimators.transaction import transactional
+from parsgd.floating import silent
 from parsgd.interrupting import interruptible
 
 __all__ = ["FitTasks", "has_callbacks", "with_callbacks"]
@@ -29,7 +30,8 @@ def with_callbacks(method: Callable) -> Callable:
 
     @functools.wraps(method)
     def fit(self: Any, *arguments: Any, **settings: Any) -> Any:
-        return (heard if has_callbacks(self) else method)(self, *arguments, **settings)
+        with silent():
+            return (heard if has_callbacks(self) else method)(self, *arguments, **settings)
 
     return interruptible(transactional(fit), returns=method.__name__ == "fit")
 

@@ -41,8 +41,7 @@ class ToSklearn:
             losses ``"huber"`` and ``"absolute_error"`` become ``"squared_error"`` and the solver ``"adamw"`` becomes
             ``"adam"``.
 
-            Predictions are equal to the bit; those of softmax for two classes to rounding, because scikit-learn keeps
-            one row of coefficients for both.
+            Predictions are equal to the bit; probabilities of softmax for two classes to rounding.
 
         Raises
         ------
@@ -97,15 +96,12 @@ def _linear(ours: Any, name: str) -> Any:
 def _without_sgd(ours: Any, cls: type) -> Any:
     """An estimator of a class that is fitted in another way; predicting takes its weights and classes only."""
     coef, intercept = ours.coef_, ours.intercept_
-    binary = ours.loss == "softmax" and len(ours.classes_) == 2
     if hasattr(coef, "toarray"):
         # after sparsify, which scikit-learn's classifiers have too, and its regressors do not
-        coef = coef.toarray() if binary or not hasattr(ours, "classes_") else coef.copy()
+        coef = coef.copy() if hasattr(ours, "classes_") else coef.toarray()
     else:
         coef = coef.copy(order="K")
     if hasattr(ours, "classes_"):
-        if binary:
-            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
         theirs = _made(ours, cls, ("fit_intercept", "class_weight", "random_state"))
         theirs.coef_, theirs.intercept_ = coef, intercept.copy()
     else:

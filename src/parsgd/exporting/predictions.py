@@ -25,10 +25,11 @@ def linear_classifier(graph: Graph, model: Any, x: str) -> list[Any]:
     """``label``, and ``probabilities`` or ``scores`` as the loss has them."""
     decision = _decision(graph, model.coef_, model.intercept_, x)
     if model.loss == "softmax":
-        p = graph.node("Softmax", decision, axis=1)
         if len(model.classes_) == 2:
-            ends = [graph.node("Gather", decision, np.array([label]), axis=1) for label in (0, 1)]
-            decision = graph.node("Sub", ends[1], ends[0])
+            second = graph.node("Sigmoid", decision)
+            p = graph.node("Concat", graph.node("Sub", 1.0, second), second, axis=1)
+        else:
+            p = graph.node("Softmax", decision, axis=1)
     elif model.loss == "log_loss":
         p = _normalised(graph, graph.node("Sigmoid", decision), len(model.classes_))
     elif model.loss == "modified_huber":

@@ -29,11 +29,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numba.extending import overload
 
-from parsgd.errors import InvalidArgument
 from parsgd.kernels.compiling import INLINE, inlined, kernel
 from parsgd.kernels.elementary import exp
 from parsgd.kernels.recipe import NEGLIGIBLE
@@ -126,8 +124,9 @@ def _evaluate(loss, y, p):
     value, slope = loss.instance_class.value, loss.instance_class.slope
 
     def implementation(loss, y, p):
-        gradient = slope(loss, y, p)
-        return min(max(gradient, -MAX_GRADIENT), MAX_GRADIENT), value(loss, y, p), 1.0
+        # times 1.0: they may return ints
+        gradient = 1.0 * slope(loss, y, p)
+        return min(max(gradient, -MAX_GRADIENT), MAX_GRADIENT), 1.0 * value(loss, y, p), 1.0
 
     return implementation
 
@@ -193,48 +192,6 @@ def fold_factor(loss_sum, factor):
     if factor > 1e100:
         return loss_sum + math.log(factor), 1.0
     return loss_sum, factor
-
-
-def user_loss(instance):
-    """Turn a plain object with ``loss(self, y, p)`` and ``gradient(self, y, p)`` into numbers that a kernel can take.
-
-    The object's numeric attributes become the fields of a named tuple that stands in for ``self``.
-    """
-    attributes = {name: float(value) for name, value in vars(instance).items()}
-    cls = type(instance)
-    return _user_class(cls, tuple(attributes))(**attributes)
-
-
-_user_classes: dict[tuple, type] = {}
-
-
-def _user_class(cls, names):
-    if (cls, names) not in _user_classes:
-        fields = [(name, float) for name in names] or [("unused", float)]
-        # numba tells types apart by their names, and two losses may be called alike
-        made = NamedTuple(f"{cls.__name__}Numbers{len(_user_classes)}", fields)
-        if not names:
-            made.__new__.__defaults__ = (0.0,)
-        made.value = staticmethod(numba.njit(cls.loss))
-        made.slope = staticmethod(numba.njit(cls.gradient))
-        _try(cls, made)
-        _user_classes[(cls, names)] = made
-    return _user_classes[(cls, names)]
-
-
-def _try(cls, made):
-    """Compile a user's two methods by themselves, so that a mistake is theirs by name and not a kernel's."""
-    for name, method in (("loss", made.value), ("gradient", made.slope)):
-        numbers = numba.typeof(made(*([1.0] * len(made._fields))))
-        try:
-            method.compile((numbers, numba.float64, numba.float64))
-        except Exception as error:  # numba lets some of Python's own through
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            reason = next((line for line in lines if not line.startswith("Failed in nopython")), "")
-            raise InvalidArgument(
-                f"The 'loss' parameter: {cls.__name__}.{name}(self, y, p) cannot be compiled by numba. It may use"
-                f" numbers, numpy's and math's functions, and the object's own numeric attributes. Numba says: {reason}"
-            ) from error
 
 
 def is_builtin(loss) -> bool:

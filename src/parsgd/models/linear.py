@@ -269,7 +269,7 @@ class Linear:
         losses = first_use.kernels("losses")
         if isinstance(self.loss, str):
             return losses.BuiltinLoss(_CODES[self.loss], float(self.loss_parameter))
-        return losses.user_loss(self.loss)
+        return first_use.kernels("own_losses").user_loss(self.loss)
 
     def recipe(self, pace: float = 1.0):
         """The hyper-parameters as kernels take them."""
@@ -315,8 +315,9 @@ class Linear:
         targets = np.ascontiguousarray(np.broadcast_to(y.reshape(len(y), -1), margins.shape), dtype=np.float64).ravel()
         values, gradients = np.empty(margins.size), np.empty(margins.size)
         evaluate_all = first_use.kernels("losses").evaluate_all
-        function = evaluate_all if isinstance(self.loss, str) else without_cache(evaluate_all)
-        function(self.compiled_loss(), targets, np.ascontiguousarray(margins).ravel(), gradients, values)
+        loss = self.compiled_loss()
+        function = evaluate_all if isinstance(self.loss, str) else without_cache(evaluate_all, loss)
+        function(loss, targets, np.ascontiguousarray(margins).ravel(), gradients, values)
         return values.reshape(margins.shape), gradients.reshape(margins.shape)
 
     def example_factors(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ class AdagradDescent(LinearDescent):
         if model.n_outputs == 1:
             self.kernel, self.scratch = adagrad.descend_adagrad, tuple(np.zeros((3, adagrad.BLOCK), dtype=model.dtype))
         if not isinstance(model.loss, str):
-            self.kernel = without_cache(self.kernel)
+            self.kernel = without_cache(self.kernel, self.recipe.loss)
         self.squares = model.flat(state, "squares")
         penalised = model.penalty is not None and model.alpha > 0
         self.paid = np.zeros_like(self.squares if penalised else self.squares[:0])

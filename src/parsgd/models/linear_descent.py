@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,12 @@ from parsgd.kernels.recipe import NEVER
 _TINY_SCALE = {"float32": 1e-6, "float64": 1e-9}
 
 
-@functools.cache
-def without_cache(kernel):
-    """A user's loss exists in this process alone: compile its kernel here, once, and write nothing to disk."""
-    return first_use.kernels("compiling").uncached(kernel)
+def without_cache(kernel, loss):
+    """A user's loss exists in this process alone: compile its kernel here, once, and write nothing to disk.
+
+    ``loss``: its numbers, as kernels take them.
+    """
+    return first_use.kernels("own_losses").kernel_for(kernel, loss)
 
 
 def spread(values: Any, stride: int, dtype: Any) -> np.ndarray:
@@ -49,7 +50,8 @@ class LinearDescent:
             self.shared = (board.reshape(-1, model.n_outputs),)
         if not isinstance(model.loss, str):
             # compiled code of a user may raise, so Numba itself handles the GIL
-            self.kernel, self.recipe = without_cache(self.kernel), self.recipe._replace(release_from=NEVER)
+            self.kernel = without_cache(self.kernel, self.recipe.loss)
+            self.recipe = self.recipe._replace(release_from=NEVER)
         batch = model.batch_size
         self.buffer = np.zeros(batch) if single else np.zeros((batch, model.stride), dtype=model.dtype)
         self.scratch = (np.zeros((3, model.stride), dtype=model.dtype), np.zeros((2, model.stride)))

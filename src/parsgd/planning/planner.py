@@ -14,6 +14,7 @@ from scipy import sparse
 from parsgd.errors import InvalidArgument
 from parsgd.estimators.fitted import is_network
 from parsgd.estimators.streaming import is_streamed
+from parsgd.floating import silent
 from parsgd.planning import budget, costing, noise, samples, shortlist, verdict
 from parsgd.planning.budget import Budget
 from parsgd.planning.cells import Cell, serial_cell
@@ -30,6 +31,7 @@ _SEEDS = 3
 _KEPT_BACK = 0.95
 
 
+@silent()
 def plan(
     estimator: Any,
     X: Any,
