@@ -19,7 +19,7 @@ from parsgd.core import Budget, Report, Shard, Task, silent
 from parsgd.engines import dask_tasks
 from parsgd.engines.dask_engine import Dask
 from parsgd.engines.elsewhere import Elsewhere
-from parsgd.errors import InterruptedFit, InvalidArgument, Outcome, WorkersLost
+from parsgd.errors import InvalidArgument, Outcome, WorkersLost
 from parsgd.testing.contracts import check_engine
 from parsgd.testing.problems import labels, targets, unit_rows
 
@@ -203,12 +203,12 @@ def test_ctrl_c_ends_the_round_and_keeps_what_was_reached(dask):
             threading.Timer(0.2, signal_main, [main]).start()
 
     model = SGDRegressor(engine=dask, algorithm=Local(0.5), n_jobs=2, max_iter=10**6, tol=None)
-    with watch(interrupt), pytest.warns(InterruptedFit):
+    with watch(interrupt), pytest.raises(KeyboardInterrupt):
         model.fit(X, targets(X))
     assert model.outcome_ is Outcome.INTERRUPTED
     one_round = SGDRegressor(engine=dask, algorithm=SimuParallel(), n_jobs=2, max_iter=10**7, tol=None)
     threading.Timer(1.0, signal_main, [main]).start()
-    with pytest.warns(InterruptedFit):
+    with pytest.raises(KeyboardInterrupt):
         one_round.fit(X, targets(X))
     assert np.isfinite(one_round.coef_).all()
 

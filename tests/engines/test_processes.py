@@ -18,7 +18,17 @@ import pytest
 from sklearn.model_selection import GridSearchCV
 
 import parsgd
-from parsgd import Local, MiniBatch, MLPClassifier, Processes, SGDClassifier, SGDRegressor, SimuParallel, Weighted
+from parsgd import (
+    Local,
+    MiniBatch,
+    MLPClassifier,
+    Processes,
+    SGDClassifier,
+    SGDRegressor,
+    SimuParallel,
+    Weighted,
+    interrupting,
+)
 from parsgd.core import Budget, Shard, Task, silent
 from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, InvalidArgument, Outcome
 from parsgd.rows import rows_of
@@ -400,7 +410,7 @@ class PressesCtrlC:
 @pytest.mark.parametrize("algorithm", [SimuParallel(), Local(period=1.0)], ids=lambda algorithm: algorithm.name)
 def test_ctrl_c_ends_the_round_early_everywhere_and_keeps_a_useful_model(engine, algorithm):
     model = SGDClassifier("log_loss", algorithm=algorithm, engine=PressesCtrlC(engine), **LONG)
-    with pytest.warns(InterruptedFit, match="examples visited"):
+    with interrupting.returning(), pytest.warns(InterruptedFit, match="examples visited"):
         model.fit(X, Y)
     assert model.outcome_ is Outcome.INTERRUPTED
     assert {worker["worker"] for worker in model.history_[-1]["workers"]} == {0, 1}
