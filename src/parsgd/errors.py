@@ -13,7 +13,7 @@
     └── MissingDependency    (ImportError)  an optional package is needed; says how to install it
     DivergenceWarning        (UserWarning)  the loss exploded, but the parameters are finite
     UnlikeShards             (UserWarning)  the workers' rows differ so much that averages may be poor
-    InterruptedFit           (UserWarning)  Ctrl-C ended a fit; the best model so far was kept
+    InterruptedFit           (UserWarning)  Ctrl-C ended a fit that a program called itself; the model so far was kept
     CheckpointWarning        (UserWarning)  a checkpoint could not be written, or not be read
 """
 
@@ -70,7 +70,11 @@ class UnlikeShards(UserWarning):
 
 
 class InterruptedFit(UserWarning):
-    """Ctrl-C ended a fit; the best model so far was kept."""
+    """Ctrl-C ended a fit that a script, a notebook or the command line called itself; the model so far was kept.
+
+    Where a library called ``fit``, and from ``partial_fit``, KeyboardInterrupt is raised instead, and the estimator has
+    the same attributes.
+    """
 
 
 class CheckpointWarning(UserWarning):

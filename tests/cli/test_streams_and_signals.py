@@ -16,6 +16,7 @@ import pytest
 import parsgd
 from parsgd import cli as command
 from parsgd import saving
+from parsgd.callbacks import CsvLogger
 from parsgd.display.streams import Messages
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -203,6 +204,18 @@ def test_what_verbose_shows_costs_no_fit(way, stream, monkeypatch, tmp_path):
     for verbose in (1, 2):
         model = parsgd.SGDClassifier(verbose=verbose, max_iter=3, tol=None, checkpoint=tmp_path / str(verbose))
         assert model.fit(X, y).n_iter_ == 3
+
+
+def test_a_log_that_can_no_longer_be_written_costs_no_fit(monkeypatch, tmp_path):
+    def full(self, run, found):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(CsvLogger, "_write", full)
+    model = parsgd.SGDClassifier(max_iter=3, tol=None).set_callbacks(CsvLogger(tmp_path / "log.csv"))
+    with pytest.warns(RuntimeWarning, match="CsvLogger stopped writing.*No space left") as warned:
+        model.fit(np.eye(20), np.arange(20) % 2)
+    assert len(warned) == 1
+    assert model.n_iter_ == 3
 
 
 def test_messages_are_written_with_escapes_where_letters_lack(monkeypatch):
