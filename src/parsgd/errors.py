@@ -24,7 +24,6 @@ import enum
 from collections.abc import Iterable
 from numbers import Integral, Real
 
-
 # The first sentence is scikit-learn's.
 _DIVERGENCE = (
     "Floating-point under-/overflow occurred at epoch #{epoch}. Scaling input data with StandardScaler or MinMaxScaler"

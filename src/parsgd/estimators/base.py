@@ -19,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from parsgd import display, fitting
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
 from parsgd.estimators import checking, choosing, keeping, streaming
+from parsgd.estimators.epochs import print_epochs
 from parsgd.estimators.examples import Arrays, Examples, is_sparse
 from parsgd.estimators.records import AVERAGES, SQUARES
 from parsgd.estimators.tasks import FitTasks
@@ -165,7 +166,11 @@ class BaseSGD(ToSklearn, CallbackSupportMixin, SparseCoefMixin, BaseEstimator, m
             )  # fmt: skip
         speak_of_divergence(model, fit, examples)
         for name, value in self._attributes(model, choice, fit).items():
-            setattr(self, name, value)
+            # as in scikit-learn, partial_fit writes to the array that is there
+            in_place = partial and name == "coef_" and put(value, getattr(self, name, None))
+            if not in_place:
+                setattr(self, name, value)
+        print_epochs(self.verbose, fit, choice.algorithm.one_shot, network=False)
         tasks.end()
 
     def _state(
@@ -277,6 +282,15 @@ def speak_of_divergence(model: Linear, fit: fitting.Fit, examples: Examples) -> 
     if after > _OUT_OF_REASON * before:
         raise DivergedError(said)
     warnings.warn(said, DivergenceWarning, stacklevel=6)
+
+
+def put(values: np.ndarray, into: Any) -> bool:
+    """Write ``values`` to an array of the same shape and type; say whether that could be done."""
+    fits = isinstance(into, np.ndarray) and into.flags.writeable
+    if fits and into.shape == values.shape and into.dtype == values.dtype:
+        into[:] = values
+        return True
+    return False
 
 
 def initial(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> np.ndarray | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -42,7 +44,7 @@ class LinearDescent:
         from parsgd.kernels.multi import descend_multi
         from parsgd.kernels.single import descend_single
 
-        self.model, self.gains = model, gains
+        self.model, self.state, self.gains = model, state, gains
         self.views = model.views(state)
         self.coef, self.mean, self.paid = (model.flat(state, name) for name in ("coef", "mean_coef", "paid"))
         self.recipe = model.recipe(pace)._replace(shared=board is not None)
@@ -125,6 +127,21 @@ class LinearDescent:
         if model.truncates:
             views["penalty"][:] = carry[slot.PENALTY]
         views["intercept"][:] = carry[slot.INTERCEPT]
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Settle the state for a while; the run then goes on from what it was."""
+        opened = self.opened
+        kept = [(array, array.copy()) for array in self._kept()]
+        self.settle()
+        yield
+        for array, values in kept:
+            array[:] = values
+        self.opened = opened
+
+    def _kept(self) -> tuple[np.ndarray, ...]:
+        """The arrays that :meth:`settle` writes to."""
+        return (self.state, self.lanes) if self.opened else ()
 
     def _settle_mean(self) -> None:
         """From the sum of the iterates, ``SUMMED * stored + slot``, to their mean; converged outputs keep theirs."""
