@@ -145,7 +145,8 @@ class BaseSGD(ToSklearn, CallbackSupportMixin, SparseCoefMixin, BaseEstimator, m
         ``seen`` is what callbacks are shown, if that is not what the examples say.
         """
         n_features = examples.shape[1]
-        size = choosing.Size(examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse)
+        several = model.n_outputs > 1 and model.loss != "softmax"
+        size = choosing.Size(examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse, several)
         choice, engine = keeping.choose_parts(self, size)
         stopping = Stopping(
             tol=self.tol,
