@@ -389,7 +389,7 @@ class BaseMLP(ToSklearn, CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta)
             self.best_loss_ = None
             self.validation_scores_ = [*(earlier or ()), *scores]
             # of this fit: its weights are the ones that are kept
-            self.best_validation_score_ = max(scores, default=-np.inf)
+            self.best_validation_score_ = max((score for score in scores if score == score), default=-np.inf)
         else:
             self.best_loss_ = min(losses if best is None else [best, *losses])
             self.validation_scores_ = earlier
