@@ -49,6 +49,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     n_jobs : int or None, default=None
         Workers for *one* fit, also a binary one.  None: as many as pay for so much data (one, if they are few; what
         :func:`joblib.parallel_config` says; one inside another parallel loop).  1: serial SGD.  -1: all cores.
+        Of several classes, each against the rest, ``algorithm="auto"`` fits fewer than 200 rows per worker by one
+        worker: as in scikit-learn, ``n_jobs`` then changes no model.
     verbose : int, default=0
         1: a view on a terminal or in a notebook, a plain line a second elsewhere, nothing where ``CI`` is set;
         2: a line every round.  See docs/progress.md, for callbacks (``set_callbacks``) too.

@@ -347,7 +347,7 @@ class BaseMLP(ToSklearn, CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta)
 
     def _forget(self) -> None:
         """A fit from the beginning: nothing of the former ones is left."""
-        self._drop("_clock", "_slots", "coefs_", "intercepts_", "merge_weights_")
+        self._drop("_no_improvement_count", "_clock", "_slots", "coefs_", "intercepts_", "merge_weights_")
         self._forget_calls()
         self.t_ = 0
         if self.solver != "lbfgs":
