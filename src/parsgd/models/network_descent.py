@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -93,6 +95,16 @@ class NetworkDescent:
             for coef in self.coefs[self.model.sparse :]:
                 coef *= number(1.0 - decay)
         carry[slot.DECAY] = 0.0
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Settle the state for a while; the run then goes on from what it was."""
+        plain = self.carry[self.slot.SCALE] == 1.0 and self.carry[self.slot.DECAY] == 0.0
+        kept = [] if plain else [(array, array.copy()) for array in (self.carry, *self.coefs)]
+        self.settle()
+        yield
+        for array, values in kept:
+            array[:] = values
 
 
 @functools.lru_cache(maxsize=64)
