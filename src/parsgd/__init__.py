@@ -41,6 +41,7 @@ _HOMES = {
     "SimuParallel": "algorithms.simuparallel",
     "Simulated": "engines.simulated",
     "Weighted": "algorithms.weighted",
+    "compile_kernels": "precompile",
     "from_sklearn": "estimators.from_sklearn",
     "from_state_dict": "exporting.state_dict",
     "load": "saving",

@@ -14,6 +14,7 @@ import importlib
 import io
 import math
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,12 +58,16 @@ def measures(fitted: Any) -> dict[str, float]:
 
 @dataclass
 class _Run:
-    """One fit: its name, its outermost task, and what is written to; ``ended``: it came to its end."""
+    """One fit: its name, its outermost task, and what is written to.
+
+    ``ended``: it came to its end; ``failed``: nothing more can be written.
+    """
 
     name: str
     root: Any
     sink: Any = None
     ended: bool = False
+    failed: bool = False
 
 
 class _Logger:
@@ -88,8 +93,16 @@ class _Logger:
     def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any = None) -> None:
         """Write down an epoch."""
         run = self._runs[estimator]
-        if fitted_estimator is not None and context.max_subtasks == 0:
-            self._write(run, measures(fitted_estimator))
+        if fitted_estimator is not None and context.max_subtasks == 0 and not run.failed:
+            try:
+                self._write(run, measures(fitted_estimator))
+            except Exception as error:  # a disk that is full, or a server that is gone
+                run.failed = True
+                warnings.warn(
+                    f"{type(self).__name__} stopped writing: {type(error).__name__}: {error}. The fit goes on.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
         run.ended |= context is run.root
 
     def teardown(self, estimator: Any, context: Any) -> None:
@@ -132,7 +145,12 @@ class CsvLogger(_Logger):
     InvalidArgument
         When a fit begins and the file is another one's, with other columns.
     OSError
-        When it cannot be written to.
+        When a fit begins and it cannot be written to.
+
+    Warns
+    -----
+    RuntimeWarning
+        When it can no longer be written to, such as on a disk that is full; the fit goes on.
 
     Examples
     --------

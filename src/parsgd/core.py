@@ -155,7 +155,8 @@ class Descent(Protocol):
 
     Between ``advance`` and ``settle`` the state may hold a scaled form; ``tally`` hands out the sums since the last
     one;
-    ``clock`` is the step it stands at and ``mean_loss`` the mean loss since the last tally.
+    ``clock`` is the step it stands at and ``mean_loss`` the mean loss since the last tally.  A descent may have a
+    context manager ``shown``: inside it the state is settled, afterwards the run goes on as if it had not been.
     """
 
     def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None: ...

@@ -12,9 +12,9 @@
     ├── CheckpointError      (ValueError)   a fit cannot go on from its checkpoints, or cannot keep any
     └── MissingDependency    (ImportError)  an optional package is needed; says how to install it
     DivergenceWarning        (UserWarning)  the loss exploded, but the parameters are finite
-    TooFewRowsWarning    (UserWarning)  n_jobs asks for so many workers that the model becomes worse
-    UnlikeShards         (UserWarning)  the workers' rows differ so much that averages may be poor
-    InterruptedFit           (UserWarning)  Ctrl-C ended a fit; the best model so far was kept
+    TooFewRowsWarning        (UserWarning)  n_jobs asks for so many workers that the model becomes worse
+    UnlikeShards             (UserWarning)  the workers' rows differ so much that averages may be poor
+    InterruptedFit           (UserWarning)  Ctrl-C ended a fit that a program called itself; the model so far was kept
     KernelCacheWarning       (UserWarning)  compiled kernels cannot be cached; every process compiles them again
     CheckpointWarning        (UserWarning)  a checkpoint could not be written, or not be read
 """
@@ -91,7 +91,11 @@ class UnlikeShards(UserWarning):
 
 
 class InterruptedFit(UserWarning):
-    """Ctrl-C ended a fit; the best model so far was kept."""
+    """Ctrl-C ended a fit that a script, a notebook or the command line called itself; the model so far was kept.
+
+    Where a library called ``fit``, and from ``partial_fit``, KeyboardInterrupt is raised instead, and the estimator has
+    the same attributes.
+    """
 
 
 class KernelCacheWarning(UserWarning):

@@ -58,7 +58,8 @@ class Stopping:
         return bool(due.any()) and self._lower(gains, due)
 
     def _note(self, score: float, state: np.ndarray) -> None:
-        if self.keeps_best and self.decides and not score <= max(self.scores, default=-np.inf):
+        best = max((known for known in self.scores if known == known), default=-np.inf)  # NaN is no score
+        if self.keeps_best and self.decides and (self.best_state is None or score > best):
             self.best_state = state.copy()
         self.scores.append(score)
 

@@ -26,7 +26,7 @@ def weighted_sum(vectors: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarr
         return elsewhere.weighted_sum(vectors, weights)
     alone = np.flatnonzero(weights)
     if len(alone) == 1 and weights[alone[0]] == 1.0:
-        return np.asarray(vectors[alone[0]])
+        return vectors[alone[0]].copy()
     sums_kernels = first_use.kernels("sums")
     add_weighted, store = sums_kernels.add_weighted, sums_kernels.store
 

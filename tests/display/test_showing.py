@@ -221,7 +221,9 @@ def test_without_rich_there_are_lines(monkeypatch, capsys):
     monkeypatch.setenv("PARSGD_PROGRESS", "live")
     monkeypatch.setattr(display.importlib.util, "find_spec", lambda name: None)
     parsgd.SGDClassifier(verbose=1, **SMALL).fit(X, Y)
-    assert re.fullmatch(r"epoch 3\.0 of at most 3, loss .* in all", capsys.readouterr().out.splitlines()[-1])
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"epoch 3\.0 of at most 3, loss .* in all", lines[0])
+    assert [line.split(",")[0] for line in lines[1:]] == ["-- Epoch 1", "-- Epoch 2", "-- Epoch 3"]
 
 
 # -- lines ---------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Workers on a Dask cluster of two processes, none of which comes to harm."""
 
+import asyncio
 import json
 import pickle
 import signal
@@ -9,17 +10,30 @@ from copy import deepcopy
 from dataclasses import replace
 
 import cloudpickle
+import dask.dataframe as dask_frames
 import numpy as np
+import pandas as pd
 import pytest
+from distributed import Client
 from sklearn.base import clone
 
-from parsgd import Local, MiniBatch, MLPClassifier, SGDClassifier, SGDRegressor, SimuParallel, Weighted, watch
+from parsgd import (
+    Local,
+    MiniBatch,
+    MLPClassifier,
+    SGDClassifier,
+    SGDRegressor,
+    SimuParallel,
+    Weighted,
+    open_dataset,
+    watch,
+)
 from parsgd.algorithms.merging import weighted_sum
 from parsgd.core import Budget, Report, Shard, Task, silent
 from parsgd.engines import dask_tasks
 from parsgd.engines.dask_engine import Dask
 from parsgd.engines.elsewhere import Elsewhere
-from parsgd.errors import InterruptedFit, InvalidArgument, Outcome, WorkersLost
+from parsgd.errors import DataFileError, IncompatibleParts, InvalidArgument, Outcome, WorkersLost
 from parsgd.testing.contracts import check_engine
 from parsgd.testing.problems import labels, targets, unit_rows
 
@@ -204,18 +218,52 @@ def test_ctrl_c_ends_the_round_and_keeps_what_was_reached(dask):
             threading.Timer(0.2, signal_main, [main]).start()
 
     model = SGDRegressor(engine=dask, algorithm=Local(0.5), n_jobs=2, max_iter=10**6, tol=None)
-    with watch(interrupt), pytest.warns(InterruptedFit):
+    with watch(interrupt), pytest.raises(KeyboardInterrupt):
         model.fit(X, targets(X))
     assert model.outcome_ is Outcome.INTERRUPTED
     one_round = SGDRegressor(engine=dask, algorithm=SimuParallel(), n_jobs=2, max_iter=10**7, tol=None)
     threading.Timer(1.0, signal_main, [main]).start()
-    with pytest.warns(InterruptedFit):
+    with pytest.raises(KeyboardInterrupt):
         one_round.fit(X, targets(X))
     assert np.isfinite(one_round.coef_).all()
 
 
 def signal_main(ident):
     signal.pthread_kill(ident, signal.SIGINT)
+
+
+def test_partitions_that_were_lost_before_the_fit_are_named_with_the_fix(dask):
+    client = dask._kept[-1].client
+    blocks = client.map(lambda start: (X[start : start + 100], Y[start : start + 100]), range(0, 300, 100), pure=False)
+    data = open_dataset(blocks)
+    client.cancel(blocks)
+    for engine in (dask, "serial", "threads"):
+        with pytest.raises(DataFileError, match="Open the data again"):
+            SGDClassifier(engine=engine, n_jobs=2, max_iter=2, tol=None).fit(data)
+
+
+def in_a_task():
+    try:
+        SGDClassifier(engine="dask", n_jobs=2).fit(X, Y)
+    except IncompatibleParts as error:
+        return str(error)
+
+
+def test_inside_a_task_of_dask_the_engine_is_refused(dask):
+    said = dask._kept[-1].client.submit(in_a_task, pure=False).result(timeout=60)
+    assert "engine='threads'" in said
+
+
+def test_an_asynchronous_client_is_refused_with_the_fix(dask):
+    frame = dask_frames.from_pandas(pd.DataFrame(X).assign(y=Y).rename(columns=str), npartitions=2)
+
+    async def opened():
+        address = dask._kept[-1].client.scheduler.address
+        async with Client(address, asynchronous=True):
+            open_dataset(frame, target="y")
+
+    with pytest.raises(InvalidArgument, match="a client that waits"):
+        asyncio.run(opened())
 
 
 def test_engines_can_be_copied_and_pickled_with_the_estimators_that_have_them(dask):

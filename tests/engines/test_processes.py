@@ -18,8 +18,19 @@ import pytest
 from sklearn.model_selection import GridSearchCV
 
 import parsgd
-from parsgd import Local, MiniBatch, MLPClassifier, Processes, SGDClassifier, SGDRegressor, SimuParallel, Weighted
+from parsgd import (
+    Local,
+    MiniBatch,
+    MLPClassifier,
+    Processes,
+    SGDClassifier,
+    SGDRegressor,
+    SimuParallel,
+    Weighted,
+    interrupting,
+)
 from parsgd.core import Budget, Shard, Task, silent
+from parsgd.engines.worker_process import current_modules, import_path
 from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, InvalidArgument, Outcome
 from parsgd.rows import rows_of
 from parsgd.sources.arrays import ArraySource
@@ -400,7 +411,7 @@ class PressesCtrlC:
 @pytest.mark.parametrize("algorithm", [SimuParallel(), Local(period=1.0)], ids=lambda algorithm: algorithm.name)
 def test_ctrl_c_ends_the_round_early_everywhere_and_keeps_a_useful_model(engine, algorithm):
     model = SGDClassifier("log_loss", algorithm=algorithm, engine=PressesCtrlC(engine), **LONG)
-    with pytest.warns(InterruptedFit, match="examples visited"):
+    with interrupting.returning(), pytest.warns(InterruptedFit, match="examples visited"):
         model.fit(X, Y)
     assert model.outcome_ is Outcome.INTERRUPTED
     assert {worker["worker"] for worker in model.history_[-1]["workers"]} == {0, 1}
@@ -456,3 +467,44 @@ def test_an_engine_can_be_saved_with_its_estimator(tmp_path):
     model = SGDClassifier(engine=Processes(3, silence_s=5.0), n_jobs=1, max_iter=1, tol=None).fit(X, Y)
     parsgd.save(model, tmp_path / "m")
     assert parsgd.load(tmp_path / "m").engine == model.engine
+
+
+SHADOWS = ("json", "queue", "uuid", "select", "struct", "tempfile", "numbers", "secrets")
+
+
+def test_files_of_the_current_folder_take_the_place_of_no_module_in_workers(monkeypatch, tmp_path, capfd):
+    monkeypatch.chdir(tmp_path)
+    for name in (*SHADOWS, "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text("import os; os.write(2, b'RUN')")
+    (tmp_path / "of_the_user.py").write_text(
+        "class Squares:\n"
+        "    def loss(self, y, p):\n        return 0.5 * (y - p) ** 2\n"
+        "    def gradient(self, y, p):\n        return p - y\n"
+    )
+    monkeypatch.syspath_prepend("")
+    monkeypatch.setenv("PYTHONPATH", f":{os.environ.get('PYTHONPATH', '')}")
+    import of_the_user
+
+    model = SGDRegressor(loss=of_the_user.Squares(), engine=Processes(), n_jobs=2, max_iter=2, tol=None)
+    assert np.isfinite(model.fit(X, X[:, 0]).coef_).all()
+    assert "RUN" not in capfd.readouterr().err
+
+
+def test_the_module_that_is_the_command_runs_no_file_of_the_current_folder(tmp_path):
+    for name in SHADOWS:
+        (tmp_path / f"{name}.py").write_text("print('RUN')")
+    command = [sys.executable, "-m", "parsgd", "--version"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert said.stdout.startswith("parsgd ")
+
+
+def test_modules_that_the_driver_found_in_its_folder_are_found_there_by_workers(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "of_the_folder.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import of_the_folder  # noqa: F401
+
+    assert "of_the_folder" in current_modules()
+    assert import_path()[-1] == str(tmp_path)
+    assert import_path().count(str(tmp_path)) == 1

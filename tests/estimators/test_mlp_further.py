@@ -425,7 +425,8 @@ def test_fits_that_converged_warn_of_nothing():
 def test_verbose_fits_print_how_they_get_on(capsys, settings):
     MLPRegressor(**{**SMALL, "verbose": True, **settings}).fit(X, T)
     lines = capsys.readouterr().out.splitlines()
-    assert all(re.match(r"epoch [\d.]+ of at most \d+, loss .*, [\d,]+ examples/s", line) for line in lines)
+    shown = r"epoch [\d.]+ of at most \d+, loss .*, [\d,]+ examples/s|Iteration \d+, loss = [\d.]+"
+    assert all(re.match(shown, line) for line in lines)
     assert lines
     MLPRegressor(**{**SMALL, **settings}).fit(X, T)
     assert capsys.readouterr().out == ""

@@ -156,7 +156,8 @@ def test_every_kernel_that_python_calls_is_cached_by_the_stamp():
     from parsgd.kernels.shuffling import gather, permute
     from parsgd.kernels.single import descend_single
 
-    for kernel in (evaluate_all, descend_multi, descend_softmax, descend_single, gather, permute, share_multi, share_single):
+    kernels = (evaluate_all, descend_multi, descend_softmax, descend_single, gather, permute, share_multi, share_single)
+    for kernel in kernels:
         assert kernel._cache._cache_file._source_stamp == compiling.sources_stamp()
 
 

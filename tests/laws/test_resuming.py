@@ -15,7 +15,6 @@ from parsgd.checkpointing.content import read
 from parsgd.checkpointing.folder import Folder
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.errors import InterruptedFit
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(180, 6)
@@ -235,7 +234,7 @@ def test_after_ctrl_c_as_if_it_had_not_been_pressed(algorithm, engine, tmp_path)
     make = classifier(algorithm=algorithm, n_jobs=2)
     whole = make(engine=engine).fit(X, Y)
     kept = Checkpoint(tmp_path, seconds=np.inf)
-    with pytest.warns(InterruptedFit):
+    with pytest.raises(KeyboardInterrupt):
         make(engine=BreaksOff(engine, 5 * (not algorithm.one_shot), press=True), checkpoint=kept).fit(X, Y)
     assert facts(make(engine=engine, checkpoint=kept).fit(X, Y, resume=True)) == facts(whole)
 

@@ -8,7 +8,9 @@ gradient for each batch.  What such a node would learn is computed here, on one 
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +91,14 @@ class LateDescent:
         sums = self.sums
         self._forget()
         return sums
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Settle the state for a while; the run then goes on from what it was."""
+        state, clock, due = self.state.copy(), self.clock, self.due.copy()
+        self.settle()
+        yield
+        self.state[:], self.clock, self.due = state, clock, due
 
     def settle(self) -> None:
         """Take the steps that are due."""

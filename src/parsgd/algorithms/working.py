@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -173,13 +174,17 @@ class _Run:
         self.trace.append((self.examples, self.model.total_loss(tally.loss) / max(tally.examples, 1), score))
 
     def _ask(self, descent, tally) -> None:
+        shown = contextlib.nullcontext()
         if self.stopping.monitor is not None:
-            descent.settle()
-        if self._keeps_best() and not self.model.finite(self.state):
-            self.stopping.scores.append(math.nan)
-            self.going, self.diverged = False, True
-            return
-        if self.stopping.update(tally.objective / max(tally.examples, 1), self.state, self.gains):
+            # scores change no step: with early stopping, a fit is the fit to the other rows, bit for bit
+            shown = descent.shown() if hasattr(descent, "shown") else contextlib.nullcontext(descent.settle())
+        with shown:
+            if self._keeps_best() and not self.model.finite(self.state):
+                self.stopping.scores.append(math.nan)
+                self.going, self.diverged = False, True
+                return
+            lowered = self.stopping.update(tally.objective / max(tally.examples, 1), self.state, self.gains)
+        if lowered:
             # what was done so far was done at the old gains
             descent.settle()
             self.converged = not self.gains.any()

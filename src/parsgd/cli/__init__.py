@@ -14,10 +14,12 @@ def main() -> None:
     if missing:
         print(f"The command parsgd needs {', '.join(missing)}: pip install 'parsgd[cli]'", file=sys.stderr)
         sys.exit(1)
+    from parsgd import first_use
     from parsgd.cli import output
     from parsgd.cli.app import app
     from parsgd.display.streams import Messages
 
+    first_use.announce_always = True
     output.prepare()
     try:
         app(prog_name="parsgd")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from parsgd.cli import bench, command, export, fit, info, plan, predict, report, simulate
+from parsgd.cli import bench, command, compile, export, fit, info, output, plan, predict, report, simulate
 from parsgd.cli.fit import TYPED
 from parsgd.cli.mistakes import INTERRUPTED, Ended, explained
 from parsgd.cli.signals import TERMINATED, handled
@@ -53,6 +53,7 @@ command.add(app, report.report, *report.EXAMPLES)
 command.add(app, export.export, *export.EXAMPLES)
 command.add(app, bench.bench, *bench.EXAMPLES)
 command.add(app, info.info, *info.EXAMPLES)
+command.add(app, compile.compile, *compile.EXAMPLES)
 
 
 @app.callback(invoke_without_command=True)
@@ -61,5 +62,5 @@ def start(version: Annotated[bool, typer.Option("--version", help="Print the ver
     if version:
         import parsgd
 
-        typer.echo(f"parsgd {parsgd.__version__}")
+        output.write(f"parsgd {parsgd.__version__}\n")
         raise typer.Exit()

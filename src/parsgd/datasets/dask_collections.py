@@ -14,6 +14,7 @@ from parsgd.datasets import opening
 from parsgd.datasets.dask_pieces import DaskBlock, DaskTable, Partition, is_future
 from parsgd.datasets.dataset import Dataset
 from parsgd.datasets.iterators import block_of
+from parsgd.datasets.numeric import arrow
 from parsgd.datasets.tables import as_arrow
 from parsgd.errors import DataFileError, InvalidArgument
 
@@ -31,7 +32,7 @@ def open_collection(data: Any, request: Any) -> Dataset:
         return _of_blocks(list(data), request, f"{len(data)} blocks on Dask")
     # a delayed object has whatever attribute one asks it for
     collection = hasattr(data, "to_delayed") and not isinstance(data, Delayed)
-    if collection and hasattr(data, "columns"):
+    if collection and hasattr(data, "columns") and data.ndim == 2:
         return _of_frame(data, request)
     if collection and hasattr(data, "chunks"):
         request.refuse("a Dask array", "columns", "sparse")
@@ -48,6 +49,8 @@ def _array_blocks(x: Any, request: Any) -> list[Any]:
 
     if x.ndim != 2:
         raise InvalidArgument(f"X must be a Dask array of shape (n_rows, n_features). Got {x.ndim} dimensions instead.")
+    if x.dtype.kind not in "biuf":
+        raise InvalidArgument(f"X must be a Dask array of numbers. Got {x.dtype} instead; convert it: X.astype(float).")
     x = x.compute_chunk_sizes() if np.isnan(x.shape[0]) else x
     x = x.rechunk({1: -1}) if x.numblocks[1] > 1 else x
     y, weight = (_alongside(x, getattr(request, name), name) for name in ("target", "weight"))
@@ -101,20 +104,39 @@ def _of_frame(frame: Any, request: Any) -> Dataset:
     name = "the Dask dataframe"
     partitions, homes = _partitions(frame.to_delayed(), name)
     forms = _ask(partitions, _form_of_table)
-    # a partition without rows may not know what its columns would hold
-    schema = next((schema for n_rows, schema in forms if n_rows), forms[0][1])
+    schema = _schema(partitions, forms)
     pieces = [
-        DaskTable(partition, n_rows, home=home)
-        for partition, (n_rows, _), home in zip(partitions, forms, homes, strict=True)
+        DaskTable(partition, n_rows, tuple((column, schema.field(column).type) for column in blank), home=home)
+        for partition, (n_rows, _, blank), home in zip(partitions, forms, homes, strict=True)
     ]
     kinds = opening._kinds(schema, request, name)
     plan = opening._plan(kinds, schema, request)
     return replace(opening._of_columns(pieces, kinds, plan, request), name=name)
 
 
-def _form_of_table(frame: Any) -> tuple[int, Any]:
+def _form_of_table(frame: Any) -> tuple[int, Any, list[str]]:
+    """The number of rows, the types of the columns, and those without a value, whose types say nothing."""
     table = as_arrow(frame)
-    return table.num_rows, table.schema
+    blank = [name for name in table.schema.names if table.column(name).null_count == table.num_rows]
+    return table.num_rows, table.schema, blank
+
+
+def _schema(partitions: Sequence[Partition], forms: Sequence[tuple[int, Any, list[str]]]) -> Any:
+    """The columns, each with its type in the first partition that has values of it."""
+    names = forms[0][1].names
+    for partition, (_, own, _) in zip(partitions, forms, strict=True):
+        unlike = sorted(set(own.names) ^ set(names))
+        if unlike:
+            raise DataFileError(
+                f"{partition.name}: column {unlike[0]!r} is not in all partitions. Give all of them the same columns."
+            )
+    # a partition without rows may not know what its columns would hold
+    first = next((own for n_rows, own, _ in forms if n_rows), forms[0][1])
+    known = {
+        name: next((own.field(name).type for _, own, blank in forms if name not in blank), first.field(name).type)
+        for name in names
+    }
+    return arrow().schema(list(known.items()))
 
 
 def _partitions(parts: Sequence[Any], name: str) -> tuple[list[Partition], list[str | None]]:
@@ -136,14 +158,19 @@ def _partitions(parts: Sequence[Any], name: str) -> tuple[list[Partition], list[
 def _client_of(parts: Sequence[Any]) -> Any:
     """The client of the futures, or the one that is active; None without a cluster."""
     found = next((part.client for part in parts if is_future(part)), None)
-    if found is not None:
-        return found
-    try:
-        from distributed import default_client
+    if found is None:
+        try:
+            from distributed import default_client
 
-        return default_client()
-    except (ImportError, ValueError):
-        return None
+            found = default_client()
+        except (ImportError, ValueError):
+            return None
+    if found.asynchronous:
+        raise InvalidArgument(
+            "open_dataset waits for the cluster, and the client is an asynchronous one. Use a client that waits,"
+            " Client(address) in another thread than that of the event loop: asyncio.to_thread(...)."
+        )
+    return found
 
 
 def _ask(partitions: Sequence[Partition], question: Any) -> list[Any]:

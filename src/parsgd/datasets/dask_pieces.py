@@ -13,6 +13,7 @@ from typing import Any
 
 from parsgd.datasets.iterators import block_of
 from parsgd.datasets.mapped import as_rows, check_finite
+from parsgd.datasets.numeric import arrow
 from parsgd.datasets.tables import TablePiece, as_arrow
 from parsgd.errors import DataFileError
 from parsgd.sources.pieces import Chunk
@@ -38,7 +39,16 @@ class Partition:
                 f"{self.name}: lies on a Dask cluster, which this process does not know. Train with engine='dask', or"
                 " with 'serial' or 'threads' in the process that has the client."
             )
+        self.check()
         return self.source.result() if is_future(self.source) else self.source.compute(scheduler="synchronous")
+
+    def check(self) -> None:
+        """Refuse a partition that the cluster no longer has."""
+        if is_future(self.source) and self.source.status in ("cancelled", "lost"):
+            raise DataFileError(
+                f"{self.name}: is no longer in the memory of the Dask cluster, which was restarted or closed after the"
+                " data were opened. Open the data again: open_dataset(...)."
+            )
 
     @property
     def waits(self) -> bool:
@@ -69,7 +79,10 @@ class OnDask:
 
     def futures(self) -> list[Any]:
         """What must be there before it can be read on another machine."""
-        return [self.partition.source] if self.partition.waits else []
+        if not self.partition.waits:
+            return []
+        self.partition.check()
+        return [self.partition.source]
 
     def filled(self, values: Iterator[Any]) -> Any:
         """The piece with what its futures gave, the next of ``values``."""
@@ -99,10 +112,11 @@ class DaskBlock(OnDask):
 
 @dataclass(frozen=True)
 class DaskTable(OnDask):
-    """A partition of a dataframe."""
+    """A partition of a dataframe; ``nothing`` are columns that it has no values of, and their types elsewhere."""
 
     partition: Partition
     n_rows: int
+    nothing: tuple[tuple[str, Any], ...] = ()
     encoder: Any = None
     target: str | None = None
     weight: str | None = None
@@ -110,4 +124,7 @@ class DaskTable(OnDask):
 
     def chunks(self) -> Iterator[Chunk]:
         table = as_arrow(self.partition.get())
+        for column, kind in self.nothing:
+            empty = arrow().nulls(table.num_rows, kind)
+            table = table.set_column(table.schema.get_field_index(column), column, empty)
         yield from TablePiece(table, self.name, 0, self.encoder, self.target, self.weight).chunks()

@@ -96,8 +96,7 @@ def as_arrow(data: Any) -> Any:
     """A pandas, polars or Arrow table as an Arrow table; None of anything else."""
     home = type(data).__module__.partition(".")[0]
     if home == "pandas" and hasattr(data, "columns"):
-        pa = arrow()
-        return pa.Table.from_pandas(data, preserve_index=False)
+        return _of_pandas(data)
     if home == "polars" and hasattr(data, "to_arrow") and hasattr(data, "columns"):
         arrow()
         return data.to_arrow()
@@ -107,6 +106,22 @@ def as_arrow(data: Any) -> Any:
             return pa.Table.from_batches([data])
         return data if isinstance(data, pa.Table) else None
     return None
+
+
+def _of_pandas(frame: Any) -> Any:
+    pa = arrow()
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise DataFileError(f"the table has more than one column {twice[0]!r}. Give each column a name of its own.")
+    # Arrow takes no sparse columns of pandas
+    packed = {name: kind.subtype for name, kind in frame.dtypes.items() if hasattr(kind, "fill_value")}
+    try:
+        return pa.Table.from_pandas(frame.astype(packed) if packed else frame, preserve_index=False)
+    except (pa.ArrowException, TypeError) as error:
+        raise DataFileError(
+            f"the table cannot be read: {' '.join(map(str, error.args))}. Convert the column to numbers or texts, or"
+            " leave it out."
+        ) from error
 
 
 def table_pieces(table: Any, name: str, encoder: Any, target: str | None, weight: str | None) -> list[TablePiece]:

@@ -65,6 +65,17 @@ def shown(verbose: Any) -> contextlib.AbstractContextManager:
     return watched(Lines)
 
 
+def shows_lines(verbose: Any) -> bool:
+    """Whether ``verbose`` prints plain lines, not a view that is drawn again and again."""
+    if not verbose or sys.stdout is None:
+        return False
+    notebook = in_notebook()
+    how = way(notebook or sys.stdout.isatty())
+    if how == "live" and int(verbose) == 1:
+        return not notebook and importlib.util.find_spec("rich") is None
+    return how != "0"
+
+
 @contextlib.contextmanager
 def watched(make: Callable[[], Any]) -> Iterator[None]:
     """Let a view watch the fits inside the block, and close it in any case."""

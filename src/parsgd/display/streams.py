@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Messages:
-    """``sys.stdout`` or ``sys.stderr``, whatever it is at the moment, as a file that raises no errors of its own.
+    """``sys.stdout`` or ``sys.stderr`` as it is now, as a file that raises no errors of its own.
 
     >>> Messages("stdout").write("said")
     said4
@@ -19,11 +19,8 @@ class Messages:
 
     def __init__(self, name: str):
         self.name = name
-
-    @property
-    def stream(self) -> Any:
-        """The stream, or None where there is none."""
-        return getattr(sys, self.name, None)
+        # a live view puts a stream of its own in its place, which writes to this one
+        self.stream: Any = getattr(sys, name, None)
 
     @property
     def encoding(self) -> str:

@@ -12,11 +12,12 @@ from typing import Any
 
 from dask.system import CPU_COUNT
 from distributed import Client, default_client
+from distributed.worker import thread_state
 
 from parsgd.core import Pulse, Shard, Work
 from parsgd.engines.dask_connection import Connection, connect_to, start_local
 from parsgd.engines.dask_crew import DaskCrew, refuse_after_the_end
-from parsgd.errors import InvalidArgument, check_between, check_count, check_flag, choose
+from parsgd.errors import IncompatibleParts, InvalidArgument, check_between, check_count, check_flag, choose
 from parsgd.summing import FAN_IN
 
 WHO = "Dask"
@@ -112,6 +113,9 @@ class Dask:
 
     def default_workers(self) -> int:
         """How many workers ``n_jobs=None`` means: the threads of the cluster, or of the one that would be started."""
+        refuse_after_the_end()
+        if self.client is None and not self._kept and not self.address and not self.scheduler_file:
+            _refuse_in_task()
         if self._starts_one:
             return self.n_processes or CPU_COUNT
         connection = self._connect(1)
@@ -164,8 +168,19 @@ class Dask:
             return Connection(self._kept[-1].client, stays)
         if self.address is not None or self.scheduler_file is not None:
             return connect_to(self.address, self.scheduler_file, self.patience_s)
+        if self.client is None:
+            _refuse_in_task()
         client = self.client or _active_client()
         return start_local(self.n_processes, n_workers, self.memory_limit) if client is None else Connection(client)
+
+
+def _refuse_in_task() -> None:
+    """Raise in a task of Dask, which would wait for workers that it occupies itself."""
+    if hasattr(thread_state, "execution_state"):
+        raise IncompatibleParts(
+            "engine='dask' was used inside a task of Dask, which would wait for the worker that runs it. Take"
+            " engine='threads' there, or fit in the program that has the client."
+        )
 
 
 def _active_client() -> Client | None:

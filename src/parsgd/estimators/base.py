@@ -19,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight
 from parsgd import display, fitting
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
 from parsgd.estimators import checking, choosing, keeping, streaming
+from parsgd.estimators.epochs import print_epochs
 from parsgd.estimators.examples import Arrays, Examples, is_sparse
 from parsgd.estimators.own_loss import explained
 from parsgd.estimators.records import AVERAGES, SQUARES
@@ -151,7 +152,8 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         ``seen`` is what callbacks are shown, if that is not what the examples say.
         """
         n_features = examples.shape[1]
-        size = choosing.Size(examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse)
+        several = model.n_outputs > 1 and model.loss != "softmax"
+        size = choosing.Size(examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse, several)
         choice, engine = keeping.choose_parts(self, size)
         if not partial:
             choosing.warn_of_few_rows(self.n_jobs, choice, examples.n_rows)
@@ -175,6 +177,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         speak_of_divergence(model, fit, examples)
         for name, value in self._attributes(model, choice, fit).items():
             setattr(self, name, value)
+        print_epochs(self.verbose, fit, choice.algorithm.one_shot, network=False)
         tasks.end()
 
     def _state(

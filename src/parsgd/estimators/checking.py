@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -13,24 +12,33 @@ import numpy as np
 from parsgd.errors import InvalidArgument, choose
 
 # Values that stay what they are, so that a check of them stays true.
-_CONSTANT = (str, int, float, bool, type(None))
+_CONSTANT = frozenset({str, int, float, bool, type(None)})
+
+
+# Arguments that were found right, with their types: 1, 1.0 and True are equal.
+_checked: set[tuple] = set()
+_MOST_REMEMBERED = 1000
 
 
 def checked_once(method: Callable) -> Callable:
-    """A method that checks the constructor's arguments, called again only when one of them is another object.
+    """A method that checks the constructor's arguments, called once for the same values.
 
     Arguments that can change in place (a list of sizes, an object with attributes) are checked each time.
     """
 
     @functools.wraps(method)
     def check_arguments(self: Any, *arguments: Any) -> None:
-        values = [getattr(self, name) for name in _argument_names(type(self))]
-        seen = self.__dict__.get("_checked")
-        if seen is not None and seen[0] == arguments and all(map(operator.is_, seen[1], values)):
+        values = tuple(getattr(self, name) for name in _argument_names(type(self)))
+        types = tuple(map(type, values))
+        constant = _CONSTANT.issuperset(types)
+        key = (type(self), arguments, values, types)
+        if constant and key in _checked:
             return
         method(self, *arguments)
-        if all(type(value) in _CONSTANT for value in values):
-            self._checked = arguments, values
+        if constant:
+            if len(_checked) >= _MOST_REMEMBERED:
+                _checked.clear()
+            _checked.add(key)
 
     return check_arguments
 

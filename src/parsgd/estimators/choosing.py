@@ -31,6 +31,9 @@ _THINNED_AFTER, _OF_MANY_AFTER, _FEW_WORKERS = 2, 3, 4
 # One average at the end of workers with fewer rows than this loses accuracy.  Digits: 0.926 for 0.946 with 84 rows per
 # worker, 0.897 with 21; diabetes: R^2 0.239 for 0.355 with 82 rows, 0.110 with 20 (SGD's defaults, means of 4 splits).
 _FEWEST_ROWS_OF_AN_AVERAGE = 100
+# With fewer rows per worker, ``algorithm="auto"`` fits one-against-all classifiers by one worker, as scikit-learn does
+# with any n_jobs: a pass over so few rows takes less time than a round.
+_FEW_ROWS_OF_CLASSES = 200
 # What an object must have to be taken for an algorithm.
 _VERBS = ("work", "quorum", "combine")
 
@@ -58,7 +61,7 @@ def choose_parts(estimator: Any, size: Size | NetworkSize) -> tuple[Choice, Any]
     n_jobs = estimator.n_jobs
     n_workers, why = _crew(engine, n_jobs, who) or count_workers(n_jobs, size, who, averages, engine)
     choice = choose_algorithm(estimator.algorithm, n_workers, why, size, who, engine)
-    return choice, choose_engine(engine, n_workers, who, choice.algorithm.needs)
+    return choice, choose_engine(engine, choice.n_workers, who, choice.algorithm.needs)
 
 
 def _crew(engine: Any, n_jobs: int | None, who: str) -> tuple[int, str] | None:
@@ -205,6 +208,10 @@ def choose_algorithm(
         return Choice(part.name, "asked for", part, n_workers)
     if n_workers == 1:
         return Choice("serial", f"serial SGD ({why_workers})", SimuParallel(), 1)
+    if getattr(size, "one_against_all", False) and engine == "auto" and size.n_rows < _FEW_ROWS_OF_CLASSES * n_workers:
+        # scikit-learn's n_jobs shares out the classes, which changes no model
+        why = f"serial SGD for all classes at once: {size.n_rows} rows are too few for {n_workers} workers"
+        return Choice("serial", f"{why} ({why_workers})", SimuParallel(), 1)
     return _adaptive(n_workers, why_workers, size, engine)
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from sklearn import linear_model
 from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils import check_random_state
@@ -52,6 +53,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         Workers for *one* fit, also a binary one.  A positive number is obeyed; 1 is serial SGD.  None and -1 take as
         many as help, up to all cores: one, if rows are few.  -2 leaves a core free.  :func:`joblib.parallel_config`
         sets a lower limit; inside another parallel loop it is one worker.
+        Of several classes, each against the rest, ``algorithm="auto"`` fits fewer than 200 rows per worker by one
+        worker: as in scikit-learn, ``n_jobs`` then changes no model.
     verbose : int, default=0
         1: a view on a terminal or in a notebook, a plain line a second elsewhere, nothing where ``CI`` is set;
         2: a line every round.  See docs/progress.md, for callbacks (``set_callbacks``) too.
@@ -116,6 +119,8 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         "epsilon_insensitive", "squared_epsilon_insensitive", "softmax",
     )  # fmt: skip
     _passive_loss = "hinge"
+    # scikit-learn's table of its losses, which some read: name -> (class, *arguments)
+    loss_functions = linear_model.SGDClassifier.loss_functions
 
     def __init__(
         self,
@@ -318,10 +323,17 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         if not self.early_stopping:
             return examples, None
         chance = keeping.random_state_of(self)
-        splitter = StratifiedShuffleSplit(test_size=self.validation_fraction, random_state=chance)
-        split = partial(validation_rows, self, splitter)
-        examples, held = examples.hold_back(split, self.validation_fraction, chance)
+        examples, held = examples.hold_back(partial(self._divide, chance), self.validation_fraction, chance)
         return examples, Accuracy(model, *held)
+
+    def _divide(self, chance: Any, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers to train on and to validate on, of each class the same part."""
+        numbers = (y > 0).astype(np.int64) if y.dtype.kind == "f" else y
+        if np.bincount(numbers).min() < 2:
+            # it will be refused, with the name of the class
+            numbers = self.classes_[numbers]
+        splitter = StratifiedShuffleSplit(test_size=self.validation_fraction, random_state=chance)
+        return validation_rows(self, splitter, numbers, weight)
 
     def _check_proba(self):
         if self._loss_name not in _WITH_PROBABILITIES:

@@ -47,6 +47,8 @@ class Size:
     n_features: int
     n_outputs: int
     sparse: bool = False
+    # several classes, each against the rest
+    one_against_all: bool = False
 
     # of a convex objective the mean of solutions is nearly one, too
     convex = True

@@ -22,6 +22,7 @@ _LINEAR = (
 _NETWORK = (
     *_ALL, "coefs_", "intercepts_", "loss_", "best_loss_", "loss_curve_", "validation_scores_",
     "best_validation_score_", "n_layers_", "n_outputs_", "out_activation_", "_clock", "_slots", "_rule", "_gains",
+    "_no_improvement_count",
 )  # fmt: skip
 # Estimator -> what fit leaves on it; ``sparsified`` is for a file to say that coef_ was sparse.
 FITTED = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import warnings
 from abc import ABCMeta, abstractmethod
 from typing import Any
@@ -20,6 +19,7 @@ from parsgd import display, fitting
 from parsgd.errors import InvalidArgument, Outcome
 from parsgd.estimators import checking, choosing, keeping, lbfgs, streaming
 from parsgd.estimators.base import MAX_INT
+from parsgd.estimators.epochs import epochs_of, idle_epochs, print_epochs
 from parsgd.estimators.examples import Arrays, Examples, is_sparse
 from parsgd.estimators.state import PlainState
 from parsgd.estimators.tasks import FitTasks
@@ -225,6 +225,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         self.n_iter_ = fit.n_epochs
         self._keep(model, fit.state)
         self._note_curves(fit)
+        print_epochs(self.verbose, fit, choice.algorithm.one_shot, network=True)
         if partial and self.early_stopping:
             self._ask_to_stop(model, fit.state, monitor)
         elif partial:
@@ -354,7 +355,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
 
     def _forget(self) -> None:
         """A fit from the beginning: nothing of the former ones is left."""
-        self._drop("_clock", "_slots", "coefs_", "intercepts_", "merge_weights_")
+        self._drop("_no_improvement_count", "_clock", "_slots", "coefs_", "intercepts_", "merge_weights_")
         self._forget_calls()
         self.t_ = 0
         if self.solver != "lbfgs":
@@ -387,13 +388,16 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         losses, scores = epochs_of(fit, self.algorithm_.algorithm.one_shot)
         self.loss_curve_ = [*getattr(self, "loss_curve_", ()), *losses]
         self.loss_ = self.loss_curve_[-1]
+        badness = [-score for score in scores] if self.early_stopping else losses
+        # a private attribute of scikit-learn's that its own tests, and other programs, read
+        self._no_improvement_count = idle_epochs(badness, self.tol)
         best = getattr(self, "best_loss_", None)
         earlier = getattr(self, "validation_scores_", None)
         if self.early_stopping:
             self.best_loss_ = None
             self.validation_scores_ = [*(earlier or ()), *scores]
             # of this fit: its weights are the ones that are kept
-            self.best_validation_score_ = max(scores, default=-np.inf)
+            self.best_validation_score_ = max((score for score in scores if score == score), default=-np.inf)
         else:
             self.best_loss_ = min(losses if best is None else [best, *losses])
             self.validation_scores_ = earlier
@@ -481,30 +485,3 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
                 ConvergenceWarning,
                 stacklevel=4,
             )
-
-
-def epochs_of(fit: fitting.Fit, one_shot: bool) -> tuple[list[float], list[float]]:
-    """The mean loss of every epoch, and its score where there is one."""
-    if one_shot:
-        # one round is the whole fit: the workers tell of their epochs
-        workers = [worker["trace"] for worker in fit.history[0]["workers"] if worker["trace"]]
-        if workers:
-            epochs = range(max(map(len, workers)))
-            ends = [[trace[e] for trace in workers if e < len(trace)] for e in epochs]
-            losses = [float(np.mean([end[1] for end in epoch])) for epoch in ends]
-            scores = [[end[2] for end in epoch if end[2] is not None] for epoch in ends]
-            return losses, [float(np.mean(score)) for score in scores if score]
-    sums: dict[int, list[float]] = {}
-    scores = []
-    began = 0.0
-    for entry in fit.history:
-        examples = sum(worker["examples"] for worker in entry["workers"])
-        # an entry may reach a little into the next epoch, the last one beyond the last
-        epoch = min(math.ceil((began + entry["epoch"]) / 2 - 1e-9), fit.n_epochs)
-        began = entry["epoch"]
-        total = sums.setdefault(epoch, [0.0, 0.0])
-        total[0] += entry["loss"] * examples
-        total[1] += examples
-        if entry["score"] is not None:
-            scores.append(entry["score"])
-    return [loss / max(count, 1.0) for loss, count in sums.values()], scores

@@ -330,7 +330,9 @@ class Accuracy:
         self.model, self.X, self.y, self.weight = model, X, y, weight
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
-        p = self.model.predict(state, self.X)
+        # a state that diverges has the score NaN, and no warnings
+        with np.errstate(over="ignore", invalid="ignore"):
+            p = self.model.predict(state, self.X)
         if not np.isfinite(p).all():
             return np.array([np.nan])
         right = p.argmax(axis=1) == self.y if self.y.ndim == 1 else ((p > 0.5) == (self.y > 0.5)).all(axis=1)

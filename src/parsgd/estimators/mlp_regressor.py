@@ -212,8 +212,9 @@ class R2:
         self.model, self.X, self.y, self.weight = model, X, y, weight
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
-        predicted = self.model.predict(state, self.X)
-        if not np.isfinite(predicted).all():
-            return np.array([np.nan])
+        # a state that diverges has the score NaN, and no warnings
         with np.errstate(over="ignore", invalid="ignore"):
+            predicted = self.model.predict(state, self.X)
+            if not np.isfinite(predicted).all():
+                return np.array([np.nan])
             return np.array([r2_score(self.y, predicted, sample_weight=self.weight)])

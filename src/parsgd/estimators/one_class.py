@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn import linear_model
 from sklearn.base import OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
@@ -53,6 +54,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
     """
 
     _losses = ("hinge",)
+    loss_functions = linear_model.SGDOneClassSVM.loss_functions
     _passive_loss = "epsilon_insensitive"  # in effect none: scikit-learn refuses passive-aggressive rates here
     # what the base class asks of every linear model, fixed here as scikit-learn fixes it
     loss = "hinge"

@@ -92,4 +92,5 @@ _RECORDS = {
     "best_validation_score_": _ONE,
     "loss_curve_": _SEVERAL,
     "validation_scores_": _SEVERAL,
+    "_no_improvement_count": (lambda value: isinstance(value, int) and value >= 0, "a number of epochs"),
 }

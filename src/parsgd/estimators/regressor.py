@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from sklearn import linear_model
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.model_selection import ShuffleSplit
@@ -65,6 +66,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         "poisson",
     )  # fmt: skip
     _passive_loss = "epsilon_insensitive"
+    loss_functions = linear_model.SGDRegressor.loss_functions
 
     def __init__(
         self,

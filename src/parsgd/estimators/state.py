@@ -21,8 +21,8 @@ from parsgd.packing.columnar import from_columns, to_columns
 _DESCRIBABLE = {**PARTS, "Checkpoint": "parsgd.checkpointing.settings:Checkpoint"}
 # The key of the state under which the attributes that are described lie.
 _DESCRIBED = "parsgd_described"
-# Attributes of a fit that runs, and of the process.
-_OF_A_RUNNING_FIT = frozenset({"_keeper", "_checked"})
+# Attributes that exist only while a fit runs.
+_OF_A_RUNNING_FIT = frozenset({"_keeper"})
 
 
 class PlainState:

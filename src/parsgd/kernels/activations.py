@@ -19,11 +19,13 @@ Values lie row by row in one flat array: value ``j`` of row ``r`` of a layer at 
 
 from __future__ import annotations
 
+import functools
 import math
 
+import numba
 import numpy as np
 
-from parsgd.kernels.compiling import called, inlined
+from parsgd.kernels.compiling import address_of, inlined, routine
 from parsgd.kernels.elementary import exp_in
 
 IDENTITY, LOGISTIC, TANH, RELU, GELU, LEAKY_RELU = range(6)
@@ -38,16 +40,19 @@ def logistic(z, one):
     return one / (one + exp_in(-z))
 
 
-@inlined
-def bias_identity(values, at, rows, n, w, bias):
+# -- the way up: add the bias ``w[bias:bias + n]`` to a layer's products and apply the activation, in place ------------
+
+
+@routine
+def identity(values, slopes, at, rows, n, w, bias):
     for r in range(U(rows)):
         begin = U(at) + r * U(n)
         for j in range(U(n)):
             values[begin + j] += w[U(bias) + j]
 
 
-@inlined
-def bias_logistic(values, at, rows, n, w, bias):
+@routine
+def logistic_unit(values, slopes, at, rows, n, w, bias):
     one = values.dtype.type(1)
     for r in range(U(rows)):
         begin = U(at) + r * U(n)
@@ -55,8 +60,8 @@ def bias_logistic(values, at, rows, n, w, bias):
             values[begin + j] = logistic(values[begin + j] + w[U(bias) + j], one)
 
 
-@inlined
-def bias_tanh(values, at, rows, n, w, bias):
+@routine
+def tanh(values, slopes, at, rows, n, w, bias):
     one, two = values.dtype.type(1), values.dtype.type(2)
     for r in range(U(rows)):
         begin = U(at) + r * U(n)
@@ -64,8 +69,8 @@ def bias_tanh(values, at, rows, n, w, bias):
             values[begin + j] = two * logistic(two * (values[begin + j] + w[U(bias) + j]), one) - one
 
 
-@inlined
-def bias_relu(values, at, rows, n, w, bias):
+@routine
+def relu(values, slopes, at, rows, n, w, bias):
     zero = values.dtype.type(0)
     for r in range(U(rows)):
         begin = U(at) + r * U(n)
@@ -75,8 +80,8 @@ def bias_relu(values, at, rows, n, w, bias):
             values[begin + j] = zero if z < zero else z
 
 
-@inlined
-def bias_leaky_relu(values, at, rows, n, w, bias):
+@routine
+def leaky_relu(values, slopes, at, rows, n, w, bias):
     zero, leak = values.dtype.type(0), values.dtype.type(LEAK)
     for r in range(U(rows)):
         begin = U(at) + r * U(n)
@@ -85,8 +90,8 @@ def bias_leaky_relu(values, at, rows, n, w, bias):
             values[begin + j] = z if z > zero else leak * z
 
 
-@inlined
-def bias_gelu(values, slopes, at, rows, n, w, bias):
+@routine
+def gelu(values, slopes, at, rows, n, w, bias):
     one, three = values.dtype.type(1), values.dtype.type(3)
     rate, cube = values.dtype.type(_GELU_RATE), values.dtype.type(_GELU_CUBE)
     for r in range(U(rows)):
@@ -98,47 +103,68 @@ def bias_gelu(values, slopes, at, rows, n, w, bias):
             slopes[begin + j] = s + z * s * (one - s) * rate * (one + three * cube * z * z)
 
 
-@called
-def activate(code, values, slopes, at, rows, n, w, bias):
-    """Add the bias ``w[bias:bias + n]`` to a layer's products and apply the activation, in place."""
-    if code == RELU:
-        bias_relu(values, at, rows, n, w, bias)
-    elif code == TANH:
-        bias_tanh(values, at, rows, n, w, bias)
-    elif code == LOGISTIC:
-        bias_logistic(values, at, rows, n, w, bias)
-    elif code == GELU:
-        bias_gelu(values, slopes, at, rows, n, w, bias)
-    elif code == LEAKY_RELU:
-        bias_leaky_relu(values, at, rows, n, w, bias)
-    else:
-        bias_identity(values, at, rows, n, w, bias)
+# -- the way down: multiply ``count`` errors at ``e`` by the derivatives at the values of their layer at ``at`` ------
 
 
-@called
-def differentiate(code, values, slopes, e, at, count):
-    """Multiply ``count`` errors at ``e`` by the derivatives at the values of their layer at ``at``."""
-    zero, one = values.dtype.type(0), values.dtype.type(1)
-    if slopes.shape[0] > 0:
-        for i in range(U(count)):
-            values[U(e) + i] *= slopes[U(at) + i]
-    elif code == RELU:
-        for i in range(U(count)):
-            error, a = values[U(e) + i], values[U(at) + i]  # read before choosing: no branch, so it is vectorised
-            values[U(e) + i] = error if a > zero else zero
-    elif code == TANH:
-        for i in range(U(count)):
-            a = values[U(at) + i]
-            values[U(e) + i] *= one - a * a
-    elif code == LOGISTIC:
-        for i in range(U(count)):
-            a = values[U(at) + i]
-            values[U(e) + i] *= a * (one - a)
-    elif code == LEAKY_RELU:
-        leak = values.dtype.type(LEAK)
-        for i in range(U(count)):
-            error, a = values[U(e) + i], values[U(at) + i]
-            values[U(e) + i] = error * (one if a > zero else leak)
+@routine
+def identity_slopes(values, slopes, e, at, count):
+    pass
+
+
+@routine
+def stored_slopes(values, slopes, e, at, count):
+    for i in range(U(count)):
+        values[U(e) + i] *= slopes[U(at) + i]
+
+
+@routine
+def logistic_slopes(values, slopes, e, at, count):
+    one = values.dtype.type(1)
+    for i in range(U(count)):
+        a = values[U(at) + i]
+        values[U(e) + i] *= a * (one - a)
+
+
+@routine
+def tanh_slopes(values, slopes, e, at, count):
+    one = values.dtype.type(1)
+    for i in range(U(count)):
+        a = values[U(at) + i]
+        values[U(e) + i] *= one - a * a
+
+
+@routine
+def relu_slopes(values, slopes, e, at, count):
+    zero = values.dtype.type(0)
+    for i in range(U(count)):
+        error, a = values[U(e) + i], values[U(at) + i]  # read before choosing: no branch, so it is vectorised
+        values[U(e) + i] = error if a > zero else zero
+
+
+@routine
+def leaky_relu_slopes(values, slopes, e, at, count):
+    zero, one, leak = values.dtype.type(0), values.dtype.type(1), values.dtype.type(LEAK)
+    for i in range(U(count)):
+        error, a = values[U(e) + i], values[U(at) + i]
+        values[U(e) + i] = error * (one if a > zero else leak)
+
+
+# Both ways of each activation, by its code.  gelu's derivative is stored on the way up.
+UNITS = (identity, logistic_unit, tanh, relu, gelu, leaky_relu)
+SLOPES = (identity_slopes, logistic_slopes, tanh_slopes, relu_slopes, stored_slopes, leaky_relu_slopes)
+
+
+@functools.cache
+def addresses(code: int, dtype: str, dropout: bool) -> tuple[int, int, int]:
+    """The addresses of an activation, of its derivative, and of dropout; the last is 0 without dropout."""
+    values = numba.types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
+    place = numba.types.int64
+    up = address_of(UNITS[code], (values, values, place, place, place, values, place))
+    down = address_of(stored_slopes if dropout else SLOPES[code], (values, values, place, place, place))
+    if not dropout:
+        return up, down, 0
+    number, key = numba.types.float64, numba.types.uint32
+    return up, down, address_of(drop, (place, number, key, place, values, values, place, place))
 
 
 @inlined
@@ -159,7 +185,7 @@ def mask_key(seed, step, layer):
     return _mixed(np.uint32(key + np.uint32(layer)))
 
 
-@called
+@routine
 def drop(code, keep, key, shift, values, slopes, at, count):
     """Dropout (Srivastava et al., JMLR 2014): keep each value with probability ``keep`` and divide it by that.
 

@@ -361,7 +361,7 @@ def descend_adagrad_outputs(x, y, weight, order, start, stop, w, squares, paid, 
             target = y[U(row)]
             if penalised:
                 pay_outputs(x, row, w, squares, paid, stride, carry, l1, l2)
-            dot_outputs(x, row, w, stride, margins)
+            dot_outputs(recipe.tiles, x, row, w, stride, margins)
             for k in range(stride):
                 scores[k] = margins[k] + carry[INTERCEPT, k]
             if recipe.measured and recipe.penalised:
@@ -385,7 +385,7 @@ def descend_adagrad_outputs(x, y, weight, order, start, stop, w, squares, paid, 
                 for k in range(n_outputs):
                     carry[LOSS, k], carry[FACTOR, k] = fold_factor(carry[LOSS, k], carry[FACTOR, k])
             if recipe.batch_size > 1:
-                add_outputs(x, row, g, slope, stride)
+                add_outputs(recipe.tiles, x, row, g, slope, stride)
         for i in range(first, last):
             row = order[U(i)]
             if recipe.batch_size > 1:

@@ -104,12 +104,16 @@ def sources_stamp() -> str:
 
 def kernel(function):
     """Compile ``function`` on first use for each combination of types, cached on disk."""
-    compiled = _jit(**_ENTRY)(function)
+    return _exclusive(_cached(_jit(**_ENTRY)(function), function))
+
+
+def _cached(compiled, function):
+    """Give a compiled function a cache, if there is a folder for it."""
     try:
         compiled._cache = _Cache(function)
     except (RuntimeError, OSError) as error:  # Numba finds no folder that it can write to
         _warn_uncached(str(error))
-    return _exclusive(compiled)
+    return compiled
 
 
 def uncached(compiled):
@@ -118,6 +122,19 @@ def uncached(compiled):
     A user's code may raise, so Numba itself releases the GIL around it.
     """
     return _exclusive(_jit(**_ENTRY, nogil=True)(compiled.py_func))
+
+
+def routine(function):
+    """Compile ``function`` by itself, to be called by its address (:mod:`parsgd.kernels.routines`)."""
+    return _exclusive(_cached(_jit(**{**_ENTRY, "no_cfunc_wrapper": False})(function), function))
+
+
+@functools.cache
+def address_of(compiled, types: tuple) -> int:
+    """The address of a routine for arguments of these Numba types; compiled or read from the cache now."""
+    compiled.compile(types)
+    result = compiled.overloads[types]
+    return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
 
 
 def cache_folder() -> str | None:

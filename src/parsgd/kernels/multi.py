@@ -195,7 +195,7 @@ def make_steps(decorate, joint, full, shared):
                     prefetch_weights(x, order, i, w, stride)
                 row = order[U(i)]
                 target = y[U(row)]
-                dot_outputs(x, row, w, stride, margins)
+                dot_outputs(recipe.tiles, x, row, w, stride, margins)
                 for k in range(stride):
                     scores[k] = margins[k] * carry[SCALE, k] + carry[INTERCEPT, k]
                 if penalised:
@@ -241,18 +241,18 @@ def make_steps(decorate, joint, full, shared):
                     for k in range(stride):
                         steps[k] /= carry[SCALE, k]
                     if recipe.measured:
-                        add_outputs_measured(x, row, steps, w, stride, squares, absolutes)
+                        add_outputs_measured(recipe.tiles, x, row, steps, w, stride, squares, absolutes)
                         for k in range(n_outputs):
                             if steps[k] != 0.0:
                                 scale = carry[SCALE, k]
                                 carry[SQUARE, k] = squares[k] * scale * scale
                                 carry[ABSOLUTE, k] = absolutes[k] * scale
                     else:
-                        add_outputs(x, row, steps, w, stride)
+                        add_outputs(recipe.tiles, x, row, steps, w, stride)
                     if full and 0 < recipe.average_from <= t:
                         for k in range(n_outputs):
                             steps[k] *= -carry[SUMMED, k]
-                        add_outputs(x, row, steps, mean, stride)
+                        add_outputs(recipe.tiles, x, row, steps, mean, stride)
             if full and 0 < recipe.average_from <= t:
                 for k in range(n_outputs):
                     if carry[GAIN, k] > 0.0:

@@ -21,17 +21,18 @@ from typing import NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from parsgd.kernels.activations import activate, differentiate, drop, mask_key
+from parsgd.kernels.activations import mask_key
 from parsgd.kernels.blas import address, backward_product, forward_product, outer_product
 from parsgd.kernels.compiling import INLINE, called, inlined, kernel
 from parsgd.kernels.gil import release_gil, take_gil
 from parsgd.kernels.intrinsics import prefetch_to_second
 from parsgd.kernels.outputs import errors_of
+from parsgd.kernels.routines import call, call_for_sum
 from parsgd.kernels.rows import feature, span
 from parsgd.kernels.sharing import CLOCK as BOARD_CLOCK
 from parsgd.kernels.sharing import OWN, close_board, open_again, open_board
 from parsgd.kernels.sharing import SCALE as BOARD_SCALE
-from parsgd.kernels.solvers import GRADIENT, SGD, squares, step
+from parsgd.kernels.solvers import squares
 
 U = np.uint64
 _LINE_BYTES = 64
@@ -59,14 +60,21 @@ class Room(NamedTuple):
 
 
 class NetworkRecipe(NamedTuple):
-    """Hyper-parameters as compiled code takes them; ``gemm`` is the address of the BLAS function."""
+    """Hyper-parameters as compiled code takes them.
+
+    ``gemm`` is the address of the BLAS function, ``activate``, ``differentiate``, ``drop`` and ``step`` those of
+    routines.  ``hyper`` are the solver's momentum, beta1, beta2 and epsilon.
+    """
 
     gemm: int
     activation: int
+    activate: int
+    differentiate: int
+    drop: int
+    step: int
     loss: int
     loss_parameter: float
     loss_share: float
-    solver: int
     batch_size: int
     alpha: float
     part: float
@@ -77,15 +85,12 @@ class NetworkRecipe(NamedTuple):
     seen: float
     rows_per_epoch: float
     steps_per_epoch: float
-    momentum: float
-    beta1: float
-    beta2: float
-    epsilon: float
+    hyper: tuple[float, float, float, float]
     clip: float
     keep: float
     seed: int
     shift: int
-    whole: bool
+    moves: bool
     square_every: int
     least_decay: float
     release_from: int
@@ -308,14 +313,16 @@ def step_in_blocks(recipe, rows, i, o, a, values, e, w, first, second, gradient,
         outer_product(
             recipe.gemm, rows, h, o, one, a + row * width, i, address(values, e), one - one, address(gradient, 0)
         )
-        total += step(
-            recipe, w, first, second, gradient, block + row * o, 0, h * o, 1.0 / share, recipe.alpha / share,
-            recipe.shrinkage, eta, t,
-        )  # fmt: skip
+        total += call_for_sum(recipe.step, (
+            w, first, second, gradient, block + row * o, 0, h * o, 1.0 / share, recipe.alpha / share,
+            recipe.shrinkage, eta, t, recipe.hyper,
+        ))  # fmt: skip
         row += h
     fill_zeros(gradient, 0, o)
     column_sums(values, e, rows, o, gradient, 0, one)
-    step(recipe, w, first, second, gradient, block + i * o, 0, o, 1.0 / share, 0.0, 0.0, eta, t)
+    call_for_sum(
+        recipe.step, (w, first, second, gradient, block + i * o, 0, o, 1.0 / share, 0.0, 0.0, eta, t, recipe.hyper)
+    )
     return total
 
 
@@ -333,12 +340,14 @@ def step_whole(recipe, plan, w, first, second, gradient, share, eta, t):
     square = 0.0
     for layer in range(plan.blocks.shape[0]):
         i, o, block = plan.sizes[layer], plan.sizes[layer + 1], plan.blocks[layer]
-        square += step(
-            recipe, w, first, second, gradient, block, block, i * o, factor, recipe.alpha / share, recipe.shrinkage,
-            eta, t,
-        )  # fmt: skip
+        square += call_for_sum(recipe.step, (
+            w, first, second, gradient, block, block, i * o, factor, recipe.alpha / share, recipe.shrinkage, eta, t,
+            recipe.hyper,
+        ))  # fmt: skip
         bias = block + i * o
-        step(recipe, w, first, second, gradient, bias, bias, o, factor, 0.0, 0.0, eta, t)
+        call_for_sum(
+            recipe.step, (w, first, second, gradient, bias, bias, o, factor, 0.0, 0.0, eta, t, recipe.hyper)
+        )
     return square
 
 
@@ -377,10 +386,13 @@ def forward(recipe, x, y, weight, order, position, rows, a0, w, values, slopes, 
             source = address(values, plan.places[layer])
             forward_product(recipe.gemm, rows, i, o, w.dtype.type(1), source, address(w, block), address(values, at))
         if layer < layers - 1:
-            activate(recipe.activation, values, slopes, at, rows, o, w, block + i * o)
+            call(recipe.activate, (values, slopes, at, rows, o, w, block + i * o))
             if recipe.keep < 1.0:
                 key = mask_key(recipe.seed, carry[CLOCK], layer)
-                drop(recipe.activation, recipe.keep, key, recipe.shift * o, values, slopes, at, rows * o)
+                call(
+                    recipe.drop,
+                    (recipe.activation, recipe.keep, key, recipe.shift * o, values, slopes, at, rows * o),
+                )
     i, o = plan.sizes[layers - 1], plan.sizes[layers]
     bias = plan.blocks[layers - 1] + i * o
     return errors_of(
@@ -388,53 +400,68 @@ def forward(recipe, x, y, weight, order, position, rows, a0, w, values, slopes, 
     )  # fmt: skip
 
 
-@inlined
-def backward(recipe, x, order, position, rows, a0, w, first, second, values, slopes, gradient, plan, share, eta, carry):
-    """A batch's way down: errors of the hidden layers, and each layer's step as soon as its errors are passed on."""
-    layers = plan.blocks.shape[0]
-    sparse = is_sparse(x)
-    fused = recipe.solver == SGD and not recipe.whole
-    one = w.dtype.type(1)
-    square = 0.0
-    # 1 - decay is rounded to the type of the weights: in float32 decays are collected until they are well above that
-    shrink = 1.0
-    if fused:
-        carry[DECAY] += eta * recipe.alpha / share
-    if carry[DECAY] >= recipe.least_decay:
-        shrink = 1.0 - carry[DECAY]
-        carry[DECAY] = 0.0
-    e = plan.places[layers]
-    for back in range(layers):
-        layer = layers - 1 - back
-        i, o, block = plan.sizes[layer], plan.sizes[layer + 1], plan.blocks[layer]
-        # the last layer's errors stand in the place of its values; those of the others alternate between two places
-        before = plan.places[layers + 1 + (back & 1)]
-        a = a0
-        if layer > 0:
-            a = address(values, plan.places[layer])
-            backward_product(
-                recipe.gemm, rows, i, o, one, address(values, e), address(w, block), address(values, before)
-            )
-            differentiate(recipe.activation, values, slopes, before, plan.places[layer], rows * i)
+def make_backward(fused, whole):
+    """Make a batch's way down.
+
+    ``fused``: plain SGD, whose gradient's product is the step.  ``whole``: all gradients are gathered before the step.
+    Otherwise the gradient is taken in blocks.
+    """
+
+    @inlined
+    def backward(
+        recipe, x, order, position, rows, a0, w, first, second, values, slopes, gradient, plan, share, eta, carry
+    ):  # fmt: skip
+        """Errors of the hidden layers, and each layer's step as soon as its errors are passed on."""
+        layers = plan.blocks.shape[0]
+        sparse = is_sparse(x)
+        one = w.dtype.type(1)
+        square = 0.0
+        # 1 - decay is rounded to the type of the weights: in float32 decays are collected until they are well above
+        shrink = 1.0
         if fused:
-            step_at_once(
-                recipe, x, order, position, rows, i, o, a, values, e, w, block, share, eta, shrink,
-                sparse and layer == 0, carry,
-            )  # fmt: skip
-            column_sums(values, e, rows, o, w, block + i * o, w.dtype.type(-eta / share))
-        elif recipe.whole:
-            gather_gradient(
-                recipe, x, order, position, rows, i, o, a, values, e, gradient, block, sparse and layer == 0
-            )
-        else:
-            square += step_in_blocks(
-                recipe, rows, i, o, a, values, e, w, first, second, gradient, block, share, eta, carry[CLOCK]
-            )
-        e = before
-    if recipe.whole and recipe.solver != GRADIENT:
-        square = step_whole(recipe, plan, w, first, second, gradient, share, eta, carry[CLOCK])
-    if not fused and recipe.solver != GRADIENT:
-        carry[SQUARE] = square
+            carry[DECAY] += eta * recipe.alpha / share
+        if carry[DECAY] >= recipe.least_decay:
+            shrink = 1.0 - carry[DECAY]
+            carry[DECAY] = 0.0
+        e = plan.places[layers]
+        for back in range(layers):
+            layer = layers - 1 - back
+            i, o, block = plan.sizes[layer], plan.sizes[layer + 1], plan.blocks[layer]
+            # the last layer's errors stand in the place of its values; those of the others alternate between two places
+            before = plan.places[layers + 1 + (back & 1)]
+            a = a0
+            if layer > 0:
+                a = address(values, plan.places[layer])
+                backward_product(
+                    recipe.gemm, rows, i, o, one, address(values, e), address(w, block), address(values, before)
+                )
+                call(recipe.differentiate, (values, slopes, before, plan.places[layer], rows * i))
+            if fused:
+                step_at_once(
+                    recipe, x, order, position, rows, i, o, a, values, e, w, block, share, eta, shrink,
+                    sparse and layer == 0, carry,
+                )  # fmt: skip
+                column_sums(values, e, rows, o, w, block + i * o, w.dtype.type(-eta / share))
+            elif whole:
+                gather_gradient(
+                    recipe, x, order, position, rows, i, o, a, values, e, gradient, block, sparse and layer == 0
+                )
+            else:
+                square += step_in_blocks(
+                    recipe, rows, i, o, a, values, e, w, first, second, gradient, block, share, eta, carry[CLOCK]
+                )
+            e = before
+        if whole and recipe.moves:
+            square = step_whole(recipe, plan, w, first, second, gradient, share, eta, carry[CLOCK])
+        if not fused and recipe.moves:
+            carry[SQUARE] = square
+
+    return backward
+
+
+_backward_fused, _backward_whole, _backward_blocks = (
+    make_backward(True, False), make_backward(False, True), make_backward(False, False),
+)  # fmt: skip
 
 
 @called
@@ -458,48 +485,71 @@ def add_to_board(board, scale, square, carry):
     close_board(board)
 
 
-@kernel
-def descend_network(x, y, weight, order, start, stop, w, first, second, room, plan, recipe, carry, board):
-    """Visit ``order[start:stop]`` in batches; updates the parameters ``w``, the slots ``first`` and ``second`` (or
-    empty), and ``carry``.  With the solver ``GRADIENT`` it takes no step, but leaves the summed gradients of the last
-    batch in ``room.gradient``.  ``board``: what is shared with workers that step on the same parameters, if
-    ``recipe.shared``."""
-    # a step of a small network takes some microseconds, whatever its size
-    token = release_gil((stop - start) * (w.shape[0] // 8 + 64) >= recipe.release_from)
-    values, slopes, gradient = room.values, room.slopes, room.gradient
-    fused = recipe.solver == SGD and not recipe.whole
-    position = start
-    while position < stop:
-        if recipe.shared:
-            take_from_board(board, w, plan, carry)
-        scale, first_square = carry[SCALE], carry[FIRST_SQUARE]
-        rows = min(recipe.batch_size, stop - position)
-        eta = learning_rate(recipe, carry)
-        share = float(rows)
-        if weight.shape[0] > 0:
-            share = 0.0
-            for r in range(U(rows)):
-                share += weight[U(order[U(position) + r])]
-        if fused and recipe.alpha > 0.0 and np.int64(carry[CLOCK]) % recipe.square_every == 0:
-            carry[SQUARE] = sum_of_squares(plan, w, is_sparse(x), carry[FIRST_SQUARE], carry[SCALE])
-        a0 = take_rows(x, order, position, rows, values, plan.places[0])
-        # the next batch comes from memory while this one is computed
-        ask_for_rows(x, order, position + rows, min(position + rows + recipe.batch_size, order.shape[0]))
-        loss = forward(recipe, x, y, weight, order, position, rows, a0, w, values, slopes, plan, carry)
-        if share > 0.0:
-            penalty = 0.5 * recipe.alpha * recipe.part * carry[SQUARE]
-            carry[LOSS] += (loss * recipe.loss_share + penalty) / share * rows
-            if carry[GAIN] > 0.0:
-                backward(
-                    recipe, x, order, position, rows, a0, w, first, second, values, slopes, gradient, plan, share, eta,
-                    carry,
-                )  # fmt: skip
-        carry[CLOCK] += 1.0
-        carry[OWN_STEPS] += 1.0
-        if recipe.shared:
-            add_to_board(board, scale, first_square, carry)
-        position += rows
-    take_gil(token)
+def make_descend(fused, whole, shared):
+    """Make the run of a network; see :func:`make_backward`.  ``shared``: on parameters that others step on, too."""
+
+    @kernel
+    def descend(x, y, weight, order, start, stop, w, first, second, room, plan, recipe, carry, board):
+        """Visit ``order[start:stop]`` in batches; updates the parameters ``w``, the slots ``first`` and ``second`` (or
+        empty), and ``carry``.  Unless ``recipe.moves`` it takes no step, but leaves the summed gradients of the last
+        batch in ``room.gradient``.  ``board``: what is shared with workers that step on the same parameters, if
+        ``recipe.shared``."""
+        # a step of a small network takes some microseconds, whatever its size
+        token = release_gil((stop - start) * (w.shape[0] // 8 + 64) >= recipe.release_from)
+        values, slopes, gradient = room.values, room.slopes, room.gradient
+        position = start
+        while position < stop:
+            if shared:
+                take_from_board(board, w, plan, carry)
+            scale, first_square = carry[SCALE], carry[FIRST_SQUARE]
+            rows = min(recipe.batch_size, stop - position)
+            eta = learning_rate(recipe, carry)
+            share = float(rows)
+            if weight.shape[0] > 0:
+                share = 0.0
+                for r in range(U(rows)):
+                    share += weight[U(order[U(position) + r])]
+            if fused and recipe.alpha > 0.0 and np.int64(carry[CLOCK]) % recipe.square_every == 0:
+                carry[SQUARE] = sum_of_squares(plan, w, is_sparse(x), carry[FIRST_SQUARE], carry[SCALE])
+            a0 = take_rows(x, order, position, rows, values, plan.places[0])
+            # the next batch comes from memory while this one is computed
+            ask_for_rows(x, order, position + rows, min(position + rows + recipe.batch_size, order.shape[0]))
+            loss = forward(recipe, x, y, weight, order, position, rows, a0, w, values, slopes, plan, carry)
+            if share > 0.0:
+                penalty = 0.5 * recipe.alpha * recipe.part * carry[SQUARE]
+                carry[LOSS] += (loss * recipe.loss_share + penalty) / share * rows
+                if carry[GAIN] > 0.0:
+                    if fused:
+                        _backward_fused(
+                            recipe, x, order, position, rows, a0, w, first, second, values, slopes, gradient, plan,
+                            share, eta, carry,
+                        )  # fmt: skip
+                    elif whole:
+                        _backward_whole(
+                            recipe, x, order, position, rows, a0, w, first, second, values, slopes, gradient, plan,
+                            share, eta, carry,
+                        )  # fmt: skip
+                    else:
+                        _backward_blocks(
+                            recipe, x, order, position, rows, a0, w, first, second, values, slopes, gradient, plan,
+                            share, eta, carry,
+                        )  # fmt: skip
+            carry[CLOCK] += 1.0
+            carry[OWN_STEPS] += 1.0
+            if shared:
+                add_to_board(board, scale, first_square, carry)
+            position += rows
+        take_gil(token)
+
+    return descend
+
+
+# By what a fit needs: (fused, whole, shared).
+DESCEND = {
+    (fused, whole, shared): make_descend(fused, whole, shared)
+    for fused, whole in ((True, False), (False, True), (False, False))
+    for shared in (False, True)
+}
 
 
 @kernel

@@ -49,6 +49,7 @@ class Recipe(NamedTuple):
     never.
     ``pace``: by how much a step moves the clock.
     ``measured``: whether to sum the regularised objective, by which scikit-learn stops.
+    ``tiles``: how the outputs of a row are passed over (:func:`parsgd.kernels.rows.tiles_of`).
     ``release_from``: numbers that a call must visit for other Python threads to run meanwhile.
     """
 
@@ -71,6 +72,7 @@ class Recipe(NamedTuple):
     measured: bool
     release_from: int
     n_outputs: int
+    tiles: Any
     positive: np.ndarray
     negative: np.ndarray
 

@@ -10,6 +10,8 @@ The weights of one output have room for whole vectors past their end, where they
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import types
 from numba.extending import overload
@@ -199,55 +201,150 @@ def square_norm(x, row):
     return total
 
 
-@inlined
-def dot_outputs(x, row, w, stride, out):
-    """``out[k]`` = product of a row and the weights of output k, for all outputs; ``w[feature * stride + k]``."""
-    begin, end = span(x, row)
-    k = U(0)
-    while k < stride:
-        left = stride - k
-        if left >= _L4:
-            _dot4(x, begin, end, w, stride, k, out, out, out)
-        elif left >= _L3:
-            _dot3(x, begin, end, w, stride, k, out, out, out)
-        elif left >= _L2:
-            _dot2(x, begin, end, w, stride, k, out, out, out)
-        else:
-            _dot1(x, begin, end, w, stride, k, out, out, out)
-        k += _L4
+# -- several outputs: ``w[feature * stride + k]`` ----------------------------------------------------------------------
 
 
-@inlined
-def add_outputs(x, row, steps, w, stride):
+class Tiles1(NamedTuple):
+    """Up to 8 outputs: one pass over a row serves them in one vector."""
+
+    n_vectors: int = 1
+
+
+class Tiles2(NamedTuple):
+    """Up to 16 outputs, in two vectors."""
+
+    n_vectors: int = 2
+
+
+class Tiles3(NamedTuple):
+    """Up to 24 outputs, in three vectors."""
+
+    n_vectors: int = 3
+
+
+class Tiles4(NamedTuple):
+    """Up to 32 outputs, in four vectors."""
+
+    n_vectors: int = 4
+
+
+class ManyTiles(NamedTuple):
+    """Any number of outputs: a pass over a row for every four vectors."""
+
+    n_vectors: int = 5
+
+
+_ONE_PASS = (Tiles1, Tiles2, Tiles3, Tiles4)
+
+
+def tiles_of(stride):
+    """The kind of passes over a row for ``stride`` numbers per feature: a type, so that no others are compiled."""
+    n_vectors = stride // LANES
+    return _ONE_PASS[n_vectors - 1]() if 1 <= n_vectors <= 4 else ManyTiles()
+
+
+def dot_outputs(tiles, x, row, w, stride, out):
+    """``out[k]`` = product of a row and the weights of output k, for all outputs."""
+    raise NotImplementedError("only inside compiled code")
+
+
+def add_outputs(tiles, x, row, steps, w, stride):
     """``w[:, k] += steps[k] * row`` for all outputs."""
-    begin, end = span(x, row)
-    k = U(0)
-    while k < stride:
-        left = stride - k
-        if left >= _L4:
-            _add4(x, begin, end, w, stride, k, steps, steps, steps)
-        elif left >= _L3:
-            _add3(x, begin, end, w, stride, k, steps, steps, steps)
-        elif left >= _L2:
-            _add2(x, begin, end, w, stride, k, steps, steps, steps)
-        else:
-            _add1(x, begin, end, w, stride, k, steps, steps, steps)
-        k += _L4
+    raise NotImplementedError("only inside compiled code")
 
 
-@inlined
-def add_outputs_measured(x, row, steps, w, stride, squares, absolutes):
+def add_outputs_measured(tiles, x, row, steps, w, stride, squares, absolutes):
     """:func:`add_outputs`; also the sums of squares and absolutes of the touched weights, for each output."""
-    begin, end = span(x, row)
-    k = U(0)
-    while k < stride:
-        left = stride - k
-        if left >= _L4:
-            _measured4(x, begin, end, w, stride, k, steps, squares, absolutes)
-        elif left >= _L3:
-            _measured3(x, begin, end, w, stride, k, steps, squares, absolutes)
-        elif left >= _L2:
-            _measured2(x, begin, end, w, stride, k, steps, squares, absolutes)
-        else:
-            _measured1(x, begin, end, w, stride, k, steps, squares, absolutes)
-        k += _L4
+    raise NotImplementedError("only inside compiled code")
+
+
+def _one_pass(tiles, of_width):
+    """The tile of the intrinsics ``of_width`` that serves all outputs in one pass; None where several are needed."""
+    return None if tiles.instance_class is ManyTiles else of_width[_ONE_PASS.index(tiles.instance_class)]
+
+
+@overload(dot_outputs, jit_options=INLINE)
+def _dot_outputs(tiles, x, row, w, stride, out):
+    tile = _one_pass(tiles, dot_tiles)
+    if tile is not None:
+
+        def implementation(tiles, x, row, w, stride, out):
+            begin, end = span(x, row)
+            tile(x, begin, end, w, stride, U(0), out, out, out)
+
+        return implementation
+
+    def implementation(tiles, x, row, w, stride, out):
+        begin, end = span(x, row)
+        k = U(0)
+        while k < stride:
+            left = stride - k
+            if left >= _L4:
+                _dot4(x, begin, end, w, stride, k, out, out, out)
+            elif left >= _L3:
+                _dot3(x, begin, end, w, stride, k, out, out, out)
+            elif left >= _L2:
+                _dot2(x, begin, end, w, stride, k, out, out, out)
+            else:
+                _dot1(x, begin, end, w, stride, k, out, out, out)
+            k += _L4
+
+    return implementation
+
+
+@overload(add_outputs, jit_options=INLINE)
+def _add_outputs(tiles, x, row, steps, w, stride):
+    tile = _one_pass(tiles, add_tiles)
+    if tile is not None:
+
+        def implementation(tiles, x, row, steps, w, stride):
+            begin, end = span(x, row)
+            tile(x, begin, end, w, stride, U(0), steps, steps, steps)
+
+        return implementation
+
+    def implementation(tiles, x, row, steps, w, stride):
+        begin, end = span(x, row)
+        k = U(0)
+        while k < stride:
+            left = stride - k
+            if left >= _L4:
+                _add4(x, begin, end, w, stride, k, steps, steps, steps)
+            elif left >= _L3:
+                _add3(x, begin, end, w, stride, k, steps, steps, steps)
+            elif left >= _L2:
+                _add2(x, begin, end, w, stride, k, steps, steps, steps)
+            else:
+                _add1(x, begin, end, w, stride, k, steps, steps, steps)
+            k += _L4
+
+    return implementation
+
+
+@overload(add_outputs_measured, jit_options=INLINE)
+def _add_outputs_measured(tiles, x, row, steps, w, stride, squares, absolutes):
+    tile = _one_pass(tiles, add_measured_tiles)
+    if tile is not None:
+
+        def implementation(tiles, x, row, steps, w, stride, squares, absolutes):
+            begin, end = span(x, row)
+            tile(x, begin, end, w, stride, U(0), steps, squares, absolutes)
+
+        return implementation
+
+    def implementation(tiles, x, row, steps, w, stride, squares, absolutes):
+        begin, end = span(x, row)
+        k = U(0)
+        while k < stride:
+            left = stride - k
+            if left >= _L4:
+                _measured4(x, begin, end, w, stride, k, steps, squares, absolutes)
+            elif left >= _L3:
+                _measured3(x, begin, end, w, stride, k, steps, squares, absolutes)
+            elif left >= _L2:
+                _measured2(x, begin, end, w, stride, k, steps, squares, absolutes)
+            else:
+                _measured1(x, begin, end, w, stride, k, steps, squares, absolutes)
+            k += _L4
+
+    return implementation

@@ -17,93 +17,99 @@ Sutskever et al., ICML 2013 (momentum, Nesterov); Kingma and Ba, ICLR 2015 (Adam
 
 from __future__ import annotations
 
+import functools
 import math
 
+import numba
 import numpy as np
 
-from parsgd.kernels.compiling import called
+from parsgd.kernels.compiling import address_of, called, routine
 
 # GRADIENT takes no step: the sums of gradients are what is wanted.
 SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, GRADIENT = range(6)
 U = np.uint64
+# What a solver's step has besides: the places of its numbers.
+MU, BETA1, BETA2, EPSILON = range(4)
 
 
-@called
-def _sgd(w, g, at, g_at, n, factor, decay, eta):
-    total = w.dtype.type(0)
+# Each steps ``n`` weights at ``at`` along the summed gradients at ``g_at``, and returns their sum of squares.
+# ``eta`` is the rate of this step, ``t`` its number from 1 on; ``decay`` is the penalty's part in the gradient,
+# ``shrinkage`` what adamw takes of the weights instead.
+
+
+@routine
+def sgd(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t, hyper):
+    number = w.dtype.type
+    f, d, e = number(factor), number(decay), number(eta)
+    total = number(0)
     for i in range(U(n)):
         x = w[U(at) + i]
-        x -= eta * (factor * g[U(g_at) + i] + decay * x)
+        x -= e * (f * g[U(g_at) + i] + d * x)
         w[U(at) + i] = x
         total += x * x
-    return total
+    return float(total)
 
 
-@called
-def _momentum(w, v, g, at, g_at, n, factor, decay, eta, mu):
-    total = w.dtype.type(0)
+@routine
+def momentum(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t, hyper):
+    number = w.dtype.type
+    f, d, e, mu = number(factor), number(decay), number(eta), number(hyper[MU])
+    total = number(0)
     for i in range(U(n)):
         x = w[U(at) + i]
-        u = mu * v[U(at) + i] - eta * (factor * g[U(g_at) + i] + decay * x)
-        v[U(at) + i] = u
+        u = mu * first[U(at) + i] - e * (f * g[U(g_at) + i] + d * x)
+        first[U(at) + i] = u
         x += u
         w[U(at) + i] = x
         total += x * x
-    return total
+    return float(total)
 
 
-@called
-def _nesterov(w, v, g, at, g_at, n, factor, decay, eta, mu):
-    total = w.dtype.type(0)
+@routine
+def nesterov(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t, hyper):
+    number = w.dtype.type
+    f, d, e, mu = number(factor), number(decay), number(eta), number(hyper[MU])
+    total = number(0)
     for i in range(U(n)):
         x = w[U(at) + i]
-        step = eta * (factor * g[U(g_at) + i] + decay * x)
-        u = mu * v[U(at) + i] - step
-        v[U(at) + i] = u
+        step = e * (f * g[U(g_at) + i] + d * x)
+        u = mu * first[U(at) + i] - step
+        first[U(at) + i] = u
         x += mu * u - step
         w[U(at) + i] = x
         total += x * x
-    return total
+    return float(total)
 
 
-@called
-def _adam(w, m, v, g, at, g_at, n, factor, decay, eta, b1, b2, rest1, rest2, epsilon, shrink):
-    # 1 - b1 and 1 - b2 are rounded once: computed from 0.999 in float32, the second is wrong by 1e-5 of its value
-    total = w.dtype.type(0)
+@routine
+def adam(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t, hyper):
+    number = w.dtype.type
+    f, d, one = number(factor), number(decay), number(1)
+    rate = number(eta * math.sqrt(1.0 - hyper[BETA2] ** t) / (1.0 - hyper[BETA1] ** t))
+    b1, b2, epsilon = number(hyper[BETA1]), number(hyper[BETA2]), number(hyper[EPSILON])
+    shrink = number(1.0 - eta * shrinkage)
+    total = number(0)
     for i in range(U(n)):
         x = w[U(at) + i]
-        slope = factor * g[U(g_at) + i] + decay * x
-        first = b1 * m[U(at) + i] + rest1 * slope
-        second = b2 * v[U(at) + i] + rest2 * (slope * slope)
-        m[U(at) + i] = first
-        v[U(at) + i] = second
-        x = shrink * x - eta * first / (np.sqrt(second) + epsilon)
+        slope = f * g[U(g_at) + i] + d * x
+        m = b1 * first[U(at) + i] + (one - b1) * slope
+        v = b2 * second[U(at) + i] + (one - b2) * (slope * slope)
+        first[U(at) + i] = m
+        second[U(at) + i] = v
+        x = shrink * x - rate * m / (np.sqrt(v) + epsilon)
         w[U(at) + i] = x
         total += x * x
-    return total
+    return float(total)
 
 
-@called
-def step(recipe, w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t):
-    """Step ``n`` weights at ``at`` along the summed gradients at ``g_at``; the sum of squares afterwards.
-
-    ``eta`` is the rate of this step, ``t`` its number from 1 on; ``decay`` is the penalty's part in the gradient,
-    ``shrinkage`` what adamw takes of the weights instead.
-    """
-    number = w.dtype.type
-    f, d, e = number(factor), number(decay), number(eta)
-    if recipe.solver == SGD:
-        return _sgd(w, g, at, g_at, n, f, d, e)
-    if recipe.solver == MOMENTUM:
-        return _momentum(w, first, g, at, g_at, n, f, d, e, number(recipe.momentum))
-    if recipe.solver == NESTEROV:
-        return _nesterov(w, first, g, at, g_at, n, f, d, e, number(recipe.momentum))
-    rate = eta * math.sqrt(1.0 - recipe.beta2**t) / (1.0 - recipe.beta1**t)
-    shrink = number(1.0 - eta * shrinkage)
-    return _adam(
-        w, first, second, g, at, g_at, n, f, d, number(rate), number(recipe.beta1), number(recipe.beta2),
-        number(1.0 - recipe.beta1), number(1.0 - recipe.beta2), number(recipe.epsilon), shrink,
-    )  # fmt: skip
+@functools.cache
+def address(solver: int, dtype: str) -> int:
+    """The address of a solver's step."""
+    values = numba.types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
+    place, number = numba.types.int64, numba.types.float64
+    kinds = (values, values, values, values, place, place, place, *[number] * 5, numba.types.UniTuple(number, 4))
+    # the gradient's solver takes no step, but a kernel may be asked for one
+    return address_of((sgd, momentum, nesterov, adam, adam, sgd)[solver], kinds)
 
 
 @called

@@ -293,6 +293,7 @@ class Linear:
             measured=bool(self.measured),
             release_from=release_from(),
             n_outputs=int(self.n_outputs),
+            tiles=first_use.kernels("rows").tiles_of(self.stride),
             positive=spread(self.positive, self.stride, np.float64),
             negative=spread(self.negative, self.stride, np.float64),
         )

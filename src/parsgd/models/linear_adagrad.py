@@ -40,6 +40,9 @@ class AdagradDescent(LinearDescent):
         )  # fmt: skip
         self.examples += stop - start
 
+    def _kept(self) -> tuple[np.ndarray, ...]:
+        return (self.state, self.lanes, self.paid)
+
     def settle(self) -> None:
         if self.paid.size:
             pay_all = first_use.kernels("adagrad").pay_all

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,7 @@ class LinearDescent:
         self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray, pace: float = 1.0,
         board: np.ndarray | None = None,
     ):  # fmt: skip
-        self.model, self.gains = model, gains
+        self.model, self.state, self.gains = model, state, gains
         self.views = model.views(state)
         self.coef, self.mean, self.paid = (model.flat(state, name) for name in ("coef", "mean_coef", "paid"))
         self.recipe = model.recipe(pace)
@@ -133,6 +135,21 @@ class LinearDescent:
         if model.truncates:
             views["penalty"][:] = carry[slot.PENALTY]
         views["intercept"][:] = carry[slot.INTERCEPT]
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Settle the state for a while; the run then goes on from what it was."""
+        opened = self.opened
+        kept = [(array, array.copy()) for array in self._kept()]
+        self.settle()
+        yield
+        for array, values in kept:
+            array[:] = values
+        self.opened = opened
+
+    def _kept(self) -> tuple[np.ndarray, ...]:
+        """The arrays that :meth:`settle` writes to."""
+        return (self.state, self.lanes) if self.opened else ()
 
     def _settle_mean(self) -> None:
         """From the sum of the iterates, ``SUMMED * stored + slot``, to their mean; converged outputs keep theirs."""

@@ -30,6 +30,8 @@ SCHEDULES = ("constant", "invscaling", "adaptive")
 STARTS = ("glorot", "he")
 # Layers begin on whole vectors of AVX-512.
 _ALIGNED = 16
+# OpenBLAS multiplies matrices in one thread up to so many multiplications: 4 x 65536 (interface/gemm.c).
+_ONE_THREAD_PRODUCT = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,6 @@ class Network:
 
     # all outputs learn, and stop learning, together
     n_outputs = 1
-    uses_blas = True
     divergence = (
         "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
         " preprocessed. ({what}, at epoch #{epoch}. Scaling input data with StandardScaler or MinMaxScaler might help,"
@@ -78,6 +79,12 @@ class Network:
     straight = False
     offers = frozenset({"shared_steps"})
     withholds = {}
+
+    @property
+    def uses_blas(self) -> bool:
+        """Whether a product is so large that OpenBLAS takes several threads for it; setting their number takes longer
+        than a small fit, and gives the GIL away."""
+        return any(self.batch_size * i * o > _ONE_THREAD_PRODUCT for i, o in pairwise(self.sizes))
 
     @cached_property
     def blocks(self) -> tuple[int, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -40,7 +42,10 @@ class NetworkDescent:
         self.recipe = recipe(model)._replace(seed=int(seed), shared=board is not None, release_from=release_from())
         self.board = (_NO_BOARD if board is None else board).reshape(-1, 1)
         self.plan = plan(model, model.batch_size)
-        self.room = room(model, self.plan, model.batch_size, self.recipe.whole)
+        whole = gathers_whole(model)
+        fused = model.solver == "sgd" and not whole
+        self.descend = network.DESCEND[fused, whole, board is not None]
+        self.room = room(model, self.plan, model.batch_size, whole)
         self.carry = np.zeros(network.N_SLOTS + 2 * _FENCE)[_FENCE : _FENCE + network.N_SLOTS]
         self.carry[network.CLOCK], self.carry[network.BEGUN] = clock, model.begun
         self.carry[network.SCALE] = 1.0
@@ -58,7 +63,7 @@ class NetworkDescent:
     def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
         """Visit ``order[start:stop]``."""
         self.carry[self.slot.GAIN] = self.gains[0]
-        self.slot.descend_network(
+        self.descend(
             rows.x, rows.y, rows.weight, order, start, stop, *self.parts, self.room, self.plan, self.recipe, self.carry,
             self.board,
         )  # fmt: skip
@@ -90,6 +95,16 @@ class NetworkDescent:
             for coef in self.coefs[self.model.sparse :]:
                 coef *= number(1.0 - decay)
         carry[slot.DECAY] = 0.0
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Settle the state for a while; the run then goes on from what it was."""
+        plain = self.carry[self.slot.SCALE] == 1.0 and self.carry[self.slot.DECAY] == 0.0
+        kept = [] if plain else [(array, array.copy()) for array in (self.carry, *self.coefs)]
+        self.settle()
+        yield
+        for array, values in kept:
+            array[:] = values
 
 
 @functools.lru_cache(maxsize=64)
@@ -142,16 +157,18 @@ def recipe(model: Any) -> Any:
     loss = getattr(outputs, losses.get(model.loss, model.loss).upper())
     averaged = model.loss in ("squared_error", "absolute_error", "huber")
     decoupled = model.solver == "adamw"
-    # sparse rows of a solver that moves all weights at every step, and clipping, need the whole gradient at once
-    whole = model.clip_norm is not None or (model.sparse and model.solver != "sgd")
+    activate, differentiate, drop = activations.addresses(activation, model.dtype, model.dropout > 0.0)
     return NetworkRecipe(
         gemm=gemm_address(model.dtype),
         activation=activation,
+        activate=activate,
+        differentiate=differentiate,
+        drop=drop,
+        step=solvers.address(getattr(solvers, model.solver.upper()), model.dtype),
         loss=loss,
         loss_parameter=float(model.loss_parameter),
         # scikit-learn reports the mean over outputs of these losses, and steps along the gradient of their sum
         loss_share=1.0 / model.sizes[-1] if averaged else 1.0,
-        solver=getattr(solvers, model.solver.upper()),
         batch_size=int(model.batch_size),
         alpha=0.0 if decoupled else float(model.alpha),
         part=1.0,
@@ -162,20 +179,23 @@ def recipe(model: Any) -> Any:
         seen=float(model.seen),
         rows_per_epoch=float(model.rows_per_epoch),
         steps_per_epoch=float(model.steps_per_epoch),
-        momentum=float(model.momentum),
-        beta1=float(model.beta_1),
-        beta2=float(model.beta_2),
-        epsilon=float(model.epsilon),
+        hyper=(float(model.momentum), float(model.beta_1), float(model.beta_2), float(model.epsilon)),
         clip=float(model.clip_norm or 0.0),
         keep=1.0 - float(model.dropout),
         seed=0,
         shift=0,
-        whole=whole,
+        moves=True,
         square_every=1 if model.dtype == "float64" else _SQUARE_EVERY,
         least_decay=0.0 if model.dtype == "float64" else _LEAST_DECAY,
         release_from=0,
         shared=False,
     )
+
+
+def gathers_whole(model: Any) -> bool:
+    """Whether a step needs the gradient of all parameters at once: to clip it, or on sparse rows, where the solver
+    moves all weights at every step."""
+    return model.clip_norm is not None or (model.sparse and model.solver != "sgd")
 
 
 def slope(
@@ -185,15 +205,14 @@ def slope(
 
     Dropout masks are those that the examples have in the whole batch, and the losses what they add to its own.
     """
-    network, solvers = first_use.kernels("network"), first_use.kernels("solvers")
+    network = first_use.kernels("network")
 
     out = np.zeros(model.n_parameters + 1, dtype=model.dtype)
     n = end - first
     if n == 0:
         return out, Tally(0, 0, np.zeros(1), np.zeros(1))
     made = recipe(model)._replace(
-        seed=int(seed), release_from=release_from(),
-        solver=solvers.GRADIENT, whole=True, batch_size=n, shift=first, part=n / len(batch)
+        seed=int(seed), release_from=release_from(), moves=False, batch_size=n, shift=first, part=n / len(batch)
     )
     where = plan(model, n)
     space = room(model, where, n, None)._replace(gradient=out[:-1])
@@ -202,7 +221,7 @@ def slope(
     if made.alpha > 0.0:
         carry[network.SQUARE] = sum(float(np.vdot(coef, coef)) for coef in model.views(state)["coefs"])
     parts = model.parts(state)
-    network.descend_network(
+    network.DESCEND[False, True, False](
         rows.x, rows.y, rows.weight, batch, first, end, *parts, space, where, made, carry, _NO_BOARD.reshape(-1, 1)
     )
     loss = np.array([carry[network.LOSS]])
@@ -224,7 +243,7 @@ def step(model: Any, state: np.ndarray, slopes: np.ndarray, clock: float, gains:
         return state
     carry = np.zeros(network.N_SLOTS)
     carry[network.CLOCK], carry[network.BEGUN], carry[network.GAIN] = clock, model.begun, gains[0]
-    made = recipe(model)._replace(whole=True, release_from=release_from())
+    made = recipe(model)._replace(release_from=release_from())
     network.step_network(*model.parts(state), slopes[:-1], plan(model, 1), made, carry, float(slopes[-1]))
     return state
 

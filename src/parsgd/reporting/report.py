@@ -72,7 +72,8 @@ def written(text: str, out: str | os.PathLike | None) -> str | Path:
     if out is None:
         return text
     with write_atomically(out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # names of files may be no UTF-8
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return Path(out)
 
 

@@ -22,6 +22,7 @@ from parsgd.rows import picked
 # Sets the seed of dealing rows apart from the seeds of visiting them.
 _DEALING = 0xDEA1
 _DRAWING = 0xD4A3
+_FEW = np.arange(4096, dtype=np.int32)
 # To sort one number in so many takes as long as to mark it and look through all of them: 580,000 rows, 2 to 64 parts.
 _SPARSELY = 16
 # Data of more bytes than this are dealt in runs of so many rows: last caches have 32 MB for all cores.  Of 200k x 47k
@@ -143,8 +144,11 @@ class ArraySource:
 
     @property
     def _numbers(self) -> np.ndarray:
-        numbers = np.arange(len(self.rows.y)) if self.subset is None else self.subset
-        return np.asarray(numbers, dtype=self._index_type)
+        if self.subset is None:
+            n = len(self.rows.y)
+            # making a range gives the GIL away, which small fits are to keep
+            return _FEW[:n] if n <= len(_FEW) else np.arange(n, dtype=self._index_type)
+        return np.asarray(self.subset, dtype=self._index_type)
 
     @property
     def _run_length(self) -> int:

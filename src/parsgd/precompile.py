@@ -1,0 +1,103 @@
+"""Compile kernels beforehand: for container images, read-only installations, and first requests that must not wait."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from parsgd import first_use
+from parsgd.errors import choose
+from parsgd.estimators.classifier import SGDClassifier
+from parsgd.estimators.mlp_classifier import MLPClassifier
+from parsgd.estimators.mlp_regressor import MLPRegressor
+from parsgd.estimators.regressor import SGDRegressor
+
+# Kernels are compiled per number of vectors of 8 outputs: these are up to 8 and up to 16 classes.
+_CLASSES = (3, 10)
+_ROWS, _FEATURES = 60, 4
+
+
+def _linear(kind: type, n_classes: int, **settings: Any) -> Iterator[Any]:
+    for extra in ({}, {"average": True}, {"learning_rate": "adagrad"}):
+        yield kind(max_iter=1, tol=None, random_state=0, **settings, **extra), n_classes
+
+
+def _binary() -> Iterator[Any]:
+    yield from _linear(SGDClassifier, 2)
+
+
+def _regression() -> Iterator[Any]:
+    yield from _linear(SGDRegressor, 0)
+
+
+def _multiclass(loss: str) -> Iterator[Any]:
+    for n_classes in _CLASSES:
+        yield from _linear(SGDClassifier, n_classes, loss=loss)
+
+
+def _network() -> Iterator[Any]:
+    for solver in ("adam", "sgd"):
+        settings = {"hidden_layer_sizes": (4,), "solver": solver, "max_iter": 1, "random_state": 0}
+        yield MLPClassifier(**settings), 3
+        yield MLPClassifier(**settings), 2
+        yield MLPRegressor(**settings), 0
+
+
+KINDS: dict[str, Callable[[], Iterator[Any]]] = {
+    "binary": _binary,
+    "multiclass": lambda: _multiclass("hinge"),
+    "softmax": lambda: _multiclass("softmax"),
+    "regression": _regression,
+    "network": _network,
+}
+
+
+def compile_kernels(
+    kinds: Iterable[str] | None = None, *, dtypes: Iterable[str] = ("float64", "float32"), sparse: bool = True,
+    progress: Callable[[str], Any] | None = None,
+) -> str | None:  # fmt: skip
+    """Compile the kernels of common fits, by tiny fits, so that later processes read them from the cache.
+
+    Parameters
+    ----------
+    kinds : iterable of {"binary", "multiclass", "softmax", "regression", "network"}, optional
+        Fits to compile for; all of them by default.  Classifiers are compiled for up to 16 classes.
+    dtypes : iterable of {"float64", "float32"}
+    sparse : bool, default=True
+        Compile for CSR rows, too.
+    progress : callable, optional
+        Called with a line of text before each kind, dtype and layout.
+
+    Returns
+    -------
+    str or None
+        The folder that holds the compiled kernels; None where none can be written to.
+
+    Examples
+    --------
+    >>> from parsgd import compile_kernels
+    >>> folder = compile_kernels(["binary"], dtypes=["float64"], sparse=False)
+    """
+    chosen = list(KINDS) if kinds is None else [choose(kind, KINDS, "kinds", "compile_kernels") for kind in kinds]
+    chosen_dtypes = [choose(dtype, ("float64", "float32"), "dtypes", "compile_kernels") for dtype in dtypes]
+    for kind, dtype, layout in itertools.product(chosen, chosen_dtypes, ("dense", "CSR") if sparse else ("dense",)):
+        if progress is not None:
+            progress(f"{kind}, {dtype}, {layout}")
+        for estimator, n_classes in KINDS[kind]():
+            X, y = _problem(n_classes, dtype)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for n_jobs in (1, 2):  # merges have kernels of their own
+                    estimator.set_params(n_jobs=n_jobs).fit(X if layout == "dense" else csr_array(X), y)
+    return first_use.kernels("compiling").cache_folder()
+
+
+def _problem(n_classes: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and targets: labels of so many classes, or numbers for 0."""
+    X = np.random.default_rng(0).uniform(-1.0, 1.0, (_ROWS, _FEATURES)).astype(dtype)
+    return X, np.arange(_ROWS) % n_classes if n_classes else X[:, 0]

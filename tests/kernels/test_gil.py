@@ -1,0 +1,79 @@
+"""Short calls keep the GIL, long ones let other Python threads run."""
+
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from parsgd.kernels.recipe import set_one_of_several
+from parsgd.models.linear import Linear
+from parsgd.models.network import Network
+from parsgd.rows import rows_of
+from parsgd.testing.problems import labels, unit_rows
+
+
+@pytest.fixture
+def turns():
+    """How often another Python thread has run; it can only run while the GIL is released."""
+    count, done = [0], threading.Event()
+
+    def compute():
+        while not done.is_set():
+            count[0] += 1
+            time.sleep(0)
+
+    before = sys.getswitchinterval()
+    thread = threading.Thread(target=compute)
+    thread.start()
+    sys.setswitchinterval(60.0)
+    time.sleep(0.05)  # a thread that waits asks for the GIL by the old interval once more
+    yield lambda: count[0]
+    sys.setswitchinterval(before)
+    done.set()
+    thread.join()
+
+
+MODELS = {
+    "one output": Linear(10),
+    "softmax": Linear(10, n_outputs=3, loss="softmax", positive=(1.0,) * 3, negative=(1.0,) * 3),
+    "adagrad": Linear(10, schedule="adagrad"),
+    "network": Network((10, 4, 3), batch_size=5),
+}
+
+
+def run(model, n_rows):
+    """A call of the model's kernel that visits so many rows."""
+    X = unit_rows(50, 10)
+    several = model.loss == "softmax"
+    rows = rows_of(X, labels(X, 3) if several else 2.0 * labels(X) - 1.0)
+    descent = model.descent(model.init(0), 1.0, np.ones(model.n_outputs), 0)
+    order = np.resize(np.arange(50, dtype=np.int32), n_rows)
+    descent.advance(rows, order, 0, 0)  # compile
+    return lambda: descent.advance(rows, order, 0, n_rows)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_short_calls_keep_the_gil_and_long_ones_release_it(kind, turns):
+    call = run(MODELS[kind], 50)
+    before = turns()
+    for _ in range(20):
+        call()
+    assert turns() == before
+    call = run(MODELS[kind], 500_000)
+    before = turns()
+    call()
+    assert turns() > before
+
+
+def test_one_of_several_workers_releases_the_gil_however_short_its_calls(turns):
+    set_one_of_several(True)
+    try:
+        call = run(MODELS["one output"], 50)
+        before = turns()
+        for _ in range(1000):
+            call()
+        assert turns() > before
+    finally:
+        set_one_of_several(False)
