@@ -44,7 +44,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     loss : str or object, default="hinge"
         scikit-learn's nine losses, ``"softmax"`` (multinomial logistic regression, one pass for all classes), or an
         object with ``loss(self, y, p)`` and ``gradient(self, y, p)`` (y is -1 or +1, p the decision value) whose
-        attributes are numbers; it is compiled on first use.
+        attributes are numbers; it is compiled on first use, and not again if its class is defined again.
     learning_rate : str, default="optimal"
         scikit-learn's schedules, or ``"adagrad"``: a rate for each weight, ``eta0`` over the root of the sum of its
         squared gradients (Duchi, Hazan, Singer, JMLR 12, 2011).  It needs few passes, of sparse rows often one; take
