@@ -478,7 +478,7 @@ def fit(
         warnings.warn(f"{Outcome.DIVERGED.value} ({loop.epochs} epochs.)", DivergenceWarning, stacklevel=6)
     state = loop.kept_state
     if not model.finite(state):
-        what = f"The parameters left the finite numbers in round {loop.history[-1]['round']}, the last one"
+        what = f"the parameters left the finite numbers in round {loop.history[-1]['round']}, the last one"
         raise diverged(model, max(loop.epochs, 1), what)
     if keeper is not None and outcome is not Outcome.INTERRUPTED:
         keeper.end(snapshots.take(loop, loop.seconds, outcome))
