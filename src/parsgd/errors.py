@@ -29,7 +29,7 @@ from numbers import Integral, Real
 # The first sentence is scikit-learn's.
 _DIVERGENCE = (
     "Floating-point under-/overflow occurred at epoch #{epoch}. Scaling input data with StandardScaler or MinMaxScaler"
-    " might help. ({what}. A smaller eta0 also helps, or with learning_rate='optimal' a larger alpha.)"
+    " might help. (In detail: {what}. A smaller eta0 also helps, or with learning_rate='optimal' a larger alpha.)"
 )
 
 
@@ -52,7 +52,7 @@ class DivergedError(ParsgdError, ValueError):
 def diverged(model: object, epoch: int, what: str) -> DivergedError:
     """The error for parameters that are not finite, in the words of the model (``Model.divergence``).
 
-    >>> str(diverged(None, 3, "The weights are NaN")).startswith("Floating-point under-/overflow occurred at epoch #3.")
+    >>> str(diverged(None, 3, "the weights are NaN")).startswith("Floating-point under-/overflow occurred at epoch #3.")
     True
     """
     return DivergedError(getattr(model, "divergence", _DIVERGENCE).format(epoch=epoch, what=what))

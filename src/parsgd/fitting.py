@@ -466,7 +466,7 @@ def fit(
     _warn_diverged(outcome, loop.epochs)
     state = loop.kept_state
     if not model.finite(state):
-        what = f"The parameters left the finite numbers in round {loop.history[-1]['round']}, the last one"
+        what = f"the parameters left the finite numbers in round {loop.history[-1]['round']}, the last one"
         raise diverged(model, max(loop.epochs, 1), what)
     if keeper is not None and outcome is not Outcome.INTERRUPTED:
         keeper.end(snapshots.take(loop, loop.seconds, outcome))

@@ -196,5 +196,5 @@ class _Run:
 
     def _divergence(self) -> DivergedError:
         epoch = max(self.task.cursor + self.examples - 1, 0) // self.shard.n_rows + 1
-        what = f"The parameters of worker {self.task.worker} left the finite numbers in round {self.task.round}"
+        what = f"the parameters of worker {self.task.worker} left the finite numbers in round {self.task.round}"
         return diverged(self.model, epoch, what)

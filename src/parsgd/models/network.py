@@ -73,7 +73,7 @@ class Network:
     n_outputs = 1
     divergence = (
         "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
-        " preprocessed. ({what}, at epoch #{epoch}. Scaling input data with StandardScaler or MinMaxScaler might help,"
+        " preprocessed. (At epoch #{epoch}, {what}. Scaling input data with StandardScaler or MinMaxScaler might help,"
         " or a smaller learning_rate_init.)"
     )
     straight = False
