@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from parsgd import blas, interrupting, recording, snapshots, unlike
+from parsgd.callers import warn
 from parsgd.core import (
     Algorithm,
     Crew,
@@ -439,7 +439,7 @@ def fit(
     if algorithm.sampling == "stored" and n_workers > 1:
         said = unlike.warning_of(shards, [worker_seed(seed, worker) for worker in range(n_workers)])
         if said is not None:
-            warnings.warn(said, UnlikeShards, stacklevel=6)
+            warn(said, UnlikeShards)
     line = Line(n_workers, source.n_rows * max_epochs, max_epochs)
     loop = Loop(
         model=model,
@@ -475,7 +475,7 @@ def fit(
 
 def _warn_diverged(outcome: Outcome, epochs: int) -> None:
     if outcome is Outcome.DIVERGED:
-        warnings.warn(f"{Outcome.DIVERGED.value} ({epochs} epochs.)", DivergenceWarning, stacklevel=7)
+        warn(f"{Outcome.DIVERGED.value} ({epochs} epochs.)", DivergenceWarning)
 
 
 def _one_shot_outcome(reports: Sequence[Report], budgets: Sequence[int]) -> Outcome:

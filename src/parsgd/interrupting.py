@@ -14,15 +14,13 @@ import math
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from parsgd.callers import caller_of, warn
 from parsgd.errors import InterruptedFit
 
-# Frames of these packages lie between an estimator and whoever called it.
-_OURS = ("parsgd", "sklearn.base", "sklearn.callback")
 # The innermost is the last; only the main thread, where signals arrive, adds to it.
 _holds: list[Hold] = []
 _scope: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("scope", default=None)
@@ -180,24 +178,13 @@ def interruptible(method: Callable, returns: bool) -> Callable:
             _scope.reset(token)
             running.end()
         if running.pressed:
-            level, name = caller_of(sys._getframe(1))
+            _, name = caller_of(sys._getframe(1))
             outer = _returning.get()
             if outer is not None:
                 outer.presses += running.current.presses
             if not (returns and (name == "__main__" or outer is not None)):
                 raise KeyboardInterrupt
-            warnings.warn(running.said, InterruptedFit, stacklevel=level + 1)
+            warn(running.said, InterruptedFit)
         return result
 
     return fit
-
-
-def caller_of(frame: FrameType | None) -> tuple[int, str]:
-    """How many frames out the nearest caller is that is neither ours nor scikit-learn's wrapping, and its module."""
-    level = 1
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not any(name == ours or name.startswith(f"{ours}.") for ours in _OURS):
-            return level, name
-        frame, level = frame.f_back, level + 1
-    return level, ""

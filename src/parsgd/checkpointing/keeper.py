@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from parsgd.callers import warn
 from parsgd.checkpointing import content
 from parsgd.checkpointing.content import Kept
 from parsgd.checkpointing.folder import Folder
@@ -58,10 +59,9 @@ class CheckpointKeeper:
                 damaged.append(str(error))
                 continue
             if damaged:
-                warnings.warn(
+                warn(
                     f"{' '.join(damaged)} The fit goes on from the checkpoint of round {number} instead.",
                     CheckpointWarning,
-                    stacklevel=7,
                 )
             return found
         if damaged:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from abc import ABCMeta
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.utils.validation import _check_sample_weight
 
 from parsgd import display, fitting
+from parsgd.callers import warn
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
 from parsgd.estimators import checking, choosing, keeping, streaming
 from parsgd.estimators.epochs import print_epochs
@@ -250,18 +250,16 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
 
     def _warn_of_the_end(self) -> None:
         if self.tol is not None and self.tol > -np.inf and self.n_iter_ == self.max_iter:
-            warnings.warn(
+            warn(
                 "Maximum number of iteration reached before convergence. Consider increasing max_iter to improve the"
                 " fit.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         if self.power_t < 0:
-            warnings.warn(
+            warn(
                 "Negative values for `power_t` are deprecated in version 1.8 and will raise an error in 1.10. "
                 "Use values in the range [0.0, inf) instead.",
                 FutureWarning,
-                stacklevel=4,
             )
 
 
@@ -288,7 +286,7 @@ def speak_of_divergence(model: Linear, fit: fitting.Fit, examples: Examples) -> 
     )
     if after > _OUT_OF_REASON * before:
         raise DivergedError(said)
-    warnings.warn(said, DivergenceWarning, stacklevel=6)
+    warn(said, DivergenceWarning)
 
 
 def initial(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> np.ndarray | None:

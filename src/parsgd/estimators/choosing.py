@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +12,9 @@ import joblib
 from parsgd.algorithms.adaptive import Adaptive
 from parsgd.algorithms.local import Local
 from parsgd.algorithms.simuparallel import SimuParallel
+from parsgd.callers import warn
 from parsgd.errors import InvalidArgument, TooFewRowsWarning
 from parsgd.estimators.costs import NetworkSize, Size, costs_of, costs_on, rounds_of
-from parsgd.interrupting import caller_of
 from parsgd.packing import is_part
 from parsgd.prediction import fit_seconds, round_seconds
 from parsgd.registry import ALGORITHMS, ENGINES, resolve
@@ -180,12 +179,11 @@ def warn_of_few_rows(n_jobs: int | None, choice: Choice, n_rows: int) -> None:
         return
     most = n_rows // _FEWEST_ROWS_OF_AN_AVERAGE
     fewer = f"n_jobs={most} or fewer" if most > 1 else "n_jobs=1"
-    warnings.warn(
+    warn(
         f"n_jobs={n_jobs} leaves each worker {rows} of {n_rows} rows, and an average of models of so few rows usually"
         f" predicts worse than the model of one worker. Use n_jobs=None, which takes as many workers as help, {fewer},"
         " or algorithm=parsgd.Local(outer='adaptive').",
         TooFewRowsWarning,
-        stacklevel=caller_of(sys._getframe(1))[0] + 1,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from sklearn.base import clone
 
 from parsgd.algorithms import merging
 from parsgd.algorithms.learned import learned
+from parsgd.callers import warn
 from parsgd.core import Model, Rows
 from parsgd.errors import InvalidArgument, choose
 from parsgd.estimators.alike import as_ours, check_alike, cosines
@@ -153,10 +153,9 @@ def _compare(model: Model, rows: Rows, states: Sequence[np.ndarray], a: np.ndarr
     merged = _loss(model, rows, merging.weighted_sum(states, a))
     best = int(losses.argmin())
     if merged > losses[best]:
-        warnings.warn(
+        warn(
             f"On X_val the loss of the merged model is {merged:.4g}; estimators[{best}] alone has {losses[best]:.4g}."
             " Take that one, or other weights." + ("" if model.straight else " " + _COMMON_START),
-            stacklevel=4,
         )
 
 
@@ -170,10 +169,9 @@ def _warn_of_strangers(networks: Sequence[Any]) -> None:
     alike = cosines(networks)
     strangest = int(np.argmin(alike))
     if alike[strangest] < _STRANGERS:
-        warnings.warn(
+        warn(
             f"estimators[{strangest}] seems to come from another start than estimators[0]: the cosine of their weights"
             f" is {alike[strangest]:.2f}. {_COMMON_START} X_val and y_val would tell how good the merged network is.",
-            stacklevel=4,
         )
 
 

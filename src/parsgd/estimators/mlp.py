@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from abc import ABCMeta, abstractmethod
 from typing import Any
 
@@ -16,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from parsgd import display, fitting
+from parsgd.callers import warn
 from parsgd.errors import InvalidArgument, Outcome
 from parsgd.estimators import checking, choosing, keeping, lbfgs, streaming
 from parsgd.estimators.base import MAX_INT
@@ -177,9 +177,8 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         n_rows = examples.n_rows
         batch = min(200, n_rows) if self.batch_size == "auto" else int(self.batch_size)
         if batch > n_rows:
-            warnings.warn(
+            warn(
                 f"batch_size={batch} is larger than the {n_rows} rows to train on; every batch has all of them.",
-                stacklevel=5,
             )
             batch = n_rows
         size = choosing.NetworkSize(n_rows, examples.n_values, layers, batch, plain.n_slots, plain.sparse)
@@ -479,9 +478,8 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
 
     def _warn_of_the_end(self) -> None:
         if self.outcome_ is Outcome.MAX_EPOCHS and self.solver != "lbfgs":
-            warnings.warn(
+            warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't"
                 " converged yet.",
                 ConvergenceWarning,
-                stacklevel=4,
             )

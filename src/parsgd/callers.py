@@ -1,0 +1,26 @@
+"""Callers of parsgd: the code that a warning is to point at."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from types import FrameType
+
+# Frames of these modules lie between an estimator's work and the code that called it.
+_OURS = ("parsgd", "sklearn.base", "sklearn.callback", "contextlib")
+
+
+def caller_of(frame: FrameType | None) -> tuple[int, str]:
+    """Frames out to the nearest caller that is neither ours nor scikit-learn's wrapping, and its module."""
+    level = 1
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if not any(name == ours or name.startswith(f"{ours}.") for ours in _OURS):
+            return level, name
+        frame, level = frame.f_back, level + 1
+    return level, ""
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, and point at the line that called parsgd."""
+    warnings.warn(message, category, stacklevel=caller_of(sys._getframe(1))[0] + 1)
