@@ -16,7 +16,7 @@ def main() -> None:
         sys.exit(1)
     from parsgd.cli import output
     from parsgd.cli.app import app
-    from parsgd.display.streams import Messages
+    from parsgd.streams import Messages
 
     output.prepare()
     try:
