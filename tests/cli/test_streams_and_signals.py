@@ -17,7 +17,7 @@ import parsgd
 from parsgd import cli as command
 from parsgd import saving
 from parsgd.callbacks import CsvLogger
-from parsgd.display.streams import Messages
+from parsgd.streams import Messages
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 FIT = ("fit", "iris", "--max-iter", "3", "--tol", "none", "--workers", "1", "--out")

@@ -17,7 +17,7 @@ def main() -> None:
     from parsgd import first_use
     from parsgd.cli import output
     from parsgd.cli.app import app
-    from parsgd.display.streams import Messages
+    from parsgd.streams import Messages
 
     first_use.announce_always = True
     output.prepare()

@@ -11,7 +11,7 @@ from parsgd.cli import bench, command, compile, export, fit, info, output, plan,
 from parsgd.cli.fit import TYPED
 from parsgd.cli.mistakes import INTERRUPTED, Ended, explained
 from parsgd.cli.signals import TERMINATED, handled
-from parsgd.display.streams import Messages
+from parsgd.streams import Messages
 
 # Commands that write files, and do not end with the terminal in which they run.
 _WRITING = ("fit", "predict", "report", "export")

@@ -19,7 +19,7 @@ from parsgd.files import write_atomically
 
 _WRITABLE = (".csv", ".parquet", ".npz")
 # Of predictions that are written to standard output.
-_ROWS_AT_A_TIME = 100_000
+_ROWS_AT_A_TIME = 1000
 
 
 def predict(

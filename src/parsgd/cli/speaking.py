@@ -18,8 +18,8 @@ from parsgd import display
 from parsgd.cli import output
 from parsgd.display.lines import Lines
 from parsgd.display.live import LiveView
-from parsgd.display.streams import Messages
 from parsgd.progress import Progress as Told
+from parsgd.streams import Messages
 
 # Off a terminal, a line of progress this often.
 _LINE_SECONDS = 2.0

@@ -18,8 +18,8 @@ from typing import Any
 from parsgd import progress
 from parsgd.display.lines import Lines
 from parsgd.display.notebook import NotebookView, in_notebook
-from parsgd.display.streams import Messages
 from parsgd.errors import InvalidArgument
+from parsgd.streams import Messages
 
 _VARIABLE = "PARSGD_PROGRESS"
 _WAYS = ("", "0", "lines", "live")

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from parsgd.display import words
-from parsgd.display.streams import Messages
 from parsgd.progress import Progress
+from parsgd.streams import Messages
 
 
 def to_stdout(text: str) -> None:

@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from parsgd.display import words
-from parsgd.display.streams import Messages
 from parsgd.progress import Progress, WorkerProgress
+from parsgd.streams import Messages
 
 # The eye reads no faster.
 _DRAW_SECONDS = 0.1
