@@ -84,16 +84,18 @@ def nesterov(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t,
 @routine
 def adam(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t, hyper):
     number = w.dtype.type
-    f, d, one = number(factor), number(decay), number(1)
+    f, d = number(factor), number(decay)
     rate = number(eta * math.sqrt(1.0 - hyper[BETA2] ** t) / (1.0 - hyper[BETA1] ** t))
+    # rounded once: in float32, 1 - 0.999 has a relative error of 1e-5
+    rest1, rest2 = number(1.0 - hyper[BETA1]), number(1.0 - hyper[BETA2])
     b1, b2, epsilon = number(hyper[BETA1]), number(hyper[BETA2]), number(hyper[EPSILON])
     shrink = number(1.0 - eta * shrinkage)
     total = number(0)
     for i in range(U(n)):
         x = w[U(at) + i]
         slope = f * g[U(g_at) + i] + d * x
-        m = b1 * first[U(at) + i] + (one - b1) * slope
-        v = b2 * second[U(at) + i] + (one - b2) * (slope * slope)
+        m = b1 * first[U(at) + i] + rest1 * slope
+        v = b2 * second[U(at) + i] + rest2 * (slope * slope)
         first[U(at) + i] = m
         second[U(at) + i] = v
         x = shrink * x - rate * m / (np.sqrt(v) + epsilon)
