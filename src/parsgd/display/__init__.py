@@ -70,7 +70,7 @@ def shows_lines(verbose: Any) -> bool:
     if not verbose or sys.stdout is None:
         return False
     notebook = in_notebook()
-    how = way(notebook or sys.stdout.isatty())
+    how = way(notebook or Messages("stdout").isatty())
     if how == "live" and int(verbose) == 1:
         return not notebook and importlib.util.find_spec("rich") is None
     return how != "0"
