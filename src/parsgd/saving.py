@@ -19,6 +19,7 @@ import numpy as np
 import parsgd
 from parsgd.errors import ModelFileError
 from parsgd.estimators.fitted import FITTED, is_fitted, problem
+from parsgd.estimators.transaction import snapshot
 from parsgd.estimators.two_classes import with_difference
 from parsgd.files import write_atomically, write_parts
 from parsgd.history import History
@@ -65,6 +66,7 @@ def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
     name = type(estimator).__name__
     if name not in ESTIMATORS or type(estimator) is not getattr(parsgd, name):
         raise ModelFileError(f"A model file holds a parsgd {', '.join(ESTIMATORS)}; got {type(estimator)!r}.")
+    estimator = snapshot(estimator)
     if not is_fitted(estimator):
         raise ModelFileError(f"This {name} is not fitted: call fit before save.")
     arrays: dict[str, np.ndarray] = {}

@@ -18,6 +18,7 @@ from parsgd.estimators.alike import as_ours, check_alike, cosines
 from parsgd.estimators.examples import Arrays
 from parsgd.estimators.fitted import is_network
 from parsgd.estimators.records import AVERAGES, SQUARES
+from parsgd.estimators.transaction import snapshot
 from parsgd.estimators.two_classes import halves, is_difference
 from parsgd.estimators.validation import validate_data
 from parsgd.floating import silent
@@ -88,7 +89,7 @@ def merge(estimators: Sequence[Any], weights: Any = None, *, X_val: Any = None, 
     >>> merged.score(X, y) > 0.95, merged.merge_weights_.shape
     (True, (2,))
     """
-    ours = [as_ours(estimator, number) for number, estimator in enumerate(estimators)]
+    ours = [snapshot(as_ours(estimator, number)) for number, estimator in enumerate(estimators)]
     if not ours:
         raise InvalidArgument("There is nothing to merge: estimators is empty.")
     check_alike(ours)

@@ -13,6 +13,7 @@ from parsgd.estimators import checking, keeping, streaming
 from parsgd.estimators.base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.posing import Ones
 from parsgd.estimators.tasks import with_callbacks
+from parsgd.estimators.transaction import snapshot
 from parsgd.estimators.validation import validate_data
 from parsgd.floating import silent
 
@@ -184,6 +185,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
     @silent()
     def score_samples(self, X):
         """Scores without the offset, ``(n_rows,)``."""
+        self = snapshot(self)  # another thread may be fitting
         return self.decision_function(X) + self.offset_
 
     def predict(self, X):

@@ -110,6 +110,7 @@ def score_of(estimator: Any, dataset: Dataset, y: Any, sample_weight: Any) -> fl
     if not dataset.target:
         raise InvalidArgument(f"{dataset.name}: has no targets. Name the column: open_dataset(..., target=...).")
     _check_width(estimator, dataset)
+    estimator = snapshot(estimator)
     predicted, targets, weights = [], [], []
     for x, target, weight in dataset.blocks():
         predicted.append(estimator.predict(x))

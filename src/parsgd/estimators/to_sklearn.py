@@ -16,6 +16,7 @@ from parsgd.errors import IncompatibleParts
 from parsgd.estimators import moments
 from parsgd.estimators.fitted import FITTED
 from parsgd.estimators.records import AVERAGES
+from parsgd.estimators.transaction import snapshot
 
 _COMMON = ("n_features_in_", "feature_names_in_", "classes_", "n_iter_", "t_")
 _CURVES = ("loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_")
@@ -60,6 +61,7 @@ class ToSklearn:
         >>> type(theirs).__module__, bool((theirs.predict_proba(X) == ours.predict_proba(X)).all())
         ('sklearn.linear_model._logistic', True)
         """
+        self = snapshot(self)
         check_is_fitted(self)
         # of a user's subclass the name of parsgd's class
         name = next(face.__name__ for face in type(self).__mro__ if face.__name__ in FITTED)

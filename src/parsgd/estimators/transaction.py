@@ -48,16 +48,6 @@ def transactional(method: Callable) -> Callable:
     return fit
 
 
-def consistent(method: Callable) -> Callable:
-    """A method that reads: it sees the attributes of one moment, whatever another thread fits."""
-
-    @functools.wraps(method)
-    def read(self: Any, *arguments: Any, **settings: Any) -> Any:
-        return method(snapshot(self), *arguments, **settings)
-
-    return read
-
-
 def _forget_locks() -> None:
     global _guard
     _guard = threading.Lock()

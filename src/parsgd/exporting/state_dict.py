@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from parsgd.errors import InvalidArgument, MissingDependency
 from parsgd.estimators.mlp_classifier import MLPClassifier
 from parsgd.estimators.mlp_regressor import MLPRegressor
+from parsgd.estimators.transaction import snapshot
 from parsgd.models.network import Network
 
 _SUFFIXES = (".weight", ".bias")
@@ -57,6 +58,7 @@ def network_state_dict(network: Any, *, tensors: bool = False) -> dict[str, Any]
     {'0.weight': (8, 3), '0.bias': (8,), '2.weight': (1, 8), '2.bias': (1,)}
     """
     _check_network(network, "network_state_dict")
+    network = snapshot(network)
     check_is_fitted(network)
     state = {}
     for layer, (coef, intercept) in enumerate(zip(network.coefs_, network.intercepts_, strict=True)):

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgument, choose
+from parsgd.estimators.transaction import snapshot
 from parsgd.exporting.graph import Graph, onnx
 from parsgd.exporting.predictions import PREDICTIONS
 from parsgd.files import write_atomically
@@ -77,6 +78,7 @@ def to_onnx(
     if predicting is None:
         known = ", ".join(face.__name__ for face in PREDICTIONS)
         raise InvalidArgument(f"to_onnx takes a fitted estimator of parsgd: {known}. Got {type(estimator)!r}.")
+    estimator = snapshot(estimator)
     check_is_fitted(estimator)
     coef = estimator.coefs_[0] if hasattr(estimator, "coefs_") else estimator.coef_
     dtype = coef.dtype.name if dtype is None else choose(dtype, ("float32", "float64"), "dtype", "to_onnx")

@@ -10,6 +10,7 @@ from typing import Any
 
 from parsgd import saving
 from parsgd.errors import InvalidArgument, ModelFileError
+from parsgd.estimators.transaction import snapshot
 from parsgd.files import write_atomically
 from parsgd.planning.report import Plan
 from parsgd.reporting.page import page
@@ -87,7 +88,7 @@ def _opened(model: Any) -> tuple[Any, Run, str | None]:
             raise ModelFileError(f"{model}: {error}") from error
         return saved.estimator, run, saved.version
     check_fitted(model, "The 'model' parameter of report", "an estimator of parsgd's or the path of a model file")
-    now = here()
+    model, now = snapshot(model), here()
     # when and by what it was fitted is not known, but the fit was seen on this machine most likely
     return model, Run(versions=now["versions"], platform=now["platform"], processors=now["processors"]), None
 
