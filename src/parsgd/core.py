@@ -428,6 +428,8 @@ class Synchronous:
     common_clock = False
     in_turn = False
     holds_back = False
+    # whether its work never reads the task's state after the run, so that a worker alone may write to it
+    frees_start = False
 
     def looks_at(self, n_rows: int) -> int:
         return 0

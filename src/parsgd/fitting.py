@@ -495,14 +495,15 @@ def _fit_alone(
 ) -> Fit:  # fmt: skip
     """Fit with one worker in this thread, in one round: the loop's result without its messages and merges.
 
-    A small fit takes as long as its bookkeeping.  The worker writes to ``state``.
+    A small fit takes as long as its bookkeeping.  The worker writes to ``state``, if the algorithm allows it.
     """
     shard = source.split(1, seed, algorithm.sampling)[0]
     n_rows, gains, clock = shard.n_rows, np.ones(model.n_outputs), math.ceil(clock - 1e-9)
     line = Line(1, n_rows * max_epochs, max_epochs)
     standing = Standing(model, state, 1, n_rows, max_epochs, shard_rows=(n_rows,), clock=clock, gains=gains)
     budget = replace(algorithm.budget(standing, 0), stopping=stopping)
-    task = Task(0, 0, state, seed, budget, clock=clock, gains=gains, source_rows=n_rows, owned=True)
+    owned = getattr(algorithm, "frees_start", False)
+    task = Task(0, 0, state, seed, budget, clock=clock, gains=gains, source_rows=n_rows, owned=owned)
     began = time.perf_counter()
     with interrupting.scope() as scope, blas.one_thread() if model.uses_blas else nullcontext():
         scope.hold(line.halt)

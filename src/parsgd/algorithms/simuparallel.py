@@ -60,6 +60,7 @@ class SimuParallel(Synchronous):
 
     name = "simuparallel"
     one_shot = True
+    frees_start = True
 
     def __post_init__(self) -> None:
         choose(self.sampling, ("split", "stored", "whole"), "sampling", "SimuParallel")

@@ -70,6 +70,10 @@ class Weighted(Synchronous):
     name = "weighted"
     one_shot = True
 
+    @property
+    def frees_start(self) -> bool:
+        return self.rule != "measured"
+
     def __post_init__(self) -> None:
         choose(self.rule, (*RULES, "measured"), "rule", "Weighted")
         choose(self.sampling, ("split", "stored", "whole"), "sampling", "Weighted")

@@ -22,7 +22,7 @@ from typing import Any
 
 import numba
 from numba.core import typed_passes, untyped_passes
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler import CompilerBase, PassManager
 
 from parsgd import first_use, progress
@@ -156,12 +156,26 @@ def _exclusive(compiled):
     return compiled
 
 
+class _CacheFile(IndexDataCacheFile):
+    """Numba's files of one kernel, with a data file per key.
+
+    Numba numbers its data files: two processes that compile at the same time can take the same number, and then one
+    reads the other's code.  Here the worst that can happen is that an entry is lost, and compiled again.
+    """
+
+    def save(self, key, data):
+        digest = hashlib.sha256(f"{self._source_stamp} {key!r}".encode()).hexdigest()
+        name = self._data_name(int(digest[:15], 16))
+        self._save_data(name, data)
+        self._save_index({**self._load_index(), key: name})
+
+
 class _Cache(FunctionCache):
     """Numba's cache of one kernel, keyed by all kernel sources; an unreadable or full disk is no error."""
 
     def __init__(self, function):
         super().__init__(function)
-        self._cache_file._source_stamp = sources_stamp()
+        self._cache_file = _CacheFile(self._cache_path, self._impl.filename_base, sources_stamp())
 
     def load_overload(self, sig, target_context):
         try:
