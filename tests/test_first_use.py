@@ -161,6 +161,7 @@ def test_kernels_compile_where_numba_is_told_not_to():
 def test_a_long_compilation_is_announced_once_and_only_where_somebody_watches(monkeypatch, capsys):
     monkeypatch.setattr(compiling, "_ANNOUNCE_AFTER_S", 0.01)
     monkeypatch.setattr(compiling, "_said", False)
+    monkeypatch.setattr(first_use, "announce_always", False)
 
     def compile_slowly():
         with compiling._announced():
@@ -176,6 +177,7 @@ def test_a_long_compilation_is_announced_once_and_only_where_somebody_watches(mo
 
 def test_a_short_compilation_is_not_announced(monkeypatch, capsys):
     monkeypatch.setattr(compiling, "_said", False)
+    monkeypatch.setattr(first_use, "announce_always", False)
     with parsgd.watch(lambda progress: None), compiling._announced():
         pass
     assert capsys.readouterr().err == ""

@@ -407,12 +407,14 @@ def fit(
     max_epochs: int = 1,
     stopping: Stopping | None = None,
     state: np.ndarray | None = None,
+    owns_state: bool = False,
     clock: float = 1.0,
     keeper: Keeper | None = None,
     watcher: Watcher | None = None,
 ) -> Fit:
     """Fit ``model`` by ``algorithm`` on ``engine`` to the rows of ``source``; go on from what the ``keeper`` found.
 
+    ``owns_state``: nobody else needs ``state``, and it may be written to.
     The ``watcher`` is called at the end of every epoch that the driver sees, and at the end.
 
     Raises
@@ -433,8 +435,10 @@ def fit(
         sample, rest = source.draw(wanted, seed)
         source = rest if algorithm.holds_back else source
     if n_workers == 1 and algorithm.one_shot and keeper is None and getattr(engine, "in_calling_thread", False):
+        owned = (state is None or owns_state) and getattr(algorithm, "frees_start", False)
         state = model.init(seed) if state is None else state
-        return _fit_alone(model, algorithm, source, seed, max_epochs, stopping or Stopping(tol=None), state, clock)
+        stopping = stopping or Stopping(tol=None)
+        return _fit_alone(model, algorithm, source, seed, max_epochs, stopping, state, clock, owned)
     shards = source.split(n_workers, seed, algorithm.sampling)
     if algorithm.sampling == "stored" and n_workers > 1:
         said = unlike.warning_of(shards, [worker_seed(seed, worker) for worker in range(n_workers)])
@@ -491,18 +495,17 @@ def _one_shot_outcome(reports: Sequence[Report], budgets: Sequence[int]) -> Outc
 
 def _fit_alone(
     model: Model, algorithm: Algorithm, source: Source, seed: int, max_epochs: int, stopping: Stopping,
-    state: np.ndarray, clock: float,
+    state: np.ndarray, clock: float, owned: bool,
 ) -> Fit:  # fmt: skip
     """Fit with one worker in this thread, in one round: the loop's result without its messages and merges.
 
-    A small fit takes as long as its bookkeeping.  The worker writes to ``state``, if the algorithm allows it.
+    A small fit takes as long as its bookkeeping.  The worker writes to ``state`` if it is ``owned``.
     """
     shard = source.split(1, seed, algorithm.sampling)[0]
     n_rows, gains, clock = shard.n_rows, np.ones(model.n_outputs), math.ceil(clock - 1e-9)
     line = Line(1, n_rows * max_epochs, max_epochs)
     standing = Standing(model, state, 1, n_rows, max_epochs, shard_rows=(n_rows,), clock=clock, gains=gains)
     budget = replace(algorithm.budget(standing, 0), stopping=stopping)
-    owned = getattr(algorithm, "frees_start", False)
     task = Task(0, 0, state, seed, budget, clock=clock, gains=gains, source_rows=n_rows, owned=owned)
     began = time.perf_counter()
     with interrupting.scope() as scope, blas.one_thread() if model.uses_blas else nullcontext():

@@ -179,18 +179,18 @@ def test_estimators_learn_with_it():
         assert model.algorithm_.name == "delayed"
 
 
-def test_the_schedule_of_a_network_counts_the_steps_of_all_workers():
+def test_the_schedule_of_a_network_counts_the_steps_of_all_workers(monkeypatch):
     # scikit-learn lowers this rate at the end of an epoch; a batch of more rows than a worker has ends with these
     given = {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.2, "momentum": 0.0, "max_iter": 3}
     model = MLPClassifier((5,), algorithm=Delayed(40), n_jobs=4, random_state=0, alpha=0.0, **given)
     seen = []
-    whole = model._network
+    whole = MLPClassifier._network
 
     def kept(*arguments):
         seen.append(whole(*arguments))
         return seen[-1]
 
-    model._network = kept
+    monkeypatch.setattr(MLPClassifier, "_network", kept)
     with pytest.warns(match="Maximum iterations"):
         model.fit(X[:60], labels(X, 3)[:60])
     assert model._clock == 1.0 + 3 * 4

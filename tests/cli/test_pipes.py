@@ -94,6 +94,7 @@ def test_with_json_there_is_one_object_on_standard_output_and_nothing_else(cli, 
         "report": ("report", model, "--out", tmp_path / "page.html"),
         "info": ("info", model),
         "bench": ("bench", "--rows", "30", "--repeats", "1"),
+        "compile": ("compile", "--only", "binary", "--dense"),
     }
     if importlib.util.find_spec("onnx"):
         commands["export"] = ("export", model, "--onnx", tmp_path / "m.onnx", "--encoded")
@@ -124,7 +125,9 @@ def test_a_pipeline_of_processes(cli, table_csv, tmp_path):
 def test_a_fit_outlives_whoever_read_what_it_says(tmp_path):
     with started("fit", "digits", "--out", tmp_path / "m", "--max-iter", "5", "--tol", "none") as process:
         process.stdout.close()
-        assert process.stderr.read() == b""
+        said = process.stderr.read().splitlines()
+        # a first fit may say that it compiles
+        assert not [line for line in said if b"compiling kernels" not in line]
         process.wait(timeout=120)
     assert process.returncode == 0
     assert saving.load(tmp_path / "m").n_iter_ == 5
@@ -134,7 +137,9 @@ def test_a_fit_outlives_whoever_read_what_it_says(tmp_path):
 def test_a_reader_who_has_had_enough_of_text_sees_no_traceback(arguments):
     with started(*arguments) as process:
         process.stdout.close()
-        assert process.stderr.read() == b""
+        said = process.stderr.read().splitlines()
+        # a first fit may say that it compiles
+        assert not [line for line in said if b"compiling kernels" not in line]
 
 
 @pytest.mark.parametrize(

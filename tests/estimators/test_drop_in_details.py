@@ -201,18 +201,6 @@ def test_networks_count_epochs_without_improvement():
 # -- arrays and workers ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", LINEAR)
-def test_partial_fit_writes_to_the_coefficients_that_are_there(kind):
-    y, first = THREE, {"classes": [0, 1, 2]} if kind is parsgd.SGDClassifier else {}
-    model = kind(random_state=0).partial_fit(X, y, **first)
-    held, before = model.coef_, model.coef_.copy()
-    model.partial_fit(X, y)
-    assert model.coef_ is held
-    assert not np.array_equal(held, before)
-    held.flags.writeable = False
-    assert model.partial_fit(X, y).coef_ is not held
-
-
 @pytest.mark.parametrize("n_jobs", [2, 4, -1])
 def test_n_jobs_changes_no_model_of_several_classes_and_few_rows(n_jobs):
     alone, several = (fit(parsgd.SGDClassifier(n_jobs=n, **SHORT), X, THREE) for n in (1, n_jobs))

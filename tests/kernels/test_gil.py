@@ -56,6 +56,7 @@ def run(model, n_rows):
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_short_calls_keep_the_gil_and_long_ones_release_it(kind, turns):
+    set_one_of_several(False)
     call = run(MODELS[kind], 50)
     before = turns()
     for _ in range(20):

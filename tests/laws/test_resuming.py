@@ -282,7 +282,8 @@ def test_one_worker_makes_the_steps_that_it_makes_without_checkpoints(tmp_path):
         assert facts(kept)[0] == facts(plain)[0]
         assert len(kept.history_) == kept.n_iter_ == plain.n_iter_
     # the end of a round rounds, a score between two passes does not
-    for number, settings in enumerate(({}, {"early_stopping": True}, {"early_stopping": True, "average": True})):
-        make = classifier(**{"average": True, **settings})
+    near = ({"average": True}, {"early_stopping": True}, {"early_stopping": True, "average": True})
+    for number, one in enumerate(near):
+        make = classifier(**one)
         kept, plain = (make(n_jobs=1, checkpoint=c).fit(X, Y) for c in (tmp_path / f"near {number}", None))
         np.testing.assert_allclose(kept.coef_, plain.coef_, rtol=1e-9)

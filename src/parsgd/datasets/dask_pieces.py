@@ -46,8 +46,8 @@ class Partition:
         """Refuse a partition that the cluster no longer has."""
         if is_future(self.source) and self.source.status in ("cancelled", "lost"):
             raise DataFileError(
-                f"{self.name}: is no longer in the memory of the Dask cluster, which was restarted or closed after the"
-                " data were opened. Open the data again: open_dataset(...)."
+                f"{self.name}: is no longer in the memory of the Dask cluster: since the data were opened, a worker was"
+                " lost, or the cluster restarted or closed. Open the data again: open_dataset(...)."
             )
 
     @property

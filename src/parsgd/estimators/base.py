@@ -172,7 +172,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
             fit = fitting.fit(
                 model, choice.algorithm, engine, examples.source(bool(self.shuffle)), n_workers=choice.n_workers,
                 seed=seed, max_epochs=max_epochs, stopping=stopping, state=self._state(model, seed, coef, intercept),
-                clock=self.t_, keeper=keeping.keeper_of(self), watcher=tasks.watcher,
+                owns_state=True, clock=self.t_, keeper=keeping.keeper_of(self), watcher=tasks.watcher,
             )  # fmt: skip
         speak_of_divergence(model, fit, examples)
         for name, value in self._attributes(model, choice, fit).items():

@@ -216,7 +216,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
             fit = fitting.fit(
                 model, choice.algorithm, engine, examples.source(bool(self.shuffle)), n_workers=choice.n_workers,
                 seed=seed, max_epochs=max_epochs, stopping=self._stopping(monitor, partial), state=states.pop(),
-                clock=clock, keeper=keeping.keeper_of(self), watcher=tasks.watcher,
+                owns_state=True, clock=clock, keeper=keeping.keeper_of(self), watcher=tasks.watcher,
             )  # fmt: skip
         self.history_, self.outcome_, self.algorithm_ = fit.history, fit.outcome, choice
         self._clock = fit.clock

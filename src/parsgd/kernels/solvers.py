@@ -47,7 +47,7 @@ def sgd(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t, hype
         x -= e * (f * g[U(g_at) + i] + d * x)
         w[U(at) + i] = x
         total += x * x
-    return float(total)
+    return np.float64(total)
 
 
 @routine
@@ -62,7 +62,7 @@ def momentum(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t,
         x += u
         w[U(at) + i] = x
         total += x * x
-    return float(total)
+    return np.float64(total)
 
 
 @routine
@@ -78,7 +78,7 @@ def nesterov(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t,
         x += mu * u - step
         w[U(at) + i] = x
         total += x * x
-    return float(total)
+    return np.float64(total)
 
 
 @routine
@@ -101,7 +101,7 @@ def adam(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t, hyp
         x = shrink * x - rate * m / (np.sqrt(v) + epsilon)
         w[U(at) + i] = x
         total += x * x
-    return float(total)
+    return np.float64(total)
 
 
 @functools.cache
