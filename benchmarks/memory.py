@@ -21,7 +21,8 @@ PROGRAM = """
 
     warnings.simplefilter("ignore")
     n = {n_features}
-    X = sparse.random(100, n, 50 / n, format="csr", random_state=0)
+    features = np.sort(np.random.default_rng(0).integers(0, n, (100, 50)), axis=1)
+    X = sparse.csr_matrix((np.ones(5000), features.ravel(), np.arange(0, 5001, 50)), shape=(100, n))
     y = np.arange(100) % 2
     small = SGDClassifier(max_iter=2, tol=None, random_state=0).fit(X[:, :100], y)  # compile, import
     model = SGDClassifier(max_iter=2, tol=None, random_state=0)
