@@ -146,11 +146,16 @@ def run(suite: Suite, quick: bool = False, show: bool = False) -> list[Case]:
     return list(recorder.cases.values())
 
 
+def known_of(suite: str, case: Case) -> Known | None:
+    """The entry that lists a case: by its name, or by its function, which stands for all cases of it."""
+    return KNOWN.get((suite, case.name)) or KNOWN.get((suite, case.function))
+
+
 def problems(suite: Suite, cases: Sequence[Case]) -> list[str]:
     """Everything that makes the page untrue."""
     found = [] if cases else [f"{suite.name}: no case was run"]
     for case in cases:
-        known = KNOWN.get((suite.name, case.function))
+        known = known_of(suite.name, case)
         if case.outcome == "failed" and known is None:
             found.append(f"{suite.name}: {case.name} fails, and known_failures.json has no reason: {case.error}")
         elif case.outcome == "passed" and known is not None and not known.may_pass:
@@ -162,8 +167,8 @@ def problems(suite: Suite, cases: Sequence[Case]) -> list[str]:
 
 def missing(suite: Suite, cases: Sequence[Case]) -> list[str]:
     """Listed cases that the suite does not have."""
-    functions = {case.function for case in cases}
-    return [f"{suite.name}: there is no {name}" for of, name in KNOWN if of == suite.name and name not in functions]
+    there = {case.function for case in cases} | {case.name for case in cases}
+    return [f"{suite.name}: there is no {name}" for of, name in KNOWN if of == suite.name and name not in there]
 
 
 def page(results: dict[str, Sequence[Case]]) -> str:
@@ -174,7 +179,7 @@ def page(results: dict[str, Sequence[Case]]) -> str:
 
 
 def _row(name: str, cases: Sequence[Case]) -> str:
-    failing = sum(len([c for c in cases if c.function == of_case]) for of, of_case in KNOWN if of == name)
+    failing = sum(known_of(name, case) is not None for case in cases)
     passed, without = len(cases) - failing, sum(not case.ours for case in cases)
     return f"| {name} | {len(cases)} | {passed} | {100 * passed / len(cases):.1f} % | {without} |"
 
@@ -243,7 +248,7 @@ def report(suite: Suite, cases: Sequence[Case]) -> None:
     share = 100 * passed / max(len(cases), 1)
     print(f"{suite.name}: {passed} of {len(cases)} cases pass ({share:.1f} %), scikit-learn {sklearn.__version__}")
     for case in failing:
-        known = KNOWN.get((suite.name, case.function))
+        known = known_of(suite.name, case)
         print(f"  {case.name}: {'NO REASON' if known is None else known.reason}")
 
 
