@@ -44,7 +44,7 @@ def standard_array(array: Any) -> np.ndarray:
 def standard_csr(x: Any) -> Any:
     """The CSR matrix with its three arrays in standard form, and each row's features sorted and named once.
 
-    Indices and pointers are both int32 or both int64.  The matrix itself, if it has that form already.
+    Indices and pointers are both int32 or both int64.  Arrays that have that form already are not copied.
 
     Raises
     ------
