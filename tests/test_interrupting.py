@@ -309,7 +309,8 @@ def test_a_press_before_the_rounds_ends_the_fit_at_once(monkeypatch):
 
     monkeypatch.setattr(parsgd.SGDClassifier, "_check_parameters", press)
     with pytest.raises(KeyboardInterrupt):
-        MAIN["fit"](parsgd.SGDClassifier(), X, Y)
+        # arguments that no other test has: those found right before are not checked again
+        MAIN["fit"](parsgd.SGDClassifier(alpha=0.000123), X, Y)
 
 
 def test_a_press_while_a_checkpoint_is_written_leaves_whole_files(monkeypatch, tmp_path):
