@@ -345,6 +345,8 @@ def descend_adagrad_outputs(x, y, weight, order, start, stop, w, squares, paid, 
     joint = loss_code(recipe.loss) == SOFTMAX
     for k in range(stride):
         rates[k] = number(carry[GAIN, k] * recipe.eta0)
+    # a joint loss is the same for every output
+    loss_sum, factor, objective = carry[LOSS, 0], carry[FACTOR, 0], carry[OBJECTIVE, 0]
     t = carry[CLOCK, 0]
     first = start
     while first < stop:
@@ -365,14 +367,12 @@ def descend_adagrad_outputs(x, y, weight, order, start, stop, w, squares, paid, 
             for k in range(stride):
                 scores[k] = margins[k] + carry[INTERCEPT, k]
             if recipe.measured and recipe.penalised:
-                add_penalties(joint, carry, recipe)
+                objective += add_penalties(carry, recipe)
             example = weight[U(row)] * share if weighted else share
             if joint:
                 l, f = softmax(scores, n_outputs, target, gradients)
                 example *= recipe.positive[target]
-                for k in range(n_outputs):
-                    carry[LOSS, k] += l
-                    carry[FACTOR, k] *= f
+                loss_sum, factor = fold_factor(loss_sum + l, factor * f)
             else:
                 evaluate_outputs(recipe.loss, target, scores, gradients, carry[LOSS], carry[FACTOR], n_outputs)
             g = buffer[i - first]
@@ -381,7 +381,7 @@ def descend_adagrad_outputs(x, y, weight, order, start, stop, w, squares, paid, 
                 # a converged output stays as it is
                 g[k] = gradients[k] * example * of_class if carry[GAIN, k] > 0.0 else 0.0
                 sums[k] += g[k]
-            if i & 15 == 0:  # 16 factors of at most n_outputs each cannot overflow
+            if not joint and i & 15 == 0:  # 16 factors of at most n_outputs each cannot overflow
                 for k in range(n_outputs):
                     carry[LOSS, k], carry[FACTOR, k] = fold_factor(carry[LOSS, k], carry[FACTOR, k])
             if recipe.batch_size > 1:
@@ -406,6 +406,8 @@ def descend_adagrad_outputs(x, y, weight, order, start, stop, w, squares, paid, 
     carry[OWN_CLOCK, 0] += t - carry[CLOCK, 0]
     for k in range(n_outputs):
         carry[CLOCK, k] = t
+        if joint:
+            carry[LOSS, k], carry[FACTOR, k], carry[OBJECTIVE, k] = loss_sum, factor, objective
     take_gil(token)
 
 

@@ -21,9 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba import _dynfunc
 from numba.core import typed_passes, untyped_passes
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, PassManager
+from numba.core.compiler_machinery import register_pass
 
 from parsgd import first_use, progress
 from parsgd.errors import KernelCacheWarning
@@ -35,11 +38,43 @@ FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 _ANNOUNCE_AFTER_S = 1.0
 
 
+class _HelperLibrary(JITCodeLibrary):
+    """The LLVM code of a helper, which is optimized and compiled where it is inlined, and nowhere else."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _HelperLowering(typed_passes.NativeLowering):
+    """Lower a helper to LLVM code, and stop there: Numba would optimize and compile it as if Python called it."""
+
+    _name = "parsgd_helper_lowering"
+
+    def run_pass(self, state: Any) -> bool:
+        state.library = _HelperLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.flags.no_compile = True
+        changed = super().run_pass(state)
+        lowered, name = state["cr"], state.func_id.func_qualname
+        entry = _dynfunc.make_function(state.func_id.module, name, "", 0, lowered.env, (state.library,))
+        state.targetctx.insert_user_function(entry, lowered.fndesc, [state.library])
+        state["cr"] = lowered._replace(cfunc=entry)
+        return changed
+
+
 class _Pipeline(CompilerBase):
     """The passes of Numba that kernels need; without those for closures, literals, context managers and parallel loops.
 
     Numba's default pipeline takes 1.3 times as long for the same machine code.
     """
+
+    lowering = typed_passes.NativeLowering
 
     def define_pipelines(self) -> list[PassManager]:
         passes = PassManager("parsgd")
@@ -53,7 +88,7 @@ class _Pipeline(CompilerBase):
             typed_passes.NopythonTypeInference,
             typed_passes.PreLowerStripPhis,
             typed_passes.IRLegalization,
-            typed_passes.NativeLowering,
+            self.lowering,
             typed_passes.NoPythonBackend,
         ):
             passes.add_pass(one, one.__name__)
@@ -61,9 +96,15 @@ class _Pipeline(CompilerBase):
         return [passes]
 
 
+class _HelperPipeline(_Pipeline):
+    """The same for helpers."""
+
+    lowering = _HelperLowering
+
+
 # Dividing by zero gives infinity: Python's error would be a branch, which keeps loops from being vectorised.
 _COMMON = {"fastmath": FASTMATH, "error_model": "numpy", "pipeline_class": _Pipeline, "no_cfunc_wrapper": True}
-_HELPER = {**_COMMON, "no_cpython_wrapper": True}
+_HELPER = {**_COMMON, "no_cpython_wrapper": True, "pipeline_class": _HelperPipeline}
 # Helpers are inlined for good: a call left standing between rows costs as much as a short row, and counts references.
 INLINE = {**_HELPER, "forceinline": True}
 # Kernels allocate nothing, so they need not count references to their arrays: atomic additions, several per row.

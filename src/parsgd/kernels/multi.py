@@ -50,18 +50,19 @@ NEAR_BYTES = 1 << 18
 @inlined
 def softmax(margins, n_outputs, target, gradients):
     """``gradients[k] = softmax(margins)[k] - [k = target]``; returns the loss as ``(l, f)``."""
-    top = margins[0]
-    for k in range(n_outputs):
-        top = max(top, margins[k])
+    top = margins[U(0)]
+    for k in range(U(n_outputs)):
+        top = margins[k] if margins[k] > top else top
     total = 0.0
-    for k in range(n_outputs):
-        e = 0.0 if margins[k] - top < -NEGLIGIBLE else exp(margins[k] - top)
+    for k in range(U(n_outputs)):
+        below = margins[k] - top
+        e = 0.0 if below < -NEGLIGIBLE else exp(below)
         gradients[k] = e
         total += e
-    for k in range(n_outputs):
+    for k in range(U(n_outputs)):
         gradients[k] /= total
-    gradients[target] -= 1.0
-    return top - margins[target], total
+    gradients[U(target)] -= 1.0
+    return top - margins[U(target)], total
 
 
 @inlined
@@ -69,7 +70,7 @@ def fold_scales(w, mean, stride, n_outputs, carry):
     """Multiply the scales into the weights, before they underflow."""
     for j in range(U(0), U(w.shape[0]), stride):
         for k in range(n_outputs):
-            at = j + U(k)
+            at = j + k
             if mean.shape[0] > 0:
                 mean[at] += carry[SUMMED, k] * w[at]
             w[at] *= carry[SCALE, k]
@@ -113,18 +114,6 @@ def steps_from(gradients, target, eta, steps, carry, recipe):
 
 
 @inlined
-def softmax_steps(scores, target, eta, gradients, steps, carry, recipe):
-    """The steps of the softmax loss, whose examples weigh what their class does; adds the loss to every output."""
-    l, f = softmax(scores, recipe.n_outputs, target, gradients)
-    eta *= recipe.positive[target]
-    for k in range(recipe.n_outputs):
-        carry[LOSS, k] += l
-        carry[FACTOR, k] *= f
-        steps[k] = -eta * gradients[k] * carry[GAIN, k]
-    return True
-
-
-@inlined
 def passive_steps(scores, target, example, norm, steps, carry, recipe):
     """The steps of the passive-aggressive schedules; whether any is not 0."""
     moved = False
@@ -140,18 +129,14 @@ def passive_steps(scores, target, example, norm, steps, carry, recipe):
 
 
 @inlined
-def add_penalties(joint, carry, recipe):
-    """Add the penalty to the objective of each output, or that of all of them to a joint loss's."""
+def add_penalties(carry, recipe):
+    """Add the penalty of each output to its objective; returns their sum, which a joint loss adds to its own."""
     total = 0.0
-    for k in range(recipe.n_outputs):
-        l2, l1 = 0.5 * carry[SQUARE, k], carry[ABSOLUTE, k]
-        penalty = recipe.alpha * ((1.0 - recipe.l1_ratio) * l2 + recipe.l1_ratio * l1)
-        total += penalty
-        if not joint:
-            carry[OBJECTIVE, k] += penalty
-    if joint:
-        for k in range(recipe.n_outputs):
-            carry[OBJECTIVE, k] += total
+    for k in range(U(recipe.n_outputs)):
+        mixed = (1.0 - recipe.l1_ratio) * 0.5 * carry[SQUARE, k] + recipe.l1_ratio * carry[ABSOLUTE, k]
+        carry[OBJECTIVE, k] += recipe.alpha * mixed
+        total += recipe.alpha * mixed
+    return total
 
 
 def make_steps(decorate, joint, full, shared):
@@ -170,8 +155,7 @@ def make_steps(decorate, joint, full, shared):
         token = np.int64(0)
         if not shared:
             token = release_gil((stop - start) * values_per_row(x) * buffer.shape[1] >= recipe.release_from)
-        n_outputs = recipe.n_outputs
-        stride = U(buffer.shape[1])
+        n_outputs, stride = U(recipe.n_outputs), U(buffer.shape[1])
         vectors, numbers = scratch
         margins, squares, absolutes = vectors[0], vectors[1], vectors[2]
         scores, gradients = numbers[0], numbers[1]
@@ -181,6 +165,8 @@ def make_steps(decorate, joint, full, shared):
         penalised = recipe.measured and recipe.penalised and not passive
         least_shrink = tiny_scale if shared else 0.0
         far = w.shape[0] * w.itemsize > NEAR_BYTES
+        # a joint loss is the same for every output
+        loss_sum, factor, objective = carry[LOSS, 0], carry[FACTOR, 0], carry[OBJECTIVE, 0]
         t = carry[CLOCK, 0]
         first = start
         while first < stop:
@@ -199,7 +185,7 @@ def make_steps(decorate, joint, full, shared):
                 for k in range(stride):
                     scores[k] = margins[k] * carry[SCALE, k] + carry[INTERCEPT, k]
                 if penalised:
-                    add_penalties(joint, carry, recipe)
+                    objective += add_penalties(carry, recipe)
                 example = weight[U(row)] * share if weighted else share
                 steps = buffer[i - first]
                 if full and passive:
@@ -207,11 +193,18 @@ def make_steps(decorate, joint, full, shared):
                     skipped = recipe.schedule == PA1 and norm == 0.0
                     moved |= passive_steps(scores, target, example, norm, steps, carry, recipe)
                 elif joint:
-                    moved |= softmax_steps(scores, target, eta * example, gradients, steps, carry, recipe)
+                    l, f = softmax(scores, n_outputs, target, gradients)
+                    loss_sum, factor = fold_factor(loss_sum + l, factor * f)
+                    unit = -eta * example * recipe.positive[U(target)]
+                    for k in range(n_outputs):
+                        steps[k] = unit * gradients[k] * carry[GAIN, k]
+                    moved = True
                 else:
-                    evaluate_outputs(recipe.loss, target, scores, gradients, carry[LOSS], carry[FACTOR], n_outputs)
+                    evaluate_outputs(
+                        recipe.loss, target, scores, gradients, carry[LOSS], carry[FACTOR], recipe.n_outputs
+                    )
                     moved |= steps_from(gradients, target, eta * example, steps, carry, recipe)
-                if i & 15 == 0:  # 16 factors of at most n_outputs each cannot overflow
+                if not joint and i & 15 == 0:  # 16 factors of at most n_outputs each cannot overflow
                     for k in range(n_outputs):
                         carry[LOSS, k], carry[FACTOR, k] = fold_factor(carry[LOSS, k], carry[FACTOR, k])
             if full and skipped and last - first == 1:
@@ -270,6 +263,8 @@ def make_steps(decorate, joint, full, shared):
         carry[OWN_CLOCK, 0] += t - carry[CLOCK, 0]
         for k in range(n_outputs):
             carry[CLOCK, k] = t
+            if joint:
+                carry[LOSS, k], carry[FACTOR, k], carry[OBJECTIVE, k] = loss_sum, factor, objective
         take_gil(token)
         return first
 
