@@ -44,6 +44,8 @@ def part_sizes(n_rows: int, shares: np.ndarray) -> list[int]:
     >>> part_sizes(10, np.ones(4)), part_sizes(9, np.array([2.0, 1.0]))
     ([3, 3, 2, 2], [6, 3])
     """
+    if len(shares) == 1:
+        return [n_rows]
     exact = n_rows * np.asarray(shares, dtype=float) / np.sum(shares)
     sizes = np.floor(exact + 1e-9).astype(int)
     left = np.argsort(-(exact - sizes), kind="stable")[: n_rows - sizes.sum()]
