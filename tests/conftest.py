@@ -18,6 +18,25 @@ settings.load_profile("laws")
 os.environ.pop("CI", None)
 
 
+
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="run the slow tests too")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Mark what must run alone; leave out slow tests, unless all are asked for or one of them is named."""
+    for item in items:
+        # Dask takes workers whose heartbeats are late for lost
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if any(isinstance(value, str) and value == "dask" for value in parameters):
+            item.add_marker("alone")
+    if config.getoption("--all") or any("::" in argument for argument in config.args):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left():
     """No thread of ours goes on, no environment variable changed, Ctrl-C means what it meant."""

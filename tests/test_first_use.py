@@ -21,6 +21,8 @@ from parsgd import first_use
 from parsgd.errors import KernelCacheWarning
 from parsgd.kernels import compiling
 
+pytestmark = pytest.mark.alone
+
 PACKAGE = Path(parsgd.__file__).parent
 
 

@@ -20,6 +20,8 @@ from parsgd.engines.threads import Threads
 from parsgd.errors import InterruptedFit, Outcome
 from parsgd.testing.problems import labels, targets, unit_rows
 
+pytestmark = pytest.mark.alone
+
 X = unit_rows(500, 8)
 Y = labels(X)
 # what a script, a notebook or an interactive session calls itself

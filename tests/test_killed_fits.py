@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.alone
+
 
 def test_a_fit_killed_at_any_instant_goes_on_to_the_same_bits(tmp_path):
     script = Path(__file__).with_name("kill_fits.py")

@@ -13,6 +13,8 @@ import parsgd
 from parsgd import temporary
 from parsgd.files import write_atomically
 
+pytestmark = pytest.mark.alone
+
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "ignore"}
 LATE = """
 import threading, numpy as np, parsgd

@@ -14,6 +14,8 @@ from parsgd import cli as command
 from parsgd import saving
 from parsgd.errors import Outcome
 
+pytestmark = pytest.mark.alone
+
 # In a shell's background jobs Ctrl-C is ignored, and their children inherit that; tests may well run in one.
 HEARING = """
 import runpy, signal

@@ -19,6 +19,8 @@ from parsgd import saving
 from parsgd.callbacks import CsvLogger
 from parsgd.streams import Messages
 
+pytestmark = pytest.mark.alone
+
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 FIT = ("fit", "iris", "--max-iter", "3", "--tol", "none", "--workers", "1", "--out")
 LONG = ("fit", "digits", "--max-iter", "1000000", "--tol", "none", "--out")

@@ -19,6 +19,8 @@ from parsgd.errors import DataFileError, InvalidArgument
 from parsgd.testing.contracts import check_source
 from parsgd.testing.problems import labels, unit_rows
 
+pytestmark = pytest.mark.alone
+
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 X = unit_rows(200, 5, dtype=np.float32)

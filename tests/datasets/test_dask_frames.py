@@ -7,6 +7,8 @@ import pytest
 import parsgd
 from parsgd.errors import DataFileError, InvalidArgument, ParsgdError
 
+pytestmark = pytest.mark.alone
+
 dask = pytest.importorskip("dask")
 dd = pytest.importorskip("dask.dataframe")
 

@@ -21,6 +21,8 @@ from parsgd.sources.arrays import ArraySource
 from parsgd.testing.contracts.small import small_report
 from parsgd.testing.problems import targets, unit_rows
 
+pytestmark = pytest.mark.alone
+
 # other processes cannot import tests
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 X = unit_rows(600, 5)

@@ -13,6 +13,8 @@ from parsgd.models.network import Network
 from parsgd.rows import rows_of
 from parsgd.testing.problems import labels, unit_rows
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def turns():
