@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from parsgd import SGDClassifier
-from parsgd.algorithms.working import run
+from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import Budget, Merge, Synchronous
 
 

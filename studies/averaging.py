@@ -18,9 +18,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import minimize
 
-from parsgd import MLPClassifier, SimuParallel, blas
-from parsgd.models.linear import Linear
-from parsgd.rows import rows_of
+from parsgd import MLPClassifier, SimuParallel
+from parsgd.models.linear.linear_model import Linear
+from parsgd.utils import blas_threads
+from parsgd.utils.row_arrays import rows_of
 
 # Loss, alpha: as in the other studies.
 PROBLEMS = {
@@ -284,7 +285,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
     found = {}
-    with ThreadPoolExecutor(2) as pool, blas.one_thread():
+    with ThreadPoolExecutor(2) as pool, blas_threads.one_thread():
         for name in PROBLEMS:
             found[name] = linear(name, given.folder, pool)
             print(table({name: found[name]}), flush=True)

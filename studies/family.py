@@ -27,16 +27,16 @@ from parsgd import (
     SimuParallel,
     Weighted,
 )
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError
-from parsgd.estimators.choosing import choose_algorithm
-from parsgd.estimators.costs import NetworkSize, Size
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.estimators.auto_select import choose_algorithm
+from parsgd.estimators.cost_estimates import NetworkSize, Size
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
+from parsgd.training.loop import fit
+from parsgd.utils.row_arrays import rows_of
 
 PASSES, WORKERS, LOOKS = 5, (2, 8, 64), 10
 # Parallel fits go on to here; reaching serial's loss in 5 / K passes a worker is a linear speed-up.

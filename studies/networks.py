@@ -20,7 +20,7 @@ from sklearn import neural_network
 
 import parsgd
 from parsgd import Local, MLPClassifier, MLPRegressor
-from parsgd.algorithms.working import run
+from parsgd.algorithms.common.worker_loop import run
 from parsgd.errors import DivergedError
 
 # what is fitted: layers, epochs, batch, rates where they are not the default, and by which solvers; the same for all

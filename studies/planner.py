@@ -23,12 +23,13 @@ import numpy as np
 from sklearn.base import clone
 
 import parsgd
-from parsgd import Local, MLPClassifier, SGDClassifier, SGDRegressor, Simulated, prediction
+from parsgd import Local, MLPClassifier, SGDClassifier, SGDRegressor, Simulated
 from parsgd.engines.threads import Threads
 from parsgd.planning.heldout import HeldOut, Watched
-from parsgd.planning.parting import Parting
-from parsgd.planning.rehearsing import MOST_PASSES
-from parsgd.planning.standin import Enough
+from parsgd.planning.independent_runs import Parting
+from parsgd.planning.instrumented import Enough
+from parsgd.planning.trial_runs import MOST_PASSES
+from parsgd.training import cost_model
 
 PASSES, WORKERS, NEAR, TOLERANCE = 5, (1, 2, 8, 64), 0.3, 0.01
 LINEAR = {"max_iter": PASSES, "tol": None}
@@ -130,7 +131,7 @@ def measure(plan, estimator, data, seeds, patience: float) -> tuple[list[Measure
     goal *= 1.0 + TOLERANCE
     wait_for_quiet(patience)
     times = [serial_seconds(estimator, X, y, seed) for seed in seeds]
-    passes = min(prediction.mean_passes([reached(curve, goal)[0] for curve in curves]), PASSES)
+    passes = min(cost_model.mean_passes([reached(curve, goal)[0] for curve in curves]), PASSES)
     serial = float(np.median(times))
     found = [Measured(1, "serial", plan.cells[0].seconds, passes / PASSES * serial)]
     for cell in plan.cells[1:]:
@@ -148,7 +149,7 @@ def measure(plan, estimator, data, seeds, patience: float) -> tuple[list[Measure
             at, seconds = reached(curve, goal)
             rounds = 1.0 if one_shot else max(cell_rounds(cell) * at, 1.0)
             reaches.append(seconds if real or math.isinf(seconds) else seconds + rounds * merge_s)
-        found.append(Measured(cell.n_workers, cell.label, cell.seconds, prediction.mean_passes(reaches)))
+        found.append(Measured(cell.n_workers, cell.label, cell.seconds, cost_model.mean_passes(reaches)))
     best = next(m for m in found if (m.workers, m.label) == (plan.best.n_workers, plan.best.label))
     return found, best, serial
 
@@ -187,7 +188,7 @@ def reached(curve, goal: float) -> tuple[float, float]:
     if not seen:
         return math.inf, math.inf
     passes = [point.passes for point in seen]
-    at = prediction.reach(passes, [point.loss for point in seen], goal)
+    at = cost_model.reach(passes, [point.loss for point in seen], goal)
     if math.isinf(at):
         return at, at
     return at, float(np.interp(at, [0.0, *passes], [0.0, *(point.seconds for point in seen)]))

@@ -14,14 +14,14 @@ import datasets
 import numpy as np
 from scipy import sparse
 
-from parsgd.algorithms.local import Local
+from parsgd.algorithms.local_sgd import Local
+from parsgd.data.sources.array_source import ArraySource
+from parsgd.data.sources.pieces import Chunk
+from parsgd.data.sources.streaming_source import BlockSource
 from parsgd.engines.threads import Threads
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.sources.blocks import BlockSource
-from parsgd.sources.pieces import Chunk
+from parsgd.models.linear.linear_model import Linear
+from parsgd.training.loop import fit
+from parsgd.utils.row_arrays import rows_of
 
 # Rows of a row group, and the rate; 64 to 78 row groups each.
 PROBLEMS = {"covtype": (4096, 0.01), "adult": (512, 0.02), "enron_spam": (384, 0.5)}

@@ -22,8 +22,8 @@ from parsgd.cli.heldout import HeldOut, Watched
 from watching import Data, Kept, timed
 
 from parsgd import Asynchronous, Local, SGDClassifier, Simulated, SimuParallel, Weighted
-from parsgd.algorithms.merging import merge
-from parsgd.algorithms.rules import RULES
+from parsgd.algorithms.common.merge_rules import RULES
+from parsgd.algorithms.common.merge_weights import merge
 from parsgd.errors import DivergedError
 
 PROBLEMS = {"adult": 1e-4, "covtype": 1e-4, "news20": 1e-6, "enron_spam": 1e-6}

@@ -16,8 +16,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import minimize
 
-from parsgd.models.linear import Linear
-from parsgd.rows import rows_of
+from parsgd.models.linear.linear_model import Linear
+from parsgd.utils.row_arrays import rows_of
 
 LOSSES = {"Huber": "huber", "squared": "squared_error"}
 LAMBDAS = (1e-3, 1e-6)

@@ -15,9 +15,9 @@ import numpy as np
 from scipy import sparse
 
 import parsgd
-from parsgd.checkpointing.content import read
-from parsgd.checkpointing.folder import ENDING, Folder
-from parsgd.files import temporaries
+from parsgd.checkpointing.file_format import read
+from parsgd.checkpointing.store import ENDING, Folder
+from parsgd.utils.atomic_io import temporaries
 
 TIMES = 50
 # a round takes little, and writing 800 kB of weights takes most of the time, so that many kills hit a write

@@ -9,17 +9,17 @@ import scipy.linalg.cython_blas  # noqa: F401  (the BLAS that kernels call is lo
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 from parsgd import Local, MiniBatch, SimuParallel
-from parsgd.blas import one_thread
 from parsgd.core import Block
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.training.loop import fit
+from parsgd.utils.blas_threads import one_thread
+from parsgd.utils.row_arrays import rows_of
 
 
 def n_threads():

@@ -16,8 +16,8 @@ from sklearn.model_selection import GridSearchCV
 
 import parsgd
 from parsgd import Checkpoint, Local, SGDClassifier, Simulated
-from parsgd.checkpointing import content, identity
-from parsgd.checkpointing.folder import Folder, opened
+from parsgd.checkpointing import file_format, fit_fingerprint
+from parsgd.checkpointing.store import Folder, opened
 from parsgd.core import Merge
 from parsgd.engines.serial import Serial
 from parsgd.errors import (
@@ -28,7 +28,7 @@ from parsgd.errors import (
     ModelFileError,
     Outcome,
 )
-from parsgd.estimators import choosing
+from parsgd.estimators import auto_select
 from parsgd.testing.problems import labels, unit_rows
 
 X = unit_rows(120, 5)
@@ -140,8 +140,8 @@ def test_a_model_file_does_not_tell_where_they_were_kept(tmp_path):
 def test_what_is_read_is_what_was_written(tmp_path):
     folder = broken_off(tmp_path)
     whole = folder.file(folder.rounds()[-1]).read_bytes()
-    kept = content.from_bytes(whole)
-    assert b"".join(content.to_parts(kept)) == whole
+    kept = file_format.from_bytes(whole)
+    assert b"".join(file_format.to_parts(kept)) == whole
     assert kept.snapshot.round == folder.rounds()[-1]
     assert kept.snapshot.state.flags.writeable
 
@@ -158,7 +158,7 @@ def test_a_damaged_file_is_told_as_such(at, byte, cut, tmp_path_factory):
     if other == whole:
         return
     with contextlib.suppress(ModelFileError):
-        assert b"".join(content.to_parts(content.from_bytes(other))) == whole
+        assert b"".join(file_format.to_parts(file_format.from_bytes(other))) == whole
 
 
 WHOLE: list[bytes] = []
@@ -222,7 +222,7 @@ def test_a_search_may_use_one_folder_fit_after_fit(tmp_path):
 def test_workers_and_algorithm_that_were_left_open_stay_as_they_were_chosen(tmp_path, monkeypatch):
     open_ = dict(n_jobs=None, algorithm="auto", max_iter=4)
     with monkeypatch.context() as other_machine:
-        other_machine.setattr(choosing, "count_workers", lambda *arguments: (3, "it has more cores"))
+        other_machine.setattr(auto_select, "count_workers", lambda *arguments: (3, "it has more cores"))
         with pytest.raises(Broken):
             make(tmp_path, engine=Breaks(0), **open_).fit(X, Y)
     again = make(tmp_path, **open_).fit(X, Y, resume=True)
@@ -314,7 +314,7 @@ def test_where_none_is_whole_nothing_is_done(resume, tmp_path):
 
 
 def test_another_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(content, "FORMAT", 99)
+    monkeypatch.setattr(file_format, "FORMAT", 99)
     broken_off(tmp_path)
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r"has format 99.*reads format 1.*upgrade"):
@@ -327,7 +327,7 @@ def test_a_model_file_is_no_checkpoint_and_no_checkpoint_a_model_file(tmp_path):
         parsgd.load(folder.file(folder.rounds()[-1]))
     parsgd.save(make().fit(X, Y), tmp_path / "m.parsgd")
     with pytest.raises(ModelFileError, match="holds 'SGDClassifier', not a checkpoint"):
-        content.read(tmp_path / "m.parsgd")
+        file_format.read(tmp_path / "m.parsgd")
 
 
 def test_two_fits_do_not_write_to_one_folder(tmp_path):
@@ -339,7 +339,7 @@ def test_two_fits_do_not_write_to_one_folder(tmp_path):
 
 def test_a_process_that_was_killed_holds_no_folder(tmp_path):
     program = (
-        "import os, pathlib, sys\nfrom parsgd.checkpointing.folder import opened\n"
+        "import os, pathlib, sys\nfrom parsgd.checkpointing.store import opened\n"
         "with opened(pathlib.Path(sys.argv[1])) as folder:\n    os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", program, tmp_path], check=False).returncode == -9
@@ -518,6 +518,6 @@ def test_a_description_is_the_same_in_another_process():
             self.a = a
 
     ours, theirs = ([Mine(1.0), (Mine(np.arange(3)),)] for _ in range(2))
-    assert identity.described(ours) == identity.described(theirs)
-    assert identity.described(Mine(1.0)) != identity.described(Mine(2.0))
-    assert "0x" not in identity.described([object(), Mine(object()), len, Mine])
+    assert fit_fingerprint.described(ours) == fit_fingerprint.described(theirs)
+    assert fit_fingerprint.described(Mine(1.0)) != fit_fingerprint.described(Mine(2.0))
+    assert "0x" not in fit_fingerprint.described([object(), Mine(object()), len, Mine])

@@ -13,7 +13,7 @@ from sklearn.base import clone
 import parsgd
 import parsgd.dask
 from parsgd import Local
-from parsgd.engines.dask_engine import Dask
+from parsgd.engines.dask.dask_engine import Dask
 from parsgd.testing.problems import labels, targets, unit_rows
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

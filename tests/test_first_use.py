@@ -17,9 +17,9 @@ from numba.core.caching import CacheImpl, FunctionCache
 from numba.extending import overload
 
 import parsgd
-from parsgd import first_use
 from parsgd.errors import KernelCacheWarning
 from parsgd.kernels import compiling
+from parsgd.utils import first_use
 
 PACKAGE = Path(parsgd.__file__).parent
 

@@ -10,14 +10,14 @@ import pytest
 import parsgd
 from parsgd import Local, MiniBatch, SimuParallel, Weighted
 from parsgd.core import Lost
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialCrew
 from parsgd.errors import DivergedError, IncompatibleParts, Outcome, WorkersLost
-from parsgd.fitting import fit, worker_seed
-from parsgd.models.linear import Linear
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.stopping import Stopping
+from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
+from parsgd.training.loop import fit, worker_seed
+from parsgd.training.stopping import Stopping
+from parsgd.utils.row_arrays import rows_of
 
 X = unit_rows(200, 6)
 Y = labels(X)

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from parsgd import Asynchronous, Local, MiniBatch, SGDClassifier, Simulated, SimuParallel, saving
-from parsgd.accounting import accounts, end_of, spans, traces, weights
+from parsgd import Asynchronous, Local, MiniBatch, SGDClassifier, Simulated, SimuParallel
 from parsgd.errors import InvalidArgument, MissingDependency, ModelFileError
-from parsgd.history import History, problem
+from parsgd.model_io import model_files
+from parsgd.training.history import History, problem
+from parsgd.training.history_stats import accounts, end_of, spans, traces, weights
 
 X, Y = load_digits(return_X_y=True)
 X = X[:400] / 16
@@ -42,8 +43,8 @@ def test_a_history_is_a_list_of_dicts_that_keeps_its_kind():
 
 def test_a_history_comes_back_from_a_model_file(tmp_path):
     ours = fitted()
-    saving.save(ours, tmp_path / "m")
-    theirs = saving.load(tmp_path / "m").history_
+    model_files.save(ours, tmp_path / "m")
+    theirs = model_files.load(tmp_path / "m").history_
     assert type(theirs) is History
     assert theirs.to_frame("workers").equals(ours.history_.to_frame("workers"))
 
@@ -102,9 +103,9 @@ def test_a_history_that_is_none_is_refused_when_a_file_is_opened(broken, tmp_pat
     assert problem(broken)
     ours = fitted()
     ours.history_ = broken
-    saving.save(ours, tmp_path / "m")
+    model_files.save(ours, tmp_path / "m")
     with pytest.raises(ModelFileError, match="history_"):
-        saving.load(tmp_path / "m")
+        model_files.load(tmp_path / "m")
 
 
 # -- accounting --------------------------------------------------------------------------------------------------------

@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd import saving
 from parsgd.errors import ModelFileError
-from parsgd.packing import container
+from parsgd.model_io import model_files, safetensors_file
 
 FOLDER = Path(__file__).parent / "data" / "models" / "format-1"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text("utf-8"))
@@ -47,13 +46,13 @@ def loaded(tmp_path, monkeypatch):
 
     To write a file takes longer than all the rest, so that only one in fifty goes by the disk.
     """
-    counted, path, read = itertools.count(), tmp_path / "m.parsgd", container.read
+    counted, path, read = itertools.count(), tmp_path / "m.parsgd", safetensors_file.read
 
     def model_of(content):
         by_disk = next(counted) % 50 == 0
         if by_disk:
             path.write_bytes(content)
-        monkeypatch.setattr(container, "read", read if by_disk else lambda kind, path: content)
+        monkeypatch.setattr(safetensors_file, "read", read if by_disk else lambda kind, path: content)
         try:
             return parsgd.load(path)
         except ModelFileError:
@@ -212,14 +211,14 @@ def alter_array(head, document, arrays, dice):
 
 
 def taken_apart(name):
-    head, arrays = container.take_apart(saving.KIND, (FOLDER / f"{name}.parsgd").read_bytes())
+    head, arrays = safetensors_file.take_apart(model_files.KIND, (FOLDER / f"{name}.parsgd").read_bytes())
     return head, arrays.pop("document").tobytes(), arrays
 
 
 def sealed(head, document, arrays):
     """A file whose checksum is right, whatever is in it."""
     arrays = {**arrays, "document": np.frombuffer(document, dtype=np.uint8)}
-    return b"".join(container.serialize(saving.KIND, head, arrays))
+    return b"".join(safetensors_file.serialize(model_files.KIND, head, arrays))
 
 
 @pytest.mark.filterwarnings("ignore")  # predictions with the numbers of others may overflow
@@ -329,6 +328,8 @@ def test_names_that_come_twice_and_numbers_that_are_none_are_refused(tmp_path):
 
 def test_a_file_of_numbers_from_a_later_version_says_to_update(tmp_path):
     head, text, arrays = taken_apart("one-class")
-    (tmp_path / "m.parsgd").write_bytes(sealed(head | {"format": saving.FORMAT + 1, "version": "9.0"}, text, arrays))
+    (tmp_path / "m.parsgd").write_bytes(
+        sealed(head | {"format": model_files.FORMAT + 1, "version": "9.0"}, text, arrays)
+    )
     with pytest.raises(ModelFileError, match=r"written by parsgd 9.0.*pip install --upgrade"):
         parsgd.load(tmp_path / "m.parsgd")

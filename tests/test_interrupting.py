@@ -13,12 +13,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import parsgd
-from parsgd import interrupting
-from parsgd.checkpointing.folder import Folder
+from parsgd.checkpointing.store import Folder
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import InterruptedFit, Outcome
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.utils import interrupts
 
 X = unit_rows(500, 8)
 Y = labels(X)
@@ -358,7 +358,7 @@ def test_a_shielded_block_is_finished_before_the_press_takes_effect():
     done = []
 
     def work():
-        with interrupting.shielded():
+        with interrupts.shielded():
             signal.raise_signal(signal.SIGINT)
             done.append(True)
 

@@ -11,16 +11,16 @@ import pytest
 
 from parsgd import registry
 from parsgd.core import CsrRows, Rows
+from parsgd.data.sources.array_source import ArraySource
+from parsgd.data.sources.pieces import Chunk
+from parsgd.data.sources.streaming_source import BlockSource
 from parsgd.errors import IncompatibleParts
-from parsgd.fitting import fit
-from parsgd.models.linear import LOSSES, Linear
-from parsgd.models.network import Network
-from parsgd.models.viewing import as_matrix
-from parsgd.rows import picked, rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.sources.blocks import BlockSource
-from parsgd.sources.pieces import Chunk
+from parsgd.models.linear.linear_model import LOSSES, Linear
+from parsgd.models.network.network_model import Network
+from parsgd.models.row_matrix import as_matrix
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.training.loop import fit
+from parsgd.utils.row_arrays import picked, rows_of
 
 # other processes cannot import tests
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

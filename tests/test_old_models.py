@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd import saving
-from parsgd.estimators.fitted import FITTED
+from parsgd.estimators.fitted_attributes import FITTED
+from parsgd.model_io import model_files
 
 FOLDER = Path(__file__).parent / "data" / "models"
 FORMATS = {path.name: json.loads((path / "expected.json").read_text("utf-8")) for path in FOLDER.glob("format-*")}
@@ -19,7 +19,7 @@ FILES = [(form, name) for form, expected in sorted(FORMATS.items()) for name in 
 @pytest.mark.parametrize(("form", "name"), FILES)
 def test_a_file_of_an_earlier_version_predicts_what_it_predicted(form, name):
     expected = FORMATS[form][name]
-    saved = saving.open_file(FOLDER / form / f"{name}.parsgd")
+    saved = model_files.open_file(FOLDER / form / f"{name}.parsgd")
     assert saved.notes == {"made_by": "write.py"}
     rows = np.array(expected["rows"], dtype=expected["dtype"])
     # products are summed in another order on other processors, and a label is not a matter of the last bits
@@ -49,7 +49,7 @@ def test_a_file_of_an_earlier_version_can_be_saved_and_goes_on(form, name, tmp_p
 
 
 def test_there_is_a_file_of_every_estimator_for_every_format():
-    assert {f"format-{number}" for number in range(1, saving.FORMAT + 1)} == FORMATS.keys()
+    assert {f"format-{number}" for number in range(1, model_files.FORMAT + 1)} == FORMATS.keys()
     for form in FORMATS:
         kinds = {type(parsgd.load(path)).__name__ for path in (FOLDER / form).glob("*.parsgd")}
         assert kinds == FITTED.keys()

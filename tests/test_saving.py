@@ -24,10 +24,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 
 import parsgd
-from parsgd import registry, saving
+from parsgd import registry
 from parsgd.errors import MissingDependency, ModelFileError, Outcome
-from parsgd.packing import container, pack, unpack
-from parsgd.stopping import Stopping
+from parsgd.model_io import model_files, safetensors_file
+from parsgd.model_io.packing import pack, unpack
+from parsgd.training.stopping import Stopping
 
 DIGITS, IRIS, CANCER, DIABETES = (
     load(return_X_y=True) for load in (load_digits, load_iris, load_breast_cancer, load_diabetes)
@@ -137,8 +138,8 @@ def same(ours, theirs):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_saved_comes_back_to_the_bit(models, name, tmp_path):
     model, X = models[name]
-    saving.save(model, tmp_path / "m.parsgd")
-    again = saving.load(tmp_path / "m.parsgd")
+    model_files.save(model, tmp_path / "m.parsgd")
+    again = model_files.load(tmp_path / "m.parsgd")
     assert type(again) is type(model)
     assert again.get_params() == model.get_params()
     methods = ("predict", "decision_function", "predict_proba", "score_samples")
@@ -158,8 +159,8 @@ def test_a_loaded_model_goes_on_as_the_saved_one_would(tmp_path):
     X, y = DIGITS
     for average in (False, True):
         model = parsgd.SGDClassifier(average=average, random_state=3, n_jobs=1).partial_fit(X, y, np.unique(y))
-        saving.save(model, tmp_path / "m.parsgd")
-        again = saving.load(tmp_path / "m.parsgd").partial_fit(X, y)
+        model_files.save(model, tmp_path / "m.parsgd")
+        again = model_files.load(tmp_path / "m.parsgd").partial_fit(X, y)
         assert same(again.coef_, model.partial_fit(X, y).coef_)
         assert again.t_ == model.t_
 
@@ -176,8 +177,8 @@ def test_a_loaded_network_goes_on_as_the_saved_one_would(params, dtype, tmp_path
     X, y = scale(DIGITS[0]).astype(dtype), DIGITS[1]
     for kind, first in ((parsgd.MLPClassifier, {"classes": range(10)}), (parsgd.MLPRegressor, {})):
         model = kind(hidden_layer_sizes=(9,), random_state=3, **params).partial_fit(X, y, **first)
-        saving.save(model, tmp_path / "m.parsgd")
-        again = saving.load(tmp_path / "m.parsgd")
+        model_files.save(model, tmp_path / "m.parsgd")
+        again = model_files.load(tmp_path / "m.parsgd")
         for _ in range(2):
             again.partial_fit(X, y)
             model.partial_fit(X, y)
@@ -191,8 +192,8 @@ def test_a_loaded_network_stops_when_the_saved_one_would(tmp_path):
     params = {"early_stopping": True, "n_iter_no_change": 2, "solver": "sgd", "learning_rate_init": 0.1}
     model = parsgd.MLPClassifier((4,), random_state=0, **params).partial_fit(X, y, classes=[0, 1, 2], **held)
     for _ in range(50):
-        saving.save(model, tmp_path / "m.parsgd")
-        again = saving.load(tmp_path / "m.parsgd").partial_fit(X, y, **held)
+        model_files.save(model, tmp_path / "m.parsgd")
+        again = model_files.load(tmp_path / "m.parsgd").partial_fit(X, y, **held)
         model.partial_fit(X, y, **held)
         assert vars(again).keys() == vars(model).keys()
         for key in ("coefs_", "_rule", "_gains", "validation_scores_", "outcome_"):
@@ -212,21 +213,21 @@ def test_a_network_is_written_once_though_its_arrays_share_memory(models, tmp_pa
 def test_feature_names_come_back(tmp_path):
     X, y = load_iris(return_X_y=True, as_frame=True)
     model = parsgd.SGDClassifier(**SHORT).fit(X, y)
-    saving.save(model, tmp_path / "m.parsgd")
-    assert saving.load(tmp_path / "m.parsgd").feature_names_in_.tolist() == list(X.columns)
+    model_files.save(model, tmp_path / "m.parsgd")
+    assert model_files.load(tmp_path / "m.parsgd").feature_names_in_.tolist() == list(X.columns)
 
 
 def test_the_same_model_makes_the_same_file(tmp_path):
     model, _ = classifier(DIGITS)
     for name in ("a", "b"):
-        saving.save(model, tmp_path / name, note={"b": 1, "a": [1.5, None]})
+        model_files.save(model, tmp_path / name, note={"b": 1, "a": [1.5, None]})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_notes_come_back_with_the_model(tmp_path):
     notes = {"columns": ["é", "b"], "scale": np.arange(3.0), "deep": {"x": [1, None, math.inf]}, "numbers": {1: "one"}}
-    saving.save(classifier()[0], tmp_path / "m.parsgd", **notes)
-    saved = saving.open_file(tmp_path / "m.parsgd")
+    model_files.save(classifier()[0], tmp_path / "m.parsgd", **notes)
+    saved = model_files.open_file(tmp_path / "m.parsgd")
     assert np.array_equal(saved.notes.pop("scale"), notes.pop("scale"))
     assert saved.notes == notes
     assert saved.version == parsgd.__version__
@@ -241,16 +242,16 @@ def test_what_a_file_of_numbers_cannot_hold_is_refused_by_name(tmp_path):
     own = parsgd.SGDRegressor(**SHORT).fit(X, y)
     own.loss = OwnLoss()
     with pytest.raises(ModelFileError, match=r"loss=.*OwnLoss.*set_params\(loss"):
-        saving.save(own, path)
+        model_files.save(own, path)
     dice = parsgd.SGDRegressor(**{**SHORT, "random_state": np.random.RandomState(0)}).fit(X, y)
     with pytest.raises(ModelFileError, match="random_state"):
-        saving.save(dice, path)
+        model_files.save(dice, path)
     with pytest.raises(ModelFileError, match=r"notes\.when"):
-        saving.save(parsgd.SGDRegressor(**SHORT).fit(X, y), path, when=object())
+        model_files.save(parsgd.SGDRegressor(**SHORT).fit(X, y), path, when=object())
     with pytest.raises(ModelFileError, match="call fit"):
-        saving.save(parsgd.SGDRegressor(), path)
+        model_files.save(parsgd.SGDRegressor(), path)
     with pytest.raises(ModelFileError, match="sklearn"):
-        saving.save(linear_model.SGDRegressor(tol=None, max_iter=2).fit(X, y), path)
+        model_files.save(linear_model.SGDRegressor(tol=None, max_iter=2).fit(X, y), path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -261,9 +262,9 @@ def test_an_algorithm_from_elsewhere_is_refused_until_it_is_replaced(tmp_path):
         Foreign = dataclasses.make_dataclass(name, [], bases=(parsgd.Local,), frozen=True)
         model = parsgd.SGDRegressor(algorithm=Foreign(), **{**SHORT, "n_jobs": 2}).fit(*DIABETES)
         with pytest.raises(ModelFileError, match="algorithm="):
-            saving.save(model, path)
-        saving.save(model.set_params(algorithm="auto"), path)
-        again = saving.load(path)
+            model_files.save(model, path)
+        model_files.save(model.set_params(algorithm="auto"), path)
+        again = model_files.load(path)
         assert again.algorithm_.name == "local"
         assert again.algorithm_.algorithm is None
 
@@ -271,12 +272,12 @@ def test_an_algorithm_from_elsewhere_is_refused_until_it_is_replaced(tmp_path):
 def test_a_subclass_is_refused_because_loading_would_forget_it(tmp_path):
     Mine = type("SGDRegressor", (parsgd.SGDRegressor,), {})
     with pytest.raises(ModelFileError):
-        saving.save(Mine(**SHORT).fit(*DIABETES), tmp_path / "m.parsgd")
+        model_files.save(Mine(**SHORT).fit(*DIABETES), tmp_path / "m.parsgd")
 
 
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "m.parsgd"
-    saving.save(classifier()[0], path)
+    model_files.save(classifier()[0], path)
     before = path.read_bytes()
 
     def fail(file):
@@ -284,7 +285,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space"):
-        saving.save(classifier(DIGITS)[0], path)
+        model_files.save(classifier(DIGITS)[0], path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -292,18 +293,18 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
 def test_a_reader_beside_a_writer_never_sees_half_a_file(tmp_path):
     path = tmp_path / "m.parsgd"
     small, large = classifier()[0], classifier(DIGITS)[0]
-    saving.save(small, path)
+    model_files.save(small, path)
     stop = threading.Event()
 
     def write():
         while not stop.is_set():
-            saving.save(large, path)
-            saving.save(small, path)
+            model_files.save(large, path)
+            model_files.save(small, path)
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        assert {saving.load(path).n_features_in_ for _ in range(200)} <= {4, 64}
+        assert {model_files.load(path).n_features_in_ for _ in range(200)} <= {4, 64}
     finally:
         stop.set()
         writer.join()
@@ -311,12 +312,12 @@ def test_a_reader_beside_a_writer_never_sees_half_a_file(tmp_path):
 
 def test_without_safetensors_the_message_says_how_to_install_it(tmp_path, monkeypatch):
     model = classifier()[0]
-    saving.save(model, tmp_path / "m.parsgd")
+    model_files.save(model, tmp_path / "m.parsgd")
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(MissingDependency, match=r"pip install 'parsgd\[cli\]'"):
-        saving.load(tmp_path / "m.parsgd")
+        model_files.load(tmp_path / "m.parsgd")
     with pytest.raises(MissingDependency, match="safetensors"):
-        saving.save(model, tmp_path / "m.parsgd")
+        model_files.save(model, tmp_path / "m.parsgd")
 
 
 # -- foreign and damaged files ---------------------------------------------------------------------------------------
@@ -342,15 +343,15 @@ def test_foreign_files_are_told_for_what_they_are(content, said, tmp_path):
     path = tmp_path / "m.parsgd"
     path.write_bytes(content)
     with pytest.raises(ModelFileError, match=said) as raised:
-        saving.load(path)
+        model_files.load(path)
     assert str(path) in str(raised.value)
 
 
 def test_a_missing_file_and_a_folder_are_told_as_such(tmp_path):
     with pytest.raises(ModelFileError, match="No such file"):
-        saving.load(tmp_path / "none.parsgd")
+        model_files.load(tmp_path / "none.parsgd")
     with pytest.raises(ModelFileError, match="directory"):
-        saving.load(tmp_path)
+        model_files.load(tmp_path)
 
 
 def mutate(content: bytes, dice: random.Random) -> bytes:
@@ -378,27 +379,27 @@ def test_a_damaged_file_is_refused_or_read_as_it_was(models, tmp_path):
     path = tmp_path / "m.parsgd"
     for name in ("binary", "averaged regressor", "text classes", "one class", "network of text classes"):
         model, X = models[name]
-        saving.save(model, path, note=["é", 1.5])
+        model_files.save(model, path, note=["é", 1.5])
         content = path.read_bytes()
         for _ in range(600):
             damaged = mutate(content, dice)
             path.write_bytes(damaged)
             # the checksum leaves no room for a file that loads and predicts something else
             with contextlib.suppress(ModelFileError):
-                assert same(saving.load(path).predict(X), model.predict(X))
+                assert same(model_files.load(path).predict(X), model.predict(X))
 
 
 def parts(model, path):
     """The header entry, the document and the arrays of a saved model."""
-    saving.save(model, path)
-    head, arrays = container.take_apart(saving.KIND, path.read_bytes())
+    model_files.save(model, path)
+    head, arrays = safetensors_file.take_apart(model_files.KIND, path.read_bytes())
     return head, json.loads(arrays.pop("document").tobytes()), arrays
 
 
 def seal(head, document, arrays) -> bytes:
     """A file whose checksum is right, whatever is in it: as someone would make it who means harm."""
     arrays = {**arrays, "document": np.frombuffer(json.dumps(document).encode(), dtype=np.uint8)}
-    return b"".join(container.serialize(saving.KIND, head, arrays))
+    return b"".join(safetensors_file.serialize(model_files.KIND, head, arrays))
 
 
 JUNK = (
@@ -443,16 +444,16 @@ def test_of_a_cluster_a_file_keeps_that_there_was_one_and_not_which(tmp_path):
     model = classifier()[0]
     for where in ({"address": "tcp://203.0.113.7:8786"}, {"scheduler_file": "/scratch/me/scheduler.json"}):
         model.set_params(engine=registry.load(registry.ENGINES["dask"])(**where))
-        saving.save(model, tmp_path / "m.parsgd")
-        assert saving.load(tmp_path / "m.parsgd").engine == "dask"
+        model_files.save(model, tmp_path / "m.parsgd")
+        assert model_files.load(tmp_path / "m.parsgd").engine == "dask"
         assert not any(value.encode() in (tmp_path / "m.parsgd").read_bytes() for value in where.values())
 
 
 def test_an_engine_of_processes_comes_back_without_its_processes(tmp_path):
     with parsgd.Processes(n_processes=2, silence_s=5.0) as engine:
         model = classifier()[0].set_params(engine=engine)
-        saving.save(model, tmp_path / "m.parsgd")
-        again = saving.load(tmp_path / "m.parsgd").engine
+        model_files.save(model, tmp_path / "m.parsgd")
+        again = model_files.load(tmp_path / "m.parsgd").engine
     assert again == engine
     assert again._pools == []
 
@@ -476,7 +477,7 @@ def test_a_forged_file_with_a_right_checksum_is_refused_or_predicts(models, tmp_
             vandalise(*forged, dice)
             path.write_bytes(seal(*forged))
             try:
-                again = saving.load(path)
+                again = model_files.load(path)
             except ModelFileError:
                 refused += 1
             else:
@@ -515,7 +516,7 @@ def test_inconsistent_content_is_refused_by_name(change, said, tmp_path):
     change(*content)
     path.write_bytes(seal(*content))
     with pytest.raises(ModelFileError, match=said):
-        saving.load(path)
+        model_files.load(path)
 
 
 @pytest.mark.parametrize(
@@ -553,7 +554,7 @@ def test_inconsistent_networks_are_refused_by_name(change, said, tmp_path):
     change(*content)
     path.write_bytes(seal(*content))
     with pytest.raises(ModelFileError, match=said):
-        saving.load(path)
+        model_files.load(path)
 
 
 # -- packing ---------------------------------------------------------------------------------------------------------
@@ -593,7 +594,7 @@ def test_arrays_keep_their_order_in_memory_and_their_values(order):
 
 
 def test_loading_warns_of_nothing(tmp_path):
-    saving.save(classifier()[0], tmp_path / "m.parsgd")
+    model_files.save(classifier()[0], tmp_path / "m.parsgd")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        saving.load(tmp_path / "m.parsgd")
+        model_files.load(tmp_path / "m.parsgd")

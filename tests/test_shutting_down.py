@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd import temporary
-from parsgd.files import write_atomically
+from parsgd.utils import temporary
+from parsgd.utils.atomic_io import write_atomically
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "ignore"}
 LATE = """
@@ -83,7 +83,7 @@ def test_files_that_are_being_written_leave_nothing_either(tmp_path):
     target = tmp_path / "model"
     writing = f"""
     import os, signal
-    from parsgd.files import write_atomically
+    from parsgd.utils.atomic_io import write_atomically
     with write_atomically({str(target)!r}) as path:
         path.write_text("half")
         os.kill(os.getpid(), signal.{{}})

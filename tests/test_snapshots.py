@@ -7,15 +7,15 @@ import pytest
 
 from parsgd import Asynchronous, Delayed, Elastic, Hogwild, Local, MiniBatch, SimuParallel, Weighted
 from parsgd.core import Budget, Task
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.rows import rows_of
-from parsgd.snapshots import Snapshot
-from parsgd.sources.arrays import ArraySource
-from parsgd.stopping import Stopping
+from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.problems import labels, unit_rows
+from parsgd.training.loop import fit
+from parsgd.training.snapshot import Snapshot
+from parsgd.training.stopping import Stopping
+from parsgd.utils.row_arrays import rows_of
 
 X = unit_rows(200, 6)
 SOURCE = ArraySource(rows_of(X, 2.0 * labels(X) - 1.0))

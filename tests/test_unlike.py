@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from parsgd import Local, SGDClassifier, SGDRegressor, SimuParallel, Weighted
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.errors import UnlikeShards
-from parsgd.fitting import worker_seed
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.unlike import warning_of
+from parsgd.training.loop import worker_seed
+from parsgd.training.shard_skew import warning_of
+from parsgd.utils.row_arrays import rows_of
 
 
 def said(X, y, n_workers=4, shuffle=True):

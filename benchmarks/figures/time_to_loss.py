@@ -107,9 +107,7 @@ def _compare(problem: Problem, options: Options) -> list[Reading]:
         search_s = math.inf if name in (SKLEARN, OURS, ALIKE, ALONE) else SEARCH_SECONDS
         arrivals[name] = soonest(problem, module, grid, goal, seeds, PATIENCE * patience_s, search_s)
         options.say(f"  {name}: {arrivals[name] or 'not there'}")
-    runs = {
-        name: _runner(problem, everybody[name][0], arrival, seeds) for name, arrival in arrivals.items() if arrival
-    }
+    runs = {name: _runner(problem, everybody[name][0], arrival, seeds) for name, arrival in arrivals.items() if arrival}
     seconds = run_turns(runs, max(options.n_turns, len(seeds)))
     return [_reading(problem, name, arrival, seconds, goal) for name, arrival in arrivals.items()]
 

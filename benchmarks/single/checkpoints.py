@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 import parsgd
-from parsgd.checkpointing import content
-from parsgd.checkpointing.folder import Folder, opened
-from parsgd.snapshots import Snapshot
+from parsgd.checkpointing import file_format
+from parsgd.checkpointing.store import Folder, opened
+from parsgd.training.snapshot import Snapshot
 
 TURNS = 15
 
@@ -38,16 +38,16 @@ def snapshot(n_parameters: int, dtype: str, n_entries: int = 100) -> Snapshot:
     )  # fmt: skip
 
 
-def times(folder: Folder, kept: content.Kept) -> tuple[int, list[float]]:
+def times(folder: Folder, kept: file_format.Kept) -> tuple[int, list[float]]:
     """Bytes, and milliseconds to describe, to write, and to read."""
-    packed, found = content.Packed(), []
+    packed, found = file_format.Packed(), []
     for number in range(TURNS):
         at = [time.perf_counter()]
-        parts = content.to_parts(kept, packed)
+        parts = file_format.to_parts(kept, packed)
         at.append(time.perf_counter())
         folder.write(number, parts, 2)
         at.append(time.perf_counter())
-        content.read(folder.file(number))
+        file_format.read(folder.file(number))
         at.append(time.perf_counter())
         found.append([1e3 * (end - begin) for begin, end in itertools.pairwise(at)])
     return sum(map(len, parts)), [statistics.median(column) for column in zip(*found, strict=True)]
@@ -74,7 +74,7 @@ def main() -> None:
     cases = [(50_000, "float64", 100), (5_000_000, "float32", 100), (5_000_000, "float64", 100)]
     for n_parameters, dtype, n_entries in [*cases, (50_000, "float64", 10_000)]:
         with tempfile.TemporaryDirectory(dir=base) as path, opened(Path(path)) as folder:
-            size, ms = times(folder, content.Kept({}, snapshot(n_parameters, dtype, n_entries), {}))
+            size, ms = times(folder, file_format.Kept({}, snapshot(n_parameters, dtype, n_entries), {}))
         figures = f"{size / 1e6:>6.1f} {ms[0]:>9.1f} {ms[1]:>7.1f} {ms[2]:>7.1f}"
         print(f"{n_parameters:>12,} {dtype:>8} {n_entries:>7,} {figures}")
     round_ms(None)

@@ -24,12 +24,12 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import parsgd
 from parsgd import Local, MiniBatch, SimuParallel
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.fitting import fit
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.models.network.network_model import Network
+from parsgd.training.loop import fit
+from parsgd.utils.row_arrays import rows_of
 
 SIZES, BATCH_SIZE, ROWS = (1000, 900, 10), 100, 2000
 # The slow form gets fewer rows, and its time is scaled to all of them.

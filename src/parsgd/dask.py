@@ -16,9 +16,10 @@ from typing import Any
 from dask import array as da
 from distributed import default_client
 
-from parsgd.datasets.opening import open_dataset
-from parsgd.engines.dask_engine import Dask
-from parsgd.estimators import classifier, mlp_classifier, mlp_regressor, regressor
+from parsgd.data.open_dataset import open_dataset
+from parsgd.engines.dask.dask_engine import Dask
+from parsgd.estimators.linear import sgd_classifier, sgd_regressor
+from parsgd.estimators.network import mlp_classifier, mlp_regressor
 
 __all__ = ["Dask", "MLPClassifier", "MLPRegressor", "SGDClassifier", "SGDRegressor"]
 
@@ -97,11 +98,11 @@ def _opened(x: Any, y: Any, weight: Any) -> Any:
     return open_dataset(x.assign(**beside), **names)
 
 
-class SGDClassifier(_OnDask, classifier.SGDClassifier):
+class SGDClassifier(_OnDask, sgd_classifier.SGDClassifier):
     """:class:`parsgd.SGDClassifier` on a cluster."""
 
 
-class SGDRegressor(_OnDask, regressor.SGDRegressor):
+class SGDRegressor(_OnDask, sgd_regressor.SGDRegressor):
     """:class:`parsgd.SGDRegressor` on a cluster."""
 
 

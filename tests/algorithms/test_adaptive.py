@@ -11,22 +11,22 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from parsgd import Local, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
-from parsgd.algorithms import adaptive
-from parsgd.algorithms.adaptive import Adaptive
+from parsgd.algorithms.common import adaptive_outer
+from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.core import Budget, Standing, Task
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError, InvalidArgument
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.packing import pack, unpack
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.stopping import Stopping
+from parsgd.model_io.packing import pack, unpack
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm
-from parsgd.testing.contracts.small import small_report
+from parsgd.testing.contracts._fixtures import small_report
 from parsgd.testing.problems import labels, logistic, targets, unit_rows
+from parsgd.training.loop import fit
+from parsgd.training.stopping import Stopping
+from parsgd.utils.row_arrays import rows_of
 
 X = unit_rows(600, 6)
 THREE = {"positive": (1.0,) * 3, "negative": (1.0,) * 3}
@@ -120,9 +120,9 @@ def test_the_part_of_the_move_is_the_first_from_which_a_shorter_one_is_dearer(na
         loss = judged(model, start + part * (merged - start), start, source.rows)
         return loss + damping / 2.0 * abs(before) * (part - 1.0) ** 2
 
-    dear = [dearness(part) for part in adaptive._PARTS]
+    dear = [dearness(part) for part in adaptive_outer._PARTS]
     rises = [here >= before for before, here in pairwise(dear)]
-    theirs = adaptive._PARTS[rises.index(True) if True in rises else -1]
+    theirs = adaptive_outer._PARTS[rises.index(True) if True in rises else -1]
     assert step.factor == theirs
     # the part is no worse than the whole; moved further or not, its loss is no worse than the part's
     part = start + step.factor * (merged - start)
@@ -251,14 +251,14 @@ def test_where_moving_them_further_does_harm_it_is_not_done_and_after_some_tries
     for tries in range(1, 5):
         step = Adaptive().step(standing, reported([arrived] * 4, steps=16), np.full(4, 0.25), memory)
         np.testing.assert_array_equal(step.state, arrived)
-        assert step.memory.failures == min(tries, adaptive._TRIES)
+        assert step.memory.failures == min(tries, adaptive_outer._TRIES)
         memory = step.memory._replace(decision=memory.decision, loss=memory.loss)
 
 
 def test_dense_and_sparse_rows_measure_alike():
     _, dense = setup("log_loss")
     _, csr = setup("log_loss", "csr")
-    (ours, _), (theirs, stored) = (adaptive._measures(source.rows, 6) for source in (csr, dense))
+    (ours, _), (theirs, stored) = (adaptive_outer._measures(source.rows, 6) for source in (csr, dense))
     np.testing.assert_allclose(ours, theirs, rtol=1e-12)
     np.testing.assert_allclose(theirs, (X**2).mean(axis=0))
     assert stored == 6.0

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from parsgd import MLPClassifier, SGDClassifier, SimuParallel
-from parsgd.algorithms.part import Part
+from parsgd.algorithms.common.subsample import Part
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.errors import InvalidArgument
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
 from parsgd.testing import check_algorithm
 from parsgd.testing.problems import labels, logistic, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 X = unit_rows(400, 5)
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from parsgd import Elastic, MLPClassifier, SGDClassifier
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import InvalidArgument
-from parsgd.fitting import fit, worker_seed
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
+from parsgd.training.loop import fit, worker_seed
+from parsgd.utils.row_arrays import rows_of
 
 N_ROWS, N_FEATURES, SEED = 90, 6, 4
 X = unit_rows(N_ROWS, N_FEATURES)

@@ -15,18 +15,18 @@ from scipy import sparse
 import parsgd
 from parsgd import Hogwild, Local, MLPClassifier, SGDClassifier, SGDRegressor
 from parsgd.core import CsrRows, Rows
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError, IncompatibleParts, InvalidArgument, Outcome
-from parsgd.estimators import choosing
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.stopping import Stopping
+from parsgd.estimators import auto_select
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm, check_model
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.training.loop import fit
+from parsgd.training.stopping import Stopping
+from parsgd.utils.row_arrays import rows_of
 
 DTYPES = [np.float64, np.float32]
 
@@ -219,8 +219,8 @@ def test_averaged_iterates_are_refused_beforehand(n_workers):
 
 def test_more_features_than_rows_are_no_reason_for_fewer_workers_where_nothing_is_averaged(monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 4)
-    size = choosing.Size(n_rows=50_000, n_values=5_000_000, n_features=60_000, n_outputs=1, sparse=True)
-    workers = {name: choosing.choose_parts(SGDClassifier(algorithm=name), size)[0].n_workers
+    size = auto_select.Size(n_rows=50_000, n_values=5_000_000, n_features=60_000, n_outputs=1, sparse=True)
+    workers = {name: auto_select.choose_parts(SGDClassifier(algorithm=name), size)[0].n_workers
                for name in ("local", "hogwild")}  # fmt: skip
     assert workers == {"local": 1, "hogwild": 4}
 

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from parsgd import SGDClassifier, SimuParallel, Weighted
-from parsgd.algorithms import working
-from parsgd.algorithms.inside import Late, within
+from parsgd.algorithms.common import worker_loop
+from parsgd.algorithms.common.delayed_gradients import Late, within
 from parsgd.core import Budget
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import InvalidArgument, Outcome
-from parsgd.fitting import fit, worker_seed
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.stopping import Stopping
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm
 from parsgd.testing.problems import labels, logistic, targets, unit_rows
+from parsgd.training.loop import fit, worker_seed
+from parsgd.training.stopping import Stopping
+from parsgd.utils.row_arrays import rows_of
 
 N_ROWS, N_FEATURES, SEED = 61, 6, 4
 X = unit_rows(N_ROWS, N_FEATURES)
@@ -131,8 +131,8 @@ def test_engines_and_pieces_change_nothing(monkeypatch):
         found = train(model, rows, Weighted(inside=3), 2, Threads(), epochs=40, stopping=rule)
         assert found.state.tobytes() == usual.state.tobytes()
         with monkeypatch.context() as patch:
-            patch.setattr(working, "_FIRST_CHUNK_VALUES", 1)
-            patch.setattr(working, "_CHUNK_SECONDS", 1e-9)
+            patch.setattr(worker_loop, "_FIRST_CHUNK_VALUES", 1)
+            patch.setattr(worker_loop, "_CHUNK_SECONDS", 1e-9)
             pieces = train(model, rows, Weighted(inside=3), 2, epochs=40, stopping=rule)
         assert pieces.state.tobytes() == usual.state.tobytes()
 

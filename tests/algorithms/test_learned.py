@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from parsgd import MLPClassifier, SGDClassifier, Weighted
-from parsgd.algorithms.learned import learned, sample_rows
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
+from parsgd.algorithms.common.learned_weights import learned, sample_rows
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 X = unit_rows(2400, 6)
 SAMPLE, TEST = slice(0, 400), slice(400, 2400)

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parsgd import Local, SGDClassifier, Simulated
-from parsgd.algorithms.rules import RULES
+from parsgd.algorithms.common.merge_rules import RULES
 from parsgd.core import Lost
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialCrew
 from parsgd.errors import InvalidArgument, Outcome, WorkersLost
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm, slow_down
 from parsgd.testing.problems import labels, unit_rows
+from parsgd.training.loop import fit
+from parsgd.utils.row_arrays import rows_of
 
 X = unit_rows(1200, 6)
 SIGNS = 2.0 * labels(X) - 1.0

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from parsgd.algorithms.merging import (
+from parsgd.algorithms.common.merge_rules import RULES as NAMED
+from parsgd.algorithms.common.merge_weights import (
     bias_corrected,
     by_examples,
     by_steps,
@@ -18,10 +19,9 @@ from parsgd.algorithms.merging import (
     weighted_sum,
     wp_sgd,
 )
-from parsgd.algorithms.rules import RULES as NAMED
 from parsgd.core import Standing
-from parsgd.models.linear import Linear
-from parsgd.testing.contracts.small import small_model, small_report, small_source
+from parsgd.models.linear.linear_model import Linear
+from parsgd.testing.contracts._fixtures import small_model, small_report, small_source
 
 all_steps = st.lists(st.integers(0, 10**7), min_size=1, max_size=12).map(np.array)
 rates = st.floats(1e-9, 0.5)

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from parsgd import MiniBatch, SimuParallel
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError, InvalidArgument, Outcome
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.models.network import SOLVERS, Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.stopping import Stopping
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import SOLVERS, Network
 from parsgd.testing import check_algorithm
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.training.loop import fit
+from parsgd.training.stopping import Stopping
+from parsgd.utils.row_arrays import rows_of
 
 N_ROWS, N_FEATURES = 45, 6
 WORKERS = (1, 2, 3, 7)

@@ -9,20 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsgd import Local, SGDClassifier
-from parsgd.algorithms.merging import fednova, uniform
-from parsgd.algorithms.outer import Mean, Momentum
+from parsgd.algorithms.common.merge_weights import fednova, uniform
+from parsgd.algorithms.common.outer_optimizers import Mean, Momentum
 from parsgd.core import Standing
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.errors import InvalidArgument
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.packing import pack, unpack
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.model_io.packing import pack, unpack
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm
-from parsgd.testing.contracts.small import small_report
+from parsgd.testing.contracts._fixtures import small_report
 from parsgd.testing.problems import labels, logistic, unit_rows
+from parsgd.training.loop import fit
+from parsgd.utils.row_arrays import rows_of
 
 MODEL = Linear(4)  # with the intercept and the room, states of 9 numbers
 SIZE = MODEL.size

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsgd.algorithms.pacing import deadline, next_period, noted, shares_by_speed
-from parsgd.algorithms.stretches import longest_part, stretch
-from parsgd.testing.contracts.small import small_report
+from parsgd.algorithms.common.round_length import longest_part, stretch
+from parsgd.algorithms.common.round_schedule import deadline, next_period, noted, shares_by_speed
+from parsgd.testing.contracts._fixtures import small_report
 
 periods, losses = st.floats(1e-3, 1.0), st.floats(0.0, 1e6)
 paces = st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=8).map(np.array)

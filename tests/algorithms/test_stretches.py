@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsgd.algorithms.stretches import stretch
+from parsgd.algorithms.common.round_length import stretch
 
 sizes = {"n_rows": st.integers(1, 2000), "batch_size": st.integers(1, 300), "period": st.floats(1e-3, 1.0)}
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from parsgd import Local, SGDClassifier, SimuParallel, Weighted
-from parsgd.algorithms import working
+from parsgd.algorithms.common import worker_loop
 from parsgd.core import Budget, Report, Standing
 from parsgd.engines.serial import Serial
 from parsgd.errors import InvalidArgument, Outcome
-from parsgd.models.linear import Linear
+from parsgd.models.linear.linear_model import Linear
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, logistic, unit_rows
 
@@ -38,9 +38,9 @@ class MadeUpTime:
 def made_up_time(monkeypatch):
     """A call into compiled code takes one tick, for 16 rows."""
     clock = MadeUpTime()
-    monkeypatch.setattr(working, "time", clock)
-    monkeypatch.setattr(working, "_CHUNK_SECONDS", MadeUpTime.TICK)
-    monkeypatch.setattr(working, "_FIRST_CHUNK_VALUES", 16 * 6)
+    monkeypatch.setattr(worker_loop, "time", clock)
+    monkeypatch.setattr(worker_loop, "_CHUNK_SECONDS", MadeUpTime.TICK)
+    monkeypatch.setattr(worker_loop, "_FIRST_CHUNK_VALUES", 16 * 6)
     return clock
 
 
@@ -180,8 +180,8 @@ def test_workers_that_draw_from_all_rows_draw_as_many_as_they_would_own_and_not_
 
 
 def test_drawing_from_all_rows_differs_between_workers_and_epochs():
-    from parsgd.rows import rows_of
-    from parsgd.sources.arrays import ArraySource
+    from parsgd.data.sources.array_source import ArraySource
+    from parsgd.utils.row_arrays import rows_of
 
     first, second = ArraySource(rows_of(X, Y.astype(float))).split(2, 0, "whole")
     orders = [tuple(next(iter(shard.blocks(seed, epoch))).order) for shard, seed, epoch in

@@ -11,8 +11,8 @@ import pytest
 from scipy import sparse
 from sklearn.datasets import dump_svmlight_file, load_iris
 
-from parsgd.cli.data import clean, read, take_target
-from parsgd.cli.formats import BUILT_IN, Data
+from parsgd.cli.tables.file_readers import BUILT_IN, Data
+from parsgd.cli.tables.read_data import clean, read, take_target
 from parsgd.errors import DataFileError, MissingDependency
 
 OPENERS = {"": open, ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}

@@ -9,9 +9,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from parsgd.cli.columns import Categories, as_texts
-from parsgd.cli.encoding import Choices, MatrixEncoding, SparseEncoding, TableEncoding, kind_of, learn
-from parsgd.cli.formats import Data
+from parsgd.cli.tables.encoding import Choices, MatrixEncoding, SparseEncoding, TableEncoding, kind_of, learn
+from parsgd.cli.tables.file_readers import Data
+from parsgd.cli.tables.table_columns import Categories, as_texts
 from parsgd.errors import DataFileError
 
 

@@ -8,8 +8,8 @@ import pytest
 from sklearn.datasets import load_iris
 
 import parsgd
-from parsgd.cli import modelfile
-from parsgd.cli.data import read
+from parsgd.cli.tables import modelfile
+from parsgd.cli.tables.read_data import read
 
 NUMBERS = ("age", "rooms", "member")
 

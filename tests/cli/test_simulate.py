@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd.cli import curves, quantities, simulating
-from parsgd.cli.mistakes import Mistake
+from parsgd.cli import loss_plots
+from parsgd.cli.cli_errors import Mistake
+from parsgd.cli.options import parsers
+from parsgd.cli.runs import simulate_run
 from parsgd.errors import Outcome
 from parsgd.planning.heldout import Point
 
@@ -261,42 +263,42 @@ def test_help_says_what_the_curve_is(cli):
 
 def test_times_are_read_and_told_with_their_units():
     texts = ("5ms", "2.5 s", "1e-3s", "3us", "3µs", "0", "1h")
-    assert [quantities.seconds(text, "-") for text in texts] == [0.005, 2.5, 0.001, 3e-6, 3e-6, 0.0, 3600.0]
-    assert [quantities.in_words(s) for s in (0.0, 3e-6, 0.25, 1.0, 1234.0)] == [
+    assert [parsers.seconds(text, "-") for text in texts] == [0.005, 2.5, 0.001, 3e-6, 3e-6, 0.0, 3600.0]
+    assert [parsers.in_words(s) for s in (0.0, 3e-6, 0.25, 1.0, 1234.0)] == [
         "0 s", "3 µs", "250 ms", "1 s", "1.23e+03 s",
     ]  # fmt: skip
 
 
 def test_algorithms_are_named_with_what_they_are_made_with():
-    found = simulating.algorithms_of("local:period=1:rule=wp, weighted,local", 0.5)
+    found = simulate_run.algorithms_of("local:period=1:rule=wp, weighted,local", 0.5)
     assert found == {
         "local:period=1:rule=wp": parsgd.Local(period=1, seconds=0.5, rule="wp"),
         "weighted": parsgd.Weighted(seconds=0.5),
         "local": parsgd.Local(seconds=0.5),
     }
     with pytest.raises(Mistake, match="local takes period, seconds, rule"):
-        simulating.algorithms_of("local:nothing=1", None)
+        simulate_run.algorithms_of("local:nothing=1", None)
 
 
 def test_a_curve_is_a_flight_of_steps():
     curve = [Point(0.0, 0.0, 3.0), Point(1.0, 0.5, 2.0), Point(4.0, 1.0, 1.0)]
-    times, losses = curves.steps(curve, 4.0, 2.0)
+    times, losses = loss_plots.steps(curve, 4.0, 2.0)
     assert times == [0.0, 0.5, 0.5, 2.0, 2.0, 2.0]
     assert losses == [3.0, 3.0, 2.0, 2.0, 1.0, 1.0]
 
 
 def test_curves_have_colours_only_where_there_are_some():
     many = {str(i): [Point(0.0, 0.0, 1.0), Point(1.0, 1.0, 0.1 * i)] for i in range(8)}
-    plain, coloured = (curves.in_letters(many, "loss", 80, colours) for colours in (False, True))
+    plain, coloured = (loss_plots.in_letters(many, "loss", 80, colours) for colours in (False, True))
     assert "\x1b" not in plain
     assert coloured.count("\x1b") > 20
 
 
 def test_a_loss_that_is_no_number_stops_no_plot():
     odd = {"a": [Point(0.0, 0.0, 1.0), Point(1.0, 1.0, float("nan"))], "b": [Point(0.0, 0.0, 1.0)] * 2}
-    said = curves.in_letters(odd, "loss", 60, False)
+    said = loss_plots.in_letters(odd, "loss", 60, False)
     assert "•• a" in said
     assert "++ b" in said
-    assert simulating.reached([point._asdict() for point in odd["a"]], 0.5) is None
+    assert simulate_run.reached([point._asdict() for point in odd["a"]], 0.5) is None
     lowest = [{"loss": 1.0, "curve": [point._asdict() for point in curve]} for curve in odd.values()]
-    assert simulating.goal_of(lowest, None) == 1.0
+    assert simulate_run.goal_of(lowest, None) == 1.0

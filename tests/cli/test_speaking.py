@@ -4,10 +4,10 @@ import io
 
 from rich.console import Console
 
-from parsgd.cli.speaking import Voice, scores_in_words
-from parsgd.display import lines
-from parsgd.display.words import line
-from parsgd.progress import Progress
+from parsgd.cli.console import Voice, scores_in_words
+from parsgd.training.progress import Progress
+from parsgd.viz.live import log_view
+from parsgd.viz.live.progress_text import line
 
 HALF_WAY = Progress(examples=5000, planned=10_000, loss=0.25, seconds=2.0, workers=(2500, 2500), epochs=10)
 DONE = Progress(examples=10_000, planned=10_000, loss=0.125, seconds=4.0, workers=(5000, 5000), done=True, epochs=10)
@@ -33,7 +33,7 @@ def test_on_a_terminal_there_is_a_view_that_fits_and_ends():
 
 def test_elsewhere_lines_are_few_and_plain(capsys, monkeypatch):
     clock = iter([0.0, 0.5, 1.0, 2.5, 2.5, 3.0])
-    monkeypatch.setattr(lines.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(log_view.time, "monotonic", lambda: next(clock))
     with Voice().progress() as observer:
         for told in (HALF_WAY, HALF_WAY, HALF_WAY, DONE):
             observer(told)

@@ -13,16 +13,16 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from parsgd import open_dataset
-from parsgd.datasets import learning
-from parsgd.datasets.columns import Hashed, Numbers, OneHot, Text
-from parsgd.datasets.encoder import Encoder, encoder_of
-from parsgd.datasets.lines import blocks_of_lines, count_rows, spans
-from parsgd.datasets.tables import TablePiece
+from parsgd.data.columns import column_stats
+from parsgd.data.columns.column_kinds import Hashed, Numbers, OneHot, Text
+from parsgd.data.columns.encoder import Encoder, encoder_of
+from parsgd.data.formats.line_spans import blocks_of_lines, count_rows, spans
+from parsgd.data.formats.tables import TablePiece
+from parsgd.data.sources.piece_reader import BadRow
 from parsgd.errors import DataFileError, InvalidArgument
-from parsgd.packing import pack, unpack
-from parsgd.sources.reading import BadRow
+from parsgd.model_io.packing import pack, unpack
 
-texts = st.text(st.sampled_from("abc\nä,\" "), max_size=4)
+texts = st.text(st.sampled_from('abc\nä," '), max_size=4)
 numbers = st.floats(-1e6, 1e6, width=32)
 
 
@@ -110,17 +110,17 @@ def test_a_column_that_does_not_vary_is_left_at_0():
 
 
 def test_scales_come_from_a_sample_of_pieces_and_vocabularies_from_all(monkeypatch):
-    monkeypatch.setattr(learning, "_SAMPLE_PIECES", 2)
+    monkeypatch.setattr(column_stats, "_SAMPLE_PIECES", 2)
     table = pa.table({"a": [0.0, 5.0, 1.0], "c": ["x", "y", "z"]})
     pieces = [TablePiece(table.slice(i, 1), f"piece {i}", i, None, None, None) for i in range(3)]
-    kinds = learning.learned([Numbers("a", scale="unit"), OneHot("c")], pieces)
+    kinds = column_stats.learned([Numbers("a", scale="unit"), OneHot("c")], pieces)
     assert (kinds[0].center, kinds[0].divisor) == ((0.0,), (1.0,))
     assert kinds[1].vocabulary == ("x", "y", "z")
-    assert learning.learned(kinds, []) == kinds
+    assert column_stats.learned(kinds, []) == kinds
 
 
 def test_too_many_categories_are_refused(monkeypatch):
-    monkeypatch.setattr(learning, "_MOST_CATEGORIES", 2)
+    monkeypatch.setattr(column_stats, "_MOST_CATEGORIES", 2)
     with pytest.raises(DataFileError, match=r"more than 2 categories.*Hashed"):
         open_dataset(pa.table({"c": ["x", "y", "z"]}), columns=[OneHot("c")])
 

@@ -14,7 +14,7 @@ from scipy import sparse
 
 import parsgd
 from parsgd import Local, SGDClassifier
-from parsgd.engines.dask_engine import Dask
+from parsgd.engines.dask.dask_engine import Dask
 from parsgd.errors import DataFileError, InvalidArgument
 from parsgd.testing.contracts import check_source
 from parsgd.testing.problems import labels, unit_rows

@@ -15,10 +15,10 @@ from scipy import sparse
 from sklearn.datasets import dump_svmlight_file
 
 from parsgd import open_dataset
-from parsgd.datasets import lines
-from parsgd.datasets.columns import Hashed, Numbers, OneHot, Text
+from parsgd.data.columns.column_kinds import Hashed, Numbers, OneHot, Text
+from parsgd.data.formats import line_spans
 from parsgd.errors import DataFileError, InvalidArgument, MissingDependency
-from parsgd.estimators.posing import Values
+from parsgd.estimators.target_encoders import Values
 from parsgd.testing.contracts import check_source
 
 PACKERS = {"": lambda data: data, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
@@ -36,7 +36,7 @@ def frame():
 
 @pytest.fixture
 def short_spans(monkeypatch):
-    monkeypatch.setattr(lines, "SPAN_BYTES", 2000)
+    monkeypatch.setattr(line_spans, "SPAN_BYTES", 2000)
 
 
 HOW = {"target": "y", "weight": "w", "columns": [Numbers(), OneHot("city")]}
@@ -292,7 +292,7 @@ def test_a_missing_target_or_weight_is_named_by_row(frame):
 def test_a_text_among_numbers_is_named_by_row(frame, tmp_path, monkeypatch):
     lines_of = frame.to_csv(index=False).splitlines()
     lines_of[400] = "high" + lines_of[400][lines_of[400].index(",") :]
-    monkeypatch.setattr("parsgd.datasets.csv._BLOCK_BYTES", 4000)
+    monkeypatch.setattr("parsgd.data.formats.csv._BLOCK_BYTES", 4000)
     refused("data.csv, row 400: column 'a': .*'high'", make(tmp_path / "data.csv", "\n".join(lines_of)), **HOW)
 
 

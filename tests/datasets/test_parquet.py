@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsgd.algorithms.local import Local
-from parsgd.datasets.numeric import NumberEncoder, encode_numbers
-from parsgd.datasets.parquet import open_parquet, parquet_pieces
-from parsgd.datasets.types import common_type
+from parsgd.algorithms.local_sgd import Local
+from parsgd.data.columns.numeric import NumberEncoder, encode_numbers
+from parsgd.data.formats.parquet import open_parquet, parquet_pieces
+from parsgd.data.formats.type_unification import common_type
+from parsgd.data.sources.streaming_source import BlockSource
 from parsgd.engines.threads import Threads
 from parsgd.errors import DataFileError, InvalidArgument, MissingDependency
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.sources.blocks import BlockSource
+from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.contracts import check_source
+from parsgd.training.loop import fit
 
 
 def table(n=20, seed=0, **columns):

@@ -13,14 +13,13 @@ import pytest
 from rich.console import Console
 
 import parsgd
-from parsgd import display
-from parsgd.display import lines, live, words
-from parsgd.display.lines import Lines
-from parsgd.display.live import LiveView, picture
-from parsgd.display.notebook import NotebookView, drawn, in_notebook
 from parsgd.errors import InvalidArgument
-from parsgd.progress import Line, Progress, WorkerProgress
 from parsgd.testing.problems import labels, unit_rows
+from parsgd.training.progress import Line, Progress, WorkerProgress
+from parsgd.viz.live import display_mode, log_view, progress_text, terminal_view
+from parsgd.viz.live.log_view import Lines
+from parsgd.viz.live.notebook_view import NotebookView, drawn, in_notebook
+from parsgd.viz.live.terminal_view import LiveView, picture
 
 X = unit_rows(200, 4)
 Y = labels(X)
@@ -99,9 +98,9 @@ def test_the_terminal_is_given_back():
 
 def test_it_is_drawn_ten_times_a_second_however_much_news_there_is(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(live.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(terminal_view.time, "monotonic", lambda: clock[0])
     drawn = []
-    monkeypatch.setattr(live, "picture", lambda told, table: drawn.append(told) or "")
+    monkeypatch.setattr(terminal_view, "picture", lambda told, table: drawn.append(told) or "")
     view = LiveView(terminal())
     for _ in range(1000):
         view(NEWS)
@@ -194,7 +193,7 @@ def test_the_way_of_showing(monkeypatch, asked, service, terminal, expected):
     monkeypatch.setenv("PARSGD_PROGRESS", asked)
     monkeypatch.setenv("CI", service)
     monkeypatch.setenv("TERM", "xterm")
-    assert display.way(terminal) == expected
+    assert display_mode.way(terminal) == expected
 
 
 def test_another_way_is_refused_before_the_fit(monkeypatch):
@@ -208,18 +207,18 @@ def test_another_way_is_refused_before_the_fit(monkeypatch):
 def test_two_fits_at_a_time_do_not_share_the_terminal(monkeypatch):
     monkeypatch.setenv("PARSGD_PROGRESS", "live")
     made = []
-    monkeypatch.setattr("parsgd.display.live.LiveView", lambda: made.append("live") or LiveView(terminal()))
-    monkeypatch.setattr(display, "Lines", lambda: made.append("lines") or Lines(lambda text: None))
-    with display.shown(1), display.shown(1):
+    monkeypatch.setattr("parsgd.viz.live.terminal_view.LiveView", lambda: made.append("live") or LiveView(terminal()))
+    monkeypatch.setattr(display_mode, "Lines", lambda: made.append("lines") or Lines(lambda text: None))
+    with display_mode.shown(1), display_mode.shown(1):
         pass
-    with display.shown(1):
+    with display_mode.shown(1):
         pass
     assert made == ["live", "lines", "live"]
 
 
 def test_without_rich_there_are_lines(monkeypatch, capsys):
     monkeypatch.setenv("PARSGD_PROGRESS", "live")
-    monkeypatch.setattr(display.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(display_mode.importlib.util, "find_spec", lambda name: None)
     parsgd.SGDClassifier(verbose=1, **SMALL).fit(X, Y)
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"epoch 3\.0 of at most 3, loss .* in all", lines[0])
@@ -231,12 +230,12 @@ def test_without_rich_there_are_lines(monkeypatch, capsys):
 
 def test_lines_are_a_second_apart(monkeypatch):
     clock = iter([0.0, 0.5, 1.0, 1.0, 1.5, 2.0])
-    monkeypatch.setattr(lines.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(log_view.time, "monotonic", lambda: next(clock))
     said = []
     tell = Lines(said.append)
     for told in (NEWS, NEWS, NEWS, DONE):
         tell(told)
-    assert said == [words.line(NEWS), words.line(DONE)]
+    assert said == [progress_text.line(NEWS), progress_text.line(DONE)]
     assert "1 of 3 workers lost" in said[0]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from parsgd import SGDClassifier
-from parsgd.engines import cores
+from parsgd.engines import affinity
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no such call")
 
@@ -21,11 +21,11 @@ def in_a_thread(function):
 
 
 def test_a_thread_moves_and_may_go_wherever_it_could_before():
-    usable = cores.usable_cores()
+    usable = affinity.usable_cores()
     for number in range(2 * len(usable)):
 
         def moved(number=number):
-            cores.take_core(number, usable)
+            affinity.take_core(number, usable)
             return sorted(os.sched_getaffinity(0))
 
         assert in_a_thread(moved) == usable
@@ -33,7 +33,7 @@ def test_a_thread_moves_and_may_go_wherever_it_could_before():
 
 def test_each_worker_asks_for_a_core_of_its_own(monkeypatch):
     asked, allowed = [], sorted(os.sched_getaffinity(0))
-    monkeypatch.setattr(cores, "_present_core", lambda: 0)
+    monkeypatch.setattr(affinity, "_present_core", lambda: 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda thread: {3, 5, 8})
     monkeypatch.setattr(os, "sched_setaffinity", lambda thread, cores: asked.append(set(cores)))
     X = np.random.default_rng(0).standard_normal((90, 3))
@@ -55,12 +55,12 @@ def test_a_core_that_may_not_be_had_harms_nobody(monkeypatch):
     def refuse(thread, cores):
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(cores, "_present_core", None)
+    monkeypatch.setattr(affinity, "_present_core", None)
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
-    cores.take_core(0, [0, 1])
+    affinity.take_core(0, [0, 1])
 
 
 def test_who_is_on_its_core_already_is_left_there(monkeypatch):
-    monkeypatch.setattr(cores, "_present_core", lambda: 5)
+    monkeypatch.setattr(affinity, "_present_core", lambda: 5)
     monkeypatch.setattr(os, "sched_setaffinity", lambda thread, cores: pytest.fail("it is where it should be"))
-    cores.take_core(1, [3, 5, 8])
+    affinity.take_core(1, [3, 5, 8])

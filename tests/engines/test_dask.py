@@ -28,11 +28,11 @@ from parsgd import (
     open_dataset,
     watch,
 )
-from parsgd.algorithms.merging import weighted_sum
+from parsgd.algorithms.common.merge_weights import weighted_sum
 from parsgd.core import Budget, Report, Shard, Task, silent
-from parsgd.engines import dask_tasks
-from parsgd.engines.dask_engine import Dask
-from parsgd.engines.elsewhere import Elsewhere
+from parsgd.engines.dask import remote_tasks
+from parsgd.engines.dask.dask_engine import Dask
+from parsgd.engines.dask.remote_state import Elsewhere
 from parsgd.errors import DataFileError, IncompatibleParts, InvalidArgument, Outcome, WorkersLost
 from parsgd.testing.contracts import check_engine
 from parsgd.testing.problems import labels, targets, unit_rows
@@ -103,7 +103,7 @@ def test_of_forty_workers_states_the_driver_gets_only_their_sum(dask, monkeypatc
         return vector
 
     theirs = linear("serial", Local(1.0), 40)
-    monkeypatch.setattr(dask_tasks, "aligned", counted)
+    monkeypatch.setattr(remote_tasks, "aligned", counted)
     ours = linear(dask, Local(1.0), 40)
     assert np.array_equal(ours, theirs)
     # in each of the two rounds

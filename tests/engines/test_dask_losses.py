@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster
 
 from parsgd import Local, SGDClassifier, SimuParallel, open_dataset
 from parsgd.core import Budget, Lost, Report, Shard, Task, silent
-from parsgd.engines.dask_engine import Dask
+from parsgd.engines.dask.dask_engine import Dask
 from parsgd.errors import DataFileError, WorkersLost
 from parsgd.testing.problems import labels, unit_rows
 
@@ -179,7 +179,9 @@ def test_the_last_one_too(scheduler, dask_workers, trapped):
     scheduler.wait_for_workers(1, timeout=60)
     with pytest.raises(WorkersLost, match=r"All 2 workers are lost.*No other came within 1 s"):
         fitted(trapped(Dask(client=scheduler, patience_s=1.0), [(0, 2)]), n_jobs=2)
-    with pytest.raises(WorkersLost, match=r"has no workers, and none came within 0.5 s. Start some: dask worker tcp://"):
+    with pytest.raises(
+        WorkersLost, match=r"has no workers, and none came within 0.5 s. Start some: dask worker tcp://"
+    ):
         fitted(Dask(client=scheduler, patience_s=0.5), n_jobs=2)
 
 

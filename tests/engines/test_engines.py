@@ -7,11 +7,11 @@ import pytest
 
 from parsgd import Local, SGDRegressor
 from parsgd.core import Budget, Task, silent
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
 from parsgd.testing.problems import targets, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 X = unit_rows(100, 4)
 SHARDS = ArraySource(rows_of(X, targets(X))).split(3, 0)

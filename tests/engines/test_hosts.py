@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsgd.engines.hosts import Placement, seated
+from parsgd.engines.placement import Placement, seated
 
 ROWS = st.lists(st.integers(0, 50), min_size=1, max_size=12)
 EVENTS = st.lists(st.tuples(st.sampled_from(["lose", "join"]), st.integers(0, 5)), max_size=12)

@@ -18,24 +18,15 @@ import pytest
 from sklearn.model_selection import GridSearchCV
 
 import parsgd
-from parsgd import (
-    Local,
-    MiniBatch,
-    MLPClassifier,
-    Processes,
-    SGDClassifier,
-    SGDRegressor,
-    SimuParallel,
-    Weighted,
-    interrupting,
-)
+from parsgd import Local, MiniBatch, MLPClassifier, Processes, SGDClassifier, SGDRegressor, SimuParallel, Weighted
 from parsgd.core import Budget, Shard, Task, silent
-from parsgd.engines.worker_process import current_modules, import_path
+from parsgd.data.sources.array_source import ArraySource
+from parsgd.engines.processes.worker_process import current_modules, import_path
 from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, InvalidArgument, Outcome
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.utils import interrupts
+from parsgd.utils.row_arrays import rows_of
 
 # other processes cannot import tests
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -221,7 +212,7 @@ def test_maps_of_files_travel_as_their_names(tmp_path, engine):
 
 def test_a_large_state_travels_and_the_drivers_stays_as_it_is(engine):
     def double(shard, task, pulse):
-        from parsgd.testing.contracts.small import small_report
+        from parsgd.testing.contracts._fixtures import small_report
 
         return small_report(task.worker, task.state * 2.0, task.round)
 
@@ -294,8 +285,8 @@ class Given:
 
 
 def run(engine, *shards):
-    from parsgd.fitting import fit
-    from parsgd.testing.contracts.small import small_model, small_source
+    from parsgd.testing.contracts._fixtures import small_model, small_source
+    from parsgd.training.loop import fit
 
     good = small_source(10).split(1, 0)[0]
     return fit(small_model(), Local(), engine, Given(good, *shards), n_workers=2)
@@ -411,7 +402,7 @@ class PressesCtrlC:
 @pytest.mark.parametrize("algorithm", [SimuParallel(), Local(period=1.0)], ids=lambda algorithm: algorithm.name)
 def test_ctrl_c_ends_the_round_early_everywhere_and_keeps_a_useful_model(engine, algorithm):
     model = SGDClassifier("log_loss", algorithm=algorithm, engine=PressesCtrlC(engine), **LONG)
-    with interrupting.returning(), pytest.warns(InterruptedFit, match="examples visited"):
+    with interrupts.returning(), pytest.warns(InterruptedFit, match="examples visited"):
         model.fit(X, Y)
     assert model.outcome_ is Outcome.INTERRUPTED
     assert {worker["worker"] for worker in model.history_[-1]["workers"]} == {0, 1}

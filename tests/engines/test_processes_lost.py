@@ -15,11 +15,11 @@ import pytest
 
 from parsgd import Asynchronous, Delayed, Elastic, Local, MiniBatch, Processes, SGDRegressor, SimuParallel, Weighted
 from parsgd.core import Budget, Lost, Task, silent
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.errors import Outcome, WorkersLost
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.testing.contracts.small import small_report
+from parsgd.testing.contracts._fixtures import small_report
 from parsgd.testing.problems import targets, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 # other processes cannot import tests
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -76,7 +76,7 @@ class Dies:
                 return
 
         def break_off():
-            from parsgd.engines import messages
+            from parsgd.engines.processes.channel import Channel
 
             def half(channel):
                 channel.sock.setblocking(True)
@@ -85,7 +85,7 @@ class Dies:
                 strike()
 
             if not (Path(folder) / f"{ONCE}{times - 1}").exists():
-                messages.Channel.flush = half
+                Channel.flush = half
 
         return self.engine.open(dying, shards, pulse)
 

@@ -7,7 +7,7 @@ import pytest
 
 import parsgd
 from parsgd import Local, SimuParallel, Weighted
-from parsgd.algorithms import working
+from parsgd.algorithms.common import worker_loop
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.testing import slow_down
@@ -91,8 +91,8 @@ def test_a_slow_worker_and_hasty_threads_change_nothing(algorithm):
 )
 def test_the_pieces_a_run_is_cut_into_change_nothing(monkeypatch, algorithm, kind, settings):
     whole = fit(kind, "csr", algorithm=algorithm, n_jobs=2, **settings)
-    monkeypatch.setattr(working, "_FIRST_CHUNK_VALUES", 1)
-    monkeypatch.setattr(working, "_CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(worker_loop, "_FIRST_CHUNK_VALUES", 1)
+    monkeypatch.setattr(worker_loop, "_CHUNK_SECONDS", 1e-9)
     pieces = fit(kind, "csr", algorithm=algorithm, n_jobs=2, **settings)
     assert bits(whole) == bits(pieces)
     assert whole.n_iter_ == pieces.n_iter_

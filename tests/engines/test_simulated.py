@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from parsgd import Local, MiniBatch, SGDRegressor, Simulated, SimuParallel, Weighted
-from parsgd.algorithms.working import whole_batches
+from parsgd.algorithms.common.worker_loop import whole_batches
 from parsgd.core import Budget, Lost, Task, silent
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.errors import Outcome, WorkersLost
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
 from parsgd.testing import check_engine, slow_down
-from parsgd.testing.contracts.small import small_report
+from parsgd.testing.contracts._fixtures import small_report
 from parsgd.testing.problems import targets, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 X = unit_rows(400, 5)
 Y = targets(X)

@@ -9,8 +9,8 @@ from scipy import sparse
 
 import parsgd
 from parsgd.errors import InvalidArgument
-from parsgd.rows import rows_of, standard_array, standard_csr
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.utils.row_arrays import rows_of, standard_array, standard_csr
 
 N_ROWS, N_FEATURES = 90, 8
 DENSE = unit_rows(N_ROWS, N_FEATURES)

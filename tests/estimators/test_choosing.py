@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from parsgd import Local, SGDClassifier, SGDRegressor, Simulated, SimuParallel, Weighted
-from parsgd.algorithms.adaptive import Adaptive
+from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import InvalidArgument
-from parsgd.estimators import choosing
-from parsgd.estimators.choosing import Size, choose_algorithm, choose_engine, count_workers
-from parsgd.estimators.costs import NetworkSize, costs_on, rounds_of
+from parsgd.estimators import auto_select
+from parsgd.estimators.auto_select import Size, choose_algorithm, choose_engine, count_workers
+from parsgd.estimators.cost_estimates import NetworkSize, costs_on, rounds_of
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(100, 5)
@@ -26,7 +26,7 @@ QUICK = {"max_iter": 2, "tol": None, "random_state": 0}
 
 @pytest.fixture(autouse=True)
 def four_cores(monkeypatch):
-    monkeypatch.setattr(choosing.joblib, "cpu_count", lambda: 4)
+    monkeypatch.setattr(auto_select.joblib, "cpu_count", lambda: 4)
 
 
 def workers(n_jobs, size):
@@ -116,7 +116,7 @@ def test_an_engine_with_a_clock_of_its_own_is_asked_what_rounds_cost():
 
 
 def test_workers_of_a_network_average_the_more_often_the_more_they_are():
-    network = choosing.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 64, 2)
+    network = auto_select.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 64, 2)
     periods = [
         choose_algorithm("auto", n, "", network, "MLPClassifier", Simulated()).algorithm.period for n in (2, 8, 64)
     ]
@@ -163,15 +163,15 @@ def test_a_fit_says_how_it_ended_in_a_sentence():
 
 
 def test_a_network_takes_a_second_worker_where_averages_are_cheap_beside_a_pass(monkeypatch):
-    monkeypatch.setattr(choosing.joblib, "cpu_count", lambda: 2)
+    monkeypatch.setattr(auto_select.joblib, "cpu_count", lambda: 2)
     # rows, stored values, layers, batch and slots of California housing and of Fashion-MNIST in studies/networks.py
-    small = choosing.NetworkSize(16_512, 16_512 * 13, (13, 64, 32, 1), 64, 2)
-    large = choosing.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 64, 2)
-    n_workers, why = choosing.count_workers(None, small, "MLPRegressor")
+    small = auto_select.NetworkSize(16_512, 16_512 * 13, (13, 64, 32, 1), 64, 2)
+    large = auto_select.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 64, 2)
+    n_workers, why = auto_select.count_workers(None, small, "MLPRegressor")
     assert (n_workers, "an average takes" in why) == (1, True)
-    assert choosing.count_workers(None, large, "MLPClassifier")[0] == 2
-    few_steps = choosing.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 4_000, 2)
-    assert "steps a pass" in choosing.count_workers(None, few_steps, "MLPClassifier")[1]
+    assert auto_select.count_workers(None, large, "MLPClassifier")[0] == 2
+    few_steps = auto_select.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 4_000, 2)
+    assert "steps a pass" in auto_select.count_workers(None, few_steps, "MLPClassifier")[1]
 
 
 class Elsewhere:

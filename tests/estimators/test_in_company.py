@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 import parsgd
 from parsgd import Local, SGDClassifier, SGDOneClassSVM, SGDRegressor
-from parsgd.sources.arrays import ArraySource
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, targets, unit_rows
 

@@ -11,7 +11,7 @@ from parsgd import Local, MiniBatch, MLPClassifier, MLPRegressor
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError, InvalidArgument
-from parsgd.estimators import lbfgs
+from parsgd.estimators.network import lbfgs
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(60, 4)

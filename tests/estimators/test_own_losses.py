@@ -18,9 +18,9 @@ from sklearn.base import clone
 
 import parsgd
 from parsgd.errors import DivergedError, InvalidArgument
-from parsgd.estimators.own_loss import explained
+from parsgd.estimators.linear.own_loss import explained
 from parsgd.kernels import losses, own_losses
-from parsgd.models.linear import Linear
+from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(150, 5)

@@ -12,9 +12,9 @@ from sklearn.model_selection import GridSearchCV
 import parsgd
 from parsgd import Local, MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
 from parsgd.errors import TooFewRowsWarning
-from parsgd.estimators import choosing
-from parsgd.estimators.choosing import Size, count_workers
-from parsgd.estimators.costs import NetworkSize
+from parsgd.estimators import auto_select
+from parsgd.estimators.auto_select import Size, count_workers
+from parsgd.estimators.cost_estimates import NetworkSize
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(300, 5)
@@ -34,7 +34,7 @@ LONG_ROWS = Size(2_000, 2_000 * 100_000, 100_000, 1)
 
 @pytest.fixture
 def many_cores(monkeypatch):
-    monkeypatch.setattr(choosing.joblib, "cpu_count", lambda: 64)
+    monkeypatch.setattr(auto_select.joblib, "cpu_count", lambda: 64)
 
 
 def weights(model):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators.posing import Labels, class_numbers, classes_of, is_second
+from parsgd.estimators.target_encoders import Labels, class_numbers, classes_of, is_second
 
 INTEGERS = st.sampled_from(["int8", "int32", "int64", "uint8", "uint16", "uint64"])
 LABELS = INTEGERS.flatmap(lambda dtype: hnp.arrays(dtype, st.integers(1, 30)))

@@ -18,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import parsgd
-from parsgd.history import History
-from parsgd.packing.columnar import from_columns, to_columns
+from parsgd.model_io.columnar import from_columns, to_columns
+from parsgd.training.history import History
 
 ROWS = np.random.default_rng(0).normal(size=(60, 5))
 FRAME = pd.DataFrame(ROWS, columns=list("abcde"))
@@ -103,7 +103,7 @@ def same(ours, theirs):
         assert len(ours) == len(theirs)
         for one, other in zip(ours, theirs, strict=True):
             same(one, other)
-    elif type(ours).__module__.startswith("parsgd.stopping"):
+    elif type(ours).__module__.startswith("parsgd.training.stopping"):
         same(vars(ours), vars(theirs))
     else:
         assert ours == theirs or ours != ours and theirs != theirs

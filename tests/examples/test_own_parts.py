@@ -10,7 +10,7 @@ import pytest
 from parsgd import SGDClassifier, SGDRegressor
 from parsgd.core import Standing
 from parsgd.testing import check_algorithm, check_engine
-from parsgd.testing.contracts.small import small_model, small_report
+from parsgd.testing.contracts._fixtures import small_model, small_report
 from parsgd.testing.problems import labels, targets, unit_rows
 
 LONGEST = 40

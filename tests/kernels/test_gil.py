@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from parsgd.kernels.recipe import set_one_of_several
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
 from parsgd.testing.problems import labels, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 
 @pytest.fixture

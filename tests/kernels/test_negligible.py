@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.special import expit, log_softmax, softmax
 
-from parsgd.models.forward import LOSSES
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.forward import LOSSES
+from parsgd.models.network.network_model import Network
+from parsgd.utils.row_arrays import rows_of
 
 FAR = np.array([-800.0, -90.0, -51.0, -49.0, -5.0, 0.0, 5.0, 49.0, 51.0, 90.0, 800.0])
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from parsgd import Delayed, Elastic, Local, MiniBatch, SimuParallel, Weighted
-from parsgd.algorithms import working
+from parsgd.algorithms.common import worker_loop
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.simulated import Simulated
 from parsgd.engines.threads import Threads
-from parsgd.fitting import fit
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.stopping import Stopping
+from parsgd.models.network.network_model import Network
 from parsgd.testing.problems import labels, unit_rows
+from parsgd.training.loop import fit
+from parsgd.training.stopping import Stopping
+from parsgd.utils.row_arrays import rows_of
 
 ALGORITHMS = [
     SimuParallel(),
@@ -66,8 +66,8 @@ def test_every_engine_repeats_the_bits_of_the_serial_engine(kind, algorithm):
 def test_what_a_fit_finds_does_not_depend_on_the_pieces_it_is_cut_into(kind, algorithm, monkeypatch):
     rule = Stopping(tol=0.1, patience=1, adaptive_from=0.05)
     whole = train(kind, algorithm, 2, stopping=rule, epochs=30)
-    monkeypatch.setattr(working, "_FIRST_CHUNK_VALUES", 1)
-    monkeypatch.setattr(working, "_CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(worker_loop, "_FIRST_CHUNK_VALUES", 1)
+    monkeypatch.setattr(worker_loop, "_CHUNK_SECONDS", 1e-9)
     pieces = train(kind, algorithm, 2, stopping=rule, epochs=30)
     assert whole.state.tobytes() == pieces.state.tobytes()
     assert (whole.n_epochs, whole.clock) == (pieces.n_epochs, pieces.clock)

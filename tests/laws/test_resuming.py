@@ -11,8 +11,8 @@ from scipy import sparse
 
 import parsgd
 from parsgd import Asynchronous, Checkpoint, Delayed, Elastic, Local, MiniBatch, SimuParallel, Weighted
-from parsgd.checkpointing.content import read
-from parsgd.checkpointing.folder import Folder
+from parsgd.checkpointing.file_format import read
+from parsgd.checkpointing.store import Folder
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.testing.problems import labels, targets, unit_rows

@@ -10,10 +10,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from parsgd.models.forward import ACTIVATIONS
-from parsgd.models.network import SOLVERS, Network
-from parsgd.rows import rows_of
+from parsgd.models.network.forward import ACTIVATIONS
+from parsgd.models.network.network_model import SOLVERS, Network
 from parsgd.testing.problems import labels, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 N_UNITS, N_BATCH = 20_000, 4
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.special import xlogy
 
-from parsgd.models.forward import ACTIVATIONS, LOSSES
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
+from parsgd.models.network.forward import ACTIVATIONS, LOSSES
+from parsgd.models.network.network_model import Network
 from parsgd.testing.problems import labels, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional

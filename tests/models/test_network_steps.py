@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from parsgd.core import Rows
-from parsgd.models import network_descent
-from parsgd.models.forward import ACTIVATIONS, LOSSES
-from parsgd.models.network import SOLVERS, Network
-from parsgd.rows import rows_of
+from parsgd.models.network import network_sgd_run
+from parsgd.models.network.forward import ACTIVATIONS, LOSSES
+from parsgd.models.network.network_model import SOLVERS, Network
 from parsgd.testing.problems import labels, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 N_ROWS, N_FEATURES, N_OUT = 26, 6, 3
 # these are reported as means over outputs, and their gradient is that of the sum, as in scikit-learn
@@ -221,7 +221,7 @@ def test_gradients_taken_a_few_rows_at_a_time_are_the_whole_gradients(solver, mo
     problem = Problem("softmax", weighted=True)
     model = problem.model((9, 8), solver=solver, batch_size=7, alpha=0.3, eta0=0.05)
     usual = run(model, problem.rows, epochs=3)
-    monkeypatch.setattr(network_descent, "_GRADIENT_BYTES", 25 * 8)  # two rows of the first layer, three of the next
+    monkeypatch.setattr(network_sgd_run, "_GRADIENT_BYTES", 25 * 8)  # two rows of the first layer, three of the next
     pieces = run(model, problem.rows, epochs=3)
     np.testing.assert_allclose(pieces[0], usual[0], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(pieces[1].loss, usual[1].loss, rtol=1e-12)

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parsgd.core import Rows
-from parsgd.models.linear import Linear
-from parsgd.rows import rows_of
+from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 GRADIENTS = {
     "hinge": lambda y, p: np.where(y * p <= 1.0, -y, 0.0),

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from parsgd.planning.heldout import Point
-from parsgd.planning.rehearsing import Serial, _from_beginning, _Until, reached
+from parsgd.planning.trial_runs import Serial, _from_beginning, _Until, reached
 
 
 def curve(loss, passes, step=0.1):

@@ -3,10 +3,10 @@
 import math
 from dataclasses import replace
 
-from parsgd.planning.cells import Cell
-from parsgd.planning.noise import Noise
-from parsgd.planning.verdict import best, why
-from parsgd.prediction import Costs
+from parsgd.planning.candidates import Cell
+from parsgd.planning.gradient_noise import Noise
+from parsgd.planning.recommendation import best, why
+from parsgd.training.cost_model import Costs
 
 SERIAL = Cell(1, "serial", "serial", "auto", 5.0, 5.0, 1.0)
 TWO = Cell(2, "local", "threads", "local", 5.0, 2.5, 2.0, rounds=50, round_s=1e-4)

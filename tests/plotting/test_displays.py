@@ -12,9 +12,10 @@ from sklearn.datasets import load_digits
 
 import parsgd
 from parsgd import Asynchronous, Local, MLPClassifier, SGDClassifier, Simulated, SimuParallel
-from parsgd.accounting import accounts, end_of
 from parsgd.errors import InvalidArgument, MissingDependency
-from parsgd.plotting import GanttDisplay, LossDisplay, PlanDisplay, WeightsDisplay, WorkDisplay, style
+from parsgd.plotting import GanttDisplay, LossDisplay, PlanDisplay, WeightsDisplay, WorkDisplay
+from parsgd.training.history_stats import accounts, end_of
+from parsgd.viz.plots import plot_style
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:600] / 16.0, Y[:600] % 2
@@ -96,7 +97,9 @@ def test_the_gantt_chart_has_a_bar_for_each_worker_in_each_round_and_ends_with_t
     ours = GanttDisplay.from_estimator(model)
     size = 1e-3 if "ms" in ours.ax_.get_xlabel() else 1.0
     assert ours.ax_.get_xlim()[1] * size == pytest.approx(end_of(model.history_))
-    computing = [c for c in ours.ax_.collections if mpl.colors.to_hex(c.get_facecolor()[0]) == style.KINDS["computing"]]
+    computing = [
+        c for c in ours.ax_.collections if mpl.colors.to_hex(c.get_facecolor()[0]) == plot_style.KINDS["computing"]
+    ]
     assert [len(c.get_paths()) for c in computing] == [len(model.history_)] * 2
     long = sum(np.ptp(path.vertices[:, 0]) for c in computing for path in c.get_paths())
     assert long * size == pytest.approx(sum(a.computing for a in accounts(model.history_)), rel=1e-6)
@@ -122,10 +125,10 @@ def test_a_plan_is_drawn_as_it_predicts():
 
 
 def test_colours_are_those_of_the_report():
-    css = (resources.files("parsgd.reporting") / "style.css").read_text(encoding="utf-8").split("@media")[0]
+    css = (resources.files("parsgd.viz.report") / "style.css").read_text(encoding="utf-8").split("@media")[0]
     colours = dict(re.findall(r"--(\w+): (#\w+)", css))
-    assert {kind: colours[kind] for kind in style.KINDS} == style.KINDS
-    assert tuple(colours[f"s{i}"] for i in range(len(style.LINES))) == style.LINES
+    assert {kind: colours[kind] for kind in plot_style.KINDS} == plot_style.KINDS
+    assert tuple(colours[f"s{i}"] for i in range(len(plot_style.LINES))) == plot_style.LINES
 
 
 @pytest.mark.parametrize("display", DISPLAYS)

@@ -8,9 +8,10 @@ import pytest
 from sklearn.datasets import load_digits
 
 import parsgd
-from parsgd import Asynchronous, Local, MLPClassifier, SGDClassifier, Simulated, SimuParallel, saving
-from parsgd.accounting import accounts, end_of
-from parsgd.reporting import words
+from parsgd import Asynchronous, Local, MLPClassifier, SGDClassifier, Simulated, SimuParallel
+from parsgd.model_io import model_files
+from parsgd.training.history_stats import accounts, end_of
+from parsgd.viz.report import number_format
 
 X, Y = load_digits(return_X_y=True)
 X = X / 16.0
@@ -67,10 +68,10 @@ def test_the_numbers_on_the_page_are_the_run_s(name, pages, browser):
         ".map(row => [...row.children].map(cell => cell.textContent))"
     )
     for one, row in zip(workers, rows, strict=False):
-        told = [str(one.worker), f"{one.steps:,}", f"{one.examples:,}", words.seconds(one.computing)]
-        assert row == [*told, words.seconds(one.waiting), f"{one.weight:.3f}"]
+        told = [str(one.worker), f"{one.steps:,}", f"{one.examples:,}", number_format.seconds(one.computing)]
+        assert row == [*told, number_format.seconds(one.waiting), f"{one.weight:.3f}"]
     tiles = browser.value("[...document.querySelectorAll('.tiles dd')].map(d => d.firstChild.textContent)")
-    expected = [f"{model.score(X, Y):.4f}", words.seconds(end_of(model.history_)), str(model.n_iter_)]
+    expected = [f"{model.score(X, Y):.4f}", number_format.seconds(end_of(model.history_)), str(model.n_iter_)]
     assert tiles == [*expected, str(model.algorithm_.n_workers)]
     data = json.loads(browser.value("document.getElementById('run').textContent"))
     assert [entry["loss"] for entry in data["rounds"]] == [entry["loss"] for entry in model.history_]
@@ -93,7 +94,7 @@ def test_what_is_pointed_at_tells_what_it_is(pages, browser):
     first = model.history_[0]
     said = browser.value("document.getElementById('tip').hidden || document.getElementById('tip').textContent")
     assert said.startswith(f"round 1, {first['epoch']:.3g} passes, ")
-    assert said.endswith(f"loss {words.number(first['loss'])}")
+    assert said.endswith(f"loss {number_format.number(first['loss'])}")
     box = browser.value("(b => [b.left, b.right, b.top])(document.getElementById('tip').getBoundingClientRect())")
     assert box[0] >= 0
     assert box[1] <= 1280
@@ -148,7 +149,7 @@ def test_texts_from_outside_stay_texts(tmp_path, browser):
     model = SGDClassifier(n_jobs=2, **SETTINGS).fit(X, Y)
     run = {"data": NASTY, "command": [NASTY], "warnings": [NASTY], "said": [NASTY], "classes": {NASTY: 3},
            "versions": {NASTY: NASTY}, "target": NASTY, "scores": {NASTY: 1.0}, "scored_on": NASTY}  # fmt: skip
-    saving.save(model, tmp_path / "m", run=run)
+    model_files.save(model, tmp_path / "m", run=run)
     page = parsgd.report(tmp_path / "m", tmp_path / "page.html")
     browser.open(page)
     assert browser.messages == []
@@ -161,7 +162,9 @@ def test_texts_from_outside_stay_texts(tmp_path, browser):
 def test_the_page_s_policy_lets_nothing_else_run_or_load(pages, browser, tmp_path):
     broken = tmp_path / "broken.html"
     text = pages["serial"].read_text(encoding="utf-8")
-    broken.write_text(text.replace("<main>", "<main><script>window.ran = 1</script><img src='https://example.org/x.png'>"))
+    broken.write_text(
+        text.replace("<main>", "<main><script>window.ran = 1</script><img src='https://example.org/x.png'>")
+    )
     browser.open(broken)
     assert browser.value("window.ran") is None
     assert len(browser.messages) == 2

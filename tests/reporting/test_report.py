@@ -9,25 +9,16 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.preprocessing import scale
 
 import parsgd
-from parsgd import (
-    Local,
-    MiniBatch,
-    MLPClassifier,
-    SGDClassifier,
-    SGDOneClassSVM,
-    SGDRegressor,
-    Simulated,
-    SimuParallel,
-    saving,
-)
-from parsgd.accounting import end_of
+from parsgd import Local, MiniBatch, MLPClassifier, SGDClassifier, SGDOneClassSVM, SGDRegressor, Simulated, SimuParallel
 from parsgd.errors import InvalidArgument, ModelFileError
-from parsgd.reporting import words
-from parsgd.reporting.curves import thinned
-from parsgd.reporting.record import record_of
-from parsgd.reporting.run import Run, from_notes, here
-from parsgd.reporting.svg import Scale, ticks
-from parsgd.reporting.worth import worth
+from parsgd.model_io import model_files
+from parsgd.training.history_stats import end_of
+from parsgd.viz.report import number_format
+from parsgd.viz.report.fit_facts import record_of
+from parsgd.viz.report.line_charts import thinned
+from parsgd.viz.report.run_metadata import Run, from_notes, here
+from parsgd.viz.report.speedup import worth
+from parsgd.viz.report.svg import Scale, ticks
 
 X, Y = load_digits(return_X_y=True)
 X = X / 16.0
@@ -45,7 +36,7 @@ def found(run=None, **params):
 def test_equal_workers_that_need_no_messages_are_as_many_times_as_fast():
     ours = found(engine=Simulated(speeds=[1.0] * 4, rate=1e4), algorithm=Local(period=1.0))
     assert ours.speedup == pytest.approx(4.0, rel=0.01)
-    took = words.seconds(ours.seconds)
+    took = number_format.seconds(ours.seconds)
     assert ours.sentence.startswith(f"4 workers took {took} on the simulated clock; one would have taken about ")
     assert ours.sentence.endswith("parallel was worth it (4.0 times as fast).")
     assert "simulated clock" in ours.cautions[0]
@@ -121,7 +112,7 @@ def test_every_kind_of_model_has_a_page(model, y, score, tmp_path):
     page = parsgd.report(model, X=X, y=y)
     assert score in page
     assert "The command is not known" in page
-    saving.save(model, tmp_path / "m")
+    model_files.save(model, tmp_path / "m")
     again = parsgd.report(tmp_path / "m")
     assert "No score is known" in again
     assert "Whether it warned of anything is not known" in again
@@ -130,7 +121,7 @@ def test_every_kind_of_model_has_a_page(model, y, score, tmp_path):
 def test_a_page_says_the_scores_warnings_and_command_that_were_noted(tmp_path):
     run = Run(command=["fit", "my data.csv"], data="my data.csv", rows=1797, scores={"r2": float("nan"), "rmse": 2.5},
               scored_on="test", warnings=["beware"], seconds=1.5, **here())  # fmt: skip
-    saving.save(SGDRegressor(**SETTINGS).fit(X, Y), tmp_path / "m", run=run.notes())
+    model_files.save(SGDRegressor(**SETTINGS).fit(X, Y), tmp_path / "m", run=run.notes())
     page = parsgd.report(str(tmp_path / "m"))
     for said in ("parsgd fit &#x27;my data.csv&#x27;", "beware", "2.5000", "whole fit 1.5 s", parsgd.__version__):
         assert said in page
@@ -162,7 +153,7 @@ def test_what_is_no_fitted_model_is_refused(tmp_path):
         parsgd.report(3)
     with pytest.raises(ModelFileError, match="cannot be read"):
         parsgd.report(tmp_path / "missing")
-    saving.save(SGDClassifier(**SETTINGS).fit(X, Y), tmp_path / "m", run={"rows": -1})
+    model_files.save(SGDClassifier(**SETTINGS).fit(X, Y), tmp_path / "m", run={"rows": -1})
     with pytest.raises(ModelFileError, match=r"m: the notes on its run are damaged: rows is -1"):
         parsgd.report(tmp_path / "m")
 
@@ -176,7 +167,7 @@ def test_half_of_x_and_y_is_refused():
 
 def test_where_a_page_cannot_be_written_is_told_and_the_model_is_kept(tmp_path):
     path = tmp_path / "m"
-    saving.save(SGDClassifier(**SETTINGS).fit(X, Y), path)
+    model_files.save(SGDClassifier(**SETTINGS).fit(X, Y), path)
     before = path.read_bytes()
     for out, said in ((path, "must not be the model file"), (tmp_path, "folder"), (tmp_path / "no" / "p", "exists")):
         with pytest.raises(InvalidArgument, match=said):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from parsgd.data.sources.pieces import Chunk
+from parsgd.data.sources.streaming_source import BlockSource
 from parsgd.errors import DataFileError
-from parsgd.sources.blocks import BlockSource
-from parsgd.sources.pieces import Chunk
 
 
 @dataclass

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsgd import SGDClassifier, SGDRegressor
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 splits = st.fixed_dictionaries(
     {"n_rows": st.integers(1, 300), "n_workers": st.integers(1, 40), "seed": st.integers(0, 2**31 - 1)}
@@ -73,9 +73,9 @@ def test_runs_are_shuffled_anew_every_epoch_and_alike_where_rows_were_copied():
 
 @pytest.mark.parametrize(("sort", "together"), [(False, 8), (True, 1)])
 def test_large_data_are_dealt_in_runs_unless_neighbours_have_like_targets(monkeypatch, sort, together):
-    from parsgd.sources import arrays
+    from parsgd.data.sources import array_source
 
-    monkeypatch.setattr(arrays, "_CACHED_BYTES", 1000)
+    monkeypatch.setattr(array_source, "_CACHED_BYTES", 1000)
     y = np.random.default_rng(0).integers(0, 2, 2000).astype(float)
     rows = rows_of(np.ones((2000, 1)), np.sort(y) if sort else y)
     order = np.array(order_of(ArraySource(rows).split(2, 0)[0], 0, 0))

@@ -9,19 +9,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from parsgd.algorithms.local import Local
+from parsgd.algorithms.local_sgd import Local
 from parsgd.algorithms.minibatch import MiniBatch
+from parsgd.data.sources.array_source import ArraySource
+from parsgd.data.sources.piece_reader import Span
+from parsgd.data.sources.shuffle_buffer import usual_rows
+from parsgd.data.sources.streaming_source import BlockShard
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DataFileError, IncompatibleParts, InvalidArgument
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.sources.blocks import BlockShard
-from parsgd.sources.reading import Span
-from parsgd.sources.windows import usual_rows
+from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.contracts import check_source
+from parsgd.training.loop import fit
+from parsgd.utils.row_arrays import rows_of
 
 SIZES = st.lists(st.integers(0, 25), min_size=1, max_size=7).filter(any)
 shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -7,12 +7,12 @@ import pytest
 
 from parsgd import Asynchronous, Delayed, Elastic, Local, SGDRegressor, SimuParallel, Weighted, registry
 from parsgd.core import Block, Merge, Shard
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialCrew
-from parsgd.models.linear import Linear
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.models.linear.linear_model import Linear
 from parsgd.testing import check_algorithm, check_engine, check_model, check_source, slow_down
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 
 def rows(layout="dense", n_classes=2, dtype=np.float64, n_rows=41):
@@ -172,8 +172,13 @@ class Drifts(Local):
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        (CountsIdle, "no step"), (FavoursTheFirst, "alike"), (WritesToTheState, "pure"), (WorksTooMuch, "budget"),
-        (WritesToItsMemory, "memory"), (RoundsUp, "bit for bit"), (Drifts, "must stay"),
+        (CountsIdle, "no step"),
+        (FavoursTheFirst, "alike"),
+        (WritesToTheState, "pure"),
+        (WorksTooMuch, "budget"),
+        (WritesToItsMemory, "memory"),
+        (RoundsUp, "bit for bit"),
+        (Drifts, "must stay"),
     ],
 )
 def test_an_algorithm_that_breaks_a_promise_is_told_which(kind, sentence):

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parsgd.algorithms import merging
-from parsgd.algorithms.stretches import stretch
-from parsgd.algorithms.working import run
+from parsgd.algorithms.common import merge_weights
+from parsgd.algorithms.common.round_length import stretch
+from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import check_between, check_flag
 
@@ -82,7 +82,7 @@ class Elastic(Synchronous):
             return Merge(centre, weights, tuple(own))
         for report in reports:
             if report.steps:
-                own[report.worker] = merging.weighted_sum([report.state, centre], np.array([1.0 - a, a]))
+                own[report.worker] = merge_weights.weighted_sum([report.state, centre], np.array([1.0 - a, a]))
         states = [centre, *(report.state for report in reports)]
-        moved = merging.weighted_sum(states, np.array([1.0 - weights.sum(), *weights]))
+        moved = merge_weights.weighted_sum(states, np.array([1.0 - weights.sum(), *weights]))
         return Merge(moved, weights, tuple(own))

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from parsgd.algorithms import merging
-from parsgd.algorithms.working import FENCE_BYTES, private_copy, private_room, run
+from parsgd.algorithms.common import merge_weights
+from parsgd.algorithms.common.worker_loop import FENCE_BYTES, private_copy, private_room, run
 from parsgd.core import Budget, Merge, Pulse, Report, Shard, SharedModel, Standing, Synchronous, Task
 from parsgd.errors import check_between
 
@@ -87,7 +87,7 @@ class Hogwild(Synchronous):
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
         """The state that all reports hold, in plain numbers, and a new vector for the next round to write to."""
-        weights = merging.by_steps([report.steps for report in reports])
+        weights = merge_weights.by_steps([report.steps for report in reports])
         if not weights.any():
             return Merge(standing.state, weights, standing.memory)
         model: SharedModel = standing.model

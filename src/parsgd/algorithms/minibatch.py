@@ -12,10 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parsgd.algorithms.slopes import Part, rows_a_step, send_slope, step_along
+from parsgd.algorithms.common.gradient_messages import Part, rows_a_step, send_slope, step_along
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import check_count
-from parsgd.rows import visits
+from parsgd.utils.row_arrays import visits
 
 
 @dataclass(frozen=True)

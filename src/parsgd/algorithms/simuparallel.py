@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from parsgd.algorithms import merging
-from parsgd.algorithms.inside import within
-from parsgd.algorithms.part import Part, smaller, uncounted
-from parsgd.algorithms.working import run
+from parsgd.algorithms.common import merge_weights
+from parsgd.algorithms.common.delayed_gradients import within
+from parsgd.algorithms.common.subsample import Part, smaller, uncounted
+from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import InvalidArgument, check_between, check_count, choose
 
@@ -34,13 +34,15 @@ class SimuParallel(Synchronous):
         End the one round after so many seconds, wherever each worker is.
     inside : int or None
         What a worker does by itself.  None: SGD on batches of the model's ``batch_size``.  A number: delayed SGD, each
-        gradient that many batches late, as on a node whose cores take turns; see :mod:`parsgd.algorithms.inside`.  That
-        is computed in NumPy, about 0.1 ms a batch, on one core.
+        gradient that many batches late, as on a node whose cores take turns; see
+        :mod:`parsgd.algorithms.common.delayed_gradients`.  That is computed in NumPy, about 0.1 ms a batch, on one
+        core.
     correction : float or None
         A fraction r < 1: each worker runs once more, on r of its rows, and sends ``(w - r w') / (1 - r)``, in which the
-        bias that the smallness of its shard brings cancels (SAVGM; :func:`parsgd.algorithms.merging.bias_corrected`).
-        It takes 1 + r times as long.  For convex models run until they converge, with few rows a worker for their
-        features: stopped earlier, what it takes away is progress rather than bias.
+        bias that the smallness of its shard brings cancels (SAVGM;
+        :func:`parsgd.algorithms.common.merge_weights.bias_corrected`). It takes 1 + r times as long.  For convex models
+        run until they converge, with few rows a worker for their features: stopped earlier, what it takes away is
+        progress rather than bias.
 
     Examples
     --------
@@ -86,10 +88,10 @@ class SimuParallel(Synchronous):
         if part.n_rows == 0:
             return report
         again = run(model, part, smaller(task, part), uncounted(pulse))
-        state = merging.bias_corrected(report.state, again.state, part.n_rows / shard.n_rows)
+        state = merge_weights.bias_corrected(report.state, again.state, part.n_rows / shard.n_rows)
         state = state.astype(report.state.dtype)
         state[model.nonnegative] = report.state[model.nonnegative]
         return replace(report, state=state, seconds=report.seconds + again.seconds)
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
-        return merging.merge(standing.state, reports, merging.uniform([r.steps for r in reports]))
+        return merge_weights.merge(standing.state, reports, merge_weights.uniform([r.steps for r in reports]))

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from parsgd.cli import bench, command, compile, export, fit, info, output, plan, predict, report, simulate
-from parsgd.cli.fit import TYPED
-from parsgd.cli.mistakes import INTERRUPTED, Ended, explained
+from parsgd.cli import command, output
+from parsgd.cli.cli_errors import INTERRUPTED, Ended, explained
+from parsgd.cli.commands import bench, compile, export, fit, info, plan, predict, report, simulate
+from parsgd.cli.commands.fit import TYPED
 from parsgd.cli.signals import TERMINATED, handled
-from parsgd.streams import Messages
+from parsgd.utils.streams import Messages
 
 # Commands that write files, and do not end with the terminal in which they run.
 _WRITING = ("fit", "predict", "report", "export")

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from parsgd.cli.mistakes import Mistake, did_you_mean
+from parsgd.cli.cli_errors import Mistake, did_you_mean
 
 # What a configuration does not hold: where it came from.
 _APART = ("config", "print-config", "help")

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 
-from parsgd.cli.mistakes import FAILURE, Ended
+from parsgd.cli.cli_errors import FAILURE, Ended
 
 
 def write(text: str) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from parsgd import interrupting
+from parsgd.utils import interrupts
 
 TERMINATED = 128 + signal.SIGTERM
 
@@ -31,7 +31,7 @@ def handled(writes: bool) -> Iterator[Received]:
 
     def terminate(signum: int, frame: FrameType | None) -> None:
         received.terminated = True
-        interrupting.press()
+        interrupts.press()
 
     handlers: dict[int, Any] = {signal.SIGTERM: terminate}
     if writes and hasattr(signal, "SIGHUP"):

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 
 from parsgd.core import Budget, Lost, Pulse, Report, Shard, Task, Work
-from parsgd.engines.hosts import Placement
+from parsgd.engines.placement import Placement
 from parsgd.errors import InvalidArgument
-from parsgd.prediction import Costs
+from parsgd.training.cost_model import Costs
 
 # Of seconds times rate, what is rounding and not the beginning of another example.
 _ROUNDING = 1e-12

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from parsgd.background import Background
 from parsgd.core import Pulse, Report, Shard, Task, Work
-from parsgd.engines.cores import take_core, usable_cores
+from parsgd.engines.affinity import take_core, usable_cores
+from parsgd.utils.background import Background
 
 # A signal that arrives just before Python begins to wait does not end the waiting: Ctrl-C is heard after so long.
 _LISTEN_SECONDS = 0.1

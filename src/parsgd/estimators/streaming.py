@@ -11,12 +11,12 @@ import numpy as np
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from parsgd.datasets.dataset import Dataset
-from parsgd.datasets.opening import open_dataset
+from parsgd.data.dataset import Dataset
+from parsgd.data.open_dataset import open_dataset
 from parsgd.errors import InvalidArgument
-from parsgd.estimators.examples import OwnTargets, Streamed
+from parsgd.estimators.training_data import OwnTargets, Streamed
 from parsgd.estimators.transaction import snapshot
-from parsgd.floating import silent
+from parsgd.utils.floating import silent
 
 
 def is_streamed(X: Any) -> bool:

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from parsgd import first_use
 from parsgd.errors import InvalidArgument
 from parsgd.kernels.compiling import uncached
+from parsgd.utils import first_use
 
 # The number of losses whose compiled code is kept; each takes about 10 MB.
 MOST_KEPT = 16

@@ -9,9 +9,9 @@ import numpy as np
 from scipy import sparse
 
 from parsgd.core import Algorithm, Crew, Engine, Merge, Model, Pulse, Report, Rows, Shard, Standing, Work
-from parsgd.models.network import Network
-from parsgd.planning.standin import StandIn
-from parsgd.rows import rows_of
+from parsgd.models.network.network_model import Network
+from parsgd.planning.instrumented import StandIn
+from parsgd.utils.row_arrays import rows_of
 
 # Looks a pass: as often as the history has an entry where rounds are short.
 _LOOKS = 10

@@ -12,18 +12,18 @@ import numpy as np
 from scipy import sparse
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators.fitted import is_network
+from parsgd.estimators.fitted_attributes import is_network
 from parsgd.estimators.streaming import is_streamed
-from parsgd.floating import silent
-from parsgd.planning import budget, costing, noise, samples, shortlist, verdict
-from parsgd.planning.budget import Budget
-from parsgd.planning.cells import Cell, serial_cell
-from parsgd.planning.rehearsing import rehearse_serial
-from parsgd.planning.report import Plan
+from parsgd.planning import gradient_noise, measure_costs, recommendation, samples, strategies, trial_budget
+from parsgd.planning.candidates import Cell, serial_cell
+from parsgd.planning.plan_table import Plan
 from parsgd.planning.samples import Sample
-from parsgd.planning.shortlist import Way
-from parsgd.planning.trials import Trials
-from parsgd.prediction import Costs
+from parsgd.planning.strategies import Way
+from parsgd.planning.trial_budget import Budget
+from parsgd.planning.trial_runs import rehearse_serial
+from parsgd.planning.trial_schedule import Trials
+from parsgd.training.cost_model import Costs
+from parsgd.utils.floating import silent
 
 # Seeds of the serial run, and of every rehearsal, where there is time for more than one.
 _SEEDS = 3
@@ -48,7 +48,7 @@ def plan(
 
     It rehearses: serial SGD with the estimator's parameters, then each number of workers with each promising algorithm,
     on simulated workers, watching the loss on rows kept apart until it is where the serial run ends.  What a row, a
-    round and a merge cost is measured.  From both follows the time of each (:mod:`parsgd.prediction`).
+    round and a merge cost is measured.  From both follows the time of each (:mod:`parsgd.training.cost_model`).
 
     Numbers of workers up to the machine's cores are threads of this machine; more are taken for a cluster of machines
     as fast as one core here.  Times are those of the rounds: checking the data and dealing them out come on top.
@@ -111,13 +111,13 @@ def plan(
     sample = samples.draw(estimator, X, y, random)
     real = [n for n in counts if 1 < n <= joblib.cpu_count()]
     ways = {n: _ways(estimator, sample, n) for n in counts if n > 1}
-    costing.warm_up(estimator, sample, ways)
+    measure_costs.warm_up(estimator, sample, ways)
     time = Budget(math.inf)
     costs = Costs(
-        sample.n_rows, **costing.measure(estimator, sample, real), latency_s=float(latency_s),
+        sample.n_rows, **measure_costs.measure(estimator, sample, real), latency_s=float(latency_s),
         bandwidth_bytes_per_s=float(bandwidth_bytes_per_s), merge_s=merge_s,
     )  # fmt: skip
-    time.seconds = _KEPT_BACK * budget.allowed(costs, asked_for(estimator), seconds)
+    time.seconds = _KEPT_BACK * trial_budget.allowed(costs, asked_for(estimator), seconds)
     return _planned(estimator, sample, costs, ways, seeds, float(tolerance), time)
 
 
@@ -127,25 +127,33 @@ def _planned(
 ) -> Plan:  # fmt: skip
     """Rehearse within the time, and draw the conclusions."""
     asked = asked_for(estimator)
-    batch = shortlist.batch_size(estimator, sample.n_rows)
-    sample, passes = budget.rehearsal(sample, costs, asked, ways, batch, time.left)
-    part = time.left * (budget.SERIAL_SHARE if ways else 1.0)
+    batch = strategies.batch_size(estimator, sample.n_rows)
+    sample, passes = trial_budget.rehearsal(sample, costs, asked, ways, batch, time.left)
+    part = time.left * (trial_budget.SERIAL_SHARE if ways else 1.0)
     serial = rehearse_serial(estimator, sample, passes, seeds, tolerance, part)
     whole = serial.passes if asked is None else asked
-    found = noise.measure(serial.model, serial.states, sample.loss.rows)
+    found = gradient_noise.measure(serial.model, serial.states, sample.loss.rows)
     trials = Trials(estimator, sample, costs, serial, ways)
     trials.make(seeds, time)
     cells = (serial_cell(costs, serial, whole), *trials.cells(whole))
     return Plan(
-        cells, verdict.best(cells), verdict.why(cells, found, costs), found, trials.spread(), costs, serial.goal, whole,
-        time.spent, _notes(cells, asked is None and not serial.ended, time.seconds),
-    )  # fmt: skip
+        cells,
+        recommendation.best(cells),
+        recommendation.why(cells, found, costs),
+        found,
+        trials.spread(),
+        costs,
+        serial.goal,
+        whole,
+        time.spent,
+        _notes(cells, asked is None and not serial.ended, time.seconds),
+    )
 
 
 def _ways(estimator: Any, sample: Sample, n_workers: int) -> list[Way]:
-    return shortlist.ways(
+    return strategies.ways(
         n_workers, convex=not is_network(estimator), sparse=sparse.issparse(sample.X), n_rows=sample.n_rows,
-        batch_size=shortlist.batch_size(estimator, sample.n_rows), on_threads=n_workers <= joblib.cpu_count(),
+        batch_size=strategies.batch_size(estimator, sample.n_rows), on_threads=n_workers <= joblib.cpu_count(),
     )  # fmt: skip
 
 

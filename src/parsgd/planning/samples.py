@@ -11,8 +11,8 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators.base import MAX_INT
-from parsgd.estimators.fitted import is_network
+from parsgd.estimators.fitted_attributes import is_network
+from parsgd.estimators.linear.sgd_base import MAX_INT
 from parsgd.planning.heldout import HeldOut
 
 # Rows to look at.  Where hardly any row is wrong (enron_spam), 2,000 of them told another winner than the test set.

@@ -12,10 +12,10 @@ from parsgd import core
 from parsgd.core import Budget, Standing, Task, silent
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.fitting import fit
-from parsgd.stopping import Stopping
-from parsgd.testing.contracts.asking import SEED, must
-from parsgd.testing.contracts.small import small_model, small_report, small_source
+from parsgd.testing.contracts._assert import SEED, must
+from parsgd.testing.contracts._fixtures import small_model, small_report, small_source
+from parsgd.training.loop import fit
+from parsgd.training.stopping import Stopping
 
 
 def check_algorithm(algorithm: core.Algorithm) -> None:

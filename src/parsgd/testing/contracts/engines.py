@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from parsgd import core
-from parsgd.algorithms.local import Local
+from parsgd.algorithms.local_sgd import Local
 from parsgd.core import Budget, Report, Task, silent
 from parsgd.engines.serial import Serial
-from parsgd.fitting import fit
-from parsgd.testing.contracts.asking import SEED, must
-from parsgd.testing.contracts.small import small_model, small_report, small_source
+from parsgd.testing.contracts._assert import SEED, must
+from parsgd.testing.contracts._fixtures import small_model, small_report, small_source
+from parsgd.training.loop import fit
 
 
 def check_engine(engine: core.Engine) -> None:

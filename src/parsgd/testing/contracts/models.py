@@ -11,7 +11,7 @@ import numpy as np
 
 from parsgd import core
 from parsgd.core import CsrRows, DenseRows, Rows
-from parsgd.testing.contracts.asking import SEED, must
+from parsgd.testing.contracts._assert import SEED, must
 
 
 def check_model(model: core.Model, rows: Rows) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from parsgd import core
 from parsgd.core import Block, CsrRows
-from parsgd.testing.contracts.asking import SEED, must
+from parsgd.testing.contracts._assert import SEED, must
 
 
 def check_source(source: core.Source, max_workers: int = 4) -> None:

@@ -1,0 +1,51 @@
+"""Defaults that most algorithms and engines share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from parsgd.core.protocols import Descent
+from parsgd.core.records import Standing
+
+
+class Synchronous:
+    """What most algorithms have in common: nothing special is needed, all workers set out from the same state and all
+    are waited for.  An algorithm that does otherwise says so in its own file."""
+
+    needs: frozenset[str] = frozenset()
+    sampling = "split"
+    sends = "state"
+    one_shot = False
+    common_clock = False
+    in_turn = False
+    holds_back = False
+    # whether its work never reads the task's state after the run, so that a worker alone may write to it
+    frees_start = False
+
+    def looks_at(self, n_rows: int) -> int:
+        return 0
+
+    def begin(self, standing: Standing) -> Any:
+        return None
+
+    def outset(self, standing: Standing, worker: int) -> np.ndarray:
+        return standing.state
+
+    def gain(self, standing: Standing) -> float:
+        return 1.0
+
+    def pace(self, n_workers: int) -> float:
+        return 1.0
+
+    def shares(self, standing: Standing) -> np.ndarray | None:
+        return None
+
+    def quorum(self, n_workers: int) -> int:
+        return n_workers
+
+
+def silent(worker: int, examples: int, descent: Descent) -> bool:
+    """The pulse of an engine that has no line back to its driver: nothing is told, and the worker goes on."""
+    return True
