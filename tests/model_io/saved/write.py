@@ -1,6 +1,6 @@
 """Writes one model file for each kind of estimator, and what it predicts: run once for every format of model files.
 
-    python tests/data/models/write.py tests/data/models/format-2
+    python tests/model_io/saved/write.py tests/model_io/saved/format-2
 
 ``test_old_models.py`` reads what every version wrote.  Files of a version that was released are never written again.
 """

@@ -1,6 +1,6 @@
 """Ten thousand damaged, altered and forged model files: each is refused in words, or is a model; none does anything.
 
-The files of ``tests/data/models`` are the victims.  Damage to bytes is what disks and networks do; the checksum sees
+The files of ``tests/model_io/saved`` are the victims.  Damage to bytes is what disks and networks do; the checksum sees
 it.  Forgery, with a right checksum, is what someone does who means harm.
 """
 
@@ -19,7 +19,7 @@ import parsgd
 from parsgd.errors import ModelFileError
 from parsgd.model_io import model_files, safetensors_file
 
-FOLDER = Path(__file__).parent / "data" / "models" / "format-1"
+FOLDER = Path(__file__).parent / "saved" / "format-1"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text("utf-8"))
 VICTIMS = sorted(EXPECTED)
 DAMAGED = FORGED = 5000

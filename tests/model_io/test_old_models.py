@@ -11,7 +11,7 @@ import parsgd
 from parsgd.estimators.fitted_attributes import FITTED
 from parsgd.model_io import model_files
 
-FOLDER = Path(__file__).parent / "data" / "models"
+FOLDER = Path(__file__).parent / "saved"
 FORMATS = {path.name: json.loads((path / "expected.json").read_text("utf-8")) for path in FOLDER.glob("format-*")}
 FILES = [(form, name) for form, expected in sorted(FORMATS.items()) for name in expected]
 
