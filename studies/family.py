@@ -32,7 +32,7 @@ from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError
 from parsgd.estimators.auto_select import choose_algorithm
-from parsgd.estimators.cost_estimates import NetworkSize, Size
+from parsgd.estimators.cost_estimates import NetworkSize, ProblemSize
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.training.loop import fit
@@ -105,7 +105,7 @@ def problem(name: str, folder: Path) -> Problem:
             alpha=1e-6 if name in ("enron_spam", "news20") else 1e-4, positive=(1.0,) * several,
             negative=(1.0,) * several, **loss,
         )  # fmt: skip
-        size = Size(len(y), values, X.shape[1], several, model.sparse)
+        size = ProblemSize(len(y), values, X.shape[1], several, model.sparse)
     as_targets = {0: np.float32, 2: lambda y: (2 * y - 1).astype(np.float32)}.get(n_classes, np.int64)
     return Problem(name, model, size, rows_of(X, as_targets(y)), rows_of(X_test, as_targets(y_test)))
 

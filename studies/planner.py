@@ -25,9 +25,9 @@ from sklearn.base import clone
 import parsgd
 from parsgd import Local, MLPClassifier, SGDClassifier, SGDRegressor, Simulated
 from parsgd.engines.threads import Threads
-from parsgd.planning.heldout import HeldOut, Watched
-from parsgd.planning.independent_runs import Parting
-from parsgd.planning.instrumented import Enough
+from parsgd.planning.heldout import HeldOut, ObservedFit
+from parsgd.planning.independent_runs import IndependentRuns
+from parsgd.planning.instrumented import StopTrial
 from parsgd.planning.trial_runs import MOST_PASSES
 from parsgd.training import cost_model
 
@@ -139,7 +139,7 @@ def measure(plan, estimator, data, seeds, patience: float) -> tuple[list[Measure
         if real:
             wait_for_quiet(patience)
         one_shot = cell.label == "simuparallel"
-        algorithm = Parting() if one_shot else cell.algorithm
+        algorithm = IndependentRuns() if one_shot else cell.algorithm
         reaches = []
         for seed in seeds:
             engine = Threads() if real else Simulated(rate=1.0 / plan.costs.seconds_per_row)
@@ -168,14 +168,14 @@ def watch(estimator, algorithm, engine, n_workers, X, y, loss, seed, passes, goa
         at = reached(curve, goal)[0] if math.isfinite(goal) else math.inf
         return curve[-1].passes >= 1.3 * at + 0.5
 
-    watched = Watched(algorithm, engine, loss, until)
+    watched = ObservedFit(algorithm, engine, loss, until)
     model = clone(estimator).set_params(
         algorithm=watched, engine=watched, n_jobs=n_workers, max_iter=passes, random_state=seed
     )
     try:
         model.fit(X, y)
         watched.look()
-    except Enough:
+    except StopTrial:
         pass
     except parsgd.errors.DivergedError:
         return watched.curve[:1], 0.0

@@ -17,7 +17,7 @@ from scipy import sparse
 from parsgd.algorithms.local_sgd import Local
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.data.sources.pieces import Chunk
-from parsgd.data.sources.streaming_source import BlockSource
+from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.engines.threads import Threads
 from parsgd.models.linear.linear_model import Linear
 from parsgd.training.loop import fit
@@ -58,11 +58,11 @@ def pose(y, weight):
     return y, np.zeros(0, dtype=y.dtype)
 
 
-def blocks(X, y, group_rows: int, window: int | None) -> BlockSource:
+def blocks(X, y, group_rows: int, window: int | None) -> StreamingSource:
     spans = [slice(at, at + group_rows) for at in range(0, len(y), group_rows)]
     groups = tuple(Group(f"row group {number}", X[span], y[span]) for number, span in enumerate(spans))
     rows = len(y) if window is None else window * group_rows
-    return BlockSource(groups, X.shape[1], "float32", sparse.issparse(X), pose, window_rows=rows)
+    return StreamingSource(groups, X.shape[1], "float32", sparse.issparse(X), pose, window_rows=rows)
 
 
 def test_loss(source, data, rate: float, alpha: float, passes: int, workers: int, seed: int) -> float:

@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from matplotlib.figure import Figure
-from parsgd.cli.heldout import HeldOut, Watched
 from watching import Data, Kept, timed
 
 from parsgd import Asynchronous, Local, SGDClassifier, Simulated, SimuParallel, Weighted
 from parsgd.algorithms.common.merge_rules import RULES
 from parsgd.algorithms.common.merge_weights import merge
 from parsgd.errors import DivergedError
+from parsgd.planning.heldout import HeldOut, ObservedFit
 
 PROBLEMS = {"adult": 1e-4, "covtype": 1e-4, "news20": 1e-6, "enron_spam": 1e-6}
 MIXED = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.1)
@@ -104,6 +104,7 @@ over the seeds (worst), at most {most} passes.
 """
 READING = Path(__file__).with_name("readings") / "unequal.md"
 
+
 def once(data: Data, alpha: float, speeds: tuple, algorithm: Any, seed: int, **settings: Any) -> Kept:
     """A one-shot fit; the virtual clock's second is a pass of a worker of speed 1 over all rows."""
     X, _, y, _ = data
@@ -129,9 +130,7 @@ def one_shot(
     ]
     losses = []
     for rule in SIMPLE:
-        weights = (
-            kept.algorithm.weights(standing, reports) if rule == "measured" else RULES[rule](standing, by_formula)
-        )
+        weights = kept.algorithm.weights(standing, reports) if rule == "measured" else RULES[rule](standing, by_formula)
         losses.append(loss(standing.model, merge(standing.state, reports, weights).state))
     shorter = SimuParallel(sampling, seconds / (1.0 + CORRECTION), correction=CORRECTION)
     for algorithm in (shorter, Weighted("learned", seconds, sampling)):
@@ -159,7 +158,7 @@ def tuned(data: Data, alpha: float) -> float:
     X, _, y, _ = data
 
     def loss(eta: float) -> float:
-        fit = Watched(Local(), Simulated(speeds=(1.0,), rate=1.0), HeldOut(X, y, np.unique(y)))
+        fit = ObservedFit(Local(), Simulated(speeds=(1.0,), rate=1.0), HeldOut(X, y, np.unique(y)))
         model = SGDClassifier(
             "log_loss", alpha=alpha, max_iter=SERIAL_PASSES, tol=None, n_jobs=1, random_state=100, algorithm=fit,
             engine=fit, learning_rate="constant", eta0=eta,

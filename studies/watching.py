@@ -6,10 +6,10 @@ import warnings
 from typing import Any
 
 import numpy as np
-from parsgd.cli.heldout import HeldOut, Watched
 
 from parsgd import SGDClassifier, Simulated
 from parsgd.errors import DivergedError
+from parsgd.planning.heldout import HeldOut, ObservedFit
 
 Data = tuple[Any, Any, np.ndarray, np.ndarray]
 
@@ -35,7 +35,7 @@ class Reached(Exception):
     """The fit is as good as it was to become."""
 
 
-class Until(Watched):
+class Until(ObservedFit):
     """A fit that ends when its held-out loss is at ``target``."""
 
     target = -np.inf

@@ -16,7 +16,7 @@ from scipy import sparse
 
 import parsgd
 from parsgd.checkpointing.file_format import read
-from parsgd.checkpointing.store import ENDING, Folder
+from parsgd.checkpointing.store import ENDING, CheckpointStore
 from parsgd.utils.atomic_io import temporaries
 
 TIMES = 50
@@ -74,7 +74,7 @@ def main(base):
         os.waitpid(child, 0)
         if path.exists():
             seen["half_written"] += bool(temporaries(path, ENDING))
-            folder = Folder(path)
+            folder = CheckpointStore(path)
             # every one, not only the newest, is whole
             kept = [read(folder.file(known)) for known in folder.rounds()]
             seen["begun"] += bool(kept)

@@ -31,7 +31,7 @@ def client():
 
 
 def test_arrays_are_fitted_where_they_are_and_predicted_when_asked(client):
-    model = parsgd.dask.SGDClassifier(**QUICK)
+    model = parsgd.dask.DaskSGDClassifier(**QUICK)
     model.client = client
     model.fit(ARRAY, da.from_array(Y, chunks=30), sample_weight=da.ones(120, chunks=40))
     assert model.client is client
@@ -44,7 +44,7 @@ def test_arrays_are_fitted_where_they_are_and_predicted_when_asked(client):
 
 def test_the_active_client_is_taken(client):
     with client.as_current():
-        model = parsgd.dask.SGDRegressor(**QUICK).fit(ARRAY, da.from_array(targets(X), chunks=40))
+        model = parsgd.dask.DaskSGDRegressor(**QUICK).fit(ARRAY, da.from_array(targets(X), chunks=40))
         assert model.client is client
     assert model.engine == "auto"
     assert model.predict(ARRAY).shape == (120,)
@@ -52,7 +52,7 @@ def test_the_active_client_is_taken(client):
 
 def test_dataframes_keep_their_index(client):
     frame = pd.DataFrame(X, columns=list("abcd"), index=range(1000, 1120))
-    model = parsgd.dask.SGDClassifier(**QUICK)
+    model = parsgd.dask.DaskSGDClassifier(**QUICK)
     model.client = client
     model.fit(dd.from_pandas(frame, npartitions=3), dd.from_pandas(pd.Series(Y, index=frame.index), npartitions=3))
     found = model.predict(dd.from_pandas(frame, npartitions=3)).compute(scheduler="synchronous")
@@ -62,6 +62,6 @@ def test_dataframes_keep_their_index(client):
 
 def test_what_is_no_collection_is_fitted_as_ever(client):
     with client.as_current():
-        ours = parsgd.dask.SGDClassifier(n_jobs=2, **QUICK).fit(X, Y)
+        ours = parsgd.dask.DaskSGDClassifier(n_jobs=2, **QUICK).fit(X, Y)
     theirs = parsgd.SGDClassifier(n_jobs=2, **QUICK).fit(X, Y)
     assert np.array_equal(ours.coef_, theirs.coef_)

@@ -13,7 +13,7 @@ from parsgd import registry
 from parsgd.core import CsrRows, Rows
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.data.sources.pieces import Chunk
-from parsgd.data.sources.streaming_source import BlockSource
+from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.errors import IncompatibleParts
 from parsgd.models.linear.linear_model import LOSSES, Linear
 from parsgd.models.network.network_model import Network
@@ -122,7 +122,7 @@ def blocks(rows):
     cuts = (0, 50, 70, N_ROWS)
     parts = tuple(Part(rows, first, stop) for first, stop in pairwise(cuts))
     sparse = isinstance(rows.x, CsrRows)
-    return BlockSource(parts, N_FEATURES, "float64", sparse, as_they_are, window_rows=32)
+    return StreamingSource(parts, N_FEATURES, "float64", sparse, as_they_are, window_rows=32)
 
 
 # name of a source in the registry -> how it is made of rows

@@ -98,7 +98,7 @@ def test_files_that_are_being_written_leave_nothing_either(tmp_path):
 
 
 def test_a_process_that_was_forked_removes_nothing_of_its_parent(tmp_path):
-    folder = temporary.Folder("test")
+    folder = temporary.TemporaryFolder("test")
     child = os.fork()
     if child == 0:
         folder.close()

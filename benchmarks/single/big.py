@@ -94,10 +94,10 @@ def pose(y, weight):
 
 
 def source_of(folder: Path, encoder) -> object:
-    from parsgd.data.sources.streaming_source import BlockSource
+    from parsgd.data.sources.streaming_source import StreamingSource
 
     pieces = open_parquet(folder).pieces(encoder, TARGET)
-    return BlockSource(tuple(pieces), encoder.n_features, encoder.dtype, encoder.sparse, pose)
+    return StreamingSource(tuple(pieces), encoder.n_features, encoder.dtype, encoder.sparse, pose)
 
 
 def train(source, workers: int) -> tuple[int, float]:

@@ -19,7 +19,7 @@ import numpy as np
 
 import parsgd
 from parsgd.checkpointing import file_format
-from parsgd.checkpointing.store import Folder, opened
+from parsgd.checkpointing.store import CheckpointStore, opened
 from parsgd.training.snapshot import Snapshot
 
 TURNS = 15
@@ -38,9 +38,9 @@ def snapshot(n_parameters: int, dtype: str, n_entries: int = 100) -> Snapshot:
     )  # fmt: skip
 
 
-def times(folder: Folder, kept: file_format.Kept) -> tuple[int, list[float]]:
+def times(folder: CheckpointStore, kept: file_format.CheckpointContent) -> tuple[int, list[float]]:
     """Bytes, and milliseconds to describe, to write, and to read."""
-    packed, found = file_format.Packed(), []
+    packed, found = file_format.HistoryEncoder(), []
     for number in range(TURNS):
         at = [time.perf_counter()]
         parts = file_format.to_parts(kept, packed)
@@ -74,7 +74,7 @@ def main() -> None:
     cases = [(50_000, "float64", 100), (5_000_000, "float32", 100), (5_000_000, "float64", 100)]
     for n_parameters, dtype, n_entries in [*cases, (50_000, "float64", 10_000)]:
         with tempfile.TemporaryDirectory(dir=base) as path, opened(Path(path)) as folder:
-            size, ms = times(folder, file_format.Kept({}, snapshot(n_parameters, dtype, n_entries), {}))
+            size, ms = times(folder, file_format.CheckpointContent({}, snapshot(n_parameters, dtype, n_entries), {}))
         figures = f"{size / 1e6:>6.1f} {ms[0]:>9.1f} {ms[1]:>7.1f} {ms[2]:>7.1f}"
         print(f"{n_parameters:>12,} {dtype:>8} {n_entries:>7,} {figures}")
     round_ms(None)

@@ -30,7 +30,7 @@ MODELS = {
 }
 SOURCES = {
     "arrays": "parsgd.data.sources.array_source:ArraySource",
-    "blocks": "parsgd.data.sources.streaming_source:BlockSource",
+    "blocks": "parsgd.data.sources.streaming_source:StreamingSource",
 }
 # Members that need an optional package: member -> the extra that brings it.
 EXTRAS = {"parsgd.engines.dask.dask_engine:Dask": "dask"}

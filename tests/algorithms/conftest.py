@@ -5,10 +5,10 @@ from collections import deque
 import pytest
 
 from parsgd.core import Lost
-from parsgd.engines.serial import SerialCrew
+from parsgd.engines.serial import SerialWorkerPool
 
 
-class LosingCrew(SerialCrew):
+class LosingCrew(SerialWorkerPool):
     """A worker is gone when it is to do its task number ``at``."""
 
     def __init__(self, work, shards, pulse, worker, at):
@@ -25,7 +25,7 @@ class LosingCrew(SerialCrew):
         return super().receive(1 if self.tasks else 0)
 
 
-class TurnsCrew(SerialCrew):
+class TurnsCrew(SerialWorkerPool):
     """Reports come in the order that is given, over and over, as far as tasks are under way."""
 
     def __init__(self, work, shards, pulse, order):

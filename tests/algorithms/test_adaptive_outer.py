@@ -25,7 +25,7 @@ from parsgd.testing import check_algorithm
 from parsgd.testing.contracts._fixtures import small_report
 from parsgd.testing.problems import labels, logistic, targets, unit_rows
 from parsgd.training.loop import fit
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 from parsgd.utils.row_arrays import rows_of
 
 X = unit_rows(600, 6)
@@ -426,7 +426,7 @@ def test_early_stopping_scores_and_keeps_the_answer():
         scored.append(state.copy())
         return np.array([-objective(model, state, source.rows)])
 
-    rule = Stopping(1e-4, 2, monitor=monitor, keeps_best=True)
+    rule = StoppingRule(1e-4, 2, monitor=monitor, keeps_best=True)
     found, seen = spied(model, source, stopping=rule, max_epochs=50)
     ends = [merge for standing, _, merge in seen if (standing.round + 1) % 4 == 0]
     for ours, merge in zip(scored, ends, strict=True):

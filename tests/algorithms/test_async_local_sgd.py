@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parsgd import Asynchronous, Local, MLPClassifier, SGDClassifier, SimuParallel
-from parsgd.algorithms.async_local_sgd import Arrivals
+from parsgd.algorithms.async_local_sgd import StalenessCounter
 from parsgd.core import Budget, Standing, Task
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
@@ -18,7 +18,7 @@ from parsgd.testing import slow_down
 from parsgd.testing.contracts._fixtures import small_report
 from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
 from parsgd.training.loop import fit, worker_seed
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 from parsgd.utils.row_arrays import rows_of
 
 N_ROWS, N_FEATURES, SEED = 90, 6, 4
@@ -123,7 +123,7 @@ def test_rate_and_exponent_are_those_asked_for(in_order):
 def standing(n_workers, so_far, outset, state=None):
     state = np.zeros(LINEAR.size) if state is None else state
     tasks = tuple(Task(worker, 0, state, SEED, Budget(10)) for worker in range(n_workers))
-    memory = Arrivals(np.array(so_far), np.array(outset))
+    memory = StalenessCounter(np.array(so_far), np.array(outset))
     return Standing(LINEAR, state, n_workers, N_ROWS, memory=memory, tasks=tasks)
 
 
@@ -232,7 +232,7 @@ def test_reports_that_come_together_are_added_together_and_moments_are_mixed():
     rng = np.random.default_rng(0)
     state, origin, *arrivals = np.abs(rng.standard_normal((5, 3 * n)))
     tasks = tuple(Task(worker, 0, sent, SEED, Budget(1)) for worker, sent in enumerate((origin, state, state)))
-    memory = Arrivals(np.zeros(2, dtype=int), np.zeros((3, 2), dtype=int))
+    memory = StalenessCounter(np.zeros(2, dtype=int), np.zeros((3, 2), dtype=int))
     place = Standing(model, state, 3, N_ROWS, round=3, tasks=tasks, memory=memory)
     reports = [small_report(worker, arrival) for worker, arrival in enumerate(arrivals)]
     merge = Asynchronous(rate=0.5).combine(place, reports)
@@ -254,7 +254,7 @@ def test_a_fit_goes_on_without_a_worker_that_is_lost(losing):
 
 
 def test_an_epoch_that_ends_within_a_report_is_scored_once_and_its_score_is_kept(in_order):
-    rule = Stopping(tol=None, monitor=lambda state: np.array([-LINEAR.gradient(state, LINEAR_ROWS)[0]]))
+    rule = StoppingRule(tol=None, monitor=lambda state: np.array([-LINEAR.gradient(state, LINEAR_ROWS)[0]]))
     found = train(LINEAR, LINEAR_ROWS, Asynchronous(0.17), 4, in_order([0, 1, 1, 2, 3]), epochs=6, stopping=rule)
     assert any(entry["epoch"] % 1.0 for entry in found.history if entry["score"] is not None)
     assert len([entry for entry in found.history if entry["score"] is not None]) == found.n_epochs == 6

@@ -7,7 +7,7 @@ import pytest
 
 from parsgd import SGDClassifier, SimuParallel, Weighted
 from parsgd.algorithms.common import worker_loop
-from parsgd.algorithms.common.delayed_gradients import Late, within
+from parsgd.algorithms.common.delayed_gradients import DelayedGradientModel, wrap_delay
 from parsgd.core import Budget
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
@@ -18,7 +18,7 @@ from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm
 from parsgd.testing.problems import labels, logistic, targets, unit_rows
 from parsgd.training.loop import fit, worker_seed
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 from parsgd.utils.row_arrays import rows_of
 
 N_ROWS, N_FEATURES, SEED = 61, 6, 4
@@ -82,7 +82,7 @@ def test_without_a_delay_it_is_the_compiled_run(solver, dropout):
     model = replace(NETWORK, solver=solver, dropout=dropout)
     means = replace(LINEAR, average=4, schedule="optimal")
     for bare, rows in ((model, NETWORK_ROWS), (means, LINEAR_ROWS), (replace(means, average=1000), LINEAR_ROWS)):
-        ours, theirs = (train(kind, rows, SimuParallel(), 1) for kind in (Late(bare, 0), bare))
+        ours, theirs = (train(kind, rows, SimuParallel(), 1) for kind in (DelayedGradientModel(bare, 0), bare))
         np.testing.assert_allclose(ours.state, theirs.state, rtol=1e-9, atol=1e-12)
         assert ours.clock == theirs.clock
         np.testing.assert_allclose(ours.history[0]["loss"], theirs.history[0]["loss"], rtol=1e-9)
@@ -125,7 +125,7 @@ def test_a_fit_arrives_at_the_known_optimum():
 
 def test_engines_and_pieces_change_nothing(monkeypatch):
     for model, rows in ((LINEAR, LINEAR_ROWS), (NETWORK, NETWORK_ROWS)):
-        rule = Stopping(tol=1e-2, patience=2, adaptive_from=0.2)
+        rule = StoppingRule(tol=1e-2, patience=2, adaptive_from=0.2)
         usual = train(model, rows, Weighted(inside=3), 2, epochs=40, stopping=rule)
         assert usual.outcome is Outcome.CONVERGED
         found = train(model, rows, Weighted(inside=3), 2, Threads(), epochs=40, stopping=rule)
@@ -155,7 +155,7 @@ def test_they_keep_the_promises_of_an_algorithm():
 
 
 def test_no_delay_is_no_wrapping():
-    assert within(LINEAR, None) is LINEAR
+    assert wrap_delay(LINEAR, None) is LINEAR
 
 
 @pytest.mark.parametrize("kind", [SimuParallel, Weighted])

@@ -25,7 +25,7 @@ from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm, check_model
 from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.training.loop import fit
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 from parsgd.utils.row_arrays import rows_of
 
 DTYPES = [np.float64, np.float32]
@@ -219,7 +219,7 @@ def test_averaged_iterates_are_refused_beforehand(n_workers):
 
 def test_more_features_than_rows_are_no_reason_for_fewer_workers_where_nothing_is_averaged(monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 4)
-    size = auto_select.Size(n_rows=50_000, n_values=5_000_000, n_features=60_000, n_outputs=1, sparse=True)
+    size = auto_select.ProblemSize(n_rows=50_000, n_values=5_000_000, n_features=60_000, n_outputs=1, sparse=True)
     workers = {name: auto_select.choose_parts(SGDClassifier(algorithm=name), size)[0].n_workers
                for name in ("local", "hogwild")}  # fmt: skip
     assert workers == {"local": 1, "hogwild": 4}
@@ -288,7 +288,7 @@ def test_a_shrinking_first_layer_of_sparse_rows_is_shrunk_by_all_workers_togethe
 
 def test_it_stops_when_the_loss_no_longer_falls():
     model, rows = regression()
-    found = train(model, rows, epochs=1000, stopping=Stopping(tol=1e-3, patience=2))
+    found = train(model, rows, epochs=1000, stopping=StoppingRule(tol=1e-3, patience=2))
     assert found.outcome is Outcome.CONVERGED
     assert found.n_epochs < 1000
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from parsgd import MLPClassifier, SGDClassifier, Weighted
-from parsgd.algorithms.common.learned_weights import learned, sample_rows
+from parsgd.algorithms.common.learned_weights import learn_weights, sample_rows
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm
@@ -53,10 +53,10 @@ def test_on_the_sample_they_are_never_worse_than_by_steps(name, n_workers, seed,
     rng = np.random.default_rng(seed)
     states = [solution(model, y, rng, spread * rng.random()) for _ in range(n_workers)]
     steps = rng.dirichlet(np.ones(n_workers))
-    weights = learned(model, rows_of(X[SAMPLE], y[SAMPLE]), model.init(1), states, steps)
+    weights = learn_weights(model, rows_of(X[SAMPLE], y[SAMPLE]), model.init(1), states, steps)
     assert np.all(weights >= 0.0)
     assert loss(model, y, states, weights, SAMPLE) <= loss(model, y, states, steps, SAMPLE) * (1 + 1e-12)
-    again = learned(model, rows_of(X[SAMPLE], y[SAMPLE]), model.init(1), states, steps)
+    again = learn_weights(model, rows_of(X[SAMPLE], y[SAMPLE]), model.init(1), states, steps)
     np.testing.assert_array_equal(weights, again)
 
 
@@ -71,7 +71,7 @@ def test_a_good_worker_is_found_among_useless_ones(name, base):
         state[6:8] = 0.0  # the room between coefficients
     states = [*useless[:4], good, *useless[4:]]
     equal = np.full(10, 0.1)
-    weights = learned(model, rows_of(X[SAMPLE], y[SAMPLE]), base * good, states, equal)
+    weights = learn_weights(model, rows_of(X[SAMPLE], y[SAMPLE]), base * good, states, equal)
     assert weights.argmax() == 4
     alone = loss(model, y, [good], np.ones(1))
     assert loss(model, y, states, weights, base=base * good) < 1.3 * alone + 0.02
@@ -83,7 +83,7 @@ def test_the_length_of_the_mean_is_learned_too():
     good = solution(model, y)
     sample = rows_of(X[SAMPLE], y[SAMPLE])
     for factor in (0.1, 4.0):
-        weights = learned(model, sample, model.init(1), [factor * good] * 3, np.full(3, 1 / 3))
+        weights = learn_weights(model, sample, model.init(1), [factor * good] * 3, np.full(3, 1 / 3))
         np.testing.assert_allclose(weights, 1 / (3 * factor), rtol=0.05)
 
 
@@ -91,7 +91,7 @@ def test_a_sample_that_is_wholly_right_does_not_make_the_mean_endless():
     model, y = PROBLEMS["log_loss"]
     states = [solution(model, y, np.random.default_rng(w), 1.0) for w in range(4)]
     right = np.flatnonzero(model.decision(sum(states), X)[:, 0] * y > 0)[:100]
-    weights = learned(model, rows_of(X[right], y[right]), model.init(1), states, np.full(4, 0.25))
+    weights = learn_weights(model, rows_of(X[right], y[right]), model.init(1), states, np.full(4, 0.25))
     assert weights.sum() < 30.0
     assert loss(model, y, states, weights) < 3.0 * loss(model, y, states, np.full(4, 0.25))
 
@@ -102,7 +102,7 @@ def test_very_many_workers_are_weighed_in_groups_of_like_losses(n_workers):
     rng = np.random.default_rng(0)
     states = [solution(model, y, rng, 0.5 if worker % 2 else 20.0) for worker in range(n_workers)]
     equal = np.full(n_workers, 1 / n_workers)
-    weights = learned(model, rows_of(X[SAMPLE], y[SAMPLE]), model.init(1), states, equal)
+    weights = learn_weights(model, rows_of(X[SAMPLE], y[SAMPLE]), model.init(1), states, equal)
     assert len(np.unique(weights.round(12))) <= 64
     assert loss(model, y, states, weights) < 0.9 * loss(model, y, states, equal)
 
@@ -111,7 +111,7 @@ def test_dense_and_sparse_samples_give_the_same_weights():
     model, y = PROBLEMS["log_loss"]
     states = [solution(model, y, np.random.default_rng(w), 3.0) for w in range(5)]
     dense, csr = (
-        learned(model, rows_of(layout(X[SAMPLE]), y[SAMPLE]), model.init(1), states, np.full(5, 0.2))
+        learn_weights(model, rows_of(layout(X[SAMPLE]), y[SAMPLE]), model.init(1), states, np.full(5, 0.2))
         for layout in (np.asarray, sparse.csr_matrix)
     )
     np.testing.assert_allclose(dense, csr, rtol=1e-6)
@@ -123,13 +123,15 @@ def test_where_a_sample_can_tell_nothing_weights_stay_by_steps():
     states = [solution(model, y), 9.0 * solution(model, y)]
     # one class only; four rows; a loss that would have all decisions at 0; one worker that moved
     one_class = rows_of(X[SAMPLE], np.ones(400))
-    np.testing.assert_array_equal(learned(model, one_class, model.init(1), states, by_steps), by_steps)
-    np.testing.assert_array_equal(learned(model, rows_of(X[:4], y[:4]), model.init(1), states, by_steps), by_steps)
+    np.testing.assert_array_equal(learn_weights(model, one_class, model.init(1), states, by_steps), by_steps)
+    np.testing.assert_array_equal(
+        learn_weights(model, rows_of(X[:4], y[:4]), model.init(1), states, by_steps), by_steps
+    )
     perceptron = Linear(6, loss="hinge", loss_parameter=0.0)
     sample = rows_of(X[SAMPLE], y[SAMPLE])
-    np.testing.assert_array_equal(learned(perceptron, sample, model.init(1), states, by_steps), by_steps)
+    np.testing.assert_array_equal(learn_weights(perceptron, sample, model.init(1), states, by_steps), by_steps)
     idle = np.array([0.0, 1.0])
-    np.testing.assert_array_equal(learned(model, sample, model.init(1), states, idle), idle)
+    np.testing.assert_array_equal(learn_weights(model, sample, model.init(1), states, idle), idle)
 
 
 def test_of_a_network_the_move_is_cut_short_where_that_is_better():
@@ -144,9 +146,9 @@ def test_of_a_network_the_move_is_cut_short_where_that_is_better():
             view[:] = array
     start, towards = model.init(1), np.array([0.5, 0.5])
     sample = rows_of(X[SAMPLE], y[SAMPLE])
-    np.testing.assert_array_equal(learned(model, sample, start, [good, good], towards), towards)
+    np.testing.assert_array_equal(learn_weights(model, sample, start, [good, good], towards), towards)
     overshot = start + 4.0 * (good - start)
-    np.testing.assert_array_equal(learned(model, sample, start, [overshot] * 2, towards), 0.25 * towards)
+    np.testing.assert_array_equal(learn_weights(model, sample, start, [overshot] * 2, towards), 0.25 * towards)
 
 
 @pytest.mark.parametrize(

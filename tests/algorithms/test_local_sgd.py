@@ -12,7 +12,7 @@ from parsgd import Local, SGDClassifier, Simulated
 from parsgd.algorithms.common.merge_rules import RULES
 from parsgd.core import Lost
 from parsgd.data.sources.array_source import ArraySource
-from parsgd.engines.serial import Serial, SerialCrew
+from parsgd.engines.serial import Serial, SerialWorkerPool
 from parsgd.errors import InvalidArgument, Outcome, WorkersLost
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
@@ -299,7 +299,7 @@ class Mortal:
     name, offers = "mortal", frozenset()
 
     def open(self, work, shards, pulse):
-        class Crew(SerialCrew):
+        class Crew(SerialWorkerPool):
             def receive(self, at_least):
                 if self.tasks and self.tasks[0].worker == 0 and self.tasks[0].round == 1:
                     task = self.tasks.popleft()

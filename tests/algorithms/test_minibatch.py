@@ -15,7 +15,7 @@ from parsgd.models.network.network_model import SOLVERS, Network
 from parsgd.testing import check_algorithm
 from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.training.loop import fit
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 from parsgd.utils.row_arrays import rows_of
 
 N_ROWS, N_FEATURES = 45, 6
@@ -247,7 +247,7 @@ def test_threads_give_the_bits_of_the_serial_engine(make, n_workers):
 @pytest.mark.parametrize("n_workers", WORKERS)
 def test_the_fit_stops_where_one_worker_stops(n_workers):
     for model, rows in (network(solver="momentum", batch_size=16), linear(n_classes=2, loss="log_loss")):
-        rule = Stopping(tol=1e-3, patience=3)
+        rule = StoppingRule(tol=1e-3, patience=3)
         theirs = serial(model, rows, epochs=300, stopping=rule)
         ours = train(model, rows, n_workers=n_workers, epochs=300, stopping=rule)
         assert ours.outcome is theirs.outcome is Outcome.CONVERGED
@@ -257,7 +257,7 @@ def test_the_fit_stops_where_one_worker_stops(n_workers):
 
 def test_an_adaptive_rate_falls_as_one_workers_does():
     model, rows = network(solver="sgd", eta0=0.3, batch_size=16)
-    rule = Stopping(tol=1e-2, patience=2, adaptive_from=0.3)
+    rule = StoppingRule(tol=1e-2, patience=2, adaptive_from=0.3)
     theirs = serial(model, rows, epochs=60, stopping=rule)
     ours = train(model, rows, n_workers=3, epochs=60, stopping=rule)
     assert 0.0 < theirs.gains[0] < 1.0 or theirs.outcome is Outcome.CONVERGED
@@ -293,7 +293,7 @@ def test_the_history_has_about_ten_entries_a_pass_and_adds_up(batch_size):
 
 def test_scores_are_in_the_entry_that_ends_a_pass():
     model, rows = network()
-    rule = Stopping(tol=None, monitor=lambda state: np.array([-model.gradient(state, rows)[0]]))
+    rule = StoppingRule(tol=None, monitor=lambda state: np.array([-model.gradient(state, rows)[0]]))
     history = train(model, rows, MiniBatch(2), 2, stopping=rule).history
     assert [entry["epoch"] for entry in history if entry["score"] is not None] == [1.0, 2.0, 3.0]
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsgd.algorithms.common.round_length import stretch
+from parsgd.algorithms.common.round_length import examples_in_round
 
 sizes = {"n_rows": st.integers(1, 2000), "batch_size": st.integers(1, 300), "period": st.floats(1e-3, 1.0)}
 
@@ -12,7 +12,7 @@ def ends(n_rows, batch_size, period):
     """Where the parts of one epoch end."""
     found, cursor = [], 0
     while cursor < n_rows:
-        cursor += stretch(n_rows, batch_size, period, cursor)
+        cursor += examples_in_round(n_rows, batch_size, period, cursor)
         found.append(cursor)
     return found
 
@@ -35,8 +35,8 @@ def test_from_anywhere_the_way_is_to_the_end_of_the_present_part(n_rows, batch_s
     # what lies before the end of the present batch counts as begun
     through = min(n_rows, (at // batch_size + 1) * batch_size)
     following = min(end for end in ends(n_rows, batch_size, period) if end >= through)
-    assert stretch(n_rows, batch_size, period, epoch * n_rows + at) == following - at
+    assert examples_in_round(n_rows, batch_size, period, epoch * n_rows + at) == following - at
 
 
 def test_an_empty_shard_has_no_way_to_go():
-    assert stretch(0, 8, 0.1, 0) == 0
+    assert examples_in_round(0, 8, 0.1, 0) == 0

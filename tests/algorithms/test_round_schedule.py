@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsgd.algorithms.common.round_length import longest_part, stretch
-from parsgd.algorithms.common.round_schedule import deadline, next_period, noted, shares_by_speed
+from parsgd.algorithms.common.round_length import examples_in_round, longest_part
+from parsgd.algorithms.common.round_schedule import deadline, next_period, shares_by_speed, update_seconds_per_example
 from parsgd.testing.contracts._fixtures import small_report
 
 periods, losses = st.floats(1e-3, 1.0), st.floats(0.0, 1e6)
@@ -94,7 +94,7 @@ def test_workers_that_reported_are_noted_and_the_others_remembered():
         replace(small_report(0, np.zeros(1)), examples=10, seconds=2.0),
         replace(small_report(2, np.zeros(1)), examples=0, seconds=9.0),
     ]
-    after = noted(before, reports)
+    after = update_seconds_per_example(before, reports)
     np.testing.assert_array_equal(after, [0.2, 0.5, 0.25])
     np.testing.assert_array_equal(before, [np.nan, 0.5, 0.25])
 
@@ -108,7 +108,7 @@ def test_the_longest_part_is_the_longest_stretch(sizes, batch_size, period):
     for n_rows, longest in zip(sizes, ours, strict=True):
         cursor, stretches = 0, [0]
         while cursor < n_rows:
-            stretches.append(stretch(n_rows, batch_size, period, cursor))
+            stretches.append(examples_in_round(n_rows, batch_size, period, cursor))
             cursor += stretches[-1]
         # the longest in batches may be the last one, whose last batch is short
         assert max(stretches) <= longest <= max(stretches) + batch_size - 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from parsgd import MLPClassifier, SGDClassifier, SimuParallel
-from parsgd.algorithms.common.subsample import Part
+from parsgd.algorithms.common.subsample import SubsampledShard
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.errors import InvalidArgument
 from parsgd.testing import check_algorithm
@@ -26,7 +26,7 @@ def test_the_algorithm_keeps_its_contract():
 @pytest.mark.parametrize("fraction", [0.1, 0.5])
 def test_a_part_has_the_same_rows_in_every_epoch_in_the_order_of_the_whole(shuffle, fraction):
     whole = shard(shuffle)
-    part = Part(whole, fraction, seed=3)
+    part = SubsampledShard(whole, fraction, seed=3)
     epochs = [next(part.blocks(3, epoch)).order for epoch in range(3)]
     assert part.n_rows == len(epochs[0])
     assert abs(part.n_rows - 200 * fraction) < 30
@@ -34,7 +34,7 @@ def test_a_part_has_the_same_rows_in_every_epoch_in_the_order_of_the_whole(shuff
         np.testing.assert_array_equal(np.sort(order), np.sort(epochs[0]))
         everyone = next(whole.blocks(3, epoch)).order
         np.testing.assert_array_equal(order, everyone[np.isin(everyone, order)])
-    assert set(epochs[0]) != set(next(Part(whole, fraction, seed=4).blocks(4, 0)).order)
+    assert set(epochs[0]) != set(next(SubsampledShard(whole, fraction, seed=4).blocks(4, 0)).order)
 
 
 @pytest.mark.parametrize("seed", range(3))

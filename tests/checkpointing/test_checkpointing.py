@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV
 import parsgd
 from parsgd import Checkpoint, Local, SGDClassifier, Simulated
 from parsgd.checkpointing import file_format, fit_fingerprint
-from parsgd.checkpointing.store import Folder, opened
+from parsgd.checkpointing.store import CheckpointStore, opened
 from parsgd.core import Merge
 from parsgd.engines.serial import Serial
 from parsgd.errors import (
@@ -82,7 +82,7 @@ class Untouched:
 def broken_off(folder, number=7, **more):
     with pytest.raises(Broken):
         make(folder, engine=Breaks(number), **more).fit(X, Y)
-    return Folder(folder)
+    return CheckpointStore(folder)
 
 
 # -- what is written -------------------------------------------------------------------------------------------------
@@ -97,12 +97,12 @@ def test_the_last_two_stay_and_nothing_else(tmp_path):
 @pytest.mark.parametrize("keep", [1, 3])
 def test_as_many_stay_as_were_asked_for(keep, tmp_path):
     make(tmp_path, kept=Checkpoint(tmp_path, seconds=0, keep=keep)).fit(X, Y)
-    assert Folder(tmp_path).rounds() == list(range(21 - keep, 21))
+    assert CheckpointStore(tmp_path).rounds() == list(range(21 - keep, 21))
 
 
 def test_with_time_to_spare_the_beginning_and_the_end_are_kept(tmp_path):
     make(tmp_path, checkpoint=str(tmp_path)).fit(X, Y)
-    assert Folder(tmp_path).rounds() == [0, 20]
+    assert CheckpointStore(tmp_path).rounds() == [0, 20]
 
 
 def test_when_a_worker_fails_the_last_round_is_kept(tmp_path):
@@ -113,7 +113,7 @@ def test_when_a_worker_fails_the_last_round_is_kept(tmp_path):
 def test_a_name_a_path_and_settings_are_all_taken(tmp_path):
     for kept in (str(tmp_path / "a"), tmp_path / "b", Checkpoint(tmp_path / "c")):
         make(checkpoint=kept).fit(X, Y)
-    assert all(Folder(tmp_path / name).rounds() == [0, 20] for name in "abc")
+    assert all(CheckpointStore(tmp_path / name).rounds() == [0, 20] for name in "abc")
 
 
 def test_checkpoints_change_no_bit_of_a_fit_with_several_workers(tmp_path):
@@ -211,7 +211,7 @@ def test_an_unfinished_fit_is_not_written_over(tmp_path):
 def test_a_fit_that_has_ended_gives_way_to_another(tmp_path):
     make(tmp_path).fit(X, Y)
     make(tmp_path, kept=Checkpoint(tmp_path), alpha=0.1, max_iter=2).fit(X[:50], Y[:50])
-    assert Folder(tmp_path).rounds() == [0, 8]
+    assert CheckpointStore(tmp_path).rounds() == [0, 8]
 
 
 def test_a_search_may_use_one_folder_fit_after_fit(tmp_path):
@@ -345,7 +345,7 @@ def test_a_process_that_was_killed_holds_no_folder(tmp_path):
     assert subprocess.run([sys.executable, "-c", program, tmp_path], check=False).returncode == -9
     (tmp_path / ".tmp-1-ab-round-00000003.parsgd-checkpoint").write_bytes(b"half")
     make(tmp_path).fit(X, Y)
-    assert sorted(os.listdir(tmp_path)) == [Folder(tmp_path).file(number).name for number in (19, 20)]
+    assert sorted(os.listdir(tmp_path)) == [CheckpointStore(tmp_path).file(number).name for number in (19, 20)]
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
@@ -360,14 +360,14 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 
 def full(monkeypatch, rounds):
     """A disk that is full in these rounds."""
-    write = Folder.write
+    write = CheckpointStore.write
 
     def writing(self, number, whole, keep):
         if number in rounds:
             raise OSError(28, "No space left on device")
         write(self, number, whole, keep)
 
-    monkeypatch.setattr(Folder, "write", writing)
+    monkeypatch.setattr(CheckpointStore, "write", writing)
 
 
 def test_a_disk_that_is_full_at_the_beginning_is_an_error(tmp_path, monkeypatch):
@@ -383,7 +383,7 @@ def test_a_disk_that_is_full_later_is_a_warning_and_is_tried_again(tmp_path, mon
     said = [str(warning.message) for warning in caught if warning.category is CheckpointWarning]
     assert [one.split("checkpoint of round ")[1][:1] for one in said] == ["3", "9"]
     assert np.array_equal(model.coef_, make().fit(X, Y).coef_)
-    assert Folder(tmp_path).rounds() == [19, 20]
+    assert CheckpointStore(tmp_path).rounds() == [19, 20]
 
 
 def test_a_disk_that_stays_full_keeps_what_it_has(tmp_path, monkeypatch):

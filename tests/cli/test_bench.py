@@ -35,7 +35,7 @@ def test_fits_take_turns_and_the_first_one_changes(monkeypatch):
     order = []
     monkeypatch.setattr(bench_run, "timed", lambda estimator, parts: order.append(estimator) or 1.0)
     contenders = [bench_run.Contender("a", 1, "a", []), bench_run.Contender("b", 1, "b", [])]
-    bench_run.measure(contenders, None, 2, bench_run.Voice(quiet=True))
+    bench_run.measure(contenders, None, 2, bench_run.Console(quiet=True))
     assert order == ["a", "b", "b", "a", "a", "b"]
     assert [len(one.seconds) for one in contenders] == [2, 2]
 
@@ -83,6 +83,6 @@ def test_ctrl_c_ends_it(cli, monkeypatch):
         def fit(self, X, y):
             return self
 
-    parts = bench_run.training.Parts(np.zeros((2, 1)), np.zeros(2), None, None, None)
+    parts = bench_run.fit_run.FitInputs(np.zeros((2, 1)), np.zeros(2), None, None, None)
     with pytest.raises(KeyboardInterrupt):
         bench_run.timed(Interrupted(), parts)

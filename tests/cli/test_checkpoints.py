@@ -6,7 +6,7 @@ import signal
 import pytest
 
 import parsgd
-from parsgd.checkpointing.store import Folder
+from parsgd.checkpointing.store import CheckpointStore
 from parsgd.model_io import model_files
 
 ARGUMENTS = ("--target", "kind", "--drop", "y", "--workers", "2", "--algorithm", "local")
@@ -21,7 +21,7 @@ def test_more_passes_are_those_of_a_longer_fit(cli, table_csv, tmp_path):
     assert cli.report("fit", *arguments, "--out", tmp_path / "b", "--max-iter", "5")["resumed_from"] is None
     ours, theirs = model_files.load(tmp_path / "a"), model_files.load(tmp_path / "b")
     assert (ours.coef_ == theirs.coef_).all()
-    assert Folder(tmp_path / "kept").rounds() == [49, 50]
+    assert CheckpointStore(tmp_path / "kept").rounds() == [49, 50]
 
 
 def test_it_says_what_became_of_resume(cli, table_csv, tmp_path):
@@ -47,7 +47,7 @@ def test_after_ctrl_c_it_says_how_to_go_on(cli, table_csv, tmp_path, monkeypatch
 def test_an_unfinished_fit_is_not_written_over(cli, table_csv, tmp_path):
     folder = tmp_path / "kept"
     cli.fit(table_csv, tmp_path / "m", *ARGUMENTS, "--checkpoint", folder, "--checkpoint-seconds", "0")
-    Folder(folder).file(30).unlink()
+    CheckpointStore(folder).file(30).unlink()
     said = cli.fit(table_csv, tmp_path / "m", *ARGUMENTS, "--checkpoint", folder, code=1).output
     assert "a fit that has not ended" in said
     said = cli.fit(table_csv, tmp_path / "m", *ARGUMENTS, "--checkpoint", folder, "--resume", "--alpha", "1", code=1)

@@ -2,9 +2,9 @@
 
 import io
 
-from rich.console import Console
+from rich.console import Console as RichConsole
 
-from parsgd.cli.console import Voice, scores_in_words
+from parsgd.cli.console import Console, scores_in_words
 from parsgd.training.progress import Progress
 from parsgd.viz.live import log_view
 from parsgd.viz.live.progress_text import line
@@ -14,8 +14,8 @@ DONE = Progress(examples=10_000, planned=10_000, loss=0.125, seconds=4.0, worker
 
 
 def terminal(width=120):
-    voice = Voice()
-    voice.console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+    voice = Console()
+    voice.console = RichConsole(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
     return voice
 
 
@@ -34,7 +34,7 @@ def test_on_a_terminal_there_is_a_view_that_fits_and_ends():
 def test_elsewhere_lines_are_few_and_plain(capsys, monkeypatch):
     clock = iter([0.0, 0.5, 1.0, 2.5, 2.5, 3.0])
     monkeypatch.setattr(log_view.time, "monotonic", lambda: next(clock))
-    with Voice().progress() as observer:
+    with Console().progress() as observer:
         for told in (HALF_WAY, HALF_WAY, HALF_WAY, DONE):
             observer(told)
     said = capsys.readouterr().out.splitlines()
@@ -42,7 +42,7 @@ def test_elsewhere_lines_are_few_and_plain(capsys, monkeypatch):
 
 
 def test_beside_json_there_are_progress_and_notes_on_standard_error(capsys):
-    voice = Voice(quiet=True)
+    voice = Console(quiet=True)
     voice.say("x")
     voice.points(["y"])
     voice.table("t", ["a"], [[1]])
@@ -53,7 +53,7 @@ def test_beside_json_there_are_progress_and_notes_on_standard_error(capsys):
 
 
 def test_names_with_brackets_are_no_markup(capsys):
-    voice = Voice()
+    voice = Console()
     voice.say("column [red]x[/red] and [/]")
     voice.table("t", ["[bold]"], [["[/x]"]])
     out = capsys.readouterr().out
@@ -64,7 +64,7 @@ def test_names_with_brackets_are_no_markup(capsys):
 def test_a_message_survives_a_terminal_that_lacks_its_letters(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", stream)
-    Voice().say("R² of Köln")
+    Console().say("R² of Köln")
     stream.flush()
     assert stream.buffer.getvalue() == rb"R\xb2 of K\xf6ln" + b"\n"
 

@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import dump_svmlight_file, load_iris
 
 import parsgd
-from parsgd.checkpointing.store import Folder
+from parsgd.checkpointing.store import CheckpointStore
 from parsgd.cli.inspect import inspect_data, inspect_machine
 from parsgd.cli.tables import streamed_tables
 from parsgd.model_io import model_files
@@ -100,7 +100,7 @@ def test_the_command_that_it_tells_goes_on_with_the_fit(cli, table_csv, tmp_path
     assert report["resumable"]
     assert report["outcome"] == "MAX_EPOCHS"
     assert report["held_by"] is None
-    assert [one["round"] for one in report["rounds"]] == Folder(kept).rounds()
+    assert [one["round"] for one in report["rounds"]] == CheckpointStore(kept).rounds()
     typed = shlex.split(report["command"].replace("DATA", str(table_csv)).replace("MODEL", str(tmp_path / "a")))
     rest = ("--target", "kind", "--drop", "y", "--max-iter", "5")
     assert cli.report(*typed[1:], *rest)["resumed_from"] is not None
@@ -135,7 +135,7 @@ def test_networks_and_regressors_are_known_by_their_parameters(cli, table_csv, t
 def test_damaged_checkpoints_are_told(cli, table_csv, tmp_path):
     kept = tmp_path / "kept"
     cli.fit(table_csv, tmp_path / "m", *KEPT, "--checkpoint", kept)
-    folder = Folder(kept)
+    folder = CheckpointStore(kept)
     last = folder.file(folder.rounds()[-1])
     last.write_bytes(last.read_bytes()[:-9])
     report = cli.report("info", kept)

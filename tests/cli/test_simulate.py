@@ -8,11 +8,11 @@ import pytest
 
 import parsgd
 from parsgd.cli import loss_plots
-from parsgd.cli.cli_errors import Mistake
+from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.options import parsers
 from parsgd.cli.runs import simulate_run
 from parsgd.errors import Outcome
-from parsgd.planning.heldout import Point
+from parsgd.planning.heldout import CurvePoint
 
 CREW = ("--speeds", "1,1,0.5,0.1", "--latency", "5ms", "--rate", "1000")
 TARGET = ("--target", "kind", "--drop", "y", "--loss", "log_loss", "--alpha", "0.01")
@@ -276,26 +276,26 @@ def test_algorithms_are_named_with_what_they_are_made_with():
         "weighted": parsgd.Weighted(seconds=0.5),
         "local": parsgd.Local(seconds=0.5),
     }
-    with pytest.raises(Mistake, match="local takes period, seconds, rule"):
+    with pytest.raises(UsageError, match="local takes period, seconds, rule"):
         simulate_run.algorithms_of("local:nothing=1", None)
 
 
 def test_a_curve_is_a_flight_of_steps():
-    curve = [Point(0.0, 0.0, 3.0), Point(1.0, 0.5, 2.0), Point(4.0, 1.0, 1.0)]
+    curve = [CurvePoint(0.0, 0.0, 3.0), CurvePoint(1.0, 0.5, 2.0), CurvePoint(4.0, 1.0, 1.0)]
     times, losses = loss_plots.steps(curve, 4.0, 2.0)
     assert times == [0.0, 0.5, 0.5, 2.0, 2.0, 2.0]
     assert losses == [3.0, 3.0, 2.0, 2.0, 1.0, 1.0]
 
 
 def test_curves_have_colours_only_where_there_are_some():
-    many = {str(i): [Point(0.0, 0.0, 1.0), Point(1.0, 1.0, 0.1 * i)] for i in range(8)}
+    many = {str(i): [CurvePoint(0.0, 0.0, 1.0), CurvePoint(1.0, 1.0, 0.1 * i)] for i in range(8)}
     plain, coloured = (loss_plots.in_letters(many, "loss", 80, colours) for colours in (False, True))
     assert "\x1b" not in plain
     assert coloured.count("\x1b") > 20
 
 
 def test_a_loss_that_is_no_number_stops_no_plot():
-    odd = {"a": [Point(0.0, 0.0, 1.0), Point(1.0, 1.0, float("nan"))], "b": [Point(0.0, 0.0, 1.0)] * 2}
+    odd = {"a": [CurvePoint(0.0, 0.0, 1.0), CurvePoint(1.0, 1.0, float("nan"))], "b": [CurvePoint(0.0, 0.0, 1.0)] * 2}
     said = loss_plots.in_letters(odd, "loss", 60, False)
     assert "•• a" in said
     assert "++ b" in said

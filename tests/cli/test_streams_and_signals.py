@@ -17,7 +17,7 @@ import parsgd
 from parsgd import cli as command
 from parsgd.callbacks import CsvLogger
 from parsgd.model_io import model_files
-from parsgd.utils.streams import Messages
+from parsgd.utils.streams import MessageStream
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 FIT = ("fit", "iris", "--max-iter", "3", "--tol", "none", "--workers", "1", "--out")
@@ -221,6 +221,6 @@ def test_a_log_that_can_no_longer_be_written_costs_no_fit(monkeypatch, tmp_path)
 def test_messages_are_written_with_escapes_where_letters_lack(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
-    Messages("stdout").write("Köln \udce9")
+    MessageStream("stdout").write("Köln \udce9")
     stream.flush()
     assert stream.buffer.getvalue() == rb"K\xf6ln \udce9"

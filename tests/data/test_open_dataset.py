@@ -18,7 +18,7 @@ from parsgd import open_dataset
 from parsgd.data.columns.column_kinds import Hashed, Numbers, OneHot, Text
 from parsgd.data.formats import line_spans
 from parsgd.errors import DataFileError, InvalidArgument, MissingDependency
-from parsgd.estimators.target_encoders import Values
+from parsgd.estimators.target_encoders import ValueEncoder
 from parsgd.testing.contracts import check_source
 
 PACKERS = {"": lambda data: data, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
@@ -415,7 +415,7 @@ def test_its_source_keeps_the_contract(frame, tmp_path, short_spans, how):
         "table": (frame, {"target": "w", "columns": ["a", "n"]}),
         "function": (lambda: ((x[i : i + 25], np.arange(60)[i : i + 25]) for i in range(0, 60, 25)), {}),
     }[how]
-    pose = Values("float32")
+    pose = ValueEncoder("float32")
     source = open_dataset(data, window_rows=16, **more).source(pose)
     if how == "function":
         # a function within a test cannot be pickled

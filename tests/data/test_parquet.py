@@ -16,7 +16,7 @@ from parsgd.algorithms.local_sgd import Local
 from parsgd.data.columns.numeric import NumberEncoder, encode_numbers
 from parsgd.data.formats.parquet import open_parquet, parquet_pieces
 from parsgd.data.formats.type_unification import common_type
-from parsgd.data.sources.streaming_source import BlockSource
+from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.engines.threads import Threads
 from parsgd.errors import DataFileError, InvalidArgument, MissingDependency
 from parsgd.models.linear.linear_model import Linear
@@ -49,7 +49,7 @@ def pose(y, weight):
 
 def source(pieces, **settings):
     encoder = pieces[0].encoder
-    return BlockSource(tuple(pieces), encoder.n_features, encoder.dtype, encoder.sparse, pose, **settings)
+    return StreamingSource(tuple(pieces), encoder.n_features, encoder.dtype, encoder.sparse, pose, **settings)
 
 
 def test_a_folder_is_read_in_the_order_of_its_names(folder):

@@ -32,7 +32,7 @@ from parsgd.algorithms.common.merge_weights import weighted_sum
 from parsgd.core import Budget, Report, Shard, Task, silent
 from parsgd.engines.dask import remote_tasks
 from parsgd.engines.dask.dask_engine import Dask
-from parsgd.engines.dask.remote_state import Elsewhere
+from parsgd.engines.dask.remote_state import RemoteState
 from parsgd.errors import DataFileError, IncompatibleParts, InvalidArgument, Outcome, WorkersLost
 from parsgd.testing.contracts import check_engine
 from parsgd.testing.problems import labels, targets, unit_rows
@@ -123,7 +123,7 @@ def test_sums_in_a_tree_have_the_bits_of_sums_here(dask, n, dtype):
         while len(reports) < n:
             reports += crew.receive(n)
         there = [report.state for report in sorted(reports, key=lambda report: report.worker)]
-        assert all(isinstance(state, Elsewhere) for state in there)
+        assert all(isinstance(state, RemoteState) for state in there)
         assert np.array_equal(np.asarray(there[0]), states[0])
         assert there[0].dtype == dtype
         for weights in (np.full(n, 1.0 / n), np.arange(n) / n, np.eye(n)[1], np.zeros(n)):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsgd.engines.placement import Placement, seated
+from parsgd.engines.placement import Placement, assign_by_locality
 
 ROWS = st.lists(st.integers(0, 50), min_size=1, max_size=12)
 EVENTS = st.lists(st.tuples(st.sampled_from(["lose", "join"]), st.integers(0, 5)), max_size=12)
@@ -50,7 +50,7 @@ def test_orphans_go_to_who_has_least_to_do():
 
 @given(st.lists(st.none() | st.integers(0, 5), min_size=1, max_size=12), st.integers(1, 4))
 def test_wishes_are_granted_as_far_as_all_have_their_share(wishes, n_hosts):
-    seats = seated(wishes, range(n_hosts))
+    seats = assign_by_locality(wishes, range(n_hosts))
     share = -(-len(wishes) // n_hosts)
     assert all(seats.count(host) <= share for host in range(n_hosts))
     for host in range(n_hosts):
@@ -60,7 +60,7 @@ def test_wishes_are_granted_as_far_as_all_have_their_share(wishes, n_hosts):
 
 @given(st.integers(1, 12), st.integers(1, 4))
 def test_who_wishes_for_nothing_is_dealt_in_turn(n_workers, n_hosts):
-    assert seated([None] * n_workers, range(n_hosts)) == [worker % n_hosts for worker in range(n_workers)]
+    assert assign_by_locality([None] * n_workers, range(n_hosts)) == [worker % n_hosts for worker in range(n_workers)]
 
 
 def test_homes_can_be_given():

@@ -10,17 +10,17 @@ from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import InvalidArgument
 from parsgd.estimators import auto_select
-from parsgd.estimators.auto_select import Size, choose_algorithm, choose_engine, count_workers
+from parsgd.estimators.auto_select import ProblemSize, choose_algorithm, choose_engine, count_workers
 from parsgd.estimators.cost_estimates import NetworkSize, costs_on, rounds_of
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(100, 5)
 Y = labels(X)
-SMALL = Size(n_rows=1_000, n_values=10_000, n_features=10, n_outputs=1)
-LARGE = Size(n_rows=1_000_000, n_values=50_000_000, n_features=50, n_outputs=1)
-WIDE = Size(n_rows=20_000, n_values=2_000_000_000, n_features=100_000, n_outputs=1)
+SMALL = ProblemSize(n_rows=1_000, n_values=10_000, n_features=10, n_outputs=1)
+LARGE = ProblemSize(n_rows=1_000_000, n_values=50_000_000, n_features=50, n_outputs=1)
+WIDE = ProblemSize(n_rows=20_000, n_values=2_000_000_000, n_features=100_000, n_outputs=1)
 # enron_spam: averages of so many weights take longer than a second worker saves
-DEAR = Size(n_rows=24_395, n_values=24_395 * 118, n_features=262_144, n_outputs=1, sparse=True)
+DEAR = ProblemSize(n_rows=24_395, n_values=24_395 * 118, n_features=262_144, n_outputs=1, sparse=True)
 QUICK = {"max_iter": 2, "tol": None, "random_state": 0}
 
 
@@ -44,7 +44,7 @@ def test_none_means_as_many_workers_as_pay(size, count):
 
 
 def test_none_gives_no_worker_less_than_its_worth_of_work():
-    medium = Size(100_000, 3_000_000, 30, 1)
+    medium = ProblemSize(100_000, 3_000_000, 30, 1)
     number, _ = workers(None, medium)
     assert 1 <= number < 4
     assert medium.epoch_seconds / number >= 2e-3
@@ -77,9 +77,9 @@ def test_joblibs_configuration_is_a_limit_too_unless_the_estimator_has_a_number(
 
 
 def test_sparse_rows_cost_more_a_value_and_outputs_share_the_reading():
-    dense, sparse = (Size(1000, 50_000, 100, 1, layout).epoch_seconds for layout in (False, True))
+    dense, sparse = (ProblemSize(1000, 50_000, 100, 1, layout).epoch_seconds for layout in (False, True))
     assert dense < sparse
-    one, many = (Size(1000, 50_000, 100, outputs).epoch_seconds for outputs in (1, 17))
+    one, many = (ProblemSize(1000, 50_000, 100, outputs).epoch_seconds for outputs in (1, 17))
     assert one < many < 17 * one
 
 
@@ -187,7 +187,7 @@ class Elsewhere:
 
 
 def test_an_engine_whose_messages_are_dear_gets_fewer_averages_and_one_whose_are_too_dear_fewer_workers():
-    size = Size(10**6, 10**8, 100, 1)
+    size = ProblemSize(10**6, 10**8, 100, 1)
     near, far, nowhere = (Elsewhere(latency_s, 1e9) for latency_s in (1e-5, 5e-4, 10.0))
     costs = costs_on(far, size, 2)
     assert (costs.latency_s, costs.bandwidth_bytes_per_s, costs.state_bytes) == (5e-4, 1e9, 808)

@@ -13,7 +13,7 @@ import parsgd
 from parsgd import Local, MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
 from parsgd.errors import TooFewRowsWarning
 from parsgd.estimators import auto_select
-from parsgd.estimators.auto_select import Size, count_workers
+from parsgd.estimators.auto_select import ProblemSize, count_workers
 from parsgd.estimators.cost_estimates import NetworkSize
 from parsgd.testing.problems import labels, targets, unit_rows
 
@@ -25,11 +25,11 @@ ESTIMATORS = [
     (SGDRegressor(**LINEAR), targets(X)), (SGDOneClassSVM(**LINEAR), None), (MLPClassifier((3,), **QUICK), labels(X)),
     (MLPRegressor(hidden_layer_sizes=(3,), **QUICK), targets(X)),
 ]  # fmt: skip
-SMALL = Size(1_500, 1_500 * 50, 50, 1)
-LARGE = Size(10_000_000, 500_000_000, 50, 1)
+SMALL = ProblemSize(1_500, 1_500 * 50, 50, 1)
+LARGE = ProblemSize(10_000_000, 500_000_000, 50, 1)
 NETWORK = NetworkSize(2_000, 2_000 * 50, (50, 100, 1), 20, 2)
 # a pass takes long because rows are long, and still they are few
-LONG_ROWS = Size(2_000, 2_000 * 100_000, 100_000, 1)
+LONG_ROWS = ProblemSize(2_000, 2_000 * 100_000, 100_000, 1)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators.target_encoders import Labels, class_numbers, classes_of, is_second
+from parsgd.estimators.target_encoders import LabelEncoder, class_numbers, classes_of, is_second
 
 INTEGERS = st.sampled_from(["int8", "int32", "int64", "uint8", "uint16", "uint64"])
 LABELS = INTEGERS.flatmap(lambda dtype: hnp.arrays(dtype, st.integers(1, 30)))
@@ -68,8 +68,8 @@ def test_a_label_that_is_no_class_is_named(find, classes, y):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_two_classes_are_signs_or_a_column_in_the_type_of_the_data(dtype):
     y, classes = np.array([3, 5, 3]), np.array([3, 5])
-    signs, _ = Labels(classes, "signs", dtype)(y)
-    column, _ = Labels(classes, "column", dtype)(y)
+    signs, _ = LabelEncoder(classes, "signs", dtype)(y)
+    column, _ = LabelEncoder(classes, "column", dtype)(y)
     assert signs.dtype == column.dtype == dtype
     assert signs.tolist() == [-1.0, 1.0, -1.0]
     assert column.tolist() == [[0.0], [1.0], [0.0]]

@@ -12,7 +12,7 @@ from parsgd.engines.threads import Threads
 from parsgd.models.network.network_model import Network
 from parsgd.testing.problems import labels, unit_rows
 from parsgd.training.loop import fit
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 from parsgd.utils.row_arrays import rows_of
 
 ALGORITHMS = [
@@ -64,7 +64,7 @@ def test_every_engine_repeats_the_bits_of_the_serial_engine(kind, algorithm):
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
 @pytest.mark.parametrize("kind", ["adam", "sparse sgd", "single precision"])
 def test_what_a_fit_finds_does_not_depend_on_the_pieces_it_is_cut_into(kind, algorithm, monkeypatch):
-    rule = Stopping(tol=0.1, patience=1, adaptive_from=0.05)
+    rule = StoppingRule(tol=0.1, patience=1, adaptive_from=0.05)
     whole = train(kind, algorithm, 2, stopping=rule, epochs=30)
     monkeypatch.setattr(worker_loop, "_FIRST_CHUNK_VALUES", 1)
     monkeypatch.setattr(worker_loop, "_CHUNK_SECONDS", 1e-9)

@@ -12,7 +12,7 @@ from scipy import sparse
 import parsgd
 from parsgd import Asynchronous, Checkpoint, Delayed, Elastic, Local, MiniBatch, SimuParallel, Weighted
 from parsgd.checkpointing.file_format import read
-from parsgd.checkpointing.store import Folder
+from parsgd.checkpointing.store import CheckpointStore
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.testing.problems import labels, targets, unit_rows
@@ -163,7 +163,7 @@ def test_chance_that_nobody_named_is_kept(tmp_path):
     with pytest.raises(Broken):
         make(engine=BreaksOff(Serial(), 5), checkpoint=parts).fit(X, Y)
     first = make(checkpoint=parts).fit(X, Y, resume=True)
-    folder = Folder(tmp_path / "parts")
+    folder = CheckpointStore(tmp_path / "parts")
     chance = read(folder.file(folder.rounds()[-1])).extras["random_state"]
     assert facts(first) == facts(make(random_state=chance).fit(X, Y))
 

@@ -28,7 +28,7 @@ from parsgd import registry
 from parsgd.errors import MissingDependency, ModelFileError, Outcome
 from parsgd.model_io import model_files, safetensors_file
 from parsgd.model_io.packing import pack, unpack
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 
 DIGITS, IRIS, CANCER, DIABETES = (
     load(return_X_y=True) for load in (load_digits, load_iris, load_breast_cancer, load_diabetes)
@@ -130,7 +130,7 @@ def same(ours, theirs):
         return sparse.issparse(ours) and (ours != theirs).nnz == 0
     if isinstance(theirs, list):
         return len(ours) == len(theirs) and all(map(same, ours, theirs))
-    if isinstance(theirs, Stopping):
+    if isinstance(theirs, StoppingRule):
         return all(same(vars(ours)[key], value) for key, value in vars(theirs).items())
     return ours == theirs
 

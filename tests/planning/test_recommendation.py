@@ -3,15 +3,15 @@
 import math
 from dataclasses import replace
 
-from parsgd.planning.candidates import Cell
-from parsgd.planning.gradient_noise import Noise
+from parsgd.planning.candidates import Candidate
+from parsgd.planning.gradient_noise import GradientNoise
 from parsgd.planning.recommendation import best, why
-from parsgd.training.cost_model import Costs
+from parsgd.training.cost_model import CostModel
 
-SERIAL = Cell(1, "serial", "serial", "auto", 5.0, 5.0, 1.0)
-TWO = Cell(2, "local", "threads", "local", 5.0, 2.5, 2.0, rounds=50, round_s=1e-4)
-EIGHT = Cell(8, "local", "simulated", "local", 5.0, 1.0, 5.0, rounds=50, round_s=1e-3)
-NOISE, COSTS = Noise(1.0, 5300.0), Costs(1000, 1e-3, contention={2: 1.0}, wake_s={2: 1e-4})
+SERIAL = Candidate(1, "serial", "serial", "auto", 5.0, 5.0, 1.0)
+TWO = Candidate(2, "local", "threads", "local", 5.0, 2.5, 2.0, rounds=50, round_s=1e-4)
+EIGHT = Candidate(8, "local", "simulated", "local", 5.0, 1.0, 5.0, rounds=50, round_s=1e-3)
+NOISE, COSTS = GradientNoise(1.0, 5300.0), CostModel(1000, 1e-3, contention={2: 1.0}, wake_s={2: 1e-4})
 
 
 def said(*cells, costs=COSTS):
@@ -54,7 +54,7 @@ def test_it_says_what_is_lost_by():
     assert said(SERIAL, replace(TWO, passes=9.5, seconds=4.95)) == (
         "More workers will not help: 2 (local) need 9.5 passes where one needs 5."
     )
-    slow = Costs(1000, 1e-3, contention={2: 1.9}, wake_s={2: 1e-4})
+    slow = CostModel(1000, 1e-3, contention={2: 1.9}, wake_s={2: 1e-4})
     assert said(SERIAL, replace(TWO, seconds=4.9), costs=slow) == (
         "More workers will not help: 2 threads share the memory and visit rows only 1.1 times as fast as one."
     )

@@ -5,21 +5,21 @@ import time
 
 import pytest
 
-from parsgd.planning.heldout import Point
-from parsgd.planning.trial_runs import Serial, _from_beginning, _Until, reached
+from parsgd.planning.heldout import CurvePoint
+from parsgd.planning.trial_runs import SerialRun, _from_beginning, _Until, reached
 
 
 def curve(loss, passes, step=0.1):
     """Looks at a loss that is a function of the passes."""
-    points = [Point(0.0, 0.0, loss(0.0))]
-    return points + [Point(p * step, p * step, loss(p * step)) for p in range(1, round(passes / step) + 1)]
+    points = [CurvePoint(0.0, 0.0, loss(0.0))]
+    return points + [CurvePoint(p * step, p * step, loss(p * step)) for p in range(1, round(passes / step) + 1)]
 
 
 def falling(passes):
     return 1.0 / (1.0 + passes)
 
 
-SERIAL = Serial(5.0, 0.0, [curve(falling, 5.0)])
+SERIAL = SerialRun(5.0, 0.0, [curve(falling, 5.0)])
 
 
 def until(loss, serial=SERIAL, deadline=math.inf):

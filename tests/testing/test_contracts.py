@@ -8,7 +8,7 @@ import pytest
 from parsgd import Asynchronous, Delayed, Elastic, Local, SGDRegressor, SimuParallel, Weighted, registry
 from parsgd.core import Block, Merge, Shard
 from parsgd.data.sources.array_source import ArraySource
-from parsgd.engines.serial import Serial, SerialCrew
+from parsgd.engines.serial import Serial, SerialWorkerPool
 from parsgd.models.linear.linear_model import Linear
 from parsgd.testing import check_algorithm, check_engine, check_model, check_source, slow_down
 from parsgd.testing.problems import labels, targets, unit_rows
@@ -198,27 +198,27 @@ class Broken:
         return self.crew(work, shards, pulse)
 
 
-class AnswersTwice(SerialCrew):
+class AnswersTwice(SerialWorkerPool):
     def receive(self, at_least):
         return [report for report in super().receive(at_least) for _ in range(2)]
 
 
-class SwapsShards(SerialCrew):
+class SwapsShards(SerialWorkerPool):
     def __init__(self, work, shards, pulse):
         super().__init__(work, shards[::-1], pulse)
 
 
-class KeepsItsShards(SerialCrew):
+class KeepsItsShards(SerialWorkerPool):
     def deal(self, shards):
         pass
 
 
-class GoesBackInTime(SerialCrew):
+class GoesBackInTime(SerialWorkerPool):
     def now(self):
         return -super().now()
 
 
-class SwallowsErrors(SerialCrew):
+class SwallowsErrors(SerialWorkerPool):
     def receive(self, at_least):
         try:
             return super().receive(at_least)
@@ -226,7 +226,7 @@ class SwallowsErrors(SerialCrew):
             return []
 
 
-class GivesOtherBits(SerialCrew):
+class GivesOtherBits(SerialWorkerPool):
     def receive(self, at_least):
         return [replace(report, state=report.state * (1 + 1e-15)) for report in super().receive(at_least)]
 

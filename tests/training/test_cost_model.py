@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsgd.training.cost_model import Costs, carried_over, fit_seconds, mean_passes, reach, round_seconds, trend
+from parsgd.training.cost_model import CostModel, carried_over, fit_seconds, mean_passes, reach, round_seconds, trend
 
 LOSSES = st.lists(st.floats(0.01, 10.0), min_size=1, max_size=20)
-COSTS = Costs(1000, 1e-6, state_bytes=800, contention={2: 1.5}, wake_s={2: 1e-4}, latency_s=1e-3,
+COSTS = CostModel(1000, 1e-6, state_bytes=800, contention={2: 1.5}, wake_s={2: 1e-4}, latency_s=1e-3,
               bandwidth_bytes_per_s=8e5)  # fmt: skip
 
 
@@ -76,13 +76,13 @@ def test_a_cluster_pays_for_messages_and_merges_but_not_for_memory():
     # 8 workers: two latencies and two messages of 1 ms a round
     assert round_seconds(COSTS, 8, 5e-5) == pytest.approx(4e-3 + 5e-5)
     assert fit_seconds(COSTS, 8, 2.0, 1, 5e-5) == pytest.approx(2e-3 / 8 + 4e-3 + 5e-5)
-    priced = Costs(1000, 1e-6, latency_s=1e-3, merge_s=1e-4)
+    priced = CostModel(1000, 1e-6, latency_s=1e-3, merge_s=1e-4)
     assert round_seconds(priced, 8, 5.0) == pytest.approx(2e-3 + 8e-4)
 
 
 @given(st.integers(3, 500))
 def test_without_talk_twice_the_cluster_takes_half_the_time(n_workers):
-    free = Costs(1000, 1e-6)
+    free = CostModel(1000, 1e-6)
     assert fit_seconds(free, 2 * n_workers, 5.0, 50) == pytest.approx(fit_seconds(free, n_workers, 5.0, 50) / 2)
 
 

@@ -16,7 +16,7 @@ from parsgd import Asynchronous, Local, MiniBatch, SGDClassifier, Simulated, Sim
 from parsgd.errors import InvalidArgument, MissingDependency, ModelFileError
 from parsgd.model_io import model_files
 from parsgd.training.history import History, problem
-from parsgd.training.history_stats import accounts, end_of, spans, traces, weights
+from parsgd.training.history_stats import end_of, spans, traces, weights, worker_totals
 
 X, Y = load_digits(return_X_y=True)
 X = X[:400] / 16
@@ -115,7 +115,7 @@ def test_a_history_that_is_none_is_refused_when_a_file_is_opened(broken, tmp_pat
 @pytest.mark.parametrize("algorithm", [Local(period=0.5), MiniBatch(), SimuParallel()])
 def test_a_worker_s_time_is_accounted_for_to_the_end(engine, algorithm):
     history = fitted(engine=engine, algorithm=algorithm).history_
-    for one in accounts(history):
+    for one in worker_totals(history):
         parts = one.computing + one.merging + one.checking + one.waiting
         assert parts == pytest.approx(end_of(history), rel=1e-6)
         assert one.examples == 600
@@ -127,14 +127,14 @@ def test_a_worker_s_time_is_accounted_for_to_the_end(engine, algorithm):
 
 def test_of_workers_that_do_not_wait_only_computing_and_waiting_are_told():
     history = fitted(algorithm=Asynchronous()).history_
-    for one in accounts(history, all_wait=False):
+    for one in worker_totals(history, all_wait=False):
         assert one.merging == one.checking == 0.0
         assert one.computing + one.waiting == pytest.approx(max(end_of(history), one.computing))
 
 
 def test_what_slow_workers_cost_is_the_waiting_of_the_others():
     engine = Simulated(speeds=[1.0, 0.25], rate=1e5)
-    fast, slow = accounts(fitted(engine=engine).history_)
+    fast, slow = worker_totals(fitted(engine=engine).history_)
     assert slow.waiting == pytest.approx(0.0, abs=1e-9)
     assert fast.waiting == pytest.approx(0.75 * slow.computing)
 
@@ -177,7 +177,7 @@ def test_whoever_is_lost_for_good_waits_no_longer():
     for replaced, waiting in ((False, 0.5), (True, 2.5)):
         lost = [{"worker": 1, "why": "gone", "replaced": replaced}]
         history = [entry(1.0, (0, 1)), entry(2.0, (0,), lost), entry(3.0, (0,))]
-        assert [one.waiting for one in accounts(history)] == [1.5, waiting]
+        assert [one.waiting for one in worker_totals(history)] == [1.5, waiting]
 
 
 def test_traces_are_those_of_a_fit_of_one_round():
@@ -192,5 +192,5 @@ def test_histories_of_before_there_were_the_driver_s_times_can_be_read():
     old = History({k: v for k, v in entry.items() if not k.endswith("_seconds")} for entry in fitted().history_)
     assert old.to_frame()["merge_seconds"].isna().all()
     assert end_of(old) == old[-1]["seconds"]
-    assert accounts(old)[0].merging == 0.0
+    assert worker_totals(old)[0].merging == 0.0
     assert spans(old)[-1].merged == old[-1]["seconds"]

@@ -11,12 +11,12 @@ import parsgd
 from parsgd import Local, MiniBatch, SimuParallel, Weighted
 from parsgd.core import Lost
 from parsgd.data.sources.array_source import ArraySource
-from parsgd.engines.serial import Serial, SerialCrew
+from parsgd.engines.serial import Serial, SerialWorkerPool
 from parsgd.errors import DivergedError, IncompatibleParts, Outcome, WorkersLost
 from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
 from parsgd.training.loop import fit, worker_seed
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 from parsgd.utils.row_arrays import rows_of
 
 X = unit_rows(200, 6)
@@ -159,25 +159,25 @@ def test_verbose_fits_print_how_they_get_on(capsys):
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.name)
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_fits_stop_when_the_loss_no_longer_improves(algorithm, n_workers):
-    found = fit(MODEL, algorithm, Serial(), SOURCE, n_workers=n_workers, max_epochs=500, stopping=Stopping(1e-3, 3))
+    found = fit(MODEL, algorithm, Serial(), SOURCE, n_workers=n_workers, max_epochs=500, stopping=StoppingRule(1e-3, 3))
     assert found.outcome is Outcome.CONVERGED
     assert 3 < found.n_epochs < 500
     assert not found.gains.any()
 
 
 def test_without_a_tolerance_all_epochs_are_made():
-    found = fit(MODEL, Local(), Serial(), SOURCE, n_workers=2, max_epochs=30, stopping=Stopping(None))
+    found = fit(MODEL, Local(), Serial(), SOURCE, n_workers=2, max_epochs=30, stopping=StoppingRule(None))
     assert (found.outcome, found.n_epochs) == (Outcome.MAX_EPOCHS, 30)
 
 
 def test_a_rule_that_stops_at_once_needs_as_many_epochs_as_its_patience():
     # the first epoch always improves on nothing
-    found = fit(MODEL, Local(), Serial(), SOURCE, n_workers=2, max_epochs=30, stopping=Stopping(1e9, 4))
+    found = fit(MODEL, Local(), Serial(), SOURCE, n_workers=2, max_epochs=30, stopping=StoppingRule(1e9, 4))
     assert found.n_epochs == 5
 
 
 def test_an_epoch_that_gains_exactly_tol_is_an_improvement():
-    rule, gains = Stopping(tol=0.5, patience=1), np.ones(1)
+    rule, gains = StoppingRule(tol=0.5, patience=1), np.ones(1)
     for objective in (2.0, 1.5, 1.0):
         rule.update(np.array([objective]), np.zeros(1), gains)
     assert gains.tolist() == [1.0]
@@ -186,14 +186,14 @@ def test_an_epoch_that_gains_exactly_tol_is_an_improvement():
 
 
 def test_every_output_stops_by_itself():
-    rule, gains = Stopping(tol=0.1, patience=2), np.ones(2)
+    rule, gains = StoppingRule(tol=0.1, patience=2), np.ones(2)
     for objective in ([1.0, 1.0], [1.0, 0.8], [1.0, 0.6]):
         rule.update(np.array(objective), np.zeros(1), gains)
     assert gains.tolist() == [0.0, 1.0]
 
 
 def test_an_adaptive_rate_falls_by_five_until_it_is_tiny_and_then_stops():
-    rule, gains, seen = Stopping(tol=0.1, patience=1, adaptive_from=1e-3), np.ones(1), []
+    rule, gains, seen = StoppingRule(tol=0.1, patience=1, adaptive_from=1e-3), np.ones(1), []
     for _ in range(8):
         rule.update(np.ones(1), np.zeros(1), gains)
         seen.append(float(gains[0]))
@@ -201,7 +201,7 @@ def test_an_adaptive_rate_falls_by_five_until_it_is_tiny_and_then_stops():
 
 
 def test_a_rule_remembers_nothing_from_the_last_fit():
-    rule = Stopping(1e-3, 3)
+    rule = StoppingRule(1e-3, 3)
     first, second = (
         fit(MODEL, Local(), Serial(), SOURCE, n_workers=2, max_epochs=500, stopping=rule) for _ in range(2)
     )
@@ -232,7 +232,7 @@ class Loses(Serial):
         self.sent = []
 
     def open(self, work, shards, pulse):
-        engine, crew = self, SerialCrew(work, shards, pulse)
+        engine, crew = self, SerialWorkerPool(work, shards, pulse)
 
         class Crew:
             deal, now, close = crew.deal, crew.now, crew.close
@@ -372,7 +372,7 @@ def test_the_first_worker_has_the_seed_of_the_fit_and_the_others_have_their_own(
 def test_a_crew_is_closed_whatever_happens():
     closed = []
 
-    class Watched(SerialCrew):
+    class Watched(SerialWorkerPool):
         def close(self):
             closed.append(True)
 

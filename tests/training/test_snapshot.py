@@ -14,7 +14,7 @@ from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.problems import labels, unit_rows
 from parsgd.training.loop import fit
 from parsgd.training.snapshot import Snapshot
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 from parsgd.utils.row_arrays import rows_of
 
 X = unit_rows(200, 6)
@@ -49,7 +49,7 @@ class Collects:
 def test_what_is_taken_is_not_changed_by_what_follows(algorithm, n_workers):
     model = Linear(6, loss="log_loss", alpha=0.01) if isinstance(algorithm, Hogwild) else MODEL
     keeper = Collects()
-    rule = Stopping(tol=1e-4, monitor=lambda state: state[:1], keeps_best=True)
+    rule = StoppingRule(tol=1e-4, monitor=lambda state: state[:1], keeps_best=True)
     fit(model, algorithm, Threads(), SOURCE, n_workers=n_workers, max_epochs=3, stopping=rule, keeper=keeper)
     for snapshot, then in keeper.taken:
         assert pickle.dumps(snapshot.plain()) == then

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import parsgd
-from parsgd.checkpointing.store import Folder
+from parsgd.checkpointing.store import CheckpointStore
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import InterruptedFit, Outcome
@@ -314,7 +314,7 @@ def test_a_press_before_the_rounds_ends_the_fit_at_once(monkeypatch):
 
 
 def test_a_press_while_a_checkpoint_is_written_leaves_whole_files(monkeypatch, tmp_path):
-    write, pressed = Folder.write, []
+    write, pressed = CheckpointStore.write, []
 
     def pressing(self, *arguments):
         pressed.append(True)
@@ -322,7 +322,7 @@ def test_a_press_while_a_checkpoint_is_written_leaves_whole_files(monkeypatch, t
             signal.raise_signal(signal.SIGINT)
         return write(self, *arguments)
 
-    monkeypatch.setattr(Folder, "write", pressing)
+    monkeypatch.setattr(CheckpointStore, "write", pressing)
     kept = parsgd.Checkpoint(tmp_path, seconds=0)
     with pytest.raises(KeyboardInterrupt):
         parsgd.SGDClassifier(checkpoint=kept, algorithm="local", engine="serial", **LONG).fit(X, Y)

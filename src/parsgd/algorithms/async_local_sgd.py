@@ -18,13 +18,13 @@ from typing import NamedTuple
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.round_length import stretch
+from parsgd.algorithms.common.round_length import examples_in_round
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import check_between, choose
 
 
-class Arrivals(NamedTuple):
+class StalenessCounter(NamedTuple):
     """What was merged so far, and when each worker set out: ``so_far (2,)``, ``outset (n_workers, 2)``; reports and
     steps."""
 
@@ -81,12 +81,12 @@ class Asynchronous(Synchronous):
     def quorum(self, n_workers: int) -> int:
         return 1
 
-    def begin(self, standing: Standing) -> Arrivals:
-        return Arrivals(np.zeros(2, dtype=int), np.zeros((standing.n_workers, 2), dtype=int))
+    def begin(self, standing: Standing) -> StalenessCounter:
+        return StalenessCounter(np.zeros(2, dtype=int), np.zeros((standing.n_workers, 2), dtype=int))
 
     def budget(self, standing: Standing, worker: int) -> Budget:
         n_rows, cursor = standing.shard_rows[worker], standing.cursors[worker]
-        return Budget(stretch(n_rows, standing.model.batch_size, self.period, cursor))
+        return Budget(examples_in_round(n_rows, standing.model.batch_size, self.period, cursor))
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         return run(model, shard, task, pulse)
@@ -98,7 +98,7 @@ class Asynchronous(Synchronous):
         so_far += np.sum([(r.steps > 0, r.steps) for r in reports], axis=0)
         outset[[report.worker for report in reports]] = so_far
         state = standing.state if not shares.any() else moved(standing, reports, shares)
-        return Merge(state, shares, Arrivals(so_far, outset))
+        return Merge(state, shares, StalenessCounter(so_far, outset))
 
     def kept(self, standing: Standing, report: Report) -> float:
         """The share of its move that a report keeps."""

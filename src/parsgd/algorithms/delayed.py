@@ -17,7 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parsgd.algorithms.common.gradient_messages import Part, rows_a_step, send_slope, step_along
+from parsgd.algorithms.common.gradient_messages import (
+    BatchSlice,
+    apply_gradients,
+    effective_batch_size,
+    report_gradient,
+)
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import check_between, check_count
 from parsgd.utils.row_arrays import visits
@@ -67,7 +72,7 @@ class Delayed(Synchronous):
 
     def size(self, model: Model) -> int:
         """Rows of a batch."""
-        return rows_a_step(self.batch_size, model)
+        return effective_batch_size(self.batch_size, model)
 
     def quorum(self, n_workers: int) -> int:
         return 1
@@ -79,13 +84,13 @@ class Delayed(Synchronous):
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         """The summed gradients of the batch at the worker's cursor."""
         began = time.perf_counter()
-        return send_slope(model, task, next_batch(shard, task), pulse, began)
+        return report_gradient(model, task, next_batch(shard, task), pulse, began)
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
         slopes = [report.state for report in reports]
         if self.compensation is not None:
             slopes = [self._compensated(standing, report) for report in reports]
-        return step_along(standing, reports, slopes)
+        return apply_gradients(standing, reports, slopes)
 
     def _compensated(self, standing: Standing, report: Report) -> np.ndarray:
         """The slope as if taken at the present state; ``report.state`` is ``m g``, and then ``m``."""
@@ -98,8 +103,8 @@ class Delayed(Synchronous):
             return np.append(slope + float(self.compensation) / count * slope * slope * passed, count)
 
 
-def next_batch(shard: Shard, task: Task) -> Part:
+def next_batch(shard: Shard, task: Task) -> BatchSlice:
     """The batch that the task's budget holds."""
     epoch, skip = divmod(task.cursor, max(shard.n_rows, 1))
     rows, batch = visits(shard.blocks(task.seed, epoch, skip), task.budget.examples)
-    return Part(rows, batch, 0, len(batch), epoch)
+    return BatchSlice(rows, batch, 0, len(batch), epoch)

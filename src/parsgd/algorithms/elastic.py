@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.round_length import stretch
+from parsgd.algorithms.common.round_length import examples_in_round
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import check_between, check_flag
@@ -69,7 +69,7 @@ class Elastic(Synchronous):
 
     def budget(self, standing: Standing, worker: int) -> Budget:
         n_rows, cursor = standing.shard_rows[worker], standing.cursors[worker]
-        return Budget(stretch(n_rows, standing.model.batch_size, self.period, cursor))
+        return Budget(examples_in_round(n_rows, standing.model.batch_size, self.period, cursor))
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         return run(model, shard, task, pulse)

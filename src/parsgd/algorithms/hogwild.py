@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.worker_loop import FENCE_BYTES, private_copy, private_room, run
+from parsgd.algorithms.common.worker_loop import CACHE_LINE_PAD, padded_empty, private_copy, run
 from parsgd.core import Budget, Merge, Pulse, Report, Shard, SharedModel, Standing, Synchronous, Task
 from parsgd.errors import check_between
 
@@ -71,7 +71,7 @@ class Hogwild(Synchronous):
         check_between(self.seconds, 0, float("inf"), "seconds", "Hogwild", optional=True)
 
     def begin(self, standing: Standing) -> np.ndarray:
-        return joined(standing.model, standing.state, standing.clock, standing.n_workers)
+        return pack_shared(standing.model, standing.state, standing.clock, standing.n_workers)
 
     def outset(self, standing: Standing, worker: int) -> np.ndarray:
         """The one vector that all workers write to: the only task whose state is not left as it is."""
@@ -82,7 +82,7 @@ class Hogwild(Synchronous):
         return Budget(n_rows if self.seconds is None else n_rows * standing.max_epochs, self.seconds)
 
     def work(self, model: SharedModel, shard: Shard, task: Task, pulse: Pulse) -> Report:
-        state, board = parted(task.state, model)
+        state, board = unpack_shared(task.state, model)
         return replace(run(model, shard, task, pulse, state, board), state=task.state)
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
@@ -91,25 +91,25 @@ class Hogwild(Synchronous):
         if not weights.any():
             return Merge(standing.state, weights, standing.memory)
         model: SharedModel = standing.model
-        state, board = parted(reports[0].state, model)
+        state, board = unpack_shared(reports[0].state, model)
         state = state.copy() if board is None else model.settled(state, board)
         clock = max(report.clock for report in reports)
-        return Merge(state, weights, joined(model, state, clock, standing.n_workers))
+        return Merge(state, weights, pack_shared(model, state, clock, standing.n_workers))
 
 
-def joined(model: SharedModel, state: np.ndarray, clock: float, n_workers: int) -> np.ndarray:
+def pack_shared(model: SharedModel, state: np.ndarray, clock: float, n_workers: int) -> np.ndarray:
     """One vector of the state and the board behind it; without a board for one worker, who shares with nobody."""
     if n_workers == 1:
         return private_copy(state)
     board = np.ascontiguousarray(model.board(state, clock, n_workers)).reshape(-1).view(state.dtype)
     begins = _board_begins(state)
-    vector = private_room(begins + board.size, state.dtype)
+    vector = padded_empty(begins + board.size, state.dtype)
     vector[: state.size], vector[state.size : begins], vector[begins:] = state, 0, board
     return vector
 
 
-def parted(vector: np.ndarray, model: SharedModel) -> tuple[np.ndarray, np.ndarray | None]:
-    """Views of the state and of the board in what :func:`joined` made."""
+def unpack_shared(vector: np.ndarray, model: SharedModel) -> tuple[np.ndarray, np.ndarray | None]:
+    """Views of the state and of the board in what :func:`pack_shared` made."""
     state = vector[: model.size]
     if vector.size == model.size:
         return state, None
@@ -118,4 +118,4 @@ def parted(vector: np.ndarray, model: SharedModel) -> tuple[np.ndarray, np.ndarr
 
 def _board_begins(state: np.ndarray) -> int:
     """Behind the state, so that no cache line holds parts of both."""
-    return (state.nbytes // FENCE_BYTES + 2) * FENCE_BYTES // state.itemsize
+    return (state.nbytes // CACHE_LINE_PAD + 2) * CACHE_LINE_PAD // state.itemsize

@@ -19,9 +19,9 @@ from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.algorithms.common.learned_weights import sample_rows
 from parsgd.algorithms.common.merge_rules import LOOKING, RULES
 from parsgd.algorithms.common.outer_optimizers import Mean, Momentum
-from parsgd.algorithms.common.round_length import longest_part, stretch
-from parsgd.algorithms.common.round_schedule import deadline, next_period, noted, shares_by_speed
-from parsgd.algorithms.common.subsample import uncounted
+from parsgd.algorithms.common.round_length import examples_in_round, longest_part
+from parsgd.algorithms.common.round_schedule import deadline, next_period, shares_by_speed, update_seconds_per_example
+from parsgd.algorithms.common.subsample import mute_progress
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import DivergedError, InvalidArgument, check_between, check_count, choose
@@ -173,7 +173,9 @@ class Local(Synchronous):
         n_rows = standing.shard_rows[worker]
         if self.seconds is not None:
             return Budget(n_rows * standing.max_epochs, self.seconds)
-        examples = stretch(n_rows, standing.model.batch_size, self._period(standing, worker), standing.cursors[worker])
+        examples = examples_in_round(
+            n_rows, standing.model.batch_size, self._period(standing, worker), standing.cursors[worker]
+        )
         return Budget(examples, self._deadline(standing))
 
     def _period(self, standing: Standing, worker: int) -> float:
@@ -205,7 +207,7 @@ class Local(Synchronous):
             if not self._outer.raises_rates or task.n_workers == 1:
                 raise
         # rates were raised by n_workers at most; what explodes at the serial ones, too, is an error
-        return run(model, shard, replace(task, gains=task.gains / task.n_workers), uncounted(pulse))
+        return run(model, shard, replace(task, gains=task.gains / task.n_workers), mute_progress(pulse))
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
         weights = RULES[self._rule](standing, reports)
@@ -219,7 +221,7 @@ class Local(Synchronous):
     def _noted(self, standing: Standing, reports: Sequence[Report]) -> _Memory:
         """The memory with what the reports tell of losses and times."""
         memory = standing.memory
-        memory = memory._replace(pace=noted(memory.pace, reports))
+        memory = memory._replace(pace=update_seconds_per_example(memory.pace, reports))
         if self.period != "adaptive":
             return memory
         loss = memory.loss + sum(standing.model.total_loss(report.loss) for report in reports)

@@ -12,7 +12,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parsgd.algorithms.common.gradient_messages import Part, rows_a_step, send_slope, step_along
+from parsgd.algorithms.common.gradient_messages import (
+    BatchSlice,
+    apply_gradients,
+    effective_batch_size,
+    report_gradient,
+)
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import check_count
 from parsgd.utils.row_arrays import visits
@@ -53,7 +58,7 @@ class MiniBatch(Synchronous):
 
     def size(self, model: Model) -> int:
         """Rows of a batch."""
-        return rows_a_step(self.batch_size, model)
+        return effective_batch_size(self.batch_size, model)
 
     def budget(self, standing: Standing, worker: int) -> Budget:
         # a round is a batch, whose size the model knows: see work
@@ -62,16 +67,16 @@ class MiniBatch(Synchronous):
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         """The summed gradients of this worker's slice of the batch that the round's number stands for."""
         began = time.perf_counter()
-        return send_slope(model, task, self._slice(model, shard, task), pulse, began)
+        return report_gradient(model, task, self._slice(model, shard, task), pulse, began)
 
-    def _slice(self, model: Model, shard: Shard, task: Task) -> Part:
+    def _slice(self, model: Model, shard: Shard, task: Task) -> BatchSlice:
         """With the shared order, all workers know the batch by its number alone."""
         size = self.size(model)
         epoch, number = divmod(task.round, max(1, -(-task.source_rows // size)))
         begin = number * size
         rows, batch = visits(shard.blocks(task.seed, epoch, begin), min(size, task.source_rows - begin))
         first, end = (-(-len(batch) * worker // task.n_workers) for worker in (task.worker, task.worker + 1))
-        return Part(rows, batch, first, end, epoch)
+        return BatchSlice(rows, batch, first, end, epoch)
 
     def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
-        return step_along(standing, reports, [report.state for report in reports])
+        return apply_gradients(standing, reports, [report.state for report in reports])

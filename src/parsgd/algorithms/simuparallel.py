@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.delayed_gradients import within
-from parsgd.algorithms.common.subsample import Part, smaller, uncounted
+from parsgd.algorithms.common.delayed_gradients import wrap_delay
+from parsgd.algorithms.common.subsample import SubsampledShard, mute_progress, scale_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 from parsgd.errors import InvalidArgument, check_between, check_count, choose
@@ -79,15 +79,15 @@ class SimuParallel(Synchronous):
         return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
-        model = within(model, self.inside)
+        model = wrap_delay(model, self.inside)
         report = run(model, shard, task, pulse)
         # one worker is serial SGD
         if self.correction is None or task.n_workers == 1 or report.steps == 0:
             return report
-        part = Part(shard, self.correction, task.seed)
+        part = SubsampledShard(shard, self.correction, task.seed)
         if part.n_rows == 0:
             return report
-        again = run(model, part, smaller(task, part), uncounted(pulse))
+        again = run(model, part, scale_budget(task, part), mute_progress(pulse))
         state = merge_weights.bias_corrected(report.state, again.state, part.n_rows / shard.n_rows)
         state = state.astype(report.state.dtype)
         state[model.nonnegative] = report.state[model.nonnegative]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.delayed_gradients import within
+from parsgd.algorithms.common.delayed_gradients import wrap_delay
 from parsgd.algorithms.common.learned_weights import sample_rows
 from parsgd.algorithms.common.merge_rules import LOOKING, RULES
 from parsgd.algorithms.common.worker_loop import run
@@ -92,7 +92,7 @@ class Weighted(Synchronous):
         return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
-        model = within(model, self.inside)
+        model = wrap_delay(model, self.inside)
         report = run(model, shard, task, pulse)
         if self.rule == "measured" and report.steps > 0:
             per_step = measure_contraction(model, shard, task, report)

@@ -32,7 +32,7 @@ def _version() -> str:
 
 
 @dataclass(frozen=True)
-class Kept:
+class CheckpointContent:
     """What a checkpoint holds: what the fit is, where it stood, and what the estimator adds."""
 
     identity: dict[str, dict[str, Any]]
@@ -40,7 +40,7 @@ class Kept:
     extras: dict[str, Any]
 
 
-class Packed:
+class HistoryEncoder:
     """Entries of a history as JSON; each is packed once, because in a long fit there are many of them."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Packed:
         return f"[{','.join(texts)}]"
 
 
-def to_parts(kept: Kept, packed: Packed | None = None) -> list[bytes | memoryview]:
+def to_parts(kept: CheckpointContent, packed: HistoryEncoder | None = None) -> list[bytes | memoryview]:
     """The content of a file, in parts to be written one after the other; ``packed`` remembers what was packed before.
 
     Raises
@@ -66,7 +66,7 @@ def to_parts(kept: Kept, packed: Packed | None = None) -> list[bytes | memoryvie
     arrays: dict[str, np.ndarray] = {}
     try:
         plain = kept.snapshot.plain()
-        history = (packed or Packed()).text(plain.pop("history"))
+        history = (packed or HistoryEncoder()).text(plain.pop("history"))
         snapshot, extras = pack(plain, "snapshot", arrays), pack(kept.extras, "extras", arrays)
     except ModelFileError as error:
         raise CheckpointError(
@@ -80,7 +80,7 @@ def to_parts(kept: Kept, packed: Packed | None = None) -> list[bytes | memoryvie
     return serialize(KIND, head, arrays)
 
 
-def from_bytes(content: bytes) -> Kept:
+def from_bytes(content: bytes) -> CheckpointContent:
     """The inverse of :func:`to_parts`.
 
     Raises
@@ -97,12 +97,14 @@ def from_bytes(content: bytes) -> Kept:
     own = {name: private_copy(array.reshape(-1)).reshape(array.shape) for name, array in arrays.items()}
     try:
         plain, extras = (unpack(document[name], own) for name in ("snapshot", "extras"))
-        return Kept(head["identity"], Snapshot.of({**plain, "history": unpack(document["history"], {})}), extras)
+        return CheckpointContent(
+            head["identity"], Snapshot.of({**plain, "history": unpack(document["history"], {})}), extras
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise KIND.damaged(f"it lacks a part ({error})") from error
 
 
-def read(path: Path) -> Kept:
+def read(path: Path) -> CheckpointContent:
     """The checkpoint in a file.  Raises ModelFileError with the file's name."""
     try:
         return from_bytes(safetensors_file.read(KIND, path))

@@ -17,7 +17,7 @@ _LOCK = ".lock"
 _NAME = re.compile(r"round-(\d{8,})" + re.escape(ENDING))
 
 
-class Folder:
+class CheckpointStore:
     """A folder that is ours to write to; see :func:`opened`."""
 
     def __init__(self, path: Path):
@@ -31,7 +31,7 @@ class Folder:
     def file(self, number: int) -> Path:
         """Where the checkpoint of a round lies.
 
-        >>> Folder(Path("run")).file(12).name
+        >>> CheckpointStore(Path("run")).file(12).name
         'round-00000012.parsgd-checkpoint'
         """
         return self.path / f"round-{number:08d}{ENDING}"
@@ -47,7 +47,7 @@ class Folder:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Folder]:
+def opened(path: Path) -> Iterator[CheckpointStore]:
     """The folder, made if need be, locked against other fits, and without what killed writers left in it.
 
     The lock ends with the process that holds it, however that ends.
@@ -62,7 +62,7 @@ def opened(path: Path) -> Iterator[Folder]:
             f"{path}: checkpoints cannot be kept here: {error.strerror or error}. Name a folder that you may write to."
         ) from error
     try:
-        yield Folder(path)
+        yield CheckpointStore(path)
     finally:
         # while it is still locked; whoever has opened it and waits finds out that it is gone
         with contextlib.suppress(OSError):

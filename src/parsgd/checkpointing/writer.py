@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parsgd.checkpointing import file_format
-from parsgd.checkpointing.file_format import Kept
+from parsgd.checkpointing.file_format import CheckpointContent
 from parsgd.checkpointing.fit_fingerprint import differences, identity_of
 from parsgd.checkpointing.settings import Checkpoint
-from parsgd.checkpointing.store import Folder
+from parsgd.checkpointing.store import CheckpointStore
 from parsgd.core import Algorithm, Model, Shard
 from parsgd.errors import CheckpointError, CheckpointWarning, ModelFileError, Outcome
 from parsgd.training.snapshot import Snapshot
@@ -25,20 +25,20 @@ from parsgd.utils.callers import warn
 _ANEW = "To begin anew, name another folder or delete this one."
 
 
-class CheckpointKeeper:
-    """A :class:`parsgd.training.loop.Keeper` that writes to a folder.
+class CheckpointWriter:
+    """A :class:`parsgd.training.loop.Checkpointer` that writes to a folder.
 
     ``params`` describe the fit, as far as they decide what becomes of it; ``extras`` is what the estimator adds to
     every checkpoint, and has from ``found``, the checkpoint to go on from, or None.
     """
 
-    def __init__(self, folder: Folder, settings: Checkpoint, resume: bool):
+    def __init__(self, folder: CheckpointStore, settings: Checkpoint, resume: bool):
         self.folder, self.settings = folder, settings
         self.found = self._find() if resume else self._refuse_unfinished()
         self.params: Mapping[str, Any] = {}
         self.extras: dict[str, Any] = {} if self.found is None else dict(self.found.extras)
         self.identity: dict[str, dict[str, Any]] = {}
-        self.packed = file_format.Packed()
+        self.packed = file_format.HistoryEncoder()
         self.latest: Snapshot | None = None
         # the round of the last checkpoint and whether the fit had ended there; when one was last tried
         self.written = (-1, False)
@@ -47,7 +47,7 @@ class CheckpointKeeper:
 
     # -- what is there -------------------------------------------------------------------------------------------------
 
-    def _find(self) -> Kept | None:
+    def _find(self) -> CheckpointContent | None:
         """The newest checkpoint that is whole, or None where there is none at all."""
         damaged = []
         for number in reversed(self.folder.rounds()):
@@ -135,8 +135,8 @@ class CheckpointKeeper:
         self.failing = False
         self._try(snapshot)
 
-    def _kept(self, snapshot: Snapshot) -> Kept:
-        return Kept(self.identity, snapshot, self.extras)
+    def _kept(self, snapshot: Snapshot) -> CheckpointContent:
+        return CheckpointContent(self.identity, snapshot, self.extras)
 
     def _try(self, snapshot: Snapshot) -> None:
         """Write it, unless it is there; warn if that cannot be done, once until it can be done again."""

@@ -11,11 +11,11 @@ from parsgd.errors import DivergedError, IncompatibleParts, InvalidArgument, Par
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
 
-class Mistake(Exception):
+class UsageError(Exception):
     """The command was typed with options that cannot be used; the message says what to type instead."""
 
 
-class Ended(Exception):
+class CliExit(Exception):
     """The command ends with exit code ``code``, after saying ``message`` on standard error."""
 
     def __init__(self, message: str, code: int):
@@ -31,22 +31,22 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn every expected error into :class:`Ended`."""
+def report_errors() -> Iterator[None]:
+    """Turn every expected error into :class:`CliExit`."""
     try:
         yield
-    except (Mistake, InvalidArgument, IncompatibleParts) as error:
-        raise Ended(str(error), USAGE) from error
+    except (UsageError, InvalidArgument, IncompatibleParts) as error:
+        raise CliExit(str(error), USAGE) from error
     except DivergedError as error:
-        raise Ended(f"{error} Here that is --standardize, a smaller --eta0, a larger --alpha.", FAILURE) from error
+        raise CliExit(f"{error} Here that is --standardize, a smaller --eta0, a larger --alpha.", FAILURE) from error
     except ParsgdError as error:
-        raise Ended(str(error), FAILURE) from error
+        raise CliExit(str(error), FAILURE) from error
     except MemoryError as error:
-        raise Ended("There is not enough memory for this. Try fewer rows or columns (--drop).", FAILURE) from error
+        raise CliExit("There is not enough memory for this. Try fewer rows or columns (--drop).", FAILURE) from error
     except BrokenPipeError:
         # whoever read the output has had enough, as in `parsgd predict ... --out - | head`
         raise
     except OSError as error:
-        raise Ended(f"{error.filename or 'a file'}: {error.strerror or error}", FAILURE) from error
+        raise CliExit(f"{error.filename or 'a file'}: {error.strerror or error}", FAILURE) from error
     except KeyboardInterrupt as error:
-        raise Ended("Interrupted before there was anything to keep; nothing was written.", INTERRUPTED) from error
+        raise CliExit("Interrupted before there was anything to keep; nothing was written.", INTERRUPTED) from error

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from parsgd.cli import output
 from parsgd.training.progress import Progress as Told
-from parsgd.utils.streams import Messages
+from parsgd.utils.streams import MessageStream
 from parsgd.viz.live import display_mode
 from parsgd.viz.live.log_view import Lines
 from parsgd.viz.live.terminal_view import LiveView
@@ -26,7 +26,7 @@ _LINE_SECONDS = 2.0
 _PLAIN_WIDTH = 120
 
 
-class Voice:
+class Console:
     """Where messages go: standard output, or standard error if that is taken by data.
 
     With ``quiet`` results are left to JSON on standard output: of the messages there are only progress and notes, on
@@ -34,9 +34,9 @@ class Voice:
     """
 
     def __init__(self, quiet: bool = False, to_stderr: bool = False):
-        stream = Messages("stderr" if to_stderr or quiet else "stdout")
+        stream = MessageStream("stderr" if to_stderr or quiet else "stdout")
         width = None if stream.isatty() else _PLAIN_WIDTH
-        self.console = Console(file=stream, highlight=False, width=width)
+        self.console = RichConsole(file=stream, highlight=False, width=width)
         self.quiet = quiet
 
     def say(self, text: str = "", style: str | None = None) -> None:

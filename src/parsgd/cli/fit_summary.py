@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parsgd.cli.console import Voice, scores_in_words
+from parsgd.cli.console import Console, scores_in_words
 from parsgd.errors import Outcome
 from parsgd.viz.live.progress_text import duration
 
@@ -29,7 +29,7 @@ def worker_table(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [totals[worker] for worker in sorted(totals)]
 
 
-def tell(report: dict[str, Any], outcome: Outcome, voice: Voice) -> None:
+def tell(report: dict[str, Any], outcome: Outcome, voice: Console) -> None:
     """The closing lines and the table of workers."""
     for warning in report["warnings"]:
         voice.note(warning)

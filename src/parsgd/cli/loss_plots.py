@@ -9,12 +9,12 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from parsgd.cli.cli_errors import Mistake
+from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.options.parsers import unit_of
 from parsgd.errors import MissingDependency
-from parsgd.planning.heldout import Point
+from parsgd.planning.heldout import CurvePoint
 
-Curves = dict[str, Sequence[Point]]
+Curves = dict[str, Sequence[CurvePoint]]
 
 _MARKERS = "•+xo*#"
 _HEIGHT, _WIDEST = 18, 110
@@ -29,9 +29,11 @@ def check(terminal: bool, figure: Path | None) -> None:
     if figure is not None and not _has("matplotlib", "rcParams"):
         raise MissingDependency("--figure needs matplotlib: pip install 'parsgd[plot]'")
     if figure is not None and figure.suffix.lower() not in _SUFFIXES:
-        raise Mistake(f"--figure {figure}: the name must end in {', '.join(_SUFFIXES)}.")
+        raise UsageError(f"--figure {figure}: the name must end in {', '.join(_SUFFIXES)}.")
     if figure is not None and not figure.parent.is_dir():
-        raise Mistake(f"--figure {figure}: there is no folder {figure.parent}; make it first: mkdir -p {figure.parent}")
+        raise UsageError(
+            f"--figure {figure}: there is no folder {figure.parent}; make it first: mkdir -p {figure.parent}"
+        )
 
 
 def _has(package: str, name: str) -> bool:
@@ -41,10 +43,10 @@ def _has(package: str, name: str) -> bool:
         return False
 
 
-def steps(curve: Sequence[Point], end: float, size: float) -> tuple[list[float], list[float]]:
+def steps(curve: Sequence[CurvePoint], end: float, size: float) -> tuple[list[float], list[float]]:
     """Times, in units of ``size`` seconds, and losses of a curve as a flight of steps up to ``end``.
 
-    >>> steps([Point(0.0, 0.0, 0.7), Point(2.0, 1.0, 0.5)], 3.0, 1.0)
+    >>> steps([CurvePoint(0.0, 0.0, 0.7), CurvePoint(2.0, 1.0, 0.5)], 3.0, 1.0)
     ([0.0, 2.0, 2.0, 3.0], [0.7, 0.7, 0.5, 0.5])
     """
     times, losses = [], []

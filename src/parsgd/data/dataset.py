@@ -12,7 +12,7 @@ from scipy import sparse as sp
 
 from parsgd.data.columns.encoder import Encoder
 from parsgd.data.sources.pieces import Chunk, Piece, Pose
-from parsgd.data.sources.streaming_source import BlockSource
+from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.data.subsets import reread, split
 from parsgd.data.targets import Targets, scanned, targets_only
 from parsgd.errors import DataFileError, check_between, check_count
@@ -107,10 +107,10 @@ class Dataset:
         chunk = next((chunk for piece in self.pieces if piece.n_rows for chunk in piece.chunks()), None)
         return 1.0 if chunk is None else chunk.x.nnz / max(chunk.x.shape[0], 1)
 
-    def source(self, pose: Pose, shuffle: bool = True) -> BlockSource:
+    def source(self, pose: Pose, shuffle: bool = True) -> StreamingSource:
         """The rows as a fit takes them, with targets and weights as ``pose`` makes them."""
         values = self.values_per_row if self.sparse else None
-        return BlockSource(
+        return StreamingSource(
             self.pieces, self.n_features, self.dtype, self.sparse, pose, shuffle, self.window_rows, values
         )
 

@@ -14,13 +14,13 @@ from scipy import sparse
 from parsgd.data.columns.column_kinds import Numbers
 from parsgd.data.columns.column_specs import check_names, declared
 from parsgd.data.columns.column_stats import learned
-from parsgd.data.columns.encoder import AsRead, Encoder, encoder_of
+from parsgd.data.columns.encoder import Encoder, PassThroughEncoder, encoder_of
 from parsgd.data.columns.numeric import arrow
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.paths import Address, find_files
 from parsgd.data.formats.svmlight import is_svmlight, svmlight_pieces
 from parsgd.data.formats.tables import as_arrow, table_pieces
-from parsgd.data.open_options import Request
+from parsgd.data.open_options import OpenOptions
 from parsgd.errors import DataFileError, InvalidArgument
 from parsgd.utils import first_use
 
@@ -96,7 +96,7 @@ def open_dataset(
     >>> parsgd.SGDClassifier(loss="softmax", random_state=0).fit(data).score(data) > 0.7
     True
     """
-    request = Request(
+    request = OpenOptions(
         target, columns, weight, filters, format, dtype, sparse, window_rows, storage_options, n_features, zero_based
     )
     dataset = _opened(data, request)
@@ -105,7 +105,7 @@ def open_dataset(
     return dataset
 
 
-def _opened(data: Any, request: Request) -> Dataset:
+def _opened(data: Any, request: OpenOptions) -> Dataset:
     first = data[0] if isinstance(data, (list, tuple)) and data else data
     home = type(first).__module__.partition(".")[0]
     if home in COLLECTIONS:
@@ -128,7 +128,7 @@ def _is_path(data: Any) -> bool:
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def _files(data: Any, request: Request) -> Dataset:
+def _files(data: Any, request: OpenOptions) -> Dataset:
     name = os.fspath(data) if _is_path(data) else f"{os.fspath(data[0])} and {len(data) - 1} more"
     addresses = find_files(data, request.storage_options, () if request.format else _ALL_ENDINGS)
     formats = {request.format or _format_of(address) for address in addresses}
@@ -155,7 +155,7 @@ def _format_of(address: Address) -> str:
     return _ENDINGS[ending]
 
 
-def _csv(data: Any, addresses: list[Address], request: Request) -> Dataset:
+def _csv(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
     arrow()
     from parsgd.data.formats.csv import csv_pieces, csv_schema
 
@@ -167,7 +167,7 @@ def _csv(data: Any, addresses: list[Address], request: Request) -> Dataset:
     return _of_columns(pieces, kinds, plan, request)
 
 
-def _parquet(data: Any, addresses: list[Address], request: Request) -> Dataset:
+def _parquet(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
     arrow()
     from parsgd.data.formats.parquet import open_parquet
 
@@ -177,14 +177,14 @@ def _parquet(data: Any, addresses: list[Address], request: Request) -> Dataset:
     return _of_columns(files.pieces(plan, request.target, request.weight), kinds, plan, request)
 
 
-def _svmlight(data: Any, addresses: list[Address], request: Request) -> Dataset:
+def _svmlight(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
     request.refuse("svmlight files, which bring their own targets", "target", "columns", "weight", "sparse")
     pieces = svmlight_pieces(addresses, request.n_features, request.zero_based, request.dtype)
     width = pieces[0].n_features if pieces else request.n_features or 0
     return Dataset(tuple(pieces), width, request.dtype, True, "", target=True, window_rows=request.window_rows)
 
 
-def _npy(data: Any, addresses: list[Address], request: Request) -> Dataset:
+def _npy(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
     if len(addresses) != 1:
         raise DataFileError(f"{addresses[0]}: one .npy file was expected, and {len(addresses)} were given.")
     return _arrays(addresses[0].path, request, addresses[0].path)
@@ -193,7 +193,7 @@ def _npy(data: Any, addresses: list[Address], request: Request) -> Dataset:
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def _table(table: Any, request: Request) -> Dataset:
+def _table(table: Any, request: OpenOptions) -> Dataset:
     request.refuse("a table in memory", "filters", "n_features", "zero_based", "format", "storage_options")
     kinds = _kinds(table.schema, request, "the table")
     plan = _plan(kinds, table.schema, request)
@@ -201,7 +201,7 @@ def _table(table: Any, request: Request) -> Dataset:
     return replace(_of_columns(pieces, kinds, plan, request), name="the table")
 
 
-def _kinds(schema: Any, request: Request, where: str) -> Any:
+def _kinds(schema: Any, request: OpenOptions, where: str) -> Any:
     """What to make of which columns; names of targets and weights are checked, too."""
     for name in ("target", "weight"):
         value = getattr(request, name)
@@ -216,18 +216,18 @@ def _kinds(schema: Any, request: Request, where: str) -> Any:
     return declared(request.columns, schema, (request.target, request.weight), where)
 
 
-def _plan(kinds: Any, schema: Any, request: Request) -> Any:
+def _plan(kinds: Any, schema: Any, request: OpenOptions) -> Any:
     """What is known of the encoder before any row is read: its columns, and which of them are texts."""
     if hasattr(kinds, "learn"):
         apart = (request.target, request.weight)
-        return AsRead(tuple(name for name in schema.names if name not in apart), tuple(kinds.texts))
+        return PassThroughEncoder(tuple(name for name in schema.names if name not in apart), tuple(kinds.texts))
     if hasattr(kinds, "encode"):
         return kinds
     texts = [name for kind in kinds if not isinstance(kind, Numbers) for name in kind.names]
-    return AsRead(tuple(dict.fromkeys(name for kind in kinds for name in kind.names)), tuple(texts))
+    return PassThroughEncoder(tuple(dict.fromkeys(name for kind in kinds for name in kind.names)), tuple(texts))
 
 
-def _of_columns(pieces: list[Any], kinds: Any, plan: Any, request: Request) -> Dataset:
+def _of_columns(pieces: list[Any], kinds: Any, plan: Any, request: OpenOptions) -> Dataset:
     """A Dataset of pieces of tables, after what the kinds lack has been learned.
 
     In place of kinds there may be an encoder, or whoever makes one: ``learn(columns, pieces)``.
@@ -248,7 +248,7 @@ def _of_columns(pieces: list[Any], kinds: Any, plan: Any, request: Request) -> D
 # -- arrays and blocks -------------------------------------------------------------------------------------------------
 
 
-def _arrays(data: Any, request: Request, name: str) -> Dataset:
+def _arrays(data: Any, request: OpenOptions, name: str) -> Dataset:
     from parsgd.data.formats.npy_arrays import array_pieces
 
     request.refuse("arrays", "columns", "filters", "n_features", "zero_based", "sparse", "storage_options")
@@ -260,7 +260,7 @@ def _arrays(data: Any, request: Request, name: str) -> Dataset:
     )  # fmt: skip
 
 
-def _blocks(data: Any, request: Request) -> Dataset:
+def _blocks(data: Any, request: OpenOptions) -> Dataset:
     from parsgd.data.formats.block_iterators import called_pieces, list_pieces, spooled_pieces
 
     request.refuse("blocks, which bring their own targets and weights", "target", "weight")
@@ -285,7 +285,7 @@ def _blocks(data: Any, request: Request) -> Dataset:
     return _checked(pieces, name, keeps, request)
 
 
-def _checked(pieces: list[Any], name: str, keeps: Any, request: Request) -> Dataset:
+def _checked(pieces: list[Any], name: str, keeps: Any, request: OpenOptions) -> Dataset:
     """Blocks must all have targets or none, and be of one kind and width."""
     first = next(iter(pieces[0].chunks()), None)
     seen = [_form(piece) for piece in pieces if hasattr(piece, "x")]

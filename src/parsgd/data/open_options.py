@@ -14,7 +14,7 @@ FORMATS = ("parquet", "csv", "svmlight", "npy")
 
 
 @dataclass(frozen=True)
-class Request:
+class OpenOptions:
     """What was asked for besides the data, as :func:`parsgd.open_dataset` takes it."""
 
     target: Any = None

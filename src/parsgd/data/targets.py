@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.data.columns.encoder import Nothing
+from parsgd.data.columns.encoder import EmptyEncoder
 from parsgd.data.subsets import reread
 from parsgd.errors import DataFileError
 
@@ -74,4 +74,4 @@ def _united(
 
 def targets_only(piece: Any) -> Any:
     """The piece of a table without its features, so that they are not read; any other piece as it is."""
-    return reread(piece, encoder=Nothing())
+    return reread(piece, encoder=EmptyEncoder())

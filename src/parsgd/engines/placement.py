@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 
-def seated(wishes: Sequence[Hashable | None], hosts: Sequence[Hashable]) -> list[Hashable]:
+def assign_by_locality(wishes: Sequence[Hashable | None], hosts: Sequence[Hashable]) -> list[Hashable]:
     """A host for each worker: the one it wishes for, unless that has its share of workers already.
 
     Without wishes they are dealt in turn.
 
-    >>> seated([None, "a", "a", None], ["a", "b"])
+    >>> assign_by_locality([None, "a", "a", None], ["a", "b"])
     ['b', 'a', 'a', 'b']
-    >>> seated(["a", "a", "a", "gone"], ["a", "b"])
+    >>> assign_by_locality(["a", "a", "a", "gone"], ["a", "b"])
     ['a', 'a', 'b', 'b']
     """
     share = -(-len(wishes) // len(hosts))
@@ -42,7 +42,8 @@ class Placement:
     hosts : sequence
         Names of hosts, at least one.
     homes : sequence, optional
-        The host that each worker begins on; not given: they are dealt in turn.  :func:`seated` makes it of wishes.
+        The host that each worker begins on; not given: they are dealt in turn.  :func:`assign_by_locality` makes it of
+        wishes.
 
     Examples
     --------

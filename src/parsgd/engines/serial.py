@@ -18,11 +18,11 @@ class Serial:
     offers = frozenset()
     in_calling_thread = True
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SerialCrew:
-        return SerialCrew(work, shards, pulse)
+    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SerialWorkerPool:
+        return SerialWorkerPool(work, shards, pulse)
 
 
-class SerialCrew:
+class SerialWorkerPool:
     def __init__(self, work: Work, shards: Sequence[Shard], pulse: Pulse):
         self.work, self.shards, self.pulse = work, shards, pulse
         self.tasks: deque[Task] = deque()

@@ -28,7 +28,7 @@ import numpy as np
 from parsgd.core import Budget, Lost, Pulse, Report, Shard, Task, Work
 from parsgd.engines.placement import Placement
 from parsgd.errors import InvalidArgument
-from parsgd.training.cost_model import Costs
+from parsgd.training.cost_model import CostModel
 
 # Of seconds times rate, what is rounding and not the beginning of another example.
 _ROUNDING = 1e-12
@@ -125,15 +125,15 @@ class Simulated:
         """How many workers there are, where the arguments say so."""
         return next((len(given) for given in (self.speeds, self.latency_s) if isinstance(given, tuple)), None)
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SimulatedCrew:
-        return SimulatedCrew(self, work, shards, pulse)
+    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SimulatedWorkerPool:
+        return SimulatedWorkerPool(self, work, shards, pulse)
 
-    def costs(self, n_rows: int, n_parameters: int) -> Costs:
+    def costs(self, n_rows: int, n_parameters: int) -> CostModel:
         """What passes and rounds cost on this engine, for whom they are to be chosen; training costs the driver nothing
         here but ``merge_s``."""
         slowest = max(_several(self.latency_s))
         speeds = _several(1.0 if self.speeds is None else self.speeds)
-        return Costs(
+        return CostModel(
             n_rows, len(speeds) / sum(speeds) / self.rate, 8 * n_parameters, latency_s=slowest,
             bandwidth_bytes_per_s=self.bandwidth_bytes_per_s, merge_s=self.merge_s,
         )  # fmt: skip
@@ -149,7 +149,7 @@ class Simulated:
         return list(given)
 
 
-class SimulatedCrew:
+class SimulatedWorkerPool:
     """Tasks wait until an answer is asked for; then all are worked on, and their answers lie in the order of time."""
 
     def __init__(self, engine: Simulated, work: Work, shards: Sequence[Shard], pulse: Pulse):

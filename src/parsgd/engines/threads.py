@@ -22,11 +22,11 @@ class Threads:
     name = "threads"
     offers = frozenset({"shared_memory"})
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> ThreadCrew:
-        return ThreadCrew(work, shards, pulse)
+    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> ThreadWorkerPool:
+        return ThreadWorkerPool(work, shards, pulse)
 
 
-class ThreadCrew:
+class ThreadWorkerPool:
     """Threads, and the driver's own: where it waits for all answers, the last task sent is done by itself.
 
     So two workers are one thread to wake and to wait for in each round, not two: rounds of few rows take a fifth less.

@@ -13,7 +13,7 @@ from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.algorithms.local_sgd import Local
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.errors import InvalidArgument, TooFewRowsWarning
-from parsgd.estimators.cost_estimates import NetworkSize, Size, costs_of, costs_on, rounds_of
+from parsgd.estimators.cost_estimates import NetworkSize, ProblemSize, costs_of, costs_on, rounds_of
 from parsgd.model_io.packing import is_part
 from parsgd.registry import ALGORITHMS, ENGINES, resolve
 from parsgd.training.cost_model import fit_seconds, round_seconds
@@ -50,7 +50,7 @@ class Choice:
         return f"{self.name} on {self.n_workers} worker{'s' * (self.n_workers > 1)}: {self.why}"
 
 
-def choose_parts(estimator: Any, size: Size | NetworkSize) -> tuple[Choice, Any]:
+def choose_parts(estimator: Any, size: ProblemSize | NetworkSize) -> tuple[Choice, Any]:
     """The algorithm and the engine that an estimator's ``n_jobs``, ``algorithm`` and ``engine`` stand for."""
     who = type(estimator).__name__
     engine = estimator.engine
@@ -82,7 +82,7 @@ def _averages(algorithm: Any, who: str) -> bool:
 
 
 def count_workers(
-    n_jobs: int | None, size: Size | NetworkSize, who: str, averages: bool = True, engine: Any = None
+    n_jobs: int | None, size: ProblemSize | NetworkSize, who: str, averages: bool = True, engine: Any = None
 ) -> tuple[int, str]:
     """The number of workers, and why.
 
@@ -148,7 +148,7 @@ def _inside_dask_task() -> bool:
     return True
 
 
-def _quickest(most: int, size: Size | NetworkSize, engine: Any) -> tuple[int, str]:
+def _quickest(most: int, size: ProblemSize | NetworkSize, engine: Any) -> tuple[int, str]:
     """The number of workers, up to ``most``, with the shortest predicted pass, its averages included.
 
     That K workers who step as far as a sample says need no more passes than one, and often fewer, is what
@@ -197,7 +197,7 @@ def _averages_shards(algorithm: Any) -> bool:
 
 
 def choose_algorithm(
-    algorithm: Any, n_workers: int, why_workers: str, size: Size | NetworkSize, who: str, engine: Any = None
+    algorithm: Any, n_workers: int, why_workers: str, size: ProblemSize | NetworkSize, who: str, engine: Any = None
 ) -> Choice:
     """Resolve the ``algorithm`` argument; "auto" asks an engine that has ``costs`` what a pass and a round take."""
     if not (isinstance(algorithm, str) and algorithm == "auto"):
@@ -213,7 +213,7 @@ def choose_algorithm(
     return _adaptive(n_workers, why_workers, size, engine)
 
 
-def _adaptive(n_workers: int, why_workers: str, size: Size | NetworkSize, engine: Any) -> Choice:
+def _adaptive(n_workers: int, why_workers: str, size: ProblemSize | NetworkSize, engine: Any) -> Choice:
     """Local SGD with an adaptive outer step, and as many rounds as are worth their time."""
     costs = costs_on(engine, size, n_workers)
     each = round_seconds(costs, n_workers, size.combine_seconds)

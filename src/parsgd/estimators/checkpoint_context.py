@@ -19,7 +19,7 @@ from parsgd.algorithms.local_sgd import Local
 from parsgd.checkpointing.file_format import KIND
 from parsgd.checkpointing.settings import settings_of
 from parsgd.checkpointing.store import opened
-from parsgd.checkpointing.writer import CheckpointKeeper
+from parsgd.checkpointing.writer import CheckpointWriter
 from parsgd.errors import CheckpointError, InvalidArgument
 from parsgd.estimators import auto_select
 from parsgd.estimators.sklearn_callbacks import has_callbacks
@@ -66,7 +66,7 @@ def keeping(estimator: Any, resume: Any) -> Iterator[None]:
         yield
         return
     with opened(settings.path) as folder:
-        keeper = CheckpointKeeper(folder, settings, bool(resume))
+        keeper = CheckpointWriter(folder, settings, bool(resume))
         keeper.params = {name: value for name, value in estimator.get_params(deep=False).items() if name not in _FREE}
         keeper.random_state = _settled_chance(estimator.random_state, keeper)
         estimator.resumed_from_ = None if keeper.found is None else keeper.found.snapshot.round
@@ -79,7 +79,7 @@ def keeping(estimator: Any, resume: Any) -> Iterator[None]:
             del estimator._keeper
 
 
-def _said(keeper: CheckpointKeeper) -> str:
+def _said(keeper: CheckpointWriter) -> str:
     if keeper.found is None:
         return f"{keeper.folder.path}: no checkpoint to go on from; the fit begins"
     snapshot = keeper.found.snapshot
@@ -92,12 +92,12 @@ def random_state_of(estimator: Any) -> Any:
     return estimator.random_state if keeper is None else keeper.random_state
 
 
-def keeper_of(estimator: Any) -> CheckpointKeeper | None:
+def keeper_of(estimator: Any) -> CheckpointWriter | None:
     """Who keeps the checkpoints of the fit that runs, if somebody does."""
     return getattr(estimator, "_keeper", None)
 
 
-def _settled_chance(random_state: Any, keeper: CheckpointKeeper) -> Any:
+def _settled_chance(random_state: Any, keeper: CheckpointWriter) -> Any:
     """A seed or a generator that a fit which goes on can begin with once more; it is among the keeper's extras."""
     kept = keeper.extras.get("random_state")
     if kept is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from parsgd.training.cost_model import Costs, round_seconds
+from parsgd.training.cost_model import CostModel, round_seconds
 
 # Seconds for a stored value and for a row, one output, one core: benchmarks/figures/equal_work.py, rounded.
 _SECONDS_PER_DENSE_VALUE, _SECONDS_PER_SPARSE_VALUE, _SECONDS_PER_ROW = 0.7e-9, 2.5e-9, 20e-9
@@ -39,7 +39,7 @@ _DEAREST_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Size:
+class ProblemSize:
     """What is known of a problem before it is fitted."""
 
     n_rows: int
@@ -155,13 +155,13 @@ class NetworkSize:
         return None
 
 
-def costs_of(size: Size | NetworkSize, n_threads: int) -> Costs:
+def costs_of(size: ProblemSize | NetworkSize, n_threads: int) -> CostModel:
     """The guesses as :mod:`parsgd.training.cost_model` takes costs, for so many threads at most."""
     wake = dict.fromkeys(range(2, n_threads + 1), size.wake_seconds)
-    return Costs(size.n_rows, size.epoch_seconds / max(size.n_rows, 1), wake_s=wake)
+    return CostModel(size.n_rows, size.epoch_seconds / max(size.n_rows, 1), wake_s=wake)
 
 
-def costs_on(engine: Any, size: Size | NetworkSize, n_workers: int) -> Costs:
+def costs_on(engine: Any, size: ProblemSize | NetworkSize, n_workers: int) -> CostModel:
     """The costs on an engine: those it knows itself (``costs(n_rows, n_parameters)``: one with a clock of its own);
     the guesses, with what its messages take (``message_costs(n_parameters)``, seconds and bytes a second: one whose
     workers are elsewhere); or those of threads."""
@@ -175,7 +175,7 @@ def costs_on(engine: Any, size: Size | NetworkSize, n_workers: int) -> Costs:
     return replace(guessed, state_bytes=state_bytes, latency_s=latency, bandwidth_bytes_per_s=bandwidth)
 
 
-def rounds_of(costs: Costs, n_workers: int, size: Size | NetworkSize) -> int:
+def rounds_of(costs: CostModel, n_workers: int, size: ProblemSize | NetworkSize) -> int:
     """Averages a pass: as many as are worth having, if they stay cheap; fewer, where so many would take longer than one
     worker takes for all."""
     each, part = round_seconds(costs, n_workers, size.combine_seconds), costs.pass_s / n_workers

@@ -34,9 +34,14 @@ FITTED = {
 }
 
 
+def base_name(estimator: Any) -> str:
+    """Name of the estimator's class, or of that which an estimator of :mod:`parsgd.dask` derives from."""
+    return type(estimator).__name__.removeprefix("Dask")
+
+
 def is_network(estimator: Any) -> bool:
     """Whether it has layers."""
-    return "coefs_" in FITTED[type(estimator).__name__]
+    return "coefs_" in FITTED[base_name(estimator)]
 
 
 def is_fitted(estimator: Any) -> bool:
@@ -55,7 +60,7 @@ def _problems(estimator: Any) -> Iterator[str]:
     if not _is_number(n_features, 1, whole=True):
         yield f"n_features_in_ is {n_features!r}, not a number of features"
     yield from _problems_of_names(estimator, n_features)
-    if "classes_" in FITTED[type(estimator).__name__]:
+    if "classes_" in FITTED[base_name(estimator)]:
         yield from _problems_of_classes(estimator, 1 if network else 2)
     # scikit-learn's networks count from 0: lbfgs visits no examples, and its first point may be the best one
     for key in ("t_", "n_iter_"):
@@ -89,7 +94,7 @@ def _problems_of_classes(estimator: Any, least: int) -> Iterator[str]:
 
 
 def _problems_of_linear(estimator: Any) -> Iterator[str]:
-    name, n_features, n_outputs = type(estimator).__name__, estimator.n_features_in_, 1
+    name, n_features, n_outputs = base_name(estimator), estimator.n_features_in_, 1
     if name == "SGDClassifier":
         n_classes = len(estimator.classes_)
         n_outputs = 1 if n_classes == 2 and estimator.loss != "softmax" else n_classes

@@ -12,7 +12,7 @@ import numpy as np
 
 from parsgd.errors import Outcome
 from parsgd.estimators.auto_select import Choice
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 
 # What goes together: all or none.
 AVERAGES = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
@@ -35,7 +35,7 @@ def problems_of_records(estimator: Any) -> Iterator[str]:
 
 def problems_of_rule(rule: Any, n_parameters: int) -> Iterator[str]:
     """The same of the rule of stopping that ``partial_fit`` of a network goes on with."""
-    if not isinstance(rule, Stopping):
+    if not isinstance(rule, StoppingRule):
         yield "_rule is not a rule of stopping"
     sound = (
         _is_real(rule.tol)

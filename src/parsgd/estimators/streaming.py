@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from parsgd.data.dataset import Dataset
 from parsgd.data.open_dataset import open_dataset
 from parsgd.errors import InvalidArgument
-from parsgd.estimators.training_data import OwnTargets, Streamed
+from parsgd.estimators.training_data import OwnTargets, StreamedData
 from parsgd.estimators.transaction import snapshot
 from parsgd.utils.floating import silent
 
@@ -30,7 +30,7 @@ def is_streamed(X: Any) -> bool:
 
 def streamed(
     estimator: Any, dataset: Dataset, y: Any, sample_weight: Any, reset: bool, supervised: bool = True
-) -> Streamed:
+) -> StreamedData:
     """The examples of a Dataset; sets ``n_features_in_`` and ``columns_`` if ``reset``, and else compares.
 
     Raises
@@ -56,7 +56,7 @@ def streamed(
             estimator.columns_ = dataset.columns
     else:
         _check_width(estimator, dataset)
-    return Streamed(dataset)
+    return StreamedData(dataset)
 
 
 def forget_columns(estimator: Any) -> None:

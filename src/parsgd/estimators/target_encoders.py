@@ -14,7 +14,7 @@ _FAR_APART = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
+class LabelEncoder:
     """Class labels as -1 and 1 ``(n_rows,)``, form ``"signs"``; as class numbers ``(n_rows,)`` int64, ``"numbers"``; or
     as 0 and 1 ``(n_rows, 1)``, ``"column"``.  ``factors (n_classes,)`` multiply the weights."""
 
@@ -37,7 +37,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Several:
+class MultiLabelEncoder:
     """0 and 1 for each of ``n_labels`` labels, ``(n_rows, n_labels)``."""
 
     n_labels: int
@@ -52,7 +52,7 @@ class Several:
 
 
 @dataclass(frozen=True)
-class Values:
+class ValueEncoder:
     """Numbers ``(n_rows,)``; given ``column``, ``(n_rows, n_outputs)``.  ``loss="poisson"`` refuses those below 0."""
 
     dtype: str
@@ -69,7 +69,7 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Ones:
+class OneClassEncoder:
     """1 for every row, whatever its target: all belong to the one class."""
 
     dtype: str

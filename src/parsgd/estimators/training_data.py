@@ -27,7 +27,7 @@ _MOST_HELD_BACK = 50_000
 _MAX_INT = np.iinfo(np.int32).max
 
 
-class Held(NamedTuple):
+class HeldOutRows(NamedTuple):
     """Rows held back to score on: ``x``, targets as kernels take them, and ``weight`` or None."""
 
     x: Any
@@ -36,7 +36,7 @@ class Held(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Arrays:
+class InMemoryData:
     """Arrays in memory: ``x`` in C order or CSR, labels ``y`` as they came, ``weight (n_rows,)`` or None.
 
     ``target`` and ``factor`` are targets and weights as kernels take them, once they are posed; ``subset`` numbers the
@@ -75,7 +75,7 @@ class Arrays:
         """``(n_classes,)`` weights of classes, from the labels."""
         return compute_class_weight(class_weight, classes=classes, y=self.y)
 
-    def posed(self, pose: Pose) -> Arrays:
+    def posed(self, pose: Pose) -> InMemoryData:
         """With targets and weights as kernels take them."""
         target, factor = pose(self.y, self.weight)
         return replace(self, target=target, factor=factor)
@@ -86,11 +86,11 @@ class Arrays:
 
     def hold_back(
         self, split: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]], fraction: float, random: Any
-    ) -> tuple[Arrays, Held]:
+    ) -> tuple[InMemoryData, HeldOutRows]:
         """The examples without some, and these; ``split(target, weight)`` gives the numbers of both."""
         train, held = split(self.target, self.factor)
         weight = self.factor[held] if self.factor.size else None
-        return replace(self, subset=train), Held(self.x[held], self.target[held], weight)
+        return replace(self, subset=train), HeldOutRows(self.x[held], self.target[held], weight)
 
     def seen(self) -> dict[str, Any]:
         """What callbacks are shown: all rows that the fit was given, those held back too."""
@@ -105,7 +105,7 @@ class Arrays:
 
 
 @dataclass(frozen=True, eq=False)
-class Streamed:
+class StreamedData:
     """The rows of a Dataset, read while they are trained on; ``rest`` is the source without what is held back."""
 
     dataset: Dataset
@@ -138,13 +138,13 @@ class Streamed:
             class_weight, classes=classes, y=self.dataset.classes, sample_weight=found.counts.astype(float)
         )
 
-    def posed(self, pose: Pose) -> Streamed:
+    def posed(self, pose: Pose) -> StreamedData:
         return replace(self, pose=pose)
 
     def head(self, n: int) -> np.ndarray:
         return self.pose(self.dataset.head_targets(n), None)[0]
 
-    def hold_back(self, split: Any, fraction: float, random: Any) -> tuple[Streamed, Held]:
+    def hold_back(self, split: Any, fraction: float, random: Any) -> tuple[StreamedData, HeldOutRows]:
         """Rows at random, and no more than 50,000: not in the proportions of the classes, unless by chance."""
         n = min(math.ceil(fraction * self.dataset.n_rows), _MOST_HELD_BACK)
         if not 1 <= n < self.dataset.n_rows:
@@ -156,7 +156,7 @@ class Streamed:
         rows, rest = self.dataset.source(self.pose).draw(n, seed)
         if rows.weight.size and not rows.weight.any():
             raise InvalidArgument("The weights of the rows held back are all zero; another random_state draws others.")
-        held = Held(matrix_of(rows.x, self.shape[1]), rows.y, rows.weight if rows.weight.size else None)
+        held = HeldOutRows(matrix_of(rows.x, self.shape[1]), rows.y, rows.weight if rows.weight.size else None)
         return replace(self, rest=rest), held
 
     def seen(self) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class Streamed:
         return self.dataset.source(self.pose, shuffle)
 
 
-Examples = Arrays | Streamed
+Examples = InMemoryData | StreamedData
 
 
 class OwnTargets(np.ndarray):
@@ -199,4 +199,4 @@ def matrix_of(x: Any, n_features: int) -> Any:
 
 def is_sparse(x: Any) -> bool:
     """Whether rows of a matrix or of examples are CSR."""
-    return x.sparse if isinstance(x, (Arrays, Streamed)) else sp.issparse(x)
+    return x.sparse if isinstance(x, (InMemoryData, StreamedData)) else sp.issparse(x)

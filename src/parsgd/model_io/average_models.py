@@ -10,14 +10,14 @@ import numpy as np
 from sklearn.base import clone
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.learned_weights import learned
+from parsgd.algorithms.common.learned_weights import learn_weights
 from parsgd.core import Model, Rows
 from parsgd.errors import InvalidArgument, choose
-from parsgd.estimators.fitted_attributes import is_network
+from parsgd.estimators.fitted_attributes import base_name, is_network
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.two_classes import halves, is_difference
 from parsgd.estimators.resume_attributes import AVERAGES, SQUARES
-from parsgd.estimators.training_data import Arrays
+from parsgd.estimators.training_data import InMemoryData
 from parsgd.estimators.transaction import snapshot
 from parsgd.model_io.merge_checks import as_ours, check_alike, cosines
 from parsgd.utils.callers import warn
@@ -139,7 +139,7 @@ def _by_steps(estimators: Sequence[Any]) -> np.ndarray:
 
 def _learned(model: Model, rows: Rows, states: Sequence[np.ndarray], towards: np.ndarray) -> np.ndarray:
     if model.straight:
-        return learned(model, rows, model.init(0), states, towards)
+        return learn_weights(model, rows, model.init(0), states, towards)
     losses = np.array([_loss(model, rows, state) for state in states])
     alone = np.eye(len(states))[losses.argmin()]
     moved = np.ones(len(states))
@@ -185,7 +185,7 @@ def _loss(model: Model, rows: Rows, state: np.ndarray) -> float:
 
 def _posed(merged: Any, first: Any, X: Any, y: Any) -> tuple[Model, Rows]:
     """The model, without slots and in float64, and the validation set as kernels take it."""
-    name = type(merged).__name__
+    name = base_name(merged)
     if is_network(merged):
         X, y = merged._read(X, y, reset=False)
         y = merged._labels(y) if name == "MLPClassifier" else y
@@ -198,7 +198,7 @@ def _posed(merged: Any, first: Any, X: Any, y: Any) -> tuple[Model, Rows]:
         y_numeric=name == "SGDRegressor",
     )  # fmt: skip
     if name == "SGDClassifier":
-        model, pose = merged._posed(Arrays(X, y))
+        model, pose = merged._posed(InMemoryData(X, y))
         target = pose(y)[0]
     else:
         model, target = merged._linear(X, 1), merged._targets(y, np.float64)

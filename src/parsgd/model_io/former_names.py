@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+PARTS = {"Stopping": "StoppingRule"}
 RECORDS = {
     "algorithms.local:_Memory": "algorithms.local_sgd:_Memory",
     "algorithms.adaptive:_Memory": "algorithms.common.adaptive_outer:_Memory",
-    "algorithms.asynchronous:Arrivals": "algorithms.async_local_sgd:Arrivals",
+    "algorithms.asynchronous:Arrivals": "algorithms.async_local_sgd:StalenessCounter",
 }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators.fitted_attributes import FITTED, is_fitted, is_network
+from parsgd.estimators.fitted_attributes import FITTED, base_name, is_fitted, is_network
 from parsgd.model_io.from_sklearn import from_sklearn
 
 # scikit-learn's estimators that are read as parsgd's of the same name.
@@ -28,7 +28,7 @@ _SAME = {
 
 def as_ours(estimator: Any, number: int) -> Any:
     """The estimator, if it is one of parsgd's and fitted; a fitted SGD estimator of scikit-learn as parsgd's."""
-    name = type(estimator).__name__
+    name = base_name(estimator)
     home = type(estimator).__module__.partition(".")[0]
     if name not in FITTED or home not in ("parsgd", "sklearn") or home == "sklearn" and name not in _FOREIGN:
         raise InvalidArgument(

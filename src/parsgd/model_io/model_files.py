@@ -33,7 +33,7 @@ KIND = Kind("model file", "`parsgd fit --out`", "Copy the file again, or save th
 
 
 @dataclasses.dataclass(frozen=True)
-class Saved:
+class SavedModel:
     """What a model file holds: the estimator, the notes saved with it, and the version of parsgd that wrote it."""
 
     estimator: Any
@@ -95,7 +95,7 @@ def load(path: str | os.PathLike) -> Any:
     return open_file(path).estimator
 
 
-def open_file(path: str | os.PathLike) -> Saved:
+def open_file(path: str | os.PathLike) -> SavedModel:
     """The estimator in the model file at ``path``, with the notes saved beside it."""
     try:
         return _read(safetensors_file.read(KIND, path))
@@ -135,7 +135,7 @@ def _fitted(estimator: Any) -> dict[str, Any]:
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
-def _read(content: bytes) -> Saved:
+def _read(content: bytes) -> SavedModel:
     head, arrays = take_apart(KIND, content)
     head = checked(KIND, head, arrays, FORMAT, parsgd.__version__)
     if head.get("class") not in ESTIMATORS or "document" not in arrays:
@@ -147,7 +147,7 @@ def _read(content: bytes) -> Saved:
     params, fitted, notes = parts = [unpack(part, arrays) for part in packed]
     if not all(isinstance(part, dict) for part in parts):
         raise KIND.damaged("its parts are not tables of names and values")
-    return Saved(_rebuild(head["class"], params, fitted), notes, str(head.get("version")))
+    return SavedModel(_rebuild(head["class"], params, fitted), notes, str(head.get("version")))
 
 
 def _rebuild(name: str, params: dict[str, Any], fitted: dict[str, Any]) -> Any:

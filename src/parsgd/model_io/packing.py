@@ -24,7 +24,7 @@ DTYPES = {
 PARTS = {path.split(":")[1]: path for axis in (registry.ALGORITHMS, registry.ENGINES) for path in axis.values()}
 # It connects to an address, where anybody may listen; whoever opens a file decides what to connect to.
 del PARTS["Dask"]
-PARTS |= {"Choice": "parsgd.estimators.auto_select:Choice", "Stopping": "parsgd.training.stopping:Stopping"}
+PARTS |= {"Choice": "parsgd.estimators.auto_select:Choice", "StoppingRule": "parsgd.training.stopping:StoppingRule"}
 PARTS |= {"Adaptive": "parsgd.algorithms.common.adaptive_outer:Adaptive"}
 PARTS |= {name: f"parsgd.data.columns.column_kinds:{name}" for name in ("Numbers", "OneHot", "Hashed", "Text")}
 PARTS |= {"Encoder": "parsgd.data.columns.encoder:Encoder"}
@@ -33,7 +33,7 @@ PARTS |= {name: f"parsgd.algorithms.common.outer_optimizers:{name}" for name in 
 RECORDS = (
     "algorithms.local_sgd:_Memory",
     "algorithms.common.adaptive_outer:_Memory",
-    "algorithms.async_local_sgd:Arrivals",
+    "algorithms.async_local_sgd:StalenessCounter",
 )
 
 
@@ -148,6 +148,7 @@ def _unpack_part(name: str, value: dict[str, Any], arrays: dict[str, np.ndarray]
             "names a Dask cluster to connect to, which parsgd never writes into a file. Do not use a file from people"
             " whom you do not trust; if it is your own, save the model again."
         )
+    name = former_names.PARTS.get(name, name)
     return registry.load(PARTS[name])(**unpack(value["fields"], arrays))
 
 

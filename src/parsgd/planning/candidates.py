@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parsgd.planning.strategies import Way
-from parsgd.planning.trial_runs import MOST_PASSES, Run, Serial
+from parsgd.planning.strategies import Strategy
+from parsgd.planning.trial_runs import MOST_PASSES, SerialRun, TrialRun
 from parsgd.training import cost_model
-from parsgd.training.cost_model import Costs
+from parsgd.training.cost_model import CostModel
 
 
 @dataclass(frozen=True)
-class Cell:
+class Candidate:
     """A number of workers, an algorithm, and the time predicted for them.
 
     ``seconds`` to serial SGD's loss: inf where it is not reached in twice serial SGD's passes, None where that could
@@ -39,7 +39,7 @@ class Cell:
     def parameters(self) -> dict[str, Any]:
         """For the estimator's ``set_params``.
 
-        >>> Cell(2, "local", "threads", "local", 1.0, 0.1, 2.0).parameters
+        >>> Candidate(2, "local", "threads", "local", 1.0, 0.1, 2.0).parameters
         {'n_jobs': 2, 'algorithm': 'local'}
         """
         return {"n_jobs": self.n_workers, "algorithm": self.algorithm}
@@ -50,40 +50,42 @@ class Cell:
         return self.seconds is not None and math.isfinite(self.seconds)
 
 
-def serial_cell(costs: Costs, serial: Serial, whole: float) -> Cell:
+def serial_cell(costs: CostModel, serial: SerialRun, whole: float) -> Candidate:
     """One worker: what all others are compared with."""
     begun = whole > serial.passes + 1e-9
     passes = cost_model.carried_over(serial.reached, serial.passes, whole)
     seconds = cost_model.fit_seconds(costs, 1, passes, 0)
-    return Cell(1, "serial", "serial", "auto", passes, seconds, 1.0, basis="begun" if begun else "rehearsed")
+    return Candidate(1, "serial", "serial", "auto", passes, seconds, 1.0, basis="begun" if begun else "rehearsed")
 
 
-def cell(costs: Costs, way: Way, n_workers: int, runs: Sequence[Run], serial: Serial, whole: float) -> Cell:
+def cell(
+    costs: CostModel, way: Strategy, n_workers: int, runs: Sequence[TrialRun], serial: SerialRun, whole: float
+) -> Candidate:
     """A cell from its rehearsals; ``whole``: the passes of the serial fit, of which those of ``serial`` may be the
     beginning."""
     engine = "threads" if costs.on_threads(n_workers) else "simulated"
     known = [run for run in runs if run.reached is not None]
     if not known:
-        return Cell(n_workers, way.label, engine, way.algorithm, None, None, None, basis="no time")
+        return Candidate(n_workers, way.label, engine, way.algorithm, None, None, None, basis="no time")
     begun = whole > serial.passes + 1e-9
     passes = cost_model.mean_passes([run.reached for run in known])
     if begun:
         passes = cost_model.carried_over(passes, serial.passes, whole)
     basis = "begun" if begun or all(run.begun for run in known) else "rehearsed"
     if passes > MOST_PASSES * whole:
-        return Cell(n_workers, way.label, engine, way.algorithm, math.inf, math.inf, 0.0, basis=basis)
+        return Candidate(n_workers, way.label, engine, way.algorithm, math.inf, math.inf, 0.0, basis=basis)
     combine_s = sum(run.combine_s for run in known) / len(known)
     own = next((run.seconds_per_row for run in known if run.seconds_per_row is not None), None)
     rounds = max(passes * way.rounds_a_pass, 1.0)
     seconds = cost_model.fit_seconds(costs, n_workers, passes, rounds, combine_s, own)
     alone = cost_model.fit_seconds(costs, 1, serial.reached / serial.passes * whole, 0)
-    return Cell(
+    return Candidate(
         n_workers, way.label, engine, way.algorithm, passes, seconds, alone / seconds, rounds,
         cost_model.round_seconds(costs, n_workers, combine_s), basis,
     )  # fmt: skip
 
 
-def inferred(costs: Costs, way: Way, n_workers: int) -> Cell:
+def inferred(costs: CostModel, way: Strategy, n_workers: int) -> Candidate:
     """One that was not rehearsed, because others fail that should do better."""
     engine = "threads" if costs.on_threads(n_workers) else "simulated"
-    return Cell(n_workers, way.label, engine, way.algorithm, math.inf, math.inf, 0.0, basis="others")
+    return Candidate(n_workers, way.label, engine, way.algorithm, math.inf, math.inf, 0.0, basis="others")

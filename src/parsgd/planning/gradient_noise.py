@@ -21,7 +21,7 @@ _STATES, _MOST_ROWS = 3, 2000
 
 
 @dataclass(frozen=True)
-class Noise:
+class GradientNoise:
     """``gradient`` is ``|G|^2`` and ``variance`` is ``tr Sigma`` of one row, means over several states.
 
     Batches, or averages, of far more rows than the scale ``tr Sigma / |G|^2`` gain nothing.
@@ -34,13 +34,13 @@ class Noise:
     def scale(self) -> float:
         """Rows; inf where no gradient is to be seen in the noise.
 
-        >>> Noise(gradient=0.5, variance=10.0).scale
+        >>> GradientNoise(gradient=0.5, variance=10.0).scale
         20.0
         """
         return self.variance / self.gradient if self.gradient > 0.0 else math.inf
 
 
-def noise_of(slopes: Sequence[np.ndarray], rows: Sequence[float]) -> Noise:
+def noise_of(slopes: Sequence[np.ndarray], rows: Sequence[float]) -> GradientNoise:
     """``|G|^2`` and ``tr Sigma`` from summed gradients of several batches and their numbers of rows.
 
     Of batches of b rows and their union of B, unbiased: ``|G|^2 = (B |G_B|^2 - b |G_b|^2) / (B - b)`` and
@@ -57,15 +57,15 @@ def noise_of(slopes: Sequence[np.ndarray], rows: Sequence[float]) -> Noise:
     for slope in slopes[1:]:
         total += slope
     union = float(np.vdot(total, total)) / large**2
-    return Noise((large * union - small * each) / (large - small), (each - union) / (1.0 / small - 1.0 / large))
+    return GradientNoise((large * union - small * each) / (large - small), (each - union) / (1.0 / small - 1.0 / large))
 
 
-def mean_noise(found: Sequence[Noise]) -> Noise:
+def mean_noise(found: Sequence[GradientNoise]) -> GradientNoise:
     """The two parts averaged apart, because a mean of ratios would be ruled by the smallest gradient."""
-    return Noise(float(np.mean([n.gradient for n in found])), float(np.mean([n.variance for n in found])))
+    return GradientNoise(float(np.mean([n.gradient for n in found])), float(np.mean([n.variance for n in found])))
 
 
-def measure(model: Model, states: Sequence[np.ndarray], rows: Rows) -> Noise:
+def measure(model: Model, states: Sequence[np.ndarray], rows: Rows) -> GradientNoise:
     """The noise of ``model`` at the last few states, on some rows."""
     n_rows, large = min(len(rows.y), _MOST_ROWS), states[0].size > _LARGE_STATE
     states = states[-1 if large else -_STATES :]

@@ -10,14 +10,14 @@ from scipy import sparse
 
 from parsgd.core import Algorithm, Crew, Engine, Merge, Model, Pulse, Report, Rows, Shard, Standing, Work
 from parsgd.models.network.network_model import Network
-from parsgd.planning.instrumented import StandIn
+from parsgd.planning.instrumented import InstrumentedEngine
 from parsgd.utils.row_arrays import rows_of
 
 # Looks a pass: as often as the history has an entry where rounds are short.
 _LOOKS = 10
 
 
-class Point(NamedTuple):
+class CurvePoint(NamedTuple):
     """The loss at a time, after so many passes over the data."""
 
     seconds: float
@@ -67,7 +67,7 @@ class HeldOut:
         return state
 
 
-class Watched(StandIn):
+class ObservedFit(InstrumentedEngine):
     """A fit as it was, and ``curve``, what was seen of it.
 
     A look is taken before the first round and at every merge after which another tenth of a pass is complete, so a
@@ -77,17 +77,21 @@ class Watched(StandIn):
     """
 
     def __init__(
-        self, algorithm: Algorithm, engine: Engine, loss: HeldOut, until: Callable[[list[Point]], bool] | None = None
+        self,
+        algorithm: Algorithm,
+        engine: Engine,
+        loss: HeldOut,
+        until: Callable[[list[CurvePoint]], bool] | None = None,
     ):
         super().__init__(algorithm, engine)
         self.loss, self.until = loss, until
-        self.curve: list[Point] = []
+        self.curve: list[CurvePoint] = []
         self.last: tuple[float, float, Model, np.ndarray] | None = None
         self.latest: tuple[Model, np.ndarray, Merge] | None = None
         self.looking_s = 0.0
 
     def starts(self, standing: Standing) -> None:
-        self.curve = [Point(0.0, 0.0, self.loss(standing.model, standing.state))]
+        self.curve = [CurvePoint(0.0, 0.0, self.loss(standing.model, standing.state))]
         self.looking_s = 0.0
 
     def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> Crew:
@@ -113,5 +117,5 @@ class Watched(StandIn):
         """Take note of the loss after the last merge, if that was not done."""
         if self.last is not None:
             seconds, passes, model, state = self.last
-            self.curve.append(Point(seconds, passes, self.loss(model, state)))
+            self.curve.append(CurvePoint(seconds, passes, self.loss(model, state)))
             self.last = None

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.round_length import stretch
+from parsgd.algorithms.common.round_length import examples_in_round
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
 
 
 @dataclass(frozen=True)
-class Parting(Synchronous):
+class IndependentRuns(Synchronous):
     """After p passes its model is that of a ``SimuParallel`` fit with ``max_iter=p``; there are looks at every
     ``period``-th part of a pass."""
 
@@ -34,7 +34,7 @@ class Parting(Synchronous):
 
     def budget(self, standing: Standing, worker: int) -> Budget:
         cursor = standing.cursors[worker]
-        return Budget(stretch(standing.shard_rows[worker], standing.model.batch_size, self.period, cursor))
+        return Budget(examples_in_round(standing.shard_rows[worker], standing.model.batch_size, self.period, cursor))
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         return run(model, shard, task, pulse)
@@ -48,7 +48,7 @@ class Parting(Synchronous):
 
 
 @dataclass(frozen=True)
-class Spread:
+class RunVariance:
     """One average of K independent runs, taken apart: ``L_k = L_inf + V / k`` for the loss of a mean of k of them.
 
     ``single`` is the mean loss of the runs by themselves, ``average`` that of their average, ``goal`` the serial run's.
@@ -64,7 +64,7 @@ class Spread:
     def noise(self) -> float:
         """V, what an average of many takes away from the loss of a single run.
 
-        >>> round(Spread(2, single=0.5, average=0.4, goal=0.25).noise, 9)
+        >>> round(RunVariance(2, single=0.5, average=0.4, goal=0.25).noise, 9)
         0.2
         """
         return (self.single - self.average) / (1.0 - 1.0 / self.n_workers)
@@ -74,7 +74,7 @@ class Spread:
         """By how much the loss of an average of endlessly many is above the goal: workers with 1/K of the rows have not
         gone as far, and no average mends that.
 
-        >>> round(Spread(2, single=0.5, average=0.4, goal=0.25).bias, 9)
+        >>> round(RunVariance(2, single=0.5, average=0.4, goal=0.25).bias, 9)
         0.05
         """
         return self.single - self.noise - self.goal

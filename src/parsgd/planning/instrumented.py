@@ -10,11 +10,11 @@ from typing import Any
 from parsgd.core import Algorithm, Crew, Engine, Merge, Pulse, Report, Shard, Standing, Work
 
 
-class Enough(Exception):
+class StopTrial(Exception):
     """Ends a fit from within, when what was to be seen of it was seen."""
 
 
-class StandIn(ABC):
+class InstrumentedEngine(ABC):
     """Passes everything on; ``saw`` hears of each merge.  ``combine_s``: how long each one took;
     ``paces``: each round's seconds a row of a worker, by the slowest one and the mean of their rows.
 
@@ -63,7 +63,7 @@ class StandIn(ABC):
         """End the fit here; a Ctrl-C that came meanwhile is not forgotten."""
         if getattr(self.pulse, "halted", False):
             raise KeyboardInterrupt
-        raise Enough
+        raise StopTrial
 
     @abstractmethod
     def starts(self, standing: Standing) -> None:

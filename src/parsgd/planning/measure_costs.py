@@ -14,9 +14,9 @@ from parsgd.algorithms.local_sgd import Local
 from parsgd.core import Merge, Report, Standing
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError
-from parsgd.planning.instrumented import Enough, StandIn
-from parsgd.planning.samples import Sample, prepared
-from parsgd.planning.strategies import Way
+from parsgd.planning.instrumented import InstrumentedEngine, StopTrial
+from parsgd.planning.samples import TrialSample, prepared
+from parsgd.planning.strategies import Strategy
 
 # Rounds of this length are timed after one that is not: 0.2 s for one and two workers.
 _PACE_SECONDS, _PACE_ROUNDS = 0.015, 4
@@ -28,7 +28,7 @@ _FEW_ROWS = 500
 _PACED_BYTES = 64e6
 
 
-class Timed(StandIn):
+class TimedFit(InstrumentedEngine):
     """A fit whose rounds are timed: ``beside_s`` is what each took beside the work of its slowest worker and the merge.
 
     It ends after so many rounds, or seconds."""
@@ -52,10 +52,12 @@ class Timed(StandIn):
             self.enough()
 
 
-def run(estimator: Any, sample: Sample, stand_in: StandIn, n_workers: int, passes: int, **settings: Any) -> None:
+def run(
+    estimator: Any, sample: TrialSample, stand_in: InstrumentedEngine, n_workers: int, passes: int, **settings: Any
+) -> None:
     """A fit that may be ended from within."""
     settings = dict(algorithm=stand_in, engine=stand_in, n_jobs=n_workers, max_iter=passes) | settings
-    with contextlib.suppress(Enough), warnings.catch_warnings():
+    with contextlib.suppress(StopTrial), warnings.catch_warnings():
         # of convergence, of shards, of batches: a rehearsal is no fit that anybody keeps
         warnings.simplefilter("ignore")
         estimator.set_params(**settings).fit(sample.X, sample.y)
@@ -63,34 +65,34 @@ def run(estimator: Any, sample: Sample, stand_in: StandIn, n_workers: int, passe
             raise KeyboardInterrupt
 
 
-def warm_up(estimator: Any, sample: Sample, ways: Mapping[int, Sequence[Way]]) -> None:
+def warm_up(estimator: Any, sample: TrialSample, ways: Mapping[int, Sequence[Strategy]]) -> None:
     """Load or compile what fits of this kind use, so that it is not taken for their cost."""
     few = sample.first(_FEW_ROWS)
     once = {way.label: way.algorithm for several in ways.values() for way in several}
     for n_workers, algorithm in [(1, Local(period=0.5)), *((2, algorithm) for algorithm in once.values())]:
         # if it diverges, that is for the rehearsals to find out
         with contextlib.suppress(DivergedError):
-            run(prepared(estimator), few, Timed(algorithm, 2), n_workers, 1)
+            run(prepared(estimator), few, TimedFit(algorithm, 2), n_workers, 1)
 
 
-def pace(estimator: Any, sample: Sample, n_workers: int) -> tuple[float, int]:
+def pace(estimator: Any, sample: TrialSample, n_workers: int) -> tuple[float, int]:
     """A worker's seconds a row among so many threads, and the bytes of a state."""
-    timed = Timed(Local(seconds=_PACE_SECONDS), _PACE_ROUNDS)
+    timed = TimedFit(Local(seconds=_PACE_SECONDS), _PACE_ROUNDS)
     run(prepared(estimator), sample, timed, n_workers, _MANY_PASSES)
     # the first round also makes the order of the rows
     return float(np.median(timed.paces[1:] or timed.paces)), timed.state_bytes
 
 
-def wake(estimator: Any, sample: Sample, n_workers: int) -> float:
+def wake(estimator: Any, sample: TrialSample, n_workers: int) -> float:
     """Seconds that a round costs on so many threads, beside work and merge."""
-    timed = Timed(Local(period=_EMPTY_PERIOD), _EMPTY_ROUNDS, seconds=_EMPTY_SECONDS)
+    timed = TimedFit(Local(period=_EMPTY_PERIOD), _EMPTY_ROUNDS, seconds=_EMPTY_SECONDS)
     run(prepared(estimator), sample, timed, n_workers, 1)
     return float(np.median(timed.beside_s[1:] or timed.beside_s))
 
 
-def measure(estimator: Any, sample: Sample, counts: Sequence[int]) -> dict[str, Any]:
-    """``seconds_per_row``, ``contention``, ``wake_s`` and ``state_bytes`` of :class:`parsgd.training.cost_model.Costs`,
-    for one worker and for each of the ``counts`` of threads."""
+def measure(estimator: Any, sample: TrialSample, counts: Sequence[int]) -> dict[str, Any]:
+    """``seconds_per_row``, ``contention``, ``wake_s`` and ``state_bytes`` of
+    :class:`parsgd.training.cost_model.CostModel`, for one worker and for each of the ``counts`` of threads."""
     sample = sample.first(int(_PACED_BYTES / max(sample.bytes_a_row, 1.0)))
     few = sample.first(_FEW_ROWS)
     # before and after the others, so that whatever else the machine does in the meantime falls on all of them

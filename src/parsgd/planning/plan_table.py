@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from parsgd.errors import MissingDependency
-from parsgd.planning.candidates import Cell
-from parsgd.planning.gradient_noise import Noise
-from parsgd.planning.independent_runs import Spread
+from parsgd.planning.candidates import Candidate
+from parsgd.planning.gradient_noise import GradientNoise
+from parsgd.planning.independent_runs import RunVariance
 from parsgd.planning.recommendation import in_words
-from parsgd.training.cost_model import Costs
+from parsgd.training.cost_model import CostModel
 
 HEADER = ("workers", "algorithm", "on", "passes", "a round", "time", "speed-up", "basis")
 _ON = {"serial": "here", "threads": "here", "simulated": "cluster"}
@@ -25,7 +25,7 @@ _BASES = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """The outcome of :func:`parsgd.plan`.
 
     ``cells``: serial SGD first, then each number of workers with each algorithm.  ``best`` is the one to take, with
@@ -36,12 +36,12 @@ class Plan:
     ``notes``: what it could not do.
     """
 
-    cells: tuple[Cell, ...]
-    best: Cell
+    cells: tuple[Candidate, ...]
+    best: Candidate
     why: str
-    noise: Noise
-    spread: Spread | None
-    costs: Costs
+    noise: GradientNoise
+    spread: RunVariance | None
+    costs: CostModel
     goal: float
     passes: float
     seconds: float
@@ -49,11 +49,11 @@ class Plan:
 
     @property
     def noise_scale(self) -> float:
-        """Rows; see :class:`parsgd.planning.gradient_noise.Noise`."""
+        """Rows; see :class:`parsgd.planning.gradient_noise.GradientNoise`."""
         return self.noise.scale
 
     @property
-    def best_here(self) -> Cell:
+    def best_here(self) -> Candidate:
         """The fastest cell of this machine's own threads."""
         return min((c for c in self.cells if c.reaches and c.engine != "simulated"), key=lambda c: c.seconds)
 
@@ -97,7 +97,7 @@ class Plan:
         return pd.DataFrame({name: [getattr(cell, name) for cell in self.cells] for name in names})
 
 
-def _row(cell: Cell) -> tuple[str, ...]:
+def _row(cell: Candidate) -> tuple[str, ...]:
     if cell.seconds is None:
         told = ("?", "?", "?", "?")
     elif not cell.reaches:

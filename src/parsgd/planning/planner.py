@@ -15,14 +15,14 @@ from parsgd.errors import InvalidArgument
 from parsgd.estimators.fitted_attributes import is_network
 from parsgd.estimators.streaming import is_streamed
 from parsgd.planning import gradient_noise, measure_costs, recommendation, samples, strategies, trial_budget
-from parsgd.planning.candidates import Cell, serial_cell
-from parsgd.planning.plan_table import Plan
-from parsgd.planning.samples import Sample
-from parsgd.planning.strategies import Way
-from parsgd.planning.trial_budget import Budget
-from parsgd.planning.trial_runs import rehearse_serial
-from parsgd.planning.trial_schedule import Trials
-from parsgd.training.cost_model import Costs
+from parsgd.planning.candidates import Candidate, serial_cell
+from parsgd.planning.plan_table import TrainingPlan
+from parsgd.planning.samples import TrialSample
+from parsgd.planning.strategies import Strategy
+from parsgd.planning.trial_budget import TrialBudget
+from parsgd.planning.trial_runs import run_serial_trial
+from parsgd.planning.trial_schedule import TrialSchedule
+from parsgd.training.cost_model import CostModel
 from parsgd.utils.floating import silent
 
 # Seeds of the serial run, and of every rehearsal, where there is time for more than one.
@@ -43,7 +43,7 @@ def plan(
     merge_s: float | None = None,
     tolerance: float = 0.01,
     seconds: float | None = None,
-) -> Plan:
+) -> TrainingPlan:
     """How long a fit would take with so many workers, by which algorithm, and which to take.
 
     It rehearses: serial SGD with the estimator's parameters, then each number of workers with each promising algorithm,
@@ -112,8 +112,8 @@ def plan(
     real = [n for n in counts if 1 < n <= joblib.cpu_count()]
     ways = {n: _ways(estimator, sample, n) for n in counts if n > 1}
     measure_costs.warm_up(estimator, sample, ways)
-    time = Budget(math.inf)
-    costs = Costs(
+    time = TrialBudget(math.inf)
+    costs = CostModel(
         sample.n_rows, **measure_costs.measure(estimator, sample, real), latency_s=float(latency_s),
         bandwidth_bytes_per_s=float(bandwidth_bytes_per_s), merge_s=merge_s,
     )  # fmt: skip
@@ -122,21 +122,26 @@ def plan(
 
 
 def _planned(
-    estimator: Any, sample: Sample, costs: Costs, ways: dict[int, list[Way]], seeds: list[int], tolerance: float,
-    time: Budget,
-) -> Plan:  # fmt: skip
+    estimator: Any,
+    sample: TrialSample,
+    costs: CostModel,
+    ways: dict[int, list[Strategy]],
+    seeds: list[int],
+    tolerance: float,
+    time: TrialBudget,
+) -> TrainingPlan:
     """Rehearse within the time, and draw the conclusions."""
     asked = asked_for(estimator)
     batch = strategies.batch_size(estimator, sample.n_rows)
     sample, passes = trial_budget.rehearsal(sample, costs, asked, ways, batch, time.left)
     part = time.left * (trial_budget.SERIAL_SHARE if ways else 1.0)
-    serial = rehearse_serial(estimator, sample, passes, seeds, tolerance, part)
+    serial = run_serial_trial(estimator, sample, passes, seeds, tolerance, part)
     whole = serial.passes if asked is None else asked
     found = gradient_noise.measure(serial.model, serial.states, sample.loss.rows)
-    trials = Trials(estimator, sample, costs, serial, ways)
+    trials = TrialSchedule(estimator, sample, costs, serial, ways)
     trials.make(seeds, time)
     cells = (serial_cell(costs, serial, whole), *trials.cells(whole))
-    return Plan(
+    return TrainingPlan(
         cells,
         recommendation.best(cells),
         recommendation.why(cells, found, costs),
@@ -150,8 +155,8 @@ def _planned(
     )
 
 
-def _ways(estimator: Any, sample: Sample, n_workers: int) -> list[Way]:
-    return strategies.ways(
+def _ways(estimator: Any, sample: TrialSample, n_workers: int) -> list[Strategy]:
+    return strategies.strategies_for(
         n_workers, convex=not is_network(estimator), sparse=sparse.issparse(sample.X), n_rows=sample.n_rows,
         batch_size=strategies.batch_size(estimator, sample.n_rows), on_threads=n_workers <= joblib.cpu_count(),
     )  # fmt: skip
@@ -162,7 +167,7 @@ def asked_for(estimator: Any) -> float | None:
     return None if estimator.tol is not None and estimator.tol > 0 else float(estimator.max_iter)
 
 
-def _notes(cells: Sequence[Cell], late: bool, seconds: float) -> tuple[str, ...]:
+def _notes(cells: Sequence[Candidate], late: bool, seconds: float) -> tuple[str, ...]:
     """What the plan could not do."""
     notes = []
     if late:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from parsgd.planning.candidates import Cell
-from parsgd.planning.gradient_noise import Noise
-from parsgd.training.cost_model import Costs
+from parsgd.planning.candidates import Candidate
+from parsgd.planning.gradient_noise import GradientNoise
+from parsgd.training.cost_model import CostModel
 
 # Fewer workers are taken if more of them gain no more than this.
 _WORTH = 0.05
@@ -15,7 +15,7 @@ _WORTH = 0.05
 _NOTABLE = 1.15
 
 
-def best(cells: Sequence[Cell]) -> Cell:
+def best(cells: Sequence[Candidate]) -> Candidate:
     """The fewest workers that take at most 5 % longer than the fastest cell; of those the fastest.
 
     One worker always gets to its own loss.  A cell that is only taken to be like another is not recommended.
@@ -26,7 +26,7 @@ def best(cells: Sequence[Cell]) -> Cell:
     return min(near, key=lambda cell: (cell.n_workers, cell.seconds))
 
 
-def why(cells: Sequence[Cell], noise: Noise, costs: Costs) -> str:
+def why(cells: Sequence[Candidate], noise: GradientNoise, costs: CostModel) -> str:
     """One sentence on the best cell."""
     serial, chosen = cells[0], best(cells)
     if chosen.n_workers == 1:
@@ -39,7 +39,7 @@ def why(cells: Sequence[Cell], noise: Noise, costs: Costs) -> str:
     )
 
 
-def _in_favour(serial: Cell, chosen: Cell, noise: Noise) -> str:
+def _in_favour(serial: Candidate, chosen: Candidate, noise: GradientNoise) -> str:
     """What the chosen workers gain by."""
     if chosen.passes < serial.passes / _NOTABLE:
         scale = f"{noise.scale:,.0f} rows" if math.isfinite(noise.scale) else "beyond what can be measured"
@@ -49,7 +49,7 @@ def _in_favour(serial: Cell, chosen: Cell, noise: Noise) -> str:
     return f"they share the rows and need {needed}"
 
 
-def _against(cells: Sequence[Cell], costs: Costs) -> str:
+def _against(cells: Sequence[Candidate], costs: CostModel) -> str:
     """Why one worker is the best: what the best of the others loses most by."""
     serial, others = cells[0], [cell for cell in cells if cell.n_workers > 1]
     there = [cell for cell in others if cell.reaches]
@@ -63,7 +63,7 @@ def _against(cells: Sequence[Cell], costs: Costs) -> str:
     return _loses(min(there, key=lambda cell: cell.seconds), serial, costs)
 
 
-def _loses(cell: Cell, serial: Cell, costs: Costs) -> str:
+def _loses(cell: Candidate, serial: Candidate, costs: CostModel) -> str:
     """What a cell loses most by: rounds, passes or the memory that threads share."""
     talk = cell.rounds * cell.round_s
     work = max(cell.seconds - talk, 1e-12)
@@ -82,7 +82,7 @@ def _loses(cell: Cell, serial: Cell, costs: Costs) -> str:
     return f"{n} threads share the memory and visit rows only {n / causes['memory']:.1f} times as fast as one"
 
 
-def _of_more(cells: Sequence[Cell], chosen: Cell, costs: Costs) -> str:
+def _of_more(cells: Sequence[Candidate], chosen: Candidate, costs: CostModel) -> str:
     """What still more workers would bring."""
     more = [cell for cell in cells if cell.n_workers > chosen.n_workers]
     there = [cell for cell in more if cell.reaches]

@@ -11,7 +11,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators.fitted_attributes import is_network
+from parsgd.estimators.fitted_attributes import base_name, is_network
 from parsgd.estimators.linear.sgd_base import MAX_INT
 from parsgd.planning.heldout import HeldOut
 
@@ -26,7 +26,7 @@ _NEVER = 10**9
 
 
 @dataclass(frozen=True)
-class Sample:
+class TrialSample:
     """``X, y``: rows to train on, of ``n_rows`` that there are; ``loss`` is that on ``n_seen`` other rows."""
 
     X: Any
@@ -44,7 +44,7 @@ class Sample:
     def bytes_a_row(self) -> float:
         return (self.X.data.nbytes if sparse.issparse(self.X) else self.X.nbytes) / len(self.y)
 
-    def first(self, n_rows: int) -> Sample:
+    def first(self, n_rows: int) -> TrialSample:
         """A sample of fewer rows; of each class there is one in it."""
         if n_rows >= len(self.y):
             return self
@@ -53,10 +53,10 @@ class Sample:
         if classes is not None and len(np.unique(self.y[chosen])) < len(classes):
             _, at = np.unique(self.y, return_index=True)
             chosen = np.union1d(np.arange(n_rows), at)
-        return Sample(self.X[chosen], self.y[chosen], self.loss, self.n_rows, self.n_seen)
+        return TrialSample(self.X[chosen], self.y[chosen], self.loss, self.n_rows, self.n_seen)
 
 
-def draw(estimator: Any, X: Any, y: Any, random: np.random.RandomState) -> Sample:
+def draw(estimator: Any, X: Any, y: Any, random: np.random.RandomState) -> TrialSample:
     """Random rows to train on, as many as are of use, and others to look at."""
     X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", ensure_all_finite=False)
     y = np.asarray(y)
@@ -75,7 +75,7 @@ def draw(estimator: Any, X: Any, y: Any, random: np.random.RandomState) -> Sampl
     seen, train = order[:n_seen], np.sort(order[n_seen:])
     train = train[random.permutation(len(train))] if n_train < n - n_seen else train
     loss = HeldOut(X[seen], y[seen], classes)
-    return Sample(X[train], y[train], loss, n, len(seen))
+    return TrialSample(X[train], y[train], loss, n, len(seen))
 
 
 def _with_each_class(order: np.ndarray, n_seen: int, numbers: np.ndarray, n_classes: int) -> np.ndarray:
@@ -102,7 +102,7 @@ def prepared(estimator: Any, stops: bool = False) -> Any:
 
 def check_estimator(estimator: Any) -> None:
     """Refuse what has no workers or no loss to compare."""
-    name = type(estimator).__name__
+    name = base_name(estimator)
     if name == "SGDOneClassSVM":
         raise InvalidArgument(
             "plan needs a loss on rows kept apart, and SGDOneClassSVM has none: rows are of one class. Plan for a"

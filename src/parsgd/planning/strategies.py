@@ -9,14 +9,14 @@ from parsgd.algorithms.hogwild import Hogwild
 from parsgd.algorithms.local_sgd import Local
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
-from parsgd.planning.independent_runs import Parting
+from parsgd.planning.independent_runs import IndependentRuns
 
 # A worker's slice of a batch below this many rows is a message with hardly any work behind it.
 _FEWEST_SLICED = 8
 
 
 @dataclass(frozen=True)
-class Way:
+class Strategy:
     """An algorithm, in words and as an object, and how it is rehearsed.
 
     ``rounds_a_pass``: merges a pass.  ``curve``: ``"own"`` where its losses have to be found out, ``"serial"`` where
@@ -49,29 +49,32 @@ class Way:
             period = self.algorithm.period * enlarged
             return replace(self.algorithm, period=min(period, 1.0)) if period < 1.01 else None
         if isinstance(self.algorithm, SimuParallel):
-            return Parting() if enlarged == 1.0 else None
+            return IndependentRuns() if enlarged == 1.0 else None
         return self.algorithm
 
 
-def ways(n_workers: int, *, convex: bool, batch_size: int, sparse: bool, on_threads: bool, n_rows: int) -> list[Way]:
+def strategies_for(
+    n_workers: int, *, convex: bool, batch_size: int, sparse: bool, on_threads: bool, n_rows: int
+) -> list[Strategy]:
     """What is worth a thought for so many workers.
 
-    >>> [way.label for way in ways(8, convex=False, batch_size=64, sparse=False, on_threads=False, n_rows=60000)]
+    >>> ways = strategies_for(8, convex=False, batch_size=64, sparse=False, on_threads=False, n_rows=60000)
+    >>> [way.label for way in ways]
     ['local, adaptive, 10 a pass', 'local, adaptive, 2 a pass', 'local, 10 a pass', 'local, 1 a pass', 'minibatch']
     """
     found = [
-        Way("local, adaptive, 10 a pass", Local(period=0.1, outer="adaptive"), 10, 0.4),
-        Way("local, adaptive, 2 a pass", Local(period=0.5, outer="adaptive"), 2, 0.5),
-        Way("local, 10 a pass", Local(period=0.1), 10, 0.4),
-        Way("local, 1 a pass", Local(period=1.0), 1, 0.6),
+        Strategy("local, adaptive, 10 a pass", Local(period=0.1, outer="adaptive"), 10, 0.4),
+        Strategy("local, adaptive, 2 a pass", Local(period=0.5, outer="adaptive"), 2, 0.5),
+        Strategy("local, 10 a pass", Local(period=0.1), 10, 0.4),
+        Strategy("local, 1 a pass", Local(period=1.0), 1, 0.6),
     ]
     if convex:
         # one round in all, whatever the number of passes
-        found.append(Way("simuparallel", SimuParallel(), 0, 0.6))
+        found.append(Strategy("simuparallel", SimuParallel(), 0, 0.6))
     if batch_size >= _FEWEST_SLICED * n_workers:
-        found.append(Way("minibatch", MiniBatch(), -(-n_rows // batch_size), 0.0, "serial"))
+        found.append(Strategy("minibatch", MiniBatch(), -(-n_rows // batch_size), 0.0, "serial"))
     if on_threads and sparse and convex:
-        found.append(Way("hogwild", Hogwild(), 1, 1.0, "threads"))
+        found.append(Strategy("hogwild", Hogwild(), 1, 1.0, "threads"))
     return found
 
 

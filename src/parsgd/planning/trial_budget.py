@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from parsgd.planning.samples import Sample
-from parsgd.planning.strategies import Way
-from parsgd.training.cost_model import Costs
+from parsgd.planning.samples import TrialSample
+from parsgd.planning.strategies import Strategy
+from parsgd.training.cost_model import CostModel
 
 # A plan may cost this share of a serial fit, or so many seconds, whichever is more.
 SHARE, SECONDS = 0.1, 2.0
@@ -30,7 +30,7 @@ _LEAST_ROWS, _LEAST_BATCHES = 1000, 40
 
 
 @dataclass
-class Budget:
+class TrialBudget:
     """``seconds`` since it was made; ``inf``: no end."""
 
     seconds: float
@@ -52,27 +52,33 @@ class Budget:
         return time.perf_counter() + share
 
 
-def allowed(costs: Costs, passes: float | None, given: float | None) -> float:
+def allowed(costs: CostModel, passes: float | None, given: float | None) -> float:
     """Seconds for a plan: those given, or a share of a serial fit of so many passes, where their number is known.
 
-    >>> allowed(Costs(10**6, 1e-5), 5, None), allowed(Costs(1000, 1e-5), None, None), allowed(Costs(1, 1.0), 5, 0.5)
-    (5.0, 2.0, 0.5)
+    >>> allowed(CostModel(10**6, 1e-5), 5, None), allowed(CostModel(1000, 1e-5), None, None)
+    (5.0, 2.0)
+    >>> allowed(CostModel(1, 1.0), 5, 0.5)
+    0.5
     """
     if given is not None:
         return given
     return max(SECONDS, SHARE * costs.pass_s * (1.0 if passes is None else passes))
 
 
-def price(costs: Costs, n_workers: int, way: Way, passes: float) -> float:
+def price(costs: CostModel, n_workers: int, way: Strategy, passes: float) -> float:
     """Roughly the seconds that a rehearsal takes, of as many rows as ``passes`` passes have."""
     tasks = max(way.rounds_a_pass, 1.0) * n_workers
     return way.share * passes * (costs.pass_s + tasks * (_SECONDS_A_TASK + costs.state_bytes * _SECONDS_A_BYTE))
 
 
 def rehearsal(
-    sample: Sample, costs: Costs, passes: float | None, ways: Mapping[int, Sequence[Way]], batch_size: int,
+    sample: TrialSample,
+    costs: CostModel,
+    passes: float | None,
+    ways: Mapping[int, Sequence[Strategy]],
+    batch_size: int,
     seconds: float,
-) -> tuple[Sample, float | None]:  # fmt: skip
+) -> tuple[TrialSample, float | None]:
     """The rows to rehearse on and the passes of the serial run over them: all if there is time for it.
 
     Where there is not, it is the beginning of the fit that is rehearsed: the serial run visits so many rows that the

@@ -16,12 +16,12 @@ from parsgd.engines.simulated import Simulated
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError
 from parsgd.planning import measure_costs
-from parsgd.planning.heldout import HeldOut, Point, Watched
-from parsgd.planning.independent_runs import Parting, Spread
-from parsgd.planning.samples import Sample, prepared
-from parsgd.planning.strategies import Way
+from parsgd.planning.heldout import CurvePoint, HeldOut, ObservedFit
+from parsgd.planning.independent_runs import IndependentRuns, RunVariance
+from parsgd.planning.samples import TrialSample, prepared
+from parsgd.planning.strategies import Strategy
 from parsgd.training import cost_model
-from parsgd.training.cost_model import Costs
+from parsgd.training.cost_model import CostModel
 
 # How many times serial SGD's passes a fit by several workers may take: beyond, few workers gain nothing.
 MOST_PASSES = 2.0
@@ -50,14 +50,14 @@ _PRICED_ROUNDS = 20
 
 
 @dataclass
-class Serial:
+class SerialRun:
     """Serial SGD on the sample: the curve of each run, ``passes`` long; the loss at its end, and ``goal``, that loss
     and the tolerance; some states on the way, and the model they are of; whether the first run ended by its own rule of
     stopping."""
 
     passes: float
     tolerance: float
-    curves: list[list[Point]] = field(default_factory=list)
+    curves: list[list[CurvePoint]] = field(default_factory=list)
     states: list[np.ndarray] = field(default_factory=list)
     model: Model | None = None
     ended: bool = False
@@ -82,7 +82,7 @@ class Serial:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrialRun:
     """What a rehearsal showed: ``reached``, the passes to the goal, inf where it is not reached; ``begun``: time ran
     out before that was known, and it is carried over from there, or None where not even that can be done; ``last``,
     the loss at its end; the driver's time for a merge; a worker's for a row, on real threads only."""
@@ -91,30 +91,30 @@ class Run:
     last: float = math.inf
     combine_s: float = 0.0
     seconds_per_row: float | None = None
-    spread: Spread | None = None
+    spread: RunVariance | None = None
     diverged: bool = False
     begun: bool = False
 
 
-def reached(curve: Sequence[Point], goal: float) -> float:
+def reached(curve: Sequence[CurvePoint], goal: float) -> float:
     """The passes to the goal.  Where training begins does not count: rates may take it to a greater loss at first."""
     seen = curve[1:]
     return cost_model.reach([p.passes for p in seen], [p.loss for p in seen], goal) if seen else math.inf
 
 
-def rehearse_serial(
-    estimator: Any, sample: Sample, passes: float | None, seeds: Sequence[int], tolerance: float, seconds: float
-) -> Serial:
+def run_serial_trial(
+    estimator: Any, sample: TrialSample, passes: float | None, seeds: Sequence[int], tolerance: float, seconds: float
+) -> SerialRun:
     """Serial SGD with the first of the seeds, and with others while there is time: ``seconds`` for all of them.
 
     ``passes=None``: as many as its own rule of stopping makes of them.  If the first run takes longer than ``seconds``
     and half as long again, its passes are those it made until then.
     """
     began = time.perf_counter()
-    found = Serial(passes or math.inf, tolerance)
+    found = SerialRun(passes or math.inf, tolerance)
     for seed in seeds:
         stops = math.isinf(found.passes)
-        watched = Watched(_SERIAL, Simulated(), sample.loss)
+        watched = ObservedFit(_SERIAL, Simulated(), sample.loss)
         ends = _Passes(found, watched, math.inf if found.curves else began + _PATIENCE * seconds)
         watched.until = ends
         most = int(estimator.max_iter) if stops else math.ceil(found.passes - 1e-9)
@@ -135,7 +135,7 @@ def rehearse_serial(
     return found
 
 
-def _refuse_divergence(curve: Sequence[Point]) -> None:
+def _refuse_divergence(curve: Sequence[CurvePoint]) -> None:
     """A goal that nothing can be measured by is none."""
     loss = curve[-1].loss
     if not loss <= _EXPLODED * curve[0].loss:
@@ -150,12 +150,12 @@ class _Passes:
     """Until so many passes are made; keeps states of the first run on the way, each after twice the passes of the one
     before."""
 
-    def __init__(self, serial: Serial, watched: Watched, deadline: float):
+    def __init__(self, serial: SerialRun, watched: ObservedFit, deadline: float):
         self.serial, self.watched, self.deadline = serial, watched, deadline
         self.next = 0.1 if not serial.curves else math.inf
         self.late = False
 
-    def __call__(self, curve: Sequence[Point]) -> bool:
+    def __call__(self, curve: Sequence[CurvePoint]) -> bool:
         at = curve[-1].passes
         if at >= self.next - 1e-9:
             self.serial.states.append(self.watched.latest[1])
@@ -167,12 +167,12 @@ class _Passes:
 class _Until:
     """Until the goal is reached for sure, or out of reach, or time is over."""
 
-    def __init__(self, serial: Serial, deadline: float):
+    def __init__(self, serial: SerialRun, deadline: float):
         self.serial, self.deadline = serial, deadline
         self.goal, self.most = serial.goal, MOST_PASSES * serial.passes
         self.cut = False
 
-    def __call__(self, curve: Sequence[Point]) -> bool:
+    def __call__(self, curve: Sequence[CurvePoint]) -> bool:
         at, loss = curve[-1].passes, curve[-1].loss
         if at >= self.most - 1e-9 or not math.isfinite(loss):
             return True
@@ -184,7 +184,7 @@ class _Until:
         self.cut = time.perf_counter() > self.deadline
         return self.cut
 
-    def _hopeless(self, curve: Sequence[Point]) -> bool:
+    def _hopeless(self, curve: Sequence[CurvePoint]) -> bool:
         """Whether serial SGD was there long ago, or the loss would not get to the goal by a power law of the passes,
         which knows no floor, with a slope beyond the present one."""
         passes = [point.passes for point in curve[1:]]
@@ -197,9 +197,16 @@ class _Until:
         return len(passes) >= _TOLD_LOOKS and at >= _TOLD * self.serial.passes and end > self.goal
 
 
-def rehearse(
-    estimator: Any, sample: Sample, way: Way, n_workers: int, costs: Costs, serial: Serial, seed: int, deadline: float
-) -> Run | None:
+def run_trial(
+    estimator: Any,
+    sample: TrialSample,
+    way: Strategy,
+    n_workers: int,
+    costs: CostModel,
+    serial: SerialRun,
+    seed: int,
+    deadline: float,
+) -> TrialRun | None:
     """A fit in this way, watched; None where the sample is too small for one of its rounds."""
     algorithm = way.rehearsed(1.0 / sample.share)
     if algorithm is None:
@@ -208,23 +215,23 @@ def rehearse(
         return _priced(estimator, sample, algorithm, n_workers, costs, serial, seed)
     until = _Until(serial, deadline)
     real = costs.on_threads(n_workers)
-    watched = Watched(algorithm, Threads() if real else Simulated(), sample.loss, until)
+    watched = ObservedFit(algorithm, Threads() if real else Simulated(), sample.loss, until)
     try:
         measure_costs.run(prepared(estimator), sample, watched, n_workers, math.ceil(until.most), random_state=seed)
         watched.look()
     except DivergedError:
-        return Run(math.inf, diverged=True)
+        return TrialRun(math.inf, diverged=True)
     there, begun = reached(watched.curve, until.goal), False
     last = float(cost_model.trend([point.loss for point in watched.curve[1:]])[-1])
     if until.cut and math.isinf(there):
         there, begun = _from_beginning(watched.curve, last, serial), True
-    return Run(
+    return TrialRun(
         there, last, float(np.median(watched.combine_s)), float(np.median(watched.paces)) if real else None,
-        _spread(watched, n_workers, serial) if isinstance(algorithm, Parting) else None, begun=begun,
+        _spread(watched, n_workers, serial) if isinstance(algorithm, IndependentRuns) else None, begun=begun,
     )  # fmt: skip
 
 
-def _from_beginning(curve: Sequence[Point], loss: float, serial: Serial) -> float | None:
+def _from_beginning(curve: Sequence[CurvePoint], loss: float, serial: SerialRun) -> float | None:
     """The passes to the goal, if a run goes on to need as many times serial SGD's passes as it did so far."""
     if len(curve) <= _FEWEST_LOOKS:
         return None
@@ -233,19 +240,19 @@ def _from_beginning(curve: Sequence[Point], loss: float, serial: Serial) -> floa
 
 
 def _priced(
-    estimator: Any, sample: Sample, algorithm: Any, n_workers: int, costs: Costs, serial: Serial, seed: int
-) -> Run:
+    estimator: Any, sample: TrialSample, algorithm: Any, n_workers: int, costs: CostModel, serial: SerialRun, seed: int
+) -> TrialRun:
     """A way whose losses are serial SGD's: only its rounds have to be timed."""
     real = costs.on_threads(n_workers)
-    timed = measure_costs.Timed(algorithm, _PRICED_ROUNDS, Threads() if real else Simulated())
+    timed = measure_costs.TimedFit(algorithm, _PRICED_ROUNDS, Threads() if real else Simulated())
     measure_costs.run(prepared(estimator), sample, timed, n_workers, 1, random_state=seed)
     pace = float(np.median(timed.paces)) if real else None
-    return Run(serial.reached, serial.final, float(np.median(timed.combine_s)), pace)
+    return TrialRun(serial.reached, serial.final, float(np.median(timed.combine_s)), pace)
 
 
-def _spread(watched: Watched, n_workers: int, serial: Serial) -> Spread:
+def _spread(watched: ObservedFit, n_workers: int, serial: SerialRun) -> RunVariance:
     """The workers by themselves and their average, after as many passes as the serial run made, or as were seen."""
     model, _, merge = watched.latest
     loss: HeldOut = watched.loss
     single = float(np.mean([loss(model, state) for state in merge.memory[:_SINGLES]]))
-    return Spread(n_workers, single, loss(model, merge.state), serial.final)
+    return RunVariance(n_workers, single, loss(model, merge.state), serial.final)

@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any
 
 from parsgd.planning import trial_budget
-from parsgd.planning.candidates import Cell, cell, inferred
-from parsgd.planning.independent_runs import Spread
-from parsgd.planning.samples import Sample
-from parsgd.planning.strategies import Way
-from parsgd.planning.trial_budget import Budget
-from parsgd.planning.trial_runs import Run, Serial, rehearse
-from parsgd.training.cost_model import Costs
+from parsgd.planning.candidates import Candidate, cell, inferred
+from parsgd.planning.independent_runs import RunVariance
+from parsgd.planning.samples import TrialSample
+from parsgd.planning.strategies import Strategy
+from parsgd.planning.trial_budget import TrialBudget
+from parsgd.planning.trial_runs import SerialRun, TrialRun, run_trial
+from parsgd.training.cost_model import CostModel
 
 # A loss this far above the goal is not there for want of luck.
 _CLEARLY = 1.02
@@ -24,17 +24,17 @@ _ENOUGH, _PLENTY = 0.7, 2.0
 
 
 @dataclass
-class Trials:
+class TrialSchedule:
     """The rehearsals of a plan; ``runs`` has those of each number of workers and way."""
 
     estimator: Any
-    sample: Sample
-    costs: Costs
-    serial: Serial
-    ways: Mapping[int, Sequence[Way]]
-    runs: dict[tuple[int, str], list[Run]] = field(default_factory=dict)
+    sample: TrialSample
+    costs: CostModel
+    serial: SerialRun
+    ways: Mapping[int, Sequence[Strategy]]
+    runs: dict[tuple[int, str], list[TrialRun]] = field(default_factory=dict)
 
-    def make(self, seeds: Sequence[int], time: Budget) -> None:
+    def make(self, seeds: Sequence[int], time: TrialBudget) -> None:
         """All once, and then again with other seeds, as long as there is time."""
         for seed in seeds:
             for n_workers, way in self.order():
@@ -43,10 +43,10 @@ class Trials:
                 runs = self.runs.setdefault((n_workers, way.label), [])
                 if _worth_repeating(runs) if seed != seeds[0] else not self.hopeless(n_workers, way):
                     until = time.until(self._price(n_workers, way))
-                    run = rehearse(self.estimator, self.sample, way, n_workers, self.costs, self.serial, seed, until)
+                    run = run_trial(self.estimator, self.sample, way, n_workers, self.costs, self.serial, seed, until)
                     runs += [] if run is None else [run]
 
-    def order(self) -> list[tuple[int, Way]]:
+    def order(self) -> list[tuple[int, Strategy]]:
         """What costs nothing; for every number of workers the cheaper adaptive way, which is likely to be the best;
         then the cheapest first, so that little is left over if time runs out."""
         first = {}
@@ -55,10 +55,10 @@ class Trials:
         order = [(n, way) for n, several in self.ways.items() for way in several]
         return sorted(order, key=lambda item: (item[1].share > 0, item[1] is not first[item[0]], self._price(*item)))
 
-    def _price(self, n_workers: int, way: Way) -> float:
+    def _price(self, n_workers: int, way: Strategy) -> float:
         return trial_budget.price(self.costs, n_workers, way, self.serial.passes * self.sample.share)
 
-    def hopeless(self, n_workers: int, way: Way) -> bool:
+    def hopeless(self, n_workers: int, way: Strategy) -> bool:
         """Whether others fail that should do better: of plain means fewer workers, or as many that average more often;
         of adaptive ones fewer workers, where still fewer did better.
 
@@ -81,14 +81,14 @@ class Trials:
         ]
         return any(runs and runs[0].reached == math.inf and self._clearly(runs[0]) for runs in better)
 
-    def _clearly(self, run: Run) -> bool:
+    def _clearly(self, run: TrialRun) -> bool:
         return run.last > _CLEARLY * self.serial.goal
 
-    def cells(self, whole: float) -> list[Cell]:
+    def cells(self, whole: float) -> list[Candidate]:
         """A cell of each; ``whole``: the passes of the serial fit, of which it may be the beginning that was seen."""
         return [self._cell(n, way, whole) for n, several in self.ways.items() for way in several]
 
-    def _cell(self, n_workers: int, way: Way, whole: float) -> Cell:
+    def _cell(self, n_workers: int, way: Strategy, whole: float) -> Candidate:
         runs = self.runs.get((n_workers, way.label), [])
         if not runs and self.hopeless(n_workers, way):
             return inferred(self.costs, way, n_workers)
@@ -97,14 +97,14 @@ class Trials:
             return replace(found, basis="alike")
         return cell(self.costs, way, n_workers, runs, self.serial, whole)
 
-    def _alike(self, n_workers: int, way: Way) -> list[Run]:
+    def _alike(self, n_workers: int, way: Strategy) -> list[TrialRun]:
         """Runs that a way for which there was no time is likely to resemble.
 
         On a quadratic objective it makes no difference how often plain means are taken; and workers on shared memory do
         what one does, as long as they seldom meet.
         """
         if way.curve == "threads":
-            return [Run(self.serial.reached, self.serial.final)]
+            return [TrialRun(self.serial.reached, self.serial.final)]
         others = [other for other in self.ways[n_workers] if way.means and other.means and other is not way]
         for other in sorted(others, key=lambda other: abs(other.rounds_a_pass - way.rounds_a_pass)):
             known = [run for run in self.runs.get((n_workers, other.label), []) if run.reached is not None]
@@ -112,11 +112,11 @@ class Trials:
                 return [replace(run, seconds_per_row=None) for run in known]
         return []
 
-    def spread(self) -> Spread | None:
+    def spread(self) -> RunVariance | None:
         """Of the most workers that were seen to go without an average until the end."""
         found = [run.spread for runs in self.runs.values() for run in runs if run.spread is not None]
         return max(found, key=lambda spread: spread.n_workers, default=None)
 
 
-def _worth_repeating(runs: Sequence[Run]) -> bool:
+def _worth_repeating(runs: Sequence[TrialRun]) -> bool:
     return bool(runs) and runs[-1].reached is not None and math.isfinite(runs[-1].reached)

@@ -11,7 +11,7 @@ from parsgd.errors import InvalidArgument
 from parsgd.registry import ENGINES, resolve
 
 
-def slow_down(factors: Mapping[int, float], engine: Any = "threads") -> Slowed:
+def slow_down(factors: Mapping[int, float], engine: Any = "threads") -> SlowedEngine:
     """An engine on which worker ``w`` takes ``factors[w]`` times as long: it idles after each stretch of work.
 
     >>> from parsgd import Local, SGDClassifier
@@ -25,11 +25,11 @@ def slow_down(factors: Mapping[int, float], engine: Any = "threads") -> Slowed:
     bad = {worker: factor for worker, factor in factors.items() if not factor >= 1.0}
     if bad:
         raise InvalidArgument(f"slow_down takes factors >= 1, how many times as long a worker takes; got {bad}.")
-    return Slowed(resolve(ENGINES, engine, "engine", "slow_down", ("open", "offers")), dict(factors))
+    return SlowedEngine(resolve(ENGINES, engine, "engine", "slow_down", ("open", "offers")), dict(factors))
 
 
 @dataclass(frozen=True)
-class Slowed:
+class SlowedEngine:
     """See :func:`slow_down`."""
 
     engine: Any
@@ -43,11 +43,11 @@ class Slowed:
     def offers(self) -> frozenset[str]:
         return self.engine.offers
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SlowedCrew:
-        return SlowedCrew(self.engine.open(work, shards, pulse), self.factors)
+    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SlowedWorkerPool:
+        return SlowedWorkerPool(self.engine.open(work, shards, pulse), self.factors)
 
 
-class SlowedCrew:
+class SlowedWorkerPool:
     def __init__(self, crew: Crew, factors: Mapping[int, float]):
         self.crew, self.factors = crew, factors
 

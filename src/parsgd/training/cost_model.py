@@ -23,14 +23,14 @@ _NO_LOSS = 1e300
 
 
 @dataclass(frozen=True)
-class Costs:
+class CostModel:
     """What work and talk cost, in seconds; see the module for the formula.
 
     ``contention`` and ``wake_s`` have an entry for each number of threads that this machine has cores for; more workers
     than that are on a cluster.  ``merge_s`` is the cluster driver's time for one report; None: what a merge of so many
     takes here.
 
-    >>> costs = Costs(1000, 1e-6, contention={2: 1.1}, wake_s={2: 2e-4}, latency_s=1e-3)
+    >>> costs = CostModel(1000, 1e-6, contention={2: 1.1}, wake_s={2: 2e-4}, latency_s=1e-3)
     >>> costs.pass_s, costs.on_threads(2), costs.on_threads(8)
     (0.001, True, False)
     """
@@ -54,10 +54,10 @@ class Costs:
         return n_workers == 1 or n_workers in self.wake_s
 
 
-def round_seconds(costs: Costs, n_workers: int, combine_s: float) -> float:
+def round_seconds(costs: CostModel, n_workers: int, combine_s: float) -> float:
     """What a round costs beside the work in it; ``combine_s``: the driver's time for a merge of all reports.
 
-    >>> round_seconds(Costs(1000, 1e-6, wake_s={2: 2e-4}), 2, 1e-4)
+    >>> round_seconds(CostModel(1000, 1e-6, wake_s={2: 2e-4}), 2, 1e-4)
     0.00030000000000000003
     """
     if n_workers == 1:
@@ -69,7 +69,7 @@ def round_seconds(costs: Costs, n_workers: int, combine_s: float) -> float:
 
 
 def fit_seconds(
-    costs: Costs, n_workers: int, passes: float, rounds: float, combine_s: float = 0.0,
+    costs: CostModel, n_workers: int, passes: float, rounds: float, combine_s: float = 0.0,
     seconds_per_row: float | None = None,
 ) -> float:  # fmt: skip
     """The time of a fit of so many passes and so many merges.
@@ -77,7 +77,7 @@ def fit_seconds(
     ``seconds_per_row`` is that of a worker among the others, where the algorithm has one of its own (hogwild's workers
     write to one another's cache lines); else it is one worker's, times the contention.
 
-    >>> round(fit_seconds(Costs(1000, 1e-6, contention={2: 1.1}, wake_s={2: 2e-4}), 2, 3.0, 30.0), 6)
+    >>> round(fit_seconds(CostModel(1000, 1e-6, contention={2: 1.1}, wake_s={2: 2e-4}), 2, 3.0, 30.0), 6)
     0.00765
     """
     if seconds_per_row is None:

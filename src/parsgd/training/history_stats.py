@@ -22,7 +22,7 @@ Entries = Sequence[dict[str, Any]]
 
 
 @dataclass
-class Account:
+class WorkerTotals:
     """What one worker did and where its time went; times in seconds.
 
     ``weight`` is the mean over the rounds of its weights in the merges.
@@ -38,7 +38,7 @@ class Account:
     weight: float = 0.0
 
 
-class Span(NamedTuple):
+class TimeSpan(NamedTuple):
     """A worker's part in a round, or in several that are drawn as one; times in seconds.
 
     It computed for ``computing`` seconds between ``began`` and ``ended``; then the driver was at work until ``merged``.
@@ -62,19 +62,19 @@ def end_of(history: Entries) -> float:
     return history[-1]["seconds"] + _driver(history[-1]) if history else 0.0
 
 
-def accounts(history: Entries, all_wait: bool = True) -> list[Account]:
+def worker_totals(history: Entries, all_wait: bool = True) -> list[WorkerTotals]:
     """An account of each worker, until the end or until it was lost.
 
     ``all_wait``: workers wait for every merge, as in rounds; otherwise they go on while the driver merges.
 
     >>> worker = {"worker": 0, "steps": 8, "examples": 8, "seconds": 1.0, "weight": 1.0, "loss": 0.5}
-    >>> accounts([{"seconds": 2.0, "merge_seconds": 0.5, "check_seconds": 0.0, "workers": [worker]}])[0].waiting
+    >>> worker_totals([{"seconds": 2.0, "merge_seconds": 0.5, "check_seconds": 0.0, "workers": [worker]}])[0].waiting
     1.0
     """
-    found: dict[int, Account] = {}
+    found: dict[int, WorkerTotals] = {}
     for entry in history:
         for worker in entry["workers"]:
-            one = found.setdefault(worker["worker"], Account(worker["worker"]))
+            one = found.setdefault(worker["worker"], WorkerTotals(worker["worker"]))
             one.steps += worker["steps"]
             one.examples += worker["examples"]
             one.computing += worker["seconds"]
@@ -89,7 +89,7 @@ def accounts(history: Entries, all_wait: bool = True) -> list[Account]:
     return [found[worker] for worker in sorted(found)]
 
 
-def spans(history: Entries, *, in_turn: bool = False, most: int | None = None) -> list[Span]:
+def spans(history: Entries, *, in_turn: bool = False, most: int | None = None) -> list[TimeSpan]:
     """The parts that the workers had in the rounds, in the order of time.
 
     ``in_turn``: workers compute one after the other (``engine="serial"``), and so their spans begin.  With ``most``,
@@ -110,7 +110,7 @@ def spans(history: Entries, *, in_turn: bool = False, most: int | None = None) -
         ended = max(began, merged - sum(_driver(entry) for entry in stretch))
         begins = began
         for worker in sorted(computed):
-            found.append(Span(worker, first, last["round"], begins, computed[worker], ended, merged))
+            found.append(TimeSpan(worker, first, last["round"], begins, computed[worker], ended, merged))
             begins += computed[worker] if in_turn else 0.0
         began, first = merged, last["round"] + 1
     return found

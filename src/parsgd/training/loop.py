@@ -33,9 +33,9 @@ from parsgd.errors import DivergedError, DivergenceWarning, Outcome, UnlikeShard
 from parsgd.training import history_entries, shard_skew
 from parsgd.training.compatibility import refuse_sampling, refuse_unoffered
 from parsgd.training.history import History
-from parsgd.training.progress import Line
+from parsgd.training.progress import ProgressTracker
 from parsgd.training.snapshot import Snapshot, put_back, take
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 from parsgd.utils import blas_threads, interrupts
 from parsgd.utils.callers import warn
 
@@ -45,7 +45,7 @@ _PRESSED_AT_THE_END = "The fit was interrupted when it had ended; the model is c
 _MOST_LOSSES = 5
 
 
-class Keeper(Protocol):
+class Checkpointer(Protocol):
     """Whoever keeps what it takes to go on with a fit (:mod:`parsgd.checkpointing`).
 
     ``open`` is told what is about to be fitted, before any worker starts, and gives the snapshot to go on from, or
@@ -108,13 +108,13 @@ class Loop:
     n_workers: int
     seed: int
     max_epochs: int
-    stopping: Stopping
+    stopping: StoppingRule
     shards: Sequence[Shard]
     sample: Rows | None
     state: np.ndarray
     clock: float
-    line: Line
-    keeper: Keeper | None = None
+    line: ProgressTracker
+    keeper: Checkpointer | None = None
     watcher: Watcher | None = None
     gains: np.ndarray = field(init=False)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -406,11 +406,11 @@ def fit(
     n_workers: int = 1,
     seed: int = 1,
     max_epochs: int = 1,
-    stopping: Stopping | None = None,
+    stopping: StoppingRule | None = None,
     state: np.ndarray | None = None,
     owns_state: bool = False,
     clock: float = 1.0,
-    keeper: Keeper | None = None,
+    keeper: Checkpointer | None = None,
     watcher: Watcher | None = None,
 ) -> Fit:
     """Fit ``model`` by ``algorithm`` on ``engine`` to the rows of ``source``; go on from what the ``keeper`` found.
@@ -438,14 +438,14 @@ def fit(
     if n_workers == 1 and algorithm.one_shot and keeper is None and getattr(engine, "in_calling_thread", False):
         owned = (state is None or owns_state) and getattr(algorithm, "frees_start", False)
         state = model.init(seed) if state is None else state
-        stopping = stopping or Stopping(tol=None)
+        stopping = stopping or StoppingRule(tol=None)
         return _fit_alone(model, algorithm, source, seed, max_epochs, stopping, state, clock, owned)
     shards = source.split(n_workers, seed, algorithm.sampling)
     if algorithm.sampling == "stored" and n_workers > 1:
         said = shard_skew.warning_of(shards, [worker_seed(seed, worker) for worker in range(n_workers)])
         if said is not None:
             warn(said, UnlikeShards)
-    line = Line(n_workers, source.n_rows * max_epochs, max_epochs)
+    line = ProgressTracker(n_workers, source.n_rows * max_epochs, max_epochs)
     loop = Loop(
         model=model,
         algorithm=algorithm,
@@ -453,7 +453,7 @@ def fit(
         n_workers=n_workers,
         seed=seed,
         max_epochs=max_epochs,
-        stopping=(stopping or Stopping(tol=None)).fresh(),
+        stopping=(stopping or StoppingRule(tol=None)).fresh(),
         shards=shards,
         sample=sample,
         state=model.init(seed) if state is None else state,
@@ -495,7 +495,7 @@ def _one_shot_outcome(reports: Sequence[Report], budgets: Sequence[int]) -> Outc
 
 
 def _fit_alone(
-    model: Model, algorithm: Algorithm, source: Source, seed: int, max_epochs: int, stopping: Stopping,
+    model: Model, algorithm: Algorithm, source: Source, seed: int, max_epochs: int, stopping: StoppingRule,
     state: np.ndarray, clock: float, owned: bool,
 ) -> Fit:  # fmt: skip
     """Fit with one worker in this thread, in one round: the loop's result without its messages and merges.
@@ -504,7 +504,7 @@ def _fit_alone(
     """
     shard = source.split(1, seed, algorithm.sampling)[0]
     n_rows, gains, clock = shard.n_rows, np.ones(model.n_outputs), math.ceil(clock - 1e-9)
-    line = Line(1, n_rows * max_epochs, max_epochs)
+    line = ProgressTracker(1, n_rows * max_epochs, max_epochs)
     standing = Standing(model, state, 1, n_rows, max_epochs, shard_rows=(n_rows,), clock=clock, gains=gains)
     budget = replace(algorithm.budget(standing, 0), stopping=stopping)
     task = Task(0, 0, state, seed, budget, clock=clock, gains=gains, source_rows=n_rows, owned=owned)

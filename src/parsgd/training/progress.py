@@ -105,7 +105,7 @@ def is_observed() -> bool:
     return bool(_observers.get())
 
 
-class Line:
+class ProgressTracker:
     """The pulse of engines in this process: counts what workers do, tells observers, carries the order to stop."""
 
     def __init__(self, n_workers: int, planned: int, epochs: int = 1):

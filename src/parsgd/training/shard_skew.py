@@ -34,7 +34,7 @@ _REMEDY = (
 )
 
 
-class Glimpse(NamedTuple):
+class ShardSample(NamedTuple):
     """Some rows of a shard: targets ``(n_rows, n_targets)``, and values with the numbers of their features.
 
     Of dense rows ``values`` is ``(n_rows, n)`` and ``features`` ``(n,)``; of sparse ones both are ``(n_stored,)``.
@@ -52,7 +52,7 @@ def warning_of(shards: Sequence[Shard], seeds: Sequence[int]) -> str | None:
     already there when they ask for it.
     """
     per_shard = int(np.clip(_ROWS // max(len(shards), 1), _FEWEST, _MOST))
-    parts = [glimpse(shard, seed, per_shard) for shard, seed in zip(shards, seeds, strict=True)]
+    parts = [sample_shard(shard, seed, per_shard) for shard, seed in zip(shards, seeds, strict=True)]
     workers = [worker for worker, part in enumerate(parts) if part is not None]
     if len(workers) < 2:
         return None
@@ -62,7 +62,7 @@ def warning_of(shards: Sequence[Shard], seeds: Sequence[int]) -> str | None:
     return f"The rows of worker {workers[found[0]]} are unlike the others': {found[1]}. {_REMEDY}"
 
 
-def glimpse(shard: Shard, seed: int, n_rows: int) -> Glimpse | None:
+def sample_shard(shard: Shard, seed: int, n_rows: int) -> ShardSample | None:
     """Up to ``n_rows`` rows of a shard, evenly spaced in its order; None of an empty one."""
     try:
         block = next(iter(shard.blocks(seed, 0)), None) if shard.n_rows else None
@@ -74,14 +74,14 @@ def glimpse(shard: Shard, seed: int, n_rows: int) -> Glimpse | None:
         shard.close()
     if isinstance(x, DenseRows):
         features = np.arange(0, x.n_features, -(-x.n_features // _MOST_FEATURES))
-        return Glimpse(y, x.data.reshape(-1, x.n_features)[np.ix_(order, features)], features)
+        return ShardSample(y, x.data.reshape(-1, x.n_features)[np.ix_(order, features)], features)
     lengths = np.diff(x.indptr)[order]
     begins = np.cumsum(lengths) - lengths
     places = np.repeat(x.indptr[order] - begins, lengths) + np.arange(lengths.sum())
-    return Glimpse(y, x.data[places], x.indices[places])
+    return ShardSample(y, x.data[places], x.indices[places])
 
 
-def difference(parts: Sequence[Glimpse]) -> tuple[int, str] | None:
+def difference(parts: Sequence[ShardSample]) -> tuple[int, str] | None:
     """Which of the parts differs most, and a sentence on what in; None if they are alike."""
     sizes = np.array([len(part.y) for part in parts])
     y = np.concatenate([part.y for part in parts])
@@ -137,7 +137,7 @@ def _means(columns: np.ndarray, own: np.ndarray, n_parts: int) -> np.ndarray:
     return np.array([columns[own == part].mean(axis=0) for part in range(n_parts)])
 
 
-def _features(parts: Sequence[Glimpse], sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _features(parts: Sequence[ShardSample], sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Means ``(n_parts, n)``, mean squares over all rows ``(n,)``, and the features' numbers ``(n,)``; of sparse rows
     only features that are stored often enough."""
     if parts[0].values.ndim == 2:

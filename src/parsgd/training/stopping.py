@@ -17,7 +17,7 @@ _DIVISOR = 5.0
 
 
 @dataclass
-class Stopping:
+class StoppingRule:
     """The rule and what it remembers.  ``tol=None`` never stops.
 
     ``monitor`` maps a state to scores ``(n_outputs,)``; with ``decides=False`` they are recorded, but the objective
@@ -35,9 +35,9 @@ class Stopping:
     scores: list[float] = field(default_factory=list, repr=False)
     best_state: np.ndarray | None = field(default=None, repr=False)
 
-    def fresh(self) -> Stopping:
+    def fresh(self) -> StoppingRule:
         """The same rule, remembering nothing."""
-        return Stopping(self.tol, self.patience, self.adaptive_from, self.monitor, self.decides, self.keeps_best)
+        return StoppingRule(self.tol, self.patience, self.adaptive_from, self.monitor, self.decides, self.keeps_best)
 
     def update(self, objective: np.ndarray, state: np.ndarray, gains: np.ndarray) -> bool:
         """Take note of an epoch's mean ``objective (n_outputs,)``; lower ``gains`` in place; say whether any fell."""

@@ -22,12 +22,12 @@ from parsgd.errors import InterruptedFit
 from parsgd.utils.callers import caller_of, warn
 
 # The innermost is the last; only the main thread, where signals arrive, adds to it.
-_holds: list[Hold] = []
-_scope: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("scope", default=None)
-_returning: contextvars.ContextVar[Hold | None] = contextvars.ContextVar("returning", default=None)
+_holds: list[InterruptHold] = []
+_scope: contextvars.ContextVar[FitScope | None] = contextvars.ContextVar("scope", default=None)
+_returning: contextvars.ContextVar[InterruptHold | None] = contextvars.ContextVar("returning", default=None)
 
 
-class Hold:
+class InterruptHold:
     """Presses of Ctrl-C from ``begin`` to ``end``, during which nothing is to break off anywhere.
 
     ``presses`` counts them, and ``heard`` is called at each.  Those beyond ``patience`` raise KeyboardInterrupt.  Where
@@ -40,7 +40,7 @@ class Hold:
         self.heard: Callable[[], Any] = _nothing
         self.before: Any = None
 
-    def begin(self) -> Hold:
+    def begin(self) -> InterruptHold:
         """Note presses from now on."""
         if threading.current_thread() is threading.main_thread():
             self.before = signal.getsignal(signal.SIGINT)
@@ -76,9 +76,9 @@ def press(signum: int = signal.SIGINT, frame: FrameType | None = None) -> None:
 
 
 @contextlib.contextmanager
-def shielded() -> Iterator[Hold]:
+def shielded() -> Iterator[InterruptHold]:
     """Finish the block whatever is pressed, and only then let it take effect."""
-    hold = Hold().begin()
+    hold = InterruptHold().begin()
     try:
         yield hold
     finally:
@@ -88,20 +88,20 @@ def shielded() -> Iterator[Hold]:
             (hold.before if callable(hold.before) else press)(signal.SIGINT, None)
 
 
-class Scope:
+class FitScope:
     """One fit: from its start, when Ctrl-C still raises at once, through the rounds to the attributes it leaves.
 
     ``said`` is the sentence for the warning.
     """
 
     def __init__(self) -> None:
-        self.current: Hold | None = None
+        self.current: InterruptHold | None = None
         self.said = ""
 
     def hold(self, heard: Callable[[], Any]) -> None:
         """From now on note Ctrl-C, and call ``heard`` at each press; a second press raises."""
         if self.current is None:
-            self.current = Hold().begin()
+            self.current = InterruptHold().begin()
         self.current.heard = heard
         self.one_more()
 
@@ -129,13 +129,13 @@ class Scope:
 
 
 @contextlib.contextmanager
-def scope() -> Iterator[Scope]:
+def scope() -> Iterator[FitScope]:
     """The scope of the estimator's fit that runs in this thread, or else a new one."""
     running = _scope.get()
     if running is not None:
         yield running
         return
-    running = Scope()
+    running = FitScope()
     try:
         yield running
     finally:
@@ -143,13 +143,13 @@ def scope() -> Iterator[Scope]:
 
 
 @contextlib.contextmanager
-def returning() -> Iterator[Hold]:
+def returning() -> Iterator[InterruptHold]:
     """Let a fit inside the block return what it has when Ctrl-C is pressed, whoever calls it.
 
     Until the fit has a result Ctrl-C does what it does to every fit.  From then to the end of the block it is noted
     only; ``presses`` has all that did not raise.
     """
-    hold = Hold(patience=0).begin()
+    hold = InterruptHold(patience=0).begin()
     token = _returning.set(hold)
     try:
         yield hold
@@ -166,7 +166,7 @@ def interruptible(method: Callable, returns: bool) -> Callable:
 
     @functools.wraps(method)
     def fit(self: Any, *arguments: Any, **settings: Any) -> Any:
-        running = Scope()
+        running = FitScope()
         token = _scope.set(running)
         try:
             result = method(self, *arguments, **settings)

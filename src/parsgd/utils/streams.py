@@ -10,10 +10,10 @@ import sys
 from typing import Any
 
 
-class Messages:
+class MessageStream:
     """``sys.stdout`` or ``sys.stderr`` as it is now, as a file that raises no errors of its own.
 
-    >>> Messages("stdout").write("said")
+    >>> MessageStream("stdout").write("said")
     said4
     """
 

@@ -26,7 +26,7 @@ _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasat
 _there: dict[Path, int] = {}
 
 
-class Folder:
+class TemporaryFolder:
     """A temporary folder named ``parsgd-KIND-...``; removed by ``close``, or with this object."""
 
     def __init__(self, kind: str):

@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 
 from parsgd.data.sources.pieces import Chunk
-from parsgd.data.sources.streaming_source import BlockSource
+from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.errors import DataFileError
 
 
@@ -61,7 +61,7 @@ def source_of(sizes=(), pieces=None, csr=False, n_features=3, **settings):
     given = {key: settings.pop(key) for key in keys if key in settings}
     pieces = pieces_of(sizes, n_features, csr=csr, **settings) if pieces is None else pieces
     dtype, posed = given.pop("dtype", "float64"), given.pop("pose", pose)
-    return BlockSource(tuple(pieces), n_features, dtype, csr, posed, **given)
+    return StreamingSource(tuple(pieces), n_features, dtype, csr, posed, **given)
 
 
 def visited(shard, epoch=0, start=0, seed=7, keep=False):

@@ -12,9 +12,9 @@ from scipy import sparse
 from parsgd.algorithms.local_sgd import Local
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.data.sources.array_source import ArraySource
-from parsgd.data.sources.piece_reader import Span
+from parsgd.data.sources.piece_reader import RowSpan
 from parsgd.data.sources.shuffle_buffer import usual_rows
-from parsgd.data.sources.streaming_source import BlockShard
+from parsgd.data.sources.streaming_source import StreamingShard
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DataFileError, IncompatibleParts, InvalidArgument
@@ -373,14 +373,14 @@ def test_shards_travel_without_threads_and_windows(blocks):
     assert (travelling["_ahead"], travelling["_told"]) == (None, None)
     shard.close()
     # the pieces' class is not importable here; what they are is what lies at the other end
-    copy = BlockShard(**{name: part for name, part in travelling.items() if name in BlockShard.__annotations__})
+    copy = StreamingShard(**{name: part for name, part in travelling.items() if name in StreamingShard.__annotations__})
     assert blocks.visited(copy, 1) == expected
 
 
 @given(first=st.integers(0, 5), n=st.integers(1, 30), data=st.data())
 def test_spans_number_the_rows_that_are_left(first, n, data):
     without = np.array(sorted(data.draw(st.sets(st.integers(first, first + n - 1), max_size=n - 1))), dtype=int)
-    span = Span(None, first, first + n, without if len(without) else None)
+    span = RowSpan(None, first, first + n, without if len(without) else None)
     kept = [row for row in range(first, first + n) if row not in set(without.tolist())]
     assert span.place(np.arange(span.n_rows)).tolist() == kept
     start = data.draw(st.integers(0, span.n_rows))

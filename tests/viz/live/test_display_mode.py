@@ -15,7 +15,7 @@ from rich.console import Console
 import parsgd
 from parsgd.errors import InvalidArgument
 from parsgd.testing.problems import labels, unit_rows
-from parsgd.training.progress import Line, Progress, WorkerProgress
+from parsgd.training.progress import Progress, ProgressTracker, WorkerProgress
 from parsgd.viz.live import display_mode, log_view, progress_text, terminal_view
 from parsgd.viz.live.log_view import Lines
 from parsgd.viz.live.notebook_view import NotebookView, drawn, in_notebook
@@ -320,7 +320,7 @@ def test_a_fit_that_goes_on_counts_its_own_speed(tmp_path):
 def test_observers_are_told_at_once_of_who_is_lost():
     told = []
     with parsgd.watch(told.append):
-        line = Line(2, 100)
+        line = ProgressTracker(2, 100)
     line.lose(0, "the roof fell in", replaced=True)
     line.lose(1, "killed", replaced=False)
     assert [worker.losses for worker in told[0].crew] == [1, 0]
@@ -328,7 +328,7 @@ def test_observers_are_told_at_once_of_who_is_lost():
 
 
 def test_who_is_not_watched_makes_no_record():
-    line = Line(2, 100)
+    line = ProgressTracker(2, 100)
     line.lose(0, "the roof fell in", replaced=True)
     line.tell(0.5)
     assert line.loss == 0.5

@@ -14,7 +14,7 @@ import parsgd
 from parsgd import Asynchronous, Local, MLPClassifier, SGDClassifier, Simulated, SimuParallel
 from parsgd.errors import InvalidArgument, MissingDependency
 from parsgd.plotting import GanttDisplay, LossDisplay, PlanDisplay, WeightsDisplay, WorkDisplay
-from parsgd.training.history_stats import accounts, end_of
+from parsgd.training.history_stats import end_of, worker_totals
 from parsgd.viz.plots import plot_style
 
 X, Y = load_digits(return_X_y=True)
@@ -89,7 +89,9 @@ def test_bars_are_as_long_as_the_times_they_stand_for():
     drawn = sum(bar.get_width() for bar in ours.ax_.patches)
     assert drawn * size == pytest.approx(2 * end_of(history))
     computing = ours.ax_.containers[0]
-    np.testing.assert_allclose([bar.get_width() * size for bar in computing], [a.computing for a in accounts(history)])
+    np.testing.assert_allclose(
+        [bar.get_width() * size for bar in computing], [a.computing for a in worker_totals(history)]
+    )
 
 
 def test_the_gantt_chart_has_a_bar_for_each_worker_in_each_round_and_ends_with_the_fit():
@@ -102,7 +104,7 @@ def test_the_gantt_chart_has_a_bar_for_each_worker_in_each_round_and_ends_with_t
     ]
     assert [len(c.get_paths()) for c in computing] == [len(model.history_)] * 2
     long = sum(np.ptp(path.vertices[:, 0]) for c in computing for path in c.get_paths())
-    assert long * size == pytest.approx(sum(a.computing for a in accounts(model.history_)), rel=1e-6)
+    assert long * size == pytest.approx(sum(a.computing for a in worker_totals(model.history_)), rel=1e-6)
 
 
 def test_of_many_workers_some_are_shown_in_rows_and_three_as_lines():

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 import parsgd
 from parsgd import Asynchronous, Local, MLPClassifier, SGDClassifier, Simulated, SimuParallel
 from parsgd.model_io import model_files
-from parsgd.training.history_stats import accounts, end_of
+from parsgd.training.history_stats import end_of, worker_totals
 from parsgd.viz.report import number_format
 
 X, Y = load_digits(return_X_y=True)
@@ -62,7 +62,7 @@ def test_every_page_is_quiet_loads_nothing_and_fits_the_window(name, width, page
 def test_the_numbers_on_the_page_are_the_run_s(name, pages, browser):
     model = PATHS[name]
     browser.open(pages[name])
-    workers = accounts(model.history_, all_wait=name != "asynchronous")
+    workers = worker_totals(model.history_, all_wait=name != "asynchronous")
     rows = browser.value(
         "[...document.querySelectorAll('#work ~ * tbody tr, #work ~ details tbody tr')]"
         ".map(row => [...row.children].map(cell => cell.textContent))"

@@ -14,10 +14,10 @@ from parsgd.errors import InvalidArgument, ModelFileError
 from parsgd.model_io import model_files
 from parsgd.training.history_stats import end_of
 from parsgd.viz.report import number_format
-from parsgd.viz.report.fit_facts import record_of
+from parsgd.viz.report.fit_facts import fit_facts_of
 from parsgd.viz.report.line_charts import thinned
-from parsgd.viz.report.run_metadata import Run, from_notes, here
-from parsgd.viz.report.speedup import worth
+from parsgd.viz.report.run_metadata import RunMetadata, from_notes, here
+from parsgd.viz.report.speedup import speedup_of
 from parsgd.viz.report.svg import Scale, ticks
 
 X, Y = load_digits(return_X_y=True)
@@ -27,7 +27,7 @@ SETTINGS = {"max_iter": 3, "tol": None, "random_state": 0}
 
 def found(run=None, **params):
     model = SGDClassifier(**SETTINGS, **params).fit(X, Y)
-    return worth(record_of(model, run or Run()))
+    return speedup_of(fit_facts_of(model, run or RunMetadata()))
 
 
 # -- the sentence ------------------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def test_little_is_called_little():
 
 def test_the_estimate_is_what_the_workers_computed_and_what_was_checked():
     model = SGDClassifier(n_jobs=2, algorithm=Local(period=0.5), early_stopping=True, **SETTINGS).fit(X, Y)
-    ours = worth(record_of(model, Run()))
+    ours = speedup_of(fit_facts_of(model, RunMetadata()))
     computed = sum(worker["seconds"] for entry in model.history_ for worker in entry["workers"])
     assert ours.serial_seconds == pytest.approx(computed + sum(entry["check_seconds"] for entry in model.history_))
     assert ours.seconds == end_of(model.history_)
@@ -80,7 +80,7 @@ def test_what_the_estimate_leaves_out_is_said():
     assert any("As many passes by one worker need not lead to the same model" in said for said in local.cautions)
     batches = found(n_jobs=2, algorithm=MiniBatch())
     assert any("same steps as one" in said for said in batches.cautions)
-    crowded = found(Run(processors=2), n_jobs=3, algorithm="local")
+    crowded = found(RunMetadata(processors=2), n_jobs=3, algorithm="local")
     assert any("3 workers shared 2 processors" in said for said in crowded.cautions)
 
 
@@ -119,8 +119,16 @@ def test_every_kind_of_model_has_a_page(model, y, score, tmp_path):
 
 
 def test_a_page_says_the_scores_warnings_and_command_that_were_noted(tmp_path):
-    run = Run(command=["fit", "my data.csv"], data="my data.csv", rows=1797, scores={"r2": float("nan"), "rmse": 2.5},
-              scored_on="test", warnings=["beware"], seconds=1.5, **here())  # fmt: skip
+    run = RunMetadata(
+        command=["fit", "my data.csv"],
+        data="my data.csv",
+        rows=1797,
+        scores={"r2": float("nan"), "rmse": 2.5},
+        scored_on="test",
+        warnings=["beware"],
+        seconds=1.5,
+        **here(),
+    )
     model_files.save(SGDRegressor(**SETTINGS).fit(X, Y), tmp_path / "m", run=run.notes())
     page = parsgd.report(str(tmp_path / "m"))
     for said in ("parsgd fit &#x27;my data.csv&#x27;", "beware", "2.5000", "whole fit 1.5 s", parsgd.__version__):
@@ -130,13 +138,13 @@ def test_a_page_says_the_scores_warnings_and_command_that_were_noted(tmp_path):
 
 
 def test_only_parameters_that_were_changed_are_in_the_first_table():
-    record = record_of(SGDClassifier(alpha=0.01, n_jobs=1, **SETTINGS).fit(X, Y), Run())
+    record = fit_facts_of(SGDClassifier(alpha=0.01, n_jobs=1, **SETTINGS).fit(X, Y), RunMetadata())
     assert record.changed == {"alpha": "0.01", "max_iter": "3", "n_jobs": "1", "random_state": "0", "tol": "None"}
     assert set(record.parameters) == set(SGDClassifier().get_params())
 
 
 def test_notes_come_back_as_they_were_and_later_ones_are_left_out():
-    run = Run(data="iris", classes={"a": 3}, warnings=(), **here())
+    run = RunMetadata(data="iris", classes={"a": 3}, warnings=(), **here())
     assert from_notes(run.notes() | {"of a later version": 1}) == run
     for broken in ("iris", {"rows": "many"}, {"scores": {"r2": "good"}}, {"warnings": [3]}, {"seconds": float("inf")}):
         with pytest.raises(ModelFileError, match="notes on its run are damaged"):

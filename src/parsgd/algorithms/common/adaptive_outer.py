@@ -35,7 +35,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.outer_optimizers import Step
+from parsgd.algorithms.common.outer_optimizers import OuterStep
 from parsgd.core import Report, Rows, Standing
 from parsgd.errors import check_between, check_count
 
@@ -109,7 +109,7 @@ class Adaptive:
             return _Memory(1.0, standing.n_workers, None, None, 0.0, 0, None, 0.0, 0.0, 0.0)
         decision = standing.model.decision(standing.state, standing.sample.x)
         with np.errstate(over="ignore", invalid="ignore"):
-            loss = _finite_or_dear(standing.model.mean_loss(decision, standing.sample)[0])
+            loss = _inf_if_nan(standing.model.mean_loss(decision, standing.sample)[0])
         if not standing.model.straight:
             return _Memory(1.0, standing.n_workers, None, decision, loss, 0, None, 0.0, 0.0, 0.0)
         squares, values = _measures(standing.sample, standing.model.n_features)
@@ -129,16 +129,16 @@ class Adaptive:
     def _eta(self, standing: Standing) -> float:
         return float(standing.model.rates(np.array(standing.clock)))
 
-    def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: _Memory) -> Step:
+    def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: _Memory) -> OuterStep:
         merged = merge_weights.merge(standing.state, reports, weights, standing.model.nonnegative).state
         if not _sees(standing):
-            return Step(merged, memory)
+            return OuterStep(merged, memory)
         # where a run exploded, all that comes of it is infinitely dear
         with np.errstate(over="ignore", invalid="ignore"):
             return self._judged(standing, reports, merged, memory._replace(workers=int(np.count_nonzero(weights))))
 
-    def _judged(self, standing: Standing, reports: Sequence[Report], merged: np.ndarray, memory: _Memory) -> Step:
-        line = _Line(standing, memory, merged)
+    def _judged(self, standing: Standing, reports: Sequence[Report], merged: np.ndarray, memory: _Memory) -> OuterStep:
+        line = _LineSearch(standing, memory, merged)
         factor = self._shorter(line)
         state, decision, loss = line.at(factor), line.decision(factor), line.bare_loss(factor)
         if memory.squares is not None and standing.round % _CURVATURE_LASTS == 0:
@@ -152,7 +152,7 @@ class Adaptive:
             memory = memory._replace(failures=memory.failures + 1 if further is None else 0)
             state, decision, loss = further or (state, decision, loss)
         mean = self._mean(standing, reports, memory.mean, state)
-        return Step(state, memory._replace(decision=decision, loss=loss, mean=mean), mean, factor)
+        return OuterStep(state, memory._replace(decision=decision, loss=loss, mean=mean), mean, factor)
 
     def _mean(
         self, standing: Standing, reports: Sequence[Report], mean: np.ndarray | None, state: np.ndarray
@@ -164,7 +164,7 @@ class Adaptive:
         newest = (_DECAY + 1.0) * share / (_DECAY * share + 1.0)
         return merge_weights.weighted_sum([mean, state], np.array([1.0 - newest, newest]))
 
-    def _shorter(self, line: _Line) -> float:
+    def _shorter(self, line: _LineSearch) -> float:
         """The part of the move to make."""
         unit = abs(line.loss(0.0))
 
@@ -178,7 +178,7 @@ class Adaptive:
         return _descend(_PARTS, lambda part: line.loss(part) + surcharge(part))
 
     def _further(
-        self, standing: Standing, reports: Sequence[Report], line: _Line, factor: float, memory: _Memory
+        self, standing: Standing, reports: Sequence[Report], line: _LineSearch, factor: float, memory: _Memory
     ) -> tuple[np.ndarray, np.ndarray, float] | None:
         """The state with rare features moved further, the decisions and their loss there, if that lowers it; see item
         4."""
@@ -195,7 +195,7 @@ class Adaptive:
             factors[seen] = np.where(a < 1e-7, n_workers, ratio)
             state = standing.state + standing.model.amplified(move, factors)
             decision = standing.model.decision(state, standing.sample.x)
-            loss = _finite_or_dear(standing.model.mean_loss(decision, standing.sample)[0])
+            loss = _inf_if_nan(standing.model.mean_loss(decision, standing.sample)[0])
             dear = loss + _WORTH * (rank + 1) * abs(loss)
             if not dear < least:
                 break
@@ -203,7 +203,7 @@ class Adaptive:
         return best
 
 
-class _Line:
+class _LineSearch:
     """What a state is judged by, along the merged move from the state before, whose decisions and loss are known.
 
     Most whole moves are made as they are, and all that this takes is one look at where they end: the loss there, and by
@@ -215,7 +215,7 @@ class _Line:
         self.states = {0.0: standing.state, 1.0: merged}
         self.decisions = {0.0: memory.decision, 1.0: self.model.decision(merged, standing.sample.x)}
         loss, gradient = self.model.mean_loss(self.decisions[1.0], standing.sample)
-        self.bare_losses, self.gradient = {0.0: memory.loss, 1.0: _finite_or_dear(loss)}, gradient
+        self.bare_losses, self.gradient = {0.0: memory.loss, 1.0: _inf_if_nan(loss)}, gradient
         self.penalty = self.model.penalty_at(standing.state)
 
     def move(self) -> np.ndarray:
@@ -242,7 +242,7 @@ class _Line:
         """The mean loss after this part of the move, without the penalty."""
         if part not in self.bare_losses:
             loss = self.model.mean_loss(self.decision(part), self.standing.sample)[0]
-            self.bare_losses[part] = _finite_or_dear(loss)
+            self.bare_losses[part] = _inf_if_nan(loss)
         return self.bare_losses[part]
 
     def fall(self, part: float) -> float:
@@ -268,7 +268,7 @@ class _Line:
         return bound if np.isfinite(bound) else -np.inf
 
 
-def _finite_or_dear(loss: float) -> float:
+def _inf_if_nan(loss: float) -> float:
     return loss if np.isfinite(loss) else np.inf
 
 

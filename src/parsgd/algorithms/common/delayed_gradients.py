@@ -20,7 +20,7 @@ from parsgd.core import Model, Rows, Tally
 
 
 @dataclass(frozen=True)
-class Late:
+class DelayedGradientModel:
     """A model whose gradients come ``delay`` batches late; in all else it is ``model``."""
 
     model: Model
@@ -29,16 +29,18 @@ class Late:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
-    def descent(self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0) -> LateDescent:
-        return LateDescent(self.model, self.delay, state, clock, gains, seed, pace)
+    def descent(
+        self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0
+    ) -> DelayedGradientRun:
+        return DelayedGradientRun(self.model, self.delay, state, clock, gains, seed, pace)
 
 
-def within(model: Model, delay: int | None) -> Model | Late:
+def wrap_delay(model: Model, delay: int | None) -> Model | DelayedGradientModel:
     """The model as a node descends it."""
-    return model if delay is None else Late(model, delay)
+    return model if delay is None else DelayedGradientModel(model, delay)
 
 
-class LateDescent:
+class DelayedGradientRun:
     """A run of steps in place, each along the gradient of the batch ``delay`` batches ago.
 
     In NumPy around the model's ``slope`` and ``step``, one call each a batch.  :meth:`settle` waits for the cores: it

@@ -15,7 +15,7 @@ from parsgd.errors import DivergedError
 _FALLBACK_BATCH = 256
 
 
-class Part(NamedTuple):
+class BatchSlice(NamedTuple):
     """``batch[first:end]``: the examples of a batch, as row numbers, that one worker sums; ``epoch`` counts from 0."""
 
     rows: Rows | None
@@ -25,14 +25,14 @@ class Part(NamedTuple):
     epoch: int
 
 
-def rows_a_step(batch_size: int | None, model: Model) -> int:
+def effective_batch_size(batch_size: int | None, model: Model) -> int:
     """Rows of a batch: as asked for, or else the model's own number, or 256 where that is 1."""
     if batch_size is not None:
         return int(batch_size)
     return model.batch_size if model.batch_size > 1 else _FALLBACK_BATCH
 
 
-def send_slope(model: Model, task: Task, part: Part, pulse: Pulse, began: float) -> Report:
+def report_gradient(model: Model, task: Task, part: BatchSlice, pulse: Pulse, began: float) -> Report:
     """The summed gradients of a part of a batch where the task's state stands, after work since ``began``."""
     n = part.end - part.first
     slopes, tally = model.slope(task.state, *part[:4], task.clock, task.seed)
@@ -60,7 +60,7 @@ def send_slope(model: Model, task: Task, part: Part, pulse: Pulse, began: float)
     )
 
 
-def step_along(standing: Standing, reports: Sequence[Report], slopes: Sequence[np.ndarray]) -> Merge:
+def apply_gradients(standing: Standing, reports: Sequence[Report], slopes: Sequence[np.ndarray]) -> Merge:
     """One step of the model's solver along the sum of the reports' slopes, at the present rate."""
     examples = np.array([report.examples for report in reports], dtype=float)
     if not examples.any():

@@ -56,7 +56,7 @@ def sample_rows(n_rows: int) -> int:
     return held if held >= _FEWEST_ROWS else 0
 
 
-def learned(
+def learn_weights(
     model: Model, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], towards: np.ndarray
 ) -> np.ndarray:
     """Weights ``(n_workers,)`` on the moves ``states[i] - base``, learned on ``sample``; they need not sum to 1.
@@ -74,7 +74,7 @@ def learned(
     >>> w = np.arange(8.0)
     >>> model = Linear(8, loss="squared_error")
     >>> states = [np.append(w, 0.0), np.append(10 * w, 0.0)]
-    >>> a = learned(model, rows_of(X, X @ w), np.zeros(9), states, np.array([0.5, 0.5]))
+    >>> a = learn_weights(model, rows_of(X, X @ w), np.zeros(9), states, np.array([0.5, 0.5]))
     >>> merged = a @ np.array(states)
     >>> bool(np.allclose(merged[:-1], w, rtol=1e-2))
     True
@@ -87,7 +87,7 @@ def learned(
     t = towards[moved]
     states = [states[i] for i in moved]
     weights = np.zeros(len(towards))
-    weigh = _straight if model.straight else _bent
+    weigh = _linear if model.straight else _nonlinear
     # many small products: ten times as fast by one thread where cores are taken, and the same bits everywhere
     with blas_threads.one_thread():
         weights[moved] = weigh(model, sample, base, states, t)
@@ -98,7 +98,7 @@ def learned(
 
 
 @dataclass(frozen=True)
-class _Bench:
+class _Objective:
     """Decisions on the sample: at the outset ``(n_rows, n_out)``, and of the workers' moves ``(K, n_rows, n_out)``."""
 
     model: Model
@@ -118,18 +118,18 @@ class _Bench:
         decision, loss = self.decision(weights), self.loss(weights)
         return bool(np.isclose(self.model.mean_loss(0.5 * decision, self.rows)[0], 0.5 * loss, rtol=1e-9, atol=0.0))
 
-    def at(self, kept: np.ndarray) -> _Bench:
+    def at(self, kept: np.ndarray) -> _Objective:
         """Some of the rows."""
         return replace(
             self, rows=_kept(self.rows, kept), before=self.before[kept], moves=np.ascontiguousarray(self.moves[:, kept])
         )
 
-    def along(self, weights: np.ndarray) -> _Bench:
+    def along(self, weights: np.ndarray) -> _Objective:
         """All moves as one."""
         return replace(self, moves=np.tensordot(weights, self.moves, 1)[None])
 
 
-def _straight(model: Model, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], t: np.ndarray) -> np.ndarray:
+def _linear(model: Model, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], t: np.ndarray) -> np.ndarray:
     groups = _groups(model, sample, states)
     n_groups = groups.max() + 1
     whole = np.bincount(groups, t, n_groups)
@@ -138,7 +138,7 @@ def _straight(model: Model, sample: Rows, base: np.ndarray, states: Sequence[np.
     moves = np.zeros((n_groups, *before.shape))
     for group, share, state in zip(groups, shares, states, strict=True):
         moves[group] += share * (model.decision(state, sample.x) - before)
-    return _chosen(_Bench(model, sample, before, moves), whole)[groups] * shares
+    return _chosen(_Objective(model, sample, before, moves), whole)[groups] * shares
 
 
 def _groups(model: Model, sample: Rows, states: Sequence[np.ndarray]) -> np.ndarray:
@@ -150,7 +150,7 @@ def _groups(model: Model, sample: Rows, states: Sequence[np.ndarray]) -> np.ndar
     return ranks * _MOST_WEIGHTS // len(states)
 
 
-def _chosen(bench: _Bench, t: np.ndarray) -> np.ndarray:
+def _chosen(bench: _Objective, t: np.ndarray) -> np.ndarray:
     """The weights that the folds within the sample speak for."""
     if bench.rewards_smallness(t):
         return t
@@ -172,7 +172,7 @@ def _simplest(losses: np.ndarray) -> int:
     return int(np.argmax(behind.mean(axis=0) <= allowed))
 
 
-def _path(bench: _Bench, t: np.ndarray) -> list[np.ndarray]:
+def _path(bench: _Objective, t: np.ndarray) -> list[np.ndarray]:
     """Candidates, the simplest first: ``t``, the best multiple of it, and other shares at falling strengths.
 
     The last ones are anew at the scale of ``t``: where most workers are useless, so is the multiple of ``t`` that the
@@ -189,7 +189,7 @@ def _path(bench: _Bench, t: np.ndarray) -> list[np.ndarray]:
     return path
 
 
-def _factor(line: _Bench) -> float:
+def _factor(line: _Objective) -> float:
     """The best multiple of one move.
 
     On a sample that the merged model gets wholly right, losses fall for ever as the move is made longer.  So the move
@@ -222,7 +222,7 @@ def _root(rise: Callable[[float], float], low: float, high: float) -> float:
 
 
 def _shares(
-    bench: _Bench, factor: float, t: np.ndarray, strength: float, unit: float, start: np.ndarray, pull: float = 1.0
+    bench: _Objective, factor: float, t: np.ndarray, strength: float, unit: float, start: np.ndarray, pull: float = 1.0
 ) -> np.ndarray:
     """The penalised problem of this module's first lines, in ``v_i = a_i / (s sqrt(t_i))``."""
     root = np.sqrt(t)
@@ -238,7 +238,7 @@ def _shares(
     return _minimise(objective, start / scale) * scale
 
 
-def _slope(bench: _Bench, weights: np.ndarray) -> tuple[float, np.ndarray]:
+def _slope(bench: _Objective, weights: np.ndarray) -> tuple[float, np.ndarray]:
     """The loss, and its gradient in the weights."""
     loss, gradient = bench.model.mean_loss(bench.decision(weights), bench.rows)
     return loss, bench.moves.reshape(len(bench.moves), -1) @ gradient.reshape(-1)
@@ -256,7 +256,7 @@ def _minimise(objective: Callable[[np.ndarray], tuple[float, np.ndarray]], start
 # -- not linear in the state -----------------------------------------------------------------------------------------
 
 
-def _bent(model: Model, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], t: np.ndarray) -> np.ndarray:
+def _nonlinear(model: Model, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], t: np.ndarray) -> np.ndarray:
     """The part of the merged move that the sample speaks for."""
     mean = np.zeros(len(base))
     for weight, state in zip(t, states, strict=True):

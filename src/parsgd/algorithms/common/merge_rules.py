@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.learned_weights import learned
+from parsgd.algorithms.common.learned_weights import learn_weights
 from parsgd.core import Report, Standing
 
 Rule = Callable[[Standing, Sequence[Report]], np.ndarray]
@@ -49,7 +49,7 @@ def _learned(standing: Standing, reports: Sequence[Report]) -> np.ndarray:
     if standing.sample is None:
         return by_steps
     states = [report.state for report in reports]
-    return learned(standing.model, standing.sample, standing.state, states, by_steps)
+    return learn_weights(standing.model, standing.sample, standing.state, states, by_steps)
 
 
 RULES: dict[str, Rule] = {

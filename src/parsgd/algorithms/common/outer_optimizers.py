@@ -23,7 +23,7 @@ from parsgd.core import Report, Standing
 from parsgd.errors import InvalidArgument, check_between, choose
 
 
-class Step(NamedTuple):
+class OuterStep(NamedTuple):
     """Where an outer step arrived, what it remembers, and the state to hand out if that is another one.
 
     ``factor`` says how many times the round's merged move is in the step: the reports' weights in it are the rule's
@@ -36,7 +36,7 @@ class Step(NamedTuple):
     factor: float = 1.0
 
 
-class Outer(Protocol):
+class OuterOptimizer(Protocol):
     """An outer step.  ``begin`` is what it remembers at first; ``looks_at`` says on how many rows it judges; ``gain``
     is a factor on the workers' learning rates, at most their number, and ``pace`` what a worker's step moves the clock
     by.  ``raises_rates``: whether the factor may be above 1; a worker whose run explodes then tries again without it,
@@ -52,10 +52,10 @@ class Outer(Protocol):
 
     def pace(self, n_workers: int) -> float: ...
 
-    def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> Step: ...
+    def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep: ...
 
 
-class _Blind:
+class _NoProbe:
     """What outer steps have in common that look at no rows and leave the workers' rates alone."""
 
     raises_rates = False
@@ -74,15 +74,15 @@ class _Blind:
 
 
 @dataclass(frozen=True)
-class Mean(_Blind):
+class Mean(_NoProbe):
     """To the workers' weighted mean, whole."""
 
-    def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> Step:
-        return Step(merge_weights.merge(standing.state, reports, weights, standing.model.nonnegative).state)
+    def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep:
+        return OuterStep(merge_weights.merge(standing.state, reports, weights, standing.model.nonnegative).state)
 
 
 @dataclass(frozen=True)
-class Momentum(_Blind):
+class Momentum(_NoProbe):
     """An outer step with momentum ``0 <= beta < 1``; SlowMo's, or DiLoCo's Nesterov form.
 
     The driver keeps one more vector.  ``rate=None`` is 1 for SlowMo and 0.7 for Nesterov, with ``beta=None`` 0.5 and
@@ -110,7 +110,7 @@ class Momentum(_Blind):
     def begin(self, standing: Standing) -> np.ndarray:
         return np.zeros(len(standing.state))
 
-    def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: np.ndarray) -> Step:
+    def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: np.ndarray) -> OuterStep:
         merged = merge_weights.merge(standing.state, reports, weights, standing.model.nonnegative).state
         move = merged.astype(np.float64) - standing.state
         velocity = self.beta * memory + move
@@ -121,4 +121,4 @@ class Momentum(_Blind):
         # second moments of a solver must not be carried below 0
         part = standing.model.nonnegative
         state[part] = merged[part]
-        return Step(state, velocity, factor=self.rate * (1.0 + self.beta * nesterov))
+        return OuterStep(state, velocity, factor=self.rate * (1.0 + self.beta * nesterov))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 
-def stretch(n_rows: int, batch_size: int, period: float, cursor: int) -> int:
+def examples_in_round(n_rows: int, batch_size: int, period: float, cursor: int) -> int:
     """Examples from ``cursor`` to the end of the present part of the shard.
 
     An epoch of the shard is cut into ``1 / period`` parts of whole mini-batches, as equal as these allow; a part that
     ended within a mini-batch would cut it short.  The cursor is the worker's own, so that workers need not be in step.
 
-    >>> [stretch(100, 8, 0.25, cursor) for cursor in (0, 24, 48, 72, 96, 100)]
+    >>> [examples_in_round(100, 8, 0.25, cursor) for cursor in (0, 24, 48, 72, 96, 100)]
     [24, 24, 24, 28, 4, 24]
     """
     if n_rows == 0:

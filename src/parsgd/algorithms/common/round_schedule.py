@@ -62,7 +62,7 @@ def shares_by_speed(pace: np.ndarray, rows: Sequence[int]) -> np.ndarray | None:
     return shares if np.any(np.abs(shares - present) > _WORTH_DEALING * shares) else None
 
 
-def noted(pace: np.ndarray, reports: Sequence[Report]) -> np.ndarray:
+def update_seconds_per_example(pace: np.ndarray, reports: Sequence[Report]) -> np.ndarray:
     """Each worker's seconds an example, those of the reports renewed; NaN where nothing is known yet."""
     pace = pace.copy()
     for report in reports:

@@ -12,7 +12,7 @@ from parsgd.core import Block, Descent, Pulse, Shard, Task
 
 
 @dataclass
-class Part(Shard):
+class SubsampledShard(Shard):
     """About ``fraction`` of a shard's rows, the same in every epoch: those that a hash of their number picks."""
 
     shard: Shard
@@ -36,14 +36,14 @@ class Part(Shard):
             start = max(0, start - len(order))
 
 
-def smaller(task: Task, part: Part) -> Task:
+def scale_budget(task: Task, part: SubsampledShard) -> Task:
     """As many passes over the part, in as much time a row."""
     budget, share = task.budget, part.n_rows / part.shard.n_rows
     seconds = None if budget.seconds is None else budget.seconds * share
     return replace(task, budget=replace(budget, examples=round(budget.examples * share), seconds=seconds))
 
 
-def uncounted(pulse: Pulse) -> Pulse:
+def mute_progress(pulse: Pulse) -> Pulse:
     """The line to the driver, for work that is not progress."""
 
     def told(worker: int, examples: int, descent: Descent) -> bool:

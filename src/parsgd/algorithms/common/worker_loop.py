@@ -17,7 +17,7 @@ from parsgd.kernels.recipe import set_one_of_several
 _CHUNK_SECONDS = 0.02
 _FIRST_CHUNK_VALUES = 200_000
 # Two cache lines: processors fetch them in pairs.
-FENCE_BYTES = 128
+CACHE_LINE_PAD = 128
 
 
 def run(
@@ -38,20 +38,20 @@ def run(
 
 def private_copy(state: np.ndarray) -> np.ndarray:
     """A copy in a room of its own."""
-    copy = private_room(state.size, state.dtype)
+    copy = padded_empty(state.size, state.dtype)
     copy[:] = state
     return copy
 
 
-def private_room(size: int, dtype: np.dtype) -> np.ndarray:
+def padded_empty(size: int, dtype: np.dtype) -> np.ndarray:
     """An array, not filled, that begins on a cache line of its own and ends far from anybody else's.
 
     Small arrays lie side by side in memory; two workers that write to the same line take it from each other at every
     step.
     """
     n_bytes = size * dtype.itemsize
-    room = np.empty(n_bytes + 2 * FENCE_BYTES, dtype=np.uint8)
-    start = -room.ctypes.data % FENCE_BYTES
+    room = np.empty(n_bytes + 2 * CACHE_LINE_PAD, dtype=np.uint8)
+    start = -room.ctypes.data % CACHE_LINE_PAD
     return room[start : start + n_bytes].view(dtype)
 
 

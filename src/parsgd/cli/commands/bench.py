@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from parsgd.cli.cli_errors import Mistake
+from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.options.common_options import ColumnOptions, DescentOptions, ModelOptions
 from parsgd.cli.options.option_types import DATA, PARALLEL, TRAINING, AsJson, Whole, option
 
@@ -41,20 +41,20 @@ def bench(
     median, the fastest and the slowest fit, and the score on rows kept apart.  Both are given the rows as parsgd fit
     would make them: standardized and, if dense, float32.
     """
-    from parsgd.cli.console import Voice, print_json
+    from parsgd.cli.console import Console, print_json
     from parsgd.cli.options import parsers
     from parsgd.cli.runs import bench_run
 
     shape = {"rows": rows, "features": features, "classes": classes}
     for name, value in shape.items():
         if value is not None and data is not None:
-            raise Mistake(f"--{name} is for data that are made up; leave it out, or leave out {data}.")
+            raise UsageError(f"--{name} is for data that are made up; leave it out, or leave out {data}.")
         if value is not None and value < (2 if name == "classes" else 1 if name == "features" else 10):
-            raise Mistake(f"--{name} {value}: too few; from 10 rows, 1 column and 2 classes on.")
+            raise UsageError(f"--{name} {value}: too few; from 10 rows, 1 column and 2 classes on.")
     for name, value in (("passes", passes), ("repeats", repeats)):
         if value < 1:
-            raise Mistake(f"--{name} must be 1 or more; got {value}.")
-    request = bench_run.Request(
+            raise UsageError(f"--{name} must be 1 or more; got {value}.")
+    request = bench_run.BenchRequest(
         data=data,
         what=what,
         parameters=descent.parameters(what),
@@ -66,6 +66,6 @@ def bench(
         repeats=min(repeats, 3) if quick else repeats,
         test_fraction=test_fraction,
     )
-    report = bench_run.run(request, Voice(quiet=as_json))
+    report = bench_run.run(request, Console(quiet=as_json))
     if as_json:
         print_json(report)

@@ -28,10 +28,10 @@ def compile(
     The first fit of a kind compiles for some seconds; later fits, in other processes too, read the result from a cache.
     Run this where an image is built or a package is installed.  NUMBA_CACHE_DIR names another folder for the cache.
     """
-    from parsgd.cli.console import Voice, print_json
+    from parsgd.cli.console import Console, print_json
     from parsgd.precompile import compile_kernels
 
-    voice, compiled = Voice(quiet=as_json), []
+    voice, compiled = Console(quiet=as_json), []
 
     def show(line: str) -> None:
         compiled.append(line)

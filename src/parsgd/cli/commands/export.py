@@ -31,9 +31,9 @@ def export(
     Columns of text are not: with --encoded the graph is that of the model alone, and takes the columns that all of them
     became.
     """
-    from parsgd.cli.console import Voice, print_json
+    from parsgd.cli.console import Console, print_json
     from parsgd.cli.runs import export_run
 
-    report = export_run.run(export_run.Request(model, onnx, encoded, dtype, opset), Voice(quiet=as_json))
+    report = export_run.run(export_run.ExportRequest(model, onnx, encoded, dtype, opset), Console(quiet=as_json))
     if as_json:
         print_json(report)

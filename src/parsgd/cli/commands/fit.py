@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from parsgd.cli.cli_errors import INTERRUPTED, Ended
+from parsgd.cli.cli_errors import INTERRUPTED, CliExit
 from parsgd.cli.options.common_options import (
     ColumnOptions,
     DescentOptions,
@@ -54,10 +54,10 @@ def fit(
     dropout=0.2 and so on change how.  It has --loss as a regressor only, --learning-rate with solver=sgd only, and
     neither --penalty nor --average.
     """
-    from parsgd.cli.console import Voice, print_json
+    from parsgd.cli.console import Console, print_json
     from parsgd.cli.runs import fit_run
 
-    request = fit_run.Request(
+    request = fit_run.FitRequest(
         data=data[0],
         more=tuple(data[1:]),
         out=out,
@@ -74,9 +74,9 @@ def fit(
         page=page,
         command=context.meta[TYPED],
     )
-    report = fit_run.run(request, Voice(quiet=as_json))
+    report = fit_run.run(request, Console(quiet=as_json))
     if as_json:
         print_json(report)
     if report["outcome"] == "INTERRUPTED":
         further = "" if kept.checkpoint is None else " To go on with the fit add --resume."
-        raise Ended(f"Interrupted: the best model so far was kept, and saved to {out}.{further}", INTERRUPTED)
+        raise CliExit(f"Interrupted: the best model so far was kept, and saved to {out}.{further}", INTERRUPTED)

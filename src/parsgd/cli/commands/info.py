@@ -28,9 +28,9 @@ def info(
     whether it can go on, and with what command.  Of data: rows and columns, what is missing, and which columns may be
     targets; of data that are large a sample is looked at.
     """
-    from parsgd.cli.console import Voice, print_json
+    from parsgd.cli.console import Console, print_json
     from parsgd.cli.runs import info_run
 
-    report = info_run.run(what, Voice(quiet=as_json))
+    report = info_run.run(what, Console(quiet=as_json))
     if as_json:
         print_json(report)

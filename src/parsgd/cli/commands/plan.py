@@ -35,7 +35,7 @@ def plan(
     workers has the loss that serial SGD ends with, on rows kept apart.  Numbers of workers up to the machine's cores
     are threads; more are a cluster whose machines are each as fast as one core here.
     """
-    from parsgd.cli.console import Voice, print_json
+    from parsgd.cli.console import Console, print_json
     from parsgd.cli.options import parsers
     from parsgd.cli.runs import fit_run, plan_run
 
@@ -47,7 +47,7 @@ def plan(
         "tolerance": tolerance,
         "seconds": None if seconds is None else parsers.seconds(seconds, "--seconds"),
     }
-    request = fit_run.Request(
+    request = fit_run.FitRequest(
         data=data,
         out=None,
         model=what.model,
@@ -58,6 +58,6 @@ def plan(
         seed=descent.seed,
         choices=columns.choices(),
     )
-    report = plan_run.run(request, settings, Voice(quiet=as_json))
+    report = plan_run.run(request, settings, Console(quiet=as_json))
     if as_json:
         print_json(report)

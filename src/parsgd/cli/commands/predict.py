@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from parsgd.cli.cli_errors import Mistake
+from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.options.option_types import AsJson, DataFiles, ModelFile, Stream, Text, option
 
 PREDICT_EXAMPLES = (
@@ -28,12 +28,12 @@ def predict(
 
     Data may come from a pipe, as CSV, and predictions go into one: - stands for both.
     """
-    from parsgd.cli.console import Voice, print_json
+    from parsgd.cli.console import Console, print_json
     from parsgd.cli.runs import predict_run
 
     if as_json and out == "-":
-        raise Mistake("--json: standard output takes the predictions (--out -) or the JSON, not both; name a file.")
-    report = predict_run.predict(model, data, out, Voice(quiet=as_json, to_stderr=out == "-"), stream)
+        raise UsageError("--json: standard output takes the predictions (--out -) or the JSON, not both; name a file.")
+    report = predict_run.predict(model, data, out, Console(quiet=as_json, to_stderr=out == "-"), stream)
     if as_json:
         print_json(report)
 
@@ -46,9 +46,9 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a saved model on data that have the true values."""
-    from parsgd.cli.console import Voice, print_json
+    from parsgd.cli.console import Console, print_json
     from parsgd.cli.runs import predict_run
 
-    report = predict_run.evaluate(model, data, target, Voice(quiet=as_json), stream)
+    report = predict_run.evaluate(model, data, target, Console(quiet=as_json), stream)
     if as_json:
         print_json(report)

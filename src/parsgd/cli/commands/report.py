@@ -22,10 +22,10 @@ def report(
 
     It is one file that loads nothing, for a phone, a desk or paper.
     """
-    from parsgd.cli.console import Voice, print_json
+    from parsgd.cli.console import Console, print_json
     from parsgd.cli.runs import report_run
 
     report_run.write(model, out)
-    Voice(quiet=as_json).say(f"saved:      {out}")
+    Console(quiet=as_json).say(f"saved:      {out}")
     if as_json:
         print_json({"model": str(model), "out": str(out), "bytes": out.stat().st_size})

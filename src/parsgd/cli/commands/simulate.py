@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from parsgd.cli.cli_errors import INTERRUPTED, Ended
+from parsgd.cli.cli_errors import INTERRUPTED, CliExit
 from parsgd.cli.options.common_options import ColumnOptions, DescentOptions, ModelOptions, TestFraction
 from parsgd.cli.options.option_types import PARALLEL, TRAINING, AsJson, DataFile, Number, Several, Text, option
 
@@ -49,7 +49,7 @@ def simulate(
     Times are such as 5ms, 0.2s, 2min.  With --seconds a round (of a one-shot algorithm: the fit) ends after so long
     for all workers, wherever each of them is; an algorithm that cannot count so runs as without it.
     """
-    from parsgd.cli.console import Voice, print_json
+    from parsgd.cli.console import Console, print_json
     from parsgd.cli.options import parsers
     from parsgd.cli.runs import fit_run, simulate_run
     from parsgd.engines.simulated import Simulated
@@ -67,8 +67,8 @@ def simulate(
         seed=descent.seed,
     )
     engine.for_each("latency_s", len(crew))
-    request = simulate_run.Request(
-        fit_run.Request(
+    request = simulate_run.SimulateRequest(
+        fit_run.FitRequest(
             data=data,
             out=None,
             model=what.model,
@@ -84,8 +84,8 @@ def simulate(
         goal,
         figure,
     )
-    report = simulate_run.run(request, Voice(quiet=as_json))
+    report = simulate_run.run(request, Console(quiet=as_json))
     if as_json:
         print_json(report)
     if any(result["outcome"] == "INTERRUPTED" for result in report["algorithms"]):
-        raise Ended("Interrupted; what was simulated until then is shown.", INTERRUPTED)
+        raise CliExit("Interrupted; what was simulated until then is shown.", INTERRUPTED)

@@ -12,10 +12,10 @@ from typing import Any
 import parsgd
 from parsgd import registry
 from parsgd.checkpointing import file_format
-from parsgd.checkpointing.file_format import Kept
+from parsgd.checkpointing.file_format import CheckpointContent
 from parsgd.checkpointing.fit_fingerprint import described
-from parsgd.checkpointing.store import Folder
-from parsgd.cli.console import Voice
+from parsgd.checkpointing.store import CheckpointStore
+from parsgd.cli.console import Console
 from parsgd.cli.options.common_options import MODELS
 from parsgd.errors import CheckpointError, ModelFileError, Outcome
 from parsgd.viz.live.progress_text import duration
@@ -28,9 +28,9 @@ _OPTIONS = {
 }  # fmt: skip
 
 
-def checkpoints(path: Path, voice: Voice) -> dict[str, Any]:
+def checkpoints(path: Path, voice: Console) -> dict[str, Any]:
     """The report; told in words, too."""
-    folder = Folder(path if path.is_dir() else path.parent)
+    folder = CheckpointStore(path if path.is_dir() else path.parent)
     rounds = [_round(folder.file(number), number) for number in folder.rounds()]
     whole = [one for one in rounds if one["problem"] is None]
     report = {"folder": str(folder.path), "rounds": rounds, "held_by": holder(folder.path)}
@@ -64,7 +64,7 @@ def holder(folder: Path) -> int | None:
     return None
 
 
-def standing(kept: Kept) -> dict[str, Any]:
+def standing(kept: CheckpointContent) -> dict[str, Any]:
     """How far the fit came."""
     snapshot, work = kept.snapshot, kept.identity["work"]
     return {
@@ -82,19 +82,19 @@ def standing(kept: Kept) -> dict[str, Any]:
     }
 
 
-def one_shot(kept: Kept) -> bool:
+def one_shot(kept: CheckpointContent) -> bool:
     """Whether the one average that ends the fit is all that it makes."""
     return bool(getattr(getattr(kept.extras.get("choice"), "algorithm", None), "one_shot", False))
 
 
-def model_of(kept: Kept) -> str | None:
+def model_of(kept: CheckpointContent) -> str | None:
     """The model on the command line whose estimator has these parameters: the one that has the fewest besides."""
     given = set(kept.identity["parameters"])
     known = {name: set(getattr(parsgd, cls)().get_params(deep=False)) for name, cls in MODELS.items()}
     return min((name for name in known if given <= known[name]), key=lambda name: len(known[name]), default=None)
 
 
-def command(kept: Kept, folder: Path) -> str | None:
+def command(kept: CheckpointContent, folder: Path) -> str | None:
     """What to type to go on with the fit, but for the names of files; None if it was begun with what is Python's."""
     model = model_of(kept)
     algorithm = algorithm_of(kept.identity["work"]["algorithm"])
@@ -125,7 +125,7 @@ def algorithm_of(said: str) -> list[str] | None:
     return [] if said.startswith("Local(") else None
 
 
-def tell(report: dict[str, Any], voice: Voice) -> None:
+def tell(report: dict[str, Any], voice: Console) -> None:
     """The same in words."""
     rounds = report["rounds"]
     numbers = ", ".join(str(one["round"]) for one in rounds)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.cli.console import Voice
+from parsgd.cli.console import Console
 from parsgd.cli.tables import read_data as files
 from parsgd.cli.tables import streamed_tables
-from parsgd.cli.tables.encoding import Choices, kind_of
+from parsgd.cli.tables.encoding import EncodingOptions, kind_of
 from parsgd.cli.tables.file_readers import Data
 from parsgd.data.columns.column_stats import batches
-from parsgd.data.columns.encoder import AsRead
+from parsgd.data.columns.encoder import PassThroughEncoder
 from parsgd.data.open_dataset import open_dataset
 from parsgd.errors import DataFileError
 
@@ -26,7 +26,7 @@ _NAMES = ("target", "label", "labels", "y", "class", "outcome", "response")
 _MOST_CANDIDATES = 5
 
 
-def data(name: str, voice: Voice) -> dict[str, Any]:
+def data(name: str, voice: Console) -> dict[str, Any]:
     """The report; told in words, too.  Raises DataFileError if it cannot be read."""
     if streamed_tables.why((name,), None) is None:
         seen = files.read(name)
@@ -54,14 +54,14 @@ class _Looking:
     def __init__(self) -> None:
         self.frame: Any = None
 
-    def learn(self, columns: tuple[str, ...], pieces: Sequence[Any]) -> AsRead:
+    def learn(self, columns: tuple[str, ...], pieces: Sequence[Any]) -> PassThroughEncoder:
         import pyarrow as pa
 
-        sample = [batch for _, batch in batches(pieces, AsRead(columns, ()), sample=True)]
+        sample = [batch for _, batch in batches(pieces, PassThroughEncoder(columns, ()), sample=True)]
         each = -(-_ROWS // max(len(sample), 1))
         if sample:
             self.frame = pa.Table.from_batches([batch.slice(0, each) for batch in sample]).to_pandas()
-        return AsRead(columns, ())
+        return PassThroughEncoder(columns, ())
 
 
 def sample_of(name: str) -> tuple[Data, int]:
@@ -106,7 +106,7 @@ def table(seen: Data) -> dict[str, Any]:
 def described(column: Any, name: str, where: str) -> dict[str, Any]:
     """Kind, gaps, and how many different values: of one column."""
     try:
-        kind = kind_of(column, name, Choices(), where)
+        kind = kind_of(column, name, EncodingOptions(), where)
         different = int(column.nunique())
     except (DataFileError, TypeError):
         # what cannot be learned from, such as lists
@@ -130,7 +130,7 @@ def candidates(columns: Sequence[dict[str, Any]], n_rows: int) -> list[dict[str,
     return [found for _, _, found in sorted(fit, key=lambda item: item[:2])][:_MOST_CANDIDATES]
 
 
-def tell(report: dict[str, Any], seen: Data, voice: Voice) -> None:
+def tell(report: dict[str, Any], seen: Data, voice: Console) -> None:
     """The same in words."""
     part = "" if report["seen_rows"] == report["rows"] else f" (a sample of {report['seen_rows']:,} was looked at)"
     voice.say(f"{report['data']}: {report['rows']:,} rows, {report['columns']:,} columns{part}", style="bold")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import parsgd
-from parsgd.cli.console import Voice
+from parsgd.cli.console import Console
 from parsgd.utils import first_use
 
 _PACKAGES = ("numpy", "scipy", "numba", "scikit-learn", "threadpoolctl", "cloudpickle")
@@ -19,7 +19,7 @@ _PACKAGES = ("numpy", "scipy", "numba", "scikit-learn", "threadpoolctl", "cloudp
 _NOT_OFFERED = ("all", "test", "dev")
 
 
-def machine(voice: Voice) -> dict[str, Any]:
+def machine(voice: Console) -> dict[str, Any]:
     """The report; told in words, too."""
     report = {
         "version": parsgd.__version__,
@@ -108,7 +108,7 @@ def _in_index(path: Path, stamp: str) -> tuple[int, int]:
     return (len(listed), 0) if fresh else (0, len(listed))
 
 
-def tell(report: dict[str, Any], voice: Voice) -> None:
+def tell(report: dict[str, Any], voice: Console) -> None:
     """The same in words."""
     memory = report["memory_bytes"]
     voice.say(f"parsgd {report['version']}, Python {report['python']} on {report['platform']}", style="bold")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.cli.console import Voice, scores_in_words
+from parsgd.cli.console import Console, scores_in_words
 from parsgd.cli.scoring import task_of
 from parsgd.cli.tables import modelfile
 from parsgd.cli.tables.encoding import MatrixEncoding, SparseEncoding
@@ -22,7 +22,7 @@ from parsgd.viz.report.run_metadata import from_notes
 _OF_RUN = ("command", "finished", "data", "rows", "test_rows", "scores", "scored_on", "seconds", "platform")
 
 
-def model(path: Path, voice: Voice) -> dict[str, Any]:
+def model(path: Path, voice: Console) -> dict[str, Any]:
     """The report; told in words, too.  Raises ModelFileError if it is no model file, or damaged."""
     fitted, saved = modelfile.load(path), model_files.open_file(path)
     estimator, history = saved.estimator, getattr(saved.estimator, "history_", [])
@@ -65,7 +65,7 @@ def n_numbers(estimator: Any) -> int:
     return sum(int(np.prod(part.shape)) for part in parts) + sum(int(np.size(part)) for part in more)
 
 
-def columns(fitted: modelfile.Fitted) -> dict[str, list[str]] | None:
+def columns(fitted: modelfile.ModelFile) -> dict[str, list[str]] | None:
     """Names of the columns that it takes, by kind; None if it takes them by position."""
     encoding = fitted.encoding
     if encoding is None:
@@ -83,7 +83,7 @@ def columns(fitted: modelfile.Fitted) -> dict[str, list[str]] | None:
     return {kind: names for kind, names in kinds.items() if names}
 
 
-def tell(report: dict[str, Any], voice: Voice) -> None:
+def tell(report: dict[str, Any], voice: Console) -> None:
     """The same in words."""
     run, classes = report["run"] or {}, report["classes"]
     voice.say(f"{report['model']}: {report['estimator']}, {report['bytes']:,} bytes", style="bold")

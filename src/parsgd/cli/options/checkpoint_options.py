@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from parsgd.checkpointing import Checkpoint
-from parsgd.cli.cli_errors import Mistake
-from parsgd.cli.console import Voice
+from parsgd.cli.cli_errors import UsageError
+from parsgd.cli.console import Console
 
 _SECONDS = Checkpoint.seconds
 
 
 @dataclass(frozen=True)
-class Request:
+class CheckpointRequest:
     """What the three options were given."""
 
     folder: Path | None = None
@@ -24,13 +24,13 @@ class Request:
     def parameters(self) -> dict[str, Any]:
         """Those of the estimator; refuses what makes no sense without a folder.
 
-        >>> Request(Path("run"), seconds=60.0).parameters()
+        >>> CheckpointRequest(Path("run"), seconds=60.0).parameters()
         {'checkpoint': Checkpoint(folder='run', seconds=60.0, keep=2)}
         """
         if self.folder is None:
             lone = "resume" if self.resume else "checkpoint-seconds" if self.seconds is not None else None
             if lone:
-                raise Mistake(f"--{lone} is for fits with --checkpoint DIR; name the folder, too.")
+                raise UsageError(f"--{lone} is for fits with --checkpoint DIR; name the folder, too.")
             return {}
         return {"checkpoint": Checkpoint(str(self.folder), _SECONDS if self.seconds is None else self.seconds)}
 
@@ -39,7 +39,7 @@ class Request:
         return {} if self.folder is None else {"resume": self.resume}
 
 
-def tell(request: Request, estimator: Any, voice: Voice) -> None:
+def tell(request: CheckpointRequest, estimator: Any, voice: Console) -> None:
     """What became of ``--resume``."""
     if not request.resume:
         return

@@ -90,9 +90,11 @@ class ColumnOptions:
 
     def choices(self) -> Any:
         """For :func:`parsgd.cli.tables.encoding.learn`."""
-        from parsgd.cli.tables.encoding import Choices
+        from parsgd.cli.tables.encoding import EncodingOptions
 
-        return Choices(tuple(self.categorical or ()), tuple(self.drop or ()), self.standardize, self.max_categories)
+        return EncodingOptions(
+            tuple(self.categorical or ()), tuple(self.drop or ()), self.standardize, self.max_categories
+        )
 
 
 @dataclass(frozen=True)
@@ -140,4 +142,4 @@ class KeepingOptions:
         """For :mod:`parsgd.cli.options.checkpoint_options`."""
         from parsgd.cli.options import checkpoint_options
 
-        return checkpoint_options.Request(self.checkpoint, self.resume, self.checkpoint_seconds)
+        return checkpoint_options.CheckpointRequest(self.checkpoint, self.resume, self.checkpoint_seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from parsgd.cli.cli_errors import Mistake
+from parsgd.cli.cli_errors import UsageError
 
 # With hidden layers each of these models is a network.
 NETWORKS = {"sgd-classifier": "mlp-classifier", "sgd-regressor": "mlp-regressor"}
@@ -26,7 +26,7 @@ def layers(text: str) -> tuple[int, ...]:
     """
     sizes = [part.strip() for part in text.split(",")]
     if not all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes):
-        raise Mistake(f"--hidden {text}: write how many units each hidden layer has, such as --hidden 256,128")
+        raise UsageError(f"--hidden {text}: write how many units each hidden layer has, such as --hidden 256,128")
     return tuple(int(size) for size in sizes)
 
 
@@ -40,11 +40,11 @@ def understood(model: str, parameters: dict[str, Any]) -> tuple[str, dict[str, A
         model = NETWORKS.get(model, model)
     if model not in NETWORKS.values():
         if "hidden_layer_sizes" in parameters:
-            raise Mistake(f"{model} has no hidden layers; --hidden is for {' and '.join(NETWORKS)}.")
+            raise UsageError(f"{model} has no hidden layers; --hidden is for {' and '.join(NETWORKS)}.")
         return model, parameters
     for name in parameters:
         if name in _INSTEAD and not (name == "loss" and model == "mlp-regressor"):
-            raise Mistake(f"A network ({model}) has no {name}: {_INSTEAD[name]}. Leave out --{name}.")
+            raise UsageError(f"A network ({model}) has no {name}: {_INSTEAD[name]}. Leave out --{name}.")
     _check_solver(parameters.get("solver", "adam"), parameters)
     parameters = dict(parameters)
     if "eta0" in parameters:
@@ -58,7 +58,7 @@ def understood(model: str, parameters: dict[str, Any]) -> tuple[str, dict[str, A
 def _check_solver(solver: Any, parameters: dict[str, Any]) -> None:
     """Refuse what the solver would leave unused."""
     if "learning_rate" in parameters and solver != "sgd":
-        raise Mistake(
+        raise UsageError(
             f"--learning-rate is for networks with --set solver=sgd; {solver} follows no schedule. Leave it out, and"
             " give the rate as --eta0."
         )
@@ -73,8 +73,8 @@ def check_rounds(estimator: Any) -> None:
         raise _not_of_lbfgs("round-seconds")
 
 
-def _not_of_lbfgs(option: str) -> Mistake:
-    return Mistake(
+def _not_of_lbfgs(option: str) -> UsageError:
+    return UsageError(
         f"--{option} is for networks with --set solver=adam, adamw or sgd; lbfgs takes all rows at once, on one"
         " worker. Leave it out."
     )

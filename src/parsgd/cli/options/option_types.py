@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from parsgd.cli.cli_errors import Mistake
+from parsgd.cli.cli_errors import UsageError
 
 _FORMATS = "A .csv, .parquet, .npz or .svm file, - for CSV from a pipe, or digits, breast-cancer, diabetes, iris."
 DataFile = Annotated[str, typer.Argument(metavar="DATA", help=_FORMATS)]
@@ -70,5 +70,5 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
     split = [pair.partition("=") for pair in pairs]
     for pair, (name, equals, value) in zip(pairs, split, strict=True):
         if not (name and equals and value):
-            raise Mistake(f"--set {pair}: write NAME=VALUE, such as --set l1_ratio=0.3")
+            raise UsageError(f"--set {pair}: write NAME=VALUE, such as --set l1_ratio=0.3")
     return {name.strip(): parsed(value.strip()) for name, _, value in split}

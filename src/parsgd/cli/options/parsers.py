@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-from parsgd.cli.cli_errors import Mistake
+from parsgd.cli.cli_errors import UsageError
 
 _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
 _TIME = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zµ]*)\s*")
@@ -25,7 +25,7 @@ def seconds(text: str, option: str) -> float:
             return float(matched[1]) * _UNITS[unit]
     except ValueError:
         pass
-    raise Mistake(f"{option} {text}: write a time from 0 on, such as 5ms, 0.2s or 2min, in us, ms, s, min or h.")
+    raise UsageError(f"{option} {text}: write a time from 0 on, such as 5ms, 0.2s or 2min, in us, ms, s, min or h.")
 
 
 def in_words(time_s: float) -> str:
@@ -50,7 +50,9 @@ def number(text: str, option: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise Mistake(f"{option} {text}: write numbers above 0, such as {option} 1,1,0.5,0.1 or {option} 1x900,0.1x100")
+        raise UsageError(
+            f"{option} {text}: write numbers above 0, such as {option} 1,1,0.5,0.1 or {option} 1x900,0.1x100"
+        )
     return value
 
 
@@ -62,7 +64,7 @@ def counts(text: str, option: str) -> list[int]:
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise Mistake(f"{option} {text}: write whole numbers from 1 on, such as {option} 1,2,8.")
+        raise UsageError(f"{option} {text}: write whole numbers from 1 on, such as {option} 1,2,8.")
     return [int(part) for part in parts]
 
 
@@ -76,7 +78,7 @@ def each(text: str, option: str, read: Callable[[str, str], float]) -> list[floa
     for part in text.split(","):
         value, times, count = part.strip().partition("x")
         if times and not (count.strip().isdecimal() and int(count) > 0):
-            raise Mistake(f"{option} {text}: after x comes how often, such as 0.1x100; got {part.strip()!r}.")
+            raise UsageError(f"{option} {text}: after x comes how often, such as 0.1x100; got {part.strip()!r}.")
         values += [read(value, option)] * (int(count) if times else 1)
     return values
 
@@ -91,9 +93,9 @@ def deaths(texts: Sequence[str], n_workers: int) -> dict[int, float]:
     for part in (part.strip() for text in texts for part in text.split(",")):
         matched = re.fullmatch(r"(\d+)(?:-(\d+))?:(.+)", part)
         if not matched:
-            raise Mistake(f"--deaths {part}: write WORKER:TIME, such as 3:2.5s, or 0-99:2.5s for many.")
+            raise UsageError(f"--deaths {part}: write WORKER:TIME, such as 3:2.5s, or 0-99:2.5s for many.")
         first, last = int(matched[1]), int(matched[2] or matched[1])
         if not first <= last < n_workers:
-            raise Mistake(f"--deaths {part}: there are {n_workers} workers, 0 to {n_workers - 1}.")
+            raise UsageError(f"--deaths {part}: there are {n_workers} workers, 0 to {n_workers - 1}.")
         found |= dict.fromkeys(range(first, last + 1), seconds(matched[3], "--deaths"))
     return found

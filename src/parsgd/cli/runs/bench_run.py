@@ -16,12 +16,12 @@ import sklearn
 from sklearn import linear_model, neural_network
 
 import parsgd
-from parsgd.cli.cli_errors import Mistake
-from parsgd.cli.console import Voice, scores_in_words
+from parsgd.cli.cli_errors import UsageError
+from parsgd.cli.console import Console, scores_in_words
 from parsgd.cli.options.common_options import MODELS, ModelOptions
 from parsgd.cli.runs import fit_run
 from parsgd.cli.scoring import score, task_of
-from parsgd.cli.tables.encoding import Choices
+from parsgd.cli.tables.encoding import EncodingOptions
 from parsgd.errors import InvalidArgument, Outcome, ParsgdError
 from parsgd.viz.live.progress_text import duration
 
@@ -41,14 +41,14 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Request:
+class BenchRequest:
     """What the user asked ``bench`` for; ``data`` is None if they are to be made up."""
 
     data: str | None
     what: ModelOptions
     parameters: dict[str, Any]
     seed: int
-    choices: Choices
+    choices: EncodingOptions
     shape: Shape
     workers: Sequence[int]
     passes: int
@@ -67,7 +67,7 @@ class Contender:
     first_s: float = 0.0
 
 
-def run(request: Request, voice: Voice) -> dict[str, Any]:
+def run(request: BenchRequest, voice: Console) -> dict[str, Any]:
     """Do what was asked; return the report that ``--json`` prints."""
     ours, asked = make(request)
     theirs = counterpart(ours, request)
@@ -81,9 +81,9 @@ def run(request: Request, voice: Voice) -> dict[str, Any]:
     return report
 
 
-def make(request: Request) -> tuple[Any, fit_run.Request]:
+def make(request: BenchRequest) -> tuple[Any, fit_run.FitRequest]:
     """parsgd's estimator, which makes all passes whatever the loss does, and what ``fit`` would be asked."""
-    asked = fit_run.Request(
+    asked = fit_run.FitRequest(
         data=request.data or "",
         out=None,
         model=request.what.model,
@@ -97,14 +97,14 @@ def make(request: Request) -> tuple[Any, fit_run.Request]:
     return fit_run.make_estimator(asked), asked
 
 
-def counterpart(ours: Any, request: Request) -> Any:
+def counterpart(ours: Any, request: BenchRequest) -> Any:
     """scikit-learn's estimator with the same parameters; refuses what it does not have."""
     name = type(ours).__name__
     theirs = getattr(linear_model, name, None) or getattr(neural_network, name)
     known, plain, given = theirs().get_params(), type(ours)().get_params(), ours.get_params()
     lacking = [key for key, value in given.items() if key not in (*known, *_OURS) and value != plain[key]]
     if lacking:
-        raise Mistake(f"scikit-learn's {name} has no {lacking[0]}: there is nothing to compare with; leave it out.")
+        raise UsageError(f"scikit-learn's {name} has no {lacking[0]}: there is nothing to compare with; leave it out.")
     made = theirs(**{key: value for key, value in given.items() if key in known and key not in ("n_jobs", "verbose")})
     try:
         made._validate_params()
@@ -113,7 +113,7 @@ def counterpart(ours: Any, request: Request) -> Any:
     return made
 
 
-def generated(request: Request, ours: Any, voice: Voice) -> fit_run.Parts:
+def generated(request: BenchRequest, ours: Any, voice: Console) -> fit_run.FitInputs:
     """Normal rows, and targets that follow from them but for noise."""
     shape, random = request.shape, np.random.default_rng(request.seed)
     rows = random.standard_normal((shape.rows, shape.features), dtype=np.float32)
@@ -125,8 +125,8 @@ def generated(request: Request, ours: Any, voice: Voice) -> fit_run.Parts:
     voice.say(f"made up: {shape.rows:,} rows, {shape.features:,} columns", style="bold")
     kept = shape.rows - round(shape.rows * request.test_fraction)
     if kept == shape.rows:
-        return fit_run.Parts(rows, target, None, None, None)
-    return fit_run.Parts(rows[:kept], target[:kept], rows[kept:], target[kept:], None)
+        return fit_run.FitInputs(rows, target, None, None, None)
+    return fit_run.FitInputs(rows[:kept], target[:kept], rows[kept:], target[kept:], None)
 
 
 def entered(ours: Any, theirs: Any, workers: Sequence[int], several: bool) -> list[Contender]:
@@ -140,7 +140,7 @@ def entered(ours: Any, theirs: Any, workers: Sequence[int], several: bool) -> li
     return [Contender(library, n, clone(made).set_params(**more), []) for library, n, made, more in entries]
 
 
-def measure(contenders: Sequence[Contender], parts: fit_run.Parts, repeats: int, voice: Voice) -> None:
+def measure(contenders: Sequence[Contender], parts: fit_run.FitInputs, repeats: int, voice: Console) -> None:
     """Fit all of them in turns, each once without counting."""
     for turn in range(repeats + 1):
         # whoever begins changes, so that nobody always comes after the same one
@@ -154,7 +154,7 @@ def measure(contenders: Sequence[Contender], parts: fit_run.Parts, repeats: int,
         voice.tell(f"turn {turn} of {repeats}" if turn else "all have made the fit that does not count")
 
 
-def timed(estimator: Any, parts: fit_run.Parts) -> float:
+def timed(estimator: Any, parts: fit_run.FitInputs) -> float:
     """Seconds of one fit from the beginning."""
     with warnings.catch_warnings():
         # that all passes were made without converging is what was asked for
@@ -172,7 +172,7 @@ def timed(estimator: Any, parts: fit_run.Parts) -> float:
     return seconds
 
 
-def reported(contenders: Sequence[Contender], parts: fit_run.Parts, request: Request) -> dict[str, Any]:
+def reported(contenders: Sequence[Contender], parts: fit_run.FitInputs, request: BenchRequest) -> dict[str, Any]:
     """What came out, as plain values; ``speedup`` is against scikit-learn on one core."""
     scored_on = "training" if parts.test_rows is None else "test"
     scored = (parts.rows, parts.target) if scored_on == "training" else (parts.test_rows, parts.test_target)
@@ -210,7 +210,7 @@ def reported(contenders: Sequence[Contender], parts: fit_run.Parts, request: Req
     }
 
 
-def tell(report: dict[str, Any], voice: Voice) -> None:
+def tell(report: dict[str, Any], voice: Console) -> None:
     """The table, and what it was measured with."""
     header = ("", "median", "fastest", "slowest", "first", "speed", f"score on the {report['scored_on']} rows")
     times = ("median_s", "fastest_s", "slowest_s", "first_s")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.cli.cli_errors import Mistake
-from parsgd.cli.console import Voice
+from parsgd.cli.cli_errors import UsageError
+from parsgd.cli.console import Console
 from parsgd.cli.tables import modelfile
 from parsgd.cli.tables.encoding import Encoding, MatrixEncoding, SparseEncoding
 from parsgd.cli.tables.read_data import list_names
@@ -18,7 +18,7 @@ from parsgd.model_io.to_onnx import to_onnx
 
 
 @dataclass(frozen=True)
-class Request:
+class ExportRequest:
     """What the command line asks for."""
 
     model: Path
@@ -28,11 +28,11 @@ class Request:
     opset: int = 17
 
 
-def run(request: Request, voice: Voice) -> dict[str, Any]:
+def run(request: ExportRequest, voice: Console) -> dict[str, Any]:
     """Write the graph, say what goes in and what comes out; return the report that ``--json`` prints."""
     if not request.out.absolute().parent.is_dir():
         folder = request.out.parent
-        raise Mistake(f"--onnx {request.out}: there is no folder {folder}; make it first: mkdir -p {folder}")
+        raise UsageError(f"--onnx {request.out}: there is no folder {folder}; make it first: mkdir -p {folder}")
     onnx()  # refuses where it is missing, before anything is read
     fitted = modelfile.load(request.model)
     estimator, dtype, encodes = fitted.estimator, request.dtype, {}
@@ -59,7 +59,7 @@ def steps(encoding: Encoding, model: Path) -> dict[str, Any]:
         return {} if encoding.scale is None else {"scale": encoding.scale}
     texts = [] if isinstance(encoding, MatrixEncoding) else [b.name for b in (*encoding.categories, *encoding.words)]
     if texts:
-        raise Mistake(
+        raise UsageError(
             f"{model}: its column{'s' * (len(texts) > 1)} {list_names(texts)} of text cannot be encoded in the graph."
             f" With --encoded the graph takes the {encoding.width:,} columns of numbers that all columns become."
         )
@@ -75,7 +75,7 @@ def columns(encoding: Encoding) -> np.ndarray | None:
     return np.array(names, dtype=object)
 
 
-def described(fitted: modelfile.Fitted, encoded: bool, encodes: dict[str, Any]) -> list[str]:
+def described(fitted: modelfile.ModelFile, encoded: bool, encodes: dict[str, Any]) -> list[str]:
     """What X holds, in words."""
     said = []
     names = getattr(fitted.estimator, "feature_names_in_", None)

@@ -13,8 +13,8 @@ import numpy as np
 
 import parsgd
 from parsgd import registry
-from parsgd.cli.cli_errors import INTERRUPTED, Ended, Mistake, did_you_mean
-from parsgd.cli.console import Voice
+from parsgd.cli.cli_errors import INTERRUPTED, CliExit, UsageError, did_you_mean
+from parsgd.cli.console import Console
 from parsgd.cli.fit_summary import algorithm_of, tell, worker_table
 from parsgd.cli.options import checkpoint_options, network_options
 from parsgd.cli.options.common_options import MODELS
@@ -30,7 +30,7 @@ from parsgd.utils import interrupts
 
 
 @dataclass(frozen=True)
-class Request:
+class FitRequest:
     """What the user asked ``fit`` for; ``parameters`` are those of the estimator that were given, ``more`` are files
     besides ``data``, and ``stream`` says whether they are streamed; None: if they are large.
 
@@ -46,8 +46,8 @@ class Request:
     round_seconds: float | None
     test_fraction: float
     seed: int
-    choices: encodings.Choices
-    kept: checkpoint_options.Request = field(default_factory=checkpoint_options.Request)
+    choices: encodings.EncodingOptions
+    kept: checkpoint_options.CheckpointRequest = field(default_factory=checkpoint_options.CheckpointRequest)
     scheduler: str | None = None
     more: tuple[str, ...] = ()
     stream: bool | None = False
@@ -56,7 +56,7 @@ class Request:
 
 
 @dataclass
-class Parts:
+class FitInputs:
     """Rows to train and to test on, encoded; ``test_rows`` is None if there are none.
 
     ``columns`` is what the data had, ``said`` what was done to them.
@@ -71,7 +71,7 @@ class Parts:
     said: tuple[str, ...] = ()
 
 
-def run(request: Request, voice: Voice) -> dict[str, Any]:
+def run(request: FitRequest, voice: Console) -> dict[str, Any]:
     """Do what was asked; return the report that ``--json`` prints."""
     estimator = make_estimator(request)
     check_request(request)
@@ -87,11 +87,11 @@ def run(request: Request, voice: Voice) -> dict[str, Any]:
             raise KeyboardInterrupt
         return finish(request, estimator, parts, told, seconds, voice)
     except KeyboardInterrupt as error:
-        raise Ended(f"Interrupted: the model was saved to {request.out}, but not scored.", INTERRUPTED) from error
+        raise CliExit(f"Interrupted: the model was saved to {request.out}, but not scored.", INTERRUPTED) from error
 
 
 def finish(
-    request: Request, estimator: Any, parts: Parts, told: list[str], seconds: float, voice: Voice
+    request: FitRequest, estimator: Any, parts: FitInputs, told: list[str], seconds: float, voice: Console
 ) -> dict[str, Any]:  # fmt: skip
     """Score the model, save it once more with a record of the run, and return the report."""
     scored_on = "training" if parts.test_rows is None else "test"
@@ -123,7 +123,7 @@ def finish(
     return report
 
 
-def make_estimator(request: Request) -> Any:
+def make_estimator(request: FitRequest) -> Any:
     """The estimator with the given parameters; refuses what it does not take before any data are read."""
     choose(request.model, MODELS, "--model", "parsgd fit")
     model, parameters = network_options.understood(request.model, request.parameters)
@@ -133,7 +133,7 @@ def make_estimator(request: Request) -> Any:
     for parameter in parameters:
         if parameter not in allowed:
             hint = did_you_mean(parameter, allowed)
-            raise Mistake(f"{model} has no {parameter}.{hint} It has {', '.join(sorted(allowed))}.")
+            raise UsageError(f"{model} has no {parameter}.{hint} It has {', '.join(sorted(allowed))}.")
     estimator.set_params(**parameters, random_state=request.seed, **request.kept.parameters())
     if request.scheduler is not None:
         estimator.set_params(engine=on_scheduler(estimator.engine, request.scheduler))
@@ -152,41 +152,41 @@ def make_estimator(request: Request) -> Any:
 def timed(algorithm: str, seconds: float) -> Any:
     """The algorithm with rounds of so many seconds."""
     if not 0 < seconds < float("inf"):
-        raise Mistake(f"--round-seconds must be a number above 0; got {seconds}.")
+        raise UsageError(f"--round-seconds must be a number above 0; got {seconds}.")
     name = "local" if algorithm == "auto" else choose(algorithm, registry.ALGORITHMS, "--algorithm", "parsgd fit")
     cls = registry.load(registry.ALGORITHMS[name])
     if "seconds" not in {setting.name for setting in fields(cls)}:
-        raise Mistake(f"--algorithm {name} has no rounds that are counted in seconds; leave out --round-seconds.")
+        raise UsageError(f"--algorithm {name} has no rounds that are counted in seconds; leave out --round-seconds.")
     return cls(seconds=seconds)
 
 
 def on_scheduler(engine: Any, where: str) -> Any:
     """The engine on the cluster at this address, or whose scheduler writes its address into this file."""
     if engine != "dask":
-        raise Mistake(f"--scheduler {where} is for --engine dask; got --engine {engine}.")
+        raise UsageError(f"--scheduler {where} is for --engine dask; got --engine {engine}.")
     is_file = "://" not in where and (where.endswith(".json") or Path(where).is_file())
     return registry.load(registry.ENGINES["dask"])(**{"scheduler_file" if is_file else "address": where})
 
 
-def check_request(request: Request) -> None:
+def check_request(request: FitRequest) -> None:
     """Refuse a share of test rows that is none."""
     if not 0 <= request.test_fraction < 1:
-        raise Mistake(f"--test-fraction must be from 0 to below 1, such as 0.2; got {request.test_fraction:g}.")
+        raise UsageError(f"--test-fraction must be from 0 to below 1, such as 0.2; got {request.test_fraction:g}.")
     if request.choices.max_categories < 2:
-        raise Mistake(f"--max-categories must be 2 or more; got {request.choices.max_categories}.")
+        raise UsageError(f"--max-categories must be 2 or more; got {request.choices.max_categories}.")
 
 
 def check_out(out: Path) -> None:
     """Find out before hours of work, not after, that the model cannot be written."""
     if out.is_dir():
-        raise Mistake(f"--out {out} is a folder; name a file in it, such as {out / 'model.parsgd'}.")
+        raise UsageError(f"--out {out} is a folder; name a file in it, such as {out / 'model.parsgd'}.")
     if not out.parent.is_dir():
-        raise Mistake(f"--out {out}: there is no folder {out.parent}; make it first: mkdir -p {out.parent}")
+        raise UsageError(f"--out {out}: there is no folder {out.parent}; make it first: mkdir -p {out.parent}")
     if not os.access(out.parent, os.W_OK):
-        raise Mistake(f"--out {out}: you may not write into {out.parent}; choose another folder.")
+        raise UsageError(f"--out {out}: you may not write into {out.parent}; choose another folder.")
 
 
-def prepare(request: Request, estimator: Any, voice: Voice) -> Parts:
+def prepare(request: FitRequest, estimator: Any, voice: Console) -> FitInputs:
     """Read, take the target, split, and learn the encoding from the training rows."""
     task, names = task_of(estimator), (request.data, *request.more)
     why = streamed_tables.why(names, request.stream)
@@ -209,14 +209,14 @@ def prepare(request: Request, estimator: Any, voice: Voice) -> Parts:
     voice.points(said)
     test_rows = encoding.apply(test) if test is not None else None
     test_target = test.target if test is not None else None
-    return Parts(encoding.apply(data), data.target, test_rows, test_target, encoding, columns, (*heard, *said))
+    return FitInputs(encoding.apply(data), data.target, test_rows, test_target, encoding, columns, (*heard, *said))
 
 
-def prepare_stream(request: Request, estimator: Any, names: tuple[str, ...], why: str, voice: Voice) -> Parts:
+def prepare_stream(request: FitRequest, estimator: Any, names: tuple[str, ...], why: str, voice: Console) -> FitInputs:
     """Open the data that are to be streamed, and keep rows apart to test on."""
     task = task_of(estimator)
     if task == "outliers" and request.target is not None:
-        raise Mistake(f"--target {request.target}: streamed data are fitted without a target by {request.model}.")
+        raise UsageError(f"--target {request.target}: streamed data are fitted without a target by {request.model}.")
     dataset, encoding, said = streamed_tables.opened(names, request.target, request.choices)
     voice.say(f"{dataset.name}: {dataset.n_rows:,} rows, streamed ({why})", style="bold")
     voice.points(said)
@@ -231,7 +231,7 @@ def prepare_stream(request: Request, estimator: Any, names: tuple[str, ...], why
         raise DataFileError(f"{dataset.name}: all rows are of class {dataset.classes[0]!r}; two or more are needed.")
     scored = dataset if test is None else test
     target = streamed_tables.targets_of(scored) if scored.target else None
-    return Parts(dataset, target if test is None else None, test, target, encoding, said=tuple(said))
+    return FitInputs(dataset, target if test is None else None, test, target, encoding, said=tuple(said))
 
 
 def split(data: Data, fraction: float, seed: int, stratify: bool) -> tuple[Data, Data | None]:
@@ -260,7 +260,7 @@ def part(data: Data, numbers: np.ndarray) -> Data:
 
 
 def fit(
-    estimator: Any, parts: Parts, voice: Voice, unheard: tuple[type, ...] = (), **arguments: Any
+    estimator: Any, parts: FitInputs, voice: Console, unheard: tuple[type, ...] = (), **arguments: Any
 ) -> tuple[list[str], float]:  # fmt: skip
     """Fit with progress; return what was warned of, but for the categories ``unheard``, and how long it took."""
     began = time.perf_counter()
@@ -276,7 +276,7 @@ def fit(
     return list(dict.fromkeys(told)), seconds
 
 
-def _fit_or_explain(estimator: Any, parts: Parts, arguments: dict[str, Any]) -> None:
+def _fit_or_explain(estimator: Any, parts: FitInputs, arguments: dict[str, Any]) -> None:
     try:
         target = None if isinstance(parts.rows, Dataset) else parts.target
         estimator.fit(parts.rows, target, **arguments)

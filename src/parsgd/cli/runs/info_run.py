@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from parsgd.checkpointing.store import ENDING
-from parsgd.cli.console import Voice
+from parsgd.cli.console import Console
 
 
-def run(what: str | None, voice: Voice) -> dict[str, Any]:
+def run(what: str | None, voice: Console) -> dict[str, Any]:
     """Do what was asked; return the report that ``--json`` prints."""
     kind = kind_of(what)
     if kind == "machine":

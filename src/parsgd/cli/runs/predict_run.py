@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from parsgd.cli import output
-from parsgd.cli.cli_errors import Mistake
-from parsgd.cli.console import Voice, scores_in_words
+from parsgd.cli.cli_errors import UsageError
+from parsgd.cli.console import Console, scores_in_words
 from parsgd.cli.scoring import score, task_of
 from parsgd.cli.tables import modelfile, streamed_tables
 from parsgd.cli.tables import read_data as files
@@ -24,7 +24,7 @@ _ROWS_AT_A_TIME = 1000
 
 
 def predict(
-    model: Path, names: Sequence[str], out: str, voice: Voice, stream: bool | None = None
+    model: Path, names: Sequence[str], out: str, voice: Console, stream: bool | None = None
 ) -> dict[str, Any]:  # fmt: skip
     """Write predictions for all rows of the data: ``prediction``, and where the model has them probabilities.
 
@@ -32,9 +32,11 @@ def predict(
     """
     suffix = Path(out).suffix.lower() if out != "-" else "-"
     if suffix not in (*_WRITABLE, "-"):
-        raise Mistake(f"--out {out}: predictions go to a file that ends in {', '.join(_WRITABLE)}, or to - (here).")
+        raise UsageError(f"--out {out}: predictions go to a file that ends in {', '.join(_WRITABLE)}, or to - (here).")
     if out != "-" and not Path(out).parent.is_dir():
-        raise Mistake(f"--out {out}: there is no folder {Path(out).parent}; make it first: mkdir -p {Path(out).parent}")
+        raise UsageError(
+            f"--out {out}: there is no folder {Path(out).parent}; make it first: mkdir -p {Path(out).parent}"
+        )
     fitted = modelfile.load(model)
     why = _why_streamed(fitted, names, stream)
     if why is not None:
@@ -92,7 +94,7 @@ def _write(columns: dict[str, np.ndarray], path: Path, suffix: str) -> None:
         _frame(columns).to_csv(path, index=False)
 
 
-def _why_streamed(fitted: modelfile.Fitted, names: Sequence[str], stream: bool | None) -> str | None:
+def _why_streamed(fitted: modelfile.ModelFile, names: Sequence[str], stream: bool | None) -> str | None:
     why = streamed_tables.why(names, stream)
     streamable = names[0] not in (*BUILT_IN, PIPE) and Path(names[0]).suffix != ".npz"
     if why is None and stream is None and streamable and hasattr(fitted.estimator, "columns_"):
@@ -101,7 +103,7 @@ def _why_streamed(fitted: modelfile.Fitted, names: Sequence[str], stream: bool |
 
 
 def evaluate(
-    model: Path, names: Sequence[str], target: str | None, voice: Voice, stream: bool | None = None
+    model: Path, names: Sequence[str], target: str | None, voice: Console, stream: bool | None = None
 ) -> dict[str, Any]:  # fmt: skip
     """Score a saved model on data; return the report that ``--json`` prints."""
     fitted = modelfile.load(model)
@@ -115,7 +117,7 @@ def evaluate(
 
 
 def _evaluate_stream(
-    model: Path, fitted: modelfile.Fitted, names: Sequence[str], column: str | None, voice: Voice, why: str
+    model: Path, fitted: modelfile.ModelFile, names: Sequence[str], column: str | None, voice: Console, why: str
 ) -> dict[str, Any]:  # fmt: skip
     outliers = task_of(fitted.estimator) == "outliers"
     dataset = streamed_tables.reopened(names, None if outliers else column, fitted.estimator, fitted.encoding)
@@ -130,8 +132,14 @@ def _evaluate_stream(
 
 
 def _evaluate_file(
-    model: Path, fitted: modelfile.Fitted, name: str, target: str | None, column: str | None, voice: Voice, task: str
-) -> dict[str, Any]:  # fmt: skip
+    model: Path,
+    fitted: modelfile.ModelFile,
+    name: str,
+    target: str | None,
+    column: str | None,
+    voice: Console,
+    task: str,
+) -> dict[str, Any]:
     data = files.read(name, (*fitted.as_text, *((column,) if column and _text_classes(fitted.estimator) else ())))
     data = _test_part(data)
     if data.is_table and data.target is None and (task != "outliers" or column in data.features.columns):

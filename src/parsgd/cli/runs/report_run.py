@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import parsgd
-from parsgd.viz.report.run_metadata import Run, here
+from parsgd.viz.report.run_metadata import RunMetadata, here
 from parsgd.viz.report.write_report import check_out
 
 # A page tells of a few classes, and of how many there are.
@@ -28,7 +28,7 @@ def notes_of(request: Any, parts: Any, report: dict[str, Any]) -> dict[str, Any]
         names, counts = np.unique(parts.target, return_counts=True)
         classes = {str(name): int(n) for name, n in zip(names[:_MOST_CLASSES], counts, strict=False)}
     names = ", ".join((request.data, *request.more))
-    return Run(
+    return RunMetadata(
         command=list(request.command), data=names, target=request.target, rows=report["rows"]["training"],
         test_rows=report["rows"]["test"], columns=parts.columns, classes=classes, said=list(parts.said),
         scores=report["scores"], scored_on=report["scored_on"], seconds=report["seconds"],

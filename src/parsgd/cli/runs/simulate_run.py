@@ -12,8 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from parsgd import registry
 from parsgd.cli import loss_plots
-from parsgd.cli.cli_errors import Mistake, did_you_mean
-from parsgd.cli.console import Voice, scores_in_words
+from parsgd.cli.cli_errors import UsageError, did_you_mean
+from parsgd.cli.console import Console, scores_in_words
 from parsgd.cli.options.option_types import parsed
 from parsgd.cli.options.parsers import in_words
 from parsgd.cli.runs import fit_run
@@ -21,24 +21,24 @@ from parsgd.cli.scoring import score, task_of
 from parsgd.core import Algorithm
 from parsgd.engines.simulated import Simulated
 from parsgd.errors import DivergedError, Outcome, WorkersLost, choose
-from parsgd.planning.heldout import HeldOut, Watched
+from parsgd.planning.heldout import HeldOut, ObservedFit
 from parsgd.training.compatibility import refuse_unoffered
 from parsgd.utils import interrupts
 from parsgd.viz.live.progress_text import duration
 
 
 @dataclass(frozen=True)
-class Request:
+class SimulateRequest:
     """What the user asked ``simulate`` for; ``training`` is the part of it that ``fit`` knows too."""
 
-    training: fit_run.Request
+    training: fit_run.FitRequest
     algorithms: dict[str, Algorithm]
     engine: Simulated
     goal: float | None
     figure: Path | None
 
 
-def run(request: Request, voice: Voice) -> dict[str, Any]:
+def run(request: SimulateRequest, voice: Console) -> dict[str, Any]:
     """Do what was asked; return the report that ``--json`` prints."""
     loss_plots.check(not voice.quiet, request.figure)
     for algorithm in request.algorithms.values():
@@ -68,13 +68,15 @@ def run(request: Request, voice: Voice) -> dict[str, Any]:
     return report
 
 
-def make(request: Request) -> Any:
+def make(request: SimulateRequest) -> Any:
     """A new estimator; refuses what has no workers or no loss to compare."""
     estimator = fit_run.make_estimator(request.training)
     if getattr(estimator, "solver", None) == "lbfgs":
-        raise Mistake("solver=lbfgs takes all rows at once, on one worker; simulate solver=adam, adamw or sgd.")
+        raise UsageError("solver=lbfgs takes all rows at once, on one worker; simulate solver=adam, adamw or sgd.")
     if task_of(estimator) == "outliers":
-        raise Mistake(f"--model {request.training.model} has no held-out loss; simulate a classifier or a regressor.")
+        raise UsageError(
+            f"--model {request.training.model} has no held-out loss; simulate a classifier or a regressor."
+        )
     return estimator
 
 
@@ -93,18 +95,18 @@ def algorithms_of(text: str, seconds: float | None) -> dict[str, Algorithm]:
         for key, equals, value in (pair.partition("=") for pair in pairs):
             if not (equals and key in known):
                 hint = did_you_mean(key, known)
-                raise Mistake(f"--algorithm {label}: {name} takes {', '.join(known)}, as in NAME:KEY=VALUE.{hint}")
+                raise UsageError(f"--algorithm {label}: {name} takes {', '.join(known)}, as in NAME:KEY=VALUE.{hint}")
             settings[key] = parsed(value)
         found[label] = cls(**settings)
     return found
 
 
-def train(request: Request, algorithm: Algorithm, parts: fit_run.Parts, voice: Voice) -> dict[str, Any]:
+def train(request: SimulateRequest, algorithm: Algorithm, parts: fit_run.FitInputs, voice: Console) -> dict[str, Any]:
     """Fit once, and say how it went; a fit that fails is a result, too."""
     scored = (parts.rows, parts.target) if parts.test_rows is None else (parts.test_rows, parts.test_target)
     estimator = make(request)
     classes = np.unique(parts.target) if task_of(estimator) == "classes" else None
-    watched = Watched(algorithm, request.engine, HeldOut(*scored, classes))
+    watched = ObservedFit(algorithm, request.engine, HeldOut(*scored, classes))
     estimator.set_params(algorithm=watched, engine=watched, n_jobs=None)
     try:
         with interrupts.returning():
@@ -128,7 +130,7 @@ def train(request: Request, algorithm: Algorithm, parts: fit_run.Parts, voice: V
     }
 
 
-def _seen(watched: Watched) -> dict[str, Any]:
+def _seen(watched: ObservedFit) -> dict[str, Any]:
     last = watched.curve[-1]
     per_pass = last.seconds / last.passes if last.passes else None
     return {
@@ -167,7 +169,7 @@ def loss_of(estimator: Any) -> str:
     return estimator.loss if isinstance(getattr(estimator, "loss", None), str) else "log_loss"
 
 
-def tell(report: dict[str, Any], request: Request, voice: Voice) -> None:
+def tell(report: dict[str, Any], request: SimulateRequest, voice: Console) -> None:
     """The table, the plot, and what else is worth a word."""
     for result in report["algorithms"]:
         for warning in result["warnings"]:
@@ -177,7 +179,7 @@ def tell(report: dict[str, Any], request: Request, voice: Voice) -> None:
     header = ("algorithm", "passes", "time", "a pass", to_goal, "final loss", "waited", "lost")
     voice.table("virtual time", header, [_row(result) for result in report["algorithms"]])
     seen = {result["algorithm"]: result["curve"] for result in report["algorithms"]}
-    drawn = {name: [loss_plots.Point(**point) for point in curve] for name, curve in seen.items()}
+    drawn = {name: [loss_plots.CurvePoint(**point) for point in curve] for name, curve in seen.items()}
     if not voice.quiet:
         voice.plot(lambda width, colours: loss_plots.in_letters(drawn, report["loss"], width, colours))
     for result in report["algorithms"]:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from parsgd.cli.tables.read_data import Data, did_you_mean, list_names
-from parsgd.cli.tables.table_columns import Categories, Numbers, Words, as_numbers, days, plain_numbers
+from parsgd.cli.tables.table_columns import CategoryColumn, NumberColumn, TextColumn, as_numbers, days, plain_numbers
 from parsgd.errors import DataFileError
 
 # One-hot columns are kept sparse from this many columns on, if less than this share of the values is not 0.
@@ -23,7 +23,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True)
-class Choices:
+class EncodingOptions:
     """What the user asks of the encoding.  ``standardize=None``: dense data yes, sparse data no."""
 
     categorical: tuple[str, ...] = ()
@@ -36,9 +36,9 @@ class Choices:
 class TableEncoding:
     """Of a table with named columns: numbers, then categories, then words.  ``wide``: the result is CSR."""
 
-    numbers: Numbers
-    categories: list[Categories] = field(default_factory=list)
-    words: list[Words] = field(default_factory=list)
+    numbers: NumberColumn
+    categories: list[CategoryColumn] = field(default_factory=list)
+    words: list[TextColumn] = field(default_factory=list)
     wide: bool = False
     single: bool = True
 
@@ -77,7 +77,7 @@ class TableEncoding:
 class MatrixEncoding:
     """Of a matrix whose columns have no names."""
 
-    numbers: Numbers
+    numbers: NumberColumn
     single: bool = True
     as_text = ()
 
@@ -123,7 +123,7 @@ class SparseEncoding:
 Encoding = TableEncoding | MatrixEncoding | SparseEncoding
 
 
-def learn(data: Data, choices: Choices) -> tuple[Encoding, list[str]]:
+def learn(data: Data, choices: EncodingOptions) -> tuple[Encoding, list[str]]:
     """The encoding of training data, and what there is to say about it."""
     if data.is_table:
         return _learn_table(data, choices)
@@ -133,7 +133,7 @@ def learn(data: Data, choices: Choices) -> tuple[Encoding, list[str]]:
         return _learn_sparse(data.features, choices)
     standardize = choices.standardize is not False
     _refuse_infinite(data)
-    numbers = Numbers.learn(data.features, [], [], standardize)
+    numbers = NumberColumn.learn(data.features, [], [], standardize)
     said = [f"{numbers.width:,} columns of numbers{_standardized(standardize)}"]
     gaps = int(np.isnan(data.features).sum()) if data.features.dtype.kind == "f" else 0
     if gaps:
@@ -146,7 +146,7 @@ def _refuse_infinite(data: Data) -> None:
         raise DataFileError(f"{data.name}: holds infinite numbers; correct them, or write nan to take the median.")
 
 
-def _learn_sparse(matrix: sparse.csr_matrix, choices: Choices) -> tuple[SparseEncoding, list[str]]:
+def _learn_sparse(matrix: sparse.csr_matrix, choices: EncodingOptions) -> tuple[SparseEncoding, list[str]]:
     first = int(matrix.shape[1] > 1 and not (matrix.indices == 0).any())
     width = matrix.shape[1] - first
     said = [f"{width:,} sparse columns, counted from {first}"]
@@ -158,7 +158,7 @@ def _learn_sparse(matrix: sparse.csr_matrix, choices: Choices) -> tuple[SparseEn
     return SparseEncoding(width, first, scale), [f"{said[0]}; divided by their standard deviations, not centred"]
 
 
-def _learn_table(data: Data, choices: Choices) -> tuple[TableEncoding, list[str]]:
+def _learn_table(data: Data, choices: EncodingOptions) -> tuple[TableEncoding, list[str]]:
     frame = data.features
     unknown = [name for name in (*choices.categorical, *choices.drop) if name not in frame.columns]
     if unknown:
@@ -170,9 +170,9 @@ def _learn_table(data: Data, choices: Choices) -> tuple[TableEncoding, list[str]
     plain = [name for name in frame.columns if name in kinds["number"] or name in kinds["date"]]
     standardize = choices.standardize is not False
     matrix = as_numbers(frame, plain, kinds["date"], data.name)
-    numbers = Numbers.learn(matrix, plain, kinds["date"], standardize)
-    categories = [Categories.learn(frame[name], name, choices.max_categories) for name in kinds["category"]]
-    encoding = TableEncoding(numbers, categories, [Words(name) for name in kinds["words"]], single=standardize)
+    numbers = NumberColumn.learn(matrix, plain, kinds["date"], standardize)
+    categories = [CategoryColumn.learn(frame[name], name, choices.max_categories) for name in kinds["category"]]
+    encoding = TableEncoding(numbers, categories, [TextColumn(name) for name in kinds["words"]], single=standardize)
     if encoding.width == 0:
         raise DataFileError(f"{data.name}: no column is left to learn from.")
     filled = numbers.width + len(categories)
@@ -181,7 +181,7 @@ def _learn_table(data: Data, choices: Choices) -> tuple[TableEncoding, list[str]
     return encoding, describe(encoding, kinds, frame, np.isnan(matrix).sum(axis=0), standardize)
 
 
-def kind_of(column: Any, name: str, choices: Choices, where: str) -> str:
+def kind_of(column: Any, name: str, choices: EncodingOptions, where: str) -> str:
     """What a column holds: number, date, category or words; or empty or dropped."""
     import pandas as pd
 

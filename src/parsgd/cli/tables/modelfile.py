@@ -11,13 +11,13 @@ import pandas as pd
 
 from parsgd.cli.tables.encoding import Encoding, MatrixEncoding, SparseEncoding, TableEncoding
 from parsgd.cli.tables.file_readers import Data
-from parsgd.cli.tables.table_columns import Categories, Numbers, Words
+from parsgd.cli.tables.table_columns import CategoryColumn, NumberColumn, TextColumn
 from parsgd.errors import DataFileError, ModelFileError
 from parsgd.model_io import model_files
 
 
 @dataclass(frozen=True)
-class Fitted:
+class ModelFile:
     """An estimator and what it takes to give it a file's rows; ``encoding`` is None if it was not made by ``fit``."""
 
     estimator: Any
@@ -46,7 +46,7 @@ def save(path: Path, estimator: Any, encoding: Encoding, target: str | None, run
     model_files.save(estimator, path, encoding=notes, target=target, **({} if run is None else {"run": run}))
 
 
-def load(path: Path) -> Fitted:
+def load(path: Path) -> ModelFile:
     """Read a model file; raises ModelFileError if it, or the encoding in it, cannot be used."""
     saved = model_files.open_file(path)
     notes, target = saved.notes.get("encoding"), saved.notes.get("target")
@@ -58,7 +58,7 @@ def load(path: Path) -> Fitted:
             raise ModelFileError(f"{path}: the encoding of its columns is damaged. Fit the model again.") from error
         if encoding.width != saved.estimator.n_features_in_:
             raise ModelFileError(f"{path}: its encoding and its coefficients do not match. Fit the model again.")
-    return Fitted(saved.estimator, encoding, target if isinstance(target, str) else None)
+    return ModelFile(saved.estimator, encoding, target if isinstance(target, str) else None)
 
 
 def _encoding(notes: dict[str, Any]) -> Encoding:
@@ -74,13 +74,13 @@ def _encoding(notes: dict[str, Any]) -> Encoding:
         return MatrixEncoding(**notes)
     _require(kind == "TableEncoding" and len(numbers.names) == numbers.width)
     notes["categories"] = [_category(**block) for block in notes["categories"]]
-    notes["words"] = [Words(**block) for block in notes["words"]]
+    notes["words"] = [TextColumn(**block) for block in notes["words"]]
     _require(all(isinstance(block.name, str) and _is_count(block.width) for block in notes["words"]))
     return TableEncoding(**notes)
 
 
-def _numbers(notes: dict[str, Any]) -> Numbers:
-    numbers = Numbers(**notes)
+def _numbers(notes: dict[str, Any]) -> NumberColumn:
+    numbers = NumberColumn(**notes)
     _require(all(isinstance(name, str) for name in (*numbers.names, *numbers.dates)))
     shape = numbers.fill.shape
     _require(numbers.mean.shape == shape and len(shape) == 1 and _is_scale(numbers.scale, shape[0]))
@@ -88,10 +88,10 @@ def _numbers(notes: dict[str, Any]) -> Numbers:
     return numbers
 
 
-def _category(name: str, categories: list[str], other: bool, missing: bool) -> Categories:
+def _category(name: str, categories: list[str], other: bool, missing: bool) -> CategoryColumn:
     _require(isinstance(name, str) and all(isinstance(category, str) for category in categories))
     _require(len(set(categories)) == len(categories) and isinstance(other, bool) and isinstance(missing, bool))
-    return Categories(name, categories, other, missing)
+    return CategoryColumn(name, categories, other, missing)
 
 
 def _is_count(value: Any) -> bool:
@@ -114,7 +114,7 @@ def plain_encoding(estimator: Any, data: Data) -> Encoding:
         first = int(data.features.shape[1] > width and not (data.features.indices == 0).any())
         return SparseEncoding(width, first)
     names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
-    numbers = Numbers(names, [], np.full(width, np.nan), np.zeros(width), np.ones(width))
+    numbers = NumberColumn(names, [], np.full(width, np.nan), np.zeros(width), np.ones(width))
     coef = estimator.coefs_[0] if hasattr(estimator, "coefs_") else estimator.coef_
     single = coef.dtype == np.float32
     return TableEncoding(numbers, single=single) if names and data.is_table else MatrixEncoding(numbers, single=single)

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.cli.cli_errors import Mistake
+from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.tables import encoding as encodings
 from parsgd.cli.tables.file_readers import BUILT_IN, PIPE, Data, reader
-from parsgd.cli.tables.table_columns import BadCell
+from parsgd.cli.tables.table_columns import BadCellError
 from parsgd.data.columns.column_stats import batches
-from parsgd.data.columns.encoder import AsRead
+from parsgd.data.columns.encoder import PassThroughEncoder
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.paths import is_address
 from parsgd.data.open_dataset import open_dataset
@@ -39,13 +39,13 @@ def why(names: Sequence[str], asked: bool | None) -> str | None:
     """Why the data are streamed, or None if they are read into memory; ``asked`` is ``--stream``, if it was given."""
     if PIPE in names:
         if asked or len(names) > 1:
-            raise Mistake("-: what comes through a pipe is read into memory; leave out --stream and other files.")
+            raise UsageError("-: what comes through a pipe is read into memory; leave out --stream and other files.")
         return None
     path = Path(names[0])
     several, folder, remote = len(names) > 1, path.is_dir(), is_address(names[0])
     if asked is False:
         if several:
-            raise Mistake("--no-stream: one file at a time is read into memory; several are streamed.")
+            raise UsageError("--no-stream: one file at a time is read into memory; several are streamed.")
         return None
     if several:
         return f"{len(names)} files"
@@ -55,7 +55,7 @@ def why(names: Sequence[str], asked: bool | None) -> str | None:
         return "an address"
     if asked:
         if names[0] in BUILT_IN or path.suffix == ".npz":
-            raise Mistake(f"--stream: {names[0]} cannot be streamed; Parquet, CSV and svmlight files can.")
+            raise UsageError(f"--stream: {names[0]} cannot be streamed; Parquet, CSV and svmlight files can.")
         return "as asked"
     size = path.stat().st_size if path.is_file() and path.suffix != ".npz" and reader(path) else 0
     likely = size * (_UNPACKED if path.suffix.lower() in _PACKED else 1)
@@ -93,15 +93,15 @@ class TableEncoder:
         """``(n_rows, n_features)``."""
         try:
             return self.encoding.apply(Data(self.name, batch.to_pandas()))
-        except BadCell as error:
+        except BadCellError as error:
             raise BadRow(error.row, error.what) from error
 
 
 @dataclass
-class Learner:
+class EncodingLearner:
     """Learns the encoding of a table from a sample of its rows; ``encoding`` and ``said`` are there afterwards."""
 
-    choices: encodings.Choices
+    choices: encodings.EncodingOptions
     name: str
     encoding: Any = None
     said: list[str] = field(default_factory=list)
@@ -117,7 +117,7 @@ class Learner:
         if asked:
             hint = encodings.did_you_mean(asked[0], columns)
             raise DataFileError(f"{self.name}: has no column {asked[0]!r}.{hint}")
-        sample = [batch for _, batch in batches(pieces, AsRead(columns, self.texts), sample=True)]
+        sample = [batch for _, batch in batches(pieces, PassThroughEncoder(columns, self.texts), sample=True)]
         if not sample:
             raise DataFileError(f"{self.name}: has no rows; at least one was expected.")
         each = -(-_LEARNED_ROWS // len(sample))
@@ -129,7 +129,9 @@ class Learner:
         return TableEncoder(self.encoding, self.name)
 
 
-def opened(names: Sequence[str], target: str | None, choices: encodings.Choices) -> tuple[Dataset, Any, list[str]]:
+def opened(
+    names: Sequence[str], target: str | None, choices: encodings.EncodingOptions
+) -> tuple[Dataset, Any, list[str]]:
     """``(dataset, encoding, what there is to say)`` of data to train on."""
     name = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     if is_svmlight(names[0]):
@@ -142,7 +144,7 @@ def opened(names: Sequence[str], target: str | None, choices: encodings.Choices)
         first = dataset.pieces[0].first
         said = [f"{dataset.n_features:,} sparse columns, counted from {first}; left as they are"]
         return dataset, encodings.SparseEncoding(dataset.n_features, first), said
-    learner = Learner(choices, name)
+    learner = EncodingLearner(choices, name)
     dataset = open_dataset(_data(names), target=target, columns=learner)
     return dataset, learner.encoding, learner.said
 

@@ -20,7 +20,7 @@ OTHER, MISSING = "(other)", "(missing)"
 
 
 @dataclass
-class Numbers:
+class NumberColumn:
     """Columns of numbers: ``(x - mean) / scale``, a missing ``x`` being ``fill``; all arrays are ``(n_columns,)``.
 
     ``dates`` are those that are read as dates and counted in days since 1970.
@@ -33,7 +33,7 @@ class Numbers:
     scale: np.ndarray
 
     @classmethod
-    def learn(cls, matrix: np.ndarray, names: list[str], dates: list[str], standardize: bool) -> Numbers:
+    def learn(cls, matrix: np.ndarray, names: list[str], dates: list[str], standardize: bool) -> NumberColumn:
         """Medians, means and standard deviations of the known values."""
         n = matrix.shape[1]
         fill, mean, scale = np.zeros(n), np.zeros(n), np.ones(n)
@@ -67,7 +67,7 @@ class Numbers:
 
 
 @dataclass
-class Categories:
+class CategoryColumn:
     """A column of categories: one column of 0 and 1 for each.
 
     A category never seen in training is 0 in all of them, or counts as ``(other)`` where rare ones were put together.
@@ -79,7 +79,7 @@ class Categories:
     missing: bool
 
     @classmethod
-    def learn(cls, column: Any, name: str, most: int) -> Categories:
+    def learn(cls, column: Any, name: str, most: int) -> CategoryColumn:
         """The ``most`` most frequent categories, in alphabetical order."""
         texts = as_texts(column)
         counts = texts.dropna().value_counts()
@@ -115,7 +115,7 @@ class Categories:
 
 
 @dataclass
-class Words:
+class TextColumn:
     """A column of running text: its words, counted and hashed into ``width`` columns, each row scaled to length 1."""
 
     name: str
@@ -143,7 +143,7 @@ def as_texts(column: Any) -> Any:
     return pd.Series(texts[codes], dtype=object)
 
 
-class BadCell(DataFileError):
+class BadCellError(DataFileError):
     """A value that cannot be used; ``row`` counts from 0 in the table that was given, ``what`` leaves the row out."""
 
     def __init__(self, message: str, row: int, what: str):
@@ -162,7 +162,7 @@ def as_numbers(frame: Any, names: list[str], dates: list[str], where: str) -> np
             row = int(np.argmax(bad))
             kind = "dates" if name in dates else "finite numbers"
             has, remedy = shown(column.iloc[row]), "Correct it, or leave it empty to have the median taken."
-            raise BadCell(
+            raise BadCellError(
                 f"{where}: column {name!r} should hold {kind}, and row {row + 1} has {has}. {remedy}",
                 row, f"column {name!r} should hold {kind}, and has {has}. {remedy}",
             )  # fmt: skip

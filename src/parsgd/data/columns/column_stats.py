@@ -10,7 +10,7 @@ import numpy as np
 
 from parsgd.data.columns.arrow_values import located, numbers_in, texts_in
 from parsgd.data.columns.column_kinds import Kind, Numbers, OneHot
-from parsgd.data.columns.encoder import AsRead
+from parsgd.data.columns.encoder import PassThroughEncoder
 from parsgd.data.subsets import reread
 from parsgd.errors import DataFileError
 
@@ -20,7 +20,7 @@ _MOST_CATEGORIES = 100_000
 
 
 def learned(kinds: Sequence[Kind], pieces: Sequence[Any]) -> tuple[Kind, ...]:
-    """The kinds with what they lack, seen in ``pieces``, which are read with the encoder :class:`AsRead`.
+    """The kinds with what they lack, seen in ``pieces``, which are read with the encoder :class:`PassThroughEncoder`.
 
     Means, deviations and ranges come from at most 8,192 rows of each of at most 32 pieces, evenly spread, which are
     always the same ones.  Vocabularies take a pass over all rows, of these columns only.
@@ -33,7 +33,7 @@ def learned(kinds: Sequence[Kind], pieces: Sequence[Any]) -> tuple[Kind, ...]:
             continue
         names = tuple(dict.fromkeys(name for i in lacking for name in kinds[i].names))
         texts = names if what == "all" else ()
-        for name, batch in batches(pieces, AsRead(names, texts), sample=what == "sample"):
+        for name, batch in batches(pieces, PassThroughEncoder(names, texts), sample=what == "sample"):
             try:
                 for learner in learners:
                     learner.see(batch)
@@ -44,7 +44,7 @@ def learned(kinds: Sequence[Kind], pieces: Sequence[Any]) -> tuple[Kind, ...]:
     return tuple(kinds)
 
 
-def batches(pieces: Sequence[Any], encoder: AsRead, sample: bool) -> Iterable[tuple[str, Any]]:
+def batches(pieces: Sequence[Any], encoder: PassThroughEncoder, sample: bool) -> Iterable[tuple[str, Any]]:
     """``(name, batch)`` of the pieces of a table, of all rows or of a sample."""
     full = [piece for piece in pieces if piece.n_rows]
     if sample and len(full) > _SAMPLE_PIECES:

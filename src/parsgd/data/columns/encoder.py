@@ -80,7 +80,7 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class Nothing:
+class EmptyEncoder:
     """An encoder of no columns: of a table, only targets and weights are read."""
 
     dtype: str = "float32"
@@ -93,7 +93,7 @@ class Nothing:
 
 
 @dataclass(frozen=True)
-class AsRead:
+class PassThroughEncoder:
     """An encoder that gives the batch itself, for whoever wants to learn from it."""
 
     columns: tuple[str, ...]

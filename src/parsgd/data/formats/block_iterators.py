@@ -86,12 +86,12 @@ def called_pieces(make: Callable[[], Iterable[Any]], dtype: str) -> list[CalledP
     return [CalledPiece(make, rows, features, dtype)] if rows else []
 
 
-class Spool:
+class SpoolFolder:
     """A temporary folder for the blocks of a generator; removed with the object that keeps it."""
 
     def __init__(self) -> None:
         with interrupts.shielded():
-            self.kept = temporary.Folder("blocks")
+            self.kept = temporary.TemporaryFolder("blocks")
         self.folder, self.close = self.kept.path, self.kept.close
 
     def keep(self, x: Any, y: Any, weight: Any, number: int, dtype: str) -> ArrayPiece:
@@ -130,9 +130,9 @@ class MappedCsr:
         return sparse.csr_matrix((self.data[places], self.indices[places], indptr - indptr[0]), shape=shape)
 
 
-def spooled_pieces(blocks: Iterable[Any], dtype: str) -> tuple[list[ArrayPiece], Spool]:
+def spooled_pieces(blocks: Iterable[Any], dtype: str) -> tuple[list[ArrayPiece], SpoolFolder]:
     """Write what a generator yields to files; the folder lives as long as the spool that comes with the pieces."""
-    spool = Spool()
+    spool = SpoolFolder()
     try:
         pieces = [spool.keep(*block_of(item, number), number, dtype) for number, item in enumerate(blocks)]
     except BaseException:

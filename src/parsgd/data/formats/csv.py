@@ -12,7 +12,7 @@ from typing import Any
 from parsgd.data.columns.arrow_values import kind_of_type
 from parsgd.data.columns.column_specs import listed
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.formats.line_spans import Span, read_span, spans
+from parsgd.data.formats.line_spans import LineSpan, read_span, spans
 from parsgd.data.formats.paths import Address
 from parsgd.data.formats.tables import CHUNK_ROWS, chunk_of
 from parsgd.data.sources.pieces import Chunk
@@ -27,7 +27,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Layout:
+class CsvLayout:
     """How a file is written: its columns, what divides them, where the rows begin, and what the first of them hold."""
 
     names: tuple[str, ...]
@@ -41,8 +41,8 @@ class CsvPiece:
     """A span of a CSV file; of a packed one, all of it.  ``stamp`` shows whether the file has changed."""
 
     address: Address
-    layout: Layout
-    span: Span
+    layout: CsvLayout
+    span: LineSpan
     stamp: tuple
     encoder: Any
     target: str | None
@@ -132,7 +132,7 @@ class _Readable(io.RawIOBase):
         return self.file.read(size)
 
 
-def _wanted_types(layout: Layout, texts: Sequence[str]) -> dict[str, Any]:
+def _wanted_types(layout: CsvLayout, texts: Sequence[str]) -> dict[str, Any]:
     """Numbers are read as floats, since a whole number may be followed by one that is not."""
     pa = arrow()
     found = dict(zip(layout.names, layout.types, strict=True))
@@ -140,7 +140,7 @@ def _wanted_types(layout: Layout, texts: Sequence[str]) -> dict[str, Any]:
     return wanted | dict.fromkeys(texts, pa.string())
 
 
-def layout_of(address: Address) -> Layout:
+def layout_of(address: Address) -> CsvLayout:
     """Read the header, and what kinds of values the first rows hold."""
     from pyarrow import csv
 
@@ -157,7 +157,7 @@ def layout_of(address: Address) -> Layout:
     # to the end of a line, unless the file is shorter
     sample = rest[: rest.rfind(b"\n") + 1] if len(head) == _BLOCK_BYTES else rest
     if not sample.strip():
-        return Layout(names, separator, begin, (pa.null(),) * len(names))
+        return CsvLayout(names, separator, begin, (pa.null(),) * len(names))
     try:
         table = csv.read_csv(
             io.BytesIO(sample),
@@ -168,10 +168,10 @@ def layout_of(address: Address) -> Layout:
     except pa.ArrowInvalid as error:
         said = str(error).splitlines()[0].rstrip(".")
         raise DataFileError(f"{address}: cannot be read as CSV with columns {listed(names)}: {said}.") from error
-    return Layout(names, separator, begin, tuple(table.schema.types))
+    return CsvLayout(names, separator, begin, tuple(table.schema.types))
 
 
-def csv_schema(addresses: Sequence[Address]) -> tuple[Any, list[Layout]]:
+def csv_schema(addresses: Sequence[Address]) -> tuple[Any, list[CsvLayout]]:
     """``(schema, layouts)`` of CSV files.  The first file says which columns there are, and what they hold where it has
     values of them in its first rows; the others may have them in another order, and more of them."""
     pa = arrow()
@@ -191,7 +191,7 @@ def csv_schema(addresses: Sequence[Address]) -> tuple[Any, list[Layout]]:
 
 
 def csv_pieces(
-    addresses: Sequence[Address], layouts: Sequence[Layout], schema: Any, read: Sequence[str], texts: Sequence[str]
+    addresses: Sequence[Address], layouts: Sequence[CsvLayout], schema: Any, read: Sequence[str], texts: Sequence[str]
 ) -> list[CsvPiece]:
     """The pieces of CSV files of which the columns ``read`` are read, ``texts`` as texts; their encoders are set later.
 
@@ -217,11 +217,11 @@ def _family(kind: Any) -> str:
     return "boolean" if arrow().types.is_boolean(kind) else kind_of_type(kind)
 
 
-def _pieces_of(address: Address, layout: Layout) -> list[CsvPiece]:
+def _pieces_of(address: Address, layout: CsvLayout) -> list[CsvPiece]:
     stamp = address.stamp()
     with address.open() as file:
         file.read(layout.begin)
         found = spans(file, layout.begin, quoted=True)
     if address.packed and found:
-        found = [Span(layout.begin, 0, sum(span.n_rows for span in found), 0)]
+        found = [LineSpan(layout.begin, 0, sum(span.n_rows for span in found), 0)]
     return [CsvPiece(address, layout, span, stamp, None, None, None) for span in found]

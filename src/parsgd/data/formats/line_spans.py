@@ -14,7 +14,7 @@ SPAN_BYTES = 8 << 20
 _NEWLINE, _RETURN, _QUOTE = 10, 13, 34
 
 
-class Span(NamedTuple):
+class LineSpan(NamedTuple):
     """``length`` bytes from ``offset`` on, whole lines, ``n_rows`` of them not empty; rows before it: ``first_row``."""
 
     offset: int
@@ -23,7 +23,7 @@ class Span(NamedTuple):
     first_row: int
 
 
-def read_span(address: Address, span: Span) -> bytes:
+def read_span(address: Address, span: LineSpan) -> bytes:
     """The bytes of a span of a file that is not packed."""
     with address.open() as file:
         file.seek(span.offset)
@@ -87,11 +87,11 @@ def count_rows(block: bytes, quoted: bool, comment: bytes = b"") -> int:
     return int(rows.sum())
 
 
-def spans(file: Any, begin: int, quoted: bool, comment: bytes = b"") -> list[Span]:
+def spans(file: Any, begin: int, quoted: bool, comment: bytes = b"") -> list[LineSpan]:
     """The spans of a file that is open at ``begin``, found in one pass."""
     found, offset, rows = [], begin, 0
     for block in blocks_of_lines(file, quoted):
         n_rows = count_rows(block, quoted, comment)
-        found.append(Span(offset, len(block), n_rows, rows))
+        found.append(LineSpan(offset, len(block), n_rows, rows))
         offset, rows = offset + len(block), rows + n_rows
     return found

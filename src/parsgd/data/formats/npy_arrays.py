@@ -19,7 +19,7 @@ _PIECE_ROWS, _CHUNK_VALUES = 65_536, 1 << 20
 
 
 @dataclass(frozen=True)
-class Mapped:
+class MappedArray:
     """An array that lies in a file from ``offset`` on."""
 
     address: Address
@@ -38,7 +38,7 @@ class Mapped:
 
 
 def handle_of(data: Any, what: str) -> Any:
-    """Something small of which rows can be sliced: a mapped array as :class:`Mapped`, anything else as it is."""
+    """Something small of which rows can be sliced: a mapped array as :class:`MappedArray`, anything else as it is."""
     if isinstance(data, (str, os.PathLike)):
         path = os.fspath(data)
         try:
@@ -55,7 +55,7 @@ def handle_of(data: Any, what: str) -> Any:
             offset = base.offset + (data.ctypes.data - base.ctypes.data)
             address = Address(str(data.filename))
             order = "C" if data.flags.c_contiguous else "F"
-            return Mapped(address, address.stamp(), offset, data.dtype.str, data.shape, order)
+            return MappedArray(address, address.stamp(), offset, data.dtype.str, data.shape, order)
     if sparse.issparse(data):
         return data.tocsr()
     array = np.asarray(data)
@@ -95,7 +95,7 @@ class ArrayPiece:
         """Of arrays in memory only its own rows travel."""
         at = slice(self.first, self.first + self.n_rows)
         parts = {name: getattr(self, name) for name in ("x", "y", "weight")}
-        if any(isinstance(part, Mapped) for part in parts.values()):
+        if any(isinstance(part, MappedArray) for part in parts.values()):
             return self.__dict__
         own = {name: None if part is None else part[at] for name, part in parts.items()}
         return {**self.__dict__, **own, "first": 0, "whole": f"{self.whole}, from row {self.first + 1:,} on"}
@@ -137,7 +137,7 @@ def array_pieces(data: Any, target: Any, weight: Any, dtype: str, name: str) -> 
         if part is not None and tuple(part.shape) not in ((x.shape[0],), (x.shape[0], 1)):
             raise InvalidArgument(f"{what}= has the shape {tuple(part.shape)}; {x.shape[0]:,} values were expected.")
         if part is not None:
-            part = replace(part, shape=(x.shape[0],)) if isinstance(part, Mapped) else part.reshape(-1)
+            part = replace(part, shape=(x.shape[0],)) if isinstance(part, MappedArray) else part.reshape(-1)
         parts.append(part)
     rows = x.shape[0]
     return [

@@ -55,7 +55,7 @@ class Address:
         system, path = file_system(self.path, self.options) if is_address(self.path) else (builtins, self.path)
         file = system.open(path, "rb")
         unpack = UNPACKERS.get(PurePosixPath(self.path).suffix.lower())
-        return Unpacked(unpack(file, "rb"), file, self.path) if unpack else file
+        return UnpackedFile(unpack(file, "rb"), file, self.path) if unpack else file
 
     def check(self, stamp: tuple) -> None:
         """Raise DataFileError if the file is gone, or is not what it was when it was opened."""
@@ -73,7 +73,7 @@ class Address:
             )
 
 
-class Unpacked:
+class UnpackedFile:
     """A file that is unpacked while it is read; closing it closes the packed one as well."""
 
     def __init__(self, file: BinaryIO, packed: BinaryIO, name: str):
@@ -89,7 +89,7 @@ class Unpacked:
         self.file.close()
         self.packed.close()
 
-    def __enter__(self) -> Unpacked:
+    def __enter__(self) -> UnpackedFile:
         return self
 
     def __exit__(self, *_: Any) -> None:

@@ -80,10 +80,10 @@ class ParquetFile:
             )
 
     def _reading(self) -> Any:
-        return _Damage(self, self.path)
+        return _ReadErrors(self, self.path)
 
 
-class _Damage:
+class _ReadErrors:
     """What pyarrow raises inside becomes a DataFileError; first it is looked whether the file has changed meanwhile."""
 
     def __init__(self, file: ParquetFile, name: str):
@@ -138,7 +138,7 @@ class RowGroup:
         return self._chunks(False)
 
     def passing(self) -> Iterator[Chunk]:
-        """The same, but ``x`` is :class:`Unmade` where it can be: for who has room for the rows."""
+        """The same, but ``x`` is :class:`LazyRows` where it can be: for who has room for the rows."""
         return self._chunks(not self.encoder.sparse and getattr(self.encoder, "fills", False))
 
     def _chunks(self, unmade: bool) -> Iterator[Chunk]:
@@ -147,7 +147,7 @@ class RowGroup:
             batches = self._batches(opened)
             at, most = 0, _MOST_ROWS if unmade else _CHUNK_ROWS
             while True:
-                with _Damage(self.file, f"{self.name} (from row {at + 1:,} on)"):
+                with _ReadErrors(self.file, f"{self.name} (from row {at + 1:,} on)"):
                     batch = next(batches, None)
                 if batch is None:
                     break
@@ -199,11 +199,11 @@ class RowGroup:
     def _chunk(self, batch: Any, at: int, unmade: bool) -> Chunk:
         y = None if self.target is None else labels_of(batch.column(self.target), self.target)
         weight = None if self.weight is None else numbers_of(batch.column(self.weight), self.weight)
-        return Chunk(Unmade(batch, self, at) if unmade else self.encoder.encode(batch), y, weight)
+        return Chunk(LazyRows(batch, self, at) if unmade else self.encoder.encode(batch), y, weight)
 
 
 @dataclass(frozen=True)
-class Unmade:
+class LazyRows:
     """Dense rows that are made where they are wanted: a batch, whose first row has number ``at`` in the piece.
 
     To make them elsewhere, and copy them, would take half as long again.
@@ -225,7 +225,7 @@ class Unmade:
     def __getitem__(self, rows: slice | np.ndarray) -> Any:
         if isinstance(rows, slice) and rows.step in (None, 1):
             begin, end, _ = rows.indices(self.batch.num_rows)
-            return Unmade(self.batch.slice(begin, end - begin), self.piece, self.at + begin)
+            return LazyRows(self.batch.slice(begin, end - begin), self.piece, self.at + begin)
         with told(self.piece, self.at, self.at + self.batch.num_rows):
             return self.piece.encoder.encode(self.batch)[rows]
 

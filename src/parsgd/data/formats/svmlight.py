@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from parsgd.data.formats.line_spans import Span, blocks_of_lines, read_span
+from parsgd.data.formats.line_spans import LineSpan, blocks_of_lines, read_span
 from parsgd.data.formats.paths import Address
 from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError
@@ -24,7 +24,7 @@ class SvmlightPiece:
     """A span of an svmlight file; of a packed one, all of it.  ``first`` is the number of its first feature, 0 or 1."""
 
     address: Address
-    span: Span
+    span: LineSpan
     stamp: tuple
     n_features: int
     first: int
@@ -76,7 +76,7 @@ def parsed(block: bytes, name: str, dtype: str) -> tuple[sparse.csr_matrix, np.n
     return x.astype(dtype), y
 
 
-def _blocks(address: Address, span: Span) -> Iterator[bytes]:
+def _blocks(address: Address, span: LineSpan) -> Iterator[bytes]:
     if not address.packed:
         yield read_span(address, span)
         return
@@ -97,13 +97,13 @@ def svmlight_pieces(
         with address.open() as file:
             for block in blocks_of_lines(file, quoted=False):
                 x, y = parsed(block, str(address), dtype)
-                found.append(Span(offset, len(block), len(y), rows))
+                found.append(LineSpan(offset, len(block), len(y), rows))
                 offset, rows = offset + len(block), rows + len(y)
                 if len(x.indices):
                     lowest.append(int(x.indices.min()))
                     highest.append(int(x.indices.max()))
         if address.packed:
-            found = [Span(0, 0, rows, 0)] if found else []
+            found = [LineSpan(0, 0, rows, 0)] if found else []
         pieces += [SvmlightPiece(address, span, stamp, 0, 0, dtype) for span in found]
     first = int(min(lowest, default=0) > 0) if zero_based is None else int(not zero_based)
     width = max(highest) + 1 - first

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from parsgd.data.sources.array_source import part_sizes
-from parsgd.data.sources.piece_reader import Span
+from parsgd.data.sources.piece_reader import RowSpan
 
 # Sets the seed of dealing pieces apart from the seeds of visiting them.
 _DEALING = 0xDEA2
@@ -16,10 +16,10 @@ _UNFAIR = 0.1
 
 
 # A span, and its number in stored order.
-Numbered = tuple[int, Span]
+Numbered = tuple[int, RowSpan]
 
 
-def dealt(spans: Sequence[Span], shares: np.ndarray, seed: int) -> list[list[Span]]:
+def assign_pieces(spans: Sequence[RowSpan], shares: np.ndarray, seed: int) -> list[list[RowSpan]]:
     """Pieces dealt at random to workers, in proportion to ``shares (n_workers,)``; each keeps stored order.
 
     Whole pieces, the largest first, each to the worker that lacks most, or to one that has rows of the same home and
@@ -36,12 +36,12 @@ def dealt(spans: Sequence[Span], shares: np.ndarray, seed: int) -> list[list[Spa
     return [_plain(part) for part in parts]
 
 
-def in_stored_order(spans: Sequence[Span], shares: np.ndarray) -> list[list[Span]]:
+def in_stored_order(spans: Sequence[RowSpan], shares: np.ndarray) -> list[list[RowSpan]]:
     """Rows that lie together to each worker, in proportion to ``shares``."""
     return [_plain(part) for part in _cut(list(enumerate(spans)), shares)]
 
 
-def _plain(part: list[Numbered]) -> list[Span]:
+def _plain(part: list[Numbered]) -> list[RowSpan]:
     return [span for _, span in sorted(part, key=lambda one: (one[0], one[1].first))]
 
 

@@ -31,7 +31,7 @@ class BadRow(DataFileError):
         return self.what
 
 
-class Posed(NamedTuple):
+class PosedRows(NamedTuple):
     """Rows as they are put into a window: ``x (n, n_features)``, ``y`` ``(n,)`` or ``(n, n_outputs)``, and
     ``weight (n,)`` or empty."""
 
@@ -41,11 +41,11 @@ class Posed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Span:
+class RowSpan:
     """Rows ``first`` to ``stop - 1`` of a piece, but for those numbered in ``without``, a sorted array of such numbers.
 
-    >>> from parsgd.data.sources.piece_reader import Span
-    >>> Span(None, 10, 20, np.array([12, 15])).n_rows
+    >>> from parsgd.data.sources.piece_reader import RowSpan
+    >>> RowSpan(None, 10, 20, np.array([12, 15])).n_rows
     8
     """
 
@@ -58,7 +58,7 @@ class Span:
     def n_rows(self) -> int:
         return self.stop - self.first - (0 if self.without is None else len(self.without))
 
-    def cut(self, start: int, stop: int) -> Span:
+    def cut(self, start: int, stop: int) -> RowSpan:
         """Those of its rows that it counts as ``start`` to ``stop - 1``."""
         if start == 0 and stop == self.n_rows:
             return self
@@ -67,12 +67,12 @@ class Span:
         without = self.without
         if without is not None:
             without = without[np.searchsorted(without, first) : np.searchsorted(without, end)]
-        return Span(self.piece, first, end, without if without is not None and len(without) else None)
+        return RowSpan(self.piece, first, end, without if without is not None and len(without) else None)
 
     def place(self, number: int | np.ndarray) -> Any:
         """The row of the piece that the span counts as ``number``.
 
-        >>> Span(None, 10, 20, np.array([12, 15])).place(np.arange(4)).tolist()
+        >>> RowSpan(None, 10, 20, np.array([12, 15])).place(np.arange(4)).tolist()
         [10, 11, 13, 14]
         """
         if self.without is None:
@@ -81,7 +81,7 @@ class Span:
         before = self.without - self.first - np.arange(len(self.without))
         return self.first + number + np.searchsorted(before, number, side="right")
 
-    def read(self, pose: Pose, skip: int = 0) -> Iterator[Posed]:
+    def read(self, pose: Pose, skip: int = 0) -> Iterator[PosedRows]:
         """Its rows from its own number ``skip`` on, some thousand at a time, each time it is asked."""
         if skip >= self.n_rows:
             return
@@ -95,7 +95,7 @@ class Span:
                 # data without targets, for models that need none: all rows belong to one class
                 y = np.ones(_n_rows(kept)) if kept.y is None else kept.y
                 x = standard_csr(kept.x) if hasattr(kept.x, "indptr") else kept.x
-                posed = Posed(x, *pose(y, kept.weight))
+                posed = PosedRows(x, *pose(y, kept.weight))
                 if not getattr(self.piece, "finite", False):
                     refuse_no_numbers(posed)
             yield posed
@@ -136,7 +136,7 @@ def chunks_of(piece: Piece, stop: int | None = None) -> Iterator[tuple[int, Chun
             at = following
 
 
-def refuse_no_numbers(posed: Posed) -> None:
+def refuse_no_numbers(posed: PosedRows) -> None:
     """Raise :class:`BadRow` if a value, a target or a weight is NaN or infinite.
 
     Sums find them, in less time than it takes to look at each; a sum that overflows is looked at more closely.

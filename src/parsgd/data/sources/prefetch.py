@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from parsgd.data.sources.piece_reader import Posed
-from parsgd.data.sources.shuffle_buffer import Window
+from parsgd.data.sources.piece_reader import PosedRows
+from parsgd.data.sources.shuffle_buffer import ShuffleBuffer
 from parsgd.utils.background import Background
 
 
-class Place(NamedTuple):
+class WindowIndex(NamedTuple):
     """Which window of which epoch, in the order that the seed gives."""
 
     seed: int
@@ -27,16 +27,16 @@ class _Halted(Exception):
     """Nobody wants the window any more that is being read."""
 
 
-class Stream:
+class ExampleStream:
     """Examples one after the other, poured into windows."""
 
-    def __init__(self, examples: Iterator[Posed]):
+    def __init__(self, examples: Iterator[PosedRows]):
         self.examples = examples
         self.halted = threading.Event()
-        self.part: Posed | None = None
+        self.part: PosedRows | None = None
         self.used = 0
 
-    def fill(self, window: Window, n_rows: int) -> Window:
+    def fill(self, window: ShuffleBuffer, n_rows: int) -> ShuffleBuffer:
         """Put the next ``n_rows`` into the window; what is left of the last chunk stays for the next one."""
         window.clear()
         while window.n < n_rows:
@@ -52,7 +52,7 @@ class Stream:
         return window
 
 
-class Ahead:
+class Prefetcher:
     """The window that is asked for, and the one that will be.
 
     ``open`` gives the examples from a place on, ``n_rows`` how many a window has, ``following`` the place after it or
@@ -62,19 +62,19 @@ class Ahead:
 
     def __init__(
         self,
-        open: Callable[[Place], Iterator[Posed]],
-        n_rows: Callable[[Place], int],
-        following: Callable[[Place], Place | None],
-        room: Callable[[], Window],
+        open: Callable[[WindowIndex], Iterator[PosedRows]],
+        n_rows: Callable[[WindowIndex], int],
+        following: Callable[[WindowIndex], WindowIndex | None],
+        room: Callable[[], ShuffleBuffer],
     ):
         self.open, self.n_rows, self.following, self.room = open, n_rows, following, room
         self.thread = Background(1, "parsgd-read")
-        self.stream: Stream | None = None
-        self.here: tuple[Place, Window] | None = None
-        self.coming: tuple[Place, Future[Window]] | None = None
-        self.spare: list[Window] = []
+        self.stream: ExampleStream | None = None
+        self.here: tuple[WindowIndex, ShuffleBuffer] | None = None
+        self.coming: tuple[WindowIndex, Future[ShuffleBuffer]] | None = None
+        self.spare: list[ShuffleBuffer] = []
 
-    def window(self, place: Place) -> Window:
+    def window(self, place: WindowIndex) -> ShuffleBuffer:
         """The window at ``place``; until another one is asked for, nobody writes to it."""
         if self.here is not None and self.here[0] == place:
             return self.here[1]
@@ -96,7 +96,7 @@ class Ahead:
         self._leave()
         self.here, self.spare = None, []
 
-    def _arrived(self) -> Window:
+    def _arrived(self) -> ShuffleBuffer:
         _, future = self.coming
         try:
             return future.result()
@@ -105,12 +105,12 @@ class Ahead:
             if future.done():
                 self.coming = None
 
-    def _begin(self, place: Place) -> None:
-        future: Future[Window] = Future()
+    def _begin(self, place: WindowIndex) -> None:
+        future: Future[ShuffleBuffer] = Future()
         self.coming = (place, future)
         self.thread.run(self._read_into, future, self.stream, place)
 
-    def _read_into(self, future: Future[Window], stream: Stream, place: Place) -> None:
+    def _read_into(self, future: Future[ShuffleBuffer], stream: ExampleStream, place: WindowIndex) -> None:
         if not future.set_running_or_notify_cancel():
             return
         try:
@@ -118,7 +118,7 @@ class Ahead:
         except BaseException as error:  # raised where the window is asked for
             future.set_exception(error)
 
-    def _read(self, stream: Stream, place: Place) -> Window:
+    def _read(self, stream: ExampleStream, place: WindowIndex) -> ShuffleBuffer:
         window = self.spare.pop() if self.spare else self.room()
         try:
             return stream.fill(window, self.n_rows(place))
@@ -126,11 +126,11 @@ class Ahead:
             self.spare.append(window)
             raise
 
-    def _turn_to(self, place: Place) -> None:
+    def _turn_to(self, place: WindowIndex) -> None:
         """Leave the stream for another one, which begins at ``place``."""
         self._halt()
         self._leave()
-        self.stream = Stream(self.open(place))
+        self.stream = ExampleStream(self.open(place))
         self._begin(place)
 
     def _halt(self) -> None:

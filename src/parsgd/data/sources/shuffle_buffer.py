@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from parsgd.core import CsrRows, DenseRows, Rows
-from parsgd.data.sources.piece_reader import Posed
+from parsgd.data.sources.piece_reader import PosedRows
 from parsgd.utils.row_arrays import read_only
 
 # A window is about so large, and has no fewer rows than this as long as they do not take the most that it may.
@@ -14,7 +14,7 @@ _WINDOW_BYTES, _MOST_BYTES, _FEWEST_ROWS = 16 << 20, 128 << 20, 8192
 _GUESSED_VALUES, _GROWTH = 64.0, 1.5
 
 
-def bytes_a_row(n_features: int, dtype: str, sparse: bool, values_per_row: float | None) -> float:
+def bytes_per_row(n_features: int, dtype: str, sparse: bool, values_per_row: float | None) -> float:
     """Memory of one row's values and, of CSR rows, their indices."""
     size = np.dtype(dtype).itemsize
     if not sparse:
@@ -23,7 +23,7 @@ def bytes_a_row(n_features: int, dtype: str, sparse: bool, values_per_row: float
     return max(values, 1.0) * (size + 4)
 
 
-def usual_rows(bytes_per_row: float) -> int:
+def usual_rows(row_bytes: float) -> int:
     """Rows of a window where nobody asks for a number: a power of two, so that batches fit, in about 16 MiB.
 
     No fewer than 8,192, unless these take more than 128 MiB.
@@ -31,12 +31,12 @@ def usual_rows(bytes_per_row: float) -> int:
     >>> usual_rows(54 * 4), usual_rows(3000.0), usual_rows(8 * 47_000)
     (65536, 8192, 256)
     """
-    rows = 1 << int(np.log2(max(_WINDOW_BYTES / bytes_per_row, 1.0)))
-    most = 1 << int(np.log2(max(_MOST_BYTES / bytes_per_row, 1.0)))
+    rows = 1 << int(np.log2(max(_WINDOW_BYTES / row_bytes, 1.0)))
+    most = 1 << int(np.log2(max(_MOST_BYTES / row_bytes, 1.0)))
     return max(rows, min(_FEWEST_ROWS, most))
 
 
-class DenseRoom:
+class DenseBuffer:
     """A matrix of ``n_rows``, filled from above."""
 
     def __init__(self, n_rows: int, n_features: int, dtype: str, values_per_row: float | None = None):
@@ -54,7 +54,7 @@ class DenseRoom:
         return DenseRows(read_only(self.matrix[:n_rows].reshape(-1)), self.matrix.shape[1])
 
 
-class CsrRoom:
+class CsrBuffer:
     """CSR rows, one behind the other; there is more room for values when they need it."""
 
     def __init__(self, n_rows: int, n_features: int, dtype: str, values_per_row: float | None = None):
@@ -91,14 +91,14 @@ class CsrRoom:
         return CsrRows(read_only(self.data[:stored]), read_only(indices), read_only(indptr))
 
 
-class Window:
+class ShuffleBuffer:
     """Room for ``n_rows`` examples; ``n`` of them are there.
 
     What :meth:`rows` shows is overwritten when the window is filled again.
     """
 
     def __init__(self, n_rows: int, n_features: int, dtype: str, sparse: bool, values_per_row: float | None = None):
-        self.x = (CsrRoom if sparse else DenseRoom)(n_rows, n_features, dtype, values_per_row)
+        self.x = (CsrBuffer if sparse else DenseBuffer)(n_rows, n_features, dtype, values_per_row)
         self.n_features, self.dtype, self.sparse = n_features, dtype, sparse
         self.size = n_rows
         self.y: np.ndarray | None = None
@@ -109,7 +109,7 @@ class Window:
     def clear(self) -> None:
         self.n, self.weight, self._seen = 0, None, None
 
-    def put(self, posed: Posed, begin: int, end: int) -> None:
+    def put(self, posed: PosedRows, begin: int, end: int) -> None:
         """Add rows ``begin`` to ``end - 1`` of what was read."""
         self._check(posed)
         n, stop = self.n, self.n + end - begin
@@ -131,7 +131,7 @@ class Window:
             self._seen = Rows(self.x.rows(self.n), read_only(self.y[: self.n]), read_only(weight))
         return self._seen
 
-    def _check(self, posed: Posed) -> None:
+    def _check(self, posed: PosedRows) -> None:
         if hasattr(posed.x, "indptr") != self.sparse or posed.x.shape[1] != self.n_features:
             raise TypeError(
                 f"The source announced {'CSR' if self.sparse else 'dense'} rows of {self.n_features} features; a piece"

@@ -18,11 +18,11 @@ import numpy as np
 
 from parsgd.core import Block, Rows, Shard
 from parsgd.data.sources.array_source import part_sizes
-from parsgd.data.sources.partitioning import dealt, in_stored_order
-from parsgd.data.sources.piece_reader import Posed, Span
+from parsgd.data.sources.partitioning import assign_pieces, in_stored_order
+from parsgd.data.sources.piece_reader import PosedRows, RowSpan
 from parsgd.data.sources.pieces import Piece, Pose
-from parsgd.data.sources.prefetch import Ahead, Place
-from parsgd.data.sources.shuffle_buffer import Window, bytes_a_row, usual_rows
+from parsgd.data.sources.prefetch import Prefetcher, WindowIndex
+from parsgd.data.sources.shuffle_buffer import ShuffleBuffer, bytes_per_row, usual_rows
 from parsgd.errors import InvalidArgument
 from parsgd.utils import first_use
 
@@ -34,7 +34,7 @@ _DRAWN_PIECES, _ROWS_A_PIECE, _FEWEST_PIECES = 32, 1000, 8
 
 
 @dataclass(frozen=True)
-class BlockSource:
+class StreamingSource:
     """The rows of ``pieces``, but for those that ``without`` numbers: ``{piece's number: sorted row numbers}``.
 
     ``dtype``, ``sparse`` and ``n_features`` say what the pieces bring; ``pose`` makes targets and weights of it as
@@ -70,7 +70,7 @@ class BlockSource:
 
     def split(
         self, n_workers: int, seed: int, sampling: str = "split", shares: np.ndarray | None = None
-    ) -> Sequence[BlockShard]:
+    ) -> Sequence[StreamingShard]:
         """Deal the pieces to ``n_workers``, whole where sizes then differ by a tenth at most; with ``shares`` in
         proportion to these (:mod:`parsgd.data.sources.partitioning`)."""
         spans = [span for _, span in self._spans]
@@ -78,10 +78,10 @@ class BlockSource:
         if sampling == "shared":
             sizes = part_sizes(self.n_rows, shares)
             return [self._shard(number, spans, share=size) for number, size in enumerate(sizes)]
-        parts = dealt(spans, shares, seed) if sampling == "split" else in_stored_order(spans, shares)
+        parts = assign_pieces(spans, shares, seed) if sampling == "split" else in_stored_order(spans, shares)
         return [self._shard(number, part) for number, part in enumerate(parts)]
 
-    def draw(self, n_rows: int, seed: int) -> tuple[Rows, BlockSource]:
+    def draw(self, n_rows: int, seed: int) -> tuple[Rows, StreamingSource]:
         """``n_rows`` rows at random, in memory, and the source without them.
 
         They come from pieces drawn at random, 8 for few rows and up to 32 for many, for each is read from its
@@ -96,7 +96,7 @@ class BlockSource:
             chosen.append(number)
             found += spans[number][1].n_rows
         drawn = np.sort(rng.choice(found, n_rows, replace=False))
-        window = Window(n_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
+        window = ShuffleBuffer(n_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
         without = dict(self.without)
         begin = 0
         for number, span in (spans[number] for number in sorted(chosen)):
@@ -109,30 +109,30 @@ class BlockSource:
         return window.rows(), replace(self, without=without)
 
     @property
-    def _spans(self) -> list[tuple[int, Span]]:
+    def _spans(self) -> list[tuple[int, RowSpan]]:
         """The pieces that have rows, with their numbers."""
-        spans = [(n, Span(piece, 0, piece.n_rows, self.without.get(n))) for n, piece in enumerate(self.pieces)]
+        spans = [(n, RowSpan(piece, 0, piece.n_rows, self.without.get(n))) for n, piece in enumerate(self.pieces)]
         return [(number, span) for number, span in spans if span.n_rows]
 
-    def _shard(self, number: int, spans: Sequence[Span], share: int | None = None) -> BlockShard:
+    def _shard(self, number: int, spans: Sequence[RowSpan], share: int | None = None) -> StreamingShard:
         rows = sum(span.n_rows for span in spans)
-        bytes_per_row = bytes_a_row(self.n_features, self.dtype, self.sparse, self.values_per_row)
-        window_rows = min(self.window_rows or usual_rows(bytes_per_row), max(rows, 1))
-        return BlockShard(
+        row_bytes = bytes_per_row(self.n_features, self.dtype, self.sparse, self.values_per_row)
+        window_rows = min(self.window_rows or usual_rows(row_bytes), max(rows, 1))
+        return StreamingShard(
             tuple(spans), self.n_features, self.dtype, self.sparse, self.pose, self.shuffle, window_rows,
             self.values_per_row, share, number,
         )  # fmt: skip
 
 
 @dataclass
-class BlockShard(Shard):
+class StreamingShard(Shard):
     """The rows of ``spans``, visited window by window.
 
     Given ``share``, all workers see the same rows in the same order, and this one takes so many of them an epoch.
     ``number`` says which shard it is, in errors.  A shard that fits in one window is read once and stays there.
     """
 
-    spans: tuple[Span, ...]
+    spans: tuple[RowSpan, ...]
     n_features: int
     dtype: str
     sparse: bool
@@ -142,8 +142,8 @@ class BlockShard(Shard):
     values_per_row: float | None = None
     share: int | None = None
     number: int = 0
-    _ahead: Ahead | None = field(default=None, repr=False, compare=False)
-    _told: tuple[Place, np.ndarray] | None = field(default=None, repr=False, compare=False)
+    _ahead: Prefetcher | None = field(default=None, repr=False, compare=False)
+    _told: tuple[WindowIndex, np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     @property
     def n_rows(self) -> int:
@@ -153,14 +153,14 @@ class BlockShard(Shard):
     def cost(self) -> float:
         """Stored values a row; of CSR rows a guess, where nobody said."""
         size = np.dtype(self.dtype).itemsize + 4 * self.sparse
-        return bytes_a_row(self.n_features, self.dtype, self.sparse, self.values_per_row) / size
+        return bytes_per_row(self.n_features, self.dtype, self.sparse, self.values_per_row) / size
 
     def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[Block]:
         """Windows of the epoch, the first one from visit ``start`` on; each is valid until the next is asked for."""
         while start < self._stored:
             number, passed = divmod(start, self.window_rows)
-            window = self._window(Place(seed, epoch, number))
-            yield Block(window.rows(), self._order(Place(seed, epoch, number))[passed:])
+            window = self._window(WindowIndex(seed, epoch, number))
+            yield Block(window.rows(), self._order(WindowIndex(seed, epoch, number))[passed:])
             start = (number + 1) * self.window_rows
 
     @property
@@ -176,7 +176,7 @@ class BlockShard(Shard):
         """What lies on machines of a cluster and must be where the shard is read (``Piece.futures``, if it has any)."""
         return [future for span in self.spans for future in getattr(span.piece, "futures", list)()]
 
-    def filled(self, values: Sequence) -> BlockShard:
+    def filled(self, values: Sequence) -> StreamingShard:
         """The shard with what its futures gave."""
         left = iter(values)
         pieces = [s.piece.filled(left) if hasattr(s.piece, "filled") else s.piece for s in self.spans]
@@ -197,17 +197,17 @@ class BlockShard(Shard):
     def _one_window(self) -> bool:
         return self._stored <= self.window_rows
 
-    def _window(self, place: Place) -> Window:
+    def _window(self, place: WindowIndex) -> ShuffleBuffer:
         if self._ahead is None:
-            self._ahead = Ahead(self._examples, self._size, self._following, self._room)
+            self._ahead = Prefetcher(self._examples, self._size, self._following, self._room)
         try:
             # the only window has the same rows in every epoch, in another order of visits
-            return self._ahead.window(Place(0, 0, 0) if self._one_window else place)
+            return self._ahead.window(WindowIndex(0, 0, 0) if self._one_window else place)
         except Exception as error:
             error.add_note(f"Shard {self.number} was being read, epoch #{place.epoch + 1}.")
             raise
 
-    def _order(self, place: Place) -> np.ndarray:
+    def _order(self, place: WindowIndex) -> np.ndarray:
         """In which order to visit the rows of a window."""
         if self._told is None or self._told[0] != place:
             order = np.empty(self._size(place), dtype=np.int32)
@@ -220,7 +220,7 @@ class BlockShard(Shard):
             self._told = (place, order)
         return self._told[1]
 
-    def _examples(self, place: Place) -> Iterator[Posed]:
+    def _examples(self, place: WindowIndex) -> Iterator[PosedRows]:
         """What is read from a place on, epoch after epoch."""
         skip, epoch = place.number * self.window_rows, place.epoch
         while True:
@@ -230,29 +230,29 @@ class BlockShard(Shard):
                 skip = max(skip - span.n_rows, 0)
             epoch += 1
 
-    def _pieces(self, seed: int, epoch: int) -> Sequence[Span]:
+    def _pieces(self, seed: int, epoch: int) -> Sequence[RowSpan]:
         if not self.shuffle or self._one_window:
             return self.spans
         order = np.random.default_rng((seed, epoch, _PIECES)).permutation(len(self.spans))
         return [self.spans[number] for number in order]
 
-    def _size(self, place: Place) -> int:
+    def _size(self, place: WindowIndex) -> int:
         return min(self.window_rows, self._stored - place.number * self.window_rows)
 
-    def _following(self, place: Place) -> Place | None:
+    def _following(self, place: WindowIndex) -> WindowIndex | None:
         if self._one_window:
             return None
         last = (place.number + 1) * self.window_rows >= self._stored
-        return Place(place.seed, place.epoch + 1, 0) if last else place._replace(number=place.number + 1)
+        return WindowIndex(place.seed, place.epoch + 1, 0) if last else place._replace(number=place.number + 1)
 
-    def _room(self) -> Window:
-        return Window(self.window_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
+    def _room(self) -> ShuffleBuffer:
+        return ShuffleBuffer(self.window_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_ahead": None, "_told": None}
 
 
-def _gather(span: Span, pose: Pose, numbers: np.ndarray, window: Window) -> None:
+def _gather(span: RowSpan, pose: Pose, numbers: np.ndarray, window: ShuffleBuffer) -> None:
     """Put the rows that the span counts as ``numbers``, sorted, into the window."""
     if len(numbers) == 0:
         return
@@ -261,7 +261,7 @@ def _gather(span: Span, pose: Pose, numbers: np.ndarray, window: Window) -> None
         low, high = np.searchsorted(numbers, (at, at + len(y)))
         some = numbers[low:high] - at
         if len(some):
-            window.put(Posed(x[some], y[some], weight[some] if weight.size else weight), 0, len(some))
+            window.put(PosedRows(x[some], y[some], weight[some] if weight.size else weight), 0, len(some))
         at += len(y)
         if high == len(numbers):
             return

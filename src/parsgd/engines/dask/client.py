@@ -21,10 +21,10 @@ from parsgd.utils import temporary
 _LOOK_S = 0.1
 
 
-class Connection:
+class DaskConnection:
     """``client``, with ``closing``: what to close, in that order.
 
-    >>> Connection(None).close()
+    >>> DaskConnection(None).close()
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Connection:
         self._closing.close()
 
 
-def connect_to(address: str | None, scheduler_file: str | None, patience_s: float) -> Connection:
+def connect_to(address: str | None, scheduler_file: str | None, patience_s: float) -> DaskConnection:
     """A client of its own for a scheduler that runs somewhere.  Raises WorkersLost if it does not answer."""
     where = address
     if scheduler_file is not None:
@@ -56,7 +56,7 @@ def connect_to(address: str | None, scheduler_file: str | None, patience_s: floa
             raise WorkersLost(
                 f"The Dask scheduler at {where} does not answer: {error} Is it running, and reachable from here?"
             ) from error
-        return Connection(client, opened.pop_all())
+        return DaskConnection(client, opened.pop_all())
 
 
 def _address_in(scheduler_file: str, patience_s: float) -> str:
@@ -80,10 +80,10 @@ def _address_in(scheduler_file: str, patience_s: float) -> str:
         time.sleep(_LOOK_S)
 
 
-def start_local(n_processes: int | None, n_workers: int, memory_limit: Any) -> Connection:
+def start_local(n_processes: int | None, n_workers: int, memory_limit: Any) -> DaskConnection:
     """A cluster of this machine's processes, each with one thread; they leave nothing on disk."""
     with contextlib.ExitStack() as opened:
-        folder = temporary.Folder("dask")
+        folder = temporary.TemporaryFolder("dask")
         opened.callback(folder.close)
         before, changed = dict(os.environ), {}
         opened.callback(_set_back, changed)
@@ -99,7 +99,7 @@ def start_local(n_processes: int | None, n_workers: int, memory_limit: Any) -> C
         changed |= {name: before.get(name) for name, value in os.environ.items() if value != before.get(name)}
         _set_back(changed)
         client = opened.enter_context(Client(cluster, set_as_default=False))
-        return Connection(client, opened.pop_all(), changed)
+        return DaskConnection(client, opened.pop_all(), changed)
 
 
 def _set_back(variables: Mapping[str, str | None]) -> None:

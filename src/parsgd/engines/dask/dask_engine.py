@@ -15,8 +15,8 @@ from distributed import Client, default_client
 from distributed.worker import thread_state
 
 from parsgd.core import Pulse, Shard, Work
-from parsgd.engines.dask.client import Connection, connect_to, start_local
-from parsgd.engines.dask.dask_pool import DaskCrew, refuse_after_the_end
+from parsgd.engines.dask.client import DaskConnection, connect_to, start_local
+from parsgd.engines.dask.dask_pool import DaskWorkerPool, refuse_after_the_end
 from parsgd.errors import IncompatibleParts, InvalidArgument, check_between, check_count, check_flag, choose
 from parsgd.utils.tree_reduce import FAN_IN
 
@@ -84,7 +84,7 @@ class Dask:
     direct: bool = True
     silence_s: float = 30.0
     patience_s: float = 30.0
-    _kept: list[Connection] = field(default_factory=list, init=False, repr=False, compare=False)
+    _kept: list[DaskConnection] = field(default_factory=list, init=False, repr=False, compare=False)
 
     name = "dask"
     offers = frozenset()
@@ -129,10 +129,10 @@ class Dask:
         """Seconds that a message takes, whatever its length, and bytes of a state a second."""
         return _LATENCY_S, _BYTES_PER_S
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> DaskCrew:
+    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> DaskWorkerPool:
         connection = self._connect(len(shards))
         tree = self.reduce == "tree" or (self.reduce == "auto" and len(shards) > FAN_IN)
-        return DaskCrew(
+        return DaskWorkerPool(
             connection.client, connection.close, work, shards, pulse, in_tree=tree, direct=self.direct,
             silence_s=self.silence_s, patience_s=self.patience_s,
         )  # fmt: skip
@@ -159,19 +159,19 @@ class Dask:
         elsewhere = self.client or self.address or self.scheduler_file or self._kept
         return not elsewhere and _active_client() is None
 
-    def _connect(self, n_workers: int) -> Connection:
+    def _connect(self, n_workers: int) -> DaskConnection:
         """A connection, whose closing closes what was started for it, if anything was."""
         refuse_after_the_end()
         if self._kept:
             stays = contextlib.ExitStack()
             stays.callback(self._kept[-1].tidy)
-            return Connection(self._kept[-1].client, stays)
+            return DaskConnection(self._kept[-1].client, stays)
         if self.address is not None or self.scheduler_file is not None:
             return connect_to(self.address, self.scheduler_file, self.patience_s)
         if self.client is None:
             _refuse_in_task()
         client = self.client or _active_client()
-        return start_local(self.n_processes, n_workers, self.memory_limit) if client is None else Connection(client)
+        return start_local(self.n_processes, n_workers, self.memory_limit) if client is None else DaskConnection(client)
 
 
 def _refuse_in_task() -> None:

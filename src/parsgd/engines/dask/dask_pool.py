@@ -17,10 +17,10 @@ from distributed import Client, Future, wait
 
 from parsgd.core import Lost, Pulse, Report, Shard, Task, Work
 from parsgd.engines.dask import remote_tasks
-from parsgd.engines.dask.liveness import Gone, Host, Watch, losing, while_there
-from parsgd.engines.dask.remote_state import Elsewhere
-from parsgd.engines.dask.transfer import Cargo
-from parsgd.engines.placement import Placement, seated
+from parsgd.engines.dask.liveness import Host, HostLostError, LivenessMonitor, losing, while_there
+from parsgd.engines.dask.remote_state import RemoteState
+from parsgd.engines.dask.transfer import ScatterCache
+from parsgd.engines.placement import Placement, assign_by_locality
 from parsgd.errors import IncompatibleParts, MissingDependency, WorkersLost
 
 # So often whoever waits looks whether Ctrl-C was pressed, or the scheduler is gone.
@@ -38,7 +38,7 @@ def refuse_after_the_end(cause: BaseException | None = None) -> None:
         ) from cause
 
 
-class DaskCrew:
+class DaskWorkerPool:
     """Each task is an errand: a coroutine in the client's event loop that sees to it that the host has what is needed,
     submits one future bound to that host, and brings its report.
 
@@ -61,8 +61,8 @@ class DaskCrew:
         # back the next one; so they are released together with what is submitted next.
         self.spent: list[Future] = []
         self.placement: Placement | None = None
-        self.cargo = Cargo(client, self.run, work, shards, direct)
-        self.watch = Watch(client, silence_s, self._joined, self._left)
+        self.cargo = ScatterCache(client, self.run, work, shards, direct)
+        self.watch = LivenessMonitor(client, silence_s, self._joined, self._left)
         try:
             self.call(self._begin)
         except BaseException:
@@ -179,7 +179,7 @@ class DaskCrew:
     def _placed(self, shards: Sequence[Shard]) -> Placement:
         """Workers on the hosts that are there, near their rows where these lie in memory already (``Shard.home``)."""
         hosts = self.watch.hosts
-        homes = seated([hosts.get(getattr(shard, "home", None)) for shard in shards], list(hosts.values()))
+        homes = assign_by_locality([hosts.get(getattr(shard, "home", None)) for shard in shards], list(hosts.values()))
         return Placement([shard.n_rows for shard in shards], list(hosts.values()), homes)
 
     def _set_out(self, task: Task, number: int) -> None:
@@ -203,7 +203,7 @@ class DaskCrew:
             return Lost(worker, task.round, f"no Dask worker came within {self.patience_s:g} s to take its rows")
         try:
             return await self._attempt(task, host)
-        except Gone as gone:
+        except HostLostError as gone:
             self.watch.lose(host, str(gone))
             replaced = await self._host_of(worker) is not None
             nobody = "" if replaced else f" No other came within {self.patience_s:g} s to take its rows."
@@ -226,7 +226,7 @@ class DaskCrew:
             self.spent.append(report)
             return replace(found, state=remote_tasks.aligned(found.state))
         told, dtype, size = await self.bring(self.submit(remote_tasks.stripped, report, host=host), [host])
-        return replace(told, state=Elsewhere(self, task, report, host, dtype, size))
+        return replace(told, state=RemoteState(self, task, report, host, dtype, size))
 
     async def _submitted(self, task: Task, host: Host) -> Future:
         """The future of a task's report."""

@@ -22,7 +22,7 @@ _LOOK_S, _LOOK_TIMEOUT_S = 0.5, 5.0
 _THERE = ("init", "running", "paused")
 
 
-class Gone(Exception):
+class HostLostError(Exception):
     """What was to be done on a worker will not be done there; the message says why."""
 
 
@@ -54,7 +54,7 @@ async def while_there(hosts: Iterable[Host], doing: Awaitable[T]) -> T:
     try:
         await asyncio.wait([task, *ends], return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise Gone(next(end.result() for end in ends if end.done()))
+            raise HostLostError(next(end.result() for end in ends if end.done()))
         return task.result()
     finally:
         task.cancel()
@@ -62,21 +62,21 @@ async def while_there(hosts: Iterable[Host], doing: Awaitable[T]) -> T:
 
 @contextlib.contextmanager
 def losing(address: str) -> Iterator[None]:
-    """Errors of the connection, and of Dask about what it has lost, as Gone."""
+    """Errors of the connection, and of Dask about what it has lost, as HostLostError."""
     try:
         yield
     except asyncio.CancelledError as error:
         # Dask may cancel what it has lost in the same words in which a coroutine is told to end
         if asyncio.current_task().cancelling():
             raise
-        raise Gone(f"the Dask worker at {address} was lost.") from error
+        raise HostLostError(f"the Dask worker at {address} was lost.") from error
     except CancelledError as error:
-        raise Gone(f"the Dask worker at {address} was lost, and what it was doing.") from error
+        raise HostLostError(f"the Dask worker at {address} was lost, and what it was doing.") from error
     except (OSError, TimeoutError, KilledWorker) as error:
-        raise Gone(f"the Dask worker at {address} was lost ({type(error).__name__}: {error}).") from error
+        raise HostLostError(f"the Dask worker at {address} was lost ({type(error).__name__}: {error}).") from error
 
 
-class Watch:
+class LivenessMonitor:
     """Looks after the hosts of one crew.  Lives in the client's event loop.
 
     ``joined`` and ``left`` are told of each host that comes and goes.  One that was found wanting, and one that is new,

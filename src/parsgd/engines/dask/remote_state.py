@@ -11,14 +11,14 @@ from distributed import Future
 
 from parsgd.core import Task
 from parsgd.engines.dask import remote_tasks
-from parsgd.engines.dask.liveness import Gone, Host
+from parsgd.engines.dask.liveness import Host, HostLostError
 from parsgd.utils.tree_reduce import FAN_IN, groups_of
 
 # How often a sum is begun anew when the host of a part of it is lost.
 _ATTEMPTS = 5
 
 
-class Elsewhere:
+class RemoteState:
     """The state of a report, where it was made; ``numpy.asarray`` brings it.
 
     When the host is lost before the state was used, its task is done once more: it holds all that is needed.
@@ -68,11 +68,11 @@ async def _sum(crew: Any, vectors: list[Any], weights: np.ndarray) -> np.ndarray
     for _ in range(_ATTEMPTS):
         try:
             return await _tree(crew, vectors, weights)
-        except Gone as gone:
+        except HostLostError as gone:
             why = str(gone)
             await crew.look()
             for vector in vectors:
-                if isinstance(vector, Elsewhere) and vector.lost:
+                if isinstance(vector, RemoteState) and vector.lost:
                     vector.report, vector.host = await crew.again(vector.task)
     raise OSError(f"the workers' states could not be added up in {_ATTEMPTS} attempts; the last time {why}")
 
@@ -81,7 +81,7 @@ async def _tree(crew: Any, vectors: list[Any], weights: np.ndarray) -> np.ndarra
     """Branch by branch until so few are left that they are the root."""
     dtype = vectors[0].dtype
     # what is summed, futures or arrays, and where each lies
-    parts = [(v.report, v.host) if isinstance(v, Elsewhere) else (v, None) for v in vectors]
+    parts = [(v.report, v.host) if isinstance(v, RemoteState) else (v, None) for v in vectors]
     hosts = {host for _, host in parts if host is not None}
     while len(parts) > FAN_IN:
         groups = groups_of(len(parts))

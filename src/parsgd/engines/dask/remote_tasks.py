@@ -16,7 +16,7 @@ from parsgd.utils import blas_threads
 from parsgd.utils.tree_reduce import partial_sum, weighted_sum
 
 
-class Held:
+class RemoteHandle:
     """A thing that lies on a Dask worker for as long as the driver holds on to it: the work, or a shard.
 
     Dask hands the same object to every task that asks for it, so a shard keeps what it has read ahead; and Dask drops
@@ -36,16 +36,16 @@ class Held:
         return _unpacked, (cloudpickle.dumps(self.thing, protocol=pickle.HIGHEST_PROTOCOL),)
 
 
-def _unpacked(packet: bytes) -> Held:
-    held = Held(pickle.loads(packet))
+def _unpacked(packet: bytes) -> RemoteHandle:
+    held = RemoteHandle(pickle.loads(packet))
     if hasattr(held.thing, "close"):
         weakref.finalize(held, held.thing.close)
     return held
 
 
-def filled(shard: Held, values: Sequence[Any]) -> Held:
+def filled(shard: RemoteHandle, values: Sequence[Any]) -> RemoteHandle:
     """The shard, with the partitions that it consists of, which Dask has brought here."""
-    held = Held(shard.thing.filled(values))
+    held = RemoteHandle(shard.thing.filled(values))
     weakref.finalize(held, held.thing.close)
     return held
 
@@ -55,7 +55,7 @@ def aligned(vector: np.ndarray) -> np.ndarray:
     return np.require(vector, requirements="A")
 
 
-def descend(work: Held, shard: Held, task: Task, state: np.ndarray) -> Report:
+def descend(work: RemoteHandle, shard: RemoteHandle, task: Task, state: np.ndarray) -> Report:
     """One task: ``task`` came without its state, which travels by itself."""
     task = replace(task, state=aligned(state))
     with blas_threads.one_thread():

@@ -11,7 +11,7 @@ from distributed import CancelledError, Client, Future, wait
 
 from parsgd.core import Shard, Work
 from parsgd.engines.dask.liveness import Host, begun
-from parsgd.engines.dask.remote_tasks import Held, filled
+from parsgd.engines.dask.remote_tasks import RemoteHandle, filled
 from parsgd.errors import DataFileError
 
 # Shards that are packed at the same time: each takes the driver's memory once more.
@@ -20,7 +20,7 @@ _PACKED_AT_A_TIME = 2
 _WITHIN_BYTES = 1 << 20
 
 
-class Cargo:
+class ScatterCache:
     """Sends things to hosts, and knows what is there already.  Lives in the client's event loop.
 
     Nothing of it exists only there: what is lost with a host is sent again.
@@ -36,7 +36,7 @@ class Cargo:
 
     async def work_on(self, host: Host) -> Future:
         """The work, on a host."""
-        return await self._held(host, "work", lambda: self._send(host, "work", Held(self.work)))
+        return await self._held(host, "work", lambda: self._send(host, "work", RemoteHandle(self.work)))
 
     async def shard_on(self, host: Host, worker: int) -> Future:
         """A worker's shard, on a host."""
@@ -92,7 +92,7 @@ class Cargo:
     async def _send_shard(self, host: Host, worker: int) -> Future:
         async with self.packing:
             shard = self.shards[worker].portable()
-            sent = await self._send(host, f"shard-{worker}", Held(shard))
+            sent = await self._send(host, f"shard-{worker}", RemoteHandle(shard))
             # what lies on the cluster already is handed over by Dask
             futures = shard.futures() if hasattr(shard, "futures") else []
             return await self._filled(host, sent, futures) if futures else sent

@@ -41,13 +41,13 @@ def unpacked_error(data: bytes | None, words: str, where: str, who: str) -> Base
     return error
 
 
-class Warned:
+class WarningRecorder:
     """Inside of it warnings are noted, each once, and shown nowhere."""
 
     def __init__(self) -> None:
         self.found: dict[tuple, None] = {}
 
-    def __enter__(self) -> Warned:
+    def __enter__(self) -> WarningRecorder:
         self.context = warnings.catch_warnings()
         self.context.__enter__()
         warnings.simplefilter("always")

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from parsgd.core import Shard, Work
-from parsgd.engines.processes.shared_memory import Packed, Packer
+from parsgd.engines.processes.shared_memory import PickledObject, SharedPickler
 from parsgd.errors import IncompatibleParts
 
 # Into a thing that cannot be pickled one looks no deeper than that.
 _DEEPEST = 6
 
 
-class Parcels:
+class FitPayload:
     """The work and each worker's shard; ``rows`` has the sizes of the shards.
 
     Raises IncompatibleParts if any of it cannot be pickled.
@@ -25,7 +25,7 @@ class Parcels:
 
     def __init__(self, work: Work, shards: Sequence[Shard]):
         self.numbers = itertools.count()
-        self.common, self.dealt = Packer(self.numbers), Packer(self.numbers)
+        self.common, self.dealt = SharedPickler(self.numbers), SharedPickler(self.numbers)
         try:
             self.work = _pack(self.common, work, _parts_of(work))
             self.deal(shards)
@@ -35,7 +35,7 @@ class Parcels:
 
     def deal(self, shards: Sequence[Shard]) -> list[int]:
         """Pack other shards; the numbers of the parcels that are not needed any more."""
-        packer = Packer(self.numbers)
+        packer = SharedPickler(self.numbers)
         old, self.dealt = self.dealt, packer
         numbers = list(old.parcels)
         old.close()
@@ -45,7 +45,7 @@ class Parcels:
             shard.close()  # they are opened elsewhere
         return numbers
 
-    def pack_task(self, task: Any, elsewhere: Callable[[np.ndarray], tuple | None]) -> Packed:
+    def pack_task(self, task: Any, elsewhere: Callable[[np.ndarray], tuple | None]) -> PickledObject:
         """A task with all that it needs: a rule of stopping may look at rows that were kept apart for it."""
         rule = task.budget.stopping
         return _pack(self.common, task, {"the rule of stopping": rule}, elsewhere, rule is not None)
@@ -68,8 +68,8 @@ def _parts_of(work: Any) -> dict[str, Any]:
 
 
 def _pack(
-    packer: Packer, value: Any, parts: Mapping[str, Any], elsewhere: Any = None, by_value: bool = True
-) -> Packed:  # fmt: skip
+    packer: SharedPickler, value: Any, parts: Mapping[str, Any], elsewhere: Any = None, by_value: bool = True
+) -> PickledObject:  # fmt: skip
     try:
         return packer.pack(value, elsewhere, by_value)
     except (MemoryError, OSError):
@@ -98,7 +98,7 @@ def _culprit(parts: Mapping[str, Any], error: Exception) -> tuple[str, Any, Exce
 
 
 def _trouble(value: Any) -> Exception | None:
-    packer = Packer(itertools.count())
+    packer = SharedPickler(itertools.count())
     try:
         packer.pack(value)
     except Exception as error:

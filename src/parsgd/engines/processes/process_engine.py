@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import joblib
 
 from parsgd.core import Pulse, Shard, Work
-from parsgd.engines.processes.payload import Parcels
-from parsgd.engines.processes.process_pool import ProcessCrew
-from parsgd.engines.processes.worker_process import Pool
+from parsgd.engines.processes.payload import FitPayload
+from parsgd.engines.processes.process_pool import ProcessWorkerPool
+from parsgd.engines.processes.worker_process import ProcessCache
 from parsgd.errors import check_between, check_count
 
 # Half a round trip of a small message, and of a state of 40 MB: docs/architecture.md.
@@ -60,7 +60,7 @@ class Processes:
 
     n_processes: int | None = None
     silence_s: float = 30.0
-    _pools: list[Pool] = field(default_factory=list, init=False, repr=False, compare=False)
+    _pools: list[ProcessCache] = field(default_factory=list, init=False, repr=False, compare=False)
 
     name = "processes"
     offers = frozenset()
@@ -73,22 +73,22 @@ class Processes:
         """Seconds that a message takes, whatever its length, and bytes of a state a second."""
         return _LATENCY_S, _BYTES_PER_S
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> ProcessCrew:
-        parcels = Parcels(work, shards)
+    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> ProcessWorkerPool:
+        parcels = FitPayload(work, shards)
         n_processes = min(self.n_processes or joblib.cpu_count(), max(len(shards), 1))
         try:
-            return ProcessCrew(parcels, pulse, n_processes, self._pool, self.silence_s)
+            return ProcessWorkerPool(parcels, pulse, n_processes, self._pool, self.silence_s)
         except BaseException:
             parcels.close()
             raise
 
     @property
-    def _pool(self) -> Pool | None:
+    def _pool(self) -> ProcessCache | None:
         """The processes that stay, if any do; not those of a process from which this one was forked."""
         return self._pools[-1] if self._pools and self._pools[-1].owner == os.getpid() else None
 
     def __enter__(self) -> Processes:
-        self._pools.append(Pool())
+        self._pools.append(ProcessCache())
         return self
 
     def __exit__(self, *error: object) -> None:

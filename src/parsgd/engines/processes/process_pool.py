@@ -15,10 +15,17 @@ from typing import Any
 from parsgd.core import Lost, Pulse, Report, Shard, Task
 from parsgd.engines.placement import Placement
 from parsgd.engines.processes.error_transport import unpacked_error, warn_again
-from parsgd.engines.processes.payload import Parcels
-from parsgd.engines.processes.shared_memory import Packed, loads
-from parsgd.engines.processes.state_buffers import States
-from parsgd.engines.processes.worker_process import Pool, WorkerProcess, current_modules, end, import_path, start
+from parsgd.engines.processes.payload import FitPayload
+from parsgd.engines.processes.shared_memory import PickledObject, loads
+from parsgd.engines.processes.state_buffers import StateBuffers
+from parsgd.engines.processes.worker_process import (
+    ProcessCache,
+    WorkerProcess,
+    current_modules,
+    end,
+    import_path,
+    start,
+)
 
 # Ctrl-C is heard after so long at most, and so is the end of a process whose line somebody else holds open.
 _LISTEN_SECONDS = 0.1
@@ -40,19 +47,21 @@ class _Sent:
     told: int = 0
 
 
-class ProcessCrew:
+class ProcessWorkerPool:
     """The driver's side of some processes; opened by :class:`~parsgd.engines.processes.process_engine.Processes`.
 
     ``pool`` is where processes come from and go to, or None if they live as long as the crew.
     """
 
-    def __init__(self, parcels: Parcels, pulse: Pulse, n_processes: int, pool: Pool | None, silence_s: float):
+    def __init__(
+        self, parcels: FitPayload, pulse: Pulse, n_processes: int, pool: ProcessCache | None, silence_s: float
+    ):
         self.parcels, self.pulse, self.pool, self.silence_s = parcels, pulse, pool, silence_s
         self.hosts = start(n_processes) if pool is None else pool.take(n_processes)
         self.placement = Placement(parcels.rows, range(n_processes))
         self.under_way: dict[int, _Sent] = {}
         self.arrived: deque[Report | Lost | BaseException] = deque()
-        self.states = States()
+        self.states = StateBuffers()
         self.registry: dict = {}
         self.halted, self.closed = False, False
         self.last_words = ""
@@ -141,7 +150,7 @@ class ProcessCrew:
 
     # -- what is sent --------------------------------------------------------------------------------------------------
 
-    def _give(self, host: WorkerProcess, packed: Packed) -> None:
+    def _give(self, host: WorkerProcess, packed: PickledObject) -> None:
         """Send the parcels that an object refers to, if the process has not got them."""
         for number in sorted(packed.parcels - host.parcels):
             host.parcels.add(number)
@@ -260,7 +269,7 @@ class ProcessCrew:
             self._tell_of(sent.task.worker, examples, loss)
 
     def _tell_of(self, worker: int, examples: int, loss: float) -> None:
-        if not self.pulse(worker, examples, Heard(loss)):
+        if not self.pulse(worker, examples, ReportedLoss(loss)):
             self._halt()
 
     # -- who is gone ---------------------------------------------------------------------------------------------------
@@ -287,7 +296,7 @@ class ProcessCrew:
         return [host for host in waited_for if host.done]
 
 
-class Heard:
+class ReportedLoss:
     """What is known here of a descent that goes on elsewhere: its mean loss when it last told of it."""
 
     def __init__(self, loss: float):

@@ -17,7 +17,7 @@ import numpy as np
 from parsgd.engines.processes.shared_memory import memory_file, write_array
 
 
-class Slots:
+class SharedBuffers:
     """The sender's side."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Slots:
         self.free.clear()
 
 
-class SlotView:
+class SharedBufferView:
     """The receiver's side: slots that another process owns, mapped when they first come."""
 
     def __init__(self) -> None:

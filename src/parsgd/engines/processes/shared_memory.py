@@ -42,14 +42,14 @@ def write_array(file: int, offset: int, array: np.ndarray) -> None:
         left, offset = left[written:], offset + written
 
 
-class Packed(NamedTuple):
+class PickledObject(NamedTuple):
     """An object as bytes, and the numbers of the parcels in which its large arrays lie."""
 
     data: bytes
     parcels: frozenset[int]
 
 
-class Packer:
+class SharedPickler:
     """Pickles objects; their large arrays go to parcels, one for each call that meets new ones, and each only once.
 
     ``parcels`` maps numbers, drawn from ``numbers``, to open files.  It keeps the arrays alive, so that none is taken
@@ -64,7 +64,7 @@ class Packer:
 
     def pack(
         self, value: Any, elsewhere: Callable[[np.ndarray], tuple | None] | None = None, by_value: bool = True
-    ) -> Packed:
+    ) -> PickledObject:
         """``value`` as bytes, by reference where it can be imported and by value where not (a notebook's classes).
 
         ``elsewhere`` is asked first where an array is to lie; ``by_value`` as in :func:`dumps`.
@@ -95,7 +95,7 @@ class Packer:
         data = dumps(value, place, by_value)
         if fresh:
             self._write(number, fresh, size)
-        return Packed(data, frozenset(used))
+        return PickledObject(data, frozenset(used))
 
     def _write(self, number: int, fresh: list[tuple[int, np.ndarray]], size: int) -> None:
         file = memory_file("parsgd")
@@ -114,7 +114,7 @@ class Packer:
         self.kept.clear()
 
 
-class Parcel:
+class ArrayFile:
     """A file of arrays, mapped by the process that reads them; those that could be written to are, copied on write."""
 
     def __init__(self, file: int):

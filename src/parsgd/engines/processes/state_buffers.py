@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from parsgd.core import Task
-from parsgd.engines.processes.payload import Parcels
-from parsgd.engines.processes.shared_buffers import Slots
-from parsgd.engines.processes.shared_memory import Packed, travels_apart
+from parsgd.engines.processes.payload import FitPayload
+from parsgd.engines.processes.shared_buffers import SharedBuffers
+from parsgd.engines.processes.shared_memory import PickledObject, travels_apart
 
 
-class States:
+class StateBuffers:
     """Where the states of tasks lie: large ones in slots, one for all workers that set out from the same."""
 
     def __init__(self) -> None:
-        self.slots = Slots()
+        self.slots = SharedBuffers()
         self.users: dict[int, int] = {}
         self.last: tuple[np.ndarray, int, int] | None = None
 
-    def pack(self, parcels: Parcels, task: Task) -> tuple[Packed, int | None]:
+    def pack(self, parcels: FitPayload, task: Task) -> tuple[PickledObject, int | None]:
         """A task, packed, and the slot of its state, if it has one."""
         state = task.state
         if not (isinstance(state, np.ndarray) and travels_apart(state) and state.flags.c_contiguous):

@@ -35,9 +35,9 @@ import numpy as np
 
 from parsgd.core import Descent, Report
 from parsgd.engines.processes.channel import Channel
-from parsgd.engines.processes.error_transport import Warned, packed_error
-from parsgd.engines.processes.shared_buffers import Slots, SlotView
-from parsgd.engines.processes.shared_memory import Parcel, dumps, loads, travels_apart
+from parsgd.engines.processes.error_transport import WarningRecorder, packed_error
+from parsgd.engines.processes.shared_buffers import SharedBuffers, SharedBufferView
+from parsgd.engines.processes.shared_memory import ArrayFile, dumps, loads, travels_apart
 from parsgd.utils import blas_threads, first_use
 
 # Progress is told no more often than that.
@@ -116,8 +116,8 @@ class Worker:
         """As it is between two crews."""
         self.work: Any = None
         self.shards: dict[int, Any] = {}
-        self.parcels: dict[int, Parcel] = {}
-        self.theirs, self.ours, self.told = SlotView(), Slots(), set()
+        self.parcels: dict[int, ArrayFile] = {}
+        self.theirs, self.ours, self.told = SharedBufferView(), SharedBuffers(), set()
         self.skipped: set[int] = set()
         self.halted = False
         self.serial = -1
@@ -161,7 +161,7 @@ class Worker:
         self.work = data
 
     def on_parcel(self, number: int, file: int) -> None:
-        self.parcels[number] = Parcel(file)
+        self.parcels[number] = ArrayFile(file)
 
     def on_slot(self, number: int, file: int) -> None:
         self.theirs.add(number, file)
@@ -198,7 +198,7 @@ class Worker:
         if serial in self.skipped:
             return
         self.busy, self.serial, self.examples = True, serial, 0
-        caught = Warned()
+        caught = WarningRecorder()
         try:
             with caught:
                 answer = self._opened(worker)(loads(data, self._find), self.pulse)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parsgd.engines.processes.channel import channel_pair
-from parsgd.engines.processes.shared_buffers import SlotView
+from parsgd.engines.processes.shared_buffers import SharedBufferView
 
 # With -P and without PYTHONPATH the interpreter finds its own modules only, until it has the driver's path.
 _BOOT = (
@@ -93,7 +93,7 @@ class WorkerProcess:
         self.shards: set[int] = set()
         self.parcels: set[int] = set()
         self.slots: set[int] = set()
-        self.view = SlotView()
+        self.view = SharedBufferView()
         self.free: deque[int] = deque()
         self.silence, self.silent, self.done = 0.0, False, False
 
@@ -128,7 +128,7 @@ class WorkerProcess:
         return f"its process (pid {self.pid}) was killed by signal {-status}{usual}"
 
 
-class Pool:
+class ProcessCache:
     """Processes that stay between fits; crews take them and give them back, from any thread."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from parsgd.estimators import checkpoint_context, param_validation, streaming
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.sklearn_callbacks import with_callbacks
-from parsgd.estimators.target_encoders import Ones
+from parsgd.estimators.target_encoders import OneClassEncoder
 from parsgd.estimators.transaction import snapshot
 from parsgd.utils.floating import silent
 
@@ -154,7 +154,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
     def _fit(self, X, y, sample_weight, coef_init, offset_init, partial=False):
         first = getattr(self, "coef_", None) is None
         examples = self._examples(X, None, sample_weight, reset=first, supervised=False)
-        examples = examples.posed(Ones(str(examples.dtype)))
+        examples = examples.posed(OneClassEncoder(str(examples.dtype)))
         intercept_init = None if offset_init is None else 1.0 - np.asarray(offset_init, dtype=float)
         if not first:
             averaging = bool(self.average) and hasattr(self, "_standard_coef")

@@ -24,10 +24,10 @@ from parsgd.estimators.plain_state import PlainState
 from parsgd.estimators.resume_attributes import AVERAGES, SQUARES
 from parsgd.estimators.sklearn_callbacks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
-from parsgd.estimators.training_data import Arrays, Examples, is_sparse
+from parsgd.estimators.training_data import Examples, InMemoryData, is_sparse
 from parsgd.models.linear.linear_model import SCHEDULES, Linear
 from parsgd.training import loop
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 from parsgd.utils.callers import warn
 from parsgd.viz.live import display_mode
 
@@ -156,11 +156,13 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         """
         n_features = examples.shape[1]
         several = model.n_outputs > 1 and model.loss != "softmax"
-        size = auto_select.Size(examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse, several)
+        size = auto_select.ProblemSize(
+            examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse, several
+        )
         choice, engine = checkpoint_context.choose_parts(self, size)
         if not partial:
             auto_select.warn_of_few_rows(self.n_jobs, choice, examples.n_rows)
-        stopping = Stopping(
+        stopping = StoppingRule(
             tol=self.tol,
             patience=int(self.n_iter_no_change),
             adaptive_from=float(self.eta0) if self.learning_rate == "adaptive" else None,
@@ -177,7 +179,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
                 seed=seed, max_epochs=max_epochs, stopping=stopping, state=self._state(model, seed, coef, intercept),
                 owns_state=True, clock=self.t_, keeper=checkpoint_context.keeper_of(self), watcher=tasks.watcher,
             )  # fmt: skip
-        speak_of_divergence(model, fit, examples)
+        check_divergence(model, fit, examples)
         for name, value in self._attributes(model, choice, fit).items():
             setattr(self, name, value)
         print_epochs(self.verbose, fit, choice.algorithm.one_shot, network=False)
@@ -243,7 +245,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         X, y = checked if supervised else (checked, None)
         if reset:
             streaming.forget_columns(self)
-        return Arrays(X, np.zeros(X.shape[0]) if y is None else y, self._weights(sample_weight, X))
+        return InMemoryData(X, np.zeros(X.shape[0]) if y is None else y, self._weights(sample_weight, X))
 
     def _weights(self, sample_weight: Any, x: Any) -> np.ndarray | None:
         """``(n_rows,)`` in the dtype of the data, or None when every row weighs 1."""
@@ -266,7 +268,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
             )
 
 
-def speak_of_divergence(model: Linear, fit: loop.Fit, examples: Examples) -> None:
+def check_divergence(model: Linear, fit: loop.Fit, examples: Examples) -> None:
     """Say so if the loss exploded though every number is still finite.
 
     Losses whose gradient grows with the error feed on it when the rate is too large.  That gradients are clipped, as in

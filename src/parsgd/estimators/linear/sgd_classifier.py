@@ -21,7 +21,7 @@ from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial, validation_rows
 from parsgd.estimators.linear.two_classes import difference, halves, with_difference
 from parsgd.estimators.sklearn_callbacks import with_callbacks
-from parsgd.estimators.target_encoders import Labels, class_numbers, classes_of
+from parsgd.estimators.target_encoders import LabelEncoder, class_numbers, classes_of
 from parsgd.estimators.training_data import Examples
 from parsgd.models.linear.linear_model import Linear
 from parsgd.utils.floating import silent
@@ -269,7 +269,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         )  # fmt: skip
         return self
 
-    def _posed(self, examples: Examples) -> tuple[Linear, Labels]:
+    def _posed(self, examples: Examples) -> tuple[Linear, LabelEncoder]:
         """The model, and how labels become targets: -1 and 1, or class numbers."""
         n_classes = len(self.classes_)
         if n_classes < 2:
@@ -284,7 +284,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             examples, 1 if single else n_classes, positive=tuple(map(float, positive)),
             negative=tuple(map(float, negative)),
         )  # fmt: skip
-        return model, Labels(self.classes_, "signs" if single else "numbers", str(examples.dtype))
+        return model, LabelEncoder(self.classes_, "signs" if single else "numbers", str(examples.dtype))
 
     def _start(
         self, coef_init, intercept_init, n_outputs: int, X: Examples
@@ -319,12 +319,12 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
             X_val, y_val = validate_data(
                 self, X_val, y_val, accept_sparse="csr", dtype=[examples.dtype], order="C", reset=False
             )  # fmt: skip
-            return examples, Accuracy(model, X_val, class_numbers(self.classes_, y_val), None)
+            return examples, LinearAccuracy(model, X_val, class_numbers(self.classes_, y_val), None)
         if not self.early_stopping:
             return examples, None
         chance = checkpoint_context.random_state_of(self)
         examples, held = examples.hold_back(partial(self._divide, chance), self.validation_fraction, chance)
-        return examples, Accuracy(model, *held)
+        return examples, LinearAccuracy(model, *held)
 
     def _divide(self, chance: Any, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers to train on and to validate on, of each class the same part."""
@@ -396,7 +396,7 @@ def _both_rows(given: Any, size: int) -> Any:
     return rows.ravel() if size == 1 and np.shape(given) == (1,) else rows.reshape(2, size)
 
 
-class Accuracy:
+class LinearAccuracy:
     """Score of a state on held-back rows: for each class against the rest, or of the softmax's choice; picklable."""
 
     def __init__(self, model, X, numbers: np.ndarray, weight: np.ndarray | None):

@@ -19,7 +19,7 @@ from parsgd.estimators import checkpoint_context, param_validation, streaming
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial, validation_rows
 from parsgd.estimators.sklearn_callbacks import with_callbacks
-from parsgd.estimators.target_encoders import Values
+from parsgd.estimators.target_encoders import ValueEncoder
 from parsgd.estimators.training_data import Examples
 
 
@@ -187,7 +187,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
     def _fit(self, X, y, sample_weight, coef_init, intercept_init, X_val, y_val, partial=False):
         first = getattr(self, "coef_", None) is None
         examples = self._examples(X, y, sample_weight, reset=first, copy=False, y_numeric=True)
-        examples = examples.posed(Values(str(examples.dtype), self._loss_name))
+        examples = examples.posed(ValueEncoder(str(examples.dtype), self._loss_name))
         if not first:
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
             coef_init = self._standard_coef if averaging else self.coef_
@@ -209,7 +209,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         return {"coef_": coef.ravel(), "intercept_": intercept}
 
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
-        return Values(str(np.dtype(dtype)), self._loss_name)(y)[0]
+        return ValueEncoder(str(np.dtype(dtype)), self._loss_name)(y)[0]
 
     def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:
         if (X_val is None) != (y_val is None):
@@ -219,14 +219,14 @@ class SGDRegressor(RegressorMixin, BaseSGD):
                 self, X_val, y_val, accept_sparse="csr", dtype=[examples.dtype], order="C", reset=False,
                 y_numeric=True,
             )  # fmt: skip
-            return examples, R2(model, X_val, y_val, None)
+            return examples, LinearR2(model, X_val, y_val, None)
         if not self.early_stopping:
             return examples, None
         chance = checkpoint_context.random_state_of(self)
         splitter = ShuffleSplit(test_size=self.validation_fraction, random_state=chance)
         split = partial(validation_rows, self, splitter)
         examples, held = examples.hold_back(split, self.validation_fraction, chance)
-        return examples, R2(model, *held)
+        return examples, LinearR2(model, *held)
 
     def score(self, X, y=None, sample_weight=None):
         """R^2 of the predictions; a Dataset brings its own targets and weights."""
@@ -243,7 +243,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         return np.exp(decision) if self._loss_name == "poisson" else decision
 
 
-class R2:
+class LinearR2:
     """Coefficient of determination of a state on held-back rows; picklable."""
 
     def __init__(self, model, X, y: np.ndarray, weight: np.ndarray | None):

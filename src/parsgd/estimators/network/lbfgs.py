@@ -15,7 +15,7 @@ from parsgd.utils import interrupts
 from parsgd.viz.live import display_mode
 
 
-class Found(NamedTuple):
+class LbfgsResult(NamedTuple):
     """Where it ended."""
 
     state: np.ndarray
@@ -26,8 +26,8 @@ class Found(NamedTuple):
 
 def minimize(
     model: Any, rows: Any, state: np.ndarray, *, max_iter: int, max_fun: int, tol: float, verbose: Any,
-    watcher: Callable[[Found], bool] | None = None,
-) -> Found:  # fmt: skip
+    watcher: Callable[[LbfgsResult], bool] | None = None,
+) -> LbfgsResult:  # fmt: skip
     """Climb down from ``state``; Ctrl-C keeps where it stands, and so does a ``watcher`` that says to stop."""
     parameters = model.n_parameters
 
@@ -47,12 +47,12 @@ def minimize(
         if watcher is not None:
             # SciPy goes on to write where it stands
             at, loss = intermediate_result.x.astype(model.dtype, copy=True), float(intermediate_result.fun)
-            asked = bool(watcher(Found(at, loss, n_iter, None)))
+            asked = bool(watcher(LbfgsResult(at, loss, n_iter, None)))
             if asked:
                 raise StopIteration
 
     with display_mode.shown(verbose), interrupts.scope() as scope:
-        line = progress.Line(1, len(rows.y) * max_iter, max_iter)
+        line = progress.ProgressTracker(1, len(rows.y) * max_iter, max_iter)
         scope.hold(line.halt)
         found = optimize.minimize(
             objective, state[:parameters].astype(np.float64), method="L-BFGS-B", jac=True, callback=tell,
@@ -73,4 +73,4 @@ def minimize(
     else:
         n_iter = _check_optimize_result("lbfgs", found, max_iter)
         outcome = Outcome.CONVERGED if found.success else Outcome.MAX_EPOCHS
-    return Found(found.x.astype(model.dtype), float(found.fun), n_iter, outcome)
+    return LbfgsResult(found.x.astype(model.dtype), float(found.fun), n_iter, outcome)

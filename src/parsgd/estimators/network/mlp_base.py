@@ -23,11 +23,11 @@ from parsgd.estimators.network import lbfgs
 from parsgd.estimators.plain_state import PlainState
 from parsgd.estimators.sklearn_callbacks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
-from parsgd.estimators.training_data import Arrays, Examples, is_sparse
+from parsgd.estimators.training_data import Examples, InMemoryData, is_sparse
 from parsgd.models.network.forward import ACTIVATIONS, propagate
 from parsgd.models.network.network_model import SCHEDULES, STARTS, Network
 from parsgd.training import loop
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 from parsgd.utils.callers import warn
 from parsgd.viz.live import display_mode
 
@@ -251,7 +251,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
     def _climb_down(self, model: Network, examples: Examples, state: np.ndarray) -> None:
         """``solver="lbfgs"``."""
 
-        def attributes(found: lbfgs.Found) -> dict[str, Any]:
+        def attributes(found: lbfgs.LbfgsResult) -> dict[str, Any]:
             record = {"loss_": found.loss, "n_iter_": found.n_iter, "outcome_": found.outcome}
             return record | self._weights_of(model, found.state)
 
@@ -298,9 +298,9 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
             begun=clock,
         )
 
-    def _stopping(self, monitor: Any, partial: bool) -> Stopping:
+    def _stopping(self, monitor: Any, partial: bool) -> StoppingRule:
         """scikit-learn's rule for networks waits one epoch longer than its rule for linear models."""
-        return Stopping(
+        return StoppingRule(
             tol=None if partial else float(self.tol),
             patience=self.n_iter_no_change + 1,
             adaptive_from=self._adaptive_from(),
@@ -430,9 +430,9 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         if rule.adaptive_from is not None:
             rule.update(np.array([self.loss_]), fit.state, gains)
 
-    def _rule_of_calls(self) -> tuple[Stopping, np.ndarray]:
+    def _rule_of_calls(self) -> tuple[StoppingRule, np.ndarray]:
         if not hasattr(self, "_rule"):
-            self._rule = Stopping(
+            self._rule = StoppingRule(
                 float(self.tol), self.n_iter_no_change + 1, self._adaptive_from(), decides=bool(self.early_stopping),
                 keeps_best=bool(self.early_stopping),
             )  # fmt: skip
@@ -459,7 +459,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         X, y = self._read(X, y, reset, **settings)
         if reset:
             streaming.forget_columns(self)
-        return Arrays(X, y, self._weights(sample_weight, X))
+        return InMemoryData(X, y, self._weights(sample_weight, X))
 
     def _weights(self, sample_weight: Any, X: Any) -> np.ndarray | None:
         """``(n_rows,)`` in the dtype of the data, or None when every row weighs 1."""

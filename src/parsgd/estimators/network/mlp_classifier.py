@@ -17,7 +17,7 @@ from parsgd.errors import InvalidArgument
 from parsgd.estimators import checkpoint_context, param_validation, streaming
 from parsgd.estimators.network.mlp_base import BaseMLP, is_stochastic
 from parsgd.estimators.sklearn_callbacks import with_callbacks
-from parsgd.estimators.target_encoders import Labels, Several
+from parsgd.estimators.target_encoders import LabelEncoder, MultiLabelEncoder
 from parsgd.estimators.training_data import Examples
 from parsgd.utils.floating import silent
 
@@ -277,12 +277,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Class numbers ``(n_rows,)`` int64 for three and more classes; else 0 and 1 ``(n_rows, n_outputs)``."""
         return self._pose(dtype)(y)[0]
 
-    def _pose(self, dtype: Any, factors: np.ndarray | None = None) -> Labels | Several:
+    def _pose(self, dtype: Any, factors: np.ndarray | None = None) -> LabelEncoder | MultiLabelEncoder:
         """How labels become targets."""
         if self._multilabel:
-            return Several(len(self.classes_), str(np.dtype(dtype)))
+            return MultiLabelEncoder(len(self.classes_), str(np.dtype(dtype)))
         form = "column" if len(self.classes_) <= 2 else "numbers"
-        return Labels(self.classes_, form, str(np.dtype(dtype)), factors)
+        return LabelEncoder(self.classes_, form, str(np.dtype(dtype)), factors)
 
     def _refuse_several_weights(self) -> None:
         if self._multilabel:
@@ -293,7 +293,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return {"loss": "sigmoid" if separate else "softmax"}
 
     def _monitor(self, model, X, y, weight):
-        return Accuracy(model, X, y, weight)
+        return NetworkAccuracy(model, X, y, weight)
 
     def score(self, X, y=None, sample_weight=None):
         """Share of the rows that are predicted right; a Dataset brings its own targets and weights."""
@@ -323,7 +323,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return np.log(self.predict_proba(X))
 
 
-class Accuracy:
+class NetworkAccuracy:
     """Share of the held-back rows that a state gets right (all labels of a row, where it has several); picklable."""
 
     def __init__(self, model, X, y: np.ndarray, weight: np.ndarray | None):

@@ -15,7 +15,7 @@ from parsgd.errors import InvalidArgument
 from parsgd.estimators import checkpoint_context, param_validation, streaming
 from parsgd.estimators.network.mlp_base import BaseMLP, is_stochastic
 from parsgd.estimators.sklearn_callbacks import with_callbacks
-from parsgd.estimators.target_encoders import Values
+from parsgd.estimators.target_encoders import ValueEncoder
 
 LOSSES = ("squared_error", "poisson", "absolute_error", "huber")
 
@@ -170,7 +170,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if not streaming.is_streamed(X) and examples.y.ndim == 2 and examples.y.shape[1] == 1:
             examples = replace(examples, y=column_or_1d(examples.y, warn=True))
         dtype = examples.dtype
-        examples = examples.posed(Values(str(dtype), self.loss, column=True))
+        examples = examples.posed(ValueEncoder(str(dtype), self.loss, column=True))
         self.n_outputs_ = 1 if streaming.is_streamed(X) else examples.target.shape[1]
         held = None
         if X_val is not None:
@@ -184,13 +184,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """``(n_rows, n_outputs)``."""
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        return Values(str(np.dtype(dtype)), self.loss, column=True)(y)[0]
+        return ValueEncoder(str(np.dtype(dtype)), self.loss, column=True)(y)[0]
 
     def _network_loss(self) -> dict[str, Any]:
         return {"loss": self.loss, "loss_parameter": float(self.delta)}
 
     def _monitor(self, model, X, y, weight):
-        return R2(model, X, y, weight)
+        return NetworkR2(model, X, y, weight)
 
     def score(self, X, y=None, sample_weight=None):
         """R^2 of the predictions; a Dataset brings its own targets and weights."""
@@ -205,7 +205,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return p.ravel() if p.shape[1] == 1 else p
 
 
-class R2:
+class NetworkR2:
     """Coefficient of determination of a state on held-back rows; picklable."""
 
     def __init__(self, model, X, y: np.ndarray, weight: np.ndarray | None):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.models.network.network_model import Network
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 
 
 def optimizer_of(network: Any, parameters: list[np.ndarray]) -> Any:
@@ -61,12 +61,12 @@ def slots_of(optimizer: Any, layers: tuple[int, ...], dtype: Any) -> tuple[np.nd
     return slots.ravel(), clock
 
 
-def rule_of(theirs: Any) -> tuple[Stopping, np.ndarray] | None:
+def rule_of(theirs: Any) -> tuple[StoppingRule, np.ndarray] | None:
     """By what rule an adaptive rate falls between calls of ``partial_fit``, and the factor on it so far; or None."""
     optimizer, best = getattr(theirs, "_optimizer", None), getattr(theirs, "best_loss_", None)
     if best is None or getattr(optimizer, "lr_schedule", None) != "adaptive":
         return None
-    rule = Stopping(
+    rule = StoppingRule(
         float(theirs.tol), theirs.n_iter_no_change + 1, float(theirs.learning_rate_init), decides=False,
         best=np.array([float(best)]), idle=np.array([int(theirs._no_improvement_count)]),
     )  # fmt: skip

@@ -8,11 +8,11 @@ import numpy as np
 
 from parsgd.core import Rows
 from parsgd.kernels import recipe as slot
-from parsgd.models.linear.linear_sgd_run import LinearDescent, without_cache
+from parsgd.models.linear.linear_sgd_run import LinearSGDRun, without_cache
 from parsgd.utils import first_use
 
 
-class AdagradDescent(LinearDescent):
+class AdagradRun(LinearSGDRun):
     """A run of AdaGrad steps on a state, in place.
 
     Between :meth:`advance` and :meth:`settle` weights may owe some of the penalty.

@@ -23,8 +23,8 @@ import numpy as np
 from parsgd.core import Rows
 from parsgd.kernels.recipe import NEGLIGIBLE, Recipe, padded, release_from
 from parsgd.models.linear import linear_gradients, linear_shared_state
-from parsgd.models.linear.linear_adagrad import AdagradDescent
-from parsgd.models.linear.linear_sgd_run import LinearDescent, spread, without_cache
+from parsgd.models.linear.linear_adagrad import AdagradRun
+from parsgd.models.linear.linear_sgd_run import LinearSGDRun, spread, without_cache
 from parsgd.models.row_matrix import as_matrix, matrix_of
 from parsgd.utils import first_use
 
@@ -210,10 +210,10 @@ class Linear:
     def descent(
         self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0,
         board: np.ndarray | None = None,
-    ) -> LinearDescent:  # fmt: skip
+    ) -> LinearSGDRun:  # fmt: skip
         if self.schedule == "adagrad":
-            return AdagradDescent(self, state, clock, gains, pace)
-        return LinearDescent(self, state, clock, gains, pace, board)
+            return AdagradRun(self, state, clock, gains, pace)
+        return LinearSGDRun(self, state, clock, gains, pace, board)
 
     slope, step = linear_gradients.slope, linear_gradients.step
     board, settled = linear_shared_state.board, linear_shared_state.settled

@@ -32,7 +32,7 @@ def spread(values: Any, stride: int, dtype: Any) -> np.ndarray:
     return out
 
 
-class LinearDescent:
+class LinearSGDRun:
     """A run of SGD steps on a state, in place.
 
     Between :meth:`advance` and :meth:`settle` the weights are held in the kernels' scaled form.

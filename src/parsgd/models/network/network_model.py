@@ -22,7 +22,7 @@ import numpy as np
 from parsgd.core import Rows
 from parsgd.models.network import network_sgd_run, network_shared_state
 from parsgd.models.network.forward import ACTIVATIONS, BLOCK_ROWS, DERIVATIVES, LOSSES, propagate
-from parsgd.models.network.network_sgd_run import NetworkDescent
+from parsgd.models.network.network_sgd_run import NetworkSGDRun
 from parsgd.models.row_matrix import as_matrix, matrix_of
 
 SOLVERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
@@ -150,9 +150,9 @@ class Network:
     def descent(
         self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0,
         board: np.ndarray | None = None,
-    ) -> NetworkDescent:  # fmt: skip
+    ) -> NetworkSGDRun:  # fmt: skip
         # the clock counts the steps that moments have seen, and falling rates go by epochs: nothing to speed up
-        return NetworkDescent(self, state, clock, gains, seed, board)
+        return NetworkSGDRun(self, state, clock, gains, seed, board)
 
     slope, step = network_sgd_run.slope, network_sgd_run.step
     board, settled = network_shared_state.board, network_shared_state.settled

@@ -26,7 +26,7 @@ _FENCE = 16
 _NO_BOARD = np.empty(0)
 
 
-class NetworkDescent:
+class NetworkSGDRun:
     """A run of SGD steps on a state, in place.
 
     Between :meth:`advance` and :meth:`settle` the first layer's weights may be held times a scale (sparse rows).

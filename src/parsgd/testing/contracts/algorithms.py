@@ -15,7 +15,7 @@ from parsgd.engines.threads import Threads
 from parsgd.testing.contracts._assert import SEED, must
 from parsgd.testing.contracts._fixtures import small_model, small_report, small_source
 from parsgd.training.loop import fit
-from parsgd.training.stopping import Stopping
+from parsgd.training.stopping import StoppingRule
 
 
 def check_algorithm(algorithm: core.Algorithm) -> None:
@@ -135,7 +135,7 @@ def _check_work(algorithm: core.Algorithm) -> None:
     standing = _standing(algorithm, model, model.init(0), shards)
     budget = algorithm.budget(standing, 1)
     if algorithm.one_shot:
-        budget = replace(budget, stopping=Stopping(tol=None))
+        budget = replace(budget, stopping=StoppingRule(tol=None))
 
     def task() -> Task:
         outset = algorithm.outset(_standing(algorithm, model, model.init(0), shards), 1)

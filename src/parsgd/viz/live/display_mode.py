@@ -17,7 +17,7 @@ from typing import Any
 
 from parsgd.errors import InvalidArgument
 from parsgd.training import progress
-from parsgd.utils.streams import Messages
+from parsgd.utils.streams import MessageStream
 from parsgd.viz.live.log_view import Lines
 from parsgd.viz.live.notebook_view import NotebookView, in_notebook
 
@@ -52,7 +52,7 @@ def shown(verbose: Any) -> contextlib.AbstractContextManager:
     if not verbose or sys.stdout is None:
         return contextlib.nullcontext()
     notebook = in_notebook()
-    how = way(notebook or Messages("stdout").isatty())
+    how = way(notebook or MessageStream("stdout").isatty())
     if how == "0":
         return contextlib.nullcontext()
     # True is 1
@@ -70,7 +70,7 @@ def shows_lines(verbose: Any) -> bool:
     if not verbose or sys.stdout is None:
         return False
     notebook = in_notebook()
-    how = way(notebook or Messages("stdout").isatty())
+    how = way(notebook or MessageStream("stdout").isatty())
     if how == "live" and int(verbose) == 1:
         return not notebook and importlib.util.find_spec("rich") is None
     return how != "0"

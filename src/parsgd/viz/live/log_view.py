@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 
 from parsgd.training.progress import Progress
-from parsgd.utils.streams import Messages
+from parsgd.utils.streams import MessageStream
 from parsgd.viz.live import progress_text
 
 
 def to_stdout(text: str) -> None:
     """Print, and have it arrive if it can."""
-    print(text, flush=True, file=Messages("stdout"))
+    print(text, flush=True, file=MessageStream("stdout"))
 
 
 class Lines:

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from parsgd.training.progress import Progress, WorkerProgress
-from parsgd.utils.streams import Messages
+from parsgd.utils.streams import MessageStream
 from parsgd.viz.live import progress_text
 
 # The eye reads no faster.
@@ -32,7 +32,7 @@ class LiveView:
     """
 
     def __init__(self, console: Console | None = None, keeps_table: bool = True):
-        self.console = Console(highlight=False, file=Messages("stdout")) if console is None else console
+        self.console = Console(highlight=False, file=MessageStream("stdout")) if console is None else console
         self.keeps_table = keeps_table
         self.live: Live | None = None
         self.drawn = -math.inf

@@ -7,7 +7,7 @@ from typing import Any
 from parsgd.viz.plots import plot_style
 from parsgd.viz.report import number_format
 from parsgd.viz.report.bar_charts import rounds_in_time, rows_shown
-from parsgd.viz.report.fit_facts import Record
+from parsgd.viz.report.fit_facts import FitFacts
 
 _MOST_SPANS = 2000
 
@@ -37,7 +37,7 @@ class GanttDisplay:
     'The rounds in time'
     """
 
-    def __init__(self, record: Record):
+    def __init__(self, record: FitFacts):
         self.record = record
 
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any
 
 from parsgd.errors import InvalidArgument, choose
 from parsgd.viz.plots import plot_style
-from parsgd.viz.report.line_charts import Line, loss_lines, score_lines
+from parsgd.viz.report.line_charts import ChartLine, loss_lines, score_lines
 
 OVER = ("time", "passes", "rounds")
 
@@ -37,7 +37,7 @@ class LossDisplay:
     'passes over the rows'
     """
 
-    def __init__(self, lines: Sequence[Line], x_title: str, y_title: str = "training loss"):
+    def __init__(self, lines: Sequence[ChartLine], x_title: str, y_title: str = "training loss"):
         self.lines, self.x_title, self.y_title = lines, x_title, y_title
 
     @classmethod

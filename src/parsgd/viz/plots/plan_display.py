@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from parsgd.errors import InvalidArgument
-from parsgd.planning.plan_table import Plan
+from parsgd.planning.plan_table import TrainingPlan
 from parsgd.planning.planner import plan as make_plan
 from parsgd.viz.plots import plot_style
 from parsgd.viz.report.line_charts import plan_lines
@@ -32,14 +32,14 @@ class PlanDisplay:
     'workers'
     """
 
-    def __init__(self, plan: Plan):
-        if not isinstance(plan, Plan):
+    def __init__(self, plan: TrainingPlan):
+        if not isinstance(plan, TrainingPlan):
             expected = "what parsgd.plan returns"
             raise InvalidArgument(f"The 'plan' parameter of PlanDisplay must be {expected}. Got {plan!r} instead.")
         self.plan = plan
 
     @classmethod
-    def from_plan(cls, plan: Plan, *, ax: Any = None) -> PlanDisplay:
+    def from_plan(cls, plan: TrainingPlan, *, ax: Any = None) -> PlanDisplay:
         """Draw a plan that was made by :func:`parsgd.plan`."""
         return cls(plan).plot(ax)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from parsgd.errors import InvalidArgument, MissingDependency
 from parsgd.viz.report import bar_charts
-from parsgd.viz.report.fit_facts import Record, check_fitted, record_of
-from parsgd.viz.report.line_charts import MOST_LINES, Line, ratios
-from parsgd.viz.report.run_metadata import Run
+from parsgd.viz.report.fit_facts import FitFacts, check_fitted, fit_facts_of
+from parsgd.viz.report.line_charts import MOST_LINES, ChartLine, ratios
+from parsgd.viz.report.run_metadata import RunMetadata
 
 # Those of the report's style sheet: told apart by who does not see all colours, and by their dashes without any.
 KINDS = {"computing": "#0072b2", "waiting": "#f2c879", "merging": "#009e73", "checking": "#cc79a7"}
@@ -20,10 +20,10 @@ _DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1, 1.5)))
 _MARKED = 40
 
 
-def record(estimator: Any, display: str) -> Record:
+def record(estimator: Any, display: str) -> FitFacts:
     """What there is to draw of a fitted estimator; refuses one that has no rounds."""
     check_fitted(estimator, f"The 'estimator' parameter of {display}.from_estimator")
-    found = record_of(estimator, Run())
+    found = fit_facts_of(estimator, RunMetadata())
     if not found.history:
         raise InvalidArgument(f"{display} shows the rounds of a fit, and {found.algorithm} has none.")
     return found
@@ -39,7 +39,7 @@ def axes(ax: Any, n_rows: int | None = None) -> Any:
     return pyplot.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
 
 
-def draw_lines(ax: Any, lines: Sequence[Line], **settings: Any) -> None:
+def draw_lines(ax: Any, lines: Sequence[ChartLine], **settings: Any) -> None:
     """The lines with their points, and their names where there are several."""
     for i, line in enumerate(lines):
         look = {

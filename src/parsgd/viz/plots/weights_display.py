@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from parsgd.viz.plots import plot_style
-from parsgd.viz.report.line_charts import Line, weight_lines
+from parsgd.viz.report.line_charts import ChartLine, weight_lines
 
 
 class WeightsDisplay:
@@ -28,7 +28,7 @@ class WeightsDisplay:
     'weight in the merge'
     """
 
-    def __init__(self, lines: Sequence[Line]):
+    def __init__(self, lines: Sequence[ChartLine]):
         self.lines = lines
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from parsgd.training.history_stats import Account
+from parsgd.training.history_stats import WorkerTotals
 from parsgd.viz.plots import plot_style
 from parsgd.viz.report import number_format
 from parsgd.viz.report.bar_charts import KINDS, rows_shown
@@ -30,7 +30,7 @@ class WorkDisplay:
     ['worker 0', 'worker 1']
     """
 
-    def __init__(self, accounts: Sequence[Account]):
+    def __init__(self, accounts: Sequence[WorkerTotals]):
         self.accounts = accounts
 
     @classmethod

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from parsgd.training.history_stats import Account, spans
+from parsgd.training.history_stats import WorkerTotals, spans
 from parsgd.viz.report import number_format
-from parsgd.viz.report.fit_facts import Record
-from parsgd.viz.report.speedup import Worth
+from parsgd.viz.report.fit_facts import FitFacts
+from parsgd.viz.report.speedup import Speedup
 from parsgd.viz.report.svg import WIDTHS, Frame, mark
 
 # Where a worker's time goes, in the order of the bars: the attribute of an account, and what it is called.
@@ -21,7 +21,7 @@ _STRETCHES = 60
 _THINNEST = 0.05
 
 
-def rows_shown(accounts: Sequence[Account]) -> list[Account]:
+def rows_shown(accounts: Sequence[WorkerTotals]) -> list[WorkerTotals]:
     """All workers, or as many as can be read, evenly chosen by their time of computing, the extremes among them."""
     if len(accounts) <= MOST_ROWS:
         return list(accounts)
@@ -30,7 +30,7 @@ def rows_shown(accounts: Sequence[Account]) -> list[Account]:
     return sorted((ordered[i] for i in chosen), key=lambda one: one.worker)
 
 
-def draw_worth(found: Worth, n_workers: int, size: str) -> str:
+def draw_worth(found: Speedup, n_workers: int, size: str) -> str:
     """Two bars: what it took, and what one worker would have taken."""
     values = {number_format.workers(n_workers): found.seconds, "1, estimated": found.serial_seconds}
     unit, per = number_format.unit_of(max(values.values()))
@@ -45,7 +45,7 @@ def draw_worth(found: Worth, n_workers: int, size: str) -> str:
     return frame.svg(f"Time of {number_format.workers(n_workers)} against the estimate for one worker")
 
 
-def draw_work(record: Record, size: str) -> str:
+def draw_work(record: FitFacts, size: str) -> str:
     """A bar for each worker: computing, then what the driver took, then waiting."""
     shown = rows_shown(record.accounts)
     unit, per = number_format.unit_of(record.end)
@@ -66,7 +66,7 @@ def draw_work(record: Record, size: str) -> str:
     return frame.svg("Where each worker's time went")
 
 
-def draw_rounds(record: Record, size: str) -> str:
+def draw_rounds(record: FitFacts, size: str) -> str:
     """A Gantt chart: in every round each worker's computing, its waiting, and then the driver's work.
 
     Where workers do not wait for merges, what is not computing is waiting.
@@ -93,7 +93,7 @@ def draw_rounds(record: Record, size: str) -> str:
     return frame.svg("The rounds of the fit in time: who computed and who waited")
 
 
-class Part(NamedTuple):
+class TimelineBar(NamedTuple):
     """A bar of the Gantt chart: what a worker did from ``began`` to ``ended``, in seconds."""
 
     worker: int
@@ -103,7 +103,7 @@ class Part(NamedTuple):
     tip: str
 
 
-def rounds_in_time(record: Record, most: int) -> Iterator[Part]:
+def rounds_in_time(record: FitFacts, most: int) -> Iterator[TimelineBar]:
     """The bars of all workers, at most about so many of each kind: waiting, on top of it computing, then merging."""
     n_shown = min(len(record.accounts), MOST_ROWS)
     n_spans = max(most * len(record.accounts) // max(n_shown, 1), 1)
@@ -120,16 +120,16 @@ def rounds_in_time(record: Record, most: int) -> Iterator[Part]:
         waited = number_format.seconds(max(span.ended - outset - span.computing, 0.0))
         tip = f"{rounds}, worker {span.worker}: computed {number_format.seconds(span.computing)}, waited {waited}"
         took = f"{rounds}: merging, scores and stopping took {number_format.seconds(span.merged - span.ended)}"
-        yield Part(span.worker, "waiting", outset, span.ended, tip)
-        yield Part(span.worker, "computing", span.began, worked, tip)
-        yield Part(span.worker, "merging", span.ended, span.merged, took)
+        yield TimelineBar(span.worker, "waiting", outset, span.ended, tip)
+        yield TimelineBar(span.worker, "computing", span.began, worked, tip)
+        yield TimelineBar(span.worker, "merging", span.ended, span.merged, took)
 
 
-def _row_height(shown: Sequence[Account]) -> int:
+def _row_height(shown: Sequence[WorkerTotals]) -> int:
     return 28 if len(shown) <= 10 else 16
 
 
-def _frame(size: str, shown: Sequence[Account], end: float, unit: str, per: float) -> Frame:
+def _frame(size: str, shown: Sequence[WorkerTotals], end: float, unit: str, per: float) -> Frame:
     """A plane with a row for each worker, named."""
     height = _row_height(shown)
     names = [f"worker {one.worker}" for one in shown]

@@ -7,14 +7,14 @@ from functools import cached_property
 from typing import Any
 
 from parsgd.errors import InvalidArgument
-from parsgd.estimators.fitted_attributes import FITTED, is_fitted
+from parsgd.estimators.fitted_attributes import FITTED, base_name, is_fitted
 from parsgd.training.history import History
-from parsgd.training.history_stats import Account, accounts, end_of
-from parsgd.viz.report.run_metadata import Run
+from parsgd.training.history_stats import WorkerTotals, end_of, worker_totals
+from parsgd.viz.report.run_metadata import RunMetadata
 
 
 @dataclass
-class Record:
+class FitFacts:
     """A fit and its run.
 
     ``engine`` is ``"serial"``, ``"threads"`` or another's name; ``all_wait``: whether workers wait for every merge.
@@ -33,12 +33,12 @@ class Record:
     engine: str
     all_wait: bool
     history: History
-    run: Run
+    run: RunMetadata
     version: str | None = None
-    accounts: list[Account] = field(init=False)
+    accounts: list[WorkerTotals] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.accounts = accounts(self.history, self.all_wait)
+        self.accounts = worker_totals(self.history, self.all_wait)
 
     @property
     def end(self) -> float:
@@ -70,13 +70,13 @@ class Record:
 
 def check_fitted(estimator: Any, argument: str, expected: str = "an estimator of parsgd's") -> None:
     """Refuse what is no fitted estimator of parsgd's; ``argument`` names it in the message."""
-    if type(estimator).__name__ not in FITTED:
+    if base_name(estimator) not in FITTED:
         raise InvalidArgument(f"{argument} must be {expected}. Got {estimator!r} instead.")
     if not is_fitted(estimator):
         raise InvalidArgument(f"{argument} must be fitted: call fit of {estimator!r} first.")
 
 
-def record_of(estimator: Any, run: Run, version: str | None = None) -> Record:
+def fit_facts_of(estimator: Any, run: RunMetadata, version: str | None = None) -> FitFacts:
     """The record of a fitted estimator."""
     params = estimator.get_params(deep=False)
     defaults = type(estimator)().get_params(deep=False)
@@ -84,7 +84,7 @@ def record_of(estimator: Any, run: Run, version: str | None = None) -> Record:
     choice = getattr(estimator, "algorithm_", None)
     n_workers = 1 if choice is None else choice.n_workers
     outcome = getattr(estimator, "outcome_", None)
-    return Record(
+    return FitFacts(
         estimator=type(estimator).__name__,
         parameters=written,
         changed={name: text for name, text in written.items() if text != repr(defaults[name])},

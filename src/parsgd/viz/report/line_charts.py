@@ -10,7 +10,7 @@ from typing import Any
 
 from parsgd.training.history_stats import traces, weights
 from parsgd.viz.report import number_format
-from parsgd.viz.report.fit_facts import Record
+from parsgd.viz.report.fit_facts import FitFacts
 from parsgd.viz.report.svg import WIDTHS, Frame, mark, path, tag
 
 # More points than these cannot be told apart; more lines than these neither.
@@ -22,14 +22,14 @@ _HEIGHT = 250
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """Points ``(x, y, tip)`` under one name."""
 
     name: str
     points: Sequence[tuple[float, float, str]]
 
 
-def loss_lines(record: Record, over: str) -> tuple[list[Line], str]:
+def loss_lines(record: FitFacts, over: str) -> tuple[list[ChartLine], str]:
     """The loss over ``"time"``, ``"passes"`` or ``"rounds"``, and the title of the axis."""
     history = record.history
     if over == "passes":
@@ -48,16 +48,16 @@ def loss_lines(record: Record, over: str) -> tuple[list[Line], str]:
         (place, entry["loss"], _tip(entry)) for place, entry in zip(places, history, strict=True)
         if math.isfinite(entry["loss"])
     ]  # fmt: skip
-    return [Line("loss", points)] if points else [], title
+    return [ChartLine("loss", points)] if points else [], title
 
 
-def _trace(worker: int, points: Sequence[tuple], what: str = "loss") -> Line:
+def _trace(worker: int, points: Sequence[tuple], what: str = "loss") -> ChartLine:
     place = 1 if what == "loss" else 2
     told = [
         (point[0], point[place], f"worker {worker}, pass {i + 1}: {what} {number_format.number(point[place])}")
         for i, point in enumerate(points) if point[place] is not None and math.isfinite(point[place])
     ]  # fmt: skip
-    return Line(f"worker {worker}", told)
+    return ChartLine(f"worker {worker}", told)
 
 
 def _tip(entry: dict) -> str:
@@ -65,7 +65,7 @@ def _tip(entry: dict) -> str:
     return f"{when}: loss {number_format.number(entry['loss'])}"
 
 
-def score_lines(record: Record) -> list[Line]:
+def score_lines(record: FitFacts) -> list[ChartLine]:
     """The score of the validation rows over passes, where there is one; of a fit of one round each worker's own."""
     own = [_trace(worker, points, "score") for worker, points in traces(record.history, record.n_rows or 1).items()]
     if any(line.points for line in own):
@@ -74,19 +74,21 @@ def score_lines(record: Record) -> list[Line]:
         (entry["epoch"], entry["score"], f"{entry['epoch']:.3g} passes: score {number_format.number(entry['score'])}")
         for entry in record.history if entry.get("score") is not None
     ]  # fmt: skip
-    return [Line("score", points)] if len(points) > 1 else []
+    return [ChartLine("score", points)] if len(points) > 1 else []
 
 
-def weight_lines(record: Record) -> list[Line]:
+def weight_lines(record: FitFacts) -> list[ChartLine]:
     """The weights of each worker in the merges; of many workers the smallest, the middle and the largest."""
     workers, found = weights(record.history)
     numbers = [entry["round"] + 1 for entry in record.history]
     if len(workers) <= MOST_LINES:
         names = [f"worker {worker}" for worker in workers]
-        return [Line(name, _weights(name, numbers, row)) for name, row in zip(names, found, strict=True)]
+        return [ChartLine(name, _weights(name, numbers, row)) for name, row in zip(names, found, strict=True)]
     rounds = [[weight for weight in column if weight is not None] for column in zip(*found, strict=True)]
     told = {"largest": max, "median": statistics.median, "smallest": min}
-    return [Line(name, _weights(name, numbers, [of(r) if r else None for r in rounds])) for name, of in told.items()]
+    return [
+        ChartLine(name, _weights(name, numbers, [of(r) if r else None for r in rounds])) for name, of in told.items()
+    ]
 
 
 def _weights(name: str, numbers: Sequence[int], row: Sequence[float | None]) -> list[tuple[float, float, str]]:
@@ -107,7 +109,7 @@ def thinned(points: Sequence, most: int) -> list:
     return kept if not points or kept[-1] is points[-1] or (len(points) - 1) % every == 0 else [*kept, points[-1]]
 
 
-def plan_lines(plan: Any) -> tuple[list[Line], list[int], str]:
+def plan_lines(plan: Any) -> tuple[list[ChartLine], list[int], str]:
     """The time that a plan predicts for each way of working, over places of the numbers of workers; these; its unit."""
     counts = sorted({cell.n_workers for cell in plan.cells})
     found: dict[str, list[tuple[float, float, str]]] = {}
@@ -117,7 +119,7 @@ def plan_lines(plan: Any) -> tuple[list[Line], list[int], str]:
             took = f"{cell.label}, {number_format.workers(cell.n_workers)}: {number_format.seconds(cell.seconds)}"
             tip = f"{took}, {cell.speedup:.1f} times as fast as one"
             found.setdefault(cell.label, []).append((float(counts.index(cell.n_workers)), cell.seconds / size, tip))
-    return [Line(label, sorted(points)) for label, points in found.items()][:MOST_LINES], counts, unit
+    return [ChartLine(label, sorted(points)) for label, points in found.items()][:MOST_LINES], counts, unit
 
 
 def ratios(values: Sequence[float]) -> bool:
@@ -130,7 +132,7 @@ def ratios(values: Sequence[float]) -> bool:
 
 
 def draw(
-    lines: Sequence[Line], x_title: str, y_title: str, label: str, size: str, from_zero: bool = False,
+    lines: Sequence[ChartLine], x_title: str, y_title: str, label: str, size: str, from_zero: bool = False,
     names: Sequence[Any] | None = None,
 ) -> str:  # fmt: skip
     """The lines with their points as an SVG of this size; ``names`` are what lies at 0, 1, ... of the x axis."""

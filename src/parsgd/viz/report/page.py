@@ -13,9 +13,9 @@ from typing import Any
 
 import parsgd
 from parsgd.viz.report import sections
-from parsgd.viz.report.fit_facts import Record
+from parsgd.viz.report.fit_facts import FitFacts
 from parsgd.viz.report.line_charts import thinned
-from parsgd.viz.report.speedup import Worth, worth
+from parsgd.viz.report.speedup import Speedup, speedup_of
 from parsgd.viz.report.svg import text
 
 # Of longer histories the block of numbers has as many entries, evenly chosen.
@@ -23,9 +23,9 @@ _MOST_ROUNDS = 2000
 _ROUND = ("round", "epoch", "seconds", "merge_seconds", "check_seconds", "loss", "score")
 
 
-def page(record: Record, plan: Any = None) -> str:
+def page(record: FitFacts, plan: Any = None) -> str:
     """The page as text."""
-    found = worth(record, plan)
+    found = speedup_of(record, plan)
     style, script = _part("style.css"), _part("hover.js")
     # nothing but these two may run or be loaded, whatever the texts on the page say
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:"
@@ -36,7 +36,7 @@ def page(record: Record, plan: Any = None) -> str:
     )  # fmt: skip
 
 
-def numbers(record: Record, found: Worth) -> dict[str, Any]:
+def numbers(record: FitFacts, found: Speedup) -> dict[str, Any]:
     """What the page says, as plain values: for who reads it by machine."""
     return {
         "estimator": record.estimator,

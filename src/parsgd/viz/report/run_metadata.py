@@ -21,7 +21,7 @@ _PACKAGES = {"NumPy": "numpy", "SciPy": "scipy", "Numba": "numba", "scikit-learn
 
 
 @dataclass(frozen=True)
-class Run:
+class RunMetadata:
     """How a model came about; None or empty: not known.
 
     ``command`` holds what was typed after ``parsgd``.  ``rows`` and ``test_rows`` were trained and tested on;
@@ -50,7 +50,7 @@ class Run:
     def notes(self) -> dict[str, Any]:
         """As plain values, for :func:`parsgd.save`.
 
-        >>> Run(data="iris").notes()["data"]
+        >>> RunMetadata(data="iris").notes()["data"]
         'iris'
         """
         plain = asdict(self)
@@ -58,7 +58,7 @@ class Run:
 
 
 def here() -> dict[str, Any]:
-    """The fields of a :class:`Run` that tell of this moment, this machine and what is installed.
+    """The fields of a :class:`RunMetadata` that tell of this moment, this machine and what is installed.
 
     >>> sorted(here())
     ['finished', 'platform', 'processors', 'versions']
@@ -77,7 +77,7 @@ def here() -> dict[str, Any]:
     }
 
 
-def from_notes(notes: Any) -> Run:
+def from_notes(notes: Any) -> RunMetadata:
     """The run that a model file tells of; raises ModelFileError if the notes are none that were written by ``fit``.
 
     Notes that a later version added are left out.
@@ -85,7 +85,7 @@ def from_notes(notes: Any) -> Run:
     >>> from_notes({"data": "iris", "rows": 120}).rows
     120
     """
-    known = {field.name for field in fields(Run)}
+    known = {field.name for field in fields(RunMetadata)}
     try:
         given = {name: value for name, value in notes.items() if name in known}
         wrong = [name for name, value in given.items() if not _CHECKS[name](value)]
@@ -93,7 +93,7 @@ def from_notes(notes: Any) -> Run:
         raise ModelFileError("the notes on its run are damaged. Fit the model again.") from error
     if wrong:
         raise ModelFileError(f"the notes on its run are damaged: {wrong[0]} is {notes[wrong[0]]!r}. Fit it again.")
-    return Run(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    return RunMetadata(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
 def _text(value: Any) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from parsgd.viz.report import bar_charts, line_charts, number_format
-from parsgd.viz.report.fit_facts import Record
+from parsgd.viz.report.fit_facts import FitFacts
 from parsgd.viz.report.html_elements import facts, figure, folded, paragraph, section, table, tabs
-from parsgd.viz.report.speedup import Worth
+from parsgd.viz.report.speedup import Speedup
 from parsgd.viz.report.svg import tag, text
 
 _ON = {"test": "rows kept for testing", "training": "rows that were trained on", "given": "rows given for the report"}
@@ -21,7 +21,7 @@ _ALIKE = 1e-9
 _MOST_WORKERS = 16
 
 
-def top(record: Record, found: Worth) -> str:
+def top(record: FitFacts, found: Speedup) -> str:
     """What it is, the sentence, and the numbers that matter."""
     run = record.run
     data = f" on {run.data}" if run.data else ""
@@ -35,7 +35,7 @@ def top(record: Record, found: Worth) -> str:
     )
 
 
-def _tiles(record: Record, found: Worth) -> list[tuple[str, str, str]]:
+def _tiles(record: FitFacts, found: Speedup) -> list[tuple[str, str, str]]:
     run = record.run
     tiles = []
     if run.scores:
@@ -65,7 +65,7 @@ def _score(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if abs(value) < 10 else f"{value:,.6g}"
 
 
-def warnings(record: Record) -> str:
+def warnings(record: FitFacts) -> str:
     """What the fit warned of, and how it ended."""
     told = record.run.warnings
     said = paragraph(record.outcome) if record.outcome else ""
@@ -77,7 +77,7 @@ def warnings(record: Record) -> str:
     return section("end", "How it ended", said, listed)
 
 
-def scores(record: Record) -> str:
+def scores(record: FitFacts) -> str:
     """All scores, and the score over the passes."""
     run, parts = record.run, []
     if run.scores:
@@ -96,7 +96,7 @@ def scores(record: Record) -> str:
     return section("scores", "How good it is", *parts)
 
 
-def worth_it(record: Record, found: Worth, plan: Any = None) -> str:
+def worth_it(record: FitFacts, found: Speedup, plan: Any = None) -> str:
     """The comparison with one worker, and what a plan had said."""
     parts = []
     if found.serial_seconds is not None:
@@ -115,7 +115,7 @@ def worth_it(record: Record, found: Worth, plan: Any = None) -> str:
     return section("worth", "Was parallel worth it?", *parts)
 
 
-def loss(record: Record) -> str:
+def loss(record: FitFacts) -> str:
     """The training loss over time, passes and rounds."""
     several = len(record.history) > 1
     panes = {}
@@ -133,16 +133,16 @@ def loss(record: Record) -> str:
 
 
 def _line_chart(
-    lines: Sequence[line_charts.Line], x: str, y: str, label: str, zero: bool = False
+    lines: Sequence[line_charts.ChartLine], x: str, y: str, label: str, zero: bool = False
 ) -> Callable[[str], str]:
     return lambda size: line_charts.draw(lines, x, y, label, size, from_zero=zero)
 
 
-def _legend(lines: Sequence[line_charts.Line]) -> dict[str, str]:
+def _legend(lines: Sequence[line_charts.ChartLine]) -> dict[str, str]:
     return {f"s{i}": line.name for i, line in enumerate(lines)}
 
 
-def _rounds_table(record: Record) -> str:
+def _rounds_table(record: FitFacts) -> str:
     shown = line_charts.thinned(record.history, _MOST_ROUNDS)
     rows = [
         (
@@ -155,7 +155,7 @@ def _rounds_table(record: Record) -> str:
     return folded("Numbers", table(f"rounds{cut}", ("round", "passes", "time", "loss", "score"), rows))
 
 
-def work(record: Record) -> str:
+def work(record: FitFacts) -> str:
     """Who did how much, and the weights in the merges."""
     if not record.accounts:
         return ""
@@ -178,7 +178,7 @@ def work(record: Record) -> str:
     return section("work", "Who did the work", *parts)
 
 
-def time(record: Record) -> str:
+def time(record: FitFacts) -> str:
     """Where each worker's time went, and the rounds one after the other."""
     if not record.history:
         return ""
@@ -215,7 +215,7 @@ def time(record: Record) -> str:
     return section("time", "Where the time went", *parts)
 
 
-def weights(record: Record) -> str:
+def weights(record: FitFacts) -> str:
     """The weights in the merges, round by round."""
     if record.n_workers == 1 or len(record.history) < 2:
         return ""
@@ -230,7 +230,7 @@ def weights(record: Record) -> str:
     return section("weights", "Weights", figure(chart, said, _legend(lines)))
 
 
-def trained(record: Record) -> str:
+def trained(record: FitFacts) -> str:
     """Data and parameters."""
     run = record.run
     told = {
@@ -260,7 +260,7 @@ def _classes(classes: Any) -> str | None:
     return f"{len(classes):,}: {', '.join(shown)}{more}"
 
 
-def repeat(record: Record) -> str:
+def repeat(record: FitFacts) -> str:
     """The command, and what was installed."""
     run = record.run
     parts = []
@@ -277,7 +277,7 @@ def repeat(record: Record) -> str:
     return section("repeat", "To repeat it", *parts)
 
 
-def all_of(record: Record, found: Worth, plan: Any = None) -> str:
+def all_of(record: FitFacts, found: Speedup, plan: Any = None) -> str:
     """The whole body."""
     parts = (
         top(record, found), scores(record), warnings(record), worth_it(record, found, plan), loss(record), work(record),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from parsgd.viz.report import number_format
-from parsgd.viz.report.fit_facts import Record
+from parsgd.viz.report.fit_facts import FitFacts
 
 # So many times as fast counts as a gain; as fast but for so much, as neither gain nor loss.
 _GAIN, _LOSS = 1.2, 0.95
@@ -15,7 +15,7 @@ _HERE = ("threads", "processes")
 
 
 @dataclass(frozen=True)
-class Worth:
+class Speedup:
     """The answer: ``seconds`` of the rounds, ``serial_seconds`` as estimated (None: no comparison), a sentence, and
     what to know of it."""
 
@@ -30,18 +30,18 @@ class Worth:
         return None if self.serial_seconds is None or not self.seconds else self.serial_seconds / self.seconds
 
 
-def worth(record: Record, plan: Any = None) -> Worth:
+def speedup_of(record: FitFacts, plan: Any = None) -> Speedup:
     """The sentence at the top of the page, and what it rests on."""
     if not record.history:
-        return Worth(0.0, None, f"{record.algorithm} takes all rows at once on one worker: there are no rounds.")
+        return Speedup(0.0, None, f"{record.algorithm} takes all rows at once on one worker: there are no rounds.")
     took = number_format.seconds(record.end)
     made_up = " on the simulated clock" if record.engine == "simulated" else ""
     if record.n_workers == 1:
         why = f" ({record.why})" if record.why else ""
-        return Worth(record.end, None, f"One worker took {took}{made_up}; nothing ran in parallel{why}.")
+        return Speedup(record.end, None, f"One worker took {took}{made_up}; nothing ran in parallel{why}.")
     if record.engine == "serial":
         said = f"{number_format.workers(record.n_workers)} took turns on one core, {took}: nothing ran in parallel."
-        return Worth(record.end, None, said, _cautions(record)[1:])
+        return Speedup(record.end, None, said, _cautions(record)[1:])
     alone = sum(one.computing for one in record.accounts) + record.checking
     ratio = alone / record.end if record.end else 1.0
     cautions = _cautions(record)
@@ -51,7 +51,7 @@ def worth(record: Record, plan: Any = None) -> Worth:
         f"{number_format.workers(record.n_workers)} took {took}{made_up}; one would have taken about"
         f" {number_format.seconds(alone)} for the same steps: {_verdict(ratio)}."
     )
-    return Worth(record.end, alone, said, cautions)
+    return Speedup(record.end, alone, said, cautions)
 
 
 def _verdict(ratio: float) -> str:
@@ -63,7 +63,7 @@ def _verdict(ratio: float) -> str:
     return f"parallel was not worth it (it took {1.0 / ratio:.1f} times as long)"
 
 
-def _cautions(record: Record) -> tuple[str, ...]:
+def _cautions(record: FitFacts) -> tuple[str, ...]:
     told = [
         "The estimate for one worker adds up the seconds that all workers computed, and the time for the stopping rule"
         " and scores. Cores that share memory are slower than one alone, so it is rather too high."
@@ -85,7 +85,7 @@ def _cautions(record: Record) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _planned(record: Record, plan: Any) -> str:
+def _planned(record: FitFacts, plan: Any) -> str:
     """What a plan said of so many workers."""
     cells = [cell for cell in plan.cells if cell.n_workers == record.n_workers and cell.reaches]
     if not cells:

@@ -11,15 +11,15 @@ from typing import Any
 from parsgd.errors import InvalidArgument, ModelFileError
 from parsgd.estimators.transaction import snapshot
 from parsgd.model_io import model_files
-from parsgd.planning.plan_table import Plan
+from parsgd.planning.plan_table import TrainingPlan
 from parsgd.utils.atomic_io import write_atomically
-from parsgd.viz.report.fit_facts import check_fitted, record_of
+from parsgd.viz.report.fit_facts import check_fitted, fit_facts_of
 from parsgd.viz.report.page import page
-from parsgd.viz.report.run_metadata import Run, from_notes, here
+from parsgd.viz.report.run_metadata import RunMetadata, from_notes, here
 
 
 def report(
-    model: Any, out: str | os.PathLike | None = None, *, X: Any = None, y: Any = None, plan: Plan | None = None
+    model: Any, out: str | os.PathLike | None = None, *, X: Any = None, y: Any = None, plan: TrainingPlan | None = None
 ) -> str | Path:
     """A page about a fit: how good, whether parallel work was worth it, who did what, where the time went.
 
@@ -61,11 +61,11 @@ def report(
     if out is not None:
         check_out(Path(out), "The 'out' parameter of report", model if isinstance(model, (str, os.PathLike)) else None)
     estimator, run, version = _opened(model)
-    if plan is not None and not isinstance(plan, Plan):
+    if plan is not None and not isinstance(plan, TrainingPlan):
         raise InvalidArgument(f"The 'plan' parameter of report must be what parsgd.plan returns. Got {plan!r} instead.")
     if X is not None or y is not None:
         run = replace(run, scores=_score(estimator, X, y), scored_on="given")
-    return written(page(record_of(estimator, run, version), plan), out)
+    return written(page(fit_facts_of(estimator, run, version), plan), out)
 
 
 def written(text: str, out: str | os.PathLike | None) -> str | Path:
@@ -78,7 +78,7 @@ def written(text: str, out: str | os.PathLike | None) -> str | Path:
     return Path(out)
 
 
-def _opened(model: Any) -> tuple[Any, Run, str | None]:
+def _opened(model: Any) -> tuple[Any, RunMetadata, str | None]:
     """The estimator, what is known of its run, and the version that wrote its file."""
     if isinstance(model, (str, os.PathLike)):
         saved = model_files.open_file(model)
@@ -90,7 +90,7 @@ def _opened(model: Any) -> tuple[Any, Run, str | None]:
     check_fitted(model, "The 'model' parameter of report", "an estimator of parsgd's or the path of a model file")
     model, now = snapshot(model), here()
     # when and by what it was fitted is not known, but the fit was seen on this machine most likely
-    return model, Run(versions=now["versions"], platform=now["platform"], processors=now["processors"]), None
+    return model, RunMetadata(versions=now["versions"], platform=now["platform"], processors=now["processors"]), None
 
 
 def _score(estimator: Any, X: Any, y: Any) -> Mapping[str, float]:
