@@ -17,15 +17,15 @@ from scipy import sparse
 
 import parsgd
 from parsgd import (
-    Asynchronous,
-    Delayed,
-    Elastic,
+    AsyncLocalSGD,
+    DelayedSGD,
+    ElasticAveraging,
     Hogwild,
-    Local,
+    LocalSGD,
     MiniBatch,
     Simulated,
     SimuParallel,
-    Weighted,
+    WeightedAverage,
 )
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
@@ -47,19 +47,19 @@ SETS = ("covtype", "adult", "enron_spam", "news20", "nycflights", "fashion_mnist
 ALGORITHMS = {
     "**auto**": None,
     "SimuParallelSGD": SimuParallel(),
-    "WP-SGD": Weighted(),
-    "learned, one shot": Weighted(rule="learned"),
-    "local, 1 average a pass": Local(period=1.0),
-    "local, 10 averages a pass": Local(period=0.1),
-    "local, adaptive period": Local(period="adaptive"),
-    "local, SlowMo": Local(period=0.1, outer="momentum"),
-    "local, Nesterov": Local(period=0.1, outer="nesterov"),
-    "local, learned weights": Local(period=0.2, rule="learned"),
-    "elastic": Elastic(),
-    "asynchronous": Asynchronous(),
+    "WP-SGD": WeightedAverage(),
+    "learned, one shot": WeightedAverage(rule="learned"),
+    "local, 1 average a pass": LocalSGD(sync_every=1.0),
+    "local, 10 averages a pass": LocalSGD(sync_every=0.1),
+    "local, adaptive sync_every": LocalSGD(sync_every="adaptive"),
+    "local, SlowMo": LocalSGD(sync_every=0.1, outer_optimizer="momentum"),
+    "local, Nesterov": LocalSGD(sync_every=0.1, outer_optimizer="nesterov"),
+    "local, learned weights": LocalSGD(sync_every=0.2, rule="learned"),
+    "elastic": ElasticAveraging(),
+    "asynchronous": AsyncLocalSGD(),
     "minibatch": MiniBatch(BATCH),
-    "delayed": Delayed(BATCH),
-    "delayed, compensated": Delayed(BATCH, compensation=0.1),
+    "delayed": DelayedSGD(BATCH),
+    "delayed, compensated": DelayedSGD(BATCH, compensation=0.1),
     "hogwild": Hogwild(),
 }
 HEADER = """# Results: the whole family
@@ -197,7 +197,7 @@ def table(problem: Problem, goal: float, seeds: int, cells: dict) -> str:
 
 def section(name: str, arguments: argparse.Namespace, cells: dict) -> str:
     made = problem(name, arguments.folder)
-    losses = [curve(made, Local(period=1.0), 1, seed, PASSES)[-1][1] for seed in range(1, arguments.serial + 1)]
+    losses = [curve(made, LocalSGD(sync_every=1.0), 1, seed, PASSES)[-1][1] for seed in range(1, arguments.serial + 1)]
     goal = float(np.mean(losses))
     spread = np.std(losses, ddof=1) / goal
     text = f"\n## {name}\n\n{len(made.rows.y):,} rows. Serial's loss after {PASSES} passes: {goal:.4f} ± {spread:.1%}."

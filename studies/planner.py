@@ -23,7 +23,7 @@ import numpy as np
 from sklearn.base import clone
 
 import parsgd
-from parsgd import Local, MLPClassifier, SGDClassifier, SGDRegressor, Simulated
+from parsgd import LocalSGD, MLPClassifier, SGDClassifier, SGDRegressor, Simulated
 from parsgd.engines.threads import Threads
 from parsgd.planning.heldout import HeldOut, ObservedFit
 from parsgd.planning.independent_runs import IndependentRuns
@@ -125,7 +125,7 @@ def measure(plan, estimator, data, seeds, patience: float) -> tuple[list[Measure
     X, X_test, y, y_test = data
     classes = None if isinstance(estimator, SGDRegressor) else np.unique(y)
     loss = HeldOut(X_test, y_test, classes)
-    once = Local(period=0.1), Threads(), 1
+    once = LocalSGD(sync_every=0.1), Threads(), 1
     curves = [watch(estimator, *once, X, y, loss, seed, PASSES, math.inf)[0] for seed in seeds]
     goal = np.mean([np.mean([p.loss for p in curve if p.passes > 0.8 * PASSES + 1e-9]) for curve in curves])
     goal *= 1.0 + TOLERANCE
@@ -156,8 +156,8 @@ def measure(plan, estimator, data, seeds, patience: float) -> tuple[list[Measure
 
 def cell_rounds(cell) -> float:
     """Merges a pass."""
-    if hasattr(cell.algorithm, "period"):
-        return 1.0 / cell.algorithm.period
+    if hasattr(cell.algorithm, "sync_every"):
+        return 1.0 / cell.algorithm.sync_every
     return cell.rounds / cell.passes if cell.reaches else 1.0
 
 

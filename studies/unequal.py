@@ -20,7 +20,7 @@ from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 from watching import Data, Kept, timed
 
-from parsgd import Asynchronous, Local, SGDClassifier, Simulated, SimuParallel, Weighted
+from parsgd import AsyncLocalSGD, LocalSGD, SGDClassifier, Simulated, SimuParallel, WeightedAverage
 from parsgd.algorithms.common.merge_rules import RULES
 from parsgd.algorithms.common.merge_weights import merge
 from parsgd.errors import DivergedError
@@ -39,22 +39,22 @@ RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 # With rounds: of the ways with `seconds`, a round is a tenth of a fast worker's pass over its own rows.
 SERIAL_PASSES, MOST_PASSES, ROUND = 5, 15, 0.01
 IDEAL = SERIAL_PASSES / sum(MIXED)
-adaptive = partial(Local, outer="adaptive", period=0.1)
+adaptive = partial(LocalSGD, outer_optimizer="adaptive", sync_every=0.1)
 WAYS: dict[str, Any] = {
-    "wait for the slowest, outer=mean": Local(period=0.1),
-    "wait for the slowest, outer=adaptive": adaptive(),
+    "wait for the slowest, outer_optimizer=mean": LocalSGD(sync_every=0.1),
+    "wait for the slowest, outer_optimizer=adaptive": adaptive(),
     "balance=speed": adaptive(balance="speed"),
     "deadline=auto": adaptive(deadline="auto"),
     "deadline=auto, rule=uniform": adaptive(deadline="auto", rule="uniform"),
     "deadline=auto, balance=speed": adaptive(deadline="auto", balance="speed"),
-    "seconds, outer=mean": Local(seconds=ROUND),
+    "seconds, outer_optimizer=mean": LocalSGD(seconds=ROUND),
     "seconds": adaptive(seconds=ROUND),
     "seconds, rule=learned": adaptive(seconds=ROUND, rule="learned"),
     "seconds, rule=uniform": adaptive(seconds=ROUND, rule="uniform"),
     "seconds, balance=speed": adaptive(seconds=ROUND, balance="speed"),
     "seconds, balance=speed, rule=uniform": adaptive(seconds=ROUND, balance="speed", rule="uniform"),
-    "asynchronous": Asynchronous(period=0.1),
-    "asynchronous, rate=0.3": Asynchronous(period=0.1, rate=0.3),
+    "asynchronous": AsyncLocalSGD(sync_every=0.1),
+    "asynchronous, rate=0.3": AsyncLocalSGD(sync_every=0.1, rate=0.3),
 }
 ALONE = "one worker of speed 1"
 HEADER = """# Workers of unequal speed
@@ -99,7 +99,8 @@ seeds, taken at its last step as the defaults do. The times are in units of what
 these passes of one worker take 6.6. The loss is looked at ten times a pass, and the first time below it counts; mean
 over the seeds (worst), at most {most} passes.
 `seconds` is a tenth of a fast worker's pass over its rows; other rounds are a tenth of a pass over one's own rows.
-`outer="adaptive"` unless it says mean; `rule` is by steps for `seconds` and `deadline` unless it says otherwise.
+`outer_optimizer="adaptive"` unless it says mean; `rule` is by steps for `seconds` and `deadline` unless it says
+otherwise.
 
 """
 READING = Path(__file__).with_name("readings") / "unequal.md"
@@ -123,7 +124,7 @@ def one_shot(
     warnings.simplefilter("ignore")
     _, X_test, y, y_test = data
     loss, seconds = HeldOut(X_test, y_test, np.unique(y)), passes / len(speeds)
-    kept = once(data, alpha, speeds, Weighted("measured", seconds, sampling), seed, **settings)
+    kept = once(data, alpha, speeds, WeightedAverage("measured", seconds, sampling), seed, **settings)
     standing, reports = kept.standing, kept.reports
     by_formula = [
         replace(report, log_contraction=standing.model.log_contraction(1.0, report.steps)) for report in reports
@@ -133,7 +134,7 @@ def one_shot(
         weights = kept.algorithm.weights(standing, reports) if rule == "measured" else RULES[rule](standing, by_formula)
         losses.append(loss(standing.model, merge(standing.state, reports, weights).state))
     shorter = SimuParallel(sampling, seconds / (1.0 + CORRECTION), correction=CORRECTION)
-    for algorithm in (shorter, Weighted("learned", seconds, sampling)):
+    for algorithm in (shorter, WeightedAverage("learned", seconds, sampling)):
         kept = once(data, alpha, speeds, algorithm, seed, **settings)
         losses.append(loss(standing.model, kept.merged.state))
     return np.array([*losses, kept.merged.weights.sum()])
@@ -158,7 +159,7 @@ def tuned(data: Data, alpha: float) -> float:
     X, _, y, _ = data
 
     def loss(eta: float) -> float:
-        fit = ObservedFit(Local(), Simulated(speeds=(1.0,), rate=1.0), HeldOut(X, y, np.unique(y)))
+        fit = ObservedFit(LocalSGD(), Simulated(speeds=(1.0,), rate=1.0), HeldOut(X, y, np.unique(y)))
         model = SGDClassifier(
             "log_loss", alpha=alpha, max_iter=SERIAL_PASSES, tol=None, n_jobs=1, random_state=100, algorithm=fit,
             engine=fit, learning_rate="constant", eta0=eta,
@@ -252,10 +253,10 @@ def main() -> None:
             eta = tuned(data, alpha)
             cases = {f"{name}, eta0={eta:g}, {p}": ((MIXED, p), ()) for p in (1, 5)}
             constant |= many(run, one_shot, data, alpha, cases, seeds, learning_rate="constant", eta0=eta)
-            serial = {"serial": ((Local(),), (-np.inf, SERIAL_PASSES, (1.0,)))}
+            serial = {"serial": ((LocalSGD(),), (-np.inf, SERIAL_PASSES, (1.0,)))}
             target = many(run, timed, data, alpha, serial, seeds)["serial"][:, 1].mean()
             cases = {way: ((algorithm,), (target, MOST_PASSES, MIXED)) for way, algorithm in WAYS.items()}
-            cases[ALONE] = ((Local(),), (target, MOST_PASSES, (1.0,)))
+            cases[ALONE] = ((LocalSGD(),), (target, MOST_PASSES, (1.0,)))
             times[name] = many(run, timed, data, alpha, cases, seeds)
             for way in rounds:
                 rounds[way] += f" {time_cell(*times[name][way].T)} |"

@@ -26,9 +26,15 @@ N_FEATURES = 100_000
 
 def make(folder):
     return parsgd.SGDClassifier(
-        "log_loss", algorithm=parsgd.Local(period=0.5, outer="momentum"), engine="serial", n_jobs=2, max_iter=4,
-        tol=None, random_state=0, checkpoint=parsgd.Checkpoint(folder, seconds=0),
-    )  # fmt: skip
+        "log_loss",
+        algorithm=parsgd.LocalSGD(sync_every=0.5, outer_optimizer="momentum"),
+        engine="serial",
+        n_jobs=2,
+        max_iter=4,
+        tol=None,
+        random_state=0,
+        checkpoint=parsgd.Checkpoint(folder, seconds=0),
+    )
 
 
 def rows():

@@ -12,7 +12,7 @@ from sklearn.base import clone
 
 import parsgd
 import parsgd.dask
-from parsgd import Local
+from parsgd import LocalSGD
 from parsgd.engines.dask.dask_engine import Dask
 from parsgd.testing.problems import labels, targets, unit_rows
 
@@ -21,7 +21,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 X = unit_rows(120, 4)
 Y = np.array(["no", "yes"])[labels(X)]
 ARRAY = da.from_array(X, chunks=(40, 2))
-QUICK = {"algorithm": Local(0.5), "max_iter": 3, "tol": None, "random_state": 0}
+QUICK = {"algorithm": LocalSGD(0.5), "max_iter": 3, "tol": None, "random_state": 0}
 
 
 @pytest.fixture(scope="module")

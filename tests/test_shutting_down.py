@@ -22,7 +22,7 @@ def late():
     X = np.random.default_rng(0).normal(size=(400, 5))
     y = (X[:, 0] > 0).astype(int)
     blocks = ((X[i : i + 100], y[i : i + 100]) for i in range(0, 400, 100))
-    data = parsgd.open_dataset(blocks, window_rows=64)
+    data = parsgd.open_dataset(blocks, shuffle_buffer_rows=64)
     for engine in ("serial", "threads", "processes"):
         for rows in ((X, y), (data,))[engine == "processes" :]:
             model = parsgd.SGDClassifier(engine=engine, n_jobs=2, max_iter=2, tol=None).fit(*rows)

@@ -23,7 +23,7 @@ import scipy
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import parsgd
-from parsgd import Local, MiniBatch, SimuParallel
+from parsgd import LocalSGD, MiniBatch, SimuParallel
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
@@ -193,7 +193,7 @@ def contestants():
         "matrix form, 2 BLAS threads": (partial(limited, 2, matrix_form, X, y), 1.0),
         "parsgd, 1 worker": parallel(SimuParallel(), 1),
         # every worker makes ten steps between two averages
-        "parsgd, 2 workers, local": parallel(Local(period=1.0), 2),
+        "parsgd, 2 workers, local": parallel(LocalSGD(sync_every=1.0), 2),
         "parsgd, 2 workers, exact": parallel(MiniBatch(), 2),
     }
 

@@ -18,7 +18,7 @@ import numpy as np
 from parsgd import registry
 from parsgd.algorithms.common.merge_weights import weighted_sum
 from parsgd.core import Budget, Report, Shard, Task, silent
-from parsgd.errors import MissingDependency
+from parsgd.errors import MissingDependencyError
 
 SIZES = {"50,000 parameters": (50_000, 100), "5 million parameters": (5_000_000, 10)}
 # The first rounds start what later ones use.
@@ -75,7 +75,7 @@ def main() -> None:
             continue
         try:
             engine = registry.load(registry.ENGINES[name])()
-        except MissingDependency as error:
+        except MissingDependencyError as error:
             print(f"{name:10} {error}")
             continue
         if name == "dask":

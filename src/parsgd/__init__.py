@@ -25,12 +25,12 @@ __version__ = "0.1.0"
 
 # Where each name is defined.
 _HOMES = {
-    "Asynchronous": "algorithms.async_local_sgd",
+    "AsyncLocalSGD": "algorithms.async_local_sgd",
     "Checkpoint": "checkpointing",
-    "Delayed": "algorithms.delayed",
-    "Elastic": "algorithms.elastic",
+    "DelayedSGD": "algorithms.delayed",
+    "ElasticAveraging": "algorithms.elastic",
     "Hogwild": "algorithms.hogwild",
-    "Local": "algorithms.local_sgd",
+    "LocalSGD": "algorithms.local_sgd",
     "MLPClassifier": "estimators.network.mlp_classifier",
     "MLPRegressor": "estimators.network.mlp_regressor",
     "MiniBatch": "algorithms.minibatch",
@@ -40,19 +40,19 @@ _HOMES = {
     "SGDRegressor": "estimators.linear.sgd_regressor",
     "SimuParallel": "algorithms.simuparallel",
     "Simulated": "engines.simulated",
-    "Weighted": "algorithms.weighted_average",
+    "WeightedAverage": "algorithms.weighted_average",
+    "average_models": "model_io.average_models",
     "compile_kernels": "precompile",
     "from_sklearn": "model_io.from_sklearn",
     "from_state_dict": "model_io.state_dict",
     "load": "model_io.model_files",
-    "merge": "model_io.average_models",
     "network_state_dict": "model_io.state_dict",
+    "observe_progress": "training.progress",
     "open_dataset": "data.open_dataset",
     "plan": "planning.planner",
-    "report": "viz.report.write_report",
     "save": "model_io.model_files",
     "to_onnx": "model_io.to_onnx",
-    "watch": "training.progress",
+    "write_report": "viz.report.write_report",
 }
 # Modules that are attributes of the package, too.
 _MODULES = {"columns": "data.columns.column_kinds", "errors": "errors"}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from parsgd.errors import InvalidArgument, MissingDependency, choose
+from parsgd.errors import InvalidArgumentError, MissingDependencyError, choose
 from parsgd.utils import first_use
 
 ALGORITHMS = {
     "simuparallel": "parsgd.algorithms.simuparallel:SimuParallel",
-    "weighted": "parsgd.algorithms.weighted_average:Weighted",
-    "local": "parsgd.algorithms.local_sgd:Local",
+    "weighted": "parsgd.algorithms.weighted_average:WeightedAverage",
+    "local": "parsgd.algorithms.local_sgd:LocalSGD",
     "minibatch": "parsgd.algorithms.minibatch:MiniBatch",
-    "delayed": "parsgd.algorithms.delayed:Delayed",
-    "asynchronous": "parsgd.algorithms.async_local_sgd:Asynchronous",
-    "elastic": "parsgd.algorithms.elastic:Elastic",
+    "delayed": "parsgd.algorithms.delayed:DelayedSGD",
+    "asynchronous": "parsgd.algorithms.async_local_sgd:AsyncLocalSGD",
+    "elastic": "parsgd.algorithms.elastic:ElasticAveraging",
     "hogwild": "parsgd.algorithms.hogwild:Hogwild",
 }
 ENGINES = {
@@ -45,7 +45,7 @@ def load(path: str) -> type:
         extra = EXTRAS.get(path)
         if extra is None:
             raise
-        raise MissingDependency(f"{name} needs {error.name}: pip install 'parsgd[{extra}]'") from error
+        raise MissingDependencyError(f"{name} needs {error.name}: pip install 'parsgd[{extra}]'") from error
 
 
 def resolve(axis: dict[str, str], member: Any, argument: str, who: str, verbs: tuple[str, ...]) -> Any:
@@ -55,7 +55,7 @@ def resolve(axis: dict[str, str], member: Any, argument: str, who: str, verbs: t
     Serial()
     """
     if isinstance(member, type):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The {argument!r} parameter of {who} must be an instance, not the class {member.__name__}; call it."
         )
     if all(hasattr(member, verb) for verb in verbs) and not isinstance(member, str):

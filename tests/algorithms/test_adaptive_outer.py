@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from parsgd import Local, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
+from parsgd import LocalSGD, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
 from parsgd.algorithms.common import adaptive_outer
 from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.core import Budget, Standing, Task
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.errors import DivergedError, InvalidArgument
+from parsgd.errors import DivergedError, InvalidArgumentError
 from parsgd.model_io.packing import pack, unpack
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
@@ -58,7 +58,7 @@ def setup(name, layout="dense", dtype=np.float64):
 
 
 @dataclass(frozen=True)
-class Spy(Local):
+class Spy(LocalSGD):
     """Local SGD that keeps what its merges were made from and what became of them."""
 
     def combine(self, standing, reports):
@@ -67,9 +67,9 @@ class Spy(Local):
         return merge
 
 
-def spied(model, source, outer=None, n_workers=3, period=0.25, engine=None, **fitting):
+def spied(model, source, outer_optimizer=None, n_workers=3, sync_every=0.25, engine=None, **fitting):
     """A fit and its merges."""
-    spy = Spy(period, outer=outer or Adaptive())
+    spy = Spy(sync_every, outer_optimizer=outer_optimizer or Adaptive())
     object.__setattr__(spy, "seen", [])
     found = fit(model, spy, engine or Serial(), source, n_workers=n_workers, **{"max_epochs": 3, **fitting})
     return found, spy.seen
@@ -86,13 +86,13 @@ def judged(model, state, start, sample):
     return model.mean_loss(model.decision(state, sample.x), sample)[0] + fall
 
 
-def beginning(model, source, n_workers=4, outer=None, gain=1.0, state=None):
+def beginning(model, source, n_workers=4, outer_optimizer=None, gain=1.0, state=None):
     """Where a fit that looks at all rows begins."""
     state = model.init(1) if state is None else state
     gains = np.full(model.n_outputs, gain)
     tasks = tuple(Task(worker, 0, state, 1, Budget(10), gains=gains) for worker in range(n_workers))
     standing = Standing(model, state, n_workers, source.n_rows, sample=source.rows, tasks=tasks)
-    return standing, (outer or Adaptive()).begin(standing)
+    return standing, (outer_optimizer or Adaptive()).begin(standing)
 
 
 def reported(states, steps=10):
@@ -111,9 +111,9 @@ def test_the_part_of_the_move_is_the_first_from_which_a_shorter_one_is_dearer(na
     start = model.init(1)
     arrived = start + 10.0**length * rng.standard_normal((4, start.size))
     arrived[:, model.nonnegative] = np.abs(arrived[:, model.nonnegative])
-    outer = Adaptive(damping=damping)
-    standing, memory = beginning(model, source, outer=outer)
-    step = outer.step(standing, reported(arrived), np.full(4, 0.25), memory)
+    outer_optimizer = Adaptive(damping=damping)
+    standing, memory = beginning(model, source, outer_optimizer=outer_optimizer)
+    step = outer_optimizer.step(standing, reported(arrived), np.full(4, 0.25), memory)
     merged, before = arrived.mean(axis=0), judged(model, start, start, source.rows)
 
     def dearness(part):
@@ -180,7 +180,13 @@ def test_weights_that_the_penalty_draws_back_are_drawn_back(scale):
     problem = logistic(600, alpha=0.3)
     start = {"coef_init": scale * problem.coef[None], "intercept_init": [0.0]}
     model = SGDClassifier(
-        "log_loss", alpha=0.3, algorithm=Local(outer="adaptive"), n_jobs=4, max_iter=20, tol=None, random_state=0
+        "log_loss",
+        alpha=0.3,
+        algorithm=LocalSGD(outer_optimizer="adaptive"),
+        n_jobs=4,
+        max_iter=20,
+        tol=None,
+        random_state=0,
     ).fit(problem.X, problem.y, **start)
     assert problem.gap(model.coef_, model.intercept_) < 1e-3
 
@@ -328,13 +334,13 @@ def test_workers_that_are_lost_raise_no_rates(losing):
     assert len(gains) > 4
 
 
-@pytest.mark.parametrize("period", [0.1, 1.0])
+@pytest.mark.parametrize("sync_every", [0.1, 1.0])
 @pytest.mark.parametrize("n_workers", [1, 3, 7])
-def test_the_clock_counts_the_steps_of_all_workers_together(period, n_workers):
+def test_the_clock_counts_the_steps_of_all_workers_together(sync_every, n_workers):
     model, source = setup("log_loss")
-    found, _ = spied(model, source, n_workers=n_workers, period=period)
+    found, _ = spied(model, source, n_workers=n_workers, sync_every=sync_every)
     assert found.clock == 1 + 3 * 600
-    again, _ = spied(model, source, n_workers=n_workers, period=period, clock=found.clock, state=found.state)
+    again, _ = spied(model, source, n_workers=n_workers, sync_every=sync_every, clock=found.clock, state=found.state)
     assert again.clock == 1 + 6 * 600
 
 
@@ -350,14 +356,16 @@ def test_a_run_that_explodes_at_raised_rates_is_made_again_without_them():
     few = dict(hidden_layer_sizes=(20,), activation="identity", solver="sgd", momentum=0.0, batch_size=8,
                max_iter=2, tol=0.0, random_state=0, n_jobs=8)  # fmt: skip
     made = {}
-    for outer in ("mean", "adaptive"):
+    for outer_optimizer in ("mean", "adaptive"):
         with pytest.warns(UserWarning, match="converge"):
-            model = MLPRegressor(learning_rate_init=0.1, algorithm=Local(1.0, outer=outer), **few).fit(rows, y)
-        made[outer] = np.mean((model.predict(rows) - y) ** 2)
+            model = MLPRegressor(
+                learning_rate_init=0.1, algorithm=LocalSGD(1.0, outer_optimizer=outer_optimizer), **few
+            ).fit(rows, y)
+        made[outer_optimizer] = np.mean((model.predict(rows) - y) ** 2)
     assert made["mean"] < 0.1 * np.var(y)
     assert made["adaptive"] < 0.1 * np.var(y)
     with pytest.raises(DivergedError):
-        MLPRegressor(learning_rate_init=100.0, algorithm=Local(1.0, outer="adaptive"), **few).fit(rows, y)
+        MLPRegressor(learning_rate_init=100.0, algorithm=LocalSGD(1.0, outer_optimizer="adaptive"), **few).fit(rows, y)
 
 
 def test_an_explosion_cuts_the_gain():
@@ -396,7 +404,7 @@ def test_a_round_in_which_nobody_moved_keeps_the_answer():
     _, seen = spied(model, source)
     standing, reports, merge = seen[-1]
     idle = [replace(report, steps=0, examples=0) for report in reports]
-    still = Local(0.25, outer="adaptive").combine(
+    still = LocalSGD(0.25, outer_optimizer="adaptive").combine(
         replace(standing, state=merge.state, memory=merge.memory, round=standing.round + 1), idle
     )
     np.testing.assert_array_equal(still.state, merge.state)
@@ -404,7 +412,9 @@ def test_a_round_in_which_nobody_moved_keeps_the_answer():
 
 
 def test_fits_go_on_from_the_answer():
-    settings = dict(loss="log_loss", alpha=0.01, algorithm=Local(0.25, outer="adaptive"), n_jobs=3, random_state=0)
+    settings = dict(
+        loss="log_loss", alpha=0.01, algorithm=LocalSGD(0.25, outer_optimizer="adaptive"), n_jobs=3, random_state=0
+    )
     problem = logistic(400, alpha=0.01)
     model, gaps = SGDClassifier(**settings), []
     for _ in range(6):
@@ -439,11 +449,12 @@ def test_early_stopping_scores_and_keeps_the_answer():
 
 
 @every_model
-@pytest.mark.parametrize("period", [0.2, 1.0])
-def test_with_one_worker_it_is_local_sgd_bit_for_bit_and_serial_sgd(name, period):
+@pytest.mark.parametrize("sync_every", [0.2, 1.0])
+def test_with_one_worker_it_is_local_sgd_bit_for_bit_and_serial_sgd(name, sync_every):
     model, source = setup(name)
     ours, theirs = (
-        fit(model, Local(period, outer=outer), Serial(), source, max_epochs=3) for outer in ("adaptive", "mean")
+        fit(model, LocalSGD(sync_every, outer_optimizer=outer_optimizer), Serial(), source, max_epochs=3)
+        for outer_optimizer in ("adaptive", "mean")
     )
     assert ours.state.tobytes() == theirs.state.tobytes()
     assert ours.clock == theirs.clock
@@ -465,17 +476,25 @@ def test_every_model_learns_and_engines_give_the_same_bits(name, layout, dtype):
     # the decisions that are carried along are those of the state
     standing, _, merge = seen[-1]
     theirs = model.decision(merge.state, standing.sample.x)
-    np.testing.assert_allclose(merge.memory.outer.decision, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
+    np.testing.assert_allclose(
+        merge.memory.outer_optimizer.decision, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max()
+    )
 
 
 def test_eight_workers_end_no_worse_than_their_plain_mean_on_a_noisy_problem():
     problem = logistic(2000, 20, alpha=1e-3)
     gaps = {}
-    for outer in ("mean", "adaptive"):
+    for outer_optimizer in ("mean", "adaptive"):
         model = SGDClassifier(
-            "log_loss", alpha=1e-3, algorithm=Local(outer=outer), n_jobs=8, max_iter=3, tol=None, random_state=0
+            "log_loss",
+            alpha=1e-3,
+            algorithm=LocalSGD(outer_optimizer=outer_optimizer),
+            n_jobs=8,
+            max_iter=3,
+            tol=None,
+            random_state=0,
         ).fit(problem.X, problem.y)
-        gaps[outer] = problem.gap(model.coef_, model.intercept_)
+        gaps[outer_optimizer] = problem.gap(model.coef_, model.intercept_)
     assert gaps["adaptive"] < gaps["mean"]
 
 
@@ -483,7 +502,7 @@ def test_eight_workers_end_no_worse_than_their_plain_mean_on_a_noisy_problem():
 def test_more_workers_than_rows_are_no_error(n_rows):
     rows, y = X[:n_rows], np.arange(n_rows) % 2
     model = SGDClassifier(
-        "log_loss", algorithm=Local(outer="adaptive"), n_jobs=8, max_iter=3, tol=None, random_state=0
+        "log_loss", algorithm=LocalSGD(outer_optimizer="adaptive"), n_jobs=8, max_iter=3, tol=None, random_state=0
     ).fit(rows, y)
     assert np.isfinite(model.coef_).all()
     assert model.t_ == 1 + sum(w["steps"] for entry in model.history_ for w in entry["workers"])
@@ -499,15 +518,21 @@ def test_one_worker_that_is_left_goes_on_alone(losing):
 def test_the_learned_rule_and_the_adaptive_step_share_their_rows():
     big = unit_rows(1500, 6)
     model = SGDRegressor(
-        algorithm=Local(0.5, rule="learned", outer="adaptive"), n_jobs=3, max_iter=3, tol=None, random_state=0
+        algorithm=LocalSGD(0.5, rule="learned", outer_optimizer="adaptive"),
+        n_jobs=3,
+        max_iter=3,
+        tol=None,
+        random_state=0,
     ).fit(big, targets(big))
     assert model.score(big, targets(big)) > 0.5
 
 
 def test_one_class_is_learned():
-    model = SGDOneClassSVM(0.2, algorithm=Local(outer="adaptive"), n_jobs=3, max_iter=20, tol=None, random_state=0)
-    inside = model.fit(X + 1.0).predict(X + 1.0) == 1
-    assert 0.7 < inside.mean() < 1.0
+    model = SGDOneClassSVM(
+        0.2, algorithm=LocalSGD(outer_optimizer="adaptive"), n_jobs=3, max_iter=20, tol=None, random_state=0
+    )
+    inner_delay = model.fit(X + 1.0).predict(X + 1.0) == 1
+    assert 0.7 < inner_delay.mean() < 1.0
 
 
 @pytest.mark.parametrize(
@@ -520,14 +545,16 @@ def test_one_class_is_learned():
     ],
 )
 def test_bad_parameters_are_named_with_what_was_expected_and_what_came(bad, said):
-    with pytest.raises(InvalidArgument) as refusal:
+    with pytest.raises(InvalidArgumentError) as refusal:
         Adaptive(**bad)
     assert said in str(refusal.value)
 
 
-@pytest.mark.parametrize("outer", ["adaptive", Adaptive(50, damping=0), Adaptive(damping=float("inf"))], ids=repr)
-def test_it_keeps_its_contract_and_can_be_pickled_and_saved(outer):
-    algorithm = Local(0.5, outer=outer)
+@pytest.mark.parametrize(
+    "outer_optimizer", ["adaptive", Adaptive(50, damping=0), Adaptive(damping=float("inf"))], ids=repr
+)
+def test_it_keeps_its_contract_and_can_be_pickled_and_saved(outer_optimizer):
+    algorithm = LocalSGD(0.5, outer_optimizer=outer_optimizer)
     check_algorithm(algorithm)
     assert pickle.loads(pickle.dumps(algorithm)) == algorithm
     assert unpack(pack(algorithm, "", {}), {}) == algorithm

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from parsgd import Asynchronous, Local, MLPClassifier, SGDClassifier, SimuParallel
+from parsgd import AsyncLocalSGD, LocalSGD, MLPClassifier, SGDClassifier, SimuParallel
 from parsgd.algorithms.async_local_sgd import StalenessCounter
 from parsgd.core import Budget, Standing, Task
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.errors import InvalidArgument, Outcome
+from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.testing import slow_down
@@ -44,23 +44,23 @@ def vector(found):
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("period", [0.1, 0.37, 1.0])
-def test_one_worker_is_local_sgd_bit_for_bit(period, rule):
+@pytest.mark.parametrize("sync_every", [0.1, 0.37, 1.0])
+def test_one_worker_is_local_sgd_bit_for_bit(sync_every, rule):
     for model, rows in ((LINEAR, LINEAR_ROWS), (replace(LINEAR, average=5, penalty="l1"), LINEAR_ROWS),
                         (NETWORK, NETWORK_ROWS)):  # fmt: skip
-        ours, theirs = (train(model, rows, a, 1) for a in (Asynchronous(period, rule=rule), Local(period)))
+        ours, theirs = (train(model, rows, a, 1) for a in (AsyncLocalSGD(sync_every, rule=rule), LocalSGD(sync_every)))
         assert ours.state.tobytes() == theirs.state.tobytes()
         assert (ours.clock, ours.examples, ours.n_epochs) == (theirs.clock, theirs.examples, theirs.n_epochs)
 
 
 def test_one_worker_is_serial_sgd():
-    ours, theirs = (train(LINEAR, LINEAR_ROWS, a, 1) for a in (Asynchronous(), SimuParallel()))
+    ours, theirs = (train(LINEAR, LINEAR_ROWS, a, 1) for a in (AsyncLocalSGD(), SimuParallel()))
     np.testing.assert_allclose(ours.state, theirs.state, rtol=1e-12)
 
 
 @pytest.mark.parametrize("n_workers", [2, 3, 5])
 def test_when_each_has_reported_once_the_state_is_the_mean_of_their_arrivals(n_workers):
-    ours, theirs = (train(LINEAR, LINEAR_ROWS, a(1.0), n_workers, epochs=1) for a in (Asynchronous, Local))
+    ours, theirs = (train(LINEAR, LINEAR_ROWS, a(1.0), n_workers, epochs=1) for a in (AsyncLocalSGD, LocalSGD))
     np.testing.assert_allclose(ours.state, theirs.state, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(ours.clock, theirs.clock)
 
@@ -68,7 +68,7 @@ def test_when_each_has_reported_once_the_state_is_the_mean_of_their_arrivals(n_w
 # -- the formula -----------------------------------------------------------------------------------------------------
 
 
-def reference(n_workers, order, period, share, epochs):
+def reference(n_workers, order, sync_every, share, epochs):
     """The formula on least squares: ``share(late, delay, steps)`` is what a report counts for."""
     shards = ArraySource(LINEAR_ROWS).split(n_workers, SEED, "split")
     state, eta = np.zeros(N_FEATURES + 1), LINEAR.eta0
@@ -81,7 +81,7 @@ def reference(n_workers, order, period, share, epochs):
         turn += 1
         x, n = origin[i].copy(), shards[i].n_rows
         epoch, at = divmod(cursor[i], n)
-        parts = [round(n * p // (1 / period)) for p in range(1, round(1 / period) + 1)]
+        parts = [round(n * p // (1 / sync_every)) for p in range(1, round(1 / sync_every) + 1)]
         end = min(part for part in parts if part > at)
         (block,) = shards[i].blocks(worker_seed(SEED, i), epoch)
         for row in block.order[at:end]:
@@ -108,14 +108,14 @@ def test_moves_are_added_as_the_formula_says_whoever_is_fast(in_order, order, ru
         "staleness": lambda late, delay, steps: (1.0 + late) ** -0.5 / 3.0,
         "wp": lambda late, delay, steps: rho**delay / 3.0,
     }
-    found = train(LINEAR, LINEAR_ROWS, Asynchronous(0.2, rule=rule), 3, in_order(order))
+    found = train(LINEAR, LINEAR_ROWS, AsyncLocalSGD(0.2, rule=rule), 3, in_order(order))
     theirs = reference(3, order, 0.2, shares[rule], 4)
     np.testing.assert_allclose(vector(found), theirs, rtol=0, atol=1e-10)
 
 
 def test_rate_and_exponent_are_those_asked_for(in_order):
     order = [0, 0, 0, 0, 1, 0, 2]
-    found = train(LINEAR, LINEAR_ROWS, Asynchronous(0.2, rate=0.6, exponent=1.5), 3, in_order(order))
+    found = train(LINEAR, LINEAR_ROWS, AsyncLocalSGD(0.2, rate=0.6, exponent=1.5), 3, in_order(order))
     theirs = reference(3, order, 0.2, lambda late, delay, steps: 0.6 * (1.0 + late) ** -1.5, 4)
     np.testing.assert_allclose(vector(found), theirs, rtol=0, atol=1e-10)
 
@@ -139,7 +139,7 @@ def test_a_late_move_counts_for_what_the_rules_say(so_far, late):
         # small_report made ten steps that contract by exp(-0.1)
         ("wp", np.exp(-0.01 * max(so_far[1] / 3 - 10, 0.0))),
     ):  # fmt: skip
-        merge = Asynchronous(rule=rule).combine(place, [report])
+        merge = AsyncLocalSGD(rule=rule).combine(place, [report])
         np.testing.assert_allclose(merge.weights, [expected / 4], rtol=1e-12)
         np.testing.assert_allclose(merge.state, expected / 4, rtol=1e-12)
 
@@ -147,7 +147,7 @@ def test_a_late_move_counts_for_what_the_rules_say(so_far, late):
 def test_what_counts_is_what_was_merged_since_the_worker_set_out():
     place = standing(2, (10, 100), [(9, 90), (3, 20)])
     reports = [small_report(worker, np.full(LINEAR.size, worker + 1.0)) for worker in (0, 1)]
-    merge = Asynchronous(rate=0.5).combine(place, reports)
+    merge = AsyncLocalSGD(rate=0.5).combine(place, reports)
     # the first found one report, as usual; the second seven
     np.testing.assert_allclose(merge.weights, [0.5, 0.5 * 7.0**-0.5], rtol=1e-12)
     np.testing.assert_allclose(merge.state, merge.weights @ [1.0, 2.0], rtol=1e-12)
@@ -158,7 +158,7 @@ def test_what_counts_is_what_was_merged_since_the_worker_set_out():
 def test_a_worker_without_rows_makes_nobody_late():
     place = standing(3, (4, 40), [(4, 40)] * 3)
     idle = replace(small_report(2, np.ones(LINEAR.size)), steps=0, examples=0)
-    merge = Asynchronous().combine(place, [idle])
+    merge = AsyncLocalSGD().combine(place, [idle])
     assert merge.state is place.state
     assert merge.memory.so_far.tolist() == [4, 40]
 
@@ -173,7 +173,7 @@ def test_fits_arrive_at_the_known_optimum(in_order, problem, rule, order):
     loss = "log_loss" if set(problem.y) == {-1.0, 1.0} else "squared_error"
     model = Linear(8, loss=loss, alpha=problem.alpha, schedule="optimal")
     rows = rows_of(problem.X, problem.y)
-    found = train(model, rows, Asynchronous(rule=rule), 4, in_order(order), epochs=60)
+    found = train(model, rows, AsyncLocalSGD(rule=rule), 4, in_order(order), epochs=60)
     views = model.views(found.state)
     start = problem.gap(np.zeros(8), 0.0)
     assert 0.0 <= problem.gap(views["coef"], views["intercept"]) < 0.02 * start
@@ -184,7 +184,7 @@ def test_equal_workers_come_as_far_as_with_averages():
     model = Linear(8, loss="log_loss", alpha=problem.alpha, schedule="constant", eta0=0.05)
     rows = rows_of(problem.X, problem.y)
     gaps = []
-    for algorithm in (Asynchronous(0.1), Local(0.1)):
+    for algorithm in (AsyncLocalSGD(0.1), LocalSGD(0.1)):
         views = model.views(train(model, rows, algorithm, 4, epochs=2).state)
         gaps.append(problem.gap(views["coef"], views["intercept"]))
     start = problem.gap(np.zeros(8), 0.0)
@@ -196,7 +196,7 @@ def test_equal_workers_come_as_far_as_with_averages():
 @pytest.mark.parametrize("engine", [Serial(), Threads(), slow_down({1: 6.0})], ids=lambda e: e.name)
 def test_linear_models_and_networks_learn_on_every_engine(engine):
     for model, rows in ((LINEAR, LINEAR_ROWS), (NETWORK, NETWORK_ROWS)):
-        found = train(model, rows, Asynchronous(), 3, engine, epochs=20)
+        found = train(model, rows, AsyncLocalSGD(), 3, engine, epochs=20)
         start = model.gradient(model.init(SEED), rows)[0]
         assert model.gradient(found.state, rows)[0] < 0.7 * start
         assert found.outcome is Outcome.MAX_EPOCHS
@@ -204,7 +204,7 @@ def test_linear_models_and_networks_learn_on_every_engine(engine):
 
 
 def test_serial_fits_repeat_their_bits():
-    one, again = (train(NETWORK, NETWORK_ROWS, Asynchronous(), 3) for _ in range(2))
+    one, again = (train(NETWORK, NETWORK_ROWS, AsyncLocalSGD(), 3) for _ in range(2))
     assert one.state.tobytes() == again.state.tobytes()
 
 
@@ -212,7 +212,7 @@ def test_serial_fits_repeat_their_bits():
 def test_second_moments_of_a_network_never_fall_below_zero(in_order, rate):
     least = []
 
-    class Watched(Asynchronous):
+    class Watched(AsyncLocalSGD):
         def combine(self, standing, reports):
             merge = super().combine(standing, reports)
             least.append(merge.state[NETWORK.nonnegative].min())
@@ -235,7 +235,7 @@ def test_reports_that_come_together_are_added_together_and_moments_are_mixed():
     memory = StalenessCounter(np.zeros(2, dtype=int), np.zeros((3, 2), dtype=int))
     place = Standing(model, state, 3, N_ROWS, round=3, tasks=tasks, memory=memory)
     reports = [small_report(worker, arrival) for worker, arrival in enumerate(arrivals)]
-    merge = Asynchronous(rate=0.5).combine(place, reports)
+    merge = AsyncLocalSGD(rate=0.5).combine(place, reports)
     theirs = state + 0.5 * sum(a - t.state for a, t in zip(arrivals, tasks, strict=True))
     np.testing.assert_allclose(merge.state[: 2 * n], theirs[: 2 * n], rtol=1e-12)
     # three halves are more than the whole
@@ -246,7 +246,7 @@ def test_reports_that_come_together_are_added_together_and_moments_are_mixed():
 
 
 def test_a_fit_goes_on_without_a_worker_that_is_lost(losing):
-    found = train(LINEAR, LINEAR_ROWS, Asynchronous(), 3, losing(2, at=4), epochs=30)
+    found = train(LINEAR, LINEAR_ROWS, AsyncLocalSGD(), 3, losing(2, at=4), epochs=30)
     lost = [gone for entry in found.history for gone in entry["lost"]]
     assert lost == [{"worker": 2, "why": "pulled the plug", "replaced": False}]
     assert {w["worker"] for entry in found.history[-9:] for w in entry["workers"]} == {0, 1}
@@ -255,7 +255,7 @@ def test_a_fit_goes_on_without_a_worker_that_is_lost(losing):
 
 def test_an_epoch_that_ends_within_a_report_is_scored_once_and_its_score_is_kept(in_order):
     rule = StoppingRule(tol=None, monitor=lambda state: np.array([-LINEAR.gradient(state, LINEAR_ROWS)[0]]))
-    found = train(LINEAR, LINEAR_ROWS, Asynchronous(0.17), 4, in_order([0, 1, 1, 2, 3]), epochs=6, stopping=rule)
+    found = train(LINEAR, LINEAR_ROWS, AsyncLocalSGD(0.17), 4, in_order([0, 1, 1, 2, 3]), epochs=6, stopping=rule)
     assert any(entry["epoch"] % 1.0 for entry in found.history if entry["score"] is not None)
     assert len([entry for entry in found.history if entry["score"] is not None]) == found.n_epochs == 6
 
@@ -267,7 +267,7 @@ def test_estimators_learn_with_it(engine):
     y = labels(wide, 3)
     given = {"n_jobs": 3, "random_state": 0, "engine": engine}
     linear = SGDClassifier("log_loss", alpha=1e-3, algorithm="asynchronous", max_iter=20, tol=None, **given)
-    network = MLPClassifier((16,), algorithm=Asynchronous(0.3), batch_size=10, max_iter=40, learning_rate_init=0.02,
+    network = MLPClassifier((16,), algorithm=AsyncLocalSGD(0.3), batch_size=10, max_iter=40, learning_rate_init=0.02,
                             **given)  # fmt: skip
     for model in (linear, network):
         assert model.fit(wide, y).score(wide, y) > 0.85
@@ -277,11 +277,18 @@ def test_estimators_learn_with_it(engine):
 
 @pytest.mark.parametrize(
     ("settings", "word"),
-    [({"period": 0.0}, "period"), ({"period": 2.0}, "period"), ({"rate": 0.0}, "rate"), ({"rate": 1.5}, "rate"),
-     ({"exponent": 0.0}, "exponent"), ({"exponent": "half"}, "exponent"), ({"rule": "stale"}, "rule"),
-     ({"rule": None}, "rule")],
+    [
+        ({"sync_every": 0.0}, "sync_every"),
+        ({"sync_every": 2.0}, "sync_every"),
+        ({"rate": 0.0}, "rate"),
+        ({"rate": 1.5}, "rate"),
+        ({"exponent": 0.0}, "exponent"),
+        ({"exponent": "half"}, "exponent"),
+        ({"rule": "stale"}, "rule"),
+        ({"rule": None}, "rule"),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_what_cannot_be_used_is_refused(settings, word):
-    with pytest.raises(InvalidArgument, match=f"'{word}' parameter of Asynchronous"):
-        Asynchronous(**settings)
+    with pytest.raises(InvalidArgumentError, match=f"'{word}' parameter of AsyncLocalSGD"):
+        AsyncLocalSGD(**settings)

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from parsgd import SGDClassifier, SimuParallel, Weighted
+from parsgd import SGDClassifier, SimuParallel, WeightedAverage
 from parsgd.algorithms.common import worker_loop
 from parsgd.algorithms.common.delayed_gradients import DelayedGradientModel, wrap_delay
 from parsgd.core import Budget
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.errors import InvalidArgument, Outcome
+from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm
@@ -54,11 +54,11 @@ def vector(found):
     return np.append(views["coef"][:, 0], views["intercept"])
 
 
-@pytest.mark.parametrize("kind", [SimuParallel, Weighted])
+@pytest.mark.parametrize("kind", [SimuParallel, WeightedAverage])
 @pytest.mark.parametrize("delay", [None, 1, 3, 100])
 @pytest.mark.parametrize("n_workers", [1, 3])
 def test_nodes_descend_by_the_formula_and_are_averaged(n_workers, delay, kind):
-    found = train(LINEAR, LINEAR_ROWS, kind(inside=delay), n_workers)
+    found = train(LINEAR, LINEAR_ROWS, kind(inner_delay=delay), n_workers)
     shards = ArraySource(LINEAR_ROWS).split(n_workers, SEED, "split")
     nodes = [node(shard, worker_seed(SEED, w), delay or 0) for w, shard in enumerate(shards)]
     weights = [worker["weight"] for worker in found.history[0]["workers"]]
@@ -69,7 +69,7 @@ def test_nodes_descend_by_the_formula_and_are_averaged(n_workers, delay, kind):
 
 def test_rates_fall_with_the_steps():
     falling = replace(LINEAR, schedule="invscaling", power_t=0.5)
-    found = train(falling, LINEAR_ROWS, SimuParallel(inside=2), 1)
+    found = train(falling, LINEAR_ROWS, SimuParallel(inner_delay=2), 1)
     (shard,) = ArraySource(LINEAR_ROWS).split(1, SEED, "split")
     theirs = node(shard, SEED, 2, rate=lambda t: 0.2 / np.sqrt(t + 1.0))
     np.testing.assert_allclose(vector(found), theirs, rtol=0, atol=1e-10)
@@ -89,7 +89,10 @@ def test_without_a_delay_it_is_the_compiled_run(solver, dropout):
 
 
 def test_networks_learn_with_late_gradients_which_are_others():
-    found, fresh = (train(NETWORK, NETWORK_ROWS, Weighted(inside=inside), 2, epochs=20) for inside in (3, None))
+    found, fresh = (
+        train(NETWORK, NETWORK_ROWS, WeightedAverage(inner_delay=inner_delay), 2, epochs=20)
+        for inner_delay in (3, None)
+    )
     start = NETWORK.gradient(NETWORK.init(SEED), NETWORK_ROWS)[0]
     assert NETWORK.gradient(found.state, NETWORK_ROWS)[0] < 0.7 * start
     assert np.abs(found.state - fresh.state).max() > 1e-3
@@ -107,7 +110,7 @@ def test_weights_follow_the_work_of_nodes_that_descend_late(rule):
 
             return Serial().open(less, shards, pulse)
 
-    found = train(LINEAR, LINEAR_ROWS, Weighted(rule=rule, inside=2), 2, DoesAQuarter(), epochs=8)
+    found = train(LINEAR, LINEAR_ROWS, WeightedAverage(rule=rule, inner_delay=2), 2, DoesAQuarter(), epochs=8)
     light, heavy = (worker["weight"] for worker in found.history[0]["workers"])
     assert 0.0 < light < heavy < 1.0
     assert light + heavy == pytest.approx(1.0)
@@ -117,7 +120,7 @@ def test_a_fit_arrives_at_the_known_optimum():
     problem = logistic(400, alpha=0.05)
     model = SGDClassifier(
         "log_loss", alpha=0.05, learning_rate="constant", eta0=0.2, batch_size=8, max_iter=30, tol=None,
-        algorithm=Weighted(inside=3), n_jobs=2, random_state=0,
+        algorithm=WeightedAverage(inner_delay=3), n_jobs=2, random_state=0,
     ).fit(problem.X, problem.y)  # fmt: skip
     start = problem.gap(np.zeros(8), 0.0)
     assert 0.0 <= problem.gap(model.coef_, model.intercept_) < 0.005 * start
@@ -126,40 +129,44 @@ def test_a_fit_arrives_at_the_known_optimum():
 def test_engines_and_pieces_change_nothing(monkeypatch):
     for model, rows in ((LINEAR, LINEAR_ROWS), (NETWORK, NETWORK_ROWS)):
         rule = StoppingRule(tol=1e-2, patience=2, adaptive_from=0.2)
-        usual = train(model, rows, Weighted(inside=3), 2, epochs=40, stopping=rule)
+        usual = train(model, rows, WeightedAverage(inner_delay=3), 2, epochs=40, stopping=rule)
         assert usual.outcome is Outcome.CONVERGED
-        found = train(model, rows, Weighted(inside=3), 2, Threads(), epochs=40, stopping=rule)
+        found = train(model, rows, WeightedAverage(inner_delay=3), 2, Threads(), epochs=40, stopping=rule)
         assert found.state.tobytes() == usual.state.tobytes()
         with monkeypatch.context() as patch:
             patch.setattr(worker_loop, "_FIRST_CHUNK_VALUES", 1)
             patch.setattr(worker_loop, "_CHUNK_SECONDS", 1e-9)
-            pieces = train(model, rows, Weighted(inside=3), 2, epochs=40, stopping=rule)
+            pieces = train(model, rows, WeightedAverage(inner_delay=3), 2, epochs=40, stopping=rule)
         assert pieces.state.tobytes() == usual.state.tobytes()
 
 
 def test_a_deadline_that_is_far_away_changes_nothing():
     for model, rows in ((LINEAR, LINEAR_ROWS), (NETWORK, NETWORK_ROWS)):
-        timed, free = (train(model, rows, Weighted(inside=2, seconds=seconds), 2) for seconds in (60.0, None))
+        timed, free = (
+            train(model, rows, WeightedAverage(inner_delay=2, seconds=seconds), 2) for seconds in (60.0, None)
+        )
         assert timed.state.tobytes() == free.state.tobytes()
 
 
 def test_a_node_without_rows_counts_for_nothing():
     few = rows_of(X[:2], Y[:2])
-    found = train(LINEAR, few, Weighted(inside=2, seconds=30.0), 3)
+    found = train(LINEAR, few, WeightedAverage(inner_delay=2, seconds=30.0), 3)
     assert [worker["weight"] for worker in found.history[0]["workers"]][2] == 0.0
 
 
 def test_they_keep_the_promises_of_an_algorithm():
-    check_algorithm(Weighted(inside=2))
-    check_algorithm(SimuParallel(inside=1))
+    check_algorithm(WeightedAverage(inner_delay=2))
+    check_algorithm(SimuParallel(inner_delay=1))
 
 
 def test_no_delay_is_no_wrapping():
     assert wrap_delay(LINEAR, None) is LINEAR
 
 
-@pytest.mark.parametrize("kind", [SimuParallel, Weighted])
-@pytest.mark.parametrize("inside", [0, -1, 1.5, "delayed"])
-def test_a_delay_that_is_none_is_refused(kind, inside):
-    with pytest.raises(InvalidArgument, match=f"'inside' parameter of {kind.__name__} must be an int from 1 on"):
-        kind(inside=inside)
+@pytest.mark.parametrize("kind", [SimuParallel, WeightedAverage])
+@pytest.mark.parametrize("inner_delay", [0, -1, 1.5, "delayed"])
+def test_a_delay_that_is_none_is_refused(kind, inner_delay):
+    with pytest.raises(
+        InvalidArgumentError, match=f"'inner_delay' parameter of {kind.__name__} must be an int from 1 on"
+    ):
+        kind(inner_delay=inner_delay)

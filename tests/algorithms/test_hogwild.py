@@ -13,12 +13,12 @@ import pytest
 from scipy import sparse
 
 import parsgd
-from parsgd import Hogwild, Local, MLPClassifier, SGDClassifier, SGDRegressor
+from parsgd import Hogwild, LocalSGD, MLPClassifier, SGDClassifier, SGDRegressor
 from parsgd.core import CsrRows, Rows
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.errors import DivergedError, IncompatibleParts, InvalidArgument, Outcome
+from parsgd.errors import DivergedError, IncompatiblePartsError, InvalidArgumentError, Outcome
 from parsgd.estimators import auto_select
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
@@ -40,7 +40,7 @@ def train(model, rows, algorithm=None, n_workers=2, engine=None, epochs=3, **set
 
 
 def serial(model, rows, epochs=3, **settings):
-    return train(model, rows, Local(period=1.0), 1, Serial(), epochs, **settings)
+    return train(model, rows, LocalSGD(sync_every=1.0), 1, Serial(), epochs, **settings)
 
 
 def regression(n_rows=300, dtype=np.float64, layout="csr", **settings):
@@ -202,18 +202,20 @@ class Untouched:
 
 def test_an_engine_without_shared_memory_is_refused_beforehand():
     model, rows = regression()
-    with pytest.raises(IncompatibleParts, match=r"hogwild.*needs shared_memory.*serial.*'threads'"):
+    with pytest.raises(IncompatiblePartsError, match=r"hogwild.*needs shared_memory.*serial.*'threads'"):
         train(model, rows, engine=Serial())
-    with pytest.raises(IncompatibleParts, match=r"hogwild.*serial"):
+    with pytest.raises(IncompatiblePartsError, match=r"hogwild.*serial"):
         SGDRegressor(algorithm="hogwild", engine="serial", n_jobs=2).fit(unit_rows(), targets(unit_rows()))
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_averaged_iterates_are_refused_beforehand(n_workers):
     model, rows = regression(average=10)
-    with pytest.raises(IncompatibleParts, match=r"hogwild.*needs shared_steps.*untouched.*average=10.*average=False"):
+    with pytest.raises(
+        IncompatiblePartsError, match=r"hogwild.*needs shared_steps.*untouched.*average=10.*average=False"
+    ):
         train(model, rows, engine=Untouched(), n_workers=n_workers)
-    with pytest.raises(IncompatibleParts, match="average=1 keeps"):
+    with pytest.raises(IncompatiblePartsError, match="average=1 keeps"):
         SGDClassifier(algorithm="hogwild", average=True, n_jobs=2).fit(unit_rows(), labels(unit_rows()))
 
 
@@ -226,7 +228,7 @@ def test_more_features_than_rows_are_no_reason_for_fewer_workers_where_nothing_i
 
 
 def test_a_round_of_no_length_is_refused():
-    with pytest.raises(InvalidArgument, match="'seconds' parameter of Hogwild"):
+    with pytest.raises(InvalidArgumentError, match="'seconds' parameter of Hogwild"):
         Hogwild(seconds=0.0)
 
 

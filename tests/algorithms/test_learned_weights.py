@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from parsgd import MLPClassifier, SGDClassifier, Weighted
+from parsgd import MLPClassifier, SGDClassifier, WeightedAverage
 from parsgd.algorithms.common.learned_weights import learn_weights, sample_rows
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
@@ -159,17 +159,17 @@ def test_how_many_rows_are_held_back(n_rows, held):
 
 
 def test_the_algorithm_keeps_its_contract():
-    check_algorithm(Weighted(rule="learned"))
+    check_algorithm(WeightedAverage(rule="learned"))
 
 
 def test_in_a_fit_the_sample_is_kept_from_the_workers():
     y = labels(X)
     few = {"n_jobs": 3, "max_iter": 2, "tol": None, "random_state": 0}
-    model = SGDClassifier("log_loss", algorithm=Weighted(rule="learned"), **few).fit(X, y)
+    model = SGDClassifier("log_loss", algorithm=WeightedAverage(rule="learned"), **few).fit(X, y)
     workers = model.history_[0]["workers"]
     assert sum(worker["examples"] for worker in workers) == 2 * (2400 - 240)
     assert model.score(X, y) > 0.85
-    by_steps = SGDClassifier("log_loss", algorithm=Weighted(rule="steps"), **few).fit(X, y)
+    by_steps = SGDClassifier("log_loss", algorithm=WeightedAverage(rule="steps"), **few).fit(X, y)
     assert log_loss(model, y) < log_loss(by_steps, y)
 
 

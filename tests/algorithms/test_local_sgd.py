@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parsgd import Local, SGDClassifier, Simulated
+from parsgd import LocalSGD, SGDClassifier, Simulated
 from parsgd.algorithms.common.merge_rules import RULES
 from parsgd.core import Lost
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialWorkerPool
-from parsgd.errors import InvalidArgument, Outcome, WorkersLost
+from parsgd.errors import InvalidArgumentError, Outcome, WorkersLostError
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm, slow_down
@@ -45,7 +45,7 @@ def lengths(found):
 
 
 @dataclass(frozen=True)
-class Spy(Local):
+class Spy(LocalSGD):
     """Local SGD that keeps its standings."""
 
     def combine(self, standing, reports):
@@ -63,8 +63,8 @@ def spied(algorithm, *args, **kwargs):
 
 
 def test_an_adaptive_period_shortens_as_the_loss_falls_and_never_lengthens():
-    found, seen = spied(Local("adaptive"), max_epochs=12)
-    periods = np.array([standing.memory.period for standing in seen])
+    found, seen = spied(LocalSGD("adaptive"), max_epochs=12)
+    periods = np.array([standing.memory.sync_every for standing in seen])
     assert np.all(np.diff(periods) <= 0.0)
     assert periods[0] == periods[1] == 1.0
     assert periods[-1] < 0.7
@@ -76,20 +76,20 @@ def test_an_adaptive_period_shortens_as_the_loss_falls_and_never_lengthens():
 
 
 def test_an_adaptive_period_is_the_root_of_the_losses_ratio():
-    found, seen = spied(Local("adaptive"), max_epochs=3)
+    found, seen = spied(LocalSGD("adaptive"), max_epochs=3)
     first, second = found.history[0]["loss"], found.history[1]["loss"]
-    assert seen[2].memory.period == pytest.approx(np.sqrt(second / first))
+    assert seen[2].memory.sync_every == pytest.approx(np.sqrt(second / first))
 
 
 @pytest.mark.parametrize("settings", [{"seconds": 0.05}, {"deadline": 0.1}, {"balance": "speed"}], ids=str)
 def test_an_adaptive_period_goes_with_what_ends_rounds_otherwise(settings):
-    found = train(Local("adaptive", **settings), (1.0, 0.5, 0.25), max_epochs=6)
+    found = train(LocalSGD("adaptive", **settings), (1.0, 0.5, 0.25), max_epochs=6)
     assert found.outcome is Outcome.MAX_EPOCHS
     assert found.history[-1]["loss"] < found.history[0]["loss"]
 
 
 @pytest.mark.parametrize(
-    ("period", "after", "rounds"),
+    ("sync_every", "after", "rounds"),
     [
         (0.1, None, [10] * 6),
         (0.1, 2, [10, 10, 5, 3, 2, 2]),
@@ -99,14 +99,14 @@ def test_an_adaptive_period_goes_with_what_ends_rounds_otherwise(settings):
     ],
 )
 @pytest.mark.parametrize("sampling", ["split", "whole"])
-def test_rounds_lengthen_with_every_pass_up_to_half_of_one(period, after, rounds, sampling):
-    found, seen = spied(Local(period, lengthen_after=after, sampling=sampling), max_epochs=6)
+def test_rounds_lengthen_with_every_pass_up_to_half_of_one(sync_every, after, rounds, sampling):
+    found, seen = spied(LocalSGD(sync_every, lengthen_after_epochs=after, sampling=sampling), max_epochs=6)
     assert np.bincount([standing.examples // 1200 for standing in seen]).tolist() == rounds
     assert found.examples == 6 * 1200
 
 
 def test_the_deadline_of_longer_rounds_is_longer():
-    found = train(Local(0.25, lengthen_after=1, deadline="auto"), max_epochs=3)
+    found = train(LocalSGD(0.25, lengthen_after_epochs=1, deadline="auto"), max_epochs=3)
     # workers alike are given a third more than they need, so nobody is late
     assert np.all(told(found, "examples").sum(axis=0) == 3 * 300)
     assert len(found.history) == 4 + 2 + 2
@@ -118,7 +118,7 @@ def test_the_deadline_of_longer_rounds_is_longer():
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_with_an_automatic_deadline_the_second_round_ends_at_the_median_and_three_deviations(batch_size):
     model = Linear(6, loss="log_loss", alpha=0.01, schedule="constant", eta0=0.1, batch_size=batch_size)
-    found = train(Local(0.25, deadline="auto"), (1.0, 1.0, 1.0, 0.1), model=model)
+    found = train(LocalSGD(0.25, deadline="auto"), (1.0, 1.0, 1.0, 0.1), model=model)
     took, examples, weights, steps = lengths(found), *(told(found, key) for key in ("examples", "weight", "steps"))
     # 75 examples, or 10 batches of 8; equal workers deviate by a tenth of the median at least
     part = -(-75 // batch_size) * batch_size
@@ -132,19 +132,19 @@ def test_with_an_automatic_deadline_the_second_round_ends_at_the_median_and_thre
 
 def test_who_is_late_does_as_much_in_the_next_rounds():
     """What is left of its part is less; the time for it is not."""
-    found = train(Local(0.25, deadline="auto"), (1.0, 1.0, 1.0, 0.1), max_epochs=8)
+    found = train(LocalSGD(0.25, deadline="auto"), (1.0, 1.0, 1.0, 0.1), max_epochs=8)
     done = told(found, "examples")[1:, 3]
     # 1.3 times 75 examples of the others, and the one that is begun; less only at the end of a part
     assert np.all((done == 10) | (np.cumsum(done) % 75 == 0))
 
 
 def test_workers_of_equal_speed_are_never_late():
-    plain, bounded = (train(Local(0.3, rule="steps", deadline=deadline), n_workers=3) for deadline in (None, "auto"))
+    plain, bounded = (train(LocalSGD(0.3, rule="steps", deadline=deadline), n_workers=3) for deadline in (None, "auto"))
     assert plain.state.tobytes() == bounded.state.tobytes()
 
 
 def test_a_fixed_deadline_ends_the_first_round_too():
-    found = train(Local(1.0, deadline=0.06), (1.0, 1.0, 0.1))
+    found = train(LocalSGD(1.0, deadline=0.06), (1.0, 1.0, 0.1))
     examples = told(found, "examples")
     assert examples[0].tolist() == [60, 60, 6]
     np.testing.assert_allclose(lengths(found), 0.06)
@@ -153,32 +153,37 @@ def test_a_fixed_deadline_ends_the_first_round_too():
 
 
 def test_a_deadline_that_nobody_can_keep_still_lets_everybody_make_a_step():
-    found = train(Local(0.5, deadline=1e-9), n_workers=3, max_epochs=1)
+    found = train(LocalSGD(0.5, deadline=1e-9), n_workers=3, max_epochs=1)
     assert np.all(told(found, "examples") == 1)
     assert found.outcome is Outcome.MAX_EPOCHS
 
 
 def test_workers_that_are_slowed_down_are_late_as_slow_ones_are():
     engine = slow_down({2: 10.0}, Simulated(rate=RATE))
-    slowed = train(Local(0.25, deadline="auto"), engine=engine, n_workers=3)
-    slow = train(Local(0.25, deadline="auto"), (1.0, 1.0, 0.1))
+    slowed = train(LocalSGD(0.25, deadline="auto"), engine=engine, n_workers=3)
+    slow = train(LocalSGD(0.25, deadline="auto"), (1.0, 1.0, 0.1))
     assert slowed.state.tobytes() == slow.state.tobytes()
     np.testing.assert_allclose(told(slowed, "seconds"), told(slow, "seconds"))
 
 
 def test_deadlines_are_kept_on_real_threads_too():
-    found = fit(MODEL, Local(1.0, deadline="auto"), slow_down({0: 2.0}), SOURCE, n_workers=2, max_epochs=3)
+    found = fit(MODEL, LocalSGD(1.0, deadline="auto"), slow_down({0: 2.0}), SOURCE, n_workers=2, max_epochs=3)
     assert found.examples >= 3 * 1200
 
 
-@pytest.mark.parametrize("outer", ["mean", "nesterov", "adaptive"])
+@pytest.mark.parametrize("outer_optimizer", ["mean", "nesterov", "adaptive"])
 @pytest.mark.parametrize("model", [MODEL, Network((6, 4, 2), solver="adam", batch_size=8)], ids=["linear", "network"])
-def test_late_workers_go_with_every_outer_step(outer, model):
+def test_late_workers_go_with_every_outer_step(outer_optimizer, model):
     source = ArraySource(rows_of(X, labels(X).astype(np.int64) if isinstance(model, Network) else SIGNS))
-    found = train(Local(0.25, outer=outer, deadline="auto"), (1.0, 1.0, 1.0, 0.1), model=model, source=source)
+    found = train(
+        LocalSGD(0.25, outer_optimizer=outer_optimizer, deadline="auto"),
+        (1.0, 1.0, 1.0, 0.1),
+        model=model,
+        source=source,
+    )
     assert found.history[-1]["loss"] < found.history[0]["loss"]
     steps = told(found, "steps")
-    if outer == "adaptive" and model is MODEL:
+    if outer_optimizer == "adaptive" and model is MODEL:
         # the schedule goes by what all did together
         assert found.clock == 1 + steps.sum()
 
@@ -187,10 +192,10 @@ def test_late_workers_go_with_every_outer_step(outer, model):
 
 
 @pytest.mark.parametrize("sampling", ["split", "stored", "whole"])
-@pytest.mark.parametrize("period", [0.2, 1.0])
+@pytest.mark.parametrize("sync_every", [0.2, 1.0])
 @pytest.mark.parametrize("speeds", [(1.0, 0.5, 0.25), (1.0, 1.0, 1.0, 0.1)], ids=str)
-def test_after_the_first_pass_shards_are_in_proportion_to_speed(sampling, period, speeds):
-    found, seen = spied(Local(period, balance="speed", sampling=sampling), speeds, max_epochs=4)
+def test_after_the_first_pass_shards_are_in_proportion_to_speed(sampling, sync_every, speeds):
+    found, seen = spied(LocalSGD(sync_every, balance="speed", sampling=sampling), speeds, max_epochs=4)
     shares = np.array(speeds) / sum(speeds)
     owned = np.array([standing.shard_rows for standing in seen])
     passes = np.array([standing.examples // 1200 for standing in seen])
@@ -202,7 +207,7 @@ def test_after_the_first_pass_shards_are_in_proportion_to_speed(sampling, period
     slow, *balanced = np.diff([0.0, *ends])
     assert slow == pytest.approx(1200 / len(speeds) / min(speeds) / RATE)
     ideal = 1200 / sum(speeds) / RATE
-    rounds = round(1 / period)
+    rounds = round(1 / sync_every)
     assert all(ideal <= seconds + 1e-9 and seconds <= ideal + rounds / min(speeds) / RATE for seconds in balanced)
 
 
@@ -223,7 +228,7 @@ def test_every_row_is_owned_once_and_visited_once_a_pass(speeds, seed):
 
             return super().open(watched, shards, pulse)
 
-    algorithm = Local(0.5, balance="speed")
+    algorithm = LocalSGD(0.5, balance="speed")
     found = train(algorithm, engine=Watching(speeds=speeds, rate=RATE), n_workers=len(speeds), seed=seed, max_epochs=3)
     assert found.examples == 3 * 1200
     for epoch in range(3):
@@ -232,28 +237,30 @@ def test_every_row_is_owned_once_and_visited_once_a_pass(speeds, seed):
 
 
 def test_workers_of_equal_speed_keep_their_rows():
-    plain, balanced = (train(Local(0.3, rule="uniform", balance=balance), n_workers=3) for balance in (None, "speed"))
+    plain, balanced = (
+        train(LocalSGD(0.3, rule="uniform", balance=balance), n_workers=3) for balance in (None, "speed")
+    )
     assert plain.state.tobytes() == balanced.state.tobytes()
 
 
 def test_who_has_more_rows_counts_more():
-    found = train(Local(1.0, balance="speed"), (1.0, 0.5))
+    found = train(LocalSGD(1.0, balance="speed"), (1.0, 0.5))
     np.testing.assert_allclose(told(found, "weight")[1:], np.tile([2 / 3, 1 / 3], (3, 1)), rtol=0.01)
 
 
 def test_balanced_workers_are_not_late():
     """A worker's part is as large as it is quick."""
-    found = train(Local(0.25, balance="speed", deadline="auto"), (1.0, 1.0, 0.2), max_epochs=5)
+    found = train(LocalSGD(0.25, balance="speed", deadline="auto"), (1.0, 1.0, 0.2), max_epochs=5)
     done = told(found, "examples")
-    whole = train(Local(0.25, balance="speed"), (1.0, 1.0, 0.2), max_epochs=5)
+    whole = train(LocalSGD(0.25, balance="speed"), (1.0, 1.0, 0.2), max_epochs=5)
     # once the shards are dealt by speed, nothing is cut
     shares = done[-4:].sum(axis=0) / done[-4:].sum()
     np.testing.assert_allclose(shares, told(whole, "examples")[-4:].sum(axis=0) / 1200, atol=0.02)
 
 
 def test_a_dead_worker_keeps_the_others_from_nothing():
-    engine = Simulated(speeds=(1.0, 0.5, 0.25), rate=RATE, deaths={1: 0.7})
-    found = train(Local(0.2, balance="speed", deadline="auto"), engine=engine, n_workers=3, max_epochs=5)
+    engine = Simulated(speeds=(1.0, 0.5, 0.25), rate=RATE, failures={1: 0.7})
+    found = train(LocalSGD(0.2, balance="speed", deadline="auto"), engine=engine, n_workers=3, max_epochs=5)
     assert [gone["worker"] for entry in found.history for gone in entry["lost"]] == [1]
     # others go on with its rows
     assert {worker["worker"] for worker in found.history[-1]["workers"]} == {0, 1, 2}
@@ -261,33 +268,33 @@ def test_a_dead_worker_keeps_the_others_from_nothing():
 
 
 def test_balance_repeats_to_the_bit():
-    one, again = (train(Local(0.2, balance="speed", deadline="auto"), (1.0, 0.5, 0.3)) for _ in range(2))
+    one, again = (train(LocalSGD(0.2, balance="speed", deadline="auto"), (1.0, 0.5, 0.3)) for _ in range(2))
     assert one.state.tobytes() == again.state.tobytes()
 
 
 # -- rules -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("outer", ["mean", "momentum", "adaptive"])
+@pytest.mark.parametrize("outer_optimizer", ["mean", "momentum", "adaptive"])
 @pytest.mark.parametrize("rule", RULES)
-def test_every_rule_runs_in_rounds(rule, outer):
-    found = train(Local(0.5, rule=rule, outer=outer), (1.0, 0.5, 0.25))
+def test_every_rule_runs_in_rounds(rule, outer_optimizer):
+    found = train(LocalSGD(0.5, rule=rule, outer_optimizer=outer_optimizer), (1.0, 0.5, 0.25))
     assert found.history[-1]["loss"] < found.history[0]["loss"]
     assert np.all(told(found, "weight") >= 0.0)
 
 
 @pytest.mark.parametrize("rule", ["uniform", "steps", "examples", "wp", "fednova", "loss"])
 def test_rules_that_look_at_no_rows_see_all_of_them(rule):
-    assert train(Local(0.5, rule=rule)).examples == 4 * 1200
+    assert train(LocalSGD(0.5, rule=rule)).examples == 4 * 1200
 
 
 def test_learned_weights_hold_rows_back_and_an_adaptive_step_does_not():
-    assert train(Local(0.5, rule="learned")).examples == 4 * (1200 - 120)
-    assert train(Local(0.5, outer="adaptive")).examples == 4 * 1200
+    assert train(LocalSGD(0.5, rule="learned")).examples == 4 * (1200 - 120)
+    assert train(LocalSGD(0.5, outer_optimizer="adaptive")).examples == 4 * 1200
     # together they look at the same rows, held back
-    assert train(Local(0.5, rule="learned", outer="adaptive")).examples == 4 * (1200 - 300)
+    assert train(LocalSGD(0.5, rule="learned", outer_optimizer="adaptive")).examples == 4 * (1200 - 300)
     # one worker has nobody to be weighed against
-    assert train(Local(0.5, rule="learned"), n_workers=1).examples == 4 * 1200
+    assert train(LocalSGD(0.5, rule="learned"), n_workers=1).examples == 4 * 1200
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------
@@ -312,8 +319,8 @@ class Mortal:
 def test_a_fit_ends_when_all_that_had_rows_are_lost():
     """Three workers and one row: those that are left would go on for ever."""
     one_row = ArraySource(rows_of(X[:1], SIGNS[:1]))
-    with pytest.raises(WorkersLost, match="All workers that had rows are lost; the last one, 0, in round 1: gone"):
-        fit(MODEL, Local(), Mortal(), one_row, n_workers=3, max_epochs=5)
+    with pytest.raises(WorkersLostError, match="All workers that had rows are lost; the last one, 0, in round 1: gone"):
+        fit(MODEL, LocalSGD(), Mortal(), one_row, n_workers=3, max_epochs=5)
 
 
 # -- refusals --------------------------------------------------------------------------------------------------------
@@ -322,31 +329,31 @@ def test_a_fit_ends_when_all_that_had_rows_are_lost():
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (dict(period="adaptiv"), "Did you mean 'adaptive'?"),
-        (dict(period=0.0), "'period' parameter of Local must be a number in the range (0, 1]"),
-        (dict(deadline="soon"), "'deadline' parameter of Local must be a str among {'auto'}. Got 'soon'"),
-        (dict(deadline=0.0), "'deadline' parameter of Local"),
-        (dict(balance="rows"), "'balance' parameter of Local must be a str among {'speed'}"),
-        (dict(outer="nestorov"), "Did you mean 'nesterov'?"),
-        (dict(outer=Local), "'outer' parameter of Local"),
-        (dict(outer=3), "'outer' parameter of Local"),
-        (dict(sampling="shared"), "'sampling' parameter of Local"),
+        (dict(sync_every="adaptiv"), "Did you mean 'adaptive'?"),
+        (dict(sync_every=0.0), "'sync_every' parameter of LocalSGD must be a number in the range (0, 1]"),
+        (dict(deadline="soon"), "'deadline' parameter of LocalSGD must be a str among {'auto'}. Got 'soon'"),
+        (dict(deadline=0.0), "'deadline' parameter of LocalSGD"),
+        (dict(balance="rows"), "'balance' parameter of LocalSGD must be a str among {'speed'}"),
+        (dict(outer_optimizer="nestorov"), "Did you mean 'nesterov'?"),
+        (dict(outer_optimizer=LocalSGD), "'outer_optimizer' parameter of LocalSGD"),
+        (dict(outer_optimizer=3), "'outer_optimizer' parameter of LocalSGD"),
+        (dict(sampling="shared"), "'sampling' parameter of LocalSGD"),
         (dict(seconds=1.0, deadline="auto"), "seconds or a deadline, not both"),
-        (dict(lengthen_after=0), "'lengthen_after' parameter of Local must be an int from 1 on"),
-        (dict(period="adaptive", lengthen_after=2), "Got lengthen_after=2; leave out one of them"),
+        (dict(lengthen_after_epochs=0), "'lengthen_after_epochs' parameter of LocalSGD must be an int from 1 on"),
+        (dict(sync_every="adaptive", lengthen_after_epochs=2), "Got lengthen_after_epochs=2; leave out one of them"),
     ],
 )
 def test_bad_parameters_are_named_with_what_was_expected_and_what_came(bad, said):
-    with pytest.raises(InvalidArgument) as refusal:
-        Local(**bad)
+    with pytest.raises(InvalidArgumentError) as refusal:
+        LocalSGD(**bad)
     assert said in str(refusal.value)
 
 
 @pytest.mark.parametrize(
     "algorithm",
     [
-        Local("adaptive"), Local(deadline="auto"), Local(deadline=1.0), Local(balance="speed"),
-        Local(sampling="whole", balance="speed", deadline="auto"), *(Local(rule=rule) for rule in RULES),
+        LocalSGD("adaptive"), LocalSGD(deadline="auto"), LocalSGD(deadline=1.0), LocalSGD(balance="speed"),
+        LocalSGD(sampling="whole", balance="speed", deadline="auto"), *(LocalSGD(rule=rule) for rule in RULES),
     ],
     ids=repr,
 )  # fmt: skip
@@ -356,7 +363,9 @@ def test_algorithms_in_rounds_keep_their_contract(algorithm):
 
 
 def test_estimators_take_all_of_it():
-    algorithm = Local("adaptive", rule="steps", outer="nesterov", deadline="auto", balance="speed", sampling="whole")
+    algorithm = LocalSGD(
+        "adaptive", rule="steps", outer_optimizer="nesterov", deadline="auto", balance="speed", sampling="whole"
+    )
     model = SGDClassifier("log_loss", algorithm=algorithm, engine=Serial(), n_jobs=2, max_iter=3, tol=None,
                           random_state=0)  # fmt: skip
     assert model.fit(X, SIGNS).score(X, SIGNS) > 0.8

@@ -9,7 +9,7 @@ from parsgd import MiniBatch, SimuParallel
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.errors import DivergedError, InvalidArgument, Outcome
+from parsgd.errors import DivergedError, InvalidArgumentError, Outcome
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import SOLVERS, Network
 from parsgd.testing import check_algorithm
@@ -228,7 +228,9 @@ def test_a_batch_that_weighs_nothing_is_passed_over():
 
 @pytest.mark.parametrize("size", [0, -3, 2.5, "8", True, float("nan")])
 def test_a_batch_size_that_is_no_count_is_refused(size):
-    with pytest.raises(InvalidArgument, match=r"'batch_size' parameter of MiniBatch must be an int from 1 on") as error:
+    with pytest.raises(
+        InvalidArgumentError, match=r"'batch_size' parameter of MiniBatch must be an int from 1 on"
+    ) as error:
         MiniBatch(size)
     assert repr(size) in str(error.value)
 

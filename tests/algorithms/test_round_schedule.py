@@ -101,14 +101,14 @@ def test_workers_that_reported_are_noted_and_the_others_remembered():
 
 @given(
     sizes=st.lists(st.integers(0, 300), min_size=1, max_size=4), batch_size=st.integers(1, 50),
-    period=st.floats(1e-2, 1.0),
+    sync_every=st.floats(1e-2, 1.0),
 )  # fmt: skip
-def test_the_longest_part_is_the_longest_stretch(sizes, batch_size, period):
-    ours = longest_part(np.array(sizes), batch_size, period)
+def test_the_longest_part_is_the_longest_stretch(sizes, batch_size, sync_every):
+    ours = longest_part(np.array(sizes), batch_size, sync_every)
     for n_rows, longest in zip(sizes, ours, strict=True):
         cursor, stretches = 0, [0]
         while cursor < n_rows:
-            stretches.append(examples_in_round(n_rows, batch_size, period, cursor))
+            stretches.append(examples_in_round(n_rows, batch_size, sync_every, cursor))
             cursor += stretches[-1]
         # the longest in batches may be the last one, whose last batch is short
         assert max(stretches) <= longest <= max(stretches) + batch_size - 1

@@ -6,7 +6,7 @@ import pytest
 from parsgd import MLPClassifier, SGDClassifier, SimuParallel
 from parsgd.algorithms.common.subsample import SubsampledShard
 from parsgd.data.sources.array_source import ArraySource
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.testing import check_algorithm
 from parsgd.testing.problems import labels, logistic, unit_rows
 from parsgd.utils.row_arrays import rows_of
@@ -67,7 +67,7 @@ def test_second_moments_stay_above_zero():
 
 
 def test_who_draws_from_all_rows_has_none_to_correct_by():
-    with pytest.raises(InvalidArgument, match=r"sampling='whole'.*Use sampling='split'"):
+    with pytest.raises(InvalidArgumentError, match=r"sampling='whole'.*Use sampling='split'"):
         SimuParallel(sampling="whole", correction=0.5)
-    with pytest.raises(InvalidArgument, match="correction"):
+    with pytest.raises(InvalidArgumentError, match="correction"):
         SimuParallel(correction=1.0)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from parsgd import Local, SGDClassifier, SimuParallel, Weighted
+from parsgd import LocalSGD, SGDClassifier, SimuParallel, WeightedAverage
 from parsgd.algorithms.common import worker_loop
 from parsgd.core import Budget, Report, Standing
 from parsgd.engines.serial import Serial
-from parsgd.errors import InvalidArgument, Outcome
+from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.models.linear.linear_model import Linear
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, logistic, unit_rows
@@ -56,7 +56,7 @@ def steps_and_weights(history_entry):
 
 @pytest.mark.parametrize("rule", ["steps", "wp", "measured"])
 def test_a_slow_worker_makes_fewer_steps_and_weighs_less_in_one_shot(made_up_time, rule):
-    model = fit(Weighted(rule=rule, seconds=64 * MadeUpTime.TICK), {0: 4.0})
+    model = fit(WeightedAverage(rule=rule, seconds=64 * MadeUpTime.TICK), {0: 4.0})
     (slow, fast), (light, heavy) = steps_and_weights(model.history_[0])
     assert 0 < slow < fast
     assert 0.0 < light < heavy
@@ -66,7 +66,7 @@ def test_a_slow_worker_makes_fewer_steps_and_weighs_less_in_one_shot(made_up_tim
 
 @pytest.mark.parametrize("rule", [None, "steps", "wp"])
 def test_a_slow_worker_makes_fewer_steps_and_weighs_less_in_every_round(made_up_time, rule):
-    model = fit(Local(seconds=32 * MadeUpTime.TICK, rule=rule), {1: 4.0}, max_iter=5)
+    model = fit(LocalSGD(seconds=32 * MadeUpTime.TICK, rule=rule), {1: 4.0}, max_iter=5)
     assert len(model.history_) > 1
     for entry in model.history_[:-1]:
         (fast, slow), (heavy, light) = steps_and_weights(entry)
@@ -75,12 +75,14 @@ def test_a_slow_worker_makes_fewer_steps_and_weighs_less_in_every_round(made_up_
 
 
 def test_by_steps_weights_are_the_shares_of_the_steps(made_up_time):
-    model = fit(Weighted(rule="steps", seconds=64 * MadeUpTime.TICK), {0: 4.0})
+    model = fit(WeightedAverage(rule="steps", seconds=64 * MadeUpTime.TICK), {0: 4.0})
     steps, weights = steps_and_weights(model.history_[0])
     np.testing.assert_allclose(weights, np.array(steps) / sum(steps))
 
 
-@pytest.mark.parametrize("algorithm", [SimuParallel(seconds=0.1), Weighted(rule="uniform", seconds=0.1)], ids=repr)
+@pytest.mark.parametrize(
+    "algorithm", [SimuParallel(seconds=0.1), WeightedAverage(rule="uniform", seconds=0.1)], ids=repr
+)
 def test_uniform_rules_ignore_how_much_was_done(made_up_time, algorithm):
     steps, weights = steps_and_weights(fit(algorithm, {0: 4.0}).history_[0])
     assert steps[0] < steps[1]
@@ -88,26 +90,26 @@ def test_uniform_rules_ignore_how_much_was_done(made_up_time, algorithm):
 
 
 def test_workers_of_equal_speed_count_alike(made_up_time):
-    steps, weights = steps_and_weights(fit(Weighted(seconds=0.1), {}).history_[0])
+    steps, weights = steps_and_weights(fit(WeightedAverage(seconds=0.1), {}).history_[0])
     assert steps[0] == steps[1]
     assert weights == [0.5, 0.5]
 
 
 def test_a_slow_worker_with_a_budget_of_examples_does_all_the_same(made_up_time):
-    even, slowed = (fit(Local(), factors, max_iter=3) for factors in ({}, {0: 9.0}))
+    even, slowed = (fit(LocalSGD(), factors, max_iter=3) for factors in ({}, {0: 9.0}))
     assert even.coef_.tobytes() == slowed.coef_.tobytes()
     workers = slowed.history_[0]["workers"]
     assert workers[0]["seconds"] > workers[1]["seconds"]
 
 
 def test_a_fit_that_used_up_its_time_says_so(made_up_time):
-    assert fit(Weighted(seconds=64 * MadeUpTime.TICK), {0: 4.0}).outcome_ is Outcome.OUT_OF_TIME
-    assert fit(Weighted(seconds=1e9), {0: 4.0}).outcome_ is Outcome.MAX_EPOCHS
+    assert fit(WeightedAverage(seconds=64 * MadeUpTime.TICK), {0: 4.0}).outcome_ is Outcome.OUT_OF_TIME
+    assert fit(WeightedAverage(seconds=1e9), {0: 4.0}).outcome_ is Outcome.MAX_EPOCHS
 
 
 @pytest.mark.parametrize("factor", [0.5, -1.0, 0.0, float("nan")])
 def test_workers_cannot_be_sped_up(factor):
-    with pytest.raises(InvalidArgument, match="factors >= 1"):
+    with pytest.raises(InvalidArgumentError, match="factors >= 1"):
         slow_down({0: factor})
 
 
@@ -116,7 +118,7 @@ def test_the_measured_contraction_lies_between_zero_and_one_and_is_no_weaker_tha
     problem = logistic(600, 5, alpha=alpha)
     logs = {}
 
-    class Remembers(Weighted):
+    class Remembers(WeightedAverage):
         def combine(self, standing, reports):
             logs[self.rule] = [report.log_contraction / report.steps for report in reports]
             return super().combine(standing, reports)
@@ -134,7 +136,7 @@ def test_the_measured_contraction_lies_between_zero_and_one_and_is_no_weaker_tha
 
 
 def test_where_steps_drive_runs_apart_the_measured_rule_weighs_alike():
-    model = Weighted(rule="measured")
+    model = WeightedAverage(rule="measured")
     reports = [Report(w, 0, np.zeros(2), steps, steps, np.zeros(1), np.zeros(1), 1.0, 1.0, np.ones(1), 0.01 * steps)
                for w, steps in enumerate((100, 400))]  # fmt: skip
     standing = Standing(Linear(1), np.zeros(2))

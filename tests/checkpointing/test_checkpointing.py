@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 import parsgd
-from parsgd import Checkpoint, Local, SGDClassifier, Simulated
+from parsgd import Checkpoint, LocalSGD, SGDClassifier, Simulated
 from parsgd.checkpointing import file_format, fit_fingerprint
 from parsgd.checkpointing.store import CheckpointStore, opened
 from parsgd.core import Merge
@@ -23,8 +24,8 @@ from parsgd.engines.serial import Serial
 from parsgd.errors import (
     CheckpointError,
     CheckpointWarning,
-    InvalidArgument,
-    MissingDependency,
+    InvalidArgumentError,
+    MissingDependencyError,
     ModelFileError,
     Outcome,
 )
@@ -38,7 +39,9 @@ Y = labels(X)
 def make(folder=None, **more):
     """An estimator with 20 rounds, of which each is kept."""
     kept = None if folder is None else more.pop("kept", Checkpoint(folder, seconds=0))
-    defaults = dict(loss="log_loss", algorithm=Local(period=0.25), n_jobs=2, max_iter=5, tol=None, random_state=0)
+    defaults = dict(
+        loss="log_loss", algorithm=LocalSGD(sync_every=0.25), n_jobs=2, max_iter=5, tol=None, random_state=0
+    )
     return SGDClassifier(**{**defaults, "checkpoint": kept, **more})
 
 
@@ -238,7 +241,7 @@ def test_an_engine_with_another_number_of_workers_is_refused(tmp_path):
 
 def test_a_worker_that_was_lost_is_there_again(tmp_path):
     kept = Checkpoint(tmp_path, seconds=np.inf)
-    dying = make(tmp_path, kept=kept, engine=Simulated(deaths={1: 1e-4}), max_iter=3).fit(X, Y)
+    dying = make(tmp_path, kept=kept, engine=Simulated(failures={1: 1e-4}), max_iter=3).fit(X, Y)
     assert any(entry["lost"] for entry in dying.history_)
     again = make(tmp_path, kept=kept, engine=Serial(), max_iter=6).fit(X, Y, resume=True)
     assert [worker["worker"] for worker in again.history_[-1]["workers"]] == [0, 1]
@@ -251,7 +254,7 @@ def test_a_worker_that_was_lost_is_there_again(tmp_path):
         (dict(loss="hinge"), "loss is 'hinge' and was 'log_loss'"),
         (dict(n_jobs=3), "n_workers is 3 and was 2"),
         (dict(algorithm="elastic"), r"algorithm is Elastic\("),
-        (dict(algorithm=Local(period=0.5)), r"algorithm is Local\(.*period=0.5.* and was Local\("),
+        (dict(algorithm=LocalSGD(sync_every=0.5)), r"algorithm is Local\(.*sync_every=0.5.* and was Local\("),
         (dict(random_state=1), "random_state is 1 and was 0"),
         (dict(tol=0.1), "tol is 0.1 and was None"),
         (dict(average=True), "average is True and was False"),
@@ -317,7 +320,15 @@ def test_another_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(file_format, "FORMAT", 99)
     broken_off(tmp_path)
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match=r"has format 99.*reads format 1.*upgrade"):
+    with pytest.raises(CheckpointError, match=r"has format 99.*reads format 2.*upgrade"):
+        make(tmp_path).fit(X, Y, resume=True)
+
+
+def test_a_checkpoint_of_version_0_1_is_refused_in_one_sentence_that_says_what_to_do(tmp_path):
+    shutil.copytree(Path(__file__).parent / "version-0.1", tmp_path, dirs_exist_ok=True)
+    with pytest.raises(
+        CheckpointError, match=r"format 1, .* reads format 2 only: .* name another folder or delete this"
+    ):
         make(tmp_path).fit(X, Y, resume=True)
 
 
@@ -404,7 +415,7 @@ def test_a_folder_that_vanishes_is_a_warning(tmp_path):
 
 
 @dataclass(frozen=True)
-class Remembers(Local):
+class Remembers(LocalSGD):
     """An algorithm from elsewhere that remembers what it is given."""
 
     first: object = None
@@ -432,7 +443,7 @@ def test_an_algorithm_from_elsewhere_goes_on_with_what_it_remembers(tmp_path):
 
 
 @dataclass(frozen=True)
-class DealsAnew(Local):
+class DealsAnew(LocalSGD):
     """Gives the first worker more rows after the first pass."""
 
     def shares(self, standing):
@@ -466,9 +477,9 @@ def test_a_memory_that_cannot_be_kept_later_is_a_warning(tmp_path):
 
 @pytest.mark.parametrize("bad", [3, True, b"x", "", [], Checkpoint])
 def test_what_is_no_checkpoint_is_refused(bad):
-    with pytest.raises(InvalidArgument, match="'checkpoint' parameter of SGDClassifier must be"):
+    with pytest.raises(InvalidArgumentError, match="'checkpoint' parameter of SGDClassifier must be"):
         make(checkpoint=bad, engine=Untouched()).fit(X, Y)
-    with pytest.raises(InvalidArgument, match="'checkpoint' parameter of MLPRegressor must be"):
+    with pytest.raises(InvalidArgumentError, match="'checkpoint' parameter of MLPRegressor must be"):
         parsgd.MLPRegressor(checkpoint=bad).fit(X, Y)
 
 
@@ -482,25 +493,25 @@ def test_what_is_no_checkpoint_is_refused(bad):
     ids=str,
 )  # fmt: skip
 def test_settings_that_cannot_be_used_are_refused(settings, said):
-    with pytest.raises(InvalidArgument, match=said):
+    with pytest.raises(InvalidArgumentError, match=said):
         Checkpoint(**{"folder": "kept", **settings})
 
 
 def test_to_go_on_there_must_be_checkpoints():
-    with pytest.raises(InvalidArgument, match=r"fit\(resume=True\).*keeps none.*checkpoint='folder'"):
+    with pytest.raises(InvalidArgumentError, match=r"fit\(resume=True\).*keeps none.*checkpoint='folder'"):
         make(engine=Untouched()).fit(X, Y, resume=True)
-    with pytest.raises(InvalidArgument, match=r"'resume' argument.*Got 'yes'"):
+    with pytest.raises(InvalidArgumentError, match=r"'resume' argument.*Got 'yes'"):
         make(engine=Untouched()).fit(X, Y, resume="yes")
 
 
 def test_lbfgs_keeps_none(tmp_path):
-    with pytest.raises(InvalidArgument, match=r"lbfgs.*keeps no checkpoints"):
+    with pytest.raises(InvalidArgumentError, match=r"lbfgs.*keeps no checkpoints"):
         parsgd.MLPClassifier(solver="lbfgs", checkpoint=tmp_path).fit(X, Y)
 
 
 def test_without_safetensors_it_is_said_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(MissingDependency, match="Checkpoints need safetensors: pip install 'parsgd\\[files\\]'"):
+    with pytest.raises(MissingDependencyError, match="Checkpoints need safetensors: pip install 'parsgd\\[files\\]'"):
         make(tmp_path, engine=Untouched()).fit(X, Y)
 
 

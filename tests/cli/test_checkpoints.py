@@ -38,7 +38,7 @@ def test_after_ctrl_c_it_says_how_to_go_on(cli, table_csv, tmp_path, monkeypatch
     pressed = []
     arguments = ("fit", table_csv, "--out", tmp_path / "m", *ARGUMENTS, "--tol", "none", "--max-iter", "60")
     arguments += ("--checkpoint", tmp_path / "kept")
-    with parsgd.watch(press):
+    with parsgd.observe_progress(press):
         assert "--resume" in cli(*arguments, code=130).output
     cli(*arguments, "--resume")
     assert model_files.load(tmp_path / "m").n_iter_ == 60

@@ -8,7 +8,7 @@ import pytest
 
 import parsgd
 from parsgd.cli.options import common_options
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -59,6 +59,6 @@ def test_the_losses_that_are_offered_are_those_there_are():
             try:
                 getattr(parsgd, name)(loss=loss)._check_parameters()
                 taken.append(name)
-            except InvalidArgument:
+            except InvalidArgumentError:
                 pass
         assert taken, loss

@@ -176,9 +176,9 @@ def test_a_class_with_one_row_does_not_stop_the_split(cli, tmp_path):
 
 def test_rounds_in_seconds_are_given_to_the_algorithm(cli, tmp_path):
     cli.fit("iris", tmp_path / "m", "--round-seconds", "0.05", "--workers", "2")
-    assert model_files.load(tmp_path / "m").algorithm == parsgd.Local(seconds=0.05)
+    assert model_files.load(tmp_path / "m").algorithm == parsgd.LocalSGD(seconds=0.05)
     cli.fit("iris", tmp_path / "m", "--round-seconds", "5", "--workers", "2", "--algorithm", "weighted")
-    assert model_files.load(tmp_path / "m").algorithm == parsgd.Weighted(seconds=5.0)
+    assert model_files.load(tmp_path / "m").algorithm == parsgd.WeightedAverage(seconds=5.0)
 
 
 MISTAKES = [

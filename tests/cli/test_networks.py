@@ -90,7 +90,7 @@ def test_sparse_rows_make_a_network_too(cli, tmp_path):
 
 def test_rounds_in_seconds_are_given_to_a_networks_algorithm(cli, tmp_path):
     cli.fit("digits", tmp_path / "m", "--hidden", "5", "--round-seconds", "0.05", "--workers", "2")
-    assert model_files.load(tmp_path / "m").algorithm == parsgd.Local(seconds=0.05)
+    assert model_files.load(tmp_path / "m").algorithm == parsgd.LocalSGD(seconds=0.05)
 
 
 def test_lbfgs_is_told_as_what_ran(cli, tmp_path):

@@ -74,4 +74,4 @@ def test_report_of_what_is_no_model_says_so(cli, tmp_path):
 def test_the_page_of_python_is_that_of_the_command(cli, table_csv, tmp_path):
     cli.fit(table_csv, tmp_path / "m", "--target", "kind")
     cli("report", tmp_path / "m", "--out", tmp_path / "page.html")
-    assert parsgd.report(tmp_path / "m") == (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert parsgd.write_report(tmp_path / "m") == (tmp_path / "page.html").read_text(encoding="utf-8")

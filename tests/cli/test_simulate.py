@@ -37,11 +37,17 @@ def test_what_is_reported_is_what_the_library_finds_on_the_same_engine(cli, tmp_
     np.savez(tmp_path / "d.npz", X_train=X[:100], y_train=y[:100], X_test=X[100:], y_test=y[100:])
     report = cli.report(
         "simulate", tmp_path / "d.npz", *CREW, "--loss", "log_loss", "--alpha", "0.1", "--passes", "3",
-        "--no-standardize", "--algorithm", "local:period=0.5",
+        "--no-standardize", "--algorithm", "local:sync_every=0.5",
     )  # fmt: skip
     engine = parsgd.Simulated(speeds=(1, 1, 0.5, 0.1), latency_s=0.005, rate=1000.0)
     model = parsgd.SGDClassifier(
-        "log_loss", alpha=0.1, max_iter=3, tol=None, random_state=0, engine=engine, algorithm=parsgd.Local(period=0.5)
+        "log_loss",
+        alpha=0.1,
+        max_iter=3,
+        tol=None,
+        random_state=0,
+        engine=engine,
+        algorithm=parsgd.LocalSGD(sync_every=0.5),
     ).fit(X[:100], y[:100])
     (ours,) = report["algorithms"]
     assert ours["seconds"] == model.history_[-1]["seconds"]
@@ -64,7 +70,9 @@ def test_what_is_reported_is_what_the_library_finds_on_the_same_engine(cli, tmp_
     ids=["linear", "averaged", "network"],
 )
 def test_the_curve_ends_at_the_loss_of_the_model_on_the_rows_kept_apart(report, arguments, loss):
-    found = report("--algorithm", "local:period=1,minibatch", *arguments, target=("--target", "kind", "--drop", "y"))
+    found = report(
+        "--algorithm", "local:sync_every=1,minibatch", *arguments, target=("--target", "kind", "--drop", "y")
+    )
     assert found["loss"] == f"mean {loss} on the test rows"
     for result in found["algorithms"]:
         first, last = result["curve"][0], result["curve"][-1]
@@ -76,7 +84,7 @@ def test_the_curve_ends_at_the_loss_of_the_model_on_the_rows_kept_apart(report, 
 
 @pytest.mark.parametrize("model", ["sgd-regressor", "mlp-regressor"])
 def test_numbers_are_predicted_too(report, model):
-    found = report("--model", model, "--algorithm", "local:period=1", target=("--target", "y", "--drop", "kind"))
+    found = report("--model", model, "--algorithm", "local:sync_every=1", target=("--target", "y", "--drop", "kind"))
     (result,) = found["algorithms"]
     assert result["loss"] == pytest.approx(0.5 * result["scores"]["rmse"] ** 2, rel=1e-5)
 
@@ -127,21 +135,21 @@ def test_rounds_in_seconds_are_virtual_and_only_for_algorithms_that_count_so(rep
 
 
 def test_the_dead_are_named_and_a_crew_that_dies_is_a_result(report, cli, table_csv):
-    found = by_name(report("--deaths", "3:0.1s,0-1:0.2s", "--algorithm", "local,weighted"))
+    found = by_name(report("--failures", "3:0.1s,0-1:0.2s", "--algorithm", "local,weighted"))
     why = {gone["why"] for gone in found["weighted"]["lost"]}
     assert why == {"machine 0 died after 0.2 s", "machine 1 died after 0.2 s", "machine 3 died after 0.1 s"}
-    found = by_name(report("--deaths", "0-3:0.1s", "--algorithm", "weighted,minibatch:batch_size=4"))
+    found = by_name(report("--failures", "0-3:0.1s", "--algorithm", "weighted,minibatch:batch_size=4"))
     for result in found.values():
-        assert result["outcome"] == "WorkersLost"
+        assert result["outcome"] == "WorkersLostError"
         assert "All 4 workers are lost" in result["why"]
     assert len(found["weighted"]["curve"]) == 1
     assert len(found["minibatch:batch_size=4"]["curve"]) > 1
-    said = cli("simulate", table_csv, *TARGET, *CREW, "--deaths", "0-3:0.1s", "--algorithm", "local").stdout
+    said = cli("simulate", table_csv, *TARGET, *CREW, "--failures", "0-3:0.1s", "--algorithm", "local").stdout
     assert "All 4 workers are lost" in said
 
 
 def test_the_goal_is_a_loss_that_all_reach_or_the_one_that_was_asked_for(report):
-    found = report("--algorithm", "weighted,local:period=0.5")
+    found = report("--algorithm", "weighted,local:sync_every=0.5")
     for result in found["algorithms"]:
         reached = [point for point in result["curve"][1:] if point["loss"] <= found["goal"]]
         assert result["seconds_to_goal"] == reached[0]["seconds"]
@@ -154,7 +162,7 @@ def test_the_goal_is_a_loss_that_all_reach_or_the_one_that_was_asked_for(report)
 
 def test_what_was_simulated_is_told_in_words_and_drawn(cli, table_csv, tmp_path):
     figure = tmp_path / "curves.png"
-    said = cli("simulate", table_csv, *TARGET, *CREW, "--algorithm", "local,weighted", "--deaths", "1:10ms",
+    said = cli("simulate", table_csv, *TARGET, *CREW, "--algorithm", "local,weighted", "--failures", "1:10ms",
                "--figure", figure).stdout  # fmt: skip
     for fact in (
         "200 rows", "virtual time", "a pass", "to loss", "final loss", "waited", "lost", "weighted", "local",
@@ -170,14 +178,14 @@ def test_what_was_simulated_is_told_in_words_and_drawn(cli, table_csv, tmp_path)
 
 
 def test_a_thousand_workers_are_typed_in_a_few_letters(report):
-    found = report("--speeds", "1x900,0.1x100", "--latency", "1msx999,2s", "--algorithm", "local:period=1",
-                   "--passes", "1", "--deaths", "0-99:0s")  # fmt: skip
+    found = report("--speeds", "1x900,0.1x100", "--latency", "1msx999,2s", "--algorithm", "local:sync_every=1",
+                   "--passes", "1", "--failures", "0-99:0s")  # fmt: skip
     assert found["engine"]["workers"] == 1000
     assert len(found["algorithms"][0]["lost"]) == 100
 
 
 def test_algorithms_that_need_what_is_not_there_are_refused_before_data_are_read(cli, monkeypatch):
-    monkeypatch.setattr(parsgd.Local, "needs", frozenset({"shared_memory"}))
+    monkeypatch.setattr(parsgd.LocalSGD, "needs", frozenset({"shared_memory"}))
     said = cli("simulate", "nowhere.csv", *CREW, "--algorithm", "weighted,local", code=2).stderr
     assert "algorithm='local' needs shared_memory; engine='simulated' offers nothing beyond messages" in said
 
@@ -213,18 +221,18 @@ MISTAKES = [
     ((*CREW, "--latency", "1ms,2ms"), "as many as there are workers, 4"),
     ((*CREW, "--merge", "x"), "--merge x: write a time"),
     ((*CREW, "--seconds", "soon"), "--seconds soon: write a time"),
-    ((*CREW, "--seconds", "0s"), "'seconds' parameter of Weighted"),
-    ((*CREW, "--deaths", "3"), "--deaths 3: write WORKER:TIME, such as 3:2.5s"),
-    ((*CREW, "--deaths", "4:1s"), "--deaths 4:1s: there are 4 workers, 0 to 3"),
-    ((*CREW, "--deaths", "2-1:1s"), "--deaths 2-1:1s: there are 4 workers"),
-    ((*CREW, "--deaths", "1:x"), "--deaths x: write a time"),
+    ((*CREW, "--seconds", "0s"), "'seconds' parameter of WeightedAverage"),
+    ((*CREW, "--failures", "3"), "--failures 3: write WORKER:TIME, such as 3:2.5s"),
+    ((*CREW, "--failures", "4:1s"), "--failures 4:1s: there are 4 workers, 0 to 3"),
+    ((*CREW, "--failures", "2-1:1s"), "--failures 2-1:1s: there are 4 workers"),
+    ((*CREW, "--failures", "1:x"), "--failures x: write a time"),
     ((*CREW, "--rate", "0"), "'rate' parameter of Simulated"),
     ((*CREW, "--jitter", "-1"), "'jitter' parameter of Simulated"),
     ((*CREW, "--bandwidth", "0"), "'bandwidth_bytes_per_s' parameter of Simulated"),
     ((*CREW, "--algorithm", "loca"), "Did you mean 'local'"),
-    ((*CREW, "--algorithm", "local:perod=1"), "Did you mean 'period'"),
-    ((*CREW, "--algorithm", "local:period"), "NAME:KEY=VALUE"),
-    ((*CREW, "--algorithm", "local:period=2"), "'period' parameter of Local"),
+    ((*CREW, "--algorithm", "local:perod=1"), "Did you mean 'sync_every'"),
+    ((*CREW, "--algorithm", "local:sync_every"), "NAME:KEY=VALUE"),
+    ((*CREW, "--algorithm", "local:sync_every=2"), "'sync_every' parameter of LocalSGD"),
     ((*CREW, "--passes", "0"), "max_iter"),
     ((*CREW, "--loss", "log_los"), "Did you mean 'log_loss'"),
     ((*CREW, "--model", "sgd-one-class-svm"), "simulate a classifier or a regressor"),
@@ -257,7 +265,7 @@ def test_ctrl_c_shows_what_was_simulated_until_then(cli, table_csv, monkeypatch)
 def test_help_says_what_the_curve_is(cli):
     said = " ".join(cli("simulate", "--help").stdout.replace("│", " ").split())
     assert "the loss of the merged model on the rows kept apart" in said
-    for name in ("--speeds", "--latency", "--jitter", "--deaths", "--algorithm", "--seconds", "--figure", "--json"):
+    for name in ("--speeds", "--latency", "--jitter", "--failures", "--algorithm", "--seconds", "--figure", "--json"):
         assert name in said
 
 
@@ -270,11 +278,11 @@ def test_times_are_read_and_told_with_their_units():
 
 
 def test_algorithms_are_named_with_what_they_are_made_with():
-    found = simulate_run.algorithms_of("local:period=1:rule=wp, weighted,local", 0.5)
+    found = simulate_run.algorithms_of("local:sync_every=1:rule=wp, weighted,local", 0.5)
     assert found == {
-        "local:period=1:rule=wp": parsgd.Local(period=1, seconds=0.5, rule="wp"),
-        "weighted": parsgd.Weighted(seconds=0.5),
-        "local": parsgd.Local(seconds=0.5),
+        "local:sync_every=1:rule=wp": parsgd.LocalSGD(sync_every=1, seconds=0.5, rule="wp"),
+        "weighted": parsgd.WeightedAverage(seconds=0.5),
+        "local": parsgd.LocalSGD(seconds=0.5),
     }
     with pytest.raises(UsageError, match="local takes period, seconds, rule"):
         simulate_run.algorithms_of("local:nothing=1", None)

@@ -92,7 +92,7 @@ def test_svmlight(cli, tmp_path, out):
 
 
 def test_a_model_from_python_knows_its_columns(cli, folder, out, tmp_path):
-    columns = [parsgd.columns.Numbers(["age"], missing="mean", scale="standard"), parsgd.columns.OneHot("city")]
+    columns = [parsgd.columns.Numeric(["age"], missing="mean", scale="standard"), parsgd.columns.OneHot("city")]
     data = parsgd.open_dataset(folder, target="kind", columns=columns)
     model = parsgd.SGDClassifier(random_state=0).fit(data)
     model_files.save(model, out, target="kind")

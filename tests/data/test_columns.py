@@ -14,12 +14,12 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from parsgd import open_dataset
 from parsgd.data.columns import column_stats
-from parsgd.data.columns.column_kinds import Hashed, Numbers, OneHot, Text
+from parsgd.data.columns.column_kinds import HashedCategories, Numeric, OneHot, Text
 from parsgd.data.columns.encoder import Encoder, encoder_of
 from parsgd.data.formats.line_spans import blocks_of_lines, count_rows, spans
 from parsgd.data.formats.tables import TablePiece
 from parsgd.data.sources.piece_reader import BadRow
-from parsgd.errors import DataFileError, InvalidArgument
+from parsgd.errors import DataFileError, InvalidArgumentError
 from parsgd.model_io.packing import pack, unpack
 
 texts = st.text(st.sampled_from('abc\nä," '), max_size=4)
@@ -40,9 +40,9 @@ def tables(draw):
 
 
 KINDS = (
-    Numbers(["a", "b", "e"], missing=7.0),
-    OneHot("c", vocabulary=["a", "b"], other="own", missing="own"),
-    Hashed(["d", "c"], n_features=16, missing="ignore"),
+    Numeric(["a", "b", "e"], missing=7.0),
+    OneHot("c", vocabulary=["a", "b"], other="indicator", missing="indicator"),
+    HashedCategories(["d", "c"], n_features=16, missing="ignore"),
     Text("c", n_features=8, missing="ignore"),
 )
 
@@ -89,14 +89,14 @@ def test_scales_are_those_of_scikit_learn():
     x = np.random.default_rng(0).normal(3, 2, (20_000, 2))
     table = pa.table({"a": x[:, 0], "b": x[:, 1]})
     for scale, theirs in (("standard", StandardScaler()), ("unit", MinMaxScaler())):
-        dataset = open_dataset(table.slice(0, 8000), columns=[Numbers(["a", "b"], scale=scale)], dtype="float64")
+        dataset = open_dataset(table.slice(0, 8000), columns=[Numeric(["a", "b"], scale=scale)], dtype="float64")
         ours = np.concatenate([chunk.x for chunk in dataset.blocks()])
         assert np.allclose(ours, theirs.fit_transform(x[:8000]))
 
 
 def test_the_mean_stands_for_what_is_missing():
     table = pa.table({"a": [1.0, None, 3.0]})
-    dataset = open_dataset(table, columns=[Numbers("a", missing="mean")])
+    dataset = open_dataset(table, columns=[Numeric("a", missing="mean")])
     assert next(dataset.blocks()).x.ravel().tolist() == [1, 2, 3]
     # learned from those rows: others are filled with it
     other = open_dataset(pa.table({"a": pa.array([None], pa.float64())}), columns=dataset.columns)
@@ -104,7 +104,7 @@ def test_the_mean_stands_for_what_is_missing():
 
 
 def test_a_column_that_does_not_vary_is_left_at_0():
-    dataset = open_dataset(pa.table({"a": [0.1] * 7, "b": [None] * 7}), columns=[Numbers(["a", "b"], 0.0, "standard")])
+    dataset = open_dataset(pa.table({"a": [0.1] * 7, "b": [None] * 7}), columns=[Numeric(["a", "b"], 0.0, "standard")])
     # not exactly: a mean is rounded
     assert np.allclose(next(dataset.blocks()).x, 0.0)
 
@@ -113,7 +113,7 @@ def test_scales_come_from_a_sample_of_pieces_and_vocabularies_from_all(monkeypat
     monkeypatch.setattr(column_stats, "_SAMPLE_PIECES", 2)
     table = pa.table({"a": [0.0, 5.0, 1.0], "c": ["x", "y", "z"]})
     pieces = [TablePiece(table.slice(i, 1), f"piece {i}", i, None, None, None) for i in range(3)]
-    kinds = column_stats.learned([Numbers("a", scale="unit"), OneHot("c")], pieces)
+    kinds = column_stats.learned([Numeric("a", scale="unit"), OneHot("c")], pieces)
     assert (kinds[0].center, kinds[0].divisor) == ((0.0,), (1.0,))
     assert kinds[1].vocabulary == ("x", "y", "z")
     assert column_stats.learned(kinds, []) == kinds
@@ -141,23 +141,23 @@ def test_the_same_category_in_whatever_type_is_the_same():
 
 def test_other_and_missing_categories_are_what_was_declared():
     column = ["a", "x", None]
-    assert encoded(OneHot("c", ["a"], "own", "own"), c=column).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert encoded(OneHot("c", ["a"], "indicator", "indicator"), c=column).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     assert encoded(OneHot("c", ["a"], "ignore", "ignore"), c=column).tolist() == [[1], [0], [0]]
     with pytest.raises(BadRow, match="column 'c' is missing") as missing:
         encoded(OneHot("c", ["a"]), c=column)
     with pytest.raises(BadRow, match="column 'c' holds 'x', which is not in the vocabulary") as other:
-        encoded(OneHot("c", ["a"], "error", "own"), c=column)
+        encoded(OneHot("c", ["a"], "error", "indicator"), c=column)
     assert (missing.value.row, other.value.row) == (2, 1)
 
 
 def test_hashes_depend_on_column_category_and_seed():
-    kind = Hashed(["c", "d"], n_features=1 << 20)
-    x = encoded(Hashed(["c", "d"], n_features=1 << 10), c=["a", "b", "a"], d=["a", "a", "a"])
+    kind = HashedCategories(["c", "d"], n_features=1 << 20)
+    x = encoded(HashedCategories(["c", "d"], n_features=1 << 10), c=["a", "b", "a"], d=["a", "a", "a"])
     assert np.array_equal(x[0], x[2])
     assert not np.array_equal(x[0], x[1])
     assert x.sum(axis=1).tolist() == [2, 2, 2]
     places = [k.encode(pa.record_batch({"c": ["a"], "d": ["b"]}), "float32").indices.tolist() for k in
-              (kind, Hashed(["c", "d"], n_features=1 << 20, seed=1))]  # fmt: skip
+              (kind, HashedCategories(["c", "d"], n_features=1 << 20, seed=1))]  # fmt: skip
     assert places[0] != places[1]
 
 
@@ -169,28 +169,28 @@ def test_text_is_what_scikit_learn_makes_of_it():
 
 def test_moments_are_days():
     column = pa.array([0, 86_400_000 * 3 // 2], pa.timestamp("ms"))
-    assert encoded(Numbers("t"), t=column).ravel().tolist() == [0, 1.5]
-    assert encoded(Numbers("t"), t=pa.array([2], pa.date32())).tolist() == [[2]]
-    assert encoded(Numbers("t"), t=pa.array([1500], pa.duration("ms"))).tolist() == [[1.5]]
+    assert encoded(Numeric("t"), t=column).ravel().tolist() == [0, 1.5]
+    assert encoded(Numeric("t"), t=pa.array([2], pa.date32())).tolist() == [[2]]
+    assert encoded(Numeric("t"), t=pa.array([1500], pa.duration("ms"))).tolist() == [[1.5]]
 
 
 def test_wrong_parameters_are_refused():
     for wrong, match in (
-        (lambda: Numbers("a", missing="median"), "must be None, a number or 'mean'"),
-        (lambda: Numbers("a", scale="robust"), "'scale' parameter"),
-        (lambda: Numbers(["a", "a"]), "twice"),
-        (lambda: Numbers([1]), "column's name"),
-        (lambda: Numbers(["a", "b"], fill=(1.0,)), "1 numbers for 2 columns"),
+        (lambda: Numeric("a", missing="median"), "must be None, a number or 'mean'"),
+        (lambda: Numeric("a", scale="robust"), "'scale' parameter"),
+        (lambda: Numeric(["a", "a"]), "twice"),
+        (lambda: Numeric([1]), "column's name"),
+        (lambda: Numeric(["a", "b"], fill=(1.0,)), "1 numbers for 2 columns"),
         (lambda: OneHot("c", ["a", "a"]), "twice"),
         (lambda: OneHot(["c"]), "one column"),
         (lambda: OneHot("c", other="drop"), "'other' parameter"),
-        (lambda: Hashed("c", n_features=0), "'n_features' parameter"),
-        (lambda: Hashed("c", missing="drop"), "missing"),
-        (lambda: Text("c", missing="own"), "missing"),
+        (lambda: HashedCategories("c", n_features=0), "'n_features' parameter"),
+        (lambda: HashedCategories("c", missing="drop"), "missing"),
+        (lambda: Text("c", missing="indicator"), "missing"),
         (lambda: Encoder((OneHot("c"),)), "have learned what they need"),
         (lambda: Encoder(()), "have learned what they need"),
     ):
-        with pytest.raises(InvalidArgument, match=match):
+        with pytest.raises(InvalidArgumentError, match=match):
             wrong()
 
 

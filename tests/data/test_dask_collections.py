@@ -13,9 +13,9 @@ from distributed import wait
 from scipy import sparse
 
 import parsgd
-from parsgd import Local, SGDClassifier
+from parsgd import LocalSGD, SGDClassifier
 from parsgd.engines.dask.dask_engine import Dask
-from parsgd.errors import DataFileError, InvalidArgument
+from parsgd.errors import DataFileError, InvalidArgumentError
 from parsgd.testing.contracts import check_source
 from parsgd.testing.problems import labels, unit_rows
 
@@ -69,7 +69,7 @@ def csr_blocks():
 
 
 def fitted(data, engine, n_jobs=2):
-    model = SGDClassifier("log_loss", algorithm=Local(0.5), engine=engine, n_jobs=n_jobs, max_iter=3, tol=None,
+    model = SGDClassifier("log_loss", algorithm=LocalSGD(0.5), engine=engine, n_jobs=n_jobs, max_iter=3, tol=None,
                           random_state=0)  # fmt: skip
     return model.fit(data)
 
@@ -122,16 +122,21 @@ def test_partitions_that_lie_on_workers_are_used_where_they_lie(engine, n_jobs):
 @pytest.mark.parametrize(
     ("open_it", "error", "said"),
     [
-        (lambda: parsgd.open_dataset(da.ones(5)), InvalidArgument, r"shape \(n_rows, n_features\)"),
-        (lambda: parsgd.open_dataset(da.ones((5, 2)), target=np.ones(4)), InvalidArgument, "target must have 5 values"),
-        (lambda: parsgd.open_dataset(da.ones((5, 2)), filters=[]), InvalidArgument, "filters"),
-        (lambda: parsgd.open_dataset(dask.delayed(1)), InvalidArgument, "arrays, dataframes, and lists.*Delayed"),
+        (lambda: parsgd.open_dataset(da.ones(5)), InvalidArgumentError, r"shape \(n_rows, n_features\)"),
+        (
+            lambda: parsgd.open_dataset(da.ones((5, 2)), target=np.ones(4)),
+            InvalidArgumentError,
+            "target must have 5 values",
+        ),
+        (lambda: parsgd.open_dataset(da.ones((5, 2)), filters=[]), InvalidArgumentError, "filters"),
+        (lambda: parsgd.open_dataset(dask.delayed(1)), InvalidArgumentError, "arrays, dataframes, and lists.*Delayed"),
         (
             lambda: parsgd.open_dataset([dask.delayed((np.ones((2, width)), np.ones(2))) for width in (2, 3)]),
-            DataFileError, r"partition 1: has 3 dense features with targets, and the first has 2 dense",
+            DataFileError,
+            r"partition 1: has 3 dense features with targets, and the first has 2 dense",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_used_is_named(open_it, error, said):
     with pytest.raises(error, match=said):
         open_it()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import parsgd
-from parsgd.errors import DataFileError, InvalidArgument, ParsgdError
+from parsgd.errors import DataFileError, InvalidArgumentError, ParsgdError
 
 dask = pytest.importorskip("dask")
 dd = pytest.importorskip("dask.dataframe")
@@ -31,7 +31,7 @@ def fitted(data, **settings):
 @pytest.mark.parametrize("blank", [None, np.nan, pd.NA], ids=str)
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_a_partition_without_a_value_of_a_column_has_the_type_of_the_others(blank, first, frame):
-    numbers = parsgd.columns.Numbers(["a", "b"], missing=0.0)
+    numbers = parsgd.columns.Numeric(["a", "b"], missing=0.0)
     parts = [frame.iloc[:20], frame.iloc[20:40], frame.iloc[40:]]
     whole = list(parts)
     whole[first] = parts[first].assign(a=0.0)
@@ -74,10 +74,10 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(name, frame):
     make, said = REFUSED[name]
     with pytest.raises(ParsgdError, match=said) as refused:
         fitted(make(frame))
-    assert isinstance(refused.value, (DataFileError, InvalidArgument))
+    assert isinstance(refused.value, (DataFileError, InvalidArgumentError))
 
 
 def test_an_array_of_things_that_are_no_numbers_is_refused():
     array = pytest.importorskip("dask.array").from_array(np.array([["a", "b"]] * 4), chunks=2)
-    with pytest.raises(InvalidArgument, match="convert it"):
+    with pytest.raises(InvalidArgumentError, match="convert it"):
         parsgd.open_dataset(array, target=np.zeros(4))

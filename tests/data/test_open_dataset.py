@@ -15,9 +15,9 @@ from scipy import sparse
 from sklearn.datasets import dump_svmlight_file
 
 from parsgd import open_dataset
-from parsgd.data.columns.column_kinds import Hashed, Numbers, OneHot, Text
+from parsgd.data.columns.column_kinds import HashedCategories, Numeric, OneHot, Text
 from parsgd.data.formats import line_spans
-from parsgd.errors import DataFileError, InvalidArgument, MissingDependency
+from parsgd.errors import DataFileError, InvalidArgumentError, MissingDependencyError
 from parsgd.estimators.target_encoders import ValueEncoder
 from parsgd.testing.contracts import check_source
 
@@ -39,7 +39,7 @@ def short_spans(monkeypatch):
     monkeypatch.setattr(line_spans, "SPAN_BYTES", 2000)
 
 
-HOW = {"target": "y", "weight": "w", "columns": [Numbers(), OneHot("city")]}
+HOW = {"target": "y", "weight": "w", "columns": [Numeric(), OneHot("city")]}
 
 
 def rows(dataset):
@@ -270,7 +270,7 @@ def test_two_columns_of_one_name(tmp_path):
 
 def test_an_empty_file_and_one_without_rows(tmp_path):
     refused("the file is empty", make(tmp_path / "empty.csv", ""))
-    refused("has no rows", make(tmp_path / "header.csv", "a,b\n"), columns=[Numbers(["a", "b"], missing=0)])
+    refused("has no rows", make(tmp_path / "header.csv", "a,b\n"), columns=[Numeric(["a", "b"], missing=0)])
 
 
 def test_a_missing_value_is_named_by_file_and_row(frame, tmp_path, short_spans):
@@ -279,7 +279,7 @@ def test_a_missing_value_is_named_by_file_and_row(frame, tmp_path, short_spans):
     refused(r"data.csv, row 322: column 'a' is missing", tmp_path / "data.csv", **HOW)
     frame.to_parquet(tmp_path / "data.parquet", row_group_size=300)
     refused(r"row group 1 \(row 22\): column 'a' is missing", tmp_path / "data.parquet", **HOW)
-    filled = open_dataset(tmp_path / "data.csv", target="y", columns=[Numbers(["a"], missing=-1)])
+    filled = open_dataset(tmp_path / "data.csv", target="y", columns=[Numeric(["a"], missing=-1)])
     assert rows(filled)[0][321, 0] == -1
 
 
@@ -339,34 +339,34 @@ def test_a_file_that_changes_or_vanishes(kind, tmp_path):
 def test_columns_that_can_be_read_in_several_ways(frame):
     frame["since"] = pd.Timestamp("2020-01-02")
     refused(r"column 'since' holds timestamp.*Numbers\(\['since'\]\)", frame, target="y")
-    dated = open_dataset(frame, columns=[Numbers(["since"])])
+    dated = open_dataset(frame, columns=[Numeric(["since"])])
     assert rows(dated)[0][0, 0] == 18263
     refused("'empty' holds null", frame.assign(empty=None).drop(columns="since"))
 
 
 def test_columns_that_are_declared_wrongly(frame):
-    refused("names 'a' twice", frame, columns=["a", Numbers(["a"])], error=InvalidArgument)
-    refused("which is the target", frame, columns=["y"], target="y", error=InvalidArgument)
-    refused("'city' holds .*string, and numbers were declared", frame, columns=[Numbers(["city"])])
-    refused("must be a list of", frame, columns=3, error=InvalidArgument)
-    refused("call it", frame, columns=[Numbers], error=InvalidArgument)
-    refused("Did you mean 'onehot'", frame, columns={"city": "one-hot"}, error=InvalidArgument)
+    refused("names 'a' twice", frame, columns=["a", Numeric(["a"])], error=InvalidArgumentError)
+    refused("which is the target", frame, columns=["y"], target="y", error=InvalidArgumentError)
+    refused("'city' holds .*string, and numbers were declared", frame, columns=[Numeric(["city"])])
+    refused("must be a list of", frame, columns=3, error=InvalidArgumentError)
+    refused("call it", frame, columns=[Numeric], error=InvalidArgumentError)
+    refused("Did you mean 'onehot'", frame, columns={"city": "one-hot"}, error=InvalidArgumentError)
     refused("no column is left", frame[["y"]], target="y")
 
 
 def test_arguments_that_do_not_belong_to_the_data(frame, tmp_path):
-    refused("is not for blocks", [(np.ones((2, 2)), np.zeros(2))], target="y", error=InvalidArgument)
-    refused("is not for a table", frame, n_features=3, error=InvalidArgument)
-    refused("is not for csv files", make(tmp_path / "data.csv"), filters=[("a", ">", 1)], error=InvalidArgument)
-    refused("'dtype' parameter", frame, dtype="float16", error=InvalidArgument)
-    refused("takes paths, tables, arrays, or blocks", 3, error=InvalidArgument)
+    refused("is not for blocks", [(np.ones((2, 2)), np.zeros(2))], target="y", error=InvalidArgumentError)
+    refused("is not for a table", frame, n_features=3, error=InvalidArgumentError)
+    refused("is not for csv files", make(tmp_path / "data.csv"), filters=[("a", ">", 1)], error=InvalidArgumentError)
+    refused("'dtype' parameter", frame, dtype="float16", error=InvalidArgumentError)
+    refused("takes paths, tables, arrays, or blocks", 3, error=InvalidArgumentError)
 
 
 def test_blocks_that_do_not_fit_together():
     x, y = np.ones((4, 2)), np.zeros(4)
     refused("Block 1 has 3 dense features", [(x, y), (np.ones((4, 3)), y)])
-    refused("y of block 1 must have 4 values", [(x, y), (x, y[:2])], error=InvalidArgument)
-    refused("must be .X, y. or", [x], error=InvalidArgument)
+    refused("y of block 1 must have 4 values", [(x, y), (x, y[:2])], error=InvalidArgumentError)
+    refused("must be .X, y. or", [x], error=InvalidArgumentError)
     refused("block 1, row 3: a feature is missing", [(x, y), (np.where(np.arange(4)[:, None] == 2, np.nan, x), y)])
 
 
@@ -385,14 +385,14 @@ def test_a_function_that_gives_other_rows_the_next_time():
 
 def test_pyarrow_is_asked_for_where_it_is_missing(frame, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(MissingDependency, match=r"parsgd\[files\]"):
+    with pytest.raises(MissingDependencyError, match=r"parsgd\[files\]"):
         open_dataset(frame, target="y")
 
 
 def test_hashed_texts_can_come_in_any_file(tmp_path):
     make(tmp_path / "1.csv", "k,y\n1,0\n2,1\n")
     make(tmp_path / "2.csv", "k,y\nnew,0\n")
-    dataset = open_dataset(tmp_path, target="y", columns=[Hashed("k", n_features=32)])
+    dataset = open_dataset(tmp_path, target="y", columns=[HashedCategories("k", n_features=32)])
     assert rows(dataset)[0].sum() == 3
 
 
@@ -416,7 +416,7 @@ def test_its_source_keeps_the_contract(frame, tmp_path, short_spans, how):
         "function": (lambda: ((x[i : i + 25], np.arange(60)[i : i + 25]) for i in range(0, 60, 25)), {}),
     }[how]
     pose = ValueEncoder("float32")
-    source = open_dataset(data, window_rows=16, **more).source(pose)
+    source = open_dataset(data, shuffle_buffer_rows=16, **more).source(pose)
     if how == "function":
         # a function within a test cannot be pickled
         assert source.draw(10, 0)[1].n_rows == 50
@@ -434,5 +434,5 @@ def test_split_parts_are_all_rows_each_once(frame):
     assert np.array_equal(rows(again)[0], rows(drawn)[0])
     assert rest.targets().counts.sum() + drawn.targets().counts.sum() == 500
     assert next(rest.without_targets().blocks()).y is None
-    with pytest.raises(InvalidArgument, match="'fraction' parameter"):
+    with pytest.raises(InvalidArgumentError, match="'fraction' parameter"):
         dataset.split(0)

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsgd.algorithms.local_sgd import Local
+from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.data.columns.numeric import NumberEncoder, encode_numbers
 from parsgd.data.formats.parquet import open_parquet, parquet_pieces
 from parsgd.data.formats.type_unification import common_type
 from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.engines.threads import Threads
-from parsgd.errors import DataFileError, InvalidArgument, MissingDependency
+from parsgd.errors import DataFileError, InvalidArgumentError, MissingDependencyError
 from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.contracts import check_source
 from parsgd.training.loop import fit
@@ -71,7 +71,7 @@ def test_a_file_and_lists_of_files_are_read_like_folders(folder):
 
 
 def test_the_promises_of_a_source_are_kept(folder):
-    check_source(source(parquet_pieces(folder, columns=["a", "b"], target="y", weight="b"), window_rows=16))
+    check_source(source(parquet_pieces(folder, columns=["a", "b"], target="y", weight="b"), shuffle_buffer_rows=16))
 
 
 def test_pieces_are_small_and_travel(folder):
@@ -97,7 +97,7 @@ def test_filters_leave_the_rows_that_they_say(folder, filters):
     pieces = parquet_pieces(folder, columns=["b"], target="y", filters=filters)
     np.testing.assert_array_equal(rows(pieces)[0][:, 0], whole["b"][whole["a"] > 4])
     assert sum(piece.n_rows for piece in pieces) == (whole["a"] > 4).sum()
-    check_source(source(pieces, window_rows=8))
+    check_source(source(pieces, shuffle_buffer_rows=8))
     np.testing.assert_array_equal(rows(pickle.loads(pickle.dumps(pieces)))[0], rows(pieces)[0])
 
 
@@ -187,7 +187,7 @@ def test_a_corrupt_row_group_is_named(folder):
     with pytest.raises(DataFileError, match=r"part-1\.parquet, row group 1 \(from row 1 on\) cannot be read.*damaged"):
         rows(pieces[4:5])
     with pytest.raises(DataFileError, match=r"part-1\.parquet, row group 1"):
-        fit(Linear(1, dtype="float32"), Local(), Threads(), source(pieces, window_rows=8), n_workers=2)
+        fit(Linear(1, dtype="float32"), LocalSGD(), Threads(), source(pieces, shuffle_buffer_rows=8), n_workers=2)
 
 
 def test_what_is_no_parquet_is_refused_at_opening(folder, tmp_path):
@@ -205,7 +205,7 @@ def test_what_is_no_parquet_is_refused_at_opening(folder, tmp_path):
 
 @pytest.mark.parametrize("filters", [3, [("a", "about", 3)]])
 def test_filters_of_another_form_are_refused(folder, filters):
-    with pytest.raises(InvalidArgument, match="filters= must be a pyarrow Expression or a list of"):
+    with pytest.raises(InvalidArgumentError, match="filters= must be a pyarrow Expression or a list of"):
         open_parquet(folder, filters=filters)
 
 
@@ -240,7 +240,7 @@ def test_rows_are_counted_on_through_a_row_group(tmp_path):
 
 def test_pyarrow_is_asked_for_by_name_of_the_extra(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingDependency, match=r"pip install 'parsgd\[files\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'parsgd\[files\]'"):
         open_parquet(folder)
 
 

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from parsgd import Local, SGDRegressor
+from parsgd import LocalSGD, SGDRegressor
 from parsgd.core import Budget, Task, silent
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
@@ -105,13 +105,13 @@ def test_one_failing_worker_ends_the_fit_for_all_and_its_error_is_raised_as_it_i
 
             return engine.open(tripping, shards, pulse)
 
-    model = SGDRegressor(algorithm=Local(), engine=Trips(), n_jobs=3, max_iter=10**5, tol=None)
+    model = SGDRegressor(algorithm=LocalSGD(), engine=Trips(), n_jobs=3, max_iter=10**5, tol=None)
     with pytest.raises(MemoryError, match="worker 1 has none left"):
         model.fit(X, targets(X))
 
 
 def test_two_fits_at_once_in_one_process_do_not_disturb_each_other():
-    settings = {"algorithm": Local(), "engine": "threads", "n_jobs": 2, "tol": None, "max_iter": 20}
+    settings = {"algorithm": LocalSGD(), "engine": "threads", "n_jobs": 2, "tol": None, "max_iter": 20}
 
     def fit(seed):
         return SGDRegressor(random_state=seed, **settings).fit(X, targets(X)).coef_.tobytes()

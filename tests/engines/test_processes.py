@@ -18,11 +18,20 @@ import pytest
 from sklearn.model_selection import GridSearchCV
 
 import parsgd
-from parsgd import Local, MiniBatch, MLPClassifier, Processes, SGDClassifier, SGDRegressor, SimuParallel, Weighted
+from parsgd import (
+    LocalSGD,
+    MiniBatch,
+    MLPClassifier,
+    Processes,
+    SGDClassifier,
+    SGDRegressor,
+    SimuParallel,
+    WeightedAverage,
+)
 from parsgd.core import Budget, Shard, Task, silent
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.processes.worker_process import current_modules, import_path
-from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, InvalidArgument, Outcome
+from parsgd.errors import DivergedError, FitInterruptedWarning, IncompatiblePartsError, InvalidArgumentError, Outcome
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.utils import interrupts
@@ -31,9 +40,12 @@ from parsgd.utils.row_arrays import rows_of
 # other processes cannot import tests
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 ALGORITHMS = [
-    SimuParallel(), Weighted(rule="measured"), Local(period=0.3, rule="wp"), Local(period=0.25, outer="adaptive"),
+    SimuParallel(),
+    WeightedAverage(rule="measured"),
+    LocalSGD(sync_every=0.3, rule="wp"),
+    LocalSGD(sync_every=0.25, outer_optimizer="adaptive"),
     MiniBatch(16),
-]  # fmt: skip
+]
 X = unit_rows(500, 8)
 Y = labels(X)
 # a minute or two, if nobody stopped it
@@ -74,18 +86,18 @@ def test_processes_repeat_the_bits_of_the_serial_engine(engine, fit, layout, alg
 
 
 def test_fewer_processes_than_workers_change_no_bit():
-    settings = {"algorithm": Local(), "n_jobs": 5, "dtype": np.float32}
+    settings = {"algorithm": LocalSGD(), "n_jobs": 5, "dtype": np.float32}
     with Processes(1) as engine:
         assert linear(engine=engine, **settings) == linear(engine="serial", **settings)
 
 
 def test_a_slow_worker_changes_no_bit(engine):
-    settings = {"algorithm": Local(period=0.5), "n_jobs": 3}
+    settings = {"algorithm": LocalSGD(sync_every=0.5), "n_jobs": 3}
     assert linear(engine=slow_down({1: 10.0}, engine), **settings) == linear(engine="serial", **settings)
 
 
 def test_rows_that_are_dealt_anew_arrive(engine):
-    algorithm = Local(0.5, rule="uniform", balance="speed")
+    algorithm = LocalSGD(0.5, rule="uniform", balance="speed")
     model = SGDClassifier(engine=slow_down({0: 20.0}, engine), algorithm=algorithm, **{**LONG, "max_iter": 6}).fit(X, Y)
     first, last = (model.history_[place]["workers"] for place in (0, -1))
     assert first[0]["examples"] == first[1]["examples"]
@@ -95,7 +107,7 @@ def test_rows_that_are_dealt_anew_arrive(engine):
 def test_early_stopping_by_the_score_on_rows_kept_apart_travels(engine):
     # 150 KB of them
     settings = {"early_stopping": True, "validation_fraction": 0.5, "n_iter_no_change": 2, "max_iter": 50, "tol": 1e-3}
-    for algorithm in (SimuParallel(), Local()):
+    for algorithm in (SimuParallel(), LocalSGD()):
         ours = {"algorithm": algorithm, "n_jobs": 2, "n_rows": 5000, **settings}
         assert linear(engine=engine, **ours) == linear(engine="serial", **ours)
 
@@ -289,7 +301,7 @@ def run(engine, *shards):
     from parsgd.training.loop import fit
 
     good = small_source(10).split(1, 0)[0]
-    return fit(small_model(), Local(), engine, Given(good, *shards), n_workers=2)
+    return fit(small_model(), LocalSGD(), engine, Given(good, *shards), n_workers=2)
 
 
 def test_an_error_in_a_workers_rows_ends_the_fit_with_that_error_and_where_it_was(engine):
@@ -346,7 +358,7 @@ def test_warnings_of_a_worker_reach_the_driver_once_a_task(engine):
         crew.close()
 
 
-class Locked(Local):
+class Locked(LocalSGD):
     """An algorithm that holds what belongs to one process."""
 
     def __init__(self):
@@ -357,9 +369,9 @@ class Locked(Local):
 def test_what_cannot_be_sent_is_named_before_any_process_starts():
     said = r"sends the algorithm\.deep to other processes, and .*lock.* cannot be pickled: .* engine='threads'"
     children = psutil.Process().children()
-    with pytest.raises(IncompatibleParts, match=said):
+    with pytest.raises(IncompatiblePartsError, match=said):
         SGDRegressor(engine="processes", n_jobs=2, algorithm=Locked()).fit(X, targets(X))
-    with pytest.raises(IncompatibleParts, match=r"sends the source of rows.error"):
+    with pytest.raises(IncompatiblePartsError, match=r"sends the source of rows.error"):
         run(Processes(), Broken(OSError(threading.Lock())))
     assert psutil.Process().children() == children
 
@@ -369,12 +381,12 @@ def test_what_cannot_be_sent_is_named_before_any_process_starts():
     [
         ({"n_processes": 0}, r"'n_processes' parameter of Processes must be an int from 1 on, or None. Got 0"),
         ({"n_processes": 1.5}, "'n_processes' .* Got 1.5"),
-        ({"silence_s": 0}, "'silence_s' .* Got 0"),
-        ({"silence_s": "30s"}, "'silence_s' .* Got '30s'"),
+        ({"heartbeat_timeout_s": 0}, "'heartbeat_timeout_s' .* Got 0"),
+        ({"heartbeat_timeout_s": "30s"}, "'heartbeat_timeout_s' .* Got '30s'"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(settings, said):
-    with pytest.raises(InvalidArgument, match=said):
+    with pytest.raises(InvalidArgumentError, match=said):
         Processes(**settings)
 
 
@@ -399,10 +411,10 @@ class PressesCtrlC:
         return self.engine.open(work, shards, pressing)
 
 
-@pytest.mark.parametrize("algorithm", [SimuParallel(), Local(period=1.0)], ids=lambda algorithm: algorithm.name)
+@pytest.mark.parametrize("algorithm", [SimuParallel(), LocalSGD(sync_every=1.0)], ids=lambda algorithm: algorithm.name)
 def test_ctrl_c_ends_the_round_early_everywhere_and_keeps_a_useful_model(engine, algorithm):
     model = SGDClassifier("log_loss", algorithm=algorithm, engine=PressesCtrlC(engine), **LONG)
-    with interrupts.returning(), pytest.warns(InterruptedFit, match="examples visited"):
+    with interrupts.returning(), pytest.warns(FitInterruptedWarning, match="examples visited"):
         model.fit(X, Y)
     assert model.outcome_ is Outcome.INTERRUPTED
     assert {worker["worker"] for worker in model.history_[-1]["workers"]} == {0, 1}
@@ -446,7 +458,7 @@ def test_a_second_ctrl_c_interrupts_as_usual_and_leaves_no_process():
 @pytest.mark.parametrize(("algorithm", "epochs"), [("simuparallel", 4000), ("local", 20)])
 def test_watchers_hear_of_every_example(engine, algorithm, epochs):
     told = []
-    with parsgd.watch(told.append):
+    with parsgd.observe_progress(told.append):
         SGDClassifier(engine=engine, algorithm=algorithm, n_jobs=2, max_iter=epochs, tol=None).fit(X, Y)
     assert told[-1].done
     assert told[-1].examples == told[-1].planned == epochs * 500  # each once
@@ -455,7 +467,7 @@ def test_watchers_hear_of_every_example(engine, algorithm, epochs):
 
 
 def test_an_engine_can_be_saved_with_its_estimator(tmp_path):
-    model = SGDClassifier(engine=Processes(3, silence_s=5.0), n_jobs=1, max_iter=1, tol=None).fit(X, Y)
+    model = SGDClassifier(engine=Processes(3, heartbeat_timeout_s=5.0), n_jobs=1, max_iter=1, tol=None).fit(X, Y)
     parsgd.save(model, tmp_path / "m")
     assert parsgd.load(tmp_path / "m").engine == model.engine
 

@@ -13,10 +13,20 @@ import numpy as np
 import psutil
 import pytest
 
-from parsgd import Asynchronous, Delayed, Elastic, Local, MiniBatch, Processes, SGDRegressor, SimuParallel, Weighted
+from parsgd import (
+    AsyncLocalSGD,
+    DelayedSGD,
+    ElasticAveraging,
+    LocalSGD,
+    MiniBatch,
+    Processes,
+    SGDRegressor,
+    SimuParallel,
+    WeightedAverage,
+)
 from parsgd.core import Budget, Lost, Task, silent
 from parsgd.data.sources.array_source import ArraySource
-from parsgd.errors import Outcome, WorkersLost
+from parsgd.errors import Outcome, WorkersLostError
 from parsgd.testing.contracts._fixtures import small_report
 from parsgd.testing.problems import targets, unit_rows
 from parsgd.utils.row_arrays import rows_of
@@ -91,7 +101,7 @@ class Dies:
 
 
 def fit(engine, algorithm=None, **settings):
-    settings = {**QUICK, "algorithm": algorithm or Local(period=0.5), **settings}
+    settings = {**QUICK, "algorithm": algorithm or LocalSGD(sync_every=0.5), **settings}
     return SGDRegressor(engine=engine, **settings).fit(X, Y)
 
 
@@ -120,7 +130,7 @@ def test_a_round_ends_without_the_process_that_is_killed_in_it_and_the_next_has_
     assert loss(model) <= 1.02 * loss(fit("serial"))
 
 
-@pytest.mark.parametrize("algorithm", [SimuParallel(), Weighted(rule="steps")], ids=repr)
+@pytest.mark.parametrize("algorithm", [SimuParallel(), WeightedAverage(rule="steps")], ids=repr)
 @pytest.mark.parametrize("at", ["middle", "end"])
 def test_where_one_round_is_the_fit_its_tasks_are_repeated_and_no_bit_is_another(three, tmp_path, algorithm, at):
     model = fit(Dies(three, tmp_path, round=0, at=at, times=2), algorithm)
@@ -130,7 +140,15 @@ def test_where_one_round_is_the_fit_its_tasks_are_repeated_and_no_bit_is_another
 
 
 @pytest.mark.parametrize(
-    "algorithm", [MiniBatch(60), Asynchronous(), Delayed(30), Elastic(), Local(period=0.25, outer="adaptive")], ids=repr
+    "algorithm",
+    [
+        MiniBatch(60),
+        AsyncLocalSGD(),
+        DelayedSGD(30),
+        ElasticAveraging(),
+        LocalSGD(sync_every=0.25, outer_optimizer="adaptive"),
+    ],
+    ids=repr,
 )
 def test_every_algorithm_goes_on(three, tmp_path, algorithm):
     # a rate that falls: at a constant one a loss varies by 3 % with the order in which answers happen to come
@@ -157,7 +175,7 @@ def test_one_survivor_is_enough_and_its_history_says_whom_it_outlived(three, tmp
 def test_when_no_process_is_left_the_fit_says_so(tmp_path):
     this = psutil.Process()
     before, files = this.children(), this.num_fds()
-    with pytest.raises(WorkersLost, match=r"lost.*was killed by signal 9"):
+    with pytest.raises(WorkersLostError, match=r"lost.*was killed by signal 9"):
         fit(Dies(Processes(2), tmp_path, at="begin", times=9))
     assert this.children() == before
     assert this.num_fds() == files
@@ -219,7 +237,7 @@ class Continued:
 
 
 def test_a_process_that_is_silent_for_too_long_is_lost_and_is_used_again_when_it_comes_back(tmp_path):
-    engine = Continued(Processes(3, silence_s=2.0), tmp_path)
+    engine = Continued(Processes(3, heartbeat_timeout_s=2.0), tmp_path)
     model = fit(engine)
     (gone,) = lost(model)
     assert gone["worker"] == 1
@@ -238,7 +256,7 @@ def test_a_process_that_stays_silent_holds_nobody_up_not_even_at_the_end(tmp_pat
             os.kill(os.getpid(), signal.SIGSTOP)
         return replace(small_report(task.worker, task.state, task.round), examples=1)
 
-    crew = Processes(2, silence_s=1.5).open(stops, ArraySource(rows_of(X, Y)).split(2, 0), silent)
+    crew = Processes(2, heartbeat_timeout_s=1.5).open(stops, ArraySource(rows_of(X, Y)).split(2, 0), silent)
     try:
         for worker in range(2):
             crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))
@@ -258,8 +276,8 @@ def test_when_the_driver_is_killed_its_processes_end(tmp_path):
         "X = unit_rows(600, 5)\n"
         "def tell(progress):\n"
         "    print(*[child.pid for child in psutil.Process().children()], flush=True)\n"
-        "from parsgd import watch\n"
-        "with watch(tell):\n"
+        "from parsgd import observe_progress\n"
+        "with observe_progress(tell):\n"
         "    SGDRegressor(engine=Processes(2), n_jobs=2, algorithm='simuparallel', max_iter=10**7, tol=None)"
         ".fit(X, targets(X))\n"
     )

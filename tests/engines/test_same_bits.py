@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd import Local, SimuParallel, Weighted
+from parsgd import LocalSGD, SimuParallel, WeightedAverage
 from parsgd.algorithms.common import worker_loop
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, targets, unit_rows
 
-ALGORITHMS = [SimuParallel(), Weighted(rule="measured"), Local(period=0.3, rule="wp")]
+ALGORITHMS = [SimuParallel(), WeightedAverage(rule="measured"), LocalSGD(sync_every=0.3, rule="wp")]
 QUICK = {"max_iter": 3, "tol": None, "random_state": 3, "alpha": 0.01}
 
 
@@ -110,7 +110,7 @@ def test_the_order_in_which_reports_arrive_changes_nothing(inner, kind):
             crew.receive = lambda at_least: sorted(receive(at_least), key=lambda report: -report.worker)
             return crew
 
-    usual, backwards = (fit(kind, n_jobs=3, algorithm=Local(), engine=engine) for engine in (inner, Backwards()))
+    usual, backwards = (fit(kind, n_jobs=3, algorithm=LocalSGD(), engine=engine) for engine in (inner, Backwards()))
     assert bits(usual) == bits(backwards)
     assert [w["worker"] for w in backwards.history_[0]["workers"]] == [0, 1, 2]
 

@@ -4,11 +4,11 @@ import joblib
 import numpy as np
 import pytest
 
-from parsgd import Local, SGDClassifier, SGDRegressor, Simulated, SimuParallel, Weighted
+from parsgd import LocalSGD, SGDClassifier, SGDRegressor, Simulated, SimuParallel, WeightedAverage
 from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import auto_select
 from parsgd.estimators.auto_select import ProblemSize, choose_algorithm, choose_engine, count_workers
 from parsgd.estimators.cost_estimates import NetworkSize, costs_on, rounds_of
@@ -63,7 +63,9 @@ def test_a_negative_number_counts_from_the_cores_and_is_a_limit(n_jobs, most):
 
 
 def test_no_workers_are_refused():
-    with pytest.raises(InvalidArgument, match="must not be 0: 1 is serial, -1 takes up to all cores, None decides"):
+    with pytest.raises(
+        InvalidArgumentError, match="must not be 0: 1 is serial, -1 takes up to all cores, None decides"
+    ):
         SGDClassifier(n_jobs=0).fit(X, Y)
 
 
@@ -89,10 +91,10 @@ def test_sparse_rows_cost_more_a_value_and_outputs_share_the_reading():
 @pytest.mark.parametrize(("n_workers", "after"), [(2, 2), (4, 2), (5, 3), (64, 3)])
 def test_linear_models_are_averaged_seldomer_after_some_passes_and_networks_are_not(n_workers, after):
     choice = choose_algorithm("auto", n_workers, "", LARGE, "SGDClassifier")
-    assert choice.algorithm.lengthen_after == after
+    assert choice.algorithm.lengthen_after_epochs == after
     assert f"seldomer after {after} passes" in choice.why
     network = NetworkSize(1_000_000, 50_000_000, (50, 20, 2), 64, 2)
-    assert choose_algorithm("auto", n_workers, "", network, "MLPClassifier").algorithm.lengthen_after is None
+    assert choose_algorithm("auto", n_workers, "", network, "MLPClassifier").algorithm.lengthen_after_epochs is None
 
 
 def test_one_worker_is_serial_sgd_and_says_so():
@@ -108,9 +110,9 @@ def test_where_averages_cost_more_than_workers_save_it_says_so():
 def test_an_engine_with_a_clock_of_its_own_is_asked_what_rounds_cost():
     free, dear = Simulated(rate=1e6), Simulated(rate=1e6, latency_s=0.05)
     often, seldom = (choose_algorithm("auto", 8, "", LARGE, "SGDClassifier", engine) for engine in (free, dear))
-    assert often.algorithm.period == pytest.approx(0.1)
-    assert often.algorithm.outer == Adaptive(LARGE.looked_at)
-    assert seldom.algorithm.period > 0.1
+    assert often.algorithm.sync_every == pytest.approx(0.1)
+    assert often.algorithm.outer_optimizer == Adaptive(LARGE.looked_at)
+    assert seldom.algorithm.sync_every > 0.1
     far = choose_algorithm("auto", 8, "", LARGE, "SGDClassifier", Simulated(rate=1e6, latency_s=1.0))
     assert far.name == "simuparallel"
 
@@ -118,7 +120,7 @@ def test_an_engine_with_a_clock_of_its_own_is_asked_what_rounds_cost():
 def test_workers_of_a_network_average_the_more_often_the_more_they_are():
     network = auto_select.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 64, 2)
     periods = [
-        choose_algorithm("auto", n, "", network, "MLPClassifier", Simulated()).algorithm.period for n in (2, 8, 64)
+        choose_algorithm("auto", n, "", network, "MLPClassifier", Simulated()).algorithm.sync_every for n in (2, 8, 64)
     ]
     assert periods == pytest.approx([0.1, 0.025, 0.01])
 
@@ -126,20 +128,22 @@ def test_workers_of_a_network_average_the_more_often_the_more_they_are():
 def test_several_workers_average_as_often_as_stays_cheap():
     often, seldom = (choose_algorithm("auto", 4, "n_jobs=4", size, "SGDClassifier") for size in (LARGE, SMALL))
     assert often.name == "local"
-    assert 0.1 <= often.algorithm.period < 1.0
-    assert seldom.name == "simuparallel" or seldom.algorithm.period > often.algorithm.period
+    assert 0.1 <= often.algorithm.sync_every < 1.0
+    assert seldom.name == "simuparallel" or seldom.algorithm.sync_every > often.algorithm.sync_every
     assert "average" in often.why
     assert "average" in seldom.why
 
 
-@pytest.mark.parametrize(("name", "kind"), [("simuparallel", SimuParallel), ("weighted", Weighted), ("local", Local)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("simuparallel", SimuParallel), ("weighted", WeightedAverage), ("local", LocalSGD)]
+)
 def test_a_name_brings_its_algorithm_with_default_settings(name, kind):
     choice = SGDRegressor(algorithm=name, n_jobs=2, **QUICK).fit(X, targets(X)).algorithm_
     assert (choice.name, choice.why, choice.algorithm) == (name, "asked for", kind())
 
 
 def test_an_object_is_taken_as_it_is():
-    algorithm = Local(period=0.25, rule="wp")
+    algorithm = LocalSGD(sync_every=0.25, rule="wp")
     model = SGDClassifier(algorithm=algorithm, n_jobs=2, **QUICK).fit(X, Y)
     assert model.algorithm_.algorithm is algorithm
     assert len(model.history_) == 8

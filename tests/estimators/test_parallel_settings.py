@@ -10,7 +10,7 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.model_selection import GridSearchCV
 
 import parsgd
-from parsgd import Local, MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
+from parsgd import LocalSGD, MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
 from parsgd.errors import TooFewRowsWarning
 from parsgd.estimators import auto_select
 from parsgd.estimators.auto_select import ProblemSize, count_workers
@@ -142,10 +142,17 @@ def test_a_number_that_harms_the_model_is_obeyed_with_one_warning_that_names_the
 @pytest.mark.filterwarnings("error::parsgd.errors.TooFewRowsWarning")
 @pytest.mark.parametrize(
     "settings",
-    [{"n_jobs": 3}, {"n_jobs": 1}, {"n_jobs": None}, {"n_jobs": -1}, {"n_jobs": 8, "algorithm": "minibatch"},
-     {"n_jobs": 8, "algorithm": Local(outer="adaptive")}, {"n_jobs": 8, "algorithm": SimuParallel(sampling="whole")}],
+    [
+        {"n_jobs": 3},
+        {"n_jobs": 1},
+        {"n_jobs": None},
+        {"n_jobs": -1},
+        {"n_jobs": 8, "algorithm": "minibatch"},
+        {"n_jobs": 8, "algorithm": LocalSGD(outer_optimizer="adaptive")},
+        {"n_jobs": 8, "algorithm": SimuParallel(sampling="whole")},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_what_does_no_such_harm_is_not_warned_of(settings):
     SGDRegressor(**LINEAR, engine="serial", **settings).fit(X, targets(X))
 

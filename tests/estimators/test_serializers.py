@@ -45,7 +45,11 @@ CASES = {
     "labels": (parsgd.MLPClassifier((4,), early_stopping=True, **SHORT), ROWS, SEVERAL),
     "lbfgs": (parsgd.MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", **SHORT), ROWS, ROWS[:, 0]),
     "rate": (parsgd.MLPRegressor(solver="sgd", learning_rate="adaptive", **SHORT), ROWS, ROWS[:, :2]),
-    "algorithm": (parsgd.SGDClassifier(algorithm=parsgd.Local(0.5, outer="momentum"), **LINEAR | TWO), ROWS, LABELS),
+    "algorithm": (
+        parsgd.SGDClassifier(algorithm=parsgd.LocalSGD(0.5, outer_optimizer="momentum"), **LINEAR | TWO),
+        ROWS,
+        LABELS,
+    ),
     "engine": (parsgd.SGDRegressor(engine=parsgd.Simulated(speeds=[1.0, 0.5]), **LINEAR | TWO), ROWS, ROWS[:, 0]),
     "processes": (parsgd.SGDRegressor(**LINEAR), ROWS, ROWS[:, 0]),
 }
@@ -146,7 +150,7 @@ def test_a_pickle_names_no_type_of_parsgd_but_the_estimator(fitted):
 
 
 def test_an_object_of_the_user_stays_what_it_is():
-    class Mine(parsgd.Local):
+    class Mine(parsgd.LocalSGD):
         pass
 
     model = parsgd.SGDClassifier(algorithm=Mine(0.5))

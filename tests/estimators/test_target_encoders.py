@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.target_encoders import LabelEncoder, class_numbers, classes_of, is_second
 
 INTEGERS = st.sampled_from(["int8", "int32", "int64", "uint8", "uint16", "uint64"])
@@ -61,7 +61,7 @@ def test_labels_of_every_kind_have_numbers(y):
     ],
 )
 def test_a_label_that_is_no_class_is_named(find, classes, y):
-    with pytest.raises(InvalidArgument, match=r"has classes not in `self\.classes_`: labels"):
+    with pytest.raises(InvalidArgumentError, match=r"has classes not in `self\.classes_`: labels"):
         find(np.array(classes), np.array(y))
 
 

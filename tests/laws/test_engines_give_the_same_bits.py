@@ -4,25 +4,35 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from parsgd import Delayed, Elastic, Local, MiniBatch, SGDClassifier, SGDRegressor, Simulated, SimuParallel, Weighted
+from parsgd import (
+    DelayedSGD,
+    ElasticAveraging,
+    LocalSGD,
+    MiniBatch,
+    SGDClassifier,
+    SGDRegressor,
+    Simulated,
+    SimuParallel,
+    WeightedAverage,
+)
 from parsgd.algorithms.common import worker_loop
 from parsgd.engines.serial import Serial
 
 ALGORITHMS = [
     SimuParallel(),
     SimuParallel(sampling="whole"),
-    Weighted(),
-    Weighted(rule="steps"),
-    Weighted(rule="measured"),
-    Weighted(rule="uniform"),
-    Local(),
-    Local(period=0.3, rule="wp"),
-    Local(period=1.0, rule="steps"),
-    Local(period=0.2, outer="adaptive"),
-    Local(period="adaptive", outer="nesterov"),
-    Local(period=0.5, rule="learned"),
-    Delayed(5),
-    Elastic(),
+    WeightedAverage(),
+    WeightedAverage(rule="steps"),
+    WeightedAverage(rule="measured"),
+    WeightedAverage(rule="uniform"),
+    LocalSGD(),
+    LocalSGD(sync_every=0.3, rule="wp"),
+    LocalSGD(sync_every=1.0, rule="steps"),
+    LocalSGD(sync_every=0.2, outer_optimizer="adaptive"),
+    LocalSGD(sync_every="adaptive", outer_optimizer="nesterov"),
+    LocalSGD(sync_every=0.5, rule="learned"),
+    DelayedSGD(5),
+    ElasticAveraging(),
 ]
 
 
@@ -111,7 +121,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
 @pytest.mark.parametrize("rule", ["wp", "steps", "measured"])
 def test_equal_workers_weighted_are_equal_workers_averaged(rule):
     X, y = problem(rows=300)
-    weighted = estimator("binary", algorithm=Weighted(rule=rule), n_jobs=3).fit(X, y)
+    weighted = estimator("binary", algorithm=WeightedAverage(rule=rule), n_jobs=3).fit(X, y)
     uniform = estimator("binary", algorithm=SimuParallel(), n_jobs=3).fit(X, y)
     np.testing.assert_allclose(weighted.coef_, uniform.coef_, rtol=1e-12)
     np.testing.assert_allclose([w["weight"] for w in weighted.history_[0]["workers"]], 1 / 3)

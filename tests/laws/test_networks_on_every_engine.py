@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parsgd import Delayed, Elastic, Local, MiniBatch, SimuParallel, Weighted
+from parsgd import DelayedSGD, ElasticAveraging, LocalSGD, MiniBatch, SimuParallel, WeightedAverage
 from parsgd.algorithms.common import worker_loop
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
@@ -18,14 +18,14 @@ from parsgd.utils.row_arrays import rows_of
 ALGORITHMS = [
     SimuParallel(),
     SimuParallel(sampling="whole"),
-    Weighted(),
-    Weighted(rule="measured"),
-    Local(),
-    Local(period=0.3, rule="wp"),
+    WeightedAverage(),
+    WeightedAverage(rule="measured"),
+    LocalSGD(),
+    LocalSGD(sync_every=0.3, rule="wp"),
     MiniBatch(),
     MiniBatch(25),
-    Delayed(compensation=0.1),
-    Elastic(),
+    DelayedSGD(compensation=0.1),
+    ElasticAveraging(),
 ]
 KINDS = {
     "adam": {"solver": "adam", "dropout": 0.3},
@@ -77,9 +77,9 @@ def test_what_a_fit_finds_does_not_depend_on_the_pieces_it_is_cut_into(kind, alg
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_worker_is_serial_sgd_whatever_the_algorithm(kind):
     alone = train(kind, SimuParallel(), 1)
-    np.testing.assert_array_equal(train(kind, Weighted(), 1).state, alone.state)
+    np.testing.assert_array_equal(train(kind, WeightedAverage(), 1).state, alone.state)
     # rounds and messages round otherwise: sums of squares, products in other shapes
-    for algorithm in (Local(), Local(period=0.3), MiniBatch()):
+    for algorithm in (LocalSGD(), LocalSGD(sync_every=0.3), MiniBatch()):
         tolerance = 1e-4 if kind == "single precision" else 1e-9
         np.testing.assert_allclose(train(kind, algorithm, 1).state, alone.state, rtol=tolerance, atol=tolerance / 10)
 

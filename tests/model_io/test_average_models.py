@@ -1,4 +1,4 @@
-"""``parsgd.merge``: models fitted elsewhere, into one."""
+"""``parsgd.average_models``: models fitted elsewhere, into one."""
 
 import copy
 import math
@@ -11,8 +11,8 @@ from sklearn import linear_model
 from sklearn.base import clone
 
 import parsgd
-from parsgd import MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, merge
-from parsgd.errors import InvalidArgument
+from parsgd import MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, average_models
+from parsgd.errors import InvalidArgumentError
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(600, 6)
@@ -60,7 +60,7 @@ def weights_of(estimator):
 
 def test_a_merge_of_one_is_itself(pair):
     one = pair[0]
-    merged = merge([one])
+    merged = average_models([one])
     assert weights_of(merged).tobytes() == weights_of(one).tobytes()
     np.testing.assert_array_equal(merged.predict(X), one.predict(X))
     assert (merged.t_, merged.n_iter_, merged.merge_weights_.tolist()) == (one.t_, one.n_iter_, [1.0])
@@ -75,7 +75,7 @@ def arrays(estimator):
 def test_uniform_weights_give_the_mean_and_the_inputs_stay(pair):
     one, other, _ = pair
     before = weights_of(one).copy(), weights_of(other).copy()
-    merged = merge([one, other], "uniform")
+    merged = average_models([one, other], "uniform")
     np.testing.assert_allclose(weights_of(merged), np.mean(before, axis=0), rtol=1e-12, atol=1e-15)
     np.testing.assert_array_equal(weights_of(one), before[0])
     np.testing.assert_array_equal(weights_of(other), before[1])
@@ -83,20 +83,20 @@ def test_uniform_weights_give_the_mean_and_the_inputs_stay(pair):
 
 def test_by_steps_is_the_default_and_weighs_by_what_each_one_did(pair):
     one, other, _ = pair
-    merged = merge([one, other])
+    merged = average_models([one, other])
     np.testing.assert_allclose(merged.merge_weights_, [200 / 350, 150 / 350])
-    np.testing.assert_array_equal(weights_of(merged), weights_of(merge([one, other], "steps")))
+    np.testing.assert_array_equal(weights_of(merged), weights_of(average_models([one, other], "steps")))
 
 
 def test_given_weights_are_made_to_sum_to_one(pair):
     one, other, _ = pair
-    merged = merge([one, other], [3, 1])
+    merged = average_models([one, other], [3, 1])
     np.testing.assert_allclose(merged.merge_weights_, [0.75, 0.25])
     np.testing.assert_allclose(weights_of(merged), 0.75 * weights_of(one) + 0.25 * weights_of(other), atol=1e-15)
 
 
 def test_a_merged_model_can_be_saved_and_read(pair, tmp_path):
-    merged = merge(pair[:2])
+    merged = average_models(pair[:2])
     parsgd.save(merged, tmp_path / "merged")
     again = parsgd.load(tmp_path / "merged")
     np.testing.assert_array_equal(again.predict(X), merged.predict(X))
@@ -105,7 +105,7 @@ def test_a_merged_model_can_be_saved_and_read(pair, tmp_path):
 
 def test_a_merged_model_goes_on_as_one_model_would(pair):
     one, _, y = pair
-    merged, alone = merge([one, one]), merge([one])
+    merged, alone = average_models([one, one]), average_models([one])
     if hasattr(one, "coefs_"):
         # examples of both
         assert merged.t_ == 2 * one.t_
@@ -124,10 +124,10 @@ def test_learned_weights_find_the_good_model_among_bad_ones(name, layout):
     good, bad = fitted(estimator, y, A), fitted(estimator, y, B)
     rng = np.random.default_rng(0)
     bad.coef_ = 10.0 * rng.standard_normal(bad.coef_.shape)
-    merged = merge([bad, good, bad], X_val=layout(X[V]), y_val=y[V])
+    merged = average_models([bad, good, bad], X_val=layout(X[V]), y_val=y[V])
     assert merged.merge_weights_[1] > 10 * merged.merge_weights_[[0, 2]].max()
     assert merged.score(X[V], y[V]) > good.score(X[V], y[V]) - 0.02
-    assert merge([bad, good, bad], "uniform").score(X[V], y[V]) < good.score(X[V], y[V]) - 0.05
+    assert average_models([bad, good, bad], "uniform").score(X[V], y[V]) < good.score(X[V], y[V]) - 0.05
 
 
 def test_it_says_that_the_merged_model_is_worse_than_a_single_one():
@@ -135,7 +135,7 @@ def test_it_says_that_the_merged_model_is_worse_than_a_single_one():
     good, bad = fitted(estimator, y, A), fitted(estimator, y, B)
     bad.coef_ = -100.0 * bad.coef_
     with pytest.warns(UserWarning, match=r"estimators\[1\] alone has .* Take that one"):
-        merge([bad, good], "uniform", X_val=X[V], y_val=y[V])
+        average_models([bad, good], "uniform", X_val=X[V], y_val=y[V])
 
 
 # -- networks --------------------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_networks_from_different_starts_are_warned_of():
     estimator, y = NETWORKS["classes"]
     one, other = fitted(estimator, y, A), fitted(clone(estimator).set_params(random_state=1), y, B)
     with pytest.warns(UserWarning, match=r"estimators\[1\] seems to come from another start"):
-        merge([one, other])
+        average_models([one, other])
 
 
 def test_it_says_that_a_mean_of_networks_is_worse_than_a_single_one():
@@ -157,7 +157,7 @@ def test_it_says_that_a_mean_of_networks_is_worse_than_a_single_one():
     other.intercepts_ = [one.intercepts_[0][order], one.intercepts_[1]]
     np.testing.assert_allclose(other.predict_proba(X), one.predict_proba(X))
     with pytest.warns(UserWarning, match=r"alone has .* same random_state"):
-        merge([one, other], X_val=X[V], y_val=y[V])
+        average_models([one, other], X_val=X[V], y_val=y[V])
 
 
 def test_the_validation_set_takes_the_better_network_most():
@@ -168,7 +168,7 @@ def test_the_validation_set_takes_the_better_network_most():
     worse.coefs_ = [coef + 3.0 * rng.standard_normal(coef.shape) for coef in worse.coefs_]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it may be worse than the good one alone
-        merged = merge([worse, one], X_val=X[V], y_val=y[V])
+        merged = average_models([worse, one], X_val=X[V], y_val=y[V])
     assert merged.merge_weights_[1] > 0.7
     assert merged.score(X[V], y[V]) > merge_quietly([worse, one], "uniform").score(X[V], y[V])
 
@@ -176,7 +176,7 @@ def test_the_validation_set_takes_the_better_network_most():
 def merge_quietly(*arguments):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return merge(*arguments)
+        return average_models(*arguments)
 
 
 # -- scikit-learn's ----------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def merge_quietly(*arguments):
 def test_estimators_of_scikit_learn_are_merged_into_ours(name, y, average, tmp_path):
     settings = {"max_iter": 5, "tol": None, "random_state": 0, "average": average}
     theirs = [getattr(linear_model, name)(**settings).fit(X[rows], y[rows]) for rows in (A, B)]
-    merged = merge(theirs)
+    merged = average_models(theirs)
     assert type(merged) is getattr(parsgd, name)
     expected = (200 * theirs[0].coef_ + 150 * theirs[1].coef_) / 350
     np.testing.assert_allclose(merged.coef_, expected, rtol=1e-12)
@@ -195,7 +195,7 @@ def test_estimators_of_scikit_learn_are_merged_into_ours(name, y, average, tmp_p
     again = parsgd.load(tmp_path / "merged").partial_fit(X[V], y[V])
     assert again.t_ == math.ceil(1 + 5 * (200**2 + 150**2) / 350) + 250
     if y is not THREE:  # of several classes the libraries shuffle differently
-        ours = merge([getattr(parsgd, name)(n_jobs=1, **settings).fit(X[rows], y[rows]) for rows in (A, B)])
+        ours = average_models([getattr(parsgd, name)(n_jobs=1, **settings).fit(X[rows], y[rows]) for rows in (A, B)])
         np.testing.assert_allclose(merged.coef_, ours.coef_, rtol=1e-9)
         if not average:  # the averaged intercept goes on from another one there (docs/architecture.md, difference 5)
             np.testing.assert_allclose(again.coef_, ours.partial_fit(X[V], y[V]).coef_, rtol=1e-9)
@@ -233,27 +233,27 @@ def deeper():
     ],
 )  # fmt: skip
 def test_what_differs_is_named(first, second, says):
-    with pytest.raises(InvalidArgument, match=says):
-        merge([fitted(*ALL[first], A), second()])
+    with pytest.raises(InvalidArgumentError, match=says):
+        average_models([fitted(*ALL[first], A), second()])
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0], [np.nan, 1.0], "best", [[1, 1]], object()])
 def test_weights_that_are_none_are_refused(weights):
     one = fitted(*LINEAR["binary"], A)
-    with pytest.raises(InvalidArgument, match="weights"):
-        merge([one, one], weights)
+    with pytest.raises(InvalidArgumentError, match="weights"):
+        average_models([one, one], weights)
 
 
 def test_nothing_half_a_validation_set_and_one_class_models_are_refused():
     one, one_class = fitted(*LINEAR["binary"], A), fitted(*LINEAR["one class"], A)
-    with pytest.raises(InvalidArgument, match="nothing to merge"):
-        merge([])
-    with pytest.raises(InvalidArgument, match="belong together"):
-        merge([one, one], X_val=X)
-    with pytest.raises(InvalidArgument, match="One-class"):
-        merge([one_class, one_class], X_val=X, y_val=T)
+    with pytest.raises(InvalidArgumentError, match="nothing to merge"):
+        average_models([])
+    with pytest.raises(InvalidArgumentError, match="belong together"):
+        average_models([one, one], X_val=X)
+    with pytest.raises(InvalidArgumentError, match="One-class"):
+        average_models([one_class, one_class], X_val=X, y_val=T)
 
 
 def test_a_new_fit_forgets_the_merge():
-    merged = merge([fitted(*LINEAR["binary"], rows) for rows in (A, B)])
+    merged = average_models([fitted(*LINEAR["binary"], rows) for rows in (A, B)])
     assert not hasattr(merged.fit(X, TWO), "merge_weights_")

@@ -25,7 +25,7 @@ from sklearn.preprocessing import scale
 
 import parsgd
 from parsgd import registry
-from parsgd.errors import MissingDependency, ModelFileError, Outcome
+from parsgd.errors import MissingDependencyError, ModelFileError, Outcome
 from parsgd.model_io import model_files, safetensors_file
 from parsgd.model_io.packing import pack, unpack
 from parsgd.training.stopping import StoppingRule
@@ -65,7 +65,7 @@ def fitted_models():
     yield "averaging not begun", classifier(IRIS, average=10**6)
     yield "class weights", classifier(IRIS, class_weight={0: 1.0, 1: 2.5, 2: 0.5})
     yield "odd floats", classifier(IRIS, power_t=1 / 3, alpha=1e-300, epsilon=5e-324)
-    yield "local on two workers", classifier(DIGITS, algorithm=parsgd.Local(period=0.5), n_jobs=2)
+    yield "local on two workers", classifier(DIGITS, algorithm=parsgd.LocalSGD(sync_every=0.5), n_jobs=2)
     yield "weighted, serial engine", classifier(DIGITS, algorithm="weighted", engine="serial", n_jobs=2)
     X, y = DIABETES
     yield "regressor", (parsgd.SGDRegressor(**SHORT).fit(X, y), X)
@@ -101,7 +101,7 @@ def fitted_networks():
     yield "network, lbfgs at its goal", network(solver="lbfgs", tol=1e9)
     yield "network, early stopping", network(early_stopping=True, solver="sgd")
     yield "network, minibatch", network(DIGITS, algorithm=parsgd.MiniBatch(64), n_jobs=2)
-    yield "network, local", network(DIGITS, algorithm=parsgd.Local(period=0.5), n_jobs=2, engine="serial")
+    yield "network, local", network(DIGITS, algorithm=parsgd.LocalSGD(sync_every=0.5), n_jobs=2, engine="serial")
     yield "network, numbers", network((X, numbers), kind, loss="huber", delta=0.5)
     yield "network, counts", network((X, counts), kind, loss="poisson", dtype=np.float32)
     yield "network, several numbers", network((X, np.column_stack([numbers, X[:, 0]])), kind, solver="adamw")
@@ -258,8 +258,8 @@ def test_what_a_file_of_numbers_cannot_hold_is_refused_by_name(tmp_path):
 def test_an_algorithm_from_elsewhere_is_refused_until_it_is_replaced(tmp_path):
     path = tmp_path / "m.parsgd"
     # of one name with parsgd's own, or not: neither could be made again from the file
-    for name in ("Local", "Mine"):
-        Foreign = dataclasses.make_dataclass(name, [], bases=(parsgd.Local,), frozen=True)
+    for name in ("LocalSGD", "Mine"):
+        Foreign = dataclasses.make_dataclass(name, [], bases=(parsgd.LocalSGD,), frozen=True)
         model = parsgd.SGDRegressor(algorithm=Foreign(), **{**SHORT, "n_jobs": 2}).fit(*DIABETES)
         with pytest.raises(ModelFileError, match="algorithm="):
             model_files.save(model, path)
@@ -314,9 +314,9 @@ def test_without_safetensors_the_message_says_how_to_install_it(tmp_path, monkey
     model = classifier()[0]
     model_files.save(model, tmp_path / "m.parsgd")
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(MissingDependency, match=r"pip install 'parsgd\[cli\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'parsgd\[cli\]'"):
         model_files.load(tmp_path / "m.parsgd")
-    with pytest.raises(MissingDependency, match="safetensors"):
+    with pytest.raises(MissingDependencyError, match="safetensors"):
         model_files.save(model, tmp_path / "m.parsgd")
 
 
@@ -403,12 +403,35 @@ def seal(head, document, arrays) -> bytes:
 
 
 JUNK = (
-    None, True, 0, -1, 10**30, 1.5, "", "x", "hinge", [], [[]], {}, {"$array": "coef_"}, {"$array": "no"},
-    {"$float": 1}, {"$float": "inf"}, {"$part": "Local", "fields": {"period": 2}}, {"$part": "os"}, {"$part": []},
-    {"$record": "os:path"}, {"$record": "algorithms.local:_Memory", "fields": {}},
-    {"$dict": [[[], 1]]}, {"$dict": 3}, {"$texts": [1, 2], "dtype": "str"}, {"$texts": ["a", "b"], "dtype": "object"},
-    {"$outcome": "__class__"}, {"$tuple": 1}, {"$unknown": 1},
-)  # fmt: skip
+    None,
+    True,
+    0,
+    -1,
+    10**30,
+    1.5,
+    "",
+    "x",
+    "hinge",
+    [],
+    [[]],
+    {},
+    {"$array": "coef_"},
+    {"$array": "no"},
+    {"$float": 1},
+    {"$float": "inf"},
+    {"$part": "LocalSGD", "fields": {"sync_every": 2}},
+    {"$part": "os"},
+    {"$part": []},
+    {"$record": "os:path"},
+    {"$record": "algorithms.local:_Memory", "fields": {}},
+    {"$dict": [[[], 1]]},
+    {"$dict": 3},
+    {"$texts": [1, 2], "dtype": "str"},
+    {"$texts": ["a", "b"], "dtype": "object"},
+    {"$outcome": "__class__"},
+    {"$tuple": 1},
+    {"$unknown": 1},
+)
 
 
 def places(node):
@@ -450,7 +473,7 @@ def test_of_a_cluster_a_file_keeps_that_there_was_one_and_not_which(tmp_path):
 
 
 def test_an_engine_of_processes_comes_back_without_its_processes(tmp_path):
-    with parsgd.Processes(n_processes=2, silence_s=5.0) as engine:
+    with parsgd.Processes(n_processes=2, heartbeat_timeout_s=5.0) as engine:
         model = classifier()[0].set_params(engine=engine)
         model_files.save(model, tmp_path / "m.parsgd")
         again = model_files.load(tmp_path / "m.parsgd").engine

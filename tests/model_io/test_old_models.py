@@ -48,6 +48,24 @@ def test_a_file_of_an_earlier_version_can_be_saved_and_goes_on(form, name, tmp_p
     assert np.array_equal(again.predict(rows), model.predict(rows))
 
 
+RENAMED = FOLDER / "renamed-since-0.1"
+PARTS = json.loads((RENAMED / "expected.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_that_were_renamed_since_version_0_1_are_read(name):
+    model = parsgd.load(RENAMED / f"{name}.parsgd")
+    assert model.predict(np.array(PARTS[name]["rows"])).tolist() == PARTS[name]["predict"]
+    assert repr(model.algorithm) == PARTS[name]["algorithm"]
+    assert repr(model.engine) == PARTS[name]["engine"]
+
+
+def test_columns_of_version_0_1_are_read():
+    model = parsgd.load(RENAMED / "columns" / "columns.parsgd")
+    assert [type(kind).__name__ for kind in model.columns_.kinds] == ["Numeric", "OneHot", "HashedCategories"]
+    assert [getattr(kind, "missing", None) for kind in model.columns_.kinds] == ["mean", "indicator", "indicator"]
+
+
 def test_there_is_a_file_of_every_estimator_for_every_format():
     assert {f"format-{number}" for number in range(1, model_files.FORMAT + 1)} == FORMATS.keys()
     for form in FORMATS:

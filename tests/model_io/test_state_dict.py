@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import parsgd
-from parsgd.errors import InvalidArgument, MissingDependency
+from parsgd.errors import InvalidArgumentError, MissingDependencyError
 
 ROWS = np.random.default_rng(0).normal(size=(60, 5))
 DTYPES = st.sampled_from([np.float32, np.float64])
@@ -113,24 +113,24 @@ GOOD = {"0.weight": np.zeros((4, 5)), "0.bias": np.zeros(4), "2.weight": np.zero
     ],
 )
 def test_what_is_no_network_is_refused_by_name(change, settings, said):
-    with pytest.raises(InvalidArgument, match=said):
+    with pytest.raises(InvalidArgumentError, match=said):
         parsgd.from_state_dict(parsgd.MLPClassifier(), GOOD | change, **settings)
 
 
 def test_other_estimators_and_no_dictionary_are_refused():
     for wrong in (parsgd.SGDClassifier(), 3):
-        with pytest.raises(InvalidArgument, match="takes a parsgd MLPClassifier"):
+        with pytest.raises(InvalidArgumentError, match="takes a parsgd MLPClassifier"):
             parsgd.network_state_dict(wrong)
     for wrong in ({}, None, [1]):
-        with pytest.raises(InvalidArgument, match="state dictionary"):
+        with pytest.raises(InvalidArgumentError, match="state dictionary"):
             parsgd.from_state_dict(parsgd.MLPRegressor(), wrong)
-    with pytest.raises(InvalidArgument, match="with an MLPClassifier only"):
+    with pytest.raises(InvalidArgumentError, match="with an MLPClassifier only"):
         parsgd.from_state_dict(parsgd.MLPRegressor(), GOOD, classes=[0, 1, 2])
 
 
 def test_tensors_without_pytorch_say_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingDependency, match="pip install torch"):
+    with pytest.raises(MissingDependencyError, match="pip install torch"):
         parsgd.network_state_dict(network(3), tensors=True)
 
 

@@ -14,7 +14,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
 import parsgd
-from parsgd.errors import InvalidArgument, MissingDependency
+from parsgd.errors import InvalidArgumentError, MissingDependencyError
 
 onnx = pytest.importorskip("onnx", reason="needs parsgd[onnx]")
 ort = pytest.importorskip("onnxruntime", reason="graphs are run by onnxruntime")
@@ -191,37 +191,37 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path):
     path = tmp_path / "m.onnx"
     with pytest.raises(NotFittedError):
         parsgd.to_onnx(parsgd.SGDRegressor(), path)
-    with pytest.raises(InvalidArgument, match="to_onnx takes a fitted estimator"):
+    with pytest.raises(InvalidArgumentError, match="to_onnx takes a fitted estimator"):
         parsgd.to_onnx(model.to_sklearn(), path)
     Mine = type("SGDRegressor", (parsgd.SGDRegressor,), {})
-    with pytest.raises(InvalidArgument, match="to_onnx takes a fitted estimator"):
+    with pytest.raises(InvalidArgumentError, match="to_onnx takes a fitted estimator"):
         parsgd.to_onnx(fitted(Mine(**SHORT), X, y), path)
     for opset in (12, 10**6, 17.0, True, None):
-        with pytest.raises(InvalidArgument, match="opset"):
+        with pytest.raises(InvalidArgumentError, match="opset"):
             parsgd.to_onnx(model, path, opset=opset)
-    with pytest.raises(InvalidArgument, match="dtype"):
+    with pytest.raises(InvalidArgumentError, match="dtype"):
         parsgd.to_onnx(model, path, dtype="float16")
     for name, value in (("fill", [1.0]), ("mean", np.full(10, np.nan)), ("scale", np.zeros(10)), ("mean", "x")):
-        with pytest.raises(InvalidArgument, match=f"'{name}' parameter .* 10 finite numbers"):
+        with pytest.raises(InvalidArgumentError, match=f"'{name}' parameter .* 10 finite numbers"):
             parsgd.to_onnx(model, path, **{name: value})
     model.coef_ = np.full(10, 1e300)
-    with pytest.raises(InvalidArgument, match="float32 does not reach; give dtype='float64'"):
+    with pytest.raises(InvalidArgumentError, match="float32 does not reach; give dtype='float64'"):
         parsgd.to_onnx(model, path, dtype="float32")
     mixed = fitted(parsgd.SGDClassifier(**SHORT), X, (y > 100).astype(int))
     mixed.classes_ = np.array(["a", 1], dtype=object)
-    with pytest.raises(InvalidArgument, match="classes of one type"):
+    with pytest.raises(InvalidArgumentError, match="classes of one type"):
         parsgd.to_onnx(mixed, path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_graph_beyond_what_a_file_holds_is_refused(monkeypatch):
     monkeypatch.setattr("parsgd.model_io.onnx_graph._MOST_BYTES", 50)
-    with pytest.raises(InvalidArgument, match="more than 50 bytes of float64"):
+    with pytest.raises(InvalidArgumentError, match="more than 50 bytes of float64"):
         parsgd.to_onnx(fitted(parsgd.SGDRegressor(**SHORT), *load_diabetes(return_X_y=True)))
 
 
 def test_without_onnx_the_message_says_how_to_install_it(monkeypatch):
     model = fitted(parsgd.SGDRegressor(**SHORT), *load_diabetes(return_X_y=True))
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(MissingDependency, match=r"pip install 'parsgd\[onnx\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'parsgd\[onnx\]'"):
         parsgd.to_onnx(model)

@@ -12,7 +12,7 @@ from sklearn.base import clone
 
 import parsgd
 from parsgd import MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, Simulated
-from parsgd.errors import DivergedError, InvalidArgument
+from parsgd.errors import DivergedError, InvalidArgumentError
 from parsgd.planning import measure_costs, planner, strategies, trial_runs, trial_schedule
 from parsgd.planning.heldout import CurvePoint, ObservedFit
 from parsgd.planning.trial_runs import reached
@@ -247,7 +247,7 @@ def test_ways_that_diverge_are_never_there(fixed, monkeypatch):
     ids=lambda value: str(value)[:30],
 )
 def test_what_cannot_be_used_is_refused_and_named(settings, said):
-    with pytest.raises(InvalidArgument, match=said):
+    with pytest.raises(InvalidArgumentError, match=said):
         planned(**settings)
 
 

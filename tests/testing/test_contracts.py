@@ -5,7 +5,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from parsgd import Asynchronous, Delayed, Elastic, Local, SGDRegressor, SimuParallel, Weighted, registry
+from parsgd import (
+    AsyncLocalSGD,
+    DelayedSGD,
+    ElasticAveraging,
+    LocalSGD,
+    SGDRegressor,
+    SimuParallel,
+    WeightedAverage,
+    registry,
+)
 from parsgd.core import Block, Merge, Shard
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialWorkerPool
@@ -24,11 +33,20 @@ def rows(layout="dense", n_classes=2, dtype=np.float64, n_rows=41):
 
 
 ALGORITHMS = [
-    SimuParallel(), SimuParallel(sampling="whole"), Local(), Local(period=1.0, rule="wp"), Local(seconds=10.0),
-    *(Weighted(rule=rule) for rule in ("wp", "steps", "measured", "uniform")), Weighted(seconds=10.0),
-    Delayed(7), Delayed(7, compensation=0.5), *(Asynchronous(rule=rule) for rule in ("staleness", "wp", "uniform")),
-    Asynchronous(period=1.0, rate=0.7), Elastic(pull=0.5), Elastic(period=1.0, asynchronous=True),
-]  # fmt: skip
+    SimuParallel(),
+    SimuParallel(sampling="whole"),
+    LocalSGD(),
+    LocalSGD(sync_every=1.0, rule="wp"),
+    LocalSGD(seconds=10.0),
+    *(WeightedAverage(rule=rule) for rule in ("wp", "steps", "measured", "uniform")),
+    WeightedAverage(seconds=10.0),
+    DelayedSGD(7),
+    DelayedSGD(7, compensation=0.5),
+    *(AsyncLocalSGD(rule=rule) for rule in ("staleness", "wp", "uniform")),
+    AsyncLocalSGD(sync_every=1.0, rate=0.7),
+    ElasticAveraging(pull=0.5),
+    ElasticAveraging(sync_every=1.0, asynchronous=True),
+]
 MODELS = [
     {"loss": "log_loss"},
     {"loss": "log_loss", "batch_size": 4},
@@ -122,48 +140,48 @@ def test_a_model_that_breaks_a_promise_is_told_which(kind, sentence):
 
 
 @dataclass(frozen=True)
-class CountsIdle(Local):
+class CountsIdle(LocalSGD):
     def combine(self, standing, reports):
         weights = np.full(len(reports), 1.0 / len(reports))
         return Merge(sum(w * r.state for w, r in zip(weights, reports, strict=True)), weights)
 
 
 @dataclass(frozen=True)
-class FavoursTheFirst(Local):
+class FavoursTheFirst(LocalSGD):
     def combine(self, standing, reports):
         return Merge(reports[0].state.copy(), np.eye(len(reports))[0])
 
 
 @dataclass(frozen=True)
-class WritesToTheState(Local):
+class WritesToTheState(LocalSGD):
     def combine(self, standing, reports):
         standing.state[:] += 1.0
         return super().combine(standing, reports)
 
 
 @dataclass(frozen=True)
-class WorksTooMuch(Local):
+class WorksTooMuch(LocalSGD):
     def work(self, model, shard, task, pulse):
         budget = replace(task.budget, examples=task.budget.examples + 1)
         return super().work(model, shard, replace(task, budget=budget), pulse)
 
 
 @dataclass(frozen=True)
-class WritesToItsMemory(Local):
+class WritesToItsMemory(LocalSGD):
     def combine(self, standing, reports):
         standing.memory.pace[0] = 1.0
         return super().combine(standing, reports)._replace(memory=standing.memory)
 
 
 @dataclass(frozen=True)
-class RoundsUp(Local):
+class RoundsUp(LocalSGD):
     def combine(self, standing, reports):
         merge = super().combine(standing, reports)
         return merge if merge.state is standing.state else merge._replace(state=np.nextafter(merge.state, np.inf))
 
 
 @dataclass(frozen=True)
-class Drifts(Local):
+class Drifts(LocalSGD):
     def combine(self, standing, reports):
         merge = super().combine(standing, reports)
         return merge if len(reports) == 1 or not merge.weights.any() else merge._replace(state=merge.state + 1e-3)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from parsgd import Asynchronous, Local, MiniBatch, SGDClassifier, Simulated, SimuParallel
-from parsgd.errors import InvalidArgument, MissingDependency, ModelFileError
+from parsgd import AsyncLocalSGD, LocalSGD, MiniBatch, SGDClassifier, Simulated, SimuParallel
+from parsgd.errors import InvalidArgumentError, MissingDependencyError, ModelFileError
 from parsgd.model_io import model_files
 from parsgd.training.history import History, problem
 from parsgd.training.history_stats import end_of, spans, traces, weights, worker_totals
@@ -24,7 +24,13 @@ Y = Y[:400] % 2
 
 
 def fitted(**given):
-    settings = {"max_iter": 3, "tol": None, "random_state": 0, "n_jobs": 2, "algorithm": Local(period=0.5)} | given
+    settings = {
+        "max_iter": 3,
+        "tol": None,
+        "random_state": 0,
+        "n_jobs": 2,
+        "algorithm": LocalSGD(sync_every=0.5),
+    } | given
     return SGDClassifier(**settings).fit(X, Y)
 
 
@@ -50,7 +56,7 @@ def test_a_history_comes_back_from_a_model_file(tmp_path):
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
-@pytest.mark.parametrize("algorithm", [Local(period=0.5), MiniBatch(), SimuParallel(), Asynchronous()])
+@pytest.mark.parametrize("algorithm", [LocalSGD(sync_every=0.5), MiniBatch(), SimuParallel(), AsyncLocalSGD()])
 def test_tables_add_up_to_the_history(algorithm, library):
     history = fitted(algorithm=algorithm, n_jobs=3).history_
     rounds, workers = (history.to_frame(kind, library) for kind in ("rounds", "workers"))
@@ -65,7 +71,7 @@ def test_tables_add_up_to_the_history(algorithm, library):
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_columns_have_the_same_types_whatever_they_hold(library):
-    full = fitted(engine=Simulated(rate=1e5, deaths={1: 0.004}, latency_s=1e-4)).history_
+    full = fitted(engine=Simulated(rate=1e5, failures={1: 0.004}, latency_s=1e-4)).history_
     for kind in ("rounds", "workers", "lost"):
         empty = History().to_frame(kind, library)
         assert list(empty.columns) == list(full.to_frame(kind, library).columns)
@@ -76,22 +82,22 @@ def test_columns_have_the_same_types_whatever_they_hold(library):
 
 
 def test_a_score_that_is_not_there_is_nan():
-    ours = fitted(early_stopping=True, algorithm=Local(period=0.5)).history_
+    ours = fitted(early_stopping=True, algorithm=LocalSGD(sync_every=0.5)).history_
     scores = ours.to_frame()["score"]
     assert [np.isnan(score) for score in scores] == [entry["score"] is None for entry in ours]
     assert not scores.isna().all()
 
 
 def test_what_to_frame_cannot_do_is_told(monkeypatch):
-    with pytest.raises(InvalidArgument, match=r"'kind'.*Did you mean 'rounds'"):
+    with pytest.raises(InvalidArgumentError, match=r"'kind'.*Did you mean 'rounds'"):
         History().to_frame("round")
-    with pytest.raises(InvalidArgument, match="'library'"):
+    with pytest.raises(InvalidArgumentError, match="'library'"):
         History().to_frame(library="numpy")
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(MissingDependency, match=r"polars: pip install 'parsgd\[frames\]'"):
+    with pytest.raises(MissingDependencyError, match=r"polars: pip install 'parsgd\[frames\]'"):
         History().to_frame(library="polars")
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingDependency, match="pandas or polars"):
+    with pytest.raises(MissingDependencyError, match="pandas or polars"):
         History().to_frame()
 
 
@@ -112,7 +118,7 @@ def test_a_history_that_is_none_is_refused_when_a_file_is_opened(broken, tmp_pat
 
 
 @pytest.mark.parametrize("engine", ["serial", "threads", Simulated(rate=1e5, latency_s=1e-3, merge_s=1e-3)])
-@pytest.mark.parametrize("algorithm", [Local(period=0.5), MiniBatch(), SimuParallel()])
+@pytest.mark.parametrize("algorithm", [LocalSGD(sync_every=0.5), MiniBatch(), SimuParallel()])
 def test_a_worker_s_time_is_accounted_for_to_the_end(engine, algorithm):
     history = fitted(engine=engine, algorithm=algorithm).history_
     for one in worker_totals(history):
@@ -126,7 +132,7 @@ def test_a_worker_s_time_is_accounted_for_to_the_end(engine, algorithm):
 
 
 def test_of_workers_that_do_not_wait_only_computing_and_waiting_are_told():
-    history = fitted(algorithm=Asynchronous()).history_
+    history = fitted(algorithm=AsyncLocalSGD()).history_
     for one in worker_totals(history, all_wait=False):
         assert one.merging == one.checking == 0.0
         assert one.computing + one.waiting == pytest.approx(max(end_of(history), one.computing))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd import Local, MiniBatch, SimuParallel, Weighted
+from parsgd import LocalSGD, MiniBatch, SimuParallel, WeightedAverage
 from parsgd.core import Lost
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialWorkerPool
-from parsgd.errors import DivergedError, IncompatibleParts, Outcome, WorkersLost
+from parsgd.errors import DivergedError, IncompatiblePartsError, Outcome, WorkersLostError
 from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
 from parsgd.training.loop import fit, worker_seed
@@ -23,14 +23,14 @@ X = unit_rows(200, 6)
 Y = labels(X)
 MODEL = Linear(6, loss="log_loss", alpha=0.01, schedule="constant", eta0=0.1)
 SOURCE = ArraySource(rows_of(X, 2.0 * Y - 1.0))
-ALGORITHMS = [SimuParallel(), Weighted(), Local(period=0.25)]
+ALGORITHMS = [SimuParallel(), WeightedAverage(), LocalSGD(sync_every=0.25)]
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class NeedsAMiracle(Local):
+class NeedsAMiracle(LocalSGD):
     needs = frozenset({"miracle", "shared_memory"})
     name = "hopeful"
 
@@ -54,7 +54,7 @@ class Unsplit:
 
 
 def test_what_an_engine_does_not_offer_is_refused_before_anything_starts():
-    with pytest.raises(IncompatibleParts) as refusal:
+    with pytest.raises(IncompatiblePartsError) as refusal:
         fit(MODEL, NeedsAMiracle(), Untouched(), Unsplit())
     message = str(refusal.value)
     for word in ("hopeful", "untouched", "needs miracle", "offers shared_memory", "Use"):
@@ -63,7 +63,7 @@ def test_what_an_engine_does_not_offer_is_refused_before_anything_starts():
 
 
 def test_an_estimator_refuses_before_a_worker_starts_too():
-    with pytest.raises(IncompatibleParts, match="miracle"):
+    with pytest.raises(IncompatiblePartsError, match="miracle"):
         parsgd.SGDClassifier(algorithm=NeedsAMiracle(), engine=Untouched(), n_jobs=2).fit(X, Y)
 
 
@@ -114,7 +114,7 @@ def test_one_shot_workers_trace_every_epoch():
 
 
 def test_steps_count_batches_and_the_clock_counts_steps():
-    found = fit(replace(MODEL, batch_size=7), Local(period=1.0), Serial(), SOURCE, n_workers=2, max_epochs=3)
+    found = fit(replace(MODEL, batch_size=7), LocalSGD(sync_every=1.0), Serial(), SOURCE, n_workers=2, max_epochs=3)
     for entry in found.history:
         assert [w["steps"] for w in entry["workers"]] == [math.ceil(100 / 7)] * 2
     assert found.clock == 1.0 + 3 * math.ceil(100 / 7)
@@ -126,7 +126,7 @@ def test_the_loss_of_an_epoch_is_the_mean_loss_of_its_examples_just_before_their
 
 
 def test_validation_scores_are_in_the_history():
-    model = parsgd.SGDClassifier(n_jobs=2, algorithm=Local(period=0.5), max_iter=3, tol=None, random_state=0)
+    model = parsgd.SGDClassifier(n_jobs=2, algorithm=LocalSGD(sync_every=0.5), max_iter=3, tol=None, random_state=0)
     model.fit(X, Y, X_val=X[:50], y_val=Y[:50])
     scores = [entry["score"] for entry in model.history_]
     assert scores[0::2] == [None] * 3
@@ -137,7 +137,7 @@ def test_validation_scores_are_in_the_history():
 def test_a_watcher_hears_the_end_of_every_fit_inside_its_block_and_none_outside():
     told = []
     model = parsgd.SGDClassifier(max_iter=2, tol=None, n_jobs=2)
-    with parsgd.watch(told.append):
+    with parsgd.observe_progress(told.append):
         model.fit(X, Y)
         model.fit(X, Y)
     model.fit(X, Y)
@@ -166,13 +166,13 @@ def test_fits_stop_when_the_loss_no_longer_improves(algorithm, n_workers):
 
 
 def test_without_a_tolerance_all_epochs_are_made():
-    found = fit(MODEL, Local(), Serial(), SOURCE, n_workers=2, max_epochs=30, stopping=StoppingRule(None))
+    found = fit(MODEL, LocalSGD(), Serial(), SOURCE, n_workers=2, max_epochs=30, stopping=StoppingRule(None))
     assert (found.outcome, found.n_epochs) == (Outcome.MAX_EPOCHS, 30)
 
 
 def test_a_rule_that_stops_at_once_needs_as_many_epochs_as_its_patience():
     # the first epoch always improves on nothing
-    found = fit(MODEL, Local(), Serial(), SOURCE, n_workers=2, max_epochs=30, stopping=StoppingRule(1e9, 4))
+    found = fit(MODEL, LocalSGD(), Serial(), SOURCE, n_workers=2, max_epochs=30, stopping=StoppingRule(1e9, 4))
     assert found.n_epochs == 5
 
 
@@ -203,7 +203,7 @@ def test_an_adaptive_rate_falls_by_five_until_it_is_tiny_and_then_stops():
 def test_a_rule_remembers_nothing_from_the_last_fit():
     rule = StoppingRule(1e-3, 3)
     first, second = (
-        fit(MODEL, Local(), Serial(), SOURCE, n_workers=2, max_epochs=500, stopping=rule) for _ in range(2)
+        fit(MODEL, LocalSGD(), Serial(), SOURCE, n_workers=2, max_epochs=500, stopping=rule) for _ in range(2)
     )
     assert first.n_epochs == second.n_epochs
     assert first.state.tobytes() == second.state.tobytes()
@@ -266,7 +266,7 @@ def lost_in(found):
 
 def test_a_round_ends_without_a_lost_task_and_the_next_has_all_workers():
     engine = Loses(w1=[2])
-    found = train(Local(period=0.25), engine)
+    found = train(LocalSGD(sync_every=0.25), engine)
     assert [len(entry["workers"]) for entry in found.history[:4]] == [3, 2, 3, 3]
     assert [entry["lost"] for entry in found.history[:3]] == [
         [], [{"worker": 1, "why": "the roof fell in", "replaced": True}], []
@@ -280,7 +280,7 @@ def test_a_round_ends_without_a_lost_task_and_the_next_has_all_workers():
     assert found.outcome is Outcome.MAX_EPOCHS
 
 
-@pytest.mark.parametrize("algorithm", [SimuParallel(), Weighted(rule="steps")], ids=lambda a: a.name)
+@pytest.mark.parametrize("algorithm", [SimuParallel(), WeightedAverage(rule="steps")], ids=lambda a: a.name)
 def test_where_one_round_is_the_fit_a_lost_task_is_sent_again_and_no_bit_is_another(algorithm):
     engine = Loses(w1=[1, 2], w2=[1])
     found = train(algorithm, engine)
@@ -289,7 +289,7 @@ def test_where_one_round_is_the_fit_a_lost_task_is_sent_again_and_no_bit_is_anot
     assert {id(task) for task in engine.sent if task.worker == 1} == {id(engine.sent[1])}
 
 
-@pytest.mark.parametrize("algorithm", [Local(period=0.25), MiniBatch(40)], ids=lambda a: a.name)
+@pytest.mark.parametrize("algorithm", [LocalSGD(sync_every=0.25), MiniBatch(40)], ids=lambda a: a.name)
 def test_where_all_tasks_of_a_round_are_lost_they_are_sent_again(algorithm):
     found = train(algorithm, Loses(w0=[2], w1=[2], w2=[2]))
     assert [gone["worker"] for gone in lost_in(found)] == [0, 1, 2]
@@ -298,10 +298,17 @@ def test_where_all_tasks_of_a_round_are_lost_they_are_sent_again(algorithm):
 
 @pytest.mark.parametrize(
     "algorithm",
-    [parsgd.Asynchronous(), parsgd.Delayed(20), parsgd.Elastic(), parsgd.Elastic(asynchronous=True), MiniBatch(40),
-     Local(period=0.25, outer="adaptive"), Local(period=0.25, rule="learned", balance="speed", deadline="auto")],
+    [
+        parsgd.AsyncLocalSGD(),
+        parsgd.DelayedSGD(20),
+        parsgd.ElasticAveraging(),
+        parsgd.ElasticAveraging(asynchronous=True),
+        MiniBatch(40),
+        LocalSGD(sync_every=0.25, outer_optimizer="adaptive"),
+        LocalSGD(sync_every=0.25, rule="learned", balance="speed", deadline="auto"),
+    ],
     ids=repr,
-)  # fmt: skip
+)
 def test_every_algorithm_goes_on_without_lost_tasks(algorithm):
     found = train(algorithm, Loses(w0=[1, 3], w1=[2, 3], w2=[1]))
     assert len(lost_in(found)) == 5
@@ -312,19 +319,23 @@ def test_every_algorithm_goes_on_without_lost_tasks(algorithm):
     assert ours <= 1.02 * theirs
 
 
-@pytest.mark.parametrize("algorithm", [SimuParallel(), Local(period=0.25), MiniBatch(40), parsgd.Asynchronous()])
+@pytest.mark.parametrize(
+    "algorithm", [SimuParallel(), LocalSGD(sync_every=0.25), MiniBatch(40), parsgd.AsyncLocalSGD()]
+)
 def test_rows_that_cost_five_workers_in_a_row_are_taken_for_the_cause(algorithm):
-    with pytest.raises(WorkersLost, match=r"worker 1 is lost: 5 times in a row, .* the roof fell in\. Do they need"):
+    with pytest.raises(
+        WorkersLostError, match=r"worker 1 is lost: 5 times in a row, .* the roof fell in\. Do they need"
+    ):
         train(algorithm, Loses(w1=range(1, 99)), max_epochs=50)
     found = train(algorithm, Loses(w1=range(1, 5)), max_epochs=50)
     assert len(lost_in(found)) == 4
 
 
 def test_workers_that_nobody_replaces_are_gone_and_the_last_one_is_missed():
-    found = train(Local(period=0.25), Loses(replaced=False, w1=[2]))
+    found = train(LocalSGD(sync_every=0.25), Loses(replaced=False, w1=[2]))
     assert {worker["worker"] for worker in found.history[-1]["workers"]} == {0, 2}
-    with pytest.raises(WorkersLost, match="All 3 workers are lost; the last one, 2, in round 1: the roof fell in"):
-        train(Local(period=0.25), Loses(replaced=False, w0=[2], w1=[2], w2=[2]))
+    with pytest.raises(WorkersLostError, match="All 3 workers are lost; the last one, 2, in round 1: the roof fell in"):
+        train(LocalSGD(sync_every=0.25), Loses(replaced=False, w0=[2], w1=[2], w2=[2]))
 
 
 # -- where fits arrive ---------------------------------------------------------------------------------------------
@@ -380,7 +391,7 @@ def test_a_crew_is_closed_whatever_happens():
         def open(self, work, shards, pulse):
             return Watched(work, shards, pulse)
 
-    fit(MODEL, Local(), Engine(), SOURCE)
+    fit(MODEL, LocalSGD(), Engine(), SOURCE)
     with pytest.raises(DivergedError):
-        fit(replace(MODEL, eta0=1e300, loss="squared_error"), Local(), Engine(), SOURCE, max_epochs=5)
+        fit(replace(MODEL, eta0=1e300, loss="squared_error"), LocalSGD(), Engine(), SOURCE, max_epochs=5)
     assert closed == [True, True]

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from parsgd import Local, SGDClassifier, SGDRegressor, SimuParallel, Weighted
+from parsgd import LocalSGD, SGDClassifier, SGDRegressor, SimuParallel, WeightedAverage
 from parsgd.data.sources.array_source import ArraySource
-from parsgd.errors import UnlikeShards
+from parsgd.errors import ShardSkewWarning
 from parsgd.training.loop import worker_seed
 from parsgd.training.shard_skew import warning_of
 from parsgd.utils.row_arrays import rows_of
@@ -126,15 +126,17 @@ SORTED_Y = np.repeat([0, 1], 200)
 FEW = {"max_iter": 2, "tol": None, "random_state": 0, "n_jobs": 2}
 
 
-@pytest.mark.parametrize("algorithm", [SimuParallel(sampling="stored"), Weighted(sampling="stored")], ids=repr)
+@pytest.mark.parametrize("algorithm", [SimuParallel(sampling="stored"), WeightedAverage(sampling="stored")], ids=repr)
 def test_a_fit_warns_of_a_sorted_file(algorithm):
-    with pytest.warns(UnlikeShards, match="worker"):
+    with pytest.warns(ShardSkewWarning, match="worker"):
         SGDClassifier(algorithm=algorithm, **FEW).fit(SORTED_X, SORTED_Y)
-    with pytest.warns(UnlikeShards, match="mean target"):
+    with pytest.warns(ShardSkewWarning, match="mean target"):
         SGDRegressor(algorithm=algorithm, **FEW).fit(SORTED_X, np.arange(400.0))
 
 
-@pytest.mark.parametrize("algorithm", [SimuParallel(), Weighted(), Local(), SimuParallel(sampling="whole")], ids=repr)
+@pytest.mark.parametrize(
+    "algorithm", [SimuParallel(), WeightedAverage(), LocalSGD(), SimuParallel(sampling="whole")], ids=repr
+)
 def test_dealt_at_random_a_sorted_file_is_no_matter(algorithm):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -5,7 +5,16 @@ import pickle
 import numpy as np
 import pytest
 
-from parsgd import Asynchronous, Delayed, Elastic, Hogwild, Local, MiniBatch, SimuParallel, Weighted
+from parsgd import (
+    AsyncLocalSGD,
+    DelayedSGD,
+    ElasticAveraging,
+    Hogwild,
+    LocalSGD,
+    MiniBatch,
+    SimuParallel,
+    WeightedAverage,
+)
 from parsgd.core import Budget, Task
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
@@ -21,9 +30,18 @@ X = unit_rows(200, 6)
 SOURCE = ArraySource(rows_of(X, 2.0 * labels(X) - 1.0))
 MODEL = Linear(6, loss="log_loss", alpha=0.01, schedule="constant", eta0=0.1, average=1)
 ALGORITHMS = [
-    SimuParallel(), Weighted(), Local(), Local(outer="momentum"), Local(outer="adaptive"), Local(period="adaptive"),
-    MiniBatch(16), Delayed(8), Elastic(), Elastic(asynchronous=True), Asynchronous(),
-]  # fmt: skip
+    SimuParallel(),
+    WeightedAverage(),
+    LocalSGD(),
+    LocalSGD(outer_optimizer="momentum"),
+    LocalSGD(outer_optimizer="adaptive"),
+    LocalSGD(sync_every="adaptive"),
+    MiniBatch(16),
+    DelayedSGD(8),
+    ElasticAveraging(),
+    ElasticAveraging(asynchronous=True),
+    AsyncLocalSGD(),
+]
 
 
 class Collects:
@@ -89,7 +107,7 @@ def test_plain_and_back():
 
 
 def test_a_fit_that_breaks_off_asks_for_rescue():
-    class Fails(Local):
+    class Fails(LocalSGD):
         def combine(self, standing, reports):
             if standing.round == 2:
                 raise OSError("no more")

@@ -8,7 +8,7 @@ import pytest
 import scipy.linalg.cython_blas  # noqa: F401  (the BLAS that kernels call is loaded)
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
-from parsgd import Local, MiniBatch, SimuParallel
+from parsgd import LocalSGD, MiniBatch, SimuParallel
 from parsgd.core import Block
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
@@ -149,7 +149,7 @@ def problem(**settings):
     return model, Watched(rows_of(X, labels(X, 3).astype(np.int64)))
 
 
-@pytest.mark.parametrize("algorithm", [SimuParallel(), Local(period=0.5), MiniBatch()], ids=lambda a: a.name)
+@pytest.mark.parametrize("algorithm", [SimuParallel(), LocalSGD(sync_every=0.5), MiniBatch()], ids=lambda a: a.name)
 @pytest.mark.parametrize("engine", [Serial(), Threads()], ids=lambda engine: engine.name)
 def test_networks_are_fitted_by_one_thread_a_worker(engine, algorithm):
     model, source = problem()

@@ -169,7 +169,7 @@ def test_a_long_compilation_is_announced_once_and_only_where_somebody_watches(mo
 
     compile_slowly()
     assert capsys.readouterr().err == ""
-    with parsgd.watch(lambda progress: None):
+    with parsgd.observe_progress(lambda progress: None):
         compile_slowly()
         compile_slowly()
     assert capsys.readouterr().err.count("compiling kernels") == 1
@@ -178,7 +178,7 @@ def test_a_long_compilation_is_announced_once_and_only_where_somebody_watches(mo
 def test_a_short_compilation_is_not_announced(monkeypatch, capsys):
     monkeypatch.setattr(compiling, "_said", False)
     monkeypatch.setattr(first_use, "announce_always", False)
-    with parsgd.watch(lambda progress: None), compiling._announced():
+    with parsgd.observe_progress(lambda progress: None), compiling._announced():
         pass
     assert capsys.readouterr().err == ""
 
@@ -210,5 +210,5 @@ def test_compile_kernels_names_the_folder_and_refuses_unknown_kinds():
     folder = parsgd.compile_kernels(["regression"], dtypes=["float64"], sparse=False, progress=lines.append)
     assert lines == ["regression, float64, dense"]
     assert list(Path(folder).glob("single.*.nbi"))
-    with pytest.raises(parsgd.errors.InvalidArgument, match="softmax"):
+    with pytest.raises(parsgd.errors.InvalidArgumentError, match="softmax"):
         parsgd.compile_kernels(["softmacks"])

@@ -16,7 +16,7 @@ import parsgd
 from parsgd.checkpointing.store import CheckpointStore
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.errors import InterruptedFit, Outcome
+from parsgd.errors import FitInterruptedWarning, Outcome
 from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.utils import interrupts
 
@@ -29,7 +29,7 @@ exec("def partial_fit(model, *data): return model.partial_fit(*data)", MAIN)
 # a minute or two, if nobody stopped it
 LONG = {"max_iter": 10**6, "tol": None, "random_state": 0, "n_jobs": 2}
 ENGINES = {"serial": Serial(), "threads": Threads()}
-ALGORITHMS = [parsgd.SimuParallel(), parsgd.Weighted(), parsgd.Local(), parsgd.Hogwild()]
+ALGORITHMS = [parsgd.SimuParallel(), parsgd.WeightedAverage(), parsgd.LocalSGD(), parsgd.Hogwild()]
 PAIRS = [
     pytest.param(algorithm, engine, id=f"{algorithm.name}-{engine}")
     for algorithm in ALGORITHMS for engine in ENGINES
@@ -74,7 +74,7 @@ class PressesCtrlC:
 def test_ctrl_c_ends_the_fit_and_keeps_a_useful_model(engine, algorithm):
     before = signal.getsignal(signal.SIGINT)
     model = parsgd.SGDClassifier("log_loss", algorithm=algorithm, engine=PressesCtrlC(ENGINES[engine]), **LONG)
-    with pytest.warns(InterruptedFit, match="examples visited"):
+    with pytest.warns(FitInterruptedWarning, match="examples visited"):
         MAIN["fit"](model, X, Y)
     assert model.outcome_ is Outcome.INTERRUPTED
     assert np.isfinite(model.coef_).all()
@@ -85,14 +85,14 @@ def test_ctrl_c_ends_the_fit_and_keeps_a_useful_model(engine, algorithm):
 
 def test_an_interrupted_fit_warns_where_the_user_called_fit():
     model = parsgd.SGDRegressor(engine=PressesCtrlC(Serial()), **LONG)
-    with pytest.warns(InterruptedFit) as caught:
+    with pytest.warns(FitInterruptedWarning) as caught:
         MAIN["fit"](model, X, targets(X))
     assert caught[0].filename == "<string>"
 
 
 def test_an_interrupted_fit_tells_its_watchers_that_it_is_done():
     told = []
-    with parsgd.watch(told.append), pytest.raises(KeyboardInterrupt):
+    with parsgd.observe_progress(told.append), pytest.raises(KeyboardInterrupt):
         parsgd.SGDClassifier(engine=PressesCtrlC(Threads()), **LONG).fit(X, Y)
     assert told[-1].done
     assert 20_000 <= told[-1].examples < told[-1].planned
@@ -116,7 +116,7 @@ def test_a_signal_from_outside_is_heard_too():
         told.append(progress)
 
     model = parsgd.SGDClassifier(engine="threads", algorithm="simuparallel", **LONG)
-    with parsgd.watch(press), pytest.raises(KeyboardInterrupt):
+    with parsgd.observe_progress(press), pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
     assert model.outcome_ is Outcome.INTERRUPTED
 
@@ -203,10 +203,10 @@ def test_solvers_that_have_no_workers_are_interrupted_alike():
             signal.raise_signal(signal.SIGINT)
 
     model = parsgd.MLPClassifier((4,), solver="lbfgs", max_iter=10**6, max_fun=10**8, tol=0.0, random_state=0)
-    with parsgd.watch(press), pytest.warns(InterruptedFit):
+    with parsgd.observe_progress(press), pytest.warns(FitInterruptedWarning):
         MAIN["fit"](model, X, Y)
     assert model.outcome_ is Outcome.INTERRUPTED
-    with parsgd.watch(press), pytest.raises(KeyboardInterrupt):
+    with parsgd.observe_progress(press), pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
     assert model.outcome_ is Outcome.INTERRUPTED
 
@@ -295,7 +295,7 @@ def test_a_press_after_the_last_round_is_not_lost(monkeypatch):
 
     monkeypatch.setattr(parsgd.SGDClassifier, "_attributes", pressing)
     model = parsgd.SGDClassifier(max_iter=3, tol=None)
-    with pytest.warns(InterruptedFit, match="the model is complete"):
+    with pytest.warns(FitInterruptedWarning, match="the model is complete"):
         MAIN["fit"](model, X, Y)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
@@ -347,7 +347,7 @@ def test_an_error_after_a_press_does_not_hide_it():
 
 def test_streamed_rows_leave_no_reader_behind():
     blocks = [(X[i : i + 50], Y[i : i + 50]) for i in range(0, 500, 50)]
-    data = parsgd.open_dataset(blocks, window_rows=64)
+    data = parsgd.open_dataset(blocks, shuffle_buffer_rows=64)
     for engine in (Serial(), Threads()):
         with pytest.raises(KeyboardInterrupt):
             parsgd.SGDClassifier(engine=PressesCtrlC(engine), **LONG).fit(data)

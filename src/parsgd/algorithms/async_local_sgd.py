@@ -33,19 +33,19 @@ class StalenessCounter(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Asynchronous(Synchronous):
+class AsyncLocalSGD(Synchronous):
     """Local SGD in which nobody waits for anybody.
 
     The result depends on who is fast; with ``engine="serial"`` workers take turns and bits repeat.
 
     Parameters
     ----------
-    period : float
-        Length of a stretch as a fraction of an epoch of the worker's own rows, ``0 < period <= 1``.
+    sync_every : float
+        Length of a stretch as a fraction of an epoch of the worker's own rows, ``0 < sync_every <= 1``.
     rate : float or None
         Share of a punctual worker's move that is added.  None: ``1 / n_workers``; when all workers have reported once,
-        the state has moved by the mean of their moves, as far as an average of :class:`Local` goes.  Larger shares go
-        faster and, with many workers, astray.
+        the state has moved by the mean of their moves, as far as an average of :class:`LocalSGD` goes.  Larger shares
+        go faster and, with many workers, astray.
     rule : {"staleness", "wp", "uniform"}
         Which share a late move keeps.  Of n equal workers each finds ``n - 1`` reports merged since it set out; it is
         what comes on top of these that makes late.  ``"staleness"``: ``s = (1 + late)^-exponent``, late in reports.
@@ -56,16 +56,16 @@ class Asynchronous(Synchronous):
 
     Examples
     --------
-    >>> from parsgd import Asynchronous, SGDClassifier
+    >>> from parsgd import AsyncLocalSGD, SGDClassifier
     >>> from sklearn.datasets import load_breast_cancer
     >>> from sklearn.preprocessing import scale
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> model = SGDClassifier(algorithm=Asynchronous(period=0.5), n_jobs=2, max_iter=5, tol=None, random_state=0)
+    >>> model = SGDClassifier(algorithm=AsyncLocalSGD(sync_every=0.5), n_jobs=2, max_iter=5, tol=None, random_state=0)
     >>> model.fit(scale(X), y).score(scale(X), y) > 0.95
     True
     """
 
-    period: float = 0.1
+    sync_every: float = 0.1
     rate: float | None = None
     rule: str = "staleness"
     exponent: float = 0.5
@@ -73,10 +73,10 @@ class Asynchronous(Synchronous):
     name = "asynchronous"
 
     def __post_init__(self) -> None:
-        check_between(self.period, 0, 1, "period", "Asynchronous")
-        check_between(self.rate, 0, 1, "rate", "Asynchronous", optional=True)
-        choose(self.rule, ("staleness", "wp", "uniform"), "rule", "Asynchronous")
-        check_between(self.exponent, 0, float("inf"), "exponent", "Asynchronous")
+        check_between(self.sync_every, 0, 1, "sync_every", "AsyncLocalSGD")
+        check_between(self.rate, 0, 1, "rate", "AsyncLocalSGD", optional=True)
+        choose(self.rule, ("staleness", "wp", "uniform"), "rule", "AsyncLocalSGD")
+        check_between(self.exponent, 0, float("inf"), "exponent", "AsyncLocalSGD")
 
     def quorum(self, n_workers: int) -> int:
         return 1
@@ -86,7 +86,7 @@ class Asynchronous(Synchronous):
 
     def budget(self, standing: Standing, worker: int) -> Budget:
         n_rows, cursor = standing.shard_rows[worker], standing.cursors[worker]
-        return Budget(examples_in_round(n_rows, standing.model.batch_size, self.period, cursor))
+        return Budget(examples_in_round(n_rows, standing.model.batch_size, self.sync_every, cursor))
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         return run(model, shard, task, pulse)

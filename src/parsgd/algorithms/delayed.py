@@ -29,7 +29,7 @@ from parsgd.utils.row_arrays import visits
 
 
 @dataclass(frozen=True)
-class Delayed(Synchronous):
+class DelayedSGD(Synchronous):
     """Round-robin updates along gradients that are ``n_workers - 1`` steps old.
 
     No step waits for all workers, as those of :class:`MiniBatch` do, and a batch is one worker's: with n workers there
@@ -49,11 +49,11 @@ class Delayed(Synchronous):
 
     Examples
     --------
-    >>> from parsgd import Delayed, SGDClassifier
+    >>> from parsgd import DelayedSGD, SGDClassifier
     >>> from sklearn.datasets import load_breast_cancer
     >>> from sklearn.preprocessing import scale
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> model = SGDClassifier(algorithm=Delayed(16), n_jobs=3, max_iter=5, tol=None, random_state=0)
+    >>> model = SGDClassifier(algorithm=DelayedSGD(16), n_jobs=3, max_iter=5, tol=None, random_state=0)
     >>> model.fit(scale(X), y).score(scale(X), y) > 0.9
     True
     """
@@ -67,8 +67,8 @@ class Delayed(Synchronous):
     common_clock = True
 
     def __post_init__(self) -> None:
-        check_count(self.batch_size, "batch_size", "Delayed")
-        check_between(self.compensation, 0, float("inf"), "compensation", "Delayed", optional=True)
+        check_count(self.batch_size, "batch_size", "DelayedSGD")
+        check_between(self.compensation, 0, float("inf"), "compensation", "DelayedSGD", optional=True)
 
     def size(self, model: Model) -> int:
         """Rows of a batch."""

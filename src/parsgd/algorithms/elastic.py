@@ -21,15 +21,16 @@ from parsgd.errors import check_between, check_flag
 
 
 @dataclass(frozen=True)
-class Elastic(Synchronous):
+class ElasticAveraging(Synchronous):
     """EASGD: workers explore around a centre, which is what the fit hands out.
 
     The driver keeps a state for each worker besides the centre.
 
     Parameters
     ----------
-    period : float
-        Steps between two pulls of the springs, as a fraction of an epoch of the worker's own rows, ``0 < period <= 1``.
+    sync_every : float
+        Steps between two pulls of the springs, as a fraction of an epoch of the worker's own rows, ``0 < sync_every <=
+        1``.
     pull : float
         The paper's beta, ``0 < pull <= 1``: ``a = pull / n_workers``, so that the centre goes ``pull`` of the way to
         the workers' mean.  0.9 is the paper's, as we recall it.
@@ -38,25 +39,25 @@ class Elastic(Synchronous):
 
     Examples
     --------
-    >>> from parsgd import Elastic, SGDClassifier
+    >>> from parsgd import ElasticAveraging, SGDClassifier
     >>> from sklearn.datasets import load_breast_cancer
     >>> from sklearn.preprocessing import scale
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> model = SGDClassifier(algorithm=Elastic(), n_jobs=2, max_iter=5, tol=None, random_state=0)
+    >>> model = SGDClassifier(algorithm=ElasticAveraging(), n_jobs=2, max_iter=5, tol=None, random_state=0)
     >>> model.fit(scale(X), y).score(scale(X), y) > 0.95
     True
     """
 
-    period: float = 0.1
+    sync_every: float = 0.1
     pull: float = 0.9
     asynchronous: bool = False
 
     name = "elastic"
 
     def __post_init__(self) -> None:
-        check_between(self.period, 0, 1, "period", "Elastic")
-        check_between(self.pull, 0, 1, "pull", "Elastic")
-        check_flag(self.asynchronous, "asynchronous", "Elastic")
+        check_between(self.sync_every, 0, 1, "sync_every", "ElasticAveraging")
+        check_between(self.pull, 0, 1, "pull", "ElasticAveraging")
+        check_flag(self.asynchronous, "asynchronous", "ElasticAveraging")
 
     def quorum(self, n_workers: int) -> int:
         return 1 if self.asynchronous else n_workers
@@ -69,7 +70,7 @@ class Elastic(Synchronous):
 
     def budget(self, standing: Standing, worker: int) -> Budget:
         n_rows, cursor = standing.shard_rows[worker], standing.cursors[worker]
-        return Budget(examples_in_round(n_rows, standing.model.batch_size, self.period, cursor))
+        return Budget(examples_in_round(n_rows, standing.model.batch_size, self.sync_every, cursor))
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         return run(model, shard, task, pulse)

@@ -24,7 +24,7 @@ from parsgd.algorithms.common.round_schedule import deadline, next_period, share
 from parsgd.algorithms.common.subsample import mute_progress
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
-from parsgd.errors import DivergedError, InvalidArgument, check_between, check_count, choose
+from parsgd.errors import DivergedError, InvalidArgumentError, check_between, check_count, choose
 
 _OUTERS = {
     "mean": Mean(),
@@ -40,9 +40,9 @@ class _Memory(NamedTuple):
     """What is carried from round to round: the outer step's own and its last answer, the period, sums of the loss since
     the last full pass and the mean of the first, and how long each worker takes for an example."""
 
-    outer: Any
+    outer_optimizer: Any
     answer: np.ndarray | None
-    period: float
+    sync_every: float
     loss: float
     examples: int
     first_loss: float | None
@@ -50,24 +50,24 @@ class _Memory(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Local(Synchronous):
+class LocalSGD(Synchronous):
     """Averaging in rounds.
 
     Parameters
     ----------
-    period : float or "adaptive"
-        Length of a round as a fraction of an epoch, ``0 < period <= 1``; workers of equal shards make equal numbers of
-        steps in it.  ``"adaptive"`` begins with one average a pass and averages more often as the loss falls (AdaComm,
-        Wang and Joshi 2019); it begins anew in every fit, and in every call of ``partial_fit``.
+    sync_every : float or "adaptive"
+        Length of a round as a fraction of an epoch, ``0 < sync_every <= 1``; workers of equal shards make equal numbers
+        of steps in it.  ``"adaptive"`` begins with one average a pass and averages more often as the loss falls
+        (AdaComm, Wang and Joshi 2019); it begins anew in every fit, and in every call of ``partial_fit``.
     seconds : float or None
         Length of a round in seconds, whatever the period: each worker does what it can.
     rule : str or None
         How the workers count: ``"uniform"``; ``"steps"`` or ``"examples"``, by what they did in the round; ``"wp"``, by
         WP-SGD's contraction; ``"fednova"``, by rows, each move divided by its steps; ``"loss"``, by the losses that
         they met; ``"learned"``, by the loss of the merge on rows that are held back (2 %).  None: ``"steps"`` where
-        workers may do unequal work (``seconds``, ``deadline`` or ``balance``) and ``outer`` is not adaptive, else
-        ``"uniform"`` (docs/results/unequal.md).
-    outer : {"mean", "momentum", "nesterov", "adaptive"} or object
+        workers may do unequal work (``seconds``, ``deadline`` or ``balance``) and ``outer_optimizer`` is not adaptive,
+        else ``"uniform"`` (docs/results/unequal.md).
+    outer_optimizer : {"mean", "momentum", "nesterov", "adaptive"} or object
         The driver's step along the merged move: all of it, with SlowMo's or DiLoCo's momentum
         (:class:`~parsgd.algorithms.common.outer_optimizers.Momentum` sets rate and beta), or as long as the loss on a
         few rows says, with the workers' rates to match (:class:`~parsgd.algorithms.common.adaptive_outer.Adaptive`).
@@ -80,9 +80,9 @@ class Local(Synchronous):
         that changes some share by more than a tenth.
     sampling : {"split", "stored", "whole"}
         Whether workers own rows dealt at random, or rows that lie together, or draw from all of them.
-    lengthen_after : int or None
+    lengthen_after_epochs : int or None
         Passes after which rounds are twice as long in every further pass, up to half a pass: what merges bring, they
-        bring early.  None: all rounds are alike.  Not together with ``period="adaptive"``, which shortens them.
+        bring early.  None: all rounds are alike.  Not together with ``sync_every="adaptive"``, which shortens them.
 
     Notes
     -----
@@ -90,58 +90,58 @@ class Local(Synchronous):
 
     Examples
     --------
-    >>> from parsgd import Local, SGDClassifier
+    >>> from parsgd import LocalSGD, SGDClassifier
     >>> from sklearn.datasets import load_breast_cancer
     >>> from sklearn.preprocessing import scale
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> model = SGDClassifier(algorithm=Local(period=0.5), n_jobs=2, max_iter=3, tol=None, random_state=0)
+    >>> model = SGDClassifier(algorithm=LocalSGD(sync_every=0.5), n_jobs=2, max_iter=3, tol=None, random_state=0)
     >>> len(model.fit(scale(X), y).history_)
     6
     """
 
-    period: float | str = 0.1
+    sync_every: float | str = 0.1
     seconds: float | None = None
     rule: str | None = None
-    outer: Any = "mean"
+    outer_optimizer: Any = "mean"
     deadline: float | str | None = None
     balance: str | None = None
     sampling: str = "split"
-    lengthen_after: int | None = None
+    lengthen_after_epochs: int | None = None
 
     name = "local"
 
     def __post_init__(self) -> None:
-        if isinstance(self.period, str):
-            choose(self.period, ("adaptive",), "period", "Local")
+        if isinstance(self.sync_every, str):
+            choose(self.sync_every, ("adaptive",), "sync_every", "LocalSGD")
         else:
-            check_between(self.period, 0, 1, "period", "Local")
-        check_between(self.seconds, 0, float("inf"), "seconds", "Local", optional=True)
+            check_between(self.sync_every, 0, 1, "sync_every", "LocalSGD")
+        check_between(self.seconds, 0, float("inf"), "seconds", "LocalSGD", optional=True)
         if self.rule is not None:
-            choose(self.rule, RULES, "rule", "Local")
-        if isinstance(self.outer, (str, type)) or not hasattr(self.outer, "step"):
-            choose(self.outer, _OUTERS, "outer", "Local")
+            choose(self.rule, RULES, "rule", "LocalSGD")
+        if isinstance(self.outer_optimizer, (str, type)) or not hasattr(self.outer_optimizer, "step"):
+            choose(self.outer_optimizer, _OUTERS, "outer_optimizer", "LocalSGD")
         if isinstance(self.deadline, str):
-            choose(self.deadline, ("auto",), "deadline", "Local")
+            choose(self.deadline, ("auto",), "deadline", "LocalSGD")
         else:
-            check_between(self.deadline, 0, float("inf"), "deadline", "Local", optional=True)
+            check_between(self.deadline, 0, float("inf"), "deadline", "LocalSGD", optional=True)
         if self.seconds is not None and self.deadline is not None:
-            raise InvalidArgument(
-                f"Local takes seconds or a deadline, not both: with seconds={self.seconds!r} a round has no other end."
-                f" Got deadline={self.deadline!r}; leave out one of them."
+            raise InvalidArgumentError(
+                f"LocalSGD takes seconds or a deadline, not both: with seconds={self.seconds!r} a round has no other"
+                f" end. Got deadline={self.deadline!r}; leave out one of them."
             )
-        check_count(self.lengthen_after, "lengthen_after", "Local")
-        if self.lengthen_after is not None and self.period == "adaptive":
-            raise InvalidArgument(
-                "Local takes period='adaptive', which shortens rounds, or lengthen_after, which lengthens them, not"
-                f" both. Got lengthen_after={self.lengthen_after!r}; leave out one of them."
+        check_count(self.lengthen_after_epochs, "lengthen_after_epochs", "LocalSGD")
+        if self.lengthen_after_epochs is not None and self.sync_every == "adaptive":
+            raise InvalidArgumentError(
+                "LocalSGD takes sync_every='adaptive', which shortens rounds, or lengthen_after_epochs, which lengthens"
+                f" them, not both. Got lengthen_after_epochs={self.lengthen_after_epochs!r}; leave out one of them."
             )
         if self.balance is not None:
-            choose(self.balance, ("speed",), "balance", "Local")
-        choose(self.sampling, ("split", "stored", "whole"), "sampling", "Local")
+            choose(self.balance, ("speed",), "balance", "LocalSGD")
+        choose(self.sampling, ("split", "stored", "whole"), "sampling", "LocalSGD")
 
     @property
     def _outer(self) -> Any:
-        return _OUTERS[self.outer] if isinstance(self.outer, str) else self.outer
+        return _OUTERS[self.outer_optimizer] if isinstance(self.outer_optimizer, str) else self.outer_optimizer
 
     @property
     def _rule(self) -> str:
@@ -159,12 +159,12 @@ class Local(Synchronous):
         return max(learning, self._outer.looks_at(n_rows))
 
     def begin(self, standing: Standing) -> _Memory:
-        period = _FIRST_PERIOD if self.period == "adaptive" else self.period
+        sync_every = _FIRST_PERIOD if self.sync_every == "adaptive" else self.sync_every
         pace = np.full(standing.n_workers, np.nan)
-        return _Memory(self._outer.begin(standing), None, period, 0.0, 0, None, pace)
+        return _Memory(self._outer.begin(standing), None, sync_every, 0.0, 0, None, pace)
 
     def gain(self, standing: Standing) -> float:
-        return self._outer.gain(standing, standing.memory.outer)
+        return self._outer.gain(standing, standing.memory.outer_optimizer)
 
     def pace(self, n_workers: int) -> float:
         return self._outer.pace(n_workers)
@@ -180,12 +180,12 @@ class Local(Synchronous):
 
     def _period(self, standing: Standing, worker: int) -> float:
         """How long the worker's next round is to be, as a part of its shard."""
-        period = standing.memory.period
-        if self.lengthen_after is None:
-            return period
+        sync_every = standing.memory.sync_every
+        if self.lengthen_after_epochs is None:
+            return sync_every
         passes = standing.cursors[worker] // max(standing.shard_rows[worker], 1)
-        doublings = min(max(passes - self.lengthen_after + 1, 0), 64)
-        return max(period, min(period * 2.0**doublings, _LONGEST_PERIOD))
+        doublings = min(max(passes - self.lengthen_after_epochs + 1, 0), 64)
+        return max(sync_every, min(sync_every * 2.0**doublings, _LONGEST_PERIOD))
 
     def _deadline(self, standing: Standing) -> float | None:
         """One for all workers: who was late has less to do in the next round, and as much time for it as the others."""
@@ -193,8 +193,8 @@ class Local(Synchronous):
         known = np.isfinite(pace)
         if self.deadline != "auto" or not known.any():
             return None if self.deadline == "auto" else self.deadline
-        period = max(self._period(standing, worker) for worker in range(standing.n_workers))
-        whole = longest_part(np.array(standing.shard_rows), standing.model.batch_size, period)
+        sync_every = max(self._period(standing, worker) for worker in range(standing.n_workers))
+        whole = longest_part(np.array(standing.shard_rows), standing.model.batch_size, sync_every)
         return deadline(pace[known], whole[known])
 
     def shares(self, standing: Standing) -> np.ndarray | None:
@@ -214,15 +214,15 @@ class Local(Synchronous):
         memory = self._noted(standing, reports)
         if not np.any(weights):
             return Merge(standing.state, weights, memory, memory.answer)
-        step = self._outer.step(standing, reports, weights, memory.outer)
-        memory = memory._replace(outer=step.memory, answer=step.answer)
+        step = self._outer.step(standing, reports, weights, memory.outer_optimizer)
+        memory = memory._replace(outer_optimizer=step.memory, answer=step.answer)
         return Merge(step.state, weights * step.factor, memory, step.answer)
 
     def _noted(self, standing: Standing, reports: Sequence[Report]) -> _Memory:
         """The memory with what the reports tell of losses and times."""
         memory = standing.memory
         memory = memory._replace(pace=update_seconds_per_example(memory.pace, reports))
-        if self.period != "adaptive":
+        if self.sync_every != "adaptive":
             return memory
         loss = memory.loss + sum(standing.model.total_loss(report.loss) for report in reports)
         examples = memory.examples + sum(report.examples for report in reports)
@@ -231,5 +231,5 @@ class Local(Synchronous):
         mean = loss / examples
         if memory.first_loss is None:
             return memory._replace(loss=0.0, examples=0, first_loss=mean)
-        period = next_period(_FIRST_PERIOD, memory.period, memory.first_loss, mean)
-        return memory._replace(loss=0.0, examples=0, period=period)
+        sync_every = next_period(_FIRST_PERIOD, memory.sync_every, memory.first_loss, mean)
+        return memory._replace(loss=0.0, examples=0, sync_every=sync_every)

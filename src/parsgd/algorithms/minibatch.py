@@ -28,7 +28,7 @@ class MiniBatch(Synchronous):
     """Exact parallel mini-batch SGD.
 
     Every step waits for all workers and for one message each way (about half a millisecond with threads), so it pays
-    for steps that take some milliseconds: large networks, large batches.  :class:`Local` talks less often.
+    for steps that take some milliseconds: large networks, large batches.  :class:`LocalSGD` talks less often.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from parsgd.algorithms.common.delayed_gradients import wrap_delay
 from parsgd.algorithms.common.subsample import SubsampledShard, mute_progress, scale_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
-from parsgd.errors import InvalidArgument, check_between, check_count, choose
+from parsgd.errors import InvalidArgumentError, check_between, check_count, choose
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class SimuParallel(Synchronous):
     sampling : {"split", "stored", "whole"}
         ``"split"``: each worker owns ``1/K`` of the rows, dealt at random (algorithm 3).  ``"stored"``: it owns those
         that lie together; if the order of the rows tells anything of them (a sorted file) the workers learn different
-        things, and :class:`~parsgd.errors.UnlikeShards` says so.  ``"whole"``: each worker draws as many rows
+        things, and :class:`~parsgd.errors.ShardSkewWarning` says so.  ``"whole"``: each worker draws as many rows
         from the whole set, with replacement (algorithm 2).
     seconds : float or None
         End the one round after so many seconds, wherever each worker is.
-    inside : int or None
+    inner_delay : int or None
         What a worker does by itself.  None: SGD on batches of the model's ``batch_size``.  A number: delayed SGD, each
         gradient that many batches late, as on a node whose cores take turns; see
         :mod:`parsgd.algorithms.common.delayed_gradients`.  That is computed in NumPy, about 0.1 ms a batch, on one
@@ -57,7 +57,7 @@ class SimuParallel(Synchronous):
 
     sampling: str = "split"
     seconds: float | None = None
-    inside: int | None = None
+    inner_delay: int | None = None
     correction: float | None = None
 
     name = "simuparallel"
@@ -67,10 +67,10 @@ class SimuParallel(Synchronous):
     def __post_init__(self) -> None:
         choose(self.sampling, ("split", "stored", "whole"), "sampling", "SimuParallel")
         check_between(self.seconds, 0, float("inf"), "seconds", "SimuParallel", optional=True)
-        check_count(self.inside, "inside", "SimuParallel")
+        check_count(self.inner_delay, "inner_delay", "SimuParallel")
         check_between(self.correction, 0, 0.9, "correction", "SimuParallel", optional=True)
         if self.correction is not None and self.sampling == "whole":
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 "SimuParallel's correction is for workers that own their rows; with sampling='whole' they draw from all"
                 " of them. Use sampling='split'."
             )
@@ -79,7 +79,7 @@ class SimuParallel(Synchronous):
         return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
-        model = wrap_delay(model, self.inside)
+        model = wrap_delay(model, self.inner_delay)
         report = run(model, shard, task, pulse)
         # one worker is serial SGD
         if self.correction is None or task.n_workers == 1 or report.steps == 0:

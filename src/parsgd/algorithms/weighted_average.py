@@ -28,7 +28,7 @@ _FEWEST_PROBES, _MOST_PROBES = 200, 20_000
 
 
 @dataclass(frozen=True)
-class Weighted(Synchronous):
+class WeightedAverage(Synchronous):
     """One-shot weighted averaging for workers of unequal speed.
 
     Parameters
@@ -45,7 +45,7 @@ class Weighted(Synchronous):
         End the round after so many seconds, wherever each worker is.  Without it every worker makes all its epochs.
     sampling : {"split", "stored", "whole"}
         Whether workers own rows dealt at random, or rows that lie together, or draw from all of them.
-    inside : int or None
+    inner_delay : int or None
         What a worker does by itself.  None: SGD on batches of the model's ``batch_size``.  A number: delayed SGD, each
         gradient that many batches late, as on a node whose cores take turns; see
         :mod:`parsgd.algorithms.common.delayed_gradients`.  That is computed in NumPy, about 0.1 ms a batch, on one
@@ -53,11 +53,11 @@ class Weighted(Synchronous):
 
     Examples
     --------
-    >>> from parsgd import SGDClassifier, Weighted
+    >>> from parsgd import SGDClassifier, WeightedAverage
     >>> from sklearn.datasets import load_breast_cancer
     >>> from sklearn.preprocessing import scale
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> model = SGDClassifier(algorithm=Weighted(rule="steps"), n_jobs=2, max_iter=3, tol=None, random_state=0)
+    >>> model = SGDClassifier(algorithm=WeightedAverage(rule="steps"), n_jobs=2, max_iter=3, tol=None, random_state=0)
     >>> model = model.fit(scale(X), y)
     >>> [round(w["weight"], 2) for w in model.history_[-1]["workers"]]
     [0.5, 0.5]
@@ -66,7 +66,7 @@ class Weighted(Synchronous):
     rule: str = "wp"
     seconds: float | None = None
     sampling: str = "split"
-    inside: int | None = None
+    inner_delay: int | None = None
 
     name = "weighted"
     one_shot = True
@@ -76,10 +76,10 @@ class Weighted(Synchronous):
         return self.rule != "measured"
 
     def __post_init__(self) -> None:
-        choose(self.rule, (*RULES, "measured"), "rule", "Weighted")
-        choose(self.sampling, ("split", "stored", "whole"), "sampling", "Weighted")
-        check_between(self.seconds, 0, float("inf"), "seconds", "Weighted", optional=True)
-        check_count(self.inside, "inside", "Weighted")
+        choose(self.rule, (*RULES, "measured"), "rule", "WeightedAverage")
+        choose(self.sampling, ("split", "stored", "whole"), "sampling", "WeightedAverage")
+        check_between(self.seconds, 0, float("inf"), "seconds", "WeightedAverage", optional=True)
+        check_count(self.inner_delay, "inner_delay", "WeightedAverage")
 
     @property
     def holds_back(self) -> bool:
@@ -92,7 +92,7 @@ class Weighted(Synchronous):
         return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
-        model = wrap_delay(model, self.inside)
+        model = wrap_delay(model, self.inner_delay)
         report = run(model, shard, task, pulse)
         if self.rule == "measured" and report.steps > 0:
             per_step = measure_contraction(model, shard, task, report)

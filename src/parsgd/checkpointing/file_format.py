@@ -21,8 +21,14 @@ from parsgd.model_io.packing import pack, unpack
 from parsgd.model_io.safetensors_file import Kind, checked, read_json, serialize, take_apart
 from parsgd.training.snapshot import Snapshot
 
-FORMAT = 1
-KIND = Kind("checkpoint", "a fit with checkpoint=", "Delete it; the one before may be whole.", "files")
+FORMAT = 2
+KIND = Kind(
+    "checkpoint",
+    "a fit with checkpoint=",
+    "Delete it; the one before may be whole.",
+    "files",
+    "to start the fit again, name another folder or delete this one; to resume it, use the parsgd that wrote it.",
+)
 _CLASS = "checkpoint"
 
 

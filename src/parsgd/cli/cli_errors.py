@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from parsgd.errors import DivergedError, IncompatibleParts, InvalidArgument, ParsgdError
+from parsgd.errors import DivergedError, IncompatiblePartsError, InvalidArgumentError, ParsgdError
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -35,7 +35,7 @@ def report_errors() -> Iterator[None]:
     """Turn every expected error into :class:`CliExit`."""
     try:
         yield
-    except (UsageError, InvalidArgument, IncompatibleParts) as error:
+    except (UsageError, InvalidArgumentError, IncompatiblePartsError) as error:
         raise CliExit(str(error), USAGE) from error
     except DivergedError as error:
         raise CliExit(f"{error} Here that is --standardize, a smaller --eta0, a larger --alpha.", FAILURE) from error

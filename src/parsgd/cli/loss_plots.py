@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.options.parsers import unit_of
-from parsgd.errors import MissingDependency
+from parsgd.errors import MissingDependencyError
 from parsgd.planning.heldout import CurvePoint
 
 Curves = dict[str, Sequence[CurvePoint]]
@@ -25,9 +25,9 @@ def check(terminal: bool, figure: Path | None) -> None:
     """Refuse before any work what could not be drawn after it."""
     # plotext 6 has the name of plotext 5, and none of its functions
     if terminal and not _has("plotext", "plotsize"):
-        raise MissingDependency("The plot needs plotext 5: pip install 'parsgd[cli]'; --json goes without.")
+        raise MissingDependencyError("The plot needs plotext 5: pip install 'parsgd[cli]'; --json goes without.")
     if figure is not None and not _has("matplotlib", "rcParams"):
-        raise MissingDependency("--figure needs matplotlib: pip install 'parsgd[plot]'")
+        raise MissingDependencyError("--figure needs matplotlib: pip install 'parsgd[plot]'")
     if figure is not None and figure.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"--figure {figure}: the name must end in {', '.join(_SUFFIXES)}.")
     if figure is not None and not figure.parent.is_dir():

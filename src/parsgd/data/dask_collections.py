@@ -16,7 +16,7 @@ from parsgd.data.dask_pieces import DaskBlock, DaskTable, Partition, is_future
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.block_iterators import block_of
 from parsgd.data.formats.tables import as_arrow
-from parsgd.errors import DataFileError, InvalidArgument
+from parsgd.errors import DataFileError, InvalidArgumentError
 
 
 def open_collection(data: Any, request: Any) -> Dataset:
@@ -37,7 +37,7 @@ def open_collection(data: Any, request: Any) -> Dataset:
     if collection and hasattr(data, "chunks"):
         request.refuse("a Dask array", "columns", "sparse")
         return _of_blocks(_array_blocks(data, request), request, "the Dask array")
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         "Of Dask, open_dataset takes arrays, dataframes, and lists of delayed blocks (X, y) or of futures of such. Got"
         f" {type(data).__name__} instead."
     )
@@ -48,9 +48,13 @@ def _array_blocks(x: Any, request: Any) -> list[Any]:
     import dask
 
     if x.ndim != 2:
-        raise InvalidArgument(f"X must be a Dask array of shape (n_rows, n_features). Got {x.ndim} dimensions instead.")
+        raise InvalidArgumentError(
+            f"X must be a Dask array of shape (n_rows, n_features). Got {x.ndim} dimensions instead."
+        )
     if x.dtype.kind not in "biuf":
-        raise InvalidArgument(f"X must be a Dask array of numbers. Got {x.dtype} instead; convert it: X.astype(float).")
+        raise InvalidArgumentError(
+            f"X must be a Dask array of numbers. Got {x.dtype} instead; convert it: X.astype(float)."
+        )
     x = x.compute_chunk_sizes() if np.isnan(x.shape[0]) else x
     x = x.rechunk({1: -1}) if x.numblocks[1] > 1 else x
     y, weight = (_alongside(x, getattr(request, name), name) for name in ("target", "weight"))
@@ -67,7 +71,9 @@ def _alongside(x: Any, part: Any, name: str) -> list[Any]:
     part = part if isinstance(part, da.Array) else da.asarray(np.asarray(part))
     part = part.compute_chunk_sizes() if np.isnan(part.shape).any() else part
     if part.shape != x.shape[:1]:
-        raise InvalidArgument(f"{name} must have {x.shape[0]} values, one for each row; its shape is {part.shape}.")
+        raise InvalidArgumentError(
+            f"{name} must have {x.shape[0]} values, one for each row; its shape is {part.shape}."
+        )
     return list(part.rechunk((x.chunks[0],)).to_delayed().ravel())
 
 
@@ -86,7 +92,16 @@ def _of_blocks(parts: Sequence[Any], request: Any, name: str) -> Dataset:
         for partition, form, home in zip(partitions, forms, homes, strict=True)
     )
     _, n_features, is_sparse, target, weight = forms[0]
-    return Dataset(pieces, n_features, request.dtype, is_sparse, name, target, weight, window_rows=request.window_rows)
+    return Dataset(
+        pieces,
+        n_features,
+        request.dtype,
+        is_sparse,
+        name,
+        target,
+        weight,
+        shuffle_buffer_rows=request.shuffle_buffer_rows,
+    )
 
 
 def _form_of_block(block: Any) -> tuple[int, int, bool, bool, bool]:
@@ -166,7 +181,7 @@ def _client_of(parts: Sequence[Any]) -> Any:
         except (ImportError, ValueError):
             return None
     if found.asynchronous:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             "open_dataset waits for the cluster, and the client is an asynchronous one. Use a client that waits,"
             " Client(address) in another thread than that of the event loop: asyncio.to_thread(...)."
         )

@@ -43,7 +43,7 @@ class Dataset:
     columns : Encoder or None
         How columns become features, with all that was learned; to be given to ``open_dataset(columns=...)`` for other
         data.  None where there are no columns.
-    window_rows : int or None
+    shuffle_buffer_rows : int or None
         How many rows are shuffled among each other.
 
     Examples
@@ -63,7 +63,7 @@ class Dataset:
     target: bool = False
     weight: bool = False
     columns: Encoder | None = None
-    window_rows: int | None = None
+    shuffle_buffer_rows: int | None = None
     # what must not be removed as long as this is there
     keeps: Any = field(default=None, repr=False)
 
@@ -111,7 +111,7 @@ class Dataset:
         """The rows as a fit takes them, with targets and weights as ``pose`` makes them."""
         values = self.values_per_row if self.sparse else None
         return StreamingSource(
-            self.pieces, self.n_features, self.dtype, self.sparse, pose, shuffle, self.window_rows, values
+            self.pieces, self.n_features, self.dtype, self.sparse, pose, shuffle, self.shuffle_buffer_rows, values
         )
 
     def blocks(self, rows: int | None = None) -> Iterator[Chunk]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from parsgd.data.columns.column_kinds import Numbers
+from parsgd.data.columns.column_kinds import Numeric
 from parsgd.data.columns.column_specs import check_names, declared
 from parsgd.data.columns.column_stats import learned
 from parsgd.data.columns.encoder import Encoder, PassThroughEncoder, encoder_of
@@ -21,7 +21,7 @@ from parsgd.data.formats.paths import Address, find_files
 from parsgd.data.formats.svmlight import is_svmlight, svmlight_pieces
 from parsgd.data.formats.tables import as_arrow, table_pieces
 from parsgd.data.open_options import OpenOptions
-from parsgd.errors import DataFileError, InvalidArgument
+from parsgd.errors import DataFileError, InvalidArgumentError
 from parsgd.utils import first_use
 
 _ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".npy": "npy"}
@@ -32,10 +32,20 @@ COLLECTIONS = dict.fromkeys(("dask", "distributed"), "parsgd.data.dask_collectio
 
 
 def open_dataset(
-    data: Any, *, target: Any = None, columns: Any = None, weight: Any = None, filters: Any = None,
-    format: str | None = None, dtype: Any = "float32", sparse: bool | None = None, window_rows: int | None = None,
-    storage_options: Mapping[str, Any] | None = None, n_features: int | None = None, zero_based: bool | None = None,
-) -> Dataset:  # fmt: skip
+    data: Any,
+    *,
+    target: Any = None,
+    columns: Any = None,
+    weight: Any = None,
+    filters: Any = None,
+    format: str | None = None,
+    dtype: Any = "float32",
+    sparse: bool | None = None,
+    shuffle_buffer_rows: int | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    n_features: int | None = None,
+    zero_based: bool | None = None,
+) -> Dataset:
     """Open data that are to be read while they are trained on.
 
     Parameters
@@ -52,11 +62,12 @@ def open_dataset(
     target : str or array, optional
         The column to predict.
     columns : optional
-        What to make of which columns: a list of :class:`~parsgd.columns.Numbers`, :class:`~parsgd.columns.OneHot`,
-        :class:`~parsgd.columns.Hashed`, :class:`~parsgd.columns.Text` and names, or ``{name: kind}`` with kinds or the
-        words ``"numbers"``, ``"onehot"``, ``"hashed"``, ``"text"``; or what another Dataset or an estimator has
-        learned: ``dataset.columns``, ``estimator.columns_``.  None: all columns, numbers as numbers, texts hashed.
-        Means and scales are learned from at most 8,192 rows of each of 32 pieces, vocabularies from all rows.
+        What to make of which columns: a list of :class:`~parsgd.columns.Numeric`, :class:`~parsgd.columns.OneHot`,
+        :class:`~parsgd.columns.HashedCategories`, :class:`~parsgd.columns.Text` and names, or ``{name: kind}`` with
+        kinds or the words ``"numbers"``, ``"onehot"``, ``"hashed"``, ``"text"``; or what another Dataset or an
+        estimator has learned: ``dataset.columns``, ``estimator.columns_``.  None: all columns, numbers as numbers,
+        texts hashed. Means and scales are learned from at most 8,192 rows of each of 32 pieces, vocabularies from all
+        rows.
     weight : str or array, optional
         The column with the weights of the rows.
     filters : optional
@@ -67,7 +78,7 @@ def open_dataset(
     sparse : bool, optional
         Whether rows of a table are CSR; None: where columns are hashed, or of at least 50 features less than 30 % are
         not 0.
-    window_rows : int, optional
+    shuffle_buffer_rows : int, optional
         How many rows are shuffled among each other; None: as many as fit in about 16 MiB.
     storage_options : dict, optional
         For fsspec.
@@ -84,7 +95,7 @@ def open_dataset(
     ------
     parsgd.errors.DataFileError
         If there is no such file or column, or files do not fit together.
-    parsgd.errors.MissingDependency
+    parsgd.errors.MissingDependencyError
         If a package is missing: ``pip install 'parsgd[files]'``.
 
     Examples
@@ -97,7 +108,17 @@ def open_dataset(
     True
     """
     request = OpenOptions(
-        target, columns, weight, filters, format, dtype, sparse, window_rows, storage_options, n_features, zero_based
+        target,
+        columns,
+        weight,
+        filters,
+        format,
+        dtype,
+        sparse,
+        shuffle_buffer_rows,
+        storage_options,
+        n_features,
+        zero_based,
     )
     dataset = _opened(data, request)
     if dataset.n_rows == 0:
@@ -181,7 +202,9 @@ def _svmlight(data: Any, addresses: list[Address], request: OpenOptions) -> Data
     request.refuse("svmlight files, which bring their own targets", "target", "columns", "weight", "sparse")
     pieces = svmlight_pieces(addresses, request.n_features, request.zero_based, request.dtype)
     width = pieces[0].n_features if pieces else request.n_features or 0
-    return Dataset(tuple(pieces), width, request.dtype, True, "", target=True, window_rows=request.window_rows)
+    return Dataset(
+        tuple(pieces), width, request.dtype, True, "", target=True, shuffle_buffer_rows=request.shuffle_buffer_rows
+    )
 
 
 def _npy(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
@@ -206,7 +229,7 @@ def _kinds(schema: Any, request: OpenOptions, where: str) -> Any:
     for name in ("target", "weight"):
         value = getattr(request, name)
         if value is not None and not isinstance(value, str):
-            raise InvalidArgument(f"open_dataset({name}=...) of a table is the name of a column. Got {value!r}.")
+            raise InvalidArgumentError(f"open_dataset({name}=...) of a table is the name of a column. Got {value!r}.")
     check_names(schema, (request.target, request.weight), where)
     if hasattr(request.columns, "learn"):
         return request.columns
@@ -223,7 +246,7 @@ def _plan(kinds: Any, schema: Any, request: OpenOptions) -> Any:
         return PassThroughEncoder(tuple(name for name in schema.names if name not in apart), tuple(kinds.texts))
     if hasattr(kinds, "encode"):
         return kinds
-    texts = [name for kind in kinds if not isinstance(kind, Numbers) for name in kind.names]
+    texts = [name for kind in kinds if not isinstance(kind, Numeric) for name in kind.names]
     return PassThroughEncoder(tuple(dict.fromkeys(name for kind in kinds for name in kind.names)), tuple(texts))
 
 
@@ -241,7 +264,7 @@ def _of_columns(pieces: list[Any], kinds: Any, plan: Any, request: OpenOptions) 
     pieces = [replace(piece, encoder=encoder, target=request.target, weight=request.weight) for piece in pieces]
     return Dataset(
         tuple(pieces), encoder.n_features, encoder.dtype, encoder.sparse, "", request.target is not None,
-        request.weight is not None, encoder if isinstance(encoder, Encoder) else None, request.window_rows,
+        request.weight is not None, encoder if isinstance(encoder, Encoder) else None, request.shuffle_buffer_rows,
     )  # fmt: skip
 
 
@@ -256,7 +279,7 @@ def _arrays(data: Any, request: OpenOptions, name: str) -> Dataset:
     shape = pieces[0].x.shape if pieces else (0, 0)
     return Dataset(
         tuple(pieces), shape[1], request.dtype, sparse.issparse(data), name, request.target is not None,
-        request.weight is not None, window_rows=request.window_rows,
+        request.weight is not None, shuffle_buffer_rows=request.shuffle_buffer_rows,
     )  # fmt: skip
 
 
@@ -277,7 +300,7 @@ def _blocks(data: Any, request: OpenOptions) -> Dataset:
     elif isinstance(data, Iterable):
         pieces, name = called_pieces(data.__iter__, request.dtype), f"blocks of {type(data).__name__}"
     else:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"open_dataset takes paths, tables, arrays, or blocks (X, y). Got {type(data).__name__} instead."
         )
     if not pieces:
@@ -296,7 +319,7 @@ def _checked(pieces: list[Any], name: str, keeps: Any, request: OpenOptions) -> 
         raise DataFileError(f"{name}: the first block has no rows.")
     return Dataset(
         tuple(pieces), first.x.shape[1], request.dtype, sparse.issparse(first.x), name, first.y is not None,
-        first.weight is not None, window_rows=request.window_rows, keeps=keeps,
+        first.weight is not None, shuffle_buffer_rows=request.shuffle_buffer_rows, keeps=keeps,
     )  # fmt: skip
 
 

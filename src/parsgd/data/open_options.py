@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.errors import InvalidArgument, check_count, choose
+from parsgd.errors import InvalidArgumentError, check_count, choose
 
 FORMATS = ("parquet", "csv", "svmlight", "npy")
 
@@ -24,7 +24,7 @@ class OpenOptions:
     format: str | None = None
     dtype: str = "float32"
     sparse: bool | None = None
-    window_rows: int | None = None
+    shuffle_buffer_rows: int | None = None
     storage_options: Mapping[str, Any] | None = None
     n_features: int | None = None
     zero_based: bool | None = None
@@ -38,11 +38,11 @@ class OpenOptions:
         object.__setattr__(self, "dtype", name)
         if self.format is not None:
             choose(self.format, FORMATS, "format", "open_dataset")
-        check_count(self.window_rows, "window_rows", "open_dataset")
+        check_count(self.shuffle_buffer_rows, "shuffle_buffer_rows", "open_dataset")
         check_count(self.n_features, "n_features", "open_dataset")
 
     def refuse(self, what: str, *names: str) -> None:
-        """Raise InvalidArgument if any of the arguments ``names`` was given: ``what`` has no use for it."""
+        """Raise InvalidArgumentError if any of the arguments ``names`` was given: ``what`` has no use for it."""
         for name in names:
             if getattr(self, name) is not None:
-                raise InvalidArgument(f"open_dataset({name}=...) is not for {what}; leave it out.")
+                raise InvalidArgumentError(f"open_dataset({name}=...) is not for {what}; leave it out.")

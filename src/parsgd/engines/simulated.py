@@ -27,7 +27,7 @@ import numpy as np
 
 from parsgd.core import Budget, Lost, Pulse, Report, Shard, Task, Work
 from parsgd.engines.placement import Placement
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.training.cost_model import CostModel
 
 # Of seconds times rate, what is rounding and not the beginning of another example.
@@ -36,7 +36,7 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Simulated:
-    """An engine whose workers have the speeds, delays and deaths that you give them.
+    """An engine whose workers have the speeds, delays and failures that you give them.
 
     Results are real and repeat to the bit: with equal arguments always, and with ``speeds=None`` and nothing else given
     they are those of ``engine="serial"``.  ``history_`` tells virtual times.  A round that is counted in seconds ends
@@ -53,7 +53,7 @@ class Simulated:
         Seconds that a message takes, each way; for all workers or for each.
     jitter : float
         How much the time of a task varies: the standard deviation of its logarithm.  The mean is not changed.
-    deaths : dict of int to float
+    failures : dict of int to float
         Machine, numbered as the worker that begins there -> seconds after the beginning of the fit at which it dies,
         with the tasks it has.  The driver hears of it one latency later; what it sends until then is lost, too.  The
         rows go to another machine; when the last one has died the fit ends.  A report already sent arrives.
@@ -66,18 +66,18 @@ class Simulated:
 
     Raises
     ------
-    InvalidArgument
+    InvalidArgumentError
         When it is made with values that cannot be used; when a fit begins with another number of workers.
 
     Examples
     --------
     A thousand workers, one in ten of them ten times slower:
 
-    >>> from parsgd import Local, SGDClassifier, Simulated
+    >>> from parsgd import LocalSGD, SGDClassifier, Simulated
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
     >>> engine = Simulated(speeds=[1.0] * 900 + [0.1] * 100, rate=1000.0, latency_s=0.005)
-    >>> model = SGDClassifier(algorithm=Local(period=1.0), engine=engine, max_iter=1, tol=None, random_state=0)
+    >>> model = SGDClassifier(algorithm=LocalSGD(sync_every=1.0), engine=engine, max_iter=1, tol=None, random_state=0)
     >>> first = model.fit(X, y).history_[0]
     >>> len(first["workers"]), [round(first["workers"][worker]["seconds"], 4) for worker in (0, 999)]
     (1000, [0.002, 0.01])
@@ -89,7 +89,7 @@ class Simulated:
     rate: float = 1e6
     latency_s: float | Sequence[float] = 0.0
     jitter: float = 0.0
-    deaths: Mapping[int, float] = field(default_factory=dict)
+    failures: Mapping[int, float] = field(default_factory=dict)
     bandwidth_bytes_per_s: float = math.inf
     merge_s: float = 0.0
     seed: int = 0
@@ -115,10 +115,10 @@ class Simulated:
         _check("bandwidth_bytes_per_s", bandwidth, endless or _is_number(bandwidth) and bandwidth > 0,
                "bytes a second, above 0 (inf: messages of any size take no time)")  # fmt: skip
         _check("seed", self.seed, _is_whole(self.seed), "an int from 0 on")
-        deaths = isinstance(self.deaths, Mapping) and all(
-            _is_whole(worker) and _is_number(at) and at >= 0 for worker, at in self.deaths.items()
+        failures = isinstance(self.failures, Mapping) and all(
+            _is_whole(worker) and _is_number(at) and at >= 0 for worker, at in self.failures.items()
         )
-        _check("deaths", self.deaths, deaths, "a dict of workers' numbers and seconds, such as {3: 2.5}")
+        _check("failures", self.failures, failures, "a dict of workers' numbers and seconds, such as {3: 2.5}")
 
     @property
     def n_workers(self) -> int | None:
@@ -157,12 +157,12 @@ class SimulatedWorkerPool:
         n_workers = len(shards)
         self.pace = [1.0 / (engine.rate * speed) for speed in engine.for_each("speeds", n_workers)]
         self.latency = engine.for_each("latency_s", n_workers)
-        strangers = sorted(worker for worker in engine.deaths if worker >= n_workers)
-        _check("deaths", f"{strangers}, and {n_workers} workers", not strangers, "of workers from 0 to n_jobs - 1")
+        strangers = sorted(worker for worker in engine.failures if worker >= n_workers)
+        _check("failures", f"{strangers}, and {n_workers} workers", not strangers, "of workers from 0 to n_jobs - 1")
         self.free = [0.0] * n_workers
         self.placement = Placement([shard.n_rows for shard in shards], range(n_workers))
-        # when the driver hears of deaths, and of whose, the next one last
-        self.news = sorted(((at + self.latency[i], i) for i, at in engine.deaths.items()), reverse=True)
+        # when the driver hears of failures, and of whose, the next one last
+        self.news = sorted(((at + self.latency[i], i) for i, at in engine.failures.items()), reverse=True)
         self.clock = 0.0
         self.sent: deque[tuple[Task, float]] = deque()
         self.under_way: list[tuple[float, int, int, Report | Lost]] = []
@@ -192,7 +192,7 @@ class SimulatedWorkerPool:
         machine = self.placement.host_of(task.worker)
         if machine is None:
             return sent, Lost(task.worker, task.round, "the last machine has died")
-        latency, death = self.latency[machine], self.engine.deaths.get(machine, math.inf)
+        latency, death = self.latency[machine], self.engine.failures.get(machine, math.inf)
         begun = max(sent + latency + self._transfer(task.state), self.free[machine])
         if begun < death:
             pace = self.pace[machine] * self._jitter(task) * task.slowdown
@@ -272,4 +272,4 @@ def _is_whole(value: Any) -> bool:
 def _check(argument: str, value: Any, ok: bool, expected: str) -> None:
     if not ok:
         got = value if isinstance(value, str) and " " in value else repr(value)
-        raise InvalidArgument(f"The {argument!r} parameter of Simulated must be {expected}. Got {got} instead.")
+        raise InvalidArgumentError(f"The {argument!r} parameter of Simulated must be {expected}. Got {got} instead.")

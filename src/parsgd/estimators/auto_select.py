@@ -10,9 +10,9 @@ from typing import Any
 import joblib
 
 from parsgd.algorithms.common.adaptive_outer import Adaptive
-from parsgd.algorithms.local_sgd import Local
+from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.algorithms.simuparallel import SimuParallel
-from parsgd.errors import InvalidArgument, TooFewRowsWarning
+from parsgd.errors import InvalidArgumentError, TooFewRowsWarning
 from parsgd.estimators.cost_estimates import NetworkSize, ProblemSize, costs_of, costs_on, rounds_of
 from parsgd.model_io.packing import is_part
 from parsgd.registry import ALGORITHMS, ENGINES, resolve
@@ -67,7 +67,7 @@ def _crew(engine: Any, n_jobs: int | None, who: str) -> tuple[int, str] | None:
     """The workers of an engine that has so many and no others (``Engine.n_workers``), and why; or None."""
     has = getattr(engine, "n_workers", None)
     if has is not None and n_jobs not in (None, has):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The 'n_jobs' parameter of {who} must be None or {has}, as many workers as engine={engine.name!r} was"
             f" given. Got {n_jobs!r} instead."
         )
@@ -116,7 +116,7 @@ def _limit(n_jobs: int | None, who: str, engine: Any) -> tuple[int, str]:
     (``Engine.default_workers``), or what is left of them by a negative ``n_jobs`` or by :func:`joblib.parallel_config`.
     """
     if n_jobs == 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The 'n_jobs' parameter of {who} must not be 0: 1 is serial, -1 takes up to all cores, None decides."
         )
     backend, configured = joblib.parallel.get_active_backend()
@@ -182,15 +182,15 @@ def warn_of_few_rows(n_jobs: int | None, choice: Choice, n_rows: int) -> None:
     warn(
         f"n_jobs={n_jobs} leaves each worker {rows} of {n_rows} rows, and an average of models of so few rows usually"
         f" predicts worse than the model of one worker. Use n_jobs=None, which takes as many workers as help, {fewer},"
-        " or algorithm=parsgd.Local(outer='adaptive').",
+        " or algorithm=parsgd.LocalSGD(outer_optimizer='adaptive').",
         TooFewRowsWarning,
     )
 
 
 def _averages_shards(algorithm: Any) -> bool:
     """Whether an algorithm of parsgd averages models of separate rows, and nothing makes up for their shorter runs."""
-    outer = getattr(algorithm, "outer", None)
-    adaptive = outer == "adaptive" or isinstance(outer, Adaptive)
+    outer_optimizer = getattr(algorithm, "outer_optimizer", None)
+    adaptive = outer_optimizer == "adaptive" or isinstance(outer_optimizer, Adaptive)
     if adaptive or not is_part(algorithm) or "shared_memory" in algorithm.needs:
         return False
     return algorithm.sends == "state" and algorithm.sampling in ("split", "stored")
@@ -227,7 +227,7 @@ def _adaptive(n_workers: int, why_workers: str, size: ProblemSize | NetworkSize,
     seldomer = after if size.convex and rounds > 1 else None
     later = f", seldomer after {seldomer} passes" if seldomer else ""
     why = f"average {times} a pass{later}, in steps as long as the loss on {size.looked_at} rows says ({why_workers})"
-    part = Local(period=1.0 / rounds, outer=Adaptive(size.looked_at), lengthen_after=seldomer)
+    part = LocalSGD(sync_every=1.0 / rounds, outer_optimizer=Adaptive(size.looked_at), lengthen_after_epochs=seldomer)
     return Choice("local", why, part, n_workers)
 
 

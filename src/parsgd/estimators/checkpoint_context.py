@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from parsgd.algorithms.local_sgd import Local
+from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.checkpointing.file_format import KIND
 from parsgd.checkpointing.settings import settings_of
 from parsgd.checkpointing.store import opened
 from parsgd.checkpointing.writer import CheckpointWriter
-from parsgd.errors import CheckpointError, InvalidArgument
+from parsgd.errors import CheckpointError, InvalidArgumentError
 from parsgd.estimators import auto_select
 from parsgd.estimators.sklearn_callbacks import has_callbacks
 from parsgd.model_io.packing import is_part
@@ -38,7 +38,7 @@ def check_checkpoint(estimator: Any) -> None:
     if settings_of(estimator.checkpoint, who) is None:
         return
     if getattr(estimator, "solver", None) == "lbfgs":
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             "solver='lbfgs' keeps no checkpoints: what it remembers is SciPy's. Use checkpoint=None, or solver='adam',"
             " 'adamw' or 'sgd'."
         )
@@ -53,13 +53,13 @@ def keeping(estimator: Any, resume: Any) -> Iterator[None]:
     """
     who = type(estimator).__name__
     if not isinstance(resume, (bool, np.bool_)):
-        raise InvalidArgument(f"The 'resume' argument of {who}.fit must be a bool. Got {resume!r} instead.")
+        raise InvalidArgumentError(f"The 'resume' argument of {who}.fit must be a bool. Got {resume!r} instead.")
     settings = settings_of(estimator.checkpoint, who)
     if hasattr(estimator, "resumed_from_"):
         del estimator.resumed_from_
     if settings is None:
         if resume:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"{who}.fit(resume=True) goes on from a checkpoint, and this {who} keeps none: make it with"
                 " checkpoint='folder'."
             )
@@ -160,8 +160,8 @@ def _engine(estimator: Any, choice: auto_select.Choice, who: str) -> Any:
 def _in_passes(choice: auto_select.Choice, for_whom: str = "checkpoints") -> auto_select.Choice:
     """Rounds of one pass in place of a single one, where that changes no step."""
     algorithm = choice.algorithm
-    plain = getattr(algorithm, "seconds", None) is None and getattr(algorithm, "inside", None) is None
+    plain = getattr(algorithm, "seconds", None) is None and getattr(algorithm, "inner_delay", None) is None
     if not (algorithm.one_shot and is_part(algorithm) and plain):
         return choice
-    passes = Local(period=1.0, sampling=algorithm.sampling)
+    passes = LocalSGD(sync_every=1.0, sampling=algorithm.sampling)
     return replace(choice, why=f"{choice.why}; a round is a pass, for the {for_whom}", algorithm=passes)

@@ -38,7 +38,7 @@ def validate_data(estimator: Any, X: Any = _NOTHING, y: Any = _NOTHING, *, reset
 
     Raises
     ------
-    InvalidArgument
+    InvalidArgumentError
         If the indices of a sparse matrix lie outside of it.
     """
     if _is_plain(estimator, X, y, reset, settings.get("dtype", "numeric")):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.errors import InvalidArgument, choose
+from parsgd.errors import InvalidArgumentError, choose
 
 # Values that stay what they are, so that a check of them stays true.
 _CONSTANT = frozenset({str, int, float, bool, type(None)})
@@ -60,7 +60,7 @@ def check(estimator: Any, name: str, accepts: Callable[[Any], bool], expected: s
     """Raise unless the parameter's value is accepted; names who, what was expected and what came."""
     value = getattr(estimator, name)
     if not accepts(value):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The {name!r} parameter of {type(estimator).__name__} must be {expected}. Got {value!r} instead."
         )
 
@@ -107,12 +107,12 @@ def check_loss(estimator: Any, allowed: Iterable[str]) -> None:
         choose(loss, allowed, "loss", who)
         return
     if isinstance(loss, type):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The 'loss' parameter of {who} must be an instance, not the class {loss.__name__}; call it."
         )
     bad = {name: value for name, value in vars(loss).items() if not is_real(value)}
     if bad:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The 'loss' parameter of {who} must hold numbers only, because it is compiled;"
             f" {type(loss).__name__} has {bad}."
         )

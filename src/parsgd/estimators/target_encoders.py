@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 
 # Integer labels that span less than this are counted in a table, which is several times faster than sorting or hashing.
 _FAR_APART = 1 << 16
@@ -25,7 +25,7 @@ class LabelEncoder:
 
     def __call__(self, y: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         if y.ndim != 1:
-            raise InvalidArgument(f"y must be (n_rows,), as it was before; its shape is {y.shape}.")
+            raise InvalidArgumentError(f"y must be (n_rows,), as it was before; its shape is {y.shape}.")
         weight = plain_weight(weight, self.dtype)
         if self.factors is not None:
             factors = self.factors[class_numbers(self.classes, y)].astype(self.dtype)
@@ -45,9 +45,9 @@ class MultiLabelEncoder:
 
     def __call__(self, y: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         if y.ndim != 2 or y.shape[1] != self.n_labels:
-            raise InvalidArgument(f"y must have {self.n_labels} labels a row; its shape is {y.shape}.")
+            raise InvalidArgumentError(f"y must have {self.n_labels} labels a row; its shape is {y.shape}.")
         if not np.isin(y, (0, 1)).all():
-            raise InvalidArgument(f"y of several labels a row must hold 0 and 1 only. Got {np.unique(y)[:5]}.")
+            raise InvalidArgumentError(f"y of several labels a row must hold 0 and 1 only. Got {np.unique(y)[:5]}.")
         return np.ascontiguousarray(y, dtype=self.dtype), plain_weight(weight, self.dtype)
 
 
@@ -61,9 +61,9 @@ class ValueEncoder:
 
     def __call__(self, y: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         if y.dtype.kind not in "biuf":
-            raise InvalidArgument(f"A regression needs numbers as targets; the first one is {y[0]!r}.")
+            raise InvalidArgumentError(f"A regression needs numbers as targets; the first one is {y[0]!r}.")
         if isinstance(self.loss, str) and self.loss == "poisson" and np.any(y < 0):
-            raise InvalidArgument(f"loss='poisson' needs targets y >= 0; the smallest one is {y.min()}.")
+            raise InvalidArgumentError(f"loss='poisson' needs targets y >= 0; the smallest one is {y.min()}.")
         y = y.reshape(len(y), -1) if self.column else y
         return np.ascontiguousarray(y, dtype=self.dtype), plain_weight(weight, self.dtype)
 
@@ -125,14 +125,14 @@ def class_numbers(classes: np.ndarray, y: np.ndarray) -> np.ndarray:
     try:
         numbers = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
     except TypeError:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"`y` has classes not in `self.classes_`: {classes.tolist()[:20]} are {classes.dtype}, y is {y.dtype} with"
             f" {y[0]!r} as its first."
         ) from None
     unknown = classes[numbers] != y
     if np.any(unknown):
         labels = np.unique(np.asarray(y)[unknown])[:5].tolist()
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"`y` has classes not in `self.classes_`: labels {labels} are not among {classes.tolist()[:20]}. Name all"
             " classes in the first call to partial_fit."
         )

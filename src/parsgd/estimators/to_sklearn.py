@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from parsgd.errors import IncompatibleParts
+from parsgd.errors import IncompatiblePartsError
 from parsgd.estimators.fitted_attributes import FITTED
 from parsgd.estimators.network import sklearn_optimizer_state
 from parsgd.estimators.resume_attributes import AVERAGES
@@ -48,7 +48,7 @@ class ToSklearn:
         ------
         sklearn.exceptions.NotFittedError
             If this one is not fitted.
-        parsgd.errors.IncompatibleParts
+        parsgd.errors.IncompatiblePartsError
             Of networks with an activation that scikit-learn does not have, gelu or leaky_relu.
 
         Examples
@@ -118,7 +118,7 @@ def _network(ours: Any, name: str) -> Any:
     from sklearn import neural_network
 
     if ours.activation not in _ACTIVATIONS:
-        raise IncompatibleParts(
+        raise IncompatiblePartsError(
             f"scikit-learn's {name} has no activation {ours.activation!r}, only {', '.join(_ACTIVATIONS)}. Take"
             " parsgd.to_onnx or parsgd.network_state_dict, which know all of parsgd's."
         )

@@ -19,7 +19,7 @@ from parsgd.core import DenseRows, Rows, Source
 from parsgd.data.dataset import Dataset
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.data.sources.pieces import Pose
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.utils.row_arrays import rows_of
 
 # Rows held back from a stream for early stopping, at most: they are kept in memory and scored every epoch.
@@ -148,14 +148,16 @@ class StreamedData:
         """Rows at random, and no more than 50,000: not in the proportions of the classes, unless by chance."""
         n = min(math.ceil(fraction * self.dataset.n_rows), _MOST_HELD_BACK)
         if not 1 <= n < self.dataset.n_rows:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"validation_fraction={fraction!r} of {self.dataset.n_rows} rows leaves nothing to train or to score"
                 " on. Change it, give X_val and y_val, or disable early_stopping."
             )
         seed = int(check_random_state(random).randint(_MAX_INT))
         rows, rest = self.dataset.source(self.pose).draw(n, seed)
         if rows.weight.size and not rows.weight.any():
-            raise InvalidArgument("The weights of the rows held back are all zero; another random_state draws others.")
+            raise InvalidArgumentError(
+                "The weights of the rows held back are all zero; another random_state draws others."
+            )
         held = HeldOutRows(matrix_of(rows.x, self.shape[1]), rows.y, rows.weight if rows.weight.size else None)
         return replace(self, rest=rest), held
 

@@ -1,4 +1,4 @@
-"""``merge``: models that were fitted elsewhere, on other machines or at other times, into one."""
+"""``average_models``: models that were fitted elsewhere, on other machines or at other times, into one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.base import clone
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.learned_weights import learn_weights
 from parsgd.core import Model, Rows
-from parsgd.errors import InvalidArgument, choose
+from parsgd.errors import InvalidArgumentError, choose
 from parsgd.estimators.fitted_attributes import base_name, is_network
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.two_classes import halves, is_difference
@@ -33,7 +33,7 @@ _SHARPNESS, _WAYS = (0.0, 1.0, 4.0), (1.0, 0.75, 0.5, 0.25)
 
 
 @silent()
-def merge(estimators: Sequence[Any], weights: Any = None, *, X_val: Any = None, y_val: Any = None) -> Any:
+def average_models(estimators: Sequence[Any], weights: Any = None, *, X_val: Any = None, y_val: Any = None) -> Any:
     """One fitted estimator from several: ``coef = sum_i a_i coef_i``, and so for all parameters.
 
     Parameters
@@ -62,7 +62,7 @@ def merge(estimators: Sequence[Any], weights: Any = None, *, X_val: Any = None, 
 
     Raises
     ------
-    parsgd.errors.InvalidArgument
+    parsgd.errors.InvalidArgumentError
         If the estimators do not go together; says which one differs in what.
 
     Warns
@@ -79,24 +79,24 @@ def merge(estimators: Sequence[Any], weights: Any = None, *, X_val: Any = None, 
 
     Examples
     --------
-    >>> from parsgd import SGDClassifier, merge
+    >>> from parsgd import SGDClassifier, average_models
     >>> from sklearn.datasets import load_breast_cancer
     >>> from sklearn.preprocessing import scale
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> X = scale(X)
     >>> parts = [SGDClassifier("log_loss", random_state=0).fit(X[i::3], y[i::3]) for i in range(2)]
-    >>> merged = merge(parts, X_val=X[2::3], y_val=y[2::3])
+    >>> merged = average_models(parts, X_val=X[2::3], y_val=y[2::3])
     >>> merged.score(X, y) > 0.95, merged.merge_weights_.shape
     (True, (2,))
     """
     ours = [snapshot(as_ours(estimator, number)) for number, estimator in enumerate(estimators)]
     if not ours:
-        raise InvalidArgument("There is nothing to merge: estimators is empty.")
+        raise InvalidArgumentError("There is nothing to merge: estimators is empty.")
     check_alike(ours)
     if (X_val is None) != (y_val is None):
-        raise InvalidArgument("X_val and y_val belong together; only one of them was given.")
+        raise InvalidArgumentError("X_val and y_val belong together; only one of them was given.")
     if X_val is not None and type(ours[0]).__name__ == "SGDOneClassSVM":
-        raise InvalidArgument("One-class models are merged without X_val and y_val; give weights instead.")
+        raise InvalidArgumentError("One-class models are merged without X_val and y_val; give weights instead.")
     merged = _outline(ours[0])
     given = None if weights is None else _given(weights, ours)
     a = _by_steps(ours) if given is None else given
@@ -118,16 +118,16 @@ def merge(estimators: Sequence[Any], weights: Any = None, *, X_val: Any = None, 
 def _given(weights: Any, estimators: Sequence[Any]) -> np.ndarray:
     """The weights asked for, which sum to 1."""
     if isinstance(weights, str):
-        rule = choose(weights, ("uniform", "steps"), "weights", "merge")
+        rule = choose(weights, ("uniform", "steps"), "weights", "average_models")
         return _by_steps(estimators) if rule == "steps" else merge_weights.uniform(np.ones(len(estimators)))
     try:
         a = np.asarray(weights, dtype=float)
     except (TypeError, ValueError):
         a = np.zeros(0)
     if a.shape != (len(estimators),) or not np.isfinite(a).all() or np.any(a < 0) or not np.any(a > 0):
-        raise InvalidArgument(
-            f"The 'weights' parameter of merge must be 'uniform', 'steps', None, or {len(estimators)} numbers >= 0, one"
-            f" for each estimator and not all 0. Got {weights!r} instead."
+        raise InvalidArgumentError(
+            f"The 'weights' parameter of average_models must be 'uniform', 'steps', None, or {len(estimators)} numbers"
+            f" >= 0, one for each estimator and not all 0. Got {weights!r} instead."
         )
     return a / a.sum()
 

@@ -2,9 +2,44 @@
 
 from __future__ import annotations
 
-PARTS = {"Stopping": "StoppingRule"}
-RECORDS = {
-    "algorithms.local:_Memory": "algorithms.local_sgd:_Memory",
-    "algorithms.adaptive:_Memory": "algorithms.common.adaptive_outer:_Memory",
-    "algorithms.asynchronous:Arrivals": "algorithms.async_local_sgd:StalenessCounter",
+from typing import Any
+
+PARTS = {
+    "Asynchronous": "AsyncLocalSGD",
+    "Delayed": "DelayedSGD",
+    "Elastic": "ElasticAveraging",
+    "Hashed": "HashedCategories",
+    "Local": "LocalSGD",
+    "Numbers": "Numeric",
+    "Stopping": "StoppingRule",
+    "Weighted": "WeightedAverage",
 }
+# part, by its new name -> old field -> new field
+FIELDS = {
+    "AsyncLocalSGD": {"period": "sync_every"},
+    "ElasticAveraging": {"period": "sync_every"},
+    "LocalSGD": {"period": "sync_every", "outer": "outer_optimizer", "lengthen_after": "lengthen_after_epochs"},
+    "Processes": {"silence_s": "heartbeat_timeout_s"},
+    "SimuParallel": {"inside": "inner_delay"},
+    "Simulated": {"deaths": "failures"},
+    "WeightedAverage": {"inside": "inner_delay"},
+}
+# part -> field -> old value -> new value
+VALUES = {
+    "HashedCategories": {"missing": {"own": "indicator"}},
+    "OneHot": {"missing": {"own": "indicator"}, "other": {"own": "indicator"}},
+}
+
+
+def renamed(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a part under the names and values they have now.
+
+    >>> renamed("LocalSGD", {"period": 0.5, "rule": None})
+    {'sync_every': 0.5, 'rule': None}
+    """
+    names, values = FIELDS.get(name, {}), VALUES.get(name, {})
+    found = {names.get(key, key): value for key, value in fields.items()}
+    return {
+        key: values[key].get(value, value) if key in values and isinstance(value, str) else value
+        for key, value in found.items()
+    }

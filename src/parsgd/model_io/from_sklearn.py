@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.fitted_attributes import FITTED
 from parsgd.estimators.linear.one_class_svm import SGDOneClassSVM
 from parsgd.estimators.linear.sgd_classifier import SGDClassifier
@@ -46,7 +46,7 @@ def from_sklearn(estimator: Any) -> Any:
 
     Raises
     ------
-    parsgd.errors.InvalidArgument
+    parsgd.errors.InvalidArgumentError
         If it is of another class, or not fitted, or has several targets.
 
     Examples
@@ -62,11 +62,11 @@ def from_sklearn(estimator: Any) -> Any:
     """
     name = type(estimator).__name__
     if type(estimator).__module__.partition(".")[0] != "sklearn" or name not in _KNOWN:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"from_sklearn takes a fitted estimator of scikit-learn: {', '.join(_KNOWN)}. Got {type(estimator)!r}."
         )
     if getattr(estimator, "coefs_" if name.startswith("MLP") else "coef_", None) is None:
-        raise InvalidArgument(f"from_sklearn takes a fitted estimator; this {name} is not: call its fit before.")
+        raise InvalidArgumentError(f"from_sklearn takes a fitted estimator; this {name} is not: call its fit before.")
     if name not in _SAME:
         return _fitted_otherwise(estimator)
     params = estimator.get_params(deep=False)
@@ -107,7 +107,9 @@ def _fitted_otherwise(theirs: Any) -> Any:
     intercept = np.atleast_1d(theirs.intercept_)
     several = classes is None and coef.size != theirs.n_features_in_
     if several or isinstance(classes, list):
-        raise InvalidArgument(f"This {name} has several targets; parsgd's linear estimators have one. Take one a time.")
+        raise InvalidArgumentError(
+            f"This {name} has several targets; parsgd's linear estimators have one. Take one a time."
+        )
     if classes is not None:
         loss = "softmax" if name == "LogisticRegression" and len(classes) > 2 else _CLASSIFIERS[name]
         loss = "hinge" if getattr(theirs, "loss", None) == "hinge" else loss

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.fitted_attributes import FITTED, base_name, is_fitted, is_network
 from parsgd.model_io.from_sklearn import from_sklearn
 
@@ -31,23 +31,23 @@ def as_ours(estimator: Any, number: int) -> Any:
     name = base_name(estimator)
     home = type(estimator).__module__.partition(".")[0]
     if name not in FITTED or home not in ("parsgd", "sklearn") or home == "sklearn" and name not in _FOREIGN:
-        raise InvalidArgument(
-            f"merge takes fitted estimators of parsgd ({', '.join(FITTED)}) and scikit-learn's {', '.join(_FOREIGN)};"
-            f" estimators[{number}] is {type(estimator)!r}."
+        raise InvalidArgumentError(
+            f"average_models takes fitted estimators of parsgd ({', '.join(FITTED)}) and scikit-learn's"
+            f" {', '.join(_FOREIGN)}; estimators[{number}] is {type(estimator)!r}."
         )
     if not is_fitted(estimator):
-        raise InvalidArgument(f"estimators[{number}] is not fitted: call its fit before merge.")
+        raise InvalidArgumentError(f"estimators[{number}] is not fitted: call its fit before average_models.")
     if home == "parsgd":
         return estimator
     return from_sklearn(estimator)
 
 
 def check_alike(estimators: Sequence[Any]) -> None:
-    """Raise InvalidArgument unless all are of one class and agree in what their weights mean."""
+    """Raise InvalidArgumentError unless all are of one class and agree in what their weights mean."""
     first = estimators[0]
     for number, other in enumerate(estimators[1:], start=1):
         if type(other) is not type(first):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"Only estimators of one class can be merged; estimators[0] is {type(first).__name__},"
                 f" estimators[{number}] is {type(other).__name__}."
             )
@@ -55,7 +55,7 @@ def check_alike(estimators: Sequence[Any]) -> None:
             ours, theirs = _described(first, key), _described(other, key)
             if ours is not None and theirs is not None and ours != theirs:
                 what = {"coefs_": "layers", "coef_": "shape of coef_"}.get(key, key)
-                raise InvalidArgument(
+                raise InvalidArgumentError(
                     f"estimators[{number}] differs from estimators[0] in {what}: {theirs}, not {ours}. {remedy}"
                 )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.errors import InvalidArgument, MissingDependency
+from parsgd.errors import InvalidArgumentError, MissingDependencyError
 
 # A protobuf message, which an ONNX file is, holds less than this; with some room for names.
 _MOST_BYTES = 2**31 - 2**20
@@ -40,7 +40,7 @@ class Graph:
             array = self._rounded(array)
         self._bytes += array.nbytes
         if self._bytes > _MOST_BYTES:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"The model holds more than {_MOST_BYTES:,} bytes of {self.dtype} numbers, and an ONNX file holds no"
                 " more. Save it with parsgd.save, or give dtype='float32' if that is not what it has."
             )
@@ -52,7 +52,7 @@ class Graph:
         with np.errstate(over="ignore"):
             rounded = array.astype(self.dtype, order="C")
         if not np.isfinite(rounded).all():
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"The model holds numbers up to {np.abs(array).max():.3g}, which {self.dtype} does not reach; give"
                 " dtype='float64'."
             )
@@ -62,7 +62,7 @@ class Graph:
         """The name of an array of classes: texts, whole numbers, truths, or numbers in double precision."""
         if classes.dtype.kind in "OU":
             if not all(isinstance(label, str) for label in classes.tolist()):
-                raise InvalidArgument(
+                raise InvalidArgumentError(
                     f"ONNX knows classes of one type, texts or numbers; classes_ has {classes.tolist()[:10]}."
                 )
             classes = classes.astype(object)
@@ -79,11 +79,11 @@ class Graph:
 
 
 def onnx() -> Any:
-    """The package of that name; MissingDependency if there is none."""
+    """The package of that name; MissingDependencyError if there is none."""
     try:
         package = importlib.import_module("onnx")
         for part in ("checker", "defs", "helper", "numpy_helper"):
             importlib.import_module(f"onnx.{part}")
     except ModuleNotFoundError as error:
-        raise MissingDependency("to_onnx needs onnx: pip install 'parsgd[onnx]'") from error
+        raise MissingDependencyError("to_onnx needs onnx: pip install 'parsgd[onnx]'") from error
     return package

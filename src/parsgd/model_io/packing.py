@@ -1,8 +1,8 @@
 """Python values as JSON and named arrays, and back, without running code.
 
 What JSON does not have is written as an object with a ``$`` key: ``{"$array": "coef_"}``, ``{"$float": "inf"}``,
-``{"$part": "Local", "fields": {...}}``.  Parts come from a fixed list of parsgd's own dataclasses, and records from one
-of its own named tuples.  An array that is met again is written once, and is one array again when it is read.
+``{"$part": "LocalSGD", "fields": {...}}``.  Parts come from a fixed list of parsgd's own dataclasses, and records from
+one of its own named tuples.  An array that is met again is written once, and is one array again when it is read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ PARTS = {path.split(":")[1]: path for axis in (registry.ALGORITHMS, registry.ENG
 del PARTS["Dask"]
 PARTS |= {"Choice": "parsgd.estimators.auto_select:Choice", "StoppingRule": "parsgd.training.stopping:StoppingRule"}
 PARTS |= {"Adaptive": "parsgd.algorithms.common.adaptive_outer:Adaptive"}
-PARTS |= {name: f"parsgd.data.columns.column_kinds:{name}" for name in ("Numbers", "OneHot", "Hashed", "Text")}
+PARTS |= {
+    name: f"parsgd.data.columns.column_kinds:{name}" for name in ("Numeric", "OneHot", "HashedCategories", "Text")
+}
 PARTS |= {"Encoder": "parsgd.data.columns.encoder:Encoder"}
 PARTS |= {name: f"parsgd.algorithms.common.outer_optimizers:{name}" for name in ("Mean", "Momentum")}
 # Records in which algorithms remember; they are named by where they are defined, because names alone are not unique.
@@ -149,11 +151,10 @@ def _unpack_part(name: str, value: dict[str, Any], arrays: dict[str, np.ndarray]
             " whom you do not trust; if it is your own, save the model again."
         )
     name = former_names.PARTS.get(name, name)
-    return registry.load(PARTS[name])(**unpack(value["fields"], arrays))
+    return registry.load(PARTS[name])(**former_names.renamed(name, unpack(value["fields"], arrays)))
 
 
 def _unpack_record(name: str, value: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
-    name = former_names.RECORDS.get(name, name)
     if name not in RECORDS:
         raise ValueError(f"{name!r} is unknown")
     return registry.load(f"parsgd.{name}")(**unpack(value["fields"], arrays))

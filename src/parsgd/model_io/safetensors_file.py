@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.errors import MissingDependency, ModelFileError
+from parsgd.errors import MissingDependencyError, ModelFileError
 from parsgd.model_io.packing import DTYPES
 
 # safetensors reads no longer ones.
@@ -34,6 +34,8 @@ class Kind:
     made_by: str
     remedy: str
     extra: str
+    # what to do about a file of a format that is no longer read
+    older: str = ""
 
     def damaged(self, what: str) -> ModelFileError:
         """The error for a file of which ``what`` is wrong."""
@@ -45,12 +47,12 @@ class Kind:
 
 
 def safetensors(kind: Kind) -> Any:
-    """The package, or :class:`~parsgd.errors.MissingDependency` that says what needs it."""
+    """The package, or :class:`~parsgd.errors.MissingDependencyError` that says what needs it."""
     try:
         return importlib.import_module("safetensors")
     except ModuleNotFoundError as error:
         needed_by = f"{kind.name.capitalize()}s"
-        raise MissingDependency(f"{needed_by} need safetensors: pip install 'parsgd[{kind.extra}]'") from error
+        raise MissingDependencyError(f"{needed_by} need safetensors: pip install 'parsgd[{kind.extra}]'") from error
 
 
 def digest(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
@@ -137,6 +139,11 @@ def checked(kind: Kind, head: Any, arrays: dict[str, np.ndarray], number: int, v
     """The head, if it is of format ``number`` and its digest is right; ``version`` is the one that reads."""
     if not isinstance(head, dict) or not isinstance(head.get("format"), int):
         raise kind.damaged("its header does not say which format it has")
+    if head["format"] < number and kind.older:
+        raise ModelFileError(
+            f"has format {head['format']}, written by an earlier parsgd, {head.get('version')}; this one reads format"
+            f" {number} only: {kind.older}"
+        )
     if head["format"] != number:
         raise ModelFileError(
             f"has format {head['format']}, written by parsgd {head.get('version')}; this parsgd, {version},"

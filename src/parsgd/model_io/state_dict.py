@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from parsgd.errors import InvalidArgument, MissingDependency
+from parsgd.errors import InvalidArgumentError, MissingDependencyError
 from parsgd.estimators.network.mlp_classifier import MLPClassifier
 from parsgd.estimators.network.mlp_regressor import MLPRegressor
 from parsgd.estimators.transaction import snapshot
@@ -43,9 +43,9 @@ def network_state_dict(network: Any, *, tensors: bool = False) -> dict[str, Any]
 
     Raises
     ------
-    parsgd.errors.InvalidArgument
+    parsgd.errors.InvalidArgumentError
         If it is no network of parsgd.
-    parsgd.errors.MissingDependency
+    parsgd.errors.MissingDependencyError
         If tensors are asked for and PyTorch is not installed.
 
     Examples
@@ -69,7 +69,7 @@ def network_state_dict(network: Any, *, tensors: bool = False) -> dict[str, Any]
     try:
         import torch
     except ModuleNotFoundError as error:
-        raise MissingDependency("tensors=True needs PyTorch: pip install torch") from error
+        raise MissingDependencyError("tensors=True needs PyTorch: pip install torch") from error
     return {name: torch.from_numpy(array) for name, array in state.items()}
 
 
@@ -96,7 +96,7 @@ def from_state_dict(network: Any, state: Mapping[str, Any], *, classes: Any = No
 
     Raises
     ------
-    parsgd.errors.InvalidArgument
+    parsgd.errors.InvalidArgumentError
         If the weights are not those of linear layers that follow one another, or do not go with the classes.
 
     Examples
@@ -114,7 +114,7 @@ def from_state_dict(network: Any, state: Mapping[str, Any], *, classes: Any = No
     if isinstance(network, MLPClassifier):
         _name_outputs(fitted, coefs, intercepts, classes, multilabel)
     elif classes is not None or multilabel:
-        raise InvalidArgument("from_state_dict takes classes and multilabel with an MLPClassifier only.")
+        raise InvalidArgumentError("from_state_dict takes classes and multilabel with an MLPClassifier only.")
     layers = (coefs[0].shape[0], *(len(intercept) for intercept in intercepts))
     fitted.set_params(hidden_layer_sizes=layers[1:-1])
     fitted._check_parameters()
@@ -132,12 +132,16 @@ def from_state_dict(network: Any, state: Mapping[str, Any], *, classes: Any = No
 def _layers(state: Mapping[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Weights ``(n_in, n_out)`` and biases of all layers, in one dtype."""
     if not isinstance(state, Mapping) or not state:
-        raise InvalidArgument(f"The 'state' parameter of from_state_dict must be a state dictionary. Got {state!r}.")
+        raise InvalidArgumentError(
+            f"The 'state' parameter of from_state_dict must be a state dictionary. Got {state!r}."
+        )
     arrays = {str(name): _array(name, value) for name, value in state.items()}
     for name in arrays:
         owner = name.rpartition(".")[0]
         if not f".{name}".endswith(_SUFFIXES) or f"{owner}.weight".lstrip(".") not in arrays:
-            raise InvalidArgument(f"state holds {name!r}, which is no weight or bias of a linear layer. Leave it out.")
+            raise InvalidArgumentError(
+                f"state holds {name!r}, which is no weight or bias of a linear layer. Leave it out."
+            )
     weights = [name for name in arrays if f".{name}".endswith(".weight")]
     coefs, intercepts = [], []
     dtype = np.result_type(np.float32, *arrays.values())
@@ -147,12 +151,14 @@ def _layers(state: Mapping[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray
         given = arrays.get(bias, np.zeros(n_out))
         if arrays[name].ndim != 2 or not arrays[name].size or given.shape != (n_out,):
             shapes = f"{arrays[name].shape} and {given.shape}"
-            raise InvalidArgument(f"{name!r} and its bias should be (n_out, n_in) and (n_out,); they are {shapes}.")
+            raise InvalidArgumentError(
+                f"{name!r} and its bias should be (n_out, n_in) and (n_out,); they are {shapes}."
+            )
         coefs.append(np.ascontiguousarray(arrays[name].T, dtype=dtype))
         intercepts.append(given.astype(dtype))
     for (name, after), (coef, following) in zip(pairwise(weights), pairwise(coefs), strict=True):
         if coef.shape[1] != following.shape[0]:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"{after!r} takes {following.shape[0]} inputs, {name!r} gives {coef.shape[1]} outputs: these layers do"
                 " not follow one another."
             )
@@ -166,7 +172,7 @@ def _array(name: Any, value: Any) -> np.ndarray:
         value = (value.float() if value.dtype.itemsize < 4 else value).numpy()
     array = np.asarray(value)
     if array.dtype.kind != "f" or not np.isfinite(array).all():
-        raise InvalidArgument(f"state[{name!r}] should hold finite floating-point numbers, and does not.")
+        raise InvalidArgumentError(f"state[{name!r}] should hold finite floating-point numbers, and does not.")
     return array.astype(np.float32) if array.dtype.itemsize < 4 else array
 
 
@@ -181,7 +187,7 @@ def _name_outputs(
     possible = {n_outputs} if multilabel else {max(n_outputs, 2)}
     sorted_ = classes.ndim == 1 and np.array_equal(np.unique(classes), classes)
     if not sorted_ or len(classes) not in possible:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The 'classes' parameter of from_state_dict must name the classes of {n_outputs} outputs, in ascending"
             f" order and each once. Got {classes.tolist()!r} instead."
         )
@@ -193,4 +199,4 @@ def _name_outputs(
 
 def _check_network(network: Any, who: str) -> None:
     if not isinstance(network, (MLPClassifier, MLPRegressor)):
-        raise InvalidArgument(f"{who} takes a parsgd MLPClassifier or MLPRegressor. Got {type(network)!r}.")
+        raise InvalidArgumentError(f"{who} takes a parsgd MLPClassifier or MLPRegressor. Got {type(network)!r}.")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from parsgd.errors import InvalidArgument, choose
+from parsgd.errors import InvalidArgumentError, choose
 from parsgd.estimators.transaction import snapshot
 from parsgd.model_io.onnx_graph import Graph, onnx
 from parsgd.model_io.onnx_predictions import PREDICTIONS
@@ -55,12 +55,12 @@ def to_onnx(
 
     Raises
     ------
-    parsgd.errors.InvalidArgument
+    parsgd.errors.InvalidArgumentError
         If the estimator is not one of parsgd's, an argument cannot be used, classes are of a type that ONNX lacks, or
         the model has more than 2 GiB.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
-    parsgd.errors.MissingDependency
+    parsgd.errors.MissingDependencyError
         Without the package onnx: ``pip install 'parsgd[onnx]'``.
 
     Examples
@@ -77,7 +77,7 @@ def to_onnx(
     predicting = PREDICTIONS.get(type(estimator))
     if predicting is None:
         known = ", ".join(face.__name__ for face in PREDICTIONS)
-        raise InvalidArgument(f"to_onnx takes a fitted estimator of parsgd: {known}. Got {type(estimator)!r}.")
+        raise InvalidArgumentError(f"to_onnx takes a fitted estimator of parsgd: {known}. Got {type(estimator)!r}.")
     estimator = snapshot(estimator)
     check_is_fitted(estimator)
     coef = estimator.coefs_[0] if hasattr(estimator, "coefs_") else estimator.coef_
@@ -129,7 +129,7 @@ def _column(value: Any, name: str, n_features: int) -> np.ndarray | None:
         array = np.zeros(0)
     if array.shape != (n_features,) or not np.isfinite(array).all() or name == "scale" and not array.all():
         zero = " other than 0" if name == "scale" else ""
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The {name!r} parameter of to_onnx must be {n_features} finite numbers{zero}, one for each column. Got"
             f" {value!r} instead."
         )
@@ -139,7 +139,7 @@ def _column(value: Any, name: str, n_features: int) -> np.ndarray | None:
 def _check_opset(opset: Any) -> None:
     newest = onnx().defs.onnx_opset_version()
     if not isinstance(opset, Integral) or isinstance(opset, bool) or not _OLDEST_OPSET <= opset <= newest:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The 'opset' parameter of to_onnx must be an int from {_OLDEST_OPSET} to {newest}, the newest that the"
             f" installed onnx knows. Got {opset!r} instead."
         )

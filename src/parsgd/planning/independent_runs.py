@@ -20,9 +20,9 @@ from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Sy
 @dataclass(frozen=True)
 class IndependentRuns(Synchronous):
     """After p passes its model is that of a ``SimuParallel`` fit with ``max_iter=p``; there are looks at every
-    ``period``-th part of a pass."""
+    ``sync_every``-th part of a pass."""
 
-    period: float = 1.0
+    sync_every: float = 1.0
 
     name = "parting"
 
@@ -34,7 +34,9 @@ class IndependentRuns(Synchronous):
 
     def budget(self, standing: Standing, worker: int) -> Budget:
         cursor = standing.cursors[worker]
-        return Budget(examples_in_round(standing.shard_rows[worker], standing.model.batch_size, self.period, cursor))
+        return Budget(
+            examples_in_round(standing.shard_rows[worker], standing.model.batch_size, self.sync_every, cursor)
+        )
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
         return run(model, shard, task, pulse)

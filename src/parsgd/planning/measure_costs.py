@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.algorithms.local_sgd import Local
+from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.core import Merge, Report, Standing
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError
@@ -69,7 +69,7 @@ def warm_up(estimator: Any, sample: TrialSample, ways: Mapping[int, Sequence[Str
     """Load or compile what fits of this kind use, so that it is not taken for their cost."""
     few = sample.first(_FEW_ROWS)
     once = {way.label: way.algorithm for several in ways.values() for way in several}
-    for n_workers, algorithm in [(1, Local(period=0.5)), *((2, algorithm) for algorithm in once.values())]:
+    for n_workers, algorithm in [(1, LocalSGD(sync_every=0.5)), *((2, algorithm) for algorithm in once.values())]:
         # if it diverges, that is for the rehearsals to find out
         with contextlib.suppress(DivergedError):
             run(prepared(estimator), few, TimedFit(algorithm, 2), n_workers, 1)
@@ -77,7 +77,7 @@ def warm_up(estimator: Any, sample: TrialSample, ways: Mapping[int, Sequence[Str
 
 def pace(estimator: Any, sample: TrialSample, n_workers: int) -> tuple[float, int]:
     """A worker's seconds a row among so many threads, and the bytes of a state."""
-    timed = TimedFit(Local(seconds=_PACE_SECONDS), _PACE_ROUNDS)
+    timed = TimedFit(LocalSGD(seconds=_PACE_SECONDS), _PACE_ROUNDS)
     run(prepared(estimator), sample, timed, n_workers, _MANY_PASSES)
     # the first round also makes the order of the rows
     return float(np.median(timed.paces[1:] or timed.paces)), timed.state_bytes
@@ -85,7 +85,7 @@ def pace(estimator: Any, sample: TrialSample, n_workers: int) -> tuple[float, in
 
 def wake(estimator: Any, sample: TrialSample, n_workers: int) -> float:
     """Seconds that a round costs on so many threads, beside work and merge."""
-    timed = TimedFit(Local(period=_EMPTY_PERIOD), _EMPTY_ROUNDS, seconds=_EMPTY_SECONDS)
+    timed = TimedFit(LocalSGD(sync_every=_EMPTY_PERIOD), _EMPTY_ROUNDS, seconds=_EMPTY_SECONDS)
     run(prepared(estimator), sample, timed, n_workers, 1)
     return float(np.median(timed.beside_s[1:] or timed.beside_s))
 

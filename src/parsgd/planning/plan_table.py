@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from parsgd.errors import MissingDependency
+from parsgd.errors import MissingDependencyError
 from parsgd.planning.candidates import Candidate
 from parsgd.planning.gradient_noise import GradientNoise
 from parsgd.planning.independent_runs import RunVariance
@@ -92,7 +92,7 @@ class TrainingPlan:
         try:
             import pandas as pd
         except ImportError as error:
-            raise MissingDependency("to_frame needs pandas: pip install 'parsgd[frames]'") from error
+            raise MissingDependencyError("to_frame needs pandas: pip install 'parsgd[frames]'") from error
         names = ("n_workers", "label", "engine", "passes", "seconds", "speedup", "rounds", "round_s", "basis")
         return pd.DataFrame({name: [getattr(cell, name) for cell in self.cells] for name in names})
 

@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 from scipy import sparse
 
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.fitted_attributes import is_network
 from parsgd.estimators.streaming import is_streamed
 from parsgd.planning import gradient_noise, measure_costs, recommendation, samples, strategies, trial_budget
@@ -79,7 +79,7 @@ def plan(
 
     Raises
     ------
-    InvalidArgument
+    InvalidArgumentError
         For an argument that cannot be used; an estimator without workers or without a loss (SGDOneClassSVM, L-BFGS).
     DivergedError
         If the serial run diverges.
@@ -106,7 +106,7 @@ def plan(
     _check_numbers(latency_s, bandwidth_bytes_per_s, merge_s, tolerance, seconds)
     samples.check_estimator(estimator)
     if is_streamed(X):
-        raise InvalidArgument(f"plan rehearses on arrays; take rows of {X.name}: X, y, _ = dataset.take(100_000)")
+        raise InvalidArgumentError(f"plan rehearses on arrays; take rows of {X.name}: X, y, _ = dataset.take(100_000)")
     random, seeds = samples.seeds_of(estimator, _SEEDS)
     sample = samples.draw(estimator, X, y, random)
     real = [n for n in counts if 1 < n <= joblib.cpu_count()]
@@ -183,7 +183,7 @@ def _checked_counts(given: Any) -> list[int]:
     fine = not isinstance(several, (str, bytes)) and hasattr(several, "__iter__")
     several = list(several) if fine else []
     if not several or not all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in several):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The 'n_workers' parameter of plan must be an int from 1 on, or several. Got {given!r} instead."
         )
     return sorted({1, *(int(n) for n in several)})
@@ -193,7 +193,7 @@ def _check_numbers(latency: Any, bandwidth: Any, merge: Any, tolerance: Any, sec
     def check(name: str, value: Any, fine: bool, expected: str) -> None:
         number = isinstance(value, Real) and not isinstance(value, bool) and not np.isnan(value)
         if not (number and fine):
-            raise InvalidArgument(f"The {name!r} parameter of plan must be {expected}. Got {value!r} instead.")
+            raise InvalidArgumentError(f"The {name!r} parameter of plan must be {expected}. Got {value!r} instead.")
 
     def within(value: Any, low: float, high: float = math.inf) -> bool:
         return isinstance(value, Real) and low <= value < high

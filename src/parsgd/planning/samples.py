@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.fitted_attributes import base_name, is_network
 from parsgd.estimators.linear.sgd_base import MAX_INT
 from parsgd.planning.heldout import HeldOut
@@ -63,7 +63,7 @@ def draw(estimator: Any, X: Any, y: Any, random: np.random.RandomState) -> Trial
     check_consistent_length(X, y)
     n = X.shape[0]
     if n < _FEWEST_ROWS:
-        raise InvalidArgument(f"A plan needs {_FEWEST_ROWS} rows to try things out on. Got {n} rows.")
+        raise InvalidArgumentError(f"A plan needs {_FEWEST_ROWS} rows to try things out on. Got {n} rows.")
     n_seen = int(min(_LOOKED_AT, n * _LARGEST_SHARE))
     bytes_a_row = (X.data.nbytes if sparse.issparse(X) else X.nbytes) / n
     n_train = min(n - n_seen, max(int(_MOST_BYTES / max(bytes_a_row, 1.0)), _FEWEST_ROWS))
@@ -104,17 +104,17 @@ def check_estimator(estimator: Any) -> None:
     """Refuse what has no workers or no loss to compare."""
     name = base_name(estimator)
     if name == "SGDOneClassSVM":
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             "plan needs a loss on rows kept apart, and SGDOneClassSVM has none: rows are of one class. Plan for a"
             " classifier or a regressor."
         )
     if name not in ("SGDClassifier", "SGDRegressor", "MLPClassifier", "MLPRegressor"):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             "The 'estimator' parameter of plan must be parsgd's SGDClassifier, SGDRegressor, MLPClassifier or"
             f" MLPRegressor. Got {estimator!r} instead."
         )
     if is_network(estimator) and estimator.solver == "lbfgs":
-        raise InvalidArgument("solver='lbfgs' takes all rows at once, on one worker; plan for adam, adamw or sgd.")
+        raise InvalidArgumentError("solver='lbfgs' takes all rows at once, on one worker; plan for adam, adamw or sgd.")
     estimator._check_parameters()
 
 

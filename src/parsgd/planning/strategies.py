@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parsgd.algorithms.hogwild import Hogwild
-from parsgd.algorithms.local_sgd import Local
+from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.planning.independent_runs import IndependentRuns
@@ -33,21 +33,21 @@ class Strategy:
     @property
     def adaptive(self) -> bool:
         """Whether the driver looks at losses and sets rates."""
-        return isinstance(self.algorithm, Local) and self.algorithm.outer == "adaptive"
+        return isinstance(self.algorithm, LocalSGD) and self.algorithm.outer_optimizer == "adaptive"
 
     @property
     def means(self) -> bool:
         """Whether it is the workers' mean and nothing else."""
-        return isinstance(self.algorithm, SimuParallel) or isinstance(self.algorithm, Local) and not self.adaptive
+        return isinstance(self.algorithm, SimuParallel) or isinstance(self.algorithm, LocalSGD) and not self.adaptive
 
     def rehearsed(self, enlarged: float) -> Any | None:
         """The algorithm to rehearse on a sample, the whole having ``enlarged`` times as many rows.
 
         A round is to have as many steps as it would have on all rows; None where the sample is shorter than a round.
         """
-        if isinstance(self.algorithm, Local):
-            period = self.algorithm.period * enlarged
-            return replace(self.algorithm, period=min(period, 1.0)) if period < 1.01 else None
+        if isinstance(self.algorithm, LocalSGD):
+            sync_every = self.algorithm.sync_every * enlarged
+            return replace(self.algorithm, sync_every=min(sync_every, 1.0)) if sync_every < 1.01 else None
         if isinstance(self.algorithm, SimuParallel):
             return IndependentRuns() if enlarged == 1.0 else None
         return self.algorithm
@@ -63,10 +63,10 @@ def strategies_for(
     ['local, adaptive, 10 a pass', 'local, adaptive, 2 a pass', 'local, 10 a pass', 'local, 1 a pass', 'minibatch']
     """
     found = [
-        Strategy("local, adaptive, 10 a pass", Local(period=0.1, outer="adaptive"), 10, 0.4),
-        Strategy("local, adaptive, 2 a pass", Local(period=0.5, outer="adaptive"), 2, 0.5),
-        Strategy("local, 10 a pass", Local(period=0.1), 10, 0.4),
-        Strategy("local, 1 a pass", Local(period=1.0), 1, 0.6),
+        Strategy("local, adaptive, 10 a pass", LocalSGD(sync_every=0.1, outer_optimizer="adaptive"), 10, 0.4),
+        Strategy("local, adaptive, 2 a pass", LocalSGD(sync_every=0.5, outer_optimizer="adaptive"), 2, 0.5),
+        Strategy("local, 10 a pass", LocalSGD(sync_every=0.1), 10, 0.4),
+        Strategy("local, 1 a pass", LocalSGD(sync_every=1.0), 1, 0.6),
     ]
     if convex:
         # one round in all, whatever the number of passes

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.algorithms.local_sgd import Local
+from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.core import Model
 from parsgd.engines.simulated import Simulated
 from parsgd.engines.threads import Threads
@@ -34,7 +34,7 @@ _HOPELESS, _HOPELESS_FROM = 4.0, 0.2
 # much steeper.
 _TOLD, _TOLD_LOOKS, _STEEPER = 0.5, 8, 1.5
 # Serial SGD is looked at as often as any other.
-_SERIAL = Local(period=0.1)
+_SERIAL = LocalSGD(sync_every=0.1)
 # Its loss at the end is the mean over this part of its passes.
 _END = 0.2
 # A loss that is so many times that of the beginning came from steps that were too long.

@@ -7,24 +7,24 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from parsgd.core import Crew, Lost, Pulse, Report, Shard, Task, Work
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.registry import ENGINES, resolve
 
 
 def slow_down(factors: Mapping[int, float], engine: Any = "threads") -> SlowedEngine:
     """An engine on which worker ``w`` takes ``factors[w]`` times as long: it idles after each stretch of work.
 
-    >>> from parsgd import Local, SGDClassifier
+    >>> from parsgd import LocalSGD, SGDClassifier
     >>> from sklearn.datasets import load_breast_cancer
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> model = SGDClassifier(algorithm=Local(seconds=0.01), engine=slow_down({0: 4.0}), n_jobs=2, random_state=0)
+    >>> model = SGDClassifier(algorithm=LocalSGD(seconds=0.01), engine=slow_down({0: 4.0}), n_jobs=2, random_state=0)
     >>> first = model.fit(X / X.max(axis=0), y).history_[0]["workers"]
     >>> first[0]["steps"] < first[1]["steps"]
     True
     """
     bad = {worker: factor for worker, factor in factors.items() if not factor >= 1.0}
     if bad:
-        raise InvalidArgument(f"slow_down takes factors >= 1, how many times as long a worker takes; got {bad}.")
+        raise InvalidArgumentError(f"slow_down takes factors >= 1, how many times as long a worker takes; got {bad}.")
     return SlowedEngine(resolve(ENGINES, engine, "engine", "slow_down", ("open", "offers")), dict(factors))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parsgd.core import MODEL_OFFERS, SAMPLINGS, Algorithm, Engine, Model, Source
-from parsgd.errors import IncompatibleParts
+from parsgd.errors import IncompatiblePartsError
 
 
 def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) -> None:
@@ -19,7 +19,7 @@ def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) 
     of_model = "" if model is None else f", {type(model).__name__} {', '.join(sorted(offers)) or 'nothing'}"
     withheld = [f"The model does not offer {n}: {withholds[n]}." for n in lacking if n in withholds]
     advice = "another algorithm, such as 'local'" + ", or an engine that offers it, such as 'threads'" * (not withheld)
-    raise IncompatibleParts(
+    raise IncompatiblePartsError(
         f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered}{of_model}."
         f" {' '.join([*withheld, f'Use {advice}.'])}"
     )
@@ -29,7 +29,7 @@ def refuse_sampling(algorithm: Algorithm, source: Source) -> None:
     """Compare how the algorithm wants rows dealt with how the source can deal them, before any work starts."""
     if algorithm.sampling not in source.samplings:
         offered = ", ".join(repr(sampling) for sampling in SAMPLINGS if sampling in source.samplings)
-        raise IncompatibleParts(
+        raise IncompatiblePartsError(
             f"algorithm={algorithm.name!r} takes rows by sampling={algorithm.sampling!r}; {type(source).__name__},"
             f" which does not hold them all in memory, offers {offered}. Take one of these, or arrays."
         )

@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
-from parsgd.errors import MissingDependency, choose
+from parsgd.errors import MissingDependencyError, choose
 
 LIBRARIES = ("pandas", "polars")
 _ROUNDS = {
@@ -47,10 +47,10 @@ class History(list):
 
     Examples
     --------
-    >>> from parsgd import Local, SGDClassifier
+    >>> from parsgd import LocalSGD, SGDClassifier
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
-    >>> model = SGDClassifier(n_jobs=2, algorithm=Local(period=1.0), max_iter=3, tol=None).fit(X / 16, y)
+    >>> model = SGDClassifier(n_jobs=2, algorithm=LocalSGD(sync_every=1.0), max_iter=3, tol=None).fit(X / 16, y)
     >>> model.history_.to_frame()[["round", "epoch", "examples", "n_workers"]]
        round  epoch  examples  n_workers
     0      0    1.0      1797          2
@@ -85,9 +85,9 @@ class History(list):
 
         Raises
         ------
-        InvalidArgument
+        InvalidArgumentError
             For a kind or a library that does not exist.
-        MissingDependency
+        MissingDependencyError
             If the library is not installed.
         """
         choose(kind, _TABLES, "kind", "to_frame")
@@ -164,7 +164,7 @@ def _maker(library: str | None) -> Callable[[dict[str, list], dict[str, type]], 
             return _MAKERS[name](importlib.import_module(name))
         except ImportError:
             continue
-    raise MissingDependency(f"to_frame needs {library or 'pandas or polars'}: pip install 'parsgd[frames]'")
+    raise MissingDependencyError(f"to_frame needs {library or 'pandas or polars'}: pip install 'parsgd[frames]'")
 
 
 def _in_pandas(pandas: Any) -> Callable[..., Any]:

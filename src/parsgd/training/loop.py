@@ -29,7 +29,7 @@ from parsgd.core import (
     Standing,
     Task,
 )
-from parsgd.errors import DivergedError, DivergenceWarning, Outcome, UnlikeShards, WorkersLost, diverged
+from parsgd.errors import DivergedError, DivergenceWarning, Outcome, ShardSkewWarning, WorkersLostError, diverged
 from parsgd.training import history_entries, shard_skew
 from parsgd.training.compatibility import refuse_sampling, refuse_unoffered
 from parsgd.training.history import History
@@ -246,7 +246,7 @@ class Loop:
                 missing = []
             came = self.answers(crew, self.quorum(missing) - len(reports))
             if not came:
-                raise WorkersLost(f"{len(self.alive)} workers were sent tasks, and the engine brings no answers.")
+                raise WorkersLostError(f"{len(self.alive)} workers were sent tasks, and the engine brings no answers.")
             for answer in came:
                 if isinstance(answer, Lost):
                     lost.append(answer)
@@ -272,7 +272,7 @@ class Loop:
         self.losses[gone.worker] += 1
         if gone.replaced:
             if self.losses[gone.worker] >= _MOST_LOSSES:
-                raise WorkersLost(
+                raise WorkersLostError(
                     f"Whoever works on the rows of worker {gone.worker} is lost: {_MOST_LOSSES} times in a row, the"
                     f" last time in round {self.round}: {gone.why}. Do they need more memory than the workers have?"
                 )
@@ -284,7 +284,7 @@ class Loop:
         self.alive.remove(gone.worker)
         if not any(self.shard_rows[worker] for worker in self.alive):
             who = f"All {self.n_workers} workers" if not self.alive else "All workers that had rows"
-            raise WorkersLost(f"{who} are lost; the last one, {gone.worker}, in round {self.round}: {gone.why}")
+            raise WorkersLostError(f"{who} are lost; the last one, {gone.worker}, in round {self.round}: {gone.why}")
         return []
 
     def answers(self, crew: Crew, at_least: int) -> list[Report | Lost]:
@@ -420,10 +420,10 @@ def fit(
 
     Raises
     ------
-    IncompatibleParts
+    IncompatiblePartsError
         If the algorithm needs what neither the engine nor the model offers, or a sampling that the source does not;
         before any worker starts.
-    WorkersLost
+    WorkersLostError
         If no worker is left to go on with, or whoever takes some of the rows is lost.
     DivergedError
         If parameters leave the finite numbers; names the round and the epoch.
@@ -444,7 +444,7 @@ def fit(
     if algorithm.sampling == "stored" and n_workers > 1:
         said = shard_skew.warning_of(shards, [worker_seed(seed, worker) for worker in range(n_workers)])
         if said is not None:
-            warn(said, UnlikeShards)
+            warn(said, ShardSkewWarning)
     line = ProgressTracker(n_workers, source.n_rows * max_epochs, max_epochs)
     loop = Loop(
         model=model,

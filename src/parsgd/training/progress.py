@@ -44,21 +44,21 @@ class WorkerProgress:
 class Progress:
     """What an observer is told: examples visited so far, how many there will be at most, and the mean loss lately.
 
-    ``workers`` has the examples of each worker, ``crew`` more about each; ``epochs`` is how many passes were planned,
-    ``rounds`` how many rounds are over, and ``skipped`` how many examples had been visited when the fit went on from a
-    checkpoint.
+    ``worker_examples`` has the examples of each worker, ``workers`` more about each; ``epochs`` is how many passes were
+    planned, ``rounds`` how many rounds are over, and ``skipped`` how many examples had been visited when the fit went
+    on from a checkpoint.
     """
 
     examples: int
     planned: int
     loss: float
     seconds: float
-    workers: tuple[int, ...]
+    worker_examples: tuple[int, ...]
     done: bool = False
     epochs: int = 1
     rounds: int = 0
     skipped: int = 0
-    crew: tuple[WorkerProgress, ...] = ()
+    workers: tuple[WorkerProgress, ...] = ()
 
     @property
     def epoch(self) -> float:
@@ -82,13 +82,13 @@ class Progress:
 
 
 @contextlib.contextmanager
-def watch(observer: Callable[[Progress], None]) -> Iterator[None]:
+def observe_progress(observer: Callable[[Progress], None]) -> Iterator[None]:
     """Tell ``observer`` how every fit inside the block gets on: several times a second, and at the end of each fit.
 
-    >>> from parsgd import SGDClassifier, watch
+    >>> from parsgd import SGDClassifier, observe_progress
     >>> from sklearn.datasets import load_iris
     >>> told = []
-    >>> with watch(told.append):
+    >>> with observe_progress(told.append):
     ...     _ = SGDClassifier(n_jobs=1, random_state=0).fit(*load_iris(return_X_y=True))
     >>> told[-1].done
     True
@@ -159,13 +159,13 @@ class ProgressTracker:
         if not self.observers:
             return
         seconds = time.perf_counter() - self.began
-        crew = tuple(
+        workers = tuple(
             record.shown(worker, examples, seconds)
             for worker, (record, examples) in enumerate(zip(self.records, self.done, strict=True))
         )
         told = Progress(
             sum(self.done), self.planned, self.loss, seconds, tuple(self.done), done, self.epochs, self.rounds,
-            self.skipped, crew,
+            self.skipped, workers,
         )  # fmt: skip
         for observer in self.observers:
             observer(told)

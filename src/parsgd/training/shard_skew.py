@@ -30,7 +30,7 @@ _MOST_CLASSES = 64
 _REMEDY = (
     "Averages of what they learn may be poor. Shuffle the rows once where they are stored, or let them be dealt at"
     " random (sampling='split'), or average more often (algorithm='local'), or learn the weights of the average"
-    " (Weighted(rule='learned'))."
+    " (WeightedAverage(rule='learned'))."
 )
 
 

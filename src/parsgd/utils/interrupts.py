@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from parsgd.errors import InterruptedFit
+from parsgd.errors import FitInterruptedWarning
 from parsgd.utils.callers import caller_of, warn
 
 # The innermost is the last; only the main thread, where signals arrive, adds to it.
@@ -184,7 +184,7 @@ def interruptible(method: Callable, returns: bool) -> Callable:
                 outer.presses += running.current.presses
             if not (returns and (name == "__main__" or outer is not None)):
                 raise KeyboardInterrupt
-            warn(running.said, InterruptedFit)
+            warn(running.said, FitInterruptedWarning)
         return result
 
     return fit

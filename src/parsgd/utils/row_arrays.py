@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from parsgd.core import Block, CsrRows, DenseRows, Rows
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 
 
 def rows_of(x: Any, y: np.ndarray, weight: np.ndarray | None = None) -> Rows:
@@ -48,7 +48,7 @@ def standard_csr(x: Any) -> Any:
 
     Raises
     ------
-    InvalidArgument
+    InvalidArgumentError
         If an index lies outside of the features, or the pointers fall.
 
     >>> from scipy.sparse import csr_array
@@ -77,7 +77,7 @@ def check_csr(x: Any, sorted_once: bool = False) -> None:
     lengths = np.diff(x.indptr)
     if len(lengths) and lengths.min() < 0:
         row = int(lengths.argmin())
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"X is a CSR matrix whose indptr falls from {x.indptr[row]} to {x.indptr[row + 1]} at row {row}; pointers"
             " must not decrease. Build it anew from its rows."
         )
@@ -86,7 +86,7 @@ def check_csr(x: Any, sorted_once: bool = False) -> None:
         filled = lengths > 0
         ends = np.concatenate([x.indices[x.indptr[:-1][filled]], x.indices[x.indptr[1:][filled] - 1]])
     if len(ends) and (ends.min() < 0 or ends.max() >= x.shape[1]):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"X is a CSR matrix with indices from {ends.min()} to {ends.max()}; they must lie between 0 and"
             f" {x.shape[1] - 1}, the number of its last feature. Build it anew with the right shape."
         )

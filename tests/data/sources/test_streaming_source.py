@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from parsgd.algorithms.local_sgd import Local
+from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.data.sources.piece_reader import RowSpan
@@ -17,7 +17,7 @@ from parsgd.data.sources.shuffle_buffer import usual_rows
 from parsgd.data.sources.streaming_source import StreamingShard
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.errors import DataFileError, IncompatibleParts, InvalidArgument
+from parsgd.errors import DataFileError, IncompatiblePartsError, InvalidArgumentError
 from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.contracts import check_source
 from parsgd.training.loop import fit
@@ -32,15 +32,15 @@ def parts(shards):
 
 
 @pytest.mark.parametrize("csr", [False, True])
-@pytest.mark.parametrize("window_rows", [1, 8, 20, None])
-def test_the_promises_of_a_source_are_kept(blocks, csr, window_rows):
-    check_source(blocks.source((5, 0, 30, 1, 17), csr=csr, window_rows=window_rows, weighted=True))
+@pytest.mark.parametrize("shuffle_buffer_rows", [1, 8, 20, None])
+def test_the_promises_of_a_source_are_kept(blocks, csr, shuffle_buffer_rows):
+    check_source(blocks.source((5, 0, 30, 1, 17), csr=csr, shuffle_buffer_rows=shuffle_buffer_rows, weighted=True))
 
 
 @shared
 @given(sizes=SIZES, workers=st.integers(1, 5), window=st.integers(1, 40), epoch=st.integers(0, 3), data=st.data())
 def test_every_row_comes_up_once_an_epoch_from_any_start(blocks, sizes, workers, window, epoch, data):
-    source = blocks.source(sizes, window_rows=window)
+    source = blocks.source(sizes, shuffle_buffer_rows=window)
     shards = source.split(workers, 3)
     orders = [blocks.visited(shard, epoch) for shard in shards]
     assert sorted(chain(*orders)) == list(range(sum(sizes)))
@@ -53,7 +53,7 @@ def test_every_row_comes_up_once_an_epoch_from_any_start(blocks, sizes, workers,
 @shared
 @given(sizes=SIZES, window=st.integers(1, 40))
 def test_without_shuffling_one_worker_sees_what_is_stored(blocks, sizes, window):
-    (shard,) = blocks.source(sizes, window_rows=window, shuffle=False).split(1, 3)
+    (shard,) = blocks.source(sizes, shuffle_buffer_rows=window, shuffle=False).split(1, 3)
     assert blocks.visited(shard, 2) == list(range(sum(sizes)))
 
 
@@ -61,7 +61,7 @@ def test_without_shuffling_one_worker_sees_what_is_stored(blocks, sizes, window)
 @given(sizes=SIZES, window=st.integers(1, 40))
 def test_a_window_is_shuffled_within_itself(blocks, sizes, window):
     # with one piece, the stream is in stored order: a window holds the rows that it covers, and no others
-    (shard,) = blocks.source([sum(sizes)], window_rows=window).split(1, 3)
+    (shard,) = blocks.source([sum(sizes)], shuffle_buffer_rows=window).split(1, 3)
     order = blocks.visited(shard, 1)
     assert [sorted(order[at : at + window]) for at in range(0, len(order), window)] == [
         list(range(at, min(at + window, len(order)))) for at in range(0, len(order), window)
@@ -69,7 +69,7 @@ def test_a_window_is_shuffled_within_itself(blocks, sizes, window):
 
 
 def test_epochs_and_seeds_have_orders_of_their_own(blocks):
-    (shard,) = blocks.source([40] * 6, window_rows=32).split(1, 0)
+    (shard,) = blocks.source([40] * 6, shuffle_buffer_rows=32).split(1, 0)
     orders = [blocks.visited(shard, epoch, seed=seed) for epoch, seed in ((0, 1), (1, 1), (0, 2))]
     assert len(set(map(tuple, orders))) == 3
     firsts = [[number // 40 for number in order[:32]] for order in orders]
@@ -92,16 +92,16 @@ def test_a_fit_to_blocks_is_the_fit_to_arrays(blocks, csr, outputs):
         4, outputs, loss="log_loss", sparse=csr, schedule="constant", eta0=0.1,
         positive=(1.0,) * outputs, negative=(1.0,) * outputs,
     )  # fmt: skip
-    streamed = blocks.source(pieces=pieces, csr=csr, n_features=4, window_rows=16, shuffle=False, pose=posed)
+    streamed = blocks.source(pieces=pieces, csr=csr, n_features=4, shuffle_buffer_rows=16, shuffle=False, pose=posed)
     stored = ArraySource(rows_of(X, y, weight), shuffle=False)
-    ours, theirs = (fit(model, Local(), Serial(), source, max_epochs=3) for source in (streamed, stored))
+    ours, theirs = (fit(model, LocalSGD(), Serial(), source, max_epochs=3) for source in (streamed, stored))
     np.testing.assert_array_equal(ours.state, theirs.state)
 
 
 def test_threads_and_serial_give_the_same_bits_in_rounds_that_end_within_windows(blocks):
     model = Linear(3, loss="squared_error", schedule="constant", eta0=1e-5)
-    for algorithm in (Local(period=0.13), MiniBatch(7)):
-        source = blocks.source((30, 7, 44, 12), window_rows=16)
+    for algorithm in (LocalSGD(sync_every=0.13), MiniBatch(7)):
+        source = blocks.source((30, 7, 44, 12), shuffle_buffer_rows=16)
         states = [
             fit(model, algorithm, engine, source, n_workers=3, max_epochs=2).state for engine in (Serial(), Threads())
         ]
@@ -111,7 +111,7 @@ def test_threads_and_serial_give_the_same_bits_in_rounds_that_end_within_windows
 def test_a_batch_across_windows_has_the_rows_of_both(blocks):
     # windows are used again: the rows of the first must have been copied before the second is read
     model = Linear(3, loss="squared_error", schedule="constant", eta0=1e-5)
-    source = blocks.source((30, 30), window_rows=8, shuffle=False)
+    source = blocks.source((30, 30), shuffle_buffer_rows=8, shuffle=False)
     X = np.vstack([piece.x for piece in source.pieces])
     stored = ArraySource(rows_of(X, np.arange(60.0)), shuffle=False)
     ours, theirs = (fit(model, MiniBatch(20), Serial(), s, max_epochs=2).state for s in (source, stored))
@@ -159,7 +159,7 @@ def test_more_workers_than_rows_leave_some_without(blocks):
 
 
 def test_workers_of_one_common_order_see_all_rows(blocks):
-    shards = blocks.source([10, 11], window_rows=4).split(2, 3, "shared")
+    shards = blocks.source([10, 11], shuffle_buffer_rows=4).split(2, 3, "shared")
     orders = [blocks.visited(shard, 1) for shard in shards]
     assert orders[0] == orders[1]
     assert sorted(orders[0]) == list(range(21))
@@ -168,8 +168,8 @@ def test_workers_of_one_common_order_see_all_rows(blocks):
 
 def test_draws_from_all_rows_are_refused_before_anything_is_read(blocks):
     pieces = blocks.pieces([10])
-    with pytest.raises(IncompatibleParts, match=r"BlockSource.*offers 'split', 'stored', 'shared'"):
-        fit(Linear(3), Local(sampling="whole"), Serial(), blocks.source(pieces=pieces), n_workers=2)
+    with pytest.raises(IncompatiblePartsError, match=r"BlockSource.*offers 'split', 'stored', 'shared'"):
+        fit(Linear(3), LocalSGD(sampling="whole"), Serial(), blocks.source(pieces=pieces), n_workers=2)
     assert pieces[0].reads == []
 
 
@@ -177,7 +177,7 @@ def test_draws_from_all_rows_are_refused_before_anything_is_read(blocks):
 @given(sizes=SIZES, part=st.floats(0.01, 0.99), seed=st.integers(0, 99), data=st.data())
 def test_rows_that_were_drawn_are_those_that_are_missing(blocks, sizes, part, seed, data):
     n = max(1, int(sum(sizes) * part))
-    source = blocks.source(sizes, csr=data.draw(st.booleans()), window_rows=9)
+    source = blocks.source(sizes, csr=data.draw(st.booleans()), shuffle_buffer_rows=9)
     rows, rest = source.draw(n, seed)
     assert len(rows.y) == n == source.n_rows - rest.n_rows
     np.testing.assert_array_equal(rows.y, source.draw(n, seed)[0].y)
@@ -197,7 +197,7 @@ def test_rows_are_drawn_from_32_pieces_at_most(blocks):
 def test_rows_cannot_be_written_to_and_have_the_types_that_arrays_have(blocks):
     for csr in (False, True):
         pieces = blocks.pieces([20], csr=csr)
-        (shard,) = blocks.source(pieces=pieces, csr=csr, window_rows=8).split(1, 0)
+        (shard,) = blocks.source(pieces=pieces, csr=csr, shuffle_buffer_rows=8).split(1, 0)
         block = next(iter(shard.blocks(1, 0)))
         stored = next(iter(ArraySource(rows_of(pieces[0].x, pieces[0].y)).split(1, 0)[0].blocks(1, 0)))
         ours, theirs = (
@@ -212,7 +212,7 @@ def test_rows_cannot_be_written_to_and_have_the_types_that_arrays_have(blocks):
 
 
 def test_a_window_stays_as_it_is_until_the_next_one_is_asked_for(blocks):
-    (shard,) = blocks.source([64], window_rows=16, shuffle=False).split(1, 0)
+    (shard,) = blocks.source([64], shuffle_buffer_rows=16, shuffle=False).split(1, 0)
     for number, block in enumerate(shard.blocks(1, 0)):
         _wait_for_reader(shard)
         np.testing.assert_array_equal(block.rows.y, np.arange(16 * number, 16 * number + 16))
@@ -225,7 +225,7 @@ def _wait_for_reader(shard):
 
 
 def test_at_most_two_windows_are_held(blocks):
-    (shard,) = blocks.source([100] * 3, window_rows=16).split(1, 0)
+    (shard,) = blocks.source([100] * 3, shuffle_buffer_rows=16).split(1, 0)
     seen = {id(block.rows.x.data.base) for epoch in range(3) for block in shard.blocks(1, epoch)}
     rooms = {id(window) for window in (shard._ahead.here[1], *shard._ahead.spare)}
     _wait_for_reader(shard)
@@ -236,7 +236,7 @@ def test_at_most_two_windows_are_held(blocks):
 
 def test_the_next_window_is_read_while_this_one_is_in_use_and_across_epochs(blocks):
     pieces = blocks.pieces([10, 10], step=10)
-    (shard,) = blocks.source(pieces=pieces, window_rows=10, shuffle=False).split(1, 0)
+    (shard,) = blocks.source(pieces=pieces, shuffle_buffer_rows=10, shuffle=False).split(1, 0)
     names = []
     for _ in shard.blocks(1, 0):
         _wait_for_reader(shard)
@@ -247,7 +247,7 @@ def test_the_next_window_is_read_while_this_one_is_in_use_and_across_epochs(bloc
 
 def test_rounds_within_a_window_do_not_read_it_again(blocks):
     pieces = blocks.pieces([50], step=50)
-    (shard,) = blocks.source(pieces=pieces, window_rows=100).split(1, 0)
+    (shard,) = blocks.source(pieces=pieces, shuffle_buffer_rows=100).split(1, 0)
     for epoch in range(3):
         for start in range(0, 50, 5):
             next(iter(shard.blocks(1, epoch, start)))
@@ -257,7 +257,7 @@ def test_rounds_within_a_window_do_not_read_it_again(blocks):
 
 def test_one_thread_a_shard_reads_and_ends_when_the_shard_is_closed(blocks):
     before = threading.active_count()
-    shards = blocks.source([40] * 4, window_rows=8).split(2, 0)
+    shards = blocks.source([40] * 4, shuffle_buffer_rows=8).split(2, 0)
     for shard in shards:
         next(iter(shard.blocks(1, 0)))
     reading = [thread.name for thread in threading.enumerate() if thread.name.startswith("parsgd-read")]
@@ -280,7 +280,7 @@ def test_closing_does_not_wait_for_the_window(blocks):
                 yield chunk
 
     piece = Slow("slow", np.ones((300, 3)), np.arange(300.0), 3)
-    (shard,) = blocks.source(pieces=[piece], window_rows=9, shuffle=False).split(1, 0)
+    (shard,) = blocks.source(pieces=[piece], shuffle_buffer_rows=9, shuffle=False).split(1, 0)
     next(iter(shard.blocks(1, 0)))
     closing = threading.Thread(target=shard.close)
     closing.start()
@@ -292,7 +292,7 @@ def test_closing_does_not_wait_for_the_window(blocks):
 def test_an_error_is_raised_at_the_window_in_which_it_lies(blocks):
     pieces = blocks.pieces([12, 12, 12], step=4)
     pieces[1].bad = 9
-    (shard,) = blocks.source(pieces=pieces, window_rows=8, shuffle=False).split(1, 0)
+    (shard,) = blocks.source(pieces=pieces, shuffle_buffer_rows=8, shuffle=False).split(1, 0)
     blocks_came = shard.blocks(1, 0)
     assert [next(blocks_came).rows.y.tolist() for _ in range(2)] == [list(range(8)), list(range(8, 16))]
     with pytest.raises(DataFileError, match=r"piece 1 \(rows 9 to 12\): the rows are damaged") as caught:
@@ -308,7 +308,13 @@ def test_a_fit_ends_with_the_error_and_leaves_nothing(blocks, engine):
     pieces = blocks.pieces([12] * 6, step=4)
     pieces[4].bad = 5
     with pytest.raises(DataFileError, match="piece 4"):
-        fit(Linear(3), Local(period=0.3), engine, blocks.source(pieces=pieces, window_rows=8), n_workers=2)
+        fit(
+            Linear(3),
+            LocalSGD(sync_every=0.3),
+            engine,
+            blocks.source(pieces=pieces, shuffle_buffer_rows=8),
+            n_workers=2,
+        )
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("parsgd")]
 
 
@@ -359,7 +365,7 @@ def test_sums_that_overflow_are_no_error(blocks):
 
 def test_csr_windows_grow_when_rows_store_more_than_was_thought(blocks):
     pieces = blocks.pieces([30, 30], csr=True)
-    source = blocks.source(pieces=pieces, csr=True, values_per_row=0.1, window_rows=16, shuffle=False)
+    source = blocks.source(pieces=pieces, csr=True, values_per_row=0.1, shuffle_buffer_rows=16, shuffle=False)
     (shard,) = source.split(1, 0)
     found = [block.rows.x.data.tolist() for block in shard.blocks(1, 0)]
     shard.close()
@@ -367,7 +373,7 @@ def test_csr_windows_grow_when_rows_store_more_than_was_thought(blocks):
 
 
 def test_shards_travel_without_threads_and_windows(blocks):
-    shard = blocks.source([20, 20], window_rows=8).split(2, 0)[1]
+    shard = blocks.source([20, 20], shuffle_buffer_rows=8).split(2, 0)[1]
     expected = blocks.visited(shard, 1, keep=True)
     travelling = shard.portable().__getstate__()
     assert (travelling["_ahead"], travelling["_told"]) == (None, None)
@@ -397,5 +403,7 @@ def test_usual_windows_are_powers_of_two_of_bounded_size(bytes_per_row):
 
 
 def test_a_window_of_no_rows_is_refused(blocks):
-    with pytest.raises(InvalidArgument, match="'window_rows' parameter of BlockSource must be an int from 1 on"):
-        blocks.source([3], window_rows=0)
+    with pytest.raises(
+        InvalidArgumentError, match="'shuffle_buffer_rows' parameter of BlockSource must be an int from 1 on"
+    ):
+        blocks.source([3], shuffle_buffer_rows=0)

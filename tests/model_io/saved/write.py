@@ -27,7 +27,7 @@ def models():
     texts = np.array(["setosa", "versicolour é", "日本"])[y]
     yield "classifier", parsgd.SGDClassifier(**SHORT).fit(C, c), C
     yield "classifier-softmax", parsgd.SGDClassifier("softmax", average=True, **SHORT).fit(X, texts), X
-    two = {**SHORT, "n_jobs": 2, "algorithm": parsgd.Local(0.5, outer="momentum"), "engine": "serial"}
+    two = {**SHORT, "n_jobs": 2, "algorithm": parsgd.LocalSGD(0.5, outer_optimizer="momentum"), "engine": "serial"}
     yield "classifier-local", parsgd.SGDClassifier("log_loss", **two).fit(np.float32(X), y), np.float32(X)
     sparse = parsgd.SGDClassifier(penalty="l1", alpha=0.05, **SHORT).fit(C, c).sparsify()
     yield "classifier-sparsified", sparse, C

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 import parsgd
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.testing.problems import labels, unit_rows
 from parsgd.training.progress import Progress, ProgressTracker, WorkerProgress
 from parsgd.viz.live import display_mode, log_view, progress_text, terminal_view
@@ -30,8 +30,8 @@ CREW = (
     WorkerProgress(1, 15_085_000, 150_850, 354_669.0, 0.5, 2, KILLED),
     WorkerProgress(2, 150_800, 15_085, 0.0, 0.0, 1, KILLED, gone=True),
 )
-NEWS = Progress(25_085_000, 45_085_000, 0.234, 12.0, (), epochs=300, rounds=12, crew=CREW)
-DONE = Progress(45_085_000, 45_085_000, 0.134, 22.0, (), epochs=300, rounds=22, crew=CREW, done=True)
+NEWS = Progress(25_085_000, 45_085_000, 0.234, 12.0, (), epochs=300, rounds=12, workers=CREW)
+DONE = Progress(45_085_000, 45_085_000, 0.134, 22.0, (), epochs=300, rounds=22, workers=CREW, done=True)
 
 
 def terminal(width=80):
@@ -71,14 +71,14 @@ def test_on_a_narrow_terminal_no_line_is_longer_than_it(width):
 
 def test_many_workers_are_summed_up():
     crew = tuple(WorkerProgress(n, 0, rate=100.0 + n, losses=n % 2, gone=n == 3) for n in range(40))
-    seen = shown(Progress(10, 20, 0.5, 1.0, (), crew=crew))
+    seen = shown(Progress(10, 20, 0.5, 1.0, (), workers=crew))
     assert "40 workers: 39 at work, 19 of them replaced, 1 lost" in "\n".join(seen)
     assert len(seen) < 10
 
 
 def test_before_there_is_a_loss_or_a_speed_nothing_is_made_up():
     crew = (WorkerProgress(0, 0), WorkerProgress(1, 0))
-    seen = "\n".join(shown(Progress(0, 20, float("nan"), 0.0, (0, 0), crew=crew)))
+    seen = "\n".join(shown(Progress(0, 20, float("nan"), 0.0, (0, 0), workers=crew)))
     assert "nan" not in seen
     assert "inf" not in seen
 
@@ -199,7 +199,7 @@ def test_the_way_of_showing(monkeypatch, asked, service, terminal, expected):
 def test_another_way_is_refused_before_the_fit(monkeypatch):
     monkeypatch.setenv("PARSGD_PROGRESS", "loud")
     model = parsgd.SGDClassifier(verbose=1, **SMALL)
-    with pytest.raises(InvalidArgument, match=r"PARSGD_PROGRESS must be 0, lines or live, or unset\. Got 'loud'"):
+    with pytest.raises(InvalidArgumentError, match=r"PARSGD_PROGRESS must be 0, lines or live, or unset\. Got 'loud'"):
         model.fit(X, Y)
     assert not hasattr(model, "coef_")
 
@@ -291,14 +291,14 @@ def test_a_notebook_has_one_output_a_fit(monkeypatch):
 
 def test_observers_are_told_of_every_worker():
     told = []
-    with parsgd.watch(told.append):
+    with parsgd.observe_progress(told.append):
         model = parsgd.SGDClassifier(**SMALL).fit(X, Y)
     last = told[-1]
     assert last.epochs == 3
     assert last.rounds == len(model.history_)
-    assert [worker.steps for worker in last.crew] == [300, 300]
-    assert [worker.weight for worker in last.crew] == [0.5, 0.5]
-    assert all(worker.rate > 0 and not worker.gone for worker in last.crew)
+    assert [worker.steps for worker in last.workers] == [300, 300]
+    assert [worker.weight for worker in last.workers] == [0.5, 0.5]
+    assert all(worker.rate > 0 and not worker.gone for worker in last.workers)
     assert last.epoch == 3.0
     assert last.left == 0.0
 
@@ -308,7 +308,7 @@ def test_a_fit_that_goes_on_counts_its_own_speed(tmp_path):
     parsgd.SGDClassifier(**settings).fit(X, Y)
     told = []
     began = time.perf_counter()
-    with parsgd.watch(told.append):
+    with parsgd.observe_progress(told.append):
         parsgd.SGDClassifier(**{**settings, "max_iter": 5}).fit(X, Y, resume=True)
     seconds = time.perf_counter() - began
     assert told[-1].skipped == 600
@@ -319,12 +319,12 @@ def test_a_fit_that_goes_on_counts_its_own_speed(tmp_path):
 
 def test_observers_are_told_at_once_of_who_is_lost():
     told = []
-    with parsgd.watch(told.append):
+    with parsgd.observe_progress(told.append):
         line = ProgressTracker(2, 100)
     line.lose(0, "the roof fell in", replaced=True)
     line.lose(1, "killed", replaced=False)
-    assert [worker.losses for worker in told[0].crew] == [1, 0]
-    assert [(worker.why, worker.gone) for worker in told[1].crew] == [("the roof fell in", False), ("killed", True)]
+    assert [worker.losses for worker in told[0].workers] == [1, 0]
+    assert [(worker.why, worker.gone) for worker in told[1].workers] == [("the roof fell in", False), ("killed", True)]
 
 
 def test_who_is_not_watched_makes_no_record():

@@ -11,8 +11,8 @@ from matplotlib import pyplot as plt
 from sklearn.datasets import load_digits
 
 import parsgd
-from parsgd import Asynchronous, Local, MLPClassifier, SGDClassifier, Simulated, SimuParallel
-from parsgd.errors import InvalidArgument, MissingDependency
+from parsgd import AsyncLocalSGD, LocalSGD, MLPClassifier, SGDClassifier, Simulated, SimuParallel
+from parsgd.errors import InvalidArgumentError, MissingDependencyError
 from parsgd.plotting import GanttDisplay, LossDisplay, PlanDisplay, WeightsDisplay, WorkDisplay
 from parsgd.training.history_stats import end_of, worker_totals
 from parsgd.viz.plots import plot_style
@@ -23,11 +23,14 @@ SETTINGS = {"max_iter": 4, "tol": None, "random_state": 0}
 DISPLAYS = [LossDisplay, WorkDisplay, WeightsDisplay, GanttDisplay]
 WAYS = {
     "serial": {"n_jobs": 1},
-    "rounds": {"n_jobs": 2, "algorithm": Local(period=0.25, rule="loss")},
-    "nobody waits": {"n_jobs": 2, "algorithm": Asynchronous()},
+    "rounds": {"n_jobs": 2, "algorithm": LocalSGD(sync_every=0.25, rule="loss")},
+    "nobody waits": {"n_jobs": 2, "algorithm": AsyncLocalSGD()},
     "one shot": {"n_jobs": 2, "algorithm": SimuParallel()},
-    "in turn": {"n_jobs": 2, "algorithm": Local(period=0.5), "engine": "serial"},
-    "thirty": {"algorithm": Local(period=0.5), "engine": Simulated(speeds=[1.0] * 30, rate=1e4, deaths={2: 0.01})},
+    "in turn": {"n_jobs": 2, "algorithm": LocalSGD(sync_every=0.5), "engine": "serial"},
+    "thirty": {
+        "algorithm": LocalSGD(sync_every=0.5),
+        "engine": Simulated(speeds=[1.0] * 30, rate=1e4, failures={2: 0.01}),
+    },
 }
 MODELS = {name: SGDClassifier("log_loss", **SETTINGS, **params).fit(X, Y) for name, params in WAYS.items()}
 
@@ -72,13 +75,13 @@ def test_the_loss_is_that_of_the_history(over, key):
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_scores_are_shown_where_there_are_any(n_jobs):
-    model = MLPClassifier((8,), n_jobs=n_jobs, algorithm=Local(0.5) if n_jobs > 1 else "auto", early_stopping=True,
+    model = MLPClassifier((8,), n_jobs=n_jobs, algorithm=LocalSGD(0.5) if n_jobs > 1 else "auto", early_stopping=True,
                           max_iter=4, random_state=0)  # fmt: skip
     with pytest.warns(UserWarning, match="Maximum iterations"):
         model.fit(X, Y)
     (line,) = LossDisplay.from_estimator(model, show="score").ax_.get_lines()
     np.testing.assert_array_equal(line.get_ydata(), model.validation_scores_)
-    with pytest.raises(InvalidArgument, match="no score to show"):
+    with pytest.raises(InvalidArgumentError, match="no score to show"):
         LossDisplay.from_estimator(MODELS["rounds"], show="score")
 
 
@@ -122,7 +125,7 @@ def test_a_plan_is_drawn_as_it_predicts():
     np.testing.assert_allclose(drawn, sorted(cell.seconds for cell in plan.cells if cell.reaches))
     assert [label.get_text() for label in ours.ax_.get_xticklabels()] == ["1", "2"]
     assert isinstance(PlanDisplay.from_estimator(model, X, Y, n_workers=1, seconds=0.3), PlanDisplay)
-    with pytest.raises(InvalidArgument, match="'plan'"):
+    with pytest.raises(InvalidArgumentError, match="'plan'"):
         PlanDisplay("fast")
 
 
@@ -135,20 +138,20 @@ def test_colours_are_those_of_the_report():
 
 @pytest.mark.parametrize("display", DISPLAYS)
 def test_what_cannot_be_drawn_is_refused(display, monkeypatch):
-    with pytest.raises(InvalidArgument, match=f"{display.__name__}.from_estimator must be fitted"):
+    with pytest.raises(InvalidArgumentError, match=f"{display.__name__}.from_estimator must be fitted"):
         display.from_estimator(SGDClassifier())
-    with pytest.raises(InvalidArgument, match=r"an estimator of parsgd's\. Got 'model'"):
+    with pytest.raises(InvalidArgumentError, match=r"an estimator of parsgd's\. Got 'model'"):
         display.from_estimator("model")
     lbfgs = MLPClassifier((4,), solver="lbfgs", tol=0.1, random_state=0).fit(X, Y)
-    with pytest.raises(InvalidArgument, match="L-BFGS has none"):
+    with pytest.raises(InvalidArgumentError, match="L-BFGS has none"):
         display.from_estimator(lbfgs)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(MissingDependency, match=r"pip install 'parsgd\[plot\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'parsgd\[plot\]'"):
         display.from_estimator(MODELS["rounds"])
 
 
 def test_names_that_are_none_are_refused_with_those_that_are():
-    with pytest.raises(InvalidArgument, match=r"'over'.*Did you mean 'rounds'"):
+    with pytest.raises(InvalidArgumentError, match=r"'over'.*Did you mean 'rounds'"):
         LossDisplay.from_estimator(MODELS["rounds"], over="round")
-    with pytest.raises(InvalidArgument, match="'show'"):
+    with pytest.raises(InvalidArgumentError, match="'show'"):
         LossDisplay.from_estimator(MODELS["rounds"], show="accuracy")

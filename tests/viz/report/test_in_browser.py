@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import parsgd
-from parsgd import Asynchronous, Local, MLPClassifier, SGDClassifier, Simulated, SimuParallel
+from parsgd import AsyncLocalSGD, LocalSGD, MLPClassifier, SGDClassifier, Simulated, SimuParallel
 from parsgd.model_io import model_files
 from parsgd.training.history_stats import end_of, worker_totals
 from parsgd.viz.report import number_format
@@ -19,14 +19,24 @@ NASTY = "</script><img src=x onerror=console.error('ran')>&\"'`$style`"
 SETTINGS = {"max_iter": 4, "tol": None, "random_state": 0}
 PATHS = {
     "serial": SGDClassifier(n_jobs=1, **SETTINGS),
-    "rounds": SGDClassifier("log_loss", n_jobs=2, algorithm=Local(period=0.1), **SETTINGS),
-    "asynchronous": SGDClassifier(n_jobs=2, algorithm=Asynchronous(), **SETTINGS),
+    "rounds": SGDClassifier("log_loss", n_jobs=2, algorithm=LocalSGD(sync_every=0.1), **SETTINGS),
+    "asynchronous": SGDClassifier(n_jobs=2, algorithm=AsyncLocalSGD(), **SETTINGS),
     "one shot": SGDClassifier(n_jobs=2, algorithm=SimuParallel(), **SETTINGS),
-    "taking turns": MLPClassifier((8,), n_jobs=3, engine="serial", algorithm=Local(period=0.5), max_iter=3,
-                                  early_stopping=True, random_state=0),
-    "thirty": SGDClassifier(engine=Simulated(speeds=[1.0] * 20 + [0.5] * 10, rate=1e4, latency_s=0.01, deaths={3: 0.1}),
-                            algorithm=Local(period=0.5), **SETTINGS),
-}  # fmt: skip
+    "taking turns": MLPClassifier(
+        (8,),
+        n_jobs=3,
+        engine="serial",
+        algorithm=LocalSGD(sync_every=0.5),
+        max_iter=3,
+        early_stopping=True,
+        random_state=0,
+    ),
+    "thirty": SGDClassifier(
+        engine=Simulated(speeds=[1.0] * 20 + [0.5] * 10, rate=1e4, latency_s=0.01, failures={3: 0.1}),
+        algorithm=LocalSGD(sync_every=0.5),
+        **SETTINGS,
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +47,7 @@ def pages(tmp_path_factory):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model.fit(X, Y)
-        found[name] = parsgd.report(model, folder / f"{name}.html", X=X, y=Y)
+        found[name] = parsgd.write_report(model, folder / f"{name}.html", X=X, y=Y)
     return found
 
 
@@ -150,7 +160,7 @@ def test_texts_from_outside_stay_texts(tmp_path, browser):
     run = {"data": NASTY, "command": [NASTY], "warnings": [NASTY], "said": [NASTY], "classes": {NASTY: 3},
            "versions": {NASTY: NASTY}, "target": NASTY, "scores": {NASTY: 1.0}, "scored_on": NASTY}  # fmt: skip
     model_files.save(model, tmp_path / "m", run=run)
-    page = parsgd.report(tmp_path / "m", tmp_path / "page.html")
+    page = parsgd.write_report(tmp_path / "m", tmp_path / "page.html")
     browser.open(page)
     assert browser.messages == []
     assert browser.value("document.images.length") == 0

@@ -9,8 +9,17 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.preprocessing import scale
 
 import parsgd
-from parsgd import Local, MiniBatch, MLPClassifier, SGDClassifier, SGDOneClassSVM, SGDRegressor, Simulated, SimuParallel
-from parsgd.errors import InvalidArgument, ModelFileError
+from parsgd import (
+    LocalSGD,
+    MiniBatch,
+    MLPClassifier,
+    SGDClassifier,
+    SGDOneClassSVM,
+    SGDRegressor,
+    Simulated,
+    SimuParallel,
+)
+from parsgd.errors import InvalidArgumentError, ModelFileError
 from parsgd.model_io import model_files
 from parsgd.training.history_stats import end_of
 from parsgd.viz.report import number_format
@@ -34,7 +43,7 @@ def found(run=None, **params):
 
 
 def test_equal_workers_that_need_no_messages_are_as_many_times_as_fast():
-    ours = found(engine=Simulated(speeds=[1.0] * 4, rate=1e4), algorithm=Local(period=1.0))
+    ours = found(engine=Simulated(speeds=[1.0] * 4, rate=1e4), algorithm=LocalSGD(sync_every=1.0))
     assert ours.speedup == pytest.approx(4.0, rel=0.01)
     took = number_format.seconds(ours.seconds)
     assert ours.sentence.startswith(f"4 workers took {took} on the simulated clock; one would have taken about ")
@@ -43,19 +52,19 @@ def test_equal_workers_that_need_no_messages_are_as_many_times_as_fast():
 
 
 def test_slow_messages_are_not_worth_it():
-    ours = found(engine=Simulated(speeds=[1.0] * 2, rate=1e5, latency_s=0.1), algorithm=Local(period=0.5))
+    ours = found(engine=Simulated(speeds=[1.0] * 2, rate=1e5, latency_s=0.1), algorithm=LocalSGD(sync_every=0.5))
     assert ours.speedup < 0.5
     assert "parallel was not worth it (it took " in ours.sentence
 
 
 def test_little_is_called_little():
-    ours = found(engine=Simulated(speeds=[1.0, 0.1], rate=1e4), algorithm=Local(period=1.0))
+    ours = found(engine=Simulated(speeds=[1.0, 0.1], rate=1e4), algorithm=LocalSGD(sync_every=1.0))
     assert ours.speedup == pytest.approx(1.1, rel=0.01)
     assert "parallel gained little (1.10 times as fast)" in ours.sentence
 
 
 def test_the_estimate_is_what_the_workers_computed_and_what_was_checked():
-    model = SGDClassifier(n_jobs=2, algorithm=Local(period=0.5), early_stopping=True, **SETTINGS).fit(X, Y)
+    model = SGDClassifier(n_jobs=2, algorithm=LocalSGD(sync_every=0.5), early_stopping=True, **SETTINGS).fit(X, Y)
     ours = speedup_of(fit_facts_of(model, RunMetadata()))
     computed = sum(worker["seconds"] for entry in model.history_ for worker in entry["workers"])
     assert ours.serial_seconds == pytest.approx(computed + sum(entry["check_seconds"] for entry in model.history_))
@@ -88,11 +97,11 @@ def test_what_a_plan_said_stands_beside_what_happened():
     x, y = scale(X[:400]), Y[:400] % 2
     model = SGDClassifier("log_loss", **(SETTINGS | {"max_iter": 5}))
     plan = parsgd.plan(model, x, y, (1, 2))
-    page = parsgd.report(model.set_params(n_jobs=2, algorithm="local").fit(x, y), plan=plan)
+    page = parsgd.write_report(model.set_params(n_jobs=2, algorithm="local").fit(x, y), plan=plan)
     assert "The plan" in page
     assert "predicted time" in page
-    with pytest.raises(InvalidArgument, match="'plan'"):
-        parsgd.report(model, plan="fast")
+    with pytest.raises(InvalidArgumentError, match="'plan'"):
+        parsgd.write_report(model, plan="fast")
 
 
 # -- what is known -----------------------------------------------------------------------------------------------------
@@ -109,11 +118,11 @@ def test_what_a_plan_said_stands_beside_what_happened():
 )
 def test_every_kind_of_model_has_a_page(model, y, score, tmp_path):
     model.fit(X, y)
-    page = parsgd.report(model, X=X, y=y)
+    page = parsgd.write_report(model, X=X, y=y)
     assert score in page
     assert "The command is not known" in page
     model_files.save(model, tmp_path / "m")
-    again = parsgd.report(tmp_path / "m")
+    again = parsgd.write_report(tmp_path / "m")
     assert "No score is known" in again
     assert "Whether it warned of anything is not known" in again
 
@@ -130,7 +139,7 @@ def test_a_page_says_the_scores_warnings_and_command_that_were_noted(tmp_path):
         **here(),
     )
     model_files.save(SGDRegressor(**SETTINGS).fit(X, Y), tmp_path / "m", run=run.notes())
-    page = parsgd.report(str(tmp_path / "m"))
+    page = parsgd.write_report(str(tmp_path / "m"))
     for said in ("parsgd fit &#x27;my data.csv&#x27;", "beware", "2.5000", "whole fit 1.5 s", parsgd.__version__):
         assert said in page
     data = json.loads(re.search(r'id="run">(.*?)</script>', page).group(1))
@@ -155,22 +164,22 @@ def test_notes_come_back_as_they_were_and_later_ones_are_left_out():
 
 
 def test_what_is_no_fitted_model_is_refused(tmp_path):
-    with pytest.raises(InvalidArgument, match="must be fitted"):
-        parsgd.report(SGDClassifier())
-    with pytest.raises(InvalidArgument, match="estimator of parsgd's or the path"):
-        parsgd.report(3)
+    with pytest.raises(InvalidArgumentError, match="must be fitted"):
+        parsgd.write_report(SGDClassifier())
+    with pytest.raises(InvalidArgumentError, match="estimator of parsgd's or the path"):
+        parsgd.write_report(3)
     with pytest.raises(ModelFileError, match="cannot be read"):
-        parsgd.report(tmp_path / "missing")
+        parsgd.write_report(tmp_path / "missing")
     model_files.save(SGDClassifier(**SETTINGS).fit(X, Y), tmp_path / "m", run={"rows": -1})
     with pytest.raises(ModelFileError, match=r"m: the notes on its run are damaged: rows is -1"):
-        parsgd.report(tmp_path / "m")
+        parsgd.write_report(tmp_path / "m")
 
 
 def test_half_of_x_and_y_is_refused():
     model = SGDClassifier(**SETTINGS).fit(X, Y)
     for given in ({"X": X}, {"y": Y}):
-        with pytest.raises(InvalidArgument, match="'X' and 'y'"):
-            parsgd.report(model, **given)
+        with pytest.raises(InvalidArgumentError, match="'X' and 'y'"):
+            parsgd.write_report(model, **given)
 
 
 def test_where_a_page_cannot_be_written_is_told_and_the_model_is_kept(tmp_path):
@@ -178,8 +187,8 @@ def test_where_a_page_cannot_be_written_is_told_and_the_model_is_kept(tmp_path):
     model_files.save(SGDClassifier(**SETTINGS).fit(X, Y), path)
     before = path.read_bytes()
     for out, said in ((path, "must not be the model file"), (tmp_path, "folder"), (tmp_path / "no" / "p", "exists")):
-        with pytest.raises(InvalidArgument, match=said):
-            parsgd.report(path, out)
+        with pytest.raises(InvalidArgumentError, match=said):
+            parsgd.write_report(path, out)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["m"]
 
@@ -207,10 +216,10 @@ def test_scales_and_ticks_stay_within_their_ends():
 
 def test_a_diverging_loss_and_constant_ones_can_be_drawn():
     x, y = load_diabetes(return_X_y=True)
-    model = SGDRegressor(n_jobs=2, algorithm=Local(period=0.5), **SETTINGS).fit(x, y)
+    model = SGDRegressor(n_jobs=2, algorithm=LocalSGD(sync_every=0.5), **SETTINGS).fit(x, y)
     for losses in ([float("nan")] * 6, [float("inf"), 1.0] * 3, [0.0] * 6, [-1.0, 2.0] * 3, list(np.logspace(0, 9, 6))):
         for entry, loss in zip(model.history_, losses, strict=True):
             entry["loss"] = loss
-        page = parsgd.report(model)
+        page = parsgd.write_report(model)
         assert page.count("<circle") == 6 * len([loss for loss in losses if np.isfinite(loss)])
         assert not re.search(r'="(nan|inf)"', page)

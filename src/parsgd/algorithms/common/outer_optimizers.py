@@ -20,7 +20,7 @@ import numpy as np
 
 from parsgd.algorithms.common import merge_weights
 from parsgd.core import Report, Standing
-from parsgd.errors import InvalidArgument, check_between, choose
+from parsgd.errors import InvalidArgumentError, check_between, choose
 
 
 class OuterStep(NamedTuple):
@@ -105,7 +105,9 @@ class Momentum(_NoProbe):
         if self.beta != 0 or isinstance(self.beta, bool):
             check_between(self.beta, 0, 1, "beta", "Momentum")
         if self.beta == 1:
-            raise InvalidArgument("The 'beta' parameter of Momentum must be below 1: at 1 nothing is ever forgotten.")
+            raise InvalidArgumentError(
+                "The 'beta' parameter of Momentum must be below 1: at 1 nothing is ever forgotten."
+            )
 
     def begin(self, standing: Standing) -> np.ndarray:
         return np.zeros(len(standing.state))

@@ -25,11 +25,11 @@ def simulate(
     latency: Annotated[str, option("Time of a message, each way; one, or one each.", panel=_CREW)] = "0s",
     rate: Annotated[float, option("Examples a second at speed 1.", panel=_CREW)] = 1e6,
     jitter: Annotated[float, option("Deviation of a task's time, of its logarithm.", panel=_CREW)] = 0.0,
-    deaths: Annotated[Several, option("WORKER:TIME or FIRST-LAST:TIME; repeatable.", panel=_CREW)] = None,
+    failures: Annotated[Several, option("WORKER:TIME or FIRST-LAST:TIME; repeatable.", panel=_CREW)] = None,
     bandwidth: Annotated[Number, option("Bytes a second to each worker; not given: endless.", panel=_CREW)] = None,
     merge: Annotated[str, option("Time for which the driver is busy with a report.", panel=_CREW)] = "0s",
     algorithm: Annotated[
-        str, option("Those to compare, NAME or NAME:KEY=VALUE, as local:period=1.", panel=PARALLEL)
+        str, option("Those to compare, NAME or NAME:KEY=VALUE, as local:sync_every=1.", panel=PARALLEL)
     ] = "weighted,local,minibatch",
     seconds: Annotated[Text, option("Length of a round, as a time.", metavar="TIME", panel=PARALLEL)] = None,
     passes: Annotated[int, option("Passes over the data.", panel=TRAINING)] = 5,
@@ -61,7 +61,7 @@ def simulate(
         rate=rate,
         latency_s=delays[0] if len(delays) == 1 else delays,
         jitter=jitter,
-        deaths=parsers.deaths(deaths or (), len(crew)),
+        failures=parsers.failures(failures or (), len(crew)),
         bandwidth_bytes_per_s=float("inf") if bandwidth is None else bandwidth,
         merge_s=parsers.seconds(merge, "--merge"),
         seed=descent.seed,

@@ -116,13 +116,13 @@ def command(kept: CheckpointContent, folder: Path) -> str | None:
 def algorithm_of(said: str) -> list[str] | None:
     """The options that make the algorithm; one that is nobody's default cannot be typed.
 
-    >>> algorithm_of(described(parsgd.Local()))
+    >>> algorithm_of(described(parsgd.LocalSGD()))
     ['--algorithm', 'local']
     """
     for name, path in registry.ALGORITHMS.items():
         if described(registry.load(path)()) == said:
             return ["--algorithm", name]
-    return [] if said.startswith("Local(") else None
+    return [] if said.startswith("LocalSGD(") else None
 
 
 def tell(report: dict[str, Any], voice: Console) -> None:

@@ -1,4 +1,4 @@
-"""Quantities as they are typed: times with their units, one value for each of many workers, and deaths."""
+"""Quantities as they are typed: times with their units, one value for each of many workers, and failures."""
 
 from __future__ import annotations
 
@@ -83,19 +83,19 @@ def each(text: str, option: str, read: Callable[[str, str], float]) -> list[floa
     return values
 
 
-def deaths(texts: Sequence[str], n_workers: int) -> dict[int, float]:
+def failures(texts: Sequence[str], n_workers: int) -> dict[int, float]:
     """Worker -> seconds, of ``WORKER:TIME`` or ``FIRST-LAST:TIME`` with commas between them.
 
-    >>> deaths(["3:2.5s,0-1:5ms"], 4)
+    >>> failures(["3:2.5s,0-1:5ms"], 4)
     {3: 2.5, 0: 0.005, 1: 0.005}
     """
     found: dict[int, float] = {}
     for part in (part.strip() for text in texts for part in text.split(",")):
         matched = re.fullmatch(r"(\d+)(?:-(\d+))?:(.+)", part)
         if not matched:
-            raise UsageError(f"--deaths {part}: write WORKER:TIME, such as 3:2.5s, or 0-99:2.5s for many.")
+            raise UsageError(f"--failures {part}: write WORKER:TIME, such as 3:2.5s, or 0-99:2.5s for many.")
         first, last = int(matched[1]), int(matched[2] or matched[1])
         if not first <= last < n_workers:
-            raise UsageError(f"--deaths {part}: there are {n_workers} workers, 0 to {n_workers - 1}.")
-        found |= dict.fromkeys(range(first, last + 1), seconds(matched[3], "--deaths"))
+            raise UsageError(f"--failures {part}: there are {n_workers} workers, 0 to {n_workers - 1}.")
+        found |= dict.fromkeys(range(first, last + 1), seconds(matched[3], "--failures"))
     return found

@@ -22,7 +22,7 @@ from parsgd.cli.options.common_options import MODELS, ModelOptions
 from parsgd.cli.runs import fit_run
 from parsgd.cli.scoring import score, task_of
 from parsgd.cli.tables.encoding import EncodingOptions
-from parsgd.errors import InvalidArgument, Outcome, ParsgdError
+from parsgd.errors import InvalidArgumentError, Outcome, ParsgdError
 from parsgd.viz.live.progress_text import duration
 
 # Noise beside a signal of deviation 1.
@@ -109,7 +109,7 @@ def counterpart(ours: Any, request: BenchRequest) -> Any:
     try:
         made._validate_params()
     except ValueError as error:
-        raise InvalidArgument(f"scikit-learn cannot do the same: {error}") from error
+        raise InvalidArgumentError(f"scikit-learn cannot do the same: {error}") from error
     return made
 
 
@@ -165,7 +165,7 @@ def timed(estimator: Any, parts: fit_run.FitInputs) -> float:
         except ParsgdError:
             raise
         except ValueError as error:
-            raise InvalidArgument(str(error)) from error
+            raise InvalidArgumentError(str(error)) from error
         seconds = time.perf_counter() - began
     if getattr(estimator, "outcome_", None) is Outcome.INTERRUPTED:
         raise KeyboardInterrupt

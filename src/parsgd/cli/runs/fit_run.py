@@ -25,7 +25,7 @@ from parsgd.cli.tables import modelfile, streamed_tables
 from parsgd.cli.tables import read_data as files
 from parsgd.cli.tables.file_readers import Data
 from parsgd.data.dataset import Dataset
-from parsgd.errors import DataFileError, InvalidArgument, Outcome, ParsgdError, choose
+from parsgd.errors import DataFileError, InvalidArgumentError, Outcome, ParsgdError, choose
 from parsgd.utils import interrupts
 
 
@@ -145,7 +145,7 @@ def make_estimator(request: FitRequest) -> Any:
     engine = getattr(estimator.engine, "name", estimator.engine)
     choose(engine, ["auto", *registry.ENGINES], "engine", name)
     if estimator.n_jobs == 0:
-        raise InvalidArgument("--workers must not be 0: 1 is serial, -1 uses all cores.")
+        raise InvalidArgumentError("--workers must not be 0: 1 is serial, -1 uses all cores.")
     return estimator
 
 
@@ -266,7 +266,7 @@ def fit(
     began = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with voice.progress() as observer, parsgd.watch(observer):
+        with voice.progress() as observer, parsgd.observe_progress(observer):
             _fit_or_explain(estimator, parts, arguments)
     seconds = time.perf_counter() - began
     # deprecations are for programmers, and an interrupted fit is told of in full later
@@ -284,4 +284,4 @@ def _fit_or_explain(estimator: Any, parts: FitInputs, arguments: dict[str, Any])
         raise
     except ValueError as error:
         # scikit-learn's own checks, such as that of class_weight
-        raise InvalidArgument(str(error)) from error
+        raise InvalidArgumentError(str(error)) from error

@@ -38,4 +38,4 @@ def notes_of(request: Any, parts: Any, report: dict[str, Any]) -> dict[str, Any]
 
 def write(model: Path, out: Path) -> None:
     """The page about the model file."""
-    parsgd.report(model, out)
+    parsgd.write_report(model, out)

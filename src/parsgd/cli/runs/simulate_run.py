@@ -20,7 +20,7 @@ from parsgd.cli.runs import fit_run
 from parsgd.cli.scoring import score, task_of
 from parsgd.core import Algorithm
 from parsgd.engines.simulated import Simulated
-from parsgd.errors import DivergedError, Outcome, WorkersLost, choose
+from parsgd.errors import DivergedError, Outcome, WorkersLostError, choose
 from parsgd.planning.heldout import HeldOut, ObservedFit
 from parsgd.training.compatibility import refuse_unoffered
 from parsgd.utils import interrupts
@@ -83,8 +83,8 @@ def make(request: SimulateRequest) -> Any:
 def algorithms_of(text: str, seconds: float | None) -> dict[str, Algorithm]:
     """The algorithms that ``NAME`` or ``NAME:KEY=VALUE:...`` stand for, with commas between them.
 
-    >>> algorithms_of("local:period=0.5,minibatch", None)
-    {'local:period=0.5': Local(period=0.5, ...), 'minibatch': MiniBatch(batch_size=None)}
+    >>> algorithms_of("local:sync_every=0.5,minibatch", None)
+    {'local:sync_every=0.5': LocalSGD(sync_every=0.5, ...), 'minibatch': MiniBatch(batch_size=None)}
     """
     found = {}
     for label in dict.fromkeys(part.strip() for part in text.split(",")):
@@ -111,7 +111,7 @@ def train(request: SimulateRequest, algorithm: Algorithm, parts: fit_run.FitInpu
     try:
         with interrupts.returning():
             told, real_seconds = fit_run.fit(estimator, parts, voice, unheard=(ConvergenceWarning,))
-    except (WorkersLost, DivergedError) as error:
+    except (WorkersLostError, DivergedError) as error:
         voice.say(f"  {error}", style="yellow")
         watched.look()
         return {"outcome": type(error).__name__, "why": str(error), "warnings": []} | _seen(watched)
@@ -144,7 +144,7 @@ def _seen(watched: ObservedFit) -> dict[str, Any]:
 def waited(history: Sequence[dict[str, Any]], engine: Simulated) -> float:
     """The share of the workers' time, until the end or until they died, in which they made no steps that counted."""
     end = history[-1]["seconds"]
-    alive = sum(min(end, engine.deaths.get(worker, end)) for worker in range(engine.n_workers))
+    alive = sum(min(end, engine.failures.get(worker, end)) for worker in range(engine.n_workers))
     busy = sum(worker["seconds"] for entry in history for worker in entry["workers"])
     return max(0.0, 1.0 - busy / alive) if alive > 0 else 0.0
 
@@ -205,5 +205,5 @@ def _row(result: dict[str, Any]) -> list[str]:
         told("seconds_to_goal", in_words),
         told("loss", lambda loss: f"{loss:.4g}") if "loss" in result else result["outcome"],
         told("waited", lambda share: f"{share:.0%}"),
-        "all" if result["outcome"] == "WorkersLost" else lost,
+        "all" if result["outcome"] == "WorkersLostError" else lost,
     ]

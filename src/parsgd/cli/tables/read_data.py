@@ -15,7 +15,7 @@ from parsgd.cli.cli_errors import did_you_mean
 from parsgd.cli.tables import file_readers
 from parsgd.cli.tables.file_readers import BUILT_IN, PIPE, Data
 from parsgd.cli.tables.table_columns import shown
-from parsgd.errors import DataFileError, MissingDependency
+from parsgd.errors import DataFileError, MissingDependencyError
 
 _KINDS = ".csv (also .gz, .bz2, .xz), .parquet, .npz, .svm (also .svmlight, .libsvm; .gz, .bz2, .xz)"
 # Numbers as classes: above this many it is far likelier that a regression was meant.
@@ -51,7 +51,7 @@ def read(name: str, as_text: Sequence[str] = ()) -> Data:
     except MemoryError:
         raise
     except ImportError as error:
-        raise MissingDependency(f"Reading {name} needs pandas and pyarrow: pip install 'parsgd[cli]'") from error
+        raise MissingDependencyError(f"Reading {name} needs pandas and pyarrow: pip install 'parsgd[cli]'") from error
     except Exception as error:  # each of five libraries has its own idea of what to raise for a bad file
         raise DataFileError(
             f"{name}: cannot be read as {kind}: {_first_line(error)}."

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from parsgd.data.columns.arrow_values import bad_value, texts_in
-from parsgd.errors import InvalidArgument, check_count, choose
+from parsgd.errors import InvalidArgumentError, check_count, choose
 
 MISSING, OTHER = "(missing)", "(other)"
 _N_FEATURES = 2**18
@@ -25,9 +25,9 @@ class OneHot:
     name : str
     vocabulary : list of str, optional
         The categories, as texts.  None: all that are there, found in one scan of all rows, in alphabetical order.
-    other : {"ignore", "error", "own"}, default="ignore"
+    other : {"ignore", "error", "indicator"}, default="ignore"
         What a category outside the vocabulary is: 0 in all features, an error, or a feature of its own.
-    missing : None, "ignore" or "own", default=None
+    missing : None, "ignore" or "indicator", default=None
         The same for a missing value; None: it is an error that names file and row.
 
     Examples
@@ -45,12 +45,12 @@ class OneHot:
 
     def __post_init__(self) -> None:
         _one_name(self.name, "OneHot")
-        choose(self.other, ("ignore", "error", "own"), "other", "OneHot")
+        choose(self.other, ("ignore", "error", "indicator"), "other", "OneHot")
         _check_missing(self.missing, "OneHot")
         if self.vocabulary is not None:
             texts = tuple(str(text) for text in self.vocabulary)
             if len(set(texts)) < len(texts):
-                raise InvalidArgument(f"OneHot({self.name!r}): the vocabulary names a category twice.")
+                raise InvalidArgumentError(f"OneHot({self.name!r}): the vocabulary names a category twice.")
             object.__setattr__(self, "vocabulary", texts)
 
     @property
@@ -64,18 +64,18 @@ class OneHot:
 
     @property
     def width(self) -> int:
-        return len(self.vocabulary or ()) + (self.other == "own") + (self.missing == "own")
+        return len(self.vocabulary or ()) + (self.other == "indicator") + (self.missing == "indicator")
 
     @property
     def outputs(self) -> list[str]:
-        more = [OTHER] * (self.other == "own") + [MISSING] * (self.missing == "own")
+        more = [OTHER] * (self.other == "indicator") + [MISSING] * (self.missing == "indicator")
         return [f"{self.name}={category}" for category in (*self.vocabulary, *more)]
 
     def encode(self, batch: Any, dtype: Any) -> sparse.csr_matrix:
         """``(n_rows, width)``, at most one 1 a row."""
         codes, texts = texts_in(batch.column(self.name), self.name)
         places = {text: i for i, text in enumerate(self.vocabulary)}
-        outside = len(places) if self.other == "own" else -1
+        outside = len(places) if self.other == "indicator" else -1
         number = np.array([places.get(text, outside) for text in texts] or [-1], dtype=np.int64)
         found = number[codes]
         found[codes < 0] = _missing_place(self, codes, self.width - 1)
@@ -89,7 +89,7 @@ class OneHot:
 
 
 @dataclass(frozen=True)
-class Hashed:
+class HashedCategories:
     """Columns of categories, hashed: ``hash(name=category) mod n_features`` is the number of the feature that is 1.
 
     All columns share the features.  Nothing is learned, any category can come; two may fall on one feature.
@@ -100,13 +100,14 @@ class Hashed:
     n_features : int, default=2**18
     seed : int, default=0
         Of the hash (MurmurHash3, 32 bits).
-    missing : None, "ignore" or "own", default=None
+    missing : None, "ignore" or "indicator", default=None
         What a missing value is: an error, no feature, or a category of its own.
 
     Examples
     --------
     >>> import pyarrow as pa
-    >>> x = Hashed(["from", "to"], n_features=16).encode(pa.record_batch({"from": ["JFK"], "to": ["LAX"]}), "float32")
+    >>> batch = pa.record_batch({"from": ["JFK"], "to": ["LAX"]})
+    >>> x = HashedCategories(["from", "to"], n_features=16).encode(batch, "float32")
     >>> x.shape, float(x.sum())
     ((1, 16), 2.0)
     """
@@ -119,9 +120,9 @@ class Hashed:
     lacks = "nothing"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", names_given(self.names, "Hashed"))
-        _check_missing(self.missing, "Hashed")
-        check_count(self.n_features, "n_features", "Hashed", optional=False)
+        object.__setattr__(self, "names", names_given(self.names, "HashedCategories"))
+        _check_missing(self.missing, "HashedCategories")
+        check_count(self.n_features, "n_features", "HashedCategories", optional=False)
 
     @property
     def width(self) -> int:
@@ -184,7 +185,7 @@ class Text:
         check_count(self.n_features, "n_features", "Text", optional=False)
         object.__setattr__(self, "ngram_range", tuple(self.ngram_range))
         if self.missing not in (None, "ignore"):
-            raise InvalidArgument(f"Text(missing=) must be None or 'ignore'. Got {self.missing!r} instead.")
+            raise InvalidArgumentError(f"Text(missing=) must be None or 'ignore'. Got {self.missing!r} instead.")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -217,21 +218,23 @@ def names_given(given: str | Iterable[str], who: str) -> tuple[str, ...]:
     """One name or several as a tuple; raises unless they are texts, each there once."""
     names = (given,) if isinstance(given, str) else tuple(given)
     if not all(isinstance(name, str) for name in names):
-        raise InvalidArgument(f"{who} takes a column's name or a list of names. Got {given!r} instead.")
+        raise InvalidArgumentError(f"{who} takes a column's name or a list of names. Got {given!r} instead.")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise InvalidArgument(f"{who} names the column {twice[0]!r} twice; name it once.")
+        raise InvalidArgumentError(f"{who} names the column {twice[0]!r} twice; name it once.")
     return names
 
 
 def _one_name(name: Any, who: str) -> None:
     if not isinstance(name, str):
-        raise InvalidArgument(f"{who} takes the name of one column. Got {name!r} instead; declare one {who} for each.")
+        raise InvalidArgumentError(
+            f"{who} takes the name of one column. Got {name!r} instead; declare one {who} for each."
+        )
 
 
 def _check_missing(missing: Any, who: str) -> None:
-    if missing not in (None, "ignore", "own"):
-        raise InvalidArgument(f"{who}(missing=) must be None, 'ignore' or 'own'. Got {missing!r} instead.")
+    if missing not in (None, "ignore", "indicator"):
+        raise InvalidArgumentError(f"{who}(missing=) must be None, 'ignore' or 'own'. Got {missing!r} instead.")
 
 
 def _missing_place(kind: Any, codes: np.ndarray, own: int, name: str | None = None) -> int:
@@ -242,7 +245,7 @@ def _missing_place(kind: Any, codes: np.ndarray, own: int, name: str | None = No
             name or kind.names[0], int(np.argmax(codes < 0)), "is missing",
             f"Correct it, or declare {type(kind).__name__}(..., missing='ignore'){own_words}.",
         )  # fmt: skip
-    return own if kind.missing == "own" else -1
+    return own if kind.missing == "indicator" else -1
 
 
 def _ones(places: np.ndarray, width: int, dtype: Any) -> sparse.csr_matrix:

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from parsgd.data.columns.arrow_values import bad_value, numbers_in
-from parsgd.data.columns.categories import Hashed, OneHot, Text, names_given
+from parsgd.data.columns.categories import HashedCategories, OneHot, Text, names_given
 from parsgd.data.columns.numeric import is_whole, put_plain, scaled
-from parsgd.errors import InvalidArgument, choose
+from parsgd.errors import InvalidArgumentError, choose
 
-__all__ = ["KINDS", "Hashed", "Kind", "Numbers", "OneHot", "Text"]
+__all__ = ["KINDS", "HashedCategories", "Kind", "Numeric", "OneHot", "Text"]
 
 
 @dataclass(frozen=True)
-class Numbers:
+class Numeric:
     """Columns of numbers, one feature each: ``(x - center) / divisor``, where a missing ``x`` is ``fill``.
 
     Parameters
@@ -40,7 +40,7 @@ class Numbers:
     --------
     >>> import pyarrow as pa
     >>> batch = pa.record_batch({"age": [20.0, None], "rooms": [1, 3]})
-    >>> Numbers(["age", "rooms"], missing=30).encode(batch, "float32")
+    >>> Numeric(["age", "rooms"], missing=30).encode(batch, "float32")
     array([[20.,  1.],
            [30.,  3.]], dtype=float32)
     """
@@ -53,18 +53,20 @@ class Numbers:
     divisor: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", names_given(self.names, "Numbers"))
+        object.__setattr__(self, "names", names_given(self.names, "Numeric"))
         number = isinstance(self.missing, (int, float, np.number)) and not isinstance(self.missing, bool)
         if not (self.missing is None or self.missing == "mean" or number and np.isfinite(self.missing)):
-            raise InvalidArgument(f"Numbers(missing=) must be None, a number or 'mean'. Got {self.missing!r} instead.")
+            raise InvalidArgumentError(
+                f"Numeric(missing=) must be None, a number or 'mean'. Got {self.missing!r} instead."
+            )
         if self.scale is not None:
-            choose(self.scale, ("standard", "unit"), "scale", "Numbers")
+            choose(self.scale, ("standard", "unit"), "scale", "Numeric")
         if number and self.names and self.fill is None:
             object.__setattr__(self, "fill", (float(self.missing),) * len(self.names))
         for field in ("fill", "center", "divisor"):
             given = getattr(self, field)
             if given is not None and self.names and len(given) != len(self.names):
-                raise InvalidArgument(f"Numbers({field}=) has {len(given)} numbers for {len(self.names)} columns.")
+                raise InvalidArgumentError(f"Numeric({field}=) has {len(given)} numbers for {len(self.names)} columns.")
 
     @property
     def lacks(self) -> str:
@@ -107,9 +109,9 @@ class Numbers:
         what, remedy = f"is {out[row, i]}, not a finite number", "Correct it."
         if np.isnan(out[row, i]):
             what = "is missing"
-            remedy = "Correct it, or declare what it counts as: Numbers([...], missing=0.0) or missing='mean'."
+            remedy = "Correct it, or declare what it counts as: Numeric([...], missing=0.0) or missing='mean'."
         raise bad_value(self.names[i], int(row), what, remedy)
 
 
-KINDS = (Numbers, OneHot, Hashed, Text)
-Kind = Numbers | OneHot | Hashed | Text
+KINDS = (Numeric, OneHot, HashedCategories, Text)
+Kind = Numeric | OneHot | HashedCategories | Text

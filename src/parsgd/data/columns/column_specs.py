@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from parsgd.data.columns.arrow_values import kind_of_type
-from parsgd.data.columns.column_kinds import KINDS, Hashed, Kind, Numbers, OneHot, Text
-from parsgd.errors import DataFileError, InvalidArgument, choose
+from parsgd.data.columns.column_kinds import KINDS, HashedCategories, Kind, Numeric, OneHot, Text
+from parsgd.errors import DataFileError, InvalidArgumentError, choose
 
-_BY_NAME = {"numbers": Numbers, "onehot": OneHot, "hashed": Hashed, "text": Text}
+_BY_NAME = {"numbers": Numeric, "onehot": OneHot, "hashed": HashedCategories, "text": Text}
 _FORMS = "a list of Numbers, OneHot, Hashed, Text and names, or {name: kind}"
 
 
@@ -51,9 +51,11 @@ def declared(columns: Any, schema: Any, apart: Iterable[str | None], where: str)
     check_names(schema, named, where)
     for name in named:
         if name in apart:
-            raise InvalidArgument(f"columns= names {name!r}, which is the target or the weight; leave it out there.")
+            raise InvalidArgumentError(
+                f"columns= names {name!r}, which is the target or the weight; leave it out there."
+            )
         if named.count(name) > 1:
-            raise InvalidArgument(f"columns= names {name!r} twice; a column is read in one way.")
+            raise InvalidArgumentError(f"columns= names {name!r} twice; a column is read in one way.")
     kinds = [_complete(item, schema, set(named) | apart, where) for item in _grouped(given, schema, where)]
     kinds = [kind for kind in kinds if kind.names]
     if not kinds:
@@ -69,17 +71,17 @@ def _given(columns: Any, all_names: list[str]) -> list[str | Kind]:
     if isinstance(columns, Mapping):
         return [_named(name, kind) for name, kind in columns.items()]
     if not isinstance(columns, Iterable):
-        raise InvalidArgument(f"columns= must be {_FORMS}. Got {columns!r} instead.")
+        raise InvalidArgumentError(f"columns= must be {_FORMS}. Got {columns!r} instead.")
     items = [_instance(item) for item in columns]
     for item in items:
         if not isinstance(item, (str, *KINDS)):
-            raise InvalidArgument(f"columns= must be {_FORMS}. It holds {item!r}.")
+            raise InvalidArgumentError(f"columns= must be {_FORMS}. It holds {item!r}.")
     return items
 
 
 def _instance(item: Any) -> Any:
     if isinstance(item, type) and issubclass(item, KINDS):
-        raise InvalidArgument(f"columns= holds the class {item.__name__}; call it: {item.__name__}(...).")
+        raise InvalidArgumentError(f"columns= holds the class {item.__name__}; call it: {item.__name__}(...).")
     return item
 
 
@@ -89,13 +91,13 @@ def _named(name: Any, kind: Any) -> Kind:
     if isinstance(kind, str):
         kind = _BY_NAME[choose(kind, _BY_NAME, "columns", "open_dataset")]()
     if not isinstance(_instance(kind), KINDS):
-        raise InvalidArgument(f"columns= must be {_FORMS}; for {name!r} it has {kind!r}.")
+        raise InvalidArgumentError(f"columns= must be {_FORMS}; for {name!r} it has {kind!r}.")
     if kind.names not in ((), names):
-        raise InvalidArgument(f"columns= has {kind!r} for the column {name!r}; leave out one of the names.")
-    if isinstance(kind, (Numbers, Hashed)):
+        raise InvalidArgumentError(f"columns= has {kind!r} for the column {name!r}; leave out one of the names.")
+    if isinstance(kind, (Numeric, HashedCategories)):
         return replace(kind, names=names)
     if len(names) != 1:
-        raise InvalidArgument(f"columns= has a {type(kind).__name__} for {name!r}; it takes one column.")
+        raise InvalidArgumentError(f"columns= has a {type(kind).__name__} for {name!r}; it takes one column.")
     return replace(kind, name=names[0])
 
 
@@ -118,11 +120,11 @@ def _grouped(given: list[str | Kind], schema: Any, where: str) -> list[Kind]:
 def _inferred(name: str, schema: Any, where: str) -> type:
     what = kind_of_type(schema.field(name).type)
     if what in ("number", "text"):
-        return Numbers if what == "number" else Hashed
+        return Numeric if what == "number" else HashedCategories
     kind = schema.field(name).type
     advice = {
-        "moment": f"days since 1970, Numbers([{name!r}]), or categories, OneHot({name!r})",
-        "nothing": f"numbers, Numbers([{name!r}], missing=0.0), or leave it out",
+        "moment": f"days since 1970, Numeric([{name!r}]), or categories, OneHot({name!r})",
+        "nothing": f"numbers, Numeric([{name!r}], missing=0.0), or leave it out",
     }.get(what, "one that holds numbers or texts instead, or leave it out")
     raise DataFileError(
         f"{where}: column {name!r} holds {kind}, which can be read in more ways than one. Declare in columns= how:"
@@ -131,13 +133,13 @@ def _inferred(name: str, schema: Any, where: str) -> type:
 
 
 def _complete(kind: Kind, schema: Any, taken: set[str], where: str) -> Kind:
-    """``Numbers()`` without names stands for all numbers that nothing else names."""
-    if isinstance(kind, Numbers) and not kind.names:
+    """``Numeric()`` without names stands for all numbers that nothing else names."""
+    if isinstance(kind, Numeric) and not kind.names:
         rest = [n for n in schema.names if n not in taken and kind_of_type(schema.field(n).type) == "number"]
         return replace(kind, names=tuple(rest))
     if not kind.names:
-        raise InvalidArgument(f"columns= has a {type(kind).__name__} that names no column.")
-    if isinstance(kind, Numbers):
+        raise InvalidArgumentError(f"columns= has a {type(kind).__name__} that names no column.")
+    if isinstance(kind, Numeric):
         for name in kind.names:
             if kind_of_type(schema.field(name).type) in ("text", "other"):
                 raise DataFileError(

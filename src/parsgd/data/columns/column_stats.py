@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.data.columns.arrow_values import located, numbers_in, texts_in
-from parsgd.data.columns.column_kinds import Kind, Numbers, OneHot
+from parsgd.data.columns.column_kinds import Kind, Numeric, OneHot
 from parsgd.data.columns.encoder import PassThroughEncoder
 from parsgd.data.subsets import reread
 from parsgd.errors import DataFileError
@@ -61,7 +61,7 @@ def batches(pieces: Sequence[Any], encoder: PassThroughEncoder, sample: bool) ->
 class _Moments:
     """Counts, means, squared deviations and ranges of columns of numbers, over the values that are there."""
 
-    def __init__(self, kind: Numbers):
+    def __init__(self, kind: Numeric):
         n = kind.width
         self.kind, self.count = kind, np.zeros(n)
         self.mean, self.squares = np.zeros(n), np.zeros(n)
@@ -81,7 +81,7 @@ class _Moments:
             self.count[i] = total
             self.low[i], self.high[i] = min(self.low[i], values.min()), max(self.high[i], values.max())
 
-    def done(self) -> Numbers:
+    def done(self) -> Numeric:
         kind, changes = self.kind, {}
         seen = self.count > 0
         if kind.missing == "mean" and kind.fill is None:
@@ -113,7 +113,7 @@ class _Vocabulary:
         if len(self.texts) > _MOST_CATEGORIES:
             raise DataFileError(
                 f"Column {self.kind.name!r} has more than {_MOST_CATEGORIES:,} categories, too many for a feature"
-                f" each. Declare it as Hashed([{self.kind.name!r}])."
+                f" each. Declare it as HashedCategories([{self.kind.name!r}])."
             )
 
     def done(self) -> OneHot:

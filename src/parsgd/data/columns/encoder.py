@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from parsgd.data.columns.categories import Hashed, Text
-from parsgd.data.columns.column_kinds import KINDS, Kind, Numbers
-from parsgd.errors import InvalidArgument
+from parsgd.data.columns.categories import HashedCategories, Text
+from parsgd.data.columns.column_kinds import KINDS, Kind, Numeric
+from parsgd.errors import InvalidArgumentError
 
 # Rows are CSR from so many features on, if less than this share of them is not 0.
 _SPARSE_FEATURES, _SPARSE_DENSITY = 50, 0.3
@@ -20,12 +20,12 @@ _SPARSE_FEATURES, _SPARSE_DENSITY = 50, 0.3
 class Encoder:
     """Kinds of columns, side by side, in the order in which they were declared.
 
-    ``sparse``: whether rows are CSR.  They are where there is a :class:`Hashed` or :class:`Text` column, or at least 50
-    features of which less than 30 % are not 0.
+    ``sparse``: whether rows are CSR.  They are where there is a :class:`HashedCategories` or :class:`Text` column, or
+    at least 50 features of which less than 30 % are not 0.
 
     >>> import pyarrow as pa
     >>> from parsgd.data.columns.column_kinds import OneHot
-    >>> encoder = encoder_of((Numbers(["age"]), OneHot("city", vocabulary=["Bath", "Lyon"])))
+    >>> encoder = encoder_of((Numeric(["age"]), OneHot("city", vocabulary=["Bath", "Lyon"])))
     >>> encoder.encode(pa.record_batch({"age": [30.0], "city": ["Lyon"]})), encoder.feature_names
     (array([[30.,  0.,  1.]], dtype=float32), ['age', 'city=Bath', 'city=Lyon'])
     """
@@ -40,7 +40,9 @@ class Encoder:
     def __post_init__(self) -> None:
         kinds = tuple(self.kinds)
         if not kinds or not all(isinstance(kind, KINDS) and kind.names and kind.lacks == "nothing" for kind in kinds):
-            raise InvalidArgument(f"An Encoder takes kinds of columns that have learned what they need. Got {kinds!r}.")
+            raise InvalidArgumentError(
+                f"An Encoder takes kinds of columns that have learned what they need. Got {kinds!r}."
+            )
         object.__setattr__(self, "kinds", kinds)
 
     @property
@@ -51,7 +53,7 @@ class Encoder:
     @property
     def texts(self) -> tuple[str, ...]:
         """Those of them that are read as texts, whatever they look like."""
-        return tuple(name for kind in self.kinds if not isinstance(kind, Numbers) for name in kind.names)
+        return tuple(name for kind in self.kinds if not isinstance(kind, Numeric) for name in kind.names)
 
     @property
     def n_features(self) -> int:
@@ -66,7 +68,7 @@ class Encoder:
 
         Raises DataFileError.
         """
-        if len(self.kinds) == 1 and not self.sparse and isinstance(self.kinds[0], Numbers):
+        if len(self.kinds) == 1 and not self.sparse and isinstance(self.kinds[0], Numeric):
             return self.kinds[0].encode(batch, self.dtype, out)
         blocks = [kind.encode(batch, self.dtype) for kind in self.kinds]
         if self.sparse:
@@ -109,8 +111,8 @@ class PassThroughEncoder:
 def encoder_of(kinds: tuple[Kind, ...], dtype: str = "float32", sparse: bool | None = None) -> Encoder:
     """The encoder of these kinds, which lack nothing; ``sparse=None``: by the rule of :class:`Encoder`."""
     if sparse is None:
-        hashed = any(isinstance(kind, (Hashed, Text)) for kind in kinds)
+        hashed = any(isinstance(kind, (HashedCategories, Text)) for kind in kinds)
         width = sum(kind.width for kind in kinds)
-        filled = sum(kind.width if isinstance(kind, Numbers) else 1 for kind in kinds)
+        filled = sum(kind.width if isinstance(kind, Numeric) else 1 for kind in kinds)
         sparse = hashed or width >= _SPARSE_FEATURES and filled < _SPARSE_DENSITY * width
     return Encoder(kinds, str(np.dtype(dtype)), bool(sparse))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.data.sources.piece_reader import BadRow
-from parsgd.errors import MissingDependency
+from parsgd.errors import MissingDependencyError
 from parsgd.utils import first_use
 
 
@@ -19,14 +19,14 @@ def arrow() -> Any:
 
     Raises
     ------
-    MissingDependency
+    MissingDependencyError
         If it is not installed.
     """
     try:
         import pyarrow
         import pyarrow.compute
     except ModuleNotFoundError as error:
-        raise MissingDependency("Parquet files and tables need pyarrow: pip install 'parsgd[files]'") from error
+        raise MissingDependencyError("Parquet files and tables need pyarrow: pip install 'parsgd[files]'") from error
     return pyarrow
 
 

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from parsgd.data.formats.npy_arrays import ArrayPiece, as_rows, check_finite, handle_of
 from parsgd.data.sources.pieces import Chunk
-from parsgd.errors import DataFileError, InvalidArgument
+from parsgd.errors import DataFileError, InvalidArgumentError
 from parsgd.utils import interrupts, temporary
 
 _FORMS = "(X, y) or (X, y, weight)"
@@ -20,14 +20,16 @@ _FORMS = "(X, y) or (X, y, weight)"
 def block_of(item: Any, number: int) -> tuple[Any, Any, Any]:
     """``(X, y, weight)`` of a block as the user gave it."""
     if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
-        raise InvalidArgument(f"Block {number} must be {_FORMS}. Got {type(item).__name__} instead.")
+        raise InvalidArgumentError(f"Block {number} must be {_FORMS}. Got {type(item).__name__} instead.")
     x, y, weight = (*item, None)[:3]
     x = x.tocsr() if sparse.issparse(x) else np.asarray(x)
     if x.ndim != 2 or x.dtype.kind not in "biuf":
-        raise InvalidArgument(f"X of block {number} must be numbers, (n_rows, n_features); it is {x.dtype} {x.shape}.")
+        raise InvalidArgumentError(
+            f"X of block {number} must be numbers, (n_rows, n_features); it is {x.dtype} {x.shape}."
+        )
     for name, part in (("y", y), ("weight", weight)):
         if part is not None and np.shape(part) != (x.shape[0],):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"{name} of block {number} must have {x.shape[0]} values; its shape is {np.shape(part)}."
             )
     return x, *(None if part is None else np.asarray(part) for part in (y, weight))

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from parsgd.data.formats.paths import Address
 from parsgd.data.sources.pieces import Chunk
-from parsgd.errors import DataFileError, InvalidArgument
+from parsgd.errors import DataFileError, InvalidArgumentError
 
 # Rows of a piece, and values of a chunk.
 _PIECE_ROWS, _CHUNK_VALUES = 65_536, 1 << 20
@@ -60,7 +60,7 @@ def handle_of(data: Any, what: str) -> Any:
         return data.tocsr()
     array = np.asarray(data)
     if array.dtype.kind not in "biufUSO":
-        raise InvalidArgument(f"{what} must be an array of numbers. Got {array.dtype} instead.")
+        raise InvalidArgumentError(f"{what} must be an array of numbers. Got {array.dtype} instead.")
     return array
 
 
@@ -130,12 +130,16 @@ def array_pieces(data: Any, target: Any, weight: Any, dtype: str, name: str) -> 
     """Row slices of a matrix, an ``.npy`` file or a CSR matrix with targets and weights of the same length."""
     x = handle_of(data, "data")
     if len(x.shape) != 2 or getattr(x, "dtype", None) is not None and np.dtype(x.dtype).kind not in "biuf":
-        raise InvalidArgument(f"{name}: an array of numbers with rows and columns was expected; it has {_seen(x)}.")
+        raise InvalidArgumentError(
+            f"{name}: an array of numbers with rows and columns was expected; it has {_seen(x)}."
+        )
     parts = []
     for what, part in (("target", target), ("weight", weight)):
         part = None if part is None else handle_of(part, what)
         if part is not None and tuple(part.shape) not in ((x.shape[0],), (x.shape[0], 1)):
-            raise InvalidArgument(f"{what}= has the shape {tuple(part.shape)}; {x.shape[0]:,} values were expected.")
+            raise InvalidArgumentError(
+                f"{what}= has the shape {tuple(part.shape)}; {x.shape[0]:,} values were expected."
+            )
         if part is not None:
             part = replace(part, shape=(x.shape[0],)) if isinstance(part, MappedArray) else part.reshape(-1)
         parts.append(part)

@@ -16,7 +16,7 @@ from typing import Any
 from parsgd.data.columns.numeric import NumberEncoder, arrow
 from parsgd.data.formats.row_groups import ParquetFile, RowGroup, file_system, filtered, is_address, sentence, stamp_of
 from parsgd.data.formats.type_unification import common_type
-from parsgd.errors import DataFileError, InvalidArgument
+from parsgd.errors import DataFileError, InvalidArgumentError
 
 _COUNTED_ROWS = 65_536
 
@@ -147,7 +147,7 @@ def open_parquet(
     ------
     DataFileError
         If there is no file, or one of them cannot be read; names it.
-    MissingDependency
+    MissingDependencyError
         If pyarrow, or for an address fsspec, is not installed.
     """
     arrow()
@@ -224,7 +224,7 @@ def _expression(filters: Any) -> Any:
     try:
         return pq.filters_to_expression(list(filters))
     except (TypeError, ValueError) as error:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"filters= must be a pyarrow Expression or a list of (column, operator, value). Got {filters!r}: {error}."
         ) from error
 

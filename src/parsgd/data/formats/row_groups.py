@@ -12,7 +12,7 @@ import numpy as np
 from parsgd.data.columns.numeric import arrow, labels_of, numbers_of
 from parsgd.data.sources.piece_reader import told
 from parsgd.data.sources.pieces import Chunk
-from parsgd.errors import DataFileError, MissingDependency
+from parsgd.errors import DataFileError, MissingDependencyError
 
 # Values that are decoded at a time, and rows that are then made of them where they have no room of their own yet.
 _DECODED_VALUES, _FEWEST_ROWS, _MOST_ROWS = 1 << 22, 8192, 65_536
@@ -283,11 +283,11 @@ def file_system(path: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     try:
         import fsspec
     except ModuleNotFoundError as error:
-        raise MissingDependency(f"{path} needs fsspec: pip install 'parsgd[files]'") from error
+        raise MissingDependencyError(f"{path} needs fsspec: pip install 'parsgd[files]'") from error
     try:
         return fsspec.core.url_to_fs(path, **options)
     except ImportError as error:
-        raise MissingDependency(f"{path} needs another package: {error}") from error
+        raise MissingDependencyError(f"{path} needs another package: {error}") from error
     except ValueError as error:
         raise DataFileError(f"{path}: {error}. Take a local path or an address that fsspec knows.") from error
 

@@ -23,7 +23,7 @@ from parsgd.data.sources.piece_reader import PosedRows, RowSpan
 from parsgd.data.sources.pieces import Piece, Pose
 from parsgd.data.sources.prefetch import Prefetcher, WindowIndex
 from parsgd.data.sources.shuffle_buffer import ShuffleBuffer, bytes_per_row, usual_rows
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.utils import first_use
 
 # Set the seeds of the order of pieces, of that of rows in a window, and of drawing apart from one another.
@@ -39,8 +39,8 @@ class StreamingSource:
 
     ``dtype``, ``sparse`` and ``n_features`` say what the pieces bring; ``pose`` makes targets and weights of it as
     kernels take them.  ``shuffle``: whether pieces, and rows in a window, are visited in random order, or all as they
-    are stored.  ``window_rows``: how many rows are shuffled among each other; None: a power of two, in about 16 MiB.
-    A shard holds two windows at most, the present one and the next.  ``values_per_row``: how many values a CSR row
+    are stored.  ``shuffle_buffer_rows``: how many rows are shuffled among each other; None: a power of two, in about 16
+    MiB. A shard holds two windows at most, the present one and the next.  ``values_per_row``: how many values a CSR row
     stores on average, if that is known.
     """
 
@@ -50,7 +50,7 @@ class StreamingSource:
     sparse: bool
     pose: Pose
     shuffle: bool = True
-    window_rows: int | None = None
+    shuffle_buffer_rows: int | None = None
     values_per_row: float | None = None
     without: Mapping[int, np.ndarray] = field(default_factory=dict)
 
@@ -58,10 +58,10 @@ class StreamingSource:
     samplings = frozenset({"split", "stored", "shared"})
 
     def __post_init__(self) -> None:
-        if self.window_rows is not None and self.window_rows < 1:
-            raise InvalidArgument(
-                f"The 'window_rows' parameter of BlockSource must be an int from 1 on, or None. Got"
-                f" {self.window_rows!r} instead."
+        if self.shuffle_buffer_rows is not None and self.shuffle_buffer_rows < 1:
+            raise InvalidArgumentError(
+                f"The 'shuffle_buffer_rows' parameter of BlockSource must be an int from 1 on, or None. Got"
+                f" {self.shuffle_buffer_rows!r} instead."
             )
 
     @cached_property
@@ -117,9 +117,9 @@ class StreamingSource:
     def _shard(self, number: int, spans: Sequence[RowSpan], share: int | None = None) -> StreamingShard:
         rows = sum(span.n_rows for span in spans)
         row_bytes = bytes_per_row(self.n_features, self.dtype, self.sparse, self.values_per_row)
-        window_rows = min(self.window_rows or usual_rows(row_bytes), max(rows, 1))
+        shuffle_buffer_rows = min(self.shuffle_buffer_rows or usual_rows(row_bytes), max(rows, 1))
         return StreamingShard(
-            tuple(spans), self.n_features, self.dtype, self.sparse, self.pose, self.shuffle, window_rows,
+            tuple(spans), self.n_features, self.dtype, self.sparse, self.pose, self.shuffle, shuffle_buffer_rows,
             self.values_per_row, share, number,
         )  # fmt: skip
 
@@ -138,7 +138,7 @@ class StreamingShard(Shard):
     sparse: bool
     pose: Pose
     shuffle: bool
-    window_rows: int
+    shuffle_buffer_rows: int
     values_per_row: float | None = None
     share: int | None = None
     number: int = 0
@@ -158,10 +158,10 @@ class StreamingShard(Shard):
     def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[Block]:
         """Windows of the epoch, the first one from visit ``start`` on; each is valid until the next is asked for."""
         while start < self._stored:
-            number, passed = divmod(start, self.window_rows)
+            number, passed = divmod(start, self.shuffle_buffer_rows)
             window = self._window(WindowIndex(seed, epoch, number))
             yield Block(window.rows(), self._order(WindowIndex(seed, epoch, number))[passed:])
-            start = (number + 1) * self.window_rows
+            start = (number + 1) * self.shuffle_buffer_rows
 
     @property
     def home(self) -> str | None:
@@ -195,7 +195,7 @@ class StreamingShard(Shard):
 
     @property
     def _one_window(self) -> bool:
-        return self._stored <= self.window_rows
+        return self._stored <= self.shuffle_buffer_rows
 
     def _window(self, place: WindowIndex) -> ShuffleBuffer:
         if self._ahead is None:
@@ -222,7 +222,7 @@ class StreamingShard(Shard):
 
     def _examples(self, place: WindowIndex) -> Iterator[PosedRows]:
         """What is read from a place on, epoch after epoch."""
-        skip, epoch = place.number * self.window_rows, place.epoch
+        skip, epoch = place.number * self.shuffle_buffer_rows, place.epoch
         while True:
             for span in self._pieces(place.seed, epoch):
                 if skip < span.n_rows:
@@ -237,16 +237,16 @@ class StreamingShard(Shard):
         return [self.spans[number] for number in order]
 
     def _size(self, place: WindowIndex) -> int:
-        return min(self.window_rows, self._stored - place.number * self.window_rows)
+        return min(self.shuffle_buffer_rows, self._stored - place.number * self.shuffle_buffer_rows)
 
     def _following(self, place: WindowIndex) -> WindowIndex | None:
         if self._one_window:
             return None
-        last = (place.number + 1) * self.window_rows >= self._stored
+        last = (place.number + 1) * self.shuffle_buffer_rows >= self._stored
         return WindowIndex(place.seed, place.epoch + 1, 0) if last else place._replace(number=place.number + 1)
 
     def _room(self) -> ShuffleBuffer:
-        return ShuffleBuffer(self.window_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
+        return ShuffleBuffer(self.shuffle_buffer_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_ahead": None, "_told": None}

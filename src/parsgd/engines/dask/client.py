@@ -14,7 +14,7 @@ import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
-from parsgd.errors import WorkersLost
+from parsgd.errors import WorkersLostError
 from parsgd.utils import temporary
 
 # How often to look whether the file of a scheduler is there.
@@ -43,25 +43,25 @@ class DaskConnection:
         self._closing.close()
 
 
-def connect_to(address: str | None, scheduler_file: str | None, patience_s: float) -> DaskConnection:
-    """A client of its own for a scheduler that runs somewhere.  Raises WorkersLost if it does not answer."""
+def connect_to(address: str | None, scheduler_file: str | None, worker_timeout_s: float) -> DaskConnection:
+    """A client of its own for a scheduler that runs somewhere.  Raises WorkersLostError if it does not answer."""
     where = address
     if scheduler_file is not None:
-        address = _address_in(scheduler_file, patience_s)
+        address = _address_in(scheduler_file, worker_timeout_s)
         where = f"{address}, which {scheduler_file} names,"
     with contextlib.ExitStack() as opened:
         try:
-            client = opened.enter_context(Client(address, timeout=patience_s, set_as_default=False))
+            client = opened.enter_context(Client(address, timeout=worker_timeout_s, set_as_default=False))
         except (OSError, TimeoutError, ValueError) as error:
-            raise WorkersLost(
+            raise WorkersLostError(
                 f"The Dask scheduler at {where} does not answer: {error} Is it running, and reachable from here?"
             ) from error
         return DaskConnection(client, opened.pop_all())
 
 
-def _address_in(scheduler_file: str, patience_s: float) -> str:
+def _address_in(scheduler_file: str, worker_timeout_s: float) -> str:
     """The address that a scheduler wrote; a Client would wait for the file for ever."""
-    end, why = time.monotonic() + patience_s, ""
+    end, why = time.monotonic() + worker_timeout_s, ""
     while True:
         try:
             return str(json.loads(Path(scheduler_file).read_bytes())["address"])
@@ -73,9 +73,9 @@ def _address_in(scheduler_file: str, patience_s: float) -> str:
             # it may be being written
             why = "it holds no address of a scheduler"
         if time.monotonic() > end:
-            raise WorkersLost(
-                f"{scheduler_file}: {why}, after {patience_s:g} s of waiting. Start a scheduler that writes it: dask"
-                f" scheduler --scheduler-file {scheduler_file}"
+            raise WorkersLostError(
+                f"{scheduler_file}: {why}, after {worker_timeout_s:g} s of waiting. Start a scheduler that writes it:"
+                f" dask scheduler --scheduler-file {scheduler_file}"
             )
         time.sleep(_LOOK_S)
 

@@ -17,7 +17,7 @@ from distributed.worker import thread_state
 from parsgd.core import Pulse, Shard, Work
 from parsgd.engines.dask.client import DaskConnection, connect_to, start_local
 from parsgd.engines.dask.dask_pool import DaskWorkerPool, refuse_after_the_end
-from parsgd.errors import IncompatibleParts, InvalidArgument, check_between, check_count, check_flag, choose
+from parsgd.errors import IncompatiblePartsError, InvalidArgumentError, check_between, check_count, check_flag, choose
 from parsgd.utils.tree_reduce import FAN_IN
 
 WHO = "Dask"
@@ -53,16 +53,16 @@ class Dask:
         workers.
     direct : bool
         Whether this machine can connect to the workers; False: all goes through the scheduler.
-    silence_s : float
+    heartbeat_timeout_s : float
         After so many seconds without a sign of life a worker is given up, and its rows are read by another.
-    patience_s : float
+    worker_timeout_s : float
         For so many seconds a fit waits for a worker to come when there is none, and for a scheduler to answer.
 
     Raises
     ------
-    InvalidArgument
+    InvalidArgumentError
         When it is made with values that cannot be used.
-    WorkersLost
+    WorkersLostError
         When a fit begins and the cluster has no workers, or cannot be reached.
 
     Examples
@@ -82,8 +82,8 @@ class Dask:
     memory_limit: Any = "auto"
     reduce: str = "auto"
     direct: bool = True
-    silence_s: float = 30.0
-    patience_s: float = 30.0
+    heartbeat_timeout_s: float = 30.0
+    worker_timeout_s: float = 30.0
     _kept: list[DaskConnection] = field(default_factory=list, init=False, repr=False, compare=False)
 
     name = "dask"
@@ -92,24 +92,26 @@ class Dask:
     def __post_init__(self) -> None:
         given = [name for name in ("client", "address", "scheduler_file") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise InvalidArgument(f"Dask takes one of client, address and scheduler_file. Got {' and '.join(given)}.")
+            raise InvalidArgumentError(
+                f"Dask takes one of client, address and scheduler_file. Got {' and '.join(given)}."
+            )
         if self.client is not None and not isinstance(self.client, Client):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"The 'client' parameter of Dask must be a distributed.Client. Got {self.client!r} instead."
             )
         if self.client is not None and self.client.asynchronous:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 "The 'client' parameter of Dask must be a client that waits. Got Client(asynchronous=True) instead."
             )
         for argument in ("address", "scheduler_file"):
             value = getattr(self, argument)
             if value is not None and not (isinstance(value, str) and value):
-                raise InvalidArgument(f"The {argument!r} parameter of {WHO} must be a str or None. Got {value!r}.")
+                raise InvalidArgumentError(f"The {argument!r} parameter of {WHO} must be a str or None. Got {value!r}.")
         check_count(self.n_processes, "n_processes", WHO)
         choose(self.reduce, ("auto", "tree", "direct"), "reduce", WHO)
         check_flag(self.direct, "direct", WHO)
-        check_between(self.silence_s, 0, float("inf"), "silence_s", WHO)
-        check_between(self.patience_s, 0, float("inf"), "patience_s", WHO)
+        check_between(self.heartbeat_timeout_s, 0, float("inf"), "heartbeat_timeout_s", WHO)
+        check_between(self.worker_timeout_s, 0, float("inf"), "worker_timeout_s", WHO)
 
     def default_workers(self) -> int:
         """How many workers ``n_jobs=None`` means: the threads of the cluster, or of the one that would be started."""
@@ -134,7 +136,7 @@ class Dask:
         tree = self.reduce == "tree" or (self.reduce == "auto" and len(shards) > FAN_IN)
         return DaskWorkerPool(
             connection.client, connection.close, work, shards, pulse, in_tree=tree, direct=self.direct,
-            silence_s=self.silence_s, patience_s=self.patience_s,
+            heartbeat_timeout_s=self.heartbeat_timeout_s, worker_timeout_s=self.worker_timeout_s,
         )  # fmt: skip
 
     def __enter__(self) -> Dask:
@@ -167,7 +169,7 @@ class Dask:
             stays.callback(self._kept[-1].tidy)
             return DaskConnection(self._kept[-1].client, stays)
         if self.address is not None or self.scheduler_file is not None:
-            return connect_to(self.address, self.scheduler_file, self.patience_s)
+            return connect_to(self.address, self.scheduler_file, self.worker_timeout_s)
         if self.client is None:
             _refuse_in_task()
         client = self.client or _active_client()
@@ -177,7 +179,7 @@ class Dask:
 def _refuse_in_task() -> None:
     """Raise in a task of Dask, which would wait for workers that it occupies itself."""
     if hasattr(thread_state, "execution_state"):
-        raise IncompatibleParts(
+        raise IncompatiblePartsError(
             "engine='dask' was used inside a task of Dask, which would wait for the worker that runs it. Take"
             " engine='threads' there, or fit in the program that has the client."
         )

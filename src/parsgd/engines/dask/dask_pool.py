@@ -21,7 +21,7 @@ from parsgd.engines.dask.liveness import Host, HostLostError, LivenessMonitor, l
 from parsgd.engines.dask.remote_state import RemoteState
 from parsgd.engines.dask.transfer import ScatterCache
 from parsgd.engines.placement import Placement, assign_by_locality
-from parsgd.errors import IncompatibleParts, MissingDependency, WorkersLost
+from parsgd.errors import IncompatiblePartsError, MissingDependencyError, WorkersLostError
 
 # So often whoever waits looks whether Ctrl-C was pressed, or the scheduler is gone.
 _LISTEN_S = 0.1
@@ -32,7 +32,7 @@ _HALT_S, _CLOSE_S = 2.0, 5.0
 def refuse_after_the_end(cause: BaseException | None = None) -> None:
     """Raise if the main thread has ended: from then on Dask takes no work."""
     if not threading.main_thread().is_alive():
-        raise IncompatibleParts(
+        raise IncompatiblePartsError(
             "engine='dask' was used by a thread that outlives the main thread, and Dask takes no work while the"
             " interpreter shuts down. Join the thread in the main one, or use engine='processes'."
         ) from cause
@@ -48,10 +48,10 @@ class DaskWorkerPool:
 
     def __init__(
         self, client: Client, closing: Callable[[], None], work: Work, shards: Sequence[Shard], pulse: Pulse, *,
-        in_tree: bool, direct: bool, silence_s: float, patience_s: float,
+        in_tree: bool, direct: bool, heartbeat_timeout_s: float, worker_timeout_s: float,
     ):  # fmt: skip
         self.client, self.closing, self.shards, self.pulse = client, closing, shards, pulse
-        self.in_tree, self.patience_s = in_tree, patience_s
+        self.in_tree, self.worker_timeout_s = in_tree, worker_timeout_s
         self.run = uuid.uuid4().hex[:12]
         self.answers: SimpleQueue[Report | Lost | BaseException] = SimpleQueue()
         self.pending = self.n_sent = self.n_submitted = 0
@@ -62,7 +62,7 @@ class DaskWorkerPool:
         self.spent: list[Future] = []
         self.placement: Placement | None = None
         self.cargo = ScatterCache(client, self.run, work, shards, direct)
-        self.watch = LivenessMonitor(client, silence_s, self._joined, self._left)
+        self.watch = LivenessMonitor(client, heartbeat_timeout_s, self._joined, self._left)
         try:
             self.call(self._begin)
         except BaseException:
@@ -102,9 +102,9 @@ class DaskWorkerPool:
             self.told_to_halt = True
             self.client.loop.add_callback(self._halt)
         ended = self.client.status in ("closing", "closed")
-        if ended or self.watch.unanswered_s > self.patience_s:
-            for_s = "" if ended else f" for {self.patience_s:g} s"
-            raise WorkersLost(
+        if ended or self.watch.unanswered_s > self.worker_timeout_s:
+            for_s = "" if ended else f" for {self.worker_timeout_s:g} s"
+            raise WorkersLostError(
                 f"The Dask scheduler does not answer{for_s}, and with it all workers are lost. Is the cluster still"
                 " running? Start it again, and fit again with Dask(address=...)."
             )
@@ -133,14 +133,14 @@ class DaskWorkerPool:
     # -- errands, in the event loop ----------------------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        end = time.monotonic() + self.patience_s
+        end = time.monotonic() + self.worker_timeout_s
         await self.look()
         while not self.watch.hosts:
             if time.monotonic() > end:
                 address = self.client.scheduler.address
-                raise WorkersLost(
-                    f"The Dask cluster at {address} has no workers, and none came within {self.patience_s:g} s. Start"
-                    f" some: dask worker {address}"
+                raise WorkersLostError(
+                    f"The Dask cluster at {address} has no workers, and none came within {self.worker_timeout_s:g} s."
+                    f" Start some: dask worker {address}"
                 )
             await asyncio.sleep(_LISTEN_S)
             await self.look()
@@ -200,18 +200,18 @@ class DaskWorkerPool:
         worker = task.worker
         host = await self._host_of(worker)
         if host is None:
-            return Lost(worker, task.round, f"no Dask worker came within {self.patience_s:g} s to take its rows")
+            return Lost(worker, task.round, f"no Dask worker came within {self.worker_timeout_s:g} s to take its rows")
         try:
             return await self._attempt(task, host)
         except HostLostError as gone:
             self.watch.lose(host, str(gone))
             replaced = await self._host_of(worker) is not None
-            nobody = "" if replaced else f" No other came within {self.patience_s:g} s to take its rows."
+            nobody = "" if replaced else f" No other came within {self.worker_timeout_s:g} s to take its rows."
             return Lost(worker, task.round, (str(gone) + nobody).rstrip("."), replaced)
 
     async def _host_of(self, worker: int) -> Host | None:
         """The host of a worker, or None if there is none and none comes in time."""
-        end = time.monotonic() + self.patience_s
+        end = time.monotonic() + self.worker_timeout_s
         while self.placement.host_of(worker) is None:
             if time.monotonic() > end:
                 return None
@@ -272,7 +272,7 @@ class DaskWorkerPool:
     def _explained(self, error: BaseException, where: str) -> BaseException:
         """An error of a task, with a note that says where it was met."""
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "parsgd":
-            return MissingDependency(f"The Dask worker at {where} has no parsgd: install the same version there.")
+            return MissingDependencyError(f"The Dask worker at {where} has no parsgd: install the same version there.")
         error.add_note(f"(On the Dask worker at {where}.)")
         return error
 
@@ -285,7 +285,9 @@ class DaskWorkerPool:
         """Do a task once more, wherever its worker lives now: its state is lost, and the state is needed."""
         host = await self._host_of(task.worker)
         if host is None:
-            raise WorkersLost(f"worker {task.worker} is lost: no Dask worker came within {self.patience_s:g} s.")
+            raise WorkersLostError(
+                f"worker {task.worker} is lost: no Dask worker came within {self.worker_timeout_s:g} s."
+            )
         report = await self._submitted(task, host)
         with losing(host.address):
             await while_there([host], self._settled(report))

@@ -84,8 +84,10 @@ class LivenessMonitor:
     a nanny restarts no process that dies while it is being started.
     """
 
-    def __init__(self, client: Client, silence_s: float, joined: Callable[[Host], None], left: Callable[[Host], None]):
-        self.client, self.silence_s = client, silence_s
+    def __init__(
+        self, client: Client, heartbeat_timeout_s: float, joined: Callable[[Host], None], left: Callable[[Host], None]
+    ):
+        self.client, self.heartbeat_timeout_s = client, heartbeat_timeout_s
         self.joined, self.left = joined, left
         self.hosts: dict[str, Host] = {}
         self.wanting: dict[str, float] = {}
@@ -134,8 +136,10 @@ class LivenessMonitor:
                 self.joined(self.hosts[address])
         elif seen != host.last_seen:
             host.last_seen, host.heard_s = seen, now
-        elif now - host.heard_s > self.silence_s:
-            self.lose(host, f"the Dask worker at {address} has given no sign of life for {self.silence_s:g} s.")
+        elif now - host.heard_s > self.heartbeat_timeout_s:
+            self.lose(
+                host, f"the Dask worker at {address} has given no sign of life for {self.heartbeat_timeout_s:g} s."
+            )
 
     def lose(self, host: Host, why: str) -> None:
         """Count on a host no more."""

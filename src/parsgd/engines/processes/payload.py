@@ -11,7 +11,7 @@ import numpy as np
 
 from parsgd.core import Shard, Work
 from parsgd.engines.processes.shared_memory import PickledObject, SharedPickler
-from parsgd.errors import IncompatibleParts
+from parsgd.errors import IncompatiblePartsError
 
 # Into a thing that cannot be pickled one looks no deeper than that.
 _DEEPEST = 6
@@ -20,7 +20,7 @@ _DEEPEST = 6
 class FitPayload:
     """The work and each worker's shard; ``rows`` has the sizes of the shards.
 
-    Raises IncompatibleParts if any of it cannot be pickled.
+    Raises IncompatiblePartsError if any of it cannot be pickled.
     """
 
     def __init__(self, work: Work, shards: Sequence[Shard]):
@@ -76,7 +76,7 @@ def _pack(
         raise  # no room, or no more files; no fault of the value
     except Exception as error:
         name, found, why = _culprit(parts, error)
-        raise IncompatibleParts(
+        raise IncompatiblePartsError(
             f"engine='processes' sends {name} to other processes, and {found!r} cannot be pickled: {why}. Let it hold"
             " what can be (numbers, arrays, classes, functions), or take engine='threads'."
         ) from error

@@ -30,15 +30,15 @@ class Processes:
     ----------
     n_processes : int, optional
         Not given: one for each worker, but no more than there are cores.  Workers share processes if there are fewer.
-    silence_s : float
+    heartbeat_timeout_s : float
         A process that is silent for so many seconds while it should be at work is taken for lost; if it speaks again,
         it is used again.
 
     Raises
     ------
-    InvalidArgument
+    InvalidArgumentError
         When it is made with values that cannot be used.
-    IncompatibleParts
+    IncompatiblePartsError
         When a fit begins with what cannot be sent to another process; says what.
 
     Notes
@@ -59,7 +59,7 @@ class Processes:
     """
 
     n_processes: int | None = None
-    silence_s: float = 30.0
+    heartbeat_timeout_s: float = 30.0
     _pools: list[ProcessCache] = field(default_factory=list, init=False, repr=False, compare=False)
 
     name = "processes"
@@ -67,7 +67,7 @@ class Processes:
 
     def __post_init__(self) -> None:
         check_count(self.n_processes, "n_processes", "Processes")
-        check_between(self.silence_s, 0, float("inf"), "silence_s", "Processes")
+        check_between(self.heartbeat_timeout_s, 0, float("inf"), "heartbeat_timeout_s", "Processes")
 
     def message_costs(self, n_parameters: int) -> tuple[float, float]:
         """Seconds that a message takes, whatever its length, and bytes of a state a second."""
@@ -77,7 +77,7 @@ class Processes:
         parcels = FitPayload(work, shards)
         n_processes = min(self.n_processes or joblib.cpu_count(), max(len(shards), 1))
         try:
-            return ProcessWorkerPool(parcels, pulse, n_processes, self._pool, self.silence_s)
+            return ProcessWorkerPool(parcels, pulse, n_processes, self._pool, self.heartbeat_timeout_s)
         except BaseException:
             parcels.close()
             raise
@@ -100,4 +100,4 @@ class Processes:
 
     def __reduce__(self) -> tuple:
         """Elsewhere it is an engine that has no processes yet."""
-        return Processes, (self.n_processes, self.silence_s)
+        return Processes, (self.n_processes, self.heartbeat_timeout_s)

@@ -54,9 +54,9 @@ class ProcessWorkerPool:
     """
 
     def __init__(
-        self, parcels: FitPayload, pulse: Pulse, n_processes: int, pool: ProcessCache | None, silence_s: float
+        self, parcels: FitPayload, pulse: Pulse, n_processes: int, pool: ProcessCache | None, heartbeat_timeout_s: float
     ):
-        self.parcels, self.pulse, self.pool, self.silence_s = parcels, pulse, pool, silence_s
+        self.parcels, self.pulse, self.pool, self.heartbeat_timeout_s = parcels, pulse, pool, heartbeat_timeout_s
         self.hosts = start(n_processes) if pool is None else pool.take(n_processes)
         self.placement = Placement(parcels.rows, range(n_processes))
         self.under_way: dict[int, _Sent] = {}
@@ -183,7 +183,7 @@ class ProcessWorkerPool:
             if number not in self.placement.up:
                 continue
             host.silence = 0.0 if host in heard or id(host) not in busy else host.silence + waited
-            if host.silence > (self.silence_s if host.met else max(self.silence_s, _START_SECONDS)):
+            if host.silence > (self.heartbeat_timeout_s if host.met else max(self.heartbeat_timeout_s, _START_SECONDS)):
                 self._lose(number, f"its process (pid {host.pid}) has been silent for {host.silence:.1f} s", True)
 
     def _exchange(self, timeout_s: float) -> list[WorkerProcess]:

@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from parsgd.errors import DivergedError, InvalidArgument, ParsgdError
+from parsgd.errors import DivergedError, InvalidArgumentError, ParsgdError
 from parsgd.models.linear.linear_model import Linear
 
 # Targets and predictions at which a loss is tried after a fit diverged.
@@ -24,7 +24,7 @@ def explained(model: Linear) -> Iterator[None]:
         found = None if isinstance(model.loss, str) else _invalid(model)
         if found is None:
             raise
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The 'loss' parameter: {type(model.loss).__name__}.{found}; it must return a finite number for every"
             " target y and every prediction p."
         ) from error

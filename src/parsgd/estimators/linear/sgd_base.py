@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.utils.validation import _check_sample_weight
 
-from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
+from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError
 from parsgd.estimators import auto_select, checkpoint_context, param_validation, streaming
 from parsgd.estimators.epochs import print_epochs
 from parsgd.estimators.input_validation import validate_data
@@ -90,21 +90,23 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
 
     def _check_combinations(self, partial: bool) -> None:
         if self.early_stopping and partial:
-            raise InvalidArgument("early_stopping should be False with partial_fit")
+            raise InvalidArgumentError("early_stopping should be False with partial_fit")
         if self.learning_rate == "optimal" and self.alpha == 0:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 "alpha must be > 0 since learning_rate is 'optimal'. alpha is used to compute the optimal learning"
                 " rate."
             )
         if self.learning_rate in ("pa1", "pa2") and self._loss_name != self._passive_loss:
-            raise InvalidArgument(f"Learning rate '{self.learning_rate}' only works with loss '{self._passive_loss}'.")
+            raise InvalidArgumentError(
+                f"Learning rate '{self.learning_rate}' only works with loss '{self._passive_loss}'."
+            )
         if self.learning_rate == "adagrad" and self.average:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"average={self.average!r} does not go with learning_rate='adagrad', whose weights pay their penalty"
                 " when they are next wanted: a mean of iterates would miss it. Take average=False."
             )
         if self.penalty == "elasticnet" and self.l1_ratio is None:
-            raise InvalidArgument("l1_ratio must be set when penalty is 'elasticnet'")
+            raise InvalidArgumentError("l1_ratio must be set when penalty is 'elasticnet'")
 
     @property
     def _loss_name(self) -> Any:
@@ -301,7 +303,7 @@ def initial(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> np.nda
     given = given.toarray() if sparse.issparse(given) else np.asarray(given)
     given = given.astype(dtype, copy=False)
     if given.size != int(np.prod(shape)) or (given.ndim == len(shape) and given.shape != shape):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"Provided {name} does not match dataset. Its shape is {given.shape}, the data need {shape}."
         )
     return given.reshape(shape)
@@ -313,13 +315,13 @@ def validation_rows(
     """Row numbers to train on and to validate on, or ``(None, None)`` without early stopping."""
     train, held_back = next(splitter.split(np.zeros((len(y), 1)), y))
     if len(train) == 0 or len(held_back) == 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"Splitting {len(y)} samples into a train set and a validation set with validation_fraction="
             f"{estimator.validation_fraction!r} led to an empty set ({len(train)} and {len(held_back)} samples). Please"
             " either change validation_fraction, increase number of samples, or disable early_stopping."
         )
     if weight.size and not np.any(weight[held_back] > 0):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             "The sample weights for validation set are all zero, consider using a different random state."
         )
     return np.sort(train), np.sort(held_back)

@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import check_is_fitted
 
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import checkpoint_context, streaming
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial, validation_rows
@@ -93,7 +93,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
 
     Raises
     ------
-    parsgd.errors.InvalidArgument
+    parsgd.errors.InvalidArgumentError
         For a parameter or data that cannot be used (a ValueError).
     parsgd.errors.DivergedError
         When the parameters leave the finite numbers (a ValueError); names the round and the epoch.
@@ -242,7 +242,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         """
         self._check_arguments(True)
         if not hasattr(self, "classes_") and isinstance(self.class_weight, str) and self.class_weight == "balanced":
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' weights, use"
                 " compute_class_weight('balanced', classes=classes, y=y). In place of y you can use a large enough"
                 " sample of the full training set target to properly estimate the class frequency distributions. Pass"
@@ -273,7 +273,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         """The model, and how labels become targets: -1 and 1, or class numbers."""
         n_classes = len(self.classes_)
         if n_classes < 2:
-            raise InvalidArgument(f"The number of classes has to be greater than one; got {n_classes} class")
+            raise InvalidArgumentError(f"The number of classes has to be greater than one; got {n_classes} class")
         class_weight = np.ones(n_classes)
         if self.class_weight is not None:
             class_weight = examples.class_factors(self.class_weight, self.classes_)
@@ -314,7 +314,7 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:
         """What to train on, and how to score a state on the others (or on the user's own set)."""
         if (X_val is None) != (y_val is None):
-            raise InvalidArgument("X_val and y_val belong together; only one of them was given.")
+            raise InvalidArgumentError("X_val and y_val belong together; only one of them was given.")
         if X_val is not None:
             X_val, y_val = validate_data(
                 self, X_val, y_val, accept_sparse="csr", dtype=[examples.dtype], order="C", reset=False

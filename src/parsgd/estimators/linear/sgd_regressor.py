@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import checkpoint_context, param_validation, streaming
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial, validation_rows
@@ -213,7 +213,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
 
     def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:
         if (X_val is None) != (y_val is None):
-            raise InvalidArgument("X_val and y_val belong together; only one of them was given.")
+            raise InvalidArgumentError("X_val and y_val belong together; only one of them was given.")
         if X_val is not None:
             X_val, y_val = validate_data(
                 self, X_val, y_val, accept_sparse="csr", dtype=[examples.dtype], order="C", reset=False,

@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from parsgd.errors import InvalidArgument, Outcome
+from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.estimators import auto_select, checkpoint_context, param_validation, streaming
 from parsgd.estimators.epochs import epochs_of, idle_epochs, print_epochs
 from parsgd.estimators.input_validation import validate_data
@@ -137,7 +137,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         checkpoint_context.check_checkpoint(self)
         self._hidden_layers()
         if self.solver == "lbfgs" and (self.dropout > 0 or self.clip_norm is not None):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 "solver='lbfgs' climbs down the whole objective: dropout and clip_norm are for the stochastic solvers,"
                 f" {', '.join(STOCHASTIC)}."
             )
@@ -147,12 +147,12 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         given = self.hidden_layer_sizes
         sizes = list(given) if hasattr(given, "__iter__") and not isinstance(given, str) else [given]
         if not all(param_validation.is_integral(size) for size in sizes):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"The 'hidden_layer_sizes' parameter of {type(self).__name__} must be an int or a list of ints in the"
                 f" range [1, inf). Got {given!r} instead."
             )
         if any(size <= 0 for size in sizes):
-            raise InvalidArgument(f"hidden_layer_sizes must be > 0, got {sizes}.")
+            raise InvalidArgumentError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return tuple(int(size) for size in sizes)
 
     # -- what the two kinds differ in ------------------------------------------------------------------------------
@@ -316,7 +316,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
     def _hold_back(self, examples: Examples, random, stratify: bool) -> tuple[Examples, tuple]:
         """What to train on, and the rows held back to score on; ``stratify``: of each class the same part."""
         if self.validation_fraction == 0:
-            raise InvalidArgument("early_stopping=True needs validation_fraction > 0, or X_val and y_val.")
+            raise InvalidArgumentError("early_stopping=True needs validation_fraction > 0, or X_val and y_val.")
         split = functools.partial(self._divide, random, stratify)
         return examples.hold_back(split, self.validation_fraction, random)
 
@@ -327,13 +327,13 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
             stratify=np.where(y.ravel() > 0, "True", "False") if stratify else None,
         )  # fmt: skip
         if len(held) < 2:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"The validation set is too small: validation_fraction={self.validation_fraction!r} of {len(y)}"
                 f" rows are {len(held)}. Increase 'validation_fraction' or the size of your dataset."
             )
         for part, name in ((train, "train"), (held, "validation")):
             if weight.size and not weight[part].any():
-                raise InvalidArgument(
+                raise InvalidArgumentError(
                     f"The sample weights of the {name} set are all zero; another random_state deals other rows to it."
                 )
         return train, held
@@ -343,7 +343,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         shapes = [coef.shape for coef in self.coefs_]
         wanted = list(zip(model.sizes[:-1], model.sizes[1:], strict=True))
         if shapes != wanted:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"This {type(self).__name__} has layers {[*(s[0] for s in shapes), shapes[-1][1]]}; parameters and data"
                 f" now ask for {list(model.sizes)}. To begin anew call fit with warm_start=False."
             )
@@ -451,7 +451,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         """What to train on: arrays, checked, or the rows of a Dataset."""
         if streaming.is_streamed(X):
             if self.solver == "lbfgs":
-                raise InvalidArgument(
+                raise InvalidArgumentError(
                     "solver='lbfgs' goes over all rows at every step, and takes arrays only; for a Dataset choose"
                     f" solver= of {', '.join(map(repr, STOCHASTIC))}."
                 )
@@ -469,14 +469,16 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
 
     def _check_validation_set(self, X_val: Any, y_val: Any, partial: bool) -> None:
         if (X_val is None) != (y_val is None):
-            raise InvalidArgument("X_val and y_val belong together; only one of them was given.")
+            raise InvalidArgumentError("X_val and y_val belong together; only one of them was given.")
         if partial and self.early_stopping and X_val is None:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 "partial_fit does not support early_stopping=True without a validation set that stays the same from"
                 " call to call: give X_val and y_val."
             )
         if X_val is not None and self.solver == "lbfgs":
-            raise InvalidArgument("X_val and y_val are for the stochastic solvers; solver='lbfgs' looks at no score.")
+            raise InvalidArgumentError(
+                "X_val and y_val are for the stochastic solvers; solver='lbfgs' looks at no score."
+            )
 
     def _predicted(self, X: Any) -> np.ndarray:
         """``(n_rows, n_outputs)``: probabilities, or means."""

@@ -13,7 +13,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import checkpoint_context, param_validation, streaming
 from parsgd.estimators.network.mlp_base import BaseMLP, is_stochastic
 from parsgd.estimators.sklearn_callbacks import with_callbacks
@@ -87,7 +87,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Raises
     ------
-    parsgd.errors.InvalidArgument
+    parsgd.errors.InvalidArgumentError
         For a parameter or data that cannot be used (a ValueError).
     parsgd.errors.DivergedError
         When the parameters leave the finite numbers (a ValueError).
@@ -232,7 +232,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self._check_arguments()
         self._check_validation_set(X_val, y_val, partial=True)
         if isinstance(self.class_weight, str):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 "class_weight='balanced' is not for partial_fit, which does not see all of y. Compute the weights from"
                 " a sample with sklearn.utils.compute_class_weight and pass them as a dict."
             )
@@ -268,7 +268,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _check_same_classes(self, classes: np.ndarray) -> None:
         if set(classes.tolist()) != set(self.classes_.tolist()):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously"
                 f" got {self.classes_}, `y` has {classes}"
             )
@@ -286,7 +286,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _refuse_several_weights(self) -> None:
         if self._multilabel:
-            raise InvalidArgument("class_weight is for one label a row; weigh rows with sample_weight.")
+            raise InvalidArgumentError("class_weight is for one label a row; weigh rows with sample_weight.")
 
     def _network_loss(self) -> dict[str, Any]:
         separate = self._multilabel or len(self.classes_) <= 2

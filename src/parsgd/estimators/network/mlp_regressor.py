@@ -11,7 +11,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import checkpoint_context, param_validation, streaming
 from parsgd.estimators.network.mlp_base import BaseMLP, is_stochastic
 from parsgd.estimators.sklearn_callbacks import with_callbacks
@@ -42,7 +42,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Raises
     ------
-    parsgd.errors.InvalidArgument
+    parsgd.errors.InvalidArgumentError
         For a parameter or data that cannot be used (a ValueError).
     parsgd.errors.DivergedError
         When the parameters leave the finite numbers (a ValueError).
@@ -177,7 +177,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             X_val, y_val = self._read(X_val, y_val, reset=False, y_numeric=True)
             held = (X_val.astype(dtype, copy=False), self._targets(y_val, dtype), None)
             if held[1].shape[1] != self.n_outputs_:
-                raise InvalidArgument(f"y_val has {held[1].shape[1]} targets a row, y has {self.n_outputs_}.")
+                raise InvalidArgumentError(f"y_val has {held[1].shape[1]} targets a row, y has {self.n_outputs_}.")
         self._fit_network(examples, partial, held, stratify=False)
 
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:

@@ -173,7 +173,8 @@ class Network:
     def log_contraction(self, clock: float, steps: int) -> float:
         """``steps log(1 - eta alpha / b)``: how far the penalty alone pulls two runs together.
 
-        A network's loss is not convex, so no more can be said beforehand; ``Weighted(rule="measured")`` measures.
+        A network's loss is not convex, so no more can be said beforehand; ``WeightedAverage(rule="measured")``
+        measures.
         """
         return steps * math.log(max(1.0 - self.eta0 * self.alpha / self.batch_size, 1e-300))
 

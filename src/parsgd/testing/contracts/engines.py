@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from parsgd import core
-from parsgd.algorithms.local_sgd import Local
+from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.core import Budget, Report, Task, silent
 from parsgd.engines.serial import Serial
 from parsgd.testing.contracts._assert import SEED, must
@@ -27,7 +27,7 @@ def check_engine(engine: core.Engine) -> None:
     _check_errors(engine)
     for n_workers in (1, 3):
         ours, theirs = (
-            fit(small_model(), Local(0.5), one, small_source(), n_workers=n_workers, max_epochs=2, seed=SEED).state
+            fit(small_model(), LocalSGD(0.5), one, small_source(), n_workers=n_workers, max_epochs=2, seed=SEED).state
             for one in (engine, Serial())
         )
         must(np.array_equal(ours, theirs), f"{n_workers} workers must give the bits that they give on engine='serial'.")

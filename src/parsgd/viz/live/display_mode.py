@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.training import progress
 from parsgd.utils.streams import MessageStream
 from parsgd.viz.live.log_view import Lines
@@ -32,12 +32,12 @@ def way(is_terminal: bool) -> str:
 
     Raises
     ------
-    InvalidArgument
+    InvalidArgumentError
         If ``PARSGD_PROGRESS`` says none of them.
     """
     asked = os.environ.get(_VARIABLE, "").strip().lower()
     if asked not in _WAYS:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The environment variable {_VARIABLE} must be 0, lines or live, or unset. Got {asked!r} instead."
         )
     if asked:
@@ -81,7 +81,7 @@ def watched(make: Callable[[], Any]) -> Iterator[None]:
     """Let a view watch the fits inside the block, and close it in any case."""
     view = make()
     try:
-        with progress.watch(view):
+        with progress.observe_progress(view):
             yield
     finally:
         view.close()

@@ -22,11 +22,11 @@ def line(told: Progress) -> str:
 def round_line(told: Progress) -> str:
     """The same at the end of a round, with the weights that reports had in it.
 
-    >>> crew = (WorkerProgress(0, 500, weight=0.5), WorkerProgress(1, 500, weight=0.5))
-    >>> round_line(Progress(1000, 2000, 0.25, 1.0, (500, 500), epochs=2, rounds=4, crew=crew))
+    >>> workers = (WorkerProgress(0, 500, weight=0.5), WorkerProgress(1, 500, weight=0.5))
+    >>> round_line(Progress(1000, 2000, 0.25, 1.0, (500, 500), epochs=2, rounds=4, workers=workers))
     'round 3: epoch 1.0 of at most 2, loss 0.25, 1,000 examples/s, at most 1 s left, weights 0.500 0.500'
     """
-    known = [worker.weight for worker in told.crew if not math.isnan(worker.weight)]
+    known = [worker.weight for worker in told.workers if not math.isnan(worker.weight)]
     weights = " ".join(f"{weight:.3f}" for weight in known) if 1 < len(known) <= MOST_WORKERS else ""
     return f"round {max(told.rounds - 1, 0)}: {line(told)}" + f", weights {weights}" * bool(weights)
 
@@ -56,12 +56,12 @@ def remaining(told: Progress) -> str:
 def missing(told: Progress) -> str:
     """Workers that are lost.
 
-    >>> crew = (WorkerProgress(0, 5), WorkerProgress(1, 0, losses=1, gone=True))
-    >>> missing(Progress(5, 10, 0.5, 1.0, (5, 0), crew=crew))
+    >>> workers = (WorkerProgress(0, 5), WorkerProgress(1, 0, losses=1, gone=True))
+    >>> missing(Progress(5, 10, 0.5, 1.0, (5, 0), workers=workers))
     '1 of 2 workers lost'
     """
-    gone = sum(worker.gone for worker in told.crew)
-    return f"{gone} of {len(told.crew)} workers lost" if gone else ""
+    gone = sum(worker.gone for worker in told.workers)
+    return f"{gone} of {len(told.workers)} workers lost" if gone else ""
 
 
 def fate(worker: WorkerProgress) -> str:
@@ -77,7 +77,7 @@ def fate(worker: WorkerProgress) -> str:
     return "at work"
 
 
-def reasons(crew: tuple[WorkerProgress, ...], most: int = 3) -> list[str]:
+def reasons(workers: tuple[WorkerProgress, ...], most: int = 3) -> list[str]:
     """Why workers were lost, of so many reasons at most; those of workers that nobody replaced come first.
 
     >>> hit = [WorkerProgress(number, 0, losses=1, why="killed by signal 9") for number in (1, 3)]
@@ -85,7 +85,7 @@ def reasons(crew: tuple[WorkerProgress, ...], most: int = 3) -> list[str]:
     ['workers 1, 3: killed by signal 9']
     """
     whose: dict[str, list[str]] = {}
-    for worker in sorted(crew, key=lambda worker: not worker.gone):
+    for worker in sorted(workers, key=lambda worker: not worker.gone):
         if worker.losses:
             whose.setdefault(worker.why, []).append(str(worker.worker))
     return [
@@ -93,18 +93,18 @@ def reasons(crew: tuple[WorkerProgress, ...], most: int = 3) -> list[str]:
     ]
 
 
-def summary(crew: tuple[WorkerProgress, ...]) -> list[str]:
+def summary(workers: tuple[WorkerProgress, ...]) -> list[str]:
     """Many workers in a few lines.
 
     >>> summary(tuple(WorkerProgress(n, 0, rate=100.0 + n) for n in range(40)))
     ['40 workers: 40 at work', 'slowest: worker 0, 100 examples/s; fastest: worker 39, 139 examples/s']
     """
-    working = [worker for worker in crew if not worker.gone]
+    working = [worker for worker in workers if not worker.gone]
     counts = [f"{len(working)} at work"]
     replaced = sum(bool(worker.losses) for worker in working)
     counts += [f"{replaced} of them replaced"] * bool(replaced)
-    counts += [f"{len(crew) - len(working)} lost"] * (len(working) < len(crew))
-    said = [f"{len(crew)} workers: {', '.join(counts)}"]
+    counts += [f"{len(workers) - len(working)} lost"] * (len(working) < len(workers))
+    said = [f"{len(workers)} workers: {', '.join(counts)}"]
     if working:
         ends = (("slowest", min(working, key=lambda w: w.rate)), ("fastest", max(working, key=lambda w: w.rate)))
         said.append("; ".join(f"{name}: worker {w.worker}, {w.rate:,.0f} examples/s" for name, w in ends))

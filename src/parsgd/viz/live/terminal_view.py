@@ -74,12 +74,12 @@ def picture(told: Progress, table: bool = True) -> Any:
     rounds = "1 round" if told.rounds == 1 else f"{told.rounds:,} rounds"
     facts = (progress_text.loss(told), progress_text.speed(told), progress_text.remaining(told), rounds)
     parts: list[Any] = [head, _line("   ".join(fact for fact in facts if fact))]
-    if table and 1 < len(told.crew) <= progress_text.MOST_WORKERS:
-        parts.append(_workers(told.crew, told.done))
-    elif table and len(told.crew) > progress_text.MOST_WORKERS:
-        parts += map(_line, progress_text.summary(told.crew))
+    if table and 1 < len(told.workers) <= progress_text.MOST_WORKERS:
+        parts.append(_workers(told.workers, told.done))
+    elif table and len(told.workers) > progress_text.MOST_WORKERS:
+        parts += map(_line, progress_text.summary(told.workers))
     if table:
-        parts += map(Text, progress_text.reasons(told.crew))
+        parts += map(Text, progress_text.reasons(told.workers))
     return Group(*parts)
 
 
@@ -88,13 +88,13 @@ def _line(text: str) -> Text:
     return Text(text, overflow="ellipsis", no_wrap=True)
 
 
-def _workers(crew: tuple[WorkerProgress, ...], done: bool) -> Table:
+def _workers(workers: tuple[WorkerProgress, ...], done: bool) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False, expand=True)
     for name in ("worker", "examples", "steps", "examples/s", "weight"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
     # what is said last has the room that is left
-    for worker in crew:
+    for worker in workers:
         steps = f"{worker.steps:,}" if worker.steps else "-"
         weight = "-" if math.isnan(worker.weight) else f"{worker.weight:.3f}"
         rate = "-" if worker.gone else f"{worker.rate:,.0f}"

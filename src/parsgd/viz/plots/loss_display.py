@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from parsgd.errors import InvalidArgument, choose
+from parsgd.errors import InvalidArgumentError, choose
 from parsgd.viz.plots import plot_style
 from parsgd.viz.report.line_charts import ChartLine, loss_lines, score_lines
 
@@ -60,7 +60,7 @@ class LossDisplay:
 
         Raises
         ------
-        InvalidArgument
+        InvalidArgumentError
             If the estimator is not fitted, or has not what is asked for.
         """
         choose("time" if over is None else over, OVER, "over", "LossDisplay.from_estimator")
@@ -71,7 +71,7 @@ class LossDisplay:
         else:
             lines, x_title = loss_lines(record, over or ("time" if len(record.history) > 1 else "passes"))
         if not lines:
-            raise InvalidArgument(f"There is no {show} to show: this fit recorded none, or none that is finite.")
+            raise InvalidArgumentError(f"There is no {show} to show: this fit recorded none, or none that is finite.")
         y_title = "training loss" if show == "loss" else "score of the validation rows"
         return cls(lines, x_title, y_title).plot(ax, **settings)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.planning.plan_table import TrainingPlan
 from parsgd.planning.planner import plan as make_plan
 from parsgd.viz.plots import plot_style
@@ -35,7 +35,7 @@ class PlanDisplay:
     def __init__(self, plan: TrainingPlan):
         if not isinstance(plan, TrainingPlan):
             expected = "what parsgd.plan returns"
-            raise InvalidArgument(f"The 'plan' parameter of PlanDisplay must be {expected}. Got {plan!r} instead.")
+            raise InvalidArgumentError(f"The 'plan' parameter of PlanDisplay must be {expected}. Got {plan!r} instead.")
         self.plan = plan
 
     @classmethod

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from parsgd.errors import InvalidArgument, MissingDependency
+from parsgd.errors import InvalidArgumentError, MissingDependencyError
 from parsgd.viz.report import bar_charts
 from parsgd.viz.report.fit_facts import FitFacts, check_fitted, fit_facts_of
 from parsgd.viz.report.line_charts import MOST_LINES, ChartLine, ratios
@@ -25,7 +25,7 @@ def record(estimator: Any, display: str) -> FitFacts:
     check_fitted(estimator, f"The 'estimator' parameter of {display}.from_estimator")
     found = fit_facts_of(estimator, RunMetadata())
     if not found.history:
-        raise InvalidArgument(f"{display} shows the rounds of a fit, and {found.algorithm} has none.")
+        raise InvalidArgumentError(f"{display} shows the rounds of a fit, and {found.algorithm} has none.")
     return found
 
 
@@ -34,7 +34,7 @@ def axes(ax: Any, n_rows: int | None = None) -> Any:
     try:
         pyplot = importlib.import_module("matplotlib.pyplot")
     except ImportError as error:
-        raise MissingDependency("parsgd.plotting needs matplotlib: pip install 'parsgd[plot]'") from error
+        raise MissingDependencyError("parsgd.plotting needs matplotlib: pip install 'parsgd[plot]'") from error
     size = (6.4, 4.8 if n_rows is None else 1.5 + 0.35 * n_rows)
     return pyplot.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
 

@@ -20,10 +20,10 @@ class WeightsDisplay:
 
     Examples
     --------
-    >>> from parsgd import Local, SGDClassifier
+    >>> from parsgd import LocalSGD, SGDClassifier
     >>> from parsgd.plotting import WeightsDisplay
     >>> from sklearn.datasets import load_digits
-    >>> model = SGDClassifier(n_jobs=2, algorithm=Local(rule="loss")).fit(*load_digits(return_X_y=True))
+    >>> model = SGDClassifier(n_jobs=2, algorithm=LocalSGD(rule="loss")).fit(*load_digits(return_X_y=True))
     >>> WeightsDisplay.from_estimator(model).ax_.get_ylabel()
     'weight in the merge'
     """

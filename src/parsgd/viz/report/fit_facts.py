@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.fitted_attributes import FITTED, base_name, is_fitted
 from parsgd.training.history import History
 from parsgd.training.history_stats import WorkerTotals, end_of, worker_totals
@@ -71,9 +71,9 @@ class FitFacts:
 def check_fitted(estimator: Any, argument: str, expected: str = "an estimator of parsgd's") -> None:
     """Refuse what is no fitted estimator of parsgd's; ``argument`` names it in the message."""
     if base_name(estimator) not in FITTED:
-        raise InvalidArgument(f"{argument} must be {expected}. Got {estimator!r} instead.")
+        raise InvalidArgumentError(f"{argument} must be {expected}. Got {estimator!r} instead.")
     if not is_fitted(estimator):
-        raise InvalidArgument(f"{argument} must be fitted: call fit of {estimator!r} first.")
+        raise InvalidArgumentError(f"{argument} must be fitted: call fit of {estimator!r} first.")
 
 
 def fit_facts_of(estimator: Any, run: RunMetadata, version: str | None = None) -> FitFacts:

@@ -87,7 +87,9 @@ def scores(record: FitFacts) -> str:
         rows = [(number_format.SCORES.get(name, name), _score(value)) for name, value in run.scores.items()]
         parts.append(table(caption, ("score", "value"), rows))
     else:
-        parts.append(paragraph("No score is known: give rows, parsgd.report(model, X=X, y=y), or test in the fit."))
+        parts.append(
+            paragraph("No score is known: give rows, parsgd.write_report(model, X=X, y=y), or test in the fit.")
+        )
     lines = line_charts.score_lines(record)
     if lines:
         title = "score of the validation rows"
@@ -152,7 +154,7 @@ def _rounds_table(record: FitFacts) -> str:
         for entry in shown
     ]  # fmt: skip
     cut = f", {len(shown)} of {len(record.history):,}" if len(shown) < len(record.history) else ""
-    return folded("Numbers", table(f"rounds{cut}", ("round", "passes", "time", "loss", "score"), rows))
+    return folded("Numeric", table(f"rounds{cut}", ("round", "passes", "time", "loss", "score"), rows))
 
 
 def work(record: FitFacts) -> str:

@@ -1,4 +1,4 @@
-"""``report``: a fitted estimator, or a model file, as a page to read and to pass on."""
+"""``write_report``: a fitted estimator, or a model file, as a page to read and to pass on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from parsgd.errors import InvalidArgument, ModelFileError
+from parsgd.errors import InvalidArgumentError, ModelFileError
 from parsgd.estimators.transaction import snapshot
 from parsgd.model_io import model_files
 from parsgd.planning.plan_table import TrainingPlan
@@ -18,7 +18,7 @@ from parsgd.viz.report.page import page
 from parsgd.viz.report.run_metadata import RunMetadata, from_notes, here
 
 
-def report(
+def write_report(
     model: Any, out: str | os.PathLike | None = None, *, X: Any = None, y: Any = None, plan: TrainingPlan | None = None
 ) -> str | Path:
     """A page about a fit: how good, whether parallel work was worth it, who did what, where the time went.
@@ -44,25 +44,27 @@ def report(
 
     Raises
     ------
-    InvalidArgument
+    InvalidArgumentError
         If the model is none of parsgd's or is not fitted, if ``X`` comes without ``y``, or ``out`` cannot be written.
     ModelFileError
         If the file is missing, damaged or no model file.
 
     Examples
     --------
-    >>> from parsgd import SGDClassifier, report
+    >>> from parsgd import SGDClassifier, write_report
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
     >>> model = SGDClassifier(n_jobs=2, max_iter=5, tol=None, random_state=0).fit(X[:1500] / 16, y[:1500])
-    >>> report(model, X=X[1500:] / 16, y=y[1500:]).startswith("<!DOCTYPE html>")
+    >>> write_report(model, X=X[1500:] / 16, y=y[1500:]).startswith("<!DOCTYPE html>")
     True
     """
     if out is not None:
         check_out(Path(out), "The 'out' parameter of report", model if isinstance(model, (str, os.PathLike)) else None)
     estimator, run, version = _opened(model)
     if plan is not None and not isinstance(plan, TrainingPlan):
-        raise InvalidArgument(f"The 'plan' parameter of report must be what parsgd.plan returns. Got {plan!r} instead.")
+        raise InvalidArgumentError(
+            f"The 'plan' parameter of report must be what parsgd.plan returns. Got {plan!r} instead."
+        )
     if X is not None or y is not None:
         run = replace(run, scores=_score(estimator, X, y), scored_on="given")
     return written(page(fit_facts_of(estimator, run, version), plan), out)
@@ -96,7 +98,7 @@ def _opened(model: Any) -> tuple[Any, RunMetadata, str | None]:
 def _score(estimator: Any, X: Any, y: Any) -> Mapping[str, float]:
     one_class = type(estimator).__name__ == "SGDOneClassSVM"
     if X is None or (y is None and not one_class):
-        raise InvalidArgument("The 'X' and 'y' parameters of report go together: give both, or neither.")
+        raise InvalidArgumentError("The 'X' and 'y' parameters of report go together: give both, or neither.")
     if one_class:
         return {"inliers": float((estimator.predict(X) == 1).mean())}
     return {"accuracy" if "Classifier" in type(estimator).__name__ else "r2": float(estimator.score(X, y))}
@@ -107,14 +109,16 @@ def check_out(out: Path, argument: str, model: str | os.PathLike | None = None) 
 
     >>> check_out(Path("."), "--report")
     Traceback (most recent call last):
-    parsgd.errors.InvalidArgument: --report must name a file, such as report.html. Got the folder '.' instead.
+    parsgd.errors.InvalidArgumentError: --report must name a file, such as report.html. Got the folder '.' instead.
     """
     got = f"{str(out)!r}"
     if out.is_dir():
-        raise InvalidArgument(f"{argument} must name a file, such as report.html. Got the folder {got} instead.")
+        raise InvalidArgumentError(f"{argument} must name a file, such as report.html. Got the folder {got} instead.")
     if not out.parent.is_dir():
-        raise InvalidArgument(f"{argument} must lie in a folder that exists; make it first. Got {got} instead.")
+        raise InvalidArgumentError(f"{argument} must lie in a folder that exists; make it first. Got {got} instead.")
     if not os.access(out.parent, os.W_OK):
-        raise InvalidArgument(f"{argument} must lie where you may write; choose another folder. Got {got} instead.")
+        raise InvalidArgumentError(
+            f"{argument} must lie where you may write; choose another folder. Got {got} instead."
+        )
     if model is not None and os.path.realpath(model) == os.path.realpath(out):
-        raise InvalidArgument(f"{argument} must not be the model file, which would be lost. Got {got} instead.")
+        raise InvalidArgumentError(f"{argument} must not be the model file, which would be lost. Got {got} instead.")
