@@ -4,7 +4,7 @@ from collections import deque
 
 import pytest
 
-from parsgd.core import Lost
+from parsgd.core import TaskFailed
 from parsgd.engines.serial import SerialWorkerPool
 
 
@@ -19,7 +19,7 @@ class LosingCrew(SerialWorkerPool):
         if self.tasks and self.tasks[0].worker == self.worker:
             if self.left == 0:
                 task = self.tasks.popleft()
-                return [Lost(task.worker, task.round, "pulled the plug")]
+                return [TaskFailed(task.worker, task.round, "pulled the plug")]
             self.left -= 1
             return super().receive(1)
         return super().receive(1 if self.tasks else 0)

@@ -13,7 +13,7 @@ from scipy import sparse
 from parsgd import LocalSGD, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
 from parsgd.algorithms.common import adaptive_outer
 from parsgd.algorithms.common.adaptive_outer import Adaptive
-from parsgd.core import Budget, Standing, Task
+from parsgd.core import Budget, FitState, Task
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
@@ -91,7 +91,7 @@ def beginning(model, source, n_workers=4, outer_optimizer=None, gain=1.0, state=
     state = model.init(1) if state is None else state
     gains = np.full(model.n_outputs, gain)
     tasks = tuple(Task(worker, 0, state, 1, Budget(10), gains=gains) for worker in range(n_workers))
-    standing = Standing(model, state, n_workers, source.n_rows, sample=source.rows, tasks=tasks)
+    standing = FitState(model, state, n_workers, source.n_rows, sample=source.rows, tasks=tasks)
     return standing, (outer_optimizer or Adaptive()).begin(standing)
 
 

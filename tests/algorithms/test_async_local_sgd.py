@@ -7,7 +7,7 @@ import pytest
 
 from parsgd import AsyncLocalSGD, LocalSGD, MLPClassifier, SGDClassifier, SimuParallel
 from parsgd.algorithms.async_local_sgd import StalenessCounter
-from parsgd.core import Budget, Standing, Task
+from parsgd.core import Budget, FitState, Task
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
@@ -124,7 +124,7 @@ def standing(n_workers, so_far, outset, state=None):
     state = np.zeros(LINEAR.size) if state is None else state
     tasks = tuple(Task(worker, 0, state, SEED, Budget(10)) for worker in range(n_workers))
     memory = StalenessCounter(np.array(so_far), np.array(outset))
-    return Standing(LINEAR, state, n_workers, N_ROWS, memory=memory, tasks=tasks)
+    return FitState(LINEAR, state, n_workers, N_ROWS, memory=memory, tasks=tasks)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_reports_that_come_together_are_added_together_and_moments_are_mixed():
     state, origin, *arrivals = np.abs(rng.standard_normal((5, 3 * n)))
     tasks = tuple(Task(worker, 0, sent, SEED, Budget(1)) for worker, sent in enumerate((origin, state, state)))
     memory = StalenessCounter(np.zeros(2, dtype=int), np.zeros((3, 2), dtype=int))
-    place = Standing(model, state, 3, N_ROWS, round=3, tasks=tasks, memory=memory)
+    place = FitState(model, state, 3, N_ROWS, round=3, tasks=tasks, memory=memory)
     reports = [small_report(worker, arrival) for worker, arrival in enumerate(arrivals)]
     merge = AsyncLocalSGD(rate=0.5).combine(place, reports)
     theirs = state + 0.5 * sum(a - t.state for a, t in zip(arrivals, tasks, strict=True))

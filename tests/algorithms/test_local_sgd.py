@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from parsgd import LocalSGD, SGDClassifier, Simulated
 from parsgd.algorithms.common.merge_rules import RULES
-from parsgd.core import Lost
+from parsgd.core import TaskFailed
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialWorkerPool
 from parsgd.errors import InvalidArgumentError, Outcome, WorkersLostError
@@ -310,7 +310,7 @@ class Mortal:
             def receive(self, at_least):
                 if self.tasks and self.tasks[0].worker == 0 and self.tasks[0].round == 1:
                     task = self.tasks.popleft()
-                    return [Lost(task.worker, task.round, "gone")]
+                    return [TaskFailed(task.worker, task.round, "gone")]
                 return super().receive(1)
 
         return Crew(work, shards, pulse)

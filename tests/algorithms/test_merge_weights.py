@@ -19,7 +19,7 @@ from parsgd.algorithms.common.merge_weights import (
     weighted_sum,
     wp_sgd,
 )
-from parsgd.core import Standing
+from parsgd.core import FitState
 from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.contracts._fixtures import small_model, small_report, small_source
 
@@ -183,7 +183,7 @@ def test_every_named_rule_gives_equal_workers_one_nth_and_the_idle_nothing(name)
     state = rng.standard_normal(small_model().size)
     reports = [small_report(worker, state) for worker in range(4)]
     for sample in (None, small_source(200).rows):
-        standing = Standing(small_model(), 0.0 * state, shard_rows=(20,) * 4, sample=sample)
+        standing = FitState(small_model(), 0.0 * state, shard_rows=(20,) * 4, sample=sample)
         weights = NAMED[name](standing, reports)
         np.testing.assert_allclose(weights / weights.sum(), 0.25, rtol=1e-12)
         if name != "learned" or sample is None:

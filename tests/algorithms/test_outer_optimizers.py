@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from parsgd import LocalSGD, SGDClassifier
 from parsgd.algorithms.common.merge_weights import fednova, uniform
 from parsgd.algorithms.common.outer_optimizers import Mean, Momentum
-from parsgd.core import Standing
+from parsgd.core import FitState
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.errors import InvalidArgumentError
@@ -36,12 +36,12 @@ def rounds(outer_optimizer, seed, n_workers, n_rounds=5, dtype=np.float64):
     rng = np.random.default_rng(seed)
     state = rng.standard_normal(SIZE).astype(dtype)
     weights = rng.dirichlet(np.ones(n_workers))
-    memory = outer_optimizer.begin(Standing(MODEL, state))
+    memory = outer_optimizer.begin(FitState(MODEL, state))
     moves, states = [], [state]
     for _ in range(n_rounds):
         arrived = state + rng.standard_normal((n_workers, SIZE)).astype(dtype)
         reports = [small_report(worker, there) for worker, there in enumerate(arrived)]
-        step = outer_optimizer.step(Standing(MODEL, state), reports, weights, memory)
+        step = outer_optimizer.step(FitState(MODEL, state), reports, weights, memory)
         moves.append(weights @ arrived - state)
         state, memory = step.state, step.memory
         states.append(state)
@@ -91,7 +91,7 @@ def test_the_factor_is_the_part_that_a_rounds_own_move_has_in_the_step(outer_opt
     rng = np.random.default_rng(seed)
     state, memory = rng.standard_normal((2, SIZE))
     there, further = (small_report(0, state + part) for part in rng.standard_normal((2, SIZE)))
-    one, other = (outer_optimizer.step(Standing(MODEL, state), [r], np.ones(1), memory) for r in (there, further))
+    one, other = (outer_optimizer.step(FitState(MODEL, state), [r], np.ones(1), memory) for r in (there, further))
     np.testing.assert_allclose(other.state - one.state, one.factor * (further.state - there.state), atol=1e-9)
     assert one.factor == other.factor
 
@@ -101,7 +101,7 @@ def test_a_step_writes_to_nothing_that_it_was_given(outer_optimizer, seed):
     rng = np.random.default_rng(seed)
     state, memory, arrived = rng.standard_normal((3, SIZE))
     kept = pickle.dumps((state, memory, arrived))
-    step = outer_optimizer.step(Standing(MODEL, state), [small_report(0, arrived)], np.ones(1), memory)
+    step = outer_optimizer.step(FitState(MODEL, state), [small_report(0, arrived)], np.ones(1), memory)
     assert pickle.dumps((state, memory, arrived)) == kept
     assert not any(np.shares_memory(step.state, given) for given in (state, memory, arrived))
 
@@ -116,13 +116,13 @@ def test_second_moments_are_never_negative(outer_optimizer, seed, steps, novel):
     rng = np.random.default_rng(seed)
     weights = fednova(steps, np.ones(len(steps))) if novel else uniform(steps)
     state = np.abs(rng.standard_normal(model.size))
-    memory = outer_optimizer.begin(Standing(model, state))
+    memory = outer_optimizer.begin(FitState(model, state))
     for _ in range(4):
         # moments fall and rise by orders of magnitude
         arrived = rng.standard_normal((len(steps), model.size))
         arrived[:, model.nonnegative] = 10.0 ** rng.uniform(-9, 3, arrived[:, model.nonnegative].shape)
         reports = [small_report(worker, there) for worker, there in enumerate(arrived)]
-        step = outer_optimizer.step(Standing(model, state), reports, weights, memory)
+        step = outer_optimizer.step(FitState(model, state), reports, weights, memory)
         state, memory = step.state, step.memory
         assert np.all(state[model.nonnegative] >= 0.0)
 
@@ -159,7 +159,7 @@ def test_every_outer_step_arrives_near_the_optimum(outer_optimizer, settings):
 @pytest.mark.parametrize("outer_optimizer", ["momentum", "nesterov"])
 def test_where_nobody_moved_momentum_does_not_move_either(outer_optimizer):
     algorithm, state = LocalSGD(outer_optimizer=outer_optimizer), np.ones(SIZE)
-    standing = Standing(MODEL, state, n_workers=1, n_rows=10, shard_rows=(10,))
+    standing = FitState(MODEL, state, n_workers=1, n_rows=10, shard_rows=(10,))
     standing = replace(standing, memory=algorithm.begin(standing)._replace(outer_optimizer=np.ones(SIZE)))
     idle = replace(small_report(0, state + 1.0), steps=0, examples=0)
     np.testing.assert_array_equal(algorithm.combine(standing, [idle]).state, state)

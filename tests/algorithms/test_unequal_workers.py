@@ -7,7 +7,7 @@ import pytest
 
 from parsgd import LocalSGD, SGDClassifier, SimuParallel, WeightedAverage
 from parsgd.algorithms.common import worker_loop
-from parsgd.core import Budget, Report, Standing
+from parsgd.core import Budget, FitState, Report
 from parsgd.engines.serial import Serial
 from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.models.linear.linear_model import Linear
@@ -139,7 +139,7 @@ def test_where_steps_drive_runs_apart_the_measured_rule_weighs_alike():
     model = WeightedAverage(rule="measured")
     reports = [Report(w, 0, np.zeros(2), steps, steps, np.zeros(1), np.zeros(1), 1.0, 1.0, np.ones(1), 0.01 * steps)
                for w, steps in enumerate((100, 400))]  # fmt: skip
-    standing = Standing(Linear(1), np.zeros(2))
+    standing = FitState(Linear(1), np.zeros(2))
     np.testing.assert_allclose(model.weights(standing, reports), 0.5)
 
 

@@ -19,7 +19,7 @@ import parsgd
 from parsgd import Checkpoint, LocalSGD, SGDClassifier, Simulated
 from parsgd.checkpointing import file_format, fit_fingerprint
 from parsgd.checkpointing.store import CheckpointStore, opened
-from parsgd.core import Merge
+from parsgd.core import MergeResult
 from parsgd.engines.serial import Serial
 from parsgd.errors import (
     CheckpointError,
@@ -432,7 +432,7 @@ class Remembers(LocalSGD):
 
     def combine(self, standing, reports):
         merge = super().combine(replace(standing, memory=standing.memory["ours"]), reports)
-        return Merge(merge.state, merge.weights, {"ours": merge.memory, "mine": self.later}, merge.answer)
+        return MergeResult(merge.state, merge.weights, {"ours": merge.memory, "mine": self.later}, merge.answer)
 
 
 def test_an_algorithm_from_elsewhere_goes_on_with_what_it_remembers(tmp_path):

@@ -29,7 +29,7 @@ from parsgd import (
     open_dataset,
 )
 from parsgd.algorithms.common.merge_weights import weighted_sum
-from parsgd.core import Budget, Report, Shard, Task, silent
+from parsgd.core import Budget, Report, Shard, Task, no_progress
 from parsgd.engines.dask import remote_tasks
 from parsgd.engines.dask.dask_engine import Dask
 from parsgd.engines.dask.remote_state import RemoteState
@@ -115,7 +115,7 @@ def test_of_forty_workers_states_the_driver_gets_only_their_sum(dask, monkeypatc
 )
 def test_sums_in_a_tree_have_the_bits_of_sums_here(dask, n, dtype):
     states = np.random.default_rng(n).standard_normal((n, 7)).astype(dtype)
-    crew = sharing(dask, reduce="tree").open(echo, [NoRows()] * n, silent)
+    crew = sharing(dask, reduce="tree").open(echo, [NoRows()] * n, no_progress)
     try:
         for worker, state in enumerate(states):
             crew.send(Task(worker, 0, state, 0, Budget(1)))
@@ -140,7 +140,7 @@ def test_sums_in_a_tree_have_the_bits_of_sums_here(dask, n, dtype):
 
 def test_large_states_travel_by_themselves_and_arrive_whole(dask):
     state = np.random.default_rng(0).standard_normal(300_000)
-    crew = dask.open(echo, [NoRows()] * 3, silent)
+    crew = dask.open(echo, [NoRows()] * 3, no_progress)
     try:
         for round in range(3):
             for worker in range(3):
@@ -162,7 +162,7 @@ def test_an_error_in_a_worker_ends_the_fit_with_that_error_and_is_not_tried_agai
 
 
 def test_work_goes_on_with_the_shard_that_lies_on_the_worker(dask):
-    crew = dask.open(count_uses, [Counting(), Counting()], silent)
+    crew = dask.open(count_uses, [Counting(), Counting()], no_progress)
     try:
         for round in range(4):
             for worker in (0, 1):
@@ -178,7 +178,7 @@ def test_work_goes_on_with_the_shard_that_lies_on_the_worker(dask):
 def test_nothing_is_left_on_the_cluster_and_shards_are_closed_there(dask, tmp_path, until):
     client = dask._kept[-1].client
     closing = Counting(tmp_path / "closed")
-    crew = dask.open(count_uses, [closing], silent)
+    crew = dask.open(count_uses, [closing], no_progress)
     crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
     crew.receive(1)
     assert not (tmp_path / "closed").exists()

@@ -12,7 +12,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from parsgd import LocalSGD, SGDClassifier, SimuParallel, open_dataset
-from parsgd.core import Budget, Lost, Report, Shard, Task, silent
+from parsgd.core import Budget, Report, Shard, Task, TaskFailed, no_progress
 from parsgd.engines.dask.dask_engine import Dask
 from parsgd.errors import DataFileError, WorkersLostError
 from parsgd.testing.problems import labels, unit_rows
@@ -147,7 +147,7 @@ def test_rows_that_kill_whoever_takes_them_end_the_fit(cluster, trapped):
 
 def test_states_that_stay_on_a_process_which_dies_are_made_again(cluster, until):
     client = cluster._kept[-1].client
-    crew = Dask(client=client, reduce="tree").open(where_it_ran, [NoRows()] * 4, silent)
+    crew = Dask(client=client, reduce="tree").open(where_it_ran, [NoRows()] * 4, no_progress)
     try:
         for worker in range(4):
             crew.send(Task(worker, 0, np.full(3, float(worker)), 0, Budget(1)))
@@ -201,7 +201,7 @@ def test_a_process_that_is_silent_is_given_up_and_taken_back_when_it_speaks(clus
 def test_a_process_that_comes_late_gets_work(scheduler, dask_workers):
     dask_workers(scheduler.scheduler.address, 1, "--no-nanny")
     scheduler.wait_for_workers(1, timeout=60)
-    crew = Dask(client=scheduler).open(where_it_ran, [NoRows()] * 4, silent)
+    crew = Dask(client=scheduler).open(where_it_ran, [NoRows()] * 4, no_progress)
     try:
         assert len(set(places(crew, 0))) == 1
         dask_workers(scheduler.scheduler.address, 1, "--no-nanny")
@@ -219,7 +219,7 @@ def test_a_process_that_comes_late_gets_work(scheduler, dask_workers):
 def test_a_worker_that_leaves_in_good_order_is_replaced_too(scheduler, dask_workers):
     dask_workers(scheduler.scheduler.address, 2)
     scheduler.wait_for_workers(2, timeout=60)
-    crew = Dask(client=scheduler).open(where_it_ran, [NoRows()] * 2, silent)
+    crew = Dask(client=scheduler).open(where_it_ran, [NoRows()] * 2, no_progress)
     try:
         assert len(set(places(crew, 0))) == 2
         scheduler.retire_workers([next(iter(scheduler.scheduler_info()["workers"]))])
@@ -232,7 +232,7 @@ def test_a_scheduler_that_goes_away_ends_the_fit():
     short = dask.config.set({"distributed.comm.timeouts.connect": "2s"})
     with short, Dask(n_processes=1, worker_timeout_s=2.0) as engine:
         cluster = engine._kept[-1].client.cluster
-        crew = engine.open(where_it_ran, [NoRows()], silent)
+        crew = engine.open(where_it_ran, [NoRows()], no_progress)
         try:
             places(crew, 0)
             cluster.sync(cluster.scheduler.close)
@@ -262,7 +262,7 @@ def places(crew, round):
         crew.send(Task(worker, round, np.zeros(1), 0, Budget(1)))
     while len(found) < len(crew.shards):
         for answer in crew.receive(1):
-            if isinstance(answer, Lost):
+            if isinstance(answer, TaskFailed):
                 assert answer.replaced
                 crew.send(Task(answer.worker, round, np.zeros(1), 0, Budget(1)))
             else:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parsgd import LocalSGD, SGDRegressor
-from parsgd.core import Budget, Task, silent
+from parsgd.core import Budget, Task, no_progress
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
@@ -25,7 +25,7 @@ def test_the_serial_engine_works_in_the_calling_thread_when_a_report_is_asked_fo
         seen.append(threading.current_thread())
         return task.worker
 
-    crew = Serial().open(work, SHARDS, silent)
+    crew = Serial().open(work, SHARDS, no_progress)
     for task in TASKS:
         crew.send(task)
     assert seen == []
@@ -42,7 +42,7 @@ def test_every_worker_has_a_thread_of_its_own_at_the_same_time():
         meeting.wait()
         return task.worker
 
-    crew = Threads().open(work, SHARDS, silent)
+    crew = Threads().open(work, SHARDS, no_progress)
     try:
         for task in TASKS:
             crew.send(task)
@@ -60,7 +60,7 @@ def test_a_quorum_is_enough_to_go_on():
             door.wait(60)
         return task.worker
 
-    crew = Threads().open(work, SHARDS, silent)
+    crew = Threads().open(work, SHARDS, no_progress)
     try:
         for task in TASKS:
             crew.send(task)
@@ -81,7 +81,7 @@ def test_closing_waits_for_the_workers_and_drops_what_was_not_begun():
         entered.set()
         door.wait(60)
 
-    crew = Threads().open(work, SHARDS[:1], silent)
+    crew = Threads().open(work, SHARDS[:1], no_progress)
     for _ in range(5):
         crew.send(TASKS[0])
     assert entered.wait(60)

@@ -28,7 +28,7 @@ from parsgd import (
     SimuParallel,
     WeightedAverage,
 )
-from parsgd.core import Budget, Shard, Task, silent
+from parsgd.core import Budget, Shard, Task, no_progress
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.processes.worker_process import current_modules, import_path
 from parsgd.errors import DivergedError, FitInterruptedWarning, IncompatiblePartsError, InvalidArgumentError, Outcome
@@ -181,7 +181,7 @@ def test_all_processes_see_the_same_pages():
 
     source = ArraySource(rows_of(x, np.zeros(50)))
     with Processes(2) as engine:
-        crew = engine.open(look, source.split(2, 0), silent)
+        crew = engine.open(look, source.split(2, 0), no_progress)
         # in the second round both have all pages, whoever was first in the first one
         rounds = []
         for number in range(2):
@@ -208,7 +208,7 @@ def test_maps_of_files_travel_as_their_names(tmp_path, engine):
         seen = not maps.exists() or "x.npy" in maps.read_text()
         return float(shard.rows.x.data.sum()), seen
 
-    crew = engine.open(look, ArraySource(rows_of(mapped[100:], np.zeros(2900))).split(1, 0), silent)
+    crew = engine.open(look, ArraySource(rows_of(mapped[100:], np.zeros(2900))).split(1, 0), no_progress)
     try:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
         assert crew.receive(1) == [(float(file[100:].sum()), True)]
@@ -229,7 +229,7 @@ def test_a_large_state_travels_and_the_drivers_stays_as_it_is(engine):
         return small_report(task.worker, task.state * 2.0, task.round)
 
     state = np.arange(20_000, dtype=np.float64)
-    crew = engine.open(double, ArraySource(rows_of(X, Y)).split(2, 0), silent)
+    crew = engine.open(double, ArraySource(rows_of(X, Y)).split(2, 0), no_progress)
     try:
         kept = []
         for round in range(4):
@@ -328,7 +328,7 @@ def engine_raises(engine, error):
     def stumble(shard, task, pulse):
         raise error()
 
-    crew = engine.open(stumble, ArraySource(rows_of(X, Y)).split(1, 0), silent)
+    crew = engine.open(stumble, ArraySource(rows_of(X, Y)).split(1, 0), no_progress)
     try:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
         crew.receive(1)
@@ -348,7 +348,7 @@ def test_warnings_of_a_worker_reach_the_driver_once_a_task(engine):
             warnings.warn("the well is low", ResourceWarning, stacklevel=1)
         return 1
 
-    crew = engine.open(warn, ArraySource(rows_of(X, Y)).split(1, 0), silent)
+    crew = engine.open(warn, ArraySource(rows_of(X, Y)).split(1, 0), no_progress)
     try:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
         with pytest.warns(ResourceWarning, match="the well is low") as caught:
@@ -433,7 +433,7 @@ def test_an_order_to_stop_that_comes_together_with_a_task_is_heard(tmp_path):
             return 0.0
 
     with Processes(1) as one:
-        crew = one.open(wait, ArraySource(rows_of(X, Y)).split(2, 0), silent)
+        crew = one.open(wait, ArraySource(rows_of(X, Y)).split(2, 0), no_progress)
         try:
             for worker in range(2):
                 crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))

@@ -24,7 +24,7 @@ from parsgd import (
     SimuParallel,
     WeightedAverage,
 )
-from parsgd.core import Budget, Lost, Task, silent
+from parsgd.core import Budget, Task, TaskFailed, no_progress
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.errors import Outcome, WorkersLostError
 from parsgd.testing.contracts._fixtures import small_report
@@ -185,11 +185,11 @@ def test_a_process_that_leaves_by_itself_is_lost_and_why_it_ended_is_told(three)
     def leaves(shard, task, pulse):
         os._exit(7)
 
-    crew = three.open(leaves, [small()], silent)
+    crew = three.open(leaves, [small()], no_progress)
     try:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
         (gone,) = crew.receive(1)
-        assert gone == Lost(0, 0, gone.why, replaced=False)
+        assert gone == TaskFailed(0, 0, gone.why, replaced=False)
         assert "ended with status 7" in gone.why
         crew.send(Task(0, 1, np.zeros(1), 0, Budget(1)))
         assert [(gone.round, gone.replaced) for gone in crew.receive(1)] == [(1, False)]
@@ -222,7 +222,7 @@ class Continued:
         def received(at_least):
             answers = receive(at_least)
             for answer in answers:
-                if isinstance(answer, Lost):
+                if isinstance(answer, TaskFailed):
                     self.host = crew.hosts[1]
                     os.kill(int((folder / "pid").read_text()), signal.SIGCONT)
                     # it has said something by now, and been taken back
@@ -256,12 +256,12 @@ def test_a_process_that_stays_silent_holds_nobody_up_not_even_at_the_end(tmp_pat
             os.kill(os.getpid(), signal.SIGSTOP)
         return replace(small_report(task.worker, task.state, task.round), examples=1)
 
-    crew = Processes(2, heartbeat_timeout_s=1.5).open(stops, ArraySource(rows_of(X, Y)).split(2, 0), silent)
+    crew = Processes(2, heartbeat_timeout_s=1.5).open(stops, ArraySource(rows_of(X, Y)).split(2, 0), no_progress)
     try:
         for worker in range(2):
             crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))
         answers = crew.receive(2)
-        assert sorted(isinstance(answer, Lost) for answer in answers) == [False, True]
+        assert sorted(isinstance(answer, TaskFailed) for answer in answers) == [False, True]
     finally:
         crew.close()
     assert not psutil.pid_exists(int(pids.read_text()))

@@ -8,7 +8,7 @@ import pytest
 
 from parsgd import LocalSGD, MiniBatch, SGDRegressor, Simulated, SimuParallel, WeightedAverage
 from parsgd.algorithms.common.worker_loop import whole_batches
-from parsgd.core import Budget, Lost, Task, silent
+from parsgd.core import Budget, Task, TaskFailed, no_progress
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.errors import Outcome, WorkersLostError
 from parsgd.testing import check_engine, slow_down
@@ -27,7 +27,7 @@ def echo(shard, task, pulse):
 
 
 def crew(n_workers, work=echo, **settings):
-    return Simulated(**settings).open(work, SHARDS[:n_workers], silent)
+    return Simulated(**settings).open(work, SHARDS[:n_workers], no_progress)
 
 
 def task(worker, examples=100, round=0, size=1, **changes):
@@ -127,7 +127,7 @@ def test_nothing_is_trained_before_an_answer_is_asked_for():
 
 def test_a_worker_that_is_slowed_down_by_a_fault_is_slow_on_the_virtual_clock():
     engine = Simulated(rate=100.0)
-    ours = slow_down({1: 4.0}, engine).open(echo, SHARDS[:2], silent)
+    ours = slow_down({1: 4.0}, engine).open(echo, SHARDS[:2], no_progress)
     ours.send(task(0))
     ours.send(task(1))
     assert [(report.worker, report.seconds) for report in ours.receive(2)] == [(0, 1.0), (1, 4.0)]
@@ -225,7 +225,7 @@ def test_a_worker_loses_the_task_it_dies_in_and_the_driver_hears_of_it_once():
         if round == 0:
             assert [report.worker for report in ours.receive(2)] == [0, 1]
     # sent at 1.2 s, begun at 1.3, died at 1.5, heard of at 1.6; the other one's report arrives at 2.4
-    assert ours.receive(1) == [Lost(1, 1, "machine 1 died after 1.5 s", replaced=True)]
+    assert ours.receive(1) == [TaskFailed(1, 1, "machine 1 died after 1.5 s", replaced=True)]
     assert ours.now() == pytest.approx(1.6)
     assert [report.worker for report in ours.receive(2)] == [0]
     assert ours.now() == pytest.approx(2.4)
@@ -237,14 +237,14 @@ def test_a_report_that_is_under_way_arrives_though_its_worker_is_dead():
     assert ours.receive(1)[0].examples == 100
     assert ours.now() == 1.0
     ours.send(task(0))
-    assert isinstance(ours.receive(1)[0], Lost)
+    assert isinstance(ours.receive(1)[0], TaskFailed)
     assert ours.now() == 1.0
 
 
 def test_the_rows_of_the_dead_go_to_the_machine_with_the_fewest_and_take_its_time():
     source = ArraySource(rows_of(X, Y))
     shards = source.split(4, 0, "split", np.array([4.0, 2.0, 1.0, 1.0]))
-    ours = Simulated(rate=100.0, speeds=(1.0, 1.0, 1.0, 0.5), failures={1: 0.0}).open(echo, shards, silent)
+    ours = Simulated(rate=100.0, speeds=(1.0, 1.0, 1.0, 0.5), failures={1: 0.0}).open(echo, shards, no_progress)
     for worker in range(4):
         ours.send(task(worker))
     # machine 2 has two tasks of a second each, machine 3 one of two
@@ -265,7 +265,7 @@ def test_what_is_sent_before_the_driver_hears_of_a_death_is_lost_and_what_is_sen
     ours.send(task(0, examples=0))
     ours.receive(1)
     ours.send(task(1))  # at 2 s; it would begin at 3 s
-    assert ours.receive(1) == [Lost(1, 0, "machine 1 died after 2.5 s", replaced=True)]
+    assert ours.receive(1) == [TaskFailed(1, 0, "machine 1 died after 2.5 s", replaced=True)]
     assert ours.now() == 3.5
 
 
@@ -276,7 +276,7 @@ def test_machines_that_die_at_once_leave_their_rows_to_the_others_or_to_nobody()
             ours.send(task(worker))
         assert [(gone.worker, gone.replaced) for gone in ours.receive(2)] == [(0, replaced), (1, replaced)]
     ours.send(task(0, round=1))
-    assert ours.receive(1) == [Lost(0, 1, "the last machine has died", replaced=False)]
+    assert ours.receive(1) == [TaskFailed(0, 1, "the last machine has died", replaced=False)]
 
 
 @pytest.mark.parametrize("algorithm", [LocalSGD(sync_every=0.5), MiniBatch(40)], ids=repr)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.base import clone
 
 from parsgd import LocalSGD, MLPClassifier, SGDClassifier, SGDRegressor, Simulated, load, save
-from parsgd.core import Merge, silent
+from parsgd.core import MergeResult, no_progress
 from parsgd.errors import InvalidArgumentError
 from parsgd.testing.problems import labels, targets, unit_rows
 
@@ -39,7 +39,7 @@ class OneAtATime(LocalSGD):
     def combine(self, standing, reports):
         (report,) = reports
         self.came.append(report.worker)
-        return Merge(0.5 * (standing.state + report.state), np.ones(1), standing.memory)
+        return MergeResult(0.5 * (standing.state + report.state), np.ones(1), standing.memory)
 
 
 def test_who_is_twice_as_fast_reports_twice_as_often():
@@ -116,7 +116,7 @@ def test_as_many_speeds_as_workers_are_asked_for_before_any_work():
         with pytest.raises(InvalidArgumentError, match="'n_jobs' parameter of SGDRegressor must be None or 2"):
             fit(engine, n_jobs=3)
     with pytest.raises(InvalidArgumentError, match=r"'speeds' .* as many as there are workers, 3.* Got 2 numbers"):
-        Simulated(speeds=(1.0, 0.5)).open(None, [None] * 3, silent)
+        Simulated(speeds=(1.0, 0.5)).open(None, [None] * 3, no_progress)
     with pytest.raises(InvalidArgumentError, match=r"'latency_s' .* as many as there are workers, 2.* Got 3 numbers"):
         fit(Simulated(speeds=(1.0, 0.5), latency_s=(0.0, 0.0, 0.1)))
     with pytest.raises(

@@ -15,7 +15,7 @@ from parsgd import (
     WeightedAverage,
     registry,
 )
-from parsgd.core import Block, Merge, Shard
+from parsgd.core import MergeResult, RowBlock, Shard
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialWorkerPool
 from parsgd.models.linear.linear_model import Linear
@@ -143,13 +143,13 @@ def test_a_model_that_breaks_a_promise_is_told_which(kind, sentence):
 class CountsIdle(LocalSGD):
     def combine(self, standing, reports):
         weights = np.full(len(reports), 1.0 / len(reports))
-        return Merge(sum(w * r.state for w, r in zip(weights, reports, strict=True)), weights)
+        return MergeResult(sum(w * r.state for w, r in zip(weights, reports, strict=True)), weights)
 
 
 @dataclass(frozen=True)
 class FavoursTheFirst(LocalSGD):
     def combine(self, standing, reports):
-        return Merge(reports[0].state.copy(), np.eye(len(reports))[0])
+        return MergeResult(reports[0].state.copy(), np.eye(len(reports))[0])
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ class Forgetful(Shard):
     def blocks(self, seed, epoch, start=0):
         self.asked += 1
         for block in self.shard.blocks(seed, epoch):
-            yield Block(block.rows, np.roll(block.order, self.asked))
+            yield RowBlock(block.rows, np.roll(block.order, self.asked))
 
 
 @dataclass(frozen=True)

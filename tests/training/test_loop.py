@@ -9,7 +9,7 @@ import pytest
 
 import parsgd
 from parsgd import LocalSGD, MiniBatch, SimuParallel, WeightedAverage
-from parsgd.core import Lost
+from parsgd.core import TaskFailed
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialWorkerPool
 from parsgd.errors import DivergedError, IncompatiblePartsError, Outcome, WorkersLostError
@@ -248,7 +248,7 @@ class Loses(Serial):
                     number = [sent.worker for sent in engine.sent].count(task.worker)
                     if number in engine.numbers.get(task.worker, ()):
                         crew.tasks.popleft()
-                        answers.append(Lost(task.worker, task.round, "the roof fell in", engine.replaced))
+                        answers.append(TaskFailed(task.worker, task.round, "the roof fell in", engine.replaced))
                     else:
                         answers += crew.receive(1)
                 return answers

@@ -9,7 +9,7 @@ import scipy.linalg.cython_blas  # noqa: F401  (the BLAS that kernels call is lo
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 from parsgd import LocalSGD, MiniBatch, SimuParallel
-from parsgd.core import Block
+from parsgd.core import RowBlock
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
@@ -138,7 +138,7 @@ class Watched:
         def noted(seed, epoch, start=0):
             for block in blocks(seed, epoch, start):
                 self.seen.append(set(n_threads()))
-                yield Block(*block)
+                yield RowBlock(*block)
 
         return noted
 

@@ -20,7 +20,17 @@ import numpy as np
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.round_length import examples_in_round
 from parsgd.algorithms.common.worker_loop import run
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
+from parsgd.core import (
+    Budget,
+    FitState,
+    MergeResult,
+    Model,
+    ProgressCallback,
+    Report,
+    Shard,
+    SynchronousAlgorithm,
+    Task,
+)
 from parsgd.errors import check_between, choose
 
 
@@ -33,7 +43,7 @@ class StalenessCounter(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AsyncLocalSGD(Synchronous):
+class AsyncLocalSGD(SynchronousAlgorithm):
     """Local SGD in which nobody waits for anybody.
 
     The result depends on who is fast; with ``engine="serial"`` workers take turns and bits repeat.
@@ -81,26 +91,26 @@ class AsyncLocalSGD(Synchronous):
     def quorum(self, n_workers: int) -> int:
         return 1
 
-    def begin(self, standing: Standing) -> StalenessCounter:
+    def begin(self, standing: FitState) -> StalenessCounter:
         return StalenessCounter(np.zeros(2, dtype=int), np.zeros((standing.n_workers, 2), dtype=int))
 
-    def budget(self, standing: Standing, worker: int) -> Budget:
+    def budget(self, standing: FitState, worker: int) -> Budget:
         n_rows, cursor = standing.shard_rows[worker], standing.cursors[worker]
         return Budget(examples_in_round(n_rows, standing.model.batch_size, self.sync_every, cursor))
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         return run(model, shard, task, pulse)
 
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         rate = 1.0 / standing.n_workers if self.rate is None else float(self.rate)
         shares = np.array([rate * self.kept(standing, r) if r.steps else 0.0 for r in reports])
         so_far, outset = (part.copy() for part in standing.memory)
         so_far += np.sum([(r.steps > 0, r.steps) for r in reports], axis=0)
         outset[[report.worker for report in reports]] = so_far
         state = standing.state if not shares.any() else moved(standing, reports, shares)
-        return Merge(state, shares, StalenessCounter(so_far, outset))
+        return MergeResult(state, shares, StalenessCounter(so_far, outset))
 
-    def kept(self, standing: Standing, report: Report) -> float:
+    def kept(self, standing: FitState, report: Report) -> float:
         """The share of its move that a report keeps."""
         others = standing.n_workers - 1
         if self.rule == "uniform" or others == 0:
@@ -113,7 +123,7 @@ class AsyncLocalSGD(Synchronous):
         return float(np.exp(report.log_contraction / report.steps * delay))
 
 
-def moved(standing: Standing, reports: Sequence[Report], shares: np.ndarray) -> np.ndarray:
+def moved(standing: FitState, reports: Sequence[Report], shares: np.ndarray) -> np.ndarray:
     """``w + sum_i a_i (w_i - u_i)``; what must not become negative is mixed, ``(1 - sum_i a_i) w + sum_i a_i w_i``."""
     vectors, weights, left = [], [], 1.0
     for report, share in zip(reports, shares, strict=True):

@@ -23,13 +23,23 @@ from parsgd.algorithms.common.gradient_messages import (
     effective_batch_size,
     report_gradient,
 )
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
+from parsgd.core import (
+    Budget,
+    FitState,
+    MergeResult,
+    Model,
+    ProgressCallback,
+    Report,
+    Shard,
+    SynchronousAlgorithm,
+    Task,
+)
 from parsgd.errors import check_between, check_count
 from parsgd.utils.row_arrays import visits
 
 
 @dataclass(frozen=True)
-class DelayedSGD(Synchronous):
+class DelayedSGD(SynchronousAlgorithm):
     """Round-robin updates along gradients that are ``n_workers - 1`` steps old.
 
     No step waits for all workers, as those of :class:`MiniBatch` do, and a batch is one worker's: with n workers there
@@ -77,22 +87,22 @@ class DelayedSGD(Synchronous):
     def quorum(self, n_workers: int) -> int:
         return 1
 
-    def budget(self, standing: Standing, worker: int) -> Budget:
+    def budget(self, standing: FitState, worker: int) -> Budget:
         n_rows = standing.shard_rows[worker]
         return Budget(min(self.size(standing.model), n_rows - standing.cursors[worker] % max(n_rows, 1)))
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         """The summed gradients of the batch at the worker's cursor."""
         began = time.perf_counter()
         return report_gradient(model, task, next_batch(shard, task), pulse, began)
 
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         slopes = [report.state for report in reports]
         if self.compensation is not None:
             slopes = [self._compensated(standing, report) for report in reports]
         return apply_gradients(standing, reports, slopes)
 
-    def _compensated(self, standing: Standing, report: Report) -> np.ndarray:
+    def _compensated(self, standing: FitState, report: Report) -> np.ndarray:
         """The slope as if taken at the present state; ``report.state`` is ``m g``, and then ``m``."""
         slope, count = report.state[:-1], report.state[-1]
         if count <= 0.0:

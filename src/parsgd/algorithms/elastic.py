@@ -16,12 +16,22 @@ import numpy as np
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.round_length import examples_in_round
 from parsgd.algorithms.common.worker_loop import run
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
+from parsgd.core import (
+    Budget,
+    FitState,
+    MergeResult,
+    Model,
+    ProgressCallback,
+    Report,
+    Shard,
+    SynchronousAlgorithm,
+    Task,
+)
 from parsgd.errors import check_between, check_flag
 
 
 @dataclass(frozen=True)
-class ElasticAveraging(Synchronous):
+class ElasticAveraging(SynchronousAlgorithm):
     """EASGD: workers explore around a centre, which is what the fit hands out.
 
     The driver keeps a state for each worker besides the centre.
@@ -62,28 +72,28 @@ class ElasticAveraging(Synchronous):
     def quorum(self, n_workers: int) -> int:
         return 1 if self.asynchronous else n_workers
 
-    def begin(self, standing: Standing) -> tuple[np.ndarray, ...]:
+    def begin(self, standing: FitState) -> tuple[np.ndarray, ...]:
         return (standing.state,) * standing.n_workers
 
-    def outset(self, standing: Standing, worker: int) -> np.ndarray:
+    def outset(self, standing: FitState, worker: int) -> np.ndarray:
         return standing.memory[worker]
 
-    def budget(self, standing: Standing, worker: int) -> Budget:
+    def budget(self, standing: FitState, worker: int) -> Budget:
         n_rows, cursor = standing.shard_rows[worker], standing.cursors[worker]
         return Budget(examples_in_round(n_rows, standing.model.batch_size, self.sync_every, cursor))
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         return run(model, shard, task, pulse)
 
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         a = self.pull / standing.n_workers
         centre, own = standing.state, list(standing.memory)
         weights = np.array([a if report.steps else 0.0 for report in reports])
         if not weights.any():
-            return Merge(centre, weights, tuple(own))
+            return MergeResult(centre, weights, tuple(own))
         for report in reports:
             if report.steps:
                 own[report.worker] = merge_weights.weighted_sum([report.state, centre], np.array([1.0 - a, a]))
         states = [centre, *(report.state for report in reports)]
         moved = merge_weights.weighted_sum(states, np.array([1.0 - weights.sum(), *weights]))
-        return Merge(moved, weights, tuple(own))
+        return MergeResult(moved, weights, tuple(own))

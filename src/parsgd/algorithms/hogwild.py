@@ -14,12 +14,22 @@ import numpy as np
 
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.worker_loop import CACHE_LINE_PAD, padded_empty, private_copy, run
-from parsgd.core import Budget, Merge, Pulse, Report, Shard, SharedModel, Standing, Synchronous, Task
+from parsgd.core import (
+    Budget,
+    FitState,
+    MergeResult,
+    ProgressCallback,
+    Report,
+    Shard,
+    SharedModel,
+    SynchronousAlgorithm,
+    Task,
+)
 from parsgd.errors import check_between
 
 
 @dataclass(frozen=True)
-class Hogwild(Synchronous):
+class Hogwild(SynchronousAlgorithm):
     """Lock-free SGD on shared memory, for sparse rows.
 
     Each worker visits its own rows, and moves the weights ``w`` that all of them share: for the features ``v`` of a row
@@ -70,31 +80,31 @@ class Hogwild(Synchronous):
     def __post_init__(self) -> None:
         check_between(self.seconds, 0, float("inf"), "seconds", "Hogwild", optional=True)
 
-    def begin(self, standing: Standing) -> np.ndarray:
+    def begin(self, standing: FitState) -> np.ndarray:
         return pack_shared(standing.model, standing.state, standing.clock, standing.n_workers)
 
-    def outset(self, standing: Standing, worker: int) -> np.ndarray:
+    def outset(self, standing: FitState, worker: int) -> np.ndarray:
         """The one vector that all workers write to: the only task whose state is not left as it is."""
         return standing.memory
 
-    def budget(self, standing: Standing, worker: int) -> Budget:
+    def budget(self, standing: FitState, worker: int) -> Budget:
         n_rows = standing.shard_rows[worker]
         return Budget(n_rows if self.seconds is None else n_rows * standing.max_epochs, self.seconds)
 
-    def work(self, model: SharedModel, shard: Shard, task: Task, pulse: Pulse) -> Report:
+    def work(self, model: SharedModel, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         state, board = unpack_shared(task.state, model)
         return replace(run(model, shard, task, pulse, state, board), state=task.state)
 
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         """The state that all reports hold, in plain numbers, and a new vector for the next round to write to."""
         weights = merge_weights.by_steps([report.steps for report in reports])
         if not weights.any():
-            return Merge(standing.state, weights, standing.memory)
+            return MergeResult(standing.state, weights, standing.memory)
         model: SharedModel = standing.model
         state, board = unpack_shared(reports[0].state, model)
         state = state.copy() if board is None else model.settled(state, board)
         clock = max(report.clock for report in reports)
-        return Merge(state, weights, pack_shared(model, state, clock, standing.n_workers))
+        return MergeResult(state, weights, pack_shared(model, state, clock, standing.n_workers))
 
 
 def pack_shared(model: SharedModel, state: np.ndarray, clock: float, n_workers: int) -> np.ndarray:

@@ -23,7 +23,17 @@ from parsgd.algorithms.common.round_length import examples_in_round, longest_par
 from parsgd.algorithms.common.round_schedule import deadline, next_period, shares_by_speed, update_seconds_per_example
 from parsgd.algorithms.common.subsample import mute_progress
 from parsgd.algorithms.common.worker_loop import run
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
+from parsgd.core import (
+    Budget,
+    FitState,
+    MergeResult,
+    Model,
+    ProgressCallback,
+    Report,
+    Shard,
+    SynchronousAlgorithm,
+    Task,
+)
 from parsgd.errors import DivergedError, InvalidArgumentError, check_between, check_count, choose
 
 _OUTERS = {
@@ -50,7 +60,7 @@ class _Memory(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LocalSGD(Synchronous):
+class LocalSGD(SynchronousAlgorithm):
     """Averaging in rounds.
 
     Parameters
@@ -158,18 +168,18 @@ class LocalSGD(Synchronous):
         learning = sample_rows(n_rows) if self.holds_back else 0
         return max(learning, self._outer.looks_at(n_rows))
 
-    def begin(self, standing: Standing) -> _Memory:
+    def begin(self, standing: FitState) -> _Memory:
         sync_every = _FIRST_PERIOD if self.sync_every == "adaptive" else self.sync_every
         pace = np.full(standing.n_workers, np.nan)
         return _Memory(self._outer.begin(standing), None, sync_every, 0.0, 0, None, pace)
 
-    def gain(self, standing: Standing) -> float:
+    def gain(self, standing: FitState) -> float:
         return self._outer.gain(standing, standing.memory.outer_optimizer)
 
     def pace(self, n_workers: int) -> float:
         return self._outer.pace(n_workers)
 
-    def budget(self, standing: Standing, worker: int) -> Budget:
+    def budget(self, standing: FitState, worker: int) -> Budget:
         n_rows = standing.shard_rows[worker]
         if self.seconds is not None:
             return Budget(n_rows * standing.max_epochs, self.seconds)
@@ -178,7 +188,7 @@ class LocalSGD(Synchronous):
         )
         return Budget(examples, self._deadline(standing))
 
-    def _period(self, standing: Standing, worker: int) -> float:
+    def _period(self, standing: FitState, worker: int) -> float:
         """How long the worker's next round is to be, as a part of its shard."""
         sync_every = standing.memory.sync_every
         if self.lengthen_after_epochs is None:
@@ -187,7 +197,7 @@ class LocalSGD(Synchronous):
         doublings = min(max(passes - self.lengthen_after_epochs + 1, 0), 64)
         return max(sync_every, min(sync_every * 2.0**doublings, _LONGEST_PERIOD))
 
-    def _deadline(self, standing: Standing) -> float | None:
+    def _deadline(self, standing: FitState) -> float | None:
         """One for all workers: who was late has less to do in the next round, and as much time for it as the others."""
         pace = standing.memory.pace
         known = np.isfinite(pace)
@@ -197,10 +207,10 @@ class LocalSGD(Synchronous):
         whole = longest_part(np.array(standing.shard_rows), standing.model.batch_size, sync_every)
         return deadline(pace[known], whole[known])
 
-    def shares(self, standing: Standing) -> np.ndarray | None:
+    def shares(self, standing: FitState) -> np.ndarray | None:
         return None if self.balance is None else shares_by_speed(standing.memory.pace, standing.shard_rows)
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         try:
             return run(model, shard, task, pulse)
         except DivergedError:
@@ -209,16 +219,16 @@ class LocalSGD(Synchronous):
         # rates were raised by n_workers at most; what explodes at the serial ones, too, is an error
         return run(model, shard, replace(task, gains=task.gains / task.n_workers), mute_progress(pulse))
 
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         weights = RULES[self._rule](standing, reports)
         memory = self._noted(standing, reports)
         if not np.any(weights):
-            return Merge(standing.state, weights, memory, memory.answer)
+            return MergeResult(standing.state, weights, memory, memory.answer)
         step = self._outer.step(standing, reports, weights, memory.outer_optimizer)
         memory = memory._replace(outer_optimizer=step.memory, answer=step.answer)
-        return Merge(step.state, weights * step.factor, memory, step.answer)
+        return MergeResult(step.state, weights * step.factor, memory, step.answer)
 
-    def _noted(self, standing: Standing, reports: Sequence[Report]) -> _Memory:
+    def _noted(self, standing: FitState, reports: Sequence[Report]) -> _Memory:
         """The memory with what the reports tell of losses and times."""
         memory = standing.memory
         memory = memory._replace(pace=update_seconds_per_example(memory.pace, reports))

@@ -18,13 +18,23 @@ from parsgd.algorithms.common.gradient_messages import (
     effective_batch_size,
     report_gradient,
 )
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
+from parsgd.core import (
+    Budget,
+    FitState,
+    MergeResult,
+    Model,
+    ProgressCallback,
+    Report,
+    Shard,
+    SynchronousAlgorithm,
+    Task,
+)
 from parsgd.errors import check_count
 from parsgd.utils.row_arrays import visits
 
 
 @dataclass(frozen=True)
-class MiniBatch(Synchronous):
+class MiniBatch(SynchronousAlgorithm):
     """Exact parallel mini-batch SGD.
 
     Every step waits for all workers and for one message each way (about half a millisecond with threads), so it pays
@@ -60,11 +70,11 @@ class MiniBatch(Synchronous):
         """Rows of a batch."""
         return effective_batch_size(self.batch_size, model)
 
-    def budget(self, standing: Standing, worker: int) -> Budget:
+    def budget(self, standing: FitState, worker: int) -> Budget:
         # a round is a batch, whose size the model knows: see work
         return Budget(standing.shard_rows[worker])
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         """The summed gradients of this worker's slice of the batch that the round's number stands for."""
         began = time.perf_counter()
         return report_gradient(model, task, self._slice(model, shard, task), pulse, began)
@@ -78,5 +88,5 @@ class MiniBatch(Synchronous):
         first, end = (-(-len(batch) * worker // task.n_workers) for worker in (task.worker, task.worker + 1))
         return BatchSlice(rows, batch, first, end, epoch)
 
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         return apply_gradients(standing, reports, [report.state for report in reports])

@@ -15,12 +15,22 @@ from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.delayed_gradients import wrap_delay
 from parsgd.algorithms.common.subsample import SubsampledShard, mute_progress, scale_budget
 from parsgd.algorithms.common.worker_loop import run
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
+from parsgd.core import (
+    Budget,
+    FitState,
+    MergeResult,
+    Model,
+    ProgressCallback,
+    Report,
+    Shard,
+    SynchronousAlgorithm,
+    Task,
+)
 from parsgd.errors import InvalidArgumentError, check_between, check_count, choose
 
 
 @dataclass(frozen=True)
-class SimuParallel(Synchronous):
+class SimuParallel(SynchronousAlgorithm):
     """One-shot averaging of independent runs.
 
     Parameters
@@ -75,10 +85,10 @@ class SimuParallel(Synchronous):
                 " of them. Use sampling='split'."
             )
 
-    def budget(self, standing: Standing, worker: int) -> Budget:
+    def budget(self, standing: FitState, worker: int) -> Budget:
         return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         model = wrap_delay(model, self.inner_delay)
         report = run(model, shard, task, pulse)
         # one worker is serial SGD
@@ -93,5 +103,5 @@ class SimuParallel(Synchronous):
         state[model.nonnegative] = report.state[model.nonnegative]
         return replace(report, state=state, seconds=report.seconds + again.seconds)
 
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         return merge_weights.merge(standing.state, reports, merge_weights.uniform([r.steps for r in reports]))

@@ -20,7 +20,18 @@ from parsgd.algorithms.common.delayed_gradients import wrap_delay
 from parsgd.algorithms.common.learned_weights import sample_rows
 from parsgd.algorithms.common.merge_rules import LOOKING, RULES
 from parsgd.algorithms.common.worker_loop import run
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task, silent
+from parsgd.core import (
+    Budget,
+    FitState,
+    MergeResult,
+    Model,
+    ProgressCallback,
+    Report,
+    Shard,
+    SynchronousAlgorithm,
+    Task,
+    no_progress,
+)
 from parsgd.errors import check_between, check_count, choose
 
 # Examples on which the contraction is measured: 1 % of the shard, between these.
@@ -28,7 +39,7 @@ _FEWEST_PROBES, _MOST_PROBES = 200, 20_000
 
 
 @dataclass(frozen=True)
-class WeightedAverage(Synchronous):
+class WeightedAverage(SynchronousAlgorithm):
     """One-shot weighted averaging for workers of unequal speed.
 
     Parameters
@@ -88,10 +99,10 @@ class WeightedAverage(Synchronous):
     def looks_at(self, n_rows: int) -> int:
         return sample_rows(n_rows) if self.rule in LOOKING else 0
 
-    def budget(self, standing: Standing, worker: int) -> Budget:
+    def budget(self, standing: FitState, worker: int) -> Budget:
         return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         model = wrap_delay(model, self.inner_delay)
         report = run(model, shard, task, pulse)
         if self.rule == "measured" and report.steps > 0:
@@ -99,11 +110,11 @@ class WeightedAverage(Synchronous):
             report = replace(report, log_contraction=per_step * report.steps)
         return report
 
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         weights = self.weights(standing, reports)
         return merge_weights.merge(standing.state, reports, weights, standing.model.nonnegative)
 
-    def weights(self, standing: Standing, reports: Sequence[Report]) -> np.ndarray:
+    def weights(self, standing: FitState, reports: Sequence[Report]) -> np.ndarray:
         """The weight of each report."""
         if self.rule != "measured":
             return RULES[self.rule](standing, reports)
@@ -125,8 +136,8 @@ def measure_contraction(model: Model, shard: Shard, task: Task, report: Report) 
     examples = int(np.clip(shard.n_rows // 100, _FEWEST_PROBES, _MOST_PROBES))
     budget = Budget(min(examples, shard.n_rows))
     probe = replace(task, budget=budget, clock=report.clock, gains=np.ones(model.n_outputs))
-    near = run(model, shard, replace(probe, state=report.state), silent)
-    far = run(model, shard, probe, silent)
+    near = run(model, shard, replace(probe, state=report.state), no_progress)
+    far = run(model, shard, probe, no_progress)
     before = np.linalg.norm(report.state.astype(float) - task.state)
     after = np.linalg.norm(near.state.astype(float) - far.state)
     if before == 0.0 or near.steps == 0:

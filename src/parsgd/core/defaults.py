@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core.protocols import Descent
-from parsgd.core.records import Standing
+from parsgd.core.protocols import SGDRun
+from parsgd.core.records import FitState
 
 
-class Synchronous:
+class SynchronousAlgorithm:
     """What most algorithms have in common: nothing special is needed, all workers set out from the same state and all
     are waited for.  An algorithm that does otherwise says so in its own file."""
 
@@ -27,25 +27,25 @@ class Synchronous:
     def looks_at(self, n_rows: int) -> int:
         return 0
 
-    def begin(self, standing: Standing) -> Any:
+    def begin(self, standing: FitState) -> Any:
         return None
 
-    def outset(self, standing: Standing, worker: int) -> np.ndarray:
+    def outset(self, standing: FitState, worker: int) -> np.ndarray:
         return standing.state
 
-    def gain(self, standing: Standing) -> float:
+    def gain(self, standing: FitState) -> float:
         return 1.0
 
     def pace(self, n_workers: int) -> float:
         return 1.0
 
-    def shares(self, standing: Standing) -> np.ndarray | None:
+    def shares(self, standing: FitState) -> np.ndarray | None:
         return None
 
     def quorum(self, n_workers: int) -> int:
         return n_workers
 
 
-def silent(worker: int, examples: int, descent: Descent) -> bool:
+def no_progress(worker: int, examples: int, descent: SGDRun) -> bool:
     """The pulse of an engine that has no line back to its driver: nothing is told, and the worker goes on."""
     return True

@@ -39,7 +39,7 @@ class Rows(NamedTuple):
     weight: np.ndarray
 
 
-class Block(NamedTuple):
+class RowBlock(NamedTuple):
     """Some rows in memory and the order, ``(n_visits,)`` row numbers, in which to visit them."""
 
     rows: Rows
@@ -87,7 +87,7 @@ class Task:
     owned: bool = False
 
 
-class Tally(NamedTuple):
+class Totals(NamedTuple):
     """Sums over the examples of a stretch of descent; ``loss`` and ``objective`` are ``(n_outputs,)``."""
 
     examples: int
@@ -125,7 +125,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Lost:
+class TaskFailed:
     """In place of a report: this task will not be answered, and why.
 
     ``replaced``: the worker's shard is in other hands, which read it anew, and can be sent the next task, or this one
@@ -139,7 +139,7 @@ class Lost:
 
 
 @dataclass(frozen=True)
-class Standing:
+class FitState:
     """Where a fit stands between two rounds, as the driver knows it: all that an algorithm's decisions can rest on.
 
     ``state`` is what the search goes on from.  ``memory`` is what the algorithm chose to remember at the last merge, or
@@ -165,10 +165,10 @@ class Standing:
     gains: np.ndarray = field(default_factory=lambda: np.ones(1))
 
 
-class Merge(NamedTuple):
+class MergeResult(NamedTuple):
     """The outcome of ``combine``: the next state and the weight that each report had in it.
 
-    ``memory`` comes back in the next :class:`Standing`.  ``answer`` is the state to hand out if the fit ended now,
+    ``memory`` comes back in the next :class:`FitState`.  ``answer`` is the state to hand out if the fit ended now,
     where that is not the one to go on from (the mean of many states is a better answer, and a worse start).
     """
 

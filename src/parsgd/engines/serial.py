@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parsgd.core import Pulse, Report, Shard, Task, Work
+from parsgd.core import ProgressCallback, Report, Shard, Task, WorkFn
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class Serial:
     offers = frozenset()
     in_calling_thread = True
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SerialWorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> SerialWorkerPool:
         return SerialWorkerPool(work, shards, pulse)
 
 
 class SerialWorkerPool:
-    def __init__(self, work: Work, shards: Sequence[Shard], pulse: Pulse):
+    def __init__(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback):
         self.work, self.shards, self.pulse = work, shards, pulse
         self.tasks: deque[Task] = deque()
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import Budget, Lost, Pulse, Report, Shard, Task, Work
+from parsgd.core import Budget, ProgressCallback, Report, Shard, Task, TaskFailed, WorkFn
 from parsgd.engines.placement import Placement
 from parsgd.errors import InvalidArgumentError
 from parsgd.training.cost_model import CostModel
@@ -125,7 +125,7 @@ class Simulated:
         """How many workers there are, where the arguments say so."""
         return next((len(given) for given in (self.speeds, self.latency_s) if isinstance(given, tuple)), None)
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SimulatedWorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> SimulatedWorkerPool:
         return SimulatedWorkerPool(self, work, shards, pulse)
 
     def costs(self, n_rows: int, n_parameters: int) -> CostModel:
@@ -152,7 +152,7 @@ class Simulated:
 class SimulatedWorkerPool:
     """Tasks wait until an answer is asked for; then all are worked on, and their answers lie in the order of time."""
 
-    def __init__(self, engine: Simulated, work: Work, shards: Sequence[Shard], pulse: Pulse):
+    def __init__(self, engine: Simulated, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback):
         self.engine, self.work, self.shards, self.pulse = engine, work, shards, pulse
         n_workers = len(shards)
         self.pace = [1.0 / (engine.rate * speed) for speed in engine.for_each("speeds", n_workers)]
@@ -165,33 +165,33 @@ class SimulatedWorkerPool:
         self.news = sorted(((at + self.latency[i], i) for i, at in engine.failures.items()), reverse=True)
         self.clock = 0.0
         self.sent: deque[tuple[Task, float]] = deque()
-        self.under_way: list[tuple[float, int, int, Report | Lost]] = []
+        self.under_way: list[tuple[float, int, int, Report | TaskFailed]] = []
         self.n_sent = 0
 
     def send(self, task: Task) -> None:
         self.sent.append((task, self.clock))
 
-    def receive(self, at_least: int) -> list[Report | Lost]:
+    def receive(self, at_least: int) -> list[Report | TaskFailed]:
         while self.sent:
             task, at = self.sent.popleft()
             arrival, answer = self._answer(task, at)
             self.n_sent += 1
             heapq.heappush(self.under_way, (arrival, task.worker, self.n_sent, answer))
-        came: list[Report | Lost] = []
+        came: list[Report | TaskFailed] = []
         while self.under_way and len(came) < at_least:
             arrival, _, _, answer = heapq.heappop(self.under_way)
-            busy = 0.0 if isinstance(answer, Lost) else self.engine.merge_s
+            busy = 0.0 if isinstance(answer, TaskFailed) else self.engine.merge_s
             self.clock = max(self.clock, arrival) + busy
             came.append(answer)
         return came
 
-    def _answer(self, task: Task, sent: float) -> tuple[float, Report | Lost]:
+    def _answer(self, task: Task, sent: float) -> tuple[float, Report | TaskFailed]:
         """When the answer to a task arrives, and which it is."""
         while self.news and self.news[-1][0] <= sent:
             self.placement.lose(self.news.pop()[1])
         machine = self.placement.host_of(task.worker)
         if machine is None:
-            return sent, Lost(task.worker, task.round, "the last machine has died")
+            return sent, TaskFailed(task.worker, task.round, "the last machine has died")
         latency, death = self.latency[machine], self.engine.failures.get(machine, math.inf)
         begun = max(sent + latency + self._transfer(task.state), self.free[machine])
         if begun < death:
@@ -207,7 +207,7 @@ class SimulatedWorkerPool:
                 return arrival, replace(report, seconds=seconds)
         heard = max(death, sent) + latency
         others = any(heard_of > heard for heard_of, _ in self.news) or len(self.placement.up) > len(self.news)
-        return heard, Lost(task.worker, task.round, f"machine {machine} died after {death:g} s", others)
+        return heard, TaskFailed(task.worker, task.round, f"machine {machine} died after {death:g} s", others)
 
     def _transfer(self, message: np.ndarray) -> float:
         return message.nbytes / self.engine.bandwidth_bytes_per_s

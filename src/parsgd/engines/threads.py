@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from parsgd.core import Pulse, Report, Shard, Task, Work
+from parsgd.core import ProgressCallback, Report, Shard, Task, WorkFn
 from parsgd.engines.affinity import take_core, usable_cores
 from parsgd.utils.background import Background
 
@@ -22,7 +22,7 @@ class Threads:
     name = "threads"
     offers = frozenset({"shared_memory"})
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> ThreadWorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> ThreadWorkerPool:
         return ThreadWorkerPool(work, shards, pulse)
 
 
@@ -32,7 +32,7 @@ class ThreadWorkerPool:
     So two workers are one thread to wake and to wait for in each round, not two: rounds of few rows take a fifth less.
     """
 
-    def __init__(self, work: Work, shards: Sequence[Shard], pulse: Pulse):
+    def __init__(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback):
         self.work, self.shards, self.pulse = work, shards, pulse
         self.threads = Background(max(1, len(shards)), "parsgd")
         self.answers: SimpleQueue[Report | BaseException] = SimpleQueue()

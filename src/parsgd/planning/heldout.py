@@ -8,7 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from parsgd.core import Algorithm, Crew, Engine, Merge, Model, Pulse, Report, Rows, Shard, Standing, Work
+from parsgd.core import (
+    Algorithm,
+    Engine,
+    FitState,
+    MergeResult,
+    Model,
+    ProgressCallback,
+    Report,
+    Rows,
+    Shard,
+    WorkerPool,
+    WorkFn,
+)
 from parsgd.models.network.network_model import Network
 from parsgd.planning.instrumented import InstrumentedEngine
 from parsgd.utils.row_arrays import rows_of
@@ -87,19 +99,19 @@ class ObservedFit(InstrumentedEngine):
         self.loss, self.until = loss, until
         self.curve: list[CurvePoint] = []
         self.last: tuple[float, float, Model, np.ndarray] | None = None
-        self.latest: tuple[Model, np.ndarray, Merge] | None = None
+        self.latest: tuple[Model, np.ndarray, MergeResult] | None = None
         self.looking_s = 0.0
 
-    def starts(self, standing: Standing) -> None:
+    def starts(self, standing: FitState) -> None:
         self.curve = [CurvePoint(0.0, 0.0, self.loss(standing.model, standing.state))]
         self.looking_s = 0.0
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> Crew:
+    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> WorkerPool:
         crew = super().open(work, shards, pulse)
         self.began = crew.now()
         return crew
 
-    def saw(self, standing: Standing, reports: Sequence[Report], merge: Merge) -> None:
+    def saw(self, standing: FitState, reports: Sequence[Report], merge: MergeResult) -> None:
         before = standing.examples / standing.n_rows
         after = before + sum(report.examples for report in reports) / standing.n_rows
         state = merge.state if merge.answer is None else merge.answer

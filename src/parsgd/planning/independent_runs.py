@@ -14,11 +14,21 @@ import numpy as np
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.round_length import examples_in_round
 from parsgd.algorithms.common.worker_loop import run
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
+from parsgd.core import (
+    Budget,
+    FitState,
+    MergeResult,
+    Model,
+    ProgressCallback,
+    Report,
+    Shard,
+    SynchronousAlgorithm,
+    Task,
+)
 
 
 @dataclass(frozen=True)
-class IndependentRuns(Synchronous):
+class IndependentRuns(SynchronousAlgorithm):
     """After p passes its model is that of a ``SimuParallel`` fit with ``max_iter=p``; there are looks at every
     ``sync_every``-th part of a pass."""
 
@@ -26,22 +36,22 @@ class IndependentRuns(Synchronous):
 
     name = "parting"
 
-    def begin(self, standing: Standing) -> tuple[np.ndarray, ...]:
+    def begin(self, standing: FitState) -> tuple[np.ndarray, ...]:
         return (standing.state,) * standing.n_workers
 
-    def outset(self, standing: Standing, worker: int) -> np.ndarray:
+    def outset(self, standing: FitState, worker: int) -> np.ndarray:
         return standing.memory[worker]
 
-    def budget(self, standing: Standing, worker: int) -> Budget:
+    def budget(self, standing: FitState, worker: int) -> Budget:
         cursor = standing.cursors[worker]
         return Budget(
             examples_in_round(standing.shard_rows[worker], standing.model.batch_size, self.sync_every, cursor)
         )
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         return run(model, shard, task, pulse)
 
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         own = list(standing.memory)
         for report in reports:
             own[report.worker] = report.state

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from parsgd.core import Algorithm, Crew, Engine, Merge, Pulse, Report, Shard, Standing, Work
+from parsgd.core import Algorithm, Engine, FitState, MergeResult, ProgressCallback, Report, Shard, WorkerPool, WorkFn
 
 
 class StopTrial(Exception):
@@ -23,8 +23,8 @@ class InstrumentedEngine(ABC):
 
     def __init__(self, algorithm: Algorithm, engine: Engine):
         self.algorithm, self.engine = algorithm, engine
-        self.crew: Crew | None = None
-        self.pulse: Pulse | None = None
+        self.crew: WorkerPool | None = None
+        self.pulse: ProgressCallback | None = None
         self.combine_s: list[float] = []
         self.paces: list[float] = []
 
@@ -41,15 +41,15 @@ class InstrumentedEngine(ABC):
     def n_workers(self) -> int | None:
         return getattr(self.engine, "n_workers", None)
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> Crew:
+    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> WorkerPool:
         self.crew, self.pulse = self.engine.open(work, shards, pulse), pulse
         return self.crew
 
-    def begin(self, standing: Standing) -> Any:
+    def begin(self, standing: FitState) -> Any:
         self.starts(standing)
         return self.algorithm.begin(standing)
 
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         began = time.perf_counter()
         merge = self.algorithm.combine(standing, reports)
         self.combine_s.append(time.perf_counter() - began)
@@ -66,9 +66,9 @@ class InstrumentedEngine(ABC):
         raise StopTrial
 
     @abstractmethod
-    def starts(self, standing: Standing) -> None:
+    def starts(self, standing: FitState) -> None:
         """The fit begins."""
 
     @abstractmethod
-    def saw(self, standing: Standing, reports: Sequence[Report], merge: Merge) -> None:
+    def saw(self, standing: FitState, reports: Sequence[Report], merge: MergeResult) -> None:
         """A merge was made."""

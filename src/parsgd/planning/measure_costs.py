@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.algorithms.local_sgd import LocalSGD
-from parsgd.core import Merge, Report, Standing
+from parsgd.core import FitState, MergeResult, Report
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError
 from parsgd.planning.instrumented import InstrumentedEngine, StopTrial
@@ -39,11 +39,11 @@ class TimedFit(InstrumentedEngine):
         self.beside_s: list[float] = []
         self.state_bytes = 0
 
-    def starts(self, standing: Standing) -> None:
+    def starts(self, standing: FitState) -> None:
         self.state_bytes = standing.state.nbytes
         self.began = self.at = time.perf_counter()
 
-    def saw(self, standing: Standing, reports: Sequence[Report], merge: Merge) -> None:
+    def saw(self, standing: FitState, reports: Sequence[Report], merge: MergeResult) -> None:
         now = time.perf_counter()
         slowest = max(report.seconds for report in reports)
         self.beside_s.append(max(now - self.at - slowest - self.combine_s[-1], 0.0))

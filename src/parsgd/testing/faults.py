@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from parsgd.core import Crew, Lost, Pulse, Report, Shard, Task, Work
+from parsgd.core import ProgressCallback, Report, Shard, Task, TaskFailed, WorkerPool, WorkFn
 from parsgd.errors import InvalidArgumentError
 from parsgd.registry import ENGINES, resolve
 
@@ -43,18 +43,18 @@ class SlowedEngine:
     def offers(self) -> frozenset[str]:
         return self.engine.offers
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SlowedWorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> SlowedWorkerPool:
         return SlowedWorkerPool(self.engine.open(work, shards, pulse), self.factors)
 
 
 class SlowedWorkerPool:
-    def __init__(self, crew: Crew, factors: Mapping[int, float]):
+    def __init__(self, crew: WorkerPool, factors: Mapping[int, float]):
         self.crew, self.factors = crew, factors
 
     def send(self, task: Task) -> None:
         self.crew.send(replace(task, slowdown=self.factors.get(task.worker, 1.0)))
 
-    def receive(self, at_least: int) -> list[Report | Lost]:
+    def receive(self, at_least: int) -> list[Report | TaskFailed]:
         return self.crew.receive(at_least)
 
     def deal(self, shards: Sequence[Shard]) -> None:

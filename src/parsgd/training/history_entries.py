@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import Lost, Report
+from parsgd.core import Report, TaskFailed
 
 
 def entry(
-    number: int, epoch: float, reports: Sequence[Report], lost: Sequence[Lost], weights: np.ndarray,
+    number: int, epoch: float, reports: Sequence[Report], lost: Sequence[TaskFailed], weights: np.ndarray,
     total_loss: Callable[[np.ndarray], float], seconds: float, merge_seconds: float,
 ) -> dict[str, Any]:  # fmt: skip
     """The entry of round ``number``; see :mod:`parsgd.training.history` for what its keys mean.

@@ -18,16 +18,16 @@ import numpy as np
 
 from parsgd.core import (
     Algorithm,
-    Crew,
     Engine,
-    Lost,
+    FitState,
     Model,
     Report,
     Rows,
     Shard,
     Source,
-    Standing,
     Task,
+    TaskFailed,
+    WorkerPool,
 )
 from parsgd.errors import DivergedError, DivergenceWarning, Outcome, ShardSkewWarning, WorkersLostError, diverged
 from parsgd.training import history_entries, shard_skew
@@ -139,7 +139,7 @@ class Loop:
         self.tasks: list[Task | None] = [None] * self.n_workers
         # workers in the order in which their tasks were sent, and reports that came before their turn
         self.turns: deque[int] = deque()
-        self.early: dict[int, Report | Lost] = {}
+        self.early: dict[int, Report | TaskFailed] = {}
         self.epoch_objective = np.zeros(self.model.n_outputs)
         self.epoch_examples = 0
         self.shares: np.ndarray | None = None
@@ -147,9 +147,9 @@ class Loop:
         self.memory: Any = None
         self.memory = self.algorithm.begin(self.standing())
 
-    def standing(self) -> Standing:
+    def standing(self) -> FitState:
         """What the algorithm is told of where the fit stands."""
-        return Standing(
+        return FitState(
             self.model, self.state, self.n_workers, self.n_rows, self.max_epochs, self.round, self.examples,
             self.memory, self.sample, tuple(self.tasks), tuple(self.cursors), tuple(self.shard_rows),
             self.next_clock, self.gains,
@@ -189,7 +189,7 @@ class Loop:
         longer = found.outcome in (Outcome.MAX_EPOCHS, Outcome.STOPPED) and self.epochs < self.max_epochs
         return None if longer else found.outcome
 
-    def run(self, crew: Crew) -> Outcome:
+    def run(self, crew: WorkerPool) -> Outcome:
         """Rounds until an outcome; a new task goes to those that reported."""
         self.now = crew.now
         self.began = self.now() - self.seconds
@@ -218,7 +218,7 @@ class Loop:
             return Outcome.STOPPED
         return outcome
 
-    def send(self, crew: Crew, idle: Sequence[int], seconds: float) -> None:
+    def send(self, crew: WorkerPool, idle: Sequence[int], seconds: float) -> None:
         """Their next tasks to the idle workers; and to the keeper, while they work, where the fit stood before."""
         snapshot = None if self.keeper is None else take(self, seconds)
         standing = self.standing()
@@ -230,7 +230,7 @@ class Loop:
         if snapshot is not None:
             self.keeper.offer(snapshot)
 
-    def gather(self, crew: Crew) -> tuple[list[Report], list[Lost], list[int]]:
+    def gather(self, crew: WorkerPool) -> tuple[list[Report], list[TaskFailed], list[int]]:
         """The reports of a quorum, sorted by worker; what was lost in the meantime; and who of those that are left
         therefore has nothing to do.
 
@@ -238,7 +238,7 @@ class Loop:
         where it is the whole fit, because then no other round will make up for it.
         """
         reports: list[Report] = []
-        lost: list[Lost] = []
+        lost: list[TaskFailed] = []
         missing: list[int] = []
         while not reports or len(reports) < self.quorum(missing):
             if len(missing) == len(self.alive):
@@ -248,7 +248,7 @@ class Loop:
             if not came:
                 raise WorkersLostError(f"{len(self.alive)} workers were sent tasks, and the engine brings no answers.")
             for answer in came:
-                if isinstance(answer, Lost):
+                if isinstance(answer, TaskFailed):
                     lost.append(answer)
                     missing += self.lose(crew, answer)
                 else:
@@ -260,13 +260,13 @@ class Loop:
         """For how many reports to wait, where the tasks of some are lost."""
         return min(self.algorithm.quorum(len(self.alive)), len(self.alive) - len(missing))
 
-    def send_again(self, crew: Crew, workers: Sequence[int]) -> None:
+    def send_again(self, crew: WorkerPool, workers: Sequence[int]) -> None:
         """The tasks that were lost, to whoever has their shards now."""
         for worker in workers:
             self.turns.append(worker)
             crew.send(self.tasks[worker])
 
-    def lose(self, crew: Crew, gone: Lost) -> list[int]:
+    def lose(self, crew: WorkerPool, gone: TaskFailed) -> list[int]:
         """Take note of a task that is lost; give its worker, if it is idle now, in a list."""
         self.line.lose(gone.worker, gone.why, gone.replaced)
         self.losses[gone.worker] += 1
@@ -287,7 +287,7 @@ class Loop:
             raise WorkersLostError(f"{who} are lost; the last one, {gone.worker}, in round {self.round}: {gone.why}")
         return []
 
-    def answers(self, crew: Crew, at_least: int) -> list[Report | Lost]:
+    def answers(self, crew: WorkerPool, at_least: int) -> list[Report | TaskFailed]:
         """What has come in; where reports are taken in turn, the one whose turn it is."""
         if not self.algorithm.in_turn:
             return crew.receive(at_least)
@@ -299,7 +299,7 @@ class Loop:
             self.early.update((answer.worker, answer) for answer in came)
         return [self.early.pop(turn)]
 
-    def deal_anew(self, crew: Crew) -> None:
+    def deal_anew(self, crew: WorkerPool) -> None:
         """Give the workers other shares of the rows, if the algorithm asks for it; the next epoch begins with them."""
         shares = self.algorithm.shares(self.standing())
         if shares is None:
@@ -310,7 +310,7 @@ class Loop:
         self.shard_rows = [shard.n_rows for shard in shards]
         self.cursors = [self.epochs * rows for rows in self.shard_rows]
 
-    def task(self, standing: Standing, worker: int, gains: np.ndarray) -> Task:
+    def task(self, standing: FitState, worker: int, gains: np.ndarray) -> Task:
         """The next task of a worker."""
         budget = self.algorithm.budget(standing, worker)
         if self.algorithm.one_shot:
@@ -321,7 +321,7 @@ class Loop:
             source_rows=self.n_rows, pace=self.algorithm.pace(len(self.alive)),
         )  # fmt: skip
 
-    def take(self, reports: list[Report], lost: list[Lost]) -> Outcome | None:
+    def take(self, reports: list[Report], lost: list[TaskFailed]) -> Outcome | None:
         """Merge a round's reports, write history, and say whether the fit has ended."""
         came = self.now()
         merge = self.algorithm.combine(self.standing(), reports)
@@ -382,7 +382,7 @@ class Loop:
             return Outcome.CONVERGED
         return Outcome.MAX_EPOCHS if self.epochs >= self.max_epochs else None
 
-    def write(self, reports: list[Report], lost: list[Lost], weights: np.ndarray, seconds: float) -> None:
+    def write(self, reports: list[Report], lost: list[TaskFailed], weights: np.ndarray, seconds: float) -> None:
         """Add the round to the history and tell the observers."""
         times = {"seconds": seconds, "merge_seconds": self.merged - self.began - seconds}
         epoch = self.examples / self.n_rows
@@ -505,7 +505,7 @@ def _fit_alone(
     shard = source.split(1, seed, algorithm.sampling)[0]
     n_rows, gains, clock = shard.n_rows, np.ones(model.n_outputs), math.ceil(clock - 1e-9)
     line = ProgressTracker(1, n_rows * max_epochs, max_epochs)
-    standing = Standing(model, state, 1, n_rows, max_epochs, shard_rows=(n_rows,), clock=clock, gains=gains)
+    standing = FitState(model, state, 1, n_rows, max_epochs, shard_rows=(n_rows,), clock=clock, gains=gains)
     budget = replace(algorithm.budget(standing, 0), stopping=stopping)
     task = Task(0, 0, state, seed, budget, clock=clock, gains=gains, source_rows=n_rows, owned=owned)
     began = time.perf_counter()

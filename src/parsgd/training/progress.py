@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parsgd.core import Descent
+from parsgd.core import SGDRun
 
 # How often a progress display hears of a running round.
 _TELL_SECONDS = 0.1
@@ -120,7 +120,7 @@ class ProgressTracker:
         self.told = self.began
         self.lock = threading.Lock()
 
-    def __call__(self, worker: int, examples: int, descent: Descent) -> bool:
+    def __call__(self, worker: int, examples: int, descent: SGDRun) -> bool:
         self.done[worker] += examples
         now = time.perf_counter()
         if self.observers and now - self.told > _TELL_SECONDS:

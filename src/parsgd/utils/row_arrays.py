@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from parsgd.core import Block, CsrRows, DenseRows, Rows
+from parsgd.core import CsrRows, DenseRows, RowBlock, Rows
 from parsgd.errors import InvalidArgumentError
 
 
@@ -144,7 +144,7 @@ def _read_only_part(part: Any) -> Any:
     return read_only(part) if isinstance(part, np.ndarray) else part
 
 
-def visits(blocks: Iterator[Block], n: int) -> Block:
+def visits(blocks: Iterator[RowBlock], n: int) -> RowBlock:
     """The next ``n`` visits, in one block; rows are copied only where these lie in more than one.
 
     There are fewer at the end of an epoch.
@@ -152,13 +152,13 @@ def visits(blocks: Iterator[Block], n: int) -> Block:
     found: list[Rows] = []
     for rows, order in blocks:
         if not found and len(order) >= n:
-            return Block(rows, order[:n])
+            return RowBlock(rows, order[:n])
         # copied at once: a block is valid until the next one is asked for
         found.append(picked(rows, order[:n]))
         n -= len(found[-1].y)
         if n <= 0:
             break
     if not found:
-        return Block(None, np.zeros(0, dtype=np.int64))
+        return RowBlock(None, np.zeros(0, dtype=np.int64))
     rows = joined(found)
-    return Block(rows, np.arange(len(rows.y), dtype=order.dtype))
+    return RowBlock(rows, np.arange(len(rows.y), dtype=order.dtype))

@@ -36,7 +36,7 @@ import numpy as np
 
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.outer_optimizers import OuterStep
-from parsgd.core import Report, Rows, Standing
+from parsgd.core import FitState, Report, Rows
 from parsgd.errors import check_between, check_count
 
 # Parts of a move that are tried, as long as each is better than the one before, and what the safe level of item 4 is
@@ -104,7 +104,7 @@ class Adaptive:
         # the schedule goes by the examples of all workers together, as the serial one does
         return float(n_workers)
 
-    def begin(self, standing: Standing) -> _Memory:
+    def begin(self, standing: FitState) -> _Memory:
         if not _sees(standing):
             return _Memory(1.0, standing.n_workers, None, None, 0.0, 0, None, 0.0, 0.0, 0.0)
         decision = standing.model.decision(standing.state, standing.sample.x)
@@ -117,7 +117,7 @@ class Adaptive:
         curvature = _curvature(standing, decision)
         return _Memory(1.0, standing.n_workers, None, decision, loss, 0, squares, length, values, curvature)
 
-    def gain(self, standing: Standing, memory: _Memory) -> float:
+    def gain(self, standing: FitState, memory: _Memory) -> float:
         if not _sees(standing):
             return 1.0
         largest = standing.model.largest_gain(standing.clock, memory.workers)
@@ -126,10 +126,10 @@ class Adaptive:
             largest = min(largest, 1.0 / max(curved, 1e-300))
         return 1.0 + memory.trust * (max(largest, 1.0) - 1.0)
 
-    def _eta(self, standing: Standing) -> float:
+    def _eta(self, standing: FitState) -> float:
         return float(standing.model.rates(np.array(standing.clock)))
 
-    def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: _Memory) -> OuterStep:
+    def step(self, standing: FitState, reports: Sequence[Report], weights: np.ndarray, memory: _Memory) -> OuterStep:
         merged = merge_weights.merge(standing.state, reports, weights, standing.model.nonnegative).state
         if not _sees(standing):
             return OuterStep(merged, memory)
@@ -137,7 +137,7 @@ class Adaptive:
         with np.errstate(over="ignore", invalid="ignore"):
             return self._judged(standing, reports, merged, memory._replace(workers=int(np.count_nonzero(weights))))
 
-    def _judged(self, standing: Standing, reports: Sequence[Report], merged: np.ndarray, memory: _Memory) -> OuterStep:
+    def _judged(self, standing: FitState, reports: Sequence[Report], merged: np.ndarray, memory: _Memory) -> OuterStep:
         line = _LineSearch(standing, memory, merged)
         factor = self._shorter(line)
         state, decision, loss = line.at(factor), line.decision(factor), line.bare_loss(factor)
@@ -155,7 +155,7 @@ class Adaptive:
         return OuterStep(state, memory._replace(decision=decision, loss=loss, mean=mean), mean, factor)
 
     def _mean(
-        self, standing: Standing, reports: Sequence[Report], mean: np.ndarray | None, state: np.ndarray
+        self, standing: FitState, reports: Sequence[Report], mean: np.ndarray | None, state: np.ndarray
     ) -> np.ndarray:  # fmt: skip
         if mean is None:
             return state
@@ -178,7 +178,7 @@ class Adaptive:
         return _descend(_PARTS, lambda part: line.loss(part) + surcharge(part))
 
     def _further(
-        self, standing: Standing, reports: Sequence[Report], line: _LineSearch, factor: float, memory: _Memory
+        self, standing: FitState, reports: Sequence[Report], line: _LineSearch, factor: float, memory: _Memory
     ) -> tuple[np.ndarray, np.ndarray, float] | None:
         """The state with rare features moved further, the decisions and their loss there, if that lowers it; see item
         4."""
@@ -210,7 +210,7 @@ class _LineSearch:
     its slope a bound on the loss before it.
     """
 
-    def __init__(self, standing: Standing, memory: _Memory, merged: np.ndarray):
+    def __init__(self, standing: FitState, memory: _Memory, merged: np.ndarray):
         self.standing, self.model, self.merged = standing, standing.model, merged
         self.states = {0.0: standing.state, 1.0: merged}
         self.decisions = {0.0: memory.decision, 1.0: self.model.decision(merged, standing.sample.x)}
@@ -272,7 +272,7 @@ def _inf_if_nan(loss: float) -> float:
     return loss if np.isfinite(loss) else np.inf
 
 
-def _sees(standing: Standing) -> bool:
+def _sees(standing: FitState) -> bool:
     """Whether there are rows to judge by; those that weigh nothing say nothing."""
     sample = standing.sample
     return sample is not None and (sample.weight.size == 0 or bool(np.any(sample.weight)))
@@ -299,7 +299,7 @@ def _measures(sample: Rows, n_features: int) -> tuple[np.ndarray, float]:
     return np.square(data).reshape(n, -1).mean(axis=0), float(n_features)
 
 
-def _curvature(standing: Standing, decision: np.ndarray) -> float:
+def _curvature(standing: FitState, decision: np.ndarray) -> float:
     """Mean second derivative of the loss in a decision, taken over one unit to either side; infinite if unknown.
 
     Decisions move by random signs, ``s . H s`` being on average the trace of H (Hutchinson): where outputs have a loss

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import Model, Rows, Tally
+from parsgd.core import Model, Rows, Totals
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class DelayedGradientRun:
 
     def _forget(self) -> None:
         nothing = np.zeros(self.model.n_outputs)
-        self.sums = Tally(0, 0, nothing, nothing)
+        self.sums = Totals(0, 0, nothing, nothing)
 
     def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
         """Visit ``order[start:stop]``."""
@@ -68,7 +68,7 @@ class DelayedGradientRun:
             # a batch has the number of its own step, which others come before
             number = self.clock + len(self.due) * self.pace
             slope, tally = self.model.slope(self.state, rows, batch, 0, len(batch), number, self.seed)
-            self.sums = Tally(*(old + new for old, new in zip(self.sums, tally, strict=True)))
+            self.sums = Totals(*(old + new for old, new in zip(self.sums, tally, strict=True)))
             self.due.append(slope)
             if len(self.due) > self.delay:
                 self._step()
@@ -86,7 +86,7 @@ class DelayedGradientRun:
         """Mean loss of the examples since the last :meth:`tally`."""
         return self.model.total_loss(self.sums.loss) / max(self.sums.examples, 1)
 
-    def tally(self) -> Tally:
+    def tally(self) -> Totals:
         """The sums since the last tally; a batch whose step is due counts as a step."""
         sums = self.sums
         self._forget()

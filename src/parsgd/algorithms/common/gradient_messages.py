@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parsgd.core import Merge, Model, Pulse, Report, Rows, Standing, Task
+from parsgd.core import FitState, MergeResult, Model, ProgressCallback, Report, Rows, Task
 from parsgd.errors import DivergedError
 
 # Where the model takes single rows, a message would carry next to nothing.
@@ -32,7 +32,7 @@ def effective_batch_size(batch_size: int | None, model: Model) -> int:
     return model.batch_size if model.batch_size > 1 else _FALLBACK_BATCH
 
 
-def report_gradient(model: Model, task: Task, part: BatchSlice, pulse: Pulse, began: float) -> Report:
+def report_gradient(model: Model, task: Task, part: BatchSlice, pulse: ProgressCallback, began: float) -> Report:
     """The summed gradients of a part of a batch where the task's state stands, after work since ``began``."""
     n = part.end - part.first
     slopes, tally = model.slope(task.state, *part[:4], task.clock, task.seed)
@@ -60,17 +60,17 @@ def report_gradient(model: Model, task: Task, part: BatchSlice, pulse: Pulse, be
     )
 
 
-def apply_gradients(standing: Standing, reports: Sequence[Report], slopes: Sequence[np.ndarray]) -> Merge:
+def apply_gradients(standing: FitState, reports: Sequence[Report], slopes: Sequence[np.ndarray]) -> MergeResult:
     """One step of the model's solver along the sum of the reports' slopes, at the present rate."""
     examples = np.array([report.examples for report in reports], dtype=float)
     if not examples.any():
-        return Merge(standing.state, examples)
+        return MergeResult(standing.state, examples)
     total = slopes[0].copy()
     with np.errstate(over="ignore", invalid="ignore"):
         for slope in slopes[1:]:
             total += slope
     state = standing.model.step(standing.state, total, standing.clock, standing.gains)
-    return Merge(state, examples / examples.sum())
+    return MergeResult(state, examples / examples.sum())
 
 
 class _Loss:

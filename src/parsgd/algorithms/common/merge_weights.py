@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from parsgd.core import Merge, Report
+from parsgd.core import MergeResult, Report
 from parsgd.utils.tree_reduce import weighted_sum
 
 # Weights sum to 1 if they do so but for rounding.
@@ -117,7 +117,9 @@ def bias_corrected(whole: np.ndarray, part: np.ndarray, fraction: float) -> np.n
     return (whole - fraction * part) / (1.0 - fraction)
 
 
-def merge(state: np.ndarray, reports: Sequence[Report], weights: np.ndarray, nonnegative: slice = slice(0, 0)) -> Merge:
+def merge(
+    state: np.ndarray, reports: Sequence[Report], weights: np.ndarray, nonnegative: slice = slice(0, 0)
+) -> MergeResult:
     """``w + sum_i a_i (w_i - w)`` for the old state ``w``, which stays if no worker moved.
 
     ``nonnegative`` is the part of a state (``Model.nonnegative``) that weights summing to more than 1 could make
@@ -131,14 +133,14 @@ def merge(state: np.ndarray, reports: Sequence[Report], weights: np.ndarray, non
     states = [report.state for report in reports]
     kept = 1.0 - weights.sum()
     if not np.any(weights):
-        return Merge(state, weights)
+        return MergeResult(state, weights)
     if abs(kept) < _SUMS_TO_ONE:
-        return Merge(weighted_sum(states, weights), weights)
+        return MergeResult(weighted_sum(states, weights), weights)
     # the workers' states first, so that those which lie elsewhere are summed as they would be without this one
     merged = weighted_sum([*states, state], np.append(weights, kept))
     if kept < 0.0 and merged[nonnegative].size:
         merged[nonnegative] = weighted_sum([arrived[nonnegative] for arrived in states], weights / weights.sum())
-    return Merge(merged, weights)
+    return MergeResult(merged, weights)
 
 
 def _normalised(weights: np.ndarray) -> np.ndarray:

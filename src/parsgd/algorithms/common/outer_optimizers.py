@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.core import Report, Standing
+from parsgd.core import FitState, Report
 from parsgd.errors import InvalidArgumentError, check_between, choose
 
 
@@ -46,13 +46,13 @@ class OuterOptimizer(Protocol):
 
     def looks_at(self, n_rows: int) -> int: ...
 
-    def begin(self, standing: Standing) -> Any: ...
+    def begin(self, standing: FitState) -> Any: ...
 
-    def gain(self, standing: Standing, memory: Any) -> float: ...
+    def gain(self, standing: FitState, memory: Any) -> float: ...
 
     def pace(self, n_workers: int) -> float: ...
 
-    def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep: ...
+    def step(self, standing: FitState, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep: ...
 
 
 class _NoProbe:
@@ -63,10 +63,10 @@ class _NoProbe:
     def looks_at(self, n_rows: int) -> int:
         return 0
 
-    def begin(self, standing: Standing) -> Any:
+    def begin(self, standing: FitState) -> Any:
         return None
 
-    def gain(self, standing: Standing, memory: Any) -> float:
+    def gain(self, standing: FitState, memory: Any) -> float:
         return 1.0
 
     def pace(self, n_workers: int) -> float:
@@ -77,7 +77,7 @@ class _NoProbe:
 class Mean(_NoProbe):
     """To the workers' weighted mean, whole."""
 
-    def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep:
+    def step(self, standing: FitState, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep:
         return OuterStep(merge_weights.merge(standing.state, reports, weights, standing.model.nonnegative).state)
 
 
@@ -109,10 +109,10 @@ class Momentum(_NoProbe):
                 "The 'beta' parameter of Momentum must be below 1: at 1 nothing is ever forgotten."
             )
 
-    def begin(self, standing: Standing) -> np.ndarray:
+    def begin(self, standing: FitState) -> np.ndarray:
         return np.zeros(len(standing.state))
 
-    def step(self, standing: Standing, reports: Sequence[Report], weights: np.ndarray, memory: np.ndarray) -> OuterStep:
+    def step(self, standing: FitState, reports: Sequence[Report], weights: np.ndarray, memory: np.ndarray) -> OuterStep:
         merged = merge_weights.merge(standing.state, reports, weights, standing.model.nonnegative).state
         move = merged.astype(np.float64) - standing.state
         velocity = self.beta * memory + move

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from parsgd.core import Block, Descent, Pulse, Shard, Task
+from parsgd.core import ProgressCallback, RowBlock, SGDRun, Shard, Task
 
 
 @dataclass
@@ -27,12 +27,12 @@ class SubsampledShard(Shard):
     def cost(self) -> float:
         return self.shard.cost
 
-    def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[Block]:
+    def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[RowBlock]:
         for rows, order in self.shard.blocks(seed, epoch):
             # Knuth's multiplicative hash; the seed begins it elsewhere for each worker
             hashed = (order.astype(np.uint64) + np.uint64(self.seed)) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)
             order = order[hashed < self.fraction * 2**24]
-            yield Block(rows, order[start:])
+            yield RowBlock(rows, order[start:])
             start = max(0, start - len(order))
 
 
@@ -43,10 +43,10 @@ def scale_budget(task: Task, part: SubsampledShard) -> Task:
     return replace(task, budget=replace(budget, examples=round(budget.examples * share), seconds=seconds))
 
 
-def mute_progress(pulse: Pulse) -> Pulse:
+def mute_progress(pulse: ProgressCallback) -> ProgressCallback:
     """The line to the driver, for work that is not progress."""
 
-    def told(worker: int, examples: int, descent: Descent) -> bool:
+    def told(worker: int, examples: int, descent: SGDRun) -> bool:
         return pulse(worker, 0, descent)
 
     return told

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parsgd.core import Model, Pulse, Report, Shard, Task
+from parsgd.core import Model, ProgressCallback, Report, Shard, Task
 from parsgd.errors import DivergedError, diverged
 from parsgd.kernels.recipe import set_one_of_several
 
@@ -21,7 +21,7 @@ CACHE_LINE_PAD = 128
 
 
 def run(
-    model: Model, shard: Shard, task: Task, pulse: Pulse, state: np.ndarray | None = None,
+    model: Model, shard: Shard, task: Task, pulse: ProgressCallback, state: np.ndarray | None = None,
     board: np.ndarray | None = None,
 ) -> Report:  # fmt: skip
     """Run SGD on ``shard`` from ``task.state``; stop at the budget, or when the driver says so, and report.
@@ -72,7 +72,7 @@ class _Run:
     model: Model
     shard: Shard
     task: Task
-    pulse: Pulse
+    pulse: ProgressCallback
     state: np.ndarray
     board: np.ndarray | None
 

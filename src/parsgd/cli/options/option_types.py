@@ -24,7 +24,7 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="Print the results as one JSON object; progress goes to standard error.")
 ]
 
-TRAINING, PARALLEL, KEEPING, DATA = "Descent", "Parallel work", "Checkpoints", "Rows and columns"
+TRAINING, PARALLEL, KEEPING, DATA = "SGDRun", "Parallel work", "Checkpoints", "Rows and columns"
 Text, Number, Whole, Maybe, Several = str | None, float | None, int | None, bool | None, list[str] | None
 MaybePath = Path | None
 

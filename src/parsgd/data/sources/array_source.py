@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from parsgd.core import SAMPLINGS, Block, Rows, Shard
+from parsgd.core import SAMPLINGS, RowBlock, Rows, Shard
 from parsgd.utils import first_use
 from parsgd.utils.row_arrays import picked
 
@@ -207,8 +207,8 @@ class ArrayShard(Shard):
         """Stored values a row."""
         return self.rows.x.data.size / max(len(self.rows.y), 1)
 
-    def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[Block]:
-        yield Block(self.rows, self._order(seed, epoch)[start:])
+    def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[RowBlock]:
+        yield RowBlock(self.rows, self._order(seed, epoch)[start:])
 
     def portable(self) -> ArrayShard:
         """With no rows but those that it visits, which are copied; they are visited in the same order."""

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from parsgd.core import Block, Rows, Shard
+from parsgd.core import RowBlock, Rows, Shard
 from parsgd.data.sources.array_source import part_sizes
 from parsgd.data.sources.partitioning import assign_pieces, in_stored_order
 from parsgd.data.sources.piece_reader import PosedRows, RowSpan
@@ -155,12 +155,12 @@ class StreamingShard(Shard):
         size = np.dtype(self.dtype).itemsize + 4 * self.sparse
         return bytes_per_row(self.n_features, self.dtype, self.sparse, self.values_per_row) / size
 
-    def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[Block]:
+    def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[RowBlock]:
         """Windows of the epoch, the first one from visit ``start`` on; each is valid until the next is asked for."""
         while start < self._stored:
             number, passed = divmod(start, self.shuffle_buffer_rows)
             window = self._window(WindowIndex(seed, epoch, number))
-            yield Block(window.rows(), self._order(WindowIndex(seed, epoch, number))[passed:])
+            yield RowBlock(window.rows(), self._order(WindowIndex(seed, epoch, number))[passed:])
             start = (number + 1) * self.shuffle_buffer_rows
 
     @property

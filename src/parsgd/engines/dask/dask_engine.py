@@ -14,7 +14,7 @@ from dask.system import CPU_COUNT
 from distributed import Client, default_client
 from distributed.worker import thread_state
 
-from parsgd.core import Pulse, Shard, Work
+from parsgd.core import ProgressCallback, Shard, WorkFn
 from parsgd.engines.dask.client import DaskConnection, connect_to, start_local
 from parsgd.engines.dask.dask_pool import DaskWorkerPool, refuse_after_the_end
 from parsgd.errors import IncompatiblePartsError, InvalidArgumentError, check_between, check_count, check_flag, choose
@@ -131,7 +131,7 @@ class Dask:
         """Seconds that a message takes, whatever its length, and bytes of a state a second."""
         return _LATENCY_S, _BYTES_PER_S
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> DaskWorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> DaskWorkerPool:
         connection = self._connect(len(shards))
         tree = self.reduce == "tree" or (self.reduce == "auto" and len(shards) > FAN_IN)
         return DaskWorkerPool(

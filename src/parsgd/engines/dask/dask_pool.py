@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from distributed import Client, Future, wait
 
-from parsgd.core import Lost, Pulse, Report, Shard, Task, Work
+from parsgd.core import ProgressCallback, Report, Shard, Task, TaskFailed, WorkFn
 from parsgd.engines.dask import remote_tasks
 from parsgd.engines.dask.liveness import Host, HostLostError, LivenessMonitor, losing, while_there
 from parsgd.engines.dask.remote_state import RemoteState
@@ -43,17 +43,26 @@ class DaskWorkerPool:
     submits one future bound to that host, and brings its report.
 
     Keys are ``parsgd-RUN-ROUND-WORKER-NUMBER``.  A host that is gone ends the errands there with
-    :class:`~parsgd.core.Lost`; by then its workers live on others.
+    :class:`~parsgd.core.TaskFailed`; by then its workers live on others.
     """
 
     def __init__(
-        self, client: Client, closing: Callable[[], None], work: Work, shards: Sequence[Shard], pulse: Pulse, *,
-        in_tree: bool, direct: bool, heartbeat_timeout_s: float, worker_timeout_s: float,
-    ):  # fmt: skip
+        self,
+        client: Client,
+        closing: Callable[[], None],
+        work: WorkFn,
+        shards: Sequence[Shard],
+        pulse: ProgressCallback,
+        *,
+        in_tree: bool,
+        direct: bool,
+        heartbeat_timeout_s: float,
+        worker_timeout_s: float,
+    ):
         self.client, self.closing, self.shards, self.pulse = client, closing, shards, pulse
         self.in_tree, self.worker_timeout_s = in_tree, worker_timeout_s
         self.run = uuid.uuid4().hex[:12]
-        self.answers: SimpleQueue[Report | Lost | BaseException] = SimpleQueue()
+        self.answers: SimpleQueue[Report | TaskFailed | BaseException] = SimpleQueue()
         self.pending = self.n_sent = self.n_submitted = 0
         self.told_to_halt = False
         self.errands: set[asyncio.Task] = set()
@@ -76,8 +85,8 @@ class DaskWorkerPool:
         self.n_sent += 1
         self.client.loop.add_callback(self._set_out, task, self.n_sent)
 
-    def receive(self, at_least: int) -> list[Report | Lost]:
-        came: list[Report | Lost] = []
+    def receive(self, at_least: int) -> list[Report | TaskFailed]:
+        came: list[Report | TaskFailed] = []
         while self.pending and (len(came) < at_least or not self.answers.empty()):
             answer = self._next()
             self.pending -= 1
@@ -89,7 +98,7 @@ class DaskWorkerPool:
             came.append(answer)
         return came
 
-    def _next(self) -> Report | Lost | BaseException:
+    def _next(self) -> Report | TaskFailed | BaseException:
         while True:
             try:
                 return self.answers.get(timeout=_LISTEN_S)
@@ -196,18 +205,20 @@ class DaskWorkerPool:
             answer = error
         self.answers.put(answer)
 
-    async def _answer(self, task: Task) -> Report | Lost:
+    async def _answer(self, task: Task) -> Report | TaskFailed:
         worker = task.worker
         host = await self._host_of(worker)
         if host is None:
-            return Lost(worker, task.round, f"no Dask worker came within {self.worker_timeout_s:g} s to take its rows")
+            return TaskFailed(
+                worker, task.round, f"no Dask worker came within {self.worker_timeout_s:g} s to take its rows"
+            )
         try:
             return await self._attempt(task, host)
         except HostLostError as gone:
             self.watch.lose(host, str(gone))
             replaced = await self._host_of(worker) is not None
             nobody = "" if replaced else f" No other came within {self.worker_timeout_s:g} s to take its rows."
-            return Lost(worker, task.round, (str(gone) + nobody).rstrip("."), replaced)
+            return TaskFailed(worker, task.round, (str(gone) + nobody).rstrip("."), replaced)
 
     async def _host_of(self, worker: int) -> Host | None:
         """The host of a worker, or None if there is none and none comes in time."""

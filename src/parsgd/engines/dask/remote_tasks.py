@@ -11,7 +11,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from parsgd.core import Descent, Report, Task
+from parsgd.core import Report, SGDRun, Task
 from parsgd.utils import blas_threads
 from parsgd.utils.tree_reduce import partial_sum, weighted_sum
 
@@ -27,7 +27,7 @@ class RemoteHandle:
         self.thing = thing
         self.halted = False
 
-    def pulse(self, worker: int, examples: int, descent: Descent) -> bool:
+    def pulse(self, worker: int, examples: int, descent: SGDRun) -> bool:
         """The pulse of the tasks that use it: whether to go on."""
         return not self.halted
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from distributed import CancelledError, Client, Future, wait
 
-from parsgd.core import Shard, Work
+from parsgd.core import Shard, WorkFn
 from parsgd.engines.dask.liveness import Host, begun
 from parsgd.engines.dask.remote_tasks import RemoteHandle, filled
 from parsgd.errors import DataFileError
@@ -26,7 +26,7 @@ class ScatterCache:
     Nothing of it exists only there: what is lost with a host is sent again.
     """
 
-    def __init__(self, client: Client, run: str, work: Work, shards: Sequence[Shard], direct: bool):
+    def __init__(self, client: Client, run: str, work: WorkFn, shards: Sequence[Shard], direct: bool):
         self.client, self.run, self.work, self.shards, self.direct = client, run, work, shards, direct
         self.number = 0
         # host -> what -> on its way, or there

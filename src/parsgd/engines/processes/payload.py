@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import Shard, Work
+from parsgd.core import Shard, WorkFn
 from parsgd.engines.processes.shared_memory import PickledObject, SharedPickler
 from parsgd.errors import IncompatiblePartsError
 
@@ -23,7 +23,7 @@ class FitPayload:
     Raises IncompatiblePartsError if any of it cannot be pickled.
     """
 
-    def __init__(self, work: Work, shards: Sequence[Shard]):
+    def __init__(self, work: WorkFn, shards: Sequence[Shard]):
         self.numbers = itertools.count()
         self.common, self.dealt = SharedPickler(self.numbers), SharedPickler(self.numbers)
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import joblib
 
-from parsgd.core import Pulse, Shard, Work
+from parsgd.core import ProgressCallback, Shard, WorkFn
 from parsgd.engines.processes.payload import FitPayload
 from parsgd.engines.processes.process_pool import ProcessWorkerPool
 from parsgd.engines.processes.worker_process import ProcessCache
@@ -73,7 +73,7 @@ class Processes:
         """Seconds that a message takes, whatever its length, and bytes of a state a second."""
         return _LATENCY_S, _BYTES_PER_S
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> ProcessWorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> ProcessWorkerPool:
         parcels = FitPayload(work, shards)
         n_processes = min(self.n_processes or joblib.cpu_count(), max(len(shards), 1))
         try:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parsgd.core import Lost, Pulse, Report, Shard, Task
+from parsgd.core import ProgressCallback, Report, Shard, Task, TaskFailed
 from parsgd.engines.placement import Placement
 from parsgd.engines.processes.error_transport import unpacked_error, warn_again
 from parsgd.engines.processes.payload import FitPayload
@@ -54,13 +54,18 @@ class ProcessWorkerPool:
     """
 
     def __init__(
-        self, parcels: FitPayload, pulse: Pulse, n_processes: int, pool: ProcessCache | None, heartbeat_timeout_s: float
+        self,
+        parcels: FitPayload,
+        pulse: ProgressCallback,
+        n_processes: int,
+        pool: ProcessCache | None,
+        heartbeat_timeout_s: float,
     ):
         self.parcels, self.pulse, self.pool, self.heartbeat_timeout_s = parcels, pulse, pool, heartbeat_timeout_s
         self.hosts = start(n_processes) if pool is None else pool.take(n_processes)
         self.placement = Placement(parcels.rows, range(n_processes))
         self.under_way: dict[int, _Sent] = {}
-        self.arrived: deque[Report | Lost | BaseException] = deque()
+        self.arrived: deque[Report | TaskFailed | BaseException] = deque()
         self.states = StateBuffers()
         self.registry: dict = {}
         self.halted, self.closed = False, False
@@ -85,7 +90,7 @@ class ProcessWorkerPool:
     def send(self, task: Task) -> None:
         number = self.placement.host_of(task.worker)
         if number is None:
-            self.arrived.append(Lost(task.worker, task.round, f"no process is left: {self.last_words}"))
+            self.arrived.append(TaskFailed(task.worker, task.round, f"no process is left: {self.last_words}"))
             return
         host, serial = self.hosts[number], next(_serials)
         packed, slot = self.states.pack(self.parcels, task)
@@ -99,8 +104,8 @@ class ProcessWorkerPool:
         host.silence = 0.0
         self.under_way[serial] = _Sent(task, host, slot)
 
-    def receive(self, at_least: int) -> list[Report | Lost]:
-        came: list[Report | Lost] = []
+    def receive(self, at_least: int) -> list[Report | TaskFailed]:
+        came: list[Report | TaskFailed] = []
         while self.arrived or self.under_way:
             while self.arrived:
                 answer = self.arrived.popleft()
@@ -280,7 +285,7 @@ class ProcessWorkerPool:
         self.placement.lose(number)
         for serial in [serial for serial, sent in self.under_way.items() if sent.host is host]:
             task = self._done(serial).task
-            self.arrived.append(Lost(task.worker, task.round, why, replaced=bool(self.placement.up)))
+            self.arrived.append(TaskFailed(task.worker, task.round, why, replaced=bool(self.placement.up)))
             if silent:
                 host.say("skip", serial)
         host.silent = silent

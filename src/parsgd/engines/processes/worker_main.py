@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from parsgd.core import Descent, Report
+from parsgd.core import Report, SGDRun
 from parsgd.engines.processes.channel import Channel
 from parsgd.engines.processes.error_transport import WarningRecorder, packed_error
 from parsgd.engines.processes.shared_buffers import SharedBuffers, SharedBufferView
@@ -237,7 +237,7 @@ class Worker:
 
     # -- a running task ------------------------------------------------------------------------------------------------
 
-    def pulse(self, worker: int, examples: int, descent: Descent) -> bool:
+    def pulse(self, worker: int, examples: int, descent: SGDRun) -> bool:
         """Tell the progress, not too often; hear whether to go on."""
         self.examples += examples
         now = time.perf_counter()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import Rows, Tally
+from parsgd.core import Rows, Totals
 from parsgd.models.linear import linear_adagrad
 from parsgd.models.row_matrix import as_matrix
 
@@ -22,7 +22,7 @@ _quiet = np.errstate(over="ignore", invalid="ignore")
 @_quiet
 def slope(
     model: Any, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, clock: float, seed: int
-) -> tuple[np.ndarray, Tally]:
+) -> tuple[np.ndarray, Totals]:
     """Summed gradients of the loss on the examples ``batch[first:end]``, in the layout of the state, and the number of
     examples; and their losses.
 
@@ -32,7 +32,7 @@ def slope(
     out = np.zeros(model.size + 1, dtype=np.float64)
     nothing, order = np.zeros(model.n_outputs), batch[first:end]
     if len(order) == 0:
-        return out, Tally(0, 0, nothing, nothing)
+        return out, Totals(0, 0, nothing, nothing)
     x, y = as_matrix(rows, model.n_features)[order], rows.y[order]
     views = model.views(state)
     margins = np.asarray(x @ views["coef"]) + views["intercept"]
@@ -47,7 +47,7 @@ def slope(
     out[-1] = len(y)
     loss = np.zeros(model.n_outputs)
     loss[: values.shape[1]] = values.sum(axis=0)
-    return out, Tally(len(y), 1, loss, loss + len(y) * _penalty(model, views))
+    return out, Totals(len(y), 1, loss, loss + len(y) * _penalty(model, views))
 
 
 @_quiet

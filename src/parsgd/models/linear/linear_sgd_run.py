@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import Rows, Tally
+from parsgd.core import Rows, Totals
 from parsgd.kernels import recipe as slot
 from parsgd.kernels.recipe import NEVER
 from parsgd.utils import first_use
@@ -107,12 +107,12 @@ class LinearSGDRun:
         losses = self.carry[slot.LOSS] + np.log(self.carry[slot.FACTOR])
         return self.model.total_loss(losses) / max(self.examples, 1)
 
-    def tally(self) -> Tally:
+    def tally(self) -> Totals:
         """The sums since the last tally."""
         carry = self.carry
         loss = carry[slot.LOSS] + np.log(carry[slot.FACTOR])
         steps = round(float(carry[slot.OWN_CLOCK, 0]) / self.recipe.pace)
-        tally = Tally(self.examples, steps, loss, loss + carry[slot.OBJECTIVE])
+        tally = Totals(self.examples, steps, loss, loss + carry[slot.OBJECTIVE])
         carry[slot.LOSS], carry[slot.OBJECTIVE], carry[slot.FACTOR] = 0.0, 0.0, 1.0
         carry[slot.OWN_CLOCK] = 0.0
         self.examples = 0

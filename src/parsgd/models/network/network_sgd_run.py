@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import Rows, Tally
+from parsgd.core import Rows, Totals
 from parsgd.kernels.recipe import release_from
 from parsgd.utils import first_use
 
@@ -73,10 +73,10 @@ class NetworkSGDRun:
         """Mean loss of the examples since the last :meth:`tally`, each batch's taken just before its step."""
         return float(self.carry[self.slot.LOSS]) / max(self.examples, 1)
 
-    def tally(self) -> Tally:
+    def tally(self) -> Totals:
         """The sums since the last tally; the loss has the penalty in it, as scikit-learn's ``loss_curve_`` has."""
         loss = np.array([self.carry[self.slot.LOSS]])
-        tally = Tally(self.examples, int(self.carry[self.slot.OWN_STEPS]), loss, loss)
+        tally = Totals(self.examples, int(self.carry[self.slot.OWN_STEPS]), loss, loss)
         self.carry[self.slot.LOSS] = self.carry[self.slot.OWN_STEPS] = 0.0
         self.examples = 0
         return tally
@@ -200,7 +200,7 @@ def gathers_whole(model: Any) -> bool:
 
 def slope(
     model: Any, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, clock: float, seed: int
-) -> tuple[np.ndarray, Tally]:
+) -> tuple[np.ndarray, Totals]:
     """Summed gradients of the examples ``batch[first:end]`` and their summed weight, in one vector; and their losses.
 
     Dropout masks are those that the examples have in the whole batch, and the losses what they add to its own.
@@ -210,7 +210,7 @@ def slope(
     out = np.zeros(model.n_parameters + 1, dtype=model.dtype)
     n = end - first
     if n == 0:
-        return out, Tally(0, 0, np.zeros(1), np.zeros(1))
+        return out, Totals(0, 0, np.zeros(1), np.zeros(1))
     made = recipe(model)._replace(
         seed=int(seed), release_from=release_from(), moves=False, batch_size=n, shift=first, part=n / len(batch)
     )
@@ -231,7 +231,7 @@ def slope(
         weight, total = (float(rows.weight[part].sum(dtype=np.float64)) for part in (batch[first:end], batch))
         out[-1] = weight
         loss *= weight / n * len(batch) / total if total > 0.0 else 0.0
-    return out, Tally(n, 1, loss, loss)
+    return out, Totals(n, 1, loss, loss)
 
 
 def step(model: Any, state: np.ndarray, slopes: np.ndarray, clock: float, gains: np.ndarray) -> np.ndarray:

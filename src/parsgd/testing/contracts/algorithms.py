@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from parsgd import core
-from parsgd.core import Budget, Standing, Task, silent
+from parsgd.core import Budget, FitState, Task, no_progress
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.testing.contracts._assert import SEED, must
@@ -53,7 +53,7 @@ def _shares(algorithm: core.Algorithm) -> bool:
     return "shared_memory" in algorithm.needs
 
 
-def _reported(algorithm: core.Algorithm, standing: Standing, rng: np.random.Generator) -> list[core.Report]:
+def _reported(algorithm: core.Algorithm, standing: FitState, rng: np.random.Generator) -> list[core.Report]:
     """Reports of three equal workers."""
     if _shares(algorithm):
         outsets = [algorithm.outset(standing, worker) for worker in range(3)]
@@ -105,7 +105,7 @@ def _check_combine(algorithm: core.Algorithm) -> None:
     must(np.array_equal(algorithm.combine(standing, nobody).state, start), "If nobody moved, the state must stay.")
 
 
-def _check_states(algorithm: core.Algorithm, standing: Standing, reports: list[core.Report]) -> None:
+def _check_states(algorithm: core.Algorithm, standing: FitState, reports: list[core.Report]) -> None:
     """What holds of merged states: an average of one is that one, and who goes nowhere draws nobody away."""
     for place in (standing, _standing(algorithm, standing.model, standing.state, n_workers=1)):
         alone = algorithm.combine(place, reports[:1])
@@ -118,10 +118,10 @@ def _check_states(algorithm: core.Algorithm, standing: Standing, reports: list[c
 
 def _standing(
     algorithm: core.Algorithm, model: core.Model, state: np.ndarray, shards: Any = (), n_workers: int = 3
-) -> Standing:
+) -> FitState:
     """Where a fit by three workers (or as many as there are shards) would begin."""
     n_workers, zero = len(shards) or n_workers, np.zeros(model.n_outputs)
-    standing = Standing(
+    standing = FitState(
         model, state, n_workers, small_source().n_rows, max_epochs=2, sample=small_source().rows,
         cursors=(0,) * n_workers, shard_rows=tuple(shard.n_rows for shard in shards) or (20,) * n_workers,
         tasks=tuple(Task(worker, 0, state, SEED, Budget(10), gains=zero + 1.0) for worker in range(n_workers)),
@@ -143,7 +143,7 @@ def _check_work(algorithm: core.Algorithm) -> None:
 
     first = task()
     before = first.state.copy()
-    report = algorithm.work(model, shards[1], first, silent)
+    report = algorithm.work(model, shards[1], first, no_progress)
     must((report.worker, report.round) == (1, 0), "A report must carry the worker and the round of its task.")
     if _shares(algorithm):
         must(not _same(first.state, before), "work on shared memory must move the task's state itself.")
@@ -151,7 +151,7 @@ def _check_work(algorithm: core.Algorithm) -> None:
     else:
         must(_same(first.state, before), "work must not write to the task's state.")
     must(0 < report.examples <= budget.examples, "work must keep to its budget of examples.")
-    repeated = algorithm.work(model, shards[1], task(), silent)
+    repeated = algorithm.work(model, shards[1], task(), no_progress)
     if budget.seconds is None:
         must(_same(report.state, repeated.state), "A task carries all it takes to repeat it, bit for bit.")
     halted = algorithm.work(model, shards[1], task(), lambda worker, examples, descent: False)

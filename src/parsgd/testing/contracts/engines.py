@@ -10,7 +10,7 @@ import numpy as np
 
 from parsgd import core
 from parsgd.algorithms.local_sgd import LocalSGD
-from parsgd.core import Budget, Report, Task, silent
+from parsgd.core import Budget, Report, Task, no_progress
 from parsgd.engines.serial import Serial
 from parsgd.testing.contracts._assert import SEED, must
 from parsgd.testing.contracts._fixtures import small_model, small_report, small_source
@@ -37,7 +37,7 @@ def check_engine(engine: core.Engine) -> None:
 
 def _check_crew(engine: core.Engine) -> None:
     shards = [_Numbered(100), _Numbered(200), _Numbered(0)]
-    crew = engine.open(_echo, shards, silent)
+    crew = engine.open(_echo, shards, no_progress)
     try:
         now = crew.now()
         for round in range(3):
@@ -62,7 +62,7 @@ def _check_crew(engine: core.Engine) -> None:
 
 
 def _check_errors(engine: core.Engine) -> None:
-    crew = engine.open(_stumble, [_Numbered(1), _Numbered(2)], silent)
+    crew = engine.open(_stumble, [_Numbered(1), _Numbered(2)], no_progress)
     try:
         for worker in (0, 1):
             crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))

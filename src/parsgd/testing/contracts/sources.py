@@ -9,7 +9,7 @@ from itertools import chain, product
 import numpy as np
 
 from parsgd import core
-from parsgd.core import Block, CsrRows
+from parsgd.core import CsrRows, RowBlock
 from parsgd.testing.contracts._assert import SEED, must
 
 
@@ -66,7 +66,7 @@ def _visits(shard: core.Shard, epoch: int, start: int = 0, closing: bool = True)
     return visited
 
 
-def _row(block: Block, number: int) -> bytes:
+def _row(block: RowBlock, number: int) -> bytes:
     x, y, weight = block.rows
     if isinstance(x, CsrRows):
         span = slice(x.indptr[number], x.indptr[number + 1])
