@@ -25,7 +25,7 @@ class Median(SynchronousAlgorithm):
     def work(self, model, shard, task, pulse):
         return run(model, shard, task, pulse)
 
-    def combine(self, standing, reports):
+    def merge(self, standing, reports):
         moved = [report.steps > 0 for report in reports]
         states = [np.asarray(report.state) for report in reports if report.steps > 0]
         return MergeResult(

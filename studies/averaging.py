@@ -87,14 +87,14 @@ class Excess(NamedTuple):
     @property
     def measured_end(self) -> float:
         """The K from which on doubling takes less than WORTH of the excess away; inf: beyond the last one."""
-        gains = 1.0 - self.measured[1:] / self.measured[:-1]
-        below = np.flatnonzero(gains < WORTH)
+        lr_scale = 1.0 - self.measured[1:] / self.measured[:-1]
+        below = np.flatnonzero(lr_scale < WORTH)
         if len(below) == 0:
             return np.inf
         i = below[0]
         if i == 0:
             return 1.0
-        part = (gains[i - 1] - WORTH) / (gains[i - 1] - gains[i])
+        part = (lr_scale[i - 1] - WORTH) / (lr_scale[i - 1] - lr_scale[i])
         return float(COUNTS[i - 1] * (COUNTS[i] / COUNTS[i - 1]) ** part)
 
 
@@ -130,10 +130,10 @@ def run(given: Problem, lengths: list[int], number: int) -> list[np.ndarray]:
     """The states of one run after so many steps."""
     model, order = given.model, np.random.default_rng((number, 64)).permutation(len(given.rows.y)).astype(np.int32)
     state, states, done = model.init(0), [], 0
-    descent = model.descent(state, 1.0, np.ones(model.n_outputs), 0)
+    sgd_run = model.sgd_run(state, 1.0, np.ones(model.n_outputs), 0)
     for length in lengths:
-        descent.advance(given.rows, order, done, length)
-        descent.settle()
+        sgd_run.run(given.rows, order, done, length)
+        sgd_run.finalize()
         states.append(state.copy())
         done = length
     return states

@@ -119,8 +119,8 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._algorithm, name)
 
-    def combine(self, standing, reports):
-        merge = self._algorithm.combine(standing, reports)
+    def merge(self, standing, reports):
+        merge = self._algorithm.merge(standing, reports)
         passes = (standing.examples + sum(report.examples for report in reports)) / standing.n_rows
         if not self.curve or int(passes * LOOKS + 1e-6) > int(self.curve[-1][0] * LOOKS + 1e-6):
             state = merge.state if merge.answer is None else merge.answer
@@ -134,7 +134,7 @@ def test_loss(problem: Problem, state: np.ndarray) -> float:
 
 
 def curve(problem: Problem, algorithm: Any, n_workers: int, seed: int, passes: float) -> list[tuple[float, float]]:
-    engine = Threads() if "shared_memory" in algorithm.needs else Serial()
+    engine = Threads() if "shared_memory" in algorithm.requires else Serial()
     watched = Watched(algorithm, problem)
     try:
         found = fit(

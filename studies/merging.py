@@ -38,7 +38,7 @@ class Unequal:
     """An engine whose workers do a part of their budgets, as slow ones would in the same time."""
 
     name = "unequal"
-    offers = frozenset()
+    capabilities = frozenset()
 
     def open(self, work, shards, pulse):
         def part(shard, task, pulse):

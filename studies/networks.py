@@ -44,8 +44,8 @@ class Forgetting(LocalSGD):
     def work(self, model, shard, task, pulse):
         state = task.state.copy()
         state[model.n_parameters :] = 0.0
-        report = run(model, shard, replace(task, state=state, clock=1.0), pulse)
-        return replace(report, clock=task.clock + report.steps)
+        report = run(model, shard, replace(task, state=state, schedule_step=1.0), pulse)
+        return replace(report, schedule_step=task.schedule_step + report.steps)
 
 
 WAYS = {

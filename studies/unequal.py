@@ -107,7 +107,7 @@ READING = Path(__file__).with_name("readings") / "unequal.md"
 
 
 def once(data: Data, alpha: float, speeds: tuple, algorithm: Any, seed: int, **settings: Any) -> Kept:
-    """A one-shot fit; the virtual clock's second is a pass of a worker of speed 1 over all rows."""
+    """A one-shot fit; the virtual schedule_step's second is a pass of a worker of speed 1 over all rows."""
     X, _, y, _ = data
     kept = Kept(algorithm)
     SGDClassifier(

@@ -25,9 +25,9 @@ class Kept:
             raise AttributeError(name)
         return getattr(self.algorithm, name)
 
-    def combine(self, standing: Any, reports: Any) -> Any:
+    def merge(self, standing: Any, reports: Any) -> Any:
         self.standing, self.reports = standing, reports
-        self.merged = self.algorithm.combine(standing, reports)
+        self.merged = self.algorithm.merge(standing, reports)
         return self.merged
 
 

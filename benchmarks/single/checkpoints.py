@@ -32,10 +32,27 @@ def snapshot(n_parameters: int, dtype: str, n_entries: int = 100) -> Snapshot:
     entry = {"round": 1, "epoch": 0.1, "seconds": 0.1, "loss": 0.5, "score": None, "workers": workers, "lost": []}
     state = np.random.default_rng(0).standard_normal(n_parameters).astype(dtype)
     return Snapshot(
-        state=state, answer=None, memory=None, clock=1.0, gains=np.ones(1), round=n_entries, examples=100, epochs=1,
-        epoch_examples=0, epoch_objective=np.zeros(1), cursors=(1, 1), shares=None, history=[entry] * n_entries,
-        best=None, idle=None, scores=[], best_state=None, under_way=(), seconds=0.0, outcome=None,
-    )  # fmt: skip
+        state=state,
+        answer=None,
+        memory=None,
+        schedule_step=1.0,
+        lr_scale=np.ones(1),
+        round=n_entries,
+        examples=100,
+        epochs=1,
+        epoch_examples=0,
+        epoch_objective=np.zeros(1),
+        cursors=(1, 1),
+        shares=None,
+        history=[entry] * n_entries,
+        best=None,
+        idle=None,
+        scores=[],
+        best_state=None,
+        under_way=(),
+        seconds=0.0,
+        outcome=None,
+    )
 
 
 def times(folder: CheckpointStore, kept: file_format.CheckpointContent) -> tuple[int, list[float]]:

@@ -131,9 +131,9 @@ def summed(sums, model, state, X, y):
 def compiled_step(model, state, rows):
     """How far one compiled step moves the state."""
     moved, n = state.copy(), len(rows.y)
-    descent = model.descent(moved, 1.0, np.ones(1), 1)
-    descent.advance(rows, np.arange(n, dtype=np.int32), 0, n)
-    descent.settle()
+    sgd_run = model.sgd_run(moved, 1.0, np.ones(1), 1)
+    sgd_run.run(rows, np.arange(n, dtype=np.int32), 0, n)
+    sgd_run.finalize()
     return moved - state
 
 

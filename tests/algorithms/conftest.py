@@ -46,7 +46,7 @@ class TurnsCrew(SerialWorkerPool):
 
 
 class Engine:
-    offers = frozenset()
+    capabilities = frozenset()
 
     def __init__(self, name, crew, **settings):
         self.name, self.crew, self.settings = name, crew, settings

@@ -61,8 +61,8 @@ def setup(name, layout="dense", dtype=np.float64):
 class Spy(LocalSGD):
     """Local SGD that keeps what its merges were made from and what became of them."""
 
-    def combine(self, standing, reports):
-        merge = super().combine(standing, reports)
+    def merge(self, standing, reports):
+        merge = super().merge(standing, reports)
         self.seen.append((standing, reports, merge))
         return merge
 
@@ -77,20 +77,20 @@ def spied(model, source, outer_optimizer=None, n_workers=3, sync_every=0.25, eng
 
 def objective(model, state, sample):
     """The mean loss on the sample, and the penalty."""
-    return model.mean_loss(model.decision(state, sample.x), sample)[0] + model.penalty_at(state)
+    return model.mean_loss(model.decision(state, sample.x), sample)[0] + model.penalty_value(state)
 
 
 def judged(model, state, start, sample):
     """The mean loss on the sample, and what the penalty has fallen by since the start."""
-    fall = min(model.penalty_at(state) - model.penalty_at(start), 0.0)
+    fall = min(model.penalty_value(state) - model.penalty_value(start), 0.0)
     return model.mean_loss(model.decision(state, sample.x), sample)[0] + fall
 
 
 def beginning(model, source, n_workers=4, outer_optimizer=None, gain=1.0, state=None):
     """Where a fit that looks at all rows begins."""
     state = model.init(1) if state is None else state
-    gains = np.full(model.n_outputs, gain)
-    tasks = tuple(Task(worker, 0, state, 1, Budget(10), gains=gains) for worker in range(n_workers))
+    lr_scale = np.full(model.n_outputs, gain)
+    tasks = tuple(Task(worker, 0, state, 1, Budget(10), lr_scale=lr_scale) for worker in range(n_workers))
     standing = FitState(model, state, n_workers, source.n_rows, sample=source.rows, tasks=tasks)
     return standing, (outer_optimizer or Adaptive()).begin(standing)
 
@@ -191,7 +191,7 @@ def test_weights_that_the_penalty_draws_back_are_drawn_back(scale):
     assert problem.gap(model.coef_, model.intercept_) < 1e-3
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name][0].straight])
+@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name][0].is_linear])
 @both_layouts
 @settings(max_examples=10)
 @given(seed=st.integers(0, 99))
@@ -208,8 +208,8 @@ def test_what_the_objective_has_besides_the_loss_is_the_models_penalty(name, lay
 def test_penalties_between_two_states_are_those_of_the_state_between_them(penalty, seed, part):
     for model in (Linear(5, penalty=penalty, alpha=0.3, one_class=seed % 2 == 0), Network((3, 2), alpha=0.3)):
         start, end = np.random.default_rng(seed).standard_normal((2, model.size))
-        theirs = model.penalty_at(start + part * (end - start))
-        np.testing.assert_allclose(model.penalty_at(start, end, part), theirs, rtol=1e-9, atol=1e-12)
+        theirs = model.penalty_value(start + part * (end - start))
+        np.testing.assert_allclose(model.penalty_value(start, end, part), theirs, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
@@ -219,7 +219,7 @@ def test_a_network_on_one_batch_has_the_objective_of_its_gradient(solver):
     np.testing.assert_allclose(
         objective(model, model.init(1), source.rows), model.gradient(model.init(1), source.rows)[0], rtol=1e-12
     )
-    assert replace(model, solver="adamw").penalty_at(replace(model, solver="adamw").init(1)) == 0.0
+    assert replace(model, solver="adamw").penalty_value(replace(model, solver="adamw").init(1)) == 0.0
 
 
 # -- rare features ---------------------------------------------------------------------------------------------------
@@ -282,12 +282,17 @@ def test_rates_are_raised_n_fold_where_tiny_and_not_at_all_at_their_limit(n_work
         assert Adaptive().gain(standing, memory) == pytest.approx(expected)
 
 
-@given(eta0=st.floats(1e-8, 1e3), n_workers=st.integers(1, 64), clock=st.floats(1.0, 1e6), trust=st.floats(0.0, 1.0))
+@given(
+    eta0=st.floats(1e-8, 1e3),
+    n_workers=st.integers(1, 64),
+    schedule_step=st.floats(1.0, 1e6),
+    trust=st.floats(0.0, 1.0),
+)
 @pytest.mark.parametrize("schedule", ["constant", "optimal", "invscaling", "pa1"])
-def test_the_gain_lies_between_one_and_the_number_of_workers(schedule, eta0, n_workers, clock, trust):
+def test_the_gain_lies_between_one_and_the_number_of_workers(schedule, eta0, n_workers, schedule_step, trust):
     model = Linear(6, loss="hinge", loss_parameter=1.0, schedule=schedule, eta0=eta0)
     standing, memory = beginning(model, ArraySource(rows_of(X[:50], SIGNS[:50])), n_workers)
-    gain = Adaptive().gain(replace(standing, clock=clock), memory._replace(trust=trust))
+    gain = Adaptive().gain(replace(standing, schedule_step=schedule_step), memory._replace(trust=trust))
     assert 1.0 <= gain <= n_workers * (1 + 1e-12)
     if schedule == "pa1":
         assert gain == 1.0
@@ -321,17 +326,17 @@ def test_where_there_are_no_rows_to_look_at_rates_stay():
         assert Adaptive().gain(standing, memory) == 1.0
         step = Adaptive().step(standing, reported([np.ones(model.size)] * 2), np.full(2, 0.5), memory)
         np.testing.assert_array_equal(step.state, np.ones(model.size))
-    assert [Adaptive(100).looks_at(n) for n in (3, 10, 400, 10_000)] == [0, 2, 100, 100]
+    assert [Adaptive(100).n_probe_rows(n) for n in (3, 10, 400, 10_000)] == [0, 2, 100, 100]
 
 
 def test_workers_that_are_lost_raise_no_rates(losing):
     model, source = setup("log_loss")
     model = replace(model, eta0=1e-6)
     _, seen = spied(model, source, engine=losing(1, 2))
-    gains = [standing.tasks[0].gains[0] for standing, _, _ in seen]
-    np.testing.assert_allclose(gains[:3], 3.0)
-    np.testing.assert_allclose(gains[3:], 2.0)
-    assert len(gains) > 4
+    lr_scale = [standing.tasks[0].lr_scale[0] for standing, _, _ in seen]
+    np.testing.assert_allclose(lr_scale[:3], 3.0)
+    np.testing.assert_allclose(lr_scale[3:], 2.0)
+    assert len(lr_scale) > 4
 
 
 @pytest.mark.parametrize("sync_every", [0.1, 1.0])
@@ -339,14 +344,16 @@ def test_workers_that_are_lost_raise_no_rates(losing):
 def test_the_clock_counts_the_steps_of_all_workers_together(sync_every, n_workers):
     model, source = setup("log_loss")
     found, _ = spied(model, source, n_workers=n_workers, sync_every=sync_every)
-    assert found.clock == 1 + 3 * 600
-    again, _ = spied(model, source, n_workers=n_workers, sync_every=sync_every, clock=found.clock, state=found.state)
-    assert again.clock == 1 + 6 * 600
+    assert found.schedule_step == 1 + 3 * 600
+    again, _ = spied(
+        model, source, n_workers=n_workers, sync_every=sync_every, schedule_step=found.schedule_step, state=found.state
+    )
+    assert again.schedule_step == 1 + 6 * 600
 
 
 def test_the_clock_counts_the_steps_of_those_that_are_left(losing):
     found, _ = spied(*setup("log_loss"), engine=losing(1, 2))
-    assert found.clock == 1 + sum(w["steps"] for entry in found.history for w in entry["workers"])
+    assert found.schedule_step == 1 + sum(w["steps"] for entry in found.history for w in entry["workers"])
 
 
 def test_a_run_that_explodes_at_raised_rates_is_made_again_without_them():
@@ -372,9 +379,9 @@ def test_an_explosion_cuts_the_gain():
     model, source = setup("log_loss")
     standing, memory = beginning(model, source, gain=4.0)
     calm = reported([model.init(1) + 0.01] * 4)
-    calm = [replace(report, gains=np.array([4.0])) for report in calm]
+    calm = [replace(report, lr_scale=np.array([4.0])) for report in calm]
     assert Adaptive().step(standing, calm, np.full(4, 0.25), memory).memory.trust == 1.0
-    exploded = [replace(calm[0], gains=np.array([1.0])), *calm[1:]]
+    exploded = [replace(calm[0], lr_scale=np.array([1.0])), *calm[1:]]
     assert Adaptive().step(standing, exploded, np.full(4, 0.25), memory).memory.trust == 0.25
 
 
@@ -404,7 +411,7 @@ def test_a_round_in_which_nobody_moved_keeps_the_answer():
     _, seen = spied(model, source)
     standing, reports, merge = seen[-1]
     idle = [replace(report, steps=0, examples=0) for report in reports]
-    still = LocalSGD(0.25, outer_optimizer="adaptive").combine(
+    still = LocalSGD(0.25, outer_optimizer="adaptive").merge(
         replace(standing, state=merge.state, memory=merge.memory, round=standing.round + 1), idle
     )
     np.testing.assert_array_equal(still.state, merge.state)
@@ -457,7 +464,7 @@ def test_with_one_worker_it_is_local_sgd_bit_for_bit_and_serial_sgd(name, sync_e
         for outer_optimizer in ("adaptive", "mean")
     )
     assert ours.state.tobytes() == theirs.state.tobytes()
-    assert ours.clock == theirs.clock
+    assert ours.schedule_step == theirs.schedule_step
     serial = fit(model, SimuParallel(), Serial(), source, max_epochs=3)
     np.testing.assert_allclose(ours.state, serial.state, rtol=1e-9, atol=1e-10)
 
@@ -511,7 +518,7 @@ def test_more_workers_than_rows_are_no_error(n_rows):
 def test_one_worker_that_is_left_goes_on_alone(losing):
     found, seen = spied(*setup("log_loss"), n_workers=2, engine=losing(0, 1))
     assert [len(entry["workers"]) for entry in found.history[:2]] == [2, 1]
-    assert seen[-1][0].tasks[1].gains[0] == 1.0
+    assert seen[-1][0].tasks[1].lr_scale[0] == 1.0
     assert found.examples >= 3 * 600
 
 

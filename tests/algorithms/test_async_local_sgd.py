@@ -50,7 +50,11 @@ def test_one_worker_is_local_sgd_bit_for_bit(sync_every, rule):
                         (NETWORK, NETWORK_ROWS)):  # fmt: skip
         ours, theirs = (train(model, rows, a, 1) for a in (AsyncLocalSGD(sync_every, rule=rule), LocalSGD(sync_every)))
         assert ours.state.tobytes() == theirs.state.tobytes()
-        assert (ours.clock, ours.examples, ours.n_epochs) == (theirs.clock, theirs.examples, theirs.n_epochs)
+        assert (ours.schedule_step, ours.examples, ours.n_epochs) == (
+            theirs.schedule_step,
+            theirs.examples,
+            theirs.n_epochs,
+        )
 
 
 def test_one_worker_is_serial_sgd():
@@ -62,7 +66,7 @@ def test_one_worker_is_serial_sgd():
 def test_when_each_has_reported_once_the_state_is_the_mean_of_their_arrivals(n_workers):
     ours, theirs = (train(LINEAR, LINEAR_ROWS, a(1.0), n_workers, epochs=1) for a in (AsyncLocalSGD, LocalSGD))
     np.testing.assert_allclose(ours.state, theirs.state, rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(ours.clock, theirs.clock)
+    np.testing.assert_allclose(ours.schedule_step, theirs.schedule_step)
 
 
 # -- the formula -----------------------------------------------------------------------------------------------------
@@ -120,10 +124,10 @@ def test_rate_and_exponent_are_those_asked_for(in_order):
     np.testing.assert_allclose(vector(found), theirs, rtol=0, atol=1e-10)
 
 
-def standing(n_workers, so_far, outset, state=None):
+def standing(n_workers, so_far, start_state, state=None):
     state = np.zeros(LINEAR.size) if state is None else state
     tasks = tuple(Task(worker, 0, state, SEED, Budget(10)) for worker in range(n_workers))
-    memory = StalenessCounter(np.array(so_far), np.array(outset))
+    memory = StalenessCounter(np.array(so_far), np.array(start_state))
     return FitState(LINEAR, state, n_workers, N_ROWS, memory=memory, tasks=tasks)
 
 
@@ -139,7 +143,7 @@ def test_a_late_move_counts_for_what_the_rules_say(so_far, late):
         # small_report made ten steps that contract by exp(-0.1)
         ("wp", np.exp(-0.01 * max(so_far[1] / 3 - 10, 0.0))),
     ):  # fmt: skip
-        merge = AsyncLocalSGD(rule=rule).combine(place, [report])
+        merge = AsyncLocalSGD(rule=rule).merge(place, [report])
         np.testing.assert_allclose(merge.weights, [expected / 4], rtol=1e-12)
         np.testing.assert_allclose(merge.state, expected / 4, rtol=1e-12)
 
@@ -147,18 +151,18 @@ def test_a_late_move_counts_for_what_the_rules_say(so_far, late):
 def test_what_counts_is_what_was_merged_since_the_worker_set_out():
     place = standing(2, (10, 100), [(9, 90), (3, 20)])
     reports = [small_report(worker, np.full(LINEAR.size, worker + 1.0)) for worker in (0, 1)]
-    merge = AsyncLocalSGD(rate=0.5).combine(place, reports)
+    merge = AsyncLocalSGD(rate=0.5).merge(place, reports)
     # the first found one report, as usual; the second seven
     np.testing.assert_allclose(merge.weights, [0.5, 0.5 * 7.0**-0.5], rtol=1e-12)
     np.testing.assert_allclose(merge.state, merge.weights @ [1.0, 2.0], rtol=1e-12)
     assert merge.memory.so_far.tolist() == [12, 120]
-    assert merge.memory.outset.tolist() == [[12, 120], [12, 120]]
+    assert merge.memory.start_state.tolist() == [[12, 120], [12, 120]]
 
 
 def test_a_worker_without_rows_makes_nobody_late():
     place = standing(3, (4, 40), [(4, 40)] * 3)
     idle = replace(small_report(2, np.ones(LINEAR.size)), steps=0, examples=0)
-    merge = AsyncLocalSGD().combine(place, [idle])
+    merge = AsyncLocalSGD().merge(place, [idle])
     assert merge.state is place.state
     assert merge.memory.so_far.tolist() == [4, 40]
 
@@ -213,8 +217,8 @@ def test_second_moments_of_a_network_never_fall_below_zero(in_order, rate):
     least = []
 
     class Watched(AsyncLocalSGD):
-        def combine(self, standing, reports):
-            merge = super().combine(standing, reports)
+        def merge(self, standing, reports):
+            merge = super().merge(standing, reports)
             least.append(merge.state[NETWORK.nonnegative].min())
             return merge
 
@@ -235,7 +239,7 @@ def test_reports_that_come_together_are_added_together_and_moments_are_mixed():
     memory = StalenessCounter(np.zeros(2, dtype=int), np.zeros((3, 2), dtype=int))
     place = FitState(model, state, 3, N_ROWS, round=3, tasks=tasks, memory=memory)
     reports = [small_report(worker, arrival) for worker, arrival in enumerate(arrivals)]
-    merge = AsyncLocalSGD(rate=0.5).combine(place, reports)
+    merge = AsyncLocalSGD(rate=0.5).merge(place, reports)
     theirs = state + 0.5 * sum(a - t.state for a, t in zip(arrivals, tasks, strict=True))
     np.testing.assert_allclose(merge.state[: 2 * n], theirs[: 2 * n], rtol=1e-12)
     # three halves are more than the whole

@@ -91,7 +91,7 @@ def test_the_rate_is_that_of_the_step_not_that_of_the_gradient():
     theirs = reference(LINEAR_ROWS, 3, 5, np.zeros(N_FEATURES + 1), linear_step(lambda t: 0.3 / np.sqrt(t + 1.0)))
     np.testing.assert_allclose(vector(found), theirs, rtol=0, atol=1e-10)
     # one step for each batch
-    assert found.clock == 1.0 + sum(w["steps"] for entry in found.history for w in entry["workers"])
+    assert found.schedule_step == 1.0 + sum(w["steps"] for entry in found.history for w in entry["workers"])
 
 
 @pytest.mark.parametrize("compensation", [0.04, 3.0])
@@ -143,7 +143,7 @@ def test_gradients_of_one_worker_are_fresh(compensation):
         ours = train(model, rows, DelayedSGD(8, compensation), 1)
         theirs = train(model, rows, MiniBatch(8), 1)
         assert ours.state.tobytes() == theirs.state.tobytes()
-        assert ours.clock == theirs.clock
+        assert ours.schedule_step == theirs.schedule_step
 
 
 @pytest.mark.parametrize("n_workers", [2, 3])
@@ -208,7 +208,7 @@ def test_a_fit_goes_on_without_a_worker_that_is_lost(losing):
 
 def test_an_engine_that_falls_silent_is_found_out():
     class Silent:
-        name, offers = "silent", frozenset()
+        name, capabilities = "silent", frozenset()
 
         def open(self, work, shards, pulse):
             crew = Serial().open(work, shards, pulse)

@@ -84,7 +84,7 @@ def test_without_a_delay_it_is_the_compiled_run(solver, dropout):
     for bare, rows in ((model, NETWORK_ROWS), (means, LINEAR_ROWS), (replace(means, average=1000), LINEAR_ROWS)):
         ours, theirs = (train(kind, rows, SimuParallel(), 1) for kind in (DelayedGradientModel(bare, 0), bare))
         np.testing.assert_allclose(ours.state, theirs.state, rtol=1e-9, atol=1e-12)
-        assert ours.clock == theirs.clock
+        assert ours.schedule_step == theirs.schedule_step
         np.testing.assert_allclose(ours.history[0]["loss"], theirs.history[0]["loss"], rtol=1e-9)
 
 
@@ -101,7 +101,7 @@ def test_networks_learn_with_late_gradients_which_are_others():
 @pytest.mark.parametrize("rule", ["wp", "measured"])
 def test_weights_follow_the_work_of_nodes_that_descend_late(rule):
     class DoesAQuarter:
-        name, offers = "quarter", frozenset()
+        name, capabilities = "quarter", frozenset()
 
         def open(self, work, shards, pulse):
             def less(shard, task, pulse):

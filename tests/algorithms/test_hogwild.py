@@ -110,7 +110,7 @@ def test_no_step_of_what_all_steps_move_is_lost(n_workers):
     model.views(start)["coef"][:] = 1.0
     found = train(model, empty_rows(n_rows), n_workers=n_workers, epochs=2, state=start)
     views = model.views(found.state)
-    assert found.clock == 1 + 2 * n_rows
+    assert found.schedule_step == 1 + 2 * n_rows
     assert sum(worker["steps"] for entry in found.history for worker in entry["workers"]) == 2 * n_rows
     np.testing.assert_allclose(views["intercept"], 2 * n_rows * eta * model.intercept_decay, rtol=1e-9)
     np.testing.assert_allclose(views["penalty"], 2 * n_rows * eta * 0.5 * 0.2, rtol=1e-9)
@@ -153,7 +153,7 @@ def test_one_worker_is_serial_sgd_bit_for_bit(layout, dtype, settings):
     model, rows = regression(dtype=dtype, layout=layout, **settings)
     one, other = train(model, rows, n_workers=1), serial(model, rows)
     assert one.state.tobytes() == other.state.tobytes()
-    assert one.clock == other.clock
+    assert one.schedule_step == other.schedule_step
     assert one.history[-1]["loss"] == other.history[-1]["loss"]
 
 
@@ -194,7 +194,7 @@ def test_models_that_share_keep_theirs(settings):
 
 
 class Untouched:
-    name, offers = "untouched", frozenset({"shared_memory"})
+    name, capabilities = "untouched", frozenset({"shared_memory"})
 
     def open(self, work, shards, pulse):
         pytest.fail("a worker was started")
@@ -281,7 +281,7 @@ def test_a_shrinking_first_layer_of_sparse_rows_is_shrunk_by_all_workers_togethe
     start = model.init(1)
     model.views(start)["coefs"][0][:] = 1e10
     found = train(model, rows, epochs=1, state=start)
-    assert found.clock == 401
+    assert found.schedule_step == 401
     np.testing.assert_allclose(model.views(found.state)["coefs"][0], 1e10 * 0.9**400, rtol=1e-9)
 
 
@@ -325,7 +325,7 @@ def test_rounds_can_be_counted_in_seconds():
     model, rows = regression(2000)
     found = train(model, rows, Hogwild(seconds=0.01), epochs=200)
     assert found.outcome is Outcome.MAX_EPOCHS
-    assert found.clock == 1 + found.examples
+    assert found.schedule_step == 1 + found.examples
     assert len(found.history) >= 1
 
 
@@ -369,7 +369,7 @@ def test_with_threads_that_are_switched_all_the_time_nothing_is_lost():
     sys.setswitchinterval(1e-6)
     try:
         model, rows = regression(5000)
-        assert train(model, rows, n_workers=8).clock == 1 + 3 * 5000
+        assert train(model, rows, n_workers=8).schedule_step == 1 + 3 * 5000
     finally:
         sys.setswitchinterval(interval)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("parsgd")]

@@ -48,9 +48,9 @@ def lengths(found):
 class Spy(LocalSGD):
     """Local SGD that keeps its standings."""
 
-    def combine(self, standing, reports):
+    def merge(self, standing, reports):
         self.seen.append(standing)
-        return super().combine(standing, reports)
+        return super().merge(standing, reports)
 
 
 def spied(algorithm, *args, **kwargs):
@@ -185,7 +185,7 @@ def test_late_workers_go_with_every_outer_step(outer_optimizer, model):
     steps = told(found, "steps")
     if outer_optimizer == "adaptive" and model is MODEL:
         # the schedule goes by what all did together
-        assert found.clock == 1 + steps.sum()
+        assert found.schedule_step == 1 + steps.sum()
 
 
 # -- balance ---------------------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ def test_learned_weights_hold_rows_back_and_an_adaptive_step_does_not():
 class Mortal:
     """An engine whose first worker answers its first task, and no further one."""
 
-    name, offers = "mortal", frozenset()
+    name, capabilities = "mortal", frozenset()
 
     def open(self, work, shards, pulse):
         class Crew(SerialWorkerPool):

@@ -72,24 +72,28 @@ def test_wp_weights_fall_by_the_contraction_with_every_step_of_delay(steps, deca
 
 @given(
     steps=st.lists(st.integers(1, 10**6), min_size=1, max_size=6).map(np.array),
-    clock=st.floats(1.0, 1e6),
+    schedule_step=st.floats(1.0, 1e6),
     alpha=st.floats(1e-6, 1.0),
 )
-def test_wp_with_the_optimal_schedule_weighs_by_t0_and_the_steps_made(steps, clock, alpha):
+def test_wp_with_the_optimal_schedule_weighs_by_t0_and_the_steps_made(steps, schedule_step, alpha):
     model = Linear(1, alpha=alpha, schedule="optimal")
-    start = model.optimal_start + clock - 2.0
-    logs = np.array([model.log_contraction(clock, int(made)) for made in steps])
+    start = model.optimal_start + schedule_step - 2.0
+    logs = np.array([model.log_contraction(schedule_step, int(made)) for made in steps])
     assume(start > 0)
     np.testing.assert_allclose(wp_sgd(logs, steps), (start + steps) / (start + steps).sum(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "optimal", "invscaling"])
 @pytest.mark.parametrize("penalty", ["l2", "elasticnet"])
-@given(clock=st.integers(1, 1000), steps=st.integers(1, 3000), alpha=st.floats(1e-4, 0.2))
-def test_the_contraction_is_the_product_of_the_shrinkages(schedule, penalty, clock, steps, alpha):
+@given(schedule_step=st.integers(1, 1000), steps=st.integers(1, 3000), alpha=st.floats(1e-4, 0.2))
+def test_the_contraction_is_the_product_of_the_shrinkages(schedule, penalty, schedule_step, steps, alpha):
     model = Linear(1, alpha=alpha, penalty=penalty, l1_ratio=0.15, schedule=schedule, eta0=0.5)
-    shrinkages = 1.0 - (1.0 - model.l1_share) * alpha * model.rates(np.arange(clock, clock + steps, dtype=float))
-    np.testing.assert_allclose(model.log_contraction(clock, steps), np.log(shrinkages).sum(), rtol=1e-3, atol=1e-12)
+    shrinkages = 1.0 - (1.0 - model.l1_share) * alpha * model.rates(
+        np.arange(schedule_step, schedule_step + steps, dtype=float)
+    )
+    np.testing.assert_allclose(
+        model.log_contraction(schedule_step, steps), np.log(shrinkages).sum(), rtol=1e-3, atol=1e-12
+    )
 
 
 @given(weights=st.lists(st.floats(0, 1), min_size=1, max_size=5), size=st.integers(0, 9), seed=st.integers(0, 9))

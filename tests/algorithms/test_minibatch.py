@@ -64,7 +64,11 @@ def serial(model, rows, **settings):
 def assert_same(ours, theirs, tolerance=1e-9):
     assert ours.state.dtype == theirs.state.dtype
     np.testing.assert_allclose(ours.state, theirs.state, rtol=tolerance, atol=tolerance / 100)
-    assert (ours.clock, ours.examples, ours.n_epochs) == (theirs.clock, theirs.examples, theirs.n_epochs)
+    assert (ours.schedule_step, ours.examples, ours.n_epochs) == (
+        theirs.schedule_step,
+        theirs.examples,
+        theirs.n_epochs,
+    )
 
 
 # -- networks ------------------------------------------------------------------------------------------------------
@@ -85,7 +89,7 @@ def assert_same(ours, theirs, tolerance=1e-9):
 def test_any_number_of_workers_trains_the_network_that_one_trains(layout, weighted, settings, solver):
     model, rows = network(layout, weighted, solver=solver, **settings)
     theirs = serial(model, rows)
-    assert theirs.clock == 1.0 + 3 * 6
+    assert theirs.schedule_step == 1.0 + 3 * 6
     for n_workers in WORKERS:
         ours = train(model, rows, n_workers=n_workers)
         assert_same(ours, theirs)
@@ -188,7 +192,7 @@ def test_a_model_of_single_rows_is_given_batches_of_256():
     X = unit_rows(600, N_FEATURES)
     model, rows = linear(batch_size=1)[0], rows_of(X, targets(X))
     found = train(model, rows, n_workers=2)
-    assert found.clock == 1.0 + 3 * 3
+    assert found.schedule_step == 1.0 + 3 * 3
     assert_same(found, serial(replace(model, batch_size=256), rows))
 
 
@@ -262,8 +266,8 @@ def test_an_adaptive_rate_falls_as_one_workers_does():
     rule = StoppingRule(tol=1e-2, patience=2, adaptive_from=0.3)
     theirs = serial(model, rows, epochs=60, stopping=rule)
     ours = train(model, rows, n_workers=3, epochs=60, stopping=rule)
-    assert 0.0 < theirs.gains[0] < 1.0 or theirs.outcome is Outcome.CONVERGED
-    np.testing.assert_array_equal(ours.gains, theirs.gains)
+    assert 0.0 < theirs.lr_scale[0] < 1.0 or theirs.outcome is Outcome.CONVERGED
+    np.testing.assert_array_equal(ours.lr_scale, theirs.lr_scale)
     assert_same(ours, theirs, 1e-7)
 
 

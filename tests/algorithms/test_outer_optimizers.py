@@ -162,7 +162,7 @@ def test_where_nobody_moved_momentum_does_not_move_either(outer_optimizer):
     standing = FitState(MODEL, state, n_workers=1, n_rows=10, shard_rows=(10,))
     standing = replace(standing, memory=algorithm.begin(standing)._replace(outer_optimizer=np.ones(SIZE)))
     idle = replace(small_report(0, state + 1.0), steps=0, examples=0)
-    np.testing.assert_array_equal(algorithm.combine(standing, [idle]).state, state)
+    np.testing.assert_array_equal(algorithm.merge(standing, [idle]).state, state)
 
 
 @pytest.mark.parametrize(

@@ -37,11 +37,11 @@ class MadeUpTime:
 @pytest.fixture
 def made_up_time(monkeypatch):
     """A call into compiled code takes one tick, for 16 rows."""
-    clock = MadeUpTime()
-    monkeypatch.setattr(worker_loop, "time", clock)
+    schedule_step = MadeUpTime()
+    monkeypatch.setattr(worker_loop, "time", schedule_step)
     monkeypatch.setattr(worker_loop, "_CHUNK_SECONDS", MadeUpTime.TICK)
     monkeypatch.setattr(worker_loop, "_FIRST_CHUNK_VALUES", 16 * 6)
-    return clock
+    return schedule_step
 
 
 def fit(algorithm, factors, **settings):
@@ -119,9 +119,9 @@ def test_the_measured_contraction_lies_between_zero_and_one_and_is_no_weaker_tha
     logs = {}
 
     class Remembers(WeightedAverage):
-        def combine(self, standing, reports):
+        def merge(self, standing, reports):
             logs[self.rule] = [report.log_contraction / report.steps for report in reports]
-            return super().combine(standing, reports)
+            return super().merge(standing, reports)
 
     for rule in ("measured", "wp"):
         SGDClassifier(
@@ -146,7 +146,7 @@ def test_where_steps_drive_runs_apart_the_measured_rule_weighs_alike():
 class DoesAQuarter:
     """An engine whose first worker does a quarter of its work."""
 
-    name, offers = "quarter", frozenset()
+    name, capabilities = "quarter", frozenset()
 
     def open(self, work, shards, pulse):
         def less(shard, task, pulse):

@@ -52,7 +52,7 @@ class Broken(Exception):
 class Breaks:
     """A serial engine on which something is done in each round before it is worked on; by default it breaks off."""
 
-    name, offers = "breaks", frozenset()
+    name, capabilities = "breaks", frozenset()
 
     def __init__(self, number, act=None):
         self.number, self.act = number, act
@@ -76,7 +76,7 @@ class Breaks:
 class Untouched:
     """An engine that must not be opened."""
 
-    name, offers = "untouched", frozenset()
+    name, capabilities = "untouched", frozenset()
 
     def open(self, work, shards, pulse):
         pytest.fail("a worker was started")
@@ -253,8 +253,8 @@ def test_a_worker_that_was_lost_is_there_again(tmp_path):
         (dict(alpha=0.5), "alpha is 0.5 and was 0.0001"),
         (dict(loss="hinge"), "loss is 'hinge' and was 'log_loss'"),
         (dict(n_jobs=3), "n_workers is 3 and was 2"),
-        (dict(algorithm="elastic"), r"algorithm is Elastic\("),
-        (dict(algorithm=LocalSGD(sync_every=0.5)), r"algorithm is Local\(.*sync_every=0.5.* and was Local\("),
+        (dict(algorithm="elastic"), r"algorithm is ElasticAveraging\("),
+        (dict(algorithm=LocalSGD(sync_every=0.5)), r"algorithm is LocalSGD\(.*sync_every=0.5.* and was LocalSGD\("),
         (dict(random_state=1), "random_state is 1 and was 0"),
         (dict(tol=0.1), "tol is 0.1 and was None"),
         (dict(average=True), "average is True and was False"),
@@ -430,8 +430,8 @@ class Remembers(LocalSGD):
     def budget(self, standing, worker):
         return super().budget(replace(standing, memory=standing.memory["ours"]), worker)
 
-    def combine(self, standing, reports):
-        merge = super().combine(replace(standing, memory=standing.memory["ours"]), reports)
+    def merge(self, standing, reports):
+        merge = super().merge(replace(standing, memory=standing.memory["ours"]), reports)
         return MergeResult(merge.state, merge.weights, {"ours": merge.memory, "mine": self.later}, merge.answer)
 
 

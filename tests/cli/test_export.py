@@ -16,7 +16,7 @@ NUMBERS = ("age", "rooms", "member")
 
 @pytest.fixture
 def runtime():
-    pytest.importorskip("onnx", reason="needs parsgd[onnx]")
+    pytest.importorskip("onnx", reason="requires parsgd[onnx]")
     ort = pytest.importorskip("onnxruntime", reason="graphs are run by onnxruntime")
 
     def run(path, X):

@@ -121,7 +121,7 @@ def test_scales_come_from_a_sample_of_pieces_and_vocabularies_from_all(monkeypat
 
 def test_too_many_categories_are_refused(monkeypatch):
     monkeypatch.setattr(column_stats, "_MOST_CATEGORIES", 2)
-    with pytest.raises(DataFileError, match=r"more than 2 categories.*Hashed"):
+    with pytest.raises(DataFileError, match=r"more than 2 categories.*HashedCategories"):
         open_dataset(pa.table({"c": ["x", "y", "z"]}), columns=[OneHot("c")])
 
 

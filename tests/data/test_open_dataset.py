@@ -338,7 +338,7 @@ def test_a_file_that_changes_or_vanishes(kind, tmp_path):
 
 def test_columns_that_can_be_read_in_several_ways(frame):
     frame["since"] = pd.Timestamp("2020-01-02")
-    refused(r"column 'since' holds timestamp.*Numbers\(\['since'\]\)", frame, target="y")
+    refused(r"column 'since' holds timestamp.*Numeric\(\['since'\]\)", frame, target="y")
     dated = open_dataset(frame, columns=[Numeric(["since"])])
     assert rows(dated)[0][0, 0] == 18263
     refused("'empty' holds null", frame.assign(empty=None).drop(columns="since"))

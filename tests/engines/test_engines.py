@@ -95,7 +95,7 @@ def test_closing_waits_for_the_workers_and_drops_what_was_not_begun():
 @pytest.mark.parametrize("engine", [Serial(), Threads()], ids=repr)
 def test_one_failing_worker_ends_the_fit_for_all_and_its_error_is_raised_as_it_is(engine):
     class Trips:
-        name, offers = engine.name, engine.offers
+        name, capabilities = engine.name, engine.capabilities
 
         def open(self, work, shards, pulse):
             def tripping(shard, task, pulse):

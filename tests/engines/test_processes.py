@@ -287,7 +287,7 @@ class Broken(Shard):
 class Given:
     """A source of shards that were made before."""
 
-    samplings = frozenset({"split", "whole"})
+    partitions = frozenset({"split", "whole"})
 
     def __init__(self, *shards):
         self.shards, self.n_rows = shards, 20
@@ -367,11 +367,11 @@ class Locked(LocalSGD):
 
 
 def test_what_cannot_be_sent_is_named_before_any_process_starts():
-    said = r"sends the algorithm\.deep to other processes, and .*lock.* cannot be pickled: .* engine='threads'"
+    said = r"message the algorithm\.deep to other processes, and .*lock.* cannot be pickled: .* engine='threads'"
     children = psutil.Process().children()
     with pytest.raises(IncompatiblePartsError, match=said):
         SGDRegressor(engine="processes", n_jobs=2, algorithm=Locked()).fit(X, targets(X))
-    with pytest.raises(IncompatiblePartsError, match=r"sends the source of rows.error"):
+    with pytest.raises(IncompatiblePartsError, match=r"message the source of rows.error"):
         run(Processes(), Broken(OSError(threading.Lock())))
     assert psutil.Process().children() == children
 
@@ -396,17 +396,17 @@ def test_what_cannot_be_used_is_refused_by_name(settings, said):
 class PressesCtrlC:
     """An engine on which Ctrl-C is pressed ``times`` times, once the driver has heard of some progress."""
 
-    name, offers = "pressing", frozenset()
+    name, capabilities = "pressing", frozenset()
 
     def __init__(self, engine, times=1):
         self.engine, self.left = engine, times
 
     def open(self, work, shards, pulse):
-        def pressing(worker, examples, descent):
+        def pressing(worker, examples, sgd_run):
             while examples and self.left:
                 self.left -= 1
                 signal.raise_signal(signal.SIGINT)
-            return pulse(worker, examples, descent)
+            return pulse(worker, examples, sgd_run)
 
         return self.engine.open(work, shards, pressing)
 

@@ -52,7 +52,7 @@ class Dies:
     """
 
     def __init__(self, engine, folder, worker=1, round=1, at="middle", times=1, number=signal.SIGKILL):
-        self.engine, self.name, self.offers = engine, engine.name, engine.offers
+        self.engine, self.name, self.capabilities = engine, engine.name, engine.capabilities
         self.plan = (folder, worker, round, at, times, number)
 
     def open(self, work, shards, pulse):
@@ -205,7 +205,7 @@ class Continued:
     """An engine that lets a stopped process go on as soon as the driver has heard that it is lost."""
 
     def __init__(self, engine, folder):
-        self.engine, self.folder, self.name, self.offers = engine, folder, engine.name, engine.offers
+        self.engine, self.folder, self.name, self.capabilities = engine, folder, engine.name, engine.capabilities
 
     def open(self, work, shards, pulse):
         folder = self.folder

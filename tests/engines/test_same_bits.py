@@ -102,7 +102,7 @@ def test_the_pieces_a_run_is_cut_into_change_nothing(monkeypatch, algorithm, kin
 @pytest.mark.parametrize("kind", ["several classes", "softmax", "numbers"])
 def test_the_order_in_which_reports_arrive_changes_nothing(inner, kind):
     class Backwards:
-        name, offers = "backwards", inner.offers
+        name, capabilities = "backwards", inner.capabilities
 
         def open(self, work, shards, pulse):
             crew = inner.open(work, shards, pulse)

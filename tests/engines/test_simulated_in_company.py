@@ -36,7 +36,7 @@ class OneAtATime(LocalSGD):
     def quorum(self, n_workers):
         return 1
 
-    def combine(self, standing, reports):
+    def merge(self, standing, reports):
         (report,) = reports
         self.came.append(report.worker)
         return MergeResult(0.5 * (standing.state + report.state), np.ones(1), standing.memory)

@@ -181,7 +181,7 @@ def test_a_network_takes_a_second_worker_where_averages_are_cheap_beside_a_pass(
 class Elsewhere:
     """An engine whose messages take time."""
 
-    name, offers = "elsewhere", frozenset()
+    name, capabilities = "elsewhere", frozenset()
 
     def __init__(self, latency_s, bytes_per_s):
         self.costs_of_messages = latency_s, bytes_per_s

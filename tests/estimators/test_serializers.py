@@ -237,7 +237,7 @@ def test_a_long_record_takes_a_fraction_of_what_its_objects_take():
 @pytest.fixture(scope="module")
 def flavor():
     """Imported before the test: the libraries that it imports set environment variables."""
-    return pytest.importorskip("mlflow.sklearn", reason="needs pip install parsgd[mlflow]")
+    return pytest.importorskip("mlflow.sklearn", reason="requires pip install parsgd[mlflow]")
 
 
 def test_mlflow_saves_and_loads_as_it_does_by_default(flavor, fitted, tmp_path):

@@ -48,10 +48,10 @@ def run(model, n_rows):
     X = unit_rows(50, 10)
     several = model.loss == "softmax"
     rows = rows_of(X, labels(X, 3) if several else 2.0 * labels(X) - 1.0)
-    descent = model.descent(model.init(0), 1.0, np.ones(model.n_outputs), 0)
+    sgd_run = model.sgd_run(model.init(0), 1.0, np.ones(model.n_outputs), 0)
     order = np.resize(np.arange(50, dtype=np.int32), n_rows)
-    descent.advance(rows, order, 0, 0)  # compile
-    return lambda: descent.advance(rows, order, 0, n_rows)
+    sgd_run.run(rows, order, 0, 0)  # compile
+    return lambda: sgd_run.run(rows, order, 0, n_rows)
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -96,7 +96,7 @@ def test_what_a_fit_finds_does_not_depend_on_the_pieces_it_is_cut_into(monkeypat
 class Backwards:
     """Reports arrive in the wrong order."""
 
-    name, offers = "backwards", frozenset()
+    name, capabilities = "backwards", frozenset()
 
     def open(self, work, shards, pulse):
         crew = Serial().open(work, shards, pulse)

@@ -56,7 +56,7 @@ class BreaksOff:
 
     def __init__(self, engine, number, press=False):
         self.engine, self.number, self.press = engine, number, press
-        self.name, self.offers = engine.name, engine.offers
+        self.name, self.capabilities = engine.name, engine.capabilities
 
     def open(self, work, shards, pulse):
         crew = self.engine.open(work, shards, pulse)

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 import parsgd
 from parsgd.errors import InvalidArgumentError, MissingDependencyError
 
-onnx = pytest.importorskip("onnx", reason="needs parsgd[onnx]")
+onnx = pytest.importorskip("onnx", reason="requires parsgd[onnx]")
 ort = pytest.importorskip("onnxruntime", reason="graphs are run by onnxruntime")
 
 SHORT = {"max_iter": 2, "tol": None, "random_state": 0, "n_jobs": 1}

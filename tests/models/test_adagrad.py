@@ -51,12 +51,12 @@ def compiled(model, rows, epochs, stops=()):
     """The state's parts after so many passes; the run is settled after so many rows of each, too."""
     state, n = model.init(0), len(rows.y)
     order = np.arange(n, dtype=np.int32)
-    descent = model.descent(state, 1.0, np.ones(model.n_outputs), 0)
+    sgd_run = model.sgd_run(state, 1.0, np.ones(model.n_outputs), 0)
     for _ in range(epochs):
         for start, stop in zip((0, *stops), (*stops, n), strict=True):
-            descent.advance(rows, order, start, stop)
-            descent.settle()
-    descent.settle()
+            sgd_run.run(rows, order, start, stop)
+            sgd_run.finalize()
+    sgd_run.finalize()
     return model.views(state)
 
 

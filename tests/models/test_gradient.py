@@ -126,7 +126,7 @@ def test_a_run_at_rate_zero_adds_up_the_objective(loss, shape, settings):
         if name in ("coef", "intercept"):
             view[:] = rng.standard_normal(view.shape)
     expected = model.gradient(state, rows)[0]
-    descent = model.descent(state.copy(), 1.0, np.zeros(model.n_outputs), 0)
-    descent.advance(rows, np.arange(len(rows.y), dtype=np.int32), 0, len(rows.y))
-    tally = descent.tally()
-    np.testing.assert_allclose(model.total_loss(tally.objective) / tally.examples, expected, rtol=1e-9)
+    sgd_run = model.sgd_run(state.copy(), 1.0, np.zeros(model.n_outputs), 0)
+    sgd_run.run(rows, np.arange(len(rows.y), dtype=np.int32), 0, len(rows.y))
+    totals = sgd_run.take_totals()
+    np.testing.assert_allclose(model.total_loss(totals.objective) / totals.examples, expected, rtol=1e-9)

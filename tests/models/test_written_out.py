@@ -68,12 +68,12 @@ def written_out(model: Linear, X, y, weight, epochs):
 def compiled(model: Linear, rows: Rows, epochs):
     state = model.init(0)
     order = np.arange(len(rows.y), dtype=np.int32)
-    descent = model.descent(state, 1.0, np.ones(model.n_outputs), 0)
+    sgd_run = model.sgd_run(state, 1.0, np.ones(model.n_outputs), 0)
     for _ in range(epochs):
-        descent.advance(rows, order, 0, len(order))
-    tally = descent.tally()
-    descent.settle()
-    return {**model.views(state), "loss": tally.loss.sum()}
+        sgd_run.run(rows, order, 0, len(order))
+    totals = sgd_run.take_totals()
+    sgd_run.finalize()
+    return {**model.views(state), "loss": totals.loss.sum()}
 
 
 problems = st.fixed_dictionaries(

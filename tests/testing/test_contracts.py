@@ -122,8 +122,8 @@ class WrongGradient(Linear):
 
 
 class Uphill(Linear):
-    def descent(self, state, clock, gains, seed):
-        return super().descent(state, clock, -gains, seed)
+    def sgd_run(self, state, schedule_step, lr_scale, seed):
+        return super().sgd_run(state, schedule_step, -lr_scale, seed)
 
 
 class NeverBroken(Linear):
@@ -141,22 +141,22 @@ def test_a_model_that_breaks_a_promise_is_told_which(kind, sentence):
 
 @dataclass(frozen=True)
 class CountsIdle(LocalSGD):
-    def combine(self, standing, reports):
+    def merge(self, standing, reports):
         weights = np.full(len(reports), 1.0 / len(reports))
         return MergeResult(sum(w * r.state for w, r in zip(weights, reports, strict=True)), weights)
 
 
 @dataclass(frozen=True)
 class FavoursTheFirst(LocalSGD):
-    def combine(self, standing, reports):
+    def merge(self, standing, reports):
         return MergeResult(reports[0].state.copy(), np.eye(len(reports))[0])
 
 
 @dataclass(frozen=True)
 class WritesToTheState(LocalSGD):
-    def combine(self, standing, reports):
+    def merge(self, standing, reports):
         standing.state[:] += 1.0
-        return super().combine(standing, reports)
+        return super().merge(standing, reports)
 
 
 @dataclass(frozen=True)
@@ -168,22 +168,22 @@ class WorksTooMuch(LocalSGD):
 
 @dataclass(frozen=True)
 class WritesToItsMemory(LocalSGD):
-    def combine(self, standing, reports):
+    def merge(self, standing, reports):
         standing.memory.pace[0] = 1.0
-        return super().combine(standing, reports)._replace(memory=standing.memory)
+        return super().merge(standing, reports)._replace(memory=standing.memory)
 
 
 @dataclass(frozen=True)
 class RoundsUp(LocalSGD):
-    def combine(self, standing, reports):
-        merge = super().combine(standing, reports)
+    def merge(self, standing, reports):
+        merge = super().merge(standing, reports)
         return merge if merge.state is standing.state else merge._replace(state=np.nextafter(merge.state, np.inf))
 
 
 @dataclass(frozen=True)
 class Drifts(LocalSGD):
-    def combine(self, standing, reports):
-        merge = super().combine(standing, reports)
+    def merge(self, standing, reports):
+        merge = super().merge(standing, reports)
         return merge if len(reports) == 1 or not merge.weights.any() else merge._replace(state=merge.state + 1e-3)
 
 
@@ -207,7 +207,7 @@ def test_an_algorithm_that_breaks_a_promise_is_told_which(kind, sentence):
 class Broken:
     """The serial engine with another crew."""
 
-    name, offers = "broken", frozenset()
+    name, capabilities = "broken", frozenset()
 
     def __init__(self, crew):
         self.crew = crew
@@ -227,7 +227,7 @@ class SwapsShards(SerialWorkerPool):
 
 
 class KeepsItsShards(SerialWorkerPool):
-    def deal(self, shards):
+    def set_shards(self, shards):
         pass
 
 

@@ -31,14 +31,14 @@ ALGORITHMS = [SimuParallel(), WeightedAverage(), LocalSGD(sync_every=0.25)]
 
 @dataclass(frozen=True)
 class NeedsAMiracle(LocalSGD):
-    needs = frozenset({"miracle", "shared_memory"})
+    requires = frozenset({"miracle", "shared_memory"})
     name = "hopeful"
 
 
 class Untouched:
     """An engine that must not be opened."""
 
-    name, offers = "untouched", frozenset({"shared_memory"})
+    name, capabilities = "untouched", frozenset({"shared_memory"})
 
     def open(self, work, shards, pulse):
         pytest.fail("a worker was started")
@@ -57,9 +57,9 @@ def test_what_an_engine_does_not_offer_is_refused_before_anything_starts():
     with pytest.raises(IncompatiblePartsError) as refusal:
         fit(MODEL, NeedsAMiracle(), Untouched(), Unsplit())
     message = str(refusal.value)
-    for word in ("hopeful", "untouched", "needs miracle", "offers shared_memory", "Use"):
+    for word in ("hopeful", "untouched", "requires miracle", "capabilities shared_memory", "Use"):
         assert word in message
-    assert "needs miracle, shared_memory" not in message
+    assert "requires miracle, shared_memory" not in message
 
 
 def test_an_estimator_refuses_before_a_worker_starts_too():
@@ -68,7 +68,7 @@ def test_an_estimator_refuses_before_a_worker_starts_too():
 
 
 def test_what_an_engine_offers_beyond_the_needs_is_no_hindrance():
-    offering = type("Offering", (Untouched,), {"offers": frozenset({"miracle", "shared_memory", "more"})})()
+    offering = type("Offering", (Untouched,), {"capabilities": frozenset({"miracle", "shared_memory", "more"})})()
     offering.open = Serial().open
     assert fit(MODEL, NeedsAMiracle(), offering, SOURCE).outcome is Outcome.MAX_EPOCHS
 
@@ -117,7 +117,7 @@ def test_steps_count_batches_and_the_clock_counts_steps():
     found = fit(replace(MODEL, batch_size=7), LocalSGD(sync_every=1.0), Serial(), SOURCE, n_workers=2, max_epochs=3)
     for entry in found.history:
         assert [w["steps"] for w in entry["workers"]] == [math.ceil(100 / 7)] * 2
-    assert found.clock == 1.0 + 3 * math.ceil(100 / 7)
+    assert found.schedule_step == 1.0 + 3 * math.ceil(100 / 7)
 
 
 def test_the_loss_of_an_epoch_is_the_mean_loss_of_its_examples_just_before_their_steps():
@@ -162,7 +162,7 @@ def test_fits_stop_when_the_loss_no_longer_improves(algorithm, n_workers):
     found = fit(MODEL, algorithm, Serial(), SOURCE, n_workers=n_workers, max_epochs=500, stopping=StoppingRule(1e-3, 3))
     assert found.outcome is Outcome.CONVERGED
     assert 3 < found.n_epochs < 500
-    assert not found.gains.any()
+    assert not found.lr_scale.any()
 
 
 def test_without_a_tolerance_all_epochs_are_made():
@@ -177,26 +177,26 @@ def test_a_rule_that_stops_at_once_needs_as_many_epochs_as_its_patience():
 
 
 def test_an_epoch_that_gains_exactly_tol_is_an_improvement():
-    rule, gains = StoppingRule(tol=0.5, patience=1), np.ones(1)
+    rule, lr_scale = StoppingRule(tol=0.5, patience=1), np.ones(1)
     for objective in (2.0, 1.5, 1.0):
-        rule.update(np.array([objective]), np.zeros(1), gains)
-    assert gains.tolist() == [1.0]
-    rule.update(np.array([0.75]), np.zeros(1), gains)
-    assert gains.tolist() == [0.0]
+        rule.update(np.array([objective]), np.zeros(1), lr_scale)
+    assert lr_scale.tolist() == [1.0]
+    rule.update(np.array([0.75]), np.zeros(1), lr_scale)
+    assert lr_scale.tolist() == [0.0]
 
 
 def test_every_output_stops_by_itself():
-    rule, gains = StoppingRule(tol=0.1, patience=2), np.ones(2)
+    rule, lr_scale = StoppingRule(tol=0.1, patience=2), np.ones(2)
     for objective in ([1.0, 1.0], [1.0, 0.8], [1.0, 0.6]):
-        rule.update(np.array(objective), np.zeros(1), gains)
-    assert gains.tolist() == [0.0, 1.0]
+        rule.update(np.array(objective), np.zeros(1), lr_scale)
+    assert lr_scale.tolist() == [0.0, 1.0]
 
 
 def test_an_adaptive_rate_falls_by_five_until_it_is_tiny_and_then_stops():
-    rule, gains, seen = StoppingRule(tol=0.1, patience=1, adaptive_from=1e-3), np.ones(1), []
+    rule, lr_scale, seen = StoppingRule(tol=0.1, patience=1, adaptive_from=1e-3), np.ones(1), []
     for _ in range(8):
-        rule.update(np.ones(1), np.zeros(1), gains)
-        seen.append(float(gains[0]))
+        rule.update(np.ones(1), np.zeros(1), lr_scale)
+        seen.append(float(lr_scale[0]))
     np.testing.assert_allclose(seen, [1, 0.2, 0.04, 0.008, 0.0016, 0.00032, 0.0, 0.0], atol=1e-12)
 
 
@@ -235,7 +235,7 @@ class Loses(Serial):
         engine, crew = self, SerialWorkerPool(work, shards, pulse)
 
         class Crew:
-            deal, now, close = crew.deal, crew.now, crew.close
+            set_shards, now, close = crew.set_shards, crew.now, crew.close
 
             def send(self, task):
                 engine.sent.append(task)

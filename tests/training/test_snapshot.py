@@ -85,17 +85,38 @@ def test_from_every_one_the_fit_ends_where_it_ended(algorithm):
     for snapshot, _ in keeper.taken[:: max(len(keeper.taken) // 5, 1)]:
         again = fit(MODEL, algorithm, Serial(), SOURCE, n_workers=2, max_epochs=2, keeper=Collects(snapshot))
         assert again.state.tobytes() == whole.state.tobytes()
-        assert (again.clock, again.n_epochs, again.examples) == (whole.clock, whole.n_epochs, whole.examples)
+        assert (again.schedule_step, again.n_epochs, again.examples) == (
+            whole.schedule_step,
+            whole.n_epochs,
+            whole.examples,
+        )
         assert [entry["loss"] for entry in again.history] == [entry["loss"] for entry in whole.history]
 
 
 def test_plain_and_back():
-    task = Task(1, 4, np.ones(3), 7, Budget(12), cursor=5, gains=np.ones(2))
+    task = Task(1, 4, np.ones(3), 7, Budget(12), cursor=5, lr_scale=np.ones(2))
     snapshot = Snapshot(
-        state=np.zeros(3), answer=None, memory=(1, None), clock=3.0, gains=np.ones(2), round=5, examples=60, epochs=1,
-        epoch_examples=10, epoch_objective=np.zeros(2), cursors=(30, 30), shares=None, history=[{"round": 0}],
-        best=None, idle=None, scores=[0.5], best_state=None, under_way=(task,), seconds=1.5, outcome=None,
-    )  # fmt: skip
+        state=np.zeros(3),
+        answer=None,
+        memory=(1, None),
+        schedule_step=3.0,
+        lr_scale=np.ones(2),
+        round=5,
+        examples=60,
+        epochs=1,
+        epoch_examples=10,
+        epoch_objective=np.zeros(2),
+        cursors=(30, 30),
+        shares=None,
+        history=[{"round": 0}],
+        best=None,
+        idle=None,
+        scores=[0.5],
+        best_state=None,
+        under_way=(task,),
+        seconds=1.5,
+        outcome=None,
+    )
     plain = snapshot.plain()
     assert plain["under_way"][0]["budget"] == {"examples": 12, "seconds": None, "stopping": None}
     again = Snapshot.of(plain)
@@ -108,10 +129,10 @@ def test_plain_and_back():
 
 def test_a_fit_that_breaks_off_asks_for_rescue():
     class Fails(LocalSGD):
-        def combine(self, standing, reports):
+        def merge(self, standing, reports):
             if standing.round == 2:
                 raise OSError("no more")
-            return super().combine(standing, reports)
+            return super().merge(standing, reports)
 
     keeper = Collects()
     with pytest.raises(OSError, match="no more"):

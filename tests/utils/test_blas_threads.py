@@ -122,7 +122,7 @@ def test_an_exception_sets_back_too():
 class Watched:
     """A source whose shards note the number of threads when they are read."""
 
-    samplings = ArraySource.samplings
+    partitions = ArraySource.partitions
 
     def __init__(self, rows):
         self.source, self.seen = ArraySource(rows), []

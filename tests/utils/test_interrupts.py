@@ -33,7 +33,7 @@ ALGORITHMS = [parsgd.SimuParallel(), parsgd.WeightedAverage(), parsgd.LocalSGD()
 PAIRS = [
     pytest.param(algorithm, engine, id=f"{algorithm.name}-{engine}")
     for algorithm in ALGORITHMS for engine in ENGINES
-    if algorithm.needs - {"shared_steps"} <= ENGINES[engine].offers
+    if algorithm.requires - {"shared_steps"} <= ENGINES[engine].capabilities
 ]  # fmt: skip
 
 
@@ -45,19 +45,19 @@ class PressesCtrlC:
 
     def __init__(self, engine, rows=20_000, times=1):
         self.engine, self.rows, self.left = engine, rows, times
-        self.name, self.offers = engine.name, engine.offers
+        self.name, self.capabilities = engine.name, engine.capabilities
 
     def open(self, work, shards, pulse):
         listening, pressed = [], []
 
-        def pressing(worker, examples, descent):
+        def pressing(worker, examples, sgd_run):
             if worker == 0:
                 self.rows -= examples
                 heard = not pressed or pulse.halted
                 if self.rows < 0 and self.left and listening and heard:
                     pressed.append(True)
                     self.press()
-            return pulse(worker, examples, descent) or self.left > 0
+            return pulse(worker, examples, sgd_run) or self.left > 0
 
         crew = self.engine.open(work, shards, pressing)
         receive = crew.receive

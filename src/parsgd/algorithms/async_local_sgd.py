@@ -1,6 +1,6 @@
 """Asynchronous local SGD: whoever has made a stretch of steps adds its move to the state, and goes on from there.
 
-work: SGD on the worker's own rows, for a part of its shard.  quorum: one.  combine: ``w += a_i (w_i - u_i)``, where
+work: SGD on the worker's own rows, for a part of its shard.  quorum: one.  merge: ``w += a_i (w_i - u_i)``, where
 ``u_i`` is the state that worker i set out from and ``a_i = rate s_i``; ``s_i`` is smaller for moves that come late.
 
 Xie, Koyejo, Gupta, "Asynchronous Federated Optimization", arXiv 1903.03934 (whose server mixes states instead of adding
@@ -35,11 +35,11 @@ from parsgd.errors import check_between, choose
 
 
 class StalenessCounter(NamedTuple):
-    """What was merged so far, and when each worker set out: ``so_far (2,)``, ``outset (n_workers, 2)``; reports and
-    steps."""
+    """What was merged so far, and when each worker set out: ``so_far (2,)``, ``start_state (n_workers, 2)``; reports
+    and steps."""
 
     so_far: np.ndarray
-    outset: np.ndarray
+    start_state: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -101,22 +101,22 @@ class AsyncLocalSGD(SynchronousAlgorithm):
     def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         return run(model, shard, task, pulse)
 
-    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         rate = 1.0 / standing.n_workers if self.rate is None else float(self.rate)
         shares = np.array([rate * self.kept(standing, r) if r.steps else 0.0 for r in reports])
-        so_far, outset = (part.copy() for part in standing.memory)
+        so_far, start_state = (part.copy() for part in standing.memory)
         so_far += np.sum([(r.steps > 0, r.steps) for r in reports], axis=0)
-        outset[[report.worker for report in reports]] = so_far
+        start_state[[report.worker for report in reports]] = so_far
         state = standing.state if not shares.any() else moved(standing, reports, shares)
-        return MergeResult(state, shares, StalenessCounter(so_far, outset))
+        return MergeResult(state, shares, StalenessCounter(so_far, start_state))
 
     def kept(self, standing: FitState, report: Report) -> float:
         """The share of its move that a report keeps."""
         others = standing.n_workers - 1
         if self.rule == "uniform" or others == 0:
             return 1.0
-        so_far, outset = standing.memory
-        reports, steps = so_far - outset[report.worker]
+        so_far, start_state = standing.memory
+        reports, steps = so_far - start_state[report.worker]
         if self.rule == "staleness":
             return float((1.0 + max(reports - others, 0)) ** -self.exponent)
         delay = max(steps / others - report.steps, 0.0)

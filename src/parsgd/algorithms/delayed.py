@@ -1,6 +1,6 @@
 """Delayed SGD: workers take turns, and each one's gradient is a step along which the others have already passed.
 
-work: the summed gradients of the next batch of the worker's own rows.  quorum: one, in turn.  combine: one step of the
+work: the summed gradients of the next batch of the worker's own rows.  quorum: one, in turn.  merge: one step of the
 model's solver, ``w_{t+1} = w_t - eta_t g_{t - tau}``, where ``g_{t - tau}`` was taken at ``w_{t - tau}`` and ``tau`` is
 the number of the other workers.  With compensation ``g`` becomes ``g + lambda g * g * (w_t - w_{t - tau})``, number by
 number.
@@ -72,8 +72,8 @@ class DelayedSGD(SynchronousAlgorithm):
     compensation: float | None = None
 
     name = "delayed"
-    sends = "slope"
-    in_turn = True
+    message = "slope"
+    ordered = True
     common_clock = True
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ class DelayedSGD(SynchronousAlgorithm):
         began = time.perf_counter()
         return report_gradient(model, task, next_batch(shard, task), pulse, began)
 
-    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         slopes = [report.state for report in reports]
         if self.compensation is not None:
             slopes = [self._compensated(standing, report) for report in reports]

@@ -1,6 +1,6 @@
 """Elastic averaging: every worker keeps a state of its own, tied to a common centre by a spring.
 
-work: SGD from the worker's own state, for a part of its shard.  quorum: all, or one.  combine, with the worker's state
+work: SGD from the worker's own state, for a part of its shard.  quorum: all, or one.  merge, with the worker's state
 ``x_i`` and the centre ``c``: ``x_i -= a (x_i - c)`` and ``c += a sum_i (x_i - c)``, each from the values before.
 
 Zhang, Choromanska, LeCun, "Deep Learning with Elastic Averaging SGD", NIPS 2015.
@@ -75,7 +75,7 @@ class ElasticAveraging(SynchronousAlgorithm):
     def begin(self, standing: FitState) -> tuple[np.ndarray, ...]:
         return (standing.state,) * standing.n_workers
 
-    def outset(self, standing: FitState, worker: int) -> np.ndarray:
+    def start_state(self, standing: FitState, worker: int) -> np.ndarray:
         return standing.memory[worker]
 
     def budget(self, standing: FitState, worker: int) -> Budget:
@@ -85,7 +85,7 @@ class ElasticAveraging(SynchronousAlgorithm):
     def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         return run(model, shard, task, pulse)
 
-    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         a = self.pull / standing.n_workers
         centre, own = standing.state, list(standing.memory)
         weights = np.array([a if report.steps else 0.0 for report in reports])

@@ -1,6 +1,6 @@
 """Hogwild: all workers step on one state in shared memory, without locks and without averages.
 
-work: SGD on the shared state itself.  quorum: all, once a pass.  combine: nothing moves, the state is handed on.
+work: SGD on the shared state itself.  quorum: all, once a pass.  merge: nothing moves, the state is handed on.
 
 Niu, Recht, Re, Wright, "Hogwild!: A Lock-Free Approach to Parallelizing Stochastic Gradient Descent", NIPS 2011.
 """
@@ -74,16 +74,16 @@ class Hogwild(SynchronousAlgorithm):
     seconds: float | None = None
 
     name = "hogwild"
-    needs = frozenset({"shared_memory", "shared_steps"})
+    requires = frozenset({"shared_memory", "shared_steps"})
     common_clock = True
 
     def __post_init__(self) -> None:
         check_between(self.seconds, 0, float("inf"), "seconds", "Hogwild", optional=True)
 
     def begin(self, standing: FitState) -> np.ndarray:
-        return pack_shared(standing.model, standing.state, standing.clock, standing.n_workers)
+        return pack_shared(standing.model, standing.state, standing.schedule_step, standing.n_workers)
 
-    def outset(self, standing: FitState, worker: int) -> np.ndarray:
+    def start_state(self, standing: FitState, worker: int) -> np.ndarray:
         """The one vector that all workers write to: the only task whose state is not left as it is."""
         return standing.memory
 
@@ -95,7 +95,7 @@ class Hogwild(SynchronousAlgorithm):
         state, board = unpack_shared(task.state, model)
         return replace(run(model, shard, task, pulse, state, board), state=task.state)
 
-    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         """The state that all reports hold, in plain numbers, and a new vector for the next round to write to."""
         weights = merge_weights.by_steps([report.steps for report in reports])
         if not weights.any():
@@ -103,15 +103,15 @@ class Hogwild(SynchronousAlgorithm):
         model: SharedModel = standing.model
         state, board = unpack_shared(reports[0].state, model)
         state = state.copy() if board is None else model.settled(state, board)
-        clock = max(report.clock for report in reports)
-        return MergeResult(state, weights, pack_shared(model, state, clock, standing.n_workers))
+        schedule_step = max(report.schedule_step for report in reports)
+        return MergeResult(state, weights, pack_shared(model, state, schedule_step, standing.n_workers))
 
 
-def pack_shared(model: SharedModel, state: np.ndarray, clock: float, n_workers: int) -> np.ndarray:
+def pack_shared(model: SharedModel, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
     """One vector of the state and the board behind it; without a board for one worker, who shares with nobody."""
     if n_workers == 1:
         return private_copy(state)
-    board = np.ascontiguousarray(model.board(state, clock, n_workers)).reshape(-1).view(state.dtype)
+    board = np.ascontiguousarray(model.board(state, schedule_step, n_workers)).reshape(-1).view(state.dtype)
     begins = _board_begins(state)
     vector = padded_empty(begins + board.size, state.dtype)
     vector[: state.size], vector[state.size : begins], vector[begins:] = state, 0, board

@@ -1,6 +1,6 @@
 """Local SGD: every worker runs SGD on its shard, and every so often all continue from a merge of where they arrived.
 
-work: SGD for the round's examples or seconds.  quorum: all.  combine: an outer step along ``sum_i a_i (w_i - w)``; with
+work: SGD for the round's examples or seconds.  quorum: all.  merge: an outer step along ``sum_i a_i (w_i - w)``; with
 the mean, ``w = sum_i a_i w_i``.
 
 Stich, "Local SGD Converges Fast and Communicates Little", ICLR 2019; before it McDonald, Hall, Mann, "Distributed
@@ -160,13 +160,13 @@ class LocalSGD(SynchronousAlgorithm):
         return self.rule or ("steps" if unequal and not self._outer.raises_rates else "uniform")
 
     @property
-    def holds_back(self) -> bool:
+    def holds_out(self) -> bool:
         # weights that are learned on rows which workers have seen favour the worker that has seen most of them
         return self._rule in LOOKING
 
-    def looks_at(self, n_rows: int) -> int:
-        learning = sample_rows(n_rows) if self.holds_back else 0
-        return max(learning, self._outer.looks_at(n_rows))
+    def n_probe_rows(self, n_rows: int) -> int:
+        learning = sample_rows(n_rows) if self.holds_out else 0
+        return max(learning, self._outer.n_probe_rows(n_rows))
 
     def begin(self, standing: FitState) -> _Memory:
         sync_every = _FIRST_PERIOD if self.sync_every == "adaptive" else self.sync_every
@@ -217,9 +217,9 @@ class LocalSGD(SynchronousAlgorithm):
             if not self._outer.raises_rates or task.n_workers == 1:
                 raise
         # rates were raised by n_workers at most; what explodes at the serial ones, too, is an error
-        return run(model, shard, replace(task, gains=task.gains / task.n_workers), mute_progress(pulse))
+        return run(model, shard, replace(task, lr_scale=task.lr_scale / task.n_workers), mute_progress(pulse))
 
-    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         weights = RULES[self._rule](standing, reports)
         memory = self._noted(standing, reports)
         if not np.any(weights):

@@ -1,6 +1,6 @@
 """Synchronous mini-batch SGD: each worker takes a slice of every batch, and the summed gradients make one step.
 
-work: the summed gradients of the worker's slice.  quorum: all.  combine: one step of the model's solver along
+work: the summed gradients of the worker's slice.  quorum: all.  merge: one step of the model's solver along
 ``sum_i g_i / sum_i weight_i``.  So any number of workers gives what one gives on the whole batch, to rounding.
 
 Dekel, Gilad-Bachrach, Shamir, Xiao, "Optimal Distributed Online Prediction Using Mini-Batches", JMLR 13, 2012.
@@ -60,7 +60,7 @@ class MiniBatch(SynchronousAlgorithm):
 
     name = "minibatch"
     sampling = "shared"
-    sends = "slope"
+    message = "slope"
     common_clock = True
 
     def __post_init__(self) -> None:
@@ -88,5 +88,5 @@ class MiniBatch(SynchronousAlgorithm):
         first, end = (-(-len(batch) * worker // task.n_workers) for worker in (task.worker, task.worker + 1))
         return BatchSlice(rows, batch, first, end, epoch)
 
-    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         return apply_gradients(standing, reports, [report.state for report in reports])

@@ -1,6 +1,6 @@
 """SimuParallelSGD: every worker runs SGD on its shard without talking, then one average.
 
-work: SGD over all epochs.  quorum: all.  combine: ``v = 1/K sum_i w_i``.
+work: SGD over all epochs.  quorum: all.  merge: ``v = 1/K sum_i w_i``.
 
 Zinkevich, Weimer, Smola, Li, "Parallelized Stochastic Gradient Descent", NIPS 2010, algorithm 3; with
 ``sampling="whole"`` algorithm 2, in which every worker draws from the whole data set, with replacement.
@@ -103,5 +103,5 @@ class SimuParallel(SynchronousAlgorithm):
         state[model.nonnegative] = report.state[model.nonnegative]
         return replace(report, state=state, seconds=report.seconds + again.seconds)
 
-    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         return merge_weights.merge(standing.state, reports, merge_weights.uniform([r.steps for r in reports]))

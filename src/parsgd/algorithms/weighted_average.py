@@ -1,7 +1,7 @@
 """WP-SGD: one-shot averaging of workers that did unequal amounts of work, weighted by how far each one came.
 
 work: SGD until the round's examples or seconds are used up; inside a node it may be mini-batch or delayed SGD.  quorum:
-all.  combine: ``v = w + sum_i a_i (w_i - w)`` with ``a_i ~ rho^(T_max - T_i)``, or by another rule.
+all.  merge: ``v = w + sum_i a_i (w_i - w)`` with ``a_i ~ rho^(T_max - T_i)``, or by another rule.
 
 Cheng, Li, Zhang, "WP-SGD: Weighted Parallel SGD for Distributed Unbalanced-Workload Training System", arXiv 1708.04801
 (JPDC 145, 2020).  The text of the paper could not be had; the formula is our reading of its abstract and of the
@@ -93,10 +93,10 @@ class WeightedAverage(SynchronousAlgorithm):
         check_count(self.inner_delay, "inner_delay", "WeightedAverage")
 
     @property
-    def holds_back(self) -> bool:
+    def holds_out(self) -> bool:
         return self.rule in LOOKING
 
-    def looks_at(self, n_rows: int) -> int:
+    def n_probe_rows(self, n_rows: int) -> int:
         return sample_rows(n_rows) if self.rule in LOOKING else 0
 
     def budget(self, standing: FitState, worker: int) -> Budget:
@@ -110,7 +110,7 @@ class WeightedAverage(SynchronousAlgorithm):
             report = replace(report, log_contraction=per_step * report.steps)
         return report
 
-    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         weights = self.weights(standing, reports)
         return merge_weights.merge(standing.state, reports, weights, standing.model.nonnegative)
 
@@ -135,7 +135,7 @@ def measure_contraction(model: Model, shard: Shard, task: Task, report: Report) 
     """
     examples = int(np.clip(shard.n_rows // 100, _FEWEST_PROBES, _MOST_PROBES))
     budget = Budget(min(examples, shard.n_rows))
-    probe = replace(task, budget=budget, clock=report.clock, gains=np.ones(model.n_outputs))
+    probe = replace(task, budget=budget, schedule_step=report.schedule_step, lr_scale=np.ones(model.n_outputs))
     near = run(model, shard, replace(probe, state=report.state), no_progress)
     far = run(model, shard, probe, no_progress)
     before = np.linalg.norm(report.state.astype(float) - task.state)

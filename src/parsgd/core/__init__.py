@@ -11,7 +11,7 @@ A state is one flat, contiguous vector.  So a merge is a weighted sum, a message
 from parsgd.core.defaults import SynchronousAlgorithm, no_progress
 from parsgd.core.protocols import (
     MODEL_OFFERS,
-    SAMPLINGS,
+    PARTITIONS,
     Algorithm,
     Engine,
     Model,
@@ -39,7 +39,7 @@ from parsgd.core.records import (
 
 __all__ = [
     "MODEL_OFFERS",
-    "SAMPLINGS",
+    "PARTITIONS",
     "Algorithm",
     "Budget",
     "CsrRows",

@@ -14,23 +14,23 @@ class SynchronousAlgorithm:
     """What most algorithms have in common: nothing special is needed, all workers set out from the same state and all
     are waited for.  An algorithm that does otherwise says so in its own file."""
 
-    needs: frozenset[str] = frozenset()
+    requires: frozenset[str] = frozenset()
     sampling = "split"
-    sends = "state"
+    message = "state"
     one_shot = False
     common_clock = False
-    in_turn = False
-    holds_back = False
+    ordered = False
+    holds_out = False
     # whether its work never reads the task's state after the run, so that a worker alone may write to it
     frees_start = False
 
-    def looks_at(self, n_rows: int) -> int:
+    def n_probe_rows(self, n_rows: int) -> int:
         return 0
 
     def begin(self, standing: FitState) -> Any:
         return None
 
-    def outset(self, standing: FitState, worker: int) -> np.ndarray:
+    def start_state(self, standing: FitState, worker: int) -> np.ndarray:
         return standing.state
 
     def gain(self, standing: FitState) -> float:
@@ -46,6 +46,6 @@ class SynchronousAlgorithm:
         return n_workers
 
 
-def no_progress(worker: int, examples: int, descent: SGDRun) -> bool:
+def no_progress(worker: int, examples: int, sgd_run: SGDRun) -> bool:
     """The pulse of an engine that has no line back to its driver: nothing is told, and the worker goes on."""
     return True

@@ -12,7 +12,7 @@ from parsgd.core.records import Budget, FitState, MergeResult, Report, RowBlock,
 # How a source deals its rows: each worker owns some of them, dealt at random; or owns those that lie together where
 # they are stored; or draws from all of them with replacement; or sees all of them in one order common to all workers,
 # of which an algorithm gives each its part.
-SAMPLINGS = ("split", "stored", "whole", "shared")
+PARTITIONS = ("split", "stored", "whole", "shared")
 # What a model may offer, whatever its kind; the rest of what an algorithm needs is the engine's to offer.
 MODEL_OFFERS = frozenset({"shared_steps"})
 
@@ -20,22 +20,22 @@ MODEL_OFFERS = frozenset({"shared_steps"})
 class SGDRun(Protocol):
     """A run of many SGD steps on a state, in place.
 
-    Between ``advance`` and ``settle`` the state may hold a scaled form; ``tally`` hands out the sums since the last
+    Between ``run`` and ``finalize`` the state may hold a scaled form; ``take_totals`` hands out the sums since the last
     one;
-    ``clock`` is the step it stands at and ``mean_loss`` the mean loss since the last tally.  A descent may have a
-    context manager ``shown``: inside it the state is settled, afterwards the run goes on as if it had not been.
+    ``schedule_step`` is the step it stands at and ``mean_loss`` the mean loss since the last totals.  A descent may
+    have a context manager ``shown``: inside it the state is settled, afterwards the run goes on as if it had not been.
     """
 
-    def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None: ...
+    def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None: ...
 
-    def tally(self) -> Totals: ...
+    def take_totals(self) -> Totals: ...
 
-    def settle(self) -> None: ...
+    def finalize(self) -> None: ...
 
     def mean_loss(self) -> float: ...
 
     @property
-    def clock(self) -> float: ...
+    def schedule_step(self) -> float: ...
 
 
 @runtime_checkable
@@ -52,47 +52,49 @@ class Model(Protocol):
     ``nonnegative`` is the part of a state whose numbers are never below 0 (second moments): an algorithm whose weights
     may be negative treats it apart.
 
-    ``decision`` gives what the loss is a function of, ``(n_rows, n_out)``, of a matrix or of ``rows.x``; ``straight``
+    ``decision`` gives what the loss is a function of, ``(n_rows, n_out)``, of a matrix or of ``rows.x``; ``is_linear``
     says that it is linear in the state.  ``mean_loss`` gives the mean loss of decisions on rows, weighted, and its
-    gradient in them; of the rows it looks at targets and weights alone.  ``penalty_at`` is what the objective has
+    gradient in them; of the rows it looks at targets and weights alone.  ``penalty_value`` is what the objective has
     besides, at ``state + part (end - state)``.
 
-    ``offers`` is compared with ``Algorithm.needs``, as an engine's is; ``withholds`` says of what it would offer but
-    for its parameters which of them is in the way, and what to do.  A model that offers ``"shared_steps"`` is a
-    :class:`SharedModel`.
+    ``capabilities`` is compared with ``Algorithm.needs``, as an engine's is; ``unavailable`` says of what it would
+    offer but for its parameters which of them is in the way, and what to do.  A model that offers ``"shared_steps"`` is
+    a :class:`SharedModel`.
     """
 
     n_outputs: int
     batch_size: int
     uses_blas: bool
-    straight: bool
+    is_linear: bool
     nonnegative: slice
-    offers: frozenset[str]
-    withholds: Mapping[str, str]
+    capabilities: frozenset[str]
+    unavailable: Mapping[str, str]
 
     def init(self, seed: int) -> np.ndarray: ...
 
-    def descent(self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0) -> SGDRun: ...
+    def sgd_run(
+        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, pace: float = 1.0
+    ) -> SGDRun: ...
 
     def slope(
-        self, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, clock: float, seed: int
+        self, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
     ) -> tuple[np.ndarray, Totals]: ...
 
-    def step(self, state: np.ndarray, slopes: np.ndarray, clock: float, gains: np.ndarray) -> np.ndarray: ...
+    def step(self, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray) -> np.ndarray: ...
 
     def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]: ...
 
-    def largest_gain(self, clock: float, n_workers: int) -> float: ...
+    def max_lr_factor(self, schedule_step: float, n_workers: int) -> float: ...
 
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray: ...
 
     def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]: ...
 
-    def penalty_at(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float: ...
+    def penalty_value(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float: ...
 
     def total_loss(self, losses: np.ndarray) -> float: ...
 
-    def log_contraction(self, clock: float, steps: int) -> float: ...
+    def log_contraction(self, schedule_step: float, steps: int) -> float: ...
 
     def finite(self, state: np.ndarray) -> bool: ...
 
@@ -102,13 +104,13 @@ class SharedModel(Model, Protocol):
     """A model whose runs can step on one state at the same time.
 
     What they share besides the state lies on a **board** of float64: ``board`` makes the one that a round begins with,
-    ``descent`` takes it as its last argument, and ``settled`` makes a new state of both when all runs have ended.
+    ``sgd_run`` takes it as its last argument, and ``settled`` makes a new state of both when all runs have ended.
     ``size`` is the number of elements of a state.
     """
 
     size: int
 
-    def board(self, state: np.ndarray, clock: float, n_workers: int) -> np.ndarray: ...
+    def board(self, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray: ...
 
     def settled(self, state: np.ndarray, board: np.ndarray) -> np.ndarray: ...
 
@@ -139,13 +141,13 @@ class Shard(Protocol):
 class Source(Protocol):
     """Where rows come from, and how they split into shards.
 
-    ``samplings`` are those of :data:`SAMPLINGS` that it offers.  ``split`` deals the rows to the workers, in proportion
-    to ``shares (n_workers,)`` where they are given.  ``draw`` takes some rows at random into memory, for the driver to
-    look at, and gives the source without them.
+    ``partitions`` are those of :data:`PARTITIONS` that it offers.  ``split`` deals the rows to the workers, in
+    proportion to ``shares (n_workers,)`` where they are given.  ``draw`` takes some rows at random into memory, for the
+    driver to look at, and gives the source without them.
     """
 
     n_rows: int
-    samplings: frozenset[str]
+    partitions: frozenset[str]
 
     def split(self, n_workers: int, seed: int, sampling: str, shares: np.ndarray | None = None) -> Sequence[Shard]: ...
 
@@ -155,7 +157,7 @@ class Source(Protocol):
 class ProgressCallback(Protocol):
     """A worker's line to its driver while a round runs: tell the progress, hear whether to go on."""
 
-    def __call__(self, worker: int, examples: int, descent: SGDRun) -> bool: ...
+    def __call__(self, worker: int, examples: int, sgd_run: SGDRun) -> bool: ...
 
 
 WorkFn = Callable[[Shard, Task, ProgressCallback], Report]
@@ -165,9 +167,9 @@ WorkFn = Callable[[Shard, Task, ProgressCallback], Report]
 class WorkerPool(Protocol):
     """Workers at work: three verbs, and the time.
 
-    ``deal`` gives the workers other shards, while no task is under way.  ``receive`` waits for so many answers, or for
-    as many as are under way; for a task that nobody will answer any more there is a :class:`TaskFailed`, once.  An
-    error that a worker meets in its work, in its rows for example, is raised by ``receive``.  ``now`` is the crew's
+    ``set_shards`` gives the workers other shards, while no task is under way.  ``receive`` waits for so many answers,
+    or for as many as are under way; for a task that nobody will answer any more there is a :class:`TaskFailed`, once.
+    An error that a worker meets in its work, in its rows for example, is raised by ``receive``.  ``now`` is the crew's
     time in seconds: the wall's, or a simulated one.  ``close`` ends the workers and closes the shards.
     """
 
@@ -175,7 +177,7 @@ class WorkerPool(Protocol):
 
     def receive(self, at_least: int) -> list[Report | TaskFailed]: ...
 
-    def deal(self, shards: Sequence[Shard]) -> None: ...
+    def set_shards(self, shards: Sequence[Shard]) -> None: ...
 
     def now(self) -> float: ...
 
@@ -191,7 +193,7 @@ class Engine(Protocol):
     """
 
     name: str
-    offers: frozenset[str]
+    capabilities: frozenset[str]
 
     def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> WorkerPool: ...
 
@@ -200,30 +202,30 @@ class Engine(Protocol):
 class Algorithm(Protocol):
     """What a worker does, how many reports to wait for, how reports merge.
 
-    ``sends``: whether a report carries the ``"state"`` that the worker arrived at, or the ``"slope"`` where it stands.
-    ``one_shot``: one round is the whole fit.  ``common_clock``: all workers move one clock, and reports are readings of
-    it; otherwise each has its own, and they are merged as the parameters are.  ``in_turn``: reports are taken in the
-    order in which their tasks were sent, one that comes earlier waits.  ``looks_at`` says on how many rows the driver
-    wants to judge merges (0: none), ``holds_back`` whether these are kept from the workers.  ``begin`` is what it
-    remembers before the first round, ``outset`` the state that a worker's next task begins from, ``gain`` a factor on
-    its learning rate, ``pace`` what one of its steps moves the clock by.  ``shares`` is asked at the end of an epoch:
-    how to deal the rows anew, or None to leave them where they are.
+    ``message``: whether a report carries the ``"state"`` that the worker arrived at, or the ``"slope"`` where it
+    stands. ``one_shot``: one round is the whole fit.  ``common_clock``: all workers move one clock, and reports are
+    readings of it; otherwise each has its own, and they are merged as the parameters are.  ``ordered``: reports are
+    taken in the order in which their tasks were sent, one that comes earlier waits.  ``n_probe_rows`` says on how many
+    rows the driver wants to judge merges (0: none), ``holds_out`` whether these are kept from the workers.  ``begin``
+    is what it remembers before the first round, ``start_state`` the state that a worker's next task begins from,
+    ``gain`` a factor on its learning rate, ``pace`` what one of its steps moves the clock by.  ``shares`` is asked at
+    the end of an epoch: how to deal the rows anew, or None to leave them where they are.
     """
 
     name: str
-    needs: frozenset[str]
+    requires: frozenset[str]
     sampling: str
-    sends: str
+    message: str
     one_shot: bool
     common_clock: bool
-    in_turn: bool
-    holds_back: bool
+    ordered: bool
+    holds_out: bool
 
-    def looks_at(self, n_rows: int) -> int: ...
+    def n_probe_rows(self, n_rows: int) -> int: ...
 
     def begin(self, standing: FitState) -> Any: ...
 
-    def outset(self, standing: FitState, worker: int) -> np.ndarray: ...
+    def start_state(self, standing: FitState, worker: int) -> np.ndarray: ...
 
     def gain(self, standing: FitState) -> float: ...
 
@@ -237,4 +239,4 @@ class Algorithm(Protocol):
 
     def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report: ...
 
-    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult: ...
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult: ...

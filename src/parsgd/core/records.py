@@ -65,11 +65,11 @@ class Task:
     """Driver to worker: continue from ``state``.
 
     ``cursor`` counts the examples this worker has visited so far in the fit, so that a task carries all that is needed
-    to repeat it; ``clock`` is the step at which the learning-rate schedule stands; ``gains`` ``(n_outputs,)``
-    multiplies the rate of each output (0: this output has converged); ``slowdown`` >= 1 makes the worker idle for
-    ``slowdown - 1`` times the time it computes (fault injection); ``n_workers`` and ``source_rows`` say how many
-    workers and how many rows there are in all; ``pace`` is by how much one step of this worker moves the clock.
-    ``owned``: nobody else needs ``state``, and the worker may write to it.
+    to repeat it; ``schedule_step`` is the step at which the learning-rate schedule stands; ``lr_scale``
+    ``(n_outputs,)`` multiplies the rate of each output (0: this output has converged); ``slowdown`` >= 1 makes the
+    worker idle for ``slowdown - 1`` times the time it computes (fault injection); ``n_workers`` and ``source_rows`` say
+    how many workers and how many rows there are in all; ``pace`` is by how much one step of this worker moves the
+    clock. ``owned``: nobody else needs ``state``, and the worker may write to it.
     """
 
     worker: int
@@ -78,8 +78,8 @@ class Task:
     seed: int
     budget: Budget
     cursor: int = 0
-    clock: float = 1.0
-    gains: np.ndarray = field(default_factory=lambda: np.ones(1))
+    schedule_step: float = 1.0
+    lr_scale: np.ndarray = field(default_factory=lambda: np.ones(1))
     slowdown: float = 1.0
     n_workers: int = 1
     source_rows: int = 0
@@ -104,7 +104,7 @@ class Report:
     lie elsewhere: then ``numpy.asarray`` brings it, and its method ``weighted_sum(vectors, weights)`` adds up such
     states where they are (:func:`parsgd.algorithms.common.merge_weights.weighted_sum`).
     ``log_contraction`` says how far the steps pulled any two runs together, as the logarithm of a factor;
-    ``trace`` holds ``(examples, mean loss, score or None)`` at the end of each epoch that the round contained.
+    ``epoch_log`` holds ``(examples, mean loss, score or None)`` at the end of each epoch that the round contained.
     ``diverged``: the run left the finite numbers, and ``state`` is that of its best epoch.
     """
 
@@ -116,11 +116,11 @@ class Report:
     loss: np.ndarray
     objective: np.ndarray
     seconds: float
-    clock: float
-    gains: np.ndarray
+    schedule_step: float
+    lr_scale: np.ndarray
     log_contraction: float = 0.0
     converged: bool = False
-    trace: tuple[tuple[int, float, float | None], ...] = ()
+    epoch_log: tuple[tuple[int, float, float | None], ...] = ()
     diverged: bool = False
 
 
@@ -145,8 +145,8 @@ class FitState:
     ``state`` is what the search goes on from.  ``memory`` is what the algorithm chose to remember at the last merge, or
     when the fit began.  ``sample`` holds the rows it asked to see.  ``tasks`` holds the task that each worker was sent
     last, so that a report can be compared with what its worker set out from; ``cursors`` counts the examples that each
-    worker has visited, ``shard_rows`` those that it owns.  ``round`` counts the merges so far.  ``clock`` and ``gains``
-    are those of a task that were sent now: with them the driver makes a step of its own.
+    worker has visited, ``shard_rows`` those that it owns.  ``round`` counts the merges so far.  ``schedule_step`` and
+    ``lr_scale`` are those of a task that were sent now: with them the driver makes a step of its own.
     """
 
     model: Model
@@ -161,12 +161,12 @@ class FitState:
     tasks: Sequence[Task | None] = ()
     cursors: Sequence[int] = ()
     shard_rows: Sequence[int] = ()
-    clock: float = 1.0
-    gains: np.ndarray = field(default_factory=lambda: np.ones(1))
+    schedule_step: float = 1.0
+    lr_scale: np.ndarray = field(default_factory=lambda: np.ones(1))
 
 
 class MergeResult(NamedTuple):
-    """The outcome of ``combine``: the next state and the weight that each report had in it.
+    """The outcome of ``merge``: the next state and the weight that each report had in it.
 
     ``memory`` comes back in the next :class:`FitState`.  ``answer`` is the state to hand out if the fit ended now,
     where that is not the one to go on from (the mean of many states is a better answer, and a worse start).

@@ -15,7 +15,7 @@ class Serial:
     """Run each task when its report is asked for, in the order of sending."""
 
     name = "serial"
-    offers = frozenset()
+    capabilities = frozenset()
     in_calling_thread = True
 
     def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> SerialWorkerPool:
@@ -37,7 +37,7 @@ class SerialWorkerPool:
             reports.append(self.work(self.shards[task.worker], task, self.pulse))
         return reports
 
-    def deal(self, shards: Sequence[Shard]) -> None:
+    def set_shards(self, shards: Sequence[Shard]) -> None:
         for shard in self.shards:
             shard.close()
         self.shards = shards

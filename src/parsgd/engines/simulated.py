@@ -95,7 +95,7 @@ class Simulated:
     seed: int = 0
 
     name = "simulated"
-    offers = frozenset()
+    capabilities = frozenset()
 
     def __post_init__(self) -> None:
         for argument in ("speeds", "latency_s"):
@@ -220,7 +220,7 @@ class SimulatedWorkerPool:
         normal = np.random.default_rng((self.engine.seed, task.worker, task.round)).standard_normal()
         return math.exp(sigma * normal - 0.5 * sigma**2)
 
-    def deal(self, shards: Sequence[Shard]) -> None:
+    def set_shards(self, shards: Sequence[Shard]) -> None:
         for shard in self.shards:
             shard.close()
         self.shards = shards

@@ -20,7 +20,7 @@ class Threads:
     """One thread for each worker, for the length of a fit."""
 
     name = "threads"
-    offers = frozenset({"shared_memory"})
+    capabilities = frozenset({"shared_memory"})
 
     def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> ThreadWorkerPool:
         return ThreadWorkerPool(work, shards, pulse)
@@ -82,7 +82,7 @@ class ThreadWorkerPool:
             except Empty:
                 continue
 
-    def deal(self, shards: Sequence[Shard]) -> None:
+    def set_shards(self, shards: Sequence[Shard]) -> None:
         for shard in self.shards:
             shard.close()
         self.shards = shards

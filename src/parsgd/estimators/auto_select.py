@@ -34,7 +34,7 @@ _FEWEST_ROWS_OF_AN_AVERAGE = 100
 # with any n_jobs: a pass over so few rows takes less time than a round.
 _FEW_ROWS_OF_CLASSES = 200
 # What an object must have to be taken for an algorithm.
-_VERBS = ("work", "quorum", "combine")
+_VERBS = ("work", "quorum", "merge")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def choose_parts(estimator: Any, size: ProblemSize | NetworkSize) -> tuple[Choic
     n_jobs = estimator.n_jobs
     n_workers, why = _crew(engine, n_jobs, who) or count_workers(n_jobs, size, who, averages, engine)
     choice = choose_algorithm(estimator.algorithm, n_workers, why, size, who, engine)
-    return choice, choose_engine(engine, choice.n_workers, who, choice.algorithm.needs)
+    return choice, choose_engine(engine, choice.n_workers, who, choice.algorithm.requires)
 
 
 def _crew(engine: Any, n_jobs: int | None, who: str) -> tuple[int, str] | None:
@@ -78,7 +78,7 @@ def _averages(algorithm: Any, who: str) -> bool:
     """Whether workers may end up as averages; on shared memory they have nothing to average."""
     if isinstance(algorithm, str) and algorithm == "auto":
         return True
-    return "shared_memory" not in resolve({**ALGORITHMS, "auto": ""}, algorithm, "algorithm", who, _VERBS).needs
+    return "shared_memory" not in resolve({**ALGORITHMS, "auto": ""}, algorithm, "algorithm", who, _VERBS).requires
 
 
 def count_workers(
@@ -191,9 +191,9 @@ def _averages_shards(algorithm: Any) -> bool:
     """Whether an algorithm of parsgd averages models of separate rows, and nothing makes up for their shorter runs."""
     outer_optimizer = getattr(algorithm, "outer_optimizer", None)
     adaptive = outer_optimizer == "adaptive" or isinstance(outer_optimizer, Adaptive)
-    if adaptive or not is_part(algorithm) or "shared_memory" in algorithm.needs:
+    if adaptive or not is_part(algorithm) or "shared_memory" in algorithm.requires:
         return False
-    return algorithm.sends == "state" and algorithm.sampling in ("split", "stored")
+    return algorithm.message == "state" and algorithm.sampling in ("split", "stored")
 
 
 def choose_algorithm(
@@ -231,10 +231,10 @@ def _adaptive(n_workers: int, why_workers: str, size: ProblemSize | NetworkSize,
     return Choice("local", why, part, n_workers)
 
 
-def choose_engine(engine: Any, n_workers: int, who: str, needs: Collection[str] = ()) -> Any:
+def choose_engine(engine: Any, n_workers: int, who: str, requires: Collection[str] = ()) -> Any:
     """Resolve the ``engine`` argument: "auto" is serial for one worker, unless the algorithm needs shared memory, and
     threads for more."""
     if isinstance(engine, str) and engine == "auto":
-        alone = n_workers == 1 and "shared_memory" not in needs
+        alone = n_workers == 1 and "shared_memory" not in requires
         engine = "serial" if alone else "threads"
-    return resolve({**ENGINES, "auto": ""}, engine, "engine", who, ("open", "offers"))
+    return resolve({**ENGINES, "auto": ""}, engine, "engine", who, ("open", "capabilities"))

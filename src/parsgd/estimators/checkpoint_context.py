@@ -147,7 +147,7 @@ def _as_before(estimator: Any, choice: auto_select.Choice, before: auto_select.C
 
 def _engine(estimator: Any, choice: auto_select.Choice, who: str) -> Any:
     """The engine for so many workers as were chosen when the fit began."""
-    engine = auto_select.choose_engine(estimator.engine, choice.n_workers, who, choice.algorithm.needs)
+    engine = auto_select.choose_engine(estimator.engine, choice.n_workers, who, choice.algorithm.requires)
     has = getattr(engine, "n_workers", None)
     if has not in (None, choice.n_workers):
         raise CheckpointError(

@@ -138,7 +138,7 @@ def _by_steps(estimators: Sequence[Any]) -> np.ndarray:
 
 
 def _learned(model: Model, rows: Rows, states: Sequence[np.ndarray], towards: np.ndarray) -> np.ndarray:
-    if model.straight:
+    if model.is_linear:
         return learn_weights(model, rows, model.init(0), states, towards)
     losses = np.array([_loss(model, rows, state) for state in states])
     alone = np.eye(len(states))[losses.argmin()]
@@ -156,7 +156,7 @@ def _compare(model: Model, rows: Rows, states: Sequence[np.ndarray], a: np.ndarr
     if merged > losses[best]:
         warn(
             f"On X_val the loss of the merged model is {merged:.4g}; estimators[{best}] alone has {losses[best]:.4g}."
-            " Take that one, or other weights." + ("" if model.straight else " " + _COMMON_START),
+            " Take that one, or other weights." + ("" if model.is_linear else " " + _COMMON_START),
         )
 
 

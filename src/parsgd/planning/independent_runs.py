@@ -1,6 +1,6 @@
 """Workers that never meet, looked at as if they did: one run shows the one-shot averages of all lengths.
 
-work: SGD from where the worker itself stands.  quorum: all.  combine: the workers' mean, which nobody goes on from.
+work: SGD from where the worker itself stands.  quorum: all.  merge: the workers' mean, which nobody goes on from.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class IndependentRuns(SynchronousAlgorithm):
     def begin(self, standing: FitState) -> tuple[np.ndarray, ...]:
         return (standing.state,) * standing.n_workers
 
-    def outset(self, standing: FitState, worker: int) -> np.ndarray:
+    def start_state(self, standing: FitState, worker: int) -> np.ndarray:
         return standing.memory[worker]
 
     def budget(self, standing: FitState, worker: int) -> Budget:
@@ -51,7 +51,7 @@ class IndependentRuns(SynchronousAlgorithm):
     def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         return run(model, shard, task, pulse)
 
-    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         own = list(standing.memory)
         for report in reports:
             own[report.worker] = report.state

@@ -34,8 +34,8 @@ class InstrumentedEngine(ABC):
         return getattr(self.algorithm, name)
 
     @property
-    def offers(self) -> frozenset[str]:
-        return self.engine.offers
+    def capabilities(self) -> frozenset[str]:
+        return self.engine.capabilities
 
     @property
     def n_workers(self) -> int | None:
@@ -49,9 +49,9 @@ class InstrumentedEngine(ABC):
         self.starts(standing)
         return self.algorithm.begin(standing)
 
-    def combine(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         began = time.perf_counter()
-        merge = self.algorithm.combine(standing, reports)
+        merge = self.algorithm.merge(standing, reports)
         self.combine_s.append(time.perf_counter() - began)
         examples = sum(report.examples for report in reports)
         if examples:

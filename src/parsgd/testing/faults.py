@@ -25,7 +25,7 @@ def slow_down(factors: Mapping[int, float], engine: Any = "threads") -> SlowedEn
     bad = {worker: factor for worker, factor in factors.items() if not factor >= 1.0}
     if bad:
         raise InvalidArgumentError(f"slow_down takes factors >= 1, how many times as long a worker takes; got {bad}.")
-    return SlowedEngine(resolve(ENGINES, engine, "engine", "slow_down", ("open", "offers")), dict(factors))
+    return SlowedEngine(resolve(ENGINES, engine, "engine", "slow_down", ("open", "capabilities")), dict(factors))
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class SlowedEngine:
         return f"{self.engine.name}, slowed"
 
     @property
-    def offers(self) -> frozenset[str]:
-        return self.engine.offers
+    def capabilities(self) -> frozenset[str]:
+        return self.engine.capabilities
 
     def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> SlowedWorkerPool:
         return SlowedWorkerPool(self.engine.open(work, shards, pulse), self.factors)
@@ -57,8 +57,8 @@ class SlowedWorkerPool:
     def receive(self, at_least: int) -> list[Report | TaskFailed]:
         return self.crew.receive(at_least)
 
-    def deal(self, shards: Sequence[Shard]) -> None:
-        self.crew.deal(shards)
+    def set_shards(self, shards: Sequence[Shard]) -> None:
+        self.crew.set_shards(shards)
 
     def now(self) -> float:
         return self.crew.now()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parsgd.core import MODEL_OFFERS, SAMPLINGS, Algorithm, Engine, Model, Source
+from parsgd.core import MODEL_OFFERS, PARTITIONS, Algorithm, Engine, Model, Source
 from parsgd.errors import IncompatiblePartsError
 
 
@@ -11,13 +11,13 @@ def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) 
 
     Where there is no model yet, it is taken to offer all that a model may.
     """
-    offers, withholds = (MODEL_OFFERS, {}) if model is None else (model.offers, model.withholds)
-    lacking = sorted(algorithm.needs - engine.offers - offers)
+    capabilities, unavailable = (MODEL_OFFERS, {}) if model is None else (model.capabilities, model.unavailable)
+    lacking = sorted(algorithm.requires - engine.capabilities - capabilities)
     if not lacking:
         return
-    offered = ", ".join(sorted(engine.offers)) or "nothing beyond messages"
-    of_model = "" if model is None else f", {type(model).__name__} {', '.join(sorted(offers)) or 'nothing'}"
-    withheld = [f"The model does not offer {n}: {withholds[n]}." for n in lacking if n in withholds]
+    offered = ", ".join(sorted(engine.capabilities)) or "nothing beyond messages"
+    of_model = "" if model is None else f", {type(model).__name__} {', '.join(sorted(capabilities)) or 'nothing'}"
+    withheld = [f"The model does not offer {n}: {unavailable[n]}." for n in lacking if n in unavailable]
     advice = "another algorithm, such as 'local'" + ", or an engine that offers it, such as 'threads'" * (not withheld)
     raise IncompatiblePartsError(
         f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered}{of_model}."
@@ -27,8 +27,8 @@ def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) 
 
 def refuse_sampling(algorithm: Algorithm, source: Source) -> None:
     """Compare how the algorithm wants rows dealt with how the source can deal them, before any work starts."""
-    if algorithm.sampling not in source.samplings:
-        offered = ", ".join(repr(sampling) for sampling in SAMPLINGS if sampling in source.samplings)
+    if algorithm.sampling not in source.partitions:
+        offered = ", ".join(repr(sampling) for sampling in PARTITIONS if sampling in source.partitions)
         raise IncompatiblePartsError(
             f"algorithm={algorithm.name!r} takes rows by sampling={algorithm.sampling!r}; {type(source).__name__},"
             f" which does not hold them all in memory, offers {offered}. Take one of these, or arrays."

@@ -28,7 +28,7 @@ def entry(
             "seconds": report.seconds,
             "weight": float(weight),
             "loss": total_loss(report.loss) / max(report.examples, 1),
-            "trace": list(report.trace),
+            "trace": list(report.epoch_log),
         }
         for report, weight in zip(reports, weights, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The loop: check, split, open, then send, receive and combine until it is time to stop.
+"""The loop: check, split, open, then send, receive and merge until it is time to stop.
 
 It receives four objects and knows nothing of them but their contracts.
 """
@@ -72,15 +72,15 @@ class Fit:
     """What a fit returns, and what a watcher is given at the end of every epoch: what it would return now.
 
     ``outcome`` is None as long as the fit goes on; ``history`` has one entry a round (:mod:`parsgd.training.history`);
-    ``clock`` is where the learning-rate schedule stands.
+    ``schedule_step`` is where the learning-rate schedule stands.
     """
 
     state: np.ndarray
     outcome: Outcome | None
     history: History
-    clock: float
+    schedule_step: float
     n_epochs: int
-    gains: np.ndarray
+    lr_scale: np.ndarray
     examples: int
 
 
@@ -112,18 +112,18 @@ class Loop:
     shards: Sequence[Shard]
     sample: Rows | None
     state: np.ndarray
-    clock: float
+    schedule_step: float
     line: ProgressTracker
     keeper: Checkpointer | None = None
     watcher: Watcher | None = None
-    gains: np.ndarray = field(init=False)
+    lr_scale: np.ndarray = field(init=False)
     history: list[dict[str, Any]] = field(default_factory=list)
     examples: int = 0
     epochs: int = 0
     round: int = 0
 
     def __post_init__(self) -> None:
-        self.gains = np.ones(self.model.n_outputs)
+        self.lr_scale = np.ones(self.model.n_outputs)
         self.n_rows = self.source.n_rows
         self.shard_rows = [shard.n_rows for shard in self.shards]
         self.cursors = [0] * self.n_workers
@@ -152,13 +152,13 @@ class Loop:
         return FitState(
             self.model, self.state, self.n_workers, self.n_rows, self.max_epochs, self.round, self.examples,
             self.memory, self.sample, tuple(self.tasks), tuple(self.cursors), tuple(self.shard_rows),
-            self.next_clock, self.gains,
+            self.next_clock, self.lr_scale,
         )  # fmt: skip
 
     @property
     def next_clock(self) -> float:
         """The step at which the schedule of the next tasks stands."""
-        return math.ceil(self.clock - 1e-9)
+        return math.ceil(self.schedule_step - 1e-9)
 
     @property
     def outcome_state(self) -> np.ndarray:
@@ -173,7 +173,7 @@ class Loop:
     def result(self, outcome: Outcome | None, state: np.ndarray) -> Fit:
         """What the fit comes to."""
         history, epochs = History(self.history), max(self.epochs, 1)
-        return Fit(state, outcome, history, float(self.next_clock), epochs, self.gains, self.examples)
+        return Fit(state, outcome, history, float(self.next_clock), epochs, self.lr_scale, self.examples)
 
     def resume(self) -> Outcome | None:
         """Go on from what the keeper found, or begin; an outcome if there is nothing left to do."""
@@ -222,9 +222,9 @@ class Loop:
         """Their next tasks to the idle workers; and to the keeper, while they work, where the fit stood before."""
         snapshot = None if self.keeper is None else take(self, seconds)
         standing = self.standing()
-        gains = standing.gains * self.algorithm.gain(standing)
+        lr_scale = standing.lr_scale * self.algorithm.gain(standing)
         for worker in idle:
-            self.tasks[worker] = self.task(standing, worker, gains)
+            self.tasks[worker] = self.task(standing, worker, lr_scale)
             self.turns.append(worker)
             crew.send(self.tasks[worker])
         if snapshot is not None:
@@ -289,7 +289,7 @@ class Loop:
 
     def answers(self, crew: WorkerPool, at_least: int) -> list[Report | TaskFailed]:
         """What has come in; where reports are taken in turn, the one whose turn it is."""
-        if not self.algorithm.in_turn:
+        if not self.algorithm.ordered:
             return crew.receive(at_least)
         turn = self.turns.popleft()
         while turn not in self.early:
@@ -305,29 +305,29 @@ class Loop:
         if shares is None:
             return
         shards = self.source.split(self.n_workers, self.seed, self.algorithm.sampling, shares)
-        crew.deal(shards)
+        crew.set_shards(shards)
         self.shares = shares
         self.shard_rows = [shard.n_rows for shard in shards]
         self.cursors = [self.epochs * rows for rows in self.shard_rows]
 
-    def task(self, standing: FitState, worker: int, gains: np.ndarray) -> Task:
+    def task(self, standing: FitState, worker: int, lr_scale: np.ndarray) -> Task:
         """The next task of a worker."""
         budget = self.algorithm.budget(standing, worker)
         if self.algorithm.one_shot:
             budget = replace(budget, stopping=self.stopping)
         return Task(
-            worker, self.round, self.algorithm.outset(standing, worker), self.seeds[worker], budget,
-            self.cursors[worker], standing.clock, gains, n_workers=self.n_workers,
+            worker, self.round, self.algorithm.start_state(standing, worker), self.seeds[worker], budget,
+            self.cursors[worker], standing.schedule_step, lr_scale, n_workers=self.n_workers,
             source_rows=self.n_rows, pace=self.algorithm.pace(len(self.alive)),
         )  # fmt: skip
 
     def take(self, reports: list[Report], lost: list[TaskFailed]) -> Outcome | None:
         """Merge a round's reports, write history, and say whether the fit has ended."""
         came = self.now()
-        merge = self.algorithm.combine(self.standing(), reports)
+        merge = self.algorithm.merge(self.standing(), reports)
         self.merged = self.now()
         self.state, self.memory, self.answer = merge.state, merge.memory, merge.answer
-        self.clock += self.ticks(reports, merge.weights)
+        self.schedule_step += self.ticks(reports, merge.weights)
         self.round += 1
         for report in reports:
             self.cursors[report.worker] += report.examples
@@ -347,7 +347,7 @@ class Loop:
 
         Where a few workers report at a time, they move it by their share of the crew.
         """
-        moved = np.array([r.clock - self.tasks[r.worker].clock for r in reports])
+        moved = np.array([r.schedule_step - self.tasks[r.worker].schedule_step for r in reports])
         if self.algorithm.common_clock:
             return float(moved.max())
         pace = self.tasks[reports[0].worker].pace
@@ -362,7 +362,7 @@ class Loop:
         """The workers applied the stopping rule themselves."""
         rows = (max(self.shard_rows[report.worker], 1) for report in reports)
         self.epochs = max(math.ceil(r.examples / n) for r, n in zip(reports, rows, strict=True))
-        self.gains = np.max([report.gains for report in reports], axis=0)
+        self.lr_scale = np.max([report.lr_scale for report in reports], axis=0)
         if self.stopping.monitor is not None:
             self.history[-1]["score"] = float(np.mean(self.stopping.monitor(self.outcome_state)))
         return _one_shot_outcome(reports, [self.shard_rows[report.worker] * self.max_epochs for report in reports])
@@ -372,13 +372,13 @@ class Loop:
         if self.examples < self.n_rows * (self.epochs + 1):
             return None
         self.epochs = self.examples // self.n_rows
-        self.gains = self.gains.copy()
-        self.stopping.update(self.epoch_objective / self.epoch_examples, self.outcome_state, self.gains)
+        self.lr_scale = self.lr_scale.copy()
+        self.stopping.update(self.epoch_objective / self.epoch_examples, self.outcome_state, self.lr_scale)
         if self.stopping.scores:
             self.history[-1]["score"] = self.stopping.scores[-1]
         self.epoch_objective = np.zeros(self.model.n_outputs)
         self.epoch_examples = 0
-        if not self.gains.any():
+        if not self.lr_scale.any():
             return Outcome.CONVERGED
         return Outcome.MAX_EPOCHS if self.epochs >= self.max_epochs else None
 
@@ -394,7 +394,7 @@ class Loop:
     @property
     def short_rounds(self) -> bool:
         """Whether a round may be a small part of an epoch: one batch, or the report of one worker."""
-        return self.algorithm.sends == "slope" or self.algorithm.quorum(self.n_workers) < self.n_workers
+        return self.algorithm.message == "slope" or self.algorithm.quorum(self.n_workers) < self.n_workers
 
 
 def fit(
@@ -409,7 +409,7 @@ def fit(
     stopping: StoppingRule | None = None,
     state: np.ndarray | None = None,
     owns_state: bool = False,
-    clock: float = 1.0,
+    schedule_step: float = 1.0,
     keeper: Checkpointer | None = None,
     watcher: Watcher | None = None,
 ) -> Fit:
@@ -431,15 +431,15 @@ def fit(
     refuse_unoffered(model, algorithm, engine)
     refuse_sampling(algorithm, source)
     sample = None
-    wanted = algorithm.looks_at(source.n_rows) if n_workers > 1 else 0
+    wanted = algorithm.n_probe_rows(source.n_rows) if n_workers > 1 else 0
     if wanted:
         sample, rest = source.draw(wanted, seed)
-        source = rest if algorithm.holds_back else source
+        source = rest if algorithm.holds_out else source
     if n_workers == 1 and algorithm.one_shot and keeper is None and getattr(engine, "in_calling_thread", False):
         owned = (state is None or owns_state) and getattr(algorithm, "frees_start", False)
         state = model.init(seed) if state is None else state
         stopping = stopping or StoppingRule(tol=None)
-        return _fit_alone(model, algorithm, source, seed, max_epochs, stopping, state, clock, owned)
+        return _fit_alone(model, algorithm, source, seed, max_epochs, stopping, state, schedule_step, owned)
     shards = source.split(n_workers, seed, algorithm.sampling)
     if algorithm.sampling == "stored" and n_workers > 1:
         said = shard_skew.warning_of(shards, [worker_seed(seed, worker) for worker in range(n_workers)])
@@ -457,7 +457,7 @@ def fit(
         shards=shards,
         sample=sample,
         state=model.init(seed) if state is None else state,
-        clock=clock,
+        schedule_step=schedule_step,
         line=line,
         keeper=keeper,
         watcher=watcher,
@@ -496,18 +496,22 @@ def _one_shot_outcome(reports: Sequence[Report], budgets: Sequence[int]) -> Outc
 
 def _fit_alone(
     model: Model, algorithm: Algorithm, source: Source, seed: int, max_epochs: int, stopping: StoppingRule,
-    state: np.ndarray, clock: float, owned: bool,
+    state: np.ndarray, schedule_step: float, owned: bool,
 ) -> Fit:  # fmt: skip
     """Fit with one worker in this thread, in one round: the loop's result without its messages and merges.
 
     A small fit takes as long as its bookkeeping.  The worker writes to ``state`` if it is ``owned``.
     """
     shard = source.split(1, seed, algorithm.sampling)[0]
-    n_rows, gains, clock = shard.n_rows, np.ones(model.n_outputs), math.ceil(clock - 1e-9)
+    n_rows, lr_scale, schedule_step = shard.n_rows, np.ones(model.n_outputs), math.ceil(schedule_step - 1e-9)
     line = ProgressTracker(1, n_rows * max_epochs, max_epochs)
-    standing = FitState(model, state, 1, n_rows, max_epochs, shard_rows=(n_rows,), clock=clock, gains=gains)
+    standing = FitState(
+        model, state, 1, n_rows, max_epochs, shard_rows=(n_rows,), schedule_step=schedule_step, lr_scale=lr_scale
+    )
     budget = replace(algorithm.budget(standing, 0), stopping=stopping)
-    task = Task(0, 0, state, seed, budget, clock=clock, gains=gains, source_rows=n_rows, owned=owned)
+    task = Task(
+        0, 0, state, seed, budget, schedule_step=schedule_step, lr_scale=lr_scale, source_rows=n_rows, owned=owned
+    )
     began = time.perf_counter()
     with interrupts.scope() as scope, blas_threads.one_thread() if model.uses_blas else nullcontext():
         scope.hold(line.halt)
@@ -517,7 +521,7 @@ def _fit_alone(
             interrupted = line.halted
             scope.one_more()
             shard.close()
-            scope.settle()
+            scope.finalize()
         outcome = Outcome.INTERRUPTED if interrupted else _one_shot_outcome([report], [n_rows * max_epochs])
         ended = Outcome.INTERRUPTED.value if interrupted else _PRESSED_AT_THE_END
         scope.said = f"{ended} ({report.examples} examples visited.)"
@@ -531,7 +535,9 @@ def _fit_alone(
         line.end_round(entry["loss"], entry)
         line.tell(entry["loss"], done=True)
     _warn_diverged(outcome, epochs)
-    return Fit(report.state, outcome, History([entry]), float(report.clock), epochs, report.gains, report.examples)
+    return Fit(
+        report.state, outcome, History([entry]), float(report.schedule_step), epochs, report.lr_scale, report.examples
+    )
 
 
 def _run(loop: Loop, engine: Engine) -> Outcome:
@@ -559,7 +565,7 @@ def _run(loop: Loop, engine: Engine) -> Outcome:
             line.halt()
             scope.one_more()
             crew.close()
-            scope.settle()
+            scope.finalize()
         ended = Outcome.INTERRUPTED.value if outcome is Outcome.INTERRUPTED else _PRESSED_AT_THE_END
         scope.said = f"{ended} ({loop.examples} examples visited.)"
     if outcome is Outcome.INTERRUPTED and loop.keeper is not None:

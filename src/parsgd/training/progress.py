@@ -120,13 +120,13 @@ class ProgressTracker:
         self.told = self.began
         self.lock = threading.Lock()
 
-    def __call__(self, worker: int, examples: int, descent: SGDRun) -> bool:
+    def __call__(self, worker: int, examples: int, sgd_run: SGDRun) -> bool:
         self.done[worker] += examples
         now = time.perf_counter()
         if self.observers and now - self.told > _TELL_SECONDS:
             with self.lock:
                 self.told = now
-                self.tell(descent.mean_loss())
+                self.tell(sgd_run.mean_loss())
         return not self.halted
 
     def halt(self) -> None:

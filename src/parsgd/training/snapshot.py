@@ -28,8 +28,8 @@ class Snapshot:
     state: np.ndarray
     answer: np.ndarray | None
     memory: Any
-    clock: float
-    gains: np.ndarray
+    schedule_step: float
+    lr_scale: np.ndarray
     round: int
     examples: int
     epochs: int
@@ -71,7 +71,7 @@ def _plain_task(task: Task) -> dict[str, Any]:
 
 # What is taken from the loop, and what from its rule of stopping, as it is.
 _OF_LOOP = (
-    "state", "answer", "clock", "gains", "round", "examples", "epochs", "epoch_examples", "shares",
+    "state", "answer", "schedule_step", "lr_scale", "round", "examples", "epochs", "epoch_examples", "shares",
 )  # fmt: skip
 _OF_RULE = ("best", "idle", "best_state")
 
@@ -119,4 +119,4 @@ def put_back(loop: Any, snapshot: Snapshot) -> None:
 
 
 def _shares_memory(loop: Any) -> bool:
-    return "shared_memory" in loop.algorithm.needs
+    return "shared_memory" in loop.algorithm.requires

@@ -39,8 +39,9 @@ class StoppingRule:
         """The same rule, remembering nothing."""
         return StoppingRule(self.tol, self.patience, self.adaptive_from, self.monitor, self.decides, self.keeps_best)
 
-    def update(self, objective: np.ndarray, state: np.ndarray, gains: np.ndarray) -> bool:
-        """Take note of an epoch's mean ``objective (n_outputs,)``; lower ``gains`` in place; say whether any fell."""
+    def update(self, objective: np.ndarray, state: np.ndarray, lr_scale: np.ndarray) -> bool:
+        """Take note of an epoch's mean ``objective (n_outputs,)``; lower ``lr_scale`` in place; say whether any
+        fell."""
         badness = objective
         if self.monitor is not None:
             score = self.monitor(state)
@@ -49,13 +50,13 @@ class StoppingRule:
         if self.tol is None:
             return False
         if self.best is None:
-            self.best = np.full(gains.shape, np.inf)
-            self.idle = np.zeros(gains.shape, dtype=int)
+            self.best = np.full(lr_scale.shape, np.inf)
+            self.idle = np.zeros(lr_scale.shape, dtype=int)
         # as in scikit-learn: an epoch that gains exactly tol is an improvement
         self.idle = (self.idle + 1) * (badness > self.best - self.tol)
         self.best = np.minimum(self.best, badness)
         due = self.idle >= self.patience
-        return bool(due.any()) and self._lower(gains, due)
+        return bool(due.any()) and self._lower(lr_scale, due)
 
     def _note(self, score: float, state: np.ndarray) -> None:
         best = max((known for known in self.scores if known == known), default=-np.inf)  # NaN is no score
@@ -63,12 +64,12 @@ class StoppingRule:
             self.best_state = state.copy()
         self.scores.append(score)
 
-    def _lower(self, gains: np.ndarray, due: np.ndarray) -> bool:
-        before = gains.copy()
+    def _lower(self, lr_scale: np.ndarray, due: np.ndarray) -> bool:
+        before = lr_scale.copy()
         if self.adaptive_from is not None:
-            lowered = due & (self.adaptive_from * gains > _SMALLEST_RATE)
-            gains[lowered] /= _DIVISOR
+            lowered = due & (self.adaptive_from * lr_scale > _SMALLEST_RATE)
+            lr_scale[lowered] /= _DIVISOR
             self.idle[lowered] = 0
             due = due & ~lowered
-        gains[due] = 0.0
-        return not np.array_equal(before, gains)
+        lr_scale[due] = 0.0
+        return not np.array_equal(before, lr_scale)

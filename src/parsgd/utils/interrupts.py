@@ -110,7 +110,7 @@ class FitScope:
         if self.current is not None:
             self.current.patience = self.current.presses + 1
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """Note all presses: the workers have ended, and what is left takes no time."""
         if self.current is not None:
             self.current.patience = math.inf

@@ -168,7 +168,7 @@ def test_workers_of_one_common_order_see_all_rows(blocks):
 
 def test_draws_from_all_rows_are_refused_before_anything_is_read(blocks):
     pieces = blocks.pieces([10])
-    with pytest.raises(IncompatiblePartsError, match=r"BlockSource.*offers 'split', 'stored', 'shared'"):
+    with pytest.raises(IncompatiblePartsError, match=r"StreamingSource.*offers 'split', 'stored', 'shared'"):
         fit(Linear(3), LocalSGD(sampling="whole"), Serial(), blocks.source(pieces=pieces), n_workers=2)
     assert pieces[0].reads == []
 
@@ -404,6 +404,6 @@ def test_usual_windows_are_powers_of_two_of_bounded_size(bytes_per_row):
 
 def test_a_window_of_no_rows_is_refused(blocks):
     with pytest.raises(
-        InvalidArgumentError, match="'shuffle_buffer_rows' parameter of BlockSource must be an int from 1 on"
+        InvalidArgumentError, match="'shuffle_buffer_rows' parameter of StreamingSource must be an int from 1 on"
     ):
         blocks.source([3], shuffle_buffer_rows=0)

@@ -97,7 +97,7 @@ class Adaptive:
         if self.damping != 0 or isinstance(self.damping, bool):
             check_between(self.damping, 0, float("inf"), "damping", "Adaptive")
 
-    def looks_at(self, n_rows: int) -> int:
+    def n_probe_rows(self, n_rows: int) -> int:
         return min(self.n_rows, int(_MOST * n_rows))
 
     def pace(self, n_workers: int) -> float:
@@ -110,7 +110,7 @@ class Adaptive:
         decision = standing.model.decision(standing.state, standing.sample.x)
         with np.errstate(over="ignore", invalid="ignore"):
             loss = _inf_if_nan(standing.model.mean_loss(decision, standing.sample)[0])
-        if not standing.model.straight:
+        if not standing.model.is_linear:
             return _Memory(1.0, standing.n_workers, None, decision, loss, 0, None, 0.0, 0.0, 0.0)
         squares, values = _measures(standing.sample, standing.model.n_features)
         length = float(squares.sum()) + 1.0
@@ -120,14 +120,14 @@ class Adaptive:
     def gain(self, standing: FitState, memory: _Memory) -> float:
         if not _sees(standing):
             return 1.0
-        largest = standing.model.largest_gain(standing.clock, memory.workers)
+        largest = standing.model.max_lr_factor(standing.schedule_step, memory.workers)
         if memory.squares is not None:
             curved = self._eta(standing) * memory.curvature * memory.length
             largest = min(largest, 1.0 / max(curved, 1e-300))
         return 1.0 + memory.trust * (max(largest, 1.0) - 1.0)
 
     def _eta(self, standing: FitState) -> float:
-        return float(standing.model.rates(np.array(standing.clock)))
+        return float(standing.model.rates(np.array(standing.schedule_step)))
 
     def step(self, standing: FitState, reports: Sequence[Report], weights: np.ndarray, memory: _Memory) -> OuterStep:
         merged = merge_weights.merge(standing.state, reports, weights, standing.model.nonnegative).state
@@ -143,11 +143,11 @@ class Adaptive:
         state, decision, loss = line.at(factor), line.decision(factor), line.bare_loss(factor)
         if memory.squares is not None and standing.round % _CURVATURE_LASTS == 0:
             memory = memory._replace(curvature=_curvature(standing, decision))
-        exploded = any(np.any(report.gains < standing.tasks[report.worker].gains) for report in reports)
+        exploded = any(np.any(report.lr_scale < standing.tasks[report.worker].lr_scale) for report in reports)
         if factor < _DEEP_CUT or exploded:
             cut = _DEEPEST if exploded else max(factor, _DEEPEST)
             memory = memory._replace(trust=memory.trust * cut)
-        elif standing.model.straight and memory.failures < _TRIES:
+        elif standing.model.is_linear and memory.failures < _TRIES:
             further = self._further(standing, reports, line, factor, memory)
             memory = memory._replace(failures=memory.failures + 1 if further is None else 0)
             state, decision, loss = further or (state, decision, loss)
@@ -184,7 +184,7 @@ class Adaptive:
         4."""
         n_workers = memory.workers
         steps = sum(report.steps for report in reports) / n_workers
-        gain = float(standing.tasks[reports[0].worker].gains.max())
+        gain = float(standing.tasks[reports[0].worker].lr_scale.max())
         met = memory.values * gain * self._eta(standing) * memory.curvature * steps * memory.squares
         move, best, least = line.move(), None, line.bare_loss(factor)
         # most features of wide data are in none of the rows that are looked at
@@ -216,7 +216,7 @@ class _LineSearch:
         self.decisions = {0.0: memory.decision, 1.0: self.model.decision(merged, standing.sample.x)}
         loss, gradient = self.model.mean_loss(self.decisions[1.0], standing.sample)
         self.bare_losses, self.gradient = {0.0: memory.loss, 1.0: _inf_if_nan(loss)}, gradient
-        self.penalty = self.model.penalty_at(standing.state)
+        self.penalty = self.model.penalty_value(standing.state)
 
     def move(self) -> np.ndarray:
         return self.merged - self.standing.state
@@ -233,7 +233,7 @@ class _LineSearch:
             start, end = self.decisions[0.0], self.decisions[1.0]
             self.decisions[part] = (
                 start + part * (end - start)
-                if self.model.straight
+                if self.model.is_linear
                 else self.model.decision(self.at(part), self.standing.sample.x)
             )
         return self.decisions[part]
@@ -247,8 +247,8 @@ class _LineSearch:
 
     def fall(self, part: float) -> float:
         """What the penalty falls by, as a number that is not above 0; infinite if it is not finite."""
-        ends = (self.standing.state, self.merged, part) if self.model.straight else (self.at(part),)
-        penalty = self.model.penalty_at(*ends)
+        ends = (self.standing.state, self.merged, part) if self.model.is_linear else (self.at(part),)
+        penalty = self.model.penalty_value(*ends)
         return min(penalty - self.penalty, 0.0) if np.isfinite(penalty) else np.inf
 
     def loss(self, part: float) -> float:

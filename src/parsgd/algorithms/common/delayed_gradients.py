@@ -29,10 +29,10 @@ class DelayedGradientModel:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
-    def descent(
-        self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0
+    def sgd_run(
+        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, pace: float = 1.0
     ) -> DelayedGradientRun:
-        return DelayedGradientRun(self.model, self.delay, state, clock, gains, seed, pace)
+        return DelayedGradientRun(self.model, self.delay, state, schedule_step, lr_scale, seed, pace)
 
 
 def wrap_delay(model: Model, delay: int | None) -> Model | DelayedGradientModel:
@@ -43,15 +43,22 @@ def wrap_delay(model: Model, delay: int | None) -> Model | DelayedGradientModel:
 class DelayedGradientRun:
     """A run of steps in place, each along the gradient of the batch ``delay`` batches ago.
 
-    In NumPy around the model's ``slope`` and ``step``, one call each a batch.  :meth:`settle` waits for the cores: it
+    In NumPy around the model's ``slope`` and ``step``, one call each a batch.  :meth:`finalize` waits for the cores: it
     takes the steps that are still due.
     """
 
     def __init__(
-        self, model: Model, delay: int, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float
+        self,
+        model: Model,
+        delay: int,
+        state: np.ndarray,
+        schedule_step: float,
+        lr_scale: np.ndarray,
+        seed: int,
+        pace: float,
     ):
-        self.model, self.delay, self.state, self.gains, self.seed = model, delay, state, gains, seed
-        self.clock, self.pace = float(clock), pace
+        self.model, self.delay, self.state, self.lr_scale, self.seed = model, delay, state, lr_scale, seed
+        self.schedule_step, self.pace = float(schedule_step), pace
         self.due: deque[np.ndarray] = deque()
         self._forget()
 
@@ -59,34 +66,34 @@ class DelayedGradientRun:
         nothing = np.zeros(self.model.n_outputs)
         self.sums = Totals(0, 0, nothing, nothing)
 
-    def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
+    def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
         """Visit ``order[start:stop]``."""
         if start == stop:
             self._compile(rows, order)
         for first in range(start, stop, self.model.batch_size):
             batch = order[first : min(first + self.model.batch_size, stop)]
             # a batch has the number of its own step, which others come before
-            number = self.clock + len(self.due) * self.pace
-            slope, tally = self.model.slope(self.state, rows, batch, 0, len(batch), number, self.seed)
-            self.sums = Totals(*(old + new for old, new in zip(self.sums, tally, strict=True)))
+            number = self.schedule_step + len(self.due) * self.pace
+            slope, totals = self.model.slope(self.state, rows, batch, 0, len(batch), number, self.seed)
+            self.sums = Totals(*(old + new for old, new in zip(self.sums, totals, strict=True)))
             self.due.append(slope)
             if len(self.due) > self.delay:
                 self._step()
 
     def _compile(self, rows: Rows, order: np.ndarray) -> None:
         """A step that leads nowhere: what is compiled on first use is compiled here."""
-        slope, _ = self.model.slope(self.state, rows, order, 0, min(1, len(order)), self.clock, self.seed)
-        self.model.step(self.state, slope, self.clock, self.gains)
+        slope, _ = self.model.slope(self.state, rows, order, 0, min(1, len(order)), self.schedule_step, self.seed)
+        self.model.step(self.state, slope, self.schedule_step, self.lr_scale)
 
     def _step(self) -> None:
-        self.state[:] = self.model.step(self.state, self.due.popleft(), self.clock, self.gains)
-        self.clock += self.pace
+        self.state[:] = self.model.step(self.state, self.due.popleft(), self.schedule_step, self.lr_scale)
+        self.schedule_step += self.pace
 
     def mean_loss(self) -> float:
-        """Mean loss of the examples since the last :meth:`tally`."""
+        """Mean loss of the examples since the last :meth:`take_totals`."""
         return self.model.total_loss(self.sums.loss) / max(self.sums.examples, 1)
 
-    def tally(self) -> Totals:
+    def take_totals(self) -> Totals:
         """The sums since the last tally; a batch whose step is due counts as a step."""
         sums = self.sums
         self._forget()
@@ -95,12 +102,12 @@ class DelayedGradientRun:
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
         """Settle the state for a while; the run then goes on from what it was."""
-        state, clock, due = self.state.copy(), self.clock, self.due.copy()
-        self.settle()
+        state, schedule_step, due = self.state.copy(), self.schedule_step, self.due.copy()
+        self.finalize()
         yield
-        self.state[:], self.clock, self.due = state, clock, due
+        self.state[:], self.schedule_step, self.due = state, schedule_step, due
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """Take the steps that are due."""
         while self.due:
             self._step()

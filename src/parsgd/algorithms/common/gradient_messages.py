@@ -35,14 +35,14 @@ def effective_batch_size(batch_size: int | None, model: Model) -> int:
 def report_gradient(model: Model, task: Task, part: BatchSlice, pulse: ProgressCallback, began: float) -> Report:
     """The summed gradients of a part of a batch where the task's state stands, after work since ``began``."""
     n = part.end - part.first
-    slopes, tally = model.slope(task.state, *part[:4], task.clock, task.seed)
-    if not np.isfinite(tally.objective).all():
+    slopes, totals = model.slope(task.state, *part[:4], task.schedule_step, task.seed)
+    if not np.isfinite(totals.objective).all():
         raise DivergedError(
             f"Floating-point under-/overflow occurred at epoch #{part.epoch + 1}, in round {task.round}: the loss is no"
             " number. Scaling input data with StandardScaler or MinMaxScaler might help, as might a smaller"
             " learning rate."
         )
-    pulse(task.worker, n, _Loss(model.total_loss(tally.loss) / max(n, 1)))
+    pulse(task.worker, n, _Loss(model.total_loss(totals.loss) / max(n, 1)))
     if task.slowdown > 1.0:
         time.sleep((time.perf_counter() - began) * (task.slowdown - 1.0))
     return Report(
@@ -51,12 +51,12 @@ def report_gradient(model: Model, task: Task, part: BatchSlice, pulse: ProgressC
         state=slopes,
         steps=int(n > 0),
         examples=n,
-        loss=tally.loss,
-        objective=tally.objective,
+        loss=totals.loss,
+        objective=totals.objective,
         seconds=time.perf_counter() - began,
-        clock=task.clock + float(n > 0),
-        gains=task.gains,
-        log_contraction=model.log_contraction(task.clock, 1),
+        schedule_step=task.schedule_step + float(n > 0),
+        lr_scale=task.lr_scale,
+        log_contraction=model.log_contraction(task.schedule_step, 1),
     )
 
 
@@ -69,7 +69,7 @@ def apply_gradients(standing: FitState, reports: Sequence[Report], slopes: Seque
     with np.errstate(over="ignore", invalid="ignore"):
         for slope in slopes[1:]:
             total += slope
-    state = standing.model.step(standing.state, total, standing.clock, standing.gains)
+    state = standing.model.step(standing.state, total, standing.schedule_step, standing.lr_scale)
     return MergeResult(state, examples / examples.sum())
 
 

@@ -87,7 +87,7 @@ def learn_weights(
     t = towards[moved]
     states = [states[i] for i in moved]
     weights = np.zeros(len(towards))
-    weigh = _linear if model.straight else _nonlinear
+    weigh = _linear if model.is_linear else _nonlinear
     # many small products: ten times as fast by one thread where cores are taken, and the same bits everywhere
     with blas_threads.one_thread():
         weights[moved] = weigh(model, sample, base, states, t)

@@ -37,14 +37,14 @@ class OuterStep(NamedTuple):
 
 
 class OuterOptimizer(Protocol):
-    """An outer step.  ``begin`` is what it remembers at first; ``looks_at`` says on how many rows it judges; ``gain``
-    is a factor on the workers' learning rates, at most their number, and ``pace`` what a worker's step moves the clock
-    by.  ``raises_rates``: whether the factor may be above 1; a worker whose run explodes then tries again without it,
-    and says so by the gains of its report."""
+    """An outer step.  ``begin`` is what it remembers at first; ``n_probe_rows`` says on how many rows it judges;
+    ``gain`` is a factor on the workers' learning rates, at most their number, and ``pace`` what a worker's step moves
+    the clock by.  ``raises_rates``: whether the factor may be above 1; a worker whose run explodes then tries again
+    without it, and says so by the gains of its report."""
 
     raises_rates: bool
 
-    def looks_at(self, n_rows: int) -> int: ...
+    def n_probe_rows(self, n_rows: int) -> int: ...
 
     def begin(self, standing: FitState) -> Any: ...
 
@@ -60,7 +60,7 @@ class _NoProbe:
 
     raises_rates = False
 
-    def looks_at(self, n_rows: int) -> int:
+    def n_probe_rows(self, n_rows: int) -> int:
         return 0
 
     def begin(self, standing: FitState) -> Any:

@@ -46,7 +46,7 @@ def scale_budget(task: Task, part: SubsampledShard) -> Task:
 def mute_progress(pulse: ProgressCallback) -> ProgressCallback:
     """The line to the driver, for work that is not progress."""
 
-    def told(worker: int, examples: int, descent: SGDRun) -> bool:
-        return pulse(worker, 0, descent)
+    def told(worker: int, examples: int, sgd_run: SGDRun) -> bool:
+        return pulse(worker, 0, sgd_run)
 
     return told

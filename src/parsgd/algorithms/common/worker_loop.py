@@ -79,28 +79,28 @@ class _Run:
     def report(self) -> Report:
         task, model = self.task, self.model
         set_one_of_several(task.n_workers > 1)
-        self.gains = task.gains.copy()
+        self.lr_scale = task.lr_scale.copy()
         self.stopping = task.budget.stopping.fresh() if task.budget.stopping is not None else None
-        self.tallies, self.trace = [], []
+        self.totals, self.epoch_log = [], []
         self.examples, self.going, self.converged, self.diverged = 0, True, False, False
         self.chunk = max(1, int(_FIRST_CHUNK_VALUES / max(self.shard.cost, 1.0)))
         shared = () if self.board is None else (self.board,)
-        descent = model.descent(self.state, task.clock, self.gains, task.seed, task.pace, *shared)
+        sgd_run = model.sgd_run(self.state, task.schedule_step, self.lr_scale, task.seed, task.pace, *shared)
         self.most = task.budget.examples
         if task.budget.seconds == math.inf:
             self.most = whole_batches(task.cursor, self.most, self.shard.n_rows, model.batch_size)
         elif task.budget.seconds is not None:
-            self._compile(descent)
+            self._compile(sgd_run)
         self.began = time.perf_counter()
         while self._left() > 0 and self.going and self.shard.n_rows > 0:
-            self._epoch(descent)
-            self._close_epoch(descent)
-        descent.settle()
+            self._epoch(sgd_run)
+            self._close_epoch(sgd_run)
+        sgd_run.finalize()
         if self.stopping is not None and self.stopping.best_state is not None:
             self.state[:] = self.stopping.best_state
         if not self.model.finite(self.state):
             raise self._divergence()
-        steps = sum(tally.steps for tally in self.tallies)
+        steps = sum(totals.steps for totals in self.totals)
         nothing = np.zeros(model.n_outputs)
         return Report(
             worker=task.worker,
@@ -108,48 +108,48 @@ class _Run:
             state=self.state,
             steps=steps,
             examples=self.examples,
-            loss=sum((tally.loss for tally in self.tallies), nothing),
-            objective=sum((tally.objective for tally in self.tallies), nothing),
+            loss=sum((totals.loss for totals in self.totals), nothing),
+            objective=sum((totals.objective for totals in self.totals), nothing),
             seconds=time.perf_counter() - self.began,
-            clock=descent.clock,
-            gains=self.gains,
-            log_contraction=model.log_contraction(task.clock, steps * task.pace) / task.pace,
+            schedule_step=sgd_run.schedule_step,
+            lr_scale=self.lr_scale,
+            log_contraction=model.log_contraction(task.schedule_step, steps * task.pace) / task.pace,
             converged=self.converged,
-            trace=tuple(self.trace),
+            epoch_log=tuple(self.epoch_log),
             diverged=self.diverged,
         )
 
-    def _compile(self, descent) -> None:
+    def _compile(self, sgd_run) -> None:
         """Visit no rows: what is compiled on first use is not to be paid from the round's seconds."""
         epoch, skip = divmod(self.task.cursor + self.examples, max(self.shard.n_rows, 1))
         for block in self.shard.blocks(self.task.seed, epoch, skip):
-            descent.advance(block.rows, block.order, 0, 0)
+            sgd_run.run(block.rows, block.order, 0, 0)
             break
 
     def _left(self) -> int:
         return self.most - self.examples
 
-    def _epoch(self, descent) -> None:
+    def _epoch(self, sgd_run) -> None:
         """Go on to the end of the present epoch, or of the budget."""
         epoch, skip = divmod(self.task.cursor + self.examples, self.shard.n_rows)
         for block in self.shard.blocks(self.task.seed, epoch, skip):
             at = 0
             while at < len(block.order) and self._left() > 0 and self.going:
                 stop = min(at + self._aligned_chunk(), len(block.order), at + self._left())
-                self._advance(descent, block, at, stop)
+                self._advance(sgd_run, block, at, stop)
                 at = stop
             if self._left() <= 0 or not self.going:
                 return
 
-    def _advance(self, descent, block, start: int, stop: int) -> None:
+    def _advance(self, sgd_run, block, start: int, stop: int) -> None:
         began = time.perf_counter()
-        descent.advance(block.rows, block.order, start, stop)
+        sgd_run.run(block.rows, block.order, start, stop)
         self.examples += stop - start
         spent = time.perf_counter() - began
         if self.task.slowdown > 1.0:
             time.sleep(spent * (self.task.slowdown - 1.0))
         self.chunk = max(1, int((stop - start) * min(_CHUNK_SECONDS / max(spent, 1e-9), 4.0)))
-        self.going = self.pulse(self.task.worker, stop - start, descent) and not self._late()
+        self.going = self.pulse(self.task.worker, stop - start, sgd_run) and not self._late()
 
     def _late(self) -> bool:
         seconds = self.task.budget.seconds
@@ -160,34 +160,34 @@ class _Run:
         size = self.model.batch_size
         return max(size, self.chunk // size * size)
 
-    def _close_epoch(self, descent) -> None:
+    def _close_epoch(self, sgd_run) -> None:
         """Count what was done; at the end of an epoch, ask the stopping rule."""
-        tally = descent.tally()
-        self.tallies.append(tally)
+        totals = sgd_run.take_totals()
+        self.totals.append(totals)
         # where the best state is kept, it is the end of the run and no error
-        if not np.isfinite(tally.objective).all() and not self._keeps_best():
+        if not np.isfinite(totals.objective).all() and not self._keeps_best():
             raise self._divergence()
         ended = (self.task.cursor + self.examples) % self.shard.n_rows == 0
         if self.stopping is not None and ended:
-            self._ask(descent, tally)
+            self._ask(sgd_run, totals)
         score = self.stopping.scores[-1] if self.stopping is not None and self.stopping.scores else None
-        self.trace.append((self.examples, self.model.total_loss(tally.loss) / max(tally.examples, 1), score))
+        self.epoch_log.append((self.examples, self.model.total_loss(totals.loss) / max(totals.examples, 1), score))
 
-    def _ask(self, descent, tally) -> None:
+    def _ask(self, sgd_run, totals) -> None:
         shown = contextlib.nullcontext()
         if self.stopping.monitor is not None:
             # scores change no step: with early stopping, a fit is the fit to the other rows, bit for bit
-            shown = descent.shown() if hasattr(descent, "shown") else contextlib.nullcontext(descent.settle())
+            shown = sgd_run.shown() if hasattr(sgd_run, "shown") else contextlib.nullcontext(sgd_run.finalize())
         with shown:
             if self._keeps_best() and not self.model.finite(self.state):
                 self.stopping.scores.append(math.nan)
                 self.going, self.diverged = False, True
                 return
-            lowered = self.stopping.update(tally.objective / max(tally.examples, 1), self.state, self.gains)
+            lowered = self.stopping.update(totals.objective / max(totals.examples, 1), self.state, self.lr_scale)
         if lowered:
             # what was done so far was done at the old gains
-            descent.settle()
-            self.converged = not self.gains.any()
+            sgd_run.finalize()
+            self.converged = not self.lr_scale.any()
             self.going = self.going and not self.converged
 
     def _keeps_best(self) -> bool:

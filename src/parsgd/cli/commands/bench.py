@@ -20,7 +20,7 @@ _GENERATED = "Data made up"
 
 def bench(
     what: ModelOptions,
-    descent: DescentOptions,
+    sgd_run: DescentOptions,
     columns: ColumnOptions,
     data: Annotated[
         str | None, typer.Argument(metavar="[DATA]", help="As of parsgd fit; not given: data are made up.")
@@ -57,8 +57,8 @@ def bench(
     request = bench_run.BenchRequest(
         data=data,
         what=what,
-        parameters=descent.parameters(what),
-        seed=descent.seed,
+        parameters=sgd_run.parameters(what),
+        seed=sgd_run.seed,
         choices=columns.choices(),
         shape=bench_run.Shape(rows or (10_000 if quick else 100_000), features or 100, classes or 2),
         workers=parsers.counts(workers, "--workers"),

@@ -17,7 +17,7 @@ _CLUSTER = "Workers beyond this machine's cores"
 def plan(
     data: DataFile,
     what: ModelOptions,
-    descent: DescentOptions,
+    sgd_run: DescentOptions,
     columns: ColumnOptions,
     workers: Annotated[str, option("Numbers of workers to compare.", panel=PARALLEL)] = "1,2,4,8,64",
     latency: Annotated[str, option("Time of a message, each way.", panel=_CLUSTER)] = "0s",
@@ -52,10 +52,10 @@ def plan(
         out=None,
         model=what.model,
         target=what.target,
-        parameters=descent.parameters(what, max_iter=passes),
+        parameters=sgd_run.parameters(what, max_iter=passes),
         round_seconds=None,
         test_fraction=0.0,
-        seed=descent.seed,
+        seed=sgd_run.seed,
         choices=columns.choices(),
     )
     report = plan_run.run(request, settings, Console(quiet=as_json))

@@ -19,7 +19,7 @@ _CREW = "Simulated workers"
 def simulate(
     data: DataFile,
     what: ModelOptions,
-    descent: DescentOptions,
+    sgd_run: DescentOptions,
     columns: ColumnOptions,
     speeds: Annotated[str, option("Of each worker, 1 is full speed; 1x900,0.1x100 is 1,000.", panel=_CREW)],
     latency: Annotated[str, option("Time of a message, each way; one, or one each.", panel=_CREW)] = "0s",
@@ -64,7 +64,7 @@ def simulate(
         failures=parsers.failures(failures or (), len(crew)),
         bandwidth_bytes_per_s=float("inf") if bandwidth is None else bandwidth,
         merge_s=parsers.seconds(merge, "--merge"),
-        seed=descent.seed,
+        seed=sgd_run.seed,
     )
     engine.for_each("latency_s", len(crew))
     request = simulate_run.SimulateRequest(
@@ -73,10 +73,10 @@ def simulate(
             out=None,
             model=what.model,
             target=what.target,
-            parameters=descent.parameters(what, max_iter=passes, tol="none"),
+            parameters=sgd_run.parameters(what, max_iter=passes, tol="none"),
             round_seconds=None,
             test_fraction=test_fraction,
-            seed=descent.seed,
+            seed=sgd_run.seed,
             choices=columns.choices(),
         ),
         simulate_run.algorithms_of(algorithm, None if seconds is None else parsers.seconds(seconds, "--seconds")),

@@ -57,7 +57,9 @@ def numbers_in(column: Any, name: str) -> np.ndarray:
     if kind == "moment":
         return _moments(column)
     if kind in ("text", "other"):
-        raise bad_value(name, None, f"holds {column.type}, not numbers", "Declare it as OneHot, Hashed or Text.")
+        raise bad_value(
+            name, None, f"holds {column.type}, not numbers", "Declare it as OneHot, HashedCategories or Text."
+        )
     column = column.cast(pa.uint8()) if pa.types.is_boolean(column.type) else column
     return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 

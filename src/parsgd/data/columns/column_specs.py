@@ -12,7 +12,7 @@ from parsgd.data.columns.column_kinds import KINDS, HashedCategories, Kind, Nume
 from parsgd.errors import DataFileError, InvalidArgumentError, choose
 
 _BY_NAME = {"numbers": Numeric, "onehot": OneHot, "hashed": HashedCategories, "text": Text}
-_FORMS = "a list of Numbers, OneHot, Hashed, Text and names, or {name: kind}"
+_FORMS = "a list of Numeric, OneHot, HashedCategories, Text and names, or {name: kind}"
 
 
 def check_names(schema: Any, named: Iterable[str | None], where: str) -> None:
@@ -144,6 +144,6 @@ def _complete(kind: Kind, schema: Any, taken: set[str], where: str) -> Kind:
             if kind_of_type(schema.field(name).type) in ("text", "other"):
                 raise DataFileError(
                     f"{where}: column {name!r} holds {schema.field(name).type}, and numbers were declared. Declare it"
-                    " as OneHot, Hashed or Text, or correct the file."
+                    " as OneHot, HashedCategories or Text, or correct the file."
                 )
     return kind

@@ -115,7 +115,7 @@ class CsvPiece:
             where = f"row {self.span.first_row + int(row.group(2)):,}"
         return (
             f"{self.address}, {where}: {said}. What a column holds is taken from the first rows of the first file;"
-            " correct the file, or declare the column in columns= as OneHot, Hashed or Text."
+            " correct the file, or declare the column in columns= as OneHot, HashedCategories or Text."
         )
 
 
@@ -206,7 +206,7 @@ def csv_pieces(
             if name not in texts and _family(kinds[name]) not in (_family(wanted), "nothing"):
                 raise DataFileError(
                     f"{address}: column {name!r} holds {kinds[name]}, and {wanted} in {addresses[0]}. Correct one of"
-                    " them, or declare the column in columns= as OneHot, Hashed or Text."
+                    " them, or declare the column in columns= as OneHot, HashedCategories or Text."
                 )
         types = tuple(schema.field(n).type if n in schema.names else pa.string() for n in layout.names)
         pieces += _pieces_of(address, replace(layout, types=types))

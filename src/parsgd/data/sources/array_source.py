@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from parsgd.core import SAMPLINGS, RowBlock, Rows, Shard
+from parsgd.core import PARTITIONS, RowBlock, Rows, Shard
 from parsgd.utils import first_use
 from parsgd.utils.row_arrays import picked
 
@@ -101,7 +101,7 @@ class ArraySource:
     subset: np.ndarray | None = None
     neighbours: int | None = None
 
-    samplings = frozenset(SAMPLINGS)
+    partitions = frozenset(PARTITIONS)
 
     @property
     def n_rows(self) -> int:

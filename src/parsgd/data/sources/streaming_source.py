@@ -55,12 +55,12 @@ class StreamingSource:
     without: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     # draws from all rows, with replacement, would read a piece for each
-    samplings = frozenset({"split", "stored", "shared"})
+    partitions = frozenset({"split", "stored", "shared"})
 
     def __post_init__(self) -> None:
         if self.shuffle_buffer_rows is not None and self.shuffle_buffer_rows < 1:
             raise InvalidArgumentError(
-                f"The 'shuffle_buffer_rows' parameter of BlockSource must be an int from 1 on, or None. Got"
+                f"The 'shuffle_buffer_rows' parameter of StreamingSource must be an int from 1 on, or None. Got"
                 f" {self.shuffle_buffer_rows!r} instead."
             )
 

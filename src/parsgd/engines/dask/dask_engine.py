@@ -87,7 +87,7 @@ class Dask:
     _kept: list[DaskConnection] = field(default_factory=list, init=False, repr=False, compare=False)
 
     name = "dask"
-    offers = frozenset()
+    capabilities = frozenset()
 
     def __post_init__(self) -> None:
         given = [name for name in ("client", "address", "scheduler_file") if getattr(self, name) is not None]

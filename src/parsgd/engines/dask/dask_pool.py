@@ -118,7 +118,7 @@ class DaskWorkerPool:
                 " running? Start it again, and fit again with Dask(address=...)."
             )
 
-    def deal(self, shards: Sequence[Shard]) -> None:
+    def set_shards(self, shards: Sequence[Shard]) -> None:
         for shard in self.shards:
             shard.close()
         self.shards = shards
@@ -179,7 +179,7 @@ class DaskWorkerPool:
             )
 
     def _deal(self, shards: Sequence[Shard]) -> None:
-        self.cargo.deal(shards)
+        self.cargo.set_shards(shards)
         if self.watch.hosts:
             self.placement = self._placed(shards)
         else:

@@ -27,7 +27,7 @@ class RemoteHandle:
         self.thing = thing
         self.halted = False
 
-    def pulse(self, worker: int, examples: int, descent: SGDRun) -> bool:
+    def pulse(self, worker: int, examples: int, sgd_run: SGDRun) -> bool:
         """The pulse of the tasks that use it: whether to go on."""
         return not self.halted
 

@@ -61,7 +61,7 @@ class ScatterCache:
         found = {host: things.get("work") for host, things in self.there.items()}
         return {host: one.result().key for host, one in found.items() if one and one.done() and not _failed(one)}
 
-    def deal(self, shards: Sequence[Shard]) -> None:
+    def set_shards(self, shards: Sequence[Shard]) -> None:
         """Other shards for the workers."""
         self.shards = shards
         for host, things in self.there.items():

@@ -28,12 +28,12 @@ class FitPayload:
         self.common, self.dealt = SharedPickler(self.numbers), SharedPickler(self.numbers)
         try:
             self.work = _pack(self.common, work, _parts_of(work))
-            self.deal(shards)
+            self.set_shards(shards)
         except BaseException:
             self.close()
             raise
 
-    def deal(self, shards: Sequence[Shard]) -> list[int]:
+    def set_shards(self, shards: Sequence[Shard]) -> list[int]:
         """Pack other shards; the numbers of the parcels that are not needed any more."""
         packer = SharedPickler(self.numbers)
         old, self.dealt = self.dealt, packer

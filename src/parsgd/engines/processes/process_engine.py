@@ -63,7 +63,7 @@ class Processes:
     _pools: list[ProcessCache] = field(default_factory=list, init=False, repr=False, compare=False)
 
     name = "processes"
-    offers = frozenset()
+    capabilities = frozenset()
 
     def __post_init__(self) -> None:
         check_count(self.n_processes, "n_processes", "Processes")

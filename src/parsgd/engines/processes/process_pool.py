@@ -117,13 +117,13 @@ class ProcessWorkerPool:
             self._listen()
         return came
 
-    def deal(self, shards: Sequence[Shard]) -> None:
-        old = self.parcels.deal(shards)
+    def set_shards(self, shards: Sequence[Shard]) -> None:
+        old = self.parcels.set_shards(shards)
         self.placement.weigh(self.parcels.rows)
         for host in self.hosts:
             host.shards.clear()
             host.parcels.difference_update(old)
-            host.say("deal", old)
+            host.say("set_shards", old)
 
     def now(self) -> float:
         return time.perf_counter()

@@ -10,7 +10,7 @@ Messages that come, and what belongs to them::
     task      serial number, worker, the task, slots of ours that are free again
     skip      serial number of a task that nobody waits for any more
     halt                                                                 end the round early
-    deal      numbers of parcels that are not needed any more            other shards will come
+    set_shards numbers of parcels that are not needed any more            other shards will come
     close     whether to leave                                           the crew's end
 
 and those that go: ``hello``, ``beat`` (still there), ``pulse``, ``slot``, ``answer``, ``error``, ``closed``.
@@ -175,7 +175,7 @@ class Worker:
     def on_halt(self) -> None:
         self.halted = True
 
-    def on_deal(self, parcels: list[int]) -> None:
+    def on_set_shards(self, parcels: list[int]) -> None:
         self._close_shards()
         for number in parcels:
             if number in self.parcels:
@@ -237,12 +237,12 @@ class Worker:
 
     # -- a running task ------------------------------------------------------------------------------------------------
 
-    def pulse(self, worker: int, examples: int, descent: SGDRun) -> bool:
+    def pulse(self, worker: int, examples: int, sgd_run: SGDRun) -> bool:
         """Tell the progress, not too often; hear whether to go on."""
         self.examples += examples
         now = time.perf_counter()
         if now - self.told_at > _TELL_SECONDS:
-            self.say("pulse", self.serial, self.examples, float(descent.mean_loss()))
+            self.say("pulse", self.serial, self.examples, float(sgd_run.mean_loss()))
             self.examples, self.told_at = 0, now
         self._hear()
         return not self.halted and self.serial not in self.skipped

@@ -177,10 +177,20 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         )  # fmt: skip
         with display_mode.shown(self.verbose), explained(model):
             fit = loop.fit(
-                model, choice.algorithm, engine, examples.source(bool(self.shuffle)), n_workers=choice.n_workers,
-                seed=seed, max_epochs=max_epochs, stopping=stopping, state=self._state(model, seed, coef, intercept),
-                owns_state=True, clock=self.t_, keeper=checkpoint_context.keeper_of(self), watcher=tasks.watcher,
-            )  # fmt: skip
+                model,
+                choice.algorithm,
+                engine,
+                examples.source(bool(self.shuffle)),
+                n_workers=choice.n_workers,
+                seed=seed,
+                max_epochs=max_epochs,
+                stopping=stopping,
+                state=self._state(model, seed, coef, intercept),
+                owns_state=True,
+                schedule_step=self.t_,
+                keeper=checkpoint_context.keeper_of(self),
+                watcher=tasks.watcher,
+            )
         check_divergence(model, fit, examples)
         for name, value in self._attributes(model, choice, fit).items():
             setattr(self, name, value)
@@ -208,7 +218,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
     def _attributes(self, model: Linear, choice: auto_select.Choice, fit: loop.Fit) -> dict[str, Any]:
         """The attributes that a fit leaves; to predict with are the averages, once averaging has begun."""
         record = {
-            "t_": fit.clock, "n_iter_": fit.n_epochs, "history_": fit.history, "outcome_": fit.outcome,
+            "t_": fit.schedule_step, "n_iter_": fit.n_epochs, "history_": fit.history, "outcome_": fit.outcome,
             "algorithm_": choice,
         }  # fmt: skip
         views = model.views(fit.state)
@@ -221,7 +231,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         means = np.ascontiguousarray(views["mean_coef"].T), views["mean_intercept"].copy()
         record |= {"_standard_coef": coef, "_standard_intercept": intercept}
         record |= {"_average_coef": means[0], "_average_intercept": means[1]}
-        begun = model.average <= fit.clock - 1.0
+        begun = model.average <= fit.schedule_step - 1.0
         return record | self._named(*(means if begun else (coef, intercept)))
 
     def _named(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:

@@ -58,7 +58,7 @@ def minimize(
             objective, state[:parameters].astype(np.float64), method="L-BFGS-B", jac=True, callback=tell,
             options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
         )  # fmt: skip
-        scope.settle()
+        scope.finalize()
         scope.said = Outcome.INTERRUPTED.value
         line.tell(float(found.fun), done=True)
     if not np.isfinite(found.x).all() or not np.isfinite(found.fun):

@@ -201,18 +201,18 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         own = -(-n_rows // choice.n_workers)
         # a batch is one worker's, unless all see the rows in one order
         most = n_rows if choice.algorithm.sampling == "shared" else own
-        if choice.algorithm.sends == "slope":
+        if choice.algorithm.message == "slope":
             own = n_rows
             if hasattr(choice.algorithm, "size"):
                 # the schedule counts the batches that are taken
                 batch = choice.algorithm.size(self._network(examples, layers, batch))
         batch = min(batch, most)
         steps = -(-own // batch)
-        if choice.algorithm.sends == "state" and choice.algorithm.common_clock:
+        if choice.algorithm.message == "state" and choice.algorithm.common_clock:
             # a falling rate counts passes by a clock that all workers move
             steps *= choice.n_workers
-        clock = getattr(self, "_clock", 1.0) if partial else 1.0
-        model = self._network(examples, layers, batch, n_rows, steps, clock)
+        schedule_step = getattr(self, "_clock", 1.0) if partial else 1.0
+        model = self._network(examples, layers, batch, n_rows, steps, schedule_step)
         seed = int(random.randint(0, MAX_INT)) if self.shuffle or self.dropout > 0 else 0
         monitor = None if held is None else self._monitor(model, *held)
         max_epochs = 1 if partial else int(self.max_iter)
@@ -222,12 +222,22 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         )  # fmt: skip
         with display_mode.shown(self.verbose):
             fit = loop.fit(
-                model, choice.algorithm, engine, examples.source(bool(self.shuffle)), n_workers=choice.n_workers,
-                seed=seed, max_epochs=max_epochs, stopping=self._stopping(monitor, partial), state=states.pop(),
-                owns_state=True, clock=clock, keeper=checkpoint_context.keeper_of(self), watcher=tasks.watcher,
-            )  # fmt: skip
+                model,
+                choice.algorithm,
+                engine,
+                examples.source(bool(self.shuffle)),
+                n_workers=choice.n_workers,
+                seed=seed,
+                max_epochs=max_epochs,
+                stopping=self._stopping(monitor, partial),
+                state=states.pop(),
+                owns_state=True,
+                schedule_step=schedule_step,
+                keeper=checkpoint_context.keeper_of(self),
+                watcher=tasks.watcher,
+            )
         self.history_, self.outcome_, self.algorithm_ = fit.history, fit.outcome, choice
-        self._clock = fit.clock
+        self._clock = fit.schedule_step
         self.t_ += fit.examples
         self.n_iter_ = fit.n_epochs
         self._keep(model, fit.state)
@@ -265,7 +275,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         tasks.end()
 
     def _network(
-        self, X: Any, layers: tuple[int, ...], batch: int, n_rows: int = 1, steps: int = 1, clock: float = 1.0
+        self, X: Any, layers: tuple[int, ...], batch: int, n_rows: int = 1, steps: int = 1, schedule_step: float = 1.0
     ) -> Network:
         """The model that the parameters describe."""
         solver = self.solver
@@ -295,7 +305,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
             seen=float(getattr(self, "t_", 0)),
             rows_per_epoch=float(n_rows),
             steps_per_epoch=float(steps),
-            begun=clock,
+            begun=schedule_step,
         )
 
     def _stopping(self, monitor: Any, partial: bool) -> StoppingRule:
@@ -414,21 +424,21 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
 
     def _ask_to_stop(self, model: Network, state: np.ndarray, monitor: Any) -> None:
         """Score the state; after too many calls without a better score keep the best one, and say so."""
-        rule, gains = self._rule_of_calls()
+        rule, lr_scale = self._rule_of_calls()
         rule.monitor = monitor
-        rule.update(np.array([self.loss_]), state, gains)
+        rule.update(np.array([self.loss_]), state, lr_scale)
         rule.monitor = None
         self.validation_scores_.append(rule.scores[-1])
         self.best_validation_score_ = max(rule.scores)
-        if not gains.any():
+        if not lr_scale.any():
             self._keep(model, rule.best_state)
             self.outcome_ = Outcome.CONVERGED
 
     def _lower_the_rate(self, fit: loop.Fit) -> None:
         """``learning_rate="adaptive"`` lowers the rate between calls too."""
-        rule, gains = self._rule_of_calls()
+        rule, lr_scale = self._rule_of_calls()
         if rule.adaptive_from is not None:
-            rule.update(np.array([self.loss_]), fit.state, gains)
+            rule.update(np.array([self.loss_]), fit.state, lr_scale)
 
     def _rule_of_calls(self) -> tuple[StoppingRule, np.ndarray]:
         if not hasattr(self, "_rule"):

@@ -47,9 +47,9 @@ def optimizer_of(network: Any, parameters: list[np.ndarray]) -> Any:
 def slots_of(optimizer: Any, layers: tuple[int, ...], dtype: Any) -> tuple[np.ndarray, float]:
     """parsgd's slots, and its clock, from scikit-learn's optimiser; of None there are no slots."""
     kept: list[list[np.ndarray]] = []
-    clock = 1.0
+    schedule_step = 1.0
     if hasattr(optimizer, "vs"):
-        kept, clock = [optimizer.ms, optimizer.vs], optimizer.t + 1.0
+        kept, schedule_step = [optimizer.ms, optimizer.vs], optimizer.t + 1.0
     elif getattr(optimizer, "momentum", 0) > 0:
         kept = [optimizer.velocities]
     network = Network(layers, dtype=dtype)
@@ -58,7 +58,7 @@ def slots_of(optimizer: Any, layers: tuple[int, ...], dtype: Any) -> tuple[np.nd
         views = network.views(slot)
         for view, array in zip(views["coefs"] + views["intercepts"], arrays, strict=True):
             view[:] = array
-    return slots.ravel(), clock
+    return slots.ravel(), schedule_step
 
 
 def rule_of(theirs: Any) -> tuple[StoppingRule, np.ndarray] | None:

@@ -15,12 +15,12 @@ from parsgd.utils import first_use
 class AdagradRun(LinearSGDRun):
     """A run of AdaGrad steps on a state, in place.
 
-    Between :meth:`advance` and :meth:`settle` weights may owe some of the penalty.
+    Between :meth:`run` and :meth:`finalize` weights may owe some of the penalty.
     """
 
-    def __init__(self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray, pace: float = 1.0):
+    def __init__(self, model: Any, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, pace: float = 1.0):
         adagrad = first_use.kernels("adagrad")
-        super().__init__(model, state, clock, gains, pace)
+        super().__init__(model, state, schedule_step, lr_scale, pace)
         self.kernel = adagrad.descend_adagrad_outputs
         if model.n_outputs == 1:
             self.kernel, self.scratch = adagrad.descend_adagrad, tuple(np.zeros((3, adagrad.BLOCK), dtype=model.dtype))
@@ -32,8 +32,8 @@ class AdagradRun(LinearSGDRun):
         self.slope = np.zeros_like(self.squares if model.batch_size > 1 else self.squares[:0])
         self.carry[slot.GATHERED] = self.views["intercept_squares"]
 
-    def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
-        self.carry[slot.GAIN] = self.gains
+    def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
+        self.carry[slot.GAIN] = self.lr_scale
         self.kernel(
             rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.squares, self.paid, self.slope,
             self.buffer, self.scratch, self.lanes, self.recipe,
@@ -43,7 +43,7 @@ class AdagradRun(LinearSGDRun):
     def _kept(self) -> tuple[np.ndarray, ...]:
         return (self.state, self.lanes, self.paid)
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         if self.paid.size:
             pay_all = first_use.kernels("adagrad").pay_all
             pay_all(self.coef, self.squares, self.paid, self.model.stride, self.lanes, self.recipe)
@@ -51,10 +51,10 @@ class AdagradRun(LinearSGDRun):
         self.views["intercept_squares"][:] = self.carry[slot.GATHERED]
 
 
-def step(model: Any, views: dict[str, np.ndarray], mean: dict[str, np.ndarray], gains: np.ndarray) -> None:
+def step(model: Any, views: dict[str, np.ndarray], mean: dict[str, np.ndarray], lr_scale: np.ndarray) -> None:
     """One step in place, along the ``mean`` gradients of a batch; see :mod:`parsgd.kernels.adagrad`."""
     EPSILON = first_use.kernels("adagrad").EPSILON
-    eta, active = gains * model.eta0, gains > 0.0
+    eta, active = lr_scale * model.eta0, lr_scale > 0.0
     squares = views["squares"] + np.where(active, mean["coef"], 0.0) ** 2
     rates = eta / np.sqrt(squares + EPSILON)
     coef = views["coef"] - rates * mean["coef"]

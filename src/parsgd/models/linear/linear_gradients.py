@@ -21,7 +21,7 @@ _quiet = np.errstate(over="ignore", invalid="ignore")
 
 @_quiet
 def slope(
-    model: Any, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, clock: float, seed: int
+    model: Any, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
 ) -> tuple[np.ndarray, Totals]:
     """Summed gradients of the loss on the examples ``batch[first:end]``, in the layout of the state, and the number of
     examples; and their losses.
@@ -51,17 +51,17 @@ def slope(
 
 
 @_quiet
-def step(model: Any, state: np.ndarray, slopes: np.ndarray, clock: float, gains: np.ndarray) -> np.ndarray:
+def step(model: Any, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray) -> np.ndarray:
     """The state one step further, along what :func:`slope` gave, summed over a batch."""
     state = state.copy()
     if slopes[-1] <= 0.0:
         return state
     views, mean = model.views(state), model.views(slopes[:-1] / slopes[-1])
     if model.schedule == "adagrad":
-        linear_adagrad.step(model, views, mean, gains)
+        linear_adagrad.step(model, views, mean, lr_scale)
         return state
-    eta = gains * model.rates(np.array(clock))
-    pace = gains if model.schedule in ("pa1", "pa2") else eta
+    eta = lr_scale * model.rates(np.array(schedule_step))
+    pace = lr_scale if model.schedule in ("pa1", "pa2") else eta
     coef = views["coef"].astype(np.float64)
     if model.penalty in ("l2", "elasticnet"):
         coef *= np.maximum(0.0, 1.0 - (1.0 - model.l1_share) * eta * model.alpha)
@@ -74,8 +74,8 @@ def step(model: Any, state: np.ndarray, slopes: np.ndarray, clock: float, gains:
         views["intercept"] -= (moved * model.intercept_decay).astype(state.dtype)
     if model.average:
         # the mean of none is where the run stands, so that it can be merged with means that have begun
-        count = max(clock - model.average + 1.0, 1.0)
-        active = gains > 0.0
+        count = max(schedule_step - model.average + 1.0, 1.0)
+        active = lr_scale > 0.0
         for part in ("coef", "intercept"):
             now = views[f"mean_{part}"] + (views[part] - views[f"mean_{part}"]) / count
             views[f"mean_{part}"][:] = np.where(active, now, views[f"mean_{part}"])

@@ -78,12 +78,12 @@ class Linear:
     batch_size: int = 1
     measured: bool = True
     uses_blas = False
-    straight = True
+    is_linear = True
     positive: tuple[float, ...] = (1.0,)
     negative: tuple[float, ...] = (1.0,)
 
     @property
-    def withholds(self) -> dict[str, str]:
+    def unavailable(self) -> dict[str, str]:
         """What it would offer but for its parameters, and which of them."""
         if self.average:
             why = f"average={self.average} keeps the mean of one worker's iterates; take average=False"
@@ -94,8 +94,8 @@ class Linear:
         return {"shared_steps": why}
 
     @property
-    def offers(self) -> frozenset[str]:
-        return frozenset({"shared_steps"}) - self.withholds.keys()
+    def capabilities(self) -> frozenset[str]:
+        return frozenset({"shared_steps"}) - self.unavailable.keys()
 
     @property
     def l1_share(self) -> float:
@@ -174,7 +174,7 @@ class Linear:
             return self.eta0 / clocks**self.power_t
         return np.full(np.shape(clocks), self.eta0)
 
-    def largest_gain(self, clock: float, n_workers: int) -> float:
+    def max_lr_factor(self, schedule_step: float, n_workers: int) -> float:
         """How many times the serial rate workers whose states are averaged may be given: ``n_workers``.
 
         The optimal schedule begins at the largest rate that typical weights bear, which is not to be exceeded; so there
@@ -185,11 +185,12 @@ class Linear:
         if self.schedule in ("pa1", "pa2", "adagrad"):
             return 1.0
         if self.schedule == "optimal":
-            return (self.optimal_start + clock) / (self.optimal_start + clock / n_workers)
+            return (self.optimal_start + schedule_step) / (self.optimal_start + schedule_step / n_workers)
         return float(n_workers)
 
-    def log_contraction(self, clock: float, steps: int) -> float:
-        """``sum_t log(1 - eta_t alpha)`` over ``steps`` steps from ``clock``: how far they pull two runs together.
+    def log_contraction(self, schedule_step: float, steps: int) -> float:
+        """``sum_t log(1 - eta_t alpha)`` over ``steps`` steps from ``schedule_step``: how far they pull two runs
+        together.
 
         A step on an l2-regularised loss brings two runs on the same examples closer by at least ``1 - eta_t alpha``
         (Zinkevich et al. 2010, lemma 3).  With the optimal schedule the product telescopes to
@@ -200,20 +201,22 @@ class Linear:
         decay = self.alpha * (1.0 - self.l1_share)
         if self.schedule in ("constant", "adaptive", "pa1", "pa2"):
             return steps * math.log(max(1.0 - decay * self.eta0, 1e-300))
-        if self.schedule == "optimal" and decay == self.alpha and self.optimal_start + clock > 2.0:
-            return math.log((self.optimal_start + clock - 2.0) / (self.optimal_start + clock + steps - 2.0))
+        if self.schedule == "optimal" and decay == self.alpha and self.optimal_start + schedule_step > 2.0:
+            return math.log(
+                (self.optimal_start + schedule_step - 2.0) / (self.optimal_start + schedule_step + steps - 2.0)
+            )
         # steps are summed in 2000 groups, the first ones of one step each: exact to a part in a thousand
-        edges = np.unique(np.rint(np.geomspace(clock, clock + steps, 2000)))
+        edges = np.unique(np.rint(np.geomspace(schedule_step, schedule_step + steps, 2000)))
         middle = (edges[1:] + edges[:-1] - 1.0) / 2.0
         return float(np.sum(np.diff(edges) * np.log(np.maximum(1.0 - decay * self.rates(middle), 1e-300))))
 
-    def descent(
-        self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0,
+    def sgd_run(
+        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, pace: float = 1.0,
         board: np.ndarray | None = None,
     ) -> LinearSGDRun:  # fmt: skip
         if self.schedule == "adagrad":
-            return AdagradRun(self, state, clock, gains, pace)
-        return LinearSGDRun(self, state, clock, gains, pace, board)
+            return AdagradRun(self, state, schedule_step, lr_scale, pace)
+        return LinearSGDRun(self, state, schedule_step, lr_scale, pace, board)
 
     slope, step = linear_gradients.slope, linear_gradients.step
     board, settled = linear_shared_state.board, linear_shared_state.settled
@@ -231,7 +234,7 @@ class Linear:
         n = max(len(rows.y), 1)
         return float((factor * values).sum()) / n, factor * gradients / n
 
-    def penalty_at(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float:
+    def penalty_value(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float:
         """``alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)``, summed over outputs; of one class also ``alpha b``,
         the offset's part of the objective."""
         if part == 1.0:

@@ -35,14 +35,14 @@ def spread(values: Any, stride: int, dtype: Any) -> np.ndarray:
 class LinearSGDRun:
     """A run of SGD steps on a state, in place.
 
-    Between :meth:`advance` and :meth:`settle` the weights are held in the kernels' scaled form.
+    Between :meth:`run` and :meth:`finalize` the weights are held in the kernels' scaled form.
     """
 
     def __init__(
-        self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray, pace: float = 1.0,
+        self, model: Any, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, pace: float = 1.0,
         board: np.ndarray | None = None,
     ):  # fmt: skip
-        self.model, self.state, self.gains = model, state, gains
+        self.model, self.state, self.lr_scale = model, state, lr_scale
         self.views = model.views(state)
         self.coef, self.mean, self.paid = (model.flat(state, name) for name in ("coef", "mean_coef", "paid"))
         self.recipe = model.recipe(pace)
@@ -61,7 +61,7 @@ class LinearSGDRun:
         # steps divide by the scales, of the room past the outputs too
         self.lanes[slot.SCALE] = 1.0
         self.carry = self.lanes[:, : model.n_outputs]
-        self._fill_carry(clock)
+        self._fill_carry(schedule_step)
         self.examples, self.opened = 0, False
 
     def _choose_kernel(self, shared: bool) -> Any:
@@ -74,9 +74,9 @@ class LinearSGDRun:
         module = first_use.kernels("single" if kind == "single" else "multi")
         return getattr(module, f"descend_{kind}" + "_full" * bool(full))
 
-    def _fill_carry(self, clock: float) -> None:
+    def _fill_carry(self, schedule_step: float) -> None:
         model, views, carry = self.model, self.views, self.carry
-        carry[slot.CLOCK], carry[slot.FACTOR] = clock, 1.0
+        carry[slot.CLOCK], carry[slot.FACTOR] = schedule_step, 1.0
         carry[slot.INTERCEPT] = views["intercept"]
         if model.average:
             carry[slot.MEAN_INTERCEPT] = views["mean_intercept"]
@@ -88,10 +88,10 @@ class LinearSGDRun:
                 carry[slot.ABSOLUTE] = np.abs(views["coef"]).sum(axis=0)
 
     @property
-    def clock(self) -> float:
+    def schedule_step(self) -> float:
         return float(self.carry[slot.CLOCK, 0])
 
-    def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
+    def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
         """Visit ``order[start:stop]``."""
         if not self.opened:
             self._open()
@@ -103,23 +103,23 @@ class LinearSGDRun:
         self.examples += stop - start
 
     def mean_loss(self) -> float:
-        """Mean loss of the examples since the last :meth:`tally`, each taken just before its step."""
+        """Mean loss of the examples since the last :meth:`take_totals`, each taken just before its step."""
         losses = self.carry[slot.LOSS] + np.log(self.carry[slot.FACTOR])
         return self.model.total_loss(losses) / max(self.examples, 1)
 
-    def tally(self) -> Totals:
-        """The sums since the last tally."""
+    def take_totals(self) -> Totals:
+        """The sums since the last totals."""
         carry = self.carry
         loss = carry[slot.LOSS] + np.log(carry[slot.FACTOR])
         steps = round(float(carry[slot.OWN_CLOCK, 0]) / self.recipe.pace)
-        tally = Totals(self.examples, steps, loss, loss + carry[slot.OBJECTIVE])
+        totals = Totals(self.examples, steps, loss, loss + carry[slot.OBJECTIVE])
         carry[slot.LOSS], carry[slot.OBJECTIVE], carry[slot.FACTOR] = 0.0, 0.0, 1.0
         carry[slot.OWN_CLOCK] = 0.0
         self.examples = 0
-        return tally
+        return totals
 
-    def settle(self) -> None:
-        """Bring the state back to plain numbers.  The next :meth:`advance` takes up the gains as they then are."""
+    def finalize(self) -> None:
+        """Bring the state back to plain numbers.  The next :meth:`run` takes up the gains as they then are."""
         if not self.opened:
             return
         self.opened = False
@@ -141,14 +141,14 @@ class LinearSGDRun:
         """Settle the state for a while; the run then goes on from what it was."""
         opened = self.opened
         kept = [(array, array.copy()) for array in self._kept()]
-        self.settle()
+        self.finalize()
         yield
         for array, values in kept:
             array[:] = values
         self.opened = opened
 
     def _kept(self) -> tuple[np.ndarray, ...]:
-        """The arrays that :meth:`settle` writes to."""
+        """The arrays that :meth:`finalize` writes to."""
         return (self.state, self.lanes) if self.opened else ()
 
     def _settle_mean(self) -> None:
@@ -166,15 +166,15 @@ class LinearSGDRun:
 
     def _averaged(self) -> int:
         """How many iterates the mean holds at the present clock."""
-        return max(0, int((self.clock - self.model.average) / self.recipe.pace)) if self.model.average else 0
+        return max(0, int((self.schedule_step - self.model.average) / self.recipe.pace)) if self.model.average else 0
 
     def _open(self) -> None:
         """Start from plain numbers; turn the mean of the iterates into their sum."""
         carry = self.carry
-        carry[slot.SUMMED], carry[slot.SCALE], carry[slot.GAIN] = 0.0, 1.0, self.gains
+        carry[slot.SUMMED], carry[slot.SCALE], carry[slot.GAIN] = 0.0, 1.0, self.lr_scale
         self.opened = True
         if self.model.average:
-            self._rows(self.mean)[:] *= self._spread(np.where(self.gains > 0.0, self._averaged(), 1.0))
+            self._rows(self.mean)[:] *= self._spread(np.where(self.lr_scale > 0.0, self._averaged(), 1.0))
 
     def _rows(self, flat: np.ndarray) -> np.ndarray:
         """``(features, stride)``, room included."""

@@ -9,13 +9,13 @@ import numpy as np
 from parsgd.utils import first_use
 
 
-def board(model: Any, state: np.ndarray, clock: float, n_workers: int) -> np.ndarray:
+def board(model: Any, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
     """The numbers besides the weights that all workers move, ``(rows, n_outputs)``, as a round begins with them."""
     sharing, sharing_linear = first_use.kernels("sharing"), first_use.kernels("sharing_linear")
 
     views = model.views(state)
     out = np.zeros((sharing_linear.N_BOARD, model.n_outputs))
-    out[sharing.WORKERS], out[sharing.SCALE], out[sharing.CLOCK] = n_workers, 1.0, clock
+    out[sharing.WORKERS], out[sharing.SCALE], out[sharing.CLOCK] = n_workers, 1.0, schedule_step
     out[sharing_linear.BOARD_INTERCEPT] = views["intercept"]
     if model.truncates:
         out[sharing_linear.BOARD_PENALTY] = views["penalty"]

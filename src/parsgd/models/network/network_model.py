@@ -76,9 +76,9 @@ class Network:
         " preprocessed. (At epoch #{epoch}, {what}. Scaling input data with StandardScaler or MinMaxScaler might help,"
         " or a smaller learning_rate_init.)"
     )
-    straight = False
-    offers = frozenset({"shared_steps"})
-    withholds = {}
+    is_linear = False
+    capabilities = frozenset({"shared_steps"})
+    unavailable = {}
 
     @property
     def uses_blas(self) -> bool:
@@ -147,12 +147,12 @@ class Network:
             intercept[:] = random.uniform(-bound, bound, o)
         return state
 
-    def descent(
-        self, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, pace: float = 1.0,
+    def sgd_run(
+        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, pace: float = 1.0,
         board: np.ndarray | None = None,
     ) -> NetworkSGDRun:  # fmt: skip
         # the clock counts the steps that moments have seen, and falling rates go by epochs: nothing to speed up
-        return NetworkSGDRun(self, state, clock, gains, seed, board)
+        return NetworkSGDRun(self, state, schedule_step, lr_scale, seed, board)
 
     slope, step = network_sgd_run.slope, network_sgd_run.step
     board, settled = network_shared_state.board, network_shared_state.settled
@@ -166,11 +166,11 @@ class Network:
         """The one loss there is."""
         return float(losses[0])
 
-    def largest_gain(self, clock: float, n_workers: int) -> float:
+    def max_lr_factor(self, schedule_step: float, n_workers: int) -> float:
         """How many times the serial rate workers whose states are averaged may be given."""
         return float(n_workers)
 
-    def log_contraction(self, clock: float, steps: int) -> float:
+    def log_contraction(self, schedule_step: float, steps: int) -> float:
         """``steps log(1 - eta alpha / b)``: how far the penalty alone pulls two runs together.
 
         A network's loss is not convex, so no more can be said beforehand; ``WeightedAverage(rule="measured")``
@@ -192,7 +192,7 @@ class Network:
         share = rows.weight / rows.weight.sum(dtype=np.float64)
         return float(np.dot(losses, share)), error * share[:, None]
 
-    def penalty_at(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float:
+    def penalty_value(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float:
         """``alpha / (2 b) sum_l |W_l|_2^2``, as batches of ``b`` rows have it; AdamW's decay is no part of an
         objective."""
         if self.solver == "adamw" or self.alpha == 0.0:

@@ -29,15 +29,21 @@ _NO_BOARD = np.empty(0)
 class NetworkSGDRun:
     """A run of SGD steps on a state, in place.
 
-    Between :meth:`advance` and :meth:`settle` the first layer's weights may be held times a scale (sparse rows).
+    Between :meth:`run` and :meth:`finalize` the first layer's weights may be held times a scale (sparse rows).
     """
 
     def __init__(
-        self, model: Any, state: np.ndarray, clock: float, gains: np.ndarray, seed: int, board: np.ndarray | None = None
+        self,
+        model: Any,
+        state: np.ndarray,
+        schedule_step: float,
+        lr_scale: np.ndarray,
+        seed: int,
+        board: np.ndarray | None = None,
     ):
         network = first_use.kernels("network")
         self.slot = network
-        self.model, self.gains = model, gains
+        self.model, self.lr_scale = model, lr_scale
         self.parts = model.parts(state)
         self.recipe = recipe(model)._replace(seed=int(seed), shared=board is not None, release_from=release_from())
         self.board = (_NO_BOARD if board is None else board).reshape(-1, 1)
@@ -47,7 +53,7 @@ class NetworkSGDRun:
         self.descend = network.DESCEND[fused, whole, board is not None]
         self.room = room(model, self.plan, model.batch_size, whole)
         self.carry = np.zeros(network.N_SLOTS + 2 * _FENCE)[_FENCE : _FENCE + network.N_SLOTS]
-        self.carry[network.CLOCK], self.carry[network.BEGUN] = clock, model.begun
+        self.carry[network.CLOCK], self.carry[network.BEGUN] = schedule_step, model.begun
         self.carry[network.SCALE] = 1.0
         self.examples = 0
         coefs = model.views(state)["coefs"]
@@ -57,12 +63,12 @@ class NetworkSGDRun:
         self.coefs = coefs
 
     @property
-    def clock(self) -> float:
+    def schedule_step(self) -> float:
         return float(self.carry[self.slot.CLOCK])
 
-    def advance(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
+    def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
         """Visit ``order[start:stop]``."""
-        self.carry[self.slot.GAIN] = self.gains[0]
+        self.carry[self.slot.GAIN] = self.lr_scale[0]
         self.descend(
             rows.x, rows.y, rows.weight, order, start, stop, *self.parts, self.room, self.plan, self.recipe, self.carry,
             self.board,
@@ -70,18 +76,18 @@ class NetworkSGDRun:
         self.examples += stop - start
 
     def mean_loss(self) -> float:
-        """Mean loss of the examples since the last :meth:`tally`, each batch's taken just before its step."""
+        """Mean loss of the examples since the last :meth:`take_totals`, each batch's taken just before its step."""
         return float(self.carry[self.slot.LOSS]) / max(self.examples, 1)
 
-    def tally(self) -> Totals:
+    def take_totals(self) -> Totals:
         """The sums since the last tally; the loss has the penalty in it, as scikit-learn's ``loss_curve_`` has."""
         loss = np.array([self.carry[self.slot.LOSS]])
-        tally = Totals(self.examples, int(self.carry[self.slot.OWN_STEPS]), loss, loss)
+        totals = Totals(self.examples, int(self.carry[self.slot.OWN_STEPS]), loss, loss)
         self.carry[self.slot.LOSS] = self.carry[self.slot.OWN_STEPS] = 0.0
         self.examples = 0
-        return tally
+        return totals
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """Bring the state back to plain numbers."""
         carry, slot = self.carry, self.slot
         scale, decay = carry[slot.SCALE], carry[slot.DECAY]
@@ -101,7 +107,7 @@ class NetworkSGDRun:
         """Settle the state for a while; the run then goes on from what it was."""
         plain = self.carry[self.slot.SCALE] == 1.0 and self.carry[self.slot.DECAY] == 0.0
         kept = [] if plain else [(array, array.copy()) for array in (self.carry, *self.coefs)]
-        self.settle()
+        self.finalize()
         yield
         for array, values in kept:
             array[:] = values
@@ -199,7 +205,7 @@ def gathers_whole(model: Any) -> bool:
 
 
 def slope(
-    model: Any, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, clock: float, seed: int
+    model: Any, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
 ) -> tuple[np.ndarray, Totals]:
     """Summed gradients of the examples ``batch[first:end]`` and their summed weight, in one vector; and their losses.
 
@@ -217,7 +223,12 @@ def slope(
     where = plan(model, n)
     space = room(model, where, n, None)._replace(gradient=out[:-1])
     carry = np.zeros(network.N_SLOTS + 2 * _FENCE)[_FENCE : _FENCE + network.N_SLOTS]
-    carry[network.CLOCK], carry[network.BEGUN], carry[network.SCALE], carry[network.GAIN] = clock, model.begun, 1.0, 1.0
+    carry[network.CLOCK], carry[network.BEGUN], carry[network.SCALE], carry[network.GAIN] = (
+        schedule_step,
+        model.begun,
+        1.0,
+        1.0,
+    )
     if made.alpha > 0.0:
         carry[network.SQUARE] = sum(float(np.vdot(coef, coef)) for coef in model.views(state)["coefs"])
     parts = model.parts(state)
@@ -234,15 +245,15 @@ def slope(
     return out, Totals(n, 1, loss, loss)
 
 
-def step(model: Any, state: np.ndarray, slopes: np.ndarray, clock: float, gains: np.ndarray) -> np.ndarray:
+def step(model: Any, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray) -> np.ndarray:
     """The state one step further, along what :func:`slope` gave, summed over a batch."""
     network = first_use.kernels("network")
 
     state = state.copy()
-    if slopes[-1] <= 0.0 or gains[0] == 0.0:
+    if slopes[-1] <= 0.0 or lr_scale[0] == 0.0:
         return state
     carry = np.zeros(network.N_SLOTS)
-    carry[network.CLOCK], carry[network.BEGUN], carry[network.GAIN] = clock, model.begun, gains[0]
+    carry[network.CLOCK], carry[network.BEGUN], carry[network.GAIN] = schedule_step, model.begun, lr_scale[0]
     made = recipe(model)._replace(release_from=release_from())
     network.step_network(*model.parts(state), slopes[:-1], plan(model, 1), made, carry, float(slopes[-1]))
     return state

@@ -9,12 +9,12 @@ import numpy as np
 from parsgd.utils import first_use
 
 
-def board(model: Any, state: np.ndarray, clock: float, n_workers: int) -> np.ndarray:
+def board(model: Any, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
     """The numbers besides the parameters that all workers move, ``(rows, 1)``, as a round begins with them."""
     network, sharing = first_use.kernels("network"), first_use.kernels("sharing")
 
     out = np.zeros((network.N_BOARD, 1))
-    out[sharing.WORKERS], out[sharing.SCALE], out[sharing.CLOCK] = n_workers, 1.0, clock
+    out[sharing.WORKERS], out[sharing.SCALE], out[sharing.CLOCK] = n_workers, 1.0, schedule_step
     if model.alpha > 0.0 and model.solver != "adamw":
         coef = model.views(state)["coefs"][0]
         out[network.BOARD_SQUARE] = float(np.vdot(coef, coef))

@@ -21,7 +21,10 @@ def check_engine(engine: core.Engine) -> None:
     """Check an engine: every task answered once, on its own shard; time passes; errors arrive; same bits as serial;
     nothing left."""
     must(isinstance(engine, core.Engine), f"{type(engine).__name__} lacks parts of parsgd.core.Engine.")
-    must(all(isinstance(offer, str) for offer in engine.offers), "offers must be a set of names of capabilities.")
+    must(
+        all(isinstance(offer, str) for offer in engine.capabilities),
+        "capabilities must be a set of names of capabilities.",
+    )
     before = set(threading.enumerate())
     _check_crew(engine)
     _check_errors(engine)
@@ -43,7 +46,7 @@ def _check_crew(engine: core.Engine) -> None:
         for round in range(3):
             if round == 2:
                 shards = [_Numbered(7), _Numbered(8), _Numbered(9)]
-                crew.deal(shards)
+                crew.set_shards(shards)
             for worker in (2, 0, 1):
                 crew.send(Task(worker, round, np.zeros(1), 0, Budget(1)))
             reports = []

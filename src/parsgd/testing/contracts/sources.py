@@ -34,9 +34,9 @@ def check_source(source: core.Source, max_workers: int = 4) -> None:
     for shard in source.split(2, SEED, "stored"):
         travelled = pickle.loads(pickle.dumps(shard.portable()))
         must(_visits(travelled, 1) == _visits(shard, 1), "A shard must visit the same rows wherever it travels.")
-    for shard in source.split(2, SEED, "shared") if "shared" in source.samplings else ():
+    for shard in source.split(2, SEED, "shared") if "shared" in source.partitions else ():
         must(sorted(_visits(shard, 1)) == rows, "Where all workers see all rows, each must be visited once an epoch.")
-    for shard in source.split(2, SEED, "whole") if "whole" in source.samplings else ():
+    for shard in source.split(2, SEED, "whole") if "whole" in source.partitions else ():
         drawn = _visits(shard, 1)
         must(len(drawn) == shard.n_rows and set(drawn) <= set(rows), "Draws from the whole must be rows of the source.")
         must(drawn == _visits(shard, 1), "Draws must depend on the seed and the epoch alone.")

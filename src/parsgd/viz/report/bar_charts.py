@@ -109,18 +109,18 @@ def rounds_in_time(record: FitFacts, most: int) -> Iterator[TimelineBar]:
     n_spans = max(most * len(record.accounts) // max(n_shown, 1), 1)
     if not record.all_wait:
         n_spans = min(n_spans, _STRETCHES * len(record.accounts))
-    stretch, outset = None, 0.0
+    stretch, start_state = None, 0.0
     for span in spans(record.history, in_turn=record.engine == "serial", most=n_spans):
         if span.first_round != stretch:
-            stretch, outset = span.first_round, span.began
+            stretch, start_state = span.first_round, span.began
         rounds = f"round {span.last_round + 1}"
         if span.last_round > span.first_round:
             rounds = f"rounds {span.first_round + 1} to {span.last_round + 1}"
         worked = min(span.began + span.computing, span.ended)
-        waited = number_format.seconds(max(span.ended - outset - span.computing, 0.0))
+        waited = number_format.seconds(max(span.ended - start_state - span.computing, 0.0))
         tip = f"{rounds}, worker {span.worker}: computed {number_format.seconds(span.computing)}, waited {waited}"
         took = f"{rounds}: merging, scores and stopping took {number_format.seconds(span.merged - span.ended)}"
-        yield TimelineBar(span.worker, "waiting", outset, span.ended, tip)
+        yield TimelineBar(span.worker, "waiting", start_state, span.ended, tip)
         yield TimelineBar(span.worker, "computing", span.began, worked, tip)
         yield TimelineBar(span.worker, "merging", span.ended, span.merged, took)
 
