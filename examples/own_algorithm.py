@@ -22,7 +22,7 @@ class Median(SynchronousAlgorithm):
     def budget(self, standing, worker):
         return Budget(examples=standing.shard_rows[worker])
 
-    def work(self, model, shard, task, pulse):
+    def run(self, model, shard, task, pulse):
         return run(model, shard, task, pulse)
 
     def merge(self, standing, reports):

@@ -41,7 +41,7 @@ SOLVERS = {
 class Forgetting(LocalSGD):
     """Local SGD whose workers begin every round with empty moments: what is lost by resetting instead of merging."""
 
-    def work(self, model, shard, task, pulse):
+    def run(self, model, shard, task, pulse):
         state = task.state.copy()
         state[model.n_parameters :] = 0.0
         report = run(model, shard, replace(task, state=state, schedule_step=1.0), pulse)

@@ -92,7 +92,7 @@ def beginning(model, source, n_workers=4, outer_optimizer=None, gain=1.0, state=
     lr_scale = np.full(model.n_outputs, gain)
     tasks = tuple(Task(worker, 0, state, 1, Budget(10), lr_scale=lr_scale) for worker in range(n_workers))
     standing = FitState(model, state, n_workers, source.n_rows, sample=source.rows, tasks=tasks)
-    return standing, (outer_optimizer or Adaptive()).begin(standing)
+    return standing, (outer_optimizer or Adaptive()).init_memory(standing)
 
 
 def reported(states, steps=10):
@@ -142,8 +142,8 @@ def test_a_move_ten_times_too_long_is_cut_and_so_is_the_gain():
     assert step.memory.trust == step.factor if step.factor > 0.25 else step.memory.trust == 0.25
     assert objective(model, step.state, source.rows) < objective(model, model.init(1), source.rows)
     tiny = replace(standing, model=replace(model, schedule="constant", eta0=1e-6))
-    assert Adaptive().gain(tiny, memory) == pytest.approx(4.0)
-    assert Adaptive().gain(tiny, step.memory) == pytest.approx(1.0 + 3.0 * step.memory.trust)
+    assert Adaptive().lr_factor(tiny, memory) == pytest.approx(4.0)
+    assert Adaptive().lr_factor(tiny, step.memory) == pytest.approx(1.0 + 3.0 * step.memory.trust)
 
 
 @every_model
@@ -279,7 +279,7 @@ def test_rates_are_raised_n_fold_where_tiny_and_not_at_all_at_their_limit(n_work
     for eta0, expected in ((1e-7, n_workers), (100.0, 1.0)):
         model = Linear(6, loss=loss, schedule="constant", eta0=eta0)
         standing, memory = beginning(model, ArraySource(rows_of(X, SIGNS)), n_workers)
-        assert Adaptive().gain(standing, memory) == pytest.approx(expected)
+        assert Adaptive().lr_factor(standing, memory) == pytest.approx(expected)
 
 
 @given(
@@ -292,7 +292,7 @@ def test_rates_are_raised_n_fold_where_tiny_and_not_at_all_at_their_limit(n_work
 def test_the_gain_lies_between_one_and_the_number_of_workers(schedule, eta0, n_workers, schedule_step, trust):
     model = Linear(6, loss="hinge", loss_parameter=1.0, schedule=schedule, eta0=eta0)
     standing, memory = beginning(model, ArraySource(rows_of(X[:50], SIGNS[:50])), n_workers)
-    gain = Adaptive().gain(replace(standing, schedule_step=schedule_step), memory._replace(trust=trust))
+    gain = Adaptive().lr_factor(replace(standing, schedule_step=schedule_step), memory._replace(trust=trust))
     assert 1.0 <= gain <= n_workers * (1 + 1e-12)
     if schedule == "pa1":
         assert gain == 1.0
@@ -313,7 +313,7 @@ def test_a_loss_without_bounds_on_its_curvature_is_not_sped_up():
     state = model.init(1)
     model.views(state)["intercept"][:] = 20.0
     standing, memory = beginning(model, source, state=state)
-    assert Adaptive().gain(standing, memory) == 1.0
+    assert Adaptive().lr_factor(standing, memory) == 1.0
 
 
 def test_where_there_are_no_rows_to_look_at_rates_stay():
@@ -322,8 +322,8 @@ def test_where_there_are_no_rows_to_look_at_rates_stay():
     unseen = replace(beginning(tiny, source)[0], sample=None)
     unweighted = replace(unseen, sample=source.rows._replace(weight=np.zeros(600)))
     for standing in (unseen, unweighted):
-        memory = Adaptive().begin(standing)
-        assert Adaptive().gain(standing, memory) == 1.0
+        memory = Adaptive().init_memory(standing)
+        assert Adaptive().lr_factor(standing, memory) == 1.0
         step = Adaptive().step(standing, reported([np.ones(model.size)] * 2), np.full(2, 0.5), memory)
         np.testing.assert_array_equal(step.state, np.ones(model.size))
     assert [Adaptive(100).n_probe_rows(n) for n in (3, 10, 400, 10_000)] == [0, 2, 100, 100]

@@ -36,7 +36,7 @@ def rounds(outer_optimizer, seed, n_workers, n_rounds=5, dtype=np.float64):
     rng = np.random.default_rng(seed)
     state = rng.standard_normal(SIZE).astype(dtype)
     weights = rng.dirichlet(np.ones(n_workers))
-    memory = outer_optimizer.begin(FitState(MODEL, state))
+    memory = outer_optimizer.init_memory(FitState(MODEL, state))
     moves, states = [], [state]
     for _ in range(n_rounds):
         arrived = state + rng.standard_normal((n_workers, SIZE)).astype(dtype)
@@ -116,7 +116,7 @@ def test_second_moments_are_never_negative(outer_optimizer, seed, steps, novel):
     rng = np.random.default_rng(seed)
     weights = fednova(steps, np.ones(len(steps))) if novel else uniform(steps)
     state = np.abs(rng.standard_normal(model.size))
-    memory = outer_optimizer.begin(FitState(model, state))
+    memory = outer_optimizer.init_memory(FitState(model, state))
     for _ in range(4):
         # moments fall and rise by orders of magnitude
         arrived = rng.standard_normal((len(steps), model.size))
@@ -160,7 +160,7 @@ def test_every_outer_step_arrives_near_the_optimum(outer_optimizer, settings):
 def test_where_nobody_moved_momentum_does_not_move_either(outer_optimizer):
     algorithm, state = LocalSGD(outer_optimizer=outer_optimizer), np.ones(SIZE)
     standing = FitState(MODEL, state, n_workers=1, n_rows=10, shard_rows=(10,))
-    standing = replace(standing, memory=algorithm.begin(standing)._replace(outer_optimizer=np.ones(SIZE)))
+    standing = replace(standing, memory=algorithm.init_memory(standing)._replace(outer_optimizer=np.ones(SIZE)))
     idle = replace(small_report(0, state + 1.0), steps=0, examples=0)
     np.testing.assert_array_equal(algorithm.merge(standing, [idle]).state, state)
 

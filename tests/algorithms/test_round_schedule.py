@@ -40,21 +40,23 @@ def test_losses_that_tell_nothing_shorten_it_within_its_bounds(first_loss, loss)
     assert 1e-3 <= next_period(1.0, 0.5, first_loss, loss) <= 0.25
 
 
-@given(pace=paces, data=st.data())
-def test_the_deadline_is_the_median_and_three_deviations(pace, data):
-    examples = np.array(data.draw(st.lists(st.integers(1, 1000), min_size=len(pace), max_size=len(pace))))
-    seconds = np.sort(pace * examples)
+@given(seconds_per_example=paces, data=st.data())
+def test_the_deadline_is_the_median_and_three_deviations(seconds_per_example, data):
+    examples = np.array(
+        data.draw(st.lists(st.integers(1, 1000), min_size=len(seconds_per_example), max_size=len(seconds_per_example)))
+    )
+    seconds = np.sort(seconds_per_example * examples)
     n = len(seconds)
     median = 0.5 * (seconds[(n - 1) // 2] + seconds[n // 2])
     off = np.sort(np.abs(seconds - median))
     deviation = max(0.5 * (off[(n - 1) // 2] + off[n // 2]), 0.1 * median)
-    assert deadline(pace, examples) == pytest.approx(median + 3.0 * deviation, rel=1e-9, abs=1e-11)
+    assert deadline(seconds_per_example, examples) == pytest.approx(median + 3.0 * deviation, rel=1e-9, abs=1e-11)
 
 
-@given(pace=st.floats(1e-6, 1.0), n_workers=st.integers(1, 8), examples=st.integers(1, 1000))
-def test_workers_alike_are_given_a_third_more_than_they_need(pace, n_workers, examples):
-    allowed = deadline(np.full(n_workers, pace), np.full(n_workers, examples))
-    assert allowed == pytest.approx(1.3 * pace * examples, rel=1e-6)
+@given(seconds_per_example=st.floats(1e-6, 1.0), n_workers=st.integers(1, 8), examples=st.integers(1, 1000))
+def test_workers_alike_are_given_a_third_more_than_they_need(seconds_per_example, n_workers, examples):
+    allowed = deadline(np.full(n_workers, seconds_per_example), np.full(n_workers, examples))
+    assert allowed == pytest.approx(1.3 * seconds_per_example * examples, rel=1e-6)
 
 
 @given(slowness=st.floats(2.0, 1e6), others=st.integers(3, 9))
@@ -64,23 +66,23 @@ def test_one_worker_however_slow_does_not_move_the_deadline(slowness, others):
     assert deadline(np.append(alike, slowness * 0.01), examples) == deadline(alike, examples[1:])
 
 
-@given(pace=paces, rows=st.integers(1, 1000))
-def test_shares_sum_to_one_and_go_by_speed(pace, rows):
-    shares = shares_by_speed(pace, [rows] * len(pace))
-    theirs = (1.0 / pace) / np.sum(1.0 / pace)
+@given(seconds_per_example=paces, rows=st.integers(1, 1000))
+def test_shares_sum_to_one_and_go_by_speed(seconds_per_example, rows):
+    shares = shares_by_speed(seconds_per_example, [rows] * len(seconds_per_example))
+    theirs = (1.0 / seconds_per_example) / np.sum(1.0 / seconds_per_example)
     if shares is None:
-        np.testing.assert_allclose(1.0 / len(pace), theirs, rtol=0.1001)
+        np.testing.assert_allclose(1.0 / len(seconds_per_example), theirs, rtol=0.1001)
     else:
         assert shares.sum() == pytest.approx(1.0)
         np.testing.assert_allclose(shares, theirs)
 
 
-@given(pace=paces, off=st.floats(-0.09, 0.09))
-def test_rows_stay_where_they_are_near_enough(pace, off):
-    rows = 1e6 / pace
-    assert shares_by_speed(pace, rows) is None
+@given(seconds_per_example=paces, off=st.floats(-0.09, 0.09))
+def test_rows_stay_where_they_are_near_enough(seconds_per_example, off):
+    rows = 1e6 / seconds_per_example
+    assert shares_by_speed(seconds_per_example, rows) is None
     rows[0] *= 1.0 + off / 2
-    assert shares_by_speed(pace, rows) is None
+    assert shares_by_speed(seconds_per_example, rows) is None
 
 
 @pytest.mark.parametrize("unknown", [np.nan, np.inf, 0.0, -1.0])

@@ -421,11 +421,11 @@ class Remembers(LocalSGD):
     first: object = None
     later: object = None
 
-    def begin(self, standing):
-        return {"ours": super().begin(standing), "mine": self.first}
+    def init_memory(self, standing):
+        return {"ours": super().init_memory(standing), "mine": self.first}
 
-    def gain(self, standing):
-        return super().gain(replace(standing, memory=standing.memory["ours"]))
+    def lr_factor(self, standing):
+        return super().lr_factor(replace(standing, memory=standing.memory["ours"]))
 
     def budget(self, standing, worker):
         return super().budget(replace(standing, memory=standing.memory["ours"]), worker)
@@ -446,7 +446,7 @@ def test_an_algorithm_from_elsewhere_goes_on_with_what_it_remembers(tmp_path):
 class DealsAnew(LocalSGD):
     """Gives the first worker more rows after the first pass."""
 
-    def shares(self, standing):
+    def shard_fractions(self, standing):
         return np.array([2.0, 1.0]) if standing.round < 15 else None
 
 

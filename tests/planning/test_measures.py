@@ -25,7 +25,7 @@ def test_the_noise_scale_is_that_of_the_gradients_themselves(monkeypatch):
     monkeypatch.setattr(gradient_noise, "_MOST_ROWS", n)
     found = gradient_noise.measure(model, [model.init(0)], rows_of(X, y))
     gradients = -y[:, None] * X
-    slope, _ = model.slope(model.init(0), rows_of(X, y), np.arange(n), 0, n, 1.0, 0)
+    slope, _ = model.gradient_sum(model.init(0), rows_of(X, y), np.arange(n), 0, n, 1.0, 0)
     intercept = slope[d] / n if len(slope) > d + 1 else 0.0
     assert found.gradient == pytest.approx(np.sum(gradients.mean(axis=0) ** 2) + intercept**2, rel=0.1)
     # the state has an intercept, whose gradient is -y

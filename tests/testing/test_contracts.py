@@ -161,15 +161,15 @@ class WritesToTheState(LocalSGD):
 
 @dataclass(frozen=True)
 class WorksTooMuch(LocalSGD):
-    def work(self, model, shard, task, pulse):
+    def run(self, model, shard, task, pulse):
         budget = replace(task.budget, examples=task.budget.examples + 1)
-        return super().work(model, shard, replace(task, budget=budget), pulse)
+        return super().run(model, shard, replace(task, budget=budget), pulse)
 
 
 @dataclass(frozen=True)
 class WritesToItsMemory(LocalSGD):
     def merge(self, standing, reports):
-        standing.memory.pace[0] = 1.0
+        standing.memory.seconds_per_example[0] = 1.0
         return super().merge(standing, reports)._replace(memory=standing.memory)
 
 

@@ -107,7 +107,7 @@ def test_plain_and_back():
         epoch_examples=10,
         epoch_objective=np.zeros(2),
         cursors=(30, 30),
-        shares=None,
+        shard_fractions=None,
         history=[{"round": 0}],
         best=None,
         idle=None,

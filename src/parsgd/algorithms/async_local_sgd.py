@@ -1,6 +1,6 @@
 """Asynchronous local SGD: whoever has made a stretch of steps adds its move to the state, and goes on from there.
 
-work: SGD on the worker's own rows, for a part of its shard.  quorum: one.  merge: ``w += a_i (w_i - u_i)``, where
+run: SGD on the worker's own rows, for a part of its shard.  quorum: one.  merge: ``w += a_i (w_i - u_i)``, where
 ``u_i`` is the state that worker i set out from and ``a_i = rate s_i``; ``s_i`` is smaller for moves that come late.
 
 Xie, Koyejo, Gupta, "Asynchronous Federated Optimization", arXiv 1903.03934 (whose server mixes states instead of adding
@@ -91,14 +91,14 @@ class AsyncLocalSGD(SynchronousAlgorithm):
     def quorum(self, n_workers: int) -> int:
         return 1
 
-    def begin(self, standing: FitState) -> StalenessCounter:
+    def init_memory(self, standing: FitState) -> StalenessCounter:
         return StalenessCounter(np.zeros(2, dtype=int), np.zeros((standing.n_workers, 2), dtype=int))
 
     def budget(self, standing: FitState, worker: int) -> Budget:
         n_rows, cursor = standing.shard_rows[worker], standing.cursors[worker]
         return Budget(examples_in_round(n_rows, standing.model.batch_size, self.sync_every, cursor))
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
+    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         return run(model, shard, task, pulse)
 
     def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:

@@ -1,6 +1,6 @@
 """Delayed SGD: workers take turns, and each one's gradient is a step along which the others have already passed.
 
-work: the summed gradients of the next batch of the worker's own rows.  quorum: one, in turn.  merge: one step of the
+run: the summed gradients of the next batch of the worker's own rows.  quorum: one, in turn.  merge: one step of the
 model's solver, ``w_{t+1} = w_t - eta_t g_{t - tau}``, where ``g_{t - tau}`` was taken at ``w_{t - tau}`` and ``tau`` is
 the number of the other workers.  With compensation ``g`` becomes ``g + lambda g * g * (w_t - w_{t - tau})``, number by
 number.
@@ -72,7 +72,7 @@ class DelayedSGD(SynchronousAlgorithm):
     compensation: float | None = None
 
     name = "delayed"
-    message = "slope"
+    message = "gradient"
     ordered = True
     common_clock = True
 
@@ -91,7 +91,7 @@ class DelayedSGD(SynchronousAlgorithm):
         n_rows = standing.shard_rows[worker]
         return Budget(min(self.size(standing.model), n_rows - standing.cursors[worker] % max(n_rows, 1)))
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
+    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         """The summed gradients of the batch at the worker's cursor."""
         began = time.perf_counter()
         return report_gradient(model, task, next_batch(shard, task), pulse, began)

@@ -1,6 +1,6 @@
 """Elastic averaging: every worker keeps a state of its own, tied to a common centre by a spring.
 
-work: SGD from the worker's own state, for a part of its shard.  quorum: all, or one.  merge, with the worker's state
+run: SGD from the worker's own state, for a part of its shard.  quorum: all, or one.  merge, with the worker's state
 ``x_i`` and the centre ``c``: ``x_i -= a (x_i - c)`` and ``c += a sum_i (x_i - c)``, each from the values before.
 
 Zhang, Choromanska, LeCun, "Deep Learning with Elastic Averaging SGD", NIPS 2015.
@@ -72,7 +72,7 @@ class ElasticAveraging(SynchronousAlgorithm):
     def quorum(self, n_workers: int) -> int:
         return 1 if self.asynchronous else n_workers
 
-    def begin(self, standing: FitState) -> tuple[np.ndarray, ...]:
+    def init_memory(self, standing: FitState) -> tuple[np.ndarray, ...]:
         return (standing.state,) * standing.n_workers
 
     def start_state(self, standing: FitState, worker: int) -> np.ndarray:
@@ -82,7 +82,7 @@ class ElasticAveraging(SynchronousAlgorithm):
         n_rows, cursor = standing.shard_rows[worker], standing.cursors[worker]
         return Budget(examples_in_round(n_rows, standing.model.batch_size, self.sync_every, cursor))
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
+    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         return run(model, shard, task, pulse)
 
     def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:

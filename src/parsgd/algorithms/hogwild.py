@@ -1,6 +1,6 @@
 """Hogwild: all workers step on one state in shared memory, without locks and without averages.
 
-work: SGD on the shared state itself.  quorum: all, once a pass.  merge: nothing moves, the state is handed on.
+run: SGD on the shared state itself.  quorum: all, once a pass.  merge: nothing moves, the state is handed on.
 
 Niu, Recht, Re, Wright, "Hogwild!: A Lock-Free Approach to Parallelizing Stochastic Gradient Descent", NIPS 2011.
 """
@@ -80,7 +80,7 @@ class Hogwild(SynchronousAlgorithm):
     def __post_init__(self) -> None:
         check_between(self.seconds, 0, float("inf"), "seconds", "Hogwild", optional=True)
 
-    def begin(self, standing: FitState) -> np.ndarray:
+    def init_memory(self, standing: FitState) -> np.ndarray:
         return pack_shared(standing.model, standing.state, standing.schedule_step, standing.n_workers)
 
     def start_state(self, standing: FitState, worker: int) -> np.ndarray:
@@ -91,9 +91,9 @@ class Hogwild(SynchronousAlgorithm):
         n_rows = standing.shard_rows[worker]
         return Budget(n_rows if self.seconds is None else n_rows * standing.max_epochs, self.seconds)
 
-    def work(self, model: SharedModel, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
-        state, board = unpack_shared(task.state, model)
-        return replace(run(model, shard, task, pulse, state, board), state=task.state)
+    def run(self, model: SharedModel, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
+        state, shared_scalars = unpack_shared(task.state, model)
+        return replace(run(model, shard, task, pulse, state, shared_scalars), state=task.state)
 
     def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         """The state that all reports hold, in plain numbers, and a new vector for the next round to write to."""
@@ -101,25 +101,28 @@ class Hogwild(SynchronousAlgorithm):
         if not weights.any():
             return MergeResult(standing.state, weights, standing.memory)
         model: SharedModel = standing.model
-        state, board = unpack_shared(reports[0].state, model)
-        state = state.copy() if board is None else model.settled(state, board)
+        state, shared_scalars = unpack_shared(reports[0].state, model)
+        state = state.copy() if shared_scalars is None else model.from_shared(state, shared_scalars)
         schedule_step = max(report.schedule_step for report in reports)
         return MergeResult(state, weights, pack_shared(model, state, schedule_step, standing.n_workers))
 
 
 def pack_shared(model: SharedModel, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
-    """One vector of the state and the board behind it; without a board for one worker, who shares with nobody."""
+    """One vector of the state and the shared_scalars behind it; without a shared_scalars for one worker, who shares
+    with nobody."""
     if n_workers == 1:
         return private_copy(state)
-    board = np.ascontiguousarray(model.board(state, schedule_step, n_workers)).reshape(-1).view(state.dtype)
+    shared_scalars = (
+        np.ascontiguousarray(model.shared_scalars(state, schedule_step, n_workers)).reshape(-1).view(state.dtype)
+    )
     begins = _board_begins(state)
-    vector = padded_empty(begins + board.size, state.dtype)
-    vector[: state.size], vector[state.size : begins], vector[begins:] = state, 0, board
+    vector = padded_empty(begins + shared_scalars.size, state.dtype)
+    vector[: state.size], vector[state.size : begins], vector[begins:] = state, 0, shared_scalars
     return vector
 
 
 def unpack_shared(vector: np.ndarray, model: SharedModel) -> tuple[np.ndarray, np.ndarray | None]:
-    """Views of the state and of the board in what :func:`pack_shared` made."""
+    """Views of the state and of the shared_scalars in what :func:`pack_shared` made."""
     state = vector[: model.size]
     if vector.size == model.size:
         return state, None

@@ -1,6 +1,6 @@
 """Local SGD: every worker runs SGD on its shard, and every so often all continue from a merge of where they arrived.
 
-work: SGD for the round's examples or seconds.  quorum: all.  merge: an outer step along ``sum_i a_i (w_i - w)``; with
+run: SGD for the round's examples or seconds.  quorum: all.  merge: an outer step along ``sum_i a_i (w_i - w)``; with
 the mean, ``w = sum_i a_i w_i``.
 
 Stich, "Local SGD Converges Fast and Communicates Little", ICLR 2019; before it McDonald, Hall, Mann, "Distributed
@@ -56,7 +56,7 @@ class _Memory(NamedTuple):
     loss: float
     examples: int
     first_loss: float | None
-    pace: np.ndarray
+    seconds_per_example: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -168,16 +168,16 @@ class LocalSGD(SynchronousAlgorithm):
         learning = sample_rows(n_rows) if self.holds_out else 0
         return max(learning, self._outer.n_probe_rows(n_rows))
 
-    def begin(self, standing: FitState) -> _Memory:
+    def init_memory(self, standing: FitState) -> _Memory:
         sync_every = _FIRST_PERIOD if self.sync_every == "adaptive" else self.sync_every
-        pace = np.full(standing.n_workers, np.nan)
-        return _Memory(self._outer.begin(standing), None, sync_every, 0.0, 0, None, pace)
+        seconds_per_example = np.full(standing.n_workers, np.nan)
+        return _Memory(self._outer.init_memory(standing), None, sync_every, 0.0, 0, None, seconds_per_example)
 
-    def gain(self, standing: FitState) -> float:
-        return self._outer.gain(standing, standing.memory.outer_optimizer)
+    def lr_factor(self, standing: FitState) -> float:
+        return self._outer.lr_factor(standing, standing.memory.outer_optimizer)
 
-    def pace(self, n_workers: int) -> float:
-        return self._outer.pace(n_workers)
+    def schedule_step_size(self, n_workers: int) -> float:
+        return self._outer.schedule_step_size(n_workers)
 
     def budget(self, standing: FitState, worker: int) -> Budget:
         n_rows = standing.shard_rows[worker]
@@ -199,18 +199,20 @@ class LocalSGD(SynchronousAlgorithm):
 
     def _deadline(self, standing: FitState) -> float | None:
         """One for all workers: who was late has less to do in the next round, and as much time for it as the others."""
-        pace = standing.memory.pace
-        known = np.isfinite(pace)
+        seconds_per_example = standing.memory.seconds_per_example
+        known = np.isfinite(seconds_per_example)
         if self.deadline != "auto" or not known.any():
             return None if self.deadline == "auto" else self.deadline
         sync_every = max(self._period(standing, worker) for worker in range(standing.n_workers))
         whole = longest_part(np.array(standing.shard_rows), standing.model.batch_size, sync_every)
-        return deadline(pace[known], whole[known])
+        return deadline(seconds_per_example[known], whole[known])
 
-    def shares(self, standing: FitState) -> np.ndarray | None:
-        return None if self.balance is None else shares_by_speed(standing.memory.pace, standing.shard_rows)
+    def shard_fractions(self, standing: FitState) -> np.ndarray | None:
+        return (
+            None if self.balance is None else shares_by_speed(standing.memory.seconds_per_example, standing.shard_rows)
+        )
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
+    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         try:
             return run(model, shard, task, pulse)
         except DivergedError:
@@ -231,7 +233,7 @@ class LocalSGD(SynchronousAlgorithm):
     def _noted(self, standing: FitState, reports: Sequence[Report]) -> _Memory:
         """The memory with what the reports tell of losses and times."""
         memory = standing.memory
-        memory = memory._replace(pace=update_seconds_per_example(memory.pace, reports))
+        memory = memory._replace(seconds_per_example=update_seconds_per_example(memory.seconds_per_example, reports))
         if self.sync_every != "adaptive":
             return memory
         loss = memory.loss + sum(standing.model.total_loss(report.loss) for report in reports)

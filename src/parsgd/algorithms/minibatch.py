@@ -1,6 +1,6 @@
 """Synchronous mini-batch SGD: each worker takes a slice of every batch, and the summed gradients make one step.
 
-work: the summed gradients of the worker's slice.  quorum: all.  merge: one step of the model's solver along
+run: the summed gradients of the worker's slice.  quorum: all.  merge: one step of the model's solver along
 ``sum_i g_i / sum_i weight_i``.  So any number of workers gives what one gives on the whole batch, to rounding.
 
 Dekel, Gilad-Bachrach, Shamir, Xiao, "Optimal Distributed Online Prediction Using Mini-Batches", JMLR 13, 2012.
@@ -60,7 +60,7 @@ class MiniBatch(SynchronousAlgorithm):
 
     name = "minibatch"
     sampling = "shared"
-    message = "slope"
+    message = "gradient"
     common_clock = True
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ class MiniBatch(SynchronousAlgorithm):
         # a round is a batch, whose size the model knows: see work
         return Budget(standing.shard_rows[worker])
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
+    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         """The summed gradients of this worker's slice of the batch that the round's number stands for."""
         began = time.perf_counter()
         return report_gradient(model, task, self._slice(model, shard, task), pulse, began)

@@ -1,6 +1,6 @@
 """SimuParallelSGD: every worker runs SGD on its shard without talking, then one average.
 
-work: SGD over all epochs.  quorum: all.  merge: ``v = 1/K sum_i w_i``.
+run: SGD over all epochs.  quorum: all.  merge: ``v = 1/K sum_i w_i``.
 
 Zinkevich, Weimer, Smola, Li, "Parallelized Stochastic Gradient Descent", NIPS 2010, algorithm 3; with
 ``sampling="whole"`` algorithm 2, in which every worker draws from the whole data set, with replacement.
@@ -88,7 +88,7 @@ class SimuParallel(SynchronousAlgorithm):
     def budget(self, standing: FitState, worker: int) -> Budget:
         return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
+    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         model = wrap_delay(model, self.inner_delay)
         report = run(model, shard, task, pulse)
         # one worker is serial SGD

@@ -1,6 +1,6 @@
 """WP-SGD: one-shot averaging of workers that did unequal amounts of work, weighted by how far each one came.
 
-work: SGD until the round's examples or seconds are used up; inside a node it may be mini-batch or delayed SGD.  quorum:
+run: SGD until the round's examples or seconds are used up; inside a node it may be mini-batch or delayed SGD.  quorum:
 all.  merge: ``v = w + sum_i a_i (w_i - w)`` with ``a_i ~ rho^(T_max - T_i)``, or by another rule.
 
 Cheng, Li, Zhang, "WP-SGD: Weighted Parallel SGD for Distributed Unbalanced-Workload Training System", arXiv 1708.04801
@@ -102,7 +102,7 @@ class WeightedAverage(SynchronousAlgorithm):
     def budget(self, standing: FitState, worker: int) -> Budget:
         return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
+    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         model = wrap_delay(model, self.inner_delay)
         report = run(model, shard, task, pulse)
         if self.rule == "measured" and report.steps > 0:

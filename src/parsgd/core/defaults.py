@@ -27,19 +27,19 @@ class SynchronousAlgorithm:
     def n_probe_rows(self, n_rows: int) -> int:
         return 0
 
-    def begin(self, standing: FitState) -> Any:
+    def init_memory(self, standing: FitState) -> Any:
         return None
 
     def start_state(self, standing: FitState, worker: int) -> np.ndarray:
         return standing.state
 
-    def gain(self, standing: FitState) -> float:
+    def lr_factor(self, standing: FitState) -> float:
         return 1.0
 
-    def pace(self, n_workers: int) -> float:
+    def schedule_step_size(self, n_workers: int) -> float:
         return 1.0
 
-    def shares(self, standing: FitState) -> np.ndarray | None:
+    def shard_fractions(self, standing: FitState) -> np.ndarray | None:
         return None
 
     def quorum(self, n_workers: int) -> int:

@@ -23,7 +23,8 @@ class SGDRun(Protocol):
     Between ``run`` and ``finalize`` the state may hold a scaled form; ``take_totals`` hands out the sums since the last
     one;
     ``schedule_step`` is the step it stands at and ``mean_loss`` the mean loss since the last totals.  A descent may
-    have a context manager ``shown``: inside it the state is settled, afterwards the run goes on as if it had not been.
+    have a context manager ``shown``: inside it the state is from_shared, afterwards the run goes on as if it had not
+    been.
     """
 
     def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None: ...
@@ -46,8 +47,9 @@ class Model(Protocol):
     BLAS, which is then kept to one thread a worker, as it always is where several workers train.  ``seed`` feeds what
     is random inside a step (dropout).
 
-    ``slope`` gives the summed gradients of the examples ``batch[first:end]``, with their summed weight as the last
-    element, and what they add to the batch's losses.  ``step`` takes one step along such sums of a whole batch.
+    ``gradient_sum`` gives the summed gradients of the examples ``batch[first:end]``, with their summed weight as the
+    last element, and what they add to the batch's losses.  ``apply_gradient`` takes one step along such sums of a whole
+    batch.
 
     ``nonnegative`` is the part of a state whose numbers are never below 0 (second moments): an algorithm whose weights
     may be negative treats it apart.
@@ -57,7 +59,7 @@ class Model(Protocol):
     gradient in them; of the rows it looks at targets and weights alone.  ``penalty_value`` is what the objective has
     besides, at ``state + part (end - state)``.
 
-    ``capabilities`` is compared with ``Algorithm.needs``, as an engine's is; ``unavailable`` says of what it would
+    ``capabilities`` is compared with ``Algorithm.requires``, as an engine's is; ``unavailable`` says of what it would
     offer but for its parameters which of them is in the way, and what to do.  A model that offers ``"shared_steps"`` is
     a :class:`SharedModel`.
     """
@@ -73,14 +75,16 @@ class Model(Protocol):
     def init(self, seed: int) -> np.ndarray: ...
 
     def sgd_run(
-        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, pace: float = 1.0
+        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0
     ) -> SGDRun: ...
 
-    def slope(
+    def gradient_sum(
         self, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
     ) -> tuple[np.ndarray, Totals]: ...
 
-    def step(self, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray) -> np.ndarray: ...
+    def apply_gradient(
+        self, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
+    ) -> np.ndarray: ...
 
     def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]: ...
 
@@ -103,16 +107,16 @@ class Model(Protocol):
 class SharedModel(Model, Protocol):
     """A model whose runs can step on one state at the same time.
 
-    What they share besides the state lies on a **board** of float64: ``board`` makes the one that a round begins with,
-    ``sgd_run`` takes it as its last argument, and ``settled`` makes a new state of both when all runs have ended.
-    ``size`` is the number of elements of a state.
+    What they share besides the state lies on a **shared_scalars** of float64: ``shared_scalars`` makes the one that a
+    round begins with, ``sgd_run`` takes it as its last argument, and ``from_shared`` makes a new state of both when all
+    runs have ended. ``size`` is the number of elements of a state.
     """
 
     size: int
 
-    def board(self, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray: ...
+    def shared_scalars(self, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray: ...
 
-    def settled(self, state: np.ndarray, board: np.ndarray) -> np.ndarray: ...
+    def from_shared(self, state: np.ndarray, shared_scalars: np.ndarray) -> np.ndarray: ...
 
 
 @runtime_checkable
@@ -142,14 +146,16 @@ class Source(Protocol):
     """Where rows come from, and how they split into shards.
 
     ``partitions`` are those of :data:`PARTITIONS` that it offers.  ``split`` deals the rows to the workers, in
-    proportion to ``shares (n_workers,)`` where they are given.  ``draw`` takes some rows at random into memory, for the
-    driver to look at, and gives the source without them.
+    proportion to ``shard_fractions (n_workers,)`` where they are given.  ``draw`` takes some rows at random into
+    memory, for the driver to look at, and gives the source without them.
     """
 
     n_rows: int
     partitions: frozenset[str]
 
-    def split(self, n_workers: int, seed: int, sampling: str, shares: np.ndarray | None = None) -> Sequence[Shard]: ...
+    def split(
+        self, n_workers: int, seed: int, sampling: str, shard_fractions: np.ndarray | None = None
+    ) -> Sequence[Shard]: ...
 
     def draw(self, n_rows: int, seed: int) -> tuple[Rows, Source]: ...
 
@@ -186,7 +192,7 @@ class WorkerPool(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """Where workers run.  What it and the model offer is compared with ``Algorithm.needs`` before any worker starts.
+    """Where workers run.  What it and the model offer is compared with ``Algorithm.requires`` before any worker starts.
 
     An engine that has so many workers and no others says how many in ``n_workers``; one that can have any number, but
     knows which one suits the machines that it runs on, in ``default_workers()``.  Neither need exist.
@@ -202,14 +208,15 @@ class Engine(Protocol):
 class Algorithm(Protocol):
     """What a worker does, how many reports to wait for, how reports merge.
 
-    ``message``: whether a report carries the ``"state"`` that the worker arrived at, or the ``"slope"`` where it
+    ``message``: whether a report carries the ``"state"`` that the worker arrived at, or the ``"gradient"`` where it
     stands. ``one_shot``: one round is the whole fit.  ``common_clock``: all workers move one clock, and reports are
     readings of it; otherwise each has its own, and they are merged as the parameters are.  ``ordered``: reports are
     taken in the order in which their tasks were sent, one that comes earlier waits.  ``n_probe_rows`` says on how many
-    rows the driver wants to judge merges (0: none), ``holds_out`` whether these are kept from the workers.  ``begin``
-    is what it remembers before the first round, ``start_state`` the state that a worker's next task begins from,
-    ``gain`` a factor on its learning rate, ``pace`` what one of its steps moves the clock by.  ``shares`` is asked at
-    the end of an epoch: how to deal the rows anew, or None to leave them where they are.
+    rows the driver wants to judge merges (0: none), ``holds_out`` whether these are kept from the workers.
+    ``init_memory`` is what it remembers before the first round, ``start_state`` the state that a worker's next task
+    begins from, ``lr_factor`` a factor on its learning rate, ``schedule_step_size`` what one of its steps moves the
+    clock by.  ``shard_fractions`` is asked at the end of an epoch: how to deal the rows anew, or None to leave them
+    where they are.
     """
 
     name: str
@@ -223,20 +230,20 @@ class Algorithm(Protocol):
 
     def n_probe_rows(self, n_rows: int) -> int: ...
 
-    def begin(self, standing: FitState) -> Any: ...
+    def init_memory(self, standing: FitState) -> Any: ...
 
     def start_state(self, standing: FitState, worker: int) -> np.ndarray: ...
 
-    def gain(self, standing: FitState) -> float: ...
+    def lr_factor(self, standing: FitState) -> float: ...
 
-    def pace(self, n_workers: int) -> float: ...
+    def schedule_step_size(self, n_workers: int) -> float: ...
 
     def budget(self, standing: FitState, worker: int) -> Budget: ...
 
-    def shares(self, standing: FitState) -> np.ndarray | None: ...
+    def shard_fractions(self, standing: FitState) -> np.ndarray | None: ...
 
     def quorum(self, n_workers: int) -> int: ...
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report: ...
+    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report: ...
 
     def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult: ...

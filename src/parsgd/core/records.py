@@ -68,8 +68,8 @@ class Task:
     to repeat it; ``schedule_step`` is the step at which the learning-rate schedule stands; ``lr_scale``
     ``(n_outputs,)`` multiplies the rate of each output (0: this output has converged); ``slowdown`` >= 1 makes the
     worker idle for ``slowdown - 1`` times the time it computes (fault injection); ``n_workers`` and ``source_rows`` say
-    how many workers and how many rows there are in all; ``pace`` is by how much one step of this worker moves the
-    clock. ``owned``: nobody else needs ``state``, and the worker may write to it.
+    how many workers and how many rows there are in all; ``schedule_step_size`` is by how much one step of this worker
+    moves the clock. ``owned``: nobody else needs ``state``, and the worker may write to it.
     """
 
     worker: int
@@ -83,7 +83,7 @@ class Task:
     slowdown: float = 1.0
     n_workers: int = 1
     source_rows: int = 0
-    pace: float = 1.0
+    schedule_step_size: float = 1.0
     owned: bool = False
 
 
@@ -100,7 +100,7 @@ class Totals(NamedTuple):
 class Report:
     """Worker to driver: where the worker arrived and what it took.  Only sums and counts, so reports can be reduced.
 
-    ``state`` is what the algorithm sends: the state it arrived at, or summed gradients (``Algorithm.sends``).  It may
+    ``state`` is what the algorithm sends: the state it arrived at, or summed gradients (``Algorithm.message``).  It may
     lie elsewhere: then ``numpy.asarray`` brings it, and its method ``weighted_sum(vectors, weights)`` adds up such
     states where they are (:func:`parsgd.algorithms.common.merge_weights.weighted_sum`).
     ``log_contraction`` says how far the steps pulled any two runs together, as the logarithm of a factor;

@@ -155,7 +155,7 @@ class SimulatedWorkerPool:
     def __init__(self, engine: Simulated, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback):
         self.engine, self.work, self.shards, self.pulse = engine, work, shards, pulse
         n_workers = len(shards)
-        self.pace = [1.0 / (engine.rate * speed) for speed in engine.for_each("speeds", n_workers)]
+        self.seconds_per_example = [1.0 / (engine.rate * speed) for speed in engine.for_each("speeds", n_workers)]
         self.latency = engine.for_each("latency_s", n_workers)
         strangers = sorted(worker for worker in engine.failures if worker >= n_workers)
         _check("failures", f"{strangers}, and {n_workers} workers", not strangers, "of workers from 0 to n_jobs - 1")
@@ -195,12 +195,12 @@ class SimulatedWorkerPool:
         latency, death = self.latency[machine], self.engine.failures.get(machine, math.inf)
         begun = max(sent + latency + self._transfer(task.state), self.free[machine])
         if begun < death:
-            pace = self.pace[machine] * self._jitter(task) * task.slowdown
+            seconds_per_example = self.seconds_per_example[machine] * self._jitter(task) * task.slowdown
             if task.budget.seconds is not None or task.slowdown != 1.0:
                 # its slowness costs no time of ours
-                task = replace(task, budget=_in_examples(task.budget, pace), slowdown=1.0)
+                task = replace(task, budget=_in_examples(task.budget, seconds_per_example), slowdown=1.0)
             report = self.work(self.shards[task.worker], task, self.pulse)
-            seconds = report.examples * pace
+            seconds = report.examples * seconds_per_example
             self.free[machine] = begun + seconds
             if self.free[machine] <= death:
                 arrival = self.free[machine] + latency + self._transfer(report.state)
@@ -236,15 +236,15 @@ class SimulatedWorkerPool:
         self.under_way.clear()
 
 
-def _in_examples(budget: Budget, pace: float) -> Budget:
-    """The examples that a worker makes in the budget's seconds, at ``pace`` seconds an example.
+def _in_examples(budget: Budget, seconds_per_example: float) -> Budget:
+    """The examples that a worker makes in the budget's seconds, at ``seconds_per_example`` seconds an example.
 
     >>> _in_examples(Budget(500, seconds=0.1), 0.001)
     Budget(examples=100, seconds=inf, stopping=None)
     """
     if budget.seconds is None:
         return budget
-    examples = budget.seconds / pace * (1.0 - _ROUNDING)
+    examples = budget.seconds / seconds_per_example * (1.0 - _ROUNDING)
     if examples >= budget.examples:
         return replace(budget, seconds=None)
     return replace(budget, examples=max(1, math.ceil(examples)), seconds=math.inf)

@@ -34,7 +34,7 @@ _FEWEST_ROWS_OF_AN_AVERAGE = 100
 # with any n_jobs: a pass over so few rows takes less time than a round.
 _FEW_ROWS_OF_CLASSES = 200
 # What an object must have to be taken for an algorithm.
-_VERBS = ("work", "quorum", "merge")
+_VERBS = ("run", "quorum", "merge")
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,9 @@ def measure(model: Model, states: Sequence[np.ndarray], rows: Rows) -> GradientN
     order = np.arange(n_rows, dtype=np.int32)
     found = []
     for state in states:
-        sums = [model.slope(state, rows, order, int(first), int(end), 1.0, 0)[0] for first, end in pairwise(ends)]
+        sums = [
+            model.gradient_sum(state, rows, order, int(first), int(end), 1.0, 0)[0] for first, end in pairwise(ends)
+        ]
         # the last number is the rows' summed weight
         found.append(noise_of([slope[:-1] for slope in sums], [float(slope[-1]) for slope in sums]))
     return mean_noise(found)

@@ -1,6 +1,6 @@
 """Workers that never meet, looked at as if they did: one run shows the one-shot averages of all lengths.
 
-work: SGD from where the worker itself stands.  quorum: all.  merge: the workers' mean, which nobody goes on from.
+run: SGD from where the worker itself stands.  quorum: all.  merge: the workers' mean, which nobody goes on from.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class IndependentRuns(SynchronousAlgorithm):
 
     name = "parting"
 
-    def begin(self, standing: FitState) -> tuple[np.ndarray, ...]:
+    def init_memory(self, standing: FitState) -> tuple[np.ndarray, ...]:
         return (standing.state,) * standing.n_workers
 
     def start_state(self, standing: FitState, worker: int) -> np.ndarray:
@@ -48,7 +48,7 @@ class IndependentRuns(SynchronousAlgorithm):
             examples_in_round(standing.shard_rows[worker], standing.model.batch_size, self.sync_every, cursor)
         )
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
+    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         return run(model, shard, task, pulse)
 
     def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:

@@ -45,9 +45,9 @@ class InstrumentedEngine(ABC):
         self.crew, self.pulse = self.engine.open(work, shards, pulse), pulse
         return self.crew
 
-    def begin(self, standing: FitState) -> Any:
+    def init_memory(self, standing: FitState) -> Any:
         self.starts(standing)
-        return self.algorithm.begin(standing)
+        return self.algorithm.init_memory(standing)
 
     def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         began = time.perf_counter()

@@ -75,7 +75,7 @@ def warm_up(estimator: Any, sample: TrialSample, ways: Mapping[int, Sequence[Str
             run(prepared(estimator), few, TimedFit(algorithm, 2), n_workers, 1)
 
 
-def pace(estimator: Any, sample: TrialSample, n_workers: int) -> tuple[float, int]:
+def seconds_per_row(estimator: Any, sample: TrialSample, n_workers: int) -> tuple[float, int]:
     """A worker's seconds a row among so many threads, and the bytes of a state."""
     timed = TimedFit(LocalSGD(seconds=_PACE_SECONDS), _PACE_ROUNDS)
     run(prepared(estimator), sample, timed, n_workers, _MANY_PASSES)
@@ -96,9 +96,9 @@ def measure(estimator: Any, sample: TrialSample, counts: Sequence[int]) -> dict[
     sample = sample.first(int(_PACED_BYTES / max(sample.bytes_a_row, 1.0)))
     few = sample.first(_FEW_ROWS)
     # before and after the others, so that whatever else the machine does in the meantime falls on all of them
-    first, state_bytes = pace(estimator, sample, 1)
-    several = {n: pace(estimator, sample, n)[0] for n in counts}
-    one = 0.5 * (first + pace(estimator, sample, 1)[0]) if counts else first
+    first, state_bytes = seconds_per_row(estimator, sample, 1)
+    several = {n: seconds_per_row(estimator, sample, n)[0] for n in counts}
+    one = 0.5 * (first + seconds_per_row(estimator, sample, 1)[0]) if counts else first
     return {
         "seconds_per_row": one,
         "state_bytes": state_bytes,

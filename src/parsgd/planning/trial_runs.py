@@ -246,8 +246,8 @@ def _priced(
     real = costs.on_threads(n_workers)
     timed = measure_costs.TimedFit(algorithm, _PRICED_ROUNDS, Threads() if real else Simulated())
     measure_costs.run(prepared(estimator), sample, timed, n_workers, 1, random_state=seed)
-    pace = float(np.median(timed.paces)) if real else None
-    return TrialRun(serial.reached, serial.final, float(np.median(timed.combine_s)), pace)
+    seconds_per_row = float(np.median(timed.paces)) if real else None
+    return TrialRun(serial.reached, serial.final, float(np.median(timed.combine_s)), seconds_per_row)
 
 
 def _spread(watched: ObservedFit, n_workers: int, serial: SerialRun) -> RunVariance:

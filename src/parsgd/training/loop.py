@@ -142,10 +142,10 @@ class Loop:
         self.early: dict[int, Report | TaskFailed] = {}
         self.epoch_objective = np.zeros(self.model.n_outputs)
         self.epoch_examples = 0
-        self.shares: np.ndarray | None = None
+        self.shard_fractions: np.ndarray | None = None
         self.answer: np.ndarray | None = None
         self.memory: Any = None
-        self.memory = self.algorithm.begin(self.standing())
+        self.memory = self.algorithm.init_memory(self.standing())
 
     def standing(self) -> FitState:
         """What the algorithm is told of where the fit stands."""
@@ -181,8 +181,8 @@ class Loop:
         if found is None:
             self.keeper.begin(take(self, 0.0))
             return None
-        if found.shares is not None:
-            self.shards = self.source.split(self.n_workers, self.seed, self.algorithm.sampling, found.shares)
+        if found.shard_fractions is not None:
+            self.shards = self.source.split(self.n_workers, self.seed, self.algorithm.sampling, found.shard_fractions)
             self.shard_rows = [shard.n_rows for shard in self.shards]
         put_back(self, found)
         self.line.go_on_from(self.cursors)
@@ -222,7 +222,7 @@ class Loop:
         """Their next tasks to the idle workers; and to the keeper, while they work, where the fit stood before."""
         snapshot = None if self.keeper is None else take(self, seconds)
         standing = self.standing()
-        lr_scale = standing.lr_scale * self.algorithm.gain(standing)
+        lr_scale = standing.lr_scale * self.algorithm.lr_factor(standing)
         for worker in idle:
             self.tasks[worker] = self.task(standing, worker, lr_scale)
             self.turns.append(worker)
@@ -300,13 +300,14 @@ class Loop:
         return [self.early.pop(turn)]
 
     def deal_anew(self, crew: WorkerPool) -> None:
-        """Give the workers other shares of the rows, if the algorithm asks for it; the next epoch begins with them."""
-        shares = self.algorithm.shares(self.standing())
-        if shares is None:
+        """Give the workers other shard_fractions of the rows, if the algorithm asks for it; the next epoch begins with
+        them."""
+        shard_fractions = self.algorithm.shard_fractions(self.standing())
+        if shard_fractions is None:
             return
-        shards = self.source.split(self.n_workers, self.seed, self.algorithm.sampling, shares)
+        shards = self.source.split(self.n_workers, self.seed, self.algorithm.sampling, shard_fractions)
         crew.set_shards(shards)
-        self.shares = shares
+        self.shard_fractions = shard_fractions
         self.shard_rows = [shard.n_rows for shard in shards]
         self.cursors = [self.epochs * rows for rows in self.shard_rows]
 
@@ -318,7 +319,7 @@ class Loop:
         return Task(
             worker, self.round, self.algorithm.start_state(standing, worker), self.seeds[worker], budget,
             self.cursors[worker], standing.schedule_step, lr_scale, n_workers=self.n_workers,
-            source_rows=self.n_rows, pace=self.algorithm.pace(len(self.alive)),
+            source_rows=self.n_rows, schedule_step_size=self.algorithm.schedule_step_size(len(self.alive)),
         )  # fmt: skip
 
     def take(self, reports: list[Report], lost: list[TaskFailed]) -> Outcome | None:
@@ -350,9 +351,9 @@ class Loop:
         moved = np.array([r.schedule_step - self.tasks[r.worker].schedule_step for r in reports])
         if self.algorithm.common_clock:
             return float(moved.max())
-        pace = self.tasks[reports[0].worker].pace
-        if pace != 1.0:
-            return float(moved.sum()) / pace
+        step_size = self.tasks[reports[0].worker].schedule_step_size
+        if step_size != 1.0:
+            return float(moved.sum()) / step_size
         # a merge that goes nowhere still took its time
         counted = np.abs(weights) if np.any(weights) else np.array([float(r.steps > 0) for r in reports])
         total, share = counted.sum(), len(reports) / max(len(self.alive), 1)
@@ -394,7 +395,7 @@ class Loop:
     @property
     def short_rounds(self) -> bool:
         """Whether a round may be a small part of an epoch: one batch, or the report of one worker."""
-        return self.algorithm.message == "slope" or self.algorithm.quorum(self.n_workers) < self.n_workers
+        return self.algorithm.message == "gradient" or self.algorithm.quorum(self.n_workers) < self.n_workers
 
 
 def fit(
@@ -516,7 +517,7 @@ def _fit_alone(
     with interrupts.scope() as scope, blas_threads.one_thread() if model.uses_blas else nullcontext():
         scope.hold(line.halt)
         try:
-            report = algorithm.work(model, shard, task, line)
+            report = algorithm.run(model, shard, task, line)
         finally:
             interrupted = line.halted
             scope.one_more()
@@ -548,7 +549,7 @@ def _run(loop: Loop, engine: Engine) -> Outcome:
     alone = model.uses_blas or len(loop.shards) > 1
     with interrupts.scope() as scope, blas_threads.one_thread() if alone else nullcontext():
         scope.hold(line.halt)
-        crew = engine.open(partial(loop.algorithm.work, model), loop.shards, line)
+        crew = engine.open(partial(loop.algorithm.run, model), loop.shards, line)
         try:
             outcome = loop.run(crew)
         except DivergedError:

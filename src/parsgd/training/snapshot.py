@@ -1,7 +1,7 @@
 """Where a fit stands between two rounds, with all that it takes to go on from there to the same bits.
 
-What can be made again is not in it: shards are dealt by seed and shares, orders of rows follow from seed and epoch, and
-what workers share in memory is made of the state.
+What can be made again is not in it: shards are dealt by seed and shard_fractions, orders of rows follow from seed and
+epoch, and what workers share in memory is made of the state.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from parsgd.errors import Outcome
 class Snapshot:
     """See the module.  It holds references to arrays that nobody changes any more, and costs no copy of a state.
 
-    ``shares`` are those by which the rows were dealt last, None for equal ones.  ``best, idle, scores, best_state`` is
-    what the rule of stopping remembers.  ``under_way`` are the tasks that had been sent before and were not yet
-    answered, in the order of sending: they are sent again.  ``seconds`` is how long the fit has taken so far, and
-    ``outcome`` how it ended, if it did.
+    ``shard_fractions`` are those by which the rows were dealt last, None for equal ones.  ``best, idle, scores,
+    best_state`` is what the rule of stopping remembers.  ``under_way`` are the tasks that had been sent before and were
+    not yet answered, in the order of sending: they are sent again.  ``seconds`` is how long the fit has taken so far,
+    and ``outcome`` how it ended, if it did.
     """
 
     state: np.ndarray
@@ -36,7 +36,7 @@ class Snapshot:
     epoch_examples: int
     epoch_objective: np.ndarray
     cursors: tuple[int, ...]
-    shares: np.ndarray | None
+    shard_fractions: np.ndarray | None
     history: list[dict[str, Any]]
     best: np.ndarray | None
     idle: np.ndarray | None
@@ -71,7 +71,7 @@ def _plain_task(task: Task) -> dict[str, Any]:
 
 # What is taken from the loop, and what from its rule of stopping, as it is.
 _OF_LOOP = (
-    "state", "answer", "schedule_step", "lr_scale", "round", "examples", "epochs", "epoch_examples", "shares",
+    "state", "answer", "schedule_step", "lr_scale", "round", "examples", "epochs", "epoch_examples", "shard_fractions",
 )  # fmt: skip
 _OF_RULE = ("best", "idle", "best_state")
 
@@ -115,7 +115,7 @@ def put_back(loop: Any, snapshot: Snapshot) -> None:
     loop.idle = [worker for worker in loop.alive if worker not in loop.busy]
     loop.seconds = snapshot.seconds
     # made anew of the state, for these workers
-    loop.memory = loop.algorithm.begin(loop.standing()) if _shares_memory(loop) else snapshot.memory
+    loop.memory = loop.algorithm.init_memory(loop.standing()) if _shares_memory(loop) else snapshot.memory
 
 
 def _shares_memory(loop: Any) -> bool:

@@ -100,11 +100,11 @@ class Adaptive:
     def n_probe_rows(self, n_rows: int) -> int:
         return min(self.n_rows, int(_MOST * n_rows))
 
-    def pace(self, n_workers: int) -> float:
+    def schedule_step_size(self, n_workers: int) -> float:
         # the schedule goes by the examples of all workers together, as the serial one does
         return float(n_workers)
 
-    def begin(self, standing: FitState) -> _Memory:
+    def init_memory(self, standing: FitState) -> _Memory:
         if not _sees(standing):
             return _Memory(1.0, standing.n_workers, None, None, 0.0, 0, None, 0.0, 0.0, 0.0)
         decision = standing.model.decision(standing.state, standing.sample.x)
@@ -117,7 +117,7 @@ class Adaptive:
         curvature = _curvature(standing, decision)
         return _Memory(1.0, standing.n_workers, None, decision, loss, 0, squares, length, values, curvature)
 
-    def gain(self, standing: FitState, memory: _Memory) -> float:
+    def lr_factor(self, standing: FitState, memory: _Memory) -> float:
         if not _sees(standing):
             return 1.0
         largest = standing.model.max_lr_factor(standing.schedule_step, memory.workers)

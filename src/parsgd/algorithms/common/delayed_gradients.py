@@ -30,9 +30,9 @@ class DelayedGradientModel:
         return getattr(self.model, name)
 
     def sgd_run(
-        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, pace: float = 1.0
+        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0
     ) -> DelayedGradientRun:
-        return DelayedGradientRun(self.model, self.delay, state, schedule_step, lr_scale, seed, pace)
+        return DelayedGradientRun(self.model, self.delay, state, schedule_step, lr_scale, seed, schedule_step_size)
 
 
 def wrap_delay(model: Model, delay: int | None) -> Model | DelayedGradientModel:
@@ -43,8 +43,8 @@ def wrap_delay(model: Model, delay: int | None) -> Model | DelayedGradientModel:
 class DelayedGradientRun:
     """A run of steps in place, each along the gradient of the batch ``delay`` batches ago.
 
-    In NumPy around the model's ``slope`` and ``step``, one call each a batch.  :meth:`finalize` waits for the cores: it
-    takes the steps that are still due.
+    In NumPy around the model's ``gradient_sum`` and ``apply_gradient``, one call each a batch.  :meth:`finalize` waits
+    for the cores: it takes the steps that are still due.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class DelayedGradientRun:
         schedule_step: float,
         lr_scale: np.ndarray,
         seed: int,
-        pace: float,
+        schedule_step_size: float,
     ):
         self.model, self.delay, self.state, self.lr_scale, self.seed = model, delay, state, lr_scale, seed
-        self.schedule_step, self.pace = float(schedule_step), pace
+        self.schedule_step, self.schedule_step_size = float(schedule_step), schedule_step_size
         self.due: deque[np.ndarray] = deque()
         self._forget()
 
@@ -73,8 +73,8 @@ class DelayedGradientRun:
         for first in range(start, stop, self.model.batch_size):
             batch = order[first : min(first + self.model.batch_size, stop)]
             # a batch has the number of its own step, which others come before
-            number = self.schedule_step + len(self.due) * self.pace
-            slope, totals = self.model.slope(self.state, rows, batch, 0, len(batch), number, self.seed)
+            number = self.schedule_step + len(self.due) * self.schedule_step_size
+            slope, totals = self.model.gradient_sum(self.state, rows, batch, 0, len(batch), number, self.seed)
             self.sums = Totals(*(old + new for old, new in zip(self.sums, totals, strict=True)))
             self.due.append(slope)
             if len(self.due) > self.delay:
@@ -82,12 +82,14 @@ class DelayedGradientRun:
 
     def _compile(self, rows: Rows, order: np.ndarray) -> None:
         """A step that leads nowhere: what is compiled on first use is compiled here."""
-        slope, _ = self.model.slope(self.state, rows, order, 0, min(1, len(order)), self.schedule_step, self.seed)
-        self.model.step(self.state, slope, self.schedule_step, self.lr_scale)
+        slope, _ = self.model.gradient_sum(
+            self.state, rows, order, 0, min(1, len(order)), self.schedule_step, self.seed
+        )
+        self.model.apply_gradient(self.state, slope, self.schedule_step, self.lr_scale)
 
     def _step(self) -> None:
-        self.state[:] = self.model.step(self.state, self.due.popleft(), self.schedule_step, self.lr_scale)
-        self.schedule_step += self.pace
+        self.state[:] = self.model.apply_gradient(self.state, self.due.popleft(), self.schedule_step, self.lr_scale)
+        self.schedule_step += self.schedule_step_size
 
     def mean_loss(self) -> float:
         """Mean loss of the examples since the last :meth:`take_totals`."""

@@ -35,7 +35,7 @@ def effective_batch_size(batch_size: int | None, model: Model) -> int:
 def report_gradient(model: Model, task: Task, part: BatchSlice, pulse: ProgressCallback, began: float) -> Report:
     """The summed gradients of a part of a batch where the task's state stands, after work since ``began``."""
     n = part.end - part.first
-    slopes, totals = model.slope(task.state, *part[:4], task.schedule_step, task.seed)
+    slopes, totals = model.gradient_sum(task.state, *part[:4], task.schedule_step, task.seed)
     if not np.isfinite(totals.objective).all():
         raise DivergedError(
             f"Floating-point under-/overflow occurred at epoch #{part.epoch + 1}, in round {task.round}: the loss is no"
@@ -69,7 +69,7 @@ def apply_gradients(standing: FitState, reports: Sequence[Report], slopes: Seque
     with np.errstate(over="ignore", invalid="ignore"):
         for slope in slopes[1:]:
             total += slope
-    state = standing.model.step(standing.state, total, standing.schedule_step, standing.lr_scale)
+    state = standing.model.apply_gradient(standing.state, total, standing.schedule_step, standing.lr_scale)
     return MergeResult(state, examples / examples.sum())
 
 

@@ -37,20 +37,20 @@ class OuterStep(NamedTuple):
 
 
 class OuterOptimizer(Protocol):
-    """An outer step.  ``begin`` is what it remembers at first; ``n_probe_rows`` says on how many rows it judges;
-    ``gain`` is a factor on the workers' learning rates, at most their number, and ``pace`` what a worker's step moves
-    the clock by.  ``raises_rates``: whether the factor may be above 1; a worker whose run explodes then tries again
-    without it, and says so by the gains of its report."""
+    """An outer step.  ``init_memory`` is what it remembers at first; ``n_probe_rows`` says on how many rows it judges;
+    ``lr_factor`` is a factor on the workers' learning rates, at most their number, and ``schedule_step_size`` what a
+    worker's step moves the clock by.  ``raises_rates``: whether the factor may be above 1; a worker whose run explodes
+    then tries again without it, and says so by the gains of its report."""
 
     raises_rates: bool
 
     def n_probe_rows(self, n_rows: int) -> int: ...
 
-    def begin(self, standing: FitState) -> Any: ...
+    def init_memory(self, standing: FitState) -> Any: ...
 
-    def gain(self, standing: FitState, memory: Any) -> float: ...
+    def lr_factor(self, standing: FitState, memory: Any) -> float: ...
 
-    def pace(self, n_workers: int) -> float: ...
+    def schedule_step_size(self, n_workers: int) -> float: ...
 
     def step(self, standing: FitState, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep: ...
 
@@ -63,13 +63,13 @@ class _NoProbe:
     def n_probe_rows(self, n_rows: int) -> int:
         return 0
 
-    def begin(self, standing: FitState) -> Any:
+    def init_memory(self, standing: FitState) -> Any:
         return None
 
-    def gain(self, standing: FitState, memory: Any) -> float:
+    def lr_factor(self, standing: FitState, memory: Any) -> float:
         return 1.0
 
-    def pace(self, n_workers: int) -> float:
+    def schedule_step_size(self, n_workers: int) -> float:
         return 1.0
 
 
@@ -109,7 +109,7 @@ class Momentum(_NoProbe):
                 "The 'beta' parameter of Momentum must be below 1: at 1 nothing is ever forgotten."
             )
 
-    def begin(self, standing: FitState) -> np.ndarray:
+    def init_memory(self, standing: FitState) -> np.ndarray:
         return np.zeros(len(standing.state))
 
     def step(self, standing: FitState, reports: Sequence[Report], weights: np.ndarray, memory: np.ndarray) -> OuterStep:

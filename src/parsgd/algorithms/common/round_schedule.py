@@ -34,38 +34,39 @@ def next_period(first: float, present: float, first_loss: float, loss: float) ->
     return max(shorter if shorter < present else present / 2.0, _SHORTEST_PERIOD)
 
 
-def deadline(pace: np.ndarray, examples: np.ndarray) -> float:
+def deadline(seconds_per_example: np.ndarray, examples: np.ndarray) -> float:
     """Seconds after which who has not ended its round is late: ``median + 3 MAD`` of what the workers need for it.
 
-    ``pace``: each worker's seconds an example in its last round; ``examples``: how many it has to visit in a whole one.
+    ``seconds_per_example``: each worker's seconds an example in its last round; ``examples``: how many it has to visit
+    in a whole one.
 
     >>> deadline(np.array([0.01, 0.01, 0.01, 0.1]), np.array([100, 100, 100, 100]))
     1.3
     """
-    seconds = np.asarray(pace, dtype=float) * np.asarray(examples)
+    seconds = np.asarray(seconds_per_example, dtype=float) * np.asarray(examples)
     median = float(np.median(seconds))
     deviation = float(np.median(np.abs(seconds - median)))
     return round(median + _DEVIATIONS * max(deviation, _LEAST_DEVIATION * median), 12)
 
 
-def shares_by_speed(pace: np.ndarray, rows: Sequence[int]) -> np.ndarray | None:
+def shares_by_speed(seconds_per_example: np.ndarray, rows: Sequence[int]) -> np.ndarray | None:
     """Shares of the rows in proportion to speed, or None where the present ones are near enough.
 
     >>> shares_by_speed(np.array([0.01, 0.02]), [50, 50]).round(3)
     array([0.667, 0.333])
     """
-    pace, rows = np.asarray(pace, dtype=float), np.asarray(rows, dtype=float)
-    if not (np.isfinite(pace).all() and (pace > 0.0).all()):
+    seconds_per_example, rows = np.asarray(seconds_per_example, dtype=float), np.asarray(rows, dtype=float)
+    if not (np.isfinite(seconds_per_example).all() and (seconds_per_example > 0.0).all()):
         return None
-    shares = (1.0 / pace) / (1.0 / pace).sum()
+    shares = (1.0 / seconds_per_example) / (1.0 / seconds_per_example).sum()
     present = rows / max(rows.sum(), 1.0)
     return shares if np.any(np.abs(shares - present) > _WORTH_DEALING * shares) else None
 
 
-def update_seconds_per_example(pace: np.ndarray, reports: Sequence[Report]) -> np.ndarray:
+def update_seconds_per_example(seconds_per_example: np.ndarray, reports: Sequence[Report]) -> np.ndarray:
     """Each worker's seconds an example, those of the reports renewed; NaN where nothing is known yet."""
-    pace = pace.copy()
+    seconds_per_example = seconds_per_example.copy()
     for report in reports:
         if report.examples:
-            pace[report.worker] = report.seconds / report.examples
-    return pace
+            seconds_per_example[report.worker] = report.seconds / report.examples
+    return seconds_per_example

@@ -22,18 +22,18 @@ CACHE_LINE_PAD = 128
 
 def run(
     model: Model, shard: Shard, task: Task, pulse: ProgressCallback, state: np.ndarray | None = None,
-    board: np.ndarray | None = None,
+    shared_scalars: np.ndarray | None = None,
 ) -> Report:  # fmt: skip
     """Run SGD on ``shard`` from ``task.state``; stop at the budget, or when the driver says so, and report.
 
     The result does not depend on how the run is cut into calls, so equal budgets in examples give equal bits.
 
-    Given ``state``, the run moves that very array, and not a copy of the task's; with a ``board`` others do so, too
-    (:class:`~parsgd.core.SharedModel`).
+    Given ``state``, the run moves that very array, and not a copy of the task's; with a ``shared_scalars`` others do
+    so, too (:class:`~parsgd.core.SharedModel`).
     """
     if state is None:
         state = task.state if task.owned else private_copy(task.state)
-    return _Run(model, shard, task, pulse, state, board).report()
+    return _Run(model, shard, task, pulse, state, shared_scalars).report()
 
 
 def private_copy(state: np.ndarray) -> np.ndarray:
@@ -74,7 +74,7 @@ class _Run:
     task: Task
     pulse: ProgressCallback
     state: np.ndarray
-    board: np.ndarray | None
+    shared_scalars: np.ndarray | None
 
     def report(self) -> Report:
         task, model = self.task, self.model
@@ -84,8 +84,10 @@ class _Run:
         self.totals, self.epoch_log = [], []
         self.examples, self.going, self.converged, self.diverged = 0, True, False, False
         self.chunk = max(1, int(_FIRST_CHUNK_VALUES / max(self.shard.cost, 1.0)))
-        shared = () if self.board is None else (self.board,)
-        sgd_run = model.sgd_run(self.state, task.schedule_step, self.lr_scale, task.seed, task.pace, *shared)
+        shared = () if self.shared_scalars is None else (self.shared_scalars,)
+        sgd_run = model.sgd_run(
+            self.state, task.schedule_step, self.lr_scale, task.seed, task.schedule_step_size, *shared
+        )
         self.most = task.budget.examples
         if task.budget.seconds == math.inf:
             self.most = whole_batches(task.cursor, self.most, self.shard.n_rows, model.batch_size)
@@ -113,7 +115,8 @@ class _Run:
             seconds=time.perf_counter() - self.began,
             schedule_step=sgd_run.schedule_step,
             lr_scale=self.lr_scale,
-            log_contraction=model.log_contraction(task.schedule_step, steps * task.pace) / task.pace,
+            log_contraction=model.log_contraction(task.schedule_step, steps * task.schedule_step_size)
+            / task.schedule_step_size,
             converged=self.converged,
             epoch_log=tuple(self.epoch_log),
             diverged=self.diverged,

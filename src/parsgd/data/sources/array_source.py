@@ -38,13 +38,14 @@ _PAIRS = 20_000
 _TOLD_ORDERS = 2
 
 
-def part_sizes(n_rows: int, shares: np.ndarray) -> list[int]:
-    """``n_rows`` cut in proportion to ``shares``; of equal shares the first ones get what is left over.
+def part_sizes(n_rows: int, shard_fractions: np.ndarray) -> list[int]:
+    """``n_rows`` cut in proportion to ``shard_fractions``; of equal shard_fractions the first ones get what is left
+    over.
 
     >>> part_sizes(10, np.ones(4)), part_sizes(9, np.array([2.0, 1.0]))
     ([3, 3, 2, 2], [6, 3])
     """
-    exact = n_rows * np.asarray(shares, dtype=float) / np.sum(shares)
+    exact = n_rows * np.asarray(shard_fractions, dtype=float) / np.sum(shard_fractions)
     sizes = np.floor(exact + 1e-9).astype(int)
     left = np.argsort(-(exact - sizes), kind="stable")[: n_rows - sizes.sum()]
     sizes[left] += 1
@@ -108,12 +109,12 @@ class ArraySource:
         return len(self.rows.y) if self.subset is None else len(self.subset)
 
     def split(
-        self, n_workers: int, seed: int, sampling: str = "split", shares: np.ndarray | None = None
+        self, n_workers: int, seed: int, sampling: str = "split", shard_fractions: np.ndarray | None = None
     ) -> Sequence[ArrayShard]:
         """Deal the rows to ``n_workers``; sizes differ by at most one, and are 0 where workers outnumber rows.  With
-        ``shares`` they are in proportion to these."""
+        ``shard_fractions`` they are in proportion to these."""
         numbers = self._numbers
-        sizes = part_sizes(len(numbers), np.ones(n_workers) if shares is None else shares)
+        sizes = part_sizes(len(numbers), np.ones(n_workers) if shard_fractions is None else shard_fractions)
         if sampling == "shared":
             common: dict[tuple[int, int], np.ndarray] = {}
             return [ArrayShard(self.rows, numbers, self.shuffle, share=size, _common=common) for size in sizes]

@@ -69,16 +69,20 @@ class StreamingSource:
         return sum(piece.n_rows for piece in self.pieces) - sum(map(len, self.without.values()))
 
     def split(
-        self, n_workers: int, seed: int, sampling: str = "split", shares: np.ndarray | None = None
+        self, n_workers: int, seed: int, sampling: str = "split", shard_fractions: np.ndarray | None = None
     ) -> Sequence[StreamingShard]:
-        """Deal the pieces to ``n_workers``, whole where sizes then differ by a tenth at most; with ``shares`` in
-        proportion to these (:mod:`parsgd.data.sources.partitioning`)."""
+        """Deal the pieces to ``n_workers``, whole where sizes then differ by a tenth at most; with ``shard_fractions``
+        in proportion to these (:mod:`parsgd.data.sources.partitioning`)."""
         spans = [span for _, span in self._spans]
-        shares = np.ones(n_workers) if shares is None else np.asarray(shares, dtype=float)
+        shard_fractions = np.ones(n_workers) if shard_fractions is None else np.asarray(shard_fractions, dtype=float)
         if sampling == "shared":
-            sizes = part_sizes(self.n_rows, shares)
+            sizes = part_sizes(self.n_rows, shard_fractions)
             return [self._shard(number, spans, share=size) for number, size in enumerate(sizes)]
-        parts = assign_pieces(spans, shares, seed) if sampling == "split" else in_stored_order(spans, shares)
+        parts = (
+            assign_pieces(spans, shard_fractions, seed)
+            if sampling == "split"
+            else in_stored_order(spans, shard_fractions)
+        )
         return [self._shard(number, part) for number, part in enumerate(parts)]
 
     def draw(self, n_rows: int, seed: int) -> tuple[Rows, StreamingSource]:

@@ -61,7 +61,7 @@ class FitPayload:
 
 
 def _parts_of(work: Any) -> dict[str, Any]:
-    """The loop sends ``partial(algorithm.work, model)``."""
+    """The loop sends ``partial(algorithm.run, model)``."""
     if isinstance(work, partial) and work.args:
         return {"the model": work.args[0], "the algorithm": getattr(work.func, "__self__", work.func)}
     return {"the work": work}

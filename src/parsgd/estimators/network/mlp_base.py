@@ -201,7 +201,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
         own = -(-n_rows // choice.n_workers)
         # a batch is one worker's, unless all see the rows in one order
         most = n_rows if choice.algorithm.sampling == "shared" else own
-        if choice.algorithm.message == "slope":
+        if choice.algorithm.message == "gradient":
             own = n_rows
             if hasattr(choice.algorithm, "size"):
                 # the schedule counts the batches that are taken

@@ -18,9 +18,11 @@ class AdagradRun(LinearSGDRun):
     Between :meth:`run` and :meth:`finalize` weights may owe some of the penalty.
     """
 
-    def __init__(self, model: Any, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, pace: float = 1.0):
+    def __init__(
+        self, model: Any, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, schedule_step_size: float = 1.0
+    ):
         adagrad = first_use.kernels("adagrad")
-        super().__init__(model, state, schedule_step, lr_scale, pace)
+        super().__init__(model, state, schedule_step, lr_scale, schedule_step_size)
         self.kernel = adagrad.descend_adagrad_outputs
         if model.n_outputs == 1:
             self.kernel, self.scratch = adagrad.descend_adagrad, tuple(np.zeros((3, adagrad.BLOCK), dtype=model.dtype))
@@ -51,7 +53,7 @@ class AdagradRun(LinearSGDRun):
         self.views["intercept_squares"][:] = self.carry[slot.GATHERED]
 
 
-def step(model: Any, views: dict[str, np.ndarray], mean: dict[str, np.ndarray], lr_scale: np.ndarray) -> None:
+def apply_gradient(model: Any, views: dict[str, np.ndarray], mean: dict[str, np.ndarray], lr_scale: np.ndarray) -> None:
     """One step in place, along the ``mean`` gradients of a batch; see :mod:`parsgd.kernels.adagrad`."""
     EPSILON = first_use.kernels("adagrad").EPSILON
     eta, active = lr_scale * model.eta0, lr_scale > 0.0

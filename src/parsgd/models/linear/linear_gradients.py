@@ -20,7 +20,7 @@ _quiet = np.errstate(over="ignore", invalid="ignore")
 
 
 @_quiet
-def slope(
+def gradient_sum(
     model: Any, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
 ) -> tuple[np.ndarray, Totals]:
     """Summed gradients of the loss on the examples ``batch[first:end]``, in the layout of the state, and the number of
@@ -51,26 +51,28 @@ def slope(
 
 
 @_quiet
-def step(model: Any, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray) -> np.ndarray:
-    """The state one step further, along what :func:`slope` gave, summed over a batch."""
+def apply_gradient(
+    model: Any, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
+) -> np.ndarray:
+    """The state one step further, along what :func:`gradient_sum` gave, summed over a batch."""
     state = state.copy()
     if slopes[-1] <= 0.0:
         return state
     views, mean = model.views(state), model.views(slopes[:-1] / slopes[-1])
     if model.schedule == "adagrad":
-        linear_adagrad.step(model, views, mean, lr_scale)
+        linear_adagrad.apply_gradient(model, views, mean, lr_scale)
         return state
     eta = lr_scale * model.rates(np.array(schedule_step))
-    pace = lr_scale if model.schedule in ("pa1", "pa2") else eta
+    rate = lr_scale if model.schedule in ("pa1", "pa2") else eta
     coef = views["coef"].astype(np.float64)
     if model.penalty in ("l2", "elasticnet"):
         coef *= np.maximum(0.0, 1.0 - (1.0 - model.l1_share) * eta * model.alpha)
-    coef -= pace * mean["coef"]
+    coef -= rate * mean["coef"]
     if model.truncates:
         coef = np.sign(coef) * np.maximum(np.abs(coef) - eta * model.alpha * model.l1_share, 0.0)
     views["coef"][:] = coef
     if model.fit_intercept:
-        moved = pace * mean["intercept"] + (eta * model.alpha if model.one_class else 0.0)
+        moved = rate * mean["intercept"] + (eta * model.alpha if model.one_class else 0.0)
         views["intercept"] -= (moved * model.intercept_decay).astype(state.dtype)
     if model.average:
         # the mean of none is where the run stands, so that it can be merged with means that have begun

@@ -211,15 +211,15 @@ class Linear:
         return float(np.sum(np.diff(edges) * np.log(np.maximum(1.0 - decay * self.rates(middle), 1e-300))))
 
     def sgd_run(
-        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, pace: float = 1.0,
-        board: np.ndarray | None = None,
+        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0,
+        shared_scalars: np.ndarray | None = None,
     ) -> LinearSGDRun:  # fmt: skip
         if self.schedule == "adagrad":
-            return AdagradRun(self, state, schedule_step, lr_scale, pace)
-        return LinearSGDRun(self, state, schedule_step, lr_scale, pace, board)
+            return AdagradRun(self, state, schedule_step, lr_scale, schedule_step_size)
+        return LinearSGDRun(self, state, schedule_step, lr_scale, schedule_step_size, shared_scalars)
 
-    slope, step = linear_gradients.slope, linear_gradients.step
-    board, settled = linear_shared_state.board, linear_shared_state.settled
+    gradient_sum, apply_gradient = linear_gradients.gradient_sum, linear_gradients.apply_gradient
+    shared_scalars, from_shared = linear_shared_state.shared_scalars, linear_shared_state.from_shared
 
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
         """``(n_rows, n_outputs)``, of the weights themselves, not of their averages; ``x`` is a matrix, or as kernels
@@ -274,7 +274,7 @@ class Linear:
             return losses.BuiltinLoss(_CODES[self.loss], float(self.loss_parameter))
         return first_use.kernels("own_losses").user_loss(self.loss)
 
-    def recipe(self, pace: float = 1.0):
+    def recipe(self, schedule_step_size: float = 1.0):
         """The hyper-parameters as kernels take them."""
         return Recipe(
             loss=self.compiled_loss(),
@@ -291,7 +291,7 @@ class Linear:
             intercept_decay=self.intercept_decay,
             one_class=bool(self.one_class),
             average_from=int(self.average),
-            pace=float(pace),
+            pace=float(schedule_step_size),
             batch_size=int(self.batch_size),
             measured=bool(self.measured),
             release_from=release_from(),

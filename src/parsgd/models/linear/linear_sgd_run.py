@@ -39,17 +39,22 @@ class LinearSGDRun:
     """
 
     def __init__(
-        self, model: Any, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, pace: float = 1.0,
-        board: np.ndarray | None = None,
-    ):  # fmt: skip
+        self,
+        model: Any,
+        state: np.ndarray,
+        schedule_step: float,
+        lr_scale: np.ndarray,
+        schedule_step_size: float = 1.0,
+        shared_scalars: np.ndarray | None = None,
+    ):
         self.model, self.state, self.lr_scale = model, state, lr_scale
         self.views = model.views(state)
         self.coef, self.mean, self.paid = (model.flat(state, name) for name in ("coef", "mean_coef", "paid"))
-        self.recipe = model.recipe(pace)
+        self.recipe = model.recipe(schedule_step_size)
         single = model.n_outputs == 1
-        self.kernel, self.shared = self._choose_kernel(board is not None), ()
-        if board is not None:
-            self.shared = (board.reshape(-1, model.n_outputs),)
+        self.kernel, self.shared = self._choose_kernel(shared_scalars is not None), ()
+        if shared_scalars is not None:
+            self.shared = (shared_scalars.reshape(-1, model.n_outputs),)
         if not isinstance(model.loss, str):
             # compiled code of a user may raise, so Numba itself handles the GIL
             self.kernel = without_cache(self.kernel, self.recipe.loss)

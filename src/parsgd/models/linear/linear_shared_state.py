@@ -9,7 +9,7 @@ import numpy as np
 from parsgd.utils import first_use
 
 
-def board(model: Any, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
+def shared_scalars(model: Any, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
     """The numbers besides the weights that all workers move, ``(rows, n_outputs)``, as a round begins with them."""
     sharing, sharing_linear = first_use.kernels("sharing"), first_use.kernels("sharing_linear")
 
@@ -22,15 +22,15 @@ def board(model: Any, state: np.ndarray, schedule_step: float, n_workers: int) -
     return out
 
 
-def settled(model: Any, state: np.ndarray, board: np.ndarray) -> np.ndarray:
-    """The state in plain numbers, a new one, of weights and a board that nobody uses any more."""
+def from_shared(model: Any, state: np.ndarray, shared_scalars: np.ndarray) -> np.ndarray:
+    """The state in plain numbers, a new one, of weights and a shared_scalars that nobody uses any more."""
     sharing, sharing_linear = first_use.kernels("sharing"), first_use.kernels("sharing_linear")
 
-    board, state = board.reshape(-1, model.n_outputs), state.copy()
+    shared_scalars, state = shared_scalars.reshape(-1, model.n_outputs), state.copy()
     views = model.views(state)
     # in one type: a scale of 1 leaves the bits
-    views["coef"][:] *= board[sharing.SCALE].astype(state.dtype)
-    views["intercept"][:] = board[sharing_linear.BOARD_INTERCEPT]
+    views["coef"][:] *= shared_scalars[sharing.SCALE].astype(state.dtype)
+    views["intercept"][:] = shared_scalars[sharing_linear.BOARD_INTERCEPT]
     if model.truncates:
-        views["penalty"][:] = board[sharing_linear.BOARD_PENALTY]
+        views["penalty"][:] = shared_scalars[sharing_linear.BOARD_PENALTY]
     return state

@@ -148,14 +148,14 @@ class Network:
         return state
 
     def sgd_run(
-        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, pace: float = 1.0,
-        board: np.ndarray | None = None,
+        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0,
+        shared_scalars: np.ndarray | None = None,
     ) -> NetworkSGDRun:  # fmt: skip
         # the clock counts the steps that moments have seen, and falling rates go by epochs: nothing to speed up
-        return NetworkSGDRun(self, state, schedule_step, lr_scale, seed, board)
+        return NetworkSGDRun(self, state, schedule_step, lr_scale, seed, shared_scalars)
 
-    slope, step = network_sgd_run.slope, network_sgd_run.step
-    board, settled = network_shared_state.board, network_shared_state.settled
+    gradient_sum, apply_gradient = network_sgd_run.gradient_sum, network_sgd_run.apply_gradient
+    shared_scalars, from_shared = network_shared_state.shared_scalars, network_shared_state.from_shared
 
     def finite(self, state: np.ndarray) -> bool:
         """Whether all parameters are finite, and their sum, too: a network whose sum overflows has diverged as well."""

@@ -39,18 +39,20 @@ class NetworkSGDRun:
         schedule_step: float,
         lr_scale: np.ndarray,
         seed: int,
-        board: np.ndarray | None = None,
+        shared_scalars: np.ndarray | None = None,
     ):
         network = first_use.kernels("network")
         self.slot = network
         self.model, self.lr_scale = model, lr_scale
         self.parts = model.parts(state)
-        self.recipe = recipe(model)._replace(seed=int(seed), shared=board is not None, release_from=release_from())
-        self.board = (_NO_BOARD if board is None else board).reshape(-1, 1)
+        self.recipe = recipe(model)._replace(
+            seed=int(seed), shared=shared_scalars is not None, release_from=release_from()
+        )
+        self.shared_scalars = (_NO_BOARD if shared_scalars is None else shared_scalars).reshape(-1, 1)
         self.plan = plan(model, model.batch_size)
         whole = gathers_whole(model)
         fused = model.solver == "sgd" and not whole
-        self.descend = network.DESCEND[fused, whole, board is not None]
+        self.descend = network.DESCEND[fused, whole, shared_scalars is not None]
         self.room = room(model, self.plan, model.batch_size, whole)
         self.carry = np.zeros(network.N_SLOTS + 2 * _FENCE)[_FENCE : _FENCE + network.N_SLOTS]
         self.carry[network.CLOCK], self.carry[network.BEGUN] = schedule_step, model.begun
@@ -71,7 +73,7 @@ class NetworkSGDRun:
         self.carry[self.slot.GAIN] = self.lr_scale[0]
         self.descend(
             rows.x, rows.y, rows.weight, order, start, stop, *self.parts, self.room, self.plan, self.recipe, self.carry,
-            self.board,
+            self.shared_scalars,
         )  # fmt: skip
         self.examples += stop - start
 
@@ -204,7 +206,7 @@ def gathers_whole(model: Any) -> bool:
     return model.clip_norm is not None or (model.sparse and model.solver != "sgd")
 
 
-def slope(
+def gradient_sum(
     model: Any, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
 ) -> tuple[np.ndarray, Totals]:
     """Summed gradients of the examples ``batch[first:end]`` and their summed weight, in one vector; and their losses.
@@ -245,8 +247,10 @@ def slope(
     return out, Totals(n, 1, loss, loss)
 
 
-def step(model: Any, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray) -> np.ndarray:
-    """The state one step further, along what :func:`slope` gave, summed over a batch."""
+def apply_gradient(
+    model: Any, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
+) -> np.ndarray:
+    """The state one step further, along what :func:`gradient_sum` gave, summed over a batch."""
     network = first_use.kernels("network")
 
     state = state.copy()

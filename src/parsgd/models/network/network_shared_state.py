@@ -9,7 +9,7 @@ import numpy as np
 from parsgd.utils import first_use
 
 
-def board(model: Any, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
+def shared_scalars(model: Any, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
     """The numbers besides the parameters that all workers move, ``(rows, 1)``, as a round begins with them."""
     network, sharing = first_use.kernels("network"), first_use.kernels("sharing")
 
@@ -21,12 +21,12 @@ def board(model: Any, state: np.ndarray, schedule_step: float, n_workers: int) -
     return out
 
 
-def settled(model: Any, state: np.ndarray, board: np.ndarray) -> np.ndarray:
-    """The state in plain numbers, a new one, of parameters and a board that nobody uses any more."""
+def from_shared(model: Any, state: np.ndarray, shared_scalars: np.ndarray) -> np.ndarray:
+    """The state in plain numbers, a new one, of parameters and a shared_scalars that nobody uses any more."""
     sharing = first_use.kernels("sharing")
 
     state = state.copy()
-    scale = board.reshape(-1, 1)[sharing.SCALE, 0]
+    scale = shared_scalars.reshape(-1, 1)[sharing.SCALE, 0]
     if scale != 1.0:
         model.views(state)["coefs"][0] *= state.dtype.type(scale)
     return state

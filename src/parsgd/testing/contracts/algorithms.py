@@ -22,14 +22,14 @@ def check_algorithm(algorithm: core.Algorithm) -> None:
     """Check an algorithm with a linear model on a small problem.
 
     Its ``merge`` is pure, weighs equal workers alike and idle ones not at all, stays where workers stayed, and
-    returns a report that is all there is in a merge bit for bit; ``work`` keeps to its task; a fit gets better than it
+    returns a report that is all there is in a merge bit for bit; ``run`` keeps to its task; a fit gets better than it
     began.  One that needs shared memory is fitted on threads; its tasks must all hold one array, and its work must move
     it.
     """
     must(isinstance(algorithm, core.Algorithm), f"{type(algorithm).__name__} lacks parts of parsgd.core.Algorithm.")
     must(all(isinstance(need, str) for need in algorithm.requires), "requires must be a set of names of capabilities.")
     must(algorithm.sampling in core.PARTITIONS, f"sampling must be one of {core.PARTITIONS}.")
-    must(algorithm.message in ("state", "slope"), "message must be 'state' or 'slope'.")
+    must(algorithm.message in ("state", "gradient"), "message must be 'state' or 'gradient'.")
     for n_workers in (1, 2, 5):
         must(1 <= algorithm.quorum(n_workers) <= n_workers, "A quorum must lie between 1 and the number of workers.")
     must(pickle.loads(pickle.dumps(algorithm)) == algorithm, "An algorithm must be picklable, and equal to its copy.")
@@ -64,7 +64,7 @@ def _reported(algorithm: core.Algorithm, standing: FitState, rng: np.random.Gene
         must(not np.shares_memory(outsets[0], standing.state), "Workers may not write to the state the driver keeps.")
         return [small_report(worker, start_state) for worker, start_state in enumerate(outsets)]
     # a slope has the weight of its examples as its last element
-    size = standing.state.size + (algorithm.message == "slope")
+    size = standing.state.size + (algorithm.message == "gradient")
     return [small_report(worker, np.abs(rng.standard_normal(size))) for worker in range(3)]
 
 
@@ -129,7 +129,7 @@ def _standing(
         cursors=(0,) * n_workers, shard_rows=tuple(shard.n_rows for shard in shards) or (20,) * n_workers,
         tasks=tuple(Task(worker, 0, state, SEED, Budget(10), lr_scale=zero + 1.0) for worker in range(n_workers)),
     )  # fmt: skip
-    return replace(standing, memory=algorithm.begin(standing))
+    return replace(standing, memory=algorithm.init_memory(standing))
 
 
 def _check_work(algorithm: core.Algorithm) -> None:
@@ -146,7 +146,7 @@ def _check_work(algorithm: core.Algorithm) -> None:
 
     first = task()
     before = first.state.copy()
-    report = algorithm.work(model, shards[1], first, no_progress)
+    report = algorithm.run(model, shards[1], first, no_progress)
     must((report.worker, report.round) == (1, 0), "A report must carry the worker and the round of its task.")
     if _shares(algorithm):
         must(not _same(first.state, before), "work on shared memory must move the task's state itself.")
@@ -154,10 +154,10 @@ def _check_work(algorithm: core.Algorithm) -> None:
     else:
         must(_same(first.state, before), "work must not write to the task's state.")
     must(0 < report.examples <= budget.examples, "work must keep to its budget of examples.")
-    repeated = algorithm.work(model, shards[1], task(), no_progress)
+    repeated = algorithm.run(model, shards[1], task(), no_progress)
     if budget.seconds is None:
         must(_same(report.state, repeated.state), "A task carries all it takes to repeat it, bit for bit.")
-    halted = algorithm.work(model, shards[1], task(), lambda worker, examples, sgd_run: False)
+    halted = algorithm.run(model, shards[1], task(), lambda worker, examples, sgd_run: False)
     must(halted.examples <= report.examples, "work must end early when the pulse says so.")
 
 

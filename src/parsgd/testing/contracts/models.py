@@ -106,16 +106,19 @@ def _check_descent(model: core.Model, rows: Rows) -> None:
 
 def _check_sharing(model: core.Model, rows: Rows) -> None:
     """Two runs that take turns on one state visit what one run visits, and arrive close to it."""
-    must(isinstance(model, core.SharedModel), "A model that offers shared_steps must have size, board and settled.")
+    must(
+        isinstance(model, core.SharedModel),
+        "A model that offers shared_steps must have size, shared_scalars and settled.",
+    )
     start, order = model.init(SEED), np.arange(len(rows.y), dtype=np.int32)
     must(model.size == start.size, f"size must be the number of elements of a state: {start.size}, not {model.size}.")
     must(
-        np.array_equal(model.settled(start, model.board(start, 1.0, 2)), start),
-        "A state and the board that a round begins with must settle to that state, bit for bit.",
+        np.array_equal(model.from_shared(start, model.shared_scalars(start, 1.0, 2)), start),
+        "A state and the shared_scalars that a round begins with must settle to that state, bit for bit.",
     )
     state, lr_scale = start.copy(), np.ones(model.n_outputs)
-    board = model.board(state, 1.0, 2)
-    runs = [model.sgd_run(state, 1.0, lr_scale, SEED, 1.0, board) for _ in range(2)]
+    shared_scalars = model.shared_scalars(state, 1.0, 2)
+    runs = [model.sgd_run(state, 1.0, lr_scale, SEED, 1.0, shared_scalars) for _ in range(2)]
     size = model.batch_size
     edges = [0, len(order) // (2 * size) * size, len(order)]
     for run, (first, end) in zip(runs, pairwise(edges), strict=True):
@@ -126,7 +129,7 @@ def _check_sharing(model: core.Model, rows: Rows) -> None:
     alone, totals, sgd_run = _descended(model, rows)
     must(sum(steps) == totals.steps, f"Runs must count their own steps: {steps} are not {totals.steps} together.")
     must(runs[1].schedule_step == sgd_run.schedule_step, "Runs on one state must move one clock.")
-    ours, scale = model.settled(state, board), max(float(np.abs(alone - start).max()), 1e-30)
+    ours, scale = model.from_shared(state, shared_scalars), max(float(np.abs(alone - start).max()), 1e-30)
     must(
         float(np.abs(ours - alone).max()) <= 1e-3 * scale,
         "Two runs that take turns on one state must arrive where one arrives.",
