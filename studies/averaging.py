@@ -61,8 +61,8 @@ if doublings pay to the end). The last two columns are the excess of the average
 NETWORKS = """
 ## A network
 
-Fashion-MNIST (20,000 rows), 784-64-10, Adam at its defaults, batches of 64; `SimuParallel(sampling="whole")` from one
-common start; training loss, and in brackets the share of test images that are wrong. One seed.
+Fashion-MNIST (20,000 rows), 784-64-10, Adam at its defaults, batches of 64; `SimuParallel(partition="replicated")` from
+one common start; training loss, and in brackets the share of test images that are wrong. One seed.
 
 """
 READING = Path(__file__).with_name("readings") / "averaging.md"
@@ -268,7 +268,7 @@ def network(folder: Path) -> str:
             # each of K workers draws a K-th of the rows a pass
             model = MLPClassifier(
                 NETWORK, batch_size=64, max_iter=passes * k, tol=0.0, n_iter_no_change=10**6, n_jobs=k,
-                random_state=0, algorithm=SimuParallel(sampling="whole"), engine="threads",
+                random_state=0, algorithm=SimuParallel(partition="replicated"), engine="threads",
             ).fit(X, y)  # fmt: skip
             chosen = model.predict_proba(X)[np.arange(len(y)), y]
             loss, wrong = -np.log(np.maximum(chosen, 1e-12)).mean(), 1.0 - model.score(X_test, y_test)

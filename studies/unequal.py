@@ -87,8 +87,9 @@ training loss after five passes over all rows: here no run is too long because o
 MAILBOXES = """
 ## Six mailboxes
 
-enron_spam with its rows sorted by mailbox and dealt as they lie (`sampling="stored"`) to six workers: nearly a mailbox
-each, from a quarter to three quarters of it spam. Workers are equally fast ("alike"), or 1, 1, 1/2, 1/2, 1/4, 1/10.
+enron_spam with its rows sorted by mailbox and dealt as they lie (`partition="contiguous"`) to six workers: nearly a
+mailbox each, from a quarter to three quarters of it spam. Workers are equally fast ("alike"), or 1, 1, 1/2, 1/2, 1/4,
+1/10.
 
 """
 ROUNDS = """
@@ -118,13 +119,13 @@ def once(data: Data, alpha: float, speeds: tuple, algorithm: Any, seed: int, **s
 
 
 def one_shot(
-    data: Data, alpha: float, speeds: tuple, passes: int, seed: int, sampling: str = "split", **settings: Any
+    data: Data, alpha: float, speeds: tuple, passes: int, seed: int, partition: str = "shuffled", **settings: Any
 ) -> np.ndarray:
     """Test loss of each of the columns, and the sum of the learned weights."""
     warnings.simplefilter("ignore")
     _, X_test, y, y_test = data
     loss, seconds = HeldOut(X_test, y_test, np.unique(y)), passes / len(speeds)
-    kept = once(data, alpha, speeds, WeightedAverage("measured", seconds, sampling), seed, **settings)
+    kept = once(data, alpha, speeds, WeightedAverage("measured", seconds, partition), seed, **settings)
     standing, reports = kept.standing, kept.reports
     by_formula = [
         replace(report, log_contraction=standing.model.log_contraction(1.0, report.steps)) for report in reports
@@ -133,8 +134,8 @@ def one_shot(
     for rule in SIMPLE:
         weights = kept.algorithm.weights(standing, reports) if rule == "measured" else RULES[rule](standing, by_formula)
         losses.append(loss(standing.model, merge(standing.state, reports, weights).state))
-    shorter = SimuParallel(sampling, seconds / (1.0 + CORRECTION), correction=CORRECTION)
-    for algorithm in (shorter, WeightedAverage("learned", seconds, sampling)):
+    shorter = SimuParallel(partition, seconds / (1.0 + CORRECTION), correction=CORRECTION)
+    for algorithm in (shorter, WeightedAverage("learned", seconds, partition)):
         kept = once(data, alpha, speeds, algorithm, seed, **settings)
         losses.append(loss(standing.model, kept.merged.state))
     return np.array([*losses, kept.merged.weights.sum()])
@@ -263,7 +264,7 @@ def main() -> None:
             if name == "enron_spam":
                 data = by_mailbox(given.folder, data)
                 cases = {f"{crew}, {p}": ((speeds, p), ()) for crew, speeds in BOXES.items() for p in (1, 5)}
-                parts["boxes"] += table(many(run, one_shot, data, alpha, cases, seeds, sampling="stored"))
+                parts["boxes"] += table(many(run, one_shot, data, alpha, cases, seeds, partition="contiguous"))
             print(name, parts["shots"][-2000:], *rounds.values(), sep="\n", flush=True)
     parts["constant"] += table(constant)
     parts["rounds"] = ROUNDS.format(passes=SERIAL_PASSES, seeds=seeds, most=MOST_PASSES)

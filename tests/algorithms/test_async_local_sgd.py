@@ -74,7 +74,7 @@ def test_when_each_has_reported_once_the_state_is_the_mean_of_their_arrivals(n_w
 
 def reference(n_workers, order, sync_every, share, epochs):
     """The formula on least squares: ``share(late, delay, steps)`` is what a report counts for."""
-    shards = ArraySource(LINEAR_ROWS).split(n_workers, SEED, "split")
+    shards = ArraySource(LINEAR_ROWS).split(n_workers, SEED, "shuffled")
     state, eta = np.zeros(N_FEATURES + 1), LINEAR.eta0
     origin, cursor = [state] * n_workers, [0] * n_workers
     reports, steps = [0] * n_workers, [0] * n_workers

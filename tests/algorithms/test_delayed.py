@@ -32,7 +32,7 @@ def train(model, rows, algorithm, n_workers, engine=None, epochs=4, **settings):
 
 def batches_in_turn(rows, n_workers, size):
     """Row numbers of the batches, without end: each worker's next one, in turn."""
-    shards = ArraySource(rows).split(n_workers, SEED, "split")
+    shards = ArraySource(rows).split(n_workers, SEED, "shuffled")
 
     def of(worker):
         epoch = 0

@@ -59,7 +59,7 @@ def vector(found):
 @pytest.mark.parametrize("n_workers", [1, 3])
 def test_nodes_descend_by_the_formula_and_are_averaged(n_workers, delay, kind):
     found = train(LINEAR, LINEAR_ROWS, kind(inner_delay=delay), n_workers)
-    shards = ArraySource(LINEAR_ROWS).split(n_workers, SEED, "split")
+    shards = ArraySource(LINEAR_ROWS).split(n_workers, SEED, "shuffled")
     nodes = [node(shard, worker_seed(SEED, w), delay or 0) for w, shard in enumerate(shards)]
     weights = [worker["weight"] for worker in found.history[0]["workers"]]
     np.testing.assert_allclose(vector(found), weights @ np.array(nodes), rtol=0, atol=1e-10)
@@ -70,7 +70,7 @@ def test_nodes_descend_by_the_formula_and_are_averaged(n_workers, delay, kind):
 def test_rates_fall_with_the_steps():
     falling = replace(LINEAR, schedule="invscaling", power_t=0.5)
     found = train(falling, LINEAR_ROWS, SimuParallel(inner_delay=2), 1)
-    (shard,) = ArraySource(LINEAR_ROWS).split(1, SEED, "split")
+    (shard,) = ArraySource(LINEAR_ROWS).split(1, SEED, "shuffled")
     theirs = node(shard, SEED, 2, rate=lambda t: 0.2 / np.sqrt(t + 1.0))
     np.testing.assert_allclose(vector(found), theirs, rtol=0, atol=1e-10)
 

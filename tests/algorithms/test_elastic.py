@@ -32,7 +32,7 @@ def train(model, rows, algorithm, n_workers, engine=None, epochs=4, **settings):
 
 def reference(n_workers, order, parts, a, epochs, together):
     """The formula on least squares; ``together``: all workers' springs pull when all have made their steps."""
-    shards = ArraySource(LINEAR_ROWS).split(n_workers, SEED, "split")
+    shards = ArraySource(LINEAR_ROWS).split(n_workers, SEED, "shuffled")
     centre, eta = np.zeros(N_FEATURES + 1), LINEAR.eta0
     x, cursor = [centre.copy() for _ in range(n_workers)], [0] * n_workers
 

@@ -98,9 +98,9 @@ def test_an_adaptive_period_goes_with_what_ends_rounds_otherwise(settings):
         (1.0, 1, [1] * 6),
     ],
 )
-@pytest.mark.parametrize("sampling", ["split", "whole"])
-def test_rounds_lengthen_with_every_pass_up_to_half_of_one(sync_every, after, rounds, sampling):
-    found, seen = spied(LocalSGD(sync_every, lengthen_after_epochs=after, sampling=sampling), max_epochs=6)
+@pytest.mark.parametrize("partition", ["shuffled", "replicated"])
+def test_rounds_lengthen_with_every_pass_up_to_half_of_one(sync_every, after, rounds, partition):
+    found, seen = spied(LocalSGD(sync_every, lengthen_after_epochs=after, partition=partition), max_epochs=6)
     assert np.bincount([standing.examples // 1200 for standing in seen]).tolist() == rounds
     assert found.examples == 6 * 1200
 
@@ -191,11 +191,11 @@ def test_late_workers_go_with_every_outer_step(outer_optimizer, model):
 # -- balance ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampling", ["split", "stored", "whole"])
+@pytest.mark.parametrize("partition", ["shuffled", "contiguous", "replicated"])
 @pytest.mark.parametrize("sync_every", [0.2, 1.0])
 @pytest.mark.parametrize("speeds", [(1.0, 0.5, 0.25), (1.0, 1.0, 1.0, 0.1)], ids=str)
-def test_after_the_first_pass_shards_are_in_proportion_to_speed(sampling, sync_every, speeds):
-    found, seen = spied(LocalSGD(sync_every, balance="speed", sampling=sampling), speeds, max_epochs=4)
+def test_after_the_first_pass_shards_are_in_proportion_to_speed(partition, sync_every, speeds):
+    found, seen = spied(LocalSGD(sync_every, balance="speed", partition=partition), speeds, max_epochs=4)
     shares = np.array(speeds) / sum(speeds)
     owned = np.array([standing.shard_rows for standing in seen])
     passes = np.array([standing.examples // 1200 for standing in seen])
@@ -337,7 +337,7 @@ def test_a_fit_ends_when_all_that_had_rows_are_lost():
         (dict(outer_optimizer="nestorov"), "Did you mean 'nesterov'?"),
         (dict(outer_optimizer=LocalSGD), "'outer_optimizer' parameter of LocalSGD"),
         (dict(outer_optimizer=3), "'outer_optimizer' parameter of LocalSGD"),
-        (dict(sampling="shared"), "'sampling' parameter of LocalSGD"),
+        (dict(partition="common_order"), "'partition' parameter of LocalSGD"),
         (dict(seconds=1.0, deadline="auto"), "seconds or a deadline, not both"),
         (dict(lengthen_after_epochs=0), "'lengthen_after_epochs' parameter of LocalSGD must be an int from 1 on"),
         (dict(sync_every="adaptive", lengthen_after_epochs=2), "Got lengthen_after_epochs=2; leave out one of them"),
@@ -353,7 +353,7 @@ def test_bad_parameters_are_named_with_what_was_expected_and_what_came(bad, said
     "algorithm",
     [
         LocalSGD("adaptive"), LocalSGD(deadline="auto"), LocalSGD(deadline=1.0), LocalSGD(balance="speed"),
-        LocalSGD(sampling="whole", balance="speed", deadline="auto"), *(LocalSGD(rule=rule) for rule in RULES),
+        LocalSGD(partition="replicated", balance="speed", deadline="auto"), *(LocalSGD(rule=rule) for rule in RULES),
     ],
     ids=repr,
 )  # fmt: skip
@@ -364,7 +364,7 @@ def test_algorithms_in_rounds_keep_their_contract(algorithm):
 
 def test_estimators_take_all_of_it():
     algorithm = LocalSGD(
-        "adaptive", rule="steps", outer_optimizer="nesterov", deadline="auto", balance="speed", sampling="whole"
+        "adaptive", rule="steps", outer_optimizer="nesterov", deadline="auto", balance="speed", partition="replicated"
     )
     model = SGDClassifier("log_loss", algorithm=algorithm, engine=Serial(), n_jobs=2, max_iter=3, tol=None,
                           random_state=0)  # fmt: skip

@@ -67,7 +67,7 @@ def test_second_moments_stay_above_zero():
 
 
 def test_who_draws_from_all_rows_has_none_to_correct_by():
-    with pytest.raises(InvalidArgumentError, match=r"sampling='whole'.*Use sampling='split'"):
-        SimuParallel(sampling="whole", correction=0.5)
+    with pytest.raises(InvalidArgumentError, match=r"partition='replicated'.*Use partition='shuffled'"):
+        SimuParallel(partition="replicated", correction=0.5)
     with pytest.raises(InvalidArgumentError, match="correction"):
         SimuParallel(correction=1.0)

@@ -173,7 +173,7 @@ def test_a_mean_that_has_not_begun_is_merged_as_the_point_where_its_worker_stand
 
 def test_workers_that_draw_from_all_rows_draw_as_many_as_they_would_own_and_not_all():
     settings = {"max_iter": 1, "tol": None, "n_jobs": 2, "random_state": 0}
-    model = SGDClassifier("log_loss", algorithm=SimuParallel(sampling="whole"), **settings).fit(X, Y)
+    model = SGDClassifier("log_loss", algorithm=SimuParallel(partition="replicated"), **settings).fit(X, Y)
     assert [w["examples"] for w in model.history_[0]["workers"]] == [192, 192]
     owned = SGDClassifier("log_loss", algorithm=SimuParallel(), **settings).fit(X, Y)
     assert not np.array_equal(model.coef_, owned.coef_)
@@ -185,7 +185,7 @@ def test_drawing_from_all_rows_differs_between_workers_and_epochs():
     from parsgd.data.sources.array_source import ArraySource
     from parsgd.utils.row_arrays import rows_of
 
-    first, second = ArraySource(rows_of(X, Y.astype(float))).split(2, 0, "whole")
+    first, second = ArraySource(rows_of(X, Y.astype(float))).split(2, 0, "replicated")
     orders = [tuple(next(iter(shard.blocks(seed, epoch))).order) for shard, seed, epoch in
               [(first, 1, 0), (first, 1, 1), (second, 2, 0)]]  # fmt: skip
     assert len(set(orders)) == 3

@@ -287,12 +287,12 @@ class Broken(Shard):
 class Given:
     """A source of shards that were made before."""
 
-    partitions = frozenset({"split", "whole"})
+    partitions = frozenset({"shuffled", "replicated"})
 
     def __init__(self, *shards):
         self.shards, self.n_rows = shards, 20
 
-    def split(self, n_workers, seed, sampling):
+    def split(self, n_workers, seed, partition):
         return self.shards
 
 

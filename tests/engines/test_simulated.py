@@ -243,7 +243,7 @@ def test_a_report_that_is_under_way_arrives_though_its_worker_is_dead():
 
 def test_the_rows_of_the_dead_go_to_the_machine_with_the_fewest_and_take_its_time():
     source = ArraySource(rows_of(X, Y))
-    shards = source.split(4, 0, "split", np.array([4.0, 2.0, 1.0, 1.0]))
+    shards = source.split(4, 0, "shuffled", np.array([4.0, 2.0, 1.0, 1.0]))
     ours = Simulated(rate=100.0, speeds=(1.0, 1.0, 1.0, 0.5), failures={1: 0.0}).open(echo, shards, no_progress)
     for worker in range(4):
         ours.send(task(worker))

@@ -108,8 +108,8 @@ def test_parameters_that_exclude_each_other_are_refused(make, match):
     [
         (lambda: LocalSGD(sync_every=0.0), "sync_every"), (lambda: LocalSGD(sync_every=1.5), "sync_every"),
         (lambda: LocalSGD(seconds=-1.0), "seconds"), (lambda: LocalSGD(rule="learnt"), "rule"),
-        (lambda: WeightedAverage(rule="wpsgd"), "rule"), (lambda: WeightedAverage(sampling="half"), "sampling"),
-        (lambda: SimuParallel(sampling="hole"), "sampling"), (lambda: SimuParallel(seconds=0.0), "seconds"),
+        (lambda: WeightedAverage(rule="wpsgd"), "rule"), (lambda: WeightedAverage(partition="half"), "partition"),
+        (lambda: SimuParallel(partition="hole"), "partition"), (lambda: SimuParallel(seconds=0.0), "seconds"),
     ],
 )  # fmt: skip
 def test_algorithms_refuse_what_they_cannot_use(make, named):

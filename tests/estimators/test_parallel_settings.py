@@ -149,7 +149,7 @@ def test_a_number_that_harms_the_model_is_obeyed_with_one_warning_that_names_the
         {"n_jobs": -1},
         {"n_jobs": 8, "algorithm": "minibatch"},
         {"n_jobs": 8, "algorithm": LocalSGD(outer_optimizer="adaptive")},
-        {"n_jobs": 8, "algorithm": SimuParallel(sampling="whole")},
+        {"n_jobs": 8, "algorithm": SimuParallel(partition="replicated")},
     ],
     ids=str,
 )

@@ -20,7 +20,7 @@ from parsgd.engines.serial import Serial
 
 ALGORITHMS = [
     SimuParallel(),
-    SimuParallel(sampling="whole"),
+    SimuParallel(partition="replicated"),
     WeightedAverage(),
     WeightedAverage(rule="steps"),
     WeightedAverage(rule="measured"),

@@ -17,7 +17,7 @@ from parsgd.utils.row_arrays import rows_of
 
 ALGORITHMS = [
     SimuParallel(),
-    SimuParallel(sampling="whole"),
+    SimuParallel(partition="replicated"),
     WeightedAverage(),
     WeightedAverage(rule="measured"),
     LocalSGD(),

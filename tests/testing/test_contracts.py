@@ -34,7 +34,7 @@ def rows(layout="dense", n_classes=2, dtype=np.float64, n_rows=41):
 
 ALGORITHMS = [
     SimuParallel(),
-    SimuParallel(sampling="whole"),
+    SimuParallel(partition="replicated"),
     LocalSGD(),
     LocalSGD(sync_every=1.0, rule="wp"),
     LocalSGD(seconds=10.0),
@@ -263,8 +263,8 @@ def test_an_engine_that_breaks_a_promise_is_told_which(crew, sentence):
 
 @dataclass(frozen=True)
 class LosesARow(ArraySource):
-    def split(self, n_workers, seed, sampling="split"):
-        return [replace(shard, numbers=shard.numbers[:-1]) for shard in super().split(n_workers, seed, sampling)]
+    def split(self, n_workers, seed, partition="shuffled"):
+        return [replace(shard, numbers=shard.numbers[:-1]) for shard in super().split(n_workers, seed, partition)]
 
 
 @dataclass
@@ -288,8 +288,8 @@ class Forgetful(Shard):
 
 @dataclass(frozen=True)
 class Irreproducible(ArraySource):
-    def split(self, n_workers, seed, sampling="split"):
-        return [Forgetful(shard) for shard in super().split(n_workers, seed, sampling)]
+    def split(self, n_workers, seed, partition="shuffled"):
+        return [Forgetful(shard) for shard in super().split(n_workers, seed, partition)]
 
 
 @pytest.mark.parametrize(("kind", "sentence"), [(LosesARow, "every row"), (Irreproducible, "same shards")])

@@ -49,7 +49,7 @@ class Unsplit:
 
     n_rows = 5
 
-    def split(self, n_workers, seed, sampling):
+    def split(self, n_workers, seed, partition):
         pytest.fail("the rows were split")
 
 

@@ -17,7 +17,7 @@ from parsgd.utils.row_arrays import rows_of
 
 
 def said(X, y, n_workers=4, shuffle=True):
-    shards = ArraySource(rows_of(X, y), shuffle).split(n_workers, 1, "stored")
+    shards = ArraySource(rows_of(X, y), shuffle).split(n_workers, 1, "contiguous")
     return warning_of(shards, [worker_seed(1, worker) for worker in range(n_workers)])
 
 
@@ -114,7 +114,7 @@ def test_workers_without_rows_are_passed_over():
 
 def test_looking_changes_nothing_of_what_the_workers_see():
     source = ArraySource(rows_of(np.arange(40.0).reshape(20, 2), np.arange(20.0)))
-    looked_at, untouched = (source.split(2, 1, "stored") for _ in range(2))
+    looked_at, untouched = (source.split(2, 1, "contiguous") for _ in range(2))
     warning_of(looked_at, [5, 6])
     for one, other in zip(looked_at, untouched, strict=True):
         for epoch in (0, 1, 0):
@@ -126,7 +126,9 @@ SORTED_Y = np.repeat([0, 1], 200)
 FEW = {"max_iter": 2, "tol": None, "random_state": 0, "n_jobs": 2}
 
 
-@pytest.mark.parametrize("algorithm", [SimuParallel(sampling="stored"), WeightedAverage(sampling="stored")], ids=repr)
+@pytest.mark.parametrize(
+    "algorithm", [SimuParallel(partition="contiguous"), WeightedAverage(partition="contiguous")], ids=repr
+)
 def test_a_fit_warns_of_a_sorted_file(algorithm):
     with pytest.warns(ShardSkewWarning, match="worker"):
         SGDClassifier(algorithm=algorithm, **FEW).fit(SORTED_X, SORTED_Y)
@@ -135,10 +137,10 @@ def test_a_fit_warns_of_a_sorted_file(algorithm):
 
 
 @pytest.mark.parametrize(
-    "algorithm", [SimuParallel(), WeightedAverage(), LocalSGD(), SimuParallel(sampling="whole")], ids=repr
+    "algorithm", [SimuParallel(), WeightedAverage(), LocalSGD(), SimuParallel(partition="replicated")], ids=repr
 )
 def test_dealt_at_random_a_sorted_file_is_no_matter(algorithm):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         SGDClassifier(algorithm=algorithm, **FEW).fit(SORTED_X, SORTED_Y)
-        SGDClassifier(algorithm=SimuParallel(sampling="stored"), **{**FEW, "n_jobs": 1}).fit(SORTED_X, SORTED_Y)
+        SGDClassifier(algorithm=SimuParallel(partition="contiguous"), **{**FEW, "n_jobs": 1}).fit(SORTED_X, SORTED_Y)

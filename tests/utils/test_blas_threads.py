@@ -128,8 +128,8 @@ class Watched:
         self.source, self.seen = ArraySource(rows), []
         self.n_rows = self.source.n_rows
 
-    def split(self, n_workers, seed, sampling):
-        shards = self.source.split(n_workers, seed, sampling)
+    def split(self, n_workers, seed, partition):
+        shards = self.source.split(n_workers, seed, partition)
         for shard in shards:
             shard.blocks = self.noting(shard.blocks)
         return shards

@@ -88,7 +88,7 @@ class LocalSGD(SynchronousAlgorithm):
     balance : "speed" or None
         Whether rows are dealt anew after a pass, to each worker in proportion to its speed in the last round, where
         that changes some share by more than a tenth.
-    sampling : {"split", "stored", "whole"}
+    partition : {"shuffled", "contiguous", "replicated"}
         Whether workers own rows dealt at random, or rows that lie together, or draw from all of them.
     lengthen_after_epochs : int or None
         Passes after which rounds are twice as long in every further pass, up to half a pass: what merges bring, they
@@ -115,7 +115,7 @@ class LocalSGD(SynchronousAlgorithm):
     outer_optimizer: Any = "mean"
     deadline: float | str | None = None
     balance: str | None = None
-    sampling: str = "split"
+    partition: str = "shuffled"
     lengthen_after_epochs: int | None = None
 
     name = "local"
@@ -147,7 +147,7 @@ class LocalSGD(SynchronousAlgorithm):
             )
         if self.balance is not None:
             choose(self.balance, ("speed",), "balance", "LocalSGD")
-        choose(self.sampling, ("split", "stored", "whole"), "sampling", "LocalSGD")
+        choose(self.partition, ("shuffled", "contiguous", "replicated"), "partition", "LocalSGD")
 
     @property
     def _outer(self) -> Any:

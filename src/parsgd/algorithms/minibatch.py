@@ -59,7 +59,7 @@ class MiniBatch(SynchronousAlgorithm):
     batch_size: int | None = None
 
     name = "minibatch"
-    sampling = "shared"
+    partition = "common_order"
     message = "gradient"
     common_clock = True
 

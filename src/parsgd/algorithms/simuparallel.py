@@ -3,7 +3,7 @@
 run: SGD over all epochs.  quorum: all.  merge: ``v = 1/K sum_i w_i``.
 
 Zinkevich, Weimer, Smola, Li, "Parallelized Stochastic Gradient Descent", NIPS 2010, algorithm 3; with
-``sampling="whole"`` algorithm 2, in which every worker draws from the whole data set, with replacement.
+``partition="replicated"`` algorithm 2, in which every worker draws from the whole data set, with replacement.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class SimuParallel(SynchronousAlgorithm):
 
     Parameters
     ----------
-    sampling : {"split", "stored", "whole"}
-        ``"split"``: each worker owns ``1/K`` of the rows, dealt at random (algorithm 3).  ``"stored"``: it owns those
-        that lie together; if the order of the rows tells anything of them (a sorted file) the workers learn different
-        things, and :class:`~parsgd.errors.ShardSkewWarning` says so.  ``"whole"``: each worker draws as many rows
-        from the whole set, with replacement (algorithm 2).
+    partition : {"shuffled", "contiguous", "replicated"}
+        ``"shuffled"``: each worker owns ``1/K`` of the rows, dealt at random (algorithm 3).  ``"contiguous"``: it owns
+        those that lie together; if the order of the rows tells anything of them (a sorted file) the workers learn
+        different things, and :class:`~parsgd.errors.ShardSkewWarning` says so.  ``"replicated"``: each worker draws as
+        many rows from the whole set, with replacement (algorithm 2).
     seconds : float or None
         End the one round after so many seconds, wherever each worker is.
     inner_delay : int or None
@@ -65,7 +65,7 @@ class SimuParallel(SynchronousAlgorithm):
     True
     """
 
-    sampling: str = "split"
+    partition: str = "shuffled"
     seconds: float | None = None
     inner_delay: int | None = None
     correction: float | None = None
@@ -75,14 +75,14 @@ class SimuParallel(SynchronousAlgorithm):
     frees_start = True
 
     def __post_init__(self) -> None:
-        choose(self.sampling, ("split", "stored", "whole"), "sampling", "SimuParallel")
+        choose(self.partition, ("shuffled", "contiguous", "replicated"), "partition", "SimuParallel")
         check_between(self.seconds, 0, float("inf"), "seconds", "SimuParallel", optional=True)
         check_count(self.inner_delay, "inner_delay", "SimuParallel")
         check_between(self.correction, 0, 0.9, "correction", "SimuParallel", optional=True)
-        if self.correction is not None and self.sampling == "whole":
+        if self.correction is not None and self.partition == "replicated":
             raise InvalidArgumentError(
-                "SimuParallel's correction is for workers that own their rows; with sampling='whole' they draw from all"
-                " of them. Use sampling='split'."
+                "SimuParallel's correction is for workers that own their rows; with partition='replicated' they draw"
+                " from all of them. Use partition='shuffled'."
             )
 
     def budget(self, standing: FitState, worker: int) -> Budget:

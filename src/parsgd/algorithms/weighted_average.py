@@ -54,7 +54,7 @@ class WeightedAverage(SynchronousAlgorithm):
         are held back for it (:mod:`parsgd.algorithms.common.learned_weights`); they need not sum to 1.
     seconds : float or None
         End the round after so many seconds, wherever each worker is.  Without it every worker makes all its epochs.
-    sampling : {"split", "stored", "whole"}
+    partition : {"shuffled", "contiguous", "replicated"}
         Whether workers own rows dealt at random, or rows that lie together, or draw from all of them.
     inner_delay : int or None
         What a worker does by itself.  None: SGD on batches of the model's ``batch_size``.  A number: delayed SGD, each
@@ -76,7 +76,7 @@ class WeightedAverage(SynchronousAlgorithm):
 
     rule: str = "wp"
     seconds: float | None = None
-    sampling: str = "split"
+    partition: str = "shuffled"
     inner_delay: int | None = None
 
     name = "weighted"
@@ -88,7 +88,7 @@ class WeightedAverage(SynchronousAlgorithm):
 
     def __post_init__(self) -> None:
         choose(self.rule, (*RULES, "measured"), "rule", "WeightedAverage")
-        choose(self.sampling, ("split", "stored", "whole"), "sampling", "WeightedAverage")
+        choose(self.partition, ("shuffled", "contiguous", "replicated"), "partition", "WeightedAverage")
         check_between(self.seconds, 0, float("inf"), "seconds", "WeightedAverage", optional=True)
         check_count(self.inner_delay, "inner_delay", "WeightedAverage")
 

@@ -15,7 +15,7 @@ class SynchronousAlgorithm:
     are waited for.  An algorithm that does otherwise says so in its own file."""
 
     requires: frozenset[str] = frozenset()
-    sampling = "split"
+    partition = "shuffled"
     message = "state"
     one_shot = False
     common_clock = False

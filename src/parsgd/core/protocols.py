@@ -12,7 +12,7 @@ from parsgd.core.records import Budget, FitState, MergeResult, Report, RowBlock,
 # How a source deals its rows: each worker owns some of them, dealt at random; or owns those that lie together where
 # they are stored; or draws from all of them with replacement; or sees all of them in one order common to all workers,
 # of which an algorithm gives each its part.
-PARTITIONS = ("split", "stored", "whole", "shared")
+PARTITIONS = ("shuffled", "contiguous", "replicated", "common_order")
 # What a model may offer, whatever its kind; the rest of what an algorithm needs is the engine's to offer.
 MODEL_OFFERS = frozenset({"shared_steps"})
 
@@ -145,7 +145,7 @@ class Shard(Protocol):
 class Source(Protocol):
     """Where rows come from, and how they split into shards.
 
-    ``partitions`` are those of :data:`PARTITIONS` that it offers.  ``split`` deals the rows to the workers, in
+    ``partitions`` are those of :data:`PARTITIONS` that it offers.  ``shuffled`` deals the rows to the workers, in
     proportion to ``shard_fractions (n_workers,)`` where they are given.  ``draw`` takes some rows at random into
     memory, for the driver to look at, and gives the source without them.
     """
@@ -154,7 +154,7 @@ class Source(Protocol):
     partitions: frozenset[str]
 
     def split(
-        self, n_workers: int, seed: int, sampling: str, shard_fractions: np.ndarray | None = None
+        self, n_workers: int, seed: int, partition: str, shard_fractions: np.ndarray | None = None
     ) -> Sequence[Shard]: ...
 
     def draw(self, n_rows: int, seed: int) -> tuple[Rows, Source]: ...
@@ -221,7 +221,7 @@ class Algorithm(Protocol):
 
     name: str
     requires: frozenset[str]
-    sampling: str
+    partition: str
     message: str
     one_shot: bool
     common_clock: bool

@@ -193,7 +193,7 @@ def _averages_shards(algorithm: Any) -> bool:
     adaptive = outer_optimizer == "adaptive" or isinstance(outer_optimizer, Adaptive)
     if adaptive or not is_part(algorithm) or "shared_memory" in algorithm.requires:
         return False
-    return algorithm.message == "state" and algorithm.sampling in ("split", "stored")
+    return algorithm.message == "state" and algorithm.partition in ("shuffled", "contiguous")
 
 
 def choose_algorithm(

@@ -163,5 +163,5 @@ def _in_passes(choice: auto_select.Choice, for_whom: str = "checkpoints") -> aut
     plain = getattr(algorithm, "seconds", None) is None and getattr(algorithm, "inner_delay", None) is None
     if not (algorithm.one_shot and is_part(algorithm) and plain):
         return choice
-    passes = LocalSGD(sync_every=1.0, sampling=algorithm.sampling)
+    passes = LocalSGD(sync_every=1.0, partition=algorithm.partition)
     return replace(choice, why=f"{choice.why}; a round is a pass, for the {for_whom}", algorithm=passes)

@@ -18,16 +18,25 @@ PARTS = {
 FIELDS = {
     "AsyncLocalSGD": {"period": "sync_every"},
     "ElasticAveraging": {"period": "sync_every"},
-    "LocalSGD": {"period": "sync_every", "outer": "outer_optimizer", "lengthen_after": "lengthen_after_epochs"},
+    "LocalSGD": {
+        "sampling": "partition",
+        "period": "sync_every",
+        "outer": "outer_optimizer",
+        "lengthen_after": "lengthen_after_epochs",
+    },
     "Processes": {"silence_s": "heartbeat_timeout_s"},
-    "SimuParallel": {"inside": "inner_delay"},
+    "SimuParallel": {"sampling": "partition", "inside": "inner_delay"},
     "Simulated": {"deaths": "failures"},
-    "WeightedAverage": {"inside": "inner_delay"},
+    "WeightedAverage": {"sampling": "partition", "inside": "inner_delay"},
 }
-# part -> field -> old value -> new value
+_PARTITIONS = {"split": "shuffled", "stored": "contiguous", "whole": "replicated"}
+# part, by its new name -> new field -> old value -> new value
 VALUES = {
     "HashedCategories": {"missing": {"own": "indicator"}},
+    "LocalSGD": {"partition": _PARTITIONS},
     "OneHot": {"missing": {"own": "indicator"}, "other": {"own": "indicator"}},
+    "SimuParallel": {"partition": _PARTITIONS},
+    "WeightedAverage": {"partition": _PARTITIONS},
 }
 
 

@@ -27,9 +27,9 @@ def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) 
 
 def refuse_sampling(algorithm: Algorithm, source: Source) -> None:
     """Compare how the algorithm wants rows dealt with how the source can deal them, before any work starts."""
-    if algorithm.sampling not in source.partitions:
-        offered = ", ".join(repr(sampling) for sampling in PARTITIONS if sampling in source.partitions)
+    if algorithm.partition not in source.partitions:
+        offered = ", ".join(repr(partition) for partition in PARTITIONS if partition in source.partitions)
         raise IncompatiblePartsError(
-            f"algorithm={algorithm.name!r} takes rows by sampling={algorithm.sampling!r}; {type(source).__name__},"
+            f"algorithm={algorithm.name!r} takes rows by partition={algorithm.partition!r}; {type(source).__name__},"
             f" which does not hold them all in memory, offers {offered}. Take one of these, or arrays."
         )

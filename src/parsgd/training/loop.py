@@ -128,7 +128,7 @@ class Loop:
         self.shard_rows = [shard.n_rows for shard in self.shards]
         self.cursors = [0] * self.n_workers
         self.seeds = [worker_seed(self.seed, worker) for worker in range(self.n_workers)]
-        if self.algorithm.sampling == "shared":
+        if self.algorithm.partition == "common_order":
             self.seeds = [self.seed] * self.n_workers
         self.alive = list(range(self.n_workers))
         self.idle: Sequence[int] = self.alive
@@ -182,7 +182,7 @@ class Loop:
             self.keeper.begin(take(self, 0.0))
             return None
         if found.shard_fractions is not None:
-            self.shards = self.source.split(self.n_workers, self.seed, self.algorithm.sampling, found.shard_fractions)
+            self.shards = self.source.split(self.n_workers, self.seed, self.algorithm.partition, found.shard_fractions)
             self.shard_rows = [shard.n_rows for shard in self.shards]
         put_back(self, found)
         self.line.go_on_from(self.cursors)
@@ -305,7 +305,7 @@ class Loop:
         shard_fractions = self.algorithm.shard_fractions(self.standing())
         if shard_fractions is None:
             return
-        shards = self.source.split(self.n_workers, self.seed, self.algorithm.sampling, shard_fractions)
+        shards = self.source.split(self.n_workers, self.seed, self.algorithm.partition, shard_fractions)
         crew.set_shards(shards)
         self.shard_fractions = shard_fractions
         self.shard_rows = [shard.n_rows for shard in shards]
@@ -422,7 +422,7 @@ def fit(
     Raises
     ------
     IncompatiblePartsError
-        If the algorithm needs what neither the engine nor the model offers, or a sampling that the source does not;
+        If the algorithm needs what neither the engine nor the model offers, or a partition that the source does not;
         before any worker starts.
     WorkersLostError
         If no worker is left to go on with, or whoever takes some of the rows is lost.
@@ -441,8 +441,8 @@ def fit(
         state = model.init(seed) if state is None else state
         stopping = stopping or StoppingRule(tol=None)
         return _fit_alone(model, algorithm, source, seed, max_epochs, stopping, state, schedule_step, owned)
-    shards = source.split(n_workers, seed, algorithm.sampling)
-    if algorithm.sampling == "stored" and n_workers > 1:
+    shards = source.split(n_workers, seed, algorithm.partition)
+    if algorithm.partition == "contiguous" and n_workers > 1:
         said = shard_skew.warning_of(shards, [worker_seed(seed, worker) for worker in range(n_workers)])
         if said is not None:
             warn(said, ShardSkewWarning)
@@ -503,7 +503,7 @@ def _fit_alone(
 
     A small fit takes as long as its bookkeeping.  The worker writes to ``state`` if it is ``owned``.
     """
-    shard = source.split(1, seed, algorithm.sampling)[0]
+    shard = source.split(1, seed, algorithm.partition)[0]
     n_rows, lr_scale, schedule_step = shard.n_rows, np.ones(model.n_outputs), math.ceil(schedule_step - 1e-9)
     line = ProgressTracker(1, n_rows * max_epochs, max_epochs)
     standing = FitState(

@@ -29,7 +29,7 @@ _ENOUGH = 5
 _MOST_CLASSES = 64
 _REMEDY = (
     "Averages of what they learn may be poor. Shuffle the rows once where they are stored, or let them be dealt at"
-    " random (sampling='split'), or average more often (algorithm='local'), or learn the weights of the average"
+    " random (partition='shuffled'), or average more often (algorithm='local'), or learn the weights of the average"
     " (WeightedAverage(rule='learned'))."
 )
 

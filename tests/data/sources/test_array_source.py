@@ -156,7 +156,7 @@ def test_indices_out_of_order_and_stored_zeros_change_nothing_but_rounding():
 
 def test_workers_of_one_common_order_share_it_in_memory_and_find_it_again_alone():
     rows = rows_of(np.ones((50, 2)), np.arange(50.0))
-    shards = ArraySource(rows).split(3, 1, "shared")
+    shards = ArraySource(rows).split(3, 1, "common_order")
     for epoch in (0, 1, 2, 5, 1):
         orders = [next(iter(shard.blocks(7, epoch))).order for shard in shards]
         assert all(np.shares_memory(order, orders[0]) for order in orders)

@@ -136,11 +136,11 @@ def test_loads_differ_by_a_tenth_at_most(blocks, sizes, workers, seed):
 
 def test_shares_are_kept_and_stored_order_too(blocks):
     source = blocks.source([10] * 10, shuffle=False)
-    shards = source.split(3, 1, "stored", np.array([5.0, 3.0, 2.0]))
+    shards = source.split(3, 1, "contiguous", np.array([5.0, 3.0, 2.0]))
     assert [blocks.visited(shard) for shard in shards] == [
         list(range(50)), list(range(50, 80)), list(range(80, 100))
     ]  # fmt: skip
-    assert [shard.n_rows for shard in source.split(3, 1, "split", np.array([5.0, 3.0, 2.0]))] == [50, 30, 20]
+    assert [shard.n_rows for shard in source.split(3, 1, "shuffled", np.array([5.0, 3.0, 2.0]))] == [50, 30, 20]
 
 
 def test_pieces_of_one_home_stay_together(blocks):
@@ -159,7 +159,7 @@ def test_more_workers_than_rows_leave_some_without(blocks):
 
 
 def test_workers_of_one_common_order_see_all_rows(blocks):
-    shards = blocks.source([10, 11], shuffle_buffer_rows=4).split(2, 3, "shared")
+    shards = blocks.source([10, 11], shuffle_buffer_rows=4).split(2, 3, "common_order")
     orders = [blocks.visited(shard, 1) for shard in shards]
     assert orders[0] == orders[1]
     assert sorted(orders[0]) == list(range(21))
@@ -168,8 +168,10 @@ def test_workers_of_one_common_order_see_all_rows(blocks):
 
 def test_draws_from_all_rows_are_refused_before_anything_is_read(blocks):
     pieces = blocks.pieces([10])
-    with pytest.raises(IncompatiblePartsError, match=r"StreamingSource.*offers 'split', 'stored', 'shared'"):
-        fit(Linear(3), LocalSGD(sampling="whole"), Serial(), blocks.source(pieces=pieces), n_workers=2)
+    with pytest.raises(
+        IncompatiblePartsError, match=r"StreamingSource.*offers 'shuffled', 'contiguous', 'common_order'"
+    ):
+        fit(Linear(3), LocalSGD(partition="replicated"), Serial(), blocks.source(pieces=pieces), n_workers=2)
     assert pieces[0].reads == []
 
 

@@ -109,21 +109,21 @@ class ArraySource:
         return len(self.rows.y) if self.subset is None else len(self.subset)
 
     def split(
-        self, n_workers: int, seed: int, sampling: str = "split", shard_fractions: np.ndarray | None = None
+        self, n_workers: int, seed: int, partition: str = "shuffled", shard_fractions: np.ndarray | None = None
     ) -> Sequence[ArrayShard]:
         """Deal the rows to ``n_workers``; sizes differ by at most one, and are 0 where workers outnumber rows.  With
         ``shard_fractions`` they are in proportion to these."""
         numbers = self._numbers
         sizes = part_sizes(len(numbers), np.ones(n_workers) if shard_fractions is None else shard_fractions)
-        if sampling == "shared":
+        if partition == "common_order":
             common: dict[tuple[int, int], np.ndarray] = {}
             return [ArrayShard(self.rows, numbers, self.shuffle, share=size, _common=common) for size in sizes]
-        if sampling == "whole":
+        if partition == "replicated":
             return [ArrayShard(self.rows, numbers, True, size) for size in sizes]
         if n_workers == 1:
             return [ArrayShard(self.rows, numbers, self.shuffle)]
         ends = np.cumsum(sizes)[:-1]
-        if sampling == "stored":
+        if partition == "contiguous":
             return [ArrayShard(self.rows, part, self.shuffle) for part in np.split(numbers, ends)]
         size = self._run_length
         # in stored order within a shard: shuffle=False then means what it says for every worker

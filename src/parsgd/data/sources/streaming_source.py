@@ -55,7 +55,7 @@ class StreamingSource:
     without: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     # draws from all rows, with replacement, would read a piece for each
-    partitions = frozenset({"split", "stored", "shared"})
+    partitions = frozenset({"shuffled", "contiguous", "common_order"})
 
     def __post_init__(self) -> None:
         if self.shuffle_buffer_rows is not None and self.shuffle_buffer_rows < 1:
@@ -69,18 +69,18 @@ class StreamingSource:
         return sum(piece.n_rows for piece in self.pieces) - sum(map(len, self.without.values()))
 
     def split(
-        self, n_workers: int, seed: int, sampling: str = "split", shard_fractions: np.ndarray | None = None
+        self, n_workers: int, seed: int, partition: str = "shuffled", shard_fractions: np.ndarray | None = None
     ) -> Sequence[StreamingShard]:
         """Deal the pieces to ``n_workers``, whole where sizes then differ by a tenth at most; with ``shard_fractions``
         in proportion to these (:mod:`parsgd.data.sources.partitioning`)."""
         spans = [span for _, span in self._spans]
         shard_fractions = np.ones(n_workers) if shard_fractions is None else np.asarray(shard_fractions, dtype=float)
-        if sampling == "shared":
+        if partition == "common_order":
             sizes = part_sizes(self.n_rows, shard_fractions)
             return [self._shard(number, spans, share=size) for number, size in enumerate(sizes)]
         parts = (
             assign_pieces(spans, shard_fractions, seed)
-            if sampling == "split"
+            if partition == "shuffled"
             else in_stored_order(spans, shard_fractions)
         )
         return [self._shard(number, part) for number, part in enumerate(parts)]

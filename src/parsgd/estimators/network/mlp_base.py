@@ -200,7 +200,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metacl
             self._forget_calls()
         own = -(-n_rows // choice.n_workers)
         # a batch is one worker's, unless all see the rows in one order
-        most = n_rows if choice.algorithm.sampling == "shared" else own
+        most = n_rows if choice.algorithm.partition == "common_order" else own
         if choice.algorithm.message == "gradient":
             own = n_rows
             if hasattr(choice.algorithm, "size"):

@@ -28,7 +28,7 @@ def check_algorithm(algorithm: core.Algorithm) -> None:
     """
     must(isinstance(algorithm, core.Algorithm), f"{type(algorithm).__name__} lacks parts of parsgd.core.Algorithm.")
     must(all(isinstance(need, str) for need in algorithm.requires), "requires must be a set of names of capabilities.")
-    must(algorithm.sampling in core.PARTITIONS, f"sampling must be one of {core.PARTITIONS}.")
+    must(algorithm.partition in core.PARTITIONS, f"partition must be one of {core.PARTITIONS}.")
     must(algorithm.message in ("state", "gradient"), "message must be 'state' or 'gradient'.")
     for n_workers in (1, 2, 5):
         must(1 <= algorithm.quorum(n_workers) <= n_workers, "A quorum must lie between 1 and the number of workers.")
@@ -134,7 +134,7 @@ def _standing(
 
 def _check_work(algorithm: core.Algorithm) -> None:
     model = small_model()
-    shards = small_source().split(2, SEED, algorithm.sampling)
+    shards = small_source().split(2, SEED, algorithm.partition)
     standing = _standing(algorithm, model, model.init(0), shards)
     budget = algorithm.budget(standing, 1)
     if algorithm.one_shot:
