@@ -1,8 +1,8 @@
 """Measure parsgd side by side with its peers, and write docs/benchmarks.md.
 
-    scripts/bench                        every figure, on this machine; with --data also those on real data
-    scripts/bench --only equal_work      some figures; the others on the page stay as they are
-    scripts/bench --quick                small sizes, to see that everything runs; the page is written elsewhere
+scripts/bench                        every figure, on this machine; with --data also those on real data
+scripts/bench --only equal_work      some figures; the others on the page stay as they are
+scripts/bench --quick                small sizes, to see that everything runs; the page is written elsewhere
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Cold first fits: seconds of the first fit of a kind in a fresh process with an empty cache, and with a full one::
 
-    python benchmarks/first_use.py [--repeat 3]
+python benchmarks/first_use.py [--repeat 3]
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as ScikitLearnMLPClassifier
 from sklearn.preprocessing import scale
 
-from parsgd import Local, MLPClassifier, SGDClassifier, SimuParallel, Weighted, plan
+from parsgd import LocalSGD, MLPClassifier, SGDClassifier, SimuParallel, WeightedAverage, plan
 from parsgd.testing.faults import slow_down
 
 PASSES = 100
@@ -123,11 +123,14 @@ def who_does_what(n_workers: int) -> None:
     )
     deadline = equal.seconds
     weighted = fitted(
-        lambda: classifier(n_jobs=n_workers, max_iter=100 * PASSES, algorithm=Weighted(seconds=deadline), engine=slow),
-        x_train, y_train,
-    )  # fmt: skip
+        lambda: classifier(
+            n_jobs=n_workers, max_iter=100 * PASSES, algorithm=WeightedAverage(seconds=deadline), engine=slow
+        ),
+        x_train,
+        y_train,
+    )
     local = fitted(
-        lambda: classifier(n_jobs=n_workers, max_iter=PASSES, algorithm=Local(seconds=deadline / 10), engine=slow),
+        lambda: classifier(n_jobs=n_workers, max_iter=PASSES, algorithm=LocalSGD(seconds=deadline / 10), engine=slow),
         x_train, y_train,
     )  # fmt: skip
 

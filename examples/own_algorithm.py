@@ -9,12 +9,12 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from parsgd import SGDClassifier
-from parsgd.algorithms.working import run
-from parsgd.core import Budget, Merge, Synchronous
+from parsgd.algorithms.common.worker_loop import run
+from parsgd.core import Budget, MergeResult, SynchronousAlgorithm
 
 
 @dataclass(frozen=True)
-class Median(Synchronous):
+class Median(SynchronousAlgorithm):
     """``w = median_i w_i``, number by number, after each pass of every worker over its rows."""
 
     name = "median"
@@ -22,13 +22,15 @@ class Median(Synchronous):
     def budget(self, standing, worker):
         return Budget(examples=standing.shard_rows[worker])
 
-    def work(self, model, shard, task, pulse):
+    def run(self, model, shard, task, pulse):
         return run(model, shard, task, pulse)
 
-    def combine(self, standing, reports):
+    def merge(self, standing, reports):
         moved = [report.steps > 0 for report in reports]
         states = [np.asarray(report.state) for report in reports if report.steps > 0]
-        return Merge(np.median(states, axis=0) if states else standing.state, np.array(moved) / max(1, sum(moved)))
+        return MergeResult(
+            np.median(states, axis=0) if states else standing.state, np.array(moved) / max(1, sum(moved))
+        )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from parsgd import SGDClassifier
 
 
 class InPool:
-    name, offers = "pool", frozenset({"shared_memory"})  # what an algorithm may need and finds here
+    name, capabilities = "pool", frozenset({"shared_memory"})  # what an algorithm may need and finds here
 
     def __init__(self, pool: Executor):
         self.pool = pool
@@ -29,7 +29,7 @@ class InPool:
             reports += [one.result() for one in done]  # an error of a worker is raised here
         return reports
 
-    def deal(self, shards):
+    def set_shards(self, shards):
         self.shards = shards
 
     def now(self):

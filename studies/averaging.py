@@ -18,9 +18,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import minimize
 
-from parsgd import MLPClassifier, SimuParallel, blas
-from parsgd.models.linear import Linear
-from parsgd.rows import rows_of
+from parsgd import MLPClassifier, SimuParallel
+from parsgd.models.linear.linear_model import Linear
+from parsgd.utils import blas_threads
+from parsgd.utils.row_arrays import rows_of
 
 # Loss, alpha: as in the other studies.
 PROBLEMS = {
@@ -60,8 +61,8 @@ if doublings pay to the end). The last two columns are the excess of the average
 NETWORKS = """
 ## A network
 
-Fashion-MNIST (20,000 rows), 784-64-10, Adam at its defaults, batches of 64; `SimuParallel(sampling="whole")` from one
-common start; training loss, and in brackets the share of test images that are wrong. One seed.
+Fashion-MNIST (20,000 rows), 784-64-10, Adam at its defaults, batches of 64; `SimuParallel(partition="replicated")` from
+one common start; training loss, and in brackets the share of test images that are wrong. One seed.
 
 """
 READING = Path(__file__).with_name("readings") / "averaging.md"
@@ -86,14 +87,14 @@ class Excess(NamedTuple):
     @property
     def measured_end(self) -> float:
         """The K from which on doubling takes less than WORTH of the excess away; inf: beyond the last one."""
-        gains = 1.0 - self.measured[1:] / self.measured[:-1]
-        below = np.flatnonzero(gains < WORTH)
+        lr_scale = 1.0 - self.measured[1:] / self.measured[:-1]
+        below = np.flatnonzero(lr_scale < WORTH)
         if len(below) == 0:
             return np.inf
         i = below[0]
         if i == 0:
             return 1.0
-        part = (gains[i - 1] - WORTH) / (gains[i - 1] - gains[i])
+        part = (lr_scale[i - 1] - WORTH) / (lr_scale[i - 1] - lr_scale[i])
         return float(COUNTS[i - 1] * (COUNTS[i] / COUNTS[i - 1]) ** part)
 
 
@@ -129,10 +130,10 @@ def run(given: Problem, lengths: list[int], number: int) -> list[np.ndarray]:
     """The states of one run after so many steps."""
     model, order = given.model, np.random.default_rng((number, 64)).permutation(len(given.rows.y)).astype(np.int32)
     state, states, done = model.init(0), [], 0
-    descent = model.descent(state, 1.0, np.ones(model.n_outputs), 0)
+    sgd_run = model.sgd_run(state, 1.0, np.ones(model.n_outputs), 0)
     for length in lengths:
-        descent.advance(given.rows, order, done, length)
-        descent.settle()
+        sgd_run.run(given.rows, order, done, length)
+        sgd_run.finalize()
         states.append(state.copy())
         done = length
     return states
@@ -267,7 +268,7 @@ def network(folder: Path) -> str:
             # each of K workers draws a K-th of the rows a pass
             model = MLPClassifier(
                 NETWORK, batch_size=64, max_iter=passes * k, tol=0.0, n_iter_no_change=10**6, n_jobs=k,
-                random_state=0, algorithm=SimuParallel(sampling="whole"), engine="threads",
+                random_state=0, algorithm=SimuParallel(partition="replicated"), engine="threads",
             ).fit(X, y)  # fmt: skip
             chosen = model.predict_proba(X)[np.arange(len(y)), y]
             loss, wrong = -np.log(np.maximum(chosen, 1e-12)).mean(), 1.0 - model.score(X_test, y_test)
@@ -284,7 +285,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
     found = {}
-    with ThreadPoolExecutor(2) as pool, blas.one_thread():
+    with ThreadPoolExecutor(2) as pool, blas_threads.one_thread():
         for name in PROBLEMS:
             found[name] = linear(name, given.folder, pool)
             print(table({name: found[name]}), flush=True)

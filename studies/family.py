@@ -17,26 +17,26 @@ from scipy import sparse
 
 import parsgd
 from parsgd import (
-    Asynchronous,
-    Delayed,
-    Elastic,
+    AsyncLocalSGD,
+    DelayedSGD,
+    ElasticAveraging,
     Hogwild,
-    Local,
+    LocalSGD,
     MiniBatch,
     Simulated,
     SimuParallel,
-    Weighted,
+    WeightedAverage,
 )
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError
-from parsgd.estimators.choosing import choose_algorithm
-from parsgd.estimators.costs import NetworkSize, Size
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.estimators.auto_select import choose_algorithm
+from parsgd.estimators.cost_estimates import NetworkSize, ProblemSize
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
+from parsgd.training.loop import fit
+from parsgd.utils.row_arrays import rows_of
 
 PASSES, WORKERS, LOOKS = 5, (2, 8, 64), 10
 # Parallel fits go on to here; reaching serial's loss in 5 / K passes a worker is a linear speed-up.
@@ -47,19 +47,19 @@ SETS = ("covtype", "adult", "enron_spam", "news20", "nycflights", "fashion_mnist
 ALGORITHMS = {
     "**auto**": None,
     "SimuParallelSGD": SimuParallel(),
-    "WP-SGD": Weighted(),
-    "learned, one shot": Weighted(rule="learned"),
-    "local, 1 average a pass": Local(period=1.0),
-    "local, 10 averages a pass": Local(period=0.1),
-    "local, adaptive period": Local(period="adaptive"),
-    "local, SlowMo": Local(period=0.1, outer="momentum"),
-    "local, Nesterov": Local(period=0.1, outer="nesterov"),
-    "local, learned weights": Local(period=0.2, rule="learned"),
-    "elastic": Elastic(),
-    "asynchronous": Asynchronous(),
+    "WP-SGD": WeightedAverage(),
+    "learned, one shot": WeightedAverage(rule="learned"),
+    "local, 1 average a pass": LocalSGD(sync_every=1.0),
+    "local, 10 averages a pass": LocalSGD(sync_every=0.1),
+    "local, adaptive sync_every": LocalSGD(sync_every="adaptive"),
+    "local, SlowMo": LocalSGD(sync_every=0.1, outer_optimizer="momentum"),
+    "local, Nesterov": LocalSGD(sync_every=0.1, outer_optimizer="nesterov"),
+    "local, learned weights": LocalSGD(sync_every=0.2, rule="learned"),
+    "elastic": ElasticAveraging(),
+    "asynchronous": AsyncLocalSGD(),
     "minibatch": MiniBatch(BATCH),
-    "delayed": Delayed(BATCH),
-    "delayed, compensated": Delayed(BATCH, compensation=0.1),
+    "delayed": DelayedSGD(BATCH),
+    "delayed, compensated": DelayedSGD(BATCH, compensation=0.1),
     "hogwild": Hogwild(),
 }
 HEADER = """# Results: the whole family
@@ -105,7 +105,7 @@ def problem(name: str, folder: Path) -> Problem:
             alpha=1e-6 if name in ("enron_spam", "news20") else 1e-4, positive=(1.0,) * several,
             negative=(1.0,) * several, **loss,
         )  # fmt: skip
-        size = Size(len(y), values, X.shape[1], several, model.sparse)
+        size = ProblemSize(len(y), values, X.shape[1], several, model.sparse)
     as_targets = {0: np.float32, 2: lambda y: (2 * y - 1).astype(np.float32)}.get(n_classes, np.int64)
     return Problem(name, model, size, rows_of(X, as_targets(y)), rows_of(X_test, as_targets(y_test)))
 
@@ -119,8 +119,8 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._algorithm, name)
 
-    def combine(self, standing, reports):
-        merge = self._algorithm.combine(standing, reports)
+    def merge(self, standing, reports):
+        merge = self._algorithm.merge(standing, reports)
         passes = (standing.examples + sum(report.examples for report in reports)) / standing.n_rows
         if not self.curve or int(passes * LOOKS + 1e-6) > int(self.curve[-1][0] * LOOKS + 1e-6):
             state = merge.state if merge.answer is None else merge.answer
@@ -134,7 +134,7 @@ def test_loss(problem: Problem, state: np.ndarray) -> float:
 
 
 def curve(problem: Problem, algorithm: Any, n_workers: int, seed: int, passes: float) -> list[tuple[float, float]]:
-    engine = Threads() if "shared_memory" in algorithm.needs else Serial()
+    engine = Threads() if "shared_memory" in algorithm.requires else Serial()
     watched = Watched(algorithm, problem)
     try:
         found = fit(
@@ -197,7 +197,7 @@ def table(problem: Problem, goal: float, seeds: int, cells: dict) -> str:
 
 def section(name: str, arguments: argparse.Namespace, cells: dict) -> str:
     made = problem(name, arguments.folder)
-    losses = [curve(made, Local(period=1.0), 1, seed, PASSES)[-1][1] for seed in range(1, arguments.serial + 1)]
+    losses = [curve(made, LocalSGD(sync_every=1.0), 1, seed, PASSES)[-1][1] for seed in range(1, arguments.serial + 1)]
     goal = float(np.mean(losses))
     spread = np.std(losses, ddof=1) / goal
     text = f"\n## {name}\n\n{len(made.rows.y):,} rows. Serial's loss after {PASSES} passes: {goal:.4f} ± {spread:.1%}."

@@ -21,7 +21,7 @@ from sklearn import linear_model
 from sklearn.metrics import log_loss
 
 import parsgd
-from parsgd import Local, SGDClassifier, SGDRegressor
+from parsgd import LocalSGD, SGDClassifier, SGDRegressor
 
 PROBLEMS = {
     "adult": ("class", {}),
@@ -34,8 +34,8 @@ WAYS = {
     "scikit-learn": None,
     "parsgd, 1 worker": {"n_jobs": 1},
     "2 workers, `auto`": {"n_jobs": 2},
-    "local, 1 average a pass": {"n_jobs": 2, "algorithm": Local(period=1.0)},
-    "local, 50 averages a pass": {"n_jobs": 2, "algorithm": Local(period=0.02)},
+    "local, 1 average a pass": {"n_jobs": 2, "algorithm": LocalSGD(sync_every=1.0)},
+    "local, 50 averages a pass": {"n_jobs": 2, "algorithm": LocalSGD(sync_every=0.02)},
     "SimuParallelSGD": {"n_jobs": 2, "algorithm": "simuparallel"},
     "WP-SGD": {"n_jobs": 2, "algorithm": "weighted"},
 }
@@ -76,9 +76,7 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     versions = {"python": platform.python_version(), "sklearn": sklearn.__version__, "parsgd": parsgd.__version__}
-    text = HEADER.format(
-        epochs=arguments.epochs, seeds=arguments.seeds, cores=joblib.cpu_count(), **versions
-    )
+    text = HEADER.format(epochs=arguments.epochs, seeds=arguments.seeds, cores=joblib.cpu_count(), **versions)
     for name, (kind, settings) in PROBLEMS.items():
         text += problem(name, kind, settings, arguments)
         print(text[text.rindex("\n## ") :], flush=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from parsgd import SGDClassifier, Weighted
+from parsgd import SGDClassifier, WeightedAverage
 from parsgd.core import Budget
 from parsgd.engines.serial import Serial
 
@@ -38,7 +38,7 @@ class Unequal:
     """An engine whose workers do a part of their budgets, as slow ones would in the same time."""
 
     name = "unequal"
-    offers = frozenset()
+    capabilities = frozenset()
 
     def open(self, work, shards, pulse):
         def part(shard, task, pulse):
@@ -53,7 +53,7 @@ def measure(data, alpha: float, passes: int, rule: str, seed: int) -> tuple[floa
     X, X_test, y, y_test = data
     model = SGDClassifier(
         "log_loss", alpha=alpha, max_iter=passes, tol=None, n_jobs=len(SPEEDS), engine=Unequal(), random_state=seed,
-        algorithm=Weighted(rule=rule),
+        algorithm=WeightedAverage(rule=rule),
     ).fit(X, y)  # fmt: skip
     decision = model.decision_function(X_test).astype(np.float64)
     decision = decision.reshape(len(y_test), -1)

@@ -19,8 +19,8 @@ import sklearn
 from sklearn import neural_network
 
 import parsgd
-from parsgd import Local, MLPClassifier, MLPRegressor
-from parsgd.algorithms.working import run
+from parsgd import LocalSGD, MLPClassifier, MLPRegressor
+from parsgd.algorithms.common.worker_loop import run
 from parsgd.errors import DivergedError
 
 # what is fitted: layers, epochs, batch, rates where they are not the default, and by which solvers; the same for all
@@ -38,27 +38,27 @@ SOLVERS = {
 
 
 @dataclass(frozen=True)
-class Forgetting(Local):
+class Forgetting(LocalSGD):
     """Local SGD whose workers begin every round with empty moments: what is lost by resetting instead of merging."""
 
-    def work(self, model, shard, task, pulse):
+    def run(self, model, shard, task, pulse):
         state = task.state.copy()
         state[model.n_parameters :] = 0.0
-        report = run(model, shard, replace(task, state=state, clock=1.0), pulse)
-        return replace(report, clock=task.clock + report.steps)
+        report = run(model, shard, replace(task, state=state, schedule_step=1.0), pulse)
+        return replace(report, schedule_step=task.schedule_step + report.steps)
 
 
 WAYS = {
     "parsgd, 1 worker": {"n_jobs": 1},
     "2 workers, `auto`": {"n_jobs": 2},
-    "local, 1 average a pass": {"n_jobs": 2, "algorithm": Local(period=1.0)},
-    "the same, moments reset": {"n_jobs": 2, "algorithm": Forgetting(period=1.0)},
-    "local, 10 averages a pass": {"n_jobs": 2, "algorithm": Local(period=0.1)},
-    "the same, moments reset ": {"n_jobs": 2, "algorithm": Forgetting(period=0.1)},
-    "local, 50 averages a pass": {"n_jobs": 2, "algorithm": Local(period=0.02)},
+    "local, 1 average a pass": {"n_jobs": 2, "algorithm": LocalSGD(sync_every=1.0)},
+    "the same, moments reset": {"n_jobs": 2, "algorithm": Forgetting(sync_every=1.0)},
+    "local, 10 averages a pass": {"n_jobs": 2, "algorithm": LocalSGD(sync_every=0.1)},
+    "the same, moments reset ": {"n_jobs": 2, "algorithm": Forgetting(sync_every=0.1)},
+    "local, 50 averages a pass": {"n_jobs": 2, "algorithm": LocalSGD(sync_every=0.02)},
     "minibatch, exact": {"n_jobs": 2, "algorithm": "minibatch"},
     "SimuParallelSGD": {"n_jobs": 2, "algorithm": "simuparallel"},
-    "8 workers, 10 averages a pass": {"n_jobs": 8, "algorithm": Local(period=0.1)},
+    "8 workers, 10 averages a pass": {"n_jobs": 8, "algorithm": LocalSGD(sync_every=0.1)},
 }
 # What is left out: steps so short or passes so long that it would take the time of all the rest.
 LEFT_OUT = {

@@ -23,12 +23,13 @@ import numpy as np
 from sklearn.base import clone
 
 import parsgd
-from parsgd import Local, MLPClassifier, SGDClassifier, SGDRegressor, Simulated, prediction
+from parsgd import LocalSGD, MLPClassifier, SGDClassifier, SGDRegressor, Simulated
 from parsgd.engines.threads import Threads
-from parsgd.planning.heldout import HeldOut, Watched
-from parsgd.planning.parting import Parting
-from parsgd.planning.rehearsing import MOST_PASSES
-from parsgd.planning.standin import Enough
+from parsgd.planning.heldout import HeldOut, ObservedFit
+from parsgd.planning.independent_runs import IndependentRuns
+from parsgd.planning.instrumented import StopTrial
+from parsgd.planning.trial_runs import MOST_PASSES
+from parsgd.training import cost_model
 
 PASSES, WORKERS, NEAR, TOLERANCE = 5, (1, 2, 8, 64), 0.3, 0.01
 LINEAR = {"max_iter": PASSES, "tol": None}
@@ -124,13 +125,13 @@ def measure(plan, estimator, data, seeds, patience: float) -> tuple[list[Measure
     X, X_test, y, y_test = data
     classes = None if isinstance(estimator, SGDRegressor) else np.unique(y)
     loss = HeldOut(X_test, y_test, classes)
-    once = Local(period=0.1), Threads(), 1
+    once = LocalSGD(sync_every=0.1), Threads(), 1
     curves = [watch(estimator, *once, X, y, loss, seed, PASSES, math.inf)[0] for seed in seeds]
     goal = np.mean([np.mean([p.loss for p in curve if p.passes > 0.8 * PASSES + 1e-9]) for curve in curves])
     goal *= 1.0 + TOLERANCE
     wait_for_quiet(patience)
     times = [serial_seconds(estimator, X, y, seed) for seed in seeds]
-    passes = min(prediction.mean_passes([reached(curve, goal)[0] for curve in curves]), PASSES)
+    passes = min(cost_model.mean_passes([reached(curve, goal)[0] for curve in curves]), PASSES)
     serial = float(np.median(times))
     found = [Measured(1, "serial", plan.cells[0].seconds, passes / PASSES * serial)]
     for cell in plan.cells[1:]:
@@ -138,7 +139,7 @@ def measure(plan, estimator, data, seeds, patience: float) -> tuple[list[Measure
         if real:
             wait_for_quiet(patience)
         one_shot = cell.label == "simuparallel"
-        algorithm = Parting() if one_shot else cell.algorithm
+        algorithm = IndependentRuns() if one_shot else cell.algorithm
         reaches = []
         for seed in seeds:
             engine = Threads() if real else Simulated(rate=1.0 / plan.costs.seconds_per_row)
@@ -148,15 +149,15 @@ def measure(plan, estimator, data, seeds, patience: float) -> tuple[list[Measure
             at, seconds = reached(curve, goal)
             rounds = 1.0 if one_shot else max(cell_rounds(cell) * at, 1.0)
             reaches.append(seconds if real or math.isinf(seconds) else seconds + rounds * merge_s)
-        found.append(Measured(cell.n_workers, cell.label, cell.seconds, prediction.mean_passes(reaches)))
+        found.append(Measured(cell.n_workers, cell.label, cell.seconds, cost_model.mean_passes(reaches)))
     best = next(m for m in found if (m.workers, m.label) == (plan.best.n_workers, plan.best.label))
     return found, best, serial
 
 
 def cell_rounds(cell) -> float:
     """Merges a pass."""
-    if hasattr(cell.algorithm, "period"):
-        return 1.0 / cell.algorithm.period
+    if hasattr(cell.algorithm, "sync_every"):
+        return 1.0 / cell.algorithm.sync_every
     return cell.rounds / cell.passes if cell.reaches else 1.0
 
 
@@ -167,14 +168,14 @@ def watch(estimator, algorithm, engine, n_workers, X, y, loss, seed, passes, goa
         at = reached(curve, goal)[0] if math.isfinite(goal) else math.inf
         return curve[-1].passes >= 1.3 * at + 0.5
 
-    watched = Watched(algorithm, engine, loss, until)
+    watched = ObservedFit(algorithm, engine, loss, until)
     model = clone(estimator).set_params(
         algorithm=watched, engine=watched, n_jobs=n_workers, max_iter=passes, random_state=seed
     )
     try:
         model.fit(X, y)
         watched.look()
-    except Enough:
+    except StopTrial:
         pass
     except parsgd.errors.DivergedError:
         return watched.curve[:1], 0.0
@@ -187,7 +188,7 @@ def reached(curve, goal: float) -> tuple[float, float]:
     if not seen:
         return math.inf, math.inf
     passes = [point.passes for point in seen]
-    at = prediction.reach(passes, [point.loss for point in seen], goal)
+    at = cost_model.reach(passes, [point.loss for point in seen], goal)
     if math.isinf(at):
         return at, at
     return at, float(np.interp(at, [0.0, *passes], [0.0, *(point.seconds for point in seen)]))

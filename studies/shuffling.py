@@ -14,14 +14,14 @@ import datasets
 import numpy as np
 from scipy import sparse
 
-from parsgd.algorithms.local import Local
+from parsgd.algorithms.local_sgd import LocalSGD
+from parsgd.data.sources.array_source import ArraySource
+from parsgd.data.sources.pieces import Chunk
+from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.engines.threads import Threads
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.sources.blocks import BlockSource
-from parsgd.sources.pieces import Chunk
+from parsgd.models.linear.linear_model import Linear
+from parsgd.training.loop import fit
+from parsgd.utils.row_arrays import rows_of
 
 # Rows of a row group, and the rate; 64 to 78 row groups each.
 PROBLEMS = {"covtype": (4096, 0.01), "adult": (512, 0.02), "enron_spam": (384, 0.5)}
@@ -58,11 +58,11 @@ def pose(y, weight):
     return y, np.zeros(0, dtype=y.dtype)
 
 
-def blocks(X, y, group_rows: int, window: int | None) -> BlockSource:
+def blocks(X, y, group_rows: int, window: int | None) -> StreamingSource:
     spans = [slice(at, at + group_rows) for at in range(0, len(y), group_rows)]
     groups = tuple(Group(f"row group {number}", X[span], y[span]) for number, span in enumerate(spans))
     rows = len(y) if window is None else window * group_rows
-    return BlockSource(groups, X.shape[1], "float32", sparse.issparse(X), pose, window_rows=rows)
+    return StreamingSource(groups, X.shape[1], "float32", sparse.issparse(X), pose, shuffle_buffer_rows=rows)
 
 
 def test_loss(source, data, rate: float, alpha: float, passes: int, workers: int, seed: int) -> float:
@@ -71,7 +71,7 @@ def test_loss(source, data, rate: float, alpha: float, passes: int, workers: int
         X.shape[1], loss="log_loss", dtype="float32", alpha=alpha, schedule="constant", eta0=rate,
         sparse=sparse.issparse(X),
     )  # fmt: skip
-    found = fit(model, Local(), Threads(), source, n_workers=workers, max_epochs=passes, seed=seed)
+    found = fit(model, LocalSGD(), Threads(), source, n_workers=workers, max_epochs=passes, seed=seed)
     margins = np.where(y_test > 0, 1.0, -1.0) * model.decision(found.state, X_test).ravel().astype(float)
     return float(np.logaddexp(0.0, -margins).mean())
 

@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from matplotlib.figure import Figure
-from parsgd.cli.heldout import HeldOut, Watched
 from watching import Data, Kept, timed
 
-from parsgd import Asynchronous, Local, SGDClassifier, Simulated, SimuParallel, Weighted
-from parsgd.algorithms.merging import merge
-from parsgd.algorithms.rules import RULES
+from parsgd import AsyncLocalSGD, LocalSGD, SGDClassifier, Simulated, SimuParallel, WeightedAverage
+from parsgd.algorithms.common.merge_rules import RULES
+from parsgd.algorithms.common.merge_weights import merge
 from parsgd.errors import DivergedError
+from parsgd.planning.heldout import HeldOut, ObservedFit
 
 PROBLEMS = {"adult": 1e-4, "covtype": 1e-4, "news20": 1e-6, "enron_spam": 1e-6}
 MIXED = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.1)
@@ -39,22 +39,22 @@ RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 # With rounds: of the ways with `seconds`, a round is a tenth of a fast worker's pass over its own rows.
 SERIAL_PASSES, MOST_PASSES, ROUND = 5, 15, 0.01
 IDEAL = SERIAL_PASSES / sum(MIXED)
-adaptive = partial(Local, outer="adaptive", period=0.1)
+adaptive = partial(LocalSGD, outer_optimizer="adaptive", sync_every=0.1)
 WAYS: dict[str, Any] = {
-    "wait for the slowest, outer=mean": Local(period=0.1),
-    "wait for the slowest, outer=adaptive": adaptive(),
+    "wait for the slowest, outer_optimizer=mean": LocalSGD(sync_every=0.1),
+    "wait for the slowest, outer_optimizer=adaptive": adaptive(),
     "balance=speed": adaptive(balance="speed"),
     "deadline=auto": adaptive(deadline="auto"),
     "deadline=auto, rule=uniform": adaptive(deadline="auto", rule="uniform"),
     "deadline=auto, balance=speed": adaptive(deadline="auto", balance="speed"),
-    "seconds, outer=mean": Local(seconds=ROUND),
+    "seconds, outer_optimizer=mean": LocalSGD(seconds=ROUND),
     "seconds": adaptive(seconds=ROUND),
     "seconds, rule=learned": adaptive(seconds=ROUND, rule="learned"),
     "seconds, rule=uniform": adaptive(seconds=ROUND, rule="uniform"),
     "seconds, balance=speed": adaptive(seconds=ROUND, balance="speed"),
     "seconds, balance=speed, rule=uniform": adaptive(seconds=ROUND, balance="speed", rule="uniform"),
-    "asynchronous": Asynchronous(period=0.1),
-    "asynchronous, rate=0.3": Asynchronous(period=0.1, rate=0.3),
+    "asynchronous": AsyncLocalSGD(sync_every=0.1),
+    "asynchronous, rate=0.3": AsyncLocalSGD(sync_every=0.1, rate=0.3),
 }
 ALONE = "one worker of speed 1"
 HEADER = """# Workers of unequal speed
@@ -87,8 +87,9 @@ training loss after five passes over all rows: here no run is too long because o
 MAILBOXES = """
 ## Six mailboxes
 
-enron_spam with its rows sorted by mailbox and dealt as they lie (`sampling="stored"`) to six workers: nearly a mailbox
-each, from a quarter to three quarters of it spam. Workers are equally fast ("alike"), or 1, 1, 1/2, 1/2, 1/4, 1/10.
+enron_spam with its rows sorted by mailbox and dealt as they lie (`partition="contiguous"`) to six workers: nearly a
+mailbox each, from a quarter to three quarters of it spam. Workers are equally fast ("alike"), or 1, 1, 1/2, 1/2, 1/4,
+1/10.
 
 """
 ROUNDS = """
@@ -99,13 +100,15 @@ seeds, taken at its last step as the defaults do. The times are in units of what
 these passes of one worker take 6.6. The loss is looked at ten times a pass, and the first time below it counts; mean
 over the seeds (worst), at most {most} passes.
 `seconds` is a tenth of a fast worker's pass over its rows; other rounds are a tenth of a pass over one's own rows.
-`outer="adaptive"` unless it says mean; `rule` is by steps for `seconds` and `deadline` unless it says otherwise.
+`outer_optimizer="adaptive"` unless it says mean; `rule` is by steps for `seconds` and `deadline` unless it says
+otherwise.
 
 """
 READING = Path(__file__).with_name("readings") / "unequal.md"
 
+
 def once(data: Data, alpha: float, speeds: tuple, algorithm: Any, seed: int, **settings: Any) -> Kept:
-    """A one-shot fit; the virtual clock's second is a pass of a worker of speed 1 over all rows."""
+    """A one-shot fit; the virtual schedule_step's second is a pass of a worker of speed 1 over all rows."""
     X, _, y, _ = data
     kept = Kept(algorithm)
     SGDClassifier(
@@ -116,25 +119,23 @@ def once(data: Data, alpha: float, speeds: tuple, algorithm: Any, seed: int, **s
 
 
 def one_shot(
-    data: Data, alpha: float, speeds: tuple, passes: int, seed: int, sampling: str = "split", **settings: Any
+    data: Data, alpha: float, speeds: tuple, passes: int, seed: int, partition: str = "shuffled", **settings: Any
 ) -> np.ndarray:
     """Test loss of each of the columns, and the sum of the learned weights."""
     warnings.simplefilter("ignore")
     _, X_test, y, y_test = data
     loss, seconds = HeldOut(X_test, y_test, np.unique(y)), passes / len(speeds)
-    kept = once(data, alpha, speeds, Weighted("measured", seconds, sampling), seed, **settings)
+    kept = once(data, alpha, speeds, WeightedAverage("measured", seconds, partition), seed, **settings)
     standing, reports = kept.standing, kept.reports
     by_formula = [
         replace(report, log_contraction=standing.model.log_contraction(1.0, report.steps)) for report in reports
     ]
     losses = []
     for rule in SIMPLE:
-        weights = (
-            kept.algorithm.weights(standing, reports) if rule == "measured" else RULES[rule](standing, by_formula)
-        )
+        weights = kept.algorithm.weights(standing, reports) if rule == "measured" else RULES[rule](standing, by_formula)
         losses.append(loss(standing.model, merge(standing.state, reports, weights).state))
-    shorter = SimuParallel(sampling, seconds / (1.0 + CORRECTION), correction=CORRECTION)
-    for algorithm in (shorter, Weighted("learned", seconds, sampling)):
+    shorter = SimuParallel(partition, seconds / (1.0 + CORRECTION), correction=CORRECTION)
+    for algorithm in (shorter, WeightedAverage("learned", seconds, partition)):
         kept = once(data, alpha, speeds, algorithm, seed, **settings)
         losses.append(loss(standing.model, kept.merged.state))
     return np.array([*losses, kept.merged.weights.sum()])
@@ -159,7 +160,7 @@ def tuned(data: Data, alpha: float) -> float:
     X, _, y, _ = data
 
     def loss(eta: float) -> float:
-        fit = Watched(Local(), Simulated(speeds=(1.0,), rate=1.0), HeldOut(X, y, np.unique(y)))
+        fit = ObservedFit(LocalSGD(), Simulated(speeds=(1.0,), rate=1.0), HeldOut(X, y, np.unique(y)))
         model = SGDClassifier(
             "log_loss", alpha=alpha, max_iter=SERIAL_PASSES, tol=None, n_jobs=1, random_state=100, algorithm=fit,
             engine=fit, learning_rate="constant", eta0=eta,
@@ -253,17 +254,17 @@ def main() -> None:
             eta = tuned(data, alpha)
             cases = {f"{name}, eta0={eta:g}, {p}": ((MIXED, p), ()) for p in (1, 5)}
             constant |= many(run, one_shot, data, alpha, cases, seeds, learning_rate="constant", eta0=eta)
-            serial = {"serial": ((Local(),), (-np.inf, SERIAL_PASSES, (1.0,)))}
+            serial = {"serial": ((LocalSGD(),), (-np.inf, SERIAL_PASSES, (1.0,)))}
             target = many(run, timed, data, alpha, serial, seeds)["serial"][:, 1].mean()
             cases = {way: ((algorithm,), (target, MOST_PASSES, MIXED)) for way, algorithm in WAYS.items()}
-            cases[ALONE] = ((Local(),), (target, MOST_PASSES, (1.0,)))
+            cases[ALONE] = ((LocalSGD(),), (target, MOST_PASSES, (1.0,)))
             times[name] = many(run, timed, data, alpha, cases, seeds)
             for way in rounds:
                 rounds[way] += f" {time_cell(*times[name][way].T)} |"
             if name == "enron_spam":
                 data = by_mailbox(given.folder, data)
                 cases = {f"{crew}, {p}": ((speeds, p), ()) for crew, speeds in BOXES.items() for p in (1, 5)}
-                parts["boxes"] += table(many(run, one_shot, data, alpha, cases, seeds, sampling="stored"))
+                parts["boxes"] += table(many(run, one_shot, data, alpha, cases, seeds, partition="contiguous"))
             print(name, parts["shots"][-2000:], *rounds.values(), sep="\n", flush=True)
     parts["constant"] += table(constant)
     parts["rounds"] = ROUNDS.format(passes=SERIAL_PASSES, seeds=seeds, most=MOST_PASSES)

@@ -6,10 +6,10 @@ import warnings
 from typing import Any
 
 import numpy as np
-from parsgd.cli.heldout import HeldOut, Watched
 
 from parsgd import SGDClassifier, Simulated
 from parsgd.errors import DivergedError
+from parsgd.planning.heldout import HeldOut, ObservedFit
 
 Data = tuple[Any, Any, np.ndarray, np.ndarray]
 
@@ -25,9 +25,9 @@ class Kept:
             raise AttributeError(name)
         return getattr(self.algorithm, name)
 
-    def combine(self, standing: Any, reports: Any) -> Any:
+    def merge(self, standing: Any, reports: Any) -> Any:
         self.standing, self.reports = standing, reports
-        self.merged = self.algorithm.combine(standing, reports)
+        self.merged = self.algorithm.merge(standing, reports)
         return self.merged
 
 
@@ -35,7 +35,7 @@ class Reached(Exception):
     """The fit is as good as it was to become."""
 
 
-class Until(Watched):
+class Until(ObservedFit):
     """A fit that ends when its held-out loss is at ``target``."""
 
     target = -np.inf

@@ -16,8 +16,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import minimize
 
-from parsgd.models.linear import Linear
-from parsgd.rows import rows_of
+from parsgd.models.linear.linear_model import Linear
+from parsgd.utils.row_arrays import rows_of
 
 LOSSES = {"Huber": "huber", "squared": "squared_error"}
 LAMBDAS = (1e-3, 1e-6)
@@ -96,10 +96,10 @@ def machine(model: Linear, data: Spam, points: np.ndarray, replace: bool, number
     draw = partial(rng.integers, 0, n_rows, n_rows) if replace else partial(rng.permutation, n_rows)
     order = np.concatenate([draw() for _ in range(passes)]).astype(np.int32)
     state = model.init(0)
-    descent, rows, seen, done = model.descent(state, 1.0, np.ones(1), 0), data.rows, [], 0
+    sgd_run, rows, seen, done = model.sgd_run(state, 1.0, np.ones(1), 0), data.rows, [], 0
     for point in points:
-        descent.advance(rows, order, done, point)
-        descent.settle()
+        sgd_run.run(rows, order, done, point)
+        sgd_run.finalize()
         seen.append(model.views(state)["coef"][:, 0].copy())
         done = point
     return seen
@@ -164,7 +164,7 @@ def section(title: str, found: dict[tuple[str, float], Curves], n_rows: int) -> 
     heads = [f"{x:,}" for x in some]
     text = f"\n## {title}\n\nRelative objective / relative test RMSE after so many examples of each machine, and at how"
     text += " many (of each machine, and of all together, in passes) the objective is a sequential pass's."
-    text += " \"A pass\": what everything is relative to.\n\n"
+    text += ' "A pass": what everything is relative to.\n\n'
     text += f"| loss | lambda | eta | a pass | machines | {' | '.join(heads)} | as good | all together |\n"
     text += "|---" * 11 + "|\n"
     for (loss, lam), one in found.items():

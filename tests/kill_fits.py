@@ -15,9 +15,9 @@ import numpy as np
 from scipy import sparse
 
 import parsgd
-from parsgd.checkpointing.content import read
-from parsgd.checkpointing.folder import ENDING, Folder
-from parsgd.files import temporaries
+from parsgd.checkpointing.file_format import read
+from parsgd.checkpointing.store import ENDING, CheckpointStore
+from parsgd.utils.atomic_io import temporaries
 
 TIMES = 50
 # a round takes little, and writing 800 kB of weights takes most of the time, so that many kills hit a write
@@ -26,9 +26,15 @@ N_FEATURES = 100_000
 
 def make(folder):
     return parsgd.SGDClassifier(
-        "log_loss", algorithm=parsgd.Local(period=0.5, outer="momentum"), engine="serial", n_jobs=2, max_iter=4,
-        tol=None, random_state=0, checkpoint=parsgd.Checkpoint(folder, seconds=0),
-    )  # fmt: skip
+        "log_loss",
+        algorithm=parsgd.LocalSGD(sync_every=0.5, outer_optimizer="momentum"),
+        engine="serial",
+        n_jobs=2,
+        max_iter=4,
+        tol=None,
+        random_state=0,
+        checkpoint=parsgd.Checkpoint(folder, seconds=0),
+    )
 
 
 def rows():
@@ -74,7 +80,7 @@ def main(base):
         os.waitpid(child, 0)
         if path.exists():
             seen["half_written"] += bool(temporaries(path, ENDING))
-            folder = Folder(path)
+            folder = CheckpointStore(path)
             # every one, not only the newest, is whole
             kept = [read(folder.file(known)) for known in folder.rounds()]
             seen["begun"] += bool(kept)

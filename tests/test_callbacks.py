@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV
 
 import parsgd
 from parsgd.callbacks import MEASURES, CsvLogger, MLflowLogger, TensorBoardLogger, measures
-from parsgd.errors import InvalidArgument, MissingDependency
+from parsgd.errors import InvalidArgumentError, MissingDependencyError
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(200, 4)
@@ -90,7 +90,7 @@ def test_the_fits_of_a_search_share_a_file(tmp_path, n_jobs):
 def test_another_file_is_refused_before_the_fit(tmp_path):
     (tmp_path / "mine.csv").write_text("a,b\n1,2\n")
     model = classifier(CsvLogger(tmp_path / "mine.csv"))
-    with pytest.raises(InvalidArgument, match=r"mine\.csv'\): the file is there.*Name another file"):
+    with pytest.raises(InvalidArgumentError, match=r"mine\.csv'\): the file is there.*Name another file"):
         model.fit(X, Y)
     assert (tmp_path / "mine.csv").read_text() == "a,b\n1,2\n"
     assert not hasattr(model, "coef_")
@@ -102,7 +102,7 @@ def test_a_folder_that_is_not_there_is_an_error_before_the_fit(tmp_path):
 
 
 def test_estimators_of_others_are_refused(tmp_path):
-    with pytest.raises(InvalidArgument, match=r"CsvLogger is for the estimators of parsgd.*LogisticRegression"):
+    with pytest.raises(InvalidArgumentError, match=r"CsvLogger is for the estimators of parsgd.*LogisticRegression"):
         LogisticRegression().set_callbacks(CsvLogger(tmp_path / "log.csv")).fit(X, Y)
 
 
@@ -224,10 +224,12 @@ def test_mlflow_gets_a_run_with_parameters_and_metrics(mlflow):
 
 
 def test_a_fit_within_a_run_is_a_child_of_it(mlflow):
-    mlflow.active_run = lambda: types.SimpleNamespace(info=types.SimpleNamespace(run_id="outer", experiment_id="7"))
+    mlflow.active_run = lambda: types.SimpleNamespace(
+        info=types.SimpleNamespace(run_id="outer_optimizer", experiment_id="7")
+    )
     classifier(MLflowLogger()).fit(X, Y)
     (run,) = mlflow.client.runs
-    assert (run["experiment"], run["tags"]) == ("7", {"mlflow.parentRunId": "outer"})
+    assert (run["experiment"], run["tags"]) == ("7", {"mlflow.parentRunId": "outer_optimizer"})
 
 
 def test_a_fit_that_breaks_off_is_a_failed_run(mlflow):
@@ -242,5 +244,7 @@ def test_a_fit_that_breaks_off_is_a_failed_run(mlflow):
 )
 def test_a_missing_package_is_named_with_what_brings_it(monkeypatch, cls, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingDependency, match=rf"{cls.__name__} needs {module}: pip install 'parsgd\[{extra}\]'"):
+    with pytest.raises(
+        MissingDependencyError, match=rf"{cls.__name__} needs {module}: pip install 'parsgd\[{extra}\]'"
+    ):
         cls("x")

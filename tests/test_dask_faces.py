@@ -12,8 +12,8 @@ from sklearn.base import clone
 
 import parsgd
 import parsgd.dask
-from parsgd import Local
-from parsgd.engines.dask_engine import Dask
+from parsgd import LocalSGD
+from parsgd.engines.dask.dask_engine import Dask
 from parsgd.testing.problems import labels, targets, unit_rows
 
 pytestmark = pytest.mark.alone
@@ -23,7 +23,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 X = unit_rows(120, 4)
 Y = np.array(["no", "yes"])[labels(X)]
 ARRAY = da.from_array(X, chunks=(40, 2))
-QUICK = {"algorithm": Local(0.5), "max_iter": 3, "tol": None, "random_state": 0}
+QUICK = {"algorithm": LocalSGD(0.5), "max_iter": 3, "tol": None, "random_state": 0}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def client():
 
 
 def test_arrays_are_fitted_where_they_are_and_predicted_when_asked(client):
-    model = parsgd.dask.SGDClassifier(**QUICK)
+    model = parsgd.dask.DaskSGDClassifier(**QUICK)
     model.client = client
     model.fit(ARRAY, da.from_array(Y, chunks=30), sample_weight=da.ones(120, chunks=40))
     assert model.client is client
@@ -46,7 +46,7 @@ def test_arrays_are_fitted_where_they_are_and_predicted_when_asked(client):
 
 def test_the_active_client_is_taken(client):
     with client.as_current():
-        model = parsgd.dask.SGDRegressor(**QUICK).fit(ARRAY, da.from_array(targets(X), chunks=40))
+        model = parsgd.dask.DaskSGDRegressor(**QUICK).fit(ARRAY, da.from_array(targets(X), chunks=40))
         assert model.client is client
     assert model.engine == "auto"
     assert model.predict(ARRAY).shape == (120,)
@@ -54,7 +54,7 @@ def test_the_active_client_is_taken(client):
 
 def test_dataframes_keep_their_index(client):
     frame = pd.DataFrame(X, columns=list("abcd"), index=range(1000, 1120))
-    model = parsgd.dask.SGDClassifier(**QUICK)
+    model = parsgd.dask.DaskSGDClassifier(**QUICK)
     model.client = client
     model.fit(dd.from_pandas(frame, npartitions=3), dd.from_pandas(pd.Series(Y, index=frame.index), npartitions=3))
     found = model.predict(dd.from_pandas(frame, npartitions=3)).compute(scheduler="synchronous")
@@ -64,6 +64,6 @@ def test_dataframes_keep_their_index(client):
 
 def test_what_is_no_collection_is_fitted_as_ever(client):
     with client.as_current():
-        ours = parsgd.dask.SGDClassifier(n_jobs=2, **QUICK).fit(X, Y)
+        ours = parsgd.dask.DaskSGDClassifier(n_jobs=2, **QUICK).fit(X, Y)
     theirs = parsgd.SGDClassifier(n_jobs=2, **QUICK).fit(X, Y)
     assert np.array_equal(ours.coef_, theirs.coef_)

@@ -11,16 +11,16 @@ import pytest
 
 from parsgd import registry
 from parsgd.core import CsrRows, Rows
-from parsgd.errors import IncompatibleParts
-from parsgd.fitting import fit
-from parsgd.models.linear import LOSSES, Linear
-from parsgd.models.network import Network
-from parsgd.models.viewing import as_matrix
-from parsgd.rows import picked, rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.sources.blocks import BlockSource
-from parsgd.sources.pieces import Chunk
+from parsgd.data.sources.array_source import ArraySource
+from parsgd.data.sources.pieces import Chunk
+from parsgd.data.sources.streaming_source import StreamingSource
+from parsgd.errors import IncompatiblePartsError
+from parsgd.models.linear.linear_model import LOSSES, Linear
+from parsgd.models.network.network_model import Network
+from parsgd.models.row_matrix import as_matrix
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.training.loop import fit
+from parsgd.utils.row_arrays import picked, rows_of
 
 # other processes cannot import tests
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -122,7 +122,7 @@ def blocks(rows):
     cuts = (0, 50, 70, N_ROWS)
     parts = tuple(Part(rows, first, stop) for first, stop in pairwise(cuts))
     sparse = isinstance(rows.x, CsrRows)
-    return BlockSource(parts, N_FEATURES, "float64", sparse, as_they_are, window_rows=32)
+    return StreamingSource(parts, N_FEATURES, "float64", sparse, as_they_are, shuffle_buffer_rows=32)
 
 
 # name of a source in the registry -> how it is made of rows
@@ -178,8 +178,8 @@ def test_every_combination_runs_and_learns_or_is_refused_at_once(
     made, rows = MAKERS[model](layout, np.float64, **MODELS[model][kind])
     assert isinstance(made, registry.load(registry.MODELS[model]))
     settings = {"n_workers": 2, "max_epochs": 3, "seed": 1}
-    if not algorithm.needs <= engine.offers | made.offers:
-        with pytest.raises(IncompatibleParts):
+    if not algorithm.requires <= engine.capabilities | made.capabilities:
+        with pytest.raises(IncompatiblePartsError):
             fit(made, algorithm, engine, SOURCES[source](rows), **settings)
         return
     found = fit(made, algorithm, engine, SOURCES[source](rows), **settings)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parsgd.models.network import Network
+from parsgd.models.network.network_model import Network
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = [((7, 5, 3), 4), ((6, 9, 5, 4), 10), ((5, 3), 6)]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd import temporary
-from parsgd.files import write_atomically
+from parsgd.utils import temporary
+from parsgd.utils.atomic_io import write_atomically
 
 pytestmark = pytest.mark.alone
 
@@ -24,7 +24,7 @@ def late():
     X = np.random.default_rng(0).normal(size=(400, 5))
     y = (X[:, 0] > 0).astype(int)
     blocks = ((X[i : i + 100], y[i : i + 100]) for i in range(0, 400, 100))
-    data = parsgd.open_dataset(blocks, window_rows=64)
+    data = parsgd.open_dataset(blocks, shuffle_buffer_rows=64)
     for engine in ("serial", "threads", "processes"):
         for rows in ((X, y), (data,))[engine == "processes" :]:
             model = parsgd.SGDClassifier(engine=engine, n_jobs=2, max_iter=2, tol=None).fit(*rows)
@@ -85,7 +85,7 @@ def test_files_that_are_being_written_leave_nothing_either(tmp_path):
     target = tmp_path / "model"
     writing = f"""
     import os, signal
-    from parsgd.files import write_atomically
+    from parsgd.utils.atomic_io import write_atomically
     with write_atomically({str(target)!r}) as path:
         path.write_text("half")
         os.kill(os.getpid(), signal.{{}})
@@ -100,7 +100,7 @@ def test_files_that_are_being_written_leave_nothing_either(tmp_path):
 
 
 def test_a_process_that_was_forked_removes_nothing_of_its_parent(tmp_path):
-    folder = temporary.Folder("test")
+    folder = temporary.TemporaryFolder("test")
     child = os.fork()
     if child == 0:
         folder.close()

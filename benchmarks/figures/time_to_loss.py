@@ -95,7 +95,7 @@ def entrants() -> dict[str, tuple[ModuleType, dict]]:
 def _compare(problem: Problem, options: Options) -> list[Reading]:
     seeds = range(2 if options.quick else SEEDS)
     everybody = entrants()
-    goal, patience_s, known = scikit_learns_loss(problem, everybody[SKLEARN][0], seeds)
+    goal, worker_timeout_s, known = scikit_learns_loss(problem, everybody[SKLEARN][0], seeds)
     options.say(f"  goal {goal:.4f}")
     arrivals = {}
     for name, (module, fixed) in everybody.items():
@@ -105,11 +105,9 @@ def _compare(problem: Problem, options: Options) -> list[Reading]:
         grid = [{**setting, **fixed} for setting in module.grid(problem) if not unfit & setting.keys()]
         grid.sort(key=lambda setting: distance(setting, known))
         search_s = math.inf if name in (SKLEARN, OURS, ALIKE, ALONE) else SEARCH_SECONDS
-        arrivals[name] = soonest(problem, module, grid, goal, seeds, PATIENCE * patience_s, search_s)
+        arrivals[name] = soonest(problem, module, grid, goal, seeds, PATIENCE * worker_timeout_s, search_s)
         options.say(f"  {name}: {arrivals[name] or 'not there'}")
-    runs = {
-        name: _runner(problem, everybody[name][0], arrival, seeds) for name, arrival in arrivals.items() if arrival
-    }
+    runs = {name: _runner(problem, everybody[name][0], arrival, seeds) for name, arrival in arrivals.items() if arrival}
     seconds = run_turns(runs, max(options.n_turns, len(seeds)))
     return [_reading(problem, name, arrival, seconds, goal) for name, arrival in arrivals.items()]
 
@@ -141,7 +139,7 @@ def distance(setting: dict, known: dict) -> tuple[bool, float]:
 
 
 def soonest(
-    problem: Problem, module: ModuleType, grid: Sequence[dict], goal: float, seeds, patience_s: float,
+    problem: Problem, module: ModuleType, grid: Sequence[dict], goal: float, seeds, worker_timeout_s: float,
     search_s: float = math.inf,
 ) -> Arrival | None:  # fmt: skip
     """The setting that is at the goal in the least time; None if none is, or is found in ``search_s`` seconds."""
@@ -154,7 +152,7 @@ def soonest(
     while waiting and time.perf_counter() < end:
         seconds, rank, looks = heapq.heappop(waiting)
         # a fit of a few epochs may be slow for once; from 1.5 times on it is no accident
-        if seconds > 1.5 * (patience_s if best is None else best.seconds):
+        if seconds > 1.5 * (worker_timeout_s if best is None else best.seconds):
             break
         arrival, seconds = next(looks, (None, None))
         if arrival is not None and (best is None or arrival.seconds < best.seconds):

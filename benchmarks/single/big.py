@@ -25,9 +25,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from parsgd.datasets.numeric import encode_numbers
-from parsgd.datasets.parquet import open_parquet
-from parsgd.fitting import fit
+from parsgd.data.columns.numeric import encode_numbers
+from parsgd.data.formats.parquet import open_parquet
+from parsgd.training.loop import fit
 
 TARGET = "Cover_Type"
 
@@ -94,20 +94,20 @@ def pose(y, weight):
 
 
 def source_of(folder: Path, encoder) -> object:
-    from parsgd.sources.blocks import BlockSource
+    from parsgd.data.sources.streaming_source import StreamingSource
 
     pieces = open_parquet(folder).pieces(encoder, TARGET)
-    return BlockSource(tuple(pieces), encoder.n_features, encoder.dtype, encoder.sparse, pose)
+    return StreamingSource(tuple(pieces), encoder.n_features, encoder.dtype, encoder.sparse, pose)
 
 
 def train(source, workers: int) -> tuple[int, float]:
     """One pass of logistic regression by threads; rows, and the mean loss of the last round."""
-    from parsgd.algorithms.local import Local
+    from parsgd.algorithms.local_sgd import LocalSGD
     from parsgd.engines.threads import Threads
-    from parsgd.models.linear import Linear
+    from parsgd.models.linear.linear_model import Linear
 
     model = Linear(source.n_features, loss="log_loss", dtype="float32", schedule="constant", eta0=0.01)
-    found = fit(model, Local(), Threads(), source, n_workers=workers)
+    found = fit(model, LocalSGD(), Threads(), source, n_workers=workers)
     return found.examples, found.history[-1]["loss"]
 
 
@@ -126,7 +126,7 @@ def opened(folder: Path):
     from parsgd import columns, open_dataset
 
     names = [name for name in pq.read_schema(min(folder.glob("*.parquet"))).names if name != TARGET]
-    kinds = [columns.Numbers(names[:10], scale="standard"), columns.Numbers(names[10:])]
+    kinds = [columns.Numeric(names[:10], scale="standard"), columns.Numeric(names[10:])]
     return open_dataset(folder, target=TARGET, columns=kinds)
 
 

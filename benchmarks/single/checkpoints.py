@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 import parsgd
-from parsgd.checkpointing import content
-from parsgd.checkpointing.folder import Folder, opened
-from parsgd.snapshots import Snapshot
+from parsgd.checkpointing import file_format
+from parsgd.checkpointing.store import CheckpointStore, opened
+from parsgd.training.snapshot import Snapshot
 
 TURNS = 15
 
@@ -32,22 +32,39 @@ def snapshot(n_parameters: int, dtype: str, n_entries: int = 100) -> Snapshot:
     entry = {"round": 1, "epoch": 0.1, "seconds": 0.1, "loss": 0.5, "score": None, "workers": workers, "lost": []}
     state = np.random.default_rng(0).standard_normal(n_parameters).astype(dtype)
     return Snapshot(
-        state=state, answer=None, memory=None, clock=1.0, gains=np.ones(1), round=n_entries, examples=100, epochs=1,
-        epoch_examples=0, epoch_objective=np.zeros(1), cursors=(1, 1), shares=None, history=[entry] * n_entries,
-        best=None, idle=None, scores=[], best_state=None, under_way=(), seconds=0.0, outcome=None,
-    )  # fmt: skip
+        state=state,
+        answer=None,
+        memory=None,
+        schedule_step=1.0,
+        lr_scale=np.ones(1),
+        round=n_entries,
+        examples=100,
+        epochs=1,
+        epoch_examples=0,
+        epoch_objective=np.zeros(1),
+        cursors=(1, 1),
+        shard_fractions=None,
+        history=[entry] * n_entries,
+        best=None,
+        idle=None,
+        scores=[],
+        best_state=None,
+        under_way=(),
+        seconds=0.0,
+        outcome=None,
+    )
 
 
-def times(folder: Folder, kept: content.Kept) -> tuple[int, list[float]]:
+def times(folder: CheckpointStore, kept: file_format.CheckpointContent) -> tuple[int, list[float]]:
     """Bytes, and milliseconds to describe, to write, and to read."""
-    packed, found = content.Packed(), []
+    packed, found = file_format.HistoryEncoder(), []
     for number in range(TURNS):
         at = [time.perf_counter()]
-        parts = content.to_parts(kept, packed)
+        parts = file_format.to_parts(kept, packed)
         at.append(time.perf_counter())
         folder.write(number, parts, 2)
         at.append(time.perf_counter())
-        content.read(folder.file(number))
+        file_format.read(folder.file(number))
         at.append(time.perf_counter())
         found.append([1e3 * (end - begin) for begin, end in itertools.pairwise(at)])
     return sum(map(len, parts)), [statistics.median(column) for column in zip(*found, strict=True)]
@@ -57,7 +74,7 @@ def round_ms(checkpoint: parsgd.Checkpoint | None) -> float:
     """A round of 20 rows, of which the work is little."""
     X = np.random.default_rng(0).standard_normal((2000, 20))
     model = parsgd.SGDClassifier(
-        algorithm=parsgd.Local(period=0.01), n_jobs=2, engine="serial", max_iter=10, tol=None, random_state=0,
+        algorithm=parsgd.LocalSGD(sync_every=0.01), n_jobs=2, engine="serial", max_iter=10, tol=None, random_state=0,
         checkpoint=checkpoint,
     )  # fmt: skip
     began = time.perf_counter()
@@ -74,7 +91,7 @@ def main() -> None:
     cases = [(50_000, "float64", 100), (5_000_000, "float32", 100), (5_000_000, "float64", 100)]
     for n_parameters, dtype, n_entries in [*cases, (50_000, "float64", 10_000)]:
         with tempfile.TemporaryDirectory(dir=base) as path, opened(Path(path)) as folder:
-            size, ms = times(folder, content.Kept({}, snapshot(n_parameters, dtype, n_entries), {}))
+            size, ms = times(folder, file_format.CheckpointContent({}, snapshot(n_parameters, dtype, n_entries), {}))
         figures = f"{size / 1e6:>6.1f} {ms[0]:>9.1f} {ms[1]:>7.1f} {ms[2]:>7.1f}"
         print(f"{n_parameters:>12,} {dtype:>8} {n_entries:>7,} {figures}")
     round_ms(None)

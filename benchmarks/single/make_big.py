@@ -41,9 +41,7 @@ def covtype_rows(folder: Path | None, rng: np.random.Generator) -> tuple[Columns
     else:
         table = pq.read_table(folder / "covtype.parquet")
         numbers = {name: table[name].to_numpy().astype(np.int32) for name in NUMBERS}
-        areas, soils = (
-            table[name].combine_chunks().indices.to_numpy() for name in ("Wilderness_Area", "Soil_Type")
-        )
+        areas, soils = (table[name].combine_chunks().indices.to_numpy() for name in ("Wilderness_Area", "Soil_Type"))
         target = table["Cover_Type"].to_numpy().astype(np.int32)
     areas = {f"Wilderness_Area{k + 1}": (areas == k).astype(np.int8) for k in range(4)}
     soils = {f"Soil_Type{k + 1}": (soils == k).astype(np.int8) for k in range(40)}
@@ -75,9 +73,7 @@ def drawn(columns: Columns, noisy: tuple[str, ...], n: int, rng: np.random.Gener
     return found
 
 
-def write(
-    folder: Path, make: Callable, target: str, gigabytes: float, data: Path | None, ordered: bool = False
-) -> int:
+def write(folder: Path, make: Callable, target: str, gigabytes: float, data: Path | None, ordered: bool = False) -> int:
     """Write the files; give the number of rows."""
     rng = np.random.default_rng(0)
     columns, noisy = make(data, rng)

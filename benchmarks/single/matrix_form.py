@@ -23,13 +23,13 @@ import scipy
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import parsgd
-from parsgd import Local, MiniBatch, SimuParallel
+from parsgd import LocalSGD, MiniBatch, SimuParallel
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.fitting import fit
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.models.network.network_model import Network
+from parsgd.training.loop import fit
+from parsgd.utils.row_arrays import rows_of
 
 SIZES, BATCH_SIZE, ROWS = (1000, 900, 10), 100, 2000
 # The slow form gets fewer rows, and its time is scaled to all of them.
@@ -131,9 +131,9 @@ def summed(sums, model, state, X, y):
 def compiled_step(model, state, rows):
     """How far one compiled step moves the state."""
     moved, n = state.copy(), len(rows.y)
-    descent = model.descent(moved, 1.0, np.ones(1), 1)
-    descent.advance(rows, np.arange(n, dtype=np.int32), 0, n)
-    descent.settle()
+    sgd_run = model.sgd_run(moved, 1.0, np.ones(1), 1)
+    sgd_run.run(rows, np.arange(n, dtype=np.int32), 0, n)
+    sgd_run.finalize()
     return moved - state
 
 
@@ -193,7 +193,7 @@ def contestants():
         "matrix form, 2 BLAS threads": (partial(limited, 2, matrix_form, X, y), 1.0),
         "parsgd, 1 worker": parallel(SimuParallel(), 1),
         # every worker makes ten steps between two averages
-        "parsgd, 2 workers, local": parallel(Local(period=1.0), 2),
+        "parsgd, 2 workers, local": parallel(LocalSGD(sync_every=1.0), 2),
         "parsgd, 2 workers, exact": parallel(MiniBatch(), 2),
     }
 

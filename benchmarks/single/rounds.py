@@ -16,9 +16,9 @@ from dataclasses import replace
 import numpy as np
 
 from parsgd import registry
-from parsgd.algorithms.merging import weighted_sum
-from parsgd.core import Budget, Report, Shard, Task, silent
-from parsgd.errors import MissingDependency
+from parsgd.algorithms.common.merge_weights import weighted_sum
+from parsgd.core import Budget, Report, Shard, Task, no_progress
+from parsgd.errors import MissingDependencyError
 
 SIZES = {"50,000 parameters": (50_000, 100), "5 million parameters": (5_000_000, 10)}
 # The first rounds start what later ones use.
@@ -43,7 +43,7 @@ def send_back(shard, task, pulse) -> Report:
 def seconds_of_rounds(engine, size: int, dtype, n_workers: int, n_rounds: int) -> np.ndarray:
     """Seconds of each of the rounds after the first ones."""
     state, weights = np.random.default_rng(0).random(size).astype(dtype), np.full(n_workers, 1.0 / n_workers)
-    crew = engine.open(send_back, [NoRows() for _ in range(n_workers)], silent)
+    crew = engine.open(send_back, [NoRows() for _ in range(n_workers)], no_progress)
     seconds = []
     try:
         for number in range(WARM_UP + n_rounds):
@@ -75,7 +75,7 @@ def main() -> None:
             continue
         try:
             engine = registry.load(registry.ENGINES[name])()
-        except MissingDependency as error:
+        except MissingDependencyError as error:
             print(f"{name:10} {error}")
             continue
         if name == "dask":

@@ -41,9 +41,9 @@ def main() -> None:
 
 def parsgd(X, y, epochs: int):
     """The fitted model's `predict`."""
-    from parsgd.dask import SGDClassifier
+    from parsgd.dask import DaskSGDClassifier
 
-    return SGDClassifier("log_loss", max_iter=epochs, tol=None, n_jobs=2, random_state=0).fit(X, y).predict
+    return DaskSGDClassifier("log_loss", max_iter=epochs, tol=None, n_jobs=2, random_state=0).fit(X, y).predict
 
 
 def incremental(X, y, epochs: int):

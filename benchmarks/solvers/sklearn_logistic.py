@@ -19,9 +19,7 @@ def grid(problem: Problem) -> list[dict]:
     return [{"solver": solver, "C": C, "dtype": dtype} for solver, dtype in ways for C in (0.1, 1.0, 10.0, 100.0)]
 
 
-def prepare(
-    problem: Problem, n_epochs: int, loss: str = "log_loss", seed: int = 0, dtype: str = "float64", **setting
-):
+def prepare(problem: Problem, n_epochs: int, loss: str = "log_loss", seed: int = 0, dtype: str = "float64", **setting):
     if loss != "log_loss":
         raise ValueError(f"LogisticRegression has log_loss only, not {loss}")
     rows = in_precision(problem, dtype)

@@ -21,9 +21,7 @@ def grid(problem: Problem) -> list[dict]:
     ]
 
 
-def prepare(
-    problem: Problem, n_epochs: int, loss: str = "log_loss", seed: int = 0, dtype: str = "float32", **setting
-):
+def prepare(problem: Problem, n_epochs: int, loss: str = "log_loss", seed: int = 0, dtype: str = "float32", **setting):
     rows = in_precision(problem, dtype)
     model = SGDClassifier(loss=loss, max_iter=n_epochs, tol=None, random_state=seed, **setting)
     return lambda: model.fit(rows.X, rows.y)

@@ -25,43 +25,43 @@ __version__ = "0.1.0"
 
 # Where each name is defined.
 _HOMES = {
-    "Asynchronous": "algorithms.asynchronous",
+    "AsyncLocalSGD": "algorithms.async_local_sgd",
     "Checkpoint": "checkpointing",
-    "Delayed": "algorithms.delayed",
-    "Elastic": "algorithms.elastic",
+    "DelayedSGD": "algorithms.delayed",
+    "ElasticAveraging": "algorithms.elastic",
     "Hogwild": "algorithms.hogwild",
-    "Local": "algorithms.local",
-    "MLPClassifier": "estimators.mlp_classifier",
-    "MLPRegressor": "estimators.mlp_regressor",
+    "LocalSGD": "algorithms.local_sgd",
+    "MLPClassifier": "estimators.network.mlp_classifier",
+    "MLPRegressor": "estimators.network.mlp_regressor",
     "MiniBatch": "algorithms.minibatch",
-    "Processes": "engines.processes",
-    "SGDClassifier": "estimators.classifier",
-    "SGDOneClassSVM": "estimators.one_class",
-    "SGDRegressor": "estimators.regressor",
+    "Processes": "engines.processes.process_engine",
+    "SGDClassifier": "estimators.linear.sgd_classifier",
+    "SGDOneClassSVM": "estimators.linear.one_class_svm",
+    "SGDRegressor": "estimators.linear.sgd_regressor",
     "SimuParallel": "algorithms.simuparallel",
     "Simulated": "engines.simulated",
-    "Weighted": "algorithms.weighted",
+    "WeightedAverage": "algorithms.weighted_average",
+    "average_models": "model_io.average_models",
     "compile_kernels": "precompile",
-    "from_sklearn": "estimators.from_sklearn",
-    "from_state_dict": "exporting.state_dict",
-    "load": "saving",
-    "merge": "estimators.merging",
-    "network_state_dict": "exporting.state_dict",
-    "open_dataset": "datasets.opening",
+    "from_sklearn": "model_io.from_sklearn",
+    "from_state_dict": "model_io.state_dict",
+    "load": "model_io.model_files",
+    "network_state_dict": "model_io.state_dict",
+    "observe_progress": "training.progress",
+    "open_dataset": "data.open_dataset",
     "plan": "planning.planner",
-    "report": "reporting.report",
-    "save": "saving",
-    "to_onnx": "exporting.to_onnx",
-    "watch": "progress",
+    "save": "model_io.model_files",
+    "to_onnx": "model_io.to_onnx",
+    "write_report": "viz.report.write_report",
 }
 # Modules that are attributes of the package, too.
-_MODULES = {"columns": "datasets.columns", "errors": "errors", "saving": "saving"}
+_MODULES = {"columns": "data.columns.column_kinds", "errors": "errors"}
 
 __all__ = sorted([*_HOMES, "columns"])
 
 
 def __getattr__(name: str) -> Any:
-    from parsgd.first_use import load
+    from parsgd.utils.first_use import load
 
     if name in _MODULES:
         value: Any = load(f"{__name__}.{_MODULES[name]}")

@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from parsgd.errors import InvalidArgument, MissingDependency
+from parsgd.errors import InvalidArgumentError, MissingDependencyError
 
 __all__ = ["CsvLogger", "MLflowLogger", "TensorBoardLogger"]
 
@@ -79,7 +79,7 @@ class _Logger:
     def setup(self, estimator: Any, context: Any) -> None:
         """A fit begins."""
         if not any(face.__module__.partition(".")[0] == "parsgd" for face in type(estimator).__mro__):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"{type(self).__name__} is for the estimators of parsgd, whose history it writes; it was set on"
                 f" {type(estimator).__name__}. In a pipeline or a search set it on the estimator inside."
             )
@@ -142,7 +142,7 @@ class CsvLogger(_Logger):
 
     Raises
     ------
-    InvalidArgument
+    InvalidArgumentError
         When a fit begins and the file is another one's, with other columns.
     OSError
         When a fit begins and it cannot be written to.
@@ -179,7 +179,7 @@ class CsvLogger(_Logger):
         with open(path, "rb") as file:
             there = file.readline()
         if there != header:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"CsvLogger(path={os.fspath(self.path)!r}): the file is there, and its first line is not"
                 f" {header.decode().strip()!r}. Name another file, or delete this one."
             )
@@ -203,7 +203,7 @@ class TensorBoardLogger(_Logger):
 
     Raises
     ------
-    MissingDependency
+    MissingDependencyError
         Without tensorboardX, which writes the files; TensorBoard itself is not needed.
 
     Examples
@@ -245,7 +245,7 @@ class MLflowLogger(_Logger):
 
     Raises
     ------
-    MissingDependency
+    MissingDependencyError
         Without mlflow or mlflow-skinny.
 
     Examples
@@ -307,4 +307,4 @@ def _needs(module: str, who: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingDependency(f"{who} needs {error.name}: pip install 'parsgd[{extra}]'") from error
+        raise MissingDependencyError(f"{who} needs {error.name}: pip install 'parsgd[{extra}]'") from error

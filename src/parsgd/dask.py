@@ -3,7 +3,7 @@
 >>> import dask.array as da, parsgd.dask
 >>> from distributed import Client
 >>> with Client(n_workers=2) as client:  # doctest: +SKIP
-...     model = parsgd.dask.SGDClassifier().fit(da.random.random((1000, 4)), da.zeros(1000))
+...     model = parsgd.dask.DaskSGDClassifier().fit(da.random.random((1000, 4)), da.zeros(1000))
 ...     labels = model.predict(da.random.random((10, 4))).compute()
 
 Only what ``fit`` and ``predict`` take and give differs from the estimators of the same names in :mod:`parsgd`.
@@ -16,11 +16,12 @@ from typing import Any
 from dask import array as da
 from distributed import default_client
 
-from parsgd.datasets.opening import open_dataset
-from parsgd.engines.dask_engine import Dask
-from parsgd.estimators import classifier, mlp_classifier, mlp_regressor, regressor
+from parsgd.data.open_dataset import open_dataset
+from parsgd.engines.dask.dask_engine import Dask
+from parsgd.estimators.linear import sgd_classifier, sgd_regressor
+from parsgd.estimators.network import mlp_classifier, mlp_regressor
 
-__all__ = ["Dask", "MLPClassifier", "MLPRegressor", "SGDClassifier", "SGDRegressor"]
+__all__ = ["Dask", "DaskMLPClassifier", "DaskMLPRegressor", "DaskSGDClassifier", "DaskSGDRegressor"]
 
 # Names of columns that are put beside a dataframe's own.
 _TARGET, _WEIGHT = "parsgd target", "parsgd weight"
@@ -97,17 +98,17 @@ def _opened(x: Any, y: Any, weight: Any) -> Any:
     return open_dataset(x.assign(**beside), **names)
 
 
-class SGDClassifier(_OnDask, classifier.SGDClassifier):
+class DaskSGDClassifier(_OnDask, sgd_classifier.SGDClassifier):
     """:class:`parsgd.SGDClassifier` on a cluster."""
 
 
-class SGDRegressor(_OnDask, regressor.SGDRegressor):
+class DaskSGDRegressor(_OnDask, sgd_regressor.SGDRegressor):
     """:class:`parsgd.SGDRegressor` on a cluster."""
 
 
-class MLPClassifier(_OnDask, mlp_classifier.MLPClassifier):
+class DaskMLPClassifier(_OnDask, mlp_classifier.MLPClassifier):
     """:class:`parsgd.MLPClassifier` on a cluster."""
 
 
-class MLPRegressor(_OnDask, mlp_regressor.MLPRegressor):
+class DaskMLPRegressor(_OnDask, mlp_regressor.MLPRegressor):
     """:class:`parsgd.MLPRegressor` on a cluster."""

@@ -3,19 +3,19 @@
 ::
 
     ParsgdError
-    ├── InvalidArgument      (ValueError)   an argument's value cannot be used
-    ├── IncompatibleParts    (ValueError)   two parts of a fit exclude each other; says which, and what to take instead
-    ├── DivergedError        (ValueError)   parameters left the finite numbers; names the round
+    ├── InvalidArgumentError      (ValueError)   an argument's value cannot be used
+    ├── IncompatiblePartsError    (ValueError)   two parts of a fit exclude each other; says which, and what to take
+    instead ├── DivergedError        (ValueError)   parameters left the finite numbers; names the round
     ├── DataFileError        (ValueError)   a data file cannot be read, or lacks what was asked of it
-    ├── WorkersLost          (RuntimeError) no worker is left to go on with
+    ├── WorkersLostError          (RuntimeError) no worker is left to go on with
     ├── ModelFileError       (ValueError)   a model file is damaged, foreign or of another version
     ├── CheckpointError      (ValueError)   a fit cannot go on from its checkpoints, or cannot keep any
-    └── MissingDependency    (ImportError)  an optional package is needed; says how to install it
+    └── MissingDependencyError    (ImportError)  an optional package is needed; says how to install it
     DivergenceWarning        (UserWarning)  the loss exploded, but the parameters are finite
     TooFewRowsWarning        (UserWarning)  n_jobs asks for so many workers that the model becomes worse
-    UnlikeShards             (UserWarning)  the workers' rows differ so much that averages may be poor
-    InterruptedFit           (UserWarning)  Ctrl-C ended a fit that a program called itself; the model so far was kept
-    KernelCacheWarning       (UserWarning)  compiled kernels cannot be cached; every process compiles them again
+    ShardSkewWarning             (UserWarning)  the workers' rows differ so much that averages may be poor
+    FitInterruptedWarning           (UserWarning)  Ctrl-C ended a fit that a program called itself; the model so far was
+    kept KernelCacheWarning       (UserWarning)  compiled kernels cannot be cached; every process compiles them again
     CheckpointWarning        (UserWarning)  a checkpoint could not be written, or not be read
 """
 
@@ -37,11 +37,11 @@ class ParsgdError(Exception):
     """Base of all errors that parsgd raises on purpose."""
 
 
-class InvalidArgument(ParsgdError, ValueError):
+class InvalidArgumentError(ParsgdError, ValueError):
     """An argument's value cannot be used."""
 
 
-class IncompatibleParts(ParsgdError, ValueError):
+class IncompatiblePartsError(ParsgdError, ValueError):
     """Two parts of a fit exclude each other."""
 
 
@@ -70,11 +70,11 @@ class CheckpointError(ParsgdError, ValueError):
     """A fit cannot go on from its checkpoints, or cannot keep any."""
 
 
-class WorkersLost(ParsgdError, RuntimeError):
+class WorkersLostError(ParsgdError, RuntimeError):
     """No worker is left to go on with."""
 
 
-class MissingDependency(ParsgdError, ImportError):
+class MissingDependencyError(ParsgdError, ImportError):
     """An optional package is needed."""
 
 
@@ -86,11 +86,11 @@ class TooFewRowsWarning(UserWarning):
     """``n_jobs`` asks for so many workers that each has too few rows, and the average of their models is worse."""
 
 
-class UnlikeShards(UserWarning):
+class ShardSkewWarning(UserWarning):
     """The workers' rows differ so much from one another that averages of what they learn may be poor."""
 
 
-class InterruptedFit(UserWarning):
+class FitInterruptedWarning(UserWarning):
     """Ctrl-C ended a fit that a script, a notebook or the command line called itself; the model so far was kept.
 
     Where a library called ``fit``, and from ``partial_fit``, KeyboardInterrupt is raised instead, and the estimator has
@@ -129,7 +129,7 @@ def choose(name: object, allowed: Iterable[str], argument: str, who: str) -> str
     options = ", ".join(repr(a) for a in sorted(allowed))
     near = difflib.get_close_matches(str(name), allowed, n=1) if isinstance(name, str) else []
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         f"The {argument!r} parameter of {who} must be a str among {{{options}}}. Got {name!r} instead.{hint}"
     )
 
@@ -144,7 +144,7 @@ def check_count(value: object, argument: str, who: str, *, optional: bool = True
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not (whole and value >= 1):
         none = ", or None" if optional else ""
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The {argument!r} parameter of {who} must be an int from 1 on{none}. Got {value!r} instead."
         )
 
@@ -152,23 +152,23 @@ def check_count(value: object, argument: str, who: str, *, optional: bool = True
 def check_flag(value: object, argument: str, who: str) -> None:
     """Raise unless the value is True or False.
 
-    >>> check_flag(True, "asynchronous", "Elastic")
+    >>> check_flag(True, "asynchronous", "ElasticAveraging")
     """
     if not isinstance(value, bool):
-        raise InvalidArgument(f"The {argument!r} parameter of {who} must be a bool. Got {value!r} instead.")
+        raise InvalidArgumentError(f"The {argument!r} parameter of {who} must be a bool. Got {value!r} instead.")
 
 
 def check_between(value: object, low: float, high: float, argument: str, who: str, *, optional: bool = False) -> None:
     """Raise unless ``low < value <= high``, or the value is None where that is allowed.
 
-    >>> check_between(0.5, 0, 1, "period", "Local")
+    >>> check_between(0.5, 0, 1, "sync_every", "LocalSGD")
     """
     if optional and value is None:
         return
     real = isinstance(value, Real) and not isinstance(value, bool)
     if not (real and low < value <= high):
         none = " or None" if optional else ""
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The {argument!r} parameter of {who} must be a number in the range ({low}, {high}]{none}. Got {value!r}"
             " instead."
         )

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from parsgd import first_use
 from parsgd.errors import choose
-from parsgd.estimators.classifier import SGDClassifier
-from parsgd.estimators.mlp_classifier import MLPClassifier
-from parsgd.estimators.mlp_regressor import MLPRegressor
-from parsgd.estimators.regressor import SGDRegressor
+from parsgd.estimators.linear.sgd_classifier import SGDClassifier
+from parsgd.estimators.linear.sgd_regressor import SGDRegressor
+from parsgd.estimators.network.mlp_classifier import MLPClassifier
+from parsgd.estimators.network.mlp_regressor import MLPRegressor
+from parsgd.utils import first_use
 
 # Kernels are compiled per number of vectors of 8 outputs: these are up to 8 and up to 16 classes.
 _CLASSES = (3, 10)

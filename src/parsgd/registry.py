@@ -4,30 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from parsgd import first_use
-from parsgd.errors import InvalidArgument, MissingDependency, choose
+from parsgd.errors import InvalidArgumentError, MissingDependencyError, choose
+from parsgd.utils import first_use
 
 ALGORITHMS = {
     "simuparallel": "parsgd.algorithms.simuparallel:SimuParallel",
-    "weighted": "parsgd.algorithms.weighted:Weighted",
-    "local": "parsgd.algorithms.local:Local",
+    "weighted": "parsgd.algorithms.weighted_average:WeightedAverage",
+    "local": "parsgd.algorithms.local_sgd:LocalSGD",
     "minibatch": "parsgd.algorithms.minibatch:MiniBatch",
-    "delayed": "parsgd.algorithms.delayed:Delayed",
-    "asynchronous": "parsgd.algorithms.asynchronous:Asynchronous",
-    "elastic": "parsgd.algorithms.elastic:Elastic",
+    "delayed": "parsgd.algorithms.delayed:DelayedSGD",
+    "asynchronous": "parsgd.algorithms.async_local_sgd:AsyncLocalSGD",
+    "elastic": "parsgd.algorithms.elastic:ElasticAveraging",
     "hogwild": "parsgd.algorithms.hogwild:Hogwild",
 }
 ENGINES = {
     "serial": "parsgd.engines.serial:Serial",
     "threads": "parsgd.engines.threads:Threads",
-    "processes": "parsgd.engines.processes:Processes",
+    "processes": "parsgd.engines.processes.process_engine:Processes",
     "simulated": "parsgd.engines.simulated:Simulated",
-    "dask": "parsgd.engines.dask_engine:Dask",
+    "dask": "parsgd.engines.dask.dask_engine:Dask",
 }
-MODELS = {"linear": "parsgd.models.linear:Linear", "network": "parsgd.models.network:Network"}
-SOURCES = {"arrays": "parsgd.sources.arrays:ArraySource", "blocks": "parsgd.sources.blocks:BlockSource"}
+MODELS = {
+    "linear": "parsgd.models.linear.linear_model:Linear",
+    "network": "parsgd.models.network.network_model:Network",
+}
+SOURCES = {
+    "arrays": "parsgd.data.sources.array_source:ArraySource",
+    "blocks": "parsgd.data.sources.streaming_source:StreamingSource",
+}
 # Members that need an optional package: member -> the extra that brings it.
-EXTRAS = {"parsgd.engines.dask_engine:Dask": "dask"}
+EXTRAS = {"parsgd.engines.dask.dask_engine:Dask": "dask"}
 
 
 def load(path: str) -> type:
@@ -39,7 +45,7 @@ def load(path: str) -> type:
         extra = EXTRAS.get(path)
         if extra is None:
             raise
-        raise MissingDependency(f"{name} needs {error.name}: pip install 'parsgd[{extra}]'") from error
+        raise MissingDependencyError(f"{name} needs {error.name}: pip install 'parsgd[{extra}]'") from error
 
 
 def resolve(axis: dict[str, str], member: Any, argument: str, who: str, verbs: tuple[str, ...]) -> Any:
@@ -49,7 +55,7 @@ def resolve(axis: dict[str, str], member: Any, argument: str, who: str, verbs: t
     Serial()
     """
     if isinstance(member, type):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The {argument!r} parameter of {who} must be an instance, not the class {member.__name__}; call it."
         )
     if all(hasattr(member, verb) for verb in verbs) and not isinstance(member, str):

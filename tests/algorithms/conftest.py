@@ -4,11 +4,11 @@ from collections import deque
 
 import pytest
 
-from parsgd.core import Lost
-from parsgd.engines.serial import SerialCrew
+from parsgd.core import TaskFailed
+from parsgd.engines.serial import SerialWorkerPool
 
 
-class LosingCrew(SerialCrew):
+class LosingCrew(SerialWorkerPool):
     """A worker is gone when it is to do its task number ``at``."""
 
     def __init__(self, work, shards, pulse, worker, at):
@@ -19,13 +19,13 @@ class LosingCrew(SerialCrew):
         if self.tasks and self.tasks[0].worker == self.worker:
             if self.left == 0:
                 task = self.tasks.popleft()
-                return [Lost(task.worker, task.round, "pulled the plug")]
+                return [TaskFailed(task.worker, task.round, "pulled the plug")]
             self.left -= 1
             return super().receive(1)
         return super().receive(1 if self.tasks else 0)
 
 
-class TurnsCrew(SerialCrew):
+class TurnsCrew(SerialWorkerPool):
     """Reports come in the order that is given, over and over, as far as tasks are under way."""
 
     def __init__(self, work, shards, pulse, order):
@@ -46,7 +46,7 @@ class TurnsCrew(SerialCrew):
 
 
 class Engine:
-    offers = frozenset()
+    capabilities = frozenset()
 
     def __init__(self, name, crew, **settings):
         self.name, self.crew, self.settings = name, crew, settings

@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from parsgd import Delayed, MiniBatch, MLPClassifier, SGDClassifier
+from parsgd import DelayedSGD, MiniBatch, MLPClassifier, SGDClassifier
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.errors import DivergedError, InvalidArgument, WorkersLost
-from parsgd.fitting import fit, worker_seed
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import picked, rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.errors import DivergedError, InvalidArgumentError, WorkersLostError
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
+from parsgd.training.loop import fit, worker_seed
+from parsgd.utils.row_arrays import picked, rows_of
 
 N_ROWS, N_FEATURES, SEED = 61, 6, 4
 X = unit_rows(N_ROWS, N_FEATURES)
@@ -32,7 +32,7 @@ def train(model, rows, algorithm, n_workers, engine=None, epochs=4, **settings):
 
 def batches_in_turn(rows, n_workers, size):
     """Row numbers of the batches, without end: each worker's next one, in turn."""
-    shards = ArraySource(rows).split(n_workers, SEED, "split")
+    shards = ArraySource(rows).split(n_workers, SEED, "shuffled")
 
     def of(worker):
         epoch = 0
@@ -80,27 +80,27 @@ def vector(found):
 @pytest.mark.parametrize("n_workers", [1, 2, 3, 5])
 @pytest.mark.parametrize("size", [4, 10])
 def test_a_linear_model_takes_the_steps_of_the_formula(n_workers, size):
-    found = train(LINEAR, LINEAR_ROWS, Delayed(size), n_workers)
+    found = train(LINEAR, LINEAR_ROWS, DelayedSGD(size), n_workers)
     theirs = reference(LINEAR_ROWS, n_workers, size, np.zeros(N_FEATURES + 1), linear_step(lambda t: 0.3))
     np.testing.assert_allclose(vector(found), theirs, rtol=0, atol=1e-10)
 
 
 def test_the_rate_is_that_of_the_step_not_that_of_the_gradient():
     falling = replace(LINEAR, schedule="invscaling", power_t=0.5)
-    found = train(falling, LINEAR_ROWS, Delayed(5), 3)
+    found = train(falling, LINEAR_ROWS, DelayedSGD(5), 3)
     theirs = reference(LINEAR_ROWS, 3, 5, np.zeros(N_FEATURES + 1), linear_step(lambda t: 0.3 / np.sqrt(t + 1.0)))
     np.testing.assert_allclose(vector(found), theirs, rtol=0, atol=1e-10)
     # one step for each batch
-    assert found.clock == 1.0 + sum(w["steps"] for entry in found.history for w in entry["workers"])
+    assert found.schedule_step == 1.0 + sum(w["steps"] for entry in found.history for w in entry["workers"])
 
 
 @pytest.mark.parametrize("compensation", [0.04, 3.0])
 def test_compensated_gradients_are_those_of_the_formula(compensation):
-    found = train(LINEAR, LINEAR_ROWS, Delayed(5, compensation), 4)
+    found = train(LINEAR, LINEAR_ROWS, DelayedSGD(5, compensation), 4)
     step = linear_step(lambda t: 0.3, compensation)
     theirs = reference(LINEAR_ROWS, 4, 5, np.zeros(N_FEATURES + 1), step)
     np.testing.assert_allclose(vector(found), theirs, rtol=0, atol=1e-10)
-    plain = train(LINEAR, LINEAR_ROWS, Delayed(5), 4)
+    plain = train(LINEAR, LINEAR_ROWS, DelayedSGD(5), 4)
     assert np.abs(vector(found) - vector(plain)).max() > 1e-4
 
 
@@ -119,7 +119,7 @@ def test_a_network_takes_the_steps_of_the_formula(n_workers, compensation):
     def step(t, now, old, batch):
         return now - 0.3 * network_slope(now, old, batch, compensation or 0.0)
 
-    found = train(NETWORK, NETWORK_ROWS, Delayed(None, compensation), n_workers)
+    found = train(NETWORK, NETWORK_ROWS, DelayedSGD(None, compensation), n_workers)
     theirs = reference(NETWORK_ROWS, n_workers, 8, NETWORK.init(SEED), step)
     np.testing.assert_allclose(found.state, theirs, rtol=0, atol=1e-10)
 
@@ -132,7 +132,7 @@ def test_a_solver_with_slots_steps_along_old_gradients_with_its_present_moments(
         velocity = 0.8 * now[n:] - 0.1 * network_slope(now[:n], old[:n], batch, 0.5)
         return np.append(now[:n] + velocity, velocity)
 
-    found = train(momentum, NETWORK_ROWS, Delayed(compensation=0.5), 3)
+    found = train(momentum, NETWORK_ROWS, DelayedSGD(compensation=0.5), 3)
     theirs = reference(NETWORK_ROWS, 3, 8, momentum.init(SEED), step)
     np.testing.assert_allclose(found.state, theirs, rtol=0, atol=1e-10)
 
@@ -140,18 +140,18 @@ def test_a_solver_with_slots_steps_along_old_gradients_with_its_present_moments(
 @pytest.mark.parametrize("compensation", [None, 1.0])
 def test_gradients_of_one_worker_are_fresh(compensation):
     for model, rows in ((LINEAR, LINEAR_ROWS), (replace(NETWORK, solver="adam", dropout=0.2), NETWORK_ROWS)):
-        ours = train(model, rows, Delayed(8, compensation), 1)
+        ours = train(model, rows, DelayedSGD(8, compensation), 1)
         theirs = train(model, rows, MiniBatch(8), 1)
         assert ours.state.tobytes() == theirs.state.tobytes()
-        assert ours.clock == theirs.clock
+        assert ours.schedule_step == theirs.schedule_step
 
 
 @pytest.mark.parametrize("n_workers", [2, 3])
 def test_whoever_is_fast_the_bits_are_the_same(n_workers):
     for model, rows in ((LINEAR, LINEAR_ROWS), (replace(NETWORK, solver="adam"), NETWORK_ROWS)):
-        usual = train(model, rows, Delayed(5, 0.5), n_workers)
+        usual = train(model, rows, DelayedSGD(5, 0.5), n_workers)
         for engine in (Threads(), slow_down({0: 5.0}), slow_down({1: 5.0})):
-            found = train(model, rows, Delayed(5, 0.5), n_workers, engine)
+            found = train(model, rows, DelayedSGD(5, 0.5), n_workers, engine)
             assert found.state.tobytes() == usual.state.tobytes()
             assert [entry["loss"] for entry in found.history] == [entry["loss"] for entry in usual.history]
 
@@ -161,7 +161,7 @@ def test_whoever_is_fast_the_bits_are_the_same(n_workers):
 def test_fits_arrive_at_the_known_optimum(problem, n_workers):
     loss = "log_loss" if set(problem.y) == {-1.0, 1.0} else "squared_error"
     model = Linear(8, loss=loss, alpha=problem.alpha, schedule="constant", eta0=0.2)
-    found = train(model, rows_of(problem.X, problem.y), Delayed(10), n_workers, epochs=60)
+    found = train(model, rows_of(problem.X, problem.y), DelayedSGD(10), n_workers, epochs=60)
     views = model.views(found.state)
     start = problem.gap(np.zeros(8), 0.0)
     assert 0.0 <= problem.gap(views["coef"], views["intercept"]) < 0.005 * start
@@ -172,7 +172,7 @@ def test_estimators_learn_with_it():
     wide = unit_rows(300, 8)
     y = labels(wide, 3)
     given = {"n_jobs": 3, "random_state": 0}
-    linear = SGDClassifier("log_loss", alpha=1e-3, algorithm=Delayed(4), max_iter=20, tol=None, **given)
+    linear = SGDClassifier("log_loss", alpha=1e-3, algorithm=DelayedSGD(4), max_iter=20, tol=None, **given)
     network = MLPClassifier((16,), algorithm="delayed", batch_size=10, max_iter=40, learning_rate_init=0.01, **given)
     for model in (linear, network):
         assert model.fit(wide, y).score(wide, y) > 0.85
@@ -182,7 +182,7 @@ def test_estimators_learn_with_it():
 def test_the_schedule_of_a_network_counts_the_steps_of_all_workers(monkeypatch):
     # scikit-learn lowers this rate at the end of an epoch; a batch of more rows than a worker has ends with these
     given = {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.2, "momentum": 0.0, "max_iter": 3}
-    model = MLPClassifier((5,), algorithm=Delayed(40), n_jobs=4, random_state=0, alpha=0.0, **given)
+    model = MLPClassifier((5,), algorithm=DelayedSGD(40), n_jobs=4, random_state=0, alpha=0.0, **given)
     seen = []
     whole = MLPClassifier._network
 
@@ -198,7 +198,7 @@ def test_the_schedule_of_a_network_counts_the_steps_of_all_workers(monkeypatch):
 
 
 def test_a_fit_goes_on_without_a_worker_that_is_lost(losing):
-    found = train(LINEAR, LINEAR_ROWS, Delayed(5), 3, losing(1, at=2), epochs=30)
+    found = train(LINEAR, LINEAR_ROWS, DelayedSGD(5), 3, losing(1, at=2), epochs=30)
     lost = [gone for entry in found.history for gone in entry["lost"]]
     assert lost == [{"worker": 1, "why": "pulled the plug", "replaced": False}]
     after = [w["worker"] for entry in found.history[-5:] for w in entry["workers"]]
@@ -208,36 +208,36 @@ def test_a_fit_goes_on_without_a_worker_that_is_lost(losing):
 
 def test_an_engine_that_falls_silent_is_found_out():
     class Silent:
-        name, offers = "silent", frozenset()
+        name, capabilities = "silent", frozenset()
 
         def open(self, work, shards, pulse):
             crew = Serial().open(work, shards, pulse)
             crew.receive = lambda at_least: []
             return crew
 
-    with pytest.raises(WorkersLost, match="no answers"):
-        train(LINEAR, LINEAR_ROWS, Delayed(5), 2, Silent())
+    with pytest.raises(WorkersLostError, match="no answers"):
+        train(LINEAR, LINEAR_ROWS, DelayedSGD(5), 2, Silent())
 
 
 def test_more_workers_than_rows_is_no_error():
     few = rows_of(X[:3], Y[:3])
-    found = train(LINEAR, few, Delayed(), 5)
+    found = train(LINEAR, few, DelayedSGD(), 5)
     assert found.examples == 4 * 3
     assert np.isfinite(found.state).all()
 
 
 def test_rates_that_are_too_large_are_an_error_that_names_the_round():
     with pytest.raises(DivergedError, match=r"in round \d+: the loss is no number"):
-        train(replace(LINEAR, eta0=1e300), LINEAR_ROWS, Delayed(5, 1.0), 3)
+        train(replace(LINEAR, eta0=1e300), LINEAR_ROWS, DelayedSGD(5, 1.0), 3)
 
 
 @pytest.mark.parametrize("settings", [{"batch_size": 0}, {"batch_size": 2.5}, {"batch_size": True}], ids=str)
 def test_a_batch_size_that_is_no_count_is_refused(settings):
-    with pytest.raises(InvalidArgument, match="'batch_size' parameter of Delayed must be an int from 1 on"):
-        Delayed(**settings)
+    with pytest.raises(InvalidArgumentError, match="'batch_size' parameter of DelayedSGD must be an int from 1 on"):
+        DelayedSGD(**settings)
 
 
 @pytest.mark.parametrize("compensation", [0.0, -1.0, "much", float("nan")])
 def test_a_compensation_that_is_none_is_refused(compensation):
-    with pytest.raises(InvalidArgument, match="'compensation' parameter of Delayed must be a number"):
-        Delayed(compensation=compensation)
+    with pytest.raises(InvalidArgumentError, match="'compensation' parameter of DelayedSGD must be a number"):
+        DelayedSGD(compensation=compensation)

@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from parsgd import Elastic, MLPClassifier, SGDClassifier
+from parsgd import ElasticAveraging, MLPClassifier, SGDClassifier
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.errors import InvalidArgument
-from parsgd.fitting import fit, worker_seed
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.errors import InvalidArgumentError
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
+from parsgd.training.loop import fit, worker_seed
+from parsgd.utils.row_arrays import rows_of
 
 N_ROWS, N_FEATURES, SEED = 90, 6, 4
 X = unit_rows(N_ROWS, N_FEATURES)
@@ -32,7 +32,7 @@ def train(model, rows, algorithm, n_workers, engine=None, epochs=4, **settings):
 
 def reference(n_workers, order, parts, a, epochs, together):
     """The formula on least squares; ``together``: all workers' springs pull when all have made their steps."""
-    shards = ArraySource(LINEAR_ROWS).split(n_workers, SEED, "split")
+    shards = ArraySource(LINEAR_ROWS).split(n_workers, SEED, "shuffled")
     centre, eta = np.zeros(N_FEATURES + 1), LINEAR.eta0
     x, cursor = [centre.copy() for _ in range(n_workers)], [0] * n_workers
 
@@ -67,7 +67,7 @@ def vector(found):
 @pytest.mark.parametrize("n_workers", [1, 2, 3])
 @pytest.mark.parametrize("pull", [0.9, 0.3, 1.0])
 def test_springs_pull_as_the_formula_says(n_workers, pull):
-    found = train(LINEAR, LINEAR_ROWS, Elastic(0.2, pull), n_workers)
+    found = train(LINEAR, LINEAR_ROWS, ElasticAveraging(0.2, pull), n_workers)
     theirs = reference(n_workers, None, 5, pull / n_workers, 4, together=True)
     np.testing.assert_allclose(vector(found), theirs, rtol=0, atol=1e-10)
     assert found.examples == 4 * N_ROWS
@@ -75,12 +75,12 @@ def test_springs_pull_as_the_formula_says(n_workers, pull):
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [0, 0, 0, 1, 2, 2]], ids=str)
 def test_springs_of_workers_that_do_not_wait_pull_one_by_one(in_order, order):
-    found = train(LINEAR, LINEAR_ROWS, Elastic(0.2, asynchronous=True), 3, in_order(order))
+    found = train(LINEAR, LINEAR_ROWS, ElasticAveraging(0.2, asynchronous=True), 3, in_order(order))
     np.testing.assert_allclose(vector(found), reference(3, order, 5, 0.3, 4, together=False), rtol=0, atol=1e-10)
 
 
 def test_the_paper_pulls_by_nine_tenths_and_the_weights_say_so():
-    found = train(LINEAR, LINEAR_ROWS, Elastic(), 3)
+    found = train(LINEAR, LINEAR_ROWS, ElasticAveraging(), 3)
     for entry in found.history:
         np.testing.assert_allclose([worker["weight"] for worker in entry["workers"]], 0.3)
 
@@ -88,10 +88,10 @@ def test_the_paper_pulls_by_nine_tenths_and_the_weights_say_so():
 def test_workers_keep_states_of_their_own_and_the_fit_hands_out_the_centre():
     seen = []
 
-    class Watched(Elastic):
-        def combine(self, standing, reports):
-            merge = super().combine(standing, reports)
-            seen.append((merge.state, [self.outset(replace(standing, memory=merge.memory), w) for w in range(3)]))
+    class Watched(ElasticAveraging):
+        def merge(self, standing, reports):
+            merge = super().merge(standing, reports)
+            seen.append((merge.state, [self.start_state(replace(standing, memory=merge.memory), w) for w in range(3)]))
             return merge
 
     found = train(LINEAR, LINEAR_ROWS, Watched(pull=0.5), 3)
@@ -105,9 +105,9 @@ def test_workers_keep_states_of_their_own_and_the_fit_hands_out_the_centre():
 @pytest.mark.parametrize("n_workers", [2, 3])
 def test_whoever_is_fast_the_bits_are_the_same(n_workers):
     for model, rows in ((LINEAR, LINEAR_ROWS), (NETWORK, NETWORK_ROWS)):
-        usual = train(model, rows, Elastic(), n_workers)
+        usual = train(model, rows, ElasticAveraging(), n_workers)
         for engine in (Threads(), slow_down({0: 3.0})):
-            assert train(model, rows, Elastic(), n_workers, engine).state.tobytes() == usual.state.tobytes()
+            assert train(model, rows, ElasticAveraging(), n_workers, engine).state.tobytes() == usual.state.tobytes()
 
 
 @pytest.mark.parametrize("problem", [ridge(400), logistic(400, alpha=0.05)], ids=["ridge", "logistic"])
@@ -116,7 +116,7 @@ def test_fits_arrive_at_the_known_optimum(problem, asynchronous):
     loss = "log_loss" if set(problem.y) == {-1.0, 1.0} else "squared_error"
     model = Linear(8, loss=loss, alpha=problem.alpha, schedule="optimal")
     rows = rows_of(problem.X, problem.y)
-    found = train(model, rows, Elastic(asynchronous=asynchronous), 4, epochs=60)
+    found = train(model, rows, ElasticAveraging(asynchronous=asynchronous), 4, epochs=60)
     views = model.views(found.state)
     start = problem.gap(np.zeros(8), 0.0)
     assert 0.0 <= problem.gap(views["coef"], views["intercept"]) < 0.02 * start
@@ -126,7 +126,7 @@ def test_fits_arrive_at_the_known_optimum(problem, asynchronous):
 @pytest.mark.parametrize("solver", ["sgd", "nesterov", "adam"])
 def test_networks_learn(solver, asynchronous):
     model = replace(NETWORK, solver=solver, eta0=0.02 if solver == "adam" else 0.2)
-    found = train(model, NETWORK_ROWS, Elastic(0.3, asynchronous=asynchronous), 3, Threads(), epochs=20)
+    found = train(model, NETWORK_ROWS, ElasticAveraging(0.3, asynchronous=asynchronous), 3, Threads(), epochs=20)
     start = model.gradient(model.init(SEED), NETWORK_ROWS)[0]
     assert model.gradient(found.state, NETWORK_ROWS)[0] < 0.7 * start
     part = found.state[model.nonnegative]
@@ -135,7 +135,7 @@ def test_networks_learn(solver, asynchronous):
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_fit_goes_on_without_a_worker_that_is_lost(losing, asynchronous):
-    found = train(LINEAR, LINEAR_ROWS, Elastic(asynchronous=asynchronous), 3, losing(0, at=4), epochs=30)
+    found = train(LINEAR, LINEAR_ROWS, ElasticAveraging(asynchronous=asynchronous), 3, losing(0, at=4), epochs=30)
     lost = [gone for entry in found.history for gone in entry["lost"]]
     assert lost == [{"worker": 0, "why": "pulled the plug", "replaced": False}]
     assert {w["worker"] for entry in found.history[-9:] for w in entry["workers"]} == {1, 2}
@@ -144,13 +144,13 @@ def test_a_fit_goes_on_without_a_worker_that_is_lost(losing, asynchronous):
 
 def test_a_worker_without_rows_pulls_at_nothing():
     few = rows_of(X[:2], Y[:2])
-    found = train(LINEAR, few, Elastic(1.0), 3)
+    found = train(LINEAR, few, ElasticAveraging(1.0), 3)
     assert [worker["weight"] for worker in found.history[-1]["workers"]] == [0.3, 0.3, 0.0]
     assert found.examples == 4 * 2
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("algorithm", ["elastic", Elastic(0.3, asynchronous=True)], ids=str)
+@pytest.mark.parametrize("algorithm", ["elastic", ElasticAveraging(0.3, asynchronous=True)], ids=str)
 def test_estimators_learn_with_it(algorithm):
     wide = unit_rows(301, 8)
     y = labels(wide, 3)
@@ -164,10 +164,16 @@ def test_estimators_learn_with_it(algorithm):
 
 @pytest.mark.parametrize(
     ("settings", "word"),
-    [({"period": 0.0}, "period"), ({"period": 2.0}, "period"), ({"pull": 0.0}, "pull"), ({"pull": 1.5}, "pull"),
-     ({"pull": None}, "pull"), ({"asynchronous": 1}, "asynchronous")],
+    [
+        ({"sync_every": 0.0}, "sync_every"),
+        ({"sync_every": 2.0}, "sync_every"),
+        ({"pull": 0.0}, "pull"),
+        ({"pull": 1.5}, "pull"),
+        ({"pull": None}, "pull"),
+        ({"asynchronous": 1}, "asynchronous"),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_what_cannot_be_used_is_refused(settings, word):
-    with pytest.raises(InvalidArgument, match=f"'{word}' parameter of Elastic"):
-        Elastic(**settings)
+    with pytest.raises(InvalidArgumentError, match=f"'{word}' parameter of ElasticAveraging"):
+        ElasticAveraging(**settings)

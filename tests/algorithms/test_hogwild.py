@@ -13,20 +13,20 @@ import pytest
 from scipy import sparse
 
 import parsgd
-from parsgd import Hogwild, Local, MLPClassifier, SGDClassifier, SGDRegressor
+from parsgd import Hogwild, LocalSGD, MLPClassifier, SGDClassifier, SGDRegressor
 from parsgd.core import CsrRows, Rows
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.errors import DivergedError, IncompatibleParts, InvalidArgument, Outcome
-from parsgd.estimators import choosing
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.stopping import Stopping
+from parsgd.errors import DivergedError, IncompatiblePartsError, InvalidArgumentError, Outcome
+from parsgd.estimators import auto_select
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm, check_model
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.training.loop import fit
+from parsgd.training.stopping import StoppingRule
+from parsgd.utils.row_arrays import rows_of
 
 DTYPES = [np.float64, np.float32]
 
@@ -40,7 +40,7 @@ def train(model, rows, algorithm=None, n_workers=2, engine=None, epochs=3, **set
 
 
 def serial(model, rows, epochs=3, **settings):
-    return train(model, rows, Local(period=1.0), 1, Serial(), epochs, **settings)
+    return train(model, rows, LocalSGD(sync_every=1.0), 1, Serial(), epochs, **settings)
 
 
 def regression(n_rows=300, dtype=np.float64, layout="csr", **settings):
@@ -110,7 +110,7 @@ def test_no_step_of_what_all_steps_move_is_lost(n_workers):
     model.views(start)["coef"][:] = 1.0
     found = train(model, empty_rows(n_rows), n_workers=n_workers, epochs=2, state=start)
     views = model.views(found.state)
-    assert found.clock == 1 + 2 * n_rows
+    assert found.schedule_step == 1 + 2 * n_rows
     assert sum(worker["steps"] for entry in found.history for worker in entry["workers"]) == 2 * n_rows
     np.testing.assert_allclose(views["intercept"], 2 * n_rows * eta * model.intercept_decay, rtol=1e-9)
     np.testing.assert_allclose(views["penalty"], 2 * n_rows * eta * 0.5 * 0.2, rtol=1e-9)
@@ -153,7 +153,7 @@ def test_one_worker_is_serial_sgd_bit_for_bit(layout, dtype, settings):
     model, rows = regression(dtype=dtype, layout=layout, **settings)
     one, other = train(model, rows, n_workers=1), serial(model, rows)
     assert one.state.tobytes() == other.state.tobytes()
-    assert one.clock == other.clock
+    assert one.schedule_step == other.schedule_step
     assert one.history[-1]["loss"] == other.history[-1]["loss"]
 
 
@@ -194,7 +194,7 @@ def test_models_that_share_keep_theirs(settings):
 
 
 class Untouched:
-    name, offers = "untouched", frozenset({"shared_memory"})
+    name, capabilities = "untouched", frozenset({"shared_memory"})
 
     def open(self, work, shards, pulse):
         pytest.fail("a worker was started")
@@ -202,31 +202,33 @@ class Untouched:
 
 def test_an_engine_without_shared_memory_is_refused_beforehand():
     model, rows = regression()
-    with pytest.raises(IncompatibleParts, match=r"hogwild.*needs shared_memory.*serial.*'threads'"):
+    with pytest.raises(IncompatiblePartsError, match=r"hogwild.*needs shared_memory.*serial.*'threads'"):
         train(model, rows, engine=Serial())
-    with pytest.raises(IncompatibleParts, match=r"hogwild.*serial"):
+    with pytest.raises(IncompatiblePartsError, match=r"hogwild.*serial"):
         SGDRegressor(algorithm="hogwild", engine="serial", n_jobs=2).fit(unit_rows(), targets(unit_rows()))
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_averaged_iterates_are_refused_beforehand(n_workers):
     model, rows = regression(average=10)
-    with pytest.raises(IncompatibleParts, match=r"hogwild.*needs shared_steps.*untouched.*average=10.*average=False"):
+    with pytest.raises(
+        IncompatiblePartsError, match=r"hogwild.*needs shared_steps.*untouched.*average=10.*average=False"
+    ):
         train(model, rows, engine=Untouched(), n_workers=n_workers)
-    with pytest.raises(IncompatibleParts, match="average=1 keeps"):
+    with pytest.raises(IncompatiblePartsError, match="average=1 keeps"):
         SGDClassifier(algorithm="hogwild", average=True, n_jobs=2).fit(unit_rows(), labels(unit_rows()))
 
 
 def test_more_features_than_rows_are_no_reason_for_fewer_workers_where_nothing_is_averaged(monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 4)
-    size = choosing.Size(n_rows=50_000, n_values=5_000_000, n_features=60_000, n_outputs=1, sparse=True)
-    workers = {name: choosing.choose_parts(SGDClassifier(algorithm=name), size)[0].n_workers
+    size = auto_select.ProblemSize(n_rows=50_000, n_values=5_000_000, n_features=60_000, n_outputs=1, sparse=True)
+    workers = {name: auto_select.choose_parts(SGDClassifier(algorithm=name), size)[0].n_workers
                for name in ("local", "hogwild")}  # fmt: skip
     assert workers == {"local": 1, "hogwild": 4}
 
 
 def test_a_round_of_no_length_is_refused():
-    with pytest.raises(InvalidArgument, match="'seconds' parameter of Hogwild"):
+    with pytest.raises(InvalidArgumentError, match="'seconds' parameter of Hogwild"):
         Hogwild(seconds=0.0)
 
 
@@ -279,7 +281,7 @@ def test_a_shrinking_first_layer_of_sparse_rows_is_shrunk_by_all_workers_togethe
     start = model.init(1)
     model.views(start)["coefs"][0][:] = 1e10
     found = train(model, rows, epochs=1, state=start)
-    assert found.clock == 401
+    assert found.schedule_step == 401
     np.testing.assert_allclose(model.views(found.state)["coefs"][0], 1e10 * 0.9**400, rtol=1e-9)
 
 
@@ -288,7 +290,7 @@ def test_a_shrinking_first_layer_of_sparse_rows_is_shrunk_by_all_workers_togethe
 
 def test_it_stops_when_the_loss_no_longer_falls():
     model, rows = regression()
-    found = train(model, rows, epochs=1000, stopping=Stopping(tol=1e-3, patience=2))
+    found = train(model, rows, epochs=1000, stopping=StoppingRule(tol=1e-3, patience=2))
     assert found.outcome is Outcome.CONVERGED
     assert found.n_epochs < 1000
 
@@ -323,7 +325,7 @@ def test_rounds_can_be_counted_in_seconds():
     model, rows = regression(2000)
     found = train(model, rows, Hogwild(seconds=0.01), epochs=200)
     assert found.outcome is Outcome.MAX_EPOCHS
-    assert found.clock == 1 + found.examples
+    assert found.schedule_step == 1 + found.examples
     assert len(found.history) >= 1
 
 
@@ -367,7 +369,7 @@ def test_with_threads_that_are_switched_all_the_time_nothing_is_lost():
     sys.setswitchinterval(1e-6)
     try:
         model, rows = regression(5000)
-        assert train(model, rows, n_workers=8).clock == 1 + 3 * 5000
+        assert train(model, rows, n_workers=8).schedule_step == 1 + 3 * 5000
     finally:
         sys.setswitchinterval(interval)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("parsgd")]

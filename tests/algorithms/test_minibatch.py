@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from parsgd import MiniBatch, SimuParallel
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.errors import DivergedError, InvalidArgument, Outcome
-from parsgd.fitting import fit
-from parsgd.models.linear import Linear
-from parsgd.models.network import SOLVERS, Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.stopping import Stopping
+from parsgd.errors import DivergedError, InvalidArgumentError, Outcome
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import SOLVERS, Network
 from parsgd.testing import check_algorithm
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.training.loop import fit
+from parsgd.training.stopping import StoppingRule
+from parsgd.utils.row_arrays import rows_of
 
 N_ROWS, N_FEATURES = 45, 6
 WORKERS = (1, 2, 3, 7)
@@ -64,7 +64,11 @@ def serial(model, rows, **settings):
 def assert_same(ours, theirs, tolerance=1e-9):
     assert ours.state.dtype == theirs.state.dtype
     np.testing.assert_allclose(ours.state, theirs.state, rtol=tolerance, atol=tolerance / 100)
-    assert (ours.clock, ours.examples, ours.n_epochs) == (theirs.clock, theirs.examples, theirs.n_epochs)
+    assert (ours.schedule_step, ours.examples, ours.n_epochs) == (
+        theirs.schedule_step,
+        theirs.examples,
+        theirs.n_epochs,
+    )
 
 
 # -- networks ------------------------------------------------------------------------------------------------------
@@ -85,7 +89,7 @@ def assert_same(ours, theirs, tolerance=1e-9):
 def test_any_number_of_workers_trains_the_network_that_one_trains(layout, weighted, settings, solver):
     model, rows = network(layout, weighted, solver=solver, **settings)
     theirs = serial(model, rows)
-    assert theirs.clock == 1.0 + 3 * 6
+    assert theirs.schedule_step == 1.0 + 3 * 6
     for n_workers in WORKERS:
         ours = train(model, rows, n_workers=n_workers)
         assert_same(ours, theirs)
@@ -188,7 +192,7 @@ def test_a_model_of_single_rows_is_given_batches_of_256():
     X = unit_rows(600, N_FEATURES)
     model, rows = linear(batch_size=1)[0], rows_of(X, targets(X))
     found = train(model, rows, n_workers=2)
-    assert found.clock == 1.0 + 3 * 3
+    assert found.schedule_step == 1.0 + 3 * 3
     assert_same(found, serial(replace(model, batch_size=256), rows))
 
 
@@ -228,7 +232,9 @@ def test_a_batch_that_weighs_nothing_is_passed_over():
 
 @pytest.mark.parametrize("size", [0, -3, 2.5, "8", True, float("nan")])
 def test_a_batch_size_that_is_no_count_is_refused(size):
-    with pytest.raises(InvalidArgument, match=r"'batch_size' parameter of MiniBatch must be an int from 1 on") as error:
+    with pytest.raises(
+        InvalidArgumentError, match=r"'batch_size' parameter of MiniBatch must be an int from 1 on"
+    ) as error:
         MiniBatch(size)
     assert repr(size) in str(error.value)
 
@@ -247,7 +253,7 @@ def test_threads_give_the_bits_of_the_serial_engine(make, n_workers):
 @pytest.mark.parametrize("n_workers", WORKERS)
 def test_the_fit_stops_where_one_worker_stops(n_workers):
     for model, rows in (network(solver="momentum", batch_size=16), linear(n_classes=2, loss="log_loss")):
-        rule = Stopping(tol=1e-3, patience=3)
+        rule = StoppingRule(tol=1e-3, patience=3)
         theirs = serial(model, rows, epochs=300, stopping=rule)
         ours = train(model, rows, n_workers=n_workers, epochs=300, stopping=rule)
         assert ours.outcome is theirs.outcome is Outcome.CONVERGED
@@ -257,11 +263,11 @@ def test_the_fit_stops_where_one_worker_stops(n_workers):
 
 def test_an_adaptive_rate_falls_as_one_workers_does():
     model, rows = network(solver="sgd", eta0=0.3, batch_size=16)
-    rule = Stopping(tol=1e-2, patience=2, adaptive_from=0.3)
+    rule = StoppingRule(tol=1e-2, patience=2, adaptive_from=0.3)
     theirs = serial(model, rows, epochs=60, stopping=rule)
     ours = train(model, rows, n_workers=3, epochs=60, stopping=rule)
-    assert 0.0 < theirs.gains[0] < 1.0 or theirs.outcome is Outcome.CONVERGED
-    np.testing.assert_array_equal(ours.gains, theirs.gains)
+    assert 0.0 < theirs.lr_scale[0] < 1.0 or theirs.outcome is Outcome.CONVERGED
+    np.testing.assert_array_equal(ours.lr_scale, theirs.lr_scale)
     assert_same(ours, theirs, 1e-7)
 
 
@@ -293,7 +299,7 @@ def test_the_history_has_about_ten_entries_a_pass_and_adds_up(batch_size):
 
 def test_scores_are_in_the_entry_that_ends_a_pass():
     model, rows = network()
-    rule = Stopping(tol=None, monitor=lambda state: np.array([-model.gradient(state, rows)[0]]))
+    rule = StoppingRule(tol=None, monitor=lambda state: np.array([-model.gradient(state, rows)[0]]))
     history = train(model, rows, MiniBatch(2), 2, stopping=rule).history
     assert [entry["epoch"] for entry in history if entry["score"] is not None] == [1.0, 2.0, 3.0]
 

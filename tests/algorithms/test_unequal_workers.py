@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from parsgd import Local, SGDClassifier, SimuParallel, Weighted
-from parsgd.algorithms import working
-from parsgd.core import Budget, Report, Standing
+from parsgd import LocalSGD, SGDClassifier, SimuParallel, WeightedAverage
+from parsgd.algorithms.common import worker_loop
+from parsgd.core import Budget, FitState, Report
 from parsgd.engines.serial import Serial
-from parsgd.errors import InvalidArgument, Outcome
-from parsgd.models.linear import Linear
+from parsgd.errors import InvalidArgumentError, Outcome
+from parsgd.models.linear.linear_model import Linear
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, logistic, unit_rows
 
@@ -37,11 +37,11 @@ class MadeUpTime:
 @pytest.fixture
 def made_up_time(monkeypatch):
     """A call into compiled code takes one tick, for 16 rows."""
-    clock = MadeUpTime()
-    monkeypatch.setattr(working, "time", clock)
-    monkeypatch.setattr(working, "_CHUNK_SECONDS", MadeUpTime.TICK)
-    monkeypatch.setattr(working, "_FIRST_CHUNK_VALUES", 16 * 6)
-    return clock
+    schedule_step = MadeUpTime()
+    monkeypatch.setattr(worker_loop, "time", schedule_step)
+    monkeypatch.setattr(worker_loop, "_CHUNK_SECONDS", MadeUpTime.TICK)
+    monkeypatch.setattr(worker_loop, "_FIRST_CHUNK_VALUES", 16 * 6)
+    return schedule_step
 
 
 def fit(algorithm, factors, **settings):
@@ -56,7 +56,7 @@ def steps_and_weights(history_entry):
 
 @pytest.mark.parametrize("rule", ["steps", "wp", "measured"])
 def test_a_slow_worker_makes_fewer_steps_and_weighs_less_in_one_shot(made_up_time, rule):
-    model = fit(Weighted(rule=rule, seconds=64 * MadeUpTime.TICK), {0: 4.0})
+    model = fit(WeightedAverage(rule=rule, seconds=64 * MadeUpTime.TICK), {0: 4.0})
     (slow, fast), (light, heavy) = steps_and_weights(model.history_[0])
     assert 0 < slow < fast
     assert 0.0 < light < heavy
@@ -66,7 +66,7 @@ def test_a_slow_worker_makes_fewer_steps_and_weighs_less_in_one_shot(made_up_tim
 
 @pytest.mark.parametrize("rule", [None, "steps", "wp"])
 def test_a_slow_worker_makes_fewer_steps_and_weighs_less_in_every_round(made_up_time, rule):
-    model = fit(Local(seconds=32 * MadeUpTime.TICK, rule=rule), {1: 4.0}, max_iter=5)
+    model = fit(LocalSGD(seconds=32 * MadeUpTime.TICK, rule=rule), {1: 4.0}, max_iter=5)
     assert len(model.history_) > 1
     for entry in model.history_[:-1]:
         (fast, slow), (heavy, light) = steps_and_weights(entry)
@@ -75,12 +75,14 @@ def test_a_slow_worker_makes_fewer_steps_and_weighs_less_in_every_round(made_up_
 
 
 def test_by_steps_weights_are_the_shares_of_the_steps(made_up_time):
-    model = fit(Weighted(rule="steps", seconds=64 * MadeUpTime.TICK), {0: 4.0})
+    model = fit(WeightedAverage(rule="steps", seconds=64 * MadeUpTime.TICK), {0: 4.0})
     steps, weights = steps_and_weights(model.history_[0])
     np.testing.assert_allclose(weights, np.array(steps) / sum(steps))
 
 
-@pytest.mark.parametrize("algorithm", [SimuParallel(seconds=0.1), Weighted(rule="uniform", seconds=0.1)], ids=repr)
+@pytest.mark.parametrize(
+    "algorithm", [SimuParallel(seconds=0.1), WeightedAverage(rule="uniform", seconds=0.1)], ids=repr
+)
 def test_uniform_rules_ignore_how_much_was_done(made_up_time, algorithm):
     steps, weights = steps_and_weights(fit(algorithm, {0: 4.0}).history_[0])
     assert steps[0] < steps[1]
@@ -88,26 +90,26 @@ def test_uniform_rules_ignore_how_much_was_done(made_up_time, algorithm):
 
 
 def test_workers_of_equal_speed_count_alike(made_up_time):
-    steps, weights = steps_and_weights(fit(Weighted(seconds=0.1), {}).history_[0])
+    steps, weights = steps_and_weights(fit(WeightedAverage(seconds=0.1), {}).history_[0])
     assert steps[0] == steps[1]
     assert weights == [0.5, 0.5]
 
 
 def test_a_slow_worker_with_a_budget_of_examples_does_all_the_same(made_up_time):
-    even, slowed = (fit(Local(), factors, max_iter=3) for factors in ({}, {0: 9.0}))
+    even, slowed = (fit(LocalSGD(), factors, max_iter=3) for factors in ({}, {0: 9.0}))
     assert even.coef_.tobytes() == slowed.coef_.tobytes()
     workers = slowed.history_[0]["workers"]
     assert workers[0]["seconds"] > workers[1]["seconds"]
 
 
 def test_a_fit_that_used_up_its_time_says_so(made_up_time):
-    assert fit(Weighted(seconds=64 * MadeUpTime.TICK), {0: 4.0}).outcome_ is Outcome.OUT_OF_TIME
-    assert fit(Weighted(seconds=1e9), {0: 4.0}).outcome_ is Outcome.MAX_EPOCHS
+    assert fit(WeightedAverage(seconds=64 * MadeUpTime.TICK), {0: 4.0}).outcome_ is Outcome.OUT_OF_TIME
+    assert fit(WeightedAverage(seconds=1e9), {0: 4.0}).outcome_ is Outcome.MAX_EPOCHS
 
 
 @pytest.mark.parametrize("factor", [0.5, -1.0, 0.0, float("nan")])
 def test_workers_cannot_be_sped_up(factor):
-    with pytest.raises(InvalidArgument, match="factors >= 1"):
+    with pytest.raises(InvalidArgumentError, match="factors >= 1"):
         slow_down({0: factor})
 
 
@@ -116,10 +118,10 @@ def test_the_measured_contraction_lies_between_zero_and_one_and_is_no_weaker_tha
     problem = logistic(600, 5, alpha=alpha)
     logs = {}
 
-    class Remembers(Weighted):
-        def combine(self, standing, reports):
+    class Remembers(WeightedAverage):
+        def merge(self, standing, reports):
             logs[self.rule] = [report.log_contraction / report.steps for report in reports]
-            return super().combine(standing, reports)
+            return super().merge(standing, reports)
 
     for rule in ("measured", "wp"):
         SGDClassifier(
@@ -134,17 +136,17 @@ def test_the_measured_contraction_lies_between_zero_and_one_and_is_no_weaker_tha
 
 
 def test_where_steps_drive_runs_apart_the_measured_rule_weighs_alike():
-    model = Weighted(rule="measured")
+    model = WeightedAverage(rule="measured")
     reports = [Report(w, 0, np.zeros(2), steps, steps, np.zeros(1), np.zeros(1), 1.0, 1.0, np.ones(1), 0.01 * steps)
                for w, steps in enumerate((100, 400))]  # fmt: skip
-    standing = Standing(Linear(1), np.zeros(2))
+    standing = FitState(Linear(1), np.zeros(2))
     np.testing.assert_allclose(model.weights(standing, reports), 0.5)
 
 
 class DoesAQuarter:
     """An engine whose first worker does a quarter of its work."""
 
-    name, offers = "quarter", frozenset()
+    name, capabilities = "quarter", frozenset()
 
     def open(self, work, shards, pulse):
         def less(shard, task, pulse):
@@ -171,7 +173,7 @@ def test_a_mean_that_has_not_begun_is_merged_as_the_point_where_its_worker_stand
 
 def test_workers_that_draw_from_all_rows_draw_as_many_as_they_would_own_and_not_all():
     settings = {"max_iter": 1, "tol": None, "n_jobs": 2, "random_state": 0}
-    model = SGDClassifier("log_loss", algorithm=SimuParallel(sampling="whole"), **settings).fit(X, Y)
+    model = SGDClassifier("log_loss", algorithm=SimuParallel(partition="replicated"), **settings).fit(X, Y)
     assert [w["examples"] for w in model.history_[0]["workers"]] == [192, 192]
     owned = SGDClassifier("log_loss", algorithm=SimuParallel(), **settings).fit(X, Y)
     assert not np.array_equal(model.coef_, owned.coef_)
@@ -180,10 +182,10 @@ def test_workers_that_draw_from_all_rows_draw_as_many_as_they_would_own_and_not_
 
 
 def test_drawing_from_all_rows_differs_between_workers_and_epochs():
-    from parsgd.rows import rows_of
-    from parsgd.sources.arrays import ArraySource
+    from parsgd.data.sources.array_source import ArraySource
+    from parsgd.utils.row_arrays import rows_of
 
-    first, second = ArraySource(rows_of(X, Y.astype(float))).split(2, 0, "whole")
+    first, second = ArraySource(rows_of(X, Y.astype(float))).split(2, 0, "replicated")
     orders = [tuple(next(iter(shard.blocks(seed, epoch))).order) for shard, seed, epoch in
               [(first, 1, 0), (first, 1, 1), (second, 2, 0)]]  # fmt: skip
     assert len(set(orders)) == 3

@@ -41,7 +41,7 @@ def test_a_quick_run_measures_and_leaves_the_docs_alone(tmp_path):
     assert all(value > 0 for entry in kept["equal_work"]["readings"] for value in entry["values"])
     text = (tmp_path / "benchmarks.md").read_text()
     assert all(row.title in text for row in equal_work.ROWS)
-    assert "needs real data" in text
+    assert "requires real data" in text
     assert {path: path.stat().st_mtime_ns for path in docs} == docs
 
 
@@ -60,7 +60,7 @@ def test_a_partial_run_leaves_the_other_figures_as_they_are(tmp_path, monkeypatc
 def test_real_data_are_asked_for(options):
     with pytest.raises(Unavailable, match="--data"):
         problems.load("adult", options)
-    assert [reading.note for reading in time_to_loss.measure(options)] == ["needs real data (`--data`)"] * 4
+    assert [reading.note for reading in time_to_loss.measure(options)] == ["requires real data (`--data`)"] * 4
 
 
 # solvers that run until they converge are stopped before

@@ -80,7 +80,7 @@ def test_the_page_shows_missed_targets_with_their_reasons(tmp_path, monkeypatch)
         replace(MET, problem="missed", peer="A", target=6.0),
         replace(MET, problem="missed", peer="B", target=6.0),
         replace(MET, problem="unknown", target=6.0),
-        replace(MET, problem="absent", ratio=None, note="needs data"),
+        replace(MET, problem="absent", ratio=None, note="requires data"),
     ]
     lines = page.targets({"equal_work": taken(*rows)}).splitlines()[2:]
     assert [line.split("|")[4:7] for line in lines] == [

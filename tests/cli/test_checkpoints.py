@@ -6,8 +6,8 @@ import signal
 import pytest
 
 import parsgd
-from parsgd import saving
-from parsgd.checkpointing.folder import Folder
+from parsgd.checkpointing.store import CheckpointStore
+from parsgd.model_io import model_files
 
 ARGUMENTS = ("--target", "kind", "--drop", "y", "--workers", "2", "--algorithm", "local")
 
@@ -19,9 +19,9 @@ def test_more_passes_are_those_of_a_longer_fit(cli, table_csv, tmp_path):
     second = cli.report("fit", *kept, "--out", tmp_path / "a", "--max-iter", "5")
     assert (first["resumed_from"], second["resumed_from"]) == (None, 30)
     assert cli.report("fit", *arguments, "--out", tmp_path / "b", "--max-iter", "5")["resumed_from"] is None
-    ours, theirs = saving.load(tmp_path / "a"), saving.load(tmp_path / "b")
+    ours, theirs = model_files.load(tmp_path / "a"), model_files.load(tmp_path / "b")
     assert (ours.coef_ == theirs.coef_).all()
-    assert Folder(tmp_path / "kept").rounds() == [49, 50]
+    assert CheckpointStore(tmp_path / "kept").rounds() == [49, 50]
 
 
 def test_it_says_what_became_of_resume(cli, table_csv, tmp_path):
@@ -38,16 +38,16 @@ def test_after_ctrl_c_it_says_how_to_go_on(cli, table_csv, tmp_path, monkeypatch
     pressed = []
     arguments = ("fit", table_csv, "--out", tmp_path / "m", *ARGUMENTS, "--tol", "none", "--max-iter", "60")
     arguments += ("--checkpoint", tmp_path / "kept")
-    with parsgd.watch(press):
+    with parsgd.observe_progress(press):
         assert "--resume" in cli(*arguments, code=130).output
     cli(*arguments, "--resume")
-    assert saving.load(tmp_path / "m").n_iter_ == 60
+    assert model_files.load(tmp_path / "m").n_iter_ == 60
 
 
 def test_an_unfinished_fit_is_not_written_over(cli, table_csv, tmp_path):
     folder = tmp_path / "kept"
     cli.fit(table_csv, tmp_path / "m", *ARGUMENTS, "--checkpoint", folder, "--checkpoint-seconds", "0")
-    Folder(folder).file(30).unlink()
+    CheckpointStore(folder).file(30).unlink()
     said = cli.fit(table_csv, tmp_path / "m", *ARGUMENTS, "--checkpoint", folder, code=1).output
     assert "a fit that has not ended" in said
     said = cli.fit(table_csv, tmp_path / "m", *ARGUMENTS, "--checkpoint", folder, "--resume", "--alpha", "1", code=1)
@@ -71,7 +71,7 @@ def test_options_that_make_no_sense_are_mistakes(arguments, said, cli, table_csv
 
 
 def test_the_address_of_a_scheduler_reaches_the_engine():
-    from parsgd.cli.training import on_scheduler
+    from parsgd.cli.runs.fit_run import on_scheduler
 
     assert on_scheduler("dask", "tcp://here:8786").address == "tcp://here:8786"
     assert on_scheduler("dask", "here:8786").address == "here:8786"

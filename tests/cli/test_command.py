@@ -11,8 +11,8 @@ import pytest
 
 import parsgd
 from parsgd import cli as command
-from parsgd import saving
 from parsgd.errors import Outcome
+from parsgd.model_io import model_files
 
 pytestmark = pytest.mark.alone
 
@@ -70,7 +70,7 @@ def test_ctrl_c_keeps_the_best_model_and_says_so(tmp_path):
     assert Outcome.INTERRUPTED.value in said
     assert f"the best model so far was kept, and saved to {out}" in complaint
     assert "Traceback" not in complaint
-    model = saving.load(out)
+    model = model_files.load(out)
     assert model.outcome_ is Outcome.INTERRUPTED
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
@@ -114,8 +114,8 @@ def test_an_error_inside_is_not_hidden(cli, tmp_path, monkeypatch):
     def fail(*arguments):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("parsgd.cli.training.score", fail)
+    monkeypatch.setattr("parsgd.cli.runs.fit_run.score", fail)
     with pytest.raises(ZeroDivisionError):
         cli.fit("iris", tmp_path / "m")
     # the fit's work was saved before the bug struck
-    assert saving.load(tmp_path / "m").n_iter_ == 3
+    assert model_files.load(tmp_path / "m").n_iter_ == 3

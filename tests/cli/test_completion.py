@@ -7,8 +7,8 @@ import sys
 import pytest
 
 import parsgd
-from parsgd.cli import shared
-from parsgd.errors import InvalidArgument
+from parsgd.cli.options import common_options
+from parsgd.errors import InvalidArgumentError
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -53,12 +53,12 @@ def test_installing_is_offered(cli):
 
 
 def test_the_losses_that_are_offered_are_those_there_are():
-    for loss in shared.LOSSES:
+    for loss in common_options.LOSSES:
         taken = []
         for name in ("SGDClassifier", "SGDRegressor", "MLPRegressor"):
             try:
                 getattr(parsgd, name)(loss=loss)._check_parameters()
                 taken.append(name)
-            except InvalidArgument:
+            except InvalidArgumentError:
                 pass
         assert taken, loss

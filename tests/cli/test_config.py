@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsgd import saving
 from parsgd.cli import config
 from parsgd.cli.app import app
+from parsgd.model_io import model_files
 
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
 
@@ -48,7 +48,7 @@ def test_a_file_says_what_options_say(cli, table_csv, file, tmp_path):
     typed = ("--drop", "since", "--max-categories", "50", "--alpha", "0.001", "--no-standardize")
     more = ("--set", "l1_ratio=0.3", "--set", "class_weight=balanced")
     cli.fit(table_csv, tmp_path / "b", "--target", "kind", "--drop", "y", *typed, *more)
-    ours, theirs = saving.load(tmp_path / "a"), saving.load(tmp_path / "b")
+    ours, theirs = model_files.load(tmp_path / "a"), model_files.load(tmp_path / "b")
     assert ours.get_params() == theirs.get_params()
     assert np.array_equal(ours.coef_, theirs.coef_)
 
@@ -69,7 +69,7 @@ def test_the_printed_configuration_makes_the_same_fit_and_prints_itself(cli, tab
     assert cli("fit", "--config", file(printed), "--print-config").stdout == printed
     cli(*typed, tmp_path / "b")
     cli("fit", "--config", file(printed))
-    ours, theirs = saving.load(tmp_path / "a"), saving.load(tmp_path / "b")
+    ours, theirs = model_files.load(tmp_path / "a"), model_files.load(tmp_path / "b")
     assert np.array_equal(ours.coef_, theirs.coef_)
     assert ours.get_params() == theirs.get_params()
 
@@ -110,8 +110,11 @@ def test_a_file_that_cannot_be_read_is_told(cli, tmp_path):
     assert "is not TOML" in cli("fit", "--config", tmp_path / "latin.toml", code=2).stderr
 
 
-SCALARS = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(
-    st.characters(exclude_categories=["Cs"])
+SCALARS = (
+    st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"]))
 )
 
 

@@ -11,9 +11,9 @@ import pytest
 from scipy import sparse
 from sklearn.datasets import dump_svmlight_file, load_iris
 
-from parsgd.cli.data import clean, read, take_target
-from parsgd.cli.formats import BUILT_IN, Data
-from parsgd.errors import DataFileError, MissingDependency
+from parsgd.cli.tables.file_readers import BUILT_IN, Data
+from parsgd.cli.tables.read_data import clean, read, take_target
+from parsgd.errors import DataFileError, MissingDependencyError
 
 OPENERS = {"": open, ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 KINDS = [".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".parquet", ".npz", ".svm", ".svmlight.gz", ".libsvm.bz2", ".svm.xz"]
@@ -251,5 +251,5 @@ def test_without_pyarrow_the_message_says_how_to_install_it(tmp_path, monkeypatc
         raise ImportError("Unable to find a usable engine")
 
     monkeypatch.setattr("pandas.read_parquet", fail)
-    with pytest.raises(MissingDependency, match=r"pip install 'parsgd\[cli\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'parsgd\[cli\]'"):
         read(str(tmp_path / "a.parquet"))

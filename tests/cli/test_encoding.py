@@ -9,9 +9,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from parsgd.cli.columns import Categories, as_texts
-from parsgd.cli.encoding import Choices, MatrixEncoding, SparseEncoding, TableEncoding, kind_of, learn
-from parsgd.cli.formats import Data
+from parsgd.cli.tables.encoding import EncodingOptions, MatrixEncoding, SparseEncoding, TableEncoding, kind_of, learn
+from parsgd.cli.tables.file_readers import Data
+from parsgd.cli.tables.table_columns import CategoryColumn, as_texts
 from parsgd.errors import DataFileError
 
 
@@ -20,7 +20,7 @@ def data(features, target=None):
 
 
 def numbers_of(frame, choices=None):
-    encoding, said = learn(data(frame), choices or Choices())
+    encoding, said = learn(data(frame), choices or EncodingOptions())
     return encoding, encoding.apply(data(frame)), said
 
 
@@ -42,7 +42,7 @@ def test_numbers_are_filled_and_scaled_as_scikit_learn_does():
 def test_unscaled_numbers_stay_as_they_are_to_the_bit():
     x = np.random.default_rng(0).normal(1e9, 1, (50, 2))
     for features in (x, pd.DataFrame(x, columns=list("ab"))):
-        _, ours, _ = numbers_of(features, Choices(standardize=False))
+        _, ours, _ = numbers_of(features, EncodingOptions(standardize=False))
         assert ours.dtype == np.float64
         assert np.array_equal(ours, x)
 
@@ -53,7 +53,7 @@ def test_categories_become_columns_as_scikit_learn_makes_them(most):
     # frequencies all differ, so that which ones are rare is no matter of taste
     seen = pd.DataFrame({"c": rng.permutation(np.repeat(["a", "b", "ç", "d", "e e"], [50, 40, 30, 20, 10]))})
     new = pd.DataFrame({"c": ["a", "zzz", "e e", "d"]})
-    block = Categories.learn(seen["c"], "c", most)
+    block = CategoryColumn.learn(seen["c"], "c", most)
     unknown = "infrequent_if_exist" if most < 6 else "ignore"
     theirs = OneHotEncoder(max_categories=most, handle_unknown=unknown).fit(seen)
     for frame in (seen, new):
@@ -63,8 +63,8 @@ def test_categories_become_columns_as_scikit_learn_makes_them(most):
 
 def test_a_missing_category_is_a_category_if_it_was_seen_and_nothing_if_not():
     seen = pd.DataFrame({"c": ["a", None, "b"]})
-    assert Categories.learn(seen["c"], "c", 10).apply(seen).toarray().tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
-    whole = Categories.learn(seen["c"].dropna(), "c", 10)
+    assert CategoryColumn.learn(seen["c"], "c", 10).apply(seen).toarray().tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
+    whole = CategoryColumn.learn(seen["c"].dropna(), "c", 10)
     assert whole.apply(seen).toarray().tolist() == [[1, 0], [0, 0], [0, 1]]
 
 
@@ -97,19 +97,19 @@ def test_a_category_is_the_same_whichever_type_a_file_gave_it():
     ],
 )
 def test_what_a_column_holds_is_seen_from_its_values(values, kind):
-    assert kind_of(pd.Series(values), "c", Choices(), "table") == kind
+    assert kind_of(pd.Series(values), "c", EncodingOptions(), "table") == kind
 
 
 def test_values_that_cannot_be_learned_from_are_refused_with_a_way_out():
     for values in ([[1], [2]], [{"a": 1}, {}], [b"x", b"y"], [1j, 2j]):
         with pytest.raises(DataFileError, match="--drop c"):
-            kind_of(pd.Series(values), "c", Choices(), "table")
+            kind_of(pd.Series(values), "c", EncodingOptions(), "table")
 
 
 def test_dates_are_days_from_any_format():
     typed = pd.DataFrame({"d": pd.to_datetime(["1970-01-02 00:00", "2000-01-01 12:00", None])})
     written = pd.DataFrame({"d": ["1970-01-02", "2000-01-01T12:00:00", None]})
-    encoding, ours, said = numbers_of(typed, Choices(standardize=False))
+    encoding, ours, said = numbers_of(typed, EncodingOptions(standardize=False))
     assert ours[:2, 0].tolist() == [1.0, 10957.5]
     assert np.array_equal(ours, encoding.apply(data(written)))
     assert any("days since 1970" in line for line in said)
@@ -129,7 +129,7 @@ def test_words_are_hashed_and_stay_sparse():
 def test_wide_categories_are_sparse_and_equal_to_dense():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=500), "c": rng.integers(0, 80, 500).astype(str)})
-    choices = Choices(categorical=("c",))
+    choices = EncodingOptions(categorical=("c",))
     encoding, ours, _ = numbers_of(frame, choices)
     assert sparse.issparse(ours)
     assert ours.dtype == np.float32
@@ -140,13 +140,13 @@ def test_wide_categories_are_sparse_and_equal_to_dense():
 
 def test_infinity_and_nonsense_are_refused_with_their_row():
     frame = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
-    encoding, _ = learn(data(frame), Choices())
+    encoding, _ = learn(data(frame), EncodingOptions())
     with pytest.raises(DataFileError, match=r"'a' should hold finite numbers, and row 2 has .*inf"):
         encoding.apply(data(pd.DataFrame({"a": [1.0, np.inf]})))
     with pytest.raises(DataFileError, match="row 3 has 'many'"):
         encoding.apply(data(pd.DataFrame({"a": ["1", None, "many"]})))
     with pytest.raises(DataFileError, match="infinite"):
-        learn(data(np.array([[np.inf], [1.0]])), Choices())
+        learn(data(np.array([[np.inf], [1.0]])), EncodingOptions())
 
 
 def test_columns_go_by_name_whatever_their_order_and_company(table):
@@ -161,7 +161,7 @@ def test_columns_go_by_name_whatever_their_order_and_company(table):
 
 def test_what_was_done_is_said_for_every_column(table):
     table = table.assign(nothing=None, same=1.0, secret=1)
-    _, _, said = numbers_of(table, Choices(drop=("secret",)))
+    _, _, said = numbers_of(table, EncodingOptions(drop=("secret",)))
     said = "\n".join(said)
     for column in table.columns:
         assert column in said, column
@@ -179,7 +179,7 @@ def test_sparse_rows_are_left_alone_unless_asked():
     x = sparse.random(100, 30, 0.2, format="csr", random_state=0, dtype=np.float32)
     encoding, ours, _ = numbers_of(x)
     assert (ours != x).nnz == 0
-    _, scaled, _ = numbers_of(x, Choices(standardize=True))
+    _, scaled, _ = numbers_of(x, EncodingOptions(standardize=True))
     theirs = StandardScaler(with_mean=False).fit_transform(x.astype(np.float64))
     assert np.allclose(scaled.toarray(), theirs.toarray(), rtol=1e-5)
     wider = sparse.hstack([x, x], format="csr")
@@ -200,19 +200,19 @@ def test_columns_counted_from_one_lose_their_empty_first():
 
 def test_kinds_of_data_are_not_mixed_up():
     matrix, sparse_rows = np.ones((4, 3)), sparse.csr_matrix(np.ones((4, 3)))
-    ours, _ = learn(data(matrix), Choices())
+    ours, _ = learn(data(matrix), EncodingOptions())
     assert isinstance(ours, MatrixEncoding)
     with pytest.raises(DataFileError, match="takes 3 columns of numbers, it has 2"):
         ours.apply(data(matrix[:, :2]))
     with pytest.raises(DataFileError, match="sparse"):
         ours.apply(data(sparse_rows))
-    theirs, _ = learn(data(sparse_rows), Choices())
+    theirs, _ = learn(data(sparse_rows), EncodingOptions())
     assert isinstance(theirs, SparseEncoding)
     with pytest.raises(DataFileError, match=r"\.svm"):
         theirs.apply(data(matrix))
-    assert isinstance(learn(data(pd.DataFrame(matrix, columns=list("abc"))), Choices())[0], TableEncoding)
-    for choices in (Choices(categorical=("a",)), Choices(drop=("a",))):
+    assert isinstance(learn(data(pd.DataFrame(matrix, columns=list("abc"))), EncodingOptions())[0], TableEncoding)
+    for choices in (EncodingOptions(categorical=("a",)), EncodingOptions(drop=("a",))):
         with pytest.raises(DataFileError, match="no names"):
             learn(data(matrix), choices)
     with pytest.raises(DataFileError, match="Did you mean 'abc'"):
-        learn(data(pd.DataFrame({"abc": [1, 2]})), Choices(drop=("abd",)))
+        learn(data(pd.DataFrame({"abc": [1, 2]})), EncodingOptions(drop=("abd",)))

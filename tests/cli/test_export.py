@@ -8,15 +8,15 @@ import pytest
 from sklearn.datasets import load_iris
 
 import parsgd
-from parsgd.cli import modelfile
-from parsgd.cli.data import read
+from parsgd.cli.tables import modelfile
+from parsgd.cli.tables.read_data import read
 
 NUMBERS = ("age", "rooms", "member")
 
 
 @pytest.fixture
 def runtime():
-    pytest.importorskip("onnx", reason="needs parsgd[onnx]")
+    pytest.importorskip("onnx", reason="requires parsgd[onnx]")
     ort = pytest.importorskip("onnxruntime", reason="graphs are run by onnxruntime")
 
     def run(path, X):

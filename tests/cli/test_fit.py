@@ -10,9 +10,10 @@ from sklearn.datasets import dump_svmlight_file, load_breast_cancer, load_diabet
 from sklearn.metrics import log_loss, root_mean_squared_error
 
 import parsgd
-from parsgd import saving
-from parsgd.cli import modelfile, training
+from parsgd.cli.runs import fit_run
+from parsgd.cli.tables import modelfile
 from parsgd.errors import Outcome
+from parsgd.model_io import model_files
 
 SERIAL = {"max_iter": 3, "tol": None, "random_state": 0, "n_jobs": 1}
 
@@ -39,7 +40,7 @@ def test_the_command_fits_what_the_library_fits_to_the_bit(model, ours, load, ar
     X, y = load(return_X_y=True)
     data, out = npz(tmp_path / "d.npz", X, y), tmp_path / "m.parsgd"
     cli.fit(data, out, "--model", model, "--no-standardize", "--test-fraction", "0", *arguments)
-    theirs = saving.load(out)
+    theirs = model_files.load(out)
     ours.fit(X, y)
     assert theirs.get_params() == ours.get_params()
     assert np.array_equal(theirs.coef_, ours.coef_)
@@ -52,7 +53,7 @@ def test_the_same_table_in_any_format_gives_the_same_model(cli, table, tmp_path)
     coefs = []
     for name in ("a.csv", "b.csv.gz", "c.parquet"):
         cli.fit(tmp_path / name, tmp_path / "m", "--target", "kind", "--drop", "y")
-        coefs.append(saving.load(tmp_path / "m").coef_)
+        coefs.append(model_files.load(tmp_path / "m").coef_)
     assert np.array_equal(coefs[0], coefs[1])
     assert np.array_equal(coefs[0], coefs[2])
 
@@ -63,7 +64,7 @@ def test_svmlight_counted_from_zero_or_one_gives_the_same_model(cli, tmp_path):
     for zero_based in (True, False):
         dump_svmlight_file(X, y, str(tmp_path / "d.svm"), zero_based=zero_based)
         cli.fit(tmp_path / "d.svm", tmp_path / "m")
-        coefs.append(saving.load(tmp_path / "m").coef_)
+        coefs.append(model_files.load(tmp_path / "m").coef_)
     assert coefs[0].shape == (3, 4)
     assert np.array_equal(*coefs)
 
@@ -132,7 +133,7 @@ def test_the_reported_score_is_that_of_the_rows_kept_apart(cli, tmp_path):
     np.savez(tmp_path / "d.npz", X_train=X[:1000], y_train=y[:1000], X_test=X[1000:], y_test=y[1000:])
     arguments = ("--out", tmp_path / "m", "--loss", "log_loss", "--no-standardize")
     report = cli.report("fit", tmp_path / "d.npz", *arguments)
-    model = saving.load(tmp_path / "m")
+    model = model_files.load(tmp_path / "m")
     assert report["rows"] == {"training": 1000, "test": 797}
     assert report["scores"]["accuracy"] == model.score(X[1000:], y[1000:])
     assert report["scores"]["log_loss"] == pytest.approx(log_loss(y[1000:], model.predict_proba(X[1000:])), rel=1e-6)
@@ -143,7 +144,7 @@ def test_regression_scores_are_scikit_learns(cli, tmp_path):
     np.savez(tmp_path / "d.npz", X_train=X[:300], y_train=y[:300], X_test=X[300:], y_test=y[300:])
     arguments = ("--out", tmp_path / "m", "--model", "sgd-regressor", "--no-standardize")
     report = cli.report("fit", tmp_path / "d.npz", *arguments)
-    model = saving.load(tmp_path / "m")
+    model = model_files.load(tmp_path / "m")
     assert report["scores"]["r2"] == pytest.approx(model.score(X[300:], y[300:]))
     assert report["scores"]["rmse"] == pytest.approx(root_mean_squared_error(y[300:], model.predict(X[300:])))
 
@@ -175,9 +176,9 @@ def test_a_class_with_one_row_does_not_stop_the_split(cli, tmp_path):
 
 def test_rounds_in_seconds_are_given_to_the_algorithm(cli, tmp_path):
     cli.fit("iris", tmp_path / "m", "--round-seconds", "0.05", "--workers", "2")
-    assert saving.load(tmp_path / "m").algorithm == parsgd.Local(seconds=0.05)
+    assert model_files.load(tmp_path / "m").algorithm == parsgd.LocalSGD(seconds=0.05)
     cli.fit("iris", tmp_path / "m", "--round-seconds", "5", "--workers", "2", "--algorithm", "weighted")
-    assert saving.load(tmp_path / "m").algorithm == parsgd.Weighted(seconds=5.0)
+    assert model_files.load(tmp_path / "m").algorithm == parsgd.WeightedAverage(seconds=5.0)
 
 
 MISTAKES = [
@@ -235,7 +236,7 @@ def test_nothing_is_left_of_a_fit_that_fails_while_saving(cli, tmp_path, monkeyp
     def fail(*files):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("parsgd.saving.os.replace", fail)
+    monkeypatch.setattr("parsgd.model_io.model_files.os.replace", fail)
     assert "No space left" in cli.fit("digits", out, code=1).stderr
     assert out.read_bytes() == before
     assert list(tmp_path.iterdir()) == [out]
@@ -245,7 +246,7 @@ def test_ctrl_c_before_the_fit_leaves_nothing(cli, tmp_path, monkeypatch):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("parsgd.cli.training.files.read", interrupt)
+    monkeypatch.setattr("parsgd.cli.runs.fit_run.files.read", interrupt)
     assert "nothing was written" in cli.fit("iris", tmp_path / "m", code=130).stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -270,13 +271,13 @@ def test_sums_over_rounds_are_those_of_the_workers():
         keys = ("worker", "steps", "examples", "weight", "seconds")
         return {"workers": [dict(zip(keys, (w, s, s, v, 0.5), strict=True)) for w, s, v in workers]}
 
-    table = training.worker_table([round_of((0, 10, 0.25), (1, 30, 0.75)), round_of((0, 20, 0.5), (1, 20, 0.5))])
+    table = fit_run.worker_table([round_of((0, 10, 0.25), (1, 30, 0.75)), round_of((0, 20, 0.5), (1, 20, 0.5))])
     rows = [(w["worker"], w["steps"], w["seconds"], w["weight"]) for w in table]
     assert rows == [(0, 30, 1.0, 0.375), (1, 50, 1.0, 0.625)]
 
 
 def test_parameters_are_read_as_they_are_meant():
-    from parsgd.cli.options import assignments, parsed
+    from parsgd.cli.options.option_types import assignments, parsed
 
     texts = ("none", "True", "3", "1e-3", "l2", "inf", 5)
     assert [parsed(text) for text in texts] == [None, True, 3, 1e-3, "l2", np.inf, 5]

@@ -8,9 +8,10 @@ import pytest
 from sklearn.datasets import dump_svmlight_file, load_iris
 
 import parsgd
-from parsgd import saving
-from parsgd.checkpointing.folder import Folder
-from parsgd.cli import about_data, about_machine, streamed
+from parsgd.checkpointing.store import CheckpointStore
+from parsgd.cli.inspect import inspect_data, inspect_machine
+from parsgd.cli.tables import streamed_tables
+from parsgd.model_io import model_files
 
 KEPT = ("--target", "kind", "--drop", "y", "--workers", "2", "--algorithm", "local", "--tol", "none")
 
@@ -32,9 +33,9 @@ def test_of_the_machine_it_says_what_is_installed(cli):
 
 def test_an_extra_that_is_missing_is_told_with_what_to_type(cli, monkeypatch):
     lists = ["numpy>=2.0", 'dask>=2025.1; extra == "dask"', 'ruff>=0.9; extra == "dev"', 'typer>=0.15; extra == "cli"']
-    monkeypatch.setattr(about_machine.importlib.metadata, "requires", lambda name: lists)
-    monkeypatch.setattr(about_machine, "version_of", lambda name: None if name == "dask" else "1.0")
-    found = about_machine.extras()
+    monkeypatch.setattr(inspect_machine.importlib.metadata, "requires", lambda name: lists)
+    monkeypatch.setattr(inspect_machine, "version_of", lambda name: None if name == "dask" else "1.0")
+    found = inspect_machine.extras()
     assert set(found) == {"dask", "cli"}
     assert (found["dask"]["complete"], found["cli"]["complete"]) == (False, True)
     assert "lacks dask: pip install 'parsgd[dask]'" in cli("info").stdout
@@ -45,7 +46,7 @@ def test_kernels_of_other_sources_count_as_outdated(cli, tmp_path):
     assert cli.report("info")["kernels"]["ready"] > 0
     damaged = tmp_path / "a.nbi"
     damaged.write_bytes(b"no index")
-    assert about_machine._in_index(damaged, "") == (0, 1)
+    assert inspect_machine._in_index(damaged, "") == (0, 1)
 
 
 # -- a model ---------------------------------------------------------------------------------------------------------
@@ -71,8 +72,8 @@ def test_of_a_model_it_says_what_fit_said(cli, table_csv, tmp_path):
 def test_models_from_python_and_networks_are_told_of(cli, tmp_path):
     X, y = load_iris(return_X_y=True)
     network = parsgd.MLPClassifier((4,), random_state=0).partial_fit(X, y, classes=[0, 1, 2])
-    saving.save(network, tmp_path / "network")
-    saving.save(parsgd.SGDOneClassSVM(max_iter=2, tol=None).fit(X), tmp_path / "one")
+    model_files.save(network, tmp_path / "network")
+    model_files.save(parsgd.SGDOneClassSVM(max_iter=2, tol=None).fit(X), tmp_path / "one")
     report = cli.report("info", tmp_path / "network")
     assert report["numbers"] == 4 * 4 + 4 + 4 * 3 + 3
     assert (report["run"], report["columns"]) == (None, None)
@@ -99,12 +100,12 @@ def test_the_command_that_it_tells_goes_on_with_the_fit(cli, table_csv, tmp_path
     assert report["resumable"]
     assert report["outcome"] == "MAX_EPOCHS"
     assert report["held_by"] is None
-    assert [one["round"] for one in report["rounds"]] == Folder(kept).rounds()
+    assert [one["round"] for one in report["rounds"]] == CheckpointStore(kept).rounds()
     typed = shlex.split(report["command"].replace("DATA", str(table_csv)).replace("MODEL", str(tmp_path / "a")))
     rest = ("--target", "kind", "--drop", "y", "--max-iter", "5")
     assert cli.report(*typed[1:], *rest)["resumed_from"] is not None
     cli("fit", table_csv, *KEPT, *more, "5", "--out", tmp_path / "b")
-    assert np.array_equal(saving.load(tmp_path / "a").coef_, saving.load(tmp_path / "b").coef_)
+    assert np.array_equal(model_files.load(tmp_path / "a").coef_, model_files.load(tmp_path / "b").coef_)
     assert "--resume" in cli("info", kept).stdout
 
 
@@ -134,7 +135,7 @@ def test_networks_and_regressors_are_known_by_their_parameters(cli, table_csv, t
 def test_damaged_checkpoints_are_told(cli, table_csv, tmp_path):
     kept = tmp_path / "kept"
     cli.fit(table_csv, tmp_path / "m", *KEPT, "--checkpoint", kept)
-    folder = Folder(kept)
+    folder = CheckpointStore(kept)
     last = folder.file(folder.rounds()[-1])
     last.write_bytes(last.read_bytes()[:-9])
     report = cli.report("info", kept)
@@ -180,8 +181,8 @@ def test_matrices_sparse_rows_and_built_in_data(cli, tmp_path):
 
 def test_large_data_and_folders_are_sampled(cli, table, table_csv, tmp_path, monkeypatch):
     whole = cli.report("info", table_csv)
-    monkeypatch.setattr(streamed, "LARGE_BYTES", 10)
-    monkeypatch.setattr(about_data, "_ROWS", 50)
+    monkeypatch.setattr(streamed_tables, "LARGE_BYTES", 10)
+    monkeypatch.setattr(inspect_data, "_ROWS", 50)
     (tmp_path / "folder").mkdir()
     table.to_csv(tmp_path / "folder" / "a.csv", index=False)
     table.to_parquet(tmp_path / "t.parquet")

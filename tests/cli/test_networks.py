@@ -8,9 +8,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 
 import parsgd
-from parsgd import saving
-from parsgd.cli import modelfile
-from parsgd.cli.data import read
+from parsgd.cli.tables import modelfile
+from parsgd.cli.tables.read_data import read
+from parsgd.model_io import model_files
 
 SHORT = {"max_iter": 3, "tol": 0.0, "n_iter_no_change": np.inf, "random_state": 0}
 SERIAL = {**SHORT, "n_jobs": 1}
@@ -38,7 +38,7 @@ def test_the_command_fits_the_librarys_network_to_the_bit(ours, load, arguments,
     X, y = load(return_X_y=True)
     np.savez(tmp_path / "d.npz", X=X, y=y)
     cli.fit(tmp_path / "d.npz", tmp_path / "m", "--no-standardize", "--test-fraction", "0", *arguments)
-    theirs = saving.load(tmp_path / "m")
+    theirs = model_files.load(tmp_path / "m")
     ours.fit(X, y)
     assert type(theirs) is type(ours)
     assert theirs.get_params() == ours.get_params()
@@ -52,7 +52,7 @@ def test_columns_of_numbers_are_standardized_as_for_linear_models(cli, tmp_path)
     cli.fit(tmp_path / "d.npz", tmp_path / "m", "--hidden", "5", "--test-fraction", "0")
     with pytest.warns(ConvergenceWarning):
         ours = parsgd.MLPClassifier((5,), **SERIAL).fit(scale(X).astype(np.float32), y)
-    theirs = saving.load(tmp_path / "m")
+    theirs = model_files.load(tmp_path / "m")
     assert theirs.coefs_[0].dtype == np.float32
     assert np.allclose(ours.coefs_[0], theirs.coefs_[0], atol=1e-6)
 
@@ -90,7 +90,7 @@ def test_sparse_rows_make_a_network_too(cli, tmp_path):
 
 def test_rounds_in_seconds_are_given_to_a_networks_algorithm(cli, tmp_path):
     cli.fit("digits", tmp_path / "m", "--hidden", "5", "--round-seconds", "0.05", "--workers", "2")
-    assert saving.load(tmp_path / "m").algorithm == parsgd.Local(seconds=0.05)
+    assert model_files.load(tmp_path / "m").algorithm == parsgd.LocalSGD(seconds=0.05)
 
 
 def test_lbfgs_is_told_as_what_ran(cli, tmp_path):
@@ -160,7 +160,7 @@ def test_a_network_saved_from_python_predicts_all_its_columns(cli, tmp_path):
     numbers = parsgd.MLPRegressor(hidden_layer_sizes=(5,), **SERIAL).fit(X, X[:, :2])
     rows = ["prediction_0", "prediction_1", "prediction_2", "probability_0", "probability_1", "probability_2"]
     for model, columns in ((one, ["prediction", *rows[3:]]), (labels, rows), (numbers, rows[:2])):
-        saving.save(model, tmp_path / "m")
+        model_files.save(model, tmp_path / "m")
         cli("predict", tmp_path / "m", tmp_path / "d.npz", "--out", tmp_path / "p.parquet")
         ours = pd.read_parquet(tmp_path / "p.parquet")
         assert ours.columns.tolist() == columns

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parsgd import saving
 from parsgd.cli.app import app
+from parsgd.model_io import model_files
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": "1"}
 
@@ -25,7 +25,7 @@ def piped(cli, monkeypatch):
 
     def run(content, *arguments, code=0):
         stdin = SimpleNamespace(buffer=io.BytesIO(content))
-        monkeypatch.setattr("parsgd.cli.formats.sys", SimpleNamespace(stdin=stdin))
+        monkeypatch.setattr("parsgd.cli.tables.file_readers.sys", SimpleNamespace(stdin=stdin))
         return cli(*arguments, code=code)
 
     return run
@@ -48,7 +48,7 @@ def test_rows_from_a_pipe_are_those_of_the_file(cli, piped, table_csv, tmp_path)
     options = ("--target", "kind", "--drop", "y", "--max-iter", "3")
     cli("fit", table_csv, *options, "--out", tmp_path / "a")
     piped(content, "fit", "-", *options, "--out", tmp_path / "b")
-    assert np.array_equal(saving.load(tmp_path / "a").coef_, saving.load(tmp_path / "b").coef_)
+    assert np.array_equal(model_files.load(tmp_path / "a").coef_, model_files.load(tmp_path / "b").coef_)
     ours = piped(content, "predict", tmp_path / "a", "-", "--out", "-")
     assert ours.stdout == cli("predict", tmp_path / "a", table_csv, "--out", "-").stdout
     ours, theirs = piped(content, "evaluate", tmp_path / "a", "-", "--json"), ("evaluate", tmp_path / "a", table_csv)
@@ -78,7 +78,7 @@ def test_a_pipe_cannot_be_streamed_or_closed(cli, piped, tmp_path, monkeypatch):
     out = ("--target", "y", "--out", tmp_path / "m")
     for more in (("--stream",), ("other.csv",)):
         assert "-: what comes through a pipe" in piped(b"", "fit", "-", *more, *out, code=2).stderr
-    monkeypatch.setattr("parsgd.cli.formats.sys", SimpleNamespace(stdin=None))
+    monkeypatch.setattr("parsgd.cli.tables.file_readers.sys", SimpleNamespace(stdin=None))
     assert "standard input: is closed" in cli("fit", "-", *out, code=1).stderr
 
 
@@ -130,7 +130,7 @@ def test_a_fit_outlives_whoever_read_what_it_says(tmp_path):
         assert not [line for line in said if b"compiling kernels" not in line]
         process.wait(timeout=120)
     assert process.returncode == 0
-    assert saving.load(tmp_path / "m").n_iter_ == 5
+    assert model_files.load(tmp_path / "m").n_iter_ == 5
 
 
 @pytest.mark.parametrize("arguments", [("info", "--json"), ("--help",)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd.planning import budget
+from parsgd.planning import trial_budget
 
 TARGET = ("--target", "kind", "--drop", "y", "--loss", "log_loss", "--alpha", "0.01")
 
@@ -86,4 +86,4 @@ def test_a_plan_keeps_to_its_time(report):
     # serial SGD alone would take hours; that it ends at all is the point
     found = report("--passes", "1000000", "--seconds", "500ms")
     assert found["passes"] == 1_000_000
-    assert budget.SECONDS == 2.0
+    assert trial_budget.SECONDS == 2.0

@@ -9,9 +9,9 @@ import pytest
 from sklearn.datasets import dump_svmlight_file, load_digits, load_iris
 
 import parsgd
-from parsgd import saving
-from parsgd.cli import modelfile
-from parsgd.cli.data import read
+from parsgd.cli.tables import modelfile
+from parsgd.cli.tables.read_data import read
+from parsgd.model_io import model_files
 
 
 @pytest.fixture
@@ -147,8 +147,8 @@ def test_a_model_saved_from_python_predicts_by_name_or_by_position(cli, tmp_path
     parameters = {"max_iter": 3, "tol": None, "random_state": 0}
     named = parsgd.SGDClassifier(**parameters).fit(X, y)
     nameless = parsgd.SGDClassifier(**parameters).fit(X.to_numpy(), y)
-    saving.save(named, tmp_path / "named")
-    saving.save(nameless, tmp_path / "nameless")
+    model_files.save(named, tmp_path / "named")
+    model_files.save(nameless, tmp_path / "nameless")
     X[X.columns[::-1]].assign(target=y).to_csv(tmp_path / "named.csv", index=False)
     np.savez(tmp_path / "d.npz", X=X.to_numpy(), y=y)
     dump_svmlight_file(X.to_numpy(), y, str(tmp_path / "d.svm"), zero_based=False)
@@ -189,7 +189,7 @@ def test_a_failed_write_leaves_the_old_predictions(suffix, cli, model, table_csv
     def fail(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("parsgd.saving.os.fsync", fail)
+    monkeypatch.setattr("parsgd.model_io.model_files.os.fsync", fail)
     assert "No space left" in cli("predict", model, table_csv, "--out", out, code=1).stderr
     assert out.read_bytes() == before
     assert sorted(tmp_path.iterdir()) == listed
@@ -212,10 +212,10 @@ def test_a_failed_write_leaves_the_old_predictions(suffix, cli, model, table_csv
     ],
 )
 def test_an_encoding_that_does_not_fit_is_refused(spoil, cli, model, table_csv):
-    saved = saving.open_file(model)
+    saved = model_files.open_file(model)
     encoding = saved.notes["encoding"]
     spoil(encoding)
-    saving.save(saved.estimator, model, encoding=encoding, target="kind")
+    model_files.save(saved.estimator, model, encoding=encoding, target="kind")
     assert "Fit the model again" in cli("predict", model, table_csv, "--out", "-", code=1).stderr
 
 

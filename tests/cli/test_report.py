@@ -7,7 +7,8 @@ import pytest
 from sklearn.datasets import load_iris
 
 import parsgd
-from parsgd import SGDClassifier, saving
+from parsgd import SGDClassifier
+from parsgd.model_io import model_files
 
 FAST = ("--max-iter", "3", "--tol", "none")
 
@@ -44,7 +45,7 @@ def test_what_the_fit_warned_of_is_on_the_page(cli, table_csv, tmp_path):
 
 def test_a_model_from_python_has_a_page_that_says_what_is_not_known(cli, tmp_path):
     model = SGDClassifier(max_iter=3, tol=None, n_jobs=1).fit(*load_iris(return_X_y=True))
-    saving.save(model, tmp_path / "m")
+    model_files.save(model, tmp_path / "m")
     cli("report", tmp_path / "m", "-o", tmp_path / "page.html")
     assert "The command is not known" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
@@ -73,4 +74,4 @@ def test_report_of_what_is_no_model_says_so(cli, tmp_path):
 def test_the_page_of_python_is_that_of_the_command(cli, table_csv, tmp_path):
     cli.fit(table_csv, tmp_path / "m", "--target", "kind")
     cli("report", tmp_path / "m", "--out", tmp_path / "page.html")
-    assert parsgd.report(tmp_path / "m") == (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert parsgd.write_report(tmp_path / "m") == (tmp_path / "page.html").read_text(encoding="utf-8")

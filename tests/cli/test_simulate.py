@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd.cli import curves, quantities, simulating
-from parsgd.cli.mistakes import Mistake
+from parsgd.cli import loss_plots
+from parsgd.cli.cli_errors import UsageError
+from parsgd.cli.options import parsers
+from parsgd.cli.runs import simulate_run
 from parsgd.errors import Outcome
-from parsgd.planning.heldout import Point
+from parsgd.planning.heldout import CurvePoint
 
 CREW = ("--speeds", "1,1,0.5,0.1", "--latency", "5ms", "--rate", "1000")
 TARGET = ("--target", "kind", "--drop", "y", "--loss", "log_loss", "--alpha", "0.01")
@@ -35,11 +37,17 @@ def test_what_is_reported_is_what_the_library_finds_on_the_same_engine(cli, tmp_
     np.savez(tmp_path / "d.npz", X_train=X[:100], y_train=y[:100], X_test=X[100:], y_test=y[100:])
     report = cli.report(
         "simulate", tmp_path / "d.npz", *CREW, "--loss", "log_loss", "--alpha", "0.1", "--passes", "3",
-        "--no-standardize", "--algorithm", "local:period=0.5",
+        "--no-standardize", "--algorithm", "local:sync_every=0.5",
     )  # fmt: skip
     engine = parsgd.Simulated(speeds=(1, 1, 0.5, 0.1), latency_s=0.005, rate=1000.0)
     model = parsgd.SGDClassifier(
-        "log_loss", alpha=0.1, max_iter=3, tol=None, random_state=0, engine=engine, algorithm=parsgd.Local(period=0.5)
+        "log_loss",
+        alpha=0.1,
+        max_iter=3,
+        tol=None,
+        random_state=0,
+        engine=engine,
+        algorithm=parsgd.LocalSGD(sync_every=0.5),
     ).fit(X[:100], y[:100])
     (ours,) = report["algorithms"]
     assert ours["seconds"] == model.history_[-1]["seconds"]
@@ -62,7 +70,9 @@ def test_what_is_reported_is_what_the_library_finds_on_the_same_engine(cli, tmp_
     ids=["linear", "averaged", "network"],
 )
 def test_the_curve_ends_at_the_loss_of_the_model_on_the_rows_kept_apart(report, arguments, loss):
-    found = report("--algorithm", "local:period=1,minibatch", *arguments, target=("--target", "kind", "--drop", "y"))
+    found = report(
+        "--algorithm", "local:sync_every=1,minibatch", *arguments, target=("--target", "kind", "--drop", "y")
+    )
     assert found["loss"] == f"mean {loss} on the test rows"
     for result in found["algorithms"]:
         first, last = result["curve"][0], result["curve"][-1]
@@ -74,7 +84,7 @@ def test_the_curve_ends_at_the_loss_of_the_model_on_the_rows_kept_apart(report, 
 
 @pytest.mark.parametrize("model", ["sgd-regressor", "mlp-regressor"])
 def test_numbers_are_predicted_too(report, model):
-    found = report("--model", model, "--algorithm", "local:period=1", target=("--target", "y", "--drop", "kind"))
+    found = report("--model", model, "--algorithm", "local:sync_every=1", target=("--target", "y", "--drop", "kind"))
     (result,) = found["algorithms"]
     assert result["loss"] == pytest.approx(0.5 * result["scores"]["rmse"] ** 2, rel=1e-5)
 
@@ -125,21 +135,21 @@ def test_rounds_in_seconds_are_virtual_and_only_for_algorithms_that_count_so(rep
 
 
 def test_the_dead_are_named_and_a_crew_that_dies_is_a_result(report, cli, table_csv):
-    found = by_name(report("--deaths", "3:0.1s,0-1:0.2s", "--algorithm", "local,weighted"))
+    found = by_name(report("--failures", "3:0.1s,0-1:0.2s", "--algorithm", "local,weighted"))
     why = {gone["why"] for gone in found["weighted"]["lost"]}
     assert why == {"machine 0 died after 0.2 s", "machine 1 died after 0.2 s", "machine 3 died after 0.1 s"}
-    found = by_name(report("--deaths", "0-3:0.1s", "--algorithm", "weighted,minibatch:batch_size=4"))
+    found = by_name(report("--failures", "0-3:0.1s", "--algorithm", "weighted,minibatch:batch_size=4"))
     for result in found.values():
-        assert result["outcome"] == "WorkersLost"
+        assert result["outcome"] == "WorkersLostError"
         assert "All 4 workers are lost" in result["why"]
     assert len(found["weighted"]["curve"]) == 1
     assert len(found["minibatch:batch_size=4"]["curve"]) > 1
-    said = cli("simulate", table_csv, *TARGET, *CREW, "--deaths", "0-3:0.1s", "--algorithm", "local").stdout
+    said = cli("simulate", table_csv, *TARGET, *CREW, "--failures", "0-3:0.1s", "--algorithm", "local").stdout
     assert "All 4 workers are lost" in said
 
 
 def test_the_goal_is_a_loss_that_all_reach_or_the_one_that_was_asked_for(report):
-    found = report("--algorithm", "weighted,local:period=0.5")
+    found = report("--algorithm", "weighted,local:sync_every=0.5")
     for result in found["algorithms"]:
         reached = [point for point in result["curve"][1:] if point["loss"] <= found["goal"]]
         assert result["seconds_to_goal"] == reached[0]["seconds"]
@@ -152,7 +162,7 @@ def test_the_goal_is_a_loss_that_all_reach_or_the_one_that_was_asked_for(report)
 
 def test_what_was_simulated_is_told_in_words_and_drawn(cli, table_csv, tmp_path):
     figure = tmp_path / "curves.png"
-    said = cli("simulate", table_csv, *TARGET, *CREW, "--algorithm", "local,weighted", "--deaths", "1:10ms",
+    said = cli("simulate", table_csv, *TARGET, *CREW, "--algorithm", "local,weighted", "--failures", "1:10ms",
                "--figure", figure).stdout  # fmt: skip
     for fact in (
         "200 rows", "virtual time", "a pass", "to loss", "final loss", "waited", "lost", "weighted", "local",
@@ -168,14 +178,14 @@ def test_what_was_simulated_is_told_in_words_and_drawn(cli, table_csv, tmp_path)
 
 
 def test_a_thousand_workers_are_typed_in_a_few_letters(report):
-    found = report("--speeds", "1x900,0.1x100", "--latency", "1msx999,2s", "--algorithm", "local:period=1",
-                   "--passes", "1", "--deaths", "0-99:0s")  # fmt: skip
+    found = report("--speeds", "1x900,0.1x100", "--latency", "1msx999,2s", "--algorithm", "local:sync_every=1",
+                   "--passes", "1", "--failures", "0-99:0s")  # fmt: skip
     assert found["engine"]["workers"] == 1000
     assert len(found["algorithms"][0]["lost"]) == 100
 
 
 def test_algorithms_that_need_what_is_not_there_are_refused_before_data_are_read(cli, monkeypatch):
-    monkeypatch.setattr(parsgd.Local, "needs", frozenset({"shared_memory"}))
+    monkeypatch.setattr(parsgd.LocalSGD, "requires", frozenset({"shared_memory"}))
     said = cli("simulate", "nowhere.csv", *CREW, "--algorithm", "weighted,local", code=2).stderr
     assert "algorithm='local' needs shared_memory; engine='simulated' offers nothing beyond messages" in said
 
@@ -211,18 +221,18 @@ MISTAKES = [
     ((*CREW, "--latency", "1ms,2ms"), "as many as there are workers, 4"),
     ((*CREW, "--merge", "x"), "--merge x: write a time"),
     ((*CREW, "--seconds", "soon"), "--seconds soon: write a time"),
-    ((*CREW, "--seconds", "0s"), "'seconds' parameter of Weighted"),
-    ((*CREW, "--deaths", "3"), "--deaths 3: write WORKER:TIME, such as 3:2.5s"),
-    ((*CREW, "--deaths", "4:1s"), "--deaths 4:1s: there are 4 workers, 0 to 3"),
-    ((*CREW, "--deaths", "2-1:1s"), "--deaths 2-1:1s: there are 4 workers"),
-    ((*CREW, "--deaths", "1:x"), "--deaths x: write a time"),
+    ((*CREW, "--seconds", "0s"), "'seconds' parameter of WeightedAverage"),
+    ((*CREW, "--failures", "3"), "--failures 3: write WORKER:TIME, such as 3:2.5s"),
+    ((*CREW, "--failures", "4:1s"), "--failures 4:1s: there are 4 workers, 0 to 3"),
+    ((*CREW, "--failures", "2-1:1s"), "--failures 2-1:1s: there are 4 workers"),
+    ((*CREW, "--failures", "1:x"), "--failures x: write a time"),
     ((*CREW, "--rate", "0"), "'rate' parameter of Simulated"),
     ((*CREW, "--jitter", "-1"), "'jitter' parameter of Simulated"),
     ((*CREW, "--bandwidth", "0"), "'bandwidth_bytes_per_s' parameter of Simulated"),
     ((*CREW, "--algorithm", "loca"), "Did you mean 'local'"),
-    ((*CREW, "--algorithm", "local:perod=1"), "Did you mean 'period'"),
-    ((*CREW, "--algorithm", "local:period"), "NAME:KEY=VALUE"),
-    ((*CREW, "--algorithm", "local:period=2"), "'period' parameter of Local"),
+    ((*CREW, "--algorithm", "local:perod=1"), "Did you mean 'sync_every'"),
+    ((*CREW, "--algorithm", "local:sync_every"), "NAME:KEY=VALUE"),
+    ((*CREW, "--algorithm", "local:sync_every=2"), "'sync_every' parameter of LocalSGD"),
     ((*CREW, "--passes", "0"), "max_iter"),
     ((*CREW, "--loss", "log_los"), "Did you mean 'log_loss'"),
     ((*CREW, "--model", "sgd-one-class-svm"), "simulate a classifier or a regressor"),
@@ -255,48 +265,48 @@ def test_ctrl_c_shows_what_was_simulated_until_then(cli, table_csv, monkeypatch)
 def test_help_says_what_the_curve_is(cli):
     said = " ".join(cli("simulate", "--help").stdout.replace("│", " ").split())
     assert "the loss of the merged model on the rows kept apart" in said
-    for name in ("--speeds", "--latency", "--jitter", "--deaths", "--algorithm", "--seconds", "--figure", "--json"):
+    for name in ("--speeds", "--latency", "--jitter", "--failures", "--algorithm", "--seconds", "--figure", "--json"):
         assert name in said
 
 
 def test_times_are_read_and_told_with_their_units():
     texts = ("5ms", "2.5 s", "1e-3s", "3us", "3µs", "0", "1h")
-    assert [quantities.seconds(text, "-") for text in texts] == [0.005, 2.5, 0.001, 3e-6, 3e-6, 0.0, 3600.0]
-    assert [quantities.in_words(s) for s in (0.0, 3e-6, 0.25, 1.0, 1234.0)] == [
+    assert [parsers.seconds(text, "-") for text in texts] == [0.005, 2.5, 0.001, 3e-6, 3e-6, 0.0, 3600.0]
+    assert [parsers.in_words(s) for s in (0.0, 3e-6, 0.25, 1.0, 1234.0)] == [
         "0 s", "3 µs", "250 ms", "1 s", "1.23e+03 s",
     ]  # fmt: skip
 
 
 def test_algorithms_are_named_with_what_they_are_made_with():
-    found = simulating.algorithms_of("local:period=1:rule=wp, weighted,local", 0.5)
+    found = simulate_run.algorithms_of("local:sync_every=1:rule=wp, weighted,local", 0.5)
     assert found == {
-        "local:period=1:rule=wp": parsgd.Local(period=1, seconds=0.5, rule="wp"),
-        "weighted": parsgd.Weighted(seconds=0.5),
-        "local": parsgd.Local(seconds=0.5),
+        "local:sync_every=1:rule=wp": parsgd.LocalSGD(sync_every=1, seconds=0.5, rule="wp"),
+        "weighted": parsgd.WeightedAverage(seconds=0.5),
+        "local": parsgd.LocalSGD(seconds=0.5),
     }
-    with pytest.raises(Mistake, match="local takes period, seconds, rule"):
-        simulating.algorithms_of("local:nothing=1", None)
+    with pytest.raises(UsageError, match="local takes period, seconds, rule"):
+        simulate_run.algorithms_of("local:nothing=1", None)
 
 
 def test_a_curve_is_a_flight_of_steps():
-    curve = [Point(0.0, 0.0, 3.0), Point(1.0, 0.5, 2.0), Point(4.0, 1.0, 1.0)]
-    times, losses = curves.steps(curve, 4.0, 2.0)
+    curve = [CurvePoint(0.0, 0.0, 3.0), CurvePoint(1.0, 0.5, 2.0), CurvePoint(4.0, 1.0, 1.0)]
+    times, losses = loss_plots.steps(curve, 4.0, 2.0)
     assert times == [0.0, 0.5, 0.5, 2.0, 2.0, 2.0]
     assert losses == [3.0, 3.0, 2.0, 2.0, 1.0, 1.0]
 
 
 def test_curves_have_colours_only_where_there_are_some():
-    many = {str(i): [Point(0.0, 0.0, 1.0), Point(1.0, 1.0, 0.1 * i)] for i in range(8)}
-    plain, coloured = (curves.in_letters(many, "loss", 80, colours) for colours in (False, True))
+    many = {str(i): [CurvePoint(0.0, 0.0, 1.0), CurvePoint(1.0, 1.0, 0.1 * i)] for i in range(8)}
+    plain, coloured = (loss_plots.in_letters(many, "loss", 80, colours) for colours in (False, True))
     assert "\x1b" not in plain
     assert coloured.count("\x1b") > 20
 
 
 def test_a_loss_that_is_no_number_stops_no_plot():
-    odd = {"a": [Point(0.0, 0.0, 1.0), Point(1.0, 1.0, float("nan"))], "b": [Point(0.0, 0.0, 1.0)] * 2}
-    said = curves.in_letters(odd, "loss", 60, False)
+    odd = {"a": [CurvePoint(0.0, 0.0, 1.0), CurvePoint(1.0, 1.0, float("nan"))], "b": [CurvePoint(0.0, 0.0, 1.0)] * 2}
+    said = loss_plots.in_letters(odd, "loss", 60, False)
     assert "•• a" in said
     assert "++ b" in said
-    assert simulating.reached([point._asdict() for point in odd["a"]], 0.5) is None
+    assert simulate_run.reached([point._asdict() for point in odd["a"]], 0.5) is None
     lowest = [{"loss": 1.0, "curve": [point._asdict() for point in curve]} for curve in odd.values()]
-    assert simulating.goal_of(lowest, None) == 1.0
+    assert simulate_run.goal_of(lowest, None) == 1.0

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 import parsgd
-from parsgd import saving
-from parsgd.cli import streamed
-from parsgd.datasets import learning, rowgroups
+from parsgd.cli.tables import streamed_tables
+from parsgd.data.columns import column_stats
+from parsgd.data.formats import row_groups
+from parsgd.model_io import model_files
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_model_of_streamed_data_predicts_files_and_folders_alike(cli, folder, 
 
 def test_a_large_file_is_streamed_and_a_small_one_is_not(cli, table_csv, out, monkeypatch):
     assert ", streamed (" not in cli("fit", table_csv, "--out", out, *FIT).output
-    monkeypatch.setattr(streamed, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(streamed_tables, "LARGE_BYTES", 1000)
     assert "streamed (0.0 GB)" in cli("fit", table_csv, "--out", out, *FIT).output
     assert ", streamed (" not in cli("fit", table_csv, "--no-stream", "--out", out, *FIT).output
 
@@ -91,10 +92,10 @@ def test_svmlight(cli, tmp_path, out):
 
 
 def test_a_model_from_python_knows_its_columns(cli, folder, out, tmp_path):
-    columns = [parsgd.columns.Numbers(["age"], missing="mean", scale="standard"), parsgd.columns.OneHot("city")]
+    columns = [parsgd.columns.Numeric(["age"], missing="mean", scale="standard"), parsgd.columns.OneHot("city")]
     data = parsgd.open_dataset(folder, target="kind", columns=columns)
     model = parsgd.SGDClassifier(random_state=0).fit(data)
-    saving.save(model, out, target="kind")
+    model_files.save(model, out, target="kind")
     assert cli.report("evaluate", out, folder)["scores"]["accuracy"] == pytest.approx(model.score(data))
     cli("predict", out, sorted(folder.iterdir())[0], "--out", tmp_path / "p.csv")
     assert pd.read_csv(tmp_path / "p.csv")["prediction"].tolist() == model.predict(data)[:200].tolist()
@@ -119,9 +120,9 @@ def test_mistakes_are_explained(cli, folder, out, command, code, said):
 
 def test_a_bad_number_is_named_by_file_and_row(cli, folder, out, table, monkeypatch):
     # behind the rows that columns are learned from
-    monkeypatch.setattr(learning, "_SAMPLE_ROWS", 10)
-    monkeypatch.setattr(rowgroups, "_MOST_ROWS", 50)
-    monkeypatch.setattr(rowgroups, "_FEWEST_ROWS", 50)
+    monkeypatch.setattr(column_stats, "_SAMPLE_ROWS", 10)
+    monkeypatch.setattr(row_groups, "_MOST_ROWS", 50)
+    monkeypatch.setattr(row_groups, "_FEWEST_ROWS", 50)
     table.assign(age=np.where(np.arange(200) == 120, np.inf, 1.0)).to_parquet(folder / "part-9.parquet")
     said = cli("fit", folder, "--out", out, *FIT, code=1).output.replace("\n", " ")
     assert "part-9.parquet, row group 0 (row 121)" in said

@@ -15,9 +15,9 @@ import pytest
 
 import parsgd
 from parsgd import cli as command
-from parsgd import saving
 from parsgd.callbacks import CsvLogger
-from parsgd.streams import Messages
+from parsgd.model_io import model_files
+from parsgd.utils.streams import MessageStream
 
 pytestmark = pytest.mark.alone
 
@@ -58,7 +58,7 @@ def test_a_fit_writes_its_model_whatever_its_streams_are(way, streams, main, mon
     monkeypatch.setenv("PARSGD_PROGRESS", way)
     out, err = (make() or None for make in streams)
     assert main(*FIT, "m", stdout=out, stderr=err) == 0
-    assert saving.load("m").n_iter_ == 3
+    assert model_files.load("m").n_iter_ == 3
 
 
 def test_workers_in_processes_need_no_standard_streams(tmp_path):
@@ -152,7 +152,7 @@ def test_a_fit_outlives_its_terminal(tmp_path):
     with on_a_terminal(*settings, folder=tmp_path) as (process, terminal):
         os.close(terminal)
         assert ended(process) == 0
-    assert saving.load(tmp_path / "m").n_iter_ == 60
+    assert model_files.load(tmp_path / "m").n_iter_ == 60
 
 
 def test_sigterm_ends_the_round_and_the_model_is_written(tmp_path):
@@ -166,16 +166,16 @@ def test_sigterm_ends_the_round_and_the_model_is_written(tmp_path):
         _, said = run.communicate(timeout=60)
     assert run.returncode == 143
     assert b"the best model so far was kept, and saved to m" in said
-    assert saving.load(tmp_path / "m").outcome_ is parsgd.errors.Outcome.INTERRUPTED
+    assert model_files.load(tmp_path / "m").outcome_ is parsgd.errors.Outcome.INTERRUPTED
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "m"]
     assert all(path.suffix == ".parsgd-checkpoint" for path in (tmp_path / "kept").iterdir())
 
 
 @pytest.mark.parametrize("step", ["save", "score"])
 def test_a_press_after_the_fit_costs_no_model(step, cli, tmp_path, monkeypatch):
-    from parsgd.cli import training
+    from parsgd.cli.runs import fit_run
 
-    place = training.modelfile if step == "save" else training
+    place = fit_run.modelfile if step == "save" else fit_run
     work = getattr(place, step)
 
     def pressing(*arguments, **settings):
@@ -185,7 +185,7 @@ def test_a_press_after_the_fit_costs_no_model(step, cli, tmp_path, monkeypatch):
     monkeypatch.setattr(place, step, pressing)
     said = cli("fit", "iris", "--out", tmp_path / "m", code=130).stderr
     assert f"the model was saved to {tmp_path / 'm'}, but not scored" in said
-    assert saving.load(tmp_path / "m").n_iter_ > 0
+    assert model_files.load(tmp_path / "m").n_iter_ > 0
 
 
 class Broken(io.StringIO):
@@ -223,6 +223,6 @@ def test_a_log_that_can_no_longer_be_written_costs_no_fit(monkeypatch, tmp_path)
 def test_messages_are_written_with_escapes_where_letters_lack(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
-    Messages("stdout").write("Köln \udce9")
+    MessageStream("stdout").write("Köln \udce9")
     stream.flush()
     assert stream.buffer.getvalue() == rb"K\xf6ln \udce9"

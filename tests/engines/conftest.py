@@ -72,7 +72,7 @@ class Trapped:
     times: int = 1
     deed: str = "kill"
 
-    name, offers = "dask, trapped", frozenset()
+    name, capabilities = "dask, trapped", frozenset()
 
     def open(self, work, shards, pulse):
         trap = Trap(work, self.folder, self.victims, self.moment, self.times, self.deed)

@@ -18,22 +18,22 @@ from distributed import Client
 from sklearn.base import clone
 
 from parsgd import (
-    Local,
+    LocalSGD,
     MiniBatch,
     MLPClassifier,
     SGDClassifier,
     SGDRegressor,
     SimuParallel,
-    Weighted,
+    WeightedAverage,
+    observe_progress,
     open_dataset,
-    watch,
 )
-from parsgd.algorithms.merging import weighted_sum
-from parsgd.core import Budget, Report, Shard, Task, silent
-from parsgd.engines import dask_tasks
-from parsgd.engines.dask_engine import Dask
-from parsgd.engines.elsewhere import Elsewhere
-from parsgd.errors import DataFileError, IncompatibleParts, InvalidArgument, Outcome, WorkersLost
+from parsgd.algorithms.common.merge_weights import weighted_sum
+from parsgd.core import Budget, Report, Shard, Task, no_progress
+from parsgd.engines.dask import remote_tasks
+from parsgd.engines.dask.dask_engine import Dask
+from parsgd.engines.dask.remote_state import RemoteState
+from parsgd.errors import DataFileError, IncompatiblePartsError, InvalidArgumentError, Outcome, WorkersLostError
 from parsgd.testing.contracts import check_engine
 from parsgd.testing.problems import labels, targets, unit_rows
 
@@ -43,14 +43,14 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 X = unit_rows(300, 6)
 Y = labels(X, 3)
-ALGORITHMS = [SimuParallel(), Weighted(), Local(0.5), MiniBatch(32)]
+ALGORITHMS = [SimuParallel(), WeightedAverage(), LocalSGD(0.5), MiniBatch(32)]
 
 
 @pytest.fixture(scope="module")
 def dask():
     with Dask(n_processes=2) as engine:
         # threads that Dask keeps for the life of the process begin with the first thing that it sends
-        linear(engine, Local(1.0))
+        linear(engine, LocalSGD(1.0))
         yield engine
 
 
@@ -86,7 +86,7 @@ def test_it_gives_the_bits_of_serial_and_threads(dask, algorithm, model):
 
 @pytest.mark.parametrize("n_jobs", [1, 5])
 def test_more_and_fewer_workers_than_processes_are_no_matter(dask, n_jobs):
-    assert np.array_equal(linear(dask, Local(0.5), n_jobs), linear("serial", Local(0.5), n_jobs))
+    assert np.array_equal(linear(dask, LocalSGD(0.5), n_jobs), linear("serial", LocalSGD(0.5), n_jobs))
 
 
 @pytest.mark.parametrize("reduce", ["tree", "direct"])
@@ -104,9 +104,9 @@ def test_of_forty_workers_states_the_driver_gets_only_their_sum(dask, monkeypatc
         brought.append(vector.size)
         return vector
 
-    theirs = linear("serial", Local(1.0), 40)
-    monkeypatch.setattr(dask_tasks, "aligned", counted)
-    ours = linear(dask, Local(1.0), 40)
+    theirs = linear("serial", LocalSGD(1.0), 40)
+    monkeypatch.setattr(remote_tasks, "aligned", counted)
+    ours = linear(dask, LocalSGD(1.0), 40)
     assert np.array_equal(ours, theirs)
     # in each of the two rounds
     assert len(brought) == 2
@@ -117,7 +117,7 @@ def test_of_forty_workers_states_the_driver_gets_only_their_sum(dask, monkeypatc
 )
 def test_sums_in_a_tree_have_the_bits_of_sums_here(dask, n, dtype):
     states = np.random.default_rng(n).standard_normal((n, 7)).astype(dtype)
-    crew = sharing(dask, reduce="tree").open(echo, [NoRows()] * n, silent)
+    crew = sharing(dask, reduce="tree").open(echo, [NoRows()] * n, no_progress)
     try:
         for worker, state in enumerate(states):
             crew.send(Task(worker, 0, state, 0, Budget(1)))
@@ -125,7 +125,7 @@ def test_sums_in_a_tree_have_the_bits_of_sums_here(dask, n, dtype):
         while len(reports) < n:
             reports += crew.receive(n)
         there = [report.state for report in sorted(reports, key=lambda report: report.worker)]
-        assert all(isinstance(state, Elsewhere) for state in there)
+        assert all(isinstance(state, RemoteState) for state in there)
         assert np.array_equal(np.asarray(there[0]), states[0])
         assert there[0].dtype == dtype
         for weights in (np.full(n, 1.0 / n), np.arange(n) / n, np.eye(n)[1], np.zeros(n)):
@@ -142,7 +142,7 @@ def test_sums_in_a_tree_have_the_bits_of_sums_here(dask, n, dtype):
 
 def test_large_states_travel_by_themselves_and_arrive_whole(dask):
     state = np.random.default_rng(0).standard_normal(300_000)
-    crew = dask.open(echo, [NoRows()] * 3, silent)
+    crew = dask.open(echo, [NoRows()] * 3, no_progress)
     try:
         for round in range(3):
             for worker in range(3):
@@ -158,13 +158,13 @@ def test_large_states_travel_by_themselves_and_arrive_whole(dask):
 def test_an_error_in_a_worker_ends_the_fit_with_that_error_and_is_not_tried_again(dask, trapped):
     engine = trapped(dask, [(1, 1)], deed="raise", times=9)
     with pytest.raises(OSError, match="these rows cannot be read") as caught:
-        linear(engine, Local(0.5))
+        linear(engine, LocalSGD(0.5))
     assert any("Dask worker at tcp://" in note for note in caught.value.__notes__)
     assert len(engine.sprung()) == 1
 
 
 def test_work_goes_on_with_the_shard_that_lies_on_the_worker(dask):
-    crew = dask.open(count_uses, [Counting(), Counting()], silent)
+    crew = dask.open(count_uses, [Counting(), Counting()], no_progress)
     try:
         for round in range(4):
             for worker in (0, 1):
@@ -180,7 +180,7 @@ def test_work_goes_on_with_the_shard_that_lies_on_the_worker(dask):
 def test_nothing_is_left_on_the_cluster_and_shards_are_closed_there(dask, tmp_path, until):
     client = dask._kept[-1].client
     closing = Counting(tmp_path / "closed")
-    crew = dask.open(count_uses, [closing], silent)
+    crew = dask.open(count_uses, [closing], no_progress)
     crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
     crew.receive(1)
     assert not (tmp_path / "closed").exists()
@@ -193,9 +193,9 @@ def test_the_active_client_is_used_and_stays(dask):
     client = dask._kept[-1].client
     with client.as_current():
         assert Dask().default_workers() == 2
-        ours = linear("dask", Local(0.5))
+        ours = linear("dask", LocalSGD(0.5))
     assert client.status == "running"
-    assert np.array_equal(ours, linear("serial", Local(0.5)))
+    assert np.array_equal(ours, linear("serial", LocalSGD(0.5)))
 
 
 def test_without_a_number_there_is_a_worker_for_each_thread(dask):
@@ -207,7 +207,7 @@ def test_without_a_number_there_is_a_worker_for_each_thread(dask):
 
 def test_an_address_is_enough(dask):
     address = dask._kept[-1].client.scheduler.address
-    assert np.array_equal(linear(Dask(address=address), Local(0.5)), linear("serial", Local(0.5)))
+    assert np.array_equal(linear(Dask(address=address), LocalSGD(0.5)), linear("serial", LocalSGD(0.5)))
 
 
 def test_ctrl_c_ends_the_round_and_keeps_what_was_reached(dask):
@@ -219,8 +219,8 @@ def test_ctrl_c_ends_the_round_and_keeps_what_was_reached(dask):
             told.append(progress)
             threading.Timer(0.2, signal_main, [main]).start()
 
-    model = SGDRegressor(engine=dask, algorithm=Local(0.5), n_jobs=2, max_iter=10**6, tol=None)
-    with watch(interrupt), pytest.raises(KeyboardInterrupt):
+    model = SGDRegressor(engine=dask, algorithm=LocalSGD(0.5), n_jobs=2, max_iter=10**6, tol=None)
+    with observe_progress(interrupt), pytest.raises(KeyboardInterrupt):
         model.fit(X, targets(X))
     assert model.outcome_ is Outcome.INTERRUPTED
     one_round = SGDRegressor(engine=dask, algorithm=SimuParallel(), n_jobs=2, max_iter=10**7, tol=None)
@@ -247,7 +247,7 @@ def test_partitions_that_were_lost_before_the_fit_are_named_with_the_fix(dask):
 def in_a_task():
     try:
         SGDClassifier(engine="dask", n_jobs=2).fit(X, Y)
-    except IncompatibleParts as error:
+    except IncompatiblePartsError as error:
         return str(error)
 
 
@@ -264,7 +264,7 @@ def test_an_asynchronous_client_is_refused_with_the_fix(dask):
         async with Client(address, asynchronous=True):
             open_dataset(frame, target="y")
 
-    with pytest.raises(InvalidArgument, match="a client that waits"):
+    with pytest.raises(InvalidArgumentError, match="a client that waits"):
         asyncio.run(opened())
 
 
@@ -286,18 +286,18 @@ def test_engines_can_be_copied_and_pickled_with_the_estimators_that_have_them(da
         ({"n_processes": 0}, "'n_processes' parameter of Dask must be an int from 1"),
         ({"reduce": "treee"}, "Did you mean 'tree'"),
         ({"direct": 1}, "'direct' parameter of Dask must be a bool"),
-        ({"silence_s": 0}, "'silence_s' parameter of Dask must be a number"),
-        ({"patience_s": None}, "'patience_s' parameter of Dask must be a number"),
+        ({"heartbeat_timeout_s": 0}, "'heartbeat_timeout_s' parameter of Dask must be a number"),
+        ({"worker_timeout_s": None}, "'worker_timeout_s' parameter of Dask must be a number"),
     ],
 )
 def test_what_cannot_be_used_is_refused_when_it_is_made(settings, said):
-    with pytest.raises(InvalidArgument, match=said):
+    with pytest.raises(InvalidArgumentError, match=said):
         Dask(**settings)
 
 
 def test_a_scheduler_that_is_not_there_is_named(dask):
-    with pytest.raises(WorkersLost, match=r"scheduler at tcp://127.0.0.1:9 does not answer.*reachable"):
-        linear(Dask(address="tcp://127.0.0.1:9", patience_s=0.5), Local(0.5))
+    with pytest.raises(WorkersLostError, match=r"scheduler at tcp://127.0.0.1:9 does not answer.*reachable"):
+        linear(Dask(address="tcp://127.0.0.1:9", worker_timeout_s=0.5), LocalSGD(0.5))
 
 
 def test_a_scheduler_is_found_by_the_file_that_it_writes(dask, tmp_path):
@@ -310,13 +310,13 @@ def test_a_scheduler_is_found_by_the_file_that_it_writes(dask, tmp_path):
     ):
         if content is not None:
             path.write_text(content)
-        with pytest.raises(WorkersLost, match=said):
-            linear(Dask(scheduler_file=str(path), patience_s=0.2), Local(0.5))
+        with pytest.raises(WorkersLostError, match=said):
+            linear(Dask(scheduler_file=str(path), worker_timeout_s=0.2), LocalSGD(0.5))
     # it may be written while one waits
     written = {"address": dask._kept[-1].client.scheduler.address}
     path.unlink()
     threading.Timer(0.3, path.write_text, [json.dumps(written)]).start()
-    assert np.array_equal(linear(Dask(scheduler_file=str(path)), Local(0.5)), linear("serial", Local(0.5)))
+    assert np.array_equal(linear(Dask(scheduler_file=str(path)), LocalSGD(0.5)), linear("serial", LocalSGD(0.5)))
 
 
 class NoRows(Shard):

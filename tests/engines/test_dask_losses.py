@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from parsgd import Local, SGDClassifier, SimuParallel, open_dataset
-from parsgd.core import Budget, Lost, Report, Shard, Task, silent
-from parsgd.engines.dask_engine import Dask
-from parsgd.errors import DataFileError, WorkersLost
+from parsgd import LocalSGD, SGDClassifier, SimuParallel, open_dataset
+from parsgd.core import Budget, Report, Shard, Task, TaskFailed, no_progress
+from parsgd.engines.dask.dask_engine import Dask
+from parsgd.errors import DataFileError, WorkersLostError
 from parsgd.testing.problems import labels, unit_rows
 
 pytestmark = pytest.mark.alone
@@ -57,7 +57,7 @@ def scheduler():
 
 def fitted(engine, algorithm=None, n_jobs=4, max_iter=5, data=None):
     # so regular that a lost round shows little, whichever tasks of their neighbours die with them
-    model = SGDClassifier("log_loss", alpha=0.01, algorithm=algorithm or Local(0.5), engine=engine, n_jobs=n_jobs,
+    model = SGDClassifier("log_loss", alpha=0.01, algorithm=algorithm or LocalSGD(0.5), engine=engine, n_jobs=n_jobs,
                           max_iter=max_iter, tol=None, random_state=0)  # fmt: skip
     return model.fit(X[TRAIN], Y[TRAIN]) if data is None else model.fit(data)
 
@@ -143,13 +143,13 @@ def test_one_shot_averages_do_the_lost_task_again_to_the_same_bits(cluster, trap
 
 def test_rows_that_kill_whoever_takes_them_end_the_fit(cluster, trapped):
     engine = trapped(cluster, [(1, 0)], times=9, moment="begin")
-    with pytest.raises(WorkersLost, match=r"rows of worker 1 is lost: 5 times in a row"):
+    with pytest.raises(WorkersLostError, match=r"rows of worker 1 is lost: 5 times in a row"):
         fitted(engine, SimuParallel(), n_jobs=2)
 
 
 def test_states_that_stay_on_a_process_which_dies_are_made_again(cluster, until):
     client = cluster._kept[-1].client
-    crew = Dask(client=client, reduce="tree").open(where_it_ran, [NoRows()] * 4, silent)
+    crew = Dask(client=client, reduce="tree").open(where_it_ran, [NoRows()] * 4, no_progress)
     try:
         for worker in range(4):
             crew.send(Task(worker, 0, np.full(3, float(worker)), 0, Budget(1)))
@@ -179,15 +179,17 @@ def test_with_its_nanny_too_and_then_all_but_one(scheduler, dask_workers, trappe
 def test_the_last_one_too(scheduler, dask_workers, trapped):
     dask_workers(scheduler.scheduler.address, 1, "--no-nanny")
     scheduler.wait_for_workers(1, timeout=60)
-    with pytest.raises(WorkersLost, match=r"All 2 workers are lost.*No other came within 1 s"):
-        fitted(trapped(Dask(client=scheduler, patience_s=1.0), [(0, 2)]), n_jobs=2)
-    with pytest.raises(WorkersLost, match=r"has no workers, and none came within 0.5 s. Start some: dask worker tcp://"):
-        fitted(Dask(client=scheduler, patience_s=0.5), n_jobs=2)
+    with pytest.raises(WorkersLostError, match=r"All 2 workers are lost.*No other came within 1 s"):
+        fitted(trapped(Dask(client=scheduler, worker_timeout_s=1.0), [(0, 2)]), n_jobs=2)
+    with pytest.raises(
+        WorkersLostError, match=r"has no workers, and none came within 0.5 s. Start some: dask worker tcp://"
+    ):
+        fitted(Dask(client=scheduler, worker_timeout_s=0.5), n_jobs=2)
 
 
 def test_a_process_that_is_silent_is_given_up_and_taken_back_when_it_speaks(cluster, trapped, undisturbed):
     client = cluster._kept[-1].client
-    engine = trapped(Dask(client=client, silence_s=2.0), [(1, 3)], moment="begin", deed="stop")
+    engine = trapped(Dask(client=client, heartbeat_timeout_s=2.0), [(1, 3)], moment="begin", deed="stop")
     try:
         model = fitted(engine)
         assert (3, 1, True) in lost(model)
@@ -201,7 +203,7 @@ def test_a_process_that_is_silent_is_given_up_and_taken_back_when_it_speaks(clus
 def test_a_process_that_comes_late_gets_work(scheduler, dask_workers):
     dask_workers(scheduler.scheduler.address, 1, "--no-nanny")
     scheduler.wait_for_workers(1, timeout=60)
-    crew = Dask(client=scheduler).open(where_it_ran, [NoRows()] * 4, silent)
+    crew = Dask(client=scheduler).open(where_it_ran, [NoRows()] * 4, no_progress)
     try:
         assert len(set(places(crew, 0))) == 1
         dask_workers(scheduler.scheduler.address, 1, "--no-nanny")
@@ -219,7 +221,7 @@ def test_a_process_that_comes_late_gets_work(scheduler, dask_workers):
 def test_a_worker_that_leaves_in_good_order_is_replaced_too(scheduler, dask_workers):
     dask_workers(scheduler.scheduler.address, 2)
     scheduler.wait_for_workers(2, timeout=60)
-    crew = Dask(client=scheduler).open(where_it_ran, [NoRows()] * 2, silent)
+    crew = Dask(client=scheduler).open(where_it_ran, [NoRows()] * 2, no_progress)
     try:
         assert len(set(places(crew, 0))) == 2
         scheduler.retire_workers([next(iter(scheduler.scheduler_info()["workers"]))])
@@ -230,14 +232,14 @@ def test_a_worker_that_leaves_in_good_order_is_replaced_too(scheduler, dask_work
 
 def test_a_scheduler_that_goes_away_ends_the_fit():
     short = dask.config.set({"distributed.comm.timeouts.connect": "2s"})
-    with short, Dask(n_processes=1, patience_s=2.0) as engine:
+    with short, Dask(n_processes=1, worker_timeout_s=2.0) as engine:
         cluster = engine._kept[-1].client.cluster
-        crew = engine.open(where_it_ran, [NoRows()], silent)
+        crew = engine.open(where_it_ran, [NoRows()], no_progress)
         try:
             places(crew, 0)
             cluster.sync(cluster.scheduler.close)
             crew.send(Task(0, 1, np.zeros(1), 0, Budget(1)))
-            with pytest.raises(WorkersLost, match="scheduler does not answer"):
+            with pytest.raises(WorkersLostError, match="scheduler does not answer"):
                 crew.receive(1)
         finally:
             crew.close()
@@ -262,7 +264,7 @@ def places(crew, round):
         crew.send(Task(worker, round, np.zeros(1), 0, Budget(1)))
     while len(found) < len(crew.shards):
         for answer in crew.receive(1):
-            if isinstance(answer, Lost):
+            if isinstance(answer, TaskFailed):
                 assert answer.replaced
                 crew.send(Task(answer.worker, round, np.zeros(1), 0, Budget(1)))
             else:

@@ -5,13 +5,13 @@ import threading
 import numpy as np
 import pytest
 
-from parsgd import Local, SGDRegressor
-from parsgd.core import Budget, Task, silent
+from parsgd import LocalSGD, SGDRegressor
+from parsgd.core import Budget, Task, no_progress
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
 from parsgd.testing.problems import targets, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 X = unit_rows(100, 4)
 SHARDS = ArraySource(rows_of(X, targets(X))).split(3, 0)
@@ -25,7 +25,7 @@ def test_the_serial_engine_works_in_the_calling_thread_when_a_report_is_asked_fo
         seen.append(threading.current_thread())
         return task.worker
 
-    crew = Serial().open(work, SHARDS, silent)
+    crew = Serial().open(work, SHARDS, no_progress)
     for task in TASKS:
         crew.send(task)
     assert seen == []
@@ -42,7 +42,7 @@ def test_every_worker_has_a_thread_of_its_own_at_the_same_time():
         meeting.wait()
         return task.worker
 
-    crew = Threads().open(work, SHARDS, silent)
+    crew = Threads().open(work, SHARDS, no_progress)
     try:
         for task in TASKS:
             crew.send(task)
@@ -60,7 +60,7 @@ def test_a_quorum_is_enough_to_go_on():
             door.wait(60)
         return task.worker
 
-    crew = Threads().open(work, SHARDS, silent)
+    crew = Threads().open(work, SHARDS, no_progress)
     try:
         for task in TASKS:
             crew.send(task)
@@ -81,7 +81,7 @@ def test_closing_waits_for_the_workers_and_drops_what_was_not_begun():
         entered.set()
         door.wait(60)
 
-    crew = Threads().open(work, SHARDS[:1], silent)
+    crew = Threads().open(work, SHARDS[:1], no_progress)
     for _ in range(5):
         crew.send(TASKS[0])
     assert entered.wait(60)
@@ -95,7 +95,7 @@ def test_closing_waits_for_the_workers_and_drops_what_was_not_begun():
 @pytest.mark.parametrize("engine", [Serial(), Threads()], ids=repr)
 def test_one_failing_worker_ends_the_fit_for_all_and_its_error_is_raised_as_it_is(engine):
     class Trips:
-        name, offers = engine.name, engine.offers
+        name, capabilities = engine.name, engine.capabilities
 
         def open(self, work, shards, pulse):
             def tripping(shard, task, pulse):
@@ -105,13 +105,13 @@ def test_one_failing_worker_ends_the_fit_for_all_and_its_error_is_raised_as_it_i
 
             return engine.open(tripping, shards, pulse)
 
-    model = SGDRegressor(algorithm=Local(), engine=Trips(), n_jobs=3, max_iter=10**5, tol=None)
+    model = SGDRegressor(algorithm=LocalSGD(), engine=Trips(), n_jobs=3, max_iter=10**5, tol=None)
     with pytest.raises(MemoryError, match="worker 1 has none left"):
         model.fit(X, targets(X))
 
 
 def test_two_fits_at_once_in_one_process_do_not_disturb_each_other():
-    settings = {"algorithm": Local(), "engine": "threads", "n_jobs": 2, "tol": None, "max_iter": 20}
+    settings = {"algorithm": LocalSGD(), "engine": "threads", "n_jobs": 2, "tol": None, "max_iter": 20}
 
     def fit(seed):
         return SGDRegressor(random_state=seed, **settings).fit(X, targets(X)).coef_.tobytes()

@@ -19,30 +19,33 @@ from sklearn.model_selection import GridSearchCV
 
 import parsgd
 from parsgd import (
-    Local,
+    LocalSGD,
     MiniBatch,
     MLPClassifier,
     Processes,
     SGDClassifier,
     SGDRegressor,
     SimuParallel,
-    Weighted,
-    interrupting,
+    WeightedAverage,
 )
-from parsgd.core import Budget, Shard, Task, silent
-from parsgd.engines.worker_process import current_modules, import_path
-from parsgd.errors import DivergedError, IncompatibleParts, InterruptedFit, InvalidArgument, Outcome
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.core import Budget, Shard, Task, no_progress
+from parsgd.data.sources.array_source import ArraySource
+from parsgd.engines.processes.worker_process import current_modules, import_path
+from parsgd.errors import DivergedError, FitInterruptedWarning, IncompatiblePartsError, InvalidArgumentError, Outcome
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.utils import interrupts
+from parsgd.utils.row_arrays import rows_of
 
 # other processes cannot import tests
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 ALGORITHMS = [
-    SimuParallel(), Weighted(rule="measured"), Local(period=0.3, rule="wp"), Local(period=0.25, outer="adaptive"),
+    SimuParallel(),
+    WeightedAverage(rule="measured"),
+    LocalSGD(sync_every=0.3, rule="wp"),
+    LocalSGD(sync_every=0.25, outer_optimizer="adaptive"),
     MiniBatch(16),
-]  # fmt: skip
+]
 X = unit_rows(500, 8)
 Y = labels(X)
 # a minute or two, if nobody stopped it
@@ -83,18 +86,18 @@ def test_processes_repeat_the_bits_of_the_serial_engine(engine, fit, layout, alg
 
 
 def test_fewer_processes_than_workers_change_no_bit():
-    settings = {"algorithm": Local(), "n_jobs": 5, "dtype": np.float32}
+    settings = {"algorithm": LocalSGD(), "n_jobs": 5, "dtype": np.float32}
     with Processes(1) as engine:
         assert linear(engine=engine, **settings) == linear(engine="serial", **settings)
 
 
 def test_a_slow_worker_changes_no_bit(engine):
-    settings = {"algorithm": Local(period=0.5), "n_jobs": 3}
+    settings = {"algorithm": LocalSGD(sync_every=0.5), "n_jobs": 3}
     assert linear(engine=slow_down({1: 10.0}, engine), **settings) == linear(engine="serial", **settings)
 
 
 def test_rows_that_are_dealt_anew_arrive(engine):
-    algorithm = Local(0.5, rule="uniform", balance="speed")
+    algorithm = LocalSGD(0.5, rule="uniform", balance="speed")
     model = SGDClassifier(engine=slow_down({0: 20.0}, engine), algorithm=algorithm, **{**LONG, "max_iter": 6}).fit(X, Y)
     first, last = (model.history_[place]["workers"] for place in (0, -1))
     assert first[0]["examples"] == first[1]["examples"]
@@ -104,7 +107,7 @@ def test_rows_that_are_dealt_anew_arrive(engine):
 def test_early_stopping_by_the_score_on_rows_kept_apart_travels(engine):
     # 150 KB of them
     settings = {"early_stopping": True, "validation_fraction": 0.5, "n_iter_no_change": 2, "max_iter": 50, "tol": 1e-3}
-    for algorithm in (SimuParallel(), Local()):
+    for algorithm in (SimuParallel(), LocalSGD()):
         ours = {"algorithm": algorithm, "n_jobs": 2, "n_rows": 5000, **settings}
         assert linear(engine=engine, **ours) == linear(engine="serial", **ours)
 
@@ -178,7 +181,7 @@ def test_all_processes_see_the_same_pages():
 
     source = ArraySource(rows_of(x, np.zeros(50)))
     with Processes(2) as engine:
-        crew = engine.open(look, source.split(2, 0), silent)
+        crew = engine.open(look, source.split(2, 0), no_progress)
         # in the second round both have all pages, whoever was first in the first one
         rounds = []
         for number in range(2):
@@ -205,7 +208,7 @@ def test_maps_of_files_travel_as_their_names(tmp_path, engine):
         seen = not maps.exists() or "x.npy" in maps.read_text()
         return float(shard.rows.x.data.sum()), seen
 
-    crew = engine.open(look, ArraySource(rows_of(mapped[100:], np.zeros(2900))).split(1, 0), silent)
+    crew = engine.open(look, ArraySource(rows_of(mapped[100:], np.zeros(2900))).split(1, 0), no_progress)
     try:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
         assert crew.receive(1) == [(float(file[100:].sum()), True)]
@@ -221,12 +224,12 @@ def test_maps_of_files_travel_as_their_names(tmp_path, engine):
 
 def test_a_large_state_travels_and_the_drivers_stays_as_it_is(engine):
     def double(shard, task, pulse):
-        from parsgd.testing.contracts.small import small_report
+        from parsgd.testing.contracts._fixtures import small_report
 
         return small_report(task.worker, task.state * 2.0, task.round)
 
     state = np.arange(20_000, dtype=np.float64)
-    crew = engine.open(double, ArraySource(rows_of(X, Y)).split(2, 0), silent)
+    crew = engine.open(double, ArraySource(rows_of(X, Y)).split(2, 0), no_progress)
     try:
         kept = []
         for round in range(4):
@@ -284,21 +287,21 @@ class Broken(Shard):
 class Given:
     """A source of shards that were made before."""
 
-    samplings = frozenset({"split", "whole"})
+    partitions = frozenset({"shuffled", "replicated"})
 
     def __init__(self, *shards):
         self.shards, self.n_rows = shards, 20
 
-    def split(self, n_workers, seed, sampling):
+    def split(self, n_workers, seed, partition):
         return self.shards
 
 
 def run(engine, *shards):
-    from parsgd.fitting import fit
-    from parsgd.testing.contracts.small import small_model, small_source
+    from parsgd.testing.contracts._fixtures import small_model, small_source
+    from parsgd.training.loop import fit
 
     good = small_source(10).split(1, 0)[0]
-    return fit(small_model(), Local(), engine, Given(good, *shards), n_workers=2)
+    return fit(small_model(), LocalSGD(), engine, Given(good, *shards), n_workers=2)
 
 
 def test_an_error_in_a_workers_rows_ends_the_fit_with_that_error_and_where_it_was(engine):
@@ -325,7 +328,7 @@ def engine_raises(engine, error):
     def stumble(shard, task, pulse):
         raise error()
 
-    crew = engine.open(stumble, ArraySource(rows_of(X, Y)).split(1, 0), silent)
+    crew = engine.open(stumble, ArraySource(rows_of(X, Y)).split(1, 0), no_progress)
     try:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
         crew.receive(1)
@@ -345,7 +348,7 @@ def test_warnings_of_a_worker_reach_the_driver_once_a_task(engine):
             warnings.warn("the well is low", ResourceWarning, stacklevel=1)
         return 1
 
-    crew = engine.open(warn, ArraySource(rows_of(X, Y)).split(1, 0), silent)
+    crew = engine.open(warn, ArraySource(rows_of(X, Y)).split(1, 0), no_progress)
     try:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
         with pytest.warns(ResourceWarning, match="the well is low") as caught:
@@ -355,7 +358,7 @@ def test_warnings_of_a_worker_reach_the_driver_once_a_task(engine):
         crew.close()
 
 
-class Locked(Local):
+class Locked(LocalSGD):
     """An algorithm that holds what belongs to one process."""
 
     def __init__(self):
@@ -364,11 +367,11 @@ class Locked(Local):
 
 
 def test_what_cannot_be_sent_is_named_before_any_process_starts():
-    said = r"sends the algorithm\.deep to other processes, and .*lock.* cannot be pickled: .* engine='threads'"
+    said = r"message the algorithm\.deep to other processes, and .*lock.* cannot be pickled: .* engine='threads'"
     children = psutil.Process().children()
-    with pytest.raises(IncompatibleParts, match=said):
+    with pytest.raises(IncompatiblePartsError, match=said):
         SGDRegressor(engine="processes", n_jobs=2, algorithm=Locked()).fit(X, targets(X))
-    with pytest.raises(IncompatibleParts, match=r"sends the source of rows.error"):
+    with pytest.raises(IncompatiblePartsError, match=r"message the source of rows.error"):
         run(Processes(), Broken(OSError(threading.Lock())))
     assert psutil.Process().children() == children
 
@@ -378,12 +381,12 @@ def test_what_cannot_be_sent_is_named_before_any_process_starts():
     [
         ({"n_processes": 0}, r"'n_processes' parameter of Processes must be an int from 1 on, or None. Got 0"),
         ({"n_processes": 1.5}, "'n_processes' .* Got 1.5"),
-        ({"silence_s": 0}, "'silence_s' .* Got 0"),
-        ({"silence_s": "30s"}, "'silence_s' .* Got '30s'"),
+        ({"heartbeat_timeout_s": 0}, "'heartbeat_timeout_s' .* Got 0"),
+        ({"heartbeat_timeout_s": "30s"}, "'heartbeat_timeout_s' .* Got '30s'"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(settings, said):
-    with pytest.raises(InvalidArgument, match=said):
+    with pytest.raises(InvalidArgumentError, match=said):
         Processes(**settings)
 
 
@@ -393,25 +396,25 @@ def test_what_cannot_be_used_is_refused_by_name(settings, said):
 class PressesCtrlC:
     """An engine on which Ctrl-C is pressed ``times`` times, once the driver has heard of some progress."""
 
-    name, offers = "pressing", frozenset()
+    name, capabilities = "pressing", frozenset()
 
     def __init__(self, engine, times=1):
         self.engine, self.left = engine, times
 
     def open(self, work, shards, pulse):
-        def pressing(worker, examples, descent):
+        def pressing(worker, examples, sgd_run):
             while examples and self.left:
                 self.left -= 1
                 signal.raise_signal(signal.SIGINT)
-            return pulse(worker, examples, descent)
+            return pulse(worker, examples, sgd_run)
 
         return self.engine.open(work, shards, pressing)
 
 
-@pytest.mark.parametrize("algorithm", [SimuParallel(), Local(period=1.0)], ids=lambda algorithm: algorithm.name)
+@pytest.mark.parametrize("algorithm", [SimuParallel(), LocalSGD(sync_every=1.0)], ids=lambda algorithm: algorithm.name)
 def test_ctrl_c_ends_the_round_early_everywhere_and_keeps_a_useful_model(engine, algorithm):
     model = SGDClassifier("log_loss", algorithm=algorithm, engine=PressesCtrlC(engine), **LONG)
-    with interrupting.returning(), pytest.warns(InterruptedFit, match="examples visited"):
+    with interrupts.returning(), pytest.warns(FitInterruptedWarning, match="examples visited"):
         model.fit(X, Y)
     assert model.outcome_ is Outcome.INTERRUPTED
     assert {worker["worker"] for worker in model.history_[-1]["workers"]} == {0, 1}
@@ -430,7 +433,7 @@ def test_an_order_to_stop_that_comes_together_with_a_task_is_heard(tmp_path):
             return 0.0
 
     with Processes(1) as one:
-        crew = one.open(wait, ArraySource(rows_of(X, Y)).split(2, 0), silent)
+        crew = one.open(wait, ArraySource(rows_of(X, Y)).split(2, 0), no_progress)
         try:
             for worker in range(2):
                 crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))
@@ -455,7 +458,7 @@ def test_a_second_ctrl_c_interrupts_as_usual_and_leaves_no_process():
 @pytest.mark.parametrize(("algorithm", "epochs"), [("simuparallel", 4000), ("local", 20)])
 def test_watchers_hear_of_every_example(engine, algorithm, epochs):
     told = []
-    with parsgd.watch(told.append):
+    with parsgd.observe_progress(told.append):
         SGDClassifier(engine=engine, algorithm=algorithm, n_jobs=2, max_iter=epochs, tol=None).fit(X, Y)
     assert told[-1].done
     assert told[-1].examples == told[-1].planned == epochs * 500  # each once
@@ -464,7 +467,7 @@ def test_watchers_hear_of_every_example(engine, algorithm, epochs):
 
 
 def test_an_engine_can_be_saved_with_its_estimator(tmp_path):
-    model = SGDClassifier(engine=Processes(3, silence_s=5.0), n_jobs=1, max_iter=1, tol=None).fit(X, Y)
+    model = SGDClassifier(engine=Processes(3, heartbeat_timeout_s=5.0), n_jobs=1, max_iter=1, tol=None).fit(X, Y)
     parsgd.save(model, tmp_path / "m")
     assert parsgd.load(tmp_path / "m").engine == model.engine
 

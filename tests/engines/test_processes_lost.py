@@ -13,13 +13,23 @@ import numpy as np
 import psutil
 import pytest
 
-from parsgd import Asynchronous, Delayed, Elastic, Local, MiniBatch, Processes, SGDRegressor, SimuParallel, Weighted
-from parsgd.core import Budget, Lost, Task, silent
-from parsgd.errors import Outcome, WorkersLost
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.testing.contracts.small import small_report
+from parsgd import (
+    AsyncLocalSGD,
+    DelayedSGD,
+    ElasticAveraging,
+    LocalSGD,
+    MiniBatch,
+    Processes,
+    SGDRegressor,
+    SimuParallel,
+    WeightedAverage,
+)
+from parsgd.core import Budget, Task, TaskFailed, no_progress
+from parsgd.data.sources.array_source import ArraySource
+from parsgd.errors import Outcome, WorkersLostError
+from parsgd.testing.contracts._fixtures import small_report
 from parsgd.testing.problems import targets, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 pytestmark = pytest.mark.alone
 
@@ -44,7 +54,7 @@ class Dies:
     """
 
     def __init__(self, engine, folder, worker=1, round=1, at="middle", times=1, number=signal.SIGKILL):
-        self.engine, self.name, self.offers = engine, engine.name, engine.offers
+        self.engine, self.name, self.capabilities = engine, engine.name, engine.capabilities
         self.plan = (folder, worker, round, at, times, number)
 
     def open(self, work, shards, pulse):
@@ -78,7 +88,7 @@ class Dies:
                 return
 
         def break_off():
-            from parsgd.engines import messages
+            from parsgd.engines.processes.channel import Channel
 
             def half(channel):
                 channel.sock.setblocking(True)
@@ -87,13 +97,13 @@ class Dies:
                 strike()
 
             if not (Path(folder) / f"{ONCE}{times - 1}").exists():
-                messages.Channel.flush = half
+                Channel.flush = half
 
         return self.engine.open(dying, shards, pulse)
 
 
 def fit(engine, algorithm=None, **settings):
-    settings = {**QUICK, "algorithm": algorithm or Local(period=0.5), **settings}
+    settings = {**QUICK, "algorithm": algorithm or LocalSGD(sync_every=0.5), **settings}
     return SGDRegressor(engine=engine, **settings).fit(X, Y)
 
 
@@ -122,7 +132,7 @@ def test_a_round_ends_without_the_process_that_is_killed_in_it_and_the_next_has_
     assert loss(model) <= 1.02 * loss(fit("serial"))
 
 
-@pytest.mark.parametrize("algorithm", [SimuParallel(), Weighted(rule="steps")], ids=repr)
+@pytest.mark.parametrize("algorithm", [SimuParallel(), WeightedAverage(rule="steps")], ids=repr)
 @pytest.mark.parametrize("at", ["middle", "end"])
 def test_where_one_round_is_the_fit_its_tasks_are_repeated_and_no_bit_is_another(three, tmp_path, algorithm, at):
     model = fit(Dies(three, tmp_path, round=0, at=at, times=2), algorithm)
@@ -132,7 +142,15 @@ def test_where_one_round_is_the_fit_its_tasks_are_repeated_and_no_bit_is_another
 
 
 @pytest.mark.parametrize(
-    "algorithm", [MiniBatch(60), Asynchronous(), Delayed(30), Elastic(), Local(period=0.25, outer="adaptive")], ids=repr
+    "algorithm",
+    [
+        MiniBatch(60),
+        AsyncLocalSGD(),
+        DelayedSGD(30),
+        ElasticAveraging(),
+        LocalSGD(sync_every=0.25, outer_optimizer="adaptive"),
+    ],
+    ids=repr,
 )
 def test_every_algorithm_goes_on(three, tmp_path, algorithm):
     # a rate that falls: at a constant one a loss varies by 3 % with the order in which answers happen to come
@@ -159,7 +177,7 @@ def test_one_survivor_is_enough_and_its_history_says_whom_it_outlived(three, tmp
 def test_when_no_process_is_left_the_fit_says_so(tmp_path):
     this = psutil.Process()
     before, files = this.children(), this.num_fds()
-    with pytest.raises(WorkersLost, match=r"lost.*was killed by signal 9"):
+    with pytest.raises(WorkersLostError, match=r"lost.*was killed by signal 9"):
         fit(Dies(Processes(2), tmp_path, at="begin", times=9))
     assert this.children() == before
     assert this.num_fds() == files
@@ -169,11 +187,11 @@ def test_a_process_that_leaves_by_itself_is_lost_and_why_it_ended_is_told(three)
     def leaves(shard, task, pulse):
         os._exit(7)
 
-    crew = three.open(leaves, [small()], silent)
+    crew = three.open(leaves, [small()], no_progress)
     try:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
         (gone,) = crew.receive(1)
-        assert gone == Lost(0, 0, gone.why, replaced=False)
+        assert gone == TaskFailed(0, 0, gone.why, replaced=False)
         assert "ended with status 7" in gone.why
         crew.send(Task(0, 1, np.zeros(1), 0, Budget(1)))
         assert [(gone.round, gone.replaced) for gone in crew.receive(1)] == [(1, False)]
@@ -189,7 +207,7 @@ class Continued:
     """An engine that lets a stopped process go on as soon as the driver has heard that it is lost."""
 
     def __init__(self, engine, folder):
-        self.engine, self.folder, self.name, self.offers = engine, folder, engine.name, engine.offers
+        self.engine, self.folder, self.name, self.capabilities = engine, folder, engine.name, engine.capabilities
 
     def open(self, work, shards, pulse):
         folder = self.folder
@@ -206,7 +224,7 @@ class Continued:
         def received(at_least):
             answers = receive(at_least)
             for answer in answers:
-                if isinstance(answer, Lost):
+                if isinstance(answer, TaskFailed):
                     self.host = crew.hosts[1]
                     os.kill(int((folder / "pid").read_text()), signal.SIGCONT)
                     # it has said something by now, and been taken back
@@ -221,7 +239,7 @@ class Continued:
 
 
 def test_a_process_that_is_silent_for_too_long_is_lost_and_is_used_again_when_it_comes_back(tmp_path):
-    engine = Continued(Processes(3, silence_s=2.0), tmp_path)
+    engine = Continued(Processes(3, heartbeat_timeout_s=2.0), tmp_path)
     model = fit(engine)
     (gone,) = lost(model)
     assert gone["worker"] == 1
@@ -240,12 +258,12 @@ def test_a_process_that_stays_silent_holds_nobody_up_not_even_at_the_end(tmp_pat
             os.kill(os.getpid(), signal.SIGSTOP)
         return replace(small_report(task.worker, task.state, task.round), examples=1)
 
-    crew = Processes(2, silence_s=1.5).open(stops, ArraySource(rows_of(X, Y)).split(2, 0), silent)
+    crew = Processes(2, heartbeat_timeout_s=1.5).open(stops, ArraySource(rows_of(X, Y)).split(2, 0), no_progress)
     try:
         for worker in range(2):
             crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))
         answers = crew.receive(2)
-        assert sorted(isinstance(answer, Lost) for answer in answers) == [False, True]
+        assert sorted(isinstance(answer, TaskFailed) for answer in answers) == [False, True]
     finally:
         crew.close()
     assert not psutil.pid_exists(int(pids.read_text()))
@@ -260,8 +278,8 @@ def test_when_the_driver_is_killed_its_processes_end(tmp_path):
         "X = unit_rows(600, 5)\n"
         "def tell(progress):\n"
         "    print(*[child.pid for child in psutil.Process().children()], flush=True)\n"
-        "from parsgd import watch\n"
-        "with watch(tell):\n"
+        "from parsgd import observe_progress\n"
+        "with observe_progress(tell):\n"
         "    SGDRegressor(engine=Processes(2), n_jobs=2, algorithm='simuparallel', max_iter=10**7, tol=None)"
         ".fit(X, targets(X))\n"
     )

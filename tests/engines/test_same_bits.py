@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd import Local, SimuParallel, Weighted
-from parsgd.algorithms import working
+from parsgd import LocalSGD, SimuParallel, WeightedAverage
+from parsgd.algorithms.common import worker_loop
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, targets, unit_rows
 
-ALGORITHMS = [SimuParallel(), Weighted(rule="measured"), Local(period=0.3, rule="wp")]
+ALGORITHMS = [SimuParallel(), WeightedAverage(rule="measured"), LocalSGD(sync_every=0.3, rule="wp")]
 QUICK = {"max_iter": 3, "tol": None, "random_state": 3, "alpha": 0.01}
 
 
@@ -91,8 +91,8 @@ def test_a_slow_worker_and_hasty_threads_change_nothing(algorithm):
 )
 def test_the_pieces_a_run_is_cut_into_change_nothing(monkeypatch, algorithm, kind, settings):
     whole = fit(kind, "csr", algorithm=algorithm, n_jobs=2, **settings)
-    monkeypatch.setattr(working, "_FIRST_CHUNK_VALUES", 1)
-    monkeypatch.setattr(working, "_CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(worker_loop, "_FIRST_CHUNK_VALUES", 1)
+    monkeypatch.setattr(worker_loop, "_CHUNK_SECONDS", 1e-9)
     pieces = fit(kind, "csr", algorithm=algorithm, n_jobs=2, **settings)
     assert bits(whole) == bits(pieces)
     assert whole.n_iter_ == pieces.n_iter_
@@ -102,7 +102,7 @@ def test_the_pieces_a_run_is_cut_into_change_nothing(monkeypatch, algorithm, kin
 @pytest.mark.parametrize("kind", ["several classes", "softmax", "numbers"])
 def test_the_order_in_which_reports_arrive_changes_nothing(inner, kind):
     class Backwards:
-        name, offers = "backwards", inner.offers
+        name, capabilities = "backwards", inner.capabilities
 
         def open(self, work, shards, pulse):
             crew = inner.open(work, shards, pulse)
@@ -110,7 +110,7 @@ def test_the_order_in_which_reports_arrive_changes_nothing(inner, kind):
             crew.receive = lambda at_least: sorted(receive(at_least), key=lambda report: -report.worker)
             return crew
 
-    usual, backwards = (fit(kind, n_jobs=3, algorithm=Local(), engine=engine) for engine in (inner, Backwards()))
+    usual, backwards = (fit(kind, n_jobs=3, algorithm=LocalSGD(), engine=engine) for engine in (inner, Backwards()))
     assert bits(usual) == bits(backwards)
     assert [w["worker"] for w in backwards.history_[0]["workers"]] == [0, 1, 2]
 

@@ -8,9 +8,9 @@ import pytest
 from scipy import sparse
 
 import parsgd
-from parsgd.errors import InvalidArgument
-from parsgd.rows import rows_of, standard_array, standard_csr
+from parsgd.errors import InvalidArgumentError
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.utils.row_arrays import rows_of, standard_array, standard_csr
 
 N_ROWS, N_FEATURES = 90, 8
 DENSE = unit_rows(N_ROWS, N_FEATURES)
@@ -146,7 +146,7 @@ def test_csr_that_leads_out_of_its_memory_is_refused_by_every_method(fault):
     else:
         bad.indptr[3], bad.indptr[4] = bad.indptr[4] + 1, bad.indptr[3]
     for call in (lambda: model.fit(bad, Y > 0), lambda: model.partial_fit(bad, Y > 0), lambda: model.predict(bad)):
-        with pytest.raises(InvalidArgument, match="CSR matrix"):
+        with pytest.raises(InvalidArgumentError, match="CSR matrix"):
             call()
     assert model.predict(CSR).shape == (N_ROWS,)
 

@@ -7,9 +7,9 @@ import pytest
 from scipy import sparse
 
 import parsgd
-from parsgd import Local, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel, Weighted
+from parsgd import LocalSGD, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel, WeightedAverage
 from parsgd.engines.serial import Serial
-from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument
+from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(60, 4)
@@ -50,7 +50,7 @@ def refused(estimator, *fitted, match, **fit_params):
         ("average", -1), ("average", 0.5), ("verbose", -1), ("verbose", "loud"),
         ("batch_size", 0), ("batch_size", 1.5), ("batch_size", None),
         ("n_jobs", 0), ("n_jobs", 1.5), ("n_jobs", "all"), ("n_jobs", True),
-        ("algorithm", "locale"), ("algorithm", None), ("algorithm", Local), ("engine", "thread"), ("engine", Serial),
+        ("algorithm", "locale"), ("algorithm", None), ("algorithm", LocalSGD), ("engine", "thread"), ("engine", Serial),
         ("random_state", "seed"),
     ],
 )  # fmt: skip
@@ -106,14 +106,14 @@ def test_parameters_that_exclude_each_other_are_refused(make, match):
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda: Local(period=0.0), "period"), (lambda: Local(period=1.5), "period"),
-        (lambda: Local(seconds=-1.0), "seconds"), (lambda: Local(rule="learnt"), "rule"),
-        (lambda: Weighted(rule="wpsgd"), "rule"), (lambda: Weighted(sampling="half"), "sampling"),
-        (lambda: SimuParallel(sampling="hole"), "sampling"), (lambda: SimuParallel(seconds=0.0), "seconds"),
+        (lambda: LocalSGD(sync_every=0.0), "sync_every"), (lambda: LocalSGD(sync_every=1.5), "sync_every"),
+        (lambda: LocalSGD(seconds=-1.0), "seconds"), (lambda: LocalSGD(rule="learnt"), "rule"),
+        (lambda: WeightedAverage(rule="wpsgd"), "rule"), (lambda: WeightedAverage(partition="half"), "partition"),
+        (lambda: SimuParallel(partition="hole"), "partition"), (lambda: SimuParallel(seconds=0.0), "seconds"),
     ],
 )  # fmt: skip
 def test_algorithms_refuse_what_they_cannot_use(make, named):
-    with pytest.raises(InvalidArgument, match=named):
+    with pytest.raises(InvalidArgumentError, match=named):
         make()
 
 
@@ -289,6 +289,6 @@ def test_ordinary_fits_warn_of_nothing(works):
 
 
 def test_all_errors_are_parsgds_own_and_value_errors_too():
-    for name in ("InvalidArgument", "IncompatibleParts", "DivergedError"):
+    for name in ("InvalidArgumentError", "IncompatiblePartsError", "DivergedError"):
         assert issubclass(getattr(parsgd.errors, name), (parsgd.errors.ParsgdError))
         assert issubclass(getattr(parsgd.errors, name), ValueError)

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import parsgd
-from parsgd.errors import InvalidArgument, Outcome
+from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(300, 6)
@@ -255,7 +255,7 @@ def test_the_error_of_a_callback_ends_the_fit_and_leaves_nothing_behind(engine):
 
 def test_what_is_refused_is_refused_before_callbacks_hear_of_it():
     heard = Recorder()
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgumentError):
         parsgd.SGDClassifier(alpha=-1).set_callbacks(heard).fit(X, Y)
     assert heard.others == []
 

@@ -17,7 +17,7 @@ from parsgd import (
     SGDRegressor,
     open_dataset,
 )
-from parsgd.errors import DataFileError, InvalidArgument
+from parsgd.errors import DataFileError, InvalidArgumentError
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(600, 5)).astype(np.float32)
@@ -156,7 +156,7 @@ def test_class_weights_come_from_the_counts(cls, class_weight):
 
 
 def test_one_class_alone_is_refused():
-    with pytest.raises(InvalidArgument, match="greater than one"):
+    with pytest.raises(InvalidArgumentError, match="greater than one"):
         SGDClassifier().fit(blocks(X, np.ones(600, dtype=int)))
 
 
@@ -193,9 +193,9 @@ def test_targets_besides_a_dataset_are_refused(face):
     model, y = face
     if isinstance(model, SGDOneClassSVM):
         pytest.skip("its y is ignored")
-    with pytest.raises(InvalidArgument, match="leave out y"):
+    with pytest.raises(InvalidArgumentError, match="leave out y"):
         model.fit(blocks(X, y), y)
-    with pytest.raises(InvalidArgument, match="leave out sample_weight"):
+    with pytest.raises(InvalidArgumentError, match="leave out sample_weight"):
         model.fit(blocks(X, y), sample_weight=WEIGHT)
 
 
@@ -206,12 +206,12 @@ def test_a_dataset_without_targets_is_refused(face):
         model.set_params(shuffle=False)
         assert same(SGDOneClassSVM(**model.get_params()).fit(data), model.fit(X))
         return
-    with pytest.raises(InvalidArgument, match="has no targets"):
+    with pytest.raises(InvalidArgumentError, match="has no targets"):
         model.fit(data)
 
 
 def test_lbfgs_takes_arrays_only():
-    with pytest.raises(InvalidArgument, match=r"lbfgs.*takes arrays only"):
+    with pytest.raises(InvalidArgumentError, match=r"lbfgs.*takes arrays only"):
         MLPRegressor(solver="lbfgs").fit(blocks())
 
 
@@ -223,7 +223,7 @@ def test_texts_are_no_targets_of_a_regression():
 def test_another_number_of_features_is_refused():
     model = SGDRegressor().fit(blocks())
     for method in (model.predict, model.partial_fit):
-        with pytest.raises(InvalidArgument, match="expecting 5 features"):
+        with pytest.raises(InvalidArgumentError, match="expecting 5 features"):
             method(blocks(X[:, :3]))
 
 
@@ -247,7 +247,7 @@ def test_a_path_is_opened_with_the_columns_of_the_fit(tmp_path):
     frame = table()
     for name in ("old.csv", "new.csv"):
         frame.to_csv(tmp_path / name, index=False)
-    columns = [parsgd.columns.Numbers(scale="standard"), parsgd.columns.OneHot("city")]
+    columns = [parsgd.columns.Numeric(scale="standard"), parsgd.columns.OneHot("city")]
     data = open_dataset(tmp_path / "old.csv", target="y", columns=columns)
     model = SGDClassifier(max_iter=3, random_state=0).fit(data)
     assert np.array_equal(model.predict(str(tmp_path / "new.csv")), model.predict(data))
@@ -273,12 +273,12 @@ def test_a_fit_to_arrays_forgets_the_columns():
 
 def test_a_path_is_to_be_opened_first(tmp_path):
     for model in (SGDClassifier(), MLPRegressor()):
-        with pytest.raises(InvalidArgument, match=r"open_dataset\(path, target=...\)"):
+        with pytest.raises(InvalidArgumentError, match=r"open_dataset\(path, target=...\)"):
             model.fit(tmp_path / "data.csv")
     with pytest.raises(NotFittedError):
         SGDClassifier().predict("data.csv")
 
 
 def test_plan_takes_arrays():
-    with pytest.raises(InvalidArgument, match=r"dataset\.take"):
+    with pytest.raises(InvalidArgumentError, match=r"dataset\.take"):
         parsgd.plan(SGDClassifier("log_loss"), blocks(X, TWO), TWO)

@@ -10,7 +10,7 @@ from sklearn import linear_model, neural_network
 from sklearn.exceptions import ConvergenceWarning
 
 import parsgd
-from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgument, Outcome
+from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError, Outcome
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 6))
@@ -39,7 +39,7 @@ SCORED = [
     (parsgd.SGDClassifier("log_loss", learning_rate="adagrad", alpha=0.1, **SHORT), THREE),
     (parsgd.SGDRegressor(penalty="l1", alpha=0.1, **SHORT), MEANS),
     (parsgd.SGDRegressor(learning_rate="adagrad", alpha=0.1, **SHORT), MEANS),
-    (parsgd.SGDRegressor(algorithm=parsgd.Weighted(inside=2), n_jobs=1, **SHORT), MEANS),
+    (parsgd.SGDRegressor(algorithm=parsgd.WeightedAverage(inner_delay=2), n_jobs=1, **SHORT), MEANS),
     (parsgd.MLPRegressor(solver="sgd", alpha=5.0, momentum=0, **NETWORK), MEANS),
     (parsgd.MLPClassifier(**NETWORK), THREE),
 ]  # fmt: skip
@@ -129,10 +129,10 @@ def test_float32_regression_is_close_to_float64(settings):
 
 @pytest.mark.parametrize("kind", LINEAR)
 def test_starts_of_a_wrong_shape_are_named(kind):
-    with pytest.raises(InvalidArgument, match=r"Provided coef_init does not match dataset.*\(3,\).*6"):
+    with pytest.raises(InvalidArgumentError, match=r"Provided coef_init does not match dataset.*\(3,\).*6"):
         kind().fit(X, THREE, coef_init=np.zeros(3))
     name = "offset_init" if kind is parsgd.SGDOneClassSVM else "intercept_init"
-    with pytest.raises(InvalidArgument, match=rf"Provided {name} does not match dataset.*\(7,\)"):
+    with pytest.raises(InvalidArgumentError, match=rf"Provided {name} does not match dataset.*\(7,\)"):
         kind().fit(X, THREE, **{name: np.zeros(7)})
 
 

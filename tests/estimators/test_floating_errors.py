@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd import Elastic, Local, MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, Weighted
+from parsgd import (
+    ElasticAveraging,
+    LocalSGD,
+    MLPClassifier,
+    MLPRegressor,
+    SGDClassifier,
+    SGDOneClassSVM,
+    SGDRegressor,
+    WeightedAverage,
+)
 from parsgd.testing.problems import labels, unit_rows
 
 # Products of such rows under- and overflow, and so do exponentials of their decision values.
@@ -22,18 +31,33 @@ METHODS = ("predict", "decision_function", "predict_proba", "predict_log_proba",
 CASES = [
     *[(SGDClassifier(loss, **LINEAR), SEVERAL) for loss in SGDClassifier._losses],
     *[(SGDRegressor(loss, eta0=1e-6, **LINEAR), NUMBERS) for loss in SGDRegressor._losses],
-    (SGDClassifier("softmax", **LINEAR), Y), (SGDOneClassSVM(**LINEAR), None),
+    (SGDClassifier("softmax", **LINEAR), Y),
+    (SGDOneClassSVM(**LINEAR), None),
     (SGDClassifier("log_loss", average=True, penalty="elasticnet", **LINEAR), Y),
     (SGDRegressor(learning_rate="adagrad", early_stopping=True, **LINEAR), NUMBERS),
-    *[(SGDClassifier("log_loss", algorithm=algorithm, **LINEAR), Y)
-      for algorithm in (Local(outer="adaptive"), Local(rule="learned"), Local(outer="nesterov"), Weighted(rule="wp"),
-                        Elastic(), "minibatch", "delayed", "asynchronous", "hogwild")],
-    *[(MLPClassifier(activation=activation, **NETWORK), SEVERAL)
-      for activation in ("identity", "logistic", "tanh", "relu", "gelu", "leaky_relu")],
+    *[
+        (SGDClassifier("log_loss", algorithm=algorithm, **LINEAR), Y)
+        for algorithm in (
+            LocalSGD(outer_optimizer="adaptive"),
+            LocalSGD(rule="learned"),
+            LocalSGD(outer_optimizer="nesterov"),
+            WeightedAverage(rule="wp"),
+            ElasticAveraging(),
+            "minibatch",
+            "delayed",
+            "asynchronous",
+            "hogwild",
+        )
+    ],
+    *[
+        (MLPClassifier(activation=activation, **NETWORK), SEVERAL)
+        for activation in ("identity", "logistic", "tanh", "relu", "gelu", "leaky_relu")
+    ],
     *[(MLPRegressor(solver=solver, **NETWORK), NUMBERS) for solver in ("lbfgs", "sgd", "adam", "adamw")],
     *[(MLPRegressor(loss, **NETWORK), NUMBERS) for loss in ("poisson", "huber", "absolute_error")],
-    (MLPClassifier(solver="lbfgs", **NETWORK), Y), (MLPClassifier(early_stopping=True, **NETWORK), Y),
-]  # fmt: skip
+    (MLPClassifier(solver="lbfgs", **NETWORK), Y),
+    (MLPClassifier(early_stopping=True, **NETWORK), Y),
+]
 
 
 def results(model, y):
@@ -73,6 +97,6 @@ def test_a_caller_who_sets_it_for_good_too():
 
 def test_models_are_merged_and_plans_are_made_all_the_same():
     parts = [SGDClassifier("log_loss", **LINEAR | {"n_jobs": 1}).fit(X[i::2], Y[i::2]) for i in range(2)]
-    expected = parsgd.merge(parts, X_val=X, y_val=Y).coef_
+    expected = parsgd.average_models(parts, X_val=X, y_val=Y).coef_
     with np.errstate(all="raise"):
-        np.testing.assert_array_equal(parsgd.merge(parts, X_val=X, y_val=Y).coef_, expected)
+        np.testing.assert_array_equal(parsgd.average_models(parts, X_val=X, y_val=Y).coef_, expected)

@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import parsgd
-from parsgd import Local, SGDClassifier, SGDOneClassSVM, SGDRegressor
-from parsgd.sources.arrays import ArraySource
+from parsgd import LocalSGD, SGDClassifier, SGDOneClassSVM, SGDRegressor
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, targets, unit_rows
 
@@ -50,7 +50,7 @@ def test_a_grid_search_with_two_processes_finds_what_it_finds_with_one():
 
 
 def test_the_search_may_be_over_algorithms_too():
-    grid = {"algorithm": ["simuparallel", Local(period=0.5)], "batch_size": [1, 4]}
+    grid = {"algorithm": ["simuparallel", LocalSGD(sync_every=0.5)], "batch_size": [1, 4]}
     assert GridSearchCV(SGDRegressor(n_jobs=2, **QUICK), grid, cv=2).fit(X, NUMBERS).best_score_ > 0.0
 
 
@@ -64,7 +64,7 @@ def test_other_estimators_can_be_made_of_ours():
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
 def test_clones_and_pickles_fit_and_predict_the_same(estimator):
-    estimator = clone(estimator).set_params(n_jobs=2, algorithm=Local(period=0.5), engine="threads")
+    estimator = clone(estimator).set_params(n_jobs=2, algorithm=LocalSGD(sync_every=0.5), engine="threads")
     y = None if isinstance(estimator, SGDOneClassSVM) else Y
     fitted = estimator.fit(X, y)
     loaded = pickle.loads(pickle.dumps(fitted))
@@ -82,7 +82,7 @@ def test_parameters_are_scikit_learns_and_then_ours():
 
 
 def test_fitting_changes_no_parameter():
-    algorithm, engine = Local(period=0.5), slow_down({})
+    algorithm, engine = LocalSGD(sync_every=0.5), slow_down({})
     model = SGDClassifier(algorithm=algorithm, engine=engine, n_jobs=2, **QUICK)
     before = dict(model.get_params())
     model.fit(X, Y)
@@ -104,9 +104,9 @@ def test_metadata_is_routed_to_fits_that_take_weights():
     with config_context(enable_metadata_routing=True):
         model = SGDClassifier(n_jobs=1, **QUICK).set_fit_request(sample_weight=True)
         scaler = StandardScaler().set_fit_request(sample_weight=False)
-        inside = make_pipeline(scaler, model).fit(X, Y, sample_weight=weight)
+        inner_delay = make_pipeline(scaler, model).fit(X, Y, sample_weight=weight)
     outside = SGDClassifier(n_jobs=1, **QUICK).fit(StandardScaler().fit_transform(X), Y, sample_weight=weight)
-    assert bits(inside[-1]) == bits(outside)
+    assert bits(inner_delay[-1]) == bits(outside)
 
 
 # -- frames --------------------------------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ import pytest
 from scipy import sparse
 from sklearn import neural_network
 
-from parsgd import Local, MiniBatch, MLPClassifier, MLPRegressor
+from parsgd import LocalSGD, MiniBatch, MLPClassifier, MLPRegressor
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.errors import DivergedError, InvalidArgument
-from parsgd.estimators import lbfgs
+from parsgd.errors import DivergedError, InvalidArgumentError
+from parsgd.estimators.network import lbfgs
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(60, 4)
@@ -72,7 +72,7 @@ def refused(estimator, *fitted, match, **fit_params):
         ("clip_norm", 0), ("clip_norm", -1.0), ("clip_norm", "no"), ("clip_norm", np.nan),
         ("weight_init", "heh"), ("weight_init", None), ("weight_init", np.zeros(3)),
         ("n_jobs", 0), ("n_jobs", 1.5), ("n_jobs", "all"), ("n_jobs", True),
-        ("algorithm", "locale"), ("algorithm", None), ("algorithm", Local),
+        ("algorithm", "locale"), ("algorithm", None), ("algorithm", LocalSGD),
         ("engine", "thread"), ("engine", Serial),
     ],
 )  # fmt: skip
@@ -141,7 +141,7 @@ def test_lbfgs_has_no_partial_fit(kind):
 
 
 def test_a_batch_of_an_algorithm_is_checked_by_it():
-    with pytest.raises(InvalidArgument, match="'batch_size' parameter of MiniBatch"):
+    with pytest.raises(InvalidArgumentError, match="'batch_size' parameter of MiniBatch"):
         MiniBatch(batch_size=0)
 
 
@@ -257,7 +257,7 @@ def test_partial_fit_needs_the_classes_first(works):
 def test_a_label_that_was_never_named_is_refused_and_named(works, label):
     model = MLPClassifier(**QUICK).partial_fit(X, Y, classes=[0, 1])
     before = model.coefs_[0].copy()
-    with pytest.raises(InvalidArgument, match=rf"\[{label}.*are not among \[0, 1\].*first call to partial_fit"):
+    with pytest.raises(InvalidArgumentError, match=rf"\[{label}.*are not among \[0, 1\].*first call to partial_fit"):
         model.partial_fit(X, np.where(Y == 0, label, Y))
     np.testing.assert_array_equal(model.coefs_[0], before)
     assert model.t_ == 60
@@ -266,26 +266,28 @@ def test_a_label_that_was_never_named_is_refused_and_named(works, label):
 @pytest.mark.parametrize("texts", [Y.astype(str), Y.astype(str).astype(object)], ids=["str", "object"])
 def test_texts_are_no_labels_where_numbers_were(works, texts):
     model = MLPClassifier(**QUICK).partial_fit(X, Y, classes=[0, 1])
-    with pytest.raises(InvalidArgument, match=r"classes not in `self.classes_`.*'[01]'"):
+    with pytest.raises(InvalidArgumentError, match=r"classes not in `self.classes_`.*'[01]'"):
         model.partial_fit(X, texts)
 
 
 def test_rows_have_as_many_labels_in_every_call(works):
-    with pytest.raises(InvalidArgument, match="y must have 2 labels a row"):
+    with pytest.raises(InvalidArgumentError, match="y must have 2 labels a row"):
         MLPClassifier(**QUICK).partial_fit(X, MANY, classes=range(2))
     model = MLPClassifier(**QUICK).partial_fit(X, MANY, classes=range(3))
     for wrong in (MANY[:, :2], np.column_stack([MANY, Y]), Y):
-        with pytest.raises(InvalidArgument, match="y must have 3 labels a row; its shape is"):
+        with pytest.raises(InvalidArgumentError, match="y must have 3 labels a row; its shape is"):
             model.partial_fit(X, wrong)
-    with pytest.raises(InvalidArgument, match=r"0 and 1 only. Got .0 2."):
+    with pytest.raises(InvalidArgumentError, match=r"0 and 1 only. Got .0 2."):
         model.partial_fit(X, 2 * MANY)
-    with pytest.raises(InvalidArgument, match=r"y must be .n_rows,., as it was before"):
+    with pytest.raises(InvalidArgumentError, match=r"y must be .n_rows,., as it was before"):
         MLPClassifier(**QUICK).partial_fit(X, Y, classes=[0, 1]).partial_fit(X, MANY)
 
 
 def test_rows_have_as_many_targets_in_every_call(works):
     model = MLPRegressor(**QUICK).partial_fit(X, T)
-    with pytest.raises(InvalidArgument, match=r"has layers \[4, 4, 1\]; parameters and data now ask for \[4, 4, 3\]"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"has layers \[4, 4, 1\]; parameters and data now ask for \[4, 4, 3\]"
+    ):
         model.partial_fit(X, MANY)
 
 
@@ -327,7 +329,7 @@ def test_a_warm_start_with_other_layers_is_refused(works, kind):
     model = kind(warm_start=True, **QUICK).fit(X, Y)
     before = model.coefs_[0].copy()
     for sizes in ((5,), (4, 4), ()):
-        with pytest.raises(InvalidArgument, match=r"has layers \[4, 4, 1\].*call fit with warm_start=False"):
+        with pytest.raises(InvalidArgumentError, match=r"has layers \[4, 4, 1\].*call fit with warm_start=False"):
             model.set_params(hidden_layer_sizes=sizes).fit(X, Y)
     np.testing.assert_array_equal(model.coefs_[0], before)
     assert model.set_params(warm_start=False).fit(X, Y).n_layers_ == 2

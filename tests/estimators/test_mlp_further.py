@@ -16,8 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
-from parsgd import Local, MiniBatch, MLPClassifier, MLPRegressor, SimuParallel
-from parsgd.errors import InvalidArgument, Outcome
+from parsgd import LocalSGD, MiniBatch, MLPClassifier, MLPRegressor, SimuParallel
+from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(150, 6)
@@ -94,12 +94,14 @@ def test_balanced_classes_find_the_rare_one():
 
 
 def test_weights_of_classes_are_refused_where_rows_have_several_labels():
-    with pytest.raises(InvalidArgument, match="class_weight is for one label a row; weigh rows with sample_weight"):
+    with pytest.raises(
+        InvalidArgumentError, match="class_weight is for one label a row; weigh rows with sample_weight"
+    ):
         MLPClassifier(class_weight={0: 2.0}, **SMALL).fit(X, MANY)
 
 
 def test_balanced_is_refused_where_not_all_rows_are_seen():
-    with pytest.raises(InvalidArgument, match=r"'balanced' is not for partial_fit.*compute_class_weight"):
+    with pytest.raises(InvalidArgumentError, match=r"'balanced' is not for partial_fit.*compute_class_weight"):
         MLPClassifier(class_weight="balanced").partial_fit(X, TWO, classes=[0, 1])
     weights = dict(enumerate(compute_class_weight("balanced", classes=np.arange(2), y=TWO)))
     MLPClassifier(class_weight=weights, **SMALL).partial_fit(X, TWO, classes=[0, 1])
@@ -292,7 +294,7 @@ def test_partial_fit_that_stopped_stays_where_it_is():
 def test_partial_fit_that_is_to_stop_needs_a_validation_set():
     for model, first in ((MLPClassifier(early_stopping=True), {"classes": range(4)}),
                          (MLPRegressor(early_stopping=True), {})):  # fmt: skip
-        with pytest.raises(InvalidArgument, match="give X_val and y_val"):
+        with pytest.raises(InvalidArgumentError, match="give X_val and y_val"):
             model.partial_fit(X, FOUR, **first)
         assert not hasattr(model, "coefs_")
 
@@ -316,7 +318,7 @@ def test_partial_fit_goes_on_whatever_the_fit_before_it_kept(before, after):
 
 
 @pytest.mark.parametrize("algorithm", ["local", "minibatch", "simuparallel", "weighted", "delayed", "elastic",
-                                       Local(period=0.3)], ids=str)  # fmt: skip
+                                       LocalSGD(sync_every=0.3)], ids=str)  # fmt: skip
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_threads_give_the_bits_of_one_thread(algorithm, solver):
     given = {**SMALL, "n_jobs": 2, "algorithm": algorithm, "solver": solver, "batch_size": 16, "dropout": 0.2}
@@ -326,7 +328,7 @@ def test_threads_give_the_bits_of_one_thread(algorithm, solver):
         assert threads.loss_curve_ == serial.loss_curve_
 
 
-@pytest.mark.parametrize("algorithm", ["local", "minibatch", Local(period=0.5)], ids=str)
+@pytest.mark.parametrize("algorithm", ["local", "minibatch", LocalSGD(sync_every=0.5)], ids=str)
 @pytest.mark.parametrize("solver", [{"solver": "sgd", "learning_rate_init": 0.1}, {"learning_rate_init": 0.005}],
                          ids=["sgd", "adam"])  # fmt: skip
 def test_two_workers_learn_digits_about_as_well_as_one(algorithm, solver):
@@ -365,7 +367,7 @@ def test_batches_shared_by_workers_are_those_of_serial_sgd(settings):
 
 
 @pytest.mark.parametrize("algorithm", ["auto", "local", "minibatch", "simuparallel", "weighted", "delayed", "elastic",
-                                       "asynchronous", Local(period=0.3)], ids=str)  # fmt: skip
+                                       "asynchronous", LocalSGD(sync_every=0.3)], ids=str)  # fmt: skip
 @pytest.mark.parametrize("n_jobs", [1, 2, 3])
 @pytest.mark.parametrize("max_iter", [1, 6])
 def test_the_curve_has_one_loss_an_epoch(algorithm, n_jobs, max_iter):
@@ -447,7 +449,7 @@ def test_a_search_over_sizes_and_solvers_finds_the_same_in_two_processes():
 
 @pytest.mark.parametrize(("kind", "y"), [(MLPClassifier, FOUR), (MLPClassifier, MANY), (MLPRegressor, T)])
 def test_clones_and_pickles_fit_predict_and_go_on_the_same(kind, y):
-    model = clone(kind(**SMALL)).set_params(n_jobs=2, algorithm=Local(period=0.5), dropout=0.1).fit(X, y)
+    model = clone(kind(**SMALL)).set_params(n_jobs=2, algorithm=LocalSGD(sync_every=0.5), dropout=0.1).fit(X, y)
     loaded = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
     assert loaded.history_ == model.history_
@@ -468,7 +470,9 @@ def test_pickles_of_partial_fits_that_are_to_stop_remember_the_best_weights():
 
 
 def test_fitting_changes_no_parameter():
-    model = MLPClassifier(hidden_layer_sizes=[4, 3], algorithm=Local(period=0.5), max_iter=2, class_weight={0: 2.0})
+    model = MLPClassifier(
+        hidden_layer_sizes=[4, 3], algorithm=LocalSGD(sync_every=0.5), max_iter=2, class_weight={0: 2.0}
+    )
     before = dict(model.get_params())
     model.fit(X, FOUR)
     assert {name: value for name, value in model.get_params().items() if value is not before[name]} == {}

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 import parsgd
-from parsgd.errors import DivergedError, InvalidArgument
-from parsgd.estimators.own_loss import explained
+from parsgd.errors import DivergedError, InvalidArgumentError
+from parsgd.estimators.linear.own_loss import explained
 from parsgd.kernels import losses, own_losses
-from parsgd.models.linear import Linear
+from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(150, 5)
@@ -239,7 +239,7 @@ def test_what_is_kept_of_losses_has_an_end_and_goes_with_its_kernels(monkeypatch
 )  # fmt: skip
 def test_a_gradient_that_is_no_number_is_refused_by_name(value, named):
     expected = rf"Cell.gradient\(self, y, p\) must return a number, and returns {named}\."
-    with pytest.raises(InvalidArgument, match=expected):
+    with pytest.raises(InvalidArgumentError, match=expected):
         parsgd.SGDRegressor(cell_of(value), n_jobs=1, **QUICK).fit(X, NUMBERS)
 
 
@@ -262,7 +262,7 @@ def test_a_loss_that_is_nan_or_infinite_is_named(method, monkeypatch):
     nan = {"loss": (np.nan, 1.0), "gradient": (1.0, np.nan)}[method]
     monkeypatch.setattr(Linear, "losses", lambda self, p, y: tuple(np.full(p.shape, value) for value in nan))
     expected = rf"Huber.{method}\(self, y=-1.0, p=-1.0\) returned nan"
-    with pytest.raises(InvalidArgument, match=expected), explained(Linear(2, loss=Huber())):
+    with pytest.raises(InvalidArgumentError, match=expected), explained(Linear(2, loss=Huber())):
         raise DivergedError("diverged")
 
 

@@ -10,11 +10,11 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.model_selection import GridSearchCV
 
 import parsgd
-from parsgd import Local, MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
+from parsgd import LocalSGD, MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
 from parsgd.errors import TooFewRowsWarning
-from parsgd.estimators import choosing
-from parsgd.estimators.choosing import Size, count_workers
-from parsgd.estimators.costs import NetworkSize
+from parsgd.estimators import auto_select
+from parsgd.estimators.auto_select import ProblemSize, count_workers
+from parsgd.estimators.cost_estimates import NetworkSize
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(300, 5)
@@ -25,16 +25,16 @@ ESTIMATORS = [
     (SGDRegressor(**LINEAR), targets(X)), (SGDOneClassSVM(**LINEAR), None), (MLPClassifier((3,), **QUICK), labels(X)),
     (MLPRegressor(hidden_layer_sizes=(3,), **QUICK), targets(X)),
 ]  # fmt: skip
-SMALL = Size(1_500, 1_500 * 50, 50, 1)
-LARGE = Size(10_000_000, 500_000_000, 50, 1)
+SMALL = ProblemSize(1_500, 1_500 * 50, 50, 1)
+LARGE = ProblemSize(10_000_000, 500_000_000, 50, 1)
 NETWORK = NetworkSize(2_000, 2_000 * 50, (50, 100, 1), 20, 2)
 # a pass takes long because rows are long, and still they are few
-LONG_ROWS = Size(2_000, 2_000 * 100_000, 100_000, 1)
+LONG_ROWS = ProblemSize(2_000, 2_000 * 100_000, 100_000, 1)
 
 
 @pytest.fixture
 def many_cores(monkeypatch):
-    monkeypatch.setattr(choosing.joblib, "cpu_count", lambda: 64)
+    monkeypatch.setattr(auto_select.joblib, "cpu_count", lambda: 64)
 
 
 def weights(model):
@@ -142,10 +142,17 @@ def test_a_number_that_harms_the_model_is_obeyed_with_one_warning_that_names_the
 @pytest.mark.filterwarnings("error::parsgd.errors.TooFewRowsWarning")
 @pytest.mark.parametrize(
     "settings",
-    [{"n_jobs": 3}, {"n_jobs": 1}, {"n_jobs": None}, {"n_jobs": -1}, {"n_jobs": 8, "algorithm": "minibatch"},
-     {"n_jobs": 8, "algorithm": Local(outer="adaptive")}, {"n_jobs": 8, "algorithm": SimuParallel(sampling="whole")}],
+    [
+        {"n_jobs": 3},
+        {"n_jobs": 1},
+        {"n_jobs": None},
+        {"n_jobs": -1},
+        {"n_jobs": 8, "algorithm": "minibatch"},
+        {"n_jobs": 8, "algorithm": LocalSGD(outer_optimizer="adaptive")},
+        {"n_jobs": 8, "algorithm": SimuParallel(partition="replicated")},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_what_does_no_such_harm_is_not_warned_of(settings):
     SGDRegressor(**LINEAR, engine="serial", **settings).fit(X, targets(X))
 

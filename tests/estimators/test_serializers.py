@@ -18,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import parsgd
-from parsgd.history import History
-from parsgd.packing.columnar import from_columns, to_columns
+from parsgd.model_io.columnar import from_columns, to_columns
+from parsgd.training.history import History
 
 ROWS = np.random.default_rng(0).normal(size=(60, 5))
 FRAME = pd.DataFrame(ROWS, columns=list("abcde"))
@@ -45,7 +45,11 @@ CASES = {
     "labels": (parsgd.MLPClassifier((4,), early_stopping=True, **SHORT), ROWS, SEVERAL),
     "lbfgs": (parsgd.MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", **SHORT), ROWS, ROWS[:, 0]),
     "rate": (parsgd.MLPRegressor(solver="sgd", learning_rate="adaptive", **SHORT), ROWS, ROWS[:, :2]),
-    "algorithm": (parsgd.SGDClassifier(algorithm=parsgd.Local(0.5, outer="momentum"), **LINEAR | TWO), ROWS, LABELS),
+    "algorithm": (
+        parsgd.SGDClassifier(algorithm=parsgd.LocalSGD(0.5, outer_optimizer="momentum"), **LINEAR | TWO),
+        ROWS,
+        LABELS,
+    ),
     "engine": (parsgd.SGDRegressor(engine=parsgd.Simulated(speeds=[1.0, 0.5]), **LINEAR | TWO), ROWS, ROWS[:, 0]),
     "processes": (parsgd.SGDRegressor(**LINEAR), ROWS, ROWS[:, 0]),
 }
@@ -103,7 +107,7 @@ def same(ours, theirs):
         assert len(ours) == len(theirs)
         for one, other in zip(ours, theirs, strict=True):
             same(one, other)
-    elif type(ours).__module__.startswith("parsgd.stopping"):
+    elif type(ours).__module__.startswith("parsgd.training.stopping"):
         same(vars(ours), vars(theirs))
     else:
         assert ours == theirs or ours != ours and theirs != theirs
@@ -146,7 +150,7 @@ def test_a_pickle_names_no_type_of_parsgd_but_the_estimator(fitted):
 
 
 def test_an_object_of_the_user_stays_what_it_is():
-    class Mine(parsgd.Local):
+    class Mine(parsgd.LocalSGD):
         pass
 
     model = parsgd.SGDClassifier(algorithm=Mine(0.5))
@@ -233,7 +237,7 @@ def test_a_long_record_takes_a_fraction_of_what_its_objects_take():
 @pytest.fixture(scope="module")
 def flavor():
     """Imported before the test: the libraries that it imports set environment variables."""
-    return pytest.importorskip("mlflow.sklearn", reason="needs pip install parsgd[mlflow]")
+    return pytest.importorskip("mlflow.sklearn", reason="requires pip install parsgd[mlflow]")
 
 
 def test_mlflow_saves_and_loads_as_it_does_by_default(flavor, fitted, tmp_path):

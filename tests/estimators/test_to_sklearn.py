@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import scale
 
 import parsgd
-from parsgd.errors import IncompatibleParts, InvalidArgument
+from parsgd.errors import IncompatiblePartsError, InvalidArgumentError
 
 SHORT = {"max_iter": 2, "tol": None, "random_state": 0, "n_jobs": 1}
 METHODS = ("predict", "decision_function", "predict_proba", "predict_log_proba", "score_samples")
@@ -236,16 +236,16 @@ def test_what_cannot_be_translated_is_refused_by_name():
     with pytest.raises(NotFittedError):
         parsgd.SGDRegressor().to_sklearn()
     network = parsgd.MLPRegressor("huber", (3,), "gelu", max_iter=1, random_state=0)
-    with pytest.raises(IncompatibleParts, match=r"no activation 'gelu'.*to_onnx"):
+    with pytest.raises(IncompatiblePartsError, match=r"no activation 'gelu'.*to_onnx"):
         quietly(network.fit, scale(X), y).to_sklearn()
-    with pytest.raises(InvalidArgument, match=r"fitted estimator of scikit-learn: .*LogisticRegression"):
+    with pytest.raises(InvalidArgumentError, match=r"fitted estimator of scikit-learn: .*LogisticRegression"):
         parsgd.from_sklearn(svm.SVC())
-    with pytest.raises(InvalidArgument, match="Got <class 'parsgd"):
+    with pytest.raises(InvalidArgumentError, match="Got <class 'parsgd"):
         parsgd.from_sklearn(network)
-    with pytest.raises(InvalidArgument, match="<class 'int'>"):
+    with pytest.raises(InvalidArgumentError, match="<class 'int'>"):
         parsgd.from_sklearn(3)
     for unfitted in (linear_model.SGDClassifier(), neural_network.MLPRegressor(), linear_model.Ridge()):
-        with pytest.raises(InvalidArgument, match="call its fit"):
+        with pytest.raises(InvalidArgumentError, match="call its fit"):
             parsgd.from_sklearn(unfitted)
-    with pytest.raises(InvalidArgument, match="several targets"):
+    with pytest.raises(InvalidArgumentError, match="several targets"):
         parsgd.from_sklearn(linear_model.LinearRegression().fit(X, np.column_stack([y, y])))

@@ -35,7 +35,7 @@ def test_a_fit_that_fails_leaves_the_model_as_it_was(bad):
 def test_who_predicts_during_a_fit_sees_the_model_of_before(kind):
     model = kind(max_iter=3, random_state=0, n_jobs=2, algorithm="local").fit(X, Y)
     before, seen = model.predict(X), []
-    with parsgd.watch(lambda progress: seen.append(model.predict(X))):
+    with parsgd.observe_progress(lambda progress: seen.append(model.predict(X))):
         model.fit(-X, Y)
     assert seen
     assert all(np.array_equal(one, before) for one in seen)

@@ -73,7 +73,7 @@ def test_they_are_merged_and_handed_to_scikit_learn():
     parts = [parsgd.SGDClassifier("softmax", **SHORT).fit(X[i::2], Y[i::2]) for i in range(2)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mean, learned = parsgd.merge(parts), parsgd.merge(parts, X_val=X, y_val=Y)
+        mean, learned = parsgd.average_models(parts), parsgd.average_models(parts, X_val=X, y_val=Y)
     np.testing.assert_allclose(mean.coef_, (parts[0].coef_ + parts[1].coef_) / 2, rtol=1e-12)
     assert learned.score(X, Y) > 0.8
     np.testing.assert_array_equal(parts[0].to_sklearn().coef_, parts[0].coef_)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from parsgd import SGDClassifier, SGDRegressor
-from parsgd.core import Standing
+from parsgd.core import FitState
 from parsgd.testing import check_algorithm, check_engine
-from parsgd.testing.contracts.small import small_model, small_report
+from parsgd.testing.contracts._fixtures import small_model, small_report
 from parsgd.testing.problems import labels, targets, unit_rows
 
 LONGEST = 40
@@ -53,7 +53,7 @@ def test_the_median_is_not_carried_away_by_one_wild_worker(example):
     median = example("own_algorithm").Median()
     model = small_model()
     reports = [small_report(worker, np.full(model.size, value)) for worker, value in enumerate((1.0, 2.0, 1e9))]
-    assert (median.combine(Standing(model, np.zeros(model.size)), reports).state == 2.0).all()
+    assert (median.merge(FitState(model, np.zeros(model.size)), reports).state == 2.0).all()
 
 
 def test_the_pool_keeps_the_contract_of_engines(example):

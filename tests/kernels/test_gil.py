@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from parsgd.kernels.recipe import set_one_of_several
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.network_model import Network
 from parsgd.testing.problems import labels, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 pytestmark = pytest.mark.alone
 
@@ -50,10 +50,10 @@ def run(model, n_rows):
     X = unit_rows(50, 10)
     several = model.loss == "softmax"
     rows = rows_of(X, labels(X, 3) if several else 2.0 * labels(X) - 1.0)
-    descent = model.descent(model.init(0), 1.0, np.ones(model.n_outputs), 0)
+    sgd_run = model.sgd_run(model.init(0), 1.0, np.ones(model.n_outputs), 0)
     order = np.resize(np.arange(50, dtype=np.int32), n_rows)
-    descent.advance(rows, order, 0, 0)  # compile
-    return lambda: descent.advance(rows, order, 0, n_rows)
+    sgd_run.run(rows, order, 0, 0)  # compile
+    return lambda: sgd_run.run(rows, order, 0, n_rows)
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from parsgd.kernels import losses
 from parsgd.kernels.elementary import exp
-from parsgd.models.linear import LOSSES, Linear
+from parsgd.models.linear.linear_model import LOSSES, Linear
 
 signs = st.sampled_from([-1.0, 1.0])
 numbers = st.floats(-50, 50)

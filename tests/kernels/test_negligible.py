@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.special import expit, log_softmax, softmax
 
-from parsgd.models.forward import LOSSES
-from parsgd.models.linear import Linear
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
+from parsgd.models.linear.linear_model import Linear
+from parsgd.models.network.forward import LOSSES
+from parsgd.models.network.network_model import Network
+from parsgd.utils.row_arrays import rows_of
 
 FAR = np.array([-800.0, -90.0, -51.0, -49.0, -5.0, 0.0, 5.0, 49.0, 51.0, 90.0, 800.0])
 
@@ -38,9 +38,9 @@ def test_a_linear_model_that_is_sure_takes_no_step(loss, n_outputs):
     before = state.copy()
     y = np.zeros(8, dtype=np.int64) if n_outputs > 1 else np.ones(8, dtype=np.float32)
     rows = rows_of(np.ones((8, 2), dtype=np.float32), y)
-    descent = model.descent(state, 1.0, np.ones(n_outputs), 0)
-    descent.advance(rows, np.arange(8, dtype=np.int32), 0, 8)
-    descent.settle()
+    sgd_run = model.sgd_run(state, 1.0, np.ones(n_outputs), 0)
+    sgd_run.run(rows, np.arange(8, dtype=np.int32), 0, 8)
+    sgd_run.finalize()
     np.testing.assert_array_equal(state, before)
 
 
@@ -51,9 +51,9 @@ def test_a_network_that_is_sure_takes_no_step():
     views["coefs"][0][:], views["intercepts"][0][:] = 0.0, [85.0, 0.0, -5.0]
     before = state.copy()
     rows = rows_of(np.ones((8, 2), dtype=np.float32), np.zeros(8, dtype=np.int64))
-    descent = model.descent(state, 1.0, np.ones(1), 0)
-    descent.advance(rows, np.arange(8, dtype=np.int32), 0, 8)
-    descent.settle()
+    sgd_run = model.sgd_run(state, 1.0, np.ones(1), 0)
+    sgd_run.run(rows, np.arange(8, dtype=np.int32), 0, 8)
+    sgd_run.finalize()
     np.testing.assert_array_equal(state, before)
 
 
@@ -75,8 +75,8 @@ def test_what_is_no_number_stays_none(loss):
     assert np.isnan(gradients).all()
     state = model.init(0)
     model.views(state)["intercept"][:] = np.nan
-    descent = model.descent(state, 1.0, np.ones(k), 0)
+    sgd_run = model.sgd_run(state, 1.0, np.ones(k), 0)
     rows = rows_of(np.ones((1, 2)), np.zeros(1, dtype=np.int64) if k > 1 else np.ones(1))
-    descent.advance(rows, np.zeros(1, dtype=np.int32), 0, 1)
-    descent.settle()
+    sgd_run.run(rows, np.zeros(1, dtype=np.int32), 0, 1)
+    sgd_run.finalize()
     assert np.isnan(state[: 2 * model.stride].reshape(2, -1)[:, :k]).all()

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from sklearn import linear_model
 
 import parsgd
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.kernels.shuffling import gather, permute
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.utils.row_arrays import rows_of
 
 
 def written_out(n, seed):

@@ -4,25 +4,35 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from parsgd import Delayed, Elastic, Local, MiniBatch, SGDClassifier, SGDRegressor, Simulated, SimuParallel, Weighted
-from parsgd.algorithms import working
+from parsgd import (
+    DelayedSGD,
+    ElasticAveraging,
+    LocalSGD,
+    MiniBatch,
+    SGDClassifier,
+    SGDRegressor,
+    Simulated,
+    SimuParallel,
+    WeightedAverage,
+)
+from parsgd.algorithms.common import worker_loop
 from parsgd.engines.serial import Serial
 
 ALGORITHMS = [
     SimuParallel(),
-    SimuParallel(sampling="whole"),
-    Weighted(),
-    Weighted(rule="steps"),
-    Weighted(rule="measured"),
-    Weighted(rule="uniform"),
-    Local(),
-    Local(period=0.3, rule="wp"),
-    Local(period=1.0, rule="steps"),
-    Local(period=0.2, outer="adaptive"),
-    Local(period="adaptive", outer="nesterov"),
-    Local(period=0.5, rule="learned"),
-    Delayed(5),
-    Elastic(),
+    SimuParallel(partition="replicated"),
+    WeightedAverage(),
+    WeightedAverage(rule="steps"),
+    WeightedAverage(rule="measured"),
+    WeightedAverage(rule="uniform"),
+    LocalSGD(),
+    LocalSGD(sync_every=0.3, rule="wp"),
+    LocalSGD(sync_every=1.0, rule="steps"),
+    LocalSGD(sync_every=0.2, outer_optimizer="adaptive"),
+    LocalSGD(sync_every="adaptive", outer_optimizer="nesterov"),
+    LocalSGD(sync_every=0.5, rule="learned"),
+    DelayedSGD(5),
+    ElasticAveraging(),
 ]
 
 
@@ -68,15 +78,17 @@ def test_where_all_workers_are_waited_for_their_speeds_change_no_bit(algorithm):
 @pytest.mark.parametrize(
     "settings",
     [
-        dict(penalty="elasticnet", average=True), dict(batch_size=7), dict(tol=1e-3, max_iter=500),
+        dict(penalty="elasticnet", average=True),
+        dict(batch_size=7),
+        dict(tol=1e-3, max_iter=500),
         dict(learning_rate="adagrad", eta0=0.3),
     ],
 )
 def test_what_a_fit_finds_does_not_depend_on_the_pieces_it_is_cut_into(monkeypatch, dtype, settings):
     X, y = problem("several", dtype=dtype)
     whole = estimator("several", n_jobs=2, **settings).fit(X, y)
-    monkeypatch.setattr(working, "_FIRST_CHUNK_VALUES", 1)
-    monkeypatch.setattr(working, "_CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(worker_loop, "_FIRST_CHUNK_VALUES", 1)
+    monkeypatch.setattr(worker_loop, "_CHUNK_SECONDS", 1e-9)
     pieces = estimator("several", n_jobs=2, **settings).fit(X, y)
     assert bits(whole) == bits(pieces)
 
@@ -84,7 +96,7 @@ def test_what_a_fit_finds_does_not_depend_on_the_pieces_it_is_cut_into(monkeypat
 class Backwards:
     """Reports arrive in the wrong order."""
 
-    name, offers = "backwards", frozenset()
+    name, capabilities = "backwards", frozenset()
 
     def open(self, work, shards, pulse):
         crew = Serial().open(work, shards, pulse)
@@ -109,7 +121,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
 @pytest.mark.parametrize("rule", ["wp", "steps", "measured"])
 def test_equal_workers_weighted_are_equal_workers_averaged(rule):
     X, y = problem(rows=300)
-    weighted = estimator("binary", algorithm=Weighted(rule=rule), n_jobs=3).fit(X, y)
+    weighted = estimator("binary", algorithm=WeightedAverage(rule=rule), n_jobs=3).fit(X, y)
     uniform = estimator("binary", algorithm=SimuParallel(), n_jobs=3).fit(X, y)
     np.testing.assert_allclose(weighted.coef_, uniform.coef_, rtol=1e-12)
     np.testing.assert_allclose([w["weight"] for w in weighted.history_[0]["workers"]], 1 / 3)
@@ -119,8 +131,7 @@ def test_csr_rows_give_what_dense_rows_give():
     for kind in ("binary", "several", "value"):
         # as in scikit-learn, sparse rows take smaller steps on the intercept, and pay l1 only for stored values
         dense, csr = (
-            estimator(kind, fit_intercept=False, n_jobs=2).fit(*problem(kind, layout))
-            for layout in ("dense", "csr")
+            estimator(kind, fit_intercept=False, n_jobs=2).fit(*problem(kind, layout)) for layout in ("dense", "csr")
         )
         np.testing.assert_allclose(csr.coef_, dense.coef_, atol=1e-12)
 
@@ -135,8 +146,8 @@ def test_more_workers_than_rows_is_no_error():
 
 
 def test_shards_share_no_row_and_leave_none_out():
-    from parsgd.rows import rows_of
-    from parsgd.sources.arrays import ArraySource
+    from parsgd.data.sources.array_source import ArraySource
+    from parsgd.utils.row_arrays import rows_of
 
     X, y = problem(rows=103)
     for workers in (1, 2, 7, 200):
@@ -156,8 +167,8 @@ def test_a_file_sorted_by_label_gives_every_worker_both_labels():
 
 @pytest.mark.parametrize("kind", ["binary", "several", "value"])
 def test_a_mini_batch_is_one_step_along_the_mean_of_its_gradients(kind):
-    from parsgd.models.linear import Linear
-    from parsgd.rows import rows_of
+    from parsgd.models.linear.linear_model import Linear
+    from parsgd.utils.row_arrays import rows_of
 
     X, y = problem(kind, rows=60)
     settings = dict(learning_rate="constant", eta0=0.1, batch_size=6, shuffle=False, n_jobs=1, max_iter=1)

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from parsgd import Local, MiniBatch, MLPClassifier, SGDClassifier, SimuParallel, Weighted, open_dataset
+from parsgd import LocalSGD, MiniBatch, MLPClassifier, SGDClassifier, SimuParallel, WeightedAverage, open_dataset
 from parsgd.testing.problems import labels, unit_rows
 
 X = unit_rows(600, 6, dtype=np.float32)
@@ -18,8 +18,8 @@ MODELS = {
 }
 ALGORITHMS = {
     "simuparallel": SimuParallel(),
-    "weighted": Weighted(rule="steps"),
-    "local": Local(period=0.25),
+    "weighted": WeightedAverage(rule="steps"),
+    "local": LocalSGD(sync_every=0.25),
     "minibatch": MiniBatch(60),
 }
 
@@ -44,7 +44,7 @@ def parameters(model):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("model", MODELS)
 def test_all_engines_give_the_same_bits_from_arrays_and_from_parquet(model, algorithm, source, folder, kept_engine):
-    data = (X, Y) if source == "arrays" else (open_dataset(folder, target="y", window_rows=64),)
+    data = (X, Y) if source == "arrays" else (open_dataset(folder, target="y", shuffle_buffer_rows=64),)
     found = {}
     for name in ("serial", "threads", "processes", "dask"):
         made = MODELS[model](n_jobs=2, algorithm=ALGORITHMS[algorithm], engine=kept_engine(name))

@@ -3,29 +3,29 @@
 import numpy as np
 import pytest
 
-from parsgd import Delayed, Elastic, Local, MiniBatch, SimuParallel, Weighted
-from parsgd.algorithms import working
+from parsgd import DelayedSGD, ElasticAveraging, LocalSGD, MiniBatch, SimuParallel, WeightedAverage
+from parsgd.algorithms.common import worker_loop
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.simulated import Simulated
 from parsgd.engines.threads import Threads
-from parsgd.fitting import fit
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
-from parsgd.stopping import Stopping
+from parsgd.models.network.network_model import Network
 from parsgd.testing.problems import labels, unit_rows
+from parsgd.training.loop import fit
+from parsgd.training.stopping import StoppingRule
+from parsgd.utils.row_arrays import rows_of
 
 ALGORITHMS = [
     SimuParallel(),
-    SimuParallel(sampling="whole"),
-    Weighted(),
-    Weighted(rule="measured"),
-    Local(),
-    Local(period=0.3, rule="wp"),
+    SimuParallel(partition="replicated"),
+    WeightedAverage(),
+    WeightedAverage(rule="measured"),
+    LocalSGD(),
+    LocalSGD(sync_every=0.3, rule="wp"),
     MiniBatch(),
     MiniBatch(25),
-    Delayed(compensation=0.1),
-    Elastic(),
+    DelayedSGD(compensation=0.1),
+    ElasticAveraging(),
 ]
 KINDS = {
     "adam": {"solver": "adam", "dropout": 0.3},
@@ -64,22 +64,22 @@ def test_every_engine_repeats_the_bits_of_the_serial_engine(kind, algorithm):
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
 @pytest.mark.parametrize("kind", ["adam", "sparse sgd", "single precision"])
 def test_what_a_fit_finds_does_not_depend_on_the_pieces_it_is_cut_into(kind, algorithm, monkeypatch):
-    rule = Stopping(tol=0.1, patience=1, adaptive_from=0.05)
+    rule = StoppingRule(tol=0.1, patience=1, adaptive_from=0.05)
     whole = train(kind, algorithm, 2, stopping=rule, epochs=30)
-    monkeypatch.setattr(working, "_FIRST_CHUNK_VALUES", 1)
-    monkeypatch.setattr(working, "_CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(worker_loop, "_FIRST_CHUNK_VALUES", 1)
+    monkeypatch.setattr(worker_loop, "_CHUNK_SECONDS", 1e-9)
     pieces = train(kind, algorithm, 2, stopping=rule, epochs=30)
     assert whole.state.tobytes() == pieces.state.tobytes()
-    assert (whole.n_epochs, whole.clock) == (pieces.n_epochs, pieces.clock)
-    assert whole.gains[0] < 1.0
+    assert (whole.n_epochs, whole.schedule_step) == (pieces.n_epochs, pieces.schedule_step)
+    assert whole.lr_scale[0] < 1.0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_worker_is_serial_sgd_whatever_the_algorithm(kind):
     alone = train(kind, SimuParallel(), 1)
-    np.testing.assert_array_equal(train(kind, Weighted(), 1).state, alone.state)
+    np.testing.assert_array_equal(train(kind, WeightedAverage(), 1).state, alone.state)
     # rounds and messages round otherwise: sums of squares, products in other shapes
-    for algorithm in (Local(), Local(period=0.3), MiniBatch()):
+    for algorithm in (LocalSGD(), LocalSGD(sync_every=0.3), MiniBatch()):
         tolerance = 1e-4 if kind == "single precision" else 1e-9
         np.testing.assert_allclose(train(kind, algorithm, 1).state, alone.state, rtol=tolerance, atol=tolerance / 10)
 

@@ -10,9 +10,18 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import parsgd
-from parsgd import Asynchronous, Checkpoint, Delayed, Elastic, Local, MiniBatch, SimuParallel, Weighted
-from parsgd.checkpointing.content import read
-from parsgd.checkpointing.folder import Folder
+from parsgd import (
+    AsyncLocalSGD,
+    Checkpoint,
+    DelayedSGD,
+    ElasticAveraging,
+    LocalSGD,
+    MiniBatch,
+    SimuParallel,
+    WeightedAverage,
+)
+from parsgd.checkpointing.file_format import read
+from parsgd.checkpointing.store import CheckpointStore
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.testing.problems import labels, targets, unit_rows
@@ -21,21 +30,21 @@ X = unit_rows(180, 6)
 Y = labels(X)
 ALGORITHMS = [
     SimuParallel(),
-    Weighted(),
-    Weighted(rule="learned"),
-    Local(),
-    Local(period=0.3, outer="momentum"),
-    Local(period=0.5, outer="nesterov", rule="wp"),
-    Local(period=0.2, outer="adaptive"),
-    Local(period="adaptive"),
-    Local(period=0.5, rule="learned"),
+    WeightedAverage(),
+    WeightedAverage(rule="learned"),
+    LocalSGD(),
+    LocalSGD(sync_every=0.3, outer_optimizer="momentum"),
+    LocalSGD(sync_every=0.5, outer_optimizer="nesterov", rule="wp"),
+    LocalSGD(sync_every=0.2, outer_optimizer="adaptive"),
+    LocalSGD(sync_every="adaptive"),
+    LocalSGD(sync_every=0.5, rule="learned"),
     MiniBatch(16),
-    Delayed(8),
-    Delayed(8, compensation=0.04),
-    Elastic(),
+    DelayedSGD(8),
+    DelayedSGD(8, compensation=0.04),
+    ElasticAveraging(),
 ]
 # what repeats its bits on the serial engine, where workers take turns
-IN_TURNS = [Asynchronous(), Asynchronous(rule="wp"), Elastic(asynchronous=True)]
+IN_TURNS = [AsyncLocalSGD(), AsyncLocalSGD(rule="wp"), ElasticAveraging(asynchronous=True)]
 
 
 class Broken(Exception):
@@ -47,7 +56,7 @@ class BreaksOff:
 
     def __init__(self, engine, number, press=False):
         self.engine, self.number, self.press = engine, number, press
-        self.name, self.offers = engine.name, engine.offers
+        self.name, self.capabilities = engine.name, engine.capabilities
 
     def open(self, work, shards, pulse):
         crew = self.engine.open(work, shards, pulse)
@@ -163,7 +172,7 @@ def test_chance_that_nobody_named_is_kept(tmp_path):
     with pytest.raises(Broken):
         make(engine=BreaksOff(Serial(), 5), checkpoint=parts).fit(X, Y)
     first = make(checkpoint=parts).fit(X, Y, resume=True)
-    folder = Folder(tmp_path / "parts")
+    folder = CheckpointStore(tmp_path / "parts")
     chance = read(folder.file(folder.rounds()[-1])).extras["random_state"]
     assert facts(first) == facts(make(random_state=chance).fit(X, Y))
 
@@ -205,7 +214,7 @@ def network(kind=parsgd.MLPClassifier, **settings):
         dict(solver="adamw", alpha=0.1),
         dict(dropout=0.3),
         dict(early_stopping=True, n_iter_no_change=2, max_iter=20, learning_rate_init=0.05),
-        dict(algorithm=Local(period=0.5, outer="adaptive")),
+        dict(algorithm=LocalSGD(sync_every=0.5, outer_optimizer="adaptive")),
         dict(algorithm="minibatch"),
         dict(algorithm="delayed"),
     ],
@@ -225,10 +234,12 @@ def test_networks_on_threads_too(tmp_path):
 @settings(max_examples=25)
 def test_wherever_and_however_often_it_was_broken_off(numbers, seconds, tmp_path_factory):
     folder = tmp_path_factory.mktemp("resuming")
-    assert_goes_on(classifier(algorithm=Local(outer="momentum"), n_jobs=2), folder, numbers, seconds=seconds)
+    assert_goes_on(
+        classifier(algorithm=LocalSGD(outer_optimizer="momentum"), n_jobs=2), folder, numbers, seconds=seconds
+    )
 
 
-@pytest.mark.parametrize("algorithm", [Local(), MiniBatch(16), Delayed(8), SimuParallel()], ids=repr)
+@pytest.mark.parametrize("algorithm", [LocalSGD(), MiniBatch(16), DelayedSGD(8), SimuParallel()], ids=repr)
 @pytest.mark.parametrize("engine", [Serial(), Threads()], ids=lambda engine: engine.name)
 def test_after_ctrl_c_as_if_it_had_not_been_pressed(algorithm, engine, tmp_path):
     make = classifier(algorithm=algorithm, n_jobs=2)
@@ -261,7 +272,11 @@ def test_engines_may_be_changed_in_between(tmp_path):
     assert facts(again) == facts(make().fit(X, Y))
 
 
-@pytest.mark.parametrize("algorithm", [Local(outer="momentum"), MiniBatch(16), Delayed(8), Elastic(), "auto"], ids=repr)
+@pytest.mark.parametrize(
+    "algorithm",
+    [LocalSGD(outer_optimizer="momentum"), MiniBatch(16), DelayedSGD(8), ElasticAveraging(), "auto"],
+    ids=repr,
+)
 def test_more_passes_after_the_end_are_those_of_a_longer_fit(algorithm, tmp_path):
     make, kept = classifier(algorithm=algorithm), Checkpoint(tmp_path / "parts", seconds=np.inf)
     for max_iter in (2, 5, 5):

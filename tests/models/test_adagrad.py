@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import parsgd
-from parsgd import Local, MiniBatch, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
-from parsgd.models.linear import Linear
-from parsgd.rows import rows_of
+from parsgd import LocalSGD, MiniBatch, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
+from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 GRADIENTS = {
     "hinge": lambda y, p: np.where(y * p <= 1.0, -y, 0.0),
@@ -51,12 +51,12 @@ def compiled(model, rows, epochs, stops=()):
     """The state's parts after so many passes; the run is settled after so many rows of each, too."""
     state, n = model.init(0), len(rows.y)
     order = np.arange(n, dtype=np.int32)
-    descent = model.descent(state, 1.0, np.ones(model.n_outputs), 0)
+    sgd_run = model.sgd_run(state, 1.0, np.ones(model.n_outputs), 0)
     for _ in range(epochs):
         for start, stop in zip((0, *stops), (*stops, n), strict=True):
-            descent.advance(rows, order, start, stop)
-            descent.settle()
-    descent.settle()
+            sgd_run.run(rows, order, start, stop)
+            sgd_run.finalize()
+    sgd_run.finalize()
     return model.views(state)
 
 
@@ -153,7 +153,9 @@ def test_partial_fit_goes_on_with_the_rates_that_there_were(kind):
 
 
 @pytest.mark.parametrize(
-    "algorithm", [SimuParallel(), Local(period=0.3), Local(period=0.3, outer="adaptive")], ids=repr
+    "algorithm",
+    [SimuParallel(), LocalSGD(sync_every=0.3), LocalSGD(sync_every=0.3, outer_optimizer="adaptive")],
+    ids=repr,
 )
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 def test_workers_have_the_same_bits_on_every_engine_and_their_average_learns(algorithm, layout):
@@ -188,9 +190,11 @@ def test_a_feature_that_no_row_has_stays_where_it_was():
 
 def test_what_does_not_go_together_is_refused():
     X = unit_rows(40, 5)
-    with pytest.raises(parsgd.errors.InvalidArgument, match=r"average=True does not go with learning_rate='adagrad'"):
+    with pytest.raises(
+        parsgd.errors.InvalidArgumentError, match=r"average=True does not go with learning_rate='adagrad'"
+    ):
         SGDClassifier(average=True, learning_rate="adagrad").fit(X, labels(X))
-    with pytest.raises(parsgd.errors.IncompatibleParts, match="adagrad"):
+    with pytest.raises(parsgd.errors.IncompatiblePartsError, match="adagrad"):
         SGDClassifier(algorithm="hogwild", engine="threads", **{**QUICK, "n_jobs": 2}).fit(X, labels(X))
 
 
@@ -203,7 +207,7 @@ def test_files_merges_and_scikit_learn_know_it(tmp_path):
     for model in (models[0], again):
         model.partial_fit(X, y)
     assert again.coef_.tobytes() == models[0].coef_.tobytes()
-    merged = parsgd.merge(models)
+    merged = parsgd.average_models(models)
     a, b = merged.merge_weights_ / merged.merge_weights_.sum()
     np.testing.assert_allclose(merged._squares, a * models[0]._squares + b * models[1]._squares)
     theirs = models[0].to_sklearn()

@@ -10,10 +10,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from parsgd.models.forward import ACTIVATIONS
-from parsgd.models.network import SOLVERS, Network
-from parsgd.rows import rows_of
+from parsgd.models.network.forward import ACTIVATIONS
+from parsgd.models.network.network_model import SOLVERS, Network
 from parsgd.testing.problems import labels, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 N_UNITS, N_BATCH = 20_000, 4
 
@@ -27,8 +27,8 @@ def masks(dropout=0.3, *, step=1, seed=5, hidden=1):
     )  # fmt: skip
     state = np.zeros(model.n_parameters)
     model.views(state)["intercepts"][-2][:] = 1.0  # every hidden unit is 1
-    descent = model.descent(state, float(step), np.ones(1), seed)
-    descent.advance(rows_of(np.zeros((N_BATCH, 1)), np.eye(N_BATCH)), np.arange(N_BATCH, dtype=np.int32), 0, N_BATCH)
+    sgd_run = model.sgd_run(state, float(step), np.ones(1), seed)
+    sgd_run.run(rows_of(np.zeros((N_BATCH, 1)), np.eye(N_BATCH)), np.arange(N_BATCH, dtype=np.int32), 0, N_BATCH)
     return model.views(state)["coefs"][-1]
 
 
@@ -66,12 +66,12 @@ def problem(hidden=(11, 7), **settings):
 
 def run(model, rows, cuts=(), seed=5, epochs=3):
     state = model.init(1)
-    descent = model.descent(state, 1.0, np.ones(1), seed)
+    sgd_run = model.sgd_run(state, 1.0, np.ones(1), seed)
     order = np.random.default_rng(0).permutation(38).astype(np.int32)
     for _ in range(epochs):
         for start, stop in pairwise([0, *cuts, 38]):
-            descent.advance(rows, order, start, stop)
-    return state, float(descent.tally().loss[0])
+            sgd_run.run(rows, order, start, stop)
+    return state, float(sgd_run.take_totals().loss[0])
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -101,9 +101,9 @@ def test_a_step_goes_along_the_gradient_of_the_loss_with_these_units_left_out(ac
 
     def visit(state, gain):
         state = state.copy()
-        descent = model.descent(state, 7.0, np.array([gain]), 5)
-        descent.advance(rows, order, 0, 38)
-        return state, float(descent.tally().loss[0]) / 38
+        sgd_run = model.sgd_run(state, 7.0, np.array([gain]), 5)
+        sgd_run.run(rows, order, 0, 38)
+        return state, float(sgd_run.take_totals().loss[0]) / 38
 
     state = model.init(2)
     gradient = (state - visit(state, 1.0)[0]) / model.eta0
@@ -122,7 +122,7 @@ def test_what_leads_into_a_unit_that_was_left_out_and_away_from_it_stays():
     rows = rows_of(X, np.zeros(1, dtype=np.int64))
     before = model.init(0)
     after = before.copy()
-    model.descent(after, 1.0, np.ones(1), 5).advance(rows, np.zeros(1, dtype=np.int32), 0, 1)
+    model.sgd_run(after, 1.0, np.ones(1), 5).run(rows, np.zeros(1, dtype=np.int32), 0, 1)
     moved = model.views(after - before)
     into = (moved["coefs"][0] != 0.0).any(axis=0)
     biases = moved["intercepts"][0] != 0.0

@@ -8,9 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from parsgd.core import Rows
-from parsgd.models.linear import LOSSES, Linear
-from parsgd.rows import rows_of
+from parsgd.models.linear.linear_model import LOSSES, Linear
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 PARAMETERS = {
     "hinge": 1.0, "huber": 0.3, "epsilon_insensitive": 0.1, "squared_epsilon_insensitive": 0.1, "quantile": 0.7,
@@ -111,9 +111,7 @@ def test_csr_rows_have_the_gradient_of_the_same_dense_rows(loss, shape, settings
     theirs, ours = dense[0].gradient(dense[2], dense[1]), csr[0].gradient(state, csr[1])
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-12)
     for name in ("coef", "intercept"):
-        np.testing.assert_allclose(
-            csr[0].views(ours[1])[name], dense[0].views(theirs[1])[name], rtol=1e-9, atol=1e-13
-        )
+        np.testing.assert_allclose(csr[0].views(ours[1])[name], dense[0].views(theirs[1])[name], rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -128,7 +126,7 @@ def test_a_run_at_rate_zero_adds_up_the_objective(loss, shape, settings):
         if name in ("coef", "intercept"):
             view[:] = rng.standard_normal(view.shape)
     expected = model.gradient(state, rows)[0]
-    descent = model.descent(state.copy(), 1.0, np.zeros(model.n_outputs), 0)
-    descent.advance(rows, np.arange(len(rows.y), dtype=np.int32), 0, len(rows.y))
-    tally = descent.tally()
-    np.testing.assert_allclose(model.total_loss(tally.objective) / tally.examples, expected, rtol=1e-9)
+    sgd_run = model.sgd_run(state.copy(), 1.0, np.zeros(model.n_outputs), 0)
+    sgd_run.run(rows, np.arange(len(rows.y), dtype=np.int32), 0, len(rows.y))
+    totals = sgd_run.take_totals()
+    np.testing.assert_allclose(model.total_loss(totals.objective) / totals.examples, expected, rtol=1e-9)

@@ -13,15 +13,15 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from parsgd import SimuParallel
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.core import Rows
+from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.errors import DivergedError
-from parsgd.fitting import fit
-from parsgd.models.forward import ACTIVATIONS, LOSSES
-from parsgd.models.network import SOLVERS, Network
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd.models.network.forward import ACTIVATIONS, LOSSES
+from parsgd.models.network.network_model import SOLVERS, Network
 from parsgd.testing import check_model
 from parsgd.testing.problems import labels, unit_rows
+from parsgd.training.loop import fit
+from parsgd.utils.row_arrays import rows_of
 
 N_FEATURES, N_OUT, STEP = 6, 3, 1e-6
 

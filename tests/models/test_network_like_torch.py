@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.special import xlogy
 
-from parsgd.models.forward import ACTIVATIONS, LOSSES
-from parsgd.models.network import Network
-from parsgd.rows import rows_of
+from parsgd.models.network.forward import ACTIVATIONS, LOSSES
+from parsgd.models.network.network_model import Network
 from parsgd.testing.problems import labels, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional
@@ -101,9 +101,9 @@ def test_steps_are_pytorchs(solver, activation, optim):
         "adam": lambda: optim.Adam(groups, lr=model.eta0, betas=(0.9, 0.999), eps=model.epsilon),
         "adamw": lambda: optim.AdamW(groups, lr=model.eta0, betas=(0.9, 0.999), eps=model.epsilon),
     }[solver]()
-    descent = model.descent(state, 1.0, np.ones(1), 0)
+    sgd_run = model.sgd_run(state, 1.0, np.ones(1), 0)
     for _ in range(6):
-        descent.advance(rows, np.arange(N_ROWS, dtype=np.int32), 0, N_ROWS)
+        sgd_run.run(rows, np.arange(N_ROWS, dtype=np.int32), 0, N_ROWS)
         optimizer.zero_grad()
         their_loss(model, rows, coefs, intercepts).backward()
         optimizer.step()
@@ -116,10 +116,10 @@ def test_clipped_steps_are_pytorchs(optim):
     model, rows, state = make("softmax", "tanh", alpha=0.0, solver="sgd", eta0=0.5, clip_norm=0.05)
     coefs, intercepts = leaves(model, state)
     optimizer = optim.SGD(coefs + intercepts, lr=model.eta0)
-    descent = model.descent(state, 1.0, np.ones(1), 0)
+    sgd_run = model.sgd_run(state, 1.0, np.ones(1), 0)
     lengths = []
     for _ in range(3):
-        descent.advance(rows, np.arange(N_ROWS, dtype=np.int32), 0, N_ROWS)
+        sgd_run.run(rows, np.arange(N_ROWS, dtype=np.int32), 0, N_ROWS)
         optimizer.zero_grad()
         their_loss(model, rows, coefs, intercepts).backward()
         lengths.append(torch.nn.utils.clip_grad_norm_(coefs + intercepts, model.clip_norm).item())

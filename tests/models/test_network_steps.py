@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from parsgd.core import Rows
-from parsgd.models import network_descent
-from parsgd.models.forward import ACTIVATIONS, LOSSES
-from parsgd.models.network import SOLVERS, Network
-from parsgd.rows import rows_of
+from parsgd.models.network import network_sgd_run
+from parsgd.models.network.forward import ACTIVATIONS, LOSSES
+from parsgd.models.network.network_model import SOLVERS, Network
 from parsgd.testing.problems import labels, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 N_ROWS, N_FEATURES, N_OUT = 26, 6, 3
 # these are reported as means over outputs, and their gradient is that of the sum, as in scikit-learn
@@ -44,16 +44,16 @@ class Problem:
         return rows_of(self.X[numbers], np.ascontiguousarray(self.y[numbers]), self.weight[numbers])
 
 
-def run(model, rows, order=None, epochs=1, state=None, clock=1.0, gain=1.0, seed=0):
-    """The state after some passes of compiled steps, the tally, and the clock."""
+def run(model, rows, order=None, epochs=1, state=None, schedule_step=1.0, gain=1.0, seed=0):
+    """The state after some passes of compiled steps, the totals, and the clock."""
     state = model.init(3) if state is None else state.copy()
     order = np.arange(len(rows.y), dtype=np.int32) if order is None else order.astype(np.int32)
-    descent = model.descent(state, clock, np.array([gain]), seed)
+    sgd_run = model.sgd_run(state, schedule_step, np.array([gain]), seed)
     for _ in range(epochs):
-        descent.advance(rows, order, 0, len(order))
-    tally = descent.tally()
-    descent.settle()
-    return state, tally, descent.clock
+        sgd_run.run(rows, order, 0, len(order))
+    totals = sgd_run.take_totals()
+    sgd_run.finalize()
+    return state, totals, sgd_run.schedule_step
 
 
 def penalty_of(model, state):
@@ -83,11 +83,11 @@ def test_a_step_of_plain_sgd_goes_along_the_gradient(loss, activation, layout):
         objective, gradient = model.gradient(before, problem.rows)
         assert objective > 0.0
         for visited in (None, order):  # rows side by side are read where they lie, others are gathered
-            after, tally, clock = run(model, problem.rows, visited)
+            after, totals, schedule_step = run(model, problem.rows, visited)
             np.testing.assert_allclose(after, before - model.eta0 * gradient, rtol=1e-10, atol=1e-12)
             expected = reported(model, before, problem.rows)
-            np.testing.assert_allclose(tally.objective[0] / tally.examples, expected, rtol=1e-12)
-            assert (tally.examples, tally.steps, clock) == (N_ROWS, 1, 2.0)
+            np.testing.assert_allclose(totals.objective[0] / totals.examples, expected, rtol=1e-12)
+            assert (totals.examples, totals.steps, schedule_step) == (N_ROWS, 1, 2.0)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -112,12 +112,12 @@ def test_in_single_precision_the_penalty_in_the_loss_is_that_of_the_last_sixteen
         problem = Problem("softmax", dtype=dtype)
         model = problem.model((20,), alpha=0.5, batch_size=2, eta0=0.05)
         state = model.init(3)
-        descent, losses = model.descent(state, 1.0, np.ones(1), 0), []
+        sgd_run, losses = model.sgd_run(state, 1.0, np.ones(1), 0), []
         for start in [*range(0, N_ROWS, 2)] * 3:
             if dtype is np.float64:
                 penalties.append(penalty_of(model, state))
-            descent.advance(problem.rows, np.arange(N_ROWS, dtype=np.int32), start, start + 2)
-            losses.append(float(descent.tally().loss[0]))
+            sgd_run.run(problem.rows, np.arange(N_ROWS, dtype=np.int32), start, start + 2)
+            losses.append(float(sgd_run.take_totals().loss[0]))
         seen[dtype] = np.array(losses)
     old = [penalties[max(step // 16 * 16 - 1, 0)] for step in range(1, 40)]
     np.testing.assert_allclose(seen[np.float32], seen[np.float64] - penalties + old, rtol=1e-5)
@@ -137,7 +137,7 @@ def test_in_single_precision_a_penalty_too_weak_to_move_a_weight_in_one_step_mov
 # -- many steps ----------------------------------------------------------------------------------------------------
 
 
-def written_out(model, problem, order, state, clock=1.0):
+def written_out(model, problem, order, state, schedule_step=1.0):
     """Steps over ``order`` in batches, by the formulas of `kernels/solvers.py`; the state and the summed losses."""
     n, b1, b2 = model.n_parameters, model.beta_1, model.beta_2
     plain = replace(model, solver="sgd", alpha=0.0, sparse=False)
@@ -151,7 +151,7 @@ def written_out(model, problem, order, state, clock=1.0):
         rows, share = problem.some(numbers), problem.weight[numbers].sum()
         eta = model.eta0
         if model.schedule == "invscaling":
-            epochs = (clock - model.begun) // model.steps_per_epoch
+            epochs = (schedule_step - model.begun) // model.steps_per_epoch
             eta /= (1.0 + model.seen + epochs * model.rows_per_epoch) ** model.power_t
         g = plain.gradient(w, rows)[1]
         losses += reported(replace(model, sparse=False), w, rows) * len(numbers)
@@ -172,9 +172,9 @@ def written_out(model, problem, order, state, clock=1.0):
         else:
             first = b1 * first + (1.0 - b1) * g
             second = b2 * second + (1.0 - b2) * g**2
-            rate = eta * np.sqrt(1.0 - b2**clock) / (1.0 - b1**clock)
+            rate = eta * np.sqrt(1.0 - b2**schedule_step) / (1.0 - b1**schedule_step)
             w -= rate * first / (np.sqrt(second) + model.epsilon)
-        clock += 1.0
+        schedule_step += 1.0
     return np.concatenate([w, first, second])[: len(state)], losses
 
 
@@ -194,18 +194,18 @@ def test_a_run_of_steps_is_the_run_written_out(solver, layout):
         )  # fmt: skip
         state = model.init(3)
         state[model.n_parameters :] = rng.uniform(0.0, 0.01, state.size - model.n_parameters)
-        theirs, losses, clock = state, 0.0, 9.0
-        descent = model.descent(ours := state.copy(), 9.0, np.ones(1), 0)
+        theirs, losses, schedule_step = state, 0.0, 9.0
+        sgd_run = model.sgd_run(ours := state.copy(), 9.0, np.ones(1), 0)
         for visited in passes:
-            theirs, more = written_out(model, problem, visited, theirs, clock)
-            losses, clock = losses + more, clock + 4.0
-            descent.advance(problem.rows, visited.astype(np.int32), 0, N_ROWS)
-        tally = descent.tally()
-        descent.settle()
-        assert descent.clock == clock
+            theirs, more = written_out(model, problem, visited, theirs, schedule_step)
+            losses, schedule_step = losses + more, schedule_step + 4.0
+            sgd_run.run(problem.rows, visited.astype(np.int32), 0, N_ROWS)
+        totals = sgd_run.take_totals()
+        sgd_run.finalize()
+        assert sgd_run.schedule_step == schedule_step
         for mine, their in zip(_used(model, ours), _used(model, theirs), strict=True):
             np.testing.assert_allclose(mine, their, rtol=1e-8, atol=1e-11)
-        np.testing.assert_allclose(tally.loss[0], losses, rtol=1e-10)
+        np.testing.assert_allclose(totals.loss[0], losses, rtol=1e-10)
 
 
 def _used(model, state):
@@ -221,7 +221,7 @@ def test_gradients_taken_a_few_rows_at_a_time_are_the_whole_gradients(solver, mo
     problem = Problem("softmax", weighted=True)
     model = problem.model((9, 8), solver=solver, batch_size=7, alpha=0.3, eta0=0.05)
     usual = run(model, problem.rows, epochs=3)
-    monkeypatch.setattr(network_descent, "_GRADIENT_BYTES", 25 * 8)  # two rows of the first layer, three of the next
+    monkeypatch.setattr(network_sgd_run, "_GRADIENT_BYTES", 25 * 8)  # two rows of the first layer, three of the next
     pieces = run(model, problem.rows, epochs=3)
     np.testing.assert_allclose(pieces[0], usual[0], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(pieces[1].loss, usual[1].loss, rtol=1e-12)
@@ -271,14 +271,14 @@ def test_weights_that_shrink_a_lot_are_folded_before_they_underflow(shrink):
         problem = Problem("softmax", layout, n_rows=28)
         model = problem.model((6,), alpha=(1.0 - shrink) * 7 / 0.2, batch_size=7, eta0=0.2)
         state = model.init(1)
-        descent = model.descent(state, 1.0, np.ones(1), 0)
+        sgd_run = model.sgd_run(state, 1.0, np.ones(1), 0)
         scales = []
         for _ in range(100):
-            descent.advance(problem.rows, np.arange(28, dtype=np.int32), 0, 28)
-            scales.append(float(descent.carry[descent.slot.SCALE]))
-        tally = descent.tally()
-        descent.settle()
-        ways.append((state, tally.loss))
+            sgd_run.run(problem.rows, np.arange(28, dtype=np.int32), 0, 28)
+            scales.append(float(sgd_run.carry[sgd_run.slot.SCALE]))
+        totals = sgd_run.take_totals()
+        sgd_run.finalize()
+        ways.append((state, totals.loss))
         if layout == "csr":
             assert min(scales) > 1e-7
             # it was held as a product for a while, and multiplied in now and then
@@ -293,12 +293,12 @@ def test_settling_in_the_middle_of_a_run_of_sparse_rows_changes_nothing_but_roun
     model = problem.model(alpha=1.0, batch_size=5)
     usual = run(model, problem.rows, epochs=4)
     state = model.init(3)
-    descent = model.descent(state, 1.0, np.ones(1), 0)
+    sgd_run = model.sgd_run(state, 1.0, np.ones(1), 0)
     for _ in range(4):
-        descent.advance(problem.rows, np.arange(N_ROWS, dtype=np.int32), 0, N_ROWS)
-        descent.settle()
+        sgd_run.run(problem.rows, np.arange(N_ROWS, dtype=np.int32), 0, N_ROWS)
+        sgd_run.finalize()
     np.testing.assert_allclose(state, usual[0], rtol=1e-11, atol=1e-13)
-    np.testing.assert_allclose(descent.tally().loss, usual[1].loss, rtol=1e-12)
+    np.testing.assert_allclose(sgd_run.take_totals().loss, usual[1].loss, rtol=1e-12)
 
 
 # -- standing still ------------------------------------------------------------------------------------------------
@@ -312,12 +312,12 @@ def test_a_batch_that_weighs_nothing_moves_nothing(solver, layout):
     rows = Rows(problem.rows.x, problem.rows.y, rows_of(problem.X, problem.y, weight).weight)
     model = problem.model(solver=solver, alpha=0.5, batch_size=4, dropout=0.3)
     state = run(model, rows, np.arange(4))[0]  # with velocities
-    still, tally, clock = run(model, rows, np.arange(4, 8), state=state, clock=2.0)
+    still, totals, schedule_step = run(model, rows, np.arange(4, 8), state=state, schedule_step=2.0)
     assert still.tobytes() == state.tobytes()
-    assert tally.loss[0] == 0.0
-    assert clock == 3.0
-    alone = run(model, rows, np.arange(8, 12), state=state, clock=3.0)[0]
-    through = run(model, rows, np.arange(4, 12), state=state, clock=2.0)[0]
+    assert totals.loss[0] == 0.0
+    assert schedule_step == 3.0
+    alone = run(model, rows, np.arange(8, 12), state=state, schedule_step=3.0)[0]
+    through = run(model, rows, np.arange(4, 12), state=state, schedule_step=2.0)[0]
     np.testing.assert_array_equal(through, alone)
     assert not np.array_equal(through, state)
 
@@ -328,13 +328,13 @@ def test_a_gain_of_zero_stands_still_and_goes_on_counting(solver, layout):
     problem = Problem("softmax", layout)
     model = problem.model(solver=solver, alpha=0.5, batch_size=4)
     state = run(model, problem.rows)[0]
-    still, tally, clock = run(model, problem.rows, state=state, gain=0.0)
+    still, totals, schedule_step = run(model, problem.rows, state=state, gain=0.0)
     assert still.tobytes() == state.tobytes()
     # batches divide the penalty by their own size, the whole by its own
     parts = [problem.some(np.arange(start, min(start + 4, N_ROWS))) for start in range(0, N_ROWS, 4)]
     expected = sum(reported(replace(model, sparse=False), state, part) * len(part.y) for part in parts)
-    np.testing.assert_allclose(tally.loss[0], expected, rtol=1e-12)
-    assert (tally.examples, clock) == (N_ROWS, 1.0 + len(parts))
+    np.testing.assert_allclose(totals.loss[0], expected, rtol=1e-12)
+    assert (totals.examples, schedule_step) == (N_ROWS, 1.0 + len(parts))
 
 
 # -- no numbers ----------------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parsgd.core import Rows
-from parsgd.models.linear import Linear
-from parsgd.rows import rows_of
+from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 GRADIENTS = {
     "hinge": lambda y, p: np.where(y * p <= 1.0, -y, 0.0),
@@ -68,12 +68,12 @@ def written_out(model: Linear, X, y, weight, epochs):
 def compiled(model: Linear, rows: Rows, epochs):
     state = model.init(0)
     order = np.arange(len(rows.y), dtype=np.int32)
-    descent = model.descent(state, 1.0, np.ones(model.n_outputs), 0)
+    sgd_run = model.sgd_run(state, 1.0, np.ones(model.n_outputs), 0)
     for _ in range(epochs):
-        descent.advance(rows, order, 0, len(order))
-    tally = descent.tally()
-    descent.settle()
-    return {**model.views(state), "loss": tally.loss.sum()}
+        sgd_run.run(rows, order, 0, len(order))
+    totals = sgd_run.take_totals()
+    sgd_run.finalize()
+    return {**model.views(state), "loss": totals.loss.sum()}
 
 
 problems = st.fixed_dictionaries(

@@ -12,11 +12,11 @@ from sklearn.base import clone
 
 import parsgd
 from parsgd import MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, Simulated
-from parsgd.errors import DivergedError, InvalidArgument
-from parsgd.planning import costing, planner, rehearsing, shortlist, trials
-from parsgd.planning.heldout import Point, Watched
-from parsgd.planning.rehearsing import reached
-from parsgd.prediction import Costs
+from parsgd.errors import DivergedError, InvalidArgumentError
+from parsgd.planning import measure_costs, planner, strategies, trial_runs, trial_schedule
+from parsgd.planning.heldout import CurvePoint, ObservedFit
+from parsgd.planning.trial_runs import reached
+from parsgd.training.cost_model import CostModel
 
 PRICES = {"seconds_per_row": 1e-5, "state_bytes": 40, "contention": {2: 1.0}, "wake_s": {2: 1e-4}}
 
@@ -25,15 +25,15 @@ PRICES = {"seconds_per_row": 1e-5, "state_bytes": 40, "contention": {2: 1.0}, "w
 def fixed(monkeypatch):
     """Costs that do not depend on the machine, of one with two cores, and merges that take no time."""
     monkeypatch.setattr(joblib, "cpu_count", lambda *_, **__: 2)
-    monkeypatch.setattr(costing, "measure", lambda estimator, sample, counts: dict(PRICES, **{
+    monkeypatch.setattr(measure_costs, "measure", lambda estimator, sample, counts: dict(PRICES, **{
         part: dict.fromkeys(counts, PRICES[part][2]) for part in ("contention", "wake_s")}))  # fmt: skip
-    real = rehearsing.rehearse
+    real = trial_runs.run_trial
 
     def untimed(*arguments):
         run = real(*arguments)
-        return run and rehearsing.Run(run.reached, run.last, 0.0, None, run.spread, run.diverged, run.begun)
+        return run and trial_runs.TrialRun(run.reached, run.last, 0.0, None, run.spread, run.diverged, run.begun)
 
-    monkeypatch.setattr(trials, "rehearse", untimed)
+    monkeypatch.setattr(trial_schedule, "run_trial", untimed)
 
 
 def rows(n=600, kinds=2, seed=0):
@@ -86,7 +86,7 @@ def test_predicted_passes_are_those_of_a_fit_on_the_same_rows(fixed):
     cell = next(cell for cell in plan.cells if cell.label == "local, 10 a pass")
     random, seeds = planner.samples.seeds_of(model(), 3)
     sample = planner.samples.draw(model(), *rows(), random)
-    watched = Watched(cell.algorithm, Simulated(), sample.loss)
+    watched = ObservedFit(cell.algorithm, Simulated(), sample.loss)
     runs = []
     for seed in seeds:
         fitted = model(max_iter=8, random_state=seed, n_jobs=8).set_params(algorithm=watched, engine=watched)
@@ -187,7 +187,7 @@ def test_a_table_and_a_sentence(fixed):
 
 
 def test_with_little_time_the_beginning_is_rehearsed_and_said_to_be(fixed, monkeypatch):
-    monkeypatch.setattr(planner.budget, "_LEAST_ROWS", 200)
+    monkeypatch.setattr(planner.trial_budget, "_LEAST_ROWS", 200)
     plan = planned(model(max_iter=500), (1, 2, 4), seconds=0.05)
     assert {cell.basis for cell in plan.cells} <= {"begun", "no time", "others", "alike"}
     assert plan.cells[0].basis == "begun"
@@ -216,8 +216,8 @@ def test_ways_that_diverge_are_never_there(fixed, monkeypatch):
     def diverging(*_, **__):
         raise DivergedError("gone")
 
-    original = costing.run
-    monkeypatch.setattr(costing, "run",
+    original = measure_costs.run
+    monkeypatch.setattr(measure_costs, "run",
                         lambda e, s, w, n, p, **k: (diverging if n > 1 else original)(e, s, w, n, p, **k))  # fmt: skip
     plan = planned(n_workers=(1, 4))
     assert all(cell.seconds == math.inf for cell in plan.cells[1:])
@@ -247,7 +247,7 @@ def test_ways_that_diverge_are_never_there(fixed, monkeypatch):
     ids=lambda value: str(value)[:30],
 )
 def test_what_cannot_be_used_is_refused_and_named(settings, said):
-    with pytest.raises(InvalidArgument, match=said):
+    with pytest.raises(InvalidArgumentError, match=said):
         planned(**settings)
 
 
@@ -282,7 +282,7 @@ def test_ctrl_c_ends_it(fixed):
 def test_costs_are_measured_by_the_work_itself():
     """Twice the rows do not change what a row costs; an empty round costs less than a second."""
     sample = planner.samples.draw(model(), *rows(3000), np.random.RandomState(0))
-    found = costing.measure(model(), sample, [2])
+    found = measure_costs.measure(model(), sample, [2])
     assert 0 < found["seconds_per_row"] < 1e-3
     assert found["contention"][2] > 0
     assert 0 < found["wake_s"][2] < 1.0
@@ -292,10 +292,12 @@ def test_costs_are_measured_by_the_work_itself():
 def test_what_there_was_no_time_for_is_taken_to_be_like_its_like(fixed):
     """Of plain means one that was rehearsed stands for the others of as many workers."""
     kind = dict(convex=True, batch_size=1, sparse=True, n_rows=1000)
-    here = {n: shortlist.ways(n, on_threads=n == 2, **kind) for n in (2, 8)}
-    costs = Costs(1000, 1e-5, contention={2: 1.2}, wake_s={2: 1e-4})
-    serial = rehearsing.Serial(5.0, 0.01, [[Point(0.0, float(p), 1.0 / (1.0 + p)) for p in range(6)]])
-    made = trials.Trials(None, None, costs, serial, here, {(8, "local, 10 a pass"): [rehearsing.Run(4.0, 0.1)]})
+    here = {n: strategies.strategies_for(n, on_threads=n == 2, **kind) for n in (2, 8)}
+    costs = CostModel(1000, 1e-5, contention={2: 1.2}, wake_s={2: 1e-4})
+    serial = trial_runs.SerialRun(5.0, 0.01, [[CurvePoint(0.0, float(p), 1.0 / (1.0 + p)) for p in range(6)]])
+    made = trial_schedule.TrialSchedule(
+        None, None, costs, serial, here, {(8, "local, 10 a pass"): [trial_runs.TrialRun(4.0, 0.1)]}
+    )
     cells = {(cell.n_workers, cell.label): cell for cell in made.cells(5.0)}
     assert cells[8, "local, 1 a pass"].passes == cells[8, "simuparallel"].passes == 4.0
     assert cells[8, "simuparallel"].basis == "alike"

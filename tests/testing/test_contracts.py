@@ -5,14 +5,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from parsgd import Asynchronous, Delayed, Elastic, Local, SGDRegressor, SimuParallel, Weighted, registry
-from parsgd.core import Block, Merge, Shard
-from parsgd.engines.serial import Serial, SerialCrew
-from parsgd.models.linear import Linear
-from parsgd.rows import rows_of
-from parsgd.sources.arrays import ArraySource
+from parsgd import (
+    AsyncLocalSGD,
+    DelayedSGD,
+    ElasticAveraging,
+    LocalSGD,
+    SGDRegressor,
+    SimuParallel,
+    WeightedAverage,
+    registry,
+)
+from parsgd.core import MergeResult, RowBlock, Shard
+from parsgd.data.sources.array_source import ArraySource
+from parsgd.engines.serial import Serial, SerialWorkerPool
+from parsgd.models.linear.linear_model import Linear
 from parsgd.testing import check_algorithm, check_engine, check_model, check_source, slow_down
 from parsgd.testing.problems import labels, targets, unit_rows
+from parsgd.utils.row_arrays import rows_of
 
 
 def rows(layout="dense", n_classes=2, dtype=np.float64, n_rows=41):
@@ -24,11 +33,20 @@ def rows(layout="dense", n_classes=2, dtype=np.float64, n_rows=41):
 
 
 ALGORITHMS = [
-    SimuParallel(), SimuParallel(sampling="whole"), Local(), Local(period=1.0, rule="wp"), Local(seconds=10.0),
-    *(Weighted(rule=rule) for rule in ("wp", "steps", "measured", "uniform")), Weighted(seconds=10.0),
-    Delayed(7), Delayed(7, compensation=0.5), *(Asynchronous(rule=rule) for rule in ("staleness", "wp", "uniform")),
-    Asynchronous(period=1.0, rate=0.7), Elastic(pull=0.5), Elastic(period=1.0, asynchronous=True),
-]  # fmt: skip
+    SimuParallel(),
+    SimuParallel(partition="replicated"),
+    LocalSGD(),
+    LocalSGD(sync_every=1.0, rule="wp"),
+    LocalSGD(seconds=10.0),
+    *(WeightedAverage(rule=rule) for rule in ("wp", "steps", "measured", "uniform")),
+    WeightedAverage(seconds=10.0),
+    DelayedSGD(7),
+    DelayedSGD(7, compensation=0.5),
+    *(AsyncLocalSGD(rule=rule) for rule in ("staleness", "wp", "uniform")),
+    AsyncLocalSGD(sync_every=1.0, rate=0.7),
+    ElasticAveraging(pull=0.5),
+    ElasticAveraging(sync_every=1.0, asynchronous=True),
+]
 MODELS = [
     {"loss": "log_loss"},
     {"loss": "log_loss", "batch_size": 4},
@@ -104,8 +122,8 @@ class WrongGradient(Linear):
 
 
 class Uphill(Linear):
-    def descent(self, state, clock, gains, seed):
-        return super().descent(state, clock, -gains, seed)
+    def sgd_run(self, state, schedule_step, lr_scale, seed):
+        return super().sgd_run(state, schedule_step, -lr_scale, seed)
 
 
 class NeverBroken(Linear):
@@ -122,58 +140,63 @@ def test_a_model_that_breaks_a_promise_is_told_which(kind, sentence):
 
 
 @dataclass(frozen=True)
-class CountsIdle(Local):
-    def combine(self, standing, reports):
+class CountsIdle(LocalSGD):
+    def merge(self, standing, reports):
         weights = np.full(len(reports), 1.0 / len(reports))
-        return Merge(sum(w * r.state for w, r in zip(weights, reports, strict=True)), weights)
+        return MergeResult(sum(w * r.state for w, r in zip(weights, reports, strict=True)), weights)
 
 
 @dataclass(frozen=True)
-class FavoursTheFirst(Local):
-    def combine(self, standing, reports):
-        return Merge(reports[0].state.copy(), np.eye(len(reports))[0])
+class FavoursTheFirst(LocalSGD):
+    def merge(self, standing, reports):
+        return MergeResult(reports[0].state.copy(), np.eye(len(reports))[0])
 
 
 @dataclass(frozen=True)
-class WritesToTheState(Local):
-    def combine(self, standing, reports):
+class WritesToTheState(LocalSGD):
+    def merge(self, standing, reports):
         standing.state[:] += 1.0
-        return super().combine(standing, reports)
+        return super().merge(standing, reports)
 
 
 @dataclass(frozen=True)
-class WorksTooMuch(Local):
-    def work(self, model, shard, task, pulse):
+class WorksTooMuch(LocalSGD):
+    def run(self, model, shard, task, pulse):
         budget = replace(task.budget, examples=task.budget.examples + 1)
-        return super().work(model, shard, replace(task, budget=budget), pulse)
+        return super().run(model, shard, replace(task, budget=budget), pulse)
 
 
 @dataclass(frozen=True)
-class WritesToItsMemory(Local):
-    def combine(self, standing, reports):
-        standing.memory.pace[0] = 1.0
-        return super().combine(standing, reports)._replace(memory=standing.memory)
+class WritesToItsMemory(LocalSGD):
+    def merge(self, standing, reports):
+        standing.memory.seconds_per_example[0] = 1.0
+        return super().merge(standing, reports)._replace(memory=standing.memory)
 
 
 @dataclass(frozen=True)
-class RoundsUp(Local):
-    def combine(self, standing, reports):
-        merge = super().combine(standing, reports)
+class RoundsUp(LocalSGD):
+    def merge(self, standing, reports):
+        merge = super().merge(standing, reports)
         return merge if merge.state is standing.state else merge._replace(state=np.nextafter(merge.state, np.inf))
 
 
 @dataclass(frozen=True)
-class Drifts(Local):
-    def combine(self, standing, reports):
-        merge = super().combine(standing, reports)
+class Drifts(LocalSGD):
+    def merge(self, standing, reports):
+        merge = super().merge(standing, reports)
         return merge if len(reports) == 1 or not merge.weights.any() else merge._replace(state=merge.state + 1e-3)
 
 
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        (CountsIdle, "no step"), (FavoursTheFirst, "alike"), (WritesToTheState, "pure"), (WorksTooMuch, "budget"),
-        (WritesToItsMemory, "memory"), (RoundsUp, "bit for bit"), (Drifts, "must stay"),
+        (CountsIdle, "no step"),
+        (FavoursTheFirst, "alike"),
+        (WritesToTheState, "pure"),
+        (WorksTooMuch, "budget"),
+        (WritesToItsMemory, "memory"),
+        (RoundsUp, "bit for bit"),
+        (Drifts, "must stay"),
     ],
 )
 def test_an_algorithm_that_breaks_a_promise_is_told_which(kind, sentence):
@@ -184,7 +207,7 @@ def test_an_algorithm_that_breaks_a_promise_is_told_which(kind, sentence):
 class Broken:
     """The serial engine with another crew."""
 
-    name, offers = "broken", frozenset()
+    name, capabilities = "broken", frozenset()
 
     def __init__(self, crew):
         self.crew = crew
@@ -193,27 +216,27 @@ class Broken:
         return self.crew(work, shards, pulse)
 
 
-class AnswersTwice(SerialCrew):
+class AnswersTwice(SerialWorkerPool):
     def receive(self, at_least):
         return [report for report in super().receive(at_least) for _ in range(2)]
 
 
-class SwapsShards(SerialCrew):
+class SwapsShards(SerialWorkerPool):
     def __init__(self, work, shards, pulse):
         super().__init__(work, shards[::-1], pulse)
 
 
-class KeepsItsShards(SerialCrew):
-    def deal(self, shards):
+class KeepsItsShards(SerialWorkerPool):
+    def set_shards(self, shards):
         pass
 
 
-class GoesBackInTime(SerialCrew):
+class GoesBackInTime(SerialWorkerPool):
     def now(self):
         return -super().now()
 
 
-class SwallowsErrors(SerialCrew):
+class SwallowsErrors(SerialWorkerPool):
     def receive(self, at_least):
         try:
             return super().receive(at_least)
@@ -221,7 +244,7 @@ class SwallowsErrors(SerialCrew):
             return []
 
 
-class GivesOtherBits(SerialCrew):
+class GivesOtherBits(SerialWorkerPool):
     def receive(self, at_least):
         return [replace(report, state=report.state * (1 + 1e-15)) for report in super().receive(at_least)]
 
@@ -240,8 +263,8 @@ def test_an_engine_that_breaks_a_promise_is_told_which(crew, sentence):
 
 @dataclass(frozen=True)
 class LosesARow(ArraySource):
-    def split(self, n_workers, seed, sampling="split"):
-        return [replace(shard, numbers=shard.numbers[:-1]) for shard in super().split(n_workers, seed, sampling)]
+    def split(self, n_workers, seed, partition="shuffled"):
+        return [replace(shard, numbers=shard.numbers[:-1]) for shard in super().split(n_workers, seed, partition)]
 
 
 @dataclass
@@ -260,13 +283,13 @@ class Forgetful(Shard):
     def blocks(self, seed, epoch, start=0):
         self.asked += 1
         for block in self.shard.blocks(seed, epoch):
-            yield Block(block.rows, np.roll(block.order, self.asked))
+            yield RowBlock(block.rows, np.roll(block.order, self.asked))
 
 
 @dataclass(frozen=True)
 class Irreproducible(ArraySource):
-    def split(self, n_workers, seed, sampling="split"):
-        return [Forgetful(shard) for shard in super().split(n_workers, seed, sampling)]
+    def split(self, n_workers, seed, partition="shuffled"):
+        return [Forgetful(shard) for shard in super().split(n_workers, seed, partition)]
 
 
 @pytest.mark.parametrize(("kind", "sentence"), [(LosesARow, "every row"), (Irreproducible, "same shards")])

@@ -1,6 +1,6 @@
 """Delayed SGD: workers take turns, and each one's gradient is a step along which the others have already passed.
 
-work: the summed gradients of the next batch of the worker's own rows.  quorum: one, in turn.  combine: one step of the
+run: the summed gradients of the next batch of the worker's own rows.  quorum: one, in turn.  merge: one step of the
 model's solver, ``w_{t+1} = w_t - eta_t g_{t - tau}``, where ``g_{t - tau}`` was taken at ``w_{t - tau}`` and ``tau`` is
 the number of the other workers.  With compensation ``g`` becomes ``g + lambda g * g * (w_t - w_{t - tau})``, number by
 number.
@@ -17,14 +17,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parsgd.algorithms.slopes import Part, rows_a_step, send_slope, step_along
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
+from parsgd.algorithms.common.gradient_messages import (
+    BatchSlice,
+    apply_gradients,
+    effective_batch_size,
+    report_gradient,
+)
+from parsgd.core import (
+    Budget,
+    FitState,
+    MergeResult,
+    Model,
+    ProgressCallback,
+    Report,
+    Shard,
+    SynchronousAlgorithm,
+    Task,
+)
 from parsgd.errors import check_between, check_count
-from parsgd.rows import visits
+from parsgd.utils.row_arrays import visits
 
 
 @dataclass(frozen=True)
-class Delayed(Synchronous):
+class DelayedSGD(SynchronousAlgorithm):
     """Round-robin updates along gradients that are ``n_workers - 1`` steps old.
 
     No step waits for all workers, as those of :class:`MiniBatch` do, and a batch is one worker's: with n workers there
@@ -44,11 +59,11 @@ class Delayed(Synchronous):
 
     Examples
     --------
-    >>> from parsgd import Delayed, SGDClassifier
+    >>> from parsgd import DelayedSGD, SGDClassifier
     >>> from sklearn.datasets import load_breast_cancer
     >>> from sklearn.preprocessing import scale
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> model = SGDClassifier(algorithm=Delayed(16), n_jobs=3, max_iter=5, tol=None, random_state=0)
+    >>> model = SGDClassifier(algorithm=DelayedSGD(16), n_jobs=3, max_iter=5, tol=None, random_state=0)
     >>> model.fit(scale(X), y).score(scale(X), y) > 0.9
     True
     """
@@ -57,37 +72,37 @@ class Delayed(Synchronous):
     compensation: float | None = None
 
     name = "delayed"
-    sends = "slope"
-    in_turn = True
+    message = "gradient"
+    ordered = True
     common_clock = True
 
     def __post_init__(self) -> None:
-        check_count(self.batch_size, "batch_size", "Delayed")
-        check_between(self.compensation, 0, float("inf"), "compensation", "Delayed", optional=True)
+        check_count(self.batch_size, "batch_size", "DelayedSGD")
+        check_between(self.compensation, 0, float("inf"), "compensation", "DelayedSGD", optional=True)
 
     def size(self, model: Model) -> int:
         """Rows of a batch."""
-        return rows_a_step(self.batch_size, model)
+        return effective_batch_size(self.batch_size, model)
 
     def quorum(self, n_workers: int) -> int:
         return 1
 
-    def budget(self, standing: Standing, worker: int) -> Budget:
+    def budget(self, standing: FitState, worker: int) -> Budget:
         n_rows = standing.shard_rows[worker]
         return Budget(min(self.size(standing.model), n_rows - standing.cursors[worker] % max(n_rows, 1)))
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         """The summed gradients of the batch at the worker's cursor."""
         began = time.perf_counter()
-        return send_slope(model, task, next_batch(shard, task), pulse, began)
+        return report_gradient(model, task, next_batch(shard, task), pulse, began)
 
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         slopes = [report.state for report in reports]
         if self.compensation is not None:
             slopes = [self._compensated(standing, report) for report in reports]
-        return step_along(standing, reports, slopes)
+        return apply_gradients(standing, reports, slopes)
 
-    def _compensated(self, standing: Standing, report: Report) -> np.ndarray:
+    def _compensated(self, standing: FitState, report: Report) -> np.ndarray:
         """The slope as if taken at the present state; ``report.state`` is ``m g``, and then ``m``."""
         slope, count = report.state[:-1], report.state[-1]
         if count <= 0.0:
@@ -98,8 +113,8 @@ class Delayed(Synchronous):
             return np.append(slope + float(self.compensation) / count * slope * slope * passed, count)
 
 
-def next_batch(shard: Shard, task: Task) -> Part:
+def next_batch(shard: Shard, task: Task) -> BatchSlice:
     """The batch that the task's budget holds."""
     epoch, skip = divmod(task.cursor, max(shard.n_rows, 1))
     rows, batch = visits(shard.blocks(task.seed, epoch, skip), task.budget.examples)
-    return Part(rows, batch, 0, len(batch), epoch)
+    return BatchSlice(rows, batch, 0, len(batch), epoch)

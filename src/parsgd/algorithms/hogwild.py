@@ -1,6 +1,6 @@
 """Hogwild: all workers step on one state in shared memory, without locks and without averages.
 
-work: SGD on the shared state itself.  quorum: all, once a pass.  combine: nothing moves, the state is handed on.
+run: SGD on the shared state itself.  quorum: all, once a pass.  merge: nothing moves, the state is handed on.
 
 Niu, Recht, Re, Wright, "Hogwild!: A Lock-Free Approach to Parallelizing Stochastic Gradient Descent", NIPS 2011.
 """
@@ -12,14 +12,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from parsgd.algorithms import merging
-from parsgd.algorithms.working import FENCE_BYTES, private_copy, private_room, run
-from parsgd.core import Budget, Merge, Pulse, Report, Shard, SharedModel, Standing, Synchronous, Task
+from parsgd.algorithms.common import merge_weights
+from parsgd.algorithms.common.worker_loop import CACHE_LINE_PAD, padded_empty, private_copy, run
+from parsgd.core import (
+    Budget,
+    FitState,
+    MergeResult,
+    ProgressCallback,
+    Report,
+    Shard,
+    SharedModel,
+    SynchronousAlgorithm,
+    Task,
+)
 from parsgd.errors import check_between
 
 
 @dataclass(frozen=True)
-class Hogwild(Synchronous):
+class Hogwild(SynchronousAlgorithm):
     """Lock-free SGD on shared memory, for sparse rows.
 
     Each worker visits its own rows, and moves the weights ``w`` that all of them share: for the features ``v`` of a row
@@ -64,52 +74,55 @@ class Hogwild(Synchronous):
     seconds: float | None = None
 
     name = "hogwild"
-    needs = frozenset({"shared_memory", "shared_steps"})
+    requires = frozenset({"shared_memory", "shared_steps"})
     common_clock = True
 
     def __post_init__(self) -> None:
         check_between(self.seconds, 0, float("inf"), "seconds", "Hogwild", optional=True)
 
-    def begin(self, standing: Standing) -> np.ndarray:
-        return joined(standing.model, standing.state, standing.clock, standing.n_workers)
+    def init_memory(self, standing: FitState) -> np.ndarray:
+        return pack_shared(standing.model, standing.state, standing.schedule_step, standing.n_workers)
 
-    def outset(self, standing: Standing, worker: int) -> np.ndarray:
+    def start_state(self, standing: FitState, worker: int) -> np.ndarray:
         """The one vector that all workers write to: the only task whose state is not left as it is."""
         return standing.memory
 
-    def budget(self, standing: Standing, worker: int) -> Budget:
+    def budget(self, standing: FitState, worker: int) -> Budget:
         n_rows = standing.shard_rows[worker]
         return Budget(n_rows if self.seconds is None else n_rows * standing.max_epochs, self.seconds)
 
-    def work(self, model: SharedModel, shard: Shard, task: Task, pulse: Pulse) -> Report:
-        state, board = parted(task.state, model)
-        return replace(run(model, shard, task, pulse, state, board), state=task.state)
+    def run(self, model: SharedModel, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
+        state, shared_scalars = unpack_shared(task.state, model)
+        return replace(run(model, shard, task, pulse, state, shared_scalars), state=task.state)
 
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
         """The state that all reports hold, in plain numbers, and a new vector for the next round to write to."""
-        weights = merging.by_steps([report.steps for report in reports])
+        weights = merge_weights.by_steps([report.steps for report in reports])
         if not weights.any():
-            return Merge(standing.state, weights, standing.memory)
+            return MergeResult(standing.state, weights, standing.memory)
         model: SharedModel = standing.model
-        state, board = parted(reports[0].state, model)
-        state = state.copy() if board is None else model.settled(state, board)
-        clock = max(report.clock for report in reports)
-        return Merge(state, weights, joined(model, state, clock, standing.n_workers))
+        state, shared_scalars = unpack_shared(reports[0].state, model)
+        state = state.copy() if shared_scalars is None else model.from_shared(state, shared_scalars)
+        schedule_step = max(report.schedule_step for report in reports)
+        return MergeResult(state, weights, pack_shared(model, state, schedule_step, standing.n_workers))
 
 
-def joined(model: SharedModel, state: np.ndarray, clock: float, n_workers: int) -> np.ndarray:
-    """One vector of the state and the board behind it; without a board for one worker, who shares with nobody."""
+def pack_shared(model: SharedModel, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
+    """One vector of the state and the shared_scalars behind it; without a shared_scalars for one worker, who shares
+    with nobody."""
     if n_workers == 1:
         return private_copy(state)
-    board = np.ascontiguousarray(model.board(state, clock, n_workers)).reshape(-1).view(state.dtype)
+    shared_scalars = (
+        np.ascontiguousarray(model.shared_scalars(state, schedule_step, n_workers)).reshape(-1).view(state.dtype)
+    )
     begins = _board_begins(state)
-    vector = private_room(begins + board.size, state.dtype)
-    vector[: state.size], vector[state.size : begins], vector[begins:] = state, 0, board
+    vector = padded_empty(begins + shared_scalars.size, state.dtype)
+    vector[: state.size], vector[state.size : begins], vector[begins:] = state, 0, shared_scalars
     return vector
 
 
-def parted(vector: np.ndarray, model: SharedModel) -> tuple[np.ndarray, np.ndarray | None]:
-    """Views of the state and of the board in what :func:`joined` made."""
+def unpack_shared(vector: np.ndarray, model: SharedModel) -> tuple[np.ndarray, np.ndarray | None]:
+    """Views of the state and of the shared_scalars in what :func:`pack_shared` made."""
     state = vector[: model.size]
     if vector.size == model.size:
         return state, None
@@ -118,4 +131,4 @@ def parted(vector: np.ndarray, model: SharedModel) -> tuple[np.ndarray, np.ndarr
 
 def _board_begins(state: np.ndarray) -> int:
     """Behind the state, so that no cache line holds parts of both."""
-    return (state.nbytes // FENCE_BYTES + 2) * FENCE_BYTES // state.itemsize
+    return (state.nbytes // CACHE_LINE_PAD + 2) * CACHE_LINE_PAD // state.itemsize

@@ -1,6 +1,6 @@
 """Synchronous mini-batch SGD: each worker takes a slice of every batch, and the summed gradients make one step.
 
-work: the summed gradients of the worker's slice.  quorum: all.  combine: one step of the model's solver along
+run: the summed gradients of the worker's slice.  quorum: all.  merge: one step of the model's solver along
 ``sum_i g_i / sum_i weight_i``.  So any number of workers gives what one gives on the whole batch, to rounding.
 
 Dekel, Gilad-Bachrach, Shamir, Xiao, "Optimal Distributed Online Prediction Using Mini-Batches", JMLR 13, 2012.
@@ -12,18 +12,33 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parsgd.algorithms.slopes import Part, rows_a_step, send_slope, step_along
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
+from parsgd.algorithms.common.gradient_messages import (
+    BatchSlice,
+    apply_gradients,
+    effective_batch_size,
+    report_gradient,
+)
+from parsgd.core import (
+    Budget,
+    FitState,
+    MergeResult,
+    Model,
+    ProgressCallback,
+    Report,
+    Shard,
+    SynchronousAlgorithm,
+    Task,
+)
 from parsgd.errors import check_count
-from parsgd.rows import visits
+from parsgd.utils.row_arrays import visits
 
 
 @dataclass(frozen=True)
-class MiniBatch(Synchronous):
+class MiniBatch(SynchronousAlgorithm):
     """Exact parallel mini-batch SGD.
 
     Every step waits for all workers and for one message each way (about half a millisecond with threads), so it pays
-    for steps that take some milliseconds: large networks, large batches.  :class:`Local` talks less often.
+    for steps that take some milliseconds: large networks, large batches.  :class:`LocalSGD` talks less often.
 
     Parameters
     ----------
@@ -44,8 +59,8 @@ class MiniBatch(Synchronous):
     batch_size: int | None = None
 
     name = "minibatch"
-    sampling = "shared"
-    sends = "slope"
+    partition = "common_order"
+    message = "gradient"
     common_clock = True
 
     def __post_init__(self) -> None:
@@ -53,25 +68,25 @@ class MiniBatch(Synchronous):
 
     def size(self, model: Model) -> int:
         """Rows of a batch."""
-        return rows_a_step(self.batch_size, model)
+        return effective_batch_size(self.batch_size, model)
 
-    def budget(self, standing: Standing, worker: int) -> Budget:
+    def budget(self, standing: FitState, worker: int) -> Budget:
         # a round is a batch, whose size the model knows: see work
         return Budget(standing.shard_rows[worker])
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
+    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
         """The summed gradients of this worker's slice of the batch that the round's number stands for."""
         began = time.perf_counter()
-        return send_slope(model, task, self._slice(model, shard, task), pulse, began)
+        return report_gradient(model, task, self._slice(model, shard, task), pulse, began)
 
-    def _slice(self, model: Model, shard: Shard, task: Task) -> Part:
+    def _slice(self, model: Model, shard: Shard, task: Task) -> BatchSlice:
         """With the shared order, all workers know the batch by its number alone."""
         size = self.size(model)
         epoch, number = divmod(task.round, max(1, -(-task.source_rows // size)))
         begin = number * size
         rows, batch = visits(shard.blocks(task.seed, epoch, begin), min(size, task.source_rows - begin))
         first, end = (-(-len(batch) * worker // task.n_workers) for worker in (task.worker, task.worker + 1))
-        return Part(rows, batch, first, end, epoch)
+        return BatchSlice(rows, batch, first, end, epoch)
 
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
-        return step_along(standing, reports, [report.state for report in reports])
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
+        return apply_gradients(standing, reports, [report.state for report in reports])

@@ -1,9 +1,9 @@
 """SimuParallelSGD: every worker runs SGD on its shard without talking, then one average.
 
-work: SGD over all epochs.  quorum: all.  combine: ``v = 1/K sum_i w_i``.
+run: SGD over all epochs.  quorum: all.  merge: ``v = 1/K sum_i w_i``.
 
 Zinkevich, Weimer, Smola, Li, "Parallelized Stochastic Gradient Descent", NIPS 2010, algorithm 3; with
-``sampling="whole"`` algorithm 2, in which every worker draws from the whole data set, with replacement.
+``partition="replicated"`` algorithm 2, in which every worker draws from the whole data set, with replacement.
 """
 
 from __future__ import annotations
@@ -11,36 +11,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from parsgd.algorithms import merging
-from parsgd.algorithms.inside import within
-from parsgd.algorithms.part import Part, smaller, uncounted
-from parsgd.algorithms.working import run
-from parsgd.core import Budget, Merge, Model, Pulse, Report, Shard, Standing, Synchronous, Task
-from parsgd.errors import InvalidArgument, check_between, check_count, choose
+from parsgd.algorithms.common import merge_weights
+from parsgd.algorithms.common.delayed_gradients import wrap_delay
+from parsgd.algorithms.common.subsample import SubsampledShard, mute_progress, scale_budget
+from parsgd.algorithms.common.worker_loop import run
+from parsgd.core import (
+    Budget,
+    FitState,
+    MergeResult,
+    Model,
+    ProgressCallback,
+    Report,
+    Shard,
+    SynchronousAlgorithm,
+    Task,
+)
+from parsgd.errors import InvalidArgumentError, check_between, check_count, choose
 
 
 @dataclass(frozen=True)
-class SimuParallel(Synchronous):
+class SimuParallel(SynchronousAlgorithm):
     """One-shot averaging of independent runs.
 
     Parameters
     ----------
-    sampling : {"split", "stored", "whole"}
-        ``"split"``: each worker owns ``1/K`` of the rows, dealt at random (algorithm 3).  ``"stored"``: it owns those
-        that lie together; if the order of the rows tells anything of them (a sorted file) the workers learn different
-        things, and :class:`~parsgd.errors.UnlikeShards` says so.  ``"whole"``: each worker draws as many rows
-        from the whole set, with replacement (algorithm 2).
+    partition : {"shuffled", "contiguous", "replicated"}
+        ``"shuffled"``: each worker owns ``1/K`` of the rows, dealt at random (algorithm 3).  ``"contiguous"``: it owns
+        those that lie together; if the order of the rows tells anything of them (a sorted file) the workers learn
+        different things, and :class:`~parsgd.errors.ShardSkewWarning` says so.  ``"replicated"``: each worker draws as
+        many rows from the whole set, with replacement (algorithm 2).
     seconds : float or None
         End the one round after so many seconds, wherever each worker is.
-    inside : int or None
+    inner_delay : int or None
         What a worker does by itself.  None: SGD on batches of the model's ``batch_size``.  A number: delayed SGD, each
-        gradient that many batches late, as on a node whose cores take turns; see :mod:`parsgd.algorithms.inside`.  That
-        is computed in NumPy, about 0.1 ms a batch, on one core.
+        gradient that many batches late, as on a node whose cores take turns; see
+        :mod:`parsgd.algorithms.common.delayed_gradients`.  That is computed in NumPy, about 0.1 ms a batch, on one
+        core.
     correction : float or None
         A fraction r < 1: each worker runs once more, on r of its rows, and sends ``(w - r w') / (1 - r)``, in which the
-        bias that the smallness of its shard brings cancels (SAVGM; :func:`parsgd.algorithms.merging.bias_corrected`).
-        It takes 1 + r times as long.  For convex models run until they converge, with few rows a worker for their
-        features: stopped earlier, what it takes away is progress rather than bias.
+        bias that the smallness of its shard brings cancels (SAVGM;
+        :func:`parsgd.algorithms.common.merge_weights.bias_corrected`). It takes 1 + r times as long.  For convex models
+        run until they converge, with few rows a worker for their features: stopped earlier, what it takes away is
+        progress rather than bias.
 
     Examples
     --------
@@ -53,9 +65,9 @@ class SimuParallel(Synchronous):
     True
     """
 
-    sampling: str = "split"
+    partition: str = "shuffled"
     seconds: float | None = None
-    inside: int | None = None
+    inner_delay: int | None = None
     correction: float | None = None
 
     name = "simuparallel"
@@ -63,33 +75,33 @@ class SimuParallel(Synchronous):
     frees_start = True
 
     def __post_init__(self) -> None:
-        choose(self.sampling, ("split", "stored", "whole"), "sampling", "SimuParallel")
+        choose(self.partition, ("shuffled", "contiguous", "replicated"), "partition", "SimuParallel")
         check_between(self.seconds, 0, float("inf"), "seconds", "SimuParallel", optional=True)
-        check_count(self.inside, "inside", "SimuParallel")
+        check_count(self.inner_delay, "inner_delay", "SimuParallel")
         check_between(self.correction, 0, 0.9, "correction", "SimuParallel", optional=True)
-        if self.correction is not None and self.sampling == "whole":
-            raise InvalidArgument(
-                "SimuParallel's correction is for workers that own their rows; with sampling='whole' they draw from all"
-                " of them. Use sampling='split'."
+        if self.correction is not None and self.partition == "replicated":
+            raise InvalidArgumentError(
+                "SimuParallel's correction is for workers that own their rows; with partition='replicated' they draw"
+                " from all of them. Use partition='shuffled'."
             )
 
-    def budget(self, standing: Standing, worker: int) -> Budget:
+    def budget(self, standing: FitState, worker: int) -> Budget:
         return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
 
-    def work(self, model: Model, shard: Shard, task: Task, pulse: Pulse) -> Report:
-        model = within(model, self.inside)
+    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
+        model = wrap_delay(model, self.inner_delay)
         report = run(model, shard, task, pulse)
         # one worker is serial SGD
         if self.correction is None or task.n_workers == 1 or report.steps == 0:
             return report
-        part = Part(shard, self.correction, task.seed)
+        part = SubsampledShard(shard, self.correction, task.seed)
         if part.n_rows == 0:
             return report
-        again = run(model, part, smaller(task, part), uncounted(pulse))
-        state = merging.bias_corrected(report.state, again.state, part.n_rows / shard.n_rows)
+        again = run(model, part, scale_budget(task, part), mute_progress(pulse))
+        state = merge_weights.bias_corrected(report.state, again.state, part.n_rows / shard.n_rows)
         state = state.astype(report.state.dtype)
         state[model.nonnegative] = report.state[model.nonnegative]
         return replace(report, state=state, seconds=report.seconds + again.seconds)
 
-    def combine(self, standing: Standing, reports: Sequence[Report]) -> Merge:
-        return merging.merge(standing.state, reports, merging.uniform([r.steps for r in reports]))
+    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
+        return merge_weights.merge(standing.state, reports, merge_weights.uniform([r.steps for r in reports]))

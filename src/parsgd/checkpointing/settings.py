@@ -8,7 +8,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from parsgd.errors import InvalidArgument, check_count
+from parsgd.errors import InvalidArgumentError, check_count
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Checkpoint:
 
     Raises
     ------
-    InvalidArgument
+    InvalidArgumentError
         When it is made with values that cannot be used.
 
     Examples
     --------
     >>> import tempfile
-    >>> from parsgd import Checkpoint, Local, SGDClassifier
+    >>> from parsgd import Checkpoint, LocalSGD, SGDClassifier
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -51,12 +51,12 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         if not isinstance(self.folder, (str, os.PathLike)) or not os.fspath(self.folder):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"The 'folder' parameter of Checkpoint must be the name of a folder. Got {self.folder!r} instead."
             )
         real = isinstance(self.seconds, Real) and not isinstance(self.seconds, bool)
         if not (real and self.seconds >= 0):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 "The 'seconds' parameter of Checkpoint must be a number in the range [0, inf]. Got"
                 f" {self.seconds!r} instead."
             )
@@ -78,7 +78,7 @@ def settings_of(value: Any, who: str) -> Checkpoint | None:
         return value
     if isinstance(value, (str, os.PathLike)) and os.fspath(value):
         return Checkpoint(value)
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         f"The 'checkpoint' parameter of {who} must be the name of a folder, a parsgd.Checkpoint or None."
         f" Got {value!r} instead."
     )

@@ -14,10 +14,10 @@ def main() -> None:
     if missing:
         print(f"The command parsgd needs {', '.join(missing)}: pip install 'parsgd[cli]'", file=sys.stderr)
         sys.exit(1)
-    from parsgd import first_use
     from parsgd.cli import output
     from parsgd.cli.app import app
-    from parsgd.streams import Messages
+    from parsgd.utils import first_use
+    from parsgd.utils.streams import MessageStream
 
     first_use.announce_always = True
     output.prepare()
@@ -25,7 +25,7 @@ def main() -> None:
         app(prog_name="parsgd")
     except OSError as error:
         # of help and of the version; commands explain their own
-        print(f"Error: standard output: {error.strerror or error}", file=Messages("stderr"))
+        print(f"Error: standard output: {error.strerror or error}", file=MessageStream("stderr"))
         sys.exit(1)
     finally:
         output.finish()

@@ -7,17 +7,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from parsgd.cli import bench, command, compile, export, fit, info, output, plan, predict, report, simulate
-from parsgd.cli.fit import TYPED
-from parsgd.cli.mistakes import INTERRUPTED, Ended, explained
+from parsgd.cli import command, output
+from parsgd.cli.cli_errors import INTERRUPTED, CliExit, report_errors
+from parsgd.cli.commands import bench, compile, export, fit, info, plan, predict, report, simulate
+from parsgd.cli.commands.fit import TYPED
 from parsgd.cli.signals import TERMINATED, handled
-from parsgd.streams import Messages
+from parsgd.utils.streams import MessageStream
 
 # Commands that write files, and do not end with the terminal in which they run.
 _WRITING = ("fit", "predict", "report", "export")
 
 
-class Explaining(TyperGroup):
+class ErrorReportingGroup(TyperGroup):
     """Ends every command with a message on standard error and an exit code instead of a traceback."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -28,16 +29,16 @@ class Explaining(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         with handled(writes=any(name in _WRITING for name in ctx.meta[TYPED][:1])) as received:
             try:
-                with explained():
+                with report_errors():
                     return super().invoke(ctx)
-            except Ended as end:
+            except CliExit as end:
                 interrupted = end.code == INTERRUPTED
-                print(f"{end}" if interrupted else f"Error: {end}", file=Messages("stderr"))
+                print(f"{end}" if interrupted else f"Error: {end}", file=MessageStream("stderr"))
                 raise typer.Exit(TERMINATED if interrupted and received.terminated else end.code) from end
 
 
 app = typer.Typer(
-    cls=Explaining,
+    cls=ErrorReportingGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Train linear models and networks by parallel stochastic gradient descent, and use them.",

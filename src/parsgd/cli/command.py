@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from parsgd.cli import config, output
-from parsgd.cli.grouping import grouped
+from parsgd.cli.options.option_groups import grouped
 
 # What other tools call our options.
 _ALSO = {

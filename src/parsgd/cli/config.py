@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from parsgd.cli.mistakes import Mistake, did_you_mean
+from parsgd.cli.cli_errors import UsageError, did_you_mean
 
 # What a configuration does not hold: where it came from.
 _APART = ("config", "print-config", "help")
@@ -53,16 +53,18 @@ def read(path: Path, command: str, commands: Sequence[str]) -> dict[str, Any]:
     try:
         whole = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise Mistake(f"--config {path}: cannot be read: {error.strerror or error}. Check the name.") from error
+        raise UsageError(f"--config {path}: cannot be read: {error.strerror or error}. Check the name.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Mistake(f"--config {path}: is not TOML: {error}.") from error
+        raise UsageError(f"--config {path}: is not TOML: {error}.") from error
     for name, value in whole.items():
         if not isinstance(value, dict):
-            raise Mistake(f"{path}: {name} is in no table; write [{command}] above it.")
+            raise UsageError(f"{path}: {name} is in no table; write [{command}] above it.")
         if name not in commands:
-            raise Mistake(f"{path}: [{name}] is no command.{did_you_mean(name, commands)}")
+            raise UsageError(f"{path}: [{name}] is no command.{did_you_mean(name, commands)}")
     if command not in whole:
-        raise Mistake(f"{path}: has no table [{command}]; it has {', '.join(f'[{name}]' for name in whole) or 'none'}.")
+        raise UsageError(
+            f"{path}: has no table [{command}]; it has {', '.join(f'[{name}]' for name in whole) or 'none'}."
+        )
     return whole[command]
 
 
@@ -73,7 +75,7 @@ def defaults(table: Mapping[str, Any], params: Sequence[Any], where: str) -> dic
     for name, value in table.items():
         key = name.replace("_", "-")
         if key not in known:
-            raise Mistake(f"{where} has no {name!r}.{did_you_mean(key, known)} It takes {', '.join(known)}.")
+            raise UsageError(f"{where} has no {name!r}.{did_you_mean(key, known)} It takes {', '.join(known)}.")
         found[known[key].name] = _typed(value, known[key], f"{where} {name}")
     return found
 
@@ -94,7 +96,7 @@ def _typed(value: Any, param: Any, where: str) -> Any:
         return words if many else ",".join(words)
     if getattr(param, "is_flag", False):
         if not isinstance(value, bool):
-            raise Mistake(f"{where}: true or false was expected; got {value!r}.")
+            raise UsageError(f"{where}: true or false was expected; got {value!r}.")
         return value
     return [_word(value, where)] if many else _word(value, where)
 
@@ -106,7 +108,7 @@ def _word(value: Any, where: str) -> str:
         return str(value)
     if isinstance(value, list):
         return json.dumps(value)
-    raise Mistake(f"{where}: a text, a number, true or false was expected; got {value!r}.")
+    raise UsageError(f"{where}: a text, a number, true or false was expected; got {value!r}.")
 
 
 def to_toml(command: str, params: Sequence[Any], values: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 
-from parsgd.cli.mistakes import FAILURE, Ended
+from parsgd.cli.cli_errors import FAILURE, CliExit
 
 
 def write(text: str) -> None:
@@ -16,7 +16,7 @@ def write(text: str) -> None:
     """
     stream = sys.stdout
     if stream is None:
-        raise Ended("standard output: is closed; nothing was written to it.", FAILURE)
+        raise CliExit("standard output: is closed; nothing was written to it.", FAILURE)
     try:
         stream.flush()
         stream.buffer.write(text.encode("utf-8", "surrogateescape"))
@@ -25,7 +25,7 @@ def write(text: str) -> None:
         raise
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise Ended(f"standard output: {why}; what was to be written to it is lost.", FAILURE) from error
+        raise CliExit(f"standard output: {why}; what was to be written to it is lost.", FAILURE) from error
 
 
 def prepare() -> None:

@@ -13,25 +13,25 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from parsgd import interrupting
+from parsgd.utils import interrupts
 
 TERMINATED = 128 + signal.SIGTERM
 
 
-class Received:
+class ReceivedSignals:
     """``terminated``: SIGTERM came."""
 
     terminated = False
 
 
 @contextmanager
-def handled(writes: bool) -> Iterator[Received]:
+def handled(writes: bool) -> Iterator[ReceivedSignals]:
     """Handle the signals inside the block; ``writes``: the command writes a file."""
-    received = Received()
+    received = ReceivedSignals()
 
     def terminate(signum: int, frame: FrameType | None) -> None:
         received.terminated = True
-        interrupting.press()
+        interrupts.press()
 
     handlers: dict[int, Any] = {signal.SIGTERM: terminate}
     if writes and hasattr(signal, "SIGHUP"):

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parsgd.core import Pulse, Report, Shard, Task, Work
+from parsgd.core import ProgressCallback, Report, Shard, Task, WorkFn
 
 
 @dataclass(frozen=True)
@@ -15,15 +15,15 @@ class Serial:
     """Run each task when its report is asked for, in the order of sending."""
 
     name = "serial"
-    offers = frozenset()
+    capabilities = frozenset()
     in_calling_thread = True
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SerialCrew:
-        return SerialCrew(work, shards, pulse)
+    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> SerialWorkerPool:
+        return SerialWorkerPool(work, shards, pulse)
 
 
-class SerialCrew:
-    def __init__(self, work: Work, shards: Sequence[Shard], pulse: Pulse):
+class SerialWorkerPool:
+    def __init__(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback):
         self.work, self.shards, self.pulse = work, shards, pulse
         self.tasks: deque[Task] = deque()
 
@@ -37,7 +37,7 @@ class SerialCrew:
             reports.append(self.work(self.shards[task.worker], task, self.pulse))
         return reports
 
-    def deal(self, shards: Sequence[Shard]) -> None:
+    def set_shards(self, shards: Sequence[Shard]) -> None:
         for shard in self.shards:
             shard.close()
         self.shards = shards

@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import Budget, Lost, Pulse, Report, Shard, Task, Work
-from parsgd.engines.hosts import Placement
-from parsgd.errors import InvalidArgument
-from parsgd.prediction import Costs
+from parsgd.core import Budget, ProgressCallback, Report, Shard, Task, TaskFailed, WorkFn
+from parsgd.engines.placement import Placement
+from parsgd.errors import InvalidArgumentError
+from parsgd.training.cost_model import CostModel
 
 # Of seconds times rate, what is rounding and not the beginning of another example.
 _ROUNDING = 1e-12
@@ -36,7 +36,7 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Simulated:
-    """An engine whose workers have the speeds, delays and deaths that you give them.
+    """An engine whose workers have the speeds, delays and failures that you give them.
 
     Results are real and repeat to the bit: with equal arguments always, and with ``speeds=None`` and nothing else given
     they are those of ``engine="serial"``.  ``history_`` tells virtual times.  A round that is counted in seconds ends
@@ -53,7 +53,7 @@ class Simulated:
         Seconds that a message takes, each way; for all workers or for each.
     jitter : float
         How much the time of a task varies: the standard deviation of its logarithm.  The mean is not changed.
-    deaths : dict of int to float
+    failures : dict of int to float
         Machine, numbered as the worker that begins there -> seconds after the beginning of the fit at which it dies,
         with the tasks it has.  The driver hears of it one latency later; what it sends until then is lost, too.  The
         rows go to another machine; when the last one has died the fit ends.  A report already sent arrives.
@@ -66,18 +66,18 @@ class Simulated:
 
     Raises
     ------
-    InvalidArgument
+    InvalidArgumentError
         When it is made with values that cannot be used; when a fit begins with another number of workers.
 
     Examples
     --------
     A thousand workers, one in ten of them ten times slower:
 
-    >>> from parsgd import Local, SGDClassifier, Simulated
+    >>> from parsgd import LocalSGD, SGDClassifier, Simulated
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
     >>> engine = Simulated(speeds=[1.0] * 900 + [0.1] * 100, rate=1000.0, latency_s=0.005)
-    >>> model = SGDClassifier(algorithm=Local(period=1.0), engine=engine, max_iter=1, tol=None, random_state=0)
+    >>> model = SGDClassifier(algorithm=LocalSGD(sync_every=1.0), engine=engine, max_iter=1, tol=None, random_state=0)
     >>> first = model.fit(X, y).history_[0]
     >>> len(first["workers"]), [round(first["workers"][worker]["seconds"], 4) for worker in (0, 999)]
     (1000, [0.002, 0.01])
@@ -89,13 +89,13 @@ class Simulated:
     rate: float = 1e6
     latency_s: float | Sequence[float] = 0.0
     jitter: float = 0.0
-    deaths: Mapping[int, float] = field(default_factory=dict)
+    failures: Mapping[int, float] = field(default_factory=dict)
     bandwidth_bytes_per_s: float = math.inf
     merge_s: float = 0.0
     seed: int = 0
 
     name = "simulated"
-    offers = frozenset()
+    capabilities = frozenset()
 
     def __post_init__(self) -> None:
         for argument in ("speeds", "latency_s"):
@@ -115,25 +115,25 @@ class Simulated:
         _check("bandwidth_bytes_per_s", bandwidth, endless or _is_number(bandwidth) and bandwidth > 0,
                "bytes a second, above 0 (inf: messages of any size take no time)")  # fmt: skip
         _check("seed", self.seed, _is_whole(self.seed), "an int from 0 on")
-        deaths = isinstance(self.deaths, Mapping) and all(
-            _is_whole(worker) and _is_number(at) and at >= 0 for worker, at in self.deaths.items()
+        failures = isinstance(self.failures, Mapping) and all(
+            _is_whole(worker) and _is_number(at) and at >= 0 for worker, at in self.failures.items()
         )
-        _check("deaths", self.deaths, deaths, "a dict of workers' numbers and seconds, such as {3: 2.5}")
+        _check("failures", self.failures, failures, "a dict of workers' numbers and seconds, such as {3: 2.5}")
 
     @property
     def n_workers(self) -> int | None:
         """How many workers there are, where the arguments say so."""
         return next((len(given) for given in (self.speeds, self.latency_s) if isinstance(given, tuple)), None)
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> SimulatedCrew:
-        return SimulatedCrew(self, work, shards, pulse)
+    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> SimulatedWorkerPool:
+        return SimulatedWorkerPool(self, work, shards, pulse)
 
-    def costs(self, n_rows: int, n_parameters: int) -> Costs:
+    def costs(self, n_rows: int, n_parameters: int) -> CostModel:
         """What passes and rounds cost on this engine, for whom they are to be chosen; training costs the driver nothing
         here but ``merge_s``."""
         slowest = max(_several(self.latency_s))
         speeds = _several(1.0 if self.speeds is None else self.speeds)
-        return Costs(
+        return CostModel(
             n_rows, len(speeds) / sum(speeds) / self.rate, 8 * n_parameters, latency_s=slowest,
             bandwidth_bytes_per_s=self.bandwidth_bytes_per_s, merge_s=self.merge_s,
         )  # fmt: skip
@@ -149,65 +149,65 @@ class Simulated:
         return list(given)
 
 
-class SimulatedCrew:
+class SimulatedWorkerPool:
     """Tasks wait until an answer is asked for; then all are worked on, and their answers lie in the order of time."""
 
-    def __init__(self, engine: Simulated, work: Work, shards: Sequence[Shard], pulse: Pulse):
+    def __init__(self, engine: Simulated, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback):
         self.engine, self.work, self.shards, self.pulse = engine, work, shards, pulse
         n_workers = len(shards)
-        self.pace = [1.0 / (engine.rate * speed) for speed in engine.for_each("speeds", n_workers)]
+        self.seconds_per_example = [1.0 / (engine.rate * speed) for speed in engine.for_each("speeds", n_workers)]
         self.latency = engine.for_each("latency_s", n_workers)
-        strangers = sorted(worker for worker in engine.deaths if worker >= n_workers)
-        _check("deaths", f"{strangers}, and {n_workers} workers", not strangers, "of workers from 0 to n_jobs - 1")
+        strangers = sorted(worker for worker in engine.failures if worker >= n_workers)
+        _check("failures", f"{strangers}, and {n_workers} workers", not strangers, "of workers from 0 to n_jobs - 1")
         self.free = [0.0] * n_workers
         self.placement = Placement([shard.n_rows for shard in shards], range(n_workers))
-        # when the driver hears of deaths, and of whose, the next one last
-        self.news = sorted(((at + self.latency[i], i) for i, at in engine.deaths.items()), reverse=True)
+        # when the driver hears of failures, and of whose, the next one last
+        self.news = sorted(((at + self.latency[i], i) for i, at in engine.failures.items()), reverse=True)
         self.clock = 0.0
         self.sent: deque[tuple[Task, float]] = deque()
-        self.under_way: list[tuple[float, int, int, Report | Lost]] = []
+        self.under_way: list[tuple[float, int, int, Report | TaskFailed]] = []
         self.n_sent = 0
 
     def send(self, task: Task) -> None:
         self.sent.append((task, self.clock))
 
-    def receive(self, at_least: int) -> list[Report | Lost]:
+    def receive(self, at_least: int) -> list[Report | TaskFailed]:
         while self.sent:
             task, at = self.sent.popleft()
             arrival, answer = self._answer(task, at)
             self.n_sent += 1
             heapq.heappush(self.under_way, (arrival, task.worker, self.n_sent, answer))
-        came: list[Report | Lost] = []
+        came: list[Report | TaskFailed] = []
         while self.under_way and len(came) < at_least:
             arrival, _, _, answer = heapq.heappop(self.under_way)
-            busy = 0.0 if isinstance(answer, Lost) else self.engine.merge_s
+            busy = 0.0 if isinstance(answer, TaskFailed) else self.engine.merge_s
             self.clock = max(self.clock, arrival) + busy
             came.append(answer)
         return came
 
-    def _answer(self, task: Task, sent: float) -> tuple[float, Report | Lost]:
+    def _answer(self, task: Task, sent: float) -> tuple[float, Report | TaskFailed]:
         """When the answer to a task arrives, and which it is."""
         while self.news and self.news[-1][0] <= sent:
             self.placement.lose(self.news.pop()[1])
         machine = self.placement.host_of(task.worker)
         if machine is None:
-            return sent, Lost(task.worker, task.round, "the last machine has died")
-        latency, death = self.latency[machine], self.engine.deaths.get(machine, math.inf)
+            return sent, TaskFailed(task.worker, task.round, "the last machine has died")
+        latency, death = self.latency[machine], self.engine.failures.get(machine, math.inf)
         begun = max(sent + latency + self._transfer(task.state), self.free[machine])
         if begun < death:
-            pace = self.pace[machine] * self._jitter(task) * task.slowdown
+            seconds_per_example = self.seconds_per_example[machine] * self._jitter(task) * task.slowdown
             if task.budget.seconds is not None or task.slowdown != 1.0:
                 # its slowness costs no time of ours
-                task = replace(task, budget=_in_examples(task.budget, pace), slowdown=1.0)
+                task = replace(task, budget=_in_examples(task.budget, seconds_per_example), slowdown=1.0)
             report = self.work(self.shards[task.worker], task, self.pulse)
-            seconds = report.examples * pace
+            seconds = report.examples * seconds_per_example
             self.free[machine] = begun + seconds
             if self.free[machine] <= death:
                 arrival = self.free[machine] + latency + self._transfer(report.state)
                 return arrival, replace(report, seconds=seconds)
         heard = max(death, sent) + latency
         others = any(heard_of > heard for heard_of, _ in self.news) or len(self.placement.up) > len(self.news)
-        return heard, Lost(task.worker, task.round, f"machine {machine} died after {death:g} s", others)
+        return heard, TaskFailed(task.worker, task.round, f"machine {machine} died after {death:g} s", others)
 
     def _transfer(self, message: np.ndarray) -> float:
         return message.nbytes / self.engine.bandwidth_bytes_per_s
@@ -220,7 +220,7 @@ class SimulatedCrew:
         normal = np.random.default_rng((self.engine.seed, task.worker, task.round)).standard_normal()
         return math.exp(sigma * normal - 0.5 * sigma**2)
 
-    def deal(self, shards: Sequence[Shard]) -> None:
+    def set_shards(self, shards: Sequence[Shard]) -> None:
         for shard in self.shards:
             shard.close()
         self.shards = shards
@@ -236,15 +236,15 @@ class SimulatedCrew:
         self.under_way.clear()
 
 
-def _in_examples(budget: Budget, pace: float) -> Budget:
-    """The examples that a worker makes in the budget's seconds, at ``pace`` seconds an example.
+def _in_examples(budget: Budget, seconds_per_example: float) -> Budget:
+    """The examples that a worker makes in the budget's seconds, at ``seconds_per_example`` seconds an example.
 
     >>> _in_examples(Budget(500, seconds=0.1), 0.001)
     Budget(examples=100, seconds=inf, stopping=None)
     """
     if budget.seconds is None:
         return budget
-    examples = budget.seconds / pace * (1.0 - _ROUNDING)
+    examples = budget.seconds / seconds_per_example * (1.0 - _ROUNDING)
     if examples >= budget.examples:
         return replace(budget, seconds=None)
     return replace(budget, examples=max(1, math.ceil(examples)), seconds=math.inf)
@@ -272,4 +272,4 @@ def _is_whole(value: Any) -> bool:
 def _check(argument: str, value: Any, ok: bool, expected: str) -> None:
     if not ok:
         got = value if isinstance(value, str) and " " in value else repr(value)
-        raise InvalidArgument(f"The {argument!r} parameter of Simulated must be {expected}. Got {got} instead.")
+        raise InvalidArgumentError(f"The {argument!r} parameter of Simulated must be {expected}. Got {got} instead.")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from parsgd.background import Background
-from parsgd.core import Pulse, Report, Shard, Task, Work
-from parsgd.engines.cores import take_core, usable_cores
+from parsgd.core import ProgressCallback, Report, Shard, Task, WorkFn
+from parsgd.engines.affinity import take_core, usable_cores
+from parsgd.utils.background import Background
 
 # A signal that arrives just before Python begins to wait does not end the waiting: Ctrl-C is heard after so long.
 _LISTEN_SECONDS = 0.1
@@ -20,19 +20,19 @@ class Threads:
     """One thread for each worker, for the length of a fit."""
 
     name = "threads"
-    offers = frozenset({"shared_memory"})
+    capabilities = frozenset({"shared_memory"})
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> ThreadCrew:
-        return ThreadCrew(work, shards, pulse)
+    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> ThreadWorkerPool:
+        return ThreadWorkerPool(work, shards, pulse)
 
 
-class ThreadCrew:
+class ThreadWorkerPool:
     """Threads, and the driver's own: where it waits for all answers, the last task sent is done by itself.
 
     So two workers are one thread to wake and to wait for in each round, not two: rounds of few rows take a fifth less.
     """
 
-    def __init__(self, work: Work, shards: Sequence[Shard], pulse: Pulse):
+    def __init__(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback):
         self.work, self.shards, self.pulse = work, shards, pulse
         self.threads = Background(max(1, len(shards)), "parsgd")
         self.answers: SimpleQueue[Report | BaseException] = SimpleQueue()
@@ -82,7 +82,7 @@ class ThreadCrew:
             except Empty:
                 continue
 
-    def deal(self, shards: Sequence[Shard]) -> None:
+    def set_shards(self, shards: Sequence[Shard]) -> None:
         for shard in self.shards:
             shard.close()
         self.shards = shards

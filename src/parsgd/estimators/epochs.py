@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from parsgd import display, fitting
-from parsgd.display.lines import to_stdout
 from parsgd.errors import Outcome
+from parsgd.training import loop
+from parsgd.viz.live import display_mode
+from parsgd.viz.live.log_view import to_stdout
 
 
-def epochs_of(fit: fitting.Fit, one_shot: bool) -> tuple[list[float], list[float]]:
+def epochs_of(fit: loop.Fit, one_shot: bool) -> tuple[list[float], list[float]]:
     """The mean loss of every epoch, and its score where there is one."""
     if one_shot:
         # one round is the whole fit: the workers tell of their epochs
@@ -53,14 +54,14 @@ def idle_epochs(losses: list[float], tol: float) -> int:
     return idle
 
 
-def print_epochs(verbose: Any, fit: fitting.Fit, one_shot: bool, network: bool) -> None:
+def print_epochs(verbose: Any, fit: loop.Fit, one_shot: bool, network: bool) -> None:
     """Print a line per epoch in scikit-learn's form, where ``verbose`` shows plain lines; some programs read them."""
-    if display.shows_lines(verbose):
+    if display_mode.shows_lines(verbose):
         for line in _epoch_lines(fit, one_shot, network):
             to_stdout(line)
 
 
-def _epoch_lines(fit: fitting.Fit, one_shot: bool, network: bool) -> Iterator[str]:
+def _epoch_lines(fit: loop.Fit, one_shot: bool, network: bool) -> Iterator[str]:
     losses, scores = epochs_of(fit, one_shot)
     for number, loss in enumerate(losses, 1):
         yield f"Iteration {number}, loss = {loss:.8f}" if network else f"-- Epoch {number}, Avg. loss: {loss:f}"

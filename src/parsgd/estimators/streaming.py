@@ -11,18 +11,18 @@ import numpy as np
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from parsgd.datasets.dataset import Dataset
-from parsgd.datasets.opening import open_dataset
-from parsgd.errors import InvalidArgument
-from parsgd.estimators.examples import OwnTargets, Streamed
+from parsgd.data.dataset import Dataset
+from parsgd.data.open_dataset import open_dataset
+from parsgd.errors import InvalidArgumentError
+from parsgd.estimators.training_data import OwnTargets, StreamedData
 from parsgd.estimators.transaction import snapshot
-from parsgd.floating import silent
+from parsgd.utils.floating import silent
 
 
 def is_streamed(X: Any) -> bool:
     """Whether ``X`` is a Dataset, to be read while it is used; refuses a path, which does not say what to predict."""
     if isinstance(X, (str, os.PathLike)):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"X is the path {os.fspath(X)!r}. Open it, and say what to predict: open_dataset(path, target=...)."
         )
     return isinstance(X, Dataset)
@@ -30,23 +30,23 @@ def is_streamed(X: Any) -> bool:
 
 def streamed(
     estimator: Any, dataset: Dataset, y: Any, sample_weight: Any, reset: bool, supervised: bool = True
-) -> Streamed:
+) -> StreamedData:
     """The examples of a Dataset; sets ``n_features_in_`` and ``columns_`` if ``reset``, and else compares.
 
     Raises
     ------
-    InvalidArgument
+    InvalidArgumentError
         If targets or weights are given besides, targets are lacking, or the features are not as many as before.
     """
     who = type(estimator).__name__
     for name, given, opened in (("y", y, "target"), ("sample_weight", sample_weight, "weight")):
         if given is not None:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"{who}: a Dataset brings its own {opened}s; leave out {name}, and name them when you open it:"
                 f" open_dataset(..., {opened}=...)."
             )
     if supervised and not dataset.target:
-        raise InvalidArgument(f"{dataset.name}: has no targets. Name the column: open_dataset(..., target=...).")
+        raise InvalidArgumentError(f"{dataset.name}: has no targets. Name the column: open_dataset(..., target=...).")
     if reset:
         estimator.n_features_in_ = dataset.n_features
         forget_columns(estimator)
@@ -56,7 +56,7 @@ def streamed(
             estimator.columns_ = dataset.columns
     else:
         _check_width(estimator, dataset)
-    return Streamed(dataset)
+    return StreamedData(dataset)
 
 
 def forget_columns(estimator: Any) -> None:
@@ -68,7 +68,7 @@ def forget_columns(estimator: Any) -> None:
 def _check_width(estimator: Any, dataset: Dataset) -> None:
     if dataset.n_features != estimator.n_features_in_:
         columns = " Open it with columns=estimator.columns_." if hasattr(estimator, "columns_") else ""
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"X has {dataset.n_features} features, but {type(estimator).__name__} is expecting"
             f" {estimator.n_features_in_} features as input: {dataset.name}.{columns}"
         )
@@ -106,9 +106,9 @@ def blockwise(method: Callable) -> Callable:
 def score_of(estimator: Any, dataset: Dataset, y: Any, sample_weight: Any) -> float:
     """Accuracy of a classifier, R^2 of a regressor, on the rows of a Dataset; weighted, if they have weights."""
     if not isinstance(y, OwnTargets) and (y is not None or sample_weight is not None):
-        raise InvalidArgument("A Dataset brings its own targets and weights; leave out y and sample_weight.")
+        raise InvalidArgumentError("A Dataset brings its own targets and weights; leave out y and sample_weight.")
     if not dataset.target:
-        raise InvalidArgument(f"{dataset.name}: has no targets. Name the column: open_dataset(..., target=...).")
+        raise InvalidArgumentError(f"{dataset.name}: has no targets. Name the column: open_dataset(..., target=...).")
     _check_width(estimator, dataset)
     estimator = snapshot(estimator)
     predicted, targets, weights = [], [], []

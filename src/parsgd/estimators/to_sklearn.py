@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from parsgd.errors import IncompatibleParts
-from parsgd.estimators import moments
-from parsgd.estimators.fitted import FITTED
-from parsgd.estimators.records import AVERAGES
+from parsgd.errors import IncompatiblePartsError
+from parsgd.estimators.fitted_attributes import FITTED
+from parsgd.estimators.network import sklearn_optimizer_state
+from parsgd.estimators.resume_attributes import AVERAGES
 from parsgd.estimators.transaction import snapshot
 
 _COMMON = ("n_features_in_", "feature_names_in_", "classes_", "n_iter_", "t_")
@@ -48,7 +48,7 @@ class ToSklearn:
         ------
         sklearn.exceptions.NotFittedError
             If this one is not fitted.
-        parsgd.errors.IncompatibleParts
+        parsgd.errors.IncompatiblePartsError
             Of networks with an activation that scikit-learn does not have, gelu or leaky_relu.
 
         Examples
@@ -118,7 +118,7 @@ def _network(ours: Any, name: str) -> Any:
     from sklearn import neural_network
 
     if ours.activation not in _ACTIVATIONS:
-        raise IncompatibleParts(
+        raise IncompatiblePartsError(
             f"scikit-learn's {name} has no activation {ours.activation!r}, only {', '.join(_ACTIVATIONS)}. Take"
             " parsgd.to_onnx or parsgd.network_state_dict, which know all of parsgd's."
         )
@@ -134,7 +134,7 @@ def _network(ours: Any, name: str) -> Any:
     if ours.solver == "lbfgs":
         return theirs
     # what scikit-learn's stochastic solvers take up again
-    theirs._optimizer = moments.optimizer_of(ours, theirs.coefs_ + theirs.intercepts_)
+    theirs._optimizer = sklearn_optimizer_state.optimizer_of(ours, theirs.coefs_ + theirs.intercepts_)
     idle = getattr(getattr(ours, "_rule", None), "idle", None)
     theirs._no_improvement_count = 0 if idle is None else int(idle[0])
     fresh = {"loss_curve_": [], "validation_scores_": None, "best_validation_score_": None}

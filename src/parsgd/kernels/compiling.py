@@ -5,7 +5,8 @@ cache by the text of the file that holds the function alone; a kernel here also 
 its neighbors, so the key is widened to the text of the whole folder.
 
 Kernels keep the GIL or release it by themselves (:mod:`parsgd.kernels.gil`).  All compilation happens under the lock of
-:mod:`parsgd.first_use`.  Where no cache can be read or written, kernels are compiled without one, with one warning.
+:mod:`parsgd.utils.first_use`.  Where no cache can be read or written, kernels are compiled without one, with one
+warning.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, PassManager
 from numba.core.compiler_machinery import register_pass
 
-from parsgd import first_use, progress
 from parsgd.errors import KernelCacheWarning
+from parsgd.training import progress
+from parsgd.utils import first_use
 
 # Sums may be reordered and multiply-adds fused, which lets loops vectorise.  NaN and infinity keep their meaning: a
 # diverging fit is recognised by them.

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from parsgd import first_use
-from parsgd.errors import InvalidArgument
+from parsgd.errors import InvalidArgumentError
 from parsgd.kernels.compiling import uncached
+from parsgd.utils import first_use
 
 # The number of losses whose compiled code is kept; each takes about 10 MB.
 MOST_KEPT = 16
@@ -84,14 +84,14 @@ def _try(cls: type, made: type) -> None:
         except Exception as error:  # numba lets some of Python's own through
             lines = [line.strip() for line in _COLORS.sub("", str(error)).splitlines() if line.strip()]
             reason = next((line for line in lines if not line.startswith("Failed in nopython")), "")
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"{who} cannot be compiled by numba. It may use numbers, numpy's and math's functions, and the object's"
                 f" own numeric attributes. Numba says: {reason}"
             ) from error
         found = numba.types.unliteral(method.overloads[signature].signature.return_type)
         if not isinstance(found, (numba.types.Float, numba.types.Integer, numba.types.Boolean)):
             kind = type(found).__name__
-            raise InvalidArgument(f"{who} must return a number, and returns {_NAMES.get(kind, str(found))}.")
+            raise InvalidArgumentError(f"{who} must return a number, and returns {_NAMES.get(kind, str(found))}.")
 
 
 # -- what a function does --------------------------------------------------------------------------------------------

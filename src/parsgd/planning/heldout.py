@@ -8,16 +8,28 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from parsgd.core import Algorithm, Crew, Engine, Merge, Model, Pulse, Report, Rows, Shard, Standing, Work
-from parsgd.models.network import Network
-from parsgd.planning.standin import StandIn
-from parsgd.rows import rows_of
+from parsgd.core import (
+    Algorithm,
+    Engine,
+    FitState,
+    MergeResult,
+    Model,
+    ProgressCallback,
+    Report,
+    Rows,
+    Shard,
+    WorkerPool,
+    WorkFn,
+)
+from parsgd.models.network.network_model import Network
+from parsgd.planning.instrumented import InstrumentedEngine
+from parsgd.utils.row_arrays import rows_of
 
 # Looks a pass: as often as the history has an entry where rounds are short.
 _LOOKS = 10
 
 
-class Point(NamedTuple):
+class CurvePoint(NamedTuple):
     """The loss at a time, after so many passes over the data."""
 
     seconds: float
@@ -67,7 +79,7 @@ class HeldOut:
         return state
 
 
-class Watched(StandIn):
+class ObservedFit(InstrumentedEngine):
     """A fit as it was, and ``curve``, what was seen of it.
 
     A look is taken before the first round and at every merge after which another tenth of a pass is complete, so a
@@ -77,25 +89,29 @@ class Watched(StandIn):
     """
 
     def __init__(
-        self, algorithm: Algorithm, engine: Engine, loss: HeldOut, until: Callable[[list[Point]], bool] | None = None
+        self,
+        algorithm: Algorithm,
+        engine: Engine,
+        loss: HeldOut,
+        until: Callable[[list[CurvePoint]], bool] | None = None,
     ):
         super().__init__(algorithm, engine)
         self.loss, self.until = loss, until
-        self.curve: list[Point] = []
+        self.curve: list[CurvePoint] = []
         self.last: tuple[float, float, Model, np.ndarray] | None = None
-        self.latest: tuple[Model, np.ndarray, Merge] | None = None
+        self.latest: tuple[Model, np.ndarray, MergeResult] | None = None
         self.looking_s = 0.0
 
-    def starts(self, standing: Standing) -> None:
-        self.curve = [Point(0.0, 0.0, self.loss(standing.model, standing.state))]
+    def starts(self, standing: FitState) -> None:
+        self.curve = [CurvePoint(0.0, 0.0, self.loss(standing.model, standing.state))]
         self.looking_s = 0.0
 
-    def open(self, work: Work, shards: Sequence[Shard], pulse: Pulse) -> Crew:
+    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> WorkerPool:
         crew = super().open(work, shards, pulse)
         self.began = crew.now()
         return crew
 
-    def saw(self, standing: Standing, reports: Sequence[Report], merge: Merge) -> None:
+    def saw(self, standing: FitState, reports: Sequence[Report], merge: MergeResult) -> None:
         before = standing.examples / standing.n_rows
         after = before + sum(report.examples for report in reports) / standing.n_rows
         state = merge.state if merge.answer is None else merge.answer
@@ -113,5 +129,5 @@ class Watched(StandIn):
         """Take note of the loss after the last merge, if that was not done."""
         if self.last is not None:
             seconds, passes, model, state = self.last
-            self.curve.append(Point(seconds, passes, self.loss(model, state)))
+            self.curve.append(CurvePoint(seconds, passes, self.loss(model, state)))
             self.last = None

@@ -11,19 +11,19 @@ import joblib
 import numpy as np
 from scipy import sparse
 
-from parsgd.errors import InvalidArgument
-from parsgd.estimators.fitted import is_network
+from parsgd.errors import InvalidArgumentError
+from parsgd.estimators.fitted_attributes import is_network
 from parsgd.estimators.streaming import is_streamed
-from parsgd.floating import silent
-from parsgd.planning import budget, costing, noise, samples, shortlist, verdict
-from parsgd.planning.budget import Budget
-from parsgd.planning.cells import Cell, serial_cell
-from parsgd.planning.rehearsing import rehearse_serial
-from parsgd.planning.report import Plan
-from parsgd.planning.samples import Sample
-from parsgd.planning.shortlist import Way
-from parsgd.planning.trials import Trials
-from parsgd.prediction import Costs
+from parsgd.planning import gradient_noise, measure_costs, recommendation, samples, strategies, trial_budget
+from parsgd.planning.candidates import Candidate, serial_cell
+from parsgd.planning.plan_table import TrainingPlan
+from parsgd.planning.samples import TrialSample
+from parsgd.planning.strategies import Strategy
+from parsgd.planning.trial_budget import TrialBudget
+from parsgd.planning.trial_runs import run_serial_trial
+from parsgd.planning.trial_schedule import TrialSchedule
+from parsgd.training.cost_model import CostModel
+from parsgd.utils.floating import silent
 
 # Seeds of the serial run, and of every rehearsal, where there is time for more than one.
 _SEEDS = 3
@@ -43,12 +43,12 @@ def plan(
     merge_s: float | None = None,
     tolerance: float = 0.01,
     seconds: float | None = None,
-) -> Plan:
+) -> TrainingPlan:
     """How long a fit would take with so many workers, by which algorithm, and which to take.
 
     It rehearses: serial SGD with the estimator's parameters, then each number of workers with each promising algorithm,
     on simulated workers, watching the loss on rows kept apart until it is where the serial run ends.  What a row, a
-    round and a merge cost is measured.  From both follows the time of each (:mod:`parsgd.prediction`).
+    round and a merge cost is measured.  From both follows the time of each (:mod:`parsgd.training.cost_model`).
 
     Numbers of workers up to the machine's cores are threads of this machine; more are taken for a cluster of machines
     as fast as one core here.  Times are those of the rounds: checking the data and dealing them out come on top.
@@ -79,7 +79,7 @@ def plan(
 
     Raises
     ------
-    InvalidArgument
+    InvalidArgumentError
         For an argument that cannot be used; an estimator without workers or without a loss (SGDOneClassSVM, L-BFGS).
     DivergedError
         If the serial run diverges.
@@ -106,46 +106,59 @@ def plan(
     _check_numbers(latency_s, bandwidth_bytes_per_s, merge_s, tolerance, seconds)
     samples.check_estimator(estimator)
     if is_streamed(X):
-        raise InvalidArgument(f"plan rehearses on arrays; take rows of {X.name}: X, y, _ = dataset.take(100_000)")
+        raise InvalidArgumentError(f"plan rehearses on arrays; take rows of {X.name}: X, y, _ = dataset.take(100_000)")
     random, seeds = samples.seeds_of(estimator, _SEEDS)
     sample = samples.draw(estimator, X, y, random)
     real = [n for n in counts if 1 < n <= joblib.cpu_count()]
     ways = {n: _ways(estimator, sample, n) for n in counts if n > 1}
-    costing.warm_up(estimator, sample, ways)
-    time = Budget(math.inf)
-    costs = Costs(
-        sample.n_rows, **costing.measure(estimator, sample, real), latency_s=float(latency_s),
+    measure_costs.warm_up(estimator, sample, ways)
+    time = TrialBudget(math.inf)
+    costs = CostModel(
+        sample.n_rows, **measure_costs.measure(estimator, sample, real), latency_s=float(latency_s),
         bandwidth_bytes_per_s=float(bandwidth_bytes_per_s), merge_s=merge_s,
     )  # fmt: skip
-    time.seconds = _KEPT_BACK * budget.allowed(costs, asked_for(estimator), seconds)
+    time.seconds = _KEPT_BACK * trial_budget.allowed(costs, asked_for(estimator), seconds)
     return _planned(estimator, sample, costs, ways, seeds, float(tolerance), time)
 
 
 def _planned(
-    estimator: Any, sample: Sample, costs: Costs, ways: dict[int, list[Way]], seeds: list[int], tolerance: float,
-    time: Budget,
-) -> Plan:  # fmt: skip
+    estimator: Any,
+    sample: TrialSample,
+    costs: CostModel,
+    ways: dict[int, list[Strategy]],
+    seeds: list[int],
+    tolerance: float,
+    time: TrialBudget,
+) -> TrainingPlan:
     """Rehearse within the time, and draw the conclusions."""
     asked = asked_for(estimator)
-    batch = shortlist.batch_size(estimator, sample.n_rows)
-    sample, passes = budget.rehearsal(sample, costs, asked, ways, batch, time.left)
-    part = time.left * (budget.SERIAL_SHARE if ways else 1.0)
-    serial = rehearse_serial(estimator, sample, passes, seeds, tolerance, part)
+    batch = strategies.batch_size(estimator, sample.n_rows)
+    sample, passes = trial_budget.rehearsal(sample, costs, asked, ways, batch, time.left)
+    part = time.left * (trial_budget.SERIAL_SHARE if ways else 1.0)
+    serial = run_serial_trial(estimator, sample, passes, seeds, tolerance, part)
     whole = serial.passes if asked is None else asked
-    found = noise.measure(serial.model, serial.states, sample.loss.rows)
-    trials = Trials(estimator, sample, costs, serial, ways)
+    found = gradient_noise.measure(serial.model, serial.states, sample.loss.rows)
+    trials = TrialSchedule(estimator, sample, costs, serial, ways)
     trials.make(seeds, time)
     cells = (serial_cell(costs, serial, whole), *trials.cells(whole))
-    return Plan(
-        cells, verdict.best(cells), verdict.why(cells, found, costs), found, trials.spread(), costs, serial.goal, whole,
-        time.spent, _notes(cells, asked is None and not serial.ended, time.seconds),
-    )  # fmt: skip
+    return TrainingPlan(
+        cells,
+        recommendation.best(cells),
+        recommendation.why(cells, found, costs),
+        found,
+        trials.spread(),
+        costs,
+        serial.goal,
+        whole,
+        time.spent,
+        _notes(cells, asked is None and not serial.ended, time.seconds),
+    )
 
 
-def _ways(estimator: Any, sample: Sample, n_workers: int) -> list[Way]:
-    return shortlist.ways(
+def _ways(estimator: Any, sample: TrialSample, n_workers: int) -> list[Strategy]:
+    return strategies.strategies_for(
         n_workers, convex=not is_network(estimator), sparse=sparse.issparse(sample.X), n_rows=sample.n_rows,
-        batch_size=shortlist.batch_size(estimator, sample.n_rows), on_threads=n_workers <= joblib.cpu_count(),
+        batch_size=strategies.batch_size(estimator, sample.n_rows), on_threads=n_workers <= joblib.cpu_count(),
     )  # fmt: skip
 
 
@@ -154,7 +167,7 @@ def asked_for(estimator: Any) -> float | None:
     return None if estimator.tol is not None and estimator.tol > 0 else float(estimator.max_iter)
 
 
-def _notes(cells: Sequence[Cell], late: bool, seconds: float) -> tuple[str, ...]:
+def _notes(cells: Sequence[Candidate], late: bool, seconds: float) -> tuple[str, ...]:
     """What the plan could not do."""
     notes = []
     if late:
@@ -170,7 +183,7 @@ def _checked_counts(given: Any) -> list[int]:
     fine = not isinstance(several, (str, bytes)) and hasattr(several, "__iter__")
     several = list(several) if fine else []
     if not several or not all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in several):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"The 'n_workers' parameter of plan must be an int from 1 on, or several. Got {given!r} instead."
         )
     return sorted({1, *(int(n) for n in several)})
@@ -180,7 +193,7 @@ def _check_numbers(latency: Any, bandwidth: Any, merge: Any, tolerance: Any, sec
     def check(name: str, value: Any, fine: bool, expected: str) -> None:
         number = isinstance(value, Real) and not isinstance(value, bool) and not np.isnan(value)
         if not (number and fine):
-            raise InvalidArgument(f"The {name!r} parameter of plan must be {expected}. Got {value!r} instead.")
+            raise InvalidArgumentError(f"The {name!r} parameter of plan must be {expected}. Got {value!r} instead.")
 
     def within(value: Any, low: float, high: float = math.inf) -> bool:
         return isinstance(value, Real) and low <= value < high

@@ -10,9 +10,9 @@ from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
-from parsgd.errors import InvalidArgument
-from parsgd.estimators.base import MAX_INT
-from parsgd.estimators.fitted import is_network
+from parsgd.errors import InvalidArgumentError
+from parsgd.estimators.fitted_attributes import base_name, is_network
+from parsgd.estimators.linear.sgd_base import MAX_INT
 from parsgd.planning.heldout import HeldOut
 
 # Rows to look at.  Where hardly any row is wrong (enron_spam), 2,000 of them told another winner than the test set.
@@ -26,7 +26,7 @@ _NEVER = 10**9
 
 
 @dataclass(frozen=True)
-class Sample:
+class TrialSample:
     """``X, y``: rows to train on, of ``n_rows`` that there are; ``loss`` is that on ``n_seen`` other rows."""
 
     X: Any
@@ -44,7 +44,7 @@ class Sample:
     def bytes_a_row(self) -> float:
         return (self.X.data.nbytes if sparse.issparse(self.X) else self.X.nbytes) / len(self.y)
 
-    def first(self, n_rows: int) -> Sample:
+    def first(self, n_rows: int) -> TrialSample:
         """A sample of fewer rows; of each class there is one in it."""
         if n_rows >= len(self.y):
             return self
@@ -53,17 +53,17 @@ class Sample:
         if classes is not None and len(np.unique(self.y[chosen])) < len(classes):
             _, at = np.unique(self.y, return_index=True)
             chosen = np.union1d(np.arange(n_rows), at)
-        return Sample(self.X[chosen], self.y[chosen], self.loss, self.n_rows, self.n_seen)
+        return TrialSample(self.X[chosen], self.y[chosen], self.loss, self.n_rows, self.n_seen)
 
 
-def draw(estimator: Any, X: Any, y: Any, random: np.random.RandomState) -> Sample:
+def draw(estimator: Any, X: Any, y: Any, random: np.random.RandomState) -> TrialSample:
     """Random rows to train on, as many as are of use, and others to look at."""
     X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", ensure_all_finite=False)
     y = np.asarray(y)
     check_consistent_length(X, y)
     n = X.shape[0]
     if n < _FEWEST_ROWS:
-        raise InvalidArgument(f"A plan needs {_FEWEST_ROWS} rows to try things out on. Got {n} rows.")
+        raise InvalidArgumentError(f"A plan needs {_FEWEST_ROWS} rows to try things out on. Got {n} rows.")
     n_seen = int(min(_LOOKED_AT, n * _LARGEST_SHARE))
     bytes_a_row = (X.data.nbytes if sparse.issparse(X) else X.nbytes) / n
     n_train = min(n - n_seen, max(int(_MOST_BYTES / max(bytes_a_row, 1.0)), _FEWEST_ROWS))
@@ -75,7 +75,7 @@ def draw(estimator: Any, X: Any, y: Any, random: np.random.RandomState) -> Sampl
     seen, train = order[:n_seen], np.sort(order[n_seen:])
     train = train[random.permutation(len(train))] if n_train < n - n_seen else train
     loss = HeldOut(X[seen], y[seen], classes)
-    return Sample(X[train], y[train], loss, n, len(seen))
+    return TrialSample(X[train], y[train], loss, n, len(seen))
 
 
 def _with_each_class(order: np.ndarray, n_seen: int, numbers: np.ndarray, n_classes: int) -> np.ndarray:
@@ -102,19 +102,19 @@ def prepared(estimator: Any, stops: bool = False) -> Any:
 
 def check_estimator(estimator: Any) -> None:
     """Refuse what has no workers or no loss to compare."""
-    name = type(estimator).__name__
+    name = base_name(estimator)
     if name == "SGDOneClassSVM":
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             "plan needs a loss on rows kept apart, and SGDOneClassSVM has none: rows are of one class. Plan for a"
             " classifier or a regressor."
         )
     if name not in ("SGDClassifier", "SGDRegressor", "MLPClassifier", "MLPRegressor"):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             "The 'estimator' parameter of plan must be parsgd's SGDClassifier, SGDRegressor, MLPClassifier or"
             f" MLPRegressor. Got {estimator!r} instead."
         )
     if is_network(estimator) and estimator.solver == "lbfgs":
-        raise InvalidArgument("solver='lbfgs' takes all rows at once, on one worker; plan for adam, adamw or sgd.")
+        raise InvalidArgumentError("solver='lbfgs' takes all rows at once, on one worker; plan for adam, adamw or sgd.")
     estimator._check_parameters()
 
 

@@ -3,9 +3,9 @@
 Each function takes a part, yours or ours, tries it on small data and raises AssertionError with a sentence that says
 which promise is broken.
 
->>> from parsgd import Local
+>>> from parsgd import LocalSGD
 >>> from parsgd.engines.threads import Threads
->>> check_algorithm(Local(period=0.5))
+>>> check_algorithm(LocalSGD(sync_every=0.5))
 >>> check_engine(Threads())
 """
 

@@ -9,25 +9,28 @@ from typing import Any
 import numpy as np
 
 from parsgd import core
-from parsgd.algorithms.local import Local
-from parsgd.core import Budget, Report, Task, silent
+from parsgd.algorithms.local_sgd import LocalSGD
+from parsgd.core import Budget, Report, Task, no_progress
 from parsgd.engines.serial import Serial
-from parsgd.fitting import fit
-from parsgd.testing.contracts.asking import SEED, must
-from parsgd.testing.contracts.small import small_model, small_report, small_source
+from parsgd.testing.contracts._assert import SEED, must
+from parsgd.testing.contracts._fixtures import small_model, small_report, small_source
+from parsgd.training.loop import fit
 
 
 def check_engine(engine: core.Engine) -> None:
     """Check an engine: every task answered once, on its own shard; time passes; errors arrive; same bits as serial;
     nothing left."""
     must(isinstance(engine, core.Engine), f"{type(engine).__name__} lacks parts of parsgd.core.Engine.")
-    must(all(isinstance(offer, str) for offer in engine.offers), "offers must be a set of names of capabilities.")
+    must(
+        all(isinstance(offer, str) for offer in engine.capabilities),
+        "capabilities must be a set of names of capabilities.",
+    )
     before = set(threading.enumerate())
     _check_crew(engine)
     _check_errors(engine)
     for n_workers in (1, 3):
         ours, theirs = (
-            fit(small_model(), Local(0.5), one, small_source(), n_workers=n_workers, max_epochs=2, seed=SEED).state
+            fit(small_model(), LocalSGD(0.5), one, small_source(), n_workers=n_workers, max_epochs=2, seed=SEED).state
             for one in (engine, Serial())
         )
         must(np.array_equal(ours, theirs), f"{n_workers} workers must give the bits that they give on engine='serial'.")
@@ -37,13 +40,13 @@ def check_engine(engine: core.Engine) -> None:
 
 def _check_crew(engine: core.Engine) -> None:
     shards = [_Numbered(100), _Numbered(200), _Numbered(0)]
-    crew = engine.open(_echo, shards, silent)
+    crew = engine.open(_echo, shards, no_progress)
     try:
         now = crew.now()
         for round in range(3):
             if round == 2:
                 shards = [_Numbered(7), _Numbered(8), _Numbered(9)]
-                crew.deal(shards)
+                crew.set_shards(shards)
             for worker in (2, 0, 1):
                 crew.send(Task(worker, round, np.zeros(1), 0, Budget(1)))
             reports = []
@@ -62,7 +65,7 @@ def _check_crew(engine: core.Engine) -> None:
 
 
 def _check_errors(engine: core.Engine) -> None:
-    crew = engine.open(_stumble, [_Numbered(1), _Numbered(2)], silent)
+    crew = engine.open(_stumble, [_Numbered(1), _Numbered(2)], no_progress)
     try:
         for worker in (0, 1):
             crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))

@@ -11,7 +11,7 @@ import numpy as np
 
 from parsgd import core
 from parsgd.core import CsrRows, DenseRows, Rows
-from parsgd.testing.contracts.asking import SEED, must
+from parsgd.testing.contracts._assert import SEED, must
 
 
 def check_model(model: core.Model, rows: Rows) -> None:
@@ -25,9 +25,12 @@ def check_model(model: core.Model, rows: Rows) -> None:
     _check_gradient(model, rows)
     _check_descent(model, rows)
     _check_contraction(model)
-    must(all(isinstance(offer, str) for offer in model.offers), "offers must be a set of names of capabilities.")
-    must(not model.offers & model.withholds.keys(), "A model cannot offer what it withholds.")
-    if "shared_steps" in model.offers:
+    must(
+        all(isinstance(offer, str) for offer in model.capabilities),
+        "capabilities must be a set of names of capabilities.",
+    )
+    must(not model.capabilities & model.unavailable.keys(), "A model cannot offer what it withholds.")
+    if "shared_steps" in model.capabilities:
         _check_sharing(model, rows)
     copied = pickle.loads(pickle.dumps(model))
     must(np.array_equal(_descended(copied, rows)[0], _descended(model, rows)[0]), "A pickled model must be the same.")
@@ -64,33 +67,33 @@ def _check_gradient(model: core.Model, rows: Rows, step: float = 1e-6) -> None:
 def _descended(model: core.Model, rows: Rows, cuts: Sequence[int] = (), gain: float = 1.0, stop: int | None = None):
     """The state after one pass over the rows (or their first ``stop``), the tally and the clock."""
     state, order = model.init(SEED), np.arange(len(rows.y), dtype=np.int32)[:stop]
-    descent = model.descent(state, 1.0, np.full(model.n_outputs, gain), SEED)
+    sgd_run = model.sgd_run(state, 1.0, np.full(model.n_outputs, gain), SEED)
     edges = [0, *cuts, len(order)]
     for start, end in pairwise(edges):
-        descent.advance(rows, order, start, end)
-    tally = descent.tally()
-    descent.settle()
-    return state, tally, descent
+        sgd_run.run(rows, order, start, end)
+    totals = sgd_run.take_totals()
+    sgd_run.finalize()
+    return state, totals, sgd_run
 
 
 def _check_descent(model: core.Model, rows: Rows) -> None:
     n, size = len(rows.y), model.batch_size
     before = [np.array(part) for part in (*rows.x[:1], rows.y, rows.weight)]
-    state, tally, descent = _descended(model, rows)
+    state, totals, sgd_run = _descended(model, rows)
     must(not np.array_equal(state, model.init(SEED)), "Descending must move the state, in place.")
-    must(tally.examples == n, f"A tally must count the examples visited: {n}, not {tally.examples}.")
-    must(tally.steps == -(-n // size), f"A tally must count the steps: {-(-n // size)}, not {tally.steps}.")
-    must(descent.clock == 1.0 + tally.steps, "The clock must rise by one with every step.")
-    must(descent.tally().examples == 0, "A tally must hand out what happened since the last one, once.")
-    must(np.shape(tally.loss) == (model.n_outputs,), "A tally's loss must have one number for each output.")
-    must(np.isfinite(model.total_loss(tally.loss)), "The total loss must be a finite number.")
+    must(totals.examples == n, f"A tally must count the examples visited: {n}, not {totals.examples}.")
+    must(totals.steps == -(-n // size), f"A tally must count the steps: {-(-n // size)}, not {totals.steps}.")
+    must(sgd_run.schedule_step == 1.0 + totals.steps, "The clock must rise by one with every step.")
+    must(sgd_run.take_totals().examples == 0, "A tally must hand out what happened since the last one, once.")
+    must(np.shape(totals.loss) == (model.n_outputs,), "A tally's loss must have one number for each output.")
+    must(np.isfinite(model.total_loss(totals.loss)), "The total loss must be a finite number.")
     settled = state.copy()
-    descent.settle()
+    sgd_run.finalize()
     must(np.array_equal(settled, state), "Settling twice must be settling once.")
     cut = size * (n // size // 2)
     cut_state, cut_tally, _ = _descended(model, rows, cuts=(cut, cut))
     must(np.array_equal(cut_state, state), "Where a run is cut, between two batches, must not change a bit.")
-    must(np.array_equal(cut_tally.loss, tally.loss), "Where a run is cut must not change the losses.")
+    must(np.array_equal(cut_tally.loss, totals.loss), "Where a run is cut must not change the losses.")
     still = _descended(model, rows, gain=0.0)[0]
     must(np.array_equal(still, model.init(SEED)), "An output of gain 0 must stand still.")
     batch = _first(rows, size)
@@ -103,27 +106,30 @@ def _check_descent(model: core.Model, rows: Rows) -> None:
 
 def _check_sharing(model: core.Model, rows: Rows) -> None:
     """Two runs that take turns on one state visit what one run visits, and arrive close to it."""
-    must(isinstance(model, core.SharedModel), "A model that offers shared_steps must have size, board and settled.")
+    must(
+        isinstance(model, core.SharedModel),
+        "A model that offers shared_steps must have size, shared_scalars and settled.",
+    )
     start, order = model.init(SEED), np.arange(len(rows.y), dtype=np.int32)
     must(model.size == start.size, f"size must be the number of elements of a state: {start.size}, not {model.size}.")
     must(
-        np.array_equal(model.settled(start, model.board(start, 1.0, 2)), start),
-        "A state and the board that a round begins with must settle to that state, bit for bit.",
+        np.array_equal(model.from_shared(start, model.shared_scalars(start, 1.0, 2)), start),
+        "A state and the shared_scalars that a round begins with must settle to that state, bit for bit.",
     )
-    state, gains = start.copy(), np.ones(model.n_outputs)
-    board = model.board(state, 1.0, 2)
-    runs = [model.descent(state, 1.0, gains, SEED, 1.0, board) for _ in range(2)]
+    state, lr_scale = start.copy(), np.ones(model.n_outputs)
+    shared_scalars = model.shared_scalars(state, 1.0, 2)
+    runs = [model.sgd_run(state, 1.0, lr_scale, SEED, 1.0, shared_scalars) for _ in range(2)]
     size = model.batch_size
     edges = [0, len(order) // (2 * size) * size, len(order)]
     for run, (first, end) in zip(runs, pairwise(edges), strict=True):
-        run.advance(rows, order, first, end)
-    steps = [run.tally().steps for run in runs]
+        run.run(rows, order, first, end)
+    steps = [run.take_totals().steps for run in runs]
     for run in runs:
-        run.settle()
-    alone, tally, descent = _descended(model, rows)
-    must(sum(steps) == tally.steps, f"Runs must count their own steps: {steps} are not {tally.steps} together.")
-    must(runs[1].clock == descent.clock, "Runs on one state must move one clock.")
-    ours, scale = model.settled(state, board), max(float(np.abs(alone - start).max()), 1e-30)
+        run.finalize()
+    alone, totals, sgd_run = _descended(model, rows)
+    must(sum(steps) == totals.steps, f"Runs must count their own steps: {steps} are not {totals.steps} together.")
+    must(runs[1].schedule_step == sgd_run.schedule_step, "Runs on one state must move one clock.")
+    ours, scale = model.from_shared(state, shared_scalars), max(float(np.abs(alone - start).max()), 1e-30)
     must(
         float(np.abs(ours - alone).max()) <= 1e-3 * scale,
         "Two runs that take turns on one state must arrive where one arrives.",

@@ -9,34 +9,34 @@ from itertools import chain, product
 import numpy as np
 
 from parsgd import core
-from parsgd.core import Block, CsrRows
-from parsgd.testing.contracts.asking import SEED, must
+from parsgd.core import CsrRows, RowBlock
+from parsgd.testing.contracts._assert import SEED, must
 
 
 def check_source(source: core.Source, max_workers: int = 4) -> None:
     """Check a source of few rows: however it is split, each row comes up once an epoch, reproducibly."""
     must(isinstance(source, core.Source), f"{type(source).__name__} lacks parts of parsgd.core.Source.")
     must(source.n_rows > 0, "A source to be checked must have rows.")
-    (whole,) = source.split(1, SEED, "split")
+    (whole,) = source.split(1, SEED, "shuffled")
     rows = sorted(_visits(whole, 0))
     must(len(rows) == source.n_rows, f"An epoch must visit every row once: {source.n_rows}, not {len(rows)}.")
     for n_workers in (*range(1, max_workers + 1), source.n_rows + 2):
-        shards = source.split(n_workers, SEED, "split")
+        shards = source.split(n_workers, SEED, "shuffled")
         must(len(shards) == n_workers, "There must be a shard for every worker, also where there is no row for it.")
         must(sum(s.n_rows for s in shards) == source.n_rows, "The shards' rows must add up to the source's.")
         for epoch in (0, 1, 3):
             dealt = [_visits(shard, epoch) for shard in shards]
             must(all(len(d) == s.n_rows for d, s in zip(dealt, shards, strict=True)), "A shard must visit n_rows rows.")
             must(sorted(chain(*dealt)) == rows, "Split among workers, every row must come up once an epoch.")
-        again = pickle.loads(pickle.dumps(source.split(n_workers, SEED, "split")))
+        again = pickle.loads(pickle.dumps(source.split(n_workers, SEED, "shuffled")))
         must(_all_visits(again) == _all_visits(shards), "The same seed must give the same shards, pickled or not.")
     _check_beginnings(whole)
-    for shard in source.split(2, SEED, "stored"):
+    for shard in source.split(2, SEED, "contiguous"):
         travelled = pickle.loads(pickle.dumps(shard.portable()))
         must(_visits(travelled, 1) == _visits(shard, 1), "A shard must visit the same rows wherever it travels.")
-    for shard in source.split(2, SEED, "shared") if "shared" in source.samplings else ():
+    for shard in source.split(2, SEED, "common_order") if "common_order" in source.partitions else ():
         must(sorted(_visits(shard, 1)) == rows, "Where all workers see all rows, each must be visited once an epoch.")
-    for shard in source.split(2, SEED, "whole") if "whole" in source.samplings else ():
+    for shard in source.split(2, SEED, "replicated") if "replicated" in source.partitions else ():
         drawn = _visits(shard, 1)
         must(len(drawn) == shard.n_rows and set(drawn) <= set(rows), "Draws from the whole must be rows of the source.")
         must(drawn == _visits(shard, 1), "Draws must depend on the seed and the epoch alone.")
@@ -66,7 +66,7 @@ def _visits(shard: core.Shard, epoch: int, start: int = 0, closing: bool = True)
     return visited
 
 
-def _row(block: Block, number: int) -> bytes:
+def _row(block: RowBlock, number: int) -> bytes:
     x, y, weight = block.rows
     if isinstance(x, CsrRows):
         span = slice(x.indptr[number], x.indptr[number + 1])

@@ -1,0 +1,52 @@
+"""A worker's second run, on a part of its rows: what corrects its solution (SAVGM)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from parsgd.core import ProgressCallback, RowBlock, SGDRun, Shard, Task
+
+
+@dataclass
+class SubsampledShard(Shard):
+    """About ``fraction`` of a shard's rows, the same in every epoch: those that a hash of their number picks."""
+
+    shard: Shard
+    fraction: float
+    seed: int
+
+    @cached_property
+    def n_rows(self) -> int:
+        return sum(len(block.order) for block in self.blocks(self.seed, 0))
+
+    @property
+    def cost(self) -> float:
+        return self.shard.cost
+
+    def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[RowBlock]:
+        for rows, order in self.shard.blocks(seed, epoch):
+            # Knuth's multiplicative hash; the seed begins it elsewhere for each worker
+            hashed = (order.astype(np.uint64) + np.uint64(self.seed)) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)
+            order = order[hashed < self.fraction * 2**24]
+            yield RowBlock(rows, order[start:])
+            start = max(0, start - len(order))
+
+
+def scale_budget(task: Task, part: SubsampledShard) -> Task:
+    """As many passes over the part, in as much time a row."""
+    budget, share = task.budget, part.n_rows / part.shard.n_rows
+    seconds = None if budget.seconds is None else budget.seconds * share
+    return replace(task, budget=replace(budget, examples=round(budget.examples * share), seconds=seconds))
+
+
+def mute_progress(pulse: ProgressCallback) -> ProgressCallback:
+    """The line to the driver, for work that is not progress."""
+
+    def told(worker: int, examples: int, sgd_run: SGDRun) -> bool:
+        return pulse(worker, 0, sgd_run)
+
+    return told

@@ -1,0 +1,96 @@
+"""Loss over time, drawn in the terminal by plotext and into a file by matplotlib.
+
+A curve is a flight of steps: until the next merge, the last one's model is the one to be had.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from parsgd.cli.cli_errors import UsageError
+from parsgd.cli.options.parsers import unit_of
+from parsgd.errors import MissingDependencyError
+from parsgd.planning.heldout import CurvePoint
+
+Curves = dict[str, Sequence[CurvePoint]]
+
+_MARKERS = "•+xo*#"
+_HEIGHT, _WIDEST = 18, 110
+_SUFFIXES = (".png", ".pdf", ".svg")
+
+
+def check(terminal: bool, figure: Path | None) -> None:
+    """Refuse before any work what could not be drawn after it."""
+    # plotext 6 has the name of plotext 5, and none of its functions
+    if terminal and not _has("plotext", "plotsize"):
+        raise MissingDependencyError("The plot needs plotext 5: pip install 'parsgd[cli]'; --json goes without.")
+    if figure is not None and not _has("matplotlib", "rcParams"):
+        raise MissingDependencyError("--figure needs matplotlib: pip install 'parsgd[plot]'")
+    if figure is not None and figure.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"--figure {figure}: the name must end in {', '.join(_SUFFIXES)}.")
+    if figure is not None and not figure.parent.is_dir():
+        raise UsageError(
+            f"--figure {figure}: there is no folder {figure.parent}; make it first: mkdir -p {figure.parent}"
+        )
+
+
+def _has(package: str, name: str) -> bool:
+    try:
+        return hasattr(importlib.import_module(package), name)
+    except ImportError:
+        return False
+
+
+def steps(curve: Sequence[CurvePoint], end: float, size: float) -> tuple[list[float], list[float]]:
+    """Times, in units of ``size`` seconds, and losses of a curve as a flight of steps up to ``end``.
+
+    >>> steps([CurvePoint(0.0, 0.0, 0.7), CurvePoint(2.0, 1.0, 0.5)], 3.0, 1.0)
+    ([0.0, 2.0, 2.0, 3.0], [0.7, 0.7, 0.5, 0.5])
+    """
+    times, losses = [], []
+    for point, until in zip(curve, [point.seconds for point in curve[1:]] + [end], strict=True):
+        times += [point.seconds / size, until / size]
+        losses += [point.loss, point.loss]
+    return times, losses
+
+
+def in_letters(curves: Curves, loss: str, width: int, colours: bool) -> str:
+    """The curves as lines of text, at most ``width`` letters wide."""
+    import plotext
+
+    end = max(curve[-1].seconds for curve in curves.values())
+    unit, size = unit_of(end)
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.plotsize(min(width, _WIDEST), _HEIGHT)
+    for i, (name, curve) in enumerate(curves.items()):
+        times, losses = steps(curve, end, size)
+        settings = {"color": ("blue", "orange", "green", "red", "magenta", "cyan")[i % 6]} if colours else {}
+        plotext.plot(times, losses, label=name, marker=_MARKERS[i % len(_MARKERS)], **settings)
+    plotext.xlabel(f"virtual time, {unit}")
+    plotext.title(loss)
+    text = plotext.build()
+    plotext.clear_figure()
+    text = text if colours else plotext.uncolorize(text)
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def draw(curves: Curves, loss: str, path: Path) -> None:
+    """The curves as a picture in a file, whose name says of what kind."""
+    from matplotlib.figure import Figure
+
+    end = max(curve[-1].seconds for curve in curves.values())
+    unit, size = unit_of(end)
+    # not pyplot: nothing is to be shown, and no back end to be chosen
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, curve in curves.items():
+        times, losses = steps(curve, end, size)
+        axes.plot(times, losses, label=name)
+    axes.set_xlabel(f"virtual time, {unit}")
+    axes.set_ylabel(loss)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,1 @@
+"""Tables on the command line: read, encoded, kept in model files."""

@@ -1,0 +1,1 @@
+"""Columns: their declaration, statistics and encoding."""

@@ -1,0 +1,259 @@
+"""Columns of categories and of text: one-hot, or hashed into a fixed number of features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from parsgd.data.columns.arrow_values import bad_value, texts_in
+from parsgd.errors import InvalidArgumentError, check_count, choose
+
+MISSING, OTHER = "(missing)", "(other)"
+_N_FEATURES = 2**18
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """A column of categories, a feature of 0 and 1 for each of a fixed ``vocabulary``.
+
+    Parameters
+    ----------
+    name : str
+    vocabulary : list of str, optional
+        The categories, as texts.  None: all that are there, found in one scan of all rows, in alphabetical order.
+    other : {"ignore", "error", "indicator"}, default="ignore"
+        What a category outside the vocabulary is: 0 in all features, an error, or a feature of its own.
+    missing : None, "ignore" or "indicator", default=None
+        The same for a missing value; None: it is an error that names file and row.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> OneHot("city", vocabulary=["Bath", "Lyon"]).encode(pa.record_batch({"city": ["Lyon", "Rome"]}), "f4").toarray()
+    array([[0., 1.],
+           [0., 0.]], dtype=float32)
+    """
+
+    name: str = ""
+    vocabulary: tuple[str, ...] | None = None
+    other: str = "ignore"
+    missing: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_name(self.name, "OneHot")
+        choose(self.other, ("ignore", "error", "indicator"), "other", "OneHot")
+        _check_missing(self.missing, "OneHot")
+        if self.vocabulary is not None:
+            texts = tuple(str(text) for text in self.vocabulary)
+            if len(set(texts)) < len(texts):
+                raise InvalidArgumentError(f"OneHot({self.name!r}): the vocabulary names a category twice.")
+            object.__setattr__(self, "vocabulary", texts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,) if self.name else ()
+
+    @property
+    def lacks(self) -> str:
+        """``nothing``, or ``all`` rows must be seen."""
+        return "all" if self.vocabulary is None else "nothing"
+
+    @property
+    def width(self) -> int:
+        return len(self.vocabulary or ()) + (self.other == "indicator") + (self.missing == "indicator")
+
+    @property
+    def outputs(self) -> list[str]:
+        more = [OTHER] * (self.other == "indicator") + [MISSING] * (self.missing == "indicator")
+        return [f"{self.name}={category}" for category in (*self.vocabulary, *more)]
+
+    def encode(self, batch: Any, dtype: Any) -> sparse.csr_matrix:
+        """``(n_rows, width)``, at most one 1 a row."""
+        codes, texts = texts_in(batch.column(self.name), self.name)
+        places = {text: i for i, text in enumerate(self.vocabulary)}
+        outside = len(places) if self.other == "indicator" else -1
+        number = np.array([places.get(text, outside) for text in texts] or [-1], dtype=np.int64)
+        found = number[codes]
+        found[codes < 0] = _missing_place(self, codes, self.width - 1)
+        if self.other == "error" and np.any((found < 0) & (codes >= 0)):
+            row = int(np.argmax((found < 0) & (codes >= 0)))
+            raise bad_value(
+                self.name, row, f"holds {texts[codes[row]]!r}, which is not in the vocabulary",
+                "Add it, or say OneHot(other='ignore') or 'own'.",
+            )  # fmt: skip
+        return _ones(found, self.width, dtype)
+
+
+@dataclass(frozen=True)
+class HashedCategories:
+    """Columns of categories, hashed: ``hash(name=category) mod n_features`` is the number of the feature that is 1.
+
+    All columns share the features.  Nothing is learned, any category can come; two may fall on one feature.
+
+    Parameters
+    ----------
+    names : str or list of str
+    n_features : int, default=2**18
+    seed : int, default=0
+        Of the hash (MurmurHash3, 32 bits).
+    missing : None, "ignore" or "indicator", default=None
+        What a missing value is: an error, no feature, or a category of its own.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> batch = pa.record_batch({"from": ["JFK"], "to": ["LAX"]})
+    >>> x = HashedCategories(["from", "to"], n_features=16).encode(batch, "float32")
+    >>> x.shape, float(x.sum())
+    ((1, 16), 2.0)
+    """
+
+    names: Any = ()
+    n_features: int = _N_FEATURES
+    seed: int = 0
+    missing: str | None = None
+
+    lacks = "nothing"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", names_given(self.names, "HashedCategories"))
+        _check_missing(self.missing, "HashedCategories")
+        check_count(self.n_features, "n_features", "HashedCategories", optional=False)
+
+    @property
+    def width(self) -> int:
+        return self.n_features
+
+    @property
+    def outputs(self) -> list[str]:
+        return [f"hash {number} of {', '.join(self.names)}" for number in range(self.n_features)]
+
+    def encode(self, batch: Any, dtype: Any) -> sparse.csr_matrix:
+        """``(n_rows, width)``, a 1 for each column; more where two fall together."""
+        from sklearn.utils import murmurhash3_32
+
+        found = np.empty((batch.num_rows, len(self.names)), dtype=np.int64)
+        for i, name in enumerate(self.names):
+            codes, texts = texts_in(batch.column(name), name)
+            _missing_place(self, codes, 0, name)
+            hashes = [murmurhash3_32(f"{name}={text}", self.seed, positive=True) for text in (*texts, MISSING)]
+            found[:, i] = (np.array(hashes, dtype=np.int64) % self.n_features)[codes]
+            if self.missing == "ignore":
+                found[codes < 0, i] = -1
+        return _ones(found, self.width, dtype)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A column of running text: its words, hashed and counted by scikit-learn's ``HashingVectorizer``.
+
+    Parameters
+    ----------
+    name : str
+    n_features : int, default=2**18
+    ngram_range : (int, int), default=(1, 1)
+    lowercase : bool, default=True
+    alternate_sign : bool, default=True
+        Whether words that fall on one feature may cancel each other.
+    norm : "l2", "l1" or None, default="l2"
+    missing : None or "ignore", default=None
+        Whether a missing text is an error, or has no words.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> Text("mail", n_features=64).encode(pa.record_batch({"mail": ["cheap cheap watches"]}), "float32").nnz
+    2
+    """
+
+    name: str = ""
+    n_features: int = _N_FEATURES
+    ngram_range: tuple[int, int] = (1, 1)
+    lowercase: bool = True
+    alternate_sign: bool = True
+    norm: str | None = "l2"
+    missing: str | None = None
+
+    lacks = "nothing"
+
+    def __post_init__(self) -> None:
+        _one_name(self.name, "Text")
+        check_count(self.n_features, "n_features", "Text", optional=False)
+        object.__setattr__(self, "ngram_range", tuple(self.ngram_range))
+        if self.missing not in (None, "ignore"):
+            raise InvalidArgumentError(f"Text(missing=) must be None or 'ignore'. Got {self.missing!r} instead.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,) if self.name else ()
+
+    @property
+    def width(self) -> int:
+        return self.n_features
+
+    @property
+    def outputs(self) -> list[str]:
+        return [f"hash {number} of {self.name}" for number in range(self.n_features)]
+
+    def encode(self, batch: Any, dtype: Any) -> sparse.csr_matrix:
+        """``(n_rows, width)``."""
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        codes, texts = texts_in(batch.column(self.name), self.name)
+        _missing_place(self, codes, 0)
+        hashing = HashingVectorizer(
+            n_features=self.n_features, ngram_range=self.ngram_range, lowercase=self.lowercase,
+            alternate_sign=self.alternate_sign, norm=self.norm, dtype=np.dtype(dtype),
+        )  # fmt: skip
+        if not len(codes):
+            return sparse.csr_matrix((0, self.width), dtype=dtype)
+        return hashing.transform([texts[code] if code >= 0 else "" for code in codes])
+
+
+def names_given(given: str | Iterable[str], who: str) -> tuple[str, ...]:
+    """One name or several as a tuple; raises unless they are texts, each there once."""
+    names = (given,) if isinstance(given, str) else tuple(given)
+    if not all(isinstance(name, str) for name in names):
+        raise InvalidArgumentError(f"{who} takes a column's name or a list of names. Got {given!r} instead.")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InvalidArgumentError(f"{who} names the column {twice[0]!r} twice; name it once.")
+    return names
+
+
+def _one_name(name: Any, who: str) -> None:
+    if not isinstance(name, str):
+        raise InvalidArgumentError(
+            f"{who} takes the name of one column. Got {name!r} instead; declare one {who} for each."
+        )
+
+
+def _check_missing(missing: Any, who: str) -> None:
+    if missing not in (None, "ignore", "indicator"):
+        raise InvalidArgumentError(f"{who}(missing=) must be None, 'ignore' or 'own'. Got {missing!r} instead.")
+
+
+def _missing_place(kind: Any, codes: np.ndarray, own: int, name: str | None = None) -> int:
+    """Where a missing value goes, -1 for nowhere; raises where it was not declared."""
+    if kind.missing is None and np.any(codes < 0):
+        own_words = "" if isinstance(kind, Text) else " or missing='own'"
+        raise bad_value(
+            name or kind.names[0], int(np.argmax(codes < 0)), "is missing",
+            f"Correct it, or declare {type(kind).__name__}(..., missing='ignore'){own_words}.",
+        )  # fmt: skip
+    return own if kind.missing == "indicator" else -1
+
+
+def _ones(places: np.ndarray, width: int, dtype: Any) -> sparse.csr_matrix:
+    """CSR rows with a 1 at each place ``(n_rows,)`` or ``(n_rows, n)``; places below 0 are none."""
+    places = places if places.ndim == 2 else places[:, None]
+    known = places >= 0
+    indptr = np.concatenate([[0], np.cumsum(known.sum(axis=1))]).astype(np.int32)
+    data = np.ones(indptr[-1], dtype=dtype)
+    x = sparse.csr_matrix((data, places[known].astype(np.int32), indptr), shape=(len(places), width))
+    x.sum_duplicates()
+    return x

@@ -1,0 +1,117 @@
+"""Kinds of columns: what users declare of a table, and how each kind becomes features.
+
+A kind is a few names and numbers.  What it must learn from the data (a mean, a vocabulary) is a field like any other:
+it may be given, and it is filled in by :mod:`parsgd.data.columns.column_stats` where it is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parsgd.data.columns.arrow_values import bad_value, numbers_in
+from parsgd.data.columns.categories import HashedCategories, OneHot, Text, names_given
+from parsgd.data.columns.numeric import is_whole, put_plain, scaled
+from parsgd.errors import InvalidArgumentError, choose
+
+__all__ = ["KINDS", "HashedCategories", "Kind", "Numeric", "OneHot", "Text"]
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """Columns of numbers, one feature each: ``(x - center) / divisor``, where a missing ``x`` is ``fill``.
+
+    Parameters
+    ----------
+    names : str or list of str, default=()
+        None named: all columns of numbers that no other kind names.  Dates and moments, where they are named, count in
+        days since 1970, durations in seconds; True is 1.
+    missing : None, a number or "mean", default=None
+        What a missing value counts as.  None: it is an error that names file and row.
+    scale : None, "standard" or "unit", default=None
+        ``"standard"``: mean 0 and standard deviation 1; ``"unit"``: the smallest value becomes 0, the largest 1.
+        Learned, as the mean is, from a sample of the rows (:func:`parsgd.open_dataset` says which).
+    fill, center, divisor : tuple of float, optional
+        What was learned, one number a column.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> batch = pa.record_batch({"age": [20.0, None], "rooms": [1, 3]})
+    >>> Numeric(["age", "rooms"], missing=30).encode(batch, "float32")
+    array([[20.,  1.],
+           [30.,  3.]], dtype=float32)
+    """
+
+    names: Any = ()
+    missing: Any = None
+    scale: str | None = None
+    fill: tuple[float, ...] | None = None
+    center: tuple[float, ...] | None = None
+    divisor: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", names_given(self.names, "Numeric"))
+        number = isinstance(self.missing, (int, float, np.number)) and not isinstance(self.missing, bool)
+        if not (self.missing is None or self.missing == "mean" or number and np.isfinite(self.missing)):
+            raise InvalidArgumentError(
+                f"Numeric(missing=) must be None, a number or 'mean'. Got {self.missing!r} instead."
+            )
+        if self.scale is not None:
+            choose(self.scale, ("standard", "unit"), "scale", "Numeric")
+        if number and self.names and self.fill is None:
+            object.__setattr__(self, "fill", (float(self.missing),) * len(self.names))
+        for field in ("fill", "center", "divisor"):
+            given = getattr(self, field)
+            if given is not None and self.names and len(given) != len(self.names):
+                raise InvalidArgumentError(f"Numeric({field}=) has {len(given)} numbers for {len(self.names)} columns.")
+
+    @property
+    def lacks(self) -> str:
+        """What must be seen to learn what is not given: ``nothing`` or a ``sample`` of the rows."""
+        mean = self.missing == "mean" and self.fill is None
+        return "sample" if mean or self.scale is not None and self.divisor is None else "nothing"
+
+    @property
+    def width(self) -> int:
+        return len(self.names)
+
+    @property
+    def outputs(self) -> list[str]:
+        return list(self.names)
+
+    def encode(self, batch: Any, dtype: Any, out: np.ndarray | None = None) -> np.ndarray:
+        """``(n_rows, width)``, row after row; in ``out``, if given."""
+        out = np.empty((batch.num_rows, self.width), dtype=dtype) if out is None else out
+        columns = [batch.column(name) for name in self.names]
+        exact = all(is_whole(column.type) and not column.null_count for column in columns)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for i in put_plain(columns, out, self.center, self.divisor):
+                out[:, i] = scaled(numbers_in(columns[i], self.names[i]), i, self.center, self.divisor)
+            # a sum finds NaN and infinity in less time than a look at each
+            if exact or np.isfinite(out.sum()) or np.isfinite(out).all():
+                return out
+        self._fill(out)
+        if not np.isfinite(out).all():
+            self._refuse(out)
+        return out
+
+    def _fill(self, out: np.ndarray) -> None:
+        """Put what was declared where a value is missing."""
+        for i, fill in enumerate(self.fill or ()):
+            gaps = np.isnan(out[:, i])
+            out[gaps, i] = scaled(np.float64(fill), i, self.center, self.divisor)
+
+    def _refuse(self, out: np.ndarray) -> None:
+        row, i = np.argwhere(~np.isfinite(out))[0]
+        what, remedy = f"is {out[row, i]}, not a finite number", "Correct it."
+        if np.isnan(out[row, i]):
+            what = "is missing"
+            remedy = "Correct it, or declare what it counts as: Numeric([...], missing=0.0) or missing='mean'."
+        raise bad_value(self.names[i], int(row), what, remedy)
+
+
+KINDS = (Numeric, OneHot, HashedCategories, Text)
+Kind = Numeric | OneHot | HashedCategories | Text

@@ -1,0 +1,149 @@
+"""From what users declare, and what a table has, to a kind for each column; before any row is read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from parsgd.data.columns.arrow_values import kind_of_type
+from parsgd.data.columns.column_kinds import KINDS, HashedCategories, Kind, Numeric, OneHot, Text
+from parsgd.errors import DataFileError, InvalidArgumentError, choose
+
+_BY_NAME = {"numbers": Numeric, "onehot": OneHot, "hashed": HashedCategories, "text": Text}
+_FORMS = "a list of Numeric, OneHot, HashedCategories, Text and names, or {name: kind}"
+
+
+def check_names(schema: Any, named: Iterable[str | None], where: str) -> None:
+    """Raise unless the table has all columns that are named, and none of them twice."""
+    for name in named:
+        if name is None:
+            continue
+        if name not in schema.names:
+            near = difflib.get_close_matches(str(name), schema.names, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise DataFileError(f"{where}: has no column {name!r}.{hint} Its columns are {listed(schema.names)}.")
+        if schema.names.count(name) > 1:
+            raise DataFileError(f"{where}: two columns are called {name!r}; give each its own name.")
+
+
+def listed(names: Iterable[str], most: int = 20) -> str:
+    """Names in one line, the first ``most`` of them.
+
+    >>> listed("abc", most=2)
+    'a, b and 1 more'
+    """
+    names = list(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def declared(columns: Any, schema: Any, apart: Iterable[str | None], where: str) -> tuple[Kind, ...]:
+    """The kinds of ``columns`` as the user gave them, completed from the ``schema``; ``apart`` are target and weight.
+
+    None stands for all columns.  A column that is only named is one of numbers if it holds numbers, and hashed if it
+    holds texts.
+    """
+    apart = {name for name in apart if name is not None}
+    given = _given(columns, [name for name in schema.names if name not in apart])
+    named = [name for item in given for name in ((item,) if isinstance(item, str) else item.names)]
+    check_names(schema, named, where)
+    for name in named:
+        if name in apart:
+            raise InvalidArgumentError(
+                f"columns= names {name!r}, which is the target or the weight; leave it out there."
+            )
+        if named.count(name) > 1:
+            raise InvalidArgumentError(f"columns= names {name!r} twice; a column is read in one way.")
+    kinds = [_complete(item, schema, set(named) | apart, where) for item in _grouped(given, schema, where)]
+    kinds = [kind for kind in kinds if kind.names]
+    if not kinds:
+        raise DataFileError(f"{where}: no column is left to learn from; its columns are {listed(schema.names)}.")
+    return tuple(kinds)
+
+
+def _given(columns: Any, all_names: list[str]) -> list[str | Kind]:
+    if columns is None:
+        return all_names
+    if isinstance(columns, (*KINDS, str)):
+        return [columns]
+    if isinstance(columns, Mapping):
+        return [_named(name, kind) for name, kind in columns.items()]
+    if not isinstance(columns, Iterable):
+        raise InvalidArgumentError(f"columns= must be {_FORMS}. Got {columns!r} instead.")
+    items = [_instance(item) for item in columns]
+    for item in items:
+        if not isinstance(item, (str, *KINDS)):
+            raise InvalidArgumentError(f"columns= must be {_FORMS}. It holds {item!r}.")
+    return items
+
+
+def _instance(item: Any) -> Any:
+    if isinstance(item, type) and issubclass(item, KINDS):
+        raise InvalidArgumentError(f"columns= holds the class {item.__name__}; call it: {item.__name__}(...).")
+    return item
+
+
+def _named(name: Any, kind: Any) -> Kind:
+    """A kind from ``{name: kind}``, where it may be a word, or lack the name."""
+    names = (name,) if isinstance(name, str) else tuple(name)
+    if isinstance(kind, str):
+        kind = _BY_NAME[choose(kind, _BY_NAME, "columns", "open_dataset")]()
+    if not isinstance(_instance(kind), KINDS):
+        raise InvalidArgumentError(f"columns= must be {_FORMS}; for {name!r} it has {kind!r}.")
+    if kind.names not in ((), names):
+        raise InvalidArgumentError(f"columns= has {kind!r} for the column {name!r}; leave out one of the names.")
+    if isinstance(kind, (Numeric, HashedCategories)):
+        return replace(kind, names=names)
+    if len(names) != 1:
+        raise InvalidArgumentError(f"columns= has a {type(kind).__name__} for {name!r}; it takes one column.")
+    return replace(kind, name=names[0])
+
+
+def _grouped(given: list[str | Kind], schema: Any, where: str) -> list[Kind]:
+    """Names that stand alone as kinds: numbers together, texts together, each where the first of them stood."""
+    out: list[Any] = []
+    groups: dict[type, list[str]] = {}
+    for item in given:
+        if not isinstance(item, str):
+            out.append(item)
+            continue
+        kind = _inferred(item, schema, where)
+        if kind not in groups:
+            groups[kind] = []
+            out.append(kind)
+        groups[kind].append(item)
+    return [item(tuple(groups[item])) if isinstance(item, type) else item for item in out]
+
+
+def _inferred(name: str, schema: Any, where: str) -> type:
+    what = kind_of_type(schema.field(name).type)
+    if what in ("number", "text"):
+        return Numeric if what == "number" else HashedCategories
+    kind = schema.field(name).type
+    advice = {
+        "moment": f"days since 1970, Numeric([{name!r}]), or categories, OneHot({name!r})",
+        "nothing": f"numbers, Numeric([{name!r}], missing=0.0), or leave it out",
+    }.get(what, "one that holds numbers or texts instead, or leave it out")
+    raise DataFileError(
+        f"{where}: column {name!r} holds {kind}, which can be read in more ways than one. Declare in columns= how:"
+        f" {advice}."
+    )
+
+
+def _complete(kind: Kind, schema: Any, taken: set[str], where: str) -> Kind:
+    """``Numeric()`` without names stands for all numbers that nothing else names."""
+    if isinstance(kind, Numeric) and not kind.names:
+        rest = [n for n in schema.names if n not in taken and kind_of_type(schema.field(n).type) == "number"]
+        return replace(kind, names=tuple(rest))
+    if not kind.names:
+        raise InvalidArgumentError(f"columns= has a {type(kind).__name__} that names no column.")
+    if isinstance(kind, Numeric):
+        for name in kind.names:
+            if kind_of_type(schema.field(name).type) in ("text", "other"):
+                raise DataFileError(
+                    f"{where}: column {name!r} holds {schema.field(name).type}, and numbers were declared. Declare it"
+                    " as OneHot, HashedCategories or Text, or correct the file."
+                )
+    return kind

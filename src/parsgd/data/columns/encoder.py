@@ -1,0 +1,118 @@
+"""The encoder: from a batch of a table to the rows that a model takes.  Picklable, and packed into model files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from parsgd.data.columns.categories import HashedCategories, Text
+from parsgd.data.columns.column_kinds import KINDS, Kind, Numeric
+from parsgd.errors import InvalidArgumentError
+
+# Rows are CSR from so many features on, if less than this share of them is not 0.
+_SPARSE_FEATURES, _SPARSE_DENSITY = 50, 0.3
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Kinds of columns, side by side, in the order in which they were declared.
+
+    ``sparse``: whether rows are CSR.  They are where there is a :class:`HashedCategories` or :class:`Text` column, or
+    at least 50 features of which less than 30 % are not 0.
+
+    >>> import pyarrow as pa
+    >>> from parsgd.data.columns.column_kinds import OneHot
+    >>> encoder = encoder_of((Numeric(["age"]), OneHot("city", vocabulary=["Bath", "Lyon"])))
+    >>> encoder.encode(pa.record_batch({"age": [30.0], "city": ["Lyon"]})), encoder.feature_names
+    (array([[30.,  0.,  1.]], dtype=float32), ['age', 'city=Bath', 'city=Lyon'])
+    """
+
+    kinds: tuple[Kind, ...]
+    dtype: str = "float32"
+    sparse: bool = False
+
+    # encode takes the room to write to
+    fills = True
+
+    def __post_init__(self) -> None:
+        kinds = tuple(self.kinds)
+        if not kinds or not all(isinstance(kind, KINDS) and kind.names and kind.lacks == "nothing" for kind in kinds):
+            raise InvalidArgumentError(
+                f"An Encoder takes kinds of columns that have learned what they need. Got {kinds!r}."
+            )
+        object.__setattr__(self, "kinds", kinds)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that it reads."""
+        return tuple(dict.fromkeys(name for kind in self.kinds for name in kind.names))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Those of them that are read as texts, whatever they look like."""
+        return tuple(name for kind in self.kinds if not isinstance(kind, Numeric) for name in kind.names)
+
+    @property
+    def n_features(self) -> int:
+        return sum(kind.width for kind in self.kinds)
+
+    @property
+    def feature_names(self) -> list[str]:
+        return [name for kind in self.kinds for name in kind.outputs]
+
+    def encode(self, batch: Any, out: np.ndarray | None = None) -> np.ndarray | sparse.csr_matrix:
+        """``(n_rows, n_features)`` of an Arrow RecordBatch, in ``out`` if that is given and rows are dense.
+
+        Raises DataFileError.
+        """
+        if len(self.kinds) == 1 and not self.sparse and isinstance(self.kinds[0], Numeric):
+            return self.kinds[0].encode(batch, self.dtype, out)
+        blocks = [kind.encode(batch, self.dtype) for kind in self.kinds]
+        if self.sparse:
+            return sparse.hstack([sparse.csr_matrix(block) for block in blocks], format="csr", dtype=self.dtype)
+        out = np.empty((batch.num_rows, self.n_features), dtype=self.dtype) if out is None else out
+        at = 0
+        for block in blocks:
+            out[:, at : at + block.shape[1]] = block.toarray() if sparse.issparse(block) else block
+            at += block.shape[1]
+        return out
+
+
+@dataclass(frozen=True)
+class EmptyEncoder:
+    """An encoder of no columns: of a table, only targets and weights are read."""
+
+    dtype: str = "float32"
+    columns = texts = ()
+    n_features = 0
+    sparse = False
+
+    def encode(self, batch: Any, out: np.ndarray | None = None) -> np.ndarray:
+        return np.empty((batch.num_rows, 0), dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class PassThroughEncoder:
+    """An encoder that gives the batch itself, for whoever wants to learn from it."""
+
+    columns: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+    dtype = "float32"
+    n_features = 0
+    sparse = False
+
+    def encode(self, batch: Any, out: np.ndarray | None = None) -> Any:
+        return batch
+
+
+def encoder_of(kinds: tuple[Kind, ...], dtype: str = "float32", sparse: bool | None = None) -> Encoder:
+    """The encoder of these kinds, which lack nothing; ``sparse=None``: by the rule of :class:`Encoder`."""
+    if sparse is None:
+        hashed = any(isinstance(kind, (HashedCategories, Text)) for kind in kinds)
+        width = sum(kind.width for kind in kinds)
+        filled = sum(kind.width if isinstance(kind, Numeric) else 1 for kind in kinds)
+        sparse = hashed or width >= _SPARSE_FEATURES and filled < _SPARSE_DENSITY * width
+    return Encoder(kinds, str(np.dtype(dtype)), bool(sparse))

@@ -1,0 +1,196 @@
+"""Dask arrays, dataframes, and lists of delayed blocks or futures: each partition is a piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from dask.delayed import Delayed
+from scipy import sparse
+
+from parsgd.data import open_dataset
+from parsgd.data.columns.numeric import arrow
+from parsgd.data.dask_pieces import DaskBlock, DaskTable, Partition, is_future
+from parsgd.data.dataset import Dataset
+from parsgd.data.formats.block_iterators import block_of
+from parsgd.data.formats.tables import as_arrow
+from parsgd.errors import DataFileError, InvalidArgumentError
+
+
+def open_collection(data: Any, request: Any) -> Dataset:
+    """A Dataset of a Dask array, a Dask dataframe, or a list of delayed blocks or of futures of blocks.
+
+    With a client of a cluster the partitions are computed there, once, and stay in the memory of its workers.  Without
+    one a partition is computed whenever it is read.
+    """
+    request.refuse("a collection of Dask", "filters", "n_features", "zero_based", "format", "storage_options")
+    if isinstance(data, (list, tuple)):
+        request.refuse("blocks, which bring their own targets and weights", "target", "weight")
+        request.refuse("blocks", "columns", "sparse")
+        return _of_blocks(list(data), request, f"{len(data)} blocks on Dask")
+    # a delayed object has whatever attribute one asks it for
+    collection = hasattr(data, "to_delayed") and not isinstance(data, Delayed)
+    if collection and hasattr(data, "columns") and data.ndim == 2:
+        return _of_frame(data, request)
+    if collection and hasattr(data, "chunks"):
+        request.refuse("a Dask array", "columns", "sparse")
+        return _of_blocks(_array_blocks(data, request), request, "the Dask array")
+    raise InvalidArgumentError(
+        "Of Dask, open_dataset takes arrays, dataframes, and lists of delayed blocks (X, y) or of futures of such. Got"
+        f" {type(data).__name__} instead."
+    )
+
+
+def _array_blocks(x: Any, request: Any) -> list[Any]:
+    """A delayed block for each chunk of rows."""
+    import dask
+
+    if x.ndim != 2:
+        raise InvalidArgumentError(
+            f"X must be a Dask array of shape (n_rows, n_features). Got {x.ndim} dimensions instead."
+        )
+    if x.dtype.kind not in "biuf":
+        raise InvalidArgumentError(
+            f"X must be a Dask array of numbers. Got {x.dtype} instead; convert it: X.astype(float)."
+        )
+    x = x.compute_chunk_sizes() if np.isnan(x.shape[0]) else x
+    x = x.rechunk({1: -1}) if x.numblocks[1] > 1 else x
+    y, weight = (_alongside(x, getattr(request, name), name) for name in ("target", "weight"))
+    together = dask.delayed(_block)
+    return [together(*parts) for parts in zip(x.to_delayed().ravel(), y, weight, strict=True)]
+
+
+def _alongside(x: Any, part: Any, name: str) -> list[Any]:
+    """Targets or weights in the same chunks as the rows of ``x``."""
+    import dask.array as da
+
+    if part is None:
+        return [None] * x.numblocks[0]
+    part = part if isinstance(part, da.Array) else da.asarray(np.asarray(part))
+    part = part.compute_chunk_sizes() if np.isnan(part.shape).any() else part
+    if part.shape != x.shape[:1]:
+        raise InvalidArgumentError(
+            f"{name} must have {x.shape[0]} values, one for each row; its shape is {part.shape}."
+        )
+    return list(part.rechunk((x.chunks[0],)).to_delayed().ravel())
+
+
+def _block(x: Any, y: Any, weight: Any) -> tuple:
+    return (x, y, weight)
+
+
+def _of_blocks(parts: Sequence[Any], request: Any, name: str) -> Dataset:
+    partitions, homes = _partitions(parts, name)
+    forms = _ask(partitions, _form_of_block)
+    for partition, form in zip(partitions, forms, strict=True):
+        if form[1:] != forms[0][1:]:
+            raise DataFileError(f"{partition.name}: has {_said(form)}, and the first has {_said(forms[0])}.")
+    pieces = tuple(
+        DaskBlock(partition, form[0], form[1], request.dtype, home)
+        for partition, form, home in zip(partitions, forms, homes, strict=True)
+    )
+    _, n_features, is_sparse, target, weight = forms[0]
+    return Dataset(
+        pieces,
+        n_features,
+        request.dtype,
+        is_sparse,
+        name,
+        target,
+        weight,
+        shuffle_buffer_rows=request.shuffle_buffer_rows,
+    )
+
+
+def _form_of_block(block: Any) -> tuple[int, int, bool, bool, bool]:
+    x, y, weight = block_of(block, 0)
+    return x.shape[0], x.shape[1], sparse.issparse(x), y is not None, weight is not None
+
+
+def _said(form: tuple) -> str:
+    _, n_features, is_sparse, target, weight = form
+    extras = [word for word, there in (("targets", target), ("weights", weight)) if there]
+    return f"{n_features} {'CSR' if is_sparse else 'dense'} features with {' and '.join(extras) or 'no targets'}"
+
+
+def _of_frame(frame: Any, request: Any) -> Dataset:
+    name = "the Dask dataframe"
+    partitions, homes = _partitions(frame.to_delayed(), name)
+    forms = _ask(partitions, _form_of_table)
+    schema = _schema(partitions, forms)
+    pieces = [
+        DaskTable(partition, n_rows, tuple((column, schema.field(column).type) for column in blank), home=home)
+        for partition, (n_rows, _, blank), home in zip(partitions, forms, homes, strict=True)
+    ]
+    kinds = open_dataset._kinds(schema, request, name)
+    plan = open_dataset._plan(kinds, schema, request)
+    return replace(open_dataset._of_columns(pieces, kinds, plan, request), name=name)
+
+
+def _form_of_table(frame: Any) -> tuple[int, Any, list[str]]:
+    """The number of rows, the types of the columns, and those without a value, whose types say nothing."""
+    table = as_arrow(frame)
+    blank = [name for name in table.schema.names if table.column(name).null_count == table.num_rows]
+    return table.num_rows, table.schema, blank
+
+
+def _schema(partitions: Sequence[Partition], forms: Sequence[tuple[int, Any, list[str]]]) -> Any:
+    """The columns, each with its type in the first partition that has values of it."""
+    names = forms[0][1].names
+    for partition, (_, own, _) in zip(partitions, forms, strict=True):
+        unlike = sorted(set(own.names) ^ set(names))
+        if unlike:
+            raise DataFileError(
+                f"{partition.name}: column {unlike[0]!r} is not in all partitions. Give all of them the same columns."
+            )
+    # a partition without rows may not know what its columns would hold
+    first = next((own for n_rows, own, _ in forms if n_rows), forms[0][1])
+    known = {
+        name: next((own.field(name).type for _, own, blank in forms if name not in blank), first.field(name).type)
+        for name in names
+    }
+    return arrow().schema(list(known.items()))
+
+
+def _partitions(parts: Sequence[Any], name: str) -> tuple[list[Partition], list[str | None]]:
+    """The partitions, in the memory of the cluster if there is one, and on which worker each lies."""
+    names = [f"{name}, partition {number}" for number in range(len(parts))]
+    client = _client_of(parts)
+    if client is None:
+        return [Partition(part, said) for part, said in zip(parts, names, strict=True)], [None] * len(parts)
+    from distributed import wait
+
+    futures = [part if is_future(part) else client.compute(part) for part in parts]
+    with client.as_current():
+        wait(futures)
+    where = client.who_has(futures)
+    homes = [next(iter(where.get(future.key, ())), None) for future in futures]
+    return [Partition(future, said) for future, said in zip(futures, names, strict=True)], homes
+
+
+def _client_of(parts: Sequence[Any]) -> Any:
+    """The client of the futures, or the one that is active; None without a cluster."""
+    found = next((part.client for part in parts if is_future(part)), None)
+    if found is None:
+        try:
+            from distributed import default_client
+
+            found = default_client()
+        except (ImportError, ValueError):
+            return None
+    if found.asynchronous:
+        raise InvalidArgumentError(
+            "open_dataset waits for the cluster, and the client is an asynchronous one. Use a client that waits,"
+            " Client(address) in another thread than that of the event loop: asyncio.to_thread(...)."
+        )
+    return found
+
+
+def _ask(partitions: Sequence[Partition], question: Any) -> list[Any]:
+    """The answer of each partition, given where it lies."""
+    if not partitions[0].waits:
+        return [question(partition.get()) for partition in partitions]
+    client = partitions[0].source.client
+    return client.gather([client.submit(question, partition.source, pure=False) for partition in partitions])

@@ -1,0 +1,130 @@
+"""Pieces that are partitions of a collection of Dask.
+
+With a cluster, a partition lies in the memory of one of its workers, and a future stands for it; on ``engine="dask"``
+whoever trains on it is handed it by Dask, from worker to worker where it does not lie there already.  Without a cluster
+it is a delayed object, computed whenever it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from parsgd.data.columns.numeric import arrow
+from parsgd.data.formats.block_iterators import block_of
+from parsgd.data.formats.npy_arrays import as_rows, check_finite
+from parsgd.data.formats.tables import TablePiece, as_arrow
+from parsgd.data.sources.pieces import Chunk
+from parsgd.errors import DataFileError
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition: ``value``, where it was filled in; otherwise what ``source``, a future or a delayed object, gives.
+
+    A future does not travel: where the partition is read on another machine, the value is filled in there.
+    """
+
+    source: Any
+    name: str
+    value: Any = None
+
+    def get(self) -> Any:
+        """The rows, as Dask has them."""
+        if self.value is not None:
+            return self.value
+        if self.source is None:
+            raise DataFileError(
+                f"{self.name}: lies on a Dask cluster, which this process does not know. Train with engine='dask', or"
+                " with 'serial' or 'threads' in the process that has the client."
+            )
+        self.check()
+        return self.source.result() if is_future(self.source) else self.source.compute(scheduler="synchronous")
+
+    def check(self) -> None:
+        """Refuse a partition that the cluster no longer has."""
+        if is_future(self.source) and self.source.status in ("cancelled", "lost"):
+            raise DataFileError(
+                f"{self.name}: is no longer in the memory of the Dask cluster: since the data were opened, a worker was"
+                " lost, or the cluster restarted or closed. Open the data again: open_dataset(...)."
+            )
+
+    @property
+    def waits(self) -> bool:
+        """Whether a future stands for it, or stood for it before it travelled."""
+        return self.value is None and (self.source is None or is_future(self.source))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "source": None if is_future(self.source) else self.source}
+
+
+def is_future(thing: Any) -> bool:
+    """Whether it is a future of a cluster, rather than a delayed object.
+
+    >>> is_future(None)
+    False
+    """
+    return type(thing).__module__.partition(".")[0] == "distributed"
+
+
+class OnDask:
+    """What the pieces of collections have in common; ``partition`` is where their rows are."""
+
+    partition: Partition
+
+    @property
+    def name(self) -> str:
+        return self.partition.name
+
+    def futures(self) -> list[Any]:
+        """What must be there before it can be read on another machine."""
+        if not self.partition.waits:
+            return []
+        self.partition.check()
+        return [self.partition.source]
+
+    def filled(self, values: Iterator[Any]) -> Any:
+        """The piece with what its futures gave, the next of ``values``."""
+        if not self.partition.waits:
+            return self
+        return replace(self, partition=replace(self.partition, value=next(values), source=None))
+
+
+@dataclass(frozen=True)
+class DaskBlock(OnDask):
+    """A block ``(X, y)`` or ``(X, y, weight)``."""
+
+    partition: Partition
+    n_rows: int
+    n_features: int
+    dtype: str
+    home: str | None = None
+
+    def chunks(self) -> Iterator[Chunk]:
+        x, y, weight = block_of(self.partition.get(), 0)
+        if x.shape != (self.n_rows, self.n_features):
+            raise DataFileError(f"{self.name}: has shape {x.shape} now, and had {(self.n_rows, self.n_features)}.")
+        x = as_rows(x, self.dtype)
+        check_finite(x, y, weight, self.name, 0)
+        yield Chunk(x, y, weight)
+
+
+@dataclass(frozen=True)
+class DaskTable(OnDask):
+    """A partition of a dataframe; ``nothing`` are columns that it has no values of, and their types elsewhere."""
+
+    partition: Partition
+    n_rows: int
+    nothing: tuple[tuple[str, Any], ...] = ()
+    encoder: Any = None
+    target: str | None = None
+    weight: str | None = None
+    home: str | None = None
+
+    def chunks(self) -> Iterator[Chunk]:
+        table = as_arrow(self.partition.get())
+        for column, kind in self.nothing:
+            empty = arrow().nulls(table.num_rows, kind)
+            table = table.set_column(table.schema.get_field_index(column), column, empty)
+        yield from TablePiece(table, self.name, 0, self.encoder, self.target, self.weight).chunks()

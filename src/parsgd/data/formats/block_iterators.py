@@ -1,0 +1,143 @@
+"""Blocks ``(X, y)`` or ``(X, y, weight)`` that a list holds, a function hands out, or a generator yields once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from parsgd.data.formats.npy_arrays import ArrayPiece, as_rows, check_finite, handle_of
+from parsgd.data.sources.pieces import Chunk
+from parsgd.errors import DataFileError, InvalidArgumentError
+from parsgd.utils import interrupts, temporary
+
+_FORMS = "(X, y) or (X, y, weight)"
+
+
+def block_of(item: Any, number: int) -> tuple[Any, Any, Any]:
+    """``(X, y, weight)`` of a block as the user gave it."""
+    if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+        raise InvalidArgumentError(f"Block {number} must be {_FORMS}. Got {type(item).__name__} instead.")
+    x, y, weight = (*item, None)[:3]
+    x = x.tocsr() if sparse.issparse(x) else np.asarray(x)
+    if x.ndim != 2 or x.dtype.kind not in "biuf":
+        raise InvalidArgumentError(
+            f"X of block {number} must be numbers, (n_rows, n_features); it is {x.dtype} {x.shape}."
+        )
+    for name, part in (("y", y), ("weight", weight)):
+        if part is not None and np.shape(part) != (x.shape[0],):
+            raise InvalidArgumentError(
+                f"{name} of block {number} must have {x.shape[0]} values; its shape is {np.shape(part)}."
+            )
+    return x, *(None if part is None else np.asarray(part) for part in (y, weight))
+
+
+def list_pieces(blocks: Sequence[Any], dtype: str) -> list[ArrayPiece]:
+    """A piece for each block of a list."""
+    pieces = []
+    for number, item in enumerate(blocks):
+        x, y, weight = (None if part is None else handle_of(part, "a block") for part in block_of(item, number))
+        pieces.append(ArrayPiece(x, y, weight, 0, x.shape[0], dtype, f"block {number}"))
+    return pieces
+
+
+@dataclass(frozen=True)
+class CalledPiece:
+    """All rows of what a function iterates over; it is called anew for every pass, and must give the same rows."""
+
+    make: Callable[[], Iterable[Any]]
+    n_rows: int
+    n_features: int
+    dtype: str
+    home: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"blocks of {getattr(self.make, '__name__', type(self.make).__name__)}()"
+
+    def chunks(self) -> Iterator[Chunk]:
+        rows = 0
+        for number, item in enumerate(self.make()):
+            x, y, weight = block_of(item, number)
+            if x.shape[1] != self.n_features:
+                raise DataFileError(
+                    f"{self.name}: block {number} has {x.shape[1]} features, and the first has {self.n_features}."
+                )
+            x = as_rows(x, self.dtype)
+            check_finite(x, y, weight, self.name, rows)
+            rows += x.shape[0]
+            if rows > self.n_rows:
+                break
+            yield Chunk(x, y, weight)
+        if rows != self.n_rows:
+            raise DataFileError(
+                f"{self.name}: gave {rows:,} rows{' or more' * (rows > self.n_rows)} in this pass, and {self.n_rows:,}"
+                " in the first one. It must give the same rows in every pass."
+            )
+
+
+def called_pieces(make: Callable[[], Iterable[Any]], dtype: str) -> list[CalledPiece]:
+    """One piece; a first pass counts its rows."""
+    rows, features = 0, None
+    for number, item in enumerate(make()):
+        x, _, _ = block_of(item, number)
+        rows, features = rows + x.shape[0], x.shape[1] if features is None else features
+    return [CalledPiece(make, rows, features, dtype)] if rows else []
+
+
+class SpoolFolder:
+    """A temporary folder for the blocks of a generator; removed with the object that keeps it."""
+
+    def __init__(self) -> None:
+        with interrupts.shielded():
+            self.kept = temporary.TemporaryFolder("blocks")
+        self.folder, self.close = self.kept.path, self.kept.close
+
+    def keep(self, x: Any, y: Any, weight: Any, number: int, dtype: str) -> ArrayPiece:
+        """Write a block, and give the piece that reads it."""
+        kept = [self._written(part, f"{number}-{name}") for name, part in (("y", y), ("weight", weight))]
+        if sparse.issparse(x):
+            parts = (self._written(getattr(x, name), f"{number}-{name}") for name in ("data", "indices", "indptr"))
+            held: Any = MappedCsr(*parts, x.shape)
+        else:
+            held = self._written(as_rows(x, dtype), f"{number}-x")
+        return ArrayPiece(held, *kept, 0, x.shape[0], dtype, f"block {number}")
+
+    def _written(self, part: Any, name: str) -> Any:
+        if part is None:
+            return None
+        if part.dtype.kind == "O":
+            part = part.astype(str)
+        np.save(self.folder / f"{name}.npy", part)
+        return handle_of(self.folder / f"{name}.npy", "a block")
+
+
+@dataclass(frozen=True)
+class MappedCsr:
+    """CSR rows whose three arrays lie in files."""
+
+    data: Any
+    indices: Any
+    indptr: Any
+    shape: tuple[int, int]
+
+    def __getitem__(self, at: slice) -> sparse.csr_matrix:
+        first, last, _ = at.indices(self.shape[0])
+        indptr = np.asarray(self.indptr[first : last + 1])
+        places = slice(int(indptr[0]), int(indptr[-1]))
+        shape = (last - first, self.shape[1])
+        return sparse.csr_matrix((self.data[places], self.indices[places], indptr - indptr[0]), shape=shape)
+
+
+def spooled_pieces(blocks: Iterable[Any], dtype: str) -> tuple[list[ArrayPiece], SpoolFolder]:
+    """Write what a generator yields to files; the folder lives as long as the spool that comes with the pieces."""
+    spool = SpoolFolder()
+    try:
+        pieces = [spool.keep(*block_of(item, number), number, dtype) for number, item in enumerate(blocks)]
+    except BaseException:
+        spool.close()
+        raise
+    return pieces, spool

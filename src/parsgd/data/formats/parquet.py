@@ -1,0 +1,234 @@
+"""Parquet: a file, a list of files, a folder, or one partitioned by folders such as ``year=2013``; here or elsewhere.
+
+Opening reads the footers alone: names and types of the columns, and how many rows each row group has.  What can be
+refused by them is refused then, and not in the middle of a fit.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from parsgd.data.columns.numeric import NumberEncoder, arrow
+from parsgd.data.formats.row_groups import ParquetFile, RowGroup, file_system, filtered, is_address, sentence, stamp_of
+from parsgd.data.formats.type_unification import common_type
+from parsgd.errors import DataFileError, InvalidArgumentError
+
+_COUNTED_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class ParquetFiles:
+    """Files that belong together; ``filter`` is an Arrow expression or None, and leaves out what it does not hold for.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, pyarrow as pa, pyarrow.parquet as pq
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> pq.write_table(pa.table({"a": [1, 2, 3], "y": [0, 1, 0]}), pathlib.Path(folder.name, "one.parquet"))
+    >>> files = open_parquet(folder.name)
+    >>> files.n_rows, files.schema.names
+    (3, ['a', 'y'])
+    >>> files.pieces(NumberEncoder(("a",)), target="y")[0].n_rows
+    3
+    >>> folder.cleanup()
+    """
+
+    path: str
+    files: tuple[ParquetFile, ...]
+    filter: Any = None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in the files, those that are filtered out included."""
+        return sum(sum(file.group_rows) for file in self.files)
+
+    @cached_property
+    def schema(self) -> Any:
+        """The columns of the first file and of the folders' names; types are those that all files have in common, as
+        far as they have any."""
+        pa = arrow()
+        names = dict.fromkeys([*self.files[0].types, *(name for file in self.files for name in file.partition)])
+        return pa.schema([(name, self._type(name)[0]) for name in names])
+
+    def pieces(self, encoder: Any, target: str | None = None, weight: str | None = None) -> list[RowGroup]:
+        """A piece for each row group that has rows.
+
+        ``encoder`` has ``columns``, the names of those it needs, ``n_features``, ``dtype``, ``sparse``, and
+        ``encode(batch)``, which makes rows of an Arrow RecordBatch.
+
+        Raises
+        ------
+        DataFileError
+            If a column is not there, in some file, or has types there that do not go together; names the files.
+        """
+        wanted = dict.fromkeys(name for name in (*encoder.columns, target, weight) if name is not None)
+        types = {name: self._checked(name) for name in wanted}
+        return [
+            RowGroup(file, number, n_rows, encoder, target, weight, _casts(file, types), self.filter)
+            for file in self.files
+            for number, n_rows in enumerate(self._counts(file))
+            if n_rows
+        ]
+
+    def _counts(self, file: ParquetFile) -> Sequence[int]:
+        """Rows of each row group; with a filter those that it leaves, which takes reading its columns."""
+        if self.filter is None:
+            return file.group_rows
+        pa = arrow()
+        groups = range(len(file.group_rows))
+        try:
+            batches = (filtered(file, [group], list(file.types)[:1], self.filter, _COUNTED_ROWS) for group in groups)
+            return [sum(batch.num_rows for batch in found) for found in batches]
+        except (pa.ArrowException, OSError) as error:
+            raise DataFileError(
+                f"{file.path}: filters={self.filter} cannot be applied: {sentence(error)} Its columns are"
+                f" {', '.join([*file.types, *file.partition])}."
+            ) from error
+
+    def _type(self, name: str) -> tuple[Any, ParquetFile | None]:
+        """The type that all files have in common; or the first one's, and the file whose type does not go with it."""
+        found = None
+        for file in self.files:
+            kind = file.types.get(name)
+            if kind is None:
+                value = file.partition.get(name)
+                kind = None if value is None else arrow().scalar(value).type
+            if kind is None:
+                continue
+            common = kind if found is None else common_type(found, kind)
+            if common is None:
+                return found, file
+            found = common
+        return found, None
+
+    def _checked(self, name: str) -> Any:
+        if name not in self.schema.names:
+            near = difflib.get_close_matches(name, self.schema.names, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise DataFileError(
+                f"{self.path} has no column {name!r}.{hint} Its columns are {', '.join(self.schema.names)}."
+            )
+        for file in self.files:
+            if name not in file.types and name not in file.partition:
+                raise DataFileError(
+                    f"{file.path} has no column {name!r}, which {self.files[0].path} has. Write the files with the same"
+                    " columns, or leave this one out."
+                )
+        kind, odd = self._type(name)
+        if odd is not None:
+            raise DataFileError(
+                f"Column {name!r} holds {odd.types.get(name, 'a text')} in {odd.path} and {kind} in"
+                f" {self.files[0].path}. Write the files with one type, or leave out the file or the column."
+            )
+        return kind
+
+
+def open_parquet(
+    path: Any, *, filters: Any = None, storage_options: Mapping[str, Any] | None = None
+) -> ParquetFiles:  # fmt: skip
+    """Find the files and read their footers.
+
+    Parameters
+    ----------
+    path : str, Path or list of these
+        A file, a folder (hidden files, and those whose names begin with ``_``, are left out), or files; local, or an
+        address that fsspec opens, such as ``s3://bucket/folder``.  Folders named ``column=value`` give a column.
+    filters : pyarrow Expression, or list of (column, operator, value)
+        Which rows to take.  Files and row groups that have none of them are not read.
+    storage_options : dict
+        What fsspec needs for the address.
+
+    Raises
+    ------
+    DataFileError
+        If there is no file, or one of them cannot be read; names it.
+    MissingDependencyError
+        If pyarrow, or for an address fsspec, is not installed.
+    """
+    arrow()
+    import pyarrow.dataset as pads
+
+    paths = [os.fspath(one) for one in path] if isinstance(path, (list, tuple)) else os.fspath(path)
+    shown = paths if isinstance(paths, str) else f"{paths[0]} and {len(paths) - 1} more" if paths else "an empty list"
+    options = dict(storage_options or {})
+    expression = _expression(filters)
+    system, inside = _located(paths, options)
+    try:
+        found = pads.dataset(inside, format="parquet", partitioning="hive", filesystem=system)
+    except FileNotFoundError as error:
+        raise DataFileError(f"{shown}: there is no such file or folder.") from error
+    except (arrow().ArrowException, OSError) as error:
+        raise DataFileError(f"{shown} cannot be read as Parquet: {sentence(error)}") from error
+    try:
+        fragments = list(found.get_fragments(filter=expression))
+    except arrow().ArrowException as error:
+        raise DataFileError(f"{shown}: filters={filters} cannot be applied: {sentence(error)}") from error
+    files = sorted((_opened(fragment, system, options) for fragment in fragments), key=lambda file: file.path)
+    if not files:
+        raise DataFileError(f"{shown} has no Parquet files{'' if filters is None else f' that {filters} leaves'}.")
+    return ParquetFiles(shown, tuple(files), expression)
+
+
+def parquet_pieces(
+    path: Any,
+    *,
+    columns: Iterable[str] | Any,
+    target: str | None = None,
+    weight: str | None = None,
+    filters: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> list[RowGroup]:
+    """The row groups of Parquet files as pieces; ``columns`` are names of columns of numbers, or an encoder.
+
+    The other parameters are those of :func:`open_parquet` and :meth:`ParquetFiles.pieces`.
+    """
+    encoder = columns if hasattr(columns, "encode") else NumberEncoder(tuple(columns))
+    return open_parquet(path, filters=filters, storage_options=storage_options).pieces(encoder, target, weight)
+
+
+def _located(paths: str | list[str], options: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The fsspec file system, None for local paths, and the paths in it."""
+    first = paths if isinstance(paths, str) else next(iter(paths), "")
+    if not is_address(first):
+        return None, paths
+    system, inside = file_system(first, options)
+    return system, inside if isinstance(paths, str) else [file_system(one, options)[1] for one in paths]
+
+
+def _opened(fragment: Any, system: Any, options: Mapping[str, Any]) -> ParquetFile:
+    import pyarrow.dataset as pads
+
+    path = fragment.path if system is None else system.unstrip_protocol(fragment.path)
+    try:
+        stamp = stamp_of(path, options)
+        counts = tuple(fragment.metadata.row_group(group.id).num_rows for group in fragment.row_groups)
+        types = {field.name: field.type for field in fragment.physical_schema}
+    except (arrow().ArrowException, OSError) as error:
+        said = f"{path} cannot be read as Parquet: {sentence(error)} Write it anew, or leave it out."
+        raise DataFileError(said) from error
+    partition = pads.get_partition_keys(fragment.partition_expression)
+    return ParquetFile(path, options, partition, types, counts, stamp)
+
+
+def _expression(filters: Any) -> Any:
+    import pyarrow.dataset as pads
+    import pyarrow.parquet as pq
+
+    if filters is None or isinstance(filters, pads.Expression):
+        return filters
+    try:
+        return pq.filters_to_expression(list(filters))
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"filters= must be a pyarrow Expression or a list of (column, operator, value). Got {filters!r}: {error}."
+        ) from error
+
+
+def _casts(file: ParquetFile, types: Mapping[str, Any]) -> dict[str, Any]:
+    """Those columns that the file holds in another type than the data as a whole."""
+    return {name: kind for name, kind in types.items() if file.types.get(name, kind) != kind}

@@ -1,0 +1,147 @@
+"""Where files are: local paths and fsspec addresses, found, opened, and checked for having changed."""
+
+from __future__ import annotations
+
+import builtins
+import bz2
+import difflib
+import gzip
+import lzma
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from parsgd.data.formats.row_groups import file_system, is_address, stamp_of
+from parsgd.errors import DataFileError
+
+UNPACKERS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+@dataclass(frozen=True)
+class Address:
+    """A file: ``path`` is local, or an address such as ``s3://bucket/part.csv``, opened by fsspec with ``options``."""
+
+    path: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def packed(self) -> bool:
+        return PurePosixPath(self.path).suffix.lower() in UNPACKERS
+
+    @property
+    def format(self) -> str:
+        """The ending that says what is in it: ``.csv`` of ``part.csv.gz``.
+
+        >>> Address("data/Part.CSV.gz").format
+        '.csv'
+        """
+        suffixes = [suffix.lower() for suffix in PurePosixPath(self.path).suffixes]
+        if suffixes and suffixes[-1] in UNPACKERS:
+            suffixes.pop()
+        return suffixes[-1] if suffixes else ""
+
+    def stamp(self) -> tuple:
+        """Size, and time of the last change where the file system tells: what shows that a file has changed."""
+        return stamp_of(self.path, self.options)
+
+    def open(self) -> BinaryIO:
+        """The content, unpacked."""
+        system, path = file_system(self.path, self.options) if is_address(self.path) else (builtins, self.path)
+        file = system.open(path, "rb")
+        unpack = UNPACKERS.get(PurePosixPath(self.path).suffix.lower())
+        return UnpackedFile(unpack(file, "rb"), file, self.path) if unpack else file
+
+    def check(self, stamp: tuple) -> None:
+        """Raise DataFileError if the file is gone, or is not what it was when it was opened."""
+        try:
+            now = self.stamp()
+        except OSError as error:
+            raise DataFileError(
+                f"{self}: can no longer be read ({error.strerror or error}); it was there when the data were opened."
+                " Put it back, and fit again."
+            ) from error
+        if now != stamp:
+            raise DataFileError(
+                f"{self}: has changed since the data were opened (size and time were {stamp}, now {now}). Open it anew,"
+                " and leave it alone until the fit has ended."
+            )
+
+
+class UnpackedFile:
+    """A file that is unpacked while it is read; closing it closes the packed one as well."""
+
+    def __init__(self, file: BinaryIO, packed: BinaryIO, name: str):
+        self.file, self.packed, self.name = file, packed, name
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self.file.read(size)
+        except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+            raise DataFileError(f"{self.name}: cannot be unpacked: {error}. Is the file complete?") from error
+
+    def close(self) -> None:
+        self.file.close()
+        self.packed.close()
+
+    def __enter__(self) -> UnpackedFile:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def find_files(data: Any, options: Mapping[str, Any] | None, wanted: Sequence[str] = ()) -> list[Address]:
+    """The files that ``data``, a path, an address, a folder or a list of these, stands for; by name within a folder.
+
+    Of a folder, hidden files and those whose names begin with ``_`` are left out, and where ``wanted`` endings are
+    given, those that end otherwise.
+
+    Raises
+    ------
+    DataFileError
+        If there is no such file, or nothing in the folder.
+    """
+    if isinstance(data, (list, tuple)):
+        return [address for item in data for address in find_files(item, options, wanted)]
+    path = os.fspath(data)
+    found = _remote_files(path, options) if is_address(path) else _local_files(Path(path))
+    if found is None:
+        return [Address(path, options or {})]
+    kept = [Address(name, options or {}) for name in sorted(found) if not _hidden(name, path)]
+    if wanted:
+        kept = [address for address in kept if address.format in wanted]
+    if not kept:
+        kinds = f" that ends in {', '.join(wanted)}" if wanted else ""
+        raise DataFileError(f"{path}: the folder has no file{kinds}.")
+    return kept
+
+
+def _hidden(name: str, folder: str) -> bool:
+    inside = name[len(folder) :] if name.startswith(folder) else PurePosixPath(name).name
+    return any(part.startswith((".", "_")) for part in PurePosixPath(inside.lstrip("/")).parts)
+
+
+def _local_files(path: Path) -> list[str] | None:
+    if path.is_dir():
+        return [str(inside) for inside in path.rglob("*") if inside.is_file()]
+    if not path.exists():
+        names = [near.name for near in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, names, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise DataFileError(f"{path}: there is no such file or folder.{hint}")
+    return None
+
+
+def _remote_files(path: str, options: Mapping[str, Any] | None) -> list[str] | None:
+    system, inside = file_system(path, options or {})
+    if system.isdir(inside):
+        return [system.unstrip_protocol(name) for name in system.find(inside)]
+    if not system.exists(inside):
+        raise DataFileError(f"{path}: there is no such file or folder.")
+    return None

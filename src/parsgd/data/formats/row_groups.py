@@ -1,0 +1,304 @@
+"""Row groups of Parquet files: the pieces in which they are read, and files that must stay as they were."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from parsgd.data.columns.numeric import arrow, labels_of, numbers_of
+from parsgd.data.sources.piece_reader import told
+from parsgd.data.sources.pieces import Chunk
+from parsgd.errors import DataFileError, MissingDependencyError
+
+# Values that are decoded at a time, and rows that are then made of them where they have no room of their own yet.
+_DECODED_VALUES, _FEWEST_ROWS, _MOST_ROWS = 1 << 22, 8192, 65_536
+_CHUNK_ROWS = 16_384
+# Local files are read by so much a column at a time: a row group need not be in memory, not even compressed.
+_BUFFER_BYTES = 1 << 16
+_STAY = "Files must stay as they are while they are trained on; open the data again."
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """A file as it was when the data were opened.
+
+    ``path`` is local, or an address that fsspec opens with ``options``.  ``partition`` holds the values that its
+    folder's name gives, ``types`` the type of each column in the file, ``group_rows`` the rows of each row group,
+    ``stamp`` its size in bytes and when it was last written, as far as the file system says.
+    """
+
+    path: str
+    options: Mapping[str, Any]
+    partition: Mapping[str, Any]
+    types: Mapping[str, Any]
+    group_rows: tuple[int, ...]
+    stamp: tuple[Any, ...]
+
+    def open(self) -> Any:
+        """An open ``pyarrow.parquet.ParquetFile``, the same that it was.
+
+        Raises
+        ------
+        DataFileError
+            If it is gone, has changed or is damaged.
+        """
+        import pyarrow.parquet as pq
+
+        self.check()
+        # checksums of pages are looked at where a file has them
+        settings = {"page_checksum_verification": True}
+        with self._reading():
+            if is_address(self.path):
+                # over a network few long reads are better than many short ones
+                system, path = file_system(self.path, self.options)
+                opened = pq.ParquetFile(system.open(path, "rb"), pre_buffer=True, **settings)
+            else:
+                opened = pq.ParquetFile(self.path, pre_buffer=False, buffer_size=_BUFFER_BYTES, **settings)
+        counts = tuple(opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups))
+        if counts != self.group_rows:
+            opened.close(force=True)
+            raise DataFileError(
+                f"{self.path} has changed since it was opened: it had {len(self.group_rows)} row groups of"
+                f" {sum(self.group_rows):,} rows in all, and has {len(counts)} of {sum(counts):,}. {_STAY}"
+            )
+        return opened
+
+    def check(self) -> None:
+        """Raise DataFileError if the file is gone, or is not the one that was opened."""
+        try:
+            now = stamp_of(self.path, self.options)
+        except OSError as error:
+            raise DataFileError(f"{self.path} is gone: it was there when the data were opened. {_STAY}") from error
+        if now != self.stamp:
+            raise DataFileError(
+                f"{self.path} has changed since it was opened: it had {self.stamp[0]:,} bytes, and has {now[0]:,}"
+                f" (or was written anew). {_STAY}"
+            )
+
+    def _reading(self) -> Any:
+        return _ReadErrors(self, self.path)
+
+
+class _ReadErrors:
+    """What pyarrow raises inside becomes a DataFileError; first it is looked whether the file has changed meanwhile."""
+
+    def __init__(self, file: ParquetFile, name: str):
+        self.file, self.name = file, name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if not isinstance(error, (arrow().ArrowException, OSError)):
+            return
+        self.file.check()
+        raise DataFileError(
+            f"{self.name} cannot be read: {sentence(error)} The file is damaged; write it anew, or leave it out."
+        ) from error
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """One row group of a Parquet file: a :class:`~parsgd.data.sources.pieces.Piece`.
+
+    ``finite``: what it brings has no NaN and nothing infinite; encoders see to that, and know the column's name.
+    ``encoder`` makes rows of its ``columns``; one that has ``fills = True`` does so in ``out``, if that is given.
+    ``casts`` names the columns that have another type in this file than in the data as a whole, and that type.
+    ``filter`` is an Arrow expression: of the row group, the ``n_rows`` for which it holds.
+    """
+
+    file: ParquetFile
+    number: int
+    n_rows: int
+    encoder: Any
+    target: str | None = None
+    weight: str | None = None
+    casts: Mapping[str, Any] = field(default_factory=dict)
+    filter: Any = None
+    home: str | None = None
+
+    finite = True
+
+    @property
+    def name(self) -> str:
+        return f"{self.file.path}, row group {self.number}"
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Its rows in stored order, some thousand at a time.
+
+        Raises
+        ------
+        DataFileError
+            If the file is gone, changed or damaged, or a value cannot be used; names file, row group and rows.
+        """
+        return self._chunks(False)
+
+    def passing(self) -> Iterator[Chunk]:
+        """The same, but ``x`` is :class:`LazyRows` where it can be: for who has room for the rows."""
+        return self._chunks(not self.encoder.sparse and getattr(self.encoder, "fills", False))
+
+    def _chunks(self, unmade: bool) -> Iterator[Chunk]:
+        opened = self.file.open()
+        try:
+            batches = self._batches(opened)
+            at, most = 0, _MOST_ROWS if unmade else _CHUNK_ROWS
+            while True:
+                with _ReadErrors(self.file, f"{self.name} (from row {at + 1:,} on)"):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                for first in range(0, batch.num_rows, most):
+                    part = batch.slice(first, most)
+                    with told(self, at, at + part.num_rows):
+                        chunk = self._chunk(part, at, unmade)
+                    yield chunk
+                    at += part.num_rows
+        finally:
+            opened.close(force=True)
+        # what was written meanwhile may have been read half old, half new
+        self.file.check()
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of all columns that it needs, each once."""
+        wanted = [*self.encoder.columns, self.target, self.weight]
+        return list(dict.fromkeys(name for name in wanted if name is not None))
+
+    def _batches(self, opened: Any) -> Iterator[Any]:
+        most = int(np.clip(_DECODED_VALUES // max(len(self.columns), 1), _FEWEST_ROWS, _MOST_ROWS))
+        # equal parts: a short last one would cost as much as a long one
+        rows = -(-self.n_rows // -(-self.n_rows // most)) if self.n_rows else most
+        stored = [name for name in self.columns if name in self.file.types]
+        if self.filter is None:
+            settings = {"batch_size": rows, "row_groups": [self.number], "columns": stored, "use_threads": False}
+            found = iter(opened.iter_batches(**settings))
+        else:
+            found = filtered(self.file, [self.number], self.columns, self.filter, rows)
+        for batch in found:
+            yield self._completed(batch)
+
+    def _completed(self, batch: Any) -> Any:
+        """With the columns that the folder's name gives, and the types that all files have in common."""
+        if not self.casts and all(name in batch.schema.names for name in self.columns):
+            return batch
+        pa = arrow()
+        columns = {}
+        for name in self.columns:
+            if name in batch.schema.names:
+                column = batch.column(name)
+            else:
+                column = pa.repeat(pa.scalar(self.file.partition[name]), batch.num_rows)
+            columns[name] = column.cast(self.casts[name]) if name in self.casts else column
+        # not from the dictionary: a batch of no columns has rows all the same
+        return pa.record_batch(columns) if columns else batch
+
+    def _chunk(self, batch: Any, at: int, unmade: bool) -> Chunk:
+        y = None if self.target is None else labels_of(batch.column(self.target), self.target)
+        weight = None if self.weight is None else numbers_of(batch.column(self.weight), self.weight)
+        return Chunk(LazyRows(batch, self, at) if unmade else self.encoder.encode(batch), y, weight)
+
+
+@dataclass(frozen=True)
+class LazyRows:
+    """Dense rows that are made where they are wanted: a batch, whose first row has number ``at`` in the piece.
+
+    To make them elsewhere, and copy them, would take half as long again.
+    """
+
+    batch: Any
+    piece: RowGroup
+    at: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.batch.num_rows, self.piece.encoder.n_features
+
+    def write(self, out: np.ndarray, begin: int, end: int) -> None:
+        """Rows ``begin`` to ``end - 1`` into ``out``; raises DataFileError."""
+        with told(self.piece, self.at + begin, self.at + end):
+            self.piece.encoder.encode(self.batch.slice(begin, end - begin), out=out)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Any:
+        if isinstance(rows, slice) and rows.step in (None, 1):
+            begin, end, _ = rows.indices(self.batch.num_rows)
+            return LazyRows(self.batch.slice(begin, end - begin), self.piece, self.at + begin)
+        with told(self.piece, self.at, self.at + self.batch.num_rows):
+            return self.piece.encoder.encode(self.batch)[rows]
+
+
+def filtered(file: ParquetFile, groups: list[int], columns: list[str], filter: Any, rows: int) -> Iterator[Any]:
+    """Batches of those rows of some row groups for which an Arrow expression holds."""
+    import pyarrow.dataset as pads
+
+    pa = arrow()
+    fragment = _fragment(file, groups)
+    given = [(name, pa.scalar(value).type) for name, value in file.partition.items() if name not in file.types]
+    scanner = fragment.scanner(
+        schema=pa.schema([*file.types.items(), *given]),
+        columns=[name for name in columns if name in file.types],
+        filter=filter,
+        batch_size=rows,
+        use_threads=False,
+        batch_readahead=1,
+        fragment_readahead=0,
+        fragment_scan_options=pads.ParquetFragmentScanOptions(pre_buffer=is_address(file.path)),
+    )
+    return (batch for batch in scanner.to_batches() if batch.num_rows)
+
+
+def _fragment(file: ParquetFile, groups: list[int]) -> Any:
+    import pyarrow.dataset as pads
+    from pyarrow import fs
+
+    system, path = fs.LocalFileSystem(), file.path
+    if is_address(file.path):
+        opened, path = file_system(file.path, file.options)
+        system = fs.PyFileSystem(fs.FSSpecHandler(opened))
+    held = pads.scalar(True)
+    for name, value in file.partition.items():
+        held = held & (pads.field(name) == value)
+    return pads.ParquetFileFormat().make_fragment(path, system, held, row_groups=groups)
+
+
+def sentence(error: BaseException) -> str:
+    """What an error says, in one line that ends.
+
+    >>> sentence(OSError("Couldn't read:\\nno header\\n"))
+    "Couldn't read: no header."
+    """
+    return " ".join(str(error).split()).rstrip(".") + "."
+
+
+def is_address(path: str) -> bool:
+    """Whether it has a protocol, and so is not a local path."""
+    return "://" in path
+
+
+def file_system(path: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """The fsspec file system of an address, and the path in it."""
+    try:
+        import fsspec
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"{path} needs fsspec: pip install 'parsgd[files]'") from error
+    try:
+        return fsspec.core.url_to_fs(path, **options)
+    except ImportError as error:
+        raise MissingDependencyError(f"{path} needs another package: {error}") from error
+    except ValueError as error:
+        raise DataFileError(f"{path}: {error}. Take a local path or an address that fsspec knows.") from error
+
+
+def stamp_of(path: str, options: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Size in bytes, and when it was last written, as far as the file system says."""
+    if not is_address(path):
+        told = os.stat(path)
+        return told.st_size, told.st_mtime_ns
+    system, inside = file_system(path, options)
+    system.invalidate_cache()
+    told = system.info(inside)
+    marks = (told.get(key) for key in ("mtime", "LastModified", "created", "ETag"))
+    return told["size"], next((str(mark) for mark in marks if mark is not None), None)

@@ -1,0 +1,329 @@
+"""``open_dataset``: from what users have to a :class:`Dataset`."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from parsgd.data.columns.column_kinds import Numeric
+from parsgd.data.columns.column_specs import check_names, declared
+from parsgd.data.columns.column_stats import learned
+from parsgd.data.columns.encoder import Encoder, PassThroughEncoder, encoder_of
+from parsgd.data.columns.numeric import arrow
+from parsgd.data.dataset import Dataset
+from parsgd.data.formats.paths import Address, find_files
+from parsgd.data.formats.svmlight import is_svmlight, svmlight_pieces
+from parsgd.data.formats.tables import as_arrow, table_pieces
+from parsgd.data.open_options import OpenOptions
+from parsgd.errors import DataFileError, InvalidArgumentError
+from parsgd.utils import first_use
+
+_ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".npy": "npy"}
+_ALL_ENDINGS = (".parquet", ".pq", ".csv", ".svm", ".svmlight", ".libsvm")
+# Collections of other packages: the first part of their types' module -> the function that opens them,
+# ``function(data, request) -> Dataset``.
+COLLECTIONS = dict.fromkeys(("dask", "distributed"), "parsgd.data.dask_collections:open_collection")
+
+
+def open_dataset(
+    data: Any,
+    *,
+    target: Any = None,
+    columns: Any = None,
+    weight: Any = None,
+    filters: Any = None,
+    format: str | None = None,
+    dtype: Any = "float32",
+    sparse: bool | None = None,
+    shuffle_buffer_rows: int | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    n_features: int | None = None,
+    zero_based: bool | None = None,
+) -> Dataset:
+    """Open data that are to be read while they are trained on.
+
+    Parameters
+    ----------
+    data : str, path, list of these, array, table or blocks
+        - Parquet: a file, a folder (also a partitioned one), an address for fsspec such as ``s3://bucket/folder``.
+        - CSV (also ``.gz``, ``.bz2``, ``.xz``), with a header.
+        - svmlight: ``.svm``, ``.svmlight``, ``.libsvm`` (also packed).
+        - ``.npy`` files, memory-mapped or other arrays, CSR matrices; ``target`` and ``weight`` are then arrays or
+          ``.npy`` files, too.
+        - Blocks ``(X, y)`` or ``(X, y, weight)``: a list of them; a function that gives an iterator over them, called
+          anew for each pass; or a generator, whose blocks are kept in a temporary folder as long as the Dataset lives.
+        - A table of pandas, polars or pyarrow; a collection of Dask.
+    target : str or array, optional
+        The column to predict.
+    columns : optional
+        What to make of which columns: a list of :class:`~parsgd.columns.Numeric`, :class:`~parsgd.columns.OneHot`,
+        :class:`~parsgd.columns.HashedCategories`, :class:`~parsgd.columns.Text` and names, or ``{name: kind}`` with
+        kinds or the words ``"numbers"``, ``"onehot"``, ``"hashed"``, ``"text"``; or what another Dataset or an
+        estimator has learned: ``dataset.columns``, ``estimator.columns_``.  None: all columns, numbers as numbers,
+        texts hashed. Means and scales are learned from at most 8,192 rows of each of 32 pieces, vocabularies from all
+        rows.
+    weight : str or array, optional
+        The column with the weights of the rows.
+    filters : optional
+        Of Parquet: which rows, as ``pyarrow.dataset`` takes them (an expression, or a list of tuples).
+    format : {"parquet", "csv", "svmlight", "npy"}, optional
+        Where names of files do not end in it.
+    dtype : {"float32", "float64"}, default="float32"
+    sparse : bool, optional
+        Whether rows of a table are CSR; None: where columns are hashed, or of at least 50 features less than 30 % are
+        not 0.
+    shuffle_buffer_rows : int, optional
+        How many rows are shuffled among each other; None: as many as fit in about 16 MiB.
+    storage_options : dict, optional
+        For fsspec.
+    n_features : int, optional
+        Of svmlight: how many features there are; None: as many as are found.
+    zero_based : bool, optional
+        Of svmlight: whether features count from 0; None: from 1 if none has the number 0.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    parsgd.errors.DataFileError
+        If there is no such file or column, or files do not fit together.
+    parsgd.errors.MissingDependencyError
+        If a package is missing: ``pip install 'parsgd[files]'``.
+
+    Examples
+    --------
+    >>> import parsgd
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> data = parsgd.open_dataset([(X[:50], y[:50]), (X[50:], y[50:])])
+    >>> parsgd.SGDClassifier(loss="softmax", random_state=0).fit(data).score(data) > 0.7
+    True
+    """
+    request = OpenOptions(
+        target,
+        columns,
+        weight,
+        filters,
+        format,
+        dtype,
+        sparse,
+        shuffle_buffer_rows,
+        storage_options,
+        n_features,
+        zero_based,
+    )
+    dataset = _opened(data, request)
+    if dataset.n_rows == 0:
+        raise DataFileError(f"{dataset.name}: has no rows; at least one was expected.")
+    return dataset
+
+
+def _opened(data: Any, request: OpenOptions) -> Dataset:
+    first = data[0] if isinstance(data, (list, tuple)) and data else data
+    home = type(first).__module__.partition(".")[0]
+    if home in COLLECTIONS:
+        module, function = COLLECTIONS[home].split(":")
+        return getattr(first_use.load(module), function)(data, request)
+    if _is_path(data) or isinstance(data, (list, tuple)) and data and all(map(_is_path, data)):
+        return _files(data, request)
+    table = as_arrow(data)
+    if table is not None:
+        return _table(table, request)
+    if isinstance(data, np.ndarray) or sparse.issparse(data):
+        return _arrays(data, request, "the array")
+    return _blocks(data, request)
+
+
+def _is_path(data: Any) -> bool:
+    return isinstance(data, (str, os.PathLike))
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def _files(data: Any, request: OpenOptions) -> Dataset:
+    name = os.fspath(data) if _is_path(data) else f"{os.fspath(data[0])} and {len(data) - 1} more"
+    addresses = find_files(data, request.storage_options, () if request.format else _ALL_ENDINGS)
+    formats = {request.format or _format_of(address) for address in addresses}
+    if len(formats) > 1:
+        raise DataFileError(f"{name}: holds files of several formats, {', '.join(sorted(formats))}; name those of one.")
+    kind = formats.pop()
+    if kind != "svmlight":
+        request.refuse(f"{kind} files", "n_features", "zero_based")
+    if kind != "parquet":
+        request.refuse(f"{kind} files", "filters")
+    opener = {"parquet": _parquet, "csv": _csv, "svmlight": _svmlight, "npy": _npy}[kind]
+    return replace(opener(data, addresses, request), name=name)
+
+
+def _format_of(address: Address) -> str:
+    ending = address.format
+    if is_svmlight(ending):
+        return "svmlight"
+    if ending not in _ENDINGS:
+        raise DataFileError(
+            f"{address}: the name does not end in a format that can be read ({', '.join((*_ALL_ENDINGS, '.npy'))}; of"
+            " text also .gz, .bz2, .xz). Give format=."
+        )
+    return _ENDINGS[ending]
+
+
+def _csv(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
+    arrow()
+    from parsgd.data.formats.csv import csv_pieces, csv_schema
+
+    schema, layouts = csv_schema(addresses)
+    kinds = _kinds(schema, request, str(addresses[0]))
+    plan = _plan(kinds, schema, request)
+    read = [name for name in (*plan.columns, request.target, request.weight) if name is not None]
+    pieces = csv_pieces(addresses, layouts, schema, read, plan.texts)
+    return _of_columns(pieces, kinds, plan, request)
+
+
+def _parquet(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
+    arrow()
+    from parsgd.data.formats.parquet import open_parquet
+
+    files = open_parquet(data, filters=request.filters, storage_options=request.storage_options)
+    kinds = _kinds(files.schema, request, files.path)
+    plan = _plan(kinds, files.schema, request)
+    return _of_columns(files.pieces(plan, request.target, request.weight), kinds, plan, request)
+
+
+def _svmlight(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
+    request.refuse("svmlight files, which bring their own targets", "target", "columns", "weight", "sparse")
+    pieces = svmlight_pieces(addresses, request.n_features, request.zero_based, request.dtype)
+    width = pieces[0].n_features if pieces else request.n_features or 0
+    return Dataset(
+        tuple(pieces), width, request.dtype, True, "", target=True, shuffle_buffer_rows=request.shuffle_buffer_rows
+    )
+
+
+def _npy(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
+    if len(addresses) != 1:
+        raise DataFileError(f"{addresses[0]}: one .npy file was expected, and {len(addresses)} were given.")
+    return _arrays(addresses[0].path, request, addresses[0].path)
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def _table(table: Any, request: OpenOptions) -> Dataset:
+    request.refuse("a table in memory", "filters", "n_features", "zero_based", "format", "storage_options")
+    kinds = _kinds(table.schema, request, "the table")
+    plan = _plan(kinds, table.schema, request)
+    pieces = table_pieces(table, "the table", None, None, None)
+    return replace(_of_columns(pieces, kinds, plan, request), name="the table")
+
+
+def _kinds(schema: Any, request: OpenOptions, where: str) -> Any:
+    """What to make of which columns; names of targets and weights are checked, too."""
+    for name in ("target", "weight"):
+        value = getattr(request, name)
+        if value is not None and not isinstance(value, str):
+            raise InvalidArgumentError(f"open_dataset({name}=...) of a table is the name of a column. Got {value!r}.")
+    check_names(schema, (request.target, request.weight), where)
+    if hasattr(request.columns, "learn"):
+        return request.columns
+    if hasattr(request.columns, "encode"):
+        check_names(schema, request.columns.columns, where)
+        return request.columns
+    return declared(request.columns, schema, (request.target, request.weight), where)
+
+
+def _plan(kinds: Any, schema: Any, request: OpenOptions) -> Any:
+    """What is known of the encoder before any row is read: its columns, and which of them are texts."""
+    if hasattr(kinds, "learn"):
+        apart = (request.target, request.weight)
+        return PassThroughEncoder(tuple(name for name in schema.names if name not in apart), tuple(kinds.texts))
+    if hasattr(kinds, "encode"):
+        return kinds
+    texts = [name for kind in kinds if not isinstance(kind, Numeric) for name in kind.names]
+    return PassThroughEncoder(tuple(dict.fromkeys(name for kind in kinds for name in kind.names)), tuple(texts))
+
+
+def _of_columns(pieces: list[Any], kinds: Any, plan: Any, request: OpenOptions) -> Dataset:
+    """A Dataset of pieces of tables, after what the kinds lack has been learned.
+
+    In place of kinds there may be an encoder, or whoever makes one: ``learn(columns, pieces)``.
+    """
+    if hasattr(kinds, "learn"):
+        encoder = kinds.learn(plan.columns, pieces)
+    elif hasattr(kinds, "encode"):
+        encoder = kinds
+    else:
+        encoder = encoder_of(learned(kinds, pieces), request.dtype, request.sparse)
+    pieces = [replace(piece, encoder=encoder, target=request.target, weight=request.weight) for piece in pieces]
+    return Dataset(
+        tuple(pieces), encoder.n_features, encoder.dtype, encoder.sparse, "", request.target is not None,
+        request.weight is not None, encoder if isinstance(encoder, Encoder) else None, request.shuffle_buffer_rows,
+    )  # fmt: skip
+
+
+# -- arrays and blocks -------------------------------------------------------------------------------------------------
+
+
+def _arrays(data: Any, request: OpenOptions, name: str) -> Dataset:
+    from parsgd.data.formats.npy_arrays import array_pieces
+
+    request.refuse("arrays", "columns", "filters", "n_features", "zero_based", "sparse", "storage_options")
+    pieces = array_pieces(data, request.target, request.weight, request.dtype, name)
+    shape = pieces[0].x.shape if pieces else (0, 0)
+    return Dataset(
+        tuple(pieces), shape[1], request.dtype, sparse.issparse(data), name, request.target is not None,
+        request.weight is not None, shuffle_buffer_rows=request.shuffle_buffer_rows,
+    )  # fmt: skip
+
+
+def _blocks(data: Any, request: OpenOptions) -> Dataset:
+    from parsgd.data.formats.block_iterators import called_pieces, list_pieces, spooled_pieces
+
+    request.refuse("blocks, which bring their own targets and weights", "target", "weight")
+    request.refuse("blocks", "columns", "filters", "n_features", "zero_based", "sparse", "format", "storage_options")
+    keeps = None
+    if isinstance(data, (list, tuple)):
+        pieces, name = list_pieces(data, request.dtype), f"{len(data)} block{'s' * (len(data) != 1)}"
+    elif inspect.isgenerator(data) or hasattr(data, "__next__"):
+        pieces, keeps = spooled_pieces(data, request.dtype)
+        name = f"{len(pieces)} blocks of a generator"
+    elif callable(data):
+        pieces = called_pieces(data, request.dtype)
+        name = pieces[0].name if pieces else "the function's blocks"
+    elif isinstance(data, Iterable):
+        pieces, name = called_pieces(data.__iter__, request.dtype), f"blocks of {type(data).__name__}"
+    else:
+        raise InvalidArgumentError(
+            f"open_dataset takes paths, tables, arrays, or blocks (X, y). Got {type(data).__name__} instead."
+        )
+    if not pieces:
+        raise DataFileError(f"{name}: there are no rows; at least one was expected.")
+    return _checked(pieces, name, keeps, request)
+
+
+def _checked(pieces: list[Any], name: str, keeps: Any, request: OpenOptions) -> Dataset:
+    """Blocks must all have targets or none, and be of one kind and width."""
+    first = next(iter(pieces[0].chunks()), None)
+    seen = [_form(piece) for piece in pieces if hasattr(piece, "x")]
+    for number, form in enumerate(seen):
+        if form != seen[0]:
+            raise DataFileError(f"Block {number} has {form}, and block 0 has {seen[0]}; all must be alike.")
+    if first is None:
+        raise DataFileError(f"{name}: the first block has no rows.")
+    return Dataset(
+        tuple(pieces), first.x.shape[1], request.dtype, sparse.issparse(first.x), name, first.y is not None,
+        first.weight is not None, shuffle_buffer_rows=request.shuffle_buffer_rows, keeps=keeps,
+    )  # fmt: skip
+
+
+def _form(piece: Any) -> str:
+    csr = sparse.issparse(piece.x) or hasattr(piece.x, "indptr")
+    extras = [name for name in ("y", "weight") if getattr(piece, name) is not None]
+    return f"{piece.x.shape[1]} {'CSR' if csr else 'dense'} features with {' and '.join(extras) or 'no y'}"

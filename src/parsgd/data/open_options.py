@@ -1,0 +1,48 @@
+"""What is asked for when data are opened, checked before any of them is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parsgd.errors import InvalidArgumentError, check_count, choose
+
+FORMATS = ("parquet", "csv", "svmlight", "npy")
+
+
+@dataclass(frozen=True)
+class OpenOptions:
+    """What was asked for besides the data, as :func:`parsgd.open_dataset` takes it."""
+
+    target: Any = None
+    columns: Any = None
+    weight: Any = None
+    filters: Any = None
+    format: str | None = None
+    dtype: str = "float32"
+    sparse: bool | None = None
+    shuffle_buffer_rows: int | None = None
+    storage_options: Mapping[str, Any] | None = None
+    n_features: int | None = None
+    zero_based: bool | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            name = np.dtype(self.dtype).name
+        except TypeError:
+            name = self.dtype
+        choose(name, ("float32", "float64"), "dtype", "open_dataset")
+        object.__setattr__(self, "dtype", name)
+        if self.format is not None:
+            choose(self.format, FORMATS, "format", "open_dataset")
+        check_count(self.shuffle_buffer_rows, "shuffle_buffer_rows", "open_dataset")
+        check_count(self.n_features, "n_features", "open_dataset")
+
+    def refuse(self, what: str, *names: str) -> None:
+        """Raise InvalidArgumentError if any of the arguments ``names`` was given: ``what`` has no use for it."""
+        for name in names:
+            if getattr(self, name) is not None:
+                raise InvalidArgumentError(f"open_dataset({name}=...) is not for {what}; leave it out.")

@@ -1,0 +1,205 @@
+"""Reading spans of pieces: the rows in stored order, and where in the data whatever goes wrong has gone wrong."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from parsgd.data.sources.pieces import Chunk, Piece, Pose
+from parsgd.errors import DataFileError, ParsgdError
+from parsgd.utils.row_arrays import standard_csr
+
+
+class BadRow(DataFileError):
+    """A row that cannot be used; ``row`` is its number in the chunk that is being read.
+
+    Whoever reads the piece, and knows where the chunk begins, says which row of the piece it is (:func:`told`).
+
+    >>> BadRow(3, "column 'age' has no value").row
+    3
+    """
+
+    def __init__(self, row: int, what: str):
+        super().__init__(row, what)
+        self.row, self.what = row, what
+
+    def __str__(self) -> str:
+        return self.what
+
+
+class PosedRows(NamedTuple):
+    """Rows as they are put into a window: ``x (n, n_features)``, ``y`` ``(n,)`` or ``(n, n_outputs)``, and
+    ``weight (n,)`` or empty."""
+
+    x: Any
+    y: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass(frozen=True)
+class RowSpan:
+    """Rows ``first`` to ``stop - 1`` of a piece, but for those numbered in ``without``, a sorted array of such numbers.
+
+    >>> from parsgd.data.sources.piece_reader import RowSpan
+    >>> RowSpan(None, 10, 20, np.array([12, 15])).n_rows
+    8
+    """
+
+    piece: Piece
+    first: int
+    stop: int
+    without: np.ndarray | None = None
+
+    @property
+    def n_rows(self) -> int:
+        return self.stop - self.first - (0 if self.without is None else len(self.without))
+
+    def cut(self, start: int, stop: int) -> RowSpan:
+        """Those of its rows that it counts as ``start`` to ``stop - 1``."""
+        if start == 0 and stop == self.n_rows:
+            return self
+        first = self.place(start) if start < stop else self.first
+        end = self.place(stop - 1) + 1 if start < stop else first
+        without = self.without
+        if without is not None:
+            without = without[np.searchsorted(without, first) : np.searchsorted(without, end)]
+        return RowSpan(self.piece, first, end, without if without is not None and len(without) else None)
+
+    def place(self, number: int | np.ndarray) -> Any:
+        """The row of the piece that the span counts as ``number``.
+
+        >>> RowSpan(None, 10, 20, np.array([12, 15])).place(np.arange(4)).tolist()
+        [10, 11, 13, 14]
+        """
+        if self.without is None:
+            return self.first + number
+        # so many of the span's rows lie before each one that is left out
+        before = self.without - self.first - np.arange(len(self.without))
+        return self.first + number + np.searchsorted(before, number, side="right")
+
+    def read(self, pose: Pose, skip: int = 0) -> Iterator[PosedRows]:
+        """Its rows from its own number ``skip`` on, some thousand at a time, each time it is asked."""
+        if skip >= self.n_rows:
+            return
+        first = self.place(skip)
+        for at, chunk in chunks_of(self.piece, self.stop):
+            begin, end = max(first - at, 0), min(self.stop - at, _n_rows(chunk))
+            if begin >= end:
+                continue
+            with told(self.piece, at + begin, at + end):
+                kept = _picked(chunk, self._kept(at, begin, end))
+                # data without targets, for models that need none: all rows belong to one class
+                y = np.ones(_n_rows(kept)) if kept.y is None else kept.y
+                x = standard_csr(kept.x) if hasattr(kept.x, "indptr") else kept.x
+                posed = PosedRows(x, *pose(y, kept.weight))
+                if not getattr(self.piece, "finite", False):
+                    refuse_no_numbers(posed)
+            yield posed
+
+    def _kept(self, at: int, begin: int, end: int) -> slice | np.ndarray:
+        """Which rows of the chunk that begins at row ``at`` of the piece."""
+        if self.without is None:
+            return slice(begin, end)
+        low, high = np.searchsorted(self.without, (at + begin, at + end))
+        if low == high:
+            return slice(begin, end)
+        return np.delete(np.arange(begin, end), self.without[low:high] - at - begin)
+
+
+def chunks_of(piece: Piece, stop: int | None = None) -> Iterator[tuple[int, Chunk]]:
+    """The chunks of a piece up to row ``stop``, and the row that each begins with.
+
+    Raises
+    ------
+    DataFileError
+        If the piece cannot be read, or has not as many rows as it said; names the piece and the rows.
+    """
+    stop = piece.n_rows if stop is None else stop
+    with told(piece, 0, piece.n_rows):
+        chunks = iter(piece.passing() if hasattr(piece, "passing") else piece.chunks())
+    at = 0
+    with contextlib.closing(chunks) if hasattr(chunks, "close") else contextlib.nullcontext():
+        while at < stop:
+            chunk = _next(piece, chunks, at)
+            if chunk is None:
+                raise DataFileError(_miscounted(piece, f"it ends after {at:,} rows"))
+            following = at + _n_rows(chunk)
+            # its end is looked for before its last rows are used: a piece may then have something to say, too
+            if following > piece.n_rows or (following == piece.n_rows and _next(piece, chunks, at) is not None):
+                raise DataFileError(_miscounted(piece, "it has more"))
+            if following > at:
+                yield at, chunk
+            at = following
+
+
+def refuse_no_numbers(posed: PosedRows) -> None:
+    """Raise :class:`BadRow` if a value, a target or a weight is NaN or infinite.
+
+    Sums find them, in less time than it takes to look at each; a sum that overflows is looked at more closely.
+    """
+    stored = posed.x.data if hasattr(posed.x, "indptr") else posed.x
+    for what, values in (("a value", stored), ("the target", posed.y), ("the weight", posed.weight)):
+        with np.errstate(over="ignore", invalid="ignore"):
+            if values.dtype.kind != "f" or np.isfinite(values.sum()) or np.isfinite(values).all():
+                continue
+        where = np.argwhere(~np.isfinite(values))[0]
+        number = int(where[0])
+        if values is stored and values.ndim == 1:
+            number = int(np.searchsorted(posed.x.indptr, number, side="right")) - 1
+        column = f" of feature {where[1]}" if len(where) > 1 else ""
+        raise BadRow(number, f"{what}{column} is {values[tuple(where)]}. Fill or drop such rows first.")
+
+
+@contextlib.contextmanager
+def told(piece: Piece, first: int, stop: int) -> Iterator[None]:
+    """Errors met inside say in which piece and, unless they know better, in which rows.
+
+    That there is no memory left is no mistake of the data, and passes as it is.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, ParsgdError) and piece.name in str(error):
+            raise
+        row = getattr(error, "row", None)
+        if isinstance(row, int):
+            raise DataFileError(f"{piece.name} (row {first + row + 1:,}): {error}") from error
+        said = str(error) if isinstance(error, ParsgdError) else f"{type(error).__name__}: {error}"
+        raise DataFileError(f"{piece.name} ({rows_named(first, stop)}): {said}") from error
+
+
+def rows_named(first: int, stop: int) -> str:
+    """Which rows, in words; people count them from 1 on.
+
+    >>> rows_named(70_000, 80_000), rows_named(3, 4)
+    ('rows 70,001 to 80,000', 'row 4')
+    """
+    return f"row {first + 1:,}" if stop - first <= 1 else f"rows {first + 1:,} to {stop:,}"
+
+
+def _next(piece: Piece, chunks: Iterator[Chunk], at: int) -> Chunk | None:
+    with told(piece, at, piece.n_rows):
+        return next(chunks, None)
+
+
+def _miscounted(piece: Piece, found: str) -> str:
+    return (
+        f"{piece.name}: {piece.n_rows:,} rows were counted when it was opened, and now {found}. Data must stay as they"
+        " are while they are trained on; open them again."
+    )
+
+
+def _n_rows(chunk: Chunk) -> int:
+    return chunk.x.shape[0]
+
+
+def _picked(chunk: Chunk, kept: slice | np.ndarray) -> Chunk:
+    if isinstance(kept, slice) and kept == slice(0, _n_rows(chunk)):
+        return chunk
+    return Chunk(*(None if part is None else part[kept] for part in chunk))

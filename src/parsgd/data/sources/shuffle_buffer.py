@@ -1,0 +1,139 @@
+"""Windows: room for some rows that are in memory at a time, filled and filled again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from parsgd.core import CsrRows, DenseRows, Rows
+from parsgd.data.sources.piece_reader import PosedRows
+from parsgd.utils.row_arrays import read_only
+
+# A window is about so large, and has no fewer rows than this as long as they do not take the most that it may.
+_WINDOW_BYTES, _MOST_BYTES, _FEWEST_ROWS = 16 << 20, 128 << 20, 8192
+# Stored values of a CSR row, where nobody says; and how much more room is taken when it does not suffice.
+_GUESSED_VALUES, _GROWTH = 64.0, 1.5
+
+
+def bytes_per_row(n_features: int, dtype: str, sparse: bool, values_per_row: float | None) -> float:
+    """Memory of one row's values and, of CSR rows, their indices."""
+    size = np.dtype(dtype).itemsize
+    if not sparse:
+        return float(max(n_features, 1) * size)
+    values = min(_GUESSED_VALUES, n_features) if values_per_row is None else values_per_row
+    return max(values, 1.0) * (size + 4)
+
+
+def usual_rows(row_bytes: float) -> int:
+    """Rows of a window where nobody asks for a number: a power of two, so that batches fit, in about 16 MiB.
+
+    No fewer than 8,192, unless these take more than 128 MiB.
+
+    >>> usual_rows(54 * 4), usual_rows(3000.0), usual_rows(8 * 47_000)
+    (65536, 8192, 256)
+    """
+    rows = 1 << int(np.log2(max(_WINDOW_BYTES / row_bytes, 1.0)))
+    most = 1 << int(np.log2(max(_MOST_BYTES / row_bytes, 1.0)))
+    return max(rows, min(_FEWEST_ROWS, most))
+
+
+class DenseBuffer:
+    """A matrix of ``n_rows``, filled from above."""
+
+    def __init__(self, n_rows: int, n_features: int, dtype: str, values_per_row: float | None = None):
+        self.matrix = np.empty((n_rows, n_features), dtype=dtype)
+
+    def put(self, at: int, x: np.ndarray, begin: int, end: int) -> None:
+        """Rows ``begin`` to ``end - 1`` of ``x``, from row ``at`` on."""
+        room = self.matrix[at : at + end - begin]
+        if hasattr(x, "write"):
+            x.write(room, begin, end)
+        else:
+            room[:] = x[begin:end]
+
+    def rows(self, n_rows: int) -> DenseRows:
+        return DenseRows(read_only(self.matrix[:n_rows].reshape(-1)), self.matrix.shape[1])
+
+
+class CsrBuffer:
+    """CSR rows, one behind the other; there is more room for values when they need it."""
+
+    def __init__(self, n_rows: int, n_features: int, dtype: str, values_per_row: float | None = None):
+        values = int(n_rows * (min(_GUESSED_VALUES, n_features) if values_per_row is None else values_per_row) * 1.05)
+        self.n_features = n_features
+        self.data = np.empty(values + 1, dtype=dtype)
+        self.indices = np.empty(values + 1, dtype=np.int32 if n_features < 2**31 else np.int64)
+        self.indptr = np.zeros(n_rows + 1, dtype=np.int64)
+
+    def put(self, at: int, x, begin: int, end: int) -> None:
+        first, stop = int(x.indptr[begin]), int(x.indptr[end])
+        filled = int(self.indptr[at])
+        needed = filled + stop - first
+        if needed > len(self.data):
+            self._grow(filled, max(needed, int(len(self.data) * _GROWTH)))
+        self.data[filled:needed] = x.data[first:stop]
+        self.indices[filled:needed] = x.indices[first:stop]
+        np.add(x.indptr[begin + 1 : end + 1], filled - first, out=self.indptr[at + 1 : at + 1 + end - begin])
+
+    def _grow(self, filled: int, size: int) -> None:
+        for name in ("data", "indices"):
+            old = getattr(self, name)
+            new = np.empty(size, dtype=old.dtype)
+            new[:filled] = old[:filled]
+            setattr(self, name, new)
+
+    def rows(self, n_rows: int) -> CsrRows:
+        stored = int(self.indptr[n_rows])
+        wide = stored >= 2**31 or self.indices.dtype == np.int64
+        kind = np.int64 if wide else np.int32
+        # as ArraySource has them, so that nothing is compiled anew
+        indices = self.indices[:stored].astype(kind, copy=False)
+        indptr = self.indptr[: n_rows + 1].astype(kind)
+        return CsrRows(read_only(self.data[:stored]), read_only(indices), read_only(indptr))
+
+
+class ShuffleBuffer:
+    """Room for ``n_rows`` examples; ``n`` of them are there.
+
+    What :meth:`rows` shows is overwritten when the window is filled again.
+    """
+
+    def __init__(self, n_rows: int, n_features: int, dtype: str, sparse: bool, values_per_row: float | None = None):
+        self.x = (CsrBuffer if sparse else DenseBuffer)(n_rows, n_features, dtype, values_per_row)
+        self.n_features, self.dtype, self.sparse = n_features, dtype, sparse
+        self.size = n_rows
+        self.y: np.ndarray | None = None
+        self.weight: np.ndarray | None = None
+        self.n = 0
+        self._seen: Rows | None = None
+
+    def clear(self) -> None:
+        self.n, self.weight, self._seen = 0, None, None
+
+    def put(self, posed: PosedRows, begin: int, end: int) -> None:
+        """Add rows ``begin`` to ``end - 1`` of what was read."""
+        self._check(posed)
+        n, stop = self.n, self.n + end - begin
+        self.x.put(n, posed.x, begin, end)
+        if self.y is None:
+            # a network with one output has a column of targets
+            self.y = np.empty((self.size, *posed.y.shape[1:]), dtype=posed.y.dtype)
+        self.y[n:stop] = posed.y[begin:end]
+        if posed.weight.size and self.weight is None:
+            self.weight = np.ones(self.size, dtype=self.dtype)
+        if self.weight is not None:
+            self.weight[n:stop] = posed.weight[begin:end] if posed.weight.size else 1.0
+        self.n = stop
+
+    def rows(self) -> Rows:
+        """The examples that are there, read-only."""
+        if self._seen is None:
+            weight = np.zeros(0, dtype=self.dtype) if self.weight is None else self.weight[: self.n]
+            self._seen = Rows(self.x.rows(self.n), read_only(self.y[: self.n]), read_only(weight))
+        return self._seen
+
+    def _check(self, posed: PosedRows) -> None:
+        if hasattr(posed.x, "indptr") != self.sparse or posed.x.shape[1] != self.n_features:
+            raise TypeError(
+                f"The source announced {'CSR' if self.sparse else 'dense'} rows of {self.n_features} features; a piece"
+                f" brought {type(posed.x).__name__} of shape {posed.x.shape}."
+            )

@@ -1,0 +1,271 @@
+"""Rows that do not fit in memory: pieces, dealt to workers, streamed through windows.
+
+An epoch of a shard is one stream of rows: its pieces one after the other, in an order drawn anew for every epoch, each
+in stored order.  The stream is cut into windows of equal size, wherever pieces end, and the rows of a window are
+visited in random order.  So the rows of a piece stay together, and meet those of pieces that are its neighbours by
+chance: with data sorted by target, windows that hold few pieces are a worse shuffle than that of all rows
+(docs/results/shuffling.md has by how much).  With ``shuffle=False`` rows come as they are stored.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from parsgd.core import RowBlock, Rows, Shard
+from parsgd.data.sources.array_source import part_sizes
+from parsgd.data.sources.partitioning import assign_pieces, in_stored_order
+from parsgd.data.sources.piece_reader import PosedRows, RowSpan
+from parsgd.data.sources.pieces import Piece, Pose
+from parsgd.data.sources.prefetch import Prefetcher, WindowIndex
+from parsgd.data.sources.shuffle_buffer import ShuffleBuffer, bytes_per_row, usual_rows
+from parsgd.errors import InvalidArgumentError
+from parsgd.utils import first_use
+
+# Set the seeds of the order of pieces, of that of rows in a window, and of drawing apart from one another.
+_PIECES, _ROWS, _DRAWING = 0x9EC5, 0x7045, 0xD4A4
+# Rows are drawn from so many pieces at most, one for so many rows, but not from fewer than the least: to draw them from
+# all would be to read all.
+_DRAWN_PIECES, _ROWS_A_PIECE, _FEWEST_PIECES = 32, 1000, 8
+
+
+@dataclass(frozen=True)
+class StreamingSource:
+    """The rows of ``pieces``, but for those that ``without`` numbers: ``{piece's number: sorted row numbers}``.
+
+    ``dtype``, ``sparse`` and ``n_features`` say what the pieces bring; ``pose`` makes targets and weights of it as
+    kernels take them.  ``shuffle``: whether pieces, and rows in a window, are visited in random order, or all as they
+    are stored.  ``shuffle_buffer_rows``: how many rows are shuffled among each other; None: a power of two, in about 16
+    MiB. A shard holds two windows at most, the present one and the next.  ``values_per_row``: how many values a CSR row
+    stores on average, if that is known.
+    """
+
+    pieces: tuple[Piece, ...]
+    n_features: int
+    dtype: str
+    sparse: bool
+    pose: Pose
+    shuffle: bool = True
+    shuffle_buffer_rows: int | None = None
+    values_per_row: float | None = None
+    without: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+    # draws from all rows, with replacement, would read a piece for each
+    partitions = frozenset({"shuffled", "contiguous", "common_order"})
+
+    def __post_init__(self) -> None:
+        if self.shuffle_buffer_rows is not None and self.shuffle_buffer_rows < 1:
+            raise InvalidArgumentError(
+                f"The 'shuffle_buffer_rows' parameter of StreamingSource must be an int from 1 on, or None. Got"
+                f" {self.shuffle_buffer_rows!r} instead."
+            )
+
+    @cached_property
+    def n_rows(self) -> int:
+        return sum(piece.n_rows for piece in self.pieces) - sum(map(len, self.without.values()))
+
+    def split(
+        self, n_workers: int, seed: int, partition: str = "shuffled", shard_fractions: np.ndarray | None = None
+    ) -> Sequence[StreamingShard]:
+        """Deal the pieces to ``n_workers``, whole where sizes then differ by a tenth at most; with ``shard_fractions``
+        in proportion to these (:mod:`parsgd.data.sources.partitioning`)."""
+        spans = [span for _, span in self._spans]
+        shard_fractions = np.ones(n_workers) if shard_fractions is None else np.asarray(shard_fractions, dtype=float)
+        if partition == "common_order":
+            sizes = part_sizes(self.n_rows, shard_fractions)
+            return [self._shard(number, spans, share=size) for number, size in enumerate(sizes)]
+        parts = (
+            assign_pieces(spans, shard_fractions, seed)
+            if partition == "shuffled"
+            else in_stored_order(spans, shard_fractions)
+        )
+        return [self._shard(number, part) for number, part in enumerate(parts)]
+
+    def draw(self, n_rows: int, seed: int) -> tuple[Rows, StreamingSource]:
+        """``n_rows`` rows at random, in memory, and the source without them.
+
+        They come from pieces drawn at random, 8 for few rows and up to 32 for many, for each is read from its
+        beginning; or from more if these have too few.
+        """
+        pieces = min(max(n_rows // _ROWS_A_PIECE, _FEWEST_PIECES), _DRAWN_PIECES)
+        rng = np.random.default_rng((seed, _DRAWING))
+        spans, chosen, found = self._spans, [], 0
+        for number in rng.permutation(len(spans)):
+            if len(chosen) >= pieces and found >= n_rows:
+                break
+            chosen.append(number)
+            found += spans[number][1].n_rows
+        drawn = np.sort(rng.choice(found, n_rows, replace=False))
+        window = ShuffleBuffer(n_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
+        without = dict(self.without)
+        begin = 0
+        for number, span in (spans[number] for number in sorted(chosen)):
+            low, high = np.searchsorted(drawn, (begin, begin + span.n_rows))
+            taken = drawn[low:high] - begin
+            _gather(span, self.pose, taken, window)
+            if len(taken):
+                without[number] = np.union1d(without.get(number, taken[:0]), span.place(taken))
+            begin += span.n_rows
+        return window.rows(), replace(self, without=without)
+
+    @property
+    def _spans(self) -> list[tuple[int, RowSpan]]:
+        """The pieces that have rows, with their numbers."""
+        spans = [(n, RowSpan(piece, 0, piece.n_rows, self.without.get(n))) for n, piece in enumerate(self.pieces)]
+        return [(number, span) for number, span in spans if span.n_rows]
+
+    def _shard(self, number: int, spans: Sequence[RowSpan], share: int | None = None) -> StreamingShard:
+        rows = sum(span.n_rows for span in spans)
+        row_bytes = bytes_per_row(self.n_features, self.dtype, self.sparse, self.values_per_row)
+        shuffle_buffer_rows = min(self.shuffle_buffer_rows or usual_rows(row_bytes), max(rows, 1))
+        return StreamingShard(
+            tuple(spans), self.n_features, self.dtype, self.sparse, self.pose, self.shuffle, shuffle_buffer_rows,
+            self.values_per_row, share, number,
+        )  # fmt: skip
+
+
+@dataclass
+class StreamingShard(Shard):
+    """The rows of ``spans``, visited window by window.
+
+    Given ``share``, all workers see the same rows in the same order, and this one takes so many of them an epoch.
+    ``number`` says which shard it is, in errors.  A shard that fits in one window is read once and stays there.
+    """
+
+    spans: tuple[RowSpan, ...]
+    n_features: int
+    dtype: str
+    sparse: bool
+    pose: Pose
+    shuffle: bool
+    shuffle_buffer_rows: int
+    values_per_row: float | None = None
+    share: int | None = None
+    number: int = 0
+    _ahead: Prefetcher | None = field(default=None, repr=False, compare=False)
+    _told: tuple[WindowIndex, np.ndarray] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def n_rows(self) -> int:
+        return self._stored if self.share is None else self.share
+
+    @property
+    def cost(self) -> float:
+        """Stored values a row; of CSR rows a guess, where nobody said."""
+        size = np.dtype(self.dtype).itemsize + 4 * self.sparse
+        return bytes_per_row(self.n_features, self.dtype, self.sparse, self.values_per_row) / size
+
+    def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[RowBlock]:
+        """Windows of the epoch, the first one from visit ``start`` on; each is valid until the next is asked for."""
+        while start < self._stored:
+            number, passed = divmod(start, self.shuffle_buffer_rows)
+            window = self._window(WindowIndex(seed, epoch, number))
+            yield RowBlock(window.rows(), self._order(WindowIndex(seed, epoch, number))[passed:])
+            start = (number + 1) * self.shuffle_buffer_rows
+
+    @property
+    def home(self) -> str | None:
+        """Where most of its rows lie in memory already (``Piece.home``); None where they are to be read."""
+        rows: Counter[str] = Counter()
+        for span in self.spans:
+            if span.piece.home is not None:
+                rows[span.piece.home] += span.n_rows
+        return max(rows, key=rows.get, default=None)
+
+    def futures(self) -> list:
+        """What lies on machines of a cluster and must be where the shard is read (``Piece.futures``, if it has any)."""
+        return [future for span in self.spans for future in getattr(span.piece, "futures", list)()]
+
+    def filled(self, values: Sequence) -> StreamingShard:
+        """The shard with what its futures gave."""
+        left = iter(values)
+        pieces = [s.piece.filled(left) if hasattr(s.piece, "filled") else s.piece for s in self.spans]
+        spans = tuple(replace(span, piece=piece) for span, piece in zip(self.spans, pieces, strict=True))
+        return replace(self, spans=spans, _ahead=None, _told=None)
+
+    def close(self) -> None:
+        """End the thread that reads ahead, and let go of what was read."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.close()
+
+    @cached_property
+    def _stored(self) -> int:
+        return sum(span.n_rows for span in self.spans)
+
+    @property
+    def _one_window(self) -> bool:
+        return self._stored <= self.shuffle_buffer_rows
+
+    def _window(self, place: WindowIndex) -> ShuffleBuffer:
+        if self._ahead is None:
+            self._ahead = Prefetcher(self._examples, self._size, self._following, self._room)
+        try:
+            # the only window has the same rows in every epoch, in another order of visits
+            return self._ahead.window(WindowIndex(0, 0, 0) if self._one_window else place)
+        except Exception as error:
+            error.add_note(f"Shard {self.number} was being read, epoch #{place.epoch + 1}.")
+            raise
+
+    def _order(self, place: WindowIndex) -> np.ndarray:
+        """In which order to visit the rows of a window."""
+        if self._told is None or self._told[0] != place:
+            order = np.empty(self._size(place), dtype=np.int32)
+            if self.shuffle:
+                permute = first_use.kernels("shuffling").permute
+
+                permute(order, int(np.random.SeedSequence((*place, _ROWS)).generate_state(1)[0]))
+            else:
+                order[:] = np.arange(len(order))
+            self._told = (place, order)
+        return self._told[1]
+
+    def _examples(self, place: WindowIndex) -> Iterator[PosedRows]:
+        """What is read from a place on, epoch after epoch."""
+        skip, epoch = place.number * self.shuffle_buffer_rows, place.epoch
+        while True:
+            for span in self._pieces(place.seed, epoch):
+                if skip < span.n_rows:
+                    yield from span.read(self.pose, skip)
+                skip = max(skip - span.n_rows, 0)
+            epoch += 1
+
+    def _pieces(self, seed: int, epoch: int) -> Sequence[RowSpan]:
+        if not self.shuffle or self._one_window:
+            return self.spans
+        order = np.random.default_rng((seed, epoch, _PIECES)).permutation(len(self.spans))
+        return [self.spans[number] for number in order]
+
+    def _size(self, place: WindowIndex) -> int:
+        return min(self.shuffle_buffer_rows, self._stored - place.number * self.shuffle_buffer_rows)
+
+    def _following(self, place: WindowIndex) -> WindowIndex | None:
+        if self._one_window:
+            return None
+        last = (place.number + 1) * self.shuffle_buffer_rows >= self._stored
+        return WindowIndex(place.seed, place.epoch + 1, 0) if last else place._replace(number=place.number + 1)
+
+    def _room(self) -> ShuffleBuffer:
+        return ShuffleBuffer(self.shuffle_buffer_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_ahead": None, "_told": None}
+
+
+def _gather(span: RowSpan, pose: Pose, numbers: np.ndarray, window: ShuffleBuffer) -> None:
+    """Put the rows that the span counts as ``numbers``, sorted, into the window."""
+    if len(numbers) == 0:
+        return
+    at = 0
+    for x, y, weight in span.read(pose):
+        low, high = np.searchsorted(numbers, (at, at + len(y)))
+        some = numbers[low:high] - at
+        if len(some):
+            window.put(PosedRows(x[some], y[some], weight[some] if weight.size else weight), 0, len(some))
+        at += len(y)
+        if high == len(numbers):
+            return

@@ -1,0 +1,195 @@
+"""``SGDOneClassSVM``: a linear one-class SVM by parallel SGD, behind scikit-learn's face."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn import linear_model
+from sklearn.base import OutlierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import check_is_fitted
+
+from parsgd.estimators import checkpoint_context, param_validation, streaming
+from parsgd.estimators.input_validation import validate_data
+from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
+from parsgd.estimators.sklearn_callbacks import with_callbacks
+from parsgd.estimators.target_encoders import OneClassEncoder
+from parsgd.estimators.transaction import snapshot
+from parsgd.utils.floating import silent
+
+
+class SGDOneClassSVM(OutlierMixin, BaseSGD):
+    """Linear one-class SVM (outlier detection) trained by parallel stochastic gradient descent.
+
+    Minimises ``nu / 2 |w|^2 + nu b + 1/n sum_i max(0, 1 - (x_i . w + b))`` with ``b = 1 - offset``.
+
+    Drop-in for :class:`sklearn.linear_model.SGDOneClassSVM` of scikit-learn 1.9.  Further:
+
+    Parameters
+    ----------
+    learning_rate : str
+        scikit-learn's schedules, or ``"adagrad"``, as in :class:`parsgd.SGDClassifier`.
+    n_jobs, algorithm, engine, batch_size, checkpoint
+        As in :class:`parsgd.SGDClassifier`.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,)
+    offset_ : ndarray of shape (1,)
+    n_iter_, t_, history_, algorithm_, outcome_, resumed_from_
+        As in :class:`parsgd.SGDClassifier`.
+
+    References
+    ----------
+    Schölkopf, Platt, Shawe-Taylor, Smola, Williamson, "Estimating the support of a high-dimensional distribution",
+    Neural Computation 13, 2001.
+
+    Examples
+    --------
+    >>> from parsgd import SGDOneClassSVM
+    >>> from sklearn.datasets import load_iris
+    >>> X = load_iris().data
+    >>> model = SGDOneClassSVM(nu=0.1, random_state=0).fit(X)
+    >>> float((model.predict(X) == 1).mean()) > 0.8, model.predict([[-5.0, -3.0, -1.0, 0.0]])
+    (True, array([-1], dtype=int32))
+    """
+
+    _losses = ("hinge",)
+    loss_functions = linear_model.SGDOneClassSVM.loss_functions
+    _passive_loss = "epsilon_insensitive"  # in effect none: scikit-learn refuses passive-aggressive rates here
+    # what the base class asks of every linear model, fixed here as scikit-learn fixes it
+    loss = "hinge"
+    penalty = "l2"
+    l1_ratio = 0.0
+    epsilon = 0.1
+    early_stopping = False
+    validation_fraction = 0.1
+    n_iter_no_change = 5
+
+    def __init__(
+        self,
+        nu=0.5,
+        fit_intercept=True,
+        max_iter=1000,
+        tol=1e-3,
+        shuffle=True,
+        verbose=0,
+        random_state=None,
+        learning_rate="optimal",
+        eta0=0.01,
+        power_t=0.5,
+        warm_start=False,
+        average=False,
+        n_jobs=None,
+        algorithm="auto",
+        engine="auto",
+        batch_size=1,
+        checkpoint=None,
+    ):
+        self.nu = nu
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.shuffle = shuffle
+        self.verbose = verbose
+        self.random_state = random_state
+        self.learning_rate = learning_rate
+        self.eta0 = eta0
+        self.power_t = power_t
+        self.warm_start = warm_start
+        self.average = average
+        self.n_jobs = n_jobs
+        self.algorithm = algorithm
+        self.engine = engine
+        self.batch_size = batch_size
+        self.checkpoint = checkpoint
+
+    @property
+    def alpha(self) -> float:
+        """Strength of the penalty, and of the pull on ``b``: ``nu``, as scikit-learn 1.9 has it."""
+        return self.nu
+
+    def _check_parameters(self, partial: bool = False) -> None:
+        param_validation.check_number(self, "nu", 0, 1, closed="right")
+        super()._check_parameters(partial)
+
+    @with_callbacks
+    def fit(self, X, y=None, coef_init=None, offset_init=None, sample_weight=None, *, resume=False):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
+            A Dataset (:func:`parsgd.open_dataset`) is read while it is trained on; its targets are ignored.
+        y : ignored
+        coef_init, offset_init : array-like, optional
+            Where to start from: ``(n_features,)`` and ``(1,)``.
+        sample_weight : array-like of shape (n_rows,), optional
+        resume : bool, default=False
+            Go on from the last checkpoint in the folder ``checkpoint``, if there is one.
+
+        Returns
+        -------
+        self
+        """
+        self._check_arguments()
+        if self.warm_start and getattr(self, "coef_", None) is not None:
+            coef_init = self.coef_ if coef_init is None else coef_init
+            offset_init = self.offset_ if offset_init is None else offset_init
+        self._forget("coef_", "offset_")
+        self.t_ = 1.0
+        with checkpoint_context.keeping(self, resume):
+            self._fit(X, y, sample_weight, coef_init, offset_init)
+        self._warn_of_the_end()
+        return self
+
+    @with_callbacks
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """One pass of SGD over the given rows, going on from the present state."""
+        self._check_arguments(True)
+        if not hasattr(self, "t_"):
+            self.t_ = 1.0
+        return self._fit(X, y, sample_weight, None, None, partial=True)
+
+    def _fit(self, X, y, sample_weight, coef_init, offset_init, partial=False):
+        first = getattr(self, "coef_", None) is None
+        examples = self._examples(X, None, sample_weight, reset=first, supervised=False)
+        examples = examples.posed(OneClassEncoder(str(examples.dtype)))
+        intercept_init = None if offset_init is None else 1.0 - np.asarray(offset_init, dtype=float)
+        if not first:
+            averaging = bool(self.average) and hasattr(self, "_standard_coef")
+            coef_init = self._standard_coef if averaging else self.coef_
+            intercept_init = self._standard_intercept if averaging else 1.0 - self.offset_
+        coef = initial(coef_init, (examples.shape[1],), examples.dtype, "coef_init")
+        if intercept_init is None:
+            intercept_init = np.ones(1)  # offset 0
+        intercept = initial(intercept_init, (1,), examples.dtype, "offset_init")
+        model = self._linear(examples, 1, one_class=True)
+        seed = (
+            int(check_random_state(checkpoint_context.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
+        )
+        self._run(
+            model, examples, max_epochs=1 if partial else int(self.max_iter), seed=seed, coef=coef, intercept=intercept,
+            partial=partial, seen={**examples.seen(), "y": y},
+        )  # fmt: skip
+        return self
+
+    def _named(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
+        return {"coef_": coef.ravel(), "offset_": 1.0 - intercept}
+
+    @streaming.blockwise
+    def decision_function(self, X):
+        """Signed distance to the hyperplane, ``(n_rows,)``: positive for inliers."""
+        check_is_fitted(self, "coef_")
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        return (safe_sparse_dot(X, self.coef_.T, dense_output=True) - self.offset_).ravel()
+
+    @silent()
+    def score_samples(self, X):
+        """Scores without the offset, ``(n_rows,)``."""
+        self = snapshot(self)  # another thread may be fitting
+        return self.decision_function(X) + self.offset_
+
+    def predict(self, X):
+        """1 for inliers, -1 for outliers."""
+        return np.where(self.decision_function(X) >= 0, 1, -1).astype(np.int32)

@@ -1,0 +1,76 @@
+"""``solver="lbfgs"``: SciPy's L-BFGS-B on a network's whole objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import optimize
+from sklearn.utils.optimize import _check_optimize_result
+
+from parsgd.errors import DivergedError, Outcome
+from parsgd.training import progress
+from parsgd.utils import interrupts
+from parsgd.viz.live import display_mode
+
+
+class LbfgsResult(NamedTuple):
+    """Where it ended."""
+
+    state: np.ndarray
+    loss: float
+    n_iter: int
+    outcome: Outcome | None
+
+
+def minimize(
+    model: Any, rows: Any, state: np.ndarray, *, max_iter: int, max_fun: int, tol: float, verbose: Any,
+    watcher: Callable[[LbfgsResult], bool] | None = None,
+) -> LbfgsResult:  # fmt: skip
+    """Climb down from ``state``; Ctrl-C keeps where it stands, and so does a ``watcher`` that says to stop."""
+    parameters = model.n_parameters
+
+    def objective(at: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slopes = model.gradient(at.astype(model.dtype), rows)
+        return value, slopes[:parameters].astype(np.float64)
+
+    n_iter, asked = 0, False
+
+    def tell(intermediate_result) -> None:
+        nonlocal n_iter, asked
+        n_iter += 1
+        line.done[0] += len(rows.y)
+        line.tell(float(intermediate_result.fun))
+        if line.halted:
+            raise StopIteration
+        if watcher is not None:
+            # SciPy goes on to write where it stands
+            at, loss = intermediate_result.x.astype(model.dtype, copy=True), float(intermediate_result.fun)
+            asked = bool(watcher(LbfgsResult(at, loss, n_iter, None)))
+            if asked:
+                raise StopIteration
+
+    with display_mode.shown(verbose), interrupts.scope() as scope:
+        line = progress.ProgressTracker(1, len(rows.y) * max_iter, max_iter)
+        scope.hold(line.halt)
+        found = optimize.minimize(
+            objective, state[:parameters].astype(np.float64), method="L-BFGS-B", jac=True, callback=tell,
+            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+        )  # fmt: skip
+        scope.finalize()
+        scope.said = Outcome.INTERRUPTED.value
+        line.tell(float(found.fun), done=True)
+    if not np.isfinite(found.x).all() or not np.isfinite(found.fun):
+        raise DivergedError(
+            "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
+            " preprocessed, for example by StandardScaler."
+        )
+    if line.halted:
+        n_iter, outcome = found.nit, Outcome.INTERRUPTED
+    elif asked:
+        n_iter, outcome = found.nit, Outcome.STOPPED
+    else:
+        n_iter = _check_optimize_result("lbfgs", found, max_iter)
+        outcome = Outcome.CONVERGED if found.success else Outcome.MAX_EPOCHS
+    return LbfgsResult(found.x.astype(model.dtype), float(found.fun), n_iter, outcome)

@@ -1,0 +1,111 @@
+"""The state of an estimator for pickle, joblib, cloudpickle, skops and MLflow: builtins and NumPy arrays only.
+
+Some serializers rebuild only the types they are allowed to, and some rebuild an object without calling its class.  So
+the outcome, the record of a fit and parsgd's algorithms and engines are described in the state by their names and
+fields, and rebuilt when the state is read.  A class of the user, and a Dask cluster with its address, stay as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+from parsgd import registry
+from parsgd.errors import Outcome
+from parsgd.model_io.columnar import from_columns, to_columns
+from parsgd.model_io.packing import PARTS
+from parsgd.training.history import History
+
+# What is described by its fields; of a model file, which is read without trust, a folder to write to is no part.
+_DESCRIBABLE = {**PARTS, "Checkpoint": "parsgd.checkpointing.settings:Checkpoint"}
+# The key of the state under which the attributes that are described lie.
+_DESCRIBED = "parsgd_described"
+# Attributes that exist only while a fit runs.
+_OF_A_RUNNING_FIT = frozenset({"_keeper"})
+
+
+class PlainState:
+    """Gives estimators a state that every serializer can store, and copies that share nothing with a running fit."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        state, described = _attributes(super().__getstate__()), {}
+        for name, value in list(state.items()):
+            plain = describe(value)
+            if plain is not value:
+                described[name] = plain
+                del state[name]
+        return {**state, _DESCRIBED: described} if described else state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        described = state.pop(_DESCRIBED, {})
+        super().__setstate__({**state, **{name: rebuild(value) for name, value in described.items()}})
+
+    def __copy__(self) -> Any:
+        made = type(self).__new__(type(self))
+        made.__dict__.update(_attributes(self.__dict__))
+        return made
+
+    def __deepcopy__(self, memo: dict) -> Any:
+        made = memo[id(self)] = type(self).__new__(type(self))
+        made.__dict__.update(copy.deepcopy(_attributes(self.__dict__), memo))
+        return made
+
+
+def _attributes(state: dict[str, Any] | None) -> dict[str, Any]:
+    """A copy, made at once: another thread may be fitting."""
+    copied = {} if state is None else state.copy()
+    for name in _OF_A_RUNNING_FIT & copied.keys():
+        del copied[name]
+    return copied
+
+
+def describe(value: Any) -> Any:
+    """``value`` with parsgd's own types written as dictionaries of builtins; the same object if it has none of them.
+
+    >>> describe(Outcome.CONVERGED)
+    {'$outcome': 'CONVERGED'}
+    """
+    kind = type(value)
+    if kind is Outcome:
+        return {"$outcome": value.name}
+    if kind is History:
+        return {"$history": to_columns(list(value))}
+    if kind in (list, tuple):
+        items = [describe(item) for item in value]
+        changed = any(new is not old for new, old in zip(items, value, strict=True))
+        return kind(items) if changed else value
+    if kind is dict:
+        items = {key: describe(item) for key, item in value.items()}
+        return items if any(items[key] is not item for key, item in value.items()) else value
+    if _is_ours(kind):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+        return {"$part": kind.__name__, "fields": {name: describe(item) for name, item in fields.items()}}
+    return value
+
+
+def rebuild(value: Any) -> Any:
+    """The inverse of :func:`describe`.
+
+    >>> rebuild({"$outcome": "CONVERGED"}) is Outcome.CONVERGED
+    True
+    """
+    kind = type(value)
+    if kind in (list, tuple):
+        return kind(rebuild(item) for item in value)
+    if kind is not dict:
+        return value
+    if "$outcome" in value:
+        return Outcome[value["$outcome"]]
+    if "$history" in value:
+        return History(from_columns(value["$history"]))
+    if "$part" in value:
+        fields = {name: rebuild(item) for name, item in value["fields"].items()}
+        return registry.load(_DESCRIBABLE[value["$part"]])(**fields)
+    return {key: rebuild(item) for key, item in value.items()}
+
+
+def _is_ours(kind: type) -> bool:
+    path = _DESCRIBABLE.get(kind.__name__)
+    return path is not None and path == f"{kind.__module__}:{kind.__name__}"

@@ -1,0 +1,1 @@
+"""Fitted estimators in files and in the forms of other programs: ONNX, PyTorch, scikit-learn."""

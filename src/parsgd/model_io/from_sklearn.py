@@ -1,0 +1,129 @@
+"""``from_sklearn``: a fitted estimator of scikit-learn as parsgd's, to go on with it on several workers."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from parsgd.errors import InvalidArgumentError
+from parsgd.estimators.fitted_attributes import FITTED
+from parsgd.estimators.linear.one_class_svm import SGDOneClassSVM
+from parsgd.estimators.linear.sgd_classifier import SGDClassifier
+from parsgd.estimators.linear.sgd_regressor import SGDRegressor
+from parsgd.estimators.network import sklearn_optimizer_state
+from parsgd.estimators.network.mlp_classifier import MLPClassifier
+from parsgd.estimators.network.mlp_regressor import MLPRegressor
+
+# Those of the same name, read with all that their SGD remembers.
+_SAME = {face.__name__: face for face in (SGDClassifier, SGDRegressor, SGDOneClassSVM, MLPClassifier, MLPRegressor)}
+# Classifiers and regressors that are fitted otherwise -> the loss by which parsgd goes on.
+_CLASSIFIERS = {"LogisticRegression": "log_loss", "LinearSVC": "squared_hinge", "RidgeClassifier": "squared_error"}
+_REGRESSORS = dict.fromkeys(("LinearRegression", "Ridge", "Lasso", "ElasticNet"), "squared_error")
+_REGRESSORS |= {"QuantileRegressor": "quantile", "PoissonRegressor": "poisson"}
+# scikit-learn's rates for regressors; the long first steps of "optimal" would forget what is there.
+_GENTLE = {"learning_rate": "invscaling", "eta0": 0.01, "power_t": 0.25}
+_KNOWN = (*_SAME, *_CLASSIFIERS, *_REGRESSORS)
+
+
+def from_sklearn(estimator: Any) -> Any:
+    """A fitted estimator of scikit-learn as parsgd's, with the same predictions.
+
+    Parameters
+    ----------
+    estimator : fitted estimator of scikit-learn
+        SGDClassifier, SGDRegressor, SGDOneClassSVM, MLPClassifier, MLPRegressor: ``partial_fit`` goes on where they
+        are, moments of the solver and averages included.  LogisticRegression, LinearSVC, RidgeClassifier,
+        LinearRegression, Ridge, Lasso, ElasticNet, QuantileRegressor, PoissonRegressor: a fit with ``partial_fit``
+        sets out from their weights, with the nearest loss, rates that begin at 0.01, and parsgd's defaults for
+        everything else.  It is not changed; arrays are copied.
+
+    Returns
+    -------
+    estimator
+        Of parsgd.  ``set_params(n_jobs=..., algorithm=...)`` says how it goes on.
+
+    Raises
+    ------
+    parsgd.errors.InvalidArgumentError
+        If it is of another class, or not fitted, or has several targets.
+
+    Examples
+    --------
+    >>> from parsgd import from_sklearn
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> theirs = LogisticRegression(max_iter=500).fit(X, y)
+    >>> ours = from_sklearn(theirs)
+    >>> ours, bool((ours.predict_proba(X) == theirs.predict_proba(X)).all())
+    (SGDClassifier(learning_rate='invscaling', loss='softmax', power_t=0.25), True)
+    """
+    name = type(estimator).__name__
+    if type(estimator).__module__.partition(".")[0] != "sklearn" or name not in _KNOWN:
+        raise InvalidArgumentError(
+            f"from_sklearn takes a fitted estimator of scikit-learn: {', '.join(_KNOWN)}. Got {type(estimator)!r}."
+        )
+    if getattr(estimator, "coefs_" if name.startswith("MLP") else "coef_", None) is None:
+        raise InvalidArgumentError(f"from_sklearn takes a fitted estimator; this {name} is not: call its fit before.")
+    if name not in _SAME:
+        return _fitted_otherwise(estimator)
+    params = estimator.get_params(deep=False)
+    ours = _SAME[name](**{key: params[key] for key in _SAME[name]._get_param_names() if key in params})
+    for key in FITTED[name]:
+        if key in vars(estimator) and key not in ("coefs_", "intercepts_"):
+            setattr(ours, key, copy.deepcopy(vars(estimator)[key]))
+    if name.startswith("MLP"):
+        _take_network(ours, estimator)
+    # of two classes scikit-learn keeps what it averages without the axis of outputs
+    for key in ("_standard_coef", "_average_coef"):
+        if hasattr(ours, key):
+            setattr(ours, key, np.reshape(getattr(ours, key), (-1, ours.n_features_in_)))
+    return ours
+
+
+def _take_network(ours: Any, theirs: Any) -> None:
+    ours.coefs_ = [coef.copy(order="K") for coef in theirs.coefs_]
+    ours.intercepts_ = [intercept.copy() for intercept in theirs.intercepts_]
+    if hasattr(theirs, "_label_binarizer"):
+        ours._multilabel = theirs._label_binarizer.y_type_.startswith("multilabel")
+    optimizer = getattr(theirs, "_optimizer", None)
+    dtype = ours.coefs_[0].dtype
+    ours._slots, ours._clock = sklearn_optimizer_state.slots_of(
+        optimizer, sklearn_optimizer_state.layers_of(theirs), dtype
+    )
+    rule = sklearn_optimizer_state.rule_of(theirs)
+    if rule is not None:
+        ours._rule, ours._gains = rule
+
+
+def _fitted_otherwise(theirs: Any) -> Any:
+    """parsgd's linear estimator with the weights of one that was not fitted by SGD."""
+    name = type(theirs).__name__
+    classes = getattr(theirs, "classes_", None)
+    sparsified = hasattr(theirs.coef_, "toarray")
+    coef = theirs.coef_.toarray() if sparsified else np.asarray(theirs.coef_)
+    intercept = np.atleast_1d(theirs.intercept_)
+    several = classes is None and coef.size != theirs.n_features_in_
+    if several or isinstance(classes, list):
+        raise InvalidArgumentError(
+            f"This {name} has several targets; parsgd's linear estimators have one. Take one a time."
+        )
+    if classes is not None:
+        loss = "softmax" if name == "LogisticRegression" and len(classes) > 2 else _CLASSIFIERS[name]
+        loss = "hinge" if getattr(theirs, "loss", None) == "hinge" else loss
+        ours = SGDClassifier(
+            loss, fit_intercept=theirs.fit_intercept, class_weight=theirs.class_weight, **_GENTLE
+        )  # fmt: skip
+        ours.classes_, shape = classes.copy(), (-1, theirs.n_features_in_)
+    else:
+        ours, shape = SGDRegressor(_REGRESSORS[name], fit_intercept=theirs.fit_intercept), (-1,)
+        if name == "QuantileRegressor":
+            ours.quantile = float(theirs.quantile)
+    ours.coef_ = coef.copy(order="K").reshape(shape)
+    ours.intercept_ = np.broadcast_to(intercept, (len(ours.coef_) if classes is not None else 1,)).astype(coef.dtype)
+    ours.n_features_in_, ours.n_iter_, ours.t_ = theirs.n_features_in_, 1, 1.0
+    if hasattr(theirs, "feature_names_in_"):
+        ours.feature_names_in_ = theirs.feature_names_in_.copy()
+    return ours.sparsify() if sparsified else ours

@@ -1,0 +1,174 @@
+"""Model files: a fitted estimator as plain numbers and JSON in a safetensors file.
+
+Opening one never runs code: classes come from a fixed list, everything else is numbers, texts and names.  The header's
+metadata has one entry, ``parsgd``: a JSON object with the format's number, the version that wrote it, the estimator's
+class and parameters, and a SHA-256 digest over all of that and all tensors.  The tensor ``document`` is the UTF-8 text
+of a second JSON object with the fitted attributes and the notes; the other tensors are arrays that it refers to, as
+:mod:`parsgd.model_io.packing` says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+import parsgd
+from parsgd.errors import ModelFileError
+from parsgd.estimators.fitted_attributes import FITTED, is_fitted, problem
+from parsgd.estimators.linear.two_classes import with_difference
+from parsgd.estimators.transaction import snapshot
+from parsgd.model_io import safetensors_file
+from parsgd.model_io.packing import is_part, pack, unpack
+from parsgd.model_io.safetensors_file import Kind, checked, read_json, serialize, take_apart
+from parsgd.training.history import History
+from parsgd.utils.atomic_io import write_atomically, write_parts
+
+FORMAT = 1
+ESTIMATORS = tuple(FITTED)
+KIND = Kind("model file", "`parsgd fit --out`", "Copy the file again, or save the model again.", "cli")
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedModel:
+    """What a model file holds: the estimator, the notes saved with it, and the version of parsgd that wrote it."""
+
+    estimator: Any
+    notes: dict[str, Any]
+    version: str
+
+
+def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
+    """Write a fitted estimator to ``path``, whole or not at all.
+
+    ``notes`` may be whatever consists of None, numbers, texts, lists, dictionaries and numpy arrays.
+
+    Raises
+    ------
+    ModelFileError
+        If the estimator is not one of parsgd's, is not fitted, or holds what a file of numbers cannot: a user's loss.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from parsgd import SGDRegressor
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = SGDRegressor(max_iter=5, tol=None).fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(model, f"{folder}/diabetes.parsgd", data="diabetes")
+    ...     again = load(f"{folder}/diabetes.parsgd")
+    >>> bool((again.predict(X) == model.predict(X)).all())
+    True
+    """
+    name = type(estimator).__name__
+    if name not in ESTIMATORS or type(estimator) is not getattr(parsgd, name):
+        raise ModelFileError(f"A model file holds a parsgd {', '.join(ESTIMATORS)}; got {type(estimator)!r}.")
+    estimator = snapshot(estimator)
+    if not is_fitted(estimator):
+        raise ModelFileError(f"This {name} is not fitted: call fit before save.")
+    arrays: dict[str, np.ndarray] = {}
+    head = {
+        "format": FORMAT,
+        "version": parsgd.__version__,
+        "class": name,
+        "params": pack(_params(estimator), "", {}),
+    }
+    document = {"fitted": pack(_fitted(estimator), "", arrays), "notes": pack(notes, "notes", arrays)}
+    arrays["document"] = np.frombuffer(json.dumps(document, sort_keys=True).encode(), dtype=np.uint8)
+    content = serialize(KIND, head, arrays)
+    with write_atomically(path) as temporary:
+        write_parts(temporary, content)
+
+
+def load(path: str | os.PathLike) -> Any:
+    """The estimator in the model file at ``path``, ready to predict or to go on with ``partial_fit``.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, damaged, no model file, or of a format that this version does not know.
+    """
+    return open_file(path).estimator
+
+
+def open_file(path: str | os.PathLike) -> SavedModel:
+    """The estimator in the model file at ``path``, with the notes saved beside it."""
+    try:
+        return _read(safetensors_file.read(KIND, path))
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from error
+    except MemoryError as error:
+        raise ModelFileError(f"{path}: does not fit in memory.") from error
+    except RecursionError as error:
+        raise ModelFileError(f"{path}: is damaged: it is nested beyond reason. {KIND.remedy}") from error
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def _params(estimator: Any) -> dict[str, Any]:
+    """The parameters; where checkpoints were kept and which cluster it was are no part of a model."""
+    params = estimator.get_params(deep=False)
+    engine = params["engine"]
+    on_cluster = type(engine).__module__ == "parsgd.engines.dask.dask_engine"
+    return {**params, "checkpoint": None, "engine": "dask" if on_cluster else engine}
+
+
+def _fitted(estimator: Any) -> dict[str, Any]:
+    names = FITTED[type(estimator).__name__]
+    fitted = {name: vars(estimator)[name] for name in names if name in vars(estimator)}
+    if hasattr(fitted.get("coef_"), "toarray"):
+        fitted |= {"coef_": estimator.coef_.toarray(), "sparsified": True}
+    choice = fitted.get("algorithm_")
+    if choice is not None and not is_part(choice.algorithm):
+        # of an algorithm from elsewhere, its name and why it ran are kept
+        fitted["algorithm_"] = dataclasses.replace(choice, algorithm=None)
+    return fitted
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _read(content: bytes) -> SavedModel:
+    head, arrays = take_apart(KIND, content)
+    head = checked(KIND, head, arrays, FORMAT, parsgd.__version__)
+    if head.get("class") not in ESTIMATORS or "document" not in arrays:
+        raise ModelFileError(f"holds {head.get('class')!r}; parsgd {parsgd.__version__} knows {', '.join(ESTIMATORS)}.")
+    document = read_json(KIND, arrays.pop("document").tobytes())
+    if not isinstance(document, dict) or set(document) != {"fitted", "notes"}:
+        raise KIND.damaged("its document lacks the fitted attributes or the notes")
+    packed = (head.get("params"), document["fitted"], document["notes"])
+    params, fitted, notes = parts = [unpack(part, arrays) for part in packed]
+    if not all(isinstance(part, dict) for part in parts):
+        raise KIND.damaged("its parts are not tables of names and values")
+    return SavedModel(_rebuild(head["class"], params, fitted), notes, str(head.get("version")))
+
+
+def _rebuild(name: str, params: dict[str, Any], fitted: dict[str, Any]) -> Any:
+    """The estimator, after checks of everything that predicting relies on."""
+    cls = getattr(parsgd, name)
+    unknown = (set(params) - set(cls._get_param_names())) | (set(fitted) - set(FITTED[name]))
+    if unknown:
+        named = ", ".join(sorted(map(repr, unknown)))
+        raise ModelFileError(f"gives {name} what it does not have: {named}. Update it: pip install --upgrade parsgd")
+    estimator = cls(**params)
+    sparsified = fitted.pop("sparsified", False)
+    for key, value in fitted.items():
+        setattr(estimator, key, value)
+    with_difference(estimator)
+    try:
+        estimator._check_parameters()
+    except (AttributeError, TypeError, ValueError) as error:
+        raise KIND.damaged(f"a parameter cannot be used: {error}") from error
+    wrong = problem(estimator)
+    if wrong:
+        raise KIND.damaged(wrong)
+    if hasattr(estimator, "history_"):
+        estimator.history_ = History(estimator.history_)
+    return estimator.sparsify() if sparsified is True else estimator

@@ -1,0 +1,74 @@
+"""AdaGrad of a linear model: the compiled run, and the one step along summed gradients that messages bring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from parsgd.core import Rows
+from parsgd.kernels import recipe as slot
+from parsgd.models.linear.linear_sgd_run import LinearSGDRun, without_cache
+from parsgd.utils import first_use
+
+
+class AdagradRun(LinearSGDRun):
+    """A run of AdaGrad steps on a state, in place.
+
+    Between :meth:`run` and :meth:`finalize` weights may owe some of the penalty.
+    """
+
+    def __init__(
+        self, model: Any, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, schedule_step_size: float = 1.0
+    ):
+        adagrad = first_use.kernels("adagrad")
+        super().__init__(model, state, schedule_step, lr_scale, schedule_step_size)
+        self.kernel = adagrad.descend_adagrad_outputs
+        if model.n_outputs == 1:
+            self.kernel, self.scratch = adagrad.descend_adagrad, tuple(np.zeros((3, adagrad.BLOCK), dtype=model.dtype))
+        if not isinstance(model.loss, str):
+            self.kernel = without_cache(self.kernel, self.recipe.loss)
+        self.squares = model.flat(state, "squares")
+        penalised = model.penalty is not None and model.alpha > 0
+        self.paid = np.zeros_like(self.squares if penalised else self.squares[:0])
+        self.slope = np.zeros_like(self.squares if model.batch_size > 1 else self.squares[:0])
+        self.carry[slot.GATHERED] = self.views["intercept_squares"]
+
+    def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
+        self.carry[slot.GAIN] = self.lr_scale
+        self.kernel(
+            rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.squares, self.paid, self.slope,
+            self.buffer, self.scratch, self.lanes, self.recipe,
+        )  # fmt: skip
+        self.examples += stop - start
+
+    def _kept(self) -> tuple[np.ndarray, ...]:
+        return (self.state, self.lanes, self.paid)
+
+    def finalize(self) -> None:
+        if self.paid.size:
+            pay_all = first_use.kernels("adagrad").pay_all
+            pay_all(self.coef, self.squares, self.paid, self.model.stride, self.lanes, self.recipe)
+        self.views["intercept"][:] = self.carry[slot.INTERCEPT]
+        self.views["intercept_squares"][:] = self.carry[slot.GATHERED]
+
+
+def apply_gradient(model: Any, views: dict[str, np.ndarray], mean: dict[str, np.ndarray], lr_scale: np.ndarray) -> None:
+    """One step in place, along the ``mean`` gradients of a batch; see :mod:`parsgd.kernels.adagrad`."""
+    EPSILON = first_use.kernels("adagrad").EPSILON
+    eta, active = lr_scale * model.eta0, lr_scale > 0.0
+    squares = views["squares"] + np.where(active, mean["coef"], 0.0) ** 2
+    rates = eta / np.sqrt(squares + EPSILON)
+    coef = views["coef"] - rates * mean["coef"]
+    if model.penalty is not None:
+        l1, l2, size = model.l1_share, 1.0 - model.l1_share, np.abs(coef)
+        # a weight without a gradient has no rate yet
+        due = model.alpha * np.where(squares > 0.0, rates, 0.0)
+        spent = -np.expm1(-l2 * due) / l2 if l2 > 0.0 else due
+        coef = np.copysign(np.maximum(size - spent * (l2 * size + l1), 0.0), coef)
+    views["squares"][:], views["coef"][:] = squares, coef
+    if model.fit_intercept:
+        slope = np.where(active, mean["intercept"] + (model.alpha if model.one_class else 0.0), 0.0)
+        squares = views["intercept_squares"] + slope**2
+        moved = eta * slope / np.sqrt(squares + EPSILON)
+        views["intercept_squares"][:], views["intercept"][:] = squares, views["intercept"] - moved

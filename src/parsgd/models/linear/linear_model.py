@@ -1,0 +1,360 @@
+"""Linear models: ``decision(x) = x . coef + intercept``, one output or several.
+
+Objective, over examples i with weights s_i::
+
+    1/n sum_i s_i loss(y_i, x_i . w + b) + alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)
+
+The state is ``coef (n_features, n_outputs)`` feature-major, ``intercept (n_outputs,)``, and the optimiser's slots where
+they are used: the running mean of the iterates (Polyak and Ruppert), the l1 penalty that each weight has paid, the sums
+of squared gradients (AdaGrad).  Weights lie in whole vectors of 8, padded with zeros, so that kernels work on the state
+itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from parsgd.core import Rows
+from parsgd.kernels.recipe import NEGLIGIBLE, Recipe, padded, release_from
+from parsgd.models.linear import linear_gradients, linear_shared_state
+from parsgd.models.linear.linear_adagrad import AdagradRun
+from parsgd.models.linear.linear_sgd_run import LinearSGDRun, spread, without_cache
+from parsgd.models.row_matrix import as_matrix, matrix_of
+from parsgd.utils import first_use
+
+LOSSES = (
+    "hinge",
+    "perceptron",
+    "squared_hinge",
+    "log_loss",
+    "modified_huber",
+    "squared_error",
+    "huber",
+    "epsilon_insensitive",
+    "squared_epsilon_insensitive",
+    "quantile",
+    "poisson",
+    "softmax",
+)
+_CODES = dict(zip(LOSSES, (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), strict=True))
+SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2", "adagrad")
+# scikit-learn's factor on the intercept's steps with sparse rows, where the intercept moves far more often than
+# weights.
+_SPARSE_INTERCEPT_DECAY = 0.01
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear model and the way it descends; picklable.
+
+    ``loss`` is a name of :data:`LOSSES` or an object with ``loss(self, y, p)`` and ``gradient(self, y, p)``;
+    ``loss_parameter`` is the threshold, epsilon or quantile.  ``positive`` and ``negative`` are the class weights of
+    the examples inside and outside each output's class.  ``average`` is the step from which iterates are averaged, 0
+    for no averaging.  ``sparse`` says that rows come in CSR.  ``measured`` asks for the regularised objective, which
+    stopping needs.
+    """
+
+    n_features: int
+    n_outputs: int = 1
+    dtype: str = "float64"
+    loss: Any = "hinge"
+    loss_parameter: float = 0.0
+    penalty: str | None = "l2"
+    alpha: float = 1e-4
+    l1_ratio: float = 0.15
+    schedule: str = "optimal"
+    eta0: float = 0.01
+    power_t: float = 0.5
+    fit_intercept: bool = True
+    sparse: bool = False
+    one_class: bool = False
+    average: int = 0
+    batch_size: int = 1
+    measured: bool = True
+    uses_blas = False
+    is_linear = True
+    positive: tuple[float, ...] = (1.0,)
+    negative: tuple[float, ...] = (1.0,)
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """What it would offer but for its parameters, and which of them."""
+        if self.average:
+            why = f"average={self.average} keeps the mean of one worker's iterates; take average=False"
+        elif self.schedule == "adagrad":
+            why = "learning_rate='adagrad' keeps one worker's account of what each weight owes; take another one"
+        else:
+            return {}
+        return {"shared_steps": why}
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return frozenset({"shared_steps"}) - self.unavailable.keys()
+
+    @property
+    def l1_share(self) -> float:
+        """Share of the penalty that is l1: 0 for l2, 1 for l1."""
+        return {"l2": 0.0, "l1": 1.0, "elasticnet": self.l1_ratio, None: 0.0}[self.penalty]
+
+    @property
+    def truncates(self) -> bool:
+        return self.penalty in ("l1", "elasticnet")
+
+    @property
+    def stride(self) -> int:
+        """Numbers from one feature's weights to the next one's: outputs come in whole vectors."""
+        return 1 if self.n_outputs == 1 else padded(self.n_outputs)
+
+    @property
+    def room(self) -> int:
+        """Numbers that the weights take, with room for whole vectors: of outputs, or of a dense row's features."""
+        if self.n_outputs == 1 and not self.sparse:
+            return padded(self.n_features)
+        return self.n_features * self.stride
+
+    @cached_property
+    def layout(self) -> dict[str, slice]:
+        """Where the named parts lie in the state."""
+        sizes = {"coef": self.room, "intercept": self.n_outputs}
+        if self.average:
+            sizes |= {"mean_coef": self.room, "mean_intercept": self.n_outputs}
+        if self.schedule == "adagrad":
+            sizes |= {"squares": self.room, "intercept_squares": self.n_outputs}
+        elif self.truncates:
+            sizes |= {"paid": self.room, "penalty": self.n_outputs}
+        ends = list(accumulate(sizes.values()))
+        return {name: slice(end - sizes[name], end) for name, end in zip(sizes, ends, strict=True)}
+
+    @property
+    def nonnegative(self) -> slice:
+        """AdaGrad's sums of squares, which end the state."""
+        return slice(self.layout["squares"].start, self.size) if "squares" in self.layout else slice(0, 0)
+
+    @property
+    def size(self) -> int:
+        return max(part.stop for part in self.layout.values())
+
+    def flat(self, state: np.ndarray, name: str) -> np.ndarray:
+        """A part as it lies in the state, room included; empty where the model has no such part."""
+        return state[self.layout.get(name, slice(0, 0))]
+
+    def views(self, state: np.ndarray) -> dict[str, np.ndarray]:
+        """Named views into a state, without the room; writing to them writes to the state."""
+        views = {}
+        for name in self.layout:
+            flat = self.flat(state, name)
+            if name in ("coef", "mean_coef", "paid", "squares"):
+                flat = flat[: self.n_features * self.stride].reshape(-1, self.stride)[:, : self.n_outputs]
+            views[name] = flat
+        return views
+
+    def init(self, seed: int) -> np.ndarray:
+        """All zeros: the objective is convex, so every start leads to the same place."""
+        if not isinstance(self.loss, str):
+            # now, in the driver: a worker's thread would wait for ever if this fit is part of a module's import
+            self.compiled_loss()
+        return np.zeros(self.size, dtype=self.dtype)
+
+    @property
+    def optimal_start(self) -> float:
+        """t0 of the optimal schedule: the first rate is the typical weight ``alpha^(-1/4)``."""
+        return 1.0 / (self.alpha * self.alpha**-0.25) if self.alpha > 0 else 1.0
+
+    def rates(self, clocks: np.ndarray) -> np.ndarray:
+        """The learning rate at the given steps, before gains."""
+        if self.schedule == "optimal":
+            return 1.0 / (self.alpha * (self.optimal_start + clocks - 1.0))
+        if self.schedule == "invscaling":
+            return self.eta0 / clocks**self.power_t
+        return np.full(np.shape(clocks), self.eta0)
+
+    def max_lr_factor(self, schedule_step: float, n_workers: int) -> float:
+        """How many times the serial rate workers whose states are averaged may be given: ``n_workers``.
+
+        The optimal schedule begins at the largest rate that typical weights bear, which is not to be exceeded; so there
+        it is as if each worker's own steps were counted: ``(t0 + t) / (t0 + t / n_workers)``.  Passive-aggressive steps
+        go where they aim at and no further; and AdaGrad's rates are already those of a worker's own steps, for sums of
+        squares are averaged, too.
+        """
+        if self.schedule in ("pa1", "pa2", "adagrad"):
+            return 1.0
+        if self.schedule == "optimal":
+            return (self.optimal_start + schedule_step) / (self.optimal_start + schedule_step / n_workers)
+        return float(n_workers)
+
+    def log_contraction(self, schedule_step: float, steps: int) -> float:
+        """``sum_t log(1 - eta_t alpha)`` over ``steps`` steps from ``schedule_step``: how far they pull two runs
+        together.
+
+        A step on an l2-regularised loss brings two runs on the same examples closer by at least ``1 - eta_t alpha``
+        (Zinkevich et al. 2010, lemma 3).  With the optimal schedule the product telescopes to
+        ``(t0 + clock - 2) / (t0 + clock + steps - 2)``.  Of l1, and of AdaGrad's many rates, nothing is said: 0.
+        """
+        if self.schedule == "adagrad" or self.penalty is None or self.truncates and self.l1_share == 1.0 or steps == 0:
+            return 0.0
+        decay = self.alpha * (1.0 - self.l1_share)
+        if self.schedule in ("constant", "adaptive", "pa1", "pa2"):
+            return steps * math.log(max(1.0 - decay * self.eta0, 1e-300))
+        if self.schedule == "optimal" and decay == self.alpha and self.optimal_start + schedule_step > 2.0:
+            return math.log(
+                (self.optimal_start + schedule_step - 2.0) / (self.optimal_start + schedule_step + steps - 2.0)
+            )
+        # steps are summed in 2000 groups, the first ones of one step each: exact to a part in a thousand
+        edges = np.unique(np.rint(np.geomspace(schedule_step, schedule_step + steps, 2000)))
+        middle = (edges[1:] + edges[:-1] - 1.0) / 2.0
+        return float(np.sum(np.diff(edges) * np.log(np.maximum(1.0 - decay * self.rates(middle), 1e-300))))
+
+    def sgd_run(
+        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0,
+        shared_scalars: np.ndarray | None = None,
+    ) -> LinearSGDRun:  # fmt: skip
+        if self.schedule == "adagrad":
+            return AdagradRun(self, state, schedule_step, lr_scale, schedule_step_size)
+        return LinearSGDRun(self, state, schedule_step, lr_scale, schedule_step_size, shared_scalars)
+
+    gradient_sum, apply_gradient = linear_gradients.gradient_sum, linear_gradients.apply_gradient
+    shared_scalars, from_shared = linear_shared_state.shared_scalars, linear_shared_state.from_shared
+
+    def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
+        """``(n_rows, n_outputs)``, of the weights themselves, not of their averages; ``x`` is a matrix, or as kernels
+        take it."""
+        views = self.views(state)
+        return np.asarray(matrix_of(x, self.n_features) @ views["coef"]) + views["intercept"]
+
+    def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
+        """The mean loss, summed over outputs, of decisions ``(n_rows, n_outputs)``, and its gradient in them."""
+        values, gradients = self.losses(decision, rows.y)
+        factor = self.example_factors(rows.y, rows.weight if rows.weight.size else np.ones(len(rows.y)))
+        n = max(len(rows.y), 1)
+        return float((factor * values).sum()) / n, factor * gradients / n
+
+    def penalty_value(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float:
+        """``alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)``, summed over outputs; of one class also ``alpha b``,
+        the offset's part of the objective."""
+        if part == 1.0:
+            state, part = end, 0.0
+        far = [(1.0 - part, state), (part, end)][: 1 + (part != 0.0)]
+        share, total = 0.0 if self.penalty is None else self.l1_share, 0.0
+        coefs = [(length, self.flat(there, "coef")) for length, there in far]
+        if self.penalty is not None and share < 1.0:
+            # products of the two ends: the point between them need not be made
+            squares = sum(a * b * float(np.vdot(v, w)) for a, v in coefs for b, w in coefs)
+            total += 0.5 * (1.0 - share) * squares
+        if share > 0.0:
+            total += share * float(np.abs(sum(a * v for a, v in coefs)).sum(dtype=np.float64))
+        if self.one_class:
+            total += sum(a * float(self.views(there)["intercept"].sum()) for a, there in far)
+        return self.alpha * total
+
+    def amplified(self, move: np.ndarray, factors: np.ndarray) -> np.ndarray:
+        """A move of the state with each feature's weights moved ``factors (n_features,)`` times as far."""
+        out = move.copy()
+        self.views(out)["coef"][:] *= factors[:, None]
+        return out
+
+    def finite(self, state: np.ndarray) -> bool:
+        """Whether all parameters are finite; a sum in float64 cannot hide one that is not."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return bool(np.isfinite(state.sum(dtype=np.float64)))
+
+    def total_loss(self, losses: np.ndarray) -> float:
+        """One number from the outputs' losses: their sum, but softmax has one loss for all of them."""
+        return float(losses[0] if self.loss == "softmax" else losses.sum())
+
+    def compiled_loss(self):
+        """The loss as kernels take it."""
+        losses = first_use.kernels("losses")
+        if isinstance(self.loss, str):
+            return losses.BuiltinLoss(_CODES[self.loss], float(self.loss_parameter))
+        return first_use.kernels("own_losses").user_loss(self.loss)
+
+    def recipe(self, schedule_step_size: float = 1.0):
+        """The hyper-parameters as kernels take them."""
+        return Recipe(
+            loss=self.compiled_loss(),
+            schedule=SCHEDULES.index(self.schedule),
+            alpha=float(self.alpha),
+            l1_ratio=float(self.l1_share),
+            shrinks=self.penalty in ("l2", "elasticnet"),
+            truncates=self.truncates,
+            penalised=self.penalty is not None,
+            eta0=float(self.eta0),
+            power_t=float(self.power_t),
+            optimal_start=float(self.optimal_start),
+            fit_intercept=bool(self.fit_intercept),
+            intercept_decay=self.intercept_decay,
+            one_class=bool(self.one_class),
+            average_from=int(self.average),
+            pace=float(schedule_step_size),
+            batch_size=int(self.batch_size),
+            measured=bool(self.measured),
+            release_from=release_from(),
+            n_outputs=int(self.n_outputs),
+            tiles=first_use.kernels("rows").tiles_of(self.stride),
+            positive=spread(self.positive, self.stride, np.float64),
+            negative=spread(self.negative, self.stride, np.float64),
+        )
+
+    def losses(self, margins: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``(values, gradients)`` of the loss at ``margins (n_rows, n_outputs)``; softmax has one value a row."""
+        margins = np.asarray(margins, dtype=np.float64)
+        if self.loss == "softmax":
+            shifted = margins - margins.max(axis=1, keepdims=True)
+            gradients = np.where(shifted < -NEGLIGIBLE, 0.0, np.exp(shifted))
+            total = gradients.sum(axis=1, keepdims=True)
+            gradients /= total
+            rows = np.arange(len(y))
+            values = np.log(total) - shifted[rows, y][:, None]
+            gradients[rows, y] -= 1.0
+            return values, gradients
+        if self.n_outputs > 1:
+            y = np.where(y[:, None] == np.arange(self.n_outputs), 1.0, -1.0)
+        targets = np.ascontiguousarray(np.broadcast_to(y.reshape(len(y), -1), margins.shape), dtype=np.float64).ravel()
+        values, gradients = np.empty(margins.size), np.empty(margins.size)
+        evaluate_all = first_use.kernels("losses").evaluate_all
+        loss = self.compiled_loss()
+        function = evaluate_all if isinstance(self.loss, str) else without_cache(evaluate_all, loss)
+        function(loss, targets, np.ascontiguousarray(margins).ravel(), gradients, values)
+        return values.reshape(margins.shape), gradients.reshape(margins.shape)
+
+    def example_factors(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """How much each example counts for each output, ``(n_rows, n_outputs)`` or one column: its weight times its
+        class's."""
+        positive, negative = np.asarray(self.positive), np.asarray(self.negative)
+        if self.loss == "softmax":
+            return (weight * positive[y])[:, None]
+        if self.n_outputs > 1:
+            return weight[:, None] * np.where(y[:, None] == np.arange(self.n_outputs), positive, negative)
+        return (weight * np.where(y > 0, positive[0], negative[0]))[:, None]
+
+    @property
+    def intercept_decay(self) -> float:
+        """Factor on the intercept's steps."""
+        return _SPARSE_INTERCEPT_DECAY if self.sparse else 1.0
+
+    def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
+        """The objective (summed over outputs) and its gradient in the state, on all of ``rows``; float64."""
+        x = as_matrix(rows, self.n_features)
+        views = self.views(state)
+        margins = np.asarray(x @ views["coef"].astype(np.float64)) + views["intercept"]
+        values, gradients = self.losses(margins, rows.y)
+        factor = self.example_factors(rows.y, rows.weight if rows.weight.size else np.ones(len(rows.y)))
+        n = len(rows.y)
+        coef = views["coef"].astype(np.float64)
+        strength = 0.0 if self.penalty is None else self.alpha
+        value = float((factor * values).sum()) / n + strength * (
+            0.5 * (1.0 - self.l1_share) * float((coef**2).sum()) + self.l1_share * float(np.abs(coef).sum())
+        )
+        out = np.zeros(self.size)
+        slopes = self.views(out)
+        slopes["coef"][:] = np.asarray(x.T @ (factor * gradients)) / n
+        slopes["coef"] += strength * ((1.0 - self.l1_share) * coef + self.l1_share * np.sign(coef))
+        if self.fit_intercept:
+            slopes["intercept"][:] = (factor * gradients).sum(axis=0) / n
+        return value, out

@@ -1,0 +1,244 @@
+"""Feed-forward networks: layers of ``act(A W + c)``, trained in matrix form.
+
+Objective, over n examples i with weights s_i, and predictions p of the last layer::
+
+    1/n sum_i s_i loss(y_i, p_i) + alpha / (2 n) sum_l |W_l|_2^2
+
+with n the sum of the weights, as in scikit-learn; every batch divides by its own.  The state is the parameters, layer
+by layer (W row by row, then the bias), and the solver's slots beside them: nothing for plain SGD, the velocity for
+momentum and Nesterov, two moments for Adam and AdamW.  Each layer begins on a whole vector.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from parsgd.core import Rows
+from parsgd.models.network import network_sgd_run, network_shared_state
+from parsgd.models.network.forward import ACTIVATIONS, BLOCK_ROWS, DERIVATIVES, LOSSES, propagate
+from parsgd.models.network.network_sgd_run import NetworkSGDRun
+from parsgd.models.row_matrix import as_matrix, matrix_of
+
+SOLVERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
+SCHEDULES = ("constant", "invscaling", "adaptive")
+STARTS = ("glorot", "he")
+# Layers begin on whole vectors of AVX-512.
+_ALIGNED = 16
+# OpenBLAS multiplies matrices in one thread up to so many multiplications: 4 x 65536 (interface/gemm.c).
+_ONE_THREAD_PRODUCT = 1 << 18
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and the way it descends; picklable.
+
+    ``sizes``: units of all layers, input and output included.  ``batch_size``: rows a step.  ``alpha``: strength of the
+    l2 penalty, or with ``adamw`` of the decay.  ``clip_norm``: longest gradient that a step may take, None for any.
+    ``dropout``: probability with which a hidden unit is left out.  ``sparse`` says that rows come in CSR.  ``seen``,
+    ``rows_per_epoch``, ``steps_per_epoch`` and ``begun`` tell ``invscaling`` how many rows were visited at a clock,
+    because scikit-learn lowers that rate at the end of an epoch.
+    """
+
+    sizes: tuple[int, ...]
+    dtype: str = "float64"
+    activation: str = "relu"
+    loss: str = "softmax"
+    loss_parameter: float = 1.0
+    solver: str = "adam"
+    alpha: float = 1e-4
+    schedule: str = "constant"
+    eta0: float = 1e-3
+    power_t: float = 0.5
+    momentum: float = 0.9
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    clip_norm: float | None = None
+    dropout: float = 0.0
+    start: str = "glorot"
+    batch_size: int = 200
+    sparse: bool = False
+    seen: float = 0.0
+    rows_per_epoch: float = 1.0
+    steps_per_epoch: float = 1.0
+    begun: float = 1.0
+
+    # all outputs learn, and stop learning, together
+    n_outputs = 1
+    divergence = (
+        "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
+        " preprocessed. (At epoch #{epoch}, {what}. Scaling input data with StandardScaler or MinMaxScaler might help,"
+        " or a smaller learning_rate_init.)"
+    )
+    is_linear = False
+    capabilities = frozenset({"shared_steps"})
+    unavailable = {}
+
+    @property
+    def uses_blas(self) -> bool:
+        """Whether a product is so large that OpenBLAS takes several threads for it; setting their number takes longer
+        than a small fit, and gives the GIL away."""
+        return any(self.batch_size * i * o > _ONE_THREAD_PRODUCT for i, o in pairwise(self.sizes))
+
+    @cached_property
+    def blocks(self) -> tuple[int, ...]:
+        """Where each layer's parameters begin, and where the last one's end."""
+        begins = [0]
+        for i, o in pairwise(self.sizes):
+            begins.append(begins[-1] + -(-(i + 1) * o // _ALIGNED) * _ALIGNED)
+        return tuple(begins)
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that the parameters take, with the room between layers."""
+        return self.blocks[-1]
+
+    @property
+    def n_slots(self) -> int:
+        """Numbers that the solver keeps beside every parameter."""
+        return {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}[self.solver]
+
+    @property
+    def nonnegative(self) -> slice:
+        """Adam's second moments."""
+        return slice(2 * self.n_parameters, 3 * self.n_parameters) if self.n_slots == 2 else slice(0, 0)
+
+    @property
+    def size(self) -> int:
+        """Numbers in a state."""
+        return self.n_parameters * (1 + self.n_slots)
+
+    def parts(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Views of the parameters, the first slot and the second slot; a slot that is not kept is empty."""
+        n = self.n_parameters
+        return state[:n], state[n : 2 * n], state[2 * n : 3 * n]
+
+    def views(self, state: np.ndarray) -> dict[str, list[np.ndarray]]:
+        """``coefs``, ``(n_in, n_out)`` each, and ``intercepts``, ``(n_out,)`` each; writing to them writes to the
+        state."""
+        coefs, intercepts = [], []
+        for begin, (i, o) in zip(self.blocks, pairwise(self.sizes), strict=False):
+            coefs.append(state[begin : begin + i * o].reshape(i, o))
+            intercepts.append(state[begin + i * o : begin + (i + 1) * o])
+        return {"coefs": coefs, "intercepts": intercepts}
+
+    def init(self, seed: int) -> np.ndarray:
+        """Uniform in ``[-b, b]``, ``b = sqrt(6 / (n_in + n_out))`` (Glorot and Bengio 2010; for logistic units
+        ``sqrt(2 / ...)``, as scikit-learn has it) or ``b = sqrt(6 / n_in)`` (He et al. 2015)."""
+        return self.draw(np.random.RandomState(seed))
+
+    def draw(self, random: np.random.RandomState) -> np.ndarray:
+        """The first state, drawn in scikit-learn's order: each layer's weights, then its biases."""
+        state = np.zeros(self.size, dtype=self.dtype)
+        views = self.views(state)
+        for coef, intercept in zip(views["coefs"], views["intercepts"], strict=True):
+            i, o = coef.shape
+            if self.start == "he":
+                bound = math.sqrt(6.0 / i)
+            else:
+                bound = math.sqrt((2.0 if self.activation == "logistic" else 6.0) / (i + o))
+            coef[:] = random.uniform(-bound, bound, (i, o))
+            intercept[:] = random.uniform(-bound, bound, o)
+        return state
+
+    def sgd_run(
+        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0,
+        shared_scalars: np.ndarray | None = None,
+    ) -> NetworkSGDRun:  # fmt: skip
+        # the clock counts the steps that moments have seen, and falling rates go by epochs: nothing to speed up
+        return NetworkSGDRun(self, state, schedule_step, lr_scale, seed, shared_scalars)
+
+    gradient_sum, apply_gradient = network_sgd_run.gradient_sum, network_sgd_run.apply_gradient
+    shared_scalars, from_shared = network_shared_state.shared_scalars, network_shared_state.from_shared
+
+    def finite(self, state: np.ndarray) -> bool:
+        """Whether all parameters are finite, and their sum, too: a network whose sum overflows has diverged as well."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return bool(np.isfinite(state.sum()))
+
+    def total_loss(self, losses: np.ndarray) -> float:
+        """The one loss there is."""
+        return float(losses[0])
+
+    def max_lr_factor(self, schedule_step: float, n_workers: int) -> float:
+        """How many times the serial rate workers whose states are averaged may be given."""
+        return float(n_workers)
+
+    def log_contraction(self, schedule_step: float, steps: int) -> float:
+        """``steps log(1 - eta alpha / b)``: how far the penalty alone pulls two runs together.
+
+        A network's loss is not convex, so no more can be said beforehand; ``WeightedAverage(rule="measured")``
+        measures.
+        """
+        return steps * math.log(max(1.0 - self.eta0 * self.alpha / self.batch_size, 1e-300))
+
+    def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
+        """Products of the last layer, before its prediction, ``(n_rows, n_out)``; ``x`` is a matrix, or as kernels
+        take it."""
+        views = self.views(state)
+        return propagate(matrix_of(x, self.sizes[0]), views["coefs"], views["intercepts"], self.activation)
+
+    def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
+        """The mean loss of the last layer's products ``(n_rows, n_out)``, weighted, and its gradient in them."""
+        losses, error = LOSSES[self.loss](decision, rows.y, self.loss_parameter)
+        if rows.weight.size == 0:
+            return float(losses.mean()), error / len(losses)
+        share = rows.weight / rows.weight.sum(dtype=np.float64)
+        return float(np.dot(losses, share)), error * share[:, None]
+
+    def penalty_value(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float:
+        """``alpha / (2 b) sum_l |W_l|_2^2``, as batches of ``b`` rows have it; AdamW's decay is no part of an
+        objective."""
+        if self.solver == "adamw" or self.alpha == 0.0:
+            return 0.0
+        state = state if end is None else (1.0 - part) * state + part * end
+        squares = sum(float(np.vdot(coef, coef)) for coef in self.views(state)["coefs"])
+        return 0.5 * self.alpha / self.batch_size * squares
+
+    def predict(self, state: np.ndarray, x: Any) -> np.ndarray:
+        """Predictions ``(n_rows, n_out)``: probabilities, or means."""
+        views = self.views(state)
+        return propagate(x, views["coefs"], views["intercepts"], self.activation, self.loss)
+
+    def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
+        """The objective and its gradient in the parameters (0 in the slots), on all of ``rows``, without dropout.
+
+        In NumPy and in the state's dtype: what the compiled steps are compared with, and what L-BFGS climbs down.
+        """
+        x = as_matrix(rows, self.sizes[0])
+        weight = rows.weight if rows.weight.size else np.ones(len(rows.y), dtype=state.dtype)
+        share = float(weight.sum(dtype=np.float64))
+        out = np.zeros_like(state)
+        value = 0.0
+        for begin in range(0, x.shape[0], BLOCK_ROWS):
+            part = slice(begin, begin + BLOCK_ROWS)
+            value += self._add_gradient(state, x[part], rows.y[part], weight[part], out)
+        slopes, views = self.views(out), self.views(state)
+        strength = 0.0 if self.solver == "adamw" else self.alpha
+        for slope_, coef in zip(slopes["coefs"], views["coefs"], strict=True):
+            slope_ += strength * coef
+            value += 0.5 * strength * float(np.vdot(coef, coef))
+        out /= share
+        return value / share, out
+
+    def _add_gradient(self, state, x, y, weight, out) -> float:
+        """Add the summed gradients of some rows to ``out``; their summed loss."""
+        views, slopes = self.views(state), self.views(out)
+        products, values = [], [x]
+        for coef, intercept in zip(views["coefs"], views["intercepts"], strict=True):
+            products.append(np.asarray(values[-1] @ coef) + intercept)
+            values.append(ACTIVATIONS[self.activation](products[-1]))
+        losses, error = LOSSES[self.loss](products[-1], y, self.loss_parameter)
+        error = error * weight[:, None]
+        for layer in reversed(range(len(products))):
+            slopes["coefs"][layer] += np.asarray(values[layer].T @ error)
+            slopes["intercepts"][layer] += error.sum(axis=0)
+            if layer > 0:
+                error = (error @ views["coefs"][layer].T) * DERIVATIVES[self.activation](products[layer - 1])
+        return float(np.dot(losses, weight))

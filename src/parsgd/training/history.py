@@ -1,0 +1,187 @@
+"""The record of a fit, round by round: a list of dictionaries that can also be had as tables.
+
+An entry, one a round::
+
+    round          number of the round, from 0
+    epoch          passes over all rows made by the end of the round, by all workers together
+    seconds        when its reports were there, counted from the beginning of the fit
+    merge_seconds  how long the driver then took to merge them
+    check_seconds  how long it took after that: the stopping rule, scores, callbacks, dealing rows anew
+    loss           mean over the examples of the round, each taken just before its step
+    score          of the validation rows, where an epoch ended and there are such rows; otherwise None
+    workers        of each that reported: worker, steps, examples, seconds (of its own work), weight (in the merge),
+                   loss, trace ((examples, mean loss, score or None) at the end of each epoch inside the round)
+    lost           of each task that nobody answered: worker, why, replaced
+
+Where rounds are shorter than a tenth of an epoch, an entry sums up those of a tenth, and ``round`` is the last of them.
+Times are those of the engine's clock, which of a simulated one are made up.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any
+
+from parsgd.errors import MissingDependencyError, choose
+
+LIBRARIES = ("pandas", "polars")
+_ROUNDS = {
+    "round": int, "epoch": float, "seconds": float, "merge_seconds": float, "check_seconds": float, "loss": float,
+    "score": float, "steps": int, "examples": int, "n_workers": int, "n_lost": int,
+}  # fmt: skip
+_WORKERS = {
+    "round": int, "epoch": float, "worker": int, "steps": int, "examples": int, "seconds": float, "weight": float,
+    "loss": float,
+}  # fmt: skip
+_LOST = {"round": int, "worker": int, "why": str, "replaced": bool}
+_SUMMED = ("steps", "examples")
+
+
+class History(list):
+    """What ``fit`` leaves as ``history_``: a list with one dictionary a round, and tables of it.
+
+    It is a list in all respects: of indexing, slices, equality, JSON and pickles.
+
+    Examples
+    --------
+    >>> from parsgd import LocalSGD, SGDClassifier
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = SGDClassifier(n_jobs=2, algorithm=LocalSGD(sync_every=1.0), max_iter=3, tol=None).fit(X / 16, y)
+    >>> model.history_.to_frame()[["round", "epoch", "examples", "n_workers"]]
+       round  epoch  examples  n_workers
+    0      0    1.0      1797          2
+    1      1    2.0      1797          2
+    2      2    3.0      1797          2
+    >>> table = model.history_.to_frame("workers")
+    >>> table.groupby("worker")["examples"].sum().to_dict()
+    {0: 2697, 1: 2694}
+    """
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        return History(found) if isinstance(place, slice) else found
+
+    def copy(self) -> History:
+        """A copy that shares the entries, as :meth:`list.copy` does."""
+        return History(self)
+
+    def to_frame(self, kind: str = "rounds", library: str | None = None) -> Any:
+        """A table of numbers: a pandas or a polars DataFrame.
+
+        Parameters
+        ----------
+        kind : {"rounds", "workers", "lost"}
+            ``"rounds"``, a row a round: ``round, epoch, seconds, merge_seconds, check_seconds, loss, score, steps,
+            examples, n_workers, n_lost``; steps and examples are those of all workers, ``n_workers`` those who
+            reported.  ``"workers"``, a row for each worker of each round: ``round, epoch, worker, steps, examples,
+            seconds, weight, loss``.  ``"lost"``, a row for each task that nobody answered: ``round, worker, why,
+            replaced``.  What there is not, such as a score, is NaN (in polars null).
+        library : {"pandas", "polars"} or None
+            None: pandas, or polars where only that is installed.
+
+        Raises
+        ------
+        InvalidArgumentError
+            For a kind or a library that does not exist.
+        MissingDependencyError
+            If the library is not installed.
+        """
+        choose(kind, _TABLES, "kind", "to_frame")
+        if library is not None:
+            choose(library, LIBRARIES, "library", "to_frame")
+        make = _maker(library)
+        columns, rows_of = _TABLES[kind]
+        rows = [row for entry in self for row in rows_of(entry)]
+        return make({name: [row.get(name) for row in rows] for name in columns}, columns)
+
+
+def problem(history: Any) -> str | None:
+    """What is wrong with something that should be a history, read from a file, or None.
+
+    >>> problem([{"round": 0}])
+    "history_ has an entry without a number 'epoch'"
+    """
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        return "history_ is not a list of rounds"
+    for entry in history:
+        wanted = [(entry, name) for name in ("round", "epoch", "seconds", "loss")]
+        for part in ("workers", "lost"):
+            rows = entry.get(part, [])
+            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+                return f"history_ has an entry whose {part} are not a list"
+            names = ("worker", "steps", "examples", "seconds", "weight", "loss") if part == "workers" else ("worker",)
+            wanted += [(row, name) for row in rows for name in names]
+            if not all(_is_trace(row.get("trace", [])) for row in rows):
+                return "history_ has an entry whose trace is none"
+        lacking = next((name for row, name in wanted if not _is_number(row.get(name))), None)
+        if lacking is not None:
+            return f"history_ has an entry without a number {lacking!r}"
+    return None
+
+
+def _is_trace(value: Any) -> bool:
+    """Whether these are ``(examples, mean loss, score or None)``."""
+    ends = value if isinstance(value, list) else [None]
+    threes = all(isinstance(end, (list, tuple)) and len(end) == 3 for end in ends)
+    return threes and all(_is_number(e) and _is_number(loss) and (s is None or _is_number(s)) for e, loss, s in ends)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+
+def _round_row(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    workers = entry["workers"]
+    sums = {name: sum(worker[name] for worker in workers) for name in _SUMMED}
+    return [{**entry, **sums, "n_workers": len(workers), "n_lost": len(entry.get("lost", ()))}]
+
+
+def _worker_rows(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{**worker, "round": entry["round"], "epoch": entry["epoch"]} for worker in entry["workers"]]
+
+
+def _lost_rows(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{**gone, "round": entry["round"]} for gone in entry.get("lost", ())]
+
+
+_TABLES = {"rounds": (_ROUNDS, _round_row), "workers": (_WORKERS, _worker_rows), "lost": (_LOST, _lost_rows)}
+
+
+# -- libraries ---------------------------------------------------------------------------------------------------------
+
+
+def _maker(library: str | None) -> Callable[[dict[str, list], dict[str, type]], Any]:
+    """What makes a table of columns: in the library that was asked for, or in the first one that is there."""
+    for name in LIBRARIES if library is None else (library,):
+        try:
+            return _MAKERS[name](importlib.import_module(name))
+        except ImportError:
+            continue
+    raise MissingDependencyError(f"to_frame needs {library or 'pandas or polars'}: pip install 'parsgd[frames]'")
+
+
+def _in_pandas(pandas: Any) -> Callable[..., Any]:
+    def make(columns: dict[str, list], types: dict[str, type]) -> Any:
+        def column(values: list, kind: type) -> Any:
+            filled = [math.nan if value is None and kind is float else value for value in values]
+            # by itself an empty column would have no type
+            return pandas.Series(filled, dtype=object if kind is str else kind)
+
+        return pandas.DataFrame({name: column(columns[name], kind) for name, kind in types.items()})
+
+    return make
+
+
+def _in_polars(polars: Any) -> Callable[..., Any]:
+    kinds = {int: polars.Int64, float: polars.Float64, str: polars.String, bool: polars.Boolean}
+    return lambda columns, types: polars.DataFrame(columns, schema={name: kinds[types[name]] for name in types})
+
+
+_MAKERS = {"pandas": _in_pandas, "polars": _in_polars}

@@ -1,0 +1,75 @@
+"""When to stop: scikit-learn's rule, for every output by itself.
+
+An epoch counts as "no improvement" when the mean objective is above ``best - tol`` (or, with a monitor, the score below
+``best + tol``).  After ``patience`` such epochs in a row the output has converged: its gain, the factor on its learning
+rate, becomes 0.  With the adaptive schedule the gain is divided by 5 instead, until the rate is below 1e-6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+_SMALLEST_RATE = 1e-6
+_DIVISOR = 5.0
+
+
+@dataclass
+class StoppingRule:
+    """The rule and what it remembers.  ``tol=None`` never stops.
+
+    ``monitor`` maps a state to scores ``(n_outputs,)``; with ``decides=False`` they are recorded, but the objective
+    decides.  With ``keeps_best`` the state of the best score is kept in ``best_state``.
+    """
+
+    tol: float | None = 1e-3
+    patience: int = 5
+    adaptive_from: float | None = None
+    monitor: Callable[[np.ndarray], np.ndarray] | None = None
+    decides: bool = True
+    keeps_best: bool = False
+    best: np.ndarray | None = field(default=None, repr=False)
+    idle: np.ndarray | None = field(default=None, repr=False)
+    scores: list[float] = field(default_factory=list, repr=False)
+    best_state: np.ndarray | None = field(default=None, repr=False)
+
+    def fresh(self) -> StoppingRule:
+        """The same rule, remembering nothing."""
+        return StoppingRule(self.tol, self.patience, self.adaptive_from, self.monitor, self.decides, self.keeps_best)
+
+    def update(self, objective: np.ndarray, state: np.ndarray, lr_scale: np.ndarray) -> bool:
+        """Take note of an epoch's mean ``objective (n_outputs,)``; lower ``lr_scale`` in place; say whether any
+        fell."""
+        badness = objective
+        if self.monitor is not None:
+            score = self.monitor(state)
+            self._note(float(np.mean(score)), state)
+            badness = -score if self.decides else objective
+        if self.tol is None:
+            return False
+        if self.best is None:
+            self.best = np.full(lr_scale.shape, np.inf)
+            self.idle = np.zeros(lr_scale.shape, dtype=int)
+        # as in scikit-learn: an epoch that gains exactly tol is an improvement
+        self.idle = (self.idle + 1) * (badness > self.best - self.tol)
+        self.best = np.minimum(self.best, badness)
+        due = self.idle >= self.patience
+        return bool(due.any()) and self._lower(lr_scale, due)
+
+    def _note(self, score: float, state: np.ndarray) -> None:
+        best = max((known for known in self.scores if known == known), default=-np.inf)  # NaN is no score
+        if self.keeps_best and self.decides and (self.best_state is None or score > best):
+            self.best_state = state.copy()
+        self.scores.append(score)
+
+    def _lower(self, lr_scale: np.ndarray, due: np.ndarray) -> bool:
+        before = lr_scale.copy()
+        if self.adaptive_from is not None:
+            lowered = due & (self.adaptive_from * lr_scale > _SMALLEST_RATE)
+            lr_scale[lowered] /= _DIVISOR
+            self.idle[lowered] = 0
+            due = due & ~lowered
+        lr_scale[due] = 0.0
+        return not np.array_equal(before, lr_scale)

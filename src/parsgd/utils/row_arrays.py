@@ -1,0 +1,164 @@
+"""Rows in memory: seen as kernels see them, picked, and put together.  Pure functions on arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from parsgd.core import CsrRows, DenseRows, RowBlock, Rows
+from parsgd.errors import InvalidArgumentError
+
+
+def rows_of(x: Any, y: np.ndarray, weight: np.ndarray | None = None) -> Rows:
+    """See a matrix or a CSR matrix, with its targets, as kernels do.
+
+    Nothing is copied that is in standard form already (:func:`standard_array`, :func:`standard_csr`).
+
+    >>> rows_of(np.ones((2, 3)), np.zeros(2)).x.n_features
+    3
+    """
+    weight = np.zeros(0, dtype=x.dtype) if weight is None else weight
+    if hasattr(x, "indptr"):
+        x = standard_csr(x)
+        part = CsrRows(read_only(x.data), read_only(x.indices), read_only(x.indptr))
+    else:
+        part = DenseRows(read_only(standard_array(x).reshape(-1)), x.shape[1])
+    return Rows(part, read_only(standard_array(y)), read_only(standard_array(weight)))
+
+
+def standard_array(array: Any) -> np.ndarray:
+    """The array with its numbers side by side in C order, aligned, in the machine's byte order; copied if they are not.
+
+    Kernels read memory by address and look at no strides.
+
+    >>> standard_array(np.arange(6, dtype=">i4")[::-2])
+    array([5, 3, 1], dtype=int32)
+    """
+    array = np.asarray(array)
+    return np.require(array, dtype=array.dtype.newbyteorder("="), requirements=["C", "ALIGNED"])
+
+
+def standard_csr(x: Any) -> Any:
+    """The CSR matrix with its three arrays in standard form, and each row's features sorted and named once.
+
+    Indices and pointers are both int32 or both int64.  Arrays that have that form already are not copied.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If an index lies outside of the features, or the pointers fall.
+
+    >>> from scipy.sparse import csr_array
+    >>> twice = csr_array(([1.0, 2.0], [1, 1], [0, 2]), shape=(1, 2))
+    >>> standard_csr(twice).data
+    array([3.])
+    """
+    narrow = x.indices.dtype == x.indptr.dtype == np.int32
+    kind = np.int32 if narrow else np.int64
+    data, indices, indptr = map(standard_array, (x.data, x.indices, x.indptr))
+    # a new matrix, because a flag of the old one may be older than its arrays
+    plain = csr_array((data, indices.astype(kind, copy=False), indptr.astype(kind, copy=False)), shape=x.shape)
+    sorted_once = plain.has_canonical_format
+    check_csr(plain, sorted_once)
+    if not sorted_once:
+        plain = plain.copy()
+        plain.sum_duplicates()
+    return plain
+
+
+def check_csr(x: Any, sorted_once: bool = False) -> None:
+    """Refuse pointers that fall, and indices outside of the matrix: compiled code would read foreign memory.
+
+    With ``sorted_once``, all rows are known to be sorted, and the ends of rows suffice.
+    """
+    lengths = np.diff(x.indptr)
+    if len(lengths) and lengths.min() < 0:
+        row = int(lengths.argmin())
+        raise InvalidArgumentError(
+            f"X is a CSR matrix whose indptr falls from {x.indptr[row]} to {x.indptr[row + 1]} at row {row}; pointers"
+            " must not decrease. Build it anew from its rows."
+        )
+    ends = x.indices
+    if sorted_once:
+        filled = lengths > 0
+        ends = np.concatenate([x.indices[x.indptr[:-1][filled]], x.indices[x.indptr[1:][filled] - 1]])
+    if len(ends) and (ends.min() < 0 or ends.max() >= x.shape[1]):
+        raise InvalidArgumentError(
+            f"X is a CSR matrix with indices from {ends.min()} to {ends.max()}; they must lie between 0 and"
+            f" {x.shape[1] - 1}, the number of its last feature. Build it anew with the right shape."
+        )
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to.
+
+    No kernel may touch the user's data; and numba compiles anew for arrays that happen to be read-only (memory maps,
+    joblib's workers), so all of them are.
+    """
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def picked(rows: Rows, numbers: np.ndarray) -> Rows:
+    """A copy of some rows, in memory of their own, in the given order."""
+    x, weight = rows.x, rows.weight[numbers] if rows.weight.size else rows.weight
+    if isinstance(x, DenseRows):
+        data = x.data.reshape(-1, x.n_features)[numbers]
+        part: Any = DenseRows(data.reshape(-1), x.n_features)
+    else:
+        lengths = np.diff(x.indptr)[numbers]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(x.indptr.dtype)
+        places = np.repeat(x.indptr[numbers] - indptr[:-1], lengths) + np.arange(indptr[-1])
+        part = CsrRows(x.data[places], x.indices[places], indptr)
+    return _frozen(Rows(part, rows.y[numbers], weight))
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of several parts, one after the other, in memory of their own.
+
+    >>> joined([rows_of(np.ones((2, 3)), np.zeros(2)), rows_of(np.zeros((1, 3)), np.ones(1))]).y
+    array([0., 0., 1.])
+    """
+    if len(parts) == 1:
+        return parts[0]
+    y, weight = (np.concatenate([part[place] for part in parts]) for place in (1, 2))
+    xs = [part.x for part in parts]
+    if isinstance(xs[0], DenseRows):
+        return _frozen(Rows(DenseRows(np.concatenate([x.data for x in xs]), xs[0].n_features), y, weight))
+    begins = np.cumsum([0, *(len(x.data) for x in xs)])
+    ends = [x.indptr[1:] + begin for x, begin in zip(xs, begins, strict=False)]
+    indptr = np.concatenate([np.zeros(1, dtype=np.int64), *ends]).astype(xs[0].indptr.dtype)
+    data, indices = (np.concatenate([getattr(x, name) for x in xs]) for name in ("data", "indices"))
+    return _frozen(Rows(CsrRows(data, indices, indptr), y, weight))
+
+
+def _frozen(rows: Rows) -> Rows:
+    return Rows(type(rows.x)(*map(_read_only_part, rows.x)), read_only(rows.y), read_only(rows.weight))
+
+
+def _read_only_part(part: Any) -> Any:
+    return read_only(part) if isinstance(part, np.ndarray) else part
+
+
+def visits(blocks: Iterator[RowBlock], n: int) -> RowBlock:
+    """The next ``n`` visits, in one block; rows are copied only where these lie in more than one.
+
+    There are fewer at the end of an epoch.
+    """
+    found: list[Rows] = []
+    for rows, order in blocks:
+        if not found and len(order) >= n:
+            return RowBlock(rows, order[:n])
+        # copied at once: a block is valid until the next one is asked for
+        found.append(picked(rows, order[:n]))
+        n -= len(found[-1].y)
+        if n <= 0:
+            break
+    if not found:
+        return RowBlock(None, np.zeros(0, dtype=np.int64))
+    rows = joined(found)
+    return RowBlock(rows, np.arange(len(rows.y), dtype=order.dtype))

@@ -1,0 +1,1 @@
+"""Views of a fit: progress while it runs, plots, and the report page."""

@@ -1,0 +1,9 @@
+"""Pictures of a fit by matplotlib; :mod:`parsgd.plotting` is their public name."""
+
+from parsgd.viz.plots.gantt_display import GanttDisplay
+from parsgd.viz.plots.loss_display import LossDisplay
+from parsgd.viz.plots.plan_display import PlanDisplay
+from parsgd.viz.plots.weights_display import WeightsDisplay
+from parsgd.viz.plots.work_display import WorkDisplay
+
+__all__ = ["GanttDisplay", "LossDisplay", "PlanDisplay", "WeightsDisplay", "WorkDisplay"]

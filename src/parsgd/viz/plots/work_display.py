@@ -1,0 +1,57 @@
+"""Where each worker's time went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from parsgd.training.history_stats import WorkerTotals
+from parsgd.viz.plots import plot_style
+from parsgd.viz.report import number_format
+from parsgd.viz.report.bar_charts import KINDS, rows_shown
+
+
+class WorkDisplay:
+    """A bar for each worker: computing, what the driver took meanwhile, and waiting.
+
+    Attributes
+    ----------
+    accounts : sequence of Account
+        Of each worker ``steps, examples, weight`` and the seconds ``computing, merging, checking, waiting``.
+    ax_, figure_ : matplotlib's axes and figure
+
+    Examples
+    --------
+    >>> from parsgd import SGDClassifier
+    >>> from parsgd.plotting import WorkDisplay
+    >>> from sklearn.datasets import load_digits
+    >>> model = SGDClassifier(n_jobs=2, algorithm="local", random_state=0).fit(*load_digits(return_X_y=True))
+    >>> [label.get_text() for label in WorkDisplay.from_estimator(model).ax_.get_yticklabels()]
+    ['worker 0', 'worker 1']
+    """
+
+    def __init__(self, accounts: Sequence[WorkerTotals]):
+        self.accounts = accounts
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> WorkDisplay:
+        """Draw the work of a fitted estimator's workers; of more than 24 workers some are shown."""
+        return cls(plot_style.record(estimator, "WorkDisplay").accounts).plot(ax)
+
+    def plot(self, ax: Any = None) -> WorkDisplay:
+        """Draw on ``ax``, or on a new figure."""
+        shown = rows_shown(self.accounts)
+        self.ax_ = plot_style.axes(ax, len(shown))
+        self.figure_ = self.ax_.figure
+        unit, size = number_format.unit_of(max(sum(getattr(one, kind) for kind in KINDS) for one in shown))
+        ends = [0.0] * len(shown)
+        for kind, name in KINDS.items():
+            parts = [getattr(one, kind) / size for one in shown]
+            if any(parts):
+                self.ax_.barh(
+                    range(len(shown)), parts, left=ends, height=0.75, color=plot_style.KINDS[kind], label=name
+                )
+                ends = [end + part for end, part in zip(ends, parts, strict=True)]
+        names = [f"worker {one.worker}" for one in shown]
+        plot_style.rows(self.ax_, names, "Where each worker's time went", f"time, {unit}")
+        return self

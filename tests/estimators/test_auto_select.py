@@ -1,0 +1,201 @@
+"""What n_jobs=None, algorithm="auto" and engine="auto" stand for, and what is said about it."""
+
+import joblib
+import numpy as np
+import pytest
+
+from parsgd import LocalSGD, SGDClassifier, SGDRegressor, Simulated, SimuParallel, WeightedAverage
+from parsgd.algorithms.common.adaptive_outer import Adaptive
+from parsgd.engines.serial import Serial
+from parsgd.engines.threads import Threads
+from parsgd.errors import InvalidArgumentError
+from parsgd.estimators import auto_select
+from parsgd.estimators.auto_select import ProblemSize, choose_algorithm, choose_engine, count_workers
+from parsgd.estimators.cost_estimates import NetworkSize, costs_on, rounds_of
+from parsgd.testing.problems import labels, targets, unit_rows
+
+X = unit_rows(100, 5)
+Y = labels(X)
+SMALL = ProblemSize(n_rows=1_000, n_values=10_000, n_features=10, n_outputs=1)
+LARGE = ProblemSize(n_rows=1_000_000, n_values=50_000_000, n_features=50, n_outputs=1)
+WIDE = ProblemSize(n_rows=20_000, n_values=2_000_000_000, n_features=100_000, n_outputs=1)
+# enron_spam: averages of so many weights take longer than a second worker saves
+DEAR = ProblemSize(n_rows=24_395, n_values=24_395 * 118, n_features=262_144, n_outputs=1, sparse=True)
+QUICK = {"max_iter": 2, "tol": None, "random_state": 0}
+
+
+@pytest.fixture(autouse=True)
+def four_cores(monkeypatch):
+    monkeypatch.setattr(auto_select.joblib, "cpu_count", lambda: 4)
+
+
+def workers(n_jobs, size):
+    return count_workers(n_jobs, size, "SGDClassifier")
+
+
+# -- n_jobs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "count"), [(SMALL, 1), (LARGE, 4), (WIDE, 1), (DEAR, 1)])
+def test_none_means_as_many_workers_as_pay(size, count):
+    number, why = workers(None, size)
+    assert number == count
+    assert why
+
+
+def test_none_gives_no_worker_less_than_its_worth_of_work():
+    medium = ProblemSize(100_000, 3_000_000, 30, 1)
+    number, _ = workers(None, medium)
+    assert 1 <= number < 4
+    assert medium.epoch_seconds / number >= 2e-3
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 7])
+@pytest.mark.parametrize("size", [SMALL, LARGE, WIDE])
+def test_a_positive_number_is_obeyed(n_jobs, size):
+    assert workers(n_jobs, size) == (n_jobs, f"n_jobs={n_jobs}")
+
+
+@pytest.mark.parametrize(("n_jobs", "most"), [(-1, 4), (-2, 3), (-4, 1), (-9, 1)])
+def test_a_negative_number_counts_from_the_cores_and_is_a_limit(n_jobs, most):
+    assert workers(n_jobs, LARGE)[0] == most
+    assert workers(n_jobs, SMALL)[0] == 1
+
+
+def test_no_workers_are_refused():
+    with pytest.raises(
+        InvalidArgumentError, match="must not be 0: 1 is serial, -1 takes up to all cores, None decides"
+    ):
+        SGDClassifier(n_jobs=0).fit(X, Y)
+
+
+@pytest.mark.parametrize(("configured", "most"), [(1, 1), (2, 2), (64, 4), (-1, 4), (-2, 3)])
+def test_joblibs_configuration_is_a_limit_too_unless_the_estimator_has_a_number(configured, most):
+    with joblib.parallel_config(n_jobs=configured):
+        assert workers(None, LARGE)[0] == most
+        assert workers(None, SMALL)[0] == 1
+        assert workers(3, SMALL)[0] == 3
+        assert workers(-1, LARGE)[0] == 4
+
+
+def test_sparse_rows_cost_more_a_value_and_outputs_share_the_reading():
+    dense, sparse = (ProblemSize(1000, 50_000, 100, 1, layout).epoch_seconds for layout in (False, True))
+    assert dense < sparse
+    one, many = (ProblemSize(1000, 50_000, 100, outputs).epoch_seconds for outputs in (1, 17))
+    assert one < many < 17 * one
+
+
+# -- algorithm -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_workers", "after"), [(2, 2), (4, 2), (5, 3), (64, 3)])
+def test_linear_models_are_averaged_seldomer_after_some_passes_and_networks_are_not(n_workers, after):
+    choice = choose_algorithm("auto", n_workers, "", LARGE, "SGDClassifier")
+    assert choice.algorithm.lengthen_after_epochs == after
+    assert f"seldomer after {after} passes" in choice.why
+    network = NetworkSize(1_000_000, 50_000_000, (50, 20, 2), 64, 2)
+    assert choose_algorithm("auto", n_workers, "", network, "MLPClassifier").algorithm.lengthen_after_epochs is None
+
+
+def test_one_worker_is_serial_sgd_and_says_so():
+    choice = SGDClassifier(n_jobs=1, **QUICK).fit(X, Y).algorithm_
+    assert (choice.name, choice.n_workers) == ("serial", 1)
+    assert str(choice) == "serial on 1 worker: serial SGD (n_jobs=1)"
+
+
+def test_where_averages_cost_more_than_workers_save_it_says_so():
+    assert "averages take about" in workers(None, DEAR)[1]
+
+
+def test_an_engine_with_a_clock_of_its_own_is_asked_what_rounds_cost():
+    free, dear = Simulated(rate=1e6), Simulated(rate=1e6, latency_s=0.05)
+    often, seldom = (choose_algorithm("auto", 8, "", LARGE, "SGDClassifier", engine) for engine in (free, dear))
+    assert often.algorithm.sync_every == pytest.approx(0.1)
+    assert often.algorithm.outer_optimizer == Adaptive(LARGE.looked_at)
+    assert seldom.algorithm.sync_every > 0.1
+    far = choose_algorithm("auto", 8, "", LARGE, "SGDClassifier", Simulated(rate=1e6, latency_s=1.0))
+    assert far.name == "simuparallel"
+
+
+def test_workers_of_a_network_average_the_more_often_the_more_they_are():
+    network = auto_select.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 64, 2)
+    periods = [
+        choose_algorithm("auto", n, "", network, "MLPClassifier", Simulated()).algorithm.sync_every for n in (2, 8, 64)
+    ]
+    assert periods == pytest.approx([0.1, 0.025, 0.01])
+
+
+def test_several_workers_average_as_often_as_stays_cheap():
+    often, seldom = (choose_algorithm("auto", 4, "n_jobs=4", size, "SGDClassifier") for size in (LARGE, SMALL))
+    assert often.name == "local"
+    assert 0.1 <= often.algorithm.sync_every < 1.0
+    assert seldom.name == "simuparallel" or seldom.algorithm.sync_every > often.algorithm.sync_every
+    assert "average" in often.why
+    assert "average" in seldom.why
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("simuparallel", SimuParallel), ("weighted", WeightedAverage), ("local", LocalSGD)]
+)
+def test_a_name_brings_its_algorithm_with_default_settings(name, kind):
+    choice = SGDRegressor(algorithm=name, n_jobs=2, **QUICK).fit(X, targets(X)).algorithm_
+    assert (choice.name, choice.why, choice.algorithm) == (name, "asked for", kind())
+
+
+def test_an_object_is_taken_as_it_is():
+    algorithm = LocalSGD(sync_every=0.25, rule="wp")
+    model = SGDClassifier(algorithm=algorithm, n_jobs=2, **QUICK).fit(X, Y)
+    assert model.algorithm_.algorithm is algorithm
+    assert len(model.history_) == 8
+
+
+# -- engine --------------------------------------------------------------------------------------------------------
+
+
+def test_auto_is_serial_for_one_worker_and_threads_for_more():
+    assert isinstance(choose_engine("auto", 1, "SGDClassifier"), Serial)
+    assert isinstance(choose_engine("auto", 2, "SGDClassifier"), Threads)
+    assert isinstance(choose_engine("serial", 2, "SGDClassifier"), Serial)
+    mine = Threads()
+    assert choose_engine(mine, 1, "SGDClassifier") is mine
+
+
+def test_a_fit_says_how_it_ended_in_a_sentence():
+    model = SGDClassifier(n_jobs=1, **QUICK).fit(X, Y)
+    assert model.outcome_.value.endswith(".")
+    assert np.isfinite(model.history_[-1]["loss"])
+
+
+def test_a_network_takes_a_second_worker_where_averages_are_cheap_beside_a_pass(monkeypatch):
+    monkeypatch.setattr(auto_select.joblib, "cpu_count", lambda: 2)
+    # rows, stored values, layers, batch and slots of California housing and of Fashion-MNIST in studies/networks.py
+    small = auto_select.NetworkSize(16_512, 16_512 * 13, (13, 64, 32, 1), 64, 2)
+    large = auto_select.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 64, 2)
+    n_workers, why = auto_select.count_workers(None, small, "MLPRegressor")
+    assert (n_workers, "an average takes" in why) == (1, True)
+    assert auto_select.count_workers(None, large, "MLPClassifier")[0] == 2
+    few_steps = auto_select.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 4_000, 2)
+    assert "steps a pass" in auto_select.count_workers(None, few_steps, "MLPClassifier")[1]
+
+
+class Elsewhere:
+    """An engine whose messages take time."""
+
+    name, capabilities = "elsewhere", frozenset()
+
+    def __init__(self, latency_s, bytes_per_s):
+        self.costs_of_messages = latency_s, bytes_per_s
+
+    def message_costs(self, n_parameters):
+        return self.costs_of_messages
+
+
+def test_an_engine_whose_messages_are_dear_gets_fewer_averages_and_one_whose_are_too_dear_fewer_workers():
+    size = ProblemSize(10**6, 10**8, 100, 1)
+    near, far, nowhere = (Elsewhere(latency_s, 1e9) for latency_s in (1e-5, 5e-4, 10.0))
+    costs = costs_on(far, size, 2)
+    assert (costs.latency_s, costs.bandwidth_bytes_per_s, costs.state_bytes) == (5e-4, 1e9, 808)
+    assert not costs.on_threads(2)
+    assert rounds_of(costs_on(near, size, 2), 2, size) >= rounds_of(costs, 2, size)
+    assert "one average at the end" in choose_algorithm("auto", 2, "", size, "SGDClassifier", nowhere).why
+    assert count_workers(None, size, "SGDClassifier", True, nowhere)[0] == 1
