@@ -67,10 +67,10 @@ def test_the_second_fit_of_a_kind_compiles_nothing(kind):
 def test_a_kernel_without_averages_and_penalties_of_absolutes_does_not_compile_them():
     FITS["binary"](1, max_iter=2, tol=None)
     with event.install_recorder("numba:compile") as recorder:
-        compiling.uncached(single.descend_single).compile(single.descend_single.signatures[0])
+        compiling.uncached(single.run_sgd_single).compile(single.run_sgd_single.signatures[0])
     compiled = {happened.data["dispatcher"].py_func.__name__ for _, happened in recorder.buffer}
-    assert "steps_single" in compiled
-    assert not {"truncate", "passive_step", "square_norm"} & compiled
+    assert "run_single" in compiled
+    assert not {"apply_l1", "compute_passive_step", "compute_squared_norm"} & compiled
 
 
 def test_two_losses_of_one_class_of_losses_are_compiled_once():
@@ -94,8 +94,8 @@ SCRIPT = """
     X = np.random.default_rng(0).standard_normal((30, 3))
     with event.install_recorder("numba:compile") as recorder:
         parsgd.SGDRegressor(max_iter=2, tol=None, random_state=0).fit(X, X[:, 0])
-    from parsgd.kernels.single import descend_single
-    print(len(recorder.buffer), sum(descend_single.stats.cache_misses.values()))
+    from parsgd.kernels.single import run_sgd_single
+    print(len(recorder.buffer), sum(run_sgd_single.stats.cache_misses.values()))
 """
 
 
@@ -116,7 +116,7 @@ def test_a_second_process_starts_from_the_cache_until_a_neighbour_of_the_kernel_
     assert compiled > 0
     assert misses == 1
     assert run(SCRIPT, tmp_path, NUMBA_CACHE_DIR=cache) == ["0", "0"]
-    with open(package / "kernels" / "rows.py", "a") as file:
+    with open(package / "kernels" / "row_ops.py", "a") as file:
         file.write("# changed\n")
     assert run(SCRIPT, tmp_path, NUMBA_CACHE_DIR=cache) == [str(compiled), "1"]
 
@@ -151,12 +151,21 @@ def test_a_change_in_any_kernel_file_changes_the_stamp(tmp_path, monkeypatch):
 
 def test_every_kernel_that_python_calls_is_cached_by_the_stamp():
     from parsgd.kernels.losses import evaluate_all
-    from parsgd.kernels.multi import descend_multi, descend_softmax
-    from parsgd.kernels.sharing_linear import share_multi, share_single
+    from parsgd.kernels.multi import run_sgd_multi, run_sgd_softmax
+    from parsgd.kernels.shared_weights_linear import run_shared_multi, run_shared_single
     from parsgd.kernels.shuffling import gather, permute
-    from parsgd.kernels.single import descend_single
+    from parsgd.kernels.single import run_sgd_single
 
-    kernels = (evaluate_all, descend_multi, descend_softmax, descend_single, gather, permute, share_multi, share_single)
+    kernels = (
+        evaluate_all,
+        run_sgd_multi,
+        run_sgd_softmax,
+        run_sgd_single,
+        gather,
+        permute,
+        run_shared_multi,
+        run_shared_single,
+    )
     for kernel in kernels:
         assert kernel._cache._cache_file._source_stamp == compiling.sources_stamp()
 

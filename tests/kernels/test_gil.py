@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from parsgd.kernels.recipe import set_one_of_several
+from parsgd.kernels.gil_threshold import set_has_other_workers
 from parsgd.models.linear import Linear
 from parsgd.models.network import Network
 from parsgd.rows import rows_of
@@ -58,7 +58,7 @@ def run(model, n_rows):
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_short_calls_keep_the_gil_and_long_ones_release_it(kind, turns):
-    set_one_of_several(False)
+    set_has_other_workers(False)
     call = run(MODELS[kind], 50)
     before = turns()
     for _ in range(20):
@@ -71,7 +71,7 @@ def test_short_calls_keep_the_gil_and_long_ones_release_it(kind, turns):
 
 
 def test_one_of_several_workers_releases_the_gil_however_short_its_calls(turns):
-    set_one_of_several(True)
+    set_has_other_workers(True)
     try:
         call = run(MODELS["one output"], 50)
         before = turns()
@@ -79,4 +79,4 @@ def test_one_of_several_workers_releases_the_gil_however_short_its_calls(turns):
             call()
         assert turns() > before
     finally:
-        set_one_of_several(False)
+        set_has_other_workers(False)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsgd.kernels import losses
-from parsgd.kernels.elementary import exp
+from parsgd.kernels.fast_exp import exp
 from parsgd.models.linear import LOSSES, Linear
 
 signs = st.sampled_from([-1.0, 1.0])

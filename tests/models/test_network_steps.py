@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from parsgd.core import Rows
+from parsgd.kernels.network_types import FIRST_LAYER_SCALE
 from parsgd.models import network_descent
 from parsgd.models.forward import ACTIVATIONS, LOSSES
 from parsgd.models.network import SOLVERS, Network
@@ -275,7 +276,7 @@ def test_weights_that_shrink_a_lot_are_folded_before_they_underflow(shrink):
         scales = []
         for _ in range(100):
             descent.advance(problem.rows, np.arange(28, dtype=np.int32), 0, 28)
-            scales.append(float(descent.carry[descent.slot.SCALE]))
+            scales.append(float(descent.run_state[FIRST_LAYER_SCALE]))
         tally = descent.tally()
         descent.settle()
         ways.append((state, tally.loss))

@@ -6,31 +6,27 @@ from typing import Any
 
 import numpy as np
 
-from parsgd import first_use
+from parsgd.kernels import shared_scalars
 
 
 def board(model: Any, state: np.ndarray, clock: float, n_workers: int) -> np.ndarray:
     """The numbers besides the weights that all workers move, ``(rows, n_outputs)``, as a round begins with them."""
-    sharing, sharing_linear = first_use.kernels("sharing"), first_use.kernels("sharing_linear")
-
     views = model.views(state)
-    out = np.zeros((sharing_linear.N_BOARD, model.n_outputs))
-    out[sharing.WORKERS], out[sharing.SCALE], out[sharing.CLOCK] = n_workers, 1.0, clock
-    out[sharing_linear.BOARD_INTERCEPT] = views["intercept"]
+    out = np.zeros((shared_scalars.N_LINEAR, model.n_outputs))
+    out[shared_scalars.N_WORKERS], out[shared_scalars.SCALE], out[shared_scalars.SCHEDULE_STEP] = n_workers, 1.0, clock
+    out[shared_scalars.INTERCEPT] = views["intercept"]
     if model.truncates:
-        out[sharing_linear.BOARD_PENALTY] = views["penalty"]
+        out[shared_scalars.TOTAL_PENALTY] = views["penalty"]
     return out
 
 
 def settled(model: Any, state: np.ndarray, board: np.ndarray) -> np.ndarray:
     """The state in plain numbers, a new one, of weights and a board that nobody uses any more."""
-    sharing, sharing_linear = first_use.kernels("sharing"), first_use.kernels("sharing_linear")
-
     board, state = board.reshape(-1, model.n_outputs), state.copy()
     views = model.views(state)
     # in one type: a scale of 1 leaves the bits
-    views["coef"][:] *= board[sharing.SCALE].astype(state.dtype)
-    views["intercept"][:] = board[sharing_linear.BOARD_INTERCEPT]
+    views["coef"][:] *= board[shared_scalars.SCALE].astype(state.dtype)
+    views["intercept"][:] = board[shared_scalars.INTERCEPT]
     if model.truncates:
-        views["penalty"][:] = board[sharing_linear.BOARD_PENALTY]
+        views["penalty"][:] = board[shared_scalars.TOTAL_PENALTY]
     return state

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsgd.kernels.columns import put_columns
+from parsgd.kernels.columns_to_rows import copy_columns
 
 KINDS = (np.int8, np.uint8, np.int32, np.int64, np.float32, np.float64)
 
@@ -20,7 +20,7 @@ def test_rows_are_what_numpy_makes_of_the_columns(kind, dtype, n_rows, n_columns
     out = np.full((n_rows, n_columns + 1), -1.0, dtype=dtype)
     places = rng.permutation(n_columns + 1)[:n_columns]
     addresses = np.array([column.ctypes.data for column in columns])
-    put_columns(addresses, np.empty(0, dtype=kind), out, places, centers, divisors)
+    copy_columns(addresses, np.empty(0, dtype=kind), out, places, centers, divisors)
     for column, place, center, divisor in zip(columns, places, centers, divisors, strict=True):
         np.testing.assert_array_equal(out[:, place], ((column - center) / divisor).astype(dtype))
     (untouched,) = set(range(n_columns + 1)) - set(places.tolist())
