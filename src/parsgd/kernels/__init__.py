@@ -1,5 +1,4 @@
-"""Compiled code: losses, row operations, learning-rate schedules, SGD runs.  Arrays and scalars in, arrays and scalars
-out.
+"""Compiled code on arrays and scalars: losses, row operations, learning-rate schedules, SGD runs.
 
 Most modules here import Numba, so the rest of parsgd imports them at the first fit, not before.
 """

@@ -193,7 +193,8 @@ def make_mask_key(seed, step, layer):
 def apply_dropout(code, keep_probability, key, offset, values, derivatives, at, count):
     """Apply dropout: keep each value with probability ``keep_probability``, divided by it.
 
-    Srivastava et al., JMLR 2014.  Stores the derivatives, mask included, in ``derivatives``.  ``offset``: number of values of the batch before these.
+    Srivastava et al., JMLR 2014.  Stores the derivatives, mask included, in ``derivatives``.  ``offset``: number of
+    values of the batch before these.
     """
     zero, one = values.dtype.type(0), values.dtype.type(1)
     inverse_keep, leak = values.dtype.type(1.0 / keep_probability), values.dtype.type(LEAK)

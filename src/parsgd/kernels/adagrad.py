@@ -1,7 +1,7 @@
 """AdaGrad steps of a linear model with one output: each weight has its own step size.
 
-One step on a batch B, for the weight of feature j (Duchi, Hazan, Singer, "Adaptive Subgradient Methods for Online
-Learning and Stochastic Optimization", JMLR 12, 2011, with diagonal matrices)::
+Duchi, Hazan, Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization", JMLR 12, 2011,
+with diagonal matrices.  One step on a batch B, for the weight of feature j::
 
     g_j = 1 / |B| sum_i weight_i dloss(y_i, p_i) x_ij            for i in B
     G_j = G_j + g_j^2
@@ -12,8 +12,8 @@ The intercept has the same step without a penalty.  The first gradient moves a w
 gradient's size.  (Exception: sums that cancel except for a rounding error near 1e-16.)  Weights of frequent features
 soon take small steps, those of rare features still large ones.
 
-``penalize(v, c)`` is the gradient flow of the penalty, ``dv/dt = -l2 v - l1 sign(v)``, for the time c, stopped at 0;
-``l1 = l1_ratio``, ``l2 = 1 - l1_ratio``::
+``penalize(v, c)`` follows the gradient flow of the penalty, ``dv/dt = -l2 v - l1 sign(v)``, for the time c, or until 0.
+With ``l1 = l1_ratio`` and ``l2 = 1 - l1_ratio``::
 
     penalize(v, c) = sign(v) max(0, |v| - (1 - e^(-l2 c)) / l2 (l2 |v| + l1))
 
@@ -59,9 +59,7 @@ _BLOCK = U(BLOCK)
 
 @inlined
 def step_weight(w, squared_sum, g, eta, epsilon):
-    """Return a weight after its step along ``g``; ``squared_sum`` includes ``g^2``, ``epsilon`` has the type of the
-    weight.
-    """
+    """Return a weight after its step along ``g``; ``squared_sum`` includes ``g^2``; one type for all."""
     return w - eta * g / np.sqrt(squared_sum + epsilon)
 
 
@@ -81,8 +79,8 @@ def _shrink_weight(w, squared_sum, pending, l1, l2):
 
     def implementation(w, squared_sum, pending, l1, l2):
         c = pending / np.sqrt(squared_sum + epsilon) if squared_sum > zero else zero
-        # s = c (1 - e^-x) / x, x = l2 c, without a branch and without cancellation for small x: first for q = x / 16 from the
-        # series of e^q, then by 1 - e^-2q = (1 - e^-q) (2 - (1 - e^-q)), four times.  e^-100 is negligible.
+        # s = c (1 - e^-x) / x, x = l2 c, without a branch and without cancellation for small x: first for q = x / 16
+        # from the series of e^q, then four times by 1 - e^-2q = (1 - e^-q) (2 - (1 - e^-q)); e^-100 is negligible
         q = part * min(l2 * c, most)
         p = one + q * (t2 + q * (t3 + q * (t4 + q * t5)))
         s = p / (one + q * p)
@@ -163,7 +161,7 @@ def _update_weights(x, row, gradient, eta, w, squares, scratch):
     def implementation(x, row, gradient, eta, w, squares, scratch):
         begin, end = get_span(x, row)
         epsilon, zero = w.dtype.type(EPSILON), w.dtype.type(0)
-        active, squared_sum, squared_gradients = scratch
+        steps, squared_sum, squared_gradients = scratch
         for at in range(begin, end, _BLOCK):
             n = min(end - at, _BLOCK)
             for q in range(n):
@@ -171,11 +169,11 @@ def _update_weights(x, row, gradient, eta, w, squares, scratch):
             for q in range(n):
                 g = gradient * x.data[at + q]
                 squared_gradients[q] = g * g
-                active[q] = step_weight(zero, squared_sum[q] + g * g, g, eta, epsilon)
+                steps[q] = step_weight(zero, squared_sum[q] + g * g, g, eta, epsilon)
             for q in range(n):
                 j = get_feature(x, at + q, begin)
                 squares[j] += squared_gradients[q]
-                w[j] += active[q]
+                w[j] += steps[q]
 
     return implementation
 
@@ -231,24 +229,13 @@ def run_adagrad(
     """
     token = release_gil((stop - start) * count_values_per_row(x) * 4 >= hyperparams.release_gil_from)
     number = w.dtype.type
-    intercept, squared_sum, total_penalty = (
-        run_state[INTERCEPT, 0],
-        run_state[INTERCEPT_SQUARES, 0],
-        run_state[TOTAL_PENALTY, 0],
-    )
+    intercept, squared_sum = run_state[INTERCEPT, 0], run_state[INTERCEPT_SQUARES, 0]
+    total_penalty, t = run_state[TOTAL_PENALTY, 0], run_state[SCHEDULE_STEP, 0]
     squared_norm, l1_norm = run_state[SQUARED_NORM, 0], run_state[L1_NORM, 0]
-    loss_sum, loss_factor, penalty_sum, t = (
-        run_state[LOSS, 0],
-        run_state[LOSS_FACTOR, 0],
-        run_state[PENALTY_SUM, 0],
-        run_state[SCHEDULE_STEP, 0],
-    )
+    loss_sum, loss_factor, penalty_sum = run_state[LOSS, 0], run_state[LOSS_FACTOR, 0], run_state[PENALTY_SUM, 0]
     positive_weight, negative_weight = hyperparams.positive_weight[0], hyperparams.negative_weight[0]
-    has_weights, has_penalty, exceeds_cache = (
-        weight.shape[0] > 0,
-        applied_penalty.shape[0] > 0,
-        w.shape[0] * w.itemsize > CACHED_BYTES,
-    )
+    has_weights, has_penalty = weight.shape[0] > 0, applied_penalty.shape[0] > 0
+    exceeds_cache = w.shape[0] * w.itemsize > CACHED_BYTES
     alpha, l1_ratio = hyperparams.alpha, hyperparams.l1_ratio
     l1, l2 = number(l1_ratio), number(1.0 - l1_ratio)
     eta = run_state[LR_SCALE, 0] * hyperparams.eta0
@@ -299,11 +286,8 @@ def run_adagrad(
         total_penalty += eta * alpha
         t += hyperparams.steps_per_tick
         first = last
-    run_state[INTERCEPT, 0], run_state[INTERCEPT_SQUARES, 0], run_state[TOTAL_PENALTY, 0] = (
-        intercept,
-        squared_sum,
-        total_penalty,
-    )
+    run_state[INTERCEPT, 0], run_state[INTERCEPT_SQUARES, 0] = intercept, squared_sum
+    run_state[TOTAL_PENALTY, 0] = total_penalty
     run_state[SQUARED_NORM, 0], run_state[L1_NORM, 0] = squared_norm, l1_norm
     run_state[LOSS, 0], run_state[LOSS_FACTOR, 0], run_state[PENALTY_SUM, 0] = loss_sum, loss_factor, penalty_sum
     run_state[SCHEDULE_STEPS_TAKEN, 0] += t - run_state[SCHEDULE_STEP, 0]

@@ -61,8 +61,7 @@ def update_outputs(x, row, gradients, rates, w, squares, stride):
 
 @inlined
 def update_outputs_from_batch(x, row, batch_gradient, rates, w, squares, stride):
-    """Take the step along ``batch_gradient`` for the features of one row, for all outputs; sets their gradients to 0.
-    """
+    """Take the step along ``batch_gradient`` for a row's features and all outputs; sets their gradients to 0."""
     begin, end = get_span(x, row)
     epsilon, zero = w.dtype.type(EPSILON), w.dtype.type(0)
     for position in range(begin, end):
@@ -106,8 +105,7 @@ def run_adagrad_multi(
     run_state,
     hyperparams,
 ):
-    """Visit ``order[start:stop]``; ``w``, ``squares``, ``applied_penalty``, ``batch_gradient``: ``(n_features *
-    stride,)``.
+    """Visit ``order[start:stop]``; the arrays ``w`` to ``batch_gradient`` are ``(n_features * stride,)``.
 
     Work space: ``buffer`` (batch, stride) and ``scratch``, a pair of arrays ``(3, stride)`` in the type of the weights
     and ``(2, stride)`` in float64.
@@ -119,14 +117,12 @@ def run_adagrad_multi(
     scores, gradients = numbers[0], numbers[1]
     number = w.dtype.type
     l1, l2 = number(hyperparams.l1_ratio), number(1.0 - hyperparams.l1_ratio)
-    has_weights, has_penalty, exceeds_cache = (
-        weight.shape[0] > 0,
-        applied_penalty.shape[0] > 0,
-        w.shape[0] * w.itemsize > CACHED_BYTES,
-    )
+    has_weights, has_penalty = weight.shape[0] > 0, applied_penalty.shape[0] > 0
+    exceeds_cache = w.shape[0] * w.itemsize > CACHED_BYTES
     is_softmax = get_loss_code(hyperparams.loss) == SOFTMAX
     for k in range(stride):
         rates[k] = number(run_state[LR_SCALE, k] * hyperparams.eta0)
+    losses, loss_factors = run_state[LOSS], run_state[LOSS_FACTOR]
     # softmax has one loss for all outputs
     loss_sum, loss_factor, penalty_sum = run_state[LOSS, 0], run_state[LOSS_FACTOR, 0], run_state[PENALTY_SUM, 0]
     t = run_state[SCHEDULE_STEP, 0]
@@ -156,24 +152,18 @@ def run_adagrad_multi(
                 row_weight *= hyperparams.positive_weight[target]
                 loss_sum, loss_factor = fold_factor(loss_sum + l, loss_factor * f)
             else:
-                evaluate_outputs(
-                    hyperparams.loss, target, scores, gradients, run_state[LOSS], run_state[LOSS_FACTOR], n_outputs
-                )
+                evaluate_outputs(hyperparams.loss, target, scores, gradients, losses, loss_factors, n_outputs)
             g = buffer[i - first]
             for k in range(n_outputs):
-                class_weight = (
-                    1.0
-                    if is_softmax
-                    else (hyperparams.positive_weight[k] if target == k else hyperparams.negative_weight[k])
-                )
+                class_weight = hyperparams.positive_weight[k] if target == k else hyperparams.negative_weight[k]
+                if is_softmax:
+                    class_weight = 1.0
                 # a converged output keeps its weights
                 g[k] = gradients[k] * row_weight * class_weight if run_state[LR_SCALE, k] > 0.0 else 0.0
                 sums[k] += g[k]
             if not is_softmax and i & 15 == 0:  # 16 factors, each at most n_outputs, cannot overflow
                 for k in range(n_outputs):
-                    run_state[LOSS, k], run_state[LOSS_FACTOR, k] = fold_factor(
-                        run_state[LOSS, k], run_state[LOSS_FACTOR, k]
-                    )
+                    losses[k], loss_factors[k] = fold_factor(losses[k], loss_factors[k])
             if hyperparams.batch_size > 1:
                 add_outputs(hyperparams.tiles, x, row, g, batch_gradient, stride)
         for i in range(first, last):
@@ -189,9 +179,8 @@ def run_adagrad_multi(
             if hyperparams.fit_intercept:
                 step = float(sums[k])
                 run_state[INTERCEPT_SQUARES, k] += step * step
-                run_state[INTERCEPT, k] = step_weight(
-                    run_state[INTERCEPT, k], run_state[INTERCEPT_SQUARES, k], step, eta, EPSILON
-                )
+                squared_sum = run_state[INTERCEPT_SQUARES, k]
+                run_state[INTERCEPT, k] = step_weight(run_state[INTERCEPT, k], squared_sum, step, eta, EPSILON)
             run_state[TOTAL_PENALTY, k] += eta * hyperparams.alpha
         t += hyperparams.steps_per_tick
         first = last
@@ -199,9 +188,5 @@ def run_adagrad_multi(
     for k in range(n_outputs):
         run_state[SCHEDULE_STEP, k] = t
         if is_softmax:
-            run_state[LOSS, k], run_state[LOSS_FACTOR, k], run_state[PENALTY_SUM, k] = (
-                loss_sum,
-                loss_factor,
-                penalty_sum,
-            )
+            losses[k], loss_factors[k], run_state[PENALTY_SUM, k] = loss_sum, loss_factor, penalty_sum
     reacquire_gil(token)

@@ -15,7 +15,7 @@ _TILE = 64
 
 @intrinsic
 def _load_number(typing_context, address, position, like):
-    """Load item ``position`` of an array with the type of ``like`` whose memory begins at ``address``."""
+    """Load item ``position`` of an array with the type of ``like`` that begins at ``address``."""
 
     def generate(context, builder, signature, arguments):
         begin = builder.inttoptr(arguments[0], context.get_value_type(like.dtype).as_pointer())

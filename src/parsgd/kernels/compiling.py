@@ -53,8 +53,7 @@ class _HelperLibrary(JITCodeLibrary):
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _HelperLowering(typed_passes.NativeLowering):
-    """Lower a helper to LLVM code and stop; Numba would also optimize and compile it as a function that Python calls.
-    """
+    """Lower a helper to LLVM code and stop; Numba would also compile it as a function that Python calls."""
 
     _name = "parsgd_helper_lowering"
 
@@ -70,7 +69,7 @@ class _HelperLowering(typed_passes.NativeLowering):
 
 
 class _Pipeline(CompilerBase):
-    """The passes of Numba that kernels need: none for closures, literals, context managers or parallel loops.
+    """The passes of Numba that kernels need; none for closures, literals, context managers or parallel loops.
 
     Numba's default pipeline takes 1.3 times as long and produces the same machine code.
     """

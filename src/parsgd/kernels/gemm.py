@@ -50,7 +50,8 @@ def get_address(typing_context, array, position):
 def gemm(typing_context, function, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """Compute ``c = alpha op(a) op(b) + beta c``, column-major.
 
-    ``function``, ``a``, ``b``, ``c`` are addresses (int64).  The type of ``alpha`` must match ``function``: float32 for sgemm, float64 for dgemm.
+    ``function``, ``a``, ``b``, ``c`` are addresses (int64).  The type of ``alpha`` must match ``function``: float32
+    for sgemm, float64 for dgemm.
     """
 
     def generate(context, builder, signature, arguments):

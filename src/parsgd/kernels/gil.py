@@ -1,8 +1,8 @@
 """Release and reacquire the GIL inside kernels: long calls release it, short ones keep it.
 
 Next to a busy Python thread, a call that releases the GIL waits for it for Python's switch interval, 5 ms.  That is a
-hundred times the duration of a small fit.  So a kernel releases the GIL only for long work or if other workers run in
-threads of the same process (:mod:`parsgd.kernels.gil_threshold`).
+hundred times the duration of a small fit.  So a kernel releases the GIL only for long work, or if
+other workers run beside it (:mod:`parsgd.kernels.gil_threshold`).
 
 Between :func:`release_gil` and :func:`reacquire_gil` a kernel must not raise.
 """

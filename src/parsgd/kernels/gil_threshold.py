@@ -1,4 +1,4 @@
-"""Threshold of work above which kernels release the GIL (:mod:`parsgd.kernels.gil`), per thread."""
+"""The amount of work above which kernels release the GIL (:mod:`parsgd.kernels.gil`), per thread."""
 
 from __future__ import annotations
 

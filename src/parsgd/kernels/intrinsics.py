@@ -95,19 +95,19 @@ def _make_tile(n_vectors, visit):
                 builder.store(value, at).align = width
 
             def allocate_sums():
-                slots = [[cgutils.alloca_once(builder, vector) for _ in range(n_vectors)] for _ in range(unroll)]
-                for sum_at in chain.from_iterable(slots):
+                sums = [[cgutils.alloca_once(builder, vector) for _ in range(n_vectors)] for _ in range(unroll)]
+                for sum_at in chain.from_iterable(sums):
                     builder.store(ir.Constant(vector, [0.0] * LANES), sum_at)
-                return slots
+                return sums
 
             def add_to(sum_at, value):
                 builder.store(builder.fadd(builder.load(sum_at), value, _FLAGS), sum_at)
 
-            def flush(slots, argument):
+            def flush(sums, argument):
                 at = base(signature.args[argument], arguments[argument])
                 for v, offset in enumerate(offsets):
-                    total = builder.load(slots[0][v])
-                    for others in slots[1:]:
+                    total = builder.load(sums[0][v])
+                    for others in sums[1:]:
                         total = builder.fadd(total, builder.load(others[v]), _FLAGS)
                     store(total, pointer(at, offset))
 
@@ -271,27 +271,27 @@ def _make_row_pass(name):
 
             steps = broadcast(arguments[3])
 
-            def visit(x, offset, slots):
+            def visit(x, offset, sums):
                 at = pointer(weights_at, offset)
                 weight = builder.load(at)
                 weight.align = width
                 if name == "dot":
-                    add_to(slots[0], builder.fmul(x, weight, _FLAGS))
+                    add_to(sums[0], builder.fmul(x, weight, _FLAGS))
                     return
                 weight = builder.fadd(weight, builder.fmul(x, steps, _FLAGS), _FLAGS)
                 builder.store(weight, at).align = width
                 if name == "add_measured":
-                    add_to(slots[0], builder.fmul(weight, weight, _FLAGS))
+                    add_to(sums[0], builder.fmul(weight, weight, _FLAGS))
                     negative = builder.fcmp_ordered("<", weight, zero)
-                    add_to(slots[1], builder.select(negative, builder.fneg(weight), weight))
+                    add_to(sums[1], builder.select(negative, builder.fneg(weight), weight))
 
             whole = builder.and_(arguments[2], _I64(-LANES))
             twos = builder.and_(arguments[2], _I64(-2 * LANES))
 
-            def visit_whole(offset, slots):
+            def visit_whole(offset, sums):
                 x = builder.load(pointer(numbers, offset))
                 x.align = width
-                visit(x, offset, slots)
+                visit(x, offset, sums)
 
             # two vectors at a time into separate sums, which halves the chain of dependent additions
             with cgutils.for_range_slice(builder, _I64(0), twos, _I64(2 * LANES), _I64) as (offset, _):

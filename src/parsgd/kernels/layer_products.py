@@ -30,7 +30,7 @@ def prefetch_rows(x, order, first, last):
     raise NotImplementedError("only inside compiled code")
 
 
-def multiply_first_layer(hyperparams, x, order, first, rows, i, o, a, w, weight_start, scale, values, at):
+def multiply_first_layer(gemm_address, x, order, first, rows, i, o, a, w, weight_start, scale, values, at):
     """Compute the products of the first layer."""
     raise NotImplementedError("only inside compiled code")
 
@@ -75,24 +75,16 @@ def _prefetch_rows(x, order, first, last):
 
 
 @overload(multiply_first_layer, jit_options=INLINE)
-def _multiply_first_layer(hyperparams, x, order, first, rows, i, o, a, w, weight_start, scale, values, at):
+def _multiply_first_layer(gemm_address, x, order, first, rows, i, o, a, w, weight_start, scale, values, at):
     if not is_csr(x):
 
-        def implementation(hyperparams, x, order, first, rows, i, o, a, w, weight_start, scale, values, at):
-            multiply_forward(
-                hyperparams.gemm_address,
-                rows,
-                i,
-                o,
-                w.dtype.type(1),
-                a,
-                get_address(w, weight_start),
-                get_address(values, at),
-            )
+        def implementation(gemm_address, x, order, first, rows, i, o, a, w, weight_start, scale, values, at):
+            weights, products = get_address(w, weight_start), get_address(values, at)
+            multiply_forward(gemm_address, rows, i, o, w.dtype.type(1), a, weights, products)
 
         return implementation
 
-    def implementation(hyperparams, x, order, first, rows, i, o, a, w, weight_start, scale, values, at):
+    def implementation(gemm_address, x, order, first, rows, i, o, a, w, weight_start, scale, values, at):
         number = w.dtype.type
         for r in range(U(rows)):
             target = U(at) + r * U(o)

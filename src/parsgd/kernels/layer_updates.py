@@ -1,8 +1,10 @@
-"""Parameter updates of a network's layers, from values ``a`` and errors at ``e``; the three strategies.
+"""Parameter updates of a network's layers, from the layers' inputs ``a`` and their errors at ``e``.
 
-fused      plain SGD: the product of values and errors is added to the weights directly in blocks  the gradient of a few
-rows of W at a time, and the solver's step along it while it is in the cache whole      the gradient of all parameters
-first, then the solver's step
+==========  ==============================================================================================
+fused       plain SGD: the product that gives the gradient is added to the weights directly
+in blocks   the gradient of some rows of W, then the solver's step along it while it is in the cache
+whole       the gradient of all parameters, then the solver's step
+==========  ==============================================================================================
 """
 
 from __future__ import annotations
@@ -28,42 +30,14 @@ TINY_SCALE = 1e-6
 
 
 @called
-def step_fused(
-    hyperparams,
-    x,
-    order,
-    position,
-    rows,
-    i,
-    o,
-    a,
-    values,
-    e,
-    w,
-    weight_start,
-    batch_weight,
-    eta,
-    shrink,
-    sparse,
-    run_state,
+def step_sparse_layer(
+    hyperparams, x, order, position, rows, i, o, values, e, w, weight_start, batch_weight, eta, run_state
 ):
-    """Take a step of plain SGD on a layer's weights: the product that gives the gradient is the step."""
+    """Take a step of plain SGD on the first layer's weights, from sparse rows.
+
+    Only the weights of the batch's features are moved; all of them shrink, by the scale.
+    """
     number = w.dtype.type
-    if not sparse:
-        multiply_outer(
-            hyperparams.gemm_address,
-            rows,
-            i,
-            o,
-            number(-eta / batch_weight),
-            a,
-            i,
-            get_address(values, e),
-            number(shrink),
-            get_address(w, weight_start),
-        )
-        return
-    # only the weights of the batch's features are moved; all of them shrink, by the scale
     shrink = 1.0 - eta * hyperparams.alpha / batch_weight
     if hyperparams.is_shared:
         # other workers use the weights, so a tiny scale is folded before the next batch, when no worker is in a chunk
@@ -77,31 +51,20 @@ def step_fused(
     else:
         run_state[FIRST_LAYER_SCALE] *= shrink
     alpha = number(-eta / batch_weight / run_state[FIRST_LAYER_SCALE])
-    run_state[FIRST_LAYER_SQUARED_NORM] += add_sparse_outer(
-        x, order, position, rows, o, alpha, values, e, w, weight_start
-    )
+    growth = add_sparse_outer(x, order, position, rows, o, alpha, values, e, w, weight_start)
+    run_state[FIRST_LAYER_SQUARED_NORM] += growth
 
 
 @called
-def compute_layer_gradient(hyperparams, x, order, position, rows, i, o, a, values, e, gradient, weight_start, sparse):
+def compute_layer_gradient(gemm_address, x, order, position, rows, i, o, a, values, e, gradient, weight_start, sparse):
     """Compute the summed gradients of a whole layer, weights and biases."""
     one = gradient.dtype.type(1)
     if sparse:
         fill_zeros(gradient, weight_start, i * o)
         add_sparse_outer(x, order, position, rows, o, one, values, e, gradient, weight_start)
     else:
-        multiply_outer(
-            hyperparams.gemm_address,
-            rows,
-            i,
-            o,
-            one,
-            a,
-            i,
-            get_address(values, e),
-            one - one,
-            get_address(gradient, weight_start),
-        )
+        errors, weight_gradient = get_address(values, e), get_address(gradient, weight_start)
+        multiply_outer(gemm_address, rows, i, o, one, a, i, errors, one - one, weight_gradient)
     fill_zeros(gradient, weight_start + i * o, o)
     add_column_sums(values, e, rows, o, gradient, weight_start + i * o, one)
 
@@ -111,108 +74,55 @@ def step_in_blocks(
     hyperparams, rows, i, o, a, values, e, w, first, second, gradient, weight_start, batch_weight, eta, t
 ):
     """Take the solver's step in blocks of rows of W; returns the sum of squares of W."""
+    gemm_address, step_address, params = hyperparams.gemm_address, hyperparams.step_address, hyperparams.solver_params
+    factor, decay, weight_decay = 1.0 / batch_weight, hyperparams.alpha / batch_weight, hyperparams.weight_decay
     number = w.dtype.type
     one = number(1)
     width = get_address(w, 1) - get_address(w, 0)
     height = max(1, gradient.shape[0] // o)
+    errors, block = get_address(values, e), get_address(gradient, 0)
     total = 0.0
     row = 0
     while row < i:
         h = min(height, i - row)
-        multiply_outer(
-            hyperparams.gemm_address,
-            rows,
-            h,
-            o,
-            one,
-            a + row * width,
-            i,
-            get_address(values, e),
-            one - one,
-            get_address(gradient, 0),
-        )
+        multiply_outer(gemm_address, rows, h, o, one, a + row * width, i, errors, one - one, block)
+        at = weight_start + row * o
         total += call_routine_for_sum(
-            hyperparams.step_address,
-            (
-                w,
-                first,
-                second,
-                gradient,
-                weight_start + row * o,
-                0,
-                h * o,
-                1.0 / batch_weight,
-                hyperparams.alpha / batch_weight,
-                hyperparams.weight_decay,
-                eta,
-                t,
-                hyperparams.solver_params,
-            ),
+            step_address, (w, first, second, gradient, at, 0, h * o, factor, decay, weight_decay, eta, t, params)
         )
         row += h
     fill_zeros(gradient, 0, o)
     add_column_sums(values, e, rows, o, gradient, 0, one)
-    call_routine_for_sum(
-        hyperparams.step_address,
-        (
-            w,
-            first,
-            second,
-            gradient,
-            weight_start + i * o,
-            0,
-            o,
-            1.0 / batch_weight,
-            0.0,
-            0.0,
-            eta,
-            t,
-            hyperparams.solver_params,
-        ),
-    )
+    bias = weight_start + i * o
+    call_routine_for_sum(step_address, (w, first, second, gradient, bias, 0, o, factor, 0.0, 0.0, eta, t, params))
     return total
 
 
 @called
 def step_whole(hyperparams, layout, w, first, second, gradient, batch_weight, eta, t):
-    """Take the solver's step along all gradients, clipped to the norm ``clip``; returns the sum of squares of the
-    weights.
+    """Take the solver's step along all gradients; returns the sum of squares of the weights.
+
+    Gradients are clipped to the norm ``clip``, if it is positive.
     """
-    factor = 1.0 / batch_weight
+    step_address, params = hyperparams.step_address, hyperparams.solver_params
+    factor, decay, weight_decay = 1.0 / batch_weight, hyperparams.alpha / batch_weight, hyperparams.weight_decay
+    sizes, weight_starts = layout.sizes, layout.weight_starts
     if hyperparams.clip > 0.0:
         total = 0.0
-        for layer in range(layout.weight_starts.shape[0]):
-            total += sum_squares(
-                gradient, layout.weight_starts[layer], (layout.sizes[layer] + 1) * layout.sizes[layer + 1]
-            )
+        for layer in range(weight_starts.shape[0]):
+            total += sum_squares(gradient, weight_starts[layer], (sizes[layer] + 1) * sizes[layer + 1])
         length = np.sqrt(total) * factor
         if length > hyperparams.clip:
             factor *= hyperparams.clip / length
     squared_norm = 0.0
-    for layer in range(layout.weight_starts.shape[0]):
-        i, o, weight_start = layout.sizes[layer], layout.sizes[layer + 1], layout.weight_starts[layer]
+    for layer in range(weight_starts.shape[0]):
+        i, o, at = sizes[layer], sizes[layer + 1], weight_starts[layer]
         squared_norm += call_routine_for_sum(
-            hyperparams.step_address,
-            (
-                w,
-                first,
-                second,
-                gradient,
-                weight_start,
-                weight_start,
-                i * o,
-                factor,
-                hyperparams.alpha / batch_weight,
-                hyperparams.weight_decay,
-                eta,
-                t,
-                hyperparams.solver_params,
-            ),
+            step_address, (w, first, second, gradient, at, at, i * o, factor, decay, weight_decay, eta, t, params)
         )
-        bias = weight_start + i * o
+        bias = at + i * o
         call_routine_for_sum(
-            hyperparams.step_address,
-            (w, first, second, gradient, bias, bias, o, factor, 0.0, 0.0, eta, t, hyperparams.solver_params),
+            step_address, (w, first, second, gradient, bias, bias, o, factor, 0.0, 0.0, eta, t, params)
         )
     return squared_norm
 

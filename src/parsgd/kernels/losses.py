@@ -3,8 +3,8 @@
 All built-in losses share one compiled function and are selected by a code, so one kernel serves them all.  A user's
 loss is compiled into a separate kernel.
 
-A loss is returned in two parts, ``l`` and ``f`` with ``loss = l + log(f)``, because a sum of logarithms is the
-logarithm of a product.  The logistic loss then costs one multiplication instead of a logarithm (:func:`fold_factor`).
+A loss is returned in two parts, ``l`` and ``f`` with ``loss = l + log(f)``: a sum of logarithms is the logarithm of a
+product.  The logistic loss then costs one multiplication instead of a logarithm (:func:`fold_factor`).
 
 ====  ==========================  ==============================================================
 code  name                        loss at z = y p (classes y = -1, +1) or r = y - p

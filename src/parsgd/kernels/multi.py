@@ -1,7 +1,7 @@
 """SGD steps of a linear model with several outputs: one-vs-rest with any loss, or softmax.
 
-The step is that of :mod:`parsgd.kernels.single` for each output.  Weights are feature-major, ``w[feature * stride +
-output]``, so each row is read twice in all, not twice per output.
+The step is that of :mod:`parsgd.kernels.single` for each output.  Weights are feature-major:
+``w[feature * stride + output]``.  So each row is read twice in all, not twice per output.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def apply_l1_outputs(x, row, w, mean, applied_l1, stride, n_outputs, run_state):
     for position in range(begin, end):
         at = get_feature(x, position, begin) * stride
         for k in range(n_outputs):
-            if run_state[LR_SCALE, k] == 0.0:  # a converged output keeps its weights, whatever penalty is pending
+            if run_state[LR_SCALE, k] == 0.0:  # a converged output keeps its weights
                 continue
             scale, total_l1 = run_state[SCALE, k], run_state[TOTAL_PENALTY, k]
             before = w[at + U(k)]
@@ -96,8 +96,8 @@ def compute_steps(gradients, target, eta, steps, run_state, hyperparams):
     """Set ``steps[k] = -eta lr_scale_k class_weight_k gradients[k]``; returns whether any step is not 0."""
     moved = False
     for k in range(steps.shape[0]):
-        loss_factor = hyperparams.positive_weight[k] if target == k else hyperparams.negative_weight[k]
-        step = -eta * gradients[k] * run_state[LR_SCALE, k] * loss_factor
+        class_weight = hyperparams.positive_weight[k] if target == k else hyperparams.negative_weight[k]
+        step = -eta * gradients[k] * run_state[LR_SCALE, k] * class_weight
         steps[k] = step
         moved |= step != 0.0
     return moved
@@ -111,12 +111,9 @@ def compute_passive_steps(scores, target, row_weight, norm, steps, run_state, hy
         gradient, l, f = evaluate(hyperparams.loss, 1.0 if target == k else -1.0, scores[k])
         run_state[LOSS, k] += l
         run_state[LOSS_FACTOR, k] *= f
-        step = compute_passive_step(hyperparams.schedule, hyperparams.eta0, norm, gradient, l + np.log(f))
-        step *= (
-            (hyperparams.positive_weight[k] if target == k else hyperparams.negative_weight[k])
-            * run_state[LR_SCALE, k]
-            * row_weight
-        )
+        step = compute_passive_step(hyperparams, norm, gradient, l + np.log(f))
+        class_weight = hyperparams.positive_weight[k] if target == k else hyperparams.negative_weight[k]
+        step *= class_weight * run_state[LR_SCALE, k] * row_weight
         steps[k] = step
         moved |= step != 0.0
     return moved
@@ -124,13 +121,10 @@ def compute_passive_steps(scores, target, row_weight, norm, steps, run_state, hy
 
 @inlined
 def add_penalties(run_state, hyperparams):
-    """Add each output's penalty to its sum; returns the total over outputs, which softmax adds to its single objective.
-    """
-    total = 0.0
+    """Add each output's penalty to its sum; returns the total of all outputs, which softmax needs."""
+    total, l1_ratio = 0.0, hyperparams.l1_ratio
     for k in range(U(hyperparams.n_outputs)):
-        penalty = (1.0 - hyperparams.l1_ratio) * 0.5 * run_state[SQUARED_NORM, k] + hyperparams.l1_ratio * run_state[
-            L1_NORM, k
-        ]
+        penalty = (1.0 - l1_ratio) * 0.5 * run_state[SQUARED_NORM, k] + l1_ratio * run_state[L1_NORM, k]
         run_state[PENALTY_SUM, k] += hyperparams.alpha * penalty
         total += hyperparams.alpha * penalty
     return total
@@ -154,9 +148,8 @@ def make_run(decorate, is_softmax, full, shared):
         """
         token = np.int64(0)
         if not shared:
-            token = release_gil(
-                (stop - start) * count_values_per_row(x) * buffer.shape[1] >= hyperparams.release_gil_from
-            )
+            n_values = (stop - start) * count_values_per_row(x) * buffer.shape[1]
+            token = release_gil(n_values >= hyperparams.release_gil_from)
         n_outputs, stride = U(hyperparams.n_outputs), U(buffer.shape[1])
         vectors, numbers = scratch
         margins, squares, l1_norms = vectors[0], vectors[1], vectors[2]
@@ -167,6 +160,7 @@ def make_run(decorate, is_softmax, full, shared):
         adds_penalty = hyperparams.tracks_objective and hyperparams.has_penalty and not passive
         min_shrink = tiny_scale if shared else 0.0
         exceeds_cache = w.shape[0] * w.itemsize > CACHED_BYTES
+        losses, loss_factors = run_state[LOSS], run_state[LOSS_FACTOR]
         # softmax has one loss for all outputs
         loss_sum, loss_factor, penalty_sum = run_state[LOSS, 0], run_state[LOSS_FACTOR, 0], run_state[PENALTY_SUM, 0]
         t = run_state[SCHEDULE_STEP, 0]
@@ -174,14 +168,7 @@ def make_run(decorate, is_softmax, full, shared):
         while first < stop:
             last = min(first + hyperparams.batch_size, stop)
             inverse_batch = 1.0 / (last - first)
-            eta = compute_learning_rate(
-                hyperparams.schedule,
-                t,
-                hyperparams.eta0,
-                hyperparams.power_t,
-                hyperparams.alpha,
-                hyperparams.optimal_start,
-            )
+            eta = compute_learning_rate(hyperparams, t)
             moved = False
             skipped = False
             for i in range(first, last):
@@ -209,21 +196,12 @@ def make_run(decorate, is_softmax, full, shared):
                         steps[k] = unit * gradients[k] * run_state[LR_SCALE, k]
                     moved = True
                 else:
-                    evaluate_outputs(
-                        hyperparams.loss,
-                        target,
-                        scores,
-                        gradients,
-                        run_state[LOSS],
-                        run_state[LOSS_FACTOR],
-                        hyperparams.n_outputs,
-                    )
+                    n = hyperparams.n_outputs
+                    evaluate_outputs(hyperparams.loss, target, scores, gradients, losses, loss_factors, n)
                     moved |= compute_steps(gradients, target, eta * row_weight, steps, run_state, hyperparams)
                 if not is_softmax and i & 15 == 0:  # 16 factors, each at most n_outputs, cannot overflow
                     for k in range(n_outputs):
-                        run_state[LOSS, k], run_state[LOSS_FACTOR, k] = fold_factor(
-                            run_state[LOSS, k], run_state[LOSS_FACTOR, k]
-                        )
+                        losses[k], loss_factors[k] = fold_factor(losses[k], loss_factors[k])
             if full and skipped and last - first == 1:
                 first = last
                 continue
@@ -264,12 +242,12 @@ def make_run(decorate, is_softmax, full, shared):
                             steps[k] *= -run_state[SCALE_SUM, k]
                         add_outputs(hyperparams.tiles, x, row, steps, mean, stride)
             if full and 0 < hyperparams.average_from <= t:
+                n_averaged = (t - hyperparams.average_from) / hyperparams.steps_per_tick + 1.0
                 for k in range(n_outputs):
                     if run_state[LR_SCALE, k] > 0.0:
                         run_state[SCALE_SUM, k] += run_state[SCALE, k]
-                        run_state[MEAN_INTERCEPT, k] += (run_state[INTERCEPT, k] - run_state[MEAN_INTERCEPT, k]) / (
-                            (t - hyperparams.average_from) / hyperparams.steps_per_tick + 1.0
-                        )
+                        difference = run_state[INTERCEPT, k] - run_state[MEAN_INTERCEPT, k]
+                        run_state[MEAN_INTERCEPT, k] += difference / n_averaged
             if full and hyperparams.has_l1:
                 for k in range(n_outputs):
                     run_state[TOTAL_PENALTY, k] += l1_ratio * eta * run_state[LR_SCALE, k] * hyperparams.alpha
@@ -281,11 +259,7 @@ def make_run(decorate, is_softmax, full, shared):
         for k in range(n_outputs):
             run_state[SCHEDULE_STEP, k] = t
             if is_softmax:
-                run_state[LOSS, k], run_state[LOSS_FACTOR, k], run_state[PENALTY_SUM, k] = (
-                    loss_sum,
-                    loss_factor,
-                    penalty_sum,
-                )
+                losses[k], loss_factors[k], run_state[PENALTY_SUM, k] = loss_sum, loss_factor, penalty_sum
         reacquire_gil(token)
         return first
 

@@ -57,9 +57,7 @@ def read_shared_scalars(shared_scalars, w, layout, run_state):
 
 @called
 def add_to_shared_scalars(shared_scalars, scale, squared_norm, run_state):
-    """Add the changes of one batch to the shared scalars; ``scale`` and ``squared_norm`` are the values at its
-    beginning.
-    """
+    """Add the changes of one batch to the shared scalars; ``scale``, ``squared_norm``: values at its beginning."""
     end_chunk(shared_scalars)
     shared_scalars[shared.SCHEDULE_STEP, 0] += 1.0
     shared_scalars[shared.SCALE, 0] *= run_state[FIRST_LAYER_SCALE] / scale
@@ -81,16 +79,15 @@ def make_run(fused, whole, is_shared):
     def run_network(
         x, y, weight, order, start, stop, w, first, second, buffers, layout, hyperparams, run_state, shared_scalars
     ):
-        """Visit ``order[start:stop]`` in batches; updates ``w``, the solver's ``first`` and ``second`` moments,
-        ``run_state``.
+        """Visit ``order[start:stop]`` in batches; updates ``w``, moments and ``run_state``.
 
-        The moments are empty for solvers without them.  Unless ``hyperparams.takes_step``, no step is taken, and
-        ``buffers.gradient`` holds the summed gradients of the last batch.  ``shared_scalars`` is used if
-        ``hyperparams.is_shared``.
+        ``first``, ``second``: the solver's moments, empty for solvers without them.  Unless ``hyperparams.takes_step``,
+        no step is taken, and ``buffers.gradient`` holds the summed gradients of the last batch.  ``shared_scalars`` is
+        used if ``hyperparams.is_shared``.
         """
-        # a step of a small network takes some microseconds, whatever its size
+        # even the step of a small network takes some microseconds
         token = release_gil((stop - start) * (w.shape[0] // 8 + 64) >= hyperparams.release_gil_from)
-        values, derivatives, gradient = buffers.values, buffers.derivatives, buffers.gradient
+        moments = first, second
         position = start
         while position < stop:
             if is_shared:
@@ -107,72 +104,26 @@ def make_run(fused, whole, is_shared):
                 run_state[SQUARED_NORM] = sum_squared_weights(
                     layout, w, is_sparse(x), run_state[FIRST_LAYER_SQUARED_NORM], run_state[FIRST_LAYER_SCALE]
                 )
-            a0 = get_batch_address(x, order, position, rows, values, layout.value_starts[0])
+            a0 = get_batch_address(x, order, position, rows, buffers.values, layout.value_starts[0])
             # the next batch is loaded from memory during this one's computation
             prefetch_rows(x, order, position + rows, min(position + rows + hyperparams.batch_size, order.shape[0]))
-            loss = run_forward(
-                hyperparams, x, y, weight, order, position, rows, a0, w, values, derivatives, layout, run_state
-            )
+            batch = order, position, rows
+            loss = run_forward(hyperparams, x, y, weight, batch, a0, w, buffers, layout, run_state)
             if batch_weight > 0.0:
                 penalty = 0.5 * hyperparams.alpha * hyperparams.penalty_fraction * run_state[SQUARED_NORM]
                 run_state[LOSS] += (loss * hyperparams.loss_scale + penalty) / batch_weight * rows
                 if run_state[LR_SCALE] > 0.0:
                     if fused:
                         _run_backward_fused(
-                            hyperparams,
-                            x,
-                            order,
-                            position,
-                            rows,
-                            a0,
-                            w,
-                            first,
-                            second,
-                            values,
-                            derivatives,
-                            gradient,
-                            layout,
-                            batch_weight,
-                            eta,
-                            run_state,
+                            hyperparams, x, batch, a0, w, moments, buffers, layout, batch_weight, eta, run_state
                         )
                     elif whole:
                         _run_backward_whole(
-                            hyperparams,
-                            x,
-                            order,
-                            position,
-                            rows,
-                            a0,
-                            w,
-                            first,
-                            second,
-                            values,
-                            derivatives,
-                            gradient,
-                            layout,
-                            batch_weight,
-                            eta,
-                            run_state,
+                            hyperparams, x, batch, a0, w, moments, buffers, layout, batch_weight, eta, run_state
                         )
                     else:
                         _run_backward_blocks(
-                            hyperparams,
-                            x,
-                            order,
-                            position,
-                            rows,
-                            a0,
-                            w,
-                            first,
-                            second,
-                            values,
-                            derivatives,
-                            gradient,
-                            layout,
-                            batch_weight,
-                            eta,
-                            run_state,
+                            hyperparams, x, batch, a0, w, moments, buffers, layout, batch_weight, eta, run_state
                         )
             run_state[SCHEDULE_STEP] += 1.0
             run_state[STEPS_TAKEN] += 1.0
@@ -196,15 +147,6 @@ RUN_KERNELS = {
 def step_network(w, first, second, gradient, layout, hyperparams, run_state, batch_weight):
     """Take one step along summed gradients ``(n_parameters,)`` of examples with the total weight ``batch_weight``."""
     token = release_gil(w.shape[0] >= hyperparams.release_gil_from)
-    step_whole(
-        hyperparams,
-        layout,
-        w,
-        first,
-        second,
-        gradient,
-        batch_weight,
-        compute_network_rate(hyperparams, run_state),
-        run_state[SCHEDULE_STEP],
-    )
+    eta = compute_network_rate(hyperparams, run_state)
+    step_whole(hyperparams, layout, w, first, second, gradient, batch_weight, eta, run_state[SCHEDULE_STEP])
     reacquire_gil(token)

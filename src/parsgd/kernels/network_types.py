@@ -11,7 +11,7 @@ class NetworkLayout(NamedTuple):
     """Positions in the flat arrays; all int64.
 
     ``sizes`` ``(L + 1,)``: units per layer.  ``weight_starts`` ``(L,)``: start of each layer's weights in the
-    parameters. ``value_starts`` ``(L + 3,)``: start of each layer's values in the buffer, then of two buffers for
+    parameters.  ``value_starts`` ``(L + 3,)``: start of each layer's values in the buffer, then of two buffers for
     errors.
     """
 

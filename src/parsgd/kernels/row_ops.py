@@ -1,7 +1,7 @@
 """Operations of SGD on one row: products, updates, norms, prefetch.  One implementation serves dense and CSR rows.
 
 A dense matrix is treated as a CSR matrix with implicit feature numbers.  In both layouts a row is a range of positions
-in ``data``; they differ in :func:`get_span` (the range of a row) and :func:`get_feature` (the feature at a position).
+in ``data``.  They differ in :func:`get_span` (the range of a row) and :func:`get_feature` (the feature at a position).
 Positions and features are unsigned everywhere: for signed ones Numba adds code for Python's negative indices, which
 doubled the time of a sparse row.
 
@@ -109,9 +109,7 @@ def add(x, row, step, w):
 
 
 def add_with_norms(x, row, step, w):
-    """Add ``step * row`` to ``w``; returns the sums of squares and of absolute values of the weights of the row's
-    features.
-    """
+    """Add ``step * row`` to ``w``; returns the sums of squares and absolute values of the touched weights."""
     raise NotImplementedError("only inside compiled code")
 
 

@@ -56,8 +56,8 @@ def choose_tiles(stride):
 
 
 @functools.cache
-def _make_several_passes(tiles):
-    """Make a pass over a row with the tiles that any number of outputs needs; it has the arguments of one tile."""
+def _make_multi_pass(tiles):
+    """Make a pass over a row for any number of outputs, in several tiles; its arguments are those of a tile."""
     tile1, tile2, tile3, tile4 = tiles
     lanes2, lanes3, lanes4 = (U(LANES * n) for n in (2, 3, 4))
 
@@ -82,7 +82,7 @@ def _make_several_passes(tiles):
 def _choose_pass(kind, tiles):
     """Choose the pass over a row, of the four ``tiles``, for a ``kind`` of :func:`choose_tiles`."""
     if kind.instance_class is ManyTiles:
-        return _make_several_passes(tiles)
+        return _make_multi_pass(tiles)
     return tiles[_ONE_PASS.index(kind.instance_class)]
 
 
@@ -97,9 +97,7 @@ def add_outputs(tiles, x, row, steps, w, stride):
 
 
 def add_outputs_with_norms(tiles, x, row, steps, w, stride, squares, l1_norms):
-    """Add as :func:`add_outputs`; also sum squares and absolute values of the weights of the row's features, per
-    output.
-    """
+    """Add as :func:`add_outputs`; also store the sums of squares and absolute values of the touched weights."""
     raise NotImplementedError("only inside compiled code")
 
 

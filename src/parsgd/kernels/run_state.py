@@ -15,8 +15,8 @@ from __future__ import annotations
     L1_NORM,  # l1 norm of the weights
     LOSS,
     LOSS_FACTOR,  # summed loss = LOSS + log(LOSS_FACTOR)
-    PENALTY_SUM,
-    LR_SCALE,
+    PENALTY_SUM,  # sum of the penalty over examples: summed objective = summed loss + PENALTY_SUM
+    LR_SCALE,  # factor of the learning rate; 0: the output has converged
     SCHEDULE_STEP,
     INTERCEPT_SQUARES,  # AdaGrad: sum of squared intercept gradients
     SCHEDULE_STEPS_TAKEN,  # schedule steps of this run since its totals were last taken

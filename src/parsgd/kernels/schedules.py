@@ -19,9 +19,10 @@ CONSTANT, OPTIMAL, INVSCALING, ADAPTIVE, PA1, PA2, ADAGRAD = range(7)
 
 
 @inlined
-def compute_learning_rate(schedule, t, eta0, power_t, alpha, optimal_start):
-    if schedule == OPTIMAL:
-        return 1.0 / (alpha * (optimal_start + t - 1.0))
-    if schedule == INVSCALING:
-        return eta0 / t**power_t
-    return eta0
+def compute_learning_rate(hyperparams, t):
+    """Return the learning rate at schedule step ``t``, before the lr scale; of pa1, pa2 and adagrad ``eta0``."""
+    if hyperparams.schedule == OPTIMAL:
+        return 1.0 / (hyperparams.alpha * (hyperparams.optimal_start + t - 1.0))
+    if hyperparams.schedule == INVSCALING:
+        return hyperparams.eta0 / t**hyperparams.power_t
+    return hyperparams.eta0

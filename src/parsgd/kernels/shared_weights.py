@@ -1,13 +1,13 @@
 """Access to weights that several workers update at the same time, and to their shared scalars.
 
-Weights are updated without a lock.  If two workers update one weight at the same moment, one update may be lost; with
-sparse rows that is rare (Niu, Recht, Re, Wright, "Hogwild!", NIPS 2011).  The few scalars that *every* step updates
-would lose updates all the time.  They are in a separate array (:mod:`parsgd.kernels.shared_scalars`), protected by a
+Weights are updated without a lock (Niu, Recht, Re, Wright, "Hogwild!", NIPS 2011).  If two workers update one weight at
+the same moment, one update may be lost; with sparse rows that is rare.  The few scalars that *every* step updates would
+lose updates all the time.  They are in a separate array (:mod:`parsgd.kernels.shared_scalars`), protected by a
 lock.  A worker copies them, takes a **chunk** of steps with its copies, and then adds the changes.  So no change is
 lost, and copies are outdated by at most a chunk.
 
-Weights are stored as ``SCALE * w``, with one scale for all workers.  A tiny scale is multiplied into the weights by a
-worker that begins a chunk while no other worker is within one; until then no chunk begins.
+Weights are stored as ``SCALE * w``, with one scale for all workers.  When it is tiny, no worker begins a chunk until it
+has been folded.  The first worker to find no other within a chunk multiplies it into the weights.
 """
 
 from __future__ import annotations

@@ -37,14 +37,7 @@ def compute_chunk_rows(shared_scalars, schedule_step, hyperparams):
     """
     rows = float(_MAX_CHUNK_ROWS)
     if hyperparams.fit_intercept:
-        eta = compute_learning_rate(
-            hyperparams.schedule,
-            schedule_step,
-            hyperparams.eta0,
-            hyperparams.power_t,
-            hyperparams.alpha,
-            hyperparams.optimal_start,
-        )
+        eta = compute_learning_rate(hyperparams, schedule_step)
         steps = 1.0 / (eta * hyperparams.intercept_decay * shared_scalars[shared.N_WORKERS, 0])
         rows = max(float(_MIN_CHUNK_ROWS), min(rows, steps * hyperparams.batch_size))
     return max(1, int(rows) // hyperparams.batch_size) * hyperparams.batch_size

@@ -86,7 +86,7 @@ def prefetch_next_weights(x, order, position, w, stride):
 def apply_l1(x, row, w, mean, applied_l1, scale, scale_sum, total_l1):
     """Apply the cumulative l1 penalty to the weights of a row's features."""
     begin, end = get_span(x, row)
-    averaging = mean.shape[0] > 0
+    is_averaging = mean.shape[0] > 0
     for position in range(begin, end):
         k = get_feature(x, position, begin)
         before = w[k]
@@ -97,17 +97,17 @@ def apply_l1(x, row, w, mean, applied_l1, scale, scale_sum, total_l1):
             after = w.dtype.type(min(0.0, before + (total_l1 - applied_l1[k]) / scale))
         w[k] = after
         applied_l1[k] += scale * (after - before)
-        if averaging:
+        if is_averaging:
             mean[k] -= scale_sum * (after - before)
 
 
 @inlined
-def compute_passive_step(schedule, eta0, norm, gradient, value):
+def compute_passive_step(hyperparams, norm, gradient, value):
     """Return the passive-aggressive step towards the target, which replaces ``-eta * gradient``."""
-    if schedule == PA1:
-        size = min(eta0, value / norm) if norm > 0.0 else 0.0
+    if hyperparams.schedule == PA1:
+        size = min(hyperparams.eta0, value / norm) if norm > 0.0 else 0.0
     else:
-        size = value / (norm + 0.5 / eta0)
+        size = value / (norm + 0.5 / hyperparams.eta0)
     return -size if gradient > 0.0 else (size if gradient < 0.0 else 0.0)
 
 
@@ -122,10 +122,11 @@ def make_run(decorate, full, shared):
     def run_single(
         x, y, weight, order, start, stop, w, mean, applied_l1, buffer, scratch, tiny_scale, run_state, hyperparams
     ):
-        """Visit ``order[start:stop]``; updates ``w`` (n_features,), ``mean`` and ``applied_l1`` (or empty), ``run_state``.
+        """Visit ``order[start:stop]``; updates ``w``, ``mean``, ``applied_l1`` (n_features,), and ``run_state``.
 
-        Returns the end of the visit; with ``shared`` it may be before ``stop``, at a tiny scale.  ``buffer`` (batch,)
-        is work space.  ``scratch`` is unused: it gives the kernel for several outputs the same signature.
+        ``mean`` and ``applied_l1`` are empty if unused.  Returns the end of the visit; with ``shared`` it may be before
+        ``stop``, at a tiny scale.  ``buffer`` (batch,) is work space.  ``scratch`` is unused: it gives the kernel for
+        several outputs the same signature.
         """
         token = np.int64(0)
         if not shared:
@@ -143,9 +144,7 @@ def make_run(decorate, full, shared):
         first = start
         while first < stop:
             last = min(first + hyperparams.batch_size, stop)
-            eta = lr_scale * compute_learning_rate(
-                hyperparams.schedule, t, hyperparams.eta0, hyperparams.power_t, alpha, hyperparams.optimal_start
-            )
+            eta = lr_scale * compute_learning_rate(hyperparams, t)
             # Terms that do not depend on the prediction are computed apart, which shortens the chain of dependent
             # operations between predictions.
             batch_factor = -eta / (last - first)
@@ -177,9 +176,7 @@ def make_run(decorate, full, shared):
                 if full and passive:
                     norm = float(compute_squared_norm(x, row))
                     skipped = hyperparams.schedule == PA1 and norm == 0.0
-                    gradient = compute_passive_step(
-                        hyperparams.schedule, hyperparams.eta0, norm, gradient, l + np.log(f)
-                    )
+                    gradient = compute_passive_step(hyperparams, norm, gradient, l + np.log(f))
                 step = row_factor * gradient
                 moved |= step != 0.0
                 if hyperparams.batch_size > 1:
@@ -224,9 +221,8 @@ def make_run(decorate, full, shared):
                 intercept -= eta * alpha * hyperparams.intercept_decay
             if full and 0 < hyperparams.average_from <= t:
                 scale_sum += scale
-                mean_intercept += (intercept - mean_intercept) / (
-                    (t - hyperparams.average_from) / hyperparams.steps_per_tick + 1.0
-                )
+                n_averaged = (t - hyperparams.average_from) / hyperparams.steps_per_tick + 1.0
+                mean_intercept += (intercept - mean_intercept) / n_averaged
             if full and hyperparams.has_l1:
                 total_l1 += l1_ratio * eta * alpha
                 for i in range(first, last):

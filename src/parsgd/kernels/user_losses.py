@@ -20,7 +20,7 @@ from parsgd import first_use
 from parsgd.errors import InvalidArgument
 from parsgd.kernels.compiling import uncached
 
-# Number of losses whose compiled code is kept; each takes about 10 MB.
+# Compiled losses that are kept; each takes about 10 MB.
 MAX_COMPILED_LOSSES = 16
 _compiled_losses: OrderedDict[tuple, type] = OrderedDict()
 _numbers = count()

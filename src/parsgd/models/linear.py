@@ -272,7 +272,7 @@ class Linear:
             return losses.BuiltinLoss(_CODES[self.loss], float(self.loss_parameter))
         return first_use.kernels("user_losses").convert_user_loss(self.loss)
 
-    def hyperparams(self, pace: float = 1.0):
+    def make_hyperparams(self, pace: float = 1.0):
         """The hyper-parameters as kernels take them."""
         return Hyperparams(
             loss=self.compiled_loss(),

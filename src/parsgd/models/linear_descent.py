@@ -45,7 +45,7 @@ class LinearDescent:
         self.model, self.state, self.gains = model, state, gains
         self.views = model.views(state)
         self.coef, self.mean, self.paid = (model.flat(state, name) for name in ("coef", "mean_coef", "paid"))
-        self.hyperparams = model.hyperparams(pace)
+        self.hyperparams = model.make_hyperparams(pace)
         single = model.n_outputs == 1
         self.kernel, self.shared = self._choose_kernel(board is not None), ()
         if board is not None:

@@ -39,7 +39,7 @@ class NetworkDescent:
     ):
         self.model, self.gains = model, gains
         self.parts = model.parts(state)
-        self.hyperparams = hyperparams(model)._replace(
+        self.hyperparams = make_hyperparams(model)._replace(
             seed=int(seed), is_shared=board is not None, release_gil_from=get_gil_threshold()
         )
         self.board = (_NO_BOARD if board is None else board).reshape(-1, 1)
@@ -66,8 +66,8 @@ class NetworkDescent:
         """Visit ``order[start:stop]``."""
         self.run_state[field.LR_SCALE] = self.gains[0]
         self.kernel(
-            rows.x, rows.y, rows.weight, order, start, stop, *self.parts, self.buffers, self.layout, self.hyperparams, self.run_state,
-            self.board,
+            rows.x, rows.y, rows.weight, order, start, stop, *self.parts, self.buffers, self.layout, self.hyperparams,
+            self.run_state, self.board,
         )  # fmt: skip
         self.examples += stop - start
 
@@ -123,12 +123,11 @@ def make_layout(model: Any, batch_size: int) -> Any:
 
 
 def make_buffers(model: Any, layout: Any, batch_size: int, whole: bool | None) -> Any:
-    """What one batch needs; see :class:`parsgd.kernels.NetworkBuffers`.  ``whole``: gradients of all parameters, of a
-    block, or none."""
+    """Allocate the buffers of one batch; ``whole``: for gradients of all parameters, of a block, or (None) none."""
     hidden = _aligned(batch_size * max(model.sizes[1:-1], default=0))
     values = _fenced(int(layout.value_starts[-1]) + hidden, model.dtype)
     stored = model.activation == "gelu" or model.dropout > 0.0
-    slopes = _fenced(int(layout.value_starts[len(model.sizes) - 1]) if stored else 0, model.dtype)
+    derivatives = _fenced(int(layout.value_starts[len(model.sizes) - 1]) if stored else 0, model.dtype)
     if whole is None:
         n_gradients = 0
     elif whole:
@@ -141,11 +140,11 @@ def make_buffers(model: Any, layout: Any, batch_size: int, whole: bool | None) -
         n_gradients = max(min(fitting, largest), *model.sizes[1:])
     gradient = _fenced(n_gradients, model.dtype)
     gradient[:] = 0.0
-    return NetworkBuffers(values, slopes, gradient)
+    return NetworkBuffers(values, derivatives, gradient)
 
 
 @functools.lru_cache(maxsize=64)
-def hyperparams(model: Any) -> Any:
+def make_hyperparams(model: Any) -> Any:
     """The hyper-parameters as kernels take them."""
     activations, outputs, solvers = map(first_use.kernels, ("activations", "outputs", "solvers"))
     get_gemm_address = first_use.kernels("gemm").get_gemm_address
@@ -207,7 +206,7 @@ def slope(
     n = end - first
     if n == 0:
         return out, Tally(0, 0, np.zeros(1), np.zeros(1))
-    made = hyperparams(model)._replace(
+    made = make_hyperparams(model)._replace(
         seed=int(seed),
         release_gil_from=get_gil_threshold(),
         takes_step=False,
@@ -251,7 +250,7 @@ def step(model: Any, state: np.ndarray, slopes: np.ndarray, clock: float, gains:
         model.begun,
         gains[0],
     )
-    made = hyperparams(model)._replace(release_gil_from=get_gil_threshold())
+    made = make_hyperparams(model)._replace(release_gil_from=get_gil_threshold())
     first_use.kernels("network_steps").step_network(
         *model.parts(state), slopes[:-1], make_layout(model, 1), made, run_state, float(slopes[-1])
     )
