@@ -6,6 +6,7 @@ import threading
 
 # Calls that read fewer values keep the GIL: about 0.5 ms.
 _MIN_VALUES = 1 << 18
+# Threshold that keeps the GIL in every call.
 NEVER = (1 << 63) - 1
 # Per thread: True if kernels of several workers must run in parallel.
 _thread = threading.local()

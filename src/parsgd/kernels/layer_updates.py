@@ -40,7 +40,7 @@ def step_sparse_layer(
     number = w.dtype.type
     shrink = 1.0 - eta * hyperparams.alpha / batch_weight
     if hyperparams.is_shared:
-        # other workers use the weights, so a tiny scale is folded before the next batch, when no worker is in a chunk
+        # other workers use the weights: a tiny scale is folded before a later batch, when no worker is in a chunk
         run_state[FIRST_LAYER_SCALE] *= max(shrink, TINY_SCALE)
     elif shrink < 0.5 or run_state[FIRST_LAYER_SCALE] < TINY_SCALE:
         scale = number(run_state[FIRST_LAYER_SCALE] * shrink)

@@ -242,12 +242,12 @@ def make_run(decorate, is_softmax, full, shared):
                             steps[k] *= -run_state[SCALE_SUM, k]
                         add_outputs(hyperparams.tiles, x, row, steps, mean, stride)
             if full and 0 < hyperparams.average_from <= t:
-                n_averaged = (t - hyperparams.average_from) / hyperparams.steps_per_tick + 1.0
                 for k in range(n_outputs):
                     if run_state[LR_SCALE, k] > 0.0:
                         run_state[SCALE_SUM, k] += run_state[SCALE, k]
-                        difference = run_state[INTERCEPT, k] - run_state[MEAN_INTERCEPT, k]
-                        run_state[MEAN_INTERCEPT, k] += difference / n_averaged
+                        run_state[MEAN_INTERCEPT, k] += (run_state[INTERCEPT, k] - run_state[MEAN_INTERCEPT, k]) / (
+                            (t - hyperparams.average_from) / hyperparams.steps_per_tick + 1.0
+                        )
             if full and hyperparams.has_l1:
                 for k in range(n_outputs):
                     run_state[TOTAL_PENALTY, k] += l1_ratio * eta * run_state[LR_SCALE, k] * hyperparams.alpha

@@ -221,8 +221,9 @@ def make_run(decorate, full, shared):
                 intercept -= eta * alpha * hyperparams.intercept_decay
             if full and 0 < hyperparams.average_from <= t:
                 scale_sum += scale
-                n_averaged = (t - hyperparams.average_from) / hyperparams.steps_per_tick + 1.0
-                mean_intercept += (intercept - mean_intercept) / n_averaged
+                mean_intercept += (intercept - mean_intercept) / (
+                    (t - hyperparams.average_from) / hyperparams.steps_per_tick + 1.0
+                )
             if full and hyperparams.has_l1:
                 total_l1 += l1_ratio * eta * alpha
                 for i in range(first, last):

@@ -100,17 +100,8 @@ def get_step_address(solver: int, dtype: str) -> int:
     """Return the address of a solver's update."""
     values = numba.types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
     index, number = numba.types.int64, numba.types.float64
-    argument_types = (
-        values,
-        values,
-        values,
-        values,
-        index,
-        index,
-        index,
-        *[number] * 5,
-        numba.types.UniTuple(number, 4),
-    )
+    scalars, params = [number] * 5, numba.types.UniTuple(number, 4)
+    argument_types = (values, values, values, values, index, index, index, *scalars, params)
     # GRADIENT takes no step, but its kernel needs an address
     return address_of((sgd, momentum, nesterov, adam, adam, sgd)[solver], argument_types)
 
