@@ -180,9 +180,9 @@ def address_of(compiled, types: tuple) -> int:
 
 def cache_folder() -> str | None:
     """Return the folder of the kernel cache; None if no folder is writable."""
-    from parsgd.kernels.single import descend_single
+    from parsgd.kernels.single import run_sgd_single
 
-    return getattr(descend_single._cache, "cache_path", None)
+    return getattr(run_sgd_single._cache, "cache_path", None)
 
 
 def _exclusive(compiled):

@@ -50,26 +50,36 @@ def sgd(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, eta, t
     return np.float64(total)
 
 
-def _make_momentum(is_nesterov):
-    @routine
-    def momentum(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, eta, t, solver_params):
-        number = w.dtype.type
-        f, d, e, mu = number(factor), number(decay), number(eta), number(solver_params[MU])
-        total = number(0)
-        for i in range(U(n)):
-            x = w[U(at) + i]
-            step = e * (f * g[U(g_at) + i] + d * x)
-            v = mu * moment1[U(at) + i] - step
-            moment1[U(at) + i] = v
-            x += mu * v - step if is_nesterov else v
-            w[U(at) + i] = x
-            total += x * x
-        return np.float64(total)
-
-    return momentum
+# not one function with Nesterov's rule: the compiler would then fuse other products and sums, and change the last bit
+@routine
+def momentum(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, eta, t, solver_params):
+    number = w.dtype.type
+    f, d, e, mu = number(factor), number(decay), number(eta), number(solver_params[MU])
+    total = number(0)
+    for i in range(U(n)):
+        x = w[U(at) + i]
+        v = mu * moment1[U(at) + i] - e * (f * g[U(g_at) + i] + d * x)
+        moment1[U(at) + i] = v
+        x += v
+        w[U(at) + i] = x
+        total += x * x
+    return np.float64(total)
 
 
-momentum, nesterov = _make_momentum(False), _make_momentum(True)
+@routine
+def nesterov(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, eta, t, solver_params):
+    number = w.dtype.type
+    f, d, e, mu = number(factor), number(decay), number(eta), number(solver_params[MU])
+    total = number(0)
+    for i in range(U(n)):
+        x = w[U(at) + i]
+        step = e * (f * g[U(g_at) + i] + d * x)
+        v = mu * moment1[U(at) + i] - step
+        moment1[U(at) + i] = v
+        x += mu * v - step
+        w[U(at) + i] = x
+        total += x * x
+    return np.float64(total)
 
 
 @routine
