@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from parsgd.kernels.activations import make_mask_key
 from parsgd.kernels.compiling import inlined
-from parsgd.kernels.gemm import get_address, multiply_backward, multiply_forward, multiply_outer
+from parsgd.kernels.gemm import get_address, multiply_backward, multiply_forward
 from parsgd.kernels.layer_products import add_column_sums, is_sparse, multiply_first_layer
-from parsgd.kernels.layer_updates import compute_layer_gradient, step_in_blocks, step_sparse_layer, step_whole
+from parsgd.kernels.layer_updates import compute_layer_gradient, step_fused, step_in_blocks, step_whole
 from parsgd.kernels.network_types import FIRST_LAYER_SCALE, PENDING_DECAY, SCHEDULE_STEP, SQUARED_NORM
 from parsgd.kernels.outputs import compute_errors
 from parsgd.kernels.routines import call_routine
@@ -81,27 +81,24 @@ def make_backward(fused, whole):
                 call_routine(hyperparams.differentiate_address, arguments)
             sparse = is_sparse(x) and layer == 0
             if fused:
-                step = w.dtype.type(-eta / batch_weight)
-                if sparse:
-                    step_sparse_layer(
-                        hyperparams,
-                        x,
-                        order,
-                        position,
-                        rows,
-                        i,
-                        o,
-                        values,
-                        e,
-                        w,
-                        weight_start,
-                        batch_weight,
-                        eta,
-                        run_state,
-                    )
-                else:
-                    multiply_outer(gemm_address, rows, i, o, step, a, i, errors, w.dtype.type(shrink), weights)
-                add_column_sums(values, e, rows, o, w, weight_start + i * o, step)
+                step_fused(
+                    hyperparams,
+                    x,
+                    batch,
+                    i,
+                    o,
+                    a,
+                    values,
+                    e,
+                    w,
+                    weight_start,
+                    batch_weight,
+                    eta,
+                    shrink,
+                    sparse,
+                    run_state,
+                )
+                add_column_sums(values, e, rows, o, w, weight_start + i * o, w.dtype.type(-eta / batch_weight))
             elif whole:
                 compute_layer_gradient(
                     gemm_address, x, order, position, rows, i, o, a, values, e, gradient, weight_start, sparse

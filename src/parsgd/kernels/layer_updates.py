@@ -29,15 +29,20 @@ U = np.uint64
 TINY_SCALE = 1e-6
 
 
+# One function for dense and sparse rows: with two, the compiler shares other divisions, and the last bit changes.
 @called
-def step_sparse_layer(
-    hyperparams, x, order, position, rows, i, o, values, e, w, weight_start, batch_weight, eta, run_state
+def step_fused(
+    hyperparams, x, batch, i, o, a, values, e, w, weight_start, batch_weight, eta, shrink, sparse, run_state
 ):
-    """Take a step of plain SGD on the first layer's weights, from sparse rows.
-
-    Only the weights of the batch's features are moved; all of them shrink, by the scale.
-    """
+    """Take a step of plain SGD on a layer's weights: the product that gives the gradient is the step."""
+    order, position, rows = batch
     number = w.dtype.type
+    if not sparse:
+        errors, weights = get_address(values, e), get_address(w, weight_start)
+        step = number(-eta / batch_weight)
+        multiply_outer(hyperparams.gemm_address, rows, i, o, step, a, i, errors, number(shrink), weights)
+        return
+    # only the weights of the batch's features are moved; all of them shrink, by the scale
     shrink = 1.0 - eta * hyperparams.alpha / batch_weight
     if hyperparams.is_shared:
         # other workers use the weights: a tiny scale is folded before a later batch, when no worker is in a chunk
