@@ -291,7 +291,7 @@ class SharedModel(Model, Protocol):
     size: int
 
     def shared_scalars(self, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
-        """Return the float64 values that the runs share in addition to the state, e.g. scale, intercept and schedule step.
+        """Return the float64 values that the runs share in addition to the state, such as scale and intercept.
 
         Called on the driver before each round.
 
