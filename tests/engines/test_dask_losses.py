@@ -193,7 +193,7 @@ def test_a_process_that_is_silent_is_given_up_and_taken_back_when_it_speaks(clus
     try:
         model = fitted(engine)
         assert (3, 1, True) in lost(model)
-        assert "no sign of life for 2 s" in model.history_[3]["lost"][0]["why"]
+        assert "no heartbeat for 2 s" in model.history_[3]["lost"][0]["why"]
     finally:
         for process in engine.sprung():
             os.kill(process, signal.SIGCONT)
