@@ -137,7 +137,7 @@ def test_rounds_in_seconds_are_virtual_and_only_for_algorithms_that_count_so(rep
 def test_the_dead_are_named_and_a_crew_that_dies_is_a_result(report, cli, table_csv):
     found = by_name(report("--failures", "3:0.1s,0-1:0.2s", "--algorithm", "local,weighted"))
     why = {gone["why"] for gone in found["weighted"]["lost"]}
-    assert why == {"machine 0 died after 0.2 s", "machine 1 died after 0.2 s", "machine 3 died after 0.1 s"}
+    assert why == {"machine 0 failed after 0.2 s", "machine 1 failed after 0.2 s", "machine 3 failed after 0.1 s"}
     found = by_name(report("--failures", "0-3:0.1s", "--algorithm", "weighted,minibatch:batch_size=4"))
     for result in found.values():
         assert result["outcome"] == "WorkersLostError"
@@ -218,7 +218,7 @@ MISTAKES = [
     ((*CREW, "--latency", "5 parsecs"), "--latency 5 parsecs: write a time from 0 on, such as 5ms, 0.2s or 2min"),
     ((*CREW, "--latency", "-5ms"), "--latency -5ms: write a time"),
     ((*CREW, "--latency", "1.2.3s"), "--latency 1.2.3s: write a time"),
-    ((*CREW, "--latency", "1ms,2ms"), "as many as there are workers, 4"),
+    ((*CREW, "--latency", "1ms,2ms"), "one per worker, 4"),
     ((*CREW, "--merge", "x"), "--merge x: write a time"),
     ((*CREW, "--seconds", "soon"), "--seconds soon: write a time"),
     ((*CREW, "--seconds", "0s"), "'seconds' parameter of WeightedAverage"),

@@ -264,7 +264,7 @@ def test_an_asynchronous_client_is_refused_with_the_fix(dask):
         async with Client(address, asynchronous=True):
             open_dataset(frame, target="y")
 
-    with pytest.raises(InvalidArgumentError, match="a client that waits"):
+    with pytest.raises(InvalidArgumentError, match="a synchronous Client"):
         asyncio.run(opened())
 
 
@@ -304,8 +304,8 @@ def test_a_scheduler_is_found_by_the_file_that_it_writes(dask, tmp_path):
     path = tmp_path / "scheduler.json"
     for content, said in (
         (None, "there is no such file, after 0.2 s"),
-        ("{", "it holds no address"),
-        ("[]", "it holds no address"),
+        ("{", "it contains no scheduler address"),
+        ("[]", "it contains no scheduler address"),
         ('{"address": "tcp://127.0.0.1:9"}', "scheduler at tcp://127.0.0.1:9, which .*json names, does not answer"),
     ):
         if content is not None:

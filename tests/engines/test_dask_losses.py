@@ -143,7 +143,7 @@ def test_one_shot_averages_do_the_lost_task_again_to_the_same_bits(cluster, trap
 
 def test_rows_that_kill_whoever_takes_them_end_the_fit(cluster, trapped):
     engine = trapped(cluster, [(1, 0)], times=9, moment="begin")
-    with pytest.raises(WorkersLostError, match=r"rows of worker 1 is lost: 5 times in a row"):
+    with pytest.raises(WorkersLostError, match=r"Worker 1 failed 5 times in a row"):
         fitted(engine, SimuParallel(), n_jobs=2)
 
 
@@ -193,7 +193,7 @@ def test_a_process_that_is_silent_is_given_up_and_taken_back_when_it_speaks(clus
     try:
         model = fitted(engine)
         assert (3, 1, True) in lost(model)
-        assert "no sign of life for 2 s" in model.history_[3]["lost"][0]["why"]
+        assert "no heartbeat for 2 s" in model.history_[3]["lost"][0]["why"]
     finally:
         for process in engine.sprung():
             os.kill(process, signal.SIGCONT)

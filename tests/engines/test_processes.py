@@ -367,7 +367,7 @@ class Locked(LocalSGD):
 
 
 def test_what_cannot_be_sent_is_named_before_any_process_starts():
-    said = r"message the algorithm\.deep to other processes, and .*lock.* cannot be pickled: .* engine='threads'"
+    said = r"sends the algorithm\.deep to other processes, and .*lock.* cannot be pickled: .* engine='threads'"
     children = psutil.Process().children()
     with pytest.raises(IncompatiblePartsError, match=said):
         SGDRegressor(engine="processes", n_jobs=2, algorithm=Locked()).fit(X, targets(X))

@@ -230,7 +230,7 @@ class Continued:
                     # it has said something by now, and been taken back
                     deadline = time.monotonic() + 60
                     while self.host.silent and time.monotonic() < deadline:
-                        crew._listen()
+                        crew._wait()
             return answers
 
         crew.receive = received
@@ -243,7 +243,7 @@ def test_a_process_that_is_silent_for_too_long_is_lost_and_is_used_again_when_it
     model = fit(engine)
     (gone,) = lost(model)
     assert gone["worker"] == 1
-    assert "has been silent for" in gone["why"]
+    assert "sent no heartbeat for" in gone["why"]
     assert not engine.host.silent
     assert engine.crew.placement.host_of(1) == 1
     assert len(model.history_[-1]["workers"]) == 3

@@ -225,7 +225,7 @@ def test_a_worker_loses_the_task_it_dies_in_and_the_driver_hears_of_it_once():
         if round == 0:
             assert [report.worker for report in ours.receive(2)] == [0, 1]
     # sent at 1.2 s, begun at 1.3, died at 1.5, heard of at 1.6; the other one's report arrives at 2.4
-    assert ours.receive(1) == [TaskFailed(1, 1, "machine 1 died after 1.5 s", replaced=True)]
+    assert ours.receive(1) == [TaskFailed(1, 1, "machine 1 failed after 1.5 s", replaced=True)]
     assert ours.now() == pytest.approx(1.6)
     assert [report.worker for report in ours.receive(2)] == [0]
     assert ours.now() == pytest.approx(2.4)
@@ -265,7 +265,7 @@ def test_what_is_sent_before_the_driver_hears_of_a_death_is_lost_and_what_is_sen
     ours.send(task(0, examples=0))
     ours.receive(1)
     ours.send(task(1))  # at 2 s; it would begin at 3 s
-    assert ours.receive(1) == [TaskFailed(1, 0, "machine 1 died after 2.5 s", replaced=True)]
+    assert ours.receive(1) == [TaskFailed(1, 0, "machine 1 failed after 2.5 s", replaced=True)]
     assert ours.now() == 3.5
 
 
@@ -276,14 +276,14 @@ def test_machines_that_die_at_once_leave_their_rows_to_the_others_or_to_nobody()
             ours.send(task(worker))
         assert [(gone.worker, gone.replaced) for gone in ours.receive(2)] == [(0, replaced), (1, replaced)]
     ours.send(task(0, round=1))
-    assert ours.receive(1) == [TaskFailed(0, 1, "the last machine has died", replaced=False)]
+    assert ours.receive(1) == [TaskFailed(0, 1, "the last machine has failed", replaced=False)]
 
 
 @pytest.mark.parametrize("algorithm", [LocalSGD(sync_every=0.5), MiniBatch(40)], ids=repr)
 def test_a_fit_survives_deaths_and_says_who_was_lost(algorithm):
     ours = fit(Simulated(rate=1000.0, failures={0: 0.115, 2: 0.265}), algorithm, n_jobs=4)
     lost = [(gone["worker"], gone["why"]) for entry in ours.history_ for gone in entry["lost"]]
-    assert lost == [(0, "machine 0 died after 0.115 s"), (2, "machine 2 died after 0.265 s")]
+    assert lost == [(0, "machine 0 failed after 0.115 s"), (2, "machine 2 failed after 0.265 s")]
     assert {worker["worker"] for worker in ours.history_[-1]["workers"]} == {0, 1, 2, 3}
     for entry in ours.history_:
         assert sum(worker["weight"] for worker in entry["workers"]) == pytest.approx(1.0)

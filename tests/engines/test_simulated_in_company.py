@@ -93,15 +93,15 @@ def test_an_estimator_with_a_simulated_engine_can_be_cloned_and_saved(tmp_path):
         ({"speeds": [1.0, "x"]}, r"'speeds' .* Got 'x'"),
         ({"rate": 0.0}, r"'rate' .* Got 0.0"),
         ({"rate": math.inf}, r"'rate' .* Got inf"),
-        ({"latency_s": -1e-3}, r"'latency_s' .* seconds from 0 on .* Got -0.001"),
+        ({"latency_s": -1e-3}, r"'latency_s' .* seconds at least 0 .* Got -0.001"),
         ({"latency_s": math.nan}, r"'latency_s' .* Got nan"),
         ({"jitter": -0.1}, r"'jitter' .* Got -0.1"),
         ({"merge_s": "1ms"}, r"'merge_s' .* Got '1ms'"),
-        ({"bandwidth_bytes_per_s": 0}, r"'bandwidth_bytes_per_s' .* bytes a second, above 0 .* Got 0"),
+        ({"bandwidth_bytes_per_s": 0}, r"'bandwidth_bytes_per_s' .* bytes per second, above 0 .* Got 0"),
         ({"failures": [1.0]}, r"'failures' .* such as \{3: 2.5\}. Got \[1.0\]"),
         ({"failures": {-1: 1.0}}, r"'failures' .* Got \{-1: 1.0\}"),
         ({"failures": {1: -1.0}}, r"'failures' .* Got \{1: -1.0\}"),
-        ({"seed": -1}, r"'seed' .* int from 0 on. Got -1"),
+        ({"seed": -1}, r"'seed' .* nonnegative int. Got -1"),
         ({"seed": 0.5}, r"'seed' .* Got 0.5"),
     ],
     ids=str,
@@ -115,9 +115,9 @@ def test_as_many_speeds_as_workers_are_asked_for_before_any_work():
     for engine in (Simulated(speeds=(1.0, 0.5)), Simulated(latency_s=(0.0, 0.1))):
         with pytest.raises(InvalidArgumentError, match="'n_jobs' parameter of SGDRegressor must be None or 2"):
             fit(engine, n_jobs=3)
-    with pytest.raises(InvalidArgumentError, match=r"'speeds' .* as many as there are workers, 3.* Got 2 numbers"):
+    with pytest.raises(InvalidArgumentError, match=r"'speeds' .* one per worker, 3.* Got 2 numbers"):
         Simulated(speeds=(1.0, 0.5)).open(None, [None] * 3, no_progress)
-    with pytest.raises(InvalidArgumentError, match=r"'latency_s' .* as many as there are workers, 2.* Got 3 numbers"):
+    with pytest.raises(InvalidArgumentError, match=r"'latency_s' .* one per worker, 2.* Got 3 numbers"):
         fit(Simulated(speeds=(1.0, 0.5), latency_s=(0.0, 0.0, 0.1)))
     with pytest.raises(
         InvalidArgumentError, match=r"'failures' .* workers from 0 to n_jobs - 1. Got \[2, 5\], and 2 workers"

@@ -57,9 +57,9 @@ def test_what_an_engine_does_not_offer_is_refused_before_anything_starts():
     with pytest.raises(IncompatiblePartsError) as refusal:
         fit(MODEL, NeedsAMiracle(), Untouched(), Unsplit())
     message = str(refusal.value)
-    for word in ("hopeful", "untouched", "requires miracle", "capabilities shared_memory", "Use"):
+    for word in ("hopeful", "untouched", "needs miracle", "offers shared_memory", "Use"):
         assert word in message
-    assert "requires miracle, shared_memory" not in message
+    assert "needs miracle, shared_memory" not in message
 
 
 def test_an_estimator_refuses_before_a_worker_starts_too():
@@ -324,7 +324,7 @@ def test_every_algorithm_goes_on_without_lost_tasks(algorithm):
 )
 def test_rows_that_cost_five_workers_in_a_row_are_taken_for_the_cause(algorithm):
     with pytest.raises(
-        WorkersLostError, match=r"worker 1 is lost: 5 times in a row, .* the roof fell in\. Do they need"
+        WorkersLostError, match=r"Worker 1 failed 5 times in a row, .* the roof fell in\. Its rows may"
     ):
         train(algorithm, Loses(w1=range(1, 99)), max_epochs=50)
     found = train(algorithm, Loses(w1=range(1, 5)), max_epochs=50)

@@ -12,13 +12,13 @@ from parsgd import LocalSGD, SGDClassifier, SGDRegressor, SimuParallel, Weighted
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.errors import ShardSkewWarning
 from parsgd.training.loop import worker_seed
-from parsgd.training.shard_skew import warning_of
+from parsgd.training.shard_skew import skew_warning
 from parsgd.utils.row_arrays import rows_of
 
 
 def said(X, y, n_workers=4, shuffle=True):
     shards = ArraySource(rows_of(X, y), shuffle).split(n_workers, 1, "contiguous")
-    return warning_of(shards, [worker_seed(1, worker) for worker in range(n_workers)])
+    return skew_warning(shards, [worker_seed(1, worker) for worker in range(n_workers)])
 
 
 def features(rng, n_rows, kind):
@@ -115,7 +115,7 @@ def test_workers_without_rows_are_passed_over():
 def test_looking_changes_nothing_of_what_the_workers_see():
     source = ArraySource(rows_of(np.arange(40.0).reshape(20, 2), np.arange(20.0)))
     looked_at, untouched = (source.split(2, 1, "contiguous") for _ in range(2))
-    warning_of(looked_at, [5, 6])
+    skew_warning(looked_at, [5, 6])
     for one, other in zip(looked_at, untouched, strict=True):
         for epoch in (0, 1, 0):
             np.testing.assert_array_equal(next(one.blocks(5, epoch)).order, next(other.blocks(5, epoch)).order)

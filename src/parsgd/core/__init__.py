@@ -1,28 +1,26 @@
-"""The contracts between the four axes, and the plain records that travel along them.
+"""Contracts of the four axes (model, algorithm, engine, source) and the records exchanged between them.
 
-A fit is a conversation.  The driver (:mod:`parsgd.training.loop`) sends each worker a :class:`Task`; the worker runs
-stochastic gradient descent on its :class:`Shard` and answers with a :class:`Report`; an :class:`Algorithm` merges the
-reports into the next state.  Who carries the messages is the :class:`Engine`'s business, what is fitted is the
-:class:`Model`'s, and where the rows come from is the :class:`Source`'s.
+The driver (:mod:`parsgd.training.loop`) sends each worker a :class:`Task`.  The worker runs SGD on its :class:`Shard`
+and returns a :class:`Report`.  An :class:`Algorithm` merges the reports into the next state.  The :class:`Engine`
+runs the workers, the :class:`Model` defines the objective and its steps, and the :class:`Source` provides the rows.
 
-A state is one flat, contiguous vector.  So a merge is a weighted sum, a message one buffer, a checkpoint one array.
+A state is one flat, contiguous vector, so a merge is a weighted sum, a message one buffer and a checkpoint one array.
 """
 
+from parsgd.core.algorithm_protocol import Algorithm
 from parsgd.core.defaults import SynchronousAlgorithm, no_progress
-from parsgd.core.protocols import (
-    MODEL_OFFERS,
-    PARTITIONS,
-    Algorithm,
+from parsgd.core.engine_protocols import (
+    ClusterEngine,
+    CostedEngine,
     Engine,
-    Model,
+    FixedSizeEngine,
+    MessageCostEngine,
     ProgressCallback,
-    SGDRun,
-    Shard,
-    SharedModel,
-    Source,
+    StoppableProgress,
     WorkerPool,
     WorkFn,
 )
+from parsgd.core.model_protocols import MODEL_OFFERS, LinearStateModel, Model, SGDRun, SharedModel
 from parsgd.core.records import (
     Budget,
     CsrRows,
@@ -36,17 +34,24 @@ from parsgd.core.records import (
     TaskFailed,
     Totals,
 )
+from parsgd.core.source_protocols import PARTITIONS, LocatedShard, Shard, Source
 
 __all__ = [
     "MODEL_OFFERS",
     "PARTITIONS",
     "Algorithm",
     "Budget",
+    "ClusterEngine",
+    "CostedEngine",
     "CsrRows",
     "DenseRows",
     "Engine",
     "FitState",
+    "FixedSizeEngine",
+    "LinearStateModel",
+    "LocatedShard",
     "MergeResult",
+    "MessageCostEngine",
     "Model",
     "ProgressCallback",
     "Report",
@@ -56,6 +61,7 @@ __all__ = [
     "Shard",
     "SharedModel",
     "Source",
+    "StoppableProgress",
     "SynchronousAlgorithm",
     "Task",
     "TaskFailed",

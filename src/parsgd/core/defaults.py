@@ -1,4 +1,4 @@
-"""Defaults that most algorithms and engines share."""
+"""Defaults shared by most algorithms and engines."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core.protocols import SGDRun
+from parsgd.core.model_protocols import SGDRun
 from parsgd.core.records import FitState
 
 
 class SynchronousAlgorithm:
-    """What most algorithms have in common: nothing special is needed, all workers set out from the same state and all
-    are waited for.  An algorithm that does otherwise says so in its own file."""
+    """Base class with the defaults of a synchronous algorithm.
+
+    All workers start from the current state, the driver waits for all of them, and no capability is required.  A
+    subclass defines ``name``, ``budget``, ``run`` and ``merge``, and overrides the defaults that it changes.  See
+    :class:`~parsgd.core.Algorithm` for each member.
+
+    ``frees_start`` is True if ``run`` never reads the task's state after the SGD run has started.  A fit with one
+    worker may then run on that array itself instead of a copy.
+    """
 
     requires: frozenset[str] = frozenset()
     partition = "shuffled"
@@ -21,25 +28,24 @@ class SynchronousAlgorithm:
     common_clock = False
     ordered = False
     holds_out = False
-    # whether its work never reads the task's state after the run, so that a worker alone may write to it
     frees_start = False
 
     def n_probe_rows(self, n_rows: int) -> int:
         return 0
 
-    def init_memory(self, standing: FitState) -> Any:
+    def init_memory(self, fit_state: FitState) -> Any:
         return None
 
-    def start_state(self, standing: FitState, worker: int) -> np.ndarray:
-        return standing.state
+    def start_state(self, fit_state: FitState, worker: int) -> np.ndarray:
+        return fit_state.state
 
-    def lr_factor(self, standing: FitState) -> float:
+    def lr_factor(self, fit_state: FitState) -> float:
         return 1.0
 
     def schedule_step_size(self, n_workers: int) -> float:
         return 1.0
 
-    def shard_fractions(self, standing: FitState) -> np.ndarray | None:
+    def shard_fractions(self, fit_state: FitState) -> np.ndarray | None:
         return None
 
     def quorum(self, n_workers: int) -> int:
@@ -47,5 +53,5 @@ class SynchronousAlgorithm:
 
 
 def no_progress(worker: int, examples: int, sgd_run: SGDRun) -> bool:
-    """The pulse of an engine that has no line back to its driver: nothing is told, and the worker goes on."""
+    """Report nothing and continue: the progress callback of an engine without a connection to its driver."""
     return True

@@ -1,4 +1,4 @@
-"""Records that travel between driver, workers and algorithms."""
+"""Records exchanged between driver, workers and algorithms."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from parsgd.core.protocols import Model
+    from parsgd.core.model_protocols import Model
 
 
 class DenseRows(NamedTuple):
-    """Rows of a C-contiguous matrix, seen as one long vector: row ``r`` is ``data[r * n_features:][:n_features]``."""
+    """Rows of a C-contiguous matrix as one long vector: row ``r`` is ``data[r * n_features:][:n_features]``."""
 
     data: np.ndarray
     n_features: int
 
 
 class CsrRows(NamedTuple):
-    """Rows in compressed sparse row form; indices and pointers may be 32 or 64 bits wide."""
+    """Rows in compressed sparse row format, with indices and pointers of 32 or 64 bits."""
 
     data: np.ndarray
     indices: np.ndarray
@@ -28,10 +28,10 @@ class CsrRows(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Examples as a kernel reads them.
+    """Examples in the form that kernels read.
 
-    ``y`` is ``(n_rows,)``: targets in the dtype of the data, or class numbers as int64 for several outputs.
-    ``weight`` is ``(n_rows,)``, or empty when every example weighs 1.
+    ``y`` is ``(n_rows,)``: targets in the dtype of the data, or int64 class numbers for several outputs.
+    ``weight`` is ``(n_rows,)``, or empty if every example has weight 1.
     """
 
     x: DenseRows | CsrRows
@@ -40,7 +40,7 @@ class Rows(NamedTuple):
 
 
 class RowBlock(NamedTuple):
-    """Some rows in memory and the order, ``(n_visits,)`` row numbers, in which to visit them."""
+    """Rows in memory and the order, ``(n_visits,)`` row numbers, in which to visit them."""
 
     rows: Rows
     order: np.ndarray
@@ -48,11 +48,13 @@ class RowBlock(NamedTuple):
 
 @dataclass(frozen=True)
 class Budget:
-    """How much a worker may do in one round: so many examples or so many seconds, whichever ends first.
+    """Limit of a worker's work in one round: a number of examples or of seconds, whichever is reached first.
 
-    ``stopping`` is given when the round is the whole fit (one-shot averaging): the worker then applies the rule to its
-    own epochs, as serial SGD would.  An engine with a clock of its own says in examples how far the seconds reach, and
-    ``seconds=inf``: a batch that is begun then is ended.
+    ``stopping`` is the stopping rule of a one-shot fit, where one round is the whole fit.  The worker then applies the
+    rule to its own epochs, as serial SGD does.
+
+    An engine with a simulated clock converts the seconds to examples and sets ``seconds=inf``.  The worker then
+    completes a batch that it has begun.
     """
 
     examples: int
@@ -62,14 +64,32 @@ class Budget:
 
 @dataclass(frozen=True)
 class Task:
-    """Driver to worker: continue from ``state``.
+    """Message from the driver to a worker: continue from ``state``.  It contains all that is needed to repeat the work.
 
-    ``cursor`` counts the examples this worker has visited so far in the fit, so that a task carries all that is needed
-    to repeat it; ``schedule_step`` is the step at which the learning-rate schedule stands; ``lr_scale``
-    ``(n_outputs,)`` multiplies the rate of each output (0: this output has converged); ``slowdown`` >= 1 makes the
-    worker idle for ``slowdown - 1`` times the time it computes (fault injection); ``n_workers`` and ``source_rows`` say
-    how many workers and how many rows there are in all; ``schedule_step_size`` is by how much one step of this worker
-    moves the clock. ``owned``: nobody else needs ``state``, and the worker may write to it.
+    Attributes
+    ----------
+    worker, round : int
+        Numbers of the worker and the round.
+    state : ndarray
+        Start state.
+    seed : int
+        Seed of the worker: order of its rows, and random operations inside a step.
+    budget : Budget
+        Length of the task.
+    cursor : int
+        Examples that this worker has visited in the fit before the task.
+    schedule_step : float
+        Step of the learning-rate schedule at the start.
+    lr_scale : ndarray, (n_outputs,)
+        Factors on the learning rate; 0 for an output that has converged.
+    slowdown : float
+        At least 1.  The worker idles for ``slowdown - 1`` times its computing time (fault injection).
+    n_workers, source_rows : int
+        Number of workers and of rows in the whole fit.
+    schedule_step_size : float
+        Increase of the schedule step per SGD step of this worker.
+    owned : bool
+        True if the worker may modify ``state``, because nothing else reads it.
     """
 
     worker: int
@@ -88,7 +108,7 @@ class Task:
 
 
 class Totals(NamedTuple):
-    """Sums over the examples of a stretch of descent; ``loss`` and ``objective`` are ``(n_outputs,)``."""
+    """Sums over the examples of a part of a run; ``loss`` and ``objective`` are ``(n_outputs,)``."""
 
     examples: int
     steps: int
@@ -98,14 +118,34 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """Worker to driver: where the worker arrived and what it took.  Only sums and counts, so reports can be reduced.
+    """Message from a worker to the driver: the result of a task.  It contains sums and counts, so reports can be added.
 
-    ``state`` is what the algorithm sends: the state it arrived at, or summed gradients (``Algorithm.message``).  It may
-    lie elsewhere: then ``numpy.asarray`` brings it, and its method ``weighted_sum(vectors, weights)`` adds up such
-    states where they are (:func:`parsgd.algorithms.common.merge_weights.weighted_sum`).
-    ``log_contraction`` says how far the steps pulled any two runs together, as the logarithm of a factor;
-    ``epoch_log`` holds ``(examples, mean loss, score or None)`` at the end of each epoch that the round contained.
-    ``diverged``: the run left the finite numbers, and ``state`` is that of its best epoch.
+    Attributes
+    ----------
+    worker, round : int
+        Those of the task.
+    state : ndarray or remote state
+        Final state or summed gradients, according to ``Algorithm.message``.  A remote state stays on its machine.
+        ``numpy.asarray`` fetches it, and its method ``weighted_sum(vectors, weights)`` adds such states remotely
+        (:func:`parsgd.algorithms.common.merge_weights.weighted_sum`).
+    steps, examples : int
+        SGD steps and examples of the task.
+    loss, objective : ndarray, (n_outputs,)
+        Sums over the examples.
+    seconds : float
+        Duration of the task on the worker.
+    schedule_step : float
+        Step of the learning-rate schedule at the end.
+    lr_scale : ndarray, (n_outputs,)
+        Factors on the learning rate at the end, after the worker's stopping rule.
+    log_contraction : float
+        Log of the factor by which the steps contracted the distance of two runs (``Model.log_contraction``).
+    converged : bool
+        True if the worker's stopping rule ended the run.
+    epoch_log : tuple
+        ``(examples, mean loss, score or None)`` at the end of each epoch in the round.
+    diverged : bool
+        True if parameters became non-finite; ``state`` is then that of the best epoch.
     """
 
     worker: int
@@ -126,10 +166,10 @@ class Report:
 
 @dataclass(frozen=True)
 class TaskFailed:
-    """In place of a report: this task will not be answered, and why.
+    """Result returned instead of a Report when a task is lost, with the reason ``why``.
 
-    ``replaced``: the worker's shard is in other hands, which read it anew, and can be sent the next task, or this one
-    again.  Otherwise nobody is left to take it, and the worker is gone for the rest of the fit.
+    ``replaced`` is True if another host has the worker's shard and accepts its next task or a repetition of this one.
+    Otherwise the worker is lost for the rest of the fit.
     """
 
     worker: int
@@ -140,13 +180,28 @@ class TaskFailed:
 
 @dataclass(frozen=True)
 class FitState:
-    """Where a fit stands between two rounds, as the driver knows it: all that an algorithm's decisions can rest on.
+    """State of a fit between two rounds on the driver: the input of all decisions of an algorithm.
 
-    ``state`` is what the search goes on from.  ``memory`` is what the algorithm chose to remember at the last merge, or
-    when the fit began.  ``sample`` holds the rows it asked to see.  ``tasks`` holds the task that each worker was sent
-    last, so that a report can be compared with what its worker set out from; ``cursors`` counts the examples that each
-    worker has visited, ``shard_rows`` those that it owns.  ``round`` counts the merges so far.  ``schedule_step`` and
-    ``lr_scale`` are those of a task that were sent now: with them the driver makes a step of its own.
+    Attributes
+    ----------
+    model : Model
+        The model.
+    state : ndarray
+        Current state, from which training continues.
+    n_workers, n_rows, max_epochs : int
+        Number of workers at the start, of training rows, and of epochs at most.
+    round, examples : int
+        Merges and visited examples so far.
+    memory : object
+        Memory of the algorithm: from the last merge, or from ``init_memory``.
+    sample : Rows or None
+        Probe rows.
+    tasks : sequence of Task or None
+        Last task sent to each worker; a merge compares a report with the state its worker started from.
+    cursors, shard_rows : sequence of int
+        Examples visited by each worker, and rows in its shard.
+    schedule_step, lr_scale
+        The values the next task would get.  Gradient algorithms make the driver's step with them.
     """
 
     model: Model
@@ -166,10 +221,10 @@ class FitState:
 
 
 class MergeResult(NamedTuple):
-    """The outcome of ``merge``: the next state and the weight that each report had in it.
+    """Result of ``Algorithm.merge``: the next state and the merge weight of each report.
 
-    ``memory`` comes back in the next :class:`FitState`.  ``answer`` is the state to hand out if the fit ended now,
-    where that is not the one to go on from (the mean of many states is a better answer, and a worse start).
+    ``memory`` is passed back in the next :class:`FitState`.  ``answer`` is the state to return if the fit ended now;
+    None means ``state``.  The two differ where a mean of many states is a better model but a worse start.
     """
 
     state: np.ndarray

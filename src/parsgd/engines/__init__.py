@@ -1,1 +1,1 @@
-"""Where workers run."""
+"""Engines: the places where workers run."""

@@ -1,4 +1,7 @@
-"""The reference engine: workers take turns in the calling thread.  How one debugs; other engines repeat its bits."""
+"""Reference engine: workers run one after the other in the calling thread.  Other engines reproduce its bits.
+
+It is also the engine for debugging.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,21 @@ from parsgd.core import ProgressCallback, Report, Shard, Task, WorkFn
 
 @dataclass(frozen=True)
 class Serial:
-    """Run each task when its report is asked for, in the order of sending."""
+    """Engine that runs each task when its report is requested, in the order of sending."""
 
     name = "serial"
     capabilities = frozenset()
     in_calling_thread = True
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> SerialWorkerPool:
-        return SerialWorkerPool(work, shards, pulse)
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> SerialWorkerPool:
+        return SerialWorkerPool(work, shards, progress)
 
 
 class SerialWorkerPool:
-    def __init__(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback):
-        self.work, self.shards, self.pulse = work, shards, pulse
+    """Tasks that wait for ``receive``, which runs them in the calling thread."""
+
+    def __init__(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback):
+        self.work, self.shards, self.progress = work, shards, progress
         self.tasks: deque[Task] = deque()
 
     def send(self, task: Task) -> None:
@@ -34,7 +39,7 @@ class SerialWorkerPool:
         reports = []
         while self.tasks and len(reports) < at_least:
             task = self.tasks.popleft()
-            reports.append(self.work(self.shards[task.worker], task, self.pulse))
+            reports.append(self.work(self.shards[task.worker], task, self.progress))
         return reports
 
     def set_shards(self, shards: Sequence[Shard]) -> None:

@@ -11,36 +11,37 @@ from parsgd.core import ProgressCallback, Report, Shard, Task, WorkFn
 from parsgd.engines.affinity import take_core, usable_cores
 from parsgd.utils.background import Background
 
-# A signal that arrives just before Python begins to wait does not end the waiting: Ctrl-C is heard after so long.
-_LISTEN_SECONDS = 0.1
+# Maximum delay of Ctrl-C: a signal just before Python starts to wait does not end the wait.
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Threads:
-    """One thread for each worker, for the length of a fit."""
+    """Engine with one thread per worker for the duration of a fit."""
 
     name = "threads"
     capabilities = frozenset({"shared_memory"})
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> ThreadWorkerPool:
-        return ThreadWorkerPool(work, shards, pulse)
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> ThreadWorkerPool:
+        return ThreadWorkerPool(work, shards, progress)
 
 
 class ThreadWorkerPool:
-    """Threads, and the driver's own: where it waits for all answers, the last task sent is done by itself.
+    """Worker threads, together with the driver's thread.
 
-    So two workers are one thread to wake and to wait for in each round, not two: rounds of few rows take a fifth less.
+    If the driver waits for all reports, it runs the last task itself.  Two workers then need one thread to wake and to
+    wait for per round, not two; short rounds take a fifth less time.
     """
 
-    def __init__(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback):
-        self.work, self.shards, self.pulse = work, shards, pulse
+    def __init__(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback):
+        self.work, self.shards, self.progress = work, shards, progress
         self.threads = Background(max(1, len(shards)), "parsgd")
-        self.answers: SimpleQueue[Report | BaseException] = SimpleQueue()
+        self.results: SimpleQueue[Report | BaseException] = SimpleQueue()
         self.pending = 0
-        # the last task sent, until it is known whether the driver has anything else to do
+        # the last task sent; the driver may run it itself
         self.held: Task | None = None
         cores = usable_cores()
-        # where workers outnumber cores, the system knows better
+        # if workers outnumber cores, the system decides
         self.cores = cores if len(shards) <= len(cores) else []
 
     def send(self, task: Task) -> None:
@@ -50,35 +51,35 @@ class ThreadWorkerPool:
 
     def _start_held(self) -> None:
         if self.held is not None:
-            self.threads.run(self._answer, self.held)
+            self.threads.run(self._run_task, self.held)
             self.held = None
 
-    def _answer(self, task: Task) -> None:
+    def _run_task(self, task: Task) -> None:
         try:
             take_core(task.worker, self.cores)
-            self.answers.put(self.work(self.shards[task.worker], task, self.pulse))
-        except BaseException as error:  # whatever it is, it is the driver's to raise
-            self.answers.put(error)
+            self.results.put(self.work(self.shards[task.worker], task, self.progress))
+        except BaseException as error:  # raised again by the driver
+            self.results.put(error)
 
     def receive(self, at_least: int) -> list[Report]:
         if at_least < self.pending:
             self._start_held()
         elif self.held is not None:
             task, self.held = self.held, None
-            self._answer(task)
+            self._run_task(task)
         reports: list[Report] = []
-        while self.pending and (len(reports) < at_least or not self.answers.empty()):
-            answer = self._next()
+        while self.pending and (len(reports) < at_least or not self.results.empty()):
+            result = self._next()
             self.pending -= 1
-            if isinstance(answer, BaseException):
-                raise answer
-            reports.append(answer)
+            if isinstance(result, BaseException):
+                raise result
+            reports.append(result)
         return reports
 
     def _next(self) -> Report | BaseException:
         while True:
             try:
-                return self.answers.get(timeout=_LISTEN_SECONDS)
+                return self.results.get(timeout=_POLL_SECONDS)
             except Empty:
                 continue
 

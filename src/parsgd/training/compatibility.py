@@ -1,4 +1,4 @@
-"""Whether the parts of a fit go together: what one needs, another offers.  Asked before any work starts."""
+"""Compatibility of the parts of a fit, checked before any work starts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from parsgd.errors import IncompatiblePartsError
 
 
 def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) -> None:
-    """Compare what the algorithm needs with what the engine and the model offer, before any worker starts.
+    """Raise IncompatiblePartsError if neither the engine nor the model offers a capability the algorithm requires.
 
-    Where there is no model yet, it is taken to offer all that a model may.
+    If ``model`` is None, all capabilities of models count as offered.
     """
     capabilities, unavailable = (MODEL_OFFERS, {}) if model is None else (model.capabilities, model.unavailable)
     lacking = sorted(algorithm.requires - engine.capabilities - capabilities)
@@ -26,10 +26,10 @@ def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) 
 
 
 def refuse_sampling(algorithm: Algorithm, source: Source) -> None:
-    """Compare how the algorithm wants rows dealt with how the source can deal them, before any work starts."""
+    """Raise IncompatiblePartsError if the source does not offer the algorithm's partition."""
     if algorithm.partition not in source.partitions:
         offered = ", ".join(repr(partition) for partition in PARTITIONS if partition in source.partitions)
         raise IncompatiblePartsError(
-            f"algorithm={algorithm.name!r} takes rows by partition={algorithm.partition!r}; {type(source).__name__},"
-            f" which does not hold them all in memory, offers {offered}. Take one of these, or arrays."
+            f"algorithm={algorithm.name!r} needs partition={algorithm.partition!r}; {type(source).__name__}, which"
+            f" does not hold all rows in memory, offers {offered}. Use one of these, or pass arrays."
         )

@@ -1,13 +1,13 @@
-"""From what was seen of short runs to how long a fit will take; pure functions on numbers.
+"""Predicted duration of a fit from measurements of short runs; pure functions on numbers.
 
-A fit by K workers that needs ``P`` passes over ``n`` rows, and ``R`` rounds for them, takes::
+A fit with K workers that needs ``P`` passes over ``n`` rows in ``R`` rounds takes::
 
     P n a c(K) / K  +  R o(K),       on threads       o(K) = wake(K) + combine
                                      on a cluster     o(K) = 2 latency + 2 bytes / bandwidth + K merge   (c = 1)
 
-with ``a`` seconds a row of one worker alone, ``c(K)`` by how much longer a row takes when K of them share the memory,
-``wake`` what a round of threads costs beside the work in it, ``combine`` the driver's time for a merge, step of the
-algorithm included.  One worker has no rounds.
+``a`` is the seconds per row of a single worker.  ``c(K)`` is the factor on it when K workers share the memory.
+``wake`` is the overhead of a round on threads.  ``combine`` is the driver's time per merge, including the algorithm's
+step.  A single worker has no rounds.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# A loss that is no number, in a trend.
+# Replacement for NaN and infinite losses.
 _NO_LOSS = 1e300
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """What work and talk cost, in seconds; see the module for the formula.
+    """Costs of computation and communication in seconds; see the module for the formula.
 
-    ``contention`` and ``wake_s`` have an entry for each number of threads that this machine has cores for; more workers
-    than that are on a cluster.  ``merge_s`` is the cluster driver's time for one report; None: what a merge of so many
-    takes here.
+    ``contention`` and ``wake_s`` have an entry for each number of threads up to the number of cores; more workers run
+    on a cluster.  ``merge_s`` is the cluster driver's time per report; None: the time of a merge on this machine.
 
     >>> costs = CostModel(1000, 1e-6, contention={2: 1.1}, wake_s={2: 2e-4}, latency_s=1e-3)
     >>> costs.pass_s, costs.on_threads(2), costs.on_threads(8)
@@ -46,16 +45,16 @@ class CostModel:
 
     @property
     def pass_s(self) -> float:
-        """One worker's time for a pass over the rows."""
+        """Seconds per pass over the rows with one worker."""
         return self.n_rows * self.seconds_per_row
 
     def on_threads(self, n_workers: int) -> bool:
-        """Whether so many workers are threads of this machine."""
+        """Return True if ``n_workers`` workers run as threads of this machine."""
         return n_workers == 1 or n_workers in self.wake_s
 
 
 def round_seconds(costs: CostModel, n_workers: int, combine_s: float) -> float:
-    """What a round costs beside the work in it; ``combine_s``: the driver's time for a merge of all reports.
+    """Return the overhead of a round; ``combine_s`` is the driver's time for a merge of all reports.
 
     >>> round_seconds(CostModel(1000, 1e-6, wake_s={2: 2e-4}), 2, 1e-4)
     0.00030000000000000003
@@ -69,13 +68,17 @@ def round_seconds(costs: CostModel, n_workers: int, combine_s: float) -> float:
 
 
 def fit_seconds(
-    costs: CostModel, n_workers: int, passes: float, rounds: float, combine_s: float = 0.0,
+    costs: CostModel,
+    n_workers: int,
+    passes: float,
+    rounds: float,
+    combine_s: float = 0.0,
     seconds_per_row: float | None = None,
-) -> float:  # fmt: skip
-    """The time of a fit of so many passes and so many merges.
+) -> float:
+    """Return the duration of a fit with the given numbers of passes and rounds.
 
-    ``seconds_per_row`` is that of a worker among the others, where the algorithm has one of its own (hogwild's workers
-    write to one another's cache lines); else it is one worker's, times the contention.
+    ``seconds_per_row`` is the cost per row when all workers run.  It is given for algorithms that change it, such as
+    Hogwild, where workers write to shared cache lines.  Default: the cost with one worker times the contention.
 
     >>> round(fit_seconds(CostModel(1000, 1e-6, contention={2: 1.1}, wake_s={2: 2e-4}), 2, 3.0, 30.0), 6)
     0.00765
@@ -87,7 +90,7 @@ def fit_seconds(
 
 
 def trend(losses: Sequence[float]) -> np.ndarray:
-    """The non-increasing sequence that is nearest in least squares: what a noisy curve says, lucky looks apart.
+    """Return the non-increasing sequence nearest in least squares: a noisy loss curve without chance minima.
 
     Pool adjacent violators: Ayer, Brunk, Ewing, Reid, Silverman, "An Empirical Distribution Function for Sampling with
     Incomplete Information", 1955.
@@ -106,7 +109,9 @@ def trend(losses: Sequence[float]) -> np.ndarray:
 
 
 def reach(passes: Sequence[float], losses: Sequence[float], goal: float) -> float:
-    """The passes after which the trend of a curve is at the goal, linear between looks; inf where it never is.
+    """Return the passes after which the trend of a loss curve reaches the goal; infinite if it never does.
+
+    Interpolation between measurements is linear.
 
     >>> reach([1.0, 2.0, 3.0], [0.9, 0.5, 0.3], 0.4), reach([1.0], [0.9], 0.4)
     (2.5, inf)
@@ -122,7 +127,7 @@ def reach(passes: Sequence[float], losses: Sequence[float], goal: float) -> floa
 
 
 def mean_passes(reached: Sequence[float]) -> float:
-    """Of several runs, the passes to the goal at their mean speed (harmonic mean); inf where most never got there.
+    """Return the harmonic mean of the passes that several runs needed; infinite if most never reached the goal.
 
     >>> mean_passes([2.0, 4.0]), mean_passes([2.0, math.inf, math.inf])
     (2.6666666666666665, inf)
@@ -134,12 +139,11 @@ def mean_passes(reached: Sequence[float]) -> float:
 
 
 def carried_over(passes: float, rehearsed: float, planned: float) -> float:
-    """Passes for a whole fit from those in a rehearsal of its beginning.
+    """Extrapolate the passes of a short trial to a whole fit: ``passes planned / rehearsed``.
 
-    If serial SGD's loss after ``rehearsed`` passes takes K workers ``passes``, its loss after ``planned`` passes is
-    taken to need as many times more: ``passes planned / rehearsed``.  That holds where workers lose by a constant
-    factor (few steps between averages), and not where they stall at a floor of bias that a short rehearsal does not
-    see.
+    K workers need ``passes`` to reach serial SGD's loss after ``rehearsed`` passes.  They are assumed to reach its loss
+    after ``planned`` passes in proportion.  This holds if workers are slower by a constant factor (few steps between
+    averages).  It fails if they stall at a bias that a short trial does not reveal.
 
     >>> carried_over(0.6, 0.3, 5.0)
     10.0

@@ -1,20 +1,20 @@
-"""The record of a fit, round by round: a list of dictionaries that can also be had as tables.
+"""History of a fit: a list of dictionaries, one per round, with conversion to tables.
 
-An entry, one a round::
+The keys of an entry::
 
     round          number of the round, from 0
-    epoch          passes over all rows made by the end of the round, by all workers together
-    seconds        when its reports were there, counted from the beginning of the fit
-    merge_seconds  how long the driver then took to merge them
-    check_seconds  how long it took after that: the stopping rule, scores, callbacks, dealing rows anew
-    loss           mean over the examples of the round, each taken just before its step
-    score          of the validation rows, where an epoch ended and there are such rows; otherwise None
-    workers        of each that reported: worker, steps, examples, seconds (of its own work), weight (in the merge),
+    epoch          passes over all rows by all workers together, at the end of the round
+    seconds        time at which the quorum of reports had arrived, from the start of the fit
+    merge_seconds  duration of the merge on the driver
+    check_seconds  duration of the following checks: stopping rule, scores, callbacks, new shards
+    loss           mean over the examples of the round, each computed just before its step
+    score          score of the validation rows at the end of an epoch; otherwise None
+    workers        per report: worker, steps, examples, seconds (computing), weight (in the merge),
                    loss, trace ((examples, mean loss, score or None) at the end of each epoch inside the round)
-    lost           of each task that nobody answered: worker, why, replaced
+    lost           per lost task: worker, why, replaced
 
-Where rounds are shorter than a tenth of an epoch, an entry sums up those of a tenth, and ``round`` is the last of them.
-Times are those of the engine's clock, which of a simulated one are made up.
+If rounds are shorter than a tenth of an epoch, an entry sums those of a tenth, and ``round`` is the last of them.
+Times are those of the engine's clock; a simulated engine has a simulated clock.
 """
 
 from __future__ import annotations
@@ -29,21 +29,36 @@ from parsgd.errors import MissingDependencyError, choose
 
 LIBRARIES = ("pandas", "polars")
 _ROUNDS = {
-    "round": int, "epoch": float, "seconds": float, "merge_seconds": float, "check_seconds": float, "loss": float,
-    "score": float, "steps": int, "examples": int, "n_workers": int, "n_lost": int,
-}  # fmt: skip
-_WORKERS = {
-    "round": int, "epoch": float, "worker": int, "steps": int, "examples": int, "seconds": float, "weight": float,
+    "round": int,
+    "epoch": float,
+    "seconds": float,
+    "merge_seconds": float,
+    "check_seconds": float,
     "loss": float,
-}  # fmt: skip
+    "score": float,
+    "steps": int,
+    "examples": int,
+    "n_workers": int,
+    "n_lost": int,
+}
+_WORKERS = {
+    "round": int,
+    "epoch": float,
+    "worker": int,
+    "steps": int,
+    "examples": int,
+    "seconds": float,
+    "weight": float,
+    "loss": float,
+}
 _LOST = {"round": int, "worker": int, "why": str, "replaced": bool}
 _SUMMED = ("steps", "examples")
 
 
 class History(list):
-    """What ``fit`` leaves as ``history_``: a list with one dictionary a round, and tables of it.
+    """The attribute ``history_`` of an estimator: a list with one dictionary per round, and tables of it.
 
-    It is a list in all respects: of indexing, slices, equality, JSON and pickles.
+    It behaves as a list in indexing, slices, equality, JSON and pickles.
 
     Examples
     --------
@@ -66,27 +81,27 @@ class History(list):
         return History(found) if isinstance(place, slice) else found
 
     def copy(self) -> History:
-        """A copy that shares the entries, as :meth:`list.copy` does."""
+        """Return a copy that shares the entries, as :meth:`list.copy` does."""
         return History(self)
 
     def to_frame(self, kind: str = "rounds", library: str | None = None) -> Any:
-        """A table of numbers: a pandas or a polars DataFrame.
+        """Return a table as a pandas or polars DataFrame.
 
         Parameters
         ----------
         kind : {"rounds", "workers", "lost"}
-            ``"rounds"``, a row a round: ``round, epoch, seconds, merge_seconds, check_seconds, loss, score, steps,
-            examples, n_workers, n_lost``; steps and examples are those of all workers, ``n_workers`` those who
-            reported.  ``"workers"``, a row for each worker of each round: ``round, epoch, worker, steps, examples,
-            seconds, weight, loss``.  ``"lost"``, a row for each task that nobody answered: ``round, worker, why,
-            replaced``.  What there is not, such as a score, is NaN (in polars null).
+            ``"rounds"``, a row per round: ``round, epoch, seconds, merge_seconds, check_seconds, loss, score, steps,
+            examples, n_workers, n_lost``.  Steps and examples are sums over workers; ``n_workers`` counts reports.
+            ``"workers"``, a row per worker and round: ``round, epoch, worker, steps, examples, seconds, weight, loss``.
+            ``"lost"``, a row per lost task: ``round, worker, why, replaced``.  Missing values, such as scores, are NaN
+            (in polars null).
         library : {"pandas", "polars"} or None
-            None: pandas, or polars where only that is installed.
+            None: pandas, or polars if only that is installed.
 
         Raises
         ------
         InvalidArgumentError
-            For a kind or a library that does not exist.
+            For an unknown kind or library.
         MissingDependencyError
             If the library is not installed.
         """
@@ -100,7 +115,7 @@ class History(list):
 
 
 def problem(history: Any) -> str | None:
-    """What is wrong with something that should be a history, read from a file, or None.
+    """Return a description of the first error in a history read from a file, or None if it is valid.
 
     >>> problem([{"round": 0}])
     "history_ has an entry without a number 'epoch'"
@@ -108,23 +123,23 @@ def problem(history: Any) -> str | None:
     if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
         return "history_ is not a list of rounds"
     for entry in history:
-        wanted = [(entry, name) for name in ("round", "epoch", "seconds", "loss")]
+        required = [(entry, name) for name in ("round", "epoch", "seconds", "loss")]
         for part in ("workers", "lost"):
             rows = entry.get(part, [])
             if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-                return f"history_ has an entry whose {part} are not a list"
+                return f"history_ has an entry with {part} that are not a list"
             names = ("worker", "steps", "examples", "seconds", "weight", "loss") if part == "workers" else ("worker",)
-            wanted += [(row, name) for row in rows for name in names]
+            required += [(row, name) for row in rows for name in names]
             if not all(_is_trace(row.get("trace", [])) for row in rows):
-                return "history_ has an entry whose trace is none"
-        lacking = next((name for row, name in wanted if not _is_number(row.get(name))), None)
+                return "history_ has an entry with an invalid trace"
+        lacking = next((name for row, name in required if not _is_number(row.get(name))), None)
         if lacking is not None:
             return f"history_ has an entry without a number {lacking!r}"
     return None
 
 
 def _is_trace(value: Any) -> bool:
-    """Whether these are ``(examples, mean loss, score or None)``."""
+    """Return True for a list of ``(examples, mean loss, score or None)``."""
     ends = value if isinstance(value, list) else [None]
     threes = all(isinstance(end, (list, tuple)) and len(end) == 3 for end in ends)
     return threes and all(_is_number(e) and _is_number(loss) and (s is None or _is_number(s)) for e, loss, s in ends)
@@ -148,7 +163,7 @@ def _worker_rows(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _lost_rows(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{**gone, "round": entry["round"]} for gone in entry.get("lost", ())]
+    return [{**lost, "round": entry["round"]} for lost in entry.get("lost", ())]
 
 
 _TABLES = {"rounds": (_ROUNDS, _round_row), "workers": (_WORKERS, _worker_rows), "lost": (_LOST, _lost_rows)}
@@ -158,7 +173,7 @@ _TABLES = {"rounds": (_ROUNDS, _round_row), "workers": (_WORKERS, _worker_rows),
 
 
 def _maker(library: str | None) -> Callable[[dict[str, list], dict[str, type]], Any]:
-    """What makes a table of columns: in the library that was asked for, or in the first one that is there."""
+    """Return a function that creates a table in the given library, or in the first one installed."""
     for name in LIBRARIES if library is None else (library,):
         try:
             return _MAKERS[name](importlib.import_module(name))
@@ -171,7 +186,7 @@ def _in_pandas(pandas: Any) -> Callable[..., Any]:
     def make(columns: dict[str, list], types: dict[str, type]) -> Any:
         def column(values: list, kind: type) -> Any:
             filled = [math.nan if value is None and kind is float else value for value in values]
-            # by itself an empty column would have no type
+            # an empty column needs an explicit type
             return pandas.Series(filled, dtype=object if kind is str else kind)
 
         return pandas.DataFrame({name: column(columns[name], kind) for name, kind in types.items()})

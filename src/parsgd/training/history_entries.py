@@ -1,4 +1,4 @@
-"""What the history says of a round, made from its reports; where rounds are short, of a tenth of an epoch."""
+"""Entries of the history, made from the reports of a round; short rounds are combined per tenth of an epoch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from parsgd.core import Report, TaskFailed
 
 
 def entry(
-    number: int, epoch: float, reports: Sequence[Report], lost: Sequence[TaskFailed], weights: np.ndarray,
-    total_loss: Callable[[np.ndarray], float], seconds: float, merge_seconds: float,
-) -> dict[str, Any]:  # fmt: skip
-    """The entry of round ``number``; see :mod:`parsgd.training.history` for what its keys mean.
+    number: int,
+    epoch: float,
+    reports: Sequence[Report],
+    lost: Sequence[TaskFailed],
+    weights: np.ndarray,
+    total_loss: Callable[[np.ndarray], float],
+    seconds: float,
+    merge_seconds: float,
+) -> dict[str, Any]:
+    """Return the entry of round ``number``; see :mod:`parsgd.training.history` for its keys.
 
-    ``weights (n_reports,)`` are those of the merge, and ``total_loss`` makes one number of the outputs' losses.
+    ``weights (n_reports,)`` are the merge weights, and ``total_loss`` combines the losses of the outputs.
     """
     examples = sum(report.examples for report in reports)
     workers = [
@@ -41,14 +47,14 @@ def entry(
         "loss": sum(total_loss(report.loss) for report in reports) / max(examples, 1),
         "score": None,
         "workers": workers,
-        "lost": [{"worker": gone.worker, "why": gone.why, "replaced": gone.replaced} for gone in lost],
+        "lost": [{"worker": failed.worker, "why": failed.why, "replaced": failed.replaced} for failed in lost],
     }
 
 
 def add(history: list[dict[str, Any]], following: dict[str, Any], short: bool) -> None:
-    """Put an entry at the end of the history; short rounds that end in the same tenth of an epoch have one together.
+    """Append an entry to the history, or combine it with the last one if both end in the same tenth of an epoch.
 
-    A fit with short rounds has so many that their record would be longer than the data.
+    Only short rounds are combined; otherwise their history could be larger than the data.
     """
     if short and history and _same_tenth(history[-1], following):
         history[-1] = _folded(history[-1], following)
@@ -57,14 +63,14 @@ def add(history: list[dict[str, Any]], following: dict[str, Any], short: bool) -
 
 
 def _same_tenth(entry: dict[str, Any], following: dict[str, Any]) -> bool:
-    """Whether two entries of the history end in the same tenth of an epoch."""
+    """Return True if two entries end in the same tenth of an epoch."""
     return math.ceil(10 * entry["epoch"] - 1e-9) == math.ceil(10 * following["epoch"] - 1e-9)
 
 
 def _folded(entry: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
-    """One entry for two stretches of rounds: sums of what was done, means of losses and weights over examples."""
+    """Return the combination of two entries: sums of counts and times, means of losses and weights over examples."""
     totals = [sum(worker["examples"] for worker in side["workers"]) for side in (entry, following)]
-    # over the examples of all workers, those that are no longer there too, so that weights go on summing to 1
+    # over the examples of all workers, including lost ones, so that weights still sum to 1
     workers = {
         worker["worker"]: {**worker, "weight": _mean((worker["weight"], 0.0), totals)} for worker in entry["workers"]
     }
@@ -77,7 +83,7 @@ def _folded(entry: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
     merged = {
         **{key: entry[key] + following[key] for key in ("merge_seconds", "check_seconds")},
         "loss": _mean((entry["loss"], following["loss"]), totals),
-        # an epoch may have ended within the tenth
+        # an epoch may have ended in the first entry
         "score": entry["score"] if following["score"] is None else following["score"],
         "workers": [workers[number] for number in sorted(workers)],
         "lost": entry["lost"] + following["lost"],

@@ -1,15 +1,14 @@
-"""Who did what, and where the time went: sums over a history.  Pure functions of what :mod:`parsgd.training.history`
-describes.
+"""Work and time per worker, computed from a history.  Pure functions; :mod:`parsgd.training.history` has the keys.
 
-A worker's time until the end of the fit is what it computed, what it waited, and what the driver took meanwhile::
+A worker's time until the end of the fit consists of computing, the driver's work and waiting::
 
     end       = seconds + merge_seconds + check_seconds of the last entry
     computing = sum of the worker's own seconds
-    driver    = sum of merge_seconds and check_seconds, during which workers are idle where all wait for each merge
+    driver    = sum of merge_seconds and check_seconds, while workers are idle if all wait for each merge
     waiting   = end - computing - driver: for slower workers, for messages, for a turn
 
-History tells when a round's reports were there, not when each came in; so a worker's share of a round is drawn from the
-round's beginning on, and what is left of the round is waiting.
+The history has the time at which a quorum was reached, not the arrival of each report.  A worker's computing is
+therefore placed at the start of the round, and the rest of the round counts as waiting.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ Entries = Sequence[dict[str, Any]]
 
 @dataclass
 class WorkerTotals:
-    """What one worker did and where its time went; times in seconds.
+    """Work and time of one worker; times in seconds.
 
-    ``weight`` is the mean over the rounds of its weights in the merges.
+    ``weight`` is the mean of its merge weights over the rounds.
     """
 
     worker: int
@@ -39,9 +38,10 @@ class WorkerTotals:
 
 
 class TimeSpan(NamedTuple):
-    """A worker's part in a round, or in several that are drawn as one; times in seconds.
+    """A worker's part in a round, or in several combined rounds; times in seconds.
 
-    It computed for ``computing`` seconds between ``began`` and ``ended``; then the driver was at work until ``merged``.
+    The worker computed for ``computing`` seconds between ``began`` and ``ended``; then the driver worked until
+    ``merged``.
     """
 
     worker: int
@@ -54,7 +54,7 @@ class TimeSpan(NamedTuple):
 
 
 def end_of(history: Entries) -> float:
-    """When the fit's rounds ended, in seconds.
+    """Return the time in seconds at which the last round ended.
 
     >>> end_of([{"seconds": 2.0, "merge_seconds": 0.5, "check_seconds": 0.25}])
     2.75
@@ -63,9 +63,10 @@ def end_of(history: Entries) -> float:
 
 
 def worker_totals(history: Entries, all_wait: bool = True) -> list[WorkerTotals]:
-    """An account of each worker, until the end or until it was lost.
+    """Return the totals of each worker, until the end of the fit or its loss.
 
-    ``all_wait``: workers wait for every merge, as in rounds; otherwise they go on while the driver merges.
+    With ``all_wait`` workers wait for every merge, as in synchronous rounds; otherwise they compute while the driver
+    merges.
 
     >>> worker = {"worker": 0, "steps": 8, "examples": 8, "seconds": 1.0, "weight": 1.0, "loss": 0.5}
     >>> worker_totals([{"seconds": 2.0, "merge_seconds": 0.5, "check_seconds": 0.0, "workers": [worker]}])[0].waiting
@@ -79,21 +80,23 @@ def worker_totals(history: Entries, all_wait: bool = True) -> list[WorkerTotals]
             one.examples += worker["examples"]
             one.computing += worker["seconds"]
             one.weight += worker["weight"] / len(history)
-    gone = {lost["worker"]: i for i, entry in enumerate(history) for lost in entry.get("lost", ()) if _for_good(lost)}
+    lost_at = {
+        lost["worker"]: i for i, entry in enumerate(history) for lost in entry.get("lost", ()) if _not_replaced(lost)
+    }
     for one in found.values():
-        lived = history[: gone.get(one.worker, len(history))]
+        present = history[: lost_at.get(one.worker, len(history))]
         if all_wait:
-            one.merging = sum(entry.get("merge_seconds", 0.0) for entry in lived)
-            one.checking = sum(entry.get("check_seconds", 0.0) for entry in lived)
-        one.waiting = max(0.0, end_of(lived) - one.computing - one.merging - one.checking)
+            one.merging = sum(entry.get("merge_seconds", 0.0) for entry in present)
+            one.checking = sum(entry.get("check_seconds", 0.0) for entry in present)
+        one.waiting = max(0.0, end_of(present) - one.computing - one.merging - one.checking)
     return [found[worker] for worker in sorted(found)]
 
 
 def spans(history: Entries, *, in_turn: bool = False, most: int | None = None) -> list[TimeSpan]:
-    """The parts that the workers had in the rounds, in the order of time.
+    """Return the time spans of all workers in all rounds, in the order of time.
 
-    ``in_turn``: workers compute one after the other (``engine="serial"``), and so their spans begin.  With ``most``,
-    neighbouring rounds are put together until there are about so many spans at most.
+    ``in_turn``: workers compute one after the other (``engine="serial"``), and their spans start accordingly.  With
+    ``most``, neighboring rounds are combined until at most about ``most`` spans remain.
     """
     n_spans = sum(len(entry["workers"]) for entry in history)
     together = 1 if most is None else max(1, -(-n_spans // max(most, 1)))
@@ -106,7 +109,7 @@ def spans(history: Entries, *, in_turn: bool = False, most: int | None = None) -
             computed[worker["worker"]] = computed.get(worker["worker"], 0.0) + worker["seconds"]
         last = stretch[-1]
         merged = last["seconds"] + _driver(last)
-        # of rounds put together, the driver's times are put at their end
+        # the driver's times of combined rounds are placed at their end
         ended = max(began, merged - sum(_driver(entry) for entry in stretch))
         begins = began
         for worker in sorted(computed):
@@ -117,7 +120,7 @@ def spans(history: Entries, *, in_turn: bool = False, most: int | None = None) -
 
 
 def weights(history: Entries) -> tuple[list[int], list[list[float | None]]]:
-    """The workers, and the weights of each in every round; None where it did not report.
+    """Return the workers, and their merge weights in every round; None in rounds without a report.
 
     >>> weights([{"workers": [{"worker": 0, "weight": 0.5}, {"worker": 1, "weight": 0.5}]}])
     ([0, 1], [[0.5], [0.5]])
@@ -128,9 +131,9 @@ def weights(history: Entries) -> tuple[list[int], list[list[float | None]]]:
 
 
 def traces(history: Entries, n_rows: float) -> dict[int, list[tuple[float, float, float | None]]]:
-    """``(passes, mean loss, score)`` of each worker's epochs, where the whole fit was one round.
+    """Return ``(passes, mean loss, score)`` of each worker's epochs, if the whole fit was one round.
 
-    Passes are of all workers together, taken to go at one speed.
+    Passes count all workers together, at equal speed.
 
     >>> worker = {"worker": 0, "trace": [(100, 0.5, None), (200, 0.25, None)], "examples": 200}
     >>> traces([{"workers": [worker]}], 100)
@@ -149,10 +152,10 @@ def traces(history: Entries, n_rows: float) -> dict[int, list[tuple[float, float
     return found
 
 
-def _for_good(lost: dict[str, Any]) -> bool:
+def _not_replaced(lost: dict[str, Any]) -> bool:
     return not lost.get("replaced", False)
 
 
 def _driver(entry: dict[str, Any]) -> float:
-    # older histories do not tell
+    # absent from older histories
     return entry.get("merge_seconds", 0.0) + entry.get("check_seconds", 0.0)

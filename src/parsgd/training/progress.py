@@ -1,4 +1,4 @@
-"""The line between a running fit and whoever watches it: progress one way, the order to stop the other."""
+"""Progress of a running fit: worker counts to the observers, and the request to stop to the workers."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any
 
 from parsgd.core import SGDRun
 
-# How often a progress display hears of a running round.
-_TELL_SECONDS = 0.1
-# A worker's speed is that of about so many seconds of its work.
+# Minimum seconds between two notifications in a round.
+_NOTIFY_SECONDS = 0.1
+# Seconds of a worker's recent work over which its rate is averaged.
 _RATE_SECONDS = 2.0
 _observers: contextvars.ContextVar[tuple[Callable, ...]] = contextvars.ContextVar("observers", default=())
 
 
 @dataclass(frozen=True)
 class WorkerProgress:
-    """How one worker gets on.
+    """Progress of one worker.
 
-    ``examples`` it visited so far, also in rounds that are not over; ``steps`` it reported, and its ``weight`` in the
-    last merge that it was part of (NaN before); ``rate`` is in examples/s of its own work, lately.  ``losses`` counts
-    the tasks that were lost with whoever worked on them, ``why`` is said of the last one; ``gone``: nobody took its
-    place.
+    ``examples`` counts visited examples, including those of running rounds; ``steps`` counts reported steps.
+    ``weight`` is the worker's last merge weight, NaN before its first merge.  ``rate`` is the recent number of examples
+    per second of computing time.  ``losses`` counts its lost tasks, and ``why`` is the reason of the last one.
+    ``gone`` is True if the worker was lost and not replaced.
     """
 
     worker: int
@@ -42,11 +42,12 @@ class WorkerProgress:
 
 @dataclass(frozen=True)
 class Progress:
-    """What an observer is told: examples visited so far, how many there will be at most, and the mean loss lately.
+    """Progress of a fit, as passed to observers.
 
-    ``worker_examples`` has the examples of each worker, ``workers`` more about each; ``epochs`` is how many passes were
-    planned, ``rounds`` how many rounds are over, and ``skipped`` how many examples had been visited when the fit went
-    on from a checkpoint.
+    ``examples`` counts visited examples, ``planned`` is their maximum, and ``loss`` is the most recent mean loss.
+    ``worker_examples`` has the examples of each worker, and ``workers`` more details of each.  ``epochs`` is the
+    planned number of epochs and ``rounds`` the number of completed rounds.  ``skipped`` counts the examples visited
+    before the checkpoint from which the fit resumed.
     """
 
     examples: int
@@ -62,7 +63,7 @@ class Progress:
 
     @property
     def epoch(self) -> float:
-        """Passes over the rows that were made.
+        """Completed passes over the rows.
 
         >>> Progress(500, 2000, 0.25, 1.0, (500,), epochs=4).epoch
         1.0
@@ -71,26 +72,28 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Examples/s of all workers together."""
+        """Examples per second of all workers together."""
         return (self.examples - self.skipped) / max(self.seconds, 1e-9)
 
     @property
     def left(self) -> float:
-        """Seconds till all that is planned is done, at most; infinite if nothing was done so far."""
+        """Maximum remaining seconds; infinite before the first example."""
         missing = max(self.planned - self.examples, 0)
         return missing / self.rate if self.rate > 0.0 else math.inf
 
 
 @contextlib.contextmanager
 def observe_progress(observer: Callable[[Progress], None]) -> Iterator[None]:
-    """Tell ``observer`` how every fit inside the block gets on: several times a second, and at the end of each fit.
+    """Call ``observer`` with the :class:`Progress` of every fit in the block.
+
+    It is called several times per second and at the end of each fit.
 
     >>> from parsgd import SGDClassifier, observe_progress
     >>> from sklearn.datasets import load_iris
-    >>> told = []
-    >>> with observe_progress(told.append):
+    >>> received = []
+    >>> with observe_progress(received.append):
     ...     _ = SGDClassifier(n_jobs=1, random_state=0).fit(*load_iris(return_X_y=True))
-    >>> told[-1].done
+    >>> received[-1].done
     True
     """
     token = _observers.set((*_observers.get(), observer))
@@ -101,12 +104,12 @@ def observe_progress(observer: Callable[[Progress], None]) -> Iterator[None]:
 
 
 def is_observed() -> bool:
-    """Whether an observer watches the fits of this context."""
+    """Return True if an observer is active in this context."""
     return bool(_observers.get())
 
 
 class ProgressTracker:
-    """The pulse of engines in this process: counts what workers do, tells observers, carries the order to stop."""
+    """Progress callback on the driver: counts examples, notifies observers and requests the workers to stop."""
 
     def __init__(self, n_workers: int, planned: int, epochs: int = 1):
         self.observers = _observers.get()
@@ -117,63 +120,71 @@ class ProgressTracker:
         self.loss = math.nan
         self.halted = False
         self.began = time.perf_counter()
-        self.told = self.began
+        self.notified_at = self.began
         self.lock = threading.Lock()
 
     def __call__(self, worker: int, examples: int, sgd_run: SGDRun) -> bool:
         self.done[worker] += examples
         now = time.perf_counter()
-        if self.observers and now - self.told > _TELL_SECONDS:
+        if self.observers and now - self.notified_at > _NOTIFY_SECONDS:
             with self.lock:
-                self.told = now
+                self.notified_at = now
                 self.tell(sgd_run.mean_loss())
         return not self.halted
 
     def halt(self) -> None:
-        """Order all workers to stop."""
+        """Request all workers to stop."""
         self.halted = True
 
-    def go_on_from(self, done: Sequence[int]) -> None:
-        """Count on from what workers had visited when a checkpoint was written."""
+    def resume_from(self, done: Sequence[int]) -> None:
+        """Continue from the workers' counts ``done`` of a checkpoint."""
         self.done[:] = done
         self.skipped = sum(done)
         for record, count in zip(self.records, done, strict=True):
             record.skipped = count
 
     def end_round(self, loss: float, entry: Mapping[str, Any]) -> None:
-        """Tell of a round that is over; ``entry`` is that of the history."""
+        """Record a completed round with its history entry, and notify the observers."""
         self.rounds = entry["round"] + 1
         for report in entry["workers"]:
             self.records[report["worker"]].add(report)
         self.tell(loss)
 
-    def lose(self, worker: int, why: str, replaced: bool) -> None:
-        """Tell of a task that is lost, and whether somebody took the worker's place."""
+    def task_failed(self, worker: int, why: str, replaced: bool) -> None:
+        """Record a lost task, and notify the observers."""
         record = self.records[worker]
         record.losses, record.why, record.gone = record.losses + 1, why, not replaced
         self.tell()
 
     def tell(self, loss: float = math.nan, done: bool = False) -> None:
-        """Tell the observers where the fit stands."""
+        """Notify the observers of the current progress."""
         self.loss = self.loss if math.isnan(loss) else loss
         if not self.observers:
             return
         seconds = time.perf_counter() - self.began
         workers = tuple(
-            record.shown(worker, examples, seconds)
+            record.summary(worker, examples, seconds)
             for worker, (record, examples) in enumerate(zip(self.records, self.done, strict=True))
         )
-        told = Progress(
-            sum(self.done), self.planned, self.loss, seconds, tuple(self.done), done, self.epochs, self.rounds,
-            self.skipped, workers,
-        )  # fmt: skip
+        progress = Progress(
+            sum(self.done),
+            self.planned,
+            self.loss,
+            seconds,
+            tuple(self.done),
+            done,
+            self.epochs,
+            self.rounds,
+            self.skipped,
+            workers,
+        )
         for observer in self.observers:
-            observer(told)
+            observer(progress)
 
 
 @dataclass
 class _Record:
-    """What a worker's reports said so far; of ``examples`` and ``seconds`` the last second or two count."""
+    """Sums over a worker's reports; ``examples`` and ``seconds`` cover the last second or two."""
 
     steps: int = 0
     examples: float = 0.0
@@ -192,7 +203,7 @@ class _Record:
         self.seconds += report["seconds"]
         self.weight = report["weight"]
 
-    def shown(self, worker: int, done: int, seconds: float) -> WorkerProgress:
-        # before the first report what is known are the pulses
+    def summary(self, worker: int, done: int, seconds: float) -> WorkerProgress:
+        # before the first report, only progress callbacks have counted examples
         rate = self.examples / self.seconds if self.seconds > 0.0 else (done - self.skipped) / max(seconds, 1e-9)
         return WorkerProgress(worker, done, self.steps, rate, self.weight, self.losses, self.why, self.gone)

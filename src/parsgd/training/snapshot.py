@@ -1,28 +1,29 @@
-"""Where a fit stands between two rounds, with all that it takes to go on from there to the same bits.
+"""Snapshot of a fit between two rounds; a fit that resumes from it ends with the same bits.
 
-What can be made again is not in it: shards are dealt by seed and shard_fractions, orders of rows follow from seed and
-epoch, and what workers share in memory is made of the state.
+It omits everything that can be derived.  Shards follow from seed and ``shard_fractions``, the order of rows from seed
+and epoch, and shared memory from the state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from parsgd.core import Budget, Task
+from parsgd.core import Algorithm, Budget, Model, Shard, Task
 from parsgd.errors import Outcome
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """See the module.  It holds references to arrays that nobody changes any more, and costs no copy of a state.
+    """Immutable record of a fit between two rounds.  It refers to arrays that are no longer modified.
 
-    ``shard_fractions`` are those by which the rows were dealt last, None for equal ones.  ``best, idle, scores,
-    best_state`` is what the rule of stopping remembers.  ``under_way`` are the tasks that had been sent before and were
-    not yet answered, in the order of sending: they are sent again.  ``seconds`` is how long the fit has taken so far,
-    and ``outcome`` how it ended, if it did.
+    ``shard_fractions`` are those of the present shards, None for equal ones.  ``best, idle, scores, best_state`` are
+    the memory of the stopping rule.  ``under_way`` are the unanswered tasks in the order of sending; a resumed fit
+    sends them again.  ``seconds`` is the duration of the fit so far, and ``outcome`` its outcome, None if it has not
+    ended.
     """
 
     state: np.ndarray
@@ -48,46 +49,78 @@ class Snapshot:
 
     @property
     def ended(self) -> bool:
-        """Whether the fit had ended by itself."""
+        """True if the fit was complete."""
         return self.outcome is not None
 
     def plain(self) -> dict[str, Any]:
-        """Names and values, of which none is a class of ours but what the algorithm remembers."""
+        """Return names and values, free of classes of this package except in the algorithm's memory."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         return {**plain, "under_way": [_plain_task(task) for task in self.under_way]}
 
     @staticmethod
     def of(plain: dict[str, Any]) -> Snapshot:
-        """The inverse of :meth:`plain`.  Raises TypeError for names that are not a snapshot's."""
+        """Return the snapshot of a :meth:`plain` dictionary.  Raises TypeError for unknown names."""
         tasks = ({**task, "budget": Budget(**task["budget"])} for task in plain["under_way"])
         return Snapshot(**{**plain, "under_way": tuple(Task(**task) for task in tasks)})
 
 
+class Checkpointer(Protocol):
+    """An object that stores what a fit needs to resume (:mod:`parsgd.checkpointing`).
+
+    The training loop calls its methods.
+    """
+
+    def open(
+        self, model: Model, algorithm: Algorithm, shards: Sequence[Shard], seeds: Sequence[int], max_epochs: int
+    ) -> Snapshot | None:
+        """Return the snapshot to resume from, or None for a new fit.  Called before any worker starts."""
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Check that the first snapshot of a new fit can be stored.  Called before any worker starts."""
+
+    def offer(self, snapshot: Snapshot) -> None:
+        """Store the snapshot if one is due.  Called in every round, while the workers compute."""
+
+    def rescue(self) -> None:
+        """Store the last offered snapshot.  Called when the fit is interrupted or fails."""
+
+    def end(self, snapshot: Snapshot) -> None:
+        """Store the final snapshot.  Called when the fit is complete."""
+
+
 def _plain_task(task: Task) -> dict[str, Any]:
-    # not asdict: it would copy the state, and two tasks may share one
+    # asdict would copy the state, which two tasks may share
     plain = {field.name: getattr(task, field.name) for field in fields(task)}
     return {**plain, "budget": asdict(task.budget)}
 
 
-# What is taken from the loop, and what from its rule of stopping, as it is.
+# Attributes copied from the loop and from its stopping rule.
 _OF_LOOP = (
-    "state", "answer", "schedule_step", "lr_scale", "round", "examples", "epochs", "epoch_examples", "shard_fractions",
-)  # fmt: skip
+    "state",
+    "answer",
+    "schedule_step",
+    "lr_scale",
+    "round",
+    "examples",
+    "epochs",
+    "epoch_examples",
+    "shard_fractions",
+)
 _OF_RULE = ("best", "idle", "best_state")
 
 
-def take(loop: Any, seconds: float, outcome: Outcome | None = None) -> Snapshot:
-    """The snapshot of a loop (:class:`parsgd.training.loop.Loop`) that stands between two rounds."""
+def take_snapshot(loop: Any, seconds: float, outcome: Outcome | None = None) -> Snapshot:
+    """Return the snapshot of a loop (:class:`parsgd.training.rounds.Loop`) between two rounds."""
     idle = set(loop.idle)
     busy = [loop.tasks[worker] for worker in loop.alive if worker not in idle]
     return Snapshot(
         **{name: getattr(loop, name) for name in _OF_LOOP},
         **{name: getattr(loop.stopping, name) for name in _OF_RULE},
-        # what workers write to is never at rest
+        # workers modify shared memory at any time
         memory=None if _shares_memory(loop) else loop.memory,
         epoch_objective=loop.epoch_objective.copy(),
         cursors=tuple(loop.cursors),
-        # a score may yet be written into the last entry
+        # a score may still be added to the last entry
         history=[*loop.history[:-1], *(dict(entry) for entry in loop.history[-1:])],
         scores=list(loop.stopping.scores),
         under_way=tuple(sorted(busy, key=lambda task: (task.round, task.worker))),
@@ -96,10 +129,10 @@ def take(loop: Any, seconds: float, outcome: Outcome | None = None) -> Snapshot:
     )
 
 
-def put_back(loop: Any, snapshot: Snapshot) -> None:
-    """Have a loop that has not begun stand where the snapshot was taken.
+def restore(loop: Any, snapshot: Snapshot) -> None:
+    """Restore a snapshot in a loop that has not started.
 
-    Workers that had been lost are there again: they are other ones.
+    All workers are available again, including those lost before the snapshot.
     """
     for name in _OF_LOOP:
         setattr(loop, name, getattr(snapshot, name))
@@ -114,8 +147,8 @@ def put_back(loop: Any, snapshot: Snapshot) -> None:
     loop.busy = [task.worker for task in snapshot.under_way]
     loop.idle = [worker for worker in loop.alive if worker not in loop.busy]
     loop.seconds = snapshot.seconds
-    # made anew of the state, for these workers
-    loop.memory = loop.algorithm.init_memory(loop.standing()) if _shares_memory(loop) else snapshot.memory
+    # shared memory is created from the state
+    loop.memory = loop.algorithm.init_memory(loop.fit_state()) if _shares_memory(loop) else snapshot.memory
 
 
 def _shares_memory(loop: Any) -> bool:

@@ -1,8 +1,8 @@
-"""When to stop: scikit-learn's rule, for every output by itself.
+"""Stopping rule of scikit-learn, applied to every output separately.
 
-An epoch counts as "no improvement" when the mean objective is above ``best - tol`` (or, with a monitor, the score below
-``best + tol``).  After ``patience`` such epochs in a row the output has converged: its gain, the factor on its learning
-rate, becomes 0.  With the adaptive schedule the gain is divided by 5 instead, until the rate is below 1e-6.
+An epoch counts as "no improvement" if the mean objective is above ``best - tol``.  With a monitor it counts if the
+score is below ``best + tol``.  After ``patience`` such epochs in a row the output has converged, and its learning-rate
+scale becomes 0.  With the adaptive schedule the scale is divided by 5 instead, until the rate is below 1e-6.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _DIVISOR = 5.0
 
 @dataclass
 class StoppingRule:
-    """The rule and what it remembers.  ``tol=None`` never stops.
+    """The rule and its memory.  ``tol=None`` never stops.
 
-    ``monitor`` maps a state to scores ``(n_outputs,)``; with ``decides=False`` they are recorded, but the objective
-    decides.  With ``keeps_best`` the state of the best score is kept in ``best_state``.
+    ``monitor`` maps a state to scores ``(n_outputs,)``.  With ``decides=False`` the scores are recorded, but the
+    objective decides.  With ``keeps_best`` the state with the best score is kept in ``best_state``.
     """
 
     tol: float | None = 1e-3
@@ -36,12 +36,14 @@ class StoppingRule:
     best_state: np.ndarray | None = field(default=None, repr=False)
 
     def fresh(self) -> StoppingRule:
-        """The same rule, remembering nothing."""
+        """Return the same rule with empty memory."""
         return StoppingRule(self.tol, self.patience, self.adaptive_from, self.monitor, self.decides, self.keeps_best)
 
     def update(self, objective: np.ndarray, state: np.ndarray, lr_scale: np.ndarray) -> bool:
-        """Take note of an epoch's mean ``objective (n_outputs,)``; lower ``lr_scale`` in place; say whether any
-        fell."""
+        """Record an epoch's mean ``objective (n_outputs,)``.
+
+        ``lr_scale`` is reduced in place; the return value is True if any entry was.
+        """
         badness = objective
         if self.monitor is not None:
             score = self.monitor(state)
@@ -52,14 +54,14 @@ class StoppingRule:
         if self.best is None:
             self.best = np.full(lr_scale.shape, np.inf)
             self.idle = np.zeros(lr_scale.shape, dtype=int)
-        # as in scikit-learn: an epoch that gains exactly tol is an improvement
+        # as in scikit-learn, an improvement by exactly tol counts
         self.idle = (self.idle + 1) * (badness > self.best - self.tol)
         self.best = np.minimum(self.best, badness)
         due = self.idle >= self.patience
         return bool(due.any()) and self._lower(lr_scale, due)
 
     def _note(self, score: float, state: np.ndarray) -> None:
-        best = max((known for known in self.scores if known == known), default=-np.inf)  # NaN is no score
+        best = max((score for score in self.scores if score == score), default=-np.inf)  # ignores NaN
         if self.keeps_best and self.decides and (self.best_state is None or score > best):
             self.best_state = state.copy()
         self.scores.append(score)

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of models, algorithms or engines."""
+"""Helpers independent of models, algorithms and engines."""

@@ -1,4 +1,4 @@
-"""Files that hold the old content or the new, and never half of it, whatever happens in between."""
+"""Files written atomically: they contain the old or the new content, also after a crash."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _TEMPORARY = ".tmp-"
 
 @contextlib.contextmanager
 def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
-    """Hand out a temporary path beside ``path``, and move it there if the block ends well.
+    """Yield a temporary path next to ``path``, and rename it to ``path`` if the block succeeds.
 
-    So ``path`` holds the old content or the new, never half of it, even if the power fails: the content is on the disk
-    before the name is, and the name before this returns.  A device or a pipe is written to directly.
+    ``path`` contains the old or the new content, even after a power failure.  The content is synchronized to disk
+    before the name, and the name before this function returns.  A device or a pipe is written directly.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -41,20 +41,20 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a file of several parts, one after the other."""
+    """Write a file from several parts in sequence."""
     with open(path, "wb") as file:
         file.writelines(parts)
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where its file system can do that."""
+    """Synchronize the names in a folder to disk, if its file system supports it."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    # some network file systems sync files only; the name then comes to the disk when they see fit
+    # some network file systems synchronize files only, and names later
     with contextlib.suppress(OSError):
         os.fsync(opened)
     os.close(opened)
 
 
 def temporaries(folder: Path, ending: str) -> list[Path]:
-    """What writers that were killed have left of files whose names have this ending."""
+    """Return the temporary files left by killed writers of files with this ending."""
     return sorted(folder.glob(f"{_TEMPORARY}*{ending}"))

@@ -1,7 +1,7 @@
-"""Threads that run functions beside the caller for the length of a fit, also while the interpreter shuts down.
+"""Background threads that run functions for the duration of a fit, also during interpreter shutdown.
 
-The executors of :mod:`concurrent.futures` refuse work as soon as the main thread has ended, and a fit in another thread
-may outlive it.
+The executors of :mod:`concurrent.futures` reject work once the main thread has ended, and a fit in another thread may
+run longer.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 
 class Background:
-    """Up to ``n_threads`` threads, started when they are first needed, that run functions in the order given.
+    """Up to ``n_threads`` threads, started when first needed, that run functions in the order given.
 
-    A function reports its own result and errors; it must not raise.  ``close`` ends the threads.
+    A function handles its results and errors; it must not raise.  ``close`` ends the threads.
 
     >>> found = SimpleQueue()
     >>> threads = Background(1, "parsgd-example")
@@ -35,7 +35,7 @@ class Background:
         """Call the function in a thread, as soon as one is idle."""
         self.jobs.put((function, arguments))
         if not self.idle.acquire(blocking=False) and len(self.threads) < self.n_threads:
-            # a daemon, so that threads of an owner that was never closed do not keep the interpreter from ending
+            # daemon threads, so that an owner that was not closed does not block the interpreter's exit
             thread = threading.Thread(
                 target=_work, args=(self.jobs, self.idle), name=f"{self.name}_{len(self.threads)}", daemon=True
             )
@@ -43,7 +43,7 @@ class Background:
             self.threads.append(thread)
 
     def close(self) -> None:
-        """Drop the functions that have not started, and wait for the others."""
+        """Drop functions that have not started, and wait for the others."""
         while True:
             try:
                 self.jobs.get_nowait()
@@ -69,6 +69,6 @@ def _work(jobs: SimpleQueue, idle: threading.Semaphore) -> None:
             return
         function, arguments = job
         function(*arguments)
-        # what was worked on must not outlive it while this thread waits
+        # release the function's objects while this thread waits
         del job, function, arguments
         idle.release()

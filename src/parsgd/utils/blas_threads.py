@@ -1,8 +1,8 @@
-"""The BLAS at one thread while workers run: parallelism is across workers.
+"""Limit of the BLAS to one thread while workers run; workers already run in parallel.
 
-Threads inside a small product cost more than they bring, and with more of them than cores everybody waits; a product
-by one thread also has the same bits wherever it runs.  The number of threads belongs to the process, so it is lowered
-for as long as any fit runs and set back by the last one.
+Threads inside a small product cost more time than they save, especially with more threads than cores.  A product in one
+thread also has the same bits on every engine.  The limit applies to the whole process: the first fit sets it, and the
+last one restores the previous number.
 """
 
 from __future__ import annotations
@@ -17,21 +17,24 @@ from threadpoolctl import ThreadpoolController
 
 _lock = threading.Lock()
 _inside = 0
-# Each library and the number of threads that it had before.
+# Each library and its previous number of threads.
 _before: list[tuple[Any, int]] = []
 
 
 @functools.cache
 def _libraries() -> list[Any]:
-    # finding the libraries of a process takes a millisecond; those that we call are loaded by now
+    # finding the libraries of a process takes a millisecond; those in use are loaded by now
     import scipy.linalg.cython_blas  # noqa: F401
 
     return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 def _set(library: Any, n_threads: int) -> None:
-    """Whichever thread calls: since threadpoolctl 3.8 OpenBLAS obeys one thread of the process, the first that asked,
-    for as long as it lives; here the last one out sets back what the first one in has set."""
+    """Set a library's number of threads from any thread.
+
+    Since threadpoolctl 3.8 OpenBLAS accepts the limit only from the first thread that sets it.  Here another thread may
+    restore the number, so the controlling thread is cleared.
+    """
     release = getattr(library, "clear_controlling_thread", None)
     if release is not None:
         release(force=True)
@@ -42,7 +45,7 @@ def _set(library: Any, n_threads: int) -> None:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep every BLAS of this process to one thread inside the block, in all of its threads."""
+    """Limit every BLAS of this process to one thread inside the block, in all of its threads."""
     global _inside, _before
     with _lock:
         if _inside == 0:

@@ -1,4 +1,4 @@
-"""Callers of parsgd: the code that a warning is to point at."""
+"""Location of the code that called parsgd, for warnings."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 import warnings
 from types import FrameType
 
-# Frames of these modules lie between an estimator's work and the code that called it.
+# Modules skipped between an estimator's work and the code that called it.
 _OURS = ("parsgd", "sklearn.base", "sklearn.callback", "contextlib")
 
 
 def caller_of(frame: FrameType | None) -> tuple[int, str]:
-    """Frames out to the nearest caller that is neither ours nor scikit-learn's wrapping, and its module."""
+    """Return the number of frames to the nearest caller outside of parsgd and scikit-learn, and its module."""
     level = 1
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
@@ -22,5 +22,5 @@ def caller_of(frame: FrameType | None) -> tuple[int, str]:
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn, and point at the line that called parsgd."""
+    """Issue a warning that points to the line that called parsgd."""
     warnings.warn(message, category, stacklevel=caller_of(sys._getframe(1))[0] + 1)

@@ -1,8 +1,8 @@
-"""First use from several threads: one lock for imports and compilation.
+"""One lock for imports and compilation at first use, from several threads.
 
-parsgd imports its parts when they are needed, and compiles its kernels at the first call.  Two threads that do either
-at the same time can meet half-initialized modules, in parsgd as in the packages below it, so both happen under one
-lock.  The lock is reentrant: compiling a kernel may import a module.
+parsgd imports modules when they are needed, and compiles kernels at the first call.  Two threads that do so at the same
+time could access half-initialized modules, also of other packages.  The lock is reentrant: compiling a kernel may
+import a module.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 _lock = threading.RLock()
-# Print a line about a long compilation even if standard error is no terminal: the command line sets this.
+# Announce a long compilation even if standard error is not a terminal; set by the command line.
 announce_always = False
 
 

@@ -1,8 +1,7 @@
-"""NumPy's floating-point errors while parsgd computes.
+"""NumPy's floating-point errors during computations of parsgd.
 
-Sums that underflow, exponentials that overflow and logarithms of 0 are part of fits and predictions, and divergence is
-found by checks of its own.  What the caller has set with ``numpy.errstate`` or ``numpy.seterr`` holds for the caller's
-own numbers.
+Fits and predictions may underflow in sums, overflow in exponentials and take logarithms of 0; separate checks detect
+divergence.  The caller's ``numpy.errstate`` and ``numpy.seterr`` apply only to the caller's computations.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import numpy as np
 
 
 def silent() -> np.errstate:
-    """A context, or a decorator, in which NumPy ignores floating-point errors, whatever the caller has set.
+    """Return a context or decorator in which NumPy ignores floating-point errors, regardless of the caller's settings.
 
     >>> with np.errstate(all="raise"), silent():
     ...     float(np.exp(np.float64(-1e3)))

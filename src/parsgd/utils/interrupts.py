@@ -1,8 +1,8 @@
-"""Ctrl-C while a fit runs: note it, let the fit come to an end that keeps its work, and then act on it.
+"""Ctrl-C during a fit: record it, end the fit with its work kept, and then act on it.
 
-Until workers start, Ctrl-C raises KeyboardInterrupt at once, as everywhere in Python.  From then until the estimator
-has its attributes it is held: the first press ends the round, a second one the wait for it.  After that the press takes
-effect, once: a program that called ``fit`` itself gets the model and a warning, all other callers KeyboardInterrupt.
+Before workers start, Ctrl-C raises KeyboardInterrupt at once, as usual in Python.  From then until the estimator has
+its attributes it is deferred: the first press ends the round, a second one the wait for it.  After that the press takes
+effect once.  A program that called ``fit`` directly gets the model and a warning, all other callers KeyboardInterrupt.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from typing import Any
 from parsgd.errors import FitInterruptedWarning
 from parsgd.utils.callers import caller_of, warn
 
-# The innermost is the last; only the main thread, where signals arrive, adds to it.
+# The innermost is last; only the main thread, which receives signals, adds to it.
 _holds: list[InterruptHold] = []
 _scope: contextvars.ContextVar[FitScope | None] = contextvars.ContextVar("scope", default=None)
 _returning: contextvars.ContextVar[InterruptHold | None] = contextvars.ContextVar("returning", default=None)
 
 
 class InterruptHold:
-    """Presses of Ctrl-C from ``begin`` to ``end``, during which nothing is to break off anywhere.
+    """Deferral of Ctrl-C from ``begin`` to ``end``.
 
-    ``presses`` counts them, and ``heard`` is called at each.  Those beyond ``patience`` raise KeyboardInterrupt.  Where
-    Ctrl-C is ignored it stays ignored; outside the main thread, where no signal arrives, nothing is noted.
+    ``presses`` counts them, and ``heard`` is called at each.  Those beyond ``patience`` raise KeyboardInterrupt.  If
+    Ctrl-C is ignored, it remains ignored; outside the main thread, which receives no signals, none is recorded.
     """
 
     def __init__(self, patience: float = math.inf):
@@ -41,7 +41,7 @@ class InterruptHold:
         self.before: Any = None
 
     def begin(self) -> InterruptHold:
-        """Note presses from now on."""
+        """Start recording presses."""
         if threading.current_thread() is threading.main_thread():
             self.before = signal.getsignal(signal.SIGINT)
             _holds.append(self)
@@ -50,14 +50,14 @@ class InterruptHold:
         return self
 
     def end(self) -> None:
-        """Let Ctrl-C be what it was before."""
+        """Restore the previous handler."""
         if self in _holds:
             if signal.getsignal(signal.SIGINT) is press:
                 signal.signal(signal.SIGINT, self.before)
             _holds.remove(self)
 
     def press(self) -> None:
-        """Note a press."""
+        """Record a press."""
         self.presses += 1
         self.heard()
         if self.presses > self.patience:
@@ -65,11 +65,11 @@ class InterruptHold:
 
 
 def _nothing() -> None:
-    """Listen to nothing."""
+    """Do nothing."""
 
 
 def press(signum: int = signal.SIGINT, frame: FrameType | None = None) -> None:
-    """Do what Ctrl-C does; a handler of signals."""
+    """Do what Ctrl-C does; a signal handler."""
     if not _holds:
         raise KeyboardInterrupt
     _holds[-1].press()
@@ -77,21 +77,21 @@ def press(signum: int = signal.SIGINT, frame: FrameType | None = None) -> None:
 
 @contextlib.contextmanager
 def shielded() -> Iterator[InterruptHold]:
-    """Finish the block whatever is pressed, and only then let it take effect."""
+    """Complete the block before Ctrl-C takes effect."""
     hold = InterruptHold().begin()
     try:
         yield hold
     finally:
         hold.end()
         if hold.presses:
-            # a handler of the user's own does what it does; the presses of an outer hold are noted there
+            # the user's handler is called; an outer hold records the presses itself
             (hold.before if callable(hold.before) else press)(signal.SIGINT, None)
 
 
 class FitScope:
-    """One fit: from its start, when Ctrl-C still raises at once, through the rounds to the attributes it leaves.
+    """Scope of one fit: Ctrl-C raises at first, and is deferred from the first round until the attributes are set.
 
-    ``said`` is the sentence for the warning.
+    ``said`` is the text of the warning.
     """
 
     def __init__(self) -> None:
@@ -99,38 +99,38 @@ class FitScope:
         self.said = ""
 
     def hold(self, heard: Callable[[], Any]) -> None:
-        """From now on note Ctrl-C, and call ``heard`` at each press; a second press raises."""
+        """Defer Ctrl-C from now on and call ``heard`` at each press; a second press raises."""
         if self.current is None:
             self.current = InterruptHold().begin()
         self.current.heard = heard
         self.one_more()
 
     def one_more(self) -> None:
-        """Let one press more be noted, and the one after it raise."""
+        """Record one more press; the next one raises."""
         if self.current is not None:
             self.current.patience = self.current.presses + 1
 
     def finalize(self) -> None:
-        """Note all presses: the workers have ended, and what is left takes no time."""
+        """Record all presses: the workers have ended, and the rest is short."""
         if self.current is not None:
             self.current.patience = math.inf
         if (outer := _returning.get()) is not None:
             outer.patience = math.inf
 
     def end(self) -> None:
-        """Let Ctrl-C be what it was before the fit."""
+        """Restore the handler from before the fit."""
         if self.current is not None:
             self.current.end()
 
     @property
     def pressed(self) -> bool:
-        """Whether Ctrl-C was pressed since the workers started."""
+        """True if Ctrl-C was pressed since the workers started."""
         return self.current is not None and self.current.presses > 0
 
 
 @contextlib.contextmanager
 def scope() -> Iterator[FitScope]:
-    """The scope of the estimator's fit that runs in this thread, or else a new one."""
+    """Yield the scope of the estimator's fit in this thread, or a new one."""
     running = _scope.get()
     if running is not None:
         yield running
@@ -144,10 +144,10 @@ def scope() -> Iterator[FitScope]:
 
 @contextlib.contextmanager
 def returning() -> Iterator[InterruptHold]:
-    """Let a fit inside the block return what it has when Ctrl-C is pressed, whoever calls it.
+    """Let a fit inside the block return its present result on Ctrl-C, for any caller.
 
-    Until the fit has a result Ctrl-C does what it does to every fit.  From then to the end of the block it is noted
-    only; ``presses`` has all that did not raise.
+    Until the fit has a result, Ctrl-C acts as in every fit.  From then to the end of the block it is only recorded;
+    ``presses`` counts those that did not raise.
     """
     hold = InterruptHold(patience=0).begin()
     token = _returning.set(hold)
@@ -159,9 +159,9 @@ def returning() -> Iterator[InterruptHold]:
 
 
 def interruptible(method: Callable, returns: bool) -> Callable:
-    """A method that fits, and that acts on Ctrl-C when the estimator has its attributes.
+    """Wrap a fitting method so that it acts on Ctrl-C after the estimator has its attributes.
 
-    ``returns``: whether a program that called it directly gets a warning; otherwise KeyboardInterrupt is raised.
+    With ``returns`` a program that called it directly gets a warning; otherwise KeyboardInterrupt is raised.
     """
 
     @functools.wraps(method)

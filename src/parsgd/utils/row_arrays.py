@@ -1,4 +1,4 @@
-"""Rows in memory: seen as kernels see them, picked, and put together.  Pure functions on arrays."""
+"""Rows in memory in the form that kernels read: conversion, selection and concatenation.  Pure functions on arrays."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from parsgd.errors import InvalidArgumentError
 
 
 def rows_of(x: Any, y: np.ndarray, weight: np.ndarray | None = None) -> Rows:
-    """See a matrix or a CSR matrix, with its targets, as kernels do.
+    """Convert a dense or CSR matrix and its targets to :class:`~parsgd.core.Rows`.
 
-    Nothing is copied that is in standard form already (:func:`standard_array`, :func:`standard_csr`).
+    Arrays in standard form are not copied (:func:`standard_array`, :func:`standard_csr`).
 
     >>> rows_of(np.ones((2, 3)), np.zeros(2)).x.n_features
     3
@@ -30,9 +30,9 @@ def rows_of(x: Any, y: np.ndarray, weight: np.ndarray | None = None) -> Rows:
 
 
 def standard_array(array: Any) -> np.ndarray:
-    """The array with its numbers side by side in C order, aligned, in the machine's byte order; copied if they are not.
+    """Return the array contiguous in C order, aligned and in native byte order; copied only if necessary.
 
-    Kernels read memory by address and look at no strides.
+    Kernels read memory by address and ignore strides.
 
     >>> standard_array(np.arange(6, dtype=">i4")[::-2])
     array([5, 3, 1], dtype=int32)
@@ -42,14 +42,14 @@ def standard_array(array: Any) -> np.ndarray:
 
 
 def standard_csr(x: Any) -> Any:
-    """The CSR matrix with its three arrays in standard form, and each row's features sorted and named once.
+    """Return the CSR matrix with standard arrays, sorted indices and no duplicates.
 
-    Indices and pointers are both int32 or both int64.  Arrays that have that form already are not copied.
+    Indices and pointers are both int32 or both int64.  Arrays in standard form are not copied.
 
     Raises
     ------
     InvalidArgumentError
-        If an index lies outside of the features, or the pointers fall.
+        If an index is out of range, or the pointers decrease.
 
     >>> from scipy.sparse import csr_array
     >>> twice = csr_array(([1.0, 2.0], [1, 1], [0, 2]), shape=(1, 2))
@@ -59,7 +59,7 @@ def standard_csr(x: Any) -> Any:
     narrow = x.indices.dtype == x.indptr.dtype == np.int32
     kind = np.int32 if narrow else np.int64
     data, indices, indptr = map(standard_array, (x.data, x.indices, x.indptr))
-    # a new matrix, because a flag of the old one may be older than its arrays
+    # a new matrix, because a flag of the old one may be out of date
     plain = csr_array((data, indices.astype(kind, copy=False), indptr.astype(kind, copy=False)), shape=x.shape)
     sorted_once = plain.has_canonical_format
     check_csr(plain, sorted_once)
@@ -70,16 +70,16 @@ def standard_csr(x: Any) -> Any:
 
 
 def check_csr(x: Any, sorted_once: bool = False) -> None:
-    """Refuse pointers that fall, and indices outside of the matrix: compiled code would read foreign memory.
+    """Raise InvalidArgumentError for decreasing pointers or indices out of range, which compiled code does not check.
 
-    With ``sorted_once``, all rows are known to be sorted, and the ends of rows suffice.
+    With ``sorted_once`` all rows are known to be sorted, so checking the ends of rows suffices.
     """
     lengths = np.diff(x.indptr)
     if len(lengths) and lengths.min() < 0:
         row = int(lengths.argmin())
         raise InvalidArgumentError(
-            f"X is a CSR matrix whose indptr falls from {x.indptr[row]} to {x.indptr[row + 1]} at row {row}; pointers"
-            " must not decrease. Build it anew from its rows."
+            f"X is a CSR matrix with an indptr that falls from {x.indptr[row]} to {x.indptr[row + 1]} at row {row};"
+            " pointers must not decrease. Rebuild it from its rows."
         )
     ends = x.indices
     if sorted_once:
@@ -87,16 +87,16 @@ def check_csr(x: Any, sorted_once: bool = False) -> None:
         ends = np.concatenate([x.indices[x.indptr[:-1][filled]], x.indices[x.indptr[1:][filled] - 1]])
     if len(ends) and (ends.min() < 0 or ends.max() >= x.shape[1]):
         raise InvalidArgumentError(
-            f"X is a CSR matrix with indices from {ends.min()} to {ends.max()}; they must lie between 0 and"
-            f" {x.shape[1] - 1}, the number of its last feature. Build it anew with the right shape."
+            f"X is a CSR matrix with indices from {ends.min()} to {ends.max()}; they must be between 0 and"
+            f" {x.shape[1] - 1}, the number of its last feature. Rebuild it with the right shape."
         )
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written to.
+    """Return a read-only view.
 
-    No kernel may touch the user's data; and numba compiles anew for arrays that happen to be read-only (memory maps,
-    joblib's workers), so all of them are.
+    No kernel may write to the user's data.  Also, numba compiles separately for read-only arrays (memory maps, joblib's
+    workers), so all arrays are read-only.
     """
     view = np.asarray(array).view()
     view.flags.writeable = False
@@ -104,7 +104,7 @@ def read_only(array: np.ndarray) -> np.ndarray:
 
 
 def picked(rows: Rows, numbers: np.ndarray) -> Rows:
-    """A copy of some rows, in memory of their own, in the given order."""
+    """Return a copy of the given rows in the given order."""
     x, weight = rows.x, rows.weight[numbers] if rows.weight.size else rows.weight
     if isinstance(x, DenseRows):
         data = x.data.reshape(-1, x.n_features)[numbers]
@@ -118,7 +118,7 @@ def picked(rows: Rows, numbers: np.ndarray) -> Rows:
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
-    """The rows of several parts, one after the other, in memory of their own.
+    """Concatenate the rows of several parts.
 
     >>> joined([rows_of(np.ones((2, 3)), np.zeros(2)), rows_of(np.zeros((1, 3)), np.ones(1))]).y
     array([0., 0., 1.])
@@ -145,15 +145,15 @@ def _read_only_part(part: Any) -> Any:
 
 
 def visits(blocks: Iterator[RowBlock], n: int) -> RowBlock:
-    """The next ``n`` visits, in one block; rows are copied only where these lie in more than one.
+    """Return the next ``n`` visits as one block; rows are copied only if they span several blocks.
 
-    There are fewer at the end of an epoch.
+    At the end of an epoch there may be fewer.
     """
     found: list[Rows] = []
     for rows, order in blocks:
         if not found and len(order) >= n:
             return RowBlock(rows, order[:n])
-        # copied at once: a block is valid until the next one is asked for
+        # copied at once, because a block is valid only until the next request
         found.append(picked(rows, order[:n]))
         n -= len(found[-1].y)
         if n <= 0:

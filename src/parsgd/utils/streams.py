@@ -1,7 +1,7 @@
-"""Standard output and standard error for messages: closed, broken or full, they are no reason to lose work.
+"""Standard output and standard error for messages, tolerant of closed, broken or full streams.
 
-A terminal may be closed, a reader may leave, and the disk of a log may be full.  A message that cannot be written is
-dropped, and characters that the stream's encoding lacks are written as escapes.
+A terminal may be closed, a pipe's reader may exit, and the disk of a log may be full.  A message that cannot be written
+is dropped.  Characters that the stream's encoding lacks are written as escapes.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from typing import Any
 
 
 class MessageStream:
-    """``sys.stdout`` or ``sys.stderr`` as it is now, as a file that raises no errors of its own.
+    """File that writes to the present ``sys.stdout`` or ``sys.stderr`` and raises no errors.
 
-    >>> MessageStream("stdout").write("said")
-    said4
+    >>> MessageStream("stdout").write("text")
+    text4
     """
 
     def __init__(self, name: str):
         self.name = name
-        # a live view puts a stream of its own in its place, which writes to this one
+        # a live view replaces sys.stdout by a stream that writes to this one
         self.stream: Any = getattr(sys, name, None)
 
     @property
     def encoding(self) -> str:
-        """Of the stream."""
+        """Encoding of the stream."""
         return getattr(self.stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
+        """Write the text as far as possible."""
         stream = self.stream
         if stream is not None:
             try:
@@ -37,11 +37,11 @@ class MessageStream:
                 except UnicodeEncodeError:
                     stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
             except (OSError, ValueError):
-                pass  # ValueError: it was closed
+                pass  # ValueError: closed
         return len(text)
 
     def flush(self) -> None:
-        """Have it arrive, if it can."""
+        """Flush the stream, if possible."""
         try:
             if self.stream is not None:
                 self.stream.flush()
@@ -49,14 +49,14 @@ class MessageStream:
             pass
 
     def isatty(self) -> bool:
-        """Whether a terminal shows it."""
+        """Return True if the stream is a terminal."""
         try:
             return self.stream is not None and self.stream.isatty()
         except (OSError, ValueError):
             return False
 
     def fileno(self) -> int:
-        """The number of the open file; raises OSError where there is none."""
+        """Return the file number; raises OSError if there is no stream."""
         if self.stream is None:
             raise OSError(f"sys.{self.name} is None")
         return self.stream.fileno()

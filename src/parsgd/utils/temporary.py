@@ -1,8 +1,8 @@
-"""Temporary files and folders that do not outlive the process that made them, however it ends.
+"""Temporary files and folders that are removed when the process that made them ends.
 
-They are removed when they are closed, at the end of the interpreter, and before SIGTERM or SIGHUP end the process, if
-these signals do what they do by default.  Names hold the machine and the process, so that whoever makes the next one
-can remove those of processes that were killed.
+They are removed when closed, at interpreter exit, and before SIGTERM or SIGHUP end the process, if these signals have
+their default handlers.  Names contain the machine and the process, so that later processes can remove the files of
+killed ones.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pathlib import Path
 from types import FrameType
 
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-# What there is, and the process that made it: a process that was forked removes nothing of its parent's.
-_there: dict[Path, int] = {}
+# Path -> process that made it; a forked process removes no files of its parent.
+_paths: dict[Path, int] = {}
 
 
 class TemporaryFolder:
@@ -37,7 +37,7 @@ class TemporaryFolder:
 
 
 def owner() -> str:
-    """The machine and the process, as they stand in names of temporary files.
+    """Return the machine and the process as used in names of temporary files.
 
     >>> owner().endswith(f"-{os.getpid()}")
     True
@@ -47,10 +47,10 @@ def owner() -> str:
 
 @contextlib.contextmanager
 def kept(path: Path, start: str, end: str) -> Iterator[None]:
-    """Remove the file ``path`` after the block, if it is still there.
+    """Remove the file ``path`` after the block, if it still exists.
 
-    Before the block remove files beside it that processes which were killed have left: those whose names are ``start``,
-    an owner, and something that ends with ``end``.
+    Before the block, remove similar files left by killed processes: names that consist of ``start``, an owner, and text
+    that ends with ``end``.
     """
     _remove_left(path.parent, start, end)
     _add(path)
@@ -62,7 +62,7 @@ def kept(path: Path, start: str, end: str) -> Iterator[None]:
 
 @functools.cache
 def _machine() -> str:
-    """Digits that differ between machines, and between containers that count their processes apart."""
+    """Return digits that differ between machines and between containers with separate process numbers."""
     try:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -71,7 +71,7 @@ def _machine() -> str:
 
 
 def _remove_left(folder: Path, start: str, end: str = "") -> None:
-    """Remove what processes of this machine that are gone have left."""
+    """Remove files left by processes of this machine that no longer run."""
     begin = f"{start}{_machine()}-"
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
@@ -88,12 +88,12 @@ def _runs(process: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # somebody else's
+        return True  # another user's process
     return True
 
 
 def _add(path: Path) -> None:
-    _there[path] = os.getpid()
+    _paths[path] = os.getpid()
     if threading.current_thread() is not threading.main_thread():
         return
     for signum in _ENDING:
@@ -102,10 +102,10 @@ def _add(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if _there.pop(path, None) != os.getpid():
+    if _paths.pop(path, None) != os.getpid():
         return
     _delete(path)
-    if not _there and threading.current_thread() is threading.main_thread():
+    if not _paths and threading.current_thread() is threading.main_thread():
         for signum in _ENDING:
             if signal.getsignal(signum) is _end:
                 signal.signal(signum, signal.SIG_DFL)
@@ -120,8 +120,8 @@ def _delete(path: Path) -> None:
 
 
 def _end(signum: int, frame: FrameType | None) -> None:
-    """Remove what there is, and let the signal do what it would have done."""
-    for path, process in list(_there.items()):
+    """Remove all temporary files, then apply the signal's default action."""
+    for path, process in list(_paths.items()):
         if process == os.getpid():
             _delete(path)
     signal.signal(signum, signal.SIG_DFL)

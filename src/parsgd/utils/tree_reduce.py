@@ -1,4 +1,4 @@
-"""Weighted sums of states: in one place, or in a tree whose branches lie on different machines, to the same bits."""
+"""Weighted sums of states, locally or in a tree over several machines, with the same bits."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import numpy as np
 
 from parsgd.utils import first_use
 
-# Elements summed at a time: large enough to hide the loop, small enough to stay in the second-level cache.
+# Elements per block: large enough to hide loop overhead, small enough for the second-level cache.
 _BLOCK = 1 << 15
-# Vectors added up one after the other; of more, groups of so many.
+# Maximum number of vectors added sequentially; more are added in groups of this size.
 FAN_IN = 16
 
 
 def weighted_sum(vectors: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """``sum_i weights[i] vectors[i]``, added in float64 and in the given order, in the dtype of the vectors.
+    """Return ``sum_i weights[i] vectors[i]``, added in float64 and in the given order, in the dtype of the vectors.
 
-    A single vector of weight 1 comes back bit for bit.  More than :data:`FAN_IN` vectors are added up in a tree: groups
-    of so many neighbours first, then the groups' sums, which stay float64.  So machines of a cluster can add up what
-    lies near them and give the same bits.
+    A single vector of weight 1 is returned bit for bit.  More than :data:`FAN_IN` vectors are added in a tree: groups
+    of neighbors first, then the float64 sums of the groups.  Machines of a cluster can therefore add the vectors they
+    hold and produce the same bits.
     """
-    elsewhere = next((vector for vector in vectors if hasattr(vector, "weighted_sum")), None)
-    if elsewhere is not None:
-        return elsewhere.weighted_sum(vectors, weights)
-    alone = np.flatnonzero(weights)
-    if len(alone) == 1 and weights[alone[0]] == 1.0:
-        return vectors[alone[0]].copy()
+    remote = next((vector for vector in vectors if hasattr(vector, "weighted_sum")), None)
+    if remote is not None:
+        return remote.weighted_sum(vectors, weights)
+    nonzero = np.flatnonzero(weights)
+    if len(nonzero) == 1 and weights[nonzero[0]] == 1.0:
+        return vectors[nonzero[0]].copy()
     sums_kernels = first_use.kernels("weighted_sum")
     add_weighted, store = sums_kernels.add_weighted, sums_kernels.store
 
@@ -45,7 +45,7 @@ def weighted_sum(vectors: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarr
 
 
 def partial_sum(vectors: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """The sum of one group of the tree, float64."""
+    """Return the float64 sum of one group of the tree."""
     total = np.zeros(len(vectors[0]))
     for vector, weight in zip(vectors, weights, strict=True):
         if weight != 0.0:
@@ -54,7 +54,7 @@ def partial_sum(vectors: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarra
 
 
 def groups_of(n: int) -> list[slice]:
-    """The branches of a tree over ``n`` vectors: groups of :data:`FAN_IN` neighbours.
+    """Return the groups of a tree over ``n`` vectors: :data:`FAN_IN` neighbors each.
 
     >>> groups_of(20)
     [slice(0, 16, None), slice(16, 32, None)]

@@ -1,1 +1,1 @@
-"""Workers of a Dask cluster."""
+"""Workers on a Dask cluster."""

@@ -1,4 +1,4 @@
-"""A client of a Dask cluster, and what was started for it and must end with it."""
+"""Connection to a Dask cluster, including resources that were started for it and must end with it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from distributed import Client, LocalCluster
 from parsgd.errors import WorkersLostError
 from parsgd.utils import temporary
 
-# How often to look whether the file of a scheduler is there.
-_LOOK_S = 0.1
+# Seconds between two checks for the scheduler file.
+_POLL_S = 0.1
 
 
 class DaskConnection:
-    """``client``, with ``closing``: what to close, in that order.
+    """A ``client``, and a stack ``closing`` of resources to close with it.
 
     >>> DaskConnection(None).close()
     """
@@ -35,16 +35,16 @@ class DaskConnection:
         self._changed = changed or {}
 
     def tidy(self) -> None:
-        """Set back what Dask changed in this process's environment when it started a worker."""
-        _set_back(self._changed)
+        """Restore the environment variables that Dask changed in this process when it started a worker."""
+        _restore(self._changed)
 
     def close(self) -> None:
-        """End what was started for it: nothing, if the client was given."""
+        """Close the resources that were started for the client; none for a given client."""
         self._closing.close()
 
 
 def connect_to(address: str | None, scheduler_file: str | None, worker_timeout_s: float) -> DaskConnection:
-    """A client of its own for a scheduler that runs somewhere.  Raises WorkersLostError if it does not answer."""
+    """Connect a new client to a running scheduler.  Raises WorkersLostError if the scheduler does not answer."""
     where = address
     if scheduler_file is not None:
         address = _address_in(scheduler_file, worker_timeout_s)
@@ -54,13 +54,13 @@ def connect_to(address: str | None, scheduler_file: str | None, worker_timeout_s
             client = opened.enter_context(Client(address, timeout=worker_timeout_s, set_as_default=False))
         except (OSError, TimeoutError, ValueError) as error:
             raise WorkersLostError(
-                f"The Dask scheduler at {where} does not answer: {error} Is it running, and reachable from here?"
+                f"The Dask scheduler at {where} does not answer: {error} Make sure it is running and reachable."
             ) from error
         return DaskConnection(client, opened.pop_all())
 
 
 def _address_in(scheduler_file: str, worker_timeout_s: float) -> str:
-    """The address that a scheduler wrote; a Client would wait for the file for ever."""
+    """Return the address in a scheduler file; a Client would wait for the file without a limit."""
     end, why = time.monotonic() + worker_timeout_s, ""
     while True:
         try:
@@ -70,40 +70,44 @@ def _address_in(scheduler_file: str, worker_timeout_s: float) -> str:
         except OSError as error:
             why = f"it cannot be read ({error.strerror})"
         except (ValueError, KeyError, TypeError):
-            # it may be being written
-            why = "it holds no address of a scheduler"
+            # it may be incomplete, still being written
+            why = "it contains no scheduler address"
         if time.monotonic() > end:
             raise WorkersLostError(
-                f"{scheduler_file}: {why}, after {worker_timeout_s:g} s of waiting. Start a scheduler that writes it:"
+                f"{scheduler_file}: {why}, after {worker_timeout_s:g} s. Start a scheduler that writes it:"
                 f" dask scheduler --scheduler-file {scheduler_file}"
             )
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
 
 
 def start_local(n_processes: int | None, n_workers: int, memory_limit: Any) -> DaskConnection:
-    """A cluster of this machine's processes, each with one thread; they leave nothing on disk."""
+    """Start a cluster of processes on this machine, each with one thread; they leave no files."""
     with contextlib.ExitStack() as opened:
         folder = temporary.TemporaryFolder("dask")
         opened.callback(folder.close)
         before, changed = dict(os.environ), {}
-        opened.callback(_set_back, changed)
-        # None would mean port 8787, and a warning where it is taken
-        # and its processes are not to run a json.py of the current folder
+        opened.callback(_restore, changed)
+        # address ":0", because None means port 8787 and a warning if it is in use;
+        # safe path, because the processes must not import a json.py of the current folder
         with dask.config.set({"distributed.nanny.pre-spawn-environ.PYTHONSAFEPATH": "1"}):
             cluster = LocalCluster(
-                n_workers=n_processes or max(1, min(n_workers, CPU_COUNT)), threads_per_worker=1, processes=True,
-                memory_limit=memory_limit, dashboard_address=":0", local_directory=folder.path,
-            )  # fmt: skip
+                n_workers=n_processes or max(1, min(n_workers, CPU_COUNT)),
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=memory_limit,
+                dashboard_address=":0",
+                local_directory=folder.path,
+            )
         opened.enter_context(cluster)
-        # Dask sets its workers' environment in this process, whenever it starts one
+        # Dask sets its workers' environment in this process whenever it starts one
         changed |= {name: before.get(name) for name, value in os.environ.items() if value != before.get(name)}
-        _set_back(changed)
+        _restore(changed)
         client = opened.enter_context(Client(cluster, set_as_default=False))
         return DaskConnection(client, opened.pop_all(), changed)
 
 
-def _set_back(variables: Mapping[str, str | None]) -> None:
-    """Environment variables as they were; None: not set."""
+def _restore(variables: Mapping[str, str | None]) -> None:
+    """Restore environment variables; None: unset."""
     for name, value in variables.items():
         if value is None:
             os.environ.pop(name, None)

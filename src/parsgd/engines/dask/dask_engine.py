@@ -1,6 +1,6 @@
-"""Workers on a Dask cluster: one that you have, or one of this machine's own cores for the length of a fit.
+"""Engine with workers on a Dask cluster: an existing one, or a local one for the duration of a fit.
 
-Data are read by the worker that trains on them and stay there; in a round only the state vector travels.
+Data are read and kept by the Dask worker that trains on them; only the state vector is sent in each round.
 """
 
 from __future__ import annotations
@@ -20,50 +20,51 @@ from parsgd.engines.dask.dask_pool import DaskWorkerPool, refuse_after_the_end
 from parsgd.errors import IncompatiblePartsError, InvalidArgumentError, check_between, check_count, check_flag, choose
 from parsgd.utils.tree_reduce import FAN_IN
 
-WHO = "Dask"
-# Half of an empty round, and what is left of a round of 5 million parameters: benchmarks/single/rounds.py, rounded.
+_OWNER = "Dask"
+# Half of an empty round, and the remaining time of a round with 5 million parameters, rounded:
+# benchmarks/single/rounds.py.
 _LATENCY_S, _BYTES_PER_S = 10e-3, 6e8
 
 
 @dataclass(frozen=True)
 class Dask:
-    """An engine whose workers live on the workers of a Dask cluster.
+    """An engine with workers on a Dask cluster.
 
-    It takes the cluster that you give; or the one of the client that is active (``with distributed.Client(...)``); or
-    else starts a ``LocalCluster`` and closes it when the fit ends.  A script that lets it start one needs
-    ``if __name__ == "__main__":``, as everything does that starts processes.
+    It uses the given cluster, or that of the active client (``with distributed.Client(...)``).  Otherwise it starts a
+    ``LocalCluster`` and closes it at the end of the fit.  A script that starts one this way needs
+    ``if __name__ == "__main__":``, because the cluster starts processes.
 
-    Used as a context manager it stays connected, and its cluster up, from fit to fit.
+    Used as a context manager, it keeps its connection and its cluster between fits.
 
     Parameters
     ----------
     client : distributed.Client or None
-        Not an asynchronous one.
+        A synchronous client.
     address : str or None
-        Of a scheduler: ``"tcp://10.0.0.1:8786"``.
+        Address of a scheduler: ``"tcp://10.0.0.1:8786"``.
     scheduler_file : str or None
-        Where a scheduler wrote its address: ``dask scheduler --scheduler-file ...``.
+        File that contains the scheduler's address: ``dask scheduler --scheduler-file ...``.
     n_processes : int or None
-        Of the ``LocalCluster``, each with one thread.  None: as many as there are workers, and no more than cores.
+        Number of processes of the ``LocalCluster``, each with one thread.  None: one per worker, at most one per core.
     memory_limit : str, float or "auto"
-        Of each of these processes, as ``LocalCluster`` takes it.
+        Memory limit of each of these processes, as for ``LocalCluster``.
     reduce : {"auto", "tree", "direct"}
-        Whether the workers' states are added up where they are, in groups of 16 neighbours, and the driver gets the sum
-        (``"tree"``), or the driver gets all of them (``"direct"``): same bits.  ``"auto"``: a tree for more than 16
+        ``"tree"``: the cluster adds the workers' states in groups of 16, and the driver receives the sum.
+        ``"direct"``: the driver receives all states.  Both give the same bits.  ``"auto"``: a tree for more than 16
         workers.
     direct : bool
-        Whether this machine can connect to the workers; False: all goes through the scheduler.
+        True if this machine can connect to the workers; False: all data pass through the scheduler.
     heartbeat_timeout_s : float
-        After so many seconds without a sign of life a worker is given up, and its rows are read by another.
+        Seconds without a heartbeat after which a Dask worker counts as lost, and another one reads its rows.
     worker_timeout_s : float
-        For so many seconds a fit waits for a worker to come when there is none, and for a scheduler to answer.
+        Seconds to wait for a Dask worker when there is none, and for the scheduler to answer.
 
     Raises
     ------
     InvalidArgumentError
-        When it is made with values that cannot be used.
+        For invalid arguments.
     WorkersLostError
-        When a fit begins and the cluster has no workers, or cannot be reached.
+        If the cluster has no workers at the start of a fit, or cannot be reached.
 
     Examples
     --------
@@ -101,20 +102,22 @@ class Dask:
             )
         if self.client is not None and self.client.asynchronous:
             raise InvalidArgumentError(
-                "The 'client' parameter of Dask must be a client that waits. Got Client(asynchronous=True) instead."
+                "The 'client' parameter of Dask must be a synchronous Client. Got Client(asynchronous=True) instead."
             )
         for argument in ("address", "scheduler_file"):
             value = getattr(self, argument)
             if value is not None and not (isinstance(value, str) and value):
-                raise InvalidArgumentError(f"The {argument!r} parameter of {WHO} must be a str or None. Got {value!r}.")
-        check_count(self.n_processes, "n_processes", WHO)
-        choose(self.reduce, ("auto", "tree", "direct"), "reduce", WHO)
-        check_flag(self.direct, "direct", WHO)
-        check_between(self.heartbeat_timeout_s, 0, float("inf"), "heartbeat_timeout_s", WHO)
-        check_between(self.worker_timeout_s, 0, float("inf"), "worker_timeout_s", WHO)
+                raise InvalidArgumentError(
+                    f"The {argument!r} parameter of {_OWNER} must be a str or None. Got {value!r}."
+                )
+        check_count(self.n_processes, "n_processes", _OWNER)
+        choose(self.reduce, ("auto", "tree", "direct"), "reduce", _OWNER)
+        check_flag(self.direct, "direct", _OWNER)
+        check_between(self.heartbeat_timeout_s, 0, float("inf"), "heartbeat_timeout_s", _OWNER)
+        check_between(self.worker_timeout_s, 0, float("inf"), "worker_timeout_s", _OWNER)
 
     def default_workers(self) -> int:
-        """How many workers ``n_jobs=None`` means: the threads of the cluster, or of the one that would be started."""
+        """Return the number of workers for ``n_jobs=None``: the threads of the cluster, or of the one to be started."""
         refuse_after_the_end()
         if self.client is None and not self._kept and not self.address and not self.scheduler_file:
             _refuse_in_task()
@@ -128,16 +131,23 @@ class Dask:
             connection.close()
 
     def message_costs(self, n_parameters: int) -> tuple[float, float]:
-        """Seconds that a message takes, whatever its length, and bytes of a state a second."""
+        """Return the latency in seconds per message and the bandwidth in bytes per second."""
         return _LATENCY_S, _BYTES_PER_S
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> DaskWorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> DaskWorkerPool:
         connection = self._connect(len(shards))
         tree = self.reduce == "tree" or (self.reduce == "auto" and len(shards) > FAN_IN)
         return DaskWorkerPool(
-            connection.client, connection.close, work, shards, pulse, in_tree=tree, direct=self.direct,
-            heartbeat_timeout_s=self.heartbeat_timeout_s, worker_timeout_s=self.worker_timeout_s,
-        )  # fmt: skip
+            connection.client,
+            connection.close,
+            work,
+            shards,
+            progress,
+            in_tree=tree,
+            direct=self.direct,
+            heartbeat_timeout_s=self.heartbeat_timeout_s,
+            worker_timeout_s=self.worker_timeout_s,
+        )
 
     def __enter__(self) -> Dask:
         self._kept.append(self._connect(CPU_COUNT))
@@ -147,22 +157,22 @@ class Dask:
         self._kept.pop().close()
 
     def __deepcopy__(self, memo: dict) -> Dask:
-        # clones of an estimator talk to the same cluster
+        # clones of an estimator use the same cluster
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        # a client does not travel; its scheduler's address does
+        # a client cannot be pickled; its scheduler's address can
         address = self.address if self.client is None else self.client.scheduler.address
         return {**self.__dict__, "client": None, "address": address, "_kept": []}
 
     @property
     def _starts_one(self) -> bool:
-        """Whether there is no cluster yet."""
-        elsewhere = self.client or self.address or self.scheduler_file or self._kept
-        return not elsewhere and _active_client() is None
+        """True if the engine must start a cluster."""
+        existing = self.client or self.address or self.scheduler_file or self._kept
+        return not existing and _active_client() is None
 
     def _connect(self, n_workers: int) -> DaskConnection:
-        """A connection, whose closing closes what was started for it, if anything was."""
+        """Return a connection; closing it closes resources that were started for it."""
         refuse_after_the_end()
         if self._kept:
             stays = contextlib.ExitStack()
@@ -177,10 +187,10 @@ class Dask:
 
 
 def _refuse_in_task() -> None:
-    """Raise in a task of Dask, which would wait for workers that it occupies itself."""
+    """Raise inside a task of Dask, which would wait for the worker that it occupies."""
     if hasattr(thread_state, "execution_state"):
         raise IncompatiblePartsError(
-            "engine='dask' was used inside a task of Dask, which would wait for the worker that runs it. Take"
+            "engine='dask' was used inside a task of Dask, which would wait for the worker that runs it. Use"
             " engine='threads' there, or fit in the program that has the client."
         )
 

@@ -1,7 +1,7 @@
-"""Which Dask workers there are, asked of the scheduler twice a second; who is gone is known at once to all that wait.
+"""Availability of Dask workers, polled from the scheduler twice per second; the loss of one ends all waits for it.
 
-Dask lets a task that is bound to one worker wait for it for ever.  So whatever is done with a worker's help is done
-*while it is there* (:func:`while_there`).
+A Dask task that is bound to one worker would wait for it without a limit.  All operations on a worker therefore run in
+:func:`while_alive`.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ from typing import Any, TypeVar
 from distributed import CancelledError, Client, KilledWorker
 
 T = TypeVar("T")
-# Seconds between two looks, and the longest that a look may take.
-_LOOK_S, _LOOK_TIMEOUT_S = 0.5, 5.0
-# Workers in these states take tasks, now or in a moment.
-_THERE = ("init", "running", "paused")
+# Seconds between two polls, and the time limit of a poll.
+_POLL_S, _POLL_TIMEOUT_S = 0.5, 5.0
+# States of workers that accept tasks, now or soon.
+_ACTIVE_STATES = ("init", "running", "paused")
 
 
 class HostLostError(Exception):
-    """What was to be done on a worker will not be done there; the message says why."""
+    """An operation on a host failed because the host is lost; the message has the reason."""
 
 
 @dataclass(eq=False)
 class Host:
-    """A Dask worker process; ``gone`` gets the reason when it is no longer there.
+    """A Dask worker process; the future ``lost`` receives the reason when it becomes unavailable.
 
-    ``last_seen`` is the scheduler's time of its last heartbeat, ``heard_s`` when that was news here: the clocks of two
-    machines are not compared.
+    ``last_seen`` is the time of its last heartbeat on the scheduler's clock.  ``updated_s`` is the time of its change
+    on this machine's clock; clocks of two machines are not compared.
     """
 
     address: str
     threads: int
     last_seen: float
-    heard_s: float
-    gone: asyncio.Future = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    updated_s: float
+    lost: asyncio.Future = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-def begun(doing: Awaitable[T]) -> asyncio.Future[T]:
-    """A coroutine that runs from now on; if nobody waits for it, nobody hears how it ended."""
+def start_task(doing: Awaitable[T]) -> asyncio.Future[T]:
+    """Start a coroutine as a task; its error is not reported if it is never awaited."""
     future = asyncio.ensure_future(doing)
     future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     return future
 
 
-async def while_there(hosts: Iterable[Host], doing: Awaitable[T]) -> T:
-    """What ``doing`` gives; raises Gone when one of the hosts is gone before."""
-    task, ends = begun(doing), [host.gone for host in hosts]
+async def while_alive(hosts: Iterable[Host], doing: Awaitable[T]) -> T:
+    """Return the result of ``doing``; raise HostLostError if one of the hosts is lost before."""
+    task, ends = start_task(doing), [host.lost for host in hosts]
     try:
         await asyncio.wait([task, *ends], return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -61,12 +61,12 @@ async def while_there(hosts: Iterable[Host], doing: Awaitable[T]) -> T:
 
 
 @contextlib.contextmanager
-def losing(address: str) -> Iterator[None]:
-    """Errors of the connection, and of Dask about what it has lost, as HostLostError."""
+def host_errors(address: str) -> Iterator[None]:
+    """Convert connection errors, and Dask's errors about lost data, to HostLostError."""
     try:
         yield
     except asyncio.CancelledError as error:
-        # Dask may cancel what it has lost in the same words in which a coroutine is told to end
+        # Dask's cancellation of lost data looks like a cancellation of this coroutine
         if asyncio.current_task().cancelling():
             raise
         raise HostLostError(f"the Dask worker at {address} was lost.") from error
@@ -77,11 +77,11 @@ def losing(address: str) -> Iterator[None]:
 
 
 class LivenessMonitor:
-    """Looks after the hosts of one crew.  Lives in the client's event loop.
+    """Monitor of the hosts of one pool.  It runs in the client's event loop.
 
-    ``joined`` and ``left`` are told of each host that comes and goes.  One that was found wanting, and one that is new,
-    is not counted on before it gives another sign of life: who dies as it begins has no time to take rows with it, and
-    a nanny restarts no process that dies while it is being started.
+    ``joined`` and ``left`` are called for each host that appears or disappears.  A host that is new, or was lost, is
+    used only after another heartbeat.  A host that crashes at startup therefore receives no rows; a nanny does not
+    restart a process that crashes while it starts.
     """
 
     def __init__(
@@ -90,61 +90,59 @@ class LivenessMonitor:
         self.client, self.heartbeat_timeout_s = client, heartbeat_timeout_s
         self.joined, self.left = joined, left
         self.hosts: dict[str, Host] = {}
-        self.wanting: dict[str, float] = {}
-        self.answered_s = time.monotonic()
+        self.suspects: dict[str, float] = {}
+        self.response_s = time.monotonic()
         self._task: asyncio.Task | None = None
 
     def start(self) -> None:
-        """Look twice a second from now on."""
-        self._task = asyncio.ensure_future(self._keep_looking())
+        """Start polling."""
+        self._task = asyncio.ensure_future(self._poll_forever())
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop polling."""
         if self._task is not None:
             self._task.cancel()
 
-    async def _keep_looking(self) -> None:
+    async def _poll_forever(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
             if self.client.scheduler is None:
                 return  # the client was closed
-            # a scheduler that does not answer shows in ``unanswered_s``
+            # ``unanswered_s`` then grows
             with contextlib.suppress(OSError, TimeoutError):
-                await self.look()
+                await self.update()
 
     @property
     def unanswered_s(self) -> float:
-        """For how long the scheduler has not answered."""
-        return time.monotonic() - self.answered_s
+        """Seconds since the last answer of the scheduler."""
+        return time.monotonic() - self.response_s
 
-    async def look(self) -> None:
-        """Ask the scheduler once."""
-        identity = await asyncio.wait_for(self.client.scheduler.identity(), _LOOK_TIMEOUT_S)
-        self.answered_s = now = time.monotonic()
-        there = {address: said for address, said in identity["workers"].items() if said["status"] in _THERE}
-        for address in [address for address in self.hosts if address not in there]:
-            self.lose(self.hosts[address], f"the Dask worker at {address} is gone.")
-        for address, said in there.items():
-            self._hear(address, said, now)
+    async def update(self) -> None:
+        """Poll the scheduler once."""
+        identity = await asyncio.wait_for(self.client.scheduler.identity(), _POLL_TIMEOUT_S)
+        self.response_s = now = time.monotonic()
+        active = {address: info for address, info in identity["workers"].items() if info["status"] in _ACTIVE_STATES}
+        for address in [address for address in self.hosts if address not in active]:
+            self.remove(self.hosts[address], f"the Dask worker at {address} is no longer available.")
+        for address, info in active.items():
+            self._record_heartbeat(address, info, now)
 
-    def _hear(self, address: str, said: dict[str, Any], now: float) -> None:
-        seen, host = said["last_seen"], self.hosts.get(address)
+    def _record_heartbeat(self, address: str, info: dict[str, Any], now: float) -> None:
+        seen, host = info["last_seen"], self.hosts.get(address)
         if host is None:
-            if self.wanting.setdefault(address, seen) != seen or self._task is None:
-                del self.wanting[address]
-                self.hosts[address] = Host(address, said["nthreads"], seen, now)
+            if self.suspects.setdefault(address, seen) != seen or self._task is None:
+                del self.suspects[address]
+                self.hosts[address] = Host(address, info["nthreads"], seen, now)
                 self.joined(self.hosts[address])
         elif seen != host.last_seen:
-            host.last_seen, host.heard_s = seen, now
-        elif now - host.heard_s > self.heartbeat_timeout_s:
-            self.lose(
-                host, f"the Dask worker at {address} has given no sign of life for {self.heartbeat_timeout_s:g} s."
-            )
+            host.last_seen, host.updated_s = seen, now
+        elif now - host.updated_s > self.heartbeat_timeout_s:
+            self.remove(host, f"the Dask worker at {address} has sent no heartbeat for {self.heartbeat_timeout_s:g} s.")
 
-    def lose(self, host: Host, why: str) -> None:
-        """Count on a host no more."""
+    def remove(self, host: Host, why: str) -> None:
+        """Remove a host."""
         if self.hosts.get(host.address) is host:
             del self.hosts[host.address]
-            self.wanting[host.address] = host.last_seen
-            host.gone.set_result(why)
+            self.suspects[host.address] = host.last_seen
+            host.lost.set_result(why)
             self.left(host)

@@ -1,4 +1,4 @@
-"""States that stay on the Dask workers which made them, and are added up there, in a tree."""
+"""States that remain on the Dask workers that computed them and are added there, in a tree."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from parsgd.engines.dask import remote_tasks
 from parsgd.engines.dask.liveness import Host, HostLostError
 from parsgd.utils.tree_reduce import FAN_IN, groups_of
 
-# How often a sum is begun anew when the host of a part of it is lost.
+# Maximum number of attempts to compute a sum when hosts are lost.
 _ATTEMPTS = 5
 
 
 class RemoteState:
-    """The state of a report, where it was made; ``numpy.asarray`` brings it.
+    """The state of a report on its Dask worker; ``numpy.asarray`` fetches it.
 
-    When the host is lost before the state was used, its task is done once more: it holds all that is needed.
+    If the host is lost before the state is used, the task runs again; it contains all that is needed.
     """
 
     ndim = 1
 
-    def __init__(self, crew: Any, task: Task, report: Future, host: Host, dtype: np.dtype, size: int):
-        self.crew, self.task, self.report, self.host = crew, task, report, host
+    def __init__(self, pool: Any, task: Task, report: Future, host: Host, dtype: np.dtype, size: int):
+        self.pool, self.task, self.report, self.host = pool, task, report, host
         self.dtype, self.size = dtype, size
         self.shape, self.nbytes = (size,), size * dtype.itemsize
-        self._brought: np.ndarray | None = None
+        self._fetched: np.ndarray | None = None
 
     @property
     def lost(self) -> bool:
-        """Whether it is there no more."""
-        return self.host.gone.done() or self.report.status != "finished"
+        """True if the state is no longer available."""
+        return self.host.lost.done() or self.report.status != "finished"
 
     def __len__(self) -> int:
         return self.size
@@ -44,21 +44,23 @@ class RemoteState:
         return np.asarray(self)[place]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if self._brought is None:
-            self._brought = self.weighted_sum([self], np.ones(1))
-        return np.array(self._brought, dtype=dtype, copy=copy)
+        if self._fetched is None:
+            self._fetched = self.weighted_sum([self], np.ones(1))
+        return np.array(self._fetched, dtype=dtype, copy=copy)
 
     def copy(self) -> np.ndarray:
-        """The state, here."""
+        """Return the state as a local array."""
         return np.array(self)
 
     def weighted_sum(self, vectors: Sequence[Any], weights: np.ndarray) -> np.ndarray:
-        """``sum_i weights[i] vectors[i]`` to the bits of :func:`parsgd.utils.tree_reduce.weighted_sum`; one vector
-        travels here, and those of ``vectors`` that are here travel there."""
-        return self.crew.call(_sum, self.crew, list(vectors), np.asarray(weights, dtype=float))
+        """Return ``sum_i weights[i] vectors[i]``, with the bits of :func:`parsgd.utils.tree_reduce.weighted_sum`.
+
+        The driver receives one vector; local arrays among ``vectors`` are sent to the cluster.
+        """
+        return self.pool.call(_sum, self.pool, list(vectors), np.asarray(weights, dtype=float))
 
 
-async def _sum(crew: Any, vectors: list[Any], weights: np.ndarray) -> np.ndarray:
+async def _sum(pool: Any, vectors: list[Any], weights: np.ndarray) -> np.ndarray:
     alone = np.flatnonzero(weights)
     if len(alone) == 1 and weights[alone[0]] == 1.0:
         vectors, weights = [vectors[alone[0]]], np.ones(1)
@@ -67,35 +69,38 @@ async def _sum(crew: Any, vectors: list[Any], weights: np.ndarray) -> np.ndarray
     why = ""
     for _ in range(_ATTEMPTS):
         try:
-            return await _tree(crew, vectors, weights)
-        except HostLostError as gone:
-            why = str(gone)
-            await crew.look()
+            return await _tree(pool, vectors, weights)
+        except HostLostError as error:
+            why = str(error)
+            await pool.update_hosts()
             for vector in vectors:
                 if isinstance(vector, RemoteState) and vector.lost:
-                    vector.report, vector.host = await crew.again(vector.task)
+                    vector.report, vector.host = await pool.rerun(vector.task)
     raise OSError(f"the workers' states could not be added up in {_ATTEMPTS} attempts; the last time {why}")
 
 
-async def _tree(crew: Any, vectors: list[Any], weights: np.ndarray) -> np.ndarray:
-    """Branch by branch until so few are left that they are the root."""
+async def _tree(pool: Any, vectors: list[Any], weights: np.ndarray) -> np.ndarray:
+    """Add groups of vectors until few enough are left for a single sum."""
     dtype = vectors[0].dtype
-    # what is summed, futures or arrays, and where each lies
+    # the summands, futures or arrays, and the host of each
     parts = [(v.report, v.host) if isinstance(v, RemoteState) else (v, None) for v in vectors]
     hosts = {host for _, host in parts if host is not None}
     while len(parts) > FAN_IN:
         groups = groups_of(len(parts))
-        parts = [await _near(crew, parts[group], hosts, remote_tasks.branch, weights[group]) for group in groups]
+        parts = [
+            await _sum_where_most_are(pool, parts[group], hosts, remote_tasks.branch, weights[group])
+            for group in groups
+        ]
         weights = np.ones(len(parts))
-    total, _ = await _near(crew, parts, hosts, remote_tasks.root, weights, dtype)
-    return remote_tasks.aligned(await crew.bring(total, hosts))
+    total, _ = await _sum_where_most_are(pool, parts, hosts, remote_tasks.root, weights, dtype)
+    return remote_tasks.aligned(await pool.fetch(total, hosts))
 
 
-async def _near(
-    crew: Any, parts: list[tuple[Any, Host | None]], hosts: set[Host], function: Any, *arguments: Any
+async def _sum_where_most_are(
+    pool: Any, parts: list[tuple[Any, Host | None]], hosts: set[Host], function: Any, *arguments: Any
 ) -> tuple[Future, Host]:
-    """Sum some parts where most of them lie; the sum stays there."""
+    """Add vectors on the host that holds most of them; the sum remains there."""
     counted = Counter(host for _, host in parts if host is not None).most_common(1)
     host = counted[0][0] if counted else next(iter(hosts))
-    sent = [part if home is not None else await crew.lend(part, host) for part, home in parts]
-    return crew.submit(function, sent, *arguments, host=host), host
+    sent = [part if home is not None else await pool.send_vector(part, host) for part, home in parts]
+    return pool.submit(function, sent, *arguments, host=host), host

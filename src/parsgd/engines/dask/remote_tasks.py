@@ -1,4 +1,4 @@
-"""What runs on a Dask worker, and the form in which things travel there."""
+"""Functions that run on Dask workers, and the form in which objects are sent to them."""
 
 from __future__ import annotations
 
@@ -17,69 +17,64 @@ from parsgd.utils.tree_reduce import partial_sum, weighted_sum
 
 
 class RemoteHandle:
-    """A thing that lies on a Dask worker for as long as the driver holds on to it: the work, or a shard.
+    """An object on a Dask worker, the work or a shard, which exists while the driver refers to it.
 
-    Dask hands the same object to every task that asks for it, so a shard keeps what it has read ahead; and Dask drops
-    it when the driver lets go or is gone, and then it is closed.  ``halted`` is the driver's order to stop.
+    Dask passes the same object to every task, so a shard keeps prefetched rows.  When the driver drops the reference or
+    exits, Dask deletes the object, and it is closed.  ``halted`` is set when the driver requests a stop.
     """
 
-    def __init__(self, thing: Any):
-        self.thing = thing
+    def __init__(self, value: Any):
+        self.value = value
         self.halted = False
 
-    def pulse(self, worker: int, examples: int, sgd_run: SGDRun) -> bool:
-        """The pulse of the tasks that use it: whether to go on."""
+    def progress(self, worker: int, examples: int, sgd_run: SGDRun) -> bool:
+        """Return False if the driver requested a stop: the progress callback of the tasks that use this object."""
         return not self.halted
 
     def __reduce__(self):
-        # one sealed packet: arrays that travel as buffers of their own need not lie aligned where they arrive
-        return _unpacked, (cloudpickle.dumps(self.thing, protocol=pickle.HIGHEST_PROTOCOL),)
+        # one bytes object: arrays sent as separate buffers might arrive unaligned
+        return _unpacked, (cloudpickle.dumps(self.value, protocol=pickle.HIGHEST_PROTOCOL),)
 
 
 def _unpacked(packet: bytes) -> RemoteHandle:
-    held = RemoteHandle(pickle.loads(packet))
-    if hasattr(held.thing, "close"):
-        weakref.finalize(held, held.thing.close)
-    return held
+    handle = RemoteHandle(pickle.loads(packet))
+    if hasattr(handle.value, "close"):
+        weakref.finalize(handle, handle.value.close)
+    return handle
 
 
 def filled(shard: RemoteHandle, values: Sequence[Any]) -> RemoteHandle:
-    """The shard, with the partitions that it consists of, which Dask has brought here."""
-    held = RemoteHandle(shard.thing.filled(values))
-    weakref.finalize(held, held.thing.close)
-    return held
+    """Return the shard with its partitions, which Dask has brought to this worker."""
+    handle = RemoteHandle(shard.value.filled(values))
+    weakref.finalize(handle, handle.value.close)
+    return handle
 
 
 def aligned(vector: np.ndarray) -> np.ndarray:
-    """The vector, copied where it does not lie on a multiple of its numbers' size: kernels are compiled for such."""
+    """Return the vector, copied if its memory is not aligned; kernels require alignment."""
     return np.require(vector, requirements="A")
 
 
 def descend(work: RemoteHandle, shard: RemoteHandle, task: Task, state: np.ndarray) -> Report:
-    """One task: ``task`` came without its state, which travels by itself."""
+    """Run one task on a state that was sent separately."""
     task = replace(task, state=aligned(state))
     with blas_threads.one_thread():
-        return work.thing(shard.thing, task, work.pulse)
+        return work.value(shard.value, task, work.progress)
 
 
-def stripped(report: Report) -> tuple[Report, np.dtype, int]:
-    """A report whose state stays where it is, and that state's dtype and size."""
+def without_state(report: Report) -> tuple[Report, np.dtype, int]:
+    """Return a report without its state, which remains on this worker, and the state's dtype and size."""
     return replace(report, state=np.empty(0)), report.state.dtype, report.state.size
 
 
 def branch(vectors: Sequence[Report | np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """The sum of a group of neighbours, float64."""
+    """Return the float64 sum of a group of vectors."""
     return partial_sum([_state(vector) for vector in vectors], weights)
 
 
 def root(vectors: Sequence[Report | np.ndarray], weights: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The sum of so few vectors that they are no tree, rounded to ``dtype``."""
+    """Return the sum of the last few vectors, rounded to ``dtype``."""
     return weighted_sum([_state(vector) for vector in vectors], weights).astype(dtype, copy=False)
-
-
-def state_of(report: Report) -> np.ndarray:
-    """The state of a report."""
-    return report.state
 
 
 def _state(vector: Report | np.ndarray) -> np.ndarray:
@@ -87,7 +82,7 @@ def _state(vector: Report | np.ndarray) -> np.ndarray:
 
 
 def halt(keys: Sequence[str], dask_worker: Any) -> None:
-    """Tell the tasks that use what lies here under ``keys`` to stop; runs beside them, in the worker's event loop."""
+    """Request the tasks that use the objects ``keys`` to stop; runs in the worker's event loop."""
     for key in keys:
         if key in dask_worker.data:
             dask_worker.data[key].halted = True

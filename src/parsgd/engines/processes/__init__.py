@@ -1,1 +1,1 @@
-"""Workers in processes of this machine."""
+"""Workers as processes of this machine."""

@@ -1,8 +1,8 @@
-"""Messages between a driver and a process on the same machine, over a pair of sockets.
+"""Messages between the driver and a worker process on the same machine, over a socket pair.
 
-A message is a tuple whose first element says what it is; an open file may go with it.  On the wire it is a head, eight
-bytes of length and one that counts files, and a pickle.  The driver's end never blocks: what the socket does not take
-waits until it does, so that two ends that both have much to say do not wait for each other.
+A message is a tuple that starts with its kind; an open file may accompany it.  The wire format is a header (eight bytes
+for the length, one for the number of files) and a pickle.  The driver's end never blocks.  Data that the socket does
+not accept are queued, so that two busy ends do not deadlock.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from collections.abc import Iterable
 
 _HEAD = struct.Struct("<QB")
 _READ_BYTES = 1 << 18
-# Files that one read may bring: more come with the next one.
-_MOST_FILES = 64
-# A broken line is an error that we see, never a signal.
+# Maximum number of files per read; more arrive with the next one.
+_MAX_FILES = 64
+# Report a broken connection as an error, not as a signal.
 _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
-# Files do not leak into programs that somebody starts meanwhile.
+# Do not leak files into programs started in the meantime.
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class Channel:
-    """One end of the line.
+    """One end of a connection.
 
-    ``ended``: nothing will come any more, because the other end was closed or its process is gone; whatever it had said
-    before that is still handed out by ``pull``.  On a blocking socket ``flush`` returns when all is written and
-    ``pull`` when at least one message has come.
+    ``ended`` is True when no more messages will arrive: the other end was closed or its process has exited.  ``pull``
+    still returns messages sent before that.  On a blocking socket ``flush`` returns when all data are written, and
+    ``pull`` when at least one message has arrived.
     """
 
     def __init__(self, sock: socket.socket):
@@ -46,17 +46,17 @@ class Channel:
 
     @property
     def waiting(self) -> bool:
-        """Whether something is still to be written."""
+        """True if data remain to be written."""
         return bool(self.outgoing) and not self.ended
 
     def put(self, message: tuple, file: int | None = None) -> None:
-        """Queue a message, and a copy of the open file that goes with it; ``flush`` writes it."""
+        """Queue a message, with a duplicate of the open file that accompanies it; ``flush`` writes it."""
         body = pickle.dumps(message, protocol=5)
         files = [] if file is None else [os.dup(file)]
         self.outgoing.append((memoryview(_HEAD.pack(len(body), len(files)) + body), files))
 
     def flush(self) -> None:
-        """Write what the socket takes."""
+        """Write the queued data that the socket accepts."""
         try:
             while self.outgoing:
                 rest, files = self.outgoing.popleft()
@@ -66,22 +66,22 @@ class Channel:
                 except BlockingIOError:
                     self.outgoing.appendleft((rest, files))
                     return
-                _close(files)  # they went with the first byte
+                _close(files)  # sent with the first byte
                 if written < len(rest):
                     self.outgoing.appendleft((rest[written:], []))
         except OSError:
-            # nobody reads; what was said before is yet to be read, and then the end of the line
+            # the other end is closed; its earlier messages remain to be read
             _close(files)
             self._drop_outgoing()
 
     def readable(self) -> bool:
-        """Whether ``pull`` would find something now."""
+        """Return True if ``pull`` would not wait."""
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
         return bool(poll.poll(0))
 
     def pull(self) -> list[tuple[tuple, int | None]]:
-        """The messages that have come, with their files; the receiver closes these."""
+        """Return the messages that have arrived, with their files; the receiver closes the files."""
         messages: list[tuple[tuple, int | None]] = []
         while not self.ended:
             try:
@@ -96,8 +96,8 @@ class Channel:
         return messages
 
     def _read(self) -> None:
-        room = socket.CMSG_SPACE(_MOST_FILES * struct.calcsize("i"))
-        data, ancillary, flags, _ = self.sock.recvmsg(_READ_BYTES, room, _CLOSE_ON_EXEC)
+        buffer = socket.CMSG_SPACE(_MAX_FILES * struct.calcsize("i"))
+        data, ancillary, flags, _ = self.sock.recvmsg(_READ_BYTES, buffer, _CLOSE_ON_EXEC)
         for level, kind, packed in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 whole = len(packed) // struct.calcsize("i") * struct.calcsize("i")
@@ -122,7 +122,7 @@ class Channel:
         return messages
 
     def close(self) -> None:
-        """Close the socket, and files that nobody took."""
+        """Close the socket and the files that were not taken."""
         self.ended = True
         self._drop_outgoing()
         self.sock.close()
@@ -140,7 +140,7 @@ def _close(files: Iterable[int]) -> None:
 
 
 def _beyond_standard(sock: socket.socket) -> socket.socket:
-    """The socket with a number beyond those of the standard streams: one of them may have been closed."""
+    """Return the socket with a file number above those of the standard streams, one of which may be closed."""
     if sock.fileno() > 2:
         return sock
     with sock:
@@ -148,7 +148,7 @@ def _beyond_standard(sock: socket.socket) -> socket.socket:
 
 
 def channel_pair() -> tuple[Channel, socket.socket]:
-    """The driver's end, which does not block, and a socket for the other."""
+    """Return the driver's non-blocking end, and a socket for the other end."""
     ours, theirs = map(_beyond_standard, socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM))
     ours.setblocking(False)
     return Channel(ours), theirs

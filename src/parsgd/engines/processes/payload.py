@@ -1,4 +1,4 @@
-"""What a crew of processes is sent once: work and shards, packed so that any process can be given any of them."""
+"""Parts of a fit that are sent once per process: work and shards, pickled so that any process can receive any."""
 
 from __future__ import annotations
 
@@ -13,81 +13,81 @@ from parsgd.core import Shard, WorkFn
 from parsgd.engines.processes.shared_memory import PickledObject, SharedPickler
 from parsgd.errors import IncompatiblePartsError
 
-# Into a thing that cannot be pickled one looks no deeper than that.
-_DEEPEST = 6
+# Maximum depth of the search for the part that cannot be pickled.
+_MAX_DEPTH = 6
 
 
 class FitPayload:
-    """The work and each worker's shard; ``rows`` has the sizes of the shards.
+    """The pickled work and shards; ``rows`` has the number of rows of each shard.
 
-    Raises IncompatiblePartsError if any of it cannot be pickled.
+    Raises IncompatiblePartsError if a part cannot be pickled.
     """
 
     def __init__(self, work: WorkFn, shards: Sequence[Shard]):
         self.numbers = itertools.count()
-        self.common, self.dealt = SharedPickler(self.numbers), SharedPickler(self.numbers)
+        self.work_arrays, self.shard_arrays = SharedPickler(self.numbers), SharedPickler(self.numbers)
         try:
-            self.work = _pack(self.common, work, _parts_of(work))
+            self.work = _pack(self.work_arrays, work, _parts_of(work))
             self.set_shards(shards)
         except BaseException:
             self.close()
             raise
 
     def set_shards(self, shards: Sequence[Shard]) -> list[int]:
-        """Pack other shards; the numbers of the parcels that are not needed any more."""
+        """Pickle new shards; return the numbers of the array files that are no longer needed."""
         packer = SharedPickler(self.numbers)
-        old, self.dealt = self.dealt, packer
-        numbers = list(old.parcels)
+        old, self.shard_arrays = self.shard_arrays, packer
+        numbers = list(old.array_files)
         old.close()
         self.rows = [shard.n_rows for shard in shards]
         self.shards = [_pack(packer, shard, {"the source of rows": shard}) for shard in shards]
         for shard in shards:
-            shard.close()  # they are opened elsewhere
+            shard.close()  # opened in the worker processes
         return numbers
 
-    def pack_task(self, task: Any, elsewhere: Callable[[np.ndarray], tuple | None]) -> PickledObject:
-        """A task with all that it needs: a rule of stopping may look at rows that were kept apart for it."""
+    def pack_task(self, task: Any, place_first: Callable[[np.ndarray], tuple | None]) -> PickledObject:
+        """Pickle a task; its stopping rule may contain held-out rows."""
         rule = task.budget.stopping
-        return _pack(self.common, task, {"the rule of stopping": rule}, elsewhere, rule is not None)
+        return _pack(self.work_arrays, task, {"the stopping rule": rule}, place_first, rule is not None)
 
     def file(self, number: int) -> int:
-        """The open file of a parcel."""
-        return (self.common if number in self.common.parcels else self.dealt).parcels[number]
+        """Return the open file with this number."""
+        return (self.work_arrays if number in self.work_arrays.array_files else self.shard_arrays).array_files[number]
 
     def close(self) -> None:
-        """Let go of the files."""
-        self.common.close()
-        self.dealt.close()
+        """Close the files."""
+        self.work_arrays.close()
+        self.shard_arrays.close()
 
 
 def _parts_of(work: Any) -> dict[str, Any]:
-    """The loop sends ``partial(algorithm.run, model)``."""
+    """Return the named parts of the work, for error messages.  The loop sends ``partial(algorithm.run, model)``."""
     if isinstance(work, partial) and work.args:
         return {"the model": work.args[0], "the algorithm": getattr(work.func, "__self__", work.func)}
     return {"the work": work}
 
 
 def _pack(
-    packer: SharedPickler, value: Any, parts: Mapping[str, Any], elsewhere: Any = None, by_value: bool = True
-) -> PickledObject:  # fmt: skip
+    packer: SharedPickler, value: Any, parts: Mapping[str, Any], place_first: Any = None, by_value: bool = True
+) -> PickledObject:
     try:
-        return packer.pack(value, elsewhere, by_value)
+        return packer.pack(value, place_first, by_value)
     except (MemoryError, OSError):
-        raise  # no room, or no more files; no fault of the value
+        raise  # out of memory or files; the value is not the cause
     except Exception as error:
-        name, found, why = _culprit(parts, error)
+        name, found, why = _unpicklable_part(parts, error)
         raise IncompatiblePartsError(
-            f"engine='processes' sends {name} to other processes, and {found!r} cannot be pickled: {why}. Let it hold"
-            " what can be (numbers, arrays, classes, functions), or take engine='threads'."
+            f"engine='processes' sends {name} to other processes, and {found!r} cannot be pickled: {why}. Use parts"
+            " that can (numbers, arrays, classes, functions), or use engine='threads'."
         ) from error
 
 
-def _culprit(parts: Mapping[str, Any], error: Exception) -> tuple[str, Any, Exception]:
-    """The innermost thing that cannot be pickled, where it is, and why."""
+def _unpicklable_part(parts: Mapping[str, Any], error: Exception) -> tuple[str, Any, Exception]:
+    """Return the name of the innermost part that cannot be pickled, the part, and the error."""
     name, found = next(iter(parts.items()))
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         for part, value in parts.items():
-            why = _trouble(value)
+            why = _pickling_error(value)
             if why is not None:
                 name, found, error = part, value, why
                 break
@@ -97,7 +97,7 @@ def _culprit(parts: Mapping[str, Any], error: Exception) -> tuple[str, Any, Exce
     return name, found, error
 
 
-def _trouble(value: Any) -> Exception | None:
+def _pickling_error(value: Any) -> Exception | None:
     packer = SharedPickler(itertools.count())
     try:
         packer.pack(value)

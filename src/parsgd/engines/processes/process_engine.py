@@ -1,4 +1,4 @@
-"""Workers as processes of this machine: no lock in common, and one that dies takes nobody with it."""
+"""Engine with workers as processes of this machine; they share no lock, and the fit survives the loss of some."""
 
 from __future__ import annotations
 
@@ -14,37 +14,34 @@ from parsgd.engines.processes.process_pool import ProcessWorkerPool
 from parsgd.engines.processes.worker_process import ProcessCache
 from parsgd.errors import check_between, check_count
 
-# Half a round trip of a small message, and of a state of 40 MB: docs/architecture.md.
+# Half the round trip of a small message, and of a state of 40 MB: docs/architecture.md.
 _LATENCY_S, _BYTES_PER_S = 0.2e-3, 4e9
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Workers in processes of their own, started for the fit and ended with it.
+    """Workers in separate processes, started for the fit and ended with it.
 
-    They read arrays where they lie, in memory that all of them see; only states and reports travel.  A process that is
-    killed, or does not answer, loses the task that it is at: the round ends without it, and another process takes its
-    rows.  No ``if __name__ == "__main__"`` is needed: a process does not run the user's script.
+    They read arrays in shared memory; only states and reports are sent.  A process that is killed, or does not respond,
+    loses its current task.  The round ends without that task, and another process takes over the rows.  No
+    ``if __name__ == "__main__"`` is needed, because a process does not run the user's script.
 
     Parameters
     ----------
     n_processes : int, optional
-        Not given: one for each worker, but no more than there are cores.  Workers share processes if there are fewer.
+        Default: one per worker, at most the number of cores.  Workers share processes if there are fewer.
     heartbeat_timeout_s : float
-        A process that is silent for so many seconds while it should be at work is taken for lost; if it speaks again,
-        it is used again.
+        Seconds without a heartbeat after which a busy process counts as lost.  If it responds again, it is used again.
 
     Raises
     ------
     InvalidArgumentError
-        When it is made with values that cannot be used.
+        For invalid arguments.
     IncompatiblePartsError
-        When a fit begins with what cannot be sent to another process; says what.
+        If a part of the fit cannot be sent to another process; the message names it.
 
-    Notes
-    -----
-    A process takes one or two seconds to start.  Within ``with Processes() as engine:`` they stay, and the next fit
-    finds them ready.
+    Notes ----- A process takes one or two seconds to start.  Inside ``with Processes() as engine:`` the processes
+    remain running for the next fit.
 
     Examples
     --------
@@ -70,21 +67,21 @@ class Processes:
         check_between(self.heartbeat_timeout_s, 0, float("inf"), "heartbeat_timeout_s", "Processes")
 
     def message_costs(self, n_parameters: int) -> tuple[float, float]:
-        """Seconds that a message takes, whatever its length, and bytes of a state a second."""
+        """Return the latency in seconds per message and the bandwidth in bytes per second."""
         return _LATENCY_S, _BYTES_PER_S
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> ProcessWorkerPool:
-        parcels = FitPayload(work, shards)
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> ProcessWorkerPool:
+        payload = FitPayload(work, shards)
         n_processes = min(self.n_processes or joblib.cpu_count(), max(len(shards), 1))
         try:
-            return ProcessWorkerPool(parcels, pulse, n_processes, self._pool, self.heartbeat_timeout_s)
+            return ProcessWorkerPool(payload, progress, n_processes, self._pool, self.heartbeat_timeout_s)
         except BaseException:
-            parcels.close()
+            payload.close()
             raise
 
     @property
     def _pool(self) -> ProcessCache | None:
-        """The processes that stay, if any do; not those of a process from which this one was forked."""
+        """The process cache of the current ``with`` block, if any; a forked child process does not use its parent's."""
         return self._pools[-1] if self._pools and self._pools[-1].owner == os.getpid() else None
 
     def __enter__(self) -> Processes:
@@ -95,9 +92,9 @@ class Processes:
         self._pools.pop().close()
 
     def __deepcopy__(self, memo: dict) -> Processes:
-        """Itself: copies of an estimator use the same processes."""
+        """Return the same engine: copies of an estimator use the same processes."""
         return self
 
     def __reduce__(self) -> tuple:
-        """Elsewhere it is an engine that has no processes yet."""
+        """Pickle the arguments only; an unpickled engine has no processes."""
         return Processes, (self.n_processes, self.heartbeat_timeout_s)

@@ -1,4 +1,4 @@
-"""A crew of processes: who has which task, what comes back, and what happens when one of them is gone."""
+"""Pool of worker processes: running tasks, results, and the replacement of lost processes."""
 
 from __future__ import annotations
 
@@ -27,209 +27,220 @@ from parsgd.engines.processes.worker_process import (
     start,
 )
 
-# Ctrl-C is heard after so long at most, and so is the end of a process whose line somebody else holds open.
-_LISTEN_SECONDS = 0.1
-# A process that has not spoken yet is importing; on a busy machine that takes its time.
+# Maximum delay of Ctrl-C, and of the detection of an exited process with an inherited socket.
+_POLL_SECONDS = 0.1
+# Time limit for the imports of a new process, on a busy machine.
 _START_SECONDS = 120.0
-# Workers are asked to leave; a call into compiled code ends first.
+# Time limit for workers to exit; they first complete a call into compiled code.
 _GRACE_SECONDS = 2.0
-# Of all crews, so that a late answer is not taken for another.
+# Unique over all pools, so that late results are recognized.
 _serials = itertools.count()
 
 
 @dataclass
 class _Sent:
-    """A task under way: with whom, in which slot its state lies, and how many examples were told of."""
+    """A running task: its process, the slot of its state, and the number of examples reported so far."""
 
     task: Task
     host: WorkerProcess
     slot: int | None
-    told: int = 0
+    reported: int = 0
 
 
 class ProcessWorkerPool:
-    """The driver's side of some processes; opened by :class:`~parsgd.engines.processes.process_engine.Processes`.
+    """Driver's side of the worker processes; opened by :class:`~parsgd.engines.processes.process_engine.Processes`.
 
-    ``pool`` is where processes come from and go to, or None if they live as long as the crew.
+    ``cache`` provides the processes and takes them back; None if they end with the pool.
     """
 
     def __init__(
         self,
-        parcels: FitPayload,
-        pulse: ProgressCallback,
+        payload: FitPayload,
+        progress: ProgressCallback,
         n_processes: int,
-        pool: ProcessCache | None,
+        cache: ProcessCache | None,
         heartbeat_timeout_s: float,
     ):
-        self.parcels, self.pulse, self.pool, self.heartbeat_timeout_s = parcels, pulse, pool, heartbeat_timeout_s
-        self.hosts = start(n_processes) if pool is None else pool.take(n_processes)
-        self.placement = Placement(parcels.rows, range(n_processes))
+        self.payload, self.progress, self.cache, self.heartbeat_timeout_s = (
+            payload,
+            progress,
+            cache,
+            heartbeat_timeout_s,
+        )
+        self.hosts = start(n_processes) if cache is None else cache.take(n_processes)
+        self.placement = Placement(payload.rows, range(n_processes))
         self.under_way: dict[int, _Sent] = {}
         self.arrived: deque[Report | TaskFailed | BaseException] = deque()
         self.states = StateBuffers()
         self.registry: dict = {}
         self.halted, self.closed = False, False
-        self.last_words = ""
+        self.last_exit_reason = ""
         try:
-            self._begin()
+            self._start()
         except BaseException:
             end(self.hosts)
             self.states.close()
             raise
 
-    def _begin(self) -> None:
-        """Send the work; wait until everybody is there: who comes early would do the work of those that are late."""
+    def _start(self) -> None:
+        """Send the work, and wait until all processes are ready, so that none takes the work of late ones."""
         for host in self.hosts:
-            self._give(host, self.parcels.work)
-            host.say("work", self.parcels.work.data, import_path(), current_modules(), os.getcwd())
-        while any(not self.hosts[number].met for number in self.placement.up):
-            self._listen()
+            self._send_arrays(host, self.payload.work)
+            host.send("work", self.payload.work.data, import_path(), current_modules(), os.getcwd())
+        while any(not self.hosts[number].ready for number in self.placement.available):
+            self._wait()
 
-    # -- the three verbs -----------------------------------------------------------------------------------------------
+    # -- worker pool ---------------------------------------------------------------------------------------------------
 
     def send(self, task: Task) -> None:
         number = self.placement.host_of(task.worker)
         if number is None:
-            self.arrived.append(TaskFailed(task.worker, task.round, f"no process is left: {self.last_words}"))
+            self.arrived.append(TaskFailed(task.worker, task.round, f"no process is left: {self.last_exit_reason}"))
             return
         host, serial = self.hosts[number], next(_serials)
-        packed, slot = self.states.pack(self.parcels, task)
-        self._give(host, packed)
-        self._give_shard(host, task.worker)
+        packed, slot = self.states.pack(self.payload, task)
+        self._send_arrays(host, packed)
+        self._send_shard(host, task.worker)
         if slot is not None and slot not in host.slots:
             host.slots.add(slot)
-            host.say("slot", slot, file=self.states.slots.files[slot])
+            host.send("slot", slot, file=self.states.slots.files[slot])
         free = [host.free.popleft() for _ in range(len(host.free))]
-        host.say("task", serial, task.worker, packed.data, free)
-        host.silence = 0.0
+        host.send("task", serial, task.worker, packed.data, free)
+        host.silent_s = 0.0
         self.under_way[serial] = _Sent(task, host, slot)
 
     def receive(self, at_least: int) -> list[Report | TaskFailed]:
-        came: list[Report | TaskFailed] = []
+        results: list[Report | TaskFailed] = []
         while self.arrived or self.under_way:
             while self.arrived:
-                answer = self.arrived.popleft()
-                if isinstance(answer, BaseException):
-                    raise answer
-                came.append(answer)
-            if len(came) >= at_least:
+                result = self.arrived.popleft()
+                if isinstance(result, BaseException):
+                    raise result
+                results.append(result)
+            if len(results) >= at_least:
                 break
-            self._listen()
-        return came
+            self._wait()
+        return results
 
     def set_shards(self, shards: Sequence[Shard]) -> None:
-        old = self.parcels.set_shards(shards)
-        self.placement.weigh(self.parcels.rows)
+        old = self.payload.set_shards(shards)
+        self.placement.set_rows(self.payload.rows)
         for host in self.hosts:
             host.shards.clear()
-            host.parcels.difference_update(old)
-            host.say("set_shards", old)
+            host.array_files.difference_update(old)
+            host.send("set_shards", old)
 
     def now(self) -> float:
         return time.perf_counter()
 
     def close(self) -> None:
-        """Ask the processes to leave, or to be ready for another crew, and end those that do not."""
+        """Ask the processes to exit, or to prepare for another pool, and kill those that do not."""
         if self.closed:
             return
         self.closed = True
-        leaving = self.pool is None
+        leaving = self.cache is None
         self.under_way.clear()
         self._halt()
         for host in self.hosts:
-            host.say("close", leaving)
+            host.send("close", leaving)
         try:
             kept = [] if leaving else self._closed_by(time.monotonic() + _GRACE_SECONDS)
             end([host for host in self.hosts if host not in kept], _GRACE_SECONDS if leaving else 0.0)
-            if self.pool is not None:
+            if self.cache is not None:
                 for host in kept:
-                    host.begin()
-                self.pool.give_back(kept)
+                    host.reset()
+                self.cache.give_back(kept)
         except BaseException:
             end(self.hosts)
             raise
         finally:
             self.arrived.clear()
             self.states.close()
-            self.parcels.close()
+            self.payload.close()
 
-    # -- what is sent --------------------------------------------------------------------------------------------------
+    # -- sending
+    # --------------------------------------------------------------------------------------------------------
 
-    def _give(self, host: WorkerProcess, packed: PickledObject) -> None:
-        """Send the parcels that an object refers to, if the process has not got them."""
-        for number in sorted(packed.parcels - host.parcels):
-            host.parcels.add(number)
-            host.say("parcel", number, file=self.parcels.file(number))
+    def _send_arrays(self, host: WorkerProcess, packed: PickledObject) -> None:
+        """Send the array files to which an object refers, unless the process has them."""
+        for number in sorted(packed.array_files - host.array_files):
+            host.array_files.add(number)
+            host.send("array_file", number, file=self.payload.file(number))
 
-    def _give_shard(self, host: WorkerProcess, worker: int) -> None:
+    def _send_shard(self, host: WorkerProcess, worker: int) -> None:
         if worker not in host.shards:
             host.shards.add(worker)
-            self._give(host, self.parcels.shards[worker])
-            host.say("shard", worker, self.parcels.shards[worker].data)
+            self._send_arrays(host, self.payload.shards[worker])
+            host.send("shard", worker, self.payload.shards[worker].data)
 
     def _halt(self) -> None:
         if not self.halted:
             self.halted = True
             for host in self.hosts:
-                host.say("halt")
+                host.send("halt")
 
-    # -- what comes ----------------------------------------------------------------------------------------------------
+    # -- receiving
+    # ------------------------------------------------------------------------------------------------------
 
-    def _listen(self) -> None:
-        """Wait for a while for whatever comes, and see who is gone or silent."""
+    def _wait(self) -> None:
+        """Wait briefly for messages, and detect lost processes."""
         began = time.monotonic()
-        heard = self._exchange(_LISTEN_SECONDS)
-        # a driver that was itself stopped has not listened
-        waited = min(time.monotonic() - began, 2.0 * _LISTEN_SECONDS)
-        if not heard:
-            self._tell(None, 0, math.nan)
-        busy = {id(sent.host) for sent in self.under_way.values()} | {id(host) for host in self.hosts if not host.met}
+        active = self._exchange(_POLL_SECONDS)
+        # a driver that was stopped did not receive heartbeats
+        waited = min(time.monotonic() - began, 2.0 * _POLL_SECONDS)
+        if not active:
+            self._forward_progress(None, 0, math.nan)
+        busy = {id(sent.host) for sent in self.under_way.values()} | {id(host) for host in self.hosts if not host.ready}
         for number, host in enumerate(self.hosts):
-            if number not in self.placement.up:
+            if number not in self.placement.available:
                 continue
-            host.silence = 0.0 if host in heard or id(host) not in busy else host.silence + waited
-            if host.silence > (self.heartbeat_timeout_s if host.met else max(self.heartbeat_timeout_s, _START_SECONDS)):
-                self._lose(number, f"its process (pid {host.pid}) has been silent for {host.silence:.1f} s", True)
+            host.silent_s = 0.0 if host in active or id(host) not in busy else host.silent_s + waited
+            if host.silent_s > (
+                self.heartbeat_timeout_s if host.ready else max(self.heartbeat_timeout_s, _START_SECONDS)
+            ):
+                self._remove_host(
+                    number, f"its process (pid {host.pid}) sent no heartbeat for {host.silent_s:.1f} s", True
+                )
 
     def _exchange(self, timeout_s: float) -> list[WorkerProcess]:
-        """Read what processes say and write what they take; give those that were heard."""
+        """Read and write messages for up to ``timeout_s``; return the processes that sent any."""
         poll = select.poll()
         by_file = {}
         for number, host in enumerate(self.hosts):
             if not host.channel.ended:
                 by_file[host.channel.fileno()] = number, host
                 poll.register(host.channel, select.POLLIN | (select.POLLOUT if host.channel.waiting else 0))
-        heard = []
+        active = []
         ready = poll.poll(1000.0 * timeout_s)
         for file, events in ready:
             number, host = by_file[file]
             if events & select.POLLOUT:
                 host.channel.flush()
             if events & ~select.POLLOUT:
-                heard.append(host)
+                active.append(host)
                 self._read(number, host)
         if not ready:
             for number, host in by_file.values():
-                if host.gone:
+                if host.exited:
                     self._read(number, host)
                     if not host.channel.ended:
-                        self._lose(number, host.epitaph())
-        return heard
+                        self._remove_host(number, host.exit_reason())
+        return active
 
     def _read(self, number: int, host: WorkerProcess) -> None:
         for (kind, *args), file in host.channel.pull():
             getattr(self, f"_on_{kind}")(host, *args, *(() if file is None else (file,)))
         if host.channel.ended:
-            self._lose(number, host.epitaph())
+            self._remove_host(number, host.exit_reason())
         elif host.silent and not self.closed:
             host.silent = False
             self.placement.join(number)
 
-    def _on_hello(self, host: WorkerProcess) -> None:
-        host.met = True
+    def _on_ready(self, host: WorkerProcess) -> None:
+        host.ready = True
 
-    def _on_beat(self, host: WorkerProcess) -> None:
-        """It is still there."""
+    def _on_heartbeat(self, host: WorkerProcess) -> None:
+        """Do nothing: any message shows that the process is running."""
 
     def _on_closed(self, host: WorkerProcess) -> None:
         host.done = True
@@ -237,27 +248,29 @@ class ProcessWorkerPool:
     def _on_slot(self, host: WorkerProcess, number: int, file: int) -> None:
         host.view.add(number, file)
 
-    def _on_pulse(self, host: WorkerProcess, serial: int, examples: int, loss: float) -> None:
+    def _on_progress(self, host: WorkerProcess, serial: int, examples: int, loss: float) -> None:
         if serial in self.under_way:
-            self._tell(serial, examples, loss)
+            self._forward_progress(serial, examples, loss)
 
     def _on_answer(self, host: WorkerProcess, serial: int, data: bytes, warned: bytes | None) -> None:
-        answer = loads(data, lambda kind, *slot: host.view.array(*slot, host.free.append))
+        result = loads(data, lambda kind, *slot: host.view.array(*slot, host.free.append))
         sent = self._done(serial)
         if sent is None:
-            return  # too late
-        left = getattr(answer, "examples", 0) - sent.told
-        if left > 0:
-            self._tell_of(sent.task.worker, left, math.nan)
-        self.arrived.append(answer)
+            return  # the task was given up
+        unreported = getattr(result, "examples", 0) - sent.reported
+        if unreported > 0:
+            self._report_progress(sent.task.worker, unreported, math.nan)
+        self.arrived.append(result)
         warn_again(warned, self.registry)
 
-    def _on_error(self, host: WorkerProcess, serial: int, data: Any, words: str, where: str, warned: Any) -> None:
+    def _on_error(
+        self, host: WorkerProcess, serial: int, data: Any, message: str, traceback_text: str, warned: Any
+    ) -> None:
         sent = self._done(serial)
         if sent is None:
             return
         who = f"worker {sent.task.worker} in round {sent.task.round}, process {host.pid}"
-        self.arrived.append(unpacked_error(data, words, where, who))
+        self.arrived.append(unpacked_error(data, message, traceback_text, who))
         warn_again(warned, self.registry)
 
     def _done(self, serial: int) -> _Sent | None:
@@ -266,47 +279,49 @@ class ProcessWorkerPool:
             self.states.release(sent.slot)
         return sent
 
-    def _tell(self, serial: int | None, examples: int, loss: float) -> None:
-        """Pass on what a worker tells, or, where nobody does, ask whether to go on."""
+    def _forward_progress(self, serial: int | None, examples: int, loss: float) -> None:
+        """Forward the progress of a task.  Without a task number, call the callback only to check for a stop."""
         sent = self.under_way.get(serial) if serial is not None else next(iter(self.under_way.values()), None)
         if sent is not None:
-            sent.told += examples
-            self._tell_of(sent.task.worker, examples, loss)
+            sent.reported += examples
+            self._report_progress(sent.task.worker, examples, loss)
 
-    def _tell_of(self, worker: int, examples: int, loss: float) -> None:
-        if not self.pulse(worker, examples, ReportedLoss(loss)):
+    def _report_progress(self, worker: int, examples: int, loss: float) -> None:
+        if not self.progress(worker, examples, ReportedLoss(loss)):
             self._halt()
 
-    # -- who is gone ---------------------------------------------------------------------------------------------------
+    # -- lost hosts ----------------------------------------------------------------------------------------------------
 
-    def _lose(self, number: int, why: str, silent: bool = False) -> None:
-        """Give a process's workers to others, and up on the tasks that it had."""
-        host, self.last_words = self.hosts[number], why
-        self.placement.lose(number)
+    def _remove_host(self, number: int, why: str, silent: bool = False) -> None:
+        """Move the workers of a process to others, and report its tasks as failed."""
+        host, self.last_exit_reason = self.hosts[number], why
+        self.placement.remove(number)
         for serial in [serial for serial, sent in self.under_way.items() if sent.host is host]:
             task = self._done(serial).task
-            self.arrived.append(TaskFailed(task.worker, task.round, why, replaced=bool(self.placement.up)))
+            self.arrived.append(TaskFailed(task.worker, task.round, why, replaced=bool(self.placement.available)))
             if silent:
-                host.say("skip", serial)
+                host.send("skip", serial)
         host.silent = silent
         if not silent:
             host.kill()
 
     def _closed_by(self, deadline: float) -> list[WorkerProcess]:
-        """The processes that are ready for another crew, of those that were not lost."""
-        waited_for = [host for number, host in enumerate(self.hosts) if number in self.placement.up and host.met]
-        while any(not host.done for host in waited_for) and time.monotonic() < deadline:
-            self._exchange(_LISTEN_SECONDS)
-            waited_for = [host for host in waited_for if not host.channel.ended]
-        return [host for host in waited_for if host.done]
+        """Return the processes that are ready for another pool, without lost ones."""
+        open_hosts = [
+            host for number, host in enumerate(self.hosts) if number in self.placement.available and host.ready
+        ]
+        while any(not host.done for host in open_hosts) and time.monotonic() < deadline:
+            self._exchange(_POLL_SECONDS)
+            open_hosts = [host for host in open_hosts if not host.channel.ended]
+        return [host for host in open_hosts if host.done]
 
 
 class ReportedLoss:
-    """What is known here of a descent that goes on elsewhere: its mean loss when it last told of it."""
+    """Stand-in for a run in another process: its last reported mean loss."""
 
     def __init__(self, loss: float):
         self.loss = loss
 
     def mean_loss(self) -> float:
-        """The mean loss lately, or NaN."""
+        """Return the last reported mean loss, or NaN."""
         return self.loss

@@ -1,7 +1,7 @@
-"""States on their way between two processes: rooms in memory that both map, used again and again.
+"""Reusable buffers in shared memory for states sent between two processes.
 
-Who sends owns the slots: it copies a state into a free one and sends the slot's number (and once its file).  Who
-receives looks at the state where it lies, and says when it has done with it.
+The sender owns the buffers (slots).  It copies a state into a free slot and sends the slot number, and once the file.
+The receiver reads the state in place and returns the number when it no longer needs the state.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from parsgd.engines.processes.shared_memory import memory_file, write_array
 
 
 class SharedBuffers:
-    """The sender's side."""
+    """Slots of the sender."""
 
     def __init__(self) -> None:
         self.files: list[int] = []
@@ -26,7 +26,7 @@ class SharedBuffers:
         self.free: set[int] = set()
 
     def put(self, array: np.ndarray) -> int:
-        """Copy an array into a slot that is free and large enough; its number."""
+        """Copy an array into a free slot that is large enough; return its number."""
         fitting = [number for number in self.free if self.sizes[number] >= array.nbytes]
         number = min(fitting, key=lambda number: (self.sizes[number], number), default=None)
         if number is None:
@@ -44,11 +44,11 @@ class SharedBuffers:
         return len(self.files) - 1
 
     def release(self, number: int) -> None:
-        """The receiver has done with it."""
+        """Mark a slot as free."""
         self.free.add(number)
 
     def close(self) -> None:
-        """Let go of the files; who has mapped them keeps them."""
+        """Close the files; processes that have mapped them keep the memory."""
         for file in self.files:
             os.close(file)
         self.files.clear()
@@ -57,13 +57,13 @@ class SharedBuffers:
 
 
 class SharedBufferView:
-    """The receiver's side: slots that another process owns, mapped when they first come."""
+    """Slots of another process, mapped by the receiver on first use."""
 
     def __init__(self) -> None:
         self.maps: dict[int, mmap.mmap] = {}
 
     def add(self, number: int, file: int) -> None:
-        """Map a slot; the file is closed."""
+        """Map a slot and close its file."""
         try:
             self.maps[number] = mmap.mmap(file, 0)
         finally:
@@ -71,23 +71,23 @@ class SharedBufferView:
 
     def array(
         self, number: int, dtype: np.dtype, shape: tuple, order: str, released: Callable[[int], Any] | None = None
-    ) -> np.ndarray:  # fmt: skip
-        """The array in a slot; when nobody has it any more, ``released`` is told the number."""
-        return np.asarray(_Lent(self.maps[number], number, dtype, shape, order, released))
+    ) -> np.ndarray:
+        """Return the array in a slot; ``released`` is called with its number when the array is no longer referenced."""
+        return np.asarray(_BufferArray(self.maps[number], number, dtype, shape, order, released))
 
     def close(self) -> None:
-        """Forget the slots; arrays in them stay until nobody has them."""
+        """Drop the slots; arrays in them remain valid while referenced."""
         self.maps.clear()
 
 
-class _Lent:
-    """Lies under all views of an array in a slot, and so is gone when the last of them is."""
+class _BufferArray:
+    """Base object of all views of an array in a slot; it is deleted with the last view."""
 
     def __init__(
-        self, room: mmap.mmap, number: int, dtype: np.dtype, shape: tuple, order: str, released: Any
-    ) -> None:  # fmt: skip
-        inside = np.ndarray(shape, dtype, room, order=order)
-        self.room = inside
+        self, buffer: mmap.mmap, number: int, dtype: np.dtype, shape: tuple, order: str, released: Any
+    ) -> None:
+        inside = np.ndarray(shape, dtype, buffer, order=order)
+        self.array = inside
         self.__array_interface__ = inside.__array_interface__
         if released is not None:
             weakref.finalize(self, released, number).atexit = False

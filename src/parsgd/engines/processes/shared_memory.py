@@ -1,8 +1,8 @@
-"""Arrays that lie in memory which several processes see, and objects that are pickled around them.
+"""Arrays in memory shared by several processes, and pickles of objects that refer to them.
 
-Large arrays do not go through the pickle: they are written once into an anonymous file in memory (``memfd_create``;
-else a temporary file without a name), which every process maps.  All see the same physical pages, and when the last
-process is gone, however it ended, so is the file.  Arrays that are maps of a file on disk travel as its name and place.
+Large arrays are not pickled.  They are written once into an anonymous file in memory (``memfd_create``; otherwise a
+temporary file without a name), which every process maps.  All processes share the same physical pages.  The file is
+deleted when the last process exits.  For arrays that map a file on disk, the file's path and the offset are sent.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from cloudpickle import Pickler
 
-# Smaller arrays are copied with the message: a file of their own would cost more.
+# Smaller arrays are copied with the message, which is cheaper than a file.
 LARGE_BYTES = 1 << 16
-# Arrays begin on a cache line, two of which are fetched at a time.
+# Alignment of arrays: two cache lines, which are fetched together.
 _ALIGN = 128
-# The system may write no more than 2 GiB at once.
+# The system may limit a write to 2 GiB.
 _WRITE_BYTES = 1 << 30
 
 
 def memory_file(name: str) -> int:
-    """An open file in memory that has no name in any folder."""
+    """Return an open file in memory that has no name in any folder."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create(name, os.MFD_CLOEXEC)
     with tempfile.TemporaryFile(prefix=name) as file:
@@ -35,7 +35,7 @@ def memory_file(name: str) -> int:
 
 
 def write_array(file: int, offset: int, array: np.ndarray) -> None:
-    """Write a contiguous array, byte by byte as it lies in memory."""
+    """Write the bytes of a contiguous array in memory order."""
     left = memoryview(array.reshape(-1, order="A").view(np.uint8))
     while left:
         written = os.pwrite(file, left[:_WRITE_BYTES], offset)
@@ -43,31 +43,31 @@ def write_array(file: int, offset: int, array: np.ndarray) -> None:
 
 
 class PickledObject(NamedTuple):
-    """An object as bytes, and the numbers of the parcels in which its large arrays lie."""
+    """An object as bytes, and the numbers of the files that contain its large arrays."""
 
     data: bytes
-    parcels: frozenset[int]
+    array_files: frozenset[int]
 
 
 class SharedPickler:
-    """Pickles objects; their large arrays go to parcels, one for each call that meets new ones, and each only once.
+    """Pickler that stores large arrays in files, one file per call with new arrays, and each array once.
 
-    ``parcels`` maps numbers, drawn from ``numbers``, to open files.  It keeps the arrays alive, so that none is taken
-    for another.
+    ``array_files`` maps numbers, drawn from ``numbers``, to open files.  The arrays are kept alive, so that a new array
+    at the same address is not mistaken for an old one.
     """
 
     def __init__(self, numbers: Iterator[int]):
         self.numbers = numbers
-        self.parcels: dict[int, int] = {}
+        self.array_files: dict[int, int] = {}
         self.places: dict[tuple, tuple[int, int]] = {}
         self.kept: list[np.ndarray] = []
 
     def pack(
-        self, value: Any, elsewhere: Callable[[np.ndarray], tuple | None] | None = None, by_value: bool = True
+        self, value: Any, place_first: Callable[[np.ndarray], tuple | None] | None = None, by_value: bool = True
     ) -> PickledObject:
-        """``value`` as bytes, by reference where it can be imported and by value where not (a notebook's classes).
+        """Pickle ``value``: by reference if it can be imported, otherwise by value (a notebook's classes).
 
-        ``elsewhere`` is asked first where an array is to lie; ``by_value`` as in :func:`dumps`.
+        ``place_first`` may return a place for an array, before files are used; ``by_value`` as in :func:`dumps`.
         """
         used: set[int] = set()
         fresh: list[tuple[int, np.ndarray]] = []
@@ -75,9 +75,9 @@ class SharedPickler:
 
         def place(array: np.ndarray) -> tuple | None:
             nonlocal size
-            if not travels_apart(array):
+            if not is_shareable(array):
                 return None
-            placed = None if elsewhere is None else elsewhere(array)
+            placed = None if place_first is None else place_first(array)
             if placed is not None:
                 return placed
             on_disk = _on_disk(array)
@@ -88,9 +88,9 @@ class SharedPickler:
                 self.places[key] = number, size
                 fresh.append((size, array))
                 size += -(-array.nbytes // _ALIGN) * _ALIGN
-            parcel, offset = self.places[key]
-            used.add(parcel)
-            return ("parcel", parcel, offset, *_layout(array))
+            array_file, offset = self.places[key]
+            used.add(array_file)
+            return ("array_file", array_file, offset, *_layout(array))
 
         data = dumps(value, place, by_value)
         if fresh:
@@ -99,59 +99,59 @@ class SharedPickler:
 
     def _write(self, number: int, fresh: list[tuple[int, np.ndarray]], size: int) -> None:
         file = memory_file("parsgd")
-        self.parcels[number] = file
+        self.array_files[number] = file
         os.ftruncate(file, size)
         for offset, array in fresh:
             write_array(file, offset, _contiguous(array))
             self.kept.append(array)
 
     def close(self) -> None:
-        """Let go of the files; who has mapped them keeps them."""
-        for file in self.parcels.values():
+        """Close the files; processes that have mapped them keep the memory."""
+        for file in self.array_files.values():
             os.close(file)
-        self.parcels.clear()
+        self.array_files.clear()
         self.places.clear()
         self.kept.clear()
 
 
 class ArrayFile:
-    """A file of arrays, mapped by the process that reads them; those that could be written to are, copied on write."""
+    """A file of arrays, mapped by the process that reads it; arrays that were writable are mapped copy-on-write."""
 
     def __init__(self, file: int):
         self.file = file
         self.maps: dict[int, mmap.mmap] = {}
 
     def array(self, offset: int, dtype: np.dtype, shape: tuple, order: str, writable: bool) -> np.ndarray:
-        """The array that was placed there."""
+        """Return the array at an offset."""
         access = mmap.ACCESS_COPY if writable else mmap.ACCESS_READ
         if access not in self.maps:
             self.maps[access] = mmap.mmap(self.file, 0, access=access)
         return np.ndarray(shape, dtype, self.maps[access], offset, order=order)
 
     def close(self) -> None:
-        """Let go of the file; arrays in it stay until nobody has them."""
+        """Close the file; arrays in it remain valid while referenced."""
         os.close(self.file)
 
 
 def dumps(value: Any, place: Callable[[np.ndarray], tuple | None], by_value: bool = True) -> bytes:
-    """Pickle ``value``; where ``place(array)`` is not None, that is written in the array's place.
+    """Pickle ``value``; if ``place(array)`` is not None, it is stored instead of the array.
 
-    ``by_value=False`` is ten times quicker, and for objects of classes that everybody can import.
+    ``by_value=False`` is ten times faster, and requires that all processes can import the classes.
     """
     file = io.BytesIO()
-    pickler = (_Placing if by_value else _PlacingPlain)(file, protocol=5)
+    pickler = (_ArrayPickler if by_value else _PlainArrayPickler)(file, protocol=5)
     pickler.place = place
     pickler.dump(value)
     return file.getvalue()
 
 
 def loads(data: bytes, find: Callable[..., np.ndarray]) -> Any:
-    """The inverse of :func:`dumps`; ``find(*placed)`` gives back an array."""
-    return _Finding(io.BytesIO(data), find).load()
+    """Unpickle the result of :func:`dumps`; ``find(*placed)`` returns an array."""
+    return _ArrayUnpickler(io.BytesIO(data), find).load()
 
 
-class _Places:
-    """What both picklers do with arrays."""
+class _PlacesArrays:
+    """Mixin of both picklers: replaces arrays by their places."""
 
     place: Callable[[np.ndarray], tuple | None]
 
@@ -159,15 +159,15 @@ class _Places:
         return self.place(found) if type(found) in (np.ndarray, np.memmap) else None
 
 
-class _Placing(_Places, Pickler):
-    """By reference, and by value what others cannot import."""
+class _ArrayPickler(_PlacesArrays, Pickler):
+    """Pickler by reference, and by value for objects that cannot be imported."""
 
 
-class _PlacingPlain(_Places, pickle.Pickler):
-    """By reference."""
+class _PlainArrayPickler(_PlacesArrays, pickle.Pickler):
+    """Pickler by reference."""
 
 
-class _Finding(pickle.Unpickler):
+class _ArrayUnpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO, find: Any):
         super().__init__(file)
         self.find = find
@@ -176,8 +176,8 @@ class _Finding(pickle.Unpickler):
         return open_on_disk(*placed[1:]) if placed[0] == "file" else self.find(*placed)
 
 
-def travels_apart(array: np.ndarray) -> bool:
-    """Whether an array is worth a place outside of the pickle, and can lie there."""
+def is_shareable(array: np.ndarray) -> bool:
+    """Return True if an array is large enough to be stored outside of the pickle, and can be."""
     return array.nbytes >= LARGE_BYTES and not array.dtype.hasobject and array.dtype.names is None
 
 
@@ -186,13 +186,13 @@ def _contiguous(array: np.ndarray) -> np.ndarray:
 
 
 def _layout(array: np.ndarray) -> tuple:
-    """What makes the array again: dtype, shape, order in memory, and whether it can be written to."""
+    """Return the arguments that recreate the array: dtype, shape, memory order and writability."""
     order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
     return array.dtype, array.shape, order, array.flags.writeable
 
 
 def _on_disk(array: np.ndarray) -> tuple | None:
-    """Where an array lies, if it is a map of a file that others can map as well, and is contiguous."""
+    """Return the file and offset of an array that is a contiguous map of a file on disk; otherwise None."""
     base: Any = array
     while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
         base = base.base
@@ -208,6 +208,6 @@ def _on_disk(array: np.ndarray) -> tuple | None:
 
 
 def open_on_disk(path: str, offset: int, dtype: np.dtype, shape: tuple, order: str, writable: bool) -> np.ndarray:
-    """The array at this place of a file; who could write to it gets a copy as soon as it does."""
+    """Return the array at an offset of a file; an array that was writable is copied on write."""
     mapped = np.memmap(path, dtype, "c" if writable else "r", offset, shape, order)
     return np.asarray(mapped)

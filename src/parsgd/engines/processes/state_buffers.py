@@ -1,4 +1,4 @@
-"""States of tasks on their way to processes: large ones are written once for all workers that set out from the same."""
+"""Buffers for the states of tasks; a large state is written once for all workers that start from it."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import numpy as np
 from parsgd.core import Task
 from parsgd.engines.processes.payload import FitPayload
 from parsgd.engines.processes.shared_buffers import SharedBuffers
-from parsgd.engines.processes.shared_memory import PickledObject, travels_apart
+from parsgd.engines.processes.shared_memory import PickledObject, is_shareable
 
 
 class StateBuffers:
-    """Where the states of tasks lie: large ones in slots, one for all workers that set out from the same."""
+    """Shared buffers with the large states of running tasks."""
 
     def __init__(self) -> None:
         self.slots = SharedBuffers()
         self.users: dict[int, int] = {}
         self.last: tuple[np.ndarray, int, int] | None = None
 
-    def pack(self, parcels: FitPayload, task: Task) -> tuple[PickledObject, int | None]:
-        """A task, packed, and the slot of its state, if it has one."""
+    def pack(self, payload: FitPayload, task: Task) -> tuple[PickledObject, int | None]:
+        """Pickle a task; return it with the buffer number of its state, or None if the state is pickled."""
         state = task.state
-        if not (isinstance(state, np.ndarray) and travels_apart(state) and state.flags.c_contiguous):
-            return parcels.pack_task(task, lambda array: None), None
+        if not (isinstance(state, np.ndarray) and is_shareable(state) and state.flags.c_contiguous):
+            return payload.pack_task(task, lambda array: None), None
         slot = self._slot(state, task.round)
         placed = ("slot", slot, state.dtype, state.shape, "C")
-        return parcels.pack_task(task, lambda array: placed if array is state else None), slot
+        return payload.pack_task(task, lambda array: placed if array is state else None), slot
 
     def _slot(self, state: np.ndarray, round: int) -> int:
-        # the same array may hold other numbers in another round
+        # the same array may have other values in another round
         if self.last is None or self.last[0] is not state or self.last[1] != round:
             self.last = state, round, self.slots.put(state)
         slot = self.last[2]
@@ -36,7 +36,7 @@ class StateBuffers:
         return slot
 
     def release(self, slot: int | None) -> None:
-        """A task that set out from it is done with."""
+        """Record that a task with this buffer has ended."""
         if slot is None:
             return
         self.users[slot] -= 1

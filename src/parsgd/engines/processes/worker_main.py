@@ -1,19 +1,19 @@
-"""What a worker process does: take shards and tasks from the line to its driver, work, answer.
+"""Main loop of a worker process: receive shards and tasks from the driver, run them, send reports.
 
-Messages that come, and what belongs to them::
+Messages received, and their contents::
 
-    work      the work; the driver's path of imports, modules of its
-              current folder, and that folder                            a crew begins
-    parcel    its number; with a file                                    arrays that shards and work refer to
-    slot      its number; with a file                                    room for states
-    shard     the worker's number, the shard
-    task      serial number, worker, the task, slots of ours that are free again
-    skip      serial number of a task that nobody waits for any more
-    halt                                                                 end the round early
-    set_shards numbers of parcels that are not needed any more            other shards will come
-    close     whether to leave                                           the crew's end
+    work        the work; the driver's import path, modules of its
+                current folder, and that folder                            start of a fit
+    array_file  its number; with a file                                    arrays of shards and work
+    slot        its number; with a file                                    buffer for states
+    shard       number of the worker, shard
+    task        serial number, worker, task, numbers of own free slots
+    skip        serial number of a task that was given up
+    halt                                                                   end the round early
+    set_shards  numbers of array files that are no longer needed           new shards follow
+    close       True to exit                                               end of a fit
 
-and those that go: ``hello``, ``beat`` (still there), ``pulse``, ``slot``, ``answer``, ``error``, ``closed``.
+Messages sent: ``ready``, ``heartbeat``, ``progress``, ``slot``, ``answer``, ``error``, ``closed``.
 """
 
 from __future__ import annotations
@@ -37,65 +37,65 @@ from parsgd.core import Report, SGDRun
 from parsgd.engines.processes.channel import Channel
 from parsgd.engines.processes.error_transport import WarningRecorder, packed_error
 from parsgd.engines.processes.shared_buffers import SharedBuffers, SharedBufferView
-from parsgd.engines.processes.shared_memory import ArrayFile, dumps, loads, travels_apart
+from parsgd.engines.processes.shared_memory import ArrayFile, dumps, is_shareable, loads
 from parsgd.utils import blas_threads, first_use
 
-# Progress is told no more often than that.
-_TELL_SECONDS = 0.05
-_BEAT_SECONDS = 0.5
+# Minimum seconds between two progress messages.
+_PROGRESS_SECONDS = 0.05
+_HEARTBEAT_SECONDS = 0.5
 # From linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
 
 
 def main(file: int, driver: int, tied: bool) -> NoReturn:
-    """Work for the process ``driver`` at the other end of the socket ``file`` until it says so, or is gone.
+    """Work for the process ``driver`` at the other end of the socket ``file`` until it closes the connection or exits.
 
-    ``tied``: be killed with the thread that started this process.
+    With ``tied`` the system kills this process with the thread that started it.
     """
-    # Ctrl-C is the driver's to hear
+    # only the driver handles Ctrl-C
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if tied and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.set_inheritable(file, False)
     channel = Channel(socket.socket(fileno=file))
     worker = Worker(channel)
-    threading.Thread(target=_live, args=(worker, driver), name="parsgd-heart", daemon=True).start()
+    threading.Thread(target=_send_heartbeats, args=(worker, driver), name="parsgd-heartbeat", daemon=True).start()
     with blas_threads.one_thread():
-        # all workers are to be equally ready, and this takes a while
+        # import now, because it takes time, so that all workers start equally prepared
         first_use.kernels("shuffling")
 
-        worker.say("hello")
+        worker.send("ready")
         worker.run()
 
 
-def _live(worker: Worker, driver: int) -> NoReturn:
-    """Say twice a second that work goes on; end when the driver is gone, whatever the work is doing."""
+def _send_heartbeats(worker: Worker, driver: int) -> NoReturn:
+    """Send two heartbeats per second while a task runs; exit when the driver has exited."""
     poll = select.poll()
-    poll.register(worker.channel.sock, 0)  # a broken line is always told
+    poll.register(worker.channel.sock, 0)  # poll always reports a broken connection
     while True:
-        if poll.poll(1000 * _BEAT_SECONDS) or os.getppid() != driver:
+        if poll.poll(1000 * _HEARTBEAT_SECONDS) or os.getppid() != driver:
             leave(1)
         if worker.busy:
-            worker.say("beat")
+            worker.send("heartbeat")
 
 
 def leave(status: int) -> NoReturn:
-    """End at once, without waiting for threads of anybody."""
+    """Exit immediately, without waiting for any thread."""
     for stream in (sys.stdout, sys.stderr):
-        # what was closed or is full must not keep it
+        # a closed or full stream must not prevent the exit
         with contextlib.suppress(Exception):
             stream.flush()
     os._exit(status)
 
 
 class CurrentFolder:
-    """Finds modules that the driver imported from its current folder, which is the last on the path of a worker."""
+    """Import finder for modules that the driver imported from its current folder, last on a worker's path."""
 
     names: frozenset[str] = frozenset()
     folder = ""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """As :mod:`importlib.abc` asks for it."""
+        """Implement :mod:`importlib.abc`."""
         return PathFinder.find_spec(name, [self.folder], target) if name in self.names else None
 
 
@@ -103,50 +103,50 @@ _current = CurrentFolder()
 
 
 class Worker:
-    """One process's side of the line; works for one crew at a time."""
+    """Worker side of the connection; serves one pool at a time."""
 
     def __init__(self, channel: Channel):
         self.channel = channel
-        self.talking = threading.Lock()
+        self.send_lock = threading.Lock()
         self.backlog: deque[tuple[tuple, int | None]] = deque()
         self.busy = False
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
-        """As it is between two crews."""
+    def _reset(self) -> None:
+        """Reset the data of a fit."""
         self.work: Any = None
         self.shards: dict[int, Any] = {}
-        self.parcels: dict[int, ArrayFile] = {}
-        self.theirs, self.ours, self.told = SharedBufferView(), SharedBuffers(), set()
+        self.array_files: dict[int, ArrayFile] = {}
+        self.driver_buffers, self.own_buffers, self.announced = SharedBufferView(), SharedBuffers(), set()
         self.skipped: set[int] = set()
         self.halted = False
         self.serial = -1
-        self.examples, self.told_at = 0, 0.0
+        self.examples, self.progress_at = 0, 0.0
 
     def run(self) -> NoReturn:
-        """One message after the other."""
+        """Handle messages one by one."""
         while True:
             (kind, *args), file = self._next()
             getattr(self, f"on_{kind}")(*args, *(() if file is None else (file,)))
 
-    def say(self, *message: Any, file: int | None = None) -> None:
-        """A message to the driver; both threads may speak."""
-        with self.talking:
+    def send(self, *message: Any, file: int | None = None) -> None:
+        """Send a message to the driver; the main and the heartbeat thread may call it."""
+        with self.send_lock:
             self.channel.put(message, file)
             self.channel.flush()
 
     def _next(self) -> tuple[tuple, int | None]:
         if not self.backlog:
-            self._pull()
+            self._wait_for_messages()
         return self.backlog.popleft()
 
-    def _pull(self) -> None:
-        """Wait for messages; orders to stop are obeyed before their turn, also those that came with a task."""
-        came = self.channel.pull()
-        if not came:
-            leave(0)  # the driver is gone
-        self.backlog.extend(came)
-        for (kind, *args), _ in came:
+    def _wait_for_messages(self) -> None:
+        """Wait for messages, and handle requests to stop before all others."""
+        results = self.channel.pull()
+        if not results:
+            leave(0)  # the driver has exited
+        self.backlog.extend(results)
+        for (kind, *args), _ in results:
             if kind in ("halt", "skip"):
                 getattr(self, f"on_{kind}")(*args)
 
@@ -160,11 +160,11 @@ class Worker:
             sys.meta_path.insert(0, _current)
         self.work = data
 
-    def on_parcel(self, number: int, file: int) -> None:
-        self.parcels[number] = ArrayFile(file)
+    def on_array_file(self, number: int, file: int) -> None:
+        self.array_files[number] = ArrayFile(file)
 
     def on_slot(self, number: int, file: int) -> None:
-        self.theirs.add(number, file)
+        self.driver_buffers.add(number, file)
 
     def on_shard(self, worker: int, data: bytes) -> None:
         self.shards[worker] = data
@@ -175,82 +175,85 @@ class Worker:
     def on_halt(self) -> None:
         self.halted = True
 
-    def on_set_shards(self, parcels: list[int]) -> None:
+    def on_set_shards(self, array_files: list[int]) -> None:
         self._close_shards()
-        for number in parcels:
-            if number in self.parcels:
-                self.parcels.pop(number).close()
+        for number in array_files:
+            if number in self.array_files:
+                self.array_files.pop(number).close()
 
     def on_close(self, leaving: bool) -> None:
         self._close_shards()
         if leaving:
             leave(0)
-        for parcel in self.parcels.values():
-            parcel.close()
-        self.ours.close()
-        self._begin()
-        self.say("closed")
+        for array_file in self.array_files.values():
+            array_file.close()
+        self.own_buffers.close()
+        self._reset()
+        self.send("closed")
 
     def on_task(self, serial: int, worker: int, data: bytes, free: list[int]) -> None:
         for number in free:
-            self.ours.release(number)
-        self._hear()
+            self.own_buffers.release(number)
+        self._read_available()
         if serial in self.skipped:
             return
         self.busy, self.serial, self.examples = True, serial, 0
         caught = WarningRecorder()
         try:
             with caught:
-                answer = self._opened(worker)(loads(data, self._find), self.pulse)
-                data = dumps(answer, self._placing(answer), by_value=type(answer) is not Report)
-            self.say("answer", serial, data, caught.packed())
-        except BaseException as error:  # whatever it is, it is the driver's to raise
-            self.say("error", serial, *packed_error(error), caught.packed())
+                report = self._opened(worker)(loads(data, self._find), self.progress)
+                data = dumps(report, self._placement_of(report), by_value=type(report) is not Report)
+            self.send("answer", serial, data, caught.packed())
+        except BaseException as error:  # raised again by the driver
+            self.send("error", serial, *packed_error(error), caught.packed())
         finally:
             self.busy, self.serial = False, -1
 
     def _opened(self, worker: int) -> Any:
-        """The work on a worker's shard; both are unpickled by the first task, whose error it is if they cannot be."""
+        """Return a function that runs a task on a worker's shard.
+
+        Work and shard are unpickled by the first task, so that errors are reported for it.
+        """
         if isinstance(self.work, bytes):
             self.work = loads(self.work, self._find)
         if isinstance(self.shards[worker], bytes):
             self.shards[worker] = loads(self.shards[worker], self._find)
-        return lambda task, pulse: self.work(self.shards[worker], task, pulse)
+        return lambda task, progress: self.work(self.shards[worker], task, progress)
 
     def _find(self, kind: str, number: int, *layout: Any) -> np.ndarray:
-        return self.theirs.array(number, *layout) if kind == "slot" else self.parcels[number].array(*layout)
+        return self.driver_buffers.array(number, *layout) if kind == "slot" else self.array_files[number].array(*layout)
 
-    def _placing(self, answer: Any) -> Any:
-        """Where arrays of an answer lie: a large state in a slot of ours."""
-        state = getattr(answer, "state", None)
+    def _placement_of(self, report: Any) -> Any:
+        """Return the function that places a large state of a report in a slot."""
+        state = getattr(report, "state", None)
 
         def place(array: np.ndarray) -> tuple | None:
-            if array is not state or not travels_apart(array) or not array.flags.c_contiguous:
+            if array is not state or not is_shareable(array) or not array.flags.c_contiguous:
                 return None
-            number = self.ours.put(array)
-            if number not in self.told:
-                self.told.add(number)
-                self.say("slot", number, file=self.ours.files[number])
+            number = self.own_buffers.put(array)
+            if number not in self.announced:
+                self.announced.add(number)
+                self.send("slot", number, file=self.own_buffers.files[number])
             return ("slot", number, array.dtype, array.shape, "C")
 
         return place
 
     # -- a running task ------------------------------------------------------------------------------------------------
 
-    def pulse(self, worker: int, examples: int, sgd_run: SGDRun) -> bool:
-        """Tell the progress, not too often; hear whether to go on."""
+    def progress(self, worker: int, examples: int, sgd_run: SGDRun) -> bool:
+        """Send progress at most every 0.05 s, and return False if the driver requested a stop."""
         self.examples += examples
         now = time.perf_counter()
-        if now - self.told_at > _TELL_SECONDS:
-            self.say("pulse", self.serial, self.examples, float(sgd_run.mean_loss()))
-            self.examples, self.told_at = 0, now
-        self._hear()
+        if now - self.progress_at > _PROGRESS_SECONDS:
+            self.send("progress", self.serial, self.examples, float(sgd_run.mean_loss()))
+            self.examples, self.progress_at = 0, now
+        self._read_available()
         return not self.halted and self.serial not in self.skipped
 
-    def _hear(self) -> None:
-        """Read what has come."""
+    def _read_available(self) -> None:
+        """Read the messages that have arrived, without waiting."""
         while self.channel.readable():
-            self._pull()
+            self._wait_for_messages()
 
     def _close_shards(self) -> None:
         for shard in self.shards.values():

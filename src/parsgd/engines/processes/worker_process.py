@@ -1,4 +1,4 @@
-"""A worker process as its driver sees it: started, talked to, ended; and a pool of those that stay between fits."""
+"""Worker processes on the driver's side: start, messages and end; and a cache of processes kept between fits."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from pathlib import Path
 from parsgd.engines.processes.channel import channel_pair
 from parsgd.engines.processes.shared_buffers import SharedBufferView
 
-# With -P and without PYTHONPATH the interpreter finds its own modules only, until it has the driver's path.
+# With -P and without PYTHONPATH the interpreter finds only its own modules until it has the driver's path.
 _BOOT = (
     "import json, os, sys; file, driver, tied, variable, sys.path[:] = json.loads(sys.argv[1]);"
     " variable is None or os.environ.update(PYTHONPATH=variable);"
     " from parsgd.engines.processes.worker_main import main; main(file, driver, tied)"
 )
 _PATH = "PYTHONPATH"
-# After the end of its line a process is gone, or as good as.
+# Maximum time between the end of a connection and the exit of its process.
 _REAP_SECONDS = 5.0
 
 
 def import_path() -> list[str]:
-    """Where this process finds modules, as another one in the same folder can use it.
+    """Return the import path of this process, for another one in the same folder.
 
-    The current folder comes last: a file in it must not take the place of a module of the library.
+    The current folder comes last: a file in it must not shadow a module of a library.
     """
     paths = [os.path.abspath(path) for path in sys.path if isinstance(path, str)]
     ours = str(Path(__file__).parents[2])
@@ -39,7 +39,7 @@ def import_path() -> list[str]:
 
 
 def current_modules() -> list[str]:
-    """Modules that this process has imported from the current folder: another one must find them there first."""
+    """Return the modules that this process has imported from the current folder; workers must find them there first."""
     here, found = os.path.realpath(os.getcwd()), []
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
@@ -59,77 +59,80 @@ def _is_current(path: str) -> bool:
 
 
 class WorkerProcess:
-    """One process and the line to it.
+    """A worker process and the connection to it.
 
-    ``shards``, ``parcels`` and ``slots`` are what it was sent in the present crew; ``view`` maps its own slots, and
-    ``free`` lists those that are to be used again.  ``silence`` is for how many seconds the driver has listened in vain
-    while a task was under way; ``silent``: too many.  ``met``: it has spoken once; ``done``: it is ready for another
-    crew.
+    ``shards``, ``array_files`` and ``slots`` list data sent to it in the present fit.  ``view`` maps its own slots, and
+    ``free`` lists those it may reuse.  ``silent_s`` counts seconds without a message while a task is running;
+    ``silent`` is True after the timeout.  ``ready`` is True after its first message, and ``done`` when it is ready for
+    another pool.
     """
 
     def __init__(self) -> None:
         self.channel, theirs = channel_pair()
         try:
-            # the system ties processes to threads: one that another thread may inherit must not be
+            # the system binds a child to the thread that starts it, so only the main thread may request this
             tied = threading.current_thread() is threading.main_thread()
             variables = {name: value for name, value in os.environ.items() if name != _PATH}
             arguments = json.dumps([theirs.fileno(), os.getpid(), tied, os.environ.get(_PATH), import_path()])
-            # a session of its own: the terminal's Ctrl-C is the driver's to hear
+            # a new session: Ctrl-C on the terminal reaches only the driver
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, arguments], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-                start_new_session=True, env=variables,
-            )  # fmt: skip
+                [sys.executable, "-P", "-c", _BOOT, arguments],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env=variables,
+            )
         except BaseException:
             self.channel.close()
             raise
         finally:
             theirs.close()
         self.pid = self.process.pid
-        self.met = False
-        self.begin()
+        self.ready = False
+        self.reset()
 
-    def begin(self) -> None:
-        """As it is between two crews."""
+    def reset(self) -> None:
+        """Reset the data of a fit."""
         self.shards: set[int] = set()
-        self.parcels: set[int] = set()
+        self.array_files: set[int] = set()
         self.slots: set[int] = set()
         self.view = SharedBufferView()
         self.free: deque[int] = deque()
-        self.silence, self.silent, self.done = 0.0, False, False
+        self.silent_s, self.silent, self.done = 0.0, False, False
 
     @property
-    def gone(self) -> bool:
-        """Whether it has ended."""
+    def exited(self) -> bool:
+        """True if the process has exited."""
         return self.process.poll() is not None
 
-    def say(self, *message: object, file: int | None = None) -> None:
-        """Send a message, now or as soon as the socket takes it."""
+    def send(self, *message: object, file: int | None = None) -> None:
+        """Send a message, now or as soon as the socket accepts it."""
         self.channel.put(message, file)
         self.channel.flush()
 
     def kill(self) -> None:
-        """End it at once, also if it is stopped."""
-        if not self.gone:
+        """Kill the process, even if it is stopped."""
+        if not self.exited:
             self.process.kill()
         self.process.wait()
         self.channel.close()
         self.view.close()
 
-    def epitaph(self) -> str:
-        """How it ended, after the end of its line."""
+    def exit_reason(self) -> str:
+        """Return a description of the exit, after the connection has ended."""
         try:
             status = self.process.wait(_REAP_SECONDS)
         except subprocess.TimeoutExpired:
-            return f"its process (pid {self.pid}) closed the line to the driver"
+            return f"its process (pid {self.pid}) closed its connection to the driver"
         if status >= 0:
-            early = "" if self.met else " before it was ready; what it printed may say why"
+            early = "" if self.ready else " before it was ready; see its output for the reason"
             return f"its process (pid {self.pid}) ended with status {status}{early}"
         usual = " (out of memory is the usual cause)" if -status == signal.SIGKILL else ""
         return f"its process (pid {self.pid}) was killed by signal {-status}{usual}"
 
 
 class ProcessCache:
-    """Processes that stay between fits; crews take them and give them back, from any thread."""
+    """Processes that are kept between fits; pools take and return them from any thread."""
 
     def __init__(self) -> None:
         self.idle: list[WorkerProcess] = []
@@ -138,16 +141,16 @@ class ProcessCache:
         self.lock = threading.Lock()
 
     def take(self, n: int) -> list[WorkerProcess]:
-        """So many processes, started where there are not enough."""
+        """Return ``n`` processes, and start those that are missing."""
         with self.lock:
-            for process in [process for process in self.idle if process.gone or process.channel.ended]:
+            for process in [process for process in self.idle if process.exited or process.channel.ended]:
                 self.idle.remove(process)
                 process.kill()
             taken, self.idle = self.idle[:n], self.idle[n:]
         return taken + start(n - len(taken))
 
     def give_back(self, processes: Sequence[WorkerProcess]) -> None:
-        """Those that can work for another crew."""
+        """Return processes that are ready for another pool."""
         with self.lock:
             if not self.closed:
                 self.idle += processes
@@ -155,7 +158,7 @@ class ProcessCache:
         end(processes)
 
     def close(self) -> None:
-        """End those that are idle now, and others when they come back."""
+        """End the idle processes now, and others when they are returned."""
         with self.lock:
             self.closed = True
             idle, self.idle = self.idle, []
@@ -163,11 +166,11 @@ class ProcessCache:
 
 
 def start(n: int) -> list[WorkerProcess]:
-    """So many new processes, or none and an error."""
+    """Start ``n`` processes; on an error, end all of them and raise it."""
     started: list[WorkerProcess] = []
     try:
         for _ in range(n):
-            started.append(WorkerProcess())  # noqa: PERF401  (those that were started are to be ended)
+            started.append(WorkerProcess())  # noqa: PERF401  (the handler ends those already started)
     except BaseException:
         end(started)
         raise
@@ -175,10 +178,10 @@ def start(n: int) -> list[WorkerProcess]:
 
 
 def end(processes: Sequence[WorkerProcess], grace_s: float = 0.0) -> None:
-    """End processes; those that have been asked to leave have ``grace_s`` seconds in all to do so."""
+    """End processes; those asked to exit have ``grace_s`` seconds in all."""
     deadline = time.monotonic() + grace_s
     for process in processes:
-        if process.silent or not process.met:
+        if process.silent or not process.ready:
             process.process.kill()
     for process in processes:
         try:

@@ -1,0 +1,164 @@
+"""Contracts of an engine, of its pool of workers and of the progress callback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from parsgd.core.model_protocols import SGDRun
+from parsgd.core.records import Report, Task, TaskFailed
+from parsgd.core.source_protocols import Shard
+
+
+class ProgressCallback(Protocol):
+    """A callback from a worker to its driver while a task runs."""
+
+    def __call__(self, worker: int, examples: int, sgd_run: SGDRun) -> bool:
+        """Report progress and return True to continue the task.
+
+        Called on the worker after every chunk of examples (about 0.02 s).
+
+        Arguments
+        ---------
+        worker : int
+            Number of the worker.
+        examples : int
+            Examples visited since the previous call.
+        sgd_run : SGDRun
+            The run in progress; its mean loss may be read.
+
+        Returns
+        -------
+        bool
+            False if the worker should stop and report its partial result.
+        """
+
+
+class StoppableProgress(ProgressCallback, Protocol):
+    """A progress callback on the driver that can stop the workers.
+
+    Attributes
+    ----------
+    halted : bool
+        True if all workers should stop.  Pools with workers in other processes check it while they wait.
+    """
+
+    halted: bool
+
+
+# Run one task on a shard and return its report: ``Algorithm.run`` with the model bound.
+WorkFn = Callable[[Shard, Task, ProgressCallback], Report]
+
+
+@runtime_checkable
+class WorkerPool(Protocol):
+    """Running workers, created by ``Engine.open`` for one fit.  The training loop calls all methods."""
+
+    def send(self, task: Task) -> None:
+        """Send a task to the worker ``task.worker``.  Called once per worker and round; does not wait."""
+
+    def receive(self, at_least: int) -> list[Report | TaskFailed]:
+        """Wait for reports and return them.  Called after the tasks of a round were sent, until the quorum is reached.
+
+        Arguments
+        ---------
+        at_least : int
+            Number of results to wait for; fewer if fewer tasks are running.
+
+        Returns
+        -------
+        list of Report and TaskFailed
+            All available results; empty only if no task is running.  A lost task yields one :class:`TaskFailed`.
+
+        Raises
+        ------
+        Exception
+            Any error that a worker raised in a task, for example while it read its rows.
+        """
+
+    def set_shards(self, shards: Sequence[Shard]) -> None:
+        """Replace the shards of all workers and close the old ones.  Called between epochs, while no task runs."""
+
+    def now(self) -> float:
+        """Return the time in seconds, from the wall clock or a simulated clock."""
+
+    def close(self) -> None:
+        """End the workers and close the shards.  Called once, after success or failure, possibly while tasks run."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A place where workers run: threads, processes, a cluster.
+
+    Optional members are declared in :class:`FixedSizeEngine`, :class:`ClusterEngine`, :class:`MessageCostEngine` and
+    :class:`CostedEngine`.  An optional class attribute ``in_calling_thread = True`` states that workers run in the
+    thread of the driver; a one-shot fit with one worker then bypasses the pool.
+
+    Attributes
+    ----------
+    name : str
+        Name for the ``engine`` parameter and for messages.
+    capabilities : frozenset of str
+        Capabilities compared with ``Algorithm.requires`` before any worker starts, for example ``"shared_memory"``.
+    """
+
+    name: str
+    capabilities: frozenset[str]
+
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> WorkerPool:
+        """Start one worker per shard.
+
+        Called by the training loop, once per fit.
+
+        Arguments
+        ---------
+        work : callable
+            The function that runs a task.
+        shards : sequence of Shard
+            The shard of each worker.
+        progress : ProgressCallback
+            Callback for the running tasks.
+
+        Returns
+        -------
+        WorkerPool
+        """
+
+
+class FixedSizeEngine(Engine, Protocol):
+    """An engine with a fixed number of workers.
+
+    Attributes
+    ----------
+    n_workers : int or None
+        Number of workers; None if the engine accepts any.  Estimators read it to resolve ``n_jobs``.
+    """
+
+    n_workers: int | None
+
+
+class ClusterEngine(Engine, Protocol):
+    """An engine that knows a suitable number of workers for its machines."""
+
+    def default_workers(self) -> int:
+        """Return the number of workers for ``n_jobs=None``.  Called by estimators before a fit."""
+
+
+class MessageCostEngine(Engine, Protocol):
+    """An engine with known message costs."""
+
+    def message_costs(self, n_parameters: int) -> tuple[float, float]:
+        """Return the latency in seconds per message and the bandwidth in bytes per second.
+
+        Called by estimators when they choose an algorithm and a number of workers.
+        """
+
+
+class CostedEngine(Engine, Protocol):
+    """An engine with a complete cost model, such as a simulated one."""
+
+    def costs(self, n_rows: int, n_parameters: int) -> Any:
+        """Return the :class:`~parsgd.training.cost_model.CostModel` of a fit.
+
+        Called by estimators instead of ``message_costs``.
+        """

@@ -1,0 +1,380 @@
+"""Rounds of a fit: send tasks, collect reports, merge, and decide about the end."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from parsgd.core import (
+    Algorithm,
+    FitState,
+    Model,
+    Report,
+    Rows,
+    Shard,
+    Source,
+    Task,
+    TaskFailed,
+    WorkerPool,
+)
+from parsgd.errors import Outcome, WorkersLostError
+from parsgd.training import history_entries
+from parsgd.training.fit_result import Fit, Watcher, one_shot_outcome
+from parsgd.training.history import History
+from parsgd.training.progress import ProgressTracker
+from parsgd.training.snapshot import Checkpointer, restore, take_snapshot
+from parsgd.training.stopping import StoppingRule
+
+# Consecutive failures of one worker after which its rows are taken as the cause.
+_MAX_FAILURES = 5
+
+
+def worker_seed(seed: int, worker: int) -> int:
+    """Return the seed of a worker.
+
+    Worker 0 has the seed of the fit, so that one worker is serial SGD; other seeds are derived from it.
+    """
+    if worker == 0:
+        return seed
+    return int(np.random.SeedSequence((seed, worker)).generate_state(1)[0] & 0x7FFFFFFF) or 1
+
+
+@dataclass
+class Loop:
+    """One running fit.
+
+    ``alive`` lists the workers that can be sent tasks; ``failures`` counts consecutive failures per worker.
+    """
+
+    model: Model
+    algorithm: Algorithm
+    source: Source
+    n_workers: int
+    seed: int
+    max_epochs: int
+    stopping: StoppingRule
+    shards: Sequence[Shard]
+    sample: Rows | None
+    state: np.ndarray
+    schedule_step: float
+    progress: ProgressTracker
+    keeper: Checkpointer | None = None
+    watcher: Watcher | None = None
+    lr_scale: np.ndarray = field(init=False)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    examples: int = 0
+    epochs: int = 0
+    round: int = 0
+
+    def __post_init__(self) -> None:
+        self.lr_scale = np.ones(self.model.n_outputs)
+        self.n_rows = self.source.n_rows
+        self.shard_rows = [shard.n_rows for shard in self.shards]
+        self.cursors = [0] * self.n_workers
+        self.seeds = [worker_seed(self.seed, worker) for worker in range(self.n_workers)]
+        if self.algorithm.partition == "common_order":
+            self.seeds = [self.seed] * self.n_workers
+        self.alive = list(range(self.n_workers))
+        self.idle: Sequence[int] = self.alive
+        # workers with unanswered tasks in the snapshot, to be sent again, and the fit's duration until the snapshot
+        self.busy: Sequence[int] = ()
+        self.seconds = 0.0
+        self.failures = [0] * self.n_workers
+        self.tasks: list[Task | None] = [None] * self.n_workers
+        # workers in the order of their tasks, and results that arrived before their turn
+        self.turns: deque[int] = deque()
+        self.early: dict[int, Report | TaskFailed] = {}
+        self.epoch_objective = np.zeros(self.model.n_outputs)
+        self.epoch_examples = 0
+        self.shard_fractions: np.ndarray | None = None
+        self.answer: np.ndarray | None = None
+        self.memory: Any = None
+        self.memory = self.algorithm.init_memory(self.fit_state())
+
+    def fit_state(self) -> FitState:
+        """Return the state of the fit for the algorithm."""
+        return FitState(
+            self.model,
+            self.state,
+            self.n_workers,
+            self.n_rows,
+            self.max_epochs,
+            self.round,
+            self.examples,
+            self.memory,
+            self.sample,
+            tuple(self.tasks),
+            tuple(self.cursors),
+            tuple(self.shard_rows),
+            self.next_schedule_step,
+            self.lr_scale,
+        )
+
+    @property
+    def next_schedule_step(self) -> float:
+        """Schedule step of the next tasks."""
+        return math.ceil(self.schedule_step - 1e-9)
+
+    @property
+    def returned_state(self) -> np.ndarray:
+        """State to return if the fit ended now."""
+        return self.state if self.answer is None else self.answer
+
+    @property
+    def best_state(self) -> np.ndarray:
+        """State of the best score if the stopping rule keeps it; otherwise the returned state."""
+        return self.returned_state if self.stopping.best_state is None else self.stopping.best_state
+
+    def result(self, outcome: Outcome | None, state: np.ndarray) -> Fit:
+        """Return the result of the fit."""
+        history, epochs = History(self.history), max(self.epochs, 1)
+        return Fit(state, outcome, history, float(self.next_schedule_step), epochs, self.lr_scale, self.examples)
+
+    def resume(self) -> Outcome | None:
+        """Restore the checkpointer's snapshot, if any; return an outcome if the fit is already complete."""
+        found = self.keeper.open(self.model, self.algorithm, self.shards, self.seeds, self.max_epochs)
+        if found is None:
+            self.keeper.begin(take_snapshot(self, 0.0))
+            return None
+        if found.shard_fractions is not None:
+            self.shards = self.source.split(self.n_workers, self.seed, self.algorithm.partition, found.shard_fractions)
+            self.shard_rows = [shard.n_rows for shard in self.shards]
+        restore(self, found)
+        self.progress.resume_from(self.cursors)
+        longer = found.outcome in (Outcome.MAX_EPOCHS, Outcome.STOPPED) and self.epochs < self.max_epochs
+        return None if longer else found.outcome
+
+    def run(self, pool: WorkerPool) -> Outcome:
+        """Run rounds until the fit ends, and return the outcome."""
+        self.now = pool.now
+        self.began = self.now() - self.seconds
+        self.send_again(pool, self.busy)
+        while True:
+            self.send_tasks(pool, self.idle, pool.now() - self.began)
+            reports, lost, missing = self.collect(pool)
+            epochs = self.epochs
+            outcome = self.merge_round(reports, lost)
+            self.idle = sorted([*(report.worker for report in reports), *missing])
+            del reports  # each report holds a state; release them before the next ones arrive
+            if self.watcher is not None and (outcome is not None or self.epochs > epochs):
+                outcome = self.notify_watcher(outcome)
+            if outcome is None and self.epochs > epochs:
+                self.repartition(pool)
+            self.history[-1]["check_seconds"] += self.now() - self.merged
+            if outcome is not None:
+                self.seconds = pool.now() - self.began
+                return outcome
+
+    def notify_watcher(self, outcome: Outcome | None) -> Outcome | None:
+        """Call the watcher, which may stop the fit.
+
+        Non-finite parameters are not passed to it; they will end the fit with an error.
+        """
+        state = self.best_state
+        if self.model.finite(state) and self.watcher(self.result(outcome, state)) and outcome is None:
+            return Outcome.STOPPED
+        return outcome
+
+    def send_tasks(self, pool: WorkerPool, idle: Sequence[int], seconds: float) -> None:
+        """Send the next tasks to the idle workers, then offer the snapshot of this round to the checkpointer.
+
+        The checkpointer works while the workers compute.
+        """
+        snapshot = None if self.keeper is None else take_snapshot(self, seconds)
+        fit_state = self.fit_state()
+        lr_scale = fit_state.lr_scale * self.algorithm.lr_factor(fit_state)
+        for worker in idle:
+            self.tasks[worker] = self.task(fit_state, worker, lr_scale)
+            self.turns.append(worker)
+            pool.send(self.tasks[worker])
+        if snapshot is not None:
+            self.keeper.offer(snapshot)
+
+    def collect(self, pool: WorkerPool) -> tuple[list[Report], list[TaskFailed], list[int]]:
+        """Collect the reports of a quorum.
+
+        A round ends without the tasks that were lost in it.  Lost tasks are sent again in two cases: no other worker
+        can complete the round, or the round is the whole fit.
+
+        Returns
+        -------
+        reports : list of Report
+            Sorted by worker.
+        lost : list of TaskFailed
+            Tasks that failed in the meantime.
+        missing : list of int
+            Replaced workers that are idle because their task was lost.
+        """
+        reports: list[Report] = []
+        lost: list[TaskFailed] = []
+        missing: list[int] = []
+        while not reports or len(reports) < self.quorum(missing):
+            if len(missing) == len(self.alive):
+                self.send_again(pool, missing)
+                missing = []
+            came = self.next_results(pool, self.quorum(missing) - len(reports))
+            if not came:
+                raise WorkersLostError(f"{len(self.alive)} workers have tasks, but the engine returned no reports.")
+            for result in came:
+                if isinstance(result, TaskFailed):
+                    lost.append(result)
+                    missing += self.record_failure(pool, result)
+                else:
+                    reports.append(result)
+                    self.failures[result.worker] = 0
+        return sorted(reports, key=lambda report: report.worker), lost, missing
+
+    def quorum(self, missing: Sequence[int]) -> int:
+        """Return the number of reports to wait for when the tasks of ``missing`` workers are lost."""
+        return min(self.algorithm.quorum(len(self.alive)), len(self.alive) - len(missing))
+
+    def send_again(self, pool: WorkerPool, workers: Sequence[int]) -> None:
+        """Send the last tasks of ``workers`` again."""
+        for worker in workers:
+            self.turns.append(worker)
+            pool.send(self.tasks[worker])
+
+    def record_failure(self, pool: WorkerPool, failed: TaskFailed) -> list[int]:
+        """Record a lost task, and return its worker in a list if it is now idle."""
+        self.progress.task_failed(failed.worker, failed.why, failed.replaced)
+        self.failures[failed.worker] += 1
+        if failed.replaced:
+            if self.failures[failed.worker] >= _MAX_FAILURES:
+                raise WorkersLostError(
+                    f"Worker {failed.worker} failed {_MAX_FAILURES} times in a row, last in round {self.round}:"
+                    f" {failed.why}. Its rows may exceed worker memory; use more workers or more memory per worker."
+                )
+            if not self.algorithm.one_shot:
+                return [failed.worker]
+            self.send_again(pool, [failed.worker])
+            return []
+        # continue without the worker if another one has rows
+        self.alive.remove(failed.worker)
+        if not any(self.shard_rows[worker] for worker in self.alive):
+            who = f"All {self.n_workers} workers" if not self.alive else "All workers that had rows"
+            last = f"the last one, {failed.worker}, in round {self.round}: {failed.why}"
+            raise WorkersLostError(f"{who} are lost; {last}")
+        return []
+
+    def next_results(self, pool: WorkerPool, at_least: int) -> list[Report | TaskFailed]:
+        """Return the available results; for an ordered algorithm, the result of the oldest task."""
+        if not self.algorithm.ordered:
+            return pool.receive(at_least)
+        turn = self.turns.popleft()
+        while turn not in self.early:
+            came = pool.receive(1)
+            if not came:
+                return []
+            self.early.update((result.worker, result) for result in came)
+        return [self.early.pop(turn)]
+
+    def repartition(self, pool: WorkerPool) -> None:
+        """Split the rows by new fractions if the algorithm returns any.  They take effect with the next epoch."""
+        shard_fractions = self.algorithm.shard_fractions(self.fit_state())
+        if shard_fractions is None:
+            return
+        shards = self.source.split(self.n_workers, self.seed, self.algorithm.partition, shard_fractions)
+        pool.set_shards(shards)
+        self.shard_fractions = shard_fractions
+        self.shard_rows = [shard.n_rows for shard in shards]
+        self.cursors = [self.epochs * rows for rows in self.shard_rows]
+
+    def task(self, fit_state: FitState, worker: int, lr_scale: np.ndarray) -> Task:
+        """Create the next task of a worker."""
+        budget = self.algorithm.budget(fit_state, worker)
+        if self.algorithm.one_shot:
+            budget = replace(budget, stopping=self.stopping)
+        return Task(
+            worker,
+            self.round,
+            self.algorithm.start_state(fit_state, worker),
+            self.seeds[worker],
+            budget,
+            self.cursors[worker],
+            fit_state.schedule_step,
+            lr_scale,
+            n_workers=self.n_workers,
+            source_rows=self.n_rows,
+            schedule_step_size=self.algorithm.schedule_step_size(len(self.alive)),
+        )
+
+    def merge_round(self, reports: list[Report], lost: list[TaskFailed]) -> Outcome | None:
+        """Merge the reports of a round, record it in the history, and return an outcome if the fit has ended."""
+        came = self.now()
+        merge = self.algorithm.merge(self.fit_state(), reports)
+        self.merged = self.now()
+        self.state, self.memory, self.answer = merge.state, merge.memory, merge.answer
+        self.schedule_step += self.schedule_advance(reports, merge.weights)
+        self.round += 1
+        for report in reports:
+            self.cursors[report.worker] += report.examples
+        self.examples += sum(report.examples for report in reports)
+        self.epoch_examples += sum(report.examples for report in reports)
+        self.epoch_objective += sum(report.objective for report in reports)
+        self.record_round(reports, lost, merge.weights, came - self.began)
+        if self.progress.halted:
+            return Outcome.INTERRUPTED
+        if self.algorithm.one_shot:
+            return self.end_one_shot(reports)
+        return self.end_epoch()
+
+    def schedule_advance(self, reports: list[Report], weights: np.ndarray) -> float:
+        """Return the increase of the schedule step in this round.
+
+        With a common clock it is the latest reading.  With a schedule step size other than 1 it is the workers' sum,
+        divided by that size.  Otherwise it is the mean of the workers' increases with the merge weights.  If only some
+        workers report, the mean is multiplied by their fraction of all workers.
+        """
+        moved = np.array([r.schedule_step - self.tasks[r.worker].schedule_step for r in reports])
+        if self.algorithm.common_clock:
+            return float(moved.max())
+        step_size = self.tasks[reports[0].worker].schedule_step_size
+        if step_size != 1.0:
+            return float(moved.sum()) / step_size
+        # a merge without displacement still advances the schedule
+        counted = np.abs(weights) if np.any(weights) else np.array([float(r.steps > 0) for r in reports])
+        total, share = counted.sum(), len(reports) / max(len(self.alive), 1)
+        return float(np.dot(counted, moved)) / total * share if total > 0.0 else 0.0
+
+    def end_one_shot(self, reports: list[Report]) -> Outcome:
+        """Return the outcome of a one-shot fit, in which the workers applied the stopping rule."""
+        rows = (max(self.shard_rows[report.worker], 1) for report in reports)
+        self.epochs = max(math.ceil(r.examples / n) for r, n in zip(reports, rows, strict=True))
+        self.lr_scale = np.max([report.lr_scale for report in reports], axis=0)
+        if self.stopping.monitor is not None:
+            self.history[-1]["score"] = float(np.mean(self.stopping.monitor(self.returned_state)))
+        return one_shot_outcome(reports, [self.shard_rows[report.worker] * self.max_epochs for report in reports])
+
+    def end_epoch(self) -> Outcome | None:
+        """Apply the stopping rule once the workers have together visited as many examples as there are rows."""
+        if self.examples < self.n_rows * (self.epochs + 1):
+            return None
+        self.epochs = self.examples // self.n_rows
+        self.lr_scale = self.lr_scale.copy()
+        self.stopping.update(self.epoch_objective / self.epoch_examples, self.returned_state, self.lr_scale)
+        if self.stopping.scores:
+            self.history[-1]["score"] = self.stopping.scores[-1]
+        self.epoch_objective = np.zeros(self.model.n_outputs)
+        self.epoch_examples = 0
+        if not self.lr_scale.any():
+            return Outcome.CONVERGED
+        return Outcome.MAX_EPOCHS if self.epochs >= self.max_epochs else None
+
+    def record_round(self, reports: list[Report], lost: list[TaskFailed], weights: np.ndarray, seconds: float) -> None:
+        """Add the round to the history and notify the observers."""
+        times = {"seconds": seconds, "merge_seconds": self.merged - self.began - seconds}
+        epoch = self.examples / self.n_rows
+        entry = history_entries.entry(self.round - 1, epoch, reports, lost, weights, self.model.total_loss, **times)
+        history_entries.add(self.history, entry, self.short_rounds)
+        if self.progress.observers:
+            self.progress.end_round(entry["loss"], entry)
+
+    @property
+    def short_rounds(self) -> bool:
+        """True if a round may be a small part of an epoch: one batch, or the report of one worker."""
+        return self.algorithm.message == "gradient" or self.algorithm.quorum(self.n_workers) < self.n_workers
