@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.round_length import examples_in_round
+from parsgd.algorithms.common.round_length import round_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
     Budget,
@@ -46,10 +46,7 @@ class IndependentRuns(SynchronousAlgorithm):
         return fit_state.memory[worker]
 
     def budget(self, fit_state: FitState, worker: int) -> Budget:
-        cursor = fit_state.cursors[worker]
-        return Budget(
-            examples_in_round(fit_state.shard_rows[worker], fit_state.model.batch_size, self.sync_every, cursor)
-        )
+        return round_budget(fit_state, worker, self.sync_every)
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         return run(model, shard, task, progress)

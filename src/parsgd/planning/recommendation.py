@@ -31,8 +31,8 @@ def why(cells: Sequence[Candidate], noise: GradientNoise, costs: CostModel) -> s
     serial, chosen = cells[0], best(cells)
     if chosen.n_workers == 1:
         return f"More workers will not help: {_reason_for_one(cells, costs)}."
-    took = f"{_passes(chosen.passes)} take {in_words(chosen.seconds)}"
-    alone = f"one worker needs {_passes(serial.passes)} and {in_words(serial.seconds)}"
+    took = f"{_passes(chosen.passes)} take {format_seconds(chosen.seconds)}"
+    alone = f"one worker needs {_passes(serial.passes)} and {format_seconds(serial.seconds)}"
     return (
         f"Take {chosen.n_workers} workers with {chosen.label}: {took}, where {alone}, because"
         f" {_reason_for(serial, chosen, noise)}{_larger_numbers(cells, chosen, costs)}."
@@ -75,8 +75,8 @@ def _largest_cost(cell: Candidate, serial: Candidate, costs: CostModel) -> str:
     n = cell.n_workers
     cause = max(causes, key=causes.get)
     if cause == "rounds":
-        part = in_words(work / cell.rounds)
-        return f"with {n} ({cell.label}) a round costs {in_words(cell.round_s)}, and a worker's part in it {part}"
+        part = format_seconds(work / cell.rounds)
+        return f"with {n} ({cell.label}) a round costs {format_seconds(cell.round_s)}, and a worker's part in it {part}"
     if cause == "passes":
         return f"{n} ({cell.label}) need {_passes(cell.passes)} where one needs {serial.passes:.2g}"
     return f"{n} threads share the memory and visit rows only {n / causes['memory']:.1f} times as fast as one"
@@ -100,10 +100,10 @@ def _passes(passes: float) -> str:
     return f"{passes:.2g} passes"
 
 
-def in_words(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """Format a time in a suitable unit.
 
-    >>> in_words(0.00042), in_words(2.5), in_words(1e-5)
+    >>> format_seconds(0.00042), format_seconds(2.5), format_seconds(1e-5)
     ('0.42 ms', '2.5 s', '10 µs')
     """
     unit, size = ("s", 1.0) if seconds >= 1.0 else ("ms", 1e-3) if seconds >= 1e-4 else ("µs", 1e-6)

@@ -16,7 +16,7 @@ SHARE, SECONDS = 0.1, 2.0
 _EXPENSIVE = 0.2
 # For trials of the first passes: passes of a promising trial per pass of the serial run, and the fraction of the time
 # spent in steps rather than in merges and loss evaluations.
-_PASSES_OF_ONE, _USED = 1.4, 0.8
+_TRIAL_PASSES, _STEP_FRACTION = 1.4, 0.8
 # Limits on one trial: a fraction of the remaining time, or a multiple of its expected time.
 _MAX_FRACTION_LEFT, _MAX_EXPECTED = 0.35, 2.0
 # Guess for fits that end by their stopping rule.
@@ -26,7 +26,7 @@ _SECONDS_PER_TASK, _SECONDS_PER_BYTE = 0.12e-3, 1e-9
 # Fraction of the budget for the serial run with further seeds.
 SERIAL_FRACTION = 0.18
 # Smallest informative trial, in rows and in batches.
-_LEAST_ROWS, _LEAST_BATCHES = 1000, 40
+_LEAST_ROWS, _MIN_BATCHES = 1000, 40
 
 
 @dataclass
@@ -96,10 +96,10 @@ def trial_size(
     if alone + sum(p for p in expected if p <= _EXPENSIVE * seconds) <= seconds:
         return sample, passes
     # ten loss evaluations per pass, and as many tasks
-    beside = 10.0 * _SECONDS_PER_TASK / len(sample.y)
-    rows = _USED * seconds / (costs.seconds_per_row + beside)
-    least = max(_LEAST_ROWS, _LEAST_BATCHES * batch_size)
-    visits = max(rows / (1.0 + _PASSES_OF_ONE * (len(strategies) + 1)), least)
+    overhead = 10.0 * _SECONDS_PER_TASK / len(sample.y)
+    rows = _STEP_FRACTION * seconds / (costs.seconds_per_row + overhead)
+    least = max(_LEAST_ROWS, _MIN_BATCHES * batch_size)
+    visits = max(rows / (1.0 + _TRIAL_PASSES * (len(strategies) + 1)), least)
     if visits >= whole * sample.n_rows:
         return sample, passes
     part = sample.first(min(int(2.0 * visits), len(sample.y)))

@@ -31,21 +31,21 @@ _CONFIRM_FACTOR, _CONFIRM_PASSES = 1.25, 0.2
 _HOPELESS, _HOPELESS_FROM = 4.0, 0.2
 # Extrapolation of a curve's slope starts at this fraction of serial SGD's passes and this many points.  The slope is
 # allowed to become steeper by the last factor.
-_EXTRAPOLATE_FROM, _EXTRAPOLATE_POINTS, _STEEPER = 0.5, 8, 1.5
+_EXTRAPOLATE_FROM, _EXTRAPOLATE_POINTS, _STEEPENING = 0.5, 8, 1.5
 # Serial SGD is evaluated as often as the other runs.
 _SERIAL = LocalSGD(sync_every=0.1)
 # Its final loss is the mean over this last fraction of its passes.
-_END = 0.2
+_FINAL_FRACTION = 0.2
 # Ratio to the initial loss above which the steps were too large.
-_EXPLODED = 1e6
+_DIVERGED_RATIO = 1e6
 # The first serial run may exceed its time by this factor.
 _PATIENCE = 1.5
 # Smallest number of evaluations to extrapolate from.
 _MIN_POINTS = 2
 # Largest number of workers that are evaluated separately.
-_SINGLES = 8
+_MAX_SINGLE_RUNS = 8
 # Timed merges of a strategy with a known loss curve.
-_PRICED_ROUNDS = 20
+_TIMED_MERGES = 20
 
 
 @dataclass
@@ -66,7 +66,9 @@ class SerialRun:
 
     @property
     def final(self) -> float:
-        ends = [[p.loss for p in curve if p.passes > (1.0 - _END) * self.passes + 1e-9] for curve in self.curves]
+        ends = [
+            [p.loss for p in curve if p.passes > (1.0 - _FINAL_FRACTION) * self.passes + 1e-9] for curve in self.curves
+        ]
         return float(np.mean([np.mean(end or [curve[-1].loss]) for end, curve in zip(ends, self.curves, strict=True)]))
 
     @property
@@ -143,7 +145,7 @@ def run_serial_trial(
 def _check_divergence(curve: Sequence[CurvePoint]) -> None:
     """Raise if the serial run diverged, because its loss cannot be a goal."""
     loss = curve[-1].loss
-    if not loss <= _EXPLODED * curve[0].loss:
+    if not loss <= _DIVERGED_RATIO * curve[0].loss:
         raise DivergedError(
             f"serial SGD diverges: after {curve[-1].passes:.3g} passes its loss is {loss:.3g}, and it started at"
             f" {curve[0].loss:.3g}. Scaling input data with StandardScaler or MinMaxScaler might help, or a smaller"
@@ -203,7 +205,7 @@ class _Until:
         if at >= _HOPELESS * self.serial.to(loss):
             return True
         half = float(np.interp(at / 2.0, passes, smooth))
-        end = loss * (loss / half) ** (_STEEPER * math.log2(self.most / at))
+        end = loss * (loss / half) ** (_STEEPENING * math.log2(self.most / at))
         return len(passes) >= _EXTRAPOLATE_POINTS and at >= _EXTRAPOLATE_FROM * self.serial.passes and end > self.goal
 
 
@@ -258,7 +260,7 @@ def _run_timed_trial(
 ) -> TrialRun:
     """Time the rounds of a strategy with serial SGD's loss curve."""
     real = costs.on_threads(n_workers)
-    timed = measure_costs.TimedFit(algorithm, _PRICED_ROUNDS, Threads() if real else Simulated())
+    timed = measure_costs.TimedFit(algorithm, _TIMED_MERGES, Threads() if real else Simulated())
     measure_costs.run(prepare(estimator), sample, timed, n_workers, 1, random_state=seed)
     seconds_per_row = float(np.median(timed.seconds_per_row)) if real else None
     return TrialRun(serial.reached, serial.final, float(np.median(timed.combine_s)), seconds_per_row)
@@ -268,5 +270,5 @@ def _run_variance(observed: ObservedFit, n_workers: int, serial: SerialRun) -> R
     """Return noise and bias of the workers' average after the passes of the trial."""
     model, _, merge = observed.latest
     loss: HeldOut = observed.loss
-    single = float(np.mean([loss(model, state) for state in merge.memory[:_SINGLES]]))
+    single = float(np.mean([loss(model, state) for state in merge.memory[:_MAX_SINGLE_RUNS]]))
     return RunVariance(n_workers, single, loss(model, merge.state), serial.final)

@@ -18,9 +18,9 @@ from parsgd.planning.trial_runs import SerialRun, TrialRun, run_trial
 from parsgd.training.cost_model import CostModel
 
 # Ratio to the goal above which a loss did not fail by chance.
-_CLEARLY = 1.02
+_CLEAR_RATIO = 1.02
 # Fraction of a trial's expected time that must be left to start it, and to repeat it.
-_ENOUGH, _PLENTY = 0.7, 2.0
+_START_FRACTION, _REPEAT_FRACTION = 0.7, 2.0
 
 
 @dataclass
@@ -38,7 +38,9 @@ class TrialSchedule:
         """Run every trial once, and then repeat them with other seeds while time permits."""
         for seed in seeds:
             for n_workers, strategy in self.order():
-                if time.left < (_ENOUGH if seed == seeds[0] else _PLENTY) * self._expected_seconds(n_workers, strategy):
+                if time.left < (_START_FRACTION if seed == seeds[0] else _REPEAT_FRACTION) * self._expected_seconds(
+                    n_workers, strategy
+                ):
                     continue
                 runs = self.runs.setdefault((n_workers, strategy.label), [])
                 if _worth_repeating(runs) if seed != seeds[0] else not self.hopeless(n_workers, strategy):
@@ -90,10 +92,10 @@ class TrialSchedule:
             if strategy.means and other.means and n <= n_workers and other.rounds_per_pass >= strategy.rounds_per_pass
             if (n, other.label) != (n_workers, strategy.label)
         ]
-        return any(runs and runs[0].reached == math.inf and self._clearly(runs[0]) for runs in better)
+        return any(runs and runs[0].reached == math.inf and self._clearly_failed(runs[0]) for runs in better)
 
-    def _clearly(self, run: TrialRun) -> bool:
-        return run.last > _CLEARLY * self.serial.goal
+    def _clearly_failed(self, run: TrialRun) -> bool:
+        return run.last > _CLEAR_RATIO * self.serial.goal
 
     def cells(self, whole: float) -> list[Candidate]:
         """Return all candidates; ``whole`` is the passes of the serial fit, of which trials may cover only the
