@@ -1,13 +1,13 @@
-"""parsgd: parallel stochastic gradient descent with scikit-learn's face.
+"""parsgd: parallel stochastic gradient descent with scikit-learn's API.
 
-Importing it imports little else: a name brings its module when it is first used, and numba comes with the first fit.
-So the command line answers at once, and a worker process imports what it works with.
+Importing the package imports little else.  A module is imported when one of its names is first used, and numba with the
+first fit.  This keeps the command line fast and the worker processes small.
 """
 
 import sys
 
 if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
-    # ``python -m parsgd`` looks for modules in the current folder first, and would run a json.py that lies there
+    # ``python -m parsgd`` searches the current folder first, and would execute a file json.py there
     _run = next(pair for pair in zip(sys.orig_argv, [*sys.orig_argv[1:], ""], strict=True) if pair[0][:2] == "-m")
     if (_run[0][2:] or _run[1]).split(".")[0] == "parsgd":
         del sys.path[0]
@@ -17,14 +17,14 @@ import contextlib
 from typing import Any
 
 with contextlib.suppress(ImportError):
-    # They can be imported only while the main thread runs, and a fit in another thread may import what needs them.
+    # These can be imported only while the main thread runs, but a fit in another thread may need them.
     import concurrent.futures.process
     import concurrent.futures.thread  # noqa: F401
 
 __version__ = "0.1.0"
 
-# Where each name is defined.
-_HOMES = {
+# Module that defines each name.
+_MODULE_OF = {
     "AsyncLocalSGD": "algorithms.async_local_sgd",
     "Checkpoint": "checkpointing",
     "DelayedSGD": "algorithms.delayed",
@@ -54,10 +54,10 @@ _HOMES = {
     "to_onnx": "model_io.to_onnx",
     "write_report": "viz.report.write_report",
 }
-# Modules that are attributes of the package, too.
+# Modules that are attributes of the package.
 _MODULES = {"columns": "data.columns.column_kinds", "errors": "errors"}
 
-__all__ = sorted([*_HOMES, "columns"])
+__all__ = sorted([*_MODULE_OF, "columns"])
 
 
 def __getattr__(name: str) -> Any:
@@ -65,11 +65,11 @@ def __getattr__(name: str) -> Any:
 
     if name in _MODULES:
         value: Any = load(f"{__name__}.{_MODULES[name]}")
-    elif name in _HOMES:
-        value = getattr(load(f"{__name__}.{_HOMES[name]}"), name)
+    elif name in _MODULE_OF:
+        value = getattr(load(f"{__name__}.{_MODULE_OF[name]}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # the next time it is there
+    # later accesses find it without this function
     globals()[name] = value
     return value
 

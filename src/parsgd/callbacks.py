@@ -1,9 +1,9 @@
-"""Callbacks that write down how a fit gets on: to a CSV file, for TensorBoard, to MLflow.
+"""Callbacks that log the progress of a fit to a CSV file, TensorBoard or MLflow.
 
 They follow scikit-learn's protocol, :class:`sklearn.callback.FitCallback`, and are set on an estimator:
-``estimator.set_callbacks(CsvLogger(path))``.  They are for the estimators of parsgd, whose ``history_`` they read; in
-a pipeline or a search set them on the estimator inside.  One instance may serve many fits, also at the same time, in
-threads and in processes.
+``estimator.set_callbacks(CsvLogger(path))``.  They support parsgd's estimators, whose ``history_`` they read.  In a
+pipeline or a search, set them on the inner estimator.  One instance can log many fits, even concurrent ones in threads
+and in processes.
 """
 
 from __future__ import annotations
@@ -25,19 +25,24 @@ from parsgd.errors import InvalidArgumentError, MissingDependencyError
 
 __all__ = ["CsvLogger", "MLflowLogger", "TensorBoardLogger"]
 
-# MLflow refuses longer values.
-_LONGEST_PARAM = 500
-# What is written of an epoch, in this order.
+# MLflow rejects longer values.
+_MAX_PARAM_LENGTH = 500
+# Columns of a logged epoch, in order.
 MEASURES = ("epoch", "seconds", "loss", "score", "examples", "examples_per_second", "workers", "lost")
 
 
 def measures(fitted: Any) -> dict[str, float]:
-    """What the history of a fit says of it so far.
+    """Return the measures of a fit so far, from its history.
 
-    ``epoch`` counts passes over the rows, ``seconds`` are those since the fit began, ``loss`` is the mean over the
-    examples of the last round, ``score`` that of the validation rows, NaN if there are none; ``examples`` were visited
-    in all, ``workers`` reported last, and ``lost`` tasks were not answered.  Of ``solver="lbfgs"``, which has no
-    history, the number of steps and the loss are known.
+    - ``epoch``: passes over the rows.
+    - ``seconds``: time since the start of the fit.
+    - ``loss``: mean over the examples of the last round.
+    - ``score``: score on the validation rows, NaN without any.
+    - ``examples``: examples visited in total.
+    - ``workers``: reports in the last round.
+    - ``lost``: tasks without a report.
+
+    ``solver="lbfgs"`` has no history; its measures are the number of steps and the loss.
     """
     history = getattr(fitted, "history_", None)
     if not history:
@@ -58,9 +63,9 @@ def measures(fitted: Any) -> dict[str, float]:
 
 @dataclass
 class _Run:
-    """One fit: its name, its outermost task, and what is written to.
+    """One fit: its name, its outermost task, and the log it writes to.
 
-    ``ended``: it came to its end; ``failed``: nothing more can be written.
+    ``ended`` is True after a complete fit; ``failed`` is True if logging has stopped.
     """
 
     name: str
@@ -71,86 +76,86 @@ class _Run:
 
 
 class _Logger:
-    """What the loggers have in common: they hear of the end of each epoch, or of the fit where it has no epochs."""
+    """Base of the loggers: writes at the end of each epoch, or of a fit without epochs."""
 
     def __init__(self) -> None:
         self._runs: dict[Any, _Run] = {}
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """A fit begins."""
-        if not any(face.__module__.partition(".")[0] == "parsgd" for face in type(estimator).__mro__):
+        """Open the log at the start of a fit."""
+        if not any(cls.__module__.partition(".")[0] == "parsgd" for cls in type(estimator).__mro__):
             raise InvalidArgumentError(
-                f"{type(self).__name__} is for the estimators of parsgd, whose history it writes; it was set on"
-                f" {type(estimator).__name__}. In a pipeline or a search set it on the estimator inside."
+                f"{type(self).__name__} logs the history of parsgd's estimators; it was set on"
+                f" {type(estimator).__name__}. In a pipeline or a search, set it on the inner estimator."
             )
         run = _Run(_name_of(context), context)
         run.sink = self._open(estimator, run.name)
         self._runs[estimator] = run
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Nothing is written yet."""
+        """Do nothing at the start of a task."""
 
     def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any = None) -> None:
-        """Write down an epoch."""
+        """Log an epoch."""
         run = self._runs[estimator]
         if fitted_estimator is not None and context.max_subtasks == 0 and not run.failed:
             try:
                 self._write(run, measures(fitted_estimator))
-            except Exception as error:  # a disk that is full, or a server that is gone
+            except Exception as error:  # such as a full disk or an unreachable server
                 run.failed = True
                 warnings.warn(
-                    f"{type(self).__name__} stopped writing: {type(error).__name__}: {error}. The fit goes on.",
+                    f"{type(self).__name__} stopped writing: {type(error).__name__}: {error}. The fit continues.",
                     RuntimeWarning,
                     stacklevel=2,
                 )
         run.ended |= context is run.root
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """The fit is over, or broke off."""
+        """Close the log after a complete or an interrupted fit."""
         run = self._runs.pop(estimator, None)
         if run is not None:
             self._close(run)
 
     def __getstate__(self) -> dict[str, Any]:
-        # what is open stays where it is open
+        # open logs stay in the process that opened them
         return {**self.__dict__, "_runs": {}}
 
-    # -- what they differ in -------------------------------------------------------------------------------------------
+    # -- methods of the subclasses -------------------------------------------------------------------------------------
 
     def _open(self, estimator: Any, run: str) -> Any:
-        """What this fit is written to."""
+        """Open the log of a fit and return it."""
         raise NotImplementedError
 
     def _write(self, run: _Run, found: Mapping[str, float]) -> None:
-        """Write what is known at the end of an epoch."""
+        """Write the measures of an epoch."""
         raise NotImplementedError
 
     def _close(self, run: _Run) -> None:
-        """Close what was opened."""
+        """Close the log."""
 
 
 class CsvLogger(_Logger):
-    """A line a fit and epoch in a CSV file, with the columns ``run`` and those of :data:`MEASURES`.
+    """Logger that appends a line per epoch to a CSV file, with ``run`` and the columns of :data:`MEASURES`.
 
-    Lines are added to what is there; ``run`` tells fits apart.  A line is written whole, by one call to the system, so
-    that several fits may write at once.  What is not known is left empty.
+    ``run`` identifies the fit.  Each line is written by one system call, so several fits may write concurrently.
+    Unknown values are empty.
 
     Parameters
     ----------
     path : str or path-like
-        Made if there is none; its folder must exist.
+        File to append to, created if missing; its folder must exist.
 
     Raises
     ------
     InvalidArgumentError
-        When a fit begins and the file is another one's, with other columns.
+        At the start of a fit, if the file has other columns.
     OSError
-        When a fit begins and it cannot be written to.
+        At the start of a fit, if the file is not writable.
 
     Warns
     -----
     RuntimeWarning
-        When it can no longer be written to, such as on a disk that is full; the fit goes on.
+        If writing fails later, such as on a full disk; the fit continues.
 
     Examples
     --------
@@ -177,10 +182,10 @@ class CsvLogger(_Logger):
         with contextlib.suppress(FileExistsError), open(path, "xb") as file:
             file.write(header)
         with open(path, "rb") as file:
-            there = file.readline()
-        if there != header:
+            first_line = file.readline()
+        if first_line != header:
             raise InvalidArgumentError(
-                f"CsvLogger(path={os.fspath(self.path)!r}): the file is there, and its first line is not"
+                f"CsvLogger(path={os.fspath(self.path)!r}): the file exists, and its first line is not"
                 f" {header.decode().strip()!r}. Name another file, or delete this one."
             )
         return path
@@ -188,23 +193,23 @@ class CsvLogger(_Logger):
     def _write(self, run: _Run, found: Mapping[str, float]) -> None:
         known = (found.get(name, math.nan) for name in MEASURES)
         line = _csv_line((run.name, *("" if math.isnan(value) else value for value in known)))
-        # unbuffered: one call to the system
+        # unbuffered: one system call per line
         with open(run.sink, "ab", buffering=0) as file:
             file.write(line)
 
 
 class TensorBoardLogger(_Logger):
-    """Curves of loss, score, speed and so on for TensorBoard, over the number of the epoch.
+    """Logger for TensorBoard: loss, score, speed and the other measures, by epoch.
 
     Parameters
     ----------
     logdir : str or path-like
-        Every fit gets a folder of its own in it, named by the time when it began.
+        Folder of the logs; every fit gets a subfolder named by its start time.
 
     Raises
     ------
     MissingDependencyError
-        Without tensorboardX, which writes the files; TensorBoard itself is not needed.
+        Without tensorboardX, which writes the files; TensorBoard itself is not required.
 
     Examples
     --------
@@ -216,10 +221,10 @@ class TensorBoardLogger(_Logger):
     def __init__(self, logdir: Any):
         super().__init__()
         self.logdir = logdir
-        _needs("tensorboardX", "TensorBoardLogger", "tensorboard")
+        _import_optional("tensorboardX", "TensorBoardLogger", "tensorboard")
 
     def _open(self, estimator: Any, run: str) -> Any:
-        module = _needs("tensorboardX", "TensorBoardLogger", "tensorboard")
+        module = _import_optional("tensorboardX", "TensorBoardLogger", "tensorboard")
         now = datetime.now().strftime("%Y%m%d-%H%M%S")
         return module.SummaryWriter(os.path.join(os.fspath(self.logdir), f"{now}-{type(estimator).__name__}-{run}"))
 
@@ -232,16 +237,16 @@ class TensorBoardLogger(_Logger):
 
 
 class MLflowLogger(_Logger):
-    """A run of MLflow for every fit, with the estimator's parameters and a metric for loss, score, speed and so on.
+    """Logger for MLflow: one run per fit, with the estimator's parameters and metrics for all measures.
 
-    Where a run is active (``with mlflow.start_run():``), the fit's becomes a child of that one.
+    If a run is active (``with mlflow.start_run():``), the fit's run becomes its child.
 
     Parameters
     ----------
     experiment : str, default="parsgd"
-        Its name; made if there is none.
+        Name of the experiment, created if missing.
     tracking_uri : str, optional
-        Where the server or the folder is; not given: what MLflow is configured to.
+        Server or folder.  Default: MLflow's configuration.
 
     Raises
     ------
@@ -258,10 +263,10 @@ class MLflowLogger(_Logger):
     def __init__(self, experiment: str = "parsgd", tracking_uri: str | None = None):
         super().__init__()
         self.experiment, self.tracking_uri = experiment, tracking_uri
-        _needs("mlflow", "MLflowLogger", "mlflow")
+        _import_optional("mlflow", "MLflowLogger", "mlflow")
 
     def _open(self, estimator: Any, run: str) -> tuple[Any, str]:
-        mlflow = _needs("mlflow", "MLflowLogger", "mlflow")
+        mlflow = _import_optional("mlflow", "MLflowLogger", "mlflow")
         client, active, tags = mlflow.MlflowClient(self.tracking_uri), mlflow.active_run(), {}
         if active is not None:
             tags["mlflow.parentRunId"] = active.info.run_id
@@ -271,7 +276,7 @@ class MLflowLogger(_Logger):
             experiment = client.create_experiment(self.experiment) if found is None else found.experiment_id
         made = client.create_run(experiment, tags=tags, run_name=f"{type(estimator).__name__}-{run}").info.run_id
         for key, value in estimator.get_params(deep=False).items():
-            client.log_param(made, key, str(value)[:_LONGEST_PARAM])
+            client.log_param(made, key, str(value)[:_MAX_PARAM_LENGTH])
         return client, made
 
     def _write(self, run: _Run, found: Mapping[str, float]) -> None:
@@ -295,16 +300,16 @@ def _csv_line(values: Iterable[Any]) -> bytes:
 
 
 def _name_of(context: Any) -> str:
-    """A name for a fit: that of the outermost one, and the way from there to this one."""
-    way = []
+    """Return a name for a fit: that of the outermost task and the path of task ids from there."""
+    path = []
     while context.parent is not None:
-        way.append(str(context.task_id))
+        path.append(str(context.task_id))
         context = context.parent
-    return ".".join([context.root_uuid.hex[:8], *reversed(way)])
+    return ".".join([context.root_uuid.hex[:8], *reversed(path)])
 
 
-def _needs(module: str, who: str, extra: str) -> Any:
+def _import_optional(module: str, owner: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"{who} needs {error.name}: pip install 'parsgd[{extra}]'") from error
+        raise MissingDependencyError(f"{owner} needs {error.name}: pip install 'parsgd[{extra}]'") from error

@@ -1,4 +1,4 @@
-"""parsgd as users of Dask know their estimators: collections in, lazy collections out, ``client`` as a property.
+"""Dask API of parsgd: collections as input, lazy collections as output, and ``client`` as a property.
 
 >>> import dask.array as da, parsgd.dask
 >>> from distributed import Client
@@ -6,7 +6,7 @@
 ...     model = parsgd.dask.DaskSGDClassifier().fit(da.random.random((1000, 4)), da.zeros(1000))
 ...     labels = model.predict(da.random.random((10, 4))).compute()
 
-Only what ``fit`` and ``predict`` take and give differs from the estimators of the same names in :mod:`parsgd`.
+Only the inputs and outputs of ``fit`` and ``predict`` differ from the estimators of the same names in :mod:`parsgd`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from parsgd.estimators.network import mlp_classifier, mlp_regressor
 
 __all__ = ["Dask", "DaskMLPClassifier", "DaskMLPRegressor", "DaskSGDClassifier", "DaskSGDRegressor"]
 
-# Names of columns that are put beside a dataframe's own.
+# Names of columns added to a dataframe.
 _TARGET, _WEIGHT = "parsgd target", "parsgd weight"
 
 
-class _OnDask:
-    """``fit`` and ``predict`` on collections; ``engine="auto"`` is :class:`Dask`."""
+class _DaskMixin:
+    """Mixin with ``fit`` and ``predict`` on collections; ``engine="auto"`` means :class:`Dask`."""
 
     @property
     def client(self) -> Any:
-        """The client of the cluster that fits run on: the one that was set, or the one that is active."""
+        """Client of the cluster that runs the fits: the one that was set, or else the active one."""
         given = getattr(self.engine, "client", None)
         return default_client() if given is None else given
 
@@ -41,7 +41,7 @@ class _OnDask:
         self.engine = Dask(client=client)
 
     def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None, **settings: Any) -> Any:
-        """Fit to a Dask array or dataframe ``X`` with ``y`` alike, or to what the estimator of :mod:`parsgd` takes."""
+        """Fit to a Dask array or dataframe ``X`` and ``y`` of the same kind, or to other input of the base class."""
         given = self.engine
         self.engine = Dask() if isinstance(given, str) and given == "auto" else given
         try:
@@ -50,20 +50,20 @@ class _OnDask:
                     settings["sample_weight"] = sample_weight
                 return super().fit(X, y, **settings)
             with self.client.as_current():
-                return super().fit(_opened(X, y, sample_weight), **settings)
+                return super().fit(_open_collection(X, y, sample_weight), **settings)
         finally:
             self.engine = given
 
     def predict(self, X: Any) -> Any:
-        """Of a collection: a Dask array or series, computed when it is asked for."""
+        """Predict; for a collection, return a lazy Dask array or series."""
         if not _is_collection(X):
             return super().predict(X)
         if isinstance(X, da.Array):
-            few = super().predict(_zeros(self.n_features_in_))
+            example = super().predict(_zeros(self.n_features_in_))
             X = X.rechunk({1: -1}) if X.numblocks[1] > 1 else X
-            # with several outputs there is a column for each
-            axes = {"drop_axis": 1} if few.ndim == 1 else {"chunks": (X.chunks[0], (few.shape[1],))}
-            return X.map_blocks(super().predict, dtype=few.dtype, **axes)
+            # several outputs have one column each
+            axes = {"drop_axis": 1} if example.ndim == 1 else {"chunks": (X.chunks[0], (example.shape[1],))}
+            return X.map_blocks(super().predict, dtype=example.dtype, **axes)
         return X.map_partitions(_predicted, super().predict, getattr(self, "columns_", None))
 
 
@@ -74,7 +74,7 @@ def _zeros(n_features: int) -> Any:
 
 
 def _predicted(part: Any, predict: Any, columns: Any) -> Any:
-    """The predictions for a partition of a dataframe, with its index; ``columns`` makes features of it."""
+    """Return the predictions for a partition of a dataframe, with its index; ``columns`` encodes the features."""
     import numpy as np
     import pandas as pd
 
@@ -88,27 +88,27 @@ def _is_collection(data: Any) -> bool:
     return type(data).__module__.partition(".")[0] == "dask"
 
 
-def _opened(x: Any, y: Any, weight: Any) -> Any:
-    """A Dataset of a collection and its targets."""
+def _open_collection(x: Any, y: Any, weight: Any) -> Any:
+    """Return a Dataset of a collection and its targets."""
     if isinstance(x, da.Array):
         dtype = "float32" if x.dtype == "float32" else "float64"
         return open_dataset(x, target=y, weight=weight, dtype=dtype)
-    beside = {name: part for name, part in ((_TARGET, y), (_WEIGHT, weight)) if part is not None}
+    extra_columns = {name: part for name, part in ((_TARGET, y), (_WEIGHT, weight)) if part is not None}
     names = {"target": _TARGET if y is not None else None, "weight": _WEIGHT if weight is not None else None}
-    return open_dataset(x.assign(**beside), **names)
+    return open_dataset(x.assign(**extra_columns), **names)
 
 
-class DaskSGDClassifier(_OnDask, sgd_classifier.SGDClassifier):
+class DaskSGDClassifier(_DaskMixin, sgd_classifier.SGDClassifier):
     """:class:`parsgd.SGDClassifier` on a cluster."""
 
 
-class DaskSGDRegressor(_OnDask, sgd_regressor.SGDRegressor):
+class DaskSGDRegressor(_DaskMixin, sgd_regressor.SGDRegressor):
     """:class:`parsgd.SGDRegressor` on a cluster."""
 
 
-class DaskMLPClassifier(_OnDask, mlp_classifier.MLPClassifier):
+class DaskMLPClassifier(_DaskMixin, mlp_classifier.MLPClassifier):
     """:class:`parsgd.MLPClassifier` on a cluster."""
 
 
-class DaskMLPRegressor(_OnDask, mlp_regressor.MLPRegressor):
+class DaskMLPRegressor(_DaskMixin, mlp_regressor.MLPRegressor):
     """:class:`parsgd.MLPRegressor` on a cluster."""

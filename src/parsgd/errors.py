@@ -1,22 +1,22 @@
-"""Everything parsgd raises, warns, or says of how a fit ended.
+"""Errors, warnings and outcomes of parsgd.
 
 ::
 
     ParsgdError
-    ├── InvalidArgumentError      (ValueError)   an argument's value cannot be used
-    ├── IncompatiblePartsError    (ValueError)   two parts of a fit exclude each other; says which, and what to take
-    instead ├── DivergedError        (ValueError)   parameters left the finite numbers; names the round
-    ├── DataFileError        (ValueError)   a data file cannot be read, or lacks what was asked of it
-    ├── WorkersLostError          (RuntimeError) no worker is left to go on with
-    ├── ModelFileError       (ValueError)   a model file is damaged, foreign or of another version
-    ├── CheckpointError      (ValueError)   a fit cannot go on from its checkpoints, or cannot keep any
-    └── MissingDependencyError    (ImportError)  an optional package is needed; says how to install it
-    DivergenceWarning        (UserWarning)  the loss exploded, but the parameters are finite
-    TooFewRowsWarning        (UserWarning)  n_jobs asks for so many workers that the model becomes worse
-    ShardSkewWarning             (UserWarning)  the workers' rows differ so much that averages may be poor
-    FitInterruptedWarning           (UserWarning)  Ctrl-C ended a fit that a program called itself; the model so far was
-    kept KernelCacheWarning       (UserWarning)  compiled kernels cannot be cached; every process compiles them again
-    CheckpointWarning        (UserWarning)  a checkpoint could not be written, or not be read
+    ├── InvalidArgumentError    (ValueError)    invalid value of an argument
+    ├── IncompatiblePartsError  (ValueError)    incompatible components of a fit; names both and an alternative
+    ├── DivergedError           (ValueError)    NaN or infinite parameters; names the round
+    ├── DataFileError           (ValueError)    unreadable or incomplete data file
+    ├── WorkersLostError        (RuntimeError)  all workers lost
+    ├── ModelFileError          (ValueError)    model file that is damaged, foreign or of another version
+    ├── CheckpointError         (ValueError)    checkpoints that cannot be resumed from or written
+    └── MissingDependencyError  (ImportError)   missing optional package; names the command to install it
+    DivergenceWarning           (UserWarning)   very large loss, finite parameters
+    TooFewRowsWarning           (UserWarning)   n_jobs so large that the model becomes worse
+    ShardSkewWarning            (UserWarning)   shards so different that averages may be poor
+    FitInterruptedWarning       (UserWarning)   fit ended by Ctrl-C, model kept
+    KernelCacheWarning          (UserWarning)   compiled kernels that cannot be cached
+    CheckpointWarning           (UserWarning)   checkpoint that could not be written or read
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import enum
 from collections.abc import Iterable
 from numbers import Integral, Real
 
-# The first sentence is scikit-learn's.
+# The first sentence is the same as in scikit-learn.
 _DIVERGENCE = (
     "Floating-point under-/overflow occurred at epoch #{epoch}. Scaling input data with StandardScaler or MinMaxScaler"
     " might help. (In detail: {what}. A smaller eta0 also helps, or with learning_rate='optimal' a larger alpha.)"
@@ -34,23 +34,23 @@ _DIVERGENCE = (
 
 
 class ParsgdError(Exception):
-    """Base of all errors that parsgd raises on purpose."""
+    """Base of all errors that parsgd raises."""
 
 
 class InvalidArgumentError(ParsgdError, ValueError):
-    """An argument's value cannot be used."""
+    """Invalid value of an argument."""
 
 
 class IncompatiblePartsError(ParsgdError, ValueError):
-    """Two parts of a fit exclude each other."""
+    """Incompatible components of a fit."""
 
 
 class DivergedError(ParsgdError, ValueError):
-    """The parameters left the finite numbers."""
+    """Diverged training: NaN or infinite parameters."""
 
 
 def diverged(model: object, epoch: int, what: str) -> DivergedError:
-    """The error for parameters that are not finite, in the words of the model (``Model.divergence``).
+    """Return the error for NaN or infinite parameters, with the model's message (``Model.divergence``) if it has one.
 
     >>> str(diverged(None, 3, "the weights are NaN")).startswith("Floating-point under-/overflow occurred at epoch #3.")
     True
@@ -59,66 +59,67 @@ def diverged(model: object, epoch: int, what: str) -> DivergedError:
 
 
 class DataFileError(ParsgdError, ValueError):
-    """A data file cannot be read, or lacks what was asked of it."""
+    """Data file that cannot be read or lacks requested data."""
 
 
 class ModelFileError(ParsgdError, ValueError):
-    """A model file is damaged, foreign or of another version."""
+    """Model file that is damaged, foreign or of another version."""
 
 
 class CheckpointError(ParsgdError, ValueError):
-    """A fit cannot go on from its checkpoints, or cannot keep any."""
+    """Checkpoints that a fit cannot resume from, or cannot write."""
 
 
 class WorkersLostError(ParsgdError, RuntimeError):
-    """No worker is left to go on with."""
+    """Loss of all workers."""
 
 
 class MissingDependencyError(ParsgdError, ImportError):
-    """An optional package is needed."""
+    """Missing optional package."""
 
 
 class DivergenceWarning(UserWarning):
-    """The loss exploded, but the parameters are finite, as scikit-learn would leave them."""
+    """Warning of a very large loss with finite parameters, which scikit-learn would return as well."""
 
 
 class TooFewRowsWarning(UserWarning):
-    """``n_jobs`` asks for so many workers that each has too few rows, and the average of their models is worse."""
+    """Warning of too few rows per worker: ``n_jobs`` is so large that the averaged model becomes worse."""
 
 
 class ShardSkewWarning(UserWarning):
-    """The workers' rows differ so much from one another that averages of what they learn may be poor."""
+    """Warning of shards with different distributions, for which averages may be poor."""
 
 
 class FitInterruptedWarning(UserWarning):
-    """Ctrl-C ended a fit that a script, a notebook or the command line called itself; the model so far was kept.
+    """Warning that Ctrl-C ended a fit called by a script, a notebook or the command line; the model so far is kept.
 
-    Where a library called ``fit``, and from ``partial_fit``, KeyboardInterrupt is raised instead, and the estimator has
-    the same attributes.
+    If a library called ``fit``, and in ``partial_fit``, KeyboardInterrupt is raised instead.  The estimator has the
+    same attributes in both cases.
     """
 
 
 class KernelCacheWarning(UserWarning):
-    """Compiled kernels cannot be read from, or written to, a cache; every process compiles them again."""
+    """Warning that compiled kernels cannot be read from or written to a cache; every process compiles them again."""
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint could not be written, and the fit goes on; or not be read, and an older one was."""
+    """Warning of a failed write, after which the fit continues, or of a damaged checkpoint, replaced by an older
+    one."""
 
 
 class Outcome(enum.Enum):
-    """How a fit ended, as a sentence."""
+    """Outcome of a fit, as a sentence."""
 
     CONVERGED = "The loss no longer improved by more than tol."
     MAX_EPOCHS = "All max_iter passes over the data were made."
-    OUT_OF_TIME = "The time given to the fit was used up."
+    OUT_OF_TIME = "The time limit of the fit was reached."
     INTERRUPTED = "The fit was interrupted; the best model so far was kept."
-    STOPPED = "A callback asked to stop."
-    DIVERGED = "The parameters left the finite numbers; the weights of the best epoch were kept."
+    STOPPED = "A callback stopped the fit."
+    DIVERGED = "The parameters became NaN or infinite; the weights of the best epoch were kept."
 
 
-def choose(name: object, allowed: Iterable[str], argument: str, who: str) -> str:
-    """Return ``name`` if it is one of ``allowed``; otherwise raise, with the nearest name that is.
+def choose(name: object, allowed: Iterable[str], argument: str, owner: str) -> str:
+    """Return ``name`` if it is one of ``allowed``, else raise with the nearest allowed name.
 
     >>> choose("local", ["local", "weighted"], "algorithm", "SGDClassifier")
     'local'
@@ -130,12 +131,12 @@ def choose(name: object, allowed: Iterable[str], argument: str, who: str) -> str
     near = difflib.get_close_matches(str(name), allowed, n=1) if isinstance(name, str) else []
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise InvalidArgumentError(
-        f"The {argument!r} parameter of {who} must be a str among {{{options}}}. Got {name!r} instead.{hint}"
+        f"The {argument!r} parameter of {owner} must be a str among {{{options}}}. Got {name!r} instead.{hint}"
     )
 
 
-def check_count(value: object, argument: str, who: str, *, optional: bool = True) -> None:
-    """Raise unless the value is a whole number from 1 on, or None where that is allowed.
+def check_count(value: object, argument: str, owner: str, *, optional: bool = True) -> None:
+    """Raise unless the value is an int of at least 1, or None if ``optional``.
 
     >>> check_count(32, "batch_size", "MiniBatch")
     """
@@ -145,21 +146,21 @@ def check_count(value: object, argument: str, who: str, *, optional: bool = True
     if not (whole and value >= 1):
         none = ", or None" if optional else ""
         raise InvalidArgumentError(
-            f"The {argument!r} parameter of {who} must be an int from 1 on{none}. Got {value!r} instead."
+            f"The {argument!r} parameter of {owner} must be an int of at least 1{none}. Got {value!r} instead."
         )
 
 
-def check_flag(value: object, argument: str, who: str) -> None:
+def check_flag(value: object, argument: str, owner: str) -> None:
     """Raise unless the value is True or False.
 
     >>> check_flag(True, "asynchronous", "ElasticAveraging")
     """
     if not isinstance(value, bool):
-        raise InvalidArgumentError(f"The {argument!r} parameter of {who} must be a bool. Got {value!r} instead.")
+        raise InvalidArgumentError(f"The {argument!r} parameter of {owner} must be a bool. Got {value!r} instead.")
 
 
-def check_between(value: object, low: float, high: float, argument: str, who: str, *, optional: bool = False) -> None:
-    """Raise unless ``low < value <= high``, or the value is None where that is allowed.
+def check_between(value: object, low: float, high: float, argument: str, owner: str, *, optional: bool = False) -> None:
+    """Raise unless ``low < value <= high``, or the value is None and ``optional``.
 
     >>> check_between(0.5, 0, 1, "sync_every", "LocalSGD")
     """
@@ -169,6 +170,6 @@ def check_between(value: object, low: float, high: float, argument: str, who: st
     if not (real and low < value <= high):
         none = " or None" if optional else ""
         raise InvalidArgumentError(
-            f"The {argument!r} parameter of {who} must be a number in the range ({low}, {high}]{none}. Got {value!r}"
+            f"The {argument!r} parameter of {owner} must be a number in the range ({low}, {high}]{none}. Got {value!r}"
             " instead."
         )

@@ -1,7 +1,7 @@
-"""Pictures of a fit by matplotlib, in scikit-learn's convention: ``LossDisplay.from_estimator(model)``.
+"""Matplotlib displays of a fit, with scikit-learn's convention: ``LossDisplay.from_estimator(model)``.
 
-Each display has ``plot(ax=None)`` to draw again, and the attributes ``ax_`` and ``figure_``.  They show what the page
-of :func:`parsgd.write_report` shows, in the same colours.  matplotlib is imported when something is drawn.
+Each display has ``plot(ax=None)`` to draw again, and the attributes ``ax_`` and ``figure_``.  The displays show the
+figures of :func:`parsgd.write_report` in the same colors.  Matplotlib is imported at the first plot.
 """
 
 from parsgd.viz.plots import GanttDisplay, LossDisplay, PlanDisplay, WeightsDisplay, WorkDisplay

@@ -1,4 +1,4 @@
-"""Compile kernels beforehand: for container images, read-only installations, and first requests that must not wait."""
+"""Compilation of kernels in advance, for container images, read-only installations and fast first requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from parsgd.estimators.network.mlp_classifier import MLPClassifier
 from parsgd.estimators.network.mlp_regressor import MLPRegressor
 from parsgd.utils import first_use
 
-# Kernels are compiled per number of vectors of 8 outputs: these are up to 8 and up to 16 classes.
+# Kernels are compiled per number of vectors of 8 outputs; these numbers cover 8 and 16 classes.
 _CLASSES = (3, 10)
 _ROWS, _FEATURES = 60, 4
 
@@ -58,25 +58,29 @@ KINDS: dict[str, Callable[[], Iterator[Any]]] = {
 
 
 def compile_kernels(
-    kinds: Iterable[str] | None = None, *, dtypes: Iterable[str] = ("float64", "float32"), sparse: bool = True,
+    kinds: Iterable[str] | None = None,
+    *,
+    dtypes: Iterable[str] = ("float64", "float32"),
+    sparse: bool = True,
     progress: Callable[[str], Any] | None = None,
-) -> str | None:  # fmt: skip
-    """Compile the kernels of common fits, by tiny fits, so that later processes read them from the cache.
+) -> str | None:
+    """Compile the kernels of common fits by small fits, so that later processes read them from the cache.
 
     Parameters
     ----------
     kinds : iterable of {"binary", "multiclass", "softmax", "regression", "network"}, optional
-        Fits to compile for; all of them by default.  Classifiers are compiled for up to 16 classes.
+        Kinds of fits to compile for.  Default: all.  Classifiers are compiled for up to 16 classes.
     dtypes : iterable of {"float64", "float32"}
+        Data types of the rows.
     sparse : bool, default=True
-        Compile for CSR rows, too.
+        Compile for CSR rows as well.
     progress : callable, optional
-        Called with a line of text before each kind, dtype and layout.
+        Function called with a line of text before each kind, dtype and layout.
 
     Returns
     -------
     str or None
-        The folder that holds the compiled kernels; None where none can be written to.
+        Folder of the compiled kernels, or None if no cache folder is writable.
 
     Examples
     --------
@@ -98,6 +102,6 @@ def compile_kernels(
 
 
 def _problem(n_classes: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and targets: labels of so many classes, or numbers for 0."""
+    """Return rows and targets: labels of ``n_classes`` classes, or floats for 0."""
     X = np.random.default_rng(0).uniform(-1.0, 1.0, (_ROWS, _FEATURES)).astype(dtype)
     return X, np.arange(_ROWS) % n_classes if n_classes else X[:, 0]

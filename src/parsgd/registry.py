@@ -1,4 +1,4 @@
-"""Names of the members of each axis.  A member is imported when it is asked for, and only then."""
+"""Registry of the members of each axis by name; a member is imported on first use."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ SOURCES = {
     "arrays": "parsgd.data.sources.array_source:ArraySource",
     "blocks": "parsgd.data.sources.streaming_source:StreamingSource",
 }
-# Members that need an optional package: member -> the extra that brings it.
+# Extra that installs the optional package of a member.
 EXTRAS = {"parsgd.engines.dask.dask_engine:Dask": "dask"}
 
 
 def load(path: str) -> type:
-    """The class at ``module:Name``, imported now."""
+    """Import and return the class at ``module:Name``."""
     module, name = path.split(":")
     try:
         return getattr(first_use.load(module), name)
@@ -48,16 +48,16 @@ def load(path: str) -> type:
         raise MissingDependencyError(f"{name} needs {error.name}: pip install 'parsgd[{extra}]'") from error
 
 
-def resolve(axis: dict[str, str], member: Any, argument: str, who: str, verbs: tuple[str, ...]) -> Any:
-    """The object that ``member`` names, or ``member`` itself if it has the contract's ``verbs``.
+def resolve(axis: dict[str, str], member: Any, argument: str, owner: str, methods: tuple[str, ...]) -> Any:
+    """Return the object named ``member``, or ``member`` itself if it has the contract's ``methods``.
 
     >>> resolve(ENGINES, "serial", "engine", "SGDClassifier", ("open",))
     Serial()
     """
     if isinstance(member, type):
         raise InvalidArgumentError(
-            f"The {argument!r} parameter of {who} must be an instance, not the class {member.__name__}; call it."
+            f"The {argument!r} parameter of {owner} must be an instance. Got the class {member.__name__}; call it."
         )
-    if all(hasattr(member, verb) for verb in verbs) and not isinstance(member, str):
+    if all(hasattr(member, method) for method in methods) and not isinstance(member, str):
         return member
-    return load(axis[choose(member, axis, argument, who)])()
+    return load(axis[choose(member, axis, argument, owner)])()

@@ -120,9 +120,9 @@ def test_the_part_of_the_move_is_the_first_from_which_a_shorter_one_is_dearer(na
         loss = judged(model, start + part * (merged - start), start, source.rows)
         return loss + damping / 2.0 * abs(before) * (part - 1.0) ** 2
 
-    dear = [dearness(part) for part in adaptive_outer._PARTS]
+    dear = [dearness(part) for part in adaptive_outer._FRACTIONS]
     rises = [here >= before for before, here in pairwise(dear)]
-    theirs = adaptive_outer._PARTS[rises.index(True) if True in rises else -1]
+    theirs = adaptive_outer._FRACTIONS[rises.index(True) if True in rises else -1]
     assert step.factor == theirs
     # the part is no worse than the whole; moved further or not, its loss is no worse than the part's
     part = start + step.factor * (merged - start)
@@ -257,14 +257,14 @@ def test_where_moving_them_further_does_harm_it_is_not_done_and_after_some_tries
     for tries in range(1, 5):
         step = Adaptive().step(standing, reported([arrived] * 4, steps=16), np.full(4, 0.25), memory)
         np.testing.assert_array_equal(step.state, arrived)
-        assert step.memory.failures == min(tries, adaptive_outer._TRIES)
+        assert step.memory.failures == min(tries, adaptive_outer._MAX_FAILURES)
         memory = step.memory._replace(decision=memory.decision, loss=memory.loss)
 
 
 def test_dense_and_sparse_rows_measure_alike():
     _, dense = setup("log_loss")
     _, csr = setup("log_loss", "csr")
-    (ours, _), (theirs, stored) = (adaptive_outer._measures(source.rows, 6) for source in (csr, dense))
+    (ours, _), (theirs, stored) = (adaptive_outer._feature_stats(source.rows, 6) for source in (csr, dense))
     np.testing.assert_allclose(ours, theirs, rtol=1e-12)
     np.testing.assert_allclose(theirs, (X**2).mean(axis=0))
     assert stored == 6.0
@@ -545,8 +545,8 @@ def test_one_class_is_learned():
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (dict(n_rows=0), "'n_rows' parameter of Adaptive must be an int from 1 on. Got 0 instead."),
-        (dict(n_rows=None), "'n_rows' parameter of Adaptive must be an int from 1 on. Got None instead."),
+        (dict(n_rows=0), "'n_rows' parameter of Adaptive must be an int of at least 1. Got 0 instead."),
+        (dict(n_rows=None), "'n_rows' parameter of Adaptive must be an int of at least 1. Got None instead."),
         (dict(damping=-1.0), "'damping' parameter of Adaptive must be a number"),
         (dict(damping=False), "'damping' parameter of Adaptive"),
     ],

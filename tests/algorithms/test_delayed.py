@@ -227,13 +227,13 @@ def test_more_workers_than_rows_is_no_error():
 
 
 def test_rates_that_are_too_large_are_an_error_that_names_the_round():
-    with pytest.raises(DivergedError, match=r"in round \d+: the loss is no number"):
+    with pytest.raises(DivergedError, match=r"in round \d+: the loss is NaN or infinite"):
         train(replace(LINEAR, eta0=1e300), LINEAR_ROWS, DelayedSGD(5, 1.0), 3)
 
 
 @pytest.mark.parametrize("settings", [{"batch_size": 0}, {"batch_size": 2.5}, {"batch_size": True}], ids=str)
 def test_a_batch_size_that_is_no_count_is_refused(settings):
-    with pytest.raises(InvalidArgumentError, match="'batch_size' parameter of DelayedSGD must be an int from 1 on"):
+    with pytest.raises(InvalidArgumentError, match="'batch_size' parameter of DelayedSGD must be an int of at least 1"):
         DelayedSGD(**settings)
 
 

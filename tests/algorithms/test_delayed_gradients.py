@@ -167,6 +167,6 @@ def test_no_delay_is_no_wrapping():
 @pytest.mark.parametrize("inner_delay", [0, -1, 1.5, "delayed"])
 def test_a_delay_that_is_none_is_refused(kind, inner_delay):
     with pytest.raises(
-        InvalidArgumentError, match=f"'inner_delay' parameter of {kind.__name__} must be an int from 1 on"
+        InvalidArgumentError, match=f"'inner_delay' parameter of {kind.__name__} must be an int of at least 1"
     ):
         kind(inner_delay=inner_delay)

@@ -338,8 +338,8 @@ def test_a_fit_ends_when_all_that_had_rows_are_lost():
         (dict(outer_optimizer=LocalSGD), "'outer_optimizer' parameter of LocalSGD"),
         (dict(outer_optimizer=3), "'outer_optimizer' parameter of LocalSGD"),
         (dict(partition="common_order"), "'partition' parameter of LocalSGD"),
-        (dict(seconds=1.0, deadline="auto"), "seconds or a deadline, not both"),
-        (dict(lengthen_after_epochs=0), "'lengthen_after_epochs' parameter of LocalSGD must be an int from 1 on"),
+        (dict(seconds=1.0, deadline="auto"), "either seconds or deadline"),
+        (dict(lengthen_after_epochs=0), "'lengthen_after_epochs' parameter of LocalSGD must be an int of at least 1"),
         (dict(sync_every="adaptive", lengthen_after_epochs=2), "Got lengthen_after_epochs=2; leave out one of them"),
     ],
 )

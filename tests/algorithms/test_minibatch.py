@@ -233,7 +233,7 @@ def test_a_batch_that_weighs_nothing_is_passed_over():
 @pytest.mark.parametrize("size", [0, -3, 2.5, "8", True, float("nan")])
 def test_a_batch_size_that_is_no_count_is_refused(size):
     with pytest.raises(
-        InvalidArgumentError, match=r"'batch_size' parameter of MiniBatch must be an int from 1 on"
+        InvalidArgumentError, match=r"'batch_size' parameter of MiniBatch must be an int of at least 1"
     ) as error:
         MiniBatch(size)
     assert repr(size) in str(error.value)
@@ -309,7 +309,7 @@ def test_scores_are_in_the_entry_that_ends_a_pass():
 def test_a_loss_that_is_no_number_is_an_error_that_names_the_round(engine, n_workers):
     wild = {"loss": "squared_error", "activation": "identity", "solver": "sgd", "eta0": 1e8}
     for model, rows in (network(**wild), linear(eta0=1e300)):
-        with pytest.raises(DivergedError, match=r"in round \d+: the loss is no number"):
+        with pytest.raises(DivergedError, match=r"in round \d+: the loss is NaN or infinite"):
             train(model, rows, n_workers=n_workers, engine=engine, epochs=50)
 
 

@@ -198,7 +198,7 @@ def test_a_fit_that_has_converged_has_converged(tmp_path):
 
 def test_what_one_average_made_cannot_go_on(tmp_path):
     make(tmp_path, algorithm="simuparallel").fit(X, Y)
-    with pytest.raises(CheckpointError, match=r"ended after 5 passes.*'simuparallel' cannot go on"):
+    with pytest.raises(CheckpointError, match=r"ended after 5 passes.*'simuparallel' cannot resume"):
         make(tmp_path, algorithm="simuparallel", max_iter=9, engine=Untouched()).fit(X, Y, resume=True)
 
 
@@ -259,11 +259,11 @@ def test_a_worker_that_was_lost_is_there_again(tmp_path):
         (dict(tol=0.1), "tol is 0.1 and was None"),
         (dict(average=True), "average is True and was False"),
         (dict(X=X[:-1], y=Y[:-1]), "number of rows is 119 and was 120"),
-        (dict(X=X + 1.0), "values of the first rows are not what they were"),
-        (dict(y=1 - Y), "values of the first rows are not what they were"),
-        (dict(X=X.astype(np.float32)), "values of the first rows are not what they were"),
-        (dict(sample_weight=np.full(120, 2.0)), "values of the first rows are not what they were"),
-        (dict(X=unit_rows(120, 6)), "values of the first rows are not what they were"),
+        (dict(X=X + 1.0), "values of the first rows differ"),
+        (dict(y=1 - Y), "values of the first rows differ"),
+        (dict(X=X.astype(np.float32)), "values of the first rows differ"),
+        (dict(sample_weight=np.full(120, 2.0)), "values of the first rows differ"),
+        (dict(X=unit_rows(120, 6)), "values of the first rows differ"),
     ],
     ids=str,
 )
@@ -273,7 +273,7 @@ def test_another_fit_is_refused_and_told_what_differs(change, said, tmp_path):
     with pytest.raises(CheckpointError, match=said) as raised:
         make(tmp_path, engine=Untouched(), **change).fit(**data, resume=True)
     assert str(tmp_path) in str(raised.value)
-    assert "begin anew" in str(raised.value)
+    assert "start a new fit" in str(raised.value)
 
 
 def test_what_may_change_does(tmp_path):
@@ -389,7 +389,7 @@ def test_a_disk_that_is_full_at_the_beginning_is_an_error(tmp_path, monkeypatch)
 
 def test_a_disk_that_is_full_later_is_a_warning_and_is_tried_again(tmp_path, monkeypatch):
     full(monkeypatch, {3, 4, 5, 9})
-    with pytest.warns(CheckpointWarning, match="could not be written: No space left.*kept is round") as caught:
+    with pytest.warns(CheckpointWarning, match="could not be written: No space left.*is of round") as caught:
         model = make(tmp_path).fit(X, Y)
     said = [str(warning.message) for warning in caught if warning.category is CheckpointWarning]
     assert [one.split("checkpoint of round ")[1][:1] for one in said] == ["3", "9"]
@@ -467,7 +467,7 @@ def test_a_memory_that_cannot_be_kept_is_refused_before_work_starts(tmp_path):
 
 
 def test_a_memory_that_cannot_be_kept_later_is_a_warning(tmp_path):
-    with pytest.warns(CheckpointWarning, match=r"snapshot.memory.mine.*what is kept is round 0"):
+    with pytest.warns(CheckpointWarning, match=r"snapshot.memory.mine.*last checkpoint is of round 0"):
         model = make(tmp_path, algorithm=Remembers(later=object())).fit(X, Y)
     assert model.n_iter_ == 5
 

@@ -36,7 +36,7 @@ def test_what_is_reported_is_what_the_library_finds_on_the_same_rows(cli, tmp_pa
 
 def test_the_sentence_comes_last_and_the_table_before_it(cli, table_csv):
     said = cli("plan", table_csv, *TARGET, "--workers", "1,64", "--latency", "1h", "--seconds", "60s").stdout
-    for fact in ("200 rows", "workers", "algorithm", "a round", "serial", "cluster", "noise scale", "planned in"):
+    for fact in ("200 rows", "workers", "algorithm", "per round", "serial", "cluster", "noise scale", "planned in"):
         assert fact in said, fact
     assert said.strip().splitlines()[-1].startswith("More workers will not help: with 64 (")
     assert "\x1b" not in said

@@ -25,7 +25,7 @@ def test_the_fastest_is_taken():
 def test_a_little_more_speed_is_not_worth_more_workers():
     assert best([SERIAL, TWO, replace(EIGHT, seconds=2.45)]) is TWO
     assert best([SERIAL, replace(TWO, seconds=4.9)]) is SERIAL
-    assert said(SERIAL, TWO, replace(EIGHT, seconds=2.45)).endswith("more workers gain less than 5%.")
+    assert said(SERIAL, TWO, replace(EIGHT, seconds=2.45)).endswith("more workers save less than 5%.")
 
 
 def test_what_never_gets_there_was_not_tried_or_is_a_guess_is_not_taken():
@@ -39,10 +39,10 @@ def test_what_never_gets_there_was_not_tried_or_is_a_guess_is_not_taken():
 
 def test_it_says_what_is_gained_by():
     assert said(SERIAL, replace(EIGHT, passes=2.0)) == (
-        "Take 8 workers with local: 2 passes take 1 s, where one worker needs 5 passes and 5 s, because averages take"
-        " the noise away (noise scale: 5,300 rows)."
+        "Take 8 workers with local: 2 passes take 1 s, where one worker needs 5 passes and 5 s, because averaging"
+        " reduces the gradient noise (noise scale: 5,300 rows)."
     )
-    assert "because they share the rows and need hardly more passes" in said(SERIAL, EIGHT)
+    assert "because they share the rows and need about the same number of passes" in said(SERIAL, EIGHT)
     assert "because they share the rows and need 1.6 times as many passes" in said(SERIAL, replace(EIGHT, passes=8.0))
 
 
@@ -62,6 +62,6 @@ def test_it_says_what_is_lost_by():
 
 def test_it_tells_not_getting_there_from_not_knowing():
     never, unknown = replace(TWO, seconds=math.inf), replace(EIGHT, seconds=None)
-    assert "in no way do they reach" in said(SERIAL, never)
-    assert "of the ways that there was time to try, none reaches" in said(SERIAL, never, unknown)
-    assert "more workers were not seen to get there" in said(SERIAL, TWO, unknown)
+    assert "no algorithm reaches" in said(SERIAL, never)
+    assert "of the algorithms with a trial, none reaches" in said(SERIAL, never, unknown)
+    assert "more workers did not reach the goal in the trials" in said(SERIAL, TWO, unknown)

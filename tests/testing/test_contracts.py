@@ -191,7 +191,7 @@ class Drifts(LocalSGD):
     ("kind", "sentence"),
     [
         (CountsIdle, "no step"),
-        (FavoursTheFirst, "alike"),
+        (FavoursTheFirst, "equal weights"),
         (WritesToTheState, "pure"),
         (WorksTooMuch, "budget"),
         (WritesToItsMemory, "memory"),

@@ -1,1 +1,1 @@
-"""What a worker does, how many reports to wait for, and how reports merge."""
+"""Algorithms: the work of each worker, the quorum of the driver, and the merge of reports."""

@@ -1,12 +1,14 @@
-"""Asynchronous local SGD: whoever has made a stretch of steps adds its move to the state, and goes on from there.
+"""Asynchronous local SGD.
 
-run: SGD on the worker's own rows, for a part of its shard.  quorum: one.  merge: ``w += a_i (w_i - u_i)``, where
-``u_i`` is the state that worker i set out from and ``a_i = rate s_i``; ``s_i`` is smaller for moves that come late.
+Xie, Koyejo, Gupta, "Asynchronous Federated Optimization", arXiv 1903.03934 (the server mixes states instead of adding
+displacements); Liu et al., "Asynchronous Local-SGD Training for Language Modeling", arXiv 2401.09135.
 
-Xie, Koyejo, Gupta, "Asynchronous Federated Optimization", arXiv 1903.03934 (whose server mixes states instead of adding
-moves); Liu et al., "Asynchronous Local-SGD Training for Language Modeling", arXiv 2401.09135.  The weights of
-``rule="wp"`` are those of Cheng, Li, Zhang, "WP-SGD", arXiv 1708.04801, by our reading; its authors combine it with
-asynchronous SGD, how we could not read.
+Round: the worker runs SGD on part of its shard; the driver waits for one report;
+merge = ``w + a_i (w_i - u_i)``.  ``u_i`` is the state that worker i started from, and ``a_i = rate s_i`` with smaller
+``s_i`` for stale reports.
+
+The weights of ``rule="wp"`` are our reading of Cheng, Li, Zhang, "WP-SGD", arXiv 1708.04801.  The authors combine them
+with asynchronous SGD; the text on how was not available to us.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.round_length import examples_in_round
+from parsgd.algorithms.common.round_length import round_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
     Budget,
@@ -35,8 +37,7 @@ from parsgd.errors import check_between, choose
 
 
 class StalenessCounter(NamedTuple):
-    """What was merged so far, and when each worker set out: ``so_far (2,)``, ``start_state (n_workers, 2)``; reports
-    and steps."""
+    """Counts of merged reports and steps: total ``so_far (2,)``, and at each worker's start ``(n_workers, 2)``."""
 
     so_far: np.ndarray
     start_state: np.ndarray
@@ -44,25 +45,26 @@ class StalenessCounter(NamedTuple):
 
 @dataclass(frozen=True)
 class AsyncLocalSGD(SynchronousAlgorithm):
-    """Local SGD in which nobody waits for anybody.
+    """Asynchronous local SGD, in which no worker waits for another.
 
-    The result depends on who is fast; with ``engine="serial"`` workers take turns and bits repeat.
+    The result depends on the workers' speeds.  With ``engine="serial"`` workers alternate, and results repeat to the
+    bit.
 
     Parameters
     ----------
     sync_every : float
-        Length of a stretch as a fraction of an epoch of the worker's own rows, ``0 < sync_every <= 1``.
+        Length of a round as a fraction of an epoch of the worker's own rows, ``0 < sync_every <= 1``.
     rate : float or None
-        Share of a punctual worker's move that is added.  None: ``1 / n_workers``; when all workers have reported once,
-        the state has moved by the mean of their moves, as far as an average of :class:`LocalSGD` goes.  Larger shares
-        go faster and, with many workers, astray.
+        Fraction of a fresh report's displacement that is added.  Default: ``1 / n_workers``.  After one report from
+        each worker, the state has then moved by the mean displacement, as in :class:`LocalSGD`.  Larger fractions
+        converge faster, but with many workers they can diverge.
     rule : {"staleness", "wp", "uniform"}
-        Which share a late move keeps.  Of n equal workers each finds ``n - 1`` reports merged since it set out; it is
-        what comes on top of these that makes late.  ``"staleness"``: ``s = (1 + late)^-exponent``, late in reports.
-        ``"wp"``: ``s = rho^delay``: what WP-SGD gives a worker that is ``delay`` steps behind, counted from the mean of
-        the others' steps, ``rho`` being the contraction of a step.  ``"uniform"``: all of it.
+        Factor ``s`` on a stale displacement.  With n equal workers, ``n - 1`` other reports are merged during a run, so
+        only the reports beyond these count as staleness.  ``"staleness"``: ``s = (1 + staleness)^-exponent``.
+        ``"wp"``: ``s = rho^delay``, WP-SGD's weight of a worker that is ``delay`` steps behind the mean of the others,
+        where ``rho`` is the contraction per step.  ``"uniform"``: ``s = 1``.
     exponent : float
-        Of ``"staleness"``.
+        Exponent of ``"staleness"``.
 
     Examples
     --------
@@ -91,31 +93,30 @@ class AsyncLocalSGD(SynchronousAlgorithm):
     def quorum(self, n_workers: int) -> int:
         return 1
 
-    def init_memory(self, standing: FitState) -> StalenessCounter:
-        return StalenessCounter(np.zeros(2, dtype=int), np.zeros((standing.n_workers, 2), dtype=int))
+    def init_memory(self, fit_state: FitState) -> StalenessCounter:
+        return StalenessCounter(np.zeros(2, dtype=int), np.zeros((fit_state.n_workers, 2), dtype=int))
 
-    def budget(self, standing: FitState, worker: int) -> Budget:
-        n_rows, cursor = standing.shard_rows[worker], standing.cursors[worker]
-        return Budget(examples_in_round(n_rows, standing.model.batch_size, self.sync_every, cursor))
+    def budget(self, fit_state: FitState, worker: int) -> Budget:
+        return round_budget(fit_state, worker, self.sync_every)
 
-    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
-        return run(model, shard, task, pulse)
+    def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
+        return run(model, shard, task, progress)
 
-    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
-        rate = 1.0 / standing.n_workers if self.rate is None else float(self.rate)
-        shares = np.array([rate * self.kept(standing, r) if r.steps else 0.0 for r in reports])
-        so_far, start_state = (part.copy() for part in standing.memory)
+    def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
+        rate = 1.0 / fit_state.n_workers if self.rate is None else float(self.rate)
+        shares = np.array([rate * self.freshness(fit_state, r) if r.steps else 0.0 for r in reports])
+        so_far, start_state = (part.copy() for part in fit_state.memory)
         so_far += np.sum([(r.steps > 0, r.steps) for r in reports], axis=0)
         start_state[[report.worker for report in reports]] = so_far
-        state = standing.state if not shares.any() else moved(standing, reports, shares)
+        state = fit_state.state if not shares.any() else add_displacements(fit_state, reports, shares)
         return MergeResult(state, shares, StalenessCounter(so_far, start_state))
 
-    def kept(self, standing: FitState, report: Report) -> float:
-        """The share of its move that a report keeps."""
-        others = standing.n_workers - 1
+    def freshness(self, fit_state: FitState, report: Report) -> float:
+        """Return the factor ``s`` of a report, in [0, 1]."""
+        others = fit_state.n_workers - 1
         if self.rule == "uniform" or others == 0:
             return 1.0
-        so_far, start_state = standing.memory
+        so_far, start_state = fit_state.memory
         reports, steps = so_far - start_state[report.worker]
         if self.rule == "staleness":
             return float((1.0 + max(reports - others, 0)) ** -self.exponent)
@@ -123,23 +124,23 @@ class AsyncLocalSGD(SynchronousAlgorithm):
         return float(np.exp(report.log_contraction / report.steps * delay))
 
 
-def moved(standing: FitState, reports: Sequence[Report], shares: np.ndarray) -> np.ndarray:
-    """``w + sum_i a_i (w_i - u_i)``; what must not become negative is mixed, ``(1 - sum_i a_i) w + sum_i a_i w_i``."""
+def add_displacements(fit_state: FitState, reports: Sequence[Report], shares: np.ndarray) -> np.ndarray:
+    """Return ``w + sum_i a_i (w_i - u_i)``; for nonnegative parts ``(1 - sum_i a_i) w + sum_i a_i w_i``."""
     vectors, weights, left = [], [], 1.0
     for report, share in zip(reports, shares, strict=True):
-        origin = standing.tasks[report.worker].state
+        origin = fit_state.tasks[report.worker].state
         vectors.append(report.state)
         weights.append(share)
-        if origin is standing.state:
-            # so that a whole move from here ends at the report, bit for bit
+        if origin is fit_state.state:
+            # a full displacement from the current state then ends at the report, bit for bit
             left -= share
         else:
             vectors.append(origin)
             weights.append(-share)
-    state = merge_weights.weighted_sum([standing.state, *vectors], np.array([left, *weights]))
-    part = standing.model.nonnegative
+    state = merge_weights.weighted_sum([fit_state.state, *vectors], np.array([left, *weights]))
+    part = fit_state.model.nonnegative
     if part.stop > part.start:
         mixed = shares / max(shares.sum(), 1.0)
-        sides = [standing.state[part], *(report.state[part] for report in reports)]
+        sides = [fit_state.state[part], *(report.state[part] for report in reports)]
         state[part] = merge_weights.weighted_sum(sides, np.array([1.0 - mixed.sum(), *mixed]))
     return state

@@ -1,12 +1,12 @@
-"""Delayed SGD: workers take turns, and each one's gradient is a step along which the others have already passed.
-
-run: the summed gradients of the next batch of the worker's own rows.  quorum: one, in turn.  merge: one step of the
-model's solver, ``w_{t+1} = w_t - eta_t g_{t - tau}``, where ``g_{t - tau}`` was taken at ``w_{t - tau}`` and ``tau`` is
-the number of the other workers.  With compensation ``g`` becomes ``g + lambda g * g * (w_t - w_{t - tau})``, number by
-number.
+"""Delayed SGD, optionally with delay compensation.
 
 Langford, Smola, Zinkevich, "Slow Learners are Fast", NIPS 2009.  Zheng et al., "Asynchronous Stochastic Gradient
 Descent with Delay Compensation", ICML 2017.
+
+Round: the worker runs one batch of its own rows and sends the summed gradient; the driver waits for one report, in
+round-robin order; merge = one step of the model's solver, ``w_{t+1} = w_t - eta_t g_{t - tau}``.  ``g_{t - tau}`` is
+the gradient at ``w_{t - tau}``, and ``tau`` is the number of the other workers.  Compensation replaces ``g`` by
+``g + lambda g * g * (w_t - w_{t - tau})``, elementwise.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ from parsgd.utils.row_arrays import visits
 class DelayedSGD(SynchronousAlgorithm):
     """Round-robin updates along gradients that are ``n_workers - 1`` steps old.
 
-    No step waits for all workers, as those of :class:`MiniBatch` do, and a batch is one worker's: with n workers there
-    are n times as many steps.  For old gradients the learning rate must be smaller than for fresh ones.  The order of
-    the turns is fixed, so the result does not depend on who is fast.  One worker's gradients are fresh: that is
-    mini-batch SGD.
+    No step waits for all workers, unlike :class:`MiniBatch`, and each batch belongs to one worker.  With n workers
+    there are therefore n times as many steps.  Old gradients require a smaller learning rate than fresh ones.  The
+    order of the workers is fixed, so the result does not depend on their speeds.  With one worker the gradients are
+    fresh, and the algorithm is mini-batch SGD.
 
-    Gradients are the loss's; the penalty is taken where the step begins, at ``w_t``.
+    Gradients are those of the loss; the step applies the penalty at ``w_t``.
 
     Parameters
     ----------
     batch_size : int or None
-        Rows a step.  None: the model's own batch size, or 256 where that is 1.
+        Rows per step.  Default: the model's own batch size, or 256 where that is 1.
     compensation : float or None
-        DC-ASGD's lambda: how much of ``g * g``, a guess at the curvature, is used to guess what the gradient would be
-        at ``w_t``.  Public re-implementations begin at 0.04.  None: gradients are taken as they are.
+        DC-ASGD's lambda, the factor on ``g * g``, which approximates the curvature.  It extrapolates the gradient to
+        ``w_t``.  Public re-implementations start at 0.04.  Default: no compensation.
 
     Examples
     --------
@@ -81,40 +81,40 @@ class DelayedSGD(SynchronousAlgorithm):
         check_between(self.compensation, 0, float("inf"), "compensation", "DelayedSGD", optional=True)
 
     def size(self, model: Model) -> int:
-        """Rows of a batch."""
+        """Return the rows per batch."""
         return effective_batch_size(self.batch_size, model)
 
     def quorum(self, n_workers: int) -> int:
         return 1
 
-    def budget(self, standing: FitState, worker: int) -> Budget:
-        n_rows = standing.shard_rows[worker]
-        return Budget(min(self.size(standing.model), n_rows - standing.cursors[worker] % max(n_rows, 1)))
+    def budget(self, fit_state: FitState, worker: int) -> Budget:
+        n_rows = fit_state.shard_rows[worker]
+        return Budget(min(self.size(fit_state.model), n_rows - fit_state.cursors[worker] % max(n_rows, 1)))
 
-    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
-        """The summed gradients of the batch at the worker's cursor."""
+    def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
+        """Report the summed gradients of the batch at the worker's cursor."""
         began = time.perf_counter()
-        return report_gradient(model, task, next_batch(shard, task), pulse, began)
+        return report_gradient(model, task, next_batch(shard, task), progress, began)
 
-    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
-        slopes = [report.state for report in reports]
+    def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
+        gradients = [report.state for report in reports]
         if self.compensation is not None:
-            slopes = [self._compensated(standing, report) for report in reports]
-        return apply_gradients(standing, reports, slopes)
+            gradients = [self._compensated(fit_state, report) for report in reports]
+        return apply_gradients(fit_state, reports, gradients)
 
-    def _compensated(self, standing: FitState, report: Report) -> np.ndarray:
-        """The slope as if taken at the present state; ``report.state`` is ``m g``, and then ``m``."""
-        slope, count = report.state[:-1], report.state[-1]
+    def _compensated(self, fit_state: FitState, report: Report) -> np.ndarray:
+        """The gradient as if taken at the present state; ``report.state`` is ``m g``, and then ``m``."""
+        gradient, count = report.state[:-1], report.state[-1]
         if count <= 0.0:
             return report.state
-        # solvers' slots lie behind the parameters
-        passed = standing.state[: len(slope)] - standing.tasks[report.worker].state[: len(slope)]
+        # the solver's slots follow the parameters in the state
+        passed = fit_state.state[: len(gradient)] - fit_state.tasks[report.worker].state[: len(gradient)]
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.append(slope + float(self.compensation) / count * slope * slope * passed, count)
+            return np.append(gradient + float(self.compensation) / count * gradient * gradient * passed, count)
 
 
 def next_batch(shard: Shard, task: Task) -> BatchSlice:
-    """The batch that the task's budget holds."""
+    """Return the batch of the task's budget."""
     epoch, skip = divmod(task.cursor, max(shard.n_rows, 1))
     rows, batch = visits(shard.blocks(task.seed, epoch, skip), task.budget.examples)
     return BatchSlice(rows, batch, 0, len(batch), epoch)

@@ -1,9 +1,10 @@
-"""Elastic averaging: every worker keeps a state of its own, tied to a common centre by a spring.
-
-run: SGD from the worker's own state, for a part of its shard.  quorum: all, or one.  merge, with the worker's state
-``x_i`` and the centre ``c``: ``x_i -= a (x_i - c)`` and ``c += a sum_i (x_i - c)``, each from the values before.
+"""Elastic averaging SGD (EASGD).
 
 Zhang, Choromanska, LeCun, "Deep Learning with Elastic Averaging SGD", NIPS 2015.
+
+Round: the worker runs SGD from its own state ``x_i`` on part of its shard; the driver waits for all reports, or for one
+if asynchronous; merge = ``x_i -= a (x_i - c)`` and ``c += a sum_i (x_i - c)``, with the values from before the merge on
+the right-hand side.  ``c`` is the center.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.round_length import examples_in_round
+from parsgd.algorithms.common.round_length import round_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
     Budget,
@@ -32,20 +33,19 @@ from parsgd.errors import check_between, check_flag
 
 @dataclass(frozen=True)
 class ElasticAveraging(SynchronousAlgorithm):
-    """EASGD: workers explore around a centre, which is what the fit hands out.
+    """Elastic averaging: workers explore around a center state, which is the fitted state.
 
-    The driver keeps a state for each worker besides the centre.
+    The driver keeps one state per worker in addition to the center.
 
     Parameters
     ----------
     sync_every : float
-        Steps between two pulls of the springs, as a fraction of an epoch of the worker's own rows, ``0 < sync_every <=
-        1``.
+        Length of a round as a fraction of an epoch of the worker's own rows, ``0 < sync_every <= 1``.
     pull : float
-        The paper's beta, ``0 < pull <= 1``: ``a = pull / n_workers``, so that the centre goes ``pull`` of the way to
-        the workers' mean.  0.9 is the paper's, as we recall it.
+        The paper's beta, ``0 < pull <= 1``, with ``a = pull / n_workers``: the center moves by ``pull`` times its
+        distance from the workers' mean.  The default 0.9 is the paper's, as we recall it.
     asynchronous : bool
-        Whether each worker's spring pulls when it has made its steps, without waiting for the others.
+        Merge each report on arrival instead of waiting for all workers.
 
     Examples
     --------
@@ -72,28 +72,27 @@ class ElasticAveraging(SynchronousAlgorithm):
     def quorum(self, n_workers: int) -> int:
         return 1 if self.asynchronous else n_workers
 
-    def init_memory(self, standing: FitState) -> tuple[np.ndarray, ...]:
-        return (standing.state,) * standing.n_workers
+    def init_memory(self, fit_state: FitState) -> tuple[np.ndarray, ...]:
+        return (fit_state.state,) * fit_state.n_workers
 
-    def start_state(self, standing: FitState, worker: int) -> np.ndarray:
-        return standing.memory[worker]
+    def start_state(self, fit_state: FitState, worker: int) -> np.ndarray:
+        return fit_state.memory[worker]
 
-    def budget(self, standing: FitState, worker: int) -> Budget:
-        n_rows, cursor = standing.shard_rows[worker], standing.cursors[worker]
-        return Budget(examples_in_round(n_rows, standing.model.batch_size, self.sync_every, cursor))
+    def budget(self, fit_state: FitState, worker: int) -> Budget:
+        return round_budget(fit_state, worker, self.sync_every)
 
-    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
-        return run(model, shard, task, pulse)
+    def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
+        return run(model, shard, task, progress)
 
-    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
-        a = self.pull / standing.n_workers
-        centre, own = standing.state, list(standing.memory)
+    def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
+        a = self.pull / fit_state.n_workers
+        center, own = fit_state.state, list(fit_state.memory)
         weights = np.array([a if report.steps else 0.0 for report in reports])
         if not weights.any():
-            return MergeResult(centre, weights, tuple(own))
+            return MergeResult(center, weights, tuple(own))
         for report in reports:
             if report.steps:
-                own[report.worker] = merge_weights.weighted_sum([report.state, centre], np.array([1.0 - a, a]))
-        states = [centre, *(report.state for report in reports)]
+                own[report.worker] = merge_weights.weighted_sum([report.state, center], np.array([1.0 - a, a]))
+        states = [center, *(report.state for report in reports)]
         moved = merge_weights.weighted_sum(states, np.array([1.0 - weights.sum(), *weights]))
         return MergeResult(moved, weights, tuple(own))

@@ -1,8 +1,9 @@
-"""Hogwild: all workers step on one state in shared memory, without locks and without averages.
-
-run: SGD on the shared state itself.  quorum: all, once a pass.  merge: nothing moves, the state is handed on.
+"""Hogwild: lock-free SGD on one state in shared memory.
 
 Niu, Recht, Re, Wright, "Hogwild!: A Lock-Free Approach to Parallelizing Stochastic Gradient Descent", NIPS 2011.
+
+Round: the worker runs one pass over its shard on the shared state; the driver waits for all reports; merge = the shared
+state, unchanged.
 """
 
 from __future__ import annotations
@@ -32,33 +33,33 @@ from parsgd.errors import check_between
 class Hogwild(SynchronousAlgorithm):
     """Lock-free SGD on shared memory, for sparse rows.
 
-    Each worker visits its own rows, and moves the weights ``w`` that all of them share: for the features ``v`` of a row
+    Each worker visits its own rows and updates the shared weights ``w``.  For the features ``v`` of a row,
 
     ``w_v = w_v - eta g(w) x_v``
 
-    with ``w`` as it is at that moment, whatever the others are doing to it.  Of two steps on one weight at the same
-    moment one is lost.  That is rare where a row has few of the features; then a pass by K workers brings what a pass
-    by one brings, where an average would count each worker's steps as a K-th.  The few numbers that every step moves
-    (intercept, scale of the l2 penalty, l1 penalty owed, the clock of the learning rate) are not lost: workers add what
-    they moved every 8 to 256 rows (networks: after every batch).
+    with the current ``w``, regardless of concurrent updates.  Of two simultaneous updates to one weight, one is lost.
+    This is rare if a row has few of the features.  A pass by K workers then makes the progress of a serial pass,
+    whereas an average counts each worker's steps with weight ``1 / K``.  Updates to the scalars that every step changes
+    (intercept, scale of the l2 penalty, pending l1 penalty, schedule step) are not lost: workers add their changes
+    every 8 to 256 rows (networks: after every batch).
 
-    When to use it: with sparse rows, when averages cost accuracy: few rows, many features, few passes.  When not:
+    Use it for sparse rows if averaging costs accuracy: few rows, many features, few passes.  Do not use it:
 
-    - for speed alone.  A cache line that one worker wrote to must come from its core before another can go on.  On
-      sparse rows two workers made 0.95 to 1.3 times the examples a second of one, averages 1.1 to 1.5 times
+    - for speed alone.  A cache line written by one core must be transferred before another core can continue.  On
+      sparse rows two workers made 0.95 to 1.3 times the examples per second of one, averages 1.1 to 1.5 times
       (benchmarks/single/hogwild.py, 2 cores).
-    - with dense rows, and for networks whose steps are dense: every step moves every weight, so workers overwrite each
-      other's steps, and the momenta and moments of solvers, all the time.  It still learns; dense rows went by at 0.9
-      times the speed of one worker.
-    - where a fit must be reproducible: with several workers the result depends on who came first.
+    - for dense rows, or for networks with dense steps.  Every step changes every weight, so workers constantly
+      overwrite each other's steps and the solver's momenta and second moments.  Training still converges; on dense rows
+      the speed was 0.9 times that of one worker.
+    - for reproducible fits: with several workers the result depends on their timing.
 
-    It needs an engine that shares memory (``engine="threads"``) and a model whose state several workers can step on:
-    not one that averages its iterates.  A round is a pass over the rows; one worker is serial SGD.
+    It requires an engine with shared memory (``engine="threads"``) and a model that supports concurrent steps, so not
+    one that averages its iterates.  A round is a pass over the rows; one worker is serial SGD.
 
     Parameters
     ----------
     seconds : float or None
-        Length of a round in seconds instead of a pass: each worker does what it can.
+        Length of a round in seconds.  Default: one pass.
 
     Examples
     --------
@@ -80,55 +81,54 @@ class Hogwild(SynchronousAlgorithm):
     def __post_init__(self) -> None:
         check_between(self.seconds, 0, float("inf"), "seconds", "Hogwild", optional=True)
 
-    def init_memory(self, standing: FitState) -> np.ndarray:
-        return pack_shared(standing.model, standing.state, standing.schedule_step, standing.n_workers)
+    def init_memory(self, fit_state: FitState) -> np.ndarray:
+        return pack_shared(fit_state.model, fit_state.state, fit_state.schedule_step, fit_state.n_workers)
 
-    def start_state(self, standing: FitState, worker: int) -> np.ndarray:
-        """The one vector that all workers write to: the only task whose state is not left as it is."""
-        return standing.memory
+    def start_state(self, fit_state: FitState, worker: int) -> np.ndarray:
+        """Return the vector that all workers update; no other algorithm changes a task's state during a run."""
+        return fit_state.memory
 
-    def budget(self, standing: FitState, worker: int) -> Budget:
-        n_rows = standing.shard_rows[worker]
-        return Budget(n_rows if self.seconds is None else n_rows * standing.max_epochs, self.seconds)
+    def budget(self, fit_state: FitState, worker: int) -> Budget:
+        n_rows = fit_state.shard_rows[worker]
+        return Budget(n_rows if self.seconds is None else n_rows * fit_state.max_epochs, self.seconds)
 
-    def run(self, model: SharedModel, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
+    def run(self, model: SharedModel, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         state, shared_scalars = unpack_shared(task.state, model)
-        return replace(run(model, shard, task, pulse, state, shared_scalars), state=task.state)
+        return replace(run(model, shard, task, progress, state, shared_scalars), state=task.state)
 
-    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
-        """The state that all reports hold, in plain numbers, and a new vector for the next round to write to."""
+    def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
+        """Return the shared state in plain numbers, and a new shared vector for the next round."""
         weights = merge_weights.by_steps([report.steps for report in reports])
         if not weights.any():
-            return MergeResult(standing.state, weights, standing.memory)
-        model: SharedModel = standing.model
+            return MergeResult(fit_state.state, weights, fit_state.memory)
+        model: SharedModel = fit_state.model
         state, shared_scalars = unpack_shared(reports[0].state, model)
         state = state.copy() if shared_scalars is None else model.from_shared(state, shared_scalars)
         schedule_step = max(report.schedule_step for report in reports)
-        return MergeResult(state, weights, pack_shared(model, state, schedule_step, standing.n_workers))
+        return MergeResult(state, weights, pack_shared(model, state, schedule_step, fit_state.n_workers))
 
 
 def pack_shared(model: SharedModel, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
-    """One vector of the state and the shared_scalars behind it; without a shared_scalars for one worker, who shares
-    with nobody."""
+    """Return one vector of the state and the shared scalars; for a single worker, the state alone."""
     if n_workers == 1:
         return private_copy(state)
     shared_scalars = (
         np.ascontiguousarray(model.shared_scalars(state, schedule_step, n_workers)).reshape(-1).view(state.dtype)
     )
-    begins = _board_begins(state)
-    vector = padded_empty(begins + shared_scalars.size, state.dtype)
-    vector[: state.size], vector[state.size : begins], vector[begins:] = state, 0, shared_scalars
+    offset = _scalars_offset(state)
+    vector = padded_empty(offset + shared_scalars.size, state.dtype)
+    vector[: state.size], vector[state.size : offset], vector[offset:] = state, 0, shared_scalars
     return vector
 
 
 def unpack_shared(vector: np.ndarray, model: SharedModel) -> tuple[np.ndarray, np.ndarray | None]:
-    """Views of the state and of the shared_scalars in what :func:`pack_shared` made."""
+    """Return views of the state and the shared scalars in the result of :func:`pack_shared`."""
     state = vector[: model.size]
     if vector.size == model.size:
         return state, None
-    return state, vector[_board_begins(state) :].view(np.float64)
+    return state, vector[_scalars_offset(state) :].view(np.float64)
 
 
-def _board_begins(state: np.ndarray) -> int:
-    """Behind the state, so that no cache line holds parts of both."""
+def _scalars_offset(state: np.ndarray) -> int:
+    """Return the offset of the shared scalars, on a cache line that holds no part of the state."""
     return (state.nbytes // CACHE_LINE_PAD + 2) * CACHE_LINE_PAD // state.itemsize

@@ -1,9 +1,10 @@
-"""Synchronous mini-batch SGD: each worker takes a slice of every batch, and the summed gradients make one step.
-
-run: the summed gradients of the worker's slice.  quorum: all.  merge: one step of the model's solver along
-``sum_i g_i / sum_i weight_i``.  So any number of workers gives what one gives on the whole batch, to rounding.
+"""Synchronous mini-batch SGD.
 
 Dekel, Gilad-Bachrach, Shamir, Xiao, "Optimal Distributed Online Prediction Using Mini-Batches", JMLR 13, 2012.
+
+Round: the worker runs its slice of the batch and sends the summed gradient; the driver waits for all reports;
+merge = one step of the model's solver along ``sum_i g_i / sum_i weight_i``.  Up to rounding, any number of workers
+gives the result of one worker on the whole batch.
 """
 
 from __future__ import annotations
@@ -37,13 +38,14 @@ from parsgd.utils.row_arrays import visits
 class MiniBatch(SynchronousAlgorithm):
     """Exact parallel mini-batch SGD.
 
-    Every step waits for all workers and for one message each way (about half a millisecond with threads), so it pays
-    for steps that take some milliseconds: large networks, large batches.  :class:`LocalSGD` talks less often.
+    Every step waits for all workers and for one message each way (about half a millisecond with threads).  The
+    algorithm is therefore for steps that take some milliseconds: large networks or large batches.  :class:`LocalSGD`
+    communicates less often.
 
     Parameters
     ----------
     batch_size : int or None
-        Rows a step, of all workers together.  None: the model's own batch size, or 256 where that is 1.
+        Rows per step, over all workers.  Default: the model's own batch size, or 256 where that is 1.
 
     Examples
     --------
@@ -67,20 +69,20 @@ class MiniBatch(SynchronousAlgorithm):
         check_count(self.batch_size, "batch_size", "MiniBatch")
 
     def size(self, model: Model) -> int:
-        """Rows of a batch."""
+        """Return the rows per batch."""
         return effective_batch_size(self.batch_size, model)
 
-    def budget(self, standing: FitState, worker: int) -> Budget:
-        # a round is a batch, whose size the model knows: see work
-        return Budget(standing.shard_rows[worker])
+    def budget(self, fit_state: FitState, worker: int) -> Budget:
+        # a round is a batch, and run() determines its size
+        return Budget(fit_state.shard_rows[worker])
 
-    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
-        """The summed gradients of this worker's slice of the batch that the round's number stands for."""
+    def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
+        """Report the summed gradients of this worker's slice of the batch with the round's number."""
         began = time.perf_counter()
-        return report_gradient(model, task, self._slice(model, shard, task), pulse, began)
+        return report_gradient(model, task, self._slice(model, shard, task), progress, began)
 
     def _slice(self, model: Model, shard: Shard, task: Task) -> BatchSlice:
-        """With the shared order, all workers know the batch by its number alone."""
+        """Return the worker's slice; all workers find the batch from its number in the common order."""
         size = self.size(model)
         epoch, number = divmod(task.round, max(1, -(-task.source_rows // size)))
         begin = number * size
@@ -88,5 +90,5 @@ class MiniBatch(SynchronousAlgorithm):
         first, end = (-(-len(batch) * worker // task.n_workers) for worker in (task.worker, task.worker + 1))
         return BatchSlice(rows, batch, first, end, epoch)
 
-    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
-        return apply_gradients(standing, reports, [report.state for report in reports])
+    def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
+        return apply_gradients(fit_state, reports, [report.state for report in reports])

@@ -1,9 +1,10 @@
-"""SimuParallelSGD: every worker runs SGD on its shard without talking, then one average.
+"""SimuParallelSGD.
 
-run: SGD over all epochs.  quorum: all.  merge: ``v = 1/K sum_i w_i``.
+Zinkevich, Weimer, Smola, Li, "Parallelized Stochastic Gradient Descent", NIPS 2010, algorithm 3.  With
+``partition="replicated"``, algorithm 2, in which every worker draws from the whole data set with replacement.
 
-Zinkevich, Weimer, Smola, Li, "Parallelized Stochastic Gradient Descent", NIPS 2010, algorithm 3; with
-``partition="replicated"`` algorithm 2, in which every worker draws from the whole data set, with replacement.
+Round (a single one): the worker runs SGD on its shard for all epochs; the driver waits for all reports;
+merge = ``1/K sum_i w_i``.
 """
 
 from __future__ import annotations
@@ -36,23 +37,21 @@ class SimuParallel(SynchronousAlgorithm):
     Parameters
     ----------
     partition : {"shuffled", "contiguous", "replicated"}
-        ``"shuffled"``: each worker owns ``1/K`` of the rows, dealt at random (algorithm 3).  ``"contiguous"``: it owns
-        those that lie together; if the order of the rows tells anything of them (a sorted file) the workers learn
-        different things, and :class:`~parsgd.errors.ShardSkewWarning` says so.  ``"replicated"``: each worker draws as
-        many rows from the whole set, with replacement (algorithm 2).
+        ``"shuffled"``: each worker owns a random ``1/K`` of the rows (algorithm 3).  ``"contiguous"``: it owns adjacent
+        rows.  If the order of the rows is informative (a sorted file), the workers learn different models, and
+        :class:`~parsgd.errors.ShardSkewWarning` reports it.  ``"replicated"``: each worker draws the same number of
+        rows from the whole set, with replacement (algorithm 2).
     seconds : float or None
-        End the one round after so many seconds, wherever each worker is.
+        End the single round after this time.  Default: every worker runs all its epochs.
     inner_delay : int or None
-        What a worker does by itself.  None: SGD on batches of the model's ``batch_size``.  A number: delayed SGD, each
-        gradient that many batches late, as on a node whose cores take turns; see
-        :mod:`parsgd.algorithms.common.delayed_gradients`.  That is computed in NumPy, about 0.1 ms a batch, on one
-        core.
+        Delay of a worker's gradients in batches.  Default: SGD on batches of the model's ``batch_size``.  A number
+        means delayed SGD inside each worker, as on a node with several cores; see
+        :mod:`parsgd.algorithms.common.delayed_gradients`.  It is computed in NumPy on one core, about 0.1 ms per batch.
     correction : float or None
-        A fraction r < 1: each worker runs once more, on r of its rows, and sends ``(w - r w') / (1 - r)``, in which the
-        bias that the smallness of its shard brings cancels (SAVGM;
-        :func:`parsgd.algorithms.common.merge_weights.bias_corrected`). It takes 1 + r times as long.  For convex models
-        run until they converge, with few rows a worker for their features: stopped earlier, what it takes away is
-        progress rather than bias.
+        A fraction r < 1 for bias correction (SAVGM; :func:`parsgd.algorithms.common.merge_weights.bias_corrected`).
+        Each worker makes a second run on r of its rows and sends ``(w - r w') / (1 - r)``, in which the bias of a small
+        shard cancels.  The fit takes 1 + r times as long.  Use it for convex models run to convergence, with few rows
+        per worker relative to the features.  Before convergence the correction removes progress instead of bias.
 
     Examples
     --------
@@ -85,23 +84,23 @@ class SimuParallel(SynchronousAlgorithm):
                 " from all of them. Use partition='shuffled'."
             )
 
-    def budget(self, standing: FitState, worker: int) -> Budget:
-        return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
+    def budget(self, fit_state: FitState, worker: int) -> Budget:
+        return Budget(fit_state.shard_rows[worker] * fit_state.max_epochs, self.seconds)
 
-    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
+    def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         model = wrap_delay(model, self.inner_delay)
-        report = run(model, shard, task, pulse)
+        report = run(model, shard, task, progress)
         # one worker is serial SGD
         if self.correction is None or task.n_workers == 1 or report.steps == 0:
             return report
         part = SubsampledShard(shard, self.correction, task.seed)
         if part.n_rows == 0:
             return report
-        again = run(model, part, scale_budget(task, part), mute_progress(pulse))
+        again = run(model, part, scale_budget(task, part), mute_progress(progress))
         state = merge_weights.bias_corrected(report.state, again.state, part.n_rows / shard.n_rows)
         state = state.astype(report.state.dtype)
         state[model.nonnegative] = report.state[model.nonnegative]
         return replace(report, state=state, seconds=report.seconds + again.seconds)
 
-    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
-        return merge_weights.merge(standing.state, reports, merge_weights.uniform([r.steps for r in reports]))
+    def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
+        return merge_weights.merge(fit_state.state, reports, merge_weights.uniform([r.steps for r in reports]))

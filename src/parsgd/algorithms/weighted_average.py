@@ -1,11 +1,12 @@
-"""WP-SGD: one-shot averaging of workers that did unequal amounts of work, weighted by how far each one came.
-
-run: SGD until the round's examples or seconds are used up; inside a node it may be mini-batch or delayed SGD.  quorum:
-all.  merge: ``v = w + sum_i a_i (w_i - w)`` with ``a_i ~ rho^(T_max - T_i)``, or by another rule.
+"""WP-SGD: one-shot weighted averaging for workers with unequal amounts of work.
 
 Cheng, Li, Zhang, "WP-SGD: Weighted Parallel SGD for Distributed Unbalanced-Workload Training System", arXiv 1708.04801
-(JPDC 145, 2020).  The text of the paper could not be had; the formula is our reading of its abstract and of the
+(JPDC 145, 2020).  The text of the paper was not available; the formula is our reading of its abstract and of the
 contraction lemma it builds on.
+
+Round (a single one): the worker runs SGD until the examples or seconds are used up, optionally with delayed gradients;
+the driver waits for all reports; merge = ``w + sum_i a_i (w_i - w)`` with ``a_i ~ rho^(T_max - T_i)``, or with the
+weights of another rule.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.delayed_gradients import wrap_delay
 from parsgd.algorithms.common.learned_weights import sample_rows
-from parsgd.algorithms.common.merge_rules import LOOKING, RULES
+from parsgd.algorithms.common.merge_rules import PROBE_ROW_RULES, RULES
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
     Budget,
@@ -34,7 +35,7 @@ from parsgd.core import (
 )
 from parsgd.errors import check_between, check_count, choose
 
-# Examples on which the contraction is measured: 1 % of the shard, between these.
+# Bounds on the examples used to measure the contraction, 1 % of the shard.
 _FEWEST_PROBES, _MOST_PROBES = 200, 20_000
 
 
@@ -45,22 +46,27 @@ class WeightedAverage(SynchronousAlgorithm):
     Parameters
     ----------
     rule : {"wp", "measured", "steps", "examples", "uniform", "loss", "fednova", "learned"}
-        ``"wp"``: ``a_i ~ prod (1 - eta_t alpha)^-1`` over worker i's steps, which is ``(1 - eta alpha)^(T_max - T_i)``
-        at a constant rate, and with ``learning_rate="optimal"`` telescopes to ``a_i ~ t0 + T_i``.
-        ``"measured"``: the same with the contraction per step that two runs from different points, on identical
-        examples, really show.  ``"steps"``: ``a_i ~ T_i``; ``"examples"``: by the examples visited.  ``"uniform"``: all
-        alike.  ``"loss"``: who met smaller losses counts more.  ``"fednova"``: every worker's move is divided by its
-        steps.  ``"learned"``: the weights that make the merged model's loss smallest on a few rows, 2 % of all, which
-        are held back for it (:mod:`parsgd.algorithms.common.learned_weights`); they need not sum to 1.
+        Merge weights ``a_i`` of the workers.
+
+        - ``"wp"``: ``a_i ~ prod (1 - eta_t alpha)^-1`` over worker i's steps.  At a constant rate this equals
+          ``(1 - eta alpha)^(T_max - T_i)``; with ``learning_rate="optimal"`` it telescopes to ``a_i ~ t0 + T_i``.
+        - ``"measured"``: as ``"wp"``, with the measured contraction per step of two runs from different points on
+          identical examples.
+        - ``"steps"``: ``a_i ~ T_i``.
+        - ``"examples"``: proportional to the examples visited.
+        - ``"uniform"``: equal weights.
+        - ``"loss"``: larger weights for workers with smaller losses.
+        - ``"fednova"``: every worker's displacement is divided by its steps.
+        - ``"learned"``: the weights that minimize the merged model's loss on held-out rows, 2 % of all
+          (:mod:`parsgd.algorithms.common.learned_weights`); they need not sum to 1.
     seconds : float or None
-        End the round after so many seconds, wherever each worker is.  Without it every worker makes all its epochs.
+        End the round after this time.  Default: every worker runs all its epochs.
     partition : {"shuffled", "contiguous", "replicated"}
-        Whether workers own rows dealt at random, or rows that lie together, or draw from all of them.
+        Assignment of rows to workers: a random part, a contiguous part, or draws from all rows.
     inner_delay : int or None
-        What a worker does by itself.  None: SGD on batches of the model's ``batch_size``.  A number: delayed SGD, each
-        gradient that many batches late, as on a node whose cores take turns; see
-        :mod:`parsgd.algorithms.common.delayed_gradients`.  That is computed in NumPy, about 0.1 ms a batch, on one
-        core.
+        Delay of a worker's gradients in batches.  Default: SGD on batches of the model's ``batch_size``.  A number
+        means delayed SGD inside each worker, as on a node with several cores; see
+        :mod:`parsgd.algorithms.common.delayed_gradients`.  It is computed in NumPy on one core, about 0.1 ms per batch.
 
     Examples
     --------
@@ -94,44 +100,44 @@ class WeightedAverage(SynchronousAlgorithm):
 
     @property
     def holds_out(self) -> bool:
-        return self.rule in LOOKING
+        return self.rule in PROBE_ROW_RULES
 
     def n_probe_rows(self, n_rows: int) -> int:
-        return sample_rows(n_rows) if self.rule in LOOKING else 0
+        return sample_rows(n_rows) if self.rule in PROBE_ROW_RULES else 0
 
-    def budget(self, standing: FitState, worker: int) -> Budget:
-        return Budget(standing.shard_rows[worker] * standing.max_epochs, self.seconds)
+    def budget(self, fit_state: FitState, worker: int) -> Budget:
+        return Budget(fit_state.shard_rows[worker] * fit_state.max_epochs, self.seconds)
 
-    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
+    def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         model = wrap_delay(model, self.inner_delay)
-        report = run(model, shard, task, pulse)
+        report = run(model, shard, task, progress)
         if self.rule == "measured" and report.steps > 0:
             per_step = measure_contraction(model, shard, task, report)
             report = replace(report, log_contraction=per_step * report.steps)
         return report
 
-    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
-        weights = self.weights(standing, reports)
-        return merge_weights.merge(standing.state, reports, weights, standing.model.nonnegative)
+    def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
+        weights = self.weights(fit_state, reports)
+        return merge_weights.merge(fit_state.state, reports, weights, fit_state.model.nonnegative)
 
-    def weights(self, standing: FitState, reports: Sequence[Report]) -> np.ndarray:
-        """The weight of each report."""
+    def weights(self, fit_state: FitState, reports: Sequence[Report]) -> np.ndarray:
+        """Return the weight of each report."""
         if self.rule != "measured":
-            return RULES[self.rule](standing, reports)
+            return RULES[self.rule](fit_state, reports)
         steps = np.array([report.steps for report in reports])
         logs = np.array([report.log_contraction for report in reports])
         if steps.any():
-            # one rate for all: the workers measured the same quantity, each with noise; where steps drive runs apart,
-            # because the rates are too large, there is nothing to weigh by
+            # one rate for all workers, because each measured the same quantity with noise; if the learning rates are
+            # so large that runs diverge from each other, all weights are equal
             logs = steps * min(logs.sum() / steps.sum(), 0.0)
         return merge_weights.wp_sgd(logs, steps)
 
 
 def measure_contraction(model: Model, shard: Shard, task: Task, report: Report) -> float:
-    """``log(rho)`` per step: how fast runs from the round's start and from its end approach each other.
+    """Return ``log(rho)`` per step, the contraction of the distance between two runs.
 
-    Both runs see the same examples at the same rates, so that what separates them is their start alone; the distance
-    is taken over the whole state.
+    One run starts from the round's start, the other from its end.  Both visit the same examples at the same rates, so
+    only their starts differ.  The distance covers the whole state.
     """
     examples = int(np.clip(shard.n_rows // 100, _FEWEST_PROBES, _MOST_PROBES))
     budget = Budget(min(examples, shard.n_rows))

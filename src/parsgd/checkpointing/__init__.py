@@ -1,4 +1,4 @@
-"""Checkpoints: what it takes to go on with a fit that was ended from outside, kept in a folder while it runs."""
+"""Checkpoints: files in a folder, written during a fit, from which an interrupted fit resumes."""
 
 from parsgd.checkpointing.settings import Checkpoint
 

@@ -1,7 +1,7 @@
-"""One checkpoint as the content of a file, and back; nothing in it runs code.
+"""File format of checkpoints; reading one executes no code.
 
-The head says what the fit is (:mod:`parsgd.checkpointing.fit_fingerprint`), the tensor ``document`` is the JSON text of
-the snapshot and of what the estimator adds, and the other tensors are the arrays of both.
+The header contains the fingerprint of the fit (:mod:`parsgd.checkpointing.fit_fingerprint`).  The tensor ``document``
+is the JSON text of the snapshot and of the estimator's extras.  The other tensors are their arrays.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ FORMAT = 2
 KIND = Kind(
     "checkpoint",
     "a fit with checkpoint=",
-    "Delete it; the one before may be whole.",
+    "Delete it; the previous checkpoint may be intact.",
     "files",
-    "to start the fit again, name another folder or delete this one; to resume it, use the parsgd that wrote it.",
+    "to restart the fit, name another folder or delete this one; to resume it, use the parsgd that wrote it.",
 )
 _CLASS = "checkpoint"
 
 
 def _version() -> str:
-    # the package is above this layer, and has been imported whenever this runs
+    # the package is above this layer, but always imported before this runs
     return sys.modules["parsgd"].__version__
 
 
 @dataclass(frozen=True)
 class CheckpointContent:
-    """What a checkpoint holds: what the fit is, where it stood, and what the estimator adds."""
+    """Content of a checkpoint: fingerprint of the fit, snapshot, and extras of the estimator."""
 
     identity: dict[str, dict[str, Any]]
     snapshot: Snapshot
@@ -47,62 +47,62 @@ class CheckpointContent:
 
 
 class HistoryEncoder:
-    """Entries of a history as JSON; each is packed once, because in a long fit there are many of them."""
+    """Encoder of history entries as JSON, which encodes each entry once: long fits have many entries."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
 
     def text(self, history: list[dict[str, Any]]) -> str:
-        """The whole history.  All but the last entry are taken to be those of the call before, and more."""
+        """Return the whole history as JSON; all entries but the last must extend those of the previous call."""
         self.texts = [*self.texts[: max(len(history) - 1, 0)]]
         texts = [*self.texts, *(json.dumps(pack(entry, "history", {})) for entry in history[len(self.texts) :])]
-        # the last one may still change
+        # the last entry may still change
         self.texts = texts[:-1]
         return f"[{','.join(texts)}]"
 
 
-def to_parts(kept: CheckpointContent, packed: HistoryEncoder | None = None) -> list[bytes | memoryview]:
-    """The content of a file, in parts to be written one after the other; ``packed`` remembers what was packed before.
+def to_parts(content: CheckpointContent, encoder: HistoryEncoder | None = None) -> list[bytes | memoryview]:
+    """Return the content of a file as parts to write in order; ``encoder`` caches encoded history entries.
 
     Raises
     ------
     CheckpointError
-        If an algorithm remembers what is not made of numbers, texts, arrays, lists, tuples and dictionaries.
+        If an algorithm's memory contains anything but numbers, strings, arrays, lists, tuples and dictionaries.
     """
     arrays: dict[str, np.ndarray] = {}
     try:
-        plain = kept.snapshot.plain()
-        history = (packed or HistoryEncoder()).text(plain.pop("history"))
-        snapshot, extras = pack(plain, "snapshot", arrays), pack(kept.extras, "extras", arrays)
+        plain = content.snapshot.plain()
+        history = (encoder or HistoryEncoder()).text(plain.pop("history"))
+        snapshot, extras = pack(plain, "snapshot", arrays), pack(content.extras, "extras", arrays)
     except ModelFileError as error:
         raise CheckpointError(
-            f"This fit cannot be kept: {str(error).partition(' cannot be saved')[0]} is not made of numbers, texts,"
-            " arrays, lists, tuples and dictionaries. An algorithm's memory must be; or fit with checkpoint=None."
+            f"Cannot save a checkpoint: {str(error).partition(' cannot be saved')[0]} is not made of numbers, strings,"
+            " arrays, lists, tuples and dictionaries. An algorithm's memory must be; otherwise use checkpoint=None."
         ) from error
     document = json.dumps({"snapshot": snapshot, "extras": extras}, sort_keys=True)
     document = f'{{"history": {history}, {document[1:]}'
     arrays["document"] = np.frombuffer(document.encode(), dtype=np.uint8)
-    head = {"format": FORMAT, "version": _version(), "class": _CLASS, "identity": kept.identity}
+    head = {"format": FORMAT, "version": _version(), "class": _CLASS, "identity": content.identity}
     return serialize(KIND, head, arrays)
 
 
 def from_bytes(content: bytes) -> CheckpointContent:
-    """The inverse of :func:`to_parts`.
+    """Decode the content of a file, the inverse of :func:`to_parts`.
 
     Raises
     ------
     ModelFileError
-        If the content is damaged, no checkpoint, or of another format.
+        If the content is damaged, is not a checkpoint, or has another format.
     """
     head, arrays = take_apart(KIND, content)
     head = checked(KIND, head, arrays, FORMAT, _version())
     if head.get("class") != _CLASS or "document" not in arrays or not isinstance(head.get("identity"), dict):
         raise ModelFileError(f"holds {head.get('class')!r}, not a checkpoint.")
     document = read_json(KIND, arrays.pop("document").tobytes())
-    # what was read cannot be written to, and is not where processors like numbers to lie
-    own = {name: private_copy(array.reshape(-1)).reshape(array.shape) for name, array in arrays.items()}
+    # the arrays from the file are read-only and not aligned
+    writable = {name: private_copy(array.reshape(-1)).reshape(array.shape) for name, array in arrays.items()}
     try:
-        plain, extras = (unpack(document[name], own) for name in ("snapshot", "extras"))
+        plain, extras = (unpack(document[name], writable) for name in ("snapshot", "extras"))
         return CheckpointContent(
             head["identity"], Snapshot.of({**plain, "history": unpack(document["history"], {})}), extras
         )
@@ -111,7 +111,7 @@ def from_bytes(content: bytes) -> CheckpointContent:
 
 
 def read(path: Path) -> CheckpointContent:
-    """The checkpoint in a file.  Raises ModelFileError with the file's name."""
+    """Read a checkpoint from a file; raise ModelFileError with the file's name."""
     try:
         return from_bytes(safetensors_file.read(KIND, path))
     except OSError as error:
@@ -119,6 +119,6 @@ def read(path: Path) -> CheckpointContent:
     except MemoryError as error:
         raise ModelFileError(f"{path}: does not fit in memory.") from error
     except RecursionError as error:
-        raise ModelFileError(f"{path}: is damaged: it is nested beyond reason.") from error
+        raise ModelFileError(f"{path}: is damaged: its JSON is nested too deeply.") from error
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from error

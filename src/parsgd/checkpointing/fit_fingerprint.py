@@ -1,6 +1,6 @@
-"""What makes a fit the fit that it is: its parameters, its workers, its data and its model, described in words.
+"""Fingerprint of a fit: a text description of its parameters, workers, data and model.
 
-Two fits that are described alike go through the same states, so that one can go on where the other was ended.
+Fits with equal fingerprints pass through the same states, so one can resume from the other's checkpoint.
 """
 
 from __future__ import annotations
@@ -15,28 +15,30 @@ import numpy as np
 from parsgd.core import Algorithm, Model, Shard
 from parsgd.utils.row_arrays import picked
 
-# So many rows stand for all of them.
+# Number of rows whose values represent the data.
 _ROWS = 100
-_DEEPEST = 6
+_MAX_DEPTH = 6
 
 
-def identity_of(
+def fingerprint_of(
     params: Mapping[str, Any], model: Model, algorithm: Algorithm, shards: Sequence[Shard], seeds: Sequence[int]
 ) -> dict[str, dict[str, Any]]:
-    """The description, in parts; those that come first say best what differs."""
+    """Return the fingerprint in sections, the most informative differences first."""
     return {
         "parameters": {name: described(value) for name, value in sorted(params.items())},
         "work": {"algorithm": described(algorithm), "n_workers": len(shards), "seed": seeds[0]},
         "data": {
             "number of rows": sum(shard.n_rows for shard in shards),
-            "values of the first rows": digest_of_rows(shards, seeds),
+            "values of the first rows": hash_rows(shards, seeds),
         },
-        "model": {f"{type(model).__name__}.{name}": described(value) for name, value in sorted(_parts(model).items())},
+        "model": {
+            f"{type(model).__name__}.{name}": described(value) for name, value in sorted(_settings(model).items())
+        },
     }
 
 
 def differences(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What is different now, in words; of the parts of a description the first one in which anything is.
+    """Return the differences as text, from the first section that has any.
 
     >>> differences({"parameters": {"alpha": "0.1"}}, {"parameters": {"alpha": "0.2"}})
     ['alpha is 0.2 and was 0.1']
@@ -51,12 +53,12 @@ def differences(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mappi
 
 def _difference(name: str, now: Any, before: Any) -> str:
     if name.startswith("values"):
-        return f"the {name} are not what they were"
+        return f"the {name} differ"
     return f"{name} is {'missing' if now is None else now} and was {'missing' if before is None else before}"
 
 
 def described(value: Any, depth: int = 0) -> str:
-    """A value in words that are the same in another process: without addresses, and with all of its settings.
+    """Return a description of a value that is equal in every process: all settings, no addresses.
 
     >>> described({"alpha": 0.1, "loss": None}), described(np.float64(2.0))
     ("{'alpha': 0.1, 'loss': None}", '2.0')
@@ -69,28 +71,28 @@ def described(value: Any, depth: int = 0) -> str:
         return f"{value.dtype}{value.shape}:{_hash(value)}"
     if isinstance(value, (type, slice)):
         return getattr(value, "__qualname__", repr(value))
-    if depth >= _DEEPEST:
+    if depth >= _MAX_DEPTH:
         return type(value).__qualname__
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{described(k, depth)}: {described(v, depth + 1)}" for k, v in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "(" + ", ".join(described(item, depth + 1) for item in value) + ")"
-    settings = ", ".join(f"{name}={described(part, depth + 1)}" for name, part in sorted(_parts(value).items()))
+    settings = ", ".join(f"{name}={described(part, depth + 1)}" for name, part in sorted(_settings(value).items()))
     return f"{type(value).__qualname__}({settings})"
 
 
-def _parts(value: Any) -> dict[str, Any]:
-    """The settings of an object; a generator of random numbers has none that count."""
+def _settings(value: Any) -> dict[str, Any]:
+    """Return the settings of an object; those of a random number generator are irrelevant."""
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
     return dict(getattr(value, "__dict__", {}))
 
 
-def digest_of_rows(shards: Sequence[Shard], seeds: Sequence[int]) -> str:
-    """A hash of the rows that the first worker visits first, with targets and weights.
+def hash_rows(shards: Sequence[Shard], seeds: Sequence[int]) -> str:
+    """Hash the first rows that the first worker visits, with targets and weights.
 
-    A shard may have a method ``fingerprint`` that gives a text instead: where its rows lie on another machine, they are
-    not to be fetched for this.
+    If a shard has a method ``fingerprint``, its text is hashed instead.  This avoids fetching rows from another
+    machine.
     """
     shard, seed = next(((s, n) for s, n in zip(shards, seeds, strict=True) if s.n_rows), (None, 0))
     if shard is None:
@@ -99,12 +101,12 @@ def digest_of_rows(shards: Sequence[Shard], seeds: Sequence[int]) -> str:
         return hashlib.sha256(shard.fingerprint().encode()).hexdigest()[:16]
     try:
         rows, order = next(iter(shard.blocks(seed, 0)))
-        few = picked(rows, order[:_ROWS])
-        said = [described(part) for part in (*few.x, few.y, few.weight)]
+        first_rows = picked(rows, order[:_ROWS])
+        texts = [described(part) for part in (*first_rows.x, first_rows.y, first_rows.weight)]
     finally:
-        # what it reads ahead is for nobody yet
+        # discard the rows that it prefetches
         shard.close()
-    return hashlib.sha256("".join(said).encode()).hexdigest()[:16]
+    return hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
 
 
 def _hash(array: np.ndarray) -> str:

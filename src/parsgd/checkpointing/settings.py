@@ -1,4 +1,4 @@
-"""Where checkpoints are kept, how often they are written, and how many stay."""
+"""Checkpoint settings: folder, interval, and number of files to keep."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from parsgd.errors import InvalidArgumentError, check_count
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Keep checkpoints of a fit in a folder of their own.
+    """Checkpoints of a fit, written to a folder.
 
     Parameters
     ----------
     folder : str or path
-        It is made if it is not there.  One folder holds the checkpoints of one fit.
+        Folder for the checkpoints of one fit; it is created if missing.
     seconds : float
-        A checkpoint is written between two rounds when so many seconds have passed since the last one; 0: after every
-        round.  Besides, there is one before the first round, one at the end, and one when Ctrl-C or an error ends the
-        fit.
+        Minimum time between two checkpoints, which are written between rounds; 0 writes one after every round.  The fit
+        also writes one before the first round, one at the end, and one if Ctrl-C or an error ends it.
     keep : int
-        How many stay, the newest ones.  With two there is one to go back to if the newest is damaged.
+        Number of newest checkpoints to keep.  With two, the fit can resume even if the newest is damaged.
 
     Raises
     ------
     InvalidArgumentError
-        When it is made with values that cannot be used.
+        If a value is invalid.
 
     Examples
     --------
@@ -64,12 +63,12 @@ class Checkpoint:
 
     @property
     def path(self) -> Path:
-        """The folder, from the root."""
+        """Absolute path of the folder."""
         return Path(os.path.abspath(self.folder))
 
 
-def settings_of(value: Any, who: str) -> Checkpoint | None:
-    """What the ``checkpoint`` parameter of an estimator stands for.
+def settings_of(value: Any, owner: str) -> Checkpoint | None:
+    """Return the settings for the ``checkpoint`` parameter of an estimator.
 
     >>> settings_of("run-7", "SGDClassifier").seconds
     10.0
@@ -79,6 +78,6 @@ def settings_of(value: Any, who: str) -> Checkpoint | None:
     if isinstance(value, (str, os.PathLike)) and os.fspath(value):
         return Checkpoint(value)
     raise InvalidArgumentError(
-        f"The 'checkpoint' parameter of {who} must be the name of a folder, a parsgd.Checkpoint or None."
+        f"The 'checkpoint' parameter of {owner} must be the name of a folder, a parsgd.Checkpoint or None."
         f" Got {value!r} instead."
     )

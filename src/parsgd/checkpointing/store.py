@@ -1,4 +1,4 @@
-"""The folder of one fit's checkpoints: who may write to it, what is in it, and what is taken away."""
+"""Checkpoint folder of one fit: its lock, its files, and the deletion of old ones."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _NAME = re.compile(r"round-(\d{8,})" + re.escape(ENDING))
 
 
 class CheckpointStore:
-    """A folder that is ours to write to; see :func:`opened`."""
+    """A locked checkpoint folder; see :func:`opened`."""
 
     def __init__(self, path: Path):
         self.path = path
 
     def rounds(self) -> list[int]:
-        """The rounds of which there are checkpoints, in order."""
+        """Return the rounds with a checkpoint, in ascending order."""
         found = (_NAME.fullmatch(name) for name in os.listdir(self.path))
         return sorted(int(match[1]) for match in found if match)
 
     def file(self, number: int) -> Path:
-        """Where the checkpoint of a round lies.
+        """Return the path of a round's checkpoint.
 
         >>> CheckpointStore(Path("run")).file(12).name
         'round-00000012.parsgd-checkpoint'
@@ -37,8 +37,10 @@ class CheckpointStore:
         return self.path / f"round-{number:08d}{ENDING}"
 
     def write(self, number: int, content: Sequence[bytes | memoryview], keep: int) -> None:
-        """Write a round's checkpoint, and then take away all but the last ``keep``, and what is said to come later: it
-        is damaged, or this fit would not have come back to here."""
+        """Write a round's checkpoint, then delete all but the last ``keep`` and those of later rounds.
+
+        Checkpoints of later rounds are damaged: otherwise this fit would have resumed from them.
+        """
         with write_atomically(self.file(number)) as temporary:
             write_parts(temporary, content)
         earlier = [known for known in self.rounds() if known <= number]
@@ -48,30 +50,30 @@ class CheckpointStore:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[CheckpointStore]:
-    """The folder, made if need be, locked against other fits, and without what killed writers left in it.
+    """Create the folder if missing, lock it, remove temporary files of killed writers, and yield it.
 
-    The lock ends with the process that holds it, however that ends.
+    The lock ends with the process that holds it, even if the process is killed.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = _locked(path)
+        lock = _lock(path)
         for left in temporaries(path, ENDING):
             left.unlink(missing_ok=True)
     except OSError as error:
         raise CheckpointError(
-            f"{path}: checkpoints cannot be kept here: {error.strerror or error}. Name a folder that you may write to."
+            f"{path}: checkpoints cannot be kept here: {error.strerror or error}. Name a writable folder."
         ) from error
     try:
         yield CheckpointStore(path)
     finally:
-        # while it is still locked; whoever has opened it and waits finds out that it is gone
+        # delete the file before unlocking it; a process that waits for it detects that it was deleted
         with contextlib.suppress(OSError):
             (path / _LOCK).unlink(missing_ok=True)
         os.close(lock)
 
 
-def _locked(path: Path) -> int:
-    """An open file that holds the folder's lock."""
+def _lock(path: Path) -> int:
+    """Return an open file that holds the folder's lock."""
     while True:
         lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -80,20 +82,20 @@ def _locked(path: Path) -> int:
             holder = os.read(lock, 32).decode(errors="replace") or "unknown"
             os.close(lock)
             raise CheckpointError(
-                f"{path}: another fit keeps its checkpoints here at this moment (process {holder}). Every fit needs a"
-                " folder of its own; if it is the same fit, started twice, end one of them."
+                f"{path}: another fit is writing checkpoints to this folder (process {holder}). Every fit needs a"
+                " separate folder; if both are the same fit, end one of them."
             ) from None
         except OSError:
-            pass  # a file system without locks; that two fits write here then goes unnoticed
-        if _is_there(lock, path / _LOCK):
+            pass  # a file system without locks cannot detect two fits in one folder
+        if _is_current(lock, path / _LOCK):
             os.ftruncate(lock, 0)
             os.write(lock, str(os.getpid()).encode())
             return lock
         os.close(lock)
 
 
-def _is_there(lock: int, path: Path) -> bool:
-    """Whether the open file is the one by that name, and not one that its holder has taken away since."""
+def _is_current(lock: int, path: Path) -> bool:
+    """Return True if the open file still has this name, and was not deleted by its holder."""
     try:
         return os.path.samestat(os.fstat(lock), os.stat(path))
     except FileNotFoundError:

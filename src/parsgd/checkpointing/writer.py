@@ -1,8 +1,8 @@
-"""Who keeps the checkpoints of one fit: finds the one to go on from, writes when it is time, and never ends the fit.
+"""Checkpoint writer of one fit: finds the checkpoint to resume from and writes new ones at intervals.
 
-Before the first round everything is refused that could not be kept: another fit's checkpoints, a disk that is full, an
-algorithm whose memory cannot be written down.  From then on whatever goes wrong is a warning, because the model is
-worth more than its checkpoints.
+Before the first round it raises for anything that prevents checkpoints: another fit's checkpoints, a full disk, or an
+algorithm whose memory cannot be saved.  Later failures are warnings, because the model matters more than its
+checkpoints.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from parsgd.checkpointing import file_format
 from parsgd.checkpointing.file_format import CheckpointContent
-from parsgd.checkpointing.fit_fingerprint import differences, identity_of
+from parsgd.checkpointing.fit_fingerprint import differences, fingerprint_of
 from parsgd.checkpointing.settings import Checkpoint
 from parsgd.checkpointing.store import CheckpointStore
 from parsgd.core import Algorithm, Model, Shard
@@ -22,33 +22,33 @@ from parsgd.errors import CheckpointError, CheckpointWarning, ModelFileError, Ou
 from parsgd.training.snapshot import Snapshot
 from parsgd.utils.callers import warn
 
-_ANEW = "To begin anew, name another folder or delete this one."
+_START_OVER = "To start a new fit, name another folder or delete this one."
 
 
 class CheckpointWriter:
     """A :class:`parsgd.training.loop.Checkpointer` that writes to a folder.
 
-    ``params`` describe the fit, as far as they decide what becomes of it; ``extras`` is what the estimator adds to
-    every checkpoint, and has from ``found``, the checkpoint to go on from, or None.
+    ``params`` are the parameters that determine the result of the fit.  ``extras`` are the estimator's additions to
+    every checkpoint.  ``found`` is the checkpoint to resume from, or None.
     """
 
     def __init__(self, folder: CheckpointStore, settings: Checkpoint, resume: bool):
         self.folder, self.settings = folder, settings
-        self.found = self._find() if resume else self._refuse_unfinished()
+        self.found = self._find() if resume else self._check_finished()
         self.params: Mapping[str, Any] = {}
         self.extras: dict[str, Any] = {} if self.found is None else dict(self.found.extras)
         self.identity: dict[str, dict[str, Any]] = {}
-        self.packed = file_format.HistoryEncoder()
+        self.encoder = file_format.HistoryEncoder()
         self.latest: Snapshot | None = None
-        # the round of the last checkpoint and whether the fit had ended there; when one was last tried
+        # round of the last checkpoint, and True if the fit had ended there; time of the last attempt
         self.written = (-1, False)
-        self.tried = time.monotonic()
+        self.tried_at = time.monotonic()
         self.failing = False
 
-    # -- what is there -------------------------------------------------------------------------------------------------
+    # -- existing checkpoints ------------------------------------------------------------------------------------------
 
     def _find(self) -> CheckpointContent | None:
-        """The newest checkpoint that is whole, or None where there is none at all."""
+        """Return the newest intact checkpoint, or None if there are no checkpoints."""
         damaged = []
         for number in reversed(self.folder.rounds()):
             try:
@@ -60,16 +60,16 @@ class CheckpointWriter:
                 continue
             if damaged:
                 warn(
-                    f"{' '.join(damaged)} The fit goes on from the checkpoint of round {number} instead.",
+                    f"{' '.join(damaged)} The fit resumes from the checkpoint of round {number} instead.",
                     CheckpointWarning,
                 )
             return found
         if damaged:
-            raise CheckpointError(f"There is no whole checkpoint to go on from: {' '.join(damaged)} {_ANEW}")
+            raise CheckpointError(f"There is no intact checkpoint to resume from: {' '.join(damaged)} {_START_OVER}")
         return None
 
-    def _refuse_unfinished(self) -> None:
-        """Raise rather than write over a fit that somebody may want to go on with."""
+    def _check_finished(self) -> None:
+        """Raise instead of overwriting an unfinished fit."""
         rounds = self.folder.rounds()
         for number in reversed(rounds):
             try:
@@ -81,82 +81,82 @@ class CheckpointWriter:
         if rounds:
             raise CheckpointError(
                 f"{self.folder.path} holds the checkpoints of a fit that has not ended; the last one is of round"
-                f" {rounds[-1]}. To go on with it call fit(..., resume=True). {_ANEW}"
+                f" {rounds[-1]}. To resume it call fit(..., resume=True). {_START_OVER}"
             )
 
-    # -- the fit's side ------------------------------------------------------------------------------------------------
+    # -- calls from the training loop ----------------------------------------------------------------------------------
 
     def open(
         self, model: Model, algorithm: Algorithm, shards: Sequence[Shard], seeds: Sequence[int], max_epochs: int
     ) -> Snapshot | None:
-        self.identity = identity_of(self.params, model, algorithm, shards, seeds)
+        self.identity = fingerprint_of(self.params, model, algorithm, shards, seeds)
         if self.found is None:
             return None
         snapshot = self.found.snapshot
         differing = differences(self.found.identity, self.identity)
         if differing:
             raise CheckpointError(
-                f"{self.folder.path}: this fit cannot go on from that one's checkpoint, because {'; '.join(differing)}."
-                f" Make it as it was (max_iter may be larger, engine and verbose are free). {_ANEW}"
+                f"{self.folder.path}: this fit cannot resume from that checkpoint, because {'; '.join(differing)}. Use"
+                f" the same settings (max_iter may be larger, engine and verbose may differ). {_START_OVER}"
             )
         if algorithm.one_shot and snapshot.outcome is Outcome.MAX_EPOCHS and max_epochs > snapshot.epochs:
             raise CheckpointError(
                 f"{self.folder.path}: the fit ended after {snapshot.epochs} passes, and one with"
-                f" algorithm={algorithm.name!r} cannot go on: its one average is made. {_ANEW}"
+                f" algorithm={algorithm.name!r} cannot resume after its only average. {_START_OVER}"
             )
         self.written = (snapshot.round, snapshot.ended)
-        # it holds a state, which need not stay
+        # release the state that it holds
         self.found = None
         return snapshot
 
     def begin(self, snapshot: Snapshot) -> None:
-        whole = file_format.to_parts(self._kept(snapshot), self.packed)
+        parts = file_format.to_parts(self._content(snapshot), self.encoder)
         try:
-            # takes the place of a fit that has ended; one that has not was refused
-            self.folder.write(snapshot.round, whole, self.settings.keep)
+            # overwrites a finished fit; for an unfinished one, the constructor has raised
+            self.folder.write(snapshot.round, parts, self.settings.keep)
         except OSError as error:
             raise CheckpointError(
-                f"{self.folder.path}: a checkpoint of {sum(map(len, whole)):,} bytes cannot be written:"
-                f" {error.strerror or error}. Make room, or name another folder."
+                f"{self.folder.path}: a checkpoint of {sum(map(len, parts)):,} bytes cannot be written:"
+                f" {error.strerror or error}. Free some space, or name another folder."
             ) from error
-        self.written, self.tried = (snapshot.round, False), time.monotonic()
+        self.written, self.tried_at = (snapshot.round, False), time.monotonic()
 
     def offer(self, snapshot: Snapshot) -> None:
         self.latest = snapshot
-        if time.monotonic() - self.tried >= self.settings.seconds:
-            self._try(snapshot)
+        if time.monotonic() - self.tried_at >= self.settings.seconds:
+            self._try_write(snapshot)
 
     def rescue(self) -> None:
         if self.latest is not None:
-            self._try(self.latest)
+            self._try_write(self.latest)
 
     def end(self, snapshot: Snapshot) -> None:
-        # what was said of a full disk, while it could still be helped, is said again
+        # repeat the warning about a full disk, so that it appears at the end as well
         self.failing = False
-        self._try(snapshot)
+        self._try_write(snapshot)
 
-    def _kept(self, snapshot: Snapshot) -> CheckpointContent:
+    def _content(self, snapshot: Snapshot) -> CheckpointContent:
         return CheckpointContent(self.identity, snapshot, self.extras)
 
-    def _try(self, snapshot: Snapshot) -> None:
-        """Write it, unless it is there; warn if that cannot be done, once until it can be done again."""
+    def _try_write(self, snapshot: Snapshot) -> None:
+        """Write the checkpoint unless it exists; on failure warn once, until a write succeeds."""
         mark = (snapshot.round, snapshot.ended)
         if mark == self.written:
             return
         try:
-            whole = file_format.to_parts(self._kept(snapshot), self.packed)
-            self.folder.write(snapshot.round, whole, self.settings.keep)
+            parts = file_format.to_parts(self._content(snapshot), self.encoder)
+            self.folder.write(snapshot.round, parts, self.settings.keep)
             self.written, self.failing = mark, False
         except (OSError, MemoryError, CheckpointError) as error:
             if not self.failing:
                 self.failing = True
                 warnings.warn(
                     f"{self.folder.path}: the checkpoint of round {snapshot.round} could not be written:"
-                    f" {getattr(error, 'strerror', None) or error}. The fit goes on; what is kept is round"
+                    f" {getattr(error, 'strerror', None) or error}. The fit continues; the last checkpoint is of round"
                     f" {self.written[0]}.",
                     CheckpointWarning,
                     stacklevel=2,
                 )
         finally:
-            # not the time before: a slow disk must not take all the time there is
-            self.tried = time.monotonic()
+            # the time after the attempt, so that a slow disk does not use most of the fit's time
+            self.tried_at = time.monotonic()

@@ -1,1 +1,1 @@
-"""What parallel work would bring, found out before it is begun; see :mod:`parsgd.planning.planner`."""
+"""Planning: predict the benefit of parallel workers before a fit; see :mod:`parsgd.planning.planner`."""

@@ -1,4 +1,4 @@
-"""The gradient noise scale: from how many rows on a batch, or an average of workers, has no noise left to lose.
+"""Gradient noise scale: the number of rows in a batch, or an average of workers, beyond which noise is negligible.
 
 McCandlish, Kaplan, Amodei et al., "An Empirical Model of Large-Batch Training", arXiv 1812.06162.
 """
@@ -14,17 +14,17 @@ import numpy as np
 
 from parsgd.core import Model, Rows
 
-# The rows are cut into so many batches; vectors of more numbers than this are dear, and get by with half of
-# them, at one state instead of a few.
+# Number of batches, and the state size above which gradients are expensive: then half the batches and one state are
+# used.
 _BATCHES, _LARGE_STATE = 8, 200_000
 _STATES, _MOST_ROWS = 3, 2000
 
 
 @dataclass(frozen=True)
 class GradientNoise:
-    """``gradient`` is ``|G|^2`` and ``variance`` is ``tr Sigma`` of one row, means over several states.
+    """Gradient noise: ``gradient`` is ``|G|^2`` and ``variance`` is ``tr Sigma`` of one row, means over several states.
 
-    Batches, or averages, of far more rows than the scale ``tr Sigma / |G|^2`` gain nothing.
+    Batches, or averages, of far more rows than the scale ``tr Sigma / |G|^2`` bring no further improvement.
     """
 
     gradient: float
@@ -32,7 +32,7 @@ class GradientNoise:
 
     @property
     def scale(self) -> float:
-        """Rows; inf where no gradient is to be seen in the noise.
+        """Noise scale in rows; inf if the gradient is not distinguishable from noise.
 
         >>> GradientNoise(gradient=0.5, variance=10.0).scale
         20.0
@@ -40,11 +40,11 @@ class GradientNoise:
         return self.variance / self.gradient if self.gradient > 0.0 else math.inf
 
 
-def noise_of(slopes: Sequence[np.ndarray], rows: Sequence[float]) -> GradientNoise:
-    """``|G|^2`` and ``tr Sigma`` from summed gradients of several batches and their numbers of rows.
+def noise_of(gradients: Sequence[np.ndarray], rows: Sequence[float]) -> GradientNoise:
+    """Estimate ``|G|^2`` and ``tr Sigma`` from the summed gradients of several batches and their numbers of rows.
 
-    Of batches of b rows and their union of B, unbiased: ``|G|^2 = (B |G_B|^2 - b |G_b|^2) / (B - b)`` and
-    ``tr Sigma = (|G_b|^2 - |G_B|^2) / (1/b - 1/B)``.
+    For batches of b rows and their union of B rows, the unbiased estimates are
+    ``|G|^2 = (B |G_B|^2 - b |G_b|^2) / (B - b)`` and ``tr Sigma = (|G_b|^2 - |G_B|^2) / (1/b - 1/B)``.
 
     >>> found = noise_of([np.array([1.0, 3.0]), np.array([1.0, -1.0])], [1, 1])
     >>> found.gradient, found.variance
@@ -52,21 +52,21 @@ def noise_of(slopes: Sequence[np.ndarray], rows: Sequence[float]) -> GradientNoi
     """
     rows = np.asarray(rows, dtype=float)
     small, large = float(rows.mean()), float(rows.sum())
-    each = float(np.mean([np.vdot(slope, slope) / n**2 for slope, n in zip(slopes, rows, strict=True)]))
-    total = slopes[0].copy()
-    for slope in slopes[1:]:
-        total += slope
+    each = float(np.mean([np.vdot(gradient, gradient) / n**2 for gradient, n in zip(gradients, rows, strict=True)]))
+    total = gradients[0].copy()
+    for gradient in gradients[1:]:
+        total += gradient
     union = float(np.vdot(total, total)) / large**2
     return GradientNoise((large * union - small * each) / (large - small), (each - union) / (1.0 / small - 1.0 / large))
 
 
 def mean_noise(found: Sequence[GradientNoise]) -> GradientNoise:
-    """The two parts averaged apart, because a mean of ratios would be ruled by the smallest gradient."""
+    """Average both parts separately, because the smallest gradient would dominate a mean of ratios."""
     return GradientNoise(float(np.mean([n.gradient for n in found])), float(np.mean([n.variance for n in found])))
 
 
 def measure(model: Model, states: Sequence[np.ndarray], rows: Rows) -> GradientNoise:
-    """The noise of ``model`` at the last few states, on some rows."""
+    """Measure the gradient noise of ``model`` at the last few states, on some rows."""
     n_rows, large = min(len(rows.y), _MOST_ROWS), states[0].size > _LARGE_STATE
     states = states[-1 if large else -_STATES :]
     n_batches = min(_BATCHES // 2 if large else _BATCHES, n_rows)
@@ -77,6 +77,6 @@ def measure(model: Model, states: Sequence[np.ndarray], rows: Rows) -> GradientN
         sums = [
             model.gradient_sum(state, rows, order, int(first), int(end), 1.0, 0)[0] for first, end in pairwise(ends)
         ]
-        # the last number is the rows' summed weight
-        found.append(noise_of([slope[:-1] for slope in sums], [float(slope[-1]) for slope in sums]))
+        # the last element is the summed weight of the rows
+        found.append(noise_of([gradient[:-1] for gradient in sums], [float(gradient[-1]) for gradient in sums]))
     return mean_noise(found)

@@ -1,4 +1,4 @@
-"""A fit, watched: the loss of the merged model on rows kept apart, again and again, and the time at each of them."""
+"""Observed fits: the loss of the merged model on held-out rows, and the time of each evaluation."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from parsgd.models.network.network_model import Network
 from parsgd.planning.instrumented import InstrumentedEngine
 from parsgd.utils.row_arrays import rows_of
 
-# Looks a pass: as often as the history has an entry where rounds are short.
-_LOOKS = 10
+# Evaluations per pass, as often as the history has an entry for short rounds.
+_EVALUATIONS = 10
 
 
 class CurvePoint(NamedTuple):
-    """The loss at a time, after so many passes over the data."""
+    """Loss at a time, after a number of passes over the data."""
 
     seconds: float
     passes: float
@@ -38,10 +38,10 @@ class CurvePoint(NamedTuple):
 
 
 class HeldOut:
-    """The model's own mean loss, without penalty, on some rows.
+    """Mean loss of a model, without penalty, on held-out rows.
 
-    ``classes`` are those of the training rows, sorted, or None where numbers are predicted; rows of other classes are
-    left out.  Where iterates are averaged, it is the loss of the averages.
+    ``classes`` are the sorted classes of the training rows, or None for regression; rows of other classes are dropped.
+    For averaged SGD it is the loss of the averaged parameters.
     """
 
     def __init__(self, x: Any, y: np.ndarray, classes: np.ndarray | None):
@@ -59,7 +59,7 @@ class HeldOut:
             return model.mean_loss(model.decision(self._averaged(model, state), self.x), self.rows)[0]
 
     def _targets(self, model: Any) -> np.ndarray:
-        """Targets as the model takes them: numbers, class numbers, 0 and 1, or -1 and 1."""
+        """Return the targets in the model's encoding: floats, class indices, 0 and 1, or -1 and 1."""
         network = isinstance(model, Network)
         if self.classes is None:
             y = self.y.astype(model.dtype)
@@ -80,12 +80,12 @@ class HeldOut:
 
 
 class ObservedFit(InstrumentedEngine):
-    """A fit as it was, and ``curve``, what was seen of it.
+    """A fit with recorded loss ``curve``.
 
-    A look is taken before the first round and at every merge after which another tenth of a pass is complete, so a
-    one-shot algorithm is seen twice: it has no model in between.  The time of looking is not part of the time that the
-    curve tells.  ``until``, asked after every look, may say that enough was seen.  ``latest``: the model, its state and
-    the merge that led to it.
+    The loss is evaluated before the first round and at each merge that completes another tenth of a pass.  A one-shot
+    algorithm has no model in between, so its curve has two points.  The curve's times exclude the evaluations.
+    ``until`` is called after each evaluation and ends the fit if it returns True.  ``latest`` holds the model, its
+    state and the merge that produced it.
     """
 
     def __init__(
@@ -100,33 +100,33 @@ class ObservedFit(InstrumentedEngine):
         self.curve: list[CurvePoint] = []
         self.last: tuple[float, float, Model, np.ndarray] | None = None
         self.latest: tuple[Model, np.ndarray, MergeResult] | None = None
-        self.looking_s = 0.0
+        self.evaluating_s = 0.0
 
-    def starts(self, standing: FitState) -> None:
-        self.curve = [CurvePoint(0.0, 0.0, self.loss(standing.model, standing.state))]
-        self.looking_s = 0.0
+    def on_start(self, fit_state: FitState) -> None:
+        self.curve = [CurvePoint(0.0, 0.0, self.loss(fit_state.model, fit_state.state))]
+        self.evaluating_s = 0.0
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> WorkerPool:
-        crew = super().open(work, shards, pulse)
-        self.began = crew.now()
-        return crew
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> WorkerPool:
+        pool = super().open(work, shards, progress)
+        self.started = pool.now()
+        return pool
 
-    def saw(self, standing: FitState, reports: Sequence[Report], merge: MergeResult) -> None:
-        before = standing.examples / standing.n_rows
-        after = before + sum(report.examples for report in reports) / standing.n_rows
+    def on_merge(self, fit_state: FitState, reports: Sequence[Report], merge: MergeResult) -> None:
+        before = fit_state.examples / fit_state.n_rows
+        after = before + sum(report.examples for report in reports) / fit_state.n_rows
         state = merge.state if merge.answer is None else merge.answer
-        seconds = self.crew.now() - self.began - self.looking_s
-        self.last = (seconds, after, standing.model, state)
-        self.latest = (standing.model, state, merge)
-        if int(_LOOKS * after + 1e-9) > int(_LOOKS * before + 1e-9):
+        seconds = self.pool.now() - self.started - self.evaluating_s
+        self.last = (seconds, after, fit_state.model, state)
+        self.latest = (fit_state.model, state, merge)
+        if int(_EVALUATIONS * after + 1e-9) > int(_EVALUATIONS * before + 1e-9):
             self.look()
-            # nothing where the clock is a simulated one
-            self.looking_s += self.crew.now() - self.began - self.looking_s - seconds
+            # 0 with a simulated clock
+            self.evaluating_s += self.pool.now() - self.started - self.evaluating_s - seconds
             if self.until is not None and self.until(self.curve):
-                self.enough()
+                self.stop()
 
     def look(self) -> None:
-        """Take note of the loss after the last merge, if that was not done."""
+        """Record the loss after the last merge, if it is not recorded yet."""
         if self.last is not None:
             seconds, passes, model, state = self.last
             self.curve.append(CurvePoint(seconds, passes, self.loss(model, state)))

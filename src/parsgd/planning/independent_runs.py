@@ -1,6 +1,7 @@
-"""Workers that never meet, looked at as if they did: one run shows the one-shot averages of all lengths.
+"""Independent runs, averaged only for observation: one run yields the one-shot averages of all lengths.
 
-run: SGD from where the worker itself stands.  quorum: all.  merge: the workers' mean, which nobody goes on from.
+Round: the worker continues SGD from its own state; the driver waits for all reports; merge = ``1/K sum_i w_i``, which
+no worker continues from.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.round_length import examples_in_round
+from parsgd.algorithms.common.round_length import round_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
     Budget,
@@ -29,41 +30,40 @@ from parsgd.core import (
 
 @dataclass(frozen=True)
 class IndependentRuns(SynchronousAlgorithm):
-    """After p passes its model is that of a ``SimuParallel`` fit with ``max_iter=p``; there are looks at every
-    ``sync_every``-th part of a pass."""
+    """Independent runs; after p passes the mean is the model of a ``SimuParallel`` fit with ``max_iter=p``.
+
+    The mean is available after every fraction ``sync_every`` of a pass.
+    """
 
     sync_every: float = 1.0
 
     name = "parting"
 
-    def init_memory(self, standing: FitState) -> tuple[np.ndarray, ...]:
-        return (standing.state,) * standing.n_workers
+    def init_memory(self, fit_state: FitState) -> tuple[np.ndarray, ...]:
+        return (fit_state.state,) * fit_state.n_workers
 
-    def start_state(self, standing: FitState, worker: int) -> np.ndarray:
-        return standing.memory[worker]
+    def start_state(self, fit_state: FitState, worker: int) -> np.ndarray:
+        return fit_state.memory[worker]
 
-    def budget(self, standing: FitState, worker: int) -> Budget:
-        cursor = standing.cursors[worker]
-        return Budget(
-            examples_in_round(standing.shard_rows[worker], standing.model.batch_size, self.sync_every, cursor)
-        )
+    def budget(self, fit_state: FitState, worker: int) -> Budget:
+        return round_budget(fit_state, worker, self.sync_every)
 
-    def run(self, model: Model, shard: Shard, task: Task, pulse: ProgressCallback) -> Report:
-        return run(model, shard, task, pulse)
+    def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
+        return run(model, shard, task, progress)
 
-    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
-        own = list(standing.memory)
+    def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
+        own = list(fit_state.memory)
         for report in reports:
             own[report.worker] = report.state
         weights = merge_weights.uniform([report.steps for report in reports])
-        return merge_weights.merge(standing.state, reports, weights)._replace(memory=tuple(own))
+        return merge_weights.merge(fit_state.state, reports, weights)._replace(memory=tuple(own))
 
 
 @dataclass(frozen=True)
 class RunVariance:
-    """One average of K independent runs, taken apart: ``L_k = L_inf + V / k`` for the loss of a mean of k of them.
+    """Noise and bias of one average of K independent runs, from ``L_k = L_inf + V / k`` for the mean of k runs.
 
-    ``single`` is the mean loss of the runs by themselves, ``average`` that of their average, ``goal`` the serial run's.
+    ``single`` is the mean loss of single runs, ``average`` that of their average, ``goal`` the serial run's.
     Zhang, Duchi, Wainwright, "Communication-Efficient Algorithms for Statistical Optimization", JMLR 14, 2013.
     """
 
@@ -74,7 +74,7 @@ class RunVariance:
 
     @property
     def noise(self) -> float:
-        """V, what an average of many takes away from the loss of a single run.
+        """V, the part of a single run's loss that averaging removes.
 
         >>> round(RunVariance(2, single=0.5, average=0.4, goal=0.25).noise, 9)
         0.2
@@ -83,8 +83,9 @@ class RunVariance:
 
     @property
     def bias(self) -> float:
-        """By how much the loss of an average of endlessly many is above the goal: workers with 1/K of the rows have not
-        gone as far, and no average mends that.
+        """Excess loss over the goal of an average of infinitely many runs.
+
+        Workers with 1/K of the rows have made less progress, which averaging does not correct.
 
         >>> round(RunVariance(2, single=0.5, average=0.4, goal=0.25).bias, 9)
         0.05
@@ -93,5 +94,5 @@ class RunVariance:
 
     @property
     def useful(self) -> float:
-        """``k* = V / bias``: more runs than this take less away than is left; inf without bias."""
+        """``k* = V / bias``, the number of runs at which the remaining noise equals the bias; inf without bias."""
         return math.inf if self.bias <= 0.0 else max(self.noise, 0.0) / self.bias

@@ -1,4 +1,4 @@
-"""An algorithm and an engine at once, each as it was, whose merges somebody looks at."""
+"""Instrumented engine: wraps an algorithm and an engine unchanged, with callbacks at the start and at each merge."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from parsgd.core import Algorithm, Engine, FitState, MergeResult, ProgressCallba
 
 
 class StopTrial(Exception):
-    """Ends a fit from within, when what was to be seen of it was seen."""
+    """Raised to end a trial fit early, when it has shown enough."""
 
 
 class InstrumentedEngine(ABC):
-    """Passes everything on; ``saw`` hears of each merge.  ``combine_s``: how long each one took;
-    ``paces``: each round's seconds a row of a worker, by the slowest one and the mean of their rows.
+    """Wrapper that acts as both algorithm and engine of an estimator, and calls ``on_merge`` after each merge.
 
-    An estimator takes it as its ``algorithm`` and as its ``engine``.
+    ``combine_s`` holds the duration of each merge.  ``seconds_per_row`` holds, for each round, the slowest worker's
+    seconds divided by the workers' mean number of rows.
     """
 
     def __init__(self, algorithm: Algorithm, engine: Engine):
         self.algorithm, self.engine = algorithm, engine
-        self.crew: WorkerPool | None = None
-        self.pulse: ProgressCallback | None = None
+        self.pool: WorkerPool | None = None
+        self.progress: ProgressCallback | None = None
         self.combine_s: list[float] = []
-        self.paces: list[float] = []
+        self.seconds_per_row: list[float] = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "algorithm" not in self.__dict__:
@@ -41,34 +41,34 @@ class InstrumentedEngine(ABC):
     def n_workers(self) -> int | None:
         return getattr(self.engine, "n_workers", None)
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> WorkerPool:
-        self.crew, self.pulse = self.engine.open(work, shards, pulse), pulse
-        return self.crew
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> WorkerPool:
+        self.pool, self.progress = self.engine.open(work, shards, progress), progress
+        return self.pool
 
-    def init_memory(self, standing: FitState) -> Any:
-        self.starts(standing)
-        return self.algorithm.init_memory(standing)
+    def init_memory(self, fit_state: FitState) -> Any:
+        self.on_start(fit_state)
+        return self.algorithm.init_memory(fit_state)
 
-    def merge(self, standing: FitState, reports: Sequence[Report]) -> MergeResult:
-        began = time.perf_counter()
-        merge = self.algorithm.merge(standing, reports)
-        self.combine_s.append(time.perf_counter() - began)
+    def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
+        started = time.perf_counter()
+        merge = self.algorithm.merge(fit_state, reports)
+        self.combine_s.append(time.perf_counter() - started)
         examples = sum(report.examples for report in reports)
         if examples:
-            self.paces.append(max(report.seconds for report in reports) * len(reports) / examples)
-        self.saw(standing, reports, merge)
+            self.seconds_per_row.append(max(report.seconds for report in reports) * len(reports) / examples)
+        self.on_merge(fit_state, reports, merge)
         return merge
 
-    def enough(self) -> None:
-        """End the fit here; a Ctrl-C that came meanwhile is not forgotten."""
-        if getattr(self.pulse, "halted", False):
+    def stop(self) -> None:
+        """End the fit here, but raise KeyboardInterrupt if Ctrl-C was pressed in the meantime."""
+        if getattr(self.progress, "halted", False):
             raise KeyboardInterrupt
         raise StopTrial
 
     @abstractmethod
-    def starts(self, standing: FitState) -> None:
-        """The fit begins."""
+    def on_start(self, fit_state: FitState) -> None:
+        """Handle the start of the fit."""
 
     @abstractmethod
-    def saw(self, standing: FitState, reports: Sequence[Report], merge: MergeResult) -> None:
-        """A merge was made."""
+    def on_merge(self, fit_state: FitState, reports: Sequence[Report], merge: MergeResult) -> None:
+        """Handle a completed merge."""

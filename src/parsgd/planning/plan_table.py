@@ -1,4 +1,4 @@
-"""What a plan says: a table of cells, the one to take, and what it rests on."""
+"""Training plans: a table of candidates, the recommended one, and the measurements behind them."""
 
 from __future__ import annotations
 
@@ -10,30 +10,44 @@ from parsgd.errors import MissingDependencyError
 from parsgd.planning.candidates import Candidate
 from parsgd.planning.gradient_noise import GradientNoise
 from parsgd.planning.independent_runs import RunVariance
-from parsgd.planning.recommendation import in_words
+from parsgd.planning.recommendation import format_seconds
 from parsgd.training.cost_model import CostModel
 
-HEADER = ("workers", "algorithm", "on", "passes", "a round", "time", "speed-up", "basis")
+HEADER = ("workers", "algorithm", "on", "passes", "per round", "time", "speed-up", "basis")
 _ON = {"serial": "here", "threads": "here", "simulated": "cluster"}
 _BASES = {
-    "rehearsed": "rehearsed",
-    "begun": "its beginning rehearsed",
+    "rehearsed": "trial",
+    "begun": "trial of the first passes",
     "others": "better ones fail",
-    "alike": "as one like it",
-    "no time": "not rehearsed",
+    "alike": "trial of a similar one",
+    "no time": "no trial",
 }
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """The outcome of :func:`parsgd.plan`.
+    """Result of :func:`parsgd.plan`.
 
-    ``cells``: serial SGD first, then each number of workers with each algorithm.  ``best`` is the one to take, with
-    ``best.parameters`` for the estimator's ``set_params``, and ``why`` says so in a sentence.  ``noise.scale`` is the
-    gradient noise scale in rows; ``spread`` takes one-shot averages apart into ``noise`` and ``bias`` (None where none
-    were rehearsed).  ``costs`` are what was measured of the machine and given of the cluster.  ``goal``: the loss to
-    reach; ``passes``: those of the serial fit; ``seconds``: what the plan took, without the loading of compiled code;
-    ``notes``: what it could not do.
+    Attributes
+    ----------
+    cells : tuple of Candidate
+        Serial SGD first, then each number of workers with each algorithm.
+    best : Candidate
+        The recommendation; ``best.parameters`` are for the estimator's ``set_params``.
+    why : str
+        One sentence on the recommendation.
+    noise : GradientNoise
+        ``noise.scale`` is the gradient noise scale in rows.
+    spread : RunVariance or None
+        ``noise`` and ``bias`` of one-shot averages; None without a trial of them.
+    costs : CostModel
+        Measurements of the machine and parameters of the cluster.
+    goal, passes : float
+        Loss to reach, and passes of the serial fit.
+    seconds : float
+        Duration of the planning, without the loading of compiled code.
+    notes : tuple of str
+        Limitations of this plan.
     """
 
     cells: tuple[Candidate, ...]
@@ -49,35 +63,38 @@ class TrainingPlan:
 
     @property
     def noise_scale(self) -> float:
-        """Rows; see :class:`parsgd.planning.gradient_noise.GradientNoise`."""
+        """Gradient noise scale in rows, see :class:`parsgd.planning.gradient_noise.GradientNoise`."""
         return self.noise.scale
 
     @property
     def best_here(self) -> Candidate:
-        """The fastest cell of this machine's own threads."""
+        """Fastest candidate that runs on this machine's threads."""
         return min((c for c in self.cells if c.reaches and c.engine != "simulated"), key=lambda c: c.seconds)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The cells in words, as the columns of ``HEADER``."""
+        """Return the candidates as strings, with the columns of ``HEADER``."""
         return [_row(cell) for cell in self.cells]
 
     def facts(self) -> list[str]:
-        """What was measured, a line each."""
+        """Return the measurements as lines of text."""
         costs = self.costs
         facts = [
             f"goal: loss {self.goal:.4g}, where serial SGD ends after {self.passes:.3g} passes",
-            f"a pass of one worker: {in_words(costs.pass_s)}",
-            f"noise scale: {self.noise.scale:,.0f} rows" if math.isfinite(self.noise.scale) else "noise scale: endless",
+            f"a pass of one worker: {format_seconds(costs.pass_s)}",
+            f"noise scale: {self.noise.scale:,.0f} rows"
+            if math.isfinite(self.noise.scale)
+            else "noise scale: infinite",
         ]
         facts += [
-            f"{n} threads: each {factor:.2f} times as long for a row; a round costs {in_words(costs.wake_s[n])}"
+            f"{n} threads: {factor:.2f} times the seconds per row of one thread;"
+            f" a round costs {format_seconds(costs.wake_s[n])}"
             for n, factor in costs.contention.items()
         ]
         if self.spread is not None:
             s = self.spread
             facts.append(
-                f"one average of {s.n_workers} at the end: {s.noise:.3g} of a worker's loss is noise, which averages"
-                f" away; {max(s.bias, 0.0):.3g} is bias, which stays"
+                f"one average of {s.n_workers} at the end: {s.noise:.3g} of a worker's loss is noise, which averaging"
+                f" removes; {max(s.bias, 0.0):.3g} is bias, which remains"
             )
         return [*facts, f"planned in {self.seconds:.2g} s", *self.notes]
 
@@ -88,7 +105,7 @@ class TrainingPlan:
         return "\n".join([*aligned, "", *self.facts(), "", self.why])
 
     def to_frame(self) -> Any:
-        """The cells as a pandas DataFrame, numbers as numbers."""
+        """Return the candidates as a pandas DataFrame with numeric columns."""
         try:
             import pandas as pd
         except ImportError as error:
@@ -99,10 +116,10 @@ class TrainingPlan:
 
 def _row(cell: Candidate) -> tuple[str, ...]:
     if cell.seconds is None:
-        told = ("?", "?", "?", "?")
+        columns = ("?", "?", "?", "?")
     elif not cell.reaches:
-        told = ("-", "-", "never", "-")
+        columns = ("-", "-", "never", "-")
     else:
-        round_s = in_words(cell.round_s) if cell.round_s else "-"
-        told = (f"{cell.passes:.2f}", round_s, in_words(cell.seconds), f"{cell.speedup:.1f}")
-    return (str(cell.n_workers), cell.label, _ON[cell.engine], *told, _BASES[cell.basis])
+        round_s = format_seconds(cell.round_s) if cell.round_s else "-"
+        columns = (f"{cell.passes:.2f}", round_s, format_seconds(cell.seconds), f"{cell.speedup:.1f}")
+    return (str(cell.n_workers), cell.label, _ON[cell.engine], *columns, _BASES[cell.basis])

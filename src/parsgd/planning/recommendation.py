@@ -1,4 +1,4 @@
-"""Which cell to take, and why, in one sentence."""
+"""Recommendation: the best candidate of a plan, and one sentence on the reason."""
 
 from __future__ import annotations
 
@@ -9,64 +9,64 @@ from parsgd.planning.candidates import Candidate
 from parsgd.planning.gradient_noise import GradientNoise
 from parsgd.training.cost_model import CostModel
 
-# Fewer workers are taken if more of them gain no more than this.
-_WORTH = 0.05
-# From here on a cause is worth naming.
+# Smallest relative time saving that justifies more workers.
+_MIN_SAVING = 0.05
+# Smallest ratio of passes that the sentence mentions.
 _NOTABLE = 1.15
 
 
 def best(cells: Sequence[Candidate]) -> Candidate:
-    """The fewest workers that take at most 5 % longer than the fastest cell; of those the fastest.
+    """Return the fastest candidate with the fewest workers, among those at most 5 % slower than the fastest one.
 
-    One worker always gets to its own loss.  A cell that is only taken to be like another is not recommended.
+    One worker always reaches its own loss.  Candidates predicted from a similar one are not recommended.
     """
     there = [cell for cell in cells if cell.reaches and cell.basis != "alike"]
     least = min(cell.seconds for cell in there)
-    near = [cell for cell in there if cell.seconds <= least * (1.0 + _WORTH)]
+    near = [cell for cell in there if cell.seconds <= least * (1.0 + _MIN_SAVING)]
     return min(near, key=lambda cell: (cell.n_workers, cell.seconds))
 
 
 def why(cells: Sequence[Candidate], noise: GradientNoise, costs: CostModel) -> str:
-    """One sentence on the best cell."""
+    """Return one sentence on the best candidate."""
     serial, chosen = cells[0], best(cells)
     if chosen.n_workers == 1:
-        return f"More workers will not help: {_against(cells, costs)}."
-    took = f"{_passes(chosen.passes)} take {in_words(chosen.seconds)}"
-    alone = f"one worker needs {_passes(serial.passes)} and {in_words(serial.seconds)}"
+        return f"More workers will not help: {_reason_for_one(cells, costs)}."
+    took = f"{_passes(chosen.passes)} take {format_seconds(chosen.seconds)}"
+    alone = f"one worker needs {_passes(serial.passes)} and {format_seconds(serial.seconds)}"
     return (
         f"Take {chosen.n_workers} workers with {chosen.label}: {took}, where {alone}, because"
-        f" {_in_favour(serial, chosen, noise)}{_of_more(cells, chosen, costs)}."
+        f" {_reason_for(serial, chosen, noise)}{_larger_numbers(cells, chosen, costs)}."
     )
 
 
-def _in_favour(serial: Candidate, chosen: Candidate, noise: GradientNoise) -> str:
-    """What the chosen workers gain by."""
+def _reason_for(serial: Candidate, chosen: Candidate, noise: GradientNoise) -> str:
+    """Return the reason for the chosen number of workers."""
     if chosen.passes < serial.passes / _NOTABLE:
         scale = f"{noise.scale:,.0f} rows" if math.isfinite(noise.scale) else "beyond what can be measured"
-        return f"averages take the noise away (noise scale: {scale})"
+        return f"averaging reduces the gradient noise (noise scale: {scale})"
     more = chosen.passes / serial.passes
-    needed = f"{more:.1f} times as many passes" if more > _NOTABLE else "hardly more passes"
+    needed = f"{more:.1f} times as many passes" if more > _NOTABLE else "about the same number of passes"
     return f"they share the rows and need {needed}"
 
 
-def _against(cells: Sequence[Candidate], costs: CostModel) -> str:
-    """Why one worker is the best: what the best of the others loses most by."""
+def _reason_for_one(cells: Sequence[Candidate], costs: CostModel) -> str:
+    """Return the reason for one worker: the largest cost of the best other candidate."""
     serial, others = cells[0], [cell for cell in cells if cell.n_workers > 1]
     there = [cell for cell in others if cell.reaches]
     if not others:
-        return "none were asked about"
+        return "no other number was requested"
     if not there:
         unknown = any(cell.seconds is None for cell in others)
         return (
-            "of the ways that there was time to try, none reaches" if unknown else "in no way do they reach"
+            "of the algorithms with a trial, none reaches" if unknown else "no algorithm reaches"
         ) + f" serial SGD's loss within twice its {_passes(serial.passes)}"
-    return _loses(min(there, key=lambda cell: cell.seconds), serial, costs)
+    return _largest_cost(min(there, key=lambda cell: cell.seconds), serial, costs)
 
 
-def _loses(cell: Candidate, serial: Candidate, costs: CostModel) -> str:
-    """What a cell loses most by: rounds, passes or the memory that threads share."""
-    talk = cell.rounds * cell.round_s
-    work = max(cell.seconds - talk, 1e-12)
+def _largest_cost(cell: Candidate, serial: Candidate, costs: CostModel) -> str:
+    """Return the largest cost of a candidate: rounds, passes or the memory that threads share."""
+    overhead = cell.rounds * cell.round_s
+    work = max(cell.seconds - overhead, 1e-12)
     causes = {
         "rounds": cell.seconds / work,
         "passes": cell.passes / serial.passes,
@@ -75,35 +75,35 @@ def _loses(cell: Candidate, serial: Candidate, costs: CostModel) -> str:
     n = cell.n_workers
     cause = max(causes, key=causes.get)
     if cause == "rounds":
-        part = in_words(work / cell.rounds)
-        return f"with {n} ({cell.label}) a round costs {in_words(cell.round_s)}, and a worker's part in it {part}"
+        part = format_seconds(work / cell.rounds)
+        return f"with {n} ({cell.label}) a round costs {format_seconds(cell.round_s)}, and a worker's part in it {part}"
     if cause == "passes":
         return f"{n} ({cell.label}) need {_passes(cell.passes)} where one needs {serial.passes:.2g}"
     return f"{n} threads share the memory and visit rows only {n / causes['memory']:.1f} times as fast as one"
 
 
-def _of_more(cells: Sequence[Candidate], chosen: Candidate, costs: CostModel) -> str:
-    """What still more workers would bring."""
+def _larger_numbers(cells: Sequence[Candidate], chosen: Candidate, costs: CostModel) -> str:
+    """Return a clause on larger numbers of workers."""
     more = [cell for cell in cells if cell.n_workers > chosen.n_workers]
     there = [cell for cell in more if cell.reaches]
     if not more:
         return ""
     if not there:
-        return "; more workers were not seen to get there"
+        return "; more workers did not reach the goal in the trials"
     rival = min(there, key=lambda cell: cell.seconds)
     if rival.seconds < chosen.seconds:
-        return f"; more workers gain less than {_WORTH:.0%}"
-    return f"; more workers are no faster, as {_loses(rival, cells[0], costs)}"
+        return f"; more workers save less than {_MIN_SAVING:.0%}"
+    return f"; more workers are no faster, as {_largest_cost(rival, cells[0], costs)}"
 
 
 def _passes(passes: float) -> str:
     return f"{passes:.2g} passes"
 
 
-def in_words(seconds: float) -> str:
-    """A time in the unit that fits it.
+def format_seconds(seconds: float) -> str:
+    """Format a time in a suitable unit.
 
-    >>> in_words(0.00042), in_words(2.5), in_words(1e-5)
+    >>> format_seconds(0.00042), format_seconds(2.5), format_seconds(1e-5)
     ('0.42 ms', '2.5 s', '10 µs')
     """
     unit, size = ("s", 1.0) if seconds >= 1.0 else ("ms", 1e-3) if seconds >= 1e-4 else ("µs", 1e-6)

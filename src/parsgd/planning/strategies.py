@@ -1,4 +1,4 @@
-"""The ways of working in parallel that a plan compares."""
+"""Parallel strategies that a plan compares."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.planning.independent_runs import IndependentRuns
 
-# A worker's slice of a batch below this many rows is a message with hardly any work behind it.
+# Smallest slice of a batch per worker; below, communication dominates.
 _FEWEST_SLICED = 8
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """An algorithm, in words and as an object, and how it is rehearsed.
+    """A labeled algorithm and the form of its trial.
 
-    ``rounds_a_pass``: merges a pass.  ``curve``: ``"own"`` where its losses have to be found out, ``"serial"`` where
-    they are those of serial SGD, ``"threads"`` where they have to be found out on real threads.  ``share``: of serial
-    SGD's passes, how many a rehearsal is likely to make.
+    ``rounds_per_pass`` is the number of merges per pass.  ``curve`` is the source of the loss curve: ``"own"`` for a
+    simulated trial, ``"serial"`` if it equals serial SGD's, ``"threads"`` for a trial on real threads.  ``share`` is
+    the expected length of a trial in passes, relative to serial SGD.
     """
 
     label: str
     algorithm: Any
-    rounds_a_pass: float
+    rounds_per_pass: float
     share: float = 1.0
     curve: str = "own"
 
     @property
     def adaptive(self) -> bool:
-        """Whether the driver looks at losses and sets rates."""
+        """True if the driver adapts the rates to the loss on probe rows."""
         return isinstance(self.algorithm, LocalSGD) and self.algorithm.outer_optimizer == "adaptive"
 
     @property
     def means(self) -> bool:
-        """Whether it is the workers' mean and nothing else."""
+        """True if the merge is the plain mean of the workers."""
         return isinstance(self.algorithm, SimuParallel) or isinstance(self.algorithm, LocalSGD) and not self.adaptive
 
-    def rehearsed(self, enlarged: float) -> Any | None:
-        """The algorithm to rehearse on a sample, the whole having ``enlarged`` times as many rows.
+    def for_sample(self, enlarged: float) -> Any | None:
+        """Return the algorithm for a trial on a sample, or None if the sample is shorter than a round.
 
-        A round is to have as many steps as it would have on all rows; None where the sample is shorter than a round.
+        The whole data have ``enlarged`` times as many rows; rounds keep the number of steps they would have there.
         """
         if isinstance(self.algorithm, LocalSGD):
             sync_every = self.algorithm.sync_every * enlarged
@@ -56,10 +56,10 @@ class Strategy:
 def strategies_for(
     n_workers: int, *, convex: bool, batch_size: int, sparse: bool, on_threads: bool, n_rows: int
 ) -> list[Strategy]:
-    """What is worth a thought for so many workers.
+    """Return the promising strategies for a number of workers.
 
-    >>> ways = strategies_for(8, convex=False, batch_size=64, sparse=False, on_threads=False, n_rows=60000)
-    >>> [way.label for way in ways]
+    >>> strategies = strategies_for(8, convex=False, batch_size=64, sparse=False, on_threads=False, n_rows=60000)
+    >>> [strategy.label for strategy in strategies]
     ['local, adaptive, 10 a pass', 'local, adaptive, 2 a pass', 'local, 10 a pass', 'local, 1 a pass', 'minibatch']
     """
     found = [
@@ -69,7 +69,7 @@ def strategies_for(
         Strategy("local, 1 a pass", LocalSGD(sync_every=1.0), 1, 0.6),
     ]
     if convex:
-        # one round in all, whatever the number of passes
+        # a single round for any number of passes
         found.append(Strategy("simuparallel", SimuParallel(), 0, 0.6))
     if batch_size >= _FEWEST_SLICED * n_workers:
         found.append(Strategy("minibatch", MiniBatch(), -(-n_rows // batch_size), 0.0, "serial"))
@@ -79,5 +79,5 @@ def strategies_for(
 
 
 def batch_size(estimator: Any, n_rows: int) -> int:
-    """Rows a step of serial SGD; ``"auto"`` is scikit-learn's for networks."""
+    """Return the rows per step of serial SGD; ``"auto"`` is scikit-learn's value for networks."""
     return min(200, n_rows) if estimator.batch_size == "auto" else int(estimator.batch_size)

@@ -1,4 +1,4 @@
-"""How much of a fit a plan can afford to rehearse, and when it has to stop."""
+"""Trial budget: the time for trials, and the number of rows that fit into it."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from parsgd.planning.samples import TrialSample
 from parsgd.planning.strategies import Strategy
 from parsgd.training.cost_model import CostModel
 
-# A plan may cost this share of a serial fit, or so many seconds, whichever is more.
+# Time of a plan: this fraction of a serial fit, or this many seconds, the larger of the two.
 SHARE, SECONDS = 0.1, 2.0
-# A rehearsal that takes more than this part of the budget has to wait for the others.
-_DEAR = 0.2
-# Of beginnings: passes that a promising rehearsal makes for each of the serial run's, and the part of the time that
-# goes into steps and not into merges and looks.
-_PASSES_OF_ONE, _USED = 1.4, 0.8
-# Of what is left, what one rehearsal may take; or so many times what it is likely to take.
-_MOST_OF_WHAT_IS_LEFT, _GENEROUS = 0.35, 2.0
-# Where the rule of stopping decides, a guess.
+# A trial that takes more than this fraction of the budget runs after the others.
+_EXPENSIVE = 0.2
+# For trials of the first passes: passes of a promising trial per pass of the serial run, and the fraction of the time
+# spent in steps rather than in merges and loss evaluations.
+_TRIAL_PASSES, _STEP_FRACTION = 1.4, 0.8
+# Limits on one trial: a fraction of the remaining time, or a multiple of its expected time.
+_MAX_FRACTION_LEFT, _MAX_EXPECTED = 0.35, 2.0
+# Guess for fits that end by their stopping rule.
 _LIKELY_PASSES = 8.0
-# What a simulated worker's task costs besides its steps, and each byte of its state: copied, checked, merged.
-_SECONDS_A_TASK, _SECONDS_A_BYTE = 0.12e-3, 1e-9
-# A part of the budget that serial SGD may have for further seeds.
-SERIAL_SHARE = 0.18
-# Fewer rows than this, or than so many batches, show nothing.
-_LEAST_ROWS, _LEAST_BATCHES = 1000, 40
+# Overhead of a simulated worker's task, and per byte of its state: copied, checked, merged.
+_SECONDS_PER_TASK, _SECONDS_PER_BYTE = 0.12e-3, 1e-9
+# Fraction of the budget for the serial run with further seeds.
+SERIAL_FRACTION = 0.18
+# Smallest informative trial, in rows and in batches.
+_LEAST_ROWS, _MIN_BATCHES = 1000, 40
 
 
 @dataclass
 class TrialBudget:
-    """``seconds`` since it was made; ``inf``: no end."""
+    """Time budget of ``seconds`` from construction; may be ``inf``."""
 
     seconds: float
 
     def __post_init__(self) -> None:
-        self.began = time.perf_counter()
+        self.started = time.perf_counter()
 
     @property
     def spent(self) -> float:
-        return time.perf_counter() - self.began
+        return time.perf_counter() - self.started
 
     @property
     def left(self) -> float:
         return self.seconds - self.spent
 
     def until(self, likely: float) -> float:
-        """When a rehearsal that is likely to take so long has to end: none is to leave the others without time."""
-        share = max(_MOST_OF_WHAT_IS_LEFT * self.left, min(_GENEROUS * likely, self.left))
+        """Return the deadline of a trial with the given expected time, leaving time for the others."""
+        share = max(_MAX_FRACTION_LEFT * self.left, min(_MAX_EXPECTED * likely, self.left))
         return time.perf_counter() + share
 
 
 def allowed(costs: CostModel, passes: float | None, given: float | None) -> float:
-    """Seconds for a plan: those given, or a share of a serial fit of so many passes, where their number is known.
+    """Return the seconds for a plan: ``given``, or a fraction of a serial fit of ``passes`` passes if known.
 
     >>> allowed(CostModel(10**6, 1e-5), 5, None), allowed(CostModel(1000, 1e-5), None, None)
     (5.0, 2.0)
@@ -65,37 +65,41 @@ def allowed(costs: CostModel, passes: float | None, given: float | None) -> floa
     return max(SECONDS, SHARE * costs.pass_s * (1.0 if passes is None else passes))
 
 
-def price(costs: CostModel, n_workers: int, way: Strategy, passes: float) -> float:
-    """Roughly the seconds that a rehearsal takes, of as many rows as ``passes`` passes have."""
-    tasks = max(way.rounds_a_pass, 1.0) * n_workers
-    return way.share * passes * (costs.pass_s + tasks * (_SECONDS_A_TASK + costs.state_bytes * _SECONDS_A_BYTE))
+def expected_seconds(costs: CostModel, n_workers: int, strategy: Strategy, passes: float) -> float:
+    """Estimate the seconds of a trial over the rows of ``passes`` passes."""
+    tasks = max(strategy.rounds_per_pass, 1.0) * n_workers
+    return (
+        strategy.share * passes * (costs.pass_s + tasks * (_SECONDS_PER_TASK + costs.state_bytes * _SECONDS_PER_BYTE))
+    )
 
 
-def rehearsal(
+def trial_size(
     sample: TrialSample,
     costs: CostModel,
     passes: float | None,
-    ways: Mapping[int, Sequence[Strategy]],
+    strategies: Mapping[int, Sequence[Strategy]],
     batch_size: int,
     seconds: float,
 ) -> tuple[TrialSample, float | None]:
-    """The rows to rehearse on and the passes of the serial run over them: all if there is time for it.
+    """Return the rows for the trials and the passes of the serial run: all of them if time permits.
 
-    Where there is not, it is the beginning of the fit that is rehearsed: the serial run visits so many rows that the
-    most promising way, for every number of workers, fits into the time; the sample has twice as many, so that nobody
-    has to see a row much more often than in a fit to all of them.
+    Otherwise trials cover the first passes of the fit.  The serial run visits only as many rows as leave time for the
+    most promising strategy at every number of workers.  The sample has twice as many rows, so that no row is visited
+    much more often than in a fit to all rows.
     """
     whole = (_LIKELY_PASSES if passes is None else passes) * sample.share
-    prices = [price(costs, n, way, whole) for n, several in ways.items() for way in several]
-    # what is too dear is left out in either case
-    alone = whole * (costs.pass_s + 10.0 * _SECONDS_A_TASK)
-    if alone + sum(p for p in prices if p <= _DEAR * seconds) <= seconds:
+    expected = [
+        expected_seconds(costs, n, strategy, whole) for n, several in strategies.items() for strategy in several
+    ]
+    # strategies above the limit are skipped in either case
+    alone = whole * (costs.pass_s + 10.0 * _SECONDS_PER_TASK)
+    if alone + sum(p for p in expected if p <= _EXPENSIVE * seconds) <= seconds:
         return sample, passes
-    # ten looks a pass, as many tasks
-    beside = 10.0 * _SECONDS_A_TASK / len(sample.y)
-    rows = _USED * seconds / (costs.seconds_per_row + beside)
-    least = max(_LEAST_ROWS, _LEAST_BATCHES * batch_size)
-    visits = max(rows / (1.0 + _PASSES_OF_ONE * (len(ways) + 1)), least)
+    # ten loss evaluations per pass, and as many tasks
+    overhead = 10.0 * _SECONDS_PER_TASK / len(sample.y)
+    rows = _STEP_FRACTION * seconds / (costs.seconds_per_row + overhead)
+    least = max(_LEAST_ROWS, _MIN_BATCHES * batch_size)
+    visits = max(rows / (1.0 + _TRIAL_PASSES * (len(strategies) + 1)), least)
     if visits >= whole * sample.n_rows:
         return sample, passes
     part = sample.first(min(int(2.0 * visits), len(sample.y)))

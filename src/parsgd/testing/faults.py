@@ -1,4 +1,4 @@
-"""Faults to inject: engines that wrap another engine and make some of its workers misbehave."""
+"""Fault injection: engines that wrap another engine and slow some of its workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parsgd.registry import ENGINES, resolve
 
 
 def slow_down(factors: Mapping[int, float], engine: Any = "threads") -> SlowedEngine:
-    """An engine on which worker ``w`` takes ``factors[w]`` times as long: it idles after each stretch of work.
+    """Return an engine on which worker ``w`` takes ``factors[w]`` times as long, by sleeping after each chunk of work.
 
     >>> from parsgd import LocalSGD, SGDClassifier
     >>> from sklearn.datasets import load_breast_cancer
@@ -24,13 +24,15 @@ def slow_down(factors: Mapping[int, float], engine: Any = "threads") -> SlowedEn
     """
     bad = {worker: factor for worker, factor in factors.items() if not factor >= 1.0}
     if bad:
-        raise InvalidArgumentError(f"slow_down takes factors >= 1, how many times as long a worker takes; got {bad}.")
+        raise InvalidArgumentError(
+            f"The 'factors' of slow_down must be at least 1, the ratio of a worker's durations. Got {bad} instead."
+        )
     return SlowedEngine(resolve(ENGINES, engine, "engine", "slow_down", ("open", "capabilities")), dict(factors))
 
 
 @dataclass(frozen=True)
 class SlowedEngine:
-    """See :func:`slow_down`."""
+    """Engine with slowed workers, see :func:`slow_down`."""
 
     engine: Any
     factors: dict[int, float] = field(default_factory=dict)
@@ -43,25 +45,25 @@ class SlowedEngine:
     def capabilities(self) -> frozenset[str]:
         return self.engine.capabilities
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], pulse: ProgressCallback) -> SlowedWorkerPool:
-        return SlowedWorkerPool(self.engine.open(work, shards, pulse), self.factors)
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> SlowedWorkerPool:
+        return SlowedWorkerPool(self.engine.open(work, shards, progress), self.factors)
 
 
 class SlowedWorkerPool:
-    def __init__(self, crew: WorkerPool, factors: Mapping[int, float]):
-        self.crew, self.factors = crew, factors
+    def __init__(self, pool: WorkerPool, factors: Mapping[int, float]):
+        self.pool, self.factors = pool, factors
 
     def send(self, task: Task) -> None:
-        self.crew.send(replace(task, slowdown=self.factors.get(task.worker, 1.0)))
+        self.pool.send(replace(task, slowdown=self.factors.get(task.worker, 1.0)))
 
     def receive(self, at_least: int) -> list[Report | TaskFailed]:
-        return self.crew.receive(at_least)
+        return self.pool.receive(at_least)
 
     def set_shards(self, shards: Sequence[Shard]) -> None:
-        self.crew.set_shards(shards)
+        self.pool.set_shards(shards)
 
     def now(self) -> float:
-        return self.crew.now()
+        return self.pool.now()
 
     def close(self) -> None:
-        self.crew.close()
+        self.pool.close()

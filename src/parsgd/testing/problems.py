@@ -1,7 +1,7 @@
-"""Small problems: rows to learn from, and convex objectives whose optimum is known.
+"""Test problems: random rows, and convex objectives with a known optimum.
 
-Rows have unit length and labels follow a linear rule with some noise, so that SGD is stable on them at ordinary rates
-and results can be compared to many digits.
+Rows have unit norm and labels follow a linear rule with some noise.  SGD is therefore stable at ordinary rates, and
+results can be compared to many digits.
 
 >>> from parsgd import SGDRegressor
 >>> problem = ridge()
@@ -22,10 +22,17 @@ from scipy import optimize, sparse
 
 
 def unit_rows(
-    n_rows: int = 200, n_features: int = 8, *, density: float = 0.7, seed: int = 0, dtype: Any = np.float64,
+    n_rows: int = 200,
+    n_features: int = 8,
+    *,
+    density: float = 0.7,
+    seed: int = 0,
+    dtype: Any = np.float64,
     layout: str = "dense",
-) -> Any:  # fmt: skip
-    """Random rows ``(n_rows, n_features)`` of length 1, ``density`` of their values not zero; ``layout``: dense or csr.
+) -> Any:
+    """Return random rows ``(n_rows, n_features)`` of unit norm; ``layout`` is "dense" or "csr".
+
+    ``density`` is the fraction of nonzero values.
 
     >>> unit_rows(3, 2).shape
     (3, 2)
@@ -40,13 +47,13 @@ def unit_rows(
 
 
 def targets(X: Any, *, noise: float = 0.1, seed: int = 1) -> np.ndarray:
-    """Numbers ``(n_rows,)`` that follow a linear rule, and some noise."""
+    """Return targets ``(n_rows,)`` of a linear rule with noise."""
     rng = np.random.default_rng(seed)
     return np.asarray(X @ rng.standard_normal(X.shape[1])) + noise * rng.standard_normal(X.shape[0]) + 0.3
 
 
 def labels(X: Any, n_classes: int = 2, *, noise: float = 0.1, seed: int = 1) -> np.ndarray:
-    """Class numbers ``(n_rows,)``; each class has the largest of ``n_classes`` linear scores."""
+    """Return class indices ``(n_rows,)``, the largest of ``n_classes`` linear scores with noise."""
     rng = np.random.default_rng(seed)
     scores = np.asarray(X @ rng.standard_normal((X.shape[1], n_classes)))
     return (scores + noise * rng.standard_normal(scores.shape)).argmax(axis=1)
@@ -54,9 +61,10 @@ def labels(X: Any, n_classes: int = 2, *, noise: float = 0.1, seed: int = 1) -> 
 
 @dataclass(frozen=True)
 class Problem:
-    """``objective(w, b) = 1/n sum_i loss(y_i, x_i . w + b) + alpha/2 |w|^2`` and where it is smallest.
+    """A convex problem with its minimum.
 
-    ``values`` gives the losses ``(n_rows,)`` of margins ``(n_rows,)``.  ``coef`` is ``(n_features,)``.
+    ``objective(w, b) = 1/n sum_i loss(y_i, x_i . w + b) + alpha/2 |w|^2``.  ``values`` returns the losses ``(n_rows,)``
+    of margins ``(n_rows,)``.  ``coef`` is ``(n_features,)``.
     """
 
     X: np.ndarray
@@ -67,17 +75,17 @@ class Problem:
     intercept: float
 
     def objective(self, coef: Any, intercept: Any) -> float:
-        """The objective at the given weights."""
+        """Return the objective at the given weights."""
         coef, intercept = np.asarray(coef, dtype=float).ravel(), float(np.squeeze(intercept))
         return float(self.values(self.y, self.X @ coef + intercept).mean() + 0.5 * self.alpha * coef @ coef)
 
     def gap(self, coef: Any, intercept: Any) -> float:
-        """How far the objective is above its smallest value."""
+        """Return the excess of the objective over its minimum."""
         return self.objective(coef, intercept) - self.objective(self.coef, self.intercept)
 
 
 def ridge(n_rows: int = 200, n_features: int = 8, *, alpha: float = 0.1, seed: int = 0) -> Problem:
-    """Least squares with an l2 penalty; the optimum in closed form: ``(Z^T Z / n + alpha D) w = Z^T y / n``."""
+    """Return least squares with an l2 penalty; its optimum solves ``(Z^T Z / n + alpha D) w = Z^T y / n``."""
     X = unit_rows(n_rows, n_features, seed=seed)
     y = targets(X, seed=seed + 1)
     Z = np.column_stack([X, np.ones(n_rows)])
@@ -87,7 +95,7 @@ def ridge(n_rows: int = 200, n_features: int = 8, *, alpha: float = 0.1, seed: i
 
 
 def logistic(n_rows: int = 200, n_features: int = 8, *, alpha: float = 0.01, seed: int = 0) -> Problem:
-    """Logistic regression with an l2 penalty, labels -1 and +1; the optimum by L-BFGS, gradients below 1e-9."""
+    """Return logistic regression with an l2 penalty, labels -1 and +1; its optimum by L-BFGS, gradients below 1e-9."""
     X = unit_rows(n_rows, n_features, seed=seed)
     y = 2.0 * labels(X, seed=seed + 1) - 1.0
 
@@ -96,9 +104,9 @@ def logistic(n_rows: int = 200, n_features: int = 8, *, alpha: float = 0.01, see
 
     def objective(v: np.ndarray) -> tuple[float, np.ndarray]:
         p = X @ v[:-1] + v[-1]
-        slopes = -y / (1.0 + np.exp(y * p)) / n_rows
+        gradients = -y / (1.0 + np.exp(y * p)) / n_rows
         value = values(y, p).mean() + 0.5 * alpha * v[:-1] @ v[:-1]
-        return value, np.append(X.T @ slopes + alpha * v[:-1], slopes.sum())
+        return value, np.append(X.T @ gradients + alpha * v[:-1], gradients.sum())
 
     start = np.zeros(n_features + 1)
     found = optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options={"gtol": 1e-9, "ftol": 0.0})

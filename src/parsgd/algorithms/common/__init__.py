@@ -1,1 +1,1 @@
-"""Parts that several algorithms share: worker loop, merge weights, outer optimizers, schedules of rounds."""
+"""Parts that several algorithms share: worker loop, merge weights, outer optimizers, round schedules."""

@@ -1,29 +1,29 @@
-"""An outer step whose length, and with it the workers' learning rate, follows the loss on a few rows.
+"""Adaptive outer step: its length and the workers' learning rate follow the loss on a few probe rows.
 
-Averaging K workers divides the noise of their steps by K, so their rates could be up to K times the serial ones: then K
-workers go as far in a pass as one does, with its noise.  Where rates are too large already, that would be ruin.  So
+Averaging K workers divides the noise of their steps by K.  Their learning rates may therefore be up to K times the
+serial ones, if the serial rates are not too large already.  The method has five parts.
 
-1. workers begin at ``gain = min(model.largest_gain, 1 / (eta c |x|^2))`` times the serial rate at the same number of
-   examples of all workers together, ``c`` being the loss's curvature and ``|x|^2`` the rows' mean square length;
-2. the merged move ``D`` is made shorter, ``w + s D`` with the ``s <= 1`` of the smallest
-   ``L(w + s D) + d / 2 |L(w)| (1 - s)^2``, of which falling ``s`` are tried until it rises: a step that does harm is
-   cut, one that is a little too noisy is not, because steps of least loss at once are too short in the long run;
-3. where the cut is deep, so is that of the gain from then on, as it is where a worker's run exploded: it is made
-   again at the serial rate, or a lower one;
-4. where no deep cut was needed and the model is linear, features that a worker saw too seldom to have settled are moved
-   further: with ``a_k = l gain eta c h_k T`` the curvature that feature k met in the worker's T steps, its move is
-   multiplied by ``(1 - e^(-K a_k)) / (1 - e^(-a_k))``, what K times as many steps would have made of it: K for rare
-   features, 1 for frequent ones.  ``l`` falls from the number of values of a row, which is safe whatever features go
-   together (Richtarik and Takac's separable over-approximation), for as long as the loss on the rows falls (not the
-   penalty: a shrinkage made K times as long is no gain);
-5. the answer is not the last state but the mean of the states, the later ones and those of longer rounds counting more
+1. Workers start at ``lr_factor = min(model.max_lr_factor, 1 / (eta c |x|^2))`` times the serial rate at the same total
+   number of examples.  ``c`` is the curvature of the loss and ``|x|^2`` the mean squared norm of the rows.
+2. The driver shortens the merged displacement ``D`` to ``w + s D``, where ``s <= 1`` minimizes
+   ``L(w + s D) + d / 2 |L(w)| (1 - s)^2``.  It tries decreasing ``s`` until the value rises.  Slightly noisy steps stay
+   whole, because steps that minimize the loss at once are too short in the long run.
+3. After a deep cut the driver also reduces the lr factor by the same ratio.  It does so as well when a worker's run
+   diverged; that run is repeated at the serial rate or a lower one.
+4. For linear models without a deep cut, the driver extends the displacement of rarely seen features.  With
+   ``a_k = l lr_factor eta c h_k T``, the curvature that feature k met in the worker's T steps, the factor is
+   ``(1 - e^(-K a_k)) / (1 - e^(-a_k))``.  This is what K times as many steps would have given: K for rare features, 1
+   for frequent ones.  ``l`` starts at the number of values per row, which is safe for any dependence between features
+   (Richtarik and Takac's separable over-approximation).  ``l`` decreases while the loss on the probe rows falls; the
+   penalty is ignored here, because a longer shrinkage is no improvement.
+5. The fitted state is the mean of the states, with larger weights on later states and on longer rounds
    (polynomial-decay averaging: Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", ICML 2013).
 
-``L`` is the mean loss on a few rows, and what the penalty falls by.  That it rises is not held against a move: weights
-grow for long before a small penalty holds them, and steps cut for it stay behind (``enron_spam``, 64 workers: 5 % above
-serial's loss instead of 2 % below).  The rows are drawn at random from those trained on: nothing is lost to the
-workers, and one number a round is too little to learn them by heart.  This combination is ours; docs/results/family.md
-has what it does on six data sets.
+``L`` is the mean loss on the probe rows plus any decrease of the penalty.  An increase of the penalty is ignored:
+weights grow for a long time before a small penalty limits them.  Steps cut for it fall behind: on ``enron_spam`` with
+64 workers the loss was 5 % above the serial one instead of 2 % below.  The driver draws the probe rows at random from
+the training rows; workers still train on them.  One number per round is too little information to overfit the probe
+rows.  This combination is ours; docs/results/family.md reports its results on six data sets.
 """
 
 from __future__ import annotations
@@ -39,28 +39,31 @@ from parsgd.algorithms.common.outer_optimizers import OuterStep
 from parsgd.core import FitState, Report, Rows
 from parsgd.errors import check_between, check_count
 
-# Parts of a move that are tried, as long as each is better than the one before, and what the safe level of item 4 is
-# divided by, likewise: 0 means K times the whole move.
-_PARTS = (1.0, 0.7, 0.5, 0.35, 0.25, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 0.0)
+# Fractions `s` of the displacement, tried as long as each is better than the one before.
+_FRACTIONS = (1.0, 0.7, 0.5, 0.35, 0.25, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 0.0)
+# Factors on the safe level `l` of item 4, tried in the same way; 0 extends every feature K times.
 _LEVELS = (1.0, 1 / 4, 1 / 16, 1 / 64, 0.0)
-# A cut to less than this cuts the gain as well, but never to less than a quarter of it at once.
-_DEEP_CUT, _DEEPEST = 0.6, 0.25
-# Where moving features further has failed so many times in a row it is tried no more: it costs a look at the rows.
-_TRIES = 3
-# Moving features further must lower the loss by this much a level.
-_WORTH = 0.003
-# Weight of the newest state in the mean, of rounds alike: (this + 1) / (round + this + 1).
+# A fraction below the first also reduces the lr factor, at most to the second per round.
+_DEEP_CUT, _LARGEST_CUT = 0.6, 0.25
+# Extending rare features is given up after this many failures in a row: each try evaluates the probe rows.
+_MAX_FAILURES = 3
+# Relative decrease of the loss that each level must reach.
+_MIN_DECREASE = 0.003
+# Weight of the newest state in the mean, for rounds of equal length: (this + 1) / (round + this + 1).
 _DECAY = 8.0
-# The curvature changes slowly, and is measured every so many rounds.
-_CURVATURE_LASTS = 8
-# At most this share of the rows is looked at: more would cost more than a round.
-_MOST = 0.25
+# Rounds between two measurements of the curvature, which changes slowly.
+_CURVATURE_INTERVAL = 8
+# Largest fraction of the rows used as probe rows; more would cost more than a round.
+_MAX_PROBE_FRACTION = 0.25
 
 
 class _Memory(NamedTuple):
-    """``trust`` in raised rates; how many workers moved in the last round; the mean of the states; the decisions at the
-    last state, and their mean loss; how often in a row moving features further has failed; and of a linear model what
-    :func:`_measures` gives, and the loss's curvature."""
+    """State of the adaptive step between rounds.
+
+    ``trust`` in the raised rates; ``workers`` that moved in the last round; ``mean`` of the states; ``decision`` and
+    mean ``loss`` on the probe rows at the last state; ``failures`` in a row to extend rare features.  For linear models
+    also the results of :func:`_feature_stats` and the ``curvature`` of the loss.
+    """
 
     trust: float
     workers: int
@@ -77,11 +80,12 @@ class _Memory(NamedTuple):
 
 @dataclass(frozen=True)
 class Adaptive:
-    """See the module: ``n_rows`` to look at, at most a quarter of all; ``damping`` d >= 0 against cutting for noise
-    alone.
+    """Adaptive outer step of this module.
 
-    With one worker it looks at nothing and changes nothing; where there are no rows to look at, it goes to the mean, at
-    rates that are not raised.
+    ``n_rows`` is the number of probe rows, at most a quarter of all rows.  ``damping`` d >= 0 discourages cuts for
+    noise alone.
+
+    With one worker the step changes nothing.  Without probe rows the state moves to the mean, at serial rates.
 
     >>> Adaptive(damping=0)
     Adaptive(n_rows=2000, damping=0)
@@ -98,133 +102,138 @@ class Adaptive:
             check_between(self.damping, 0, float("inf"), "damping", "Adaptive")
 
     def n_probe_rows(self, n_rows: int) -> int:
-        return min(self.n_rows, int(_MOST * n_rows))
+        return min(self.n_rows, int(_MAX_PROBE_FRACTION * n_rows))
 
     def schedule_step_size(self, n_workers: int) -> float:
-        # the schedule goes by the examples of all workers together, as the serial one does
+        # the schedule counts the examples of all workers together, as the serial one does
         return float(n_workers)
 
-    def init_memory(self, standing: FitState) -> _Memory:
-        if not _sees(standing):
-            return _Memory(1.0, standing.n_workers, None, None, 0.0, 0, None, 0.0, 0.0, 0.0)
-        decision = standing.model.decision(standing.state, standing.sample.x)
+    def init_memory(self, fit_state: FitState) -> _Memory:
+        if not _has_probe_rows(fit_state):
+            return _Memory(1.0, fit_state.n_workers, None, None, 0.0, 0, None, 0.0, 0.0, 0.0)
+        decision = fit_state.model.decision(fit_state.state, fit_state.sample.x)
         with np.errstate(over="ignore", invalid="ignore"):
-            loss = _inf_if_nan(standing.model.mean_loss(decision, standing.sample)[0])
-        if not standing.model.is_linear:
-            return _Memory(1.0, standing.n_workers, None, decision, loss, 0, None, 0.0, 0.0, 0.0)
-        squares, values = _measures(standing.sample, standing.model.n_features)
+            loss = _inf_if_nan(fit_state.model.mean_loss(decision, fit_state.sample)[0])
+        if not fit_state.model.is_linear:
+            return _Memory(1.0, fit_state.n_workers, None, decision, loss, 0, None, 0.0, 0.0, 0.0)
+        squares, values = _feature_stats(fit_state.sample, fit_state.model.n_features)
         length = float(squares.sum()) + 1.0
-        curvature = _curvature(standing, decision)
-        return _Memory(1.0, standing.n_workers, None, decision, loss, 0, squares, length, values, curvature)
+        curvature = _curvature(fit_state, decision)
+        return _Memory(1.0, fit_state.n_workers, None, decision, loss, 0, squares, length, values, curvature)
 
-    def lr_factor(self, standing: FitState, memory: _Memory) -> float:
-        if not _sees(standing):
+    def lr_factor(self, fit_state: FitState, memory: _Memory) -> float:
+        if not _has_probe_rows(fit_state):
             return 1.0
-        largest = standing.model.max_lr_factor(standing.schedule_step, memory.workers)
+        largest = fit_state.model.max_lr_factor(fit_state.schedule_step, memory.workers)
         if memory.squares is not None:
-            curved = self._eta(standing) * memory.curvature * memory.length
-            largest = min(largest, 1.0 / max(curved, 1e-300))
+            largest_curvature = self._eta(fit_state) * memory.curvature * memory.length
+            largest = min(largest, 1.0 / max(largest_curvature, 1e-300))
         return 1.0 + memory.trust * (max(largest, 1.0) - 1.0)
 
-    def _eta(self, standing: FitState) -> float:
-        return float(standing.model.rates(np.array(standing.schedule_step)))
+    def _eta(self, fit_state: FitState) -> float:
+        return float(fit_state.model.rates(np.array(fit_state.schedule_step)))
 
-    def step(self, standing: FitState, reports: Sequence[Report], weights: np.ndarray, memory: _Memory) -> OuterStep:
-        merged = merge_weights.merge(standing.state, reports, weights, standing.model.nonnegative).state
-        if not _sees(standing):
+    def step(self, fit_state: FitState, reports: Sequence[Report], weights: np.ndarray, memory: _Memory) -> OuterStep:
+        merged = merge_weights.merge(fit_state.state, reports, weights, fit_state.model.nonnegative).state
+        if not _has_probe_rows(fit_state):
             return OuterStep(merged, memory)
-        # where a run exploded, all that comes of it is infinitely dear
+        # after a diverged run, every loss is infinite
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._judged(standing, reports, merged, memory._replace(workers=int(np.count_nonzero(weights))))
+            return self._adapt(fit_state, reports, merged, memory._replace(workers=int(np.count_nonzero(weights))))
 
-    def _judged(self, standing: FitState, reports: Sequence[Report], merged: np.ndarray, memory: _Memory) -> OuterStep:
-        line = _LineSearch(standing, memory, merged)
-        factor = self._shorter(line)
-        state, decision, loss = line.at(factor), line.decision(factor), line.bare_loss(factor)
-        if memory.squares is not None and standing.round % _CURVATURE_LASTS == 0:
-            memory = memory._replace(curvature=_curvature(standing, decision))
-        exploded = any(np.any(report.lr_scale < standing.tasks[report.worker].lr_scale) for report in reports)
+    def _adapt(self, fit_state: FitState, reports: Sequence[Report], merged: np.ndarray, memory: _Memory) -> OuterStep:
+        line = _LineSearch(fit_state, memory, merged)
+        factor = self._best_fraction(line)
+        state, decision, loss = line.at(factor), line.decision(factor), line.data_loss(factor)
+        if memory.squares is not None and fit_state.round % _CURVATURE_INTERVAL == 0:
+            memory = memory._replace(curvature=_curvature(fit_state, decision))
+        exploded = any(np.any(report.lr_scale < fit_state.tasks[report.worker].lr_scale) for report in reports)
         if factor < _DEEP_CUT or exploded:
-            cut = _DEEPEST if exploded else max(factor, _DEEPEST)
+            cut = _LARGEST_CUT if exploded else max(factor, _LARGEST_CUT)
             memory = memory._replace(trust=memory.trust * cut)
-        elif standing.model.is_linear and memory.failures < _TRIES:
-            further = self._further(standing, reports, line, factor, memory)
+        elif fit_state.model.is_linear and memory.failures < _MAX_FAILURES:
+            further = self._extend_rare_features(fit_state, reports, line, factor, memory)
             memory = memory._replace(failures=memory.failures + 1 if further is None else 0)
             state, decision, loss = further or (state, decision, loss)
-        mean = self._mean(standing, reports, memory.mean, state)
+        mean = self._mean(fit_state, reports, memory.mean, state)
         return OuterStep(state, memory._replace(decision=decision, loss=loss, mean=mean), mean, factor)
 
     def _mean(
-        self, standing: FitState, reports: Sequence[Report], mean: np.ndarray | None, state: np.ndarray
-    ) -> np.ndarray:  # fmt: skip
+        self, fit_state: FitState, reports: Sequence[Report], mean: np.ndarray | None, state: np.ndarray
+    ) -> np.ndarray:
         if mean is None:
             return state
         examples = sum(report.examples for report in reports)
-        share = examples / max(standing.examples + examples, 1)
+        share = examples / max(fit_state.examples + examples, 1)
         newest = (_DECAY + 1.0) * share / (_DECAY * share + 1.0)
         return merge_weights.weighted_sum([mean, state], np.array([1.0 - newest, newest]))
 
-    def _shorter(self, line: _LineSearch) -> float:
-        """The part of the move to make."""
+    def _best_fraction(self, line: _LineSearch) -> float:
+        """Return the fraction of the displacement to apply."""
         unit = abs(line.loss(0.0))
 
-        def surcharge(part: float) -> float:
-            # the whole move pays nothing, be the loss before it infinite
+        def damping_term(part: float) -> float:
+            # no damping on the whole displacement, even if the loss before it is infinite
             return 0.5 * self.damping * unit * (1.0 - part) ** 2 if part < 1.0 else 0.0
 
-        whole, next_one = _PARTS[:2]
-        if line.at_least(next_one) + surcharge(next_one) >= line.loss(whole):
+        whole, next_one = _FRACTIONS[:2]
+        if line.lower_bound(next_one) + damping_term(next_one) >= line.loss(whole):
             return whole
-        return _descend(_PARTS, lambda part: line.loss(part) + surcharge(part))
+        return _descend(_FRACTIONS, lambda part: line.loss(part) + damping_term(part))
 
-    def _further(
-        self, standing: FitState, reports: Sequence[Report], line: _LineSearch, factor: float, memory: _Memory
+    def _extend_rare_features(
+        self, fit_state: FitState, reports: Sequence[Report], line: _LineSearch, factor: float, memory: _Memory
     ) -> tuple[np.ndarray, np.ndarray, float] | None:
-        """The state with rare features moved further, the decisions and their loss there, if that lowers it; see item
-        4."""
+        """Extend the displacement of rare features (item 4).
+
+        Returns
+        -------
+        tuple or None
+            State, decisions and loss, or None if the loss did not fall enough.
+        """
         n_workers = memory.workers
         steps = sum(report.steps for report in reports) / n_workers
-        gain = float(standing.tasks[reports[0].worker].lr_scale.max())
-        met = memory.values * gain * self._eta(standing) * memory.curvature * steps * memory.squares
-        move, best, least = line.move(), None, line.bare_loss(factor)
-        # most features of wide data are in none of the rows that are looked at
-        seen, factors = np.flatnonzero(met), np.full(len(met), float(n_workers))
+        lr_scale = float(fit_state.tasks[reports[0].worker].lr_scale.max())
+        curvatures = memory.values * lr_scale * self._eta(fit_state) * memory.curvature * steps * memory.squares
+        move, best, least = line.move(), None, line.data_loss(factor)
+        # most features of wide data occur in none of the probe rows
+        seen, factors = np.flatnonzero(curvatures), np.full(len(curvatures), float(n_workers))
         for rank, level in enumerate(_LEVELS):
-            a = np.minimum(level * met[seen], 50.0)
+            a = np.minimum(level * curvatures[seen], 50.0)
             ratio = -np.expm1(-n_workers * a) / np.maximum(-np.expm1(-a), 1e-30)
             factors[seen] = np.where(a < 1e-7, n_workers, ratio)
-            state = standing.state + standing.model.amplified(move, factors)
-            decision = standing.model.decision(state, standing.sample.x)
-            loss = _inf_if_nan(standing.model.mean_loss(decision, standing.sample)[0])
-            dear = loss + _WORTH * (rank + 1) * abs(loss)
-            if not dear < least:
+            state = fit_state.state + fit_state.model.amplified(move, factors)
+            decision = fit_state.model.decision(state, fit_state.sample.x)
+            loss = _inf_if_nan(fit_state.model.mean_loss(decision, fit_state.sample)[0])
+            cost = loss + _MIN_DECREASE * (rank + 1) * abs(loss)
+            if not cost < least:
                 break
-            best, least = (state, decision, loss), dear
+            best, least = (state, decision, loss), cost
         return best
 
 
 class _LineSearch:
-    """What a state is judged by, along the merged move from the state before, whose decisions and loss are known.
+    """Loss along the line from the previous state to the merged one.
 
-    Most whole moves are made as they are, and all that this takes is one look at where they end: the loss there, and by
-    its slope a bound on the loss before it.
+    Decisions and loss at the start are known.  Most displacements are applied whole; this takes one evaluation of the
+    probe rows at the end point, for its loss and a lower bound on the loss before it.
     """
 
-    def __init__(self, standing: FitState, memory: _Memory, merged: np.ndarray):
-        self.standing, self.model, self.merged = standing, standing.model, merged
-        self.states = {0.0: standing.state, 1.0: merged}
-        self.decisions = {0.0: memory.decision, 1.0: self.model.decision(merged, standing.sample.x)}
-        loss, gradient = self.model.mean_loss(self.decisions[1.0], standing.sample)
-        self.bare_losses, self.gradient = {0.0: memory.loss, 1.0: _inf_if_nan(loss)}, gradient
-        self.penalty = self.model.penalty_value(standing.state)
+    def __init__(self, fit_state: FitState, memory: _Memory, merged: np.ndarray):
+        self.fit_state, self.model, self.merged = fit_state, fit_state.model, merged
+        self.states = {0.0: fit_state.state, 1.0: merged}
+        self.decisions = {0.0: memory.decision, 1.0: self.model.decision(merged, fit_state.sample.x)}
+        loss, gradient = self.model.mean_loss(self.decisions[1.0], fit_state.sample)
+        self.data_losses, self.gradient = {0.0: memory.loss, 1.0: _inf_if_nan(loss)}, gradient
+        self.penalty = self.model.penalty_value(fit_state.state)
 
     def move(self) -> np.ndarray:
-        return self.merged - self.standing.state
+        return self.merged - self.fit_state.state
 
     def at(self, part: float) -> np.ndarray:
-        """The state after this part of the move."""
+        """Return the state after this fraction of the displacement."""
         if part not in self.states:
-            ends, weights = [self.standing.state, self.merged], np.array([1.0 - part, part])
+            ends, weights = [self.fit_state.state, self.merged], np.array([1.0 - part, part])
             self.states[part] = merge_weights.weighted_sum(ends, weights)
         return self.states[part]
 
@@ -234,37 +243,38 @@ class _LineSearch:
             self.decisions[part] = (
                 start + part * (end - start)
                 if self.model.is_linear
-                else self.model.decision(self.at(part), self.standing.sample.x)
+                else self.model.decision(self.at(part), self.fit_state.sample.x)
             )
         return self.decisions[part]
 
-    def bare_loss(self, part: float) -> float:
-        """The mean loss after this part of the move, without the penalty."""
-        if part not in self.bare_losses:
-            loss = self.model.mean_loss(self.decision(part), self.standing.sample)[0]
-            self.bare_losses[part] = _inf_if_nan(loss)
-        return self.bare_losses[part]
+    def data_loss(self, part: float) -> float:
+        """Return the mean loss after this fraction, without the penalty."""
+        if part not in self.data_losses:
+            loss = self.model.mean_loss(self.decision(part), self.fit_state.sample)[0]
+            self.data_losses[part] = _inf_if_nan(loss)
+        return self.data_losses[part]
 
-    def fall(self, part: float) -> float:
-        """What the penalty falls by, as a number that is not above 0; infinite if it is not finite."""
-        ends = (self.standing.state, self.merged, part) if self.model.is_linear else (self.at(part),)
+    def penalty_change(self, part: float) -> float:
+        """Return the change of the penalty, at most 0; infinite if the penalty is not finite."""
+        ends = (self.fit_state.state, self.merged, part) if self.model.is_linear else (self.at(part),)
         penalty = self.model.penalty_value(*ends)
         return min(penalty - self.penalty, 0.0) if np.isfinite(penalty) else np.inf
 
     def loss(self, part: float) -> float:
-        """L of the state after this part of the move."""
-        return self.bare_loss(part) + (self.fall(part) if part else 0.0)
+        """Return L after this fraction of the displacement."""
+        return self.data_loss(part) + (self.penalty_change(part) if part else 0.0)
 
-    def at_least(self, part: float) -> float:
-        """What L is at least there if the loss is convex in decisions, which lie on a line: it lies above its tangents.
+    def lower_bound(self, part: float) -> float:
+        """Return a lower bound of L after this fraction, from the tangent at the end point.
 
-        A network's decisions lie near a line along moves as short as one round's.  Where the whole move raises the
-        loss nothing is known, and so ``-inf``: it may be so far off that gradients are clipped.
+        The bound holds if the loss is convex in the decisions and these are linear in ``part``.  A network's decisions
+        are nearly linear along one round's displacement.  If the whole displacement raises the loss, the bound is
+        ``-inf``: the end point may be so far off that gradients are clipped.
         """
-        if not self.bare_losses[1.0] <= self.bare_losses[0.0] < np.inf:
+        if not self.data_losses[1.0] <= self.data_losses[0.0] < np.inf:
             return -np.inf
         slope = float(np.vdot(self.gradient, self.decisions[1.0] - self.decisions[0.0]))
-        bound = self.bare_losses[1.0] - (1.0 - part) * slope + self.fall(part)
+        bound = self.data_losses[1.0] - (1.0 - part) * slope + self.penalty_change(part)
         return bound if np.isfinite(bound) else -np.inf
 
 
@@ -272,26 +282,25 @@ def _inf_if_nan(loss: float) -> float:
     return loss if np.isfinite(loss) else np.inf
 
 
-def _sees(standing: FitState) -> bool:
-    """Whether there are rows to judge by; those that weigh nothing say nothing."""
-    sample = standing.sample
+def _has_probe_rows(fit_state: FitState) -> bool:
+    """Return True if there are probe rows with a nonzero weight."""
+    sample = fit_state.sample
     return sample is not None and (sample.weight.size == 0 or bool(np.any(sample.weight)))
 
 
-def _descend(candidates: Sequence[float], dearness: Callable[[float], float]) -> float:
-    """Go along the candidates while they get cheaper; dearness falls, then rises along them.  Of what is infinitely
-    dear one goes on."""
-    best, least = candidates[0], dearness(candidates[0])
+def _descend(candidates: Sequence[float], cost: Callable[[float], float]) -> float:
+    """Return the candidate of the first minimum of ``cost``, skipping infinite costs at the start."""
+    best, least = candidates[0], cost(candidates[0])
     for candidate in candidates[1:]:
-        value = dearness(candidate)
+        value = cost(candidate)
         if value >= least and least < np.inf:
             break
         best, least = candidate, value
     return best
 
 
-def _measures(sample: Rows, n_features: int) -> tuple[np.ndarray, float]:
-    """Mean square of each feature ``(n_features,)``, and stored values a row."""
+def _feature_stats(sample: Rows, n_features: int) -> tuple[np.ndarray, float]:
+    """Return the mean square of each feature ``(n_features,)`` and the stored values per row."""
     x, n = sample.x, max(len(sample.y), 1)
     data = x.data.astype(np.float64)
     if hasattr(x, "indices"):
@@ -299,15 +308,15 @@ def _measures(sample: Rows, n_features: int) -> tuple[np.ndarray, float]:
     return np.square(data).reshape(n, -1).mean(axis=0), float(n_features)
 
 
-def _curvature(standing: FitState, decision: np.ndarray) -> float:
-    """Mean second derivative of the loss in a decision, taken over one unit to either side; infinite if unknown.
+def _curvature(fit_state: FitState, decision: np.ndarray) -> float:
+    """Estimate the mean second derivative of the loss in a decision, over one unit to either side; inf if unknown.
 
-    Decisions move by random signs, ``s . H s`` being on average the trace of H (Hutchinson): where outputs have a loss
-    each, the signs are squared away; softmax does not change when all of a row's move alike.
+    The estimate perturbs decisions by random signs: the mean of ``s . H s`` is the trace of H (Hutchinson).  This suits
+    outputs with separate losses and softmax, which does not change when all outputs of a row move equally.
     """
     decision = np.asarray(decision, dtype=np.float64)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], decision.shape)
     with np.errstate(over="ignore", invalid="ignore"):
-        upper, lower = (standing.model.mean_loss(decision + side, standing.sample)[1] for side in (signs, -signs))
+        upper, lower = (fit_state.model.mean_loss(decision + side, fit_state.sample)[1] for side in (signs, -signs))
         curvature = float(np.sum(signs * (upper - lower))) / 2.0 / decision.shape[1]
     return max(curvature, 0.0) if np.isfinite(curvature) else np.inf

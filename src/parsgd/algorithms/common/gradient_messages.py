@@ -1,4 +1,4 @@
-"""What algorithms whose messages are gradients have in common: sending the slope of a batch, and stepping along it."""
+"""Gradient messages: computing the summed gradient of a batch on a worker, and applying the sum on the driver."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from parsgd.core import FitState, MergeResult, Model, ProgressCallback, Report, Rows, Task
 from parsgd.errors import DivergedError
 
-# Where the model takes single rows, a message would carry next to nothing.
-_FALLBACK_BATCH = 256
+# Batch size for models with batches of one row: a message per row would cost more than its gradient.
+_DEFAULT_BATCH = 256
 
 
 class BatchSlice(NamedTuple):
-    """``batch[first:end]``: the examples of a batch, as row numbers, that one worker sums; ``epoch`` counts from 0."""
+    """Examples of a batch that one worker sums: row numbers ``batch[first:end]``; ``epoch`` counts from 0."""
 
     rows: Rows | None
     batch: np.ndarray
@@ -26,29 +26,29 @@ class BatchSlice(NamedTuple):
 
 
 def effective_batch_size(batch_size: int | None, model: Model) -> int:
-    """Rows of a batch: as asked for, or else the model's own number, or 256 where that is 1."""
+    """Return the batch size: ``batch_size`` if set, else the model's, or 256 where that is 1."""
     if batch_size is not None:
         return int(batch_size)
-    return model.batch_size if model.batch_size > 1 else _FALLBACK_BATCH
+    return model.batch_size if model.batch_size > 1 else _DEFAULT_BATCH
 
 
-def report_gradient(model: Model, task: Task, part: BatchSlice, pulse: ProgressCallback, began: float) -> Report:
-    """The summed gradients of a part of a batch where the task's state stands, after work since ``began``."""
+def report_gradient(model: Model, task: Task, part: BatchSlice, progress: ProgressCallback, began: float) -> Report:
+    """Report the summed gradients of a slice of a batch at the task's state, timed from ``began``."""
     n = part.end - part.first
-    slopes, totals = model.gradient_sum(task.state, *part[:4], task.schedule_step, task.seed)
+    gradients, totals = model.gradient_sum(task.state, *part[:4], task.schedule_step, task.seed)
     if not np.isfinite(totals.objective).all():
         raise DivergedError(
-            f"Floating-point under-/overflow occurred at epoch #{part.epoch + 1}, in round {task.round}: the loss is no"
-            " number. Scaling input data with StandardScaler or MinMaxScaler might help, as might a smaller"
+            f"Floating-point under-/overflow occurred at epoch #{part.epoch + 1}, in round {task.round}: the loss is"
+            " NaN or infinite. Scaling input data with StandardScaler or MinMaxScaler might help, as might a smaller"
             " learning rate."
         )
-    pulse(task.worker, n, _Loss(model.total_loss(totals.loss) / max(n, 1)))
+    progress(task.worker, n, _Loss(model.total_loss(totals.loss) / max(n, 1)))
     if task.slowdown > 1.0:
         time.sleep((time.perf_counter() - began) * (task.slowdown - 1.0))
     return Report(
         worker=task.worker,
         round=task.round,
-        state=slopes,
+        state=gradients,
         steps=int(n > 0),
         examples=n,
         loss=totals.loss,
@@ -60,21 +60,21 @@ def report_gradient(model: Model, task: Task, part: BatchSlice, pulse: ProgressC
     )
 
 
-def apply_gradients(standing: FitState, reports: Sequence[Report], slopes: Sequence[np.ndarray]) -> MergeResult:
-    """One step of the model's solver along the sum of the reports' slopes, at the present rate."""
+def apply_gradients(fit_state: FitState, reports: Sequence[Report], gradients: Sequence[np.ndarray]) -> MergeResult:
+    """Apply one step of the model's solver along the sum of the reported gradients."""
     examples = np.array([report.examples for report in reports], dtype=float)
     if not examples.any():
-        return MergeResult(standing.state, examples)
-    total = slopes[0].copy()
+        return MergeResult(fit_state.state, examples)
+    total = gradients[0].copy()
     with np.errstate(over="ignore", invalid="ignore"):
-        for slope in slopes[1:]:
-            total += slope
-    state = standing.model.apply_gradient(standing.state, total, standing.schedule_step, standing.lr_scale)
+        for gradient in gradients[1:]:
+            total += gradient
+    state = fit_state.model.apply_gradient(fit_state.state, total, fit_state.schedule_step, fit_state.lr_scale)
     return MergeResult(state, examples / examples.sum())
 
 
 class _Loss:
-    """What the pulse asks of a descent."""
+    """Mean loss of one batch, for the progress callback."""
 
     def __init__(self, loss: float):
         self.loss = loss

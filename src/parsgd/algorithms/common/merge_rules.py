@@ -1,6 +1,7 @@
-"""The merge rules by name, each as a function of what the driver knows: where the fit stands, and the reports.
+"""Merge rules by name, each a function of the fit state and the reports.
 
-All give weights ``(n_reports,)`` on the moves ``w_i - w`` from ``standing.state``, for :func:`merging.merge`.
+Every rule returns weights ``(n_reports,)`` on the displacements ``w_i - w`` from ``fit_state.state``, for
+:func:`parsgd.algorithms.common.merge_weights.merge`.
 
 >>> from parsgd.core import FitState
 >>> from parsgd.testing.contracts._fixtures import small_model, small_report
@@ -26,40 +27,40 @@ def _steps(reports: Sequence[Report]) -> np.ndarray:
     return np.array([report.steps for report in reports])
 
 
-def _wp(standing: FitState, reports: Sequence[Report]) -> np.ndarray:
+def _wp(fit_state: FitState, reports: Sequence[Report]) -> np.ndarray:
     return merge_weights.wp_sgd(np.array([report.log_contraction for report in reports]), _steps(reports))
 
 
-def _loss(standing: FitState, reports: Sequence[Report]) -> np.ndarray:
-    """By the losses that the workers met on their own way."""
-    total = standing.model.total_loss
+def _loss(fit_state: FitState, reports: Sequence[Report]) -> np.ndarray:
+    """Return weights from the mean losses that the workers measured during their runs."""
+    total = fit_state.model.total_loss
     losses = np.array([total(report.loss) / max(report.examples, 1) for report in reports])
     return merge_weights.inverse_loss(losses, _steps(reports))
 
 
-def _fednova(standing: FitState, reports: Sequence[Report]) -> np.ndarray:
-    """Momentum is not asked for: it is merged and goes on from round to round, so that moves grow as the steps do."""
-    rows = standing.shard_rows
+def _fednova(fit_state: FitState, reports: Sequence[Report]) -> np.ndarray:
+    """Return FedNova's weights without momentum: the merged momentum persists, so displacements grow with the steps."""
+    rows = fit_state.shard_rows
     shares = np.array([float(rows[report.worker]) if rows else 1.0 for report in reports])
     return merge_weights.fednova(_steps(reports), shares)
 
 
-def _learned(standing: FitState, reports: Sequence[Report]) -> np.ndarray:
+def _learned(fit_state: FitState, reports: Sequence[Report]) -> np.ndarray:
     by_steps = merge_weights.by_steps(_steps(reports))
-    if standing.sample is None:
+    if fit_state.sample is None:
         return by_steps
     states = [report.state for report in reports]
-    return learn_weights(standing.model, standing.sample, standing.state, states, by_steps)
+    return learn_weights(fit_state.model, fit_state.sample, fit_state.state, states, by_steps)
 
 
 RULES: dict[str, Rule] = {
-    "uniform": lambda standing, reports: merge_weights.uniform(_steps(reports)),
-    "examples": lambda standing, reports: merge_weights.by_examples([report.examples for report in reports]),
-    "steps": lambda standing, reports: merge_weights.by_steps(_steps(reports)),
+    "uniform": lambda fit_state, reports: merge_weights.uniform(_steps(reports)),
+    "examples": lambda fit_state, reports: merge_weights.by_examples([report.examples for report in reports]),
+    "steps": lambda fit_state, reports: merge_weights.by_steps(_steps(reports)),
     "wp": _wp,
     "fednova": _fednova,
     "loss": _loss,
     "learned": _learned,
 }
-# Rules that look at a sample of the rows.
-LOOKING = frozenset({"learned"})
+# Rules that need probe rows.
+PROBE_ROW_RULES = frozenset({"learned"})

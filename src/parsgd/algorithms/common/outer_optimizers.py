@@ -1,6 +1,6 @@
-"""Outer steps: how far the driver goes along the workers' merged move, and what momentum it keeps.
+"""Outer optimizers: the driver's step along the merged displacement, and its momentum.
 
-With the merged move ``D = sum_i a_i (w_i - w)`` of a round:
+With the merged displacement ``D = sum_i a_i (w_i - w)`` of a round:
 
 - mean: ``w + D``, the workers' average.
 - momentum (SlowMo): ``u = beta u + D``, ``w + rate u``.
@@ -24,10 +24,9 @@ from parsgd.errors import InvalidArgumentError, check_between, choose
 
 
 class OuterStep(NamedTuple):
-    """Where an outer step arrived, what it remembers, and the state to hand out if that is another one.
+    """Result of an outer step: next state, optimizer memory, and the averaged state if that is a different one.
 
-    ``factor`` says how many times the round's merged move is in the step: the reports' weights in it are the rule's
-    times this.
+    ``factor`` is the multiple of the merged displacement in the step; the merge weights are multiplied by it.
     """
 
     state: np.ndarray
@@ -37,36 +36,39 @@ class OuterStep(NamedTuple):
 
 
 class OuterOptimizer(Protocol):
-    """An outer step.  ``init_memory`` is what it remembers at first; ``n_probe_rows`` says on how many rows it judges;
-    ``lr_factor`` is a factor on the workers' learning rates, at most their number, and ``schedule_step_size`` what a
-    worker's step moves the clock by.  ``raises_rates``: whether the factor may be above 1; a worker whose run explodes
-    then tries again without it, and says so by the gains of its report."""
+    """Outer optimizer of local SGD.
+
+    ``init_memory`` returns its first memory and ``n_probe_rows`` the number of probe rows it needs.  ``lr_factor`` is a
+    factor on the workers' learning rates, at most the number of workers.  ``schedule_step_size`` is the schedule
+    increment per worker step.  ``raises_rates`` is True if ``lr_factor`` may exceed 1.  A worker with a diverged run
+    then repeats it without the factor, and its report carries the smaller ``lr_scale``.
+    """
 
     raises_rates: bool
 
     def n_probe_rows(self, n_rows: int) -> int: ...
 
-    def init_memory(self, standing: FitState) -> Any: ...
+    def init_memory(self, fit_state: FitState) -> Any: ...
 
-    def lr_factor(self, standing: FitState, memory: Any) -> float: ...
+    def lr_factor(self, fit_state: FitState, memory: Any) -> float: ...
 
     def schedule_step_size(self, n_workers: int) -> float: ...
 
-    def step(self, standing: FitState, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep: ...
+    def step(self, fit_state: FitState, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep: ...
 
 
 class _NoProbe:
-    """What outer steps have in common that look at no rows and leave the workers' rates alone."""
+    """Base of outer steps without probe rows and without a factor on the workers' rates."""
 
     raises_rates = False
 
     def n_probe_rows(self, n_rows: int) -> int:
         return 0
 
-    def init_memory(self, standing: FitState) -> Any:
+    def init_memory(self, fit_state: FitState) -> Any:
         return None
 
-    def lr_factor(self, standing: FitState, memory: Any) -> float:
+    def lr_factor(self, fit_state: FitState, memory: Any) -> float:
         return 1.0
 
     def schedule_step_size(self, n_workers: int) -> float:
@@ -75,18 +77,18 @@ class _NoProbe:
 
 @dataclass(frozen=True)
 class Mean(_NoProbe):
-    """To the workers' weighted mean, whole."""
+    """Outer step to the workers' weighted mean."""
 
-    def step(self, standing: FitState, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep:
-        return OuterStep(merge_weights.merge(standing.state, reports, weights, standing.model.nonnegative).state)
+    def step(self, fit_state: FitState, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep:
+        return OuterStep(merge_weights.merge(fit_state.state, reports, weights, fit_state.model.nonnegative).state)
 
 
 @dataclass(frozen=True)
 class Momentum(_NoProbe):
-    """An outer step with momentum ``0 <= beta < 1``; SlowMo's, or DiLoCo's Nesterov form.
+    """Outer step with momentum ``0 <= beta < 1``: SlowMo, or DiLoCo's Nesterov form.
 
-    The driver keeps one more vector.  ``rate=None`` is 1 for SlowMo and 0.7 for Nesterov, with ``beta=None`` 0.5 and
-    0.9: the published defaults, for networks and hundreds of steps a round.
+    The driver keeps one additional vector.  The defaults are the published ones, for networks and hundreds of steps per
+    round: ``rate`` 1 and ``beta`` 0.5 for SlowMo, ``rate`` 0.7 and ``beta`` 0.9 for Nesterov.
 
     >>> Momentum("nesterov")
     Momentum(kind='nesterov', rate=0.7, beta=0.9)
@@ -106,21 +108,23 @@ class Momentum(_NoProbe):
             check_between(self.beta, 0, 1, "beta", "Momentum")
         if self.beta == 1:
             raise InvalidArgumentError(
-                "The 'beta' parameter of Momentum must be below 1: at 1 nothing is ever forgotten."
+                "The 'beta' parameter of Momentum must be below 1, got 1. Use a smaller value, such as 0.9."
             )
 
-    def init_memory(self, standing: FitState) -> np.ndarray:
-        return np.zeros(len(standing.state))
+    def init_memory(self, fit_state: FitState) -> np.ndarray:
+        return np.zeros(len(fit_state.state))
 
-    def step(self, standing: FitState, reports: Sequence[Report], weights: np.ndarray, memory: np.ndarray) -> OuterStep:
-        merged = merge_weights.merge(standing.state, reports, weights, standing.model.nonnegative).state
-        move = merged.astype(np.float64) - standing.state
+    def step(
+        self, fit_state: FitState, reports: Sequence[Report], weights: np.ndarray, memory: np.ndarray
+    ) -> OuterStep:
+        merged = merge_weights.merge(fit_state.state, reports, weights, fit_state.model.nonnegative).state
+        move = merged.astype(np.float64) - fit_state.state
         velocity = self.beta * memory + move
         nesterov = self.kind == "nesterov"
         along = move + self.beta * velocity if nesterov else velocity
-        # from the mean on, so that without momentum and at rate 1 it is the mean to the bit
-        state = (merged + (self.rate * along - move)).astype(standing.state.dtype)
-        # second moments of a solver must not be carried below 0
-        part = standing.model.nonnegative
+        # computed from the mean, so that without momentum and at rate 1 the result is the mean to the bit
+        state = (merged + (self.rate * along - move)).astype(fit_state.state.dtype)
+        # the second moments of a solver must not become negative
+        part = fit_state.model.nonnegative
         state[part] = merged[part]
         return OuterStep(state, velocity, factor=self.rate * (1.0 + self.beta * nesterov))

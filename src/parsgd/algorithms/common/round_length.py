@@ -1,16 +1,23 @@
-"""How far a worker goes before it reports, where that is counted in parts of its shard."""
+"""Round lengths in examples, for rounds defined as a fraction of a shard."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from parsgd.core import Budget, FitState
+
+
+def round_budget(fit_state: FitState, worker: int, sync_every: float, seconds: float | None = None) -> Budget:
+    """Return the budget of a worker's next round: the rest of its current part, within ``seconds`` if set."""
+    n_rows, cursor = fit_state.shard_rows[worker], fit_state.cursors[worker]
+    return Budget(examples_in_round(n_rows, fit_state.model.batch_size, sync_every, cursor), seconds)
+
 
 def examples_in_round(n_rows: int, batch_size: int, sync_every: float, cursor: int) -> int:
-    """Examples from ``cursor`` to the end of the present part of the shard.
+    """Return the examples from ``cursor`` to the end of the current part of the shard.
 
-    An epoch of the shard is cut into ``1 / sync_every`` parts of whole mini-batches, as equal as these allow; a part
-    that ended within a mini-batch would cut it short.  The cursor is the worker's own, so that workers need not be in
-    step.
+    An epoch of the shard has ``1 / sync_every`` parts of whole mini-batches, as equal as possible.  Each worker has its
+    own cursor, so workers may be in different parts.
 
     >>> [examples_in_round(100, 8, 0.25, cursor) for cursor in (0, 24, 48, 72, 96, 100)]
     [24, 24, 24, 28, 4, 24]
@@ -19,14 +26,14 @@ def examples_in_round(n_rows: int, batch_size: int, sync_every: float, cursor: i
         return 0
     n_batches = -(-n_rows // batch_size)
     parts = max(1, min(int(1.0 / sync_every + 0.5), n_batches))
-    begun = cursor % n_rows
-    # the first part that ends behind the batch at the cursor
-    part = -(-parts * (begun // batch_size + 1) // n_batches)
-    return min(n_rows, n_batches * part // parts * batch_size) - begun
+    begin = cursor % n_rows
+    # the first part that ends after the batch at the cursor
+    part = -(-parts * (begin // batch_size + 1) // n_batches)
+    return min(n_rows, n_batches * part // parts * batch_size) - begin
 
 
 def longest_part(n_rows: np.ndarray, batch_size: int, sync_every: float) -> np.ndarray:
-    """Examples in the longest of these parts, of shards of so many rows.
+    """Return the examples in the longest part of each shard of ``n_rows`` rows.
 
     >>> longest_part(np.array([100, 7, 0]), 8, 0.25)
     array([32,  7,  0])

@@ -1,7 +1,7 @@
-"""How long a round lasts and who gets how many rows, from what rounds have shown so far; pure functions.
+"""Round deadlines, periods and shard sizes from the measurements of earlier rounds; pure functions.
 
 AdaComm: Wang, Joshi, "Adaptive Communication Strategies to Achieve the Best Error-Runtime Trade-off in Local-Update
-SGD", MLSys 2019 (arXiv 1810.08313).  Their rule for the next period, as we recall it, is in :func:`next_period`.
+SGD", MLSys 2019 (arXiv 1810.08313).  :func:`next_period` is their rule for the next period, as we recall it.
 """
 
 from __future__ import annotations
@@ -12,33 +12,31 @@ import numpy as np
 
 from parsgd.core import Report
 
-# A worker is late when it takes longer than the median by so many median absolute deviations; for workers alike but
-# for noise that is about two standard deviations.  Deviations below a part of the median are not worth noticing: two
-# equal workers have none.
-_DEVIATIONS, _LEAST_DEVIATION = 3.0, 0.1
-# Rows are dealt anew when some worker's share is off by more than this part.
-_WORTH_DEALING = 0.1
-_SHORTEST_PERIOD = 1e-3
+# A worker is late above the median by this many median absolute deviations (MAD), about two standard deviations for
+# normal noise.  The second number times the median is a lower bound of the MAD, which is 0 for two equal workers.
+_DEVIATIONS, _MIN_DEVIATION = 3.0, 0.1
+# Relative change of some worker's share above which rows are repartitioned.
+_MIN_SHARE_CHANGE = 0.1
+_MIN_PERIOD = 1e-3
 
 
 def next_period(first: float, present: float, first_loss: float, loss: float) -> float:
-    """AdaComm: ``first sqrt(loss / first_loss)`` where that is shorter than the present period, else half of it.
+    """Return AdaComm's period: ``first sqrt(loss / first_loss)`` if below the present period, else half of that.
 
-    Rare averages go fast at first; as the loss falls it is the workers' parting that holds it up, and they average more
-    often.
+    Rare averages are fast at first.  As the loss falls, the divergence of the workers' states limits progress, so they
+    average more often.
 
     >>> next_period(1.0, 1.0, 0.8, 0.2), next_period(1.0, 0.5, 0.8, 0.2)
     (0.5, 0.25)
     """
     shorter = first * float(np.sqrt(max(loss, 0.0) / first_loss)) if first_loss > 0.0 else present
-    return max(shorter if shorter < present else present / 2.0, _SHORTEST_PERIOD)
+    return max(shorter if shorter < present else present / 2.0, _MIN_PERIOD)
 
 
 def deadline(seconds_per_example: np.ndarray, examples: np.ndarray) -> float:
-    """Seconds after which who has not ended its round is late: ``median + 3 MAD`` of what the workers need for it.
+    """Return the deadline of a round in seconds: ``median + 3 MAD`` of the workers' predicted durations.
 
-    ``seconds_per_example``: each worker's seconds an example in its last round; ``examples``: how many it has to visit
-    in a whole one.
+    ``seconds_per_example`` are from each worker's last round; ``examples`` are those of a whole round.
 
     >>> deadline(np.array([0.01, 0.01, 0.01, 0.1]), np.array([100, 100, 100, 100]))
     1.3
@@ -46,11 +44,11 @@ def deadline(seconds_per_example: np.ndarray, examples: np.ndarray) -> float:
     seconds = np.asarray(seconds_per_example, dtype=float) * np.asarray(examples)
     median = float(np.median(seconds))
     deviation = float(np.median(np.abs(seconds - median)))
-    return round(median + _DEVIATIONS * max(deviation, _LEAST_DEVIATION * median), 12)
+    return round(median + _DEVIATIONS * max(deviation, _MIN_DEVIATION * median), 12)
 
 
 def shares_by_speed(seconds_per_example: np.ndarray, rows: Sequence[int]) -> np.ndarray | None:
-    """Shares of the rows in proportion to speed, or None where the present ones are near enough.
+    """Return shares of the rows proportional to speed, or None if the present shares are close enough.
 
     >>> shares_by_speed(np.array([0.01, 0.02]), [50, 50]).round(3)
     array([0.667, 0.333])
@@ -60,11 +58,11 @@ def shares_by_speed(seconds_per_example: np.ndarray, rows: Sequence[int]) -> np.
         return None
     shares = (1.0 / seconds_per_example) / (1.0 / seconds_per_example).sum()
     present = rows / max(rows.sum(), 1.0)
-    return shares if np.any(np.abs(shares - present) > _WORTH_DEALING * shares) else None
+    return shares if np.any(np.abs(shares - present) > _MIN_SHARE_CHANGE * shares) else None
 
 
 def update_seconds_per_example(seconds_per_example: np.ndarray, reports: Sequence[Report]) -> np.ndarray:
-    """Each worker's seconds an example, those of the reports renewed; NaN where nothing is known yet."""
+    """Return each worker's seconds per example, updated from the reports; NaN for unmeasured workers."""
     seconds_per_example = seconds_per_example.copy()
     for report in reports:
         if report.examples:

@@ -1,4 +1,4 @@
-"""A worker's second run, on a part of its rows: what corrects its solution (SAVGM)."""
+"""Second run of a worker on a subsample of its rows, for the bias correction of SAVGM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from parsgd.core import ProgressCallback, RowBlock, SGDRun, Shard, Task
 
 @dataclass
 class SubsampledShard(Shard):
-    """About ``fraction`` of a shard's rows, the same in every epoch: those that a hash of their number picks."""
+    """About ``fraction`` of a shard's rows, selected by a hash of the row number and so the same in every epoch."""
 
     shard: Shard
     fraction: float
@@ -29,7 +29,7 @@ class SubsampledShard(Shard):
 
     def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[RowBlock]:
         for rows, order in self.shard.blocks(seed, epoch):
-            # Knuth's multiplicative hash; the seed begins it elsewhere for each worker
+            # Knuth's multiplicative hash; the seed shifts it for each worker
             hashed = (order.astype(np.uint64) + np.uint64(self.seed)) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)
             order = order[hashed < self.fraction * 2**24]
             yield RowBlock(rows, order[start:])
@@ -37,16 +37,16 @@ class SubsampledShard(Shard):
 
 
 def scale_budget(task: Task, part: SubsampledShard) -> Task:
-    """As many passes over the part, in as much time a row."""
+    """Return a task with the same number of passes over the subsample and the same seconds per row."""
     budget, share = task.budget, part.n_rows / part.shard.n_rows
     seconds = None if budget.seconds is None else budget.seconds * share
     return replace(task, budget=replace(budget, examples=round(budget.examples * share), seconds=seconds))
 
 
-def mute_progress(pulse: ProgressCallback) -> ProgressCallback:
-    """The line to the driver, for work that is not progress."""
+def mute_progress(progress: ProgressCallback) -> ProgressCallback:
+    """Return a callback that reports zero examples, for runs that do not count as progress."""
 
-    def told(worker: int, examples: int, sgd_run: SGDRun) -> bool:
-        return pulse(worker, 0, sgd_run)
+    def muted(worker: int, examples: int, sgd_run: SGDRun) -> bool:
+        return progress(worker, 0, sgd_run)
 
-    return told
+    return muted

@@ -1,7 +1,6 @@
-"""Contract suites: does a model, an algorithm, an engine or a source keep its promises?
+"""Contract suites: tests of a model, an algorithm, an engine or a source against its protocol.
 
-Each function takes a part, yours or ours, tries it on small data and raises AssertionError with a sentence that says
-which promise is broken.
+Each function runs a component on small data and raises AssertionError with a sentence on the violated requirement.
 
 >>> from parsgd import LocalSGD
 >>> from parsgd.engines.threads import Threads

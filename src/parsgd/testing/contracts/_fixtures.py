@@ -1,4 +1,4 @@
-"""The small things that algorithms and engines are tried on."""
+"""Small reports, models and sources for the contract suites."""
 
 from __future__ import annotations
 

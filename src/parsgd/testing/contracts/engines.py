@@ -1,4 +1,4 @@
-"""What an engine promises."""
+"""Contract suite for engines."""
 
 from __future__ import annotations
 
@@ -18,69 +18,75 @@ from parsgd.training.loop import fit
 
 
 def check_engine(engine: core.Engine) -> None:
-    """Check an engine: every task answered once, on its own shard; time passes; errors arrive; same bits as serial;
-    nothing left."""
+    """Check an engine.
+
+    - Every task is answered once, by the worker's own shard.
+    - Its clock does not run backwards.
+    - Errors in workers reach the driver.
+    - Results equal those of ``engine="serial"`` bit for bit.
+    - A closed pool leaves no threads.
+    """
     must(isinstance(engine, core.Engine), f"{type(engine).__name__} lacks parts of parsgd.core.Engine.")
     must(
-        all(isinstance(offer, str) for offer in engine.capabilities),
-        "capabilities must be a set of names of capabilities.",
+        all(isinstance(capability, str) for capability in engine.capabilities),
+        "capabilities must be a set of capability names.",
     )
     before = set(threading.enumerate())
-    _check_crew(engine)
+    _check_pool(engine)
     _check_errors(engine)
     for n_workers in (1, 3):
         ours, theirs = (
             fit(small_model(), LocalSGD(0.5), one, small_source(), n_workers=n_workers, max_epochs=2, seed=SEED).state
             for one in (engine, Serial())
         )
-        must(np.array_equal(ours, theirs), f"{n_workers} workers must give the bits that they give on engine='serial'.")
+        must(np.array_equal(ours, theirs), f"{n_workers} workers must give the same bits as on engine='serial'.")
     left = [thread.name for thread in threading.enumerate() if thread not in before]
-    must(not left, f"A closed crew must leave no thread behind; these go on: {left}.")
+    must(not left, f"A closed pool must leave no threads; these are running: {left}.")
 
 
-def _check_crew(engine: core.Engine) -> None:
-    shards = [_Numbered(100), _Numbered(200), _Numbered(0)]
-    crew = engine.open(_echo, shards, no_progress)
+def _check_pool(engine: core.Engine) -> None:
+    shards = [_EmptyShard(100), _EmptyShard(200), _EmptyShard(0)]
+    pool = engine.open(_echo, shards, no_progress)
     try:
-        now = crew.now()
+        now = pool.now()
         for round in range(3):
             if round == 2:
-                shards = [_Numbered(7), _Numbered(8), _Numbered(9)]
-                crew.set_shards(shards)
+                shards = [_EmptyShard(7), _EmptyShard(8), _EmptyShard(9)]
+                pool.set_shards(shards)
             for worker in (2, 0, 1):
-                crew.send(Task(worker, round, np.zeros(1), 0, Budget(1)))
+                pool.send(Task(worker, round, np.zeros(1), 0, Budget(1)))
             reports = []
             while len(reports) < 3:
-                some = crew.receive(1)
-                must(some, "receive must return as many reports as it is asked for while as many are under way.")
-                reports += some
-            must(sorted(r.worker for r in reports) == [0, 1, 2], "Every task must be answered, and once.")
-            must(all(r.round == round for r in reports), "An answer must belong to the round of its task.")
+                received = pool.receive(1)
+                must(received, "receive must wait for the requested number of reports while tasks are pending.")
+                reports += received
+            must(sorted(r.worker for r in reports) == [0, 1, 2], "Every task must be answered exactly once.")
+            must(all(r.round == round for r in reports), "A report must have the round of its task.")
             must(all(r.examples == shards[r.worker].n_rows for r in reports), "A worker must work on its own shard.")
-            must(crew.receive(0) == [], "Nothing may arrive when nothing is under way.")
-            must(crew.now() >= now, "The crew's time must not go back.")
-            now = crew.now()
+            must(pool.receive(0) == [], "receive must return no reports when no task is pending.")
+            must(pool.now() >= now, "The pool's time must not go back.")
+            now = pool.now()
     finally:
-        crew.close()
+        pool.close()
 
 
 def _check_errors(engine: core.Engine) -> None:
-    crew = engine.open(_stumble, [_Numbered(1), _Numbered(2)], no_progress)
+    pool = engine.open(_fail, [_EmptyShard(1), _EmptyShard(2)], no_progress)
     try:
         for worker in (0, 1):
-            crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))
-        while crew.receive(1):
+            pool.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))
+        while pool.receive(1):
             pass
         must(False, "An error in a worker must be raised by receive; it was swallowed.")
     except ZeroDivisionError:
         pass
     finally:
-        crew.close()
+        pool.close()
 
 
 @dataclass
-class _Numbered(core.Shard):
-    """A shard of so many rows, none of which can be had."""
+class _EmptyShard(core.Shard):
+    """A shard with a number of rows, but without blocks."""
 
     n_rows: int
     cost: float = 1.0
@@ -89,11 +95,11 @@ class _Numbered(core.Shard):
         yield from ()
 
 
-def _echo(shard: Any, task: Task, pulse: Any) -> Report:
+def _echo(shard: Any, task: Task, progress: Any) -> Report:
     return replace(small_report(task.worker, task.state, task.round), examples=shard.n_rows)
 
 
-def _stumble(shard: Any, task: Task, pulse: Any) -> Report:
+def _fail(shard: Any, task: Task, progress: Any) -> Report:
     if task.worker == 1:
-        raise ZeroDivisionError("worker 1 stumbles")
-    return _echo(shard, task, pulse)
+        raise ZeroDivisionError("worker 1 fails")
+    return _echo(shard, task, progress)

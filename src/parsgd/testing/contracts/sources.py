@@ -1,4 +1,4 @@
-"""What a source promises."""
+"""Contract suite for sources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from parsgd.testing.contracts._assert import SEED, must
 
 
 def check_source(source: core.Source, max_workers: int = 4) -> None:
-    """Check a source of few rows: however it is split, each row comes up once an epoch, reproducibly."""
+    """Check a source of few rows: for any split, each row is visited once per epoch, reproducibly."""
     must(isinstance(source, core.Source), f"{type(source).__name__} lacks parts of parsgd.core.Source.")
     must(source.n_rows > 0, "A source to be checked must have rows.")
     (whole,) = source.split(1, SEED, "shuffled")
@@ -22,44 +22,46 @@ def check_source(source: core.Source, max_workers: int = 4) -> None:
     must(len(rows) == source.n_rows, f"An epoch must visit every row once: {source.n_rows}, not {len(rows)}.")
     for n_workers in (*range(1, max_workers + 1), source.n_rows + 2):
         shards = source.split(n_workers, SEED, "shuffled")
-        must(len(shards) == n_workers, "There must be a shard for every worker, also where there is no row for it.")
+        must(len(shards) == n_workers, "There must be one shard per worker, even without rows for it.")
         must(sum(s.n_rows for s in shards) == source.n_rows, "The shards' rows must add up to the source's.")
         for epoch in (0, 1, 3):
-            dealt = [_visits(shard, epoch) for shard in shards]
-            must(all(len(d) == s.n_rows for d, s in zip(dealt, shards, strict=True)), "A shard must visit n_rows rows.")
-            must(sorted(chain(*dealt)) == rows, "Split among workers, every row must come up once an epoch.")
+            visits = [_visits(shard, epoch) for shard in shards]
+            must(
+                all(len(d) == s.n_rows for d, s in zip(visits, shards, strict=True)), "A shard must visit n_rows rows."
+            )
+            must(sorted(chain(*visits)) == rows, "All shards together must visit every row once per epoch.")
         again = pickle.loads(pickle.dumps(source.split(n_workers, SEED, "shuffled")))
         must(_all_visits(again) == _all_visits(shards), "The same seed must give the same shards, pickled or not.")
-    _check_beginnings(whole)
+    _check_starts(whole)
     for shard in source.split(2, SEED, "contiguous"):
-        travelled = pickle.loads(pickle.dumps(shard.portable()))
-        must(_visits(travelled, 1) == _visits(shard, 1), "A shard must visit the same rows wherever it travels.")
+        pickled = pickle.loads(pickle.dumps(shard.portable()))
+        must(_visits(pickled, 1) == _visits(shard, 1), "A shard must visit the same rows after pickling.")
     for shard in source.split(2, SEED, "common_order") if "common_order" in source.partitions else ():
-        must(sorted(_visits(shard, 1)) == rows, "Where all workers see all rows, each must be visited once an epoch.")
+        must(sorted(_visits(shard, 1)) == rows, "With common_order, each worker must visit every row once per epoch.")
     for shard in source.split(2, SEED, "replicated") if "replicated" in source.partitions else ():
         drawn = _visits(shard, 1)
-        must(len(drawn) == shard.n_rows and set(drawn) <= set(rows), "Draws from the whole must be rows of the source.")
-        must(drawn == _visits(shard, 1), "Draws must depend on the seed and the epoch alone.")
+        must(len(drawn) == shard.n_rows and set(drawn) <= set(rows), "Rows drawn must be rows of the source.")
+        must(drawn == _visits(shard, 1), "Draws must depend only on the seed and the epoch.")
 
 
-def _check_beginnings(shard: core.Shard) -> None:
-    """An epoch can be taken up at any visit, more than once, and after the shard was closed."""
+def _check_starts(shard: core.Shard) -> None:
+    """Check that an epoch can start at any visit, repeatedly, and after the shard was closed."""
     visited = _visits(shard, 1)
     starts = (0, len(visited) // 2, 1, len(visited) - 1, len(visited))
     for start, closing in product(starts, (False, True)):
         must(
             _visits(shard, 1, start, closing) == visited[start:],
-            f"From visit {start} on, an epoch must be what it would be.",
+            f"blocks(start={start}) must continue the same epoch from that visit.",
         )
 
 
 def _all_visits(shards: Sequence[core.Shard]) -> list[list[bytes]]:
-    # the later epoch first: an epoch's order may not depend on which ones were asked for before
+    # the later epoch first: its order must not depend on which epochs were requested before
     return [_visits(shard, epoch) for shard in shards for epoch in (2, 0)]
 
 
 def _visits(shard: core.Shard, epoch: int, start: int = 0, closing: bool = True) -> list[bytes]:
-    """The rows in the order in which an epoch visits them, each as bytes."""
+    """Return the rows of an epoch in order of visits, each as bytes."""
     visited = [_row(block, number) for block in shard.blocks(SEED, epoch, start) for number in block.order]
     if closing:
         shard.close()
