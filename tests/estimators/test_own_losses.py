@@ -19,7 +19,7 @@ from sklearn.base import clone
 import parsgd
 from parsgd.errors import DivergedError, InvalidArgumentError
 from parsgd.estimators.linear.own_loss import name_user_loss
-from parsgd.kernels import losses, own_losses
+from parsgd.kernels import losses, user_losses
 from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.problems import labels, targets, unit_rows
 
@@ -188,10 +188,10 @@ def cell(scale=0.5, gradient="p - y", doc="A loss"):
 
 
 def test_a_class_that_is_defined_again_finds_what_was_compiled():
-    first, again, documented = (own_losses.user_loss(one) for one in (cell(), cell(), cell(doc="another")))
+    first, again, documented = (user_losses.convert_user_loss(one) for one in (cell(), cell(), cell(doc="another")))
     assert type(first) is type(again) is type(documented)
     evaluate_all = losses.evaluate_all
-    assert own_losses.kernel_for(evaluate_all, first) is own_losses.kernel_for(evaluate_all, again)
+    assert user_losses.get_kernel(evaluate_all, first) is user_losses.get_kernel(evaluate_all, again)
 
 
 @pytest.mark.parametrize(
@@ -199,32 +199,32 @@ def test_a_class_that_is_defined_again_finds_what_was_compiled():
                 {"gradient": "-(y - p)"}, {"gradient": "math.fabs(p - y)"}, {"gradient": "math.sqrt(p - y)"}], ids=str,
 )  # fmt: skip
 def test_a_loss_whose_methods_changed_is_another(changed):
-    assert own_losses.fingerprint(type(cell()).gradient) != own_losses.fingerprint(type(cell(**changed)).gradient)
+    assert user_losses.fingerprint(type(cell()).gradient) != user_losses.fingerprint(type(cell(**changed)).gradient)
 
 
 def test_closures_and_attributes_of_a_module_count():
     def shifted(by):
         return lambda y, p: p - y + by
 
-    assert own_losses.fingerprint(shifted(1.0)) == own_losses.fingerprint(shifted(1.0))
-    assert own_losses.fingerprint(shifted(1.0)) != own_losses.fingerprint(shifted(2.0))
-    assert own_losses.fingerprint(shifted(0.0)) != own_losses.fingerprint(shifted(-0.0))
+    assert user_losses.fingerprint(shifted(1.0)) == user_losses.fingerprint(shifted(1.0))
+    assert user_losses.fingerprint(shifted(1.0)) != user_losses.fingerprint(shifted(2.0))
+    assert user_losses.fingerprint(shifted(0.0)) != user_losses.fingerprint(shifted(-0.0))
     constants = types.ModuleType("constants")
     constants.rate = 1.0
     uses = eval("lambda y, p: constants.rate * p", {"constants": constants})
-    before = own_losses.fingerprint(uses)
+    before = user_losses.fingerprint(uses)
     constants.rate = 2.0
-    assert own_losses.fingerprint(uses) != before
+    assert user_losses.fingerprint(uses) != before
 
 
 def test_what_is_kept_of_losses_has_an_end_and_goes_with_its_kernels(monkeypatch):
-    monkeypatch.setattr(own_losses, "MOST_KEPT", 2)
-    monkeypatch.setattr(own_losses, "_kept", OrderedDict())
-    first = own_losses.user_loss(cell(scale=0.1))
-    gone = weakref.ref(own_losses.kernel_for(losses.evaluate_all, first))
+    monkeypatch.setattr(user_losses, "MAX_COMPILED_LOSSES", 2)
+    monkeypatch.setattr(user_losses, "_compiled_losses", OrderedDict())
+    first = user_losses.convert_user_loss(cell(scale=0.1))
+    gone = weakref.ref(user_losses.get_kernel(losses.evaluate_all, first))
     for scale in (0.2, 0.3, 0.2):
-        own_losses.user_loss(cell(scale=scale))
-    assert len(own_losses._kept) == 2
+        user_losses.convert_user_loss(cell(scale=scale))
+    assert len(user_losses._compiled_losses) == 2
     gc.collect()
     assert gone() is None
 

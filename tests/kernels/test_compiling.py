@@ -1,4 +1,4 @@
-"""Promise 5: what was compiled once is not compiled again, in this process or the next, until a kernel changes."""
+"""Promise 5: nothing is compiled twice, in this process or the next, until a kernel changes."""
 
 import os
 import shutil
@@ -39,9 +39,9 @@ def compilations(run):
 X = unit_rows(60, 5)
 FITS = {
     "binary": lambda n_jobs, **kw: parsgd.SGDClassifier(n_jobs=n_jobs, **kw).fit(X, labels(X)),
-    "several classes": lambda n_jobs, **kw: parsgd.SGDClassifier(n_jobs=n_jobs, **kw).fit(X, labels(X, 3)),
+    "multiclass": lambda n_jobs, **kw: parsgd.SGDClassifier(n_jobs=n_jobs, **kw).fit(X, labels(X, 3)),
     "softmax": lambda n_jobs, **kw: parsgd.SGDClassifier("softmax", n_jobs=n_jobs, **kw).fit(X, labels(X, 3)),
-    "numbers": lambda n_jobs, **kw: parsgd.SGDRegressor(n_jobs=n_jobs, **kw).fit(X, targets(X)),
+    "regression": lambda n_jobs, **kw: parsgd.SGDRegressor(n_jobs=n_jobs, **kw).fit(X, targets(X)),
     "own loss": lambda n_jobs, **kw: parsgd.SGDRegressor(Cube(5.0), n_jobs=n_jobs, **kw).fit(X, targets(X)),
     "one class": lambda n_jobs, **kw: parsgd.SGDOneClassSVM(n_jobs=n_jobs, **kw).fit(X),
 }
@@ -51,12 +51,12 @@ FITS = {
 def test_the_second_fit_of_a_kind_compiles_nothing(kind):
     fit = FITS[kind]
     fit(1, max_iter=2, tol=None)
-    # a merge needs kernels of its own
+    # merging uses further kernels
     fit(2, max_iter=2, tol=None)
     assert compilations(lambda: fit(1, max_iter=2, tol=None)) == 0
     plain = {"max_iter": 3, "tol": None, "batch_size": 3, "learning_rate": "constant", "shuffle": False}
     assert compilations(lambda: fit(2, **plain)) == 0
-    # averages and l1 penalties come with a kernel of their own, passive-aggressive steps too
+    # averages, l1 penalties and passive-aggressive steps are in a separate kernel
     fit(2, max_iter=2, tol=None, average=True)
     others = {**plain, "average": 5, "batch_size": 2}
     if kind != "one class":
@@ -64,13 +64,13 @@ def test_the_second_fit_of_a_kind_compiles_nothing(kind):
     assert compilations(lambda: fit(2, **others)) == 0
 
 
-def test_a_kernel_without_averages_and_penalties_of_absolutes_does_not_compile_them():
+def test_a_kernel_without_averages_and_l1_penalties_does_not_compile_them():
     FITS["binary"](1, max_iter=2, tol=None)
     with event.install_recorder("numba:compile") as recorder:
-        compiling.uncached(single.descend_single).compile(single.descend_single.signatures[0])
+        compiling.uncached(single.run_sgd_single).compile(single.run_sgd_single.signatures[0])
     compiled = {happened.data["dispatcher"].py_func.__name__ for _, happened in recorder.buffer}
-    assert "steps_single" in compiled
-    assert not {"truncate", "passive_step", "square_norm"} & compiled
+    assert "run_single" in compiled
+    assert not {"apply_l1", "compute_passive_step", "compute_squared_norm"} & compiled
 
 
 def test_two_losses_of_one_class_of_losses_are_compiled_once():
@@ -79,7 +79,7 @@ def test_two_losses_of_one_class_of_losses_are_compiled_once():
     assert compilations(lambda: again.fit(X, targets(X))) == 0
 
 
-def test_read_only_rows_compile_nothing_anew():
+def test_read_only_rows_compile_nothing():
     FITS["binary"](1, max_iter=2, tol=None)
     frozen = X.copy()
     frozen.flags.writeable = False
@@ -94,8 +94,8 @@ SCRIPT = """
     X = np.random.default_rng(0).standard_normal((30, 3))
     with event.install_recorder("numba:compile") as recorder:
         parsgd.SGDRegressor(max_iter=2, tol=None, random_state=0).fit(X, X[:, 0])
-    from parsgd.kernels.single import descend_single
-    print(len(recorder.buffer), sum(descend_single.stats.cache_misses.values()))
+    from parsgd.kernels.single import run_sgd_single
+    print(len(recorder.buffer), sum(run_sgd_single.stats.cache_misses.values()))
 """
 
 
@@ -109,20 +109,20 @@ def run(script, source=Path(parsgd.__file__).parents[1], **environment):
     return done.stdout.split()
 
 
-def test_a_second_process_starts_from_the_cache_until_a_neighbour_of_the_kernel_changes(tmp_path):
+def test_a_second_process_starts_from_the_cache_until_another_kernel_file_changes(tmp_path):
     package, cache = tmp_path / "parsgd", str(tmp_path / "cache")
     shutil.copytree(FOLDER.parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     compiled, misses = map(int, run(SCRIPT, tmp_path, NUMBA_CACHE_DIR=cache))
     assert compiled > 0
     assert misses == 1
     assert run(SCRIPT, tmp_path, NUMBA_CACHE_DIR=cache) == ["0", "0"]
-    with open(package / "kernels" / "rows.py", "a") as file:
+    with open(package / "kernels" / "row_ops.py", "a") as file:
         file.write("# changed\n")
     assert run(SCRIPT, tmp_path, NUMBA_CACHE_DIR=cache) == [str(compiled), "1"]
 
 
 def test_importing_parsgd_imports_no_numba_and_nothing_optional():
-    # scikit-learn imports pandas and rich where it finds them; what counts is what comes on top of it
+    # scikit-learn imports pandas and rich if they are installed, so only later imports count
     script = """
         import sys
         import sklearn.linear_model, sklearn.model_selection
@@ -151,12 +151,21 @@ def test_a_change_in_any_kernel_file_changes_the_stamp(tmp_path, monkeypatch):
 
 def test_every_kernel_that_python_calls_is_cached_by_the_stamp():
     from parsgd.kernels.losses import evaluate_all
-    from parsgd.kernels.multi import descend_multi, descend_softmax
-    from parsgd.kernels.sharing_linear import share_multi, share_single
+    from parsgd.kernels.multi import run_sgd_multi, run_sgd_softmax
+    from parsgd.kernels.shared_weights_linear import run_shared_multi, run_shared_single
     from parsgd.kernels.shuffling import gather, permute
-    from parsgd.kernels.single import descend_single
+    from parsgd.kernels.single import run_sgd_single
 
-    kernels = (evaluate_all, descend_multi, descend_softmax, descend_single, gather, permute, share_multi, share_single)
+    kernels = (
+        evaluate_all,
+        run_sgd_multi,
+        run_sgd_softmax,
+        run_sgd_single,
+        gather,
+        permute,
+        run_shared_multi,
+        run_shared_single,
+    )
     for kernel in kernels:
         assert kernel._cache._cache_file._source_stamp == compiling.sources_stamp()
 

@@ -1,4 +1,4 @@
-"""Short calls keep the GIL, long ones let other Python threads run."""
+"""Short calls keep the GIL, long ones release it for other Python threads."""
 
 import sys
 import threading
@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from parsgd.kernels.recipe import set_one_of_several
+from parsgd.kernels.gil_threshold import set_has_other_workers
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.testing.problems import labels, unit_rows
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.alone
 
 
 @pytest.fixture
-def turns():
-    """How often another Python thread has run; it can only run while the GIL is released."""
+def loops():
+    """Count the loops of another Python thread, which runs only while the GIL is released."""
     count, done = [0], threading.Event()
 
     def compute():
@@ -30,7 +30,7 @@ def turns():
     thread = threading.Thread(target=compute)
     thread.start()
     sys.setswitchinterval(60.0)
-    time.sleep(0.05)  # a thread that waits asks for the GIL by the old interval once more
+    time.sleep(0.05)  # a waiting thread requests the GIL once more after the old interval
     yield lambda: count[0]
     sys.setswitchinterval(before)
     done.set()
@@ -46,10 +46,10 @@ MODELS = {
 
 
 def run(model, n_rows):
-    """A call of the model's kernel that visits so many rows."""
+    """Return a call of the model's kernel that visits ``n_rows`` rows."""
     X = unit_rows(50, 10)
-    several = model.loss == "softmax"
-    rows = rows_of(X, labels(X, 3) if several else 2.0 * labels(X) - 1.0)
+    is_softmax = model.loss == "softmax"
+    rows = rows_of(X, labels(X, 3) if is_softmax else 2.0 * labels(X) - 1.0)
     sgd_run = model.sgd_run(model.init(0), 1.0, np.ones(model.n_outputs), 0)
     order = np.resize(np.arange(50, dtype=np.int32), n_rows)
     sgd_run.run(rows, order, 0, 0)  # compile
@@ -57,26 +57,26 @@ def run(model, n_rows):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_short_calls_keep_the_gil_and_long_ones_release_it(kind, turns):
-    set_one_of_several(False)
+def test_short_calls_keep_the_gil_and_long_ones_release_it(kind, loops):
+    set_has_other_workers(False)
     call = run(MODELS[kind], 50)
-    before = turns()
+    before = loops()
     for _ in range(20):
         call()
-    assert turns() == before
+    assert loops() == before
     call = run(MODELS[kind], 500_000)
-    before = turns()
+    before = loops()
     call()
-    assert turns() > before
+    assert loops() > before
 
 
-def test_one_of_several_workers_releases_the_gil_however_short_its_calls(turns):
-    set_one_of_several(True)
+def test_with_other_workers_even_short_calls_release_the_gil(loops):
+    set_has_other_workers(True)
     try:
         call = run(MODELS["one output"], 50)
-        before = turns()
+        before = loops()
         for _ in range(1000):
             call()
-        assert turns() > before
+        assert loops() > before
     finally:
-        set_one_of_several(False)
+        set_has_other_workers(False)

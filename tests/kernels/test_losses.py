@@ -1,4 +1,4 @@
-"""Losses are their formulas, derivatives are their slopes, and neither leaves the finite numbers."""
+"""Losses and gradients match their formulas, and stay finite."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsgd.kernels import losses
-from parsgd.kernels.elementary import exp
+from parsgd.kernels.fast_exp import exp
 from parsgd.models.linear.linear_model import LOSSES, Linear
 
 signs = st.sampled_from([-1.0, 1.0])
@@ -59,13 +59,13 @@ def test_a_derivative_lies_between_the_slopes_on_both_sides(name, data, p, param
     h = 1e-6
     behind, (here, gradient), ahead = (evaluate(name, parameter, y, q) for q in (p - h, p, p + h))
     slack = 1e-5 * (1.0 + abs(gradient))
-    # convex: a kink's derivative may be any slope between those on its sides
+    # convex: at a kink the derivative may be any value between the one-sided slopes
     assert (here - behind[0]) / h - slack <= gradient <= (ahead[0] - here) / h + slack
 
 
 @pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize("p", [-1e300, -1e8, -1e3, 1e3, 1e8, 1e300])
-def test_a_gradient_is_finite_and_clipped_wherever_the_prediction_is(name, p):
+def test_a_gradient_is_finite_and_clipped_at_any_prediction(name, p):
     for y in (1.0,) if name == "poisson" else (-1.0, 1.0):
         gradient = evaluate(name, 0.5, y, p)[1]
         assert abs(gradient) <= losses.MAX_GRADIENT

@@ -1,4 +1,4 @@
-"""Steps too small to change anything are none: some processors are slow with the least numbers of a type."""
+"""Steps that are too small to matter are skipped, because some processors handle subnormal numbers slowly."""
 
 import numpy as np
 import pytest
@@ -26,12 +26,12 @@ def test_losses_keep_their_values_and_gradients_to_rounding():
 
 
 @pytest.mark.parametrize(("loss", "n_outputs"), [("log_loss", 1), ("log_loss", 3), ("softmax", 3)])
-def test_a_linear_model_that_is_sure_takes_no_step(loss, n_outputs):
+def test_a_linear_model_with_a_large_margin_takes_no_step(loss, n_outputs):
     ones = (1.0,) * n_outputs
     model = Linear(2, n_outputs, "float32", loss=loss, penalty=None, schedule="constant", positive=ones, negative=ones)
     state = model.init(0)
     views = model.views(state)
-    # the right class by a margin of 85 or more: e^-85 is a number of float32, times the rate it is one of its least
+    # the margin of the right class is at least 85: e^-85 is a float32, but times the learning rate nearly subnormal
     views["coef"][:] = 0.0
     views["intercept"][:] = [-85.0] * n_outputs
     views["intercept"][0] = 85.0
@@ -44,7 +44,7 @@ def test_a_linear_model_that_is_sure_takes_no_step(loss, n_outputs):
     np.testing.assert_array_equal(state, before)
 
 
-def test_a_network_that_is_sure_takes_no_step():
+def test_a_network_with_a_large_margin_takes_no_step():
     model = Network((2, 3), dtype="float32", loss="softmax", solver="sgd", momentum=0.0, alpha=0.0, batch_size=4)
     state = model.init(0)
     views = model.views(state)
@@ -57,7 +57,7 @@ def test_a_network_that_is_sure_takes_no_step():
     np.testing.assert_array_equal(state, before)
 
 
-def test_the_losses_that_moves_of_networks_are_judged_by_say_the_same():
+def test_the_numpy_losses_of_networks_skip_the_same_steps():
     z = np.array([[85.0, 0.0, -5.0], [1.0, 2.0, 3.0]], dtype=np.float32)
     losses, error = LOSSES["softmax"](z, np.array([0, 1]), 0.0)
     assert error.dtype == np.float32
@@ -67,7 +67,7 @@ def test_the_losses_that_moves_of_networks_are_judged_by_say_the_same():
 
 
 @pytest.mark.parametrize("loss", ["log_loss", "poisson", "softmax"])
-def test_what_is_no_number_stays_none(loss):
+def test_nan_stays_nan(loss):
     k = 3 if loss == "softmax" else 1
     model = Linear(2, k, loss=loss, positive=(1.0,) * k, negative=(1.0,) * k)
     values, gradients = model.losses(np.full((1, k), np.nan), np.zeros(1, dtype=int) if k > 1 else np.ones(1))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from parsgd.core import Rows
+from parsgd.kernels.network_types import FIRST_LAYER_SCALE
 from parsgd.models.network import network_sgd_run
 from parsgd.models.network.forward import ACTIVATIONS, LOSSES
 from parsgd.models.network.network_model import SOLVERS, Network
@@ -275,7 +276,7 @@ def test_weights_that_shrink_a_lot_are_folded_before_they_underflow(shrink):
         scales = []
         for _ in range(100):
             sgd_run.run(problem.rows, np.arange(28, dtype=np.int32), 0, 28)
-            scales.append(float(sgd_run.carry[sgd_run.slot.SCALE]))
+            scales.append(float(sgd_run.run_state[FIRST_LAYER_SCALE]))
         totals = sgd_run.take_totals()
         sgd_run.finalize()
         ways.append((state, totals.loss))

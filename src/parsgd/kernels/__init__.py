@@ -1,4 +1,4 @@
-"""Compiled code: losses, rows, schedules and runs of SGD steps.  Arrays and scalars in, arrays and scalars out.
+"""Compiled code on arrays and scalars: losses, row operations, learning-rate schedules, SGD runs.
 
-Importing this package imports numba, so nothing above it does so before the first fit.
+Most modules here import Numba, so the rest of parsgd imports them at the first fit, not before.
 """

@@ -1,6 +1,6 @@
-"""A lock for compiled code: the one thing between threads that plain loads and stores cannot do.
+"""A spin lock for compiled code.  Plain loads and stores cannot exclude other threads.
 
-It is the first 8 bytes of an array of 8-byte numbers: 0 while nobody holds it.
+The lock is the first 8 bytes of an array of 8-byte numbers; 0 means free.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _I64 = ir.IntType(64)
 
 
 def _first_word(context, builder, signature, arguments):
-    """The address of the first 8 bytes, whatever they hold."""
+    """Return the address of the first 8 bytes as an integer pointer."""
     data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
     return builder.bitcast(data, _I64.as_pointer())
 
 
 @intrinsic
 def exchange(typing_context, array, word):
-    """Write ``word`` and return what was there, in one move."""
+    """Write ``word`` and return the previous value, atomically."""
 
     def generate(context, builder, signature, arguments):
         at = _first_word(context, builder, signature, arguments)
@@ -32,8 +32,8 @@ def exchange(typing_context, array, word):
 
 
 @intrinsic
-def peek(typing_context, array):
-    """The word as it is now: read anew every time."""
+def load(typing_context, array):
+    """Read the word from memory, on every call."""
 
     def generate(context, builder, signature, arguments):
         return builder.load_atomic(_first_word(context, builder, signature, arguments), "monotonic", 8)
@@ -42,8 +42,8 @@ def peek(typing_context, array):
 
 
 @intrinsic
-def put(typing_context, array, word):
-    """Write ``word``, after all that was written before."""
+def store(typing_context, array, word):
+    """Write ``word`` after all earlier writes."""
 
     def generate(context, builder, signature, arguments):
         at = _first_word(context, builder, signature, arguments)
@@ -55,14 +55,14 @@ def put(typing_context, array, word):
 
 @inlined
 def lock(array):
-    """Wait until nobody holds the lock, and take it."""
+    """Acquire the lock; spins until it is free."""
     while exchange(array, 1) != 0:
-        # reading leaves the line where it is; exchanging would take it from whoever is to unlock it
-        while peek(array) != 0:
+        # reads leave the cache line shared; repeated exchanges would move it away from the thread that unlocks
+        while load(array) != 0:
             pass
 
 
 @inlined
 def unlock(array):
-    """Let the next one in."""
-    put(array, 0)
+    """Release the lock."""
+    store(array, 0)

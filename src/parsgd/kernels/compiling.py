@@ -1,12 +1,11 @@
-"""Compilation of kernels and their cache on disk.
+"""Compilation of kernels, and their cache on disk.
 
-``@kernel`` marks what Python calls: compiled once per combination of argument types and cached on disk.  Numba keys its
-cache by the text of the file that holds the function alone; a kernel here also depends on the helpers it inlines from
-its neighbors, so the key is widened to the text of the whole folder.
+``@kernel`` marks the functions that Python calls: compiled once per combination of argument types and cached on disk.
+Numba's cache key covers only the text of the file that defines the function.  Kernels also inline helpers from other
+files, so the key here covers the text of the whole folder.
 
-Kernels keep the GIL or release it by themselves (:mod:`parsgd.kernels.gil`).  All compilation happens under the lock of
-:mod:`parsgd.utils.first_use`.  Where no cache can be read or written, kernels are compiled without one, with one
-warning.
+Kernels keep or release the GIL explicitly (:mod:`parsgd.kernels.gil`).  All compilation happens under the lock of
+:mod:`parsgd.utils.first_use`.  Without a readable and writable cache, kernels are compiled in memory, with one warning.
 """
 
 from __future__ import annotations
@@ -33,15 +32,15 @@ from parsgd.errors import KernelCacheWarning
 from parsgd.training import progress
 from parsgd.utils import first_use
 
-# Sums may be reordered and multiply-adds fused, which lets loops vectorise.  NaN and infinity keep their meaning: a
-# diverging fit is recognised by them.
+# Sums may be reordered and multiply-adds fused, so that loops vectorize.  NaN and infinity keep their meaning, because
+# divergence is detected by them.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
-# Print a line about compilation that takes longer than this.
+# Compilation that takes longer prints a line.
 _ANNOUNCE_AFTER_S = 1.0
 
 
 class _HelperLibrary(JITCodeLibrary):
-    """The LLVM code of a helper, which is optimized and compiled where it is inlined, and nowhere else."""
+    """The LLVM code of a helper; optimized and compiled only as part of the kernels that inline it."""
 
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
@@ -55,7 +54,7 @@ class _HelperLibrary(JITCodeLibrary):
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _HelperLowering(typed_passes.NativeLowering):
-    """Lower a helper to LLVM code, and stop there: Numba would optimize and compile it as if Python called it."""
+    """Lower a helper to LLVM code and stop; Numba would also compile it as a function that Python calls."""
 
     _name = "parsgd_helper_lowering"
 
@@ -71,9 +70,9 @@ class _HelperLowering(typed_passes.NativeLowering):
 
 
 class _Pipeline(CompilerBase):
-    """The passes of Numba that kernels need; without those for closures, literals, context managers and parallel loops.
+    """The passes of Numba that kernels need; none for closures, literals, context managers or parallel loops.
 
-    Numba's default pipeline takes 1.3 times as long for the same machine code.
+    Numba's default pipeline takes 1.3 times as long and produces the same machine code.
     """
 
     lowering = typed_passes.NativeLowering
@@ -99,23 +98,23 @@ class _Pipeline(CompilerBase):
 
 
 class _HelperPipeline(_Pipeline):
-    """The same for helpers."""
+    """The pipeline of helpers."""
 
     lowering = _HelperLowering
 
 
-# Dividing by zero gives infinity: Python's error would be a branch, which keeps loops from being vectorised.
+# Division by zero gives infinity: Python's error would need a branch, which prevents vectorization.
 _COMMON = {"fastmath": FASTMATH, "error_model": "numpy", "pipeline_class": _Pipeline, "no_cfunc_wrapper": True}
 _HELPER = {**_COMMON, "no_cpython_wrapper": True, "pipeline_class": _HelperPipeline}
-# Helpers are inlined for good: a call left standing between rows costs as much as a short row, and counts references.
+# Helpers are always inlined: a remaining call costs as much as a short row, and counts references.
 INLINE = {**_HELPER, "forceinline": True}
-# Kernels allocate nothing, so they need not count references to their arrays: atomic additions, several per row.
+# Kernels allocate nothing, so reference counting is off: it would cost several atomic additions per row.
 _ENTRY = {**_COMMON, "_nrt": False}
 
 
 @contextlib.contextmanager
 def _jit_enabled() -> Iterator[None]:
-    """Compile even where NUMBA_DISABLE_JIT is set: kernels use instructions that Python lacks."""
+    """Compile even if NUMBA_DISABLE_JIT is set, because kernels use instructions that Python lacks."""
     before, numba.config.DISABLE_JIT = numba.config.DISABLE_JIT, 0
     try:
         yield
@@ -132,13 +131,13 @@ def _jit(**options: Any):
 
 
 inlined = _jit(**INLINE)
-# Passes over whole arrays are called: inlined at every place they would only take longer to compile.
+# Loops over whole arrays are called, not inlined: inlining would only lengthen compilation.
 called = _jit(**_HELPER, _nrt=False)
 
 
 @functools.cache
 def sources_stamp() -> str:
-    """A digest of every kernel source, so that changing any of them compiles afresh."""
+    """Return a digest of all kernel sources, so that a change in any of them recompiles all kernels."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
@@ -146,21 +145,21 @@ def sources_stamp() -> str:
 
 
 def kernel(function):
-    """Compile ``function`` on first use for each combination of types, cached on disk."""
+    """Compile ``function`` at its first call per combination of argument types, cached on disk."""
     return _exclusive(_cached(_jit(**_ENTRY)(function), function))
 
 
 def _cached(compiled, function):
-    """Give a compiled function a cache, if there is a folder for it."""
+    """Give a compiled function a cache, if a folder for it exists."""
     try:
         compiled._cache = _Cache(function)
-    except (RuntimeError, OSError) as error:  # Numba finds no folder that it can write to
+    except (RuntimeError, OSError) as error:  # no writable folder
         _warn_uncached(str(error))
     return compiled
 
 
 def uncached(compiled):
-    """The same kernel for types that exist in this process alone (a user's loss): compiled, not written to disk.
+    """Return the kernel for types of this process only (a user's loss), compiled without a cache.
 
     A user's code may raise, so Numba itself releases the GIL around it.
     """
@@ -168,27 +167,27 @@ def uncached(compiled):
 
 
 def routine(function):
-    """Compile ``function`` by itself, to be called by its address (:mod:`parsgd.kernels.routines`)."""
+    """Compile ``function`` separately, to be called by address (:mod:`parsgd.kernels.routines`)."""
     return _exclusive(_cached(_jit(**{**_ENTRY, "no_cfunc_wrapper": False})(function), function))
 
 
 @functools.cache
 def address_of(compiled, types: tuple) -> int:
-    """The address of a routine for arguments of these Numba types; compiled or read from the cache now."""
+    """Return the address of a routine for arguments of these Numba types, compiling it or loading it from the cache."""
     compiled.compile(types)
     result = compiled.overloads[types]
     return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
 
 
 def cache_folder() -> str | None:
-    """The folder in which compiled kernels are kept; None where none can be written to."""
-    from parsgd.kernels.single import descend_single
+    """Return the folder of the kernel cache; None if no folder is writable."""
+    from parsgd.kernels.single import run_sgd_single
 
-    return getattr(descend_single._cache, "cache_path", None)
+    return getattr(run_sgd_single._cache, "cache_path", None)
 
 
 def _exclusive(compiled):
-    """Let one thread at a time compile."""
+    """Let only one thread compile at a time."""
     compile_types = compiled.compile
 
     def compile_alone(signature):
@@ -202,8 +201,8 @@ def _exclusive(compiled):
 class _CacheFile(IndexDataCacheFile):
     """Numba's files of one kernel, with a data file per key.
 
-    Numba numbers its data files: two processes that compile at the same time can take the same number, and then one
-    reads the other's code.  Here the worst that can happen is that an entry is lost, and compiled again.
+    Numba numbers its data files.  Two processes that compile at the same time may take the same number, and one would
+    then load the other's code.  With a file per key, the worst case is a lost entry, which is compiled again.
     """
 
     def save(self, key, data):
@@ -214,7 +213,7 @@ class _CacheFile(IndexDataCacheFile):
 
 
 class _Cache(FunctionCache):
-    """Numba's cache of one kernel, keyed by all kernel sources; an unreadable or full disk is no error."""
+    """Numba's cache of one kernel, keyed by all kernel sources; an unreadable or full disk is not an error."""
 
     def __init__(self, function):
         super().__init__(function)
@@ -223,7 +222,7 @@ class _Cache(FunctionCache):
     def load_overload(self, sig, target_context):
         try:
             return super().load_overload(sig, target_context)
-        except Exception as error:  # a damaged file raises whatever unpickling meets
+        except Exception as error:  # unpickling a damaged file may raise anything
             _warn_uncached(f"reading from {self.cache_path}: {error!r}")
             return None
 
@@ -257,7 +256,7 @@ _said = False
 
 @contextlib.contextmanager
 def _announced() -> Iterator[None]:
-    """Print a line, once per process, if the compilation inside the block takes more than a second."""
+    """Print a line, once per process, if compilation inside the block takes more than a second."""
     global _depth
     _depth += 1
     timer = threading.Timer(_ANNOUNCE_AFTER_S, _announce) if _depth == 1 and _is_watched() else None
@@ -275,7 +274,7 @@ def _announced() -> Iterator[None]:
 
 
 def _is_watched() -> bool:
-    """Whether anybody reads what is printed."""
+    """Return whether messages about compilation are visible and not yet printed."""
     if _said or sys.stderr is None:
         return False
     with contextlib.suppress(ValueError, OSError):

@@ -1,10 +1,10 @@
-"""The GIL inside kernels: released for long calls, kept for short ones.
+"""Release and reacquire the GIL inside kernels: long calls release it, short ones keep it.
 
-Beside a busy Python thread, a call that gives the GIL away gets it back after Python's switch interval, 5 ms: a hundred
-times what a small fit takes.  So a kernel releases it only where its work is long enough (:func:`release_gil`), or
-where the worker is one of several, whose kernels are to run side by side.
+Next to a busy Python thread, a call that releases the GIL waits for it for Python's switch interval, 5 ms.  That is a
+hundred times the duration of a small fit.  So a kernel releases the GIL only for long work, or if
+other workers run beside it (:mod:`parsgd.kernels.gil_threshold`).
 
-Between :func:`release_gil` and :func:`take_gil` a kernel must not raise.
+Between :func:`release_gil` and :func:`reacquire_gil` a kernel must not raise.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from __future__ import annotations
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
-from parsgd.kernels.compiling import INLINE
-
-# The least work of a kernel that has no hyper-parameters to say it, in numbers moved: about half a millisecond.
-LONG = 1 << 18
+# Threshold for kernels without hyper-parameters, in values moved: about 0.5 ms.
+MIN_VALUES_TO_RELEASE = 1 << 18
 
 
 @intrinsic
 def release_gil(typing_context, wanted):
-    """Release the GIL if ``wanted``; returns what :func:`take_gil` needs, 0 if the GIL is kept."""
+    """Release the GIL if ``wanted``; returns the token for :func:`reacquire_gil`, 0 if the GIL is kept."""
 
     def generate(context, builder, signature, arguments):
         token = cgutils.alloca_once_value(builder, ir.Constant(ir.IntType(64), 0))
@@ -35,8 +33,8 @@ def release_gil(typing_context, wanted):
 
 
 @intrinsic
-def take_gil(typing_context, token):
-    """Take the GIL back, if :func:`release_gil` gave it away."""
+def reacquire_gil(typing_context, token):
+    """Reacquire the GIL if :func:`release_gil` released it."""
 
     def generate(context, builder, signature, arguments):
         released = builder.icmp_unsigned("!=", arguments[0], ir.Constant(ir.IntType(64), 0))
@@ -46,15 +44,3 @@ def take_gil(typing_context, token):
         return context.get_dummy_value()
 
     return types.void(types.int64), generate
-
-
-def values_per_row(x):
-    """Stored numbers per row, rounded up."""
-    raise NotImplementedError("only inside compiled code")
-
-
-@overload(values_per_row, jit_options=INLINE)
-def _values_per_row(x):
-    if "indices" in x.fields:
-        return lambda x: x.data.shape[0] // max(1, x.indptr.shape[0] - 1) + 1
-    return lambda x: x.n_features

@@ -1,4 +1,4 @@
-"""Three things that LLVM can do and numba has no word for: prefetch, reinterpret bits, keep a tile in registers."""
+"""LLVM operations that Numba does not offer: prefetch, bit casts, and sums kept in vector registers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from parsgd.kernels.recipe import LANES
+from parsgd.kernels.hyperparams import LANES
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _FLAGS = ("contract", "reassoc", "nsz")
 
 
 def _prefetch(locality):
-    """Build the intrinsic that asks for a cache line; ``locality`` 3: into all levels, 2: not into the first."""
+    """Build the intrinsic that prefetches a cache line; ``locality`` 3: into all levels, 2: not into the first."""
 
     @intrinsic
     def prefetch(typing_context, array, position):
@@ -37,13 +37,13 @@ def _prefetch(locality):
     return prefetch
 
 
-# Ask the memory system for the line that holds ``array[position]``; reads nothing, may point anywhere.
+# Prefetch the cache line of ``array[position]``; any position is safe, nothing is read.
 prefetch, prefetch_to_second = _prefetch(3), _prefetch(2)
 
 
 @intrinsic
 def bits_to_float64(typing_context, bits):
-    """The float64 whose bit pattern is the int64 ``bits``."""
+    """Return the float64 with the bit pattern of the int64 ``bits``."""
 
     def generate(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], ir.DoubleType())
@@ -51,18 +51,20 @@ def bits_to_float64(typing_context, bits):
     return types.float64(types.int64), generate
 
 
-def _tile(n_vectors, visit):
-    """Build the intrinsic that passes over one row for ``n_vectors * LANES`` neighbouring outputs.
+def _make_tile(n_vectors, visit):
+    """Build the intrinsic that passes over one row for ``n_vectors * LANES`` adjacent outputs.
 
-    The weights are feature-major, so the outputs of a feature are contiguous: each feature is a few vector loads, and
-    what is summed or spread stays in registers for the whole row.  Numba's own loops reload and store the sums at every
-    feature, which took 2 times as long on 20 classes of news20.  Several features are visited at a time, with sums of
-    their own, because an addition waits 4 cycles for the one before it.
+    Weights are feature-major, so the weights of a feature are contiguous: a few vector loads per feature.  Sums and
+    steps stay in registers for the whole row.  Loops compiled by Numba reload and store the sums at every feature,
+    which took 2 times as long on 20 classes of news20.  Several features are visited at a time with separate sums,
+    because an addition waits 4 cycles for the previous one.
+
+    ``visit`` generates the work per vector and returns two functions: one for each feature and vector, one for the end.
     """
-    together = max(2, 4 // n_vectors)
+    unroll = max(2, 4 // n_vectors)
 
     @intrinsic
-    def tile(typing_context, x, begin, end, weights, stride, first, values, squares, absolutes):
+    def tile(typing_context, x, begin, end, weights, stride, first, values, squares, l1_norms):
         def generate(context, builder, signature, arguments):
             x_type, weight_type = signature.args[0], signature.args[3]
             scalar = context.get_value_type(weight_type.dtype)
@@ -92,26 +94,27 @@ def _tile(n_vectors, visit):
             def store(value, at):
                 builder.store(value, at).align = width
 
-            def accumulators():
-                slots = [[cgutils.alloca_once(builder, vector) for _ in range(n_vectors)] for _ in range(together)]
-                for slot in chain.from_iterable(slots):
-                    builder.store(ir.Constant(vector, [0.0] * LANES), slot)
-                return slots
+            def allocate_sums():
+                sums = [[cgutils.alloca_once(builder, vector) for _ in range(n_vectors)] for _ in range(unroll)]
+                for sum_at in chain.from_iterable(sums):
+                    builder.store(ir.Constant(vector, [0.0] * LANES), sum_at)
+                return sums
 
-            def add_to(slot, value):
-                builder.store(builder.fadd(builder.load(slot), value, _FLAGS), slot)
+            def add_to(sum_at, value):
+                builder.store(builder.fadd(builder.load(sum_at), value, _FLAGS), sum_at)
 
-            def flush(slots, argument):
+            def flush(sums, argument):
                 at = base(signature.args[argument], arguments[argument])
                 for v, offset in enumerate(offsets):
-                    total = builder.load(slots[0][v])
-                    for others in slots[1:]:
+                    total = builder.load(sums[0][v])
+                    for others in sums[1:]:
                         total = builder.fadd(total, builder.load(others[v]), _FLAGS)
                     store(total, pointer(at, offset))
 
             values_at = base(signature.args[6], arguments[6])
-            tools = visit(builder, vector, load, store, pointer, accumulators, add_to, flush, values_at, offsets)
-            each, finish = tools
+            visit_vector, finish = visit(
+                builder, vector, load, store, pointer, allocate_sums, add_to, flush, values_at, offsets
+            )
 
             def visit_feature(position, turn):
                 number = builder.load(builder.gep(data, [position]))
@@ -123,75 +126,76 @@ def _tile(n_vectors, visit):
                     feature = builder.sub(position, arguments[1])
                 row = builder.gep(weights_at, [builder.mul(feature, arguments[4])])
                 undefined = ir.Constant(vector, ir.Undefined)
-                spread = builder.shuffle_vector(
+                broadcast = builder.shuffle_vector(
                     builder.insert_element(undefined, number, _I32(0)),
                     undefined,
                     ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES),
                 )
                 for v in range(n_vectors):
-                    each(turn, v, spread, pointer(row, offsets[v]))
+                    visit_vector(turn, v, broadcast, pointer(row, offsets[v]))
 
             count = builder.sub(arguments[2], arguments[1])
-            whole = builder.add(arguments[1], builder.and_(count, _I64(-together)))
-            with cgutils.for_range_slice(builder, arguments[1], whole, _I64(together), _I64) as (position, _):
-                for turn in range(together):
+            whole = builder.add(arguments[1], builder.and_(count, _I64(-unroll)))
+            with cgutils.for_range_slice(builder, arguments[1], whole, _I64(unroll), _I64) as (position, _):
+                for turn in range(unroll):
                     visit_feature(builder.add(position, _I64(turn)), turn)
             with cgutils.for_range_slice(builder, whole, arguments[2], _I64(1), _I64) as (position, _):
                 visit_feature(position, 0)
             finish()
             return context.get_dummy_value()
 
-        return types.void(x, types.uint64, types.uint64, weights, types.uint64, types.uint64, values, squares,
-                          absolutes), generate
+        return types.void(
+            x, types.uint64, types.uint64, weights, types.uint64, types.uint64, values, squares, l1_norms
+        ), generate
 
     return tile
 
 
-def _dot(builder, vector, load, store, pointer, accumulators, add_to, flush, values_at, offsets):
-    sums = accumulators()
+def _dot(builder, vector, load, store, pointer, allocate_sums, add_to, flush, values_at, offsets):
+    sums = allocate_sums()
 
-    def each(turn, v, spread, at):
-        add_to(sums[turn][v], builder.fmul(spread, load(at), _FLAGS))
+    def visit_vector(turn, v, broadcast, at):
+        add_to(sums[turn][v], builder.fmul(broadcast, load(at), _FLAGS))
 
-    return each, lambda: flush(sums, 6)
+    return visit_vector, lambda: flush(sums, 6)
 
 
-def _add(builder, vector, load, store, pointer, accumulators, add_to, flush, values_at, offsets):
+def _add(builder, vector, load, store, pointer, allocate_sums, add_to, flush, values_at, offsets):
     steps = [load(pointer(values_at, offset)) for offset in offsets]
 
-    def each(turn, v, spread, at):
-        store(builder.fadd(load(at), builder.fmul(spread, steps[v], _FLAGS), _FLAGS), at)
+    def visit_vector(turn, v, broadcast, at):
+        store(builder.fadd(load(at), builder.fmul(broadcast, steps[v], _FLAGS), _FLAGS), at)
 
-    return each, lambda: None
+    return visit_vector, lambda: None
 
 
-def _add_measured(builder, vector, load, store, pointer, accumulators, add_to, flush, values_at, offsets):
+def _add_with_norms(builder, vector, load, store, pointer, allocate_sums, add_to, flush, values_at, offsets):
     steps = [load(pointer(values_at, offset)) for offset in offsets]
-    squares, absolutes = accumulators(), accumulators()
+    squares, l1_norms = allocate_sums(), allocate_sums()
     zero = ir.Constant(vector, [0.0] * LANES)
 
-    def each(turn, v, spread, at):
-        weight = builder.fadd(load(at), builder.fmul(spread, steps[v], _FLAGS), _FLAGS)
+    def visit_vector(turn, v, broadcast, at):
+        weight = builder.fadd(load(at), builder.fmul(broadcast, steps[v], _FLAGS), _FLAGS)
         store(weight, at)
         add_to(squares[turn][v], builder.fmul(weight, weight, _FLAGS))
         negative = builder.fcmp_ordered("<", weight, zero)
-        add_to(absolutes[turn][v], builder.select(negative, builder.fneg(weight), weight))
+        add_to(l1_norms[turn][v], builder.select(negative, builder.fneg(weight), weight))
 
     def finish():
         flush(squares, 7)
-        flush(absolutes, 8)
+        flush(l1_norms, 8)
 
-    return each, finish
+    return visit_vector, finish
 
 
 @intrinsic
 def sparse_dot(typing_context, data, indices, begin, end, weights):
-    """Product of the row at ``begin:end`` of a CSR matrix and the weights of one output.
+    """Return the product of the row at ``begin:end`` of a CSR matrix and the weights of one output.
 
-    Number by number, into four sums: LLVM's own choice, gathering eight weights at a time, took 1.6 times as long, and
-    one sum waits for itself.
+    It is scalar code with four sums.  LLVM's own choice, gathering eight weights at a time, took 1.6 times as long; a
+    single sum would make each addition wait for the previous one.
     """
-    together = 4
+    unroll = 4
 
     def generate(context, builder, signature, arguments):
         scalar = context.get_value_type(signature.return_type)
@@ -199,20 +203,20 @@ def sparse_dot(typing_context, data, indices, begin, end, weights):
             context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 1, 4)
         )
         narrow = signature.args[1].dtype.bitwidth < 64
-        sums = [cgutils.alloca_once(builder, scalar) for _ in range(together)]
-        for slot in sums:
-            builder.store(ir.Constant(scalar, 0.0), slot)
+        sums = [cgutils.alloca_once(builder, scalar) for _ in range(unroll)]
+        for sum_at in sums:
+            builder.store(ir.Constant(scalar, 0.0), sum_at)
 
-        def visit(position, slot):
+        def visit(position, sum_at):
             feature = builder.load(builder.gep(features, [position]))
             feature = builder.zext(feature, _I64) if narrow else feature
             number = builder.load(builder.gep(numbers, [position]))
             product = builder.fmul(number, builder.load(builder.gep(weights_at, [feature])), ("contract",))
-            builder.store(builder.fadd(builder.load(slot), product, ("contract",)), slot)
+            builder.store(builder.fadd(builder.load(sum_at), product, ("contract",)), sum_at)
 
-        whole = builder.add(arguments[2], builder.and_(builder.sub(arguments[3], arguments[2]), _I64(-together)))
-        with cgutils.for_range_slice(builder, arguments[2], whole, _I64(together), _I64) as (position, _):
-            for turn in range(together):
+        whole = builder.add(arguments[2], builder.and_(builder.sub(arguments[3], arguments[2]), _I64(-unroll)))
+        with cgutils.for_range_slice(builder, arguments[2], whole, _I64(unroll), _I64) as (position, _):
+            for turn in range(unroll):
                 visit(builder.add(position, _I64(turn)), sums[turn])
         with cgutils.for_range_slice(builder, whole, arguments[3], _I64(1), _I64) as (position, _):
             visit(position, sums[0])
@@ -222,11 +226,11 @@ def sparse_dot(typing_context, data, indices, begin, end, weights):
     return data.dtype(data, indices, types.uint64, types.uint64, weights), generate
 
 
-def _row(name):
+def _make_row_pass(name):
     """Build the intrinsic that passes over one dense row and the weights of one output, ``LANES`` at a time.
 
-    The weights must have room for whole vectors (zeros past the end); the end of the row is loaded under a mask.
-    Numba's loops leave up to 31 of 54 features to scalar code, which took 2 times as long.
+    The weights must be padded with zeros to whole vectors; the end of the row is loaded under a mask.  Loops compiled
+    by Numba leave up to 31 of 54 features to scalar code, which took 2 times as long.
     """
 
     @intrinsic
@@ -243,19 +247,19 @@ def _row(name):
             numbers = builder.gep(numbers, [arguments[1]])
             weights_at = context.make_array(signature.args[4])(context, builder, arguments[4]).data
             sums = [cgutils.alloca_once(builder, vector) for _ in range(4)]
-            for slot in sums:
-                builder.store(zero, slot)
+            for sum_at in sums:
+                builder.store(zero, sum_at)
 
             def pointer(at, offset):
                 return builder.bitcast(builder.gep(at, [offset]), vector.as_pointer())
 
-            def spread(value):
+            def broadcast(value):
                 undefined = ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined)
                 first = builder.insert_element(undefined, value, _I32(0))
                 return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES))
 
-            def add_to(slot, value):
-                builder.store(builder.fadd(builder.load(slot), value, _FLAGS), slot)
+            def add_to(sum_at, value):
+                builder.store(builder.fadd(builder.load(sum_at), value, _FLAGS), sum_at)
 
             def total(first, second):
                 value = builder.fadd(builder.load(first), builder.load(second), _FLAGS)
@@ -265,31 +269,31 @@ def _row(name):
                 )
                 return builder.call(reduce, [ir.Constant(scalar, 0.0), value], fastmath=_FLAGS)
 
-            steps = spread(arguments[3])
+            steps = broadcast(arguments[3])
 
-            def visit(x, offset, slots):
+            def visit(x, offset, sums):
                 at = pointer(weights_at, offset)
                 weight = builder.load(at)
                 weight.align = width
                 if name == "dot":
-                    add_to(slots[0], builder.fmul(x, weight, _FLAGS))
+                    add_to(sums[0], builder.fmul(x, weight, _FLAGS))
                     return
                 weight = builder.fadd(weight, builder.fmul(x, steps, _FLAGS), _FLAGS)
                 builder.store(weight, at).align = width
                 if name == "add_measured":
-                    add_to(slots[0], builder.fmul(weight, weight, _FLAGS))
+                    add_to(sums[0], builder.fmul(weight, weight, _FLAGS))
                     negative = builder.fcmp_ordered("<", weight, zero)
-                    add_to(slots[1], builder.select(negative, builder.fneg(weight), weight))
+                    add_to(sums[1], builder.select(negative, builder.fneg(weight), weight))
 
             whole = builder.and_(arguments[2], _I64(-LANES))
             twos = builder.and_(arguments[2], _I64(-2 * LANES))
 
-            def visit_whole(offset, slots):
+            def visit_whole(offset, sums):
                 x = builder.load(pointer(numbers, offset))
                 x.align = width
-                visit(x, offset, slots)
+                visit(x, offset, sums)
 
-            # two vectors at a time into sums of their own: half as many additions wait for each other
+            # two vectors at a time into separate sums, which halves the chain of dependent additions
             with cgutils.for_range_slice(builder, _I64(0), twos, _I64(2 * LANES), _I64) as (offset, _):
                 visit_whole(offset, sums[:2])
                 visit_whole(builder.add(offset, _I64(LANES)), sums[2:])
@@ -297,7 +301,7 @@ def _row(name):
                 visit_whole(twos, sums[:2])
             with builder.if_then(builder.icmp_unsigned("<", whole, arguments[2])):
                 lanes = ir.Constant(ir.VectorType(_I64, LANES), list(range(LANES)))
-                mask = builder.icmp_unsigned("<", lanes, spread(builder.sub(arguments[2], whole)))
+                mask = builder.icmp_unsigned("<", lanes, broadcast(builder.sub(arguments[2], whole)))
                 function_type = ir.FunctionType(vector, [vector.as_pointer(), _I32, mask.type, vector])
                 masked = cgutils.get_or_insert_function(
                     builder.module, function_type, f"llvm.masked.load.v{LANES}f{8 * width}.p0"
@@ -314,10 +318,13 @@ def _row(name):
     return row
 
 
-dense_dot, dense_add, dense_add_measured = _row("dot"), _row("add"), _row("add_measured")
+dense_dot, dense_add, dense_add_with_norms = (
+    _make_row_pass("dot"),
+    _make_row_pass("add"),
+    _make_row_pass("add_measured"),
+)
 
 # One pass over the row serves up to 4 vectors: 32 outputs in 4 registers of 8 float32.
-dot_tiles = tuple(_tile(n, _dot) for n in (1, 2, 3, 4))
-add_tiles = tuple(_tile(n, _add) for n in (1, 2, 3, 4))
-add_measured_tiles = tuple(_tile(n, _add_measured) for n in (1, 2, 3, 4))
-
+dot_tiles = tuple(_make_tile(n, _dot) for n in (1, 2, 3, 4))
+add_tiles = tuple(_make_tile(n, _add) for n in (1, 2, 3, 4))
+add_with_norms_tiles = tuple(_make_tile(n, _add_with_norms) for n in (1, 2, 3, 4))

@@ -1,8 +1,7 @@
-"""A run of SGD steps for several outputs at once: one against all for any loss, or softmax.
+"""SGD steps of a linear model with several outputs: one-vs-rest with any loss, or softmax.
 
-The step is that of :mod:`parsgd.kernels.single` for each output, with the weights feature-major,
-``w[feature * stride + output]``, so that one pass over a row serves every output: its non-zeros are read twice in all,
-not twice per class.
+The step is that of :mod:`parsgd.kernels.single` for each output.  Weights are feature-major:
+``w[feature * stride + output]``.  So each row is read twice in all, not twice per output.
 """
 
 from __future__ import annotations
@@ -10,268 +9,264 @@ from __future__ import annotations
 import numpy as np
 
 from parsgd.kernels.compiling import inlined, kernel
-from parsgd.kernels.elementary import exp
-from parsgd.kernels.gil import release_gil, take_gil, values_per_row
+from parsgd.kernels.fast_exp import exp
+from parsgd.kernels.gil import reacquire_gil, release_gil
+from parsgd.kernels.hyperparams import NEGLIGIBLE
 from parsgd.kernels.losses import evaluate, evaluate_outputs, fold_factor
-from parsgd.kernels.recipe import NEGLIGIBLE
-from parsgd.kernels.rows import (
-    U,
-    add_outputs,
-    add_outputs_measured,
-    dot_outputs,
-    feature,
-    span,
-    square_norm,
-)
-from parsgd.kernels.schedules import PA1, PA2, rate
-from parsgd.kernels.single import (
-    ABSOLUTE,
-    CLOCK,
-    FACTOR,
-    GAIN,
+from parsgd.kernels.row_ops import U, compute_squared_norm, count_values_per_row, get_feature, get_span
+from parsgd.kernels.row_ops_multi import add_outputs, add_outputs_with_norms, dot_outputs
+from parsgd.kernels.run_state import (
     INTERCEPT,
+    L1_NORM,
     LOSS,
+    LOSS_FACTOR,
+    LR_SCALE,
     MEAN_INTERCEPT,
-    OBJECTIVE,
-    OWN_CLOCK,
-    PENALTY,
+    PENALTY_SUM,
     SCALE,
-    SQUARE,
-    SUMMED,
-    look_ahead,
-    passive_step,
-    prefetch_weights,
+    SCALE_SUM,
+    SCHEDULE_STEP,
+    SCHEDULE_STEPS_TAKEN,
+    SQUARED_NORM,
+    TOTAL_PENALTY,
 )
+from parsgd.kernels.schedules import PA1, PA2, compute_learning_rate
+from parsgd.kernels.single import compute_passive_step, prefetch_next_rows, prefetch_next_weights
 
-# Weights of more than this do not stay in a core's own cache, so they are asked for ahead.
-NEAR_BYTES = 1 << 18
+# Larger weight arrays do not stay in a core's private cache, so they are prefetched.
+CACHED_BYTES = 1 << 18
 
 
 @inlined
-def softmax(margins, n_outputs, target, gradients):
-    """``gradients[k] = softmax(margins)[k] - [k = target]``; returns the loss as ``(l, f)``."""
-    top = margins[U(0)]
+def evaluate_softmax(margins, n_outputs, target, gradients):
+    """Set ``gradients[k] = softmax(margins)[k] - [k = target]``; returns the loss as ``(l, f)``."""
+    max_margin = margins[U(0)]
     for k in range(U(n_outputs)):
-        top = margins[k] if margins[k] > top else top
+        max_margin = margins[k] if margins[k] > max_margin else max_margin
     total = 0.0
     for k in range(U(n_outputs)):
-        below = margins[k] - top
-        e = 0.0 if below < -NEGLIGIBLE else exp(below)
+        shifted = margins[k] - max_margin
+        e = 0.0 if shifted < -NEGLIGIBLE else exp(shifted)
         gradients[k] = e
         total += e
     for k in range(U(n_outputs)):
         gradients[k] /= total
     gradients[U(target)] -= 1.0
-    return top - margins[U(target)], total
+    return max_margin - margins[U(target)], total
 
 
 @inlined
-def fold_scales(w, mean, stride, n_outputs, carry):
-    """Multiply the scales into the weights, before they underflow."""
+def fold_scales(w, mean, stride, n_outputs, run_state):
+    """Multiply the scales into the weights before they underflow."""
     for j in range(U(0), U(w.shape[0]), stride):
         for k in range(n_outputs):
             at = j + k
             if mean.shape[0] > 0:
-                mean[at] += carry[SUMMED, k] * w[at]
-            w[at] *= carry[SCALE, k]
+                mean[at] += run_state[SCALE_SUM, k] * w[at]
+            w[at] *= run_state[SCALE, k]
     for k in range(n_outputs):
-        carry[SUMMED, k] = 0.0
-        carry[SCALE, k] = 1.0
+        run_state[SCALE_SUM, k] = 0.0
+        run_state[SCALE, k] = 1.0
 
 
 @inlined
-def truncate_outputs(x, row, w, mean, paid, stride, n_outputs, carry):
-    """Cumulative l1 penalty on the weights that the row touches, for every output."""
-    begin, end = span(x, row)
+def apply_l1_outputs(x, row, w, mean, applied_l1, stride, n_outputs, run_state):
+    """Apply the cumulative l1 penalty to the weights of a row's features, for every output."""
+    begin, end = get_span(x, row)
     for position in range(begin, end):
-        at = feature(x, position, begin) * stride
+        at = get_feature(x, position, begin) * stride
         for k in range(n_outputs):
-            if carry[GAIN, k] == 0.0:  # a converged output stays, whatever its weights still owe
+            if run_state[LR_SCALE, k] == 0.0:  # a converged output keeps its weights
                 continue
-            scale, owed = carry[SCALE, k], carry[PENALTY, k]
+            scale, total_l1 = run_state[SCALE, k], run_state[TOTAL_PENALTY, k]
             before = w[at + U(k)]
             after = before
             if scale * before > 0.0:
-                after = w.dtype.type(max(0.0, before - (owed + paid[at + U(k)]) / scale))
+                after = w.dtype.type(max(0.0, before - (total_l1 + applied_l1[at + U(k)]) / scale))
             elif scale * before < 0.0:
-                after = w.dtype.type(min(0.0, before + (owed - paid[at + U(k)]) / scale))
+                after = w.dtype.type(min(0.0, before + (total_l1 - applied_l1[at + U(k)]) / scale))
             w[at + U(k)] = after
-            paid[at + U(k)] += scale * (after - before)
+            applied_l1[at + U(k)] += scale * (after - before)
             if mean.shape[0] > 0:
-                mean[at + U(k)] -= carry[SUMMED, k] * (after - before)
+                mean[at + U(k)] -= run_state[SCALE_SUM, k] * (after - before)
 
 
 @inlined
-def steps_from(gradients, target, eta, steps, carry, recipe):
-    """``steps[k] = -eta gain_k factor_k gradients[k]``; whether any is not 0."""
+def compute_steps(gradients, target, eta, steps, run_state, hyperparams):
+    """Set ``steps[k] = -eta lr_scale_k class_weight_k gradients[k]``; returns whether any step is not 0."""
     moved = False
     for k in range(steps.shape[0]):
-        factor = recipe.positive[k] if target == k else recipe.negative[k]
-        step = -eta * gradients[k] * carry[GAIN, k] * factor
+        class_weight = hyperparams.positive_weight[k] if target == k else hyperparams.negative_weight[k]
+        step = -eta * gradients[k] * run_state[LR_SCALE, k] * class_weight
         steps[k] = step
         moved |= step != 0.0
     return moved
 
 
 @inlined
-def passive_steps(scores, target, example, norm, steps, carry, recipe):
-    """The steps of the passive-aggressive schedules; whether any is not 0."""
+def compute_passive_steps(scores, target, row_weight, norm, steps, run_state, hyperparams):
+    """Compute the passive-aggressive steps; returns whether any is not 0."""
     moved = False
-    for k in range(recipe.n_outputs):
-        gradient, l, f = evaluate(recipe.loss, 1.0 if target == k else -1.0, scores[k])
-        carry[LOSS, k] += l
-        carry[FACTOR, k] *= f
-        step = passive_step(recipe.schedule, recipe.eta0, norm, gradient, l + np.log(f))
-        step *= (recipe.positive[k] if target == k else recipe.negative[k]) * carry[GAIN, k] * example
+    for k in range(hyperparams.n_outputs):
+        gradient, l, f = evaluate(hyperparams.loss, 1.0 if target == k else -1.0, scores[k])
+        run_state[LOSS, k] += l
+        run_state[LOSS_FACTOR, k] *= f
+        step = compute_passive_step(hyperparams, norm, gradient, l + np.log(f))
+        class_weight = hyperparams.positive_weight[k] if target == k else hyperparams.negative_weight[k]
+        step *= class_weight * run_state[LR_SCALE, k] * row_weight
         steps[k] = step
         moved |= step != 0.0
     return moved
 
 
 @inlined
-def add_penalties(carry, recipe):
-    """Add the penalty of each output to its objective; returns their sum, which a joint loss adds to its own."""
-    total = 0.0
-    for k in range(U(recipe.n_outputs)):
-        mixed = (1.0 - recipe.l1_ratio) * 0.5 * carry[SQUARE, k] + recipe.l1_ratio * carry[ABSOLUTE, k]
-        carry[OBJECTIVE, k] += recipe.alpha * mixed
-        total += recipe.alpha * mixed
+def add_penalties(run_state, hyperparams):
+    """Add each output's penalty to its sum; returns the total of all outputs, which softmax needs."""
+    total, l1_ratio = 0.0, hyperparams.l1_ratio
+    for k in range(U(hyperparams.n_outputs)):
+        penalty = (1.0 - l1_ratio) * 0.5 * run_state[SQUARED_NORM, k] + l1_ratio * run_state[L1_NORM, k]
+        run_state[PENALTY_SUM, k] += hyperparams.alpha * penalty
+        total += hyperparams.alpha * penalty
     return total
 
 
-def make_steps(decorate, joint, full, shared):
-    """Make the run of steps for several outputs, compiled by ``decorate``.
+def make_run(decorate, is_softmax, full, shared):
+    """Make the SGD run for several outputs, compiled by ``decorate``.
 
-    ``joint``: for the softmax loss, else one against all.  ``full``, ``shared``: as for one output.
+    ``is_softmax``: softmax loss, else one-vs-rest.  ``full``, ``shared``: as for one output.
     """
 
     @decorate
-    def steps_multi(x, y, weight, order, start, stop, w, mean, paid, buffer, scratch, tiny_scale, carry, recipe):
-        """Visit ``order[start:stop]``; ``w`` and the slots are ``(n_features * stride,)``.  Returns where the visit
-        ended: with ``shared``, before a scale becomes tiny.
+    def run_multi(
+        x, y, weight, order, start, stop, w, mean, applied_l1, buffer, scratch, tiny_scale, run_state, hyperparams
+    ):
+        """Visit ``order[start:stop]``; ``w``, ``mean`` and ``applied_l1`` are ``(n_features * stride,)``.
 
-        Work space: ``buffer`` (batch, stride) and ``scratch = (vectors (3, stride), numbers (2, stride))``.
+        Returns the end of the visit; with ``shared`` it may be before ``stop``, at a tiny scale.  Work space:
+        ``buffer`` (batch, stride) and ``scratch``, a pair of arrays ``(3, stride)`` in the type of the weights and
+        ``(2, stride)`` in float64.
         """
         token = np.int64(0)
         if not shared:
-            token = release_gil((stop - start) * values_per_row(x) * buffer.shape[1] >= recipe.release_from)
-        n_outputs, stride = U(recipe.n_outputs), U(buffer.shape[1])
+            n_values = (stop - start) * count_values_per_row(x) * buffer.shape[1]
+            token = release_gil(n_values >= hyperparams.release_gil_from)
+        n_outputs, stride = U(hyperparams.n_outputs), U(buffer.shape[1])
         vectors, numbers = scratch
-        margins, squares, absolutes = vectors[0], vectors[1], vectors[2]
+        margins, squares, l1_norms = vectors[0], vectors[1], vectors[2]
         scores, gradients = numbers[0], numbers[1]
-        l1_ratio = recipe.l1_ratio
-        weighted = weight.shape[0] > 0
-        passive = full and (recipe.schedule == PA1 or recipe.schedule == PA2)
-        penalised = recipe.measured and recipe.penalised and not passive
-        least_shrink = tiny_scale if shared else 0.0
-        far = w.shape[0] * w.itemsize > NEAR_BYTES
-        # a joint loss is the same for every output
-        loss_sum, factor, objective = carry[LOSS, 0], carry[FACTOR, 0], carry[OBJECTIVE, 0]
-        t = carry[CLOCK, 0]
+        l1_ratio = hyperparams.l1_ratio
+        has_weights = weight.shape[0] > 0
+        passive = full and (hyperparams.schedule == PA1 or hyperparams.schedule == PA2)
+        adds_penalty = hyperparams.tracks_objective and hyperparams.has_penalty and not passive
+        min_shrink = tiny_scale if shared else 0.0
+        exceeds_cache = w.shape[0] * w.itemsize > CACHED_BYTES
+        losses, loss_factors = run_state[LOSS], run_state[LOSS_FACTOR]
+        # softmax has one loss for all outputs
+        loss_sum, loss_factor, penalty_sum = run_state[LOSS, 0], run_state[LOSS_FACTOR, 0], run_state[PENALTY_SUM, 0]
+        t = run_state[SCHEDULE_STEP, 0]
         first = start
         while first < stop:
-            last = min(first + recipe.batch_size, stop)
-            share = 1.0 / (last - first)
-            eta = rate(recipe.schedule, t, recipe.eta0, recipe.power_t, recipe.alpha, recipe.optimal_start)
+            last = min(first + hyperparams.batch_size, stop)
+            inverse_batch = 1.0 / (last - first)
+            eta = compute_learning_rate(hyperparams, t)
             moved = False
             skipped = False
             for i in range(first, last):
-                look_ahead(x, y, order, i)
-                if far:
-                    prefetch_weights(x, order, i, w, stride)
+                prefetch_next_rows(x, y, order, i)
+                if exceeds_cache:
+                    prefetch_next_weights(x, order, i, w, stride)
                 row = order[U(i)]
                 target = y[U(row)]
-                dot_outputs(recipe.tiles, x, row, w, stride, margins)
+                dot_outputs(hyperparams.tiles, x, row, w, stride, margins)
                 for k in range(stride):
-                    scores[k] = margins[k] * carry[SCALE, k] + carry[INTERCEPT, k]
-                if penalised:
-                    objective += add_penalties(carry, recipe)
-                example = weight[U(row)] * share if weighted else share
+                    scores[k] = margins[k] * run_state[SCALE, k] + run_state[INTERCEPT, k]
+                if adds_penalty:
+                    penalty_sum += add_penalties(run_state, hyperparams)
+                row_weight = weight[U(row)] * inverse_batch if has_weights else inverse_batch
                 steps = buffer[i - first]
                 if full and passive:
-                    norm = float(square_norm(x, row))
-                    skipped = recipe.schedule == PA1 and norm == 0.0
-                    moved |= passive_steps(scores, target, example, norm, steps, carry, recipe)
-                elif joint:
-                    l, f = softmax(scores, n_outputs, target, gradients)
-                    loss_sum, factor = fold_factor(loss_sum + l, factor * f)
-                    unit = -eta * example * recipe.positive[U(target)]
+                    norm = float(compute_squared_norm(x, row))
+                    skipped = hyperparams.schedule == PA1 and norm == 0.0
+                    moved |= compute_passive_steps(scores, target, row_weight, norm, steps, run_state, hyperparams)
+                elif is_softmax:
+                    l, f = evaluate_softmax(scores, n_outputs, target, gradients)
+                    loss_sum, loss_factor = fold_factor(loss_sum + l, loss_factor * f)
+                    unit = -eta * row_weight * hyperparams.positive_weight[U(target)]
                     for k in range(n_outputs):
-                        steps[k] = unit * gradients[k] * carry[GAIN, k]
+                        steps[k] = unit * gradients[k] * run_state[LR_SCALE, k]
                     moved = True
                 else:
-                    evaluate_outputs(
-                        recipe.loss, target, scores, gradients, carry[LOSS], carry[FACTOR], recipe.n_outputs
-                    )
-                    moved |= steps_from(gradients, target, eta * example, steps, carry, recipe)
-                if not joint and i & 15 == 0:  # 16 factors of at most n_outputs each cannot overflow
+                    n = hyperparams.n_outputs
+                    evaluate_outputs(hyperparams.loss, target, scores, gradients, losses, loss_factors, n)
+                    moved |= compute_steps(gradients, target, eta * row_weight, steps, run_state, hyperparams)
+                if not is_softmax and i & 15 == 0:  # 16 factors, each at most n_outputs, cannot overflow
                     for k in range(n_outputs):
-                        carry[LOSS, k], carry[FACTOR, k] = fold_factor(carry[LOSS, k], carry[FACTOR, k])
+                        losses[k], loss_factors[k] = fold_factor(losses[k], loss_factors[k])
             if full and skipped and last - first == 1:
                 first = last
                 continue
-            if recipe.shrinks:
+            if hyperparams.has_l2:
                 tiny = False
                 for k in range(stride):
-                    shrink = max(least_shrink, 1.0 - (1.0 - l1_ratio) * eta * carry[GAIN, k] * recipe.alpha)
-                    carry[SCALE, k] *= shrink
-                    tiny |= carry[SCALE, k] < tiny_scale
-                    if recipe.measured:
-                        carry[SQUARE, k] *= shrink * shrink
-                        carry[ABSOLUTE, k] *= shrink
+                    shrink = max(min_shrink, 1.0 - (1.0 - l1_ratio) * eta * run_state[LR_SCALE, k] * hyperparams.alpha)
+                    run_state[SCALE, k] *= shrink
+                    tiny |= run_state[SCALE, k] < tiny_scale
+                    if hyperparams.tracks_objective:
+                        run_state[SQUARED_NORM, k] *= shrink * shrink
+                        run_state[L1_NORM, k] *= shrink
                 if shared and tiny:
-                    # others are using the weights: make this step and leave, to have the scales folded
+                    # other workers use the weights: finish this step and return, so that the scales are folded
                     stop = last
                 elif tiny:
-                    fold_scales(w, mean, stride, n_outputs, carry)
+                    fold_scales(w, mean, stride, n_outputs, run_state)
             if moved:
                 for i in range(first, last):
                     row = order[U(i)]
                     steps = buffer[i - first]
-                    if recipe.fit_intercept:
+                    if hyperparams.fit_intercept:
                         for k in range(stride):
-                            carry[INTERCEPT, k] += steps[k] * recipe.intercept_decay
+                            run_state[INTERCEPT, k] += steps[k] * hyperparams.intercept_decay
                     for k in range(stride):
-                        steps[k] /= carry[SCALE, k]
-                    if recipe.measured:
-                        add_outputs_measured(recipe.tiles, x, row, steps, w, stride, squares, absolutes)
+                        steps[k] /= run_state[SCALE, k]
+                    if hyperparams.tracks_objective:
+                        add_outputs_with_norms(hyperparams.tiles, x, row, steps, w, stride, squares, l1_norms)
                         for k in range(n_outputs):
                             if steps[k] != 0.0:
-                                scale = carry[SCALE, k]
-                                carry[SQUARE, k] = squares[k] * scale * scale
-                                carry[ABSOLUTE, k] = absolutes[k] * scale
+                                scale = run_state[SCALE, k]
+                                run_state[SQUARED_NORM, k] = squares[k] * scale * scale
+                                run_state[L1_NORM, k] = l1_norms[k] * scale
                     else:
-                        add_outputs(recipe.tiles, x, row, steps, w, stride)
-                    if full and 0 < recipe.average_from <= t:
+                        add_outputs(hyperparams.tiles, x, row, steps, w, stride)
+                    if full and 0 < hyperparams.average_from <= t:
                         for k in range(n_outputs):
-                            steps[k] *= -carry[SUMMED, k]
-                        add_outputs(recipe.tiles, x, row, steps, mean, stride)
-            if full and 0 < recipe.average_from <= t:
+                            steps[k] *= -run_state[SCALE_SUM, k]
+                        add_outputs(hyperparams.tiles, x, row, steps, mean, stride)
+            if full and 0 < hyperparams.average_from <= t:
                 for k in range(n_outputs):
-                    if carry[GAIN, k] > 0.0:
-                        carry[SUMMED, k] += carry[SCALE, k]
-                        carry[MEAN_INTERCEPT, k] += (carry[INTERCEPT, k] - carry[MEAN_INTERCEPT, k]) / (
-                            (t - recipe.average_from) / recipe.pace + 1.0
+                    if run_state[LR_SCALE, k] > 0.0:
+                        run_state[SCALE_SUM, k] += run_state[SCALE, k]
+                        run_state[MEAN_INTERCEPT, k] += (run_state[INTERCEPT, k] - run_state[MEAN_INTERCEPT, k]) / (
+                            (t - hyperparams.average_from) / hyperparams.steps_per_tick + 1.0
                         )
-            if full and recipe.truncates:
+            if full and hyperparams.has_l1:
                 for k in range(n_outputs):
-                    carry[PENALTY, k] += l1_ratio * eta * carry[GAIN, k] * recipe.alpha
+                    run_state[TOTAL_PENALTY, k] += l1_ratio * eta * run_state[LR_SCALE, k] * hyperparams.alpha
                 for i in range(first, last):
-                    truncate_outputs(x, order[U(i)], w, mean, paid, stride, n_outputs, carry)
-            t += recipe.pace
+                    apply_l1_outputs(x, order[U(i)], w, mean, applied_l1, stride, n_outputs, run_state)
+            t += hyperparams.steps_per_tick
             first = last
-        carry[OWN_CLOCK, 0] += t - carry[CLOCK, 0]
+        run_state[SCHEDULE_STEPS_TAKEN, 0] += t - run_state[SCHEDULE_STEP, 0]
         for k in range(n_outputs):
-            carry[CLOCK, k] = t
-            if joint:
-                carry[LOSS, k], carry[FACTOR, k], carry[OBJECTIVE, k] = loss_sum, factor, objective
-        take_gil(token)
+            run_state[SCHEDULE_STEP, k] = t
+            if is_softmax:
+                losses[k], loss_factors[k], run_state[PENALTY_SUM, k] = loss_sum, loss_factor, penalty_sum
+        reacquire_gil(token)
         return first
 
-    return steps_multi
+    return run_multi
 
 
-descend_softmax = make_steps(kernel, True, False, False)
-descend_softmax_full = make_steps(kernel, True, True, False)
-descend_multi = make_steps(kernel, False, False, False)
-descend_multi_full = make_steps(kernel, False, True, False)
+run_sgd_softmax = make_run(kernel, True, False, False)
+run_sgd_softmax_full = make_run(kernel, True, True, False)
+run_sgd_multi = make_run(kernel, False, False, False)
+run_sgd_multi_full = make_run(kernel, False, True, False)

@@ -1,4 +1,4 @@
-"""The last layer: from products to predictions, losses and errors, one batch at a time.
+"""The last layer of a network: from products to predictions, losses and errors, one batch at a time.
 
 ====  ==========================  ===================  =================================================
 code  loss                        prediction           value of one example
@@ -11,10 +11,10 @@ code  loss                        prediction           value of one example
 5     poisson                     e^z                  sum_k y_k log(y_k / p_k) - y_k + p_k
 ====  ==========================  ===================  =================================================
 
-The error of an output is the derivative of the value in z, times the example's weight; each of these losses goes with
-its prediction so that this is ``p - y`` (clipped to [-d, d] for huber, its sign for absolute_error).  Probabilities are
-kept away from 0 and 1 by the type's epsilon when logarithms are taken, as scikit-learn does; those below e^-50 have the
-error 0, because some processors are slow with the least numbers of a type.
+The error of an output is the derivative of the value in z, times the example's weight.  With these pairs of loss and
+prediction it is ``p - y``, clipped to [-d, d] for huber, and its sign for absolute_error.  In logarithms, probabilities
+are clipped to [eps, 1 - eps] of the type, as in scikit-learn.  Probabilities below e^-50 have the error 0, because some
+processors handle subnormal numbers slowly.
 """
 
 from __future__ import annotations
@@ -26,69 +26,69 @@ from numba.extending import overload
 
 from parsgd.kernels.activations import logistic
 from parsgd.kernels.compiling import INLINE
-from parsgd.kernels.elementary import exp_in
-from parsgd.kernels.recipe import NEGLIGIBLE
+from parsgd.kernels.fast_exp import exp_same_dtype
+from parsgd.kernels.hyperparams import NEGLIGIBLE
 
 SOFTMAX, SIGMOID, SQUARED, ABSOLUTE, HUBER, POISSON = range(6)
 U = np.uint64
 
 
-def errors_of(loss, parameter, y, order, first, rows, n, weight, w, bias, values, at):
-    """Turn the products of the last layer, ``(rows, n)`` at ``at``, into errors in place; the loss of the batch.
+def compute_errors(loss, parameter, y, order, first, rows, n, weight, w, bias, values, at):
+    """Replace the products of the last layer, ``(rows, n)`` at ``at``, by errors; returns the loss of the batch.
 
-    ``y`` is ``(n_rows,)`` class numbers for softmax, else ``(n_rows, n)`` numbers.
+    ``y`` is ``(n_rows,)`` class numbers for softmax, else ``(n_rows, n)``.
     """
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(errors_of, jit_options=INLINE)
-def _errors_of(loss, parameter, y, order, first, rows, n, weight, w, bias, values, at):
+@overload(compute_errors, jit_options=INLINE)
+def _compute_errors(loss, parameter, y, order, first, rows, n, weight, w, bias, values, at):
     return _softmax if y.ndim == 1 else _separate
 
 
 def _softmax(loss, parameter, y, order, first, rows, n, weight, w, bias, values, at):
-    zero, lost = values.dtype.type(0), values.dtype.type(-NEGLIGIBLE)
+    zero, cutoff = values.dtype.type(0), values.dtype.type(-NEGLIGIBLE)
     low = np.finfo(values.dtype).eps
     total = 0.0
     for r in range(U(rows)):
         row = order[U(first) + r]
         begin = U(at) + r * U(n)
-        top = values[begin] + w[U(bias)]
+        max_z = values[begin] + w[U(bias)]
         for k in range(U(n)):
             z = values[begin + k] + w[U(bias) + k]
             values[begin + k] = z
-            top = z if z > top else top
-        mass = zero
+            max_z = z if z > max_z else max_z
+        total_exp = zero
         for k in range(U(n)):
-            e = zero if values[begin + k] - top < lost else exp_in(values[begin + k] - top)
+            e = zero if values[begin + k] - max_z < cutoff else exp_same_dtype(values[begin + k] - max_z)
             values[begin + k] = e
-            mass += e
+            total_exp += e
         target = begin + U(y[U(row)])
-        share = weight[U(row)] if weight.shape[0] > 0 else values.dtype.type(1)
-        p = float(values[target]) / float(mass)
+        weight_of_row = weight[U(row)] if weight.shape[0] > 0 else values.dtype.type(1)
+        p = float(values[target]) / float(total_exp)
         p = low if p < low else (1.0 - low if p > 1.0 - low else p)
-        total -= math.log(p) * share
-        unit = share / mass
+        total -= math.log(p) * weight_of_row
+        unit = weight_of_row / total_exp
         for k in range(U(n)):
             values[begin + k] *= unit
-        values[target] -= share
+        values[target] -= weight_of_row
     return total
 
 
 def _separate(loss, parameter, y, order, first, rows, n, weight, w, bias, values, at):
-    one, lost = values.dtype.type(1), values.dtype.type(-NEGLIGIBLE)
+    one, cutoff = values.dtype.type(1), values.dtype.type(-NEGLIGIBLE)
     low = np.finfo(values.dtype).eps
     total = 0.0
     for r in range(U(rows)):
         row = order[U(first) + r]
         begin = U(at) + r * U(n)
-        share = weight[U(row)] if weight.shape[0] > 0 else one
+        weight_of_row = weight[U(row)] if weight.shape[0] > 0 else one
         value = 0.0
         for k in range(U(n)):
             z = values[begin + k] + w[U(bias) + k]
             t = y[U(row), k]
             if loss == SIGMOID:
-                p = one - one if z < lost else logistic(z, one)
+                p = one - one if z < cutoff else logistic(z, one)
                 error = p - t
                 q = low if p < low else (1.0 - low if p > 1.0 - low else p)
                 if t == one:
@@ -98,7 +98,7 @@ def _separate(loss, parameter, y, order, first, rows, n, weight, w, bias, values
                 else:
                     value -= t * math.log(q) + (1.0 - t) * math.log(1.0 - q)
             elif loss == POISSON:
-                p = exp_in(z)
+                p = exp_same_dtype(z)
                 error = p - t
                 value += p - t
                 if t > one - one:
@@ -116,6 +116,6 @@ def _separate(loss, parameter, y, order, first, rows, n, weight, w, bias, values
                     value += 0.5 * error * error if near else parameter * (size - 0.5 * parameter)
                     edge = values.dtype.type(parameter)
                     error = edge if error > edge else (-edge if error < -edge else error)
-            values[begin + k] = error * share
-        total += value * share
+            values[begin + k] = error * weight_of_row
+        total += value * weight_of_row
     return total

@@ -1,8 +1,8 @@
 """Routines: compiled functions that kernels call by address.
 
-What a network does with a whole layer (an activation, its derivative, a solver's step) is compiled by itself, when a
-fit uses it, and not once more within every kernel that calls it.  A kernel takes the address as an argument, as it
-takes that of the BLAS, so it can be cached.  The call costs some nanoseconds; a layer of a batch takes microseconds.
+Activations, their derivatives and solver steps work on a whole layer at a time.  Each is compiled separately when a fit
+first uses it, not again within every kernel that calls it.  A kernel takes the address as an argument, like that of the
+BLAS, so it can be cached.  A call costs some nanoseconds, a layer of a batch microseconds.
 """
 
 from __future__ import annotations
@@ -13,31 +13,33 @@ from numba.extending import intrinsic
 
 
 def _make_call(result):
-    """Build the intrinsic ``call(address, arguments)`` of routines that return ``result``.
+    """Build the intrinsic ``call(address, arguments)`` for routines that return ``result``.
 
-    ``arguments`` is a tuple, of the types that the routine was compiled for.
+    ``arguments`` is a tuple with the types for which the routine was compiled.
     """
 
     @intrinsic
-    def call(typing_context, address, arguments):
+    def call_routine(typing_context, address, arguments):
         def generate(context, builder, signature, values):
             passed = []
-            for place, kind in enumerate(signature.args[1].types):
-                value = builder.extract_value(values[1], place)
-                wanted = types.int64 if isinstance(kind, types.IntegerLiteral) else types.unliteral(kind)
-                passed.append(context.cast(builder, value, kind, wanted))
+            for index, argument_type in enumerate(signature.args[1].types):
+                value = builder.extract_value(values[1], index)
+                passed_type = (
+                    types.int64 if isinstance(argument_type, types.IntegerLiteral) else types.unliteral(argument_type)
+                )
+                passed.append(context.cast(builder, value, argument_type, passed_type))
             returned = ir.VoidType() if result == types.void else context.get_value_type(result)
             if result == types.void:
                 # a routine without a result returns None, a pointer
                 returned = context.get_value_type(types.none)
             function_type = ir.FunctionType(returned, [value.type for value in passed])
-            found = builder.call(builder.inttoptr(values[0], function_type.as_pointer()), passed)
-            return context.get_dummy_value() if result == types.void else found
+            result_value = builder.call(builder.inttoptr(values[0], function_type.as_pointer()), passed)
+            return context.get_dummy_value() if result == types.void else result_value
 
         return result(types.int64, arguments), generate
 
-    return call
+    return call_routine
 
 
-# The two kinds of routines there are: those that change arrays, and those that also return a sum.
-call, call_for_sum = _make_call(types.void), _make_call(types.float64)
+# For routines without a result, and for those that return a float64.
+call_routine, call_routine_for_sum = _make_call(types.void), _make_call(types.float64)

@@ -1,14 +1,14 @@
-"""Learning-rate schedules: the rate ``eta`` at step ``t`` = 1, 2, ...
+"""Learning-rate schedules: the learning rate ``eta`` at step ``t`` = 1, 2, ...
 
-==========  ==============================================================================================
+==========  ============================================================================================
 constant    eta0
 optimal     1 / (alpha (t0 + t - 1)), t0 such that the first step moves a typical weight (Bottou)
 invscaling  eta0 / t^power_t
-adaptive    eta0, divided by 5 whenever the loss stops falling (the division arrives as a gain, from outside)
+adaptive    eta0, divided by 5 whenever the loss stops decreasing (the caller passes that as the lr scale)
 pa1         eta0 caps the step min(eta0, loss / |x|^2)              (Crammer et al., JMLR 7, 2006)
 pa2         loss / (|x|^2 + 1 / (2 eta0))
-adagrad     eta0 over the root of the sum of a weight's squared gradients, a rate of its own for each (see adagrad.py)
-==========  ==============================================================================================
+adagrad     eta0 / sqrt(sum of squared gradients of the weight), see adagrad.py
+==========  ============================================================================================
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ CONSTANT, OPTIMAL, INVSCALING, ADAPTIVE, PA1, PA2, ADAGRAD = range(7)
 
 
 @inlined
-def rate(schedule, t, eta0, power_t, alpha, optimal_start):
-    if schedule == OPTIMAL:
-        return 1.0 / (alpha * (optimal_start + t - 1.0))
-    if schedule == INVSCALING:
-        return eta0 / t**power_t
-    return eta0
+def compute_learning_rate(hyperparams, t):
+    """Return the learning rate at schedule step ``t``, before the lr scale; of pa1, pa2 and adagrad ``eta0``."""
+    if hyperparams.schedule == OPTIMAL:
+        return 1.0 / (hyperparams.alpha * (hyperparams.optimal_start + t - 1.0))
+    if hyperparams.schedule == INVSCALING:
+        return hyperparams.eta0 / t**hyperparams.power_t
+    return hyperparams.eta0

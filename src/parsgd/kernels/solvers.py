@@ -1,6 +1,6 @@
-"""How a gradient becomes a step: passes over a run of weights ``w`` and the solver's slots beside them.
+"""Solvers of networks: update rules for a range of weights ``w`` and their moments.
 
-With ``g = factor * (sum of gradients) + decay w``, at rate ``eta``::
+With ``g = factor * (sum of gradients) + decay w``, at learning rate ``eta``::
 
     sgd        w = w - eta g
     momentum   v = mu v - eta g;   w = w + v
@@ -8,8 +8,8 @@ With ``g = factor * (sum of gradients) + decay w``, at rate ``eta``::
     adam       m = b1 m + (1 - b1) g;   v = b2 v + (1 - b2) g^2
                w = w - eta sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)
 
-and adamw first shrinks ``w`` by ``1 - eta alpha``.  Each pass returns the sum of squares of the new weights, which the
-objective needs and which costs nothing here.
+adamw first multiplies ``w`` by ``1 - eta alpha``.  Each routine returns the sum of squares of the new weights, which
+the objective needs and which costs nothing here.
 
 Sutskever et al., ICML 2013 (momentum, Nesterov); Kingma and Ba, ICLR 2015 (Adam); Loshchilov and Hutter, ICLR 2019
 (AdamW).
@@ -25,20 +25,20 @@ import numpy as np
 
 from parsgd.kernels.compiling import address_of, called, routine
 
-# GRADIENT takes no step: the sums of gradients are what is wanted.
+# GRADIENT takes no step: only the summed gradients are needed.
 SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, GRADIENT = range(6)
 U = np.uint64
-# What a solver's step has besides: the places of its numbers.
+# Positions in ``solver_params``.
 MU, BETA1, BETA2, EPSILON = range(4)
 
 
-# Each steps ``n`` weights at ``at`` along the summed gradients at ``g_at``, and returns their sum of squares.
-# ``eta`` is the rate of this step, ``t`` its number from 1 on; ``decay`` is the penalty's part in the gradient,
-# ``shrinkage`` what adamw takes of the weights instead.
+# Each routine updates ``n`` weights at ``at`` along the summed gradients at ``g_at``, and returns their sum of squares.
+# ``eta`` is the learning rate of the step, ``t`` its number, from 1.  ``decay`` is the coefficient of the l2 penalty in
+# the gradient, ``weight_decay`` that of adamw.
 
 
 @routine
-def sgd(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t, hyper):
+def sgd(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, eta, t, solver_params):
     number = w.dtype.type
     f, d, e = number(factor), number(decay), number(eta)
     total = number(0)
@@ -50,54 +50,55 @@ def sgd(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t, hype
     return np.float64(total)
 
 
+# not one function with Nesterov's rule: the compiler would then fuse other products and sums, and change the last bit
 @routine
-def momentum(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t, hyper):
+def momentum(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, eta, t, solver_params):
     number = w.dtype.type
-    f, d, e, mu = number(factor), number(decay), number(eta), number(hyper[MU])
+    f, d, e, mu = number(factor), number(decay), number(eta), number(solver_params[MU])
     total = number(0)
     for i in range(U(n)):
         x = w[U(at) + i]
-        u = mu * first[U(at) + i] - e * (f * g[U(g_at) + i] + d * x)
-        first[U(at) + i] = u
-        x += u
+        v = mu * moment1[U(at) + i] - e * (f * g[U(g_at) + i] + d * x)
+        moment1[U(at) + i] = v
+        x += v
         w[U(at) + i] = x
         total += x * x
     return np.float64(total)
 
 
 @routine
-def nesterov(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t, hyper):
+def nesterov(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, eta, t, solver_params):
     number = w.dtype.type
-    f, d, e, mu = number(factor), number(decay), number(eta), number(hyper[MU])
+    f, d, e, mu = number(factor), number(decay), number(eta), number(solver_params[MU])
     total = number(0)
     for i in range(U(n)):
         x = w[U(at) + i]
         step = e * (f * g[U(g_at) + i] + d * x)
-        u = mu * first[U(at) + i] - step
-        first[U(at) + i] = u
-        x += mu * u - step
+        v = mu * moment1[U(at) + i] - step
+        moment1[U(at) + i] = v
+        x += mu * v - step
         w[U(at) + i] = x
         total += x * x
     return np.float64(total)
 
 
 @routine
-def adam(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t, hyper):
+def adam(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, eta, t, solver_params):
     number = w.dtype.type
     f, d = number(factor), number(decay)
-    rate = number(eta * math.sqrt(1.0 - hyper[BETA2] ** t) / (1.0 - hyper[BETA1] ** t))
-    # rounded once: in float32, 1 - 0.999 has a relative error of 1e-5
-    rest1, rest2 = number(1.0 - hyper[BETA1]), number(1.0 - hyper[BETA2])
-    b1, b2, epsilon = number(hyper[BETA1]), number(hyper[BETA2]), number(hyper[EPSILON])
-    shrink = number(1.0 - eta * shrinkage)
+    rate = number(eta * math.sqrt(1.0 - solver_params[BETA2] ** t) / (1.0 - solver_params[BETA1] ** t))
+    # one rounding: in float32, 1 - 0.999 has a relative error of 1e-5
+    rest1, rest2 = number(1.0 - solver_params[BETA1]), number(1.0 - solver_params[BETA2])
+    b1, b2, epsilon = number(solver_params[BETA1]), number(solver_params[BETA2]), number(solver_params[EPSILON])
+    shrink = number(1.0 - eta * weight_decay)
     total = number(0)
     for i in range(U(n)):
         x = w[U(at) + i]
-        slope = f * g[U(g_at) + i] + d * x
-        m = b1 * first[U(at) + i] + rest1 * slope
-        v = b2 * second[U(at) + i] + rest2 * (slope * slope)
-        first[U(at) + i] = m
-        second[U(at) + i] = v
+        gradient = f * g[U(g_at) + i] + d * x
+        m = b1 * moment1[U(at) + i] + rest1 * gradient
+        v = b2 * moment2[U(at) + i] + rest2 * (gradient * gradient)
+        moment1[U(at) + i] = m
+        moment2[U(at) + i] = v
         x = shrink * x - rate * m / (np.sqrt(v) + epsilon)
         w[U(at) + i] = x
         total += x * x
@@ -105,18 +106,19 @@ def adam(w, first, second, g, at, g_at, n, factor, decay, shrinkage, eta, t, hyp
 
 
 @functools.cache
-def address(solver: int, dtype: str) -> int:
-    """The address of a solver's step."""
+def get_step_address(solver: int, dtype: str) -> int:
+    """Return the address of a solver's update."""
     values = numba.types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
-    place, number = numba.types.int64, numba.types.float64
-    kinds = (values, values, values, values, place, place, place, *[number] * 5, numba.types.UniTuple(number, 4))
-    # the gradient's solver takes no step, but a kernel may be asked for one
-    return address_of((sgd, momentum, nesterov, adam, adam, sgd)[solver], kinds)
+    index, number = numba.types.int64, numba.types.float64
+    scalars, params = [number] * 5, numba.types.UniTuple(number, 4)
+    argument_types = (values, values, values, values, index, index, index, *scalars, params)
+    # GRADIENT takes no step, but its kernel needs an address
+    return address_of((sgd, momentum, nesterov, adam, adam, sgd)[solver], argument_types)
 
 
 @called
-def squares(values, at, n):
-    """Sum of squares of a run of values."""
+def sum_squares(values, at, n):
+    """Return the sum of squares of ``values[at:at + n]``."""
     total = values.dtype.type(0)
     for i in range(U(n)):
         total += values[U(at) + i] * values[U(at) + i]

@@ -27,7 +27,7 @@ def weighted_sum(vectors: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarr
     alone = np.flatnonzero(weights)
     if len(alone) == 1 and weights[alone[0]] == 1.0:
         return vectors[alone[0]].copy()
-    sums_kernels = first_use.kernels("sums")
+    sums_kernels = first_use.kernels("weighted_sum")
     add_weighted, store = sums_kernels.add_weighted, sums_kernels.store
 
     if len(vectors) > FAN_IN:

@@ -11,7 +11,7 @@ import numpy as np
 
 from parsgd.core import Model, ProgressCallback, Report, Shard, Task
 from parsgd.errors import DivergedError, diverged
-from parsgd.kernels.recipe import set_one_of_several
+from parsgd.kernels.gil_threshold import set_has_other_workers
 
 # A call into compiled code lasts about this long: Ctrl-C, deadlines and the progress bar wait for at most one.
 _CHUNK_SECONDS = 0.02
@@ -78,7 +78,7 @@ class _Run:
 
     def report(self) -> Report:
         task, model = self.task, self.model
-        set_one_of_several(task.n_workers > 1)
+        set_has_other_workers(task.n_workers > 1)
         self.lr_scale = task.lr_scale.copy()
         self.stopping = task.budget.stopping.fresh() if task.budget.stopping is not None else None
         self.totals, self.epoch_log = [], []

@@ -95,7 +95,7 @@ def put_plain(columns: Sequence[Any], out: np.ndarray, centers: Any, divisors: A
 
 def _put(columns: Sequence[Any], places: np.ndarray, out: np.ndarray, centers: Any, divisors: Any) -> None:
     """Columns of one type: in one call, which holds no other thread up."""
-    put_columns = first_use.kernels("columns").put_columns
+    copy_columns = first_use.kernels("columns_to_rows").copy_columns
 
     kind = columns[places[0]].type
     size = kind.bit_width // 8
@@ -104,7 +104,7 @@ def _put(columns: Sequence[Any], places: np.ndarray, out: np.ndarray, centers: A
     center = np.zeros(n) if centers is None else np.asarray(centers, dtype=np.float64)[places]
     divisor = np.ones(n) if divisors is None else np.asarray(divisors, dtype=np.float64)[places]
     like = np.empty(0, dtype=kind.to_pandas_dtype())
-    put_columns(np.array(addresses, dtype=np.int64), like, out, places, center, divisor)
+    copy_columns(np.array(addresses, dtype=np.int64), like, out, places, center, divisor)
 
 
 def numbers_of(column: Any, name: str, fill: float | None = None) -> np.ndarray:

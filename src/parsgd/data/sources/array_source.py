@@ -234,11 +234,11 @@ class ArrayShard(Shard):
 
     def _unfold(self, seed: int, epoch: int) -> np.ndarray:
         """The rows in the order of the shuffled runs."""
-        unfold = first_use.kernels("shuffling").unfold
+        gather_runs = first_use.kernels("shuffling").gather_runs
 
         runs = np.arange(len(self._starts) - 1, dtype=self.numbers.dtype)
         order = np.empty_like(self.numbers)
-        unfold(self.numbers, self._starts, self._shuffled(runs, seed, epoch), order)
+        gather_runs(self.numbers, self._starts, self._shuffled(runs, seed, epoch), order)
         return order
 
     def _shuffled(self, numbers: np.ndarray, seed: int, epoch: int) -> np.ndarray:

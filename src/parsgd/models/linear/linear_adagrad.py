@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.core import Rows
-from parsgd.kernels import recipe as slot
+from parsgd.kernels import run_state as field
 from parsgd.models.linear.linear_sgd_run import LinearSGDRun, without_cache
 from parsgd.utils import first_use
 
@@ -23,22 +23,22 @@ class AdagradRun(LinearSGDRun):
     ):
         adagrad = first_use.kernels("adagrad")
         super().__init__(model, state, schedule_step, lr_scale, schedule_step_size)
-        self.kernel = adagrad.descend_adagrad_outputs
+        self.kernel = first_use.kernels("adagrad_multi").run_adagrad_multi
         if model.n_outputs == 1:
-            self.kernel, self.scratch = adagrad.descend_adagrad, tuple(np.zeros((3, adagrad.BLOCK), dtype=model.dtype))
+            self.kernel, self.scratch = adagrad.run_adagrad, tuple(np.zeros((3, adagrad.BLOCK), dtype=model.dtype))
         if not isinstance(model.loss, str):
-            self.kernel = without_cache(self.kernel, self.recipe.loss)
+            self.kernel = without_cache(self.kernel, self.hyperparams.loss)
         self.squares = model.flat(state, "squares")
         penalised = model.penalty is not None and model.alpha > 0
         self.paid = np.zeros_like(self.squares if penalised else self.squares[:0])
-        self.slope = np.zeros_like(self.squares if model.batch_size > 1 else self.squares[:0])
-        self.carry[slot.GATHERED] = self.views["intercept_squares"]
+        self.batch_gradient = np.zeros_like(self.squares if model.batch_size > 1 else self.squares[:0])
+        self.run_state[field.INTERCEPT_SQUARES] = self.views["intercept_squares"]
 
     def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
-        self.carry[slot.GAIN] = self.lr_scale
+        self.run_state[field.LR_SCALE] = self.lr_scale
         self.kernel(
-            rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.squares, self.paid, self.slope,
-            self.buffer, self.scratch, self.lanes, self.recipe,
+            rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.squares, self.paid, self.batch_gradient,
+            self.buffer, self.scratch, self.lanes, self.hyperparams,
         )  # fmt: skip
         self.examples += stop - start
 
@@ -47,10 +47,10 @@ class AdagradRun(LinearSGDRun):
 
     def finalize(self) -> None:
         if self.paid.size:
-            pay_all = first_use.kernels("adagrad").pay_all
-            pay_all(self.coef, self.squares, self.paid, self.model.stride, self.lanes, self.recipe)
-        self.views["intercept"][:] = self.carry[slot.INTERCEPT]
-        self.views["intercept_squares"][:] = self.carry[slot.GATHERED]
+            apply_penalty_all = first_use.kernels("adagrad").apply_penalty_all
+            apply_penalty_all(self.coef, self.squares, self.paid, self.model.stride, self.lanes, self.hyperparams)
+        self.views["intercept"][:] = self.run_state[field.INTERCEPT]
+        self.views["intercept_squares"][:] = self.run_state[field.INTERCEPT_SQUARES]
 
 
 def apply_gradient(model: Any, views: dict[str, np.ndarray], mean: dict[str, np.ndarray], lr_scale: np.ndarray) -> None:

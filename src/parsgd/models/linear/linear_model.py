@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from parsgd.core import Rows
-from parsgd.kernels.recipe import NEGLIGIBLE, Recipe, padded, release_from
+from parsgd.kernels.gil_threshold import get_gil_threshold
+from parsgd.kernels.hyperparams import NEGLIGIBLE, Hyperparams, pad_to_lanes
 from parsgd.models.linear import linear_gradients, linear_shared_state
 from parsgd.models.linear.linear_adagrad import AdagradRun
 from parsgd.models.linear.linear_sgd_run import LinearSGDRun, spread, without_cache
@@ -109,13 +110,13 @@ class Linear:
     @property
     def stride(self) -> int:
         """Numbers from one feature's weights to the next one's: outputs come in whole vectors."""
-        return 1 if self.n_outputs == 1 else padded(self.n_outputs)
+        return 1 if self.n_outputs == 1 else pad_to_lanes(self.n_outputs)
 
     @property
     def room(self) -> int:
         """Numbers that the weights take, with room for whole vectors: of outputs, or of a dense row's features."""
         if self.n_outputs == 1 and not self.sparse:
-            return padded(self.n_features)
+            return pad_to_lanes(self.n_features)
         return self.n_features * self.stride
 
     @cached_property
@@ -272,33 +273,33 @@ class Linear:
         losses = first_use.kernels("losses")
         if isinstance(self.loss, str):
             return losses.BuiltinLoss(_CODES[self.loss], float(self.loss_parameter))
-        return first_use.kernels("own_losses").user_loss(self.loss)
+        return first_use.kernels("user_losses").convert_user_loss(self.loss)
 
-    def recipe(self, schedule_step_size: float = 1.0):
+    def make_hyperparams(self, schedule_step_size: float = 1.0):
         """The hyper-parameters as kernels take them."""
-        return Recipe(
+        return Hyperparams(
             loss=self.compiled_loss(),
             schedule=SCHEDULES.index(self.schedule),
             alpha=float(self.alpha),
             l1_ratio=float(self.l1_share),
-            shrinks=self.penalty in ("l2", "elasticnet"),
-            truncates=self.truncates,
-            penalised=self.penalty is not None,
+            has_l2=self.penalty in ("l2", "elasticnet"),
+            has_l1=self.truncates,
+            has_penalty=self.penalty is not None,
             eta0=float(self.eta0),
             power_t=float(self.power_t),
             optimal_start=float(self.optimal_start),
             fit_intercept=bool(self.fit_intercept),
             intercept_decay=self.intercept_decay,
-            one_class=bool(self.one_class),
+            is_one_class=bool(self.one_class),
             average_from=int(self.average),
-            pace=float(schedule_step_size),
+            steps_per_tick=float(schedule_step_size),
             batch_size=int(self.batch_size),
-            measured=bool(self.measured),
-            release_from=release_from(),
+            tracks_objective=bool(self.measured),
+            release_gil_from=get_gil_threshold(),
             n_outputs=int(self.n_outputs),
-            tiles=first_use.kernels("rows").tiles_of(self.stride),
-            positive=spread(self.positive, self.stride, np.float64),
-            negative=spread(self.negative, self.stride, np.float64),
+            tiles=first_use.kernels("row_ops_multi").choose_tiles(self.stride),
+            positive_weight=spread(self.positive, self.stride, np.float64),
+            negative_weight=spread(self.negative, self.stride, np.float64),
         )
 
     def losses(self, margins: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

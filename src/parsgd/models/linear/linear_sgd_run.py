@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from parsgd.core import Rows, Totals
-from parsgd.kernels import recipe as slot
-from parsgd.kernels.recipe import NEVER
+from parsgd.kernels import run_state as field
+from parsgd.kernels.gil_threshold import NEVER
 from parsgd.utils import first_use
 
 # Below this the scale is multiplied into the weights: far from underflow, rare enough to cost nothing.
@@ -22,7 +22,7 @@ def without_cache(kernel, loss):
 
     ``loss``: its numbers, as kernels take them.
     """
-    return first_use.kernels("own_losses").kernel_for(kernel, loss)
+    return first_use.kernels("user_losses").get_kernel(kernel, loss)
 
 
 def spread(values: Any, stride: int, dtype: Any) -> np.ndarray:
@@ -50,23 +50,23 @@ class LinearSGDRun:
         self.model, self.state, self.lr_scale = model, state, lr_scale
         self.views = model.views(state)
         self.coef, self.mean, self.paid = (model.flat(state, name) for name in ("coef", "mean_coef", "paid"))
-        self.recipe = model.recipe(schedule_step_size)
+        self.hyperparams = model.make_hyperparams(schedule_step_size)
         single = model.n_outputs == 1
         self.kernel, self.shared = self._choose_kernel(shared_scalars is not None), ()
         if shared_scalars is not None:
             self.shared = (shared_scalars.reshape(-1, model.n_outputs),)
         if not isinstance(model.loss, str):
             # compiled code of a user may raise, so Numba itself handles the GIL
-            self.kernel = without_cache(self.kernel, self.recipe.loss)
-            self.recipe = self.recipe._replace(release_from=NEVER)
+            self.kernel = without_cache(self.kernel, self.hyperparams.loss)
+            self.hyperparams = self.hyperparams._replace(release_gil_from=NEVER)
         batch = model.batch_size
         self.buffer = np.zeros(batch) if single else np.zeros((batch, model.stride), dtype=model.dtype)
         self.scratch = (np.zeros((3, model.stride), dtype=model.dtype), np.zeros((2, model.stride)))
-        self.lanes = np.zeros((slot.N_SLOTS, model.stride))
+        self.lanes = np.zeros((field.N_FIELDS, model.stride))
         # steps divide by the scales, of the room past the outputs too
-        self.lanes[slot.SCALE] = 1.0
-        self.carry = self.lanes[:, : model.n_outputs]
-        self._fill_carry(schedule_step)
+        self.lanes[field.SCALE] = 1.0
+        self.run_state = self.lanes[:, : model.n_outputs]
+        self._fill_run_state(schedule_step)
         self.examples, self.opened = 0, False
 
     def _choose_kernel(self, shared: bool) -> Any:
@@ -74,27 +74,27 @@ class LinearSGDRun:
         model = self.model
         kind = "single" if model.n_outputs == 1 else "softmax" if model.loss == "softmax" else "multi"
         if shared:
-            return getattr(first_use.kernels("sharing_linear"), f"share_{kind}")
+            return getattr(first_use.kernels("shared_weights_linear"), f"run_shared_{kind}")
         full = model.average or model.truncates or model.one_class or model.schedule in ("pa1", "pa2")
         module = first_use.kernels("single" if kind == "single" else "multi")
-        return getattr(module, f"descend_{kind}" + "_full" * bool(full))
+        return getattr(module, f"run_sgd_{kind}" + "_full" * bool(full))
 
-    def _fill_carry(self, schedule_step: float) -> None:
-        model, views, carry = self.model, self.views, self.carry
-        carry[slot.CLOCK], carry[slot.FACTOR] = schedule_step, 1.0
-        carry[slot.INTERCEPT] = views["intercept"]
+    def _fill_run_state(self, schedule_step: float) -> None:
+        model, views, run_state = self.model, self.views, self.run_state
+        run_state[field.SCHEDULE_STEP], run_state[field.LOSS_FACTOR] = schedule_step, 1.0
+        run_state[field.INTERCEPT] = views["intercept"]
         if model.average:
-            carry[slot.MEAN_INTERCEPT] = views["mean_intercept"]
+            run_state[field.MEAN_INTERCEPT] = views["mean_intercept"]
         if "penalty" in views:
-            carry[slot.PENALTY] = views["penalty"]
+            run_state[field.TOTAL_PENALTY] = views["penalty"]
         if model.measured and model.penalty is not None:
-            carry[slot.SQUARE] = np.einsum("ij,ij->j", views["coef"], views["coef"])
+            run_state[field.SQUARED_NORM] = np.einsum("ij,ij->j", views["coef"], views["coef"])
             if model.truncates:
-                carry[slot.ABSOLUTE] = np.abs(views["coef"]).sum(axis=0)
+                run_state[field.L1_NORM] = np.abs(views["coef"]).sum(axis=0)
 
     @property
     def schedule_step(self) -> float:
-        return float(self.carry[slot.CLOCK, 0])
+        return float(self.run_state[field.SCHEDULE_STEP, 0])
 
     def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
         """Visit ``order[start:stop]``."""
@@ -103,23 +103,23 @@ class LinearSGDRun:
         tiny = _TINY_SCALE[self.model.dtype]
         self.kernel(
             rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.mean, self.paid, self.buffer,
-            self.scratch, tiny, self.lanes, self.recipe, *self.shared,
+            self.scratch, tiny, self.lanes, self.hyperparams, *self.shared,
         )  # fmt: skip
         self.examples += stop - start
 
     def mean_loss(self) -> float:
         """Mean loss of the examples since the last :meth:`take_totals`, each taken just before its step."""
-        losses = self.carry[slot.LOSS] + np.log(self.carry[slot.FACTOR])
+        losses = self.run_state[field.LOSS] + np.log(self.run_state[field.LOSS_FACTOR])
         return self.model.total_loss(losses) / max(self.examples, 1)
 
     def take_totals(self) -> Totals:
         """The sums since the last totals."""
-        carry = self.carry
-        loss = carry[slot.LOSS] + np.log(carry[slot.FACTOR])
-        steps = round(float(carry[slot.OWN_CLOCK, 0]) / self.recipe.pace)
-        totals = Totals(self.examples, steps, loss, loss + carry[slot.OBJECTIVE])
-        carry[slot.LOSS], carry[slot.OBJECTIVE], carry[slot.FACTOR] = 0.0, 0.0, 1.0
-        carry[slot.OWN_CLOCK] = 0.0
+        run_state = self.run_state
+        loss = run_state[field.LOSS] + np.log(run_state[field.LOSS_FACTOR])
+        steps = round(float(run_state[field.SCHEDULE_STEPS_TAKEN, 0]) / self.hyperparams.steps_per_tick)
+        totals = Totals(self.examples, steps, loss, loss + run_state[field.PENALTY_SUM])
+        run_state[field.LOSS], run_state[field.PENALTY_SUM], run_state[field.LOSS_FACTOR] = 0.0, 0.0, 1.0
+        run_state[field.SCHEDULE_STEPS_TAKEN] = 0.0
         self.examples = 0
         return totals
 
@@ -131,15 +131,15 @@ class LinearSGDRun:
         if self.shared:
             # scale and intercept are everybody's until the round has ended: see linear_shared.py
             return
-        carry, model, views = self.carry, self.model, self.views
+        run_state, model, views = self.run_state, self.model, self.views
         if model.average:
             self._settle_mean()
-            views["mean_intercept"][:] = carry[slot.MEAN_INTERCEPT]
-        if np.any(carry[slot.SCALE] != 1.0):
-            self._rows(self.coef)[:] *= self._spread(carry[slot.SCALE])
+            views["mean_intercept"][:] = run_state[field.MEAN_INTERCEPT]
+        if np.any(run_state[field.SCALE] != 1.0):
+            self._rows(self.coef)[:] *= self._spread(run_state[field.SCALE])
         if model.truncates:
-            views["penalty"][:] = carry[slot.PENALTY]
-        views["intercept"][:] = carry[slot.INTERCEPT]
+            views["penalty"][:] = run_state[field.TOTAL_PENALTY]
+        views["intercept"][:] = run_state[field.INTERCEPT]
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
@@ -161,22 +161,26 @@ class LinearSGDRun:
         count = self._averaged()
         if count == 0:
             # the mean of none is where the run stands, so that it can be merged with means that have begun
-            self._rows(self.mean)[:] = self._rows(self.coef) * self._spread(self.carry[slot.SCALE])
-            self.carry[slot.MEAN_INTERCEPT] = self.carry[slot.INTERCEPT]
+            self._rows(self.mean)[:] = self._rows(self.coef) * self._spread(self.run_state[field.SCALE])
+            self.run_state[field.MEAN_INTERCEPT] = self.run_state[field.INTERCEPT]
         else:
-            mean = self._rows(self.coef) * self._spread(self.carry[slot.SUMMED] / count)
+            mean = self._rows(self.coef) * self._spread(self.run_state[field.SCALE_SUM] / count)
             mean += self._rows(self.mean) * self._spread(np.full(self.model.n_outputs, 1.0 / count))
-            active = self._spread(self.carry[slot.GAIN]) > 0.0
+            active = self._spread(self.run_state[field.LR_SCALE]) > 0.0
             self._rows(self.mean)[:] = np.where(active, mean, self._rows(self.mean))
 
     def _averaged(self) -> int:
         """How many iterates the mean holds at the present clock."""
-        return max(0, int((self.schedule_step - self.model.average) / self.recipe.pace)) if self.model.average else 0
+        return (
+            max(0, int((self.schedule_step - self.model.average) / self.hyperparams.steps_per_tick))
+            if self.model.average
+            else 0
+        )
 
     def _open(self) -> None:
         """Start from plain numbers; turn the mean of the iterates into their sum."""
-        carry = self.carry
-        carry[slot.SUMMED], carry[slot.SCALE], carry[slot.GAIN] = 0.0, 1.0, self.lr_scale
+        run_state = self.run_state
+        run_state[field.SCALE_SUM], run_state[field.SCALE], run_state[field.LR_SCALE] = 0.0, 1.0, self.lr_scale
         self.opened = True
         if self.model.average:
             self._rows(self.mean)[:] *= self._spread(np.where(self.lr_scale > 0.0, self._averaged(), 1.0))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, xlogy
 
-from parsgd.kernels.recipe import NEGLIGIBLE
+from parsgd.kernels.hyperparams import NEGLIGIBLE
 
 # Rows that prediction and full gradients take at a time.
 BLOCK_ROWS = 8192

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from parsgd.core import Rows, Totals
-from parsgd.kernels.recipe import release_from
+from parsgd.kernels import network_types as field
+from parsgd.kernels.gil_threshold import get_gil_threshold
+from parsgd.kernels.network_types import NetworkBuffers, NetworkHyperparams, NetworkLayout
 from parsgd.utils import first_use
 
 # Bytes of gradients at hand at a time: about a second-level cache.
@@ -23,7 +25,7 @@ _SQUARE_EVERY = 16
 _LEAST_DECAY = 1e-4
 # What two workers write to lies at least this many numbers apart: processors fetch cache lines in pairs.
 _FENCE = 16
-_NO_BOARD = np.empty(0)
+_NOTHING_SHARED = np.empty(0)
 
 
 class NetworkSGDRun:
@@ -41,74 +43,72 @@ class NetworkSGDRun:
         seed: int,
         shared_scalars: np.ndarray | None = None,
     ):
-        network = first_use.kernels("network")
-        self.slot = network
         self.model, self.lr_scale = model, lr_scale
         self.parts = model.parts(state)
-        self.recipe = recipe(model)._replace(
-            seed=int(seed), shared=shared_scalars is not None, release_from=release_from()
+        self.hyperparams = make_hyperparams(model)._replace(
+            seed=int(seed), is_shared=shared_scalars is not None, release_gil_from=get_gil_threshold()
         )
-        self.shared_scalars = (_NO_BOARD if shared_scalars is None else shared_scalars).reshape(-1, 1)
-        self.plan = plan(model, model.batch_size)
+        self.shared_scalars = (_NOTHING_SHARED if shared_scalars is None else shared_scalars).reshape(-1, 1)
+        self.layout = make_layout(model, model.batch_size)
         whole = gathers_whole(model)
         fused = model.solver == "sgd" and not whole
-        self.descend = network.DESCEND[fused, whole, shared_scalars is not None]
-        self.room = room(model, self.plan, model.batch_size, whole)
-        self.carry = np.zeros(network.N_SLOTS + 2 * _FENCE)[_FENCE : _FENCE + network.N_SLOTS]
-        self.carry[network.CLOCK], self.carry[network.BEGUN] = schedule_step, model.begun
-        self.carry[network.SCALE] = 1.0
+        self.kernel = first_use.kernels("network_steps").RUN_KERNELS[fused, whole, shared_scalars is not None]
+        self.buffers = make_buffers(model, self.layout, model.batch_size, whole)
+        self.run_state = np.zeros(field.N_FIELDS + 2 * _FENCE)[_FENCE : _FENCE + field.N_FIELDS]
+        self.run_state[field.SCHEDULE_STEP], self.run_state[field.FIRST_STEP] = schedule_step, model.begun
+        self.run_state[field.FIRST_LAYER_SCALE] = 1.0
         self.examples = 0
         coefs = model.views(state)["coefs"]
         if model.alpha > 0.0 and model.solver != "adamw":
             totals = [float(np.vdot(coef, coef)) for coef in coefs]
-            self.carry[network.SQUARE], self.carry[network.FIRST_SQUARE] = sum(totals), totals[0]
+            self.run_state[field.SQUARED_NORM], self.run_state[field.FIRST_LAYER_SQUARED_NORM] = sum(totals), totals[0]
         self.coefs = coefs
 
     @property
     def schedule_step(self) -> float:
-        return float(self.carry[self.slot.CLOCK])
+        return float(self.run_state[field.SCHEDULE_STEP])
 
     def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
         """Visit ``order[start:stop]``."""
-        self.carry[self.slot.GAIN] = self.lr_scale[0]
-        self.descend(
-            rows.x, rows.y, rows.weight, order, start, stop, *self.parts, self.room, self.plan, self.recipe, self.carry,
-            self.shared_scalars,
+        self.run_state[field.LR_SCALE] = self.lr_scale[0]
+        self.kernel(
+            rows.x, rows.y, rows.weight, order, start, stop, *self.parts, self.buffers, self.layout, self.hyperparams,
+            self.run_state, self.shared_scalars,
         )  # fmt: skip
         self.examples += stop - start
 
     def mean_loss(self) -> float:
         """Mean loss of the examples since the last :meth:`take_totals`, each batch's taken just before its step."""
-        return float(self.carry[self.slot.LOSS]) / max(self.examples, 1)
+        return float(self.run_state[field.LOSS]) / max(self.examples, 1)
 
     def take_totals(self) -> Totals:
         """The sums since the last tally; the loss has the penalty in it, as scikit-learn's ``loss_curve_`` has."""
-        loss = np.array([self.carry[self.slot.LOSS]])
-        totals = Totals(self.examples, int(self.carry[self.slot.OWN_STEPS]), loss, loss)
-        self.carry[self.slot.LOSS] = self.carry[self.slot.OWN_STEPS] = 0.0
+        loss = np.array([self.run_state[field.LOSS]])
+        totals = Totals(self.examples, int(self.run_state[field.STEPS_TAKEN]), loss, loss)
+        self.run_state[field.LOSS] = self.run_state[field.STEPS_TAKEN] = 0.0
         self.examples = 0
         return totals
 
     def finalize(self) -> None:
         """Bring the state back to plain numbers."""
-        carry, slot = self.carry, self.slot
-        scale, decay = carry[slot.SCALE], carry[slot.DECAY]
+        run_state = self.run_state
+        scale, decay = run_state[field.FIRST_LAYER_SCALE], run_state[field.PENDING_DECAY]
         number = self.coefs[0].dtype.type
         # a scale that is shared is everybody's until the round has ended
-        if scale != 1.0 and not self.recipe.shared:
+        if scale != 1.0 and not self.hyperparams.is_shared:
             self.coefs[0] *= number(scale)
-            carry[slot.FIRST_SQUARE] *= scale * scale
-            carry[slot.SCALE] = 1.0
+            run_state[field.FIRST_LAYER_SQUARED_NORM] *= scale * scale
+            run_state[field.FIRST_LAYER_SCALE] = 1.0
         if decay > 0.0:
             for coef in self.coefs[self.model.sparse :]:
                 coef *= number(1.0 - decay)
-        carry[slot.DECAY] = 0.0
+        run_state[field.PENDING_DECAY] = 0.0
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
         """Settle the state for a while; the run then goes on from what it was."""
-        plain = self.carry[self.slot.SCALE] == 1.0 and self.carry[self.slot.DECAY] == 0.0
-        kept = [] if plain else [(array, array.copy()) for array in (self.carry, *self.coefs)]
+        plain = self.run_state[field.FIRST_LAYER_SCALE] == 1.0 and self.run_state[field.PENDING_DECAY] == 0.0
+        kept = [] if plain else [(array, array.copy()) for array in (self.run_state, *self.coefs)]
         self.finalize()
         yield
         for array, values in kept:
@@ -116,10 +116,8 @@ class NetworkSGDRun:
 
 
 @functools.lru_cache(maxsize=64)
-def plan(model: Any, batch_size: int) -> Any:
+def make_layout(model: Any, batch_size: int) -> Any:
     """Where things lie, as kernels take it; remembered, because `minibatch` asks at every step."""
-    Plan = first_use.kernels("network").Plan
-
     hidden = max(model.sizes[1:-1], default=0)
     # each layer's values begin on a whole vector
     rooms = [_aligned(batch_size * size) for size in (*model.sizes, hidden, hidden)]
@@ -127,18 +125,15 @@ def plan(model: Any, batch_size: int) -> Any:
     if model.sparse:
         places = [max(place - rooms[0], 0) for place in places]
     arrays = (model.sizes, model.blocks[:-1], places[: len(model.sizes) + 2])
-    return Plan(*(np.array(numbers, dtype=np.int64) for numbers in arrays))
+    return NetworkLayout(*(np.array(numbers, dtype=np.int64) for numbers in arrays))
 
 
-def room(model: Any, plan: Any, batch_size: int, whole: bool | None) -> Any:
-    """What one batch needs; see :class:`parsgd.kernels.network.Room`.  ``whole``: gradients of all parameters, of a
-    block, or none."""
-    Room = first_use.kernels("network").Room
-
+def make_buffers(model: Any, layout: Any, batch_size: int, whole: bool | None) -> Any:
+    """Allocate the buffers of one batch; ``whole``: for gradients of all parameters, of a block, or (None) none."""
     hidden = _aligned(batch_size * max(model.sizes[1:-1], default=0))
-    values = _fenced(int(plan.places[-1]) + hidden, model.dtype)
+    values = _fenced(int(layout.value_starts[-1]) + hidden, model.dtype)
     stored = model.activation == "gelu" or model.dropout > 0.0
-    slopes = _fenced(int(plan.places[len(model.sizes) - 1]) if stored else 0, model.dtype)
+    derivatives = _fenced(int(layout.value_starts[len(model.sizes) - 1]) if stored else 0, model.dtype)
     if whole is None:
         n_gradients = 0
     elif whole:
@@ -151,52 +146,52 @@ def room(model: Any, plan: Any, batch_size: int, whole: bool | None) -> Any:
         n_gradients = max(min(fitting, largest), *model.sizes[1:])
     gradient = _fenced(n_gradients, model.dtype)
     gradient[:] = 0.0
-    return Room(values, slopes, gradient)
+    return NetworkBuffers(values, derivatives, gradient)
 
 
 @functools.lru_cache(maxsize=64)
-def recipe(model: Any) -> Any:
+def make_hyperparams(model: Any) -> Any:
     """The hyper-parameters as kernels take them."""
     activations, outputs, solvers = map(first_use.kernels, ("activations", "outputs", "solvers"))
-    gemm_address, NetworkRecipe = first_use.kernels("blas").gemm_address, first_use.kernels("network").NetworkRecipe
+    get_gemm_address = first_use.kernels("gemm").get_gemm_address
 
     activation = getattr(activations, model.activation.upper())
     losses = {"squared_error": "squared", "absolute_error": "absolute"}
     loss = getattr(outputs, losses.get(model.loss, model.loss).upper())
     averaged = model.loss in ("squared_error", "absolute_error", "huber")
     decoupled = model.solver == "adamw"
-    activate, differentiate, drop = activations.addresses(activation, model.dtype, model.dropout > 0.0)
-    return NetworkRecipe(
-        gemm=gemm_address(model.dtype),
+    activate, differentiate, drop = activations.get_addresses(activation, model.dtype, model.dropout > 0.0)
+    return NetworkHyperparams(
+        gemm_address=get_gemm_address(model.dtype),
         activation=activation,
-        activate=activate,
-        differentiate=differentiate,
-        drop=drop,
-        step=solvers.address(getattr(solvers, model.solver.upper()), model.dtype),
+        activate_address=activate,
+        differentiate_address=differentiate,
+        dropout_address=drop,
+        step_address=solvers.get_step_address(getattr(solvers, model.solver.upper()), model.dtype),
         loss=loss,
         loss_parameter=float(model.loss_parameter),
         # scikit-learn reports the mean over outputs of these losses, and steps along the gradient of their sum
-        loss_share=1.0 / model.sizes[-1] if averaged else 1.0,
+        loss_scale=1.0 / model.sizes[-1] if averaged else 1.0,
         batch_size=int(model.batch_size),
         alpha=0.0 if decoupled else float(model.alpha),
-        part=1.0,
-        shrinkage=float(model.alpha) if decoupled else 0.0,
+        penalty_fraction=1.0,
+        weight_decay=float(model.alpha) if decoupled else 0.0,
         eta0=float(model.eta0),
-        falling=model.schedule == "invscaling",
+        is_invscaling=model.schedule == "invscaling",
         power_t=float(model.power_t),
-        seen=float(model.seen),
+        rows_seen=float(model.seen),
         rows_per_epoch=float(model.rows_per_epoch),
         steps_per_epoch=float(model.steps_per_epoch),
-        hyper=(float(model.momentum), float(model.beta_1), float(model.beta_2), float(model.epsilon)),
+        solver_params=(float(model.momentum), float(model.beta_1), float(model.beta_2), float(model.epsilon)),
         clip=float(model.clip_norm or 0.0),
-        keep=1.0 - float(model.dropout),
+        keep_probability=1.0 - float(model.dropout),
         seed=0,
-        shift=0,
-        moves=True,
-        square_every=1 if model.dtype == "float64" else _SQUARE_EVERY,
-        least_decay=0.0 if model.dtype == "float64" else _LEAST_DECAY,
-        release_from=0,
-        shared=False,
+        row_offset=0,
+        takes_step=True,
+        norm_every=1 if model.dtype == "float64" else _SQUARE_EVERY,
+        min_decay=0.0 if model.dtype == "float64" else _LEAST_DECAY,
+        release_gil_from=0,
+        is_shared=False,
     )
 
 
@@ -213,31 +208,45 @@ def gradient_sum(
 
     Dropout masks are those that the examples have in the whole batch, and the losses what they add to its own.
     """
-    network = first_use.kernels("network")
-
     out = np.zeros(model.n_parameters + 1, dtype=model.dtype)
     n = end - first
     if n == 0:
         return out, Totals(0, 0, np.zeros(1), np.zeros(1))
-    made = recipe(model)._replace(
-        seed=int(seed), release_from=release_from(), moves=False, batch_size=n, shift=first, part=n / len(batch)
+    made = make_hyperparams(model)._replace(
+        seed=int(seed),
+        release_gil_from=get_gil_threshold(),
+        takes_step=False,
+        batch_size=n,
+        row_offset=first,
+        penalty_fraction=n / len(batch),
     )
-    where = plan(model, n)
-    space = room(model, where, n, None)._replace(gradient=out[:-1])
-    carry = np.zeros(network.N_SLOTS + 2 * _FENCE)[_FENCE : _FENCE + network.N_SLOTS]
-    carry[network.CLOCK], carry[network.BEGUN], carry[network.SCALE], carry[network.GAIN] = (
-        schedule_step,
-        model.begun,
-        1.0,
-        1.0,
-    )
+    where = make_layout(model, n)
+    space = make_buffers(model, where, n, None)._replace(gradient=out[:-1])
+    run_state = np.zeros(field.N_FIELDS + 2 * _FENCE)[_FENCE : _FENCE + field.N_FIELDS]
+    (
+        run_state[field.SCHEDULE_STEP],
+        run_state[field.FIRST_STEP],
+        run_state[field.FIRST_LAYER_SCALE],
+        run_state[field.LR_SCALE],
+    ) = schedule_step, model.begun, 1.0, 1.0
     if made.alpha > 0.0:
-        carry[network.SQUARE] = sum(float(np.vdot(coef, coef)) for coef in model.views(state)["coefs"])
+        run_state[field.SQUARED_NORM] = sum(float(np.vdot(coef, coef)) for coef in model.views(state)["coefs"])
     parts = model.parts(state)
-    network.DESCEND[False, True, False](
-        rows.x, rows.y, rows.weight, batch, first, end, *parts, space, where, made, carry, _NO_BOARD.reshape(-1, 1)
+    first_use.kernels("network_steps").RUN_KERNELS[False, True, False](
+        rows.x,
+        rows.y,
+        rows.weight,
+        batch,
+        first,
+        end,
+        *parts,
+        space,
+        where,
+        made,
+        run_state,
+        _NOTHING_SHARED.reshape(-1, 1),
     )
-    loss = np.array([carry[network.LOSS]])
+    loss = np.array([run_state[field.LOSS]])
     out[-1] = n
     if rows.weight.size:
         # the kernel has divided by the weight of these examples, not of the batch
@@ -251,15 +260,19 @@ def apply_gradient(
     model: Any, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
 ) -> np.ndarray:
     """The state one step further, along what :func:`gradient_sum` gave, summed over a batch."""
-    network = first_use.kernels("network")
-
     state = state.copy()
     if slopes[-1] <= 0.0 or lr_scale[0] == 0.0:
         return state
-    carry = np.zeros(network.N_SLOTS)
-    carry[network.CLOCK], carry[network.BEGUN], carry[network.GAIN] = schedule_step, model.begun, lr_scale[0]
-    made = recipe(model)._replace(release_from=release_from())
-    network.step_network(*model.parts(state), slopes[:-1], plan(model, 1), made, carry, float(slopes[-1]))
+    run_state = np.zeros(field.N_FIELDS)
+    run_state[field.SCHEDULE_STEP], run_state[field.FIRST_STEP], run_state[field.LR_SCALE] = (
+        schedule_step,
+        model.begun,
+        lr_scale[0],
+    )
+    made = make_hyperparams(model)._replace(release_gil_from=get_gil_threshold())
+    first_use.kernels("network_steps").step_network(
+        *model.parts(state), slopes[:-1], make_layout(model, 1), made, run_state, float(slopes[-1])
+    )
     return state
 
 

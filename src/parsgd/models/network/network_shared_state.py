@@ -6,27 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.utils import first_use
+from parsgd.kernels import shared_scalars as row
 
 
 def shared_scalars(model: Any, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
     """The numbers besides the parameters that all workers move, ``(rows, 1)``, as a round begins with them."""
-    network, sharing = first_use.kernels("network"), first_use.kernels("sharing")
-
-    out = np.zeros((network.N_BOARD, 1))
-    out[sharing.WORKERS], out[sharing.SCALE], out[sharing.CLOCK] = n_workers, 1.0, schedule_step
+    out = np.zeros((row.N_NETWORK, 1))
+    out[row.N_WORKERS], out[row.SCALE], out[row.SCHEDULE_STEP] = n_workers, 1.0, schedule_step
     if model.alpha > 0.0 and model.solver != "adamw":
         coef = model.views(state)["coefs"][0]
-        out[network.BOARD_SQUARE] = float(np.vdot(coef, coef))
+        out[row.SQUARED_NORM] = float(np.vdot(coef, coef))
     return out
 
 
 def from_shared(model: Any, state: np.ndarray, shared_scalars: np.ndarray) -> np.ndarray:
-    """The state in plain numbers, a new one, of parameters and a shared_scalars that nobody uses any more."""
-    sharing = first_use.kernels("sharing")
-
+    """The state in plain numbers, a new one, from parameters and shared scalars that no worker uses any more."""
     state = state.copy()
-    scale = shared_scalars.reshape(-1, 1)[sharing.SCALE, 0]
+    scale = shared_scalars.reshape(-1, 1)[row.SCALE, 0]
     if scale != 1.0:
         model.views(state)["coefs"][0] *= state.dtype.type(scale)
     return state

@@ -1,4 +1,4 @@
-"""Weighted sums of states, a block at a time: what merging does with the workers' vectors."""
+"""Weighted sums of states, one block at a time, for merging."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ U = np.uint64
 
 @kernel
 def add_weighted(total, vector, start, n, weight):
-    """``total[:n] += weight * vector[start:start + n]``; ``total`` is float64."""
+    """Add ``weight * vector[start:start + n]`` to ``total[:n]``, which is float64."""
     for i in range(U(n)):
         total[i] += weight * vector[U(start) + i]
 
 
 @kernel
 def store(total, out, start, n):
-    """``out[start:start + n] = total[:n]``, rounded to the type of ``out``; ``total[:n] = 0``."""
+    """Set ``out[start:start + n] = total[:n]``, rounded to the type of ``out``, and ``total[:n] = 0``."""
     number = out.dtype.type
     for i in range(U(n)):
         out[U(start) + i] = number(total[i])

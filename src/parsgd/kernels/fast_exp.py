@@ -1,7 +1,7 @@
-"""The exponential function, written out so that loops around it are vectorised, in float64 and in float32.
+"""The exponential function in float64 and float32, in a form that compilers vectorize.
 
-``e^x = 2^n p(r)`` with ``n = round(x / log 2)``, ``r = x - n log 2`` and ``p`` the Taylor polynomial on
-``abs(r) <= log(2) / 2``.  A call into the C library would stop LLVM from inlining and vectorising the loop.
+``e^x = 2^n p(r)`` with ``n = round(x / log 2)``, ``r = x - n log 2`` and ``p`` the Taylor polynomial on ``abs(r) <=
+log(2) / 2``.  A call of the C library would prevent LLVM from inlining and vectorizing the loop.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _F_LOW, _F_HIGH, _F_HALF = F(-87.0), F(88.0), F(0.5)
 
 @intrinsic
 def bits_to_float32(typing_context, bits):
-    """The float32 whose bit pattern is the int32 ``bits``."""
+    """Return the float32 with the bit pattern of the int32 ``bits``."""
 
     def generate(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], ir.FloatType())
@@ -37,20 +37,21 @@ def bits_to_float32(typing_context, bits):
 
 @inlined
 def exp(x):
-    """e^x in float64, to 1e-14 relative (far from 0, where ``n log(2)`` is rounded, to 3e-14); x is clipped to
-    [-708, 709]."""
-    x = -708.0 if x < -708.0 else (709.0 if x > 709.0 else x)  # NaN stays NaN
+    """Return e^x in float64, with x clipped to [-708, 709].
+
+    The relative error is at most 1e-14, or 3e-14 far from 0, where ``n log(2)`` is rounded.
+    """
+    x = -708.0 if x < -708.0 else (709.0 if x > 709.0 else x)  # keeps NaN
     n = math.floor(x * _LOG2E + 0.5)
     r = x - n * _LN2
-    # in pairs (Estrin), not term by term (Horner): a step of SGD waits for this, and half as many additions wait for
-    # one another
+    # Estrin's scheme instead of Horner's: half as many dependent additions, and an SGD step waits for the result
     r2 = r * r
     r4 = r2 * r2
     low = (_T0 + r * _T1) + r2 * (_T2 + r * _T3)
     middle = (_T4 + r * _T5) + r2 * (_T6 + r * _T7)
     high = (_T8 + r * _T9) + r2 * (_T10 + r * _T11)
     q = low + r4 * middle + (r4 * r4) * (high + r4 * _T12)
-    # by way of int32, because only AVX-512 turns float64 into int64
+    # via int32: only AVX-512 converts float64 to int64
     return q * bits_to_float64((np.int64(np.int32(n)) + 1023) << 52)
 
 
@@ -64,13 +65,13 @@ def _exp32(x):
     return q * bits_to_float32(np.int32((np.int32(n) + np.int32(127)) << np.int32(23)))
 
 
-def exp_in(x):
-    """e^x in the type of ``x``: float64 as :func:`exp`, float32 to 1e-6 relative for x clipped to [-87, 88]."""
+def exp_same_dtype(x):
+    """Return e^x in the type of ``x``: float64 as :func:`exp`, float32 to 1e-6 relative with x clipped to [-87, 88]."""
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(exp_in, jit_options=INLINE)
-def _exp_in(x):
+@overload(exp_same_dtype, jit_options=INLINE)
+def _exp_same_dtype(x):
     if x == types.float32:
         return lambda x: _exp32(x)
     return lambda x: exp(x)
