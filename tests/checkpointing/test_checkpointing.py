@@ -173,10 +173,10 @@ WHOLE: list[bytes] = []
 def test_where_there_is_nothing_to_go_on_from_the_fit_begins_and_says_so(tmp_path, capsys):
     model = make(tmp_path, verbose=1).fit(X, Y, resume=True)
     assert model.resumed_from_ is None
-    assert "no checkpoint to go on from; the fit begins" in capsys.readouterr().out
+    assert "no checkpoint to resume; the fit starts" in capsys.readouterr().out
     model = make(tmp_path, verbose=1).fit(X, Y, resume=True)
     assert model.resumed_from_ == 20
-    assert "goes on from round 20" in capsys.readouterr().out
+    assert "resumes from round 20" in capsys.readouterr().out
     assert not hasattr(model.set_params(checkpoint=None).fit(X, Y), "resumed_from_")
 
 
@@ -505,7 +505,7 @@ def test_to_go_on_there_must_be_checkpoints():
 
 
 def test_lbfgs_keeps_none(tmp_path):
-    with pytest.raises(InvalidArgumentError, match=r"lbfgs.*keeps no checkpoints"):
+    with pytest.raises(InvalidArgumentError, match=r"lbfgs.*cannot be checkpointed"):
         parsgd.MLPClassifier(solver="lbfgs", checkpoint=tmp_path).fit(X, Y)
 
 

@@ -64,7 +64,7 @@ def test_a_negative_number_counts_from_the_cores_and_is_a_limit(n_jobs, most):
 
 def test_no_workers_are_refused():
     with pytest.raises(
-        InvalidArgumentError, match="must not be 0: 1 is serial, -1 takes up to all cores, None decides"
+        InvalidArgumentError, match="must not be 0: 1 is serial, -1 uses up to all cores, None is automatic"
     ):
         SGDClassifier(n_jobs=0).fit(X, Y)
 
@@ -89,10 +89,10 @@ def test_sparse_rows_cost_more_a_value_and_outputs_share_the_reading():
 
 
 @pytest.mark.parametrize(("n_workers", "after"), [(2, 2), (4, 2), (5, 3), (64, 3)])
-def test_linear_models_are_averaged_seldomer_after_some_passes_and_networks_are_not(n_workers, after):
+def test_linear_models_are_averaged_less_often_after_some_passes_and_networks_are_not(n_workers, after):
     choice = choose_algorithm("auto", n_workers, "", LARGE, "SGDClassifier")
     assert choice.algorithm.lengthen_after_epochs == after
-    assert f"seldomer after {after} passes" in choice.why
+    assert f"less often after {after} passes" in choice.why
     network = NetworkSize(1_000_000, 50_000_000, (50, 20, 2), 64, 2)
     assert choose_algorithm("auto", n_workers, "", network, "MLPClassifier").algorithm.lengthen_after_epochs is None
 
@@ -111,7 +111,7 @@ def test_an_engine_with_a_clock_of_its_own_is_asked_what_rounds_cost():
     free, dear = Simulated(rate=1e6), Simulated(rate=1e6, latency_s=0.05)
     often, seldom = (choose_algorithm("auto", 8, "", LARGE, "SGDClassifier", engine) for engine in (free, dear))
     assert often.algorithm.sync_every == pytest.approx(0.1)
-    assert often.algorithm.outer_optimizer == Adaptive(LARGE.looked_at)
+    assert often.algorithm.outer_optimizer == Adaptive(LARGE.n_probe_rows)
     assert seldom.algorithm.sync_every > 0.1
     far = choose_algorithm("auto", 8, "", LARGE, "SGDClassifier", Simulated(rate=1e6, latency_s=1.0))
     assert far.name == "simuparallel"
@@ -175,7 +175,7 @@ def test_a_network_takes_a_second_worker_where_averages_are_cheap_beside_a_pass(
     assert (n_workers, "an average takes" in why) == (1, True)
     assert auto_select.count_workers(None, large, "MLPClassifier")[0] == 2
     few_steps = auto_select.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 4_000, 2)
-    assert "steps a pass" in auto_select.count_workers(None, few_steps, "MLPClassifier")[1]
+    assert "steps per pass" in auto_select.count_workers(None, few_steps, "MLPClassifier")[1]
 
 
 class Elsewhere:

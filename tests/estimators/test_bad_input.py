@@ -207,8 +207,8 @@ def test_a_start_of_the_wrong_shape_is_refused(kind, given):
 
 @pytest.mark.parametrize("kind", [SGDClassifier, SGDRegressor])
 def test_validation_rows_and_targets_belong_together(kind):
-    refused(kind(), match="belong together", X_val=X)
-    refused(kind(), match="belong together", y_val=Y)
+    refused(kind(), match="must be given together", X_val=X)
+    refused(kind(), match="must be given together", y_val=Y)
     refused(kind(), match="features", X_val=X[:, :2], y_val=Y)
 
 

@@ -193,9 +193,9 @@ def test_targets_besides_a_dataset_are_refused(face):
     model, y = face
     if isinstance(model, SGDOneClassSVM):
         pytest.skip("its y is ignored")
-    with pytest.raises(InvalidArgumentError, match="leave out y"):
+    with pytest.raises(InvalidArgumentError, match="omit y"):
         model.fit(blocks(X, y), y)
-    with pytest.raises(InvalidArgumentError, match="leave out sample_weight"):
+    with pytest.raises(InvalidArgumentError, match="omit sample_weight"):
         model.fit(blocks(X, y), sample_weight=WEIGHT)
 
 

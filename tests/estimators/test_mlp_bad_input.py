@@ -130,7 +130,7 @@ def test_a_name_nearly_right_is_answered_with_the_right_one(kind, name, wrong, m
 @pytest.mark.parametrize("kind", ESTIMATORS)
 @pytest.mark.parametrize("given", [{"dropout": 0.5}, {"clip_norm": 1.0}], ids=str)
 def test_lbfgs_refuses_what_belongs_to_single_steps(kind, given):
-    refused(kind(solver="lbfgs", **given), match="dropout and clip_norm are for the stochastic solvers")
+    refused(kind(solver="lbfgs", **given), match="dropout and clip_norm work with the stochastic solvers")
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
@@ -212,8 +212,8 @@ def test_counts_are_not_negative():
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_validation_rows_and_targets_belong_together(kind):
-    refused(kind(), match="belong together", X_val=X)
-    refused(kind(), match="belong together", y_val=Y)
+    refused(kind(), match="must be given together", X_val=X)
+    refused(kind(), match="must be given together", y_val=Y)
     refused(kind(), match="4 features", X_val=X[:, :2], y_val=Y)
     refused(kind(), match="inconsistent", X_val=X, y_val=Y[:9])
     refused(kind(), match="(?i)nan", X_val=X * np.nan, y_val=Y)
@@ -221,15 +221,15 @@ def test_validation_rows_and_targets_belong_together(kind):
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_lbfgs_looks_at_no_validation_set(kind):
-    refused(kind(solver="lbfgs"), match="solver='lbfgs' looks at no score", X_val=X, y_val=Y)
+    refused(kind(solver="lbfgs"), match="solver='lbfgs' computes no score", X_val=X, y_val=Y)
 
 
 def test_validation_targets_are_of_the_kind_of_the_others():
     refused(MLPClassifier(), match=r"\[7\] are not among", X_val=X, y_val=np.full(60, 7))
-    refused(MLPClassifier(), X, MANY, match="3 labels a row", X_val=X, y_val=MANY[:, :2])
-    refused(MLPClassifier(), X, MANY, match="3 labels a row", X_val=X, y_val=Y)
+    refused(MLPClassifier(), X, MANY, match="3 labels per row", X_val=X, y_val=MANY[:, :2])
+    refused(MLPClassifier(), X, MANY, match="3 labels per row", X_val=X, y_val=Y)
     refused(MLPClassifier(), match="y must be .n_rows", X_val=X, y_val=MANY)
-    refused(MLPRegressor(), X, T, match="y_val has 3 targets a row, y has 1", X_val=X, y_val=MANY)
+    refused(MLPRegressor(), X, T, match="y_val has 3 targets per row, y has 1", X_val=X, y_val=MANY)
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
@@ -271,11 +271,11 @@ def test_texts_are_no_labels_where_numbers_were(works, texts):
 
 
 def test_rows_have_as_many_labels_in_every_call(works):
-    with pytest.raises(InvalidArgumentError, match="y must have 2 labels a row"):
+    with pytest.raises(InvalidArgumentError, match="y must have 2 labels per row"):
         MLPClassifier(**QUICK).partial_fit(X, MANY, classes=range(2))
     model = MLPClassifier(**QUICK).partial_fit(X, MANY, classes=range(3))
     for wrong in (MANY[:, :2], np.column_stack([MANY, Y]), Y):
-        with pytest.raises(InvalidArgumentError, match="y must have 3 labels a row; its shape is"):
+        with pytest.raises(InvalidArgumentError, match="y must have 3 labels per row; its shape is"):
             model.partial_fit(X, wrong)
     with pytest.raises(InvalidArgumentError, match=r"0 and 1 only. Got .0 2."):
         model.partial_fit(X, 2 * MANY)
@@ -286,7 +286,7 @@ def test_rows_have_as_many_labels_in_every_call(works):
 def test_rows_have_as_many_targets_in_every_call(works):
     model = MLPRegressor(**QUICK).partial_fit(X, T)
     with pytest.raises(
-        InvalidArgumentError, match=r"has layers \[4, 4, 1\]; parameters and data now ask for \[4, 4, 3\]"
+        InvalidArgumentError, match=r"has layers \[4, 4, 1\]; parameters and data now need \[4, 4, 3\]"
     ):
         model.partial_fit(X, MANY)
 

@@ -18,7 +18,7 @@ from sklearn.base import clone
 
 import parsgd
 from parsgd.errors import DivergedError, InvalidArgumentError
-from parsgd.estimators.linear.own_loss import explained
+from parsgd.estimators.linear.own_loss import name_user_loss
 from parsgd.kernels import losses, user_losses
 from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.problems import labels, targets, unit_rows
@@ -262,7 +262,7 @@ def test_a_loss_that_is_nan_or_infinite_is_named(method, monkeypatch):
     nan = {"loss": (np.nan, 1.0), "gradient": (1.0, np.nan)}[method]
     monkeypatch.setattr(Linear, "losses", lambda self, p, y: tuple(np.full(p.shape, value) for value in nan))
     expected = rf"Huber.{method}\(self, y=-1.0, p=-1.0\) returned nan"
-    with pytest.raises(InvalidArgumentError, match=expected), explained(Linear(2, loss=Huber())):
+    with pytest.raises(InvalidArgumentError, match=expected), name_user_loss(Linear(2, loss=Huber())):
         raise DivergedError("diverged")
 
 

@@ -144,7 +144,7 @@ def test_it_says_that_the_merged_model_is_worse_than_a_single_one():
 def test_networks_from_different_starts_are_warned_of():
     estimator, y = NETWORKS["classes"]
     one, other = fitted(estimator, y, A), fitted(clone(estimator).set_params(random_state=1), y, B)
-    with pytest.warns(UserWarning, match=r"estimators\[1\] seems to come from another start"):
+    with pytest.warns(UserWarning, match=r"estimators\[1\] seems to have other initial weights"):
         average_models([one, other])
 
 
@@ -246,7 +246,7 @@ def test_weights_that_are_none_are_refused(weights):
 
 def test_nothing_half_a_validation_set_and_one_class_models_are_refused():
     one, one_class = fitted(*LINEAR["binary"], A), fitted(*LINEAR["one class"], A)
-    with pytest.raises(InvalidArgumentError, match="nothing to merge"):
+    with pytest.raises(InvalidArgumentError, match="at least one estimator"):
         average_models([])
     with pytest.raises(InvalidArgumentError, match="belong together"):
         average_models([one, one], X_val=X)

@@ -300,11 +300,11 @@ def test_devices_are_refused_and_not_read_for_ever():
     ("change", "said"),
     [
         (lambda d: d.update(history_=[1]), "history_ is not a list of rounds"),
-        (lambda d: d.update(algorithm_=3), "algorithm_ is 3, not the record of a choice"),
+        (lambda d: d.update(algorithm_=3), "algorithm_ is 3, not a Choice"),
         (lambda d: d.update(outcome_=None), "outcome_ is None, not how a fit ended"),
         (lambda d: d.update(loss_curve_=["a"]), "loss_curve_ is .*, not a list of numbers"),
-        (lambda d: d["_rule"]["fields"].update(idle=None), "_rule, the rule of stopping"),
-        (lambda d: d["_rule"]["fields"].update(patience="x"), "_rule, the rule of stopping"),
+        (lambda d: d["_rule"]["fields"].update(idle=None), "_rule, the stopping rule"),
+        (lambda d: d["_rule"]["fields"].update(patience="x"), "_rule, the stopping rule"),
         (lambda d: d.update(t_=10**400), "t_ is 1000"),
     ],
 )
@@ -320,7 +320,7 @@ def test_what_is_remembered_wrongly_is_refused_by_name(change, said, tmp_path):
 def test_names_that_come_twice_and_numbers_that_are_none_are_refused(tmp_path):
     head, text, arrays = taken_apart("regressor")
     path = tmp_path / "m.parsgd"
-    for altered, said in ((b'{"notes":{},' + text[1:], "twice"), (text.replace(b"null", b"NaN"), "NaN is no number")):
+    for altered, said in ((b'{"notes":{},' + text[1:], "twice"), (text.replace(b"null", b"NaN"), "NaN is not allowed")):
         path.write_bytes(sealed(head, altered, arrays))
         with pytest.raises(ModelFileError, match=said):
             parsgd.load(path)

@@ -100,13 +100,13 @@ GOOD = {"0.weight": np.zeros((4, 5)), "0.bias": np.zeros(4), "2.weight": np.zero
 @pytest.mark.parametrize(
     ("change", "settings", "said"),
     [
-        ({"1.running_mean": np.zeros(4)}, {}, "'1.running_mean', which is no weight or bias"),
-        ({"3.bias": np.zeros(4)}, {}, "'3.bias', which is no weight"),
+        ({"1.running_mean": np.zeros(4)}, {}, "'1.running_mean', which is not the weight or bias"),
+        ({"3.bias": np.zeros(4)}, {}, "'3.bias', which is not the weight"),
         ({"0.weight": np.zeros((4, 5, 3, 3))}, {}, r"'0.weight' and its bias should be .* \(4, 5, 3, 3\)"),
         ({"0.bias": np.zeros(5)}, {}, "'0.weight' and its bias should be"),
         ({"2.weight": np.zeros((3, 9))}, {}, "'2.weight' takes 9 inputs, '0.weight' gives 4"),
-        ({"2.bias": np.array([0, np.nan, 0])}, {}, r"state\['2.bias'\] should hold finite"),
-        ({"2.bias": np.zeros(3, dtype=int)}, {}, r"state\['2.bias'\] should hold .* floating"),
+        ({"2.bias": np.array([0, np.nan, 0])}, {}, r"state\['2.bias'\] must hold finite"),
+        ({"2.bias": np.zeros(3, dtype=int)}, {}, r"state\['2.bias'\] must hold .* floating"),
         ({}, {"classes": [0, 1]}, "classes of 3 outputs"),
         ({}, {"classes": ["b", "a", "c"]}, "ascending"),
         ({}, {"classes": [1, 1, 2]}, "each once"),

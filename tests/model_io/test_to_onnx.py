@@ -205,7 +205,7 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path):
         with pytest.raises(InvalidArgumentError, match=f"'{name}' parameter .* 10 finite numbers"):
             parsgd.to_onnx(model, path, **{name: value})
     model.coef_ = np.full(10, 1e300)
-    with pytest.raises(InvalidArgumentError, match="float32 does not reach; give dtype='float64'"):
+    with pytest.raises(InvalidArgumentError, match="which overflow float32; pass dtype='float64'"):
         parsgd.to_onnx(model, path, dtype="float32")
     mixed = fitted(parsgd.SGDClassifier(**SHORT), X, (y > 100).astype(int))
     mixed.classes_ = np.array(["a", 1], dtype=object)

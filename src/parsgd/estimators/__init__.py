@@ -1,1 +1,1 @@
-"""scikit-learn's faces: validate, build the four parts, call fit, set attributes."""
+"""Estimators with scikit-learn's API: validate input, choose algorithm and engine, run the fit, set attributes."""

@@ -1,8 +1,7 @@
-"""Checkpoints on the side of the estimators: what they add to one, and what they take from one.
+"""Checkpointing on the estimators' side.
 
-A fit that keeps checkpoints has an attribute ``_keeper`` while it runs.  What was left to chance or to the machine
-(``random_state=None``, ``n_jobs=None``, ``algorithm="auto"``) is kept as it was decided, so that a fit that goes on
-goes on with it.
+During a checkpointed fit the estimator has the attribute ``_checkpoint_writer``. The checkpoint stores the values drawn
+or chosen for ``random_state=None``, ``n_jobs=None`` and ``algorithm="auto"``, so a resumed fit uses the same.
 """
 
 from __future__ import annotations
@@ -27,29 +26,29 @@ from parsgd.model_io.packing import is_part
 from parsgd.model_io.safetensors_file import safetensors
 from parsgd.viz.live.log_view import to_stdout
 
-# Parameters that may be others when a fit goes on: they change no bit, or are compared as what they stand for.
-_FREE = frozenset({"max_iter", "engine", "verbose", "checkpoint", "n_jobs", "algorithm", "max_fun"})
+# Parameters that may differ when a fit resumes: they change no result, or their resolved value is compared.
+_MAY_CHANGE = frozenset({"max_iter", "engine", "verbose", "checkpoint", "n_jobs", "algorithm", "max_fun"})
 _MAX_SEED = np.iinfo(np.int32).max
 
 
 def check_checkpoint(estimator: Any) -> None:
-    """Refuse a ``checkpoint`` that is none, or that nothing could be written to."""
+    """Raise if ``checkpoint`` is invalid or cannot be written with this solver."""
     who = type(estimator).__name__
     if settings_of(estimator.checkpoint, who) is None:
         return
     if getattr(estimator, "solver", None) == "lbfgs":
         raise InvalidArgumentError(
-            "solver='lbfgs' keeps no checkpoints: what it remembers is SciPy's. Use checkpoint=None, or solver='adam',"
+            "solver='lbfgs' cannot be checkpointed: SciPy hides its state. Use checkpoint=None, or solver='adam',"
             " 'adamw' or 'sgd'."
         )
     safetensors(KIND)
 
 
 @contextlib.contextmanager
-def keeping(estimator: Any, resume: Any) -> Iterator[None]:
-    """For the length of a fit: open the folder, find what to go on from, and settle where chance comes from.
+def checkpointed(estimator: Any, resume: Any) -> Iterator[None]:
+    """Open the checkpoint folder for the length of a fit, load the state to resume, and resolve the random state.
 
-    ``resumed_from_`` is the round from which the fit goes on, or None if it begins; there is none without checkpoints.
+    ``resumed_from_`` is the round from which the fit resumes, or None if it starts. It is not set without checkpoints.
     """
     who = type(estimator).__name__
     if not isinstance(resume, (bool, np.bool_)):
@@ -60,108 +59,112 @@ def keeping(estimator: Any, resume: Any) -> Iterator[None]:
     if settings is None:
         if resume:
             raise InvalidArgumentError(
-                f"{who}.fit(resume=True) goes on from a checkpoint, and this {who} keeps none: make it with"
+                f"{who}.fit(resume=True) needs a checkpoint folder, and checkpoint is None: construct the {who} with"
                 " checkpoint='folder'."
             )
         yield
         return
     with opened(settings.path) as folder:
-        keeper = CheckpointWriter(folder, settings, bool(resume))
-        keeper.params = {name: value for name, value in estimator.get_params(deep=False).items() if name not in _FREE}
-        keeper.random_state = _settled_chance(estimator.random_state, keeper)
-        estimator.resumed_from_ = None if keeper.found is None else keeper.found.snapshot.round
+        writer = CheckpointWriter(folder, settings, bool(resume))
+        writer.params = {
+            name: value for name, value in estimator.get_params(deep=False).items() if name not in _MAY_CHANGE
+        }
+        writer.random_state = _resolve_random_state(estimator.random_state, writer)
+        estimator.resumed_from_ = None if writer.found is None else writer.found.snapshot.round
         if estimator.verbose:
-            to_stdout(_said(keeper))
-        estimator._keeper = keeper
+            to_stdout(_resume_message(writer))
+        estimator._checkpoint_writer = writer
         try:
             yield
         finally:
-            del estimator._keeper
+            del estimator._checkpoint_writer
 
 
-def _said(keeper: CheckpointWriter) -> str:
-    if keeper.found is None:
-        return f"{keeper.folder.path}: no checkpoint to go on from; the fit begins"
-    snapshot = keeper.found.snapshot
-    return f"{keeper.folder.path}: goes on from round {snapshot.round}, after {snapshot.examples} examples"
+def _resume_message(writer: CheckpointWriter) -> str:
+    if writer.found is None:
+        return f"{writer.folder.path}: no checkpoint to resume; the fit starts"
+    snapshot = writer.found.snapshot
+    return f"{writer.folder.path}: resumes from round {snapshot.round}, after {snapshot.examples} examples"
 
 
 def random_state_of(estimator: Any) -> Any:
-    """Where the chance of a fit comes from: what the checkpoint says, or the parameter."""
-    keeper = keeper_of(estimator)
-    return estimator.random_state if keeper is None else keeper.random_state
+    """Return the random state of the fit: the checkpoint's, or the parameter."""
+    writer = writer_of(estimator)
+    return estimator.random_state if writer is None else writer.random_state
 
 
-def keeper_of(estimator: Any) -> CheckpointWriter | None:
-    """Who keeps the checkpoints of the fit that runs, if somebody does."""
-    return getattr(estimator, "_keeper", None)
+def writer_of(estimator: Any) -> CheckpointWriter | None:
+    """Return the checkpoint writer of the running fit, or None."""
+    return getattr(estimator, "_checkpoint_writer", None)
 
 
-def _settled_chance(random_state: Any, keeper: CheckpointWriter) -> Any:
-    """A seed or a generator that a fit which goes on can begin with once more; it is among the keeper's extras."""
-    kept = keeper.extras.get("random_state")
-    if kept is not None:
-        if not isinstance(kept, tuple):
-            return kept
+def _resolve_random_state(random_state: Any, writer: CheckpointWriter) -> Any:
+    """Return a seed or generator that a resumed fit can recreate, and store it in the writer's ``extras``."""
+    saved = writer.extras.get("random_state")
+    if saved is not None:
+        if not isinstance(saved, tuple):
+            return saved
         random = np.random.RandomState()
-        random.set_state(kept)
+        random.set_state(saved)
         return random
     if random_state is None or random_state is np.random:
         random_state = int(check_random_state(random_state).randint(_MAX_SEED))
     generator = isinstance(random_state, np.random.RandomState)
-    keeper.extras["random_state"] = random_state.get_state() if generator else int(random_state)
+    writer.extras["random_state"] = random_state.get_state() if generator else int(random_state)
     return random_state
 
 
 def choose_parts(estimator: Any, size: Any) -> tuple[auto_select.Choice, Any]:
-    """What :func:`parsgd.estimators.auto_select.choose_parts` says, or with a checkpoint said when the fit began.
+    """Resolve algorithm and engine as :mod:`parsgd.estimators.auto_select` does, or as the checkpointed fit did.
 
-    With checkpoints or callbacks, one worker whose round would be the whole fit makes a round of every pass: its steps
-    are the same.
+    With checkpoints or callbacks, a one-worker fit that would be a single round gets one round per pass. Its steps are
+    the same.
     """
     choice, engine = auto_select.choose_parts(estimator, size)
-    keeper = keeper_of(estimator)
-    if keeper is None:
-        heard = choice.n_workers == 1 and has_callbacks(estimator)
-        return _in_passes(choice, "callbacks") if heard else choice, engine
+    writer = writer_of(estimator)
+    if writer is None:
+        with_callbacks = choice.n_workers == 1 and has_callbacks(estimator)
+        return _with_pass_rounds(choice, "callbacks") if with_callbacks else choice, engine
     who = type(estimator).__name__
-    before = keeper.extras.get("choice")
-    if before is not None:
-        choice = _as_before(estimator, choice, before, who)
+    previous = writer.extras.get("choice")
+    if previous is not None:
+        choice = _restore_choice(estimator, choice, previous, who)
     elif choice.n_workers == 1:
-        choice = _in_passes(choice)
-    if before is None and is_part(choice.algorithm):
-        keeper.extras["choice"] = choice
-    return choice, _engine(estimator, choice, who)
+        choice = _with_pass_rounds(choice)
+    if previous is None and is_part(choice.algorithm):
+        writer.extras["choice"] = choice
+    return choice, _choose_engine(estimator, choice, who)
 
 
-def _as_before(estimator: Any, choice: auto_select.Choice, before: auto_select.Choice, who: str) -> auto_select.Choice:
-    """What was left open then and is left open now is as it was then."""
+def _restore_choice(
+    estimator: Any, choice: auto_select.Choice, previous: auto_select.Choice, who: str
+) -> auto_select.Choice:
+    """Reuse the checkpointed choice for parameters that are automatic now."""
     left_open = estimator.n_jobs is None or estimator.n_jobs < 0
-    n_workers = before.n_workers if left_open else choice.n_workers
+    n_workers = previous.n_workers if left_open else choice.n_workers
     if isinstance(estimator.algorithm, str) and estimator.algorithm == "auto":
-        return replace(before, n_workers=n_workers)
+        return replace(previous, n_workers=n_workers)
     choice = replace(choice, n_workers=n_workers)
-    return _in_passes(choice) if n_workers == 1 else choice
+    return _with_pass_rounds(choice) if n_workers == 1 else choice
 
 
-def _engine(estimator: Any, choice: auto_select.Choice, who: str) -> Any:
-    """The engine for so many workers as were chosen when the fit began."""
+def _choose_engine(estimator: Any, choice: auto_select.Choice, who: str) -> Any:
+    """Resolve the engine for the chosen number of workers."""
     engine = auto_select.choose_engine(estimator.engine, choice.n_workers, who, choice.algorithm.requires)
     has = getattr(engine, "n_workers", None)
     if has not in (None, choice.n_workers):
         raise CheckpointError(
-            f"The fit began with {choice.n_workers} workers, and engine={engine.name!r} has {has} and no others."
-            " Give it another engine, or begin anew in another folder."
+            f"The fit started with {choice.n_workers} workers, and engine={engine.name!r} has exactly {has}."
+            " Use another engine, or start a new fit in another folder."
         )
     return engine
 
 
-def _in_passes(choice: auto_select.Choice, for_whom: str = "checkpoints") -> auto_select.Choice:
-    """Rounds of one pass in place of a single one, where that changes no step."""
+def _with_pass_rounds(choice: auto_select.Choice, reason: str = "checkpoints") -> auto_select.Choice:
+    """Replace a single round by rounds of one pass where that changes no step."""
     algorithm = choice.algorithm
-    plain = getattr(algorithm, "seconds", None) is None and getattr(algorithm, "inner_delay", None) is None
-    if not (algorithm.one_shot and is_part(algorithm) and plain):
+    unmodified = getattr(algorithm, "seconds", None) is None and getattr(algorithm, "inner_delay", None) is None
+    if not (algorithm.one_shot and is_part(algorithm) and unmodified):
         return choice
     passes = LocalSGD(sync_every=1.0, partition=algorithm.partition)
-    return replace(choice, why=f"{choice.why}; a round is a pass, for the {for_whom}", algorithm=passes)
+    return replace(choice, why=f"{choice.why}; one round per pass, for the {reason}", algorithm=passes)

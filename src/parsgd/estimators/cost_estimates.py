@@ -1,4 +1,4 @@
-"""What a pass and a round cost, guessed from the sizes of the data and constants measured here, before any fit."""
+"""Estimated seconds per pass and per round, from the data size and constants measured here, before any fit."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from typing import Any
 
 from parsgd.training.cost_model import CostModel, round_seconds
 
-# Seconds for a stored value and for a row, one output, one core: benchmarks/figures/equal_work.py, rounded.
+# Seconds per stored value and per row, one output, one core: benchmarks/figures/equal_work.py, rounded.
 _SECONDS_PER_DENSE_VALUE, _SECONDS_PER_SPARSE_VALUE, _SECONDS_PER_ROW = 0.7e-9, 2.5e-9, 20e-9
-# Further outputs share the reading of the row: 16 of them double its time.
+# Outputs read the row together: 16 of them double its time.
 _OUTPUTS_THAT_DOUBLE = 16
-# Waking the workers and waiting for the last; copying, merging and taking up one parameter: once a round.
+# Per round: waking the workers and waiting for the last; per parameter: copying, merging and sending the state.
 _SECONDS_PER_ROUND, _SECONDS_PER_MERGED_PARAMETER = 0.5e-3, 7e-9
-# What an adaptive step spends on a row that it looks at: for a value, for a loss; more outputs share the reading worse
-# than in the kernels.  Measured on the five linear sets of docs/results/family.md, rounded.
-_SECONDS_PER_SPARSE_LOOK, _SECONDS_PER_DENSE_LOOK, _SECONDS_PER_LOSS = 4e-9, 1e-9, 40e-9
-_OUTPUTS_LOOKED_AT_THAT_DOUBLE = 4
-# A product's numbers a second on one core, the solver's passes over its slots, what a step costs besides, and what a
-# round does: benchmarks/figures/networks.py, rounded.  A stored value's work for one unit of the first layer: measured
-# once, on 20,000 sparse rows of 75 values and 100 units.
+# Cost of an adaptive step per probe row: per value, and per loss. More outputs slow the probe more than the kernels.
+# Measured on the five linear sets of docs/results/family.md, rounded.
+_SECONDS_PER_SPARSE_PROBE, _SECONDS_PER_DENSE_PROBE, _SECONDS_PER_LOSS = 4e-9, 1e-9, 40e-9
+_PROBE_OUTPUTS_THAT_DOUBLE = 4
+# FLOPs per second of matrix products on one core, the solver's passes over its slots, overhead per step, and cost per
+# round: benchmarks/figures/networks.py, rounded. Work per stored value for one unit of the first layer: measured once,
+# on 20,000 sparse rows of 75 values and 100 units.
 _FLOPS, _SECONDS_PER_SLOT, _SECONDS_PER_STEP, _SECONDS_PER_SPARSE_UNIT = 80e9, 0.5e-9, 5e-6, 0.3e-9
 _SECONDS_PER_NETWORK_ROUND, _SECONDS_PER_NETWORK_PARAMETER = 0.8e-3, 4e-9
-# With a thousand rows per worker nothing was lost, on synthetic data and on those of docs/results/family.md; with 336
-# digits lost 0.8 points.
-_FEWEST_ROWS = 1000
-# With fewer steps between two averages a worker of a network gets nowhere: a guess, on the careful side.
-_FEWEST_STEPS = 10
-# Averages a pass of networks, for each worker and in all: docs/results/family.md.
-_ROUNDS_A_WORKER, _FEWEST_ROUNDS, _MOST_ROUNDS = 5, 10, 100
-# Two workers on 10,000 rows, 1000-900-10: 30,700 rows a second with 500 looked at, 37,400 with 100, 42,300 without.
-_LOOKS_AT_ONE_OF, _FEWEST_LOOKED_AT, _MOST_LOOKED_AT = 100, 100, 500
-# Rounds may add this share to the time: what they gain in accuracy is worth more (docs/results/family.md).
+# With a thousand rows per worker no accuracy was lost, on synthetic data and on those of docs/results/family.md; with
+# 336, digits lost 0.8 points.
+_MIN_ROWS = 1000
+# Minimum steps of a network's worker between two merges: a cautious guess.
+_MIN_STEPS = 10
+# Merges per pass of networks, per worker and in total: docs/results/family.md.
+_ROUNDS_PER_WORKER, _MIN_ROUNDS, _MAX_ROUNDS = 5, 10, 100
+# Two workers on 10,000 rows, 1000-900-10: 30,700 rows per second with 500 probe rows, 37,400 with 100, 42,300 without.
+_ROWS_PER_PROBE_ROW, _MIN_PROBE_ROWS, _MAX_PROBE_ROWS = 100, 100, 500
+# Rounds may add this fraction to the time: the accuracy is worth more (docs/results/family.md).
 _ROUNDS_SHARE = 0.25
-# Of a network's pass by one worker, an average may take this share before a second worker brings too little.
-_DEAREST_SHARE = 0.1
+# A merge may take this fraction of a worker's pass through a network; beyond it a second worker is not worth it.
+_MAX_MERGE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class ProblemSize:
-    """What is known of a problem before it is fitted."""
+    """Size of a linear problem, known before the fit."""
 
     n_rows: int
     n_values: int
@@ -50,19 +50,19 @@ class ProblemSize:
     # several classes, each against the rest
     one_against_all: bool = False
 
-    # of a convex objective the mean of solutions is nearly one, too
+    # the mean of solutions of a convex objective is nearly a solution
     convex = True
-    # on how many rows an adaptive step is judged: fewer were not enough on enron_spam, more gained nothing
-    looked_at = 2000
+    # probe rows of an adaptive step: fewer were not enough on enron_spam, more did not help
+    n_probe_rows = 2000
     wake_seconds = _SECONDS_PER_ROUND
 
     def rounds(self, n_workers: int) -> tuple[int, int]:
-        """How many averages a pass are worth having, and with how many fewer accuracy suffers."""
+        """Return the useful number of merges per pass, and the minimum below which accuracy drops."""
         return 10, 5
 
     @property
     def epoch_seconds(self) -> float:
-        """Time of a pass on one core, roughly."""
+        """Approximate seconds per pass on one core."""
         per_value = _SECONDS_PER_SPARSE_VALUE if self.sparse else _SECONDS_PER_DENSE_VALUE
         reading = self.n_values * per_value + self.n_rows * _SECONDS_PER_ROW
         return reading * (1.0 + (self.n_outputs - 1) / _OUTPUTS_THAT_DOUBLE)
@@ -72,24 +72,24 @@ class ProblemSize:
         return (self.n_features + 1) * self.n_outputs
 
     @property
-    def combine_seconds(self) -> float:
-        """The driver's time for a merge and an adaptive step, roughly."""
-        values = self.n_values / max(self.n_rows, 1) * (1.0 + (self.n_outputs - 1) / _OUTPUTS_LOOKED_AT_THAT_DOUBLE)
-        per_value = _SECONDS_PER_SPARSE_LOOK if self.sparse else _SECONDS_PER_DENSE_LOOK
-        looking = self.looked_at * (values * per_value + self.n_outputs * _SECONDS_PER_LOSS)
-        return self.n_parameters * _SECONDS_PER_MERGED_PARAMETER + looking
+    def merge_seconds(self) -> float:
+        """Approximate seconds of the driver per merge with an adaptive step."""
+        values = self.n_values / max(self.n_rows, 1) * (1.0 + (self.n_outputs - 1) / _PROBE_OUTPUTS_THAT_DOUBLE)
+        per_value = _SECONDS_PER_SPARSE_PROBE if self.sparse else _SECONDS_PER_DENSE_PROBE
+        probing = self.n_probe_rows * (values * per_value + self.n_outputs * _SECONDS_PER_LOSS)
+        return self.n_parameters * _SECONDS_PER_MERGED_PARAMETER + probing
 
-    def too_many(self, n_workers: int) -> str | None:
-        """Why so many workers would do harm, or None."""
+    def reason_against(self, n_workers: int) -> str | None:
+        """Return why this many workers would cost accuracy, or None."""
         rows = self.n_rows // n_workers
-        if rows < _FEWEST_ROWS:
+        if rows < _MIN_ROWS:
             return f"a worker would have {rows} rows, and an average of models of few rows may predict worse"
         return None
 
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """What is known of a network and its data before it is fitted."""
+    """Size of a network and its data, known before the fit."""
 
     n_rows: int
     n_values: int
@@ -99,32 +99,36 @@ class NetworkSize:
     sparse: bool = False
 
     convex = False
-    # the last batch of the other worker included
+    # includes waiting for the last batch of the other worker
     wake_seconds = _SECONDS_PER_NETWORK_ROUND
 
     def rounds(self, n_workers: int) -> tuple[int, int]:
-        """How many averages a pass are worth having, and with how many fewer accuracy suffers: the workers of a network
-        part the sooner, the more they are."""
-        wanted = min(max(_FEWEST_ROUNDS, _ROUNDS_A_WORKER * n_workers), _MOST_ROUNDS)
-        return wanted, wanted // 2
+        """Return the useful number of merges per pass, and the minimum below which accuracy drops.
+
+        Workers of a network diverge faster the more of them there are.
+        """
+        useful = min(max(_MIN_ROUNDS, _ROUNDS_PER_WORKER * n_workers), _MAX_ROUNDS)
+        return useful, useful // 2
 
     @property
-    def looked_at(self) -> int:
-        """On how many rows an adaptive step is judged: of ten averages a pass, with up to two looks each at one row in
-        a hundred, the driver's products are a fifteenth of all that two workers do."""
-        return min(max(self.n_rows // _LOOKS_AT_ONE_OF, _FEWEST_LOOKED_AT), _MOST_LOOKED_AT)
+    def n_probe_rows(self) -> int:
+        """Number of probe rows of an adaptive step, one row in a hundred within limits.
+
+        With ten merges per pass and up to two probes per merge the driver does a fifteenth of the work of two workers.
+        """
+        return min(max(self.n_rows // _ROWS_PER_PROBE_ROW, _MIN_PROBE_ROWS), _MAX_PROBE_ROWS)
 
     @property
     def n_parameters(self) -> int:
-        """Numbers in the state: parameters and the solver's slots."""
+        """Length of the state: parameters and the solver's slots."""
         return self._weights * (1 + self.n_slots)
 
     @property
-    def combine_seconds(self) -> float:
-        """The driver's time for a merge and an adaptive step, roughly."""
-        # two looks at the rows at the most, forward only
-        looking = 4.0 * self.looked_at * sum(i * o for i, o in pairwise(self.layers)) / _FLOPS
-        return self.n_parameters * _SECONDS_PER_NETWORK_PARAMETER + looking
+    def merge_seconds(self) -> float:
+        """Approximate seconds of the driver per merge with an adaptive step."""
+        # at most two probes, forward only
+        probing = 4.0 * self.n_probe_rows * sum(i * o for i, o in pairwise(self.layers)) / _FLOPS
+        return self.n_parameters * _SECONDS_PER_NETWORK_PARAMETER + probing
 
     @property
     def _weights(self) -> int:
@@ -132,9 +136,9 @@ class NetworkSize:
 
     @property
     def epoch_seconds(self) -> float:
-        """Time of a pass on one core, roughly."""
+        """Approximate seconds per pass on one core."""
         products = [i * o for i, o in pairwise(self.layers)]
-        # forward, gradient, and backward past every layer but the first: two numbers each
+        # two FLOPs each for the forward pass, the gradient, and the backward pass beyond the first layer
         flops = 2.0 * self.n_rows * (3.0 * sum(products) - products[0])
         seconds = flops / _FLOPS
         if self.sparse:
@@ -143,42 +147,46 @@ class NetworkSize:
         steps = self.n_rows / self.batch_size
         return seconds + steps * (_SECONDS_PER_STEP + self._weights * self.n_slots * _SECONDS_PER_SLOT)
 
-    def too_many(self, n_workers: int) -> str | None:
-        """Why so many workers would do harm, or None."""
+    def reason_against(self, n_workers: int) -> str | None:
+        """Return why this many workers would cost time or accuracy, or None."""
         steps = self.n_rows / self.batch_size / n_workers
-        if steps < _FEWEST_STEPS:
-            return f"a worker would make {steps:.0f} steps a pass: too few between averages"
-        part, each = self.epoch_seconds / n_workers, self.wake_seconds + self.combine_seconds
-        if each > _DEAREST_SHARE * part:
-            times = f"about {1e3 * each:.1f} ms, a worker's pass {1e3 * part:.1f} ms"
-            return f"an average takes {times}: little time to gain, and on few rows some accuracy to lose"
+        if steps < _MIN_STEPS:
+            return f"a worker would make {steps:.0f} steps per pass: too few between averages"
+        part, merge_s = self.epoch_seconds / n_workers, self.wake_seconds + self.merge_seconds
+        if merge_s > _MAX_MERGE_SHARE * part:
+            times = f"about {1e3 * merge_s:.1f} ms, a worker's pass {1e3 * part:.1f} ms"
+            return f"an average takes {times}: the speedup would be small, and few rows cost accuracy"
         return None
 
 
 def costs_of(size: ProblemSize | NetworkSize, n_threads: int) -> CostModel:
-    """The guesses as :mod:`parsgd.training.cost_model` takes costs, for so many threads at most."""
+    """Return the estimates as a :class:`CostModel` for up to ``n_threads`` threads."""
     wake = dict.fromkeys(range(2, n_threads + 1), size.wake_seconds)
     return CostModel(size.n_rows, size.epoch_seconds / max(size.n_rows, 1), wake_s=wake)
 
 
 def costs_on(engine: Any, size: ProblemSize | NetworkSize, n_workers: int) -> CostModel:
-    """The costs on an engine: those it knows itself (``costs(n_rows, n_parameters)``: one with a clock of its own);
-    the guesses, with what its messages take (``message_costs(n_parameters)``, seconds and bytes a second: one whose
-    workers are elsewhere); or those of threads."""
+    """Return the costs on an engine.
+
+    A simulated engine gives its own (``costs(n_rows, n_parameters)``). A distributed engine adds message costs to the
+    estimates (``message_costs(n_parameters)``, seconds and bytes per second). All others use the estimates of threads.
+    """
     if hasattr(engine, "costs"):
         return engine.costs(size.n_rows, size.n_parameters)
     if not hasattr(engine, "message_costs"):
         return costs_of(size, n_workers)
     latency, bandwidth = engine.message_costs(size.n_parameters)
-    guessed = costs_of(size, 1)
+    estimate = costs_of(size, 1)
     state_bytes = 8 * size.n_parameters
-    return replace(guessed, state_bytes=state_bytes, latency_s=latency, bandwidth_bytes_per_s=bandwidth)
+    return replace(estimate, state_bytes=state_bytes, latency_s=latency, bandwidth_bytes_per_s=bandwidth)
 
 
 def rounds_of(costs: CostModel, n_workers: int, size: ProblemSize | NetworkSize) -> int:
-    """Averages a pass: as many as are worth having, if they stay cheap; fewer, where so many would take longer than one
-    worker takes for all."""
-    each, part = round_seconds(costs, n_workers, size.combine_seconds), costs.pass_s / n_workers
-    wanted, least = size.rounds(n_workers)
-    affordable = int(_ROUNDS_SHARE * part / each) if each > 0.0 else wanted
-    return min(wanted, max(affordable, least if least * each <= costs.pass_s else 1, 1))
+    """Return the number of merges per pass.
+
+    It is the useful number if merging stays cheap, and smaller if merging would take longer than one worker's pass.
+    """
+    merge_s, part = round_seconds(costs, n_workers, size.merge_seconds), costs.pass_s / n_workers
+    useful, minimum = size.rounds(n_workers)
+    affordable = int(_ROUNDS_SHARE * part / merge_s) if merge_s > 0.0 else useful
+    return min(useful, max(affordable, minimum if minimum * merge_s <= costs.pass_s else 1, 1))

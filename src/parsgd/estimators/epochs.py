@@ -1,4 +1,4 @@
-"""The epochs of a fit, one by one: losses, scores, and the lines that scikit-learn prints about them."""
+"""Losses and scores per epoch, and the lines that scikit-learn prints for them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from parsgd.viz.live.log_view import to_stdout
 
 
 def epochs_of(fit: loop.Fit, one_shot: bool) -> tuple[list[float], list[float]]:
-    """The mean loss of every epoch, and its score where there is one."""
+    """Return the mean loss per epoch, and the score per epoch where there is one."""
     if one_shot:
-        # one round is the whole fit: the workers tell of their epochs
+        # one round is the whole fit: the reports contain the workers' epochs
         workers = [worker["trace"] for worker in fit.history[0]["workers"] if worker["trace"]]
         if workers:
             epochs = range(max(map(len, workers)))
@@ -27,12 +27,12 @@ def epochs_of(fit: loop.Fit, one_shot: bool) -> tuple[list[float], list[float]]:
             return losses, [float(np.mean(score)) for score in scores if score]
     sums: dict[int, list[float]] = {}
     scores = []
-    began = 0.0
+    start = 0.0
     for entry in fit.history:
         examples = sum(worker["examples"] for worker in entry["workers"])
-        # an entry may reach a little into the next epoch, the last one beyond the last
-        epoch = min(math.ceil((began + entry["epoch"]) / 2 - 1e-9), fit.n_epochs)
-        began = entry["epoch"]
+        # an entry may extend slightly into the next epoch, the last one past the final epoch
+        epoch = min(math.ceil((start + entry["epoch"]) / 2 - 1e-9), fit.n_epochs)
+        start = entry["epoch"]
         total = sums.setdefault(epoch, [0.0, 0.0])
         total[0] += entry["loss"] * examples
         total[1] += examples
@@ -42,7 +42,7 @@ def epochs_of(fit: loop.Fit, one_shot: bool) -> tuple[list[float], list[float]]:
 
 
 def idle_epochs(losses: list[float], tol: float) -> int:
-    """The number of epochs at the end that did not improve the loss by more than ``tol``, as scikit-learn counts them.
+    """Count the final epochs that did not improve the loss by more than ``tol``, as scikit-learn does.
 
     >>> idle_epochs([1.0, 0.5, 0.5, 0.49], tol=0.1)
     2
@@ -55,7 +55,10 @@ def idle_epochs(losses: list[float], tol: float) -> int:
 
 
 def print_epochs(verbose: Any, fit: loop.Fit, one_shot: bool, network: bool) -> None:
-    """Print a line per epoch in scikit-learn's form, where ``verbose`` shows plain lines; some programs read them."""
+    """Print one line per epoch in scikit-learn's format if ``verbose`` selects plain lines.
+
+    Some programs parse these lines.
+    """
     if display_mode.shows_lines(verbose):
         for line in _epoch_lines(fit, one_shot, network):
             to_stdout(line)

@@ -1,4 +1,4 @@
-"""What fit leaves on each estimator, and what of it must fit together for predicting and for going on."""
+"""Names of the fitted attributes per estimator, and checks that they are consistent for prediction and resuming."""
 
 from __future__ import annotations
 
@@ -13,18 +13,44 @@ from parsgd.models.network.network_model import Network
 from parsgd.training import history
 
 _ALL = (
-    "n_features_in_", "feature_names_in_", "t_", "n_iter_", "algorithm_", "outcome_", "history_", "merge_weights_",
+    "n_features_in_",
+    "feature_names_in_",
+    "t_",
+    "n_iter_",
+    "algorithm_",
+    "outcome_",
+    "history_",
+    "merge_weights_",
     "columns_",
-)  # fmt: skip
+)
 _LINEAR = (
-    *_ALL, "coef_", "intercept_", "offset_", *AVERAGES, *SQUARES, "sparsified",
-)  # fmt: skip
+    *_ALL,
+    "coef_",
+    "intercept_",
+    "offset_",
+    *AVERAGES,
+    *SQUARES,
+    "sparsified",
+)
 _NETWORK = (
-    *_ALL, "coefs_", "intercepts_", "loss_", "best_loss_", "loss_curve_", "validation_scores_",
-    "best_validation_score_", "n_layers_", "n_outputs_", "out_activation_", "_clock", "_slots", "_rule", "_gains",
+    *_ALL,
+    "coefs_",
+    "intercepts_",
+    "loss_",
+    "best_loss_",
+    "loss_curve_",
+    "validation_scores_",
+    "best_validation_score_",
+    "n_layers_",
+    "n_outputs_",
+    "out_activation_",
+    "_clock",
+    "_slots",
+    "_rule",
+    "_gains",
     "_no_improvement_count",
-)  # fmt: skip
-# Estimator -> what fit leaves on it; ``sparsified`` is for a file to say that coef_ was sparse.
+)
+# Estimator -> fitted attributes. A model file sets ``sparsified`` if coef_ was sparse.
 FITTED = {
     "SGDClassifier": (*_LINEAR, "classes_"),
     "SGDOneClassSVM": _LINEAR,
@@ -35,43 +61,44 @@ FITTED = {
 
 
 def base_name(estimator: Any) -> str:
-    """Name of the estimator's class, or of that which an estimator of :mod:`parsgd.dask` derives from."""
+    """Return the name of the estimator's class; for estimators of :mod:`parsgd.dask`, of its base class."""
     return type(estimator).__name__.removeprefix("Dask")
 
 
 def is_network(estimator: Any) -> bool:
-    """Whether it has layers."""
+    """Return True for network estimators."""
     return "coefs_" in FITTED[base_name(estimator)]
 
 
 def is_fitted(estimator: Any) -> bool:
-    """Whether it has what predicting takes."""
+    """Return True if the estimator has the attributes that prediction needs."""
     return hasattr(estimator, "coefs_" if is_network(estimator) else "coef_")
 
 
 def problem(estimator: Any) -> str | None:
-    """What does not fit together among the fitted attributes, or None."""
+    """Return the first inconsistency among the fitted attributes, or None."""
     return next(_problems(estimator), None)
 
 
 def _problems(estimator: Any) -> Iterator[str]:
-    """In an order in which each check may rely on those before it."""
+    """Yield inconsistencies; each check may rely on the earlier ones."""
     network, n_features = is_network(estimator), getattr(estimator, "n_features_in_", None)
     if not _is_number(n_features, 1, whole=True):
         yield f"n_features_in_ is {n_features!r}, not a number of features"
     yield from _problems_of_names(estimator, n_features)
     if "classes_" in FITTED[base_name(estimator)]:
         yield from _problems_of_classes(estimator, 1 if network else 2)
-    # scikit-learn's networks count from 0: lbfgs visits no examples, and its first point may be the best one
+    # counts of networks start at 0 as in scikit-learn: lbfgs visits no examples, and its initial point may be the best
+    # one
     for key in ("t_", "n_iter_"):
         if not _is_number(getattr(estimator, key, None), 0 if network else 1):
-            yield f"{key} is {getattr(estimator, key, None)!r}, not a number from {0 if network else 1} on"
+            yield f"{key} is {getattr(estimator, key, None)!r}, not a number >= {0 if network else 1}"
     columns = getattr(estimator, "columns_", None)
     if columns is not None and (not isinstance(columns, Encoder) or columns.n_features != n_features):
-        yield "columns_ does not say how columns become the features"
-    wrong = history.problem(getattr(estimator, "history_", []))
-    if wrong:
-        yield wrong
+        yield "columns_ is not an encoder with n_features_in_ outputs"
+    invalid = history.problem(getattr(estimator, "history_", []))
+    if invalid:
+        yield invalid
     merged = getattr(estimator, "merge_weights_", None)
     if merged is not None:
         yield from _problems_of_array("merge_weights_", merged, (getattr(merged, "size", 0),))
@@ -82,9 +109,9 @@ def _problems(estimator: Any) -> Iterator[str]:
 def _problems_of_names(estimator: Any, n_features: int) -> Iterator[str]:
     names = getattr(estimator, "feature_names_in_", None)
     if names is not None:
-        texts = isinstance(names, np.ndarray) and all(isinstance(name, str) for name in names.flat)
-        if not texts or names.shape != (n_features,):
-            yield f"feature_names_in_ should be the names of {n_features} features, and is not"
+        are_strings = isinstance(names, np.ndarray) and all(isinstance(name, str) for name in names.flat)
+        if not are_strings or names.shape != (n_features,):
+            yield f"feature_names_in_ should be an array of {n_features} strings"
 
 
 def _problems_of_classes(estimator: Any, least: int) -> Iterator[str]:
@@ -98,7 +125,7 @@ def _problems_of_linear(estimator: Any) -> Iterator[str]:
     if name == "SGDClassifier":
         n_classes = len(estimator.classes_)
         n_outputs = 1 if n_classes == 2 and estimator.loss != "softmax" else n_classes
-    # of two classes one row is kept, whatever the outputs of the model
+    # two classes share one row for any number of outputs
     n_rows = 1 if n_outputs <= 2 else n_outputs
     coef_shape = (n_rows, n_features) if name == "SGDClassifier" else (n_features,)
     shapes = {"coef_": coef_shape, "offset_" if name == "SGDOneClassSVM" else "intercept_": (n_rows,)}
@@ -114,29 +141,29 @@ def _problems_of_network(estimator: Any) -> Iterator[str]:
     if not _is_number(n_outputs, 1, whole=True):
         yield f"n_outputs_ is {n_outputs!r}, not a number of outputs"
     if hasattr(estimator, "classes_"):
-        several = getattr(estimator, "_multilabel", None)
-        if not isinstance(several, bool):
-            yield f"_multilabel is {several!r}, not True or False"
+        multilabel = getattr(estimator, "_multilabel", None)
+        if not isinstance(multilabel, bool):
+            yield f"_multilabel is {multilabel!r}, not True or False"
         n_classes = len(estimator.classes_)
-        n_outputs = n_classes if several or n_classes > 2 else 1
+        n_outputs = n_classes if multilabel or n_classes > 2 else 1
     coefs, intercepts = getattr(estimator, "coefs_", None), getattr(estimator, "intercepts_", None)
     if not (isinstance(coefs, list) and isinstance(intercepts, list) and len(coefs) == len(intercepts) > 0):
-        yield "coefs_ and intercepts_ should be lists of arrays, one a layer, and are not"
+        yield "coefs_ and intercepts_ should be lists of arrays, one per layer"
     layers = (estimator.n_features_in_, *(getattr(array, "size", 0) for array in intercepts[:-1]), n_outputs)
     for i, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
         yield from _problems_of_array(f"coefs_[{i}]", coef, layers[i : i + 2])
         yield from _problems_of_array(f"intercepts_[{i}]", intercept, layers[i + 1 : i + 2])
-    yield from _problems_of_going_on(estimator, Network(layers).n_parameters)
+    yield from _problems_of_partial_fit(estimator, Network(layers).n_parameters)
 
 
-def _problems_of_going_on(estimator: Any, n_parameters: int) -> Iterator[str]:
-    """What ``partial_fit`` of a network takes up: the solver's slots, its clock, the rule of stopping."""
+def _problems_of_partial_fit(estimator: Any, n_parameters: int) -> Iterator[str]:
+    """Check what ``partial_fit`` of a network resumes from: solver slots, schedule step and stopping rule."""
     slots = getattr(estimator, "_slots", None)
     yield from _problems_of_array("_slots", slots, (getattr(slots, "size", 0),))
     if slots.size % n_parameters:
-        yield f"_slots has {slots.size} numbers, not some for each of {n_parameters} parameters"
+        yield f"_slots has {slots.size} values, not a multiple of {n_parameters} parameters"
     if not _is_number(getattr(estimator, "_clock", 1), 1):
-        yield f"_clock is {estimator._clock!r}, not a number from 1 on"
+        yield f"_clock is {estimator._clock!r}, not a number >= 1"
     if hasattr(estimator, "_rule") or hasattr(estimator, "_gains"):
         yield from _problems_of_array("_gains", getattr(estimator, "_gains", None), (1,))
         yield from problems_of_rule(getattr(estimator, "_rule", None), n_parameters)
@@ -144,9 +171,9 @@ def _problems_of_going_on(estimator: Any, n_parameters: int) -> Iterator[str]:
 
 def _problems_of_array(key: str, array: Any, shape: tuple[int, ...]) -> Iterator[str]:
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.shape != shape:
-        yield f"{key} should be an array of numbers of shape {shape}, and is not"
+        yield f"{key} should be a float array of shape {shape}"
     if not np.isfinite(array).all():
-        yield f"{key} holds numbers that are not finite"
+        yield f"{key} holds NaN or infinite values"
 
 
 def _is_number(value: Any, least: int, whole: bool = False) -> bool:

@@ -1,7 +1,7 @@
-"""Validation of input: scikit-learn's, for arrays of any byte order, and at once for arrays that need nothing done.
+"""Input validation: scikit-learn's, for arrays of any byte order, with a fast path for arrays that need no change.
 
-scikit-learn spends a tenth of a millisecond on finding out that an array is an array.  Where rows are a plain matrix of
-finite numbers and everything it checks holds, the array is taken as it is.
+scikit-learn takes a tenth of a millisecond to validate an array. A plain, finite, C-ordered float array that meets
+every check is returned directly.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from sklearn.utils.validation import validate_data as _validate_data
 
 from parsgd.utils.row_arrays import check_csr
 
-__all__ = ["native", "validate_data"]
+__all__ = ["to_native", "validate_data"]
 
-_NOTHING = "no_validation"
+_NO_VALIDATION = "no_validation"
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
-def native(X: Any) -> Any:
-    """The same numbers in the machine's byte order; anything but arrays and sparse matrices as it is.
+def to_native(X: Any) -> Any:
+    """Convert arrays and sparse matrices to the machine's byte order; return anything else unchanged.
 
-    scikit-learn takes float32 in the other byte order for an unknown type, and makes float64 of it.
+    scikit-learn does not recognize float32 in the other byte order and converts it to float64.
 
-    >>> native(np.ones(2, dtype=">f4")).dtype
+    >>> to_native(np.ones(2, dtype=">f4")).dtype
     dtype('float32')
     """
     if (isinstance(X, np.ndarray) or sparse.issparse(X)) and not X.dtype.isnative:
@@ -33,19 +33,21 @@ def native(X: Any) -> Any:
     return X
 
 
-def validate_data(estimator: Any, X: Any = _NOTHING, y: Any = _NOTHING, *, reset: bool = True, **settings: Any) -> Any:
-    """:func:`sklearn.utils.validation.validate_data`, of arrays in any byte order.
+def validate_data(
+    estimator: Any, X: Any = _NO_VALIDATION, y: Any = _NO_VALIDATION, *, reset: bool = True, **options: Any
+) -> Any:
+    """Validate with :func:`sklearn.utils.validation.validate_data`, for arrays in any byte order.
 
     Raises
     ------
     InvalidArgumentError
-        If the indices of a sparse matrix lie outside of it.
+        If indices of a sparse matrix are out of range.
     """
-    if _is_plain(estimator, X, y, reset, settings.get("dtype", "numeric")):
+    if _is_plain(estimator, X, y, reset, options.get("dtype", "numeric")):
         if reset:
             estimator.n_features_in_ = X.shape[1]
-        return X if y is _NOTHING else (X, y)
-    checked = _validate_data(estimator, native(X), native(y), reset=reset, **settings)
+        return X if y is _NO_VALIDATION else (X, y)
+    checked = _validate_data(estimator, to_native(X), to_native(y), reset=reset, **options)
     x = checked[0] if isinstance(checked, tuple) else checked
     if sparse.issparse(x):
         check_csr(x)
@@ -53,7 +55,7 @@ def validate_data(estimator: Any, X: Any = _NOTHING, y: Any = _NOTHING, *, reset
 
 
 def _is_plain(estimator: Any, X: Any, y: Any, reset: bool, dtype: Any) -> bool:
-    """Whether scikit-learn's validation would return the very arrays, and say nothing."""
+    """Return True if scikit-learn's validation would return the same arrays without a warning."""
     return (
         type(X) is np.ndarray
         and X.ndim == 2
@@ -64,7 +66,7 @@ def _is_plain(estimator: Any, X: Any, y: Any, reset: bool, dtype: Any) -> bool:
         and X.size > 0
         and (reset or X.shape[1] == getattr(estimator, "n_features_in_", None))
         and not hasattr(estimator, "feature_names_in_")
-        and (y is _NOTHING or _is_plain_target(y, X.shape[0]))
+        and (y is _NO_VALIDATION or _is_plain_target(y, X.shape[0]))
         and _is_finite(X)
     )
 
@@ -76,6 +78,6 @@ def _is_plain_target(y: Any, n_rows: int) -> bool:
 
 
 def _is_finite(array: np.ndarray) -> bool:
-    """Whether the sum is finite: then every number is; if it is not, it may have overflowed."""
+    """Return True if the sum is finite, which implies that every value is; an overflowing sum returns False."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(array.sum(dtype=np.float64)))

@@ -1,4 +1,4 @@
-"""Checks of constructor arguments, in scikit-learn's words, all before any work starts."""
+"""Checks of constructor arguments before any work starts, with scikit-learn's messages."""
 
 from __future__ import annotations
 
@@ -11,32 +11,30 @@ import numpy as np
 
 from parsgd.errors import InvalidArgumentError, choose
 
-# Values that stay what they are, so that a check of them stays true.
-_CONSTANT = frozenset({str, int, float, bool, type(None)})
-
-
-# Arguments that were found right, with their types: 1, 1.0 and True are equal.
+# Immutable types: a check of such a value stays valid.
+_IMMUTABLE = frozenset({str, int, float, bool, type(None)})
+# Checked arguments, with their types: 1, 1.0 and True are equal.
 _checked: set[tuple] = set()
-_MOST_REMEMBERED = 1000
+_MAX_CACHED = 1000
 
 
 def checked_once(method: Callable) -> Callable:
-    """A method that checks the constructor's arguments, called once for the same values.
+    """Cache a method that checks the constructor's arguments: it runs once for equal values.
 
-    Arguments that can change in place (a list of sizes, an object with attributes) are checked each time.
+    Mutable arguments (a list of sizes, an object with attributes) are checked every time.
     """
 
     @functools.wraps(method)
     def check_arguments(self: Any, *arguments: Any) -> None:
         values = tuple(getattr(self, name) for name in _argument_names(type(self)))
         types = tuple(map(type, values))
-        constant = _CONSTANT.issuperset(types)
+        immutable = _IMMUTABLE.issuperset(types)
         key = (type(self), arguments, values, types)
-        if constant and key in _checked:
+        if immutable and key in _checked:
             return
         method(self, *arguments)
-        if constant:
-            if len(_checked) >= _MOST_REMEMBERED:
+        if immutable:
+            if len(_checked) >= _MAX_CACHED:
                 _checked.clear()
             _checked.add(key)
 
@@ -57,7 +55,7 @@ def is_integral(value: Any) -> bool:
 
 
 def check(estimator: Any, name: str, accepts: Callable[[Any], bool], expected: str) -> None:
-    """Raise unless the parameter's value is accepted; names who, what was expected and what came."""
+    """Raise unless the parameter's value is accepted; the message names estimator, expectation and value."""
     value = getattr(estimator, name)
     if not accepts(value):
         raise InvalidArgumentError(
@@ -66,10 +64,19 @@ def check(estimator: Any, name: str, accepts: Callable[[Any], bool], expected: s
 
 
 def check_number(
-    estimator: Any, name: str, low: float, high: float = np.inf, *, closed: str = "left", whole: bool = False,
+    estimator: Any,
+    name: str,
+    low: float,
+    high: float = np.inf,
+    *,
+    closed: str = "left",
+    whole: bool = False,
     optional: bool = False,
-) -> None:  # fmt: skip
-    """A number in an interval; ``closed`` is "left", "right", "both" or "neither"; ``optional`` also allows None."""
+) -> None:
+    """Check a number in an interval.
+
+    ``closed`` is "left", "right", "both" or "neither"; ``optional`` also allows None.
+    """
     left, right = "[" if closed in ("left", "both") else "(", "]" if closed in ("right", "both") else ")"
     kind = is_integral if whole else is_real
 
@@ -90,8 +97,21 @@ def check_flag(estimator: Any, name: str) -> None:
     check(estimator, name, lambda value: isinstance(value, (bool, np.bool_)), "a bool")
 
 
+def check_verbose(estimator: Any) -> None:
+    def accepts(value: Any) -> bool:
+        return isinstance(value, (bool, np.bool_)) or is_integral(value) and value >= 0
+
+    check(estimator, "verbose", accepts, "an int in the range [0, inf) or a bool")
+
+
+def check_pair(X_val: Any, y_val: Any) -> None:
+    """Check that ``X_val`` and ``y_val`` are both given, or neither."""
+    if (X_val is None) != (y_val is None):
+        raise InvalidArgumentError("X_val and y_val must be given together; only one of them was given.")
+
+
 def check_choice(estimator: Any, name: str, allowed: Iterable[str | None]) -> None:
-    """One of the allowed names, or None where that is among them."""
+    """Check that the value is one of the allowed names, which may include None."""
     allowed = list(allowed)
     value = getattr(estimator, name)
     if value is None and None in allowed:
@@ -100,7 +120,7 @@ def check_choice(estimator: Any, name: str, allowed: Iterable[str | None]) -> No
 
 
 def check_loss(estimator: Any, allowed: Iterable[str]) -> None:
-    """A name, or an object with ``loss`` and ``gradient`` and nothing but numbers in it."""
+    """Check that the loss is a name, or an object with ``loss``, ``gradient`` and numeric attributes only."""
     loss = estimator.loss
     who = type(estimator).__name__
     if isinstance(loss, str) or not (hasattr(loss, "loss") and hasattr(loss, "gradient")):
@@ -113,6 +133,6 @@ def check_loss(estimator: Any, allowed: Iterable[str]) -> None:
     bad = {name: value for name, value in vars(loss).items() if not is_real(value)}
     if bad:
         raise InvalidArgumentError(
-            f"The 'loss' parameter of {who} must hold numbers only, because it is compiled;"
+            f"The 'loss' parameter of {who} may have numeric attributes only, because it is compiled;"
             f" {type(loss).__name__} has {bad}."
         )

@@ -1,8 +1,8 @@
-"""The state of an estimator for pickle, joblib, cloudpickle, skops and MLflow: builtins and NumPy arrays only.
+"""Picklable state of an estimator for pickle, joblib, cloudpickle, skops and MLflow: builtins and NumPy arrays only.
 
-Some serializers rebuild only the types they are allowed to, and some rebuild an object without calling its class.  So
-the outcome, the record of a fit and parsgd's algorithms and engines are described in the state by their names and
-fields, and rebuilt when the state is read.  A class of the user, and a Dask cluster with its address, stay as they are.
+Some serializers rebuild only permitted types, and some rebuild an object without calling its class. The state therefore
+describes the outcome, the history and parsgd's algorithms and engines by names and fields. ``__setstate__`` rebuilds
+them. A class of the user, and a Dask cluster with its address, are stored unchanged.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from parsgd.model_io.columnar import from_columns, to_columns
 from parsgd.model_io.packing import PARTS
 from parsgd.training.history import History
 
-# What is described by its fields; of a model file, which is read without trust, a folder to write to is no part.
+# Types described by their fields. A Checkpoint is not in PARTS, since a model file, which may be untrusted, must not
+# name a folder to write to.
 _DESCRIBABLE = {**PARTS, "Checkpoint": "parsgd.checkpointing.settings:Checkpoint"}
-# The key of the state under which the attributes that are described lie.
+# Key of the state for the described attributes.
 _DESCRIBED = "parsgd_described"
-# Attributes that exist only while a fit runs.
-_OF_A_RUNNING_FIT = frozenset({"_keeper"})
+# Attributes that exist only during a fit.
+_RUNNING_FIT_ATTRIBUTES = frozenset({"_checkpoint_writer"})
 
 
 class PlainState:
-    """Gives estimators a state that every serializer can store, and copies that share nothing with a running fit."""
+    """Mixin with a state that every serializer can store, and copies that share nothing with a running fit."""
 
     def __getstate__(self) -> dict[str, Any]:
         state, described = _attributes(super().__getstate__()), {}
@@ -43,26 +44,26 @@ class PlainState:
         super().__setstate__({**state, **{name: rebuild(value) for name, value in described.items()}})
 
     def __copy__(self) -> Any:
-        made = type(self).__new__(type(self))
-        made.__dict__.update(_attributes(self.__dict__))
-        return made
+        duplicate = type(self).__new__(type(self))
+        duplicate.__dict__.update(_attributes(self.__dict__))
+        return duplicate
 
     def __deepcopy__(self, memo: dict) -> Any:
-        made = memo[id(self)] = type(self).__new__(type(self))
-        made.__dict__.update(copy.deepcopy(_attributes(self.__dict__), memo))
-        return made
+        duplicate = memo[id(self)] = type(self).__new__(type(self))
+        duplicate.__dict__.update(copy.deepcopy(_attributes(self.__dict__), memo))
+        return duplicate
 
 
 def _attributes(state: dict[str, Any] | None) -> dict[str, Any]:
-    """A copy, made at once: another thread may be fitting."""
+    """Copy the attributes in one operation, because another thread may be fitting."""
     copied = {} if state is None else state.copy()
-    for name in _OF_A_RUNNING_FIT & copied.keys():
+    for name in _RUNNING_FIT_ATTRIBUTES & copied.keys():
         del copied[name]
     return copied
 
 
 def describe(value: Any) -> Any:
-    """``value`` with parsgd's own types written as dictionaries of builtins; the same object if it has none of them.
+    """Replace parsgd's own types in ``value`` by dictionaries of builtins; without any, return the same object.
 
     >>> describe(Outcome.CONVERGED)
     {'$outcome': 'CONVERGED'}
@@ -79,14 +80,14 @@ def describe(value: Any) -> Any:
     if kind is dict:
         items = {key: describe(item) for key, item in value.items()}
         return items if any(items[key] is not item for key, item in value.items()) else value
-    if _is_ours(kind):
+    if _is_describable(kind):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
         return {"$part": kind.__name__, "fields": {name: describe(item) for name, item in fields.items()}}
     return value
 
 
 def rebuild(value: Any) -> Any:
-    """The inverse of :func:`describe`.
+    """Invert :func:`describe`.
 
     >>> rebuild({"$outcome": "CONVERGED"}) is Outcome.CONVERGED
     True
@@ -106,6 +107,6 @@ def rebuild(value: Any) -> Any:
     return {key: rebuild(item) for key, item in value.items()}
 
 
-def _is_ours(kind: type) -> bool:
+def _is_describable(kind: type) -> bool:
     path = _DESCRIBABLE.get(kind.__name__)
     return path is not None and path == f"{kind.__module__}:{kind.__name__}"

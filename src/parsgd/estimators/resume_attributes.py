@@ -1,6 +1,6 @@
-"""What a fit tells of its course, and what it remembers to go on by: whether a model file gives it as fit leaves it.
+"""Checks of history and resume attributes in a model file.
 
-Predicting needs none of it, so that :mod:`parsgd.estimators.fitted_attributes` looks here last.
+Prediction does not need them, so :mod:`parsgd.estimators.fitted_attributes` checks them last.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from parsgd.errors import Outcome
 from parsgd.estimators.auto_select import Choice
 from parsgd.training.stopping import StoppingRule
 
-# What goes together: all or none.
+# Groups of attributes: all or none must be present.
 AVERAGES = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
 SQUARES = ("_squares", "_intercept_squares")
 
 
 def problems_of_records(estimator: Any) -> Iterator[str]:
-    """What is not as fit leaves it, each as a sentence; attributes that are missing are no problem."""
+    """Yield a sentence per invalid attribute; missing attributes are allowed."""
     for key, (accepts, expected) in _RECORDS.items():
         if key in vars(estimator) and not accepts(vars(estimator)[key]):
             yield f"{key} is {vars(estimator)[key]!r:.80}, not {expected}"
     if not _is_seed(estimator.random_state):
         yield f"random_state is {estimator.random_state!r:.80}, not None or an int from 0 to 2^32 - 1"
     if getattr(estimator, "checkpoint", None) is not None:
-        yield "it names a folder for checkpoints, which is no part of a model"
-    for family in (AVERAGES, SQUARES):
-        if 0 < sum(hasattr(estimator, key) for key in family) < len(family):
-            yield f"of {', '.join(family)} some are missing; there should be all or none"
+        yield "checkpoint is set, which a model file must not contain"
+    for group in (AVERAGES, SQUARES):
+        if 0 < sum(hasattr(estimator, key) for key in group) < len(group):
+            yield f"some of {', '.join(group)} are missing; all or none must be present"
 
 
 def problems_of_rule(rule: Any, n_parameters: int) -> Iterator[str]:
-    """The same of the rule of stopping that ``partial_fit`` of a network goes on with."""
+    """Yield problems of the stopping rule that ``partial_fit`` of a network resumes."""
     if not isinstance(rule, StoppingRule):
-        yield "_rule is not a rule of stopping"
-    sound = (
+        yield "_rule is not a StoppingRule"
+    valid = (
         _is_real(rule.tol)
         and _is_real(rule.patience)
         and (rule.adaptive_from is None or _is_real(rule.adaptive_from))
@@ -49,8 +49,8 @@ def problems_of_rule(rule: Any, n_parameters: int) -> Iterator[str]:
         and _are_reals(rule.scores)
         and (rule.best_state is None or _is_array(rule.best_state, "f", n_parameters))
     )
-    if not sound:
-        yield "_rule, the rule of stopping, does not remember what such a rule does"
+    if not valid:
+        yield "_rule, the stopping rule, has invalid fields"
 
 
 def _is_real(value: Any) -> bool:
@@ -81,16 +81,16 @@ def _is_history(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
 
 
-_ONE = (lambda value: value is None or isinstance(value, float), "a number or None")
-_SEVERAL = (lambda value: value is None or _are_reals(value), "a list of numbers or None")
+_OPTIONAL_FLOAT = (lambda value: value is None or isinstance(value, float), "a number or None")
+_OPTIONAL_FLOATS = (lambda value: value is None or _are_reals(value), "a list of numbers or None")
 _RECORDS = {
-    "history_": (_is_history, "a list of records, one a round"),
-    "algorithm_": (_is_choice, "the record of a choice of an algorithm"),
-    "outcome_": (lambda value: isinstance(value, Outcome), "how a fit ended"),
-    "loss_": _ONE,
-    "best_loss_": _ONE,
-    "best_validation_score_": _ONE,
-    "loss_curve_": _SEVERAL,
-    "validation_scores_": _SEVERAL,
+    "history_": (_is_history, "a list of records, one per round"),
+    "algorithm_": (_is_choice, "a Choice"),
+    "outcome_": (lambda value: isinstance(value, Outcome), "an Outcome"),
+    "loss_": _OPTIONAL_FLOAT,
+    "best_loss_": _OPTIONAL_FLOAT,
+    "best_validation_score_": _OPTIONAL_FLOAT,
+    "loss_curve_": _OPTIONAL_FLOATS,
+    "validation_scores_": _OPTIONAL_FLOATS,
     "_no_improvement_count": (lambda value: isinstance(value, int) and value >= 0, "a number of epochs"),
 }

@@ -1,4 +1,4 @@
-"""What estimators do with a Dataset in place of arrays: check it, and predict block by block."""
+"""Datasets as input of estimators: checks, and prediction block by block."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from parsgd.utils.floating import silent
 
 
 def is_streamed(X: Any) -> bool:
-    """Whether ``X`` is a Dataset, to be read while it is used; refuses a path, which does not say what to predict."""
+    """Return True if ``X`` is a Dataset; raise for a path, which does not name the target."""
     if isinstance(X, (str, os.PathLike)):
         raise InvalidArgumentError(
-            f"X is the path {os.fspath(X)!r}. Open it, and say what to predict: open_dataset(path, target=...)."
+            f"X is the path {os.fspath(X)!r}. Open it and name the target: open_dataset(path, target=...)."
         )
     return isinstance(X, Dataset)
 
 
-def streamed(
+def streamed_data(
     estimator: Any, dataset: Dataset, y: Any, sample_weight: Any, reset: bool, supervised: bool = True
 ) -> StreamedData:
-    """The examples of a Dataset; sets ``n_features_in_`` and ``columns_`` if ``reset``, and else compares.
+    """Wrap a Dataset as training data; set ``n_features_in_`` and ``columns_`` if ``reset``, else compare them.
 
     Raises
     ------
     InvalidArgumentError
-        If targets or weights are given besides, targets are lacking, or the features are not as many as before.
+        If targets or weights are given as well, targets are missing, or the number of features differs.
     """
     who = type(estimator).__name__
     for name, given, opened in (("y", y, "target"), ("sample_weight", sample_weight, "weight")):
         if given is not None:
             raise InvalidArgumentError(
-                f"{who}: a Dataset brings its own {opened}s; leave out {name}, and name them when you open it:"
+                f"{who}: a Dataset has its own {opened}s; omit {name}, and name the column on opening:"
                 f" open_dataset(..., {opened}=...)."
             )
     if supervised and not dataset.target:
         raise InvalidArgumentError(f"{dataset.name}: has no targets. Name the column: open_dataset(..., target=...).")
     if reset:
         estimator.n_features_in_ = dataset.n_features
-        forget_columns(estimator)
+        delete_columns(estimator)
         if hasattr(estimator, "feature_names_in_"):
             del estimator.feature_names_in_
         if dataset.columns is not None:
@@ -59,8 +59,8 @@ def streamed(
     return StreamedData(dataset)
 
 
-def forget_columns(estimator: Any) -> None:
-    """A fit to arrays knows of no columns."""
+def delete_columns(estimator: Any) -> None:
+    """Delete ``columns_``, which a fit to arrays does not have."""
     if hasattr(estimator, "columns_"):
         del estimator.columns_
 
@@ -74,8 +74,8 @@ def _check_width(estimator: Any, dataset: Dataset) -> None:
         )
 
 
-def opened(estimator: Any, X: Any) -> Any:
-    """A path as a Dataset with the columns that the estimator was fitted with; anything else as it is."""
+def open_path(estimator: Any, X: Any) -> Any:
+    """Open a path as a Dataset with the estimator's columns; return anything else unchanged."""
     if not isinstance(X, (str, os.PathLike)):
         return X
     check_is_fitted(estimator)
@@ -87,26 +87,26 @@ def opened(estimator: Any, X: Any) -> Any:
 
 
 def blockwise(method: Callable) -> Callable:
-    """A method of rows that also takes a Dataset, or a path, and goes through it block by block."""
+    """Decorate a method of rows to accept a Dataset or a path as well, processed block by block."""
 
     @functools.wraps(method)
     @silent()
-    def over(self: Any, X: Any) -> Any:
+    def apply_blockwise(self: Any, X: Any) -> Any:
         self = snapshot(self)  # another thread may be fitting
-        X = opened(self, X)
+        X = open_path(self, X)
         if not is_streamed(X):
             return method(self, X)
         if hasattr(self, "n_features_in_"):
             _check_width(self, X)
         return np.concatenate([method(self, chunk.x) for chunk in X.without_targets().blocks()])
 
-    return over
+    return apply_blockwise
 
 
 def score_of(estimator: Any, dataset: Dataset, y: Any, sample_weight: Any) -> float:
-    """Accuracy of a classifier, R^2 of a regressor, on the rows of a Dataset; weighted, if they have weights."""
+    """Compute accuracy or R^2 on the rows of a Dataset, weighted if it has weights."""
     if not isinstance(y, OwnTargets) and (y is not None or sample_weight is not None):
-        raise InvalidArgumentError("A Dataset brings its own targets and weights; leave out y and sample_weight.")
+        raise InvalidArgumentError("A Dataset has its own targets and weights; omit y and sample_weight.")
     if not dataset.target:
         raise InvalidArgumentError(f"{dataset.name}: has no targets. Name the column: open_dataset(..., target=...).")
     _check_width(estimator, dataset)
@@ -116,8 +116,18 @@ def score_of(estimator: Any, dataset: Dataset, y: Any, sample_weight: Any) -> fl
         predicted.append(estimator.predict(x))
         targets.append(target)
         weights.append(weight)
-    guess, truth = np.concatenate(predicted), np.concatenate(targets)
+    predictions, true_targets = np.concatenate(predicted), np.concatenate(targets)
     weight = np.concatenate(weights) if dataset.weight else None
     if hasattr(estimator, "classes_"):
-        return float(np.average(guess == truth, weights=weight))
-    return float(r2_score(truth, guess, sample_weight=weight))
+        return float(np.average(predictions == true_targets, weights=weight))
+    return float(r2_score(true_targets, predictions, sample_weight=weight))
+
+
+class DatasetScore:
+    """Mixin whose ``score`` accepts a Dataset as well; it precedes scikit-learn's mixin, which scores arrays."""
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the accuracy of a classifier, R^2 of a regressor; a Dataset has its own targets and weights."""
+        if is_streamed(X):
+            return score_of(self, X, y, sample_weight)
+        return super().score(X, y, sample_weight)

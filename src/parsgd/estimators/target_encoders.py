@@ -1,4 +1,4 @@
-"""From targets as data have them to targets as kernels take them: picklable, since workers do it where they read."""
+"""Encoders of targets for the kernels; picklable, because workers encode the rows that they read."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import numpy as np
 
 from parsgd.errors import InvalidArgumentError
 
-# Integer labels that span less than this are counted in a table, which is several times faster than sorting or hashing.
-_FAR_APART = 1 << 16
+# Integer labels within this range are counted in a table, several times faster than sorting or hashing.
+_MAX_TABLE_SPAN = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
 class LabelEncoder:
-    """Class labels as -1 and 1 ``(n_rows,)``, form ``"signs"``; as class numbers ``(n_rows,)`` int64, ``"numbers"``; or
-    as 0 and 1 ``(n_rows, 1)``, ``"column"``.  ``factors (n_classes,)`` multiply the weights."""
+    """Encoder of class labels.
+
+    Form ``"signs"`` gives -1 and 1 ``(n_rows,)``, ``"numbers"`` class numbers ``(n_rows,)`` int64, ``"column"`` 0 and 1
+    ``(n_rows, 1)``. ``factors (n_classes,)`` multiply the weights.
+    """
 
     classes: np.ndarray
     form: str
@@ -25,7 +28,7 @@ class LabelEncoder:
 
     def __call__(self, y: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         if y.ndim != 1:
-            raise InvalidArgumentError(f"y must be (n_rows,), as it was before; its shape is {y.shape}.")
+            raise InvalidArgumentError(f"y must have shape (n_rows,), as before; its shape is {y.shape}.")
         weight = plain_weight(weight, self.dtype)
         if self.factors is not None:
             factors = self.factors[class_numbers(self.classes, y)].astype(self.dtype)
@@ -38,22 +41,25 @@ class LabelEncoder:
 
 @dataclass(frozen=True)
 class MultiLabelEncoder:
-    """0 and 1 for each of ``n_labels`` labels, ``(n_rows, n_labels)``."""
+    """Encoder of multilabel targets: 0 and 1, ``(n_rows, n_labels)``."""
 
     n_labels: int
     dtype: str
 
     def __call__(self, y: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         if y.ndim != 2 or y.shape[1] != self.n_labels:
-            raise InvalidArgumentError(f"y must have {self.n_labels} labels a row; its shape is {y.shape}.")
+            raise InvalidArgumentError(f"y must have {self.n_labels} labels per row; its shape is {y.shape}.")
         if not np.isin(y, (0, 1)).all():
-            raise InvalidArgumentError(f"y of several labels a row must hold 0 and 1 only. Got {np.unique(y)[:5]}.")
+            raise InvalidArgumentError(f"multilabel y must hold 0 and 1 only. Got {np.unique(y)[:5]}.")
         return np.ascontiguousarray(y, dtype=self.dtype), plain_weight(weight, self.dtype)
 
 
 @dataclass(frozen=True)
 class ValueEncoder:
-    """Numbers ``(n_rows,)``; given ``column``, ``(n_rows, n_outputs)``.  ``loss="poisson"`` refuses those below 0."""
+    """Encoder of numeric targets: ``(n_rows,)``, or ``(n_rows, n_outputs)`` if ``column``.
+
+    ``loss="poisson"`` raises for values below 0.
+    """
 
     dtype: str
     loss: Any = None
@@ -70,7 +76,7 @@ class ValueEncoder:
 
 @dataclass(frozen=True)
 class OneClassEncoder:
-    """1 for every row, whatever its target: all belong to the one class."""
+    """Encoder that gives 1 for every row."""
 
     dtype: str
 
@@ -79,26 +85,26 @@ class OneClassEncoder:
 
 
 def plain_weight(weight: np.ndarray | None, dtype: Any) -> np.ndarray:
-    """``(n_rows,)``, or empty when every row weighs 1."""
+    """Return weights ``(n_rows,)``, or an empty array if every row has weight 1."""
     return np.zeros(0, dtype=dtype) if weight is None else np.ascontiguousarray(weight, dtype=dtype)
 
 
 def classes_of(y: np.ndarray) -> np.ndarray:
-    """The sorted labels, ``(n_classes,)``: ``numpy.unique``; of integers that lie close together they are counted.
+    """Return the sorted labels ``(n_classes,)`` like ``numpy.unique``; integers in a small range are counted.
 
     >>> classes_of(np.array([7, -2, 7]))
     array([-2,  7])
     """
-    found = _from_least(y)
-    if found is None:
+    span = _offsets_from_min(y)
+    if span is None:
         return np.unique(y)
-    least, above = found
-    # in the labels' own type, which wraps around to the right ones where the span is wider than it
-    return np.flatnonzero(np.bincount(above)).astype(y.dtype) + y.dtype.type(least)
+    minimum, offsets = span
+    # computed in the labels' own type, whose wrap-around is correct where the range exceeds it
+    return np.flatnonzero(np.bincount(offsets)).astype(y.dtype) + y.dtype.type(minimum)
 
 
 def is_second(classes: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """``(n_rows,)`` bool, whether each label is the second of the sorted ``classes``.
+    """Return a bool array ``(n_rows,)``, True for labels equal to the second of the sorted ``classes``.
 
     >>> is_second(np.array(["no", "yes"]), np.array(["yes", "no"]))
     array([ True, False])
@@ -107,19 +113,19 @@ def is_second(classes: np.ndarray, y: np.ndarray) -> np.ndarray:
         second = y == classes[1]
         if np.count_nonzero(second) + np.count_nonzero(y == classes[0]) == len(y):
             return second
-    # this one says which label is unknown
+    # class_numbers raises an error that names the unknown label
     return class_numbers(classes, y) == 1
 
 
 def class_numbers(classes: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """``(n_rows,)`` int64, the number of each label among the sorted ``classes``.
+    """Return the index of each label in the sorted ``classes``, ``(n_rows,)`` int64.
 
     >>> class_numbers(np.array(["no", "yes"]), np.array(["yes", "no"]))
     array([1, 0])
     """
-    found = _from_least(y) if classes.dtype.kind in "iu" else None
-    if found is not None:
-        numbers = _looked_up(classes, *found)
+    span = _offsets_from_min(y) if classes.dtype.kind in "iu" else None
+    if span is not None:
+        numbers = _look_up(classes, *span)
         if len(numbers) == 0 or numbers.min() >= 0:
             return numbers
     try:
@@ -139,22 +145,22 @@ def class_numbers(classes: np.ndarray, y: np.ndarray) -> np.ndarray:
     return numbers.astype(np.int64)
 
 
-def _from_least(y: np.ndarray) -> tuple[int, np.ndarray] | None:
-    """The least label and how far each is above it, int64; None where they are no integers, or far apart."""
+def _offsets_from_min(y: np.ndarray) -> tuple[int, np.ndarray] | None:
+    """Return the smallest label and int64 offsets from it; None unless labels are integers in a small range."""
     if y.dtype.kind not in "iu" or y.size == 0:
         return None
-    least, largest = int(y.min()), int(y.max())
-    if largest - least >= min(_FAR_APART, 8 * y.size):
+    minimum, largest = int(y.min()), int(y.max())
+    if largest - minimum >= min(_MAX_TABLE_SPAN, 8 * y.size):
         return None
-    # unsigned ones may be beyond int64, signed ones farther apart than their own type reaches
-    above = np.subtract(y, least, dtype=np.int64) if y.dtype.kind == "i" else (y - y.dtype.type(least))
-    return least, above.astype(np.int64, copy=False)
+    # unsigned labels may exceed int64; differences of signed labels may exceed their own type
+    offsets = np.subtract(y, minimum, dtype=np.int64) if y.dtype.kind == "i" else (y - y.dtype.type(minimum))
+    return minimum, offsets.astype(np.int64, copy=False)
 
 
-def _looked_up(classes: np.ndarray, least: int, above: np.ndarray) -> np.ndarray:
-    """The number of each label, -1 where it is not among the classes."""
-    numbers = np.full(int(above.max()) + 1, -1, dtype=np.int64)
+def _look_up(classes: np.ndarray, minimum: int, offsets: np.ndarray) -> np.ndarray:
+    """Return the index of each label, -1 for labels that are not in ``classes``."""
+    numbers = np.full(int(offsets.max()) + 1, -1, dtype=np.int64)
     for number, label in enumerate(classes.tolist()):
-        if 0 <= label - least < len(numbers):
-            numbers[label - least] = number
-    return numbers[above]
+        if 0 <= label - minimum < len(numbers):
+            numbers[label - minimum] = number
+    return numbers[offsets]

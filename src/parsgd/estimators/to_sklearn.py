@@ -1,7 +1,7 @@
-"""``to_sklearn``: a fitted estimator as scikit-learn's own, for where parsgd is not installed.
+"""``to_sklearn``: conversion of a fitted estimator to scikit-learn's, for use without parsgd.
 
-The class of the same name where scikit-learn's has the loss; otherwise the class of scikit-learn that predicts the
-same: of softmax its logistic regression, and so on.  Arrays are copied.
+The result has the class of the same name if scikit-learn's has the loss. Otherwise it is a class with the same
+predictions, such as LogisticRegression for softmax. Arrays are copied.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ _COMMON = ("n_features_in_", "feature_names_in_", "classes_", "n_iter_", "t_")
 _CURVES = ("loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_")
 _SHAPE = ("n_layers_", "n_outputs_", "out_activation_")
 _ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
-# Losses that scikit-learn's networks lack but that predict as one that they have, and likewise solvers.
+# Losses and solvers that scikit-learn's networks lack -> ones with the same predictions.
 _SAME_PREDICTION = {"absolute_error": "squared_error", "huber": "squared_error", "adamw": "adam"}
 
 
 class ToSklearn:
-    """Gives estimators the method ``to_sklearn``."""
+    """Mixin with the method ``to_sklearn``."""
 
     def to_sklearn(self) -> Any:
-        """A fitted estimator of scikit-learn that predicts the same.
+        """Convert to a fitted scikit-learn estimator with the same predictions.
 
         Returns
         -------
         estimator
-            Of the class of the same name, with the parameters that scikit-learn has too; ``partial_fit`` goes on where
-            this one is, at ``"invscaling"`` rates instead of ``"adagrad"`` ones.  ``loss="softmax"`` becomes a
-            LogisticRegression, ``"quantile"`` a QuantileRegressor, ``"poisson"`` a PoissonRegressor, a loss of your own
-            a LinearSVC or a LinearRegression: they predict the same, and a fit of theirs begins anew.  Of networks the
+            Of the class of the same name, with the parameters that both have; ``partial_fit`` continues from the
+            current state, with ``"invscaling"`` rates instead of ``"adagrad"`` ones. ``loss="softmax"`` becomes a
+            LogisticRegression, ``"quantile"`` a QuantileRegressor, ``"poisson"`` a PoissonRegressor, a user's loss a
+            LinearSVC or a LinearRegression. These predict the same; their ``fit`` starts from zero. In networks the
             losses ``"huber"`` and ``"absolute_error"`` become ``"squared_error"`` and the solver ``"adamw"`` becomes
             ``"adam"``.
 
@@ -47,9 +47,9 @@ class ToSklearn:
         Raises
         ------
         sklearn.exceptions.NotFittedError
-            If this one is not fitted.
+            If the estimator is not fitted.
         parsgd.errors.IncompatiblePartsError
-            Of networks with an activation that scikit-learn does not have, gelu or leaky_relu.
+            For networks with gelu or leaky_relu, which scikit-learn does not have.
 
         Examples
         --------
@@ -63,13 +63,13 @@ class ToSklearn:
         """
         self = snapshot(self)
         check_is_fitted(self)
-        # of a user's subclass the name of parsgd's class
-        name = next(face.__name__ for face in type(self).__mro__ if face.__name__ in FITTED)
+        # for a user's subclass, the name of its parsgd base class
+        name = next(cls.__name__ for cls in type(self).__mro__ if cls.__name__ in FITTED)
         return _network(self, name) if hasattr(self, "coefs_") else _linear(self, name)
 
 
 def _linear(ours: Any, name: str) -> Any:
-    # not needed before: import parsgd is to stay light
+    # imported here, to keep import parsgd fast
     from sklearn import linear_model, svm
 
     loss = ours.loss
@@ -83,31 +83,31 @@ def _linear(ours: Any, name: str) -> Any:
         return theirs
     if not isinstance(loss, str):
         return _without_sgd(ours, svm.LinearSVC if name == "SGDClassifier" else linear_model.LinearRegression)
-    theirs = _made(ours, getattr(linear_model, name))
+    theirs = _construct(ours, getattr(linear_model, name))
     if theirs.learning_rate == "adagrad":
         theirs.learning_rate = "invscaling"
     _copy(ours, theirs, (*_COMMON, "coef_", "intercept_", "offset_"))
     single = name != "SGDClassifier" or len(ours.classes_) == 2
     for key in AVERAGES:
         if key in vars(ours):
-            # without the axis of outputs, where there is one output
+            # without the output axis, if there is one output
             setattr(theirs, key, getattr(ours, key).reshape(-1).copy() if single else getattr(ours, key).copy())
     return theirs
 
 
 def _without_sgd(ours: Any, cls: type) -> Any:
-    """An estimator of a class that is fitted in another way; predicting takes its weights and classes only."""
+    """Build an estimator of a class that is not fitted by SGD; prediction needs its weights and classes only."""
     coef, intercept = ours.coef_, ours.intercept_
     if hasattr(coef, "toarray"):
-        # after sparsify, which scikit-learn's classifiers have too, and its regressors do not
+        # sparse after sparsify, which scikit-learn's classifiers support and its regressors do not
         coef = coef.copy() if hasattr(ours, "classes_") else coef.toarray()
     else:
         coef = coef.copy(order="K")
     if hasattr(ours, "classes_"):
-        theirs = _made(ours, cls, ("fit_intercept", "class_weight", "random_state"))
+        theirs = _construct(ours, cls, ("fit_intercept", "class_weight", "random_state"))
         theirs.coef_, theirs.intercept_ = coef, intercept.copy()
     else:
-        theirs = _made(ours, cls, ("fit_intercept", "quantile"))
+        theirs = _construct(ours, cls, ("fit_intercept", "quantile"))
         theirs.coef_, theirs.intercept_ = coef.reshape(-1), intercept[0]
     _copy(ours, theirs, ("n_features_in_", "feature_names_in_", "classes_"))
     theirs.n_iter_ = np.array([ours.n_iter_]) if cls.__name__ == "LogisticRegression" else ours.n_iter_
@@ -119,10 +119,10 @@ def _network(ours: Any, name: str) -> Any:
 
     if ours.activation not in _ACTIVATIONS:
         raise IncompatiblePartsError(
-            f"scikit-learn's {name} has no activation {ours.activation!r}, only {', '.join(_ACTIVATIONS)}. Take"
-            " parsgd.to_onnx or parsgd.network_state_dict, which know all of parsgd's."
+            f"scikit-learn's {name} has no activation {ours.activation!r}, only {', '.join(_ACTIVATIONS)}. Use"
+            " parsgd.to_onnx or parsgd.network_state_dict, which support all activations."
         )
-    theirs = _made(ours, getattr(neural_network, name))
+    theirs = _construct(ours, getattr(neural_network, name))
     for key in ("loss", "solver"):
         if hasattr(theirs, key):
             setattr(theirs, key, _SAME_PREDICTION.get(getattr(theirs, key), getattr(theirs, key)))
@@ -133,31 +133,31 @@ def _network(ours: Any, name: str) -> Any:
         theirs._label_binarizer = _binarizer(ours)
     if ours.solver == "lbfgs":
         return theirs
-    # what scikit-learn's stochastic solvers take up again
+    # state of scikit-learn's stochastic solvers
     theirs._optimizer = sklearn_optimizer_state.optimizer_of(ours, theirs.coefs_ + theirs.intercepts_)
     idle = getattr(getattr(ours, "_rule", None), "idle", None)
     theirs._no_improvement_count = 0 if idle is None else int(idle[0])
-    fresh = {"loss_curve_": [], "validation_scores_": None, "best_validation_score_": None}
-    for key, value in (fresh | {"best_loss_": None if ours.early_stopping else np.inf}).items():
+    defaults = {"loss_curve_": [], "validation_scores_": None, "best_validation_score_": None}
+    for key, value in (defaults | {"best_loss_": None if ours.early_stopping else np.inf}).items():
         if not hasattr(theirs, key):
             setattr(theirs, key, value)
     return theirs
 
 
 def _binarizer(ours: Any) -> Any:
-    """scikit-learn's network keeps its classes in a LabelBinarizer; predictions go through it."""
+    """Build the LabelBinarizer in which scikit-learn's network keeps its classes."""
     from sklearn.preprocessing import LabelBinarizer
 
     binarizer = LabelBinarizer()
     binarizer.classes_ = ours.classes_
-    kind = "multiclass" if len(ours.classes_) > 2 else "binary"
-    binarizer.y_type_ = "multilabel-indicator" if ours._multilabel else kind
+    y_type = "multiclass" if len(ours.classes_) > 2 else "binary"
+    binarizer.y_type_ = "multilabel-indicator" if ours._multilabel else y_type
     binarizer.sparse_input_ = False
     return binarizer
 
 
-def _made(ours: Any, cls: type, names: tuple[str, ...] | None = None) -> Any:
-    """An estimator of scikit-learn with those parameters of ours that it knows, of ``names`` or of all."""
+def _construct(ours: Any, cls: type, names: tuple[str, ...] | None = None) -> Any:
+    """Construct a scikit-learn estimator with the parameters, from ``names`` or all, that both classes have."""
     known = set(cls._get_param_names())
     params = ours.get_params(deep=False)
     return cls(**{name: params[name] for name in (names or params) if name in known and name in params})
@@ -167,5 +167,5 @@ def _copy(ours: Any, theirs: Any, names: tuple[str, ...]) -> None:
     for key in names:
         if key in vars(ours):
             value = getattr(ours, key)
-            # an array keeps its order in memory, which decides the last bits of a product
+            # arrays keep their memory order, which affects the last bits of a product
             setattr(theirs, key, value.copy(order="K") if isinstance(value, np.ndarray) else copy.copy(value))

@@ -1,6 +1,6 @@
-"""What a fit trains on, so that estimators need not know whether it lies in memory or is read meanwhile.
+"""Training data behind one interface: arrays in memory, or a Dataset that is streamed.
 
-Both kinds have a shape, a dtype, targets, and a source that deals them to workers.
+Both kinds have a shape, a dtype, targets, and a source that assigns rows to workers.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from parsgd.data.sources.pieces import Pose
 from parsgd.errors import InvalidArgumentError
 from parsgd.utils.row_arrays import rows_of
 
-# Rows held back from a stream for early stopping, at most: they are kept in memory and scored every epoch.
-_MOST_HELD_BACK = 50_000
+# Maximum rows of a stream held out for early stopping: they are kept in memory and scored every epoch.
+_MAX_HELD_OUT = 50_000
 _MAX_INT = np.iinfo(np.int32).max
 
 
 class HeldOutRows(NamedTuple):
-    """Rows held back to score on: ``x``, targets as kernels take them, and ``weight`` or None."""
+    """Held-out rows: ``x``, encoded targets ``y``, and ``weight`` or None."""
 
     x: Any
     y: np.ndarray
@@ -37,10 +37,10 @@ class HeldOutRows(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class InMemoryData:
-    """Arrays in memory: ``x`` in C order or CSR, labels ``y`` as they came, ``weight (n_rows,)`` or None.
+    """Arrays in memory: ``x`` in C order or CSR, labels ``y`` as given, ``weight (n_rows,)`` or None.
 
-    ``target`` and ``factor`` are targets and weights as kernels take them, once they are posed; ``subset`` numbers the
-    rows to train on, if these are not all.
+    ``target`` and ``factor`` are the encoded targets and weights, set by :meth:`encode_targets`. ``subset`` holds the
+    numbers of the training rows, or None for all.
     """
 
     x: Any
@@ -64,7 +64,7 @@ class InMemoryData:
 
     @property
     def n_rows(self) -> int:
-        """Rows to train on."""
+        """Number of training rows."""
         return self.x.shape[0] if self.subset is None else len(self.subset)
 
     @property
@@ -72,32 +72,32 @@ class InMemoryData:
         return self.x.nnz if self.sparse else self.x.size
 
     def class_factors(self, class_weight: Any, classes: np.ndarray) -> np.ndarray:
-        """``(n_classes,)`` weights of classes, from the labels."""
+        """Compute the weights of the classes ``(n_classes,)`` from the labels."""
         return compute_class_weight(class_weight, classes=classes, y=self.y)
 
-    def posed(self, pose: Pose) -> InMemoryData:
-        """With targets and weights as kernels take them."""
-        target, factor = pose(self.y, self.weight)
+    def encode_targets(self, encoder: Pose) -> InMemoryData:
+        """Return the data with targets and weights encoded for the kernels."""
+        target, factor = encoder(self.y, self.weight)
         return replace(self, target=target, factor=factor)
 
     def head(self, n: int) -> np.ndarray:
-        """The first ``n`` targets."""
+        """Return the first ``n`` targets."""
         return self.target[:n]
 
-    def hold_back(
+    def hold_out(
         self, split: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]], fraction: float, random: Any
     ) -> tuple[InMemoryData, HeldOutRows]:
-        """The examples without some, and these; ``split(target, weight)`` gives the numbers of both."""
-        train, held = split(self.target, self.factor)
-        weight = self.factor[held] if self.factor.size else None
-        return replace(self, subset=train), HeldOutRows(self.x[held], self.target[held], weight)
+        """Split into training and held-out rows; ``split(target, weight)`` returns the numbers of both."""
+        train, held_out = split(self.target, self.factor)
+        weight = self.factor[held_out] if self.factor.size else None
+        return replace(self, subset=train), HeldOutRows(self.x[held_out], self.target[held_out], weight)
 
-    def seen(self) -> dict[str, Any]:
-        """What callbacks are shown: all rows that the fit was given, those held back too."""
+    def callback_arguments(self) -> dict[str, Any]:
+        """Return the arguments of callbacks: all rows given to the fit, including held-out ones."""
         return {"X": self.x, "y": self.y, "metadata": None if self.weight is None else {"sample_weight": self.weight}}
 
     def rows(self) -> Rows:
-        """All rows as kernels see them."""
+        """Return all rows in the kernels' format."""
         return rows_of(self.x, self.target, self.factor)
 
     def source(self, shuffle: bool) -> Source:
@@ -106,11 +106,11 @@ class InMemoryData:
 
 @dataclass(frozen=True, eq=False)
 class StreamedData:
-    """The rows of a Dataset, read while they are trained on; ``rest`` is the source without what is held back."""
+    """Rows of a Dataset, streamed; ``remaining`` is the source without the held-out rows."""
 
     dataset: Dataset
-    pose: Pose | None = None
-    rest: Any = None
+    encoder: Pose | None = None
+    remaining: Any = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -126,7 +126,7 @@ class StreamedData:
 
     @property
     def n_rows(self) -> int:
-        return self.dataset.n_rows if self.rest is None else self.rest.n_rows
+        return self.dataset.n_rows if self.remaining is None else self.remaining.n_rows
 
     @property
     def n_values(self) -> int:
@@ -138,31 +138,31 @@ class StreamedData:
             class_weight, classes=classes, y=self.dataset.classes, sample_weight=found.counts.astype(float)
         )
 
-    def posed(self, pose: Pose) -> StreamedData:
-        return replace(self, pose=pose)
+    def encode_targets(self, encoder: Pose) -> StreamedData:
+        return replace(self, encoder=encoder)
 
     def head(self, n: int) -> np.ndarray:
-        return self.pose(self.dataset.head_targets(n), None)[0]
+        return self.encoder(self.dataset.head_targets(n), None)[0]
 
-    def hold_back(self, split: Any, fraction: float, random: Any) -> tuple[StreamedData, HeldOutRows]:
-        """Rows at random, and no more than 50,000: not in the proportions of the classes, unless by chance."""
-        n = min(math.ceil(fraction * self.dataset.n_rows), _MOST_HELD_BACK)
+    def hold_out(self, split: Any, fraction: float, random: Any) -> tuple[StreamedData, HeldOutRows]:
+        """Draw at most 50,000 held-out rows at random, not stratified by class."""
+        n = min(math.ceil(fraction * self.dataset.n_rows), _MAX_HELD_OUT)
         if not 1 <= n < self.dataset.n_rows:
             raise InvalidArgumentError(
-                f"validation_fraction={fraction!r} of {self.dataset.n_rows} rows leaves nothing to train or to score"
-                " on. Change it, give X_val and y_val, or disable early_stopping."
+                f"validation_fraction={fraction!r} of {self.dataset.n_rows} rows leaves no rows to train on or to"
+                " score. Change it, pass X_val and y_val, or disable early_stopping."
             )
         seed = int(check_random_state(random).randint(_MAX_INT))
-        rows, rest = self.dataset.source(self.pose).draw(n, seed)
+        rows, remaining = self.dataset.source(self.encoder).draw(n, seed)
         if rows.weight.size and not rows.weight.any():
             raise InvalidArgumentError(
-                "The weights of the rows held back are all zero; another random_state draws others."
+                "The weights of the held-out rows are all zero; another random_state draws other rows."
             )
-        held = HeldOutRows(matrix_of(rows.x, self.shape[1]), rows.y, rows.weight if rows.weight.size else None)
-        return replace(self, rest=rest), held
+        held_out = HeldOutRows(matrix_of(rows.x, self.shape[1]), rows.y, rows.weight if rows.weight.size else None)
+        return replace(self, remaining=remaining), held_out
 
-    def seen(self) -> dict[str, Any]:
-        """What callbacks are shown: the Dataset, and if they ask for them its targets and weights, read once."""
+    def callback_arguments(self) -> dict[str, Any]:
+        """Return the arguments of callbacks: the Dataset, and its targets and weights, read once on first use."""
         read = functools.cache(functools.partial(own_targets, self.dataset))
         return {
             "X": self.dataset,
@@ -171,20 +171,20 @@ class StreamedData:
         }
 
     def source(self, shuffle: bool) -> Source:
-        if self.rest is not None:
-            return replace(self.rest, shuffle=shuffle)
-        return self.dataset.source(self.pose, shuffle)
+        if self.remaining is not None:
+            return replace(self.remaining, shuffle=shuffle)
+        return self.dataset.source(self.encoder, shuffle)
 
 
 Examples = InMemoryData | StreamedData
 
 
 class OwnTargets(np.ndarray):
-    """Targets of a Dataset, in memory: what ``score`` takes with that Dataset, which else brings its own."""
+    """In-memory targets of a Dataset; marks ``y`` that ``score`` accepts together with that Dataset."""
 
 
 def own_targets(dataset: Dataset) -> tuple[OwnTargets, np.ndarray | None]:
-    """``(n_rows,)`` targets of a Dataset as they were read, and weights or None."""
+    """Read the targets ``(n_rows,)`` of a Dataset, and its weights or None."""
     targets, weights = [], []
     for _, target, weight in dataset.blocks():
         targets.append(target)
@@ -193,12 +193,12 @@ def own_targets(dataset: Dataset) -> tuple[OwnTargets, np.ndarray | None]:
 
 
 def matrix_of(x: Any, n_features: int) -> Any:
-    """Rows as kernels see them as a matrix again; nothing is copied."""
+    """View rows in the kernels' format as a matrix, without a copy."""
     if isinstance(x, DenseRows):
         return x.data.reshape(-1, n_features)
     return sp.csr_matrix((x.data, x.indices, x.indptr), shape=(len(x.indptr) - 1, n_features))
 
 
 def is_sparse(x: Any) -> bool:
-    """Whether rows of a matrix or of examples are CSR."""
+    """Return True if rows of a matrix or of examples are CSR."""
     return x.sparse if isinstance(x, (InMemoryData, StreamedData)) else sp.issparse(x)

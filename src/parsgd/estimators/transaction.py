@@ -1,8 +1,8 @@
-"""Fits as transactions: an estimator changes all at once when its fit has succeeded, and not at all when it fails.
+"""Fits as transactions: a successful fit changes the estimator in one step, a failed one not at all.
 
-A method that fits works on a copy of the estimator's attributes, which replace those of the estimator at its end.  So
-another thread that predicts, scores or saves meanwhile sees the model of before, or the new one, and no mixture.  Two
-fits of one estimator run one after the other.
+A fitting method works on a copy of the estimator's attributes, which replace the originals at its end. Another thread
+that predicts, scores or saves meanwhile uses the old model or the new one, never a mixture. Concurrent fits of one
+estimator run one after the other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _guard = threading.Lock()
 
 
 def lock_of(estimator: Any) -> threading.RLock:
-    """The lock that a fit of the estimator holds."""
+    """Return the lock that a fit of the estimator holds."""
     lock = _locks.get(estimator)
     if lock is None:
         with _guard:
@@ -28,22 +28,22 @@ def lock_of(estimator: Any) -> threading.RLock:
 
 
 def snapshot(estimator: Any) -> Any:
-    """An estimator with the same attributes, taken at one moment."""
-    twin = object.__new__(type(estimator))
-    twin.__dict__.update(estimator.__dict__)
-    return twin
+    """Copy an estimator with its current attributes, without copying their values."""
+    working_copy = object.__new__(type(estimator))
+    working_copy.__dict__.update(estimator.__dict__)
+    return working_copy
 
 
 def transactional(method: Callable) -> Callable:
-    """A method that fits: it works on a snapshot, whose attributes the estimator takes over when it returns."""
+    """Decorate a fitting method to work on a snapshot, whose attributes the estimator takes at its return."""
 
     @functools.wraps(method)
     def fit(self: Any, *arguments: Any, **settings: Any) -> Any:
         with lock_of(self):
-            twin = snapshot(self)
-            result = method(twin, *arguments, **settings)
-            self.__dict__ = twin.__dict__
-        return self if result is twin else result
+            working_copy = snapshot(self)
+            result = method(working_copy, *arguments, **settings)
+            self.__dict__ = working_copy.__dict__
+        return self if result is working_copy else result
 
     return fit
 
@@ -54,5 +54,5 @@ def _forget_locks() -> None:
     _locks.clear()
 
 
-# A forked process has one thread; another one may have held a lock at the fork.
+# A forked process has one thread; another thread may have held a lock at the fork.
 os.register_at_fork(after_in_child=_forget_locks)

@@ -1,1 +1,1 @@
-"""Fitted estimators in files and in the forms of other programs: ONNX, PyTorch, scikit-learn."""
+"""Saving, loading, averaging and exporting fitted estimators: model files, ONNX, PyTorch, scikit-learn."""

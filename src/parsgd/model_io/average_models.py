@@ -1,4 +1,4 @@
-"""``average_models``: models that were fitted elsewhere, on other machines or at other times, into one."""
+"""``average_models``: average separately fitted models into one."""
 
 from __future__ import annotations
 
@@ -16,62 +16,62 @@ from parsgd.errors import InvalidArgumentError, choose
 from parsgd.estimators.fitted_attributes import base_name, is_network
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.two_classes import halves, is_difference
+from parsgd.estimators.param_validation import check_pair
 from parsgd.estimators.resume_attributes import AVERAGES, SQUARES
 from parsgd.estimators.training_data import InMemoryData
 from parsgd.estimators.transaction import snapshot
-from parsgd.model_io.merge_checks import as_ours, check_alike, cosines
+from parsgd.model_io.merge_checks import check_mergeable, cosines, to_parsgd
 from parsgd.utils.callers import warn
 from parsgd.utils.floating import silent
 from parsgd.utils.row_arrays import rows_of
 
-_PARTS = ("coef_", "intercept_", "offset_")
-# Networks after a common start have cosines of 0.7 to 1, after different ones of 0 to 0.1 (digits, 5 to 200 epochs).
-_STRANGERS = 0.3
-# What a network's validation set chooses from: how sharply a smaller loss counts, and how far to go from the best
-# network to the mean.
-_SHARPNESS, _WAYS = (0.0, 1.0, 4.0), (1.0, 0.75, 0.5, 0.25)
+_LINEAR_ATTRIBUTES = ("coef_", "intercept_", "offset_")
+# Networks from a common start have cosines of 0.7 to 1, from different starts 0 to 0.1 (digits, 5 to 200 epochs).
+_MIN_COSINE = 0.3
+# Candidates for merged networks: sharpness of the weighting by loss, and step lengths from the best network to the
+# mean.
+_SHARPNESS, _STEPS_TO_MEAN = (0.0, 1.0, 4.0), (1.0, 0.75, 0.5, 0.25)
 
 
 @silent()
 def average_models(estimators: Sequence[Any], weights: Any = None, *, X_val: Any = None, y_val: Any = None) -> Any:
-    """One fitted estimator from several: ``coef = sum_i a_i coef_i``, and so for all parameters.
+    """Average fitted estimators into one: ``coef = sum_i a_i coef_i``, and likewise for all parameters.
 
     Parameters
     ----------
     estimators : sequence of fitted estimators
-        parsgd's, all of one class, with the same classes, columns, loss and layers; also scikit-learn's
-        SGDClassifier, SGDRegressor and SGDOneClassSVM.  None of them is changed.
+        Estimators of parsgd, all of one class, with the same classes, columns, loss and layers; also scikit-learn's
+        SGDClassifier, SGDRegressor and SGDOneClassSVM. They are not changed.
     weights : array-like of shape (n_estimators,), "uniform", "steps" or None
-        Numbers >= 0, which are made to sum to 1.  ``"uniform"``: ``1 / n_estimators``.  ``"steps"``: in proportion to
-        the steps (networks: examples) that each one made, by its ``t_``.  None: learned where there is a validation
-        set, else ``"steps"``.
+        Numbers >= 0, normalized to sum to 1. ``"uniform"``: ``1 / n_estimators``. ``"steps"``: in proportion to the
+        steps (networks: examples) of each estimator, from its ``t_``. None: learned if there is a validation set, else
+        ``"steps"``.
     X_val, y_val : array-like of shape (n_rows, n_features) and (n_rows,), optional
-        Some hundred rows that none of the models has seen.  Linear models: weights that make the merged loss on them
-        smallest, by cross-validation within them (:mod:`parsgd.algorithms.common.learned_weights`); they need not sum
-        to 1. Networks: the best on them of a few means, in which networks of smaller loss count more, and of points
-        between the best network and such a mean.  Where ``weights`` are given, the set only serves the warning below.
-        Not for one-class models: their loss on rows of one class cannot tell good weights from long ones.
+        Several hundred rows that no model was trained on. Linear models: the weights minimize the merged loss on these
+        rows, by cross-validation (:mod:`parsgd.algorithms.common.learned_weights`); they need not sum to 1. Networks:
+        the best of several candidates is used. Candidates are means that favor networks of smaller loss, and points
+        between the best network and such a mean. If ``weights`` are given, the rows are used for the warning below
+        only. Not for one-class models, whose loss on rows of one class decreases with the length of the weights.
 
     Returns
     -------
     estimator
-        Of the first one's class and parameters; predicts, can be saved, and goes on with ``partial_fit``.
-        ``merge_weights_ (n_estimators,)`` are the weights.  ``t_`` is the mean of theirs by the weights, so that a
-        falling learning rate goes on where they were; of networks the sum, as it counts examples there.  What belongs
-        to the course of one fit (``history_``, ``loss_curve_`` and the like) is left out.
+        With the class and parameters of the first one; it can predict, be saved, and continue with ``partial_fit``.
+        ``merge_weights_ (n_estimators,)`` are the weights. ``t_`` is the weighted mean of the models' ``t_``, so that a
+        decaying learning rate continues; for networks it is the sum, since it counts examples. Records of a single fit
+        (``history_``, ``loss_curve_`` and the like) are omitted.
 
     Raises
     ------
     parsgd.errors.InvalidArgumentError
-        If the estimators do not go together; says which one differs in what.
+        If the estimators are incompatible; names the estimator and the difference.
 
     Warns
     -----
     UserWarning
-        If the merged model is worse on the validation set than the best single one; or if networks seem to come from
-        different starts.  Units of a network can be exchanged without changing what it computes, so that the mean of
-        networks means something only where they set out from the same weights (the same ``random_state``, or copies
-        of one fitted before).
+        If the merged model is worse on the validation set than the best single one, or if networks seem to have
+        different initial weights. Units of a network can be permuted without changing its output, so a mean of networks
+        is meaningful only with common initial weights (the same ``random_state``, or copies of one fitted network).
 
     References
     ----------
@@ -89,37 +89,36 @@ def average_models(estimators: Sequence[Any], weights: Any = None, *, X_val: Any
     >>> merged.score(X, y) > 0.95, merged.merge_weights_.shape
     (True, (2,))
     """
-    ours = [snapshot(as_ours(estimator, number)) for number, estimator in enumerate(estimators)]
-    if not ours:
-        raise InvalidArgumentError("There is nothing to merge: estimators is empty.")
-    check_alike(ours)
-    if (X_val is None) != (y_val is None):
-        raise InvalidArgumentError("X_val and y_val belong together; only one of them was given.")
-    if X_val is not None and type(ours[0]).__name__ == "SGDOneClassSVM":
-        raise InvalidArgumentError("One-class models are merged without X_val and y_val; give weights instead.")
-    merged = _outline(ours[0])
-    given = None if weights is None else _given(weights, ours)
-    a = _by_steps(ours) if given is None else given
-    if X_val is not None and len(ours) > 1:
-        model, rows = _posed(merged, ours[0], X_val, y_val)
-        states = [_state(model, estimator) for estimator in ours]
+    models = [snapshot(to_parsgd(estimator, number)) for number, estimator in enumerate(estimators)]
+    if not models:
+        raise InvalidArgumentError("average_models needs at least one estimator: estimators is empty.")
+    check_mergeable(models)
+    check_pair(X_val, y_val)
+    if X_val is not None and type(models[0]).__name__ == "SGDOneClassSVM":
+        raise InvalidArgumentError("One-class models cannot use X_val and y_val; pass weights instead.")
+    merged = _empty_copy(models[0])
+    given = None if weights is None else _check_weights(weights, models)
+    a = _step_weights(models) if given is None else given
+    if X_val is not None and len(models) > 1:
+        model, rows = _validation_problem(merged, models[0], X_val, y_val)
+        states = [_state(model, estimator) for estimator in models]
         if given is None:
-            a = _learned(model, rows, states, a)
+            a = _learn_weights(model, rows, states, a)
         _compare(model, rows, states, a)
-    elif is_network(merged) and len(ours) > 1:
-        _warn_of_strangers(ours)
-    _fill(merged, ours, a)
+    elif is_network(merged) and len(models) > 1:
+        _warn_of_different_starts(models)
+    _set_attributes(merged, models, a)
     return merged
 
 
 # -- weights ---------------------------------------------------------------------------------------------------------
 
 
-def _given(weights: Any, estimators: Sequence[Any]) -> np.ndarray:
-    """The weights asked for, which sum to 1."""
+def _check_weights(weights: Any, estimators: Sequence[Any]) -> np.ndarray:
+    """Validate the requested weights and normalize them to sum to 1."""
     if isinstance(weights, str):
         rule = choose(weights, ("uniform", "steps"), "weights", "average_models")
-        return _by_steps(estimators) if rule == "steps" else merge_weights.uniform(np.ones(len(estimators)))
+        return _step_weights(estimators) if rule == "steps" else merge_weights.uniform(np.ones(len(estimators)))
     try:
         a = np.asarray(weights, dtype=float)
     except (TypeError, ValueError):
@@ -132,20 +131,20 @@ def _given(weights: Any, estimators: Sequence[Any]) -> np.ndarray:
     return a / a.sum()
 
 
-def _by_steps(estimators: Sequence[Any]) -> np.ndarray:
+def _step_weights(estimators: Sequence[Any]) -> np.ndarray:
     steps = np.array([float(estimator.t_) - (not is_network(estimator)) for estimator in estimators])
     return merge_weights.by_steps(steps) if steps.any() else merge_weights.uniform(np.ones(len(steps)))
 
 
-def _learned(model: Model, rows: Rows, states: Sequence[np.ndarray], towards: np.ndarray) -> np.ndarray:
+def _learn_weights(model: Model, rows: Rows, states: Sequence[np.ndarray], prior: np.ndarray) -> np.ndarray:
     if model.is_linear:
-        return learn_weights(model, rows, model.init(0), states, towards)
+        return learn_weights(model, rows, model.init(0), states, prior)
     losses = np.array([_loss(model, rows, state) for state in states])
     alone = np.eye(len(states))[losses.argmin()]
     moved = np.ones(len(states))
-    means = [towards, *(merge_weights.inverse_loss(losses, moved, sharpness) for sharpness in _SHARPNESS)]
-    tried = [alone + way * (mean - alone) for way in _WAYS for mean in means]
-    return tried[int(np.argmin([_loss(model, rows, merge_weights.weighted_sum(states, a)) for a in tried]))]
+    means = [prior, *(merge_weights.inverse_loss(losses, moved, sharpness) for sharpness in _SHARPNESS)]
+    candidates = [alone + step * (mean - alone) for step in _STEPS_TO_MEAN for mean in means]
+    return candidates[int(np.argmin([_loss(model, rows, merge_weights.weighted_sum(states, a)) for a in candidates]))]
 
 
 def _compare(model: Model, rows: Rows, states: Sequence[np.ndarray], a: np.ndarray) -> None:
@@ -156,23 +155,23 @@ def _compare(model: Model, rows: Rows, states: Sequence[np.ndarray], a: np.ndarr
     if merged > losses[best]:
         warn(
             f"On X_val the loss of the merged model is {merged:.4g}; estimators[{best}] alone has {losses[best]:.4g}."
-            " Take that one, or other weights." + ("" if model.is_linear else " " + _COMMON_START),
+            " Use that one, or other weights." + ("" if model.is_linear else " " + _COMMON_START),
         )
 
 
 _COMMON_START = (
-    "Averages of networks are meaningful only if all set out from the same weights: the same random_state, or copies of"
-    " one fitted before."
+    "Averages of networks are meaningful only with the same initial weights: the same random_state, or copies of one"
+    " fitted network."
 )
 
 
-def _warn_of_strangers(networks: Sequence[Any]) -> None:
+def _warn_of_different_starts(networks: Sequence[Any]) -> None:
     alike = cosines(networks)
-    strangest = int(np.argmin(alike))
-    if alike[strangest] < _STRANGERS:
+    lowest = int(np.argmin(alike))
+    if alike[lowest] < _MIN_COSINE:
         warn(
-            f"estimators[{strangest}] seems to come from another start than estimators[0]: the cosine of their weights"
-            f" is {alike[strangest]:.2f}. {_COMMON_START} X_val and y_val would tell how good the merged network is.",
+            f"estimators[{lowest}] seems to have other initial weights than estimators[0]: the cosine of their weights"
+            f" is {alike[lowest]:.2f}. {_COMMON_START} Pass X_val and y_val to measure the merged network.",
         )
 
 
@@ -180,11 +179,11 @@ def _loss(model: Model, rows: Rows, state: np.ndarray) -> float:
     return model.mean_loss(model.decision(state, rows.x), rows)[0]
 
 
-# -- the problem that a validation set poses -------------------------------------------------------------------------
+# -- the validation problem ------------------------------------------------------------------------------------------
 
 
-def _posed(merged: Any, first: Any, X: Any, y: Any) -> tuple[Model, Rows]:
-    """The model, without slots and in float64, and the validation set as kernels take it."""
+def _validation_problem(merged: Any, first: Any, X: Any, y: Any) -> tuple[Model, Rows]:
+    """Return the model, without slots and in float64, and the validation rows in the kernels' format."""
     name = base_name(merged)
     if is_network(merged):
         X, y = merged._read(X, y, reset=False)
@@ -194,19 +193,25 @@ def _posed(merged: Any, first: Any, X: Any, y: Any) -> tuple[Model, Rows]:
         model = replace(merged._network(X, layers, 1), solver="sgd", dtype="float64", dropout=0.0)
         return model, rows_of(X, target)
     X, y = validate_data(
-        merged, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=False,
+        merged,
+        X,
+        y,
+        accept_sparse="csr",
+        dtype=[np.float64, np.float32],
+        order="C",
+        reset=False,
         y_numeric=name == "SGDRegressor",
-    )  # fmt: skip
+    )
     if name == "SGDClassifier":
-        model, pose = merged._posed(InMemoryData(X, y))
-        target = pose(y)[0]
+        model, encoder = merged._model_and_encoder(InMemoryData(X, y))
+        target = encoder(y)[0]
     else:
         model, target = merged._linear(X, 1), merged._targets(y, np.float64)
     return replace(model, average=0, penalty="l2", dtype="float64"), rows_of(X, target)
 
 
 def _state(model: Any, estimator: Any) -> np.ndarray:
-    """The parameters that the estimator predicts with, as a state of the model."""
+    """Return the parameters that the estimator predicts with, as a state of the model."""
     state = np.zeros(model.init(0).size)
     views = model.views(state)
     if is_network(estimator):
@@ -225,8 +230,8 @@ def _state(model: Any, estimator: Any) -> np.ndarray:
 # -- the merged estimator --------------------------------------------------------------------------------------------
 
 
-def _outline(first: Any) -> Any:
-    """What all of them agree in."""
+def _empty_copy(first: Any) -> Any:
+    """Clone the first estimator with the attributes that all estimators share."""
     merged = clone(first)
     for key in ("classes_", "_multilabel", "n_features_in_", "feature_names_in_", "n_outputs_", "n_layers_"):
         if hasattr(first, key):
@@ -236,8 +241,8 @@ def _outline(first: Any) -> Any:
     return merged
 
 
-def _fill(merged: Any, estimators: Sequence[Any], a: np.ndarray) -> None:
-    """The parameters of all of them, summed, and the counts."""
+def _set_attributes(merged: Any, estimators: Sequence[Any], a: np.ndarray) -> None:
+    """Set the merged parameters and counts."""
     shares = a / a.sum() if a.sum() > 0 else np.full(len(a), 1.0 / len(a))
     merged.merge_weights_ = a
     merged.n_iter_ = max(int(estimator.n_iter_) for estimator in estimators)
@@ -247,25 +252,25 @@ def _fill(merged: Any, estimators: Sequence[Any], a: np.ndarray) -> None:
             for name in ("coefs_", "intercepts_")
         )
         merged.t_ = int(sum(estimator.t_ for estimator in estimators))
-        _fill_slots(merged, estimators, shares)
+        _set_slots(merged, estimators, shares)
         return
     merged.t_ = float(shares @ [estimator.t_ for estimator in estimators])
-    for key in (*_PARTS, *AVERAGES, *SQUARES):
+    for key in (*_LINEAR_ATTRIBUTES, *AVERAGES, *SQUARES):
         if not all(hasattr(estimator, key) for estimator in estimators):
             continue
         parts = [_dense(getattr(estimator, key)) for estimator in estimators]
         if key == "offset_":
-            # of the intercept, 1 - offset, for weights that do not sum to 1
+            # merges the intercept, 1 - offset, because the weights may not sum to 1
             merged.offset_ = _sum(parts, a) + (1.0 - a.sum()) if len(a) > 1 else parts[0].copy()
         elif key in SQUARES:
-            # means, as of a solver's slots below
+            # means, like a solver's slots below
             merged.__dict__[key] = np.maximum(_sum(parts, shares), 0.0)
         else:
             merged.__dict__[key] = _sum(parts, a)
 
 
-def _fill_slots(merged: Any, estimators: Sequence[Any], shares: np.ndarray) -> None:
-    """The solver's slots, as means: they are what partial_fit goes on with."""
+def _set_slots(merged: Any, estimators: Sequence[Any], shares: np.ndarray) -> None:
+    """Set the means of the solver's slots, from which ``partial_fit`` continues."""
     slots = [getattr(estimator, "_slots", np.zeros(0)) for estimator in estimators]
     alike = len({len(part) for part in slots}) == 1 and merged.solver != "lbfgs"
     merged._slots = _sum(slots, shares) if alike else np.zeros(0, dtype=merged.coefs_[0].dtype)
@@ -274,7 +279,7 @@ def _fill_slots(merged: Any, estimators: Sequence[Any], shares: np.ndarray) -> N
 
 
 def _sum(arrays: Sequence[np.ndarray], a: np.ndarray) -> np.ndarray:
-    """``sum_i a_i arrays_i``, in the widest dtype among them."""
+    """Compute ``sum_i a_i arrays_i`` in the widest dtype among the arrays."""
     dtype = np.result_type(*arrays)
     flat = [np.ascontiguousarray(array, dtype=dtype).reshape(-1) for array in arrays]
     return merge_weights.weighted_sum(flat, a).reshape(arrays[0].shape)

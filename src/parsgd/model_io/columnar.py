@@ -1,7 +1,7 @@
-"""Lists of similar records as columns: compressed numbers where a list of dictionaries has one in each.
+"""Columnar form of lists of similar records, with compressed number columns.
 
-The record of a fit is a list of dictionaries that hold lists of dictionaries.  A column of numbers is compressed
-without loss: values, their types and their order come back as they were.
+The history of a fit is a list of dictionaries that hold lists of dictionaries. A column of numbers is compressed
+without loss: values, types and order are preserved.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _DTYPES = {float: np.float64, int: np.int64, bool: np.bool_}
 
 
 def to_columns(values: list) -> dict[str, Any]:
-    """``values`` as builtins and NumPy arrays, for :func:`from_columns`.
+    """Convert ``values`` to builtins and NumPy arrays, for :func:`from_columns`.
 
     >>> to_columns([None, None])
     {'none': 2}
@@ -28,12 +28,12 @@ def to_columns(values: list) -> dict[str, Any]:
     if len(kinds) == 1:
         kind = kinds.pop()
         if len(set(map(_SHAPES.get(kind, _no_shape), values))) == 1:
-            return _WRITERS.get(kind, _as_they_are)(values)
+            return _WRITERS.get(kind, _items)(values)
     return _mixed(values)
 
 
 def from_columns(packed: dict[str, Any]) -> list:
-    """The inverse of :func:`to_columns`.
+    """Invert :func:`to_columns`.
 
     >>> from_columns(to_columns([1, None, {"a": [True]}, (2, 0.5)]))
     [1, None, {'a': [True]}, (2, 0.5)]
@@ -52,18 +52,21 @@ def _no_shape(value: Any) -> int:
 
 
 def _mixed(values: list) -> dict[str, Any]:
-    """Values of several types, or records with several sets of keys: each kind in columns of its own."""
+    """Convert values of several types, or records with several sets of keys, each kind to its own columns."""
     groups: dict[tuple, list] = {}
-    which = []
+    group_numbers = []
     for value in values:
         kind = type(value)
         group = groups.setdefault((kind, _SHAPES.get(kind, _no_shape)(value)), [len(groups)])
         group.append(value)
-        which.append(group[0])
-    return {"mixed": np.array(which, dtype=np.int32), "groups": [to_columns(group[1:]) for group in groups.values()]}
+        group_numbers.append(group[0])
+    return {
+        "mixed": np.array(group_numbers, dtype=np.int32),
+        "groups": [to_columns(group[1:]) for group in groups.values()],
+    }
 
 
-def _as_they_are(values: list) -> dict[str, Any]:
+def _items(values: list) -> dict[str, Any]:
     return {"items": list(values)}
 
 
@@ -71,12 +74,12 @@ def _numbers(values: list) -> dict[str, Any]:
     try:
         array = np.array(values, dtype=_DTYPES[type(values[0])])
     except OverflowError:
-        return _as_they_are(values)
-    return {"dtype": array.dtype.str, "zlib": zlib.compress(_in_planes(array).tobytes(), level=1)}
+        return _items(values)
+    return {"dtype": array.dtype.str, "zlib": zlib.compress(_byte_planes(array).tobytes(), level=1)}
 
 
-def _in_planes(array: np.ndarray) -> np.ndarray:
-    """``(itemsize, n)``: the first bytes of all numbers, then the second ones; of similar numbers most are equal."""
+def _byte_planes(array: np.ndarray) -> np.ndarray:
+    """Group the bytes by position, ``(itemsize, n)``; for similar numbers most bytes of a plane are equal."""
     return np.ascontiguousarray(array.view(np.uint8).reshape(len(array), -1).T)
 
 

@@ -1,4 +1,4 @@
-"""Names in files that version 0.1 wrote before its parts were renamed, and the names they have now."""
+"""Names in files written by version 0.1 before the renaming, and the current names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARTS = {
     "Stopping": "StoppingRule",
     "Weighted": "WeightedAverage",
 }
-# part, by its new name -> old field -> new field
+# new part name -> old field -> new field
 FIELDS = {
     "AsyncLocalSGD": {"period": "sync_every"},
     "ElasticAveraging": {"period": "sync_every"},
@@ -30,7 +30,7 @@ FIELDS = {
     "WeightedAverage": {"sampling": "partition", "inside": "inner_delay"},
 }
 _PARTITIONS = {"split": "shuffled", "stored": "contiguous", "whole": "replicated"}
-# part, by its new name -> new field -> old value -> new value
+# new part name -> new field -> old value -> new value
 VALUES = {
     "HashedCategories": {"missing": {"own": "indicator"}},
     "LocalSGD": {"partition": _PARTITIONS},
@@ -41,7 +41,7 @@ VALUES = {
 
 
 def renamed(name: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a part under the names and values they have now.
+    """Convert the fields of a part to current names and values.
 
     >>> renamed("LocalSGD", {"period": 0.5, "rule": None})
     {'sync_every': 0.5, 'rule': None}

@@ -1,4 +1,4 @@
-"""``from_sklearn``: a fitted estimator of scikit-learn as parsgd's, to go on with it on several workers."""
+"""``from_sklearn``: conversion of a fitted scikit-learn estimator to parsgd's, to continue training."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from parsgd.estimators.network import sklearn_optimizer_state
 from parsgd.estimators.network.mlp_classifier import MLPClassifier
 from parsgd.estimators.network.mlp_regressor import MLPRegressor
 
-# Those of the same name, read with all that their SGD remembers.
-_SAME = {face.__name__: face for face in (SGDClassifier, SGDRegressor, SGDOneClassSVM, MLPClassifier, MLPRegressor)}
-# Classifiers and regressors that are fitted otherwise -> the loss by which parsgd goes on.
+# Classes of the same name, converted with their SGD state.
+_SAME_CLASS = {cls.__name__: cls for cls in (SGDClassifier, SGDRegressor, SGDOneClassSVM, MLPClassifier, MLPRegressor)}
+# Classifiers and regressors that scikit-learn fits without SGD -> the loss with which parsgd continues.
 _CLASSIFIERS = {"LogisticRegression": "log_loss", "LinearSVC": "squared_hinge", "RidgeClassifier": "squared_error"}
 _REGRESSORS = dict.fromkeys(("LinearRegression", "Ridge", "Lasso", "ElasticNet"), "squared_error")
 _REGRESSORS |= {"QuantileRegressor": "quantile", "PoissonRegressor": "poisson"}
-# scikit-learn's rates for regressors; the long first steps of "optimal" would forget what is there.
-_GENTLE = {"learning_rate": "invscaling", "eta0": 0.01, "power_t": 0.25}
-_KNOWN = (*_SAME, *_CLASSIFIERS, *_REGRESSORS)
+# scikit-learn's schedule for regressors; the long first steps of "optimal" would discard the fitted weights.
+_SCHEDULE = {"learning_rate": "invscaling", "eta0": 0.01, "power_t": 0.25}
+_KNOWN = (*_SAME_CLASS, *_CLASSIFIERS, *_REGRESSORS)
 
 
 def from_sklearn(estimator: Any) -> Any:
-    """A fitted estimator of scikit-learn as parsgd's, with the same predictions.
+    """Convert a fitted scikit-learn estimator to parsgd's, with the same predictions.
 
     Parameters
     ----------
     estimator : fitted estimator of scikit-learn
-        SGDClassifier, SGDRegressor, SGDOneClassSVM, MLPClassifier, MLPRegressor: ``partial_fit`` goes on where they
-        are, moments of the solver and averages included.  LogisticRegression, LinearSVC, RidgeClassifier,
-        LinearRegression, Ridge, Lasso, ElasticNet, QuantileRegressor, PoissonRegressor: a fit with ``partial_fit``
-        sets out from their weights, with the nearest loss, rates that begin at 0.01, and parsgd's defaults for
-        everything else.  It is not changed; arrays are copied.
+        SGDClassifier, SGDRegressor, SGDOneClassSVM, MLPClassifier, MLPRegressor: ``partial_fit`` continues from their
+        state, including solver moments and averages. LogisticRegression, LinearSVC, RidgeClassifier, LinearRegression,
+        Ridge, Lasso, ElasticNet, QuantileRegressor, PoissonRegressor: ``partial_fit`` starts from their weights, with
+        the nearest loss, an initial learning rate of 0.01, and parsgd's defaults otherwise. The estimator is not
+        changed; arrays are copied.
 
     Returns
     -------
     estimator
-        Of parsgd.  ``set_params(n_jobs=..., algorithm=...)`` says how it goes on.
+        Estimator of parsgd. ``set_params(n_jobs=..., algorithm=...)`` sets how training continues.
 
     Raises
     ------
     parsgd.errors.InvalidArgumentError
-        If it is of another class, or not fitted, or has several targets.
+        If the class is not supported, or the estimator is not fitted or has several targets.
 
     Examples
     --------
@@ -66,24 +66,26 @@ def from_sklearn(estimator: Any) -> Any:
             f"from_sklearn takes a fitted estimator of scikit-learn: {', '.join(_KNOWN)}. Got {type(estimator)!r}."
         )
     if getattr(estimator, "coefs_" if name.startswith("MLP") else "coef_", None) is None:
-        raise InvalidArgumentError(f"from_sklearn takes a fitted estimator; this {name} is not: call its fit before.")
-    if name not in _SAME:
-        return _fitted_otherwise(estimator)
+        raise InvalidArgumentError(
+            f"from_sklearn takes a fitted estimator; this {name} is not fitted: call its fit first."
+        )
+    if name not in _SAME_CLASS:
+        return _from_other_solver(estimator)
     params = estimator.get_params(deep=False)
-    ours = _SAME[name](**{key: params[key] for key in _SAME[name]._get_param_names() if key in params})
+    ours = _SAME_CLASS[name](**{key: params[key] for key in _SAME_CLASS[name]._get_param_names() if key in params})
     for key in FITTED[name]:
         if key in vars(estimator) and key not in ("coefs_", "intercepts_"):
             setattr(ours, key, copy.deepcopy(vars(estimator)[key]))
     if name.startswith("MLP"):
-        _take_network(ours, estimator)
-    # of two classes scikit-learn keeps what it averages without the axis of outputs
+        _copy_network(ours, estimator)
+    # for two classes scikit-learn stores the averages without the output axis
     for key in ("_standard_coef", "_average_coef"):
         if hasattr(ours, key):
             setattr(ours, key, np.reshape(getattr(ours, key), (-1, ours.n_features_in_)))
     return ours
 
 
-def _take_network(ours: Any, theirs: Any) -> None:
+def _copy_network(ours: Any, theirs: Any) -> None:
     ours.coefs_ = [coef.copy(order="K") for coef in theirs.coefs_]
     ours.intercepts_ = [intercept.copy() for intercept in theirs.intercepts_]
     if hasattr(theirs, "_label_binarizer"):
@@ -98,24 +100,22 @@ def _take_network(ours: Any, theirs: Any) -> None:
         ours._rule, ours._gains = rule
 
 
-def _fitted_otherwise(theirs: Any) -> Any:
-    """parsgd's linear estimator with the weights of one that was not fitted by SGD."""
+def _from_other_solver(theirs: Any) -> Any:
+    """Build a linear estimator of parsgd with the weights of an estimator that was not fitted by SGD."""
     name = type(theirs).__name__
     classes = getattr(theirs, "classes_", None)
     sparsified = hasattr(theirs.coef_, "toarray")
     coef = theirs.coef_.toarray() if sparsified else np.asarray(theirs.coef_)
     intercept = np.atleast_1d(theirs.intercept_)
-    several = classes is None and coef.size != theirs.n_features_in_
-    if several or isinstance(classes, list):
+    multi_target = classes is None and coef.size != theirs.n_features_in_
+    if multi_target or isinstance(classes, list):
         raise InvalidArgumentError(
-            f"This {name} has several targets; parsgd's linear estimators have one. Take one a time."
+            f"This {name} has several targets; parsgd's linear estimators have one. Convert one target at a time."
         )
     if classes is not None:
         loss = "softmax" if name == "LogisticRegression" and len(classes) > 2 else _CLASSIFIERS[name]
         loss = "hinge" if getattr(theirs, "loss", None) == "hinge" else loss
-        ours = SGDClassifier(
-            loss, fit_intercept=theirs.fit_intercept, class_weight=theirs.class_weight, **_GENTLE
-        )  # fmt: skip
+        ours = SGDClassifier(loss, fit_intercept=theirs.fit_intercept, class_weight=theirs.class_weight, **_SCHEDULE)
         ours.classes_, shape = classes.copy(), (-1, theirs.n_features_in_)
     else:
         ours, shape = SGDRegressor(_REGRESSORS[name], fit_intercept=theirs.fit_intercept), (-1,)

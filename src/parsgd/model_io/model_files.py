@@ -1,10 +1,10 @@
-"""Model files: a fitted estimator as plain numbers and JSON in a safetensors file.
+"""Model files: a fitted estimator as arrays and JSON in a safetensors file.
 
-Opening one never runs code: classes come from a fixed list, everything else is numbers, texts and names.  The header's
-metadata has one entry, ``parsgd``: a JSON object with the format's number, the version that wrote it, the estimator's
-class and parameters, and a SHA-256 digest over all of that and all tensors.  The tensor ``document`` is the UTF-8 text
-of a second JSON object with the fitted attributes and the notes; the other tensors are arrays that it refers to, as
-:mod:`parsgd.model_io.packing` says.
+Opening a file never runs code: classes come from a fixed list, and all other content is numbers, strings and names. The
+header's metadata has one entry, ``parsgd``. It is a JSON object with the format number, the version that wrote the
+file, the estimator's class and parameters, and a SHA-256 digest of all of that and all tensors. The tensor ``document``
+is the UTF-8 text of a second JSON object with the fitted attributes and the notes. The other tensors are arrays that it
+refers to (see :mod:`parsgd.model_io.packing`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KIND = Kind("model file", "`parsgd fit --out`", "Copy the file again, or save th
 
 @dataclasses.dataclass(frozen=True)
 class SavedModel:
-    """What a model file holds: the estimator, the notes saved with it, and the version of parsgd that wrote it."""
+    """Content of a model file: the estimator, the saved notes, and the version of parsgd that wrote it."""
 
     estimator: Any
     notes: dict[str, Any]
@@ -42,14 +42,14 @@ class SavedModel:
 
 
 def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
-    """Write a fitted estimator to ``path``, whole or not at all.
+    """Write a fitted estimator to ``path`` atomically.
 
-    ``notes`` may be whatever consists of None, numbers, texts, lists, dictionaries and numpy arrays.
+    ``notes`` may consist of None, numbers, strings, lists, dictionaries and NumPy arrays.
 
     Raises
     ------
     ModelFileError
-        If the estimator is not one of parsgd's, is not fitted, or holds what a file of numbers cannot: a user's loss.
+        If the estimator is not one of parsgd's, is not fitted, or has a user's loss, which cannot be stored as data.
 
     Examples
     --------
@@ -85,18 +85,18 @@ def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
 
 
 def load(path: str | os.PathLike) -> Any:
-    """The estimator in the model file at ``path``, ready to predict or to go on with ``partial_fit``.
+    """Load the estimator in the model file at ``path``, ready to predict or to continue with ``partial_fit``.
 
     Raises
     ------
     ModelFileError
-        If the file is missing, damaged, no model file, or of a format that this version does not know.
+        If the file is missing, damaged, not a model file, or has an unknown format.
     """
     return open_file(path).estimator
 
 
 def open_file(path: str | os.PathLike) -> SavedModel:
-    """The estimator in the model file at ``path``, with the notes saved beside it."""
+    """Load the estimator in the model file at ``path``, with its notes and version."""
     try:
         return _read(safetensors_file.read(KIND, path))
     except OSError as error:
@@ -104,7 +104,7 @@ def open_file(path: str | os.PathLike) -> SavedModel:
     except MemoryError as error:
         raise ModelFileError(f"{path}: does not fit in memory.") from error
     except RecursionError as error:
-        raise ModelFileError(f"{path}: is damaged: it is nested beyond reason. {KIND.remedy}") from error
+        raise ModelFileError(f"{path}: is damaged: it is nested too deeply. {KIND.remedy}") from error
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from error
 
@@ -113,7 +113,7 @@ def open_file(path: str | os.PathLike) -> SavedModel:
 
 
 def _params(estimator: Any) -> dict[str, Any]:
-    """The parameters; where checkpoints were kept and which cluster it was are no part of a model."""
+    """Return the parameters, without the checkpoint folder and the address of a Dask cluster."""
     params = estimator.get_params(deep=False)
     engine = params["engine"]
     on_cluster = type(engine).__module__ == "parsgd.engines.dask.dask_engine"
@@ -127,7 +127,7 @@ def _fitted(estimator: Any) -> dict[str, Any]:
         fitted |= {"coef_": estimator.coef_.toarray(), "sparsified": True}
     choice = fitted.get("algorithm_")
     if choice is not None and not is_part(choice.algorithm):
-        # of an algorithm from elsewhere, its name and why it ran are kept
+        # of a user's algorithm only the name and the reason are stored
         fitted["algorithm_"] = dataclasses.replace(choice, algorithm=None)
     return fitted
 
@@ -146,17 +146,19 @@ def _read(content: bytes) -> SavedModel:
     packed = (head.get("params"), document["fitted"], document["notes"])
     params, fitted, notes = parts = [unpack(part, arrays) for part in packed]
     if not all(isinstance(part, dict) for part in parts):
-        raise KIND.damaged("its parts are not tables of names and values")
+        raise KIND.damaged("its parts are not JSON objects")
     return SavedModel(_rebuild(head["class"], params, fitted), notes, str(head.get("version")))
 
 
 def _rebuild(name: str, params: dict[str, Any], fitted: dict[str, Any]) -> Any:
-    """The estimator, after checks of everything that predicting relies on."""
+    """Build the estimator and check everything that prediction relies on."""
     cls = getattr(parsgd, name)
     unknown = (set(params) - set(cls._get_param_names())) | (set(fitted) - set(FITTED[name]))
     if unknown:
         named = ", ".join(sorted(map(repr, unknown)))
-        raise ModelFileError(f"gives {name} what it does not have: {named}. Update it: pip install --upgrade parsgd")
+        raise ModelFileError(
+            f"has attributes that {name} does not have: {named}. Update it: pip install --upgrade parsgd"
+        )
     estimator = cls(**params)
     sparsified = fitted.pop("sparsified", False)
     for key, value in fitted.items():
@@ -165,10 +167,10 @@ def _rebuild(name: str, params: dict[str, Any], fitted: dict[str, Any]) -> Any:
     try:
         estimator._check_parameters()
     except (AttributeError, TypeError, ValueError) as error:
-        raise KIND.damaged(f"a parameter cannot be used: {error}") from error
-    wrong = problem(estimator)
-    if wrong:
-        raise KIND.damaged(wrong)
+        raise KIND.damaged(f"a parameter is invalid: {error}") from error
+    invalid = problem(estimator)
+    if invalid:
+        raise KIND.damaged(invalid)
     if hasattr(estimator, "history_"):
         estimator.history_ = History(estimator.history_)
     return estimator.sparsify() if sparsified is True else estimator

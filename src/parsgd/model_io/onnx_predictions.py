@@ -1,6 +1,6 @@
-"""What each estimator computes when it predicts, as nodes of an ONNX graph.
+"""Predictions of each estimator as nodes of an ONNX graph.
 
-Each function adds nodes to a graph and gives names of results ``(n_rows, n_outputs)``, or the graph's outputs.  The
+Each function adds nodes to a graph and returns names of results ``(n_rows, n_outputs)``, or the graph's outputs. The
 formulas are those of the estimators' ``predict``, ``predict_proba`` and ``decision_function``.
 """
 
@@ -22,7 +22,7 @@ _ROWS, _COLUMNS = "rows", np.array([1])  # the name of the free dimension; the a
 
 
 def linear_classifier(graph: Graph, model: Any, x: str) -> list[Any]:
-    """``label``, and ``probabilities`` or ``scores`` as the loss has them."""
+    """Add ``label``, and ``probabilities`` or ``scores`` depending on the loss."""
     decision = _decision(graph, model.coef_, model.intercept_, x)
     if model.loss == "softmax":
         if len(model.classes_) == 2:
@@ -31,10 +31,10 @@ def linear_classifier(graph: Graph, model: Any, x: str) -> list[Any]:
         else:
             p = graph.node("Softmax", decision, axis=1)
     elif model.loss == "log_loss":
-        p = _normalised(graph, graph.node("Sigmoid", decision), len(model.classes_))
+        p = _normalized(graph, graph.node("Sigmoid", decision), len(model.classes_))
     elif model.loss == "modified_huber":
         low = graph.node("Clip", decision, -1.0, 1.0)
-        p = _normalised(graph, graph.node("Div", graph.node("Add", low, 1.0), 2.0), len(model.classes_))
+        p = _normalized(graph, graph.node("Div", graph.node("Add", low, 1.0), 2.0), len(model.classes_))
     else:
         p = None
     label = _label(graph, model.classes_, decision, 0.0)
@@ -50,7 +50,7 @@ def linear_classifier(graph: Graph, model: Any, x: str) -> list[Any]:
 
 
 def linear_regressor(graph: Graph, model: Any, x: str) -> list[Any]:
-    """``variable (n_rows,)``."""
+    """Add ``variable (n_rows,)``."""
     decision = _decision(graph, model.coef_.reshape(1, -1), model.intercept_, x)
     if model._loss_name == "poisson":
         decision = graph.node("Exp", decision)
@@ -59,7 +59,7 @@ def linear_regressor(graph: Graph, model: Any, x: str) -> list[Any]:
 
 
 def one_class(graph: Graph, model: Any, x: str) -> list[Any]:
-    """``label (n_rows,)``, 1 or -1, and ``scores (n_rows,)``."""
+    """Add ``label (n_rows,)``, 1 or -1, and ``scores (n_rows,)``."""
     decision = _decision(graph, model.coef_.reshape(1, -1), -model.offset_, x)
     graph.node("Squeeze", decision, _COLUMNS, name="scores")
     outside = graph.node("Less", "scores", 0.0)
@@ -68,7 +68,7 @@ def one_class(graph: Graph, model: Any, x: str) -> list[Any]:
 
 
 def network_classifier(graph: Graph, model: Any, x: str) -> list[Any]:
-    """``label`` and ``probabilities``; of several labels a row both are ``(n_rows, n_labels)``."""
+    """Add ``label`` and ``probabilities``; for multilabel targets both are ``(n_rows, n_labels)``."""
     n_classes, z = len(model.classes_), _propagate(graph, model, x)
     if model._multilabel:
         graph.node("Sigmoid", z, name="probabilities")
@@ -85,7 +85,7 @@ def network_classifier(graph: Graph, model: Any, x: str) -> list[Any]:
 
 
 def network_regressor(graph: Graph, model: Any, x: str) -> list[Any]:
-    """``variable (n_rows,)``, or ``(n_rows, n_outputs)``."""
+    """Add ``variable (n_rows,)``, or ``(n_rows, n_outputs)``."""
     z = _propagate(graph, model, x)
     if model.loss == "poisson":
         z = graph.node("Exp", z)
@@ -106,13 +106,13 @@ PREDICTIONS = {
 
 
 def _decision(graph: Graph, coef: Any, intercept: np.ndarray, x: str) -> str:
-    """``X coef^T + intercept``."""
+    """Add ``X coef^T + intercept``."""
     coef = coef.toarray() if hasattr(coef, "toarray") else coef
     return graph.node("Gemm", x, coef.T, intercept)
 
 
 def _propagate(graph: Graph, model: Any, x: str) -> str:
-    """The last layer's products."""
+    """Add all layers and return the products of the last one."""
     for layer, (coef, intercept) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
         x = graph.node("Gemm", ACTIVATIONS[model.activation](graph, x) if layer else x, coef, intercept)
     return x
@@ -124,7 +124,7 @@ def _gelu(graph: Graph, z: str) -> str:
     return graph.node("Mul", z, gate)
 
 
-# Some of these are operators of ONNX, too; what is used here runs in float64 as well.
+# ONNX has operators for some of these; the operators used here support float64 as well.
 ACTIVATIONS = {
     "identity": lambda graph, z: z,
     "logistic": lambda graph, z: graph.node("Sigmoid", z),
@@ -135,22 +135,22 @@ ACTIVATIONS = {
 }
 
 
-def _normalised(graph: Graph, p: str, n_classes: int) -> str:
-    """Each class's own probability made to sum to 1 over the classes; equal ones where all are 0."""
+def _normalized(graph: Graph, p: str, n_classes: int) -> str:
+    """Normalize per-class probabilities to sum to 1; all-zero rows get equal ones."""
     if n_classes == 2:
         return graph.node("Concat", graph.node("Sub", 1.0, p), p, axis=1)
-    none = graph.node("Equal", graph.node("ReduceSum", p, _COLUMNS, keepdims=1), 0.0)
-    p = graph.node("Where", none, 1.0, p)
+    all_zero = graph.node("Equal", graph.node("ReduceSum", p, _COLUMNS, keepdims=1), 0.0)
+    p = graph.node("Where", all_zero, 1.0, p)
     return graph.node("Div", p, graph.node("ReduceSum", p, _COLUMNS, keepdims=1))
 
 
 def _label(graph: Graph, classes: np.ndarray, values: str, threshold: float) -> Any:
-    """``label (n_rows,)``: the class of the largest value, or where one column stands for two, by a threshold."""
+    """Add ``label (n_rows,)``: the class of the largest value, or by a threshold for one column."""
     if len(classes) > 2:
         number = graph.node("ArgMax", values, axis=1, keepdims=0)
     else:
         above = graph.node("Cast", graph.node("Greater", values, threshold), to=graph.onnx.TensorProto.INT64)
-        # a network can have been fitted to one class only
+        # a network may have been fitted to one class only
         number = graph.node("Squeeze", graph.node("Min", above, np.array(len(classes) - 1)), _COLUMNS)
     names = graph.labels(classes)
     graph.node("Gather", names, number, axis=0, name="label")

@@ -1,8 +1,8 @@
-"""Python values as JSON and named arrays, and back, without running code.
+"""Conversion between Python values and JSON with named arrays, without running code.
 
-What JSON does not have is written as an object with a ``$`` key: ``{"$array": "coef_"}``, ``{"$float": "inf"}``,
-``{"$part": "LocalSGD", "fields": {...}}``.  Parts come from a fixed list of parsgd's own dataclasses, and records from
-one of its own named tuples.  An array that is met again is written once, and is one array again when it is read.
+Values that JSON lacks are objects with a ``$`` key: ``{"$array": "coef_"}``, ``{"$float": "inf"}``, ``{"$part":
+"LocalSGD", "fields": {...}}``. Parts come from a fixed list of parsgd's dataclasses, and records from a fixed list of
+its named tuples. An array that occurs several times is stored once and shared after reading.
 """
 
 from __future__ import annotations
@@ -18,11 +18,20 @@ from parsgd.errors import ModelFileError, Outcome
 from parsgd.model_io import former_names
 
 DTYPES = {
-    "F64": "float64", "F32": "float32", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
-    "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
-}  # fmt: skip
+    "F64": "float64",
+    "F32": "float32",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
 PARTS = {path.split(":")[1]: path for axis in (registry.ALGORITHMS, registry.ENGINES) for path in axis.values()}
-# It connects to an address, where anybody may listen; whoever opens a file decides what to connect to.
+# Dask connects to an address, where an untrusted server may listen; a file must not choose it.
 del PARTS["Dask"]
 PARTS |= {"Choice": "parsgd.estimators.auto_select:Choice", "StoppingRule": "parsgd.training.stopping:StoppingRule"}
 PARTS |= {"Adaptive": "parsgd.algorithms.common.adaptive_outer:Adaptive"}
@@ -31,7 +40,7 @@ PARTS |= {
 }
 PARTS |= {"Encoder": "parsgd.data.columns.encoder:Encoder"}
 PARTS |= {name: f"parsgd.algorithms.common.outer_optimizers:{name}" for name in ("Mean", "Momentum")}
-# Records in which algorithms remember; they are named by where they are defined, because names alone are not unique.
+# State records of algorithms, named by module, because class names alone are not unique.
 RECORDS = (
     "algorithms.local_sgd:_Memory",
     "algorithms.common.adaptive_outer:_Memory",
@@ -40,14 +49,13 @@ RECORDS = (
 
 
 def is_part(value: Any) -> bool:
-    """Whether ``value`` is one of parsgd's own algorithms, outer steps or engines, a record of a choice, or a rule of
-    stopping."""
+    """Return True for parsgd's own algorithms, outer optimizers, engines, choices and stopping rules."""
     name = type(value).__name__
     return name in PARTS and type(value) is registry.load(PARTS[name])
 
 
 def pack(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
-    """``value`` as JSON; its arrays go to ``arrays``, under names that begin with ``key``.
+    """Convert ``value`` to JSON; its arrays go to ``arrays``, under names that start with ``key``.
 
     >>> arrays = {}
     >>> pack({"tol": float("inf"), "coef": np.zeros(2)}, "", arrays)
@@ -79,22 +87,22 @@ def pack(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
     if is_part(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
         return {"$part": type(value).__name__, "fields": pack(fields, key, arrays)}
-    raise _refusal(key, value)
+    raise _unsupported(key, value)
 
 
-def _refusal(key: str, value: Any) -> ModelFileError:
+def _unsupported(key: str, value: Any) -> ModelFileError:
     return ModelFileError(
-        f"{key}={value!r} cannot be saved: a model file holds numbers, texts and parsgd's own parts, never code."
-        f" Predicting may do without it: take another value with set_params({key}=...) and save again."
+        f"{key}={value!r} cannot be saved: a model file holds numbers, strings and parsgd's own parts, never code."
+        f" If prediction does not need it, replace it with set_params({key}=...) and save again."
     )
 
 
 def _pack_record(value: Any, key: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """A named tuple from the list; one from elsewhere would come back as a plain tuple, and is refused."""
+    """Convert a named tuple from the list; raise for others, which would be read back as plain tuples."""
     kind = type(value)
     name = f"{kind.__module__.removeprefix('parsgd.')}:{kind.__name__}"
     if name not in RECORDS or kind is not registry.load(f"parsgd.{name}"):
-        raise _refusal(key, value)
+        raise _unsupported(key, value)
     return {"$record": name, "fields": pack(value._asdict(), key, arrays)}
 
 
@@ -104,16 +112,16 @@ def _pack_array(array: np.ndarray, key: str, arrays: dict[str, np.ndarray]) -> d
         return {"$texts": items, "dtype": "object" if array.dtype.kind == "O" else "str"}
     if array.dtype.name not in DTYPES.values():
         raise ModelFileError(f"{key} is an array of {array.dtype}, which cannot be saved; make it float64 or str.")
-    # the order in memory decides how a product is summed, and so its last bits
+    # the memory order affects how a product is summed, and so its last bits
     transposed = array.ndim > 1 and array.flags.f_contiguous and not array.flags.c_contiguous
     plain = np.require(array.T if transposed else array, array.dtype.newbyteorder("="), "C")
-    known = next((name for name, other in arrays.items() if other is plain), key)
-    arrays[known] = plain
-    return {"$array": known, "transposed": transposed}
+    stored_name = next((name for name, other in arrays.items() if other is plain), key)
+    arrays[stored_name] = plain
+    return {"$array": stored_name, "transposed": transposed}
 
 
 def unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """The inverse of :func:`pack`.  Raises ModelFileError on what :func:`pack` cannot have written."""
+    """Invert :func:`pack`; raise ModelFileError for content that :func:`pack` cannot have written."""
     if isinstance(value, list):
         return [unpack(item, arrays) for item in value]
     if not isinstance(value, dict):
@@ -126,7 +134,7 @@ def unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     except ModelFileError:
         raise
     except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
-        raise ModelFileError(f"is damaged: it has a {tag} that is none ({error}). Save the model again.") from error
+        raise ModelFileError(f"is damaged: invalid {tag} ({error}). Save the model again.") from error
 
 
 def _unpack_array(key: str, value: dict[str, Any], arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -137,7 +145,7 @@ def _unpack_texts(items: list, value: dict[str, Any], arrays: dict[str, np.ndarr
     items = [unpack(item, {}) for item in items]
     if value["dtype"] == "str":
         if not all(isinstance(item, str) for item in items):
-            raise ValueError("a text was expected")
+            raise ValueError("a string was expected")
         return np.array(items, dtype=str)
     out = np.empty(len(items), dtype=object)
     out[:] = items
@@ -147,8 +155,8 @@ def _unpack_texts(items: list, value: dict[str, Any], arrays: dict[str, np.ndarr
 def _unpack_part(name: str, value: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
     if name == "Dask":
         raise ModelFileError(
-            "names a Dask cluster to connect to, which parsgd never writes into a file. Do not use a file from people"
-            " whom you do not trust; if it is your own, save the model again."
+            "contains the address of a Dask cluster, which parsgd never writes to a file. Do not use files from"
+            " untrusted sources; if the file is your own, save the model again."
         )
     name = former_names.PARTS.get(name, name)
     return registry.load(PARTS[name])(**former_names.renamed(name, unpack(value["fields"], arrays)))

@@ -1,7 +1,7 @@
-"""The files that parsgd writes: a safetensors file with a JSON object, the head, in its metadata.
+"""The file format of parsgd: a safetensors file with a JSON object, the head, in its metadata.
 
-The metadata has one entry, ``parsgd``: the head with the format's number, the version that wrote it, and a SHA-256
-digest over all of the head and all tensors.  Opening one never runs code.
+The metadata has one entry, ``parsgd``: the head with the format number, the version that wrote the file, and a SHA-256
+digest of the head and all tensors. Opening a file never runs code.
 """
 
 from __future__ import annotations
@@ -20,34 +20,33 @@ import numpy as np
 from parsgd.errors import MissingDependencyError, ModelFileError
 from parsgd.model_io.packing import DTYPES
 
-# safetensors reads no longer ones.
-_LONGEST_HEADER = 100_000_000
+# Header limit of the safetensors library, in bytes.
+_MAX_HEADER = 100_000_000
 _NAMES = {numpy: theirs for theirs, numpy in DTYPES.items()}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What the messages about one kind of files say: its name, who makes it, what to do about a damaged one, and which
-    extra brings what it needs."""
+    """Message texts for one kind of file: its name, its producer, the remedy for damage, the extra to install."""
 
     name: str
     made_by: str
     remedy: str
     extra: str
-    # what to do about a file of a format that is no longer read
+    # remedy for a file of an older format that is not supported any more
     older: str = ""
 
     def damaged(self, what: str) -> ModelFileError:
-        """The error for a file of which ``what`` is wrong."""
+        """Return the error for a damaged file; ``what`` describes the damage."""
         return ModelFileError(f"is damaged: {what}. {self.remedy}")
 
     def foreign(self) -> ModelFileError:
-        """The error for a safetensors file of somebody else's."""
+        """Return the error for a safetensors file of another program."""
         return ModelFileError(f"is a safetensors file, but not one that parsgd wrote. Make one with {self.made_by}.")
 
 
 def safetensors(kind: Kind) -> Any:
-    """The package, or :class:`~parsgd.errors.MissingDependencyError` that says what needs it."""
+    """Import the safetensors package; raise MissingDependencyError if it is not installed."""
     try:
         return importlib.import_module("safetensors")
     except ModuleNotFoundError as error:
@@ -56,20 +55,20 @@ def safetensors(kind: Kind) -> Any:
 
 
 def digest(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 over the head, without its own ``sha256``, and over every array's name, type, shape and bytes."""
+    """Compute SHA-256 of the head, without its ``sha256``, and of each array's name, dtype, shape and bytes."""
     plain = {key: value for key, value in head.items() if key != "sha256"}
-    found = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    sha256 = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
-        found.update(json.dumps([name, array.dtype.name, array.shape]).encode())
-        found.update(_bytes_of(array) if array.size else b"")
-    return found.hexdigest()
+        sha256.update(json.dumps([name, array.dtype.name, array.shape]).encode())
+        sha256.update(_bytes_of(array) if array.size else b"")
+    return sha256.hexdigest()
 
 
 def serialize(kind: Kind, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> list[memoryview | bytes]:
-    """The content of a file, in parts to be written one after the other: of the arrays nothing is copied.
+    """Return the content of a file in parts, without copying the arrays.
 
-    The format is the safetensors library's: the length of the header in 8 bytes, the header, and the arrays without
-    gaps, wide numbers first, so that all of them are aligned.
+    The format is that of the safetensors library: the header length in 8 bytes, the header, and the arrays without
+    gaps. Arrays of wide dtypes come first, so that all are aligned.
     """
     safetensors(kind)
     text = json.dumps({**head, "sha256": digest(head, arrays)}, sort_keys=True)
@@ -79,9 +78,12 @@ def serialize(kind: Kind, head: dict[str, Any], arrays: dict[str, np.ndarray]) -
     for name, array in ordered:
         begin, end = end, end + array.nbytes
         header[name] = {"dtype": _NAMES[array.dtype.name], "shape": array.shape, "data_offsets": [begin, end]}
-    whole = json.dumps(header).encode()
-    whole += b" " * (-len(whole) % 8)
-    return [len(whole).to_bytes(8, "little") + whole, *(_bytes_of(array) for _, array in ordered if array.size)]
+    header_bytes = json.dumps(header).encode()
+    header_bytes += b" " * (-len(header_bytes) % 8)
+    return [
+        len(header_bytes).to_bytes(8, "little") + header_bytes,
+        *(_bytes_of(array) for _, array in ordered if array.size),
+    ]
 
 
 def _bytes_of(array: np.ndarray) -> memoryview:
@@ -89,12 +91,12 @@ def _bytes_of(array: np.ndarray) -> memoryview:
 
 
 def read(kind: Kind, path: str | os.PathLike) -> bytes:
-    """All of a file; of one that begins as none of ours does, its beginning, however long it is.
+    """Read a file; of a file that does not start like parsgd's, only the first bytes.
 
     Raises
     ------
     ModelFileError
-        If it is a device, or safetensors, but not ours.
+        If it is a device, or a safetensors file that parsgd did not write.
     OSError
         If it cannot be read.
     """
@@ -102,24 +104,24 @@ def read(kind: Kind, path: str | os.PathLike) -> bytes:
         status = os.fstat(file.fileno())
         if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
             raise ModelFileError("is a device, not a file. Check the name.")
-        front = file.read(9)
-        length = int.from_bytes(front[:8], "little")
-        most = status.st_size - 8 if stat.S_ISREG(status.st_mode) else _LONGEST_HEADER
-        if not 2 <= length <= min(most, _LONGEST_HEADER) or not front.endswith(b"{"):
-            return front
+        start = file.read(9)
+        length = int.from_bytes(start[:8], "little")
+        limit = status.st_size - 8 if stat.S_ISREG(status.st_mode) else _MAX_HEADER
+        if not 2 <= length <= min(limit, _MAX_HEADER) or not start.endswith(b"{"):
+            return start
         header = file.read(length - 1)
         if b"parsgd" not in header:
             raise kind.foreign()
-        return front + header + file.read()
+        return start + header + file.read()
 
 
 def take_apart(kind: Kind, content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
-    """The head, as it is, and the tensors.  Raises ModelFileError on what :func:`serialize` cannot have made."""
+    """Return the unchecked head and the tensors; raise ModelFileError for invalid content."""
     library = safetensors(kind)
     try:
         tensors = library.deserialize(content)
     except library.SafetensorError as error:
-        raise ModelFileError(_what_it_is(kind, content, error)) from error
+        raise ModelFileError(_parse_error(kind, content, error)) from error
     header = read_json(kind, content[8 : 8 + int.from_bytes(content[:8], "little")])
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or "parsgd" not in metadata:
@@ -136,9 +138,9 @@ def take_apart(kind: Kind, content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def checked(kind: Kind, head: Any, arrays: dict[str, np.ndarray], number: int, version: str) -> dict[str, Any]:
-    """The head, if it is of format ``number`` and its digest is right; ``version`` is the one that reads."""
+    """Return the head if its format is ``number`` and its digest is correct; ``version`` is the reading version."""
     if not isinstance(head, dict) or not isinstance(head.get("format"), int):
-        raise kind.damaged("its header does not say which format it has")
+        raise kind.damaged("its header lacks the format number")
     if head["format"] < number and kind.older:
         raise ModelFileError(
             f"has format {head['format']}, written by an earlier parsgd, {head.get('version')}; this one reads format"
@@ -155,7 +157,7 @@ def checked(kind: Kind, head: Any, arrays: dict[str, np.ndarray], number: int, v
 
 
 def read_json(kind: Kind, text: str | bytes) -> Any:
-    """What the text says."""
+    """Parse JSON text; raise ModelFileError if it is invalid."""
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except ValueError as error:
@@ -165,19 +167,19 @@ def read_json(kind: Kind, text: str | bytes) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = dict(pairs)
     if len(names) < len(pairs):
-        raise ValueError("a name is there twice")
+        raise ValueError("a name occurs twice")
     return names
 
 
 def _refuse_constant(text: str) -> Any:
-    # Python reads NaN and Infinity; they are written otherwise
-    raise ValueError(f"{text} is no number")
+    # Python's parser accepts NaN and Infinity, which parsgd writes as ``$float``
+    raise ValueError(f"{text} is not allowed")
 
 
-def _what_it_is(kind: Kind, content: bytes, error: Exception) -> str:
+def _parse_error(kind: Kind, content: bytes, error: Exception) -> str:
     if content[:1] == b"\x80":
-        return "is a pickle; parsgd opens none, because opening one runs code. Save models with parsgd.save."
+        return "is a pickle, which parsgd does not open, because unpickling runs code. Save models with parsgd.save."
     if not content:
         return f"is empty. {kind.remedy}"
-    made = f"{kind.name.capitalize()}s are made by {kind.made_by}."
-    return f"is not a {kind.name}, or a damaged one ({error}). {made} {kind.remedy}"
+    remedy = f"{kind.name.capitalize()}s are made by {kind.made_by}."
+    return f"is not a {kind.name}, or a damaged one ({error}). {remedy} {kind.remedy}"

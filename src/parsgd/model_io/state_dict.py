@@ -1,4 +1,4 @@
-"""Networks as PyTorch's state dictionaries, and back; PyTorch itself is needed only if tensors are asked for.
+"""Conversion of networks to and from PyTorch's state dictionaries; only ``tensors=True`` needs PyTorch.
 
 Names are those of ``torch.nn.Sequential(Linear, activation, Linear, ...)``: layer ``l`` has ``"{2l}.weight"`` of shape
 ``(n_out, n_in)``, the transpose of ``coefs_[l]``, and ``"{2l}.bias" (n_out,)``.
@@ -24,17 +24,17 @@ _SUFFIXES = (".weight", ".bias")
 
 
 def network_state_dict(network: Any, *, tensors: bool = False) -> dict[str, Any]:
-    """The weights of a fitted network as PyTorch names and lays them out.
+    """Export the weights of a fitted network with PyTorch's names and layout.
 
-    The values are those of the last layer's products: what the estimator predicts is their softmax; for two classes,
-    which share one output, and for several labels a row their sigmoid; for ``loss="poisson"`` their exponential; else
-    they themselves.  PyTorch's name for parsgd's gelu is ``torch.nn.GELU(approximate="tanh")``.
+    The PyTorch network computes the products of the last layer. The estimator predicts their softmax; for two classes,
+    which share one output, and for multilabel targets their sigmoid; for ``loss="poisson"`` their exponential;
+    otherwise the products. parsgd's gelu is ``torch.nn.GELU(approximate="tanh")``.
 
     Parameters
     ----------
     network : fitted MLPClassifier or MLPRegressor
     tensors : bool, default=False
-        Whether to give ``torch.Tensor`` and not ``numpy.ndarray``.
+        Return ``torch.Tensor`` instead of ``numpy.ndarray``.
 
     Returns
     -------
@@ -44,9 +44,9 @@ def network_state_dict(network: Any, *, tensors: bool = False) -> dict[str, Any]
     Raises
     ------
     parsgd.errors.InvalidArgumentError
-        If it is no network of parsgd.
+        If it is not a network of parsgd.
     parsgd.errors.MissingDependencyError
-        If tensors are asked for and PyTorch is not installed.
+        If ``tensors`` is True and PyTorch is not installed.
 
     Examples
     --------
@@ -74,21 +74,21 @@ def network_state_dict(network: Any, *, tensors: bool = False) -> dict[str, Any]
 
 
 def from_state_dict(network: Any, state: Mapping[str, Any], *, classes: Any = None, multilabel: bool = False) -> Any:
-    """A fitted network with weights from PyTorch, which predicts and goes on with ``partial_fit``.
+    """Build a fitted network with weights from PyTorch, for prediction or further training with ``partial_fit``.
 
     Parameters
     ----------
     network : MLPClassifier or MLPRegressor
-        Whose parameters to take: the activation must be that of the weights, the sizes of the hidden layers follow from
-        them.  It is not changed, and need not be fitted.
+        Source of the parameters: the activation must match the weights; the hidden layer sizes are taken from the
+        weights. It is not changed, and need not be fitted.
     state : mapping of str to Tensor or ndarray
-        A state dictionary of linear layers: ``weight (n_out, n_in)`` and ``bias (n_out,)`` of each, in the order in
-        which they run, whatever stands before the last point of their names.  Layers without bias get one of 0.
+        A state dictionary of linear layers: ``weight (n_out, n_in)`` and ``bias (n_out,)`` of each, in order of
+        execution, with any prefix before the last point of the name. A missing bias is 0.
     classes : array-like of shape (n_classes,), optional
-        Of an MLPClassifier: the names of its outputs, in ascending order; not given: 0, 1, 2, ...  Two classes may have
-        one output (of a sigmoid) or two (of a softmax); of two outputs the difference is kept.
+        For an MLPClassifier: the names of its outputs, in ascending order, 0, 1, 2, ... by default. Two classes may
+        have one output (of a sigmoid) or two (of a softmax); of two outputs the difference is stored.
     multilabel : bool, default=False
-        Of an MLPClassifier: whether each output stands for a label of its own.
+        For an MLPClassifier: each output is a separate label.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def from_state_dict(network: Any, state: Mapping[str, Any], *, classes: Any = No
     Raises
     ------
     parsgd.errors.InvalidArgumentError
-        If the weights are not those of linear layers that follow one another, or do not go with the classes.
+        If the weights are not those of consecutive linear layers, or do not match the classes.
 
     Examples
     --------
@@ -114,33 +114,33 @@ def from_state_dict(network: Any, state: Mapping[str, Any], *, classes: Any = No
     if isinstance(network, MLPClassifier):
         _name_outputs(fitted, coefs, intercepts, classes, multilabel)
     elif classes is not None or multilabel:
-        raise InvalidArgumentError("from_state_dict takes classes and multilabel with an MLPClassifier only.")
+        raise InvalidArgumentError("from_state_dict accepts classes and multilabel with an MLPClassifier only.")
     layers = (coefs[0].shape[0], *(len(intercept) for intercept in intercepts))
     fitted.set_params(hidden_layer_sizes=layers[1:-1])
     fitted._check_parameters()
     fitted.n_features_in_, fitted.n_outputs_ = layers[0], layers[-1]
     fitted.t_ = fitted.n_iter_ = 0
     model = Network(layers, dtype=coefs[0].dtype.name, activation=fitted.activation, **fitted._network_loss())
-    held = np.zeros(model.n_parameters, dtype=model.dtype)
-    views = model.views(held)
+    state_vector = np.zeros(model.n_parameters, dtype=model.dtype)
+    views = model.views(state_vector)
     for view, array in zip(views["coefs"] + views["intercepts"], coefs + intercepts, strict=True):
         view[:] = array
-    fitted._keep(model, held)
+    fitted._set_weights(model, state_vector)
     return fitted
 
 
 def _layers(state: Mapping[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Weights ``(n_in, n_out)`` and biases of all layers, in one dtype."""
+    """Return weights ``(n_in, n_out)`` and biases of all layers, in one dtype."""
     if not isinstance(state, Mapping) or not state:
         raise InvalidArgumentError(
             f"The 'state' parameter of from_state_dict must be a state dictionary. Got {state!r}."
         )
     arrays = {str(name): _array(name, value) for name, value in state.items()}
     for name in arrays:
-        owner = name.rpartition(".")[0]
-        if not f".{name}".endswith(_SUFFIXES) or f"{owner}.weight".lstrip(".") not in arrays:
+        layer_name = name.rpartition(".")[0]
+        if not f".{name}".endswith(_SUFFIXES) or f"{layer_name}.weight".lstrip(".") not in arrays:
             raise InvalidArgumentError(
-                f"state holds {name!r}, which is no weight or bias of a linear layer. Leave it out."
+                f"state holds {name!r}, which is not the weight or bias of a linear layer. Remove it."
             )
     weights = [name for name in arrays if f".{name}".endswith(".weight")]
     coefs, intercepts = [], []
@@ -148,19 +148,19 @@ def _layers(state: Mapping[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray
     for name in weights:
         bias = name.removesuffix("weight") + "bias"
         n_out = len(arrays[name])
-        given = arrays.get(bias, np.zeros(n_out))
-        if arrays[name].ndim != 2 or not arrays[name].size or given.shape != (n_out,):
-            shapes = f"{arrays[name].shape} and {given.shape}"
+        biases = arrays.get(bias, np.zeros(n_out))
+        if arrays[name].ndim != 2 or not arrays[name].size or biases.shape != (n_out,):
+            shapes = f"{arrays[name].shape} and {biases.shape}"
             raise InvalidArgumentError(
                 f"{name!r} and its bias should be (n_out, n_in) and (n_out,); they are {shapes}."
             )
         coefs.append(np.ascontiguousarray(arrays[name].T, dtype=dtype))
-        intercepts.append(given.astype(dtype))
-    for (name, after), (coef, following) in zip(pairwise(weights), pairwise(coefs), strict=True):
-        if coef.shape[1] != following.shape[0]:
+        intercepts.append(biases.astype(dtype))
+    for (name, next_name), (coef, next_coef) in zip(pairwise(weights), pairwise(coefs), strict=True):
+        if coef.shape[1] != next_coef.shape[0]:
             raise InvalidArgumentError(
-                f"{after!r} takes {following.shape[0]} inputs, {name!r} gives {coef.shape[1]} outputs: these layers do"
-                " not follow one another."
+                f"{next_name!r} takes {next_coef.shape[0]} inputs, {name!r} gives {coef.shape[1]} outputs: the"
+                " layers do not match."
             )
     return coefs, intercepts
 
@@ -168,25 +168,25 @@ def _layers(state: Mapping[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray
 def _array(name: Any, value: Any) -> np.ndarray:
     if hasattr(value, "detach"):
         value = value.detach().cpu()
-        # NumPy does not know bfloat16
+        # NumPy has no bfloat16
         value = (value.float() if value.dtype.itemsize < 4 else value).numpy()
     array = np.asarray(value)
     if array.dtype.kind != "f" or not np.isfinite(array).all():
-        raise InvalidArgumentError(f"state[{name!r}] should hold finite floating-point numbers, and does not.")
+        raise InvalidArgumentError(f"state[{name!r}] must hold finite floating-point numbers.")
     return array.astype(np.float32) if array.dtype.itemsize < 4 else array
 
 
 def _name_outputs(
     fitted: Any, coefs: list[np.ndarray], intercepts: list[np.ndarray], classes: Any, multilabel: bool
 ) -> None:
-    """Set ``classes_``; of two outputs for two classes, which are softmax's, make sigmoid's one."""
+    """Set ``classes_``; convert two softmax outputs for two classes to one sigmoid output."""
     n_outputs = len(intercepts[-1])
     if classes is None:
         classes = np.arange(n_outputs if multilabel else max(n_outputs, 2))
     classes = np.asarray(classes)
     possible = {n_outputs} if multilabel else {max(n_outputs, 2)}
-    sorted_ = classes.ndim == 1 and np.array_equal(np.unique(classes), classes)
-    if not sorted_ or len(classes) not in possible:
+    is_sorted = classes.ndim == 1 and np.array_equal(np.unique(classes), classes)
+    if not is_sorted or len(classes) not in possible:
         raise InvalidArgumentError(
             f"The 'classes' parameter of from_state_dict must name the classes of {n_outputs} outputs, in ascending"
             f" order and each once. Got {classes.tolist()!r} instead."

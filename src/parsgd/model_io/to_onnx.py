@@ -1,4 +1,4 @@
-"""``to_onnx``: a fitted estimator as an ONNX graph, which runs where there is no Python."""
+"""``to_onnx``: export of a fitted estimator as an ONNX graph, which runs without Python."""
 
 from __future__ import annotations
 
@@ -21,15 +21,21 @@ _OLDEST_OPSET, _OPSET = 13, 17
 
 
 def to_onnx(
-    estimator: Any, path: str | os.PathLike | None = None, *, dtype: str | None = None, opset: int = _OPSET,
-    fill: Any = None, mean: Any = None, scale: Any = None,
-) -> Any:  # fmt: skip
-    """A fitted estimator as an ONNX model that predicts the same.
+    estimator: Any,
+    path: str | os.PathLike | None = None,
+    *,
+    dtype: str | None = None,
+    opset: int = _OPSET,
+    fill: Any = None,
+    mean: Any = None,
+    scale: Any = None,
+) -> Any:
+    """Export a fitted estimator as an ONNX model with the same predictions.
 
     The graph has one input, ``X (rows, n_features)``, and these outputs:
 
     ================================  ==========================================================================
-    SGDClassifier, MLPClassifier      ``label``; ``probabilities (rows, n_classes)``, or where the loss has none
+    SGDClassifier, MLPClassifier      ``label``; ``probabilities (rows, n_classes)``, or for losses without them
                                       ``scores``, the values of ``decision_function``
     SGDRegressor, MLPRegressor        ``variable``, the values of ``predict``
     SGDOneClassSVM                    ``label`` (1 or -1), ``scores``
@@ -39,29 +45,29 @@ def to_onnx(
     ----------
     estimator : fitted estimator of parsgd
     path : path, optional
-        A file to write as well, whole or not at all.
+        File to write as well, atomically.
     dtype : {"float32", "float64"}, optional
-        Of the input, of the arithmetic and of the numbers that come out.  None: as the estimator was fitted.
+        Dtype of input, arithmetic and output. None: as the estimator was fitted.
     opset : int, default=17
-        Version of ONNX's operators, from 13 on.
+        Version of ONNX's operators, at least 13.
     fill, mean, scale : array-like of shape (n_features,), optional
-        Before everything else a missing ``x`` (NaN) becomes ``fill``, and then ``(x - mean) / scale``: what
-        scikit-learn's ``SimpleImputer.statistics_``, ``StandardScaler.mean_`` and ``StandardScaler.scale_`` hold.
+        Preprocessing: a missing ``x`` (NaN) becomes ``fill``, and then ``(x - mean) / scale``, as with scikit-learn's
+        ``SimpleImputer.statistics_``, ``StandardScaler.mean_`` and ``StandardScaler.scale_``.
 
     Returns
     -------
     onnx.ModelProto
-        Its metadata name parsgd's version, the estimator, its loss, classes and columns.
+        Its metadata contain parsgd's version, the estimator, its loss, classes and columns.
 
     Raises
     ------
     parsgd.errors.InvalidArgumentError
-        If the estimator is not one of parsgd's, an argument cannot be used, classes are of a type that ONNX lacks, or
-        the model has more than 2 GiB.
+        If the estimator is not one of parsgd's, an argument is invalid, ONNX lacks the type of the classes, or the
+        model exceeds 2 GiB.
     sklearn.exceptions.NotFittedError
-        If it is not fitted.
+        If the estimator is not fitted.
     parsgd.errors.MissingDependencyError
-        Without the package onnx: ``pip install 'parsgd[onnx]'``.
+        If the package onnx is not installed: ``pip install 'parsgd[onnx]'``.
 
     Examples
     --------
@@ -73,10 +79,10 @@ def to_onnx(
     >>> [output.name for output in graph.output]  # doctest: +SKIP
     ['label', 'probabilities']
     """
-    # a subclass may predict otherwise
-    predicting = PREDICTIONS.get(type(estimator))
-    if predicting is None:
-        known = ", ".join(face.__name__ for face in PREDICTIONS)
+    # no lookup of base classes: a subclass may override prediction
+    add_predictions = PREDICTIONS.get(type(estimator))
+    if add_predictions is None:
+        known = ", ".join(cls.__name__ for cls in PREDICTIONS)
         raise InvalidArgumentError(f"to_onnx takes a fitted estimator of parsgd: {known}. Got {type(estimator)!r}.")
     estimator = snapshot(estimator)
     check_is_fitted(estimator)
@@ -85,12 +91,12 @@ def to_onnx(
     columns = {
         key: _column(value, key, estimator.n_features_in_)
         for key, value in (("fill", fill), ("mean", mean), ("scale", scale))
-    }  # fmt: skip
+    }
     _check_opset(opset)
     graph = Graph(dtype)
-    outputs = predicting(graph, estimator, _prepared(graph, "X", **columns))
+    outputs = add_predictions(graph, estimator, _add_preprocessing(graph, "X", **columns))
     model = _model(graph, graph.output("X", dtype, "rows", estimator.n_features_in_), outputs, opset)
-    graph.onnx.helper.set_model_props(model, _notes(estimator))
+    graph.onnx.helper.set_model_props(model, _metadata(estimator))
     graph.onnx.checker.check_model(model)
     if path is not None:
         with write_atomically(path) as temporary:
@@ -104,14 +110,14 @@ def _model(graph: Graph, x: Any, outputs: list[Any], opset: int) -> Any:
     return helper.make_model(
         helper.make_graph(graph.nodes, "parsgd", [x], outputs, graph.constants),
         opset_imports=versions,
-        # the oldest form of the file that has these operators, for the sake of older readers
+        # the oldest file version with these operators, for older readers
         ir_version=helper.find_min_ir_version_for(versions),
         producer_name="parsgd",
         producer_version=_version(),
     )
 
 
-def _prepared(graph: Graph, x: str, fill: Any, mean: Any, scale: Any) -> str:
+def _add_preprocessing(graph: Graph, x: str, fill: Any, mean: Any, scale: Any) -> str:
     if fill is not None:
         x = graph.node("Where", graph.node("IsNaN", x), fill, x)
     if mean is not None:
@@ -120,7 +126,7 @@ def _prepared(graph: Graph, x: str, fill: Any, mean: Any, scale: Any) -> str:
 
 
 def _column(value: Any, name: str, n_features: int) -> np.ndarray | None:
-    """One number a column, or None."""
+    """Validate one number per column; return None for None."""
     if value is None:
         return None
     try:
@@ -140,18 +146,18 @@ def _check_opset(opset: Any) -> None:
     newest = onnx().defs.onnx_opset_version()
     if not isinstance(opset, Integral) or isinstance(opset, bool) or not _OLDEST_OPSET <= opset <= newest:
         raise InvalidArgumentError(
-            f"The 'opset' parameter of to_onnx must be an int from {_OLDEST_OPSET} to {newest}, the newest that the"
-            f" installed onnx knows. Got {opset!r} instead."
+            f"The 'opset' parameter of to_onnx must be an int from {_OLDEST_OPSET} to {newest}, the newest of the"
+            f" installed onnx. Got {opset!r} instead."
         )
 
 
 def _version() -> str:
-    # the package is imported when this is called, and it is above: an import would turn the layers round
+    # read from sys.modules: an import of the package, which is above this layer, would be a cycle
     return sys.modules["parsgd"].__version__
 
 
-def _notes(estimator: Any) -> dict[str, str]:
-    """Metadata: texts by name."""
+def _metadata(estimator: Any) -> dict[str, str]:
+    """Return the metadata, strings by name."""
     notes = {"parsgd.version": _version(), "parsgd.estimator": type(estimator).__name__}
     loss = getattr(estimator, "loss", None)
     if loss is not None:

@@ -1,1 +1,1 @@
-"""What is fitted: parameters, loss, gradient, and a compiled run of SGD steps."""
+"""Models: parameters, loss, gradient, and a compiled run of SGD steps."""

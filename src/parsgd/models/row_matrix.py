@@ -1,4 +1,4 @@
-"""Rows as the matrix they came from."""
+"""Conversion of rows in the kernels' format to the matrix they came from."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from parsgd.core import CsrRows, DenseRows, Rows
 
 
 def as_matrix(rows: Rows, n_features: int) -> Any:
-    """``(n_rows, n_features)``, an array or a CSR array; nothing is copied."""
+    """View rows as ``(n_rows, n_features)``, an array or a CSR array, without a copy."""
     return matrix_of(rows.x, n_features)
 
 
 def matrix_of(x: Any, n_features: int) -> Any:
-    """The same of the rows' ``x`` alone; a matrix stays what it is."""
+    """View ``x`` of rows as a matrix; a matrix is returned unchanged."""
     if isinstance(x, CsrRows):
         from scipy.sparse import csr_array
 

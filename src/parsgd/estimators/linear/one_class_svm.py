@@ -1,4 +1,4 @@
-"""``SGDOneClassSVM``: a linear one-class SVM by parallel SGD, behind scikit-learn's face."""
+"""``SGDOneClassSVM``: a linear one-class SVM by parallel SGD, with scikit-learn's API."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from parsgd.utils.floating import silent
 class SGDOneClassSVM(OutlierMixin, BaseSGD):
     """Linear one-class SVM (outlier detection) trained by parallel stochastic gradient descent.
 
-    Minimises ``nu / 2 |w|^2 + nu b + 1/n sum_i max(0, 1 - (x_i . w + b))`` with ``b = 1 - offset``.
+    Minimizes ``nu / 2 |w|^2 + nu b + 1/n sum_i max(0, 1 - (x_i . w + b))`` with ``b = 1 - offset``.
 
-    Drop-in for :class:`sklearn.linear_model.SGDOneClassSVM` of scikit-learn 1.9.  Further:
+    Drop-in for :class:`sklearn.linear_model.SGDOneClassSVM` of scikit-learn 1.9. Additional parameters:
 
     Parameters
     ----------
@@ -56,8 +56,8 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
 
     _losses = ("hinge",)
     loss_functions = linear_model.SGDOneClassSVM.loss_functions
-    _passive_loss = "epsilon_insensitive"  # in effect none: scikit-learn refuses passive-aggressive rates here
-    # what the base class asks of every linear model, fixed here as scikit-learn fixes it
+    _passive_loss = "epsilon_insensitive"  # so pa1 and pa2 are refused, as in scikit-learn
+    # parameters of the base class, fixed here as in scikit-learn
     loss = "hinge"
     penalty = "l2"
     l1_ratio = 0.0
@@ -106,7 +106,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
 
     @property
     def alpha(self) -> float:
-        """Strength of the penalty, and of the pull on ``b``: ``nu``, as scikit-learn 1.9 has it."""
+        """Strength of the penalty, and of the linear term in ``b``: ``nu``, as in scikit-learn 1.9."""
         return self.nu
 
     def _check_parameters(self, partial: bool = False) -> None:
@@ -120,13 +120,13 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
-            A Dataset (:func:`parsgd.open_dataset`) is read while it is trained on; its targets are ignored.
+            A Dataset (:func:`parsgd.open_dataset`) is streamed; its targets are ignored.
         y : ignored
         coef_init, offset_init : array-like, optional
-            Where to start from: ``(n_features,)`` and ``(1,)``.
+            Initial values: ``(n_features,)`` and ``(1,)``.
         sample_weight : array-like of shape (n_rows,), optional
         resume : bool, default=False
-            Go on from the last checkpoint in the folder ``checkpoint``, if there is one.
+            Resume from the last checkpoint in the folder ``checkpoint``, if there is one.
 
         Returns
         -------
@@ -136,16 +136,16 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         if self.warm_start and getattr(self, "coef_", None) is not None:
             coef_init = self.coef_ if coef_init is None else coef_init
             offset_init = self.offset_ if offset_init is None else offset_init
-        self._forget("coef_", "offset_")
+        self._clear("coef_", "offset_")
         self.t_ = 1.0
-        with checkpoint_context.keeping(self, resume):
+        with checkpoint_context.checkpointed(self, resume):
             self._fit(X, y, sample_weight, coef_init, offset_init)
-        self._warn_of_the_end()
+        self._warn_not_converged()
         return self
 
     @with_callbacks
     def partial_fit(self, X, y=None, sample_weight=None):
-        """One pass of SGD over the given rows, going on from the present state."""
+        """Make one pass of SGD over the given rows, starting from the current parameters."""
         self._check_arguments(True)
         if not hasattr(self, "t_"):
             self.t_ = 1.0
@@ -154,7 +154,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
     def _fit(self, X, y, sample_weight, coef_init, offset_init, partial=False):
         first = getattr(self, "coef_", None) is None
         examples = self._examples(X, None, sample_weight, reset=first, supervised=False)
-        examples = examples.posed(OneClassEncoder(str(examples.dtype)))
+        examples = examples.encode_targets(OneClassEncoder(str(examples.dtype)))
         intercept_init = None if offset_init is None else 1.0 - np.asarray(offset_init, dtype=float)
         if not first:
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
@@ -169,27 +169,33 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
             int(check_random_state(checkpoint_context.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
         )
         self._run(
-            model, examples, max_epochs=1 if partial else int(self.max_iter), seed=seed, coef=coef, intercept=intercept,
-            partial=partial, seen={**examples.seen(), "y": y},
-        )  # fmt: skip
+            model,
+            examples,
+            max_epochs=1 if partial else int(self.max_iter),
+            seed=seed,
+            coef=coef,
+            intercept=intercept,
+            partial=partial,
+            callback_arguments={**examples.callback_arguments(), "y": y},
+        )
         return self
 
-    def _named(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
+    def _coef_attributes(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
         return {"coef_": coef.ravel(), "offset_": 1.0 - intercept}
 
     @streaming.blockwise
     def decision_function(self, X):
-        """Signed distance to the hyperplane, ``(n_rows,)``: positive for inliers."""
+        """Compute the signed distance to the hyperplane, ``(n_rows,)``: positive for inliers."""
         check_is_fitted(self, "coef_")
         X = validate_data(self, X, accept_sparse="csr", reset=False)
         return (safe_sparse_dot(X, self.coef_.T, dense_output=True) - self.offset_).ravel()
 
     @silent()
     def score_samples(self, X):
-        """Scores without the offset, ``(n_rows,)``."""
+        """Compute scores without the offset, ``(n_rows,)``."""
         self = snapshot(self)  # another thread may be fitting
         return self.decision_function(X) + self.offset_
 
     def predict(self, X):
-        """1 for inliers, -1 for outliers."""
+        """Predict 1 for inliers, -1 for outliers."""
         return np.where(self.decision_function(X) >= 0, 1, -1).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Errors of a user's loss while a fit runs: they name the loss."""
+"""Errors that a user's loss raises during a fit, extended by the name of the loss."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 from parsgd.errors import DivergedError, InvalidArgumentError, ParsgdError
 from parsgd.models.linear.linear_model import Linear
 
-# Targets and predictions at which a loss is tried after a fit diverged.
-_TRIED = (-1.0, 0.0, 1.0)
+# Predictions at which a loss is evaluated after a fit diverged.
+_TEST_VALUES = (-1.0, 0.0, 1.0)
 
 
 @contextlib.contextmanager
-def explained(model: Linear) -> Iterator[None]:
-    """Name the user's loss in the error that it caused; other losses cause none."""
+def name_user_loss(model: Linear) -> Iterator[None]:
+    """Name the user's loss in an error that it caused; built-in losses cause none."""
     try:
         yield
     except DivergedError as error:
-        found = None if isinstance(model.loss, str) else _invalid(model)
-        if found is None:
+        invalid_call = None if isinstance(model.loss, str) else _find_invalid_call(model)
+        if invalid_call is None:
             raise
         raise InvalidArgumentError(
-            f"The 'loss' parameter: {type(model.loss).__name__}.{found}; it must return a finite number for every"
-            " target y and every prediction p."
+            f"The 'loss' parameter: {type(model.loss).__name__}.{invalid_call}; it must return a finite number for"
+            " every target y and every prediction p."
         ) from error
     except ParsgdError:
         raise
@@ -36,9 +36,9 @@ def explained(model: Linear) -> Iterator[None]:
         raise
 
 
-def _invalid(model: Linear) -> str | None:
-    """The call of the loss that returns NaN or infinity, as a sentence, or None."""
-    for y, p in product((-1.0, 1.0), _TRIED):
+def _find_invalid_call(model: Linear) -> str | None:
+    """Describe a call of the loss that returns NaN or infinity, or return None."""
+    for y, p in product((-1.0, 1.0), _TEST_VALUES):
         try:
             value, gradient = model.losses(np.full((1, model.n_outputs), p), np.array([y]))
         except Exception:

@@ -1,4 +1,4 @@
-"""What the linear estimators share: checking parameters, running a fit, keeping its results."""
+"""Base class of the linear estimators: parameter checks, the run, fitted attributes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError
 from parsgd.estimators import auto_select, checkpoint_context, param_validation, streaming
 from parsgd.estimators.epochs import print_epochs
 from parsgd.estimators.input_validation import validate_data
-from parsgd.estimators.linear.own_loss import explained
+from parsgd.estimators.linear.own_loss import name_user_loss
 from parsgd.estimators.plain_state import PlainState
 from parsgd.estimators.resume_attributes import AVERAGES, SQUARES
 from parsgd.estimators.sklearn_callbacks import FitTasks
@@ -32,17 +32,18 @@ from parsgd.utils.callers import warn
 from parsgd.viz.live import display_mode
 
 MAX_INT = np.iinfo(np.int32).max
-_PARAMETER_OF = {"hinge": 1.0, "perceptron": 0.0}
+_LOSS_PARAMETERS = {"hinge": 1.0, "perceptron": 0.0}
 _WITH_EPSILON = ("huber", "epsilon_insensitive", "squared_epsilon_insensitive")
 _ALIASES = {"pinball": "quantile"}
-# Losses whose gradient grows with the error, and by how much a loss must exceed that of predicting 0 to be worth a
-# warning, and an error: unscaled data at scikit-learn's default rates end near 1e26, where the clipped steps hold them.
+# Losses whose gradient grows with the error, and the factors over the loss of predicting 0 at which a warning and an
+# error are issued: unscaled data at scikit-learn's default learning rates end near 1e26, where the clipped steps hold
+# them.
 _RUNAWAY_LOSSES = ("squared_error", "squared_hinge", "squared_epsilon_insensitive", "poisson")
-_EXPLODED, _OUT_OF_REASON, _SAMPLE_ROWS = 1e6, 1e29, 1000
+_WARN_FACTOR, _ERROR_FACTOR, _SAMPLE_ROWS = 1e6, 1e29, 1000
 
 
 class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
-    """Parameters, the run, and the attributes of every linear SGD estimator."""
+    """Parameters, run and attributes of every linear SGD estimator."""
 
     _losses: tuple[str, ...] = ()
 
@@ -58,7 +59,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         self._check_parameters(*partial)
 
     def _check_parameters(self, partial: bool = False) -> None:
-        """Refuse what cannot be used, naming it, before any work starts."""
+        """Raise for an invalid parameter, naming it, before any work starts."""
         param_validation.check_loss(self, self._losses)
         param_validation.check_choice(self, "penalty", ("l2", "l1", "elasticnet", None))
         param_validation.check_choice(self, "learning_rate", SCHEDULES)
@@ -75,16 +76,13 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         param_validation.check_number(self, "n_iter_no_change", 1, whole=True)
         param_validation.check_number(self, "batch_size", 1, whole=True)
         param_validation.check_number(self, "n_jobs", -np.inf, whole=True, optional=True, closed="neither")
+        param_validation.check_verbose(self)
         param_validation.check(
             self,
-            "verbose",
-            lambda v: isinstance(v, (bool, np.bool_)) or param_validation.is_integral(v) and v >= 0,
-            "an int in the range [0, inf) or a bool",
-        )
-        param_validation.check(
-            self, "average", lambda v: isinstance(v, (bool, np.bool_)) or param_validation.is_integral(v) and v > 0,
+            "average",
+            lambda v: isinstance(v, (bool, np.bool_)) or param_validation.is_integral(v) and v > 0,
             "an int in the range (0, inf) or a bool",
-        )  # fmt: skip
+        )
         self._check_combinations(partial)
         checkpoint_context.check_checkpoint(self)
 
@@ -102,15 +100,15 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
             )
         if self.learning_rate == "adagrad" and self.average:
             raise InvalidArgumentError(
-                f"average={self.average!r} does not go with learning_rate='adagrad', whose weights pay their penalty"
-                " when they are next wanted: a mean of iterates would miss it. Take average=False."
+                f"average={self.average!r} does not work with learning_rate='adagrad', which applies the penalty of a"
+                " weight at its next use: a mean of iterates would miss it. Use average=False."
             )
         if self.penalty == "elasticnet" and self.l1_ratio is None:
             raise InvalidArgumentError("l1_ratio must be set when penalty is 'elasticnet'")
 
     @property
     def _loss_name(self) -> Any:
-        """The loss's canonical name, or the user's object."""
+        """Canonical name of the loss, or the user's object."""
         return _ALIASES.get(self.loss, self.loss) if isinstance(self.loss, str) else self.loss
 
     def _loss_parameter(self) -> float:
@@ -121,13 +119,13 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
             return float(self.epsilon)
         if name == "quantile":
             return float(self.quantile)
-        return _PARAMETER_OF.get(name, 0.0)
+        return _LOSS_PARAMETERS.get(name, 0.0)
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
     def _linear(self, x: Any, n_outputs: int, **settings: Any) -> Linear:
-        """The model that the parameters describe."""
-        described = {
+        """Build the model from the parameters."""
+        parameters = {
             "n_features": x.shape[1],
             "n_outputs": n_outputs,
             "dtype": str(x.dtype),
@@ -143,23 +141,32 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
             "sparse": is_sparse(x),
             "average": int(self.average),
             "batch_size": int(self.batch_size),
-            # scikit-learn stops by the regularised objective; nobody looks at it otherwise
+            # stopping by tol needs the regularized objective; nothing else reads it
             "measured": self.tol is not None and not self.early_stopping,
         }
-        return Linear(**{**described, **settings})
+        return Linear(**{**parameters, **settings})
 
     def _run(
-        self, model: Linear, examples: Examples, *, max_epochs: int, seed: int, coef: np.ndarray | None,
-        intercept: np.ndarray | None, monitor: Any = None, partial: bool = False, seen: Mapping[str, Any] | None = None,
-    ) -> None:  # fmt: skip
-        """Fit ``model`` from ``coef (n_outputs, n_features)`` and ``intercept`` on, or from zeros; keep the record.
+        self,
+        model: Linear,
+        examples: Examples,
+        *,
+        max_epochs: int,
+        seed: int,
+        coef: np.ndarray | None,
+        intercept: np.ndarray | None,
+        monitor: Any = None,
+        partial: bool = False,
+        callback_arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Fit ``model`` from ``coef (n_outputs, n_features)`` and ``intercept``, or from zeros; set the attributes.
 
-        ``seen`` is what callbacks are shown, if that is not what the examples say.
+        ``callback_arguments`` replaces the examples' own arguments of callbacks.
         """
         n_features = examples.shape[1]
-        several = model.n_outputs > 1 and model.loss != "softmax"
+        one_against_all = model.n_outputs > 1 and model.loss != "softmax"
         size = auto_select.ProblemSize(
-            examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse, several
+            examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse, one_against_all
         )
         choice, engine = checkpoint_context.choose_parts(self, size)
         if not partial:
@@ -172,10 +179,13 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
             decides=bool(self.early_stopping),
         )
         tasks = FitTasks(
-            self, examples.seen() if seen is None else seen, functools.partial(self._attributes, model, choice),
-            name="partial_fit" if partial else "fit", epochs=0 if choice.algorithm.one_shot else max_epochs,
-        )  # fmt: skip
-        with display_mode.shown(self.verbose), explained(model):
+            self,
+            examples.callback_arguments() if callback_arguments is None else callback_arguments,
+            functools.partial(self._attributes, model, choice),
+            name="partial_fit" if partial else "fit",
+            epochs=0 if choice.algorithm.one_shot else max_epochs,
+        )
+        with display_mode.shown(self.verbose), name_user_loss(model):
             fit = loop.fit(
                 model,
                 choice.algorithm,
@@ -188,7 +198,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
                 state=self._state(model, seed, coef, intercept),
                 owns_state=True,
                 schedule_step=self.t_,
-                keeper=checkpoint_context.keeper_of(self),
+                keeper=checkpoint_context.writer_of(self),
                 watcher=tasks.watcher,
             )
         check_divergence(model, fit, examples)
@@ -197,10 +207,8 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         print_epochs(self.verbose, fit, choice.algorithm.one_shot, network=False)
         tasks.end()
 
-    def _state(
-        self, model: Linear, seed: int, coef: np.ndarray | None, intercept: np.ndarray | None
-    ) -> np.ndarray:  # fmt: skip
-        """Where a fit begins."""
+    def _state(self, model: Linear, seed: int, coef: np.ndarray | None, intercept: np.ndarray | None) -> np.ndarray:
+        """Build the start state of a fit."""
         state = model.init(seed)
         views = model.views(state)
         if coef is not None:
@@ -216,56 +224,66 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         return state
 
     def _attributes(self, model: Linear, choice: auto_select.Choice, fit: loop.Fit) -> dict[str, Any]:
-        """The attributes that a fit leaves; to predict with are the averages, once averaging has begun."""
+        """Return the fitted attributes. Once averaging has started, the averages are used for prediction."""
         record = {
-            "t_": fit.schedule_step, "n_iter_": fit.n_epochs, "history_": fit.history, "outcome_": fit.outcome,
+            "t_": fit.schedule_step,
+            "n_iter_": fit.n_epochs,
+            "history_": fit.history,
+            "outcome_": fit.outcome,
             "algorithm_": choice,
-        }  # fmt: skip
+        }
         views = model.views(fit.state)
         coef, intercept = np.ascontiguousarray(views["coef"].T), views["intercept"].copy()
         if "squares" in views:
             record["_squares"] = np.ascontiguousarray(views["squares"].T)
             record["_intercept_squares"] = views["intercept_squares"].copy()
         if not model.average:
-            return record | self._named(coef, intercept)
+            return record | self._coef_attributes(coef, intercept)
         means = np.ascontiguousarray(views["mean_coef"].T), views["mean_intercept"].copy()
         record |= {"_standard_coef": coef, "_standard_intercept": intercept}
         record |= {"_average_coef": means[0], "_average_intercept": means[1]}
-        begun = model.average <= fit.schedule_step - 1.0
-        return record | self._named(*(means if begun else (coef, intercept)))
+        averaging = model.average <= fit.schedule_step - 1.0
+        return record | self._coef_attributes(*(means if averaging else (coef, intercept)))
 
-    def _named(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
-        """``coef (n_outputs, n_features)`` and ``intercept (n_outputs,)`` by the names they have here."""
+    def _coef_attributes(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
+        """Map ``coef (n_outputs, n_features)`` and ``intercept (n_outputs,)`` to the estimator's attribute names."""
         return {"coef_": coef, "intercept_": intercept}
 
-    def _forget(self, *names: str) -> None:
+    def _clear(self, *names: str) -> None:
         for name in (*names, "merge_weights_", *AVERAGES, *SQUARES):
             if hasattr(self, name):
                 delattr(self, name)
 
     def _examples(
         self, X: Any, y: Any, sample_weight: Any, reset: bool, supervised: bool = True, **settings: Any
-    ) -> Examples:  # fmt: skip
-        """What to train on: arrays, checked, or the rows of a Dataset."""
+    ) -> Examples:
+        """Validate arrays, or wrap the rows of a Dataset."""
         if streaming.is_streamed(X):
-            return streaming.streamed(self, X, y, sample_weight, reset, supervised)
+            return streaming.streamed_data(self, X, y, sample_weight, reset, supervised)
         target = {"y": y} if supervised else {}
         checked = validate_data(
-            self, X, **target, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", accept_large_sparse=True,
-            reset=reset, **settings,
-        )  # fmt: skip
+            self,
+            X,
+            **target,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            order="C",
+            accept_large_sparse=True,
+            reset=reset,
+            **settings,
+        )
         X, y = checked if supervised else (checked, None)
         if reset:
-            streaming.forget_columns(self)
+            streaming.delete_columns(self)
         return InMemoryData(X, np.zeros(X.shape[0]) if y is None else y, self._weights(sample_weight, X))
 
     def _weights(self, sample_weight: Any, x: Any) -> np.ndarray | None:
-        """``(n_rows,)`` in the dtype of the data, or None when every row weighs 1."""
+        """Return weights ``(n_rows,)`` in the dtype of the data, or None if every row has weight 1."""
         if sample_weight is None:
             return None
         return _check_sample_weight(sample_weight, x, dtype=x.dtype, allow_all_zero_weights=bool(self.early_stopping))
 
-    def _warn_of_the_end(self) -> None:
+    def _warn_not_converged(self) -> None:
         if self.tol is not None and self.tol > -np.inf and self.n_iter_ == self.max_iter:
             warn(
                 "Maximum number of iteration reached before convergence. Consider increasing max_iter to improve the"
@@ -281,57 +299,39 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
 
 
 def check_divergence(model: Linear, fit: loop.Fit, examples: Examples) -> None:
-    """Say so if the loss exploded though every number is still finite.
+    """Warn or raise if the loss exploded though every parameter is still finite.
 
-    Losses whose gradient grows with the error feed on it when the rate is too large.  That gradients are clipped, as in
-    scikit-learn, keeps the parameters finite but not meaningful.  At the default rates, where scikit-learn says
-    nothing, this is a warning; a loss out of all reason is an error.
+    A loss whose gradient grows with the error diverges if the learning rate is too large. Gradients are clipped, as in
+    scikit-learn, which keeps the parameters finite but not meaningful. scikit-learn gives no warning at its default
+    rates. This function warns up to a loss of 1e29 times that of predicting 0 and raises DivergedError beyond it.
     """
     if model.loss not in _RUNAWAY_LOSSES or model.n_outputs > 1:
         return
     sample = examples.head(_SAMPLE_ROWS).astype(np.float64)
-    before = float(model.losses(np.zeros((len(sample), 1)), sample)[0].mean())
+    zero_loss = float(model.losses(np.zeros((len(sample), 1)), sample)[0].mean())
     workers = fit.history[-1]["workers"]
-    traces = [worker["trace"][-1][1] if worker["trace"] else worker["loss"] for worker in workers if worker["examples"]]
-    after = float(np.mean(traces)) if traces else 0.0
-    if before == 0.0 or after <= _EXPLODED * before:
+    losses = [worker["trace"][-1][1] if worker["trace"] else worker["loss"] for worker in workers if worker["examples"]]
+    final_loss = float(np.mean(losses)) if losses else 0.0
+    if zero_loss == 0.0 or final_loss <= _WARN_FACTOR * zero_loss:
         return
-    said = (
-        f"SGD diverged: in round {fit.history[-1]['round']}, at epoch #{fit.n_epochs}, the mean loss is {after:.3g},"
-        f" but {before:.3g} when everything is predicted to be 0. Scaling input data with StandardScaler or"
+    message = (
+        f"SGD diverged: in round {fit.history[-1]['round']}, at epoch #{fit.n_epochs}, the mean loss is"
+        f" {final_loss:.3g}, but {zero_loss:.3g} when all predictions are 0. Scaling input data with StandardScaler or"
         " MinMaxScaler might help, or a smaller eta0 (with learning_rate='optimal' a larger alpha)."
     )
-    if after > _OUT_OF_REASON * before:
-        raise DivergedError(said)
-    warn(said, DivergenceWarning)
+    if final_loss > _ERROR_FACTOR * zero_loss:
+        raise DivergedError(message)
+    warn(message, DivergenceWarning)
 
 
 def initial(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> np.ndarray | None:
-    """The starting values that the user passed as ``name``, in the right shape, or None."""
+    """Return the initial values passed as ``name`` in the right shape, or None."""
     if given is None:
         return None
     given = given.toarray() if sparse.issparse(given) else np.asarray(given)
     given = given.astype(dtype, copy=False)
     if given.size != int(np.prod(shape)) or (given.ndim == len(shape) and given.shape != shape):
         raise InvalidArgumentError(
-            f"Provided {name} does not match dataset. Its shape is {given.shape}, the data need {shape}."
+            f"Provided {name} does not match dataset. Its shape is {given.shape}, the data needs {shape}."
         )
     return given.reshape(shape)
-
-
-def validation_rows(
-    estimator: Any, splitter: Any, y: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Row numbers to train on and to validate on, or ``(None, None)`` without early stopping."""
-    train, held_back = next(splitter.split(np.zeros((len(y), 1)), y))
-    if len(train) == 0 or len(held_back) == 0:
-        raise InvalidArgumentError(
-            f"Splitting {len(y)} samples into a train set and a validation set with validation_fraction="
-            f"{estimator.validation_fraction!r} led to an empty set ({len(train)} and {len(held_back)} samples). Please"
-            " either change validation_fraction, increase number of samples, or disable early_stopping."
-        )
-    if weight.size and not np.any(weight[held_back] > 0):
-        raise InvalidArgumentError(
-            "The sample weights for validation set are all zero, consider using a different random state."
-        )
-    return np.sort(train), np.sort(held_back)

@@ -1,4 +1,4 @@
-"""``SGDClassifier``: linear classifiers by parallel SGD, behind scikit-learn's face."""
+"""``SGDClassifier``: linear classifiers by parallel SGD, with scikit-learn's API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from sklearn import linear_model
 from sklearn.linear_model._base import LinearClassifierMixin
-from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot, softmax
 from sklearn.utils.metaestimators import available_if
@@ -16,10 +15,11 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators import checkpoint_context, streaming
+from parsgd.estimators import checkpoint_context, param_validation, streaming
 from parsgd.estimators.input_validation import validate_data
-from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial, validation_rows
-from parsgd.estimators.linear.two_classes import difference, halves, with_difference
+from parsgd.estimators.linear.linear_validation import LinearAccuracy, stratified_rows
+from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
+from parsgd.estimators.linear.two_classes import both_rows, difference, with_difference
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import LabelEncoder, class_numbers, classes_of
 from parsgd.estimators.training_data import Examples
@@ -29,48 +29,50 @@ from parsgd.utils.floating import silent
 _WITH_PROBABILITIES = ("log_loss", "modified_huber", "softmax")
 
 
-class SGDClassifier(LinearClassifierMixin, BaseSGD):
+class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
     """Linear classifiers (SVM, logistic regression, softmax) trained by parallel stochastic gradient descent.
 
-    Minimises, for each class against the rest or for all classes at once (``loss="softmax"``),
+    Minimizes, for each class against the rest or for all classes at once (``loss="softmax"``),
 
     ``1/n sum_i s_i loss(y_i, x_i . w + b) + alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)``
 
     Drop-in for :class:`sklearn.linear_model.SGDClassifier` of scikit-learn 1.9: the arguments up to ``average``, their
-    defaults and the attributes are the same, and with one worker a binary fit repeats scikit-learn's steps.  Further:
+    defaults and the attributes are the same. With one worker a binary fit makes the same steps as scikit-learn.
+    Additional parameters:
 
     Parameters
     ----------
     loss : str or object, default="hinge"
         scikit-learn's nine losses, ``"softmax"`` (multinomial logistic regression, one pass for all classes), or an
-        object with ``loss(self, y, p)`` and ``gradient(self, y, p)`` (y is -1 or +1, p the decision value) whose
-        attributes are numbers; it is compiled on first use, and not again if its class is defined again.
+        object with ``loss(self, y, p)`` and ``gradient(self, y, p)``, where y is -1 or +1 and p the decision value. The
+        attributes of the object must be numbers. It is compiled on first use, once per class definition.
     learning_rate : str, default="optimal"
-        scikit-learn's schedules, or ``"adagrad"``: a rate for each weight, ``eta0`` over the root of the sum of its
-        squared gradients (Duchi, Hazan, Singer, JMLR 12, 2011).  It needs few passes, of sparse rows often one; take
-        ``eta0`` from 0.05 (dense, standardised) to 1 (sparse rows of length 1), and no ``average``.
+        scikit-learn's schedules, or ``"adagrad"``: one rate per weight, ``eta0`` over the root of the sum of its
+        squared gradients (Duchi, Hazan, Singer, JMLR 12, 2011). It needs few passes, on sparse rows often one. Use
+        ``eta0`` from 0.05 (dense, standardized) to 1 (sparse rows of length 1), and ``average=False``.
     n_jobs : int or None, default=None
-        Workers for *one* fit, also a binary one.  A positive number is obeyed; 1 is serial SGD.  None and -1 take as
-        many as help, up to all cores: one, if rows are few.  -2 leaves a core free.  :func:`joblib.parallel_config`
-        sets a lower limit; inside another parallel loop it is one worker.
-        Of several classes, each against the rest, ``algorithm="auto"`` fits fewer than 200 rows per worker by one
-        worker: as in scikit-learn, ``n_jobs`` then changes no model.
+        Workers for *one* fit, also a binary one. A positive number is used as is; 1 is serial SGD. None and -1 choose
+        the number from the data size, up to all cores; small data get one worker. -2 leaves one core free.
+        :func:`joblib.parallel_config` sets a lower limit; inside another parallel loop the limit is one worker.
+        One-against-all fits with fewer than 200 rows per worker use one worker if ``algorithm="auto"``; as in
+        scikit-learn, ``n_jobs`` then changes no model.
     verbose : int, default=0
-        1: a view on a terminal or in a notebook, a plain line a second elsewhere, nothing where ``CI`` is set;
-        2: a line every round.  See docs/progress.md, for callbacks (``set_callbacks``) too.
+        1: a progress view on a terminal or in a notebook, otherwise one plain line per second, nothing if ``CI`` is
+        set. 2: one line per round. See docs/progress.md, also for callbacks (``set_callbacks``).
     algorithm : str or object, default="auto"
-        How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
-        ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``; ``algorithm_`` says what was picked and why.
-        :class:`parsgd.Hogwild`, on shared memory without averages, is for few sparse rows of many features.
+        Parallel algorithm: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
+        ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``. ``algorithm_`` records the choice and its
+        reason. :class:`parsgd.Hogwild`, on shared memory without averages, suits few sparse rows of many features.
     engine : {"auto", "serial", "threads", "processes", "simulated"} or object, default="auto"
-        Where the workers run.  ``"serial"`` takes turns in this thread: same bits, easy to debug.
-        :class:`parsgd.Simulated` does so on a virtual clock: thousands of workers, as slow, far and mortal as you say.
+        Where the workers run. ``"serial"`` runs them one after another in this thread, with the same results, for
+        debugging. :class:`parsgd.Simulated` does the same on a virtual clock, with chosen speeds, delays and failures
+        of up to thousands of workers.
     batch_size : int, default=1
-        Rows a step; the step is the mean of their gradients.
+        Rows per step; the step uses the mean of their gradients.
     checkpoint : str, path, :class:`parsgd.Checkpoint` or None, default=None
-        A folder in which ``fit`` keeps what it takes to go on if it is ended from outside (``fit(..., resume=True)``),
-        about every 10 seconds and between rounds; :class:`parsgd.Checkpoint` says how often.  ``partial_fit`` keeps
-        none: save the model between calls.
+        Folder in which ``fit`` saves checkpoints between rounds, about every 10 seconds; :class:`parsgd.Checkpoint`
+        sets the interval. ``fit(..., resume=True)`` resumes an interrupted fit. ``partial_fit`` saves none: save the
+        model between calls.
 
     Attributes
     ----------
@@ -80,25 +82,25 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     n_iter_ : int
         Passes over the data before stopping.
     t_ : float
-        Steps each worker made, plus one; with ``algorithm="hogwild"`` the steps of all of them.
+        Steps of each worker, plus one; with ``algorithm="hogwild"`` the steps of all workers together.
     history_ : parsgd.training.history.History
-        A list with a dict a round (:mod:`parsgd.training.history`): when, how far, the loss, who did what.
-        ``to_frame()`` makes it a table.
+        List with a dict per round (:mod:`parsgd.training.history`): time, progress, loss, work of each worker.
+        ``to_frame()`` converts it to a table.
     algorithm_ : Choice
         ``name``, ``why``, ``algorithm``, ``n_workers``.
     outcome_ : parsgd.errors.Outcome
-        How the fit ended, as a sentence.
+        Reason why the fit ended.
     resumed_from_ : int or None
-        With ``checkpoint``: the round from which the fit went on; None if it began anew.
+        With ``checkpoint``: the round from which the fit resumed; None if it started.
 
     Raises
     ------
     parsgd.errors.InvalidArgumentError
-        For a parameter or data that cannot be used (a ValueError).
+        For an invalid parameter or invalid data (a ValueError).
     parsgd.errors.DivergedError
-        When the parameters leave the finite numbers (a ValueError); names the round and the epoch.
+        If the parameters become NaN or infinite (a ValueError); names the round and the epoch.
     parsgd.errors.CheckpointError
-        When no checkpoint can be kept, or the fit cannot go on from the one that is there (a ValueError).
+        If no checkpoint can be written, or the fit cannot resume from the existing one (a ValueError).
 
     References
     ----------
@@ -115,11 +117,19 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     """
 
     _losses = (
-        "hinge", "squared_hinge", "perceptron", "log_loss", "modified_huber", "squared_error", "huber",
-        "epsilon_insensitive", "squared_epsilon_insensitive", "softmax",
-    )  # fmt: skip
+        "hinge",
+        "squared_hinge",
+        "perceptron",
+        "log_loss",
+        "modified_huber",
+        "squared_error",
+        "huber",
+        "epsilon_insensitive",
+        "squared_epsilon_insensitive",
+        "softmax",
+    )
     _passive_loss = "hinge"
-    # scikit-learn's table of its losses, which some read: name -> (class, *arguments)
+    # scikit-learn's table of losses, part of its public attributes: name -> (class, *arguments)
     loss_functions = linear_model.SGDClassifier.loss_functions
 
     def __init__(
@@ -179,26 +189,33 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
 
     @with_callbacks
     def fit(
-        self, X, y=None, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None,
+        self,
+        X,
+        y=None,
+        coef_init=None,
+        intercept_init=None,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
         resume=False,
-    ):  # fmt: skip
+    ):
         """Fit the model.
 
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
-            float32 stays float32; CSR indices may be 64 bits wide.  A Dataset (:func:`parsgd.open_dataset`) is read
-            while it is trained on.
+            float32 stays float32; CSR indices may be 64 bits wide. A Dataset (:func:`parsgd.open_dataset`) is streamed.
         y : array-like of shape (n_rows,)
-            Not given with a Dataset, which has its own, as it has weights.
+            Omit with a Dataset, which has its own targets and weights.
         coef_init, intercept_init : array-like, optional
-            Where to start from: ``(n_classes, n_features)`` and ``(n_classes,)``, one row for two classes.
+            Initial values: ``(n_classes, n_features)`` and ``(n_classes,)``, one row for two classes.
         sample_weight : array-like of shape (n_rows,), optional
         X_val, y_val : array-like, optional
-            Your own validation set.  Its score is in ``history_``, and with ``early_stopping=True`` it decides.
+            Validation set. ``history_`` records its score; with ``early_stopping=True`` the score decides when to stop.
         resume : bool, default=False
-            Go on from the last checkpoint in the folder ``checkpoint``; where there is none the fit begins, so that a
-            script that is started again and again may always ask for it.
+            Resume from the last checkpoint in the folder ``checkpoint``; without one the fit starts. A script that is
+            restarted after interruptions may always pass True.
 
         Returns
         -------
@@ -208,32 +225,32 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         examples = self._examples(X, y, sample_weight, reset=True)
         classes = X.classes if streaming.is_streamed(X) else classes_of(examples.y)
         previous = (getattr(self, "coef_", None), getattr(self, "intercept_", None))
-        self._forget("classes_")
+        self._clear("classes_")
         if self.warm_start and previous[0] is not None:
             coef_init = previous[0] if coef_init is None else coef_init
             intercept_init = previous[1] if intercept_init is None else intercept_init
-        self._forget("coef_", "intercept_")
+        self._clear("coef_", "intercept_")
         self.t_ = 1.0
-        with checkpoint_context.keeping(self, resume):
+        with checkpoint_context.checkpointed(self, resume):
             if classes.dtype.kind in "iubU":
                 self.classes_ = classes
             else:
-                _check_partial_fit_first_call(self, classes)  # refuses what cannot be labels
+                _check_partial_fit_first_call(self, classes)  # raises for invalid labels
             self._fit(examples, coef_init, intercept_init, X_val, y_val)
-        self._warn_of_the_end()
+        self._warn_not_converged()
         return self
 
     @with_callbacks
     def partial_fit(self, X, y=None, classes=None, sample_weight=None):
-        """One pass of SGD over the given rows, going on from the present state.
+        """Make one pass of SGD over the given rows, starting from the current parameters.
 
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
         y : array-like of shape (n_rows,)
-            Not given with a Dataset.
+            Omit with a Dataset.
         classes : array-like of shape (n_classes,)
-            All classes that will ever come; needed in the first call.
+            All classes of all calls; required in the first call.
         sample_weight : array-like of shape (n_rows,), optional
 
         Returns
@@ -255,22 +272,28 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         return self._fit(examples, None, None, None, None, partial=True)
 
     def _fit(self, examples, coef_init, intercept_init, X_val, y_val, partial=False):
-        model, pose = self._posed(examples)
-        examples = examples.posed(pose)
+        model, encoder = self._model_and_encoder(examples)
+        examples = examples.encode_targets(encoder)
         coef, intercept = self._start(coef_init, intercept_init, model.n_outputs, examples)
         random_state = check_random_state(checkpoint_context.random_state_of(self))
         if model.n_outputs == 1:
-            random_state.randint(1, MAX_INT)  # scikit-learn draws once before the seed it shuffles by
+            random_state.randint(1, MAX_INT)  # scikit-learn draws once before its shuffling seed
         seed = int(random_state.randint(MAX_INT)) if self.shuffle else 0
         examples, monitor = self._validation(model, examples, X_val, y_val)
         self._run(
-            model, examples, max_epochs=1 if partial else int(self.max_iter), seed=seed, coef=coef, intercept=intercept,
-            monitor=monitor, partial=partial,
-        )  # fmt: skip
+            model,
+            examples,
+            max_epochs=1 if partial else int(self.max_iter),
+            seed=seed,
+            coef=coef,
+            intercept=intercept,
+            monitor=monitor,
+            partial=partial,
+        )
         return self
 
-    def _posed(self, examples: Examples) -> tuple[Linear, LabelEncoder]:
-        """The model, and how labels become targets: -1 and 1, or class numbers."""
+    def _model_and_encoder(self, examples: Examples) -> tuple[Linear, LabelEncoder]:
+        """Build the model, and the encoder of labels to targets: -1 and 1, or class numbers."""
         n_classes = len(self.classes_)
         if n_classes < 2:
             raise InvalidArgumentError(f"The number of classes has to be greater than one; got {n_classes} class")
@@ -281,28 +304,30 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         positive = class_weight[1:] if single else class_weight
         negative = class_weight[:1] if single else np.ones(n_classes)
         model = self._linear(
-            examples, 1 if single else n_classes, positive=tuple(map(float, positive)),
+            examples,
+            1 if single else n_classes,
+            positive=tuple(map(float, positive)),
             negative=tuple(map(float, negative)),
-        )  # fmt: skip
+        )
         return model, LabelEncoder(self.classes_, "signs" if single else "numbers", str(examples.dtype))
 
     def _start(
         self, coef_init, intercept_init, n_outputs: int, X: Examples
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Where the fit starts from: what was given, what was fitted before (partial_fit), or zeros (None)."""
+        """Return initial values: the given ones, those of an earlier fit (partial_fit), or None for zeros."""
         if coef_init is None and getattr(self, "coef_", None) is not None:
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else self.intercept_
         shape = (n_outputs, X.shape[1])
         if n_outputs == 2:
-            # softmax of two classes; two rows are taken as they are
-            coef_init, intercept_init = _both_rows(coef_init, X.shape[1]), _both_rows(intercept_init, 1)
+            # softmax of two classes; two given rows are used unchanged
+            coef_init, intercept_init = both_rows(coef_init, X.shape[1]), both_rows(intercept_init, 1)
         coef = initial(coef_init, shape, X.dtype, "coef_init")
         intercept = initial(intercept_init, (n_outputs,), X.dtype, "intercept_init")
         return coef, intercept
 
-    def _named(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
+    def _coef_attributes(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
         if len(coef) == 2:
             coef, intercept = difference(coef), difference(intercept)
         return {"coef_": coef, "intercept_": intercept}
@@ -312,28 +337,20 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
         with_difference(self)
 
     def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:
-        """What to train on, and how to score a state on the others (or on the user's own set)."""
-        if (X_val is None) != (y_val is None):
-            raise InvalidArgumentError("X_val and y_val belong together; only one of them was given.")
+        """Return the training examples and the scorer of the validation rows, held out or given."""
+        param_validation.check_pair(X_val, y_val)
         if X_val is not None:
             X_val, y_val = validate_data(
                 self, X_val, y_val, accept_sparse="csr", dtype=[examples.dtype], order="C", reset=False
-            )  # fmt: skip
+            )
             return examples, LinearAccuracy(model, X_val, class_numbers(self.classes_, y_val), None)
         if not self.early_stopping:
             return examples, None
-        chance = checkpoint_context.random_state_of(self)
-        examples, held = examples.hold_back(partial(self._divide, chance), self.validation_fraction, chance)
-        return examples, LinearAccuracy(model, *held)
-
-    def _divide(self, chance: Any, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Row numbers to train on and to validate on, of each class the same part."""
-        numbers = (y > 0).astype(np.int64) if y.dtype.kind == "f" else y
-        if np.bincount(numbers).min() < 2:
-            # it will be refused, with the name of the class
-            numbers = self.classes_[numbers]
-        splitter = StratifiedShuffleSplit(test_size=self.validation_fraction, random_state=chance)
-        return validation_rows(self, splitter, numbers, weight)
+        random_state = checkpoint_context.random_state_of(self)
+        examples, held_out = examples.hold_out(
+            partial(stratified_rows, self, random_state), self.validation_fraction, random_state
+        )
+        return examples, LinearAccuracy(model, *held_out)
 
     def _check_proba(self):
         if self._loss_name not in _WITH_PROBABILITIES:
@@ -343,10 +360,10 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     @available_if(_check_proba)
     @streaming.blockwise
     def predict_proba(self, X):
-        """Probability of each class, ``(n_rows, n_classes)``.
+        """Compute the probability of each class, ``(n_rows, n_classes)``.
 
-        ``softmax``: of the model itself.  ``log_loss``: the classes' logistic probabilities, normalised to sum to one.
-        ``modified_huber``: ``(clip(decision, -1, 1) + 1) / 2``, normalised (Zadrozny and Elkan, KDD 2002).
+        ``softmax``: the model's own. ``log_loss``: logistic probabilities of the classes, normalized to sum to one.
+        ``modified_huber``: ``(clip(decision, -1, 1) + 1) / 2``, normalized (Zadrozny and Elkan, KDD 2002).
         """
         check_is_fitted(self)
         loss = self._loss_name
@@ -365,51 +382,18 @@ class SGDClassifier(LinearClassifierMixin, BaseSGD):
     @available_if(_check_proba)
     @silent()
     def predict_log_proba(self, X):
-        """Logarithm of :meth:`predict_proba`."""
+        """Return the logarithm of :meth:`predict_proba`."""
         return np.log(self.predict_proba(X))
 
     @streaming.blockwise
     def predict(self, X):
-        """Predicted classes, ``(n_rows,)``."""
+        """Predict classes, ``(n_rows,)``."""
         return super().predict(X)
-
-    def score(self, X, y=None, sample_weight=None):
-        """Share of the rows that are predicted right; a Dataset brings its own targets and weights."""
-        if streaming.is_streamed(X):
-            return streaming.score_of(self, X, y, sample_weight)
-        return super().score(X, y, sample_weight)
 
     @streaming.blockwise
     def decision_function(self, X):
-        """``X coef_^T + intercept_``: ``(n_rows,)`` for two classes, else ``(n_rows, n_classes)``."""
+        """Compute ``X coef_^T + intercept_``: ``(n_rows,)`` for two classes, else ``(n_rows, n_classes)``."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)
         scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
         return scores.ravel() if scores.shape[1] == 1 else scores
-
-
-def _both_rows(given: Any, size: int) -> Any:
-    """Two rows, ``(2, size)`` or for one number ``(2,)``, where one is given; anything else as it is."""
-    if given is None or np.shape(given) not in ((size,), (1, size)):
-        return given
-    rows = halves(given)
-    return rows.ravel() if size == 1 and np.shape(given) == (1,) else rows.reshape(2, size)
-
-
-class LinearAccuracy:
-    """Score of a state on held-back rows: for each class against the rest, or of the softmax's choice; picklable."""
-
-    def __init__(self, model, X, numbers: np.ndarray, weight: np.ndarray | None):
-        self.model, self.X, self.numbers, self.weight = model, X, numbers, weight
-
-    def __call__(self, state: np.ndarray) -> np.ndarray:
-        views = self.model.views(state)
-        decision = safe_sparse_dot(self.X, views["coef"], dense_output=True) + views["intercept"]
-        if self.model.loss == "softmax":
-            right = (decision.argmax(axis=1) == self.numbers)[:, None]
-        elif self.model.n_outputs == 1:
-            right = (decision > 0) == (self.numbers == 1)[:, None]
-        else:
-            right = (decision > 0) == (self.numbers[:, None] == np.arange(self.model.n_outputs))
-        mean = np.average(right, axis=0, weights=self.weight)
-        return np.broadcast_to(mean, (self.model.n_outputs,))

@@ -1,4 +1,4 @@
-"""``SGDRegressor``: linear regression by parallel SGD, behind scikit-learn's face."""
+"""``SGDRegressor``: linear regression by parallel SGD, with scikit-learn's API."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from typing import Any
 import numpy as np
 from sklearn import linear_model
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 from sklearn.model_selection import ShuffleSplit
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
-from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import checkpoint_context, param_validation, streaming
 from parsgd.estimators.input_validation import validate_data
-from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial, validation_rows
+from parsgd.estimators.linear.linear_validation import LinearR2, validation_rows
+from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import ValueEncoder
 from parsgd.estimators.training_data import Examples
 
 
-class SGDRegressor(RegressorMixin, BaseSGD):
+class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
     """Linear regression trained by parallel stochastic gradient descent.
 
-    Minimises ``1/n sum_i s_i loss(y_i, x_i . w + b) + alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)``.
+    Minimizes ``1/n sum_i s_i loss(y_i, x_i . w + b) + alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)``.
 
     Drop-in for :class:`sklearn.linear_model.SGDRegressor` of scikit-learn 1.9: the arguments up to ``average``, their
-    defaults and the attributes are the same, and with one worker it repeats scikit-learn's steps.  Further:
+    defaults and the attributes are the same. With one worker it makes the same steps as scikit-learn. Additional
+    parameters:
 
     Parameters
     ----------
     loss : str or object, default="squared_error"
         scikit-learn's four losses, ``"quantile"`` (also called ``"pinball"``), ``"poisson"`` (the decision value is the
-        logarithm of the predicted mean), or an object with ``loss(self, y, p)`` and ``gradient(self, y, p)`` whose
-        attributes are numbers.
+        logarithm of the predicted mean), or an object with ``loss(self, y, p)`` and ``gradient(self, y, p)`` with
+        numeric attributes.
     quantile : float in (0, 1), default=0.5
-        Which quantile ``loss="quantile"`` estimates.
+        Quantile that ``loss="quantile"`` estimates.
     learning_rate : str
         scikit-learn's schedules, or ``"adagrad"``, as in :class:`parsgd.SGDClassifier`.
     n_jobs, algorithm, engine, batch_size, checkpoint
@@ -62,9 +62,14 @@ class SGDRegressor(RegressorMixin, BaseSGD):
     """
 
     _losses = (
-        "squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive", "quantile", "pinball",
+        "squared_error",
+        "huber",
+        "epsilon_insensitive",
+        "squared_epsilon_insensitive",
+        "quantile",
+        "pinball",
         "poisson",
-    )  # fmt: skip
+    )
     _passive_loss = "epsilon_insensitive"
     loss_functions = linear_model.SGDRegressor.loss_functions
 
@@ -129,25 +134,33 @@ class SGDRegressor(RegressorMixin, BaseSGD):
 
     @with_callbacks
     def fit(
-        self, X, y=None, coef_init=None, intercept_init=None, sample_weight=None, *, X_val=None, y_val=None,
+        self,
+        X,
+        y=None,
+        coef_init=None,
+        intercept_init=None,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
         resume=False,
-    ):  # fmt: skip
+    ):
         """Fit the model.
 
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
-            float32 stays float32; CSR indices may be 64 bits wide.  A Dataset (:func:`parsgd.open_dataset`) is read
-            while it is trained on.
+            float32 stays float32; CSR indices may be 64 bits wide. A Dataset (:func:`parsgd.open_dataset`) is streamed.
         y : array-like of shape (n_rows,)
-            Not given with a Dataset, which has its own, as it has weights.  For ``loss="poisson"`` not negative.
+            Omit with a Dataset, which has its own targets and weights. For ``loss="poisson"``
+            values >= 0.
         coef_init, intercept_init : array-like, optional
-            Where to start from: ``(n_features,)`` and ``(1,)``.
+            Initial values: ``(n_features,)`` and ``(1,)``.
         sample_weight : array-like of shape (n_rows,), optional
         X_val, y_val : array-like, optional
-            Your own validation set.  Its R^2 is in ``history_``, and with ``early_stopping=True`` it decides.
+            Validation set. ``history_`` records its R^2; with ``early_stopping=True`` the R^2 decides when to stop.
         resume : bool, default=False
-            Go on from the last checkpoint in the folder ``checkpoint``, if there is one.
+            Resume from the last checkpoint in the folder ``checkpoint``, if there is one.
 
         Returns
         -------
@@ -157,22 +170,22 @@ class SGDRegressor(RegressorMixin, BaseSGD):
         if self.warm_start and getattr(self, "coef_", None) is not None:
             coef_init = self.coef_ if coef_init is None else coef_init
             intercept_init = self.intercept_ if intercept_init is None else intercept_init
-        self._forget("coef_", "intercept_")
+        self._clear("coef_", "intercept_")
         self.t_ = 1.0
-        with checkpoint_context.keeping(self, resume):
+        with checkpoint_context.checkpointed(self, resume):
             self._fit(X, y, sample_weight, coef_init, intercept_init, X_val, y_val)
-        self._warn_of_the_end()
+        self._warn_not_converged()
         return self
 
     @with_callbacks
     def partial_fit(self, X, y=None, sample_weight=None):
-        """One pass of SGD over the given rows, going on from the present state.
+        """Make one pass of SGD over the given rows, starting from the current parameters.
 
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
         y : array-like of shape (n_rows,)
-            Not given with a Dataset.
+            Omit with a Dataset.
         sample_weight : array-like of shape (n_rows,), optional
 
         Returns
@@ -187,7 +200,7 @@ class SGDRegressor(RegressorMixin, BaseSGD):
     def _fit(self, X, y, sample_weight, coef_init, intercept_init, X_val, y_val, partial=False):
         first = getattr(self, "coef_", None) is None
         examples = self._examples(X, y, sample_weight, reset=first, copy=False, y_numeric=True)
-        examples = examples.posed(ValueEncoder(str(examples.dtype), self._loss_name))
+        examples = examples.encode_targets(ValueEncoder(str(examples.dtype), self._loss_name))
         if not first:
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
             coef_init = self._standard_coef if averaging else self.coef_
@@ -200,57 +213,49 @@ class SGDRegressor(RegressorMixin, BaseSGD):
             int(check_random_state(checkpoint_context.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
         )
         self._run(
-            model, examples, max_epochs=1 if partial else int(self.max_iter), seed=seed, coef=coef, intercept=intercept,
-            monitor=monitor, partial=partial,
-        )  # fmt: skip
+            model,
+            examples,
+            max_epochs=1 if partial else int(self.max_iter),
+            seed=seed,
+            coef=coef,
+            intercept=intercept,
+            monitor=monitor,
+            partial=partial,
+        )
         return self
 
-    def _named(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
+    def _coef_attributes(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
         return {"coef_": coef.ravel(), "intercept_": intercept}
 
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         return ValueEncoder(str(np.dtype(dtype)), self._loss_name)(y)[0]
 
     def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:
-        if (X_val is None) != (y_val is None):
-            raise InvalidArgumentError("X_val and y_val belong together; only one of them was given.")
+        param_validation.check_pair(X_val, y_val)
         if X_val is not None:
             X_val, y_val = validate_data(
-                self, X_val, y_val, accept_sparse="csr", dtype=[examples.dtype], order="C", reset=False,
+                self,
+                X_val,
+                y_val,
+                accept_sparse="csr",
+                dtype=[examples.dtype],
+                order="C",
+                reset=False,
                 y_numeric=True,
-            )  # fmt: skip
+            )
             return examples, LinearR2(model, X_val, y_val, None)
         if not self.early_stopping:
             return examples, None
-        chance = checkpoint_context.random_state_of(self)
-        splitter = ShuffleSplit(test_size=self.validation_fraction, random_state=chance)
+        random_state = checkpoint_context.random_state_of(self)
+        splitter = ShuffleSplit(test_size=self.validation_fraction, random_state=random_state)
         split = partial(validation_rows, self, splitter)
-        examples, held = examples.hold_back(split, self.validation_fraction, chance)
-        return examples, LinearR2(model, *held)
-
-    def score(self, X, y=None, sample_weight=None):
-        """R^2 of the predictions; a Dataset brings its own targets and weights."""
-        if streaming.is_streamed(X):
-            return streaming.score_of(self, X, y, sample_weight)
-        return super().score(X, y, sample_weight)
+        examples, held_out = examples.hold_out(split, self.validation_fraction, random_state)
+        return examples, LinearR2(model, *held_out)
 
     @streaming.blockwise
     def predict(self, X):
-        """Predicted targets, ``(n_rows,)``: the mean, or the quantile, or for poisson ``exp`` of the decision value."""
+        """Predict targets, ``(n_rows,)``: the mean or quantile; for poisson ``exp`` of the decision value."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)
         decision = (safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_).ravel()
         return np.exp(decision) if self._loss_name == "poisson" else decision
-
-
-class LinearR2:
-    """Coefficient of determination of a state on held-back rows; picklable."""
-
-    def __init__(self, model, X, y: np.ndarray, weight: np.ndarray | None):
-        self.model, self.X, self.y, self.weight = model, X, y, weight
-
-    def __call__(self, state: np.ndarray) -> np.ndarray:
-        views = self.model.views(state)
-        decision = safe_sparse_dot(self.X, views["coef"], dense_output=True)[:, 0] + views["intercept"][0]
-        predicted = np.exp(decision) if self.model.loss == "poisson" else decision
-        return np.array([r2_score(self.y, predicted, sample_weight=self.weight)])

@@ -1,7 +1,7 @@
-"""Softmax of two classes: one row of coefficients for the estimator's users, two rows while it is fitted.
+"""Softmax of two classes: one row of coefficients on the estimator, two rows during the fit.
 
-As of scikit-learn's classifiers, ``coef_`` is ``(1, n_features)`` and the decision value is that of the second class.
-A fit that starts from zeros keeps its two rows opposite to each other, so half of the row gives back both.
+As in scikit-learn's classifiers, ``coef_`` is ``(1, n_features)`` and the decision value is that of the second class. A
+fit from zeros keeps the two rows opposite to each other, so half of their difference gives back both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def difference(array: Any) -> Any:
-    """The second class minus the first: ``(1, ...)`` of ``(2, ...)``.
+    """Subtract the first class from the second: ``(1, ...)`` of ``(2, ...)``.
 
     >>> difference(np.array([-1.5, 1.5]))
     array([3.])
@@ -21,7 +21,7 @@ def difference(array: Any) -> Any:
 
 
 def halves(array: Any) -> np.ndarray:
-    """The inverse of :func:`difference` for opposite rows.
+    """Invert :func:`difference` for opposite rows.
 
     >>> halves(np.array([3.0]))
     array([-1.5,  1.5])
@@ -30,15 +30,23 @@ def halves(array: Any) -> np.ndarray:
     return np.concatenate([-half, half])
 
 
+def both_rows(given: Any, size: int) -> Any:
+    """Expand one row to two, ``(2, size)`` or for a single number ``(2,)``; return anything else unchanged."""
+    if given is None or np.shape(given) not in ((size,), (1, size)):
+        return given
+    rows = halves(given)
+    return rows.ravel() if size == 1 and np.shape(given) == (1,) else rows.reshape(2, size)
+
+
 def is_difference(estimator: Any) -> bool:
-    """Whether a fitted estimator keeps the difference of the two rows of its model."""
+    """Return True if a fitted estimator stores the difference of the two rows of its model."""
     classes = getattr(estimator, "classes_", None)
     kept = hasattr(estimator, "coef_") and isinstance(estimator.loss, str) and estimator.loss == "softmax"
     return kept and isinstance(classes, np.ndarray) and classes.shape == (2,)
 
 
 def with_difference(estimator: Any) -> None:
-    """Bring an estimator of an earlier version, which has both rows, to this form."""
+    """Convert an estimator of an earlier version, which stores both rows, to the difference."""
     if not is_difference(estimator):
         return
     for name, n_axes in (("coef_", 2), ("intercept_", 1)):

@@ -1,4 +1,4 @@
-"""``solver="lbfgs"``: SciPy's L-BFGS-B on a network's whole objective."""
+"""``solver="lbfgs"``: SciPy's L-BFGS-B on the full objective of a network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from parsgd.viz.live import display_mode
 
 
 class LbfgsResult(NamedTuple):
-    """Where it ended."""
+    """Final state of the optimizer."""
 
     state: np.ndarray
     loss: float
@@ -25,39 +25,52 @@ class LbfgsResult(NamedTuple):
 
 
 def minimize(
-    model: Any, rows: Any, state: np.ndarray, *, max_iter: int, max_fun: int, tol: float, verbose: Any,
+    model: Any,
+    rows: Any,
+    state: np.ndarray,
+    *,
+    max_iter: int,
+    max_fun: int,
+    tol: float,
+    verbose: Any,
     watcher: Callable[[LbfgsResult], bool] | None = None,
-) -> LbfgsResult:  # fmt: skip
-    """Climb down from ``state``; Ctrl-C keeps where it stands, and so does a ``watcher`` that says to stop."""
+) -> LbfgsResult:
+    """Minimize the objective from ``state``; Ctrl-C or a ``watcher`` that returns True stops and keeps the current
+    state.
+    """
     parameters = model.n_parameters
 
     def objective(at: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slopes = model.gradient(at.astype(model.dtype), rows)
-        return value, slopes[:parameters].astype(np.float64)
+        value, gradient = model.gradient(at.astype(model.dtype), rows)
+        return value, gradient[:parameters].astype(np.float64)
 
-    n_iter, asked = 0, False
+    n_iter, stopped_by_watcher = 0, False
 
-    def tell(intermediate_result) -> None:
-        nonlocal n_iter, asked
+    def callback(intermediate_result) -> None:
+        nonlocal n_iter, stopped_by_watcher
         n_iter += 1
         line.done[0] += len(rows.y)
         line.tell(float(intermediate_result.fun))
         if line.halted:
             raise StopIteration
         if watcher is not None:
-            # SciPy goes on to write where it stands
+            # copied, because SciPy reuses this array
             at, loss = intermediate_result.x.astype(model.dtype, copy=True), float(intermediate_result.fun)
-            asked = bool(watcher(LbfgsResult(at, loss, n_iter, None)))
-            if asked:
+            stopped_by_watcher = bool(watcher(LbfgsResult(at, loss, n_iter, None)))
+            if stopped_by_watcher:
                 raise StopIteration
 
     with display_mode.shown(verbose), interrupts.scope() as scope:
         line = progress.ProgressTracker(1, len(rows.y) * max_iter, max_iter)
         scope.hold(line.halt)
         found = optimize.minimize(
-            objective, state[:parameters].astype(np.float64), method="L-BFGS-B", jac=True, callback=tell,
+            objective,
+            state[:parameters].astype(np.float64),
+            method="L-BFGS-B",
+            jac=True,
+            callback=callback,
             options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
-        )  # fmt: skip
+        )
         scope.finalize()
         scope.said = Outcome.INTERRUPTED.value
         line.tell(float(found.fun), done=True)
@@ -68,7 +81,7 @@ def minimize(
         )
     if line.halted:
         n_iter, outcome = found.nit, Outcome.INTERRUPTED
-    elif asked:
+    elif stopped_by_watcher:
         n_iter, outcome = found.nit, Outcome.STOPPED
     else:
         n_iter = _check_optimize_result("lbfgs", found, max_iter)

@@ -1,4 +1,4 @@
-"""``MLPClassifier``: feed-forward classifiers by parallel SGD, behind scikit-learn's face."""
+"""``MLPClassifier``: feed-forward classifiers by parallel SGD, with scikit-learn's API."""
 
 from __future__ import annotations
 
@@ -15,48 +15,50 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import checkpoint_context, param_validation, streaming
-from parsgd.estimators.network.mlp_base import BaseMLP, is_stochastic
+from parsgd.estimators.network.mlp_base import BaseMLP
+from parsgd.estimators.network.mlp_params import is_stochastic
+from parsgd.estimators.network.network_validation import NetworkAccuracy
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import LabelEncoder, MultiLabelEncoder
 from parsgd.estimators.training_data import Examples
 from parsgd.utils.floating import silent
 
 
-class MLPClassifier(ClassifierMixin, BaseMLP):
+class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
     """Feed-forward networks for classification, trained in matrix form by parallel stochastic gradient descent.
 
-    Minimises, with ``n = sum_i s_i``,
+    Minimizes, with ``n = sum_i s_i``,
 
     ``1/n sum_i s_i loss(y_i, p(x_i)) + alpha / (2 n) sum_l |W_l|_2^2``
 
-    where loss is the softmax cross-entropy, or for two classes and for several labels a row the sigmoid cross-entropy.
+    where loss is the softmax cross-entropy, or for two classes and for multilabel targets the sigmoid cross-entropy.
     Drop-in for :class:`sklearn.neural_network.MLPClassifier` of scikit-learn 1.9: the arguments up to ``max_fun``,
-    their defaults and the attributes are the same, and with one worker, the same first weights and ``shuffle=False`` a
-    fit repeats scikit-learn's steps.  Further:
+    their defaults and the attributes are the same. With one worker, the same initial weights and ``shuffle=False`` a
+    fit makes the same steps as scikit-learn. Additional parameters:
 
     Parameters
     ----------
     activation : {"identity", "logistic", "tanh", "relu", "gelu", "leaky_relu"}, default="relu"
-        gelu is the form with tanh; leaky_relu's slope below 0 is 0.01.
+        gelu is the tanh approximation; the slope of leaky_relu below 0 is 0.01.
     solver : {"lbfgs", "sgd", "adam", "adamw"}, default="adam"
-        ``adamw`` shrinks the weights by ``learning_rate_init * alpha`` a step instead of penalising them.
+        ``adamw`` shrinks the weights by ``learning_rate_init * alpha`` per step instead of penalizing them.
     batch_size : int or "auto", default="auto"
-        Rows a step *of each worker* (with ``algorithm="minibatch"`` of all of them together).
+        Rows per step *of each worker* (with ``algorithm="minibatch"`` of all workers together).
     class_weight : dict, "balanced" or None, default=None
-        Factors on the classes' examples; not for several labels a row.
+        Factors on the weights of each class's examples; not for multilabel targets.
     dropout : float, default=0.0
         Probability with which a hidden unit is left out of a step.
     clip_norm : float or None, default=None
-        Longest gradient that a step may take.
+        Maximum norm of a step's gradient.
     weight_init : {"glorot", "he"}, default="glorot"
     n_jobs : int or None, default=None
-        Workers for one fit.  A positive number is obeyed; None and -1 take as many as help, up to all cores.
+        Workers for one fit. A positive number is used as is; None and -1 choose from the data size, up to all cores.
     algorithm : str or object, default="auto"
-        How the workers work together: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
-        ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``; ``algorithm_`` says what was picked and why.
-        :class:`parsgd.Hogwild`, on shared memory without averages, is for sparse rows and plain SGD.
+        Parallel algorithm: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
+        ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``. ``algorithm_`` records the choice and its
+        reason. :class:`parsgd.Hogwild`, on shared memory without averages, is for sparse rows and plain SGD.
     engine : {"auto", "serial", "threads", "processes", "simulated"} or object, default="auto"
-        Where the workers run; :class:`parsgd.Simulated` has them on a virtual clock.
+        Where the workers run; :class:`parsgd.Simulated` runs them on a virtual clock.
     checkpoint : str, path, :class:`parsgd.Checkpoint` or None, default=None
         As in :class:`parsgd.SGDClassifier`; not with ``solver="lbfgs"``.
 
@@ -67,30 +69,30 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     classes_ : ndarray of shape (n_classes,)
     loss_, best_loss_ : float
     loss_curve_ : list of float
-        Mean loss of every epoch, each batch's just before its step, with the penalty.  In float32 the penalty in it is
+        Mean loss per epoch with the penalty, each batch's taken just before its step. In float32 the penalty in it is
         up to 16 steps old.
     validation_scores_, best_validation_score_ : list of float, float
-        With ``early_stopping``; the best weights are the ones that are kept.
+        With ``early_stopping``; the weights of the best score are kept.
     t_ : int
         Examples visited.
     n_iter_, n_layers_, n_outputs_ : int
     out_activation_ : str
     history_ : parsgd.training.history.History
-        A list with a dict a round (:mod:`parsgd.training.history`): when, how far, the loss, who did what.
-        ``to_frame()`` makes it a table.
+        List with a dict per round (:mod:`parsgd.training.history`): time, progress, loss, work of each worker.
+        ``to_frame()`` converts it to a table.
     algorithm_ : Choice
         ``name``, ``why``, ``algorithm``, ``n_workers``.
     outcome_ : parsgd.errors.Outcome
-        How the fit ended, as a sentence.
+        Reason why the fit ended.
     resumed_from_ : int or None
-        With ``checkpoint``: the round from which the fit went on; None if it began anew.
+        With ``checkpoint``: the round from which the fit resumed; None if it started.
 
     Raises
     ------
     parsgd.errors.InvalidArgumentError
-        For a parameter or data that cannot be used (a ValueError).
+        For an invalid parameter or invalid data (a ValueError).
     parsgd.errors.DivergedError
-        When the parameters leave the finite numbers (a ValueError).
+        If the parameters become NaN or infinite (a ValueError).
 
     References
     ----------
@@ -146,23 +148,46 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         checkpoint=None,
     ):
         super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes, activation=activation, solver=solver, alpha=alpha,
-            batch_size=batch_size, learning_rate=learning_rate, learning_rate_init=learning_rate_init, power_t=power_t,
-            max_iter=max_iter, shuffle=shuffle, random_state=random_state, tol=tol, verbose=verbose,
-            warm_start=warm_start, momentum=momentum, nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping, validation_fraction=validation_fraction, beta_1=beta_1, beta_2=beta_2,
-            epsilon=epsilon, n_iter_no_change=n_iter_no_change, max_fun=max_fun, dropout=dropout, clip_norm=clip_norm,
-            weight_init=weight_init, n_jobs=n_jobs, algorithm=algorithm, engine=engine,
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            dropout=dropout,
+            clip_norm=clip_norm,
+            weight_init=weight_init,
+            n_jobs=n_jobs,
+            algorithm=algorithm,
+            engine=engine,
             checkpoint=checkpoint,
-        )  # fmt: skip
+        )
         self.class_weight = class_weight
 
     def _check_parameters(self) -> None:
         param_validation.check(
-            self, "class_weight",
+            self,
+            "class_weight",
             lambda v: v is None or isinstance(v, dict) or isinstance(v, str) and v == "balanced",
             "a dict, 'balanced' or None",
-        )  # fmt: skip
+        )
         super()._check_parameters()
 
     def __sklearn_tags__(self):
@@ -177,15 +202,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
-            float32 stays float32.  A Dataset (:func:`parsgd.open_dataset`) is read while it is trained on.
+            float32 stays float32. A Dataset (:func:`parsgd.open_dataset`) is streamed.
         y : array-like of shape (n_rows,) or (n_rows, n_labels)
-            Classes, or 0 and 1 for several labels a row.  Not given with a Dataset, which has its own, as it has
-            weights.
+            Classes, or 0 and 1 for multilabel targets. Omit with a Dataset, which has its own targets and weights.
         sample_weight : array-like of shape (n_rows,), optional
         X_val, y_val : array-like, optional
-            Your own validation set.  Its accuracy is in ``history_``, and with ``early_stopping=True`` it decides.
+            Validation set. ``history_`` records its accuracy; with ``early_stopping=True`` it decides when to stop.
         resume : bool, default=False
-            Go on from the last checkpoint in the folder ``checkpoint``, if there is one.
+            Resume from the last checkpoint in the folder ``checkpoint``, if there is one.
 
         Returns
         -------
@@ -193,36 +217,35 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         self._check_arguments()
         self._check_validation_set(X_val, y_val, partial=False)
-        again = self.warm_start and hasattr(self, "coefs_")
-        examples = self._labelled(X, y, sample_weight, reset=not again)
+        warm = self.warm_start and hasattr(self, "coefs_")
+        examples = self._labelled(X, y, sample_weight, reset=not warm)
         binarizer = LabelBinarizer().fit(X.classes if streaming.is_streamed(X) else examples.y)
-        if again:
+        if warm:
             self._check_same_classes(np.asarray(binarizer.classes_))
         else:
             self.classes_ = binarizer.classes_
             self._multilabel = binarizer.y_type_.startswith("multilabel")
-        with checkpoint_context.keeping(self, resume):
+        with checkpoint_context.checkpointed(self, resume):
             self._fit_labels(examples, False, X_val, y_val)
-        self._warn_of_the_end()
+        self._warn_not_converged()
         return self
 
     @available_if(is_stochastic)
     @with_callbacks
     def partial_fit(self, X, y=None, sample_weight=None, classes=None, *, X_val=None, y_val=None):
-        """One pass over the given rows, going on from the present state, the solver's moments included.
+        """Make one pass over the given rows, from the current parameters and solver moments.
 
-        With ``early_stopping=True`` give ``X_val`` and ``y_val``: every call is scored on them, and after
-        ``n_iter_no_change`` calls without improvement the best weights are put back and ``outcome_`` says
-        ``Outcome.CONVERGED``.
+        ``early_stopping=True`` needs ``X_val`` and ``y_val``, on which every call is scored. After ``n_iter_no_change``
+        calls without improvement the best weights are restored and ``outcome_`` is ``Outcome.CONVERGED``.
 
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
         y : array-like of shape (n_rows,) or (n_rows, n_labels)
-            Not given with a Dataset.
+            Omit with a Dataset.
         sample_weight : array-like of shape (n_rows,), optional
         classes : array-like of shape (n_classes,)
-            All classes that will ever come; needed in the first call.
+            All classes of all calls; required in the first call.
         X_val, y_val : array-like, optional
 
         Returns
@@ -233,15 +256,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self._check_validation_set(X_val, y_val, partial=True)
         if isinstance(self.class_weight, str):
             raise InvalidArgumentError(
-                "class_weight='balanced' is not for partial_fit, which does not see all of y. Compute the weights from"
-                " a sample with sklearn.utils.compute_class_weight and pass them as a dict."
+                "class_weight='balanced' does not work with partial_fit, which does not get all of y. Compute the"
+                " weights from a sample with sklearn.utils.compute_class_weight and pass them as a dict."
             )
         first = _check_partial_fit_first_call(self, classes)
         examples = self._labelled(X, y, sample_weight, reset=not hasattr(self, "coefs_"))
-        # not only where it is the first call: that one may have been refused after it named the classes
+        # also if an earlier first call set the classes and then failed
         if first or not hasattr(self, "coefs_"):
-            several = not streaming.is_streamed(X) and type_of_target(examples.y).startswith("multilabel")
-            self._multilabel = several
+            multilabel = not streaming.is_streamed(X) and type_of_target(examples.y).startswith("multilabel")
+            self._multilabel = multilabel
         self._fit_labels(examples, True, X_val, y_val)
         return self
 
@@ -252,15 +275,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _fit_labels(self, examples: Examples, partial, X_val, y_val) -> None:
         dtype, factors = examples.dtype, None
         if self.class_weight is not None:
-            self._refuse_several_weights()
+            self._check_class_weight()
             factors = examples.class_factors(self.class_weight, self.classes_)
-        examples = examples.posed(self._pose(dtype, factors))
+        examples = examples.encode_targets(self._encoder(dtype, factors))
         self.n_outputs_ = len(self.classes_) if self._multilabel or len(self.classes_) > 2 else 1
-        held = None
+        held_out = None
         if X_val is not None:
             X_val, y_val = self._read(X_val, y_val, reset=False)
-            held = (X_val.astype(dtype, copy=False), self._targets(self._labels(y_val), dtype), None)
-        self._fit_network(examples, partial, held, stratify=self.n_outputs_ == 1)
+            held_out = (X_val.astype(dtype, copy=False), self._targets(self._labels(y_val), dtype), None)
+        self._fit_network(examples, partial, held_out, stratify=self.n_outputs_ == 1)
 
     def _labels(self, y: Any) -> np.ndarray:
         y = y.toarray() if sparse.issparse(y) else y
@@ -274,19 +297,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
 
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
-        """Class numbers ``(n_rows,)`` int64 for three and more classes; else 0 and 1 ``(n_rows, n_outputs)``."""
-        return self._pose(dtype)(y)[0]
+        """Encode labels: class numbers ``(n_rows,)`` int64 for three or more classes, else 0 and 1 ``(n_rows,
+        n_outputs)``.
+        """
+        return self._encoder(dtype)(y)[0]
 
-    def _pose(self, dtype: Any, factors: np.ndarray | None = None) -> LabelEncoder | MultiLabelEncoder:
-        """How labels become targets."""
+    def _encoder(self, dtype: Any, factors: np.ndarray | None = None) -> LabelEncoder | MultiLabelEncoder:
+        """Build the encoder of labels to targets."""
         if self._multilabel:
             return MultiLabelEncoder(len(self.classes_), str(np.dtype(dtype)))
         form = "column" if len(self.classes_) <= 2 else "numbers"
         return LabelEncoder(self.classes_, form, str(np.dtype(dtype)), factors)
 
-    def _refuse_several_weights(self) -> None:
+    def _check_class_weight(self) -> None:
         if self._multilabel:
-            raise InvalidArgumentError("class_weight is for one label a row; weigh rows with sample_weight.")
+            raise InvalidArgumentError("class_weight does not work with multilabel targets; use sample_weight.")
 
     def _network_loss(self) -> dict[str, Any]:
         separate = self._multilabel or len(self.classes_) <= 2
@@ -295,15 +320,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _monitor(self, model, X, y, weight):
         return NetworkAccuracy(model, X, y, weight)
 
-    def score(self, X, y=None, sample_weight=None):
-        """Share of the rows that are predicted right; a Dataset brings its own targets and weights."""
-        if streaming.is_streamed(X):
-            return streaming.score_of(self, X, y, sample_weight)
-        return super().score(X, y, sample_weight)
-
     @streaming.blockwise
     def predict(self, X):
-        """Predicted classes ``(n_rows,)``, or 0 and 1 ``(n_rows, n_labels)``."""
+        """Predict classes ``(n_rows,)``, or 0 and 1 ``(n_rows, n_labels)``."""
         p = self._predicted(X)
         if self._multilabel:
             return (p > 0.5).astype(int)
@@ -313,27 +332,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @streaming.blockwise
     def predict_proba(self, X):
-        """Probability of each class ``(n_rows, n_classes)``; of each label where rows have several."""
+        """Compute the probability of each class ``(n_rows, n_classes)``; for multilabel targets of each label."""
         p = self._predicted(X)
         return np.column_stack([1 - p, p]) if p.shape[1] == 1 else p
 
     @silent()
     def predict_log_proba(self, X):
-        """Logarithm of :meth:`predict_proba`."""
+        """Return the logarithm of :meth:`predict_proba`."""
         return np.log(self.predict_proba(X))
-
-
-class NetworkAccuracy:
-    """Share of the held-back rows that a state gets right (all labels of a row, where it has several); picklable."""
-
-    def __init__(self, model, X, y: np.ndarray, weight: np.ndarray | None):
-        self.model, self.X, self.y, self.weight = model, X, y, weight
-
-    def __call__(self, state: np.ndarray) -> np.ndarray:
-        # a state that diverges has the score NaN, and no warnings
-        with np.errstate(over="ignore", invalid="ignore"):
-            p = self.model.predict(state, self.X)
-        if not np.isfinite(p).all():
-            return np.array([np.nan])
-        right = p.argmax(axis=1) == self.y if self.y.ndim == 1 else ((p > 0.5) == (self.y > 0.5)).all(axis=1)
-        return np.array([np.average(right, weights=self.weight)])

@@ -1,6 +1,6 @@
-"""What a network's solver remembers, as parsgd keeps it and as scikit-learn's optimisers keep it.
+"""Conversion of solver state between parsgd and scikit-learn's optimizers.
 
-Both are the same numbers: the velocity of momentum and Nesterov, Adam's two moments.  parsgd has them as slots beside
+Both hold the same numbers: the velocity of momentum and Nesterov, Adam's two moments. parsgd stores them as slots after
 the parameters, scikit-learn as lists of arrays, weights first and then biases.
 """
 
@@ -15,46 +15,46 @@ from parsgd.training.stopping import StoppingRule
 
 
 def optimizer_of(network: Any, parameters: list[np.ndarray]) -> Any:
-    """scikit-learn's optimiser, that goes on where a fitted parsgd network's solver stopped.
+    """Build the scikit-learn optimizer that continues a fitted parsgd network's solver.
 
-    ``parameters`` are the weights and then the biases of scikit-learn's network, which the optimiser steps in place.
-    None of lbfgs, which remembers nothing.
+    ``parameters`` are the weights and then the biases of scikit-learn's network, which the optimizer updates in place.
+    Returns None for lbfgs, which has no state.
     """
     from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
     if network.solver == "lbfgs":
         return None
-    kept = _split(network)
+    moments = _moments_of(network)
     rate = float(network.learning_rate_init)
     if network.solver == "sgd":
         optimizer = SGDOptimizer(
             parameters, rate, network.learning_rate, network.momentum, network.nesterovs_momentum, network.power_t
         )
-        if kept:
-            optimizer.velocities = kept[0]
+        if moments:
+            optimizer.velocities = moments[0]
         if network.learning_rate == "invscaling" and network.t_:
             optimizer.learning_rate = rate / (network.t_ + 1) ** network.power_t
         if network.learning_rate == "adaptive":
             optimizer.learning_rate = rate * float(getattr(network, "_gains", [1.0])[0])
         return optimizer
     optimizer = AdamOptimizer(parameters, rate, network.beta_1, network.beta_2, network.epsilon)
-    if len(kept) == 2:
-        optimizer.ms, optimizer.vs = kept
+    if len(moments) == 2:
+        optimizer.ms, optimizer.vs = moments
         optimizer.t = int(network._clock) - 1
     return optimizer
 
 
 def slots_of(optimizer: Any, layers: tuple[int, ...], dtype: Any) -> tuple[np.ndarray, float]:
-    """parsgd's slots, and its clock, from scikit-learn's optimiser; of None there are no slots."""
-    kept: list[list[np.ndarray]] = []
+    """Return parsgd's slots and schedule step from scikit-learn's optimizer; None gives no slots."""
+    moments: list[list[np.ndarray]] = []
     schedule_step = 1.0
     if hasattr(optimizer, "vs"):
-        kept, schedule_step = [optimizer.ms, optimizer.vs], optimizer.t + 1.0
+        moments, schedule_step = [optimizer.ms, optimizer.vs], optimizer.t + 1.0
     elif getattr(optimizer, "momentum", 0) > 0:
-        kept = [optimizer.velocities]
+        moments = [optimizer.velocities]
     network = Network(layers, dtype=dtype)
-    slots = np.zeros((len(kept), network.n_parameters), dtype=dtype)
-    for slot, arrays in zip(slots, kept, strict=True):
+    slots = np.zeros((len(moments), network.n_parameters), dtype=dtype)
+    for slot, arrays in zip(slots, moments, strict=True):
         views = network.views(slot)
         for view, array in zip(views["coefs"] + views["intercepts"], arrays, strict=True):
             view[:] = array
@@ -62,24 +62,28 @@ def slots_of(optimizer: Any, layers: tuple[int, ...], dtype: Any) -> tuple[np.nd
 
 
 def rule_of(theirs: Any) -> tuple[StoppingRule, np.ndarray] | None:
-    """By what rule an adaptive rate falls between calls of ``partial_fit``, and the factor on it so far; or None."""
+    """Return the stopping rule of an adaptive rate across ``partial_fit`` calls, and its lr scale; or None."""
     optimizer, best = getattr(theirs, "_optimizer", None), getattr(theirs, "best_loss_", None)
     if best is None or getattr(optimizer, "lr_schedule", None) != "adaptive":
         return None
     rule = StoppingRule(
-        float(theirs.tol), theirs.n_iter_no_change + 1, float(theirs.learning_rate_init), decides=False,
-        best=np.array([float(best)]), idle=np.array([int(theirs._no_improvement_count)]),
-    )  # fmt: skip
+        float(theirs.tol),
+        theirs.n_iter_no_change + 1,
+        float(theirs.learning_rate_init),
+        decides=False,
+        best=np.array([float(best)]),
+        idle=np.array([int(theirs._no_improvement_count)]),
+    )
     return rule, np.array([optimizer.learning_rate / theirs.learning_rate_init])
 
 
 def layers_of(network: Any) -> tuple[int, ...]:
-    """Units of all layers of a fitted network, input and output included."""
+    """Return the layer sizes of a fitted network, input and output included."""
     return (network.coefs_[0].shape[0], *(coef.shape[1] for coef in network.coefs_))
 
 
-def _split(network: Any) -> list[list[np.ndarray]]:
-    """The slots of a fitted parsgd network, each as copies of its weights' and then its biases' numbers."""
+def _moments_of(network: Any) -> list[list[np.ndarray]]:
+    """Copy each slot of a fitted parsgd network as a list of arrays, weights first and then biases."""
     model = Network(layers_of(network))
     slots = getattr(network, "_slots", np.zeros(0)).reshape(-1, model.n_parameters)
     views = [model.views(slot) for slot in slots]

@@ -1,4 +1,4 @@
-"""AdaGrad of a linear model: the compiled run, and the one step along summed gradients that messages bring."""
+"""AdaGrad for linear models: the compiled run, and a single step along summed gradients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from parsgd.utils import first_use
 class AdagradRun(LinearSGDRun):
     """A run of AdaGrad steps on a state, in place.
 
-    Between :meth:`run` and :meth:`finalize` weights may owe some of the penalty.
+    Between :meth:`run` and :meth:`finalize` weights may have a pending penalty.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class AdagradRun(LinearSGDRun):
             self.kernel, self.scratch = adagrad.run_adagrad, tuple(np.zeros((3, adagrad.BLOCK), dtype=model.dtype))
         if not isinstance(model.loss, str):
             self.kernel = without_cache(self.kernel, self.hyperparams.loss)
-        self.squares = model.flat(state, "squares")
+        self.squares = model.part(state, "squares")
         penalised = model.penalty is not None and model.alpha > 0
         self.paid = np.zeros_like(self.squares if penalised else self.squares[:0])
         self.batch_gradient = np.zeros_like(self.squares if model.batch_size > 1 else self.squares[:0])
@@ -54,7 +54,7 @@ class AdagradRun(LinearSGDRun):
 
 
 def apply_gradient(model: Any, views: dict[str, np.ndarray], mean: dict[str, np.ndarray], lr_scale: np.ndarray) -> None:
-    """One step in place, along the ``mean`` gradients of a batch; see :mod:`parsgd.kernels.adagrad`."""
+    """Make one step in place, along the ``mean`` gradients of a batch; see :mod:`parsgd.kernels.adagrad`."""
     EPSILON = first_use.kernels("adagrad").EPSILON
     eta, active = lr_scale * model.eta0, lr_scale > 0.0
     squares = views["squares"] + np.where(active, mean["coef"], 0.0) ** 2
@@ -62,7 +62,7 @@ def apply_gradient(model: Any, views: dict[str, np.ndarray], mean: dict[str, np.
     coef = views["coef"] - rates * mean["coef"]
     if model.penalty is not None:
         l1, l2, size = model.l1_share, 1.0 - model.l1_share, np.abs(coef)
-        # a weight without a gradient has no rate yet
+        # a weight without any gradient has no learning rate yet
         due = model.alpha * np.where(squares > 0.0, rates, 0.0)
         spent = -np.expm1(-l2 * due) / l2 if l2 > 0.0 else due
         coef = np.copysign(np.maximum(size - spent * (l2 * size + l1), 0.0), coef)

@@ -1,7 +1,7 @@
-"""Gradients of a linear model on some rows, and the step along gradients that were summed elsewhere; in NumPy.
+"""Gradients of a linear model on batches, and the step along summed gradients; in NumPy.
 
-For algorithms whose messages are gradients.  A step is that of `kernels/single.py` on a whole batch, except that the l1
-penalty is taken from every weight at once (which the batch's gradient touches anyway).
+Used by algorithms with gradient messages. A step is that of `kernels/single.py` on a whole batch, except that the l1
+penalty is applied to every weight immediately. The batch's gradient changes every weight anyway.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from parsgd.models.linear import linear_adagrad
 from parsgd.models.row_matrix import as_matrix
 
 _LARGEST = 1e12
-# A fit that diverges is found out by its numbers, as one of compiled steps is, not by NumPy's warnings.
+# Divergence is detected from the parameters, as for compiled steps, not from NumPy's warnings.
 _quiet = np.errstate(over="ignore", invalid="ignore")
 
 
@@ -23,11 +23,11 @@ _quiet = np.errstate(over="ignore", invalid="ignore")
 def gradient_sum(
     model: Any, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
 ) -> tuple[np.ndarray, Totals]:
-    """Summed gradients of the loss on the examples ``batch[first:end]``, in the layout of the state, and the number of
-    examples; and their losses.
+    """Sum the gradients of the loss over the examples ``batch[first:end]``.
 
-    With a passive-aggressive schedule what is summed are the steps of the examples, negated.  As in the compiled steps,
-    a batch is divided by its number of examples, whatever they weigh.
+    Returns the sums in the layout of the state followed by the number of examples, and the totals. With a
+    passive-aggressive schedule the negated steps of the examples are summed. As in the compiled steps, a batch is
+    divided by its number of examples, regardless of weights.
     """
     out = np.zeros(model.size + 1, dtype=np.float64)
     nothing, order = np.zeros(model.n_outputs), batch[first:end]
@@ -54,7 +54,7 @@ def gradient_sum(
 def apply_gradient(
     model: Any, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
 ) -> np.ndarray:
-    """The state one step further, along what :func:`gradient_sum` gave, summed over a batch."""
+    """Return the state after one step along the output of :func:`gradient_sum`, summed over a batch."""
     state = state.copy()
     if slopes[-1] <= 0.0:
         return state
@@ -75,7 +75,8 @@ def apply_gradient(
         moved = rate * mean["intercept"] + (eta * model.alpha if model.one_class else 0.0)
         views["intercept"] -= (moved * model.intercept_decay).astype(state.dtype)
     if model.average:
-        # the mean of none is where the run stands, so that it can be merged with means that have begun
+        # before averaging starts, the mean is the current iterate, so that it can be merged with means that have
+        # started
         count = max(schedule_step - model.average + 1.0, 1.0)
         active = lr_scale > 0.0
         for part in ("coef", "intercept"):
@@ -95,7 +96,7 @@ def _passive(model: Any, x: Any, values: np.ndarray, gradients: np.ndarray) -> n
 
 
 def _penalty(model: Any, views: dict[str, np.ndarray]) -> np.ndarray:
-    """What each example adds to the objective besides its loss."""
+    """Return each output's penalty, the part of the objective apart from the loss."""
     if not model.measured or model.penalty is None or model.schedule in ("pa1", "pa2"):
         return np.zeros(model.n_outputs)
     coef = views["coef"].astype(np.float64)

@@ -4,10 +4,10 @@ Objective, over examples i with weights s_i::
 
     1/n sum_i s_i loss(y_i, x_i . w + b) + alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)
 
-The state is ``coef (n_features, n_outputs)`` feature-major, ``intercept (n_outputs,)``, and the optimiser's slots where
-they are used: the running mean of the iterates (Polyak and Ruppert), the l1 penalty that each weight has paid, the sums
-of squared gradients (AdaGrad).  Weights lie in whole vectors of 8, padded with zeros, so that kernels work on the state
-itself.
+The state is ``coef (n_features, n_outputs)`` feature-major, ``intercept (n_outputs,)``, and optimizer slots if they are
+used: the running mean of the iterates (Polyak and Ruppert), the l1 penalty applied to each weight so far, the sums of
+squared gradients (AdaGrad). Weights are padded with zeros to whole vectors of 8, so that kernels work on the state
+directly.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ LOSSES = (
 )
 _CODES = dict(zip(LOSSES, (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), strict=True))
 SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2", "adagrad")
-# scikit-learn's factor on the intercept's steps with sparse rows, where the intercept moves far more often than
-# weights.
+# scikit-learn's factor on the intercept's steps for sparse rows, where the intercept changes far more often than a
+# weight.
 _SPARSE_INTERCEPT_DECAY = 0.01
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear model and the way it descends; picklable.
+    """A linear model and its SGD hyperparameters; picklable.
 
-    ``loss`` is a name of :data:`LOSSES` or an object with ``loss(self, y, p)`` and ``gradient(self, y, p)``;
-    ``loss_parameter`` is the threshold, epsilon or quantile.  ``positive`` and ``negative`` are the class weights of
-    the examples inside and outside each output's class.  ``average`` is the step from which iterates are averaged, 0
-    for no averaging.  ``sparse`` says that rows come in CSR.  ``measured`` asks for the regularised objective, which
-    stopping needs.
+    ``loss`` is a name of :data:`LOSSES` or an object with ``loss(self, y, p)`` and ``gradient(self, y, p)``.
+    ``loss_parameter`` is the threshold, epsilon or quantile. ``positive`` and ``negative`` are the class weights of
+    examples inside and outside each output's class. ``average`` is the first step whose iterate is averaged, 0 for no
+    averaging. ``sparse`` means CSR rows. ``measured`` computes the regularized objective, which the stopping rule
+    needs.
     """
 
     n_features: int
@@ -85,11 +85,11 @@ class Linear:
 
     @property
     def unavailable(self) -> dict[str, str]:
-        """What it would offer but for its parameters, and which of them."""
+        """Capabilities that the parameters disable, with the reason."""
         if self.average:
-            why = f"average={self.average} keeps the mean of one worker's iterates; take average=False"
+            why = f"average={self.average} computes the mean of one worker's iterates; use average=False"
         elif self.schedule == "adagrad":
-            why = "learning_rate='adagrad' keeps one worker's account of what each weight owes; take another one"
+            why = "learning_rate='adagrad' delays each weight's penalty until its next step; use another learning_rate"
         else:
             return {}
         return {"shared_steps": why}
@@ -109,66 +109,66 @@ class Linear:
 
     @property
     def stride(self) -> int:
-        """Numbers from one feature's weights to the next one's: outputs come in whole vectors."""
+        """Distance from one feature's weights to the next feature's; outputs are padded to whole vectors."""
         return 1 if self.n_outputs == 1 else pad_to_lanes(self.n_outputs)
 
     @property
-    def room(self) -> int:
-        """Numbers that the weights take, with room for whole vectors: of outputs, or of a dense row's features."""
+    def padded_size(self) -> int:
+        """Length of the weights, padded to whole vectors of outputs, or of a dense row's features."""
         if self.n_outputs == 1 and not self.sparse:
             return pad_to_lanes(self.n_features)
         return self.n_features * self.stride
 
     @cached_property
     def layout(self) -> dict[str, slice]:
-        """Where the named parts lie in the state."""
-        sizes = {"coef": self.room, "intercept": self.n_outputs}
+        """Slices of the named parts of the state."""
+        sizes = {"coef": self.padded_size, "intercept": self.n_outputs}
         if self.average:
-            sizes |= {"mean_coef": self.room, "mean_intercept": self.n_outputs}
+            sizes |= {"mean_coef": self.padded_size, "mean_intercept": self.n_outputs}
         if self.schedule == "adagrad":
-            sizes |= {"squares": self.room, "intercept_squares": self.n_outputs}
+            sizes |= {"squares": self.padded_size, "intercept_squares": self.n_outputs}
         elif self.truncates:
-            sizes |= {"paid": self.room, "penalty": self.n_outputs}
+            sizes |= {"paid": self.padded_size, "penalty": self.n_outputs}
         ends = list(accumulate(sizes.values()))
         return {name: slice(end - sizes[name], end) for name, end in zip(sizes, ends, strict=True)}
 
     @property
     def nonnegative(self) -> slice:
-        """AdaGrad's sums of squares, which end the state."""
+        """AdaGrad's sums of squares, at the end of the state."""
         return slice(self.layout["squares"].start, self.size) if "squares" in self.layout else slice(0, 0)
 
     @property
     def size(self) -> int:
         return max(part.stop for part in self.layout.values())
 
-    def flat(self, state: np.ndarray, name: str) -> np.ndarray:
-        """A part as it lies in the state, room included; empty where the model has no such part."""
+    def part(self, state: np.ndarray, name: str) -> np.ndarray:
+        """Return a part of the state, padding included; empty if the model lacks the part."""
         return state[self.layout.get(name, slice(0, 0))]
 
     def views(self, state: np.ndarray) -> dict[str, np.ndarray]:
-        """Named views into a state, without the room; writing to them writes to the state."""
+        """Return named views into a state, without the padding; writing to them writes to the state."""
         views = {}
         for name in self.layout:
-            flat = self.flat(state, name)
+            values = self.part(state, name)
             if name in ("coef", "mean_coef", "paid", "squares"):
-                flat = flat[: self.n_features * self.stride].reshape(-1, self.stride)[:, : self.n_outputs]
-            views[name] = flat
+                values = values[: self.n_features * self.stride].reshape(-1, self.stride)[:, : self.n_outputs]
+            views[name] = values
         return views
 
     def init(self, seed: int) -> np.ndarray:
-        """All zeros: the objective is convex, so every start leads to the same place."""
+        """Return zeros; the objective is convex, so every start state leads to the same solution."""
         if not isinstance(self.loss, str):
-            # now, in the driver: a worker's thread would wait for ever if this fit is part of a module's import
+            # compiled here in the driver: a worker thread would deadlock if this fit runs during a module's import
             self.compiled_loss()
         return np.zeros(self.size, dtype=self.dtype)
 
     @property
     def optimal_start(self) -> float:
-        """t0 of the optimal schedule: the first rate is the typical weight ``alpha^(-1/4)``."""
+        """t0 of the optimal schedule: the first learning rate is ``alpha^(-1/4)``, the size of a typical weight."""
         return 1.0 / (self.alpha * self.alpha**-0.25) if self.alpha > 0 else 1.0
 
     def rates(self, clocks: np.ndarray) -> np.ndarray:
-        """The learning rate at the given steps, before gains."""
+        """Return the learning rate at the given schedule steps, before the lr scale."""
         if self.schedule == "optimal":
             return 1.0 / (self.alpha * (self.optimal_start + clocks - 1.0))
         if self.schedule == "invscaling":
@@ -176,12 +176,12 @@ class Linear:
         return np.full(np.shape(clocks), self.eta0)
 
     def max_lr_factor(self, schedule_step: float, n_workers: int) -> float:
-        """How many times the serial rate workers whose states are averaged may be given: ``n_workers``.
+        """Return the largest lr factor for workers whose states are averaged: ``n_workers``.
 
-        The optimal schedule begins at the largest rate that typical weights bear, which is not to be exceeded; so there
-        it is as if each worker's own steps were counted: ``(t0 + t) / (t0 + t / n_workers)``.  Passive-aggressive steps
-        go where they aim at and no further; and AdaGrad's rates are already those of a worker's own steps, for sums of
-        squares are averaged, too.
+        The optimal schedule starts at the largest rate that typical weights allow. There the factor is as if each
+        worker counted its own steps only: ``(t0 + t) / (t0 + t / n_workers)``. Passive-aggressive steps reach their
+        target exactly, so the factor is 1. AdaGrad's factor is 1 too: sums of squares are averaged, so rates already
+        follow a worker's own steps.
         """
         if self.schedule in ("pa1", "pa2", "adagrad"):
             return 1.0
@@ -190,12 +190,11 @@ class Linear:
         return float(n_workers)
 
     def log_contraction(self, schedule_step: float, steps: int) -> float:
-        """``sum_t log(1 - eta_t alpha)`` over ``steps`` steps from ``schedule_step``: how far they pull two runs
-        together.
+        """Return ``sum_t log(1 - eta_t alpha)`` over ``steps`` steps: the log contraction between two runs.
 
-        A step on an l2-regularised loss brings two runs on the same examples closer by at least ``1 - eta_t alpha``
-        (Zinkevich et al. 2010, lemma 3).  With the optimal schedule the product telescopes to
-        ``(t0 + clock - 2) / (t0 + clock + steps - 2)``.  Of l1, and of AdaGrad's many rates, nothing is said: 0.
+        A step on an l2-regularized loss brings two runs on the same examples closer by at least ``1 - eta_t alpha``
+        (Zinkevich et al. 2010, lemma 3). With the optimal schedule the product telescopes to ``(t0 + clock - 2) / (t0 +
+        clock + steps - 2)``. The lemma does not cover l1 and AdaGrad, which give 0.
         """
         if self.schedule == "adagrad" or self.penalty is None or self.truncates and self.l1_share == 1.0 or steps == 0:
             return 0.0
@@ -206,7 +205,7 @@ class Linear:
             return math.log(
                 (self.optimal_start + schedule_step - 2.0) / (self.optimal_start + schedule_step + steps - 2.0)
             )
-        # steps are summed in 2000 groups, the first ones of one step each: exact to a part in a thousand
+        # steps are summed in 2000 groups, the first ones of one step each: exact to one part in a thousand
         edges = np.unique(np.rint(np.geomspace(schedule_step, schedule_step + steps, 2000)))
         middle = (edges[1:] + edges[:-1] - 1.0) / 2.0
         return float(np.sum(np.diff(edges) * np.log(np.maximum(1.0 - decay * self.rates(middle), 1e-300))))
@@ -223,28 +222,33 @@ class Linear:
     shared_scalars, from_shared = linear_shared_state.shared_scalars, linear_shared_state.from_shared
 
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
-        """``(n_rows, n_outputs)``, of the weights themselves, not of their averages; ``x`` is a matrix, or as kernels
-        take it."""
+        """Return decision values ``(n_rows, n_outputs)`` of the weights, not of their averages.
+
+        ``x`` is a matrix, or rows in the kernels' format.
+        """
         views = self.views(state)
         return np.asarray(matrix_of(x, self.n_features) @ views["coef"]) + views["intercept"]
 
     def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
-        """The mean loss, summed over outputs, of decisions ``(n_rows, n_outputs)``, and its gradient in them."""
+        """Return the mean loss, summed over outputs, of decisions ``(n_rows, n_outputs)``, and its gradient in them."""
         values, gradients = self.losses(decision, rows.y)
         factor = self.example_factors(rows.y, rows.weight if rows.weight.size else np.ones(len(rows.y)))
         n = max(len(rows.y), 1)
         return float((factor * values).sum()) / n, factor * gradients / n
 
     def penalty_value(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float:
-        """``alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)``, summed over outputs; of one class also ``alpha b``,
-        the offset's part of the objective."""
+        """Return ``alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)``, summed over outputs.
+
+        One-class models add ``alpha b``, the offset's part of the objective. With ``end`` the weights are those at the
+        fraction ``part`` of the way from ``state`` to ``end``.
+        """
         if part == 1.0:
             state, part = end, 0.0
         far = [(1.0 - part, state), (part, end)][: 1 + (part != 0.0)]
         share, total = 0.0 if self.penalty is None else self.l1_share, 0.0
-        coefs = [(length, self.flat(there, "coef")) for length, there in far]
+        coefs = [(length, self.part(there, "coef")) for length, there in far]
         if self.penalty is not None and share < 1.0:
-            # products of the two ends: the point between them need not be made
+            # computed from products of both ends, without forming the point between them
             squares = sum(a * b * float(np.vdot(v, w)) for a, v in coefs for b, w in coefs)
             total += 0.5 * (1.0 - share) * squares
         if share > 0.0:
@@ -254,29 +258,29 @@ class Linear:
         return self.alpha * total
 
     def amplified(self, move: np.ndarray, factors: np.ndarray) -> np.ndarray:
-        """A move of the state with each feature's weights moved ``factors (n_features,)`` times as far."""
+        """Scale the move of each feature's weights by ``factors (n_features,)``."""
         out = move.copy()
         self.views(out)["coef"][:] *= factors[:, None]
         return out
 
     def finite(self, state: np.ndarray) -> bool:
-        """Whether all parameters are finite; a sum in float64 cannot hide one that is not."""
+        """Return True if all parameters are finite; a sum in float64 cannot hide a NaN or infinity."""
         with np.errstate(invalid="ignore", over="ignore"):
             return bool(np.isfinite(state.sum(dtype=np.float64)))
 
     def total_loss(self, losses: np.ndarray) -> float:
-        """One number from the outputs' losses: their sum, but softmax has one loss for all of them."""
+        """Reduce the outputs' losses to one number: the sum, or softmax's single loss."""
         return float(losses[0] if self.loss == "softmax" else losses.sum())
 
     def compiled_loss(self):
-        """The loss as kernels take it."""
+        """Return the loss in the kernels' form."""
         losses = first_use.kernels("losses")
         if isinstance(self.loss, str):
             return losses.BuiltinLoss(_CODES[self.loss], float(self.loss_parameter))
         return first_use.kernels("user_losses").convert_user_loss(self.loss)
 
     def make_hyperparams(self, schedule_step_size: float = 1.0):
-        """The hyper-parameters as kernels take them."""
+        """Return the hyperparameters as the kernels' record."""
         return Hyperparams(
             loss=self.compiled_loss(),
             schedule=SCHEDULES.index(self.schedule),
@@ -303,7 +307,7 @@ class Linear:
         )
 
     def losses(self, margins: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """``(values, gradients)`` of the loss at ``margins (n_rows, n_outputs)``; softmax has one value a row."""
+        """Return ``(values, gradients)`` at ``margins (n_rows, n_outputs)``; softmax has one value per row."""
         margins = np.asarray(margins, dtype=np.float64)
         if self.loss == "softmax":
             shifted = margins - margins.max(axis=1, keepdims=True)
@@ -325,8 +329,10 @@ class Linear:
         return values.reshape(margins.shape), gradients.reshape(margins.shape)
 
     def example_factors(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """How much each example counts for each output, ``(n_rows, n_outputs)`` or one column: its weight times its
-        class's."""
+        """Return the weight of each example times its class weight.
+
+        The shape is ``(n_rows, n_outputs)``, or one column for a single output and for softmax.
+        """
         positive, negative = np.asarray(self.positive), np.asarray(self.negative)
         if self.loss == "softmax":
             return (weight * positive[y])[:, None]
@@ -340,7 +346,7 @@ class Linear:
         return _SPARSE_INTERCEPT_DECAY if self.sparse else 1.0
 
     def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
-        """The objective (summed over outputs) and its gradient in the state, on all of ``rows``; float64."""
+        """Return the objective (summed over outputs) and its gradient in the state, on all of ``rows``; float64."""
         x = as_matrix(rows, self.n_features)
         views = self.views(state)
         margins = np.asarray(x @ views["coef"].astype(np.float64)) + views["intercept"]

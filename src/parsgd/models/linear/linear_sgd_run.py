@@ -1,4 +1,4 @@
-"""The compiled run of a linear model: what lies between a state and the kernels."""
+"""The compiled SGD run of a linear model: the layer between a state and the kernels."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _TINY_SCALE = {"float32": 1e-6, "float64": 1e-9}
 
 
 def without_cache(kernel, loss):
-    """A user's loss exists in this process alone: compile its kernel here, once, and write nothing to disk.
+    """Compile a kernel for a user's loss once in this process, without writing to disk.
 
-    ``loss``: its numbers, as kernels take them.
+    ``loss`` holds its attributes in the kernels' form.
     """
     return first_use.kernels("user_losses").get_kernel(kernel, loss)
 
 
 def spread(values: Any, stride: int, dtype: Any) -> np.ndarray:
-    """``(stride,)``: the outputs' ``values``, and 1 in the room past them."""
+    """Return ``(stride,)``: the outputs' ``values``, padded with 1."""
     out = np.ones(stride, dtype=dtype)
     out[: len(values)] = values
     return out
@@ -35,7 +35,7 @@ def spread(values: Any, stride: int, dtype: Any) -> np.ndarray:
 class LinearSGDRun:
     """A run of SGD steps on a state, in place.
 
-    Between :meth:`run` and :meth:`finalize` the weights are held in the kernels' scaled form.
+    Between :meth:`run` and :meth:`finalize` the weights are in the kernels' scaled form.
     """
 
     def __init__(
@@ -49,28 +49,28 @@ class LinearSGDRun:
     ):
         self.model, self.state, self.lr_scale = model, state, lr_scale
         self.views = model.views(state)
-        self.coef, self.mean, self.paid = (model.flat(state, name) for name in ("coef", "mean_coef", "paid"))
+        self.coef, self.mean, self.paid = (model.part(state, name) for name in ("coef", "mean_coef", "paid"))
         self.hyperparams = model.make_hyperparams(schedule_step_size)
         single = model.n_outputs == 1
         self.kernel, self.shared = self._choose_kernel(shared_scalars is not None), ()
         if shared_scalars is not None:
             self.shared = (shared_scalars.reshape(-1, model.n_outputs),)
         if not isinstance(model.loss, str):
-            # compiled code of a user may raise, so Numba itself handles the GIL
+            # a user's compiled code may raise, so Numba handles the GIL
             self.kernel = without_cache(self.kernel, self.hyperparams.loss)
             self.hyperparams = self.hyperparams._replace(release_gil_from=NEVER)
         batch = model.batch_size
         self.buffer = np.zeros(batch) if single else np.zeros((batch, model.stride), dtype=model.dtype)
         self.scratch = (np.zeros((3, model.stride), dtype=model.dtype), np.zeros((2, model.stride)))
         self.lanes = np.zeros((field.N_FIELDS, model.stride))
-        # steps divide by the scales, of the room past the outputs too
+        # steps divide by the scales, also in the padding
         self.lanes[field.SCALE] = 1.0
         self.run_state = self.lanes[:, : model.n_outputs]
         self._fill_run_state(schedule_step)
         self.examples, self.opened = 0, False
 
     def _choose_kernel(self, shared: bool) -> Any:
-        """The kernel that has what the model needs, and as little else as there is."""
+        """Return the most specialized kernel that supports the model."""
         model = self.model
         kind = "single" if model.n_outputs == 1 else "softmax" if model.loss == "softmax" else "multi"
         if shared:
@@ -97,7 +97,7 @@ class LinearSGDRun:
         return float(self.run_state[field.SCHEDULE_STEP, 0])
 
     def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
-        """Visit ``order[start:stop]``."""
+        """Make steps on ``order[start:stop]``."""
         if not self.opened:
             self._open()
         tiny = _TINY_SCALE[self.model.dtype]
@@ -108,12 +108,12 @@ class LinearSGDRun:
         self.examples += stop - start
 
     def mean_loss(self) -> float:
-        """Mean loss of the examples since the last :meth:`take_totals`, each taken just before its step."""
+        """Return the mean loss of the examples since the last :meth:`take_totals`, each taken just before its step."""
         losses = self.run_state[field.LOSS] + np.log(self.run_state[field.LOSS_FACTOR])
         return self.model.total_loss(losses) / max(self.examples, 1)
 
     def take_totals(self) -> Totals:
-        """The sums since the last totals."""
+        """Return the sums since the last totals and reset them."""
         run_state = self.run_state
         loss = run_state[field.LOSS] + np.log(run_state[field.LOSS_FACTOR])
         steps = round(float(run_state[field.SCHEDULE_STEPS_TAKEN, 0]) / self.hyperparams.steps_per_tick)
@@ -124,12 +124,12 @@ class LinearSGDRun:
         return totals
 
     def finalize(self) -> None:
-        """Bring the state back to plain numbers.  The next :meth:`run` takes up the gains as they then are."""
+        """Bring the state back to unscaled weights. The next :meth:`run` uses the lr scale as it then is."""
         if not self.opened:
             return
         self.opened = False
         if self.shared:
-            # scale and intercept are everybody's until the round has ended: see linear_shared.py
+            # scale and intercept are shared until the round ends: see linear_shared_state.py
             return
         run_state, model, views = self.run_state, self.model, self.views
         if model.average:
@@ -143,7 +143,7 @@ class LinearSGDRun:
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        """Settle the state for a while; the run then goes on from what it was."""
+        """Finalize the state within a context; afterwards the run continues from its previous form."""
         opened = self.opened
         kept = [(array, array.copy()) for array in self._kept()]
         self.finalize()
@@ -153,14 +153,16 @@ class LinearSGDRun:
         self.opened = opened
 
     def _kept(self) -> tuple[np.ndarray, ...]:
-        """The arrays that :meth:`finalize` writes to."""
+        """Return the arrays that :meth:`finalize` writes to."""
         return (self.state, self.lanes) if self.opened else ()
 
     def _settle_mean(self) -> None:
-        """From the sum of the iterates, ``SUMMED * stored + slot``, to their mean; converged outputs keep theirs."""
+        """Convert the sum of the iterates, ``SCALE_SUM * stored + slot``, to the mean; converged outputs keep theirs.
+        """
         count = self._averaged()
         if count == 0:
-            # the mean of none is where the run stands, so that it can be merged with means that have begun
+            # before averaging starts, the mean is the current iterate, so that it can be merged with means that have
+            # started
             self._rows(self.mean)[:] = self._rows(self.coef) * self._spread(self.run_state[field.SCALE])
             self.run_state[field.MEAN_INTERCEPT] = self.run_state[field.INTERCEPT]
         else:
@@ -170,7 +172,7 @@ class LinearSGDRun:
             self._rows(self.mean)[:] = np.where(active, mean, self._rows(self.mean))
 
     def _averaged(self) -> int:
-        """How many iterates the mean holds at the present clock."""
+        """Return the number of iterates in the mean at the current schedule step."""
         return (
             max(0, int((self.schedule_step - self.model.average) / self.hyperparams.steps_per_tick))
             if self.model.average
@@ -178,7 +180,7 @@ class LinearSGDRun:
         )
 
     def _open(self) -> None:
-        """Start from plain numbers; turn the mean of the iterates into their sum."""
+        """Start from unscaled weights; convert the mean of the iterates to their sum."""
         run_state = self.run_state
         run_state[field.SCALE_SUM], run_state[field.SCALE], run_state[field.LR_SCALE] = 0.0, 1.0, self.lr_scale
         self.opened = True
@@ -186,9 +188,9 @@ class LinearSGDRun:
             self._rows(self.mean)[:] *= self._spread(np.where(self.lr_scale > 0.0, self._averaged(), 1.0))
 
     def _rows(self, flat: np.ndarray) -> np.ndarray:
-        """``(features, stride)``, room included."""
+        """View as ``(features, stride)``, padding included."""
         return flat.reshape(-1, self.model.stride)
 
     def _spread(self, values: np.ndarray) -> np.ndarray:
-        """``(stride,)`` in the model's dtype: the outputs' values, and 1 in the room past them."""
+        """Return ``(stride,)`` in the model's dtype: the outputs' values, padded with 1."""
         return spread(values, self.model.stride, self.model.dtype)

@@ -1,7 +1,7 @@
-"""What a layer computes, in NumPy: activations, predictions and losses, each as one plain function.
+"""Forward pass in NumPy: activations, predictions and losses, each as one function.
 
-The compiled steps (`kernels/activations.py`, `kernels/outputs.py`) do the same a batch at a time; these serve
-prediction, L-BFGS, and as what the kernels are tested against.
+The compiled steps (`kernels/activations.py`, `kernels/outputs.py`) compute the same one batch at a time. These
+functions serve prediction, L-BFGS, and as the reference in tests of the kernels.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scipy.special import expit, xlogy
 
 from parsgd.kernels.hyperparams import NEGLIGIBLE
 
-# Rows that prediction and full gradients take at a time.
+# Rows per block in prediction and full gradients.
 BLOCK_ROWS = 8192
 LEAK = 0.01
 GELU_RATE, GELU_CUBE = 2.0 * np.sqrt(2.0 / np.pi), 0.044715
@@ -53,7 +53,7 @@ DERIVATIVES = {
 
 
 def softmax(z: np.ndarray) -> np.ndarray:
-    """``e^z_k / sum_j e^z_j`` for each row."""
+    """Compute ``e^z_k / sum_j e^z_j`` for each row."""
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
 
@@ -65,9 +65,10 @@ def propagate(
     activation: str,
     prediction: str | None = None,
 ) -> np.ndarray:
-    """The rows ``x`` through all layers: products of the last one ``(n_rows, n_out)``, or what its loss predicts.
+    """Pass the rows ``x`` through all layers.
 
-    Takes a few thousand rows at a time, so that its memory does not grow with theirs.
+    Returns the products of the last layer ``(n_rows, n_out)``, or with ``prediction`` its predictions. Rows are
+    processed in blocks, so the memory for hidden layers does not grow with their number.
     """
     out = np.empty((x.shape[0], coefs[-1].shape[1]), dtype=np.result_type(coefs[0].dtype, x.dtype))
     for begin in range(0, x.shape[0], BLOCK_ROWS):
@@ -89,7 +90,7 @@ PREDICTIONS = {
 }
 
 
-# Each gives the losses ``(n_rows,)`` and the errors ``(n_rows, n_out)``, their slopes in the products ``z``.
+# Each returns the losses ``(n_rows,)`` and the errors ``(n_rows, n_out)``, the derivatives in the products ``z``.
 
 
 def _softmax_loss(z, y, parameter):

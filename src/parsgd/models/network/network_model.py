@@ -4,9 +4,9 @@ Objective, over n examples i with weights s_i, and predictions p of the last lay
 
     1/n sum_i s_i loss(y_i, p_i) + alpha / (2 n) sum_l |W_l|_2^2
 
-with n the sum of the weights, as in scikit-learn; every batch divides by its own.  The state is the parameters, layer
-by layer (W row by row, then the bias), and the solver's slots beside them: nothing for plain SGD, the velocity for
-momentum and Nesterov, two moments for Adam and AdamW.  Each layer begins on a whole vector.
+with n the sum of the weights, as in scikit-learn; every batch divides by its own. The state is the parameters, layer by
+layer (W row by row, then the bias), followed by the solver's slots: none for plain SGD, the velocity for momentum and
+Nesterov, two moments for Adam and AdamW. Each layer starts on a whole vector.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from parsgd.models.row_matrix import as_matrix, matrix_of
 SOLVERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
 SCHEDULES = ("constant", "invscaling", "adaptive")
 STARTS = ("glorot", "he")
-# Layers begin on whole vectors of AVX-512.
+# Layers start on whole vectors of AVX-512.
 _ALIGNED = 16
-# OpenBLAS multiplies matrices in one thread up to so many multiplications: 4 x 65536 (interface/gemm.c).
+# OpenBLAS uses one thread for products of up to this many multiplications: 4 x 65536 (interface/gemm.c).
 _ONE_THREAD_PRODUCT = 1 << 18
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network and the way it descends; picklable.
+    """A network and its SGD hyperparameters; picklable.
 
-    ``sizes``: units of all layers, input and output included.  ``batch_size``: rows a step.  ``alpha``: strength of the
-    l2 penalty, or with ``adamw`` of the decay.  ``clip_norm``: longest gradient that a step may take, None for any.
-    ``dropout``: probability with which a hidden unit is left out.  ``sparse`` says that rows come in CSR.  ``seen``,
-    ``rows_per_epoch``, ``steps_per_epoch`` and ``begun`` tell ``invscaling`` how many rows were visited at a clock,
-    because scikit-learn lowers that rate at the end of an epoch.
+    ``sizes``: units of all layers, input and output included. ``batch_size``: rows per step. ``alpha``: strength of the
+    l2 penalty, or with ``adamw`` of the decay. ``clip_norm``: maximum norm of a step's gradient, or None. ``dropout``:
+    probability with which a hidden unit is left out. ``sparse``: rows are CSR. ``seen``, ``rows_per_epoch``,
+    ``steps_per_epoch`` and ``begun`` give ``invscaling`` the number of visited rows at a schedule step:
+    scikit-learn lowers that rate at the end of an epoch.
     """
 
     sizes: tuple[int, ...]
@@ -69,7 +69,7 @@ class Network:
     steps_per_epoch: float = 1.0
     begun: float = 1.0
 
-    # all outputs learn, and stop learning, together
+    # all outputs train and stop together
     n_outputs = 1
     divergence = (
         "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
@@ -82,13 +82,15 @@ class Network:
 
     @property
     def uses_blas(self) -> bool:
-        """Whether a product is so large that OpenBLAS takes several threads for it; setting their number takes longer
-        than a small fit, and gives the GIL away."""
+        """True if OpenBLAS uses several threads for a product of this size.
+
+        Setting their number takes longer than a small fit, and releases the GIL.
+        """
         return any(self.batch_size * i * o > _ONE_THREAD_PRODUCT for i, o in pairwise(self.sizes))
 
     @cached_property
     def blocks(self) -> tuple[int, ...]:
-        """Where each layer's parameters begin, and where the last one's end."""
+        """Start of each layer's parameters, and the end of the last one's."""
         begins = [0]
         for i, o in pairwise(self.sizes):
             begins.append(begins[-1] + -(-(i + 1) * o // _ALIGNED) * _ALIGNED)
@@ -96,12 +98,12 @@ class Network:
 
     @property
     def n_parameters(self) -> int:
-        """Numbers that the parameters take, with the room between layers."""
+        """Length of the parameters, padding between layers included."""
         return self.blocks[-1]
 
     @property
     def n_slots(self) -> int:
-        """Numbers that the solver keeps beside every parameter."""
+        """Number of solver slots per parameter."""
         return {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}[self.solver]
 
     @property
@@ -111,17 +113,19 @@ class Network:
 
     @property
     def size(self) -> int:
-        """Numbers in a state."""
+        """Length of a state."""
         return self.n_parameters * (1 + self.n_slots)
 
     def parts(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Views of the parameters, the first slot and the second slot; a slot that is not kept is empty."""
+        """Return views of the parameters, the first slot and the second slot; a missing slot is empty."""
         n = self.n_parameters
         return state[:n], state[n : 2 * n], state[2 * n : 3 * n]
 
     def views(self, state: np.ndarray) -> dict[str, list[np.ndarray]]:
-        """``coefs``, ``(n_in, n_out)`` each, and ``intercepts``, ``(n_out,)`` each; writing to them writes to the
-        state."""
+        """Return ``coefs``, ``(n_in, n_out)`` each, and ``intercepts``, ``(n_out,)`` each.
+
+        Writing to them writes to the state.
+        """
         coefs, intercepts = [], []
         for begin, (i, o) in zip(self.blocks, pairwise(self.sizes), strict=False):
             coefs.append(state[begin : begin + i * o].reshape(i, o))
@@ -129,12 +133,15 @@ class Network:
         return {"coefs": coefs, "intercepts": intercepts}
 
     def init(self, seed: int) -> np.ndarray:
-        """Uniform in ``[-b, b]``, ``b = sqrt(6 / (n_in + n_out))`` (Glorot and Bengio 2010; for logistic units
-        ``sqrt(2 / ...)``, as scikit-learn has it) or ``b = sqrt(6 / n_in)`` (He et al. 2015)."""
+        """Draw initial weights, uniform in ``[-b, b]``.
+
+        ``b = sqrt(6 / (n_in + n_out))`` (Glorot and Bengio 2010; for logistic units ``sqrt(2 / ...)``, as in
+        scikit-learn) or ``b = sqrt(6 / n_in)`` (He et al. 2015).
+        """
         return self.draw(np.random.RandomState(seed))
 
     def draw(self, random: np.random.RandomState) -> np.ndarray:
-        """The first state, drawn in scikit-learn's order: each layer's weights, then its biases."""
+        """Draw the start state in scikit-learn's order: each layer's weights, then its biases."""
         state = np.zeros(self.size, dtype=self.dtype)
         views = self.views(state)
         for coef, intercept in zip(views["coefs"], views["intercepts"], strict=True):
@@ -151,41 +158,43 @@ class Network:
         self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0,
         shared_scalars: np.ndarray | None = None,
     ) -> NetworkSGDRun:  # fmt: skip
-        # the clock counts the steps that moments have seen, and falling rates go by epochs: nothing to speed up
+        # schedule_step_size is not used: moments count steps, and decaying rates count epochs
         return NetworkSGDRun(self, state, schedule_step, lr_scale, seed, shared_scalars)
 
     gradient_sum, apply_gradient = network_sgd_run.gradient_sum, network_sgd_run.apply_gradient
     shared_scalars, from_shared = network_shared_state.shared_scalars, network_shared_state.from_shared
 
     def finite(self, state: np.ndarray) -> bool:
-        """Whether all parameters are finite, and their sum, too: a network whose sum overflows has diverged as well."""
+        """Return True if the sum of the state is finite; an overflowing sum counts as divergence as well."""
         with np.errstate(invalid="ignore", over="ignore"):
             return bool(np.isfinite(state.sum()))
 
     def total_loss(self, losses: np.ndarray) -> float:
-        """The one loss there is."""
+        """Return the network's single loss."""
         return float(losses[0])
 
     def max_lr_factor(self, schedule_step: float, n_workers: int) -> float:
-        """How many times the serial rate workers whose states are averaged may be given."""
+        """Return the largest lr factor for workers whose states are averaged."""
         return float(n_workers)
 
     def log_contraction(self, schedule_step: float, steps: int) -> float:
-        """``steps log(1 - eta alpha / b)``: how far the penalty alone pulls two runs together.
+        """Return ``steps log(1 - eta alpha / b)``: the log contraction between two runs by the penalty alone.
 
-        A network's loss is not convex, so no more can be said beforehand; ``WeightedAverage(rule="measured")``
-        measures.
+        A network's loss is not convex, so it gives no bound in advance. ``WeightedAverage(rule="measured")`` measures
+        the contraction.
         """
         return steps * math.log(max(1.0 - self.eta0 * self.alpha / self.batch_size, 1e-300))
 
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
-        """Products of the last layer, before its prediction, ``(n_rows, n_out)``; ``x`` is a matrix, or as kernels
-        take it."""
+        """Return the products of the last layer ``(n_rows, n_out)``, before its prediction.
+
+        ``x`` is a matrix, or rows in the kernels' format.
+        """
         views = self.views(state)
         return propagate(matrix_of(x, self.sizes[0]), views["coefs"], views["intercepts"], self.activation)
 
     def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
-        """The mean loss of the last layer's products ``(n_rows, n_out)``, weighted, and its gradient in them."""
+        """Return the weighted mean loss of the last layer's products ``(n_rows, n_out)``, and its gradient in them."""
         losses, error = LOSSES[self.loss](decision, rows.y, self.loss_parameter)
         if rows.weight.size == 0:
             return float(losses.mean()), error / len(losses)
@@ -193,8 +202,10 @@ class Network:
         return float(np.dot(losses, share)), error * share[:, None]
 
     def penalty_value(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float:
-        """``alpha / (2 b) sum_l |W_l|_2^2``, as batches of ``b`` rows have it; AdamW's decay is no part of an
-        objective."""
+        """Return ``alpha / (2 b) sum_l |W_l|_2^2``, the penalty of batches of ``b`` rows.
+
+        AdamW's decay is not part of an objective and gives 0.
+        """
         if self.solver == "adamw" or self.alpha == 0.0:
             return 0.0
         state = state if end is None else (1.0 - part) * state + part * end
@@ -202,14 +213,15 @@ class Network:
         return 0.5 * self.alpha / self.batch_size * squares
 
     def predict(self, state: np.ndarray, x: Any) -> np.ndarray:
-        """Predictions ``(n_rows, n_out)``: probabilities, or means."""
+        """Return predictions ``(n_rows, n_out)``: probabilities, or means."""
         views = self.views(state)
         return propagate(x, views["coefs"], views["intercepts"], self.activation, self.loss)
 
     def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
-        """The objective and its gradient in the parameters (0 in the slots), on all of ``rows``, without dropout.
+        """Return the objective and its gradient in the parameters (0 in the slots), without dropout.
 
-        In NumPy and in the state's dtype: what the compiled steps are compared with, and what L-BFGS climbs down.
+        Computed on all of ``rows`` in NumPy and in the state's dtype. L-BFGS minimizes it, and tests compare the
+        compiled steps with it.
         """
         x = as_matrix(rows, self.sizes[0])
         weight = rows.weight if rows.weight.size else np.ones(len(rows.y), dtype=state.dtype)
@@ -228,7 +240,7 @@ class Network:
         return value / share, out
 
     def _add_gradient(self, state, x, y, weight, out) -> float:
-        """Add the summed gradients of some rows to ``out``; their summed loss."""
+        """Add the summed gradients of some rows to ``out``; return their summed loss."""
         views, slopes = self.views(state), self.views(out)
         products, values = [], [x]
         for coef, intercept in zip(views["coefs"], views["intercepts"], strict=True):

@@ -1,4 +1,4 @@
-"""The compiled run of a network: what lies between a state and the kernels."""
+"""The compiled SGD run of a network: the layer between a state and the kernels."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from parsgd.kernels.gil_threshold import get_gil_threshold
 from parsgd.kernels.network_types import NetworkBuffers, NetworkHyperparams, NetworkLayout
 from parsgd.utils import first_use
 
-# Bytes of gradients at hand at a time: about a second-level cache.
+# Bytes of gradients per block: about a second-level cache.
 _GRADIENT_BYTES = 1 << 20
-# In float32 the penalty within the reported loss is that of the last so many steps at most: the step of plain SGD is
-# one product, and a pass over all weights to square them would cost 4 % of it.
+# In float32 the penalty within the reported loss is at most this many steps old: a plain SGD step is one product, and
+# squaring all weights would cost 4 % of it.
 _SQUARE_EVERY = 16
-# In float32 plain SGD shrinks the weights by this much at a time: 1 - 1e-4 is rounded to a part in a thousand of 1e-4.
+# In float32 plain SGD accumulates weight decay up to this amount: 1 - 1e-4 is rounded to a part in a thousand of 1e-4.
 _LEAST_DECAY = 1e-4
-# What two workers write to lies at least this many numbers apart: processors fetch cache lines in pairs.
+# Padding against false sharing, in numbers: processors fetch cache lines in pairs.
 _FENCE = 16
 _NOTHING_SHARED = np.empty(0)
 
@@ -31,7 +31,7 @@ _NOTHING_SHARED = np.empty(0)
 class NetworkSGDRun:
     """A run of SGD steps on a state, in place.
 
-    Between :meth:`run` and :meth:`finalize` the first layer's weights may be held times a scale (sparse rows).
+    Between :meth:`run` and :meth:`finalize` the first layer's weights may have a separate scale (sparse rows).
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class NetworkSGDRun:
         return float(self.run_state[field.SCHEDULE_STEP])
 
     def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
-        """Visit ``order[start:stop]``."""
+        """Make steps on ``order[start:stop]``."""
         self.run_state[field.LR_SCALE] = self.lr_scale[0]
         self.kernel(
             rows.x, rows.y, rows.weight, order, start, stop, *self.parts, self.buffers, self.layout, self.hyperparams,
@@ -78,11 +78,11 @@ class NetworkSGDRun:
         self.examples += stop - start
 
     def mean_loss(self) -> float:
-        """Mean loss of the examples since the last :meth:`take_totals`, each batch's taken just before its step."""
+        """Return the mean loss of the examples since the last :meth:`take_totals`, per batch just before its step."""
         return float(self.run_state[field.LOSS]) / max(self.examples, 1)
 
     def take_totals(self) -> Totals:
-        """The sums since the last tally; the loss has the penalty in it, as scikit-learn's ``loss_curve_`` has."""
+        """Return the sums since the last totals and reset them; as in ``loss_curve_`` the loss includes the penalty."""
         loss = np.array([self.run_state[field.LOSS]])
         totals = Totals(self.examples, int(self.run_state[field.STEPS_TAKEN]), loss, loss)
         self.run_state[field.LOSS] = self.run_state[field.STEPS_TAKEN] = 0.0
@@ -90,11 +90,11 @@ class NetworkSGDRun:
         return totals
 
     def finalize(self) -> None:
-        """Bring the state back to plain numbers."""
+        """Bring the state back to unscaled weights."""
         run_state = self.run_state
         scale, decay = run_state[field.FIRST_LAYER_SCALE], run_state[field.PENDING_DECAY]
         number = self.coefs[0].dtype.type
-        # a scale that is shared is everybody's until the round has ended
+        # a shared scale stays shared until the round ends
         if scale != 1.0 and not self.hyperparams.is_shared:
             self.coefs[0] *= number(scale)
             run_state[field.FIRST_LAYER_SQUARED_NORM] *= scale * scale
@@ -106,7 +106,7 @@ class NetworkSGDRun:
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        """Settle the state for a while; the run then goes on from what it was."""
+        """Finalize the state within a context; afterwards the run continues from its previous form."""
         plain = self.run_state[field.FIRST_LAYER_SCALE] == 1.0 and self.run_state[field.PENDING_DECAY] == 0.0
         kept = [] if plain else [(array, array.copy()) for array in (self.run_state, *self.coefs)]
         self.finalize()
@@ -117,19 +117,22 @@ class NetworkSGDRun:
 
 @functools.lru_cache(maxsize=64)
 def make_layout(model: Any, batch_size: int) -> Any:
-    """Where things lie, as kernels take it; remembered, because `minibatch` asks at every step."""
+    """Return the offsets of all arrays in the kernels' form; cached, because `minibatch` calls it at every step."""
     hidden = max(model.sizes[1:-1], default=0)
-    # each layer's values begin on a whole vector
-    rooms = [_aligned(batch_size * size) for size in (*model.sizes, hidden, hidden)]
-    places = [0, *accumulate(rooms)]
+    # each layer's values start on a whole vector
+    padded_sizes = [_aligned(batch_size * size) for size in (*model.sizes, hidden, hidden)]
+    value_starts = [0, *accumulate(padded_sizes)]
     if model.sparse:
-        places = [max(place - rooms[0], 0) for place in places]
-    arrays = (model.sizes, model.blocks[:-1], places[: len(model.sizes) + 2])
+        value_starts = [max(start - padded_sizes[0], 0) for start in value_starts]
+    arrays = (model.sizes, model.blocks[:-1], value_starts[: len(model.sizes) + 2])
     return NetworkLayout(*(np.array(numbers, dtype=np.int64) for numbers in arrays))
 
 
 def make_buffers(model: Any, layout: Any, batch_size: int, whole: bool | None) -> Any:
-    """Allocate the buffers of one batch; ``whole``: for gradients of all parameters, of a block, or (None) none."""
+    """Allocate the buffers of one batch.
+
+    ``whole`` selects space for the gradients of all parameters, of a block (False), or none (None).
+    """
     hidden = _aligned(batch_size * max(model.sizes[1:-1], default=0))
     values = _fenced(int(layout.value_starts[-1]) + hidden, model.dtype)
     stored = model.activation == "gelu" or model.dropout > 0.0
@@ -151,7 +154,7 @@ def make_buffers(model: Any, layout: Any, batch_size: int, whole: bool | None) -
 
 @functools.lru_cache(maxsize=64)
 def make_hyperparams(model: Any) -> Any:
-    """The hyper-parameters as kernels take them."""
+    """Return the hyperparameters as the kernels' record."""
     activations, outputs, solvers = map(first_use.kernels, ("activations", "outputs", "solvers"))
     get_gemm_address = first_use.kernels("gemm").get_gemm_address
 
@@ -170,7 +173,7 @@ def make_hyperparams(model: Any) -> Any:
         step_address=solvers.get_step_address(getattr(solvers, model.solver.upper()), model.dtype),
         loss=loss,
         loss_parameter=float(model.loss_parameter),
-        # scikit-learn reports the mean over outputs of these losses, and steps along the gradient of their sum
+        # scikit-learn reports the mean of these losses over outputs, and steps along the gradient of their sum
         loss_scale=1.0 / model.sizes[-1] if averaged else 1.0,
         batch_size=int(model.batch_size),
         alpha=0.0 if decoupled else float(model.alpha),
@@ -196,17 +199,20 @@ def make_hyperparams(model: Any) -> Any:
 
 
 def gathers_whole(model: Any) -> bool:
-    """Whether a step needs the gradient of all parameters at once: to clip it, or on sparse rows, where the solver
-    moves all weights at every step."""
+    """Return True if a step needs the gradient of all parameters at once.
+
+    It does for clipping, and on sparse rows with a solver that changes all weights at every step.
+    """
     return model.clip_norm is not None or (model.sparse and model.solver != "sgd")
 
 
 def gradient_sum(
     model: Any, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
 ) -> tuple[np.ndarray, Totals]:
-    """Summed gradients of the examples ``batch[first:end]`` and their summed weight, in one vector; and their losses.
+    """Sum the gradients of the examples ``batch[first:end]``.
 
-    Dropout masks are those that the examples have in the whole batch, and the losses what they add to its own.
+    Returns the sums followed by the summed weight, and the totals. Dropout masks are those of the examples in the whole
+    batch, and losses are the examples' contributions to the batch's loss.
     """
     out = np.zeros(model.n_parameters + 1, dtype=model.dtype)
     n = end - first
@@ -249,7 +255,7 @@ def gradient_sum(
     loss = np.array([run_state[field.LOSS]])
     out[-1] = n
     if rows.weight.size:
-        # the kernel has divided by the weight of these examples, not of the batch
+        # the kernel divided by the weight of these examples, not of the batch
         weight, total = (float(rows.weight[part].sum(dtype=np.float64)) for part in (batch[first:end], batch))
         out[-1] = weight
         loss *= weight / n * len(batch) / total if total > 0.0 else 0.0
@@ -259,7 +265,7 @@ def gradient_sum(
 def apply_gradient(
     model: Any, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
 ) -> np.ndarray:
-    """The state one step further, along what :func:`gradient_sum` gave, summed over a batch."""
+    """Return the state after one step along the output of :func:`gradient_sum`, summed over a batch."""
     state = state.copy()
     if slopes[-1] <= 0.0 or lr_scale[0] == 0.0:
         return state
@@ -281,7 +287,7 @@ def _aligned(n: int) -> int:
 
 
 def _fenced(n: int, dtype: str) -> np.ndarray:
-    """``n`` numbers that begin on a cache line of their own."""
+    """Allocate ``n`` numbers that start on their own cache line."""
     if n == 0:
         return np.empty(0, dtype=dtype)
     size = np.dtype(dtype).itemsize

@@ -1,4 +1,4 @@
-"""What workers share that step on the same parameters of a network, and the state it makes in the end."""
+"""Scalars of a network that workers on shared parameters share, and the conversion back to a state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from parsgd.kernels import shared_scalars as row
 
 
 def shared_scalars(model: Any, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
-    """The numbers besides the parameters that all workers move, ``(rows, 1)``, as a round begins with them."""
+    """Return the shared numbers apart from the parameters, ``(rows, 1)``, at the start of a round."""
     out = np.zeros((row.N_NETWORK, 1))
     out[row.N_WORKERS], out[row.SCALE], out[row.SCHEDULE_STEP] = n_workers, 1.0, schedule_step
     if model.alpha > 0.0 and model.solver != "adamw":
@@ -20,7 +20,7 @@ def shared_scalars(model: Any, state: np.ndarray, schedule_step: float, n_worker
 
 
 def from_shared(model: Any, state: np.ndarray, shared_scalars: np.ndarray) -> np.ndarray:
-    """The state in plain numbers, a new one, from parameters and shared scalars that no worker uses any more."""
+    """Return a new unscaled state from parameters and shared scalars that no worker uses any more."""
     state = state.copy()
     scale = shared_scalars.reshape(-1, 1)[row.SCALE, 0]
     if scale != 1.0:
