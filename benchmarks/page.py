@@ -12,8 +12,8 @@ HEAD = """# Benchmarks
 
 This page compares parsgd with other libraries. `scripts/bench` measures all figures on your machine and writes this
 page and its pictures. The other libraries run at the best of the settings that were tried. All libraries take turns on
-the same machine, after one untimed run, so compilation is excluded. A ratio is the median over turns, with its quartiles;
-above 1 parsgd is better. Each section ends with its date and commit, since sections may come from different runs.
+the same machine, after one untimed run, so compilation is excluded. A ratio is the median over turns, with its
+quartiles; above 1 parsgd is better. Each section ends with its date and commit, since sections may come from different runs.
 """
 
 

@@ -114,8 +114,8 @@ def describe(readings: list[Reading]) -> str:
         for s in [Spread.of(r.values)]
     ]  # fmt: skip
     return "\n".join([
-        "The limit of a pass over rows is the time for reading them once at the bandwidth of two threads: values, column"
-        " numbers, row pointers, and a float32 target per row. The limit of a network is the time for its products at"
+        "The limit of a pass over rows is the time for reading them once at the bandwidth of two threads: values,"
+        " column numbers, row pointers, and a float32 target per row. The limit of a network is the time for its products at"
         " the speed of large float32 products. Both limits are measured in the same turns. All lines are of two"
         " workers.\n",
         table(["problem", "way", "share (quartiles)", "of what", "times"], rows),

@@ -67,8 +67,8 @@ def describe(readings: list[Reading]) -> str:
         for s in [Spread.of(r.values)]
     ]  # fmt: skip
     return "\n".join([
-        "New processes in turns; the time runs from before the start of the process to the end of the fit. Kernels are in"
-        " their cache on disk.\n",
+        "New processes in turns; the time runs from before the start of the process to the end of the fit. Kernels are"
+        " in their cache on disk.\n",
         table(["until", "by", "seconds (quartiles)", ""], rows),
     ])  # fmt: skip
 

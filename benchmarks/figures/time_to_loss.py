@@ -41,8 +41,8 @@ MOST_EPOCHS, PATIENCE, LOOKS = 100, 3, 2
 SEARCH_SECONDS = 120.0
 WORDS = f"""The goal on each problem is the best test log loss of scikit-learn's `SGDClassifier` after {EPOCHS} epochs.
 The search covers penalties from 1e-7 to 1e-3, with and without averaging; the loss is the median of {SEEDS} seeds.
-Every solver, scikit-learn's SGD included, then uses the setting and the number of epochs (`max_iter`; a whole fit each time)
-that reach the goal first.
+Every solver, scikit-learn's SGD included, then uses the setting and the number of epochs (`max_iter`; a whole fit each
+time) that reach the goal first.
 
 parsgd's settings are scikit-learn's, Hogwild on sparse rows, and `learning_rate="adagrad"` with initial rates from 0.05
 to 2 and one average at the end or `auto`. A separate line excludes AdaGrad. The other solvers have their own settings,
