@@ -34,20 +34,14 @@ def times(reading: Reading) -> str:
     return f"{number(reading.ratio.median)} ({number(reading.ratio.low)} to {number(reading.ratio.high)})"
 
 
-def wanted(reading: Reading) -> str:
-    """The target: ≥ 4.5."""
-    return NOTHING if reading.target is None else f"{'≤' if reading.at_most else '≥'} {reading.target:g}"
 
-
-def verdict(reading: Reading) -> str:
-    return {True: "met", False: "**missed**", None: NOTHING if reading.target is None else "not measured"}[reading.met]
 
 
 def readings_table(readings: Iterable[Reading]) -> str:
     """All there is about some readings: the plainest section of a figure."""
-    header = ["problem", "solver", "setting", "median", "unit", "against", "times as good (quartiles)", "target"]
+    header = ["problem", "solver", "setting", "median", "unit", "against", "times as good (quartiles)"]
     rows = [
-        [r.problem, r.solver, r.setting, number(r.median), r.unit, r.peer or NOTHING, times(r), wanted(r)]
+        [r.problem, r.solver, r.setting, number(r.median), r.unit, r.peer or NOTHING, times(r)]
         for r in readings
     ]
     return table(header, rows, words=(0, 1, 2, 4, 5))

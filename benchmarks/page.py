@@ -1,23 +1,19 @@
-"""docs/benchmarks.md, written from readings: all targets first, then a section for each figure."""
+"""docs/benchmarks.md, written from readings: the machine, then a section for each figure."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from benchmarks import figures
-from benchmarks.markdown import NOTHING, number, table, times, verdict, wanted
-from benchmarks.readings import Reading, Taken
+from benchmarks.markdown import number
+from benchmarks.readings import Taken
 
-# what rows of the first table are about where they do not say otherwise
-USUAL = ("parsgd", "parsgd, 2 workers")
 HEAD = """# Benchmarks
 
-parsgd side by side with what one would use instead. `scripts/bench` measures all of it on your machine, in one run, and
-writes this page and its pictures; nothing on it is typed by hand but the reasons why a target is missed. Peers run at
-the best of their settings that were tried; everybody takes turns on the same machine, after one run that does not
-count, so compilation is apart. A ratio is the median over turns of runs of the same turn, with its quartiles, and more
-is better for parsgd. At the end of each section stands when it was taken, and at which commit: sections of several runs
-may stand side by side.
+This page compares parsgd with other libraries. `scripts/bench` measures all figures on your machine and writes this
+page and its pictures. The other libraries run at the best of the settings that were tried. All libraries take turns on
+the same machine, after one untimed run, so compilation is excluded. A ratio is the median over turns, with its
+quartiles; above 1 parsgd is better. Each section ends with its date and commit, since sections may come from different runs.
 """
 
 
@@ -29,7 +25,7 @@ def write(folder: Path, taken: dict[str, Taken]) -> Path:
     path = folder / "benchmarks.md"
     known = [name for name in figures.names() if name in taken]
     warning = [QUICK] if any(entry.quick for entry in taken.values()) else []
-    parts = [HEAD, *warning, _machines(taken), "## Targets\n", targets(taken)]
+    parts = [HEAD, *warning, _machines(taken)]
     missing = [figures.load(name).TITLE for name in figures.names() if name not in taken]
     if missing:
         parts.append("Not measured yet: " + "; ".join(missing) + ".\n")
@@ -37,36 +33,6 @@ def write(folder: Path, taken: dict[str, Taken]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(parts))
     return path
-
-
-def targets(taken: dict[str, Taken]) -> str:
-    """One row for each reading that has a target, missed ones with their reasons."""
-    rows = []
-    for name in figures.names():
-        module = figures.load(name)
-        readings = taken[name].readings if name in taken else ()
-        rows += [_target(row, reason(module, row)) for row in readings if row.target is not None]
-    header = ["problem", "against", "measured (quartiles)", "target", "", "why"]
-    return table(header, rows, words=(0, 1, 5))
-
-
-def reason(module, reading: Reading) -> str:
-    """Why a target is not met, by hand; or why there is no measurement."""
-    if reading.met:
-        return ""
-    if reading.met is None:
-        return reading.note
-    if reading.judged == 0:
-        return reading.note
-    notes = getattr(module, "NOTES", {})
-    keys = ((reading.problem, reading.peer, reading.solver), (reading.problem, reading.peer), reading.problem)
-    return next((notes[key] for key in keys if key in notes), "no reason is known yet")
-
-
-def _target(reading: Reading, why: str) -> list[str]:
-    problem = f"{reading.problem}, {reading.solver}" if reading.solver not in USUAL else reading.problem
-    measured = times(reading) if reading.ratio is not None else f"{number(reading.judged)} {reading.unit}".strip()
-    return [problem, reading.peer or NOTHING, measured, wanted(reading), verdict(reading), why]
 
 
 def _section(name: str, entry: Taken, folder: Path) -> str:

@@ -17,7 +17,7 @@ class Reading:
 
     `figure`, `problem`, `solver` and `setting` say what was run; `values` are what came out in each turn, in `unit`
     ("s", "rows/s", "of the limit", ...).  `ratio` compares with `peer`, turn by turn, so that more is better for us.
-    A reading with a `target` is a row of the page's first table: `judged`, which is the ratio's median or else the
+    A reading may have a `target`, which the page does not show: `judged`, which is the ratio's median or else the
     median of the values, must be at least `target`, or at most it (`at_most`).  One that could not be taken has
     neither values nor a ratio, and a `note` why; `note` may say anything else about the reading, too.
     """

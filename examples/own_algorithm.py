@@ -1,6 +1,6 @@
-"""An algorithm of one's own: rounds that end in the coordinate-wise median, which one wild worker cannot carry away.
+"""A custom algorithm: local SGD that merges by the coordinate-wise median, which is robust to one faulty worker.
 
-(Yin, Chen, Kannan, Bartlett, "Byzantine-Robust Distributed Learning", ICML 2018, have it for gradients.)
+Yin, Chen, Kannan, Bartlett, "Byzantine-Robust Distributed Learning", ICML 2018, use it for gradients.
 """
 
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from parsgd.core import Budget, MergeResult, SynchronousAlgorithm
 
 @dataclass(frozen=True)
 class Median(SynchronousAlgorithm):
-    """``w = median_i w_i``, number by number, after each pass of every worker over its rows."""
+    """``w = median_i w_i``, elementwise, after each pass of every worker over its rows."""
 
     name = "median"
 
-    def budget(self, standing, worker):
-        return Budget(examples=standing.shard_rows[worker])
+    def budget(self, fit, worker):
+        return Budget(examples=fit.shard_rows[worker])
 
-    def run(self, model, shard, task, pulse):
-        return run(model, shard, task, pulse)
+    def run(self, model, shard, task, progress):
+        return run(model, shard, task, progress)
 
-    def merge(self, standing, reports):
-        moved = [report.steps > 0 for report in reports]
+    def merge(self, fit, reports):
+        stepped = [report.steps > 0 for report in reports]
         states = [np.asarray(report.state) for report in reports if report.steps > 0]
         return MergeResult(
-            np.median(states, axis=0) if states else standing.state, np.array(moved) / max(1, sum(moved))
+            np.median(states, axis=0) if states else fit.state, np.array(stepped) / max(1, sum(stepped))
         )
 
 

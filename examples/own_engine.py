@@ -1,4 +1,4 @@
-"""An engine of one's own: workers are tasks in a pool of threads that the program has anyway."""
+"""A custom engine: workers are tasks in an existing pool of threads."""
 
 import time
 from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
@@ -9,24 +9,24 @@ from parsgd import SGDClassifier
 
 
 class InPool:
-    name, capabilities = "pool", frozenset({"shared_memory"})  # what an algorithm may need and finds here
+    name, capabilities = "pool", frozenset({"shared_memory"})  # compared with an algorithm's requires
 
     def __init__(self, pool: Executor):
         self.pool = pool
 
     def open(self, work, shards, pulse):
-        crew = InPool(self.pool)
-        crew.work, crew.shards, crew.pulse, crew.under_way = work, shards, pulse, set()
-        return crew
+        workers = InPool(self.pool)
+        workers.work, workers.shards, workers.pulse, workers.running = work, shards, pulse, set()
+        return workers
 
     def send(self, task):
-        self.under_way.add(self.pool.submit(self.work, self.shards[task.worker], task, self.pulse))
+        self.running.add(self.pool.submit(self.work, self.shards[task.worker], task, self.pulse))
 
     def receive(self, at_least):
         reports = []
-        while self.under_way and len(reports) < at_least:
-            done, self.under_way = wait(self.under_way, return_when=FIRST_COMPLETED)
-            reports += [one.result() for one in done]  # an error of a worker is raised here
+        while self.running and len(reports) < at_least:
+            done, self.running = wait(self.running, return_when=FIRST_COMPLETED)
+            reports += [one.result() for one in done]  # raises a worker's error
         return reports
 
     def set_shards(self, shards):
@@ -36,7 +36,7 @@ class InPool:
         return time.perf_counter()
 
     def close(self):
-        wait([one for one in self.under_way if not one.cancel()])
+        wait([one for one in self.running if not one.cancel()])
         for shard in self.shards:
             shard.close()
 

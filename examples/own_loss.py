@@ -1,6 +1,6 @@
-"""A loss of one's own: expectiles, between a mean and a quantile (Newey and Powell 1987).
+"""A custom loss: expectiles, between a mean and a quantile (Newey and Powell 1987).
 
-Any object with these two methods will do; its attributes must be numbers, and it is compiled on first use.
+A loss is any object with these two methods. Its attributes must be numbers, and it is compiled on first use.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from parsgd import SGDRegressor
 
 @dataclass
 class Expectile:
-    """``w (y - p)^2 / 2``, where w is ``level`` if the prediction is too low, and ``1 - level`` if it is too high."""
+    """``w (y - p)^2 / 2``, with w = ``level`` if the prediction is too low and ``1 - level`` if it is too high."""
 
     level: float = 0.9
 
@@ -20,7 +20,7 @@ class Expectile:
         return 0.5 * (self.level if y > p else 1.0 - self.level) * (y - p) ** 2
 
     def gradient(self, y, p):
-        """Its derivative in p."""
+        """The derivative with respect to p."""
         return (self.level if y > p else 1.0 - self.level) * (p - y)
 
 

@@ -4,8 +4,7 @@ A figure is a module with
 
 - `TITLE`, the heading of its section, and a docstring that says what is compared with what;
 - `measure(options) -> list[Reading]`, which takes the readings (`options`: `benchmarks.options.Options`);
-- `describe(readings) -> str`, its section in Markdown, and `draw(readings, folder) -> list[Path]`, its pictures;
-- `NOTES`, by hand: why a target is missed, by the reading's `(problem, peer)`, or by its `problem`.
+- `describe(readings) -> str`, its section in Markdown, and `draw(readings, folder) -> list[Path]`, its pictures.
 """
 
 from __future__ import annotations

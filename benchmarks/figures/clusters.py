@@ -19,7 +19,6 @@ from benchmarks.options import Options
 from benchmarks.readings import Reading
 
 TITLE = "On a Dask cluster"
-NOTES: dict = {}
 EPOCHS, N_ROWS = 5, 200_000
 PROBLEM = "Dask cluster of two processes, dense 200,000 x 54, five passes"
 PEER = "dask-ml"
@@ -50,8 +49,8 @@ def measure(options: Options) -> list[Reading]:
 
 def describe(readings: list[Reading]) -> str:
     return "\n".join([
-        "Logistic regression on Dask arrays that lie on two worker processes of this machine in eight blocks. dask-ml's"
-        " `Incremental` has one model that goes from block to block; parsgd trains on both workers at once.\n",
+        "Logistic regression on Dask arrays of eight blocks, held by two worker processes of this machine. dask-ml's"
+        " `Incremental` trains one model block by block; parsgd trains on both workers at once.\n",
         readings_table(readings),
         *(f"- {r.solver}: {r.note}\n" for r in readings if r.note),
     ])  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import drawing, machine
 from benchmarks.data import normal_rows
-from benchmarks.markdown import number, table, verdict, wanted
+from benchmarks.markdown import number, table
 from benchmarks.measuring import Spread, timed
 from benchmarks.options import Options
 from benchmarks.problems.ladders import LADDERS, Rung
@@ -25,18 +25,6 @@ from benchmarks.steady import LEAST_S, QUICK_S, Steady
 from parsgd import SGDClassifier, SimuParallel
 
 TITLE = "Cost curves"
-NOTES: dict = {
-    "workers, dense, 500,000 x 54, threads": (
-        "on two cores 64 workers of `auto` are 64 threads to wake and 64 states to merge for each average, with a"
-        " 64th of the rows each; one average has none of that"
-    ),
-    "workers, dense, 500,000 x 54, one average, threads": (
-        "64 threads take turns on two cores; one after the other in one thread (its own line) they cost less"
-    ),
-    "workers, dense, 500,000 x 54, one average, one thread": (
-        "up to 1,000 states are made and averaged; the exponent was 0.03 in a run on another machine"
-    ),
-}
 TARGET, WHOLE_FIT_EPOCHS, MOST_TURNS = 1.05, 5, 3
 STEADY, WHOLE, LIMIT = "steady pass", "whole fit, a pass of five", "limit"
 THREADS = (1, 2, 4, 8, 16, 32, 64)
@@ -125,7 +113,7 @@ def workers(options: Options) -> list[Reading]:
 
 def describe(readings: list[Reading]) -> str:
     fits = [
-        [r.problem, f"{number(s.median)} ({number(s.low)} to {number(s.high)})", wanted(r), verdict(r), r.note]
+        [r.problem, f"{number(s.median)} ({number(s.low)} to {number(s.high)})", r.note]
         for r in select(readings, unit="exponent")
         for s in [Spread.of(r.values)]
     ]
@@ -134,10 +122,10 @@ def describe(readings: list[Reading]) -> str:
         seconds = {r.solver: 1e3 * r.median for r in group}
         rows.append([name, f"{float(size):,.0f}", *(number(seconds.get(key)) for key in (STEADY, WHOLE, LIMIT))])
     return "\n".join([
-        "Logistic regression by two workers (the last ladders: by so many). The exponent is the slope of a line through"
-        " the logarithms of size and of the steady pass: 1 is linear. The limit is what reading the rows once takes at"
-        " the measured bandwidth, or their products at the measured peak, whichever is more.\n",
-        table(["growing", "exponent (quartiles)", "target", "", ""], fits),
+        "Logistic regression by two workers; the last ladders vary their number. The exponent is the slope of a line"
+        " through the logarithms of size and of the steady pass: 1 is linear. The limit is the time for reading the"
+        " rows once at the measured bandwidth, or for their products at the measured peak, if that is more.\n",
+        table(["growing", "exponent (quartiles)", ""], fits),
         "Milliseconds of a pass:\n",
         table(["growing", "size", STEADY, WHOLE, LIMIT], rows),
     ])  # fmt: skip

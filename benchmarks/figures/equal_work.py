@@ -1,4 +1,4 @@
-"""Rows a second at equal work: the same epochs, loss, penalty and schedule; two workers against one, and the peers.
+"""Rows per second at equal work: the same epochs, loss, penalty and schedule; two workers against one, and the peers.
 
 The work is `EPOCHS` passes in random order.  Vowpal Wabbit has a schedule of its own and no penalty: less to do.
 """
@@ -17,45 +17,19 @@ from benchmarks.options import Options
 from benchmarks.problems import Unavailable
 from benchmarks.readings import Reading, select
 
-TITLE = "Rows a second at equal work"
+TITLE = "Rows per second at equal work"
 FIGURE = "equal_work"
 EPOCHS = 5
 OURS, ALONE, ONE_SHOT = "parsgd, 2 workers", "parsgd, 1 worker", "parsgd, 2 workers, one average at the end"
 SKLEARN, VW, SELF = "scikit-learn SGD", "Vowpal Wabbit", "parsgd, 1 worker"
 PARALLEL = 1.9
-WORDS = f"""{EPOCHS} epochs in random order, `tol=None`, defaults but for the loss; all of `fit` is timed. Two workers
-are `n_jobs=2` and nothing else (`algorithm="auto"`), or `algorithm="simuparallel"`, one average at the end; both are
-held to the targets. One worker visits rows in scikit-learn's order; several, where the data outgrow the caches, visit
-runs of 8 neighbouring rows in random order. parsgd computes in float32, but in the line that says float64;
-scikit-learn's figures are of either, and ratios of the faster one. Its threads share classes, so two are tried where
-there are several. Vowpal Wabbit makes its passes (`--sgd`, without a penalty, which would slow it down) over a cache
-file that was written beforehand, reading in one thread and learning in another.
+WORDS = f"""{EPOCHS} epochs in random order, `tol=None`, default arguments except the loss; the whole `fit` is timed.
+Two workers use `algorithm="auto"`, or `"simuparallel"`, which makes one average at the end. One worker visits rows in
+scikit-learn's order. Several workers visit runs of 8 neighboring rows in random order if the data exceed the caches.
+parsgd computes in float32, except in the float64 line. scikit-learn's figures are of both precisions, and ratios of the
+faster one. Its threads divide the classes, so two threads are tried with several classes. Vowpal Wabbit (`--sgd`,
+without a penalty, which would slow it down) reads a cache file in one thread and learns in another.
 """
-# Why a target is missed, by (problem, peer) or problem
-_ROUNDS = (
-    "with `auto` 14 to 20 averages, each judged on 2,000 rows, by the driver alone; one average at the end has a line"
-    " of its own"
-)
-_REST = "checking, dealing and merging, some 15 of 90 ms, are not shared out"
-_CLASSES = (
-    "scikit-learn's two threads take ten classes each; the weights of 20 classes are 6 MB, and every non-zero moves two"
-    " cache lines of them to and fro, which is most of a row's time"
-)
-_SHORT = "a fit takes 30 to 40 ms, of which making, merging and handing out 62,061 x 20 weights is not shared out"
-NOTES: dict = {
-    ("sparse binary, 200k x 47k, 75 a row, log_loss", SKLEARN): _ROUNDS,
-    ("sparse binary, 200k x 47k, 75 a row, log_loss", VW): _ROUNDS,
-    ("sparse binary, 200k x 47k, 75 a row, log_loss", SELF): _ROUNDS,
-    ("dense binary, 580k x 54, log_loss", SKLEARN): _ROUNDS,
-    ("dense binary, 580k x 54, log_loss", SELF): _ROUNDS,
-    ("covtype, 7 classes, log_loss", SELF): _ROUNDS,
-    **{
-        (f"{rows}, log_loss", SELF, ONE_SHOT): _REST
-        for rows in ("dense binary, 580k x 54", "covtype, 7 classes", "sparse binary, 200k x 47k, 75 a row")
-    },
-    ("news20, 20 classes, log_loss", SKLEARN): _CLASSES,
-    ("news20, 20 classes, log_loss", SELF): _SHORT,
-}
 
 
 @dataclass(frozen=True)
@@ -210,10 +184,10 @@ def draw(readings: Sequence[Reading], folder: Path) -> list[Path]:
         axis,
         [f"{r.problem}, 2 workers" if r.solver == OURS else "1 worker" for r in rows],
         [r.ratio.median for r in rows],
-        [r.target for r in rows],
+                (),
         [(r.ratio.low, r.ratio.high) for r in rows],
         [drawing.OURS if r.solver == OURS else drawing.THEIRS for r in rows],
     )
     axis.axvline(1.0, color="black", lw=0.8)
-    axis.set_xlabel("times as fast as scikit-learn's SGDClassifier; red: wanted")
+    axis.set_xlabel("times as fast as scikit-learn's SGDClassifier")
     return [drawing.keep(drawn, folder, "equal-work")]

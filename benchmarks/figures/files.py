@@ -22,13 +22,6 @@ from benchmarks.readings import Reading, select
 from benchmarks.solvers.files_sklearn import WAYS
 
 TITLE = "From Parquet files to a fitted model"
-NOTES: dict = {
-    "Parquet folder, 20M x 30, one pass": (
-        "reading and laying columns out as rows takes most of the time, and scikit-learn's loop has the same to do, in"
-        " pyarrow's threads; with two workers four threads share two cores, and drawing the rows that steps are judged"
-        " on reads 8 of the row groups before"
-    ),
-}
 PROBLEM, N_ROWS, TARGET = "Parquet folder, 20M x 30, one pass", 20_000_000, 4.0
 BATCHES = (4_096, 16_384, 65_536, 262_144)
 MOST_TURNS = 5
@@ -98,13 +91,13 @@ def readings(spent: dict[str, list[float]], kept: dict[str, list[dict]], loop: s
 def describe(readings: list[Reading]) -> str:
     memory = [[f"{r.solver}, {r.setting}", number(r.median), r.note] for r in select(readings, problem="peak memory")]
     return "\n".join([
-        "Twenty million rows of 30 float32 columns (256 levels each) and a target, in 20 files of 8 row groups, which"
-        " are in the system's cache; logistic regression, one pass, from opening the folder to the fitted model, each"
-        f" run in a process of its own. scikit-learn's loop takes the fastest of two ways to read and batches of"
+        "Logistic regression, one pass, from opening the folder to the fitted model, each run in a separate process."
+        " The data are twenty million rows of 30 float32 columns (256 levels each) and a target, in 20 files of 8 row"
+        " groups, in the system's cache. scikit-learn's loop uses the fastest of two ways to read and of batches of"
         f" {', '.join(f'{n:,}' for n in BATCHES)} rows, pyarrow with all its threads.\n",
         readings_table(select(readings, problem=PROBLEM)),
         "Peak memory of the process, libraries included, and accuracy on 100,000 other rows, of which nine in ten can"
-        " be told right:\n",
+        " be classified correctly:\n",
         table(["solver", "MB", ""], memory),
     ])  # fmt: skip
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import drawing, machine, problems
-from benchmarks.markdown import number, table, verdict, wanted
+from benchmarks.markdown import number, table
 from benchmarks.measuring import Spread, run_turns, timed
 from benchmarks.options import Options
 from benchmarks.problems.network_rows import network_rows
@@ -27,18 +27,6 @@ from benchmarks.work import streamed_bytes
 from parsgd import SGDClassifier, SimuParallel
 
 TITLE = "Share of the physical limit"
-_CHAIN = (
-    "a step waits for the step before it: product, exponential, division, change of the weights, product; a row is"
-    " not waited for (docs/performance.md)"
-)
-NOTES: dict = {
-    "sparse binary, 200k x 47k, 75 a row, share of the limit": _CHAIN,
-    "dense binary, 580k x 54, share of the limit": _CHAIN,
-    "1000-900-10, batches of 100, SGD, share of the limit": (
-        "products of 100 rows reach less than the largest ones, and ten averages a pass of 910,000 weights are not"
-        " shared out"
-    ),
-}
 WHOLE_FIT_EPOCHS = 5
 UNIT = {"memory": "of the bandwidth", "products": "of the GEMM peak"}
 NETWORK, NETWORK_ROWS = Training((1000, 900, 10), 100), 10_000
@@ -121,16 +109,16 @@ def with_target(reading: Reading, target: float) -> Reading:
 def describe(readings: list[Reading]) -> str:
     rows = [
         [r.problem, r.setting, f"{number(100 * s.median)} % ({number(100 * s.low)} to {number(100 * s.high)})", r.unit,
-         wanted(r), verdict(r), r.note]
+                  r.note]
         for r in readings
         for s in [Spread.of(r.values)]
     ]  # fmt: skip
     return "\n".join([
-        "A pass over rows cannot take less time than reading them once: values, column numbers, row pointers, and a"
-        " float32 target a row, over the bandwidth of two threads; a network's cannot take less than its products at"
-        " the speed of large float32 products. Both limits are measured in the same turns. Two workers; the target is"
-        " for the steady pass, in stored order where rows stream.\n",
-        table(["problem", "way", "share (quartiles)", "of what", "target", "", "times"], rows),
+        "The limit of a pass over rows is the time for reading them once at the bandwidth of two threads: values,"
+        " column numbers, row pointers, and a float32 target per row. The limit of a network is the time for its products at"
+        " the speed of large float32 products. Both limits are measured in the same turns. All lines are of two"
+        " workers.\n",
+        table(["problem", "way", "share (quartiles)", "of what", "times"], rows),
     ])  # fmt: skip
 
 
@@ -138,8 +126,7 @@ def draw(readings: list[Reading], folder: Path) -> list[Path]:
     drawn, (axis,) = drawing.figure(9.0, 0.8 + 0.35 * len(readings))
     labels = [f"{r.problem}: {r.setting}" for r in readings]
     spreads = [(100 * s.low, 100 * s.high) for s in (Spread.of(r.values) for r in readings)]
-    marks = [None if r.target is None else 100 * r.target for r in readings]
-    drawing.bars(axis, labels, [100 * r.median for r in readings], marks, spreads)
+    drawing.bars(axis, labels, [100 * r.median for r in readings], (), spreads)
     axis.set_xlim(0, 100)
     axis.set_xlabel("% of the limit")
     return [drawing.keep(drawn, folder, "limits")]

@@ -21,7 +21,6 @@ FIGURE = "small_things"
 SMALL, MEMORY = "1,000 x 20, defaults", "memory of a float32 CSR fit by two workers"
 # fits of a turn, for one takes a millisecond
 FITS = 10
-NOTES: dict = {}
 
 
 def measure(options: Options) -> list[Reading]:

@@ -12,13 +12,12 @@ from pathlib import Path
 
 from benchmarks import drawing
 from benchmarks.apart import run_code
-from benchmarks.markdown import number, table, verdict, wanted
+from benchmarks.markdown import number, table
 from benchmarks.measuring import Spread, run_turns
 from benchmarks.options import Options
 from benchmarks.readings import Reading
 
 TITLE = "From the start of a process to the first fit"
-NOTES: dict = {}
 TARGET_S = 1.0
 PROBLEM = "start to the first fit, 10,000 x 100"
 IMPORTS = {
@@ -63,15 +62,14 @@ def seconds_of(code: str) -> Callable[[], float]:
 
 def describe(readings: list[Reading]) -> str:
     rows = [
-        [r.problem, r.solver, f"{number(s.median)} ({number(s.low)} to {number(s.high)})", r.unit, wanted(r),
-         verdict(r)]
+        [r.problem, r.solver, f"{number(s.median)} ({number(s.low)} to {number(s.high)})", r.unit]
         for r in readings
         for s in [Spread.of(r.values)]
     ]  # fmt: skip
     return "\n".join([
-        "Fresh processes in turn; the clock begins before the process is started and ends after the fit. Kernels are in"
-        " their cache on disk.\n",
-        table(["until", "by", "seconds (quartiles)", "", "target", ""], rows),
+        "New processes in turns; the time runs from before the start of the process to the end of the fit. Kernels are"
+        " in their cache on disk.\n",
+        table(["until", "by", "seconds (quartiles)", ""], rows),
     ])  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import page, problems, solvers
+from benchmarks import problems, solvers
 from benchmarks.figures import equal_work, time_to_loss
 from benchmarks.options import Options
 from benchmarks.problems import Problem, Unavailable
@@ -89,4 +89,4 @@ def test_the_soonest_arrival_is_at_the_goal_and_no_earlier(easy):
 def test_who_does_not_get_there_misses_the_target(easy):
     reading = time_to_loss._reading(easy, time_to_loss.OURS, None, {}, 0.1)
     assert reading.met is False
-    assert page.reason(time_to_loss, reading) == "no setting found that gets to 0.1000"
+    assert reading.note == "no setting found that gets to 0.1000"

@@ -186,24 +186,25 @@ def _row(name: str, cases: Sequence[Case]) -> str:
 
 _PAGE = """# Compatibility with scikit-learn
 
-Made by `tests/compatibility/run_suites.py`, which runs the test files of the installed scikit-learn {version},
+This page shows which of scikit-learn's own tests parsgd passes. `tests/compatibility/run_suites.py` writes it. The script
+runs the test files of the installed scikit-learn {version},
 `linear_model/tests/test_sgd.py` and `neural_network/tests/test_mlp.py`, on parsgd's estimators: every
 `SGDClassifier`, `SGDRegressor`, `SGDOneClassSVM`, `MLPClassifier` and `MLPRegressor` in them is parsgd's. `n_jobs`,
-`algorithm` and `engine` have their defaults, or what a test sets.
+`algorithm` and `engine` have their defaults, unless a test sets them.
 
 | suite | cases | pass | share | cases that make no estimator |
 |---|---|---|---|---|
 {counts}
 
-Cases that make no estimator test scikit-learn's own private functions; they pass, and say nothing of parsgd.
+Cases that make no estimator test private functions of scikit-learn. They pass, but do not test parsgd.
 
-## The cases that fail
+## Failing cases
 
 | suite | test | reason |
 |---|---|---|
 {reasons}
 
-The script fails if a case fails that is not in this table, and if one in it passes. After an upgrade of scikit-learn:
+The script fails if a case outside this table fails, or a case in it passes. Run it after an upgrade of scikit-learn:
 
 <!-- not run: takes a minute or two -->
 ```sh
@@ -211,7 +212,7 @@ python tests/compatibility/run_suites.py           # run both suites, write this
 python tests/compatibility/run_suites.py --check   # compare with this page, write nothing
 ```
 
-The tests run most of the cases (`--check --quick`). What differs on purpose, without any of these tests seeing it, is
+The tests run most of the cases (`--check --quick`). Intended differences that these tests do not cover are
 [listed with the architecture](architecture.md#differences-from-scikit-learn).
 """
 
