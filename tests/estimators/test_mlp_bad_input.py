@@ -285,9 +285,7 @@ def test_rows_have_as_many_labels_in_every_call(works):
 
 def test_rows_have_as_many_targets_in_every_call(works):
     model = MLPRegressor(**QUICK).partial_fit(X, T)
-    with pytest.raises(
-        InvalidArgumentError, match=r"has layers \[4, 4, 1\]; parameters and data now need \[4, 4, 3\]"
-    ):
+    with pytest.raises(InvalidArgumentError, match=r"has layers \[4, 4, 1\]; parameters and data now need \[4, 4, 3\]"):
         model.partial_fit(X, MANY)
 
 
