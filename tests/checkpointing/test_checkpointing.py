@@ -235,7 +235,7 @@ def test_workers_and_algorithm_that_were_left_open_stay_as_they_were_chosen(tmp_
 
 def test_an_engine_with_another_number_of_workers_is_refused(tmp_path):
     broken_off(tmp_path, n_jobs=2)
-    with pytest.raises(CheckpointError, match="began with 2 workers, and engine='simulated' has 5"):
+    with pytest.raises(CheckpointError, match="started with 2 workers, and engine='simulated' has exactly 5"):
         make(tmp_path, n_jobs=None, algorithm="auto", engine=Simulated(speeds=[1.0] * 5)).fit(X, Y, resume=True)
 
 
@@ -498,7 +498,7 @@ def test_settings_that_cannot_be_used_are_refused(settings, said):
 
 
 def test_to_go_on_there_must_be_checkpoints():
-    with pytest.raises(InvalidArgumentError, match=r"fit\(resume=True\).*keeps none.*checkpoint='folder'"):
+    with pytest.raises(InvalidArgumentError, match=r"fit\(resume=True\).*checkpoint is None.*checkpoint='folder'"):
         make(engine=Untouched()).fit(X, Y, resume=True)
     with pytest.raises(InvalidArgumentError, match=r"'resume' argument.*Got 'yes'"):
         make(engine=Untouched()).fit(X, Y, resume="yes")

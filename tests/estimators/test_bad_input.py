@@ -137,7 +137,7 @@ def test_a_loss_given_as_a_class_is_to_be_called():
 
 @pytest.mark.parametrize("value", ["wide", None, [1.0], np.ones(2), np.nan])
 def test_a_loss_holds_numbers_only(value):
-    refused(SGDRegressor(Own(value)), match="numbers only.*Own has .*scale")
+    refused(SGDRegressor(Own(value)), match="numeric attributes only.*Own has .*scale")
 
 
 def test_a_loss_without_a_gradient_is_no_loss():

@@ -211,7 +211,7 @@ def test_a_dataset_without_targets_is_refused(face):
 
 
 def test_lbfgs_takes_arrays_only():
-    with pytest.raises(InvalidArgumentError, match=r"lbfgs.*takes arrays only"):
+    with pytest.raises(InvalidArgumentError, match=r"lbfgs.*needs arrays"):
         MLPRegressor(solver="lbfgs").fit(blocks())
 
 

@@ -228,7 +228,7 @@ def test_validation_targets_are_of_the_kind_of_the_others():
     refused(MLPClassifier(), match=r"\[7\] are not among", X_val=X, y_val=np.full(60, 7))
     refused(MLPClassifier(), X, MANY, match="3 labels per row", X_val=X, y_val=MANY[:, :2])
     refused(MLPClassifier(), X, MANY, match="3 labels per row", X_val=X, y_val=Y)
-    refused(MLPClassifier(), match="y must be .n_rows", X_val=X, y_val=MANY)
+    refused(MLPClassifier(), match="y must have shape .n_rows", X_val=X, y_val=MANY)
     refused(MLPRegressor(), X, T, match="y_val has 3 targets per row, y has 1", X_val=X, y_val=MANY)
 
 
@@ -279,15 +279,13 @@ def test_rows_have_as_many_labels_in_every_call(works):
             model.partial_fit(X, wrong)
     with pytest.raises(InvalidArgumentError, match=r"0 and 1 only. Got .0 2."):
         model.partial_fit(X, 2 * MANY)
-    with pytest.raises(InvalidArgumentError, match=r"y must be .n_rows,., as it was before"):
+    with pytest.raises(InvalidArgumentError, match=r"y must have shape .n_rows,., as before"):
         MLPClassifier(**QUICK).partial_fit(X, Y, classes=[0, 1]).partial_fit(X, MANY)
 
 
 def test_rows_have_as_many_targets_in_every_call(works):
     model = MLPRegressor(**QUICK).partial_fit(X, T)
-    with pytest.raises(
-        InvalidArgumentError, match=r"has layers \[4, 4, 1\]; parameters and data now need \[4, 4, 3\]"
-    ):
+    with pytest.raises(InvalidArgumentError, match=r"has layers \[4, 4, 1\]; parameters and data now need \[4, 4, 3\]"):
         model.partial_fit(X, MANY)
 
 

@@ -101,7 +101,7 @@ def test_weights_of_classes_are_refused_where_rows_have_several_labels():
 
 
 def test_balanced_is_refused_where_not_all_rows_are_seen():
-    with pytest.raises(InvalidArgumentError, match=r"'balanced' is not for partial_fit.*compute_class_weight"):
+    with pytest.raises(InvalidArgumentError, match=r"'balanced' does not work with partial_fit.*compute_class_weight"):
         MLPClassifier(class_weight="balanced").partial_fit(X, TWO, classes=[0, 1])
     weights = dict(enumerate(compute_class_weight("balanced", classes=np.arange(2), y=TWO)))
     MLPClassifier(class_weight=weights, **SMALL).partial_fit(X, TWO, classes=[0, 1])

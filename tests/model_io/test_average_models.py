@@ -134,7 +134,7 @@ def test_it_says_that_the_merged_model_is_worse_than_a_single_one():
     estimator, y = LINEAR["binary"]
     good, bad = fitted(estimator, y, A), fitted(estimator, y, B)
     bad.coef_ = -100.0 * bad.coef_
-    with pytest.warns(UserWarning, match=r"estimators\[1\] alone has .* Take that one"):
+    with pytest.warns(UserWarning, match=r"estimators\[1\] alone has .* Use that one"):
         average_models([bad, good], "uniform", X_val=X[V], y_val=y[V])
 
 
@@ -248,7 +248,7 @@ def test_nothing_half_a_validation_set_and_one_class_models_are_refused():
     one, one_class = fitted(*LINEAR["binary"], A), fitted(*LINEAR["one class"], A)
     with pytest.raises(InvalidArgumentError, match="at least one estimator"):
         average_models([])
-    with pytest.raises(InvalidArgumentError, match="belong together"):
+    with pytest.raises(InvalidArgumentError, match="must be given together"):
         average_models([one, one], X_val=X)
     with pytest.raises(InvalidArgumentError, match="One-class"):
         average_models([one_class, one_class], X_val=X, y_val=T)

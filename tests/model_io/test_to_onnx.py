@@ -215,7 +215,7 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path):
 
 
 def test_a_graph_beyond_what_a_file_holds_is_refused(monkeypatch):
-    monkeypatch.setattr("parsgd.model_io.onnx_graph._MOST_BYTES", 50)
+    monkeypatch.setattr("parsgd.model_io.onnx_graph._MAX_BYTES", 50)
     with pytest.raises(InvalidArgumentError, match="more than 50 bytes of float64"):
         parsgd.to_onnx(fitted(parsgd.SGDRegressor(**SHORT), *load_diabetes(return_X_y=True)))
 
