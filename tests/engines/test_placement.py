@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from parsgd.engines.placement import Placement, assign_by_locality
 
 ROWS = st.lists(st.integers(0, 50), min_size=1, max_size=12)
-EVENTS = st.lists(st.tuples(st.sampled_from(["lose", "join"]), st.integers(0, 5)), max_size=12)
+EVENTS = st.lists(st.tuples(st.sampled_from(["remove", "join"]), st.integers(0, 5)), max_size=12)
 
 
 @given(ROWS, st.integers(1, 4), EVENTS)
@@ -15,8 +15,8 @@ def test_every_worker_is_on_one_host_that_is_there_or_nobody_is(rows, n_hosts, e
     up = set(range(n_hosts))
     for event, host in events:
         getattr(placement, event)(host)
-        up = up - {host} if event == "lose" else up | {host}
-        assert set(placement.up) == up
+        up = up - {host} if event == "remove" else up | {host}
+        assert set(placement.available) == up
         for worker in range(len(rows)):
             assert placement.host_of(worker) in (up or {None})
         assert sum(placement.load(host) for host in up) == (sum(rows) + len(rows)) * bool(up)
@@ -25,11 +25,11 @@ def test_every_worker_is_on_one_host_that_is_there_or_nobody_is(rows, n_hosts, e
 @given(ROWS, st.integers(2, 4))
 def test_a_host_that_comes_back_has_its_workers_again(rows, n_hosts):
     placement = Placement(rows, range(n_hosts))
-    before = list(placement.at)
-    placement.lose(1)
-    assert 1 not in placement.at
+    before = list(placement.hosts)
+    placement.remove(1)
+    assert 1 not in placement.hosts
     placement.join(1)
-    assert placement.at == before
+    assert placement.hosts == before
 
 
 @given(ROWS, st.integers(1, 3))
@@ -37,14 +37,14 @@ def test_a_new_host_relieves_the_busiest_and_ends_up_with_no_more_than_they_had(
     placement = Placement(rows, range(n_hosts))
     most = max(placement.load(host) for host in range(n_hosts))
     placement.join("new")
-    assert max(placement.load(host) for host in placement.up) <= most
+    assert max(placement.load(host) for host in placement.available) <= most
 
 
 def test_orphans_go_to_who_has_least_to_do():
     placement = Placement([10, 1, 5, 3], ["a", "b", "c", "d"])
-    placement.lose("a")
+    placement.remove("a")
     assert placement.host_of(0) == "b"
-    placement.lose("c")
+    placement.remove("c")
     assert placement.host_of(2) == "d"
 
 

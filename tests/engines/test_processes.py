@@ -371,7 +371,7 @@ def test_what_cannot_be_sent_is_named_before_any_process_starts():
     children = psutil.Process().children()
     with pytest.raises(IncompatiblePartsError, match=said):
         SGDRegressor(engine="processes", n_jobs=2, algorithm=Locked()).fit(X, targets(X))
-    with pytest.raises(IncompatiblePartsError, match=r"message the source of rows.error"):
+    with pytest.raises(IncompatiblePartsError, match=r"sends the source of rows.error"):
         run(Processes(), Broken(OSError(threading.Lock())))
     assert psutil.Process().children() == children
 

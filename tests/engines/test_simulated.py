@@ -304,6 +304,6 @@ def test_in_one_shot_the_work_of_the_dead_is_done_again_by_others_and_no_bit_is_
 
 def test_when_all_machines_die_the_fit_says_so():
     with pytest.raises(
-        WorkersLostError, match=r"All 2 workers are lost; the last one, 1, in round 2: machine 1 died after"
+        WorkersLostError, match=r"All 2 workers are lost; the last one, 1, in round 2: machine 1 failed after"
     ):
         fit(Simulated(rate=1000.0, failures={0: 0.2, 1: 0.3}), LocalSGD(sync_every=0.5), n_jobs=2)
