@@ -102,7 +102,7 @@ def test_a_folder_that_is_not_there_is_an_error_before_the_fit(tmp_path):
 
 
 def test_estimators_of_others_are_refused(tmp_path):
-    with pytest.raises(InvalidArgumentError, match=r"CsvLogger logs the history of parsgd.s estimators.*LogisticRegression"):
+    with pytest.raises(InvalidArgumentError, match=r"CsvLogger logs the history of parsgd.*LogisticRegression"):
         LogisticRegression().set_callbacks(CsvLogger(tmp_path / "log.csv")).fit(X, Y)
 
 
