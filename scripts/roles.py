@@ -33,7 +33,7 @@ class Roles(griffe.Extension):
         """The package's own names are looked up when they are used, which who only reads it cannot know."""
         if pkg.name != "parsgd":
             return
-        for table, whole in (("_HOMES", False), ("_MODULES", True)):
+        for table, whole in (("_MODULE_OF", False), ("_MODULES", True)):
             for name, home in ast.literal_eval(str(pkg[table].value)).items():
                 if name not in pkg.members:
                     path = f"parsgd.{home}" if whole else f"parsgd.{home}.{name}"

@@ -90,7 +90,7 @@ def test_the_fits_of_a_search_share_a_file(tmp_path, n_jobs):
 def test_another_file_is_refused_before_the_fit(tmp_path):
     (tmp_path / "mine.csv").write_text("a,b\n1,2\n")
     model = classifier(CsvLogger(tmp_path / "mine.csv"))
-    with pytest.raises(InvalidArgumentError, match=r"mine\.csv'\): the file is there.*Name another file"):
+    with pytest.raises(InvalidArgumentError, match=r"mine\.csv'\): the file exists.*Name another file"):
         model.fit(X, Y)
     assert (tmp_path / "mine.csv").read_text() == "a,b\n1,2\n"
     assert not hasattr(model, "coef_")
@@ -102,7 +102,7 @@ def test_a_folder_that_is_not_there_is_an_error_before_the_fit(tmp_path):
 
 
 def test_estimators_of_others_are_refused(tmp_path):
-    with pytest.raises(InvalidArgumentError, match=r"CsvLogger is for the estimators of parsgd.*LogisticRegression"):
+    with pytest.raises(InvalidArgumentError, match=r"CsvLogger logs the history of parsgd.*LogisticRegression"):
         LogisticRegression().set_callbacks(CsvLogger(tmp_path / "log.csv")).fit(X, Y)
 
 

@@ -109,7 +109,7 @@ def test_a_fit_that_used_up_its_time_says_so(made_up_time):
 
 @pytest.mark.parametrize("factor", [0.5, -1.0, 0.0, float("nan")])
 def test_workers_cannot_be_sped_up(factor):
-    with pytest.raises(InvalidArgumentError, match="factors >= 1"):
+    with pytest.raises(InvalidArgumentError, match="'factors' of slow_down must be at least 1"):
         slow_down({0: factor})
 
 
