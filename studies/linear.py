@@ -95,7 +95,7 @@ def problem(name: str, kind: str, settings: dict, arguments: argparse.Namespace)
     for way, extra in WAYS.items():
         make = partial(theirs if extra is None else ours, **settings, **(extra or {}))
         rows.append((way, *measure(make, arguments.seeds, X, y, X_test, y_test)))
-    described = f"{len(y):,} rows x {X.shape[1]:,} columns, {getattr(X, 'nnz', X.size) / len(y):.0f} values a row"
+    described = f"{len(y):,} rows x {X.shape[1]:,} columns, {getattr(X, 'nnz', X.size) / len(y):.0f} values per row"
     alpha = f", `alpha={settings['alpha']}`" if "alpha" in settings else ""
     score, second = ("accuracy", "log-loss") if kind == "class" else ("R²", "RMSE / sd")
     lines = [f"\n## {name}\n", f"{described}{alpha}. {first_line(name)}\n"]

@@ -164,8 +164,8 @@ def section(title: str, found: dict[tuple[str, float], Curves], n_rows: int) -> 
     some = (400, 3200, n_rows, PASSES * n_rows)
     heads = [f"{x:,}" for x in some]
     text = f"\n## {title}\n\nThe cells are relative objective / relative test RMSE by number of examples"
-    text += " per machine. The last columns are the examples at which the objective equals that of a sequential pass, per machine"
-    text += ' and for all together in passes. "A pass" is the reference.\n\n'
+    text += " per machine. The last columns are the examples at which the objective equals that of a sequential pass,"
+    text += ' per machine and for all together in passes. "A pass" is the reference.\n\n'
     text += f"| loss | lambda | eta | a pass | machines | {' | '.join(heads)} | as good | all together |\n"
     text += "|---" * 11 + "|\n"
     for (loss, lam), one in found.items():
