@@ -13,7 +13,7 @@ HEAD = """# Benchmarks
 This page compares parsgd with other libraries. `scripts/bench` measures all figures on your machine and writes this
 page and its pictures. The other libraries run at the best of the settings that were tried. All libraries take turns on
 the same machine, after one untimed run, so compilation is excluded. A ratio is the median over turns, with its
-quartiles; above 1 parsgd is better. Each section ends with its date and commit, since sections may come from different runs.
+quartiles; above 1 parsgd is better. Each section ends with its date and commit, since sections come from several runs.
 """
 
 
@@ -41,7 +41,10 @@ def _section(name: str, entry: Taken, folder: Path) -> str:
     if entry.failed:
         parts.append(f"This figure could not be taken: `{entry.failed}`.\n")
     if entry.readings:
-        parts.append(module.describe(list(entry.readings)))
+        described = module.describe(list(entry.readings))
+        missing = {r.problem: r.note for r in entry.readings if not r.values and r.ratio is None and r.note}
+        parts.append(described)
+        parts += [f"Not measured: {problem}: {note}.\n" for problem, note in missing.items() if note not in described]
         pictures = module.draw(list(entry.readings), folder / "pictures")
         parts += [f"![{module.TITLE}]({picture.relative_to(folder).as_posix()})\n" for picture in pictures]
     parts.append(f"<small>{entry.n_turns} turns, commit {entry.commit}, {entry.time}, {entry.seconds:.0f} s.</small>\n")

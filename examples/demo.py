@@ -1,9 +1,9 @@
-"""Four ways to train one classifier, one of the workers slowed down; then speed against scikit-learn, networks too.
+"""Demonstration: one classifier trained in four ways, then speed compared with scikit-learn, a network and a plan.
 
-Part 1 trains on scikit-learn's handwritten digits (1797 real images) and shows who did how many steps and how much
-each worker counted.  Part 2 measures seconds per pass on a generated problem of 200,000 rows, part 3 those of a
-network on the digits, and part 4 tells what more workers would bring.  It all takes about a minute.  Run it with
-``scripts/demo``, or ``python examples/demo.py`` where parsgd and rich are installed.
+Part 1 trains on scikit-learn's handwritten digits (1797 images) and shows each worker's steps and merge weight.  Part 2
+measures seconds per pass on a generated problem of 200,000 rows, and part 3 those of a network on the digits.  Part 4
+plans the number of workers.  The demonstration takes about a minute.  Run ``scripts/demo``, or ``python
+examples/demo.py`` in an environment with parsgd and rich.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Run:
 
 
 def fitted(make, x, y, repeats: int = REPEATS) -> Run:
-    """Fit ``repeats`` models; return the one that took the middle time."""
+    """Fit ``repeats`` models and return the one with the median time."""
     runs = []
     for _ in range(repeats):
         model = make()
@@ -55,7 +55,7 @@ def fitted(make, x, y, repeats: int = REPEATS) -> Run:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -64,16 +64,16 @@ def say(*sentences: str) -> None:
     console.print()
 
 
-# -- part 1: who does what ----------------------------------------------------------------------------------------
+# -- part 1: steps and weights of each worker ---------------------------------------------------------------------
 
 
 def classifier(**settings: Any) -> SGDClassifier:
-    """Logistic regression, one class against the rest, that makes all its passes."""
+    """Return a logistic regression, one class against the rest, without a stopping rule."""
     return SGDClassifier(loss="log_loss", tol=None, random_state=0, **settings)
 
 
 def shares(model: SGDClassifier) -> list[tuple[int, int, float]]:
-    """``(worker, steps, mean weight)`` of each worker over all rounds of a fit."""
+    """Return ``(worker, steps, mean weight)`` of each worker over all rounds of a fit."""
     steps: dict[int, list[int]] = {}
     weights: dict[int, list[float]] = {}
     for entry in model.history_:
@@ -96,28 +96,29 @@ def add_row(table: Table, title: str, run: Run, accuracy: float, slowed: bool) -
     )
 
 
-def who_does_what(n_workers: int) -> None:
+def show_workers(n_workers: int) -> None:
     x, y = load_digits(return_X_y=True)
     x_train, x_test, y_train, y_test = train_test_split(x / 16, y, stratify=y, random_state=0)
-    console.rule("1. Who does what: handwritten digits")
+    console.rule("1. Steps and weights of each worker: handwritten digits")
     say(
-        f"{len(y_train)} images to learn from, {len(y_test)} to test on, 64 pixels, 10 classes. A step is one image.",
-        f"{n_workers} workers on {cores()} cores; where it says slow, worker 0 takes {SLOWDOWN:.0f} times as long for"
-        " everything, as a busy or an older machine would.",
+        f"{len(y_train)} training images, {len(y_test)} test images, 64 pixels, 10 classes. A step is one image.",
+        f"{n_workers} workers on {cores()} cores; a worker marked slow takes {SLOWDOWN:.0f} times as long, as on"
+        " a busy or older machine.",
     )
     began = time.perf_counter()
     classifier(n_jobs=1, max_iter=1).fit(x_train, y_train)
     say(
-        f"The first fit took {time.perf_counter() - began:.1f} s: it compiles the code, or reads it from disk where"
-        " that has been done before. No time below contains this."
+        f"The first fit took {time.perf_counter() - began:.1f} s: it compiles the code, or reads it from the"
+        " cache. The times below exclude this."
     )
 
     slow = slow_down({0: SLOWDOWN}, engine="threads")
     serial = fitted(lambda: classifier(n_jobs=1, max_iter=PASSES), x_train, y_train)
     equal = fitted(
         lambda: classifier(n_jobs=n_workers, max_iter=PASSES, algorithm=SimuParallel(), engine="threads"),
-        x_train, y_train,
-    )  # fmt: skip
+        x_train,
+        y_train,
+    )
     waiting = fitted(
         lambda: classifier(n_jobs=n_workers, max_iter=PASSES, algorithm=SimuParallel(), engine=slow), x_train, y_train
     )
@@ -131,8 +132,9 @@ def who_does_what(n_workers: int) -> None:
     )
     local = fitted(
         lambda: classifier(n_jobs=n_workers, max_iter=PASSES, algorithm=LocalSGD(seconds=deadline / 10), engine=slow),
-        x_train, y_train,
-    )  # fmt: skip
+        x_train,
+        y_train,
+    )
 
     n_rounds = len(local.model.history_)
     table = Table()
@@ -150,29 +152,29 @@ def who_does_what(n_workers: int) -> None:
         add_row(table, title, run, run.model.score(x_test, y_test), slowed)
     console.print(table)
     say(
-        "Every worker runs SGD on its own part of the images; then the workers' models are averaged. The weight says"
-        " how much of the average is this worker's (for local SGD: the mean over its rounds).",
+        "Every worker runs SGD on its shard of the images, and the workers' models are averaged. The weight is the"
+        " merge weight of the worker (for local SGD: the mean over its rounds).",
     )
     say(
-        f"SimuParallelSGD gives every worker the same number of steps, so all wait for the slow one:"
-        f" {waiting.seconds:.3f} s in place of {equal.seconds:.3f} s. WP-SGD stops everyone after {deadline:.3f} s"
-        " instead, and lets a worker that came less far count less. Local SGD does so too, but averages"
-        f" {n_rounds} times, and all continue from the average; it ends when the workers have together made"
+        "With SimuParallelSGD every worker makes the same number of steps, so all wait for the slow one:"
+        f" {waiting.seconds:.3f} s instead of {equal.seconds:.3f} s. WP-SGD stops all workers after {deadline:.3f} s,"
+        " and a worker with fewer steps has a smaller weight. Local SGD does the same, but averages"
+        f" {n_rounds} times, and all continue from the average. It ends when the workers have together made"
         f" {PASSES} passes or a little more.",
     )
     alone = classifier(max_iter=1).fit(x_train, y_train)
     say(
-        f"Do not read much into the accuracies: they differ by a few images, one image being {1 / len(y_test):.3f}.",
-        "And these data are too few to need workers at all: a pass takes one worker"
-        f" {1e3 * serial.seconds / PASSES:.1f} ms. Left to itself (n_jobs=None) parsgd picks {alone.algorithm_}.",
+        f"The accuracies differ by a few images only, one image being {1 / len(y_test):.3f}.",
+        "These data are too few for several workers: a pass takes one worker"
+        f" {1e3 * serial.seconds / PASSES:.1f} ms. By default (n_jobs=None) parsgd chooses {alone.algorithm_}.",
     )
 
 
-# -- part 2: how fast ---------------------------------------------------------------------------------------------
+# -- part 2: speed ------------------------------------------------------------------------------------------------
 
 
-def how_fast(n_rows: int = 200_000, n_features: int = 50, passes: int = 10) -> None:
-    console.rule("2. How fast: a generated problem")
+def measure_speed(n_rows: int = 200_000, n_features: int = 50, passes: int = 10) -> None:
+    console.rule("2. Speed: a generated problem")
     x, y = make_classification(
         n_rows + n_rows // 4, n_features, n_informative=20, n_redundant=10, flip_y=0.05, random_state=0
     )
@@ -181,35 +183,36 @@ def how_fast(n_rows: int = 200_000, n_features: int = 50, passes: int = 10) -> N
     x, y = x[:n_rows], y[:n_rows]
     say(
         f"{n_rows:,} rows, {n_features} features, two classes, float32, dense; logistic regression, {passes} passes."
-        " Least of 3 fits after a small one that compiles; the seconds are those of a whole fit, divided by its"
+        " The figure is the least of 3 fits after a small one that compiles: seconds of a whole fit divided by its"
         " passes.",
     )
     settings = {"loss": "log_loss", "max_iter": passes, "tol": None, "random_state": 0}
-    contestants = {
+    makers = {
         "scikit-learn": lambda: ScikitLearnSGDClassifier(**settings),
         "parsgd, 1 worker": lambda: SGDClassifier(n_jobs=1, **settings),
         "parsgd, 2 workers": lambda: SGDClassifier(n_jobs=2, **settings),
         "parsgd, 2 workers, one average": lambda: SGDClassifier(n_jobs=2, algorithm=SimuParallel(), **settings),
     }
-    models, seconds = race(contestants, x, y, x_test, y_test, passes)
-    gain = seconds["parsgd, 1 worker"] / min(seconds["parsgd, 2 workers"], seconds["parsgd, 2 workers, one average"])
+    models, seconds = race(makers, x, y, x_test, y_test, passes)
+    fastest = min(seconds["parsgd, 2 workers"], seconds["parsgd, 2 workers, one average"])
+    speedup = seconds["parsgd, 1 worker"] / fastest
     say(
-        "Speed is scikit-learn's seconds divided by those of the line.",
-        f"Without being told an algorithm, two workers run {models['parsgd, 2 workers'].algorithm_}.",
-        f"With the faster of the two settings two workers were {gain:.1f} times as fast as one, where 2 would be ideal."
-        " What takes from it: a round costs some tenths of a millisecond, which counts when a pass takes ten; checking"
-        " the data is not shared out; and the cores may be busy with something else.",
+        "Speed is scikit-learn's time divided by that of the line.",
+        f"By default two workers run {models['parsgd, 2 workers'].algorithm_}.",
+        f"With the faster of the two settings two workers were {speedup:.1f} times as fast as one; 2 would be ideal."
+        " The reasons: a round takes some tenths of a millisecond, which matters if a pass takes ten; checking the data"
+        " is not parallel; and the cores may be busy.",
     )
 
 
-def race(contestants, x, y, x_test, y_test, passes: int) -> tuple[dict[str, Any], dict[str, float]]:
-    """Fit everyone and show the table; the models, and the least seconds a pass."""
+def race(makers, x, y, x_test, y_test, passes: int) -> tuple[dict[str, Any], dict[str, float]]:
+    """Fit all estimators and print the table; return the models and the least seconds per pass."""
     table = Table()
     table.add_column("library")
-    for heading in ("seconds a pass", "speed", "accuracy"):
+    for heading in ("seconds per pass", "speed", "accuracy"):
         table.add_column(heading, justify="right")
     models, seconds = {}, {}
-    for name, make in contestants.items():
+    for name, make in makers.items():
         make().fit(x[:1000], y[:1000])
         models[name], seconds[name] = best(make, x, y, passes)
         speed = f"{seconds['scikit-learn'] / seconds[name]:.1f}"
@@ -219,7 +222,7 @@ def race(contestants, x, y, x_test, y_test, passes: int) -> tuple[dict[str, Any]
 
 
 def best(make, x, y, passes: int, repeats: int = 3) -> tuple[Any, float]:
-    """The last model fitted, and the least seconds a pass."""
+    """Return the last model fitted and the least seconds per pass."""
     least = np.inf
     for _ in range(repeats):
         model = make()
@@ -232,40 +235,44 @@ def best(make, x, y, passes: int, repeats: int = 3) -> tuple[Any, float]:
 # -- part 3: networks ---------------------------------------------------------------------------------------------
 
 
-def networks(passes: int = 20) -> None:
+def train_network(passes: int = 20) -> None:
     x, y = load_digits(return_X_y=True)
     x_train, x_test, y_train, y_test = train_test_split((x / 16).astype(np.float32), y, stratify=y, random_state=0)
     console.rule("3. A network in matrix form: handwritten digits")
     say(
-        f"Layers 64-100-50-10, batches of 32, Adam, float32, {passes} passes. A batch goes through as one matrix"
-        " product a layer, inside one compiled pass.",
+        f"Layers 64-100-50-10, batches of 32, Adam, float32, {passes} passes. A batch is one matrix product per layer,"
+        " inside one compiled pass.",
     )
     settings = {
-        "hidden_layer_sizes": (100, 50), "batch_size": 32, "max_iter": passes, "tol": 0.0, "n_iter_no_change": passes,
+        "hidden_layer_sizes": (100, 50),
+        "batch_size": 32,
+        "max_iter": passes,
+        "tol": 0.0,
+        "n_iter_no_change": passes,
         "random_state": 0,
-    }  # fmt: skip
-    contestants = {
+    }
+    makers = {
         "scikit-learn": lambda: ScikitLearnMLPClassifier(**settings),
         "parsgd, 1 worker": lambda: MLPClassifier(n_jobs=1, **settings),
         "parsgd, 2 workers": lambda: MLPClassifier(n_jobs=2, **settings),
     }
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # so many passes were asked for
-        race(contestants, x_train, y_train, x_test, y_test, passes)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of passes is intended
+        race(makers, x_train, y_train, x_test, y_test, passes)
     say(
-        "Two workers each see half of the images between two averages, which on so few costs some accuracy; left to"
-        " itself parsgd takes one worker here."
+        "Each of two workers sees half of the images between two averages, which reduces accuracy on so few. By default"
+        " parsgd uses one worker here."
     )
 
 
-# -- part 4: workers that one does not have -----------------------------------------------------------------------
+# -- part 4: the number of workers --------------------------------------------------------------------------------
 
 
-def more_workers(n_rows: int = 30_000, n_features: int = 30) -> None:
-    console.rule("4. Would more workers help? A plan")
+def plan_workers(n_rows: int = 30_000, n_features: int = 30) -> None:
+    console.rule("4. A plan: the number of workers")
     say(
-        f"{n_rows:,} generated rows, {n_features} features, logistic regression. The planner tries short fits, those of"
-        " eight workers on a simulated cluster, and predicts when each way has the loss that one worker has after five"
+        f"{n_rows:,} generated rows, {n_features} features, logistic regression. The planner runs short fits, with"
+        " eight workers on a simulated cluster. It predicts when each setting reaches the loss of one worker after five"
         " passes.",
     )
     x, y = make_classification(n_rows, n_features, n_informative=15, flip_y=0.1, random_state=0)
@@ -274,7 +281,7 @@ def more_workers(n_rows: int = 30_000, n_features: int = 30) -> None:
 
 
 if __name__ == "__main__":
-    who_does_what(n_workers=4 if cores() >= 4 else 2)
-    how_fast()
-    networks()
-    more_workers()
+    show_workers(n_workers=4 if cores() >= 4 else 2)
+    measure_speed()
+    train_network()
+    plan_workers()

@@ -28,9 +28,7 @@ class Median(SynchronousAlgorithm):
     def merge(self, fit, reports):
         stepped = [report.steps > 0 for report in reports]
         states = [np.asarray(report.state) for report in reports if report.steps > 0]
-        return MergeResult(
-            np.median(states, axis=0) if states else fit.state, np.array(stepped) / max(1, sum(stepped))
-        )
+        return MergeResult(np.median(states, axis=0) if states else fit.state, np.array(stepped) / max(1, sum(stepped)))
 
 
 if __name__ == "__main__":

@@ -43,26 +43,29 @@ MOST_GROUPS = 16
 # Doubling the number of runs is worth while if it takes this part of the excess away; runs that predict where it ends.
 WORTH, PILOTS = 0.1, 8
 NETWORK, NETWORK_PASSES, NETWORK_COUNTS = (64,), (1, 4), (1, 2, 4, 8, 16)
-HEADER = """# When does averaging help?
+HEADER = """# Benefit of averaging
 
-Made by `studies/averaging.py`. Averages of K = 1 ... 64 independent runs of SGD from 0, each over permutations of all
-training rows, its own ones, at a constant rate: that of {n_rates} (1, 3, 10, 30, ... times 1e-4) at which one pass of a
-run has the least objective, and four times it. Runs are a 64th of a pass long, an eighth, and a pass. Of Fashion-MNIST
-(softmax) the first 20,000 rows.
+This page measures how many averaged runs are useful. `studies/averaging.py` writes it. It averages K = 1 ... 64
+independent runs of SGD that start at 0, each over its own permutations of all training rows. The rate is constant: of
+{n_rates} rates (1, 3, 10, 30, ... times 1e-4) the one at which one pass of a run has the least objective, and four
+times that rate. Runs are a 64th of a pass, an eighth, and a whole pass long. Fashion-MNIST (softmax) has its first
+20,000 rows.
 
-The excess E is the training objective above the least there is (by L-BFGS). If a run ends at bias plus noise, the
-average of K has `E_K = B + V / K`: B, from which averaging takes nothing, is what too few steps leave, and what a
-constant rate adds to the mean; V is what the runs differ by. Each of B and V is in units of the objective: V from the
-mean of single runs against the mean's objective, `(E_1 - E_8) / (1 - 1/8)`, and `B = E_1 - V`, **of eight runs only**.
-Their `k* = V / B` says what K would do: a doubling takes the part `1/2 / (1 + K / k*)` of the excess away, less than a
-tenth beyond `4 k*`. "Ends at" is that K, predicted and measured (with 64 runs, between powers of two on a line; ">64"
-if doublings pay to the end). The last two columns are the excess of the average of 64, predicted and measured.
+The excess E is the training objective above its minimum (by L-BFGS). If a run ends at bias plus noise, the average of K
+runs has `E_K = B + V / K`. The bias B comes from too few steps and from the effect of a constant rate on the mean;
+averaging does not reduce it. V is the variance between runs. Both are in units of the objective and estimated **from
+eight runs only**: `V = (E_1 - E_8) / (1 - 1/8)` and `B = E_1 - V`.
+
+The ratio `k* = V / B` predicts the effect of K: doubling K reduces the excess by the fraction `1/2 / (1 + K / k*)`,
+less than a tenth beyond `4 k*`. "Ends at" is that K, predicted and measured with 64 runs (between powers of two on a
+line; ">64" if doublings help to the end). The last two columns are the excess of the average of 64, predicted and
+measured.
 """
 NETWORKS = """
 ## A network
 
-Fashion-MNIST (20,000 rows), 784-64-10, Adam at its defaults, batches of 64; `SimuParallel(partition="replicated")` from
-one common start; training loss, and in brackets the share of test images that are wrong. One seed.
+Fashion-MNIST (20,000 rows), 784-64-10, Adam with its defaults, batches of 64, `SimuParallel(partition="replicated")`
+from one common start. The figures are the training loss and, in brackets, the test error, for one seed.
 
 """
 READING = Path(__file__).with_name("readings") / "averaging.md"
@@ -217,8 +220,8 @@ def k_of(k: float) -> str:
 
 def summary(found: dict[str, dict[tuple[float, float], Excess]]) -> str:
     """How many runs each set has a use for, and what they bring."""
-    text = "\n## At a glance\n\nRuns of a pass: the number from which a doubling takes less than a tenth of the excess"
-    text += " away, and the excess of averages of 8 and 64 over that of one run at the tuned rate.\n\n"
+    text = "\n## Overview\n\nRuns of one pass: the number from which a doubling reduces the excess by less than a"
+    text += " tenth, and the excess of averages of 8 and 64 relative to one run at the tuned rate.\n\n"
     text += "| data | tuned rate: ends at | 8 runs | 64 runs | four times it: ends at | 1 run | 8 runs | 64 runs |\n"
     text += "|" + "---|" * 8 + "\n"
     for name, cases in found.items():

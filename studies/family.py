@@ -62,20 +62,20 @@ ALGORITHMS = {
     "delayed, compensated": DelayedSGD(BATCH, compensation=0.1),
     "hogwild": Hogwild(),
 }
-HEADER = """# Results: the whole family
+HEADER = """# Results: all algorithms
 
-Made by `studies/family.py`. Every data set is fitted by one worker, {passes} passes; the mean over {serial} seeds of
-its loss on held-back rows (the trained loss, without penalty; a fifth of the rows, or the data's own test set) is the
-loss to reach. A cell is the number of passes over the data, *all workers together*, after which the merged model was
-there (mean of {seeds} seeds; looked at ten times a pass), and in brackets its loss after {passes} passes relative to
-serial's. Five passes in a cell mean: K workers are there K times sooner than one, if messages cost nothing.
-`-`: not there after {most} passes. With `auto` the engine is told to cost nothing, so that it averages as often as is
-good for the loss.
+This page shows how many passes each algorithm needs to the loss of serial SGD. `studies/family.py` writes it. One
+worker fits every data set with {passes} passes. The goal is its loss without penalty on held-out rows, the mean over
+{serial} seeds; the rows are a fifth of the data, or the data's own test set.
+
+A cell is the number of passes, *all workers together*, until the merged model reaches the goal (mean of {seeds} seeds,
+measured ten times per pass). In brackets is its loss after {passes} passes relative to serial SGD's. With five passes
+in a cell, K workers need a K-th of the time of one if messages take none. `-`: not reached after {most} passes. For
+`auto` the cost of the engine is set to zero, so that it averages as often as the loss requires.
 
 Linear models have scikit-learn's defaults, `log_loss` (`nycflights`: squared error), `alpha=1e-6` on `enron_spam` and
-`news20`. Fashion-MNIST is a network, 784-128-10, Adam, batches of 64. `minibatch` and `delayed` take batches of
-{batch}, all workers together or each one; the rates are not tuned for them, nor for anybody else.
-Python {python}, parsgd {parsgd}.
+`news20`. Fashion-MNIST is a network, 784-128-10, Adam, batches of 64. `minibatch` and `delayed` use batches of {batch},
+of all workers together or of each one. The rates are not tuned for any algorithm. Python {python}, parsgd {parsgd}.
 """
 
 
@@ -250,28 +250,27 @@ def main() -> None:
 
 
 READING = """
-## What one sees
+## Observations
 
-`auto`'s constants were chosen while looking at these six sets and some of these seeds: on others it may do less well.
+The constants of `auto` were chosen on these six sets and some of these seeds. On other data it may perform worse.
 
-- **`auto` reaches serial's loss within 1.25 times a K-th of serial's passes with 2 and with 8 workers on all six sets**
-  (6.25 passes in a cell), mostly in far fewer, and ends at most level with it. With 64 workers it does so on five; a
-  network of which each worker makes 15 steps a pass is not to be had that way. Its steps are as long as the loss on a
-  few rows says, its workers' rates are raised while that goes well, and the mean of its last states is handed out: that
-  a serial run at default rates ends in noise, and an average does not, is a good part of what is gained on `adult` and
-  `covtype`.
-- **One average at the end** is good for 2 workers and convex objectives, and for little else: with 8 workers it is 4 to
-  61 % behind, with 64 far away. WP-SGD's weights are uniform ones where workers are equal. *Learned* weights mend most
-  of what rates that are too large do (`adult`, `covtype`, two workers on `news20`), and nothing where runs are too
-  short (`nycflights`).
-- **Averages in rounds, as they are**, lose where workers' own steps are too small for their number: `nycflights` at any
-  period, since its rates fall by the fit's clock and an average goes no further than one worker. Momentum of the outer
-  step, DiLoCo's most of all, mends just that, and does harm on `news20` and `enron_spam` with few workers.
-- `elastic` and `asynchronous` are near plain averages in rounds. `delayed` and `minibatch` make a step for 256 rows
-  where the others make one for each: with rates that are not tuned for that they are behind, and the rate of
-  `learning_rate="optimal"` makes delayed gradients explode with many workers.
-- AdaComm's period gains nothing here: it begins with one average a pass, and five passes are few.
-- `hogwild` ends where serial SGD does; for its speed see `benchmarks/single/hogwild.py`.
+- **`auto` reaches serial SGD's loss within 1.25 times a K-th of its passes with 2 and with 8 workers on all six sets**
+  (6.25 passes in a cell), mostly in far fewer. Its final loss is at most equal. With 64 workers it does so on five
+  sets; the exception is a network of which each worker makes 15 steps per pass. Three things contribute: adaptive outer
+  steps, raised learning rates of the workers, and the mean of the last states. On `adult` and `covtype` a large part of
+  the advantage is that a serial run at default rates ends in noise, and an average does not.
+- **One average at the end** suits 2 workers and convex objectives only. With 8 workers it is 4 to 61 % behind, with 64
+  far more. WP-SGD's weights are uniform for equal workers. *Learned* weights correct most of the effect of too large
+  rates (`adult`, `covtype`, two workers on `news20`), and none of the effect of too short runs (`nycflights`).
+- **Plain averages in rounds** are behind if the workers' steps are too small for their number. On `nycflights` this
+  holds for any period, because its rates decrease with the schedule step of the fit and an average moves no further
+  than one worker. Outer momentum corrects this, DiLoCo's most of all, and is harmful on `news20` and `enron_spam` with
+  few workers.
+- `elastic` and `asynchronous` are close to plain averages in rounds. `delayed` and `minibatch` make one step for 256
+  rows instead of 256 steps. With untuned rates they are behind, and with many workers `learning_rate="optimal"` makes
+  delayed gradients diverge.
+- AdaComm's period has no advantage here: it starts with one average per pass, and there are only five passes.
+- `hogwild` ends at the loss of serial SGD; `benchmarks/single/hogwild.py` measures its speed.
 """
 
 if __name__ == "__main__":

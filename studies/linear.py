@@ -41,29 +41,29 @@ WAYS = {
 }
 HEADER = """# Results: linear models
 
-Made by `studies/linear.py`. {epochs} passes for everyone, `tol=None`, mean and standard deviation over {seeds} seeds of
-the test score (a fifth of the rows, or the data's own test set), default parameters except where the table says
-`alpha`. Seconds are the median fit, compilation apart; read them as ratios, the machine is small and shared.
-Python {python}, scikit-learn {sklearn}, parsgd {parsgd}, {cores} cores.
+This page compares two workers with scikit-learn on linear models. `studies/linear.py` writes it. All solvers make
+{epochs} passes with `tol=None`. Scores are means and standard deviations over {seeds} seeds on test rows: a fifth of
+the rows, or the data's own test set. Parameters have their defaults, except `alpha` where given. Seconds are the median
+fit without compilation; compare their ratios only, because the machine is small and shared. Python {python},
+scikit-learn {sklearn}, parsgd {parsgd}, {cores} cores.
 
-Two workers, each with half of the rows. One worker repeats scikit-learn's steps, so its score is scikit-learn's; with
-several classes the two shuffle differently, and the figures differ by what an order of rows makes.
+Each of the two workers has half of the rows. One worker repeats scikit-learn's steps, so its score is scikit-learn's.
+With several classes the two libraries shuffle differently, and the figures differ by the effect of the order of rows.
 """
 READING = """
-## What one sees
+## Observations
 
-Two workers' averages score as one worker's run does, within the noise of the seeds, on the four classification
-problems, at up to twice its speed; the log-loss of one-shot averaging (SimuParallelSGD, WP-SGD) is worse than serial
-on `enron_spam`, and averaging during the fit is better than both there and on `news20`. On `nycflights` averaging
-loses a little R²: with the regressor's rate `eta0 / t^0.25` each worker makes half as many steps, so the rate has
-fallen less when the fit ends. WP-SGD equals SimuParallelSGD because these workers are equal. Fifty averages a pass
-are seldom worth their time. On `adult` a fit takes some hundredths of a second: two workers gain little there, and
-`n_jobs=None` takes one.
+On the four classification problems the averages of two workers score as one worker does, within the noise of the seeds,
+at up to twice its speed. The log-loss of one-shot averaging (SimuParallelSGD, WP-SGD) is worse than serial on
+`enron_spam`. Averaging during the fit is better than both there and on `news20`. On `nycflights` averaging loses a
+little R²: with the regressor's rate `eta0 / t^0.25` each worker makes half as many steps, so the rate has decreased
+less at the end. WP-SGD equals SimuParallelSGD because these workers are equal. Fifty averages per pass seldom help. On
+`adult` a fit takes some hundredths of a second. Two workers save little there, and `n_jobs=None` uses one.
 
 On `news20` one worker's log-loss is 0.03 worse than scikit-learn's at the same accuracy. In stored order
-(`shuffle=False`) the two agree; shuffled, all classes share one order here, and scikit-learn gives each its own.
-scikit-learn's class fitted class by class with one order for all loses a third of that (0.651, three seeds); the rest
-is the luck of orders.
+(`shuffle=False`) the two agree. With shuffling all classes share one order in parsgd, and scikit-learn uses one order
+per class. scikit-learn fitted class by class with one order for all loses a third of that difference (0.651, three
+seeds); the rest is the variation between orders.
 """
 
 
@@ -95,7 +95,7 @@ def problem(name: str, kind: str, settings: dict, arguments: argparse.Namespace)
     for way, extra in WAYS.items():
         make = partial(theirs if extra is None else ours, **settings, **(extra or {}))
         rows.append((way, *measure(make, arguments.seeds, X, y, X_test, y_test)))
-    described = f"{len(y):,} rows x {X.shape[1]:,} columns, {getattr(X, 'nnz', X.size) / len(y):.0f} values a row"
+    described = f"{len(y):,} rows x {X.shape[1]:,} columns, {getattr(X, 'nnz', X.size) / len(y):.0f} values per row"
     alpha = f", `alpha={settings['alpha']}`" if "alpha" in settings else ""
     score, second = ("accuracy", "log-loss") if kind == "class" else ("R²", "RMSE / sd")
     lines = [f"\n## {name}\n", f"{described}{alpha}. {first_line(name)}\n"]

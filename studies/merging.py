@@ -20,15 +20,16 @@ SPEEDS = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.1)
 PROBLEMS = {"adult": 1e-4, "covtype": 1e-4, "news20": 1e-6, "enron_spam": 1e-6}
 PASSES = (1, 5)
 RULES = ("uniform", "steps", "wp", "loss", "fednova", "learned")
-HEADER = """# Weights of an average, where workers are unequal
+HEADER = """# Merge weights of unequal workers
 
-Made by `studies/merging.py`. Ten workers with equal shards, dealt at random, have the time in which the fastest make
-one pass (or five), at the speeds 1, 1, 1, 1, 1, 1/2, 1/2, 1/4, 1/4 and 1/10; then one average. `rule="learned"` takes
-its sample (2 % of the rows, at least 1,000, at most 5,000) out of the training rows; the other rules train on all of
-them.
-Test loss (of several classes summed over the classes) and, in brackets, the share of test rows that are wrong: means of
-{seeds} seeds. `log_loss`, `alpha=1e-4` (enron_spam, news20: `1e-6`), default rates. The last columns are the sum of the
-learned weights and the learned loss over the best other rule's, of the worst seed.
+This page compares rules for the weights of one average. `studies/merging.py` writes it. Ten workers have equal shards,
+assigned at random, and the speeds 1, 1, 1, 1, 1, 1/2, 1/2, 1/4, 1/4 and 1/10. They run for the time in which the
+fastest make one pass (or five), and then average once. `rule="learned"` holds its sample (2 % of the rows, at least
+1,000, at most 5,000) out of the training rows. The other rules train on all of them.
+
+The figures are the test loss, summed over classes, and in brackets the test error: means of {seeds} seeds. The models
+have `log_loss`, `alpha=1e-4` (enron_spam, news20: `1e-6`) and default rates. The last columns are the sum of the
+learned weights, and the learned loss divided by that of the best other rule, for the worst seed.
 
 """
 

@@ -67,31 +67,31 @@ LEFT_OUT = {
 }
 HEADER = """# Results: networks
 
-Made by `studies/networks.py`. Everybody makes the same number of passes, `tol=0` and no early stopping; mean and
-standard deviation over {seeds} seeds of the score on rows that were held back (a fifth, or the data's own test set).
-scikit-learn is fitted with one seed. Seconds are the median fit, compilation apart; read them as ratios, the machine is
-small and shared, and eight workers take turns on its cores. Batches are each worker's own, but with `minibatch` all
-workers share one.
+This page compares parallel training of networks with one worker and with scikit-learn. `studies/networks.py` writes it.
+All solvers make the same number of passes, with `tol=0` and without early stopping. Scores are means and standard
+deviations over {seeds} seeds on held-out rows: a fifth, or the data's own test set. scikit-learn is fitted with one
+seed. Seconds are the median fit without compilation; compare their ratios only, because the machine is small and
+shared, and eight workers share its cores. Each worker has its own batches; with `minibatch` all workers share them.
 Python {python}, scikit-learn {sklearn}, parsgd {parsgd}, {cores} cores.
 """
 READING = """
-## What one sees
+## Observations
 
-- With Adam two workers score as one does on Fashion-MNIST and on Covertype, at 1.7 to 2.1 times its speed, although
-  their training loss is higher: each of them makes half of the steps. On California housing, where a worker makes 129
-  steps a pass, they lose about 0.003 of RMSE, with momentum 0.007, and with plain SGD 0.014; there `n_jobs=None` takes
-  one worker.
-- **Moments are merged, not reset.** With ten averages a pass resetting costs accuracy in every row but one, up to a
-  point on Covertype: a moment needs some hundred steps to form. With one average a pass merging has the lower
-  training loss throughout, and the test scores are alike within the spread, but on Fashion-MNIST with Adam resetting
-  scores 0.4 points higher.
-- One average at the end (SimuParallelSGD) is not for networks: 2 points worse on Fashion-MNIST, 15 on Covertype, and
-  with momentum on California housing a worker alone diverges where the average of two does not.
+- With Adam two workers score as one does on Fashion-MNIST and on Covertype, at 1.7 to 2.1 times its speed. Their
+  training loss is higher, because each of them makes half of the steps. On California housing a worker makes 129 steps
+  per pass. Two workers lose about 0.003 of RMSE there, with momentum 0.007, and with plain SGD 0.014; `n_jobs=None`
+  uses one worker.
+- **Moments are merged, not reset.** With ten averages per pass resetting reduces accuracy in every row but one, up to a
+  point on Covertype. A moment needs some hundred steps to form. With one average per pass merging has the lower
+  training loss throughout. The test scores are equal within the spread, except on Fashion-MNIST with Adam, on which
+  resetting scores 0.4 points higher.
+- One average at the end (SimuParallelSGD) does not suit networks: it is 2 points worse on Fashion-MNIST and 15 on
+  Covertype. With momentum on California housing a single worker diverges and the average of two does not.
 - `minibatch` is one worker's run to rounding, which in float32 grows over thousands of steps. With steps of a fraction
-  of a millisecond its messages cost more than they save: it is for large layers and large batches
-  (`benchmarks/single/matrix_form.py` has it at 1.1 times one worker's speed, on 1000-900-10).
-- Eight workers with ten averages a pass are behind: they make an eighth of the steps each. More averages, or a longer
-  outer step, would be needed.
+  of a millisecond its messages take longer than they save. It suits large layers and large batches: 1.1 times one
+  worker's speed on 1000-900-10 in `benchmarks/single/matrix_form.py`.
+- Eight workers with ten averages per pass are behind, because each makes an eighth of the steps. They would need more
+  averages or a longer outer step.
 """
 
 

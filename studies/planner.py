@@ -43,16 +43,18 @@ ESTIMATORS = {
 }
 HEADER = """# Results: the planner
 
-Made by `studies/planner.py` with Python {python} and parsgd {parsgd} on {cores} cores. `parsgd.plan` is asked once a
-set, for 1, 2, 8 and 64 workers, with its own budget (2 s, or a tenth of a serial fit). Then every cell is fitted with
-{seeds} other seeds and as many passes as it takes, twice serial SGD's {passes} at most, and the time is measured at
-which its loss on the test rows is within 1 % of where serial SGD's ends: 1 and 2 workers on real threads by the wall's
-clock, 8 and 64 on simulated ones of the speed that the plan measured, without latency, plus the time that their own
-merges took here. All times are those of rounds; checking and dealing out the data come on top, for everybody. The
-machine was {idle} idle when the plans were made.
+This page compares the predictions of `parsgd.plan` with measured fits. `studies/planner.py` writes it, here with Python
+{python} and parsgd {parsgd} on {cores} cores. Each set is planned once, for 1, 2, 8 and 64 workers, with the default
+budget (2 s, or a tenth of a serial fit). Then every candidate is fitted with {seeds} other seeds, for at most twice
+serial SGD's {passes} passes. The measured time is the first at which its test loss is within 1 % of the final loss of
+serial SGD.
 
-A prediction is a hit if it is within 30 % of the measured time, or if both say "never". A cell that the plan had no
-time to rehearse is a miss. The recommendation is a hit if its measured time is within 10 % of that of the best cell.
+1 and 2 workers run on real threads. 8 and 64 are simulated at the measured speed without latency, and the time of their
+merges is added. All times are those of rounds and exclude checking and assigning the data. The machine was {idle} idle
+when the plans were made.
+
+A prediction is a hit if it is within 30 % of the measured time, or if both are "never". A candidate for which the plan
+had no time is a miss. The recommendation is a hit if its measured time is within 10 % of that of the best candidate.
 """
 
 

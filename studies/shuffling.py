@@ -26,13 +26,14 @@ from parsgd.utils.row_arrays import rows_of
 # Rows of a row group, and the rate; 64 to 78 row groups each.
 PROBLEMS = {"covtype": (4096, 0.01), "adult": (512, 0.02), "enron_spam": (384, 0.5)}
 WINDOWS = (1, 2, 4, 8, 16, 32, None)
-HEADER = """# Windows as a shuffle
+HEADER = """# Shuffle buffers
 
-Made by `studies/shuffling.py`. Rows are read in row groups ({groups}), these in
-an order drawn anew every pass, and shuffled within windows of so many row groups. Test loss (log loss), logistic
-regression at a constant rate, `alpha=1e-4` (enron_spam 1e-6), over that of a full shuffle in memory: means of {seeds}
-seeds, and in brackets the worst seed. 1.00 is as good as a full shuffle. "all": one window. Two workers average ten
-times a pass; each has half of the row groups, dealt at random.
+This page compares buffers of different size with a full shuffle. `studies/shuffling.py` writes it. Rows are read in row
+groups ({groups}), in a new random order in every pass. They are shuffled within buffers of a number of row groups. The
+figures are the test log loss of logistic regression at a constant rate, `alpha=1e-4` (enron_spam 1e-6), divided by that
+of a full shuffle in memory. They are means of {seeds} seeds, with the worst seed in brackets; 1.00 equals a full
+shuffle. "all" is one buffer. Two workers average ten times per pass, and each has half of the row groups, assigned at
+random.
 
 """
 

@@ -59,49 +59,50 @@ WAYS: dict[str, Any] = {
 ALONE = "one worker of speed 1"
 HEADER = """# Workers of unequal speed
 
-Made by `studies/unequal.py`. Logistic regression (`log_loss`, one against all) with `learning_rate="optimal"`,
-`alpha=1e-4` (news20, enron_spam: `1e-6`), on a virtual clock (`Simulated`): time is examples over speed, messages take
-none. Test loss: the trained loss on the test rows, summed over classes. {seeds} seeds; sd is over seeds.
+This page compares weights and round lengths for workers of unequal speed. `studies/unequal.py` writes it. The models
+are logistic regression (`log_loss`, one against all) with `learning_rate="optimal"` and `alpha=1e-4` (news20,
+enron_spam: `1e-6`). The clock is virtual (`Simulated`): time is examples divided by speed, and messages take none. The
+test loss is the loss on the test rows without penalty, summed over classes. There are {seeds} seeds; sd is over seeds.
 
-WP-SGD (Cheng, Li, Zhang, arXiv 1708.04801) claims that weights which fall with a node's delay make one average good on
-unbalanced nodes. Its data sets, its nodes and the exact formula could not be read; `wp` is our reading of it
-(`docs/architecture.md`), and the crews here are ours: nothing on this page reproduces that paper's tables.
+WP-SGD (Cheng, Li, Zhang, arXiv 1708.04801) claims that weights which decrease with a node's delay make one average good
+on unbalanced nodes. We could not read its data sets, its nodes and the exact formula. `wp` is our reading of it
+([literature](../literature.md)), and the groups of workers are ours, so this page reproduces no table of that paper.
 """
 ONE_SHOT = """
 ## One average, equal time
 
-Ten workers own a tenth of the rows each, dealt at random, and have the time in which a worker of speed 1 makes one
-pass, or five, over its own; then one average. Crews: one of ten slow by 2, 4 or 10; speeds falling evenly from 1 to
-0.1; "mixed": 1, 1, 1, 1, 1, 1/2, 1/2, 1/4, 1/4, 1/10. `steps` is also `examples` here. `SAVGM`: uniform, with
-`correction=0.25`, whose second run comes out of the same time. `learned` trains on 2 % fewer rows (at least 1,000) and
-looks at these. "Over best": learned over the best of uniform, steps and wp, mean (worst seed).
+Each of ten workers owns a tenth of the rows, assigned at random. They run for the time in which a worker of speed 1
+makes one pass, or five, over its own rows, and then average once. Pools: one of ten slow by 2, 4 or 10; speeds
+decreasing evenly from 1 to 0.1; "mixed": 1, 1, 1, 1, 1, 1/2, 1/2, 1/4, 1/4, 1/10. `steps` is also `examples` here.
+`SAVGM` is uniform with `correction=0.25`; its second run uses part of the same time. `learned` holds out 2 % of the
+rows (at least 1,000). "Over best" is the loss of learned divided by the best of uniform, steps and wp, mean (worst
+seed).
 
 """
 CONSTANT = """
 ## The same at a constant rate
 
-The mixed crew again, `learning_rate="constant"`, the rate of 0.001, 0.003, ... 10 at which one worker has the least
-training loss after five passes over all rows: here no run is too long because of large first steps.
+The mixed pool with `learning_rate="constant"`. The rate is the one of 0.001, 0.003, ... 10 at which one worker has the
+least training loss after five passes over all rows, so that no run is too long because of large first steps.
 
 """
 MAILBOXES = """
 ## Six mailboxes
 
-enron_spam with its rows sorted by mailbox and dealt as they lie (`partition="contiguous"`) to six workers: nearly a
-mailbox each, from a quarter to three quarters of it spam. Workers are equally fast ("alike"), or 1, 1, 1/2, 1/2, 1/4,
-1/10.
+The rows of enron_spam are sorted by mailbox and assigned in stored order (`partition="contiguous"`) to six workers.
+Each has nearly one mailbox, from a quarter to three quarters of it spam. The speeds are equal ("alike"), or 1, 1, 1/2,
+1/2, 1/4, 1/10.
 
 """
 ROUNDS = """
 ## With rounds: time to the serial loss
 
-The mixed crew. The loss to reach is that of one worker of speed 1 after {passes} passes over all rows, mean of {seeds}
-seeds, taken at its last step as the defaults do. The times are in units of what the summed speed of 6.6 would allow:
-these passes of one worker take 6.6. The loss is looked at ten times a pass, and the first time below it counts; mean
-over the seeds (worst), at most {most} passes.
-`seconds` is a tenth of a fast worker's pass over its rows; other rounds are a tenth of a pass over one's own rows.
-`outer_optimizer="adaptive"` unless it says mean; `rule` is by steps for `seconds` and `deadline` unless it says
-otherwise.
+The mixed pool. The loss to reach is the final one of one worker of speed 1 after {passes} passes over all rows, mean of
+{seeds} seeds. The times are in units of the time that the summed speed of 6.6 allows: these passes of one worker take
+6.6. The loss is measured ten times per pass, and the first time below the goal counts; mean over the seeds (worst), at
+most {most} passes. `seconds` is a tenth of a fast worker's pass over its rows; other rounds are a tenth of a pass over
+the worker's rows. `outer_optimizer="adaptive"` except where mean is given. `rule` is by steps for `seconds` and
+`deadline` where no other is given.
 
 """
 READING = Path(__file__).with_name("readings") / "unequal.md"

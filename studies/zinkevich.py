@@ -27,21 +27,22 @@ PASSES = 4
 # Of the check of the theory: rates, chains, and how many relaxation times 1 / (eta lambda) a chain runs.
 RATES, CHAINS, TIMES = (1.0, 0.5, 0.25), 200, 10
 COLOURS, WIDTHS = {1: "#999999", 10: "#4477aa", 100: "#cc3311"}, {1: 2.0, 10: 3.4, 100: 1.4}
-HEADER = """# Zinkevich et al. 2010: parallel SGD with one average
+HEADER = """# Zinkevich et al. 2010
 
-Made by `studies/zinkevich.py`. M. Zinkevich, M. Weimer, A. Smola, L. Li, "Parallelized Stochastic Gradient Descent",
-NIPS 2010, trained on 2,508,220 mails of a private collection. Here: `enron_spam`, {n_rows:,} mails to train on and
-{n_test:,} to test, words hashed to 2^18 binary columns, rows of unit length, {values:.0f} values a row (theirs: 313),
-targets -1 and +1, no intercept. The objective is `lambda / 2 |w|^2` plus the mean loss, Huber's with threshold 1 or
-half the squared error.
+This page repeats the experiments of M. Zinkevich, M. Weimer, A. Smola, L. Li, "Parallelized Stochastic Gradient
+Descent", NIPS 2010, on public data. `studies/zinkevich.py` writes it. The paper used 2,508,220 mails of a private
+collection. This page uses `enron_spam`: {n_rows:,} mails to train on and {n_test:,} to test, with words hashed to 2^18
+binary columns and rows of unit length. There are {values:.0f} values per row (the paper: 313), targets -1 and +1, and
+no intercept. The objective is `lambda / 2 |w|^2` plus the mean loss: Huber's with threshold 1, or half the squared
+error.
 
-Each of 100 machines runs SGD at a constant rate over permutations of all rows, its own ones, and its weights are noted
-after 100, 200, 400, ... examples. A point is the average of k machines' weights: its objective on the training rows and
-its root mean squared error on the test rows, both divided by those of one sequential pass (mean of ten machines). For
-k = 1 and k = 10 it is the mean over ten machines and over ten groups of ten.
+Each of 100 machines runs SGD at a constant rate over its own permutations of all rows. Its weights are recorded after
+100, 200, 400, ... examples. A point is the average of the weights of k machines. Its objective on the training rows and
+its root mean squared error on the test rows are divided by those of one sequential pass (mean of ten machines). For k =
+1 and k = 10 a point is the mean over ten machines and over ten groups of ten.
 
-What we know of the paper is its algorithm, its setting and its findings, as others tell them; the text itself could not
-be had. That each machine has permutations of the whole set, and what is in which panel of its figures, is from memory.
+The text of the paper was not available to us. We know its algorithm, setting and findings from other texts. Two things
+are from memory: that each machine has permutations of the whole set, and the content of the panels of its figures.
 """
 READING = Path(__file__).with_name("readings") / "zinkevich.md"
 
@@ -162,9 +163,9 @@ def section(title: str, found: dict[tuple[str, float], Curves], n_rows: int) -> 
     """A table of a few points, and of the work that it takes to be as good as a sequential pass."""
     some = (400, 3200, n_rows, PASSES * n_rows)
     heads = [f"{x:,}" for x in some]
-    text = f"\n## {title}\n\nRelative objective / relative test RMSE after so many examples of each machine, and at how"
-    text += " many (of each machine, and of all together, in passes) the objective is a sequential pass's."
-    text += ' "A pass": what everything is relative to.\n\n'
+    text = f"\n## {title}\n\nThe cells are relative objective / relative test RMSE by number of examples"
+    text += " per machine. The last columns are the examples at which the objective equals that of a sequential pass,"
+    text += ' per machine and for all together in passes. "A pass" is the reference.\n\n'
     text += f"| loss | lambda | eta | a pass | machines | {' | '.join(heads)} | as good | all together |\n"
     text += "|---" * 11 + "|\n"
     for (loss, lam), one in found.items():
@@ -267,13 +268,13 @@ def main() -> None:
 
 
 THEORY = """
-## Spread, variance and bias of chains that have settled
+## Spread, variance and bias of converged chains
 
-{chains} chains of draws with replacement (the paper's algorithm 1), lambda = {lam:g}, each {times} relaxation times
-1 / (eta lambda) long. Spread: mean squared distance of the weights from the mean of all chains; of means of ten chains
-likewise. Bias: squared distance of that mean from the least objective's weights, less what its own spread explains.
-Bound: `4 eta G^2 / ((2 - eta lambda) lambda)`, theorem 10 there, with G = 1. Last: by how much the objective is above
-the least one.
+There are {chains} chains of draws with replacement (the paper's algorithm 1) with lambda = {lam:g}, each {times}
+relaxation times 1 / (eta lambda) long. Spread is the mean squared distance of the weights from the mean of all chains,
+and the same for means of ten chains. Bias is the squared distance of that mean from the optimal weights, minus the part
+due to its own spread. Bound is `4 eta G^2 / ((2 - eta lambda) lambda)`, theorem 10 of the paper, with G = 1. The last
+columns are the objective above its minimum.
 
 | loss | eta | examples | spread | of means of 10 | ratio | bias | bound | one chain | mean of 10 | mean of {chains} |
 |---|---|---|---|---|---|---|---|---|---|---|

@@ -115,9 +115,9 @@ def describe(readings: list[Reading]) -> str:
     ]  # fmt: skip
     return "\n".join([
         "The limit of a pass over rows is the time for reading them once at the bandwidth of two threads: values,"
-        " column numbers, row pointers, and a float32 target per row. The limit of a network is the time for its products at"
-        " the speed of large float32 products. Both limits are measured in the same turns. All lines are of two"
-        " workers.\n",
+        " column numbers, row pointers, and a float32 target per row. The limit of a network is the time for its"
+        " products at the speed of large float32 products. Both limits are measured in the same turns. All lines are of"
+        " two workers.\n",
         table(["problem", "way", "share (quartiles)", "of what", "times"], rows),
     ])  # fmt: skip
 

@@ -41,7 +41,7 @@ def test_a_quick_run_measures_and_leaves_the_docs_alone(tmp_path):
     assert all(value > 0 for entry in kept["equal_work"]["readings"] for value in entry["values"])
     text = (tmp_path / "benchmarks.md").read_text()
     assert all(row.title in text for row in equal_work.ROWS)
-    assert "requires real data" in text
+    assert "needs real data" in text
     assert {path: path.stat().st_mtime_ns for path in docs} == docs
 
 
