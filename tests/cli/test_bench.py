@@ -61,14 +61,14 @@ def test_own_data_are_prepared_as_by_fit(cli, table_csv):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--loss", "softmax"), "scikit-learn cannot do the same: The 'loss' parameter"),
+        (("--loss", "softmax"), "scikit-learn does not support this: The 'loss' parameter"),
         (("--batch-size", "4"), "SGDClassifier has no batch_size"),
-        (("iris", "--rows", "40"), "--rows is for data that are made up"),
+        (("iris", "--rows", "40"), "--rows is for generated data"),
         (("--rows", "3"), "--rows 3: too few"),
         (("--classes", "1"), "--classes 1: too few"),
         (("--repeats", "0"), "--repeats must be 1 or more"),
         (("--passes", "0"), "--passes must be 1 or more"),
-        (("--workers", "one"), "--workers one: write whole numbers"),
+        (("--workers", "one"), "--workers one: give integers"),
         (("--loss", "hing"), "Did you mean 'hinge'"),
     ],
 )

@@ -26,8 +26,8 @@ def test_more_passes_are_those_of_a_longer_fit(cli, table_csv, tmp_path):
 
 def test_it_says_what_became_of_resume(cli, table_csv, tmp_path):
     arguments = (table_csv, tmp_path / "m", *ARGUMENTS, "--checkpoint", tmp_path / "kept", "--resume")
-    assert "nothing to go on from; the fit began" in cli.fit(*arguments).output
-    assert "went on from round 30" in cli.fit(*arguments).output
+    assert "no checkpoint; started a new fit" in cli.fit(*arguments).output
+    assert "resumed from round 30" in cli.fit(*arguments).output
 
 
 def test_after_ctrl_c_it_says_how_to_go_on(cli, table_csv, tmp_path, monkeypatch):
@@ -57,8 +57,8 @@ def test_an_unfinished_fit_is_not_written_over(cli, table_csv, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--resume",), "--resume is for fits with --checkpoint DIR"),
-        (("--checkpoint-seconds", "3"), "--checkpoint-seconds is for fits with --checkpoint DIR"),
+        (("--resume",), "--resume needs --checkpoint DIR"),
+        (("--checkpoint-seconds", "3"), "--checkpoint-seconds needs --checkpoint DIR"),
         (("--checkpoint", "kept", "--checkpoint-seconds", "-1"), "'seconds' parameter of Checkpoint"),
         (("--scheduler", "tcp://here"), "is for --engine dask; got --engine auto"),
         (("--scheduler", "tcp://here", "--engine", "threads"), "is for --engine dask; got --engine threads"),

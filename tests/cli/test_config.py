@@ -85,16 +85,16 @@ def test_every_command_has_both(command, cli):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[fit]\nmax-itr = 3", "[fit] has no 'max-itr'. Did you mean 'max-iter'?"),
-        ("[fti]\nalpha = 3", "[fti] is no command. Did you mean 'fit'?"),
-        ("alpha = 3", "alpha is in no table; write [fit] above it"),
+        ("[fit]\nmax-itr = 3", "[fit]: unknown option 'max-itr'. Did you mean 'max-iter'?"),
+        ("[fti]\nalpha = 3", "[fti] is not a command. Did you mean 'fit'?"),
+        ("alpha = 3", "alpha is outside a table; write [fit] above it"),
         ("[plan]\nalpha = 3", "has no table [fit]; it has [plan]"),
         ("", "has no table [fit]; it has none"),
-        ("[fit", "is not TOML"),
-        ("[fit]\nalpha = 2020-01-01", "[fit] alpha: a text, a number, true or false was expected"),
-        ("[fit]\nresume = 3", "[fit] resume: true or false was expected; got 3"),
-        ("[fit]\nalpha.x = 3", "[fit] alpha: a text, a number"),
-        ("[fit]\nconfig = 'x'", "[fit] has no 'config'"),
+        ("[fit", "is not valid TOML"),
+        ("[fit]\nalpha = 2020-01-01", "[fit] alpha: expected text, a number, true or false"),
+        ("[fit]\nresume = 3", "[fit] resume: expected true or false; got 3"),
+        ("[fit]\nalpha.x = 3", "[fit] alpha: expected text, a number"),
+        ("[fit]\nconfig = 'x'", "[fit]: unknown option 'config'"),
         ("[fit]\nalpha = 'much'", "Invalid value for '--alpha'"),
         ("[fit]\nset = ['l1_ratio']", "--set l1_ratio: write NAME=VALUE"),
     ],
@@ -107,7 +107,7 @@ def test_mistakes_in_the_file_are_told(text, said, cli, file, tmp_path):
 def test_a_file_that_cannot_be_read_is_told(cli, tmp_path):
     assert "cannot be read" in cli("fit", "--config", tmp_path / "none.toml", code=2).stderr
     (tmp_path / "latin.toml").write_bytes(b"[fit]\ntarget = '\xe4'")
-    assert "is not TOML" in cli("fit", "--config", tmp_path / "latin.toml", code=2).stderr
+    assert "is not valid TOML" in cli("fit", "--config", tmp_path / "latin.toml", code=2).stderr
 
 
 SCALARS = (

@@ -4,13 +4,16 @@ import io
 
 from rich.console import Console as RichConsole
 
-from parsgd.cli.console import Console, scores_in_words
+from parsgd.cli.console import Console
 from parsgd.training.progress import Progress
+from parsgd.viz import number_format
 from parsgd.viz.live import log_view
 from parsgd.viz.live.progress_text import line
 
-HALF_WAY = Progress(examples=5000, planned=10_000, loss=0.25, seconds=2.0, workers=(2500, 2500), epochs=10)
-DONE = Progress(examples=10_000, planned=10_000, loss=0.125, seconds=4.0, workers=(5000, 5000), done=True, epochs=10)
+HALF_WAY = Progress(examples=5000, planned=10_000, loss=0.25, seconds=2.0, worker_examples=(2500, 2500), epochs=10)
+DONE = Progress(
+    examples=10_000, planned=10_000, loss=0.125, seconds=4.0, worker_examples=(5000, 5000), done=True, epochs=10
+)
 
 
 def terminal(width=120):
@@ -26,7 +29,7 @@ def test_on_a_terminal_there_is_a_view_that_fits_and_ends():
         observer(DONE)
     shown = voice.console.file.getvalue()
     assert "epoch 5.0 of at most 10" in shown
-    assert "loss 0.125   2,500 examples/s   4 s in all" in shown
+    assert "loss 0.125   2,500 examples/s   4 s in total" in shown
     assert "…" not in shown
     assert "\x1b[?25h" in shown  # the cursor is given back
 
@@ -70,6 +73,6 @@ def test_a_message_survives_a_terminal_that_lacks_its_letters(monkeypatch):
 
 
 def test_scores_have_names_and_digits_that_suit_them():
-    assert scores_in_words({"r2": 0.5, "rmse": 68895.73}) == "R² 0.5000, RMSE 68,895.7"
-    assert scores_in_words({"accuracy": 1.0, "rows_of_unknown_class": 1234}).endswith("(counted as wrong) 1,234")
-    assert scores_in_words({"r2": float("nan")}) == "R² nan"
+    assert number_format.scores({"r2": 0.5, "rmse": 68895.73}) == "R² 0.5000, RMSE 68,895.7"
+    assert number_format.scores({"accuracy": 1.0, "rows_of_unknown_class": 1234}).endswith("(counted as wrong) 1,234")
+    assert number_format.scores({"r2": float("nan")}) == "R² nan"

@@ -51,7 +51,7 @@ def test_text_is_refused_unless_rows_come_encoded(runtime, cli, table_csv, tmp_p
     cli.fit(table_csv, tmp_path / "m.parsgd", "--target", "y", "--drop", "kind", "--model", "sgd-regressor")
     out = ("--onnx", tmp_path / "m.onnx")
     said = cli("export", tmp_path / "m.parsgd", *out, code=2).output
-    assert "city of text cannot be encoded" in said
+    assert "cannot encode the text column city" in said
     assert "--encoded" in said
     assert not (tmp_path / "m.onnx").exists()
     assert "city=Lyon" in cli("export", tmp_path / "m.parsgd", *out, "--encoded").output

@@ -38,7 +38,7 @@ def test_an_extra_that_is_missing_is_told_with_what_to_type(cli, monkeypatch):
     found = inspect_machine.extras()
     assert set(found) == {"dask", "cli"}
     assert (found["dask"]["complete"], found["cli"]["complete"]) == (False, True)
-    assert "lacks dask: pip install 'parsgd[dask]'" in cli("info").stdout
+    assert "missing dask: pip install 'parsgd[dask]'" in cli("info").stdout
 
 
 def test_kernels_of_other_sources_count_as_outdated(cli, tmp_path):
@@ -46,7 +46,7 @@ def test_kernels_of_other_sources_count_as_outdated(cli, tmp_path):
     assert cli.report("info")["kernels"]["ready"] > 0
     damaged = tmp_path / "a.nbi"
     damaged.write_bytes(b"no index")
-    assert inspect_machine._in_index(damaged, "") == (0, 1)
+    assert inspect_machine._count_kernels(damaged, "") == (0, 1)
 
 
 # -- a model ---------------------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def test_a_fit_that_is_done_is_not_said_to_go_on(cli, table_csv, tmp_path):
         cli("fit", table_csv, *KEPT[:6], *how, "--out", tmp_path / "m", "--checkpoint", kept)
         report = cli.report("info", kept)
         assert (report["ended"], report["resumable"], report["command"]) == (True, False, None)
-        assert "would not go on" in cli("info", kept).stdout
+        assert "training is complete" in cli("info", kept).stdout
 
 
 def test_networks_and_regressors_are_known_by_their_parameters(cli, table_csv, tmp_path):
@@ -145,7 +145,7 @@ def test_damaged_checkpoints_are_told(cli, table_csv, tmp_path):
         folder.file(number).write_bytes(b"nothing")
     report = cli.report("info", kept)
     assert (report["resumable"], report["command"]) == (False, None)
-    assert "begin anew" in cli("info", kept).stdout
+    assert "start a new fit" in cli("info", kept).stdout
 
 
 # -- data ------------------------------------------------------------------------------------------------------------

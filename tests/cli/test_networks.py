@@ -96,11 +96,11 @@ def test_rounds_in_seconds_are_given_to_a_networks_algorithm(cli, tmp_path):
 def test_lbfgs_is_told_as_what_ran(cli, tmp_path):
     arguments = ("--out", tmp_path / "m", "--hidden", "5", "--set", "solver=lbfgs", "--tol", "1e-2")
     report = cli.report("fit", "iris", *arguments)
-    assert report["algorithm"] == {"name": "lbfgs", "why": "asked for"}
+    assert report["algorithm"] == {"name": "lbfgs", "why": "requested"}
     assert report["workers"] == []
     assert report["scores"]["accuracy"] > 0.8
     said = cli("fit", "iris", *arguments).stdout
-    assert "algorithm:  lbfgs: asked for" in said
+    assert "algorithm:  lbfgs: requested" in said
     assert "mean weight" not in said
 
 
@@ -121,17 +121,17 @@ MISTAKES = [
     (("--hidden", "0"), "such as --hidden 256,128"),
     (("--hidden", "64,"), "such as --hidden 256,128"),
     (("--hidden", "-3"), "such as --hidden 256,128"),
-    (("--hidden", "8", "--model", "sgd-one-class-svm"), "--hidden is for sgd-classifier and sgd-regressor"),
+    (("--hidden", "8", "--model", "sgd-one-class-svm"), "use --hidden with sgd-classifier or sgd-regressor"),
     (("--hidden", "8", "--model", "mlp-clasifier"), "Did you mean 'mlp-classifier'"),
-    (("--hidden", "8", "--penalty", "l1"), "has no penalty: its penalty is l2, of strength --alpha"),
-    (("--hidden", "8", "--average", "true"), "has no average: to average the work of several workers give --workers"),
-    (("--hidden", "8", "--loss", "log_loss"), "has no loss: its loss is the cross-entropy of its classes"),
+    (("--hidden", "8", "--penalty", "l1"), "has no penalty: its penalty is l2 with strength --alpha"),
+    (("--hidden", "8", "--average", "true"), "has no average: to average several workers use --workers"),
+    (("--hidden", "8", "--loss", "log_loss"), "has no loss: its loss is the cross-entropy"),
     (("--hidden", "8", "--model", "sgd-regressor", "--loss", "hube"), "Did you mean 'huber'"),
-    (("--hidden", "8", "--learning-rate", "adaptive"), "give the rate as --eta0"),
+    (("--hidden", "8", "--learning-rate", "adaptive"), "Use --eta0 for the rate"),
     (("--hidden", "8", "--learning-rate", "optimal", "--set", "solver=sgd"), "'invscaling'"),
-    (("--hidden", "8", "--set", "solver=lbfgs", "--workers", "2"), "--workers is for networks with --set solver=adam"),
-    (("--hidden", "8", "--set", "solver=lbfgs", "--batch-size", "2"), "--batch-size is for networks"),
-    (("--hidden", "8", "--set", "solver=lbfgs", "--round-seconds", "1"), "--round-seconds is for networks"),
+    (("--hidden", "8", "--set", "solver=lbfgs", "--workers", "2"), "--workers needs --set solver=adam"),
+    (("--hidden", "8", "--set", "solver=lbfgs", "--batch-size", "2"), "--batch-size needs --set"),
+    (("--hidden", "8", "--set", "solver=lbfgs", "--round-seconds", "1"), "--round-seconds needs --set"),
     (("--hidden", "8", "--set", "solver=adm"), "Did you mean 'adam'"),
     (("--hidden", "8", "--set", "drop=0.1"), "Did you mean 'dropout'"),
     (("--hidden", "8", "--eta0", "0"), "learning_rate_init"),
@@ -170,4 +170,4 @@ def test_a_network_saved_from_python_predicts_all_its_columns(cli, tmp_path):
             report = cli.report("evaluate", tmp_path / "m", tmp_path / "d.npz")
             assert report["scores"]["accuracy"] == model.score(X.astype(np.float32), y)
         else:
-            assert "Score it in Python" in cli("evaluate", tmp_path / "m", tmp_path / "d.npz", code=1).stderr
+            assert "Score the model in Python" in cli("evaluate", tmp_path / "m", tmp_path / "d.npz", code=1).stderr

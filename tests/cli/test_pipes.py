@@ -110,7 +110,7 @@ def test_with_json_there_is_one_object_on_standard_output_and_nothing_else(cli, 
 
 def test_predictions_and_json_do_not_share_standard_output(cli, table_csv, tmp_path):
     said = cli("predict", tmp_path / "m", table_csv, "--out", "-", "--json", code=2).stderr
-    assert "not both; name a file" in said
+    assert "give --out a file" in said
 
 
 def test_a_pipeline_of_processes(cli, table_csv, tmp_path):

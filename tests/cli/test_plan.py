@@ -62,9 +62,9 @@ def test_a_cell_that_never_gets_there_is_no_number_in_json(report):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--workers", "1,two"), "--workers 1,two: write whole numbers from 1 on"),
-        (("--workers", "0"), "--workers 0: write whole numbers"),
-        (("--latency", "5 parsecs"), "--latency 5 parsecs: write a time"),
+        (("--workers", "1,two"), "--workers 1,two: give integers of 1 or more"),
+        (("--workers", "0"), "--workers 0: give integers"),
+        (("--latency", "5 parsecs"), "--latency 5 parsecs: give a time"),
         (("--model", "sgd-one-class-svm"), "--model sgd-one-class-svm has no held-out loss"),
         (("--tolerance=-1",), "'tolerance' parameter of plan"),
         (("--set", "color=red"), "has no color"),

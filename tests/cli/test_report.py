@@ -47,7 +47,7 @@ def test_a_model_from_python_has_a_page_that_says_what_is_not_known(cli, tmp_pat
     model = SGDClassifier(max_iter=3, tol=None, n_jobs=1).fit(*load_iris(return_X_y=True))
     model_files.save(model, tmp_path / "m")
     cli("report", tmp_path / "m", "-o", tmp_path / "page.html")
-    assert "The command is not known" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "The command is unknown" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_one_class_and_regression_models_have_pages(cli, table_csv, tmp_path):

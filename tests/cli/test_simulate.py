@@ -13,6 +13,7 @@ from parsgd.cli.options import parsers
 from parsgd.cli.runs import simulate_run
 from parsgd.errors import Outcome
 from parsgd.planning.heldout import CurvePoint
+from parsgd.viz import number_format
 
 CREW = ("--speeds", "1,1,0.5,0.1", "--latency", "5ms", "--rate", "1000")
 TARGET = ("--target", "kind", "--drop", "y", "--loss", "log_loss", "--alpha", "0.01")
@@ -212,20 +213,20 @@ def test_json_needs_no_plotting_library(report, monkeypatch):
 
 MISTAKES = [
     ((), "--speeds"),
-    (("--speeds", "1,fast"), "--speeds fast: write numbers above 0, such as --speeds 1,1,0.5,0.1"),
-    (("--speeds", "1,0"), "--speeds 0: write numbers above 0"),
-    (("--speeds", "1x0"), "--speeds 1x0: after x comes how often"),
-    ((*CREW, "--latency", "5 parsecs"), "--latency 5 parsecs: write a time from 0 on, such as 5ms, 0.2s or 2min"),
-    ((*CREW, "--latency", "-5ms"), "--latency -5ms: write a time"),
-    ((*CREW, "--latency", "1.2.3s"), "--latency 1.2.3s: write a time"),
+    (("--speeds", "1,fast"), "--speeds fast: give numbers above 0, such as --speeds 1,1,0.5,0.1"),
+    (("--speeds", "1,0"), "--speeds 0: give numbers above 0"),
+    (("--speeds", "1x0"), "--speeds 1x0: give a count after x"),
+    ((*CREW, "--latency", "5 parsecs"), "--latency 5 parsecs: give a time of 0 or more in us, ms, s, min or h"),
+    ((*CREW, "--latency", "-5ms"), "--latency -5ms: give a time"),
+    ((*CREW, "--latency", "1.2.3s"), "--latency 1.2.3s: give a time"),
     ((*CREW, "--latency", "1ms,2ms"), "one per worker, 4"),
-    ((*CREW, "--merge", "x"), "--merge x: write a time"),
-    ((*CREW, "--seconds", "soon"), "--seconds soon: write a time"),
+    ((*CREW, "--merge", "x"), "--merge x: give a time"),
+    ((*CREW, "--seconds", "soon"), "--seconds soon: give a time"),
     ((*CREW, "--seconds", "0s"), "'seconds' parameter of WeightedAverage"),
-    ((*CREW, "--failures", "3"), "--failures 3: write WORKER:TIME, such as 3:2.5s"),
-    ((*CREW, "--failures", "4:1s"), "--failures 4:1s: there are 4 workers, 0 to 3"),
-    ((*CREW, "--failures", "2-1:1s"), "--failures 2-1:1s: there are 4 workers"),
-    ((*CREW, "--failures", "1:x"), "--failures x: write a time"),
+    ((*CREW, "--failures", "3"), "--failures 3: give WORKER:TIME, such as 3:2.5s"),
+    ((*CREW, "--failures", "4:1s"), "--failures 4:1s: workers are numbered 0 to 3"),
+    ((*CREW, "--failures", "2-1:1s"), "--failures 2-1:1s: workers are numbered"),
+    ((*CREW, "--failures", "1:x"), "--failures x: give a time"),
     ((*CREW, "--rate", "0"), "'rate' parameter of Simulated"),
     ((*CREW, "--jitter", "-1"), "'jitter' parameter of Simulated"),
     ((*CREW, "--bandwidth", "0"), "'bandwidth_bytes_per_s' parameter of Simulated"),
@@ -235,7 +236,7 @@ MISTAKES = [
     ((*CREW, "--algorithm", "local:sync_every=2"), "'sync_every' parameter of LocalSGD"),
     ((*CREW, "--passes", "0"), "max_iter"),
     ((*CREW, "--loss", "log_los"), "Did you mean 'log_loss'"),
-    ((*CREW, "--model", "sgd-one-class-svm"), "simulate a classifier or a regressor"),
+    ((*CREW, "--model", "sgd-one-class-svm"), "use a classifier or a regressor"),
     ((*CREW, "--hidden", "5", "--set", "solver=lbfgs"), "solver=adam, adamw or sgd"),
     ((*CREW, "--figure", "a.gif"), "--figure a.gif: the name must end in .png, .pdf, .svg"),
     ((*CREW, "--figure", "nowhere/a.png"), "mkdir -p nowhere"),
@@ -259,12 +260,12 @@ def test_ctrl_c_shows_what_was_simulated_until_then(cli, table_csv, monkeypatch)
     result = cli("simulate", table_csv, *TARGET, *CREW, "--algorithm", "local,minibatch", code=130)
     assert "final loss" in result.stdout
     assert "minibatch" not in result.stdout
-    assert "Interrupted; what was simulated until then is shown." in result.stderr
+    assert "Interrupted; the results so far are shown." in result.stderr
 
 
 def test_help_says_what_the_curve_is(cli):
     said = " ".join(cli("simulate", "--help").stdout.replace("│", " ").split())
-    assert "the loss of the merged model on the rows kept apart" in said
+    assert "the loss of the merged model" in said
     for name in ("--speeds", "--latency", "--jitter", "--failures", "--algorithm", "--seconds", "--figure", "--json"):
         assert name in said
 
@@ -272,8 +273,8 @@ def test_help_says_what_the_curve_is(cli):
 def test_times_are_read_and_told_with_their_units():
     texts = ("5ms", "2.5 s", "1e-3s", "3us", "3µs", "0", "1h")
     assert [parsers.seconds(text, "-") for text in texts] == [0.005, 2.5, 0.001, 3e-6, 3e-6, 0.0, 3600.0]
-    assert [parsers.in_words(s) for s in (0.0, 3e-6, 0.25, 1.0, 1234.0)] == [
-        "0 s", "3 µs", "250 ms", "1 s", "1.23e+03 s",
+    assert [number_format.seconds(s) for s in (0.0, 3e-6, 0.25, 1.0, 1234.0)] == [
+        "0 s", "3 µs", "250 ms", "1 s", "20 min 34 s",
     ]  # fmt: skip
 
 
@@ -297,14 +298,14 @@ def test_a_curve_is_a_flight_of_steps():
 
 def test_curves_have_colours_only_where_there_are_some():
     many = {str(i): [CurvePoint(0.0, 0.0, 1.0), CurvePoint(1.0, 1.0, 0.1 * i)] for i in range(8)}
-    plain, coloured = (loss_plots.in_letters(many, "loss", 80, colours) for colours in (False, True))
+    plain, coloured = (loss_plots.terminal_plot(many, "loss", 80, colours) for colours in (False, True))
     assert "\x1b" not in plain
     assert coloured.count("\x1b") > 20
 
 
 def test_a_loss_that_is_no_number_stops_no_plot():
     odd = {"a": [CurvePoint(0.0, 0.0, 1.0), CurvePoint(1.0, 1.0, float("nan"))], "b": [CurvePoint(0.0, 0.0, 1.0)] * 2}
-    said = loss_plots.in_letters(odd, "loss", 60, False)
+    said = loss_plots.terminal_plot(odd, "loss", 60, False)
     assert "•• a" in said
     assert "++ b" in said
     assert simulate_run.reached([point._asdict() for point in odd["a"]], 0.5) is None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-_NEEDED = ("typer", "rich", "safetensors", "pandas")
+_REQUIRED = ("typer", "rich", "safetensors", "pandas")
 
 
 def main() -> None:
-    """Run the command line; say how to install what it needs if that is missing."""
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    """Run the command line, or print how to install the missing packages."""
+    missing = [name for name in _REQUIRED if importlib.util.find_spec(name) is None]
     if missing:
         print(f"The command parsgd needs {', '.join(missing)}: pip install 'parsgd[cli]'", file=sys.stderr)
         sys.exit(1)
@@ -24,7 +24,7 @@ def main() -> None:
     try:
         app(prog_name="parsgd")
     except OSError as error:
-        # of help and of the version; commands explain their own
+        # raised while printing help or the version; commands report their own errors
         print(f"Error: standard output: {error.strerror or error}", file=MessageStream("stderr"))
         sys.exit(1)
     finally:

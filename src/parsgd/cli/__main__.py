@@ -1,4 +1,4 @@
-"""``python -m parsgd.cli`` is the command ``parsgd``."""
+"""Run the command ``parsgd`` as ``python -m parsgd.cli``."""
 
 from parsgd.cli import main
 

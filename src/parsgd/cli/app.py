@@ -1,4 +1,4 @@
-"""The command ``parsgd``: its commands, its version, and how errors end it."""
+"""The command ``parsgd``: subcommands, ``--version`` and exit codes."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typer.core import TyperGroup
 from parsgd.cli import command, output
 from parsgd.cli.cli_errors import INTERRUPTED, CliExit, report_errors
 from parsgd.cli.commands import bench, compile, export, fit, info, plan, predict, report, simulate
-from parsgd.cli.commands.fit import TYPED
-from parsgd.cli.signals import TERMINATED, handled
+from parsgd.cli.commands.fit import ARGUMENTS
+from parsgd.cli.signals import TERMINATED, handle_signals
 from parsgd.utils.streams import MessageStream
 
-# Commands that write files, and do not end with the terminal in which they run.
-_WRITING = ("fit", "predict", "report", "export")
+# These commands write files; they keep running after their terminal is closed.
+_WRITE_FILES = ("fit", "predict", "report", "export")
 
 
 class ErrorReportingGroup(TyperGroup):
-    """Ends every command with a message on standard error and an exit code instead of a traceback."""
+    """A command group that turns expected errors into a message on standard error and an exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        # a page about a run tells what was typed
-        ctx.meta[TYPED] = tuple(args)
+        # the report page shows the command line
+        ctx.meta[ARGUMENTS] = tuple(args)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        with handled(writes=any(name in _WRITING for name in ctx.meta[TYPED][:1])) as received:
+        with handle_signals(writes=any(name in _WRITE_FILES for name in ctx.meta[ARGUMENTS][:1])) as received:
             try:
                 with report_errors():
                     return super().invoke(ctx)
@@ -41,9 +41,9 @@ app = typer.Typer(
     cls=ErrorReportingGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Train linear models and networks by parallel stochastic gradient descent, and use them.",
-    epilog="Begin with: parsgd fit iris --out iris.parsgd\n\n"
-    "Exit codes: 0 done, 1 failed, 2 a mistake in what was typed, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).",
+    help="Train linear models and networks by parallel stochastic gradient descent, and predict with them.",
+    epilog="First command: parsgd fit iris --out iris.parsgd\n\n"
+    "Exit codes: 0 success, 1 failure, 2 invalid command line, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).",
 )
 command.add(app, fit.fit, *fit.EXAMPLES)
 command.add(app, predict.predict, *predict.PREDICT_EXAMPLES)
@@ -58,8 +58,8 @@ command.add(app, compile.compile, *compile.EXAMPLES)
 
 
 @app.callback(invoke_without_command=True)
-def start(version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False) -> None:
-    """Train linear models and networks by parallel stochastic gradient descent, and use them."""
+def start(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Train linear models and networks by parallel stochastic gradient descent, and predict with them."""
     if version:
         import parsgd
 

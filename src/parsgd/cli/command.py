@@ -1,4 +1,4 @@
-"""A command of the command line: its options in groups, its configuration, its examples, and the nearest option."""
+"""The command class: option groups, ``--config``, examples in the help, and hints for unknown options."""
 
 from __future__ import annotations
 
@@ -10,15 +10,28 @@ import typer
 from typer.core import TyperCommand
 
 from parsgd.cli import config, output
-from parsgd.cli.options.option_groups import grouped
+from parsgd.cli.options.option_groups import expand_groups
 
-# What other tools call our options.
-_ALSO = {
-    "--jobs": "--workers", "--n-jobs": "--workers", "--threads": "--workers", "--num-workers": "--workers",
-    "--epochs": "--max-iter", "--iterations": "--max-iter", "--lr": "--eta0", "--label": "--target", "--y": "--target",
-    "--output": "--out", "--test-size": "--test-fraction", "--random-state": "--seed", "--layers": "--hidden",
-    "--hidden-layer-sizes": "--hidden", "--estimator": "--model", "--l2": "--alpha", "--scale": "--standardize",
-}  # fmt: skip
+# Names of these options in other tools.
+_ALIASES = {
+    "--jobs": "--workers",
+    "--n-jobs": "--workers",
+    "--threads": "--workers",
+    "--num-workers": "--workers",
+    "--epochs": "--max-iter",
+    "--iterations": "--max-iter",
+    "--lr": "--eta0",
+    "--label": "--target",
+    "--y": "--target",
+    "--output": "--out",
+    "--test-size": "--test-fraction",
+    "--random-state": "--seed",
+    "--layers": "--hidden",
+    "--hidden-layer-sizes": "--hidden",
+    "--estimator": "--model",
+    "--l2": "--alpha",
+    "--scale": "--standardize",
+}
 
 
 class Command(TyperCommand):
@@ -30,8 +43,8 @@ class Command(TyperCommand):
         except Exception as error:
             name = getattr(error, "option_name", None)
             known = {opt for param in self.params for opt in param.opts}
-            if name in _ALSO and _ALSO[name] in known:
-                error.possibilities = [_ALSO[name]]
+            if name in _ALIASES and _ALIASES[name] in known:
+                error.possibilities = [_ALIASES[name]]
             raise
 
     def invoke(self, ctx: Any) -> Any:
@@ -42,9 +55,9 @@ class Command(TyperCommand):
 
 
 def add(app: typer.Typer, function: Callable, *examples: str) -> None:
-    """Make ``function`` a command of the app; the examples are shown below its help, and the tests run them."""
+    """Make ``function`` a command of the app; ``examples`` follow its help, and the tests run them."""
     epilog = "\n\n".join(("Examples:", *examples))
-    # of a paragraph's lines the terminal makes its own
+    # the terminal wraps the lines of each paragraph
     paragraphs = inspect.cleandoc(function.__doc__).split("\n\n")
     help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    app.command(cls=Command, help=help, epilog=epilog)(grouped(function, config.ConfigOptions))
+    app.command(cls=Command, help=help, epilog=epilog)(expand_groups(function, config.ConfigOptions))

@@ -1,10 +1,9 @@
-"""What the command says while it works and when it is done: a live view on a terminal, plain lines elsewhere."""
+"""Messages, tables and progress of a command, on a terminal or as plain lines."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,22 +14,22 @@ from rich.table import Table
 from rich.text import Text
 
 from parsgd.cli import output
-from parsgd.training.progress import Progress as Told
+from parsgd.training.progress import Progress
 from parsgd.utils.streams import MessageStream
+from parsgd.viz import number_format
 from parsgd.viz.live import display_mode
-from parsgd.viz.live.log_view import Lines
+from parsgd.viz.live.log_view import LogView
 from parsgd.viz.live.terminal_view import LiveView
 
-# Off a terminal, a line of progress this often.
+# Interval between progress lines if standard output is not a terminal.
 _LINE_SECONDS = 2.0
 _PLAIN_WIDTH = 120
 
 
 class Console:
-    """Where messages go: standard output, or standard error if that is taken by data.
+    """The output of messages: standard output, or standard error if the data go to standard output.
 
-    With ``quiet`` results are left to JSON on standard output: of the messages there are only progress and notes, on
-    standard error.
+    With ``quiet`` it prints progress and notes only, on standard error; the results are JSON on standard output.
     """
 
     def __init__(self, quiet: bool = False, to_stderr: bool = False):
@@ -40,25 +39,25 @@ class Console:
         self.quiet = quiet
 
     def say(self, text: str = "", style: str | None = None) -> None:
-        """One line."""
+        """Print one line unless quiet."""
         if not self.quiet:
             self.tell(text, style)
 
     def note(self, text: str) -> None:
-        """One line that is said beside JSON, too: a warning."""
+        """Print a warning, also if quiet."""
         self.tell(f"Note: {text}", "yellow")
 
     def tell(self, text: str, style: str | None = None) -> None:
-        """One line, whether quiet or not."""
+        """Print one line, also if quiet."""
         self.console.print(escape(text), style=style, soft_wrap=True)
 
     def points(self, lines: Iterable[str]) -> None:
-        """Several short facts, one a line."""
+        """Print short facts, one per line, unless quiet."""
         for line in lines:
             self.say(f"  {line}", style="dim")
 
     def table(self, title: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-        """Numbers in columns."""
+        """Print a table unless quiet."""
         if self.quiet:
             return
         table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
@@ -69,60 +68,30 @@ class Console:
         self.console.print(table)
 
     def plot(self, draw: Callable[[int, bool], str]) -> None:
-        """What ``draw(width, colours)`` gives, coloured where the terminal has colours."""
-        colours = self.console.color_system is not None
-        text = draw(self.console.width, colours)
-        self.console.print(Text.from_ansi(text) if colours else Text(text), soft_wrap=True)
+        """Print the text of ``draw(width, colors)``; ``colors`` is True if the terminal has colors."""
+        colors = self.console.color_system is not None
+        text = draw(self.console.width, colors)
+        self.console.print(Text.from_ansi(text) if colors else Text(text), soft_wrap=True)
 
     @contextlib.contextmanager
-    def progress(self) -> Iterator[Callable[[Told], None]]:
-        """Something to tell the progress of fits."""
-        how = display_mode.way(self.console.is_terminal)
-        if how == "0":
-            yield lambda told: None
+    def progress(self) -> Iterator[Callable[[Progress], None]]:
+        """Show progress inside the block; yield the observer of the fits."""
+        mode = display_mode.display_mode(self.console.is_terminal)
+        if mode == "0":
+            yield lambda progress: None
             return
-        # the workers have a table of their own when all is done
-        live = how == "live"
-        view = LiveView(self.console, keeps_table=False) if live else Lines(self.tell, seconds=_LINE_SECONDS)
+        live = mode == "live"
+        # the summary repeats the table of workers
+        view = LiveView(self.console, keep_table=False) if live else LogView(self.tell, seconds=_LINE_SECONDS)
         try:
             yield view
         finally:
             view.close()
 
 
-_NAMES = {
-    "accuracy": "accuracy",
-    "log_loss": "log-loss",
-    "rows_of_unknown_class": "rows of a class unknown to the model (counted as wrong)",
-    "r2": "R²",
-    "rmse": "RMSE",
-    "inliers": "share taken as inliers",
-}
-
-
-def scores_in_words(scores: dict[str, float]) -> str:
-    """Scores in one line.
-
-    >>> scores_in_words({"accuracy": 0.975, "log_loss": 0.1})
-    'accuracy 0.9750, log-loss 0.1000'
-    """
-    return ", ".join(f"{_NAMES[key]} {_short(value)}" for key, value in scores.items())
-
-
-def _short(value: float) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.6g}"
+scores_in_words = number_format.scores
 
 
 def print_json(report: dict[str, Any]) -> None:
-    """Strict JSON on standard output: a number that does not exist is null."""
-
-    def strict(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: strict(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [strict(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    output.write(json.dumps(strict(report), indent=2, allow_nan=False) + "\n")
+    """Print strict JSON on standard output; NaN and infinity become null."""
+    output.write(json.dumps(number_format.without_nan(report), indent=2, allow_nan=False) + "\n")

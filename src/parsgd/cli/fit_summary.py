@@ -1,23 +1,23 @@
-"""What ``fit`` says when it is done: what ran, who did the work, the score and the outcome."""
+"""The summary that ``fit`` prints: workers, score, time, algorithm and outcome."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from parsgd.cli.console import Console, scores_in_words
+from parsgd.cli.console import Console
 from parsgd.errors import Outcome
-from parsgd.viz.live.progress_text import duration
+from parsgd.viz import number_format
 
 
 def algorithm_of(estimator: Any) -> dict[str, str]:
-    """What ran, and why; L-BFGS is none of the registry's algorithms and has no workers."""
+    """Return the algorithm's name and the reason for it; L-BFGS is not in the registry and has no workers."""
     if not hasattr(estimator, "algorithm_"):
-        return {"name": estimator.solver, "why": "asked for"}
+        return {"name": estimator.solver, "why": "requested"}
     return {"name": estimator.algorithm_.name, "why": estimator.algorithm_.why}
 
 
 def worker_table(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sums over the rounds for each worker; ``weight`` is the mean of its weights."""
+    """Sum steps, examples and seconds of each worker over the rounds; ``weight`` is the mean merge weight."""
     totals: dict[int, dict[str, Any]] = {}
     for entry in history:
         for worker in entry["workers"]:
@@ -29,20 +29,20 @@ def worker_table(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [totals[worker] for worker in sorted(totals)]
 
 
-def tell(report: dict[str, Any], outcome: Outcome, voice: Console) -> None:
-    """The closing lines and the table of workers."""
+def tell(report: dict[str, Any], outcome: Outcome, console: Console) -> None:
+    """Print warnings, the table of workers and the summary."""
     for warning in report["warnings"]:
-        voice.note(warning)
+        console.note(warning)
     rows = [
         [w["worker"], f"{w['steps']:,}", f"{w['examples']:,}", f"{w['seconds']:.3f}", f"{w['weight']:.3f}"]
         for w in report["workers"]
     ]
     if rows:
-        voice.table("workers", ("worker", "steps", "examples", "seconds", "mean weight"), rows)
-    n_scored = report["rows"][report["scored_on"]]
-    voice.say(f"{report['scored_on']} score: {scores_in_words(report['scores'])} ({n_scored:,} rows)", style="bold")
-    n_training = report["rows"]["training"]
-    voice.say(f"time:       {duration(report['seconds'])}, {report['epochs']:,} epochs over {n_training:,} rows")
-    voice.say(f"algorithm:  {report['algorithm']['name']}: {report['algorithm']['why']}")
-    voice.say(f"outcome:    {outcome.value}")
-    voice.say(f"saved:      {report['model']}")
+        console.table("workers", ("worker", "steps", "examples", "seconds", "mean weight"), rows)
+    scored_on, n_rows = report["scored_on"], report["rows"]
+    scores, time = number_format.scores(report["scores"]), number_format.duration(report["seconds"])
+    console.say(f"{scored_on} score: {scores} ({n_rows[scored_on]:,} rows)", style="bold")
+    console.say(f"time:       {time}, {report['epochs']:,} epochs over {n_rows['training']:,} rows")
+    console.say(f"algorithm:  {report['algorithm']['name']}: {report['algorithm']['why']}")
+    console.say(f"outcome:    {outcome.value}")
+    console.say(f"saved:      {report['model']}")

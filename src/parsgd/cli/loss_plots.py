@@ -1,6 +1,6 @@
-"""Loss over time, drawn in the terminal by plotext and into a file by matplotlib.
+"""Plots of the loss over time: in the terminal by plotext, in a file by matplotlib.
 
-A curve is a flight of steps: until the next merge, the last one's model is the one to be had.
+A curve is a step function, because the merged model is constant between merges.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parsgd.cli.cli_errors import UsageError
-from parsgd.cli.options.parsers import unit_of
 from parsgd.errors import MissingDependencyError
 from parsgd.planning.heldout import CurvePoint
+from parsgd.viz.number_format import unit_of
 
 Curves = dict[str, Sequence[CurvePoint]]
 
@@ -22,17 +22,17 @@ _SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def check(terminal: bool, figure: Path | None) -> None:
-    """Refuse before any work what could not be drawn after it."""
-    # plotext 6 has the name of plotext 5, and none of its functions
+    """Check before training that the plots can be drawn afterwards."""
+    # plotext 6 lacks the functions of plotext 5
     if terminal and not _has("plotext", "plotsize"):
-        raise MissingDependencyError("The plot needs plotext 5: pip install 'parsgd[cli]'; --json goes without.")
+        raise MissingDependencyError("The plot needs plotext 5: pip install 'parsgd[cli]'; --json draws no plot.")
     if figure is not None and not _has("matplotlib", "rcParams"):
         raise MissingDependencyError("--figure needs matplotlib: pip install 'parsgd[plot]'")
     if figure is not None and figure.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"--figure {figure}: the name must end in {', '.join(_SUFFIXES)}.")
     if figure is not None and not figure.parent.is_dir():
         raise UsageError(
-            f"--figure {figure}: there is no folder {figure.parent}; make it first: mkdir -p {figure.parent}"
+            f"--figure {figure}: the folder {figure.parent} does not exist; create it: mkdir -p {figure.parent}"
         )
 
 
@@ -44,7 +44,7 @@ def _has(package: str, name: str) -> bool:
 
 
 def steps(curve: Sequence[CurvePoint], end: float, size: float) -> tuple[list[float], list[float]]:
-    """Times, in units of ``size`` seconds, and losses of a curve as a flight of steps up to ``end``.
+    """Return times, in units of ``size`` seconds, and losses of a curve as a step function up to ``end``.
 
     >>> steps([CurvePoint(0.0, 0.0, 0.7), CurvePoint(2.0, 1.0, 0.5)], 3.0, 1.0)
     ([0.0, 2.0, 2.0, 3.0], [0.7, 0.7, 0.5, 0.5])
@@ -56,8 +56,8 @@ def steps(curve: Sequence[CurvePoint], end: float, size: float) -> tuple[list[fl
     return times, losses
 
 
-def in_letters(curves: Curves, loss: str, width: int, colours: bool) -> str:
-    """The curves as lines of text, at most ``width`` letters wide."""
+def terminal_plot(curves: Curves, loss: str, width: int, colors: bool) -> str:
+    """Return the curves as lines of text, at most ``width`` characters wide."""
     import plotext
 
     end = max(curve[-1].seconds for curve in curves.values())
@@ -67,23 +67,23 @@ def in_letters(curves: Curves, loss: str, width: int, colours: bool) -> str:
     plotext.plotsize(min(width, _WIDEST), _HEIGHT)
     for i, (name, curve) in enumerate(curves.items()):
         times, losses = steps(curve, end, size)
-        settings = {"color": ("blue", "orange", "green", "red", "magenta", "cyan")[i % 6]} if colours else {}
+        settings = {"color": ("blue", "orange", "green", "red", "magenta", "cyan")[i % 6]} if colors else {}
         plotext.plot(times, losses, label=name, marker=_MARKERS[i % len(_MARKERS)], **settings)
     plotext.xlabel(f"virtual time, {unit}")
     plotext.title(loss)
     text = plotext.build()
     plotext.clear_figure()
-    text = text if colours else plotext.uncolorize(text)
+    text = text if colors else plotext.uncolorize(text)
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
-def draw(curves: Curves, loss: str, path: Path) -> None:
-    """The curves as a picture in a file, whose name says of what kind."""
+def save_figure(curves: Curves, loss: str, path: Path) -> None:
+    """Save the curves as a figure; the suffix of ``path`` gives the format."""
     from matplotlib.figure import Figure
 
     end = max(curve[-1].seconds for curve in curves.values())
     unit, size = unit_of(end)
-    # not pyplot: nothing is to be shown, and no back end to be chosen
+    # without pyplot no window opens and no back end is selected
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     for name, curve in curves.items():

@@ -1,4 +1,4 @@
-"""Standard output for data, which is UTF-8 whatever the locale says, and the streams as a command finds them."""
+"""Standard output for data, always in UTF-8, and the repair of closed standard streams."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from parsgd.cli.cli_errors import FAILURE, CliExit
 
 
 def write(text: str) -> None:
-    """Write data and have them arrive; bytes that were no UTF-8 in the names of files come out as they were.
+    """Write text to standard output and flush it; bytes of file names that are not valid UTF-8 stay unchanged.
 
-    Raises Ended if they cannot be written, and BrokenPipeError if the reader has left.
+    Raises CliExit if writing fails, and BrokenPipeError if the reader has closed the pipe.
     """
     stream = sys.stdout
     if stream is None:
-        raise CliExit("standard output: is closed; nothing was written to it.", FAILURE)
+        raise CliExit("standard output is closed; nothing was written to it.", FAILURE)
     try:
         stream.flush()
         stream.buffer.write(text.encode("utf-8", "surrogateescape"))
@@ -25,13 +25,13 @@ def write(text: str) -> None:
         raise
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise CliExit(f"standard output: {why}; what was to be written to it is lost.", FAILURE) from error
+        raise CliExit(f"standard output: {why}; the output was not written.", FAILURE) from error
 
 
 def prepare() -> None:
-    """Open what is closed of the standard files, and let no message fail for its letters.
+    """Open closed standard streams on the null device, and escape characters that a stream cannot encode.
 
-    The numbers of files that are closed would be given to the next ones that are opened, such as a socket to a worker.
+    Otherwise the next file or socket would get the file descriptor of a closed stream.
     """
     with contextlib.suppress(OSError):
         number = 0
@@ -44,7 +44,7 @@ def prepare() -> None:
 
 
 def finish() -> None:
-    """Write what is still held back, or let it go where that cannot be: at exit Python would complain."""
+    """Flush the streams; discard output that cannot be written, because Python would report it at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

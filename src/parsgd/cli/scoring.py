@@ -1,4 +1,4 @@
-"""How good predictions are, in the numbers that belong to each kind of model."""
+"""Scores of a model on the command line."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from parsgd.errors import DataFileError
 
 
 def task_of(estimator: Any) -> str:
-    """``classes``, ``numbers`` or ``outliers``."""
+    """Return ``"classes"``, ``"numbers"`` or ``"outliers"``."""
     if hasattr(estimator, "classes_") or hasattr(estimator, "class_weight"):
         return "classes"
     return "outliers" if hasattr(estimator, "nu") else "numbers"
 
 
 def score(estimator: Any, rows: Any, target: np.ndarray | None) -> dict[str, float]:
-    """Scores by name: accuracy and log-loss, R² and RMSE, or the share of inliers (and accuracy, given -1 and 1)."""
+    """Return scores by name: accuracy and log-loss, R² and RMSE, or the share of inliers.
+
+    A one-class model also has an accuracy if the targets are -1 and 1.
+    """
     task, predicted = task_of(estimator), estimator.predict(rows)
     if predicted.ndim > 1:
         raise DataFileError(
-            f"The model predicts {predicted.shape[1]} columns, and one is compared. Score it in Python, by its score."
+            f"The model predicts {predicted.shape[1]} columns, but the command line compares one."
+            " Score the model in Python with its score method."
         )
     if task == "numbers":
         return _regression(target, predicted)
@@ -36,7 +40,7 @@ def score(estimator: Any, rows: Any, target: np.ndarray | None) -> dict[str, flo
 def _regression(target: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     residual = target - predicted
     spread = float(np.sum((target - target.mean()) ** 2))
-    # R² of a single row, or of targets that are all alike, does not exist
+    # R² is undefined for one row or for equal targets
     r2 = 1.0 - float(np.sum(residual**2)) / spread if spread > 0 else float("nan")
     return {"r2": r2, "rmse": float(np.sqrt(np.mean(residual**2)))}
 

@@ -1,7 +1,7 @@
-"""Signals that end a command: SIGTERM as Ctrl-C does, with an exit code of its own; SIGHUP not at all.
+"""Signal handling: SIGTERM acts as Ctrl-C but has a different exit code, and SIGHUP is ignored.
 
-When a terminal is closed, the system sends SIGHUP to what runs in it.  A command that writes a file goes on, as with
-``nohup``, and what it would have said is lost.
+The system sends SIGHUP to the processes of a terminal when it is closed.  A command that writes a file continues, as
+with ``nohup``; its messages are dropped.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 class ReceivedSignals:
-    """``terminated``: SIGTERM came."""
+    """The signals received; ``terminated`` is True after SIGTERM."""
 
     terminated = False
 
 
 @contextmanager
-def handled(writes: bool) -> Iterator[ReceivedSignals]:
-    """Handle the signals inside the block; ``writes``: the command writes a file."""
+def handle_signals(writes: bool) -> Iterator[ReceivedSignals]:
+    """Handle signals inside the block; ``writes`` is True for a command that writes a file."""
     received = ReceivedSignals()
 
     def terminate(signum: int, frame: FrameType | None) -> None:
@@ -39,12 +39,12 @@ def handled(writes: bool) -> Iterator[ReceivedSignals]:
     if threading.current_thread() is not threading.main_thread():
         handlers = {}
     before = {signum: signal.getsignal(signum) for signum in handlers}
-    # what whoever started the command has settled stays as it is
-    ours = [signum for signum in handlers if before[signum] is signal.SIG_DFL]
-    for signum in ours:
+    # keep handlers that the parent process has set, such as those of nohup
+    replaced = [signum for signum in handlers if before[signum] is signal.SIG_DFL]
+    for signum in replaced:
         signal.signal(signum, handlers[signum])
     try:
         yield received
     finally:
-        for signum in ours:
+        for signum in replaced:
             signal.signal(signum, before[signum])

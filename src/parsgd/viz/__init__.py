@@ -1,1 +1,1 @@
-"""Views of a fit: progress while it runs, plots, and the report page."""
+"""Visualization of a fit: progress displays, matplotlib plots and the HTML report."""

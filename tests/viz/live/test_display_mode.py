@@ -17,9 +17,9 @@ from parsgd.errors import InvalidArgumentError
 from parsgd.testing.problems import labels, unit_rows
 from parsgd.training.progress import Progress, ProgressTracker, WorkerProgress
 from parsgd.viz.live import display_mode, log_view, progress_text, terminal_view
-from parsgd.viz.live.log_view import Lines
-from parsgd.viz.live.notebook_view import NotebookView, drawn, in_notebook
-from parsgd.viz.live.terminal_view import LiveView, picture
+from parsgd.viz.live.log_view import LogView
+from parsgd.viz.live.notebook_view import NotebookView, in_notebook, view_text
+from parsgd.viz.live.terminal_view import LiveView, view_of
 
 X = unit_rows(200, 4)
 Y = labels(X)
@@ -40,11 +40,11 @@ def terminal(width=80):
 
 def shown(told, width=80):
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(picture(told))
+    console.print(view_of(told))
     return console.file.getvalue().splitlines()
 
 
-# -- the picture ---------------------------------------------------------------------------------------------------
+# -- the view ---------------------------------------------------------------------------------------------------
 
 
 def test_the_view_has_a_line_a_worker():
@@ -53,7 +53,7 @@ def test_the_view_has_a_line_a_worker():
     assert "epoch 166.9 of at most 300" in seen[0]
     assert seen[1].split("   ") == ["loss 0.234", "2,090,417 examples/s", "at most 9.6 s left", "12 rounds"]
     assert [line.split()[0] for line in seen[2:6]] == ["worker", "0", "1", "2"]
-    assert seen[3].rstrip().endswith("0.500  at work")
+    assert seen[3].rstrip().endswith("0.500  running")
     assert "replaced 2 times" in seen[4]
     assert "lost" in seen[5]
     assert seen[6].startswith("workers 2, 1: its process (pid 5677) was killed by signal 9")
@@ -72,7 +72,7 @@ def test_on_a_narrow_terminal_no_line_is_longer_than_it(width):
 def test_many_workers_are_summed_up():
     crew = tuple(WorkerProgress(n, 0, rate=100.0 + n, losses=n % 2, gone=n == 3) for n in range(40))
     seen = shown(Progress(10, 20, 0.5, 1.0, (), workers=crew))
-    assert "40 workers: 39 at work, 19 of them replaced, 1 lost" in "\n".join(seen)
+    assert "40 workers: 39 running, 19 of them replaced, 1 lost" in "\n".join(seen)
     assert len(seen) < 10
 
 
@@ -100,7 +100,7 @@ def test_it_is_drawn_ten_times_a_second_however_much_news_there_is(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(terminal_view.time, "monotonic", lambda: clock[0])
     drawn = []
-    monkeypatch.setattr(terminal_view, "picture", lambda told, table: drawn.append(told) or "")
+    monkeypatch.setattr(terminal_view, "view_of", lambda told, table: drawn.append(told) or "")
     view = LiveView(terminal())
     for _ in range(1000):
         view(NEWS)
@@ -193,7 +193,7 @@ def test_the_way_of_showing(monkeypatch, asked, service, terminal, expected):
     monkeypatch.setenv("PARSGD_PROGRESS", asked)
     monkeypatch.setenv("CI", service)
     monkeypatch.setenv("TERM", "xterm")
-    assert display_mode.way(terminal) == expected
+    assert display_mode.display_mode(terminal) == expected
 
 
 def test_another_way_is_refused_before_the_fit(monkeypatch):
@@ -208,7 +208,7 @@ def test_two_fits_at_a_time_do_not_share_the_terminal(monkeypatch):
     monkeypatch.setenv("PARSGD_PROGRESS", "live")
     made = []
     monkeypatch.setattr("parsgd.viz.live.terminal_view.LiveView", lambda: made.append("live") or LiveView(terminal()))
-    monkeypatch.setattr(display_mode, "Lines", lambda: made.append("lines") or Lines(lambda text: None))
+    monkeypatch.setattr(display_mode, "LogView", lambda: made.append("lines") or LogView(lambda text: None))
     with display_mode.shown(1), display_mode.shown(1):
         pass
     with display_mode.shown(1):
@@ -221,7 +221,7 @@ def test_without_rich_there_are_lines(monkeypatch, capsys):
     monkeypatch.setattr(display_mode.importlib.util, "find_spec", lambda name: None)
     parsgd.SGDClassifier(verbose=1, **SMALL).fit(X, Y)
     lines = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"epoch 3\.0 of at most 3, loss .* in all", lines[0])
+    assert re.fullmatch(r"epoch 3\.0 of at most 3, loss .* in total", lines[0])
     assert [line.split(",")[0] for line in lines[1:]] == ["-- Epoch 1", "-- Epoch 2", "-- Epoch 3"]
 
 
@@ -232,7 +232,7 @@ def test_lines_are_a_second_apart(monkeypatch):
     clock = iter([0.0, 0.5, 1.0, 1.0, 1.5, 2.0])
     monkeypatch.setattr(log_view.time, "monotonic", lambda: next(clock))
     said = []
-    tell = Lines(said.append)
+    tell = LogView(said.append)
     for told in (NEWS, NEWS, NEWS, DONE):
         tell(told)
     assert said == [progress_text.line(NEWS), progress_text.line(DONE)]
@@ -246,7 +246,7 @@ def test_verbose_2_says_every_round(capsys):
     assert len(said) == 2 * (rounds + 1)
     assert [line.partition(":")[0] for line in said[:rounds]] == [f"round {n}" for n in range(rounds)]
     assert "weights 0.500 0.500" in said[0]
-    assert said[rounds].endswith("in all")
+    assert said[rounds].endswith("in total")
 
 
 # -- in a notebook -------------------------------------------------------------------------------------------------
@@ -281,8 +281,8 @@ def test_a_notebook_has_one_output_a_fit(monkeypatch):
     assert in_notebook()
     parsgd.SGDClassifier(verbose=1, **SMALL).fit(X, Y).fit(X, Y)
     assert len(handles) == 2
-    assert "in all" in handles[0].outputs[-1]
-    assert "weight" in drawn(NEWS)
+    assert "in total" in handles[0].outputs[-1]
+    assert "weight" in view_text(NEWS)
     assert NotebookView().close() is None
 
 

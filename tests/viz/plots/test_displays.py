@@ -81,7 +81,7 @@ def test_scores_are_shown_where_there_are_any(n_jobs):
         model.fit(X, Y)
     (line,) = LossDisplay.from_estimator(model, show="score").ax_.get_lines()
     np.testing.assert_array_equal(line.get_ydata(), model.validation_scores_)
-    with pytest.raises(InvalidArgumentError, match="no score to show"):
+    with pytest.raises(InvalidArgumentError, match="no score to plot"):
         LossDisplay.from_estimator(MODELS["rounds"], show="score")
 
 
@@ -140,10 +140,10 @@ def test_colours_are_those_of_the_report():
 def test_what_cannot_be_drawn_is_refused(display, monkeypatch):
     with pytest.raises(InvalidArgumentError, match=f"{display.__name__}.from_estimator must be fitted"):
         display.from_estimator(SGDClassifier())
-    with pytest.raises(InvalidArgumentError, match=r"an estimator of parsgd's\. Got 'model'"):
+    with pytest.raises(InvalidArgumentError, match=r"a parsgd estimator\. Got 'model'"):
         display.from_estimator("model")
     lbfgs = MLPClassifier((4,), solver="lbfgs", tol=0.1, random_state=0).fit(X, Y)
-    with pytest.raises(InvalidArgumentError, match="L-BFGS has none"):
+    with pytest.raises(InvalidArgumentError, match="L-BFGS has no rounds"):
         display.from_estimator(lbfgs)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'parsgd\[plot\]'"):

@@ -11,7 +11,7 @@ import parsgd
 from parsgd import AsyncLocalSGD, LocalSGD, MLPClassifier, SGDClassifier, Simulated, SimuParallel
 from parsgd.model_io import model_files
 from parsgd.training.history_stats import end_of, worker_totals
-from parsgd.viz.report import number_format
+from parsgd.viz import number_format
 
 X, Y = load_digits(return_X_y=True)
 X = X / 16.0

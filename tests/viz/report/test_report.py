@@ -22,7 +22,7 @@ from parsgd import (
 from parsgd.errors import InvalidArgumentError, ModelFileError
 from parsgd.model_io import model_files
 from parsgd.training.history_stats import end_of
-from parsgd.viz.report import number_format
+from parsgd.viz import number_format
 from parsgd.viz.report.fit_facts import fit_facts_of
 from parsgd.viz.report.line_charts import thinned
 from parsgd.viz.report.run_metadata import RunMetadata, from_notes, here
@@ -46,21 +46,21 @@ def test_equal_workers_that_need_no_messages_are_as_many_times_as_fast():
     ours = found(engine=Simulated(speeds=[1.0] * 4, rate=1e4), algorithm=LocalSGD(sync_every=1.0))
     assert ours.speedup == pytest.approx(4.0, rel=0.01)
     took = number_format.seconds(ours.seconds)
-    assert ours.sentence.startswith(f"4 workers took {took} on the simulated clock; one would have taken about ")
-    assert ours.sentence.endswith("parallel was worth it (4.0 times as fast).")
+    assert ours.sentence.startswith(f"4 workers took {took} on the simulated clock; one worker would have taken about ")
+    assert ours.sentence.endswith("parallel work helped (4.0 times as fast).")
     assert "simulated clock" in ours.cautions[0]
 
 
 def test_slow_messages_are_not_worth_it():
     ours = found(engine=Simulated(speeds=[1.0] * 2, rate=1e5, latency_s=0.1), algorithm=LocalSGD(sync_every=0.5))
     assert ours.speedup < 0.5
-    assert "parallel was not worth it (it took " in ours.sentence
+    assert "parallel work was slower (" in ours.sentence
 
 
 def test_little_is_called_little():
     ours = found(engine=Simulated(speeds=[1.0, 0.1], rate=1e4), algorithm=LocalSGD(sync_every=1.0))
     assert ours.speedup == pytest.approx(1.1, rel=0.01)
-    assert "parallel gained little (1.10 times as fast)" in ours.sentence
+    assert "parallel work helped little (1.10 times as fast)" in ours.sentence
 
 
 def test_the_estimate_is_what_the_workers_computed_and_what_was_checked():
@@ -75,7 +75,7 @@ def test_the_estimate_is_what_the_workers_computed_and_what_was_checked():
     ("params", "said"),
     [
         ({"n_jobs": 1}, r"One worker took .*; nothing ran in parallel \(serial SGD .*\)\."),
-        ({"n_jobs": 2, "engine": "serial", "algorithm": "local"}, "2 workers took turns on one core, .*nothing ran in"),
+        ({"n_jobs": 2, "engine": "serial", "algorithm": "local"}, "2 workers shared one core for .*nothing ran in"),
     ],
 )
 def test_where_nothing_ran_in_parallel_nothing_is_compared(params, said):
@@ -86,9 +86,9 @@ def test_where_nothing_ran_in_parallel_nothing_is_compared(params, said):
 
 def test_what_the_estimate_leaves_out_is_said():
     local = found(n_jobs=2, algorithm="local")
-    assert any("As many passes by one worker need not lead to the same model" in said for said in local.cautions)
+    assert any("The same number of passes by one worker gives a different model" in said for said in local.cautions)
     batches = found(n_jobs=2, algorithm=MiniBatch())
-    assert any("same steps as one" in said for said in batches.cautions)
+    assert any("same steps with any number of workers" in said for said in batches.cautions)
     crowded = found(RunMetadata(processors=2), n_jobs=3, algorithm="local")
     assert any("3 workers shared 2 processors" in said for said in crowded.cautions)
 
@@ -112,7 +112,7 @@ def test_what_a_plan_said_stands_beside_what_happened():
     [
         (SGDClassifier(n_jobs=2, algorithm=SimuParallel(), **SETTINGS), Y, "accuracy"),
         (SGDRegressor(n_jobs=1, **SETTINGS), Y, "R²"),
-        (SGDOneClassSVM(n_jobs=1, **SETTINGS), None, "share taken as inliers"),
+        (SGDOneClassSVM(n_jobs=1, **SETTINGS), None, "fraction of inliers"),
         (MLPClassifier((4,), solver="lbfgs", tol=0.1, random_state=0), Y % 2, "accuracy"),
     ],
 )
@@ -120,11 +120,11 @@ def test_every_kind_of_model_has_a_page(model, y, score, tmp_path):
     model.fit(X, y)
     page = parsgd.write_report(model, X=X, y=y)
     assert score in page
-    assert "The command is not known" in page
+    assert "The command is unknown" in page
     model_files.save(model, tmp_path / "m")
     again = parsgd.write_report(tmp_path / "m")
-    assert "No score is known" in again
-    assert "Whether it warned of anything is not known" in again
+    assert "No score." in again
+    assert "The warnings of the fit are unknown" in again
 
 
 def test_a_page_says_the_scores_warnings_and_command_that_were_noted(tmp_path):
@@ -156,7 +156,7 @@ def test_notes_come_back_as_they_were_and_later_ones_are_left_out():
     run = RunMetadata(data="iris", classes={"a": 3}, warnings=(), **here())
     assert from_notes(run.notes() | {"of a later version": 1}) == run
     for broken in ("iris", {"rows": "many"}, {"scores": {"r2": "good"}}, {"warnings": [3]}, {"seconds": float("inf")}):
-        with pytest.raises(ModelFileError, match="notes on its run are damaged"):
+        with pytest.raises(ModelFileError, match="run metadata are damaged"):
             from_notes(broken)
 
 
@@ -166,12 +166,12 @@ def test_notes_come_back_as_they_were_and_later_ones_are_left_out():
 def test_what_is_no_fitted_model_is_refused(tmp_path):
     with pytest.raises(InvalidArgumentError, match="must be fitted"):
         parsgd.write_report(SGDClassifier())
-    with pytest.raises(InvalidArgumentError, match="estimator of parsgd's or the path"):
+    with pytest.raises(InvalidArgumentError, match="parsgd estimator or the path"):
         parsgd.write_report(3)
     with pytest.raises(ModelFileError, match="cannot be read"):
         parsgd.write_report(tmp_path / "missing")
     model_files.save(SGDClassifier(**SETTINGS).fit(X, Y), tmp_path / "m", run={"rows": -1})
-    with pytest.raises(ModelFileError, match=r"m: the notes on its run are damaged: rows is -1"):
+    with pytest.raises(ModelFileError, match=r"m: the run metadata are damaged: invalid rows -1"):
         parsgd.write_report(tmp_path / "m")
 
 
@@ -186,7 +186,7 @@ def test_where_a_page_cannot_be_written_is_told_and_the_model_is_kept(tmp_path):
     path = tmp_path / "m"
     model_files.save(SGDClassifier(**SETTINGS).fit(X, Y), path)
     before = path.read_bytes()
-    for out, said in ((path, "must not be the model file"), (tmp_path, "folder"), (tmp_path / "no" / "p", "exists")):
+    for out, said in ((path, "must not be the model file"), (tmp_path, "folder"), (tmp_path / "no" / "p", "existing")):
         with pytest.raises(InvalidArgumentError, match=said):
             parsgd.write_report(path, out)
     assert path.read_bytes() == before

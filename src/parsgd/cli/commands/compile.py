@@ -14,30 +14,28 @@ EXAMPLES = ("parsgd compile --only binary --dense",)
 def compile(
     only: Annotated[
         list[str] | None,
-        typer.Option(
-            "--only", metavar="KIND", help="binary, multiclass, softmax, regression or network; may be repeated."
-        ),
+        typer.Option("--only", metavar="KIND", help="binary, multiclass, softmax, regression or network; repeatable."),
     ] = None,
-    dense: Annotated[bool, typer.Option("--dense", help="Compile for dense rows only, not for sparse ones.")] = False,
+    dense: Annotated[bool, typer.Option("--dense", help="Compile for dense rows only.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compile the kernels of common fits now, and print where they are kept.
+    """Compile the kernels of common fits, and print the cache folder.
 
-    Without options it compiles for all common fits, for one to three minutes.
+    Without options it compiles for all common fits, which takes one to three minutes.
 
-    The first fit of a kind compiles for some seconds; later fits, in other processes too, read the result from a cache.
-    Run this where an image is built or a package is installed.  NUMBA_CACHE_DIR names another folder for the cache.
+    Without this command the first fit of each kind compiles for some seconds; later fits read the cache, also in other
+    processes.  Run it when an image is built or the package is installed.  NUMBA_CACHE_DIR sets another cache folder.
     """
     from parsgd.cli.console import Console, print_json
     from parsgd.precompile import compile_kernels
 
-    voice, compiled = Console(quiet=as_json), []
+    console, compiled = Console(quiet=as_json), []
 
     def show(line: str) -> None:
         compiled.append(line)
-        voice.say(f"Compiling: {line}")
+        console.say(f"Compiling: {line}")
 
     folder = compile_kernels(only or None, sparse=not dense, progress=show)
-    voice.say(f"Compiled kernels are in {folder}." if folder else "There is no folder in which kernels can be kept.")
+    console.say(f"Compiled kernels are in {folder}." if folder else "No folder is writable for the kernel cache.")
     if as_json:
         print_json({"folder": folder, "compiled": compiled})

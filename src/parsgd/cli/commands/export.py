@@ -19,17 +19,16 @@ def export(
     model: ModelFile,
     onnx: Annotated[Path, option("The ONNX file to write.", "--onnx", metavar="FILE")],
     encoded: Annotated[
-        bool, typer.Option("--encoded", help="The model alone, for rows that are encoded already.")
+        bool, typer.Option("--encoded", help="Export the model without encoding, for encoded rows.")
     ] = False,
-    dtype: Annotated[Text, option("float32 or float64; not given: float64, if the graph encodes.")] = None,
-    opset: Annotated[int, option("Version of ONNX's operators.")] = 17,
+    dtype: Annotated[Text, option("float32 or float64. Default: float64, if the graph encodes.")] = None,
+    opset: Annotated[int, option("Version of the ONNX operator set.")] = 17,
     as_json: AsJson = False,
 ) -> None:
-    """Write a saved model as an ONNX graph, which predicts the same where there is no Python.
+    """Write a saved model as an ONNX graph, for predictions without Python.
 
-    Gaps in columns of numbers are filled and numbers are standardized in the graph, as when the model was fitted.
-    Columns of text are not: with --encoded the graph is that of the model alone, and takes the columns that all of them
-    became.
+    The graph fills missing numbers and standardizes, as in the fit.  It cannot encode text columns.  With --encoded the
+    graph contains the model only and takes encoded columns.
     """
     from parsgd.cli.console import Console, print_json
     from parsgd.cli.runs import export_run

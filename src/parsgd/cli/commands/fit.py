@@ -9,17 +9,17 @@ import typer
 
 from parsgd.cli.cli_errors import INTERRUPTED, CliExit
 from parsgd.cli.options.common_options import (
+    CheckpointOptions,
     ColumnOptions,
-    DescentOptions,
-    KeepingOptions,
     ModelOptions,
     ParallelOptions,
     TestFraction,
+    TrainingOptions,
 )
-from parsgd.cli.options.option_types import TRAINING, AsJson, DataFiles, Stream, Text, Whole, option
+from parsgd.cli.options.option_types import TRAINING, AsJson, DataFiles, Integer, Stream, Text, option
 
-# Where the context holds what was typed after ``parsgd``.
-TYPED = "parsgd.typed"
+# Key of the command line after ``parsgd`` in the context.
+ARGUMENTS = "parsgd.arguments"
 EXAMPLES = (
     "parsgd fit iris --out iris.parsgd",
     "parsgd fit table.csv --target price --model sgd-regressor --out price.parsgd",
@@ -30,29 +30,29 @@ EXAMPLES = (
 def fit(
     context: typer.Context,
     data: DataFiles,
-    out: Annotated[Path, option("Where to save the model.", "--out", "-o", metavar="FILE")],
-    what: ModelOptions,
-    sgd_run: DescentOptions,
+    out: Annotated[Path, option("File for the model.", "--out", "-o", metavar="FILE")],
+    model_options: ModelOptions,
+    training: TrainingOptions,
     parallel: ParallelOptions,
-    kept: KeepingOptions,
+    checkpoints: CheckpointOptions,
     columns: ColumnOptions,
-    max_iter: Annotated[Whole, option("Most passes over the data.", panel=TRAINING)] = None,
-    tol: Annotated[Text, option("Stop when the loss falls by less than this; none: never.", panel=TRAINING)] = None,
+    max_iter: Annotated[Integer, option("Maximum passes over the data.", panel=TRAINING)] = None,
+    tol: Annotated[Text, option("Stop if the loss improves by less than this; none: never.", panel=TRAINING)] = None,
     test_fraction: TestFraction = 0.2,
-    page: Annotated[Path | None, option("Write a page about the run, too.", "--report", metavar="FILE.html")] = None,
+    page: Annotated[Path | None, option("Also write a report page.", "--report", metavar="FILE.html")] = None,
     stream: Stream = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit a model to data, test it on rows kept apart, and save it.
+    """Fit a model to data, test it on held-out rows, and save it.
 
-    Text columns become columns of 0 and 1, gaps are filled, numbers are standardized; the command says what it did, and
-    the model file remembers it.  Ctrl-C keeps the best model so far.
+    Text columns become columns of 0 and 1, missing values are filled, and numbers are standardized.  The command prints
+    these steps, and the model file stores them.  Ctrl-C keeps the best model so far.
 
-    With --checkpoint the fit can go on after whatever ended it: start the same command again with --resume.
+    With --checkpoint an interrupted fit can resume: run the same command with --resume.
 
-    With --hidden the classifier or regressor is a network, fitted by adam; --set solver=sgd, activation=tanh,
-    dropout=0.2 and so on change how.  It has --loss as a regressor only, --learning-rate with solver=sgd only, and
-    neither --penalty nor --average.
+    With --hidden the classifier or regressor is a network, fitted by adam; change this by --set solver=sgd, --set
+    activation=tanh, --set dropout=0.2 and so on.  A network has no --penalty and no --average.  It accepts --loss for
+    regression only, and --learning-rate with solver=sgd only.
     """
     from parsgd.cli.console import Console, print_json
     from parsgd.cli.runs import fit_run
@@ -61,22 +61,22 @@ def fit(
         data=data[0],
         more=tuple(data[1:]),
         out=out,
-        model=what.model,
-        target=what.target,
-        parameters=sgd_run.parameters(what, max_iter=max_iter, tol=tol, **parallel.parameters()),
+        model=model_options.model,
+        target=model_options.target,
+        parameters=training.parameters(model_options, max_iter=max_iter, tol=tol, **parallel.parameters()),
         round_seconds=parallel.round_seconds,
         test_fraction=test_fraction,
-        seed=sgd_run.seed,
+        seed=training.seed,
         choices=columns.choices(),
-        kept=kept.request(),
+        kept=checkpoints.request(),
         scheduler=parallel.scheduler,
         stream=stream,
         page=page,
-        command=context.meta[TYPED],
+        command=context.meta[ARGUMENTS],
     )
     report = fit_run.run(request, Console(quiet=as_json))
     if as_json:
         print_json(report)
     if report["outcome"] == "INTERRUPTED":
-        further = "" if kept.checkpoint is None else " To go on with the fit add --resume."
-        raise CliExit(f"Interrupted: the best model so far was kept, and saved to {out}.{further}", INTERRUPTED)
+        hint = "" if checkpoints.checkpoint is None else " To continue the fit add --resume."
+        raise CliExit(f"Interrupted: the best model so far was saved to {out}.{hint}", INTERRUPTED)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,19 +21,46 @@ EXAMPLES = (
 def info(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL | CHECKPOINTS | DATA]", help="A model file, a folder of checkpoints, or data."),
+        typer.Argument(metavar="[MODEL | CHECKPOINTS | DATA]", help="A model file, a checkpoint folder, or data."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is installed and on what machine; or what a model file, a folder of checkpoints, or a data file holds.
+    """Describe the installation, or a model file, a checkpoint folder or a data file.
 
-    Of a model: what it is, how and on what it was trained, and its score.  Of checkpoints: how far the fit came,
-    whether it can go on, and with what command.  Of data: rows and columns, what is missing, and which columns may be
-    targets; of data that are large a sample is looked at.
+    For a model: its parameters, training and score.  For checkpoints: the progress of the fit, and the command that
+    resumes it.  For data: rows, columns, missing values and possible targets; large data are sampled.
     """
     from parsgd.cli.console import Console, print_json
-    from parsgd.cli.runs import info_run
 
-    report = info_run.run(what, Console(quiet=as_json))
+    kind, console = kind_of(what), Console(quiet=as_json)
+    # imported here, because --help must not load NumPy
+    module = importlib.import_module(f"parsgd.cli.inspect.inspect_{kind}")
+    if kind == "machine":
+        report = module.machine(console)
+    elif kind == "data":
+        report = module.data(what, console)
+    else:
+        report = (module.model if kind == "model" else module.checkpoints)(Path(what), console)
     if as_json:
-        print_json(report)
+        print_json({"kind": kind} | report)
+
+
+def kind_of(what: str | None) -> str:
+    """Return ``"machine"``, ``"model"``, ``"checkpoints"`` or ``"data"``.
+
+    >>> kind_of(None), kind_of("iris"), kind_of("table.csv")
+    ('machine', 'data', 'data')
+    """
+    from parsgd.checkpointing.store import ENDING
+    from parsgd.cli.tables.file_readers import BUILT_IN, PIPE, reader
+    from parsgd.data.formats.paths import is_address
+
+    if what is None:
+        return "machine"
+    path = Path(what)
+    if path.is_dir():
+        return "checkpoints" if any(name.endswith(ENDING) for name in os.listdir(path)) else "data"
+    if path.name.endswith(ENDING):
+        return "checkpoints"
+    data = what in (*BUILT_IN, PIPE) or is_address(what) or reader(path) is not None or not path.exists()
+    return "data" if data else "model"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from parsgd.cli.options.common_options import ColumnOptions, DescentOptions, ModelOptions
+from parsgd.cli.options.common_options import ColumnOptions, ModelOptions, TrainingOptions
 from parsgd.cli.options.option_types import PARALLEL, TRAINING, AsJson, DataFile, Number, Text, option
 
 EXAMPLES = (
@@ -16,24 +16,24 @@ _CLUSTER = "Workers beyond this machine's cores"
 
 def plan(
     data: DataFile,
-    what: ModelOptions,
-    sgd_run: DescentOptions,
+    model_options: ModelOptions,
+    training: TrainingOptions,
     columns: ColumnOptions,
-    workers: Annotated[str, option("Numbers of workers to compare.", panel=PARALLEL)] = "1,2,4,8,64",
-    latency: Annotated[str, option("Time of a message, each way.", panel=_CLUSTER)] = "0s",
-    bandwidth: Annotated[Number, option("Bytes a second to each worker; not given: endless.", panel=_CLUSTER)] = None,
-    merge: Annotated[Text, option("Time of the driver for a report; not given: as here.", panel=_CLUSTER)] = None,
+    workers: Annotated[str, option("Worker counts to compare.", panel=PARALLEL)] = "1,2,4,8,64",
+    latency: Annotated[str, option("Latency of a message, one way.", panel=_CLUSTER)] = "0s",
+    bandwidth: Annotated[Number, option("Bytes per second per worker. Default: unlimited.", panel=_CLUSTER)] = None,
+    merge: Annotated[Text, option("Driver's time per report. Default: measured.", panel=_CLUSTER)] = None,
     passes: Annotated[int, option("Passes of the serial fit.", panel=TRAINING)] = 5,
-    tolerance: Annotated[float, option("How near to its loss is near enough, as a part of it.")] = 0.01,
-    seconds: Annotated[Text, option("Time for the plan itself; not given: 2s, or a tenth of a fit.")] = None,
+    tolerance: Annotated[float, option("Relative tolerance on the serial fit's loss.")] = 0.01,
+    seconds: Annotated[Text, option("Time for planning. Default: 2s, or a tenth of a fit.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how many workers to take, with which algorithm, or that more will not help, and why.
+    """Recommend a number of workers and an algorithm, with the reason.
 
-    Serial SGD and short fits with each number of workers are rehearsed on the data, which takes about two seconds; what
-    rows, rounds and merges cost on this machine is measured.  The table tells the predicted time until a fit by so many
-    workers has the loss that serial SGD ends with, on rows kept apart.  Numbers of workers up to the machine's cores
-    are threads; more are a cluster whose machines are each as fast as one core here.
+    Short trial fits run on the data with each number of workers, for about two seconds.  They measure the cost of rows,
+    rounds and merges on this machine.  The table shows the predicted time until each fit reaches the final loss of
+    serial SGD on held-out rows.  Up to the number of cores, workers are threads; beyond that they are a cluster of
+    machines, each as fast as one core of this machine.
     """
     from parsgd.cli.console import Console, print_json
     from parsgd.cli.options import parsers
@@ -50,12 +50,12 @@ def plan(
     request = fit_run.FitRequest(
         data=data,
         out=None,
-        model=what.model,
-        target=what.target,
-        parameters=sgd_run.parameters(what, max_iter=passes),
+        model=model_options.model,
+        target=model_options.target,
+        parameters=training.parameters(model_options, max_iter=passes),
         round_seconds=None,
         test_fraction=0.0,
-        seed=sgd_run.seed,
+        seed=training.seed,
         choices=columns.choices(),
     )
     report = plan_run.run(request, settings, Console(quiet=as_json))

@@ -20,19 +20,19 @@ EVALUATE_EXAMPLES = (
 def predict(
     model: ModelFile,
     data: DataFiles,
-    out: Annotated[str, option("File to write: .csv, .parquet, .npz; - for CSV here.", "--out", "-o", metavar="FILE")],
+    out: Annotated[str, option("A .csv, .parquet or .npz file; - for CSV on stdout.", "--out", "-o", metavar="FILE")],
     stream: Stream = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict a target for every row of the data.
 
-    Data may come from a pipe, as CSV, and predictions go into one: - stands for both.
+    As DATA and as --out, - stands for CSV on standard input and standard output.
     """
     from parsgd.cli.console import Console, print_json
     from parsgd.cli.runs import predict_run
 
     if as_json and out == "-":
-        raise UsageError("--json: standard output takes the predictions (--out -) or the JSON, not both; name a file.")
+        raise UsageError("--json and --out - both write to standard output; give --out a file.")
     report = predict_run.predict(model, data, out, Console(quiet=as_json, to_stderr=out == "-"), stream)
     if as_json:
         print_json(report)
@@ -41,11 +41,11 @@ def predict(
 def evaluate(
     model: ModelFile,
     data: DataFiles,
-    target: Annotated[Text, option("Column with the true values, if not that of the fit.", metavar="COLUMN")] = None,
+    target: Annotated[Text, option("Column of true values. Default: the target of the fit.", metavar="COLUMN")] = None,
     stream: Stream = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a saved model on data that have the true values."""
+    """Score a saved model on data with true values."""
     from parsgd.cli.console import Console, print_json
     from parsgd.cli.runs import predict_run
 

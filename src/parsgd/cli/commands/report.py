@@ -18,9 +18,9 @@ def report(
     out: Annotated[Path, option("The page to write.", "--out", "-o", metavar="FILE.html")],
     as_json: AsJson = False,
 ) -> None:
-    """Write a page about how a model was trained: its score, who did the work, where the time went.
+    """Write an HTML page about the training of a model: its score, the workers and the use of time.
 
-    It is one file that loads nothing, for a phone, a desk or paper.
+    The page is one file without external resources, for any screen size and for print.
     """
     from parsgd.cli.console import Console, print_json
     from parsgd.cli.runs import report_run

@@ -1,1 +1,1 @@
-"""The parts of ``parsgd info``."""
+"""Descriptions of the installation, models, checkpoints and data, for ``parsgd info``."""

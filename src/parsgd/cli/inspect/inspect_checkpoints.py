@@ -1,4 +1,4 @@
-"""What a folder of checkpoints holds: how far the fit came, and how to go on with it."""
+"""The description of a checkpoint folder for ``parsgd info``: progress of the fit, and the command to resume it."""
 
 from __future__ import annotations
 
@@ -18,29 +18,36 @@ from parsgd.checkpointing.store import CheckpointStore
 from parsgd.cli.console import Console
 from parsgd.cli.options.common_options import MODELS
 from parsgd.errors import CheckpointError, ModelFileError, Outcome
-from parsgd.viz.live.progress_text import duration
+from parsgd.viz import number_format
 
-# Parameters that are options of their own; the others are given by --set.
+# Parameters with their own option; others use --set.
 _OPTIONS = {
-    "loss": "--loss", "penalty": "--penalty", "alpha": "--alpha", "learning_rate": "--learning-rate", "tol": "--tol",
-    "eta0": "--eta0", "learning_rate_init": "--eta0", "batch_size": "--batch-size", "average": "--average",
+    "loss": "--loss",
+    "penalty": "--penalty",
+    "alpha": "--alpha",
+    "learning_rate": "--learning-rate",
+    "tol": "--tol",
+    "eta0": "--eta0",
+    "learning_rate_init": "--eta0",
+    "batch_size": "--batch-size",
+    "average": "--average",
     "random_state": "--seed",
-}  # fmt: skip
+}
 
 
-def checkpoints(path: Path, voice: Console) -> dict[str, Any]:
-    """The report; told in words, too."""
+def checkpoints(path: Path, console: Console) -> dict[str, Any]:
+    """Print and return the report."""
     folder = CheckpointStore(path if path.is_dir() else path.parent)
     rounds = [_round(folder.file(number), number) for number in folder.rounds()]
     whole = [one for one in rounds if one["problem"] is None]
     report = {"folder": str(folder.path), "rounds": rounds, "held_by": holder(folder.path)}
     if whole:
         kept = file_format.read(folder.file(whole[-1]["round"]))
-        report |= standing(kept)
+        report |= progress_of(kept)
         report["command"] = command(kept, folder.path) if report["resumable"] else None
     else:
         report |= {"ended": False, "resumable": False, "command": None}
-    tell(report, voice)
+    print_report(report, console)
     return report
 
 
@@ -56,7 +63,7 @@ def _round(path: Path, number: int) -> dict[str, Any]:
 
 
 def holder(folder: Path) -> int | None:
-    """The process of a fit that writes here now, or None."""
+    """Return the process id of the fit that writes to this folder now, or None."""
     with suppress(OSError, ValueError):
         number = int((folder / ".lock").read_text())
         os.kill(number, 0)
@@ -64,8 +71,8 @@ def holder(folder: Path) -> int | None:
     return None
 
 
-def standing(kept: CheckpointContent) -> dict[str, Any]:
-    """How far the fit came."""
+def progress_of(kept: CheckpointContent) -> dict[str, Any]:
+    """Return epochs, loss, outcome and other facts of the fit at the checkpoint."""
     snapshot, work = kept.snapshot, kept.identity["work"]
     return {
         "epochs": snapshot.epochs,
@@ -83,68 +90,70 @@ def standing(kept: CheckpointContent) -> dict[str, Any]:
 
 
 def one_shot(kept: CheckpointContent) -> bool:
-    """Whether the one average that ends the fit is all that it makes."""
+    """Return True if the algorithm merges once, at the end of the fit."""
     return bool(getattr(getattr(kept.extras.get("choice"), "algorithm", None), "one_shot", False))
 
 
 def model_of(kept: CheckpointContent) -> str | None:
-    """The model on the command line whose estimator has these parameters: the one that has the fewest besides."""
+    """Return the ``--model`` whose estimator has all these parameters and the fewest others, or None."""
     given = set(kept.identity["parameters"])
     known = {name: set(getattr(parsgd, cls)().get_params(deep=False)) for name, cls in MODELS.items()}
     return min((name for name in known if given <= known[name]), key=lambda name: len(known[name]), default=None)
 
 
 def command(kept: CheckpointContent, folder: Path) -> str | None:
-    """What to type to go on with the fit, but for the names of files; None if it was begun with what is Python's."""
+    """Return the command that resumes the fit, without file names; None if only Python can express it."""
     model = model_of(kept)
     algorithm = algorithm_of(kept.identity["work"]["algorithm"])
     if model is None or algorithm is None:
         return None
-    words = ["--model", model]
-    plain = getattr(parsgd, MODELS[model])().get_params(deep=False)
-    for name, said in kept.identity["parameters"].items():
-        if said != described(plain[name]):
-            value = said.strip("'")
+    arguments = ["--model", model]
+    defaults = getattr(parsgd, MODELS[model])().get_params(deep=False)
+    for name, written in kept.identity["parameters"].items():
+        if written != described(defaults[name]):
+            value = written.strip("'")
             if name == "hidden_layer_sizes":
-                words += ["--hidden", value.strip("()").replace(" ", "").rstrip(",")]
+                arguments += ["--hidden", value.strip("()").replace(" ", "").rstrip(",")]
             else:
-                words += [_OPTIONS[name], value] if name in _OPTIONS else ["--set", f"{name}={value}"]
-    words += ["--workers", str(kept.identity["work"]["n_workers"]), *algorithm, "--checkpoint", str(folder), "--resume"]
-    return f"parsgd fit DATA --out MODEL {shlex.join(words)}"
+                arguments += [_OPTIONS[name], value] if name in _OPTIONS else ["--set", f"{name}={value}"]
+    n_workers = str(kept.identity["work"]["n_workers"])
+    arguments += ["--workers", n_workers, *algorithm, "--checkpoint", str(folder), "--resume"]
+    return f"parsgd fit DATA --out MODEL {shlex.join(arguments)}"
 
 
-def algorithm_of(said: str) -> list[str] | None:
-    """The options that make the algorithm; one that is nobody's default cannot be typed.
+def algorithm_of(description: str) -> list[str] | None:
+    """Return the options that select the algorithm, or None if its settings are not those of a registered one.
 
     >>> algorithm_of(described(parsgd.LocalSGD()))
     ['--algorithm', 'local']
     """
     for name, path in registry.ALGORITHMS.items():
-        if described(registry.load(path)()) == said:
+        if described(registry.load(path)()) == description:
             return ["--algorithm", name]
-    return [] if said.startswith("LocalSGD(") else None
+    return [] if description.startswith("LocalSGD(") else None
 
 
-def tell(report: dict[str, Any], voice: Console) -> None:
-    """The same in words."""
+def print_report(report: dict[str, Any], console: Console) -> None:
+    """Print the report."""
     rounds = report["rounds"]
     numbers = ", ".join(str(one["round"]) for one in rounds)
-    voice.say(f"{report['folder']}: checkpoints of round {numbers}", style="bold")
+    console.say(f"{report['folder']}: checkpoints of round {numbers}", style="bold")
     for one in rounds:
-        state = "whole" if one["problem"] is None else one["problem"]
-        voice.points([f"round {one['round']}: {one['bytes']:,} bytes, {one['written']}, {state}"])
+        state = "valid" if one["problem"] is None else one["problem"]
+        console.points([f"round {one['round']}: {one['bytes']:,} bytes, {one['written']}, {state}"])
     if report["held_by"] is not None:
-        voice.say(f"writing:    a fit keeps its checkpoints here now (process {report['held_by']})")
+        console.say(f"writing:    process {report['held_by']} is writing checkpoints to this folder")
     if not any(one["problem"] is None for one in rounds):
-        voice.say("resume:     there is no whole checkpoint to go on from; begin anew in another folder")
+        console.say("resume:     no valid checkpoint; start a new fit in another folder")
         return
-    what = report["estimator"] or "an estimator"
-    voice.say(f"fit:        {what}, {report['algorithm']}, {report['workers']} workers")
-    voice.say(f"came to:    {report['epochs']:,} epochs over {report['rows']:,} rows in {duration(report['seconds'])}")
-    voice.say(f"ended:      {report['outcome'] if report['ended'] else 'no'}")
+    estimator = report["estimator"] or "an estimator"
+    console.say(f"fit:        {estimator}, {report['algorithm']}, {report['workers']} workers")
+    time = number_format.duration(report["seconds"])
+    console.say(f"progress:   {report['epochs']:,} epochs over {report['rows']:,} rows in {time}")
+    console.say(f"ended:      {report['outcome'] if report['ended'] else 'no'}")
     if not report["resumable"]:
-        voice.say("resume:     the fit is done, and would not go on; to train on, begin anew in another folder")
+        console.say("resume:     training is complete; to continue, start a new fit in another folder")
         return
-    why = "with a larger --max-iter it goes on" if report["ended"] else "it goes on from there"
-    typed = report["command"] or "its algorithm was made in Python; go on there, with fit(..., resume=True)"
-    voice.say(f"resume:     {why}, with the data and options as before: {typed}")
+    how = "possible with a larger --max-iter" if report["ended"] else "possible"
+    command = report["command"] or "its algorithm was created in Python; use fit(..., resume=True) there"
+    console.say(f"resume:     {how}, with the same data and options: {command}")

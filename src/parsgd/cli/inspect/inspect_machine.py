@@ -1,4 +1,4 @@
-"""What is installed, on what machine, and how the compiled kernels stand."""
+"""The installation for ``parsgd info``: machine, packages, extras and compiled kernels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from parsgd.cli.console import Console
 from parsgd.utils import first_use
 
 _PACKAGES = ("numpy", "scipy", "numba", "scikit-learn", "threadpoolctl", "cloudpickle")
-# Extras for who works on parsgd, or that are made of others.
-_NOT_OFFERED = ("all", "test", "dev")
+# Extras for developers, and extras that combine others.
+_HIDDEN_EXTRAS = ("all", "test", "dev")
 
 
-def machine(voice: Console) -> dict[str, Any]:
-    """The report; told in words, too."""
+def machine(console: Console) -> dict[str, Any]:
+    """Print and return the report."""
     report = {
         "version": parsgd.__version__,
         "python": platform.python_version(),
@@ -32,12 +32,12 @@ def machine(voice: Console) -> dict[str, Any]:
         "blas": blas(),
         "kernels": kernels(),
     }
-    tell(report, voice)
+    print_report(report, console)
     return report
 
 
 def memory_bytes() -> int | None:
-    """Of the machine, in bytes; None where it does not say."""
+    """Return the machine's memory in bytes, or None if the system does not report it."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -45,7 +45,7 @@ def memory_bytes() -> int | None:
 
 
 def version_of(name: str) -> str | None:
-    """Of an installed package, or None."""
+    """Return the version of a package, or None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -53,16 +53,16 @@ def version_of(name: str) -> str | None:
 
 
 def extras() -> dict[str, dict[str, Any]]:
-    """Of each extra: the packages that it brings, with their versions, None if missing; and how to install it."""
+    """Return each extra's packages with their versions (None if missing) and the command that installs it."""
     try:
         requirements = importlib.metadata.requires("parsgd") or []
     except importlib.metadata.PackageNotFoundError:
-        # run from a folder of sources
+        # run from a source tree without installation
         requirements = []
     found: dict[str, dict[str, str | None]] = {}
     for requirement in requirements:
         matched = re.match(r"([A-Za-z0-9._-]+)[^;]*;.*extra == ['\"](\w+)['\"]", requirement)
-        if matched and matched[1] != "parsgd" and matched[2] not in _NOT_OFFERED:
+        if matched and matched[1] != "parsgd" and matched[2] not in _HIDDEN_EXTRAS:
             found.setdefault(matched[2], {})[matched[1]] = version_of(matched[1])
     return {
         extra: {"packages": packages, "complete": all(packages.values()), "install": f"pip install 'parsgd[{extra}]'"}
@@ -71,7 +71,7 @@ def extras() -> dict[str, dict[str, Any]]:
 
 
 def blas() -> list[dict[str, Any]]:
-    """The libraries that multiply matrices here, and how many threads each would take outside a fit."""
+    """Return the loaded BLAS libraries and the number of threads that each uses outside a fit."""
     import scipy.linalg.cython_blas  # noqa: F401
     from threadpoolctl import threadpool_info
 
@@ -80,48 +80,48 @@ def blas() -> list[dict[str, Any]]:
 
 
 def kernels() -> dict[str, Any]:
-    """Where compiled kernels are kept, how many are ready, and how many belong to another version of the sources."""
+    """Return the cache folder, the number of compiled kernels, and the number from other versions of the sources."""
     compiling = first_use.kernels("compiling")
-    place, stamp = compiling.cache_folder(), compiling.sources_stamp()
-    if place is None:
+    path, stamp = compiling.cache_folder(), compiling.sources_stamp()
+    if path is None:
         return {"folder": None, "ready": 0, "outdated": 0}
-    folder = Path(place)
-    counts = [_in_index(path, stamp) for path in sorted(folder.glob("*.nbi"))]
+    folder = Path(path)
+    counts = [_count_kernels(index, stamp) for index in sorted(folder.glob("*.nbi"))]
     ready, old = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
     return {"folder": str(folder), "ready": ready, "outdated": old}
 
 
-def _in_index(path: Path, stamp: str) -> tuple[int, int]:
-    """How many compiled kernels Numba's index lists, of these sources and of others.
+def _count_kernels(path: Path, stamp: str) -> tuple[int, int]:
+    """Count the compiled kernels in an index file of Numba: those of the current sources, and others.
 
-    The index is a pickle that Numba itself opens from there at the next fit.
+    The index is a pickle; Numba unpickles the same file at the next fit.
     """
     import numba
 
     try:
         with open(path, "rb") as file:
             version = pickle.load(file)
-            made_of, listed = pickle.loads(file.read())
-    except Exception:  # whatever another version of Numba may have written there
+            file_stamp, listed = pickle.loads(file.read())
+    except Exception:  # another version of Numba may have written anything
         return 0, 1
-    fresh = version == numba.__version__ and made_of == stamp
+    fresh = version == numba.__version__ and file_stamp == stamp
     return (len(listed), 0) if fresh else (0, len(listed))
 
 
-def tell(report: dict[str, Any], voice: Console) -> None:
-    """The same in words."""
+def print_report(report: dict[str, Any], console: Console) -> None:
+    """Print the report."""
     memory = report["memory_bytes"]
-    voice.say(f"parsgd {report['version']}, Python {report['python']} on {report['platform']}", style="bold")
-    voice.say(f"cores:      {report['cores']}")
-    voice.say(f"memory:     {'unknown' if memory is None else f'{memory / 2**30:.1f} GiB'}")
+    console.say(f"parsgd {report['version']}, Python {report['python']} on {report['platform']}", style="bold")
+    console.say(f"cores:      {report['cores']}")
+    console.say(f"memory:     {'unknown' if memory is None else f'{memory / 2**30:.1f} GiB'}")
     for library in report["blas"]:
-        voice.say(f"BLAS:       {library['library']} {library['version']}, {library['threads']} threads (1 in a fit)")
-    voice.say(f"packages:   {', '.join(f'{name} {version}' for name, version in report['packages'].items())}")
-    for extra, of_it in report["extras"].items():
-        lacking = [name for name, version in of_it["packages"].items() if version is None]
-        said = f"lacks {', '.join(lacking)}: {of_it['install']}" if lacking else "installed"
-        voice.say(f"{extra + ':':12}{said}")
-    state = report["kernels"]
-    ready = f"{state['ready']} compiled" if state["ready"] else "none compiled yet; the first fits take longer"
-    old = f", {state['outdated']} of another version" if state["outdated"] else ""
-    voice.say(f"kernels:    {ready}{old}; in {state['folder']}")
+        console.say(f"BLAS:       {library['library']} {library['version']}, {library['threads']} threads (1 in a fit)")
+    console.say(f"packages:   {', '.join(f'{name} {version}' for name, version in report['packages'].items())}")
+    for extra, entry in report["extras"].items():
+        missing = [name for name, version in entry["packages"].items() if version is None]
+        state = f"missing {', '.join(missing)}: {entry['install']}" if missing else "installed"
+        console.say(f"{extra + ':':12}{state}")
+    found = report["kernels"]
+    ready = f"{found['ready']} compiled" if found["ready"] else "none compiled yet; the first fits take longer"
+    old = f", {found['outdated']} of another version" if found["outdated"] else ""
+    console.say(f"kernels:    {ready}{old}; in {found['folder']}")

@@ -1,4 +1,4 @@
-"""What a model file holds."""
+"""The description of a model file for ``parsgd info``."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.cli.console import Console, scores_in_words
+from parsgd.cli.console import Console
 from parsgd.cli.scoring import task_of
 from parsgd.cli.tables import modelfile
 from parsgd.cli.tables.encoding import MatrixEncoding, SparseEncoding
 from parsgd.cli.tables.read_data import list_names
 from parsgd.model_io import model_files
-from parsgd.viz.live.progress_text import duration
+from parsgd.viz import number_format
 from parsgd.viz.report.run_metadata import from_notes
 
-# Of the notes on a run, those that say what it was trained on and how well.
-_OF_RUN = ("command", "finished", "data", "rows", "test_rows", "scores", "scored_on", "seconds", "platform")
+# Fields of the run metadata that the report repeats.
+_RUN_FIELDS = ("command", "finished", "data", "rows", "test_rows", "scores", "scored_on", "seconds", "platform")
 
 
-def model(path: Path, voice: Console) -> dict[str, Any]:
-    """The report; told in words, too.  Raises ModelFileError if it is no model file, or damaged."""
+def model(path: Path, console: Console) -> dict[str, Any]:
+    """Print and return the report; raise ModelFileError for other or damaged files."""
     fitted, saved = modelfile.load(path), model_files.open_file(path)
     estimator, history = saved.estimator, getattr(saved.estimator, "history_", [])
     run = saved.notes.get("run")
@@ -45,28 +45,28 @@ def model(path: Path, voice: Console) -> dict[str, Any]:
         "outcome": getattr(getattr(estimator, "outcome_", None), "name", None),
         "algorithm": getattr(getattr(estimator, "algorithm_", None), "name", None),
         "workers": len({worker["worker"] for entry in history for worker in entry["workers"]}) or None,
-        "run": None if run is None else {name: run[name] for name in _OF_RUN},
+        "run": None if run is None else {name: run[name] for name in _RUN_FIELDS},
     }
-    tell(report, voice)
+    print_report(report, console)
     return report
 
 
 def changed(estimator: Any) -> dict[str, Any]:
-    """The parameters that are not what they are when nothing is given."""
-    plain = type(estimator)().get_params(deep=False)
+    """Return the parameters that differ from their defaults."""
+    defaults = type(estimator)().get_params(deep=False)
     given = estimator.get_params(deep=False)
-    return {name: value for name, value in given.items() if repr(value) != repr(plain[name])}
+    return {name: value for name, value in given.items() if repr(value) != repr(defaults[name])}
 
 
 def n_numbers(estimator: Any) -> int:
-    """How many numbers were learned."""
+    """Return the number of learned coefficients and intercepts."""
     parts = estimator.coefs_ if hasattr(estimator, "coefs_") else [estimator.coef_]
     more = estimator.intercepts_ if hasattr(estimator, "intercepts_") else [getattr(estimator, "intercept_", 0.0)]
     return sum(int(np.prod(part.shape)) for part in parts) + sum(int(np.size(part)) for part in more)
 
 
 def columns(fitted: modelfile.ModelFile) -> dict[str, list[str]] | None:
-    """Names of the columns that it takes, by kind; None if it takes them by position."""
+    """Return the names of the input columns by kind, or None if columns are identified by position."""
     encoding = fitted.encoding
     if encoding is None:
         names = getattr(fitted.estimator, "feature_names_in_", None)
@@ -83,27 +83,27 @@ def columns(fitted: modelfile.ModelFile) -> dict[str, list[str]] | None:
     return {kind: names for kind, names in kinds.items() if names}
 
 
-def tell(report: dict[str, Any], voice: Console) -> None:
-    """The same in words."""
+def print_report(report: dict[str, Any], console: Console) -> None:
+    """Print the report."""
     run, classes = report["run"] or {}, report["classes"]
-    voice.say(f"{report['model']}: {report['estimator']}, {report['bytes']:,} bytes", style="bold")
-    voice.say(f"written:    {report['written']} by parsgd {report['version']}")
+    console.say(f"{report['model']}: {report['estimator']}, {report['bytes']:,} bytes", style="bold")
+    console.say(f"written:    {report['written']} by parsgd {report['version']}")
     if report["target"]:
-        voice.say(f"predicts:   {report['target']}")
+        console.say(f"predicts:   {report['target']}")
     if classes:
-        voice.say(f"classes:    {list_names(classes, 10)}")
-    voice.say(f"numbers:    {report['numbers']:,}, for {report['features']:,} features")
+        console.say(f"classes:    {list_names(classes, 10)}")
+    console.say(f"numbers:    {report['numbers']:,}, for {report['features']:,} features")
     for kind, names in (report["columns"] or {}).items():
-        voice.say(f"{kind + ':':12}{list_names(names, 10)}")
+        console.say(f"{kind + ':':12}{list_names(names, 10)}")
     given = ", ".join(f"{name}={value}" for name, value in report["parameters"].items())
-    voice.say(f"given:      {given or 'nothing; all parameters as they are by themselves'}")
+    console.say(f"parameters: {given or 'all parameters have their defaults'}")
     outcome = "" if report["outcome"] is None else f", {report['outcome']}"
-    voice.say(f"trained:    {report['epochs']:,} epochs by {report['algorithm'] or 'one worker'}{outcome}")
+    console.say(f"trained:    {report['epochs']:,} epochs by {report['algorithm'] or 'one worker'}{outcome}")
     if run.get("command"):
-        voice.say(f"command:    parsgd {shlex.join(run['command'])}")
+        console.say(f"command:    parsgd {shlex.join(run['command'])}")
     if run.get("data"):
-        voice.say(f"on:         {run['data']}, {run.get('rows') or 0:,} rows; finished {run.get('finished')}")
+        console.say(f"data:       {run['data']}, {run.get('rows') or 0:,} rows; finished {run.get('finished')}")
     if run.get("seconds"):
-        voice.say(f"time:       {duration(run['seconds'])}")
+        console.say(f"time:       {number_format.duration(run['seconds'])}")
     if run.get("scores"):
-        voice.say(f"score:      {scores_in_words(run['scores'])} on the {run.get('scored_on')} rows")
+        console.say(f"score:      {number_format.scores(run['scores'])} on the {run.get('scored_on')} rows")

@@ -1,4 +1,4 @@
-"""``--checkpoint``, ``--resume`` and ``--checkpoint-seconds``: what they ask of the fit, and what is said of it."""
+"""The options ``--checkpoint``, ``--resume`` and ``--checkpoint-seconds`` as arguments of the fit."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ _SECONDS = Checkpoint.seconds
 
 @dataclass(frozen=True)
 class CheckpointRequest:
-    """What the three options were given."""
+    """The values of the three options."""
 
     folder: Path | None = None
     resume: bool = False
     seconds: float | None = None
 
     def parameters(self) -> dict[str, Any]:
-        """Those of the estimator; refuses what makes no sense without a folder.
+        """Return the estimator's parameters; raise UsageError if the folder is missing.
 
         >>> CheckpointRequest(Path("run"), seconds=60.0).parameters()
         {'checkpoint': Checkpoint(folder='run', seconds=60.0, keep=2)}
         """
         if self.folder is None:
-            lone = "resume" if self.resume else "checkpoint-seconds" if self.seconds is not None else None
-            if lone:
-                raise UsageError(f"--{lone} is for fits with --checkpoint DIR; name the folder, too.")
+            alone = "resume" if self.resume else "checkpoint-seconds" if self.seconds is not None else None
+            if alone:
+                raise UsageError(f"--{alone} needs --checkpoint DIR; add it.")
             return {}
         return {"checkpoint": Checkpoint(str(self.folder), _SECONDS if self.seconds is None else self.seconds)}
 
     def arguments(self) -> dict[str, bool]:
-        """Those of ``fit``."""
+        """Return the keyword arguments of ``fit``."""
         return {} if self.folder is None else {"resume": self.resume}
 
 
-def tell(request: CheckpointRequest, estimator: Any, voice: Console) -> None:
-    """What became of ``--resume``."""
+def tell(request: CheckpointRequest, estimator: Any, console: Console) -> None:
+    """Print the round from which the fit resumed, if ``--resume`` was given."""
     if not request.resume:
         return
     number = estimator.resumed_from_
-    found = "nothing to go on from; the fit began" if number is None else f"the fit went on from round {number}"
-    voice.say(f"checkpoint: {request.folder}: {found}")
+    found = "no checkpoint; started a new fit" if number is None else f"resumed from round {number}"
+    console.say(f"checkpoint: {request.folder}: {found}")

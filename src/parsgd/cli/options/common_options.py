@@ -1,4 +1,4 @@
-"""The groups of options that several commands have: what is fitted, how, by whom, and on which columns."""
+"""Option groups that several commands share: model, training, columns, parallel work and checkpoints."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Annotated, Any
 
 from parsgd import registry
 from parsgd.cli.options.option_types import (
+    CHECKPOINTS,
     DATA,
-    KEEPING,
     PARALLEL,
     TRAINING,
-    Maybe,
-    MaybePath,
+    Boolean,
+    Integer,
     Number,
-    Several,
+    OptionalPath,
     Text,
-    Whole,
+    Texts,
     assignments,
     option,
     parsed,
 )
 
-# Model on the command line -> the estimator.
+# --model -> class name of the estimator.
 MODELS = {
     "sgd-classifier": "SGDClassifier",
     "sgd-regressor": "SGDRegressor",
@@ -30,28 +30,39 @@ MODELS = {
     "mlp-classifier": "MLPClassifier",
     "mlp-regressor": "MLPRegressor",
 }
-# For the shell to complete; the estimators say what they take.
+# Values for shell completion; the estimators check the values.
 LOSSES = (
-    "hinge", "squared_hinge", "modified_huber", "perceptron", "log_loss", "softmax", "squared_error", "huber",
-    "epsilon_insensitive", "squared_epsilon_insensitive", "quantile", "poisson", "absolute_error",
-)  # fmt: skip
+    "hinge",
+    "squared_hinge",
+    "modified_huber",
+    "perceptron",
+    "log_loss",
+    "softmax",
+    "squared_error",
+    "huber",
+    "epsilon_insensitive",
+    "squared_epsilon_insensitive",
+    "quantile",
+    "poisson",
+    "absolute_error",
+)
 PENALTIES = ("l2", "l1", "elasticnet", "none")
 RATES = ("optimal", "constant", "invscaling", "adaptive", "adagrad")
-TestFraction = Annotated[float, option("Share of the rows kept apart to test on.", panel=DATA)]
+TestFraction = Annotated[float, option("Fraction of the rows held out for the test.", panel=DATA)]
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What is fitted."""
+    """The model and its target column."""
 
     model: Annotated[str, option(f"{', '.join(MODELS)}.", among=tuple(MODELS))] = "sgd-classifier"
-    hidden: Annotated[Text, option("Units of the hidden layers, 256,128: a network.", metavar="SIZES")] = None
+    hidden: Annotated[Text, option("Fit a network with these hidden layers, such as 256,128.", metavar="SIZES")] = None
     target: Annotated[Text, option("Column to predict.", metavar="COLUMN")] = None
 
 
 @dataclass(frozen=True)
-class DescentOptions:
-    """How it is fitted."""
+class TrainingOptions:
+    """Loss, penalty, learning rate and other parameters of training."""
 
     loss: Annotated[
         Text, option("hinge, log_loss, softmax, squared_error, huber, ...", panel=TRAINING, among=LOSSES)
@@ -61,35 +72,37 @@ class DescentOptions:
     learning_rate: Annotated[
         Text, option("optimal, constant, invscaling, adaptive or adagrad.", panel=TRAINING, among=RATES)
     ] = None
-    eta0: Annotated[Number, option("First learning rate.", panel=TRAINING)] = None
-    batch_size: Annotated[Whole, option("Rows a step; not given: 1, of networks 200.", panel=TRAINING)] = None
-    average: Annotated[Text, option("Average the iterates: true, or from which step on.", panel=TRAINING)] = None
-    more: Annotated[Several, option("Another parameter, NAME=VALUE; repeatable.", "--set", panel=TRAINING)] = None
-    seed: Annotated[int, option("Of whatever is random: shuffling, splitting.", panel=TRAINING)] = 0
+    eta0: Annotated[Number, option("Initial learning rate.", panel=TRAINING)] = None
+    batch_size: Annotated[Integer, option("Rows per step. Default: 1; networks: 200.", panel=TRAINING)] = None
+    average: Annotated[Text, option("Average the iterates: true, or the first step to average.", panel=TRAINING)] = None
+    more: Annotated[Texts, option("Any other parameter as NAME=VALUE; repeatable.", "--set", panel=TRAINING)] = None
+    seed: Annotated[int, option("Random seed for shuffling and splitting.", panel=TRAINING)] = 0
 
-    def parameters(self, what: ModelOptions, **others: Any) -> dict[str, Any]:
-        """Those of the estimator that were given, by its names; ``others`` are more of them, None if not given."""
+    def parameters(self, model_options: ModelOptions, **others: Any) -> dict[str, Any]:
+        """Return the given parameters by the estimator's names; ``others`` are further ones, None if omitted."""
         names = ("loss", "penalty", "alpha", "learning_rate", "eta0", "batch_size", "average")
         given = {name: getattr(self, name) for name in names} | others
         parameters = {name: parsed(value) for name, value in given.items() if value is not None}
-        if what.hidden is not None:
+        if model_options.hidden is not None:
             from parsgd.cli.options import network_options
 
-            parameters["hidden_layer_sizes"] = network_options.layers(what.hidden)
+            parameters["hidden_layer_sizes"] = network_options.layers(model_options.hidden)
         return parameters | assignments(self.more or ())
 
 
 @dataclass(frozen=True)
 class ColumnOptions:
-    """What becomes of the columns."""
+    """The encoding of the columns."""
 
-    standardize: Annotated[Maybe, option("Mean 0, deviation 1; not given: dense data only.", panel=DATA)] = None
-    categorical: Annotated[Several, option("Take this column for categories; repeatable.", panel=DATA)] = None
-    drop: Annotated[Several, option("Leave this column out; repeatable.", panel=DATA)] = None
-    max_categories: Annotated[int, option("Most categories of a column; rarer ones: (other).", panel=DATA)] = 1000
+    standardize: Annotated[Boolean, option("Scale to mean 0, deviation 1. Default: dense data only.", panel=DATA)] = (
+        None
+    )
+    categorical: Annotated[Texts, option("Treat this column as categories; repeatable.", panel=DATA)] = None
+    drop: Annotated[Texts, option("Omit this column; repeatable.", panel=DATA)] = None
+    max_categories: Annotated[int, option("Categories per column at most; the rest: (other).", panel=DATA)] = 1000
 
     def choices(self) -> Any:
-        """For :func:`parsgd.cli.tables.encoding.learn`."""
+        """Return the argument of :func:`parsgd.cli.tables.encoding.learn`."""
         from parsgd.cli.tables.encoding import EncodingOptions
 
         return EncodingOptions(
@@ -99,9 +112,9 @@ class ColumnOptions:
 
 @dataclass(frozen=True)
 class ParallelOptions:
-    """Who does the work."""
+    """Workers, algorithm and engine."""
 
-    workers: Annotated[Whole, option("1: serial; -1: all cores; not given: as many as pay.", panel=PARALLEL)] = None
+    workers: Annotated[Integer, option("1: serial; -1: all cores. Default: automatic.", panel=PARALLEL)] = None
     algorithm: Annotated[
         Text,
         option("auto, local, weighted, minibatch, ...", panel=PARALLEL, among=("auto", *registry.ALGORITHMS)),
@@ -113,33 +126,31 @@ class ParallelOptions:
     scheduler: Annotated[
         Text,
         option(
-            "Address of a Dask scheduler, or the .json file it writes; for --engine dask.",
+            "Address of a Dask scheduler, or its .json file; needs --engine dask.",
             metavar="ADDRESS",
             panel=PARALLEL,
         ),
     ] = None
-    round_seconds: Annotated[Number, option("Length of a round of work.", panel=PARALLEL)] = None
+    round_seconds: Annotated[Number, option("Length of a round in seconds.", panel=PARALLEL)] = None
 
     def parameters(self) -> dict[str, Any]:
-        """Those of the estimator, None if not given."""
+        """Return the estimator's parameters, None if omitted."""
         return {"n_jobs": self.workers, "algorithm": self.algorithm, "engine": self.engine}
 
 
 @dataclass(frozen=True)
-class KeepingOptions:
-    """What is kept while it is fitted."""
+class CheckpointOptions:
+    """The checkpoints of a fit."""
 
-    checkpoint: Annotated[MaybePath, option("Folder to keep checkpoints in.", metavar="DIR", panel=KEEPING)] = None
-    resume: Annotated[bool, option("Go on from the last checkpoint, if there is one.", "--resume", panel=KEEPING)] = (
-        False
-    )
+    checkpoint: Annotated[OptionalPath, option("Folder for checkpoints.", metavar="DIR", panel=CHECKPOINTS)] = None
+    resume: Annotated[bool, option("Resume from the last checkpoint, if any.", "--resume", panel=CHECKPOINTS)] = False
     checkpoint_seconds: Annotated[
         Number,
-        option("Seconds from one to the next; 0: every round; not given: 10.", metavar="S", panel=KEEPING),
+        option("Seconds between checkpoints; 0: every round. Default: 10.", metavar="S", panel=CHECKPOINTS),
     ] = None
 
     def request(self) -> Any:
-        """For :mod:`parsgd.cli.options.checkpoint_options`."""
+        """Return the values as a :class:`parsgd.cli.options.checkpoint_options.CheckpointRequest`."""
         from parsgd.cli.options import checkpoint_options
 
         return checkpoint_options.CheckpointRequest(self.checkpoint, self.resume, self.checkpoint_seconds)

@@ -1,6 +1,6 @@
-"""Options in groups: a dataclass of options stands in a command's signature for all of its fields.
+"""Option groups: a dataclass in a command's signature contributes one option per field.
 
-So options that commands share, with their help and what becomes of them, are written once.
+Commands share groups, so each option and its help text are defined once.
 """
 
 from __future__ import annotations
@@ -13,51 +13,51 @@ from inspect import Parameter
 from typing import Any, get_type_hints
 
 
-def grouped(function: Callable, *apart: type) -> Callable:
-    """``function`` with each parameter that is a group replaced by the fields of the group.
+def expand_groups(function: Callable, *extra: type) -> Callable:
+    """Replace each parameter of ``function`` that is a group by the fields of the group.
 
-    The fields of the groups ``apart`` are taken, too, and not passed on.
+    The fields of the groups in ``extra`` become parameters, too, but are not passed to ``function``.
 
     >>> from dataclasses import dataclass
     >>> @dataclass
-    ... class Place:
+    ... class Point:
     ...     x: int = 0
     ...     y: int = 0
-    >>> def show(name: str, place: Place): print(name, place)
-    >>> flat = grouped(show)
+    >>> def show(name: str, point: Point): print(name, point)
+    >>> flat = expand_groups(show)
     >>> str(inspect.signature(flat))
     '(*, name: str, x: int = 0, y: int = 0)'
-    >>> flat(name="here", x=1)
-    here Place(x=1, y=0)
+    >>> flat(name="origin", x=1)
+    origin Point(x=1, y=0)
     """
-    taken = inspect.signature(function, eval_str=True).parameters.values()
-    groups = {taker.name: taker.annotation for taker in taken if is_dataclass(taker.annotation)}
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    groups = {one.name: one.annotation for one in parameters if is_dataclass(one.annotation)}
     flat: list[Parameter] = []
-    for taker in taken:
-        flat += _of_group(taker.annotation) if taker.name in groups else [taker.replace(kind=Parameter.KEYWORD_ONLY)]
+    for one in parameters:
+        flat += _parameters(one.annotation) if one.name in groups else [one.replace(kind=Parameter.KEYWORD_ONLY)]
 
-    for group in apart:
-        flat += _of_group(group)
+    for group in extra:
+        flat += _parameters(group)
     members = {name: _names(group) for name, group in groups.items()}
-    unasked = {name for group in apart for name in _names(group)}
+    dropped = {name for group in extra for name in _names(group)}
 
     @functools.wraps(function)
-    def called(**values: Any) -> Any:
+    def wrapper(**values: Any) -> Any:
         for name, group in groups.items():
             values[name] = group(**{member: values.pop(member) for member in members[name] if member in values})
-        return function(**{name: value for name, value in values.items() if name not in unasked})
+        return function(**{name: value for name, value in values.items() if name not in dropped})
 
-    del called.__wrapped__
-    called.__signature__ = inspect.Signature(flat)
-    called.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
-    return called
+    del wrapper.__wrapped__
+    wrapper.__signature__ = inspect.Signature(flat)
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
+    return wrapper
 
 
 def _names(group: Any) -> list[str]:
     return [field.name for field in fields(group)]
 
 
-def _of_group(group: type) -> list[Parameter]:
+def _parameters(group: type) -> list[Parameter]:
     hints = get_type_hints(group, include_extras=True)
     return [
         Parameter(

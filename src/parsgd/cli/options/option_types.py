@@ -1,4 +1,4 @@
-"""What the options of the commands have in common: their types, their help, and how values are read."""
+"""Types, help texts and value parsing that the commands' options share."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import typer
 
 from parsgd.cli.cli_errors import UsageError
 
-_FORMATS = "A .csv, .parquet, .npz or .svm file, - for CSV from a pipe, or digits, breast-cancer, diabetes, iris."
+_FORMATS = "A .csv, .parquet, .npz or .svm file, - for CSV on standard input, or digits, breast-cancer, diabetes, iris."
 DataFile = Annotated[str, typer.Argument(metavar="DATA", help=_FORMATS)]
-_STREAMED = "Also a folder, several files, or an address such as s3://bucket/folder: these are streamed."
+_STREAMED = "Folders, several files, and addresses such as s3://bucket/folder are streamed."
 DataFiles = Annotated[list[str], typer.Argument(metavar="DATA...", help=f"{_FORMATS} {_STREAMED}")]
 Stream = Annotated[
     bool | None,
-    typer.Option("--stream/--no-stream", help="Read the data while they are used; not given: if they are large."),
+    typer.Option("--stream/--no-stream", help="Read the data in parts instead of loading them. Default: if large."),
 ]
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, made by parsgd fit.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file written by parsgd fit.")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print the results as one JSON object; progress goes to standard error.")
 ]
 
-TRAINING, PARALLEL, KEEPING, DATA = "SGDRun", "Parallel work", "Checkpoints", "Rows and columns"
-Text, Number, Whole, Maybe, Several = str | None, float | None, int | None, bool | None, list[str] | None
-MaybePath = Path | None
+TRAINING, PARALLEL, CHECKPOINTS, DATA = "Training", "Parallel work", "Checkpoints", "Rows and columns"
+Text, Number, Integer, Boolean, Texts = str | None, float | None, int | None, bool | None, list[str] | None
+OptionalPath = Path | None
 
 
 def option(
@@ -36,7 +36,7 @@ def option(
     panel: str | None = None,
     among: Sequence[str] | None = None,
 ) -> Any:
-    """An option; ``among`` are the values that the shell completes."""
+    """Define an option; the shell completes the values in ``among``."""
     completion = None if among is None else _completer(among)
     return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel, autocompletion=completion)
 
@@ -49,12 +49,12 @@ def _completer(values: Sequence[str]) -> Callable[[str], list[str]]:
 
 
 def parsed(value: Any) -> Any:
-    """The value of a parameter as it was meant: ``none``, ``true``, numbers, or the text itself."""
+    """Convert text to the value of a parameter: None, a boolean, a number or JSON, otherwise the text itself."""
     if not isinstance(value, str):
         return value
-    words = {"none": None, "null": None, "true": True, "false": False}
-    if value.lower() in words:
-        return words[value.lower()]
+    constants = {"none": None, "null": None, "true": True, "false": False}
+    if value.lower() in constants:
+        return constants[value.lower()]
     try:
         return json.loads(value)
     except ValueError:
@@ -66,7 +66,7 @@ def parsed(value: Any) -> Any:
 
 
 def assignments(pairs: Sequence[str]) -> dict[str, Any]:
-    """What ``--set NAME=VALUE`` gave."""
+    """Parse the values of ``--set NAME=VALUE``."""
     split = [pair.partition("=") for pair in pairs]
     for pair, (name, equals, value) in zip(pairs, split, strict=True):
         if not (name and equals and value):

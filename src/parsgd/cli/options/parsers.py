@@ -1,4 +1,4 @@
-"""Quantities as they are typed: times with their units, one value for each of many workers, and failures."""
+"""Parsers of option values: times with units, one value per worker, and worker failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TIME = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zµ]*)\s*")
 
 
 def seconds(text: str, option: str) -> float:
-    """A time in seconds.
+    """Parse a time; return seconds.
 
     >>> [seconds(text, "--latency") for text in ("5ms", "0.2s", "3", "2min")]
     [0.005, 0.2, 3.0, 120.0]
@@ -25,66 +25,51 @@ def seconds(text: str, option: str) -> float:
             return float(matched[1]) * _UNITS[unit]
     except ValueError:
         pass
-    raise UsageError(f"{option} {text}: write a time from 0 on, such as 5ms, 0.2s or 2min, in us, ms, s, min or h.")
-
-
-def in_words(time_s: float) -> str:
-    """A short time in the unit that fits it.
-
-    >>> in_words(0.0000042), in_words(0.0421), in_words(2.5), in_words(90)
-    ('4.2 µs', '42.1 ms', '2.5 s', '90 s')
-    """
-    unit, size = unit_of(time_s)
-    return f"{time_s / size:.3g} {unit}"
-
-
-def unit_of(time_s: float) -> tuple[str, float]:
-    """The unit in which a time is easiest to read, and its size in seconds."""
-    return next(((unit, _UNITS[unit]) for unit in ("s", "ms") if time_s >= _UNITS[unit] or time_s == 0), ("µs", 1e-6))
+    raise UsageError(f"{option} {text}: give a time of 0 or more in us, ms, s, min or h, such as 5ms, 0.2s or 2min.")
 
 
 def number(text: str, option: str) -> float:
-    """A number above 0."""
+    """Parse a number above 0."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
         raise UsageError(
-            f"{option} {text}: write numbers above 0, such as {option} 1,1,0.5,0.1 or {option} 1x900,0.1x100"
+            f"{option} {text}: give numbers above 0, such as {option} 1,1,0.5,0.1 or {option} 1x900,0.1x100"
         )
     return value
 
 
 def counts(text: str, option: str) -> list[int]:
-    """Whole numbers from 1 on, with commas between them.
+    """Parse comma-separated integers of 1 or more.
 
     >>> counts("1,2, 64", "--workers")
     [1, 2, 64]
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UsageError(f"{option} {text}: write whole numbers from 1 on, such as {option} 1,2,8.")
+        raise UsageError(f"{option} {text}: give integers of 1 or more, such as {option} 1,2,8.")
     return [int(part) for part in parts]
 
 
-def each(text: str, option: str, read: Callable[[str, str], float]) -> list[float]:
-    """Values with commas between them; ``x`` and a count repeat one.
+def values_of(text: str, option: str, read: Callable[[str, str], float]) -> list[float]:
+    """Parse comma-separated values; ``x`` and a count repeat a value.
 
-    >>> each("1x3,0.1", "--speeds", number)
+    >>> values_of("1x3,0.1", "--speeds", number)
     [1.0, 1.0, 1.0, 0.1]
     """
     values: list[float] = []
     for part in text.split(","):
         value, times, count = part.strip().partition("x")
         if times and not (count.strip().isdecimal() and int(count) > 0):
-            raise UsageError(f"{option} {text}: after x comes how often, such as 0.1x100; got {part.strip()!r}.")
+            raise UsageError(f"{option} {text}: give a count after x, such as 0.1x100; got {part.strip()!r}.")
         values += [read(value, option)] * (int(count) if times else 1)
     return values
 
 
 def failures(texts: Sequence[str], n_workers: int) -> dict[int, float]:
-    """Worker -> seconds, of ``WORKER:TIME`` or ``FIRST-LAST:TIME`` with commas between them.
+    """Parse comma-separated ``WORKER:TIME`` or ``FIRST-LAST:TIME``; return seconds by worker.
 
     >>> failures(["3:2.5s,0-1:5ms"], 4)
     {3: 2.5, 0: 0.005, 1: 0.005}
@@ -93,9 +78,9 @@ def failures(texts: Sequence[str], n_workers: int) -> dict[int, float]:
     for part in (part.strip() for text in texts for part in text.split(",")):
         matched = re.fullmatch(r"(\d+)(?:-(\d+))?:(.+)", part)
         if not matched:
-            raise UsageError(f"--failures {part}: write WORKER:TIME, such as 3:2.5s, or 0-99:2.5s for many.")
+            raise UsageError(f"--failures {part}: give WORKER:TIME, such as 3:2.5s, or a range such as 0-99:2.5s.")
         first, last = int(matched[1]), int(matched[2] or matched[1])
         if not first <= last < n_workers:
-            raise UsageError(f"--failures {part}: there are {n_workers} workers, 0 to {n_workers - 1}.")
+            raise UsageError(f"--failures {part}: workers are numbered 0 to {n_workers - 1}.")
         found |= dict.fromkeys(range(first, last + 1), seconds(matched[3], "--failures"))
     return found

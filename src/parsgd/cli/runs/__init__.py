@@ -1,1 +1,1 @@
-"""The work of each command."""
+"""Implementation of each command, imported only when the command runs, so that ``--help`` loads no NumPy."""

@@ -1,4 +1,4 @@
-"""``parsgd bench``: the same fits by scikit-learn and by parsgd, in turns, and what each took."""
+"""``parsgd bench``: time alternating fits of scikit-learn and parsgd."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from sklearn import linear_model, neural_network
 
 import parsgd
 from parsgd.cli.cli_errors import UsageError
-from parsgd.cli.console import Console, scores_in_words
+from parsgd.cli.console import Console
 from parsgd.cli.options.common_options import MODELS, ModelOptions
 from parsgd.cli.runs import fit_run
 from parsgd.cli.scoring import score, task_of
 from parsgd.cli.tables.encoding import EncodingOptions
 from parsgd.errors import InvalidArgumentError, Outcome, ParsgdError
-from parsgd.viz.live.progress_text import duration
+from parsgd.viz import number_format
 
-# Noise beside a signal of deviation 1.
+# Standard deviation of the noise; that of the signal is 1.
 _NOISE = 0.5
-# Who does the work is what is compared, and need not be the same.
-_OURS = ("algorithm", "engine")
+# Parameters that scikit-learn lacks and that do not change the model.
+_PARSGD_ONLY = ("algorithm", "engine")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Of data that are made up."""
+    """The size of generated data."""
 
     rows: int
     features: int
@@ -42,10 +42,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What the user asked ``bench`` for; ``data`` is None if they are to be made up."""
+    """The options of ``bench``; ``data`` is None for generated data."""
 
     data: str | None
-    what: ModelOptions
+    model_options: ModelOptions
     parameters: dict[str, Any]
     seed: int
     choices: EncodingOptions
@@ -58,7 +58,7 @@ class BenchRequest:
 
 @dataclass
 class Contender:
-    """An estimator to be fitted again and again; ``seconds`` is what each fit took."""
+    """An estimator that is fitted repeatedly; ``seconds`` has the time of each fit, ``first_s`` of the warm-up."""
 
     library: str
     workers: int
@@ -67,54 +67,54 @@ class Contender:
     first_s: float = 0.0
 
 
-def run(request: BenchRequest, voice: Console) -> dict[str, Any]:
-    """Do what was asked; return the report that ``--json`` prints."""
-    ours, asked = make(request)
+def run(request: BenchRequest, console: Console) -> dict[str, Any]:
+    """Run the command and return the report that ``--json`` prints."""
+    ours, fit_request = make(request)
     theirs = counterpart(ours, request)
-    fit_run.check_request(asked)
-    parts = fit_run.prepare(asked, ours, voice) if request.data else generated(request, ours, voice)
+    fit_run.check_request(fit_request)
+    parts = fit_run.prepare(fit_request, ours, console) if request.data else generated(request, ours, console)
     several = task_of(ours) == "classes" and len(np.unique(parts.target)) > 2
-    contenders = entered(ours, theirs, request.workers, several)
-    measure(contenders, parts, request.repeats, voice)
-    report = reported(contenders, parts, request)
-    tell(report, voice)
+    contenders = contenders_of(ours, theirs, request.workers, several)
+    measure(contenders, parts, request.repeats, console)
+    report = report_of(contenders, parts, request)
+    print_report(report, console)
     return report
 
 
 def make(request: BenchRequest) -> tuple[Any, fit_run.FitRequest]:
-    """parsgd's estimator, which makes all passes whatever the loss does, and what ``fit`` would be asked."""
-    asked = fit_run.FitRequest(
+    """Return parsgd's estimator without a stopping rule, and the equivalent request of ``fit``."""
+    fit_request = fit_run.FitRequest(
         data=request.data or "",
         out=None,
-        model=request.what.model,
-        target=request.what.target,
+        model=request.model_options.model,
+        target=request.model_options.target,
         parameters=request.parameters | {"max_iter": request.passes, "tol": None},
         round_seconds=None,
         test_fraction=request.test_fraction,
         seed=request.seed,
         choices=request.choices,
     )
-    return fit_run.make_estimator(asked), asked
+    return fit_run.make_estimator(fit_request), fit_request
 
 
 def counterpart(ours: Any, request: BenchRequest) -> Any:
-    """scikit-learn's estimator with the same parameters; refuses what it does not have."""
+    """Return scikit-learn's estimator with the same parameters; raise UsageError for one that it lacks."""
     name = type(ours).__name__
     theirs = getattr(linear_model, name, None) or getattr(neural_network, name)
-    known, plain, given = theirs().get_params(), type(ours)().get_params(), ours.get_params()
-    lacking = [key for key, value in given.items() if key not in (*known, *_OURS) and value != plain[key]]
-    if lacking:
-        raise UsageError(f"scikit-learn's {name} has no {lacking[0]}: there is nothing to compare with; leave it out.")
-    made = theirs(**{key: value for key, value in given.items() if key in known and key not in ("n_jobs", "verbose")})
+    known, defaults, given = theirs().get_params(), type(ours)().get_params(), ours.get_params()
+    unknown = [key for key, value in given.items() if key not in (*known, *_PARSGD_ONLY) and value != defaults[key]]
+    if unknown:
+        raise UsageError(f"scikit-learn's {name} has no {unknown[0]}, so bench cannot compare; remove it.")
+    estimator = theirs(**{k: value for k, value in given.items() if k in known and k not in ("n_jobs", "verbose")})
     try:
-        made._validate_params()
+        estimator._validate_params()
     except ValueError as error:
-        raise InvalidArgumentError(f"scikit-learn cannot do the same: {error}") from error
-    return made
+        raise InvalidArgumentError(f"scikit-learn does not support this: {error}") from error
+    return estimator
 
 
-def generated(request: BenchRequest, ours: Any, voice: Console) -> fit_run.FitInputs:
-    """Normal rows, and targets that follow from them but for noise."""
+def generated(request: BenchRequest, ours: Any, console: Console) -> fit_run.FitInputs:
+    """Generate normally distributed rows, and targets from a linear model with noise."""
     shape, random = request.shape, np.random.default_rng(request.seed)
     rows = random.standard_normal((shape.rows, shape.features), dtype=np.float32)
     classes = task_of(ours) == "classes"
@@ -122,42 +122,42 @@ def generated(request: BenchRequest, ours: Any, voice: Console) -> fit_run.FitIn
     signal /= np.sqrt(shape.features)
     signal += _NOISE * random.standard_normal(signal.shape)
     target = signal.argmax(axis=1) if classes else signal[:, 0].astype(np.float64)
-    voice.say(f"made up: {shape.rows:,} rows, {shape.features:,} columns", style="bold")
+    console.say(f"generated: {shape.rows:,} rows, {shape.features:,} columns", style="bold")
     kept = shape.rows - round(shape.rows * request.test_fraction)
     if kept == shape.rows:
         return fit_run.FitInputs(rows, target, None, None, None)
     return fit_run.FitInputs(rows[:kept], target[:kept], rows[kept:], target[kept:], None)
 
 
-def entered(ours: Any, theirs: Any, workers: Sequence[int], several: bool) -> list[Contender]:
-    """Who takes part; scikit-learn's workers share the classes, of which there must be several."""
+def contenders_of(ours: Any, theirs: Any, workers: Sequence[int], several: bool) -> list[Contender]:
+    """Return the estimators to time; scikit-learn parallelizes over classes, so it needs several of them."""
     from sklearn.base import clone
 
-    shares = several and "n_jobs" in theirs.get_params()
-    crews = sorted({1, *workers}) if shares else [1]
-    entries = [("scikit-learn", n, theirs, {"n_jobs": n} if shares else {}) for n in crews]
+    parallel = several and "n_jobs" in theirs.get_params()
+    counts = sorted({1, *workers}) if parallel else [1]
+    entries = [("scikit-learn", n, theirs, {"n_jobs": n} if parallel else {}) for n in counts]
     entries += [("parsgd", n, ours, {"n_jobs": n}) for n in sorted(set(workers))]
-    return [Contender(library, n, clone(made).set_params(**more), []) for library, n, made, more in entries]
+    return [Contender(library, n, clone(one).set_params(**params), []) for library, n, one, params in entries]
 
 
-def measure(contenders: Sequence[Contender], parts: fit_run.FitInputs, repeats: int, voice: Console) -> None:
-    """Fit all of them in turns, each once without counting."""
+def measure(contenders: Sequence[Contender], parts: fit_run.FitInputs, repeats: int, console: Console) -> None:
+    """Fit the estimators alternately, after one warm-up fit of each."""
     for turn in range(repeats + 1):
-        # whoever begins changes, so that nobody always comes after the same one
-        at = turn % len(contenders)
-        for contender in (*contenders[at:], *contenders[:at]):
+        # rotate the order, because a fit may affect the next one
+        start = turn % len(contenders)
+        for contender in (*contenders[start:], *contenders[:start]):
             seconds = timed(contender.estimator, parts)
             if turn:
                 contender.seconds.append(seconds)
             else:
                 contender.first_s = seconds
-        voice.tell(f"turn {turn} of {repeats}" if turn else "all have made the fit that does not count")
+        console.tell(f"repeat {turn} of {repeats}" if turn else "warm-up fits done")
 
 
 def timed(estimator: Any, parts: fit_run.FitInputs) -> float:
-    """Seconds of one fit from the beginning."""
+    """Return the seconds of one fit."""
     with warnings.catch_warnings():
-        # that all passes were made without converging is what was asked for
+        # without a stopping rule the fits warn that they did not converge
         warnings.simplefilter("ignore")
         began = time.perf_counter()
         try:
@@ -172,8 +172,8 @@ def timed(estimator: Any, parts: fit_run.FitInputs) -> float:
     return seconds
 
 
-def reported(contenders: Sequence[Contender], parts: fit_run.FitInputs, request: BenchRequest) -> dict[str, Any]:
-    """What came out, as plain values; ``speedup`` is against scikit-learn on one core."""
+def report_of(contenders: Sequence[Contender], parts: fit_run.FitInputs, request: BenchRequest) -> dict[str, Any]:
+    """Return the results as plain values; ``speedup`` is relative to scikit-learn with one worker."""
     scored_on = "training" if parts.test_rows is None else "test"
     scored = (parts.rows, parts.target) if scored_on == "training" else (parts.test_rows, parts.test_target)
     base = statistics.median(contenders[0].seconds)
@@ -210,19 +210,19 @@ def reported(contenders: Sequence[Contender], parts: fit_run.FitInputs, request:
     }
 
 
-def tell(report: dict[str, Any], voice: Console) -> None:
-    """The table, and what it was measured with."""
-    header = ("", "median", "fastest", "slowest", "first", "speed", f"score on the {report['scored_on']} rows")
+def print_report(report: dict[str, Any], console: Console) -> None:
+    """Print the table and the versions."""
+    header = ("", "median", "fastest", "slowest", "first", "speedup", f"score on the {report['scored_on']} rows")
     times = ("median_s", "fastest_s", "slowest_s", "first_s")
     rows = [
         (
-            f"{one['library']}, {one['workers']} worker{'s' * (one['workers'] > 1)}",
-            *(duration(one[name]) for name in times),
+            f"{one['library']}, {number_format.workers(one['workers'])}",
+            *(number_format.duration(one[name]) for name in times),
             f"{one['speedup']:.2f}x",
-            scores_in_words(one["scores"]),
+            number_format.scores(one["scores"]),
         )
         for one in report["results"]
     ]
-    voice.table(f"{report['passes']} passes over {report['rows']:,} rows", header, rows)
+    console.table(f"{report['passes']} passes over {report['rows']:,} rows", header, rows)
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    voice.say(f"{versions}; {report['cores']} cores, Python {report['python']}; medians of {report['repeats']} fits")
+    console.say(f"{versions}; {report['cores']} cores, Python {report['python']}; medians of {report['repeats']} fits")

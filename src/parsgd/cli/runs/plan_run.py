@@ -1,4 +1,4 @@
-"""``parsgd plan``: read, encode, rehearse, and say what parallel work would bring."""
+"""``parsgd plan``: read and encode the data, run trial fits, and print the recommendation."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from parsgd.planning.candidates import Candidate
 from parsgd.planning.plan_table import HEADER, TrainingPlan
 
 
-def run(request: fit_run.FitRequest, settings: dict[str, Any], voice: Console) -> dict[str, Any]:
-    """Do what was asked; return the report that ``--json`` prints."""
+def run(request: fit_run.FitRequest, settings: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Run the command and return the report that ``--json`` prints."""
     estimator = make(request)
-    parts = fit_run.prepare(request, estimator, voice)
+    parts = fit_run.prepare(request, estimator, console)
     plan = parsgd.plan(estimator, parts.rows, parts.target, **settings)
-    tell(plan, voice)
+    print_report(plan, console)
     return report(plan, estimator, parts)
 
 
 def make(request: fit_run.FitRequest) -> Any:
-    """The estimator; so many passes are made whatever the loss does, unless a tolerance was asked for."""
+    """Create the estimator, without a stopping rule unless a tolerance was given."""
     estimator = fit_run.make_estimator(request)
     if task_of(estimator) == "outliers":
-        raise UsageError(f"--model {request.model} has no held-out loss; plan for a classifier or a regressor.")
+        raise UsageError(f"--model {request.model} has no held-out loss; use a classifier or a regressor.")
     if "tol" not in request.parameters:
         estimator.set_params(tol=0.0 if is_network(estimator) else None)
     return estimator
 
 
-def tell(plan: TrainingPlan, voice: Console) -> None:
-    """The table, what was measured, and the sentence."""
-    voice.table("predicted", HEADER, plan.rows())
-    voice.points(plan.facts())
-    voice.say(plan.why, style="bold")
+def print_report(plan: TrainingPlan, console: Console) -> None:
+    """Print the table, the measurements and the recommendation."""
+    console.table("predicted", HEADER, plan.rows())
+    console.points(plan.facts())
+    console.say(plan.why, style="bold")
 
 
 def report(plan: TrainingPlan, estimator: Any, parts: fit_run.FitInputs) -> dict[str, Any]:
-    """The plan as plain values; a time that is never reached is null, with ``"reaches": false``."""
+    """Return the plan as plain values; the time of a fit that misses the loss is null, with ``"reaches": false``."""
     return {
         "rows": parts.rows.shape[0],
         "features": parts.rows.shape[1],
-        "loss": f"mean {loss_of(estimator)} on rows kept apart",
+        "loss": f"mean {loss_of(estimator)} on held-out rows",
         "goal": plan.goal,
         "passes": plan.passes,
         "cells": [_cell(cell) for cell in plan.cells],

@@ -1,1 +1,1 @@
-"""Progress while a fit runs: on a terminal, in a notebook, as lines."""
+"""Display of progress during a fit: on a terminal, in a notebook, or as log lines."""

@@ -1,7 +1,7 @@
-"""What ``verbose`` shows: the live view on a terminal, the same in a notebook, plain lines elsewhere.
+"""Choose the progress display for ``verbose``: a live view on a terminal or in a notebook, otherwise log lines.
 
-The environment variable ``PARSGD_PROGRESS`` overrides where it is shown: ``0`` (nowhere), ``lines`` or ``live``.  Where
-``CI`` is set, as services for continuous integration do, nothing is shown unless it asks for something.
+The environment variable ``PARSGD_PROGRESS`` overrides the choice: ``0`` (no display), ``lines`` or ``live``.  If ``CI``
+is set, as on continuous-integration services, the default is no display.
 """
 
 from __future__ import annotations
@@ -18,68 +18,68 @@ from typing import Any
 from parsgd.errors import InvalidArgumentError
 from parsgd.training import progress
 from parsgd.utils.streams import MessageStream
-from parsgd.viz.live.log_view import Lines
+from parsgd.viz.live.log_view import LogView
 from parsgd.viz.live.notebook_view import NotebookView, in_notebook
 
 _VARIABLE = "PARSGD_PROGRESS"
-_WAYS = ("", "0", "lines", "live")
-# Held by the one live view that there can be on a terminal.
+_MODES = ("", "0", "lines", "live")
+# The lock of the live view; a terminal can show one at a time.
 _terminal = threading.Lock()
 
 
-def way(is_terminal: bool) -> str:
-    """How to show progress on a stream: ``"live"``, ``"lines"`` or ``"0"``, not at all.
+def display_mode(is_terminal: bool) -> str:
+    """Return the display mode of a stream: ``"live"``, ``"lines"`` or ``"0"`` for no display.
 
     Raises
     ------
     InvalidArgumentError
-        If ``PARSGD_PROGRESS`` says none of them.
+        If ``PARSGD_PROGRESS`` has another value.
     """
-    asked = os.environ.get(_VARIABLE, "").strip().lower()
-    if asked not in _WAYS:
+    requested = os.environ.get(_VARIABLE, "").strip().lower()
+    if requested not in _MODES:
         raise InvalidArgumentError(
-            f"The environment variable {_VARIABLE} must be 0, lines or live, or unset. Got {asked!r} instead."
+            f"The environment variable {_VARIABLE} must be 0, lines or live, or unset. Got {requested!r} instead."
         )
-    if asked:
-        return asked
+    if requested:
+        return requested
     if os.environ.get("CI", "").strip().lower() not in ("", "0", "false"):
         return "0"
     return "live" if is_terminal and os.environ.get("TERM") != "dumb" else "lines"
 
 
 def shown(verbose: Any) -> contextlib.AbstractContextManager:
-    """Show the fits inside the block as ``verbose`` asks for: 0 not at all, 1 as a view, 2 with a line every round."""
+    """Display the fits inside the block; ``verbose``: 0 for no display, 1 for a view, 2 for one line per round."""
     if not verbose or sys.stdout is None:
         return contextlib.nullcontext()
     notebook = in_notebook()
-    how = way(notebook or MessageStream("stdout").isatty())
-    if how == "0":
+    mode = display_mode(notebook or MessageStream("stdout").isatty())
+    if mode == "0":
         return contextlib.nullcontext()
     # True is 1
     if int(verbose) > 1:
-        return watched(lambda: Lines(every_round=True))
-    if how == "live" and notebook:
-        return watched(NotebookView)
-    if how == "live" and importlib.util.find_spec("rich") and multiprocessing.parent_process() is None:
-        return _on_terminal()
-    return watched(Lines)
+        return observing(lambda: LogView(every_round=True))
+    if mode == "live" and notebook:
+        return observing(NotebookView)
+    if mode == "live" and importlib.util.find_spec("rich") and multiprocessing.parent_process() is None:
+        return _observing_on_terminal()
+    return observing(LogView)
 
 
 def shows_lines(verbose: Any) -> bool:
-    """Whether ``verbose`` prints plain lines, not a view that is drawn again and again."""
+    """Return True if ``verbose`` prints plain lines, not a view that is redrawn."""
     if not verbose or sys.stdout is None:
         return False
     notebook = in_notebook()
-    how = way(notebook or MessageStream("stdout").isatty())
-    if how == "live" and int(verbose) == 1:
+    mode = display_mode(notebook or MessageStream("stdout").isatty())
+    if mode == "live" and int(verbose) == 1:
         return not notebook and importlib.util.find_spec("rich") is None
-    return how != "0"
+    return mode != "0"
 
 
 @contextlib.contextmanager
-def watched(make: Callable[[], Any]) -> Iterator[None]:
-    """Let a view watch the fits inside the block, and close it in any case."""
-    view = make()
+def observing(make_view: Callable[[], Any]) -> Iterator[None]:
+    """Observe the fits inside the block with a new view, and close it at the end, also after an error."""
+    view = make_view()
     try:
         with progress.observe_progress(view):
             yield
@@ -88,13 +88,13 @@ def watched(make: Callable[[], Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _on_terminal() -> Iterator[None]:
-    """The live view; plain lines where another fit has the terminal."""
+def _observing_on_terminal() -> Iterator[None]:
+    """Observe with the live view, or with log lines if another fit uses the terminal."""
     from parsgd.viz.live.terminal_view import LiveView
 
     free = _terminal.acquire(blocking=False)
     try:
-        with watched(LiveView if free else Lines):
+        with observing(LiveView if free else LogView):
             yield
     finally:
         if free:

@@ -1,4 +1,4 @@
-"""Progress as plain lines, for pipes and logs."""
+"""Progress as plain lines for pipes and log files."""
 
 from __future__ import annotations
 
@@ -11,34 +11,32 @@ from parsgd.viz.live import progress_text
 
 
 def to_stdout(text: str) -> None:
-    """Print, and have it arrive if it can."""
+    """Print a line and flush it; errors of the stream are ignored."""
     print(text, flush=True, file=MessageStream("stdout"))
 
 
-class Lines:
-    """An observer that says a line every so many ``seconds``, and one at the end of a fit; or one every round."""
+class LogView:
+    """An observer that writes one line per ``seconds``, or per round with ``every_round``, and one at the end."""
 
-    def __init__(
-        self, say: Callable[[str], None] = to_stdout, seconds: float = 1.0, every_round: bool = False
-    ):  # fmt: skip
-        self.say, self.seconds, self.every_round = say, seconds, every_round
-        self.said = time.monotonic()
+    def __init__(self, write: Callable[[str], None] = to_stdout, seconds: float = 1.0, every_round: bool = False):
+        self.write, self.seconds, self.every_round = write, seconds, every_round
+        self.last_written = time.monotonic()
         self.rounds = 0
 
-    def __call__(self, told: Progress) -> None:
+    def __call__(self, progress: Progress) -> None:
         if self.every_round:
-            self._rounds(told)
-        elif told.done or time.monotonic() - self.said >= self.seconds:
-            self.said = time.monotonic()
-            self.say(progress_text.line(told))
+            self._write_round(progress)
+        elif progress.done or time.monotonic() - self.last_written >= self.seconds:
+            self.last_written = time.monotonic()
+            self.write(progress_text.line(progress))
 
-    def _rounds(self, told: Progress) -> None:
-        if told.done:
-            self.say(progress_text.line(told))
-        elif told.rounds != self.rounds:
-            self.say(progress_text.round_line(told))
-        # the next fit counts anew
-        self.rounds = 0 if told.done else told.rounds
+    def _write_round(self, progress: Progress) -> None:
+        if progress.done:
+            self.write(progress_text.line(progress))
+        elif progress.rounds != self.rounds:
+            self.write(progress_text.round_line(progress))
+        # the rounds of the next fit start at 0
+        self.rounds = 0 if progress.done else progress.rounds
 
     def close(self) -> None:
-        """There is nothing to put back."""
+        """Do nothing; there is nothing to restore."""

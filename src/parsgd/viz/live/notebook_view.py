@@ -1,4 +1,4 @@
-"""Progress in a notebook: one output that is written anew."""
+"""Progress in a notebook: one cell output that is updated."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ _WIDTH = 90
 
 
 def in_notebook() -> bool:
-    """Whether a notebook runs this; nothing is imported to find out."""
+    """Return True inside a notebook kernel; this imports nothing."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return shell is not None and hasattr(shell, "kernel")
 
 
 class NotebookView:
-    """An observer that writes to an output of the cell, as plain text."""
+    """An observer that updates a plain-text output of the cell."""
 
     def __init__(self) -> None:
         self.handle: Any = None
-        self.drawn = 0.0
+        self.last_drawn = 0.0
 
-    def __call__(self, told: Progress) -> None:
-        if not told.done and time.monotonic() - self.drawn < _DRAW_SECONDS:
+    def __call__(self, progress: Progress) -> None:
+        if not progress.done and time.monotonic() - self.last_drawn < _DRAW_SECONDS:
             return
         from IPython.display import display
 
-        self.drawn = time.monotonic()
-        shown = {"text/plain": drawn(told)}
+        self.last_drawn = time.monotonic()
+        bundle = {"text/plain": view_text(progress)}
         if self.handle is None:
-            self.handle = display(shown, raw=True, display_id=True)
+            self.handle = display(bundle, raw=True, display_id=True)
         else:
-            self.handle.update(shown, raw=True)
-        if told.done:
-            # the next fit gets an output of its own
+            self.handle.update(bundle, raw=True)
+        if progress.done:
+            # the next fit gets a new output
             self.handle = None
 
     def close(self) -> None:
-        """There is nothing to put back."""
+        """Do nothing; there is nothing to restore."""
 
 
-def drawn(told: Progress) -> str:
-    """The live view in letters, or a line where rich is not installed."""
+def view_text(progress: Progress) -> str:
+    """Return the live view as plain text, or one line if rich is not installed."""
     try:
         from rich.console import Console
 
-        from parsgd.viz.live.terminal_view import picture
+        from parsgd.viz.live.terminal_view import view_of
     except ImportError:
-        return progress_text.line(told)
+        return progress_text.line(progress)
     console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, force_jupyter=False)
-    console.print(picture(told))
+    console.print(view_of(progress))
     return console.file.getvalue().rstrip()

@@ -1,6 +1,6 @@
-"""The live view: a bar, where the fit stands, and a line for every worker, drawn anew several times a second.
+"""The live view on a terminal: a progress bar, the loss and speed, and a line per worker.
 
-The only file that imports rich, which is an optional package; it is imported when a view is wanted.
+This module imports rich, which is optional, so other modules import it only when they create a view.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from parsgd.training.progress import Progress, WorkerProgress
 from parsgd.utils.streams import MessageStream
 from parsgd.viz.live import progress_text
 
-# The eye reads no faster.
+# Interval between two updates of the view.
 _DRAW_SECONDS = 0.1
 
 
 class LiveView:
-    """An observer that draws on a terminal.
+    """An observer that draws the view on a terminal.
 
-    ``keeps_table``: whether the workers stay on the screen when the fit is over.  What is printed meanwhile appears
-    above the view.  ``close`` gives the terminal back, and may be called at any time.
+    With ``keep_table`` the table of workers remains after the fit.  Other output appears above the view.  ``close``
+    restores the terminal and may be called at any time.
     """
 
-    def __init__(self, console: Console | None = None, keeps_table: bool = True):
+    def __init__(self, console: Console | None = None, keep_table: bool = True):
         self.console = Console(highlight=False, file=MessageStream("stdout")) if console is None else console
-        self.keeps_table = keeps_table
+        self.keep_table = keep_table
         self.live: Live | None = None
-        self.drawn = -math.inf
-        # several fits may tell of themselves from threads of their own
+        self.last_drawn = -math.inf
+        # several fits may report progress from their threads
         self.lock = threading.Lock()
 
-    def __call__(self, told: Progress) -> None:
-        if not told.done and time.monotonic() - self.drawn < _DRAW_SECONDS:
+    def __call__(self, progress: Progress) -> None:
+        if not progress.done and time.monotonic() - self.last_drawn < _DRAW_SECONDS:
             return
         with self.lock:
-            self.drawn = time.monotonic()
-            view = picture(told, table=self.keeps_table or not told.done)
+            self.last_drawn = time.monotonic()
+            view = view_of(progress, table=self.keep_table or not progress.done)
             if self.live is None:
-                # without a thread of its own: it is drawn when there is news
+                # rich starts no refresh thread: the view is redrawn on each report
                 self.live = Live(console=self.console, auto_refresh=False)
                 self.live.start()
-            # the terminal echoes Ctrl-C as two letters, which must not break a full line in two
-            self.live.update(view if told.done else Group(view, ""), refresh=True)
-            if told.done:
-                # the next fit gets a view below this one
+            # an empty last line, because the terminal echoes Ctrl-C as ^C, which would wrap a full line
+            self.live.update(view if progress.done else Group(view, ""), refresh=True)
+            if progress.done:
+                # the next fit gets a new view below this one
                 self._stop()
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Restore the terminal."""
         with self.lock:
             self._stop()
 
@@ -66,25 +66,26 @@ class LiveView:
             live.stop()
 
 
-def picture(told: Progress, table: bool = True) -> Any:
-    """The view as rich draws it."""
-    share = min(told.examples / max(told.planned, 1), 1.0)
+def view_of(progress: Progress, table: bool = True) -> Any:
+    """Return the view as a renderable of rich."""
+    share = min(progress.examples / max(progress.planned, 1), 1.0)
     head = Table.grid(padding=(0, 1))
-    head.add_row(ProgressBar(total=1.0, completed=share, width=30), f"{share:4.0%}", _line(progress_text.passes(told)))
-    rounds = "1 round" if told.rounds == 1 else f"{told.rounds:,} rounds"
-    facts = (progress_text.loss(told), progress_text.speed(told), progress_text.remaining(told), rounds)
+    bar = ProgressBar(total=1.0, completed=share, width=30)
+    head.add_row(bar, f"{share:4.0%}", _line(progress_text.passes(progress)))
+    rounds = "1 round" if progress.rounds == 1 else f"{progress.rounds:,} rounds"
+    facts = (progress_text.loss(progress), progress_text.speed(progress), progress_text.remaining(progress), rounds)
     parts: list[Any] = [head, _line("   ".join(fact for fact in facts if fact))]
-    if table and 1 < len(told.workers) <= progress_text.MOST_WORKERS:
-        parts.append(_workers(told.workers, told.done))
-    elif table and len(told.workers) > progress_text.MOST_WORKERS:
-        parts += map(_line, progress_text.summary(told.workers))
+    if table and 1 < len(progress.workers) <= progress_text.MAX_WORKERS:
+        parts.append(_workers(progress.workers, progress.done))
+    elif table and len(progress.workers) > progress_text.MAX_WORKERS:
+        parts += map(_line, progress_text.summary(progress.workers))
     if table:
-        parts += map(Text, progress_text.reasons(told.workers))
+        parts += map(Text, progress_text.reasons(progress.workers))
     return Group(*parts)
 
 
 def _line(text: str) -> Text:
-    """Cut off where the terminal ends."""
+    """Return one line of text, truncated to the width of the terminal."""
     return Text(text, overflow="ellipsis", no_wrap=True)
 
 
@@ -93,12 +94,12 @@ def _workers(workers: tuple[WorkerProgress, ...], done: bool) -> Table:
     for name in ("worker", "examples", "steps", "examples/s", "weight"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
-    # what is said last has the room that is left
+    # the status column gets the remaining width
     for worker in workers:
         steps = f"{worker.steps:,}" if worker.steps else "-"
         weight = "-" if math.isnan(worker.weight) else f"{worker.weight:.3f}"
         rate = "-" if worker.gone else f"{worker.rate:,.0f}"
         style = "red" if worker.gone else "yellow" if worker.losses else None
         cells = (f"{worker.worker}", f"{worker.examples:,}", steps, rate, weight)
-        table.add_row(*cells, "" if done and style is None else progress_text.fate(worker), style=style)
+        table.add_row(*cells, "" if done and style is None else progress_text.status(worker), style=style)
     return table

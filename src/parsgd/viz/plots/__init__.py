@@ -1,4 +1,4 @@
-"""Pictures of a fit by matplotlib; :mod:`parsgd.plotting` is their public name."""
+"""Plots of a fit by matplotlib; the public module is :mod:`parsgd.plotting`."""
 
 from parsgd.viz.plots.gantt_display import GanttDisplay
 from parsgd.viz.plots.loss_display import LossDisplay

@@ -1,4 +1,4 @@
-"""The loss of a fit over time, passes or rounds."""
+"""Plot of the loss of a fit over time, passes or rounds."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ OVER = ("time", "passes", "rounds")
 
 
 class LossDisplay:
-    """The training loss, or the score of the validation rows.
+    """Plot of the training loss or the validation score.
 
     Parameters
     ----------
-    lines : sequence of Line
-        What to draw: ``name`` and ``points``, of each ``(x, y, text)``.
+    lines : sequence of ChartLine
+        The lines; each has a ``name`` and ``points``, which are ``(x, y, text)``.
     x_title, y_title : str
-        Of the axes, with units.
+        Titles of the axes, with units.
 
     Attributes
     ----------
-    ax_, figure_ : matplotlib's axes and figure
+    ax_, figure_ : matplotlib axes and figure
 
     Examples
     --------
@@ -44,24 +44,24 @@ class LossDisplay:
     def from_estimator(
         cls, estimator: Any, *, over: str | None = None, show: str = "loss", ax: Any = None, **settings: Any
     ) -> LossDisplay:
-        """Draw the loss of a fitted estimator.
+        """Plot the loss of a fitted estimator.
 
         Parameters
         ----------
-        estimator : fitted estimator of parsgd's
+        estimator : fitted parsgd estimator
         over : {"time", "passes", "rounds"} or None
-            None: time; passes where the fit was one round, of which the workers' own passes are shown.
+            The x axis.  None: time; for a fit of one round, the passes of each worker.
         show : {"loss", "score"}
-            The mean training loss of each round, or the score of the validation rows over passes.
+            The mean training loss of each round, or the validation score over passes.
         ax : matplotlib axes or None
-            None: a new figure.
+            The axes to plot on.  None: a new figure.
         **settings
-            Passed to matplotlib's ``plot``.
+            Arguments of matplotlib's ``plot``.
 
         Raises
         ------
         InvalidArgumentError
-            If the estimator is not fitted, or has not what is asked for.
+            If the estimator is not fitted, or recorded no loss or score.
         """
         choose("time" if over is None else over, OVER, "over", "LossDisplay.from_estimator")
         choose(show, ("loss", "score"), "show", "LossDisplay.from_estimator")
@@ -71,16 +71,16 @@ class LossDisplay:
         else:
             lines, x_title = loss_lines(record, over or ("time" if len(record.history) > 1 else "passes"))
         if not lines:
-            raise InvalidArgumentError(f"There is no {show} to show: this fit recorded none, or none that is finite.")
-        y_title = "training loss" if show == "loss" else "score of the validation rows"
+            raise InvalidArgumentError(f"There is no {show} to plot: this fit recorded no finite {show}.")
+        y_title = "training loss" if show == "loss" else "score on the validation rows"
         return cls(lines, x_title, y_title).plot(ax, **settings)
 
     def plot(self, ax: Any = None, **settings: Any) -> LossDisplay:
-        """Draw on ``ax``, or on a new figure."""
+        """Plot on ``ax``, or on a new figure."""
         self.ax_ = plot_style.axes(ax)
         self.figure_ = self.ax_.figure
         plot_style.draw_lines(self.ax_, self.lines, **settings)
-        log = plot_style.by_ratios(self.ax_, [point[1] for line in self.lines for point in line.points])
+        log = plot_style.set_log_scale(self.ax_, [point[1] for line in self.lines for point in line.points])
         self.ax_.set_xlim(left=0)
         plot_style.finish(self.ax_, self.y_title.capitalize(), self.x_title, self.y_title + ", log scale" * log)
         return self

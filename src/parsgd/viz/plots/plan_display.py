@@ -1,4 +1,4 @@
-"""The times that a plan predicts."""
+"""Plot of the predicted times of a plan."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from parsgd.viz.report.line_charts import plan_lines
 
 
 class PlanDisplay:
-    """The time until the loss of serial SGD, for each number of workers and each way of working together.
+    """Plot of the predicted time to the loss of serial SGD, by number of workers and strategy.
 
     Attributes
     ----------
-    plan : Plan
-        What is drawn; ways that do not reach the loss are left out.
-    ax_, figure_ : matplotlib's axes and figure
+    plan : TrainingPlan
+        The plan; the plot omits strategies that do not reach the loss.
+    ax_, figure_ : matplotlib axes and figure
 
     Examples
     --------
@@ -34,27 +34,27 @@ class PlanDisplay:
 
     def __init__(self, plan: TrainingPlan):
         if not isinstance(plan, TrainingPlan):
-            expected = "what parsgd.plan returns"
+            expected = "the result of parsgd.plan"
             raise InvalidArgumentError(f"The 'plan' parameter of PlanDisplay must be {expected}. Got {plan!r} instead.")
         self.plan = plan
 
     @classmethod
     def from_plan(cls, plan: TrainingPlan, *, ax: Any = None) -> PlanDisplay:
-        """Draw a plan that was made by :func:`parsgd.plan`."""
+        """Plot a plan of :func:`parsgd.plan`."""
         return cls(plan).plot(ax)
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, y: Any, *, ax: Any = None, **settings: Any) -> PlanDisplay:
-        """Make a plan for an estimator, fitted or not, and draw it; ``settings`` go to :func:`parsgd.plan`."""
+        """Make a plan with :func:`parsgd.plan`, to which ``settings`` are passed, and plot it."""
         return cls(make_plan(estimator, X, y, **settings)).plot(ax)
 
     def plot(self, ax: Any = None) -> PlanDisplay:
-        """Draw on ``ax``, or on a new figure."""
+        """Plot on ``ax``, or on a new figure."""
         self.ax_ = plot_style.axes(ax)
         self.figure_ = self.ax_.figure
         lines, counts, unit = plan_lines(self.plan)
         plot_style.draw_lines(self.ax_, lines, marker="o")
-        plot_style.by_ratios(self.ax_, [point[1] for line in lines for point in line.points])
+        plot_style.set_log_scale(self.ax_, [point[1] for line in lines for point in line.points])
         self.ax_.set_xticks(range(len(counts)), [f"{count:,}" for count in counts])
         plot_style.finish(self.ax_, "Predicted time to the loss of serial SGD", "workers", f"time, {unit}")
         return self

@@ -1,4 +1,4 @@
-"""Where each worker's time went."""
+"""Plot of the time of each worker by activity."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from parsgd.training.history_stats import WorkerTotals
+from parsgd.viz import number_format
 from parsgd.viz.plots import plot_style
-from parsgd.viz.report import number_format
 from parsgd.viz.report.bar_charts import KINDS, rows_shown
 
 
 class WorkDisplay:
-    """A bar for each worker: computing, what the driver took meanwhile, and waiting.
+    """Bar chart of each worker's time: computing, the driver's work, and waiting.
 
     Attributes
     ----------
-    accounts : sequence of Account
-        Of each worker ``steps, examples, weight`` and the seconds ``computing, merging, checking, waiting``.
-    ax_, figure_ : matplotlib's axes and figure
+    accounts : sequence of WorkerTotals
+        ``steps``, ``examples``, ``weight``, and the seconds ``computing``, ``merging``, ``checking`` and ``waiting`` of
+        each worker.
+    ax_, figure_ : matplotlib axes and figure
 
     Examples
     --------
@@ -35,23 +36,23 @@ class WorkDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> WorkDisplay:
-        """Draw the work of a fitted estimator's workers; of more than 24 workers some are shown."""
+        """Plot the work of a fitted estimator's workers, at most 24 of them."""
         return cls(plot_style.record(estimator, "WorkDisplay").accounts).plot(ax)
 
     def plot(self, ax: Any = None) -> WorkDisplay:
-        """Draw on ``ax``, or on a new figure."""
-        shown = rows_shown(self.accounts)
-        self.ax_ = plot_style.axes(ax, len(shown))
+        """Plot on ``ax``, or on a new figure."""
+        visible = rows_shown(self.accounts)
+        self.ax_ = plot_style.axes(ax, len(visible))
         self.figure_ = self.ax_.figure
-        unit, size = number_format.unit_of(max(sum(getattr(one, kind) for kind in KINDS) for one in shown))
-        ends = [0.0] * len(shown)
+        unit, size = number_format.unit_of(max(sum(getattr(one, kind) for kind in KINDS) for one in visible))
+        ends = [0.0] * len(visible)
         for kind, name in KINDS.items():
-            parts = [getattr(one, kind) / size for one in shown]
+            parts = [getattr(one, kind) / size for one in visible]
             if any(parts):
                 self.ax_.barh(
-                    range(len(shown)), parts, left=ends, height=0.75, color=plot_style.KINDS[kind], label=name
+                    range(len(visible)), parts, left=ends, height=0.75, color=plot_style.KINDS[kind], label=name
                 )
                 ends = [end + part for end, part in zip(ends, parts, strict=True)]
-        names = [f"worker {one.worker}" for one in shown]
-        plot_style.rows(self.ax_, names, "Where each worker's time went", f"time, {unit}")
+        names = [f"worker {one.worker}" for one in visible]
+        plot_style.rows(self.ax_, names, "Time of each worker by activity", f"time, {unit}")
         return self

@@ -1,1 +1,1 @@
-"""A page about a run: what was trained, how good it is, whether parallel work was worth it, and how to repeat it."""
+"""HTML report about a fit: data, score, speedup estimate, use of time, and the command to repeat it."""

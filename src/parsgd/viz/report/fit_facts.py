@@ -1,4 +1,4 @@
-"""What a page tells of a fitted estimator, as plain values: from its attributes and the notes on its run."""
+"""Facts about a fit as plain values, from the attributes of the estimator and the run metadata."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from parsgd.viz.report.run_metadata import RunMetadata
 
 @dataclass
 class FitFacts:
-    """A fit and its run.
+    """Facts about a fit and its run.
 
-    ``engine`` is ``"serial"``, ``"threads"`` or another's name; ``all_wait``: whether workers wait for every merge.
-    ``changed`` holds the parameters that differ from their defaults, ``parameters`` all, as Python writes them.
+    ``engine`` is a name such as ``"serial"`` or ``"threads"``.  ``all_wait`` is True if workers wait for every merge.
+    ``parameters`` has the ``repr`` of all parameters, ``changed`` those that differ from their defaults.
     """
 
     estimator: str
@@ -42,34 +42,34 @@ class FitFacts:
 
     @property
     def end(self) -> float:
-        """Seconds until the rounds ended."""
+        """Seconds until the end of the last round."""
         return end_of(self.history)
 
     @cached_property
     def merging(self) -> float:
-        """Seconds for which the driver merged."""
+        """Seconds that the driver spent on merges."""
         return sum(entry.get("merge_seconds", 0.0) for entry in self.history)
 
     @cached_property
     def checking(self) -> float:
-        """Seconds for which the driver applied the stopping rule, found scores, and dealt rows anew."""
+        """Seconds that the driver spent on the stopping rule, on scores, and on new partitions of the rows."""
         return sum(entry.get("check_seconds", 0.0) for entry in self.history)
 
     @property
     def processors(self) -> int | None:
-        """Of the machine of the fit."""
+        """Number of processors of the machine of the fit."""
         return self.run.processors
 
     @property
     def n_rows(self) -> int | None:
-        """Rows that were trained on."""
+        """Number of training rows."""
         if self.run.rows is not None or not self.history or not self.history[-1]["epoch"]:
             return self.run.rows
         return round(sum(one.examples for one in self.accounts) / self.history[-1]["epoch"])
 
 
-def check_fitted(estimator: Any, argument: str, expected: str = "an estimator of parsgd's") -> None:
-    """Refuse what is no fitted estimator of parsgd's; ``argument`` names it in the message."""
+def check_fitted(estimator: Any, argument: str, expected: str = "a parsgd estimator") -> None:
+    """Raise InvalidArgumentError unless ``estimator`` is a fitted parsgd estimator; ``argument`` is its name."""
     if base_name(estimator) not in FITTED:
         raise InvalidArgumentError(f"{argument} must be {expected}. Got {estimator!r} instead.")
     if not is_fitted(estimator):
@@ -77,7 +77,7 @@ def check_fitted(estimator: Any, argument: str, expected: str = "an estimator of
 
 
 def fit_facts_of(estimator: Any, run: RunMetadata, version: str | None = None) -> FitFacts:
-    """The record of a fitted estimator."""
+    """Return the facts about a fitted estimator."""
     params = estimator.get_params(deep=False)
     defaults = type(estimator)().get_params(deep=False)
     written = {name: repr(value) for name, value in params.items()}
@@ -109,5 +109,5 @@ def _engine(engine: Any, n_workers: int) -> str:
 
 
 def _all_wait(algorithm: Any, n_workers: int) -> bool:
-    # of an algorithm from elsewhere, a model file keeps the name only
+    # a model file stores only the name of an algorithm that is not part of parsgd
     return algorithm is None or algorithm.quorum(n_workers) >= n_workers

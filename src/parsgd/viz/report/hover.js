@@ -1,5 +1,5 @@
 "use strict";
-// Marks tell what they stand for: under the pointer, under a finger, or with the keyboard (arrow keys within a chart).
+// Show the tooltip of a mark on hover, tap or keyboard focus (arrow keys move within a chart).
 const tip = document.getElementById("tip");
 let marked = null;
 
@@ -19,7 +19,7 @@ function show(mark) {
   tip.style.top = (above >= 4 ? above : box.bottom + 8) + "px";
 }
 
-// The point nearest to the pointer, if near enough: points are small, fingers are not.
+// Return the point nearest to the pointer, at most 24 px away, because points are hard to hit on a touch screen.
 function near(svg, event) {
   let best = null, least = 24;
   for (const point of svg.querySelectorAll("circle.mark")) {
@@ -44,7 +44,7 @@ window.addEventListener("scroll", () => show(null), { passive: true });
 
 for (const svg of document.querySelectorAll("svg")) {
   const marks = [...svg.querySelectorAll(".mark")];
-  // one stop of the tab key for each chart
+  // one tab stop per chart
   if (marks.length) marks[0].setAttribute("tabindex", "0");
   svg.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];

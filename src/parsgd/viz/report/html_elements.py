@@ -1,4 +1,4 @@
-"""Pieces of the page: tables, figures, tabs.  What comes in as text is escaped here."""
+"""HTML elements of the page: tables, figures and tabs.  These functions escape their texts."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from parsgd.viz.report.svg import WIDTHS, tag, text
 
 
-def paragraph(said: str, class_: str | None = None) -> str:
-    """A paragraph of text; what is between backticks is code.
+def paragraph(content: str, class_: str | None = None) -> str:
+    """Return a paragraph; text between backticks becomes code.
 
     >>> paragraph("run `parsgd plan`")
     '<p>run <code>parsgd plan</code></p>'
     """
-    parts = text(said).split("`")
+    parts = text(content).split("`")
     marked = "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))
     return tag("p", marked, class_=class_)
 
 
 def section(name: str, title: str, *parts: str) -> str:
-    """A part of the page under a heading; nothing if it has no parts."""
+    """Return a section with a heading, or an empty string if it has no parts."""
     inside = "".join(parts)
     if not inside:
         return ""
@@ -28,7 +28,7 @@ def section(name: str, title: str, *parts: str) -> str:
 
 
 def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Numbers in columns; the first column names the rows."""
+    """Return a table; the first column names the rows."""
     head = tag("tr", *(tag("th", text(name), scope="col") for name in header))
     body = [
         tag("tr", tag("th", text(row[0]), scope="row"), *(tag("td", text(value)) for value in row[1:])) for row in rows
@@ -38,7 +38,7 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) ->
 
 
 def facts(caption: str, values: Mapping[str, Any], code: bool = False) -> str:
-    """Names and values."""
+    """Return a table of names and values."""
     rows = [
         tag("tr", tag("th", text(name), scope="row"), tag("td", tag("code", text(value)) if code else text(value)))
         for name, value in values.items()
@@ -47,12 +47,12 @@ def facts(caption: str, values: Mapping[str, Any], code: bool = False) -> str:
 
 
 def folded(title: str, inside: str) -> str:
-    """What is seen when asked for."""
+    """Return content that opens with a click on its title."""
     return tag("details", tag("summary", text(title)), inside)
 
 
 def figure(draw: Callable[[str], str], caption: str = "", legend: Mapping[str, str] | None = None) -> str:
-    """A chart in the sizes of a desk and of a phone, of which the style sheet shows one; ``legend``: class to name."""
+    """Return a chart in a wide and a narrow size; the style sheet shows one.  ``legend`` maps classes to names."""
     sizes = "".join(tag("div", draw(size), class_=size) for size in WIDTHS)
     keys = [tag("li", _key(class_), text(name)) for class_, name in (legend or {}).items()]
     listed = tag("ul", *keys, class_="legend") if keys else ""
@@ -60,7 +60,7 @@ def figure(draw: Callable[[str], str], caption: str = "", legend: Mapping[str, s
 
 
 def _key(class_: str) -> str:
-    """A small sign of what is drawn in this class."""
+    """Return the symbol of a class for the legend."""
     if class_.startswith("s"):
         drawn = tag("path", class_=f"line {class_}", d="M0 6L26 6")
         return tag("svg", drawn, width=26, height=12, aria_hidden="true")
@@ -68,7 +68,7 @@ def _key(class_: str) -> str:
 
 
 def tabs(name: str, panes: Mapping[str, str]) -> str:
-    """One of several panes at a time, chosen without scripts; just the pane if there is one."""
+    """Return panes with buttons that work without scripts, or the pane alone if there is one."""
     if len(panes) < 2:
         return "".join(panes.values())
     buttons = "".join(

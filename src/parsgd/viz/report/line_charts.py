@@ -1,4 +1,4 @@
-"""Lines: the loss over time, passes or rounds, the score, and the weights of the workers in each merge."""
+"""Line charts: loss, score, merge weights and the times that a plan predicts."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from parsgd.training.history_stats import traces, weights
-from parsgd.viz.report import number_format
+from parsgd.viz import number_format
 from parsgd.viz.report.fit_facts import FitFacts
 from parsgd.viz.report.svg import WIDTHS, Frame, mark, path, tag
 
-# More points than these cannot be told apart; more lines than these neither.
+# Maximum points of a chart and lines of a chart that remain distinguishable.
 _POINTS = {"wide": 160, "narrow": 60}
-MOST_LINES = 8
-# From such a ratio of the largest loss to the smallest on, a scale of ratios shows more.
-_RATIO = 30.0
+MAX_LINES = 8
+# The axis is logarithmic above this ratio of the largest to the smallest value.
+_LOG_RATIO = 30.0
 _HEIGHT = 250
 
 
 @dataclass(frozen=True)
 class ChartLine:
-    """Points ``(x, y, tip)`` under one name."""
+    """A named line; ``points`` are ``(x, y, tip)``, with the text of the tooltip."""
 
     name: str
     points: Sequence[tuple[float, float, str]]
 
 
 def loss_lines(record: FitFacts, over: str) -> tuple[list[ChartLine], str]:
-    """The loss over ``"time"``, ``"passes"`` or ``"rounds"``, and the title of the axis."""
+    """Return the lines of the loss over ``"time"``, ``"passes"`` or ``"rounds"``, and the title of the x axis."""
     history = record.history
     if over == "passes":
         found = traces(history, record.n_rows or 1)
@@ -38,26 +38,26 @@ def loss_lines(record: FitFacts, over: str) -> tuple[list[ChartLine], str]:
             lines = [_trace(worker, points) for worker, points in found.items()]
             return [line for line in lines if line.points], "passes over the rows"
     unit, size = number_format.unit_of(record.end)
-    places = {
+    xs = {
         "time": [entry["seconds"] / size for entry in history],
         "passes": [entry["epoch"] for entry in history],
         "rounds": [entry["round"] + 1 for entry in history],
     }[over]
     title = {"time": f"time, {unit}", "passes": "passes over the rows", "rounds": "rounds"}[over]
     points = [
-        (place, entry["loss"], _tip(entry)) for place, entry in zip(places, history, strict=True)
-        if math.isfinite(entry["loss"])
-    ]  # fmt: skip
+        (x, entry["loss"], _tip(entry)) for x, entry in zip(xs, history, strict=True) if math.isfinite(entry["loss"])
+    ]
     return [ChartLine("loss", points)] if points else [], title
 
 
-def _trace(worker: int, points: Sequence[tuple], what: str = "loss") -> ChartLine:
-    place = 1 if what == "loss" else 2
-    told = [
-        (point[0], point[place], f"worker {worker}, pass {i + 1}: {what} {number_format.number(point[place])}")
-        for i, point in enumerate(points) if point[place] is not None and math.isfinite(point[place])
-    ]  # fmt: skip
-    return ChartLine(f"worker {worker}", told)
+def _trace(worker: int, points: Sequence[tuple], name: str = "loss") -> ChartLine:
+    column = 1 if name == "loss" else 2
+    finite = [
+        (point[0], point[column], f"worker {worker}, pass {i + 1}: {name} {number_format.number(point[column])}")
+        for i, point in enumerate(points)
+        if point[column] is not None and math.isfinite(point[column])
+    ]
+    return ChartLine(f"worker {worker}", finite)
 
 
 def _tip(entry: dict) -> str:
@@ -66,97 +66,107 @@ def _tip(entry: dict) -> str:
 
 
 def score_lines(record: FitFacts) -> list[ChartLine]:
-    """The score of the validation rows over passes, where there is one; of a fit of one round each worker's own."""
+    """Return the validation score over passes, if recorded; for a fit of one round, a line per worker."""
     own = [_trace(worker, points, "score") for worker, points in traces(record.history, record.n_rows or 1).items()]
     if any(line.points for line in own):
         return [line for line in own if line.points]
     points = [
         (entry["epoch"], entry["score"], f"{entry['epoch']:.3g} passes: score {number_format.number(entry['score'])}")
-        for entry in record.history if entry.get("score") is not None
-    ]  # fmt: skip
+        for entry in record.history
+        if entry.get("score") is not None
+    ]
     return [ChartLine("score", points)] if len(points) > 1 else []
 
 
 def weight_lines(record: FitFacts) -> list[ChartLine]:
-    """The weights of each worker in the merges; of many workers the smallest, the middle and the largest."""
+    """Return the merge weights of each worker; for many workers the largest, the median and the smallest."""
     workers, found = weights(record.history)
     numbers = [entry["round"] + 1 for entry in record.history]
-    if len(workers) <= MOST_LINES:
+    if len(workers) <= MAX_LINES:
         names = [f"worker {worker}" for worker in workers]
         return [ChartLine(name, _weights(name, numbers, row)) for name, row in zip(names, found, strict=True)]
     rounds = [[weight for weight in column if weight is not None] for column in zip(*found, strict=True)]
-    told = {"largest": max, "median": statistics.median, "smallest": min}
+    statistic = {"largest": max, "median": statistics.median, "smallest": min}
     return [
-        ChartLine(name, _weights(name, numbers, [of(r) if r else None for r in rounds])) for name, of in told.items()
+        ChartLine(name, _weights(name, numbers, [function(r) if r else None for r in rounds]))
+        for name, function in statistic.items()
     ]
 
 
 def _weights(name: str, numbers: Sequence[int], row: Sequence[float | None]) -> list[tuple[float, float, str]]:
     return [
         (number, weight, f"round {number}, {name}: weight {weight:.3f}")
-        for number, weight in zip(numbers, row, strict=True) if weight is not None
-    ]  # fmt: skip
+        for number, weight in zip(numbers, row, strict=True)
+        if weight is not None
+    ]
 
 
-def thinned(points: Sequence, most: int) -> list:
-    """At most about so many, the first and the last among them.
+def thinned(points: Sequence, limit: int) -> list:
+    """Return about ``limit`` evenly spaced points at most, with the first and the last.
 
     >>> thinned(range(10), 4)
     [0, 3, 6, 9]
     """
-    every = max(1, -(-(len(points) - 1) // max(most - 1, 1)))
+    every = max(1, -(-(len(points) - 1) // max(limit - 1, 1)))
     kept = list(points[::every])
     return kept if not points or kept[-1] is points[-1] or (len(points) - 1) % every == 0 else [*kept, points[-1]]
 
 
 def plan_lines(plan: Any) -> tuple[list[ChartLine], list[int], str]:
-    """The time that a plan predicts for each way of working, over places of the numbers of workers; these; its unit."""
+    """Return the predicted time of each strategy, the worker counts at x = 0, 1, ..., and the unit of the time."""
     counts = sorted({cell.n_workers for cell in plan.cells})
     found: dict[str, list[tuple[float, float, str]]] = {}
     unit, size = number_format.unit_of(max(cell.seconds for cell in plan.cells if cell.reaches))
     for cell in plan.cells:
         if cell.reaches:
             took = f"{cell.label}, {number_format.workers(cell.n_workers)}: {number_format.seconds(cell.seconds)}"
-            tip = f"{took}, {cell.speedup:.1f} times as fast as one"
+            tip = f"{took}, {cell.speedup:.1f} times as fast as one worker"
             found.setdefault(cell.label, []).append((float(counts.index(cell.n_workers)), cell.seconds / size, tip))
-    return [ChartLine(label, sorted(points)) for label, points in found.items()][:MOST_LINES], counts, unit
+    return [ChartLine(label, sorted(points)) for label, points in found.items()][:MAX_LINES], counts, unit
 
 
-def ratios(values: Sequence[float]) -> bool:
-    """Whether a scale of ratios shows more of these values.
+def needs_log_scale(values: Sequence[float]) -> bool:
+    """Return True if a logarithmic scale suits these values.
 
-    >>> ratios([0.1, 100.0]), ratios([1.0, 2.0]), ratios([0.0, 100.0])
+    >>> needs_log_scale([0.1, 100.0]), needs_log_scale([1.0, 2.0]), needs_log_scale([0.0, 100.0])
     (True, False, False)
     """
-    return min(values) > 0.0 and max(values) / min(values) > _RATIO
+    return min(values) > 0.0 and max(values) / min(values) > _LOG_RATIO
 
 
 def draw(
-    lines: Sequence[ChartLine], x_title: str, y_title: str, label: str, size: str, from_zero: bool = False,
+    lines: Sequence[ChartLine],
+    x_title: str,
+    y_title: str,
+    label: str,
+    size: str,
+    from_zero: bool = False,
     names: Sequence[Any] | None = None,
-) -> str:  # fmt: skip
-    """The lines with their points as an SVG of this size; ``names`` are what lies at 0, 1, ... of the x axis."""
+) -> str:
+    """Draw the lines with their points as an SVG of this size; ``names`` label 0, 1, ... of the x axis."""
     xs = [point[0] for line in lines for point in line.points]
     ys = [point[1] for line in lines for point in line.points]
     low, high = min(ys), max(ys)
-    log = ratios(ys) and not from_zero
+    log = needs_log_scale(ys) and not from_zero
     y = (low, high) if log else (0.0 if from_zero else low, high)
     pad = 0.0 if log else 0.06 * (y[1] - y[0]) or max(abs(high) * 0.1, 1e-3)
-    # losses end at 0: so does their axis
+    # values of 0 or more need no axis below 0
     bottom = max(y[0] - pad, 0.0) if y[0] >= 0.0 else y[0] - pad
     y = (y[0] / 1.1, y[1] * 1.1) if log else (bottom, y[1] + pad)
     x = (0.0 if min(xs) >= 0 else min(xs), max(xs) if max(xs) > 0 else 1.0)
     y_title += ", log scale" if log else ""
     frame = Frame(WIDTHS[size], _HEIGHT, x, y, x_title, y_title, log_y=log)
     if names is not None:
-        frame.x_ticks, frame.x_text = range(len(names)), lambda place: str(names[int(place)])
+        frame.x_ticks, frame.x_text = range(len(names)), lambda x: str(names[int(x)])
     for i, line in enumerate(lines):
         points = thinned(line.points, _POINTS[size] // max(1, min(len(lines), 4)))
-        places = [(frame.sx(point[0]), frame.sy(point[1])) for point in points]
-        frame.add(tag("path", class_=f"line s{i % MOST_LINES}", d=path(places)))
+        pixels = [(frame.sx(point[0]), frame.sy(point[1])) for point in points]
+        frame.add(tag("path", class_=f"line s{i % MAX_LINES}", d=path(pixels)))
         radius = 3.5 if len(points) <= 40 else 2.5
-        frame.add(*(
-            mark("circle", point[2], class_=f"point s{i % MOST_LINES}", cx=px, cy=py, r=radius)
-            for point, (px, py) in zip(points, places, strict=True)
-        ))  # fmt: skip
+        frame.add(
+            *(
+                mark("circle", point[2], class_=f"point s{i % MAX_LINES}", cx=px, cy=py, r=radius)
+                for point, (px, py) in zip(points, pixels, strict=True)
+            )
+        )
     return frame.svg(label)

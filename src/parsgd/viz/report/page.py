@@ -1,43 +1,48 @@
-"""The page: one HTML file that loads nothing, with its style, its script and its numbers inside."""
+"""The report page: one HTML file with its style sheet, script and numbers, without external resources."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-import math
 from dataclasses import asdict
 from importlib import resources
 from string import Template
 from typing import Any
 
 import parsgd
+from parsgd.viz.number_format import without_nan
 from parsgd.viz.report import sections
 from parsgd.viz.report.fit_facts import FitFacts
 from parsgd.viz.report.line_charts import thinned
 from parsgd.viz.report.speedup import Speedup, speedup_of
 from parsgd.viz.report.svg import text
 
-# Of longer histories the block of numbers has as many entries, evenly chosen.
-_MOST_ROUNDS = 2000
+# The JSON block has at most this many rounds, evenly spaced.
+_MAX_ROUNDS = 2000
 _ROUND = ("round", "epoch", "seconds", "merge_seconds", "check_seconds", "loss", "score")
 
 
 def page(record: FitFacts, plan: Any = None) -> str:
-    """The page as text."""
-    found = speedup_of(record, plan)
+    """Return the page as HTML."""
+    speedup = speedup_of(record, plan)
     style, script = _part("style.css"), _part("hover.js")
-    # nothing but these two may run or be loaded, whatever the texts on the page say
+    # the browser runs and loads only these two, even if a text on the page contains markup
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:"
     name = f"{record.estimator} on {record.run.data}" if record.run.data else record.estimator
     return Template(_part("page.html")).substitute(
-        policy=policy, version=text(parsgd.__version__), title=text(f"{name}: parsgd report"), style=style,
-        body=sections.all_of(record, found, plan), data=_json(numbers(record, found)), script=script,
-    )  # fmt: skip
+        policy=policy,
+        version=text(parsgd.__version__),
+        title=text(f"{name}: parsgd report"),
+        style=style,
+        body=sections.all_of(record, speedup, plan),
+        data=_json(numbers(record, speedup)),
+        script=script,
+    )
 
 
-def numbers(record: FitFacts, found: Speedup) -> dict[str, Any]:
-    """What the page says, as plain values: for who reads it by machine."""
+def numbers(record: FitFacts, speedup: Speedup) -> dict[str, Any]:
+    """Return the content of the page as plain values, for programs."""
     return {
         "estimator": record.estimator,
         "parameters": record.parameters,
@@ -46,26 +51,18 @@ def numbers(record: FitFacts, found: Speedup) -> dict[str, Any]:
         "n_workers": record.n_workers,
         "n_iter": record.n_iter,
         "outcome": record.outcome,
-        "headline": found.sentence,
-        "seconds": found.seconds,
-        "serial_seconds": found.serial_seconds,
+        "headline": speedup.sentence,
+        "seconds": speedup.seconds,
+        "serial_seconds": speedup.serial_seconds,
         "workers": [asdict(one) for one in record.accounts],
-        "rounds": [{key: entry.get(key) for key in _ROUND} for entry in thinned(record.history, _MOST_ROUNDS)],
+        "rounds": [{key: entry.get(key) for key in _ROUND} for entry in thinned(record.history, _MAX_ROUNDS)],
         "run": record.run.notes(),
     }
 
 
 def _json(value: Any) -> str:
-    """Strict JSON that cannot end the element it stands in; a number that does not exist is null."""
-
-    def strict(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: strict(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [strict(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return json.dumps(strict(value), allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e")
+    """Return strict JSON without angle brackets, safe inside a script element; NaN and infinity become null."""
+    return json.dumps(without_nan(value), allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _part(name: str) -> str:

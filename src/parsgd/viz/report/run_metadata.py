@@ -1,4 +1,4 @@
-"""What is known of a run beside the estimator: notes that ``parsgd fit`` leaves in the model file."""
+"""Run metadata that ``parsgd fit`` stores in the model file, beside the estimator."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _PACKAGES = {"NumPy": "numpy", "SciPy": "scipy", "Numba": "numba", "scikit-learn
 
 @dataclass(frozen=True)
 class RunMetadata:
-    """How a model came about; None or empty: not known.
+    """Metadata of a run; unknown values are None or empty.
 
-    ``command`` holds what was typed after ``parsgd``.  ``rows`` and ``test_rows`` were trained and tested on;
-    ``columns`` is what the file has, its target apart; ``classes`` counts the training rows of each class.  ``scores``
-    were found on the ``"test"``, ``"training"`` or ``"given"`` rows (``scored_on``).  ``seconds`` is the whole fit,
-    with checking the data and loading compiled code.  ``said`` is what was done to the columns.
+    ``command`` has the arguments after ``parsgd``.  ``rows`` and ``test_rows`` count training and test rows;
+    ``columns`` counts the columns of the file without the target; ``classes`` counts the training rows of each class.
+    ``scored_on`` gives the rows of ``scores``: ``"test"``, ``"training"`` or ``"given"``.  ``seconds`` is the time of
+    the whole fit, including data checks and loading of compiled code.  ``said`` describes the encoding of the columns.
     """
 
     command: Sequence[str] = ()
@@ -48,7 +48,7 @@ class RunMetadata:
     processors: int | None = None
 
     def notes(self) -> dict[str, Any]:
-        """As plain values, for :func:`parsgd.save`.
+        """Return plain values for :func:`parsgd.save`.
 
         >>> RunMetadata(data="iris").notes()["data"]
         'iris'
@@ -58,7 +58,7 @@ class RunMetadata:
 
 
 def here() -> dict[str, Any]:
-    """The fields of a :class:`RunMetadata` that tell of this moment, this machine and what is installed.
+    """Return the fields of :class:`RunMetadata` about the current time, machine and package versions.
 
     >>> sorted(here())
     ['finished', 'platform', 'processors', 'versions']
@@ -66,7 +66,7 @@ def here() -> dict[str, Any]:
     now = datetime.datetime.now(datetime.UTC)
     versions = {"parsgd": parsgd.__version__, "Python": platform.python_version()}
     for name, package in _PACKAGES.items():
-        # packages that were installed otherwise than by an installer do not say
+        # a package without installation metadata has no version here
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(package)
     return {
@@ -78,9 +78,9 @@ def here() -> dict[str, Any]:
 
 
 def from_notes(notes: Any) -> RunMetadata:
-    """The run that a model file tells of; raises ModelFileError if the notes are none that were written by ``fit``.
+    """Return the run metadata of a model file; raise ModelFileError if they are damaged.
 
-    Notes that a later version added are left out.
+    Unknown fields, such as those of a later version, are ignored.
 
     >>> from_notes({"data": "iris", "rows": 120}).rows
     120
@@ -90,9 +90,11 @@ def from_notes(notes: Any) -> RunMetadata:
         given = {name: value for name, value in notes.items() if name in known}
         wrong = [name for name, value in given.items() if not _CHECKS[name](value)]
     except (AttributeError, TypeError) as error:
-        raise ModelFileError("the notes on its run are damaged. Fit the model again.") from error
+        raise ModelFileError("the run metadata are damaged. Fit the model again.") from error
     if wrong:
-        raise ModelFileError(f"the notes on its run are damaged: {wrong[0]} is {notes[wrong[0]]!r}. Fit it again.")
+        raise ModelFileError(
+            f"the run metadata are damaged: invalid {wrong[0]} {notes[wrong[0]]!r}. Fit the model again."
+        )
     return RunMetadata(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
@@ -112,15 +114,27 @@ def _number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _table(fine: Any) -> Any:
+def _table(check: Any) -> Any:
     return lambda value: (
-        isinstance(value, dict) and all(isinstance(key, str) and fine(item) for key, item in value.items())
+        isinstance(value, dict) and all(isinstance(key, str) and check(item) for key, item in value.items())
     )
 
 
 _CHECKS = {
-    "command": _texts, "finished": _text, "data": _text, "target": _text, "rows": _count, "test_rows": _count,
-    "columns": _count, "classes": _table(_count), "said": _texts, "scores": _table(_number), "scored_on": _text,
-    "seconds": lambda value: value is None or (_number(value) and math.isfinite(value)), "warnings": _texts,
-    "versions": _table(lambda value: isinstance(value, str)), "platform": _text, "processors": _count,
-}  # fmt: skip
+    "command": _texts,
+    "finished": _text,
+    "data": _text,
+    "target": _text,
+    "rows": _count,
+    "test_rows": _count,
+    "columns": _count,
+    "classes": _table(_count),
+    "said": _texts,
+    "scores": _table(_number),
+    "scored_on": _text,
+    "seconds": lambda value: value is None or (_number(value) and math.isfinite(value)),
+    "warnings": _texts,
+    "versions": _table(lambda value: isinstance(value, str)),
+    "platform": _text,
+    "processors": _count,
+}

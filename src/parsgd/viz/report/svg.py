@@ -1,6 +1,6 @@
-"""Charts as SVG text: elements, scales, a frame with axes, and marks that tell what they stand for.
+"""Charts as SVG text: elements, scales, frames with axes, and marks with tooltips.
 
-Colours and type are the style sheet's business: an element says by its class what it is.
+The style sheet sets colors and fonts by the class of an element.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 WIDTHS = {"wide": 660, "narrow": 340}
-_SMALL_LETTER = 6.6  # mean width of a letter of an axis, in pixels
+_CHARACTER_WIDTH = 6.6  # mean width of a character of a tick label, in pixels
 
 
 def tag(name: str, /, *children: str, **attributes: Any) -> str:
-    """An element; children are markup, attributes are escaped.  ``class_`` stands for class, ``data_tip`` for data-tip.
+    """Return an element; children are markup, attributes are escaped.
+
+    In attribute names a trailing underscore is dropped and others become hyphens: ``class_``, ``data_tip``.
 
     >>> tag("text", "a", class_="tick", x=1.23456, data_tip='"<"')
     '<text class="tick" x="1.23" data-tip="&quot;&lt;&quot;">a</text>'
@@ -30,7 +32,7 @@ def tag(name: str, /, *children: str, **attributes: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """Escaped text.
+    """Return escaped text.
 
     >>> text("a < b")
     'a &lt; b'
@@ -45,13 +47,19 @@ def _written(value: Any) -> str:
 
 
 def mark(name: str, tip: str, /, **attributes: Any) -> str:
-    """An element that can be pointed at, tapped, or reached by keys, and then tells ``tip``."""
-    return tag(name, class_=f"mark {attributes.pop('class_', '')}".strip(), data_tip=tip, aria_label=tip, role="img",
-               **attributes)  # fmt: skip
+    """Return an element that shows ``tip`` on hover, tap or keyboard focus."""
+    return tag(
+        name,
+        class_=f"mark {attributes.pop('class_', '')}".strip(),
+        data_tip=tip,
+        aria_label=tip,
+        role="img",
+        **attributes,
+    )
 
 
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers from ``low`` to ``high``, at most about so many.
+def ticks(low: float, high: float, limit: int = 5) -> list[float]:
+    """Return round numbers from ``low`` to ``high``, about ``limit`` at most.
 
     >>> ticks(0.0, 1.0), ticks(0, 37, 4)
     ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.0, 10.0, 20.0, 30.0])
@@ -59,7 +67,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     span = high - low
     if not (math.isfinite(span) and span > 0.0):
         return [low]
-    raw = span / most
+    raw = span / limit
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
@@ -68,7 +76,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 @dataclass(frozen=True)
 class Scale:
-    """From values to pixels: ``low`` lies at ``start``, ``high`` at ``end``; ``log`` for ratios instead of sums.
+    """A linear or logarithmic map from values to pixels: ``low`` to ``start``, ``high`` to ``end``.
 
     >>> Scale(0.0, 2.0, 0.0, 100.0)(0.5)
     25.0
@@ -81,19 +89,19 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        low, high = self._place(self.low), self._place(self.high)
-        part = (self._place(value) - low) / (high - low) if high > low else 0.5
-        return self.start + part * (self.end - self.start)
+        low, high = self._transform(self.low), self._transform(self.high)
+        fraction = (self._transform(value) - low) / (high - low) if high > low else 0.5
+        return self.start + fraction * (self.end - self.start)
 
-    def _place(self, value: float) -> float:
+    def _transform(self, value: float) -> float:
         return math.log10(max(value, 1e-300)) if self.log else value
 
-    def ticks(self, most: int = 5) -> list[float]:
-        """Where to put numbers."""
+    def ticks(self, limit: int = 5) -> list[float]:
+        """Return the values of the tick labels, about ``limit`` at most."""
         if not self.log:
-            return ticks(self.low, self.high, most)
+            return ticks(self.low, self.high, limit)
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        every = max(1, math.ceil(len(powers) / most))
+        every = max(1, math.ceil(len(powers) / limit))
         factors = (1, 2, 5) if len(powers) <= 3 else (1,)
         found = [float(f"{f}e{p}") for p in powers[::every] for f in factors]
         return [value for value in found if self.low * 0.999 <= value <= self.high * 1.001]
@@ -101,9 +109,9 @@ class Scale:
 
 @dataclass
 class Frame:
-    """A chart's plane: scales, axes with titles, and what is drawn on it.
+    """A chart with scales, axes with titles, and drawn elements.
 
-    ``rows`` names what lies below each other in place of a y axis.
+    ``rows`` are labels that replace the y axis, from the top.
     """
 
     width: int
@@ -122,29 +130,37 @@ class Frame:
         across = Scale(*self.y, 0, 1, self.log_y)
         self.y_ticks = [] if self.rows else across.ticks(5)
         labels = [*self.rows, *(f"{value:.6g}" for value in self.y_ticks)]
-        self.left = 12 + _SMALL_LETTER * max((len(label) for label in labels), default=0)
+        self.left = 12 + _CHARACTER_WIDTH * max((len(label) for label in labels), default=0)
         self.top, self.bottom = (26 if self.y_title else 8), self.height - 40
         self.sx = Scale(*self.x, self.left, self.width - 14)
         self.sy = Scale(*self.y, self.bottom, self.top, self.log_y)
 
     def add(self, *elements: str) -> None:
-        """Draw on top of what is there."""
+        """Add elements above the others."""
         self.drawn += elements
 
     def svg(self, label: str) -> str:
-        """The chart; ``label`` says what it shows to those who do not see it."""
-        return tag("svg", self._axes(), *self.drawn, viewBox=f"0 0 {self.width} {self.height}", width=self.width,
-                   height=self.height, role="group", aria_label=label)  # fmt: skip
+        """Return the chart as SVG; ``label`` is the text for screen readers."""
+        return tag(
+            "svg",
+            self._axes(),
+            *self.drawn,
+            viewBox=f"0 0 {self.width} {self.height}",
+            width=self.width,
+            height=self.height,
+            role="group",
+            aria_label=label,
+        )
 
     def _axes(self) -> str:
-        most = max(2, self.width // 90)
+        limit = max(2, self.width // 90)
         right = self.sx.end
         parts = []
         for value in self.y_ticks:
             y = self.sy(value)
             parts.append(tag("line", class_="grid", x1=self.left, x2=right, y1=y, y2=y))
             parts.append(tag("text", f"{value:.6g}", class_="tick end", x=self.left - 6, y=y + 4))
-        for value in self.sx.ticks(most) if self.x_ticks is None else self.x_ticks:
+        for value in self.sx.ticks(limit) if self.x_ticks is None else self.x_ticks:
             x = self.sx(value)
             parts.append(tag("line", class_="grid", x1=x, x2=x, y1=self.top, y2=self.bottom))
             parts.append(tag("text", text(self.x_text(value)), class_="tick middle", x=x, y=self.bottom + 16))
@@ -155,12 +171,12 @@ class Frame:
         return tag("g", *parts, aria_hidden="true")
 
     def row_label(self, row: int, y: float) -> str:
-        """The name of a row, left of ``y``."""
+        """Return the label of a row at the height ``y``."""
         return tag("text", text(self.rows[row]), class_="tick end", x=self.left - 6, y=y + 4)
 
 
 def path(points: Sequence[tuple[float, float]]) -> str:
-    """Points joined by lines, as the ``d`` of a path.
+    """Return points joined by lines, as the ``d`` attribute of a path.
 
     >>> path([(0, 1), (2.5, 3)])
     'M0 1L2.5 3'

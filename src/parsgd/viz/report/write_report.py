@@ -1,4 +1,4 @@
-"""``write_report``: a fitted estimator, or a model file, as a page to read and to pass on."""
+"""``write_report``: an HTML page about a fitted estimator or a model file."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from parsgd.viz.report.run_metadata import RunMetadata, from_notes, here
 def write_report(
     model: Any, out: str | os.PathLike | None = None, *, X: Any = None, y: Any = None, plan: TrainingPlan | None = None
 ) -> str | Path:
-    """A page about a fit: how good, whether parallel work was worth it, who did what, where the time went.
+    """Write an HTML page about a fit: its score, its speedup, the work of each worker and the use of time.
 
-    It is one HTML file that loads nothing, for a phone, a desk or paper.
+    The page is one file without external resources, for any screen size and for print.
 
     Parameters
     ----------
     model : fitted estimator, str or path
-        An estimator of parsgd's, or a model file.  A file that ``parsgd fit`` wrote tells of its data, its score on the
-        rows kept apart, its warnings and its command, too.
+        A parsgd estimator, or a model file.  A file from ``parsgd fit`` also has the data, the test score, the
+        warnings and the command.
     out : str, path or None
-        The file to write, whole or not at all.  None: nothing is written.
+        The file to write, atomically.  None: return the page.
     X, y : array-like, optional
-        Rows to score the model on; accuracy or R^2 (of a one-class model, the share of inliers; y is not needed).
+        Rows for the score: accuracy or R^2.  For a one-class model, the fraction of inliers, without ``y``.
     plan : Plan, optional
-        What :func:`parsgd.plan` said of this fit, to compare with.
+        The result of :func:`parsgd.plan` for this fit; the page compares the prediction with the fit.
 
     Returns
     -------
     str or Path
-        The page, or where it was written.
+        The page, or the path of the file.
 
     Raises
     ------
     InvalidArgumentError
-        If the model is none of parsgd's or is not fitted, if ``X`` comes without ``y``, or ``out`` cannot be written.
+        If the model is not a fitted parsgd estimator, if ``X`` comes without ``y``, or ``out`` cannot be written.
     ModelFileError
-        If the file is missing, damaged or no model file.
+        If the file is missing, damaged or not a model file.
 
     Examples
     --------
@@ -59,29 +59,30 @@ def write_report(
     True
     """
     if out is not None:
-        check_out(Path(out), "The 'out' parameter of report", model if isinstance(model, (str, os.PathLike)) else None)
+        model_file = model if isinstance(model, (str, os.PathLike)) else None
+        check_out(Path(out), "The 'out' parameter of write_report", model_file)
     estimator, run, version = _opened(model)
     if plan is not None and not isinstance(plan, TrainingPlan):
         raise InvalidArgumentError(
-            f"The 'plan' parameter of report must be what parsgd.plan returns. Got {plan!r} instead."
+            f"The 'plan' parameter of write_report must be a result of parsgd.plan. Got {plan!r} instead."
         )
     if X is not None or y is not None:
         run = replace(run, scores=_score(estimator, X, y), scored_on="given")
-    return written(page(fit_facts_of(estimator, run, version), plan), out)
+    return save_text(page(fit_facts_of(estimator, run, version), plan), out)
 
 
-def written(text: str, out: str | os.PathLike | None) -> str | Path:
-    """The text, or the path it was written to, whole or not at all."""
+def save_text(text: str, out: str | os.PathLike | None) -> str | Path:
+    """Return the text if ``out`` is None; otherwise write it atomically and return the path."""
     if out is None:
         return text
     with write_atomically(out) as temporary:
-        # names of files may be no UTF-8
+        # file names may contain bytes that are not valid UTF-8
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return Path(out)
 
 
 def _opened(model: Any) -> tuple[Any, RunMetadata, str | None]:
-    """The estimator, what is known of its run, and the version that wrote its file."""
+    """Return the estimator, its run metadata, and the version that wrote its file."""
     if isinstance(model, (str, os.PathLike)):
         saved = model_files.open_file(model)
         try:
@@ -89,23 +90,23 @@ def _opened(model: Any) -> tuple[Any, RunMetadata, str | None]:
         except ModelFileError as error:
             raise ModelFileError(f"{model}: {error}") from error
         return saved.estimator, run, saved.version
-    check_fitted(model, "The 'model' parameter of report", "an estimator of parsgd's or the path of a model file")
+    check_fitted(model, "The 'model' parameter of write_report", "a parsgd estimator or the path of a model file")
     model, now = snapshot(model), here()
-    # when and by what it was fitted is not known, but the fit was seen on this machine most likely
+    # the time and command of the fit are unknown; the machine is probably this one
     return model, RunMetadata(versions=now["versions"], platform=now["platform"], processors=now["processors"]), None
 
 
 def _score(estimator: Any, X: Any, y: Any) -> Mapping[str, float]:
     one_class = type(estimator).__name__ == "SGDOneClassSVM"
     if X is None or (y is None and not one_class):
-        raise InvalidArgumentError("The 'X' and 'y' parameters of report go together: give both, or neither.")
+        raise InvalidArgumentError("The 'X' and 'y' parameters of write_report must be given together.")
     if one_class:
         return {"inliers": float((estimator.predict(X) == 1).mean())}
     return {"accuracy" if "Classifier" in type(estimator).__name__ else "r2": float(estimator.score(X, y))}
 
 
 def check_out(out: Path, argument: str, model: str | os.PathLike | None = None) -> None:
-    """Refuse a place where no page can be written, or where it would take the place of the model, before any work.
+    """Raise InvalidArgumentError if the page cannot be written to ``out`` or would overwrite the model.
 
     >>> check_out(Path("."), "--report")
     Traceback (most recent call last):
@@ -115,10 +116,8 @@ def check_out(out: Path, argument: str, model: str | os.PathLike | None = None) 
     if out.is_dir():
         raise InvalidArgumentError(f"{argument} must name a file, such as report.html. Got the folder {got} instead.")
     if not out.parent.is_dir():
-        raise InvalidArgumentError(f"{argument} must lie in a folder that exists; make it first. Got {got} instead.")
+        raise InvalidArgumentError(f"{argument} must be in an existing folder; create it first. Got {got} instead.")
     if not os.access(out.parent, os.W_OK):
-        raise InvalidArgumentError(
-            f"{argument} must lie where you may write; choose another folder. Got {got} instead."
-        )
+        raise InvalidArgumentError(f"{argument} must be in a writable folder; choose another. Got {got} instead.")
     if model is not None and os.path.realpath(model) == os.path.realpath(out):
-        raise InvalidArgumentError(f"{argument} must not be the model file, which would be lost. Got {got} instead.")
+        raise InvalidArgumentError(f"{argument} must not be the model file, to keep the model. Got {got} instead.")
