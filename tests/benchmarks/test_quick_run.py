@@ -60,7 +60,7 @@ def test_a_partial_run_leaves_the_other_figures_as_they_are(tmp_path, monkeypatc
 def test_real_data_are_asked_for(options):
     with pytest.raises(Unavailable, match="--data"):
         problems.load("adult", options)
-    assert [reading.note for reading in time_to_loss.measure(options)] == ["requires real data (`--data`)"] * 4
+    assert [reading.note for reading in time_to_loss.measure(options)] == ["needs real data (`--data`)"] * 4
 
 
 # solvers that run until they converge are stopped before
