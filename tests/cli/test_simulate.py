@@ -231,7 +231,7 @@ MISTAKES = [
     ((*CREW, "--jitter", "-1"), "'jitter' parameter of Simulated"),
     ((*CREW, "--bandwidth", "0"), "'bandwidth_bytes_per_s' parameter of Simulated"),
     ((*CREW, "--algorithm", "loca"), "Did you mean 'local'"),
-    ((*CREW, "--algorithm", "local:perod=1"), "Did you mean 'sync_every'"),
+    ((*CREW, "--algorithm", "local:sync_evry=1"), "Did you mean 'sync_every'"),
     ((*CREW, "--algorithm", "local:sync_every"), "NAME:KEY=VALUE"),
     ((*CREW, "--algorithm", "local:sync_every=2"), "'sync_every' parameter of LocalSGD"),
     ((*CREW, "--passes", "0"), "max_iter"),
