@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,14 +12,14 @@ import numpy as np
 from scipy import sparse
 
 from parsgd.data.columns.column_kinds import Numbers
-from parsgd.data.columns.column_specs import check_names, declared
+from parsgd.data.columns.column_specs import check_names, declared, index_names, listed
 from parsgd.data.columns.column_stats import learned
 from parsgd.data.columns.encoder import Encoder, PassThroughEncoder, encoder_of
 from parsgd.data.columns.numeric import arrow
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.paths import Address, find_files
-from parsgd.data.formats.svmlight import is_svmlight, svmlight_pieces
-from parsgd.data.formats.tables import as_arrow, table_pieces
+from parsgd.data.formats.svmlight import SvmlightColumns, is_svmlight, svmlight_pieces
+from parsgd.data.formats.tables import as_arrow, label_type, table_pieces
 from parsgd.data.open_options import OpenOptions
 from parsgd.errors import DataFileError, InvalidArgument
 from parsgd.utils import first_use
@@ -35,6 +35,7 @@ def open_dataset(
     data: Any, *, target: Any = None, columns: Any = None, weight: Any = None, filters: Any = None,
     format: str | None = None, dtype: Any = "float32", sparse: bool | None = None, window_rows: int | None = None,
     storage_options: Mapping[str, Any] | None = None, n_features: int | None = None, zero_based: bool | None = None,
+    header: Any = "auto", decimal: str = ".",
 ) -> Dataset:  # fmt: skip
     """Open data that are to be read while they are trained on.
 
@@ -42,7 +43,7 @@ def open_dataset(
     ----------
     data : str, path, list of these, array, table or blocks
         - Parquet: a file, a folder (also a partitioned one), an address for fsspec such as ``s3://bucket/folder``.
-        - CSV (also ``.gz``, ``.bz2``, ``.xz``), with a header.
+        - CSV (also ``.gz``, ``.bz2``, ``.xz``) in UTF-8.
         - svmlight: ``.svm``, ``.svmlight``, ``.libsvm`` (also packed).
         - ``.npy`` files, memory-mapped or other arrays, CSR matrices; ``target`` and ``weight`` are then arrays or
           ``.npy`` files, too.
@@ -75,6 +76,12 @@ def open_dataset(
         Of svmlight: how many features there are; None: as many as are found.
     zero_based : bool, optional
         Of svmlight: whether features count from 0; None: from 1 if none has the number 0.
+    header : "auto", True, None or list of str, default="auto"
+        Of CSV: True if the first row holds the names of the columns; None if there is no header, and columns are called
+        ``f0``, ``f1``, ...; or the names of the columns of files without a header.  ``"auto"``: there is a header, and
+        a first row that looks like data is refused.
+    decimal : {".", ","}, default="."
+        Of CSV: the decimal point.
 
     Returns
     -------
@@ -97,8 +104,9 @@ def open_dataset(
     True
     """
     request = OpenOptions(
-        target, columns, weight, filters, format, dtype, sparse, window_rows, storage_options, n_features, zero_based
-    )
+        target, columns, weight, filters, format, dtype, sparse, window_rows, storage_options, n_features, zero_based,
+        header, decimal,
+    )  # fmt: skip
     dataset = _opened(data, request)
     if dataset.n_rows == 0:
         raise DataFileError(f"{dataset.name}: has no rows; at least one was expected.")
@@ -139,6 +147,8 @@ def _files(data: Any, request: OpenOptions) -> Dataset:
         request.refuse(f"{kind} files", "n_features", "zero_based")
     if kind != "parquet":
         request.refuse(f"{kind} files", "filters")
+    if kind != "csv":
+        request.refuse(f"{kind} files", "header", "decimal")
     opener = {"parquet": _parquet, "csv": _csv, "svmlight": _svmlight, "npy": _npy}[kind]
     return replace(opener(data, addresses, request), name=name)
 
@@ -158,13 +168,14 @@ def _format_of(address: Address) -> str:
 def _csv(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
     arrow()
     from parsgd.data.formats.csv import csv_pieces, csv_schema
+    from parsgd.data.formats.csv_layout import CsvOptions
 
-    schema, layouts = csv_schema(addresses)
+    schema, layouts = csv_schema(addresses, CsvOptions(request.header, request.decimal))
     kinds = _kinds(schema, request, str(addresses[0]))
     plan = _plan(kinds, schema, request)
     read = [name for name in (*plan.columns, request.target, request.weight) if name is not None]
     pieces = csv_pieces(addresses, layouts, schema, read, plan.texts)
-    return _of_columns(pieces, kinds, plan, request)
+    return _of_columns(pieces, kinds, plan, request, schema, layouts[0].notes)
 
 
 def _parquet(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
@@ -174,14 +185,25 @@ def _parquet(data: Any, addresses: list[Address], request: OpenOptions) -> Datas
     files = open_parquet(data, filters=request.filters, storage_options=request.storage_options)
     kinds = _kinds(files.schema, request, files.path)
     plan = _plan(kinds, files.schema, request)
-    return _of_columns(files.pieces(plan, request.target, request.weight), kinds, plan, request)
+    return _of_columns(files.pieces(plan, request.target, request.weight), kinds, plan, request, files.schema)
 
 
 def _svmlight(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
-    request.refuse("svmlight files, which bring their own targets", "target", "columns", "weight", "sparse")
-    pieces = svmlight_pieces(addresses, request.n_features, request.zero_based, request.dtype)
-    width = pieces[0].n_features if pieces else request.n_features or 0
-    return Dataset(tuple(pieces), width, request.dtype, True, "", target=True, window_rows=request.window_rows)
+    request.refuse("svmlight files, which bring their own targets", "target", "weight", "sparse")
+    columns, notes = request.columns, []
+    if isinstance(columns, SvmlightColumns):
+        if request.zero_based is not None:
+            columns = replace(columns, zero_based=request.zero_based)
+        pieces, notes = columns.pieces(addresses, request.dtype)
+    elif isinstance(columns, Encoder):
+        raise DataFileError(f"{addresses[0]}: the model knows columns by name; give it a CSV or Parquet file.")
+    else:
+        request.refuse("svmlight files, which have no names of columns", "columns")
+        pieces, columns = svmlight_pieces(addresses, request.n_features, request.zero_based, request.dtype)
+    return Dataset(
+        tuple(pieces), columns.n_features, request.dtype, True, "", target=True, columns=columns,
+        window_rows=request.window_rows, notes=tuple(notes),
+    )  # fmt: skip
 
 
 def _npy(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
@@ -194,11 +216,12 @@ def _npy(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
 
 
 def _table(table: Any, request: OpenOptions) -> Dataset:
-    request.refuse("a table in memory", "filters", "n_features", "zero_based", "format", "storage_options")
+    of_files = ("filters", "n_features", "zero_based", "format", "storage_options", "header", "decimal")
+    request.refuse("a table in memory", *of_files)
     kinds = _kinds(table.schema, request, "the table")
     plan = _plan(kinds, table.schema, request)
     pieces = table_pieces(table, "the table", None, None, None)
-    return replace(_of_columns(pieces, kinds, plan, request), name="the table")
+    return replace(_of_columns(pieces, kinds, plan, request, table.schema), name="the table")
 
 
 def _kinds(schema: Any, request: OpenOptions, where: str) -> Any:
@@ -210,6 +233,8 @@ def _kinds(schema: Any, request: OpenOptions, where: str) -> Any:
     check_names(schema, (request.target, request.weight), where)
     if hasattr(request.columns, "learn"):
         return request.columns
+    if isinstance(request.columns, SvmlightColumns):
+        raise DataFileError(f"{where}: the model was fitted to svmlight rows, whose columns have no names.")
     if hasattr(request.columns, "encode"):
         check_names(schema, request.columns.columns, where)
         return request.columns
@@ -227,7 +252,9 @@ def _plan(kinds: Any, schema: Any, request: OpenOptions) -> Any:
     return PassThroughEncoder(tuple(dict.fromkeys(name for kind in kinds for name in kind.names)), tuple(texts))
 
 
-def _of_columns(pieces: list[Any], kinds: Any, plan: Any, request: OpenOptions) -> Dataset:
+def _of_columns(
+    pieces: list[Any], kinds: Any, plan: Any, request: OpenOptions, schema: Any, notes: Sequence[str] = ()
+) -> Dataset:  # fmt: skip
     """A Dataset of pieces of tables, after what the kinds lack has been learned.
 
     In place of kinds there may be an encoder, or whoever makes one: ``learn(columns, pieces)``.
@@ -237,12 +264,21 @@ def _of_columns(pieces: list[Any], kinds: Any, plan: Any, request: OpenOptions) 
     elif hasattr(kinds, "encode"):
         encoder = kinds
     else:
-        encoder = encoder_of(learned(kinds, pieces), request.dtype, request.sparse)
+        labels = None if request.target is None else label_type(schema.field(request.target).type)
+        encoder = encoder_of(learned(kinds, pieces), request.dtype, request.sparse, labels)
     pieces = [replace(piece, encoder=encoder, target=request.target, weight=request.weight) for piece in pieces]
     return Dataset(
         tuple(pieces), encoder.n_features, encoder.dtype, encoder.sparse, "", request.target is not None,
         request.weight is not None, encoder if isinstance(encoder, Encoder) else None, request.window_rows,
+        notes=(*notes, *_left_out(schema, encoder, request)),
     )  # fmt: skip
+
+
+def _left_out(schema: Any, encoder: Any, request: OpenOptions) -> list[str]:
+    """A remark on columns that are the index of pandas, or have no name."""
+    used = {*encoder.columns, request.target, request.weight}
+    index = [name for name in index_names(schema) if name not in used]
+    return [f"no feature, since it is an index or has no name: {listed(index, 5)}"] if index else []
 
 
 # -- arrays and blocks -------------------------------------------------------------------------------------------------
@@ -251,7 +287,9 @@ def _of_columns(pieces: list[Any], kinds: Any, plan: Any, request: OpenOptions) 
 def _arrays(data: Any, request: OpenOptions, name: str) -> Dataset:
     from parsgd.data.formats.npy_arrays import array_pieces
 
-    request.refuse("arrays", "columns", "filters", "n_features", "zero_based", "sparse", "storage_options")
+    request.refuse(
+        "arrays", "columns", "filters", "n_features", "zero_based", "sparse", "storage_options", "header", "decimal"
+    )
     pieces = array_pieces(data, request.target, request.weight, request.dtype, name)
     shape = pieces[0].x.shape if pieces else (0, 0)
     return Dataset(

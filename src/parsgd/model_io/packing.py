@@ -26,8 +26,9 @@ PARTS = {path.split(":")[1]: path for axis in (registry.ALGORITHMS, registry.ENG
 del PARTS["Dask"]
 PARTS |= {"Choice": "parsgd.estimators.auto_select:Choice", "StoppingRule": "parsgd.training.stopping:StoppingRule"}
 PARTS |= {"Adaptive": "parsgd.algorithms.common.adaptive_outer:Adaptive"}
-PARTS |= {name: f"parsgd.data.columns.column_kinds:{name}" for name in ("Numbers", "OneHot", "Hashed", "Text")}
+PARTS |= {name: f"parsgd.data.columns.column_kinds:{name}" for name in ("Numbers", "Dates", "OneHot", "Hashed", "Text")}
 PARTS |= {"Encoder": "parsgd.data.columns.encoder:Encoder"}
+PARTS |= {"SvmlightColumns": "parsgd.data.formats.svmlight:SvmlightColumns"}
 PARTS |= {name: f"parsgd.algorithms.common.outer_optimizers:{name}" for name in ("Mean", "Momentum")}
 # Records in which algorithms remember; they are named by where they are defined, because names alone are not unique.
 RECORDS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from parsgd.data.columns.arrow_values import bad_value, texts_in
+from parsgd.data.columns.arrow_values import bad_value, spelled, texts_in
 from parsgd.errors import InvalidArgument, check_count, choose
 
 MISSING, OTHER = "(missing)", "(other)"
@@ -27,8 +28,12 @@ class OneHot:
         The categories, as texts.  None: all that are there, found in one scan of all rows, in alphabetical order.
     other : {"ignore", "error", "own"}, default="ignore"
         What a category outside the vocabulary is: 0 in all features, an error, or a feature of its own.
-    missing : None, "ignore" or "own", default=None
-        The same for a missing value; None: it is an error that names file and row.
+    missing : None, "ignore", "own" or "seen", default=None
+        The same for a missing value; None: it is an error that names file and row.  ``"seen"``: ``"own"`` if a value is
+        missing in the rows from which the vocabulary is learned, otherwise ``"ignore"``.
+    max_categories : int, optional
+        Of a vocabulary that is learned: the most features.  If there are more categories, the most frequent ones are
+        kept, and ``other`` becomes ``"own"``.
 
     Examples
     --------
@@ -42,13 +47,16 @@ class OneHot:
     vocabulary: tuple[str, ...] | None = None
     other: str = "ignore"
     missing: str | None = None
+    max_categories: int | None = None
 
     def __post_init__(self) -> None:
         _one_name(self.name, "OneHot")
         choose(self.other, ("ignore", "error", "own"), "other", "OneHot")
-        _check_missing(self.missing, "OneHot")
+        if self.missing != "seen" or self.vocabulary is not None:
+            _check_missing(self.missing, "OneHot")
+        check_count(self.max_categories, "max_categories", "OneHot")
         if self.vocabulary is not None:
-            texts = tuple(str(text) for text in self.vocabulary)
+            texts = tuple(spelled(text) for text in self.vocabulary)
             if len(set(texts)) < len(texts):
                 raise InvalidArgument(f"OneHot({self.name!r}): the vocabulary names a category twice.")
             object.__setattr__(self, "vocabulary", texts)
@@ -218,9 +226,9 @@ def names_given(given: str | Iterable[str], who: str) -> tuple[str, ...]:
     names = (given,) if isinstance(given, str) else tuple(given)
     if not all(isinstance(name, str) for name in names):
         raise InvalidArgument(f"{who} takes a column's name or a list of names. Got {given!r} instead.")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise InvalidArgument(f"{who} names the column {twice[0]!r} twice; name it once.")
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise InvalidArgument(f"{who} names the column {twice!r} twice; name it once.")
     return names
 
 
