@@ -130,14 +130,15 @@ def _opened(data: Any, request: OpenOptions) -> Dataset:
 
 
 def _is_path(data: Any) -> bool:
-    return isinstance(data, (str, os.PathLike))
+    return isinstance(data, (str, os.PathLike, Address))
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
 def _files(data: Any, request: OpenOptions) -> Dataset:
-    name = os.fspath(data) if _is_path(data) else f"{os.fspath(data[0])} and {len(data) - 1} more"
+    names = [data] if _is_path(data) else list(data)
+    name = str(names[0]) if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     addresses = find_files(data, request.storage_options, () if request.format else _ALL_ENDINGS)
     formats = {request.format or _format_of(address) for address in addresses}
     if len(formats) > 1:
@@ -257,10 +258,10 @@ def _of_columns(
 ) -> Dataset:  # fmt: skip
     """A Dataset of pieces of tables, after what the kinds lack has been learned.
 
-    In place of kinds there may be an encoder, or whoever makes one: ``learn(columns, pieces)``.
+    In place of kinds there may be an encoder, or whoever makes one: ``learn(columns, pieces, schema)``.
     """
     if hasattr(kinds, "learn"):
-        encoder = kinds.learn(plan.columns, pieces)
+        encoder = kinds.learn(plan.columns, pieces, schema)
     elif hasattr(kinds, "encode"):
         encoder = kinds
     else:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from parsgd.cli.options.common_options import Decimal, Header, file_options
 from parsgd.cli.options.option_types import AsJson
 
 EXAMPLES = (
@@ -20,6 +21,8 @@ def info(
         str | None,
         typer.Argument(metavar="[MODEL | CHECKPOINTS | DATA]", help="A model file, a folder of checkpoints, or data."),
     ] = None,
+    header: Header = None,
+    decimal: Decimal = ".",
     as_json: AsJson = False,
 ) -> None:
     """Say what is installed and on what machine; or what a model file, a folder of checkpoints, or a data file holds.
@@ -31,6 +34,6 @@ def info(
     from parsgd.cli.console import Console, print_json
     from parsgd.cli.runs import info_run
 
-    report = info_run.run(what, Console(quiet=as_json))
+    report = info_run.run(what, Console(quiet=as_json), file_options(header, decimal, None))
     if as_json:
         print_json(report)

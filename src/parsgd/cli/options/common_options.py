@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from parsgd import registry
+from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.options.option_types import (
     DATA,
     KEEPING,
@@ -37,6 +38,16 @@ LOSSES = (
 )  # fmt: skip
 PENALTIES = ("l2", "l1", "elasticnet", "none")
 RATES = ("optimal", "constant", "invscaling", "adaptive", "adagrad")
+Header = Annotated[
+    Maybe, option("Whether the first row of CSV has names; not given: data there are refused.", panel=DATA)
+]
+Decimal = Annotated[str, option("Decimal point of CSV: . or a comma.", panel=DATA, among=(".", ","))]
+ZeroBased = Annotated[
+    Maybe,
+    option(
+        "Whether svmlight features count from 0 or 1; not given: see the file.", "--zero-based/--one-based", panel=DATA
+    ),
+]
 TestFraction = Annotated[float, option("Share of the rows kept apart to test on.", panel=DATA)]
 
 
@@ -87,14 +98,25 @@ class ColumnOptions:
     categorical: Annotated[Several, option("Take this column for categories; repeatable.", panel=DATA)] = None
     drop: Annotated[Several, option("Leave this column out; repeatable.", panel=DATA)] = None
     max_categories: Annotated[int, option("Most categories of a column; rarer ones: (other).", panel=DATA)] = 1000
+    header: Header = None
+    decimal: Decimal = "."
+    zero_based: ZeroBased = None
 
     def choices(self) -> Any:
-        """For :func:`parsgd.cli.tables.encoding.learn`."""
-        from parsgd.cli.tables.encoding import EncodingOptions
+        """For :mod:`parsgd.cli.tables`."""
+        files = file_options(self.header, self.decimal, self.zero_based)
+        named = {"categorical": tuple(self.categorical or ()), "drop": tuple(self.drop or ())}
+        return replace(files, **named, standardize=self.standardize, max_categories=self.max_categories)
 
-        return EncodingOptions(
-            tuple(self.categorical or ()), tuple(self.drop or ()), self.standardize, self.max_categories
-        )
+
+def file_options(header: bool | None, decimal: str, zero_based: bool | None) -> Any:
+    """What was said about files, for :func:`parsgd.cli.tables.read_data.read`."""
+    from parsgd.cli.tables.learn_columns import EncodingOptions
+
+    if decimal not in (".", ","):
+        raise UsageError(f"--decimal {decimal}: the decimal point is . or ,")
+    known = {None: "auto", True: True, False: None}
+    return EncodingOptions(header=known[header], decimal=decimal, zero_based=zero_based)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from parsgd.checkpointing.store import ENDING
 from parsgd.cli.console import Console
 
 
-def run(what: str | None, voice: Console) -> dict[str, Any]:
+def run(what: str | None, voice: Console, options: Any = None) -> dict[str, Any]:
     """Do what was asked; return the report that ``--json`` prints."""
     kind = kind_of(what)
     if kind == "machine":
@@ -27,7 +27,7 @@ def run(what: str | None, voice: Console) -> dict[str, Any]:
         return {"kind": kind} | about.model(Path(what), voice)
     from parsgd.cli.inspect import inspect_data as about
 
-    return {"kind": kind} | about.data(what, voice)
+    return {"kind": kind} | about.data(what, voice, options)
 
 
 def kind_of(what: str | None) -> str:
@@ -36,7 +36,8 @@ def kind_of(what: str | None) -> str:
     >>> kind_of(None), kind_of("iris"), kind_of("table.csv")
     ('machine', 'data', 'data')
     """
-    from parsgd.cli.tables.file_readers import BUILT_IN, PIPE, reader
+    from parsgd.cli.tables.data_arrays import BUILT_IN
+    from parsgd.cli.tables.read_data import PIPE, readable
     from parsgd.data.formats.paths import is_address
 
     if what is None:
@@ -46,5 +47,5 @@ def kind_of(what: str | None) -> str:
         return "checkpoints" if any(name.endswith(ENDING) for name in os.listdir(path)) else "data"
     if path.name.endswith(ENDING):
         return "checkpoints"
-    data = what in (*BUILT_IN, PIPE) or is_address(what) or reader(path) is not None or not path.exists()
+    data = what in (*BUILT_IN, PIPE) or is_address(what) or readable(path) or not path.exists()
     return "data" if data else "model"

@@ -91,8 +91,8 @@ class EmptyEncoder:
     """An encoder of no columns: of a table, only targets and weights are read."""
 
     dtype: str = "float32"
+    labels: str | None = None
     columns = texts = numbers = ()
-    labels = None
     n_features = 0
     sparse = False
 
@@ -106,14 +106,26 @@ class PassThroughEncoder:
 
     columns: tuple[str, ...]
     texts: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
     dtype = "float32"
-    numbers = ()
     labels = None
     n_features = 0
     sparse = False
 
     def encode(self, batch: Any, out: np.ndarray | None = None) -> Any:
         return batch
+
+
+class OptionalTargets:
+    """An encoder that lets targets be missing, for a reader that leaves such rows out."""
+
+    optional_targets = True
+
+    def __init__(self, encoder: Any):
+        self.encoder = encoder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder, name)
 
 
 def encoder_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv as csv_lines
 import io
 import itertools
@@ -218,33 +219,29 @@ def parsed_rows(
     from pyarrow import csv
 
     pa = arrow()
-    wrong: list[Any] = []
-
-    def refuse(row: Any) -> str:
-        wrong.append(row)
-        return "error"
-
     block = _unpadded(block, layout)
     how = csv.ConvertOptions(
         column_types=likely if types is None else types, include_columns=None if types is None else list(types),
-        null_values=MISSING_NUMBERS,
-        strings_can_be_null=False, quoted_strings_can_be_null=True, decimal_point=layout.decimal,
+        null_values=MISSING_NUMBERS, strings_can_be_null=False, quoted_strings_can_be_null=True,
+        decimal_point=layout.decimal,
     )  # fmt: skip
-    try:
-        table = csv.read_csv(
+
+    def parse(handler: Any = None) -> Any:
+        return csv.read_csv(
             pa.BufferReader(block),
             csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=list(names)),
             csv.ParseOptions(
-                delimiter=layout.separator, newlines_in_values=b'"' in block, invalid_row_handler=refuse
+                delimiter=layout.separator, newlines_in_values=b'"' in block, invalid_row_handler=handler
             ),
             how,
         )  # fmt: skip
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        if wrong:
-            raise DataFileError(_of_row(where, wrong[0], first_row, layout)) from error
-        raise _explained(error, block, layout, types or {}, names, where, first_row) from error
+
+    try:
+        table = parse()
+    except pa.ArrowException as error:
+        raise _explained(error, parse, block, layout, types or {}, names, where, first_row) from error
     if any(pa.types.is_binary(kind) for kind in table.schema.types):
-        raise _explained(ValueError("binary data"), block, layout, {}, names, where, first_row)
+        raise _explained(ValueError("binary data"), parse, block, layout, {}, names, where, first_row)
     return table
 
 
@@ -259,24 +256,29 @@ def _of_row(where: str, row: Any, first_row: int, layout: CsvLayout) -> str:
 
 
 def _explained(
-    error: Exception, block: bytes, layout: CsvLayout, types: dict[str, Any], names: Sequence[str], where: str,
-    first: int,
+    error: Exception, parse: Any, block: bytes, layout: CsvLayout, types: dict[str, Any], names: Sequence[str],
+    where: str, first: int,
 ) -> DataFileError:  # fmt: skip
     """The error with file, row and column of the first value that cannot be used."""
     place = f"{where} (lines counted from row {first + 1:,})" if first else where
     wrong = not_utf8(place, block, 1 if first else layout.line, layout.newline)
     if wrong is not None:
         return wrong
+    rows: list[Any] = []
+    with contextlib.suppress(arrow().ArrowException):
+        parse(lambda row: rows.append(row) or "error")
+    if rows:
+        return DataFileError(_of_row(where, rows[0], first, layout))
     pa = arrow()
     others = {name: kind for name, kind in types.items() if not pa.types.is_string(kind)}
     texts = parsed_rows(block, layout, dict.fromkeys(others, pa.string()), names, where, first) if others else None
-    rows = [
+    unfit = [
         (row, name, text)
         for name, kind in others.items()
         for row, text in itertools.islice(_unfit(texts.column(name), kind, layout), 1)
     ]
-    if rows:
-        row, name, text = min(rows)
+    if unfit:
+        row, name, text = min(unfit)
         kind = "numbers" if _is_numeric(pa, others[name]) else f"values of type {others[name]}"
         return DataFileError(f"{where}, row {first + row + 1:,}: {bad_number(name, kind, text)}")
     said = " ".join(str(error).split()).rstrip(".")

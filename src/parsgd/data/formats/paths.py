@@ -26,9 +26,11 @@ class Address:
 
     path: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    # what messages call it, if it is not the path
+    shown: str = ""
 
     def __str__(self) -> str:
-        return self.path
+        return self.shown or self.path
 
     @property
     def packed(self) -> bool:
@@ -109,6 +111,8 @@ def find_files(data: Any, options: Mapping[str, Any] | None, wanted: Sequence[st
     """
     if isinstance(data, (list, tuple)):
         return [address for item in data for address in find_files(item, options, wanted)]
+    if isinstance(data, Address):
+        return [data]
     path = os.fspath(data)
     found = _remote_files(path, options) if is_address(path) else _local_files(Path(path))
     if found is None:

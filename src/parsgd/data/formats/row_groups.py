@@ -199,7 +199,7 @@ class RowGroup:
         return pa.record_batch(columns) if columns else batch
 
     def _chunk(self, batch: Any, at: int, unmade: bool) -> Chunk:
-        y = None if self.target is None else targets_in(batch.column(self.target), self.target, self.encoder.labels)
+        y = None if self.target is None else targets_in(batch.column(self.target), self.target, self.encoder)
         weight = None if self.weight is None else weights_in(batch.column(self.weight), self.weight)
         return Chunk(LazyRows(batch, self, at) if unmade else self.encoder.encode(batch), y, weight)
 
