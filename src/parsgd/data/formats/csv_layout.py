@@ -313,21 +313,22 @@ def _unfit(column: Any, kind: Any, layout: CsvLayout) -> Any:
 
 def _unpadded(block: bytes, layout: CsvLayout) -> bytes:
     """The rows without the spaces before values; those within quotes stay."""
-    separator = layout.separator.encode()
     if block.startswith(b" "):
         block = block.lstrip(b" ")
-    if separator + b" " not in block and bytes([layout.newline]) + b" " not in block:
+    if b" " not in block:
+        return block
+    separator, values = layout.separator.encode(), np.frombuffer(block, dtype=np.uint8)
+    spaces = np.flatnonzero(values == 32)
+    before = values[spaces - 1]
+    padded = spaces[(before == ord(separator)) | (before == layout.newline)] - 1
+    if not len(padded):
         return block
     if b'"' not in block:
         while separator + b" " in block:
             block = block.replace(separator + b" ", separator)
         return re.sub(rb"([\n\r]) ++(?=[^ \r\n])", rb"\1", block)
-    values = np.frombuffer(block, dtype=np.uint8)
-    ends = (values[:-1] == ord(layout.separator)) | (values[:-1] == layout.newline)
-    padded = np.flatnonzero(ends & (values[1:] == 32))
-    quotes = np.flatnonzero(values == 34)
     # a value such as "one, two" has an odd number of quotes before its separator
-    if len(padded) and (np.searchsorted(quotes, padded) % 2 == 0).any():
+    if (np.searchsorted(np.flatnonzero(values == 34), padded) % 2 == 0).any():
         mark = re.escape(separator)
         return re.sub(rb"(" + mark + rb'|[\n\r]) *+("[^"]*+(?:""[^"]*+)*+")?', rb"\1\2", block)
     return block
