@@ -20,7 +20,7 @@ from parsgd.cli.options import checkpoint_options, network_options
 from parsgd.cli.options.common_options import MODELS
 from parsgd.cli.runs import report_run
 from parsgd.cli.scoring import score, task_of
-from parsgd.cli.tables import learn_columns, modelfile
+from parsgd.cli.tables import learn_columns, modelfile, target_column
 from parsgd.cli.tables import read_data as files
 from parsgd.data.columns.encoder import Encoder
 from parsgd.data.dataset import Dataset
@@ -191,9 +191,9 @@ def prepare(request: FitRequest, estimator: Any, voice: Console) -> FitInputs:
     """Open the data, take the target, split, learn the encoding from the training rows, and encode."""
     task, names = task_of(estimator), (request.data, *request.more)
     data = files.read(names, request.choices, request.stream)
-    data = files.take_target(data, request.target, needed=task != "outliers")
-    test = files.clean(data.test, task) if data.test is not None else None
-    data = files.clean(data, task)
+    data = target_column.take_target(data, request.target, needed=task != "outliers")
+    test = target_column.clean(data.test, task) if data.test is not None else None
+    data = target_column.clean(data, task)
     how = "" if data.why is None else f", streamed ({data.why})"
     voice.say(f"{data.name}: {data.n_rows:,} rows{how}, {data.n_columns:,} columns", style="bold")
     voice.points(data.said)

@@ -13,7 +13,7 @@ from parsgd.cli import output
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.console import Console, scores_in_words
 from parsgd.cli.scoring import score, task_of
-from parsgd.cli.tables import modelfile
+from parsgd.cli.tables import modelfile, target_column
 from parsgd.cli.tables import read_data as files
 from parsgd.cli.tables.learn_columns import EncodingOptions
 from parsgd.utils.atomic_io import write_atomically
@@ -113,10 +113,10 @@ def evaluate(
     column = target or fitted.target
     data = _test_part(files.read(names, options, stream, fitted.columns, column))
     if not data.brings_target and (task != "outliers" or column in data.schema.names):
-        data = files.take_target(data, column, needed=task != "outliers")
+        data = target_column.take_target(data, column, needed=task != "outliers")
     else:
-        data = files.take_target(data, target, needed=task != "outliers")
-    data = files.clean(data, task)
+        data = target_column.take_target(data, target, needed=task != "outliers")
+    data = target_column.clean(data, task)
     found = None
     if data.target is not None or not data.is_table:
         found = data.targets(task, _labels(fitted.estimator) if task == "classes" else None)[0]

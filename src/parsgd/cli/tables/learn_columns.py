@@ -119,11 +119,7 @@ def kind_of(column: Any, name: str, choices: EncodingOptions, where: str) -> str
         return "number" if types.is_duration(column.type) else "date"
     if what == "text":
         return _kind_of_text(column, name)
-    return (
-        "empty"
-        if types.is_floating(column.type) and np.isnan(numbers_in(flat(column), name)).all()
-        else "number"
-    )
+    return "empty" if types.is_floating(column.type) and np.isnan(numbers_in(flat(column), name)).all() else "number"
 
 
 def _kind_of_text(column: Any, name: str) -> str:
