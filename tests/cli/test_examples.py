@@ -36,7 +36,7 @@ def run(cli, folder, monkeypatch):
         parts = [shlex.split(part) for part in typed.split("|")]
         if parts[0][0] == "cat":
             stdin = SimpleNamespace(buffer=io.BytesIO((folder / parts.pop(0)[1]).read_bytes()))
-            monkeypatch.setattr("parsgd.cli.tables.file_readers.sys", SimpleNamespace(stdin=stdin))
+            monkeypatch.setattr("parsgd.cli.tables.read_data.sys", SimpleNamespace(stdin=stdin))
         assert parts[0][0] == "parsgd"
         if all(importlib.util.find_spec(NEEDS[word]) for word in parts[0] if word in NEEDS):
             cli(*parts[0][1:])

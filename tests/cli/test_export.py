@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_digits, load_iris
 
 import parsgd
 from parsgd.cli.tables import modelfile
@@ -65,7 +65,7 @@ def test_matrices_sparse_rows_and_models_from_python(runtime, cli, tmp_path):
     cli.fit("digits", tmp_path / "m.parsgd", "--hidden", "8")
     cli("export", tmp_path / "m.parsgd", "--onnx", tmp_path / "m.onnx", "--dtype", "float32", "--opset", "13")
     fitted, data = modelfile.load(tmp_path / "m.parsgd"), read("digits")
-    theirs, _ = runtime(tmp_path / "m.onnx", np.asarray(data.features, dtype=np.float32))
+    theirs, _ = runtime(tmp_path / "m.onnx", load_digits().data.astype(np.float32))
     assert np.mean(theirs["label"] == fitted.estimator.predict(fitted.rows(data))) > 0.999
     X, y = load_iris(return_X_y=True)
     parsgd.save(parsgd.SGDClassifier(max_iter=2, tol=None, random_state=0).fit(X, y), tmp_path / "python.parsgd")

@@ -10,7 +10,7 @@ from sklearn.datasets import dump_svmlight_file, load_iris
 import parsgd
 from parsgd.checkpointing.store import CheckpointStore
 from parsgd.cli.inspect import inspect_data, inspect_machine
-from parsgd.cli.tables import streamed_tables
+from parsgd.cli.tables import read_data
 from parsgd.model_io import model_files
 
 KEPT = ("--target", "kind", "--drop", "y", "--workers", "2", "--algorithm", "local", "--tol", "none")
@@ -181,7 +181,7 @@ def test_matrices_sparse_rows_and_built_in_data(cli, tmp_path):
 
 def test_large_data_and_folders_are_sampled(cli, table, table_csv, tmp_path, monkeypatch):
     whole = cli.report("info", table_csv)
-    monkeypatch.setattr(streamed_tables, "LARGE_BYTES", 10)
+    monkeypatch.setattr(read_data, "LARGE_BYTES", 10)
     monkeypatch.setattr(inspect_data, "_ROWS", 50)
     (tmp_path / "folder").mkdir()
     table.to_csv(tmp_path / "folder" / "a.csv", index=False)

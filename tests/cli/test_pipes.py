@@ -25,7 +25,7 @@ def piped(cli, monkeypatch):
 
     def run(content, *arguments, code=0):
         stdin = SimpleNamespace(buffer=io.BytesIO(content))
-        monkeypatch.setattr("parsgd.cli.tables.file_readers.sys", SimpleNamespace(stdin=stdin))
+        monkeypatch.setattr("parsgd.cli.tables.read_data.sys", SimpleNamespace(stdin=stdin))
         return cli(*arguments, code=code)
 
     return run
@@ -66,8 +66,8 @@ def test_a_model_that_was_fitted_on_a_stream_takes_a_pipe(cli, piped, table_csv,
     ("content", "said"),
     [
         (b"", "standard input: the file is empty"),
-        (b"\xff\xfe\x00", "standard input: cannot be read as .csv"),
-        (b"age,kind\n", "standard input: the file has no rows"),
+        (b"\xff\xfe\x00", "standard input: is not UTF-8 text, but UTF-16"),
+        (b"age,kind\n", "standard input: has no rows"),
     ],
 )
 def test_a_pipe_of_something_else_is_told(content, said, piped, tmp_path):
@@ -78,7 +78,7 @@ def test_a_pipe_cannot_be_streamed_or_closed(cli, piped, tmp_path, monkeypatch):
     out = ("--target", "y", "--out", tmp_path / "m")
     for more in (("--stream",), ("other.csv",)):
         assert "-: what comes through a pipe" in piped(b"", "fit", "-", *more, *out, code=2).stderr
-    monkeypatch.setattr("parsgd.cli.tables.file_readers.sys", SimpleNamespace(stdin=None))
+    monkeypatch.setattr("parsgd.cli.tables.read_data.sys", SimpleNamespace(stdin=None))
     assert "standard input: is closed" in cli("fit", "-", *out, code=1).stderr
 
 

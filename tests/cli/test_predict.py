@@ -75,7 +75,7 @@ def test_codes_are_categories_again_when_they_were_categories(cli, tmp_path):
     frame = pd.DataFrame({"code": codes, "y": codes == "02"})
     frame.to_csv(tmp_path / "d.csv", index=False)
     cli.fit(tmp_path / "d.csv", tmp_path / "m", "--target", "y", "--categorical", "code")
-    assert modelfile.load(tmp_path / "m").encoding.categories[0].categories == ["01", "02", "10"]
+    assert modelfile.load(tmp_path / "m").columns.kinds[0].vocabulary == ("01", "02", "10")
     assert cli.report("evaluate", tmp_path / "m", tmp_path / "d.csv")["scores"]["accuracy"] == 1.0
 
 
@@ -136,7 +136,7 @@ def test_classes_that_look_like_numbers_stay_texts(cli, tmp_path):
     assert ours == theirs
     numbers = frame.assign(c=frame["c"].astype(int))
     numbers.to_parquet(tmp_path / "n.parquet")
-    assert "The model's classes are" in cli("evaluate", tmp_path / "m", tmp_path / "n.parquet", code=1).stderr
+    assert cli.report("evaluate", tmp_path / "m", tmp_path / "n.parquet")["scores"] == ours
 
 
 # -- models from Python ----------------------------------------------------------------------------------------------
@@ -159,7 +159,10 @@ def test_a_model_saved_from_python_predicts_by_name_or_by_position(cli, tmp_path
         assert report["scores"]["accuracy"] == pytest.approx(expected, abs=0.02)
     X.iloc[:3, 0] = np.nan
     X.to_csv(tmp_path / "gaps.csv", index=False)
-    assert "missing values" in cli("predict", tmp_path / "named", tmp_path / "gaps.csv", "--out", "-", code=1).stderr
+    assert (
+        "row 1: column 'sepal length (cm)' is missing"
+        in cli("predict", tmp_path / "named", tmp_path / "gaps.csv", "--out", "-", code=1).stderr
+    )
 
 
 # -- refusals --------------------------------------------------------------------------------------------------------
@@ -171,7 +174,10 @@ def test_mistakes_are_told_and_leave_nothing(cli, model, table, table_csv, tmp_p
     before = sorted(path.name for path in tmp_path.iterdir())
     out = ("--out", tmp_path / "p.csv")
     assert "lacks the columns age, city" in cli("predict", model, tmp_path / "less.csv", *out, code=1).stderr
-    assert "row 1 has 'old'" in cli("predict", model, tmp_path / "odd.csv", *out, code=1).stderr
+    assert (
+        "row 1: column 'age' should hold numbers, and has 'old'"
+        in cli("predict", model, tmp_path / "odd.csv", *out, code=1).stderr
+    )
     assert ".parquet" in cli("predict", model, table_csv, "--out", "p.xlsx", code=2).stderr
     assert "No such file" in cli("predict", tmp_path / "none", table_csv, *out, code=1).stderr
     assert "not a model file" in cli("predict", table_csv, table_csv, *out, code=1).stderr
@@ -195,6 +201,28 @@ def test_a_failed_write_leaves_the_old_predictions(suffix, cli, model, table_csv
     assert sorted(tmp_path.iterdir()) == listed
 
 
+def former_notes():
+    """An encoding as version 0.1 kept it in notes, of three columns of numbers and one of three categories."""
+    numbers = {
+        "names": ["age", "rooms", "member"],
+        "dates": [],
+        "fill": np.ones(3),
+        "mean": np.ones(3),
+        "scale": np.ones(3),
+    }
+    city = {"name": "city", "categories": ["Bath", "Köln", "Lyon"], "other": False, "missing": False}
+    return {
+        "kind": "TableEncoding", "numbers": numbers, "categories": [city], "words": [], "wide": False, "single": True,
+    }  # fmt: skip
+
+
+def test_a_model_of_version_0_1_predicts(cli, table_csv, tmp_path):
+    model = parsgd.SGDClassifier(random_state=0).fit(np.eye(6), ["large", "small"] * 3)
+    model_files.save(model, tmp_path / "m", encoding=former_notes(), target="kind")
+    assert "200 predictions" in cli("predict", tmp_path / "m", table_csv, "--out", tmp_path / "p.csv").stdout
+    assert cli.report("evaluate", tmp_path / "m", table_csv)["rows"] == 200
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -211,12 +239,11 @@ def test_a_failed_write_leaves_the_old_predictions(suffix, cli, model, table_csv
         lambda e: e.update(numbers=None),
     ],
 )
-def test_an_encoding_that_does_not_fit_is_refused(spoil, cli, model, table_csv):
-    saved = model_files.open_file(model)
-    encoding = saved.notes["encoding"]
+def test_an_encoding_that_does_not_fit_is_refused(spoil, cli, table_csv, tmp_path):
+    model, encoding = parsgd.SGDClassifier(random_state=0).fit(np.eye(6), ["large", "small"] * 3), former_notes()
     spoil(encoding)
-    model_files.save(saved.estimator, model, encoding=encoding, target="kind")
-    assert "Fit the model again" in cli("predict", model, table_csv, "--out", "-", code=1).stderr
+    model_files.save(model, tmp_path / "m", encoding=encoding, target="kind")
+    assert "Fit the model again" in cli("predict", tmp_path / "m", table_csv, "--out", "-", code=1).stderr
 
 
 def test_the_report_of_an_evaluation_is_json_and_nothing_else(cli, model, table_csv):

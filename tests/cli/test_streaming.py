@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import parsgd
-from parsgd.cli.tables import streamed_tables
+from parsgd.cli.tables import read_data
 from parsgd.data.columns import column_stats
 from parsgd.data.formats import row_groups
 from parsgd.model_io import model_files
@@ -44,7 +44,7 @@ def test_a_folder_is_streamed_and_scored(cli, folder, out, model):
 def test_it_says_why_and_from_what_it_learned(cli, folder, out):
     said = cli("fit", folder, "--out", out, *FIT).output
     assert "800 rows, streamed (a folder)" in said
-    assert "columns as all of 800 rows have them" in said
+    assert "age: " in said
 
 
 def test_a_model_of_streamed_data_predicts_files_and_folders_alike(cli, folder, out, table, tmp_path):
@@ -60,7 +60,7 @@ def test_a_model_of_streamed_data_predicts_files_and_folders_alike(cli, folder, 
 
 def test_a_large_file_is_streamed_and_a_small_one_is_not(cli, table_csv, out, monkeypatch):
     assert ", streamed (" not in cli("fit", table_csv, "--out", out, *FIT).output
-    monkeypatch.setattr(streamed_tables, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(read_data, "LARGE_BYTES", 1000)
     assert "streamed (0.0 GB)" in cli("fit", table_csv, "--out", out, *FIT).output
     assert ", streamed (" not in cli("fit", table_csv, "--no-stream", "--out", out, *FIT).output
 
@@ -126,4 +126,4 @@ def test_a_bad_number_is_named_by_file_and_row(cli, folder, out, table, monkeypa
     table.assign(age=np.where(np.arange(200) == 120, np.inf, 1.0)).to_parquet(folder / "part-9.parquet")
     said = cli("fit", folder, "--out", out, *FIT, code=1).output.replace("\n", " ")
     assert "part-9.parquet, row group 0 (row 121)" in said
-    assert "column 'age' should hold finite numbers, and has inf" in said
+    assert "column 'age' is inf, not a finite number" in said

@@ -16,7 +16,7 @@ from parsgd import open_dataset
 from parsgd.data.columns import column_stats
 from parsgd.data.columns.column_kinds import HashedCategories, Numeric, OneHot, Text
 from parsgd.data.columns.encoder import Encoder, encoder_of
-from parsgd.data.formats.line_spans import blocks_of_lines, count_rows, spans
+from parsgd.data.formats.line_spans import RowScanner, blocks_of_rows, spans
 from parsgd.data.formats.tables import TablePiece
 from parsgd.data.sources.piece_reader import BadRow
 from parsgd.errors import DataFileError, InvalidArgumentError
@@ -111,6 +111,7 @@ def test_a_column_that_does_not_vary_is_left_at_0():
 
 def test_scales_come_from_a_sample_of_pieces_and_vocabularies_from_all(monkeypatch):
     monkeypatch.setattr(column_stats, "_SAMPLE_PIECES", 2)
+    monkeypatch.setattr(column_stats, "_SAMPLE_ROWS", 1)
     table = pa.table({"a": [0.0, 5.0, 1.0], "c": ["x", "y", "z"]})
     pieces = [TablePiece(table.slice(i, 1), f"piece {i}", i, None, None, None) for i in range(3)]
     kinds = column_stats.learned([Numeric("a", scale="unit"), OneHot("c")], pieces)
@@ -176,7 +177,7 @@ def test_moments_are_days():
 
 def test_wrong_parameters_are_refused():
     for wrong, match in (
-        (lambda: Numeric("a", missing="median"), "must be None, a number or 'mean'"),
+        (lambda: Numeric("a", missing="mode"), "must be None, a number, 'mean' or 'median'"),
         (lambda: Numeric("a", scale="robust"), "'scale' parameter"),
         (lambda: Numeric(["a", "a"]), "twice"),
         (lambda: Numeric([1]), "column's name"),
@@ -205,9 +206,9 @@ FIELD = st.text(st.sampled_from("ab,;'"), max_size=3) | st.text(st.sampled_from(
 @given(st.lists(FIELD, max_size=12), st.sampled_from(["\n", "\r\n"]), st.integers(1, 40), st.booleans())
 def test_spans_hold_whole_lines_wherever_they_are_cut(fields, newline, size, ended):
     content = (newline.join(fields) + newline * ended).encode()
-    blocks = list(blocks_of_lines(io.BytesIO(content), quoted=True, size=size))
-    assert b"".join(blocks) == content
+    blocks = list(blocks_of_rows(io.BytesIO(content), RowScanner("file", ","), size))
+    assert b"".join(block for block, _ in blocks) == content
     written = sum(field not in ("",) for field in fields)
-    assert sum(count_rows(block, quoted=True) for block in blocks) == written
-    assert all(block.endswith(b"\n") for block in blocks[:-1])
-    assert sum(span.n_rows for span in spans(io.BytesIO(content), 0, quoted=True)) == written
+    assert sum(n_rows for _, n_rows in blocks) == written
+    assert all(block.endswith(b"\n") for block, _ in blocks[:-1])
+    assert sum(span.n_rows for span in spans(io.BytesIO(content), 0, RowScanner("file", ","))) == written

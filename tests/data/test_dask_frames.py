@@ -64,7 +64,10 @@ REFUSED = {
     "names twice": (lambda f: of_parts(f.set_axis(["a", "a", "y"], axis=1)), "more than one column 'a'"),
     "complex numbers": (lambda f: dd.from_pandas(f.assign(a=f["a"] * 1j), npartitions=2), "Convert the column"),
     "a column that is lacking": (lambda f: of_parts(f.iloc[:30], f.iloc[30:].drop(columns="b")), "same columns"),
-    "another type": (lambda f: of_parts(f.iloc[:30], f.iloc[30:].assign(a="text")), "Declare it as"),
+    "another type": (
+        lambda f: of_parts(f.iloc[:30], f.iloc[30:].assign(a="text")),
+        "should hold numbers, and has 'text'",
+    ),
     "no rows": (lambda f: dd.from_pandas(f.iloc[:0], npartitions=1), "has no rows"),
     "a series": (lambda f: dd.from_pandas(f, npartitions=2)["a"], "Got Series instead"),
     "times": (lambda f: dd.from_pandas(f.assign(a=pd.date_range("2020", periods=N)), 2), "Declare in columns="),

@@ -292,8 +292,9 @@ def test_a_missing_target_or_weight_is_named_by_row(frame):
 def test_a_text_among_numbers_is_named_by_row(frame, tmp_path, monkeypatch):
     lines_of = frame.to_csv(index=False).splitlines()
     lines_of[400] = "high" + lines_of[400][lines_of[400].index(",") :]
-    monkeypatch.setattr("parsgd.data.formats.csv._BLOCK_BYTES", 4000)
-    refused("data.csv, row 400: column 'a': .*'high'", make(tmp_path / "data.csv", "\n".join(lines_of)), **HOW)
+    monkeypatch.setattr("parsgd.data.formats.csv_layout.SAMPLE_BYTES", 4000)
+    path = make(tmp_path / "data.csv", "\n".join(lines_of))
+    refused("data.csv, row 400: column 'a' should hold numbers, and has 'high'", path, **HOW)
 
 
 def test_another_type_in_the_last_file(frame, tmp_path):
@@ -311,7 +312,7 @@ def test_a_column_that_is_absent_in_the_last_file(frame, tmp_path):
 
 def test_a_row_that_is_too_short(frame, tmp_path):
     text = frame.to_csv(index=False) + "1,2,Bath\n"
-    refused("Expected 5 columns, got 3", make(tmp_path / "data.csv", text), **HOW)
+    refused("row 501: expected 5 columns, got 3", make(tmp_path / "data.csv", text), **HOW)
 
 
 def test_a_file_that_is_not_complete(frame, tmp_path):

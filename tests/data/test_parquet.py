@@ -197,7 +197,7 @@ def test_what_is_no_parquet_is_refused_at_opening(folder, tmp_path):
     with pytest.raises(DataFileError, match="there is no such file or folder"):
         open_parquet(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataFileError, match="has no Parquet files"):
+    with pytest.raises(DataFileError, match="the folder has no file"):
         open_parquet(tmp_path / "empty")
     with pytest.raises(DataFileError, match="Protocol not known: nope"):
         open_parquet("nope://bucket/data")
@@ -226,7 +226,7 @@ def test_values_that_are_no_numbers_are_refused_with_column_file_and_row(tmp_pat
     pq.write_table(pa.table({"b": [1.0, 2.0, 3.0], "c": column, "y": [1, 2, 3]}), tmp_path / "one.parquet")
     with pytest.raises(DataFileError, match=said):
         rows(parquet_pieces(tmp_path, columns=["b", "c"], target="y"))
-    with pytest.raises(DataFileError, match=said.replace("column", ".*").replace("'c'", ".*")):
+    with pytest.raises(DataFileError, match=said.split(":")[0] + ": column 'c' is the target, and is (missing|inf)"):
         rows(parquet_pieces(tmp_path, columns=["b"], target="c"))
 
 

@@ -126,7 +126,7 @@ def _of_frame(frame: Any, request: Any) -> Dataset:
     ]
     kinds = open_dataset._kinds(schema, request, name)
     plan = open_dataset._plan(kinds, schema, request)
-    return replace(open_dataset._of_columns(pieces, kinds, plan, request), name=name)
+    return replace(open_dataset._of_columns(pieces, kinds, plan, request, schema), name=name)
 
 
 def _form_of_table(frame: Any) -> tuple[int, Any, list[str]]:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse as sp
 
 from parsgd.data.columns.encoder import Encoder
+from parsgd.data.formats.svmlight import SvmlightColumns
 from parsgd.data.sources.pieces import Chunk, Piece, Pose
 from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.data.subsets import reread, split
@@ -40,9 +41,11 @@ class Dataset:
         What errors call it.
     target, weight : bool
         Whether rows have targets, and weights.
-    columns : Encoder or None
+    columns : Encoder, SvmlightColumns or None
         How columns become features, with all that was learned; to be given to ``open_dataset(columns=...)`` for other
         data.  None where there are no columns.
+    notes : tuple of str
+        Remarks on the data: columns that were left out, a separator that is not a comma.
     shuffle_buffer_rows : int or None
         How many rows are shuffled among each other.
 
@@ -62,10 +65,11 @@ class Dataset:
     name: str
     target: bool = False
     weight: bool = False
-    columns: Encoder | None = None
+    columns: Encoder | SvmlightColumns | None = None
     shuffle_buffer_rows: int | None = None
     # what must not be removed as long as this is there
     keeps: Any = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def n_rows(self) -> int:
@@ -198,7 +202,7 @@ class Dataset:
         return (
             f"{self.name}: {self.n_rows:,} rows of {self.n_features:,} features in {len(self.pieces):,}"
             f" piece{'s' * (len(self.pieces) != 1)}, {'CSR' if self.sparse else 'dense'} {self.dtype},"
-            f" {'with ' + ' and '.join(extras) if extras else 'without targets'}"
+            f" {'with ' + ' and '.join(extras) if extras else 'without targets'}{''.join(f'; {n}' for n in self.notes)}"
         )
 
     def __repr__(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,14 +12,14 @@ import numpy as np
 from scipy import sparse
 
 from parsgd.data.columns.column_kinds import Numeric
-from parsgd.data.columns.column_specs import check_names, declared
+from parsgd.data.columns.column_specs import check_names, declared, index_names, listed
 from parsgd.data.columns.column_stats import learned
 from parsgd.data.columns.encoder import Encoder, PassThroughEncoder, encoder_of
 from parsgd.data.columns.numeric import arrow
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.paths import Address, find_files
-from parsgd.data.formats.svmlight import is_svmlight, svmlight_pieces
-from parsgd.data.formats.tables import as_arrow, table_pieces
+from parsgd.data.formats.svmlight import SvmlightColumns, is_svmlight, svmlight_pieces
+from parsgd.data.formats.tables import as_arrow, label_type, table_pieces
 from parsgd.data.open_options import OpenOptions
 from parsgd.errors import DataFileError, InvalidArgumentError
 from parsgd.utils import first_use
@@ -45,6 +45,8 @@ def open_dataset(
     storage_options: Mapping[str, Any] | None = None,
     n_features: int | None = None,
     zero_based: bool | None = None,
+    header: Any = "auto",
+    decimal: str = ".",
 ) -> Dataset:
     """Open data that are to be read while they are trained on.
 
@@ -52,7 +54,7 @@ def open_dataset(
     ----------
     data : str, path, list of these, array, table or blocks
         - Parquet: a file, a folder (also a partitioned one), an address for fsspec such as ``s3://bucket/folder``.
-        - CSV (also ``.gz``, ``.bz2``, ``.xz``), with a header.
+        - CSV (also ``.gz``, ``.bz2``, ``.xz``) in UTF-8.
         - svmlight: ``.svm``, ``.svmlight``, ``.libsvm`` (also packed).
         - ``.npy`` files, memory-mapped or other arrays, CSR matrices; ``target`` and ``weight`` are then arrays or
           ``.npy`` files, too.
@@ -86,6 +88,12 @@ def open_dataset(
         Of svmlight: how many features there are; None: as many as are found.
     zero_based : bool, optional
         Of svmlight: whether features count from 0; None: from 1 if none has the number 0.
+    header : "auto", True, None or list of str, default="auto"
+        Of CSV: True if the first row holds the names of the columns; None if there is no header, and columns are called
+        ``f0``, ``f1``, ...; or the names of the columns of files without a header.  ``"auto"``: there is a header, and
+        a first row that looks like data is refused.
+    decimal : {".", ","}, default="."
+        Of CSV: the decimal point.
 
     Returns
     -------
@@ -119,6 +127,8 @@ def open_dataset(
         storage_options,
         n_features,
         zero_based,
+        header,
+        decimal,
     )
     dataset = _opened(data, request)
     if dataset.n_rows == 0:
@@ -143,14 +153,15 @@ def _opened(data: Any, request: OpenOptions) -> Dataset:
 
 
 def _is_path(data: Any) -> bool:
-    return isinstance(data, (str, os.PathLike))
+    return isinstance(data, (str, os.PathLike, Address))
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
 def _files(data: Any, request: OpenOptions) -> Dataset:
-    name = os.fspath(data) if _is_path(data) else f"{os.fspath(data[0])} and {len(data) - 1} more"
+    names = [data] if _is_path(data) else list(data)
+    name = str(names[0]) if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     addresses = find_files(data, request.storage_options, () if request.format else _ALL_ENDINGS)
     formats = {request.format or _format_of(address) for address in addresses}
     if len(formats) > 1:
@@ -160,6 +171,8 @@ def _files(data: Any, request: OpenOptions) -> Dataset:
         request.refuse(f"{kind} files", "n_features", "zero_based")
     if kind != "parquet":
         request.refuse(f"{kind} files", "filters")
+    if kind != "csv":
+        request.refuse(f"{kind} files", "header", "decimal")
     opener = {"parquet": _parquet, "csv": _csv, "svmlight": _svmlight, "npy": _npy}[kind]
     return replace(opener(data, addresses, request), name=name)
 
@@ -179,13 +192,14 @@ def _format_of(address: Address) -> str:
 def _csv(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
     arrow()
     from parsgd.data.formats.csv import csv_pieces, csv_schema
+    from parsgd.data.formats.csv_layout import CsvOptions
 
-    schema, layouts = csv_schema(addresses)
+    schema, layouts = csv_schema(addresses, CsvOptions(request.header, request.decimal))
     kinds = _kinds(schema, request, str(addresses[0]))
     plan = _plan(kinds, schema, request)
     read = [name for name in (*plan.columns, request.target, request.weight) if name is not None]
     pieces = csv_pieces(addresses, layouts, schema, read, plan.texts)
-    return _of_columns(pieces, kinds, plan, request)
+    return _of_columns(pieces, kinds, plan, request, schema, layouts[0].notes)
 
 
 def _parquet(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
@@ -195,15 +209,31 @@ def _parquet(data: Any, addresses: list[Address], request: OpenOptions) -> Datas
     files = open_parquet(data, filters=request.filters, storage_options=request.storage_options)
     kinds = _kinds(files.schema, request, files.path)
     plan = _plan(kinds, files.schema, request)
-    return _of_columns(files.pieces(plan, request.target, request.weight), kinds, plan, request)
+    return _of_columns(files.pieces(plan, request.target, request.weight), kinds, plan, request, files.schema)
 
 
 def _svmlight(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
-    request.refuse("svmlight files, which bring their own targets", "target", "columns", "weight", "sparse")
-    pieces = svmlight_pieces(addresses, request.n_features, request.zero_based, request.dtype)
-    width = pieces[0].n_features if pieces else request.n_features or 0
+    request.refuse("svmlight files, which bring their own targets", "target", "weight", "sparse")
+    columns, notes = request.columns, []
+    if isinstance(columns, SvmlightColumns):
+        if request.zero_based is not None:
+            columns = replace(columns, zero_based=request.zero_based)
+        pieces, notes = columns.pieces(addresses, request.dtype)
+    elif isinstance(columns, Encoder):
+        raise DataFileError(f"{addresses[0]}: the model knows columns by name; give it a CSV or Parquet file.")
+    else:
+        request.refuse("svmlight files, which have no names of columns", "columns")
+        pieces, columns = svmlight_pieces(addresses, request.n_features, request.zero_based, request.dtype)
     return Dataset(
-        tuple(pieces), width, request.dtype, True, "", target=True, shuffle_buffer_rows=request.shuffle_buffer_rows
+        tuple(pieces),
+        columns.n_features,
+        request.dtype,
+        True,
+        "",
+        target=True,
+        columns=columns,
+        shuffle_buffer_rows=request.shuffle_buffer_rows,
+        notes=tuple(notes),
     )
 
 
@@ -217,11 +247,12 @@ def _npy(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
 
 
 def _table(table: Any, request: OpenOptions) -> Dataset:
-    request.refuse("a table in memory", "filters", "n_features", "zero_based", "format", "storage_options")
+    of_files = ("filters", "n_features", "zero_based", "format", "storage_options", "header", "decimal")
+    request.refuse("a table in memory", *of_files)
     kinds = _kinds(table.schema, request, "the table")
     plan = _plan(kinds, table.schema, request)
     pieces = table_pieces(table, "the table", None, None, None)
-    return replace(_of_columns(pieces, kinds, plan, request), name="the table")
+    return replace(_of_columns(pieces, kinds, plan, request, table.schema), name="the table")
 
 
 def _kinds(schema: Any, request: OpenOptions, where: str) -> Any:
@@ -233,6 +264,8 @@ def _kinds(schema: Any, request: OpenOptions, where: str) -> Any:
     check_names(schema, (request.target, request.weight), where)
     if hasattr(request.columns, "learn"):
         return request.columns
+    if isinstance(request.columns, SvmlightColumns):
+        raise DataFileError(f"{where}: the model was fitted to svmlight rows, whose columns have no names.")
     if hasattr(request.columns, "encode"):
         check_names(schema, request.columns.columns, where)
         return request.columns
@@ -250,22 +283,40 @@ def _plan(kinds: Any, schema: Any, request: OpenOptions) -> Any:
     return PassThroughEncoder(tuple(dict.fromkeys(name for kind in kinds for name in kind.names)), tuple(texts))
 
 
-def _of_columns(pieces: list[Any], kinds: Any, plan: Any, request: OpenOptions) -> Dataset:
+def _of_columns(
+    pieces: list[Any], kinds: Any, plan: Any, request: OpenOptions, schema: Any, notes: Sequence[str] = ()
+) -> Dataset:
     """A Dataset of pieces of tables, after what the kinds lack has been learned.
 
-    In place of kinds there may be an encoder, or whoever makes one: ``learn(columns, pieces)``.
+    In place of kinds there may be an encoder, or whoever makes one: ``learn(columns, pieces, schema)``.
     """
     if hasattr(kinds, "learn"):
-        encoder = kinds.learn(plan.columns, pieces)
+        encoder = kinds.learn(plan.columns, pieces, schema)
     elif hasattr(kinds, "encode"):
         encoder = kinds
     else:
-        encoder = encoder_of(learned(kinds, pieces), request.dtype, request.sparse)
+        labels = None if request.target is None else label_type(schema.field(request.target).type)
+        encoder = encoder_of(learned(kinds, pieces), request.dtype, request.sparse, labels)
     pieces = [replace(piece, encoder=encoder, target=request.target, weight=request.weight) for piece in pieces]
     return Dataset(
-        tuple(pieces), encoder.n_features, encoder.dtype, encoder.sparse, "", request.target is not None,
-        request.weight is not None, encoder if isinstance(encoder, Encoder) else None, request.shuffle_buffer_rows,
-    )  # fmt: skip
+        tuple(pieces),
+        encoder.n_features,
+        encoder.dtype,
+        encoder.sparse,
+        "",
+        request.target is not None,
+        request.weight is not None,
+        encoder if isinstance(encoder, Encoder) else None,
+        request.shuffle_buffer_rows,
+        notes=(*notes, *_left_out(schema, encoder, request)),
+    )
+
+
+def _left_out(schema: Any, encoder: Any, request: OpenOptions) -> list[str]:
+    """A remark on columns that are the index of pandas, or have no name."""
+    used = {*encoder.columns, request.target, request.weight}
+    index = [name for name in index_names(schema) if name not in used]
+    return [f"no feature, since it is an index or has no name: {listed(index, 5)}"] if index else []
 
 
 # -- arrays and blocks -------------------------------------------------------------------------------------------------
@@ -274,13 +325,21 @@ def _of_columns(pieces: list[Any], kinds: Any, plan: Any, request: OpenOptions) 
 def _arrays(data: Any, request: OpenOptions, name: str) -> Dataset:
     from parsgd.data.formats.npy_arrays import array_pieces
 
-    request.refuse("arrays", "columns", "filters", "n_features", "zero_based", "sparse", "storage_options")
+    request.refuse(
+        "arrays", "columns", "filters", "n_features", "zero_based", "sparse", "storage_options", "header", "decimal"
+    )
     pieces = array_pieces(data, request.target, request.weight, request.dtype, name)
     shape = pieces[0].x.shape if pieces else (0, 0)
     return Dataset(
-        tuple(pieces), shape[1], request.dtype, sparse.issparse(data), name, request.target is not None,
-        request.weight is not None, shuffle_buffer_rows=request.shuffle_buffer_rows,
-    )  # fmt: skip
+        tuple(pieces),
+        shape[1],
+        request.dtype,
+        sparse.issparse(data),
+        name,
+        request.target is not None,
+        request.weight is not None,
+        shuffle_buffer_rows=request.shuffle_buffer_rows,
+    )
 
 
 def _blocks(data: Any, request: OpenOptions) -> Dataset:
@@ -318,9 +377,16 @@ def _checked(pieces: list[Any], name: str, keeps: Any, request: OpenOptions) -> 
     if first is None:
         raise DataFileError(f"{name}: the first block has no rows.")
     return Dataset(
-        tuple(pieces), first.x.shape[1], request.dtype, sparse.issparse(first.x), name, first.y is not None,
-        first.weight is not None, shuffle_buffer_rows=request.shuffle_buffer_rows, keeps=keeps,
-    )  # fmt: skip
+        tuple(pieces),
+        first.x.shape[1],
+        request.dtype,
+        sparse.issparse(first.x),
+        name,
+        first.y is not None,
+        first.weight is not None,
+        shuffle_buffer_rows=request.shuffle_buffer_rows,
+        keeps=keeps,
+    )
 
 
 def _form(piece: Any) -> str:

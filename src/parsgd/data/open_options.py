@@ -10,6 +10,7 @@ import numpy as np
 
 from parsgd.errors import InvalidArgumentError, check_count, choose
 
+_DEFAULTS = {"header": "auto", "decimal": "."}
 FORMATS = ("parquet", "csv", "svmlight", "npy")
 
 
@@ -28,6 +29,8 @@ class OpenOptions:
     storage_options: Mapping[str, Any] | None = None
     n_features: int | None = None
     zero_based: bool | None = None
+    header: Any = "auto"
+    decimal: str = "."
 
     def __post_init__(self) -> None:
         try:
@@ -40,9 +43,16 @@ class OpenOptions:
             choose(self.format, FORMATS, "format", "open_dataset")
         check_count(self.shuffle_buffer_rows, "shuffle_buffer_rows", "open_dataset")
         check_count(self.n_features, "n_features", "open_dataset")
+        choose(self.decimal, (".", ","), "decimal", "open_dataset")
+        header = self.header
+        if header is not None and header is not True and header != "auto" and not isinstance(header, (list, tuple)):
+            raise InvalidArgumentError(
+                f"open_dataset(header=) is 'auto', True, None or a list of names. Got {header!r}."
+            )
 
     def refuse(self, what: str, *names: str) -> None:
         """Raise InvalidArgumentError if any of the arguments ``names`` was given: ``what`` has no use for it."""
         for name in names:
-            if getattr(self, name) is not None:
+            given, default = getattr(self, name), _DEFAULTS.get(name)
+            if given is not default and not (isinstance(given, str) and given == default):
                 raise InvalidArgumentError(f"open_dataset({name}=...) is not for {what}; leave it out.")

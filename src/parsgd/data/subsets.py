@@ -8,21 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from parsgd.data.columns.encoder import OptionalTargets
+from parsgd.data.columns.numeric import arrow
 from parsgd.data.sources.pieces import Chunk, Piece
 
 
 @dataclass(frozen=True)
 class PartPiece:
-    """Of a piece the rows that a draw from the uniform distribution puts below ``fraction``, or all but these.
-
-    What is drawn depends on ``seed`` and the piece's ``number`` alone; ``n_rows`` is how many rows it leaves.
-    """
+    """Some rows of a piece, ``n_rows`` of them: those whose bits in ``taken`` are set (:func:`part_of`)."""
 
     piece: Piece
-    number: int
-    seed: int
-    fraction: float
-    below: bool
+    taken: np.ndarray
     n_rows: int
 
     @property
@@ -42,32 +38,42 @@ class PartPiece:
         return replace(self, piece=self.piece.filled(values)) if hasattr(self.piece, "filled") else self
 
     def chunks(self) -> Iterator[Chunk]:
-        taken, at = drawn(self.piece, self.number, self.seed, self.fraction) == self.below, 0
-        for chunk in self.piece.chunks():
+        taken, at = np.unpackbits(self.taken, count=self.piece.n_rows).astype(bool), 0
+        encoder = getattr(self.piece, "encoder", None)
+        piece = self.piece if encoder is None else replace(self.piece, encoder=OptionalTargets(encoder))
+        for chunk in piece.chunks():
             size = chunk.x.shape[0]
             own = np.flatnonzero(taken[at : at + size])
             at += size
             if len(own):
-                yield Chunk(*(None if part is None else part[own] for part in chunk))
+                yield Chunk(*(None if part is None else _rows(part, own) for part in chunk))
 
 
-def drawn(piece: Piece, number: int, seed: int, fraction: float) -> np.ndarray:
-    """``(piece.n_rows,)``: which rows are drawn."""
-    return np.random.default_rng((seed, number)).random(piece.n_rows) < fraction
+def _rows(part: Any, numbers: np.ndarray) -> Any:
+    """Some rows of an array, a matrix or an Arrow batch."""
+    return part.take(arrow().array(numbers)) if hasattr(part, "schema") else part[numbers]
+
+
+def part_of(piece: Piece, taken: np.ndarray) -> PartPiece:
+    """The rows of the piece for which ``taken (n_rows,)`` is True."""
+    return PartPiece(piece, np.packbits(taken), int(taken.sum()))
 
 
 def split(pieces: tuple[Piece, ...], fraction: float, seed: int) -> tuple[list[PartPiece], list[PartPiece]]:
-    """The rows that are left, and the ``fraction`` of the rows that is drawn, in pieces."""
+    """The rows that are left, and the ``fraction`` of the rows that is drawn, in pieces.
+
+    What is drawn of a piece depends on ``seed`` and the number of the piece alone.
+    """
     left, taken = [], []
     for number, piece in enumerate(pieces):
-        n = int(drawn(piece, number, seed, fraction).sum())
-        taken.append(PartPiece(piece, number, seed, fraction, True, n))
-        left.append(PartPiece(piece, number, seed, fraction, False, piece.n_rows - n))
+        drawn = np.random.default_rng((seed, number)).random(piece.n_rows) < fraction
+        taken.append(part_of(piece, drawn))
+        left.append(part_of(piece, ~drawn))
     return left, taken
 
 
 def reread(piece: Any, **changes: Any) -> Any:
-    """A piece of a table with another ``encoder``, ``target`` or ``weight``; any other piece as it is."""
+    """A piece with another ``encoder``, ``target``, ``weight`` or ``scale``; as it is, if it has no such thing."""
     if isinstance(piece, PartPiece):
         return replace(piece, piece=reread(piece.piece, **changes))
-    return replace(piece, **changes) if hasattr(piece, "encoder") else piece
+    return replace(piece, **changes) if all(hasattr(piece, name) for name in changes) else piece

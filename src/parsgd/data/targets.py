@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.data.columns.encoder import EmptyEncoder
-from parsgd.data.subsets import reread
+from parsgd.data.subsets import PartPiece, reread
 from parsgd.errors import DataFileError
 
 # More different targets than these are no classes.
@@ -74,4 +74,6 @@ def _united(
 
 def targets_only(piece: Any) -> Any:
     """The piece of a table without its features, so that they are not read; any other piece as it is."""
-    return reread(piece, encoder=EmptyEncoder())
+    whole = piece.piece if isinstance(piece, PartPiece) else piece
+    encoder = getattr(whole, "encoder", None)
+    return reread(piece, encoder=EmptyEncoder(labels=None if encoder is None else encoder.labels))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.data.columns.encoder import Encoder
+from parsgd.data.formats.svmlight import SvmlightColumns
 from parsgd.estimators.resume_attributes import AVERAGES, SQUARES, problems_of_records, problems_of_rule
 from parsgd.models.network.network_model import Network
 from parsgd.training import history
@@ -94,11 +95,13 @@ def _problems(estimator: Any) -> Iterator[str]:
         if not _is_number(getattr(estimator, key, None), 0 if network else 1):
             yield f"{key} is {getattr(estimator, key, None)!r}, not a number >= {0 if network else 1}"
     columns = getattr(estimator, "columns_", None)
-    if columns is not None and (not isinstance(columns, Encoder) or columns.n_features != n_features):
-        yield "columns_ is not an encoder with n_features_in_ outputs"
-    invalid = history.problem(getattr(estimator, "history_", []))
-    if invalid:
-        yield invalid
+    if columns is not None and (
+        not isinstance(columns, (Encoder, SvmlightColumns)) or columns.n_features != n_features
+    ):
+        yield "columns_ does not say how columns become the features"
+    wrong = history.problem(getattr(estimator, "history_", []))
+    if wrong:
+        yield wrong
     merged = getattr(estimator, "merge_weights_", None)
     if merged is not None:
         yield from _problems_of_array("merge_weights_", merged, (getattr(merged, "size", 0),))

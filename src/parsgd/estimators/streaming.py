@@ -103,6 +103,16 @@ def blockwise(method: Callable) -> Callable:
     return apply_blockwise
 
 
+def _check_labels(estimator: Any, dataset: Dataset, target: np.ndarray) -> None:
+    """Refuse targets that are texts where the classes are numbers, and the other way round."""
+    classes = getattr(estimator, "classes_", None)
+    if classes is not None and (classes.dtype.kind in "UO") != (target.dtype.kind in "UO"):
+        raise InvalidArgumentError(
+            f"{dataset.name}: the targets are {target[:3].tolist()}, and the classes of the model are"
+            f" {classes[:3].tolist()}. Open the data with columns=estimator.columns_, or give both the same type."
+        )
+
+
 def score_of(estimator: Any, dataset: Dataset, y: Any, sample_weight: Any) -> float:
     """Compute accuracy or R^2 on the rows of a Dataset, weighted if it has weights."""
     if not isinstance(y, OwnTargets) and (y is not None or sample_weight is not None):
@@ -113,6 +123,8 @@ def score_of(estimator: Any, dataset: Dataset, y: Any, sample_weight: Any) -> fl
     estimator = snapshot(estimator)
     predicted, targets, weights = [], [], []
     for x, target, weight in dataset.blocks():
+        if not predicted:
+            _check_labels(estimator, dataset, target)
         predicted.append(estimator.predict(x))
         targets.append(target)
         weights.append(weight)

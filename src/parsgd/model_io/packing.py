@@ -36,9 +36,11 @@ del PARTS["Dask"]
 PARTS |= {"Choice": "parsgd.estimators.auto_select:Choice", "StoppingRule": "parsgd.training.stopping:StoppingRule"}
 PARTS |= {"Adaptive": "parsgd.algorithms.common.adaptive_outer:Adaptive"}
 PARTS |= {
-    name: f"parsgd.data.columns.column_kinds:{name}" for name in ("Numeric", "OneHot", "HashedCategories", "Text")
+    name: f"parsgd.data.columns.column_kinds:{name}"
+    for name in ("Numeric", "Dates", "OneHot", "HashedCategories", "Text")
 }
 PARTS |= {"Encoder": "parsgd.data.columns.encoder:Encoder"}
+PARTS |= {"SvmlightColumns": "parsgd.data.formats.svmlight:SvmlightColumns"}
 PARTS |= {name: f"parsgd.algorithms.common.outer_optimizers:{name}" for name in ("Mean", "Momentum")}
 # State records of algorithms, named by module, because class names alone are not unique.
 RECORDS = (

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from parsgd.cli.options.common_options import Decimal, Header, file_options
 from parsgd.cli.options.option_types import AsJson
 
 EXAMPLES = (
@@ -23,6 +24,8 @@ def info(
         str | None,
         typer.Argument(metavar="[MODEL | CHECKPOINTS | DATA]", help="A model file, a checkpoint folder, or data."),
     ] = None,
+    header: Header = None,
+    decimal: Decimal = ".",
     as_json: AsJson = False,
 ) -> None:
     """Describe the installation, or a model file, a checkpoint folder or a data file.
@@ -38,7 +41,7 @@ def info(
     if kind == "machine":
         report = module.machine(console)
     elif kind == "data":
-        report = module.data(what, console)
+        report = module.data(what, console, file_options(header, decimal, None))
     else:
         report = (module.model if kind == "model" else module.checkpoints)(Path(what), console)
     if as_json:
@@ -52,7 +55,8 @@ def kind_of(what: str | None) -> str:
     ('machine', 'data', 'data')
     """
     from parsgd.checkpointing.store import ENDING
-    from parsgd.cli.tables.file_readers import BUILT_IN, PIPE, reader
+    from parsgd.cli.tables.data_arrays import BUILT_IN
+    from parsgd.cli.tables.read_data import PIPE, readable
     from parsgd.data.formats.paths import is_address
 
     if what is None:
@@ -62,5 +66,5 @@ def kind_of(what: str | None) -> str:
         return "checkpoints" if any(name.endswith(ENDING) for name in os.listdir(path)) else "data"
     if path.name.endswith(ENDING):
         return "checkpoints"
-    data = what in (*BUILT_IN, PIPE) or is_address(what) or reader(path) is not None or not path.exists()
+    data = what in (*BUILT_IN, PIPE) or is_address(what) or readable(path) or not path.exists()
     return "data" if data else "model"

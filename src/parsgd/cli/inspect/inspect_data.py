@@ -10,12 +10,11 @@ import numpy as np
 
 from parsgd.cli.console import Console
 from parsgd.cli.tables import read_data as files
-from parsgd.cli.tables import streamed_tables
-from parsgd.cli.tables.encoding import EncodingOptions, kind_of
-from parsgd.cli.tables.file_readers import Data
+from parsgd.cli.tables.learn_columns import EncodingOptions, kind_of
+from parsgd.data.columns.arrow_values import kind_of_type, numbers_in, texts_in
 from parsgd.data.columns.column_stats import batches
 from parsgd.data.columns.encoder import PassThroughEncoder
-from parsgd.data.open_dataset import open_dataset
+from parsgd.data.columns.numeric import arrow, flat
 from parsgd.errors import DataFileError
 
 # Nothing more of large data than this many rows is looked at.
@@ -26,92 +25,67 @@ _NAMES = ("target", "label", "labels", "y", "class", "outcome", "response")
 _MOST_CANDIDATES = 5
 
 
-def data(name: str, voice: Console) -> dict[str, Any]:
+def data(name: str, voice: Console, options: EncodingOptions | None = None) -> dict[str, Any]:
     """The report; told in words, too.  Raises DataFileError if it cannot be read."""
-    if streamed_tables.why((name,), None) is None:
-        seen = files.read(name)
-        n_rows = seen.n_rows
-    else:
-        seen, n_rows = sample_of(name)
+    seen = files.read(name, options)
     report: dict[str, Any] = {
         "data": name,
-        "rows": n_rows,
-        "columns": seen.features.shape[1],
-        "seen_rows": seen.n_rows,
+        "rows": seen.n_rows,
+        "columns": seen.n_columns,
         "test_rows": None if seen.test is None else seen.test.n_rows,
         "bytes": Path(name).stat().st_size if Path(name).is_file() else None,
     }
-    report |= table(seen) if seen.is_table else matrix(seen)
+    report |= table(seen) if seen.is_table else sparse_rows(seen)
     tell(report, seen, voice)
     return report
 
 
-class _Looking:
-    """In place of a learner of columns: keeps the rows that it was shown."""
-
-    texts: tuple[str, ...] = ()
-
-    def __init__(self) -> None:
-        self.frame: Any = None
-
-    def learn(self, columns: tuple[str, ...], pieces: Sequence[Any]) -> PassThroughEncoder:
-        import pyarrow as pa
-
-        sample = [batch for _, batch in batches(pieces, PassThroughEncoder(columns, ()), sample=True)]
-        each = -(-_ROWS // max(len(sample), 1))
-        if sample:
-            self.frame = pa.Table.from_batches([batch.slice(0, each) for batch in sample]).to_pandas()
-        return PassThroughEncoder(columns, ())
-
-
-def sample_of(name: str) -> tuple[Data, int]:
-    """Some rows of data that are large, or in several files, and how many rows there are."""
-    looking = _Looking()
-    dataset = open_dataset(name) if streamed_tables.is_svmlight(name) else open_dataset(name, columns=looking)
-    if looking.frame is not None:
-        return Data(name, looking.frame), dataset.n_rows
-    some = dataset.take(min(_ROWS, dataset.n_rows))
-    return Data(name, some.x, some.y), dataset.n_rows
-
-
-def matrix(seen: Data) -> dict[str, Any]:
-    """Of rows whose columns have no names."""
-    values = seen.features.data if hasattr(seen.features, "indptr") else seen.features
-    missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
-    stored = seen.features.nnz if hasattr(seen.features, "indptr") else seen.features.size
-    report = {"layout": "sparse" if hasattr(seen.features, "indptr") else "dense", "dtype": str(values.dtype)}
-    return report | {"missing": missing, "stored": int(stored), "target": None if seen.target is None else of(seen)}
-
-
-def of(seen: Data) -> dict[str, Any]:
-    """Of the target that data bring along."""
-    import pandas as pd
-
-    return described(pd.Series(seen.target), "target", seen.name)
-
-
-def table(seen: Data) -> dict[str, Any]:
-    """Of columns with names, and those that may be targets."""
-    found = [described(seen.features[name], name, seen.name) for name in seen.features.columns]
-    target = None if seen.target is None else of(seen)
+def sparse_rows(seen: files.Data) -> dict[str, Any]:
+    """Of svmlight rows, at most 100,000 of them."""
+    some = seen.dataset.take(min(_ROWS, seen.n_rows))
     return {
-        "layout": "table",
-        "missing": sum(column["missing"] for column in found),
-        "kinds": found,
-        "target": target,
-        "candidates": [] if target is not None else candidates(found, seen.n_rows),
+        "seen_rows": some.x.shape[0],
+        "layout": "sparse",
+        "dtype": str(some.x.dtype),
+        "missing": 0,
+        "stored": int(some.x.nnz),
+        "target": described(arrow().chunked_array([some.y]), "target", seen.name),
     }
+
+
+def table(seen: files.Data) -> dict[str, Any]:
+    """Of the columns of at most 100,000 rows, and those that may be targets."""
+    pa, names = arrow(), tuple(seen.schema.names)
+    found = [batch for _, batch in batches(seen.dataset.pieces, PassThroughEncoder(names), sample=True)]
+    each = -(-_ROWS // len(found))
+    rows = pa.Table.from_batches([batch.slice(0, each) for batch in found])
+    columns = [described(rows.column(name), name, seen.name) for name in names]
+    target = next((column for column in columns if column["name"] == seen.target), None)
+    columns = [column for column in columns if column is not target]
+    missing = sum(column["missing"] for column in columns)
+    report = {"seen_rows": rows.num_rows, "missing": missing, "target": target}
+    if seen.dtype is not None:
+        stored = rows.num_rows * len(columns)
+        return report | {"layout": "dense", "dtype": seen.dtype, "stored": stored}
+    likely = [] if target is not None else candidates(columns, rows.num_rows)
+    return report | {"layout": "table", "kinds": columns, "candidates": likely}
 
 
 def described(column: Any, name: str, where: str) -> dict[str, Any]:
     """Kind, gaps, and how many different values: of one column."""
     try:
         kind = kind_of(column, name, EncodingOptions(), where)
-        different = int(column.nunique())
-    except (DataFileError, TypeError):
+    except DataFileError:
         # what cannot be learned from, such as lists
-        return {"name": name, "kind": "other", "missing": int(column.isna().sum()), "different": None}
-    return {"name": name, "kind": kind, "missing": int(column.isna().sum()), "different": different}
+        return {"name": name, "kind": "other", "missing": column.null_count, "different": None}
+    column = flat(column)
+    if kind_of_type(column.type) == "number" and not arrow().types.is_dictionary(column.type):
+        numbers = numbers_in(column, name)
+        known = numbers[~np.isnan(numbers)]
+        return {"name": name, "kind": kind, "missing": len(numbers) - len(known), "different": len(np.unique(known))}
+    codes, texts = texts_in(column, name)
+    different = {texts[code] for code in np.unique(codes[codes >= 0])}
+    return {"name": name, "kind": kind, "missing": int(np.sum(codes < 0)), "different": len(different)}
 
 
 def candidates(columns: Sequence[dict[str, Any]], n_rows: int) -> list[dict[str, str]]:
@@ -130,7 +104,7 @@ def candidates(columns: Sequence[dict[str, Any]], n_rows: int) -> list[dict[str,
     return [found for _, _, found in sorted(fit, key=lambda item: item[:2])][:_MOST_CANDIDATES]
 
 
-def tell(report: dict[str, Any], seen: Data, voice: Console) -> None:
+def tell(report: dict[str, Any], seen: files.Data, voice: Console) -> None:
     """The same in words."""
     part = "" if report["seen_rows"] == report["rows"] else f" (a sample of {report['seen_rows']:,} was looked at)"
     voice.say(f"{report['data']}: {report['rows']:,} rows, {report['columns']:,} columns{part}", style="bold")

@@ -12,14 +12,17 @@ import numpy as np
 from parsgd.cli.console import Console
 from parsgd.cli.scoring import task_of
 from parsgd.cli.tables import modelfile
-from parsgd.cli.tables.encoding import MatrixEncoding, SparseEncoding
 from parsgd.cli.tables.read_data import list_names
+from parsgd.data.columns.column_kinds import Dates, HashedCategories, Numeric, OneHot, Text
+from parsgd.data.columns.encoder import Encoder
 from parsgd.model_io import model_files
 from parsgd.viz import number_format
 from parsgd.viz.report.run_metadata import from_notes
 
 # Fields of the run metadata that the report repeats.
 _RUN_FIELDS = ("command", "finished", "data", "rows", "test_rows", "scores", "scored_on", "seconds", "platform")
+
+_KINDS = {Numeric: "number", Dates: "date", OneHot: "category", HashedCategories: "hashed", Text: "words"}
 
 
 def model(path: Path, console: Console) -> dict[str, Any]:
@@ -67,20 +70,12 @@ def n_numbers(estimator: Any) -> int:
 
 def columns(fitted: modelfile.ModelFile) -> dict[str, list[str]] | None:
     """Return the names of the input columns by kind, or None if columns are identified by position."""
-    encoding = fitted.encoding
-    if encoding is None:
-        names = getattr(fitted.estimator, "feature_names_in_", None)
-        return None if names is None else {"number": [str(name) for name in names]}
-    if isinstance(encoding, MatrixEncoding | SparseEncoding):
+    if not isinstance(fitted.columns, Encoder):
         return None
-    dates = encoding.numbers.dates
-    kinds = {
-        "number": [name for name in encoding.numbers.names if name not in dates],
-        "date": list(dates),
-        "category": [block.name for block in encoding.categories],
-        "words": [block.name for block in encoding.words],
-    }
-    return {kind: names for kind, names in kinds.items() if names}
+    found: dict[str, list[str]] = {}
+    for kind in fitted.columns.kinds:
+        found.setdefault(_KINDS[type(kind)], []).extend(kind.names)
+    return found
 
 
 def print_report(report: dict[str, Any], console: Console) -> None:

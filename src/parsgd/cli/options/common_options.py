@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from parsgd import registry
+from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.options.option_types import (
     CHECKPOINTS,
     DATA,
@@ -48,7 +49,17 @@ LOSSES = (
 )
 PENALTIES = ("l2", "l1", "elasticnet", "none")
 RATES = ("optimal", "constant", "invscaling", "adaptive", "adagrad")
-TestFraction = Annotated[float, option("Fraction of the rows held out for the test.", panel=DATA)]
+Header = Annotated[
+    Boolean, option("Whether the first row of CSV has names; not given: data there are refused.", panel=DATA)
+]
+Decimal = Annotated[str, option("Decimal point of CSV: . or a comma.", panel=DATA, among=(".", ","))]
+ZeroBased = Annotated[
+    Boolean,
+    option(
+        "Whether svmlight features count from 0 or 1; not given: see the file.", "--zero-based/--one-based", panel=DATA
+    ),
+]
+TestFraction = Annotated[float, option("Share of the rows kept apart to test on.", panel=DATA)]
 
 
 @dataclass(frozen=True)
@@ -94,20 +105,29 @@ class TrainingOptions:
 class ColumnOptions:
     """The encoding of the columns."""
 
-    standardize: Annotated[Boolean, option("Scale to mean 0, deviation 1. Default: dense data only.", panel=DATA)] = (
-        None
-    )
-    categorical: Annotated[Texts, option("Treat this column as categories; repeatable.", panel=DATA)] = None
-    drop: Annotated[Texts, option("Omit this column; repeatable.", panel=DATA)] = None
-    max_categories: Annotated[int, option("Categories per column at most; the rest: (other).", panel=DATA)] = 1000
+    standardize: Annotated[Boolean, option("Mean 0, deviation 1; not given: dense data only.", panel=DATA)] = None
+    categorical: Annotated[Texts, option("Take this column for categories; repeatable.", panel=DATA)] = None
+    drop: Annotated[Texts, option("Leave this column out; repeatable.", panel=DATA)] = None
+    max_categories: Annotated[int, option("Most categories of a column; rarer ones: (other).", panel=DATA)] = 1000
+    header: Header = None
+    decimal: Decimal = "."
+    zero_based: ZeroBased = None
 
     def choices(self) -> Any:
-        """Return the argument of :func:`parsgd.cli.tables.encoding.learn`."""
-        from parsgd.cli.tables.encoding import EncodingOptions
+        """For :mod:`parsgd.cli.tables`."""
+        files = file_options(self.header, self.decimal, self.zero_based)
+        named = {"categorical": tuple(self.categorical or ()), "drop": tuple(self.drop or ())}
+        return replace(files, **named, standardize=self.standardize, max_categories=self.max_categories)
 
-        return EncodingOptions(
-            tuple(self.categorical or ()), tuple(self.drop or ()), self.standardize, self.max_categories
-        )
+
+def file_options(header: bool | None, decimal: str, zero_based: bool | None) -> Any:
+    """What was said about files, for :func:`parsgd.cli.tables.read_data.read`."""
+    from parsgd.cli.tables.learn_columns import EncodingOptions
+
+    if decimal not in (".", ","):
+        raise UsageError(f"--decimal {decimal}: the decimal point is . or ,")
+    known = {None: "auto", True: True, False: None}
+    return EncodingOptions(header=known[header], decimal=decimal, zero_based=zero_based)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from parsgd.cli.console import Console
 from parsgd.cli.options.common_options import MODELS, ModelOptions
 from parsgd.cli.runs import fit_run
 from parsgd.cli.scoring import score, task_of
-from parsgd.cli.tables.encoding import EncodingOptions
+from parsgd.cli.tables.learn_columns import EncodingOptions
 from parsgd.errors import InvalidArgumentError, Outcome, ParsgdError
 from parsgd.viz import number_format
 

@@ -11,8 +11,10 @@ import numpy as np
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.console import Console
 from parsgd.cli.tables import modelfile
-from parsgd.cli.tables.encoding import Encoding, MatrixEncoding, SparseEncoding
 from parsgd.cli.tables.read_data import list_names
+from parsgd.data.columns.column_kinds import Dates, Numeric, Text
+from parsgd.data.columns.encoder import Encoder
+from parsgd.data.formats.svmlight import SvmlightColumns
 from parsgd.model_io.onnx_graph import onnx
 from parsgd.model_io.to_onnx import to_onnx
 
@@ -36,13 +38,13 @@ def run(request: ExportRequest, console: Console) -> dict[str, Any]:
     onnx()  # raises MissingDependencyError before the model is read
     fitted = modelfile.load(request.model)
     estimator, dtype, encodes = fitted.estimator, request.dtype, {}
-    if fitted.encoding is not None:
-        names = columns(fitted.encoding)
+    if fitted.columns is not None:
+        names = columns(fitted.columns)
         if names is not None:
             # stored in the graph's metadata
             estimator.feature_names_in_ = names
-        encodes = {} if request.encoded else steps(fitted.encoding, request.model)
-        # double precision, for years and other large numbers
+        encodes = {} if request.encoded else steps(fitted.columns, request.model)
+        # years and large numbers are standardized in double precision
         dtype = dtype or ("float64" if encodes else None)
     graph = to_onnx(estimator, request.out, dtype=dtype, opset=request.opset, **encodes).graph
     outputs = [output.name for output in graph.output]
@@ -53,26 +55,31 @@ def run(request: ExportRequest, console: Console) -> dict[str, Any]:
     return report | {"outputs": outputs, "notes": notes}
 
 
-def steps(encoding: Encoding, model: Path) -> dict[str, Any]:
+def steps(encoding: Encoder | SvmlightColumns, model: Path) -> dict[str, Any]:
     """Return the encoding steps of the graph as arguments of ``to_onnx``."""
-    if isinstance(encoding, SparseEncoding):
-        return {} if encoding.scale is None else {"scale": encoding.scale}
-    texts = [] if isinstance(encoding, MatrixEncoding) else [b.name for b in (*encoding.categories, *encoding.words)]
+    if isinstance(encoding, SvmlightColumns):
+        return {} if encoding.scale is None else {"scale": np.array(encoding.scale)}
+    texts = [name for kind in encoding.kinds if not isinstance(kind, Numeric) for name in kind.names]
     if texts:
         raise UsageError(
             f"{model}: an ONNX graph cannot encode the text column{'s' * (len(texts) > 1)} {list_names(texts)}."
-            f" Use --encoded; the graph then takes the {encoding.width:,} encoded columns."
+            f" Use --encoded; the graph then takes the {encoding.n_features:,} encoded columns."
         )
-    numbers = encoding.numbers
-    return {"fill": numbers.fill, "mean": numbers.mean, "scale": numbers.scale}
+    learned = {"fill": ("fill", np.nan), "mean": ("center", 0.0), "scale": ("divisor", 1.0)}
+    found = {name: np.concatenate([_values(kind, *of) for kind in encoding.kinds]) for name, of in learned.items()}
+    return found if np.isfinite(found["fill"]).all() else {}
 
 
-def columns(encoding: Encoding) -> np.ndarray | None:
+def _values(kind: Numeric, name: str, default: float) -> np.ndarray:
+    given = getattr(kind, name)
+    return np.full(kind.width, default) if given is None else np.array(given)
+
+
+def columns(encoding: Encoder | SvmlightColumns) -> np.ndarray | None:
     """Return the names of the encoded columns, or None if they have no names, as for hashed words."""
-    if isinstance(encoding, SparseEncoding | MatrixEncoding) or encoding.words:
+    if isinstance(encoding, SvmlightColumns) or any(isinstance(kind, Text) for kind in encoding.kinds):
         return None
-    names = [*encoding.numbers.names, *(name for block in encoding.categories for name in block.outputs)]
-    return np.array(names, dtype=object)
+    return np.array(encoding.feature_names, dtype=object)
 
 
 def described(fitted: modelfile.ModelFile, encoded: bool, encodes: dict[str, Any]) -> list[str]:
@@ -81,13 +88,14 @@ def described(fitted: modelfile.ModelFile, encoded: bool, encodes: dict[str, Any
     names = getattr(fitted.estimator, "feature_names_in_", None)
     if names is not None:
         notes.append(f"the columns of X: {list_names(list(names), 20)}")
-    dates = getattr(getattr(fitted.encoding, "numbers", None), "dates", [])
+    kinds = getattr(fitted.columns, "kinds", ())
+    dates = [name for kind in kinds if isinstance(kind, Dates) for name in kind.names]
     if dates:
         notes.append(f"dates are days since 1970: {list_names(dates, 10)}")
     if "fill" in encodes:
         notes.append("the graph fills missing numbers (NaN) and standardizes, as fit did")
     elif encodes:
         notes.append("the graph divides the columns by their deviations, as fit did")
-    elif fitted.encoding is not None and encoded or hasattr(fitted.estimator, "columns_"):
+    elif hasattr(fitted.estimator, "columns_"):
         notes.append("X must be encoded; the graph does not change it")
     return notes

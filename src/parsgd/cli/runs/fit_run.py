@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from parsgd.cli.options import checkpoint_options, network_options
 from parsgd.cli.options.common_options import MODELS
 from parsgd.cli.runs import report_run
 from parsgd.cli.scoring import score, task_of
-from parsgd.cli.tables import encoding as encodings
-from parsgd.cli.tables import modelfile, streamed_tables
+from parsgd.cli.tables import learn_columns, modelfile, target_column
 from parsgd.cli.tables import read_data as files
-from parsgd.cli.tables.file_readers import Data
+from parsgd.data.columns.encoder import Encoder
 from parsgd.data.dataset import Dataset
+from parsgd.data.formats.svmlight import SvmlightColumns
+from parsgd.data.subsets import part_of
 from parsgd.errors import DataFileError, InvalidArgumentError, Outcome, ParsgdError, choose
 from parsgd.utils import interrupts
 
@@ -46,7 +47,7 @@ class FitRequest:
     round_seconds: float | None
     test_fraction: float
     seed: int
-    choices: encodings.EncodingOptions
+    choices: learn_columns.EncodingOptions
     kept: checkpoint_options.CheckpointRequest = field(default_factory=checkpoint_options.CheckpointRequest)
     scheduler: str | None = None
     more: tuple[str, ...] = ()
@@ -66,7 +67,7 @@ class FitInputs:
     target: np.ndarray | None
     test_rows: Any
     test_target: np.ndarray | None
-    encoding: encodings.Encoding
+    encoding: Encoder | SvmlightColumns | None
     columns: int | None = None
     said: tuple[str, ...] = ()
 
@@ -187,76 +188,119 @@ def check_out(out: Path) -> None:
 
 
 def prepare(request: FitRequest, estimator: Any, voice: Console) -> FitInputs:
-    """Read, take the target, split, and learn the encoding from the training rows."""
+    """Open the data, take the target, split, learn the encoding from the training rows, and encode."""
     task, names = task_of(estimator), (request.data, *request.more)
-    why = streamed_tables.why(names, request.stream)
-    if why is not None:
-        return prepare_stream(request, estimator, names, why, voice)
-    data = files.read(request.data, as_text=request.choices.categorical)
-    data = files.take_target(data, request.target, needed=task != "outliers")
-    test = files.clean(data.test, task) if data.test is not None else None
-    data = files.clean(data, task)
-    voice.say(f"{data.name}: {data.n_rows:,} rows, {data.features.shape[1]:,} columns", style="bold")
+    data = files.read(names, request.choices, request.stream)
+    data = target_column.take_target(data, request.target, needed=task != "outliers")
+    test = target_column.clean(data.test, task) if data.test is not None else None
+    data = target_column.clean(data, task)
+    how = "" if data.why is None else f", streamed ({data.why})"
+    voice.say(f"{data.name}: {data.n_rows:,} rows{how}, {data.n_columns:,} columns", style="bold")
     voice.points(data.said)
-    columns, heard = data.features.shape[1], data.said
-    if test is None:
-        data, test = split(data, request.test_fraction, request.seed, stratify=task == "classes")
-    else:
+    if test is not None:
         voice.say(f"  the {test.n_rows:,} rows that the file keeps for testing are the test set", style="dim")
-    if task == "classes" and len(np.unique(data.target)) < 2:
-        raise DataFileError(f"{data.name}: all training rows are of class {data.target[0]!r}; two or more are needed.")
-    encoding, said = encodings.learn(data, request.choices)
-    voice.points(said)
-    test_rows = encoding.apply(test) if test is not None else None
-    test_target = test.target if test is not None else None
-    return FitInputs(encoding.apply(data), data.target, test_rows, test_target, encoding, columns, (*heard, *said))
+    make = streamed if data.why is not None else in_memory
+    return make(data, test, request, task, voice)
 
 
-def prepare_stream(request: FitRequest, estimator: Any, names: tuple[str, ...], why: str, voice: Console) -> FitInputs:
-    """Open the data that are to be streamed, and keep rows apart to test on."""
-    task = task_of(estimator)
-    if task == "outliers" and request.target is not None:
-        raise UsageError(f"--target {request.target}: streamed data are fitted without a target by {request.model}.")
-    dataset, encoding, said = streamed_tables.opened(names, request.target, request.choices)
-    voice.say(f"{dataset.name}: {dataset.n_rows:,} rows, streamed ({why})", style="bold")
+def learn(data: files.Data, train: Dataset, request: FitRequest, task: str, voice: Console) -> tuple[Any, list[str]]:
+    """The encoding, learned from the training rows, and what was done to the columns."""
+    if not data.is_table:
+        encoding, said = learn_columns.learn_sparse(data.dataset, train, request.choices)
+    else:
+        labels = "number" if task == "numbers" else data.labels
+        encoding, said = learn_columns.learn_table(
+            train.pieces, data.schema, data.target, request.choices, data.name, labels
+        )
     voice.points(said)
-    if task != "outliers" and not dataset.target:
-        raise DataFileError(f"{dataset.name}: name the column to predict, --target COLUMN.")
-    test = None
+    return encoding, said
+
+
+def in_memory(
+    data: files.Data, test: files.Data | None, request: FitRequest, task: str, voice: Console
+) -> FitInputs:  # fmt: skip
+    """Encoded rows as arrays."""
+    target, said = (None, []) if data.target is None and data.is_table else data.targets(task)
+    voice.points(said)
+    train, held = np.arange(data.n_rows), None
+    if test is None and request.test_fraction > 0:
+        train, held = split(data.name, data.n_rows, target, request, stratify=task == "classes")
+    if task == "classes" and len(np.unique(target[train])) < 2:
+        raise DataFileError(f"{data.name}: all training rows are of class {target[0]!r}; two or more are needed.")
+    encoding, done = learn(data, subset(data.dataset, train), request, task, voice)
+    rows = all_rows(data.encoded(encoding, None))
+    part = None if target is None else target[train]
+    if test is not None:
+        tested, test_target = all_rows(test.encoded(encoding, None)), test.targets(task)[0]
+    else:
+        tested = None if held is None else rows[held]
+        test_target = None if held is None or target is None else target[held]
+    notes = (*data.said, *said, *done)
+    return FitInputs(rows[train], part, tested, test_target, encoding, data.n_columns, notes)
+
+
+def streamed(
+    data: files.Data, test: files.Data | None, request: FitRequest, task: str, voice: Console
+) -> FitInputs:  # fmt: skip
+    """Encoded rows that are read while they are used."""
+    rest, held = data.dataset, None
     if request.test_fraction > 0:
-        dataset, test = dataset.split(request.test_fraction, request.seed)
-        if not test.n_rows or not dataset.n_rows:
-            raise DataFileError(f"{dataset.name}: too few rows to keep some for testing; use --test-fraction 0.")
-    if task == "classes" and len(dataset.classes) < 2:
-        raise DataFileError(f"{dataset.name}: all rows are of class {dataset.classes[0]!r}; two or more are needed.")
-    scored = dataset if test is None else test
-    target = streamed_tables.targets_of(scored) if scored.target else None
-    return FitInputs(dataset, target if test is None else None, test, target, encoding, said=tuple(said))
+        rest, held = data.dataset.split(request.test_fraction, request.seed)
+        if not held.n_rows or not rest.n_rows:
+            raise DataFileError(f"{data.name}: too few rows to keep some for testing; use --test-fraction 0.")
+    encoding, done = learn(data, rest, request, task, voice)
+    target = None if task == "outliers" else data.target
+    train, tested = (
+        None if part is None else replace(data, dataset=part).encoded(encoding, target) for part in (rest, held)
+    )
+    if task == "classes":
+        files.as_targets(train.classes, task, data.name)
+        if len(train.classes) < 2:
+            raise DataFileError(
+                f"{data.name}: all training rows are of class {train.classes[0]!r}; two or more are needed."
+            )
+    scored = replace(data, dataset=rest if held is None else held)
+    found = None if data.target is None and data.is_table else scored.targets(task)[0]
+    notes = (*data.said, *done)
+    return FitInputs(
+        train, found if held is None else None, tested, found, encoding, data.n_columns, notes
+    )  # fmt: skip
 
 
-def split(data: Data, fraction: float, seed: int, stratify: bool) -> tuple[Data, Data | None]:
-    """Random training and test rows; with classes, the same share of each class in both where that is possible."""
+def all_rows(dataset: Dataset) -> Any:
+    """The rows of a Dataset as one array or CSR matrix."""
+    (block,) = dataset.without_targets().blocks(dataset.n_rows)
+    return block.x
+
+
+def subset(dataset: Dataset, numbers: np.ndarray) -> Dataset:
+    """The rows with these numbers."""
+    taken = np.zeros(dataset.n_rows, dtype=bool)
+    taken[numbers] = True
+    ends = np.cumsum([piece.n_rows for piece in dataset.pieces])
+    parts = (part_of(piece, taken[end - piece.n_rows : end]) for piece, end in zip(dataset.pieces, ends, strict=True))
+    return replace(dataset, pieces=tuple(part for part in parts if part.n_rows))
+
+
+def split(
+    name: str, n_rows: int, target: np.ndarray | None, request: FitRequest, stratify: bool
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Numeric of training and test rows; with classes, the same share of each class in both where that is possible."""
     from sklearn.model_selection import train_test_split
 
-    if fraction == 0:
-        return data, None
-    n_test = round(data.n_rows * fraction)
-    if n_test < 1 or data.n_rows - n_test < 2:
+    n_test = round(n_rows * request.test_fraction)
+    if n_test < 1 or n_rows - n_test < 2:
         raise DataFileError(
-            f"{data.name}: {data.n_rows} rows are too few to keep {fraction:.0%} of them for testing."
+            f"{name}: {n_rows} rows are too few to keep {request.test_fraction:.0%} of them for testing."
             " Give it more rows, or use --test-fraction 0."
         )
     labels = None
     if stratify:
-        _, counts = np.unique(data.target, return_counts=True)
-        labels = data.target if counts.min() >= 2 and min(n_test, data.n_rows - n_test) >= len(counts) else None
-    train, test = train_test_split(np.arange(data.n_rows), test_size=n_test, random_state=seed, stratify=labels)
-    return part(data, np.sort(train)), part(data, np.sort(test))
-
-
-def part(data: Data, numbers: np.ndarray) -> Data:
-    """The rows with these numbers."""
-    return Data(data.name, files.rows(data.features, numbers), None if data.target is None else data.target[numbers])
+        _, counts = np.unique(target, return_counts=True)
+        labels = target if counts.min() >= 2 and min(n_test, n_rows - n_test) >= len(counts) else None
+    rows = np.arange(n_rows)
+    train, test = train_test_split(rows, test_size=n_test, random_state=request.seed, stratify=labels)
+    return np.sort(train), np.sort(test)
 
 
 def fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,9 @@ from parsgd.cli import output
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.console import Console, scores_in_words
 from parsgd.cli.scoring import score, task_of
-from parsgd.cli.tables import modelfile, streamed_tables
+from parsgd.cli.tables import modelfile, target_column
 from parsgd.cli.tables import read_data as files
-from parsgd.cli.tables.file_readers import BUILT_IN, PIPE, Data
-from parsgd.errors import DataFileError
+from parsgd.cli.tables.learn_columns import EncodingOptions
 from parsgd.utils.atomic_io import write_atomically
 
 _WRITABLE = (".csv", ".parquet", ".npz")
@@ -24,7 +24,12 @@ _ROWS_AT_A_TIME = 1000
 
 
 def predict(
-    model: Path, names: Sequence[str], out: str, voice: Console, stream: bool | None = None
+    model: Path,
+    names: Sequence[str],
+    out: str,
+    voice: Console,
+    stream: bool | None = None,
+    options: EncodingOptions | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Write predictions for all rows of the data: ``prediction``, and where the model has them probabilities.
 
@@ -38,13 +43,9 @@ def predict(
             f"--out {out}: there is no folder {Path(out).parent}; make it first: mkdir -p {Path(out).parent}"
         )
     fitted = modelfile.load(model)
-    why = _why_streamed(fitted, names, stream)
-    if why is not None:
-        rows = streamed_tables.reopened(names, None, fitted.estimator, fitted.encoding)
-        said = [f"{rows.name}: {rows.n_rows:,} rows, streamed ({why})"]
-    else:
-        data = _test_part(files.read(names[0], fitted.as_text))
-        rows, said = fitted.rows(data), data.said
+    data = _test_part(files.read(names, options, stream, fitted.columns))
+    said = [*_streamed(data), *data.said]
+    rows = fitted.dataset(data) if data.why is not None else fitted.rows(data)
     columns = predictions(fitted.estimator, rows)
     if out == "-":
         table = _frame(columns)
@@ -94,73 +95,46 @@ def _write(columns: dict[str, np.ndarray], path: Path, suffix: str) -> None:
         _frame(columns).to_csv(path, index=False)
 
 
-def _why_streamed(fitted: modelfile.ModelFile, names: Sequence[str], stream: bool | None) -> str | None:
-    why = streamed_tables.why(names, stream)
-    streamable = names[0] not in (*BUILT_IN, PIPE) and Path(names[0]).suffix != ".npz"
-    if why is None and stream is None and streamable and hasattr(fitted.estimator, "columns_"):
-        return "the model knows how its columns are read"
-    return why
+def _streamed(data: files.Data) -> list[str]:
+    return [] if data.why is None else [f"{data.name}: {data.n_rows:,} rows, streamed ({data.why})"]
 
 
 def evaluate(
-    model: Path, names: Sequence[str], target: str | None, voice: Console, stream: bool | None = None
-) -> dict[str, Any]:  # fmt: skip
+    model: Path,
+    names: Sequence[str],
+    target: str | None,
+    voice: Console,
+    stream: bool | None = None,
+    options: EncodingOptions | None = None,
+) -> dict[str, Any]:
     """Score a saved model on data; return the report that ``--json`` prints."""
     fitted = modelfile.load(model)
     task = task_of(fitted.estimator)
     column = target or fitted.target
-    name = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    why = _why_streamed(fitted, names, stream)
-    if why is not None:
-        return _evaluate_stream(model, fitted, names, column, voice, why)
-    return _evaluate_file(model, fitted, name, target, column, voice, task)
-
-
-def _evaluate_stream(
-    model: Path, fitted: modelfile.ModelFile, names: Sequence[str], column: str | None, voice: Console, why: str
-) -> dict[str, Any]:  # fmt: skip
-    outliers = task_of(fitted.estimator) == "outliers"
-    dataset = streamed_tables.reopened(names, None if outliers else column, fitted.estimator, fitted.encoding)
-    if not outliers and not dataset.target:
-        raise DataFileError(f"{dataset.name}: name the column with the true values, --target COLUMN.")
-    target = None if outliers else streamed_tables.targets_of(dataset)
-    if target is not None and _text_classes(fitted.estimator):
-        target = target.astype(str)
-    scores = score(fitted.estimator, dataset, target)
-    voice.say(f"{dataset.name}: {dataset.n_rows:,} rows, streamed ({why}): {scores_in_words(scores)}", style="bold")
-    return {"model": str(model), "data": dataset.name, "rows": dataset.n_rows, "scores": scores}
-
-
-def _evaluate_file(
-    model: Path,
-    fitted: modelfile.ModelFile,
-    name: str,
-    target: str | None,
-    column: str | None,
-    voice: Console,
-    task: str,
-) -> dict[str, Any]:
-    data = files.read(name, (*fitted.as_text, *((column,) if column and _text_classes(fitted.estimator) else ())))
-    data = _test_part(data)
-    if data.is_table and data.target is None and (task != "outliers" or column in data.features.columns):
-        data = files.take_target(data, column, needed=task != "outliers")
+    data = _test_part(files.read(names, options, stream, fitted.columns, column))
+    if not data.brings_target and (task != "outliers" or column in data.schema.names):
+        data = target_column.take_target(data, column, needed=task != "outliers")
     else:
-        data = files.take_target(data, target, needed=task != "outliers")
-    data = files.clean(data, task)
-    rows = fitted.rows(data)
-    scores = score(fitted.estimator, rows, data.target)
-    voice.points(data.said)
-    voice.say(f"{name}: {scores_in_words(scores)} ({data.n_rows:,} rows)", style="bold")
-    return {"model": str(model), "data": name, "rows": data.n_rows, "scores": scores}
+        data = target_column.take_target(data, target, needed=task != "outliers")
+    data = target_column.clean(data, task)
+    found = None
+    if data.target is not None or not data.is_table:
+        found = data.targets(task, _labels(fitted.estimator) if task == "classes" else None)[0]
+    rows = fitted.dataset(data) if data.why is not None else fitted.rows(data)
+    scores = score(fitted.estimator, rows, found)
+    voice.points([*_streamed(data), *data.said])
+    voice.say(f"{data.name}: {scores_in_words(scores)} ({data.n_rows:,} rows)", style="bold")
+    return {"model": str(model), "data": data.name, "rows": data.n_rows, "scores": scores}
 
 
-def _text_classes(estimator: Any) -> bool:
-    return getattr(estimator, "classes_", np.zeros(0)).dtype.kind in "UO"
+def _labels(estimator: Any) -> str:
+    """The type of the classes."""
+    kind = estimator.classes_.dtype.kind
+    return "text" if kind in "UO" else "boolean" if kind == "b" else "number"
 
 
-def _test_part(data: Data) -> Data:
+def _test_part(data: files.Data) -> files.Data:
     """The rows that the file keeps for testing if it does; the others a model may have been fitted on."""
     if data.test is None:
         return data
-    data.test.said.append("the test rows of the file were taken, not its training rows")
-    return data.test
+    return replace(data.test, said=(*data.said, "the test rows of the file were taken, not its training rows"))

@@ -1,176 +1,299 @@
-"""Data by name: read, find the target, drop the rows that lack one; every failure is one sentence about the file."""
+"""Data by name: files, folders, addresses, standard input and built-in data sets, opened."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from functools import partial
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from parsgd.cli.cli_errors import did_you_mean
-from parsgd.cli.tables import file_readers
-from parsgd.cli.tables.file_readers import BUILT_IN, PIPE, Data
-from parsgd.cli.tables.table_columns import shown
-from parsgd.errors import DataFileError, MissingDependencyError
+from parsgd.cli.cli_errors import UsageError, did_you_mean
+from parsgd.cli.tables.data_arrays import BUILT_IN, TARGET, built_in, npz_tables
+from parsgd.cli.tables.learn_columns import EncodingOptions
+from parsgd.data.columns.column_specs import index_names
+from parsgd.data.columns.column_specs import listed as list_names
+from parsgd.data.columns.encoder import EmptyEncoder, Encoder, PassThroughEncoder
+from parsgd.data.columns.numeric import arrow
+from parsgd.data.dataset import Dataset
+from parsgd.data.formats.paths import Address, find_files, is_address
+from parsgd.data.formats.svmlight import SvmlightColumns, is_svmlight
+from parsgd.data.formats.tables import label_type, table_pieces
+from parsgd.data.open_dataset import open_dataset
+from parsgd.data.subsets import reread
+from parsgd.errors import DataFileError
+from parsgd.utils import temporary
 
+# What stands for standard input.
+PIPE = "-"
+# Larger files are not held in memory.
+LARGE_BYTES = 1 << 30
+_PACKED = (".gz", ".bz2", ".xz")
+# A packed text is about so many times as large.
+_UNPACKED = 5
+_READABLE = (".csv", ".parquet", ".pq", ".npz", ".svm", ".svmlight", ".libsvm")
 _KINDS = ".csv (also .gz, .bz2, .xz), .parquet, .npz, .svm (also .svmlight, .libsvm; .gz, .bz2, .xz)"
-# Numbers as classes: above this many it is far likelier that a regression was meant.
+# Numeric as classes: above this many it is far likelier that a regression was meant.
 _MOST_NUMBER_CLASSES = 1000
 _REGRESSORS = "--model sgd-regressor or mlp-regressor"
 # Above this many it is worth a word.
 _MANY_NUMBER_CLASSES = 20
 
 
-def read(name: str, as_text: Sequence[str] = ()) -> Data:
-    """What the file or the built-in data set ``name`` holds; columns ``as_text`` are not taken for numbers.
+@dataclass(frozen=True)
+class Data:
+    """What was opened: ``dataset`` gives Arrow batches of a table with this ``schema``, or CSR rows of svmlight files.
+
+    ``target`` is the column to predict; ``brings_target``: whether the format says which.  ``test`` is a second part
+    that the file keeps apart for testing.  ``dtype`` is that of a matrix whose columns have no names.  ``why`` says why
+    rows are streamed; None: they are held in memory.  ``said`` are remarks.
+    """
+
+    name: str
+    dataset: Dataset
+    schema: Any = None
+    target: str | None = None
+    brings_target: bool = False
+    test: Data | None = None
+    dtype: str | None = None
+    why: str | None = None
+    said: tuple[str, ...] = ()
+    keeps: Any = field(default=None, repr=False)
+
+    @property
+    def is_table(self) -> bool:
+        return self.schema is not None
+
+    @property
+    def n_rows(self) -> int:
+        return self.dataset.n_rows
+
+    @property
+    def n_columns(self) -> int:
+        """Columns, the target apart."""
+        return self.dataset.n_features if self.schema is None else len(self.schema.names) - (self.target is not None)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns that may be features."""
+        apart = {self.target, *index_names(self.schema)}
+        return [name for name in self.schema.names if name not in apart]
+
+    @property
+    def labels(self) -> str | None:
+        """The type of the targets: ``text``, ``number`` or ``boolean``."""
+        return None if self.schema is None or self.target is None else label_type(self.schema.field(self.target).type)
+
+    def targets(self, task: str, labels: str | None = None) -> tuple[np.ndarray, list[str]]:
+        """All targets as a task takes them, and remarks."""
+        dataset = self.dataset
+        if self.is_table:
+            encoder = EmptyEncoder(labels=labels or ("number" if task != "classes" else self.labels))
+            pieces = tuple(reread(piece, encoder=encoder, target=self.target) for piece in dataset.pieces)
+            dataset = replace(dataset, pieces=pieces, target=True)
+        return as_targets(dataset.head_targets(self.n_rows), task, self.name)
+
+    def encoded(self, encoder: Encoder | SvmlightColumns, target: str | None) -> Dataset:
+        """The rows as a model takes them.
+
+        Raises
+        ------
+        DataFileError
+            If a column is lacking that the encoder needs.
+        """
+        if isinstance(encoder, SvmlightColumns):
+            if self.is_table:
+                raise DataFileError(f"{self.name}: the model was fitted on sparse rows; give it an .svm file.")
+            pieces = tuple(reread(piece, scale=encoder.scale) for piece in self.dataset.pieces)
+            return replace(self.dataset, pieces=pieces, columns=encoder)
+        if not self.is_table:
+            raise DataFileError(f"{self.name}: the model knows columns by name; give it a .csv or .parquet file.")
+        known = set(self.schema.names)
+        lacking = [name for name in encoder.columns if name not in known]
+        if lacking:
+            hint = did_you_mean(lacking[0], self.schema.names)
+            raise DataFileError(f"{self.name}: lacks the column{'s' * (len(lacking) > 1)} {list_names(lacking)}.{hint}")
+        pieces = tuple(reread(piece, encoder=encoder, target=target) for piece in self.dataset.pieces)
+        return Dataset(
+            pieces, encoder.n_features, encoder.dtype, encoder.sparse, self.name, target is not None, columns=encoder,
+            keeps=self.keeps,
+        )  # fmt: skip
+
+
+class _AllColumns:
+    """All columns of a table as they are, and its schema."""
+
+    def __init__(self, texts: Sequence[str]):
+        self.texts, self.schema = tuple(texts), None
+
+    def learn(self, columns: tuple[str, ...], pieces: Sequence[Any], schema: Any) -> PassThroughEncoder:
+        self.schema = schema
+        known = set(schema.names)
+        return PassThroughEncoder(columns, tuple(name for name in self.texts if name in known))
+
+
+def read(
+    names: str | Sequence[str],
+    options: EncodingOptions | None = None,
+    stream: bool | None = None,
+    columns: Encoder | SvmlightColumns | None = None,
+    target: str | None = None,
+) -> Data:
+    """Open files, a folder, an address, standard input or a built-in data set.
+
+    ``columns`` are those of a model, if there is one; of a CSV file only these and ``target`` are then read.
 
     Raises
     ------
     DataFileError
-        If it cannot be read; says which file, what was expected, what came, and what to do.
+        If they cannot be read; names the file, what was expected, what came, and what to do.
     """
-    path = Path(name)
-    if name in BUILT_IN and not path.exists():
-        return file_readers.read_built_in(name)
-    if name == PIPE:
-        name, kind, read_it = "standard input", ".csv", partial(file_readers.read_pipe, as_text)
-    else:
-        reader = file_readers.reader(path)
-        _check(path, reader)
-        kind, read_it = "".join(path.suffixes[-2:]), partial(reader, path, as_text)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            data = read_it()
-    except DataFileError as error:
-        raise DataFileError(f"{name}: {error}.") from error
-    except MemoryError:
-        raise
-    except ImportError as error:
-        raise MissingDependencyError(f"Reading {name} needs pandas and pyarrow: pip install 'parsgd[cli]'") from error
-    except Exception as error:  # each of five libraries has its own idea of what to raise for a bad file
-        raise DataFileError(
-            f"{name}: cannot be read as {kind}: {_first_line(error)}."
-            " Is the file complete, and does its name end as its content is?"
-        ) from error
-    if data.n_rows == 0:
+    names = (names,) if isinstance(names, str) else tuple(names)
+    options = options or EncodingOptions()
+    why = _why_streamed(names, stream)
+    name = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    path = Path(names[0])
+    if names[0] in BUILT_IN and not path.exists():
+        return _of_table(built_in(name), name)
+    if names[0] == PIPE:
+        return _pipe(options, columns, target)
+    for one in names:
+        _check(one)
+    if path.suffix.lower() == ".npz" and len(names) == 1:
+        return _npz(path)
+    if not svmlight(names[0]):
+        return _table(list(names), name, options, why, columns, target)
+    if isinstance(columns, Encoder):
+        raise DataFileError(f"{name}: the model knows columns by name; give it a .csv or .parquet file.")
+    dataset = open_dataset(list(names), columns=columns, zero_based=options.zero_based)
+    return Data(name, replace(dataset, name=name), brings_target=True, why=why, said=dataset.notes)
+
+
+def _table(
+    data: list[Any], name: str, options: EncodingOptions, why: str | None, columns: Any, target: str | None
+) -> Data:  # fmt: skip
+    encoder = columns if isinstance(columns, Encoder) else None
+    texts = options.categorical if encoder is None else encoder.texts
+    if encoder is not None and encoder.labels == "text" and target is not None:
+        texts = (*texts, target)
+    everything, csv = _AllColumns(texts), is_csv(data[0])
+    settings = {"header": options.header, "decimal": options.decimal} if csv else {}
+    dataset = replace(open_dataset(data, columns=everything, **settings), name=name)
+    if csv and why is None:
+        # texts are parsed once
+        unread = set(options.drop) if encoder is None else set(everything.schema.names) - {*encoder.columns, target}
+        kept = [column for column in everything.schema.names if column not in unread]
+        known = set(kept)
+        numbers = () if encoder is None else tuple(column for column in encoder.numbers if column in known)
+        held = PassThroughEncoder(tuple(kept), tuple(text for text in texts if text in known), numbers)
+        pieces = [reread(piece, encoder=held, target=None) for piece in dataset.pieces]
+        batches = [chunk.x for piece in pieces for chunk in piece.chunks()]
+        table = arrow().Table.from_batches(batches).combine_chunks()
+        dataset = replace(dataset, pieces=tuple(table_pieces(table, name, held, None, None)))
+    return Data(name, dataset, everything.schema, why=why, said=dataset.notes)
+
+
+def is_csv(name: Any) -> bool:
+    """Whether data are CSV: an address of such a file, or a folder that holds some."""
+    if isinstance(name, Address):
+        return True
+    return any(address.format == ".csv" for address in find_files(name, None, _READABLE) or ())
+
+
+def svmlight(name: str) -> bool:
+    """Whether a file, or the first one in a folder, is of sparse rows."""
+    return is_svmlight(find_files(name, None, _READABLE if Path(name).is_dir() else ())[0].format)
+
+
+def _of_table(table: Any, name: str, dtype: str | None = None, said: Sequence[str] = ()) -> Data:
+    names = tuple(table.schema.names)
+    pieces = table_pieces(table, name, PassThroughEncoder(names), None, None)
+    if not pieces:
         raise DataFileError(f"{name}: the file has no rows; at least one was expected.")
-    if data.is_table and not data.features.columns.is_unique:
-        twice = data.features.columns[data.features.columns.duplicated()]
-        raise DataFileError(f"{name}: two columns are called {twice[0]!r}; give each its own name.")
-    return data
+    target = TARGET if TARGET in names else None
+    dataset = Dataset(tuple(pieces), 0, "float32", False, name)
+    return Data(name, dataset, table.schema, target, True, dtype=dtype, said=tuple(said))
 
 
-def _check(path: Path, reader: Any) -> None:
+def _npz(path: Path) -> Data:
+    table, test, dtype, notes = npz_tables(path)
+    data = _of_table(table, str(path), dtype, notes)
+    return data if test is None else replace(data, test=_of_table(test, str(path), dtype))
+
+
+def _pipe(options: EncodingOptions, columns: Any, target: str | None) -> Data:
+    """Standard input, to its end, as a CSV file in a temporary folder."""
+    if sys.stdin is None:
+        raise DataFileError("standard input: is closed; pipe a CSV file into the command: cat data.csv | parsgd ... -")
+    folder = temporary.TemporaryFolder("pipe")
+    path = folder.path / "input.csv"
+    path.write_bytes(sys.stdin.buffer.read())
+    data = _table([Address(str(path), shown="standard input")], "standard input", options, None, columns, target)
+    return replace(data, keeps=folder)
+
+
+def _check(name: str) -> None:
+    path = Path(name)
+    if is_address(name) or path.is_dir():
+        return
     if not path.exists():
-        near = [near for near in (path.parent.iterdir() if path.parent.is_dir() else ()) if file_readers.reader(near)]
-        hint = did_you_mean(path.name, [n.name for n in near] + list(BUILT_IN))
+        near = [near.name for near in (path.parent.iterdir() if path.parent.is_dir() else ()) if readable(near)]
+        hint = did_you_mean(path.name, near + list(BUILT_IN))
         raise DataFileError(f"{path}: there is no such file.{hint} Built-in data sets are {', '.join(BUILT_IN)}.")
-    if path.is_dir():
-        raise DataFileError(f"{path}: is a folder; name a file in it.")
-    if reader is None:
+    if not readable(path):
         raise DataFileError(f"{path}: the name does not end in a format that can be read. These can: {_KINDS}.")
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")
+def readable(path: Path) -> bool:
+    """Whether the name of a file ends in a format that can be read."""
+    address = Address(str(path))
+    return address.format in _READABLE and not (address.packed and address.format in (".parquet", ".pq", ".npz"))
 
 
-def list_names(names: Iterable[str], most: int = 20) -> str:
-    """Names in one line, the first ``most`` of them."""
-    names = [str(name) for name in names]
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _why_streamed(names: Sequence[str], asked: bool | None) -> str | None:
+    """Why the data are streamed, or None if they are held in memory; ``asked`` is ``--stream``, if it was given."""
+    if PIPE in names:
+        if asked or len(names) > 1:
+            raise UsageError("-: what comes through a pipe is read to its end; leave out --stream and other files.")
+        return None
+    path = Path(names[0])
+    several, array = len(names) > 1, names[0] in BUILT_IN or path.suffix.lower() == ".npz"
+    if asked is False:
+        if several:
+            raise UsageError("--no-stream: one file at a time is read into memory; several are streamed.")
+        return None
+    if several:
+        return f"{len(names)} files"
+    if path.is_dir():
+        return "a folder"
+    if is_address(names[0]):
+        return "an address"
+    if asked:
+        if array:
+            raise UsageError(f"--stream: {names[0]} cannot be streamed; Parquet, CSV and svmlight files can.")
+        return "as asked"
+    size = path.stat().st_size if path.is_file() and not array else 0
+    likely = size * (_UNPACKED if path.suffix.lower() in _PACKED else 1)
+    return f"{likely / 1e9:.1f} GB" if likely > LARGE_BYTES else None
 
 
-def take_target(data: Data, column: str | None, needed: bool) -> Data:
-    """The data with its target apart from its features."""
-    if not data.is_table or data.target is not None:
-        if column is not None:
-            raise DataFileError(f"{data.name}: brings its own target; leave out --target {column}.")
-        if needed and data.target is None:
-            raise DataFileError(f"{data.name}: holds X but no y; a target was expected.")
-        return data
-    columns = list(data.features.columns)
-    if column is None:
-        if needed:
-            raise DataFileError(f"{data.name}: name the column to predict, --target COLUMN, of {list_names(columns)}.")
-        return data
-    if column not in columns:
-        hint = did_you_mean(column, columns)
-        raise DataFileError(f"{data.name}: has no column {column!r}.{hint} Its columns are {list_names(columns)}.")
-    return replace(data, features=data.features.drop(columns=[column]), target=data.features[column])
-
-
-def clean(data: Data, task: str) -> Data:
-    """Without the rows whose target is missing; targets as the ``task`` needs them.
-
-    ``classes`` and ``numbers`` need them; for ``outliers`` they only serve to score, and only if they are -1 and 1.
-    """
-    import pandas as pd
-
-    if data.target is None:
-        return data
+def as_targets(found: np.ndarray, task: str, name: str) -> tuple[np.ndarray, list[str]]:
+    """Targets as a task takes them, and remarks; refuses numbers that are no classes."""
+    if task == "numbers":
+        return found.astype(np.float64), []
     if task == "outliers":
-        numbers = pd.to_numeric(pd.Series(data.target), errors="coerce")
-        if numbers.isin([-1, 1]).all():
-            return replace(data, target=numbers.to_numpy(dtype=np.int64))
-        return replace(data, target=None, said=[*data.said, "the target is not -1 and 1, so it is not used"])
-    target = pd.Series(data.target).reset_index(drop=True)
-    known = target.notna().to_numpy()
-    said = list(data.said)
-    if not known.all():
-        said.append(f"{int((~known).sum()):,} of {len(known):,} rows have no target; they were left out")
-        target = target[known]
-    if len(target) == 0:
-        raise DataFileError(f"{data.name}: no row has a target.")
-    features = rows(data.features, np.flatnonzero(known)) if not known.all() else data.features
-    target = _as_numbers(target, data.name) if task == "numbers" else _as_classes(target, data.name)
-    n_classes = len(np.unique(target)) if task == "classes" and target.dtype.kind in "if" else 0
-    if n_classes > _MANY_NUMBER_CLASSES:
-        said.append(f"{n_classes:,} different numbers were taken for classes; for numbers: {_REGRESSORS}")
-    return replace(data, features=features, target=target, said=said)
-
-
-def rows(features: Any, numbers: np.ndarray) -> Any:
-    """The rows with these numbers of a table, an array or a CSR matrix."""
-    return features.iloc[numbers] if hasattr(features, "iloc") else features[numbers]
-
-
-def _as_numbers(target: Any, name: str) -> np.ndarray:
-    import pandas as pd
-
-    numbers = pd.to_numeric(target.astype(float) if target.dtype == bool else target, errors="coerce")
-    numbers = numbers.to_numpy(dtype=float, na_value=np.nan)
-    bad = ~np.isfinite(numbers)
-    if bad.any():
-        at = target.index[np.argmax(bad)]
-        raise DataFileError(
-            f"{name}: a regression needs numbers as targets; row {at + 1} has {shown(target[at])}."
-            " To predict classes, take --model sgd-classifier."
-        )
-    return numbers
-
-
-def _as_classes(target: Any, name: str) -> np.ndarray:
-    import pandas as pd
-
-    if pd.api.types.is_bool_dtype(target.dtype):
-        return target.to_numpy(dtype=bool)
-    if not pd.api.types.is_numeric_dtype(target.dtype):
-        # a dtype of its own for text or categories, or objects: all are compared as text
-        return np.array([str(value) for value in target.to_numpy(dtype=object)])
-    numbers = target.to_numpy(dtype=float)
-    whole = np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all()
-    n_classes = len(np.unique(numbers))
-    if not whole or n_classes > _MOST_NUMBER_CLASSES:
-        broken = numbers[numbers != np.floor(numbers)]
-        example = broken[0] if len(broken) else np.inf
-        found = f"{n_classes:,} different numbers" if whole else f"numbers such as {example}"
-        raise DataFileError(f"{name}: classes were expected, and the target holds {found}. Take {_REGRESSORS}.")
-    return numbers.astype(np.int64) if np.abs(numbers).max() < 2**53 else numbers
+        return found.astype(np.int64), []
+    if found.dtype.kind not in "iuf":
+        return found, []
+    classes = np.unique(found)
+    whole = bool(np.all(classes == np.floor(classes)))
+    if not whole or len(classes) > _MOST_NUMBER_CLASSES:
+        broken = classes[classes != np.floor(classes)]
+        seen = f"{len(classes):,} different numbers" if whole else f"numbers such as {broken[0]}"
+        raise DataFileError(f"{name}: classes were expected, and the target holds {seen}. Take {_REGRESSORS}.")
+    said = []
+    if len(classes) > _MANY_NUMBER_CLASSES:
+        said = [f"{len(classes):,} different numbers were taken for classes; for numbers: {_REGRESSORS}"]
+    return found.astype(np.int64) if np.abs(classes).max(initial=0) < 2**53 else found, said

@@ -1,7 +1,14 @@
-"""Values of Arrow columns as numbers and as texts.  pyarrow is imported only when there is such a column."""
+"""Values of Arrow columns as numbers and as texts.  pyarrow is imported only when there is such a column.
+
+A value has one spelling whatever the file format: 3, 3.0 and "3.0" are ``3``, true and "True" are ``true``, and a
+moment at midnight is its date.  Spaces around a text are not part of it, and an empty text is a missing value.
+"""
 
 from __future__ import annotations
 
+import datetime
+import math
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +18,12 @@ from parsgd.data.sources.piece_reader import BadRow
 from parsgd.errors import DataFileError
 
 _DAY_SECONDS = 86_400.0
+# Texts that stand for a missing number.
+MISSING_NUMBERS = ["", "?", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "#N/A", "<NA>"]
+# Numeric as libraries write them; codes such as 01 and 1e5 are left as they are.
+_DECIMAL = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+(?:e[-+]\d+)?|e[-+]\d+)")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d.*|\d\d:\d\d:\d\d\.0+")
+_CORRECT = "Correct it, or leave it empty if it is missing."
 
 
 def bad_value(column: str, row: int | None, what: str, remedy: str) -> DataFileError:
@@ -30,8 +43,16 @@ def located(error: DataFileError, name: str, first_row: int) -> DataFileError:
     return error if name in str(error) else DataFileError(f"{name}: {error}")
 
 
+def bad_number(name: str, expected: str, found: str) -> str:
+    """The message about a value that is not what its column holds."""
+    return (
+        f"column {name!r} should hold {expected}, and has {found!r}. {_CORRECT} If the column holds categories or text,"
+        " declare it: columns= OneHot, HashedCategories or Text (--categorical)."
+    )
+
+
 def kind_of_type(kind: Any) -> str:
-    """``number``, ``moment`` (a date, a time, a duration), ``text``, ``nothing`` or ``other``."""
+    """``number``, ``moment`` (a date, a date with a time, a duration), ``time``, ``text``, ``nothing`` or ``other``."""
     types = arrow().types
     if types.is_dictionary(kind):
         return kind_of_type(kind.value_type)
@@ -39,6 +60,8 @@ def kind_of_type(kind: Any) -> str:
         return "number"
     if types.is_date(kind) or types.is_timestamp(kind) or types.is_duration(kind):
         return "moment"
+    if types.is_time(kind):
+        return "time"
     if is_text(kind):
         return "text"
     return "nothing" if types.is_null(kind) else "other"
@@ -47,7 +70,13 @@ def kind_of_type(kind: Any) -> str:
 def numbers_in(column: Any, name: str) -> np.ndarray:
     """``(n_rows,)`` numbers of an Arrow array, NaN where a value is missing.
 
-    True is 1; a date or a moment counts in days since 1970 (UTC), a duration in seconds.
+    True is 1; a date counts in days since 1970 (UTC), a duration and a time of day in seconds.  Texts are read as
+    numbers.
+
+    Raises
+    ------
+    BadRow
+        If a text is not a number.
     """
     if column.type.id in plain_types() and not column.null_count:
         return column.to_numpy()
@@ -56,12 +85,80 @@ def numbers_in(column: Any, name: str) -> np.ndarray:
     kind = kind_of_type(column.type)
     if kind == "moment":
         return _moments(column)
-    if kind in ("text", "other"):
-        raise bad_value(
-            name, None, f"holds {column.type}, not numbers", "Declare it as OneHot, HashedCategories or Text."
-        )
+    if kind == "time":
+        return _seconds(column.cast(pa.time64("ns")).cast(pa.int64())) / 1e9
+    if kind == "text":
+        return _parsed(column, name)
+    if kind == "other":
+        raise bad_value(name, None, f"holds {column.type}, not numbers", "Leave it out of columns= (--drop).")
     column = column.cast(pa.uint8()) if pa.types.is_boolean(column.type) else column
-    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return _seconds(column.cast(pa.float64(), safe=False))
+
+
+def _seconds(column: Any) -> np.ndarray:
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _trimmed(column: Any) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.utf8_trim_whitespace(column)
+
+
+def _parsed(column: Any, name: str) -> np.ndarray:
+    """Numeric of a column of texts."""
+    import pyarrow.compute as pc
+
+    pa = arrow()
+    texts = _trimmed(column)
+    texts = pc.if_else(pc.is_in(texts, pa.array(MISSING_NUMBERS, texts.type)), None, texts)
+    try:
+        return _seconds(texts.cast(pa.float64()))
+    except pa.ArrowInvalid:
+        for row, text in enumerate(texts.to_pylist()):
+            try:
+                float(text or 0)
+            except ValueError:
+                raise BadRow(row, bad_number(name, "numbers", text)) from None
+        return np.array([math.nan if text is None else float(text) for text in texts.to_pylist()])
+
+
+def days_in(column: Any, name: str) -> np.ndarray:
+    """``(n_rows,)`` days since 1970 (UTC) of dates or of texts such as 2020-01-31; NaN where they are missing.
+
+    Raises
+    ------
+    BadRow
+        If a value is not a date.
+    """
+    pa = arrow()
+    column = flat(column)
+    kind = kind_of_type(column.type)
+    if kind == "nothing":
+        return np.full(len(column), np.nan)
+    if kind == "moment" and not pa.types.is_duration(column.type):
+        return _moments(column)
+    if kind != "text":
+        raise bad_value(name, None, f"holds {column.type}, not dates", "Write dates as 2020-01-31.")
+    encoded = _trimmed(column).dictionary_encode()
+    found = np.array([*(_day(text) for text in encoded.dictionary.to_pylist()), math.nan])
+    days = found[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+    bad = np.flatnonzero(np.isinf(days))
+    if len(bad):
+        raise BadRow(int(bad[0]), bad_number(name, "dates such as 2020-01-31", column[int(bad[0])].as_py()))
+    return days
+
+
+def _day(text: str | None) -> float:
+    """Days since 1970; NaN of a missing value, infinity of what is not a date."""
+    if text is None or text in MISSING_NUMBERS:
+        return math.nan
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return math.inf
+    moment = moment.replace(tzinfo=datetime.UTC) if moment.tzinfo is None else moment
+    return (moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)).total_seconds() / _DAY_SECONDS
 
 
 def _moments(column: Any) -> np.ndarray:
@@ -75,18 +172,71 @@ def _moments(column: Any) -> np.ndarray:
 
 
 def texts_in(column: Any, name: str) -> tuple[np.ndarray, list[str]]:
-    """``(codes, texts)`` of an Arrow array: each row's number in the list of different texts, -1 where it is missing.
+    """``(codes, texts)`` of an Arrow array: each row's number in the list of texts, -1 where it is missing.
 
-    Numbers become texts as they are written: 3 and 3.0 are both "3".
+    Values are spelled as :func:`spelled` says.
     """
     pa = arrow()
     if not pa.types.is_dictionary(column.type):
         if kind_of_type(column.type) == "other":
             raise bad_value(name, None, f"holds {column.type}, not texts or numbers", "Leave it out of columns=.")
-        column = column.cast(pa.string()).dictionary_encode()
-    texts = column.dictionary.cast(pa.string()).to_pylist()
+        if pa.types.is_null(column.type):
+            column = column.cast(pa.string())
+        column = column.dictionary_encode()
     codes = column.indices.fill_null(-1).cast(pa.int64()).to_numpy(zero_copy_only=False)
-    if None in texts:
-        codes = np.where(codes == texts.index(None), -1, codes)
-        texts = [text or "" for text in texts]
+    texts = [spelled(value) for value in _values(column.dictionary)]
+    if "" in texts:
+        missing = np.array([*(text == "" for text in texts), True])
+        codes = np.where(missing[codes], -1, codes)
     return codes, texts
+
+
+def _values(column: Any) -> list[Any]:
+    """The values as Python objects; those that Python does not have as texts."""
+    pa = arrow()
+    kind = column.type
+    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
+        # the shortest decimal number, not that of the float64 next to it
+        return [None if value is None else float(str(value)) for value in column.to_numpy(zero_copy_only=False)]
+    if pa.types.is_timestamp(kind) or pa.types.is_time(kind):
+        if pa.types.is_timestamp(kind) and kind.tz is not None:
+            column = column.cast(pa.timestamp(kind.unit, "UTC")).cast(pa.timestamp(kind.unit))
+        return column.cast(pa.string()).to_pylist()
+    if pa.types.is_duration(kind):
+        return [float(value) for value in _moments(column)]
+    return column.to_pylist()
+
+
+def spelled(value: Any) -> str:
+    """The one spelling of a value as a category; empty if it is missing.
+
+    >>> [spelled(value) for value in (3, 3.0, "3.0", " 2.50", "01", True, "TRUE", None, float("nan"))]
+    ['3', '3', '3', '2.5', '01', 'true', 'true', '', '']
+    >>> spelled("2020-01-31 00:00:00.000"), spelled("2020-01-31T12:30:00Z"), spelled(datetime.date(2020, 1, 31))
+    ('2020-01-31', '2020-01-31 12:30:00', '2020-01-31')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    text = str(value).strip()
+    if len(text) in (4, 5) and text.lower() in ("true", "false"):
+        return text.lower()
+    if not text[:1].isdigit() and not text.startswith("-"):
+        return text
+    if len(text) < 25 and _DECIMAL.fullmatch(text):
+        return spelled(float(text))
+    return _moment(text) if _MOMENT.fullmatch(text) else text
+
+
+def _moment(text: str) -> str:
+    """A date with a time in UTC, without what is zero at its end; a time of day without fractions that are zero."""
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        # fractions of a nanosecond, or a time of day
+        return re.sub(r"\.0+$", "", text)
+    moment = moment if moment.tzinfo is None else moment.astimezone(datetime.UTC).replace(tzinfo=None)
+    if moment.time() == datetime.time():
+        return moment.date().isoformat()
+    return moment.isoformat(sep=" ")

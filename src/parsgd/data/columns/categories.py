@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from parsgd.data.columns.arrow_values import bad_value, texts_in
+from parsgd.data.columns.arrow_values import bad_value, spelled, texts_in
 from parsgd.errors import InvalidArgumentError, check_count, choose
 
 MISSING, OTHER = "(missing)", "(other)"
@@ -27,8 +28,12 @@ class OneHot:
         The categories, as texts.  None: all that are there, found in one scan of all rows, in alphabetical order.
     other : {"ignore", "error", "indicator"}, default="ignore"
         What a category outside the vocabulary is: 0 in all features, an error, or a feature of its own.
-    missing : None, "ignore" or "indicator", default=None
-        The same for a missing value; None: it is an error that names file and row.
+    missing : None, "ignore", "indicator" or "seen", default=None
+        The same for a missing value; None: it is an error that names file and row.  ``"seen"``: ``"indicator"`` if a
+        value is missing in the rows from which the vocabulary is learned, otherwise ``"ignore"``.
+    max_categories : int, optional
+        Of a vocabulary that is learned: the most features.  If there are more categories, the most frequent ones are
+        kept, and ``other`` becomes ``"indicator"``.
 
     Examples
     --------
@@ -42,13 +47,16 @@ class OneHot:
     vocabulary: tuple[str, ...] | None = None
     other: str = "ignore"
     missing: str | None = None
+    max_categories: int | None = None
 
     def __post_init__(self) -> None:
         _one_name(self.name, "OneHot")
         choose(self.other, ("ignore", "error", "indicator"), "other", "OneHot")
-        _check_missing(self.missing, "OneHot")
+        if self.missing != "seen" or self.vocabulary is not None:
+            _check_missing(self.missing, "OneHot")
+        check_count(self.max_categories, "max_categories", "OneHot")
         if self.vocabulary is not None:
-            texts = tuple(str(text) for text in self.vocabulary)
+            texts = tuple(spelled(text) for text in self.vocabulary)
             if len(set(texts)) < len(texts):
                 raise InvalidArgumentError(f"OneHot({self.name!r}): the vocabulary names a category twice.")
             object.__setattr__(self, "vocabulary", texts)
@@ -83,7 +91,7 @@ class OneHot:
             row = int(np.argmax((found < 0) & (codes >= 0)))
             raise bad_value(
                 self.name, row, f"holds {texts[codes[row]]!r}, which is not in the vocabulary",
-                "Add it, or say OneHot(other='ignore') or 'own'.",
+                "Add it, or say OneHot(other='ignore') or 'indicator'.",
             )  # fmt: skip
         return _ones(found, self.width, dtype)
 
@@ -219,9 +227,9 @@ def names_given(given: str | Iterable[str], who: str) -> tuple[str, ...]:
     names = (given,) if isinstance(given, str) else tuple(given)
     if not all(isinstance(name, str) for name in names):
         raise InvalidArgumentError(f"{who} takes a column's name or a list of names. Got {given!r} instead.")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise InvalidArgumentError(f"{who} names the column {twice[0]!r} twice; name it once.")
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise InvalidArgumentError(f"{who} names the column {twice!r} twice; name it once.")
     return names
 
 
@@ -234,13 +242,13 @@ def _one_name(name: Any, who: str) -> None:
 
 def _check_missing(missing: Any, who: str) -> None:
     if missing not in (None, "ignore", "indicator"):
-        raise InvalidArgumentError(f"{who}(missing=) must be None, 'ignore' or 'own'. Got {missing!r} instead.")
+        raise InvalidArgumentError(f"{who}(missing=) must be None, 'ignore' or 'indicator'. Got {missing!r} instead.")
 
 
 def _missing_place(kind: Any, codes: np.ndarray, own: int, name: str | None = None) -> int:
     """Where a missing value goes, -1 for nowhere; raises where it was not declared."""
     if kind.missing is None and np.any(codes < 0):
-        own_words = "" if isinstance(kind, Text) else " or missing='own'"
+        own_words = "" if isinstance(kind, Text) else " or missing='indicator'"
         raise bad_value(
             name or kind.names[0], int(np.argmax(codes < 0)), "is missing",
             f"Correct it, or declare {type(kind).__name__}(..., missing='ignore'){own_words}.",

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.data.columns.arrow_values import bad_value, numbers_in
+from parsgd.data.columns.arrow_values import bad_value, days_in, numbers_in
 from parsgd.data.columns.categories import HashedCategories, OneHot, Text, names_given
 from parsgd.data.columns.numeric import is_whole, put_plain, scaled
 from parsgd.errors import InvalidArgumentError, choose
 
-__all__ = ["KINDS", "HashedCategories", "Kind", "Numeric", "OneHot", "Text"]
+__all__ = ["KINDS", "Dates", "HashedCategories", "Kind", "Numeric", "OneHot", "Text"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Numeric:
     names : str or list of str, default=()
         None named: all columns of numbers that no other kind names.  Dates and moments, where they are named, count in
         days since 1970, durations in seconds; True is 1.
-    missing : None, a number or "mean", default=None
+    missing : None, a number, "mean" or "median", default=None
         What a missing value counts as.  None: it is an error that names file and row.
     scale : None, "standard" or "unit", default=None
         ``"standard"``: mean 0 and standard deviation 1; ``"unit"``: the smallest value becomes 0, the largest 1.
@@ -55,9 +55,9 @@ class Numeric:
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", names_given(self.names, "Numeric"))
         number = isinstance(self.missing, (int, float, np.number)) and not isinstance(self.missing, bool)
-        if not (self.missing is None or self.missing == "mean" or number and np.isfinite(self.missing)):
+        if not (self.missing is None or self.missing in ("mean", "median") or number and np.isfinite(self.missing)):
             raise InvalidArgumentError(
-                f"Numeric(missing=) must be None, a number or 'mean'. Got {self.missing!r} instead."
+                f"Numeric(missing=) must be None, a number, 'mean' or 'median'. Got {self.missing!r} instead."
             )
         if self.scale is not None:
             choose(self.scale, ("standard", "unit"), "scale", "Numeric")
@@ -71,8 +71,8 @@ class Numeric:
     @property
     def lacks(self) -> str:
         """What must be seen to learn what is not given: ``nothing`` or a ``sample`` of the rows."""
-        mean = self.missing == "mean" and self.fill is None
-        return "sample" if mean or self.scale is not None and self.divisor is None else "nothing"
+        fill = isinstance(self.missing, str) and self.fill is None
+        return "sample" if fill or self.scale is not None and self.divisor is None else "nothing"
 
     @property
     def width(self) -> int:
@@ -89,7 +89,7 @@ class Numeric:
         exact = all(is_whole(column.type) and not column.null_count for column in columns)
         with np.errstate(over="ignore", invalid="ignore"):
             for i in put_plain(columns, out, self.center, self.divisor):
-                out[:, i] = scaled(numbers_in(columns[i], self.names[i]), i, self.center, self.divisor)
+                out[:, i] = scaled(self.values(columns[i], i), i, self.center, self.divisor)
             # a sum finds NaN and infinity in less time than a look at each
             if exact or np.isfinite(out.sum()) or np.isfinite(out).all():
                 return out
@@ -97,6 +97,10 @@ class Numeric:
         if not np.isfinite(out).all():
             self._refuse(out)
         return out
+
+    def values(self, column: Any, place: int) -> np.ndarray:
+        """``(n_rows,)`` numbers of the Arrow column at a place of ``names``, NaN where they are missing."""
+        return numbers_in(column, self.names[place])
 
     def _fill(self, out: np.ndarray) -> None:
         """Put what was declared where a value is missing."""
@@ -109,9 +113,27 @@ class Numeric:
         what, remedy = f"is {out[row, i]}, not a finite number", "Correct it."
         if np.isnan(out[row, i]):
             what = "is missing"
-            remedy = "Correct it, or declare what it counts as: Numeric([...], missing=0.0) or missing='mean'."
+            remedy = "Correct it, or declare what it counts as: Numeric([...], missing=0.0) or missing='median'."
         raise bad_value(self.names[i], int(row), what, remedy)
 
 
-KINDS = (Numeric, OneHot, HashedCategories, Text)
-Kind = Numeric | OneHot | HashedCategories | Text
+@dataclass(frozen=True)
+class Dates(Numeric):
+    """Columns of dates, one feature each: days since 1970 (UTC), filled and scaled as :class:`Numeric` are.
+
+    Texts are read as ISO 8601: ``2020-01-31``, ``2020-01-31T12:00``.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> Dates("since").encode(pa.record_batch({"since": ["1970-01-02", "1970-01-03T12:00"]}), "float32")
+    array([[1. ],
+           [2.5]], dtype=float32)
+    """
+
+    def values(self, column: Any, place: int) -> np.ndarray:
+        return days_in(column, self.names[place])
+
+
+KINDS = (Numeric, Dates, OneHot, HashedCategories, Text)
+Kind = Numeric | Dates | OneHot | HashedCategories | Text

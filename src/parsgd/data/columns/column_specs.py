@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from parsgd.data.columns.arrow_values import kind_of_type
-from parsgd.data.columns.column_kinds import KINDS, HashedCategories, Kind, Numeric, OneHot, Text
+from parsgd.data.columns.column_kinds import KINDS, Dates, HashedCategories, Kind, Numeric, OneHot, Text
 from parsgd.errors import DataFileError, InvalidArgumentError, choose
 
-_BY_NAME = {"numbers": Numeric, "onehot": OneHot, "hashed": HashedCategories, "text": Text}
-_FORMS = "a list of Numeric, OneHot, HashedCategories, Text and names, or {name: kind}"
+# pandas calls a column without a name "Unnamed: 0".
+_INDEX = re.compile(r"(Unnamed: \d+|__index_level_\d+__|__null_dask_index__)?")
+_BY_NAME = {"numbers": Numeric, "dates": Dates, "onehot": OneHot, "hashed": HashedCategories, "text": Text}
+_FORMS = "a list of Numeric, Dates, OneHot, HashedCategories, Text and names, or {name: kind}"
 
 
 def check_names(schema: Any, named: Iterable[str | None], where: str) -> None:
     """Raise unless the table has all columns that are named, and none of them twice."""
+    names = schema.names
+    count = Counter(names)
     for name in named:
         if name is None:
             continue
-        if name not in schema.names:
-            near = difflib.get_close_matches(str(name), schema.names, n=1)
+        if name not in count:
+            near = difflib.get_close_matches(str(name), names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise DataFileError(f"{where}: has no column {name!r}.{hint} Its columns are {listed(schema.names)}.")
-        if schema.names.count(name) > 1:
+            raise DataFileError(f"{where}: has no column {name!r}.{hint} Its columns are {listed(names)}.")
+        if count[name] > 1:
             raise DataFileError(f"{where}: two columns are called {name!r}; give each its own name.")
 
 
@@ -46,21 +54,35 @@ def declared(columns: Any, schema: Any, apart: Iterable[str | None], where: str)
     holds texts.
     """
     apart = {name for name in apart if name is not None}
-    given = _given(columns, [name for name in schema.names if name not in apart])
+    index = set(index_names(schema))
+    given = _given(columns, [name for name in schema.names if name not in apart and name not in index])
     named = [name for item in given for name in ((item,) if isinstance(item, str) else item.names)]
     check_names(schema, named, where)
+    count = Counter(named)
     for name in named:
         if name in apart:
             raise InvalidArgumentError(
                 f"columns= names {name!r}, which is the target or the weight; leave it out there."
             )
-        if named.count(name) > 1:
+        if count[name] > 1:
             raise InvalidArgumentError(f"columns= names {name!r} twice; a column is read in one way.")
-    kinds = [_complete(item, schema, set(named) | apart, where) for item in _grouped(given, schema, where)]
+    taken = set(named) | apart
+    kinds = [_complete(item, schema, taken | index, where) for item in _grouped(given, schema, where)]
     kinds = [kind for kind in kinds if kind.names]
     if not kinds:
         raise DataFileError(f"{where}: no column is left to learn from; its columns are {listed(schema.names)}.")
     return tuple(kinds)
+
+
+def index_names(schema: Any) -> list[str]:
+    """Columns that are the index of a pandas table, or have no name: no features unless they are asked for by name."""
+    known = _index_of_pandas((schema.metadata or {}).get(b"pandas", b"{}"))
+    return [name for name in schema.names if name in known or _INDEX.fullmatch(name)]
+
+
+@functools.lru_cache(maxsize=4)
+def _index_of_pandas(metadata: bytes) -> frozenset[str]:
+    return frozenset(name for name in json.loads(metadata).get("index_columns", []) if isinstance(name, str))
 
 
 def _given(columns: Any, all_names: list[str]) -> list[str | Kind]:
@@ -119,7 +141,7 @@ def _grouped(given: list[str | Kind], schema: Any, where: str) -> list[Kind]:
 
 def _inferred(name: str, schema: Any, where: str) -> type:
     what = kind_of_type(schema.field(name).type)
-    if what in ("number", "text"):
+    if what in ("number", "text", "time"):
         return Numeric if what == "number" else HashedCategories
     kind = schema.field(name).type
     advice = {
@@ -135,13 +157,17 @@ def _inferred(name: str, schema: Any, where: str) -> type:
 def _complete(kind: Kind, schema: Any, taken: set[str], where: str) -> Kind:
     """``Numeric()`` without names stands for all numbers that nothing else names."""
     if isinstance(kind, Numeric) and not kind.names:
-        rest = [n for n in schema.names if n not in taken and kind_of_type(schema.field(n).type) == "number"]
+        rest = [
+            name
+            for name, of in zip(schema.names, schema.types, strict=True)
+            if name not in taken and kind_of_type(of) == "number"
+        ]
         return replace(kind, names=tuple(rest))
     if not kind.names:
         raise InvalidArgumentError(f"columns= has a {type(kind).__name__} that names no column.")
     if isinstance(kind, Numeric):
         for name in kind.names:
-            if kind_of_type(schema.field(name).type) in ("text", "other"):
+            if not isinstance(kind, Dates) and kind_of_type(schema.field(name).type) in ("text", "other"):
                 raise DataFileError(
                     f"{where}: column {name!r} holds {schema.field(name).type}, and numbers were declared. Declare it"
                     " as OneHot, HashedCategories or Text, or correct the file."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from parsgd.data.columns.arrow_values import located, numbers_in, texts_in
+from parsgd.data.columns.arrow_values import located, texts_in
 from parsgd.data.columns.column_kinds import Kind, Numeric, OneHot
 from parsgd.data.columns.encoder import PassThroughEncoder
 from parsgd.data.subsets import reread
@@ -16,14 +17,17 @@ from parsgd.errors import DataFileError
 
 # A sample is so many pieces, spread evenly, and no more than so many rows of each.
 _SAMPLE_PIECES, _SAMPLE_ROWS = 32, 8192
+# Nor of more values than these, since a median takes all of them at once.
+_SAMPLE_VALUES = 1 << 26
 _MOST_CATEGORIES = 100_000
 
 
 def learned(kinds: Sequence[Kind], pieces: Sequence[Any]) -> tuple[Kind, ...]:
     """The kinds with what they lack, seen in ``pieces``, which are read with the encoder :class:`PassThroughEncoder`.
 
-    Means, deviations and ranges come from at most 8,192 rows of each of at most 32 pieces, evenly spread, which are
-    always the same ones.  Vocabularies take a pass over all rows, of these columns only.
+    Means, medians, deviations and ranges come from all of 262,144 rows or fewer; of more, from at most 8,192 rows of
+    each of at most 32 pieces, evenly spread, which are always the same ones.  Vocabularies take a pass over all rows,
+    of these columns only.
     """
     kinds = list(kinds)
     for what, see in (("sample", _Moments), ("all", _Vocabulary)):
@@ -47,45 +51,60 @@ def learned(kinds: Sequence[Kind], pieces: Sequence[Any]) -> tuple[Kind, ...]:
 def batches(pieces: Sequence[Any], encoder: PassThroughEncoder, sample: bool) -> Iterable[tuple[str, Any]]:
     """``(name, batch)`` of the pieces of a table, of all rows or of a sample."""
     full = [piece for piece in pieces if piece.n_rows]
+    most = max(min(_SAMPLE_ROWS, _SAMPLE_VALUES // _SAMPLE_PIECES // max(len(encoder.columns), 1)), 1)
+    sample = sample and sum(piece.n_rows for piece in full) > _SAMPLE_PIECES * most
     if sample and len(full) > _SAMPLE_PIECES:
         full = [full[i] for i in np.linspace(0, len(full) - 1, _SAMPLE_PIECES).astype(int)]
     for piece in full:
         rows = 0
         for chunk in reread(piece, encoder=encoder, target=None, weight=None).chunks():
-            yield piece.name, chunk.x
+            yield piece.name, chunk.x.slice(0, most - rows) if sample else chunk.x
             rows += chunk.x.num_rows
-            if sample and rows >= _SAMPLE_ROWS:
+            if sample and rows >= most:
                 break
 
 
 class _Moments:
-    """Counts, means, squared deviations and ranges of columns of numbers, over the values that are there."""
+    """Means, medians, deviations and ranges of columns of numbers, over the values that are there."""
 
     def __init__(self, kind: Numeric):
         n = kind.width
-        self.kind, self.count = kind, np.zeros(n)
+        self.kind, self.count, self.gaps = kind, np.zeros(n), np.zeros(n)
         self.mean, self.squares = np.zeros(n), np.zeros(n)
         self.low, self.high = np.full(n, np.inf), np.full(n, -np.inf)
+        # a median takes all values
+        self.held: list[list[np.ndarray]] | None = [[] for _ in range(n)] if kind.missing == "median" else None
 
     def see(self, batch: Any) -> None:
         for i, name in enumerate(self.kind.names):
-            values = numbers_in(batch.column(name), name).astype(np.float64)
-            values = values[np.isfinite(values)]
-            if not values.size:
+            values = self.kind.values(batch.column(name), i).astype(np.float64)
+            known = values[np.isfinite(values)]
+            self.gaps[i] += len(values) - known.size
+            if not known.size:
                 continue
-            # Chan, Golub, LeVeque: sums of squares around the mean of all so far
-            total, mean = self.count[i] + values.size, values.mean()
-            apart = mean - self.mean[i]
-            self.squares[i] += np.sum((values - mean) ** 2) + apart**2 * self.count[i] * values.size / total
-            self.mean[i] += apart * values.size / total
-            self.count[i] = total
-            self.low[i], self.high[i] = min(self.low[i], values.min()), max(self.high[i], values.max())
+            if self.held is not None:
+                self.held[i].append(known)
+            self._add(i, known.size, known.mean(), np.sum((known - known.mean()) ** 2))
+            self.low[i], self.high[i] = min(self.low[i], known.min()), max(self.high[i], known.max())
+
+    def _add(self, i: int, count: float, mean: float, squares: float) -> None:
+        # Chan, Golub, LeVeque: sums of squares around the mean of all so far
+        total, apart = self.count[i] + count, mean - self.mean[i]
+        self.squares[i] += squares + apart**2 * self.count[i] * count / total
+        self.mean[i] += apart * count / total
+        self.count[i] = total
 
     def done(self) -> Numeric:
         kind, changes = self.kind, {}
         seen = self.count > 0
-        if kind.missing == "mean" and kind.fill is None:
-            changes["fill"] = _floats(self.mean)
+        if isinstance(kind.missing, str) and kind.fill is None:
+            fill = self.mean
+            if self.held is not None:
+                fill = np.array([np.median(np.concatenate(held)) if held else 0.0 for held in self.held])
+                # values that are filled in have their part in the mean and the deviation
+                for i in np.flatnonzero(self.gaps):
+                    self._add(int(i), self.gaps[i], fill[i], 0.0)
+            changes["fill"] = _floats(fill)
         if kind.scale is not None and kind.divisor is None:
             low, high = np.where(seen, self.low, 0.0), np.where(seen, self.high, 1.0)
             spread = np.sqrt(self.squares / np.maximum(self.count, 1))
@@ -101,20 +120,30 @@ def _floats(values: np.ndarray) -> tuple[float, ...]:
 
 
 class _Vocabulary:
-    """All different texts of a column."""
+    """The texts of a column, and how many rows have each."""
 
     def __init__(self, kind: OneHot):
-        self.kind, self.texts = kind, set()
+        self.kind, self.counts, self.missing = kind, Counter(), False
 
     def see(self, batch: Any) -> None:
         codes, texts = texts_in(batch.column(self.kind.name), self.kind.name)
-        used = np.unique(codes[codes >= 0])
-        self.texts.update(texts[code] for code in used)
-        if len(self.texts) > _MOST_CATEGORIES:
+        used, counts = np.unique(codes, return_counts=True)
+        for code, count in zip(used.tolist(), counts.tolist(), strict=True):
+            if code >= 0:
+                self.counts[texts[code]] += count
+            else:
+                self.missing = True
+        if self.kind.max_categories is None and len(self.counts) > _MOST_CATEGORIES:
             raise DataFileError(
                 f"Column {self.kind.name!r} has more than {_MOST_CATEGORIES:,} categories, too many for a feature"
                 f" each. Declare it as HashedCategories([{self.kind.name!r}])."
             )
 
     def done(self) -> OneHot:
-        return replace(self.kind, vocabulary=tuple(sorted(self.texts)))
+        kind, kept = self.kind, list(self.counts)
+        missing = ("indicator" if self.missing else "ignore") if kind.missing == "seen" else kind.missing
+        own, most, other = missing == "indicator", kind.max_categories, kind.other
+        if most is not None and len(kept) + own > most:
+            ranked = sorted(kept, key=lambda text: (-self.counts[text], text))
+            kept, other = ranked[: max(1, most - 1 - own)], "indicator"
+        return replace(kind, vocabulary=tuple(sorted(kept)), missing=missing, other=other)

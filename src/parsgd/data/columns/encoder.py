@@ -20,8 +20,9 @@ _SPARSE_FEATURES, _SPARSE_DENSITY = 50, 0.3
 class Encoder:
     """Kinds of columns, side by side, in the order in which they were declared.
 
-    ``sparse``: whether rows are CSR.  They are where there is a :class:`HashedCategories` or :class:`Text` column, or
-    at least 50 features of which less than 30 % are not 0.
+    ``labels`` is the type of the targets of the data that the kinds were learned from: ``text``, ``number`` or
+    ``boolean``.  ``sparse`` is True for CSR rows: with a :class:`HashedCategories` or :class:`Text` column, or with at
+    least 50 features of which less than 30 % are nonzero.
 
     >>> import pyarrow as pa
     >>> from parsgd.data.columns.column_kinds import OneHot
@@ -33,6 +34,7 @@ class Encoder:
     kinds: tuple[Kind, ...]
     dtype: str = "float32"
     sparse: bool = False
+    labels: str | None = None
 
     # encode takes the room to write to
     fills = True
@@ -54,6 +56,11 @@ class Encoder:
     def texts(self) -> tuple[str, ...]:
         """Those of them that are read as texts, whatever they look like."""
         return tuple(name for kind in self.kinds if not isinstance(kind, Numeric) for name in kind.names)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Those that are read as numbers."""
+        return tuple(name for kind in self.kinds if type(kind) is Numeric for name in kind.names)
 
     @property
     def n_features(self) -> int:
@@ -86,7 +93,8 @@ class EmptyEncoder:
     """An encoder of no columns: of a table, only targets and weights are read."""
 
     dtype: str = "float32"
-    columns = texts = ()
+    labels: str | None = None
+    columns = texts = numbers = ()
     n_features = 0
     sparse = False
 
@@ -100,7 +108,9 @@ class PassThroughEncoder:
 
     columns: tuple[str, ...]
     texts: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
     dtype = "float32"
+    labels = None
     n_features = 0
     sparse = False
 
@@ -108,11 +118,25 @@ class PassThroughEncoder:
         return batch
 
 
-def encoder_of(kinds: tuple[Kind, ...], dtype: str = "float32", sparse: bool | None = None) -> Encoder:
+class OptionalTargets:
+    """An encoder that lets targets be missing, for a reader that leaves such rows out."""
+
+    optional_targets = True
+
+    def __init__(self, encoder: Any):
+        self.encoder = encoder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder, name)
+
+
+def encoder_of(
+    kinds: tuple[Kind, ...], dtype: str = "float32", sparse: bool | None = None, labels: str | None = None
+) -> Encoder:  # fmt: skip
     """The encoder of these kinds, which lack nothing; ``sparse=None``: by the rule of :class:`Encoder`."""
     if sparse is None:
         hashed = any(isinstance(kind, (HashedCategories, Text)) for kind in kinds)
         width = sum(kind.width for kind in kinds)
         filled = sum(kind.width if isinstance(kind, Numeric) else 1 for kind in kinds)
         sparse = hashed or width >= _SPARSE_FEATURES and filled < _SPARSE_DENSITY * width
-    return Encoder(kinds, str(np.dtype(dtype)), bool(sparse))
+    return Encoder(kinds, str(np.dtype(dtype)), bool(sparse), labels)

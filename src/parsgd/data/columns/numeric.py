@@ -142,19 +142,6 @@ def plain_types() -> frozenset:
     return frozenset(kind.id for kind in (*whole, pa.float32(), pa.float64()))
 
 
-def labels_of(column: Any, name: str) -> np.ndarray:
-    """Targets as the data have them ``(n,)``: numbers, booleans, or texts as objects."""
-    pa = arrow()
-    column = flat(column)
-    if column.null_count:
-        raise BadRow(first_null(column), f"the target {name!r} has no value. Leave such rows out.")
-    if pa.types.is_boolean(column.type):
-        return column.to_numpy(zero_copy_only=False)
-    if is_text(column.type):
-        return np.asarray(column.to_pylist(), dtype=str)
-    return numbers_of(column, name)
-
-
 def flat(column: Any) -> Any:
     """One array, without chunks or a dictionary."""
     pa = arrow()
@@ -212,6 +199,7 @@ class NumberEncoder:
     columns: tuple[str, ...]
     dtype: str = "float32"
     sparse = False
+    labels = None
 
     @property
     def n_features(self) -> int:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv as csv_lines
-import io
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,28 +9,15 @@ from typing import Any
 from parsgd.data.columns.arrow_values import kind_of_type
 from parsgd.data.columns.column_specs import listed
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.formats.line_spans import LineSpan, read_span, spans
+from parsgd.data.formats.csv_layout import CsvLayout, CsvOptions, layout_of, parsed_rows
+from parsgd.data.formats.line_spans import LineSpan, blocks_of_rows, read_span, spans
 from parsgd.data.formats.paths import Address
 from parsgd.data.formats.tables import CHUNK_ROWS, chunk_of
 from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError
 
-# What stands for a missing value.
-_MISSING = ["", "?", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "#N/A", "<NA>"]
-_SEPARATORS = ",;\t|"
-_BOM = b"\xef\xbb\xbf"
-# Bytes that are parsed at a time.
-_BLOCK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class CsvLayout:
-    """How a file is written: its columns, what divides them, where the rows begin, and what the first of them hold."""
-
-    names: tuple[str, ...]
-    separator: str
-    begin: int
-    types: tuple[Any, ...]
+# Bytes of a packed file that are parsed at a time.
+_BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -62,132 +46,71 @@ class CsvPiece:
 
     def chunks(self) -> Iterator[Chunk]:
         self.address.check(self.stamp)
-        at = 0
-        try:
-            for batch in self._batches():
-                for start in range(0, batch.num_rows, CHUNK_ROWS):
-                    part = batch.slice(start, CHUNK_ROWS)
-                    if at + part.num_rows <= self.n_rows:
-                        first = self.span.first_row + at
-                        yield chunk_of(part, self.encoder, self.target, self.weight, str(self.address), first)
-                    at += part.num_rows
-        except (arrow().ArrowInvalid, EOFError, OSError, UnicodeDecodeError) as error:
-            raise DataFileError(self._explained(error, at)) from error
+        types, at, where = self._types(), 0, str(self.address)
+        for block in self._blocks():
+            table = parsed_rows(block, self.layout, types, self.layout.names, where, self.span.first_row + at)
+            for batch in table.to_batches(max_chunksize=CHUNK_ROWS):
+                first = self.span.first_row + at
+                yield chunk_of(batch, self.encoder, self.target, self.weight, where, first)
+                at += batch.num_rows
         if at != self.n_rows:
             raise DataFileError(
-                f"{self.name}: {at:,} rows were read, and {self.n_rows:,} were counted. Has the file changed, or is a"
-                " double quote missing in it?"
+                f"{self.name}: {at:,} rows were read, and {self.n_rows:,} were counted. Has the file changed, or do"
+                " some of its lines end in another way than the others?"
             )
 
-    def _batches(self) -> Iterator[Any]:
-        from pyarrow import csv
-
-        if self.address.packed:
-            file = self.address.open()
+    def _blocks(self) -> Iterator[bytes]:
+        """Whole rows, some megabytes at a time."""
+        if not self.address.packed:
+            yield read_span(self.address, self.span)
+            return
+        with self.address.open() as file:
             file.read(self.layout.begin)
-        else:
-            file = io.BytesIO(read_span(self.address, self.span))
-        with file:
-            wanted = [n for n in (*self.encoder.columns, self.target, self.weight) if n is not None]
-            types = _wanted_types(self.layout, self.encoder.texts)
-            reader = csv.open_csv(
-                file if isinstance(file, io.BytesIO) else _Readable(file),
-                csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=list(self.layout.names)),
-                csv.ParseOptions(delimiter=self.layout.separator, newlines_in_values=True),
-                csv.ConvertOptions(
-                    column_types=types, include_columns=list(dict.fromkeys(wanted)) or [self.layout.names[0]],
-                    null_values=_MISSING, strings_can_be_null=True, quoted_strings_can_be_null=False,
-                ),
-            )  # fmt: skip
-            with reader:
-                yield from reader
+            scanner = self.layout.scanner(str(self.address))
+            yield from (block for block, n_rows in blocks_of_rows(file, scanner, _BLOCK_BYTES) if n_rows)
 
-    def _explained(self, error: Exception, at: int) -> str:
-        """What pyarrow says, with the column's name, and the number of the row in the file."""
-        said = str(error).splitlines()[0].rstrip(".")
-        column = re.search(r"In CSV column #(\d+): ", said)
-        if column:
-            said = said.replace(column.group(), f"column {self.layout.names[int(column.group(1))]!r}: ")
-        row = re.search(r"(CSV parse error: )?Row #(\d+): ", said)
-        where = f"near row {self.span.first_row + at + 1:,}"
-        if row:
-            said = said.replace(row.group(), "")
-            where = f"row {self.span.first_row + int(row.group(2)):,}"
-        return (
-            f"{self.address}, {where}: {said}. What a column holds is taken from the first rows of the first file;"
-            " correct the file, or declare the column in columns= as OneHot, HashedCategories or Text."
-        )
+    def _types(self) -> dict[str, Any]:
+        """The columns to read, and their types.
+
+        Numeric are read as floats, since a whole number may be followed by one that is not.
+        """
+        pa = arrow()
+        found = dict(zip(self.layout.names, self.layout.types, strict=True))
+        texts, numbers = set(self.encoder.texts), set(self.encoder.numbers)
+        types = {}
+        for name in (*self.encoder.columns, self.target, self.weight):
+            if name is None or name in types:
+                continue
+            kind = found[name]
+            if name in texts or (pa.types.is_null(kind) and name not in numbers and name != self.weight):
+                kind = pa.string()
+            elif pa.types.is_integer(kind) or pa.types.is_null(kind) or (name in numbers and pa.types.is_string(kind)):
+                kind = pa.float64()
+            types[name] = kind
+        if self.target is not None and self.encoder.labels == "text":
+            types[self.target] = pa.string()
+        # to count rows, one column is read
+        return types or {self.layout.names[0]: pa.string()}
 
 
-class _Readable(io.RawIOBase):
-    """What pyarrow needs of a file that is unpacked while it is read."""
+def csv_schema(addresses: Sequence[Address], options: CsvOptions) -> tuple[Any, list[CsvLayout]]:
+    """``(schema, layouts)`` of CSV files.
 
-    def __init__(self, file: Any):
-        self.file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        return self.file.read(size)
-
-
-def _wanted_types(layout: CsvLayout, texts: Sequence[str]) -> dict[str, Any]:
-    """Numbers are read as floats, since a whole number may be followed by one that is not."""
+    The first file says which columns there are; the others may have them in another order, and more of them.  The
+    type of a column is that of the first file that has values of it in its first rows.
+    """
     pa = arrow()
-    found = dict(zip(layout.names, layout.types, strict=True))
-    wanted = {name: pa.float64() if pa.types.is_integer(kind) else kind for name, kind in found.items()}
-    return wanted | dict.fromkeys(texts, pa.string())
-
-
-def layout_of(address: Address) -> CsvLayout:
-    """Read the header, and what kinds of values the first rows hold."""
-    from pyarrow import csv
-
-    pa = arrow()
-    with address.open() as file:
-        head = file.read(_BLOCK_BYTES)
-    line, newline, rest = head.partition(b"\n")
-    header = line.removeprefix(_BOM).decode("utf-8", errors="replace").strip("\r")
-    if not header.strip():
-        raise DataFileError(f"{address}: the file is empty; a header with the names of the columns was expected.")
-    separator = max(_SEPARATORS, key=header.count)
-    names = tuple(name.strip() for name in next(csv_lines.reader([header], delimiter=separator)))
-    begin = len(line) + len(newline)
-    # to the end of a line, unless the file is shorter
-    sample = rest[: rest.rfind(b"\n") + 1] if len(head) == _BLOCK_BYTES else rest
-    if not sample.strip():
-        return CsvLayout(names, separator, begin, (pa.null(),) * len(names))
-    try:
-        table = csv.read_csv(
-            io.BytesIO(sample),
-            csv.ReadOptions(use_threads=False, column_names=list(names)),
-            csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-            csv.ConvertOptions(null_values=_MISSING, strings_can_be_null=True, quoted_strings_can_be_null=False),
-        )  # fmt: skip
-    except pa.ArrowInvalid as error:
-        said = str(error).splitlines()[0].rstrip(".")
-        raise DataFileError(f"{address}: cannot be read as CSV with columns {listed(names)}: {said}.") from error
-    return CsvLayout(names, separator, begin, tuple(table.schema.types))
-
-
-def csv_schema(addresses: Sequence[Address]) -> tuple[Any, list[CsvLayout]]:
-    """``(schema, layouts)`` of CSV files.  The first file says which columns there are, and what they hold where it has
-    values of them in its first rows; the others may have them in another order, and more of them."""
-    pa = arrow()
-    layouts = [layout_of(address) for address in addresses]
-    names = layouts[0].names
-    kinds: dict[str, Any] = {}
+    layouts = [layout_of(address, options) for address in addresses]
+    kinds: dict[str, Any] = dict.fromkeys(layouts[0].names, pa.null())
     for address, layout in zip(addresses, layouts, strict=True):
-        lacking = [name for name in names if name not in layout.names]
-        if lacking:
+        own = dict(zip(layout.names, layout.types, strict=True))
+        lacking = next((name for name in kinds if name not in own), None)
+        if lacking is not None:
             raise DataFileError(
-                f"{address}: lacks the column {lacking[0]!r} that {addresses[0]} has; it has {listed(layout.names)}."
+                f"{address}: lacks the column {lacking!r} that {addresses[0]} has; it has {listed(layout.names)}."
             )
-        for name, kind in zip(layout.names, layout.types, strict=True):
-            if kind_of_type(kinds.get(name, pa.null())) == "nothing":
-                kinds[name] = kind
-    return pa.schema([pa.field(name, kinds[name]) for name in names]), layouts
+        kinds = {name: own[name] if pa.types.is_null(kind) else kind for name, kind in kinds.items()}
+    return pa.schema(list(kinds.items())), layouts
 
 
 def csv_pieces(
@@ -198,17 +121,17 @@ def csv_pieces(
     Raises DataFileError if a column holds other things in another file.
     """
     pa = arrow()
-    pieces = []
+    known, texts, pieces = dict(zip(schema.names, schema.types, strict=True)), set(texts), []
     for address, layout in zip(addresses, layouts, strict=True):
         kinds = dict(zip(layout.names, layout.types, strict=True))
         for name in read:
-            wanted = schema.field(name).type
+            wanted = known[name]
             if name not in texts and _family(kinds[name]) not in (_family(wanted), "nothing"):
                 raise DataFileError(
                     f"{address}: column {name!r} holds {kinds[name]}, and {wanted} in {addresses[0]}. Correct one of"
                     " them, or declare the column in columns= as OneHot, HashedCategories or Text."
                 )
-        types = tuple(schema.field(n).type if n in schema.names else pa.string() for n in layout.names)
+        types = tuple(known.get(name, pa.string()) for name in layout.names)
         pieces += _pieces_of(address, replace(layout, types=types))
     return pieces
 
@@ -221,7 +144,7 @@ def _pieces_of(address: Address, layout: CsvLayout) -> list[CsvPiece]:
     stamp = address.stamp()
     with address.open() as file:
         file.read(layout.begin)
-        found = spans(file, layout.begin, quoted=True)
+        found = spans(file, layout.begin, layout.scanner(str(address)))
     if address.packed and found:
         found = [LineSpan(layout.begin, 0, sum(span.n_rows for span in found), 0)]
     return [CsvPiece(address, layout, span, stamp, None, None, None) for span in found]

@@ -1,17 +1,26 @@
-"""Files of lines, cut into spans that can be read each by itself: where they begin, and how many rows they have."""
+"""Text files cut into spans of whole rows: where each span begins, and how many rows it has.
+
+One scan finds the spans, in time linear in the bytes of the file.  A double quote opens a quoted field only at the
+beginning of a field; anywhere else outside quotes it is a character like any other.  Within a quoted field ``""``
+stands for one quote, and line ends are part of the value.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from parsgd.data.formats.paths import Address
+from parsgd.errors import DataFileError
 
 # Bytes of a span: enough to be worth a call, and few enough that several of them are held at once.
 SPAN_BYTES = 8 << 20
-_NEWLINE, _RETURN, _QUOTE = 10, 13, 34
+_NEWLINE, _RETURN, _QUOTE, _SPACE = 10, 13, 34, 32
+# The rest of a quoted field, its closing quote included.
+_QUOTED = re.compile(rb'[^"]*+(?:""[^"]*+)*+"')
 
 
 class LineSpan(NamedTuple):
@@ -23,6 +32,144 @@ class LineSpan(NamedTuple):
     first_row: int
 
 
+class RowScanner:
+    """Finds the ends of rows in the blocks of a file, which are fed one after the other.
+
+    ``separator`` divides fields; None: the format has no quotes.  ``newline`` ends a row.  ``name`` and ``line``, the
+    number of the first line, locate errors.  Lines that begin with ``comment`` are no rows.
+    """
+
+    def __init__(self, name: str, separator: str | None, newline: int = _NEWLINE, line: int = 1, comment: bytes = b""):
+        self.name, self.quoted, self.newline, self.line, self.comment = (
+            name, separator is not None, newline, line, comment,
+        )  # fmt: skip
+        self.separator = ord(separator or ",")
+        # within a quoted field, and the line where it began; whether a field begins here
+        self.inside, self.opened, self.begins = False, line, True
+        # length and first byte of the row that the last block did not end
+        self.length, self.first = 0, 0
+
+    def feed(self, block: bytes) -> tuple[int, int]:
+        """``(end, n_rows)``: where the last row that ends in the block ends, or 0, and how many rows end in it.
+
+        Raises DataFileError if text follows a closing quote.
+        """
+        values = np.frombuffer(block, dtype=np.uint8)
+        newlines = np.flatnonzero(values == self.newline)
+        ends = self._outside(block, values, newlines) if self.quoted else newlines
+        self.line += len(newlines)
+        if not len(ends):
+            if self.length == 0 and len(values):
+                self.first = values[0]
+            self.length += len(values)
+            return 0, 0
+        begins = np.concatenate([[0], ends[:-1] + 1])
+        lengths, first = ends - begins, values[begins]
+        if self.length:
+            lengths[0] += self.length
+            first[0] = self.first
+        last = int(ends[-1]) + 1
+        self.length, self.first = len(values) - last, values[last] if last < len(values) else 0
+        return last, self._count(lengths, first)
+
+    def finish(self) -> int:
+        """The number of rows, 0 or 1, that the end of the file ends; raises DataFileError within a quoted field."""
+        if self.inside:
+            raise DataFileError(
+                f"{self.name}, line {self.opened:,}: the quoted field that begins here has no closing quote. Close it,"
+                ' or write a quote at the beginning of a value as """".'
+            )
+        return self._count(np.array([self.length]), np.array([self.first])) if self.length else 0
+
+    def _count(self, lengths: np.ndarray, first: np.ndarray) -> int:
+        rows = (lengths > 1) | ((lengths == 1) & (first != _RETURN))
+        if self.comment:
+            rows &= first != self.comment[0]
+        return int(np.count_nonzero(rows))
+
+    def _outside(self, block: bytes, values: np.ndarray, newlines: np.ndarray) -> np.ndarray:
+        """Those of the newlines that lie outside quotes."""
+        if not self.inside and b'"' not in block:
+            self.begins = self._begins_after(values)
+            return newlines
+        quotes = np.flatnonzero(values == _QUOTE)
+        if self._well_formed(values, quotes):
+            inside = (np.searchsorted(quotes, newlines) + self.inside) % 2 == 1
+            was, self.inside = self.inside, bool((len(quotes) + self.inside) % 2)
+            if self.inside and (len(quotes) or not was):
+                self.opened = self.line + int(np.searchsorted(newlines, quotes[-1]))
+        else:
+            fields = np.array([(-1, -1), *self._quoted_fields(block, values, quotes, newlines)])
+            inside = newlines < fields[np.searchsorted(fields[:, 0], newlines, side="right") - 1, 1]
+        self.begins = not self.inside and self._begins_after(values)
+        return newlines[~inside]
+
+    def _begins_after(self, values: np.ndarray) -> bool:
+        at = len(values) - 1
+        while at >= 0 and values[at] == _SPACE:
+            at -= 1
+        return bool(values[at] in (self.separator, self.newline, _RETURN)) if at >= 0 else self.begins
+
+    def _well_formed(self, values: np.ndarray, quotes: np.ndarray) -> bool:
+        """Whether every quote opens a field, closes one, or belongs to a pair: then their parity tells which."""
+        opening, closing = quotes[int(self.inside) :: 2], quotes[1 - int(self.inside) :: 2]
+        before = values[opening - 1]
+        if len(opening) and opening[0] == 0:
+            before[0] = self.newline if self.begins else 0
+        after = values[np.minimum(closing + 1, len(values) - 1)]
+        if len(closing) and closing[-1] == len(values) - 1:
+            after[-1] = self.newline
+        return self._all_among(before, _QUOTE) and self._all_among(after, _QUOTE)
+
+    def _all_among(self, values: np.ndarray, more: int) -> bool:
+        found = (values == self.separator) | (values == self.newline) | (values == more) | (values == _RETURN)
+        return bool(found.all())
+
+    def _quoted_fields(
+        self, block: bytes, values: np.ndarray, quotes: np.ndarray, newlines: np.ndarray
+    ) -> list[tuple[int, int]]:
+        """``(begin, end)`` of the quoted fields, one after the other."""
+        before = values[quotes - 1].copy()
+        if len(quotes) and quotes[0] == 0:
+            before[0] = self.newline if self.begins else 0
+        for i in np.flatnonzero(before == _SPACE):
+            at = int(quotes[i]) - 1
+            while at >= 0 and values[at] == _SPACE:
+                at -= 1
+            before[i] = values[at] if at >= 0 else self.newline if self.begins else 0
+        opening = quotes[(before == self.separator) | (before == self.newline) | (before == _RETURN)].tolist()
+        fields, at = [], 0
+        if self.inside:
+            at = self._close(block, 0, newlines)
+            fields.append((0, at))
+        for begin in opening:
+            if begin < at:
+                continue
+            self.opened = self.line + int(np.searchsorted(newlines, begin))
+            at = self._close(block, begin + 1, newlines)
+            fields.append((begin, at))
+        return fields
+
+    def _close(self, block: bytes, begin: int, newlines: np.ndarray) -> int:
+        """The end of the quoted field whose content begins at ``begin``."""
+        closed = _QUOTED.match(block, begin)
+        self.inside = closed is None
+        if closed is None:
+            return len(block)
+        at = closed.end()
+        while at < len(block) and block[at] == _SPACE:
+            at += 1
+        if at < len(block) and block[at] not in (self.separator, self.newline, _RETURN):
+            line = self.line + int(np.searchsorted(newlines, at))
+            rest = block[at : at + 20].decode("utf-8", "replace").splitlines()[0]
+            raise DataFileError(
+                f"{self.name}, line {line:,}: {rest!r} follows a closing quote, where {chr(self.separator)!r} or the"
+                f" end of the row was expected. The quoted field began in line {self.opened:,}. Write a quote within"
+                ' quotes as "", or leave out a quote at the beginning of a value.'
+            )
+        return closed.end()
+
+
 def read_span(address: Address, span: LineSpan) -> bytes:
     """The bytes of a span of a file that is not packed."""
     with address.open() as file:
@@ -30,68 +177,29 @@ def read_span(address: Address, span: LineSpan) -> bytes:
         return file.read(span.length)
 
 
-def blocks_of_lines(file: BinaryIO, quoted: bool, size: int | None = None) -> Iterator[bytes]:
-    """What a file holds, in blocks of about ``size`` bytes that end with a line; ``quoted``: a newline within double
-    quotes ends none."""
+def blocks_of_rows(file: BinaryIO, scanner: RowScanner, size: int | None = None) -> Iterator[tuple[bytes, int]]:
+    """``(block, n_rows)``: what a file holds, in blocks of about ``size`` bytes that end with a row."""
     size = SPAN_BYTES if size is None else size
-    held = b""
-    while True:
-        read = file.read(size)
-        held += read
-        if not read:
-            if held:
-                yield held
-            return
-        end = _last_end(held, quoted)
+    held: list[bytes] = []
+    while read := file.read(size):
+        # the second one of a pair of quotes must not come with the next block
+        while scanner.quoted and read.endswith(b'"') and (more := file.read(1)):
+            read += more
+        end, n_rows = scanner.feed(read)
         if end:
-            yield held[:end]
-            held = held[end:]
+            yield b"".join([*held, read[:end]]), n_rows
+            held = []
+        if end < len(read):
+            held.append(read[end:])
+    n_rows = scanner.finish()
+    if held:
+        yield b"".join(held), n_rows
 
 
-def _last_end(block: bytes, quoted: bool) -> int:
-    """Where the last whole line of a block that begins with a line ends, or 0."""
-    if not quoted or b'"' not in block:
-        return block.rfind(b"\n") + 1
-    ends = _ends(np.frombuffer(block, dtype=np.uint8), quoted)
-    return int(ends[-1]) + 1 if len(ends) else 0
-
-
-def _ends(block: np.ndarray, quoted: bool) -> np.ndarray:
-    """Places of the newlines that end a line.  A quote within quotes is written twice, so counting them is enough."""
-    ends = np.flatnonzero(block == _NEWLINE)
-    if quoted:
-        quotes = np.flatnonzero(block == _QUOTE)
-        ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
-    return ends
-
-
-def count_rows(block: bytes, quoted: bool, comment: bytes = b"") -> int:
-    """Lines of a block that are neither empty nor begin with ``comment``.
-
-    >>> count_rows(b'a,b\\r\\n\\r\\n"c\\nd",e', quoted=True)
-    2
-    """
-    values = np.frombuffer(block, dtype=np.uint8)
-    if not values.size:
-        return 0
-    ends = _ends(values, quoted)
-    if values[-1] != _NEWLINE:
-        ends = np.append(ends, values.size)
-    begins = np.concatenate([[0], ends[:-1] + 1])
-    lengths = ends - begins
-    begins = begins[lengths > 0]
-    first, lengths = values[begins], lengths[lengths > 0]
-    rows = ~((lengths == 1) & (first == _RETURN))
-    if comment:
-        rows &= first != comment[0]
-    return int(rows.sum())
-
-
-def spans(file: Any, begin: int, quoted: bool, comment: bytes = b"") -> list[LineSpan]:
+def spans(file: Any, begin: int, scanner: RowScanner) -> list[LineSpan]:
     """The spans of a file that is open at ``begin``, found in one pass."""
     found, offset, rows = [], begin, 0
-    for block in blocks_of_lines(file, quoted):
-        n_rows = count_rows(block, quoted, comment)
+    for block, n_rows in blocks_of_rows(file, scanner):
         found.append(LineSpan(offset, len(block), n_rows, rows))
         offset, rows = offset + len(block), rows + n_rows
     return found

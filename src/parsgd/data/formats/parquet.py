@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from parsgd.data.columns.numeric import NumberEncoder, arrow
+from parsgd.data.formats.paths import find_files
 from parsgd.data.formats.row_groups import ParquetFile, RowGroup, file_system, filtered, is_address, sentence, stamp_of
 from parsgd.data.formats.type_unification import common_type
 from parsgd.errors import DataFileError, InvalidArgumentError
@@ -41,6 +43,7 @@ class ParquetFiles:
     path: str
     files: tuple[ParquetFile, ...]
     filter: Any = None
+    metadata: Mapping[bytes, bytes] | None = None
 
     @property
     def n_rows(self) -> int:
@@ -53,7 +56,11 @@ class ParquetFiles:
         far as they have any."""
         pa = arrow()
         names = dict.fromkeys([*self.files[0].types, *(name for file in self.files for name in file.partition)])
-        return pa.schema([(name, self._type(name)[0]) for name in names])
+        return pa.schema([(name, self._type(name)[0]) for name in names], self.metadata)
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.schema.names)
 
     def pieces(self, encoder: Any, target: str | None = None, weight: str | None = None) -> list[RowGroup]:
         """A piece for each row group that has rows.
@@ -107,7 +114,7 @@ class ParquetFiles:
         return found, None
 
     def _checked(self, name: str) -> Any:
-        if name not in self.schema.names:
+        if name not in self._known:
             near = difflib.get_close_matches(name, self.schema.names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise DataFileError(
@@ -153,25 +160,34 @@ def open_parquet(
     arrow()
     import pyarrow.dataset as pads
 
-    paths = [os.fspath(one) for one in path] if isinstance(path, (list, tuple)) else os.fspath(path)
-    shown = paths if isinstance(paths, str) else f"{paths[0]} and {len(paths) - 1} more" if paths else "an empty list"
+    paths = [os.fspath(one) for one in path] if isinstance(path, (list, tuple)) else [os.fspath(path)]
+    shown = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more" if paths else "an empty list"
     options = dict(storage_options or {})
     expression = _expression(filters)
-    system, inside = _located(paths, options)
-    try:
-        found = pads.dataset(inside, format="parquet", partitioning="hive", filesystem=system)
-    except FileNotFoundError as error:
-        raise DataFileError(f"{shown}: there is no such file or folder.") from error
-    except (arrow().ArrowException, OSError) as error:
-        raise DataFileError(f"{shown} cannot be read as Parquet: {sentence(error)}") from error
-    try:
-        fragments = list(found.get_fragments(filter=expression))
-    except arrow().ArrowException as error:
-        raise DataFileError(f"{shown}: filters={filters} cannot be applied: {sentence(error)}") from error
-    files = sorted((_opened(fragment, system, options) for fragment in fragments), key=lambda file: file.path)
+    files: list[ParquetFile] = []
+    metadata = None
+    for one in paths:
+        system, inside, keys = _partitioned(one, options)
+        try:
+            partitioning = pads.partitioning(arrow().schema(keys), flavor="hive")
+            base = inside[1] if keys else None
+            found = pads.dataset(
+                inside[0], format="parquet", partitioning=partitioning, partition_base_dir=base, filesystem=system
+            )
+        except FileNotFoundError as error:
+            raise DataFileError(f"{one}: there is no such file or folder.") from error
+        except (arrow().ArrowException, OSError) as error:
+            raise DataFileError(f"{one} cannot be read as Parquet: {sentence(error)}") from error
+        try:
+            fragments = list(found.get_fragments(filter=expression))
+        except arrow().ArrowException as error:
+            raise DataFileError(f"{shown}: filters={filters} cannot be applied: {sentence(error)}") from error
+        metadata = metadata or found.schema.metadata
+        own = (_opened(fragment, system, options) for fragment in fragments)
+        files += sorted(own, key=lambda file: file.path)
     if not files:
         raise DataFileError(f"{shown} has no Parquet files{'' if filters is None else f' that {filters} leaves'}.")
-    return ParquetFiles(shown, tuple(files), expression)
+    return ParquetFiles(shown, tuple(files), expression, metadata)
 
 
 def parquet_pieces(
@@ -191,13 +207,37 @@ def parquet_pieces(
     return open_parquet(path, filters=filters, storage_options=storage_options).pieces(encoder, target, weight)
 
 
-def _located(paths: str | list[str], options: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The fsspec file system, None for local paths, and the paths in it."""
-    first = paths if isinstance(paths, str) else next(iter(paths), "")
-    if not is_address(first):
-        return None, paths
-    system, inside = file_system(first, options)
-    return system, inside if isinstance(paths, str) else [file_system(one, options)[1] for one in paths]
+def _partitioned(path: str, options: Mapping[str, Any]) -> tuple[Any, tuple[list[str], str], list[tuple[str, Any]]]:
+    """The fsspec file system, None for local paths; the files and the folder in it; the columns of folders' names.
+
+    Only folders below the path that is opened give columns.  Their values are whole numbers if all of them are written
+    without leading zeros, and otherwise texts.
+    """
+    pa = arrow()
+    system, base = file_system(path, options) if is_address(path) else (None, path)
+    folder = system.isdir(base) if system is not None else os.path.isdir(base)
+    endings = (".parquet", ".pq")
+    found = find_files(path, options)
+    kept = [address for address in found if address.format in endings] or found
+    files = [file_system(address.path, options)[1] if system is not None else address.path for address in kept]
+    values: dict[str, set[str]] = {}
+    for file in files if folder else ():
+        inside = os.path.relpath(file, base) if system is None else file[len(base) :]
+        for part in inside.replace(os.sep, "/").split("/")[:-1]:
+            name, equals, value = part.partition("=")
+            if equals:
+                values.setdefault(name, set()).add(urllib.parse.unquote(value))
+    keys = [(name, pa.int64() if all(map(_is_whole, seen)) else pa.string()) for name, seen in values.items()]
+    return system, (files, base), keys
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text is a whole number as Python writes it.
+
+    >>> [_is_whole(text) for text in ("7", "-7", "07", "7.0")]
+    [True, True, False, False]
+    """
+    return text.lstrip("-").isascii() and text.lstrip("-").isdigit() and str(int(text)) == text
 
 
 def _opened(fragment: Any, system: Any, options: Mapping[str, Any]) -> ParquetFile:

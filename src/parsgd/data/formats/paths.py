@@ -26,9 +26,11 @@ class Address:
 
     path: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    # what messages call it, if it is not the path
+    shown: str = ""
 
     def __str__(self) -> str:
-        return self.path
+        return self.shown or self.path
 
     @property
     def packed(self) -> bool:
@@ -109,11 +111,13 @@ def find_files(data: Any, options: Mapping[str, Any] | None, wanted: Sequence[st
     """
     if isinstance(data, (list, tuple)):
         return [address for item in data for address in find_files(item, options, wanted)]
+    if isinstance(data, Address):
+        return [data]
     path = os.fspath(data)
     found = _remote_files(path, options) if is_address(path) else _local_files(Path(path))
     if found is None:
         return [Address(path, options or {})]
-    kept = [Address(name, options or {}) for name in sorted(found) if not _hidden(name, path)]
+    kept = [Address(name, options or {}) for name, inside in sorted(found) if not _hidden(inside)]
     if wanted:
         kept = [address for address in kept if address.format in wanted]
     if not kept:
@@ -122,14 +126,15 @@ def find_files(data: Any, options: Mapping[str, Any] | None, wanted: Sequence[st
     return kept
 
 
-def _hidden(name: str, folder: str) -> bool:
-    inside = name[len(folder) :] if name.startswith(folder) else PurePosixPath(name).name
-    return any(part.startswith((".", "_")) for part in PurePosixPath(inside.lstrip("/")).parts)
+def _hidden(inside: str) -> bool:
+    """Whether a part of a path within a folder begins with ``.`` or ``_``."""
+    return any(part.startswith((".", "_")) for part in PurePosixPath(inside).parts)
 
 
-def _local_files(path: Path) -> list[str] | None:
+def _local_files(path: Path) -> list[tuple[str, str]] | None:
+    """``(path, path within the folder)`` of the files of a folder; None of a file."""
     if path.is_dir():
-        return [str(inside) for inside in path.rglob("*") if inside.is_file()]
+        return [(str(file), file.relative_to(path).as_posix()) for file in path.rglob("*") if file.is_file()]
     if not path.exists():
         names = [near.name for near in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, names, n=1)
@@ -138,10 +143,10 @@ def _local_files(path: Path) -> list[str] | None:
     return None
 
 
-def _remote_files(path: str, options: Mapping[str, Any] | None) -> list[str] | None:
+def _remote_files(path: str, options: Mapping[str, Any] | None) -> list[tuple[str, str]] | None:
     system, inside = file_system(path, options or {})
     if system.isdir(inside):
-        return [system.unstrip_protocol(name) for name in system.find(inside)]
+        return [(system.unstrip_protocol(name), name[len(inside) :].lstrip("/")) for name in system.find(inside)]
     if not system.exists(inside):
         raise DataFileError(f"{path}: there is no such file or folder.")
     return None

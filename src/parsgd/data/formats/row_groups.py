@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.data.columns.numeric import arrow, labels_of, numbers_of
+from parsgd.data.columns.numeric import arrow
+from parsgd.data.formats.tables import targets_in, weights_in
 from parsgd.data.sources.piece_reader import told
 from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError, MissingDependencyError
@@ -183,12 +184,13 @@ class RowGroup:
 
     def _completed(self, batch: Any) -> Any:
         """With the columns that the folder's name gives, and the types that all files have in common."""
-        if not self.casts and all(name in batch.schema.names for name in self.columns):
+        stored = set(batch.schema.names)
+        if not self.casts and all(name in stored for name in self.columns):
             return batch
         pa = arrow()
         columns = {}
         for name in self.columns:
-            if name in batch.schema.names:
+            if name in stored:
                 column = batch.column(name)
             else:
                 column = pa.repeat(pa.scalar(self.file.partition[name]), batch.num_rows)
@@ -197,8 +199,8 @@ class RowGroup:
         return pa.record_batch(columns) if columns else batch
 
     def _chunk(self, batch: Any, at: int, unmade: bool) -> Chunk:
-        y = None if self.target is None else labels_of(batch.column(self.target), self.target)
-        weight = None if self.weight is None else numbers_of(batch.column(self.weight), self.weight)
+        y = None if self.target is None else targets_in(batch.column(self.target), self.target, self.encoder)
+        weight = None if self.weight is None else weights_in(batch.column(self.weight), self.weight)
         return Chunk(LazyRows(batch, self, at) if unmade else self.encoder.encode(batch), y, weight)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from parsgd.data.formats.line_spans import LineSpan, blocks_of_lines, read_span
+from parsgd.data.formats.line_spans import LineSpan, RowScanner, blocks_of_rows, read_span
 from parsgd.data.formats.paths import Address
 from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError
@@ -30,6 +30,10 @@ class SvmlightPiece:
     first: int
     dtype: str
     with_target: bool = True
+    # whether features beyond n_features are left out
+    wider: bool = False
+    # what each feature is divided by
+    scale: tuple[float, ...] | None = None
     home: str | None = None
 
     @property
@@ -53,13 +57,16 @@ class SvmlightPiece:
 
     def _fitting(self, x: sparse.csr_matrix) -> sparse.csr_matrix:
         """With ``n_features`` columns, counted from 0."""
+        if self.wider:
+            x = x[:, : self.n_features + self.first]
         if len(x.indices) and not self.first <= x.indices.min() <= x.indices.max() < self.n_features + self.first:
             raise DataFileError(
                 f"{self.name}: has features {x.indices.min()} to {x.indices.max()}; {self.n_features:,} were expected,"
                 f" counted from {self.first}. Give n_features= when you open the data."
             )
         indices = x.indices - np.int32(self.first) if self.first else x.indices
-        return sparse.csr_matrix((x.data, indices, x.indptr), shape=(x.shape[0], self.n_features))
+        data = x.data if self.scale is None else (x.data / np.array(self.scale)[indices]).astype(x.dtype)
+        return sparse.csr_matrix((data, indices, x.indptr), shape=(x.shape[0], self.n_features))
 
 
 def parsed(block: bytes, name: str, dtype: str) -> tuple[sparse.csr_matrix, np.ndarray]:
@@ -81,38 +88,91 @@ def _blocks(address: Address, span: LineSpan) -> Iterator[bytes]:
         yield read_span(address, span)
         return
     with address.open() as file:
-        yield from blocks_of_lines(file, quoted=False, size=_BLOCK_BYTES)
+        yield from (block for block, _ in blocks_of_rows(file, RowScanner(str(address), None), _BLOCK_BYTES))
 
 
-def svmlight_pieces(
-    addresses: Sequence[Address], n_features: int | None, zero_based: bool | None, dtype: str
-) -> list[SvmlightPiece]:
-    """The pieces of svmlight files, found in one pass that parses them, since only then the width is known.
+@dataclass(frozen=True)
+class SvmlightColumns:
+    """How the features of svmlight files are numbered: ``n_features`` of them, counted from 0 or from 1.
 
-    ``zero_based=None``: features count from 1 if none is numbered 0 anywhere.
+    ``scale`` divides them, if it is given.
     """
-    pieces, lowest, highest = [], [], [-1]
+
+    n_features: int
+    zero_based: bool
+    scale: tuple[float, ...] | None = None
+
+    @property
+    def feature_names(self) -> list[str]:
+        return [f"x{i}" for i in range(self.n_features)]
+
+    def pieces(self, addresses: Sequence[Address], dtype: str) -> tuple[list[SvmlightPiece], list[str]]:
+        """``(pieces, notes)`` of files whose features are numbered in the same way.
+
+        Raises
+        ------
+        DataFileError
+            If a file numbers its features in another way.
+        """
+        found, (low, where), (high, wide) = _scanned(addresses, dtype)
+        first, notes = int(not self.zero_based), []
+        if low < first:
+            raise DataFileError(
+                f"{where}: has a feature with the number 0, and the model counts features from 1. Write the file with"
+                " numbers from 1 on, or say zero_based=True (--zero-based)."
+            )
+        extra = high + 1 - first - self.n_features
+        if extra == 1 and self.zero_based and low > 0:
+            raise DataFileError(
+                f"{wide}: has features {low} to {high}, and the model knows {self.n_features:,}, counted from 0. The"
+                " file seems to count from 1: say zero_based=False (--one-based), or leave out the last feature."
+            )
+        if extra > 0:
+            notes.append(f"{extra:,} columns that the model has not seen were left out")
+        width = self.n_features
+        pieces = [replace(piece, n_features=width, first=first, wider=extra > 0, scale=self.scale) for piece in found]
+        return pieces, notes
+
+
+def _scanned(addresses: Sequence[Address], dtype: str) -> tuple[list[SvmlightPiece], tuple, tuple]:
+    """The pieces, and the lowest and the highest number of a feature with their files, found in one pass."""
+    pieces, lowest, highest = [], [(1 << 62, "")], [(-1, "")]
     for address in addresses:
         stamp, offset, rows, found = address.stamp(), 0, 0, []
         with address.open() as file:
-            for block in blocks_of_lines(file, quoted=False):
+            for block, _ in blocks_of_rows(file, RowScanner(str(address), None)):
                 x, y = parsed(block, str(address), dtype)
                 found.append(LineSpan(offset, len(block), len(y), rows))
                 offset, rows = offset + len(block), rows + len(y)
                 if len(x.indices):
-                    lowest.append(int(x.indices.min()))
-                    highest.append(int(x.indices.max()))
+                    lowest.append((int(x.indices.min()), str(address)))
+                    highest.append((int(x.indices.max()), str(address)))
         if address.packed:
             found = [LineSpan(0, 0, rows, 0)] if found else []
         pieces += [SvmlightPiece(address, span, stamp, 0, 0, dtype) for span in found]
-    first = int(min(lowest, default=0) > 0) if zero_based is None else int(not zero_based)
-    width = max(highest) + 1 - first
+    return pieces, min(lowest), max(highest)
+
+
+def svmlight_pieces(
+    addresses: Sequence[Address], n_features: int | None, zero_based: bool | None, dtype: str
+) -> tuple[list[SvmlightPiece], SvmlightColumns]:
+    """The pieces of svmlight files, and how their features are numbered.
+
+    ``zero_based=None``: features count from 1 if none is numbered 0 anywhere.
+    """
+    found, (low, where), (high, _) = _scanned(addresses, dtype)
+    if zero_based is False and low == 0:
+        raise DataFileError(f"{where}: has a feature with the number 0, and zero_based=False was given. Leave it out.")
+    first = int(high >= 0 and low > 0) if zero_based is None else int(not zero_based)
+    width = high + 1 - first
     if n_features is not None and n_features < width:
         raise DataFileError(
             f"{addresses[0]}: n_features={n_features} was given, and the files have {width:,} features, counted from"
             f" {first}. Give a larger number, or None."
         )
-    return [replace(piece, n_features=n_features or width, first=first) for piece in pieces]
+    columns = SvmlightColumns(n_features or max(width, 1), first == 0)
+    width = columns.n_features
+    return [replace(piece, n_features=width, first=first) for piece in found], columns
 
 
 def is_svmlight(ending: Any) -> bool:

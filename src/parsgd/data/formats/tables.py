@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.data.columns.arrow_values import bad_value, kind_of_type, located, numbers_in, texts_in
+from parsgd.data.columns.arrow_values import bad_value, kind_of_type, located, numbers_in, spelled
 from parsgd.data.columns.numeric import arrow
 from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError
@@ -25,37 +25,78 @@ def chunk_of(
 ) -> Chunk:  # fmt: skip
     """The rows of an Arrow batch; ``name`` and ``first_row``, from 0 on, say in errors where they are."""
     try:
-        y = None if target is None else targets_in(batch.column(target), target)
+        y = None if target is None else targets_in(batch.column(target), target, encoder)
         weights = None if weight is None else weights_in(batch.column(weight), weight)
         return Chunk(encoder.encode(batch), y, weights)
     except DataFileError as error:
         raise located(error, name, first_row) from error
 
 
-def targets_in(column: Any, name: str) -> np.ndarray:
-    """``(n_rows,)`` targets as the table has them: texts as str, whole numbers, floats, True and False."""
-    pa = arrow()
-    if column.null_count:
-        row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-        raise bad_value(name, row, "is the target, and is missing", _NO_TARGET)
+def targets_in(column: Any, name: str, encoder: Any) -> np.ndarray:
+    """``(n_rows,)`` targets as the table has them: texts as str, whole numbers, floats, True and False.
+
+    ``encoder.labels`` is what they were in the data of the fit, ``text``, ``number`` or ``boolean``; targets of another
+    type become such if they can.  Missing targets are refused, unless ``encoder.optional_targets`` is True: then they
+    are NaN or empty.
+    """
+    pa, labels, optional = arrow(), encoder.labels, getattr(encoder, "optional_targets", False)
     kind = kind_of_type(column.type)
-    if kind == "text":
-        codes, texts = texts_in(column, name)
-        return np.array(texts, dtype=str)[codes] if len(codes) else np.zeros(0, dtype=str)
-    if kind != "number":
+    if kind == "text" or (labels == "text" and kind == "number"):
+        y = _text_targets(column, name, optional)
+        return y if kind != "text" or labels in (None, "text") else _converted(y, labels)
+    if kind not in ("number", "nothing"):
         what = f"is the target, and holds {column.type}"
         raise bad_value(name, None, what, "Targets are numbers, texts or booleans.")
+    if column.null_count and not optional:
+        row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+        raise bad_value(name, row, "is the target, and is missing", _NO_TARGET)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_boolean(column.type) or pa.types.is_integer(column.type):
-        return column.to_numpy(zero_copy_only=False)
-    y = numbers_in(column, name)
-    bad = ~np.isfinite(y)
-    if bad.any():
-        row = int(np.argmax(bad))
-        what = f"is the target, and is {'missing' if np.isnan(y[row]) else y[row]}"
-        raise bad_value(name, row, what, _NO_TARGET)
-    return y
+    if not column.null_count and (pa.types.is_boolean(column.type) or pa.types.is_integer(column.type)):
+        y = column.to_numpy(zero_copy_only=False)
+    else:
+        y = numbers_in(column, name)
+        bad = np.isinf(y) if optional else ~np.isfinite(y)
+        if bad.any():
+            row = int(np.argmax(bad))
+            what = f"is the target, and is {'missing' if np.isnan(y[row]) else y[row]}"
+            raise bad_value(name, row, what, _NO_TARGET)
+    if labels == "boolean" and y.dtype != bool and np.isin(y[~np.isnan(y)], (0, 1)).all():
+        return y == 1
+    return y.astype(np.int64) if labels == "number" and y.dtype == bool else y
+
+
+def label_type(kind: Any) -> str:
+    """``text``, ``number`` or ``boolean``: what targets of an Arrow type are."""
+    pa = arrow()
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return "boolean" if pa.types.is_boolean(value) else "number" if kind_of_type(value) == "number" else "text"
+
+
+def _text_targets(column: Any, name: str, optional: bool) -> np.ndarray:
+    """Texts without spaces around them; a number as a category is spelled."""
+    pa = arrow()
+    column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    codes = column.indices.fill_null(-1).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    values = column.dictionary.to_pylist()
+    texts = [value.strip() if isinstance(value, str) else str(value) if value is True or value is False
+             else spelled(value) for value in values]  # fmt: skip
+    missing = np.array([*(not text for text in texts), True])[codes]
+    if missing.any() and not optional:
+        raise bad_value(name, int(np.argmax(missing)), "is the target, and is missing", _NO_TARGET)
+    texts.append("")
+    return np.array(texts, dtype=str)[codes] if len(codes) else np.zeros(0, dtype=str)
+
+
+def _converted(y: np.ndarray, labels: str) -> np.ndarray:
+    """Texts as the numbers or booleans that they spell; as they are if they spell none."""
+    try:
+        if labels == "number":
+            return y.astype(np.float64)
+        known = {"true": True, "false": False, "1": True, "0": False}
+        return np.array([known[spelled(text)] for text in y.tolist()], dtype=bool)
+    except (ValueError, KeyError):
+        return y
 
 
 def weights_in(column: Any, name: str) -> np.ndarray:

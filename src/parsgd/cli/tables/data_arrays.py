@@ -1,0 +1,95 @@
+"""Data that are arrays, as Arrow tables: .npz files, and the data sets that scikit-learn brings along."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parsgd.data.columns.numeric import arrow
+from parsgd.errors import DataFileError
+
+TARGET = "target"
+_PAIRS = (("X", "y"), ("X_train", "y_train"), ("X_test", "y_test"))
+BUILT_IN = {
+    "breast-cancer": "load_breast_cancer",
+    "diabetes": "load_diabetes",
+    "digits": "load_digits",
+    "iris": "load_iris",
+}
+
+
+def table_of(x: np.ndarray, names: Sequence[str], y: np.ndarray | None) -> Any:
+    """An Arrow table of the columns of ``x``, and of ``y`` if it is given."""
+    pa = arrow()
+    x = x.astype(np.float32) if x.dtype == np.float16 else x
+    columns = np.ascontiguousarray(x.T.astype(x.dtype.newbyteorder("="), copy=False))
+    arrays = [pa.array(column) for column in columns]
+    named = dict(zip(names, arrays, strict=True))
+    return pa.table(named if y is None else named | {TARGET: pa.array(y)})
+
+
+def built_in(name: str) -> Any:
+    """A data set of scikit-learn."""
+    from sklearn import datasets
+
+    bunch = getattr(datasets, BUILT_IN[name])()
+    target = bunch.target
+    if hasattr(bunch, "target_names") and len(bunch.target_names) and isinstance(bunch.target_names[0], str):
+        target = np.array(bunch.target_names)[target]
+    return table_of(bunch.data, [str(name) for name in bunch.feature_names], target)
+
+
+def npz_tables(path: Path) -> tuple[Any, Any, str, list[str]]:
+    """``(table, test table or None, dtype, notes)`` of arrays ``X, y`` or ``X_train, y_train`` and ``X_test, y_test``.
+
+    Raises
+    ------
+    DataFileError
+        If the file is no .npz file, or does not hold such arrays.
+    """
+    if not zipfile.is_zipfile(path):
+        raise DataFileError(f"{path}: the content is not that of an .npz file (numpy.savez), or is not complete.")
+    try:
+        # opened here, because numpy leaves the file open when it fails
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            pair = next((pair for pair in _PAIRS if pair[0] in arrays.files), None)
+            if pair is None:
+                found = ", ".join(sorted(arrays.files)) or "nothing"
+                raise DataFileError(
+                    f"{path}: arrays X and y (or X_train and y_train) were expected; the file holds {found}."
+                )
+            x, y, notes = _pair(path, arrays, *pair)
+            test = None
+            if pair[0] == "X_train" and {"X_test", "y_test"} <= set(arrays.files):
+                test = _table(*_pair(path, arrays, "X_test", "y_test")[:2])
+            return _table(x, y), test, str(x.dtype), notes
+    except (DataFileError, MemoryError):
+        raise
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DataFileError(f"{path}: cannot be read as .npz: {said}. Is the file complete?") from error
+
+
+def _table(x: np.ndarray, y: np.ndarray | None) -> Any:
+    return table_of(x, [f"x{i}" for i in range(x.shape[1])], y)
+
+
+def _pair(path: Path, arrays: Any, x_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+    x, notes = arrays[x_name], []
+    if x.dtype.kind not in "biuf":
+        raise DataFileError(f"{path}: {x_name} should hold numbers, and holds {x.dtype}.")
+    if x.ndim < 2:
+        raise DataFileError(f"{path}: {x_name} should have rows and columns, and has shape {x.shape}.")
+    if x.ndim > 2:
+        notes.append(f"{x_name} of shape {x.shape}: each row of it became one row of {x[0].size:,} numbers")
+        x = x.reshape(len(x), -1)
+    y = arrays[y_name] if y_name in arrays.files else None
+    if y is not None and y.shape not in ((len(x),), (len(x), 1)):
+        raise DataFileError(
+            f"{path}: {y_name} should have {len(x)} values, one for each row of {x_name}; its shape is {y.shape}."
+        )
+    return x, None if y is None else y.ravel(), notes
