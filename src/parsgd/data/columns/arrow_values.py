@@ -1,7 +1,8 @@
-"""Values of Arrow columns as numbers and as texts.  pyarrow is imported only when there is such a column.
+"""Conversion of Arrow columns to numbers and to texts. pyarrow is imported only when such a column is read.
 
-A value has one spelling whatever the file format: 3, 3.0 and "3.0" are ``3``, true and "True" are ``true``, and a
-moment at midnight is its date.  Spaces around a text are not part of it, and an empty text is a missing value.
+Each value has one canonical spelling, independent of the file format: 3, 3.0 and "3.0" are ``3``, true and "True" are
+``true``, and a timestamp at midnight is its date. Whitespace around a text is stripped, and an empty text is a missing
+value.
 """
 
 from __future__ import annotations
@@ -20,31 +21,31 @@ from parsgd.errors import DataFileError
 _DAY_SECONDS = 86_400.0
 # Texts that stand for a missing number.
 MISSING_NUMBERS = ["", "?", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "#N/A", "<NA>"]
-# Numeric as libraries write them; codes such as 01 and 1e5 are left as they are.
+# Numbers as libraries write them; codes such as 01 and 1e5 stay as they are.
 _DECIMAL = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+(?:e[-+]\d+)?|e[-+]\d+)")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d.*|\d\d:\d\d:\d\d\.0+")
 _CORRECT = "Correct it, or leave it empty if it is missing."
 
 
 def bad_value(column: str, row: int | None, what: str, remedy: str) -> DataFileError:
-    """The error of a column that cannot be used, in one ``row`` of the batch or, None, in all of them.
+    """Build the error for an unusable column: for one ``row`` of the batch, or for the whole column if None.
 
-    Who reads the batch adds where it is (:func:`parsgd.data.formats.tables.chunk_of`,
+    The reader of the batch adds the location (:func:`parsgd.data.formats.tables.chunk_of`,
     :mod:`parsgd.data.sources.piece_reader`).
     """
-    said = f"column {column!r} {what}. {remedy}"
-    return DataFileError(said) if row is None else BadRow(row, said)
+    message = f"column {column!r} {what}. {remedy}"
+    return DataFileError(message) if row is None else BadRow(row, message)
 
 
 def located(error: DataFileError, name: str, first_row: int) -> DataFileError:
-    """The same error with the name of what was read; ``first_row``, from 0 on, is the number of the batch's first."""
+    """Add the name of the data to the error; ``first_row`` is the 0-based number of the batch's first row."""
     if isinstance(error, BadRow):
         return DataFileError(f"{name}, row {first_row + error.row + 1:,}: {error.what}")
     return error if name in str(error) else DataFileError(f"{name}: {error}")
 
 
 def bad_number(name: str, expected: str, found: str) -> str:
-    """The message about a value that is not what its column holds."""
+    """Build the message for a value that does not match the type of its column."""
     return (
         f"column {name!r} should hold {expected}, and has {found!r}. {_CORRECT} If the column holds categories or text,"
         " declare it: columns= OneHot, HashedCategories or Text (--categorical)."
@@ -52,7 +53,9 @@ def bad_number(name: str, expected: str, found: str) -> str:
 
 
 def kind_of_type(kind: Any) -> str:
-    """``number``, ``moment`` (a date, a date with a time, a duration), ``time``, ``text``, ``nothing`` or ``other``."""
+    """Classify an Arrow type: ``number``, ``moment`` (date, timestamp, duration), ``time``, ``text``, ``nothing`` or
+    ``other``.
+    """
     types = arrow().types
     if types.is_dictionary(kind):
         return kind_of_type(kind.value_type)
@@ -68,10 +71,9 @@ def kind_of_type(kind: Any) -> str:
 
 
 def numbers_in(column: Any, name: str) -> np.ndarray:
-    """``(n_rows,)`` numbers of an Arrow array, NaN where a value is missing.
+    """Convert an Arrow array to ``(n_rows,)`` numbers, NaN where a value is missing.
 
-    True is 1; a date counts in days since 1970 (UTC), a duration and a time of day in seconds.  Texts are read as
-    numbers.
+    True becomes 1, a date days since 1970 (UTC), a duration and a time of day seconds. Texts are parsed as numbers.
 
     Raises
     ------
@@ -106,7 +108,7 @@ def _trimmed(column: Any) -> Any:
 
 
 def _parsed(column: Any, name: str) -> np.ndarray:
-    """Numeric of a column of texts."""
+    """Parse a column of texts as numbers."""
     import pyarrow.compute as pc
 
     pa = arrow()
@@ -124,7 +126,7 @@ def _parsed(column: Any, name: str) -> np.ndarray:
 
 
 def days_in(column: Any, name: str) -> np.ndarray:
-    """``(n_rows,)`` days since 1970 (UTC) of dates or of texts such as 2020-01-31; NaN where they are missing.
+    """Convert dates, or texts such as 2020-01-31, to ``(n_rows,)`` days since 1970 (UTC); NaN where missing.
 
     Raises
     ------
@@ -150,7 +152,7 @@ def days_in(column: Any, name: str) -> np.ndarray:
 
 
 def _day(text: str | None) -> float:
-    """Days since 1970; NaN of a missing value, infinity of what is not a date."""
+    """Convert a text to days since 1970: NaN for a missing value, infinity for anything but a date."""
     if text is None or text in MISSING_NUMBERS:
         return math.nan
     try:
@@ -172,9 +174,9 @@ def _moments(column: Any) -> np.ndarray:
 
 
 def texts_in(column: Any, name: str) -> tuple[np.ndarray, list[str]]:
-    """``(codes, texts)`` of an Arrow array: each row's number in the list of texts, -1 where it is missing.
+    """Return ``(codes, texts)`` of an Arrow array: per row the index into the list of texts, -1 where it is missing.
 
-    Values are spelled as :func:`spelled` says.
+    The texts are the canonical spellings (:func:`spelled`).
     """
     pa = arrow()
     if not pa.types.is_dictionary(column.type):
@@ -192,11 +194,11 @@ def texts_in(column: Any, name: str) -> tuple[np.ndarray, list[str]]:
 
 
 def _values(column: Any) -> list[Any]:
-    """The values as Python objects; those that Python does not have as texts."""
+    """Convert to Python objects, or to texts for types that Python lacks."""
     pa = arrow()
     kind = column.type
     if pa.types.is_float32(kind) or pa.types.is_float16(kind):
-        # the shortest decimal number, not that of the float64 next to it
+        # shortest decimal representation of the float32, not of the nearest float64
         return [None if value is None else float(str(value)) for value in column.to_numpy(zero_copy_only=False)]
     if pa.types.is_timestamp(kind) or pa.types.is_time(kind):
         if pa.types.is_timestamp(kind) and kind.tz is not None:
@@ -208,7 +210,7 @@ def _values(column: Any) -> list[Any]:
 
 
 def spelled(value: Any) -> str:
-    """The one spelling of a value as a category; empty if it is missing.
+    """Return the canonical spelling of a value as a category; empty if it is missing.
 
     >>> [spelled(value) for value in (3, 3.0, "3.0", " 2.50", "01", True, "TRUE", None, float("nan"))]
     ['3', '3', '3', '2.5', '01', 'true', 'true', '', '']
@@ -230,7 +232,7 @@ def spelled(value: Any) -> str:
 
 
 def _moment(text: str) -> str:
-    """A date with a time in UTC, without what is zero at its end; a time of day without fractions that are zero."""
+    """Format a timestamp in UTC without trailing zeros, or a time of day without a zero fraction."""
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Columns of categories and of text: one-hot, or hashed into a fixed number of features."""
+"""Categorical and text columns: one-hot, or hashed into a fixed number of features."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _N_FEATURES = 2**18
 
 @dataclass(frozen=True)
 class OneHot:
-    """A column of categories, a feature of 0 and 1 for each of a fixed ``vocabulary``.
+    """A categorical column, one-hot encoded: one 0/1 feature per category of a fixed ``vocabulary``.
 
     Parameters
     ----------
     name : str
     vocabulary : list of str, optional
-        The categories, as texts.  None: all that are there, found in one scan of all rows, in alphabetical order.
+        The categories, as texts. None: all categories found in one scan of all rows, in alphabetical order.
     other : {"ignore", "error", "indicator"}, default="ignore"
-        What a category outside the vocabulary is: 0 in all features, an error, or a feature of its own.
+        Encoding of a category outside the vocabulary: 0 in all features, an error, or a separate feature.
     missing : None, "ignore", "indicator" or "seen", default=None
-        The same for a missing value; None: it is an error that names file and row.  ``"seen"``: ``"indicator"`` if a
-        value is missing in the rows from which the vocabulary is learned, otherwise ``"ignore"``.
+        Encoding of a missing value; None: an error that names file and row. ``"seen"``: ``"indicator"`` if a value is
+        missing in the rows from which the vocabulary is learned, otherwise ``"ignore"``.
     max_categories : int, optional
-        Of a vocabulary that is learned: the most features.  If there are more categories, the most frequent ones are
+        Maximum number of features of a learned vocabulary. If there are more categories, the most frequent ones are
         kept, and ``other`` becomes ``"indicator"``.
 
     Examples
@@ -67,7 +67,7 @@ class OneHot:
 
     @property
     def lacks(self) -> str:
-        """``nothing``, or ``all`` rows must be seen."""
+        """Rows needed to learn the vocabulary: ``nothing`` or ``all``."""
         return "all" if self.vocabulary is None else "nothing"
 
     @property
@@ -80,7 +80,7 @@ class OneHot:
         return [f"{self.name}={category}" for category in (*self.vocabulary, *more)]
 
     def encode(self, batch: Any, dtype: Any) -> sparse.csr_matrix:
-        """``(n_rows, width)``, at most one 1 a row."""
+        """Encode a batch as ``(n_rows, width)`` with at most one 1 per row."""
         codes, texts = texts_in(batch.column(self.name), self.name)
         places = {text: i for i, text in enumerate(self.vocabulary)}
         outside = len(places) if self.other == "indicator" else -1
@@ -91,25 +91,26 @@ class OneHot:
             row = int(np.argmax((found < 0) & (codes >= 0)))
             raise bad_value(
                 self.name, row, f"holds {texts[codes[row]]!r}, which is not in the vocabulary",
-                "Add it, or say OneHot(other='ignore') or 'indicator'.",
+                "Add it, or use OneHot(other='ignore') or 'indicator'.",
             )  # fmt: skip
         return _ones(found, self.width, dtype)
 
 
 @dataclass(frozen=True)
 class HashedCategories:
-    """Columns of categories, hashed: ``hash(name=category) mod n_features`` is the number of the feature that is 1.
+    """Hashed categorical columns: feature ``hash(name=category) mod n_features`` is 1.
 
-    All columns share the features.  Nothing is learned, any category can come; two may fall on one feature.
+    All columns share the features. Nothing is learned, so new categories need no refit; two categories may collide in
+    one feature.
 
     Parameters
     ----------
     names : str or list of str
     n_features : int, default=2**18
     seed : int, default=0
-        Of the hash (MurmurHash3, 32 bits).
+        Seed of the hash (MurmurHash3, 32 bits).
     missing : None, "ignore" or "indicator", default=None
-        What a missing value is: an error, no feature, or a category of its own.
+        Encoding of a missing value: an error, no feature, or a separate category.
 
     Examples
     --------
@@ -141,7 +142,7 @@ class HashedCategories:
         return [f"hash {number} of {', '.join(self.names)}" for number in range(self.n_features)]
 
     def encode(self, batch: Any, dtype: Any) -> sparse.csr_matrix:
-        """``(n_rows, width)``, a 1 for each column; more where two fall together."""
+        """Encode a batch as ``(n_rows, width)``: a 1 per column, summed where two columns collide."""
         from sklearn.utils import murmurhash3_32
 
         found = np.empty((batch.num_rows, len(self.names)), dtype=np.int64)
@@ -157,7 +158,7 @@ class HashedCategories:
 
 @dataclass(frozen=True)
 class Text:
-    """A column of running text: its words, hashed and counted by scikit-learn's ``HashingVectorizer``.
+    """A text column: words, hashed and counted by scikit-learn's ``HashingVectorizer``.
 
     Parameters
     ----------
@@ -166,10 +167,10 @@ class Text:
     ngram_range : (int, int), default=(1, 1)
     lowercase : bool, default=True
     alternate_sign : bool, default=True
-        Whether words that fall on one feature may cancel each other.
+        Random signs, so that words that collide in one feature may cancel each other.
     norm : "l2", "l1" or None, default="l2"
     missing : None or "ignore", default=None
-        Whether a missing text is an error, or has no words.
+        Encoding of a missing text: an error, or no words.
 
     Examples
     --------
@@ -208,7 +209,7 @@ class Text:
         return [f"hash {number} of {self.name}" for number in range(self.n_features)]
 
     def encode(self, batch: Any, dtype: Any) -> sparse.csr_matrix:
-        """``(n_rows, width)``."""
+        """Encode a batch as ``(n_rows, width)``."""
         from sklearn.feature_extraction.text import HashingVectorizer
 
         codes, texts = texts_in(batch.column(self.name), self.name)
@@ -223,7 +224,7 @@ class Text:
 
 
 def names_given(given: str | Iterable[str], who: str) -> tuple[str, ...]:
-    """One name or several as a tuple; raises unless they are texts, each there once."""
+    """Convert one name or several to a tuple; raise unless they are distinct texts."""
     names = (given,) if isinstance(given, str) else tuple(given)
     if not all(isinstance(name, str) for name in names):
         raise InvalidArgumentError(f"{who} takes a column's name or a list of names. Got {given!r} instead.")
@@ -246,7 +247,7 @@ def _check_missing(missing: Any, who: str) -> None:
 
 
 def _missing_place(kind: Any, codes: np.ndarray, own: int, name: str | None = None) -> int:
-    """Where a missing value goes, -1 for nowhere; raises where it was not declared."""
+    """Return the feature of a missing value, or -1 for none; raise if missing values were not declared."""
     if kind.missing is None and np.any(codes < 0):
         own_words = "" if isinstance(kind, Text) else " or missing='indicator'"
         raise bad_value(
@@ -257,7 +258,7 @@ def _missing_place(kind: Any, codes: np.ndarray, own: int, name: str | None = No
 
 
 def _ones(places: np.ndarray, width: int, dtype: Any) -> sparse.csr_matrix:
-    """CSR rows with a 1 at each place ``(n_rows,)`` or ``(n_rows, n)``; places below 0 are none."""
+    """Build CSR rows with a 1 at each index ``(n_rows,)`` or ``(n_rows, n)``; skip negative indices."""
     places = places if places.ndim == 2 else places[:, None]
     known = places >= 0
     indptr = np.concatenate([[0], np.cumsum(known.sum(axis=1))]).astype(np.int32)

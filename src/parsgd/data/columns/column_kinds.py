@@ -1,7 +1,7 @@
-"""Kinds of columns: what users declare of a table, and how each kind becomes features.
+"""Kinds of columns: declarations of table columns and their encoding as features.
 
-A kind is a few names and numbers.  What it must learn from the data (a mean, a vocabulary) is a field like any other:
-it may be given, and it is filled in by :mod:`parsgd.data.columns.column_stats` where it is not.
+A kind is a frozen dataclass. Statistics to learn from the data (a mean, a vocabulary) are ordinary fields: the user may
+set them, and :mod:`parsgd.data.columns.column_stats` fills in the rest.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ __all__ = ["KINDS", "Dates", "HashedCategories", "Kind", "Numeric", "OneHot", "T
 
 @dataclass(frozen=True)
 class Numeric:
-    """Columns of numbers, one feature each: ``(x - center) / divisor``, where a missing ``x`` is ``fill``.
+    """Numeric columns, one feature each: ``(x - center) / divisor``, where a missing ``x`` is replaced by ``fill``.
 
     Parameters
     ----------
     names : str or list of str, default=()
-        None named: all columns of numbers that no other kind names.  Dates and moments, where they are named, count in
-        days since 1970, durations in seconds; True is 1.
+        Empty: all numeric columns that no other kind names. Named dates and timestamps count in days since 1970,
+        durations in seconds; True is 1.
     missing : None, a number, "mean" or "median", default=None
-        What a missing value counts as.  None: it is an error that names file and row.
+        Replacement of a missing value. None: an error that names file and row.
     scale : None, "standard" or "unit", default=None
         ``"standard"``: mean 0 and standard deviation 1; ``"unit"``: the smallest value becomes 0, the largest 1.
-        Learned, as the mean is, from a sample of the rows (:func:`parsgd.open_dataset` says which).
+        Learned, like the mean, from a sample of the rows (see :func:`parsgd.open_dataset`).
     fill, center, divisor : tuple of float, optional
-        What was learned, one number a column.
+        Learned values, one number per column.
 
     Examples
     --------
@@ -70,7 +70,7 @@ class Numeric:
 
     @property
     def lacks(self) -> str:
-        """What must be seen to learn what is not given: ``nothing`` or a ``sample`` of the rows."""
+        """Rows needed to learn the missing fields: ``nothing`` or a ``sample``."""
         fill = isinstance(self.missing, str) and self.fill is None
         return "sample" if fill or self.scale is not None and self.divisor is None else "nothing"
 
@@ -83,14 +83,14 @@ class Numeric:
         return list(self.names)
 
     def encode(self, batch: Any, dtype: Any, out: np.ndarray | None = None) -> np.ndarray:
-        """``(n_rows, width)``, row after row; in ``out``, if given."""
+        """Encode a batch as ``(n_rows, width)``, C-order, into ``out`` if present."""
         out = np.empty((batch.num_rows, self.width), dtype=dtype) if out is None else out
         columns = [batch.column(name) for name in self.names]
         exact = all(is_whole(column.type) and not column.null_count for column in columns)
         with np.errstate(over="ignore", invalid="ignore"):
             for i in put_plain(columns, out, self.center, self.divisor):
                 out[:, i] = scaled(self.values(columns[i], i), i, self.center, self.divisor)
-            # a sum finds NaN and infinity in less time than a look at each
+            # a sum detects NaN and infinity faster than an elementwise check
             if exact or np.isfinite(out.sum()) or np.isfinite(out).all():
                 return out
         self._fill(out)
@@ -99,11 +99,11 @@ class Numeric:
         return out
 
     def values(self, column: Any, place: int) -> np.ndarray:
-        """``(n_rows,)`` numbers of the Arrow column at a place of ``names``, NaN where they are missing."""
+        """Convert the Arrow column at index ``place`` of ``names`` to ``(n_rows,)`` numbers, NaN where missing."""
         return numbers_in(column, self.names[place])
 
     def _fill(self, out: np.ndarray) -> None:
-        """Put what was declared where a value is missing."""
+        """Replace missing values by ``fill``."""
         for i, fill in enumerate(self.fill or ()):
             gaps = np.isnan(out[:, i])
             out[gaps, i] = scaled(np.float64(fill), i, self.center, self.divisor)
@@ -119,9 +119,9 @@ class Numeric:
 
 @dataclass(frozen=True)
 class Dates(Numeric):
-    """Columns of dates, one feature each: days since 1970 (UTC), filled and scaled as :class:`Numeric` are.
+    """Date columns, one feature each: days since 1970 (UTC), filled and scaled like :class:`Numeric`.
 
-    Texts are read as ISO 8601: ``2020-01-31``, ``2020-01-31T12:00``.
+    Texts are parsed as ISO 8601: ``2020-01-31``, ``2020-01-31T12:00``.
 
     Examples
     --------

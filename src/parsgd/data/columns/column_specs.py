@@ -1,4 +1,4 @@
-"""From what users declare, and what a table has, to a kind for each column; before any row is read."""
+"""Resolution of column declarations: from ``columns=`` and the schema to a kind per column, before any row is read."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from parsgd.data.columns.arrow_values import kind_of_type
 from parsgd.data.columns.column_kinds import KINDS, Dates, HashedCategories, Kind, Numeric, OneHot, Text
 from parsgd.errors import DataFileError, InvalidArgumentError, choose
 
-# pandas calls a column without a name "Unnamed: 0".
+# pandas names a nameless column "Unnamed: 0".
 _INDEX = re.compile(r"(Unnamed: \d+|__index_level_\d+__|__null_dask_index__)?")
 _BY_NAME = {"numbers": Numeric, "dates": Dates, "onehot": OneHot, "hashed": HashedCategories, "text": Text}
 _FORMS = "a list of Numeric, Dates, OneHot, HashedCategories, Text and names, or {name: kind}"
 
 
 def check_names(schema: Any, named: Iterable[str | None], where: str) -> None:
-    """Raise unless the table has all columns that are named, and none of them twice."""
+    """Raise unless the table has each named column exactly once."""
     names = schema.names
     count = Counter(names)
     for name in named:
@@ -37,7 +37,7 @@ def check_names(schema: Any, named: Iterable[str | None], where: str) -> None:
 
 
 def listed(names: Iterable[str], most: int = 20) -> str:
-    """Names in one line, the first ``most`` of them.
+    """Format the first ``most`` names in one line.
 
     >>> listed("abc", most=2)
     'a, b and 1 more'
@@ -48,10 +48,9 @@ def listed(names: Iterable[str], most: int = 20) -> str:
 
 
 def declared(columns: Any, schema: Any, apart: Iterable[str | None], where: str) -> tuple[Kind, ...]:
-    """The kinds of ``columns`` as the user gave them, completed from the ``schema``; ``apart`` are target and weight.
+    """Complete the declared ``columns`` from the ``schema``; ``apart`` are target and weight.
 
-    None stands for all columns.  A column that is only named is one of numbers if it holds numbers, and hashed if it
-    holds texts.
+    None means all columns. A column given by name alone is numeric if it holds numbers, and hashed if it holds texts.
     """
     apart = {name for name in apart if name is not None}
     index = set(index_names(schema))
@@ -75,7 +74,7 @@ def declared(columns: Any, schema: Any, apart: Iterable[str | None], where: str)
 
 
 def index_names(schema: Any) -> list[str]:
-    """Columns that are the index of a pandas table, or have no name: no features unless they are asked for by name."""
+    """Return index columns of pandas and nameless columns; they are features only if named explicitly."""
     known = _index_of_pandas((schema.metadata or {}).get(b"pandas", b"{}"))
     return [name for name in schema.names if name in known or _INDEX.fullmatch(name)]
 
@@ -108,7 +107,7 @@ def _instance(item: Any) -> Any:
 
 
 def _named(name: Any, kind: Any) -> Kind:
-    """A kind from ``{name: kind}``, where it may be a word, or lack the name."""
+    """Build a kind from ``{name: kind}``, where the kind may be a string or lack the name."""
     names = (name,) if isinstance(name, str) else tuple(name)
     if isinstance(kind, str):
         kind = _BY_NAME[choose(kind, _BY_NAME, "columns", "open_dataset")]()
@@ -124,7 +123,7 @@ def _named(name: Any, kind: Any) -> Kind:
 
 
 def _grouped(given: list[str | Kind], schema: Any, where: str) -> list[Kind]:
-    """Names that stand alone as kinds: numbers together, texts together, each where the first of them stood."""
+    """Group bare names into kinds: numbers together, texts together, each at the position of its first name."""
     out: list[Any] = []
     groups: dict[type, list[str]] = {}
     for item in given:
@@ -155,7 +154,7 @@ def _inferred(name: str, schema: Any, where: str) -> type:
 
 
 def _complete(kind: Kind, schema: Any, taken: set[str], where: str) -> Kind:
-    """``Numeric()`` without names stands for all numbers that nothing else names."""
+    """Expand ``Numeric()`` without names to all numeric columns not named otherwise."""
     if isinstance(kind, Numeric) and not kind.names:
         rest = [
             name

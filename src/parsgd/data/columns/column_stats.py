@@ -1,4 +1,4 @@
-"""What columns learn from the data before a fit: means and scales from a sample, vocabularies from all rows."""
+"""Column statistics learned before a fit: means and scales from a sample, vocabularies from all rows."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from parsgd.data.columns.encoder import PassThroughEncoder
 from parsgd.data.subsets import reread
 from parsgd.errors import DataFileError
 
-# A sample is so many pieces, spread evenly, and no more than so many rows of each.
+# Sample size: at most this many evenly spaced pieces, and this many rows per piece.
 _SAMPLE_PIECES, _SAMPLE_ROWS = 32, 8192
-# Nor of more values than these, since a median takes all of them at once.
+# Maximum number of sampled values; a median holds all of them in memory.
 _SAMPLE_VALUES = 1 << 26
 _MOST_CATEGORIES = 100_000
 
 
 def learned(kinds: Sequence[Kind], pieces: Sequence[Any]) -> tuple[Kind, ...]:
-    """The kinds with what they lack, seen in ``pieces``, which are read with the encoder :class:`PassThroughEncoder`.
+    """Fill in the missing statistics of the kinds from ``pieces``, read with :class:`PassThroughEncoder`.
 
-    Means, medians, deviations and ranges come from all of 262,144 rows or fewer; of more, from at most 8,192 rows of
-    each of at most 32 pieces, evenly spread, which are always the same ones.  Vocabularies take a pass over all rows,
-    of these columns only.
+    Means, medians, standard deviations and ranges use all rows if there are at most 262,144. Otherwise they use at most
+    8,192 rows of each of at most 32 evenly spaced pieces, always the same ones. Vocabularies take one pass over all
+    rows, reading these columns only.
     """
     kinds = list(kinds)
     for what, see in (("sample", _Moments), ("all", _Vocabulary)):
@@ -49,7 +49,7 @@ def learned(kinds: Sequence[Kind], pieces: Sequence[Any]) -> tuple[Kind, ...]:
 
 
 def batches(pieces: Sequence[Any], encoder: PassThroughEncoder, sample: bool) -> Iterable[tuple[str, Any]]:
-    """``(name, batch)`` of the pieces of a table, of all rows or of a sample."""
+    """Yield ``(name, batch)`` of the pieces of a table, for all rows or a sample."""
     full = [piece for piece in pieces if piece.n_rows]
     most = max(min(_SAMPLE_ROWS, _SAMPLE_VALUES // _SAMPLE_PIECES // max(len(encoder.columns), 1)), 1)
     sample = sample and sum(piece.n_rows for piece in full) > _SAMPLE_PIECES * most
@@ -65,14 +65,14 @@ def batches(pieces: Sequence[Any], encoder: PassThroughEncoder, sample: bool) ->
 
 
 class _Moments:
-    """Means, medians, deviations and ranges of columns of numbers, over the values that are there."""
+    """Means, medians, standard deviations and ranges of numeric columns, over the values present."""
 
     def __init__(self, kind: Numeric):
         n = kind.width
         self.kind, self.count, self.gaps = kind, np.zeros(n), np.zeros(n)
         self.mean, self.squares = np.zeros(n), np.zeros(n)
         self.low, self.high = np.full(n, np.inf), np.full(n, -np.inf)
-        # a median takes all values
+        # a median needs all values
         self.held: list[list[np.ndarray]] | None = [[] for _ in range(n)] if kind.missing == "median" else None
 
     def see(self, batch: Any) -> None:
@@ -88,7 +88,7 @@ class _Moments:
             self.low[i], self.high[i] = min(self.low[i], known.min()), max(self.high[i], known.max())
 
     def _add(self, i: int, count: float, mean: float, squares: float) -> None:
-        # Chan, Golub, LeVeque: sums of squares around the mean of all so far
+        # Chan, Golub, LeVeque: update of the sum of squared deviations from the mean
         total, apart = self.count[i] + count, mean - self.mean[i]
         self.squares[i] += squares + apart**2 * self.count[i] * count / total
         self.mean[i] += apart * count / total
@@ -101,7 +101,7 @@ class _Moments:
             fill = self.mean
             if self.held is not None:
                 fill = np.array([np.median(np.concatenate(held)) if held else 0.0 for held in self.held])
-                # values that are filled in have their part in the mean and the deviation
+                # filled values count in the mean and the standard deviation
                 for i in np.flatnonzero(self.gaps):
                     self._add(int(i), self.gaps[i], fill[i], 0.0)
             changes["fill"] = _floats(fill)
@@ -109,7 +109,7 @@ class _Moments:
             low, high = np.where(seen, self.low, 0.0), np.where(seen, self.high, 1.0)
             spread = np.sqrt(self.squares / np.maximum(self.count, 1))
             center, divisor = (self.mean, spread) if kind.scale == "standard" else (low, high - low)
-            # a column that does not vary: rounding must not be blown up into signal
+            # constant column: do not amplify rounding errors
             divisor = np.where(divisor <= 1e-12 * np.maximum(1.0, np.abs(center)), 1.0, divisor)
             changes |= {"center": _floats(center), "divisor": _floats(divisor)}
         return replace(kind, **changes)
@@ -120,7 +120,7 @@ def _floats(values: np.ndarray) -> tuple[float, ...]:
 
 
 class _Vocabulary:
-    """The texts of a column, and how many rows have each."""
+    """Row counts of the texts of a column."""
 
     def __init__(self, kind: OneHot):
         self.kind, self.counts, self.missing = kind, Counter(), False

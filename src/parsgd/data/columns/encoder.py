@@ -1,4 +1,4 @@
-"""The encoder: from a batch of a table to the rows that a model takes.  Picklable, and packed into model files."""
+"""Encoders: conversion of a table batch to model input rows. Picklable, and stored in model files."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from parsgd.data.columns.categories import HashedCategories, Text
 from parsgd.data.columns.column_kinds import KINDS, Kind, Numeric
 from parsgd.errors import InvalidArgumentError
 
-# Rows are CSR from so many features on, if less than this share of them is not 0.
+# Rows are CSR from this many features on, if a smaller share of them than this is nonzero.
 _SPARSE_FEATURES, _SPARSE_DENSITY = 50, 0.3
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Kinds of columns, side by side, in the order in which they were declared.
+    """Kinds of columns, concatenated in the order of their declaration.
 
-    ``labels`` is the type of the targets of the data that the kinds were learned from: ``text``, ``number`` or
-    ``boolean``.  ``sparse`` is True for CSR rows: with a :class:`HashedCategories` or :class:`Text` column, or with at
-    least 50 features of which less than 30 % are nonzero.
+    ``labels`` is the target type of the data that the kinds were learned from: ``text``, ``number`` or ``boolean``.
+    ``sparse`` is True for CSR rows: with a :class:`HashedCategories` or :class:`Text` column, or with at least 50
+    features of which less than 30 % are nonzero.
 
     >>> import pyarrow as pa
     >>> from parsgd.data.columns.column_kinds import OneHot
@@ -36,7 +36,7 @@ class Encoder:
     sparse: bool = False
     labels: str | None = None
 
-    # encode takes the room to write to
+    # encode accepts an output array
     fills = True
 
     def __post_init__(self) -> None:
@@ -49,17 +49,17 @@ class Encoder:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns that it reads."""
+        """Names of the columns to read."""
         return tuple(dict.fromkeys(name for kind in self.kinds for name in kind.names))
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Those of them that are read as texts, whatever they look like."""
+        """Names of the columns to read as texts, regardless of their apparent type."""
         return tuple(name for kind in self.kinds if not isinstance(kind, Numeric) for name in kind.names)
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """Those that are read as numbers."""
+        """Names of the columns to read as numbers."""
         return tuple(name for kind in self.kinds if type(kind) is Numeric for name in kind.names)
 
     @property
@@ -71,7 +71,7 @@ class Encoder:
         return [name for kind in self.kinds for name in kind.outputs]
 
     def encode(self, batch: Any, out: np.ndarray | None = None) -> np.ndarray | sparse.csr_matrix:
-        """``(n_rows, n_features)`` of an Arrow RecordBatch, in ``out`` if that is given and rows are dense.
+        """Encode an Arrow RecordBatch as ``(n_rows, n_features)``, into ``out`` if present and rows are dense.
 
         Raises DataFileError.
         """
@@ -90,7 +90,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class EmptyEncoder:
-    """An encoder of no columns: of a table, only targets and weights are read."""
+    """An encoder of no columns, to read only targets and weights."""
 
     dtype: str = "float32"
     labels: str | None = None
@@ -104,7 +104,7 @@ class EmptyEncoder:
 
 @dataclass(frozen=True)
 class PassThroughEncoder:
-    """An encoder that gives the batch itself, for whoever wants to learn from it."""
+    """An encoder that returns the batch unchanged, to learn statistics from it."""
 
     columns: tuple[str, ...]
     texts: tuple[str, ...] = ()
@@ -119,7 +119,7 @@ class PassThroughEncoder:
 
 
 class OptionalTargets:
-    """An encoder that lets targets be missing, for a reader that leaves such rows out."""
+    """An encoder that permits missing targets, for a reader that drops such rows."""
 
     optional_targets = True
 
@@ -133,7 +133,7 @@ class OptionalTargets:
 def encoder_of(
     kinds: tuple[Kind, ...], dtype: str = "float32", sparse: bool | None = None, labels: str | None = None
 ) -> Encoder:  # fmt: skip
-    """The encoder of these kinds, which lack nothing; ``sparse=None``: by the rule of :class:`Encoder`."""
+    """Build the encoder of complete kinds; ``sparse=None`` applies the rule of :class:`Encoder`."""
     if sparse is None:
         hashed = any(isinstance(kind, (HashedCategories, Text)) for kind in kinds)
         width = sum(kind.width for kind in kinds)

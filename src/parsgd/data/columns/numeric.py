@@ -1,4 +1,4 @@
-"""Columns of numbers as rows: from Arrow's columns to a row-major matrix, cast on the way."""
+"""Conversion of numeric Arrow columns to a row-major matrix of a given dtype."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from parsgd.utils import first_use
 
 
 def arrow() -> Any:
-    """The module pyarrow, imported when data need it.
+    """Import and return pyarrow.
 
     Raises
     ------
@@ -39,14 +39,14 @@ def encode_numbers(
     scale: np.ndarray | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """``(n_rows, len(names))``, C-order: ``(value - mean) / scale`` of the columns of an Arrow RecordBatch.
+    """Encode columns of an Arrow RecordBatch: ``(value - mean) / scale``, shape ``(n_rows, len(names))``, C-order.
 
-    ``fill`` says what stands for a missing value, by column; ``mean`` and ``scale`` are ``(len(names),)``.
+    ``fill`` maps a column to its replacement for missing values; ``mean`` and ``scale`` are ``(len(names),)``.
 
     Raises
     ------
     BadRow
-        If a value is missing that has no filling, or is NaN or infinite; names column and row.
+        If a value is missing and has no replacement, or is NaN or infinite; names column and row.
 
     Examples
     --------
@@ -67,8 +67,10 @@ def encode_numbers(
 
 
 def scaled(values: np.ndarray, place: int, centers: Any, divisors: Any) -> np.ndarray:
-    """``(value - center) / divisor``, in the column's own precision or better: float32 cannot tell a moment in seconds
-    from the next one."""
+    """Compute ``(value - center) / divisor`` in the column's precision or better.
+
+    float32 is too coarse for a timestamp in seconds.
+    """
     if centers is not None and centers[place] != 0.0:
         values = values - float(centers[place])
     if divisors is not None and divisors[place] != 1.0:
@@ -77,9 +79,9 @@ def scaled(values: np.ndarray, place: int, centers: Any, divisors: Any) -> np.nd
 
 
 def put_plain(columns: Sequence[Any], out: np.ndarray, centers: Any, divisors: Any) -> list[int]:
-    """Write the columns that hold plain numbers, and no gaps, into ``out (n_rows, n_columns)``, scaled.
+    """Write columns of plain numbers without missing values into ``out (n_rows, n_columns)``, scaled.
 
-    Gives the places of the others.
+    Return the indices of the other columns.
     """
     kinds: dict[int, list[int]] = {}
     plain = plain_types()
@@ -94,7 +96,7 @@ def put_plain(columns: Sequence[Any], out: np.ndarray, centers: Any, divisors: A
 
 
 def _put(columns: Sequence[Any], places: np.ndarray, out: np.ndarray, centers: Any, divisors: Any) -> None:
-    """Columns of one type: in one call, which holds no other thread up."""
+    """Copy columns of one type in one call, which releases the GIL."""
     copy_columns = first_use.kernels("columns_to_rows").copy_columns
 
     kind = columns[places[0]].type
@@ -108,7 +110,7 @@ def _put(columns: Sequence[Any], places: np.ndarray, out: np.ndarray, centers: A
 
 
 def numbers_of(column: Any, name: str, fill: float | None = None) -> np.ndarray:
-    """The numbers of an Arrow array ``(n,)``, finite all of them; a view where the array holds them as they are.
+    """Return the finite numbers of an Arrow array ``(n,)``, as a view if possible.
 
     Booleans become 0 and 1, decimals float64.
     """
@@ -120,7 +122,7 @@ def numbers_of(column: Any, name: str, fill: float | None = None) -> np.ndarray:
         if fill is None:
             raise BadRow(
                 first_null(column),
-                f"column {name!r} has no value. Say what a missing value stands for, or leave such rows out.",
+                f"column {name!r} has no value. Declare a replacement for missing values, or leave such rows out.",
             )
         column = column.cast(pa.float64()) if pa.types.is_integer(column.type) else column
         column = column.fill_null(fill)
@@ -136,21 +138,21 @@ def numbers_of(column: Any, name: str, fill: float | None = None) -> np.ndarray:
 
 @functools.cache
 def plain_types() -> frozenset:
-    """Those that NumPy reads where they are."""
+    """Return the ids of the Arrow types that NumPy reads without a copy."""
     pa = arrow()
     whole = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
     return frozenset(kind.id for kind in (*whole, pa.float32(), pa.float64()))
 
 
 def flat(column: Any) -> Any:
-    """One array, without chunks or a dictionary."""
+    """Convert to one array, without chunks or a dictionary."""
     pa = arrow()
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def is_text(kind: Any) -> bool:
-    """Whether an Arrow type holds texts, also by way of a dictionary."""
+    """Return True if an Arrow type holds texts, directly or in a dictionary."""
     types = arrow().types
     if types.is_dictionary(kind):
         return is_text(kind.value_type)
@@ -158,12 +160,12 @@ def is_text(kind: Any) -> bool:
 
 
 def is_whole(kind: Any) -> bool:
-    """Whether an Arrow type holds whole numbers."""
+    """Return True if an Arrow type holds integers."""
     return arrow().types.is_integer(kind)
 
 
 def is_number(kind: Any) -> bool:
-    """Whether an Arrow type holds numbers; booleans are 0 and 1."""
+    """Return True if an Arrow type holds numbers; booleans count as 0 and 1."""
     types = arrow().types
     if types.is_dictionary(kind):
         return is_number(kind.value_type)
@@ -171,12 +173,12 @@ def is_number(kind: Any) -> bool:
 
 
 def first_null(column: Any) -> int:
-    """The row of the first missing value."""
+    """Return the row of the first missing value."""
     return int(np.argmin(column.is_valid().to_numpy(zero_copy_only=False)))
 
 
 def _finite(values: np.ndarray, name: str) -> np.ndarray:
-    # a sum finds them at a fraction of the cost
+    # a sum detects NaN and infinity at a fraction of the cost
     with np.errstate(over="ignore", invalid="ignore"):
         if values.dtype.kind != "f" or np.isfinite(values.sum()):
             return values
@@ -188,7 +190,7 @@ def _finite(values: np.ndarray, name: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class NumberEncoder:
-    """The simplest encoder: the named columns as they are, row-major.
+    """The simplest encoder: the named columns, unscaled, row-major.
 
     >>> import pyarrow as pa
     >>> NumberEncoder(("a",)).encode(pa.record_batch({"a": [True, False]}))
