@@ -378,7 +378,7 @@ def test_shards_travel_without_threads_and_windows(blocks):
     shard = blocks.source([20, 20], shuffle_buffer_rows=8).split(2, 0)[1]
     expected = blocks.visited(shard, 1, keep=True)
     travelling = shard.portable().__getstate__()
-    assert (travelling["_ahead"], travelling["_told"]) == (None, None)
+    assert (travelling["_ahead"], travelling["_last_order"]) == (None, None)
     shard.close()
     # the pieces' class is not importable here; what they are is what lies at the other end
     copy = StreamingShard(**{name: part for name, part in travelling.items() if name in StreamingShard.__annotations__})

@@ -11,7 +11,7 @@ import numpy as np
 
 from parsgd.data.columns.numeric import arrow
 from parsgd.data.formats.tables import targets_in, weights_in
-from parsgd.data.sources.piece_reader import told
+from parsgd.data.sources.piece_reader import error_location
 from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError, MissingDependencyError
 
@@ -154,7 +154,7 @@ class RowGroup:
                     break
                 for first in range(0, batch.num_rows, most):
                     part = batch.slice(first, most)
-                    with told(self, at, at + part.num_rows):
+                    with error_location(self, at, at + part.num_rows):
                         chunk = self._chunk(part, at, unmade)
                     yield chunk
                     at += part.num_rows
@@ -221,14 +221,14 @@ class LazyRows:
 
     def write(self, out: np.ndarray, begin: int, end: int) -> None:
         """Rows ``begin`` to ``end - 1`` into ``out``; raises DataFileError."""
-        with told(self.piece, self.at + begin, self.at + end):
+        with error_location(self.piece, self.at + begin, self.at + end):
             self.piece.encoder.encode(self.batch.slice(begin, end - begin), out=out)
 
     def __getitem__(self, rows: slice | np.ndarray) -> Any:
         if isinstance(rows, slice) and rows.step in (None, 1):
             begin, end, _ = rows.indices(self.batch.num_rows)
             return LazyRows(self.batch.slice(begin, end - begin), self.piece, self.at + begin)
-        with told(self.piece, self.at, self.at + self.batch.num_rows):
+        with error_location(self.piece, self.at, self.at + self.batch.num_rows):
             return self.piece.encoder.encode(self.batch)[rows]
 
 

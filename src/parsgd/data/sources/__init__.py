@@ -1,1 +1,1 @@
-"""Where rows come from, and how they split into shards."""
+"""Row sources and their partition into shards."""

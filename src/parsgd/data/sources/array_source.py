@@ -1,11 +1,11 @@
-"""Rows in memory (or mapped into it): dense and CSR arrays.  Shards are lists of row numbers; no row is copied.
+"""In-memory or memory-mapped rows: dense and CSR arrays. Shards are lists of row indices; no row is copied.
 
-With several workers the rows are dealt at random, so that a sorted file does not give each worker another world; with
-one worker the shard is the data in its own order, so that one worker is serial SGD.
+Several workers get random shards, so that a sorted file does not give them different distributions. One worker gets the
+data in stored order, so that it is serial SGD.
 
-Where the data outgrow the processor's caches, several workers are dealt, and visit, runs of 8 neighbouring rows in
-random order, not single rows: a row from anywhere in memory takes the time of several rows that lie side by side.  Not
-so where neighbours have like targets, as in a sorted file: there a run would say the same eight times.
+If the data exceed the CPU cache, the source shuffles runs of 8 neighboring rows instead of single rows, both among
+workers and within an epoch. Reading one row from a random address takes as long as reading several adjacent rows. Runs
+are not used if neighbors have correlated targets, as in a sorted file: the rows of a run would then be redundant.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from parsgd.core import PARTITIONS, RowBlock, Rows, Shard
 from parsgd.utils import first_use
 from parsgd.utils.row_arrays import picked
 
-# Sets the seed of dealing rows apart from the seeds of visiting them.
-_DEALING = 0xDEA1
-_DRAWING = 0xD4A3
-_FEW = np.arange(4096, dtype=np.int32)
-# To sort one number in so many takes as long as to mark it and look through all of them: 580,000 rows, 2 to 64 parts.
-_SPARSELY = 16
-# Data of more bytes than this are dealt in runs of so many rows: last caches have 32 MB for all cores.  Of 200k x 47k
-# sparse rows one thread took 1.6 times as many a second with runs of 8 as with single rows, with runs of 64 1.7 times.
+# Separates the seed of the partition from the seeds of the visiting order.
+_PARTITION_SEED = 0xDEA1
+_DRAW_SEED = 0xD4A3
+_FEW_INDICES = np.arange(4096, dtype=np.int32)
+# Sorting one index out of this many takes as long as a mask over all of them: 580,000 rows, 2 to 64 parts.
+_SORTING_RATIO = 16
+# Larger data (in bytes) are shuffled in runs of _RUN_ROWS: last-level caches hold 32 MB for all cores. On 200k x 47k
+# sparse rows one thread processed 1.6 times as many rows per second with runs of 8 as with single rows, with runs of 64
+# 1.7 times.
 _CACHED_BYTES = 32 << 20
-_NEIGHBOURS = 8
-# From this correlation of neighbours' targets on they are alike, judged by so many pairs, whose noise is 0.007.  Sorted
-# by target, one pass in runs of 8 by two workers left 1.3 to 1.9 times the test loss of one in single rows (adult,
-# enron_spam); five passes left the same.
-_ALIKE = 0.05
+_RUN_ROWS = 8
+# Correlation of neighboring targets from which runs are not used, estimated from _PAIRS pairs, whose noise is 0.007.
+# With rows sorted by target, one pass in runs of 8 by two workers gave 1.3 to 1.9 times the test loss of one in single
+# rows (adult, enron_spam); after five passes the loss was the same.
+_MAX_CORRELATION = 0.05
 _PAIRS = 20_000
-# Workers that keep step ask for the order of one epoch, and of the next one.
-_TOLD_ORDERS = 2
+# Synchronous workers need the order of one epoch and of the next.
+_KEPT_ORDERS = 2
 
 
 def part_sizes(n_rows: int, shard_fractions: np.ndarray) -> list[int]:
-    """``n_rows`` cut in proportion to ``shard_fractions``; of equal shard_fractions the first ones get what is left
-    over.
+    """Split ``n_rows`` in proportion to ``shard_fractions``; equal fractions give the remainder to the first parts.
 
     >>> part_sizes(10, np.ones(4)), part_sizes(9, np.array([2.0, 1.0]))
     ([3, 3, 2, 2], [6, 3])
@@ -55,12 +55,12 @@ def part_sizes(n_rows: int, shard_fractions: np.ndarray) -> list[int]:
 
 
 def ascending(numbers: np.ndarray, n: int) -> np.ndarray:
-    """Distinct ``numbers`` below ``n``, sorted; where they are many, by marking them among all.
+    """Sort distinct ``numbers`` below ``n``, with a mask if they are many.
 
     >>> ascending(np.array([4, 0, 3], dtype=np.int32), 5)
     array([0, 3, 4], dtype=int32)
     """
-    if len(numbers) * _SPARSELY < n:
+    if len(numbers) * _SORTING_RATIO < n:
         return np.sort(numbers)
     marks = np.zeros(n, dtype=bool)
     marks[numbers] = True
@@ -68,7 +68,7 @@ def ascending(numbers: np.ndarray, n: int) -> np.ndarray:
 
 
 def correlation_of_neighbours(y: np.ndarray) -> float:
-    """Correlation of each number with the next one, on evenly spaced pairs; 0 where all numbers are the same.
+    """Compute the correlation of each number with the next, on evenly spaced pairs; 0 for constant input.
 
     >>> round(correlation_of_neighbours(np.repeat([0.0, 1.0], 50)), 2), correlation_of_neighbours(np.ones(9))
     (0.98, 0.0)
@@ -80,7 +80,7 @@ def correlation_of_neighbours(y: np.ndarray) -> float:
 
 
 def run_starts(places: np.ndarray, size: int) -> np.ndarray:
-    """Where runs of neighbours begin in the sorted ``places``, and the end of the last one: ``size`` make a run.
+    """Return the starts of the runs in sorted ``places``, then the end of the last run; ``size`` rows make a run.
 
     >>> run_starts(np.array([0, 1, 2, 3, 7, 8]), 3)
     array([0, 3, 4, 6])
@@ -92,11 +92,10 @@ def run_starts(places: np.ndarray, size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ArraySource:
-    """``rows``, or those of them that ``subset`` numbers.
+    """All of ``rows``, or those in ``subset``.
 
-    ``shuffle``: whether each worker visits its rows in a new order every epoch, or in stored order.  ``neighbours``:
-    how many rows stay together when they are dealt to several workers and shuffled; None for as many as the size of the
-    data asks for.
+    ``shuffle``: each worker visits its rows in a new order per epoch instead of stored order. ``neighbours``: run
+    length for partition and shuffle; None: chosen from the size of the data.
     """
 
     rows: Rows
@@ -113,8 +112,11 @@ class ArraySource:
     def split(
         self, n_workers: int, seed: int, partition: str = "shuffled", shard_fractions: np.ndarray | None = None
     ) -> Sequence[ArrayShard]:
-        """Deal the rows to ``n_workers``; sizes differ by at most one, and are 0 where workers outnumber rows.  With
-        ``shard_fractions`` they are in proportion to these."""
+        """Split the rows into ``n_workers`` shards.
+
+        Sizes differ by at most one, and are 0 if workers outnumber rows. With ``shard_fractions``, sizes are in
+        proportion to these.
+        """
         numbers = self._numbers
         sizes = part_sizes(len(numbers), np.ones(n_workers) if shard_fractions is None else shard_fractions)
         if partition == "common_order":
@@ -128,8 +130,8 @@ class ArraySource:
         if partition == "contiguous":
             return [ArrayShard(self.rows, part, self.shuffle) for part in np.split(numbers, ends)]
         size = self._run_length
-        # in stored order within a shard: shuffle=False then means what it says for every worker
-        places = [ascending(part, len(numbers)) for part in np.split(self._deal(seed, size), ends)]
+        # stored order within a shard, so that shuffle=False holds for every worker
+        places = [ascending(part, len(numbers)) for part in np.split(self._random_order(seed, size), ends)]
         return [
             ArrayShard(
                 self.rows, part if self.subset is None else numbers[part], self.shuffle,
@@ -139,18 +141,18 @@ class ArraySource:
         ]  # fmt: skip
 
     def draw(self, n_rows: int, seed: int) -> tuple[Rows, ArraySource]:
-        """``n_rows`` rows at random, copied, and the source without them."""
+        """Return copies of ``n_rows`` random rows, and the source without them."""
         numbers = self._numbers
         chosen = np.zeros(len(numbers), dtype=bool)
-        chosen[np.random.default_rng((seed, _DRAWING)).choice(len(numbers), n_rows, replace=False)] = True
+        chosen[np.random.default_rng((seed, _DRAW_SEED)).choice(len(numbers), n_rows, replace=False)] = True
         return picked(self.rows, numbers[chosen]), replace(self, subset=numbers[~chosen])
 
     @property
     def _numbers(self) -> np.ndarray:
         if self.subset is None:
             n = len(self.rows.y)
-            # making a range gives the GIL away, which small fits are to keep
-            return _FEW[:n] if n <= len(_FEW) else np.arange(n, dtype=self._index_type)
+            # np.arange releases the GIL, which slows small fits
+            return _FEW_INDICES[:n] if n <= len(_FEW_INDICES) else np.arange(n, dtype=self._index_type)
         return np.asarray(self.subset, dtype=self._index_type)
 
     @property
@@ -159,19 +161,18 @@ class ArraySource:
             return self.neighbours
         n_bytes = sum(part.nbytes for part in self.rows.x if isinstance(part, np.ndarray))
         large = n_bytes > _CACHED_BYTES and len(self.rows.y) > 1
-        return _NEIGHBOURS if large and correlation_of_neighbours(self.rows.y) < _ALIKE else 1
+        return _RUN_ROWS if large and correlation_of_neighbours(self.rows.y) < _MAX_CORRELATION else 1
 
-    def _deal(self, seed: int, size: int) -> np.ndarray:
-        """The order in which rows are dealt, ``size`` neighbours at a time: by the shuffle's own generator, which is 10
-        times faster than numpy's."""
+    def _random_order(self, seed: int, size: int) -> np.ndarray:
+        """Return a random order of rows in runs of ``size``, by the shuffle kernel, 10 times faster than NumPy's."""
         permute = first_use.kernels("shuffling").permute
 
-        dealt = np.empty(-(-self.n_rows // size), dtype=self._index_type)
-        # not the seed that orders the rows of the first worker: the two orders are to have nothing in common
-        permute(dealt, int(np.random.SeedSequence((seed, _DEALING)).generate_state(1)[0]))
+        order = np.empty(-(-self.n_rows // size), dtype=self._index_type)
+        # differs from the seed of the first worker's order, so that the two orders are independent
+        permute(order, int(np.random.SeedSequence((seed, _PARTITION_SEED)).generate_state(1)[0]))
         if size == 1:
-            return dealt
-        rows = (dealt[:, None] * size + np.arange(size, dtype=dealt.dtype)).ravel()
+            return order
+        rows = (order[:, None] * size + np.arange(size, dtype=order.dtype)).ravel()
         return rows[rows < self.n_rows]
 
     @property
@@ -181,11 +182,11 @@ class ArraySource:
 
 @dataclass
 class ArrayShard(Shard):
-    """The rows numbered ``numbers``; or, given ``draws``, that many draws an epoch from them, with replacement.
+    """The rows ``numbers``; with ``draws``, that many draws per epoch from them, with replacement.
 
-    Given ``share``, all workers see the same rows in the same order, and this one takes so many of them an epoch; those
-    in one process tell one another the last orders in ``_common``, ``{(seed, epoch): order}``, so that a thousand
-    workers do not keep a thousand copies.  Given ``_starts``, the runs of ``numbers`` that begin there stay together.
+    With ``share``, all workers use one common order, and this one visits ``share`` rows per epoch. Workers in one
+    process share the last orders in ``_common``, ``{(seed, epoch): order}``, to avoid one copy per worker. ``_starts``
+    holds the starts of runs of ``numbers`` that stay together.
     """
 
     rows: Rows
@@ -207,14 +208,14 @@ class ArrayShard(Shard):
 
     @property
     def cost(self) -> float:
-        """Stored values a row."""
+        """Stored values per row."""
         return self.rows.x.data.size / max(len(self.rows.y), 1)
 
     def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[RowBlock]:
         yield RowBlock(self.rows, self._order(seed, epoch)[start:])
 
     def portable(self) -> ArrayShard:
-        """With no rows but those that it visits, which are copied; they are visited in the same order."""
+        """Copy only the rows of this shard; the visiting order is unchanged."""
         if len(self.numbers) == len(self.rows.y):
             return self
         numbers = np.arange(len(self.numbers), dtype=self.numbers.dtype)
@@ -233,7 +234,7 @@ class ArrayShard(Shard):
         return self._unfolded[2]
 
     def _unfold(self, seed: int, epoch: int) -> np.ndarray:
-        """The rows in the order of the shuffled runs."""
+        """Expand the shuffled runs to rows."""
         gather_runs = first_use.kernels("shuffling").gather_runs
 
         runs = np.arange(len(self._starts) - 1, dtype=self.numbers.dtype)
@@ -242,14 +243,17 @@ class ArrayShard(Shard):
         return order
 
     def _shuffled(self, numbers: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-        """The order of an epoch is the last one's, permuted once more; it is remembered only to save that work."""
+        """Return the order of an epoch: that of the previous epoch, permuted once more.
+
+        The last order is cached to save work.
+        """
         shuffling = first_use.kernels("shuffling")
         gather, permute = shuffling.gather, shuffling.permute
 
-        told = None if self._common is None else self._common.get((seed, epoch))
-        if told is not None:
-            self._seen, self._permutation = (seed, epoch, told), None
-            return told
+        shared = None if self._common is None else self._common.get((seed, epoch))
+        if shared is not None:
+            self._seen, self._permutation = (seed, epoch, shared), None
+            return shared
         if self._seen is None or self._seen[0] != seed or self._seen[1] > epoch:
             self._seen, self._permutation = (seed, -1, numbers), None
         if self._permutation is None:
@@ -261,13 +265,13 @@ class ArrayShard(Shard):
             gather(order, self._permutation, following)
             order, at = following, at + 1
         self._seen = (seed, epoch, order)
-        self._tell(seed, epoch, order)
+        self._publish(seed, epoch, order)
         return order
 
-    def _tell(self, seed: int, epoch: int, order: np.ndarray) -> None:
-        """Whoever is first tells the others; threads may be first together, and then tell the same."""
+    def _publish(self, seed: int, epoch: int, order: np.ndarray) -> None:
+        """Publish an order to the other workers; concurrent threads publish equal orders."""
         if self._common is not None:
-            for old in list(self._common)[: 1 - _TOLD_ORDERS]:
+            for old in list(self._common)[: 1 - _KEPT_ORDERS]:
                 self._common.pop(old, None)
             self._common[seed, epoch] = order
 

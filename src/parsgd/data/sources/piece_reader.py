@@ -1,4 +1,4 @@
-"""Reading spans of pieces: the rows in stored order, and where in the data whatever goes wrong has gone wrong."""
+"""Reading of spans of pieces in stored order, with the location of each error."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from parsgd.utils.row_arrays import standard_csr
 
 
 class BadRow(DataFileError):
-    """A row that cannot be used; ``row`` is its number in the chunk that is being read.
+    """An invalid row; ``row`` is its index in the chunk.
 
-    Whoever reads the piece, and knows where the chunk begins, says which row of the piece it is (:func:`told`).
+    The reader of the piece converts it to the row of the piece (:func:`error_location`).
 
     >>> BadRow(3, "column 'age' has no value").row
     3
@@ -32,8 +32,10 @@ class BadRow(DataFileError):
 
 
 class PosedRows(NamedTuple):
-    """Rows as they are put into a window: ``x (n, n_features)``, ``y`` ``(n,)`` or ``(n, n_outputs)``, and
-    ``weight (n,)`` or empty."""
+    """Rows for a shuffle buffer.
+
+    Shapes: ``x (n, n_features)``, ``y (n,)`` or ``(n, n_outputs)``, ``weight (n,)`` or empty.
+    """
 
     x: Any
     y: np.ndarray
@@ -42,7 +44,7 @@ class PosedRows(NamedTuple):
 
 @dataclass(frozen=True)
 class RowSpan:
-    """Rows ``first`` to ``stop - 1`` of a piece, but for those numbered in ``without``, a sorted array of such numbers.
+    """Rows ``first`` to ``stop - 1`` of a piece, except the sorted row indices in ``without``.
 
     >>> from parsgd.data.sources.piece_reader import RowSpan
     >>> RowSpan(None, 10, 20, np.array([12, 15])).n_rows
@@ -59,7 +61,7 @@ class RowSpan:
         return self.stop - self.first - (0 if self.without is None else len(self.without))
 
     def cut(self, start: int, stop: int) -> RowSpan:
-        """Those of its rows that it counts as ``start`` to ``stop - 1``."""
+        """Return the span of its rows ``start`` to ``stop - 1``."""
         if start == 0 and stop == self.n_rows:
             return self
         first = self.place(start) if start < stop else self.first
@@ -70,19 +72,19 @@ class RowSpan:
         return RowSpan(self.piece, first, end, without if without is not None and len(without) else None)
 
     def place(self, number: int | np.ndarray) -> Any:
-        """The row of the piece that the span counts as ``number``.
+        """Convert a row index of the span to one of the piece.
 
         >>> RowSpan(None, 10, 20, np.array([12, 15])).place(np.arange(4)).tolist()
         [10, 11, 13, 14]
         """
         if self.without is None:
             return self.first + number
-        # so many of the span's rows lie before each one that is left out
+        # number of the span's rows before each excluded row
         before = self.without - self.first - np.arange(len(self.without))
         return self.first + number + np.searchsorted(before, number, side="right")
 
     def read(self, pose: Pose, skip: int = 0) -> Iterator[PosedRows]:
-        """Its rows from its own number ``skip`` on, some thousand at a time, each time it is asked."""
+        """Read its rows from index ``skip`` on, in chunks of a few thousand; each call starts a new pass."""
         if skip >= self.n_rows:
             return
         first = self.place(skip)
@@ -90,18 +92,18 @@ class RowSpan:
             begin, end = max(first - at, 0), min(self.stop - at, _n_rows(chunk))
             if begin >= end:
                 continue
-            with told(self.piece, at + begin, at + end):
+            with error_location(self.piece, at + begin, at + end):
                 kept = _picked(chunk, self._kept(at, begin, end))
-                # data without targets, for models that need none: all rows belong to one class
+                # data without targets, for models without targets: all rows belong to one class
                 y = np.ones(_n_rows(kept)) if kept.y is None else kept.y
                 x = standard_csr(kept.x) if hasattr(kept.x, "indptr") else kept.x
                 posed = PosedRows(x, *pose(y, kept.weight))
                 if not getattr(self.piece, "finite", False):
-                    refuse_no_numbers(posed)
+                    check_rows_finite(posed)
             yield posed
 
     def _kept(self, at: int, begin: int, end: int) -> slice | np.ndarray:
-        """Which rows of the chunk that begins at row ``at`` of the piece."""
+        """Return the rows to keep of the chunk that begins at row ``at`` of the piece."""
         if self.without is None:
             return slice(begin, end)
         low, high = np.searchsorted(self.without, (at + begin, at + end))
@@ -111,15 +113,15 @@ class RowSpan:
 
 
 def chunks_of(piece: Piece, stop: int | None = None) -> Iterator[tuple[int, Chunk]]:
-    """The chunks of a piece up to row ``stop``, and the row that each begins with.
+    """Yield ``(first_row, chunk)`` of a piece up to row ``stop``.
 
     Raises
     ------
     DataFileError
-        If the piece cannot be read, or has not as many rows as it said; names the piece and the rows.
+        If the piece cannot be read, or its number of rows has changed; names the piece and the rows.
     """
     stop = piece.n_rows if stop is None else stop
-    with told(piece, 0, piece.n_rows):
+    with error_location(piece, 0, piece.n_rows):
         chunks = iter(piece.passing() if hasattr(piece, "passing") else piece.chunks())
     at = 0
     with contextlib.closing(chunks) if hasattr(chunks, "close") else contextlib.nullcontext():
@@ -128,7 +130,7 @@ def chunks_of(piece: Piece, stop: int | None = None) -> Iterator[tuple[int, Chun
             if chunk is None:
                 raise DataFileError(_miscounted(piece, f"it ends after {at:,} rows"))
             following = at + _n_rows(chunk)
-            # its end is looked for before its last rows are used: a piece may then have something to say, too
+            # check for the end before using the last rows: the piece may raise an error there
             if following > piece.n_rows or (following == piece.n_rows and _next(piece, chunks, at) is not None):
                 raise DataFileError(_miscounted(piece, "it has more"))
             if following > at:
@@ -136,10 +138,10 @@ def chunks_of(piece: Piece, stop: int | None = None) -> Iterator[tuple[int, Chun
             at = following
 
 
-def refuse_no_numbers(posed: PosedRows) -> None:
+def check_rows_finite(posed: PosedRows) -> None:
     """Raise :class:`BadRow` if a value, a target or a weight is NaN or infinite.
 
-    Sums find them, in less time than it takes to look at each; a sum that overflows is looked at more closely.
+    A sum detects them faster than an elementwise check, which runs only if the sum is not finite.
     """
     stored = posed.x.data if hasattr(posed.x, "indptr") else posed.x
     for what, values in (("a value", stored), ("the target", posed.y), ("the weight", posed.weight)):
@@ -155,8 +157,10 @@ def refuse_no_numbers(posed: PosedRows) -> None:
 
 
 @contextlib.contextmanager
-def told(piece: Piece, first: int, stop: int) -> Iterator[None]:
-    """Errors met inside say in which piece and, unless they know better, in which rows.
+def error_location(piece: Piece, first: int, stop: int) -> Iterator[None]:
+    """Add the piece, and the rows unless more is known, to errors raised in the block.
+
+    A MemoryError passes unchanged, since the data are not its cause.
 
     That there is no memory left is no mistake of the data, and passes as it is.
     """
@@ -170,12 +174,12 @@ def told(piece: Piece, first: int, stop: int) -> Iterator[None]:
         row = getattr(error, "row", None)
         if isinstance(row, int):
             raise DataFileError(f"{piece.name} (row {first + row + 1:,}): {error}") from error
-        said = str(error) if isinstance(error, ParsgdError) else f"{type(error).__name__}: {error}"
-        raise DataFileError(f"{piece.name} ({rows_named(first, stop)}): {said}") from error
+        message = str(error) if isinstance(error, ParsgdError) else f"{type(error).__name__}: {error}"
+        raise DataFileError(f"{piece.name} ({rows_named(first, stop)}): {message}") from error
 
 
 def rows_named(first: int, stop: int) -> str:
-    """Which rows, in words; people count them from 1 on.
+    """Format a range of rows, counted from 1.
 
     >>> rows_named(70_000, 80_000), rows_named(3, 4)
     ('rows 70,001 to 80,000', 'row 4')
@@ -184,7 +188,7 @@ def rows_named(first: int, stop: int) -> str:
 
 
 def _next(piece: Piece, chunks: Iterator[Chunk], at: int) -> Chunk | None:
-    with told(piece, at, piece.n_rows):
+    with error_location(piece, at, piece.n_rows):
         return next(chunks, None)
 
 

@@ -1,7 +1,7 @@
-"""Pieces: the parts in which data that do not fit in memory are read.
+"""Pieces: the parts in which out-of-core data are read.
 
-A piece is a row group of a Parquet file, a stretch of a text file, a partition that lies on a worker.  It knows how
-many rows it has, and reads them when asked, where it is asked.
+Examples are a row group of a Parquet file, a span of a text file, or a partition on a Dask worker. A piece has its
+number of rows, and reads them on demand, in the process that uses them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import numpy as np
 
 
 class Chunk(NamedTuple):
-    """Some rows as they were read: ``x`` is ``(n, n_features)``, an ndarray or a CSR matrix; ``y`` ``(n,)`` holds the
-    targets as the data have them (texts, too), or is None; ``weight`` is ``(n,)`` or None."""
+    """Some rows as read.
+
+    ``x`` is ``(n, n_features)``, an ndarray or a CSR matrix; ``y (n,)`` holds the targets as stored (also texts), or is
+    None; ``weight`` is ``(n,)`` or None.
+    """
 
     x: Any
     y: np.ndarray | None
@@ -23,14 +26,14 @@ class Chunk(NamedTuple):
 
 @runtime_checkable
 class Piece(Protocol):
-    """Small and picklable.
+    """A small picklable object that reads some rows.
 
-    ``name`` says which it is, in errors: ``"flights/part-3.parquet, row group 7"``.  ``home`` is where its rows lie in
-    memory already (the address of a machine), or None.  ``chunks`` reads it in stored order, some thousand rows at a
-    time, so that not all of it need be in memory; always the same rows, or an error that says what has changed.  A
-    piece that has ``finite = True`` has looked for NaN and infinite numbers itself; the others are looked through.  One
-    that has ``passing`` can do without memory of its own for rows: ``x`` has a ``shape``, can be sliced, and its
-    ``write(out, begin, end)`` makes rows in the room that it is given.
+    ``name`` identifies the piece in errors: ``"flights/part-3.parquet, row group 7"``. ``home`` is the address of the
+    machine that holds its rows in memory, or None. ``chunks`` yields the rows in stored order, a few thousand at a
+    time, so that the piece need not fit in memory. Every pass yields the same rows, or raises an error that names the
+    change. A piece with ``finite = True`` has checked for NaN and infinite values; the reader checks the others. A
+    piece with ``passing`` avoids a copy: its ``x`` has a ``shape``, can be sliced, and ``write(out, begin, end)``
+    writes rows into ``out``.
     """
 
     name: str
@@ -40,6 +43,6 @@ class Piece(Protocol):
     def chunks(self) -> Iterator[Chunk]: ...
 
 
-# Targets and weights as they were read -> as kernels take them: ``y`` in the dtype of the data or as class numbers, and
-# ``weight (n,)``, empty where all weigh 1.  Picklable.
+# Converts targets and weights as read to those for kernels: ``y`` in the dtype of the data or as class indices, and
+# ``weight (n,)``, empty if all weights are 1. Picklable.
 Pose = Callable[[np.ndarray | None, np.ndarray | None], tuple[np.ndarray, np.ndarray]]

@@ -1,6 +1,6 @@
-"""Reading ahead: the next window is read on a thread of its own, while the present one is trained on.
+"""Prefetch: a background thread reads the next window while the current one is used for training.
 
-Kernels hold no GIL, and neither do those who decode files, so the two run side by side.
+Kernels and file decoders release the GIL, so that both run in parallel.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from parsgd.utils.background import Background
 
 
 class WindowIndex(NamedTuple):
-    """Which window of which epoch, in the order that the seed gives."""
+    """The index of a window within an epoch, in the order given by the seed."""
 
     seed: int
     epoch: int
     number: int
 
 
-class _Halted(Exception):
-    """Nobody wants the window any more that is being read."""
+class _Cancelled(Exception):
+    """Raised in the thread when the window being read is no longer needed."""
 
 
 class ExampleStream:
-    """Examples one after the other, poured into windows."""
+    """A stream of examples that fills windows."""
 
     def __init__(self, examples: Iterator[PosedRows]):
         self.examples = examples
-        self.halted = threading.Event()
+        self.cancelled = threading.Event()
         self.part: PosedRows | None = None
         self.used = 0
 
     def fill(self, window: ShuffleBuffer, n_rows: int) -> ShuffleBuffer:
-        """Put the next ``n_rows`` into the window; what is left of the last chunk stays for the next one."""
+        """Fill the window with the next ``n_rows``; the rest of the last chunk is kept for the next window."""
         window.clear()
         while window.n < n_rows:
-            if self.halted.is_set():
-                raise _Halted
+            if self.cancelled.is_set():
+                raise _Cancelled
             if self.part is None:
                 self.part, self.used = next(self.examples), 0
             taken = min(n_rows - window.n, len(self.part.y) - self.used)
@@ -53,11 +53,11 @@ class ExampleStream:
 
 
 class Prefetcher:
-    """The window that is asked for, and the one that will be.
+    """The current window and the next one.
 
-    ``open`` gives the examples from a place on, ``n_rows`` how many a window has, ``following`` the place after it or
-    None, ``room`` an empty window; there are at most two.  One thread, named ``parsgd-read``, does all reading; what
-    goes wrong there is raised by :meth:`window` for the window in which it did.
+    ``open`` streams the examples from a window on, ``n_rows`` returns the size of a window, ``following`` the next
+    index or None, and ``new_buffer`` an empty window. At most two windows exist. One thread, named ``parsgd-read``,
+    does all reading; :meth:`window` raises the errors of the requested window.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class Prefetcher:
         open: Callable[[WindowIndex], Iterator[PosedRows]],
         n_rows: Callable[[WindowIndex], int],
         following: Callable[[WindowIndex], WindowIndex | None],
-        room: Callable[[], ShuffleBuffer],
+        new_buffer: Callable[[], ShuffleBuffer],
     ):
-        self.open, self.n_rows, self.following, self.room = open, n_rows, following, room
+        self.open, self.n_rows, self.following, self.new_buffer = open, n_rows, following, new_buffer
         self.thread = Background(1, "parsgd-read")
         self.stream: ExampleStream | None = None
         self.here: tuple[WindowIndex, ShuffleBuffer] | None = None
@@ -75,12 +75,12 @@ class Prefetcher:
         self.spare: list[ShuffleBuffer] = []
 
     def window(self, place: WindowIndex) -> ShuffleBuffer:
-        """The window at ``place``; until another one is asked for, nobody writes to it."""
+        """Return the window at ``place``, valid until the next one is requested."""
         if self.here is not None and self.here[0] == place:
             return self.here[1]
         if self.coming is None or self.coming[0] != place:
-            self._turn_to(place)
-        window = self._arrived()
+            self._restart(place)
+        window = self._await_pending()
         if self.here is not None:
             self.spare.append(self.here[1])
         self.here = (place, window)
@@ -90,18 +90,18 @@ class Prefetcher:
         return window
 
     def close(self) -> None:
-        """End the thread, let go of the windows and of what is open.  Waits for no more than a chunk."""
-        self._halt()
+        """End the thread, and release the windows and open files. Waits for at most one chunk."""
+        self._cancel_pending()
         self.thread.close()
-        self._leave()
+        self._close_stream()
         self.here, self.spare = None, []
 
-    def _arrived(self) -> ShuffleBuffer:
+    def _await_pending(self) -> ShuffleBuffer:
         _, future = self.coming
         try:
             return future.result()
         finally:
-            # after an error, whoever asks again has it read anew; after an interrupt, it may still be being read
+            # after an error, the next request reads the window again; after an interrupt, reading may still run
             if future.done():
                 self.coming = None
 
@@ -115,35 +115,35 @@ class Prefetcher:
             return
         try:
             future.set_result(self._read(stream, place))
-        except BaseException as error:  # raised where the window is asked for
+        except BaseException as error:  # raised where the window is requested
             future.set_exception(error)
 
     def _read(self, stream: ExampleStream, place: WindowIndex) -> ShuffleBuffer:
-        window = self.spare.pop() if self.spare else self.room()
+        window = self.spare.pop() if self.spare else self.new_buffer()
         try:
             return stream.fill(window, self.n_rows(place))
         except BaseException:
             self.spare.append(window)
             raise
 
-    def _turn_to(self, place: WindowIndex) -> None:
-        """Leave the stream for another one, which begins at ``place``."""
-        self._halt()
-        self._leave()
+    def _restart(self, place: WindowIndex) -> None:
+        """Start a new stream at ``place``."""
+        self._cancel_pending()
+        self._close_stream()
         self.stream = ExampleStream(self.open(place))
         self._begin(place)
 
-    def _halt(self) -> None:
-        """Whatever is being read, or has been and nobody asked for, is not wanted."""
+    def _cancel_pending(self) -> None:
+        """Cancel the pending window, read or not."""
         if self.stream is not None:
-            self.stream.halted.set()
+            self.stream.cancelled.set()
         if self.coming is not None:
             _, future = self.coming
             if not future.cancel() and future.exception() is None:
                 self.spare.append(future.result())
             self.coming = None
 
-    def _leave(self) -> None:
+    def _close_stream(self) -> None:
         if self.stream is not None:
             self.stream.examples.close()
             self.stream = None

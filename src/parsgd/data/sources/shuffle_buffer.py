@@ -1,4 +1,4 @@
-"""Windows: room for some rows that are in memory at a time, filled and filled again."""
+"""Shuffle buffers: windows of rows in memory, refilled repeatedly."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from parsgd.core import CsrRows, DenseRows, Rows
 from parsgd.data.sources.piece_reader import PosedRows
 from parsgd.utils.row_arrays import read_only
 
-# A window is about so large, and has no fewer rows than this as long as they do not take the most that it may.
+# Target size of a window, its maximum, and the minimum number of rows, which holds unless it exceeds the maximum.
 _WINDOW_BYTES, _MOST_BYTES, _FEWEST_ROWS = 16 << 20, 128 << 20, 8192
-# Stored values of a CSR row, where nobody says; and how much more room is taken when it does not suffice.
+# Default of the stored values per CSR row, and the growth factor of the buffer.
 _GUESSED_VALUES, _GROWTH = 64.0, 1.5
 
 
 def bytes_per_row(n_features: int, dtype: str, sparse: bool, values_per_row: float | None) -> float:
-    """Memory of one row's values and, of CSR rows, their indices."""
+    """Compute the memory of one row: its values and, for CSR rows, their indices."""
     size = np.dtype(dtype).itemsize
     if not sparse:
         return float(max(n_features, 1) * size)
@@ -24,9 +24,9 @@ def bytes_per_row(n_features: int, dtype: str, sparse: bool, values_per_row: flo
 
 
 def usual_rows(row_bytes: float) -> int:
-    """Rows of a window where nobody asks for a number: a power of two, so that batches fit, in about 16 MiB.
+    """Return the default number of rows of a window: a power of two, to fit batches, in about 16 MiB.
 
-    No fewer than 8,192, unless these take more than 128 MiB.
+    At least 8,192, unless these take more than 128 MiB.
 
     >>> usual_rows(54 * 4), usual_rows(3000.0), usual_rows(8 * 47_000)
     (65536, 8192, 256)
@@ -37,25 +37,25 @@ def usual_rows(row_bytes: float) -> int:
 
 
 class DenseBuffer:
-    """A matrix of ``n_rows``, filled from above."""
+    """A matrix of ``n_rows``, filled from the first row on."""
 
     def __init__(self, n_rows: int, n_features: int, dtype: str, values_per_row: float | None = None):
         self.matrix = np.empty((n_rows, n_features), dtype=dtype)
 
     def put(self, at: int, x: np.ndarray, begin: int, end: int) -> None:
-        """Rows ``begin`` to ``end - 1`` of ``x``, from row ``at`` on."""
-        room = self.matrix[at : at + end - begin]
+        """Copy rows ``begin`` to ``end - 1`` of ``x`` to row ``at``."""
+        target = self.matrix[at : at + end - begin]
         if hasattr(x, "write"):
-            x.write(room, begin, end)
+            x.write(target, begin, end)
         else:
-            room[:] = x[begin:end]
+            target[:] = x[begin:end]
 
     def rows(self, n_rows: int) -> DenseRows:
         return DenseRows(read_only(self.matrix[:n_rows].reshape(-1)), self.matrix.shape[1])
 
 
 class CsrBuffer:
-    """CSR rows, one behind the other; there is more room for values when they need it."""
+    """Consecutive CSR rows in arrays that grow on demand."""
 
     def __init__(self, n_rows: int, n_features: int, dtype: str, values_per_row: float | None = None):
         values = int(n_rows * (min(_GUESSED_VALUES, n_features) if values_per_row is None else values_per_row) * 1.05)
@@ -85,16 +85,16 @@ class CsrBuffer:
         stored = int(self.indptr[n_rows])
         wide = stored >= 2**31 or self.indices.dtype == np.int64
         kind = np.int64 if wide else np.int32
-        # as ArraySource has them, so that nothing is compiled anew
+        # the dtypes of ArraySource, to avoid another compilation
         indices = self.indices[:stored].astype(kind, copy=False)
         indptr = self.indptr[: n_rows + 1].astype(kind)
         return CsrRows(read_only(self.data[:stored]), read_only(indices), read_only(indptr))
 
 
 class ShuffleBuffer:
-    """Room for ``n_rows`` examples; ``n`` of them are there.
+    """A buffer of up to ``n_rows`` examples, of which ``n`` are filled.
 
-    What :meth:`rows` shows is overwritten when the window is filled again.
+    Refilling the buffer overwrites the result of :meth:`rows`.
     """
 
     def __init__(self, n_rows: int, n_features: int, dtype: str, sparse: bool, values_per_row: float | None = None):
@@ -110,7 +110,7 @@ class ShuffleBuffer:
         self.n, self.weight, self._seen = 0, None, None
 
     def put(self, posed: PosedRows, begin: int, end: int) -> None:
-        """Add rows ``begin`` to ``end - 1`` of what was read."""
+        """Append rows ``begin`` to ``end - 1`` of ``posed``."""
         self._check(posed)
         n, stop = self.n, self.n + end - begin
         self.x.put(n, posed.x, begin, end)
@@ -125,7 +125,7 @@ class ShuffleBuffer:
         self.n = stop
 
     def rows(self) -> Rows:
-        """The examples that are there, read-only."""
+        """Return the rows of the buffer, read-only."""
         if self._seen is None:
             weight = np.zeros(0, dtype=self.dtype) if self.weight is None else self.weight[: self.n]
             self._seen = Rows(self.x.rows(self.n), read_only(self.y[: self.n]), read_only(weight))
@@ -134,6 +134,6 @@ class ShuffleBuffer:
     def _check(self, posed: PosedRows) -> None:
         if hasattr(posed.x, "indptr") != self.sparse or posed.x.shape[1] != self.n_features:
             raise TypeError(
-                f"The source announced {'CSR' if self.sparse else 'dense'} rows of {self.n_features} features; a piece"
-                f" brought {type(posed.x).__name__} of shape {posed.x.shape}."
+                f"The source declared {'CSR' if self.sparse else 'dense'} rows of {self.n_features} features; a piece"
+                f" returned {type(posed.x).__name__} of shape {posed.x.shape}."
             )

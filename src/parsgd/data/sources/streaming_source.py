@@ -1,10 +1,10 @@
-"""Rows that do not fit in memory: pieces, dealt to workers, streamed through windows.
+"""Out-of-core rows: pieces, assigned to workers and streamed through shuffle buffers (windows).
 
-An epoch of a shard is one stream of rows: its pieces one after the other, in an order drawn anew for every epoch, each
-in stored order.  The stream is cut into windows of equal size, wherever pieces end, and the rows of a window are
-visited in random order.  So the rows of a piece stay together, and meet those of pieces that are its neighbours by
-chance: with data sorted by target, windows that hold few pieces are a worse shuffle than that of all rows
-(docs/results/shuffling.md has by how much).  With ``shuffle=False`` rows come as they are stored.
+An epoch of a shard is one stream of rows: its pieces in a new random order per epoch, each in stored order. The stream
+is cut into windows of equal size, across piece boundaries, and the rows of a window are visited in random order. Rows
+of a piece therefore stay together, and mix only with those of adjacent pieces. With data sorted by target, windows of
+few pieces shuffle worse than a permutation of all rows (docs/results/shuffling.md quantifies it). With
+``shuffle=False`` rows keep stored order.
 """
 
 from __future__ import annotations
@@ -26,22 +26,21 @@ from parsgd.data.sources.shuffle_buffer import ShuffleBuffer, bytes_per_row, usu
 from parsgd.errors import InvalidArgumentError
 from parsgd.utils import first_use
 
-# Set the seeds of the order of pieces, of that of rows in a window, and of drawing apart from one another.
-_PIECES, _ROWS, _DRAWING = 0x9EC5, 0x7045, 0xD4A4
-# Rows are drawn from so many pieces at most, one for so many rows, but not from fewer than the least: to draw them from
-# all would be to read all.
-_DRAWN_PIECES, _ROWS_A_PIECE, _FEWEST_PIECES = 32, 1000, 8
+# Separate the seeds of the order of pieces, of the order of rows in a window, and of drawing.
+_PIECE_SEED, _ROW_SEED, _DRAW_SEED = 0x9EC5, 0x7045, 0xD4A4
+# Drawing: maximum number of pieces, rows per piece, and minimum number of pieces. Drawing from all pieces would read
+# all data.
+_DRAWN_PIECES, _ROWS_PER_PIECE, _FEWEST_PIECES = 32, 1000, 8
 
 
 @dataclass(frozen=True)
 class StreamingSource:
-    """The rows of ``pieces``, but for those that ``without`` numbers: ``{piece's number: sorted row numbers}``.
+    """The rows of ``pieces``, except those in ``without``: ``{piece index: sorted row indices}``.
 
-    ``dtype``, ``sparse`` and ``n_features`` say what the pieces bring; ``pose`` makes targets and weights of it as
-    kernels take them.  ``shuffle``: whether pieces, and rows in a window, are visited in random order, or all as they
-    are stored.  ``shuffle_buffer_rows``: how many rows are shuffled among each other; None: a power of two, in about 16
-    MiB. A shard holds two windows at most, the present one and the next.  ``values_per_row``: how many values a CSR row
-    stores on average, if that is known.
+    ``dtype``, ``sparse`` and ``n_features`` describe the rows of the pieces; ``pose`` converts targets and weights for
+    kernels. ``shuffle``: visit pieces, and rows in a window, in random order instead of stored order.
+    ``shuffle_buffer_rows``: rows per window; None: a power of two, in about 16 MiB. A shard holds at most two windows,
+    the current one and the next. ``values_per_row``: mean number of stored values per CSR row, if known.
     """
 
     pieces: tuple[Piece, ...]
@@ -54,13 +53,13 @@ class StreamingSource:
     values_per_row: float | None = None
     without: Mapping[int, np.ndarray] = field(default_factory=dict)
 
-    # draws from all rows, with replacement, would read a piece for each
+    # not replicated: drawing from all rows with replacement would read a piece per draw
     partitions = frozenset({"shuffled", "contiguous", "common_order"})
 
     def __post_init__(self) -> None:
         if self.shuffle_buffer_rows is not None and self.shuffle_buffer_rows < 1:
             raise InvalidArgumentError(
-                f"The 'shuffle_buffer_rows' parameter of StreamingSource must be an int from 1 on, or None. Got"
+                f"The 'shuffle_buffer_rows' parameter of StreamingSource must be an int >= 1, or None. Got"
                 f" {self.shuffle_buffer_rows!r} instead."
             )
 
@@ -71,8 +70,10 @@ class StreamingSource:
     def split(
         self, n_workers: int, seed: int, partition: str = "shuffled", shard_fractions: np.ndarray | None = None
     ) -> Sequence[StreamingShard]:
-        """Deal the pieces to ``n_workers``, whole where sizes then differ by a tenth at most; with ``shard_fractions``
-        in proportion to these (:mod:`parsgd.data.sources.partitioning`)."""
+        """Assign the pieces to ``n_workers``, in proportion to ``shard_fractions`` if present.
+
+        Pieces stay whole if sizes then differ by at most a tenth (:mod:`parsgd.data.sources.partitioning`).
+        """
         spans = [span for _, span in self._spans]
         shard_fractions = np.ones(n_workers) if shard_fractions is None else np.asarray(shard_fractions, dtype=float)
         if partition == "common_order":
@@ -86,13 +87,13 @@ class StreamingSource:
         return [self._shard(number, part) for number, part in enumerate(parts)]
 
     def draw(self, n_rows: int, seed: int) -> tuple[Rows, StreamingSource]:
-        """``n_rows`` rows at random, in memory, and the source without them.
+        """Return ``n_rows`` random rows in memory, and the source without them.
 
-        They come from pieces drawn at random, 8 for few rows and up to 32 for many, for each is read from its
-        beginning; or from more if these have too few.
+        The rows come from 8 to 32 random pieces, depending on ``n_rows``, since each piece is read from its beginning.
+        More pieces are used if these have too few rows.
         """
-        pieces = min(max(n_rows // _ROWS_A_PIECE, _FEWEST_PIECES), _DRAWN_PIECES)
-        rng = np.random.default_rng((seed, _DRAWING))
+        pieces = min(max(n_rows // _ROWS_PER_PIECE, _FEWEST_PIECES), _DRAWN_PIECES)
+        rng = np.random.default_rng((seed, _DRAW_SEED))
         spans, chosen, found = self._spans, [], 0
         for number in rng.permutation(len(spans)):
             if len(chosen) >= pieces and found >= n_rows:
@@ -114,7 +115,7 @@ class StreamingSource:
 
     @property
     def _spans(self) -> list[tuple[int, RowSpan]]:
-        """The pieces that have rows, with their numbers."""
+        """Return the nonempty pieces with their indices."""
         spans = [(n, RowSpan(piece, 0, piece.n_rows, self.without.get(n))) for n, piece in enumerate(self.pieces)]
         return [(number, span) for number, span in spans if span.n_rows]
 
@@ -132,8 +133,8 @@ class StreamingSource:
 class StreamingShard(Shard):
     """The rows of ``spans``, visited window by window.
 
-    Given ``share``, all workers see the same rows in the same order, and this one takes so many of them an epoch.
-    ``number`` says which shard it is, in errors.  A shard that fits in one window is read once and stays there.
+    With ``share``, all workers use one common order, and this one visits ``share`` rows per epoch. ``number`` is the
+    shard's index, for errors. A shard that fits in one window is read once and kept in memory.
     """
 
     spans: tuple[RowSpan, ...]
@@ -147,7 +148,7 @@ class StreamingShard(Shard):
     share: int | None = None
     number: int = 0
     _ahead: Prefetcher | None = field(default=None, repr=False, compare=False)
-    _told: tuple[WindowIndex, np.ndarray] | None = field(default=None, repr=False, compare=False)
+    _last_order: tuple[WindowIndex, np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     @property
     def n_rows(self) -> int:
@@ -155,12 +156,12 @@ class StreamingShard(Shard):
 
     @property
     def cost(self) -> float:
-        """Stored values a row; of CSR rows a guess, where nobody said."""
+        """Stored values per row; for CSR rows estimated if unknown."""
         size = np.dtype(self.dtype).itemsize + 4 * self.sparse
         return bytes_per_row(self.n_features, self.dtype, self.sparse, self.values_per_row) / size
 
     def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[RowBlock]:
-        """Windows of the epoch, the first one from visit ``start`` on; each is valid until the next is asked for."""
+        """Yield the windows of the epoch from visit ``start`` on; each is valid until the next one is requested."""
         while start < self._stored:
             number, passed = divmod(start, self.shuffle_buffer_rows)
             window = self._window(WindowIndex(seed, epoch, number))
@@ -169,7 +170,7 @@ class StreamingShard(Shard):
 
     @property
     def home(self) -> str | None:
-        """Where most of its rows lie in memory already (``Piece.home``); None where they are to be read."""
+        """Machine that holds most of its rows in memory (``Piece.home``); None if they must be read."""
         rows: Counter[str] = Counter()
         for span in self.spans:
             if span.piece.home is not None:
@@ -177,18 +178,18 @@ class StreamingShard(Shard):
         return max(rows, key=rows.get, default=None)
 
     def futures(self) -> list:
-        """What lies on machines of a cluster and must be where the shard is read (``Piece.futures``, if it has any)."""
+        """Return the Dask futures that the shard needs (``Piece.futures``, if defined)."""
         return [future for span in self.spans for future in getattr(span.piece, "futures", list)()]
 
     def filled(self, values: Sequence) -> StreamingShard:
-        """The shard with what its futures gave."""
+        """Replace its futures by their values."""
         left = iter(values)
         pieces = [s.piece.filled(left) if hasattr(s.piece, "filled") else s.piece for s in self.spans]
         spans = tuple(replace(span, piece=piece) for span, piece in zip(self.spans, pieces, strict=True))
-        return replace(self, spans=spans, _ahead=None, _told=None)
+        return replace(self, spans=spans, _ahead=None, _last_order=None)
 
     def close(self) -> None:
-        """End the thread that reads ahead, and let go of what was read."""
+        """End the prefetch thread, and release the windows."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             ahead.close()
@@ -203,29 +204,29 @@ class StreamingShard(Shard):
 
     def _window(self, place: WindowIndex) -> ShuffleBuffer:
         if self._ahead is None:
-            self._ahead = Prefetcher(self._examples, self._size, self._following, self._room)
+            self._ahead = Prefetcher(self._examples, self._size, self._following, self._new_buffer)
         try:
-            # the only window has the same rows in every epoch, in another order of visits
+            # a single window has the same rows in every epoch, in another visiting order
             return self._ahead.window(WindowIndex(0, 0, 0) if self._one_window else place)
         except Exception as error:
             error.add_note(f"Shard {self.number} was being read, epoch #{place.epoch + 1}.")
             raise
 
     def _order(self, place: WindowIndex) -> np.ndarray:
-        """In which order to visit the rows of a window."""
-        if self._told is None or self._told[0] != place:
+        """Return the visiting order of the rows of a window."""
+        if self._last_order is None or self._last_order[0] != place:
             order = np.empty(self._size(place), dtype=np.int32)
             if self.shuffle:
                 permute = first_use.kernels("shuffling").permute
 
-                permute(order, int(np.random.SeedSequence((*place, _ROWS)).generate_state(1)[0]))
+                permute(order, int(np.random.SeedSequence((*place, _ROW_SEED)).generate_state(1)[0]))
             else:
                 order[:] = np.arange(len(order))
-            self._told = (place, order)
-        return self._told[1]
+            self._last_order = (place, order)
+        return self._last_order[1]
 
     def _examples(self, place: WindowIndex) -> Iterator[PosedRows]:
-        """What is read from a place on, epoch after epoch."""
+        """Stream the examples from a window on, epoch after epoch."""
         skip, epoch = place.number * self.shuffle_buffer_rows, place.epoch
         while True:
             for span in self._pieces(place.seed, epoch):
@@ -237,7 +238,7 @@ class StreamingShard(Shard):
     def _pieces(self, seed: int, epoch: int) -> Sequence[RowSpan]:
         if not self.shuffle or self._one_window:
             return self.spans
-        order = np.random.default_rng((seed, epoch, _PIECES)).permutation(len(self.spans))
+        order = np.random.default_rng((seed, epoch, _PIECE_SEED)).permutation(len(self.spans))
         return [self.spans[number] for number in order]
 
     def _size(self, place: WindowIndex) -> int:
@@ -249,15 +250,15 @@ class StreamingShard(Shard):
         last = (place.number + 1) * self.shuffle_buffer_rows >= self._stored
         return WindowIndex(place.seed, place.epoch + 1, 0) if last else place._replace(number=place.number + 1)
 
-    def _room(self) -> ShuffleBuffer:
+    def _new_buffer(self) -> ShuffleBuffer:
         return ShuffleBuffer(self.shuffle_buffer_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_ahead": None, "_told": None}
+        return {**self.__dict__, "_ahead": None, "_last_order": None}
 
 
 def _gather(span: RowSpan, pose: Pose, numbers: np.ndarray, window: ShuffleBuffer) -> None:
-    """Put the rows that the span counts as ``numbers``, sorted, into the window."""
+    """Copy the rows of the span with sorted indices ``numbers`` into the window."""
     if len(numbers) == 0:
         return
     at = 0
