@@ -379,7 +379,7 @@ def test_a_function_that_gives_other_rows_the_next_time():
         yield np.ones((n, 2)), np.zeros(n)
 
     dataset = open_dataset(make)
-    for match in ("gave 3 rows in this pass, and 4", "gave 5 rows or more"):
+    for match in ("yielded 3 rows in this pass, and 4", "yielded 5 rows or more"):
         with pytest.raises(DataFileError, match=match):
             list(dataset.blocks())
 

@@ -160,7 +160,7 @@ def test_files_that_vanish_or_change_are_refused_when_they_are_read(folder):
     os.utime(folder / "part-2.parquet", (1, 1))
     pq.write_table(table(21), folder / "part-1.parquet")
     (folder / "part-0.parquet").unlink()
-    for piece, said in ((pieces[0], "is gone"), (pieces[3], "has changed"), (pieces[8], "has changed")):
+    for piece, said in ((pieces[0], "is missing"), (pieces[3], "has changed"), (pieces[8], "has changed")):
         with pytest.raises(DataFileError, match=rf"{piece.file.path} {said}"):
             rows([piece])
 

@@ -195,7 +195,7 @@ def test_the_number_of_the_first_feature_belongs_to_the_model(svmlight, tmp_path
 
 def test_a_file_counted_from_1_is_no_file_of_a_model_counted_from_0(svmlight):
     model = parsgd.SGDClassifier(random_state=0).fit(open_dataset(svmlight / "from0.svm"))
-    with pytest.raises(DataFileError, match=r"from1.svm: has features 1 to 3, and the model knows 3, counted from 0"):
+    with pytest.raises(DataFileError, match=r"from1.svm: has features 1 to 3, and the model has 3, counted from 0"):
         model.predict(svmlight / "from1.svm")
     asked = open_dataset(svmlight / "from1.svm", columns=model.columns_, zero_based=False)
     assert model.predict(asked).tolist() == model.predict(svmlight / "from0.svm").tolist()

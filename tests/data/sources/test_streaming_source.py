@@ -406,6 +406,6 @@ def test_usual_windows_are_powers_of_two_of_bounded_size(bytes_per_row):
 
 def test_a_window_of_no_rows_is_refused(blocks):
     with pytest.raises(
-        InvalidArgumentError, match="'shuffle_buffer_rows' parameter of StreamingSource must be an int from 1 on"
+        InvalidArgumentError, match="'shuffle_buffer_rows' parameter of StreamingSource must be an int >= 1"
     ):
         blocks.source([3], shuffle_buffer_rows=0)

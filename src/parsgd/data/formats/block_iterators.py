@@ -1,4 +1,4 @@
-"""Blocks ``(X, y)`` or ``(X, y, weight)`` that a list holds, a function hands out, or a generator yields once."""
+"""Blocks ``(X, y)`` or ``(X, y, weight)`` from a list, a function or a generator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FORMS = "(X, y) or (X, y, weight)"
 
 
 def block_of(item: Any, number: int) -> tuple[Any, Any, Any]:
-    """``(X, y, weight)`` of a block as the user gave it."""
+    """Validate a user's block and return ``(X, y, weight)``."""
     if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
         raise InvalidArgumentError(f"Block {number} must be {_FORMS}. Got {type(item).__name__} instead.")
     x, y, weight = (*item, None)[:3]
@@ -36,7 +36,7 @@ def block_of(item: Any, number: int) -> tuple[Any, Any, Any]:
 
 
 def list_pieces(blocks: Sequence[Any], dtype: str) -> list[ArrayPiece]:
-    """A piece for each block of a list."""
+    """Make a piece of each block of a list."""
     pieces = []
     for number, item in enumerate(blocks):
         x, y, weight = (None if part is None else handle_of(part, "a block") for part in block_of(item, number))
@@ -46,7 +46,7 @@ def list_pieces(blocks: Sequence[Any], dtype: str) -> list[ArrayPiece]:
 
 @dataclass(frozen=True)
 class CalledPiece:
-    """All rows of what a function iterates over; it is called anew for every pass, and must give the same rows."""
+    """All rows that a function yields; each pass calls it again, and must yield the same rows."""
 
     make: Callable[[], Iterable[Any]]
     n_rows: int
@@ -74,13 +74,13 @@ class CalledPiece:
             yield Chunk(x, y, weight)
         if rows != self.n_rows:
             raise DataFileError(
-                f"{self.name}: gave {rows:,} rows{' or more' * (rows > self.n_rows)} in this pass, and {self.n_rows:,}"
-                " in the first one. It must give the same rows in every pass."
+                f"{self.name}: yielded {rows:,} rows{' or more' * (rows > self.n_rows)} in this pass, and"
+                f" {self.n_rows:,} in the first one. It must yield the same rows in every pass."
             )
 
 
 def called_pieces(make: Callable[[], Iterable[Any]], dtype: str) -> list[CalledPiece]:
-    """One piece; a first pass counts its rows."""
+    """Make one piece, after a pass that counts its rows."""
     rows, features = 0, None
     for number, item in enumerate(make()):
         x, _, _ = block_of(item, number)
@@ -89,7 +89,7 @@ def called_pieces(make: Callable[[], Iterable[Any]], dtype: str) -> list[CalledP
 
 
 class SpoolFolder:
-    """A temporary folder for the blocks of a generator; removed with the object that keeps it."""
+    """A temporary folder for the blocks of a generator, removed with its owner."""
 
     def __init__(self) -> None:
         with interrupts.shielded():
@@ -97,7 +97,7 @@ class SpoolFolder:
         self.folder, self.close = self.kept.path, self.kept.close
 
     def keep(self, x: Any, y: Any, weight: Any, number: int, dtype: str) -> ArrayPiece:
-        """Write a block, and give the piece that reads it."""
+        """Write a block, and return the piece that reads it."""
         kept = [self._written(part, f"{number}-{name}") for name, part in (("y", y), ("weight", weight))]
         if sparse.issparse(x):
             parts = (self._written(getattr(x, name), f"{number}-{name}") for name in ("data", "indices", "indptr"))
@@ -117,7 +117,7 @@ class SpoolFolder:
 
 @dataclass(frozen=True)
 class MappedCsr:
-    """CSR rows whose three arrays lie in files."""
+    """CSR rows with three memory-mapped arrays."""
 
     data: Any
     indices: Any
@@ -133,7 +133,7 @@ class MappedCsr:
 
 
 def spooled_pieces(blocks: Iterable[Any], dtype: str) -> tuple[list[ArrayPiece], SpoolFolder]:
-    """Write what a generator yields to files; the folder lives as long as the spool that comes with the pieces."""
+    """Write the blocks of a generator to files; the folder exists as long as the returned spool."""
     spool = SpoolFolder()
     try:
         pieces = [spool.keep(*block_of(item, number), number, dtype) for number, item in enumerate(blocks)]

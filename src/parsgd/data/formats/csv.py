@@ -1,4 +1,4 @@
-"""CSV files: one scan finds where they can be cut and counts the rows; then pyarrow parses each span by itself."""
+"""CSV files: one scan finds row boundaries and counts rows; pyarrow then parses each span separately."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from parsgd.data.formats.tables import CHUNK_ROWS, chunk_of
 from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError
 
-# Bytes of a packed file that are parsed at a time.
+# Bytes of a compressed file per parser call.
 _BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
 class CsvPiece:
-    """A span of a CSV file; of a packed one, all of it.  ``stamp`` shows whether the file has changed."""
+    """A span of a CSV file, or all of a compressed one; ``stamp`` detects changes of the file."""
 
     address: Address
     layout: CsvLayout
@@ -60,7 +60,7 @@ class CsvPiece:
             )
 
     def _blocks(self) -> Iterator[bytes]:
-        """Whole rows, some megabytes at a time."""
+        """Yield whole rows, a few megabytes at a time."""
         if not self.address.packed:
             yield read_span(self.address, self.span)
             return
@@ -70,9 +70,9 @@ class CsvPiece:
             yield from (block for block, n_rows in blocks_of_rows(file, scanner, _BLOCK_BYTES) if n_rows)
 
     def _types(self) -> dict[str, Any]:
-        """The columns to read, and their types.
+        """Return the columns to read, and their types.
 
-        Numeric are read as floats, since a whole number may be followed by one that is not.
+        Integer columns are read as floats, since later rows may have fractions.
         """
         pa = arrow()
         found = dict(zip(self.layout.names, self.layout.types, strict=True))
@@ -89,15 +89,15 @@ class CsvPiece:
             types[name] = kind
         if self.target is not None and self.encoder.labels == "text":
             types[self.target] = pa.string()
-        # to count rows, one column is read
+        # without columns, one is read to count rows
         return types or {self.layout.names[0]: pa.string()}
 
 
 def csv_schema(addresses: Sequence[Address], options: CsvOptions) -> tuple[Any, list[CsvLayout]]:
-    """``(schema, layouts)`` of CSV files.
+    """Return ``(schema, layouts)`` of CSV files.
 
-    The first file says which columns there are; the others may have them in another order, and more of them.  The
-    type of a column is that of the first file that has values of it in its first rows.
+    The first file determines the columns; other files may have more columns, in another order. The type of a column is
+    that of the first file with values of it in its first rows.
     """
     pa = arrow()
     layouts = [layout_of(address, options) for address in addresses]
@@ -116,9 +116,9 @@ def csv_schema(addresses: Sequence[Address], options: CsvOptions) -> tuple[Any, 
 def csv_pieces(
     addresses: Sequence[Address], layouts: Sequence[CsvLayout], schema: Any, read: Sequence[str], texts: Sequence[str]
 ) -> list[CsvPiece]:
-    """The pieces of CSV files of which the columns ``read`` are read, ``texts`` as texts; their encoders are set later.
+    """Make pieces of CSV files that read the columns ``read``, with ``texts`` as texts; encoders are set later.
 
-    Raises DataFileError if a column holds other things in another file.
+    Raises DataFileError if the types of a column differ between files.
     """
     pa = arrow()
     known, texts, pieces = dict(zip(schema.names, schema.types, strict=True)), set(texts), []

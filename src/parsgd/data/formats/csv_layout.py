@@ -1,4 +1,4 @@
-"""Layout of CSV files: encoding, line ends, separator, header, and the types of the first rows."""
+"""Layout of CSV files: encoding, line ends, separator, header, and the types inferred from the first rows."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from parsgd.errors import DataFileError
 _SEPARATORS = ",;\t|"
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-# The first rows say what columns hold: about so many bytes of them.
+# Approximate size of the sample of first rows for type inference, in bytes.
 SAMPLE_BYTES = 1 << 20
 _BLANK_LINES = re.compile(rb"(?:[ ]*(?:\r\n|\n|\r))*")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-_HEADER = "Say header=None (--no-header) if the file has no header, or header=True (--header) if it has one."
+_HEADER = "Use header=None (--no-header) if the file has no header, or header=True (--header) if it has one."
 
 
 @dataclass(frozen=True)
 class CsvOptions:
-    """What the user says about CSV files.
+    """CSV options of the user.
 
-    ``header`` is ``"auto"``, True, None for files without a header, or the names of the columns of such files.
-    ``decimal`` is the decimal point.
+    ``header`` is ``"auto"``, True, None for files without a header, or column names for such files. ``decimal`` is the
+    decimal point.
     """
 
     header: Any = "auto"
@@ -45,7 +45,7 @@ class CsvOptions:
 
 @dataclass(frozen=True)
 class CsvLayout:
-    """How a file is written: columns and their Arrow types, separator, byte that ends a row, decimal point.
+    """The layout of a file: columns and their Arrow types, separator, byte that ends a row, decimal point.
 
     Rows begin at byte ``begin``, in line ``line``.  ``notes`` are remarks for the user.
     """
@@ -60,7 +60,7 @@ class CsvLayout:
     notes: tuple[str, ...] = ()
 
     def scanner(self, name: str) -> RowScanner:
-        """A scanner at the first row."""
+        """Make a scanner positioned at the first row."""
         return RowScanner(name, self.separator, self.newline, self.line)
 
 
@@ -98,7 +98,7 @@ def layout_of(address: Address, options: CsvOptions) -> CsvLayout:
         notes += _check_header(address, names, types, bool(twice))
     if twice:
         raise DataFileError(f"{address}: two columns are called {twice[0]!r}; give each its own name. {_HEADER}")
-    # columns without a name are left out, and need names that differ
+    # columns without a name are ignored, but Arrow needs distinct names
     names = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
     return CsvLayout(tuple(names), separator, newline, begin, line, options.decimal, types, tuple(notes))
 
@@ -112,7 +112,7 @@ def _check_encoding(address: Address, head: bytes) -> None:
 
 
 def not_utf8(where: str, block: bytes, line: int, newline: int = 10) -> DataFileError | None:
-    """The error of bytes that are not UTF-8, or None if there are none."""
+    """Build the error for bytes that are not UTF-8; None if all are."""
     try:
         block.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -126,7 +126,7 @@ def not_utf8(where: str, block: bytes, line: int, newline: int = 10) -> DataFile
 
 
 def _first_row(address: Address, head: bytes) -> tuple[str, list[str], int]:
-    """The separator, the fields of the first row, and its length in bytes."""
+    """Return the separator, the fields of the first row, and its length in bytes."""
     found = []
     for separator in _SEPARATORS:
         # Latin-1 has a character for each byte
@@ -146,13 +146,13 @@ def _first_row(address: Address, head: bytes) -> tuple[str, list[str], int]:
 
 
 def _check_header(address: Address, names: Sequence[str], types: Sequence[Any], twice: bool) -> list[str]:
-    """Refuse a first row that looks like data; remarks on one that may be."""
+    """Refuse a first row that looks like data; return notes on one that may be."""
     numbers = [name for name in names if _NUMBER.fullmatch(name)]
     if not numbers:
         return []
     pa = arrow()
     counted = len(names) > 2 and list(names) == [str(i) for i in range(len(names))]
-    # a word above numbers is a name
+    # a word above a numeric column is a name
     evident = any(
         name and not _NUMBER.fullmatch(name) and name not in MISSING_NUMBERS and _is_numeric(pa, kind)
         for name, kind in zip(names, types, strict=False)
@@ -162,7 +162,7 @@ def _check_header(address: Address, names: Sequence[str], types: Sequence[Any], 
             f"{address}: the first row looks like data, not like names of columns: it has {numbers[0]!r}"
             f"{' twice' * twice}. {_HEADER}"
         )
-    return [f"the header has numbers ({listed(numbers, 3)}) as names; if it is data, say header=None (--no-header)"]
+    return [f"the header has numbers ({listed(numbers, 3)}) as names; if it is data, use header=None (--no-header)"]
 
 
 def _is_numeric(pa: Any, kind: Any) -> bool:
@@ -191,7 +191,7 @@ def _types(address: Address, layout: CsvLayout) -> tuple[Any, ...]:
 
 
 def _likely_numbers(sample: bytes, layout: CsvLayout) -> dict[str, Any]:
-    """Types of the columns that hold numbers in the first rows: pyarrow needs not try all other types for these."""
+    """Guess the numeric columns from the first rows, to save pyarrow's inference for these."""
     text = io.StringIO(sample[: 1 << 20].decode("latin-1"), newline="")
     reader = csv_lines.reader(text, delimiter=layout.separator, skipinitialspace=True)
     try:
@@ -207,9 +207,9 @@ def parsed_rows(
     block: bytes, layout: CsvLayout, types: dict[str, Any] | None, names: Sequence[str], where: str, first_row: int,
     likely: dict[str, Any] | None = None,
 ) -> Any:  # fmt: skip
-    """The columns ``types`` of whole rows as an Arrow table; None: all of ``names``, with types as they look.
+    """Parse the columns ``types`` of whole rows into an Arrow table; None: all of ``names``, with inferred types.
 
-    ``likely`` are types of some of them.
+    ``likely`` holds guessed types of some columns.
 
     Raises
     ------
@@ -239,13 +239,13 @@ def parsed_rows(
     try:
         table = parse()
     except pa.ArrowException as error:
-        raise _explained(error, parse, block, layout, types or {}, names, where, first_row) from error
+        raise _parse_error(error, parse, block, layout, types or {}, names, where, first_row) from error
     if any(pa.types.is_binary(kind) for kind in table.schema.types):
-        raise _explained(ValueError("binary data"), parse, block, layout, {}, names, where, first_row)
+        raise _parse_error(ValueError("binary data"), parse, block, layout, {}, names, where, first_row)
     return table
 
 
-def _of_row(where: str, row: Any, first_row: int, layout: CsvLayout) -> str:
+def _row_error(where: str, row: Any, first_row: int, layout: CsvLayout) -> str:
     number = f"row {first_row + row.number:,}" if row.number is not None else f"near row {first_row + 1:,}"
     start = str(row.text)[:60]
     more = "few" if row.actual_columns < row.expected_columns else "many"
@@ -255,11 +255,11 @@ def _of_row(where: str, row: Any, first_row: int, layout: CsvLayout) -> str:
     )
 
 
-def _explained(
+def _parse_error(
     error: Exception, parse: Any, block: bytes, layout: CsvLayout, types: dict[str, Any], names: Sequence[str],
     where: str, first: int,
 ) -> DataFileError:  # fmt: skip
-    """The error with file, row and column of the first value that cannot be used."""
+    """Build the error with file, row and column of the first invalid value."""
     place = f"{where} (lines counted from row {first + 1:,})" if first else where
     wrong = not_utf8(place, block, 1 if first else layout.line, layout.newline)
     if wrong is not None:
@@ -268,7 +268,7 @@ def _explained(
     with contextlib.suppress(arrow().ArrowException):
         parse(lambda row: rows.append(row) or "error")
     if rows:
-        return DataFileError(_of_row(where, rows[0], first, layout))
+        return DataFileError(_row_error(where, rows[0], first, layout))
     pa = arrow()
     others = {name: kind for name, kind in types.items() if not pa.types.is_string(kind)}
     texts = parsed_rows(block, layout, dict.fromkeys(others, pa.string()), names, where, first) if others else None
@@ -281,12 +281,12 @@ def _explained(
         row, name, text = min(unfit)
         kind = "numbers" if _is_numeric(pa, others[name]) else f"values of type {others[name]}"
         return DataFileError(f"{where}, row {first + row + 1:,}: {bad_number(name, kind, text)}")
-    said = " ".join(str(error).split()).rstrip(".")
-    return DataFileError(f"{where}, from row {first + 1:,} on: cannot be read as CSV: {said}. Correct the file.")
+    reason = " ".join(str(error).split()).rstrip(".")
+    return DataFileError(f"{where}, from row {first + 1:,} on: cannot be read as CSV: {reason}. Correct the file.")
 
 
 def _unfit(column: Any, kind: Any, layout: CsvLayout) -> Any:
-    """``(row, text)`` of the values of a column of texts that are not of a type."""
+    """Yield ``(row, text)`` of the texts that cannot be converted to a type."""
     from pyarrow import csv
 
     pa = arrow()
@@ -312,7 +312,7 @@ def _unfit(column: Any, kind: Any, layout: CsvLayout) -> Any:
 
 
 def _unpadded(block: bytes, layout: CsvLayout) -> bytes:
-    """The rows without the spaces before values; those within quotes stay."""
+    """Strip spaces before values, except within quotes."""
     if block.startswith(b" "):
         block = block.lstrip(b" ")
     if b" " not in block:
@@ -327,7 +327,7 @@ def _unpadded(block: bytes, layout: CsvLayout) -> bytes:
         while separator + b" " in block:
             block = block.replace(separator + b" ", separator)
         return re.sub(rb"([\n\r]) ++(?=[^ \r\n])", rb"\1", block)
-    # a value such as "one, two" has an odd number of quotes before its separator
+    # in a value such as "one, two" the number of quotes before the separator is odd
     if (np.searchsorted(np.flatnonzero(values == 34), padded) % 2 == 0).any():
         mark = re.escape(separator)
         return re.sub(rb"(" + mark + rb'|[\n\r]) *+("[^"]*+(?:""[^"]*+)*+")?', rb"\1\2", block)

@@ -1,8 +1,8 @@
-"""Text files cut into spans of whole rows: where each span begins, and how many rows it has.
+"""Spans of whole rows of text files: their offsets and row counts.
 
-One scan finds the spans, in time linear in the bytes of the file.  A double quote opens a quoted field only at the
-beginning of a field; anywhere else outside quotes it is a character like any other.  Within a quoted field ``""``
-stands for one quote, and line ends are part of the value.
+One scan finds the spans, in time linear in the file size. A double quote opens a quoted field only at the beginning of
+a field; anywhere else outside quotes it is an ordinary character. Within a quoted field ``""`` is an escaped quote, and
+line ends are part of the value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from parsgd.data.formats.paths import Address
 from parsgd.errors import DataFileError
 
-# Bytes of a span: enough to be worth a call, and few enough that several of them are held at once.
+# Bytes of a span: large enough to amortize a call, and small enough to hold several in memory.
 SPAN_BYTES = 8 << 20
 _NEWLINE, _RETURN, _QUOTE, _SPACE = 10, 13, 34, 32
 # The rest of a quoted field, its closing quote included.
@@ -24,7 +24,7 @@ _QUOTED = re.compile(rb'[^"]*+(?:""[^"]*+)*+"')
 
 
 class LineSpan(NamedTuple):
-    """``length`` bytes from ``offset`` on, whole lines, ``n_rows`` of them not empty; rows before it: ``first_row``."""
+    """``length`` bytes from ``offset`` on: whole lines, of which ``n_rows`` are not empty, after ``first_row`` rows."""
 
     offset: int
     length: int
@@ -33,10 +33,10 @@ class LineSpan(NamedTuple):
 
 
 class RowScanner:
-    """Finds the ends of rows in the blocks of a file, which are fed one after the other.
+    """A scanner that finds the ends of rows in consecutive blocks of a file.
 
-    ``separator`` divides fields; None: the format has no quotes.  ``newline`` ends a row.  ``name`` and ``line``, the
-    number of the first line, locate errors.  Lines that begin with ``comment`` are no rows.
+    ``separator`` divides fields; None: the format has no quotes. ``newline`` ends a row. ``name`` and ``line``, the
+    number of the first line, locate errors. Lines that begin with ``comment`` are not rows.
     """
 
     def __init__(self, name: str, separator: str | None, newline: int = _NEWLINE, line: int = 1, comment: bytes = b""):
@@ -44,13 +44,13 @@ class RowScanner:
             name, separator is not None, newline, line, comment,
         )  # fmt: skip
         self.separator = ord(separator or ",")
-        # within a quoted field, and the line where it began; whether a field begins here
+        # inside: within a quoted field; opened: the line where it began; begins: a field begins here
         self.inside, self.opened, self.begins = False, line, True
-        # length and first byte of the row that the last block did not end
+        # length and first byte of the row left open by the last block
         self.length, self.first = 0, 0
 
     def feed(self, block: bytes) -> tuple[int, int]:
-        """``(end, n_rows)``: where the last row that ends in the block ends, or 0, and how many rows end in it.
+        """Return ``(end, n_rows)``: the end of the last row that ends in the block, or 0, and the number of such rows.
 
         Raises DataFileError if text follows a closing quote.
         """
@@ -73,7 +73,10 @@ class RowScanner:
         return last, self._count(lengths, first)
 
     def finish(self) -> int:
-        """The number of rows, 0 or 1, that the end of the file ends; raises DataFileError within a quoted field."""
+        """Return the number of rows, 0 or 1, that the end of the file ends.
+
+        Raises DataFileError within a quoted field.
+        """
         if self.inside:
             raise DataFileError(
                 f"{self.name}, line {self.opened:,}: the quoted field that begins here has no closing quote. Close it,"
@@ -88,7 +91,7 @@ class RowScanner:
         return int(np.count_nonzero(rows))
 
     def _outside(self, block: bytes, values: np.ndarray, newlines: np.ndarray) -> np.ndarray:
-        """Those of the newlines that lie outside quotes."""
+        """Select the newlines outside quotes."""
         if not self.inside and b'"' not in block:
             self.begins = self._begins_after(values)
             return newlines
@@ -111,7 +114,9 @@ class RowScanner:
         return bool(values[at] in (self.separator, self.newline, _RETURN)) if at >= 0 else self.begins
 
     def _well_formed(self, values: np.ndarray, quotes: np.ndarray) -> bool:
-        """Whether every quote opens a field, closes one, or belongs to a pair: then their parity tells which."""
+        """Return True if every quote opens a field, closes one, or belongs to a pair, so that parity distinguishes
+        them.
+        """
         opening, closing = quotes[int(self.inside) :: 2], quotes[1 - int(self.inside) :: 2]
         before = values[opening - 1]
         if len(opening) and opening[0] == 0:
@@ -128,7 +133,7 @@ class RowScanner:
     def _quoted_fields(
         self, block: bytes, values: np.ndarray, quotes: np.ndarray, newlines: np.ndarray
     ) -> list[tuple[int, int]]:
-        """``(begin, end)`` of the quoted fields, one after the other."""
+        """Return ``(begin, end)`` of the quoted fields, in order."""
         before = values[quotes - 1].copy()
         if len(quotes) and quotes[0] == 0:
             before[0] = self.newline if self.begins else 0
@@ -151,7 +156,7 @@ class RowScanner:
         return fields
 
     def _close(self, block: bytes, begin: int, newlines: np.ndarray) -> int:
-        """The end of the quoted field whose content begins at ``begin``."""
+        """Find the end of the quoted field with content from ``begin`` on."""
         closed = _QUOTED.match(block, begin)
         self.inside = closed is None
         if closed is None:
@@ -171,18 +176,18 @@ class RowScanner:
 
 
 def read_span(address: Address, span: LineSpan) -> bytes:
-    """The bytes of a span of a file that is not packed."""
+    """Read a span of an uncompressed file."""
     with address.open() as file:
         file.seek(span.offset)
         return file.read(span.length)
 
 
 def blocks_of_rows(file: BinaryIO, scanner: RowScanner, size: int | None = None) -> Iterator[tuple[bytes, int]]:
-    """``(block, n_rows)``: what a file holds, in blocks of about ``size`` bytes that end with a row."""
+    """Yield ``(block, n_rows)`` of a file, in blocks of about ``size`` bytes that end with a row."""
     size = SPAN_BYTES if size is None else size
     held: list[bytes] = []
     while read := file.read(size):
-        # the second one of a pair of quotes must not come with the next block
+        # do not split a pair of quotes between blocks
         while scanner.quoted and read.endswith(b'"') and (more := file.read(1)):
             read += more
         end, n_rows = scanner.feed(read)
@@ -197,7 +202,7 @@ def blocks_of_rows(file: BinaryIO, scanner: RowScanner, size: int | None = None)
 
 
 def spans(file: Any, begin: int, scanner: RowScanner) -> list[LineSpan]:
-    """The spans of a file that is open at ``begin``, found in one pass."""
+    """Find the spans of a file, open at ``begin``, in one pass."""
     found, offset, rows = [], begin, 0
     for block, n_rows in blocks_of_rows(file, scanner):
         found.append(LineSpan(offset, len(block), n_rows, rows))

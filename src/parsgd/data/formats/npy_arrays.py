@@ -1,4 +1,4 @@
-"""Arrays: in memory, in ``.npy`` files, or mapped from a file; a mapped array travels by file name, not by value."""
+"""Arrays in memory, in ``.npy`` files, or memory-mapped; a mapped array is pickled by file name."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from parsgd.data.formats.paths import Address
 from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError, InvalidArgumentError
 
-# Rows of a piece, and values of a chunk.
+# Rows per piece, and values per chunk.
 _PIECE_ROWS, _CHUNK_VALUES = 65_536, 1 << 20
 
 
 @dataclass(frozen=True)
 class MappedArray:
-    """An array that lies in a file from ``offset`` on."""
+    """An array in a file, from ``offset`` on."""
 
     address: Address
     stamp: tuple
@@ -31,14 +31,14 @@ class MappedArray:
 
     def __getitem__(self, at: slice) -> np.ndarray:
         self.address.check(self.stamp)
-        # numpy cannot map nothing
+        # NumPy cannot map an empty array
         if 0 in self.shape:
             return np.empty(self.shape, dtype=self.dtype)[at]
         return np.memmap(self.address.path, self.dtype, "r", self.offset, self.shape, self.order)[at]
 
 
 def handle_of(data: Any, what: str) -> Any:
-    """Something small of which rows can be sliced: a mapped array as :class:`MappedArray`, anything else as it is."""
+    """Return a sliceable, cheaply pickled handle: :class:`MappedArray` for a mapped array, otherwise the array."""
     if isinstance(data, (str, os.PathLike)):
         path = os.fspath(data)
         try:
@@ -46,7 +46,7 @@ def handle_of(data: Any, what: str) -> Any:
         except (OSError, ValueError, EOFError) as error:
             raise DataFileError(f"{path}: cannot be read as an .npy file of numbers or texts: {error}.") from error
     if isinstance(data, np.memmap) and data.filename is not None:
-        # a view of a map lies somewhere in it; only the whole has a place of its own
+        # only a contiguous view can be described by an offset into the file
         whole = data.flags.c_contiguous or data.flags.f_contiguous
         base = data
         while isinstance(base.base, np.memmap):
@@ -66,7 +66,7 @@ def handle_of(data: Any, what: str) -> Any:
 
 @dataclass(frozen=True)
 class ArrayPiece:
-    """Rows ``[first, first + n_rows)`` of handles of arrays; ``y`` and ``weight`` may be None."""
+    """Rows ``[first, first + n_rows)`` of array handles; ``y`` and ``weight`` may be None."""
 
     x: Any
     y: Any
@@ -92,7 +92,7 @@ class ArrayPiece:
             yield Chunk(x, y, weight)
 
     def __getstate__(self) -> dict:
-        """Of arrays in memory only its own rows travel."""
+        """Pickle only the piece's own rows of arrays in memory."""
         at = slice(self.first, self.first + self.n_rows)
         parts = {name: getattr(self, name) for name in ("x", "y", "weight")}
         if any(isinstance(part, MappedArray) for part in parts.values()):
@@ -102,14 +102,14 @@ class ArrayPiece:
 
 
 def as_rows(x: Any, dtype: str) -> Any:
-    """An array in C order, or CSR, of this dtype."""
+    """Convert to an array in C order, or to CSR, of the given dtype."""
     if sparse.issparse(x):
         return sparse.csr_matrix(x, dtype=dtype)
     return np.ascontiguousarray(x, dtype=dtype)
 
 
 def check_finite(x: Any, y: Any, weight: Any, name: str, first: int) -> None:
-    """Raise DataFileError, with the row, if a value is not finite; the rows are those from ``first`` on."""
+    """Raise DataFileError, with the row, if a value is not finite; ``first`` is the number of the first row."""
     values = x.data if sparse.issparse(x) else x
     parts = [("feature", values), ("target", y), ("weight", weight)]
     for what, part in parts:
@@ -123,11 +123,11 @@ def check_finite(x: Any, y: Any, weight: Any, name: str, first: int) -> None:
         )
     if weight is not None and np.any(weight < 0):
         bad = int(np.argmax(weight < 0))
-        raise DataFileError(f"{name}, row {first + bad + 1:,}: the weight is {weight[bad]}; weights are from 0 on.")
+        raise DataFileError(f"{name}, row {first + bad + 1:,}: the weight is {weight[bad]}; weights must be >= 0.")
 
 
 def array_pieces(data: Any, target: Any, weight: Any, dtype: str, name: str) -> list[ArrayPiece]:
-    """Row slices of a matrix, an ``.npy`` file or a CSR matrix with targets and weights of the same length."""
+    """Slice a matrix, an ``.npy`` file or a CSR matrix, with targets and weights of equal length, into pieces."""
     x = handle_of(data, "data")
     if len(x.shape) != 2 or getattr(x, "dtype", None) is not None and np.dtype(x.dtype).kind not in "biuf":
         raise InvalidArgumentError(

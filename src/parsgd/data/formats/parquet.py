@@ -1,7 +1,7 @@
-"""Parquet: a file, a list of files, a folder, or one partitioned by folders such as ``year=2013``; here or elsewhere.
+"""Parquet data: a file, a list of files, a folder, or a hive-partitioned folder; local or remote.
 
-Opening reads the footers alone: names and types of the columns, and how many rows each row group has.  What can be
-refused by them is refused then, and not in the middle of a fit.
+Opening reads only the footers: names and types of the columns, and rows per row group. Errors that the footers reveal
+are raised then, not during a fit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COUNTED_ROWS = 65_536
 
 @dataclass(frozen=True)
 class ParquetFiles:
-    """Files that belong together; ``filter`` is an Arrow expression or None, and leaves out what it does not hold for.
+    """The files of one dataset; ``filter`` is an Arrow expression that selects rows, or None.
 
     Examples
     --------
@@ -47,13 +47,12 @@ class ParquetFiles:
 
     @property
     def n_rows(self) -> int:
-        """Rows in the files, those that are filtered out included."""
+        """Rows in the files, including those filtered out."""
         return sum(sum(file.group_rows) for file in self.files)
 
     @cached_property
     def schema(self) -> Any:
-        """The columns of the first file and of the folders' names; types are those that all files have in common, as
-        far as they have any."""
+        """Columns of the first file and of the folder names, each with the common type of all files if there is one."""
         pa = arrow()
         names = dict.fromkeys([*self.files[0].types, *(name for file in self.files for name in file.partition)])
         return pa.schema([(name, self._type(name)[0]) for name in names], self.metadata)
@@ -63,15 +62,15 @@ class ParquetFiles:
         return frozenset(self.schema.names)
 
     def pieces(self, encoder: Any, target: str | None = None, weight: str | None = None) -> list[RowGroup]:
-        """A piece for each row group that has rows.
+        """Make a piece of each nonempty row group.
 
-        ``encoder`` has ``columns``, the names of those it needs, ``n_features``, ``dtype``, ``sparse``, and
-        ``encode(batch)``, which makes rows of an Arrow RecordBatch.
+        ``encoder`` has ``columns`` (names of the columns to read), ``n_features``, ``dtype``, ``sparse``, and
+        ``encode(batch)``, which converts an Arrow RecordBatch to rows.
 
         Raises
         ------
         DataFileError
-            If a column is not there, in some file, or has types there that do not go together; names the files.
+            If a file lacks a column, or the types of a column are incompatible; names the files.
         """
         wanted = dict.fromkeys(name for name in (*encoder.columns, target, weight) if name is not None)
         types = {name: self._checked(name) for name in wanted}
@@ -83,7 +82,7 @@ class ParquetFiles:
         ]
 
     def _counts(self, file: ParquetFile) -> Sequence[int]:
-        """Rows of each row group; with a filter those that it leaves, which takes reading its columns."""
+        """Count the rows of each row group; with a filter, this reads the columns of the filter."""
         if self.filter is None:
             return file.group_rows
         pa = arrow()
@@ -98,7 +97,7 @@ class ParquetFiles:
             ) from error
 
     def _type(self, name: str) -> tuple[Any, ParquetFile | None]:
-        """The type that all files have in common; or the first one's, and the file whose type does not go with it."""
+        """Return the common type of all files; or the first type, and a file with an incompatible type."""
         found = None
         for file in self.files:
             kind = file.types.get(name)
@@ -143,17 +142,17 @@ def open_parquet(
     Parameters
     ----------
     path : str, Path or list of these
-        A file, a folder (hidden files, and those whose names begin with ``_``, are left out), or files; local, or an
-        address that fsspec opens, such as ``s3://bucket/folder``.  Folders named ``column=value`` give a column.
+        A file, a folder (without hidden files and names that begin with ``_``), or files; local, or an fsspec address
+        such as ``s3://bucket/folder``. Folders named ``column=value`` add a column.
     filters : pyarrow Expression, or list of (column, operator, value)
-        Which rows to take.  Files and row groups that have none of them are not read.
+        Rows to select. Files and row groups without such rows are not read.
     storage_options : dict
-        What fsspec needs for the address.
+        Options of fsspec for the address.
 
     Raises
     ------
     DataFileError
-        If there is no file, or one of them cannot be read; names it.
+        If there is no file, or a file cannot be read; names it.
     MissingDependencyError
         If pyarrow, or for an address fsspec, is not installed.
     """
@@ -199,7 +198,7 @@ def parquet_pieces(
     filters: Any = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[RowGroup]:
-    """The row groups of Parquet files as pieces; ``columns`` are names of columns of numbers, or an encoder.
+    """Make pieces of the row groups of Parquet files; ``columns`` are names of numeric columns, or an encoder.
 
     The other parameters are those of :func:`open_parquet` and :meth:`ParquetFiles.pieces`.
     """
@@ -208,10 +207,10 @@ def parquet_pieces(
 
 
 def _partitioned(path: str, options: Mapping[str, Any]) -> tuple[Any, tuple[list[str], str], list[tuple[str, Any]]]:
-    """The fsspec file system, None for local paths; the files and the folder in it; the columns of folders' names.
+    """Return the fsspec file system (None for local paths), the files and their folder, and the folder-name columns.
 
-    Only folders below the path that is opened give columns.  Their values are whole numbers if all of them are written
-    without leading zeros, and otherwise texts.
+    Only folders below the opened path add columns. Their values are integers if none has leading zeros, otherwise
+    texts.
     """
     pa = arrow()
     system, base = file_system(path, options) if is_address(path) else (None, path)
@@ -232,7 +231,7 @@ def _partitioned(path: str, options: Mapping[str, Any]) -> tuple[Any, tuple[list
 
 
 def _is_whole(text: str) -> bool:
-    """Whether a text is a whole number as Python writes it.
+    """Return True if a text is an integer as Python writes it.
 
     >>> [_is_whole(text) for text in ("7", "-7", "07", "7.0")]
     [True, True, False, False]
@@ -249,8 +248,8 @@ def _opened(fragment: Any, system: Any, options: Mapping[str, Any]) -> ParquetFi
         counts = tuple(fragment.metadata.row_group(group.id).num_rows for group in fragment.row_groups)
         types = {field.name: field.type for field in fragment.physical_schema}
     except (arrow().ArrowException, OSError) as error:
-        said = f"{path} cannot be read as Parquet: {sentence(error)} Write it anew, or leave it out."
-        raise DataFileError(said) from error
+        message = f"{path} cannot be read as Parquet: {sentence(error)} Write it again, or leave it out."
+        raise DataFileError(message) from error
     partition = pads.get_partition_keys(fragment.partition_expression)
     return ParquetFile(path, options, partition, types, counts, stamp)
 
@@ -270,5 +269,5 @@ def _expression(filters: Any) -> Any:
 
 
 def _casts(file: ParquetFile, types: Mapping[str, Any]) -> dict[str, Any]:
-    """Those columns that the file holds in another type than the data as a whole."""
+    """Return the columns with another type in this file than in the dataset."""
     return {name: kind for name, kind in types.items() if file.types.get(name, kind) != kind}

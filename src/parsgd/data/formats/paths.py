@@ -1,4 +1,4 @@
-"""Where files are: local paths and fsspec addresses, found, opened, and checked for having changed."""
+"""Local paths and fsspec addresses: listing, opening, and detection of changed files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Address:
 
     path: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    # what messages call it, if it is not the path
+    # name in messages, if it differs from the path
     shown: str = ""
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class Address:
 
     @property
     def format(self) -> str:
-        """The ending that says what is in it: ``.csv`` of ``part.csv.gz``.
+        """Suffix that determines the format: ``.csv`` of ``part.csv.gz``.
 
         >>> Address("data/Part.CSV.gz").format
         '.csv'
@@ -49,18 +49,18 @@ class Address:
         return suffixes[-1] if suffixes else ""
 
     def stamp(self) -> tuple:
-        """Size, and time of the last change where the file system tells: what shows that a file has changed."""
+        """Return size and modification time (if available), to detect changes of the file."""
         return stamp_of(self.path, self.options)
 
     def open(self) -> BinaryIO:
-        """The content, unpacked."""
+        """Open the file, decompressed."""
         system, path = file_system(self.path, self.options) if is_address(self.path) else (builtins, self.path)
         file = system.open(path, "rb")
         unpack = UNPACKERS.get(PurePosixPath(self.path).suffix.lower())
         return UnpackedFile(unpack(file, "rb"), file, self.path) if unpack else file
 
     def check(self, stamp: tuple) -> None:
-        """Raise DataFileError if the file is gone, or is not what it was when it was opened."""
+        """Raise DataFileError if the file is missing, or has changed since it was opened."""
         try:
             now = self.stamp()
         except OSError as error:
@@ -70,13 +70,13 @@ class Address:
             ) from error
         if now != stamp:
             raise DataFileError(
-                f"{self}: has changed since the data were opened (size and time were {stamp}, now {now}). Open it anew,"
-                " and leave it alone until the fit has ended."
+                f"{self}: has changed since the data were opened (size and time were {stamp}, now {now}). Open it"
+                " again, and do not change it during the fit."
             )
 
 
 class UnpackedFile:
-    """A file that is unpacked while it is read; closing it closes the packed one as well."""
+    """A file that is decompressed while it is read; ``close`` closes the compressed file as well."""
 
     def __init__(self, file: BinaryIO, packed: BinaryIO, name: str):
         self.file, self.packed, self.name = file, packed, name
@@ -99,15 +99,15 @@ class UnpackedFile:
 
 
 def find_files(data: Any, options: Mapping[str, Any] | None, wanted: Sequence[str] = ()) -> list[Address]:
-    """The files that ``data``, a path, an address, a folder or a list of these, stands for; by name within a folder.
+    """List the files of ``data``: a path, an address, a folder (sorted by name) or a list of these.
 
-    Of a folder, hidden files and those whose names begin with ``_`` are left out, and where ``wanted`` endings are
-    given, those that end otherwise.
+    In a folder, hidden files and names that begin with ``_`` are skipped, as are suffixes other than ``wanted``, if
+    any.
 
     Raises
     ------
     DataFileError
-        If there is no such file, or nothing in the folder.
+        If there is no such file, or the folder has no such files.
     """
     if isinstance(data, (list, tuple)):
         return [address for item in data for address in find_files(item, options, wanted)]
@@ -127,12 +127,12 @@ def find_files(data: Any, options: Mapping[str, Any] | None, wanted: Sequence[st
 
 
 def _hidden(inside: str) -> bool:
-    """Whether a part of a path within a folder begins with ``.`` or ``_``."""
+    """Return True if a part of a path within a folder begins with ``.`` or ``_``."""
     return any(part.startswith((".", "_")) for part in PurePosixPath(inside).parts)
 
 
 def _local_files(path: Path) -> list[tuple[str, str]] | None:
-    """``(path, path within the folder)`` of the files of a folder; None of a file."""
+    """List ``(path, path within the folder)`` of the files of a folder; None for a file."""
     if path.is_dir():
         return [(str(file), file.relative_to(path).as_posix()) for file in path.rglob("*") if file.is_file()]
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Row groups of Parquet files: the pieces in which they are read, and files that must stay as they were."""
+"""Row groups of Parquet files as pieces, and detection of changed files."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from parsgd.data.sources.piece_reader import error_location
 from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError, MissingDependencyError
 
-# Values that are decoded at a time, and rows that are then made of them where they have no room of their own yet.
+# Values decoded at a time, and the minimum and maximum rows of a batch.
 _DECODED_VALUES, _FEWEST_ROWS, _MOST_ROWS = 1 << 22, 8192, 65_536
 _CHUNK_ROWS = 16_384
-# Local files are read by so much a column at a time: a row group need not be in memory, not even compressed.
+# Buffer per column of local files, in bytes: not even a compressed row group need fit in memory.
 _BUFFER_BYTES = 1 << 16
-_STAY = "Files must stay as they are while they are trained on; open the data again."
+_UNCHANGED = "Files must not change during a fit; open the data again."
 
 
 @dataclass(frozen=True)
 class ParquetFile:
     """A file as it was when the data were opened.
 
-    ``path`` is local, or an address that fsspec opens with ``options``.  ``partition`` holds the values that its
-    folder's name gives, ``types`` the type of each column in the file, ``group_rows`` the rows of each row group,
-    ``stamp`` its size in bytes and when it was last written, as far as the file system says.
+    ``path`` is local, or an address that fsspec opens with ``options``. ``partition`` holds the values in its folder
+    names, ``types`` the type of each column in the file, ``group_rows`` the rows of each row group. ``stamp`` holds the
+    size in bytes and, if available, the modification time.
     """
 
     path: str
@@ -40,21 +40,21 @@ class ParquetFile:
     stamp: tuple[Any, ...]
 
     def open(self) -> Any:
-        """An open ``pyarrow.parquet.ParquetFile``, the same that it was.
+        """Open the unchanged file as ``pyarrow.parquet.ParquetFile``.
 
         Raises
         ------
         DataFileError
-            If it is gone, has changed or is damaged.
+            If it is missing, changed or damaged.
         """
         import pyarrow.parquet as pq
 
         self.check()
-        # checksums of pages are looked at where a file has them
+        # page checksums are verified if the file has them
         settings = {"page_checksum_verification": True}
         with self._reading():
             if is_address(self.path):
-                # over a network few long reads are better than many short ones
+                # over a network, few long reads are faster than many short ones
                 system, path = file_system(self.path, self.options)
                 opened = pq.ParquetFile(system.open(path, "rb"), pre_buffer=True, **settings)
             else:
@@ -64,20 +64,22 @@ class ParquetFile:
             opened.close(force=True)
             raise DataFileError(
                 f"{self.path} has changed since it was opened: it had {len(self.group_rows)} row groups of"
-                f" {sum(self.group_rows):,} rows in all, and has {len(counts)} of {sum(counts):,}. {_STAY}"
+                f" {sum(self.group_rows):,} rows in all, and has {len(counts)} of {sum(counts):,}. {_UNCHANGED}"
             )
         return opened
 
     def check(self) -> None:
-        """Raise DataFileError if the file is gone, or is not the one that was opened."""
+        """Raise DataFileError if the file is missing, or has changed since it was opened."""
         try:
             now = stamp_of(self.path, self.options)
         except OSError as error:
-            raise DataFileError(f"{self.path} is gone: it was there when the data were opened. {_STAY}") from error
+            raise DataFileError(
+                f"{self.path} is missing: it existed when the data were opened. {_UNCHANGED}"
+            ) from error
         if now != self.stamp:
             raise DataFileError(
                 f"{self.path} has changed since it was opened: it had {self.stamp[0]:,} bytes, and has {now[0]:,}"
-                f" (or was written anew). {_STAY}"
+                f" (or was rewritten). {_UNCHANGED}"
             )
 
     def _reading(self) -> Any:
@@ -85,7 +87,7 @@ class ParquetFile:
 
 
 class _ReadErrors:
-    """What pyarrow raises inside becomes a DataFileError; first it is looked whether the file has changed meanwhile."""
+    """Context that converts errors of pyarrow to DataFileError, after a check that the file is unchanged."""
 
     def __init__(self, file: ParquetFile, name: str):
         self.file, self.name = file, name
@@ -98,7 +100,7 @@ class _ReadErrors:
             return
         self.file.check()
         raise DataFileError(
-            f"{self.name} cannot be read: {sentence(error)} The file is damaged; write it anew, or leave it out."
+            f"{self.name} cannot be read: {sentence(error)} The file is damaged; write it again, or leave it out."
         ) from error
 
 
@@ -106,10 +108,10 @@ class _ReadErrors:
 class RowGroup:
     """One row group of a Parquet file: a :class:`~parsgd.data.sources.pieces.Piece`.
 
-    ``finite``: what it brings has no NaN and nothing infinite; encoders see to that, and know the column's name.
-    ``encoder`` makes rows of its ``columns``; one that has ``fills = True`` does so in ``out``, if that is given.
-    ``casts`` names the columns that have another type in this file than in the data as a whole, and that type.
-    ``filter`` is an Arrow expression: of the row group, the ``n_rows`` for which it holds.
+    ``finite``: the encoder has checked the rows for NaN and infinite values, with the column's name. ``encoder``
+    converts its ``columns`` to rows; one with ``fills = True`` writes them into ``out``, if present. ``casts`` maps the
+    columns with another type in this file to the type in the dataset. ``filter`` is an Arrow expression that selects
+    the ``n_rows`` rows of the row group.
     """
 
     file: ParquetFile
@@ -129,24 +131,24 @@ class RowGroup:
         return f"{self.file.path}, row group {self.number}"
 
     def chunks(self) -> Iterator[Chunk]:
-        """Its rows in stored order, some thousand at a time.
+        """Read its rows in stored order, a few thousand at a time.
 
         Raises
         ------
         DataFileError
-            If the file is gone, changed or damaged, or a value cannot be used; names file, row group and rows.
+            If the file is missing, changed or damaged, or a value is invalid; names file, row group and rows.
         """
         return self._chunks(False)
 
     def passing(self) -> Iterator[Chunk]:
-        """The same, but ``x`` is :class:`LazyRows` where it can be: for who has room for the rows."""
+        """Read its rows as :class:`LazyRows` if possible, for a caller with its own output array."""
         return self._chunks(not self.encoder.sparse and getattr(self.encoder, "fills", False))
 
-    def _chunks(self, unmade: bool) -> Iterator[Chunk]:
+    def _chunks(self, lazy: bool) -> Iterator[Chunk]:
         opened = self.file.open()
         try:
             batches = self._batches(opened)
-            at, most = 0, _MOST_ROWS if unmade else _CHUNK_ROWS
+            at, most = 0, _MOST_ROWS if lazy else _CHUNK_ROWS
             while True:
                 with _ReadErrors(self.file, f"{self.name} (from row {at + 1:,} on)"):
                     batch = next(batches, None)
@@ -155,23 +157,23 @@ class RowGroup:
                 for first in range(0, batch.num_rows, most):
                     part = batch.slice(first, most)
                     with error_location(self, at, at + part.num_rows):
-                        chunk = self._chunk(part, at, unmade)
+                        chunk = self._chunk(part, at, lazy)
                     yield chunk
                     at += part.num_rows
         finally:
             opened.close(force=True)
-        # what was written meanwhile may have been read half old, half new
+        # a concurrent write may have mixed old and new rows
         self.file.check()
 
     @property
     def columns(self) -> list[str]:
-        """Names of all columns that it needs, each once."""
+        """Names of all columns to read, each once."""
         wanted = [*self.encoder.columns, self.target, self.weight]
         return list(dict.fromkeys(name for name in wanted if name is not None))
 
     def _batches(self, opened: Any) -> Iterator[Any]:
         most = int(np.clip(_DECODED_VALUES // max(len(self.columns), 1), _FEWEST_ROWS, _MOST_ROWS))
-        # equal parts: a short last one would cost as much as a long one
+        # equal parts: a short last part takes as long as a full one
         rows = -(-self.n_rows // -(-self.n_rows // most)) if self.n_rows else most
         stored = [name for name in self.columns if name in self.file.types]
         if self.filter is None:
@@ -183,7 +185,7 @@ class RowGroup:
             yield self._completed(batch)
 
     def _completed(self, batch: Any) -> Any:
-        """With the columns that the folder's name gives, and the types that all files have in common."""
+        """Add the columns of the folder names, and cast to the common types."""
         stored = set(batch.schema.names)
         if not self.casts and all(name in stored for name in self.columns):
             return batch
@@ -195,20 +197,20 @@ class RowGroup:
             else:
                 column = pa.repeat(pa.scalar(self.file.partition[name]), batch.num_rows)
             columns[name] = column.cast(self.casts[name]) if name in self.casts else column
-        # not from the dictionary: a batch of no columns has rows all the same
+        # a batch without columns still has rows, which an empty dictionary would lose
         return pa.record_batch(columns) if columns else batch
 
-    def _chunk(self, batch: Any, at: int, unmade: bool) -> Chunk:
+    def _chunk(self, batch: Any, at: int, lazy: bool) -> Chunk:
         y = None if self.target is None else targets_in(batch.column(self.target), self.target, self.encoder)
         weight = None if self.weight is None else weights_in(batch.column(self.weight), self.weight)
-        return Chunk(LazyRows(batch, self, at) if unmade else self.encoder.encode(batch), y, weight)
+        return Chunk(LazyRows(batch, self, at) if lazy else self.encoder.encode(batch), y, weight)
 
 
 @dataclass(frozen=True)
 class LazyRows:
-    """Dense rows that are made where they are wanted: a batch, whose first row has number ``at`` in the piece.
+    """Dense rows that are encoded on demand, into their destination; ``at`` is the piece's row index of the first one.
 
-    To make them elsewhere, and copy them, would take half as long again.
+    Encoding into a temporary array plus a copy would take half as long again.
     """
 
     batch: Any
@@ -220,7 +222,7 @@ class LazyRows:
         return self.batch.num_rows, self.piece.encoder.n_features
 
     def write(self, out: np.ndarray, begin: int, end: int) -> None:
-        """Rows ``begin`` to ``end - 1`` into ``out``; raises DataFileError."""
+        """Write rows ``begin`` to ``end - 1`` into ``out``; raise DataFileError for invalid values."""
         with error_location(self.piece, self.at + begin, self.at + end):
             self.piece.encoder.encode(self.batch.slice(begin, end - begin), out=out)
 
@@ -233,7 +235,7 @@ class LazyRows:
 
 
 def filtered(file: ParquetFile, groups: list[int], columns: list[str], filter: Any, rows: int) -> Iterator[Any]:
-    """Batches of those rows of some row groups for which an Arrow expression holds."""
+    """Yield batches of the rows of some row groups that satisfy an Arrow expression."""
     import pyarrow.dataset as pads
 
     pa = arrow()
@@ -267,7 +269,7 @@ def _fragment(file: ParquetFile, groups: list[int]) -> Any:
 
 
 def sentence(error: BaseException) -> str:
-    """What an error says, in one line that ends.
+    """Format an error message as one line that ends with a period.
 
     >>> sentence(OSError("Couldn't read:\\nno header\\n"))
     "Couldn't read: no header."
@@ -276,12 +278,12 @@ def sentence(error: BaseException) -> str:
 
 
 def is_address(path: str) -> bool:
-    """Whether it has a protocol, and so is not a local path."""
+    """Return True if the path has a protocol, so that it is not local."""
     return "://" in path
 
 
 def file_system(path: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    """The fsspec file system of an address, and the path in it."""
+    """Return the fsspec file system of an address, and the path in it."""
     try:
         import fsspec
     except ModuleNotFoundError as error:
@@ -291,16 +293,16 @@ def file_system(path: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     except ImportError as error:
         raise MissingDependencyError(f"{path} needs another package: {error}") from error
     except ValueError as error:
-        raise DataFileError(f"{path}: {error}. Take a local path or an address that fsspec knows.") from error
+        raise DataFileError(f"{path}: {error}. Use a local path or an address that fsspec supports.") from error
 
 
 def stamp_of(path: str, options: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Size in bytes, and when it was last written, as far as the file system says."""
+    """Return the size in bytes and, if available, the modification time."""
     if not is_address(path):
-        told = os.stat(path)
-        return told.st_size, told.st_mtime_ns
+        info = os.stat(path)
+        return info.st_size, info.st_mtime_ns
     system, inside = file_system(path, options)
     system.invalidate_cache()
-    told = system.info(inside)
-    marks = (told.get(key) for key in ("mtime", "LastModified", "created", "ETag"))
-    return told["size"], next((str(mark) for mark in marks if mark is not None), None)
+    info = system.info(inside)
+    marks = (info.get(key) for key in ("mtime", "LastModified", "created", "ETag"))
+    return info["size"], next((str(mark) for mark in marks if mark is not None), None)

@@ -15,13 +15,13 @@ from parsgd.data.formats.paths import Address
 from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError
 
-# Bytes of a packed file that are parsed at a time.
+# Bytes of a compressed file per parser call.
 _BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
 class SvmlightPiece:
-    """A span of an svmlight file; of a packed one, all of it.  ``first`` is the number of its first feature, 0 or 1."""
+    """A span of an svmlight file, or all of a compressed one; ``first`` is the index of its first feature, 0 or 1."""
 
     address: Address
     span: LineSpan
@@ -30,9 +30,9 @@ class SvmlightPiece:
     first: int
     dtype: str
     with_target: bool = True
-    # whether features beyond n_features are left out
+    # True to leave out features beyond n_features
     wider: bool = False
-    # what each feature is divided by
+    # divisor of each feature
     scale: tuple[float, ...] | None = None
     home: str | None = None
 
@@ -56,7 +56,7 @@ class SvmlightPiece:
             raise DataFileError(f"{self.name}: {rows:,} rows were read, and {self.n_rows:,} were counted.")
 
     def _fitting(self, x: sparse.csr_matrix) -> sparse.csr_matrix:
-        """With ``n_features`` columns, counted from 0."""
+        """Convert to ``n_features`` columns, counted from 0."""
         if self.wider:
             x = x[:, : self.n_features + self.first]
         if len(x.indices) and not self.first <= x.indices.min() <= x.indices.max() < self.n_features + self.first:
@@ -70,11 +70,11 @@ class SvmlightPiece:
 
 
 def parsed(block: bytes, name: str, dtype: str) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """``(x, y)`` of some lines, columns numbered as they are in the file."""
+    """Parse lines to ``(x, y)``, with columns numbered as in the file."""
     from sklearn.datasets import load_svmlight_file
 
     try:
-        # 64-bit values are what the targets are parsed as, too
+        # the dtype applies to the targets, too
         x, y = load_svmlight_file(io.BytesIO(block), zero_based=True, dtype=np.float64)
     except (ValueError, OverflowError) as error:
         raise DataFileError(f"{name}: cannot be read as svmlight: {error}. Is the file complete?") from error
@@ -93,9 +93,9 @@ def _blocks(address: Address, span: LineSpan) -> Iterator[bytes]:
 
 @dataclass(frozen=True)
 class SvmlightColumns:
-    """How the features of svmlight files are numbered: ``n_features`` of them, counted from 0 or from 1.
+    """The numbering of svmlight features: ``n_features`` of them, counted from 0 or from 1.
 
-    ``scale`` divides them, if it is given.
+    ``scale`` holds their divisors, or is None.
     """
 
     n_features: int
@@ -107,25 +107,25 @@ class SvmlightColumns:
         return [f"x{i}" for i in range(self.n_features)]
 
     def pieces(self, addresses: Sequence[Address], dtype: str) -> tuple[list[SvmlightPiece], list[str]]:
-        """``(pieces, notes)`` of files whose features are numbered in the same way.
+        """Return ``(pieces, notes)`` of files with the same feature numbering.
 
         Raises
         ------
         DataFileError
-            If a file numbers its features in another way.
+            If a file numbers its features differently.
         """
         found, (low, where), (high, wide) = _scanned(addresses, dtype)
         first, notes = int(not self.zero_based), []
         if low < first:
             raise DataFileError(
                 f"{where}: has a feature with the number 0, and the model counts features from 1. Write the file with"
-                " numbers from 1 on, or say zero_based=True (--zero-based)."
+                " numbers from 1 on, or use zero_based=True (--zero-based)."
             )
         extra = high + 1 - first - self.n_features
         if extra == 1 and self.zero_based and low > 0:
             raise DataFileError(
-                f"{wide}: has features {low} to {high}, and the model knows {self.n_features:,}, counted from 0. The"
-                " file seems to count from 1: say zero_based=False (--one-based), or leave out the last feature."
+                f"{wide}: has features {low} to {high}, and the model has {self.n_features:,}, counted from 0. The"
+                " file seems to count from 1: use zero_based=False (--one-based), or leave out the last feature."
             )
         if extra > 0:
             notes.append(f"{extra:,} columns that the model has not seen were left out")
@@ -135,7 +135,7 @@ class SvmlightColumns:
 
 
 def _scanned(addresses: Sequence[Address], dtype: str) -> tuple[list[SvmlightPiece], tuple, tuple]:
-    """The pieces, and the lowest and the highest number of a feature with their files, found in one pass."""
+    """Return the pieces, and the lowest and highest feature index with their files, from one pass."""
     pieces, lowest, highest = [], [(1 << 62, "")], [(-1, "")]
     for address in addresses:
         stamp, offset, rows, found = address.stamp(), 0, 0, []
@@ -156,9 +156,9 @@ def _scanned(addresses: Sequence[Address], dtype: str) -> tuple[list[SvmlightPie
 def svmlight_pieces(
     addresses: Sequence[Address], n_features: int | None, zero_based: bool | None, dtype: str
 ) -> tuple[list[SvmlightPiece], SvmlightColumns]:
-    """The pieces of svmlight files, and how their features are numbered.
+    """Return the pieces of svmlight files, and the numbering of their features.
 
-    ``zero_based=None``: features count from 1 if none is numbered 0 anywhere.
+    ``zero_based=None``: features count from 1 if no file has feature 0.
     """
     found, (low, where), (high, _) = _scanned(addresses, dtype)
     if zero_based is False and low == 0:
@@ -176,5 +176,5 @@ def svmlight_pieces(
 
 
 def is_svmlight(ending: Any) -> bool:
-    """Whether files that end so are svmlight files."""
+    """Return True if the suffix is one of svmlight files."""
     return ending in (".svm", ".svmlight", ".libsvm")

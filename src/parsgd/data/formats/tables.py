@@ -1,4 +1,4 @@
-"""Pieces of tables: a batch becomes a chunk of rows, and what is wrong in it is said with file and row."""
+"""Pieces of tables: conversion of batches to chunks of rows, with file and row in errors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from parsgd.data.columns.numeric import arrow
 from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError
 
-# Rows that are decoded at a time: few enough to stay in a cache, and many enough to be worth a call.
+# Rows decoded at a time: few enough for the CPU cache, and enough to amortize a call.
 CHUNK_ROWS = 8192
-# Rows of a piece of a table in memory.
+# Rows per piece of a table in memory.
 _PIECE_ROWS = 65_536
 _NO_TARGET = "Give the row a target, or leave it out (of Parquet by filters=)."
 
@@ -23,7 +23,7 @@ _NO_TARGET = "Give the row a target, or leave it out (of Parquet by filters=)."
 def chunk_of(
     batch: Any, encoder: Any, target: str | None, weight: str | None, name: str, first_row: int
 ) -> Chunk:  # fmt: skip
-    """The rows of an Arrow batch; ``name`` and ``first_row``, from 0 on, say in errors where they are."""
+    """Convert an Arrow batch to rows; ``name`` and 0-based ``first_row`` locate errors."""
     try:
         y = None if target is None else targets_in(batch.column(target), target, encoder)
         weights = None if weight is None else weights_in(batch.column(weight), weight)
@@ -33,11 +33,11 @@ def chunk_of(
 
 
 def targets_in(column: Any, name: str, encoder: Any) -> np.ndarray:
-    """``(n_rows,)`` targets as the table has them: texts as str, whole numbers, floats, True and False.
+    """Read ``(n_rows,)`` targets of the table's type: texts as str, integers, floats or booleans.
 
-    ``encoder.labels`` is what they were in the data of the fit, ``text``, ``number`` or ``boolean``; targets of another
-    type become such if they can.  Missing targets are refused, unless ``encoder.optional_targets`` is True: then they
-    are NaN or empty.
+    ``encoder.labels`` is the target type at fit time: ``text``, ``number`` or ``boolean``. Targets of another type are
+    converted if possible. Missing targets raise an error, unless ``encoder.optional_targets`` is True: then they are
+    NaN or empty.
     """
     pa, labels, optional = arrow(), encoder.labels, getattr(encoder, "optional_targets", False)
     kind = kind_of_type(column.type)
@@ -67,14 +67,14 @@ def targets_in(column: Any, name: str, encoder: Any) -> np.ndarray:
 
 
 def label_type(kind: Any) -> str:
-    """``text``, ``number`` or ``boolean``: what targets of an Arrow type are."""
+    """Classify an Arrow type as target type: ``text``, ``number`` or ``boolean``."""
     pa = arrow()
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     return "boolean" if pa.types.is_boolean(value) else "number" if kind_of_type(value) == "number" else "text"
 
 
 def _text_targets(column: Any, name: str, optional: bool) -> np.ndarray:
-    """Texts without spaces around them; a number as a category is spelled."""
+    """Read targets as stripped texts; numbers get their canonical spelling."""
     pa = arrow()
     column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     codes = column.indices.fill_null(-1).cast(pa.int64()).to_numpy(zero_copy_only=False)
@@ -89,7 +89,7 @@ def _text_targets(column: Any, name: str, optional: bool) -> np.ndarray:
 
 
 def _converted(y: np.ndarray, labels: str) -> np.ndarray:
-    """Texts as the numbers or booleans that they spell; as they are if they spell none."""
+    """Convert texts to numbers or booleans; return them unchanged if that fails."""
     try:
         if labels == "number":
             return y.astype(np.float64)
@@ -100,18 +100,18 @@ def _converted(y: np.ndarray, labels: str) -> np.ndarray:
 
 
 def weights_in(column: Any, name: str) -> np.ndarray:
-    """``(n_rows,)`` weights, none of them missing or below 0."""
+    """Read ``(n_rows,)`` weights; raise if one is missing or negative."""
     weight = numbers_in(column, name)
     bad = ~(np.isfinite(weight) & (weight >= 0)) if weight.size else np.zeros(0, dtype=bool)
     if bad.any():
         row = int(np.argmax(bad))
-        raise bad_value(name, row, f"is the weight, and is {weight[row]}", "Weights are finite numbers from 0 on.")
+        raise bad_value(name, row, f"is the weight, and is {weight[row]}", "Weights must be finite and >= 0.")
     return weight
 
 
 @dataclass(frozen=True)
 class TablePiece:
-    """Rows ``[first_row, first_row + n_rows)`` of a table in memory; it travels by value."""
+    """Rows ``[first_row, first_row + n_rows)`` of a table in memory; pickled with its rows."""
 
     table: Any
     name: str
@@ -134,7 +134,7 @@ class TablePiece:
 
 
 def as_arrow(data: Any) -> Any:
-    """A pandas, polars or Arrow table as an Arrow table; None of anything else."""
+    """Convert a pandas, polars or Arrow table to an Arrow table; return None for anything else."""
     home = type(data).__module__.partition(".")[0]
     if home == "pandas" and hasattr(data, "columns"):
         return _of_pandas(data)
@@ -153,8 +153,8 @@ def _of_pandas(frame: Any) -> Any:
     pa = arrow()
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
-        raise DataFileError(f"the table has more than one column {twice[0]!r}. Give each column a name of its own.")
-    # Arrow takes no sparse columns of pandas
+        raise DataFileError(f"the table has more than one column {twice[0]!r}. Give each column a distinct name.")
+    # Arrow does not support sparse pandas columns
     packed = {name: kind.subtype for name, kind in frame.dtypes.items() if hasattr(kind, "fill_value")}
     try:
         return pa.Table.from_pandas(frame.astype(packed) if packed else frame, preserve_index=False)
@@ -166,7 +166,7 @@ def _of_pandas(frame: Any) -> Any:
 
 
 def table_pieces(table: Any, name: str, encoder: Any, target: str | None, weight: str | None) -> list[TablePiece]:
-    """The table in slices; nothing is copied."""
+    """Slice the table into pieces without a copy."""
     return [
         TablePiece(table.slice(start, _PIECE_ROWS), name, start, encoder, target, weight)
         for start in range(0, table.num_rows, _PIECE_ROWS)

@@ -1,4 +1,4 @@
-"""Types of a column that differ from file to file: whether one type holds the values of both, and which."""
+"""Unification of the types of a column across files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from parsgd.data.columns.numeric import arrow, is_number, is_text
 
 
 def common_type(one: Any, other: Any) -> Any:
-    """The Arrow type to which values of both can be cast, or None: numbers go with numbers, texts with texts.
+    """Return the Arrow type to which both can be cast, or None: numbers with numbers, texts with texts.
 
     >>> import pyarrow as pa
     >>> common_type(pa.int32(), pa.float64()), common_type(pa.bool_(), pa.int8()), common_type(pa.int8(), pa.string())

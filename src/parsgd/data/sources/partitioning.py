@@ -57,7 +57,7 @@ def _whole(shuffled: list[Numbered], shares: np.ndarray) -> list[list[Numbered]]
         worker = int(np.argmin(_fullness(load + span.n_rows, wanted)))
         if span.piece.home is not None:
             held = at_home.setdefault(span.piece.home, np.zeros(len(shares)))
-            # workers that have rows of this home, and whose load permits more
+            # workers with rows of this home and a load that permits more
             near = np.flatnonzero((held > 0) & (load + span.n_rows <= (1 + _MAX_IMBALANCE / 2) * wanted))
             worker = int(near[np.argmax(held[near])]) if len(near) else worker
             held[worker] += span.n_rows

@@ -15,8 +15,8 @@ import numpy as np
 class Chunk(NamedTuple):
     """Some rows as read.
 
-    ``x`` is ``(n, n_features)``, an ndarray or a CSR matrix; ``y (n,)`` holds the targets as stored (also texts), or is
-    None; ``weight`` is ``(n,)`` or None.
+    ``x`` is ``(n, n_features)``, an ndarray or a CSR matrix. ``y (n,)`` holds the targets as stored (also texts), or is
+    None. ``weight`` is ``(n,)`` or None.
     """
 
     x: Any

@@ -55,7 +55,7 @@ class ExampleStream:
 class Prefetcher:
     """The current window and the next one.
 
-    ``open`` streams the examples from a window on, ``n_rows`` returns the size of a window, ``following`` the next
+    ``open`` streams the examples from a window on. ``n_rows`` returns the size of a window, ``following`` the next
     index or None, and ``new_buffer`` an empty window. At most two windows exist. One thread, named ``parsgd-read``,
     does all reading; :meth:`window` raises the errors of the requested window.
     """
