@@ -1,1 +1,1 @@
-"""Data that are read while they are trained on: formats, columns, and what users hold, a :class:`Dataset`."""
+"""Streaming data: formats, columns, sources, and the user-facing :class:`Dataset`."""

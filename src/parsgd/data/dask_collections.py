@@ -20,17 +20,17 @@ from parsgd.errors import DataFileError, InvalidArgumentError
 
 
 def open_collection(data: Any, request: Any) -> Dataset:
-    """A Dataset of a Dask array, a Dask dataframe, or a list of delayed blocks or of futures of blocks.
+    """Open a Dask array, a Dask dataframe, or a list of delayed blocks or of futures of blocks as a Dataset.
 
-    With a client of a cluster the partitions are computed there, once, and stay in the memory of its workers.  Without
-    one a partition is computed whenever it is read.
+    With a cluster client, the partitions are computed once on the cluster, and stay in the memory of its workers.
+    Without a client, a partition is computed at each read.
     """
     request.refuse("a collection of Dask", "filters", "n_features", "zero_based", "format", "storage_options")
     if isinstance(data, (list, tuple)):
         request.refuse("blocks, which bring their own targets and weights", "target", "weight")
         request.refuse("blocks", "columns", "sparse")
         return _of_blocks(list(data), request, f"{len(data)} blocks on Dask")
-    # a delayed object has whatever attribute one asks it for
+    # a delayed object has every attribute
     collection = hasattr(data, "to_delayed") and not isinstance(data, Delayed)
     if collection and hasattr(data, "columns") and data.ndim == 2:
         return _of_frame(data, request)
@@ -44,7 +44,7 @@ def open_collection(data: Any, request: Any) -> Dataset:
 
 
 def _array_blocks(x: Any, request: Any) -> list[Any]:
-    """A delayed block for each chunk of rows."""
+    """Make a delayed block of each chunk of rows."""
     import dask
 
     if x.ndim != 2:
@@ -57,13 +57,13 @@ def _array_blocks(x: Any, request: Any) -> list[Any]:
         )
     x = x.compute_chunk_sizes() if np.isnan(x.shape[0]) else x
     x = x.rechunk({1: -1}) if x.numblocks[1] > 1 else x
-    y, weight = (_alongside(x, getattr(request, name), name) for name in ("target", "weight"))
+    y, weight = (_chunks_like(x, getattr(request, name), name) for name in ("target", "weight"))
     together = dask.delayed(_block)
     return [together(*parts) for parts in zip(x.to_delayed().ravel(), y, weight, strict=True)]
 
 
-def _alongside(x: Any, part: Any, name: str) -> list[Any]:
-    """Targets or weights in the same chunks as the rows of ``x``."""
+def _chunks_like(x: Any, part: Any, name: str) -> list[Any]:
+    """Rechunk targets or weights to the row chunks of ``x``."""
     import dask.array as da
 
     if part is None:
@@ -83,10 +83,12 @@ def _block(x: Any, y: Any, weight: Any) -> tuple:
 
 def _of_blocks(parts: Sequence[Any], request: Any, name: str) -> Dataset:
     partitions, homes = _partitions(parts, name)
-    forms = _ask(partitions, _form_of_block)
+    forms = _map_partitions(partitions, _form_of_block)
     for partition, form in zip(partitions, forms, strict=True):
         if form[1:] != forms[0][1:]:
-            raise DataFileError(f"{partition.name}: has {_said(form)}, and the first has {_said(forms[0])}.")
+            raise DataFileError(
+                f"{partition.name}: has {_describe_form(form)}, and the first has {_describe_form(forms[0])}."
+            )
     pieces = tuple(
         DaskBlock(partition, form[0], form[1], request.dtype, home)
         for partition, form, home in zip(partitions, forms, homes, strict=True)
@@ -109,7 +111,7 @@ def _form_of_block(block: Any) -> tuple[int, int, bool, bool, bool]:
     return x.shape[0], x.shape[1], sparse.issparse(x), y is not None, weight is not None
 
 
-def _said(form: tuple) -> str:
+def _describe_form(form: tuple) -> str:
     _, n_features, is_sparse, target, weight = form
     extras = [word for word, there in (("targets", target), ("weights", weight)) if there]
     return f"{n_features} {'CSR' if is_sparse else 'dense'} features with {' and '.join(extras) or 'no targets'}"
@@ -118,7 +120,7 @@ def _said(form: tuple) -> str:
 def _of_frame(frame: Any, request: Any) -> Dataset:
     name = "the Dask dataframe"
     partitions, homes = _partitions(frame.to_delayed(), name)
-    forms = _ask(partitions, _form_of_table)
+    forms = _map_partitions(partitions, _form_of_table)
     schema = _schema(partitions, forms)
     pieces = [
         DaskTable(partition, n_rows, tuple((column, schema.field(column).type) for column in blank), home=home)
@@ -130,14 +132,14 @@ def _of_frame(frame: Any, request: Any) -> Dataset:
 
 
 def _form_of_table(frame: Any) -> tuple[int, Any, list[str]]:
-    """The number of rows, the types of the columns, and those without a value, whose types say nothing."""
+    """Return the number of rows, the schema, and the columns without values, which have no reliable type."""
     table = as_arrow(frame)
     blank = [name for name in table.schema.names if table.column(name).null_count == table.num_rows]
     return table.num_rows, table.schema, blank
 
 
 def _schema(partitions: Sequence[Partition], forms: Sequence[tuple[int, Any, list[str]]]) -> Any:
-    """The columns, each with its type in the first partition that has values of it."""
+    """Build the schema: each column with its type in the first partition with values of it."""
     names = forms[0][1].names
     for partition, (_, own, _) in zip(partitions, forms, strict=True):
         unlike = sorted(set(own.names) ^ set(names))
@@ -145,7 +147,7 @@ def _schema(partitions: Sequence[Partition], forms: Sequence[tuple[int, Any, lis
             raise DataFileError(
                 f"{partition.name}: column {unlike[0]!r} is not in all partitions. Give all of them the same columns."
             )
-    # a partition without rows may not know what its columns would hold
+    # a partition without rows may lack column types
     first = next((own for n_rows, own, _ in forms if n_rows), forms[0][1])
     known = {
         name: next((own.field(name).type for _, own, blank in forms if name not in blank), first.field(name).type)
@@ -155,11 +157,11 @@ def _schema(partitions: Sequence[Partition], forms: Sequence[tuple[int, Any, lis
 
 
 def _partitions(parts: Sequence[Any], name: str) -> tuple[list[Partition], list[str | None]]:
-    """The partitions, in the memory of the cluster if there is one, and on which worker each lies."""
+    """Return the partitions, persisted on the cluster if there is one, and the address of the worker of each."""
     names = [f"{name}, partition {number}" for number in range(len(parts))]
     client = _client_of(parts)
     if client is None:
-        return [Partition(part, said) for part, said in zip(parts, names, strict=True)], [None] * len(parts)
+        return [Partition(part, name) for part, name in zip(parts, names, strict=True)], [None] * len(parts)
     from distributed import wait
 
     futures = [part if is_future(part) else client.compute(part) for part in parts]
@@ -167,11 +169,11 @@ def _partitions(parts: Sequence[Any], name: str) -> tuple[list[Partition], list[
         wait(futures)
     where = client.who_has(futures)
     homes = [next(iter(where.get(future.key, ())), None) for future in futures]
-    return [Partition(future, said) for future, said in zip(futures, names, strict=True)], homes
+    return [Partition(future, name) for future, name in zip(futures, names, strict=True)], homes
 
 
 def _client_of(parts: Sequence[Any]) -> Any:
-    """The client of the futures, or the one that is active; None without a cluster."""
+    """Return the client of the futures, or the active one; None without a cluster."""
     found = next((part.client for part in parts if is_future(part)), None)
     if found is None:
         try:
@@ -182,15 +184,15 @@ def _client_of(parts: Sequence[Any]) -> Any:
             return None
     if found.asynchronous:
         raise InvalidArgumentError(
-            "open_dataset waits for the cluster, and the client is an asynchronous one. Use a client that waits,"
-            " Client(address) in another thread than that of the event loop: asyncio.to_thread(...)."
+            "open_dataset waits for the cluster, and the client is asynchronous. Use a synchronous Client,"
+            " Client(address), outside the thread of the event loop: asyncio.to_thread(...)."
         )
     return found
 
 
-def _ask(partitions: Sequence[Partition], question: Any) -> list[Any]:
-    """The answer of each partition, given where it lies."""
+def _map_partitions(partitions: Sequence[Partition], function: Any) -> list[Any]:
+    """Apply a function to each partition, on the worker that holds it."""
     if not partitions[0].waits:
-        return [question(partition.get()) for partition in partitions]
+        return [function(partition.get()) for partition in partitions]
     client = partitions[0].source.client
-    return client.gather([client.submit(question, partition.source, pure=False) for partition in partitions])
+    return client.gather([client.submit(function, partition.source, pure=False) for partition in partitions])

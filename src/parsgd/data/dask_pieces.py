@@ -1,8 +1,8 @@
-"""Pieces that are partitions of a collection of Dask.
+"""Pieces that are partitions of a Dask collection.
 
-With a cluster, a partition lies in the memory of one of its workers, and a future stands for it; on ``engine="dask"``
-whoever trains on it is handed it by Dask, from worker to worker where it does not lie there already.  Without a cluster
-it is a delayed object, computed whenever it is read.
+On a cluster, a future refers to a partition in the memory of a Dask worker. With ``engine="dask"``, Dask transfers it
+to the worker that trains on it, unless it is already there. Without a cluster, the partition is a delayed object,
+computed at each read.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from parsgd.errors import DataFileError
 
 @dataclass(frozen=True)
 class Partition:
-    """One partition: ``value``, where it was filled in; otherwise what ``source``, a future or a delayed object, gives.
+    """One partition: ``value`` if set, otherwise the result of ``source``, a future or a delayed object.
 
-    A future does not travel: where the partition is read on another machine, the value is filled in there.
+    Futures are not pickled: on another machine, the value is set before the partition is read.
     """
 
     source: Any
@@ -31,19 +31,19 @@ class Partition:
     value: Any = None
 
     def get(self) -> Any:
-        """The rows, as Dask has them."""
+        """Return the rows as the Dask object holds them."""
         if self.value is not None:
             return self.value
         if self.source is None:
             raise DataFileError(
-                f"{self.name}: lies on a Dask cluster, which this process does not know. Train with engine='dask', or"
+                f"{self.name}: is on a Dask cluster, to which this process has no client. Train with engine='dask', or"
                 " with 'serial' or 'threads' in the process that has the client."
             )
         self.check()
         return self.source.result() if is_future(self.source) else self.source.compute(scheduler="synchronous")
 
     def check(self) -> None:
-        """Refuse a partition that the cluster no longer has."""
+        """Raise DataFileError if the partition is no longer on the cluster."""
         if is_future(self.source) and self.source.status in ("cancelled", "lost"):
             raise DataFileError(
                 f"{self.name}: is no longer in the memory of the Dask cluster: since the data were opened, a worker was"
@@ -52,7 +52,7 @@ class Partition:
 
     @property
     def waits(self) -> bool:
-        """Whether a future stands for it, or stood for it before it travelled."""
+        """True if the partition is a future, or was one before pickling."""
         return self.value is None and (self.source is None or is_future(self.source))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Partition:
 
 
 def is_future(thing: Any) -> bool:
-    """Whether it is a future of a cluster, rather than a delayed object.
+    """Return True for a future of a cluster, False for a delayed object.
 
     >>> is_future(None)
     False
@@ -69,7 +69,7 @@ def is_future(thing: Any) -> bool:
 
 
 class OnDask:
-    """What the pieces of collections have in common; ``partition`` is where their rows are."""
+    """Base class of pieces of Dask collections; ``partition`` holds their rows."""
 
     partition: Partition
 
@@ -78,14 +78,14 @@ class OnDask:
         return self.partition.name
 
     def futures(self) -> list[Any]:
-        """What must be there before it can be read on another machine."""
+        """Return the futures to resolve before a read on another machine."""
         if not self.partition.waits:
             return []
         self.partition.check()
         return [self.partition.source]
 
     def filled(self, values: Iterator[Any]) -> Any:
-        """The piece with what its futures gave, the next of ``values``."""
+        """Replace its future by the next of ``values``."""
         if not self.partition.waits:
             return self
         return replace(self, partition=replace(self.partition, value=next(values), source=None))
@@ -112,7 +112,7 @@ class DaskBlock(OnDask):
 
 @dataclass(frozen=True)
 class DaskTable(OnDask):
-    """A partition of a dataframe; ``nothing`` are columns that it has no values of, and their types elsewhere."""
+    """A partition of a dataframe; ``nothing`` lists columns without values, with their types in other partitions."""
 
     partition: Partition
     n_rows: int

@@ -1,4 +1,4 @@
-"""``Dataset``: data that are read while they are trained on, as users hold them."""
+"""``Dataset``: the user-facing class of streaming data."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from parsgd.data.subsets import reread, split
 from parsgd.data.targets import Targets, scanned, targets_only
 from parsgd.errors import DataFileError, check_between, check_count
 
-# Rows are taken from so many pieces at most: to take them from all would be to read all.
+# Maximum number of pieces from which rows are taken; taking them from all would read all data.
 _TAKEN_PIECES = 32
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Rows that are read when they are needed; made by :func:`parsgd.open_dataset`.
+    """Rows that are read on demand; created by :func:`parsgd.open_dataset`.
 
-    It holds where the rows are, not the rows, and is given to ``fit``, ``predict`` and ``score`` in place of ``X``.
+    It holds the location of the rows, not the rows. ``fit``, ``predict`` and ``score`` take it in place of ``X``.
 
     Attributes
     ----------
     pieces : tuple
-        The parts that are read each by itself: row groups, stretches of a file, blocks.
+        Parts that are read separately: row groups, spans of a file, blocks.
     n_features : int
     dtype : str
         ``"float32"`` or ``"float64"``.
     sparse : bool
-        Whether rows are CSR.
+        True if rows are CSR.
     name : str
-        What errors call it.
+        Name in errors.
     target, weight : bool
-        Whether rows have targets, and weights.
+        True if rows have targets, and weights.
     columns : Encoder, SvmlightColumns or None
-        How columns become features, with all that was learned; to be given to ``open_dataset(columns=...)`` for other
-        data.  None where there are no columns.
+        Encoding of columns as features, with all learned statistics; pass it as ``open_dataset(columns=...)`` for other
+        data. None if there are no columns.
     notes : tuple of str
-        Remarks on the data: columns that were left out, a separator that is not a comma.
+        Notes on the data: columns left out, a separator other than a comma.
     shuffle_buffer_rows : int or None
-        How many rows are shuffled among each other.
+        Number of rows per shuffle buffer.
 
     Examples
     --------
@@ -67,7 +67,7 @@ class Dataset:
     weight: bool = False
     columns: Encoder | SvmlightColumns | None = None
     shuffle_buffer_rows: int | None = None
-    # what must not be removed as long as this is there
+    # kept alive as long as the Dataset, such as a temporary folder
     keeps: Any = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
 
@@ -84,7 +84,7 @@ class Dataset:
 
     @property
     def feature_names(self) -> list[str]:
-        """What each feature is; ``x0, x1, ...`` where columns have no names."""
+        """Names of the features; ``x0, x1, ...`` if columns have no names."""
         return [f"x{i}" for i in range(self.n_features)] if self.columns is None else self.columns.feature_names
 
     @cached_property
@@ -92,34 +92,34 @@ class Dataset:
         return scanned(self.pieces if self.target else self._refused(), self.name)
 
     def targets(self) -> Targets:
-        """What one scan of the targets tells; the scan is made once."""
+        """Return statistics of the targets, from one scan that is cached."""
         return self._targets
 
     @property
     def classes(self) -> np.ndarray:
-        """``(n_classes,)``: the different targets, found in one scan."""
+        """Distinct targets ``(n_classes,)``, found in one scan."""
         found = self.targets().values
         if found is None:
-            raise DataFileError(f"{self.name}: has more than 100,000 different targets; these are no classes.")
+            raise DataFileError(f"{self.name}: has more than 100,000 different targets; these cannot be classes.")
         return found
 
     @cached_property
     def values_per_row(self) -> float:
-        """Stored values a row; of CSR rows those of the first chunk."""
+        """Stored values per row; for CSR rows, the mean of the first chunk."""
         if not self.sparse:
             return float(self.n_features)
         chunk = next((chunk for piece in self.pieces if piece.n_rows for chunk in piece.chunks()), None)
         return 1.0 if chunk is None else chunk.x.nnz / max(chunk.x.shape[0], 1)
 
     def source(self, pose: Pose, shuffle: bool = True) -> StreamingSource:
-        """The rows as a fit takes them, with targets and weights as ``pose`` makes them."""
+        """Make the source of a fit; ``pose`` converts targets and weights."""
         values = self.values_per_row if self.sparse else None
         return StreamingSource(
             self.pieces, self.n_features, self.dtype, self.sparse, pose, shuffle, self.shuffle_buffer_rows, values
         )
 
     def blocks(self, rows: int | None = None) -> Iterator[Chunk]:
-        """``(x, y, weight)`` of all rows in stored order, ``rows`` at a time; None: as they are read."""
+        """Yield ``(x, y, weight)`` of all rows in stored order, ``rows`` at a time; None: in chunks as read."""
         if rows is None:
             for piece in self.pieces:
                 yield from piece.chunks()
@@ -137,7 +137,7 @@ class Dataset:
             yield _joined(held)
 
     def head_targets(self, n_rows: int) -> np.ndarray:
-        """The first targets, ``n_rows`` of them or fewer; of a table nothing else is read."""
+        """Return up to ``n_rows`` first targets; of a table, only the target column is read."""
         found: list[np.ndarray] = []
         for piece in self.pieces if self.target else self._refused():
             for chunk in targets_only(piece).chunks():
@@ -147,9 +147,9 @@ class Dataset:
         return np.concatenate(found) if found else np.zeros(0)
 
     def take(self, n: int, seed: int = 0) -> Chunk:
-        """``(x, y, weight)`` of ``n`` rows at random, in stored order, or of all if there are fewer.
+        """Return ``(x, y, weight)`` of ``n`` random rows in stored order, or of all rows if there are fewer.
 
-        They are of 32 pieces drawn at random, or of more if these have too few rows.
+        The rows come from 32 random pieces, or from more if these have too few rows.
         """
         check_count(n, "n", "Dataset.take", optional=False)
         rng = np.random.default_rng(seed)
@@ -172,14 +172,14 @@ class Dataset:
         return _joined(parts)
 
     def without_targets(self) -> Dataset:
-        """The same rows without their targets and weights, which are then not read."""
+        """Return the Dataset without targets and weights, which are then not read."""
         pieces = tuple(reread(piece, target=None, weight=None) for piece in self.pieces)
         return replace(self, pieces=pieces, target=False, weight=False)
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """``(rest, drawn)``: each row is drawn with probability ``fraction``; what is drawn depends on the seed alone.
+        """Return ``(rest, drawn)``: each row is drawn with probability ``fraction``, depending only on the seed.
 
-        Both read all pieces, and leave out what is not theirs.
+        Both read all pieces, and skip each other's rows.
 
         >>> import numpy as np, parsgd
         >>> rest, drawn = parsgd.open_dataset(np.ones((100, 2)), target=np.zeros(100)).split(0.2, seed=0)
@@ -192,7 +192,7 @@ class Dataset:
         return rest, drawn
 
     def describe(self) -> str:
-        """What it is, in one sentence.
+        """Summarize the Dataset in one sentence.
 
         >>> import numpy as np, parsgd
         >>> parsgd.open_dataset([(np.ones((5, 2)), np.zeros(5))]).describe()

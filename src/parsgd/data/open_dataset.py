@@ -1,4 +1,4 @@
-"""``open_dataset``: from what users have to a :class:`Dataset`."""
+"""``open_dataset``: creation of a :class:`Dataset` from files, tables, arrays or blocks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from parsgd.utils import first_use
 
 _ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".npy": "npy"}
 _ALL_ENDINGS = (".parquet", ".pq", ".csv", ".svm", ".svmlight", ".libsvm")
-# Collections of other packages: the first part of their types' module -> the function that opens them,
-# ``function(data, request) -> Dataset``.
+# Collections of other packages: top-level module of their types -> the function that opens them, ``function(data,
+# request) -> Dataset``.
 COLLECTIONS = dict.fromkeys(("dask", "distributed"), "parsgd.data.dask_collections:open_collection")
 
 
@@ -48,52 +48,51 @@ def open_dataset(
     header: Any = "auto",
     decimal: str = ".",
 ) -> Dataset:
-    """Open data that are to be read while they are trained on.
+    """Open data for out-of-core training.
 
     Parameters
     ----------
     data : str, path, list of these, array, table or blocks
-        - Parquet: a file, a folder (also a partitioned one), an address for fsspec such as ``s3://bucket/folder``.
+        - Parquet: a file, a folder (also partitioned), an fsspec address such as ``s3://bucket/folder``.
         - CSV (also ``.gz``, ``.bz2``, ``.xz``) in UTF-8.
-        - svmlight: ``.svm``, ``.svmlight``, ``.libsvm`` (also packed).
+        - svmlight: ``.svm``, ``.svmlight``, ``.libsvm`` (also compressed).
         - ``.npy`` files, memory-mapped or other arrays, CSR matrices; ``target`` and ``weight`` are then arrays or
           ``.npy`` files, too.
-        - Blocks ``(X, y)`` or ``(X, y, weight)``: a list of them; a function that gives an iterator over them, called
-          anew for each pass; or a generator, whose blocks are kept in a temporary folder as long as the Dataset lives.
-        - A table of pandas, polars or pyarrow; a collection of Dask.
+        - Blocks ``(X, y)`` or ``(X, y, weight)``: a list; a function that returns an iterator, called once per pass; or
+          a generator. The blocks of a generator are kept in a temporary folder as long as the Dataset exists.
+        - A table of pandas, polars or pyarrow; a Dask collection.
     target : str or array, optional
         The column to predict.
     columns : optional
-        What to make of which columns: a list of :class:`~parsgd.columns.Numeric`, :class:`~parsgd.columns.OneHot`,
-        :class:`~parsgd.columns.HashedCategories`, :class:`~parsgd.columns.Text` and names, or ``{name: kind}`` with
-        kinds or the words ``"numbers"``, ``"onehot"``, ``"hashed"``, ``"text"``; or what another Dataset or an
-        estimator has learned: ``dataset.columns``, ``estimator.columns_``.  None: all columns, numbers as numbers,
-        texts hashed. Means and scales are learned from at most 8,192 rows of each of 32 pieces, vocabularies from all
-        rows.
+        Encoding of the columns. Either a list of :class:`~parsgd.columns.Numeric`, :class:`~parsgd.columns.OneHot`,
+        :class:`~parsgd.columns.HashedCategories`, :class:`~parsgd.columns.Text` and names; or ``{name: kind}`` with
+        kinds or the strings ``"numbers"``, ``"onehot"``, ``"hashed"``, ``"text"``; or the result of another Dataset or
+        an estimator: ``dataset.columns``, ``estimator.columns_``. None: all columns, numbers as numbers, texts hashed.
+        Means and scales are learned from at most 8,192 rows of each of 32 pieces, vocabularies from all rows.
     weight : str or array, optional
-        The column with the weights of the rows.
+        The column with the sample weights.
     filters : optional
-        Of Parquet: which rows, as ``pyarrow.dataset`` takes them (an expression, or a list of tuples).
+        Parquet only: rows to select, as for ``pyarrow.dataset`` (an expression, or a list of tuples).
     format : {"parquet", "csv", "svmlight", "npy"}, optional
-        Where names of files do not end in it.
+        File format, if the file names lack its suffix.
     dtype : {"float32", "float64"}, default="float32"
     sparse : bool, optional
-        Whether rows of a table are CSR; None: where columns are hashed, or of at least 50 features less than 30 % are
-        not 0.
+        True for CSR rows of a table. None: CSR if columns are hashed, or if less than 30 % of at least 50 features are
+        nonzero.
     shuffle_buffer_rows : int, optional
-        How many rows are shuffled among each other; None: as many as fit in about 16 MiB.
+        Number of rows per shuffle buffer; None: the number that fits in about 16 MiB.
     storage_options : dict, optional
-        For fsspec.
+        Options of fsspec.
     n_features : int, optional
-        Of svmlight: how many features there are; None: as many as are found.
+        svmlight only: number of features; None: the number found.
     zero_based : bool, optional
-        Of svmlight: whether features count from 0; None: from 1 if none has the number 0.
+        svmlight only: True if features count from 0; None: from 1 if no feature has the number 0.
     header : "auto", True, None or list of str, default="auto"
-        Of CSV: True if the first row holds the names of the columns; None if there is no header, and columns are called
-        ``f0``, ``f1``, ...; or the names of the columns of files without a header.  ``"auto"``: there is a header, and
-        a first row that looks like data is refused.
+        CSV only. True: the first row holds the column names. None: no header, and columns are named ``f0``, ``f1``, ...
+        A list: column names of files without a header. ``"auto"``: there is a header, and a first row that looks like
+        data is refused.
     decimal : {".", ","}, default="."
-        Of CSV: the decimal point.
+        CSV only: the decimal point.
 
     Returns
     -------
@@ -102,7 +101,7 @@ def open_dataset(
     Raises
     ------
     parsgd.errors.DataFileError
-        If there is no such file or column, or files do not fit together.
+        If there is no such file or column, or files are inconsistent.
     parsgd.errors.MissingDependencyError
         If a package is missing: ``pip install 'parsgd[files]'``.
 
@@ -220,7 +219,7 @@ def _svmlight(data: Any, addresses: list[Address], request: OpenOptions) -> Data
             columns = replace(columns, zero_based=request.zero_based)
         pieces, notes = columns.pieces(addresses, request.dtype)
     elif isinstance(columns, Encoder):
-        raise DataFileError(f"{addresses[0]}: the model knows columns by name; give it a CSV or Parquet file.")
+        raise DataFileError(f"{addresses[0]}: the model has named columns; give it a CSV or Parquet file.")
     else:
         request.refuse("svmlight files, which have no names of columns", "columns")
         pieces, columns = svmlight_pieces(addresses, request.n_features, request.zero_based, request.dtype)
@@ -256,7 +255,7 @@ def _table(table: Any, request: OpenOptions) -> Dataset:
 
 
 def _kinds(schema: Any, request: OpenOptions, where: str) -> Any:
-    """What to make of which columns; names of targets and weights are checked, too."""
+    """Resolve the kinds of columns; check the names of targets and weights."""
     for name in ("target", "weight"):
         value = getattr(request, name)
         if value is not None and not isinstance(value, str):
@@ -273,7 +272,7 @@ def _kinds(schema: Any, request: OpenOptions, where: str) -> Any:
 
 
 def _plan(kinds: Any, schema: Any, request: OpenOptions) -> Any:
-    """What is known of the encoder before any row is read: its columns, and which of them are texts."""
+    """Return a provisional encoder before any row is read: its columns, and which of them are texts."""
     if hasattr(kinds, "learn"):
         apart = (request.target, request.weight)
         return PassThroughEncoder(tuple(name for name in schema.names if name not in apart), tuple(kinds.texts))
@@ -286,9 +285,9 @@ def _plan(kinds: Any, schema: Any, request: OpenOptions) -> Any:
 def _of_columns(
     pieces: list[Any], kinds: Any, plan: Any, request: OpenOptions, schema: Any, notes: Sequence[str] = ()
 ) -> Dataset:
-    """A Dataset of pieces of tables, after what the kinds lack has been learned.
+    """Learn the missing statistics of the kinds, and build a Dataset of pieces of tables.
 
-    In place of kinds there may be an encoder, or whoever makes one: ``learn(columns, pieces, schema)``.
+    ``kinds`` may be an encoder, or an object with ``learn(columns, pieces, schema)`` that returns one.
     """
     if hasattr(kinds, "learn"):
         encoder = kinds.learn(plan.columns, pieces, schema)
@@ -313,7 +312,7 @@ def _of_columns(
 
 
 def _left_out(schema: Any, encoder: Any, request: OpenOptions) -> list[str]:
-    """A remark on columns that are the index of pandas, or have no name."""
+    """Return a note on pandas index columns and nameless columns."""
     used = {*encoder.columns, request.target, request.weight}
     index = [name for name in index_names(schema) if name not in used]
     return [f"no feature, since it is an index or has no name: {listed(index, 5)}"] if index else []
@@ -368,12 +367,12 @@ def _blocks(data: Any, request: OpenOptions) -> Dataset:
 
 
 def _checked(pieces: list[Any], name: str, keeps: Any, request: OpenOptions) -> Dataset:
-    """Blocks must all have targets or none, and be of one kind and width."""
+    """Build a Dataset of blocks; raise unless all are of one kind and width, with targets or without."""
     first = next(iter(pieces[0].chunks()), None)
     seen = [_form(piece) for piece in pieces if hasattr(piece, "x")]
     for number, form in enumerate(seen):
         if form != seen[0]:
-            raise DataFileError(f"Block {number} has {form}, and block 0 has {seen[0]}; all must be alike.")
+            raise DataFileError(f"Block {number} has {form}, and block 0 has {seen[0]}; all blocks must have the same form.")
     if first is None:
         raise DataFileError(f"{name}: the first block has no rows.")
     return Dataset(

@@ -1,4 +1,4 @@
-"""What is asked for when data are opened, checked before any of them is read."""
+"""Options of ``open_dataset``, validated before any data are read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMATS = ("parquet", "csv", "svmlight", "npy")
 
 @dataclass(frozen=True)
 class OpenOptions:
-    """What was asked for besides the data, as :func:`parsgd.open_dataset` takes it."""
+    """Validated options of :func:`parsgd.open_dataset`."""
 
     target: Any = None
     columns: Any = None
@@ -51,7 +51,7 @@ class OpenOptions:
             )
 
     def refuse(self, what: str, *names: str) -> None:
-        """Raise InvalidArgumentError if any of the arguments ``names`` was given: ``what`` has no use for it."""
+        """Raise InvalidArgumentError if any argument of ``names``, which ``what`` does not support, was set."""
         for name in names:
             given, default = getattr(self, name), _DEFAULTS.get(name)
             if given is not default and not (isinstance(given, str) and given == default):

@@ -1,4 +1,4 @@
-"""Pieces of which only some rows are taken, and pieces that are read in another way."""
+"""Pieces with a subset of rows, and pieces with changed reading options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from parsgd.data.sources.pieces import Chunk, Piece
 
 @dataclass(frozen=True)
 class PartPiece:
-    """Some rows of a piece, ``n_rows`` of them: those whose bits in ``taken`` are set (:func:`part_of`)."""
+    """A subset of ``n_rows`` rows of a piece, selected by the bits of ``taken`` (:func:`part_of`)."""
 
     piece: Piece
     taken: np.ndarray
@@ -30,11 +30,11 @@ class PartPiece:
         return self.piece.home
 
     def futures(self) -> list[Any]:
-        """Those of the whole piece."""
+        """Return the futures of the whole piece."""
         return getattr(self.piece, "futures", list)()
 
     def filled(self, values: Iterator[Any]) -> PartPiece:
-        """With what the futures gave."""
+        """Replace the futures by their values."""
         return replace(self, piece=self.piece.filled(values)) if hasattr(self.piece, "filled") else self
 
     def chunks(self) -> Iterator[Chunk]:
@@ -50,19 +50,19 @@ class PartPiece:
 
 
 def _rows(part: Any, numbers: np.ndarray) -> Any:
-    """Some rows of an array, a matrix or an Arrow batch."""
+    """Select rows of an array, a matrix or an Arrow batch."""
     return part.take(arrow().array(numbers)) if hasattr(part, "schema") else part[numbers]
 
 
 def part_of(piece: Piece, taken: np.ndarray) -> PartPiece:
-    """The rows of the piece for which ``taken (n_rows,)`` is True."""
+    """Select the rows of the piece for which ``taken (n_rows,)`` is True."""
     return PartPiece(piece, np.packbits(taken), int(taken.sum()))
 
 
 def split(pieces: tuple[Piece, ...], fraction: float, seed: int) -> tuple[list[PartPiece], list[PartPiece]]:
-    """The rows that are left, and the ``fraction`` of the rows that is drawn, in pieces.
+    """Return the remaining rows, and a random ``fraction`` of the rows, as pieces.
 
-    What is drawn of a piece depends on ``seed`` and the number of the piece alone.
+    The rows drawn from a piece depend only on ``seed`` and the index of the piece.
     """
     left, taken = [], []
     for number, piece in enumerate(pieces):
@@ -73,7 +73,7 @@ def split(pieces: tuple[Piece, ...], fraction: float, seed: int) -> tuple[list[P
 
 
 def reread(piece: Any, **changes: Any) -> Any:
-    """A piece with another ``encoder``, ``target``, ``weight`` or ``scale``; as it is, if it has no such thing."""
+    """Replace ``encoder``, ``target``, ``weight`` or ``scale`` of a piece; return it unchanged if it lacks one."""
     if isinstance(piece, PartPiece):
         return replace(piece, piece=reread(piece.piece, **changes))
     return replace(piece, **changes) if all(hasattr(piece, name) for name in changes) else piece

@@ -1,4 +1,4 @@
-"""What a scan of the targets tells: which classes there are, and how many rows of each."""
+"""Target statistics from one scan: distinct targets and their row counts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from parsgd.data.columns.encoder import EmptyEncoder
 from parsgd.data.subsets import PartPiece, reread
 from parsgd.errors import DataFileError
 
-# More different targets than these are no classes.
+# Maximum number of classes.
 _MOST_CLASSES = 100_000
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Of all rows: how many there are, the different targets ``(n,)`` in order and how often each occurs, ``(n,)``.
+    """Number of rows, sorted distinct targets ``(n,)`` and their row counts ``(n,)``.
 
-    ``low`` and ``high`` are the smallest and the largest number, and None of texts.  If there are more than 100,000
-    different ones, ``values`` and ``counts`` are None.
+    ``low`` and ``high`` are the smallest and the largest number, None for texts. With more than 100,000 distinct
+    targets, ``values`` and ``counts`` equal None.
     """
 
     n_rows: int
@@ -32,14 +32,14 @@ class Targets:
 
 
 def scanned(pieces: Iterable[Any], name: str) -> Targets:
-    """One pass over the targets of all pieces; of tables nothing else is read.
+    """Scan the targets of all pieces in one pass; of tables, only the target column is read.
 
-    Whole numbers that a text format brought as floats are taken for whole numbers.
+    Integers that a text format stores as floats are converted to integers.
     """
     n_rows, low, high = 0, np.inf, -np.inf
     values: np.ndarray | None = None
     counts = np.zeros(0, dtype=np.int64)
-    many = False
+    too_many = False
     for piece in pieces:
         for chunk in targets_only(piece).chunks():
             if chunk.y is None:
@@ -50,18 +50,20 @@ def scanned(pieces: Iterable[Any], name: str) -> Targets:
             n_rows += len(chunk.y)
             if found.dtype.kind in "biuf":
                 low, high = min(low, float(found[0])), max(high, float(found[-1]))
-            if not many:
-                values, counts = (found, numbers) if values is None else _united(values, counts, found, numbers, piece)
-                many = len(values) > _MOST_CLASSES
+            if not too_many:
+                values, counts = (
+                    (found, numbers) if values is None else _merge_counts(values, counts, found, numbers, piece)
+                )
+                too_many = len(values) > _MOST_CLASSES
     if values is None:
         raise DataFileError(f"{name}: has no rows.")
-    if values.dtype.kind == "f" and not many and np.all(values == np.floor(values)) and max(-low, high) < 2**53:
+    if values.dtype.kind == "f" and not too_many and np.all(values == np.floor(values)) and max(-low, high) < 2**53:
         values = values.astype(np.int64)
     texts = values.dtype.kind not in "biuf"
-    return Targets(n_rows, *((None, None) if many else (values, counts)), *((None, None) if texts else (low, high)))
+    return Targets(n_rows, *((None, None) if too_many else (values, counts)), *((None, None) if texts else (low, high)))
 
 
-def _united(
+def _merge_counts(
     values: np.ndarray, counts: np.ndarray, found: np.ndarray, numbers: np.ndarray, piece: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     if (values.dtype.kind in "biuf") != (found.dtype.kind in "biuf"):
@@ -73,7 +75,7 @@ def _united(
 
 
 def targets_only(piece: Any) -> Any:
-    """The piece of a table without its features, so that they are not read; any other piece as it is."""
+    """Return the piece of a table without its features, so that they are not read; other pieces unchanged."""
     whole = piece.piece if isinstance(piece, PartPiece) else piece
     encoder = getattr(whole, "encoder", None)
     return reread(piece, encoder=EmptyEncoder(labels=None if encoder is None else encoder.labels))

@@ -142,8 +142,8 @@ def open_parquet(
     Parameters
     ----------
     path : str, Path or list of these
-        A file, a folder (without hidden files and names that begin with ``_``), or files; local, or an fsspec address
-        such as ``s3://bucket/folder``. Folders named ``column=value`` add a column.
+        A file, a folder or several files; local, or an fsspec address such as ``s3://bucket/folder``. In a folder,
+        hidden files and names that begin with ``_`` are skipped. Folders named ``column=value`` add a column.
     filters : pyarrow Expression, or list of (column, operator, value)
         Rows to select. Files and row groups without such rows are not read.
     storage_options : dict

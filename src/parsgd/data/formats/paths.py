@@ -65,7 +65,7 @@ class Address:
             now = self.stamp()
         except OSError as error:
             raise DataFileError(
-                f"{self}: can no longer be read ({error.strerror or error}); it was there when the data were opened."
+                f"{self}: can no longer be read ({error.strerror or error}); it existed when the data were opened."
                 " Put it back, and fit again."
             ) from error
         if now != stamp:

@@ -95,7 +95,7 @@ def _blocks(address: Address, span: LineSpan) -> Iterator[bytes]:
 class SvmlightColumns:
     """The numbering of svmlight features: ``n_features`` of them, counted from 0 or from 1.
 
-    ``scale`` holds their divisors, or is None.
+    ``scale`` holds their divisors, if any.
     """
 
     n_features: int

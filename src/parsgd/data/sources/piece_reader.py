@@ -194,8 +194,8 @@ def _next(piece: Piece, chunks: Iterator[Chunk], at: int) -> Chunk | None:
 
 def _miscounted(piece: Piece, found: str) -> str:
     return (
-        f"{piece.name}: {piece.n_rows:,} rows were counted when it was opened, and now {found}. Data must stay as they"
-        " are while they are trained on; open them again."
+        f"{piece.name}: {piece.n_rows:,} rows were counted when it was opened, and now {found}. Data must not change"
+        " during a fit; open them again."
     )
 
 
