@@ -372,7 +372,9 @@ def _checked(pieces: list[Any], name: str, keeps: Any, request: OpenOptions) -> 
     seen = [_form(piece) for piece in pieces if hasattr(piece, "x")]
     for number, form in enumerate(seen):
         if form != seen[0]:
-            raise DataFileError(f"Block {number} has {form}, and block 0 has {seen[0]}; all blocks must have the same form.")
+            raise DataFileError(
+                f"Block {number} has {form}, and block 0 has {seen[0]}; all blocks must have the same form."
+            )
     if first is None:
         raise DataFileError(f"{name}: the first block has no rows.")
     return Dataset(
