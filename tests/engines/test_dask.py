@@ -264,7 +264,7 @@ def test_an_asynchronous_client_is_refused_with_the_fix(dask):
         async with Client(address, asynchronous=True):
             open_dataset(frame, target="y")
 
-    with pytest.raises(InvalidArgumentError, match="a client that waits"):
+    with pytest.raises(InvalidArgumentError, match="a synchronous Client"):
         asyncio.run(opened())
 
 
