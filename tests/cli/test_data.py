@@ -113,8 +113,8 @@ def test_a_file_is_preferred_to_built_in_data_of_its_name(tmp_path, monkeypatch)
         ("a.svm", b"one 1:2\n", "cannot be read as svmlight"),
         ("a.svm", b"", "empty|rows|cannot be read"),
         ("a.xlsx", b"x", "unsupported file name extension"),
-        ("a", b"x", "does not end in a format"),
-        ("a.parquet.gz", b"x", "does not end in a format"),
+        ("a", b"x", "unsupported file name extension"),
+        ("a.parquet.gz", b"x", "unsupported file name extension"),
     ],
 )
 def test_a_bad_file_is_told_by_name_and_fault(name, content, said, tmp_path):
