@@ -60,8 +60,8 @@ def test_an_unfinished_fit_is_not_written_over(cli, table_csv, tmp_path):
         (("--resume",), "--resume needs --checkpoint DIR"),
         (("--checkpoint-seconds", "3"), "--checkpoint-seconds needs --checkpoint DIR"),
         (("--checkpoint", "kept", "--checkpoint-seconds", "-1"), "'seconds' parameter of Checkpoint"),
-        (("--scheduler", "tcp://here"), "is for --engine dask; got --engine auto"),
-        (("--scheduler", "tcp://here", "--engine", "threads"), "is for --engine dask; got --engine threads"),
+        (("--scheduler", "tcp://here"), "needs --engine dask; got --engine auto"),
+        (("--scheduler", "tcp://here", "--engine", "threads"), "needs --engine dask; got --engine threads"),
     ],
 )
 def test_options_that_make_no_sense_are_mistakes(arguments, said, cli, table_csv, tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def test_the_module_is_the_command(tmp_path):
     assert len(out.splitlines()) == 151
     code, out, err = run("predict", tmp_path / "m", "irish", "--out", "-")
     assert (code, out) == (1, "")
-    assert err.startswith("Error: irish: there is no such file. Did you mean 'iris'?")
+    assert err.startswith("Error: irish: the file does not exist. Did you mean 'iris'?")
 
 
 def test_ctrl_c_keeps_the_best_model_and_says_so(tmp_path):

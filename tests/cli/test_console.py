@@ -17,17 +17,17 @@ DONE = Progress(
 
 
 def terminal(width=120):
-    voice = Console()
-    voice.console = RichConsole(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
-    return voice
+    console = Console()
+    console.console = RichConsole(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+    return console
 
 
 def test_on_a_terminal_there_is_a_view_that_fits_and_ends():
-    voice = terminal(width=80)
-    with voice.progress() as observer:
+    console = terminal(width=80)
+    with console.progress() as observer:
         observer(HALF_WAY)
         observer(DONE)
-    shown = voice.console.file.getvalue()
+    shown = console.console.file.getvalue()
     assert "epoch 5.0 of at most 10" in shown
     assert "loss 0.125   2,500 examples/s   4 s in total" in shown
     assert "…" not in shown
@@ -45,20 +45,20 @@ def test_elsewhere_lines_are_few_and_plain(capsys, monkeypatch):
 
 
 def test_beside_json_there_are_progress_and_notes_on_standard_error(capsys):
-    voice = Console(quiet=True)
-    voice.say("x")
-    voice.points(["y"])
-    voice.table("t", ["a"], [[1]])
-    with voice.progress() as observer:
+    console = Console(quiet=True)
+    console.print("x")
+    console.print_notes(["y"])
+    console.table("t", ["a"], [[1]])
+    with console.progress() as observer:
         observer(DONE)
-    voice.note("z")
+    console.note("z")
     assert capsys.readouterr() == ("", f"{line(DONE)}\nNote: z\n")
 
 
 def test_names_with_brackets_are_no_markup(capsys):
-    voice = Console()
-    voice.say("column [red]x[/red] and [/]")
-    voice.table("t", ["[bold]"], [["[/x]"]])
+    console = Console()
+    console.print("column [red]x[/red] and [/]")
+    console.table("t", ["[bold]"], [["[/x]"]])
     out = capsys.readouterr().out
     for text in ("[red]x[/red]", "[/]", "[bold]", "[/x]"):
         assert text in out
@@ -67,7 +67,7 @@ def test_names_with_brackets_are_no_markup(capsys):
 def test_a_message_survives_a_terminal_that_lacks_its_letters(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", stream)
-    Console().say("R² of Köln")
+    Console().print("R² of Köln")
     stream.flush()
     assert stream.buffer.getvalue() == rb"R\xb2 of K\xf6ln" + b"\n"
 

@@ -162,7 +162,7 @@ def test_columns_go_by_name_whatever_their_order_and_company(table):
     encoder, ours, _ = numbers_of(table.drop(columns=["y", "kind"]))
     shuffled = table[list(table.columns[::-1])].assign(more=1)
     assert np.array_equal(dense(ours), dense(apply(encoder, shuffled)))
-    with pytest.raises(DataFileError, match=r"lacks the columns age, city\. Did you mean 'Age'"):
+    with pytest.raises(DataFileError, match=r"has no columns age, city\. Did you mean 'Age'"):
         apply(encoder, table.rename(columns={"age": "Age"}).drop(columns="city"))
 
 
@@ -173,7 +173,7 @@ def test_what_was_done_is_said_for_every_column(table):
     said = "\n".join(said)
     for column in table.columns:
         assert column in said, column
-    facts = ("median", "1 and 0", "days since 1970", "a column of 0 and 1", "empty", "left out as asked", "no feature")
+    facts = ("median", "1 and 0", "days since 1970", "one-hot encoded", "empty", "by --drop", "index or unnamed")
     for fact in facts:
         assert fact in said
 
@@ -184,7 +184,7 @@ def test_what_was_done_is_said_for_every_column(table):
 )
 def test_numbers_as_people_write_them_are_remarked(values):
     _, said = learn(pd.DataFrame({"a": [1.0] * len(values), "price": values}))
-    assert any("price: looks like numbers" in line for line in said)
+    assert any("price: encoded as categories, but looks like numbers" in line for line in said)
     _, said = learn(pd.DataFrame({"a": [1.0, 2.0], "code": ["A 1,5", "x"]}))
     assert not any("looks like" in line for line in said)
 
@@ -232,7 +232,7 @@ def test_sparse_rows_are_left_alone_unless_asked(tmp_path):
     svmlight(tmp_path / "b.svm", sparse.hstack([x, x], format="csr"))
     wider = read(str(tmp_path / "b.svm"), columns=columns)
     assert np.allclose(all_rows(wider.encoded(columns, None)).toarray(), x.toarray(), rtol=1e-5)
-    assert "30 columns" in wider.said[0]
+    assert "30 columns" in wider.notes[0]
     svmlight(tmp_path / "c.svm", x[:, :10])
     assert all_rows(read(str(tmp_path / "c.svm"), columns=columns).encoded(columns, None)).shape == (100, 30)
 
@@ -248,7 +248,7 @@ def test_kinds_of_data_are_not_mixed_up(tmp_path):
     seen = svmlight(tmp_path / "a.svm", sparse.csr_matrix(np.ones((4, 3))))
     table = data(pd.DataFrame(np.ones((4, 3)), columns=list("abc")))
     encoder, _ = learn(pd.DataFrame(np.ones((4, 3)), columns=list("abc")))
-    with pytest.raises(DataFileError, match="by name"):
+    with pytest.raises(DataFileError, match="named columns"):
         seen.encoded(encoder, None)
     with pytest.raises(DataFileError, match=r"\.svm"):
         table.encoded(seen.dataset.columns, None)
@@ -274,7 +274,7 @@ def test_an_encoding_of_version_0_1_is_read_with_its_bits(table):
     }
     city = {"name": "city", "categories": ["Bath", "Köln"], "other": True, "missing": False}
     notes = {"kind": "TableEncoding", "numbers": numbers, "categories": [city], "words": [], "wide": False}
-    encoder = modelfile._former(notes | {"single": True}, object())
+    encoder = modelfile._version_0_1_encoding(notes | {"single": True}, object())
     x = np.column_stack([
         table["age"].fillna(numbers["fill"][0]),
         table["since"].to_numpy().astype("datetime64[D]").astype(float),
@@ -285,8 +285,9 @@ def test_an_encoding_of_version_0_1_is_read_with_its_bits(table):
     assert np.array_equal(ours[:, :3], ((x - numbers["mean"]) / numbers["scale"]).astype(np.float32))
     assert np.array_equal(ours[:, 3:], np.column_stack(known))
     matrix = {"kind": "MatrixEncoding", "numbers": numbers | {"names": [], "dates": []}, "single": False}
-    assert modelfile._former(matrix, object()).columns == ("x0", "x1", "x2")
-    scaled = modelfile._former({"kind": "SparseEncoding", "width": 3, "first": 1, "scale": numbers["scale"]}, object())
+    assert modelfile._version_0_1_encoding(matrix, object()).columns == ("x0", "x1", "x2")
+    sparse_notes = {"kind": "SparseEncoding", "width": 3, "first": 1, "scale": numbers["scale"]}
+    scaled = modelfile._version_0_1_encoding(sparse_notes, object())
     assert (scaled.zero_based, scaled.n_features, scaled.scale) == (False, 3, tuple(numbers["scale"]))
 
 

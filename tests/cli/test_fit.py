@@ -89,7 +89,8 @@ def test_what_happened_is_said_in_words(cli, table_csv, tmp_path):
     said = cli("fit", table_csv, "--out", tmp_path / "m", "--target", "y", "--model", "sgd-regressor", "--drop", "kind",
                "--max-iter", "100").stdout  # fmt: skip
     for fact in (
-        "200 rows", "age: 1", "missing values took the median", "city: 3 categories", "became 1 and 0: member",
+        "200 rows", "age: 1", "missing values filled with the median", "city: 3 categories",
+        "booleans as 1 and 0: member",
         "days since 1970", "epoch", "examples/s", "test score: R²", "RMSE", "(40 rows)", "mean weight",
         "algorithm:  serial", f"outcome:    {Outcome.CONVERGED.value}", f"saved:      {tmp_path / 'm'}",
     ):  # fmt: skip
@@ -153,7 +154,7 @@ def test_rows_without_a_target_are_left_out_and_counted(cli, table, tmp_path):
     table.loc[:9, "y"] = np.nan
     table.to_csv(tmp_path / "d.csv", index=False)
     result = cli.fit(tmp_path / "d.csv", tmp_path / "m", "--target", "y", "--model", "sgd-regressor")
-    assert "10 of 200 rows have no target" in result.stdout
+    assert "10 of 200 rows left out" in result.stdout
     assert "190 rows" in result.stdout
 
 
@@ -204,10 +205,10 @@ MISTAKES = [
     (("fit", "iris", "--out", "OUT", "--los", "hinge"), 2, "--loss"),
     (("fti", "iris"), 2, "fit"),
     (("fit", "irsi", "--out", "OUT"), 1, "Did you mean 'iris'"),
-    (("fit", "iris", "--out", "OUT", "--target", "species"), 1, "leave out --target"),
+    (("fit", "iris", "--out", "OUT", "--target", "species"), 1, "remove --target"),
     (("fit", "digits", "--out", "OUT", "--drop", "pixel_9_9"), 1, "Did you mean 'pixel_"),
     (("fit", "few.csv", "--out", "OUT", "--target", "c"), 1, "too few"),
-    (("fit", "few.csv", "--out", "OUT", "--target", "one"), 1, "all training rows are of class"),
+    (("fit", "few.csv", "--out", "OUT", "--target", "one"), 1, "all training rows have the class"),
     (("fit", "few.csv", "--out", "OUT"), 1, "--target COLUMN"),
     (("fit", "few.csv", "--out", "OUT", "--target", "C"), 1, "Did you mean 'c'"),
     (("fit", "few.csv", "--out", "OUT", "--target", "a", "--model", "sgd-regressor", "--test-fraction", "0",
@@ -219,7 +220,7 @@ MISTAKES = [
 def test_a_mistake_is_answered_by_what_to_type(arguments, code, said, cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "few.csv").write_text("a,c,one\n1,x,1\n200,y,1\n")
-    if said == "all training rows are of class":
+    if said == "all training rows have the class":
         (tmp_path / "few.csv").write_text("a,c,one\n" + "1,x,1\n" * 20)
     result = cli(*arguments, code=code)
     assert said in result.stderr

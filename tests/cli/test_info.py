@@ -84,7 +84,7 @@ def test_models_from_python_and_networks_are_told_of(cli, tmp_path):
 def test_what_is_no_model_is_refused(cli, tmp_path):
     (tmp_path / "m").write_text("no model")
     assert "not a model file" in cli("info", tmp_path / "m", code=1).stderr
-    assert "there is no such file" in cli("info", tmp_path / "none.parsgd", code=1).stderr
+    assert "the file does not exist" in cli("info", tmp_path / "none.parsgd", code=1).stderr
 
 
 # -- checkpoints -----------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_matrices_sparse_rows_and_built_in_data(cli, tmp_path):
 def test_large_data_and_folders_are_sampled(cli, table, table_csv, tmp_path, monkeypatch):
     whole = cli.report("info", table_csv)
     monkeypatch.setattr(read_data, "LARGE_BYTES", 10)
-    monkeypatch.setattr(inspect_data, "_ROWS", 50)
+    monkeypatch.setattr(inspect_data, "_MAX_ROWS", 50)
     (tmp_path / "folder").mkdir()
     table.to_csv(tmp_path / "folder" / "a.csv", index=False)
     table.to_parquet(tmp_path / "t.parquet")

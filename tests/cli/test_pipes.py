@@ -77,9 +77,9 @@ def test_a_pipe_of_something_else_is_told(content, said, piped, tmp_path):
 def test_a_pipe_cannot_be_streamed_or_closed(cli, piped, tmp_path, monkeypatch):
     out = ("--target", "y", "--out", tmp_path / "m")
     for more in (("--stream",), ("other.csv",)):
-        assert "-: what comes through a pipe" in piped(b"", "fit", "-", *more, *out, code=2).stderr
+        assert "-: standard input cannot be streamed" in piped(b"", "fit", "-", *more, *out, code=2).stderr
     monkeypatch.setattr("parsgd.cli.tables.read_data.sys", SimpleNamespace(stdin=None))
-    assert "standard input: is closed" in cli("fit", "-", *out, code=1).stderr
+    assert "standard input is closed" in cli("fit", "-", *out, code=1).stderr
 
 
 def test_with_json_there_is_one_object_on_standard_output_and_nothing_else(cli, table_csv, tmp_path):
@@ -147,7 +147,7 @@ def test_a_reader_who_has_had_enough_of_text_sees_no_traceback(arguments):
     [
         (("--version",), 0, ""),
         (("info", "iris"), 0, ""),
-        (("info", "iris.csv"), 1, "there is no such file"),
+        (("info", "iris.csv"), 1, "the file does not exist"),
         (("fit", "iris", "--out", "m", "--model", "sgd-clasifier"), 2, "Did you mean 'sgd-classifier'"),
         (("fit", "iris", "--out", "m", "--loss", "log_los"), 2, "Did you mean 'log_loss'"),
         (("fit", "iris", "--out", "m", "--algorithm", "locl"), 2, "Did you mean 'local'"),

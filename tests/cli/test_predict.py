@@ -173,7 +173,7 @@ def test_mistakes_are_told_and_leave_nothing(cli, model, table, table_csv, tmp_p
     table.assign(age="old").to_csv(tmp_path / "odd.csv", index=False)
     before = sorted(path.name for path in tmp_path.iterdir())
     out = ("--out", tmp_path / "p.csv")
-    assert "lacks the columns age, city" in cli("predict", model, tmp_path / "less.csv", *out, code=1).stderr
+    assert "has no columns age, city" in cli("predict", model, tmp_path / "less.csv", *out, code=1).stderr
     assert (
         "row 1: column 'age' should hold numbers, and has 'old'"
         in cli("predict", model, tmp_path / "odd.csv", *out, code=1).stderr

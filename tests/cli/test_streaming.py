@@ -102,11 +102,11 @@ def test_a_model_from_python_knows_its_columns(cli, folder, out, tmp_path):
 
 
 WRONG = [
-    (("fit", "FOLDER"), 1, "name the column to predict"),
+    (("fit", "FOLDER"), 1, "no target; add --target COLUMN"),
     (("fit", "FOLDER", "--target", "kin"), 1, "Did you mean 'kind'"),
     (("fit", "FOLDER", "--target", "kind", "--drop", "cty"), 1, "has no column 'cty'. Did you mean 'city'"),
     (("fit", "iris", "--stream"), 2, "cannot be streamed"),
-    (("fit", "FILE", "FILE", "--no-stream", "--target", "kind"), 2, "several are streamed"),
+    (("fit", "FILE", "FILE", "--no-stream", "--target", "kind"), 2, "several files are always streamed"),
 ]
 
 

@@ -70,8 +70,9 @@ def test_decimal_commas_are_read_as_asked_or_remarked(cli, frame, out, tmp_path)
     assert cli.report("fit", path, "--out", out, *FIT, "--decimal", ",")["scores"]["accuracy"] > 0.9
     assert cli.report("evaluate", out, path, "--decimal", ",")["scores"]["accuracy"] > 0.9
     said = " ".join(cli("fit", path, "--out", out, *FIT).stdout.split())
-    assert "size: looks like numbers with a decimal comma" in said
-    assert "the decimal point is . or ," in cli("fit", path, "--out", out, *FIT, "--decimal", "x", code=2).stderr
+    assert "size: encoded as categories, but looks like numbers with a decimal comma" in said
+    refused = cli("fit", path, "--out", out, *FIT, "--decimal", "x", code=2)
+    assert "--decimal must be . or a comma; got x." in refused.stderr
 
 
 def test_a_file_without_a_header_is_refused_or_read_as_asked(cli, frame, out, tmp_path):
@@ -130,7 +131,7 @@ def test_the_index_of_pandas_is_no_feature_and_said_so(cli, frame, out, tmp_path
     frame.sample(frac=1, random_state=0).to_parquet(tmp_path / "d.parquet")
     for stream in ("--stream", "--no-stream"):
         said = cli("fit", tmp_path / "d.parquet", "--out", out, *FIT, stream).stdout
-        assert "no feature, since it is an index or has no name: __index_level_0__" in said
+        assert "index or unnamed, left out: __index_level_0__" in said
         assert model_files.load(out).columns_.columns == ("size", "kind")
 
 
@@ -139,7 +140,7 @@ def test_rows_without_a_target_are_left_out_in_memory_and_streamed(cli, frame, o
     frame.to_csv(tmp_path / "d.csv", index=False)
     for stream in ("--stream", "--no-stream"):
         result = cli("fit", tmp_path / "d.csv", "--out", out, *FIT, stream)
-        assert "10 of 400 rows have no target; they were left out" in result.stdout
+        assert "10 of 400 rows left out, because they have no target" in result.stdout
         assert "390 rows" in result.stdout
         assert cli.report("evaluate", out, tmp_path / "d.csv", stream)["rows"] == 390
 

@@ -38,23 +38,23 @@ class Console:
         self.console = RichConsole(file=stream, highlight=False, width=width)
         self.quiet = quiet
 
-    def say(self, text: str = "", style: str | None = None) -> None:
+    def print(self, text: str = "", style: str | None = None) -> None:
         """Print one line unless quiet."""
         if not self.quiet:
-            self.tell(text, style)
+            self.print_always(text, style)
 
     def note(self, text: str) -> None:
         """Print a warning, also if quiet."""
-        self.tell(f"Note: {text}", "yellow")
+        self.print_always(f"Note: {text}", "yellow")
 
-    def tell(self, text: str, style: str | None = None) -> None:
+    def print_always(self, text: str, style: str | None = None) -> None:
         """Print one line, also if quiet."""
         self.console.print(escape(text), style=style, soft_wrap=True)
 
-    def points(self, lines: Iterable[str]) -> None:
+    def print_notes(self, lines: Iterable[str]) -> None:
         """Print short facts, one per line, unless quiet."""
         for line in lines:
-            self.say(f"  {line}", style="dim")
+            self.print(f"  {line}", style="dim")
 
     def table(self, title: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
         """Print a table unless quiet."""
@@ -82,7 +82,7 @@ class Console:
             return
         live = mode == "live"
         # the summary repeats the table of workers
-        view = LiveView(self.console, keep_table=False) if live else LogView(self.tell, seconds=_LINE_SECONDS)
+        view = LiveView(self.console, keep_table=False) if live else LogView(self.print_always, seconds=_LINE_SECONDS)
         try:
             yield view
         finally:

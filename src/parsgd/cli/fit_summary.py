@@ -29,7 +29,7 @@ def worker_table(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [totals[worker] for worker in sorted(totals)]
 
 
-def tell(report: dict[str, Any], outcome: Outcome, console: Console) -> None:
+def print_summary(report: dict[str, Any], outcome: Outcome, console: Console) -> None:
     """Print warnings, the table of workers and the summary."""
     for warning in report["warnings"]:
         console.note(warning)
@@ -41,8 +41,8 @@ def tell(report: dict[str, Any], outcome: Outcome, console: Console) -> None:
         console.table("workers", ("worker", "steps", "examples", "seconds", "mean weight"), rows)
     scored_on, n_rows = report["scored_on"], report["rows"]
     scores, time = number_format.scores(report["scores"]), number_format.duration(report["seconds"])
-    console.say(f"{scored_on} score: {scores} ({n_rows[scored_on]:,} rows)", style="bold")
-    console.say(f"time:       {time}, {report['epochs']:,} epochs over {n_rows['training']:,} rows")
-    console.say(f"algorithm:  {report['algorithm']['name']}: {report['algorithm']['why']}")
-    console.say(f"outcome:    {outcome.value}")
-    console.say(f"saved:      {report['model']}")
+    console.print(f"{scored_on} score: {scores} ({n_rows[scored_on]:,} rows)", style="bold")
+    console.print(f"time:       {time}, {report['epochs']:,} epochs over {n_rows['training']:,} rows")
+    console.print(f"algorithm:  {report['algorithm']['name']}: {report['algorithm']['why']}")
+    console.print(f"outcome:    {outcome.value}")
+    console.print(f"saved:      {report['model']}")

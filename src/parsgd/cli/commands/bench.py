@@ -59,7 +59,7 @@ def bench(
         model_options=model_options,
         parameters=training.parameters(model_options),
         seed=training.seed,
-        choices=columns.choices(),
+        encoding_options=columns.encoding_options(),
         shape=bench_run.Shape(rows or (10_000 if quick else 100_000), features or 100, classes or 2),
         workers=parsers.counts(workers, "--workers"),
         passes=passes,

@@ -33,9 +33,9 @@ def compile(
 
     def show(line: str) -> None:
         compiled.append(line)
-        console.say(f"Compiling: {line}")
+        console.print(f"Compiling: {line}")
 
     folder = compile_kernels(only or None, sparse=not dense, progress=show)
-    console.say(f"Compiled kernels are in {folder}." if folder else "No folder is writable for the kernel cache.")
+    console.print(f"Compiled kernels are in {folder}." if folder else "No folder is writable for the kernel cache.")
     if as_json:
         print_json({"folder": folder, "compiled": compiled})

@@ -56,7 +56,7 @@ def plan(
         round_seconds=None,
         test_fraction=0.0,
         seed=training.seed,
-        choices=columns.choices(),
+        encoding_options=columns.encoding_options(),
     )
     report = plan_run.run(request, settings, Console(quiet=as_json))
     if as_json:

@@ -26,6 +26,6 @@ def report(
     from parsgd.cli.runs import report_run
 
     report_run.write(model, out)
-    Console(quiet=as_json).say(f"saved:      {out}")
+    Console(quiet=as_json).print(f"saved:      {out}")
     if as_json:
         print_json({"model": str(model), "out": str(out), "bytes": out.stat().st_size})

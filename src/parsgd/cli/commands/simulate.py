@@ -77,7 +77,7 @@ def simulate(
             round_seconds=None,
             test_fraction=test_fraction,
             seed=training.seed,
-            choices=columns.choices(),
+            encoding_options=columns.encoding_options(),
         ),
         simulate_run.algorithms_of(algorithm, None if seconds is None else parsers.seconds(seconds, "--seconds")),
         engine,

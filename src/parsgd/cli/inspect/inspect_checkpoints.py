@@ -137,23 +137,23 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     """Print the report."""
     rounds = report["rounds"]
     numbers = ", ".join(str(one["round"]) for one in rounds)
-    console.say(f"{report['folder']}: checkpoints of round {numbers}", style="bold")
+    console.print(f"{report['folder']}: checkpoints of round {numbers}", style="bold")
     for one in rounds:
         state = "valid" if one["problem"] is None else one["problem"]
-        console.points([f"round {one['round']}: {one['bytes']:,} bytes, {one['written']}, {state}"])
+        console.print_notes([f"round {one['round']}: {one['bytes']:,} bytes, {one['written']}, {state}"])
     if report["held_by"] is not None:
-        console.say(f"writing:    process {report['held_by']} is writing checkpoints to this folder")
+        console.print(f"writing:    process {report['held_by']} is writing checkpoints to this folder")
     if not any(one["problem"] is None for one in rounds):
-        console.say("resume:     no valid checkpoint; start a new fit in another folder")
+        console.print("resume:     no valid checkpoint; start a new fit in another folder")
         return
     estimator = report["estimator"] or "an estimator"
-    console.say(f"fit:        {estimator}, {report['algorithm']}, {report['workers']} workers")
+    console.print(f"fit:        {estimator}, {report['algorithm']}, {report['workers']} workers")
     time = number_format.duration(report["seconds"])
-    console.say(f"progress:   {report['epochs']:,} epochs over {report['rows']:,} rows in {time}")
-    console.say(f"ended:      {report['outcome'] if report['ended'] else 'no'}")
+    console.print(f"progress:   {report['epochs']:,} epochs over {report['rows']:,} rows in {time}")
+    console.print(f"ended:      {report['outcome'] if report['ended'] else 'no'}")
     if not report["resumable"]:
-        console.say("resume:     training is complete; to continue, start a new fit in another folder")
+        console.print("resume:     training is complete; to continue, start a new fit in another folder")
         return
     how = "possible with a larger --max-iter" if report["ended"] else "possible"
     command = report["command"] or "its algorithm was created in Python; use fit(..., resume=True) there"
-    console.say(f"resume:     {how}, with the same data and options: {command}")
+    console.print(f"resume:     {how}, with the same data and options: {command}")

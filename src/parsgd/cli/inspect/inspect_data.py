@@ -1,4 +1,4 @@
-"""What data hold: rows, columns and their kinds, what is missing, and which columns may be targets."""
+"""Report on data: rows, columns, their kinds, missing values and possible targets."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from parsgd.data.columns.encoder import PassThroughEncoder
 from parsgd.data.columns.numeric import arrow, flat
 from parsgd.errors import DataFileError
 
-# Nothing more of large data than this many rows is looked at.
-_ROWS = 100_000
-_MOST_CLASSES = 20
-# What targets are often called.
+# Rows of a sample of large data.
+_MAX_ROWS = 100_000
+_MAX_CLASSES = 20
+# Common names of targets.
 _NAMES = ("target", "label", "labels", "y", "class", "outcome", "response")
-_MOST_CANDIDATES = 5
+_MAX_CANDIDATES = 5
 
 
-def data(name: str, voice: Console, options: EncodingOptions | None = None) -> dict[str, Any]:
-    """The report; told in words, too.  Raises DataFileError if it cannot be read."""
+def data(name: str, console: Console, options: EncodingOptions | None = None) -> dict[str, Any]:
+    """Print and return the report; raise DataFileError if the data cannot be read."""
     seen = files.read(name, options)
     report: dict[str, Any] = {
         "data": name,
@@ -36,13 +36,13 @@ def data(name: str, voice: Console, options: EncodingOptions | None = None) -> d
         "bytes": Path(name).stat().st_size if Path(name).is_file() else None,
     }
     report |= table(seen) if seen.is_table else sparse_rows(seen)
-    tell(report, seen, voice)
+    print_report(report, seen, console)
     return report
 
 
 def sparse_rows(seen: files.Data) -> dict[str, Any]:
-    """Of svmlight rows, at most 100,000 of them."""
-    some = seen.dataset.take(min(_ROWS, seen.n_rows))
+    """Return facts about svmlight data from at most 100,000 rows."""
+    some = seen.dataset.take(min(_MAX_ROWS, seen.n_rows))
     return {
         "seen_rows": some.x.shape[0],
         "layout": "sparse",
@@ -54,10 +54,10 @@ def sparse_rows(seen: files.Data) -> dict[str, Any]:
 
 
 def table(seen: files.Data) -> dict[str, Any]:
-    """Of the columns of at most 100,000 rows, and those that may be targets."""
+    """Return facts about a table from at most 100,000 rows, and its possible targets."""
     pa, names = arrow(), tuple(seen.schema.names)
     found = [batch for _, batch in batches(seen.dataset.pieces, PassThroughEncoder(names), sample=True)]
-    each = -(-_ROWS // len(found))
+    each = -(-_MAX_ROWS // len(found))
     rows = pa.Table.from_batches([batch.slice(0, each) for batch in found])
     columns = [described(rows.column(name), name, seen.name) for name in names]
     target = next((column for column in columns if column["name"] == seen.target), None)
@@ -67,16 +67,16 @@ def table(seen: files.Data) -> dict[str, Any]:
     if seen.dtype is not None:
         stored = rows.num_rows * len(columns)
         return report | {"layout": "dense", "dtype": seen.dtype, "stored": stored}
-    likely = [] if target is not None else candidates(columns, rows.num_rows)
-    return report | {"layout": "table", "kinds": columns, "candidates": likely}
+    possible = [] if target is not None else candidates(columns, rows.num_rows)
+    return report | {"layout": "table", "kinds": columns, "candidates": possible}
 
 
 def described(column: Any, name: str, where: str) -> dict[str, Any]:
-    """Kind, gaps, and how many different values: of one column."""
+    """Return the kind, missing values and distinct values of one column."""
     try:
         kind = kind_of(column, name, EncodingOptions(), where)
     except DataFileError:
-        # what cannot be learned from, such as lists
+        # an unsupported type, such as lists
         return {"name": name, "kind": "other", "missing": column.null_count, "different": None}
     column = flat(column)
     if kind_of_type(column.type) == "number" and not arrow().types.is_dictionary(column.type):
@@ -89,37 +89,39 @@ def described(column: Any, name: str, where: str) -> dict[str, Any]:
 
 
 def candidates(columns: Sequence[dict[str, Any]], n_rows: int) -> list[dict[str, str]]:
-    """Columns that may be targets, the likeliest first: by their names, then the last ones."""
-    fit = []
-    for at, column in enumerate(columns):
+    """Return possible targets: first those with a common name, then from the last column on."""
+    found = []
+    for position, column in enumerate(columns):
         different = column["different"] or 0
         if column["kind"] not in ("number", "category") or different < 2 or column["missing"] * 2 > n_rows:
             continue
-        classes = column["kind"] == "category" or different <= min(_MOST_CLASSES, n_rows // 2)
-        if column["kind"] == "category" and different > max(_MOST_CLASSES, n_rows // 10):
+        classes = column["kind"] == "category" or different <= min(_MAX_CLASSES, n_rows // 2)
+        if column["kind"] == "category" and different > max(_MAX_CLASSES, n_rows // 10):
             continue
-        why = f"{different:,} classes" if classes else f"numbers, {different:,} different ones"
+        reason = f"{different:,} classes" if classes else f"{different:,} distinct numbers"
         model = "sgd-classifier" if classes else "sgd-regressor"
-        fit.append((column["name"].lower() not in _NAMES, -at, {"column": column["name"], "model": model, "why": why}))
-    return [found for _, _, found in sorted(fit, key=lambda item: item[:2])][:_MOST_CANDIDATES]
+        candidate = {"column": column["name"], "model": model, "why": reason}
+        found.append((column["name"].lower() not in _NAMES, -position, candidate))
+    return [candidate for _, _, candidate in sorted(found, key=lambda item: item[:2])][:_MAX_CANDIDATES]
 
 
-def tell(report: dict[str, Any], seen: files.Data, voice: Console) -> None:
-    """The same in words."""
-    part = "" if report["seen_rows"] == report["rows"] else f" (a sample of {report['seen_rows']:,} was looked at)"
-    voice.say(f"{report['data']}: {report['rows']:,} rows, {report['columns']:,} columns{part}", style="bold")
-    voice.points(seen.said)
+def print_report(report: dict[str, Any], seen: files.Data, console: Console) -> None:
+    """Print the report."""
+    part = "" if report["seen_rows"] == report["rows"] else f" (from a sample of {report['seen_rows']:,})"
+    console.print(f"{report['data']}: {report['rows']:,} rows, {report['columns']:,} columns{part}", style="bold")
+    console.print_notes(seen.notes)
     if "kinds" in report:
         rows = [(c["name"], c["kind"], f"{c['missing']:,}", _count(c["different"])) for c in report["kinds"][:50]]
-        voice.table("columns", ("name", "kind", "missing", "different"), rows)
+        console.table("columns", ("name", "kind", "missing", "distinct"), rows)
         if report["kinds"][50:]:
-            voice.say(f"and {len(report['kinds']) - 50:,} more columns")
+            console.print(f"and {len(report['kinds']) - 50:,} more columns")
     else:
-        voice.say(f"{report['layout']} {report['dtype']}, {report['stored']:,} stored, {report['missing']:,} missing")
+        stored = f"{report['stored']:,} stored values, {report['missing']:,} missing"
+        console.print(f"{report['layout']} {report['dtype']}, {stored}")
     if report["target"] is not None:
-        voice.say(f"target:     comes with the data; {_count(report['target']['different'])} different values")
+        console.print(f"target:     part of the data; {_count(report['target']['different'])} distinct values")
     for found in report.get("candidates", []):
-        voice.say(f"target?     --target {found['column']} --model {found['model']} ({found['why']})")
+        console.print(f"target?     --target {found['column']} --model {found['model']} ({found['why']})")
 
 
 def _count(number: int | None) -> str:

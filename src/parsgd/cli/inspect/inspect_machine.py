@@ -111,17 +111,18 @@ def _count_kernels(path: Path, stamp: str) -> tuple[int, int]:
 def print_report(report: dict[str, Any], console: Console) -> None:
     """Print the report."""
     memory = report["memory_bytes"]
-    console.say(f"parsgd {report['version']}, Python {report['python']} on {report['platform']}", style="bold")
-    console.say(f"cores:      {report['cores']}")
-    console.say(f"memory:     {'unknown' if memory is None else f'{memory / 2**30:.1f} GiB'}")
+    console.print(f"parsgd {report['version']}, Python {report['python']} on {report['platform']}", style="bold")
+    console.print(f"cores:      {report['cores']}")
+    console.print(f"memory:     {'unknown' if memory is None else f'{memory / 2**30:.1f} GiB'}")
     for library in report["blas"]:
-        console.say(f"BLAS:       {library['library']} {library['version']}, {library['threads']} threads (1 in a fit)")
-    console.say(f"packages:   {', '.join(f'{name} {version}' for name, version in report['packages'].items())}")
+        blas = f"{library['library']} {library['version']}"
+        console.print(f"BLAS:       {blas}, {library['threads']} threads (1 in a fit)")
+    console.print(f"packages:   {', '.join(f'{name} {version}' for name, version in report['packages'].items())}")
     for extra, entry in report["extras"].items():
         missing = [name for name, version in entry["packages"].items() if version is None]
         state = f"missing {', '.join(missing)}: {entry['install']}" if missing else "installed"
-        console.say(f"{extra + ':':12}{state}")
+        console.print(f"{extra + ':':12}{state}")
     found = report["kernels"]
     ready = f"{found['ready']} compiled" if found["ready"] else "none compiled yet; the first fits take longer"
     old = f", {found['outdated']} of another version" if found["outdated"] else ""
-    console.say(f"kernels:    {ready}{old}; in {found['folder']}")
+    console.print(f"kernels:    {ready}{old}; in {found['folder']}")

@@ -81,24 +81,24 @@ def columns(fitted: modelfile.ModelFile) -> dict[str, list[str]] | None:
 def print_report(report: dict[str, Any], console: Console) -> None:
     """Print the report."""
     run, classes = report["run"] or {}, report["classes"]
-    console.say(f"{report['model']}: {report['estimator']}, {report['bytes']:,} bytes", style="bold")
-    console.say(f"written:    {report['written']} by parsgd {report['version']}")
+    console.print(f"{report['model']}: {report['estimator']}, {report['bytes']:,} bytes", style="bold")
+    console.print(f"written:    {report['written']} by parsgd {report['version']}")
     if report["target"]:
-        console.say(f"predicts:   {report['target']}")
+        console.print(f"predicts:   {report['target']}")
     if classes:
-        console.say(f"classes:    {list_names(classes, 10)}")
-    console.say(f"numbers:    {report['numbers']:,}, for {report['features']:,} features")
+        console.print(f"classes:    {list_names(classes, 10)}")
+    console.print(f"numbers:    {report['numbers']:,}, for {report['features']:,} features")
     for kind, names in (report["columns"] or {}).items():
-        console.say(f"{kind + ':':12}{list_names(names, 10)}")
+        console.print(f"{kind + ':':12}{list_names(names, 10)}")
     given = ", ".join(f"{name}={value}" for name, value in report["parameters"].items())
-    console.say(f"parameters: {given or 'all parameters have their defaults'}")
+    console.print(f"parameters: {given or 'all parameters have their defaults'}")
     outcome = "" if report["outcome"] is None else f", {report['outcome']}"
-    console.say(f"trained:    {report['epochs']:,} epochs by {report['algorithm'] or 'one worker'}{outcome}")
+    console.print(f"trained:    {report['epochs']:,} epochs by {report['algorithm'] or 'one worker'}{outcome}")
     if run.get("command"):
-        console.say(f"command:    parsgd {shlex.join(run['command'])}")
+        console.print(f"command:    parsgd {shlex.join(run['command'])}")
     if run.get("data"):
-        console.say(f"data:       {run['data']}, {run.get('rows') or 0:,} rows; finished {run.get('finished')}")
+        console.print(f"data:       {run['data']}, {run.get('rows') or 0:,} rows; finished {run.get('finished')}")
     if run.get("seconds"):
-        console.say(f"time:       {number_format.duration(run['seconds'])}")
+        console.print(f"time:       {number_format.duration(run['seconds'])}")
     if run.get("scores"):
-        console.say(f"score:      {number_format.scores(run['scores'])} on the {run.get('scored_on')} rows")
+        console.print(f"score:      {number_format.scores(run['scores'])} on the {run.get('scored_on')} rows")

@@ -39,10 +39,10 @@ class CheckpointRequest:
         return {} if self.folder is None else {"resume": self.resume}
 
 
-def tell(request: CheckpointRequest, estimator: Any, console: Console) -> None:
+def print_resumption(request: CheckpointRequest, estimator: Any, console: Console) -> None:
     """Print the round from which the fit resumed, if ``--resume`` was given."""
     if not request.resume:
         return
     number = estimator.resumed_from_
     found = "no checkpoint; started a new fit" if number is None else f"resumed from round {number}"
-    console.say(f"checkpoint: {request.folder}: {found}")
+    console.print(f"checkpoint: {request.folder}: {found}")

@@ -50,16 +50,14 @@ LOSSES = (
 PENALTIES = ("l2", "l1", "elasticnet", "none")
 RATES = ("optimal", "constant", "invscaling", "adaptive", "adagrad")
 Header = Annotated[
-    Boolean, option("Whether the first row of CSV has names; not given: data there are refused.", panel=DATA)
+    Boolean, option("Column names in the first row of CSV. Default: required; data are refused.", panel=DATA)
 ]
-Decimal = Annotated[str, option("Decimal point of CSV: . or a comma.", panel=DATA, among=(".", ","))]
+Decimal = Annotated[str, option("Decimal separator of CSV: . or a comma.", panel=DATA, among=(".", ","))]
 ZeroBased = Annotated[
     Boolean,
-    option(
-        "Whether svmlight features count from 0 or 1; not given: see the file.", "--zero-based/--one-based", panel=DATA
-    ),
+    option("First index of svmlight features. Default: from the data.", "--zero-based/--one-based", panel=DATA),
 ]
-TestFraction = Annotated[float, option("Share of the rows kept apart to test on.", panel=DATA)]
+TestFraction = Annotated[float, option("Fraction of the rows held out as the test set.", panel=DATA)]
 
 
 @dataclass(frozen=True)
@@ -105,29 +103,31 @@ class TrainingOptions:
 class ColumnOptions:
     """The encoding of the columns."""
 
-    standardize: Annotated[Boolean, option("Mean 0, deviation 1; not given: dense data only.", panel=DATA)] = None
-    categorical: Annotated[Texts, option("Take this column for categories; repeatable.", panel=DATA)] = None
+    standardize: Annotated[Boolean, option("Scale to mean 0, deviation 1. Default: dense data only.", panel=DATA)] = (
+        None
+    )
+    categorical: Annotated[Texts, option("Encode this column as categories; repeatable.", panel=DATA)] = None
     drop: Annotated[Texts, option("Leave this column out; repeatable.", panel=DATA)] = None
-    max_categories: Annotated[int, option("Most categories of a column; rarer ones: (other).", panel=DATA)] = 1000
+    max_categories: Annotated[int, option("Maximum categories of a column; rarer ones: (other).", panel=DATA)] = 1000
     header: Header = None
     decimal: Decimal = "."
     zero_based: ZeroBased = None
 
-    def choices(self) -> Any:
-        """For :mod:`parsgd.cli.tables`."""
+    def encoding_options(self) -> Any:
+        """Return the options of :mod:`parsgd.cli.tables`."""
         files = file_options(self.header, self.decimal, self.zero_based)
         named = {"categorical": tuple(self.categorical or ()), "drop": tuple(self.drop or ())}
         return replace(files, **named, standardize=self.standardize, max_categories=self.max_categories)
 
 
 def file_options(header: bool | None, decimal: str, zero_based: bool | None) -> Any:
-    """What was said about files, for :func:`parsgd.cli.tables.read_data.read`."""
+    """Return the file options of :func:`parsgd.cli.tables.read_data.read`; raise UsageError for an invalid decimal."""
     from parsgd.cli.tables.learn_columns import EncodingOptions
 
     if decimal not in (".", ","):
-        raise UsageError(f"--decimal {decimal}: the decimal point is . or ,")
-    known = {None: "auto", True: True, False: None}
-    return EncodingOptions(header=known[header], decimal=decimal, zero_based=zero_based)
+        raise UsageError(f"--decimal must be . or a comma; got {decimal}.")
+    headers = {None: "auto", True: True, False: None}
+    return EncodingOptions(header=headers[header], decimal=decimal, zero_based=zero_based)
 
 
 @dataclass(frozen=True)

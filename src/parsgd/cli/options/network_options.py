@@ -30,10 +30,10 @@ def layers(text: str) -> tuple[int, ...]:
     return tuple(int(size) for size in sizes)
 
 
-def understood(model: str, parameters: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def model_parameters(model: str, parameters: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the model and its parameters; with hidden layers those of a network.
 
-    >>> understood("sgd-regressor", {"hidden_layer_sizes": (8,), "eta0": 0.01})
+    >>> model_parameters("sgd-regressor", {"hidden_layer_sizes": (8,), "eta0": 0.01})
     ('mlp-regressor', {'hidden_layer_sizes': (8,), 'learning_rate_init': 0.01})
     """
     if "hidden_layer_sizes" in parameters:

@@ -48,7 +48,7 @@ class BenchRequest:
     model_options: ModelOptions
     parameters: dict[str, Any]
     seed: int
-    choices: EncodingOptions
+    encoding_options: EncodingOptions
     shape: Shape
     workers: Sequence[int]
     passes: int
@@ -92,7 +92,7 @@ def make(request: BenchRequest) -> tuple[Any, fit_run.FitRequest]:
         round_seconds=None,
         test_fraction=request.test_fraction,
         seed=request.seed,
-        choices=request.choices,
+        encoding_options=request.encoding_options,
     )
     return fit_run.make_estimator(fit_request), fit_request
 
@@ -122,7 +122,7 @@ def generated(request: BenchRequest, ours: Any, console: Console) -> fit_run.Fit
     signal /= np.sqrt(shape.features)
     signal += _NOISE * random.standard_normal(signal.shape)
     target = signal.argmax(axis=1) if classes else signal[:, 0].astype(np.float64)
-    console.say(f"generated: {shape.rows:,} rows, {shape.features:,} columns", style="bold")
+    console.print(f"generated: {shape.rows:,} rows, {shape.features:,} columns", style="bold")
     kept = shape.rows - round(shape.rows * request.test_fraction)
     if kept == shape.rows:
         return fit_run.FitInputs(rows, target, None, None, None)
@@ -151,7 +151,7 @@ def measure(contenders: Sequence[Contender], parts: fit_run.FitInputs, repeats: 
                 contender.seconds.append(seconds)
             else:
                 contender.first_s = seconds
-        console.tell(f"repeat {turn} of {repeats}" if turn else "warm-up fits done")
+        console.print_always(f"repeat {turn} of {repeats}" if turn else "warm-up fits done")
 
 
 def timed(estimator: Any, parts: fit_run.FitInputs) -> float:
@@ -159,14 +159,14 @@ def timed(estimator: Any, parts: fit_run.FitInputs) -> float:
     with warnings.catch_warnings():
         # without a stopping rule the fits warn that they did not converge
         warnings.simplefilter("ignore")
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             estimator.fit(parts.rows, parts.target)
         except ParsgdError:
             raise
         except ValueError as error:
             raise InvalidArgumentError(str(error)) from error
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
     if getattr(estimator, "outcome_", None) is Outcome.INTERRUPTED:
         raise KeyboardInterrupt
     return seconds
@@ -225,4 +225,5 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     ]
     console.table(f"{report['passes']} passes over {report['rows']:,} rows", header, rows)
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    console.say(f"{versions}; {report['cores']} cores, Python {report['python']}; medians of {report['repeats']} fits")
+    machine = f"{report['cores']} cores, Python {report['python']}"
+    console.print(f"{versions}; {machine}; medians of {report['repeats']} fits")

@@ -49,8 +49,8 @@ def run(request: ExportRequest, console: Console) -> dict[str, Any]:
     graph = to_onnx(estimator, request.out, dtype=dtype, opset=request.opset, **encodes).graph
     outputs = [output.name for output in graph.output]
     width, notes = int(estimator.n_features_in_), described(fitted, request.encoded, encodes)
-    console.say(f"{request.out}: an ONNX graph from X (rows, {width}) to {' and '.join(outputs)}", style="bold")
-    console.points(notes)
+    console.print(f"{request.out}: an ONNX graph from X (rows, {width}) to {' and '.join(outputs)}", style="bold")
+    console.print_notes(notes)
     report = {"model": str(request.model), "out": str(request.out), "opset": request.opset, "features": width}
     return report | {"outputs": outputs, "notes": notes}
 

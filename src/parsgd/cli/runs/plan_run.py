@@ -38,8 +38,8 @@ def make(request: fit_run.FitRequest) -> Any:
 def print_report(plan: TrainingPlan, console: Console) -> None:
     """Print the table, the measurements and the recommendation."""
     console.table("predicted", HEADER, plan.rows())
-    console.points(plan.facts())
-    console.say(plan.why, style="bold")
+    console.print_notes(plan.facts())
+    console.print(plan.why, style="bold")
 
 
 def report(plan: TrainingPlan, estimator: Any, parts: fit_run.FitInputs) -> dict[str, Any]:

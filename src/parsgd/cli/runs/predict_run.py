@@ -1,4 +1,4 @@
-"""``parsgd predict`` and ``parsgd evaluate``: a saved model and new rows."""
+"""``parsgd predict`` and ``parsgd evaluate``: predictions and scores of a saved model on new rows."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ from parsgd.cli.tables.learn_columns import EncodingOptions
 from parsgd.utils.atomic_io import write_atomically
 
 _WRITABLE = (".csv", ".parquet", ".npz")
-# Of predictions that are written to standard output.
-_ROWS_AT_A_TIME = 1000
+# Predictions per write to standard output.
+_CHUNK_ROWS = 1000
 
 
 def predict(
     model: Path,
     names: Sequence[str],
     out: str,
-    voice: Console,
+    console: Console,
     stream: bool | None = None,
     options: EncodingOptions | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Write predictions for all rows of the data: ``prediction``, and where the model has them probabilities.
+) -> dict[str, Any]:
+    """Write predictions, and probabilities or scores if the model has them, for all rows.
 
     Returns the report that ``--json`` prints.
     """
     suffix = Path(out).suffix.lower() if out != "-" else "-"
     if suffix not in (*_WRITABLE, "-"):
-        raise UsageError(f"--out {out}: predictions go to a file that ends in {', '.join(_WRITABLE)}, or to - (here).")
+        raise UsageError(f"--out {out}: the file name must end in {', '.join(_WRITABLE)}, or be - for standard output.")
     if out != "-" and not Path(out).parent.is_dir():
         raise UsageError(
-            f"--out {out}: there is no folder {Path(out).parent}; make it first: mkdir -p {Path(out).parent}"
+            f"--out {out}: the folder {Path(out).parent} does not exist; create it: mkdir -p {Path(out).parent}"
         )
     fitted = modelfile.load(model)
     data = _test_part(files.read(names, options, stream, fitted.columns))
-    said = [*_streamed(data), *data.said]
-    rows = fitted.dataset(data) if data.why is not None else fitted.rows(data)
+    notes = [*_stream_notes(data), *data.notes]
+    rows = fitted.dataset(data) if data.stream_reason is not None else fitted.rows(data)
     columns = predictions(fitted.estimator, rows)
     if out == "-":
         table = _frame(columns)
-        for start in range(0, max(len(table), 1), _ROWS_AT_A_TIME):
-            rows = table.iloc[start : start + _ROWS_AT_A_TIME]
+        for start in range(0, max(len(table), 1), _CHUNK_ROWS):
+            rows = table.iloc[start : start + _CHUNK_ROWS]
             output.write(rows.to_csv(index=False, header=start == 0))
     else:
         with write_atomically(out) as temporary:
             _write(columns, temporary, suffix)
-    voice.points(said)
-    voice.say(f"{len(columns['prediction']):,} predictions written to {'standard output' if out == '-' else out}")
+    console.print_notes(notes)
+    console.print(f"{len(columns['prediction']):,} predictions written to {'standard output' if out == '-' else out}")
     return {"model": str(model), "data": list(names), "out": out, "rows": len(columns["prediction"])}
 
 
 def predictions(estimator: Any, rows: Any) -> dict[str, np.ndarray]:
-    """Columns of the output: ``prediction``; ``probability (n_rows, n_classes)`` and ``classes``; or ``score``."""
+    """Return the columns ``prediction``; ``probability (n_rows, n_classes)`` and ``classes``; or ``score``."""
     columns = {"prediction": estimator.predict(rows)}
     if task_of(estimator) == "outliers":
         columns["score"] = estimator.decision_function(rows)
@@ -72,7 +72,7 @@ def predictions(estimator: Any, rows: Any) -> dict[str, np.ndarray]:
 
 
 def _frame(columns: dict[str, np.ndarray]) -> Any:
-    """The columns as a table; what has several numbers a row becomes a column for each class, or for each output."""
+    """Return the columns as a DataFrame; matrices become one column per class or output."""
     import pandas as pd
 
     columns = dict(columns)
@@ -95,15 +95,15 @@ def _write(columns: dict[str, np.ndarray], path: Path, suffix: str) -> None:
         _frame(columns).to_csv(path, index=False)
 
 
-def _streamed(data: files.Data) -> list[str]:
-    return [] if data.why is None else [f"{data.name}: {data.n_rows:,} rows, streamed ({data.why})"]
+def _stream_notes(data: files.Data) -> list[str]:
+    return [] if data.stream_reason is None else [f"{data.name}: {data.n_rows:,} rows, streamed ({data.stream_reason})"]
 
 
 def evaluate(
     model: Path,
     names: Sequence[str],
     target: str | None,
-    voice: Console,
+    console: Console,
     stream: bool | None = None,
     options: EncodingOptions | None = None,
 ) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def evaluate(
     task = task_of(fitted.estimator)
     column = target or fitted.target
     data = _test_part(files.read(names, options, stream, fitted.columns, column))
-    if not data.brings_target and (task != "outliers" or column in data.schema.names):
+    if not data.predefined_target and (task != "outliers" or column in data.schema.names):
         data = target_column.take_target(data, column, needed=task != "outliers")
     else:
         data = target_column.take_target(data, target, needed=task != "outliers")
@@ -120,21 +120,21 @@ def evaluate(
     found = None
     if data.target is not None or not data.is_table:
         found = data.targets(task, _labels(fitted.estimator) if task == "classes" else None)[0]
-    rows = fitted.dataset(data) if data.why is not None else fitted.rows(data)
+    rows = fitted.dataset(data) if data.stream_reason is not None else fitted.rows(data)
     scores = score(fitted.estimator, rows, found)
-    voice.points([*_streamed(data), *data.said])
-    voice.say(f"{data.name}: {scores_in_words(scores)} ({data.n_rows:,} rows)", style="bold")
+    console.print_notes([*_stream_notes(data), *data.notes])
+    console.print(f"{data.name}: {scores_in_words(scores)} ({data.n_rows:,} rows)", style="bold")
     return {"model": str(model), "data": data.name, "rows": data.n_rows, "scores": scores}
 
 
 def _labels(estimator: Any) -> str:
-    """The type of the classes."""
+    """Return the type of the classes."""
     kind = estimator.classes_.dtype.kind
     return "text" if kind in "UO" else "boolean" if kind == "b" else "number"
 
 
 def _test_part(data: files.Data) -> files.Data:
-    """The rows that the file keeps for testing if it does; the others a model may have been fitted on."""
+    """Return the test set of the file if it has one, because the model may have been fitted to the other rows."""
     if data.test is None:
         return data
-    return replace(data.test, said=(*data.said, "the test rows of the file were taken, not its training rows"))
+    return replace(data.test, notes=(*data.notes, "only the test rows of the file are used"))

@@ -36,7 +36,7 @@ def notes_of(request: Any, parts: Any, report: dict[str, Any]) -> dict[str, Any]
         test_rows=report["rows"]["test"],
         columns=parts.columns,
         classes=classes,
-        said=list(parts.said),
+        said=list(parts.notes),
         scores=report["scores"],
         scored_on=report["scored_on"],
         seconds=report["seconds"],

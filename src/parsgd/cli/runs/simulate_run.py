@@ -47,7 +47,7 @@ def run(request: SimulateRequest, console: Console) -> dict[str, Any]:
     scored_on = "training" if parts.test_rows is None else "test"
     results = []
     for label, algorithm in request.algorithms.items():
-        console.say(f"{label}:", style="bold")
+        console.print(f"{label}:", style="bold")
         results.append({"algorithm": label} | train(request, algorithm, parts, console))
         if results[-1]["outcome"] == Outcome.INTERRUPTED.name:
             break
@@ -109,9 +109,9 @@ def train(request: SimulateRequest, algorithm: Algorithm, parts: fit_run.FitInpu
     estimator.set_params(algorithm=observed, engine=observed, n_jobs=None)
     try:
         with interrupts.returning():
-            messages, real_seconds = fit_run.fit(estimator, parts, console, unheard=(ConvergenceWarning,))
+            messages, real_seconds = fit_run.fit(estimator, parts, console, ignored=(ConvergenceWarning,))
     except (WorkersLostError, DivergedError) as error:
-        console.say(f"  {error}", style="yellow")
+        console.print(f"  {error}", style="yellow")
         observed.look()
         return {"outcome": type(error).__name__, "why": str(error), "warnings": []} | _curve_facts(observed)
     observed.look()
@@ -185,10 +185,10 @@ def print_report(report: dict[str, Any], request: SimulateRequest, console: Cons
         if "scores" in result:
             real = number_format.duration(result["real_seconds"])
             found = number_format.scores(result["scores"])
-            console.say(f"{result['algorithm']}: {report['scored_on']} {found}; simulated in {real}")
+            console.print(f"{result['algorithm']}: {report['scored_on']} {found}; simulated in {real}")
     if request.figure is not None:
         loss_plots.save_figure(drawn, report["loss"], request.figure)
-        console.say(f"saved:      {request.figure}")
+        console.print(f"saved:      {request.figure}")
 
 
 def _row(result: dict[str, Any]) -> list[str]:

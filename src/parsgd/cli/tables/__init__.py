@@ -1,1 +1,1 @@
-"""Tables on the command line: read, encoded, kept in model files."""
+"""Reading and encoding of tables on the command line, and the encoding in model files."""

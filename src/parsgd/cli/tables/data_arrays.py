@@ -1,4 +1,4 @@
-"""Data that are arrays, as Arrow tables: .npz files, and the data sets that scikit-learn brings along."""
+"""Arrow tables of arrays: .npz files and the data sets of scikit-learn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUILT_IN = {
 
 
 def table_of(x: np.ndarray, names: Sequence[str], y: np.ndarray | None) -> Any:
-    """An Arrow table of the columns of ``x``, and of ``y`` if it is given."""
+    """Return an Arrow table of the columns of ``x``, and of ``y`` unless it is None."""
     pa = arrow()
     x = x.astype(np.float32) if x.dtype == np.float16 else x
     columns = np.ascontiguousarray(x.T.astype(x.dtype.newbyteorder("="), copy=False))
@@ -33,7 +33,7 @@ def table_of(x: np.ndarray, names: Sequence[str], y: np.ndarray | None) -> Any:
 
 
 def built_in(name: str) -> Any:
-    """A data set of scikit-learn."""
+    """Load a data set of scikit-learn as an Arrow table."""
     from sklearn import datasets
 
     bunch = getattr(datasets, BUILT_IN[name])()
@@ -44,17 +44,19 @@ def built_in(name: str) -> Any:
 
 
 def npz_tables(path: Path) -> tuple[Any, Any, str, list[str]]:
-    """``(table, test table or None, dtype, notes)`` of arrays ``X, y`` or ``X_train, y_train`` and ``X_test, y_test``.
+    """Read arrays ``X, y``, or ``X_train, y_train`` and ``X_test, y_test``.
+
+    Returns ``(table, test_table, dtype, notes)``; ``test_table`` is None without test arrays.
 
     Raises
     ------
     DataFileError
-        If the file is no .npz file, or does not hold such arrays.
+        If the file is not a valid .npz file, or lacks these arrays.
     """
     if not zipfile.is_zipfile(path):
-        raise DataFileError(f"{path}: the content is not that of an .npz file (numpy.savez), or is not complete.")
+        raise DataFileError(f"{path}: not an .npz file of numpy.savez, or incomplete.")
     try:
-        # opened here, because numpy leaves the file open when it fails
+        # opened here, because numpy does not close the file after an error
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             pair = next((pair for pair in _PAIRS if pair[0] in arrays.files), None)
             if pair is None:
@@ -70,8 +72,8 @@ def npz_tables(path: Path) -> tuple[Any, Any, str, list[str]]:
     except (DataFileError, MemoryError):
         raise
     except Exception as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise DataFileError(f"{path}: cannot be read as .npz: {said}. Is the file complete?") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DataFileError(f"{path}: cannot be read as .npz: {reason}. Is the file complete?") from error
 
 
 def _table(x: np.ndarray, y: np.ndarray | None) -> Any:
@@ -81,15 +83,15 @@ def _table(x: np.ndarray, y: np.ndarray | None) -> Any:
 def _pair(path: Path, arrays: Any, x_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
     x, notes = arrays[x_name], []
     if x.dtype.kind not in "biuf":
-        raise DataFileError(f"{path}: {x_name} should hold numbers, and holds {x.dtype}.")
+        raise DataFileError(f"{path}: {x_name} must contain numbers; its type is {x.dtype}.")
     if x.ndim < 2:
-        raise DataFileError(f"{path}: {x_name} should have rows and columns, and has shape {x.shape}.")
+        raise DataFileError(f"{path}: {x_name} must have rows and columns; its shape is {x.shape}.")
     if x.ndim > 2:
-        notes.append(f"{x_name} of shape {x.shape}: each row of it became one row of {x[0].size:,} numbers")
+        notes.append(f"{x_name} of shape {x.shape} was reshaped to {x[0].size:,} columns")
         x = x.reshape(len(x), -1)
     y = arrays[y_name] if y_name in arrays.files else None
     if y is not None and y.shape not in ((len(x),), (len(x), 1)):
         raise DataFileError(
-            f"{path}: {y_name} should have {len(x)} values, one for each row of {x_name}; its shape is {y.shape}."
+            f"{path}: {y_name} must have {len(x)} values, one per row of {x_name}; its shape is {y.shape}."
         )
     return x, None if y is None else y.ravel(), notes

@@ -1,4 +1,4 @@
-"""A model file of the command line: the estimator, how its columns are encoded, and what its target is called."""
+"""Model files of the command line: the estimator, the encoding of its columns, and the name of its target."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from parsgd.model_io import model_files
 
 @dataclass(frozen=True)
 class ModelFile:
-    """An estimator, its columns (None if it was fitted to arrays in Python), and the name of its target."""
+    """An estimator, its columns and the name of its target; columns are None after a fit to arrays."""
 
     estimator: Any
     columns: Encoder | SvmlightColumns | None
     target: str | None
 
     def dataset(self, data: Data, target: str | None = None) -> Dataset:
-        """The rows of ``data`` as the estimator takes them."""
+        """Return the encoded rows of ``data``."""
         return data.encoded(self.columns or by_position(self.estimator, data), target)
 
     def rows(self, data: Data) -> Any:
-        """The same as one array or CSR matrix."""
+        """Return the encoded rows as one array or CSR matrix."""
         dataset = self.dataset(data)
         (block,) = dataset.without_targets().blocks(dataset.n_rows)
         return block.x
 
 
 def save(path: Path, estimator: Any, columns: Any, target: str | None, run: dict[str, Any] | None = None) -> None:
-    """Write the model file, whole or not at all; ``run`` are notes on how it came about."""
+    """Write the model file atomically; ``run`` has the metadata of the run."""
     if columns is not None:
         estimator.columns_ = columns
     model_files.save(estimator, path, target=target, **({} if run is None else {"run": run}))
 
 
 def load(path: Path) -> ModelFile:
-    """Read a model file; raises ModelFileError if it, or the encoding in it, cannot be used."""
+    """Read a model file; raise ModelFileError if the file or its encoding is damaged."""
     saved = model_files.open_file(path)
     estimator, notes, target = saved.estimator, saved.notes.get("encoding"), saved.notes.get("target")
     columns = getattr(estimator, "columns_", None)
     if columns is None and notes is not None:
         try:
-            columns = _former(notes, saved.estimator)
+            columns = _version_0_1_encoding(notes, saved.estimator)
         except (AssertionError, AttributeError, LookupError, TypeError, ValueError, ParsgdError) as error:
             raise ModelFileError(f"{path}: the encoding of its columns is damaged. Fit the model again.") from error
         if columns.n_features != estimator.n_features_in_:
@@ -59,24 +59,22 @@ def load(path: Path) -> ModelFile:
     names = getattr(estimator, "feature_names_in_", None)
     if columns is None and names is not None:
         columns = Encoder((Numeric(tuple(map(str, names))),), _dtype(estimator))
-        # rows come as arrays, whose columns have no names
+        # encoded rows are arrays without column names
         del estimator.feature_names_in_
     return ModelFile(estimator, columns, target if isinstance(target, str) else None)
 
 
 def by_position(estimator: Any, data: Data) -> Encoder | SvmlightColumns:
-    """For a model that was fitted to arrays: columns by their order."""
+    """Return columns in their order, for a model that was fitted to arrays."""
     width = estimator.n_features_in_
     if not data.is_table:
         columns = data.dataset.columns
         if columns.n_features != width:
-            raise DataFileError(f"{data.name}: has {columns.n_features:,} columns, and the model takes {width:,}.")
+            raise DataFileError(f"{data.name}: has {columns.n_features:,} columns; the model needs {width:,}.")
         return columns
     names = data.names
     if len(names) != width:
-        raise DataFileError(
-            f"{data.name}: the model takes {width:,} columns of numbers, it has {len(names):,} columns."
-        )
+        raise DataFileError(f"{data.name}: has {len(names):,} columns; the model needs {width:,} columns of numbers.")
     return Encoder((Numeric(tuple(names)),), _dtype(estimator))
 
 
@@ -88,8 +86,8 @@ def _dtype(estimator: Any) -> str:
 # -- files of version 0.1 ----------------------------------------------------------------------------------------------
 
 
-def _former(notes: dict[str, Any], estimator: Any) -> Encoder | SvmlightColumns:
-    """The encoding that version 0.1 kept in notes."""
+def _version_0_1_encoding(notes: dict[str, Any], estimator: Any) -> Encoder | SvmlightColumns:
+    """Return the encoding that version 0.1 stored in notes."""
     notes = dict(notes)
     kind = notes.pop("kind")
     classes = getattr(estimator, "classes_", np.zeros(0))
@@ -107,7 +105,7 @@ def _former(notes: dict[str, Any], estimator: Any) -> Encoder | SvmlightColumns:
     learned = [_floats(numbers[key], width) for key in ("fill", "mean", "scale")]
     _require(all(learned[2]))
     kinds: list[Any] = []
-    # in the order of the columns, since that is the order of the coefficients
+    # in the order of the columns, which is that of the coefficients
     for dated, group in groupby(range(width), key=lambda i: names[i] in dates):
         places = list(group)
         given = [tuple(values[i] for i in places) for values in learned]
@@ -119,8 +117,8 @@ def _former(notes: dict[str, Any], estimator: Any) -> Encoder | SvmlightColumns:
     _require(kind == "TableEncoding" and set(notes) == {"categories", "words", "wide"})
     for block in notes["categories"]:
         _require(set(block) == {"name", "categories", "other", "missing"} and isinstance(block["categories"], list))
-        own = ["indicator" if block[key] else "ignore" for key in ("other", "missing")]
-        kinds.append(OneHot(block["name"], tuple(block["categories"]), *own))
+        policies = ["indicator" if block[key] else "ignore" for key in ("other", "missing")]
+        kinds.append(OneHot(block["name"], tuple(block["categories"]), *policies))
     for block in notes["words"]:
         _require(block["width"] < 2**31)
         kinds.append(Text(block["name"], block["width"], alternate_sign=False, missing="ignore"))
@@ -133,6 +131,6 @@ def _floats(values: np.ndarray, width: int) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _require(fact: Any) -> None:
-    if not fact:
-        raise ValueError("the encoding is not one that fit has written")
+def _require(condition: Any) -> None:
+    if not condition:
+        raise ValueError("invalid encoding")

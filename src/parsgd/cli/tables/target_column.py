@@ -1,4 +1,4 @@
-"""The column to predict: found by name, checked, and rows left out that lack it."""
+"""The target column: its selection, its validation, and the removal of rows without a target."""
 
 from __future__ import annotations
 
@@ -20,17 +20,23 @@ from parsgd.errors import DataFileError
 
 
 def take_target(data: Data, column: str | None, needed: bool) -> Data:
-    """The data with a column as its target."""
-    if data.brings_target:
+    """Return the data with this column as the target.
+
+    Raises
+    ------
+    DataFileError
+        If the column does not exist, or no target was named but one is ``needed``.
+    """
+    if data.predefined_target:
         if column is not None:
-            raise DataFileError(f"{data.name}: brings its own target; leave out --target {column}.")
+            raise DataFileError(f"{data.name}: already has a target; remove --target {column}.")
         if needed and data.is_table and data.target is None:
-            raise DataFileError(f"{data.name}: holds X but no y; a target was expected.")
+            raise DataFileError(f"{data.name}: has X but no y; a target was expected.")
         return data
     columns = list(data.schema.names)
     if column is None:
         if needed:
-            raise DataFileError(f"{data.name}: name the column to predict, --target COLUMN, of {list_names(columns)}.")
+            raise DataFileError(f"{data.name}: no target; add --target COLUMN. Its columns are {list_names(columns)}.")
         return data
     if column not in columns:
         hint = did_you_mean(column, columns)
@@ -39,42 +45,43 @@ def take_target(data: Data, column: str | None, needed: bool) -> Data:
 
 
 def clean(data: Data, task: str) -> Data:
-    """Without the rows whose target is missing.
+    """Leave out the rows without a target.
 
-    ``classes`` and ``numbers`` need targets; for ``outliers`` they only serve to score, and only if they are -1 and 1.
+    The tasks ``classes`` and ``numbers`` need targets.  For ``outliers`` they are used only for scores, and only if
+    all are -1 or 1.
 
     Raises
     ------
     DataFileError
-        If a target is not what the task needs; names its row.
+        If a target is invalid for the task; the message names its row.
     """
     if data.target is None:
         return data
-    pieces, lacking, signs = [], 0, True
+    pieces, n_missing, all_signs = [], 0, True
     first = 0
     for piece in data.dataset.pieces:
         known = []
         for chunk in reread(piece, encoder=PassThroughEncoder((data.target,)), target=None).chunks():
             column = chunk.x.column(data.target)
             known.append(_known(column, data.target, task, data.name, first))
-            signs = signs and task == "outliers" and _are_signs(column, data.target)
+            all_signs = all_signs and task == "outliers" and _are_signs(column, data.target)
             first += len(column)
         kept = np.concatenate(known) if known else np.zeros(0, dtype=bool)
-        lacking += int(len(kept) - kept.sum())
+        n_missing += int(len(kept) - kept.sum())
         pieces.append(piece if kept.all() else part_of(piece, kept))
     if task == "outliers":
-        if signs:
+        if all_signs:
             return data
-        said = (*data.said, "the target is not -1 and 1, so it is not used")
-        return replace(data, schema=_without(data, data.target), target=None, said=said)
+        notes = (*data.notes, "target ignored: its values are not -1 and 1")
+        return replace(data, schema=_without(data, data.target), target=None, notes=notes)
     total = data.n_rows
-    if lacking == total:
-        raise DataFileError(f"{data.name}: no row has a target.")
-    if not lacking:
+    if n_missing == total:
+        raise DataFileError(f"{data.name}: all targets are missing.")
+    if not n_missing:
         return data
-    said = (*data.said, f"{lacking:,} of {total:,} rows have no target; they were left out")
+    notes = (*data.notes, f"{n_missing:,} of {total:,} rows left out, because they have no target")
     pieces = [piece for piece in pieces if piece.n_rows]
-    return replace(data, dataset=replace(data.dataset, pieces=tuple(pieces)), said=said)
+    return replace(data, dataset=replace(data.dataset, pieces=tuple(pieces)), notes=notes)
 
 
 def _without(data: Data, column: str) -> Any:
@@ -83,7 +90,7 @@ def _without(data: Data, column: str) -> Any:
 
 
 def _known(column: Any, name: str, task: str, where: str, first: int) -> np.ndarray:
-    """``(n_rows,)``: whether rows have a target."""
+    """Return the mask ``(n_rows,)`` of rows with a target; raise DataFileError for invalid numbers."""
     if task == "numbers":
         try:
             numbers = numbers_in(column, name)
@@ -91,13 +98,14 @@ def _known(column: Any, name: str, task: str, where: str, first: int) -> np.ndar
             row = first + error.row
             value = column[error.row].as_py()
             raise DataFileError(
-                f"{where}: a regression needs numbers as targets; row {row + 1} has {value!r}."
-                " To predict classes, take --model sgd-classifier."
+                f"{where}: regression needs numbers as targets; row {row + 1} has {value!r}."
+                " To predict classes, use --model sgd-classifier."
             ) from error
         if np.isinf(numbers).any():
             row = int(np.argmax(np.isinf(numbers)))
             raise DataFileError(
-                f"{where}: a regression needs numbers as targets; row {first + row + 1} has {numbers[row]}. Correct it."
+                f"{where}: regression needs finite numbers as targets; row {first + row + 1} has {numbers[row]}."
+                " Correct it."
             )
         return ~np.isnan(numbers)
     if label_type(column.type) == "text":
