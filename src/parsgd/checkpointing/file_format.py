@@ -95,6 +95,8 @@ def from_bytes(content: bytes) -> CheckpointContent:
         If the content is damaged, is not a checkpoint, or has another format.
     """
     head, arrays = take_apart(KIND, content)
+    if isinstance(head, dict) and head.get("class", _CLASS) != _CLASS:  # formats of models are numbered separately
+        raise ModelFileError(f"holds {head['class']!r}, not a checkpoint.")
     head = checked(KIND, head, arrays, FORMAT, _version())
     if head.get("class") != _CLASS or "document" not in arrays or not isinstance(head.get("identity"), dict):
         raise ModelFileError(f"holds {head.get('class')!r}, not a checkpoint.")

@@ -137,6 +137,8 @@ def _fitted(estimator: Any) -> dict[str, Any]:
 
 def _read(content: bytes) -> SavedModel:
     head, arrays = take_apart(KIND, content)
+    if isinstance(head, dict) and head.get("class") == "checkpoint":  # its formats are numbered separately
+        raise ModelFileError("holds 'checkpoint', not a model. Resume it: checkpoint= of the estimator, or parsgd fit.")
     head = checked(KIND, head, arrays, FORMAT, parsgd.__version__)
     if head.get("class") not in ESTIMATORS or "document" not in arrays:
         raise ModelFileError(f"holds {head.get('class')!r}; parsgd {parsgd.__version__} knows {', '.join(ESTIMATORS)}.")
