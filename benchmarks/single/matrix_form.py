@@ -45,7 +45,7 @@ def softmax(z):
 
 
 def by_example(coefs, intercepts, X, y):
-    """Summed gradients of a batch, one example at a time: matrix-vector products, then an outer product a layer."""
+    """Summed gradients of a batch, one example at a time: matrix-vector products, then an outer product per layer."""
     coef_sums = [np.zeros_like(W) for W in coefs]
     intercept_sums = [np.zeros_like(c) for c in intercepts]
     for x, label in zip(X, y, strict=True):
@@ -64,7 +64,7 @@ def by_example(coefs, intercepts, X, y):
 
 
 def matrix_form(coefs, intercepts, X, y):
-    """Summed gradients of a batch, all examples at once: one product a layer forward, two backward."""
+    """Summed gradients of a batch, all examples at once: one product per layer forward, two backward."""
     values = [X]  # (B, n_in) each
     for W, c in zip(coefs, intercepts, strict=True):
         Z = values[-1] @ W + c  # (B, n_out)
@@ -81,7 +81,7 @@ def matrix_form(coefs, intercepts, X, y):
 
 
 def descend(sums, coefs, intercepts, X, y, batch_size, eta, epochs=1):
-    """Plain SGD in place along what ``sums`` (one of the two above) gives, in the order of the rows."""
+    """Plain SGD in place along the gradients of ``sums`` (one of the two above), in the order of the rows."""
     for _ in range(epochs):
         for begin in range(0, len(y), batch_size):
             batch = slice(begin, begin + batch_size)

@@ -11,8 +11,8 @@ from parsgd.engines.serial import SerialWorkerPool
 class LosingCrew(SerialWorkerPool):
     """A worker is gone when it is to do its task number ``at``."""
 
-    def __init__(self, work, shards, pulse, worker, at):
-        super().__init__(work, shards, pulse)
+    def __init__(self, work, shards, progress, worker, at):
+        super().__init__(work, shards, progress)
         self.worker, self.left = worker, at
 
     def receive(self, at_least):
@@ -28,8 +28,8 @@ class LosingCrew(SerialWorkerPool):
 class TurnsCrew(SerialWorkerPool):
     """Reports come in the order that is given, over and over, as far as tasks are under way."""
 
-    def __init__(self, work, shards, pulse, order):
-        super().__init__(work, shards, pulse)
+    def __init__(self, work, shards, progress, order):
+        super().__init__(work, shards, progress)
         self.order = deque(order)
 
     def receive(self, at_least):
@@ -41,7 +41,7 @@ class TurnsCrew(SerialWorkerPool):
             self.order.rotate(-1)
             task = next(task for task in self.tasks if task.worker == worker)
             self.tasks.remove(task)
-            reports.append(self.work(self.shards[worker], task, self.pulse))
+            reports.append(self.work(self.shards[worker], task, self.progress))
         return reports
 
 
@@ -51,8 +51,8 @@ class Engine:
     def __init__(self, name, crew, **settings):
         self.name, self.crew, self.settings = name, crew, settings
 
-    def open(self, work, shards, pulse):
-        return self.crew(work, shards, pulse, **self.settings)
+    def open(self, work, shards, progress):
+        return self.crew(work, shards, progress, **self.settings)
 
 
 @pytest.fixture

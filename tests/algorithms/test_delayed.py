@@ -215,7 +215,7 @@ def test_an_engine_that_falls_silent_is_found_out():
             crew.receive = lambda at_least: []
             return crew
 
-    with pytest.raises(WorkersLostError, match="no answers"):
+    with pytest.raises(WorkersLostError, match="returned no reports"):
         train(LINEAR, LINEAR_ROWS, DelayedSGD(5), 2, Silent())
 
 

@@ -215,7 +215,7 @@ def test_averaged_iterates_are_refused_beforehand(n_workers):
         IncompatiblePartsError, match=r"hogwild.*needs shared_steps.*untouched.*average=10.*average=False"
     ):
         train(model, rows, engine=Untouched(), n_workers=n_workers)
-    with pytest.raises(IncompatiblePartsError, match="average=1 keeps"):
+    with pytest.raises(IncompatiblePartsError, match="average=1 computes"):
         SGDClassifier(algorithm="hogwild", average=True, n_jobs=2).fit(unit_rows(), labels(unit_rows()))
 
 

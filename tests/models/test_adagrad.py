@@ -191,7 +191,7 @@ def test_a_feature_that_no_row_has_stays_where_it_was():
 def test_what_does_not_go_together_is_refused():
     X = unit_rows(40, 5)
     with pytest.raises(
-        parsgd.errors.InvalidArgumentError, match=r"average=True does not go with learning_rate='adagrad'"
+        parsgd.errors.InvalidArgumentError, match=r"average=True does not work with learning_rate='adagrad'"
     ):
         SGDClassifier(average=True, learning_rate="adagrad").fit(X, labels(X))
     with pytest.raises(parsgd.errors.IncompatiblePartsError, match="adagrad"):

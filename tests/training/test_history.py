@@ -78,7 +78,7 @@ def test_columns_have_the_same_types_whatever_they_hold(library):
         assert list(map(str, empty.dtypes)) == list(map(str, full.to_frame(kind, library).dtypes))
     lost = full.to_frame("lost", library)
     assert list(lost["worker"]) == [1]
-    assert "died" in lost["why"][0]
+    assert "failed" in lost["why"][0]
 
 
 def test_a_score_that_is_not_there_is_nan():

@@ -321,14 +321,14 @@ def test_observers_are_told_at_once_of_who_is_lost():
     told = []
     with parsgd.observe_progress(told.append):
         line = ProgressTracker(2, 100)
-    line.lose(0, "the roof fell in", replaced=True)
-    line.lose(1, "killed", replaced=False)
+    line.task_failed(0, "the roof fell in", replaced=True)
+    line.task_failed(1, "killed", replaced=False)
     assert [worker.losses for worker in told[0].workers] == [1, 0]
     assert [(worker.why, worker.gone) for worker in told[1].workers] == [("the roof fell in", False), ("killed", True)]
 
 
 def test_who_is_not_watched_makes_no_record():
     line = ProgressTracker(2, 100)
-    line.lose(0, "the roof fell in", replaced=True)
+    line.task_failed(0, "the roof fell in", replaced=True)
     line.tell(0.5)
     assert line.loss == 0.5

@@ -161,8 +161,9 @@ class MLPParams(BaseEstimator):
         param_validation.check_pair(X_val, y_val)
         if partial and self.early_stopping and X_val is None:
             raise InvalidArgumentError(
-                "partial_fit with early_stopping=True needs a validation set that stays the same in all calls: pass"
-                " X_val and y_val."
+                # the beginning is scikit-learn's message
+                "partial_fit does not support early_stopping=True without a validation set that stays the same in all"
+                " calls: pass X_val and y_val."
             )
         if X_val is not None and self.solver == "lbfgs":
             raise InvalidArgumentError(
