@@ -58,7 +58,8 @@ def test_one_class_and_regression_models_have_pages(cli, table_csv, tmp_path):
 
 
 def test_a_page_that_cannot_be_written_is_refused_before_the_data_are_read(cli, tmp_path):
-    for page, said in ((tmp_path, "folder"), (tmp_path / "no" / "page", "existing folder"), (tmp_path / "m", "model file")):
+    pages = {tmp_path: "folder", tmp_path / "no" / "page": "existing folder", tmp_path / "m": "model file"}
+    for page, said in pages.items():
         result = cli("fit", "no such data", "--out", tmp_path / "m", "--report", page, code=2)
         assert "--report" in result.stderr
         assert said in result.stderr
