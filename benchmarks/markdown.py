@@ -34,14 +34,8 @@ def times(reading: Reading) -> str:
     return f"{number(reading.ratio.median)} ({number(reading.ratio.low)} to {number(reading.ratio.high)})"
 
 
-
-
-
 def readings_table(readings: Iterable[Reading]) -> str:
     """All there is about some readings: the plainest section of a figure."""
     header = ["problem", "solver", "setting", "median", "unit", "against", "times as good (quartiles)"]
-    rows = [
-        [r.problem, r.solver, r.setting, number(r.median), r.unit, r.peer or NOTHING, times(r)]
-        for r in readings
-    ]
+    rows = [[r.problem, r.solver, r.setting, number(r.median), r.unit, r.peer or NOTHING, times(r)] for r in readings]
     return table(header, rows, words=(0, 1, 2, 4, 5))

@@ -18,7 +18,6 @@ settings.load_profile("laws")
 os.environ.pop("CI", None)
 
 
-
 def pytest_addoption(parser):
     parser.addoption("--all", action="store_true", help="run the slow tests too")
 

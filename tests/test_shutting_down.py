@@ -53,8 +53,8 @@ def test_a_fit_in_a_thread_that_outlives_the_main_thread_comes_to_its_end(tmp_pa
 
 SPOOLED = """
 import os, signal
-from parsgd import temporary
-folder = temporary.Folder("blocks")
+from parsgd.utils import temporary
+folder = temporary.TemporaryFolder("blocks")
 (folder.path / "file").touch()
 assert [name for name in os.listdir(os.environ["TMPDIR"]) if name.startswith("parsgd-blocks-")]
 {end}

@@ -283,7 +283,7 @@ def test_engines_can_be_copied_and_pickled_with_the_estimators_that_have_them(da
         ({"client": "tcp://here"}, "'client' parameter of Dask must be a distributed.Client"),
         ({"address": 7}, "'address' parameter of Dask must be a str"),
         ({"address": "a", "scheduler_file": "b"}, "one of client, address and scheduler_file"),
-        ({"n_processes": 0}, "'n_processes' parameter of Dask must be an int from 1"),
+        ({"n_processes": 0}, "'n_processes' parameter of Dask must be an int of at least 1"),
         ({"reduce": "treee"}, "Did you mean 'tree'"),
         ({"direct": 1}, "'direct' parameter of Dask must be a bool"),
         ({"heartbeat_timeout_s": 0}, "'heartbeat_timeout_s' parameter of Dask must be a number"),

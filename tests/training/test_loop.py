@@ -323,9 +323,7 @@ def test_every_algorithm_goes_on_without_lost_tasks(algorithm):
     "algorithm", [SimuParallel(), LocalSGD(sync_every=0.25), MiniBatch(40), parsgd.AsyncLocalSGD()]
 )
 def test_rows_that_cost_five_workers_in_a_row_are_taken_for_the_cause(algorithm):
-    with pytest.raises(
-        WorkersLostError, match=r"Worker 1 failed 5 times in a row, .* the roof fell in\. Its rows may"
-    ):
+    with pytest.raises(WorkersLostError, match=r"Worker 1 failed 5 times in a row, .* the roof fell in\. Its rows may"):
         train(algorithm, Loses(w1=range(1, 99)), max_epochs=50)
     found = train(algorithm, Loses(w1=range(1, 5)), max_epochs=50)
     assert len(lost_in(found)) == 4
