@@ -157,7 +157,7 @@ class LinearSGDRun:
         return (self.state, self.lanes) if self.opened else ()
 
     def _settle_mean(self) -> None:
-        """Convert the sum of the iterates, ``SCALE_SUM * stored + slot``, to the mean; converged outputs keep theirs."""
+        """Convert the sum of the iterates, ``SCALE_SUM * stored + slot``, to the mean; converged outputs keep it."""
         count = self._averaged()
         if count == 0:
             # before averaging starts, the mean is the current iterate, so that it can be merged with means that have
