@@ -166,7 +166,7 @@ def test_what_was_simulated_is_told_in_words_and_drawn(cli, table_csv, tmp_path)
     said = cli("simulate", table_csv, *TARGET, *CREW, "--algorithm", "local,weighted", "--failures", "1:10ms",
                "--figure", figure).stdout  # fmt: skip
     for fact in (
-        "200 rows", "virtual time", "per pass", "to loss", "final loss", "waited", "lost", "weighted", "local",
+        "200 rows", "virtual time", "per pass", "to loss", "final loss", "waiting", "lost", "weighted", "local",
         "mean log_loss on the test rows", "virtual time, s", "•• local", "++ weighted", "test accuracy",
         f"saved:      {figure}",
     ):  # fmt: skip

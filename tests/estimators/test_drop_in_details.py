@@ -138,7 +138,7 @@ def test_starts_of_a_wrong_shape_are_named(kind):
 
 @pytest.mark.parametrize("kind", [parsgd.MLPClassifier, parsgd.MLPRegressor])
 def test_partial_fit_with_early_stopping_names_both_and_the_way_out(kind):
-    with pytest.raises(ValueError, match=r"partial_fit with early_stopping=True needs.*X_val and y_val"):
+    with pytest.raises(ValueError, match=r"partial_fit does not support early_stopping=True without.*X_val and y_val"):
         kind(early_stopping=True).partial_fit(X, TWO)
 
 
