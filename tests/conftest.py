@@ -14,6 +14,10 @@ from parsgd import registry
 settings.register_profile("laws", derandomize=True, database=None, deadline=None, max_examples=40)
 settings.load_profile("laws")
 
+# a background job of a shell ignores Ctrl-C, and so would the processes that tests start
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # what a user sees, and not what services for continuous integration do
 os.environ.pop("CI", None)
 

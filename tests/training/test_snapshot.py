@@ -45,7 +45,7 @@ ALGORITHMS = [
 
 
 class Collects:
-    """A keeper that keeps everything, as it was when it came."""
+    """A checkpointer that keeps everything, as it was when it came."""
 
     def __init__(self, found=None):
         self.found, self.taken, self.rescued = found, [], 0
@@ -66,24 +66,26 @@ class Collects:
 @pytest.mark.parametrize("n_workers", [1, 3])
 def test_what_is_taken_is_not_changed_by_what_follows(algorithm, n_workers):
     model = Linear(6, loss="log_loss", alpha=0.01) if isinstance(algorithm, Hogwild) else MODEL
-    keeper = Collects()
+    checkpointer = Collects()
     rule = StoppingRule(tol=1e-4, monitor=lambda state: state[:1], keeps_best=True)
-    fit(model, algorithm, Threads(), SOURCE, n_workers=n_workers, max_epochs=3, stopping=rule, keeper=keeper)
-    for snapshot, then in keeper.taken:
+    fit(
+        model, algorithm, Threads(), SOURCE, n_workers=n_workers, max_epochs=3, stopping=rule, checkpointer=checkpointer
+    )
+    for snapshot, then in checkpointer.taken:
         assert pickle.dumps(snapshot.plain()) == then
-    numbers = [snapshot.round for snapshot, _ in keeper.taken]
+    numbers = [snapshot.round for snapshot, _ in checkpointer.taken]
     # the beginning is told twice: before any worker starts, and when they are at work
     assert numbers == [0, *range(numbers[-1] + 1)]
-    assert [snapshot.ended for snapshot, _ in keeper.taken] == [False] * (len(numbers) - 1) + [True]
-    assert keeper.rescued == 0
+    assert [snapshot.ended for snapshot, _ in checkpointer.taken] == [False] * (len(numbers) - 1) + [True]
+    assert checkpointer.rescued == 0
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
 def test_from_every_one_the_fit_ends_where_it_ended(algorithm):
-    keeper = Collects()
-    whole = fit(MODEL, algorithm, Serial(), SOURCE, n_workers=2, max_epochs=2, keeper=keeper)
-    for snapshot, _ in keeper.taken[:: max(len(keeper.taken) // 5, 1)]:
-        again = fit(MODEL, algorithm, Serial(), SOURCE, n_workers=2, max_epochs=2, keeper=Collects(snapshot))
+    checkpointer = Collects()
+    whole = fit(MODEL, algorithm, Serial(), SOURCE, n_workers=2, max_epochs=2, checkpointer=checkpointer)
+    for snapshot, _ in checkpointer.taken[:: max(len(checkpointer.taken) // 5, 1)]:
+        again = fit(MODEL, algorithm, Serial(), SOURCE, n_workers=2, max_epochs=2, checkpointer=Collects(snapshot))
         assert again.state.tobytes() == whole.state.tobytes()
         assert (again.schedule_step, again.n_epochs, again.examples) == (
             whole.schedule_step,
@@ -134,8 +136,8 @@ def test_a_fit_that_breaks_off_asks_for_rescue():
                 raise OSError("no more")
             return super().merge(standing, reports)
 
-    keeper = Collects()
+    checkpointer = Collects()
     with pytest.raises(OSError, match="no more"):
-        fit(MODEL, Fails(), Serial(), SOURCE, n_workers=2, keeper=keeper)
-    assert [snapshot.round for snapshot, _ in keeper.taken] == [0, 0, 1, 2]
-    assert keeper.rescued == 1
+        fit(MODEL, Fails(), Serial(), SOURCE, n_workers=2, checkpointer=checkpointer)
+    assert [snapshot.round for snapshot, _ in checkpointer.taken] == [0, 0, 1, 2]
+    assert checkpointer.rescued == 1

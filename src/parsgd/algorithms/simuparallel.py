@@ -71,7 +71,7 @@ class SimuParallel(SynchronousAlgorithm):
 
     name = "simuparallel"
     one_shot = True
-    frees_start = True
+    may_overwrite_start = True
 
     def __post_init__(self) -> None:
         choose(self.partition, ("shuffled", "contiguous", "replicated"), "partition", "SimuParallel")

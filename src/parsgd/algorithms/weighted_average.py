@@ -89,7 +89,7 @@ class WeightedAverage(SynchronousAlgorithm):
     one_shot = True
 
     @property
-    def frees_start(self) -> bool:
+    def may_overwrite_start(self) -> bool:
         return self.rule != "measured"
 
     def __post_init__(self) -> None:

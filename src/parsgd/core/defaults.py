@@ -17,8 +17,8 @@ class SynchronousAlgorithm:
     subclass defines ``name``, ``budget``, ``run`` and ``merge``, and overrides the defaults that it changes.  See
     :class:`~parsgd.core.Algorithm` for each member.
 
-    ``frees_start`` is True if ``run`` never reads the task's state after the SGD run has started.  A fit with one
-    worker may then run on that array itself instead of a copy.
+    ``may_overwrite_start`` is True if ``run`` never reads the task's state after the SGD run has started.  A fit with
+    one worker may then run on that array itself instead of a copy.
     """
 
     requires: frozenset[str] = frozenset()
@@ -28,7 +28,7 @@ class SynchronousAlgorithm:
     common_clock = False
     ordered = False
     holds_out = False
-    frees_start = False
+    may_overwrite_start = False
 
     def n_probe_rows(self, n_rows: int) -> int:
         return 0

@@ -328,5 +328,5 @@ class LinearStateModel(Model, Protocol):
     def rates(self, clocks: np.ndarray) -> np.ndarray:
         """Return the learning rates at the given schedule steps, without learning-rate scales."""
 
-    def amplified(self, move: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    def scale_features(self, move: np.ndarray, factors: np.ndarray) -> np.ndarray:
         """Return a displacement of the state with each feature's weights multiplied by ``factors (n_features,)``."""

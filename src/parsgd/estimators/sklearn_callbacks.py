@@ -42,7 +42,7 @@ def has_callbacks(estimator: Any) -> bool:
 
 
 class FitTasks:
-    """Tasks of one fit, started on construction; the fit's watcher (:data:`parsgd.training.loop.Watcher`).
+    """Tasks of one fit, started on construction; an epoch callback (:data:`parsgd.training.loop.EpochCallback`).
 
     ``callback_arguments`` holds ``X``, ``y`` and ``metadata`` for the hooks, or functions that return them.
     ``attributes`` builds the fitted attributes from a fit's result. ``epochs`` is the maximum number of subtasks.
@@ -72,7 +72,7 @@ class FitTasks:
         self._start_epoch()
 
     @property
-    def watcher(self) -> FitTasks | None:
+    def epoch_callback(self) -> FitTasks | None:
         """The object itself if epochs are observed, else None."""
         return self if self.epochs else None
 

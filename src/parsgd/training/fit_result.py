@@ -18,7 +18,7 @@ INTERRUPTED_LATE = "The fit was interrupted when it had ended; the model is comp
 
 @dataclass
 class Fit:
-    """Result of a fit.  A watcher receives the intermediate result at the end of every epoch.
+    """Result of a fit.  An epoch callback receives the intermediate result at the end of every epoch.
 
     ``outcome`` is None while the fit runs; ``history`` has one entry per round (:mod:`parsgd.training.history`);
     ``schedule_step`` is the next step of the learning-rate schedule.
@@ -34,7 +34,7 @@ class Fit:
 
 
 # A callback at the end of an epoch, between two rounds; it returns True to stop the fit.
-Watcher = Callable[[Fit], bool]
+EpochCallback = Callable[[Fit], bool]
 
 
 def one_shot_outcome(reports: Sequence[Report], budgets: Sequence[int]) -> Outcome:

@@ -19,7 +19,7 @@ from parsgd.core import (
 from parsgd.errors import DivergedError, Outcome, ShardSkewWarning, diverged
 from parsgd.training import shard_skew
 from parsgd.training.compatibility import refuse_sampling, refuse_unoffered
-from parsgd.training.fit_result import INTERRUPTED_LATE, Fit, Watcher, warn_diverged
+from parsgd.training.fit_result import INTERRUPTED_LATE, EpochCallback, Fit, warn_diverged
 from parsgd.training.progress import ProgressTracker
 from parsgd.training.rounds import Loop, worker_seed
 from parsgd.training.single_worker_fit import fit_one_worker
@@ -42,8 +42,8 @@ def fit(
     state: np.ndarray | None = None,
     owns_state: bool = False,
     schedule_step: float = 1.0,
-    keeper: Checkpointer | None = None,
-    watcher: Watcher | None = None,
+    checkpointer: Checkpointer | None = None,
+    epoch_callback: EpochCallback | None = None,
 ) -> Fit:
     """Fit ``model`` with ``algorithm`` on ``engine`` to the rows of ``source``.
 
@@ -65,9 +65,9 @@ def fit(
         True if the fit may modify ``state``.
     schedule_step : float
         Start of the learning-rate schedule.
-    keeper : Checkpointer or None
+    checkpointer : Checkpointer or None
         Object that stores snapshots.  If it has one of this fit, the fit resumes from it.
-    watcher : callable or None
+    epoch_callback : callable or None
         Called at the end of every epoch on the driver, and at the end of the fit; returns True to stop.
 
     Raises
@@ -87,8 +87,8 @@ def fit(
     if n_probe:
         sample, rest = source.draw(n_probe, seed)
         source = rest if algorithm.holds_out else source
-    if n_workers == 1 and algorithm.one_shot and keeper is None and getattr(engine, "in_calling_thread", False):
-        owned = (state is None or owns_state) and getattr(algorithm, "frees_start", False)
+    if n_workers == 1 and algorithm.one_shot and checkpointer is None and getattr(engine, "in_calling_thread", False):
+        owned = (state is None or owns_state) and getattr(algorithm, "may_overwrite_start", False)
         state = model.init(seed) if state is None else state
         stopping = stopping or StoppingRule(tol=None)
         return fit_one_worker(model, algorithm, source, seed, max_epochs, stopping, state, schedule_step, owned)
@@ -111,12 +111,12 @@ def fit(
         state=model.init(seed) if state is None else state,
         schedule_step=schedule_step,
         progress=progress,
-        keeper=keeper,
-        watcher=watcher,
+        checkpointer=checkpointer,
+        epoch_callback=epoch_callback,
     )
     # the driver keeps no reference to the start state; only the loop and the last snapshot hold a state
     del state
-    outcome = loop.resume() if keeper is not None else None
+    outcome = loop.resume() if checkpointer is not None else None
     if outcome is None:
         outcome = _run(loop, engine)
     progress.tell(loop.history[-1]["loss"], done=True)
@@ -125,8 +125,8 @@ def fit(
     if not model.finite(state):
         what = f"the parameters became NaN or infinite in round {loop.history[-1]['round']}, the last one"
         raise diverged(model, max(loop.epochs, 1), what)
-    if keeper is not None and outcome is not Outcome.INTERRUPTED:
-        keeper.end(take_snapshot(loop, loop.seconds, outcome))
+    if checkpointer is not None and outcome is not Outcome.INTERRUPTED:
+        checkpointer.end(take_snapshot(loop, loop.seconds, outcome))
     return loop.result(outcome, state)
 
 
@@ -148,8 +148,8 @@ def _run(loop: Loop, engine: Engine) -> Outcome:
             outcome = Outcome.DIVERGED
         except BaseException:
             scope.one_more()
-            if loop.keeper is not None:
-                loop.keeper.rescue()
+            if loop.checkpointer is not None:
+                loop.checkpointer.rescue()
             raise
         finally:
             progress.halt()
@@ -158,7 +158,7 @@ def _run(loop: Loop, engine: Engine) -> Outcome:
             scope.finalize()
         ended = Outcome.INTERRUPTED.value if outcome is Outcome.INTERRUPTED else INTERRUPTED_LATE
         scope.said = f"{ended} ({loop.examples} examples visited.)"
-    if outcome is Outcome.INTERRUPTED and loop.keeper is not None:
+    if outcome is Outcome.INTERRUPTED and loop.checkpointer is not None:
         # keep the previous snapshot: the last round was cut short, so resuming from it would be a different fit
-        loop.keeper.rescue()
+        loop.checkpointer.rescue()
     return outcome

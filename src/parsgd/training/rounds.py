@@ -24,7 +24,7 @@ from parsgd.core import (
 )
 from parsgd.errors import Outcome, WorkersLostError
 from parsgd.training import history_entries
-from parsgd.training.fit_result import Fit, Watcher, one_shot_outcome
+from parsgd.training.fit_result import EpochCallback, Fit, one_shot_outcome
 from parsgd.training.history import History
 from parsgd.training.progress import ProgressTracker
 from parsgd.training.snapshot import Checkpointer, restore, take_snapshot
@@ -63,8 +63,8 @@ class Loop:
     state: np.ndarray
     schedule_step: float
     progress: ProgressTracker
-    keeper: Checkpointer | None = None
-    watcher: Watcher | None = None
+    checkpointer: Checkpointer | None = None
+    epoch_callback: EpochCallback | None = None
     lr_scale: np.ndarray = field(init=False)
     history: list[dict[str, Any]] = field(default_factory=list)
     examples: int = 0
@@ -137,9 +137,9 @@ class Loop:
 
     def resume(self) -> Outcome | None:
         """Restore the checkpointer's snapshot, if any; return an outcome if the fit is already complete."""
-        found = self.keeper.open(self.model, self.algorithm, self.shards, self.seeds, self.max_epochs)
+        found = self.checkpointer.open(self.model, self.algorithm, self.shards, self.seeds, self.max_epochs)
         if found is None:
-            self.keeper.begin(take_snapshot(self, 0.0))
+            self.checkpointer.begin(take_snapshot(self, 0.0))
             return None
         if found.shard_fractions is not None:
             self.shards = self.source.split(self.n_workers, self.seed, self.algorithm.partition, found.shard_fractions)
@@ -161,8 +161,8 @@ class Loop:
             outcome = self.merge_round(reports, lost)
             self.idle = sorted([*(report.worker for report in reports), *missing])
             del reports  # each report holds a state; release them before the next ones arrive
-            if self.watcher is not None and (outcome is not None or self.epochs > epochs):
-                outcome = self.notify_watcher(outcome)
+            if self.epoch_callback is not None and (outcome is not None or self.epochs > epochs):
+                outcome = self.call_epoch_callback(outcome)
             if outcome is None and self.epochs > epochs:
                 self.repartition(pool)
             self.history[-1]["check_seconds"] += self.now() - self.merged
@@ -170,13 +170,13 @@ class Loop:
                 self.seconds = pool.now() - self.began
                 return outcome
 
-    def notify_watcher(self, outcome: Outcome | None) -> Outcome | None:
-        """Call the watcher, which may stop the fit.
+    def call_epoch_callback(self, outcome: Outcome | None) -> Outcome | None:
+        """Call the epoch callback, which may stop the fit.
 
         Non-finite parameters are not passed to it; they will end the fit with an error.
         """
         state = self.best_state
-        if self.model.finite(state) and self.watcher(self.result(outcome, state)) and outcome is None:
+        if self.model.finite(state) and self.epoch_callback(self.result(outcome, state)) and outcome is None:
             return Outcome.STOPPED
         return outcome
 
@@ -185,7 +185,7 @@ class Loop:
 
         The checkpointer works while the workers compute.
         """
-        snapshot = None if self.keeper is None else take_snapshot(self, seconds)
+        snapshot = None if self.checkpointer is None else take_snapshot(self, seconds)
         fit_state = self.fit_state()
         lr_scale = fit_state.lr_scale * self.algorithm.lr_factor(fit_state)
         for worker in idle:
@@ -193,7 +193,7 @@ class Loop:
             self.turns.append(worker)
             pool.send(self.tasks[worker])
         if snapshot is not None:
-            self.keeper.offer(snapshot)
+            self.checkpointer.offer(snapshot)
 
     def collect(self, pool: WorkerPool) -> tuple[list[Report], list[TaskFailed], list[int]]:
         """Collect the reports of a quorum.

@@ -202,7 +202,7 @@ class Adaptive:
             a = np.minimum(level * curvatures[seen], 50.0)
             ratio = -np.expm1(-n_workers * a) / np.maximum(-np.expm1(-a), 1e-30)
             factors[seen] = np.where(a < 1e-7, n_workers, ratio)
-            state = fit_state.state + fit_state.model.amplified(move, factors)
+            state = fit_state.state + fit_state.model.scale_features(move, factors)
             decision = fit_state.model.decision(state, fit_state.sample.x)
             loss = _inf_if_nan(fit_state.model.mean_loss(decision, fit_state.sample)[0])
             cost = loss + _MIN_DECREASE * (rank + 1) * abs(loss)

@@ -198,8 +198,8 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
                 state=self._state(model, seed, coef, intercept),
                 owns_state=True,
                 schedule_step=self.t_,
-                keeper=checkpoint_context.writer_of(self),
-                watcher=tasks.watcher,
+                checkpointer=checkpoint_context.writer_of(self),
+                epoch_callback=tasks.epoch_callback,
             )
         check_divergence(model, fit, examples)
         for name, value in self._attributes(model, choice, fit).items():

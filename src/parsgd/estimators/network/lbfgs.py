@@ -33,10 +33,11 @@ def minimize(
     max_fun: int,
     tol: float,
     verbose: Any,
-    watcher: Callable[[LbfgsResult], bool] | None = None,
+    epoch_callback: Callable[[LbfgsResult], bool] | None = None,
 ) -> LbfgsResult:
-    """Minimize the objective from ``state``; Ctrl-C or a ``watcher`` that returns True stops and keeps the current
-    state.
+    """Minimize the objective from ``state``.
+
+    Ctrl-C, or an ``epoch_callback`` that returns True, ends the search and keeps the current state.
     """
     parameters = model.n_parameters
 
@@ -44,20 +45,20 @@ def minimize(
         value, gradient = model.gradient(at.astype(model.dtype), rows)
         return value, gradient[:parameters].astype(np.float64)
 
-    n_iter, stopped_by_watcher = 0, False
+    n_iter, stopped_by_callback = 0, False
 
     def callback(intermediate_result) -> None:
-        nonlocal n_iter, stopped_by_watcher
+        nonlocal n_iter, stopped_by_callback
         n_iter += 1
         line.done[0] += len(rows.y)
         line.tell(float(intermediate_result.fun))
         if line.halted:
             raise StopIteration
-        if watcher is not None:
+        if epoch_callback is not None:
             # copied, because SciPy reuses this array
             at, loss = intermediate_result.x.astype(model.dtype, copy=True), float(intermediate_result.fun)
-            stopped_by_watcher = bool(watcher(LbfgsResult(at, loss, n_iter, None)))
-            if stopped_by_watcher:
+            stopped_by_callback = bool(epoch_callback(LbfgsResult(at, loss, n_iter, None)))
+            if stopped_by_callback:
                 raise StopIteration
 
     with display_mode.shown(verbose), interrupts.scope() as scope:
@@ -81,7 +82,7 @@ def minimize(
         )
     if line.halted:
         n_iter, outcome = found.nit, Outcome.INTERRUPTED
-    elif stopped_by_watcher:
+    elif stopped_by_callback:
         n_iter, outcome = found.nit, Outcome.STOPPED
     else:
         n_iter = _check_optimize_result("lbfgs", found, max_iter)

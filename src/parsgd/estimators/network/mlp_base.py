@@ -121,8 +121,8 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
                 state=states.pop(),
                 owns_state=True,
                 schedule_step=schedule_step,
-                keeper=checkpoint_context.writer_of(self),
-                watcher=tasks.watcher,
+                checkpointer=checkpoint_context.writer_of(self),
+                epoch_callback=tasks.epoch_callback,
             )
         self.history_, self.outcome_, self.algorithm_ = fit.history, fit.outcome, choice
         self._clock = fit.schedule_step
@@ -167,7 +167,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
             max_fun=int(self.max_fun),
             tol=float(self.tol),
             verbose=self.verbose,
-            watcher=tasks.watcher,
+            epoch_callback=tasks.epoch_callback,
         )
         self.loss_, self.n_iter_, self.outcome_ = result.loss, result.n_iter, result.outcome
         self._set_weights(model, result.state)

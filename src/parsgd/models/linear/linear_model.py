@@ -257,7 +257,7 @@ class Linear:
             total += sum(a * float(self.views(there)["intercept"].sum()) for a, there in far)
         return self.alpha * total
 
-    def amplified(self, move: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    def scale_features(self, move: np.ndarray, factors: np.ndarray) -> np.ndarray:
         """Scale the move of each feature's weights by ``factors (n_features,)``."""
         out = move.copy()
         self.views(out)["coef"][:] *= factors[:, None]
