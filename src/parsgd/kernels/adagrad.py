@@ -31,6 +31,7 @@ from numba import types
 from numba.extending import overload
 
 from parsgd.kernels.compiling import INLINE, inlined, kernel
+from parsgd.kernels.extremes import larger, smaller
 from parsgd.kernels.gil import reacquire_gil, release_gil
 from parsgd.kernels.losses import evaluate, fold_factor
 from parsgd.kernels.row_ops import U, add, count_values_per_row, dot, get_feature, get_span, is_csr
@@ -81,7 +82,7 @@ def _shrink_weight(w, squared_sum, pending, l1, l2):
         c = pending / np.sqrt(squared_sum + epsilon) if squared_sum > zero else zero
         # s = c (1 - e^-x) / x, x = l2 c, without a branch and without cancellation for small x: first for q = x / 16
         # from the series of e^q, then four times by 1 - e^-2q = (1 - e^-q) (2 - (1 - e^-q)); e^-100 is negligible
-        q = part * min(l2 * c, most)
+        q = part * smaller(l2 * c, most)
         p = one + q * (t2 + q * (t3 + q * (t4 + q * t5)))
         s = p / (one + q * p)
         d = q * s
@@ -92,7 +93,7 @@ def _shrink_weight(w, squared_sum, pending, l1, l2):
         s *= two - d
         d *= two - d
         s *= two - d
-        size = max(abs(w) - s * (l2 * abs(w) + l1), zero)
+        size = larger(abs(w) - s * (l2 * abs(w) + l1), zero)
         # not copysign: that calls the C library, which prevents vectorization
         return size if w > zero else -size
 
@@ -129,7 +130,7 @@ def _apply_penalty(x, row, w, squares, applied_penalty, total_penalty, l1, l2, s
         begin, end = get_span(x, row)
         values, squared_sum, pending = scratch
         for at in range(begin, end, _BLOCK):
-            n = min(end - at, _BLOCK)
+            n = smaller(end - at, _BLOCK)
             for q in range(n):
                 j = get_feature(x, at + q, begin)
                 values[q], squared_sum[q], pending[q] = w[j], squares[j], total_penalty - applied_penalty[j]
@@ -163,7 +164,7 @@ def _update_weights(x, row, gradient, eta, w, squares, scratch):
         epsilon, zero = w.dtype.type(EPSILON), w.dtype.type(0)
         steps, squared_sum, squared_gradients = scratch
         for at in range(begin, end, _BLOCK):
-            n = min(end - at, _BLOCK)
+            n = smaller(end - at, _BLOCK)
             for q in range(n):
                 squared_sum[q] = squares[get_feature(x, at + q, begin)]
             for q in range(n):
@@ -244,7 +245,7 @@ def run_adagrad(
     active = 1.0 if eta > 0.0 else 0.0
     first = start
     while first < stop:
-        last = min(first + hyperparams.batch_size, stop)
+        last = smaller(first + hyperparams.batch_size, stop)
         inverse_batch = active / (last - first)
         penalty = alpha * ((1.0 - l1_ratio) * 0.5 * squared_norm + l1_ratio * l1_norm)
         intercept_gradient = active * alpha if hyperparams.is_one_class else 0.0

@@ -9,6 +9,7 @@ import numpy as np
 
 from parsgd.kernels.adagrad import CACHED_BYTES, EPSILON, shrink_weight, step_weight
 from parsgd.kernels.compiling import inlined, kernel
+from parsgd.kernels.extremes import smaller
 from parsgd.kernels.gil import reacquire_gil, release_gil
 from parsgd.kernels.losses import SOFTMAX, evaluate_outputs, fold_factor, get_loss_code
 from parsgd.kernels.multi import add_penalties, evaluate_softmax
@@ -128,7 +129,7 @@ def run_adagrad_multi(
     t = run_state[SCHEDULE_STEP, 0]
     first = start
     while first < stop:
-        last = min(first + hyperparams.batch_size, stop)
+        last = smaller(first + hyperparams.batch_size, stop)
         inverse_batch = 1.0 / (last - first)
         for k in range(stride):
             sums[k] = 0

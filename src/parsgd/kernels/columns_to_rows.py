@@ -6,6 +6,7 @@ import numpy as np
 from numba.extending import intrinsic
 
 from parsgd.kernels.compiling import kernel
+from parsgd.kernels.extremes import smaller
 from parsgd.kernels.gil import MIN_VALUES_TO_RELEASE, reacquire_gil, release_gil
 
 U = np.uint64
@@ -33,7 +34,7 @@ def copy_columns(addresses, like, out, out_columns, centers, divisors):
     n, number = out.shape[0], out.dtype.type
     token = release_gil(out.size >= MIN_VALUES_TO_RELEASE)
     for begin in range(0, n, _TILE):
-        end = min(begin + _TILE, n)
+        end = smaller(begin + _TILE, n)
         for k in range(addresses.shape[0]):
             address, out_column, center, divisor = addresses[k], out_columns[k], centers[k], divisors[k]
             if center == 0.0 and divisor == 1.0:

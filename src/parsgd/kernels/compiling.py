@@ -39,6 +39,21 @@ FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 _ANNOUNCE_AFTER_S = 1.0
 
 
+class _KernelLibrary(JITCodeLibrary):
+    """The LLVM code of a kernel, optimized once, as a whole.
+
+    Numba optimizes each function before, and runs a cheap pass over the whole, to remove counts of references.
+    Kernels have none.
+    """
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        passes, builder = self._codegen._module_pass_manager()
+        passes.run(self._final_module, builder)
+
+
 class _HelperLibrary(JITCodeLibrary):
     """The LLVM code of a helper; optimized and compiled only as part of the kernels that inline it."""
 
@@ -50,6 +65,18 @@ class _HelperLibrary(JITCodeLibrary):
 
     def _finalize_final_module(self) -> None:
         self._finalized = True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _KernelLowering(typed_passes.NativeLowering):
+    """Lower a kernel to LLVM code that is optimized once."""
+
+    _name = "parsgd_kernel_lowering"
+
+    def run_pass(self, state: Any) -> bool:
+        state.library = _KernelLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.enable_object_caching()
+        return super().run_pass(state)
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -75,7 +102,7 @@ class _Pipeline(CompilerBase):
     Numba's default pipeline takes 1.3 times as long and produces the same machine code.
     """
 
-    lowering = typed_passes.NativeLowering
+    lowering = _KernelLowering
 
     def define_pipelines(self) -> list[PassManager]:
         passes = PassManager("parsgd")
@@ -110,6 +137,8 @@ _HELPER = {**_COMMON, "no_cpython_wrapper": True, "pipeline_class": _HelperPipel
 INLINE = {**_HELPER, "forceinline": True}
 # Kernels allocate nothing, so reference counting is off: it would cost several atomic additions per row.
 _ENTRY = {**_COMMON, "_nrt": False}
+# Routines are called by address, never from Python.
+_ROUTINE = {**_ENTRY, "no_cfunc_wrapper": False, "no_cpython_wrapper": True}
 
 
 @contextlib.contextmanager
@@ -168,7 +197,7 @@ def uncached(compiled):
 
 def routine(function):
     """Compile ``function`` separately, to be called by address (:mod:`parsgd.kernels.routines`)."""
-    return _exclusive(_cached(_jit(**{**_ENTRY, "no_cfunc_wrapper": False})(function), function))
+    return _exclusive(_cached(_jit(**_ROUTINE)(function), function))
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from parsgd.kernels.compiling import called, inlined
+from parsgd.kernels.extremes import larger, smaller
 from parsgd.kernels.gemm import get_address, multiply_outer
 from parsgd.kernels.layer_products import add_column_sums, add_sparse_outer, fill_zeros
 from parsgd.kernels.network_types import (
@@ -46,7 +47,7 @@ def step_fused(
     shrink = 1.0 - eta * hyperparams.alpha / batch_weight
     if hyperparams.is_shared:
         # other workers use the weights: a tiny scale is folded before a later batch, when no worker is in a chunk
-        run_state[FIRST_LAYER_SCALE] *= max(shrink, TINY_SCALE)
+        run_state[FIRST_LAYER_SCALE] *= larger(shrink, TINY_SCALE)
     elif shrink < 0.5 or run_state[FIRST_LAYER_SCALE] < TINY_SCALE:
         scale = number(run_state[FIRST_LAYER_SCALE] * shrink)
         for k in range(U(i * o)):
@@ -84,12 +85,12 @@ def step_in_blocks(
     number = w.dtype.type
     one = number(1)
     width = get_address(w, 1) - get_address(w, 0)
-    height = max(1, gradient.shape[0] // o)
+    height = larger(1, gradient.shape[0] // o)
     errors, block = get_address(values, e), get_address(gradient, 0)
     total = 0.0
     row = 0
     while row < i:
-        h = min(height, i - row)
+        h = smaller(height, i - row)
         multiply_outer(gemm_address, rows, h, o, one, a + row * width, i, errors, one - one, block)
         at = weight_start + row * o
         total += call_routine_for_sum(

@@ -32,6 +32,7 @@ import numpy as np
 from numba.extending import overload
 
 from parsgd.kernels.compiling import INLINE, inlined, kernel
+from parsgd.kernels.extremes import larger, smaller
 from parsgd.kernels.fast_exp import exp
 from parsgd.kernels.hyperparams import NEGLIGIBLE
 
@@ -53,14 +54,14 @@ class BuiltinLoss(NamedTuple):
 def hinge(threshold, y, p):
     """Return ``(gradient, l, f)`` of the hinge and the perceptron loss."""
     violation = threshold - y * p
-    return (-y if violation >= 0.0 else 0.0), max(violation, 0.0), 1.0
+    return (-y if violation >= 0.0 else 0.0), larger(violation, 0.0), 1.0
 
 
 @inlined
 def logistic(y, z, e):
     """Return ``(gradient, l, f)`` of the logistic loss at ``z = y p``, given ``e = exp(-abs(z))``."""
     e = 0.0 if abs(z) > NEGLIGIBLE else e
-    return -y * (e if z > 0.0 else 1.0) / (1.0 + e), max(-z, 0.0), 1.0 + e
+    return -y * (e if z > 0.0 else 1.0) / (1.0 + e), larger(-z, 0.0), 1.0 + e
 
 
 @inlined
@@ -80,10 +81,10 @@ def evaluate_builtin(code, parameter, y, p):
     if code == SQUARED:
         return r, 0.5 * r * r, 1.0
     if code == SQUARED_HINGE:
-        violation = max(1.0 - z, 0.0)
+        violation = larger(1.0 - z, 0.0)
         return -2.0 * y * violation, violation * violation, 1.0
     if code == MODIFIED_HUBER:
-        violation = max(1.0 - z, 0.0)
+        violation = larger(1.0 - z, 0.0)
         is_far = z < -1.0
         return (-4.0 * y if is_far else -2.0 * y * violation), (-4.0 * z if is_far else violation * violation), 1.0
     if code == HUBER:
@@ -91,16 +92,16 @@ def evaluate_builtin(code, parameter, y, p):
         gradient = r if is_near else math.copysign(parameter, r)
         return gradient, (0.5 * r * r if is_near else parameter * (abs(r) - 0.5 * parameter)), 1.0
     if code == EPSILON:
-        excess = max(abs(r) - parameter, 0.0)
+        excess = larger(abs(r) - parameter, 0.0)
         return (math.copysign(1.0, r) if excess > 0.0 else 0.0), excess, 1.0
     if code == SQUARED_EPSILON:
-        excess = max(abs(r) - parameter, 0.0)
+        excess = larger(abs(r) - parameter, 0.0)
         return math.copysign(2.0 * excess, r), excess * excess, 1.0
     if code == QUANTILE:
         gradient = -parameter if r < 0.0 else (1.0 - parameter if r > 0.0 else 0.0)
         return gradient, gradient * r, 1.0
     if code == POISSON:
-        rate = 0.0 if p < -NEGLIGIBLE else math.exp(min(p, 700.0))
+        rate = 0.0 if p < -NEGLIGIBLE else math.exp(smaller(p, 700.0))
         return rate - y, rate - y * p, 1.0
     return np.nan, np.nan, 1.0
 
@@ -116,7 +117,7 @@ def _evaluate(loss, y, p):
 
         def implementation(loss, y, p):
             gradient, l, f = evaluate_builtin(loss.code, loss.parameter, y, p)
-            return min(max(gradient, -MAX_GRADIENT), MAX_GRADIENT), l, f
+            return smaller(larger(gradient, -MAX_GRADIENT), MAX_GRADIENT), l, f
 
         return implementation
 
@@ -125,7 +126,7 @@ def _evaluate(loss, y, p):
     def implementation(loss, y, p):
         # times 1.0: a user's functions may return ints
         gradient = 1.0 * derivative(loss, y, p)
-        return min(max(gradient, -MAX_GRADIENT), MAX_GRADIENT), 1.0 * value(loss, y, p), 1.0
+        return smaller(larger(gradient, -MAX_GRADIENT), MAX_GRADIENT), 1.0 * value(loss, y, p), 1.0
 
     return implementation
 

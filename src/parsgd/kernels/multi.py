@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from parsgd.kernels.compiling import inlined, kernel
+from parsgd.kernels.extremes import larger, smaller
 from parsgd.kernels.fast_exp import exp
 from parsgd.kernels.gil import reacquire_gil, release_gil
 from parsgd.kernels.hyperparams import NEGLIGIBLE
@@ -82,9 +83,9 @@ def apply_l1_outputs(x, row, w, mean, applied_l1, stride, n_outputs, run_state):
             before = w[at + U(k)]
             after = before
             if scale * before > 0.0:
-                after = w.dtype.type(max(0.0, before - (total_l1 + applied_l1[at + U(k)]) / scale))
+                after = w.dtype.type(larger(0.0, before - (total_l1 + applied_l1[at + U(k)]) / scale))
             elif scale * before < 0.0:
-                after = w.dtype.type(min(0.0, before + (total_l1 - applied_l1[at + U(k)]) / scale))
+                after = w.dtype.type(smaller(0.0, before + (total_l1 - applied_l1[at + U(k)]) / scale))
             w[at + U(k)] = after
             applied_l1[at + U(k)] += scale * (after - before)
             if mean.shape[0] > 0:
@@ -166,7 +167,7 @@ def make_run(decorate, is_softmax, full, shared):
         t = run_state[SCHEDULE_STEP, 0]
         first = start
         while first < stop:
-            last = min(first + hyperparams.batch_size, stop)
+            last = smaller(first + hyperparams.batch_size, stop)
             inverse_batch = 1.0 / (last - first)
             eta = compute_learning_rate(hyperparams, t)
             moved = False
@@ -208,7 +209,8 @@ def make_run(decorate, is_softmax, full, shared):
             if hyperparams.has_l2:
                 tiny = False
                 for k in range(stride):
-                    shrink = max(min_shrink, 1.0 - (1.0 - l1_ratio) * eta * run_state[LR_SCALE, k] * hyperparams.alpha)
+                    decay = (1.0 - l1_ratio) * eta * run_state[LR_SCALE, k] * hyperparams.alpha
+                    shrink = larger(min_shrink, 1.0 - decay)
                     run_state[SCALE, k] *= shrink
                     tiny |= run_state[SCALE, k] < tiny_scale
                     if hyperparams.tracks_objective:

@@ -22,6 +22,7 @@ from parsgd.kernels import shared_scalars as shared
 from parsgd.kernels.atomics import unlock
 from parsgd.kernels.backpropagation import make_backward, run_forward
 from parsgd.kernels.compiling import called, kernel
+from parsgd.kernels.extremes import smaller
 from parsgd.kernels.gil import reacquire_gil, release_gil
 from parsgd.kernels.layer_products import get_batch_address, is_sparse, prefetch_rows
 from parsgd.kernels.layer_updates import TINY_SCALE, compute_network_rate, step_whole, sum_squared_weights
@@ -93,7 +94,7 @@ def make_run(fused, whole, is_shared):
             if is_shared:
                 read_shared_scalars(shared_scalars, w, layout, run_state)
             scale, first_squared_norm = run_state[FIRST_LAYER_SCALE], run_state[FIRST_LAYER_SQUARED_NORM]
-            rows = min(hyperparams.batch_size, stop - position)
+            rows = smaller(hyperparams.batch_size, stop - position)
             eta = compute_network_rate(hyperparams, run_state)
             batch_weight = float(rows)
             if weight.shape[0] > 0:
@@ -106,7 +107,7 @@ def make_run(fused, whole, is_shared):
                 )
             a0 = get_batch_address(x, order, position, rows, buffers.values, layout.value_starts[0])
             # the next batch is loaded from memory during this one's computation
-            prefetch_rows(x, order, position + rows, min(position + rows + hyperparams.batch_size, order.shape[0]))
+            prefetch_rows(x, order, position + rows, smaller(position + rows + hyperparams.batch_size, order.shape[0]))
             batch = order, position, rows
             loss = run_forward(hyperparams, x, y, weight, batch, a0, w, buffers, layout, run_state)
             if batch_weight > 0.0:

@@ -31,6 +31,7 @@ from parsgd.kernels.hyperparams import NEGLIGIBLE
 
 SOFTMAX, SIGMOID, SQUARED, ABSOLUTE, HUBER, POISSON = range(6)
 U = np.uint64
+EPS32, EPS64 = float(np.finfo(np.float32).eps), float(np.finfo(np.float64).eps)
 
 
 def compute_errors(loss, parameter, y, order, first, rows, n, weight, w, bias, values, at):
@@ -48,7 +49,7 @@ def _compute_errors(loss, parameter, y, order, first, rows, n, weight, w, bias, 
 
 def _softmax(loss, parameter, y, order, first, rows, n, weight, w, bias, values, at):
     zero, cutoff = values.dtype.type(0), values.dtype.type(-NEGLIGIBLE)
-    low = np.finfo(values.dtype).eps
+    low = EPS32 if values.itemsize == 4 else EPS64
     total = 0.0
     for r in range(U(rows)):
         row = order[U(first) + r]
@@ -77,7 +78,7 @@ def _softmax(loss, parameter, y, order, first, rows, n, weight, w, bias, values,
 
 def _separate(loss, parameter, y, order, first, rows, n, weight, w, bias, values, at):
     one, cutoff = values.dtype.type(1), values.dtype.type(-NEGLIGIBLE)
-    low = np.finfo(values.dtype).eps
+    low = EPS32 if values.itemsize == 4 else EPS64
     total = 0.0
     for r in range(U(rows)):
         row = order[U(first) + r]

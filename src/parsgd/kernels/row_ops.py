@@ -15,6 +15,7 @@ from numba import types
 from numba.extending import overload
 
 from parsgd.kernels.compiling import INLINE, inlined
+from parsgd.kernels.extremes import larger
 from parsgd.kernels.intrinsics import dense_add, dense_add_with_norms, dense_dot, prefetch, sparse_dot
 
 U = np.uint64
@@ -193,5 +194,5 @@ def count_values_per_row(x):
 @overload(count_values_per_row, jit_options=INLINE)
 def _count_values_per_row(x):
     if is_csr(x):
-        return lambda x: x.data.shape[0] // max(1, x.indptr.shape[0] - 1) + 1
+        return lambda x: x.data.shape[0] // larger(1, x.indptr.shape[0] - 1) + 1
     return lambda x: x.n_features

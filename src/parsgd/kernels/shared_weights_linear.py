@@ -6,6 +6,7 @@ from parsgd.kernels import multi, single
 from parsgd.kernels import shared_scalars as shared
 from parsgd.kernels.atomics import unlock
 from parsgd.kernels.compiling import called, inlined, kernel
+from parsgd.kernels.extremes import larger, smaller
 from parsgd.kernels.gil import reacquire_gil, release_gil
 from parsgd.kernels.row_ops import count_values_per_row
 from parsgd.kernels.run_state import (
@@ -39,8 +40,8 @@ def compute_chunk_rows(shared_scalars, schedule_step, hyperparams):
     if hyperparams.fit_intercept:
         eta = compute_learning_rate(hyperparams, schedule_step)
         steps = 1.0 / (eta * hyperparams.intercept_decay * shared_scalars[shared.N_WORKERS, 0])
-        rows = max(float(_MIN_CHUNK_ROWS), min(rows, steps * hyperparams.batch_size))
-    return max(1, int(rows) // hyperparams.batch_size) * hyperparams.batch_size
+        rows = larger(float(_MIN_CHUNK_ROWS), smaller(rows, steps * hyperparams.batch_size))
+    return larger(1, int(rows) // hyperparams.batch_size) * hyperparams.batch_size
 
 
 @called
@@ -96,7 +97,7 @@ def _make_shared_run(is_multi, is_softmax):
         token = release_gil((stop - start) * count_values_per_row(x) * stride >= hyperparams.release_gil_from)
         while start < stop:
             read_shared_scalars(shared_scalars, w, stride, tiny, run_state, hyperparams.n_outputs)
-            end = min(stop, start + compute_chunk_rows(shared_scalars, run_state[SCHEDULE_STEP, 0], hyperparams))
+            end = smaller(stop, start + compute_chunk_rows(shared_scalars, run_state[SCHEDULE_STEP, 0], hyperparams))
             if not is_multi:
                 start = _run_single(
                     x, y, weight, order, start, end, w, mean, applied_l1, buffer, scratch, tiny, run_state, hyperparams

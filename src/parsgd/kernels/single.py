@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from parsgd.kernels.compiling import inlined, kernel
+from parsgd.kernels.extremes import larger, smaller
 from parsgd.kernels.gil import reacquire_gil, release_gil
 from parsgd.kernels.intrinsics import prefetch
 from parsgd.kernels.losses import evaluate, fold_factor
@@ -92,9 +93,9 @@ def apply_l1(x, row, w, mean, applied_l1, scale, scale_sum, total_l1):
         before = w[k]
         after = before
         if scale * before > 0.0:
-            after = w.dtype.type(max(0.0, before - (total_l1 + applied_l1[k]) / scale))
+            after = w.dtype.type(larger(0.0, before - (total_l1 + applied_l1[k]) / scale))
         elif scale * before < 0.0:
-            after = w.dtype.type(min(0.0, before + (total_l1 - applied_l1[k]) / scale))
+            after = w.dtype.type(smaller(0.0, before + (total_l1 - applied_l1[k]) / scale))
         w[k] = after
         applied_l1[k] += scale * (after - before)
         if is_averaging:
@@ -105,7 +106,7 @@ def apply_l1(x, row, w, mean, applied_l1, scale, scale_sum, total_l1):
 def compute_passive_step(hyperparams, norm, gradient, value):
     """Return the passive-aggressive step towards the target, which replaces ``-eta * gradient``."""
     if hyperparams.schedule == PA1:
-        size = min(hyperparams.eta0, value / norm) if norm > 0.0 else 0.0
+        size = smaller(hyperparams.eta0, value / norm) if norm > 0.0 else 0.0
     else:
         size = value / (norm + 0.5 / hyperparams.eta0)
     return -size if gradient > 0.0 else (size if gradient < 0.0 else 0.0)
@@ -143,7 +144,7 @@ def make_run(decorate, full, shared):
         min_shrink = tiny_scale if shared else 0.0
         first = start
         while first < stop:
-            last = min(first + hyperparams.batch_size, stop)
+            last = smaller(first + hyperparams.batch_size, stop)
             eta = lr_scale * compute_learning_rate(hyperparams, t)
             # Terms that do not depend on the prediction are computed apart, which shortens the chain of dependent
             # operations between predictions.
@@ -185,7 +186,7 @@ def make_run(decorate, full, shared):
                 first = last
                 continue
             if hyperparams.has_l2:
-                shrink = max(min_shrink, 1.0 - (1.0 - l1_ratio) * eta * alpha)
+                shrink = larger(min_shrink, 1.0 - (1.0 - l1_ratio) * eta * alpha)
                 scale *= shrink
                 squared_norm *= shrink * shrink
                 l1_norm *= shrink
