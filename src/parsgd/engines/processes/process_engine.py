@@ -40,7 +40,9 @@ class Processes:
     IncompatiblePartsError
         If a part of the fit cannot be sent to another process; the message names it.
 
-    Notes ----- A process takes one or two seconds to start.  Inside ``with Processes() as engine:`` the processes
+    Notes
+    -----
+    A process takes one or two seconds to start.  Inside ``with Processes() as engine:`` the processes
     remain running for the next fit.
 
     Examples
