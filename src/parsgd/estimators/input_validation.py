@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import validate_data as _validate_data
 
-from parsgd.utils.row_arrays import check_csr
+from parsgd.utils.row_arrays import check_csr, standard_csr
 
 __all__ = ["to_native", "validate_data"]
 
@@ -38,6 +38,9 @@ def validate_data(
 ) -> Any:
     """Validate with :func:`sklearn.utils.validation.validate_data`, for arrays in any byte order.
 
+    Rows to predict (``reset=False``) are returned in C order or canonical CSR form.  Otherwise the last bits of
+    predictions would depend on the layout.
+
     Raises
     ------
     InvalidArgumentError
@@ -47,9 +50,13 @@ def validate_data(
         if reset:
             estimator.n_features_in_ = X.shape[1]
         return X if y is _NO_VALIDATION else (X, y)
+    if not reset:
+        options.setdefault("order", "C")
     checked = _validate_data(estimator, to_native(X), to_native(y), reset=reset, **options)
     x = checked[0] if isinstance(checked, tuple) else checked
     if sparse.issparse(x):
+        if not reset and y is _NO_VALIDATION:
+            return standard_csr(x)
         check_csr(x)
     return checked
 
