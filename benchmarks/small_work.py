@@ -19,6 +19,7 @@ from collections.abc import Callable
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from scipy import sparse
 from sklearn.linear_model import SGDClassifier as TheirSGD
 from sklearn.neural_network import MLPClassifier as TheirMLP
 
@@ -33,37 +34,48 @@ def rows(n: int, n_features: int) -> tuple[np.ndarray, np.ndarray]:
     return X, y
 
 
-def partial_fit(n: int) -> tuple[Callable, Callable]:
-    """Calls of ``partial_fit`` on ``n`` rows of 20 features, on a model that has seen some."""
-    X, y = rows(n, 20)
+def sparse_rows(n: int, n_features: int) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Rows in CSR form with 20 values each, and the labels of :func:`rows`."""
+    return sparse.random(n, n_features, 20 / n_features, format="csr", random_state=0), rows(n, 2)[1]
+
+
+def partial_fit(n: int, ours: type, theirs: type, make=rows, n_features: int = 20, **settings) -> tuple[Callable, ...]:
+    """Calls of ``partial_fit`` on ``n`` rows, on a model that has seen some."""
+    X, y = make(n, n_features)
     calls = []
-    for kind in (SGDClassifier, TheirSGD):
-        model = kind(random_state=0).partial_fit(*rows(100, 20), classes=[0, 1])
+    for kind in (ours, theirs):
+        model = kind(random_state=0, **settings).partial_fit(*make(100, n_features), classes=[0, 1])
         calls.append(lambda model=model: model.partial_fit(X, y))
     return tuple(calls)
 
 
-def fit(n: int, ours: type, theirs: type, **settings) -> tuple[Callable, Callable]:
-    """Whole fits of five epochs on ``n`` rows of 10 features."""
-    X, y = rows(n, 10)
+def fit(n: int, ours: type, theirs: type, make=rows, n_features: int = 10, **settings) -> tuple[Callable, ...]:
+    """Whole fits of five epochs on ``n`` rows."""
+    X, y = make(n, n_features)
     settings = {"max_iter": 5, "tol": None if "SGD" in ours.__name__ else 0.0, "random_state": 0, **settings}
     return tuple(lambda kind=kind: kind(**settings).fit(X, y) for kind in (ours, theirs))
 
 
-def predict(ours: type, theirs: type, **settings) -> tuple[Callable, Callable]:
-    """Predictions of one row of 20 features."""
-    X, y = rows(200, 20)
+def predict(ours: type, theirs: type, make=rows, n_features: int = 20, **settings) -> tuple[Callable, ...]:
+    """Predictions of one row."""
+    X, y = make(200, n_features)
     models = [kind(max_iter=5, random_state=0, **settings).fit(X, y) for kind in (ours, theirs)]
     return tuple(lambda model=model: model.predict(X[:1]) for model in models)
 
 
 HIDDEN = {"hidden_layer_sizes": (16,)}
+SGD, MLP = (SGDClassifier, TheirSGD), (MLPClassifier, TheirMLP)
+CSR = {"make": sparse_rows, "n_features": 1000}
 WORK = {
-    **{f"SGD partial_fit, {n} x 20": lambda n=n: partial_fit(n) for n in (1, 10, 100)},
-    **{f"SGD fit, {n} x 10, 5 epochs": lambda n=n: fit(n, SGDClassifier, TheirSGD) for n in (50, 500)},
-    **{f"MLP fit, {n} x 10, 5 epochs": lambda n=n: fit(n, MLPClassifier, TheirMLP, **HIDDEN) for n in (50, 500)},
-    "SGD predict, 1 x 20": lambda: predict(SGDClassifier, TheirSGD),
-    "MLP predict, 1 x 20": lambda: predict(MLPClassifier, TheirMLP, **HIDDEN),
+    **{f"SGD partial_fit, {n} x 20": lambda n=n: partial_fit(n, *SGD) for n in (1, 10, 100)},
+    "SGD partial_fit, 10 x 1000 CSR": lambda: partial_fit(10, *SGD, **CSR),
+    "MLP partial_fit, 10 x 20": lambda: partial_fit(10, *MLP, **HIDDEN),
+    **{f"SGD fit, {n} x 10, 5 epochs": lambda n=n: fit(n, *SGD) for n in (50, 500)},
+    "SGD fit, 50 x 1000 CSR": lambda: fit(50, *SGD, **CSR),
+    **{f"MLP fit, {n} x 10, 5 epochs": lambda n=n: fit(n, *MLP, **HIDDEN) for n in (50, 500)},
+    "SGD predict, 1 x 20": lambda: predict(*SGD),
+    "SGD predict, 1 x 1000 CSR": lambda: predict(*SGD, **CSR),
+    "MLP predict, 1 x 20": lambda: predict(*MLP, **HIDDEN),
 }
 
 
@@ -107,7 +119,7 @@ def main() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     warnings.simplefilter("ignore")
     header = f"{'ours us':>9} {'theirs us':>9} {'ratio':>6}"
-    print(f"{'work':<28} {header}   beside a busy thread: {header}")
+    print(f"{'work':<30} {header}   beside a busy thread: {header}")
     for name, make in WORK.items():
         if options.only not in name:
             continue
@@ -115,7 +127,7 @@ def main() -> None:
         ours, theirs = (1e6 * one for one in seconds(calls, options.repeat))
         busy, their_busy = (1e6 * one for one in beside_a_busy_thread(calls, options.busy_repeat))
         print(
-            f"{name:<28} {ours:9.0f} {theirs:9.0f} {ours / theirs:6.2f}   {'':21} {busy:9.0f} {their_busy:9.0f}"
+            f"{name:<30} {ours:9.0f} {theirs:9.0f} {ours / theirs:6.2f}   {'':21} {busy:9.0f} {their_busy:9.0f}"
             f" {busy / their_busy:6.2f}",
             flush=True,
         )
