@@ -1,4 +1,4 @@
-"""Kill fits that keep checkpoints, at 50 instants, and let them go on; test_killed_fits.py runs it.
+"""Kill fits that keep checkpoints, at 50 instants, and let them go on; test_resume_after_kill.py runs it.
 
 Prints what was seen as JSON.  It forks, so that a fit begins at once and not after seconds of imports.
 """

@@ -8,6 +8,7 @@ from itertools import combinations, pairwise
 import cloudpickle
 import numpy as np
 import pytest
+from pairwise import pairwise_cover
 
 from parsgd import registry
 from parsgd.core import CsrRows, Rows
@@ -140,16 +141,6 @@ COMBINATIONS = [
     for layout in ("dense", "csr")
     if kind in FEW or (source == "arrays" and engine in ("serial", "threads", "simulated"))
 ]
-
-
-def pairwise_cover(rows):
-    """Few of the rows, in which every two values that meet in any row meet in one of them; greedily."""
-    pairs = {row: set(combinations(enumerate(row), 2)) for row in rows}
-    missing, chosen = set().union(*pairs.values()), []
-    while missing:
-        chosen.append(max(rows, key=lambda row: len(pairs[row] & missing)))
-        missing -= pairs[chosen[-1]]
-    return chosen
 
 
 COVER = frozenset(pairwise_cover(COMBINATIONS))
