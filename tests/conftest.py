@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 import sklearn.utils.parallel  # noqa: F401  (importing it may set environment variables; tests may not)
+from covers import outside_covers
 from hypothesis import settings
-from pairwise import outside_cover
 
 from parsgd import registry
 
@@ -33,7 +33,7 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     """Leave out the slow tests, unless all are asked for or one of them is named."""
-    for item in outside_cover([item for item in items if item.get_closest_marker("pairwise")]):
+    for item in outside_covers(items):
         item.add_marker("slow")
     if config.getoption("--all") or any("::" in argument for argument in config.args):
         return

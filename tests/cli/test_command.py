@@ -14,8 +14,6 @@ from parsgd import cli as command
 from parsgd.errors import Outcome
 from parsgd.model_io import model_files
 
-pytestmark = pytest.mark.alone
-
 # In a shell's background jobs Ctrl-C is ignored, and their children inherit that; tests may well run in one.
 HEARING = """
 import runpy, signal

@@ -19,8 +19,6 @@ from parsgd.callbacks import CsvLogger
 from parsgd.model_io import model_files
 from parsgd.utils.streams import MessageStream
 
-pytestmark = pytest.mark.alone
-
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 FIT = ("fit", "iris", "--max-iter", "3", "--tol", "none", "--workers", "1", "--out")
 LONG = ("fit", "digits", "--max-iter", "1000000", "--tol", "none", "--out")

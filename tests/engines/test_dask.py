@@ -37,8 +37,6 @@ from parsgd.errors import DataFileError, IncompatiblePartsError, InvalidArgument
 from parsgd.testing.contracts import check_engine
 from parsgd.testing.problems import labels, targets, unit_rows
 
-pytestmark = pytest.mark.alone
-
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 X = unit_rows(300, 6)

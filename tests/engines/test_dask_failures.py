@@ -17,8 +17,6 @@ from parsgd.engines.dask.dask_engine import Dask
 from parsgd.errors import DataFileError, WorkersLostError
 from parsgd.testing.problems import labels, unit_rows
 
-pytestmark = pytest.mark.alone
-
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 X = unit_rows(2000, 8)

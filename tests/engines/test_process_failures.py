@@ -31,8 +31,6 @@ from parsgd.testing.contracts._fixtures import small_report
 from parsgd.testing.problems import targets, unit_rows
 from parsgd.utils.row_arrays import rows_of
 
-pytestmark = pytest.mark.alone
-
 # other processes cannot import tests
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 X = unit_rows(600, 5)

@@ -84,6 +84,7 @@ def test_a_slow_worker_and_hasty_threads_change_nothing(algorithm):
         sys.setswitchinterval(interval)
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.name)
 @pytest.mark.parametrize("kind", ["two classes", "softmax", "numbers", "one class"])
 @pytest.mark.parametrize(

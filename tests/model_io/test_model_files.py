@@ -591,7 +591,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=6 * settings.default.max_examples)
 @given(values)
 def test_packing_is_undone_by_unpacking_through_json(value):
     arrays = {}

@@ -13,8 +13,6 @@ import parsgd
 from parsgd.utils import temporary
 from parsgd.utils.atomic_io import write_atomically
 
-pytestmark = pytest.mark.alone
-
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "ignore"}
 LATE = """
 import threading, numpy as np, parsgd
