@@ -276,6 +276,7 @@ def test_balance_repeats_to_the_bit():
 # -- rules -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("outer_optimizer", ["mean", "momentum", "adaptive"])
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_runs_in_rounds(rule, outer_optimizer):

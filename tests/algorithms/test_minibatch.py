@@ -74,6 +74,7 @@ def assert_same(ours, theirs, tolerance=1e-9):
 # -- networks ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize(
     ("layout", "weighted", "settings"),

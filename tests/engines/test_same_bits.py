@@ -47,6 +47,7 @@ def bits(model):
     return model.coef_.tobytes() + intercept.tobytes()
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.name)
 @pytest.mark.parametrize(
     ("kind", "layout", "dtype"),
