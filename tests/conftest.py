@@ -57,7 +57,7 @@ def _environment():
     return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kept_engine():
     """Engines by name; those that start processes keep them, so that a thousand fits do not start two thousand."""
     with ExitStack() as stack:

@@ -97,6 +97,7 @@ def test_files_that_are_being_written_leave_nothing_either(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.alone
 def test_a_process_that_was_forked_removes_nothing_of_its_parent(tmp_path):
     folder = temporary.TemporaryFolder("test")
     child = os.fork()
