@@ -28,10 +28,8 @@ def outside_covers(items):
 
 
 def _values(callspec):
-    """Return the values of the parameters; the index replaces a value that is no string, number or class."""
+    """Return the values of the parameters; the identity replaces a value that is no string, number or class."""
     return tuple(
-        (type(value).__name__, value)
-        if isinstance(value, str | int | float | type | None)
-        else (name, callspec.indices[name])
-        for name, value in callspec.params.items()
+        (type(value).__name__, value if isinstance(value, str | int | float | type | None) else id(value))
+        for value in callspec.params.values()
     )
