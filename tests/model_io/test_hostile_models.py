@@ -253,13 +253,12 @@ def test_a_forged_file_with_a_right_checksum_is_refused_or_predicts(n_files, loa
 
 
 @pytest.mark.filterwarnings("ignore")  # eight rows are fewer than a batch, and numbers may overflow
-@pytest.mark.parametrize("n_files", [20, pytest.param(150, marks=pytest.mark.slow)])
-def test_what_a_forged_file_remembers_is_refused_or_goes_on(n_files, loaded, tmp_path):
+def test_what_a_forged_file_remembers_is_refused_or_goes_on(loaded, tmp_path):
     dice = random.Random(2)
     for name in ("classifier-softmax", "regressor", "network-going-on", "network"):
         head, text, arrays = taken_apart(name)
         rows, y = rows_of(name), np.array(EXPECTED[name]["predict"])
-        for _ in range(n_files):
+        for _ in range(150):
             document = json.loads(text)
             fitted = document["fitted"]
             fitted[dice.choice(sorted(fitted))] = json.loads(json.dumps(dice.choice(JUNK)))
