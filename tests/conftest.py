@@ -1,4 +1,4 @@
-"""What holds for every test: the same examples in every run, and nothing left behind."""
+"""Tiers of tests, the same examples in every run, and checks that a test leaves nothing behind."""
 
 import os
 import signal
@@ -7,12 +7,13 @@ from contextlib import ExitStack
 
 import pytest
 import sklearn.utils.parallel  # noqa: F401  (importing it may set environment variables; tests may not)
+from covers import outside_covers
 from hypothesis import settings
 
 from parsgd import registry
 
-settings.register_profile("laws", derandomize=True, database=None, deadline=None, max_examples=40)
-settings.load_profile("laws")
+settings.register_profile("first tier", derandomize=True, database=None, deadline=None, max_examples=15)
+settings.register_profile("all", settings.get_profile("first tier"), max_examples=40)
 
 # a background job of a shell ignores Ctrl-C, and so would the processes that tests start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -26,13 +27,14 @@ def pytest_addoption(parser):
     parser.addoption("--all", action="store_true", help="run the slow tests too")
 
 
+def pytest_configure(config):
+    settings.load_profile("all" if config.getoption("--all") else "first tier")
+
+
 def pytest_collection_modifyitems(config, items):
-    """Mark what must run alone; leave out slow tests, unless all are asked for or one of them is named."""
-    for item in items:
-        # Dask takes workers whose heartbeats are late for lost
-        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        if any(isinstance(value, str) and value == "dask" for value in parameters):
-            item.add_marker("alone")
+    """Leave out the slow tests, unless all are asked for or one of them is named."""
+    for item in outside_covers(items):
+        item.add_marker("slow")
     if config.getoption("--all") or any("::" in argument for argument in config.args):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
@@ -55,7 +57,7 @@ def _environment():
     return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kept_engine():
     """Engines by name; those that start processes keep them, so that a thousand fits do not start two thousand."""
     with ExitStack() as stack:

@@ -74,6 +74,7 @@ def assert_same(ours, theirs, tolerance=1e-9):
 # -- networks ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize(
     ("layout", "weighted", "settings"),
@@ -119,6 +120,7 @@ def test_the_losses_of_a_pass_are_those_of_one_worker(n_workers):
 # -- linear models -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("n_classes", [0, 2, 3])
 @pytest.mark.parametrize("average", [0, 1, 6])
 @pytest.mark.parametrize("penalty", ["l2", None])

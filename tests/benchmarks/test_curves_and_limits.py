@@ -34,6 +34,7 @@ def test_quick_limits_have_a_target_for_each_problem(tmp_path):
     assert all(path.stat().st_size > 0 for path in limits.draw(readings, tmp_path))
 
 
+@pytest.mark.slow
 def test_quick_curves_have_an_exponent_for_each_ladder(tmp_path):
     readings = curves.measure(Options(tmp_path, quick=True, n_turns=1))
     exponents = select(readings, unit="exponent")

@@ -31,6 +31,7 @@ def easy():
     return Problem("easy", "easy rows", X[:1_000], y[:1_000], X[1_000:], y[1_000:])
 
 
+@pytest.mark.slow
 def test_a_quick_run_measures_and_leaves_the_docs_alone(tmp_path):
     docs = {path: path.stat().st_mtime_ns for path in (ROOT / "docs").rglob("*") if path.is_file()}
     arguments = ["--quick", "--turns", "1", "--only", "equal_work", "small_things", "--out", str(tmp_path)]

@@ -14,8 +14,6 @@ from parsgd import cli as command
 from parsgd.errors import Outcome
 from parsgd.model_io import model_files
 
-pytestmark = pytest.mark.alone
-
 # In a shell's background jobs Ctrl-C is ignored, and their children inherit that; tests may well run in one.
 HEARING = """
 import runpy, signal
@@ -42,6 +40,7 @@ def run(*arguments):
     return process.returncode, out, err
 
 
+@pytest.mark.alone
 def test_the_module_is_the_command(tmp_path):
     code, out, err = run("fit", "iris", "--out", tmp_path / "m", "--json")
     # progress is told beside the JSON
@@ -75,6 +74,7 @@ def test_ctrl_c_keeps_the_best_model_and_says_so(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
+@pytest.mark.alone
 def test_a_reader_who_has_had_enough_is_no_error_worth_a_traceback(cli, tmp_path):
     cli.fit("digits", tmp_path / "m", "--loss", "log_loss")
     with started("predict", tmp_path / "m", "digits", "--out", "-") as process:

@@ -19,8 +19,6 @@ from parsgd.callbacks import CsvLogger
 from parsgd.model_io import model_files
 from parsgd.utils.streams import MessageStream
 
-pytestmark = pytest.mark.alone
-
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 FIT = ("fit", "iris", "--max-iter", "3", "--tol", "none", "--workers", "1", "--out")
 LONG = ("fit", "digits", "--max-iter", "1000000", "--tol", "none", "--out")
@@ -147,6 +145,7 @@ def ended(process):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
+@pytest.mark.alone
 def test_a_fit_outlives_its_terminal(tmp_path):
     settings = ("fit", "digits", "--max-iter", "60", "--tol", "none", "--out", "m")
     with on_a_terminal(*settings, folder=tmp_path) as (process, terminal):

@@ -71,6 +71,7 @@ def test_quoted_separators_newlines_and_quotes_are_values(tmp_path, spans):
     assert set(dataset.feature_names) == {f"t={text}" for text in texts if text}
 
 
+@pytest.mark.alone
 def test_the_scan_is_linear_in_quotes(tmp_path):
     def seconds(n):
         write(tmp_path / "d.csv", "a,b\n" + '5" x 3",1\n' * n)

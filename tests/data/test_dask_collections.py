@@ -19,8 +19,6 @@ from parsgd.errors import DataFileError, InvalidArgumentError
 from parsgd.testing.contracts import check_source
 from parsgd.testing.problems import labels, unit_rows
 
-pytestmark = pytest.mark.alone
-
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 X = unit_rows(200, 5, dtype=np.float32)

@@ -7,8 +7,6 @@ import pytest
 import parsgd
 from parsgd.errors import DataFileError, InvalidArgumentError, ParsgdError
 
-pytestmark = pytest.mark.alone
-
 dask = pytest.importorskip("dask")
 dd = pytest.importorskip("dask.dataframe")
 

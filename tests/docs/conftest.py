@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# pages whose examples run in the first tier
+FIRST_TIER = ("README.md", "docs/index.md", "docs/tutorial.md", "docs/extending.md")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -15,7 +17,17 @@ def pytest_addoption(parser):
 
 def pytest_generate_tests(metafunc):
     if "page" in metafunc.fixturenames:
-        metafunc.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+        runs_examples = metafunc.function.__name__ == "test_examples_run"
+        pages = {str(page.relative_to(ROOT)): page for page in PAGES}
+        metafunc.parametrize(
+            "page",
+            [
+                pytest.param(
+                    page, id=name, marks=[pytest.mark.slow] if runs_examples and name not in FIRST_TIER else []
+                )
+                for name, page in pages.items()
+            ],
+        )
 
 
 @pytest.fixture

@@ -37,8 +37,6 @@ from parsgd.errors import DataFileError, IncompatiblePartsError, InvalidArgument
 from parsgd.testing.contracts import check_engine
 from parsgd.testing.problems import labels, targets, unit_rows
 
-pytestmark = pytest.mark.alone
-
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 X = unit_rows(300, 6)
@@ -76,6 +74,7 @@ def test_it_keeps_the_contract_of_engines(dask):
     check_engine(dask)
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("model", [linear, network])
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.name)
 def test_it_gives_the_bits_of_serial_and_threads(dask, algorithm, model):
@@ -89,6 +88,7 @@ def test_more_and_fewer_workers_than_processes_are_no_matter(dask, n_jobs):
     assert np.array_equal(linear(dask, LocalSGD(0.5), n_jobs), linear("serial", LocalSGD(0.5), n_jobs))
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("reduce", ["tree", "direct"])
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, "elastic", "adaptive"], ids=str)
 def test_states_that_stay_where_they_are_change_no_bit(dask, algorithm, reduce):

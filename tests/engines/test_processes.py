@@ -76,6 +76,7 @@ def network(layout="dense", dtype=np.float64, **settings):
 # -- the same bits -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 @pytest.mark.parametrize("fit", [linear, network])

@@ -47,6 +47,7 @@ def bits(model):
     return model.coef_.tobytes() + intercept.tobytes()
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.name)
 @pytest.mark.parametrize(
     ("kind", "layout", "dtype"),
@@ -84,6 +85,7 @@ def test_a_slow_worker_and_hasty_threads_change_nothing(algorithm):
         sys.setswitchinterval(interval)
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.name)
 @pytest.mark.parametrize("kind", ["two classes", "softmax", "numbers", "one class"])
 @pytest.mark.parametrize(

@@ -147,6 +147,7 @@ def test_a_loss_without_a_gradient_is_no_loss():
 # -- data ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("kind", ESTIMATORS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("layout", ["dense", "csr"])

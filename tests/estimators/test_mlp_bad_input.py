@@ -148,6 +148,7 @@ def test_a_batch_of_an_algorithm_is_checked_by_it():
 # -- data ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("kind", ESTIMATORS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("layout", ["dense", "csr"])

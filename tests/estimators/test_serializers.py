@@ -128,6 +128,7 @@ def check(again, model, X, y):
     np.testing.assert_array_equal(again.predict(X), other.predict(X))
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("serializer", SERIALIZERS)
 def test_a_model_comes_back_equal_and_goes_on_with_the_same_bits(fitted, serializer, case):

@@ -109,6 +109,12 @@ def run(script, source=Path(parsgd.__file__).parents[1], **environment):
     return done.stdout.split()
 
 
+def test_another_process_starts_from_the_cache():
+    parsgd.SGDRegressor(max_iter=2, tol=None, random_state=0).fit(X, X[:, 0])
+    assert run(SCRIPT) == ["0", "0"]
+
+
+@pytest.mark.slow
 def test_a_second_process_starts_from_the_cache_until_another_kernel_file_changes(tmp_path):
     package, cache = tmp_path / "parsgd", str(tmp_path / "cache")
     shutil.copytree(FOLDER.parent, package, ignore=shutil.ignore_patterns("__pycache__"))

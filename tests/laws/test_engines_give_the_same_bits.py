@@ -56,6 +56,7 @@ def bits(model):
     return model.coef_.tobytes() + model.intercept_.tobytes()
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
 @pytest.mark.parametrize(("kind", "layout"), [("binary", "dense"), ("several", "csr"), ("value", "dense")])
 def test_every_engine_repeats_the_bits_of_the_serial_engine(algorithm, kind, layout):

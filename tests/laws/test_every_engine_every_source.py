@@ -39,6 +39,7 @@ def parameters(model):
     return model.coefs_ + model.intercepts_ if hasattr(model, "coefs_") else [model.coef_, model.intercept_]
 
 
+@pytest.mark.cover(2)
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:Maximum number of iteration")
 @pytest.mark.parametrize("source", ["arrays", "parquet"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

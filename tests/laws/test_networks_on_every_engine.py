@@ -51,6 +51,7 @@ def train(kind, algorithm, n_workers, engine=None, stopping=None, seed=5, **chan
     )  # fmt: skip
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_engine_repeats_the_bits_of_the_serial_engine(kind, algorithm):
@@ -61,6 +62,7 @@ def test_every_engine_repeats_the_bits_of_the_serial_engine(kind, algorithm):
             assert [entry["loss"] for entry in serial.history] == [entry["loss"] for entry in other.history]
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
 @pytest.mark.parametrize("kind", ["adam", "sparse sgd", "single precision"])
 def test_what_a_fit_finds_does_not_depend_on_the_pieces_it_is_cut_into(kind, algorithm, monkeypatch):

@@ -82,6 +82,7 @@ def test_a_regressor_repeats_scikit_learn_for_every_loss_penalty_and_schedule(la
         assert_same(theirs_class(**settings).fit(X, y), ours_class(n_jobs=1, **settings).fit(X, y))
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("average", [True, 50, 10_000])
 @pytest.mark.parametrize("penalty", ["l2", None])
 @pytest.mark.parametrize("layout", ["dense", "csr"])

@@ -113,6 +113,7 @@ def classifier(**settings):
     return lambda **more: parsgd.SGDClassifier(**{**defaults, **settings, **more})
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, *IN_TURNS], ids=repr)
 @pytest.mark.parametrize("n_jobs", [1, 2, 3])
 def test_every_algorithm_goes_on_to_the_same_bits(algorithm, n_jobs, tmp_path):
@@ -125,6 +126,7 @@ def test_on_threads_too(algorithm, tmp_path):
     assert_goes_on(classifier(algorithm=algorithm, n_jobs=2), tmp_path, (2, 5), engine=Threads())
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -203,6 +205,7 @@ def network(kind=parsgd.MLPClassifier, **settings):
     return lambda **more: kind(**{**defaults, **settings, **more})
 
 
+@pytest.mark.cover(1)
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 @pytest.mark.parametrize(
     "settings",

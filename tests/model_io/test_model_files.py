@@ -374,14 +374,15 @@ def mutate(content: bytes, dice: random.Random) -> bytes:
     return content[:at] + content[at : at + length] + content[at:]
 
 
-def test_a_damaged_file_is_refused_or_read_as_it_was(models, tmp_path):
+@pytest.mark.parametrize("n_files", [50, pytest.param(600, marks=pytest.mark.slow)])
+def test_a_damaged_file_is_refused_or_read_as_it_was(n_files, models, tmp_path):
     dice = random.Random(0)
     path = tmp_path / "m.parsgd"
     for name in ("binary", "averaged regressor", "text classes", "one class", "network of text classes"):
         model, X = models[name]
         model_files.save(model, path, note=["é", 1.5])
         content = path.read_bytes()
-        for _ in range(600):
+        for _ in range(n_files):
             damaged = mutate(content, dice)
             path.write_bytes(damaged)
             # the checksum leaves no room for a file that loads and predicts something else
@@ -488,14 +489,15 @@ FORGED = (
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_forged_file_with_a_right_checksum_is_refused_or_predicts(models, tmp_path):
+@pytest.mark.parametrize("n_files", [25, pytest.param(250, marks=pytest.mark.slow)])
+def test_a_forged_file_with_a_right_checksum_is_refused_or_predicts(n_files, models, tmp_path):
     dice = random.Random(1)
     path = tmp_path / "m.parsgd"
     refused = 0
     for name in FORGED:
         model, X = models[name]
         head, document, arrays = parts(model, path)
-        for _ in range(250):
+        for _ in range(n_files):
             forged = copy.deepcopy((head, document, arrays))
             vandalise(*forged, dice)
             path.write_bytes(seal(*forged))
@@ -505,7 +507,7 @@ def test_a_forged_file_with_a_right_checksum_is_refused_or_predicts(models, tmp_
                 refused += 1
             else:
                 assert again.predict(X).shape == model.predict(X).shape
-    assert refused > 1000
+    assert refused > 0.36 * n_files * len(FORGED)
 
 
 @pytest.mark.parametrize(
@@ -591,7 +593,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=6 * settings.default.max_examples)
 @given(values)
 def test_packing_is_undone_by_unpacking_through_json(value):
     arrays = {}

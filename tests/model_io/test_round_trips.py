@@ -45,7 +45,7 @@ def check_round_trip(model, X, y, folder):
             np.testing.assert_array_equal(again.partial_fit(X, y).predict(X), model.partial_fit(X, y).predict(X))
 
 
-@settings(max_examples=80)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(st.sampled_from(parsgd.SGDClassifier._losses), CLASSES, DTYPES, N_FEATURES, st.sampled_from([False, True, 7]))
 def test_linear_classifiers(tmp_path_factory, loss, classes, dtype, n_features, average):
     X = ROWS[:, :n_features].astype(dtype)
@@ -66,7 +66,6 @@ def test_one_class_models(tmp_path_factory, dtype, n_features, nu):
     check_round_trip(model, ROWS[:, :n_features].astype(dtype), None, tmp_path_factory.getbasetemp())
 
 
-@settings(max_examples=60)
 @given(
     CLASSES, DTYPES, st.lists(st.integers(1, 6), max_size=3).map(tuple), st.sampled_from(["adam", "sgd", "lbfgs"]),
     st.sampled_from(["identity", "logistic", "tanh", "relu", "gelu", "leaky_relu"]),

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.exceptions import NotFittedError
@@ -82,7 +82,6 @@ def certain(decision, name, margin):
     return ordered[:, -1] - ordered[:, -2] > margin
 
 
-@settings(max_examples=60)
 @given(st.sampled_from(parsgd.SGDClassifier._losses), st.sampled_from(sorted(LABELS)), DTYPES, OPSETS, st.booleans())
 def test_linear_classifiers(loss, kind, dtype, opset, sparsified):
     X = ROWS.astype(dtype)
@@ -111,7 +110,6 @@ def test_one_class_models(dtype, opset):
     check_same(fitted(parsgd.SGDOneClassSVM(0.1, **SHORT), X), X, opset=opset)
 
 
-@settings(max_examples=60)
 @given(
     st.sampled_from(["identity", "logistic", "tanh", "relu", "gelu", "leaky_relu"]),
     st.sampled_from([*sorted(LABELS), "labels"]), st.sampled_from([(), (7,), (4, 3)]), DTYPES, OPSETS,

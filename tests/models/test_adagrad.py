@@ -66,7 +66,7 @@ def compiled(model, rows, epochs, stops=()):
     st.sampled_from([1, 2, 7, 100]), st.booleans(), st.booleans(), st.sampled_from([1, 3]), st.booleans(),
     st.integers(0, 3),
 )  # fmt: skip
-@settings(max_examples=100)
+@settings(max_examples=4 * settings.default.max_examples)
 def test_a_compiled_run_is_the_run_written_out(
     layout, loss, penalty, batch_size, intercept, measured, k, weighted, seed
 ):

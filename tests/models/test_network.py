@@ -235,6 +235,7 @@ def test_the_check_notices_a_network_that_breaks_its_promises():
 # -- rows that are no numbers --------------------------------------------------------------------------------------
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("algorithm", [SimuParallel(), MiniBatch()], ids=lambda a: a.name)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("layout", ["dense", "csr"])

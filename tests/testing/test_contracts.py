@@ -105,6 +105,7 @@ def test_linear_models_of_numbers_keep_their_contract(loss, dtype):
     check_model(model, rows(n_classes=0, dtype=dtype))
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 @pytest.mark.parametrize("subset", [None, np.array([3, 5, 8, 9])])

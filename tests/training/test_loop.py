@@ -339,6 +339,7 @@ def test_workers_that_nobody_replaces_are_gone_and_the_last_one_is_missed():
 # -- where fits arrive ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.name)
 @pytest.mark.parametrize("n_workers", [1, 2, 4])
 @pytest.mark.parametrize("problem", [ridge(400), logistic(400, alpha=0.05)], ids=["ridge", "logistic"])
@@ -355,6 +356,7 @@ def test_fits_arrive_at_the_known_optimum(algorithm, n_workers, problem):
 # -- divergence ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("engine", ["serial", "threads"])
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("algorithm", ["simuparallel", "local"])

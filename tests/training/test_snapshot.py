@@ -62,6 +62,7 @@ class Collects:
         self.rescued += 1
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, Hogwild()], ids=repr)
 @pytest.mark.parametrize("n_workers", [1, 3])
 def test_what_is_taken_is_not_changed_by_what_follows(algorithm, n_workers):

@@ -21,8 +21,6 @@ from parsgd.errors import KernelCacheWarning
 from parsgd.kernels import compiling
 from parsgd.utils import first_use
 
-pytestmark = pytest.mark.alone
-
 PACKAGE = Path(parsgd.__file__).parent
 
 

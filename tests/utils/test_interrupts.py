@@ -20,8 +20,6 @@ from parsgd.errors import FitInterruptedWarning, Outcome
 from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.utils import interrupts
 
-pytestmark = pytest.mark.alone
-
 X = unit_rows(500, 8)
 Y = labels(X)
 # what a script, a notebook or an interactive session calls itself

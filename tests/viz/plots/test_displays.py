@@ -42,6 +42,7 @@ def figures_are_closed():
     plt.close("all")
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("display", DISPLAYS)
 @pytest.mark.parametrize("way", WAYS)
 def test_every_display_draws_every_way_of_working(display, way):

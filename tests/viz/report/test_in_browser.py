@@ -13,6 +13,8 @@ from parsgd.model_io import model_files
 from parsgd.training.history_stats import end_of, worker_totals
 from parsgd.viz import number_format
 
+pytestmark = pytest.mark.slow
+
 X, Y = load_digits(return_X_y=True)
 X = X / 16.0
 NASTY = "</script><img src=x onerror=console.error('ran')>&\"'`$style`"

@@ -31,14 +31,13 @@ from parsgd.testing.contracts._fixtures import small_report
 from parsgd.testing.problems import targets, unit_rows
 from parsgd.utils.row_arrays import rows_of
 
-pytestmark = pytest.mark.alone
-
 # other processes cannot import tests
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 X = unit_rows(600, 5)
 Y = targets(X)
 QUICK = {"max_iter": 4, "tol": None, "random_state": 0, "n_jobs": 3, "learning_rate": "constant", "eta0": 0.05}
 ONCE = "die"
+slow = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +118,7 @@ def loss(model):
     return float(np.mean((model.predict(X) - Y) ** 2))
 
 
-@pytest.mark.parametrize("at", ["begin", "middle", "answer", "end"])
+@pytest.mark.parametrize("at", [pytest.param("begin", marks=slow), "middle", "answer", pytest.param("end", marks=slow)])
 def test_a_round_ends_without_the_process_that_is_killed_in_it_and_the_next_has_all_workers(three, tmp_path, at):
     model = fit(Dies(three, tmp_path, at=at))
     (gone,) = lost(model)
@@ -132,6 +131,7 @@ def test_a_round_ends_without_the_process_that_is_killed_in_it_and_the_next_has_
     assert loss(model) <= 1.02 * loss(fit("serial"))
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("algorithm", [SimuParallel(), WeightedAverage(rule="steps")], ids=repr)
 @pytest.mark.parametrize("at", ["middle", "end"])
 def test_where_one_round_is_the_fit_its_tasks_are_repeated_and_no_bit_is_another(three, tmp_path, algorithm, at):
@@ -146,8 +146,8 @@ def test_where_one_round_is_the_fit_its_tasks_are_repeated_and_no_bit_is_another
     [
         MiniBatch(60),
         AsyncLocalSGD(),
-        DelayedSGD(30),
-        ElasticAveraging(),
+        pytest.param(DelayedSGD(30), marks=slow),
+        pytest.param(ElasticAveraging(), marks=slow),
         LocalSGD(sync_every=0.25, outer_optimizer="adaptive"),
     ],
     ids=repr,
@@ -238,6 +238,7 @@ class Continued:
         return crew
 
 
+@pytest.mark.alone
 def test_a_process_that_is_silent_for_too_long_is_lost_and_is_used_again_when_it_comes_back(tmp_path):
     engine = Continued(Processes(3, heartbeat_timeout_s=2.0), tmp_path)
     model = fit(engine)
@@ -249,6 +250,7 @@ def test_a_process_that_is_silent_for_too_long_is_lost_and_is_used_again_when_it
     assert len(model.history_[-1]["workers"]) == 3
 
 
+@pytest.mark.alone
 def test_a_process_that_stays_silent_holds_nobody_up_not_even_at_the_end(tmp_path):
     pids = tmp_path / "pid"
 

@@ -47,37 +47,38 @@ def assert_same(theirs, ours, but=()):
 
 
 def combinations(losses, passive):
-    found = []
-    for loss, penalty, schedule in itertools.product(losses, PENALTIES, (*SCHEDULES, "pa1", "pa2")):
-        if schedule in SCHEDULES or loss == passive:
-            # at so small an alpha the optimal schedule begins with rates at which rounding errors grow
-            alpha = 0.1 if schedule == "optimal" else 0.01
-            found.append({"loss": loss, "penalty": penalty, "learning_rate": schedule, "alpha": alpha, **STOPS})
-    return found
+    """Return every loss, penalty and schedule; the passive-aggressive schedules belong to one loss."""
+    rows = itertools.product(losses, PENALTIES, (*SCHEDULES, "pa1", "pa2"))
+    return [row for row in rows if row[2] in SCHEDULES or row[0] == passive]
 
 
-def name_of(settings):
-    return "-".join(str(settings[name]) for name in ("loss", "penalty", "learning_rate"))
+def settings_of(loss, penalty, schedule):
+    # at so small an alpha the optimal schedule begins with rates at which rounding errors grow
+    alpha = 0.1 if schedule == "optimal" else 0.01
+    return {"loss": loss, "penalty": penalty, "learning_rate": schedule, "alpha": alpha, **STOPS}
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("settings", combinations(LOSSES, "hinge"), ids=name_of)
-def test_classifiers_stop_where_scikit_learns_do(layout, settings):
-    X = rows(layout)
+@pytest.mark.parametrize(("loss", "penalty", "schedule"), combinations(LOSSES, "hinge"))
+def test_classifiers_stop_where_scikit_learns_do(layout, loss, penalty, schedule):
+    X, settings = rows(layout), settings_of(loss, penalty, schedule)
     for n_classes, order in ((2, {"shuffle": True, "random_state": 3}), (3, {"shuffle": False})):
         y = labels(X, n_classes)
         assert_same(*both("SGDClassifier", lambda model, y=y: model.fit(X, y), **settings, **order))
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("settings", combinations(LOSSES[5:], "epsilon_insensitive"), ids=name_of)
-def test_regressors_stop_where_scikit_learns_do(layout, settings):
-    X = rows(layout)
+@pytest.mark.parametrize(("loss", "penalty", "schedule"), combinations(LOSSES[5:], "epsilon_insensitive"))
+def test_regressors_stop_where_scikit_learns_do(layout, loss, penalty, schedule):
+    X, settings = rows(layout), settings_of(loss, penalty, schedule)
     y = targets(X)
     for order in ({"shuffle": True, "random_state": 3}, {"shuffle": False}):
         assert_same(*both("SGDRegressor", lambda model: model.fit(X, y), **settings, **order))
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("nu", [0.2, 0.5, 1.0])
 @pytest.mark.parametrize("schedule", SCHEDULES)

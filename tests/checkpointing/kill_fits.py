@@ -1,4 +1,4 @@
-"""Kill fits that keep checkpoints, at 50 instants, and let them go on; test_killed_fits.py runs it.
+"""Kill fits that keep checkpoints, at random instants, and resume them; test_resume_after_kill.py runs it.
 
 Prints what was seen as JSON.  It forks, so that a fit begins at once and not after seconds of imports.
 """
@@ -19,7 +19,6 @@ from parsgd.checkpointing.file_format import read
 from parsgd.checkpointing.store import ENDING, CheckpointStore
 from parsgd.utils.atomic_io import temporaries
 
-TIMES = 50
 # a round takes little, and writing 800 kB of weights takes most of the time, so that many kills hit a write
 N_FEATURES = 100_000
 
@@ -62,7 +61,7 @@ def wait_for_a_write(folder, child):
         time.sleep(0.0005)
 
 
-def main(base):
+def main(base, times):
     dice = random.Random(0)
     X, y = rows()
     whole = make(base / "whole").fit(X, y)
@@ -70,7 +69,7 @@ def main(base):
     os.waitpid(start(base / "timed", X, y), 0)
     length = time.perf_counter() - began
     seen = {"half_written": 0, "begun": 0, "went_on": 0, "same": 0, "left": []}
-    for number in range(TIMES):
+    for number in range(times):
         path = base / str(number)
         child = start(path, X, y)
         time.sleep(dice.uniform(0.0, length))
@@ -93,4 +92,4 @@ def main(base):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -119,6 +119,7 @@ def test_public_methods_are_scikit_learns(ours, theirs):
 # -- activations, solvers, targets ---------------------------------------------------------------------------------
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
 def test_every_activation_and_solver_makes_scikit_learns_steps(activation, solver):
@@ -126,18 +127,21 @@ def test_every_activation_and_solver_makes_scikit_learns_steps(activation, solve
     assert_same(*both("MLPRegressor", lambda m: m.fit(X, T), activation=activation, **SOLVERS[solver]))
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("y", [TWO, FOUR, MANY, MANY[:, :1].ravel()], ids=["two", "four", "labels", "column"])
 def test_every_kind_of_label_makes_scikit_learns_steps(y, solver):
     assert_same(*both("MLPClassifier", lambda m: m.fit(X, y), **SOLVERS[solver]))
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("y", [T, T3], ids=["one", "several"])
 def test_every_kind_of_target_makes_scikit_learns_steps(y, solver):
     assert_same(*both("MLPRegressor", lambda m: m.fit(X, y), **SOLVERS[solver]))
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("y", [COUNTS, np.column_stack([COUNTS, COUNTS[::-1] + 0.5])], ids=["one", "several"])
 def test_poisson_makes_scikit_learns_steps(y, solver):
@@ -146,6 +150,7 @@ def test_poisson_makes_scikit_learns_steps(y, solver):
     assert ours.out_activation_ == "exp"
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
 @pytest.mark.parametrize("solver", ["adam", "sgd", "momentum", "nesterov"])
 def test_every_schedule_lowers_the_rate_as_scikit_learn_does(schedule, solver):
@@ -225,6 +230,7 @@ def test_one_class_alone_is_learnt_as_scikit_learn_does():
 # -- stopping ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("patience", [1, 3])
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_fits_stop_where_scikit_learns_do(solver, patience):
@@ -249,6 +255,7 @@ def test_the_adaptive_rate_ends_where_scikit_learns_does():
     assert ours.n_iter_ < 200
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
 @pytest.mark.parametrize("solver", ["adam", "nesterov"])
 @pytest.mark.parametrize(
@@ -277,6 +284,7 @@ def test_early_stopping_with_an_adaptive_rate_is_scikit_learns():
 # that is, so only fits of one target, of labels and of counts (both sums on either side) can agree.
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize(
     ("name", "y", "given"),
     [
@@ -322,6 +330,7 @@ def test_lbfgs_says_when_it_made_all_its_steps():
 # -- going on ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_partial_fit_carries_moments_and_rates_from_call_to_call(solver, schedule):

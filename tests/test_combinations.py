@@ -8,6 +8,7 @@ from itertools import combinations, pairwise
 import cloudpickle
 import numpy as np
 import pytest
+from covers import cover
 
 from parsgd import registry
 from parsgd.core import CsrRows, Rows
@@ -142,19 +143,6 @@ COMBINATIONS = [
 ]
 
 
-def pairwise_cover(rows):
-    """Few of the rows, in which every two values that meet in any row meet in one of them; greedily."""
-    pairs = {row: set(combinations(enumerate(row), 2)) for row in rows}
-    missing, chosen = set().union(*pairs.values()), []
-    while missing:
-        chosen.append(max(rows, key=lambda row: len(pairs[row] & missing)))
-        missing -= pairs[chosen[-1]]
-    return chosen
-
-
-COVER = frozenset(pairwise_cover(COMBINATIONS))
-
-
 def test_the_matrix_knows_every_member_of_every_registry():
     assert set(MODELS) == set(MAKERS) == set(registry.MODELS)
     assert set(SOURCES) == set(registry.SOURCES)
@@ -162,14 +150,13 @@ def test_the_matrix_knows_every_member_of_every_registry():
 
 def test_the_cover_holds_every_pair_of_the_matrix():
     pairs = [set(combinations(enumerate(row), 2)) for row in COMBINATIONS]
-    assert set().union(*pairs) == set().union(*(set(combinations(enumerate(row), 2)) for row in COVER))
-    assert len(COVER) < len(COMBINATIONS) / 5
+    chosen = cover(COMBINATIONS, 2)
+    assert set().union(*pairs) == set().union(*(set(combinations(enumerate(row), 2)) for row in chosen))
+    assert len(chosen) < 120 < len(COMBINATIONS) / 5
 
 
-@pytest.mark.parametrize(
-    ("source", "engine", "algorithm", "model", "kind", "layout"),
-    [pytest.param(*row, marks=[] if row in COVER else pytest.mark.slow) for row in COMBINATIONS],
-)
+@pytest.mark.cover(2)
+@pytest.mark.parametrize(("source", "engine", "algorithm", "model", "kind", "layout"), COMBINATIONS)
 def test_every_combination_runs_and_learns_or_is_refused_at_once(
     kept_engine, source, engine, algorithm, model, kind, layout
 ):

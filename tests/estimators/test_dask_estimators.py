@@ -16,8 +16,6 @@ from parsgd import LocalSGD
 from parsgd.engines.dask.dask_engine import Dask
 from parsgd.testing.problems import labels, targets, unit_rows
 
-pytestmark = pytest.mark.alone
-
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 X = unit_rows(120, 4)

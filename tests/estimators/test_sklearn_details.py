@@ -45,6 +45,7 @@ SCORED = [
 ]  # fmt: skip
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize(("model", "y"), SCORED, ids=[str(model)[:60] for model, _ in SCORED])
 @pytest.mark.parametrize("kind", [np.float64, np.float32, sparse.csr_matrix])
 def test_scoring_validation_rows_changes_no_bit_of_the_fit(model, y, kind):

@@ -366,6 +366,7 @@ def test_batches_shared_by_workers_are_those_of_serial_sgd(settings):
     np.testing.assert_array_equal(parameters(own), parameters(shared))
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("algorithm", ["auto", "local", "minibatch", "simuparallel", "weighted", "delayed", "elastic",
                                        "asynchronous", LocalSGD(sync_every=0.3)], ids=str)  # fmt: skip
 @pytest.mark.parametrize("n_jobs", [1, 2, 3])

@@ -13,8 +13,6 @@ import parsgd
 from parsgd.utils import temporary
 from parsgd.utils.atomic_io import write_atomically
 
-pytestmark = pytest.mark.alone
-
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "ignore"}
 LATE = """
 import threading, numpy as np, parsgd
@@ -99,6 +97,7 @@ def test_files_that_are_being_written_leave_nothing_either(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.alone
 def test_a_process_that_was_forked_removes_nothing_of_its_parent(tmp_path):
     folder = temporary.TemporaryFolder("test")
     child = os.fork()

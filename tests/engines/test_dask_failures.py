@@ -17,13 +17,12 @@ from parsgd.engines.dask.dask_engine import Dask
 from parsgd.errors import DataFileError, WorkersLostError
 from parsgd.testing.problems import labels, unit_rows
 
-pytestmark = pytest.mark.alone
-
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 X = unit_rows(2000, 8)
 Y = labels(X)
 TRAIN, TEST = slice(0, 1500), slice(1500, None)
+slow = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +75,7 @@ def lost(model):
     return [(entry["round"], gone["worker"], gone["replaced"]) for entry in model.history_ for gone in entry["lost"]]
 
 
-@pytest.mark.parametrize("moment", ["begin", "middle", "end"])
+@pytest.mark.parametrize("moment", [pytest.param("begin", marks=slow), "middle", pytest.param("end", marks=slow)])
 def test_a_round_ends_without_a_worker_that_is_killed_in_it(cluster, trapped, undisturbed, moment):
     engine = trapped(cluster, [(1, 3)], moment=moment)
     began = time.monotonic()
@@ -94,12 +93,14 @@ def test_a_round_ends_without_a_worker_that_is_killed_in_it(cluster, trapped, un
     assert loss(model) == pytest.approx(undisturbed, rel=0.02)
 
 
+@pytest.mark.slow
 def test_two_deaths_in_a_row(cluster, trapped, undisturbed):
     model = fitted(trapped(cluster, [(0, 2), (3, 3)]))
     assert {(2, 0, True), (3, 3, True)} <= set(lost(model))
     assert loss(model) == pytest.approx(undisturbed, rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_same_worker_twice_in_a_row(cluster, trapped, undisturbed):
     model = fitted(trapped(cluster, [(2, 2), (2, 3)]))
     assert {(2, 2, True), (3, 2, True)} <= set(lost(model))
@@ -111,7 +112,7 @@ def test_both_processes_at_once(cluster, trapped, undisturbed):
     assert loss(model) == pytest.approx(undisturbed, rel=0.02)
 
 
-@pytest.mark.parametrize("scattered", [False, True])
+@pytest.mark.parametrize("scattered", [False, pytest.param(True, marks=slow)])
 def test_partitions_on_a_process_that_dies_are_computed_again_if_dask_knows_how(
     cluster, trapped, undisturbed, scattered
 ):
@@ -141,6 +142,7 @@ def test_one_shot_averages_do_the_lost_task_again_to_the_same_bits(cluster, trap
     assert np.array_equal(model.coef_, fitted("serial", SimuParallel()).coef_)
 
 
+@pytest.mark.slow
 def test_rows_that_kill_whoever_takes_them_end_the_fit(cluster, trapped):
     engine = trapped(cluster, [(1, 0)], times=9, moment="begin")
     with pytest.raises(WorkersLostError, match=r"Worker 1 failed 5 times in a row"):
@@ -164,6 +166,7 @@ def test_states_that_stay_on_a_process_which_dies_are_made_again(cluster, until)
         crew.close()
 
 
+@pytest.mark.slow
 def test_with_its_nanny_too_and_then_all_but_one(scheduler, dask_workers, trapped, undisturbed):
     dask_workers(scheduler.scheduler.address, 3)
     scheduler.wait_for_workers(3, timeout=60)
@@ -187,6 +190,7 @@ def test_the_last_one_too(scheduler, dask_workers, trapped):
         fitted(Dask(client=scheduler, worker_timeout_s=0.5), n_jobs=2)
 
 
+@pytest.mark.alone
 def test_a_process_that_is_silent_is_given_up_and_taken_back_when_it_speaks(cluster, trapped, undisturbed):
     client = cluster._kept[-1].client
     engine = trapped(Dask(client=client, heartbeat_timeout_s=2.0), [(1, 3)], moment="begin", deed="stop")
@@ -218,6 +222,7 @@ def test_a_process_that_comes_late_gets_work(scheduler, dask_workers):
         crew.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_leaves_in_good_order_is_replaced_too(scheduler, dask_workers):
     dask_workers(scheduler.scheduler.address, 2)
     scheduler.wait_for_workers(2, timeout=60)

@@ -69,6 +69,7 @@ OTHERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("model", OTHERS, ids=lambda model: str(model)[:70])
 @pytest.mark.parametrize("copied", [lambda m: pickle.loads(pickle.dumps(m)), copy.deepcopy, copy.copy], ids="pdc")
 def test_copies_predict_the_same(model, copied):

@@ -93,7 +93,7 @@ problems = st.fixed_dictionaries(
 
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 @given(description=problems, weighted=st.booleans(), seed=st.integers(0, 3))
-@settings(max_examples=150)
+@settings(max_examples=4 * settings.default.max_examples)
 def test_a_compiled_run_is_the_run_written_out(layout, description, weighted, seed):
     k = description["n_outputs"]
     X = unit_rows(40, 5, density=0.5, seed=seed)
@@ -118,6 +118,7 @@ def test_a_compiled_run_is_the_run_written_out(layout, description, weighted, se
             np.testing.assert_allclose(value, theirs[name], rtol=1e-7, atol=1e-9, err_msg=name)
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 @pytest.mark.parametrize("n_outputs", [1, 3])
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from parsgd.models.network.network_model import Network
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = [((7, 5, 3), 4), ((6, 9, 5, 4), 10), ((5, 3), 6)]
 
 

@@ -1,0 +1,35 @@
+"""t-wise covers of parametrized tests: few cases in which any t parameter values that can meet do meet."""
+
+from itertools import combinations
+
+
+def cover(rows, strength):
+    """Return few of the ``rows``, such that ``strength`` values that meet in a row also meet in one of these."""
+    groups = {row: frozenset(combinations(enumerate(row), min(strength, len(row)))) for row in rows}
+    missing, chosen = set().union(*groups.values()), []
+    while missing:
+        chosen.append(max(groups, key=lambda row: len(groups[row] & missing)))
+        missing -= groups[chosen[-1]]
+    return chosen
+
+
+def outside_covers(items):
+    """Return the items marked as ``cover(strength)`` that the cover of their test function does not need."""
+    cases = {}
+    for item in items:
+        if (marker := item.get_closest_marker("cover")) and hasattr(item, "callspec"):
+            of_function = cases.setdefault((item.nodeid.partition("[")[0], *marker.args), {})
+            of_function.setdefault(_values(item.callspec), []).append(item)
+    outside = []
+    for (_, strength), rows in cases.items():
+        chosen = set(cover(rows, strength))
+        outside += [item for row, same in rows.items() if row not in chosen for item in same]
+    return outside
+
+
+def _values(callspec):
+    """Return the values of the parameters; the identity replaces a value that is no string, number or class."""
+    return tuple(
+        (type(value).__name__, value if isinstance(value, str | int | float | type | None) else id(value))
+        for value in callspec.params.values()
+    )
