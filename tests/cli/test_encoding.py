@@ -275,11 +275,13 @@ def test_an_encoding_of_version_0_1_is_read_with_its_bits(table):
     city = {"name": "city", "categories": ["Bath", "Köln"], "other": True, "missing": False}
     notes = {"kind": "TableEncoding", "numbers": numbers, "categories": [city], "words": [], "wide": False}
     encoder = modelfile._version_0_1_encoding(notes | {"single": True}, object())
-    x = np.column_stack([
-        table["age"].fillna(numbers["fill"][0]),
-        table["since"].to_numpy().astype("datetime64[D]").astype(float),
-        table["rooms"],
-    ])  # fmt: skip
+    x = np.column_stack(
+        [
+            table["age"].fillna(numbers["fill"][0]),
+            table["since"].to_numpy().astype("datetime64[D]").astype(float),
+            table["rooms"],
+        ]
+    )
     known = [table["city"] == "Bath", table["city"] == "Köln", table["city"] == "Lyon"]
     ours = apply(encoder, table)
     assert np.array_equal(ours[:, :3], ((x - numbers["mean"]) / numbers["scale"]).astype(np.float32))

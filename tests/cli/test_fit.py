@@ -27,15 +27,27 @@ def npz(path, X, y):
     ("model", "ours", "load", "arguments"),
     [
         ("sgd-classifier", parsgd.SGDClassifier(**SERIAL), load_digits, ()),
-        ("sgd-classifier", parsgd.SGDClassifier(loss="softmax", average=True, **SERIAL), load_iris,
-         ("--loss", "softmax", "--average", "true")),
-        ("sgd-classifier", parsgd.SGDClassifier(penalty=None, average=7, batch_size=4, **SERIAL), load_breast_cancer,
-         ("--penalty", "none", "--average", "7", "--batch-size", "4")),
-        ("sgd-regressor", parsgd.SGDRegressor(penalty="elasticnet", l1_ratio=0.3, eta0=0.02, **SERIAL), load_diabetes,
-         ("--penalty", "elasticnet", "--set", "l1_ratio=0.3", "--eta0", "0.02")),
+        (
+            "sgd-classifier",
+            parsgd.SGDClassifier(loss="softmax", average=True, **SERIAL),
+            load_iris,
+            ("--loss", "softmax", "--average", "true"),
+        ),
+        (
+            "sgd-classifier",
+            parsgd.SGDClassifier(penalty=None, average=7, batch_size=4, **SERIAL),
+            load_breast_cancer,
+            ("--penalty", "none", "--average", "7", "--batch-size", "4"),
+        ),
+        (
+            "sgd-regressor",
+            parsgd.SGDRegressor(penalty="elasticnet", l1_ratio=0.3, eta0=0.02, **SERIAL),
+            load_diabetes,
+            ("--penalty", "elasticnet", "--set", "l1_ratio=0.3", "--eta0", "0.02"),
+        ),
         ("sgd-one-class-svm", parsgd.SGDOneClassSVM(nu=0.2, **SERIAL), load_iris, ("--set", "nu=0.2")),
     ],
-)  # fmt: skip
+)
 def test_the_command_fits_what_the_library_fits_to_the_bit(model, ours, load, arguments, cli, tmp_path):
     X, y = load(return_X_y=True)
     data, out = npz(tmp_path / "d.npz", X, y), tmp_path / "m.parsgd"
@@ -71,9 +83,25 @@ def test_svmlight_counted_from_zero_or_one_gives_the_same_model(cli, tmp_path):
 
 def test_the_report_is_json_and_nothing_else(cli, table_csv, tmp_path):
     report = cli.report(
-        "fit", table_csv, "--out", tmp_path / "m", "--target", "kind", "--drop", "y", "--loss", "log_loss",
-        "--workers", "2", "--algorithm", "local", "--max-iter", "5", "--tol", "none",
-    )  # fmt: skip
+        "fit",
+        table_csv,
+        "--out",
+        tmp_path / "m",
+        "--target",
+        "kind",
+        "--drop",
+        "y",
+        "--loss",
+        "log_loss",
+        "--workers",
+        "2",
+        "--algorithm",
+        "local",
+        "--max-iter",
+        "5",
+        "--tol",
+        "none",
+    )
     assert report["rows"] == {"training": 160, "test": 40}
     assert report["scores"]["accuracy"] > 0.8
     assert set(report["scores"]) == {"accuracy", "log_loss"}
@@ -86,14 +114,37 @@ def test_the_report_is_json_and_nothing_else(cli, table_csv, tmp_path):
 
 
 def test_what_happened_is_said_in_words(cli, table_csv, tmp_path):
-    said = cli("fit", table_csv, "--out", tmp_path / "m", "--target", "y", "--model", "sgd-regressor", "--drop", "kind",
-               "--max-iter", "100").stdout  # fmt: skip
+    said = cli(
+        "fit",
+        table_csv,
+        "--out",
+        tmp_path / "m",
+        "--target",
+        "y",
+        "--model",
+        "sgd-regressor",
+        "--drop",
+        "kind",
+        "--max-iter",
+        "100",
+    ).stdout
     for fact in (
-        "200 rows", "age: 1", "missing values filled with the median", "city: 3 categories",
+        "200 rows",
+        "age: 1",
+        "missing values filled with the median",
+        "city: 3 categories",
         "booleans as 1 and 0: member",
-        "days since 1970", "epoch", "examples/s", "test score: R²", "RMSE", "(40 rows)", "mean weight",
-        "algorithm:  serial", f"outcome:    {Outcome.CONVERGED.value}", f"saved:      {tmp_path / 'm'}",
-    ):  # fmt: skip
+        "days since 1970",
+        "epoch",
+        "examples/s",
+        "test score: R²",
+        "RMSE",
+        "(40 rows)",
+        "mean weight",
+        "algorithm:  serial",
+        f"outcome:    {Outcome.CONVERGED.value}",
+        f"saved:      {tmp_path / 'm'}",
+    ):
         assert fact in said, fact
     assert "\x1b" not in said  # no colours, no cursor movements: this is not a terminal
 
@@ -211,9 +262,26 @@ MISTAKES = [
     (("fit", "few.csv", "--out", "OUT", "--target", "one"), 1, "all training rows have the class"),
     (("fit", "few.csv", "--out", "OUT"), 1, "--target COLUMN"),
     (("fit", "few.csv", "--out", "OUT", "--target", "C"), 1, "Did you mean 'c'"),
-    (("fit", "few.csv", "--out", "OUT", "--target", "a", "--model", "sgd-regressor", "--test-fraction", "0",
-      "--no-standardize", "--eta0", "1e300"), 1, "smaller --eta0"),
-]  # fmt: skip
+    (
+        (
+            "fit",
+            "few.csv",
+            "--out",
+            "OUT",
+            "--target",
+            "a",
+            "--model",
+            "sgd-regressor",
+            "--test-fraction",
+            "0",
+            "--no-standardize",
+            "--eta0",
+            "1e300",
+        ),
+        1,
+        "smaller --eta0",
+    ),
+]
 
 
 @pytest.mark.parametrize(("arguments", "code", "said"), MISTAKES, ids=[" ".join(m[0][1:]) for m in MISTAKES])

@@ -156,9 +156,14 @@ def test_of_a_table_it_says_kinds_gaps_and_targets(cli, table, table_csv):
     assert (report["rows"], report["columns"], report["layout"]) == (200, 7, "table")
     kinds = {column["name"]: column["kind"] for column in report["kinds"]}
     assert kinds == {
-        "age": "number", "rooms": "number", "city": "category", "member": "number", "since": "date", "y": "number",
+        "age": "number",
+        "rooms": "number",
+        "city": "category",
+        "member": "number",
+        "since": "date",
+        "y": "number",
         "kind": "category",
-    }  # fmt: skip
+    }
     assert report["missing"] == table.isna().sum().sum()
     first = report["candidates"][0]
     # a column that is called y is the likeliest

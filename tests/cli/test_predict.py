@@ -212,8 +212,13 @@ def former_notes():
     }
     city = {"name": "city", "categories": ["Bath", "Köln", "Lyon"], "other": False, "missing": False}
     return {
-        "kind": "TableEncoding", "numbers": numbers, "categories": [city], "words": [], "wide": False, "single": True,
-    }  # fmt: skip
+        "kind": "TableEncoding",
+        "numbers": numbers,
+        "categories": [city],
+        "words": [],
+        "wide": False,
+        "single": True,
+    }
 
 
 def test_a_model_of_version_0_1_predicts(cli, table_csv, tmp_path):

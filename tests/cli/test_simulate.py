@@ -37,9 +37,19 @@ def test_what_is_reported_is_what_the_library_finds_on_the_same_engine(cli, tmp_
     y = np.where(X @ rng.standard_normal(4) > 0, "large", "small")
     np.savez(tmp_path / "d.npz", X_train=X[:100], y_train=y[:100], X_test=X[100:], y_test=y[100:])
     report = cli.report(
-        "simulate", tmp_path / "d.npz", *CREW, "--loss", "log_loss", "--alpha", "0.1", "--passes", "3",
-        "--no-standardize", "--algorithm", "local:sync_every=0.5",
-    )  # fmt: skip
+        "simulate",
+        tmp_path / "d.npz",
+        *CREW,
+        "--loss",
+        "log_loss",
+        "--alpha",
+        "0.1",
+        "--passes",
+        "3",
+        "--no-standardize",
+        "--algorithm",
+        "local:sync_every=0.5",
+    )
     engine = parsgd.Simulated(speeds=(1, 1, 0.5, 0.1), latency_s=0.005, rate=1000.0)
     model = parsgd.SGDClassifier(
         "log_loss",
@@ -163,13 +173,35 @@ def test_the_goal_is_a_loss_that_all_reach_or_the_one_that_was_asked_for(report)
 
 def test_what_was_simulated_is_told_in_words_and_drawn(cli, table_csv, tmp_path):
     figure = tmp_path / "curves.png"
-    said = cli("simulate", table_csv, *TARGET, *CREW, "--algorithm", "local,weighted", "--failures", "1:10ms",
-               "--figure", figure).stdout  # fmt: skip
+    said = cli(
+        "simulate",
+        table_csv,
+        *TARGET,
+        *CREW,
+        "--algorithm",
+        "local,weighted",
+        "--failures",
+        "1:10ms",
+        "--figure",
+        figure,
+    ).stdout
     for fact in (
-        "200 rows", "virtual time", "per pass", "to loss", "final loss", "waiting", "lost", "weighted", "local",
-        "mean log_loss on the test rows", "virtual time, s", "•• local", "++ weighted", "test accuracy",
+        "200 rows",
+        "virtual time",
+        "per pass",
+        "to loss",
+        "final loss",
+        "waiting",
+        "lost",
+        "weighted",
+        "local",
+        "mean log_loss on the test rows",
+        "virtual time, s",
+        "•• local",
+        "++ weighted",
+        "test accuracy",
         f"saved:      {figure}",
-    ):  # fmt: skip
+    ):
         assert fact in said, fact
     assert "\x1b" not in said
     drawn = [line for line in said.splitlines() if "│" in line]
@@ -179,8 +211,18 @@ def test_what_was_simulated_is_told_in_words_and_drawn(cli, table_csv, tmp_path)
 
 
 def test_a_thousand_workers_are_typed_in_a_few_letters(report):
-    found = report("--speeds", "1x900,0.1x100", "--latency", "1msx999,2s", "--algorithm", "local:sync_every=1",
-                   "--passes", "1", "--failures", "0-99:0s")  # fmt: skip
+    found = report(
+        "--speeds",
+        "1x900,0.1x100",
+        "--latency",
+        "1msx999,2s",
+        "--algorithm",
+        "local:sync_every=1",
+        "--passes",
+        "1",
+        "--failures",
+        "0-99:0s",
+    )
     assert found["engine"]["workers"] == 1000
     assert len(found["algorithms"][0]["lost"]) == 100
 
@@ -274,8 +316,12 @@ def test_times_are_read_and_told_with_their_units():
     texts = ("5ms", "2.5 s", "1e-3s", "3us", "3µs", "0", "1h")
     assert [parsers.seconds(text, "-") for text in texts] == [0.005, 2.5, 0.001, 3e-6, 3e-6, 0.0, 3600.0]
     assert [number_format.seconds(s) for s in (0.0, 3e-6, 0.25, 1.0, 1234.0)] == [
-        "0 s", "3 µs", "250 ms", "1 s", "20 min 34 s",
-    ]  # fmt: skip
+        "0 s",
+        "3 µs",
+        "250 ms",
+        "1 s",
+        "20 min 34 s",
+    ]
 
 
 def test_algorithms_are_named_with_what_they_are_made_with():
