@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from sklearn.datasets import dump_svmlight_file, load_iris
 
-from parsgd.cli.runs.fit_run import all_rows
 from parsgd.cli.tables.data_arrays import BUILT_IN
 from parsgd.cli.tables.learn_columns import EncodingOptions, learn_table
+from parsgd.cli.tables.modelfile import all_rows
 from parsgd.cli.tables.read_data import _of_table, as_targets, read
 from parsgd.cli.tables.target_column import clean, take_target
 from parsgd.errors import DataFileError, MissingDependencyError

@@ -13,9 +13,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from parsgd.cli.runs.fit_run import all_rows
 from parsgd.cli.tables import modelfile
 from parsgd.cli.tables.learn_columns import EncodingOptions, kind_of, learn_sparse, learn_table
+from parsgd.cli.tables.modelfile import all_rows
 from parsgd.cli.tables.read_data import _of_table, read
 from parsgd.data.columns.column_kinds import Numeric
 from parsgd.data.columns.column_stats import learned
@@ -274,7 +274,7 @@ def test_an_encoding_of_version_0_1_is_read_with_its_bits(table):
     }
     city = {"name": "city", "categories": ["Bath", "Köln"], "other": True, "missing": False}
     notes = {"kind": "TableEncoding", "numbers": numbers, "categories": [city], "words": [], "wide": False}
-    encoder = modelfile._version_0_1_encoding(notes | {"single": True}, object())
+    encoder = modelfile._version_0_1_encoding(notes | {"single": True}, None)
     x = np.column_stack(
         [
             table["age"].fillna(numbers["fill"][0]),
@@ -287,9 +287,9 @@ def test_an_encoding_of_version_0_1_is_read_with_its_bits(table):
     assert np.array_equal(ours[:, :3], ((x - numbers["mean"]) / numbers["scale"]).astype(np.float32))
     assert np.array_equal(ours[:, 3:], np.column_stack(known))
     matrix = {"kind": "MatrixEncoding", "numbers": numbers | {"names": [], "dates": []}, "single": False}
-    assert modelfile._version_0_1_encoding(matrix, object()).columns == ("x0", "x1", "x2")
+    assert modelfile._version_0_1_encoding(matrix, None).columns == ("x0", "x1", "x2")
     sparse_notes = {"kind": "SparseEncoding", "width": 3, "first": 1, "scale": numbers["scale"]}
-    scaled = modelfile._version_0_1_encoding(sparse_notes, object())
+    scaled = modelfile._version_0_1_encoding(sparse_notes, None)
     assert (scaled.zero_based, scaled.n_features, scaled.scale) == (False, 3, tuple(numbers["scale"]))
 
 

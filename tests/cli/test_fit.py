@@ -10,8 +10,9 @@ from sklearn.datasets import dump_svmlight_file, load_breast_cancer, load_diabet
 from sklearn.metrics import log_loss, root_mean_squared_error
 
 import parsgd
-from parsgd.cli.runs import fit_run
+from parsgd.cli.commands.fit import worker_table
 from parsgd.cli.tables import modelfile
+from parsgd.cli.tables.held_out import draw
 from parsgd.errors import Outcome
 from parsgd.model_io import model_files
 
@@ -162,10 +163,8 @@ def test_the_same_seed_gives_the_same_file_but_for_the_clock(cli, table_csv, tmp
 
 def test_test_rows_teach_nothing(cli, table, tmp_path):
     """Medians, means, categories and coefficients stay the same whatever the test rows hold."""
-    from sklearn.model_selection import train_test_split
-
     table = table.drop(columns="kind")
-    _, test = train_test_split(np.arange(200), test_size=40, random_state=0)
+    test = draw([np.zeros(200, dtype=int)], np.array([200]), 40, seed=0)
     changed = table.copy()
     changed.loc[test, "age"] = 1e6
     changed.loc[test, "city"] = "Atlantis"
@@ -315,7 +314,7 @@ def test_ctrl_c_before_the_fit_leaves_nothing(cli, tmp_path, monkeypatch):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("parsgd.cli.runs.fit_run.files.read", interrupt)
+    monkeypatch.setattr("parsgd.cli.tables.read_data.read", interrupt)
     assert "nothing was written" in cli.fit("iris", tmp_path / "m", code=130).stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -340,13 +339,13 @@ def test_sums_over_rounds_are_those_of_the_workers():
         keys = ("worker", "steps", "examples", "weight", "seconds")
         return {"workers": [dict(zip(keys, (w, s, s, v, 0.5), strict=True)) for w, s, v in workers]}
 
-    table = fit_run.worker_table([round_of((0, 10, 0.25), (1, 30, 0.75)), round_of((0, 20, 0.5), (1, 20, 0.5))])
+    table = worker_table([round_of((0, 10, 0.25), (1, 30, 0.75)), round_of((0, 20, 0.5), (1, 20, 0.5))])
     rows = [(w["worker"], w["steps"], w["seconds"], w["weight"]) for w in table]
     assert rows == [(0, 30, 1.0, 0.375), (1, 50, 1.0, 0.625)]
 
 
 def test_parameters_are_read_as_they_are_meant():
-    from parsgd.cli.options.option_types import assignments, parsed
+    from parsgd.cli.option_values import assignments, parsed
 
     texts = ("none", "True", "3", "1e-3", "l2", "inf", 5)
     assert [parsed(text) for text in texts] == [None, True, 3, 1e-3, "l2", np.inf, 5]

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd.cli import loss_plots
+from parsgd.cli import option_values
 from parsgd.cli.cli_errors import UsageError
-from parsgd.cli.options import parsers
-from parsgd.cli.runs import simulate_run
+from parsgd.cli.commands import loss_plots, simulate
 from parsgd.errors import Outcome
 from parsgd.planning.heldout import CurvePoint
 from parsgd.viz import number_format
@@ -314,7 +313,7 @@ def test_help_says_what_the_curve_is(cli):
 
 def test_times_are_read_and_told_with_their_units():
     texts = ("5ms", "2.5 s", "1e-3s", "3us", "3µs", "0", "1h")
-    assert [parsers.seconds(text, "-") for text in texts] == [0.005, 2.5, 0.001, 3e-6, 3e-6, 0.0, 3600.0]
+    assert [option_values.seconds(text, "-") for text in texts] == [0.005, 2.5, 0.001, 3e-6, 3e-6, 0.0, 3600.0]
     assert [number_format.seconds(s) for s in (0.0, 3e-6, 0.25, 1.0, 1234.0)] == [
         "0 s",
         "3 µs",
@@ -325,14 +324,14 @@ def test_times_are_read_and_told_with_their_units():
 
 
 def test_algorithms_are_named_with_what_they_are_made_with():
-    found = simulate_run.algorithms_of("local:sync_every=1:rule=wp, weighted,local", 0.5)
+    found = simulate.algorithms_of("local:sync_every=1:rule=wp, weighted,local", 0.5)
     assert found == {
         "local:sync_every=1:rule=wp": parsgd.LocalSGD(sync_every=1, seconds=0.5, rule="wp"),
         "weighted": parsgd.WeightedAverage(seconds=0.5),
         "local": parsgd.LocalSGD(seconds=0.5),
     }
     with pytest.raises(UsageError, match="local accepts sync_every, seconds, rule"):
-        simulate_run.algorithms_of("local:nothing=1", None)
+        simulate.algorithms_of("local:nothing=1", None)
 
 
 def test_a_curve_is_a_flight_of_steps():
@@ -354,6 +353,6 @@ def test_a_loss_that_is_no_number_stops_no_plot():
     said = loss_plots.terminal_plot(odd, "loss", 60, False)
     assert "•• a" in said
     assert "++ b" in said
-    assert simulate_run.reached([point._asdict() for point in odd["a"]], 0.5) is None
+    assert simulate.reached([point._asdict() for point in odd["a"]], 0.5) is None
     lowest = [{"loss": 1.0, "curve": [point._asdict() for point in curve]} for curve in odd.values()]
-    assert simulate_run.goal_of(lowest, None) == 1.0
+    assert simulate.goal_of(lowest, None) == 1.0

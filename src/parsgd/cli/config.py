@@ -16,7 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from parsgd.cli.cli_errors import UsageError, did_you_mean
+from parsgd.cli.cli_errors import UsageError
+from parsgd.errors import did_you_mean
 
 # Options that a configuration file does not contain.
 _EXCLUDED = ("config", "print-config", "help")

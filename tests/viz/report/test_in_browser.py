@@ -161,7 +161,7 @@ def test_texts_from_outside_stay_texts(tmp_path, browser):
         "data": NASTY,
         "command": [NASTY],
         "warnings": [NASTY],
-        "said": [NASTY],
+        "encoding": [NASTY],
         "classes": {NASTY: 3},
         "versions": {NASTY: NASTY},
         "target": NASTY,

@@ -16,7 +16,7 @@ from parsgd.checkpointing.file_format import CheckpointContent
 from parsgd.checkpointing.fit_fingerprint import described
 from parsgd.checkpointing.store import CheckpointStore
 from parsgd.cli.console import Console
-from parsgd.cli.options.common_options import MODELS
+from parsgd.cli.options import MODELS
 from parsgd.errors import CheckpointError, ModelFileError, Outcome
 from parsgd.viz import number_format
 
@@ -91,7 +91,9 @@ def progress_of(kept: CheckpointContent) -> dict[str, Any]:
 
 def one_shot(kept: CheckpointContent) -> bool:
     """Return True if the algorithm merges once, at the end of the fit."""
-    return bool(getattr(getattr(kept.extras.get("choice"), "algorithm", None), "one_shot", False))
+    choice = kept.extras.get("choice")
+    # a checkpoint stores only the name of an algorithm that is not part of parsgd
+    return choice is not None and choice.algorithm is not None and choice.algorithm.one_shot
 
 
 def model_of(kept: CheckpointContent) -> str | None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.cli.cli_errors import did_you_mean
 from parsgd.data.columns.arrow_values import days_in, kind_of_type, numbers_in, texts_in
 from parsgd.data.columns.column_kinds import Dates, Kind, Numeric, OneHot, Text
 from parsgd.data.columns.column_specs import index_names
@@ -20,7 +19,7 @@ from parsgd.data.columns.numeric import arrow, flat
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.svmlight import SvmlightColumns
 from parsgd.data.sources.piece_reader import BadRow
-from parsgd.errors import DataFileError
+from parsgd.errors import DataFileError, did_you_mean
 
 # Text is prose, not categories, above this fraction of distinct values and from this mean number of words.
 _MIN_DISTINCT, _MIN_WORDS = 0.5, 3.0

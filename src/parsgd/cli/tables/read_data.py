@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.cli.cli_errors import UsageError, did_you_mean
+from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.tables.data_arrays import BUILT_IN, TARGET, built_in, npz_tables
 from parsgd.cli.tables.learn_columns import EncodingOptions
 from parsgd.data.columns.column_specs import index_names
@@ -23,7 +23,7 @@ from parsgd.data.formats.svmlight import SvmlightColumns, is_svmlight
 from parsgd.data.formats.tables import label_type, table_pieces
 from parsgd.data.open_dataset import open_dataset
 from parsgd.data.subsets import reread
-from parsgd.errors import DataFileError
+from parsgd.errors import DataFileError, did_you_mean
 from parsgd.utils import temporary
 
 # The name of standard input.
@@ -82,6 +82,11 @@ class Data:
         return self.schema is not None
 
     @property
+    def has_targets(self) -> bool:
+        """True if the rows have targets; svmlight rows always have."""
+        return self.target is not None or not self.is_table
+
+    @property
     def n_rows(self) -> int:
         return self.dataset.n_rows
 
@@ -103,12 +108,15 @@ class Data:
 
     def targets(self, task: str, labels: str | None = None) -> tuple[np.ndarray, list[str]]:
         """Return all targets in the type of the task, and notes."""
-        dataset = self.dataset
-        if self.is_table:
-            encoder = EmptyEncoder(labels=labels or ("number" if task != "classes" else self.labels))
-            pieces = tuple(reread(piece, encoder=encoder, target=self.target) for piece in dataset.pieces)
-            dataset = replace(dataset, pieces=pieces, target=True)
-        return as_targets(dataset.head_targets(self.n_rows), task, self.name)
+        return as_targets(self.of_targets(task, labels).head_targets(self.n_rows), task, self.name)
+
+    def of_targets(self, task: str, labels: str | None = None) -> Dataset:
+        """Return a Dataset that reads only the targets of a table, for scans."""
+        if not self.is_table:
+            return self.dataset
+        encoder = EmptyEncoder(labels=labels or ("number" if task != "classes" else self.labels))
+        pieces = tuple(reread(piece, encoder=encoder, target=self.target) for piece in self.dataset.pieces)
+        return replace(self.dataset, pieces=pieces, target=True)
 
     def encoded(self, encoder: Encoder | SvmlightColumns, target: str | None) -> Dataset:
         """Return the rows as a Dataset that encodes them.
@@ -177,11 +185,14 @@ def read(
     name = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     path = Path(names[0])
     if names[0] in BUILT_IN and not path.exists():
+        _refuse_names(options, name)
         return _of_table(built_in(name), name)
     if names[0] == PIPE:
         return _pipe(options, columns, target)
     for one in names:
         _check(one)
+    if not is_csv(names[0]):
+        _refuse_names(options, name)
     if path.suffix.lower() == ".npz" and len(names) == 1:
         return _npz(path)
     if not is_svmlight_name(names[0]):
@@ -216,6 +227,11 @@ def _table(
         table = arrow().Table.from_batches(batches).combine_chunks()
         dataset = replace(dataset, pieces=tuple(table_pieces(table, name, held, None, None)))
     return Data(name, dataset, all_columns.schema, stream_reason=stream_reason, notes=dataset.notes)
+
+
+def _refuse_names(options: EncodingOptions, name: str) -> None:
+    if isinstance(options.header, list):
+        raise UsageError(f"{name}: --names are for CSV without a header; remove --names.")
 
 
 def is_csv(name: Any) -> bool:

@@ -17,6 +17,8 @@ import joblib
 import parsgd
 from parsgd.errors import ModelFileError
 
+# Fields that model files of version 0.1 call otherwise.
+_FORMER_NAMES = {"said": "encoding"}
 _PACKAGES = {"NumPy": "numpy", "SciPy": "scipy", "Numba": "numba", "scikit-learn": "scikit-learn"}
 
 
@@ -27,7 +29,7 @@ class RunMetadata:
     ``command`` has the arguments after ``parsgd``.  ``rows`` and ``test_rows`` count training and test rows;
     ``columns`` counts the columns of the file without the target; ``classes`` counts the training rows of each class.
     ``scored_on`` gives the rows of ``scores``: ``"test"``, ``"training"`` or ``"given"``.  ``seconds`` is the time of
-    the whole fit, including data checks and loading of compiled code.  ``said`` describes the encoding of the columns.
+    the whole fit, including data checks and loading of compiled code.  ``encoding`` has notes about the columns.
     """
 
     command: Sequence[str] = ()
@@ -38,7 +40,7 @@ class RunMetadata:
     test_rows: int | None = None
     columns: int | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
-    said: Sequence[str] = ()
+    encoding: Sequence[str] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     scored_on: str | None = None
     seconds: float | None = None
@@ -87,13 +89,14 @@ def from_notes(notes: Any) -> RunMetadata:
     """
     known = {field.name for field in fields(RunMetadata)}
     try:
-        given = {name: value for name, value in notes.items() if name in known}
+        renamed = {_FORMER_NAMES.get(name, name): value for name, value in notes.items()}
+        given = {name: value for name, value in renamed.items() if name in known}
         wrong = [name for name, value in given.items() if not _CHECKS[name](value)]
     except (AttributeError, TypeError) as error:
         raise ModelFileError("the run metadata are damaged. Fit the model again.") from error
     if wrong:
         raise ModelFileError(
-            f"the run metadata are damaged: invalid {wrong[0]} {notes[wrong[0]]!r}. Fit the model again."
+            f"the run metadata are damaged: invalid {wrong[0]} {given[wrong[0]]!r}. Fit the model again."
         )
     return RunMetadata(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
@@ -129,7 +132,7 @@ _CHECKS = {
     "test_rows": _count,
     "columns": _count,
     "classes": _table(_count),
-    "said": _texts,
+    "encoding": _texts,
     "scores": _table(_number),
     "scored_on": _text,
     "seconds": lambda value: value is None or (_number(value) and math.isfinite(value)),

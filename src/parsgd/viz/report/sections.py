@@ -260,8 +260,8 @@ def trained(record: FitFacts) -> str:
         "algorithm": record.algorithm,
     }
     parts = [facts("data", {name: value for name, value in data.items() if value is not None})]
-    if run.said:
-        parts.append(tag("ul", *(tag("li", text(line)) for line in run.said), class_="plain soft"))
+    if run.encoding:
+        parts.append(tag("ul", *(tag("li", text(line)) for line in run.encoding), class_="plain soft"))
     if record.changed:
         parts.append(facts("parameters that differ from the defaults", record.changed, code=True))
     parts.append(folded("All parameters", facts(record.estimator, record.parameters, code=True)))

@@ -1,15 +1,53 @@
-"""Parsers of option values: times with units, one value per worker, and worker failures."""
+"""Parsers of option values: parameters, layer sizes, times with units, one value per worker, and worker failures."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from parsgd.cli.cli_errors import UsageError
 
 _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
 _TIME = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zµ]*)\s*")
+
+
+def parsed(value: Any) -> Any:
+    """Convert text to the value of a parameter: None, a boolean, a number or JSON, otherwise the text itself."""
+    if not isinstance(value, str):
+        return value
+    constants = {"none": None, "null": None, "true": True, "false": False}
+    if value.lower() in constants:
+        return constants[value.lower()]
+    for read in (json.loads, float):
+        try:
+            return read(value)
+        except ValueError:
+            pass
+    return value
+
+
+def assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    """Parse the values of ``--set NAME=VALUE``."""
+    split = [pair.partition("=") for pair in pairs]
+    for pair, (name, equals, value) in zip(pairs, split, strict=True):
+        if not (name and equals and value):
+            raise UsageError(f"--set {pair}: write NAME=VALUE, such as --set l1_ratio=0.3")
+    return {name.strip(): parsed(value.strip()) for name, _, value in split}
+
+
+def layers(text: str) -> tuple[int, ...]:
+    """Parse the sizes of the hidden layers.
+
+    >>> layers("256,128")
+    (256, 128)
+    """
+    sizes = [part.strip() for part in text.split(",")]
+    if not all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes):
+        raise UsageError(f"--hidden {text}: give the number of units of each hidden layer, such as --hidden 256,128")
+    return tuple(int(size) for size in sizes)
 
 
 def seconds(text: str, option: str) -> float:
