@@ -337,7 +337,7 @@ def test_warnings_are_told_once_and_deprecations_not(cli, tmp_path, monkeypatch)
 def test_sums_over_rounds_are_those_of_the_workers():
     def round_of(*workers):
         keys = ("worker", "steps", "examples", "weight", "seconds")
-        return {"workers": [dict(zip(keys, (w, s, s, v, 0.5), strict=True)) for w, s, v in workers]}
+        return {"seconds": 1.0, "workers": [dict(zip(keys, (w, s, s, v, 0.5), strict=True)) for w, s, v in workers]}
 
     table = worker_table([round_of((0, 10, 0.25), (1, 30, 0.75)), round_of((0, 20, 0.5), (1, 20, 0.5))])
     rows = [(w["worker"], w["steps"], w["seconds"], w["weight"]) for w in table]

@@ -33,18 +33,8 @@ MODELS = {
 }
 # Values for shell completion; the estimators check the values.
 LOSSES = (
-    "hinge",
-    "squared_hinge",
-    "modified_huber",
-    "perceptron",
-    "log_loss",
-    "softmax",
-    "squared_error",
-    "huber",
-    "epsilon_insensitive",
-    "squared_epsilon_insensitive",
-    "quantile",
-    "poisson",
+    *("hinge", "squared_hinge", "modified_huber", "perceptron", "log_loss", "softmax"),
+    *("squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive", "quantile", "poisson"),
     "absolute_error",
 )
 PENALTIES = ("l2", "l1", "elasticnet", "none")

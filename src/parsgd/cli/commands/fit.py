@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -147,17 +148,12 @@ def report_of(
     }
 
 
-def worker_table(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sum steps, examples and seconds of each worker over the rounds; ``weight`` is the mean merge weight."""
-    totals: dict[int, dict[str, Any]] = {}
-    for entry in history:
-        for worker in entry["workers"]:
-            empty = {"worker": worker["worker"], "steps": 0, "examples": 0, "seconds": 0.0, "weight": 0.0}
-            total = totals.setdefault(worker["worker"], empty)
-            for key in ("steps", "examples", "seconds"):
-                total[key] += worker[key]
-            total["weight"] += worker["weight"] / len(history)
-    return [totals[worker] for worker in sorted(totals)]
+def worker_table(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return steps, examples and seconds of each worker over the rounds; ``weight`` is the mean merge weight."""
+    from parsgd.training.history_stats import worker_totals
+
+    names = {"worker": "worker", "steps": "steps", "examples": "examples", "seconds": "computing", "weight": "weight"}
+    return [{name: vars(one)[of] for name, of in names.items()} for one in worker_totals(history)]
 
 
 def metadata_of(

@@ -8,9 +8,10 @@ import importlib.metadata
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from numbers import Real
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import joblib
 
@@ -87,13 +88,15 @@ def from_notes(notes: Any) -> RunMetadata:
     >>> from_notes({"data": "iris", "rows": 120}).rows
     120
     """
-    known = {field.name for field in fields(RunMetadata)}
+    hints = get_type_hints(RunMetadata)
     try:
         renamed = {_FORMER_NAMES.get(name, name): value for name, value in notes.items()}
-        given = {name: value for name, value in renamed.items() if name in known}
-        wrong = [name for name, value in given.items() if not _CHECKS[name](value)]
+        given = {name: value for name, value in renamed.items() if name in hints}
+        wrong = [name for name, value in given.items() if value is not None and not _fits(value, hints[name])]
     except (AttributeError, TypeError) as error:
         raise ModelFileError("the run metadata are damaged. Fit the model again.") from error
+    if not wrong and not math.isfinite(given.get("seconds") or 0.0):
+        wrong = ["seconds"]
     if wrong:
         raise ModelFileError(
             f"the run metadata are damaged: invalid {wrong[0]} {given[wrong[0]]!r}. Fit the model again."
@@ -101,43 +104,18 @@ def from_notes(notes: Any) -> RunMetadata:
     return RunMetadata(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
-def _text(value: Any) -> bool:
-    return value is None or isinstance(value, str)
-
-
-def _texts(value: Any) -> bool:
-    return value is None or (isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value))
-
-
-def _count(value: Any) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _table(check: Any) -> Any:
-    return lambda value: (
-        isinstance(value, dict) and all(isinstance(key, str) and check(item) for key, item in value.items())
-    )
-
-
-_CHECKS = {
-    "command": _texts,
-    "finished": _text,
-    "data": _text,
-    "target": _text,
-    "rows": _count,
-    "test_rows": _count,
-    "columns": _count,
-    "classes": _table(_count),
-    "encoding": _texts,
-    "scores": _table(_number),
-    "scored_on": _text,
-    "seconds": lambda value: value is None or (_number(value) and math.isfinite(value)),
-    "warnings": _texts,
-    "versions": _table(lambda value: isinstance(value, str)),
-    "platform": _text,
-    "processors": _count,
-}
+def _fits(value: Any, hint: Any) -> bool:
+    """Return True if the value suits a type hint of :class:`RunMetadata`; counts must not be negative."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is UnionType:
+        return any(_fits(value, one) for one in arguments)
+    if origin is Mapping:
+        return isinstance(value, dict) and all(
+            isinstance(key, str) and _fits(item, arguments[1]) for key, item in value.items()
+        )
+    if origin is Sequence:
+        return isinstance(value, (list, tuple)) and all(_fits(item, arguments[0]) for item in value)
+    if hint in (int, float):
+        number = isinstance(value, int if hint is int else Real) and not isinstance(value, bool)
+        return number and (hint is float or value >= 0)
+    return isinstance(value, hint)

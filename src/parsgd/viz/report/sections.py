@@ -188,8 +188,9 @@ def time(record: FitFacts) -> str:
     """Return the charts of each worker's time and of the rounds."""
     if not record.history:
         return ""
-    whole = sum(getattr(one, kind) for one in record.accounts for kind in bar_charts.KINDS)
-    sums = {kind: sum(getattr(one, kind) for one in record.accounts) for kind in bar_charts.KINDS}
+    each = [bar_charts.activities(one) for one in record.accounts]
+    sums = {kind: sum(one[kind] for one in each) for kind in bar_charts.KINDS}
+    whole = sum(sums.values())
     if not record.all_wait:
         note = paragraph(
             f"Workers continue while the driver merges, {number_format.seconds(record.merging)} in total. They wait for"
@@ -204,12 +205,10 @@ def time(record: FitFacts) -> str:
             " compiled code to load. All are idle while the driver merges.",
             "soft",
         )
-    rows = [
-        (name, number_format.seconds(sums[kind]), number_format.share(sums[kind], whole))
-        for kind, name in bar_charts.KINDS.items()
-        if sums[kind] > 0.0
-    ]
     used = {kind: name for kind, name in bar_charts.KINDS.items() if sums[kind] > 0.0}
+    rows = [
+        (name, number_format.seconds(sums[kind]), number_format.share(sums[kind], whole)) for kind, name in used.items()
+    ]
     n = len(record.accounts)
     some = f"The chart shows {bar_charts.MAX_ROWS} of {n:,} workers." if n > bar_charts.MAX_ROWS else ""
     driver = record.all_wait and record.merging + record.checking > 0.0
