@@ -24,12 +24,12 @@ _WRITE_FILES = ("fit", "predict", "report", "export")
 class ErrorReportingGroup(TyperGroup):
     """A command group that turns expected errors into a message on standard error and an exit code."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         # the report page shows the command line
         ctx.meta[ARGUMENTS] = tuple(args)
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: typer.Context) -> Any:
         with handle_signals(writes=any(name in _WRITE_FILES for name in ctx.meta[ARGUMENTS][:1])) as received:
             try:
                 with report_errors():
@@ -65,7 +65,7 @@ _ALIASES = {
 class Command(TyperCommand):
     """A command with ``--config`` and ``--print-config``."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
@@ -75,7 +75,7 @@ class Command(TyperCommand):
                 error.possibilities = [_ALIASES[name]]
             raise
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: typer.Context) -> Any:
         if ctx.params.get("print_config"):
             output.write(config.to_toml(ctx.info_name, self.params, ctx.params))
             return None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 import parsgd
 from parsgd import registry
@@ -20,6 +21,7 @@ from parsgd.cli.options import MODELS, ParallelOptions
 from parsgd.cli.scoring import task_of
 from parsgd.cli.tables import held_out, learn_columns, modelfile, target_column
 from parsgd.cli.tables import read_data as files
+from parsgd.core import Algorithm, Engine
 from parsgd.data.columns.encoder import Encoder
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.svmlight import SvmlightColumns
@@ -61,9 +63,9 @@ class FitInputs:
     ``columns`` is the number of columns before encoding; ``notes`` describe the data and the encoding.
     """
 
-    rows: Any
+    rows: np.ndarray | csr_matrix | Dataset
     target: np.ndarray | None
-    test_rows: Any
+    test_rows: np.ndarray | csr_matrix | Dataset | None
     test_target: np.ndarray | None
     encoding: Encoder | SvmlightColumns | None
     columns: int | None = None
@@ -136,7 +138,7 @@ def model_parameters(model: str, parameters: Mapping[str, Any]) -> tuple[str, di
     return model, parameters
 
 
-def _check_solver(solver: Any, parameters: Mapping[str, Any]) -> None:
+def _check_solver(solver: str, parameters: Mapping[str, Any]) -> None:
     """Raise UsageError for parameters that the solver would ignore."""
     if "learning_rate" in parameters and solver != "sgd":
         raise UsageError(
@@ -171,7 +173,7 @@ def require_heldout_loss(estimator: Any, model: str) -> None:
         raise UsageError(f"--model {model} has no held-out loss; use a classifier or a regressor.")
 
 
-def timed(algorithm: str, seconds: float) -> Any:
+def timed(algorithm: str, seconds: float) -> Algorithm:
     """Return the algorithm with rounds of this length."""
     if not 0 < seconds < float("inf"):
         raise UsageError(f"--round-seconds must be a number above 0; got {seconds}.")
@@ -182,7 +184,7 @@ def timed(algorithm: str, seconds: float) -> Any:
     return cls(seconds=seconds)
 
 
-def on_scheduler(engine: Any, scheduler: str) -> Any:
+def on_scheduler(engine: str, scheduler: str) -> Engine:
     """Return a Dask engine for the scheduler with this address or scheduler file."""
     if engine != "dask":
         raise UsageError(f"--scheduler {scheduler} needs --engine dask; got --engine {engine}.")

@@ -19,6 +19,7 @@ from parsgd.data.columns.numeric import arrow, flat
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.svmlight import SvmlightColumns
 from parsgd.data.sources.piece_reader import BadRow
+from parsgd.data.sources.pieces import Piece
 from parsgd.errors import DataFileError, did_you_mean
 
 # Text is prose, not categories, above this fraction of distinct values and from this mean number of words.
@@ -43,12 +44,12 @@ class EncodingOptions:
     drop: tuple[str, ...] = ()
     standardize: bool | None = None
     max_categories: int = 1000
-    header: Any = "auto"
+    header: str | bool | list[str] | None = "auto"
     decimal: str = "."
     zero_based: bool | None = None
 
 
-def sample_of(pieces: Sequence[Any], names: Sequence[str], texts: Sequence[str], name: str) -> Any:
+def sample_of(pieces: Sequence[Piece], names: Sequence[str], texts: Sequence[str], name: str) -> Any:
     """Return all rows as an Arrow table, or a sample of more than 262,144 rows."""
     pa = arrow()
     found = [batch for _, batch in batches(pieces, PassThroughEncoder(tuple(names), tuple(texts)), sample=True)]
@@ -58,7 +59,7 @@ def sample_of(pieces: Sequence[Any], names: Sequence[str], texts: Sequence[str],
 
 
 def learn_table(
-    pieces: Sequence[Any], schema: Any, target: str | None, options: EncodingOptions, name: str, labels: str | None
+    pieces: Sequence[Piece], schema: Any, target: str | None, options: EncodingOptions, name: str, labels: str | None
 ) -> tuple[Encoder, list[str]]:
     """Learn the encoder of a table from ``pieces``; return it with notes about the columns.
 

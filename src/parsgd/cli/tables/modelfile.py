@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from parsgd.cli.scoring import label_type
 from parsgd.cli.tables.read_data import Data
@@ -28,19 +29,25 @@ class ModelFile:
     columns: Encoder | SvmlightColumns | None
     target: str | None
 
-    def rows(self, data: Data) -> Any:
+    def rows(self, data: Data) -> np.ndarray | csr_matrix | Dataset:
         """Return the encoded rows: a Dataset of streamed data, else one array or CSR matrix."""
         dataset = data.encoded(self.columns or by_position(self.estimator, data), None)
         return dataset if data.stream_reason is not None else all_rows(dataset)
 
 
-def all_rows(dataset: Dataset) -> Any:
+def all_rows(dataset: Dataset) -> np.ndarray | csr_matrix:
     """Return the rows of a Dataset as one array or CSR matrix."""
     (block,) = dataset.without_targets().blocks(dataset.n_rows)
     return block.x
 
 
-def save(path: Path, estimator: Any, columns: Any, target: str | None, run: dict[str, Any] | None = None) -> None:
+def save(
+    path: Path,
+    estimator: Any,
+    columns: Encoder | SvmlightColumns | None,
+    target: str | None,
+    run: dict[str, Any] | None = None,
+) -> None:
     """Write the model file atomically; ``run`` has the metadata of the run."""
     if columns is not None:
         estimator.columns_ = columns
@@ -132,6 +139,6 @@ def _floats(values: np.ndarray, width: int) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _require(condition: Any) -> None:
+def _require(condition: bool) -> None:
     if not condition:
         raise ValueError("invalid encoding")

@@ -22,6 +22,7 @@ from parsgd.data.formats.paths import Address, find_files, is_address
 from parsgd.data.formats.svmlight import SvmlightColumns, is_svmlight
 from parsgd.data.formats.tables import label_type, table_pieces
 from parsgd.data.open_dataset import open_dataset
+from parsgd.data.sources.pieces import Piece
 from parsgd.data.subsets import reread
 from parsgd.errors import DataFileError, did_you_mean
 from parsgd.utils import temporary
@@ -75,7 +76,7 @@ class Data:
     dtype: str | None = None
     stream_reason: str | None = None
     notes: tuple[str, ...] = ()
-    keeps: Any = field(default=None, repr=False)
+    keeps: temporary.TemporaryFolder | None = field(default=None, repr=False)
 
     @property
     def is_table(self) -> bool:
@@ -157,7 +158,7 @@ class _AllColumns:
     def __init__(self, texts: Sequence[str]):
         self.texts, self.schema = tuple(texts), None
 
-    def learn(self, columns: tuple[str, ...], pieces: Sequence[Any], schema: Any) -> PassThroughEncoder:
+    def learn(self, columns: tuple[str, ...], pieces: Sequence[Piece], schema: Any) -> PassThroughEncoder:
         self.schema = schema
         known = set(schema.names)
         return PassThroughEncoder(columns, tuple(name for name in self.texts if name in known))
@@ -206,7 +207,12 @@ def read(
 
 
 def _table(
-    data: list[Any], name: str, options: EncodingOptions, stream_reason: str | None, columns: Any, target: str | None
+    data: list[str] | list[Address],
+    name: str,
+    options: EncodingOptions,
+    stream_reason: str | None,
+    columns: Encoder | SvmlightColumns | None,
+    target: str | None,
 ) -> Data:
     encoder = columns if isinstance(columns, Encoder) else None
     texts = options.categorical if encoder is None else encoder.texts
@@ -234,7 +240,7 @@ def _refuse_names(options: EncodingOptions, name: str) -> None:
         raise UsageError(f"{name}: --names are for CSV without a header; remove --names.")
 
 
-def is_csv(name: Any) -> bool:
+def is_csv(name: str | Address) -> bool:
     """Return True for a CSV file, its address, or a folder with CSV files."""
     if isinstance(name, Address):
         return True
@@ -262,7 +268,7 @@ def _npz(path: Path) -> Data:
     return data if test is None else replace(data, test=_of_table(test, str(path), dtype))
 
 
-def _pipe(options: EncodingOptions, columns: Any, target: str | None) -> Data:
+def _pipe(options: EncodingOptions, columns: Encoder | SvmlightColumns | None, target: str | None) -> Data:
     """Read standard input to its end into a temporary CSV file, and open it."""
     if sys.stdin is None:
         raise DataFileError("standard input is closed; pipe a CSV file into the command: cat data.csv | parsgd ... -")
