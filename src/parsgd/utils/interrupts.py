@@ -30,8 +30,8 @@ _returning: contextvars.ContextVar[InterruptHold | None] = contextvars.ContextVa
 class InterruptHold:
     """Deferral of Ctrl-C from ``begin`` to ``end``.
 
-    ``presses`` counts them, and ``on_press`` is called at each.  Those beyond ``n_deferred`` raise KeyboardInterrupt.  If
-    Ctrl-C is ignored, it remains ignored; outside the main thread, which receives no signals, none is recorded.
+    ``presses`` counts them, and ``on_press`` is called at each.  Those beyond ``n_deferred`` raise KeyboardInterrupt.
+    If Ctrl-C is ignored, it remains ignored; outside the main thread, which receives no signals, none is recorded.
     """
 
     def __init__(self, n_deferred: float = math.inf):
