@@ -80,7 +80,7 @@ def here() -> dict[str, Any]:
     }
 
 
-def from_notes(notes: Any) -> RunMetadata:
+def from_notes(notes: Mapping[str, Any]) -> RunMetadata:
     """Return the run metadata of a model file; raise ModelFileError if they are damaged.
 
     Unknown fields, such as those of a later version, are ignored.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
+from parsgd.planning.plan_table import TrainingPlan
 from parsgd.viz import number_format
 from parsgd.viz.report import bar_charts, line_charts
 from parsgd.viz.report.fit_facts import FitFacts
@@ -93,7 +93,7 @@ def scores(record: FitFacts) -> str:
     return section("scores", "Scores", *parts)
 
 
-def speedup(record: FitFacts, found: Speedup, plan: Any = None) -> str:
+def speedup(record: FitFacts, found: Speedup, plan: TrainingPlan | None = None) -> str:
     """Return the comparison with one worker, and with the plan."""
     parts = []
     if found.serial_seconds is not None:
@@ -267,7 +267,7 @@ def trained(record: FitFacts) -> str:
     return section("trained", "Data and parameters", *parts)
 
 
-def _classes(classes: Any) -> str | None:
+def _classes(classes: Mapping[str, int]) -> str | None:
     if not classes:
         return None
     listed = [f"{name} ({count:,})" for name, count in list(classes.items())[:_MAX_CLASSES]]
@@ -293,7 +293,7 @@ def repeat(record: FitFacts) -> str:
     return section("repeat", "Reproduction", *parts)
 
 
-def all_of(record: FitFacts, found: Speedup, plan: Any = None) -> str:
+def all_of(record: FitFacts, found: Speedup, plan: TrainingPlan | None = None) -> str:
     """Return the body of the page."""
     parts = (
         top(record, found),
