@@ -1,4 +1,4 @@
-"""What ``fit``, ``bench``, ``plan`` and ``simulate`` share: the estimator, the encoded rows, and the fit."""
+"""Work shared by ``fit``, ``bench``, ``plan`` and ``simulate``: the estimator, the encoded rows, and the fit."""
 
 from __future__ import annotations
 
