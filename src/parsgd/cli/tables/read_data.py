@@ -192,12 +192,12 @@ def read(
         return _pipe(options, columns, target)
     for one in names:
         _check(one)
-    if not is_csv(names[0]):
-        _refuse_names(options, name)
-    if path.suffix.lower() == ".npz" and len(names) == 1:
-        return _npz(path)
-    if not is_svmlight_name(names[0]):
+    npz = path.suffix.lower() == ".npz" and len(names) == 1
+    if not npz and not is_svmlight_name(names[0]):
         return _table(list(names), name, options, stream_reason, columns, target)
+    _refuse_names(options, name)
+    if npz:
+        return _npz(path)
     if isinstance(columns, Encoder):
         raise DataFileError(f"{name}: the model was fitted on named columns; use a .csv or .parquet file.")
     dataset = open_dataset(list(names), columns=columns, zero_based=options.zero_based)
@@ -219,6 +219,8 @@ def _table(
     if encoder is not None and encoder.labels == "text" and target is not None:
         texts = (*texts, target)
     all_columns, csv = _AllColumns(texts), is_csv(data[0])
+    if not csv:
+        _refuse_names(options, name)
     settings = {"header": options.header, "decimal": options.decimal} if csv else {}
     dataset = replace(open_dataset(data, columns=all_columns, **settings), name=name)
     if csv and stream_reason is None:
