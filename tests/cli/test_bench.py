@@ -34,7 +34,7 @@ def test_one_worker_and_scikit_learn_fit_the_same_model(cli):
 
 def test_fits_take_turns_and_the_first_one_changes(monkeypatch):
     order = []
-    monkeypatch.setattr(bench, "timed", lambda estimator, parts: order.append(estimator) or 1.0)
+    monkeypatch.setattr(bench, "time_fit", lambda estimator, parts: order.append(estimator) or 1.0)
     contenders = [bench.Contender("a", 1, "a", []), bench.Contender("b", 1, "b", [])]
     bench.measure(contenders, None, 2, bench.Console(quiet=True))
     assert order == ["a", "b", "b", "a", "a", "b"]
@@ -86,4 +86,4 @@ def test_ctrl_c_ends_it(cli, monkeypatch):
 
     parts = fitting.FitInputs(np.zeros((2, 1)), np.zeros(2), None, None, None)
     with pytest.raises(KeyboardInterrupt):
-        bench.timed(Interrupted(), parts)
+        bench.time_fit(Interrupted(), parts)

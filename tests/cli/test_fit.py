@@ -10,7 +10,7 @@ from sklearn.datasets import dump_svmlight_file, load_breast_cancer, load_diabet
 from sklearn.metrics import log_loss, root_mean_squared_error
 
 import parsgd
-from parsgd.cli.commands.fit import worker_table
+from parsgd.cli.commands.fit import sum_workers
 from parsgd.cli.tables import modelfile
 from parsgd.cli.tables.held_out import draw
 from parsgd.errors import Outcome
@@ -339,16 +339,16 @@ def test_sums_over_rounds_are_those_of_the_workers():
         keys = ("worker", "steps", "examples", "weight", "seconds")
         return {"seconds": 1.0, "workers": [dict(zip(keys, (w, s, s, v, 0.5), strict=True)) for w, s, v in workers]}
 
-    table = worker_table([round_of((0, 10, 0.25), (1, 30, 0.75)), round_of((0, 20, 0.5), (1, 20, 0.5))])
+    table = sum_workers([round_of((0, 10, 0.25), (1, 30, 0.75)), round_of((0, 20, 0.5), (1, 20, 0.5))])
     rows = [(w["worker"], w["steps"], w["seconds"], w["weight"]) for w in table]
     assert rows == [(0, 30, 1.0, 0.375), (1, 50, 1.0, 0.625)]
 
 
 def test_parameters_are_read_as_they_are_meant():
-    from parsgd.cli.option_values import assignments, parsed
+    from parsgd.cli.option_values import parse_assignments, parse_parameter
 
     texts = ("none", "True", "3", "1e-3", "l2", "inf", 5)
-    assert [parsed(text) for text in texts] == [None, True, 3, 1e-3, "l2", np.inf, 5]
-    weights = assignments(['class_weight={"a": 2.0}', "shuffle=false"])
+    assert [parse_parameter(text) for text in texts] == [None, True, 3, 1e-3, "l2", np.inf, 5]
+    weights = parse_assignments(['class_weight={"a": 2.0}', "shuffle=false"])
     assert weights == {"class_weight": {"a": 2.0}, "shuffle": False}
     assert json.loads(json.dumps(weights)) == weights

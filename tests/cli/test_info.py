@@ -34,8 +34,8 @@ def test_of_the_machine_it_says_what_is_installed(cli):
 def test_an_extra_that_is_missing_is_told_with_what_to_type(cli, monkeypatch):
     lists = ["numpy>=2.0", 'dask>=2025.1; extra == "dask"', 'ruff>=0.9; extra == "dev"', 'typer>=0.15; extra == "cli"']
     monkeypatch.setattr(inspect_machine.importlib.metadata, "requires", lambda name: lists)
-    monkeypatch.setattr(inspect_machine, "version_of", lambda name: None if name == "dask" else "1.0")
-    found = inspect_machine.extras()
+    monkeypatch.setattr(inspect_machine, "find_version", lambda name: None if name == "dask" else "1.0")
+    found = inspect_machine.find_extras()
     assert set(found) == {"dask", "cli"}
     assert (found["dask"]["complete"], found["cli"]["complete"]) == (False, True)
     assert "missing dask: pip install 'parsgd[dask]'" in cli("info").stdout
@@ -46,7 +46,7 @@ def test_kernels_of_other_sources_count_as_outdated(cli, tmp_path):
     assert cli.report("info")["kernels"]["ready"] > 0
     damaged = tmp_path / "a.nbi"
     damaged.write_bytes(b"no index")
-    assert inspect_machine._count_kernels(damaged, "") == (0, 1)
+    assert inspect_machine._count_kernels_of(damaged, "") == (0, 1)
 
 
 # -- a model ---------------------------------------------------------------------------------------------------------

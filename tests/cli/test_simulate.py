@@ -313,7 +313,7 @@ def test_help_says_what_the_curve_is(cli):
 
 def test_times_are_read_and_told_with_their_units():
     texts = ("5ms", "2.5 s", "1e-3s", "3us", "3µs", "0", "1h")
-    assert [option_values.seconds(text, "-") for text in texts] == [0.005, 2.5, 0.001, 3e-6, 3e-6, 0.0, 3600.0]
+    assert [option_values.parse_seconds(text, "-") for text in texts] == [0.005, 2.5, 0.001, 3e-6, 3e-6, 0.0, 3600.0]
     assert [number_format.seconds(s) for s in (0.0, 3e-6, 0.25, 1.0, 1234.0)] == [
         "0 s",
         "3 µs",
@@ -324,35 +324,35 @@ def test_times_are_read_and_told_with_their_units():
 
 
 def test_algorithms_are_named_with_what_they_are_made_with():
-    found = simulate.algorithms_of("local:sync_every=1:rule=wp, weighted,local", 0.5)
+    found = simulate.parse_algorithms("local:sync_every=1:rule=wp, weighted,local", 0.5)
     assert found == {
         "local:sync_every=1:rule=wp": parsgd.LocalSGD(sync_every=1, seconds=0.5, rule="wp"),
         "weighted": parsgd.WeightedAverage(seconds=0.5),
         "local": parsgd.LocalSGD(seconds=0.5),
     }
     with pytest.raises(UsageError, match="local accepts sync_every, seconds, rule"):
-        simulate.algorithms_of("local:nothing=1", None)
+        simulate.parse_algorithms("local:nothing=1", None)
 
 
 def test_a_curve_is_a_flight_of_steps():
     curve = [CurvePoint(0.0, 0.0, 3.0), CurvePoint(1.0, 0.5, 2.0), CurvePoint(4.0, 1.0, 1.0)]
-    times, losses = loss_plots.steps(curve, 4.0, 2.0)
+    times, losses = loss_plots.make_steps(curve, 4.0, 2.0)
     assert times == [0.0, 0.5, 0.5, 2.0, 2.0, 2.0]
     assert losses == [3.0, 3.0, 2.0, 2.0, 1.0, 1.0]
 
 
 def test_curves_have_colours_only_where_there_are_some():
     many = {str(i): [CurvePoint(0.0, 0.0, 1.0), CurvePoint(1.0, 1.0, 0.1 * i)] for i in range(8)}
-    plain, coloured = (loss_plots.terminal_plot(many, "loss", 80, colours) for colours in (False, True))
+    plain, coloured = (loss_plots.draw_in_terminal(many, "loss", 80, colours) for colours in (False, True))
     assert "\x1b" not in plain
     assert coloured.count("\x1b") > 20
 
 
 def test_a_loss_that_is_no_number_stops_no_plot():
     odd = {"a": [CurvePoint(0.0, 0.0, 1.0), CurvePoint(1.0, 1.0, float("nan"))], "b": [CurvePoint(0.0, 0.0, 1.0)] * 2}
-    said = loss_plots.terminal_plot(odd, "loss", 60, False)
+    said = loss_plots.draw_in_terminal(odd, "loss", 60, False)
     assert "•• a" in said
     assert "++ b" in said
-    assert simulate.reached([point._asdict() for point in odd["a"]], 0.5) is None
+    assert simulate.find_time_to_loss([point._asdict() for point in odd["a"]], 0.5) is None
     lowest = [{"loss": 1.0, "curve": [point._asdict() for point in curve]} for curve in odd.values()]
-    assert simulate.goal_of(lowest, None) == 1.0
+    assert simulate.choose_goal(lowest, None) == 1.0

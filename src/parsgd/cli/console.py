@@ -42,7 +42,7 @@ class Console:
         if not self.quiet:
             self.print_always(text, style)
 
-    def note(self, text: str) -> None:
+    def print_note(self, text: str) -> None:
         """Print a warning, also if quiet."""
         self.print_always(f"Note: {text}", "yellow")
 
@@ -55,7 +55,7 @@ class Console:
         for line in lines:
             self.print(f"  {line}", style="dim")
 
-    def table(self, title: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    def print_table(self, title: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
         """Print a table unless quiet."""
         if self.quiet:
             return
@@ -66,14 +66,14 @@ class Console:
             table.add_row(*(escape(str(value)) for value in row))
         self.console.print(table)
 
-    def plot(self, draw: Callable[[int, bool], str]) -> None:
+    def print_plot(self, draw: Callable[[int, bool], str]) -> None:
         """Print the text of ``draw(width, colors)``; ``colors`` is True if the terminal has colors."""
         colors = self.console.color_system is not None
         text = draw(self.console.width, colors)
         self.console.print(Text.from_ansi(text) if colors else Text(text), soft_wrap=True)
 
     @contextlib.contextmanager
-    def progress(self) -> Iterator[Callable[[Progress], None]]:
+    def show_progress(self) -> Iterator[Callable[[Progress], None]]:
         """Show progress inside the block; yield the observer of the fits."""
         # these import NumPy
         from parsgd.viz.live import display_mode

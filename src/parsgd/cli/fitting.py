@@ -88,7 +88,7 @@ class FitInputs:
 def make_estimator(model: str, parameters: Mapping[str, Any], parallel: ParallelOptions | None = None) -> Any:
     """Create the estimator with the given parameters; raise an error for invalid ones before data are read."""
     choose(model, MODELS, "--model", "parsgd fit")
-    model, parameters = model_parameters(model, parameters)
+    model, parameters = convert_parameters(model, parameters)
     name = MODELS[model]
     estimator = getattr(parsgd, name)()
     allowed = set(estimator.get_params())
@@ -98,11 +98,11 @@ def make_estimator(model: str, parameters: Mapping[str, Any], parallel: Parallel
             raise UsageError(f"{model} has no {parameter}.{hint} Its parameters are {', '.join(sorted(allowed))}.")
     estimator.set_params(**parameters)
     if parallel is not None and parallel.scheduler is not None:
-        estimator.set_params(engine=on_scheduler(estimator.engine, parallel.scheduler))
+        estimator.set_params(engine=make_dask_engine(estimator.engine, parallel.scheduler))
     if parallel is not None and parallel.round_seconds is not None:
         if uses_lbfgs(estimator):
             raise _lbfgs_error("round-seconds")
-        estimator.set_params(algorithm=timed(estimator.algorithm, parallel.round_seconds))
+        estimator.set_params(algorithm=make_timed_algorithm(estimator.algorithm, parallel.round_seconds))
     estimator._check_parameters()
     for what, members in (("algorithm", registry.ALGORITHMS), ("engine", registry.ENGINES)):
         given = getattr(estimator, what)
@@ -113,10 +113,10 @@ def make_estimator(model: str, parameters: Mapping[str, Any], parallel: Parallel
     return estimator
 
 
-def model_parameters(model: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def convert_parameters(model: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the model and its parameters; with hidden layers those of a network.
 
-    >>> model_parameters("sgd-regressor", {"hidden_layer_sizes": (8,), "eta0": 0.01})
+    >>> convert_parameters("sgd-regressor", {"hidden_layer_sizes": (8,), "eta0": 0.01})
     ('mlp-regressor', {'hidden_layer_sizes': (8,), 'learning_rate_init': 0.01})
     """
     if "hidden_layer_sizes" in parameters:
@@ -173,7 +173,7 @@ def require_heldout_loss(estimator: Any, model: str) -> None:
         raise UsageError(f"--model {model} has no held-out loss; use a classifier or a regressor.")
 
 
-def timed(algorithm: str, seconds: float) -> Algorithm:
+def make_timed_algorithm(algorithm: str, seconds: float) -> Algorithm:
     """Return the algorithm with rounds of this length."""
     if not 0 < seconds < float("inf"):
         raise UsageError(f"--round-seconds must be a number above 0; got {seconds}.")
@@ -184,7 +184,7 @@ def timed(algorithm: str, seconds: float) -> Algorithm:
     return cls(seconds=seconds)
 
 
-def on_scheduler(engine: str, scheduler: str) -> Engine:
+def make_dask_engine(engine: str, scheduler: str) -> Engine:
     """Return a Dask engine for the scheduler with this address or scheduler file."""
     if engine != "dask":
         raise UsageError(f"--scheduler {scheduler} needs --engine dask; got --engine {engine}.")
@@ -222,11 +222,11 @@ def prepare(request: DataRequest, estimator: Any, console: Console) -> FitInputs
     if task == "classes":
         _check_classes(np.unique(part), data.name)
     encoding, learned = _learn(data, train.dataset, request, task, console)
-    rows = modelfile.all_rows(data.encoded(encoding, None))
+    rows = modelfile.read_all(data.encoded(encoding, None))
     notes = (*data.notes, *notes, *learned)
     if test is None:
         return FitInputs(rows, target, None, None, encoding, data.n_columns, notes)
-    tested = modelfile.all_rows(test.encoded(encoding, None)) if mask is None else rows[mask]
+    tested = modelfile.read_all(test.encoded(encoding, None)) if mask is None else rows[mask]
     test_target = test.targets(task)[0] if test.has_targets else None
     return FitInputs(rows[kept], part, tested, test_target, encoding, data.n_columns, notes)
 
@@ -275,7 +275,7 @@ def fit(
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with console.progress() as observer, parsgd.observe_progress(observer):
+        with console.show_progress() as observer, parsgd.observe_progress(observer):
             target = None if isinstance(parts.rows, Dataset) else parts.target
             call(estimator.fit, parts.rows, target, **arguments)
     seconds = time.perf_counter() - start

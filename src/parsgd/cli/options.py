@@ -18,7 +18,7 @@ import typer
 
 from parsgd import registry
 from parsgd.cli.cli_errors import UsageError
-from parsgd.cli.option_values import assignments, layers, parsed
+from parsgd.cli.option_values import parse_assignments, parse_layers, parse_parameter
 
 if TYPE_CHECKING:
     from parsgd.cli.tables.learn_columns import EncodingOptions
@@ -152,11 +152,13 @@ class TrainingOptions:
         """Return the given parameters by the estimator's names; ``others`` are further ones, None if omitted."""
         given = vars(self) | others
         parameters = {
-            name: parsed(value) for name, value in given.items() if value is not None and name not in ("more", "seed")
+            name: parse_parameter(value)
+            for name, value in given.items()
+            if value is not None and name not in ("more", "seed")
         }
         if model_options.hidden is not None:
-            parameters["hidden_layer_sizes"] = layers(model_options.hidden)
-        return parameters | assignments(self.more or ())
+            parameters["hidden_layer_sizes"] = parse_layers(model_options.hidden)
+        return parameters | parse_assignments(self.more or ())
 
 
 @dataclass(frozen=True)

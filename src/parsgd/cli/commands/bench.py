@@ -94,25 +94,25 @@ def bench(
             raise UsageError(f"--{name} must be 1 or more; got {value}.")
     # without a stopping rule
     parameters = training.parameters(model_options) | {"max_iter": passes, "tol": None, "random_state": training.seed}
-    worker_counts, repeats = option_values.counts(workers, "--workers"), min(repeats, 3) if quick else repeats
+    worker_counts, repeats = option_values.parse_counts(workers, "--workers"), min(repeats, 3) if quick else repeats
     options = columns.encoding_options()
     ours = fitting.make_estimator(model_options.model, parameters)
-    theirs = counterpart(ours)
+    theirs = make_counterpart(ours)
     request = fitting.DataRequest((data or "",), model_options.target, options, test_fraction, training.seed)
     if data is None:
         shape = (rows or (10_000 if quick else 100_000), features or 100, classes or 2)
         console.print(f"generated: {shape[0]:,} rows, {shape[1]:,} columns", style="bold")
-        parts = generated(shape, scoring.task_of(ours) == "classes", test_fraction, training.seed)
+        parts = generate(shape, scoring.task_of(ours) == "classes", test_fraction, training.seed)
     else:
         parts = fitting.prepare(request, ours, console)
-    contenders = contenders_of(ours, theirs, worker_counts, parts)
+    contenders = make_contenders(ours, theirs, worker_counts, parts)
     measure(contenders, parts, repeats, console)
-    report = {"data": data} | report_of(contenders, parts, passes, repeats)
+    report = {"data": data} | make_report(contenders, parts, passes, repeats)
     print_report(report, console)
     console.print_json(report)
 
 
-def counterpart(ours: Any) -> Any:
+def make_counterpart(ours: Any) -> Any:
     """Return scikit-learn's estimator with the same parameters; raise UsageError for one that it lacks."""
     from sklearn import linear_model, neural_network
 
@@ -130,7 +130,7 @@ def counterpart(ours: Any) -> Any:
     return estimator
 
 
-def generated(shape: tuple[int, int, int], classify: bool, test_fraction: float, seed: int) -> FitInputs:
+def generate(shape: tuple[int, int, int], classify: bool, test_fraction: float, seed: int) -> FitInputs:
     """Generate normally distributed rows, and targets from a linear model with noise.
 
     ``shape`` has the numbers of rows, columns and classes.
@@ -151,7 +151,7 @@ def generated(shape: tuple[int, int, int], classify: bool, test_fraction: float,
     return FitInputs(rows[:kept], target[:kept], rows[kept:], target[kept:], None)
 
 
-def contenders_of(ours: Any, theirs: Any, workers: Sequence[int], parts: FitInputs) -> list[Contender]:
+def make_contenders(ours: Any, theirs: Any, workers: Sequence[int], parts: FitInputs) -> list[Contender]:
     """Return the estimators to time; scikit-learn parallelizes over classes, so it needs several of them."""
     import numpy as np
     from sklearn.base import clone, is_classifier
@@ -169,7 +169,7 @@ def measure(contenders: Sequence[Contender], parts: FitInputs, repeats: int, con
         # rotate the order, because a fit may affect the next one
         start = turn % len(contenders)
         for contender in (*contenders[start:], *contenders[:start]):
-            seconds = timed(contender.estimator, parts)
+            seconds = time_fit(contender.estimator, parts)
             if turn:
                 contender.seconds.append(seconds)
             else:
@@ -177,7 +177,7 @@ def measure(contenders: Sequence[Contender], parts: FitInputs, repeats: int, con
         console.print_always(f"repeat {turn} of {repeats}" if turn else "warm-up fits done")
 
 
-def timed(estimator: Any, parts: FitInputs) -> float:
+def time_fit(estimator: Any, parts: FitInputs) -> float:
     """Return the seconds of one fit."""
     from parsgd.cli.fitting import call
 
@@ -192,7 +192,7 @@ def timed(estimator: Any, parts: FitInputs) -> float:
     return seconds
 
 
-def report_of(contenders: Sequence[Contender], parts: FitInputs, passes: int, repeats: int) -> dict[str, Any]:
+def make_report(contenders: Sequence[Contender], parts: FitInputs, passes: int, repeats: int) -> dict[str, Any]:
     """Return the results as plain values; ``speedup`` is relative to scikit-learn with one worker."""
     import sklearn
 
@@ -245,7 +245,7 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         )
         for one in report["results"]
     ]
-    console.table(f"{report['passes']} passes over {report['rows']:,} rows", header, rows)
+    console.print_table(f"{report['passes']} passes over {report['rows']:,} rows", header, rows)
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     machine = f"{report['cores']} cores, Python {report['python']}"
     console.print(f"{versions}; {machine}; medians of {report['repeats']} fits")

@@ -46,7 +46,7 @@ def export(
     load_onnx()  # raises MissingDependencyError before the model is read
     fitted = modelfile.load(model)
     estimator = fitted.estimator
-    names, steps, notes = columns_of(fitted, model, encoded)
+    names, steps, notes = describe_columns(fitted, model, encoded)
     if names is not None:
         # stored in the graph's metadata
         estimator.feature_names_in_ = names
@@ -61,7 +61,7 @@ def export(
     console.print_json(report | {"outputs": outputs, "notes": notes})
 
 
-def columns_of(
+def describe_columns(
     fitted: ModelFile, path: Path, encoded: bool
 ) -> tuple[np.ndarray | None, dict[str, np.ndarray], list[str]]:
     """Return the names of the columns of X, the encoding steps as arguments of ``to_onnx``, and notes about X.
@@ -87,9 +87,9 @@ def columns_of(
             )
         if not encoded:
             steps = {
-                "fill": _learned((kind.fill, kind.width, np.nan) for kind in columns.kinds),
-                "mean": _learned((kind.center, kind.width, 0.0) for kind in columns.kinds),
-                "scale": _learned((kind.divisor, kind.width, 1.0) for kind in columns.kinds),
+                "fill": _join_learned((kind.fill, kind.width, np.nan) for kind in columns.kinds),
+                "mean": _join_learned((kind.center, kind.width, 0.0) for kind in columns.kinds),
+                "scale": _join_learned((kind.divisor, kind.width, 1.0) for kind in columns.kinds),
             }
             steps = steps if np.isfinite(steps["fill"]).all() else {}
         dates = [name for kind in columns.kinds if isinstance(kind, Dates) for name in kind.names]
@@ -106,7 +106,7 @@ def columns_of(
     return names, steps, notes
 
 
-def _learned(values: Iterable[tuple[Sequence[float] | None, int, float]]) -> np.ndarray:
+def _join_learned(values: Iterable[tuple[Sequence[float] | None, int, float]]) -> np.ndarray:
     """Join learned values ``(values, width, default)`` of column kinds."""
     import numpy as np
 

@@ -93,8 +93,8 @@ def fit(
         if hold.presses and estimator.outcome_ is not Outcome.INTERRUPTED:
             raise KeyboardInterrupt
         scores = scoring.score(estimator, *parts.scored)
-        report = report_of(estimator, parts, out, scores, seconds, warnings)
-        run = metadata_of(report, parts, context.meta[ARGUMENTS], data, model_options.target)
+        report = make_report(estimator, parts, out, scores, seconds, warnings)
+        run = make_metadata(report, parts, context.meta[ARGUMENTS], data, model_options.target)
         modelfile.save(out, estimator, parts.encoding, model_options.target, run)
         if checkpoints.resume:
             number = report["resumed_from"]
@@ -122,7 +122,7 @@ def check_out(out: Path) -> None:
         raise UsageError(f"--out {out}: no permission to write to {out.parent}; use another folder.")
 
 
-def report_of(
+def make_report(
     estimator: Any, parts: FitInputs, out: Path, scores: dict[str, float], seconds: float, warnings: list[str]
 ) -> dict[str, Any]:
     """Return the report that ``--json`` prints."""
@@ -143,12 +143,12 @@ def report_of(
         "algorithm": {"name": estimator.solver, "why": "requested"}
         if choice is None
         else {"name": choice.name, "why": choice.why},
-        "workers": worker_table(fitted.get("history_", [])),
+        "workers": sum_workers(fitted.get("history_", [])),
         "warnings": warnings,
     }
 
 
-def worker_table(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def sum_workers(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return steps, examples and seconds of each worker over the rounds; ``weight`` is the mean merge weight."""
     from parsgd.training.history_stats import worker_totals
 
@@ -156,7 +156,7 @@ def worker_table(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: vars(one)[of] for name, of in names.items()} for one in worker_totals(history)]
 
 
-def metadata_of(
+def make_metadata(
     report: dict[str, Any], parts: FitInputs, command: tuple[str, ...], data: list[str], target: str | None
 ) -> dict[str, Any]:
     """Return the metadata of the run for the model file and its report page."""
@@ -188,13 +188,13 @@ def metadata_of(
 def print_summary(report: dict[str, Any], outcome: Outcome, console: Console) -> None:
     """Print warnings, the table of workers and the summary."""
     for warning in report["warnings"]:
-        console.note(warning)
+        console.print_note(warning)
     rows = [
         [w["worker"], f"{w['steps']:,}", f"{w['examples']:,}", f"{w['seconds']:.3f}", f"{w['weight']:.3f}"]
         for w in report["workers"]
     ]
     if rows:
-        console.table("workers", ("worker", "steps", "examples", "seconds", "mean weight"), rows)
+        console.print_table("workers", ("worker", "steps", "examples", "seconds", "mean weight"), rows)
     scored_on, n_rows = report["scored_on"], report["rows"]
     scores, time = number_format.scores(report["scores"]), number_format.duration(report["seconds"])
     console.print(f"{scored_on} score: {scores} ({n_rows[scored_on]:,} rows)", style="bold")

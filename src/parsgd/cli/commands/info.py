@@ -33,22 +33,22 @@ def info(
     For a model: its parameters, training and score.  For checkpoints: the progress of the fit, and the command that
     resumes it.  For data: rows, columns, missing values and possible targets; large data are sampled.
     """
-    kind, console = kind_of(what), Console(as_json)
+    kind, console = detect_kind(what), Console(as_json)
     # imported here, because --help must not load NumPy
     module = importlib.import_module(f"parsgd.cli.inspect.inspect_{kind}")
     if kind == "machine":
-        report = module.machine(console)
+        report = module.describe_machine(console)
     elif kind == "data":
-        report = module.data(what, console, files.encoding_options())
+        report = module.describe_data(what, console, files.encoding_options())
     else:
-        report = (module.model if kind == "model" else module.checkpoints)(Path(what), console)
+        report = (module.describe_model if kind == "model" else module.describe_checkpoints)(Path(what), console)
     console.print_json({"kind": kind} | report)
 
 
-def kind_of(what: str | None) -> str:
+def detect_kind(what: str | None) -> str:
     """Return ``"machine"``, ``"model"``, ``"checkpoints"`` or ``"data"``.
 
-    >>> kind_of(None), kind_of("iris"), kind_of("table.csv")
+    >>> detect_kind(None), detect_kind("iris"), detect_kind("table.csv")
     ('machine', 'data', 'data')
     """
     from parsgd.checkpointing.store import ENDING

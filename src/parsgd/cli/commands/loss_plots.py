@@ -21,7 +21,7 @@ _HEIGHT, _WIDEST = 18, 110
 _SUFFIXES = (".png", ".pdf", ".svg")
 
 
-def check(terminal: bool, figure: Path | None) -> None:
+def check_libraries(terminal: bool, figure: Path | None) -> None:
     """Check before training that the plots can be drawn afterwards."""
     # plotext 6 lacks the functions of plotext 5
     if terminal and not _has("plotext", "plotsize"):
@@ -43,10 +43,10 @@ def _has(package: str, name: str) -> bool:
         return False
 
 
-def steps(curve: Sequence[CurvePoint], end: float, size: float) -> tuple[list[float], list[float]]:
+def make_steps(curve: Sequence[CurvePoint], end: float, size: float) -> tuple[list[float], list[float]]:
     """Return times, in units of ``size`` seconds, and losses of a curve as a step function up to ``end``.
 
-    >>> steps([CurvePoint(0.0, 0.0, 0.7), CurvePoint(2.0, 1.0, 0.5)], 3.0, 1.0)
+    >>> make_steps([CurvePoint(0.0, 0.0, 0.7), CurvePoint(2.0, 1.0, 0.5)], 3.0, 1.0)
     ([0.0, 2.0, 2.0, 3.0], [0.7, 0.7, 0.5, 0.5])
     """
     times, losses = [], []
@@ -56,7 +56,7 @@ def steps(curve: Sequence[CurvePoint], end: float, size: float) -> tuple[list[fl
     return times, losses
 
 
-def terminal_plot(curves: Curves, loss: str, width: int, colors: bool) -> str:
+def draw_in_terminal(curves: Curves, loss: str, width: int, colors: bool) -> str:
     """Return the curves as lines of text, at most ``width`` characters wide."""
     import plotext
 
@@ -66,7 +66,7 @@ def terminal_plot(curves: Curves, loss: str, width: int, colors: bool) -> str:
     plotext.theme("clear")
     plotext.plotsize(min(width, _WIDEST), _HEIGHT)
     for i, (name, curve) in enumerate(curves.items()):
-        times, losses = steps(curve, end, size)
+        times, losses = make_steps(curve, end, size)
         settings = {"color": ("blue", "orange", "green", "red", "magenta", "cyan")[i % 6]} if colors else {}
         plotext.plot(times, losses, label=name, marker=_MARKERS[i % len(_MARKERS)], **settings)
     plotext.xlabel(f"virtual time, {unit}")
@@ -87,7 +87,7 @@ def save_figure(curves: Curves, loss: str, path: Path) -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     for name, curve in curves.items():
-        times, losses = steps(curve, end, size)
+        times, losses = make_steps(curve, end, size)
         axes.plot(times, losses, label=name)
     axes.set_xlabel(f"virtual time, {unit}")
     axes.set_ylabel(loss)

@@ -58,12 +58,12 @@ def plan(
 
     console = Console(as_json)
     settings = {
-        "n_workers": option_values.counts(workers, "--workers"),
-        "latency_s": option_values.seconds(latency, "--latency"),
+        "n_workers": option_values.parse_counts(workers, "--workers"),
+        "latency_s": option_values.parse_seconds(latency, "--latency"),
         "bandwidth_bytes_per_s": float("inf") if bandwidth is None else bandwidth,
-        "merge_s": None if merge is None else option_values.seconds(merge, "--merge"),
+        "merge_s": None if merge is None else option_values.parse_seconds(merge, "--merge"),
         "tolerance": tolerance,
-        "seconds": None if seconds is None else option_values.seconds(seconds, "--seconds"),
+        "seconds": None if seconds is None else option_values.parse_seconds(seconds, "--seconds"),
     }
     # without a stopping rule unless a tolerance was given
     parameters = training.parameters(model_options, max_iter=passes, tol="none")
@@ -72,14 +72,14 @@ def plan(
     request = fitting.DataRequest((data,), model_options.target, columns.encoding_options())
     parts = fitting.prepare(request, estimator, console)
     plan = parsgd.plan(estimator, parts.rows, parts.target, **settings)
-    console.table("predicted", HEADER, plan.rows())
+    console.print_table("predicted", HEADER, plan.rows())
     console.print_notes(plan.facts())
     console.print(plan.why, style="bold")
     size = {"rows": parts.rows.shape[0], "features": parts.rows.shape[1]}
-    console.print_json(size | {"loss": f"mean {fitting.loss_of(estimator)} on held-out rows"} | values_of(plan))
+    console.print_json(size | {"loss": f"mean {fitting.loss_of(estimator)} on held-out rows"} | list_values(plan))
 
 
-def values_of(plan: TrainingPlan) -> dict[str, Any]:
+def list_values(plan: TrainingPlan) -> dict[str, Any]:
     """Return the plan as plain values; the time of a fit that misses the loss is null, with ``"reaches": false``."""
     return {
         "goal": plan.goal,

@@ -57,22 +57,22 @@ def predict(
         raise UsageError(f"--out {out}: the folder {path.parent} does not exist; create it: mkdir -p {path.parent}")
     options = files.encoding_options()
     fitted = modelfile.load(model)
-    rows = _test_part(read_data.read(data, options, stream, fitted.columns))
-    columns = predictions(fitted.estimator, fitted.rows(rows))
+    rows = _select_test_rows(read_data.read(data, options, stream, fitted.columns))
+    columns = compute_predictions(fitted.estimator, fitted.rows(rows))
     count = len(columns["prediction"])
     if out == "-":
-        table = _frame(columns)
+        table = _make_frame(columns)
         for start in range(0, max(count, 1), _CHUNK_ROWS):
             output.write(table.iloc[start : start + _CHUNK_ROWS].to_csv(index=False, header=start == 0))
     else:
         with write_atomically(out) as temporary:
             _write(columns, temporary, path.suffix.lower())
-    console.print_notes([*_stream_notes(rows), *rows.notes])
+    console.print_notes([*_describe_stream(rows), *rows.notes])
     console.print(f"{count:,} predictions written to {'standard output' if out == '-' else out}")
     console.print_json({"model": str(model), "data": list(data), "out": out, "rows": count})
 
 
-def predictions(estimator: Any, rows: Any) -> dict[str, np.ndarray]:
+def compute_predictions(estimator: Any, rows: Any) -> dict[str, np.ndarray]:
     """Return the columns ``prediction``; ``probability (n_rows, n_classes)`` and ``classes``; or ``score``."""
     from parsgd.cli.scoring import has_probabilities, task_of
 
@@ -85,7 +85,7 @@ def predictions(estimator: Any, rows: Any) -> dict[str, np.ndarray]:
     return columns
 
 
-def _frame(columns: dict[str, np.ndarray]) -> pd.DataFrame:
+def _make_frame(columns: dict[str, np.ndarray]) -> pd.DataFrame:
     """Return the columns as a DataFrame; matrices become one column per class or output."""
     import pandas as pd
 
@@ -106,12 +106,12 @@ def _write(columns: dict[str, np.ndarray], path: Path, suffix: str) -> None:
         with open(path, "wb") as file:
             np.savez(file, **columns)
     elif suffix == ".parquet":
-        _frame(columns).to_parquet(path, index=False)
+        _make_frame(columns).to_parquet(path, index=False)
     else:
-        _frame(columns).to_csv(path, index=False)
+        _make_frame(columns).to_csv(path, index=False)
 
 
-def _stream_notes(data: Data) -> list[str]:
+def _describe_stream(data: Data) -> list[str]:
     return [] if data.stream_reason is None else [f"{data.name}: {data.n_rows:,} rows, streamed ({data.stream_reason})"]
 
 
@@ -131,18 +131,18 @@ def evaluate(
     fitted = modelfile.load(model)
     task = task_of(fitted.estimator)
     column = target or fitted.target
-    rows = _test_part(read_data.read(data, options, stream, fitted.columns, column))
+    rows = _select_test_rows(read_data.read(data, options, stream, fitted.columns, column))
     if rows.predefined_target or (task == "outliers" and column not in rows.schema.names):
         column = target
     rows = target_column.clean(target_column.take_target(rows, column, needed=task != "outliers"), task)
     labels = label_type(fitted.estimator.classes_) if task == "classes" else None
     scores = score(fitted.estimator, fitted.rows(rows), rows.targets(task, labels)[0] if rows.has_targets else None)
-    console.print_notes([*_stream_notes(rows), *rows.notes])
+    console.print_notes([*_describe_stream(rows), *rows.notes])
     console.print(f"{rows.name}: {number_format.scores(scores)} ({rows.n_rows:,} rows)", style="bold")
     console.print_json({"model": str(model), "data": rows.name, "rows": rows.n_rows, "scores": scores})
 
 
-def _test_part(data: Data) -> Data:
+def _select_test_rows(data: Data) -> Data:
     """Return the test set of the file if it has one, because the model may have been fitted to the other rows."""
     if data.test is None:
         return data

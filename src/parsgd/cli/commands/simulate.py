@@ -82,22 +82,22 @@ def simulate(
     from parsgd.training.compatibility import refuse_unoffered
 
     console = Console(as_json)
-    worker_speeds = tuple(option_values.values_of(speeds, "--speeds", option_values.number))
-    delays = option_values.values_of(latency, "--latency", option_values.seconds)
+    worker_speeds = tuple(option_values.parse_values(speeds, "--speeds", option_values.parse_number))
+    delays = option_values.parse_values(latency, "--latency", option_values.parse_seconds)
     engine = Simulated(
         speeds=worker_speeds,
         rate=rate,
         latency_s=delays[0] if len(delays) == 1 else delays,
         jitter=jitter,
-        failures=option_values.failures(failures or (), len(worker_speeds)),
+        failures=option_values.parse_failures(failures or (), len(worker_speeds)),
         bandwidth_bytes_per_s=float("inf") if bandwidth is None else bandwidth,
-        merge_s=option_values.seconds(merge, "--merge"),
+        merge_s=option_values.parse_seconds(merge, "--merge"),
         seed=training.seed,
     )
     engine.for_each("latency_s", len(worker_speeds))
-    round_seconds = None if seconds is None else option_values.seconds(seconds, "--seconds")
-    algorithms = algorithms_of(algorithm, round_seconds)
-    loss_plots.check(not as_json, figure)
+    round_seconds = None if seconds is None else option_values.parse_seconds(seconds, "--seconds")
+    algorithms = parse_algorithms(algorithm, round_seconds)
+    loss_plots.check_libraries(not as_json, figure)
     for one in algorithms.values():
         refuse_unoffered(None, one, engine)
     parameters = training.parameters(model_options, max_iter=passes, tol="none") | {"random_state": training.seed}
@@ -120,21 +120,21 @@ def simulate(
         "scored_on": parts.scored_on,
         "loss": f"mean {fitting.loss_of(estimator)} on the {parts.scored_on} rows",
         "engine": {"workers": engine.n_workers} | asdict(engine),
-        "goal": goal_of(results, goal),
+        "goal": choose_goal(results, goal),
         "algorithms": results,
     }
     for result in results:
-        result["seconds_to_goal"] = reached(result["curve"], report["goal"])
+        result["seconds_to_goal"] = find_time_to_loss(result["curve"], report["goal"])
     print_report(report, figure, console)
     console.print_json(report)
     if any(result["outcome"] == "INTERRUPTED" for result in results):
         raise CliExit("Interrupted; the results so far are shown.", INTERRUPTED)
 
 
-def algorithms_of(text: str, seconds: float | None) -> dict[str, Algorithm]:
+def parse_algorithms(text: str, seconds: float | None) -> dict[str, Algorithm]:
     """Create the algorithms of a comma-separated list of ``NAME`` or ``NAME:KEY=VALUE:...``.
 
-    >>> algorithms_of("local:sync_every=0.5,minibatch", None)
+    >>> parse_algorithms("local:sync_every=0.5,minibatch", None)
     {'local:sync_every=0.5': LocalSGD(sync_every=0.5, ...), 'minibatch': MiniBatch(batch_size=None)}
     """
     found = {}
@@ -149,7 +149,7 @@ def algorithms_of(text: str, seconds: float | None) -> dict[str, Algorithm]:
                 raise UsageError(
                     f"--algorithm {label}: give settings as NAME:KEY=VALUE; {name} accepts {', '.join(known)}.{hint}"
                 )
-            settings[key] = option_values.parsed(value)
+            settings[key] = option_values.parse_parameter(value)
         found[label] = cls(**settings)
     return found
 
@@ -174,23 +174,23 @@ def train(
     except (WorkersLostError, DivergedError) as error:
         console.print(f"  {error}", style="yellow")
         observed.look()
-        return {"outcome": type(error).__name__, "why": str(error), "warnings": []} | _curve_facts(observed)
+        return {"outcome": type(error).__name__, "why": str(error), "warnings": []} | _describe_curve(observed)
     observed.look()
     history = estimator.history_
     return {
         "outcome": estimator.outcome_.name,
         "why": estimator.outcome_.value,
         "warnings": messages,
-        **_curve_facts(observed),
+        **_describe_curve(observed),
         "loss": observed.curve[-1].loss,
         "scores": scoring.score(estimator, *parts.scored),
-        "waited": waited(history, engine),
+        "waited": measure_waiting(history, engine),
         "lost": [task for entry in history for task in entry["lost"]],
         "real_seconds": real_seconds,
     }
 
 
-def _curve_facts(observed: ObservedFit) -> dict[str, Any]:
+def _describe_curve(observed: ObservedFit) -> dict[str, Any]:
     last = observed.curve[-1]
     per_pass = last.seconds / last.passes if last.passes else None
     return {
@@ -201,7 +201,7 @@ def _curve_facts(observed: ObservedFit) -> dict[str, Any]:
     }
 
 
-def waited(history: Sequence[dict[str, Any]], engine: Simulated) -> float:
+def measure_waiting(history: Sequence[dict[str, Any]], engine: Simulated) -> float:
     """Return the fraction of the workers' time without useful steps, up to the end or the worker's failure."""
     end = history[-1]["seconds"]
     alive = sum(min(end, engine.failures.get(worker, end)) for worker in range(engine.n_workers))
@@ -209,7 +209,7 @@ def waited(history: Sequence[dict[str, Any]], engine: Simulated) -> float:
     return max(0.0, 1.0 - busy / alive) if alive > 0 else 0.0
 
 
-def goal_of(results: Sequence[dict[str, Any]], requested: float | None) -> float | None:
+def choose_goal(results: Sequence[dict[str, Any]], requested: float | None) -> float | None:
     """Return the requested loss, or the lowest one that all completed algorithms reached.
 
     The initial loss is ignored: a learning rate that is too large at first may increase it.
@@ -219,7 +219,7 @@ def goal_of(results: Sequence[dict[str, Any]], requested: float | None) -> float
     return requested if requested is not None else max(lowest, default=None)
 
 
-def reached(curve: Sequence[dict[str, float]], goal: float | None) -> float | None:
+def find_time_to_loss(curve: Sequence[dict[str, float]], goal: float | None) -> float | None:
     """Return the time of the first evaluation after a merge with at most this loss, or None."""
     return next((point["seconds"] for point in curve[1:] if goal is not None and point["loss"] <= goal), None)
 
@@ -230,7 +230,7 @@ def print_report(report: dict[str, Any], figure: Path | None, console: Console) 
 
     for result in report["algorithms"]:
         for warning in result["warnings"]:
-            console.note(f"{result['algorithm']}: {warning}")
+            console.print_note(f"{result['algorithm']}: {warning}")
     goal = report["goal"]
     to_goal = "time to goal" if goal is None else f"to loss {goal:.4g}"
     header = ("algorithm", "passes", "time", "per pass", to_goal, "final loss", "waiting", "lost")
@@ -238,7 +238,7 @@ def print_report(report: dict[str, Any], figure: Path | None, console: Console) 
     seen = {result["algorithm"]: result["curve"] for result in report["algorithms"]}
     drawn = {name: [loss_plots.CurvePoint(**point) for point in curve] for name, curve in seen.items()}
     if not console.quiet:
-        console.plot(lambda width, colors: loss_plots.terminal_plot(drawn, report["loss"], width, colors))
+        console.print_plot(lambda width, colors: loss_plots.draw_in_terminal(drawn, report["loss"], width, colors))
     for result in report["algorithms"]:
         if "scores" in result:
             real = number_format.duration(result["real_seconds"])

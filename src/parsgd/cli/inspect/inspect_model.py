@@ -26,7 +26,7 @@ _RUN_FIELDS = ("command", "finished", "data", "rows", "test_rows", "scores", "sc
 _KINDS = {Numeric: "number", Dates: "date", OneHot: "category", HashedCategories: "hashed", Text: "words"}
 
 
-def model(path: Path, console: Console) -> dict[str, Any]:
+def describe_model(path: Path, console: Console) -> dict[str, Any]:
     """Print and return the report; raise ModelFileError for other or damaged files."""
     fitted, saved = modelfile.load(path), model_files.open_file(path)
     estimator, learned = saved.estimator, vars(saved.estimator)
@@ -40,12 +40,12 @@ def model(path: Path, console: Console) -> dict[str, Any]:
         "version": saved.version,
         "estimator": type(estimator).__name__,
         "task": task_of(estimator),
-        "parameters": {name: str(value) for name, value in changed(estimator).items()},
+        "parameters": {name: str(value) for name, value in list_changed_parameters(estimator).items()},
         "features": int(estimator.n_features_in_),
-        "columns": columns(fitted),
+        "columns": list_columns(fitted),
         "target": fitted.target,
         "classes": [str(name) for name in learned.get("classes_", [])],
-        "numbers": n_numbers(estimator),
+        "numbers": count_numbers(estimator),
         "epochs": int(estimator.n_iter_),
         "outcome": None if outcome is None else outcome.name,
         "algorithm": None if choice is None else choice.name,
@@ -56,14 +56,14 @@ def model(path: Path, console: Console) -> dict[str, Any]:
     return report
 
 
-def changed(estimator: Any) -> dict[str, Any]:
+def list_changed_parameters(estimator: Any) -> dict[str, Any]:
     """Return the parameters that differ from their defaults."""
     defaults = type(estimator)().get_params(deep=False)
     given = estimator.get_params(deep=False)
     return {name: value for name, value in given.items() if repr(value) != repr(defaults[name])}
 
 
-def n_numbers(estimator: Any) -> int:
+def count_numbers(estimator: Any) -> int:
     """Return the number of learned coefficients and intercepts."""
     fitted = vars(estimator)
     if is_network(estimator):
@@ -72,7 +72,7 @@ def n_numbers(estimator: Any) -> int:
     return int(np.prod(estimator.coef_.shape)) + int(np.size(fitted.get("intercept_", 0.0)))
 
 
-def columns(fitted: modelfile.ModelFile) -> dict[str, list[str]] | None:
+def list_columns(fitted: modelfile.ModelFile) -> dict[str, list[str]] | None:
     """Return the names of the input columns by kind, or None if columns are identified by position."""
     if not isinstance(fitted.columns, Encoder):
         return None

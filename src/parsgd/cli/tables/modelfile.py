@@ -31,11 +31,11 @@ class ModelFile:
 
     def rows(self, data: Data) -> np.ndarray | csr_matrix | Dataset:
         """Return the encoded rows: a Dataset of streamed data, else one array or CSR matrix."""
-        dataset = data.encoded(self.columns or by_position(self.estimator, data), None)
-        return dataset if data.stream_reason is not None else all_rows(dataset)
+        dataset = data.encoded(self.columns or columns_by_position(self.estimator, data), None)
+        return dataset if data.stream_reason is not None else read_all(dataset)
 
 
-def all_rows(dataset: Dataset) -> np.ndarray | csr_matrix:
+def read_all(dataset: Dataset) -> np.ndarray | csr_matrix:
     """Return the rows of a Dataset as one array or CSR matrix."""
     (block,) = dataset.without_targets().blocks(dataset.n_rows)
     return block.x
@@ -73,7 +73,7 @@ def load(path: Path) -> ModelFile:
     return ModelFile(estimator, columns, target if isinstance(target, str) else None)
 
 
-def by_position(estimator: Any, data: Data) -> Encoder | SvmlightColumns:
+def columns_by_position(estimator: Any, data: Data) -> Encoder | SvmlightColumns:
     """Return columns in their order, for a model that was fitted to arrays."""
     width = estimator.n_features_in_
     if not data.is_table:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.cli.cli_errors import UsageError
-from parsgd.cli.tables.data_arrays import BUILT_IN, TARGET, built_in, npz_tables
+from parsgd.cli.tables.data_arrays import BUILT_IN, TARGET, load_built_in, read_npz
 from parsgd.cli.tables.learn_columns import EncodingOptions
 from parsgd.data.columns.column_specs import index_names
 from parsgd.data.columns.column_specs import listed as list_names
@@ -187,7 +187,7 @@ def read(
     path = Path(names[0])
     if names[0] in BUILT_IN and not path.exists():
         _refuse_names(options, name)
-        return _of_table(built_in(name), name)
+        return _of_table(load_built_in(name), name)
     if names[0] == PIPE:
         return _pipe(options, columns, target)
     for one in names:
@@ -265,7 +265,7 @@ def _of_table(table: Any, name: str, dtype: str | None = None, notes: Sequence[s
 
 
 def _npz(path: Path) -> Data:
-    table, test, dtype, notes = npz_tables(path)
+    table, test, dtype, notes = read_npz(path)
     data = _of_table(table, str(path), dtype, notes)
     return data if test is None else replace(data, test=_of_table(test, str(path), dtype))
 
