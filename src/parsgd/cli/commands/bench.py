@@ -187,7 +187,8 @@ def time_fit(estimator: Any, parts: FitInputs) -> float:
         start = time.perf_counter()
         call(estimator.fit, parts.rows, parts.target)
         seconds = time.perf_counter() - start
-    if vars(estimator).get("outcome_") is Outcome.INTERRUPTED:
+    # scikit-learn has no such attribute
+    if getattr(estimator, "outcome_", None) is Outcome.INTERRUPTED:
         raise KeyboardInterrupt
     return seconds
 

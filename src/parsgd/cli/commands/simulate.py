@@ -234,7 +234,7 @@ def print_report(report: dict[str, Any], figure: Path | None, console: Console) 
     goal = report["goal"]
     to_goal = "time to goal" if goal is None else f"to loss {goal:.4g}"
     header = ("algorithm", "passes", "time", "per pass", to_goal, "final loss", "waiting", "lost")
-    console.table("virtual time", header, [_row(result) for result in report["algorithms"]])
+    console.print_table("virtual time", header, [_row(result) for result in report["algorithms"]])
     seen = {result["algorithm"]: result["curve"] for result in report["algorithms"]}
     drawn = {name: [loss_plots.CurvePoint(**point) for point in curve] for name, curve in seen.items()}
     if not console.quiet:
