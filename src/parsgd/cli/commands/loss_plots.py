@@ -13,6 +13,8 @@ from parsgd.cli.cli_errors import UsageError
 from parsgd.errors import MissingDependencyError
 from parsgd.planning.heldout import CurvePoint
 from parsgd.viz.number_format import unit_of
+from parsgd.viz.plots import plot_style
+from parsgd.viz.report.line_charts import ChartLine
 
 Curves = dict[str, Sequence[CurvePoint]]
 
@@ -78,7 +80,7 @@ def draw_in_terminal(curves: Curves, loss: str, width: int, colors: bool) -> str
 
 
 def save_figure(curves: Curves, loss: str, path: Path) -> None:
-    """Save the curves as a figure; the suffix of ``path`` gives the format."""
+    """Save the curves as a figure in the style of :mod:`parsgd.plotting`; the suffix of ``path`` gives the format."""
     from matplotlib.figure import Figure
 
     end = max(curve[-1].seconds for curve in curves.values())
@@ -86,11 +88,8 @@ def save_figure(curves: Curves, loss: str, path: Path) -> None:
     # without pyplot no window opens and no back end is selected
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
-    for name, curve in curves.items():
-        times, losses = make_steps(curve, end, size)
-        axes.plot(times, losses, label=name)
-    axes.set_xlabel(f"virtual time, {unit}")
-    axes.set_ylabel(loss)
-    axes.grid(alpha=0.3)
-    axes.legend()
+    steps = {name: make_steps(curve, end, size) for name, curve in curves.items()}
+    lines = [ChartLine(name, [(*point, "") for point in zip(*both, strict=True)]) for name, both in steps.items()]
+    plot_style.draw_lines(axes, lines, marker=None)
+    plot_style.finish(axes, "" if len(curves) > 1 else next(iter(curves)), f"virtual time, {unit}", loss)
     figure.savefig(path, dpi=150)
