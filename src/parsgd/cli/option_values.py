@@ -1,4 +1,4 @@
-"""Parsers of option values: parameters, layer sizes, times with units, one value per worker, and worker failures."""
+"""Parsers and checks of option values: parameters, layers, times with units, values per worker, failures, folders."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from parsgd.cli.cli_errors import UsageError
@@ -36,6 +37,12 @@ def parse_assignments(pairs: Sequence[str]) -> dict[str, Any]:
         if not (name and equals and value):
             raise UsageError(f"--set {pair}: write NAME=VALUE, such as --set l1_ratio=0.3")
     return {name.strip(): parse_parameter(value.strip()) for name, _, value in split}
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Raise UsageError unless the folder of a file to write exists."""
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {path}: the folder {path.parent} does not exist; create it: mkdir -p {path.parent}")
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

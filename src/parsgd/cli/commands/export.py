@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from parsgd.cli import options
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.console import Console
+from parsgd.cli.option_values import check_folder
 from parsgd.cli.options import AsJson, option
 
 if TYPE_CHECKING:
@@ -40,9 +41,7 @@ def export(
     from parsgd.model_io.to_onnx import to_onnx
 
     console = Console(as_json)
-    if not onnx.absolute().parent.is_dir():
-        folder = onnx.parent
-        raise UsageError(f"--onnx {onnx}: the folder {folder} does not exist; create it: mkdir -p {folder}")
+    check_folder(onnx, "--onnx")
     load_onnx()  # raises MissingDependencyError before the model is read
     fitted = modelfile.load(model)
     estimator = fitted.estimator

@@ -11,6 +11,7 @@ import typer
 
 from parsgd.cli.cli_errors import INTERRUPTED, CliExit, UsageError
 from parsgd.cli.console import Console
+from parsgd.cli.option_values import check_folder
 from parsgd.cli.options import (
     TRAINING,
     AsJson,
@@ -116,8 +117,7 @@ def check_out(out: Path) -> None:
     """Raise UsageError before the fit if the model file cannot be written."""
     if out.is_dir():
         raise UsageError(f"--out {out} is a folder; name a file in it, such as {out / 'model.parsgd'}.")
-    if not out.parent.is_dir():
-        raise UsageError(f"--out {out}: the folder {out.parent} does not exist; create it: mkdir -p {out.parent}")
+    check_folder(out, "--out")
     if not os.access(out.parent, os.W_OK):
         raise UsageError(f"--out {out}: no permission to write to {out.parent}; use another folder.")
 

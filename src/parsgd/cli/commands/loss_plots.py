@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parsgd.cli.cli_errors import UsageError
+from parsgd.cli.option_values import check_folder
 from parsgd.errors import MissingDependencyError
 from parsgd.planning.heldout import CurvePoint
 from parsgd.viz.number_format import unit_of
@@ -32,10 +33,8 @@ def check_libraries(terminal: bool, figure: Path | None) -> None:
         raise MissingDependencyError("--figure needs matplotlib: pip install 'parsgd[plot]'")
     if figure is not None and figure.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"--figure {figure}: the name must end in {', '.join(_SUFFIXES)}.")
-    if figure is not None and not figure.parent.is_dir():
-        raise UsageError(
-            f"--figure {figure}: the folder {figure.parent} does not exist; create it: mkdir -p {figure.parent}"
-        )
+    if figure is not None:
+        check_folder(figure, "--figure")
 
 
 def _has(package: str, name: str) -> bool:

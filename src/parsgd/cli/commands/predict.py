@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from parsgd.cli import output
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.console import Console
+from parsgd.cli.option_values import check_folder
 from parsgd.cli.options import AsJson, DataFiles, FileOptions, ModelFile, Stream, Text, option
 from parsgd.utils.atomic_io import write_atomically
 from parsgd.viz import number_format
@@ -53,8 +54,8 @@ def predict(
     console, path = Console(as_json, to_stderr=out == "-"), Path(out)
     if out != "-" and path.suffix.lower() not in _WRITABLE:
         raise UsageError(f"--out {out}: the file name must end in {', '.join(_WRITABLE)}, or be - for standard output.")
-    if out != "-" and not path.parent.is_dir():
-        raise UsageError(f"--out {out}: the folder {path.parent} does not exist; create it: mkdir -p {path.parent}")
+    if out != "-":
+        check_folder(path, "--out")
     options = files.encoding_options()
     fitted = modelfile.load(model)
     rows = _select_test_rows(read_data.read(data, options, stream, fitted.columns))
