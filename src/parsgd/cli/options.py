@@ -158,7 +158,7 @@ class TrainingOptions:
         }
         if model_options.hidden is not None:
             parameters["hidden_layer_sizes"] = parse_layers(model_options.hidden)
-        return parameters | parse_assignments(self.more or ())
+        return parameters | parse_assignments(self.more or ()) | {"random_state": self.seed}
 
 
 @dataclass(frozen=True)

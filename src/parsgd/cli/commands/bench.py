@@ -93,7 +93,7 @@ def bench(
         if value < 1:
             raise UsageError(f"--{name} must be 1 or more; got {value}.")
     # without a stopping rule
-    parameters = training.parameters(model_options) | {"max_iter": passes, "tol": None, "random_state": training.seed}
+    parameters = training.parameters(model_options) | {"max_iter": passes, "tol": None}
     worker_counts, repeats = option_values.parse_counts(workers, "--workers"), min(repeats, 3) if quick else repeats
     options = columns.encoding_options()
     ours = fitting.make_estimator(model_options.model, parameters)

@@ -78,7 +78,7 @@ def fit(
 
     console = Console(as_json)
     parameters = training.parameters(model_options, max_iter=max_iter, tol=tol, **parallel.parameters())
-    parameters |= {"random_state": training.seed, **checkpoints.parameters()}
+    parameters |= checkpoints.parameters()
     options = columns.encoding_options()
     estimator = fitting.make_estimator(model_options.model, parameters, parallel)
     request = fitting.DataRequest(tuple(data), model_options.target, options, test_fraction, training.seed, stream)

@@ -67,7 +67,7 @@ def plan(
     }
     # without a stopping rule unless a tolerance was given
     parameters = training.parameters(model_options, max_iter=passes, tol="none")
-    estimator = fitting.make_estimator(model_options.model, parameters | {"random_state": training.seed})
+    estimator = fitting.make_estimator(model_options.model, parameters)
     fitting.require_heldout_loss(estimator, model_options.model)
     request = fitting.DataRequest((data,), model_options.target, columns.encoding_options())
     parts = fitting.prepare(request, estimator, console)

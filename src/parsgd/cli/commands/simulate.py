@@ -100,7 +100,7 @@ def simulate(
     loss_plots.check_libraries(not as_json, figure)
     for one in algorithms.values():
         refuse_unoffered(None, one, engine)
-    parameters = training.parameters(model_options, max_iter=passes, tol="none") | {"random_state": training.seed}
+    parameters = training.parameters(model_options, max_iter=passes, tol="none")
     estimator = fitting.make_estimator(model_options.model, parameters)
     if fitting.uses_lbfgs(estimator):
         raise UsageError("solver=lbfgs has one worker; simulate solver=adam, adamw or sgd.")
