@@ -31,15 +31,21 @@ def keep(drawn, folder: Path, name: str) -> Path:
 
 
 def bars(
-    axis, labels: Sequence[str], values: Sequence[float], marks: Sequence[float | None] = (),
-    spreads: Sequence[tuple[float, float]] | None = None, colors: Sequence[str] | str = OURS,
-) -> None:  # fmt: skip
+    axis,
+    labels: Sequence[str],
+    values: Sequence[float],
+    marks: Sequence[float | None] = (),
+    spreads: Sequence[tuple[float, float]] | None = None,
+    colors: Sequence[str] | str = OURS,
+) -> None:
     """Horizontal bars, the first on top; `marks` are targets, drawn as short lines; `spreads` (low, high)."""
     places = list(range(len(labels)))
     around = None
     if spreads is not None:
-        around = [[max(v - low, 0) for v, (low, _) in zip(values, spreads, strict=True)],
-                  [max(high - v, 0) for v, (_, high) in zip(values, spreads, strict=True)]]  # fmt: skip
+        around = [
+            [max(v - low, 0) for v, (low, _) in zip(values, spreads, strict=True)],
+            [max(high - v, 0) for v, (_, high) in zip(values, spreads, strict=True)],
+        ]
     axis.barh(places, values, xerr=around, color=colors, height=0.65, error_kw={"lw": 1, "ecolor": "#333333"})
     for place, mark in zip(places, marks, strict=False):
         if mark is not None:

@@ -17,9 +17,19 @@ from benchmarks.measuring import timed
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
-    "parsgd", "numpy", "scipy", "numba", "scikit-learn", "torch", "vowpalwabbit", "cyanure", "snapml", "dask",
-    "dask-ml", "pyarrow",
-)  # fmt: skip
+    "parsgd",
+    "numpy",
+    "scipy",
+    "numba",
+    "scikit-learn",
+    "torch",
+    "vowpalwabbit",
+    "cyanure",
+    "snapml",
+    "dask",
+    "dask-ml",
+    "pyarrow",
+)
 
 
 def installed() -> dict[str, str | None]:

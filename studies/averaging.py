@@ -123,9 +123,17 @@ def problem(name: str, folder: Path) -> Problem:
     outputs = classes if classes > 2 else 1
     targets = y.astype(np.float32) if classes == 0 else (2.0 * y - 1.0).astype(np.float32) if classes == 2 else y
     model = Linear(
-        X.shape[1], outputs, "float32", loss, alpha=alpha, schedule="constant", sparse=hasattr(X, "indptr"),
-        positive=(1.0,) * outputs, negative=(1.0,) * outputs, measured=False,
-    )  # fmt: skip
+        X.shape[1],
+        outputs,
+        "float32",
+        loss,
+        alpha=alpha,
+        schedule="constant",
+        sparse=hasattr(X, "indptr"),
+        positive=(1.0,) * outputs,
+        negative=(1.0,) * outputs,
+        measured=False,
+    )
     return Problem(model, X, rows_of(X, targets))
 
 
@@ -270,9 +278,16 @@ def network(folder: Path) -> str:
         for k in NETWORK_COUNTS:
             # each of K workers draws a K-th of the rows a pass
             model = MLPClassifier(
-                NETWORK, batch_size=64, max_iter=passes * k, tol=0.0, n_iter_no_change=10**6, n_jobs=k,
-                random_state=0, algorithm=SimuParallel(partition="replicated"), engine="threads",
-            ).fit(X, y)  # fmt: skip
+                NETWORK,
+                batch_size=64,
+                max_iter=passes * k,
+                tol=0.0,
+                n_iter_no_change=10**6,
+                n_jobs=k,
+                random_state=0,
+                algorithm=SimuParallel(partition="replicated"),
+                engine="threads",
+            ).fit(X, y)
             chosen = model.predict_proba(X)[np.arange(len(y)), y]
             loss, wrong = -np.log(np.maximum(chosen, 1e-12)).mean(), 1.0 - model.score(X_test, y_test)
             cells.append(f"{loss:.4f} ({wrong:.2%})")

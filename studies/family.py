@@ -101,10 +101,16 @@ def problem(name: str, folder: Path) -> Problem:
         if n_classes == 0:
             loss = {"loss": "squared_error", "schedule": "invscaling", "power_t": 0.25}
         model = Linear(
-            X.shape[1], several, dtype="float32", sparse=sparse.issparse(X), measured=False,
-            alpha=1e-6 if name in ("enron_spam", "news20") else 1e-4, positive=(1.0,) * several,
-            negative=(1.0,) * several, **loss,
-        )  # fmt: skip
+            X.shape[1],
+            several,
+            dtype="float32",
+            sparse=sparse.issparse(X),
+            measured=False,
+            alpha=1e-6 if name in ("enron_spam", "news20") else 1e-4,
+            positive=(1.0,) * several,
+            negative=(1.0,) * several,
+            **loss,
+        )
         size = ProblemSize(len(y), values, X.shape[1], several, model.sparse)
     as_targets = {0: np.float32, 2: lambda y: (2 * y - 1).astype(np.float32)}.get(n_classes, np.int64)
     return Problem(name, model, size, rows_of(X, as_targets(y)), rows_of(X_test, as_targets(y_test)))
@@ -138,9 +144,14 @@ def curve(problem: Problem, algorithm: Any, n_workers: int, seed: int, passes: f
     watched = Watched(algorithm, problem)
     try:
         found = fit(
-            problem.model, watched, engine, ArraySource(problem.rows), n_workers=n_workers, seed=seed,
+            problem.model,
+            watched,
+            engine,
+            ArraySource(problem.rows),
+            n_workers=n_workers,
+            seed=seed,
             max_epochs=int(np.ceil(passes)),
-        )  # fmt: skip
+        )
     except DivergedError:
         return [*watched.curve, (passes, np.inf)]
     return [*watched.curve, (found.examples / len(problem.rows.y), test_loss(problem, found.state))]
@@ -240,9 +251,14 @@ def main() -> None:
     warnings.simplefilter("ignore")
     cells: dict = {}
     text = HEADER.format(
-        passes=PASSES, serial=arguments.serial, seeds=arguments.seeds, most=MOST, batch=BATCH,
-        python=platform.python_version(), parsgd=parsgd.__version__,
-    )  # fmt: skip
+        passes=PASSES,
+        serial=arguments.serial,
+        seeds=arguments.seeds,
+        most=MOST,
+        batch=BATCH,
+        python=platform.python_version(),
+        parsgd=parsgd.__version__,
+    )
     sections = "".join(section(name, arguments, cells) for name in arguments.only)
     figure(cells, arguments.only, arguments.out.with_suffix(".png"))
     text += f"\n![Passes to serial's loss, for each algorithm and data set]({arguments.out.stem}.png)\n"

@@ -53,9 +53,15 @@ def measure(data, alpha: float, passes: int, rule: str, seed: int) -> tuple[floa
     """Test loss, share of errors, and the sum of the weights."""
     X, X_test, y, y_test = data
     model = SGDClassifier(
-        "log_loss", alpha=alpha, max_iter=passes, tol=None, n_jobs=len(SPEEDS), engine=Unequal(), random_state=seed,
+        "log_loss",
+        alpha=alpha,
+        max_iter=passes,
+        tol=None,
+        n_jobs=len(SPEEDS),
+        engine=Unequal(),
+        random_state=seed,
         algorithm=WeightedAverage(rule=rule),
-    ).fit(X, y)  # fmt: skip
+    ).fit(X, y)
     decision = model.decision_function(X_test).astype(np.float64)
     decision = decision.reshape(len(y_test), -1)
     right = y_test[:, None] == (model.classes_[1:] if decision.shape[1] == 1 else model.classes_)

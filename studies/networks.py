@@ -123,9 +123,12 @@ def study(name: str, solver: str, arguments: argparse.Namespace, ways: list[str]
     reader = getattr(datasets, name)
     data = reader(arguments.folder, classes=True) if name == "covtype" else reader(arguments.folder)
     settings = {
-        **chosen, "hidden_layer_sizes": layers, "max_iter": epochs, "tol": 0.0,
+        **chosen,
+        "hidden_layer_sizes": layers,
+        "max_iter": epochs,
+        "tol": 0.0,
         "n_iter_no_change": 10**6,
-    }  # fmt: skip
+    }
     regression = name == "california_housing"
     score = "RMSE" if regression else "accuracy"
     shape = "-".join(map(str, (data[0].shape[1], *layers, 1 if regression else len(np.unique(data[2])))))

@@ -69,9 +69,14 @@ def blocks(X, y, group_rows: int, window: int | None) -> StreamingSource:
 def test_loss(source, data, rate: float, alpha: float, passes: int, workers: int, seed: int) -> float:
     X, X_test, _, y_test = data
     model = Linear(
-        X.shape[1], loss="log_loss", dtype="float32", alpha=alpha, schedule="constant", eta0=rate,
+        X.shape[1],
+        loss="log_loss",
+        dtype="float32",
+        alpha=alpha,
+        schedule="constant",
+        eta0=rate,
         sparse=sparse.issparse(X),
-    )  # fmt: skip
+    )
     found = fit(model, LocalSGD(), Threads(), source, n_workers=workers, max_epochs=passes, seed=seed)
     margins = np.where(y_test > 0, 1.0, -1.0) * model.decision(found.state, X_test).ravel().astype(float)
     return float(np.logaddexp(0.0, -margins).mean())

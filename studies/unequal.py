@@ -113,9 +113,16 @@ def once(data: Data, alpha: float, speeds: tuple, algorithm: Any, seed: int, **s
     X, _, y, _ = data
     kept = Kept(algorithm)
     SGDClassifier(
-        "log_loss", alpha=alpha, max_iter=1000, tol=None, n_jobs=len(speeds), random_state=seed, algorithm=kept,
-        engine=Simulated(speeds=speeds, rate=float(len(y))), **settings,
-    ).fit(X, y)  # fmt: skip
+        "log_loss",
+        alpha=alpha,
+        max_iter=1000,
+        tol=None,
+        n_jobs=len(speeds),
+        random_state=seed,
+        algorithm=kept,
+        engine=Simulated(speeds=speeds, rate=float(len(y))),
+        **settings,
+    ).fit(X, y)
     return kept
 
 
@@ -163,9 +170,17 @@ def tuned(data: Data, alpha: float) -> float:
     def loss(eta: float) -> float:
         fit = ObservedFit(LocalSGD(), Simulated(speeds=(1.0,), rate=1.0), HeldOut(X, y, np.unique(y)))
         model = SGDClassifier(
-            "log_loss", alpha=alpha, max_iter=SERIAL_PASSES, tol=None, n_jobs=1, random_state=100, algorithm=fit,
-            engine=fit, learning_rate="constant", eta0=eta,
-        )  # fmt: skip
+            "log_loss",
+            alpha=alpha,
+            max_iter=SERIAL_PASSES,
+            tol=None,
+            n_jobs=1,
+            random_state=100,
+            algorithm=fit,
+            engine=fit,
+            learning_rate="constant",
+            eta0=eta,
+        )
         try:
             model.fit(X, y)
         except DivergedError:
@@ -209,8 +224,10 @@ def draw(shots: dict, times: dict, path: Path) -> None:
     for at, (colour, name) in zip(places, zip(colours, PROBLEMS, strict=True), strict=True):
         mean = shots[name].mean(axis=0)[:-1]
         upper.plot(mean / mean[0], np.arange(len(COLUMNS)) + 0.12 * (at - 1.5), "o", color=colour, label=name, ms=6)
-        found = [np.nanmean(times[name][way][:, 0]) / IDEAL if not np.isnan(times[name][way][:, 0]).all() else np.nan
-                 for way in WAYS]  # fmt: skip
+        found = [
+            np.nanmean(times[name][way][:, 0]) / IDEAL if not np.isnan(times[name][way][:, 0]).all() else np.nan
+            for way in WAYS
+        ]
         rows = np.arange(len(WAYS)) + 0.15 * (at - 1.5)
         late = [bool(np.isnan(times[name][way][:, 0]).any()) for way in WAYS]
         lower.plot(np.where(late, np.nan, found), rows, "o", color=colour, ms=6)
@@ -227,8 +244,9 @@ def draw(shots: dict, times: dict, path: Path) -> None:
     lower.axvline(sum(MIXED), color="0.7", lw=1, ls=":")
     lower.set_title(
         "rounds: time to the serial loss over what the summed speed allows\n"
-        "(lines: 1.3 and 6.6, five serial passes; x: a seed did not get there)", fontsize=10,
-    )  # fmt: skip
+        "(lines: 1.3 and 6.6, five serial passes; x: a seed did not get there)",
+        fontsize=10,
+    )
     for panel in (upper, lower):
         panel.invert_yaxis()
         panel.tick_params(labelsize=8)

@@ -53,9 +53,15 @@ def timed(data: Data, alpha: float, algorithm: Any, seed: int, target: float, pa
     fit = Until(algorithm, Simulated(speeds=speeds, rate=float(len(y))), HeldOut(X_test, y_test, np.unique(y)))
     fit.target = target
     model = SGDClassifier(
-        "log_loss", alpha=alpha, max_iter=passes, tol=None, n_jobs=len(speeds), algorithm=fit, engine=fit,
+        "log_loss",
+        alpha=alpha,
+        max_iter=passes,
+        tol=None,
+        n_jobs=len(speeds),
+        algorithm=fit,
+        engine=fit,
         random_state=seed,
-    )  # fmt: skip
+    )
     try:
         model.fit(X, y)
         fit.look()

@@ -73,9 +73,17 @@ class Curves(NamedTuple):
 
 def model_of(data: Spam, loss: str, lam: float, eta: float) -> Linear:
     return Linear(
-        data.X.shape[1], dtype="float32", loss=loss, loss_parameter=1.0, alpha=lam, schedule="constant", eta0=eta,
-        fit_intercept=False, sparse=True, measured=False,
-    )  # fmt: skip
+        data.X.shape[1],
+        dtype="float32",
+        loss=loss,
+        loss_parameter=1.0,
+        alpha=lam,
+        schedule="constant",
+        eta0=eta,
+        fit_intercept=False,
+        sparse=True,
+        measured=False,
+    )
 
 
 def objectives(model: Linear, data: Spam, weights: np.ndarray) -> np.ndarray:
@@ -131,10 +139,12 @@ def measured(model: Linear, data: Spam, groups: list, at: int) -> np.ndarray:
     """Objective and error ``(2, 3)`` of 1, 10 and 100 machines at one point."""
     tens = np.array([total[at] for total, _ in groups]).T / 10.0
     weights = np.column_stack([*(first[at] for _, first in groups), tens, tens.mean(axis=1)])
-    return np.array([
-        [part.mean() for part in np.split(values, (10, 20))]
-        for values in (objectives(model, data, weights), errors(data, weights))
-    ])  # fmt: skip
+    return np.array(
+        [
+            [part.mean() for part in np.split(values, (10, 20))]
+            for values in (objectives(model, data, weights), errors(data, weights))
+        ]
+    )
 
 
 def tuned(data: Spam, loss: str, lam: float) -> float:
@@ -256,8 +266,9 @@ def main() -> None:
         ):
             found = {
                 (name, lam): curves(data, loss, lam, rate(loss, lam), pool)
-                for lam in LAMBDAS for name, loss in LOSSES.items()
-            }  # fmt: skip
+                for lam in LAMBDAS
+                for name, loss in LOSSES.items()
+            }
             draw(found, title, len(y), given.out.with_name(image))
             text += section(title, found, len(y)) + f"\n![{title}]({image})\n"
             print(text[text.rindex("\n## ") :], flush=True)

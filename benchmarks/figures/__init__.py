@@ -15,9 +15,17 @@ from types import ModuleType
 
 # as on the page; one that is not named here comes last
 ORDER = (
-    "equal_work", "time_to_loss", "networks", "time_to_accuracy", "limits", "curves", "startup", "small_things",
-    "files", "clusters",
-)  # fmt: skip
+    "equal_work",
+    "time_to_loss",
+    "networks",
+    "time_to_accuracy",
+    "limits",
+    "curves",
+    "startup",
+    "small_things",
+    "files",
+    "clusters",
+)
 
 
 def names() -> list[str]:

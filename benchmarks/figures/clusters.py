@@ -41,19 +41,30 @@ def measure(options: Options) -> list[Reading]:
     notes = {name: f"{number(100 * found['accuracy'][name])} % of the rows right" for name in SETTINGS}
     compared = ratio(found["seconds"][PEER], found["seconds"]["parsgd"])
     return [
-        Reading("clusters", PROBLEM, "parsgd", SETTINGS["parsgd"], "rows/s", speeds["parsgd"], compared, PEER,
-                note=notes["parsgd"]),
+        Reading(
+            "clusters",
+            PROBLEM,
+            "parsgd",
+            SETTINGS["parsgd"],
+            "rows/s",
+            speeds["parsgd"],
+            compared,
+            PEER,
+            note=notes["parsgd"],
+        ),
         Reading("clusters", PROBLEM, PEER, SETTINGS[PEER], "rows/s", speeds[PEER], note=notes[PEER]),
-    ]  # fmt: skip
+    ]
 
 
 def describe(readings: list[Reading]) -> str:
-    return "\n".join([
-        "Logistic regression on Dask arrays of eight blocks, held by two worker processes of this machine. dask-ml's"
-        " `Incremental` trains one model block by block; parsgd trains on both workers at once.\n",
-        readings_table(readings),
-        *(f"- {r.solver}: {r.note}\n" for r in readings if r.note),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "Logistic regression on Dask arrays of eight blocks, held by two worker processes of this machine."
+            " dask-ml's `Incremental` trains one model block by block; parsgd trains on both workers at once.\n",
+            readings_table(readings),
+            *(f"- {r.solver}: {r.note}\n" for r in readings if r.note),
+        ]
+    )
 
 
 def draw(readings: list[Reading], folder: Path) -> list[Path]:

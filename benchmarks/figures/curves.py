@@ -45,8 +45,12 @@ def fitting(X, y, **settings) -> Callable[[int], float]:
 
     def fit(epochs: int) -> float:
         model = SGDClassifier(
-            "log_loss", tol=None, max_iter=epochs, random_state=0, **{"n_jobs": 2, **settings},
-        )  # fmt: skip
+            "log_loss",
+            tol=None,
+            max_iter=epochs,
+            random_state=0,
+            **{"n_jobs": 2, **settings},
+        )
         return timed(lambda: model.fit(X, y))
 
     return fit
@@ -77,8 +81,16 @@ def exponent(name: str, readings: list[Reading], target: float, note: str = "") 
     turns = zip(*(r.values for r in rows), strict=True)
     slopes = [float(np.polyfit(sizes, np.log(seconds), 1)[0]) for seconds in turns]
     decades = np.ptp(sizes) / np.log(10)
-    return Reading("curves", name, "parsgd", unit="exponent", values=tuple(slopes), target=target, at_most=True,
-                   note=note or f"over {decades:.1f} decades")  # fmt: skip
+    return Reading(
+        "curves",
+        name,
+        "parsgd",
+        unit="exponent",
+        values=tuple(slopes),
+        target=target,
+        at_most=True,
+        note=note or f"over {decades:.1f} decades",
+    )
 
 
 def workers(options: Options) -> list[Reading]:
@@ -93,9 +105,10 @@ def workers(options: Options) -> list[Reading]:
         "workers, dense, 500,000 x 54, threads": (THREADS, {}),
         "workers, dense, 500,000 x 54, one average, threads": (THREADS, {"algorithm": SimuParallel()}),
         "workers, dense, 500,000 x 54, one average, one thread": (
-            IN_TURN, {"engine": "serial", "algorithm": SimuParallel()},
+            IN_TURN,
+            {"engine": "serial", "algorithm": SimuParallel()},
         ),
-    }  # fmt: skip
+    }
     found = []
     for name, (counts, settings) in ways.items():
         options.say(name)
@@ -121,14 +134,17 @@ def describe(readings: list[Reading]) -> str:
     for (name, size), group in groupby(select(readings, unit="s"), key=lambda r: (r.problem, r.setting)):
         seconds = {r.solver: 1e3 * r.median for r in group}
         rows.append([name, f"{float(size):,.0f}", *(number(seconds.get(key)) for key in (STEADY, WHOLE, LIMIT))])
-    return "\n".join([
-        "Logistic regression by two workers; the last ladders vary their number. The exponent is the slope of a line"
-        " through the logarithms of size and of the steady pass: 1 is linear. The limit is the time for reading the"
-        " rows once at the measured bandwidth, or for their products at the measured peak, if that is more.\n",
-        table(["growing", "exponent (quartiles)", ""], fits),
-        "Milliseconds of a pass:\n",
-        table(["growing", "size", STEADY, WHOLE, LIMIT], rows),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "Logistic regression by two workers; the last ladders vary their number. The exponent is the slope of a"
+            " line through the logarithms of size and of the steady pass: 1 is linear. The limit is the time for"
+            " reading the rows once at the measured bandwidth, or for their products at the measured peak, if that"
+            " is more.\n",
+            table(["growing", "exponent (quartiles)", ""], fits),
+            "Milliseconds of a pass:\n",
+            table(["growing", "size", STEADY, WHOLE, LIMIT], rows),
+        ]
+    )
 
 
 def draw(readings: list[Reading], folder: Path) -> list[Path]:

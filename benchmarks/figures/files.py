@@ -73,10 +73,19 @@ def readings(spent: dict[str, list[float]], kept: dict[str, list[dict]], loop: s
         return tuple(run["rows"] / run["seconds"] for run in kept[name])
 
     found = [
-        Reading("files", PROBLEM, "parsgd", settings["parsgd"], "rows/s", speeds("parsgd"), ratio(spent[peer], ours),
-                peer, target)
+        Reading(
+            "files",
+            PROBLEM,
+            "parsgd",
+            settings["parsgd"],
+            "rows/s",
+            speeds("parsgd"),
+            ratio(spent[peer], ours),
+            peer,
+            target,
+        )
         for peer, target in (("scikit-learn", TARGET), ("parsgd, 1 worker", None))
-    ]  # fmt: skip
+    ]
     for name, setting in settings.items():
         solver = name.partition(",")[0]
         if name != "parsgd":
@@ -90,16 +99,18 @@ def readings(spent: dict[str, list[float]], kept: dict[str, list[dict]], loop: s
 
 def describe(readings: list[Reading]) -> str:
     memory = [[f"{r.solver}, {r.setting}", number(r.median), r.note] for r in select(readings, problem="peak memory")]
-    return "\n".join([
-        "Logistic regression, one pass, from opening the folder to the fitted model, each run in a separate process."
-        " The data are twenty million rows of 30 float32 columns (256 levels each) and a target, in 20 files of 8 row"
-        " groups, in the system's cache. scikit-learn's loop uses the fastest of two ways to read and of batches of"
-        f" {', '.join(f'{n:,}' for n in BATCHES)} rows, pyarrow with all its threads.\n",
-        readings_table(select(readings, problem=PROBLEM)),
-        "Peak memory of the process, libraries included, and accuracy on 100,000 other rows, of which nine in ten can"
-        " be classified correctly:\n",
-        table(["solver", "MB", ""], memory),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "Logistic regression, one pass, from opening the folder to the fitted model, each run in a separate"
+            " process. The data are twenty million rows of 30 float32 columns (256 levels each) and a target, in 20"
+            " files of 8 row groups, in the system's cache. scikit-learn's loop uses the fastest of two ways to read"
+            f" and of batches of {', '.join(f'{n:,}' for n in BATCHES)} rows, pyarrow with all its threads.\n",
+            readings_table(select(readings, problem=PROBLEM)),
+            "Peak memory of the process, libraries included, and accuracy on 100,000 other rows, of which nine in ten"
+            " can be classified correctly:\n",
+            table(["solver", "MB", ""], memory),
+        ]
+    )
 
 
 def draw(readings: list[Reading], folder: Path) -> list[Path]:
@@ -107,8 +118,12 @@ def draw(readings: list[Reading], folder: Path) -> list[Path]:
     drawn, (axis,) = drawing.figure(8.0, 0.8 + 0.5 * len(rows))
     colors = [drawing.OURS if r.solver == "parsgd" else drawing.THEIRS for r in rows]
     drawing.bars(
-        axis, [f"{r.solver}, {r.setting}" for r in rows], [r.median / 1e6 for r in rows], (),
-        [(min(r.values) / 1e6, max(r.values) / 1e6) for r in rows], colors,
-    )  # fmt: skip
+        axis,
+        [f"{r.solver}, {r.setting}" for r in rows],
+        [r.median / 1e6 for r in rows],
+        (),
+        [(min(r.values) / 1e6, max(r.values) / 1e6) for r in rows],
+        colors,
+    )
     axis.set_xlabel("million rows a second")
     return [drawing.keep(drawn, folder, "files")]

@@ -87,9 +87,12 @@ def network(options: Options) -> list[Reading]:
 
 
 def shares(
-    ways: dict[tuple[str, str], Callable[[], float]], limit: Callable[[], float], kind: str, title: str,
+    ways: dict[tuple[str, str], Callable[[], float]],
+    limit: Callable[[], float],
+    kind: str,
+    title: str,
     options: Options,
-) -> list[Reading]:  # fmt: skip
+) -> list[Reading]:
     """Seconds that the limit would take over seconds that each way takes, of the same turn."""
     runs = {"limit": limit} | {f"{order}; {what}": run for (order, what), run in ways.items()}
     spent = run_turns(runs, options.n_turns)
@@ -108,18 +111,25 @@ def with_target(reading: Reading, target: float) -> Reading:
 
 def describe(readings: list[Reading]) -> str:
     rows = [
-        [r.problem, r.setting, f"{number(100 * s.median)} % ({number(100 * s.low)} to {number(100 * s.high)})", r.unit,
-                  r.note]
+        [
+            r.problem,
+            r.setting,
+            f"{number(100 * s.median)} % ({number(100 * s.low)} to {number(100 * s.high)})",
+            r.unit,
+            r.note,
+        ]
         for r in readings
         for s in [Spread.of(r.values)]
-    ]  # fmt: skip
-    return "\n".join([
-        "The limit of a pass over rows is the time for reading them once at the bandwidth of two threads: values,"
-        " column numbers, row pointers, and a float32 target per row. The limit of a network is the time for its"
-        " products at the speed of large float32 products. Both limits are measured in the same turns. All lines are of"
-        " two workers.\n",
-        table(["problem", "way", "share (quartiles)", "of what", "times"], rows),
-    ])  # fmt: skip
+    ]
+    return "\n".join(
+        [
+            "The limit of a pass over rows is the time for reading them once at the bandwidth of two threads: values,"
+            " column numbers, row pointers, and a float32 target per row. The limit of a network is the time for its"
+            " products at the speed of large float32 products. Both limits are measured in the same turns. All lines"
+            " are of two workers.\n",
+            table(["problem", "way", "share (quartiles)", "of what", "times"], rows),
+        ]
+    )
 
 
 def draw(readings: list[Reading], folder: Path) -> list[Path]:

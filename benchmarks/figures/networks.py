@@ -88,12 +88,22 @@ def compare(shape: Shape, optimiser: str, options: Options) -> list[Reading]:
 
 def _targets(
     shape: Shape, optimiser: str, operations: int, problem: str, spent: dict[str, list[float]], ours: str, solver: str
-) -> list[Reading]:  # fmt: skip
+) -> list[Reading]:
     """What two workers reach against the peers, one worker and the peak."""
 
     def against(name: str, peer: str, target: float | None, note: str = "") -> Reading:
-        return Reading("networks", problem, solver, "2 workers", "rows/s", speeds(spent[ours]),
-                       ratio(spent[name], spent[ours]), peer, target, note=note)  # fmt: skip
+        return Reading(
+            "networks",
+            problem,
+            solver,
+            "2 workers",
+            "rows/s",
+            speeds(spent[ours]),
+            ratio(spent[name], spent[ours]),
+            peer,
+            target,
+            note=note,
+        )
 
     plain = optimiser == "sgd"
     found = [against(ONE, ONE, 1.9), against(SKLEARN, SKLEARN, shape.sklearn if plain else None)]
@@ -102,11 +112,29 @@ def _targets(
         best = fastest(spent, torch)
         found.insert(0, against(best, "PyTorch", shape.torch[optimiser], f"PyTorch's best is {best}"))
     else:
-        found.insert(0, Reading("networks", problem, solver, peer="PyTorch", target=shape.torch[optimiser],
-                                note="PyTorch is not installed"))  # fmt: skip
+        found.insert(
+            0,
+            Reading(
+                "networks",
+                problem,
+                solver,
+                peer="PyTorch",
+                target=shape.torch[optimiser],
+                note="PyTorch is not installed",
+            ),
+        )
     share = operations * np.array(spent[PEAK]) / np.array(spent[ours])
-    found.append(Reading("networks", problem, solver, "2 workers", "of the GEMM peak", tuple(map(float, share)),
-                         target=shape.peak if plain else None))  # fmt: skip
+    found.append(
+        Reading(
+            "networks",
+            problem,
+            solver,
+            "2 workers",
+            "of the GEMM peak",
+            tuple(map(float, share)),
+            target=shape.peak if plain else None,
+        )
+    )
     return found
 
 
@@ -160,9 +188,16 @@ def memory(optimiser: str, options: Options) -> Reading:
     allowed = 2 * (2 * state + 4 * shape.batch * sum(shape.layers))
     problem = f"memory beyond the data, {shape}, {'SGD' if optimiser == 'sgd' else 'Adam'}"
     return Reading(
-        "networks", problem, "parsgd", "2 workers", "of two states and a batch for each worker", (used / allowed,),
-        target=1.0, at_most=True, note=f"{used / 1e6:.1f} MB of {allowed / 1e6:.1f} MB",
-    )  # fmt: skip
+        "networks",
+        problem,
+        "parsgd",
+        "2 workers",
+        "of two states and a batch for each worker",
+        (used / allowed,),
+        target=1.0,
+        at_most=True,
+        note=f"{used / 1e6:.1f} MB of {allowed / 1e6:.1f} MB",
+    )
 
 
 def describe(readings: list[Reading]) -> str:
@@ -176,17 +211,19 @@ def describe(readings: list[Reading]) -> str:
         for r in readings
         if r.values and r.unit != "rows/s"
     ]
-    return "\n".join([
-        "All libraries make passes over the same generated rows in random order, float32, without a penalty. There are"
-        " 10,000 rows for 1000-900-10, 60,000 (as MNIST) for 784 inputs, and 500,000 for 54 inputs (as covtype). parsgd"
-        " and scikit-learn are timed through `fit`, which checks the rows. Of PyTorch only the passes are timed, with 1"
-        " and 2 threads and with default and fused optimizers; the fastest counts.\n",
-        table(["problem", "against", "rows/s", "times as fast (quartiles)", ""], compared),
-        "The share of the peak is the rate of the products' operations divided by that of large float32 products on two"
-        " threads in the same turns. Per weight and row there are 2 operations forward, 2 for the gradient, and 2"
-        " backward past every layer but the first.\n",
-        table(["problem", "share", "of what", ""], shares),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "All libraries make passes over the same generated rows in random order, float32, without a penalty. There"
+            " are 10,000 rows for 1000-900-10, 60,000 (as MNIST) for 784 inputs, and 500,000 for 54 inputs (as"
+            " covtype). parsgd and scikit-learn are timed through `fit`, which checks the rows. Of PyTorch only the"
+            " passes are timed, with 1 and 2 threads and with default and fused optimizers; the fastest counts.\n",
+            table(["problem", "against", "rows/s", "times as fast (quartiles)", ""], compared),
+            "The share of the peak is the rate of the products' operations divided by that of large float32 products on"
+            " two threads in the same turns. Per weight and row there are 2 operations forward, 2 for the gradient, and"
+            " 2 backward past every layer but the first.\n",
+            table(["problem", "share", "of what", ""], shares),
+        ]
+    )
 
 
 def draw(readings: list[Reading], folder: Path) -> list[Path]:
@@ -195,8 +232,11 @@ def draw(readings: list[Reading], folder: Path) -> list[Path]:
         rows = [r for r in readings if r.peer == peer and r.ratio is not None]
         labels = [f"{r.problem}{r.solver.removeprefix('parsgd')}" for r in rows]
         drawing.bars(
-            axis, labels, [r.ratio.median for r in rows], (),
+            axis,
+            labels,
+            [r.ratio.median for r in rows],
+            (),
             [(r.ratio.low, r.ratio.high) for r in rows],
-        )  # fmt: skip
+        )
         axis.set_xlabel(f"times as fast as {peer}")
     return [drawing.keep(drawn, folder, "networks")]

@@ -46,8 +46,9 @@ def measure(options: Options) -> list[Reading]:
         ours, theirs = spent[f"parsgd, {what}"], spent[f"scikit-learn, {what}"]
         more = tuple(a - b for a, b in zip(ours, theirs, strict=True))
         target = TARGET_S if what == "fit" else None
-        found.append(Reading("startup", problem, "parsgd", "", "s more", more, peer="scikit-learn", target=target,
-                             at_most=True))  # fmt: skip
+        found.append(
+            Reading("startup", problem, "parsgd", "", "s more", more, peer="scikit-learn", target=target, at_most=True)
+        )
         found += [Reading("startup", problem, name, "", "s", tuple(spent[f"{name}, {what}"])) for name in IMPORTS]
     return [*found, Reading("startup", "start", "Python", "", "s", tuple(spent["Python, nothing"]))]
 
@@ -65,12 +66,14 @@ def describe(readings: list[Reading]) -> str:
         [r.problem, r.solver, f"{number(s.median)} ({number(s.low)} to {number(s.high)})", r.unit]
         for r in readings
         for s in [Spread.of(r.values)]
-    ]  # fmt: skip
-    return "\n".join([
-        "New processes in turns; the time runs from before the start of the process to the end of the fit. Kernels are"
-        " in their cache on disk.\n",
-        table(["until", "by", "seconds (quartiles)", ""], rows),
-    ])  # fmt: skip
+    ]
+    return "\n".join(
+        [
+            "New processes in turns; the time runs from before the start of the process to the end of the fit. Kernels"
+            " are in their cache on disk.\n",
+            table(["until", "by", "seconds (quartiles)", ""], rows),
+        ]
+    )
 
 
 def draw(readings: list[Reading], folder: Path) -> list[Path]:

@@ -169,20 +169,33 @@ def together(entries: dict[str, Entry | None], split: Split, options: Options) -
     def reading(name: str, **compared) -> Reading:
         entry = everyone[name]
         note = f"{'/'.join(map(str, entry.epochs))} epochs by seed; {number(100 * np.median(reached[name]))} % right"
-        return Reading("time_to_accuracy", PROBLEM, entry.solver.name, f"{entry.solver.training}; {entry.solver.speed}",
-                       "s", tuple(spent[name]), note=note, **compared)  # fmt: skip
+        return Reading(
+            "time_to_accuracy",
+            PROBLEM,
+            entry.solver.name,
+            f"{entry.solver.training}; {entry.solver.speed}",
+            "s",
+            tuple(spent[name]),
+            note=note,
+            **compared,
+        )
 
     found = [
         reading("parsgd", ratio=ratio(spent[peer], spent["parsgd"]), peer=peer, target=TARGETS[peer])
         for peer in TARGETS
         if peer in winners
     ]
-    found.append(replace(
-        reading("parsgd", ratio=ratio(spent[alone], spent["parsgd"]), peer=alone, target=1.9),
-        problem="Fashion-MNIST, 784-256-128-10, equal epochs",
-    ))  # fmt: skip
-    failed = [_absent(name, f"{name} did not get there in {MOST_EPOCHS} epochs, in no setting that was tried")
-              for name in TARGETS if name in entries and name not in winners]  # fmt: skip
+    found.append(
+        replace(
+            reading("parsgd", ratio=ratio(spent[alone], spent["parsgd"]), peer=alone, target=1.9),
+            problem="Fashion-MNIST, 784-256-128-10, equal epochs",
+        )
+    )
+    failed = [
+        _absent(name, f"{name} did not get there in {MOST_EPOCHS} epochs, in no setting that was tried")
+        for name in TARGETS
+        if name in entries and name not in winners
+    ]
     return [*found, *failed, *(reading(name) for name in everyone if name != "parsgd")]
 
 
@@ -204,14 +217,16 @@ def describe(readings: list[Reading]) -> str:
         f"{'Adam' if optimiser == 'adam' else 'SGD with momentum 0.9'} {', '.join(f'{rate:g}' for rate in values)}"
         for (optimiser, _), values in RATES.items()
     )
-    return "\n".join([
-        "60,000 training images, float32; scoring the 10,000 test images is not timed. For every library all settings"
-        " below were run on one seed, and the three fastest on two more. The one with the smallest median took part."
-        f" Batches: {batches}. Rates: {rates}. A seed's time is that of a whole training with the number of epochs that"
-        " this seed needs for the goal; medians over three seeds.\n",
-        readings_table(readings),
-        *(f"- {r.solver}, {r.setting}: {r.note}\n" for r in readings if r.values and r.peer in ("", "PyTorch")),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "60,000 training images, float32; scoring the 10,000 test images is not timed. For every library all"
+            " settings below were run on one seed, and the three fastest on two more. The one with the smallest median"
+            f" took part. Batches: {batches}. Rates: {rates}. A seed's time is that of a whole training with the number"
+            " of epochs that this seed needs for the goal; medians over three seeds.\n",
+            readings_table(readings),
+            *(f"- {r.solver}, {r.setting}: {r.note}\n" for r in readings if r.values and r.peer in ("", "PyTorch")),
+        ]
+    )
 
 
 def draw(readings: list[Reading], folder: Path) -> list[Path]:

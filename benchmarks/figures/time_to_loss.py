@@ -129,9 +129,14 @@ def distance(setting: dict, known: dict) -> tuple[bool, float]:
 
 
 def soonest(
-    problem: Problem, module: ModuleType, grid: Sequence[dict], goal: float, seeds, worker_timeout_s: float,
+    problem: Problem,
+    module: ModuleType,
+    grid: Sequence[dict],
+    goal: float,
+    seeds,
+    worker_timeout_s: float,
     search_s: float = math.inf,
-) -> Arrival | None:  # fmt: skip
+) -> Arrival | None:
     """The setting that is at the goal in the least time; None if none is, or is found in ``search_s`` seconds."""
     # compilation apart, and conversion to a form of the solver's own
     for seed in seeds:

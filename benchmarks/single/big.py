@@ -116,9 +116,15 @@ def estimate(data, workers: int) -> tuple[int, float]:
     from parsgd import SGDRegressor
 
     model = SGDRegressor(
-        max_iter=1, tol=None, n_jobs=workers, engine="threads", algorithm="local", learning_rate="constant",
-        eta0=1e-4, random_state=0,
-    ).fit(data)  # fmt: skip
+        max_iter=1,
+        tol=None,
+        n_jobs=workers,
+        engine="threads",
+        algorithm="local",
+        learning_rate="constant",
+        eta0=1e-4,
+        random_state=0,
+    ).fit(data)
     return data.n_rows, model.history_[-1]["loss"]
 
 

@@ -74,9 +74,14 @@ def round_ms(checkpoint: parsgd.Checkpoint | None) -> float:
     """A round of 20 rows, of which the work is little."""
     X = np.random.default_rng(0).standard_normal((2000, 20))
     model = parsgd.SGDClassifier(
-        algorithm=parsgd.LocalSGD(sync_every=0.01), n_jobs=2, engine="serial", max_iter=10, tol=None, random_state=0,
+        algorithm=parsgd.LocalSGD(sync_every=0.01),
+        n_jobs=2,
+        engine="serial",
+        max_iter=10,
+        tol=None,
+        random_state=0,
         checkpoint=checkpoint,
-    )  # fmt: skip
+    )
     began = time.perf_counter()
     model.fit(X, X[:, 0] > 0)
     return 1e3 * (time.perf_counter() - began) / len(model.history_)

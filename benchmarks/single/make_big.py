@@ -20,10 +20,17 @@ import pyarrow.parquet as pq
 
 ROW_GROUP, GROUPS_A_FILE = 65_536, 8
 NUMBERS = (
-    "Elevation", "Aspect", "Slope", "Horizontal_Distance_To_Hydrology", "Vertical_Distance_To_Hydrology",
-    "Horizontal_Distance_To_Roadways", "Hillshade_9am", "Hillshade_Noon", "Hillshade_3pm",
+    "Elevation",
+    "Aspect",
+    "Slope",
+    "Horizontal_Distance_To_Hydrology",
+    "Vertical_Distance_To_Hydrology",
+    "Horizontal_Distance_To_Roadways",
+    "Hillshade_9am",
+    "Hillshade_Noon",
+    "Hillshade_3pm",
     "Horizontal_Distance_To_Fire_Points",
-)  # fmt: skip
+)
 RANGES = (2000, 360, 60, 1400, 700, 7000, 254, 254, 254, 7000)
 FLIGHT_NUMBERS = ("month", "day", "hour", "minute", "dep_time", "arr_time", "dep_delay", "distance", "air_time", "year")
 FLIGHT_TEXTS = {"carrier": 16, "tailnum": 4043, "origin": 3, "dest": 105}

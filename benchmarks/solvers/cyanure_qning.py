@@ -38,9 +38,15 @@ class Fitted:
 
 
 def prepare(
-    problem: Problem, n_epochs: int, loss: str = "log_loss", seed: int = 0, dtype: str = "float32",
-    alpha: float = 1e-4, n_jobs: int = 1, solver: str = "auto",
-):  # fmt: skip
+    problem: Problem,
+    n_epochs: int,
+    loss: str = "log_loss",
+    seed: int = 0,
+    dtype: str = "float32",
+    alpha: float = 1e-4,
+    n_jobs: int = 1,
+    solver: str = "auto",
+):
     from cyanure.estimators import Classifier
 
     if loss != "log_loss":
@@ -48,7 +54,16 @@ def prepare(
     rows = in_precision(problem, dtype)
     y = 2.0 * rows.y - 1.0
     model = Classifier(
-        loss="logistic", penalty="l2", lambda_1=alpha, fit_intercept=True, solver=solver, max_iter=n_epochs, tol=1e-12,
-        n_threads=n_jobs, verbose=False, random_state=seed, duality_gap_interval=10**6,
-    )  # fmt: skip
+        loss="logistic",
+        penalty="l2",
+        lambda_1=alpha,
+        fit_intercept=True,
+        solver=solver,
+        max_iter=n_epochs,
+        tol=1e-12,
+        n_threads=n_jobs,
+        verbose=False,
+        random_state=seed,
+        duality_gap_interval=10**6,
+    )
     return lambda: Fitted(copy.copy(model).fit(rows.X, y))

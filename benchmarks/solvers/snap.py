@@ -18,9 +18,14 @@ def grid(problem: Problem) -> list[dict]:
 
 
 def prepare(
-    problem: Problem, n_epochs: int, loss: str = "log_loss", seed: int = 0, dtype: str = "float32",
-    alpha: float = 1e-4, n_jobs: int = 1,
-):  # fmt: skip
+    problem: Problem,
+    n_epochs: int,
+    loss: str = "log_loss",
+    seed: int = 0,
+    dtype: str = "float32",
+    alpha: float = 1e-4,
+    n_jobs: int = 1,
+):
     import snapml
 
     if loss != "log_loss":
@@ -28,7 +33,11 @@ def prepare(
     rows = in_precision(problem, dtype)
     y = np.where(rows.y == 1, 1.0, -1.0)
     model = snapml.LogisticRegression(
-        max_iter=n_epochs, regularizer=alpha * rows.n_rows, n_jobs=n_jobs, fit_intercept=True, tol=0.0,
+        max_iter=n_epochs,
+        regularizer=alpha * rows.n_rows,
+        n_jobs=n_jobs,
+        fit_intercept=True,
+        tol=0.0,
         random_state=seed,
-    )  # fmt: skip
+    )
     return lambda: model.fit(rows.X, y)

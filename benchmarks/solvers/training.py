@@ -51,7 +51,14 @@ class Fitted(NamedTuple):
 def as_scikit_learn(training: Training, epochs: int, seed: int) -> dict:
     """The parameters of an `MLPClassifier`, scikit-learn's or ours, that makes all of its epochs."""
     return {
-        "hidden_layer_sizes": training.layers[1:-1], "batch_size": training.batch, "solver": training.optimiser,
-        "momentum": training.momentum, "learning_rate_init": training.rate, "alpha": 0.0, "max_iter": epochs,
-        "tol": 0.0, "n_iter_no_change": 10**6, "random_state": seed,
-    }  # fmt: skip
+        "hidden_layer_sizes": training.layers[1:-1],
+        "batch_size": training.batch,
+        "solver": training.optimiser,
+        "momentum": training.momentum,
+        "learning_rate_init": training.rate,
+        "alpha": 0.0,
+        "max_iter": epochs,
+        "tol": 0.0,
+        "n_iter_no_change": 10**6,
+        "random_state": seed,
+    }

@@ -64,17 +64,31 @@ class Run:
 
 
 def prepare(
-    problem: Problem, n_epochs: int, loss: str = "log_loss", seed: int = 0, way: str = "--sgd",
+    problem: Problem,
+    n_epochs: int,
+    loss: str = "log_loss",
+    seed: int = 0,
+    way: str = "--sgd",
     rate: float | None = None,
-) -> Run:  # fmt: skip
+) -> Run:
     """`rate` None is its own choice: 10 with `--sgd`, else 0.5."""
     if problem.n_classes != 2:
         raise ValueError("Vowpal Wabbit is set up for two classes")
     n_features = problem.X.shape[1]
     arguments = [
-        "--cache_file", str(cache_file(problem, seed)), "--passes", str(n_epochs), "--loss_function", LOSSES[loss],
-        "-b", str(bits(n_features)), "--noconstant", "--holdout_off", "--no_stdin", "--quiet",
-    ]  # fmt: skip
+        "--cache_file",
+        str(cache_file(problem, seed)),
+        "--passes",
+        str(n_epochs),
+        "--loss_function",
+        LOSSES[loss],
+        "-b",
+        str(bits(n_features)),
+        "--noconstant",
+        "--holdout_off",
+        "--no_stdin",
+        "--quiet",
+    ]
     arguments += ["--sgd"] * (way == "--sgd") + ([] if rate is None else ["-l", f"{rate:g}"])
     return Run(" ".join(arguments), n_features)
 

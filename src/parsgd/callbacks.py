@@ -44,7 +44,7 @@ def measures(fitted: Any) -> dict[str, float]:
 
     ``solver="lbfgs"`` has no history; its measures are the number of steps and the loss.
     """
-    history = getattr(fitted, "history_", None)
+    history = vars(fitted).get("history_")
     if not history:
         return {"epoch": float(fitted.n_iter_), "loss": float(fitted.loss_)}
     last = history[-1]

@@ -118,6 +118,17 @@ class Outcome(enum.Enum):
     DIVERGED = "The parameters became NaN or infinite; the weights of the best epoch were kept."
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint with a leading space, or an empty string if no known name is close.
+
+    >>> did_you_mean("hing", ["hinge", "huber"])
+    " Did you mean 'hinge'?"
+    """
+    by_lower = {str(option).lower(): str(option) for option in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
 def choose(name: object, allowed: Iterable[str], argument: str, owner: str) -> str:
     """Return ``name`` if it is one of ``allowed``, else raise with the nearest allowed name.
 
@@ -128,8 +139,7 @@ def choose(name: object, allowed: Iterable[str], argument: str, owner: str) -> s
     if isinstance(name, str) and name in allowed:
         return name
     options = ", ".join(repr(a) for a in sorted(allowed))
-    near = difflib.get_close_matches(str(name), allowed, n=1) if isinstance(name, str) else []
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(name, allowed) if isinstance(name, str) else ""
     raise InvalidArgumentError(
         f"The {argument!r} parameter of {owner} must be a str among {{{options}}}. Got {name!r} instead.{hint}"
     )

@@ -107,9 +107,11 @@ def test_a_step_writes_to_nothing_that_it_was_given(outer_optimizer, seed):
 
 
 @given(
-    outer_optimizer=st.one_of(momenta, st.just(Mean())), seed=seeds,
-    steps=st.lists(st.integers(1, 50), min_size=2, max_size=4).map(np.array), novel=st.booleans(),
-)  # fmt: skip
+    outer_optimizer=st.one_of(momenta, st.just(Mean())),
+    seed=seeds,
+    steps=st.lists(st.integers(1, 50), min_size=2, max_size=4).map(np.array),
+    novel=st.booleans(),
+)
 def test_second_moments_are_never_negative(outer_optimizer, seed, steps, novel):
     """Neither where momentum overshoots nor where the rule's weights sum to more than 1."""
     model = Network((2, 3, 1), loss="squared_error", solver="adam")

@@ -102,9 +102,10 @@ def test_workers_that_reported_are_noted_and_the_others_remembered():
 
 
 @given(
-    sizes=st.lists(st.integers(0, 300), min_size=1, max_size=4), batch_size=st.integers(1, 50),
+    sizes=st.lists(st.integers(0, 300), min_size=1, max_size=4),
+    batch_size=st.integers(1, 50),
     sync_every=st.floats(1e-2, 1.0),
-)  # fmt: skip
+)
 def test_the_longest_part_is_the_longest_stretch(sizes, batch_size, sync_every):
     ours = longest_part(np.array(sizes), batch_size, sync_every)
     for n_rows, longest in zip(sizes, ours, strict=True):

@@ -42,9 +42,11 @@ def test_with_few_rows_a_worker_the_average_comes_nearer_to_the_optimum(seed):
     problem = logistic(2000, 6, alpha=1e-3, seed=seed)
     settings = {"learning_rate": "invscaling", "eta0": 1.0, "max_iter": 100, "tol": None, "random_state": 0}
     plain, corrected = (
-        SGDClassifier("log_loss", alpha=1e-3, n_jobs=40, engine="serial", algorithm=algorithm, **settings)
-        .fit(problem.X, problem.y) for algorithm in (SimuParallel(), SimuParallel(correction=0.25))
-    )  # fmt: skip
+        SGDClassifier("log_loss", alpha=1e-3, n_jobs=40, engine="serial", algorithm=algorithm, **settings).fit(
+            problem.X, problem.y
+        )
+        for algorithm in (SimuParallel(), SimuParallel(correction=0.25))
+    )
     assert problem.gap(corrected.coef_, corrected.intercept_) < 0.75 * problem.gap(plain.coef_, plain.intercept_)
 
 

@@ -11,10 +11,14 @@ from benchmarks.measuring import Spread, fastest, ratio, run_turns
 from benchmarks.readings import Reading, Taken
 
 MACHINE = {
-    "processor": "a processor", "cores": 2, "memory_bytes": 8 * 10**9, "python": "3.12.0",
+    "processor": "a processor",
+    "cores": 2,
+    "memory_bytes": 8 * 10**9,
+    "python": "3.12.0",
     "versions": {"numpy": "2.0", "torch": None},
-    "bandwidth_bytes_per_s": {"1": 1e10, "2": 2e10}, "gemm_flop_per_s": {"1": 1e11, "2": 2e11},
-}  # fmt: skip
+    "bandwidth_bytes_per_s": {"1": 1e10, "2": 2e10},
+    "gemm_flop_per_s": {"1": 1e11, "2": 2e11},
+}
 MET = Reading(
     "equal_work", "sparse", "parsgd, 2 workers", ratio=Spread(5.0, 4.8, 5.1), peer="scikit-learn SGD", target=4.5
 )
@@ -105,5 +109,7 @@ def test_three_digits_are_shown(value, text):
 
 def test_columns_of_words_are_set_to_the_left():
     assert table(["a", "b", "c"], [["x", "1", "y"]], words=(0, 2)).splitlines() == [
-        "| a | b | c |", "|---|---:|---|", "| x | 1 | y |",
-    ]  # fmt: skip
+        "| a | b | c |",
+        "|---|---:|---|",
+        "| x | 1 | y |",
+    ]

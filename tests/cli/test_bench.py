@@ -5,7 +5,8 @@ import pytest
 import sklearn
 
 import parsgd
-from parsgd.cli.runs import bench_run
+from parsgd.cli import fitting
+from parsgd.cli.commands import bench
 from parsgd.errors import Outcome
 
 SMALL = ("--rows", "60", "--features", "3", "--repeats", "2", "--workers", "1,2")
@@ -33,9 +34,9 @@ def test_one_worker_and_scikit_learn_fit_the_same_model(cli):
 
 def test_fits_take_turns_and_the_first_one_changes(monkeypatch):
     order = []
-    monkeypatch.setattr(bench_run, "timed", lambda estimator, parts: order.append(estimator) or 1.0)
-    contenders = [bench_run.Contender("a", 1, "a", []), bench_run.Contender("b", 1, "b", [])]
-    bench_run.measure(contenders, None, 2, bench_run.Console(quiet=True))
+    monkeypatch.setattr(bench, "time_fit", lambda estimator, parts: order.append(estimator) or 1.0)
+    contenders = [bench.Contender("a", 1, "a", []), bench.Contender("b", 1, "b", [])]
+    bench.measure(contenders, None, 2, bench.Console(quiet=True))
     assert order == ["a", "b", "b", "a", "a", "b"]
     assert [len(one.seconds) for one in contenders] == [2, 2]
 
@@ -83,6 +84,6 @@ def test_ctrl_c_ends_it(cli, monkeypatch):
         def fit(self, X, y):
             return self
 
-    parts = bench_run.fit_run.FitInputs(np.zeros((2, 1)), np.zeros(2), None, None, None)
+    parts = fitting.FitInputs(np.zeros((2, 1)), np.zeros(2), None, None, None)
     with pytest.raises(KeyboardInterrupt):
-        bench_run.timed(Interrupted(), parts)
+        bench.time_fit(Interrupted(), parts)

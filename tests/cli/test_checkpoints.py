@@ -71,8 +71,8 @@ def test_options_that_make_no_sense_are_mistakes(arguments, said, cli, table_csv
 
 
 def test_the_address_of_a_scheduler_reaches_the_engine():
-    from parsgd.cli.runs.fit_run import on_scheduler
+    from parsgd.cli.fitting import make_dask_engine
 
-    assert on_scheduler("dask", "tcp://here:8786").address == "tcp://here:8786"
-    assert on_scheduler("dask", "here:8786").address == "here:8786"
-    assert on_scheduler("dask", "/scratch/scheduler.json").scheduler_file == "/scratch/scheduler.json"
+    assert make_dask_engine("dask", "tcp://here:8786").address == "tcp://here:8786"
+    assert make_dask_engine("dask", "here:8786").address == "here:8786"
+    assert make_dask_engine("dask", "/scratch/scheduler.json").scheduler_file == "/scratch/scheduler.json"

@@ -114,7 +114,7 @@ def test_an_error_inside_is_not_hidden(cli, tmp_path, monkeypatch):
     def fail(*arguments):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("parsgd.cli.runs.fit_run.score", fail)
+    monkeypatch.setattr("parsgd.cli.scoring.score", fail)
     with pytest.raises(ZeroDivisionError):
         cli.fit("iris", tmp_path / "m")
     # the fit's work was saved before the bug struck

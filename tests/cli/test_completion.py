@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import parsgd
-from parsgd.cli.options import common_options
+from parsgd.cli import options
 from parsgd.errors import InvalidArgumentError
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -53,7 +53,7 @@ def test_installing_is_offered(cli):
 
 
 def test_the_losses_that_are_offered_are_those_there_are():
-    for loss in common_options.LOSSES:
+    for loss in options.LOSSES:
         taken = []
         for name in ("SGDClassifier", "SGDRegressor", "MLPRegressor"):
             try:

@@ -24,7 +24,7 @@ def terminal(width=120):
 
 def test_on_a_terminal_there_is_a_view_that_fits_and_ends():
     console = terminal(width=80)
-    with console.progress() as observer:
+    with console.show_progress() as observer:
         observer(HALF_WAY)
         observer(DONE)
     shown = console.console.file.getvalue()
@@ -37,7 +37,7 @@ def test_on_a_terminal_there_is_a_view_that_fits_and_ends():
 def test_elsewhere_lines_are_few_and_plain(capsys, monkeypatch):
     clock = iter([0.0, 0.5, 1.0, 2.5, 2.5, 3.0])
     monkeypatch.setattr(log_view.time, "monotonic", lambda: next(clock))
-    with Console().progress() as observer:
+    with Console().show_progress() as observer:
         for told in (HALF_WAY, HALF_WAY, HALF_WAY, DONE):
             observer(told)
     said = capsys.readouterr().out.splitlines()
@@ -48,17 +48,17 @@ def test_beside_json_there_are_progress_and_notes_on_standard_error(capsys):
     console = Console(quiet=True)
     console.print("x")
     console.print_notes(["y"])
-    console.table("t", ["a"], [[1]])
-    with console.progress() as observer:
+    console.print_table("t", ["a"], [[1]])
+    with console.show_progress() as observer:
         observer(DONE)
-    console.note("z")
+    console.print_note("z")
     assert capsys.readouterr() == ("", f"{line(DONE)}\nNote: z\n")
 
 
 def test_names_with_brackets_are_no_markup(capsys):
     console = Console()
     console.print("column [red]x[/red] and [/]")
-    console.table("t", ["[bold]"], [["[/x]"]])
+    console.print_table("t", ["[bold]"], [["[/x]"]])
     out = capsys.readouterr().out
     for text in ("[red]x[/red]", "[/]", "[bold]", "[/x]"):
         assert text in out

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from sklearn.datasets import dump_svmlight_file, load_iris
 
-from parsgd.cli.runs.fit_run import all_rows
 from parsgd.cli.tables.data_arrays import BUILT_IN
 from parsgd.cli.tables.learn_columns import EncodingOptions, learn_table
+from parsgd.cli.tables.modelfile import read_all
 from parsgd.cli.tables.read_data import _of_table, as_targets, read
 from parsgd.cli.tables.target_column import clean, take_target
 from parsgd.errors import DataFileError, MissingDependencyError
@@ -42,9 +42,9 @@ def rows_of(data):
     """Dense rows of all columns but the target, not scaled."""
     choices = EncodingOptions(standardize=False)
     if not data.is_table:
-        return all_rows(data.dataset).toarray()
+        return read_all(data.dataset).toarray()
     encoder, _ = learn_table(data.dataset.pieces, data.schema, data.target, choices, data.name, None)
-    return all_rows(data.encoded(encoder, None))
+    return read_all(data.encoded(encoder, None))
 
 
 @pytest.mark.parametrize("kind", KINDS)

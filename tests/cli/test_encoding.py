@@ -13,9 +13,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from parsgd.cli.runs.fit_run import all_rows
 from parsgd.cli.tables import modelfile
-from parsgd.cli.tables.learn_columns import EncodingOptions, kind_of, learn_sparse, learn_table
+from parsgd.cli.tables.learn_columns import EncodingOptions, infer_kind, learn_sparse, learn_table
+from parsgd.cli.tables.modelfile import read_all
 from parsgd.cli.tables.read_data import _of_table, read
 from parsgd.data.columns.column_kinds import Numeric
 from parsgd.data.columns.column_stats import learned
@@ -34,7 +34,7 @@ def learn(frame, choices=None):
 
 
 def apply(encoder, frame):
-    return all_rows(data(frame).encoded(encoder, None))
+    return read_all(data(frame).encoded(encoder, None))
 
 
 def numbers_of(frame, choices=None):
@@ -110,13 +110,13 @@ def test_a_missing_category_is_a_category_if_it_was_seen_and_nothing_if_not():
 )
 def test_what_a_column_holds_is_seen_from_its_values(values, kind):
     table = pa.Table.from_pandas(pd.DataFrame({"c": values}))
-    assert kind_of(table.column("c"), "c", EncodingOptions(), "table") == kind
+    assert infer_kind(table.column("c"), "c", EncodingOptions(), "table") == kind
 
 
 def test_values_that_cannot_be_learned_from_are_refused_with_a_way_out():
     for values in ([[1], [2]], [{"a": 1}, {"a": 2}], [b"x", b"y"]):
         with pytest.raises(DataFileError, match="--drop c"):
-            kind_of(pa.chunked_array([values]), "c", EncodingOptions(), "table")
+            infer_kind(pa.chunked_array([values]), "c", EncodingOptions(), "table")
 
 
 def test_dates_are_days_from_any_format():
@@ -206,7 +206,7 @@ def test_small_and_large_files_become_the_same_rows(n, tmp_path):
     for stream in (False, True):
         seen = read(str(tmp_path / "d.csv"), stream=stream)
         encoder, said = learn_table(seen.dataset.pieces, seen.schema, "y", EncodingOptions(), seen.name, "number")
-        found.append((encoder, said, dense(all_rows(seen.encoded(encoder, None)))))
+        found.append((encoder, said, dense(read_all(seen.encoded(encoder, None)))))
     assert found[0][1] == found[1][1]
     assert found[0][0] == found[1][0]
     assert np.array_equal(found[0][2], found[1][2])
@@ -224,23 +224,23 @@ def test_sparse_rows_are_left_alone_unless_asked(tmp_path):
     x = sparse.random(100, 30, 0.2, format="csr", random_state=0, dtype=np.float32)
     seen = svmlight(tmp_path / "a.svm", x)
     columns, _ = learn_sparse(seen.dataset, seen.dataset, EncodingOptions())
-    assert np.allclose(all_rows(seen.encoded(columns, None)).toarray(), x.toarray(), rtol=1e-5)
+    assert np.allclose(read_all(seen.encoded(columns, None)).toarray(), x.toarray(), rtol=1e-5)
     scaled, said = learn_sparse(seen.dataset, seen.dataset, EncodingOptions(standardize=True))
     theirs = StandardScaler(with_mean=False).fit_transform(x.astype(np.float64))
-    assert np.allclose(all_rows(seen.encoded(scaled, None)).toarray(), theirs.toarray(), rtol=1e-5)
+    assert np.allclose(read_all(seen.encoded(scaled, None)).toarray(), theirs.toarray(), rtol=1e-5)
     assert "divided by their standard deviations" in said[0]
     svmlight(tmp_path / "b.svm", sparse.hstack([x, x], format="csr"))
     wider = read(str(tmp_path / "b.svm"), columns=columns)
-    assert np.allclose(all_rows(wider.encoded(columns, None)).toarray(), x.toarray(), rtol=1e-5)
+    assert np.allclose(read_all(wider.encoded(columns, None)).toarray(), x.toarray(), rtol=1e-5)
     assert "30 columns" in wider.notes[0]
     svmlight(tmp_path / "c.svm", x[:, :10])
-    assert all_rows(read(str(tmp_path / "c.svm"), columns=columns).encoded(columns, None)).shape == (100, 30)
+    assert read_all(read(str(tmp_path / "c.svm"), columns=columns).encoded(columns, None)).shape == (100, 30)
 
 
 def test_columns_counted_from_one_lose_their_empty_first(tmp_path):
     seen = svmlight(tmp_path / "a.svm", sparse.csr_matrix([[1, 2.0], [0, 3]]), first=1)
     columns, said = learn_sparse(seen.dataset, seen.dataset, EncodingOptions())
-    assert all_rows(seen.encoded(columns, None)).toarray().tolist() == [[1, 2], [0, 3]]
+    assert read_all(seen.encoded(columns, None)).toarray().tolist() == [[1, 2], [0, 3]]
     assert "counted from 1" in said[0]
 
 
@@ -274,20 +274,22 @@ def test_an_encoding_of_version_0_1_is_read_with_its_bits(table):
     }
     city = {"name": "city", "categories": ["Bath", "Köln"], "other": True, "missing": False}
     notes = {"kind": "TableEncoding", "numbers": numbers, "categories": [city], "words": [], "wide": False}
-    encoder = modelfile._version_0_1_encoding(notes | {"single": True}, object())
-    x = np.column_stack([
-        table["age"].fillna(numbers["fill"][0]),
-        table["since"].to_numpy().astype("datetime64[D]").astype(float),
-        table["rooms"],
-    ])  # fmt: skip
+    encoder = modelfile._version_0_1_encoding(notes | {"single": True}, None)
+    x = np.column_stack(
+        [
+            table["age"].fillna(numbers["fill"][0]),
+            table["since"].to_numpy().astype("datetime64[D]").astype(float),
+            table["rooms"],
+        ]
+    )
     known = [table["city"] == "Bath", table["city"] == "Köln", table["city"] == "Lyon"]
     ours = apply(encoder, table)
     assert np.array_equal(ours[:, :3], ((x - numbers["mean"]) / numbers["scale"]).astype(np.float32))
     assert np.array_equal(ours[:, 3:], np.column_stack(known))
     matrix = {"kind": "MatrixEncoding", "numbers": numbers | {"names": [], "dates": []}, "single": False}
-    assert modelfile._version_0_1_encoding(matrix, object()).columns == ("x0", "x1", "x2")
+    assert modelfile._version_0_1_encoding(matrix, None).columns == ("x0", "x1", "x2")
     sparse_notes = {"kind": "SparseEncoding", "width": 3, "first": 1, "scale": numbers["scale"]}
-    scaled = modelfile._version_0_1_encoding(sparse_notes, object())
+    scaled = modelfile._version_0_1_encoding(sparse_notes, None)
     assert (scaled.zero_based, scaled.n_features, scaled.scale) == (False, 3, tuple(numbers["scale"]))
 
 

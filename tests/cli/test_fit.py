@@ -10,8 +10,9 @@ from sklearn.datasets import dump_svmlight_file, load_breast_cancer, load_diabet
 from sklearn.metrics import log_loss, root_mean_squared_error
 
 import parsgd
-from parsgd.cli.runs import fit_run
+from parsgd.cli.commands.fit import sum_workers
 from parsgd.cli.tables import modelfile
+from parsgd.cli.tables.held_out import draw
 from parsgd.errors import Outcome
 from parsgd.model_io import model_files
 
@@ -27,15 +28,27 @@ def npz(path, X, y):
     ("model", "ours", "load", "arguments"),
     [
         ("sgd-classifier", parsgd.SGDClassifier(**SERIAL), load_digits, ()),
-        ("sgd-classifier", parsgd.SGDClassifier(loss="softmax", average=True, **SERIAL), load_iris,
-         ("--loss", "softmax", "--average", "true")),
-        ("sgd-classifier", parsgd.SGDClassifier(penalty=None, average=7, batch_size=4, **SERIAL), load_breast_cancer,
-         ("--penalty", "none", "--average", "7", "--batch-size", "4")),
-        ("sgd-regressor", parsgd.SGDRegressor(penalty="elasticnet", l1_ratio=0.3, eta0=0.02, **SERIAL), load_diabetes,
-         ("--penalty", "elasticnet", "--set", "l1_ratio=0.3", "--eta0", "0.02")),
+        (
+            "sgd-classifier",
+            parsgd.SGDClassifier(loss="softmax", average=True, **SERIAL),
+            load_iris,
+            ("--loss", "softmax", "--average", "true"),
+        ),
+        (
+            "sgd-classifier",
+            parsgd.SGDClassifier(penalty=None, average=7, batch_size=4, **SERIAL),
+            load_breast_cancer,
+            ("--penalty", "none", "--average", "7", "--batch-size", "4"),
+        ),
+        (
+            "sgd-regressor",
+            parsgd.SGDRegressor(penalty="elasticnet", l1_ratio=0.3, eta0=0.02, **SERIAL),
+            load_diabetes,
+            ("--penalty", "elasticnet", "--set", "l1_ratio=0.3", "--eta0", "0.02"),
+        ),
         ("sgd-one-class-svm", parsgd.SGDOneClassSVM(nu=0.2, **SERIAL), load_iris, ("--set", "nu=0.2")),
     ],
-)  # fmt: skip
+)
 def test_the_command_fits_what_the_library_fits_to_the_bit(model, ours, load, arguments, cli, tmp_path):
     X, y = load(return_X_y=True)
     data, out = npz(tmp_path / "d.npz", X, y), tmp_path / "m.parsgd"
@@ -71,9 +84,25 @@ def test_svmlight_counted_from_zero_or_one_gives_the_same_model(cli, tmp_path):
 
 def test_the_report_is_json_and_nothing_else(cli, table_csv, tmp_path):
     report = cli.report(
-        "fit", table_csv, "--out", tmp_path / "m", "--target", "kind", "--drop", "y", "--loss", "log_loss",
-        "--workers", "2", "--algorithm", "local", "--max-iter", "5", "--tol", "none",
-    )  # fmt: skip
+        "fit",
+        table_csv,
+        "--out",
+        tmp_path / "m",
+        "--target",
+        "kind",
+        "--drop",
+        "y",
+        "--loss",
+        "log_loss",
+        "--workers",
+        "2",
+        "--algorithm",
+        "local",
+        "--max-iter",
+        "5",
+        "--tol",
+        "none",
+    )
     assert report["rows"] == {"training": 160, "test": 40}
     assert report["scores"]["accuracy"] > 0.8
     assert set(report["scores"]) == {"accuracy", "log_loss"}
@@ -86,14 +115,37 @@ def test_the_report_is_json_and_nothing_else(cli, table_csv, tmp_path):
 
 
 def test_what_happened_is_said_in_words(cli, table_csv, tmp_path):
-    said = cli("fit", table_csv, "--out", tmp_path / "m", "--target", "y", "--model", "sgd-regressor", "--drop", "kind",
-               "--max-iter", "100").stdout  # fmt: skip
+    said = cli(
+        "fit",
+        table_csv,
+        "--out",
+        tmp_path / "m",
+        "--target",
+        "y",
+        "--model",
+        "sgd-regressor",
+        "--drop",
+        "kind",
+        "--max-iter",
+        "100",
+    ).stdout
     for fact in (
-        "200 rows", "age: 1", "missing values filled with the median", "city: 3 categories",
+        "200 rows",
+        "age: 1",
+        "missing values filled with the median",
+        "city: 3 categories",
         "booleans as 1 and 0: member",
-        "days since 1970", "epoch", "examples/s", "test score: R²", "RMSE", "(40 rows)", "mean weight",
-        "algorithm:  serial", f"outcome:    {Outcome.CONVERGED.value}", f"saved:      {tmp_path / 'm'}",
-    ):  # fmt: skip
+        "days since 1970",
+        "epoch",
+        "examples/s",
+        "test score: R²",
+        "RMSE",
+        "(40 rows)",
+        "mean weight",
+        "algorithm:  serial",
+        f"outcome:    {Outcome.CONVERGED.value}",
+        f"saved:      {tmp_path / 'm'}",
+    ):
         assert fact in said, fact
     assert "\x1b" not in said  # no colours, no cursor movements: this is not a terminal
 
@@ -111,10 +163,8 @@ def test_the_same_seed_gives_the_same_file_but_for_the_clock(cli, table_csv, tmp
 
 def test_test_rows_teach_nothing(cli, table, tmp_path):
     """Medians, means, categories and coefficients stay the same whatever the test rows hold."""
-    from sklearn.model_selection import train_test_split
-
     table = table.drop(columns="kind")
-    _, test = train_test_split(np.arange(200), test_size=40, random_state=0)
+    test = draw([np.zeros(200, dtype=int)], np.array([200]), 40, seed=0)
     changed = table.copy()
     changed.loc[test, "age"] = 1e6
     changed.loc[test, "city"] = "Atlantis"
@@ -211,9 +261,26 @@ MISTAKES = [
     (("fit", "few.csv", "--out", "OUT", "--target", "one"), 1, "all training rows have the class"),
     (("fit", "few.csv", "--out", "OUT"), 1, "--target COLUMN"),
     (("fit", "few.csv", "--out", "OUT", "--target", "C"), 1, "Did you mean 'c'"),
-    (("fit", "few.csv", "--out", "OUT", "--target", "a", "--model", "sgd-regressor", "--test-fraction", "0",
-      "--no-standardize", "--eta0", "1e300"), 1, "smaller --eta0"),
-]  # fmt: skip
+    (
+        (
+            "fit",
+            "few.csv",
+            "--out",
+            "OUT",
+            "--target",
+            "a",
+            "--model",
+            "sgd-regressor",
+            "--test-fraction",
+            "0",
+            "--no-standardize",
+            "--eta0",
+            "1e300",
+        ),
+        1,
+        "smaller --eta0",
+    ),
+]
 
 
 @pytest.mark.parametrize(("arguments", "code", "said"), MISTAKES, ids=[" ".join(m[0][1:]) for m in MISTAKES])
@@ -247,7 +314,7 @@ def test_ctrl_c_before_the_fit_leaves_nothing(cli, tmp_path, monkeypatch):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("parsgd.cli.runs.fit_run.files.read", interrupt)
+    monkeypatch.setattr("parsgd.cli.tables.read_data.read", interrupt)
     assert "nothing was written" in cli.fit("iris", tmp_path / "m", code=130).stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -270,18 +337,18 @@ def test_warnings_are_told_once_and_deprecations_not(cli, tmp_path, monkeypatch)
 def test_sums_over_rounds_are_those_of_the_workers():
     def round_of(*workers):
         keys = ("worker", "steps", "examples", "weight", "seconds")
-        return {"workers": [dict(zip(keys, (w, s, s, v, 0.5), strict=True)) for w, s, v in workers]}
+        return {"seconds": 1.0, "workers": [dict(zip(keys, (w, s, s, v, 0.5), strict=True)) for w, s, v in workers]}
 
-    table = fit_run.worker_table([round_of((0, 10, 0.25), (1, 30, 0.75)), round_of((0, 20, 0.5), (1, 20, 0.5))])
+    table = sum_workers([round_of((0, 10, 0.25), (1, 30, 0.75)), round_of((0, 20, 0.5), (1, 20, 0.5))])
     rows = [(w["worker"], w["steps"], w["seconds"], w["weight"]) for w in table]
     assert rows == [(0, 30, 1.0, 0.375), (1, 50, 1.0, 0.625)]
 
 
 def test_parameters_are_read_as_they_are_meant():
-    from parsgd.cli.options.option_types import assignments, parsed
+    from parsgd.cli.option_values import parse_assignments, parse_parameter
 
     texts = ("none", "True", "3", "1e-3", "l2", "inf", 5)
-    assert [parsed(text) for text in texts] == [None, True, 3, 1e-3, "l2", np.inf, 5]
-    weights = assignments(['class_weight={"a": 2.0}', "shuffle=false"])
+    assert [parse_parameter(text) for text in texts] == [None, True, 3, 1e-3, "l2", np.inf, 5]
+    weights = parse_assignments(['class_weight={"a": 2.0}', "shuffle=false"])
     assert weights == {"class_weight": {"a": 2.0}, "shuffle": False}
     assert json.loads(json.dumps(weights)) == weights

@@ -34,8 +34,8 @@ def test_of_the_machine_it_says_what_is_installed(cli):
 def test_an_extra_that_is_missing_is_told_with_what_to_type(cli, monkeypatch):
     lists = ["numpy>=2.0", 'dask>=2025.1; extra == "dask"', 'ruff>=0.9; extra == "dev"', 'typer>=0.15; extra == "cli"']
     monkeypatch.setattr(inspect_machine.importlib.metadata, "requires", lambda name: lists)
-    monkeypatch.setattr(inspect_machine, "version_of", lambda name: None if name == "dask" else "1.0")
-    found = inspect_machine.extras()
+    monkeypatch.setattr(inspect_machine, "find_version", lambda name: None if name == "dask" else "1.0")
+    found = inspect_machine.find_extras()
     assert set(found) == {"dask", "cli"}
     assert (found["dask"]["complete"], found["cli"]["complete"]) == (False, True)
     assert "missing dask: pip install 'parsgd[dask]'" in cli("info").stdout
@@ -46,7 +46,7 @@ def test_kernels_of_other_sources_count_as_outdated(cli, tmp_path):
     assert cli.report("info")["kernels"]["ready"] > 0
     damaged = tmp_path / "a.nbi"
     damaged.write_bytes(b"no index")
-    assert inspect_machine._count_kernels(damaged, "") == (0, 1)
+    assert inspect_machine._count_kernels_of(damaged, "") == (0, 1)
 
 
 # -- a model ---------------------------------------------------------------------------------------------------------
@@ -156,9 +156,14 @@ def test_of_a_table_it_says_kinds_gaps_and_targets(cli, table, table_csv):
     assert (report["rows"], report["columns"], report["layout"]) == (200, 7, "table")
     kinds = {column["name"]: column["kind"] for column in report["kinds"]}
     assert kinds == {
-        "age": "number", "rooms": "number", "city": "category", "member": "number", "since": "date", "y": "number",
+        "age": "number",
+        "rooms": "number",
+        "city": "category",
+        "member": "number",
+        "since": "date",
+        "y": "number",
         "kind": "category",
-    }  # fmt: skip
+    }
     assert report["missing"] == table.isna().sum().sum()
     first = report["candidates"][0]
     # a column that is called y is the likeliest

@@ -21,18 +21,33 @@ SERIAL = {**SHORT, "n_jobs": 1}
     [
         (parsgd.MLPClassifier((16, 8), **SERIAL), load_digits, ("--hidden", "16,8")),
         (parsgd.MLPClassifier(**SERIAL), load_breast_cancer, ("--model", "mlp-classifier")),
-        (parsgd.MLPClassifier((5,), learning_rate_init=0.01, alpha=0.1, batch_size=16, **SERIAL), load_iris,
-         ("--hidden", "5", "--eta0", "0.01", "--alpha", "0.1", "--batch-size", "16")),
-        (parsgd.MLPClassifier((5,), solver="sgd", learning_rate="adaptive", activation="tanh", **SERIAL), load_iris,
-         ("--hidden", "5", "--set", "solver=sgd", "--learning-rate", "adaptive", "--set", "activation=tanh")),
-        (parsgd.MLPClassifier((5,), **{**SHORT, "n_jobs": 2}, algorithm="minibatch", engine="serial"), load_digits,
-         ("--hidden", "5", "--workers", "2", "--algorithm", "minibatch", "--engine", "serial")),
-        (parsgd.MLPRegressor(hidden_layer_sizes=(16,), **SERIAL), load_diabetes,
-         ("--model", "sgd-regressor", "--hidden", "16")),
-        (parsgd.MLPRegressor(loss="huber", hidden_layer_sizes=(16, 4), **SERIAL), load_diabetes,
-         ("--model", "mlp-regressor", "--hidden", "16, 4", "--loss", "huber")),
+        (
+            parsgd.MLPClassifier((5,), learning_rate_init=0.01, alpha=0.1, batch_size=16, **SERIAL),
+            load_iris,
+            ("--hidden", "5", "--eta0", "0.01", "--alpha", "0.1", "--batch-size", "16"),
+        ),
+        (
+            parsgd.MLPClassifier((5,), solver="sgd", learning_rate="adaptive", activation="tanh", **SERIAL),
+            load_iris,
+            ("--hidden", "5", "--set", "solver=sgd", "--learning-rate", "adaptive", "--set", "activation=tanh"),
+        ),
+        (
+            parsgd.MLPClassifier((5,), **{**SHORT, "n_jobs": 2}, algorithm="minibatch", engine="serial"),
+            load_digits,
+            ("--hidden", "5", "--workers", "2", "--algorithm", "minibatch", "--engine", "serial"),
+        ),
+        (
+            parsgd.MLPRegressor(hidden_layer_sizes=(16,), **SERIAL),
+            load_diabetes,
+            ("--model", "sgd-regressor", "--hidden", "16"),
+        ),
+        (
+            parsgd.MLPRegressor(loss="huber", hidden_layer_sizes=(16, 4), **SERIAL),
+            load_diabetes,
+            ("--model", "mlp-regressor", "--hidden", "16, 4", "--loss", "huber"),
+        ),
     ],
-)  # fmt: skip
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_command_fits_the_librarys_network_to_the_bit(ours, load, arguments, cli, tmp_path):
     X, y = load(return_X_y=True)

@@ -212,8 +212,13 @@ def former_notes():
     }
     city = {"name": "city", "categories": ["Bath", "Köln", "Lyon"], "other": False, "missing": False}
     return {
-        "kind": "TableEncoding", "numbers": numbers, "categories": [city], "words": [], "wide": False, "single": True,
-    }  # fmt: skip
+        "kind": "TableEncoding",
+        "numbers": numbers,
+        "categories": [city],
+        "words": [],
+        "wide": False,
+        "single": True,
+    }
 
 
 def test_a_model_of_version_0_1_predicts(cli, table_csv, tmp_path):
@@ -249,3 +254,25 @@ def test_an_encoding_that_does_not_fit_is_refused(spoil, cli, table_csv, tmp_pat
 def test_the_report_of_an_evaluation_is_json_and_nothing_else(cli, model, table_csv):
     report = json.loads(cli("evaluate", model, table_csv, "--json").stdout)
     assert set(report) == {"model", "data", "rows", "scores"}
+
+
+def test_names_are_those_of_files_without_a_header(cli, table, tmp_path):
+    numbers = table[["age", "rooms", "y"]].fillna(0)
+    numbers.to_csv(tmp_path / "named.csv", index=False)
+    numbers.to_csv(tmp_path / "bare.csv", index=False, header=False)
+    settings = ("--target", "y", "--model", "sgd-regressor")
+    cli.fit(tmp_path / "named.csv", tmp_path / "a", *settings)
+    named = ("--names", "age,rooms,y")
+    cli.fit(tmp_path / "bare.csv", tmp_path / "b", *settings, *named)
+    ours, theirs = modelfile.load(tmp_path / "a"), modelfile.load(tmp_path / "b")
+    assert np.array_equal(ours.estimator.coef_, theirs.estimator.coef_)
+    theirs = cli.report("evaluate", tmp_path / "a", tmp_path / "bare.csv", *named)["scores"]
+    assert cli.report("evaluate", tmp_path / "a", tmp_path / "named.csv")["scores"] == theirs
+    cli("predict", tmp_path / "a", tmp_path / "bare.csv", *named, "--out", tmp_path / "p.csv")
+    assert (
+        "names age,age: give each column a different name"
+        in cli("info", tmp_path / "bare.csv", "--names", "age,age", code=2).stderr
+    )
+    assert "--names are for CSV without a header" in cli("info", "iris", "--names", "a,b", code=2).stderr
+    said = cli("fit", "iris", "--out", tmp_path / "c", *named, "--header", code=2).stderr
+    assert "remove --names or --header" in said

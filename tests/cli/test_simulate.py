@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd.cli import loss_plots
+from parsgd.cli import option_values
 from parsgd.cli.cli_errors import UsageError
-from parsgd.cli.options import parsers
-from parsgd.cli.runs import simulate_run
+from parsgd.cli.commands import loss_plots, simulate
 from parsgd.errors import Outcome
 from parsgd.planning.heldout import CurvePoint
 from parsgd.viz import number_format
@@ -37,9 +36,19 @@ def test_what_is_reported_is_what_the_library_finds_on_the_same_engine(cli, tmp_
     y = np.where(X @ rng.standard_normal(4) > 0, "large", "small")
     np.savez(tmp_path / "d.npz", X_train=X[:100], y_train=y[:100], X_test=X[100:], y_test=y[100:])
     report = cli.report(
-        "simulate", tmp_path / "d.npz", *CREW, "--loss", "log_loss", "--alpha", "0.1", "--passes", "3",
-        "--no-standardize", "--algorithm", "local:sync_every=0.5",
-    )  # fmt: skip
+        "simulate",
+        tmp_path / "d.npz",
+        *CREW,
+        "--loss",
+        "log_loss",
+        "--alpha",
+        "0.1",
+        "--passes",
+        "3",
+        "--no-standardize",
+        "--algorithm",
+        "local:sync_every=0.5",
+    )
     engine = parsgd.Simulated(speeds=(1, 1, 0.5, 0.1), latency_s=0.005, rate=1000.0)
     model = parsgd.SGDClassifier(
         "log_loss",
@@ -163,13 +172,35 @@ def test_the_goal_is_a_loss_that_all_reach_or_the_one_that_was_asked_for(report)
 
 def test_what_was_simulated_is_told_in_words_and_drawn(cli, table_csv, tmp_path):
     figure = tmp_path / "curves.png"
-    said = cli("simulate", table_csv, *TARGET, *CREW, "--algorithm", "local,weighted", "--failures", "1:10ms",
-               "--figure", figure).stdout  # fmt: skip
+    said = cli(
+        "simulate",
+        table_csv,
+        *TARGET,
+        *CREW,
+        "--algorithm",
+        "local,weighted",
+        "--failures",
+        "1:10ms",
+        "--figure",
+        figure,
+    ).stdout
     for fact in (
-        "200 rows", "virtual time", "per pass", "to loss", "final loss", "waiting", "lost", "weighted", "local",
-        "mean log_loss on the test rows", "virtual time, s", "•• local", "++ weighted", "test accuracy",
+        "200 rows",
+        "virtual time",
+        "per pass",
+        "to loss",
+        "final loss",
+        "waiting",
+        "lost",
+        "weighted",
+        "local",
+        "mean log_loss on the test rows",
+        "virtual time, s",
+        "•• local",
+        "++ weighted",
+        "test accuracy",
         f"saved:      {figure}",
-    ):  # fmt: skip
+    ):
         assert fact in said, fact
     assert "\x1b" not in said
     drawn = [line for line in said.splitlines() if "│" in line]
@@ -179,8 +210,18 @@ def test_what_was_simulated_is_told_in_words_and_drawn(cli, table_csv, tmp_path)
 
 
 def test_a_thousand_workers_are_typed_in_a_few_letters(report):
-    found = report("--speeds", "1x900,0.1x100", "--latency", "1msx999,2s", "--algorithm", "local:sync_every=1",
-                   "--passes", "1", "--failures", "0-99:0s")  # fmt: skip
+    found = report(
+        "--speeds",
+        "1x900,0.1x100",
+        "--latency",
+        "1msx999,2s",
+        "--algorithm",
+        "local:sync_every=1",
+        "--passes",
+        "1",
+        "--failures",
+        "0-99:0s",
+    )
     assert found["engine"]["workers"] == 1000
     assert len(found["algorithms"][0]["lost"]) == 100
 
@@ -272,42 +313,46 @@ def test_help_says_what_the_curve_is(cli):
 
 def test_times_are_read_and_told_with_their_units():
     texts = ("5ms", "2.5 s", "1e-3s", "3us", "3µs", "0", "1h")
-    assert [parsers.seconds(text, "-") for text in texts] == [0.005, 2.5, 0.001, 3e-6, 3e-6, 0.0, 3600.0]
+    assert [option_values.parse_seconds(text, "-") for text in texts] == [0.005, 2.5, 0.001, 3e-6, 3e-6, 0.0, 3600.0]
     assert [number_format.seconds(s) for s in (0.0, 3e-6, 0.25, 1.0, 1234.0)] == [
-        "0 s", "3 µs", "250 ms", "1 s", "20 min 34 s",
-    ]  # fmt: skip
+        "0 s",
+        "3 µs",
+        "250 ms",
+        "1 s",
+        "20 min 34 s",
+    ]
 
 
 def test_algorithms_are_named_with_what_they_are_made_with():
-    found = simulate_run.algorithms_of("local:sync_every=1:rule=wp, weighted,local", 0.5)
+    found = simulate.parse_algorithms("local:sync_every=1:rule=wp, weighted,local", 0.5)
     assert found == {
         "local:sync_every=1:rule=wp": parsgd.LocalSGD(sync_every=1, seconds=0.5, rule="wp"),
         "weighted": parsgd.WeightedAverage(seconds=0.5),
         "local": parsgd.LocalSGD(seconds=0.5),
     }
     with pytest.raises(UsageError, match="local accepts sync_every, seconds, rule"):
-        simulate_run.algorithms_of("local:nothing=1", None)
+        simulate.parse_algorithms("local:nothing=1", None)
 
 
 def test_a_curve_is_a_flight_of_steps():
     curve = [CurvePoint(0.0, 0.0, 3.0), CurvePoint(1.0, 0.5, 2.0), CurvePoint(4.0, 1.0, 1.0)]
-    times, losses = loss_plots.steps(curve, 4.0, 2.0)
+    times, losses = loss_plots.make_steps(curve, 4.0, 2.0)
     assert times == [0.0, 0.5, 0.5, 2.0, 2.0, 2.0]
     assert losses == [3.0, 3.0, 2.0, 2.0, 1.0, 1.0]
 
 
 def test_curves_have_colours_only_where_there_are_some():
     many = {str(i): [CurvePoint(0.0, 0.0, 1.0), CurvePoint(1.0, 1.0, 0.1 * i)] for i in range(8)}
-    plain, coloured = (loss_plots.terminal_plot(many, "loss", 80, colours) for colours in (False, True))
+    plain, coloured = (loss_plots.draw_in_terminal(many, "loss", 80, colours) for colours in (False, True))
     assert "\x1b" not in plain
     assert coloured.count("\x1b") > 20
 
 
 def test_a_loss_that_is_no_number_stops_no_plot():
     odd = {"a": [CurvePoint(0.0, 0.0, 1.0), CurvePoint(1.0, 1.0, float("nan"))], "b": [CurvePoint(0.0, 0.0, 1.0)] * 2}
-    said = loss_plots.terminal_plot(odd, "loss", 60, False)
+    said = loss_plots.draw_in_terminal(odd, "loss", 60, False)
     assert "•• a" in said
     assert "++ b" in said
-    assert simulate_run.reached([point._asdict() for point in odd["a"]], 0.5) is None
+    assert simulate.find_time_to_loss([point._asdict() for point in odd["a"]], 0.5) is None
     lowest = [{"loss": 1.0, "curve": [point._asdict() for point in curve]} for curve in odd.values()]
-    assert simulate_run.goal_of(lowest, None) == 1.0
+    assert simulate.choose_goal(lowest, None) == 1.0

@@ -172,9 +172,10 @@ def test_sigterm_ends_the_round_and_the_model_is_written(tmp_path):
 
 @pytest.mark.parametrize("step", ["save", "score"])
 def test_a_press_after_the_fit_costs_no_model(step, cli, tmp_path, monkeypatch):
-    from parsgd.cli.runs import fit_run
+    from parsgd.cli import scoring
+    from parsgd.cli.tables import modelfile
 
-    place = fit_run.modelfile if step == "save" else fit_run
+    place = modelfile if step == "save" else scoring
     work = getattr(place, step)
 
     def pressing(*arguments, **settings):

@@ -45,15 +45,20 @@ class Suite:
 
 SUITES = (
     Suite(
-        "SGD", "sklearn.linear_model.tests.test_sgd", "sklearn.linear_model",
+        "SGD",
+        "sklearn.linear_model.tests.test_sgd",
+        "sklearn.linear_model",
         ("SGDClassifier", "SGDRegressor", "SGDOneClassSVM"),
         slow="oneclass_vs_linear or gridsearch or loky or multiprocessing or late_onset",
     ),
     Suite(
-        "MLP", "sklearn.neural_network.tests.test_mlp", "sklearn.neural_network", ("MLPClassifier", "MLPRegressor"),
+        "MLP",
+        "sklearn.neural_network.tests.test_mlp",
+        "sklearn.neural_network",
+        ("MLPClassifier", "MLPRegressor"),
         slow="n_iter_no_change or multilabel or test_alpha or lbfgs or multioutput or warm_start",
     ),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,15 @@ numbers = st.floats(-1e6, 1e6, width=32)
 def tables(draw):
     n = draw(st.integers(1, 30))
     several = lambda values: draw(st.lists(values, min_size=n, max_size=n))  # noqa: E731
-    return pa.table({
-        "a": pa.array(several(st.none() | numbers), pa.float64()),
-        "b": pa.array(several(st.integers(-9, 9)), pa.int16()),
-        "c": pa.array(several(st.none() | texts), pa.string()),
-        "d": pa.array(several(texts), pa.string()).dictionary_encode(),
-        "e": pa.array(several(st.booleans())),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "a": pa.array(several(st.none() | numbers), pa.float64()),
+            "b": pa.array(several(st.integers(-9, 9)), pa.int16()),
+            "c": pa.array(several(st.none() | texts), pa.string()),
+            "d": pa.array(several(texts), pa.string()).dictionary_encode(),
+            "e": pa.array(several(st.booleans())),
+        }
+    )
 
 
 KINDS = (
@@ -157,8 +159,10 @@ def test_hashes_depend_on_column_category_and_seed():
     assert np.array_equal(x[0], x[2])
     assert not np.array_equal(x[0], x[1])
     assert x.sum(axis=1).tolist() == [2, 2, 2]
-    places = [k.encode(pa.record_batch({"c": ["a"], "d": ["b"]}), "float32").indices.tolist() for k in
-              (kind, HashedCategories(["c", "d"], n_features=1 << 20, seed=1))]  # fmt: skip
+    places = [
+        k.encode(pa.record_batch({"c": ["a"], "d": ["b"]}), "float32").indices.tolist()
+        for k in (kind, HashedCategories(["c", "d"], n_features=1 << 20, seed=1))
+    ]
     assert places[0] != places[1]
 
 

@@ -32,7 +32,7 @@ VALUES = {
     "looking missing": ["NA", "None", "?", "nan"],
     "gaps": ["a", None, "b", ""],
     "categories": pd.Categorical([3, 1, 3, 2]),
-}  # fmt: skip
+}
 
 
 def in_every_format(frame, folder):
@@ -118,8 +118,12 @@ def test_texts_that_are_no_dates_or_numbers_are_named_by_row():
         (Numeric("t"), "numbers, and has 'soon'"),
     ):
         with pytest.raises(DataFileError, match=rf"row \d: column 't' should hold {said}"):
-            rows(open_dataset(pa.table({"t": ["2020-01-01", "soon"] if isinstance(kind, Dates) else ["1", "soon"]}),
-                              columns=parsgd.data.columns.encoder.encoder_of((kind,))))  # fmt: skip
+            rows(
+                open_dataset(
+                    pa.table({"t": ["2020-01-01", "soon"] if isinstance(kind, Dates) else ["1", "soon"]}),
+                    columns=parsgd.data.columns.encoder.encoder_of((kind,)),
+                )
+            )
 
 
 # -- index columns and folders of Parquet ------------------------------------------------------------------------------

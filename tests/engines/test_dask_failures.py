@@ -56,8 +56,16 @@ def scheduler():
 
 def fitted(engine, algorithm=None, n_jobs=4, max_iter=5, data=None):
     # so regular that a lost round shows little, whichever tasks of their neighbours die with them
-    model = SGDClassifier("log_loss", alpha=0.01, algorithm=algorithm or LocalSGD(0.5), engine=engine, n_jobs=n_jobs,
-                          max_iter=max_iter, tol=None, random_state=0)  # fmt: skip
+    model = SGDClassifier(
+        "log_loss",
+        alpha=0.01,
+        algorithm=algorithm or LocalSGD(0.5),
+        engine=engine,
+        n_jobs=n_jobs,
+        max_iter=max_iter,
+        tol=None,
+        random_state=0,
+    )
     return model.fit(X[TRAIN], Y[TRAIN]) if data is None else model.fit(data)
 
 

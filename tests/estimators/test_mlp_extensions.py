@@ -137,13 +137,18 @@ def test_rows_of_weight_zero_are_not_there(n_jobs):
 @pytest.mark.parametrize(
     "settings",
     [
-        {}, {"solver": "adamw", "alpha": 0.01}, {"activation": "gelu"}, {"activation": "leaky_relu"},
-        {"dropout": 0.3}, {"clip_norm": 0.5}, {"weight_init": "he"},
+        {},
+        {"solver": "adamw", "alpha": 0.01},
+        {"activation": "gelu"},
+        {"activation": "leaky_relu"},
+        {"dropout": 0.3},
+        {"clip_norm": 0.5},
+        {"weight_init": "he"},
         {"solver": "sgd", "learning_rate_init": 0.1, "weight_init": "he", "activation": "gelu", "dropout": 0.1},
         {"solver": "adamw", "clip_norm": 1.0, "dropout": 0.2, "hidden_layer_sizes": (40, 30)},
     ],
     ids=lambda given: "-".join(f"{name}-{value}" for name, value in given.items()) or "plain",
-)  # fmt: skip
+)
 def test_every_setting_learns_digits(settings):
     # guessing is right in 10 of 100
     model, score = digits(**settings)
@@ -154,14 +159,17 @@ def test_every_setting_learns_digits(settings):
 @pytest.mark.parametrize(
     "settings",
     [
-        {}, {"loss": "huber"}, {"loss": "huber", "delta": 0.1}, {"loss": "absolute_error"},
+        {},
+        {"loss": "huber"},
+        {"loss": "huber", "delta": 0.1},
+        {"loss": "absolute_error"},
         {"loss": "absolute_error", "solver": "adamw", "alpha": 0.1, "activation": "gelu"},
         {"solver": "lbfgs", "alpha": 100.0, "max_iter": 300},
         {"loss": "huber", "solver": "lbfgs", "alpha": 100.0, "max_iter": 300},
         {"solver": "sgd", "learning_rate_init": 0.01, "dropout": 0.2, "clip_norm": 5.0},
     ],
     ids=lambda given: "-".join(f"{name}-{value}" for name, value in given.items()) or "plain",
-)  # fmt: skip
+)
 def test_every_loss_and_setting_learns_diabetes(settings):
     # the mean has R^2 of 0, a straight line about 0.5
     assert diabetes(**settings) > 0.3
@@ -229,8 +237,9 @@ def test_scores_of_a_validation_set_are_in_the_history(n_jobs, algorithm):
     assert model.validation_scores_ is None
 
 
-@pytest.mark.parametrize(("n_jobs", "algorithm"), [(1, "auto"), (1, "local"), (1, "minibatch"), (2, "local"),
-                                                   (2, "minibatch")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("n_jobs", "algorithm"), [(1, "auto"), (1, "local"), (1, "minibatch"), (2, "local"), (2, "minibatch")]
+)
 @pytest.mark.parametrize("max_iter", [1, 40])
 def test_a_validation_set_decides_with_early_stopping_and_the_best_weights_are_kept(n_jobs, algorithm, max_iter):
     given = {**SMALL, "max_iter": max_iter, "n_iter_no_change": 2, "learning_rate_init": 0.1, "early_stopping": True}
@@ -292,8 +301,10 @@ def test_partial_fit_that_stopped_stays_where_it_is():
 
 
 def test_partial_fit_that_is_to_stop_needs_a_validation_set():
-    for model, first in ((MLPClassifier(early_stopping=True), {"classes": range(4)}),
-                         (MLPRegressor(early_stopping=True), {})):  # fmt: skip
+    for model, first in (
+        (MLPClassifier(early_stopping=True), {"classes": range(4)}),
+        (MLPRegressor(early_stopping=True), {}),
+    ):
         with pytest.raises(InvalidArgumentError, match="pass X_val and y_val"):
             model.partial_fit(X, FOUR, **first)
         assert not hasattr(model, "coefs_")
@@ -317,8 +328,11 @@ def test_partial_fit_goes_on_whatever_the_fit_before_it_kept(before, after):
 # -- workers -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", ["local", "minibatch", "simuparallel", "weighted", "delayed", "elastic",
-                                       LocalSGD(sync_every=0.3)], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "algorithm",
+    ["local", "minibatch", "simuparallel", "weighted", "delayed", "elastic", LocalSGD(sync_every=0.3)],
+    ids=str,
+)
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_threads_give_the_bits_of_one_thread(algorithm, solver):
     given = {**SMALL, "n_jobs": 2, "algorithm": algorithm, "solver": solver, "batch_size": 16, "dropout": 0.2}
@@ -329,8 +343,9 @@ def test_threads_give_the_bits_of_one_thread(algorithm, solver):
 
 
 @pytest.mark.parametrize("algorithm", ["local", "minibatch", LocalSGD(sync_every=0.5)], ids=str)
-@pytest.mark.parametrize("solver", [{"solver": "sgd", "learning_rate_init": 0.1}, {"learning_rate_init": 0.005}],
-                         ids=["sgd", "adam"])  # fmt: skip
+@pytest.mark.parametrize(
+    "solver", [{"solver": "sgd", "learning_rate_init": 0.1}, {"learning_rate_init": 0.005}], ids=["sgd", "adam"]
+)
 def test_two_workers_learn_digits_about_as_well_as_one(algorithm, solver):
     alone, together = (digits(n_jobs=n, algorithm=algorithm, **solver)[1] for n in (1, 2))
     assert together > alone - 0.03
@@ -339,11 +354,18 @@ def test_two_workers_learn_digits_about_as_well_as_one(algorithm, solver):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"solver": "adamw"}, {"solver": "sgd", "momentum": 0.0}, {"solver": "sgd"}, {"dropout": 0.3},
-     {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.2}, {"clip_norm": 0.1},
-     {"activation": "gelu", "alpha": 0.1}],
+    [
+        {},
+        {"solver": "adamw"},
+        {"solver": "sgd", "momentum": 0.0},
+        {"solver": "sgd"},
+        {"dropout": 0.3},
+        {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.2},
+        {"clip_norm": 0.1},
+        {"activation": "gelu", "alpha": 0.1},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_batches_shared_by_two_workers_give_one_workers_steps(settings):
     given = {**SMALL, "algorithm": "minibatch", **settings}
     weight = np.random.default_rng(0).random(150)
@@ -353,8 +375,11 @@ def test_batches_shared_by_two_workers_give_one_workers_steps(settings):
             np.testing.assert_allclose(parameters(several), parameters(one), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("settings", [{}, {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.2}],
-                         ids=["adam", "falling"])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.2}],
+    ids=["adam", "falling"],
+)
 def test_batches_shared_by_workers_are_those_of_serial_sgd(settings):
     given = {**SMALL, "shuffle": False, **settings}
     serial = MLPClassifier(n_jobs=1, **given).fit(X, FOUR)
@@ -367,8 +392,21 @@ def test_batches_shared_by_workers_are_those_of_serial_sgd(settings):
 
 
 @pytest.mark.cover(2)
-@pytest.mark.parametrize("algorithm", ["auto", "local", "minibatch", "simuparallel", "weighted", "delayed", "elastic",
-                                       "asynchronous", LocalSGD(sync_every=0.3)], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        "auto",
+        "local",
+        "minibatch",
+        "simuparallel",
+        "weighted",
+        "delayed",
+        "elastic",
+        "asynchronous",
+        LocalSGD(sync_every=0.3),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("n_jobs", [1, 2, 3])
 @pytest.mark.parametrize("max_iter", [1, 6])
 def test_the_curve_has_one_loss_an_epoch(algorithm, n_jobs, max_iter):
@@ -396,8 +434,16 @@ def test_the_history_tells_who_did_what(n_jobs):
     assert model.history_[-1]["epoch"] == 6
     for entry in model.history_:
         assert set(entry) == {
-            "round", "epoch", "seconds", "merge_seconds", "check_seconds", "loss", "score", "workers", "lost",
-        }  # fmt: skip
+            "round",
+            "epoch",
+            "seconds",
+            "merge_seconds",
+            "check_seconds",
+            "loss",
+            "score",
+            "workers",
+            "lost",
+        }
         assert [worker["worker"] for worker in entry["workers"]] == list(range(n_jobs))
         assert sum(worker["weight"] for worker in entry["workers"]) == pytest.approx(1.0)
     done = sum(worker["examples"] for entry in model.history_ for worker in entry["workers"])

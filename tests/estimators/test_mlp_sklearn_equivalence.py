@@ -29,8 +29,13 @@ TWO, FOUR = labels(X), labels(X, 4)
 MANY = np.column_stack([labels(X, seed=seed) for seed in (1, 2, 3)])
 WEIGHT = np.random.default_rng(0).random(150)
 QUICK = {
-    "shuffle": False, "random_state": 0, "hidden_layer_sizes": (9, 5), "max_iter": 6, "batch_size": 32, "alpha": 0.01,
-}  # fmt: skip
+    "shuffle": False,
+    "random_state": 0,
+    "hidden_layer_sizes": (9, 5),
+    "max_iter": 6,
+    "batch_size": 32,
+    "alpha": 0.01,
+}
 SOLVERS = {
     "adam": {},
     "sgd": {"solver": "sgd", "momentum": 0.0, "learning_rate_init": 0.1},
@@ -38,9 +43,21 @@ SOLVERS = {
     "nesterov": {"solver": "sgd", "learning_rate_init": 0.05},
 }
 ATTRIBUTES = (
-    "n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "loss_", "best_loss_", "loss_curve_",
-    "validation_scores_", "best_validation_score_", "n_features_in_", "classes_", "coefs_", "intercepts_",
-)  # fmt: skip
+    "n_iter_",
+    "t_",
+    "n_layers_",
+    "n_outputs_",
+    "out_activation_",
+    "loss_",
+    "best_loss_",
+    "loss_curve_",
+    "validation_scores_",
+    "best_validation_score_",
+    "n_features_in_",
+    "classes_",
+    "coefs_",
+    "intercepts_",
+)
 
 
 def both(name, fit=None, **settings):
@@ -213,9 +230,10 @@ def test_single_precision_stays_and_follows_scikit_learn_to_its_rounding(solver)
 
 
 @pytest.mark.parametrize(
-    "y", [np.array(["no", "yes"])[TWO], np.array(list("dbca"))[FOUR], FOUR[:, None] * 10 - 5, MANY.astype(bool)],
+    "y",
+    [np.array(["no", "yes"])[TWO], np.array(list("dbca"))[FOUR], FOUR[:, None] * 10 - 5, MANY.astype(bool)],
     ids=["texts", "more texts", "numbers in a column", "truths"],
-)  # fmt: skip
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
 def test_labels_of_any_type_come_back_as_from_scikit_learn(y):
     assert_same(*both("MLPClassifier", lambda m: m.fit(X, y)))
@@ -260,10 +278,15 @@ def test_the_adaptive_rate_ends_where_scikit_learns_does():
 @pytest.mark.parametrize("solver", ["adam", "nesterov"])
 @pytest.mark.parametrize(
     ("name", "y"),
-    [("MLPClassifier", TWO), ("MLPClassifier", FOUR), ("MLPClassifier", MANY), ("MLPRegressor", T),
-     ("MLPRegressor", T3)],
+    [
+        ("MLPClassifier", TWO),
+        ("MLPClassifier", FOUR),
+        ("MLPClassifier", MANY),
+        ("MLPRegressor", T),
+        ("MLPRegressor", T3),
+    ],
     ids=["two", "four", "labels", "target", "targets"],
-)  # fmt: skip
+)
 def test_early_stopping_holds_back_scores_and_keeps_what_scikit_learn_does(name, y, solver, weight):
     given = {"early_stopping": True, "validation_fraction": 0.2, "n_iter_no_change": 3, "max_iter": 60, "tol": 1e-3}
     theirs, ours = both(name, lambda m: m.fit(X, y, sample_weight=weight), **given, **SOLVERS[solver])
@@ -288,11 +311,14 @@ def test_early_stopping_with_an_adaptive_rate_is_scikit_learns():
 @pytest.mark.parametrize(
     ("name", "y", "given"),
     [
-        ("MLPRegressor", T, {}), ("MLPRegressor", COUNTS, {"loss": "poisson"}), ("MLPClassifier", TWO, {}),
-        ("MLPClassifier", FOUR, {"activation": "tanh"}), ("MLPClassifier", MANY, {"activation": "logistic"}),
+        ("MLPRegressor", T, {}),
+        ("MLPRegressor", COUNTS, {"loss": "poisson"}),
+        ("MLPClassifier", TWO, {}),
+        ("MLPClassifier", FOUR, {"activation": "tanh"}),
+        ("MLPClassifier", MANY, {"activation": "logistic"}),
     ],
     ids=["target", "counts", "two", "four", "labels"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
 def test_lbfgs_ends_where_scikit_learns_does(name, y, given, weight):
     given = {"solver": "lbfgs", "max_iter": 15, **given}
@@ -344,10 +370,14 @@ def test_partial_fit_carries_moments_and_rates_from_call_to_call(solver, schedul
 
 @pytest.mark.parametrize(
     ("name", "y", "given"),
-    [("MLPClassifier", MANY, {"classes": range(3)}), ("MLPClassifier", TWO, {"classes": [0, 1]}),
-     ("MLPRegressor", T, {}), ("MLPRegressor", T3, {})],
+    [
+        ("MLPClassifier", MANY, {"classes": range(3)}),
+        ("MLPClassifier", TWO, {"classes": [0, 1]}),
+        ("MLPRegressor", T, {}),
+        ("MLPRegressor", T3, {}),
+    ],
     ids=["labels", "two", "target", "targets"],
-)  # fmt: skip
+)
 def test_partial_fit_takes_every_kind_of_label_target_and_weight(name, y, given):
     def parts(model):
         for part in range(4):

@@ -61,12 +61,15 @@ def test_pickled_classifiers_predict_the_same_and_go_on_alike(loss, dtype, proto
 
 
 OTHERS = [
-    parsgd.SGDRegressor("huber", **SHORT), parsgd.SGDRegressor(Softened(0.5), **SHORT), parsgd.SGDOneClassSVM(**SHORT),
+    parsgd.SGDRegressor("huber", **SHORT),
+    parsgd.SGDRegressor(Softened(0.5), **SHORT),
+    parsgd.SGDOneClassSVM(**SHORT),
     parsgd.SGDClassifier(algorithm=parsgd.LocalSGD(0.5, outer_optimizer="momentum"), **(SHORT | {"n_jobs": 2})),
     parsgd.SGDRegressor(engine=parsgd.Simulated(speeds=[1.0, 0.5]), **(SHORT | {"n_jobs": 2})),
-    parsgd.MLPClassifier((4,), "gelu", max_iter=2, random_state=0), parsgd.MLPRegressor(max_iter=2, solver="adamw"),
+    parsgd.MLPClassifier((4,), "gelu", max_iter=2, random_state=0),
+    parsgd.MLPRegressor(max_iter=2, solver="adamw"),
     parsgd.MLPClassifier((4,), early_stopping=True, solver="sgd", max_iter=2, learning_rate="adaptive"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.cover(1)

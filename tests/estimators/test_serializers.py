@@ -195,11 +195,12 @@ SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.tex
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.one_of(
-        st.lists(inner, max_size=4), st.lists(inner, max_size=3).map(tuple),
+        st.lists(inner, max_size=4),
+        st.lists(inner, max_size=3).map(tuple),
         st.dictionaries(st.sampled_from(["a", "b", "c"]), inner, max_size=3),
     ),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=15)
@@ -216,15 +217,29 @@ def test_a_long_record_takes_a_fraction_of_what_its_objects_take():
     for number in range(2000):
         seconds, losses = chance.exponential(1e-4, size=2).tolist(), chance.exponential(size=2).tolist()
         workers = [
-            {"worker": k, "steps": 90, "examples": 90, "seconds": seconds[k], "weight": 0.5, "loss": losses[k],
-             "trace": [(90, losses[k], None)]}
+            {
+                "worker": k,
+                "steps": 90,
+                "examples": 90,
+                "seconds": seconds[k],
+                "weight": 0.5,
+                "loss": losses[k],
+                "trace": [(90, losses[k], None)],
+            }
             for k in range(2)
-        ]  # fmt: skip
+        ]
         times = {f"{name}seconds": float(chance.exponential()) for name in ("", "merge_", "check_")}
         entries.append(
-            {"round": number, "epoch": number / 10, **times, "loss": sum(losses) / 2, "score": None,
-             "workers": workers, "lost": []}
-        )  # fmt: skip
+            {
+                "round": number,
+                "epoch": number / 10,
+                **times,
+                "loss": sum(losses) / 2,
+                "score": None,
+                "workers": workers,
+                "lost": [],
+            }
+        )
     model = parsgd.SGDRegressor()
     model.history_ = entries
     size = len(pickle.dumps(model))

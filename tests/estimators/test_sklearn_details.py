@@ -34,7 +34,8 @@ def weights_of(model):
 # -- scores and best epochs --------------------------------------------------------------------------------------------
 
 SCORED = [
-    (parsgd.SGDClassifier(alpha=0.1, **SHORT), TWO), (parsgd.SGDClassifier(alpha=0.1, average=5, **SHORT), THREE),
+    (parsgd.SGDClassifier(alpha=0.1, **SHORT), TWO),
+    (parsgd.SGDClassifier(alpha=0.1, average=5, **SHORT), THREE),
     (parsgd.SGDClassifier("softmax", penalty="elasticnet", alpha=0.1, **SHORT), THREE),
     (parsgd.SGDClassifier("log_loss", learning_rate="adagrad", alpha=0.1, **SHORT), THREE),
     (parsgd.SGDRegressor(penalty="l1", alpha=0.1, **SHORT), MEANS),
@@ -42,7 +43,7 @@ SCORED = [
     (parsgd.SGDRegressor(algorithm=parsgd.WeightedAverage(inner_delay=2), n_jobs=1, **SHORT), MEANS),
     (parsgd.MLPRegressor(solver="sgd", alpha=5.0, momentum=0, **NETWORK), MEANS),
     (parsgd.MLPClassifier(**NETWORK), THREE),
-]  # fmt: skip
+]
 
 
 @pytest.mark.cover(1)

@@ -15,9 +15,16 @@ import parsgd
 from parsgd.testing.problems import labels, targets, unit_rows
 
 LOSSES = (
-    "hinge", "squared_hinge", "perceptron", "log_loss", "modified_huber", "squared_error", "huber",
-    "epsilon_insensitive", "squared_epsilon_insensitive",
-)  # fmt: skip
+    "hinge",
+    "squared_hinge",
+    "perceptron",
+    "log_loss",
+    "modified_huber",
+    "squared_error",
+    "huber",
+    "epsilon_insensitive",
+    "squared_epsilon_insensitive",
+)
 PENALTIES = ("l2", "l1", "elasticnet", None)
 SCHEDULES = ("optimal", "constant", "invscaling", "adaptive")
 STOPS = {"tol": 1e-3, "n_iter_no_change": 2, "max_iter": 40, "eta0": 0.1}
@@ -97,11 +104,17 @@ def test_one_class_svms_stop_where_scikit_learns_do(layout, nu, schedule, averag
 @pytest.mark.parametrize(
     "settings",
     [
-        {}, {"fit_intercept": False}, {"penalty": "l1"}, {"loss": "squared_hinge"}, {"average": True}, {"average": 100},
-        {"average": True, "penalty": None}, {"learning_rate": "adaptive", "eta0": 0.1, "tol": 1e-3, "max_iter": 40},
+        {},
+        {"fit_intercept": False},
+        {"penalty": "l1"},
+        {"loss": "squared_hinge"},
+        {"average": True},
+        {"average": 100},
+        {"average": True, "penalty": None},
+        {"learning_rate": "adaptive", "eta0": 0.1, "tol": 1e-3, "max_iter": 40},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_weights_classes_and_starts_are_taken_as_scikit_learn_takes_them(layout, settings):
     X = rows(layout)
     rng = np.random.default_rng(0)

@@ -114,8 +114,9 @@ def test_metadata_is_routed_to_fits_that_take_weights():
 NAMES = [f"feature {i}" for i in range(5)]
 
 
-@pytest.mark.parametrize("frame", [lambda: pd.DataFrame(X, columns=NAMES), lambda: pl.DataFrame(X, schema=NAMES)],
-                         ids=["pandas", "polars"])  # fmt: skip
+@pytest.mark.parametrize(
+    "frame", [lambda: pd.DataFrame(X, columns=NAMES), lambda: pl.DataFrame(X, schema=NAMES)], ids=["pandas", "polars"]
+)
 def test_frames_give_the_bits_of_their_arrays_and_their_names(frame):
     for estimator, y in ((SGDClassifier(n_jobs=1, **QUICK), Y), (SGDRegressor(n_jobs=1, **QUICK), NUMBERS)):
         plain, framed = (clone(estimator).fit(rows, y) for rows in (X, frame()))
@@ -189,8 +190,17 @@ def test_wide_indices_give_what_narrow_ones_give():
         assert bits(kind(n_jobs=2, **QUICK).fit(wide, y)) == bits(kind(n_jobs=2, **QUICK).fit(narrow, y))
 
 
-@pytest.mark.parametrize("make", [np.asfortranarray, lambda x: np.repeat(x, 2, axis=1)[:, ::2], lambda x: x.tolist(),
-                                  sparse.csc_matrix, sparse.csr_array, sparse.coo_array])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        np.asfortranarray,
+        lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+        lambda x: x.tolist(),
+        sparse.csc_matrix,
+        sparse.csr_array,
+        sparse.coo_array,
+    ],
+)
 def test_other_layouts_give_what_plain_rows_give(make):
     made = make(X)
     plain = sparse.csr_matrix(X) if sparse.issparse(made) else X

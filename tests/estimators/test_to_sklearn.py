@@ -96,9 +96,12 @@ def test_one_class_models_predict_the_same(dtype, average):
 
 
 @given(
-    st.sampled_from(["identity", "logistic", "tanh", "relu"]), st.sampled_from([2, 3, 4, "labels"]), DTYPES,
-    st.sampled_from([(), (7,), (4, 3)]), st.sampled_from(["adam", "adamw", "sgd", "lbfgs"]),
-)  # fmt: skip
+    st.sampled_from(["identity", "logistic", "tanh", "relu"]),
+    st.sampled_from([2, 3, 4, "labels"]),
+    DTYPES,
+    st.sampled_from([(), (7,), (4, 3)]),
+    st.sampled_from(["adam", "adamw", "sgd", "lbfgs"]),
+)
 def test_networks_predict_the_same(activation, kind, dtype, layers, solver):
     X = ROWS.astype(dtype)
     y = (X[:, :3] > 0).astype(int) if kind == "labels" else classes(kind)
@@ -142,10 +145,14 @@ def test_names_of_columns_travel():
 # -- going on ----------------------------------------------------------------------------------------------------------
 
 LINEAR = [
-    ("SGDClassifier", {"loss": "log_loss"}), ("SGDClassifier", {"loss": "hinge", "average": 20}),
-    ("SGDRegressor", {}), ("SGDRegressor", {"average": True}), ("SGDOneClassSVM", {}),
-    ("SGDClassifier", {"loss": "log_loss", "average": 200}), ("SGDClassifier", {"average": True, "alpha": 0.01}),
-]  # fmt: skip
+    ("SGDClassifier", {"loss": "log_loss"}),
+    ("SGDClassifier", {"loss": "hinge", "average": 20}),
+    ("SGDRegressor", {}),
+    ("SGDRegressor", {"average": True}),
+    ("SGDOneClassSVM", {}),
+    ("SGDClassifier", {"loss": "log_loss", "average": 200}),
+    ("SGDClassifier", {"average": True, "alpha": 0.01}),
+]
 
 
 @pytest.mark.parametrize(("name", "params"), LINEAR)
@@ -163,10 +170,13 @@ def test_linear_models_go_on_with_the_same_steps(name, params):
 
 
 NETWORKS = [
-    {}, {"solver": "sgd"}, {"solver": "sgd", "nesterovs_momentum": False}, {"solver": "sgd", "momentum": 0.0},
+    {},
+    {"solver": "sgd"},
+    {"solver": "sgd", "nesterovs_momentum": False},
+    {"solver": "sgd", "momentum": 0.0},
     {"solver": "sgd", "learning_rate": "invscaling"},
     {"solver": "sgd", "learning_rate": "adaptive", "n_iter_no_change": 1, "tol": 0.1},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("params", NETWORKS, ids=lambda p: " ".join(map(str, p.values())) or "adam")
@@ -207,16 +217,21 @@ def test_a_network_that_scikit_learn_fitted_goes_on_here():
 # -- from scikit-learn's other estimators ------------------------------------------------------------------------------
 
 OTHERS = [
-    (linear_model.LogisticRegression(), 2, "log_loss"), (linear_model.LogisticRegression(), 3, "softmax"),
+    (linear_model.LogisticRegression(), 2, "log_loss"),
+    (linear_model.LogisticRegression(), 3, "softmax"),
     (linear_model.LogisticRegression(fit_intercept=False), 3, "softmax"),
     (svm.LinearSVC(random_state=0), 2, "squared_hinge"),
     (svm.LinearSVC(loss="hinge", fit_intercept=False, max_iter=100_000, random_state=0), 3, "hinge"),
-    (linear_model.RidgeClassifier(), 2, "squared_error"), (linear_model.RidgeClassifier(), 3, "squared_error"),
-    (linear_model.LinearRegression(), 0, "squared_error"), (linear_model.Ridge(), 0, "squared_error"),
-    (linear_model.Lasso(0.1), 0, "squared_error"), (linear_model.ElasticNet(0.1), 0, "squared_error"),
+    (linear_model.RidgeClassifier(), 2, "squared_error"),
+    (linear_model.RidgeClassifier(), 3, "squared_error"),
+    (linear_model.LinearRegression(), 0, "squared_error"),
+    (linear_model.Ridge(), 0, "squared_error"),
+    (linear_model.Lasso(0.1), 0, "squared_error"),
+    (linear_model.ElasticNet(0.1), 0, "squared_error"),
     (linear_model.LinearRegression(fit_intercept=False), 0, "squared_error"),
-    (linear_model.QuantileRegressor(quantile=0.3), 0, "quantile"), (linear_model.PoissonRegressor(), 0, "poisson"),
-]  # fmt: skip
+    (linear_model.QuantileRegressor(quantile=0.3), 0, "quantile"),
+    (linear_model.PoissonRegressor(), 0, "poisson"),
+]
 
 
 @pytest.mark.parametrize(("theirs", "n_classes", "loss"), OTHERS, ids=lambda value: str(value)[:40])

@@ -46,9 +46,15 @@ def train(kind, algorithm, n_workers, engine=None, stopping=None, seed=5, **chan
     model = Network((7, *hidden, 3), dtype=np.dtype(dtype).name, sparse=layout == "csr", **settings)
     source = ArraySource(rows_of(X, labels(X, 3).astype(np.int64), weight))
     return fit(
-        model, algorithm, engine or Serial(), source, n_workers=n_workers, seed=seed, max_epochs=epochs,
+        model,
+        algorithm,
+        engine or Serial(),
+        source,
+        n_workers=n_workers,
+        seed=seed,
+        max_epochs=epochs,
         stopping=stopping,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.cover(1)

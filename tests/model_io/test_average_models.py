@@ -231,7 +231,7 @@ def deeper():
         ("binary", lambda: clone(LINEAR["binary"][0]), r"estimators\[1\] is not fitted"),
         ("binary", object, r"estimators\[1\] is <class 'object'>"),
     ],
-)  # fmt: skip
+)
 def test_what_differs_is_named(first, second, says):
     with pytest.raises(InvalidArgumentError, match=says):
         average_models([fitted(*ALL[first], A), second()])

@@ -126,9 +126,19 @@ def name_twice(content, at, length, dice, bomb):
 
 
 DAMAGES = (
-    flip, flip, overwrite, truncate, cut_out, repeat, swap, insert_json, insert_pickle, claim_header, claim_shape,
+    flip,
+    flip,
+    overwrite,
+    truncate,
+    cut_out,
+    repeat,
+    swap,
+    insert_json,
+    insert_pickle,
+    claim_header,
+    claim_shape,
     name_twice,
-)  # fmt: skip
+)
 
 
 @number_of_files
@@ -153,18 +163,55 @@ def test_a_damaged_file_is_refused_or_read_as_it_was(n_files, loaded, tmp_path):
 # -- forgery -----------------------------------------------------------------------------------------------------------
 
 JUNK = (
-    None, True, False, 0, -1, 3, 10**30, 10**400, 1.5, 1e308, float("nan"), float("inf"), "", "x", "hinge", "softmax",
-    [], [[]], [1, 2, 3], {}, {"a": 1}, {"$array": "coef_", "transposed": True}, {"$array": "no", "transposed": False},
-    {"$array": "__class__"}, {"$float": 1}, {"$float": "inf"}, {"$float": "nan"}, {"$part": "os"}, {"$part": []},
-    {"$part": "subprocess:Popen", "fields": {"args": "true"}}, {"$part": "LocalSGD", "fields": {"sync_every": 2}},
-    {"$part": "LocalSGD", "fields": {}}, {"$part": "Simulated", "fields": {"speeds": [1.0]}}, {"$part": "StoppingRule"},
+    None,
+    True,
+    False,
+    0,
+    -1,
+    3,
+    10**30,
+    10**400,
+    1.5,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "hinge",
+    "softmax",
+    [],
+    [[]],
+    [1, 2, 3],
+    {},
+    {"a": 1},
+    {"$array": "coef_", "transposed": True},
+    {"$array": "no", "transposed": False},
+    {"$array": "__class__"},
+    {"$float": 1},
+    {"$float": "inf"},
+    {"$float": "nan"},
+    {"$part": "os"},
+    {"$part": []},
+    {"$part": "subprocess:Popen", "fields": {"args": "true"}},
+    {"$part": "LocalSGD", "fields": {"sync_every": 2}},
+    {"$part": "LocalSGD", "fields": {}},
+    {"$part": "Simulated", "fields": {"speeds": [1.0]}},
+    {"$part": "StoppingRule"},
     {"$part": "StoppingRule", "fields": {"best": 3, "monitor": {"$part": "LocalSGD", "fields": {}}}},
     {"$part": "Choice", "fields": {"name": 1, "why": 2, "algorithm": 3, "n_workers": 4}},
-    {"$part": "Adaptive", "fields": {"__class__": 1}}, {"$dict": [[[], 1]]}, {"$dict": 3}, {"$dict": [[1, 2]]},
-    {"$texts": [1, 2], "dtype": "str"}, {"$texts": ["b", "a"], "dtype": "object"},
+    {"$part": "Adaptive", "fields": {"__class__": 1}},
+    {"$dict": [[[], 1]]},
+    {"$dict": 3},
+    {"$dict": [[1, 2]]},
+    {"$texts": [1, 2], "dtype": "str"},
+    {"$texts": ["b", "a"], "dtype": "object"},
     {"$texts": ["a", "a", "a"], "dtype": "str"},
-    {"$outcome": "CONVERGED"}, {"$outcome": "__class__"}, {"$tuple": 1}, {"$tuple": [1, 2]}, {"$unknown": 1},
-)  # fmt: skip
+    {"$outcome": "CONVERGED"},
+    {"$outcome": "__class__"},
+    {"$tuple": 1},
+    {"$tuple": [1, 2]},
+    {"$unknown": 1},
+)
 CLASSES = ("Popen", "SGDClassifier", "MLPRegressor", "__class__", "save", "", None, 3, ["SGDClassifier"])
 
 

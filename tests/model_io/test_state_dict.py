@@ -46,9 +46,10 @@ def test_there_and_back_is_the_same_network(kind, layers, activation, dtype):
         name: shape
         for layer in range(len(layers) + 1)
         for name, shape in (
-            (f"{2 * layer}.weight", (sizes[layer + 1], sizes[layer])), (f"{2 * layer}.bias", (sizes[layer + 1],)),
+            (f"{2 * layer}.weight", (sizes[layer + 1], sizes[layer])),
+            (f"{2 * layer}.bias", (sizes[layer + 1],)),
         )
-    }  # fmt: skip
+    }
     named = {} if kind == "numbers" else {"classes": ours.classes_, "multilabel": kind == "labels"}
     again = parsgd.from_state_dict(type(ours)(activation=activation, n_jobs=1), state, **named)
     assert again.hidden_layer_sizes == layers
@@ -139,9 +140,13 @@ def test_tensors_without_pytorch_say_how_to_install_it(monkeypatch):
 
 def sequential(torch, layers, activation):
     kinds = {
-        "identity": torch.nn.Identity, "logistic": torch.nn.Sigmoid, "tanh": torch.nn.Tanh, "relu": torch.nn.ReLU,
-        "gelu": lambda: torch.nn.GELU(approximate="tanh"), "leaky_relu": torch.nn.LeakyReLU,
-    }  # fmt: skip
+        "identity": torch.nn.Identity,
+        "logistic": torch.nn.Sigmoid,
+        "tanh": torch.nn.Tanh,
+        "relu": torch.nn.ReLU,
+        "gelu": lambda: torch.nn.GELU(approximate="tanh"),
+        "leaky_relu": torch.nn.LeakyReLU,
+    }
     parts = []
     for n_in, n_out in pairwise(layers):
         parts += [torch.nn.Linear(n_in, n_out), kinds[activation]()]

@@ -22,9 +22,15 @@ def masks(dropout=0.3, *, step=1, seed=5, hidden=1):
     """The factors on the hidden units of the last of some layers, ``(units, rows)``, at a step."""
     sizes = (1, *[1] * (hidden - 1), N_UNITS, N_BATCH)
     model = Network(
-        sizes, activation="identity", loss="squared_error", solver="sgd", alpha=0.0, eta0=N_BATCH,
-        dropout=dropout, batch_size=N_BATCH,
-    )  # fmt: skip
+        sizes,
+        activation="identity",
+        loss="squared_error",
+        solver="sgd",
+        alpha=0.0,
+        eta0=N_BATCH,
+        dropout=dropout,
+        batch_size=N_BATCH,
+    )
     state = np.zeros(model.n_parameters)
     model.views(state)["intercepts"][-2][:] = 1.0  # every hidden unit is 1
     sgd_run = model.sgd_run(state, float(step), np.ones(1), seed)

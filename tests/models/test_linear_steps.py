@@ -101,9 +101,14 @@ def test_a_compiled_run_is_the_run_written_out(layout, description, weighted, se
     weight = rng.uniform(0.2, 2.0, 40) if weighted else np.ones(40)
     class_weights = {name: tuple(rng.uniform(0.5, 1.5, k)) for name in ("positive", "negative")}
     model = Linear(
-        5, loss_parameter=float(description["loss"] == "hinge"), l1_ratio=0.4, eta0=0.3, sparse=layout == "csr",
-        **description, **class_weights,
-    )  # fmt: skip
+        5,
+        loss_parameter=float(description["loss"] == "hinge"),
+        l1_ratio=0.4,
+        eta0=0.3,
+        sparse=layout == "csr",
+        **description,
+        **class_weights,
+    )
     if k > 1:
         y = labels(X, k).astype(np.int64)
         outputs = np.where(y[:, None] == np.arange(k), 1.0, -1.0)
@@ -131,9 +136,18 @@ def test_weights_that_shrink_by_a_thousand_a_step_are_folded_before_they_underfl
     y = labels(X, 3).astype(np.int64) if n_outputs == 3 else (2.0 * labels(X) - 1.0).astype(dtype)
     ones = (1.0,) * n_outputs
     model = Linear(
-        5, n_outputs, dtype=dtype, loss="log_loss", alpha=0.999, schedule="constant", eta0=1.0, sparse=layout == "csr",
-        average=average, positive=ones, negative=ones,
-    )  # fmt: skip
+        5,
+        n_outputs,
+        dtype=dtype,
+        loss="log_loss",
+        alpha=0.999,
+        schedule="constant",
+        eta0=1.0,
+        sparse=layout == "csr",
+        average=average,
+        positive=ones,
+        negative=ones,
+    )
     outputs = np.where(y[:, None] == np.arange(3), 1.0, -1.0) if n_outputs == 3 else y[:, None]
     dense = X.toarray() if layout == "csr" else X
     ours = compiled(model, rows_of(X, y), 5)

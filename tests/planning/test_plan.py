@@ -25,8 +25,13 @@ PRICES = {"seconds_per_row": 1e-5, "state_bytes": 40, "contention": {2: 1.0}, "w
 def fixed(monkeypatch):
     """Costs that do not depend on the machine, of one with two cores, and merges that take no time."""
     monkeypatch.setattr(joblib, "cpu_count", lambda *_, **__: 2)
-    monkeypatch.setattr(measure_costs, "measure", lambda estimator, sample, counts: dict(PRICES, **{
-        part: dict.fromkeys(counts, PRICES[part][2]) for part in ("contention", "wake_s")}))  # fmt: skip
+    monkeypatch.setattr(
+        measure_costs,
+        "measure",
+        lambda estimator, sample, counts: dict(
+            PRICES, **{part: dict.fromkeys(counts, PRICES[part][2]) for part in ("contention", "wake_s")}
+        ),
+    )
     real = trial_runs.run_trial
 
     def untimed(*arguments):
@@ -217,8 +222,9 @@ def test_ways_that_diverge_are_never_there(fixed, monkeypatch):
         raise DivergedError("gone")
 
     original = measure_costs.run
-    monkeypatch.setattr(measure_costs, "run",
-                        lambda e, s, w, n, p, **k: (diverging if n > 1 else original)(e, s, w, n, p, **k))  # fmt: skip
+    monkeypatch.setattr(
+        measure_costs, "run", lambda e, s, w, n, p, **k: (diverging if n > 1 else original)(e, s, w, n, p, **k)
+    )
     plan = planned(n_workers=(1, 4))
     assert all(cell.seconds == math.inf for cell in plan.cells[1:])
     assert plan.why == "More workers will not help: no algorithm reaches serial SGD's loss within twice its " + (

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from parsgd.training.cost_model import CostModel, carried_over, fit_seconds, mean_passes, reach, round_seconds, trend
 
 LOSSES = st.lists(st.floats(0.01, 10.0), min_size=1, max_size=20)
-COSTS = CostModel(1000, 1e-6, state_bytes=800, contention={2: 1.5}, wake_s={2: 1e-4}, latency_s=1e-3,
-              bandwidth_bytes_per_s=8e5)  # fmt: skip
+COSTS = CostModel(
+    1000, 1e-6, state_bytes=800, contention={2: 1.5}, wake_s={2: 1e-4}, latency_s=1e-3, bandwidth_bytes_per_s=8e5
+)
 
 
 @given(LOSSES)

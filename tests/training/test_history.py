@@ -102,9 +102,20 @@ def test_what_to_frame_cannot_do_is_told(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "broken", [None, {}, ["round"], [{"round": 0}], [{"workers": 3}], [{"workers": [1]}], [{"workers": [{}]}],
-               [{"lost": [{"why": "?"}]}], [{"workers": [{"trace": [(1, 2)]}]}], [{"workers": [{"trace": "none"}]}]]
-)  # fmt: skip
+    "broken",
+    [
+        None,
+        {},
+        ["round"],
+        [{"round": 0}],
+        [{"workers": 3}],
+        [{"workers": [1]}],
+        [{"workers": [{}]}],
+        [{"lost": [{"why": "?"}]}],
+        [{"workers": [{"trace": [(1, 2)]}]}],
+        [{"workers": [{"trace": "none"}]}],
+    ],
+)
 def test_a_history_that_is_none_is_refused_when_a_file_is_opened(broken, tmp_path):
     assert problem(broken)
     ours = fitted()

@@ -32,9 +32,10 @@ ENGINES = {"serial": Serial(), "threads": Threads()}
 ALGORITHMS = [parsgd.SimuParallel(), parsgd.WeightedAverage(), parsgd.LocalSGD(), parsgd.Hogwild()]
 PAIRS = [
     pytest.param(algorithm, engine, id=f"{algorithm.name}-{engine}")
-    for algorithm in ALGORITHMS for engine in ENGINES
+    for algorithm in ALGORITHMS
+    for engine in ENGINES
     if algorithm.requires - {"shared_steps"} <= ENGINES[engine].capabilities
-]  # fmt: skip
+]
 
 
 class PressesCtrlC:

@@ -1,16 +1,19 @@
-"""The command ``parsgd``: subcommands, ``--version`` and exit codes."""
+"""The command ``parsgd``: subcommands, option groups, ``--config``, ``--version`` and exit codes."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from parsgd.cli import command, output
+from parsgd.cli import config, output
 from parsgd.cli.cli_errors import INTERRUPTED, CliExit, report_errors
 from parsgd.cli.commands import bench, compile, export, fit, info, plan, predict, report, simulate
 from parsgd.cli.commands.fit import ARGUMENTS
+from parsgd.cli.options import expand_groups
 from parsgd.cli.signals import TERMINATED, handle_signals
 from parsgd.utils.streams import MessageStream
 
@@ -21,12 +24,12 @@ _WRITE_FILES = ("fit", "predict", "report", "export")
 class ErrorReportingGroup(TyperGroup):
     """A command group that turns expected errors into a message on standard error and an exit code."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         # the report page shows the command line
         ctx.meta[ARGUMENTS] = tuple(args)
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: typer.Context) -> Any:
         with handle_signals(writes=any(name in _WRITE_FILES for name in ctx.meta[ARGUMENTS][:1])) as received:
             try:
                 with report_errors():
@@ -37,6 +40,57 @@ class ErrorReportingGroup(TyperGroup):
                 raise typer.Exit(TERMINATED if interrupted and received.terminated else end.code) from end
 
 
+# Names of these options in other tools.
+_ALIASES = {
+    "--jobs": "--workers",
+    "--n-jobs": "--workers",
+    "--threads": "--workers",
+    "--num-workers": "--workers",
+    "--epochs": "--max-iter",
+    "--iterations": "--max-iter",
+    "--lr": "--eta0",
+    "--label": "--target",
+    "--y": "--target",
+    "--output": "--out",
+    "--test-size": "--test-fraction",
+    "--random-state": "--seed",
+    "--layers": "--hidden",
+    "--hidden-layer-sizes": "--hidden",
+    "--estimator": "--model",
+    "--l2": "--alpha",
+    "--scale": "--standardize",
+}
+
+
+class Command(TyperCommand):
+    """A command with ``--config`` and ``--print-config``."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            name = getattr(error, "option_name", None)
+            known = {opt for param in self.params for opt in param.opts}
+            if name in _ALIASES and _ALIASES[name] in known:
+                error.possibilities = [_ALIASES[name]]
+            raise
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        if ctx.params.get("print_config"):
+            output.write(config.to_toml(ctx.info_name, self.params, ctx.params))
+            return None
+        return super().invoke(ctx)
+
+
+def _add(function: Callable, *examples: str) -> None:
+    """Make ``function`` a command of the app; ``examples`` follow its help, and the tests run them."""
+    epilog = "\n\n".join(("Examples:", *examples))
+    # the terminal wraps the lines of each paragraph
+    paragraphs = inspect.cleandoc(function.__doc__).split("\n\n")
+    help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    app.command(cls=Command, help=help, epilog=epilog)(expand_groups(function, config.ConfigOptions))
+
+
 app = typer.Typer(
     cls=ErrorReportingGroup,
     no_args_is_help=True,
@@ -45,16 +99,16 @@ app = typer.Typer(
     epilog="First command: parsgd fit iris --out iris.parsgd\n\n"
     "Exit codes: 0 success, 1 failure, 2 invalid command line, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).",
 )
-command.add(app, fit.fit, *fit.EXAMPLES)
-command.add(app, predict.predict, *predict.PREDICT_EXAMPLES)
-command.add(app, predict.evaluate, *predict.EVALUATE_EXAMPLES)
-command.add(app, plan.plan, *plan.EXAMPLES)
-command.add(app, simulate.simulate, *simulate.EXAMPLES)
-command.add(app, report.report, *report.EXAMPLES)
-command.add(app, export.export, *export.EXAMPLES)
-command.add(app, bench.bench, *bench.EXAMPLES)
-command.add(app, info.info, *info.EXAMPLES)
-command.add(app, compile.compile, *compile.EXAMPLES)
+_add(fit.fit, *fit.EXAMPLES)
+_add(predict.predict, *predict.PREDICT_EXAMPLES)
+_add(predict.evaluate, *predict.EVALUATE_EXAMPLES)
+_add(plan.plan, *plan.EXAMPLES)
+_add(simulate.simulate, *simulate.EXAMPLES)
+_add(report.report, *report.EXAMPLES)
+_add(export.export, *export.EXAMPLES)
+_add(bench.bench, *bench.EXAMPLES)
+_add(info.info, *info.EXAMPLES)
+_add(compile.compile, *compile.EXAMPLES)
 
 
 @app.callback(invoke_without_command=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from parsgd.errors import DivergedError, IncompatiblePartsError, InvalidArgumentError, ParsgdError
@@ -21,13 +20,6 @@ class CliExit(Exception):
     def __init__(self, message: str, code: int):
         super().__init__(message)
         self.code = code
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint with a leading space, or an empty string if no known name is close."""
-    by_lower = {str(option).lower(): str(option) for option in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
 @contextmanager

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperArgument, TyperOption
 
-from parsgd.cli.cli_errors import UsageError, did_you_mean
+from parsgd.cli.cli_errors import UsageError
+from parsgd.errors import did_you_mean
 
+Parameter = TyperArgument | TyperOption
 # Options that a configuration file does not contain.
 _EXCLUDED = ("config", "print-config", "help")
 
@@ -69,7 +72,7 @@ def read(path: Path, command: str, commands: Sequence[str]) -> dict[str, Any]:
     return whole[command]
 
 
-def defaults(table: Mapping[str, Any], params: Sequence[Any], where: str) -> dict[str, Any]:
+def defaults(table: Mapping[str, Any], params: Sequence[Parameter], where: str) -> dict[str, Any]:
     """Return the table's values as command-line text, by parameter name."""
     known = {key_of(param): param for param in params if key_of(param) not in _EXCLUDED}
     found = {}
@@ -81,21 +84,22 @@ def defaults(table: Mapping[str, Any], params: Sequence[Any], where: str) -> dic
     return found
 
 
-def key_of(param: Any) -> str:
+def key_of(param: Parameter) -> str:
     """Return the name of a parameter in the file, such as ``max-iter``."""
-    if param.param_type_name == "argument":
+    if isinstance(param, TyperArgument):
         return param.name.replace("_", "-")
     return max(param.opts, key=len).lstrip("-")
 
 
-def _to_arguments(value: Any, param: Any, where: str) -> Any:
-    repeatable = getattr(param, "multiple", False) or param.nargs == -1
+def _to_arguments(value: Any, param: Parameter, where: str) -> str | bool | list[str]:
+    option = param if isinstance(param, TyperOption) else None
+    repeatable = param.nargs == -1 or (option is not None and option.multiple)
     if isinstance(value, dict) and key_of(param) == "set":
         return [f"{name}={_to_text(item, where)}" for name, item in value.items()]
     if isinstance(value, list):
         texts = [_to_text(item, where) for item in value]
         return texts if repeatable else ",".join(texts)
-    if getattr(param, "is_flag", False):
+    if option is not None and option.is_flag:
         if not isinstance(value, bool):
             raise UsageError(f"{where}: expected true or false; got {value!r}.")
         return value
@@ -112,7 +116,7 @@ def _to_text(value: Any, where: str) -> str:
     raise UsageError(f"{where}: expected text, a number, true or false; got {value!r}.")
 
 
-def to_toml(command: str, params: Sequence[Any], values: Mapping[str, Any]) -> str:
+def to_toml(command: str, params: Sequence[Parameter], values: Mapping[str, Any]) -> str:
     """Return the options of a run as a TOML table: given values and defaults.
 
     >>> to_toml("fit", [], {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console as RichConsole
@@ -14,12 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from parsgd.cli import output
-from parsgd.training.progress import Progress
 from parsgd.utils.streams import MessageStream
 from parsgd.viz import number_format
-from parsgd.viz.live import display_mode
-from parsgd.viz.live.log_view import LogView
-from parsgd.viz.live.terminal_view import LiveView
+
+if TYPE_CHECKING:
+    from parsgd.training.progress import Progress
 
 # Interval between progress lines if standard output is not a terminal.
 _LINE_SECONDS = 2.0
@@ -43,7 +42,7 @@ class Console:
         if not self.quiet:
             self.print_always(text, style)
 
-    def note(self, text: str) -> None:
+    def print_note(self, text: str) -> None:
         """Print a warning, also if quiet."""
         self.print_always(f"Note: {text}", "yellow")
 
@@ -56,7 +55,7 @@ class Console:
         for line in lines:
             self.print(f"  {line}", style="dim")
 
-    def table(self, title: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    def print_table(self, title: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
         """Print a table unless quiet."""
         if self.quiet:
             return
@@ -67,15 +66,20 @@ class Console:
             table.add_row(*(escape(str(value)) for value in row))
         self.console.print(table)
 
-    def plot(self, draw: Callable[[int, bool], str]) -> None:
+    def print_plot(self, draw: Callable[[int, bool], str]) -> None:
         """Print the text of ``draw(width, colors)``; ``colors`` is True if the terminal has colors."""
         colors = self.console.color_system is not None
         text = draw(self.console.width, colors)
         self.console.print(Text.from_ansi(text) if colors else Text(text), soft_wrap=True)
 
     @contextlib.contextmanager
-    def progress(self) -> Iterator[Callable[[Progress], None]]:
+    def show_progress(self) -> Iterator[Callable[[Progress], None]]:
         """Show progress inside the block; yield the observer of the fits."""
+        # these import NumPy
+        from parsgd.viz.live import display_mode
+        from parsgd.viz.live.log_view import LogView
+        from parsgd.viz.live.terminal_view import LiveView
+
         mode = display_mode.display_mode(self.console.is_terminal)
         if mode == "0":
             yield lambda progress: None
@@ -88,10 +92,7 @@ class Console:
         finally:
             view.close()
 
-
-scores_in_words = number_format.scores
-
-
-def print_json(report: dict[str, Any]) -> None:
-    """Print strict JSON on standard output; NaN and infinity become null."""
-    output.write(json.dumps(number_format.without_nan(report), indent=2, allow_nan=False) + "\n")
+    def print_json(self, report: dict[str, Any]) -> None:
+        """Print strict JSON on standard output if quiet; NaN and infinity become null."""
+        if self.quiet:
+            output.write(json.dumps(number_format.without_nan(report), indent=2, allow_nan=False) + "\n")

@@ -24,7 +24,7 @@ def write(text: str) -> None:
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise CliExit(f"standard output: {why}; the output was not written.", FAILURE) from error
 
 

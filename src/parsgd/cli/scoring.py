@@ -5,15 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.base import is_classifier, is_outlier_detector
 
 from parsgd.errors import DataFileError
 
 
 def task_of(estimator: Any) -> str:
     """Return ``"classes"``, ``"numbers"`` or ``"outliers"``."""
-    if hasattr(estimator, "classes_") or hasattr(estimator, "class_weight"):
+    if is_classifier(estimator):
         return "classes"
-    return "outliers" if hasattr(estimator, "nu") else "numbers"
+    return "outliers" if is_outlier_detector(estimator) else "numbers"
+
+
+def has_probabilities(estimator: Any) -> bool:
+    """Return True if the loss gives probabilities of classes."""
+    return is_classifier(estimator) and hasattr(estimator, "predict_proba")
+
+
+def label_type(classes: np.ndarray) -> str:
+    """Return the type of the classes: ``"text"``, ``"boolean"`` or ``"number"``."""
+    kind = classes.dtype.kind
+    return "text" if kind in "UO" else "boolean" if kind == "b" else "number"
 
 
 def score(estimator: Any, rows: Any, target: np.ndarray | None) -> dict[str, float]:
@@ -47,13 +59,13 @@ def _regression(target: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 
 def _classification(estimator: Any, rows: Any, target: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     classes = estimator.classes_
-    if (classes.dtype.kind in "UO") != (target.dtype.kind in "UO"):
+    if (label_type(classes) == "text") != (label_type(target) == "text"):
         raise DataFileError(f"The model's classes are {classes[:5].tolist()}; the targets are {target[:5].tolist()}.")
     scores = {"accuracy": float(np.mean(predicted == target))}
     known = np.isin(target, classes)
     if not known.all():
         scores["rows_of_unknown_class"] = int((~known).sum())
-    if hasattr(estimator, "predict_proba") and known.any():
+    if has_probabilities(estimator) and known.any():
         p = estimator.predict_proba(rows)[known, np.searchsorted(classes, target[known])].astype(float)
         scores["log_loss"] = float(-np.mean(np.log(np.clip(p, np.finfo(np.float64).eps, 1.0))))
     return scores

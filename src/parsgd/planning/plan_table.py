@@ -10,8 +10,8 @@ from parsgd.errors import MissingDependencyError
 from parsgd.planning.candidates import Candidate
 from parsgd.planning.gradient_noise import GradientNoise
 from parsgd.planning.independent_runs import RunVariance
-from parsgd.planning.recommendation import format_seconds
 from parsgd.training.cost_model import CostModel
+from parsgd.viz import number_format
 
 HEADER = ("workers", "algorithm", "on", "passes", "per round", "time", "speed-up", "basis")
 _ON = {"serial": "here", "threads": "here", "simulated": "cluster"}
@@ -80,14 +80,14 @@ class TrainingPlan:
         costs = self.costs
         facts = [
             f"goal: loss {self.goal:.4g}, where serial SGD ends after {self.passes:.3g} passes",
-            f"a pass of one worker: {format_seconds(costs.pass_s)}",
+            f"a pass of one worker: {number_format.seconds(costs.pass_s)}",
             f"noise scale: {self.noise.scale:,.0f} rows"
             if math.isfinite(self.noise.scale)
             else "noise scale: infinite",
         ]
         facts += [
             f"{n} threads: {factor:.2f} times the seconds per row of one thread;"
-            f" a round costs {format_seconds(costs.wake_s[n])}"
+            f" a round costs {number_format.seconds(costs.wake_s[n])}"
             for n, factor in costs.contention.items()
         ]
         if self.spread is not None:
@@ -120,6 +120,6 @@ def _row(cell: Candidate) -> tuple[str, ...]:
     elif not cell.reaches:
         columns = ("-", "-", "never", "-")
     else:
-        round_s = format_seconds(cell.round_s) if cell.round_s else "-"
-        columns = (f"{cell.passes:.2f}", round_s, format_seconds(cell.seconds), f"{cell.speedup:.1f}")
+        round_s = number_format.seconds(cell.round_s) if cell.round_s else "-"
+        columns = (f"{cell.passes:.2f}", round_s, number_format.seconds(cell.seconds), f"{cell.speedup:.1f}")
     return (str(cell.n_workers), cell.label, _ON[cell.engine], *columns, _BASES[cell.basis])

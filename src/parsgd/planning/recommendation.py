@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from parsgd.planning.candidates import Candidate
 from parsgd.planning.gradient_noise import GradientNoise
 from parsgd.training.cost_model import CostModel
+from parsgd.viz import number_format
 
 # Smallest relative time saving that justifies more workers.
 _MIN_SAVING = 0.05
@@ -31,8 +32,8 @@ def why(cells: Sequence[Candidate], noise: GradientNoise, costs: CostModel) -> s
     serial, chosen = cells[0], best(cells)
     if chosen.n_workers == 1:
         return f"More workers will not help: {_reason_for_one(cells, costs)}."
-    took = f"{_passes(chosen.passes)} take {format_seconds(chosen.seconds)}"
-    alone = f"one worker needs {_passes(serial.passes)} and {format_seconds(serial.seconds)}"
+    took = f"{_passes(chosen.passes)} take {number_format.seconds(chosen.seconds)}"
+    alone = f"one worker needs {_passes(serial.passes)} and {number_format.seconds(serial.seconds)}"
     return (
         f"Take {chosen.n_workers} workers with {chosen.label}: {took}, where {alone}, because"
         f" {_reason_for(serial, chosen, noise)}{_larger_numbers(cells, chosen, costs)}."
@@ -75,8 +76,8 @@ def _largest_cost(cell: Candidate, serial: Candidate, costs: CostModel) -> str:
     n = cell.n_workers
     cause = max(causes, key=causes.get)
     if cause == "rounds":
-        part = format_seconds(work / cell.rounds)
-        return f"with {n} ({cell.label}) a round costs {format_seconds(cell.round_s)}, and a worker's part in it {part}"
+        round_s, part = number_format.seconds(cell.round_s), number_format.seconds(work / cell.rounds)
+        return f"with {n} ({cell.label}) a round costs {round_s}, and a worker's part in it {part}"
     if cause == "passes":
         return f"{n} ({cell.label}) need {_passes(cell.passes)} where one needs {serial.passes:.2g}"
     return f"{n} threads share the memory and visit rows only {n / causes['memory']:.1f} times as fast as one"
@@ -98,13 +99,3 @@ def _larger_numbers(cells: Sequence[Candidate], chosen: Candidate, costs: CostMo
 
 def _passes(passes: float) -> str:
     return f"{passes:.2g} passes"
-
-
-def format_seconds(seconds: float) -> str:
-    """Format a time in a suitable unit.
-
-    >>> format_seconds(0.00042), format_seconds(2.5), format_seconds(1e-5)
-    ('0.42 ms', '2.5 s', '10 µs')
-    """
-    unit, size = ("s", 1.0) if seconds >= 1.0 else ("ms", 1e-3) if seconds >= 1e-4 else ("µs", 1e-6)
-    return f"{seconds / size:.3g} {unit}"

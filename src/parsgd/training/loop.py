@@ -143,21 +143,21 @@ def _run(loop: Loop, engine: Engine) -> Outcome:
             outcome = loop.run(pool)
         except DivergedError:
             if loop.stopping.best_state is None:
-                scope.one_more()
+                scope.defer_next()
                 raise
             outcome = Outcome.DIVERGED
         except BaseException:
-            scope.one_more()
+            scope.defer_next()
             if loop.checkpointer is not None:
                 loop.checkpointer.rescue()
             raise
         finally:
             progress.halt()
-            scope.one_more()
+            scope.defer_next()
             pool.close()
             scope.finalize()
         ended = Outcome.INTERRUPTED.value if outcome is Outcome.INTERRUPTED else INTERRUPTED_LATE
-        scope.said = f"{ended} ({loop.examples} examples visited.)"
+        scope.message = f"{ended} ({loop.examples} examples visited.)"
     if outcome is Outcome.INTERRUPTED and loop.checkpointer is not None:
         # keep the previous snapshot: the last round was cut short, so resuming from it would be a different fit
         loop.checkpointer.rescue()

@@ -30,14 +30,14 @@ _returning: contextvars.ContextVar[InterruptHold | None] = contextvars.ContextVa
 class InterruptHold:
     """Deferral of Ctrl-C from ``begin`` to ``end``.
 
-    ``presses`` counts them, and ``heard`` is called at each.  Those beyond ``patience`` raise KeyboardInterrupt.  If
-    Ctrl-C is ignored, it remains ignored; outside the main thread, which receives no signals, none is recorded.
+    ``presses`` counts them, and ``on_press`` is called at each.  Those beyond ``n_deferred`` raise KeyboardInterrupt.
+    If Ctrl-C is ignored, it remains ignored; outside the main thread, which receives no signals, none is recorded.
     """
 
-    def __init__(self, patience: float = math.inf):
+    def __init__(self, n_deferred: float = math.inf):
         self.presses = 0
-        self.patience = patience
-        self.heard: Callable[[], Any] = _nothing
+        self.n_deferred = n_deferred
+        self.on_press: Callable[[], Any] = _nothing
         self.before: Any = None
 
     def begin(self) -> InterruptHold:
@@ -59,8 +59,8 @@ class InterruptHold:
     def press(self) -> None:
         """Record a press."""
         self.presses += 1
-        self.heard()
-        if self.presses > self.patience:
+        self.on_press()
+        if self.presses > self.n_deferred:
             raise KeyboardInterrupt
 
 
@@ -91,31 +91,31 @@ def shielded() -> Iterator[InterruptHold]:
 class FitScope:
     """Scope of one fit: Ctrl-C raises at first, and is deferred from the first round until the attributes are set.
 
-    ``said`` is the text of the warning.
+    ``message`` is the text of the warning.
     """
 
     def __init__(self) -> None:
         self.current: InterruptHold | None = None
-        self.said = ""
+        self.message = ""
 
-    def hold(self, heard: Callable[[], Any]) -> None:
-        """Defer Ctrl-C from now on and call ``heard`` at each press; a second press raises."""
+    def hold(self, on_press: Callable[[], Any]) -> None:
+        """Defer Ctrl-C from now on and call ``on_press`` at each press; a second press raises."""
         if self.current is None:
             self.current = InterruptHold().begin()
-        self.current.heard = heard
-        self.one_more()
+        self.current.on_press = on_press
+        self.defer_next()
 
-    def one_more(self) -> None:
-        """Record one more press; the next one raises."""
+    def defer_next(self) -> None:
+        """Record the next press as well; the one after it raises."""
         if self.current is not None:
-            self.current.patience = self.current.presses + 1
+            self.current.n_deferred = self.current.presses + 1
 
     def finalize(self) -> None:
         """Record all presses: the workers have ended, and the rest is short."""
         if self.current is not None:
-            self.current.patience = math.inf
+            self.current.n_deferred = math.inf
         if (outer := _returning.get()) is not None:
-            outer.patience = math.inf
+            outer.n_deferred = math.inf
 
     def end(self) -> None:
         """Restore the handler from before the fit."""
@@ -149,7 +149,7 @@ def returning() -> Iterator[InterruptHold]:
     Until the fit has a result, Ctrl-C acts as in every fit.  From then to the end of the block it is only recorded;
     ``presses`` counts those that did not raise.
     """
-    hold = InterruptHold(patience=0).begin()
+    hold = InterruptHold(n_deferred=0).begin()
     token = _returning.set(hold)
     try:
         yield hold
@@ -184,7 +184,7 @@ def interruptible(method: Callable, returns: bool) -> Callable:
                 outer.presses += running.current.presses
             if not (returns and (name == "__main__" or outer is not None)):
                 raise KeyboardInterrupt
-            warn(running.said, FitInterruptedWarning)
+            warn(running.message, FitInterruptedWarning)
         return result
 
     return fit

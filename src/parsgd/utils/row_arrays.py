@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 
 from parsgd.core import CsrRows, DenseRows, RowBlock, Rows
 from parsgd.errors import InvalidArgumentError
@@ -21,7 +21,7 @@ def rows_of(x: Any, y: np.ndarray, weight: np.ndarray | None = None) -> Rows:
     3
     """
     weight = np.zeros(0, dtype=x.dtype) if weight is None else weight
-    if hasattr(x, "indptr"):
+    if issparse(x):
         x = standard_csr(x)
         part = CsrRows(read_only(x.data), read_only(x.indices), read_only(x.indptr))
     else:
@@ -51,7 +51,7 @@ def standard_csr(x: Any) -> Any:
     InvalidArgumentError
         If an index is out of range, or the pointers decrease.
 
-    >>> from scipy.sparse import csr_array
+    >>> from scipy.sparse import csr_array, issparse
     >>> twice = csr_array(([1.0, 2.0], [1, 1], [0, 2]), shape=(1, 2))
     >>> standard_csr(twice).data
     array([3.])
@@ -132,7 +132,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
     begins = np.cumsum([0, *(len(x.data) for x in xs)])
     ends = [x.indptr[1:] + begin for x, begin in zip(xs, begins, strict=False)]
     indptr = np.concatenate([np.zeros(1, dtype=np.int64), *ends]).astype(xs[0].indptr.dtype)
-    data, indices = (np.concatenate([getattr(x, name) for x in xs]) for name in ("data", "indices"))
+    data, indices = np.concatenate([x.data for x in xs]), np.concatenate([x.indices for x in xs])
     return _frozen(Rows(CsrRows(data, indices, indptr), y, weight))
 
 

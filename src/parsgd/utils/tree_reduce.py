@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -14,14 +15,21 @@ _BLOCK = 1 << 15
 FAN_IN = 16
 
 
-def weighted_sum(vectors: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+class RemoteVector(Protocol):
+    """State on a cluster, which is added there."""
+
+    def weighted_sum(self, vectors: Sequence[np.ndarray | RemoteVector], weights: np.ndarray) -> np.ndarray:
+        """Return the weighted sum of local and remote vectors, with the bits of :func:`weighted_sum`."""
+
+
+def weighted_sum(vectors: Sequence[np.ndarray | RemoteVector], weights: np.ndarray) -> np.ndarray:
     """Return ``sum_i weights[i] vectors[i]``, added in float64 and in the given order, in the dtype of the vectors.
 
     A single vector of weight 1 is returned bit for bit.  More than :data:`FAN_IN` vectors are added in a tree: groups
     of neighbors first, then the float64 sums of the groups.  Machines of a cluster can therefore add the vectors they
     hold and produce the same bits.
     """
-    remote = next((vector for vector in vectors if hasattr(vector, "weighted_sum")), None)
+    remote = next((vector for vector in vectors if not isinstance(vector, np.ndarray)), None)
     if remote is not None:
         return remote.weighted_sum(vectors, weights)
     nonzero = np.flatnonzero(weights)

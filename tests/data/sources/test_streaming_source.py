@@ -89,9 +89,15 @@ def test_a_fit_to_blocks_is_the_fit_to_arrays(blocks, csr, outputs):
 
     y = posed(np.arange(81.0), None)[0]
     model = Linear(
-        4, outputs, loss="log_loss", sparse=csr, schedule="constant", eta0=0.1,
-        positive=(1.0,) * outputs, negative=(1.0,) * outputs,
-    )  # fmt: skip
+        4,
+        outputs,
+        loss="log_loss",
+        sparse=csr,
+        schedule="constant",
+        eta0=0.1,
+        positive=(1.0,) * outputs,
+        negative=(1.0,) * outputs,
+    )
     streamed = blocks.source(pieces=pieces, csr=csr, n_features=4, shuffle_buffer_rows=16, shuffle=False, pose=posed)
     stored = ArraySource(rows_of(X, y, weight), shuffle=False)
     ours, theirs = (fit(model, LocalSGD(), Serial(), source, max_epochs=3) for source in (streamed, stored))
@@ -137,9 +143,7 @@ def test_loads_differ_by_a_tenth_at_most(blocks, sizes, workers, seed):
 def test_shares_are_kept_and_stored_order_too(blocks):
     source = blocks.source([10] * 10, shuffle=False)
     shards = source.split(3, 1, "contiguous", np.array([5.0, 3.0, 2.0]))
-    assert [blocks.visited(shard) for shard in shards] == [
-        list(range(50)), list(range(50, 80)), list(range(80, 100))
-    ]  # fmt: skip
+    assert [blocks.visited(shard) for shard in shards] == [list(range(50)), list(range(50, 80)), list(range(80, 100))]
     assert [shard.n_rows for shard in source.split(3, 1, "shuffled", np.array([5.0, 3.0, 2.0]))] == [50, 30, 20]
 
 
@@ -205,10 +209,11 @@ def test_rows_cannot_be_written_to_and_have_the_types_that_arrays_have(blocks):
         ours, theirs = (
             [
                 (part.dtype, part.ndim, part.flags.writeable, part.flags.c_contiguous)
-                for part in (*b.rows.x, b.rows.y, b.rows.weight, b.order) if isinstance(part, np.ndarray)
+                for part in (*b.rows.x, b.rows.y, b.rows.weight, b.order)
+                if isinstance(part, np.ndarray)
             ]
             for b in (block, stored)
-        )  # fmt: skip
+        )
         assert ours == theirs
         shard.close()
 

@@ -184,11 +184,17 @@ def test_what_the_environment_says(environment, drawn, said):
 @pytest.mark.parametrize(
     ("asked", "service", "terminal", "expected"),
     [
-        ("", "", True, "live"), ("", "", False, "lines"), ("", "true", True, "0"), ("", "true", False, "0"),
-        ("", "false", False, "lines"), ("0", "", True, "0"), ("lines", "true", True, "lines"),
-        ("live", "1", False, "live"), (" Lines ", "", True, "lines"),
+        ("", "", True, "live"),
+        ("", "", False, "lines"),
+        ("", "true", True, "0"),
+        ("", "true", False, "0"),
+        ("", "false", False, "lines"),
+        ("0", "", True, "0"),
+        ("lines", "true", True, "lines"),
+        ("live", "1", False, "live"),
+        (" Lines ", "", True, "lines"),
     ],
-)  # fmt: skip
+)
 def test_the_way_of_showing(monkeypatch, asked, service, terminal, expected):
     monkeypatch.setenv("PARSGD_PROGRESS", asked)
     monkeypatch.setenv("CI", service)

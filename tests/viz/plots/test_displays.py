@@ -76,8 +76,14 @@ def test_the_loss_is_that_of_the_history(over, key):
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_scores_are_shown_where_there_are_any(n_jobs):
-    model = MLPClassifier((8,), n_jobs=n_jobs, algorithm=LocalSGD(0.5) if n_jobs > 1 else "auto", early_stopping=True,
-                          max_iter=4, random_state=0)  # fmt: skip
+    model = MLPClassifier(
+        (8,),
+        n_jobs=n_jobs,
+        algorithm=LocalSGD(0.5) if n_jobs > 1 else "auto",
+        early_stopping=True,
+        max_iter=4,
+        random_state=0,
+    )
     with pytest.warns(UserWarning, match="Maximum iterations"):
         model.fit(X, Y)
     (line,) = LossDisplay.from_estimator(model, show="score").ax_.get_lines()

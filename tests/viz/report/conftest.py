@@ -28,14 +28,24 @@ class Browser:
         # the protocol has its places at 3 and 4; a shell puts them there
         start = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
         flags = (
-            "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--hide-scrollbars",
-            "--disable-background-networking", "--no-first-run", "--disable-dev-shm-usage",
-            f"--user-data-dir={self.folder.name}", "about:blank",
-        )  # fmt: skip
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--remote-debugging-pipe",
+            "--hide-scrollbars",
+            "--disable-background-networking",
+            "--no-first-run",
+            "--disable-dev-shm-usage",
+            f"--user-data-dir={self.folder.name}",
+            "about:blank",
+        )
         self.process = subprocess.Popen(
-            ["bash", "-c", start, executable(), *flags], pass_fds=(theirs_in, theirs_out), stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            ["bash", "-c", start, executable(), *flags],
+            pass_fds=(theirs_in, theirs_out),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(theirs_in)
         os.close(theirs_out)
         self.ours_in, self.ours_out = os.fdopen(ours_in, "rb"), os.fdopen(ours_out, "wb")

@@ -159,8 +159,17 @@ def test_on_paper_it_is_light_and_without_buttons(pages, browser):
 
 def test_texts_from_outside_stay_texts(tmp_path, browser):
     model = SGDClassifier(n_jobs=2, **SETTINGS).fit(X, Y)
-    run = {"data": NASTY, "command": [NASTY], "warnings": [NASTY], "said": [NASTY], "classes": {NASTY: 3},
-           "versions": {NASTY: NASTY}, "target": NASTY, "scores": {NASTY: 1.0}, "scored_on": NASTY}  # fmt: skip
+    run = {
+        "data": NASTY,
+        "command": [NASTY],
+        "warnings": [NASTY],
+        "encoding": [NASTY],
+        "classes": {NASTY: 3},
+        "versions": {NASTY: NASTY},
+        "target": NASTY,
+        "scores": {NASTY: 1.0},
+        "scored_on": NASTY,
+    }
     model_files.save(model, tmp_path / "m", run=run)
     page = parsgd.write_report(tmp_path / "m", tmp_path / "page.html")
     browser.open(page)

@@ -155,6 +155,8 @@ def test_only_parameters_that_were_changed_are_in_the_first_table():
 def test_notes_come_back_as_they_were_and_later_ones_are_left_out():
     run = RunMetadata(data="iris", classes={"a": 3}, warnings=(), **here())
     assert from_notes(run.notes() | {"of a later version": 1}) == run
+    # the name in files of version 0.1
+    assert from_notes({"said": ["numbers: age"]}).encoding == ("numbers: age",)
     for broken in ("iris", {"rows": "many"}, {"scores": {"r2": "good"}}, {"warnings": [3]}, {"seconds": float("inf")}):
         with pytest.raises(ModelFileError, match="run metadata are damaged"):
             from_notes(broken)

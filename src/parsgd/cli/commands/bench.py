@@ -1,14 +1,38 @@
-"""The command ``bench`` and its options."""
+"""``parsgd bench``: time alternating fits of scikit-learn and parsgd."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from parsgd.cli import option_values
 from parsgd.cli.cli_errors import UsageError
-from parsgd.cli.options.common_options import ColumnOptions, ModelOptions, TrainingOptions
-from parsgd.cli.options.option_types import DATA, PARALLEL, TRAINING, AsJson, Integer, option
+from parsgd.cli.console import Console
+from parsgd.cli.options import (
+    DATA,
+    MODELS,
+    PARALLEL,
+    TRAINING,
+    AsJson,
+    ColumnOptions,
+    Integer,
+    ModelOptions,
+    TrainingOptions,
+    option,
+)
+from parsgd.errors import InvalidArgumentError, Outcome
+from parsgd.viz import number_format
+
+if TYPE_CHECKING:
+    from parsgd.cli.fitting import FitInputs
 
 EXAMPLES = (
     "parsgd bench --quick",
@@ -16,6 +40,21 @@ EXAMPLES = (
     "parsgd bench --model sgd-regressor --rows 5000 --features 20 --repeats 3",
 )
 _GENERATED = "Generated data"
+# Standard deviation of the noise; that of the signal is 1.
+_NOISE = 0.5
+# Parameters that scikit-learn lacks and that do not change the model.
+_PARSGD_ONLY = ("algorithm", "engine")
+
+
+@dataclass
+class Contender:
+    """An estimator that is fitted repeatedly; ``seconds`` has the time of each fit, ``first_s`` of the warm-up."""
+
+    library: str
+    workers: int
+    estimator: Any
+    seconds: list[float]
+    first_s: float = 0.0
 
 
 def bench(
@@ -32,7 +71,7 @@ def bench(
     passes: Annotated[int, option("Passes over the data in each fit.", panel=TRAINING)] = 5,
     repeats: Annotated[int, option("Fits per library and worker count; the table has the median.")] = 5,
     test_fraction: Annotated[float, option("Fraction of the rows held out for the score.", panel=DATA)] = 0.2,
-    quick: Annotated[bool, typer.Option("--quick", help="At most 3 fits each; a tenth of the generated rows.")] = False,
+    quick: Annotated[bool, option("At most 3 fits each; a tenth of the generated rows.", "--quick")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Time scikit-learn and parsgd with the same model, rows, passes and parameters.
@@ -41,12 +80,11 @@ def bench(
     median, the fastest and the slowest fit, and the score on held-out rows.  Both libraries use the encoded rows of
     parsgd fit: standardized and, if dense, float32.
     """
-    from parsgd.cli.console import Console, print_json
-    from parsgd.cli.options import parsers
-    from parsgd.cli.runs import bench_run
+    from parsgd.cli import fitting, scoring
 
-    shape = {"rows": rows, "features": features, "classes": classes}
-    for name, value in shape.items():
+    console = Console(as_json)
+    sizes = {"rows": rows, "features": features, "classes": classes}
+    for name, value in sizes.items():
         if value is not None and data is not None:
             raise UsageError(f"--{name} is for generated data; remove it or {data}.")
         if value is not None and value < (2 if name == "classes" else 1 if name == "features" else 10):
@@ -54,18 +92,161 @@ def bench(
     for name, value in (("passes", passes), ("repeats", repeats)):
         if value < 1:
             raise UsageError(f"--{name} must be 1 or more; got {value}.")
-    request = bench_run.BenchRequest(
-        data=data,
-        model_options=model_options,
-        parameters=training.parameters(model_options),
-        seed=training.seed,
-        encoding_options=columns.encoding_options(),
-        shape=bench_run.Shape(rows or (10_000 if quick else 100_000), features or 100, classes or 2),
-        workers=parsers.counts(workers, "--workers"),
-        passes=passes,
-        repeats=min(repeats, 3) if quick else repeats,
-        test_fraction=test_fraction,
-    )
-    report = bench_run.run(request, Console(quiet=as_json))
-    if as_json:
-        print_json(report)
+    # without a stopping rule
+    parameters = training.parameters(model_options) | {"max_iter": passes, "tol": None}
+    worker_counts, repeats = option_values.parse_counts(workers, "--workers"), min(repeats, 3) if quick else repeats
+    options = columns.encoding_options()
+    ours = fitting.make_estimator(model_options.model, parameters)
+    theirs = make_counterpart(ours)
+    request = fitting.DataRequest((data or "",), model_options.target, options, test_fraction, training.seed)
+    if data is None:
+        shape = (rows or (10_000 if quick else 100_000), features or 100, classes or 2)
+        console.print(f"generated: {shape[0]:,} rows, {shape[1]:,} columns", style="bold")
+        parts = generate(shape, scoring.task_of(ours) == "classes", test_fraction, training.seed)
+    else:
+        parts = fitting.prepare(request, ours, console)
+    contenders = make_contenders(ours, theirs, worker_counts, parts)
+    measure(contenders, parts, repeats, console)
+    report = {"data": data} | make_report(contenders, parts, passes, repeats)
+    print_report(report, console)
+    console.print_json(report)
+
+
+def make_counterpart(ours: Any) -> Any:
+    """Return scikit-learn's estimator with the same parameters; raise UsageError for one that it lacks."""
+    from sklearn import linear_model, neural_network
+
+    name = type(ours).__name__
+    theirs = getattr(neural_network if name.startswith("MLP") else linear_model, name)
+    known, defaults, given = theirs().get_params(), type(ours)().get_params(), ours.get_params()
+    unknown = [key for key, value in given.items() if key not in (*known, *_PARSGD_ONLY) and value != defaults[key]]
+    if unknown:
+        raise UsageError(f"scikit-learn's {name} has no {unknown[0]}, so bench cannot compare; remove it.")
+    estimator = theirs(**{k: value for k, value in given.items() if k in known and k not in ("n_jobs", "verbose")})
+    try:
+        estimator._validate_params()
+    except ValueError as error:
+        raise InvalidArgumentError(f"scikit-learn does not support this: {error}") from error
+    return estimator
+
+
+def generate(shape: tuple[int, int, int], classify: bool, test_fraction: float, seed: int) -> FitInputs:
+    """Generate normally distributed rows, and targets from a linear model with noise.
+
+    ``shape`` has the numbers of rows, columns and classes.
+    """
+    import numpy as np
+
+    from parsgd.cli.fitting import FitInputs
+
+    (n_rows, n_features, n_classes), random = shape, np.random.default_rng(seed)
+    rows = random.standard_normal((n_rows, n_features), dtype=np.float32)
+    signal = rows @ random.standard_normal((n_features, n_classes if classify else 1)).astype(np.float32)
+    signal /= np.sqrt(n_features)
+    signal += _NOISE * random.standard_normal(signal.shape)
+    target = signal.argmax(axis=1) if classify else signal[:, 0].astype(np.float64)
+    kept = n_rows - round(n_rows * test_fraction)
+    if kept == n_rows:
+        return FitInputs(rows, target, None, None, None)
+    return FitInputs(rows[:kept], target[:kept], rows[kept:], target[kept:], None)
+
+
+def make_contenders(ours: Any, theirs: Any, workers: Sequence[int], parts: FitInputs) -> list[Contender]:
+    """Return the estimators to time; scikit-learn parallelizes over classes, so it needs several of them."""
+    import numpy as np
+    from sklearn.base import clone, is_classifier
+
+    parallel = is_classifier(ours) and "n_jobs" in theirs.get_params() and len(np.unique(parts.target)) > 2
+    counts = sorted({1, *workers}) if parallel else [1]
+    entries = [("scikit-learn", n, theirs, {"n_jobs": n} if parallel else {}) for n in counts]
+    entries += [("parsgd", n, ours, {"n_jobs": n}) for n in sorted(set(workers))]
+    return [Contender(library, n, clone(one).set_params(**params), []) for library, n, one, params in entries]
+
+
+def measure(contenders: Sequence[Contender], parts: FitInputs, repeats: int, console: Console) -> None:
+    """Fit the estimators alternately, after one warm-up fit of each."""
+    for turn in range(repeats + 1):
+        # rotate the order, because a fit may affect the next one
+        start = turn % len(contenders)
+        for contender in (*contenders[start:], *contenders[:start]):
+            seconds = time_fit(contender.estimator, parts)
+            if turn:
+                contender.seconds.append(seconds)
+            else:
+                contender.first_s = seconds
+        console.print_always(f"repeat {turn} of {repeats}" if turn else "warm-up fits done")
+
+
+def time_fit(estimator: Any, parts: FitInputs) -> float:
+    """Return the seconds of one fit."""
+    from parsgd.cli.fitting import call
+
+    with warnings.catch_warnings():
+        # without a stopping rule the fits warn that they did not converge
+        warnings.simplefilter("ignore")
+        start = time.perf_counter()
+        call(estimator.fit, parts.rows, parts.target)
+        seconds = time.perf_counter() - start
+    # scikit-learn has no such attribute
+    if getattr(estimator, "outcome_", None) is Outcome.INTERRUPTED:
+        raise KeyboardInterrupt
+    return seconds
+
+
+def make_report(contenders: Sequence[Contender], parts: FitInputs, passes: int, repeats: int) -> dict[str, Any]:
+    """Return the results as plain values; ``speedup`` is relative to scikit-learn with one worker."""
+    import sklearn
+
+    import parsgd
+    from parsgd.cli.scoring import score
+
+    base = statistics.median(contenders[0].seconds)
+    results = []
+    for contender in contenders:
+        median = statistics.median(contender.seconds)
+        results.append(
+            {
+                "library": contender.library,
+                "workers": contender.workers,
+                "estimator": type(contender.estimator).__name__,
+                "median_s": median,
+                "fastest_s": min(contender.seconds),
+                "slowest_s": max(contender.seconds),
+                "first_s": contender.first_s,
+                "passes": int(contender.estimator.n_iter_),
+                "speedup": base / median,
+                "scores": score(contender.estimator, *parts.scored),
+            }
+        )
+    return {
+        "model": next(name for name, cls in MODELS.items() if cls == results[0]["estimator"]),
+        "rows": parts.rows.shape[0],
+        "features": parts.rows.shape[1],
+        "dtype": str(parts.rows.dtype),
+        "passes": passes,
+        "repeats": repeats,
+        "scored_on": parts.scored_on,
+        "versions": {"parsgd": parsgd.__version__, "scikit-learn": sklearn.__version__},
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "results": results,
+    }
+
+
+def print_report(report: dict[str, Any], console: Console) -> None:
+    """Print the table and the versions."""
+    header = ("", "median", "fastest", "slowest", "first", "speedup", f"score on the {report['scored_on']} rows")
+    times = ("median_s", "fastest_s", "slowest_s", "first_s")
+    rows = [
+        (
+            f"{one['library']}, {number_format.workers(one['workers'])}",
+            *(number_format.duration(one[name]) for name in times),
+            f"{one['speedup']:.2f}x",
+            number_format.scores(one["scores"]),
+        )
+        for one in report["results"]
+    ]
+    console.print_table(f"{report['passes']} passes over {report['rows']:,} rows", header, rows)
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    machine = f"{report['cores']} cores, Python {report['python']}"
+    console.print(f"{versions}; {machine}; medians of {report['repeats']} fits")

@@ -1,4 +1,4 @@
-"""The command ``info`` and its options."""
+"""``parsgd info``: describe the installation, a model file, a checkpoint folder or a data file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from parsgd.cli.options.common_options import Decimal, Header, file_options
-from parsgd.cli.options.option_types import AsJson
+from parsgd.cli.console import Console
+from parsgd.cli.options import AsJson, FileOptions
 
 EXAMPLES = (
     "parsgd info",
@@ -24,8 +24,8 @@ def info(
         str | None,
         typer.Argument(metavar="[MODEL | CHECKPOINTS | DATA]", help="A model file, a checkpoint folder, or data."),
     ] = None,
-    header: Header = None,
-    decimal: Decimal = ".",
+    *,
+    files: FileOptions,
     as_json: AsJson = False,
 ) -> None:
     """Describe the installation, or a model file, a checkpoint folder or a data file.
@@ -33,25 +33,22 @@ def info(
     For a model: its parameters, training and score.  For checkpoints: the progress of the fit, and the command that
     resumes it.  For data: rows, columns, missing values and possible targets; large data are sampled.
     """
-    from parsgd.cli.console import Console, print_json
-
-    kind, console = kind_of(what), Console(quiet=as_json)
+    kind, console = detect_kind(what), Console(as_json)
     # imported here, because --help must not load NumPy
     module = importlib.import_module(f"parsgd.cli.inspect.inspect_{kind}")
     if kind == "machine":
-        report = module.machine(console)
+        report = module.describe_machine(console)
     elif kind == "data":
-        report = module.data(what, console, file_options(header, decimal, None))
+        report = module.describe_data(what, console, files.encoding_options())
     else:
-        report = (module.model if kind == "model" else module.checkpoints)(Path(what), console)
-    if as_json:
-        print_json({"kind": kind} | report)
+        report = (module.describe_model if kind == "model" else module.describe_checkpoints)(Path(what), console)
+    console.print_json({"kind": kind} | report)
 
 
-def kind_of(what: str | None) -> str:
+def detect_kind(what: str | None) -> str:
     """Return ``"machine"``, ``"model"``, ``"checkpoints"`` or ``"data"``.
 
-    >>> kind_of(None), kind_of("iris"), kind_of("table.csv")
+    >>> detect_kind(None), detect_kind("iris"), detect_kind("table.csv")
     ('machine', 'data', 'data')
     """
     from parsgd.checkpointing.store import ENDING

@@ -1,11 +1,28 @@
-"""The command ``plan`` and its options."""
+"""``parsgd plan``: read and encode the data, run trial fits, and print the recommendation."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
-from parsgd.cli.options.common_options import ColumnOptions, ModelOptions, TrainingOptions
-from parsgd.cli.options.option_types import PARALLEL, TRAINING, AsJson, DataFile, Number, Text, option
+from parsgd.cli import option_values
+from parsgd.cli.console import Console
+from parsgd.cli.options import (
+    PARALLEL,
+    TRAINING,
+    AsJson,
+    ColumnOptions,
+    DataFile,
+    ModelOptions,
+    Number,
+    Text,
+    TrainingOptions,
+    option,
+)
+
+if TYPE_CHECKING:
+    from parsgd.planning.candidates import Candidate
+    from parsgd.planning.plan_table import TrainingPlan
 
 EXAMPLES = (
     "parsgd plan breast-cancer --loss log_loss --workers 1,2,8 --latency 0.5ms",
@@ -35,29 +52,52 @@ def plan(
     serial SGD on held-out rows.  Up to the number of cores, workers are threads; beyond that they are a cluster of
     machines, each as fast as one core of this machine.
     """
-    from parsgd.cli.console import Console, print_json
-    from parsgd.cli.options import parsers
-    from parsgd.cli.runs import fit_run, plan_run
+    import parsgd
+    from parsgd.cli import fitting
+    from parsgd.planning.plan_table import HEADER
 
+    console = Console(as_json)
     settings = {
-        "n_workers": parsers.counts(workers, "--workers"),
-        "latency_s": parsers.seconds(latency, "--latency"),
+        "n_workers": option_values.parse_counts(workers, "--workers"),
+        "latency_s": option_values.parse_seconds(latency, "--latency"),
         "bandwidth_bytes_per_s": float("inf") if bandwidth is None else bandwidth,
-        "merge_s": None if merge is None else parsers.seconds(merge, "--merge"),
+        "merge_s": None if merge is None else option_values.parse_seconds(merge, "--merge"),
         "tolerance": tolerance,
-        "seconds": None if seconds is None else parsers.seconds(seconds, "--seconds"),
+        "seconds": None if seconds is None else option_values.parse_seconds(seconds, "--seconds"),
     }
-    request = fit_run.FitRequest(
-        data=data,
-        out=None,
-        model=model_options.model,
-        target=model_options.target,
-        parameters=training.parameters(model_options, max_iter=passes),
-        round_seconds=None,
-        test_fraction=0.0,
-        seed=training.seed,
-        encoding_options=columns.encoding_options(),
-    )
-    report = plan_run.run(request, settings, Console(quiet=as_json))
-    if as_json:
-        print_json(report)
+    # without a stopping rule unless a tolerance was given
+    parameters = training.parameters(model_options, max_iter=passes, tol="none")
+    estimator = fitting.make_estimator(model_options.model, parameters)
+    fitting.require_heldout_loss(estimator, model_options.model)
+    request = fitting.DataRequest((data,), model_options.target, columns.encoding_options())
+    parts = fitting.prepare(request, estimator, console)
+    plan = parsgd.plan(estimator, parts.rows, parts.target, **settings)
+    console.print_table("predicted", HEADER, plan.rows())
+    console.print_notes(plan.facts())
+    console.print(plan.why, style="bold")
+    size = {"rows": parts.rows.shape[0], "features": parts.rows.shape[1]}
+    console.print_json(size | {"loss": f"mean {fitting.loss_of(estimator)} on held-out rows"} | list_values(plan))
+
+
+def list_values(plan: TrainingPlan) -> dict[str, Any]:
+    """Return the plan as plain values; the time of a fit that misses the loss is null, with ``"reaches": false``."""
+    return {
+        "goal": plan.goal,
+        "passes": plan.passes,
+        "cells": [_cell(cell) for cell in plan.cells],
+        "best": _cell(plan.best),
+        "why": plan.why,
+        "noise_scale": plan.noise_scale,
+        "spread": None if plan.spread is None else asdict(plan.spread),
+        "costs": asdict(plan.costs),
+        "seconds": plan.seconds,
+        "notes": list(plan.notes),
+    }
+
+
+def _cell(cell: Candidate) -> dict[str, Any]:
+    names = ("n_workers", "label", "engine", "passes", "seconds", "speedup", "rounds", "round_s", "basis")
+    return {name: vars(cell)[name] for name in names} | {
+        "algorithm": str(cell.algorithm),
+        "reaches": None if cell.seconds is None else cell.reaches,
+    }

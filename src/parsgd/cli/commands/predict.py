@@ -1,12 +1,24 @@
-"""The commands ``predict`` and ``evaluate`` and their options."""
+"""``parsgd predict`` and ``parsgd evaluate``: predictions and scores of a saved model on new rows."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
+from parsgd.cli import output
 from parsgd.cli.cli_errors import UsageError
-from parsgd.cli.options.common_options import Decimal, Header, ZeroBased, file_options
-from parsgd.cli.options.option_types import AsJson, DataFiles, ModelFile, Stream, Text, option
+from parsgd.cli.console import Console
+from parsgd.cli.option_values import check_folder
+from parsgd.cli.options import AsJson, DataFiles, FileOptions, ModelFile, Stream, Text, option
+from parsgd.utils.atomic_io import write_atomically
+from parsgd.viz import number_format
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from parsgd.cli.tables.read_data import Data
 
 PREDICT_EXAMPLES = (
     "parsgd predict iris.parsgd iris --out predictions.csv",
@@ -18,46 +30,121 @@ EVALUATE_EXAMPLES = (
 )
 
 
+_WRITABLE = (".csv", ".parquet", ".npz")
+# Predictions per write to standard output.
+_CHUNK_ROWS = 1000
+
+
 def predict(
     model: ModelFile,
     data: DataFiles,
     out: Annotated[str, option("A .csv, .parquet or .npz file; - for CSV on stdout.", "--out", "-o", metavar="FILE")],
+    files: FileOptions,
     stream: Stream = None,
-    header: Header = None,
-    decimal: Decimal = ".",
-    zero_based: ZeroBased = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict a target for every row of the data.
 
     As DATA and as --out, - stands for CSV on standard input and standard output.
     """
-    from parsgd.cli.console import Console, print_json
-    from parsgd.cli.runs import predict_run
+    from parsgd.cli.tables import modelfile, read_data
 
     if as_json and out == "-":
         raise UsageError("--json and --out - both write to standard output; give --out a file.")
-    options = file_options(header, decimal, zero_based)
-    report = predict_run.predict(model, data, out, Console(quiet=as_json, to_stderr=out == "-"), stream, options)
-    if as_json:
-        print_json(report)
+    console, path = Console(as_json, to_stderr=out == "-"), Path(out)
+    if out != "-" and path.suffix.lower() not in _WRITABLE:
+        raise UsageError(f"--out {out}: the file name must end in {', '.join(_WRITABLE)}, or be - for standard output.")
+    if out != "-":
+        check_folder(path, "--out")
+    options = files.encoding_options()
+    fitted = modelfile.load(model)
+    rows = _select_test_rows(read_data.read(data, options, stream, fitted.columns))
+    columns = compute_predictions(fitted.estimator, fitted.rows(rows))
+    count = len(columns["prediction"])
+    if out == "-":
+        table = _make_frame(columns)
+        for start in range(0, max(count, 1), _CHUNK_ROWS):
+            output.write(table.iloc[start : start + _CHUNK_ROWS].to_csv(index=False, header=start == 0))
+    else:
+        with write_atomically(out) as temporary:
+            _write(columns, temporary, path.suffix.lower())
+    console.print_notes([*_describe_stream(rows), *rows.notes])
+    console.print(f"{count:,} predictions written to {'standard output' if out == '-' else out}")
+    console.print_json({"model": str(model), "data": list(data), "out": out, "rows": count})
+
+
+def compute_predictions(estimator: Any, rows: Any) -> dict[str, np.ndarray]:
+    """Return the columns ``prediction``; ``probability (n_rows, n_classes)`` and ``classes``; or ``score``."""
+    from parsgd.cli.scoring import has_probabilities, task_of
+
+    columns = {"prediction": estimator.predict(rows)}
+    if task_of(estimator) == "outliers":
+        columns["score"] = estimator.decision_function(rows)
+    elif has_probabilities(estimator):
+        columns["probability"] = estimator.predict_proba(rows)
+        columns["classes"] = estimator.classes_
+    return columns
+
+
+def _make_frame(columns: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Return the columns as a DataFrame; matrices become one column per class or output."""
+    import pandas as pd
+
+    columns = dict(columns)
+    classes, table = columns.pop("classes", None), {}
+    for name, values in columns.items():
+        labels = range(values.shape[1]) if values.ndim == 2 and classes is None else classes
+        table |= {name: values} if values.ndim == 1 else {f"{name}_{c}": values[:, i] for i, c in enumerate(labels)}
+    return pd.DataFrame(table)
+
+
+def _write(columns: dict[str, np.ndarray], path: Path, suffix: str) -> None:
+    if suffix == ".npz":
+        import numpy as np
+
+        if columns["prediction"].dtype == object:
+            columns = {key: value.astype(str) if value.dtype == object else value for key, value in columns.items()}
+        with open(path, "wb") as file:
+            np.savez(file, **columns)
+    elif suffix == ".parquet":
+        _make_frame(columns).to_parquet(path, index=False)
+    else:
+        _make_frame(columns).to_csv(path, index=False)
+
+
+def _describe_stream(data: Data) -> list[str]:
+    return [] if data.stream_reason is None else [f"{data.name}: {data.n_rows:,} rows, streamed ({data.stream_reason})"]
 
 
 def evaluate(
     model: ModelFile,
     data: DataFiles,
+    files: FileOptions,
     target: Annotated[Text, option("Column of true values. Default: the target of the fit.", metavar="COLUMN")] = None,
     stream: Stream = None,
-    header: Header = None,
-    decimal: Decimal = ".",
-    zero_based: ZeroBased = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a saved model on data with true values."""
-    from parsgd.cli.console import Console, print_json
-    from parsgd.cli.runs import predict_run
+    from parsgd.cli.scoring import label_type, score, task_of
+    from parsgd.cli.tables import modelfile, read_data, target_column
 
-    options = file_options(header, decimal, zero_based)
-    report = predict_run.evaluate(model, data, target, Console(quiet=as_json), stream, options)
-    if as_json:
-        print_json(report)
+    console, options = Console(as_json), files.encoding_options()
+    fitted = modelfile.load(model)
+    task = task_of(fitted.estimator)
+    column = target or fitted.target
+    rows = _select_test_rows(read_data.read(data, options, stream, fitted.columns, column))
+    if rows.predefined_target or (task == "outliers" and column not in rows.schema.names):
+        column = target
+    rows = target_column.clean(target_column.take_target(rows, column, needed=task != "outliers"), task)
+    labels = label_type(fitted.estimator.classes_) if task == "classes" else None
+    scores = score(fitted.estimator, fitted.rows(rows), rows.targets(task, labels)[0] if rows.has_targets else None)
+    console.print_notes([*_describe_stream(rows), *rows.notes])
+    console.print(f"{rows.name}: {number_format.scores(scores)} ({rows.n_rows:,} rows)", style="bold")
+    console.print_json({"model": str(model), "data": rows.name, "rows": rows.n_rows, "scores": scores})
+
+
+def _select_test_rows(data: Data) -> Data:
+    """Return the test set of the file if it has one, because the model may have been fitted to the other rows."""
+    if data.test is None:
+        return data
+    return replace(data.test, notes=(*data.notes, "only the test rows of the file are used"))

@@ -1,11 +1,12 @@
-"""The command ``report`` and its options."""
+"""``parsgd report``: write the page about the training of a model."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-from parsgd.cli.options.option_types import AsJson, ModelFile, option
+from parsgd.cli.console import Console
+from parsgd.cli.options import AsJson, ModelFile, option
 
 EXAMPLES = (
     "parsgd report iris.parsgd --out iris.html",
@@ -22,10 +23,9 @@ def report(
 
     The page is one file without external resources, for any screen size and for print.
     """
-    from parsgd.cli.console import Console, print_json
-    from parsgd.cli.runs import report_run
+    import parsgd
 
-    report_run.write(model, out)
-    Console(quiet=as_json).print(f"saved:      {out}")
-    if as_json:
-        print_json({"model": str(model), "out": str(out), "bytes": out.stat().st_size})
+    console = Console(as_json)
+    parsgd.write_report(model, out)
+    console.print(f"saved:      {out}")
+    console.print_json({"model": str(model), "out": str(out), "bytes": out.stat().st_size})

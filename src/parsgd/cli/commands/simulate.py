@@ -1,13 +1,40 @@
-"""The command ``simulate`` and its options."""
+"""``parsgd simulate``: train with each algorithm on simulated workers, and compare times and losses."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from parsgd.cli.cli_errors import INTERRUPTED, CliExit
-from parsgd.cli.options.common_options import ColumnOptions, ModelOptions, TestFraction, TrainingOptions
-from parsgd.cli.options.option_types import PARALLEL, TRAINING, AsJson, DataFile, Number, Text, Texts, option
+from parsgd import registry
+from parsgd.cli import option_values
+from parsgd.cli.cli_errors import INTERRUPTED, CliExit, UsageError
+from parsgd.cli.console import Console
+from parsgd.cli.options import (
+    PARALLEL,
+    TRAINING,
+    AsJson,
+    ColumnOptions,
+    DataFile,
+    ModelOptions,
+    Number,
+    TestFraction,
+    Text,
+    Texts,
+    TrainingOptions,
+    option,
+)
+from parsgd.errors import DivergedError, Outcome, WorkersLostError, choose, did_you_mean
+from parsgd.utils import interrupts
+from parsgd.viz import number_format
+
+if TYPE_CHECKING:
+    from parsgd.cli.fitting import FitInputs
+    from parsgd.core import Algorithm
+    from parsgd.engines.simulated import Simulated
+    from parsgd.planning.heldout import ObservedFit
 
 EXAMPLES = (
     "parsgd simulate breast-cancer --speeds 1,1,0.5,0.1 --latency 5ms --rate 1e4",
@@ -49,43 +76,191 @@ def simulate(
     Times have units, such as 5ms, 0.2s, 2min.  With --seconds each round ends after that time for all workers; with a
     one-shot algorithm, the fit does.  Algorithms without timed rounds ignore it.
     """
-    from parsgd.cli.console import Console, print_json
-    from parsgd.cli.options import parsers
-    from parsgd.cli.runs import fit_run, simulate_run
+    from parsgd.cli import fitting
+    from parsgd.cli.commands import loss_plots
     from parsgd.engines.simulated import Simulated
+    from parsgd.training.compatibility import refuse_unoffered
 
-    worker_speeds = tuple(parsers.values_of(speeds, "--speeds", parsers.number))
-    delays = parsers.values_of(latency, "--latency", parsers.seconds)
+    console = Console(as_json)
+    worker_speeds = tuple(option_values.parse_values(speeds, "--speeds", option_values.parse_number))
+    delays = option_values.parse_values(latency, "--latency", option_values.parse_seconds)
     engine = Simulated(
         speeds=worker_speeds,
         rate=rate,
         latency_s=delays[0] if len(delays) == 1 else delays,
         jitter=jitter,
-        failures=parsers.failures(failures or (), len(worker_speeds)),
+        failures=option_values.parse_failures(failures or (), len(worker_speeds)),
         bandwidth_bytes_per_s=float("inf") if bandwidth is None else bandwidth,
-        merge_s=parsers.seconds(merge, "--merge"),
+        merge_s=option_values.parse_seconds(merge, "--merge"),
         seed=training.seed,
     )
     engine.for_each("latency_s", len(worker_speeds))
-    request = simulate_run.SimulateRequest(
-        fit_run.FitRequest(
-            data=data,
-            out=None,
-            model=model_options.model,
-            target=model_options.target,
-            parameters=training.parameters(model_options, max_iter=passes, tol="none"),
-            round_seconds=None,
-            test_fraction=test_fraction,
-            seed=training.seed,
-            encoding_options=columns.encoding_options(),
-        ),
-        simulate_run.algorithms_of(algorithm, None if seconds is None else parsers.seconds(seconds, "--seconds")),
-        engine,
-        goal,
-        figure,
-    )
-    report = simulate_run.run(request, Console(quiet=as_json))
-    if as_json:
-        print_json(report)
-    if any(result["outcome"] == "INTERRUPTED" for result in report["algorithms"]):
+    round_seconds = None if seconds is None else option_values.parse_seconds(seconds, "--seconds")
+    algorithms = parse_algorithms(algorithm, round_seconds)
+    loss_plots.check_libraries(not as_json, figure)
+    for one in algorithms.values():
+        refuse_unoffered(None, one, engine)
+    parameters = training.parameters(model_options, max_iter=passes, tol="none")
+    estimator = fitting.make_estimator(model_options.model, parameters)
+    if fitting.uses_lbfgs(estimator):
+        raise UsageError("solver=lbfgs has one worker; simulate solver=adam, adamw or sgd.")
+    fitting.require_heldout_loss(estimator, model_options.model)
+    options = columns.encoding_options()
+    request = fitting.DataRequest((data,), model_options.target, options, test_fraction, training.seed)
+    parts = fitting.prepare(request, estimator, console)
+    results = []
+    for label, one in algorithms.items():
+        console.print(f"{label}:", style="bold")
+        results.append({"algorithm": label} | train(estimator, one, engine, parts, console))
+        if results[-1]["outcome"] == Outcome.INTERRUPTED.name:
+            break
+    report = {
+        "rows": {"training": parts.rows.shape[0], "test": 0 if parts.test_rows is None else parts.test_rows.shape[0]},
+        "features": parts.rows.shape[1],
+        "scored_on": parts.scored_on,
+        "loss": f"mean {fitting.loss_of(estimator)} on the {parts.scored_on} rows",
+        "engine": {"workers": engine.n_workers} | asdict(engine),
+        "goal": choose_goal(results, goal),
+        "algorithms": results,
+    }
+    for result in results:
+        result["seconds_to_goal"] = find_time_to_loss(result["curve"], report["goal"])
+    print_report(report, figure, console)
+    console.print_json(report)
+    if any(result["outcome"] == "INTERRUPTED" for result in results):
         raise CliExit("Interrupted; the results so far are shown.", INTERRUPTED)
+
+
+def parse_algorithms(text: str, seconds: float | None) -> dict[str, Algorithm]:
+    """Create the algorithms of a comma-separated list of ``NAME`` or ``NAME:KEY=VALUE:...``.
+
+    >>> parse_algorithms("local:sync_every=0.5,minibatch", None)
+    {'local:sync_every=0.5': LocalSGD(sync_every=0.5, ...), 'minibatch': MiniBatch(batch_size=None)}
+    """
+    found = {}
+    for label in dict.fromkeys(part.strip() for part in text.split(",")):
+        name, *pairs = label.split(":")
+        cls = registry.load(registry.ALGORITHMS[choose(name, registry.ALGORITHMS, "--algorithm", "parsgd simulate")])
+        known = [field.name for field in fields(cls)]
+        settings = {"seconds": seconds} if seconds is not None and "seconds" in known else {}
+        for key, equals, value in (pair.partition("=") for pair in pairs):
+            if not (equals and key in known):
+                hint = did_you_mean(key, known)
+                raise UsageError(
+                    f"--algorithm {label}: give settings as NAME:KEY=VALUE; {name} accepts {', '.join(known)}.{hint}"
+                )
+            settings[key] = option_values.parse_parameter(value)
+        found[label] = cls(**settings)
+    return found
+
+
+def train(
+    estimator: Any, algorithm: Algorithm, engine: Simulated, parts: FitInputs, console: Console
+) -> dict[str, Any]:
+    """Fit a clone of the estimator and return the result; a failed fit is a result, too."""
+    import numpy as np
+    from sklearn.base import clone
+    from sklearn.exceptions import ConvergenceWarning
+
+    from parsgd.cli import fitting, scoring
+    from parsgd.planning.heldout import HeldOut, ObservedFit
+
+    classes = np.unique(parts.target) if scoring.task_of(estimator) == "classes" else None
+    observed = ObservedFit(algorithm, engine, HeldOut(*parts.scored, classes))
+    estimator = clone(estimator).set_params(algorithm=observed, engine=observed, n_jobs=None)
+    try:
+        with interrupts.returning():
+            messages, real_seconds = fitting.fit(estimator, parts, console, ignored=(ConvergenceWarning,))
+    except (WorkersLostError, DivergedError) as error:
+        console.print(f"  {error}", style="yellow")
+        observed.look()
+        return {"outcome": type(error).__name__, "why": str(error), "warnings": []} | _describe_curve(observed)
+    observed.look()
+    history = estimator.history_
+    return {
+        "outcome": estimator.outcome_.name,
+        "why": estimator.outcome_.value,
+        "warnings": messages,
+        **_describe_curve(observed),
+        "loss": observed.curve[-1].loss,
+        "scores": scoring.score(estimator, *parts.scored),
+        "waited": measure_waiting(history, engine),
+        "lost": [task for entry in history for task in entry["lost"]],
+        "real_seconds": real_seconds,
+    }
+
+
+def _describe_curve(observed: ObservedFit) -> dict[str, Any]:
+    last = observed.curve[-1]
+    per_pass = last.seconds / last.passes if last.passes else None
+    return {
+        "seconds": last.seconds,
+        "passes": last.passes,
+        "seconds_per_pass": per_pass,
+        "curve": [point._asdict() for point in observed.curve],
+    }
+
+
+def measure_waiting(history: Sequence[dict[str, Any]], engine: Simulated) -> float:
+    """Return the fraction of the workers' time without useful steps, up to the end or the worker's failure."""
+    end = history[-1]["seconds"]
+    alive = sum(min(end, engine.failures.get(worker, end)) for worker in range(engine.n_workers))
+    busy = sum(worker["seconds"] for entry in history for worker in entry["workers"])
+    return max(0.0, 1.0 - busy / alive) if alive > 0 else 0.0
+
+
+def choose_goal(results: Sequence[dict[str, Any]], requested: float | None) -> float | None:
+    """Return the requested loss, or the lowest one that all completed algorithms reached.
+
+    The initial loss is ignored: a learning rate that is too large at first may increase it.
+    """
+    seen = [[point["loss"] for point in result["curve"][1:]] for result in results if "loss" in result]
+    lowest = [min(filter(math.isfinite, losses)) for losses in seen if any(map(math.isfinite, losses))]
+    return requested if requested is not None else max(lowest, default=None)
+
+
+def find_time_to_loss(curve: Sequence[dict[str, float]], goal: float | None) -> float | None:
+    """Return the time of the first evaluation after a merge with at most this loss, or None."""
+    return next((point["seconds"] for point in curve[1:] if goal is not None and point["loss"] <= goal), None)
+
+
+def print_report(report: dict[str, Any], figure: Path | None, console: Console) -> None:
+    """Print warnings, the table, the plot and the scores."""
+    from parsgd.cli.commands import loss_plots
+
+    for result in report["algorithms"]:
+        for warning in result["warnings"]:
+            console.print_note(f"{result['algorithm']}: {warning}")
+    goal = report["goal"]
+    to_goal = "time to goal" if goal is None else f"to loss {goal:.4g}"
+    header = ("algorithm", "passes", "time", "per pass", to_goal, "final loss", "waiting", "lost")
+    console.print_table("virtual time", header, [_row(result) for result in report["algorithms"]])
+    seen = {result["algorithm"]: result["curve"] for result in report["algorithms"]}
+    drawn = {name: [loss_plots.CurvePoint(**point) for point in curve] for name, curve in seen.items()}
+    if not console.quiet:
+        console.print_plot(lambda width, colors: loss_plots.draw_in_terminal(drawn, report["loss"], width, colors))
+    for result in report["algorithms"]:
+        if "scores" in result:
+            real = number_format.duration(result["real_seconds"])
+            found = number_format.scores(result["scores"])
+            console.print(f"{result['algorithm']}: {report['scored_on']} {found}; simulated in {real}")
+    if figure is not None:
+        loss_plots.save_figure(drawn, report["loss"], figure)
+        console.print(f"saved:      {figure}")
+
+
+def _row(result: dict[str, Any]) -> list[str]:
+    def cell(key: str, text: Callable[[Any], str]) -> str:
+        return "-" if result.get(key) is None else text(result[key])
+
+    lost = cell("lost", lambda lost: f"{len(lost):,}" if lost else "none")
+    return [
+        result["algorithm"],
+        f"{result['passes']:.3g}",
+        number_format.seconds(result["seconds"]),
+        cell("seconds_per_pass", number_format.seconds),
+        cell("seconds_to_goal", number_format.seconds),
+        cell("loss", lambda loss: f"{loss:.4g}") if "loss" in result else result["outcome"],
+        cell("waited", lambda share: f"{share:.0%}"),
+        "all" if result["outcome"] == "WorkersLostError" else lost,
+    ]

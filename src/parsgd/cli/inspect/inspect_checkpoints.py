@@ -16,7 +16,7 @@ from parsgd.checkpointing.file_format import CheckpointContent
 from parsgd.checkpointing.fit_fingerprint import described
 from parsgd.checkpointing.store import CheckpointStore
 from parsgd.cli.console import Console
-from parsgd.cli.options.common_options import MODELS
+from parsgd.cli.options import MODELS
 from parsgd.errors import CheckpointError, ModelFileError, Outcome
 from parsgd.viz import number_format
 
@@ -35,23 +35,23 @@ _OPTIONS = {
 }
 
 
-def checkpoints(path: Path, console: Console) -> dict[str, Any]:
+def describe_checkpoints(path: Path, console: Console) -> dict[str, Any]:
     """Print and return the report."""
     folder = CheckpointStore(path if path.is_dir() else path.parent)
-    rounds = [_round(folder.file(number), number) for number in folder.rounds()]
+    rounds = [_describe_round(folder.file(number), number) for number in folder.rounds()]
     whole = [one for one in rounds if one["problem"] is None]
-    report = {"folder": str(folder.path), "rounds": rounds, "held_by": holder(folder.path)}
+    report = {"folder": str(folder.path), "rounds": rounds, "held_by": find_writer(folder.path)}
     if whole:
         kept = file_format.read(folder.file(whole[-1]["round"]))
-        report |= progress_of(kept)
-        report["command"] = command(kept, folder.path) if report["resumable"] else None
+        report |= describe_progress(kept)
+        report["command"] = make_command(kept, folder.path) if report["resumable"] else None
     else:
         report |= {"ended": False, "resumable": False, "command": None}
     print_report(report, console)
     return report
 
 
-def _round(path: Path, number: int) -> dict[str, Any]:
+def _describe_round(path: Path, number: int) -> dict[str, Any]:
     try:
         file_format.read(path)
         problem = None
@@ -62,7 +62,7 @@ def _round(path: Path, number: int) -> dict[str, Any]:
     return {"round": number, "bytes": stat.st_size, "written": written, "problem": problem}
 
 
-def holder(folder: Path) -> int | None:
+def find_writer(folder: Path) -> int | None:
     """Return the process id of the fit that writes to this folder now, or None."""
     with suppress(OSError, ValueError):
         number = int((folder / ".lock").read_text())
@@ -71,7 +71,7 @@ def holder(folder: Path) -> int | None:
     return None
 
 
-def progress_of(kept: CheckpointContent) -> dict[str, Any]:
+def describe_progress(kept: CheckpointContent) -> dict[str, Any]:
     """Return epochs, loss, outcome and other facts of the fit at the checkpoint."""
     snapshot, work = kept.snapshot, kept.identity["work"]
     return {
@@ -82,29 +82,31 @@ def progress_of(kept: CheckpointContent) -> dict[str, Any]:
         "loss": next((entry["loss"] for entry in reversed(snapshot.history) if "loss" in entry), None),
         "ended": snapshot.ended,
         "outcome": None if snapshot.outcome is None else snapshot.outcome.name,
-        "resumable": not snapshot.ended or (snapshot.outcome is Outcome.MAX_EPOCHS and not one_shot(kept)),
-        "estimator": MODELS.get(model_of(kept) or ""),
+        "resumable": not snapshot.ended or (snapshot.outcome is Outcome.MAX_EPOCHS and not is_one_shot(kept)),
+        "estimator": MODELS.get(guess_model(kept) or ""),
         "algorithm": work["algorithm"],
         "workers": work["n_workers"],
     }
 
 
-def one_shot(kept: CheckpointContent) -> bool:
+def is_one_shot(kept: CheckpointContent) -> bool:
     """Return True if the algorithm merges once, at the end of the fit."""
-    return bool(getattr(getattr(kept.extras.get("choice"), "algorithm", None), "one_shot", False))
+    choice = kept.extras.get("choice")
+    # a checkpoint stores only the name of an algorithm that is not part of parsgd
+    return choice is not None and choice.algorithm is not None and choice.algorithm.one_shot
 
 
-def model_of(kept: CheckpointContent) -> str | None:
+def guess_model(kept: CheckpointContent) -> str | None:
     """Return the ``--model`` whose estimator has all these parameters and the fewest others, or None."""
     given = set(kept.identity["parameters"])
     known = {name: set(getattr(parsgd, cls)().get_params(deep=False)) for name, cls in MODELS.items()}
     return min((name for name in known if given <= known[name]), key=lambda name: len(known[name]), default=None)
 
 
-def command(kept: CheckpointContent, folder: Path) -> str | None:
+def make_command(kept: CheckpointContent, folder: Path) -> str | None:
     """Return the command that resumes the fit, without file names; None if only Python can express it."""
-    model = model_of(kept)
-    algorithm = algorithm_of(kept.identity["work"]["algorithm"])
+    model = guess_model(kept)
+    algorithm = make_algorithm_options(kept.identity["work"]["algorithm"])
     if model is None or algorithm is None:
         return None
     arguments = ["--model", model]
@@ -121,10 +123,10 @@ def command(kept: CheckpointContent, folder: Path) -> str | None:
     return f"parsgd fit DATA --out MODEL {shlex.join(arguments)}"
 
 
-def algorithm_of(description: str) -> list[str] | None:
+def make_algorithm_options(description: str) -> list[str] | None:
     """Return the options that select the algorithm, or None if its settings are not those of a registered one.
 
-    >>> algorithm_of(described(parsgd.LocalSGD()))
+    >>> make_algorithm_options(described(parsgd.LocalSGD()))
     ['--algorithm', 'local']
     """
     for name, path in registry.ALGORITHMS.items():

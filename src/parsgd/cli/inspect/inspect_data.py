@@ -10,7 +10,7 @@ import numpy as np
 
 from parsgd.cli.console import Console
 from parsgd.cli.tables import read_data as files
-from parsgd.cli.tables.learn_columns import EncodingOptions, kind_of
+from parsgd.cli.tables.learn_columns import EncodingOptions, infer_kind
 from parsgd.data.columns.arrow_values import kind_of_type, numbers_in, texts_in
 from parsgd.data.columns.column_stats import batches
 from parsgd.data.columns.encoder import PassThroughEncoder
@@ -25,7 +25,7 @@ _NAMES = ("target", "label", "labels", "y", "class", "outcome", "response")
 _MAX_CANDIDATES = 5
 
 
-def data(name: str, console: Console, options: EncodingOptions | None = None) -> dict[str, Any]:
+def describe_data(name: str, console: Console, options: EncodingOptions | None = None) -> dict[str, Any]:
     """Print and return the report; raise DataFileError if the data cannot be read."""
     seen = files.read(name, options)
     report: dict[str, Any] = {
@@ -35,12 +35,12 @@ def data(name: str, console: Console, options: EncodingOptions | None = None) ->
         "test_rows": None if seen.test is None else seen.test.n_rows,
         "bytes": Path(name).stat().st_size if Path(name).is_file() else None,
     }
-    report |= table(seen) if seen.is_table else sparse_rows(seen)
+    report |= describe_table(seen) if seen.is_table else describe_sparse(seen)
     print_report(report, seen, console)
     return report
 
 
-def sparse_rows(seen: files.Data) -> dict[str, Any]:
+def describe_sparse(seen: files.Data) -> dict[str, Any]:
     """Return facts about svmlight data from at most 100,000 rows."""
     some = seen.dataset.take(min(_MAX_ROWS, seen.n_rows))
     return {
@@ -49,17 +49,17 @@ def sparse_rows(seen: files.Data) -> dict[str, Any]:
         "dtype": str(some.x.dtype),
         "missing": 0,
         "stored": int(some.x.nnz),
-        "target": described(arrow().chunked_array([some.y]), "target", seen.name),
+        "target": describe_column(arrow().chunked_array([some.y]), "target", seen.name),
     }
 
 
-def table(seen: files.Data) -> dict[str, Any]:
+def describe_table(seen: files.Data) -> dict[str, Any]:
     """Return facts about a table from at most 100,000 rows, and its possible targets."""
     pa, names = arrow(), tuple(seen.schema.names)
     found = [batch for _, batch in batches(seen.dataset.pieces, PassThroughEncoder(names), sample=True)]
     each = -(-_MAX_ROWS // len(found))
     rows = pa.Table.from_batches([batch.slice(0, each) for batch in found])
-    columns = [described(rows.column(name), name, seen.name) for name in names]
+    columns = [describe_column(rows.column(name), name, seen.name) for name in names]
     target = next((column for column in columns if column["name"] == seen.target), None)
     columns = [column for column in columns if column is not target]
     missing = sum(column["missing"] for column in columns)
@@ -67,14 +67,14 @@ def table(seen: files.Data) -> dict[str, Any]:
     if seen.dtype is not None:
         stored = rows.num_rows * len(columns)
         return report | {"layout": "dense", "dtype": seen.dtype, "stored": stored}
-    possible = [] if target is not None else candidates(columns, rows.num_rows)
+    possible = [] if target is not None else find_candidates(columns, rows.num_rows)
     return report | {"layout": "table", "kinds": columns, "candidates": possible}
 
 
-def described(column: Any, name: str, where: str) -> dict[str, Any]:
+def describe_column(column: Any, name: str, where: str) -> dict[str, Any]:
     """Return the kind, missing values and distinct values of one column."""
     try:
-        kind = kind_of(column, name, EncodingOptions(), where)
+        kind = infer_kind(column, name, EncodingOptions(), where)
     except DataFileError:
         # an unsupported type, such as lists
         return {"name": name, "kind": "other", "missing": column.null_count, "different": None}
@@ -88,7 +88,7 @@ def described(column: Any, name: str, where: str) -> dict[str, Any]:
     return {"name": name, "kind": kind, "missing": int(np.sum(codes < 0)), "different": len(different)}
 
 
-def candidates(columns: Sequence[dict[str, Any]], n_rows: int) -> list[dict[str, str]]:
+def find_candidates(columns: Sequence[dict[str, Any]], n_rows: int) -> list[dict[str, str]]:
     """Return possible targets: first those with a common name, then from the last column on."""
     found = []
     for position, column in enumerate(columns):
@@ -111,18 +111,20 @@ def print_report(report: dict[str, Any], seen: files.Data, console: Console) -> 
     console.print(f"{report['data']}: {report['rows']:,} rows, {report['columns']:,} columns{part}", style="bold")
     console.print_notes(seen.notes)
     if "kinds" in report:
-        rows = [(c["name"], c["kind"], f"{c['missing']:,}", _count(c["different"])) for c in report["kinds"][:50]]
-        console.table("columns", ("name", "kind", "missing", "distinct"), rows)
+        rows = [
+            (c["name"], c["kind"], f"{c['missing']:,}", _format_count(c["different"])) for c in report["kinds"][:50]
+        ]
+        console.print_table("columns", ("name", "kind", "missing", "distinct"), rows)
         if report["kinds"][50:]:
             console.print(f"and {len(report['kinds']) - 50:,} more columns")
     else:
         stored = f"{report['stored']:,} stored values, {report['missing']:,} missing"
         console.print(f"{report['layout']} {report['dtype']}, {stored}")
     if report["target"] is not None:
-        console.print(f"target:     part of the data; {_count(report['target']['different'])} distinct values")
+        console.print(f"target:     part of the data; {_format_count(report['target']['different'])} distinct values")
     for found in report.get("candidates", []):
         console.print(f"target?     --target {found['column']} --model {found['model']} ({found['why']})")
 
 
-def _count(number: int | None) -> str:
+def _format_count(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"

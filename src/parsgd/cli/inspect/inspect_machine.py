@@ -19,24 +19,24 @@ _PACKAGES = ("numpy", "scipy", "numba", "scikit-learn", "threadpoolctl", "cloudp
 _HIDDEN_EXTRAS = ("all", "test", "dev")
 
 
-def machine(console: Console) -> dict[str, Any]:
+def describe_machine(console: Console) -> dict[str, Any]:
     """Print and return the report."""
     report = {
         "version": parsgd.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_bytes": memory_bytes(),
-        "packages": {name: version_of(name) for name in _PACKAGES},
-        "extras": extras(),
-        "blas": blas(),
-        "kernels": kernels(),
+        "memory_bytes": measure_memory(),
+        "packages": {name: find_version(name) for name in _PACKAGES},
+        "extras": find_extras(),
+        "blas": find_blas(),
+        "kernels": count_kernels(),
     }
     print_report(report, console)
     return report
 
 
-def memory_bytes() -> int | None:
+def measure_memory() -> int | None:
     """Return the machine's memory in bytes, or None if the system does not report it."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -44,7 +44,7 @@ def memory_bytes() -> int | None:
         return None
 
 
-def version_of(name: str) -> str | None:
+def find_version(name: str) -> str | None:
     """Return the version of a package, or None if it is not installed."""
     try:
         return importlib.metadata.version(name)
@@ -52,7 +52,7 @@ def version_of(name: str) -> str | None:
         return None
 
 
-def extras() -> dict[str, dict[str, Any]]:
+def find_extras() -> dict[str, dict[str, Any]]:
     """Return each extra's packages with their versions (None if missing) and the command that installs it."""
     try:
         requirements = importlib.metadata.requires("parsgd") or []
@@ -63,14 +63,14 @@ def extras() -> dict[str, dict[str, Any]]:
     for requirement in requirements:
         matched = re.match(r"([A-Za-z0-9._-]+)[^;]*;.*extra == ['\"](\w+)['\"]", requirement)
         if matched and matched[1] != "parsgd" and matched[2] not in _HIDDEN_EXTRAS:
-            found.setdefault(matched[2], {})[matched[1]] = version_of(matched[1])
+            found.setdefault(matched[2], {})[matched[1]] = find_version(matched[1])
     return {
         extra: {"packages": packages, "complete": all(packages.values()), "install": f"pip install 'parsgd[{extra}]'"}
         for extra, packages in found.items()
     }
 
 
-def blas() -> list[dict[str, Any]]:
+def find_blas() -> list[dict[str, Any]]:
     """Return the loaded BLAS libraries and the number of threads that each uses outside a fit."""
     import scipy.linalg.cython_blas  # noqa: F401
     from threadpoolctl import threadpool_info
@@ -79,19 +79,19 @@ def blas() -> list[dict[str, Any]]:
     return [{"library": one["internal_api"], "version": one["version"], "threads": one["num_threads"]} for one in found]
 
 
-def kernels() -> dict[str, Any]:
+def count_kernels() -> dict[str, Any]:
     """Return the cache folder, the number of compiled kernels, and the number from other versions of the sources."""
     compiling = first_use.kernels("compiling")
     path, stamp = compiling.cache_folder(), compiling.sources_stamp()
     if path is None:
         return {"folder": None, "ready": 0, "outdated": 0}
     folder = Path(path)
-    counts = [_count_kernels(index, stamp) for index in sorted(folder.glob("*.nbi"))]
+    counts = [_count_kernels_of(index, stamp) for index in sorted(folder.glob("*.nbi"))]
     ready, old = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
     return {"folder": str(folder), "ready": ready, "outdated": old}
 
 
-def _count_kernels(path: Path, stamp: str) -> tuple[int, int]:
+def _count_kernels_of(path: Path, stamp: str) -> tuple[int, int]:
     """Count the compiled kernels in an index file of Numba: those of the current sources, and others.
 
     The index is a pickle; Numba unpickles the same file at the next fit.

@@ -12,9 +12,10 @@ import numpy as np
 from parsgd.cli.console import Console
 from parsgd.cli.scoring import task_of
 from parsgd.cli.tables import modelfile
-from parsgd.cli.tables.read_data import list_names
 from parsgd.data.columns.column_kinds import Dates, HashedCategories, Numeric, OneHot, Text
+from parsgd.data.columns.column_specs import listed
 from parsgd.data.columns.encoder import Encoder
+from parsgd.estimators.fitted_attributes import is_network
 from parsgd.model_io import model_files
 from parsgd.viz import number_format
 from parsgd.viz.report.run_metadata import from_notes
@@ -25,10 +26,11 @@ _RUN_FIELDS = ("command", "finished", "data", "rows", "test_rows", "scores", "sc
 _KINDS = {Numeric: "number", Dates: "date", OneHot: "category", HashedCategories: "hashed", Text: "words"}
 
 
-def model(path: Path, console: Console) -> dict[str, Any]:
+def describe_model(path: Path, console: Console) -> dict[str, Any]:
     """Print and return the report; raise ModelFileError for other or damaged files."""
     fitted, saved = modelfile.load(path), model_files.open_file(path)
-    estimator, history = saved.estimator, getattr(saved.estimator, "history_", [])
+    estimator, learned = saved.estimator, vars(saved.estimator)
+    outcome, choice, history = (learned.get(name) for name in ("outcome_", "algorithm_", "history_"))
     run = saved.notes.get("run")
     run = None if run is None else from_notes(run).notes()
     report = {
@@ -38,37 +40,39 @@ def model(path: Path, console: Console) -> dict[str, Any]:
         "version": saved.version,
         "estimator": type(estimator).__name__,
         "task": task_of(estimator),
-        "parameters": {name: str(value) for name, value in changed(estimator).items()},
+        "parameters": {name: str(value) for name, value in list_changed_parameters(estimator).items()},
         "features": int(estimator.n_features_in_),
-        "columns": columns(fitted),
+        "columns": list_columns(fitted),
         "target": fitted.target,
-        "classes": [str(name) for name in getattr(estimator, "classes_", [])],
-        "numbers": n_numbers(estimator),
+        "classes": [str(name) for name in learned.get("classes_", [])],
+        "numbers": count_numbers(estimator),
         "epochs": int(estimator.n_iter_),
-        "outcome": getattr(getattr(estimator, "outcome_", None), "name", None),
-        "algorithm": getattr(getattr(estimator, "algorithm_", None), "name", None),
-        "workers": len({worker["worker"] for entry in history for worker in entry["workers"]}) or None,
+        "outcome": None if outcome is None else outcome.name,
+        "algorithm": None if choice is None else choice.name,
+        "workers": len({worker["worker"] for entry in history or () for worker in entry["workers"]}) or None,
         "run": None if run is None else {name: run[name] for name in _RUN_FIELDS},
     }
     print_report(report, console)
     return report
 
 
-def changed(estimator: Any) -> dict[str, Any]:
+def list_changed_parameters(estimator: Any) -> dict[str, Any]:
     """Return the parameters that differ from their defaults."""
     defaults = type(estimator)().get_params(deep=False)
     given = estimator.get_params(deep=False)
     return {name: value for name, value in given.items() if repr(value) != repr(defaults[name])}
 
 
-def n_numbers(estimator: Any) -> int:
+def count_numbers(estimator: Any) -> int:
     """Return the number of learned coefficients and intercepts."""
-    parts = estimator.coefs_ if hasattr(estimator, "coefs_") else [estimator.coef_]
-    more = estimator.intercepts_ if hasattr(estimator, "intercepts_") else [getattr(estimator, "intercept_", 0.0)]
-    return sum(int(np.prod(part.shape)) for part in parts) + sum(int(np.size(part)) for part in more)
+    fitted = vars(estimator)
+    if is_network(estimator):
+        return sum(int(np.prod(part.shape)) for part in (*estimator.coefs_, *estimator.intercepts_))
+    # a one-class model has an offset in place of the intercept
+    return int(np.prod(estimator.coef_.shape)) + int(np.size(fitted.get("intercept_", 0.0)))
 
 
-def columns(fitted: modelfile.ModelFile) -> dict[str, list[str]] | None:
+def list_columns(fitted: modelfile.ModelFile) -> dict[str, list[str]] | None:
     """Return the names of the input columns by kind, or None if columns are identified by position."""
     if not isinstance(fitted.columns, Encoder):
         return None
@@ -86,10 +90,10 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     if report["target"]:
         console.print(f"predicts:   {report['target']}")
     if classes:
-        console.print(f"classes:    {list_names(classes, 10)}")
+        console.print(f"classes:    {listed(classes, 10)}")
     console.print(f"numbers:    {report['numbers']:,}, for {report['features']:,} features")
     for kind, names in (report["columns"] or {}).items():
-        console.print(f"{kind + ':':12}{list_names(names, 10)}")
+        console.print(f"{kind + ':':12}{listed(names, 10)}")
     given = ", ".join(f"{name}={value}" for name, value in report["parameters"].items())
     console.print(f"parameters: {given or 'all parameters have their defaults'}")
     outcome = "" if report["outcome"] is None else f", {report['outcome']}"

@@ -22,7 +22,7 @@ BUILT_IN = {
 }
 
 
-def table_of(x: np.ndarray, names: Sequence[str], y: np.ndarray | None) -> Any:
+def make_table(x: np.ndarray, names: Sequence[str], y: np.ndarray | None) -> Any:
     """Return an Arrow table of the columns of ``x``, and of ``y`` unless it is None."""
     pa = arrow()
     x = x.astype(np.float32) if x.dtype == np.float16 else x
@@ -32,7 +32,7 @@ def table_of(x: np.ndarray, names: Sequence[str], y: np.ndarray | None) -> Any:
     return pa.table(named if y is None else named | {TARGET: pa.array(y)})
 
 
-def built_in(name: str) -> Any:
+def load_built_in(name: str) -> Any:
     """Load a data set of scikit-learn as an Arrow table."""
     from sklearn import datasets
 
@@ -40,10 +40,10 @@ def built_in(name: str) -> Any:
     target = bunch.target
     if hasattr(bunch, "target_names") and len(bunch.target_names) and isinstance(bunch.target_names[0], str):
         target = np.array(bunch.target_names)[target]
-    return table_of(bunch.data, [str(name) for name in bunch.feature_names], target)
+    return make_table(bunch.data, [str(name) for name in bunch.feature_names], target)
 
 
-def npz_tables(path: Path) -> tuple[Any, Any, str, list[str]]:
+def read_npz(path: Path) -> tuple[Any, Any, str, list[str]]:
     """Read arrays ``X, y``, or ``X_train, y_train`` and ``X_test, y_test``.
 
     Returns ``(table, test_table, dtype, notes)``; ``test_table`` is None without test arrays.
@@ -64,11 +64,11 @@ def npz_tables(path: Path) -> tuple[Any, Any, str, list[str]]:
                 raise DataFileError(
                     f"{path}: arrays X and y (or X_train and y_train) were expected; the file holds {found}."
                 )
-            x, y, notes = _pair(path, arrays, *pair)
+            x, y, notes = _read_pair(path, arrays, *pair)
             test = None
             if pair[0] == "X_train" and {"X_test", "y_test"} <= set(arrays.files):
-                test = _table(*_pair(path, arrays, "X_test", "y_test")[:2])
-            return _table(x, y), test, str(x.dtype), notes
+                test = _make_unnamed_table(*_read_pair(path, arrays, "X_test", "y_test")[:2])
+            return _make_unnamed_table(x, y), test, str(x.dtype), notes
     except (DataFileError, MemoryError):
         raise
     except Exception as error:
@@ -76,11 +76,11 @@ def npz_tables(path: Path) -> tuple[Any, Any, str, list[str]]:
         raise DataFileError(f"{path}: cannot be read as .npz: {reason}. Is the file complete?") from error
 
 
-def _table(x: np.ndarray, y: np.ndarray | None) -> Any:
-    return table_of(x, [f"x{i}" for i in range(x.shape[1])], y)
+def _make_unnamed_table(x: np.ndarray, y: np.ndarray | None) -> Any:
+    return make_table(x, [f"x{i}" for i in range(x.shape[1])], y)
 
 
-def _pair(path: Path, arrays: Any, x_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+def _read_pair(path: Path, arrays: Any, x_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
     x, notes = arrays[x_name], []
     if x.dtype.kind not in "biuf":
         raise DataFileError(f"{path}: {x_name} must contain numbers; its type is {x.dtype}.")

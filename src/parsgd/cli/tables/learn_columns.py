@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.cli.cli_errors import did_you_mean
 from parsgd.data.columns.arrow_values import days_in, kind_of_type, numbers_in, texts_in
 from parsgd.data.columns.column_kinds import Dates, Kind, Numeric, OneHot, Text
 from parsgd.data.columns.column_specs import index_names
@@ -20,7 +19,8 @@ from parsgd.data.columns.numeric import arrow, flat
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.svmlight import SvmlightColumns
 from parsgd.data.sources.piece_reader import BadRow
-from parsgd.errors import DataFileError
+from parsgd.data.sources.pieces import Piece
+from parsgd.errors import DataFileError, did_you_mean
 
 # Text is prose, not categories, above this fraction of distinct values and from this mean number of words.
 _MIN_DISTINCT, _MIN_WORDS = 0.5, 3.0
@@ -44,12 +44,12 @@ class EncodingOptions:
     drop: tuple[str, ...] = ()
     standardize: bool | None = None
     max_categories: int = 1000
-    header: Any = "auto"
+    header: str | bool | list[str] | None = "auto"
     decimal: str = "."
     zero_based: bool | None = None
 
 
-def sample_of(pieces: Sequence[Any], names: Sequence[str], texts: Sequence[str], name: str) -> Any:
+def read_sample(pieces: Sequence[Piece], names: Sequence[str], texts: Sequence[str], name: str) -> Any:
     """Return all rows as an Arrow table, or a sample of more than 262,144 rows."""
     pa = arrow()
     found = [batch for _, batch in batches(pieces, PassThroughEncoder(tuple(names), tuple(texts)), sample=True)]
@@ -59,7 +59,7 @@ def sample_of(pieces: Sequence[Any], names: Sequence[str], texts: Sequence[str],
 
 
 def learn_table(
-    pieces: Sequence[Any], schema: Any, target: str | None, options: EncodingOptions, name: str, labels: str | None
+    pieces: Sequence[Piece], schema: Any, target: str | None, options: EncodingOptions, name: str, labels: str | None
 ) -> tuple[Encoder, list[str]]:
     """Learn the encoder of a table from ``pieces``; return it with notes about the columns.
 
@@ -75,14 +75,14 @@ def learn_table(
         hint = did_you_mean(unknown[0], names)
         raise DataFileError(f"{name}: has no column {unknown[0]!r}.{hint} Its columns are {list_names(names)}.")
     kept = [column for column in names if column not in options.drop]
-    table = sample_of(pieces, kept, options.categorical, name)
+    table = read_sample(pieces, kept, options.categorical, name)
     index = {column for column in index_names(schema) if column not in options.categorical}
     kinds: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for column in names:
         if column in options.drop:
             kinds["dropped"].append(column)
         else:
-            kind = "index" if column in index else kind_of(table.column(column), column, options, name)
+            kind = "index" if column in index else infer_kind(table.column(column), column, options, name)
             kinds[kind].append(column)
     standardize = options.standardize is not False
     scale = "standard" if standardize else None
@@ -103,7 +103,7 @@ def learn_table(
     return encoder, [*sampled, *describe(encoder, kinds, table, standardize)]
 
 
-def kind_of(column: Any, name: str, options: EncodingOptions, where: str) -> str:
+def infer_kind(column: Any, name: str, options: EncodingOptions, where: str) -> str:
     """Return the kind of a column: ``number``, ``date``, ``category``, ``words`` or ``empty``."""
     types = arrow().types
     what = kind_of_type(column.type)
@@ -118,11 +118,11 @@ def kind_of(column: Any, name: str, options: EncodingOptions, where: str) -> str
     if what == "moment":
         return "number" if types.is_duration(column.type) else "date"
     if what == "text":
-        return _kind_of_text(column, name)
+        return _infer_kind_of_text(column, name)
     return "empty" if types.is_floating(column.type) and np.isnan(numbers_in(flat(column), name)).all() else "number"
 
 
-def _kind_of_text(column: Any, name: str) -> str:
+def _infer_kind_of_text(column: Any, name: str) -> str:
     column = flat(column)
     codes, texts = texts_in(column, name)
     used = [texts[code] for code in np.unique(codes[codes >= 0])]

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
+from parsgd.cli.scoring import label_type
 from parsgd.cli.tables.read_data import Data
 from parsgd.data.columns.column_kinds import Dates, Numeric, OneHot, Text
 from parsgd.data.columns.encoder import Encoder
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.svmlight import SvmlightColumns
 from parsgd.errors import DataFileError, ModelFileError, ParsgdError
+from parsgd.estimators.fitted_attributes import is_network
 from parsgd.model_io import model_files
 
 
@@ -26,18 +29,25 @@ class ModelFile:
     columns: Encoder | SvmlightColumns | None
     target: str | None
 
-    def dataset(self, data: Data, target: str | None = None) -> Dataset:
-        """Return the encoded rows of ``data``."""
-        return data.encoded(self.columns or by_position(self.estimator, data), target)
-
-    def rows(self, data: Data) -> Any:
-        """Return the encoded rows as one array or CSR matrix."""
-        dataset = self.dataset(data)
-        (block,) = dataset.without_targets().blocks(dataset.n_rows)
-        return block.x
+    def rows(self, data: Data) -> np.ndarray | csr_matrix | Dataset:
+        """Return the encoded rows: a Dataset of streamed data, else one array or CSR matrix."""
+        dataset = data.encoded(self.columns or columns_by_position(self.estimator, data), None)
+        return dataset if data.stream_reason is not None else read_all(dataset)
 
 
-def save(path: Path, estimator: Any, columns: Any, target: str | None, run: dict[str, Any] | None = None) -> None:
+def read_all(dataset: Dataset) -> np.ndarray | csr_matrix:
+    """Return the rows of a Dataset as one array or CSR matrix."""
+    (block,) = dataset.without_targets().blocks(dataset.n_rows)
+    return block.x
+
+
+def save(
+    path: Path,
+    estimator: Any,
+    columns: Encoder | SvmlightColumns | None,
+    target: str | None,
+    run: dict[str, Any] | None = None,
+) -> None:
     """Write the model file atomically; ``run`` has the metadata of the run."""
     if columns is not None:
         estimator.columns_ = columns
@@ -48,15 +58,14 @@ def load(path: Path) -> ModelFile:
     """Read a model file; raise ModelFileError if the file or its encoding is damaged."""
     saved = model_files.open_file(path)
     estimator, notes, target = saved.estimator, saved.notes.get("encoding"), saved.notes.get("target")
-    columns = getattr(estimator, "columns_", None)
+    columns, names = vars(estimator).get("columns_"), vars(estimator).get("feature_names_in_")
     if columns is None and notes is not None:
         try:
-            columns = _version_0_1_encoding(notes, saved.estimator)
+            columns = _version_0_1_encoding(notes, vars(estimator).get("classes_"))
         except (AssertionError, AttributeError, LookupError, TypeError, ValueError, ParsgdError) as error:
             raise ModelFileError(f"{path}: the encoding of its columns is damaged. Fit the model again.") from error
         if columns.n_features != estimator.n_features_in_:
             raise ModelFileError(f"{path}: its encoding and its coefficients do not match. Fit the model again.")
-    names = getattr(estimator, "feature_names_in_", None)
     if columns is None and names is not None:
         columns = Encoder((Numeric(tuple(map(str, names))),), _dtype(estimator))
         # encoded rows are arrays without column names
@@ -64,7 +73,7 @@ def load(path: Path) -> ModelFile:
     return ModelFile(estimator, columns, target if isinstance(target, str) else None)
 
 
-def by_position(estimator: Any, data: Data) -> Encoder | SvmlightColumns:
+def columns_by_position(estimator: Any, data: Data) -> Encoder | SvmlightColumns:
     """Return columns in their order, for a model that was fitted to arrays."""
     width = estimator.n_features_in_
     if not data.is_table:
@@ -79,19 +88,18 @@ def by_position(estimator: Any, data: Data) -> Encoder | SvmlightColumns:
 
 
 def _dtype(estimator: Any) -> str:
-    coef = estimator.coefs_[0] if hasattr(estimator, "coefs_") else estimator.coef_
+    coef = estimator.coefs_[0] if is_network(estimator) else estimator.coef_
     return "float32" if coef.dtype == np.float32 else "float64"
 
 
 # -- files of version 0.1 ----------------------------------------------------------------------------------------------
 
 
-def _version_0_1_encoding(notes: dict[str, Any], estimator: Any) -> Encoder | SvmlightColumns:
+def _version_0_1_encoding(notes: dict[str, Any], classes: np.ndarray | None) -> Encoder | SvmlightColumns:
     """Return the encoding that version 0.1 stored in notes."""
     notes = dict(notes)
     kind = notes.pop("kind")
-    classes = getattr(estimator, "classes_", np.zeros(0))
-    labels = "text" if classes.dtype.kind in "UO" else "boolean" if classes.dtype.kind == "b" else "number"
+    labels = "number" if classes is None else label_type(classes)
     if kind == "SparseEncoding":
         _require(set(notes) == {"width", "first", "scale"} and notes["first"] in (0, 1))
         scale = None if notes["scale"] is None else _floats(notes["scale"], notes["width"])
@@ -131,6 +139,6 @@ def _floats(values: np.ndarray, width: int) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _require(condition: Any) -> None:
+def _require(condition: bool) -> None:
     if not condition:
         raise ValueError("invalid encoding")

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.cli.cli_errors import UsageError, did_you_mean
-from parsgd.cli.tables.data_arrays import BUILT_IN, TARGET, built_in, npz_tables
+from parsgd.cli.cli_errors import UsageError
+from parsgd.cli.tables.data_arrays import BUILT_IN, TARGET, load_built_in, read_npz
 from parsgd.cli.tables.learn_columns import EncodingOptions
 from parsgd.data.columns.column_specs import index_names
 from parsgd.data.columns.column_specs import listed as list_names
@@ -22,8 +22,9 @@ from parsgd.data.formats.paths import Address, find_files, is_address
 from parsgd.data.formats.svmlight import SvmlightColumns, is_svmlight
 from parsgd.data.formats.tables import label_type, table_pieces
 from parsgd.data.open_dataset import open_dataset
+from parsgd.data.sources.pieces import Piece
 from parsgd.data.subsets import reread
-from parsgd.errors import DataFileError
+from parsgd.errors import DataFileError, did_you_mean
 from parsgd.utils import temporary
 
 # The name of standard input.
@@ -75,11 +76,16 @@ class Data:
     dtype: str | None = None
     stream_reason: str | None = None
     notes: tuple[str, ...] = ()
-    keeps: Any = field(default=None, repr=False)
+    keeps: temporary.TemporaryFolder | None = field(default=None, repr=False)
 
     @property
     def is_table(self) -> bool:
         return self.schema is not None
+
+    @property
+    def has_targets(self) -> bool:
+        """True if the rows have targets; svmlight rows always have."""
+        return self.target is not None or not self.is_table
 
     @property
     def n_rows(self) -> int:
@@ -103,12 +109,15 @@ class Data:
 
     def targets(self, task: str, labels: str | None = None) -> tuple[np.ndarray, list[str]]:
         """Return all targets in the type of the task, and notes."""
-        dataset = self.dataset
-        if self.is_table:
-            encoder = EmptyEncoder(labels=labels or ("number" if task != "classes" else self.labels))
-            pieces = tuple(reread(piece, encoder=encoder, target=self.target) for piece in dataset.pieces)
-            dataset = replace(dataset, pieces=pieces, target=True)
-        return as_targets(dataset.head_targets(self.n_rows), task, self.name)
+        return as_targets(self.of_targets(task, labels).head_targets(self.n_rows), task, self.name)
+
+    def of_targets(self, task: str, labels: str | None = None) -> Dataset:
+        """Return a Dataset that reads only the targets of a table, for scans."""
+        if not self.is_table:
+            return self.dataset
+        encoder = EmptyEncoder(labels=labels or ("number" if task != "classes" else self.labels))
+        pieces = tuple(reread(piece, encoder=encoder, target=self.target) for piece in self.dataset.pieces)
+        return replace(self.dataset, pieces=pieces, target=True)
 
     def encoded(self, encoder: Encoder | SvmlightColumns, target: str | None) -> Dataset:
         """Return the rows as a Dataset that encodes them.
@@ -149,7 +158,7 @@ class _AllColumns:
     def __init__(self, texts: Sequence[str]):
         self.texts, self.schema = tuple(texts), None
 
-    def learn(self, columns: tuple[str, ...], pieces: Sequence[Any], schema: Any) -> PassThroughEncoder:
+    def learn(self, columns: tuple[str, ...], pieces: Sequence[Piece], schema: Any) -> PassThroughEncoder:
         self.schema = schema
         known = set(schema.names)
         return PassThroughEncoder(columns, tuple(name for name in self.texts if name in known))
@@ -177,15 +186,18 @@ def read(
     name = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     path = Path(names[0])
     if names[0] in BUILT_IN and not path.exists():
-        return _of_table(built_in(name), name)
+        _refuse_names(options, name)
+        return _of_table(load_built_in(name), name)
     if names[0] == PIPE:
         return _pipe(options, columns, target)
     for one in names:
         _check(one)
-    if path.suffix.lower() == ".npz" and len(names) == 1:
-        return _npz(path)
-    if not is_svmlight_name(names[0]):
+    npz = path.suffix.lower() == ".npz" and len(names) == 1
+    if not npz and not is_svmlight_name(names[0]):
         return _table(list(names), name, options, stream_reason, columns, target)
+    _refuse_names(options, name)
+    if npz:
+        return _npz(path)
     if isinstance(columns, Encoder):
         raise DataFileError(f"{name}: the model was fitted on named columns; use a .csv or .parquet file.")
     dataset = open_dataset(list(names), columns=columns, zero_based=options.zero_based)
@@ -195,13 +207,20 @@ def read(
 
 
 def _table(
-    data: list[Any], name: str, options: EncodingOptions, stream_reason: str | None, columns: Any, target: str | None
+    data: list[str] | list[Address],
+    name: str,
+    options: EncodingOptions,
+    stream_reason: str | None,
+    columns: Encoder | SvmlightColumns | None,
+    target: str | None,
 ) -> Data:
     encoder = columns if isinstance(columns, Encoder) else None
     texts = options.categorical if encoder is None else encoder.texts
     if encoder is not None and encoder.labels == "text" and target is not None:
         texts = (*texts, target)
     all_columns, csv = _AllColumns(texts), is_csv(data[0])
+    if not csv:
+        _refuse_names(options, name)
     settings = {"header": options.header, "decimal": options.decimal} if csv else {}
     dataset = replace(open_dataset(data, columns=all_columns, **settings), name=name)
     if csv and stream_reason is None:
@@ -218,7 +237,12 @@ def _table(
     return Data(name, dataset, all_columns.schema, stream_reason=stream_reason, notes=dataset.notes)
 
 
-def is_csv(name: Any) -> bool:
+def _refuse_names(options: EncodingOptions, name: str) -> None:
+    if isinstance(options.header, list):
+        raise UsageError(f"{name}: --names are for CSV without a header; remove --names.")
+
+
+def is_csv(name: str | Address) -> bool:
     """Return True for a CSV file, its address, or a folder with CSV files."""
     if isinstance(name, Address):
         return True
@@ -241,12 +265,12 @@ def _of_table(table: Any, name: str, dtype: str | None = None, notes: Sequence[s
 
 
 def _npz(path: Path) -> Data:
-    table, test, dtype, notes = npz_tables(path)
+    table, test, dtype, notes = read_npz(path)
     data = _of_table(table, str(path), dtype, notes)
     return data if test is None else replace(data, test=_of_table(test, str(path), dtype))
 
 
-def _pipe(options: EncodingOptions, columns: Any, target: str | None) -> Data:
+def _pipe(options: EncodingOptions, columns: Encoder | SvmlightColumns | None, target: str | None) -> Data:
     """Read standard input to its end into a temporary CSV file, and open it."""
     if sys.stdin is None:
         raise DataFileError("standard input is closed; pipe a CSV file into the command: cat data.csv | parsgd ... -")

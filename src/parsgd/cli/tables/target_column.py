@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.cli.cli_errors import did_you_mean
 from parsgd.cli.tables.read_data import Data
 from parsgd.data.columns.arrow_values import numbers_in
 from parsgd.data.columns.column_specs import listed as list_names
@@ -16,7 +15,7 @@ from parsgd.data.columns.numeric import arrow, flat
 from parsgd.data.formats.tables import label_type
 from parsgd.data.sources.piece_reader import BadRow
 from parsgd.data.subsets import part_of, reread
-from parsgd.errors import DataFileError
+from parsgd.errors import DataFileError, did_you_mean
 
 
 def take_target(data: Data, column: str | None, needed: bool) -> Data:

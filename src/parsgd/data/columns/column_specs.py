@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import re
@@ -13,7 +12,7 @@ from typing import Any
 
 from parsgd.data.columns.arrow_values import kind_of_type
 from parsgd.data.columns.column_kinds import KINDS, Dates, HashedCategories, Kind, Numeric, OneHot, Text
-from parsgd.errors import DataFileError, InvalidArgumentError, choose
+from parsgd.errors import DataFileError, InvalidArgumentError, choose, did_you_mean
 
 # pandas names a nameless column "Unnamed: 0".
 _INDEX = re.compile(r"(Unnamed: \d+|__index_level_\d+__|__null_dask_index__)?")
@@ -29,8 +28,7 @@ def check_names(schema: Any, named: Iterable[str | None], where: str) -> None:
         if name is None:
             continue
         if name not in count:
-            near = difflib.get_close_matches(str(name), names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(str(name), names)
             raise DataFileError(f"{where}: has no column {name!r}.{hint} Its columns are {listed(names)}.")
         if count[name] > 1:
             raise DataFileError(f"{where}: two columns are called {name!r}; give each its own name.")

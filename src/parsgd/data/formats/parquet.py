@@ -6,7 +6,6 @@ are raised then, not during a fit.
 
 from __future__ import annotations
 
-import difflib
 import os
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from parsgd.data.columns.numeric import NumberEncoder, arrow
 from parsgd.data.formats.paths import find_files
 from parsgd.data.formats.row_groups import ParquetFile, RowGroup, file_system, filtered, is_address, sentence, stamp_of
 from parsgd.data.formats.type_unification import common_type
-from parsgd.errors import DataFileError, InvalidArgumentError
+from parsgd.errors import DataFileError, InvalidArgumentError, did_you_mean
 
 _COUNTED_ROWS = 65_536
 
@@ -114,8 +113,7 @@ class ParquetFiles:
 
     def _checked(self, name: str) -> Any:
         if name not in self._known:
-            near = difflib.get_close_matches(name, self.schema.names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, self.schema.names)
             raise DataFileError(
                 f"{self.path} has no column {name!r}.{hint} Its columns are {', '.join(self.schema.names)}."
             )

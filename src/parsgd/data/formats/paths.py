@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import bz2
-import difflib
 import gzip
 import lzma
 import os
@@ -15,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from parsgd.data.formats.row_groups import file_system, is_address, stamp_of
-from parsgd.errors import DataFileError
+from parsgd.errors import DataFileError, did_you_mean
 
 UNPACKERS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -137,9 +136,7 @@ def _local_files(path: Path) -> list[tuple[str, str]] | None:
         return [(str(file), file.relative_to(path).as_posix()) for file in path.rglob("*") if file.is_file()]
     if not path.exists():
         names = [near.name for near in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, names, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataFileError(f"{path}: there is no such file or folder.{hint}")
+        raise DataFileError(f"{path}: there is no such file or folder.{did_you_mean(path.name, names)}")
     return None
 
 

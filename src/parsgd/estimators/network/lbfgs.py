@@ -73,7 +73,7 @@ def minimize(
             options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
         )
         scope.finalize()
-        scope.said = Outcome.INTERRUPTED.value
+        scope.message = Outcome.INTERRUPTED.value
         line.tell(float(found.fun), done=True)
     if not np.isfinite(found.x).all() or not np.isfinite(found.fun):
         raise DivergedError(

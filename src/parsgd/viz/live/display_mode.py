@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Protocol
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.training import progress
@@ -25,6 +25,16 @@ _VARIABLE = "PARSGD_PROGRESS"
 _MODES = ("", "0", "lines", "live")
 # The lock of the live view; a terminal can show one at a time.
 _terminal = threading.Lock()
+
+
+class ProgressView(Protocol):
+    """An observer of fits that displays their progress."""
+
+    def __call__(self, progress: progress.Progress) -> None:
+        """Display the progress."""
+
+    def close(self) -> None:
+        """Restore the terminal."""
 
 
 def display_mode(is_terminal: bool) -> str:
@@ -47,7 +57,7 @@ def display_mode(is_terminal: bool) -> str:
     return "live" if is_terminal and os.environ.get("TERM") != "dumb" else "lines"
 
 
-def shown(verbose: Any) -> contextlib.AbstractContextManager:
+def shown(verbose: bool | int) -> contextlib.AbstractContextManager:
     """Display the fits inside the block; ``verbose``: 0 for no display, 1 for a view, 2 for one line per round."""
     if not verbose or sys.stdout is None:
         return contextlib.nullcontext()
@@ -65,7 +75,7 @@ def shown(verbose: Any) -> contextlib.AbstractContextManager:
     return observing(LogView)
 
 
-def shows_lines(verbose: Any) -> bool:
+def shows_lines(verbose: bool | int) -> bool:
     """Return True if ``verbose`` prints plain lines, not a view that is redrawn."""
     if not verbose or sys.stdout is None:
         return False
@@ -77,7 +87,7 @@ def shows_lines(verbose: Any) -> bool:
 
 
 @contextlib.contextmanager
-def observing(make_view: Callable[[], Any]) -> Iterator[None]:
+def observing(make_view: Callable[[], ProgressView]) -> Iterator[None]:
     """Observe the fits inside the block with a new view, and close it at the end, also after an error."""
     view = make_view()
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -66,7 +65,7 @@ class LiveView:
             live.stop()
 
 
-def view_of(progress: Progress, table: bool = True) -> Any:
+def view_of(progress: Progress, table: bool = True) -> Group:
     """Return the view as a renderable of rich."""
     share = min(progress.examples / max(progress.planned, 1), 1.0)
     head = Table.grid(padding=(0, 1))
@@ -74,7 +73,7 @@ def view_of(progress: Progress, table: bool = True) -> Any:
     head.add_row(bar, f"{share:4.0%}", _line(progress_text.passes(progress)))
     rounds = "1 round" if progress.rounds == 1 else f"{progress.rounds:,} rounds"
     facts = (progress_text.loss(progress), progress_text.speed(progress), progress_text.remaining(progress), rounds)
-    parts: list[Any] = [head, _line("   ".join(fact for fact in facts if fact))]
+    parts: list[Table | Text] = [head, _line("   ".join(fact for fact in facts if fact))]
     if table and 1 < len(progress.workers) <= progress_text.MAX_WORKERS:
         parts.append(_workers(progress.workers, progress.done))
     elif table and len(progress.workers) > progress_text.MAX_WORKERS:

@@ -51,15 +51,11 @@ class GanttDisplay:
         visible = rows_shown(record.accounts)
         self.ax_ = plot_style.axes(ax, len(visible))
         self.figure_ = self.ax_.figure
-        row_of = {one.worker: i for i, one in enumerate(visible)}
         unit, size = number_format.unit_of(record.end)
         bars: dict[tuple[str, int], list[tuple[float, float]]] = {}
-        if not record.all_wait:
-            bars = {("waiting", row): [(0.0, record.end / size)] for row in row_of.values()}
-        for part in timeline(record, _MAX_SPANS):
-            if part.worker in row_of and part.ended > part.began and (record.all_wait or part.kind == "computing"):
-                bar = (part.began / size, (part.ended - part.began) / size)
-                bars.setdefault((part.kind, row_of[part.worker]), []).append(bar)
+        for bar in timeline(record, visible, _MAX_SPANS):
+            if bar.ended > bar.began:
+                bars.setdefault((bar.kind, bar.row), []).append((bar.began / size, (bar.ended - bar.began) / size))
         named = set()
         # later bars cover earlier ones
         order = {"waiting": 0, "computing": 1, "merging": 2}

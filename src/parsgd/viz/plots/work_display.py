@@ -8,7 +8,7 @@ from typing import Any
 from parsgd.training.history_stats import WorkerTotals
 from parsgd.viz import number_format
 from parsgd.viz.plots import plot_style
-from parsgd.viz.report.bar_charts import KINDS, rows_shown
+from parsgd.viz.report.bar_charts import KINDS, activities, rows_shown
 
 
 class WorkDisplay:
@@ -44,10 +44,11 @@ class WorkDisplay:
         visible = rows_shown(self.accounts)
         self.ax_ = plot_style.axes(ax, len(visible))
         self.figure_ = self.ax_.figure
-        unit, size = number_format.unit_of(max(sum(getattr(one, kind) for kind in KINDS) for one in visible))
+        times = [activities(one) for one in visible]
+        unit, size = number_format.unit_of(max(sum(one.values()) for one in times))
         ends = [0.0] * len(visible)
         for kind, name in KINDS.items():
-            parts = [getattr(one, kind) / size for one in visible]
+            parts = [one[kind] / size for one in times]
             if any(parts):
                 self.ax_.barh(
                     range(len(visible)), parts, left=ends, height=0.75, color=plot_style.KINDS[kind], label=name

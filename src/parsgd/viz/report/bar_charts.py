@@ -11,7 +11,7 @@ from parsgd.viz.report.fit_facts import FitFacts
 from parsgd.viz.report.speedup import Speedup
 from parsgd.viz.report.svg import WIDTHS, Frame, mark
 
-# Activities of a worker in the order of the bars: attribute of WorkerTotals -> name.
+# Activities of a worker in the order of the bars.
 KINDS = {"computing": "computing", "merging": "merging", "checking": "scores and stopping", "waiting": "waiting"}
 # Maximum rows and bars of a readable chart.
 MAX_ROWS = 24
@@ -20,6 +20,11 @@ MAX_SPANS = {"wide": 900, "narrow": 300}
 _INTERVALS = 60
 # Minimum width of a bar in pixels.
 _MIN_WIDTH = 0.05
+
+
+def activities(totals: WorkerTotals) -> dict[str, float]:
+    """Return the seconds of each of the :data:`KINDS` of activities."""
+    return {name: vars(totals)[name] for name in KINDS}
 
 
 def rows_shown(accounts: Sequence[WorkerTotals]) -> list[WorkerTotals]:
@@ -54,13 +59,11 @@ def draw_work(record: FitFacts, size: str) -> str:
     frame = _frame(size, visible, max([record.end, *(one.computing for one in visible)]), unit, per)
     for i, one in enumerate(visible):
         y, at = frame.top + i * height, 0.0
-        for kind, name in KINDS.items():
-            part = getattr(one, kind)
+        for kind, part in activities(one).items():
             if part <= 0.0:
                 continue
-            tip = (
-                f"worker {one.worker}, {name}: {number_format.seconds(part)} ({number_format.share(part, record.end)})"
-            )
+            share = number_format.share(part, record.end)
+            tip = f"worker {one.worker}, {KINDS[kind]}: {number_format.seconds(part)} ({share})"
             left, right = frame.sx(at / per), frame.sx((at + part) / per)
             frame.add(mark("rect", tip, class_=kind, x=left, y=y, width=max(right - left, 0.5), height=height - 5))
             at += part
@@ -68,62 +71,60 @@ def draw_work(record: FitFacts, size: str) -> str:
 
 
 def draw_rounds(record: FitFacts, size: str) -> str:
-    """Draw a Gantt chart: computing and waiting of each worker in each round, then the driver's work.
-
-    If workers do not wait for merges, all time without computing is waiting.
-    """
+    """Draw a Gantt chart: computing and waiting of each worker in each round, then the driver's work."""
     visible = rows_shown(record.accounts)
     unit, per = number_format.unit_of(record.end)
     height = _row_height(visible)
-    row_of = {one.worker: i for i, one in enumerate(visible)}
     frame = _frame(size, visible, record.end, unit, per)
 
-    def bar(kind: str, worker: int, begin: float, end: float, tip: str) -> None:
-        left, right = frame.sx(begin / per), frame.sx(end / per)
+    for bar in timeline(record, visible, MAX_SPANS[size]):
+        left, right = frame.sx(bar.began / per), frame.sx(bar.ended / per)
         if right - left > _MIN_WIDTH:
-            y = frame.top + row_of[worker] * height
-            frame.add(mark("rect", tip, class_=kind, x=left, y=y, width=right - left, height=height - 5))
-
-    if not record.all_wait:
-        for one in visible:
-            tip = f"worker {one.worker} waited {number_format.seconds(one.waiting)} in total"
-            bar("waiting", one.worker, 0.0, record.end, tip)
-    for part in timeline(record, MAX_SPANS[size]):
-        if part.worker in row_of and (record.all_wait or part.kind == "computing"):
-            bar(part.kind, part.worker, part.began, part.ended, part.tip)
+            y = frame.top + bar.row * height
+            frame.add(mark("rect", bar.tip, class_=bar.kind, x=left, y=y, width=right - left, height=height - 5))
     return frame.svg("Timeline of the rounds: computing and waiting of each worker")
 
 
 class TimelineBar(NamedTuple):
-    """A bar of the Gantt chart: an activity of a worker from ``began`` to ``ended``, in seconds."""
+    """A bar of the Gantt chart: an activity of the worker in a row from ``began`` to ``ended``, in seconds."""
 
-    worker: int
+    row: int
     kind: str
     began: float
     ended: float
     tip: str
 
 
-def timeline(record: FitFacts, limit: int) -> Iterator[TimelineBar]:
-    """Yield the bars of all workers in drawing order, about ``limit`` of each kind at most."""
-    n_shown = min(len(record.accounts), MAX_ROWS)
-    n_spans = max(limit * len(record.accounts) // max(n_shown, 1), 1)
+def timeline(record: FitFacts, visible: Sequence[WorkerTotals], limit: int) -> Iterator[TimelineBar]:
+    """Yield the bars of the visible workers in drawing order, about ``limit`` of each kind at most.
+
+    If workers do not wait for merges, all time without computing is waiting.
+    """
+    rows = {one.worker: row for row, one in enumerate(visible)}
+    n_spans = max(limit * len(record.accounts) // max(len(visible), 1), 1)
     if not record.all_wait:
         n_spans = min(n_spans, _INTERVALS * len(record.accounts))
+        for one in visible:
+            tip = f"worker {one.worker} waited {number_format.seconds(one.waiting)} in total"
+            yield TimelineBar(rows[one.worker], "waiting", 0.0, record.end, tip)
     first_round, start = None, 0.0
     for span in spans(record.history, in_turn=record.engine == "serial", most=n_spans):
         if span.first_round != first_round:
             first_round, start = span.first_round, span.began
+        if span.worker not in rows:
+            continue
         rounds = f"round {span.last_round + 1}"
         if span.last_round > span.first_round:
             rounds = f"rounds {span.first_round + 1} to {span.last_round + 1}"
-        worked = min(span.began + span.computing, span.ended)
         waited = number_format.seconds(max(span.ended - start - span.computing, 0.0))
         tip = f"{rounds}, worker {span.worker}: computed {number_format.seconds(span.computing)}, waited {waited}"
         took = f"{rounds}: merging, scores and stopping took {number_format.seconds(span.merged - span.ended)}"
-        yield TimelineBar(span.worker, "waiting", start, span.ended, tip)
-        yield TimelineBar(span.worker, "computing", span.began, worked, tip)
-        yield TimelineBar(span.worker, "merging", span.ended, span.merged, took)
+        row, worked = rows[span.worker], min(span.began + span.computing, span.ended)
+        if record.all_wait:
+            yield TimelineBar(row, "waiting", start, span.ended, tip)
+        yield TimelineBar(row, "computing", span.began, worked, tip)
+        if record.all_wait:
+            yield TimelineBar(row, "merging", span.ended, span.merged, took)
 
 
 def _row_height(visible: Sequence[WorkerTotals]) -> int:

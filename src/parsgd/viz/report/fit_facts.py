@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from parsgd.core import Engine
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.fitted_attributes import FITTED, base_name, is_fitted
 from parsgd.training.history import History
@@ -81,33 +82,28 @@ def fit_facts_of(estimator: Any, run: RunMetadata, version: str | None = None) -
     params = estimator.get_params(deep=False)
     defaults = type(estimator)().get_params(deep=False)
     written = {name: repr(value) for name, value in params.items()}
-    choice = getattr(estimator, "algorithm_", None)
+    choice, outcome, history = (vars(estimator).get(name) for name in ("algorithm_", "outcome_", "history_"))
     n_workers = 1 if choice is None else choice.n_workers
-    outcome = getattr(estimator, "outcome_", None)
     return FitFacts(
         estimator=type(estimator).__name__,
         parameters=written,
         changed={name: text for name, text in written.items() if text != repr(defaults[name])},
         n_features=int(estimator.n_features_in_),
         n_iter=int(estimator.n_iter_),
-        outcome=getattr(outcome, "value", None),
+        outcome=None if outcome is None else outcome.value,
         algorithm="L-BFGS" if choice is None else choice.name,
         why="" if choice is None else choice.why,
         n_workers=n_workers,
         engine=_engine(estimator.engine, n_workers),
-        all_wait=_all_wait(getattr(choice, "algorithm", None), n_workers),
-        history=getattr(estimator, "history_", History()),
+        # a model file stores only the name of an algorithm that is not part of parsgd
+        all_wait=choice is None or choice.algorithm is None or choice.algorithm.quorum(n_workers) >= n_workers,
+        history=History() if history is None else history,
         run=run,
         version=version,
     )
 
 
-def _engine(engine: Any, n_workers: int) -> str:
+def _engine(engine: str | Engine, n_workers: int) -> str:
     if isinstance(engine, str):
         return ("threads" if n_workers > 1 else "serial") if engine == "auto" else engine
-    return str(getattr(engine, "name", type(engine).__name__))
-
-
-def _all_wait(algorithm: Any, n_workers: int) -> bool:
-    # a model file stores only the name of an algorithm that is not part of parsgd
-    return algorithm is None or algorithm.quorum(n_workers) >= n_workers
+    return engine.name

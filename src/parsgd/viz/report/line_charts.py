@@ -6,8 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from parsgd.planning.plan_table import TrainingPlan
 from parsgd.training.history_stats import traces, weights
 from parsgd.viz import number_format
 from parsgd.viz.report.fit_facts import FitFacts
@@ -112,7 +112,7 @@ def thinned(points: Sequence, limit: int) -> list:
     return kept if not points or kept[-1] is points[-1] or (len(points) - 1) % every == 0 else [*kept, points[-1]]
 
 
-def plan_lines(plan: Any) -> tuple[list[ChartLine], list[int], str]:
+def plan_lines(plan: TrainingPlan) -> tuple[list[ChartLine], list[int], str]:
     """Return the predicted time of each strategy, the worker counts at x = 0, 1, ..., and the unit of the time."""
     counts = sorted({cell.n_workers for cell in plan.cells})
     found: dict[str, list[tuple[float, float, str]]] = {}
@@ -141,7 +141,7 @@ def draw(
     label: str,
     size: str,
     from_zero: bool = False,
-    names: Sequence[Any] | None = None,
+    names: Sequence[int] | None = None,
 ) -> str:
     """Draw the lines with their points as an SVG of this size; ``names`` label 0, 1, ... of the x axis."""
     xs = [point[0] for line in lines for point in line.points]

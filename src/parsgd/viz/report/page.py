@@ -11,6 +11,7 @@ from string import Template
 from typing import Any
 
 import parsgd
+from parsgd.planning.plan_table import TrainingPlan
 from parsgd.viz.number_format import without_nan
 from parsgd.viz.report import sections
 from parsgd.viz.report.fit_facts import FitFacts
@@ -23,7 +24,7 @@ _MAX_ROUNDS = 2000
 _ROUND = ("round", "epoch", "seconds", "merge_seconds", "check_seconds", "loss", "score")
 
 
-def page(record: FitFacts, plan: Any = None) -> str:
+def page(record: FitFacts, plan: TrainingPlan | None = None) -> str:
     """Return the page as HTML."""
     speedup = speedup_of(record, plan)
     style, script = _part("style.css"), _part("hover.js")

@@ -8,15 +8,18 @@ import importlib.metadata
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from numbers import Real
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import joblib
 
 import parsgd
 from parsgd.errors import ModelFileError
 
+# Fields that model files of version 0.1 call otherwise.
+_FORMER_NAMES = {"said": "encoding"}
 _PACKAGES = {"NumPy": "numpy", "SciPy": "scipy", "Numba": "numba", "scikit-learn": "scikit-learn"}
 
 
@@ -27,7 +30,7 @@ class RunMetadata:
     ``command`` has the arguments after ``parsgd``.  ``rows`` and ``test_rows`` count training and test rows;
     ``columns`` counts the columns of the file without the target; ``classes`` counts the training rows of each class.
     ``scored_on`` gives the rows of ``scores``: ``"test"``, ``"training"`` or ``"given"``.  ``seconds`` is the time of
-    the whole fit, including data checks and loading of compiled code.  ``said`` describes the encoding of the columns.
+    the whole fit, including data checks and loading of compiled code.  ``encoding`` has notes about the columns.
     """
 
     command: Sequence[str] = ()
@@ -38,7 +41,7 @@ class RunMetadata:
     test_rows: int | None = None
     columns: int | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
-    said: Sequence[str] = ()
+    encoding: Sequence[str] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     scored_on: str | None = None
     seconds: float | None = None
@@ -77,7 +80,7 @@ def here() -> dict[str, Any]:
     }
 
 
-def from_notes(notes: Any) -> RunMetadata:
+def from_notes(notes: Mapping[str, Any]) -> RunMetadata:
     """Return the run metadata of a model file; raise ModelFileError if they are damaged.
 
     Unknown fields, such as those of a later version, are ignored.
@@ -85,56 +88,34 @@ def from_notes(notes: Any) -> RunMetadata:
     >>> from_notes({"data": "iris", "rows": 120}).rows
     120
     """
-    known = {field.name for field in fields(RunMetadata)}
+    hints = get_type_hints(RunMetadata)
     try:
-        given = {name: value for name, value in notes.items() if name in known}
-        wrong = [name for name, value in given.items() if not _CHECKS[name](value)]
+        renamed = {_FORMER_NAMES.get(name, name): value for name, value in notes.items()}
+        given = {name: value for name, value in renamed.items() if name in hints}
+        wrong = [name for name, value in given.items() if value is not None and not _fits(value, hints[name])]
     except (AttributeError, TypeError) as error:
         raise ModelFileError("the run metadata are damaged. Fit the model again.") from error
+    if not wrong and not math.isfinite(given.get("seconds") or 0.0):
+        wrong = ["seconds"]
     if wrong:
         raise ModelFileError(
-            f"the run metadata are damaged: invalid {wrong[0]} {notes[wrong[0]]!r}. Fit the model again."
+            f"the run metadata are damaged: invalid {wrong[0]} {given[wrong[0]]!r}. Fit the model again."
         )
     return RunMetadata(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
-def _text(value: Any) -> bool:
-    return value is None or isinstance(value, str)
-
-
-def _texts(value: Any) -> bool:
-    return value is None or (isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value))
-
-
-def _count(value: Any) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _table(check: Any) -> Any:
-    return lambda value: (
-        isinstance(value, dict) and all(isinstance(key, str) and check(item) for key, item in value.items())
-    )
-
-
-_CHECKS = {
-    "command": _texts,
-    "finished": _text,
-    "data": _text,
-    "target": _text,
-    "rows": _count,
-    "test_rows": _count,
-    "columns": _count,
-    "classes": _table(_count),
-    "said": _texts,
-    "scores": _table(_number),
-    "scored_on": _text,
-    "seconds": lambda value: value is None or (_number(value) and math.isfinite(value)),
-    "warnings": _texts,
-    "versions": _table(lambda value: isinstance(value, str)),
-    "platform": _text,
-    "processors": _count,
-}
+def _fits(value: Any, hint: Any) -> bool:
+    """Return True if the value suits a type hint of :class:`RunMetadata`; counts must not be negative."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is UnionType:
+        return any(_fits(value, one) for one in arguments)
+    if origin is Mapping:
+        return isinstance(value, dict) and all(
+            isinstance(key, str) and _fits(item, arguments[1]) for key, item in value.items()
+        )
+    if origin is Sequence:
+        return isinstance(value, (list, tuple)) and all(_fits(item, arguments[0]) for item in value)
+    if hint in (int, float):
+        number = isinstance(value, int if hint is int else Real) and not isinstance(value, bool)
+        return number and (hint is float or value >= 0)
+    return isinstance(value, hint)

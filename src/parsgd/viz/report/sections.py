@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
+from parsgd.planning.plan_table import TrainingPlan
 from parsgd.viz import number_format
 from parsgd.viz.report import bar_charts, line_charts
 from parsgd.viz.report.fit_facts import FitFacts
@@ -93,7 +93,7 @@ def scores(record: FitFacts) -> str:
     return section("scores", "Scores", *parts)
 
 
-def speedup(record: FitFacts, found: Speedup, plan: Any = None) -> str:
+def speedup(record: FitFacts, found: Speedup, plan: TrainingPlan | None = None) -> str:
     """Return the comparison with one worker, and with the plan."""
     parts = []
     if found.serial_seconds is not None:
@@ -188,8 +188,9 @@ def time(record: FitFacts) -> str:
     """Return the charts of each worker's time and of the rounds."""
     if not record.history:
         return ""
-    whole = sum(getattr(one, kind) for one in record.accounts for kind in bar_charts.KINDS)
-    sums = {kind: sum(getattr(one, kind) for one in record.accounts) for kind in bar_charts.KINDS}
+    each = [bar_charts.activities(one) for one in record.accounts]
+    sums = {kind: sum(one[kind] for one in each) for kind in bar_charts.KINDS}
+    whole = sum(sums.values())
     if not record.all_wait:
         note = paragraph(
             f"Workers continue while the driver merges, {number_format.seconds(record.merging)} in total. They wait for"
@@ -204,12 +205,10 @@ def time(record: FitFacts) -> str:
             " compiled code to load. All are idle while the driver merges.",
             "soft",
         )
-    rows = [
-        (name, number_format.seconds(sums[kind]), number_format.share(sums[kind], whole))
-        for kind, name in bar_charts.KINDS.items()
-        if sums[kind] > 0.0
-    ]
     used = {kind: name for kind, name in bar_charts.KINDS.items() if sums[kind] > 0.0}
+    rows = [
+        (name, number_format.seconds(sums[kind]), number_format.share(sums[kind], whole)) for kind, name in used.items()
+    ]
     n = len(record.accounts)
     some = f"The chart shows {bar_charts.MAX_ROWS} of {n:,} workers." if n > bar_charts.MAX_ROWS else ""
     driver = record.all_wait and record.merging + record.checking > 0.0
@@ -260,15 +259,15 @@ def trained(record: FitFacts) -> str:
         "algorithm": record.algorithm,
     }
     parts = [facts("data", {name: value for name, value in data.items() if value is not None})]
-    if run.said:
-        parts.append(tag("ul", *(tag("li", text(line)) for line in run.said), class_="plain soft"))
+    if run.encoding:
+        parts.append(tag("ul", *(tag("li", text(line)) for line in run.encoding), class_="plain soft"))
     if record.changed:
         parts.append(facts("parameters that differ from the defaults", record.changed, code=True))
     parts.append(folded("All parameters", facts(record.estimator, record.parameters, code=True)))
     return section("trained", "Data and parameters", *parts)
 
 
-def _classes(classes: Any) -> str | None:
+def _classes(classes: Mapping[str, int]) -> str | None:
     if not classes:
         return None
     listed = [f"{name} ({count:,})" for name, count in list(classes.items())[:_MAX_CLASSES]]
@@ -294,7 +293,7 @@ def repeat(record: FitFacts) -> str:
     return section("repeat", "Reproduction", *parts)
 
 
-def all_of(record: FitFacts, found: Speedup, plan: Any = None) -> str:
+def all_of(record: FitFacts, found: Speedup, plan: TrainingPlan | None = None) -> str:
     """Return the body of the page."""
     parts = (
         top(record, found),

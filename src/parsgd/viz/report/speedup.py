@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from parsgd.planning.plan_table import TrainingPlan
 from parsgd.viz import number_format
 from parsgd.viz.report.fit_facts import FitFacts
 
@@ -33,7 +33,7 @@ class Speedup:
         return None if self.serial_seconds is None or not self.seconds else self.serial_seconds / self.seconds
 
 
-def speedup_of(record: FitFacts, plan: Any = None) -> Speedup:
+def speedup_of(record: FitFacts, plan: TrainingPlan | None = None) -> Speedup:
     """Return the comparison of a fit with one worker, and with the plan."""
     if not record.history:
         sentence = f"{record.algorithm} uses all rows in each step, on one worker; it has no rounds."
@@ -91,7 +91,7 @@ def _cautions(record: FitFacts) -> tuple[str, ...]:
     return tuple(cautions)
 
 
-def _prediction(record: FitFacts, plan: Any) -> str:
+def _prediction(record: FitFacts, plan: TrainingPlan) -> str:
     """Return the prediction of the plan for this number of workers."""
     cells = [cell for cell in plan.cells if cell.n_workers == record.n_workers and cell.reaches]
     if not cells:

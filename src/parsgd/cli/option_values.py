@@ -1,10 +1,13 @@
-"""Parsers of option values: times with units, one value per worker, and worker failures."""
+"""Parsers and checks of option values: parameters, layers, times with units, values per worker, failures, folders."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from parsgd.cli.cli_errors import UsageError
 
@@ -12,10 +15,52 @@ _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.
 _TIME = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zµ]*)\s*")
 
 
-def seconds(text: str, option: str) -> float:
+def parse_parameter(value: Any) -> Any:
+    """Convert text to the value of a parameter: None, a boolean, a number or JSON, otherwise the text itself."""
+    if not isinstance(value, str):
+        return value
+    constants = {"none": None, "null": None, "true": True, "false": False}
+    if value.lower() in constants:
+        return constants[value.lower()]
+    for read in (json.loads, float):
+        try:
+            return read(value)
+        except ValueError:
+            pass
+    return value
+
+
+def parse_assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    """Parse the values of ``--set NAME=VALUE``."""
+    split = [pair.partition("=") for pair in pairs]
+    for pair, (name, equals, value) in zip(pairs, split, strict=True):
+        if not (name and equals and value):
+            raise UsageError(f"--set {pair}: write NAME=VALUE, such as --set l1_ratio=0.3")
+    return {name.strip(): parse_parameter(value.strip()) for name, _, value in split}
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Raise UsageError unless the folder of a file to write exists."""
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {path}: the folder {path.parent} does not exist; create it: mkdir -p {path.parent}")
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """Parse the sizes of the hidden layers.
+
+    >>> parse_layers("256,128")
+    (256, 128)
+    """
+    sizes = [part.strip() for part in text.split(",")]
+    if not all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes):
+        raise UsageError(f"--hidden {text}: give the number of units of each hidden layer, such as --hidden 256,128")
+    return tuple(int(size) for size in sizes)
+
+
+def parse_seconds(text: str, option: str) -> float:
     """Parse a time; return seconds.
 
-    >>> [seconds(text, "--latency") for text in ("5ms", "0.2s", "3", "2min")]
+    >>> [parse_seconds(text, "--latency") for text in ("5ms", "0.2s", "3", "2min")]
     [0.005, 0.2, 3.0, 120.0]
     """
     matched = _TIME.fullmatch(text.lower())
@@ -28,7 +73,7 @@ def seconds(text: str, option: str) -> float:
     raise UsageError(f"{option} {text}: give a time of 0 or more in us, ms, s, min or h, such as 5ms, 0.2s or 2min.")
 
 
-def number(text: str, option: str) -> float:
+def parse_number(text: str, option: str) -> float:
     """Parse a number above 0."""
     try:
         value = float(text)
@@ -41,10 +86,10 @@ def number(text: str, option: str) -> float:
     return value
 
 
-def counts(text: str, option: str) -> list[int]:
+def parse_counts(text: str, option: str) -> list[int]:
     """Parse comma-separated integers of 1 or more.
 
-    >>> counts("1,2, 64", "--workers")
+    >>> parse_counts("1,2, 64", "--workers")
     [1, 2, 64]
     """
     parts = [part.strip() for part in text.split(",")]
@@ -53,10 +98,10 @@ def counts(text: str, option: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def values_of(text: str, option: str, read: Callable[[str, str], float]) -> list[float]:
+def parse_values(text: str, option: str, read: Callable[[str, str], float]) -> list[float]:
     """Parse comma-separated values; ``x`` and a count repeat a value.
 
-    >>> values_of("1x3,0.1", "--speeds", number)
+    >>> parse_values("1x3,0.1", "--speeds", parse_number)
     [1.0, 1.0, 1.0, 0.1]
     """
     values: list[float] = []
@@ -68,10 +113,10 @@ def values_of(text: str, option: str, read: Callable[[str, str], float]) -> list
     return values
 
 
-def failures(texts: Sequence[str], n_workers: int) -> dict[int, float]:
+def parse_failures(texts: Sequence[str], n_workers: int) -> dict[int, float]:
     """Parse comma-separated ``WORKER:TIME`` or ``FIRST-LAST:TIME``; return seconds by worker.
 
-    >>> failures(["3:2.5s,0-1:5ms"], 4)
+    >>> parse_failures(["3:2.5s,0-1:5ms"], 4)
     {3: 2.5, 0: 0.005, 1: 0.005}
     """
     found: dict[int, float] = {}
@@ -82,5 +127,5 @@ def failures(texts: Sequence[str], n_workers: int) -> dict[int, float]:
         first, last = int(matched[1]), int(matched[2] or matched[1])
         if not first <= last < n_workers:
             raise UsageError(f"--failures {part}: workers are numbered 0 to {n_workers - 1}.")
-        found |= dict.fromkeys(range(first, last + 1), seconds(matched[3], "--failures"))
+        found |= dict.fromkeys(range(first, last + 1), parse_seconds(matched[3], "--failures"))
     return found

@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parsgd.cli.cli_errors import UsageError
+from parsgd.cli.option_values import check_folder
 from parsgd.errors import MissingDependencyError
 from parsgd.planning.heldout import CurvePoint
 from parsgd.viz.number_format import unit_of
+from parsgd.viz.plots import plot_style
+from parsgd.viz.report.line_charts import ChartLine
 
 Curves = dict[str, Sequence[CurvePoint]]
 
@@ -21,7 +24,7 @@ _HEIGHT, _WIDEST = 18, 110
 _SUFFIXES = (".png", ".pdf", ".svg")
 
 
-def check(terminal: bool, figure: Path | None) -> None:
+def check_libraries(terminal: bool, figure: Path | None) -> None:
     """Check before training that the plots can be drawn afterwards."""
     # plotext 6 lacks the functions of plotext 5
     if terminal and not _has("plotext", "plotsize"):
@@ -30,10 +33,8 @@ def check(terminal: bool, figure: Path | None) -> None:
         raise MissingDependencyError("--figure needs matplotlib: pip install 'parsgd[plot]'")
     if figure is not None and figure.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"--figure {figure}: the name must end in {', '.join(_SUFFIXES)}.")
-    if figure is not None and not figure.parent.is_dir():
-        raise UsageError(
-            f"--figure {figure}: the folder {figure.parent} does not exist; create it: mkdir -p {figure.parent}"
-        )
+    if figure is not None:
+        check_folder(figure, "--figure")
 
 
 def _has(package: str, name: str) -> bool:
@@ -43,10 +44,10 @@ def _has(package: str, name: str) -> bool:
         return False
 
 
-def steps(curve: Sequence[CurvePoint], end: float, size: float) -> tuple[list[float], list[float]]:
+def make_steps(curve: Sequence[CurvePoint], end: float, size: float) -> tuple[list[float], list[float]]:
     """Return times, in units of ``size`` seconds, and losses of a curve as a step function up to ``end``.
 
-    >>> steps([CurvePoint(0.0, 0.0, 0.7), CurvePoint(2.0, 1.0, 0.5)], 3.0, 1.0)
+    >>> make_steps([CurvePoint(0.0, 0.0, 0.7), CurvePoint(2.0, 1.0, 0.5)], 3.0, 1.0)
     ([0.0, 2.0, 2.0, 3.0], [0.7, 0.7, 0.5, 0.5])
     """
     times, losses = [], []
@@ -56,7 +57,7 @@ def steps(curve: Sequence[CurvePoint], end: float, size: float) -> tuple[list[fl
     return times, losses
 
 
-def terminal_plot(curves: Curves, loss: str, width: int, colors: bool) -> str:
+def draw_in_terminal(curves: Curves, loss: str, width: int, colors: bool) -> str:
     """Return the curves as lines of text, at most ``width`` characters wide."""
     import plotext
 
@@ -66,7 +67,7 @@ def terminal_plot(curves: Curves, loss: str, width: int, colors: bool) -> str:
     plotext.theme("clear")
     plotext.plotsize(min(width, _WIDEST), _HEIGHT)
     for i, (name, curve) in enumerate(curves.items()):
-        times, losses = steps(curve, end, size)
+        times, losses = make_steps(curve, end, size)
         settings = {"color": ("blue", "orange", "green", "red", "magenta", "cyan")[i % 6]} if colors else {}
         plotext.plot(times, losses, label=name, marker=_MARKERS[i % len(_MARKERS)], **settings)
     plotext.xlabel(f"virtual time, {unit}")
@@ -78,7 +79,7 @@ def terminal_plot(curves: Curves, loss: str, width: int, colors: bool) -> str:
 
 
 def save_figure(curves: Curves, loss: str, path: Path) -> None:
-    """Save the curves as a figure; the suffix of ``path`` gives the format."""
+    """Save the curves as a figure in the style of :mod:`parsgd.plotting`; the suffix of ``path`` gives the format."""
     from matplotlib.figure import Figure
 
     end = max(curve[-1].seconds for curve in curves.values())
@@ -86,11 +87,8 @@ def save_figure(curves: Curves, loss: str, path: Path) -> None:
     # without pyplot no window opens and no back end is selected
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
-    for name, curve in curves.items():
-        times, losses = steps(curve, end, size)
-        axes.plot(times, losses, label=name)
-    axes.set_xlabel(f"virtual time, {unit}")
-    axes.set_ylabel(loss)
-    axes.grid(alpha=0.3)
-    axes.legend()
+    steps = {name: make_steps(curve, end, size) for name, curve in curves.items()}
+    lines = [ChartLine(name, [(*point, "") for point in zip(*both, strict=True)]) for name, both in steps.items()]
+    plot_style.draw_lines(axes, lines, marker=None)
+    plot_style.finish(axes, "" if len(curves) > 1 else next(iter(curves)), f"virtual time, {unit}", loss)
     figure.savefig(path, dpi=150)
