@@ -8,23 +8,22 @@ from typing import Any
 import numpy as np
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.fitted_attributes import FITTED
+from parsgd.estimators import kinds
 from parsgd.estimators.linear.one_class_svm import SGDOneClassSVM
 from parsgd.estimators.linear.sgd_classifier import SGDClassifier
 from parsgd.estimators.linear.sgd_regressor import SGDRegressor
 from parsgd.estimators.network import sklearn_optimizer_state
 from parsgd.estimators.network.mlp_classifier import MLPClassifier
 from parsgd.estimators.network.mlp_regressor import MLPRegressor
+from parsgd.kernels import losses
 
 # Classes of the same name, converted with their SGD state.
 _SAME_CLASS = {cls.__name__: cls for cls in (SGDClassifier, SGDRegressor, SGDOneClassSVM, MLPClassifier, MLPRegressor)}
-# Classifiers and regressors that scikit-learn fits without SGD -> the loss with which parsgd continues.
-_CLASSIFIERS = {"LogisticRegression": "log_loss", "LinearSVC": "squared_hinge", "RidgeClassifier": "squared_error"}
-_REGRESSORS = dict.fromkeys(("LinearRegression", "Ridge", "Lasso", "ElasticNet"), "squared_error")
-_REGRESSORS |= {"QuantileRegressor": "quantile", "PoissonRegressor": "poisson"}
+# Estimators that scikit-learn fits without SGD -> the loss with which parsgd continues.
+_LOSSES = losses.from_sklearn_classes()
 # scikit-learn's schedule for regressors; the long first steps of "optimal" would discard the fitted weights.
 _SCHEDULE = {"learning_rate": "invscaling", "eta0": 0.01, "power_t": 0.25}
-_KNOWN = (*_SAME_CLASS, *_CLASSIFIERS, *_REGRESSORS)
+_KNOWN = (*_SAME_CLASS, *_LOSSES)
 
 
 def from_sklearn(estimator: Any) -> Any:
@@ -73,7 +72,7 @@ def from_sklearn(estimator: Any) -> Any:
         return _from_other_solver(estimator)
     params = estimator.get_params(deep=False)
     ours = _SAME_CLASS[name](**{key: params[key] for key in _SAME_CLASS[name]._get_param_names() if key in params})
-    for key in FITTED[name]:
+    for key in kinds.kind_named(name).fitted[name]:
         if key in vars(estimator) and key not in ("coefs_", "intercepts_"):
             setattr(ours, key, copy.deepcopy(vars(estimator)[key]))
     if name.startswith("MLP"):
@@ -113,12 +112,12 @@ def _from_other_solver(theirs: Any) -> Any:
             f"This {name} has several targets; parsgd's linear estimators have one. Convert one target at a time."
         )
     if classes is not None:
-        loss = "softmax" if name == "LogisticRegression" and len(classes) > 2 else _CLASSIFIERS[name]
+        loss = "softmax" if name == "LogisticRegression" and len(classes) > 2 else _LOSSES[name]
         loss = "hinge" if getattr(theirs, "loss", None) == "hinge" else loss
         ours = SGDClassifier(loss, fit_intercept=theirs.fit_intercept, class_weight=theirs.class_weight, **_SCHEDULE)
         ours.classes_, shape = classes.copy(), (-1, theirs.n_features_in_)
     else:
-        ours, shape = SGDRegressor(_REGRESSORS[name], fit_intercept=theirs.fit_intercept), (-1,)
+        ours, shape = SGDRegressor(_LOSSES[name], fit_intercept=theirs.fit_intercept), (-1,)
         if name == "QuantileRegressor":
             ours.quantile = float(theirs.quantile)
     ours.coef_ = coef.copy(order="K").reshape(shape)

@@ -22,6 +22,7 @@ from parsgd.cli.options.option_types import (
     option,
     parsed,
 )
+from parsgd.kernels import losses
 
 # --model -> class name of the estimator.
 MODELS = {
@@ -31,22 +32,8 @@ MODELS = {
     "mlp-classifier": "MLPClassifier",
     "mlp-regressor": "MLPRegressor",
 }
-# Values for shell completion; the estimators check the values.
-LOSSES = (
-    "hinge",
-    "squared_hinge",
-    "modified_huber",
-    "perceptron",
-    "log_loss",
-    "softmax",
-    "squared_error",
-    "huber",
-    "epsilon_insensitive",
-    "squared_epsilon_insensitive",
-    "quantile",
-    "poisson",
-    "absolute_error",
-)
+# Values for shell completion; the estimators check the values. Only networks have absolute_error.
+LOSSES = (*losses.names(), "absolute_error")
 PENALTIES = ("l2", "l1", "elasticnet", "none")
 RATES = ("optimal", "constant", "invscaling", "adaptive", "adagrad")
 Header = Annotated[

@@ -11,7 +11,7 @@ from parsgd.cli.console import Console
 from parsgd.cli.runs import fit_run
 from parsgd.cli.runs.simulate_run import loss_of
 from parsgd.cli.scoring import task_of
-from parsgd.estimators.fitted_attributes import is_network
+from parsgd.estimators.kinds import kind_of
 from parsgd.planning.candidates import Candidate
 from parsgd.planning.plan_table import HEADER, TrainingPlan
 
@@ -31,7 +31,7 @@ def make(request: fit_run.FitRequest) -> Any:
     if task_of(estimator) == "outliers":
         raise UsageError(f"--model {request.model} has no held-out loss; use a classifier or a regressor.")
     if "tol" not in request.parameters:
-        estimator.set_params(tol=0.0 if is_network(estimator) else None)
+        estimator.set_params(tol=kind_of(estimator).no_tolerance)
     return estimator
 
 

@@ -20,6 +20,7 @@ from parsgd.cli.scoring import score, task_of
 from parsgd.core import Algorithm
 from parsgd.engines.simulated import Simulated
 from parsgd.errors import DivergedError, Outcome, WorkersLostError, choose
+from parsgd.estimators.kinds import kind_of
 from parsgd.planning.heldout import HeldOut, ObservedFit
 from parsgd.training.compatibility import refuse_unoffered
 from parsgd.utils import interrupts
@@ -105,7 +106,7 @@ def train(request: SimulateRequest, algorithm: Algorithm, parts: fit_run.FitInpu
     scored = (parts.rows, parts.target) if parts.test_rows is None else (parts.test_rows, parts.test_target)
     estimator = make(request)
     classes = np.unique(parts.target) if task_of(estimator) == "classes" else None
-    observed = ObservedFit(algorithm, request.engine, HeldOut(*scored, classes))
+    observed = ObservedFit(algorithm, request.engine, HeldOut(*scored, classes, kind_of(estimator)))
     estimator.set_params(algorithm=observed, engine=observed, n_jobs=None)
     try:
         with interrupts.returning():

@@ -51,7 +51,7 @@ class LinearAccuracy:
     def __call__(self, state: np.ndarray) -> np.ndarray:
         views = self.model.views(state)
         decision = safe_sparse_dot(self.X, views["coef"], dense_output=True) + views["intercept"]
-        if self.model.loss == "softmax":
+        if self.model.described_loss.joint:
             correct = (decision.argmax(axis=1) == self.numbers)[:, None]
         elif self.model.n_outputs == 1:
             correct = (decision > 0) == (self.numbers == 1)[:, None]
@@ -70,5 +70,5 @@ class LinearR2:
     def __call__(self, state: np.ndarray) -> np.ndarray:
         views = self.model.views(state)
         decision = safe_sparse_dot(self.X, views["coef"], dense_output=True)[:, 0] + views["intercept"][0]
-        predicted = np.exp(decision) if self.model.loss == "poisson" else decision
+        predicted = self.model.described_loss.predict(decision)
         return np.array([r2_score(self.y, predicted, sample_weight=self.weight)])

@@ -15,6 +15,7 @@ from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import OneClassEncoder
 from parsgd.estimators.transaction import snapshot
+from parsgd.kernels import losses
 from parsgd.utils.floating import silent
 
 
@@ -54,7 +55,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
     (True, array([-1], dtype=int32))
     """
 
-    _losses = ("hinge",)
+    _serves = losses.ONE_CLASS
     loss_functions = linear_model.SGDOneClassSVM.loss_functions
     _passive_loss = "epsilon_insensitive"  # so pa1 and pa2 are refused, as in scikit-learn
     # parameters of the base class, fixed here as in scikit-learn

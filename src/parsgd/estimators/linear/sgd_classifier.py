@@ -23,10 +23,9 @@ from parsgd.estimators.linear.two_classes import both_rows, difference, with_dif
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import LabelEncoder, class_numbers, classes_of
 from parsgd.estimators.training_data import Examples
+from parsgd.kernels import losses
 from parsgd.models.linear.linear_model import Linear
 from parsgd.utils.floating import silent
-
-_WITH_PROBABILITIES = ("log_loss", "modified_huber", "softmax")
 
 
 class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
@@ -116,18 +115,7 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
     True
     """
 
-    _losses = (
-        "hinge",
-        "squared_hinge",
-        "perceptron",
-        "log_loss",
-        "modified_huber",
-        "squared_error",
-        "huber",
-        "epsilon_insensitive",
-        "squared_epsilon_insensitive",
-        "softmax",
-    )
+    _serves = losses.CLASSIFIER
     _passive_loss = "hinge"
     # scikit-learn's table of losses, part of its public attributes: name -> (class, *arguments)
     loss_functions = linear_model.SGDClassifier.loss_functions
@@ -300,7 +288,7 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         class_weight = np.ones(n_classes)
         if self.class_weight is not None:
             class_weight = examples.class_factors(self.class_weight, self.classes_)
-        single = n_classes == 2 and self._loss_name != "softmax"
+        single = n_classes == 2 and not self._described_loss.joint
         positive = class_weight[1:] if single else class_weight
         negative = class_weight[:1] if single else np.ones(n_classes)
         model = self._linear(
@@ -353,7 +341,7 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         return examples, LinearAccuracy(model, *held_out)
 
     def _check_proba(self):
-        if self._loss_name not in _WITH_PROBABILITIES:
+        if not self._described_loss.has_probabilities:
             raise AttributeError(f"probability estimates are not available for loss={self.loss!r}")
         return True
 
@@ -366,13 +354,10 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         ``modified_huber``: ``(clip(decision, -1, 1) + 1) / 2``, normalized (Zadrozny and Elkan, KDD 2002).
         """
         check_is_fitted(self)
-        loss = self._loss_name
-        if loss == "log_loss":
-            return self._predict_proba_lr(X)
-        if loss == "softmax":
-            scores = self.decision_function(X)
+        loss, scores = self._described_loss, self.decision_function(X)
+        if loss.joint:
             return softmax(np.column_stack([-scores, scores]) / 2 if scores.ndim == 1 else scores, copy=True)
-        scores = (np.clip(self.decision_function(X), -1, 1) + 1) / 2
+        scores = loss.probability.values(scores)
         if scores.ndim == 1:
             return np.column_stack([1 - scores, scores])
         total = scores.sum(axis=1, keepdims=True)

@@ -20,6 +20,7 @@ from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import ValueEncoder
 from parsgd.estimators.training_data import Examples
+from parsgd.kernels import losses
 
 
 class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
@@ -61,15 +62,7 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
     True
     """
 
-    _losses = (
-        "squared_error",
-        "huber",
-        "epsilon_insensitive",
-        "squared_epsilon_insensitive",
-        "quantile",
-        "pinball",
-        "poisson",
-    )
+    _serves = losses.REGRESSOR
     _passive_loss = "epsilon_insensitive"
     loss_functions = linear_model.SGDRegressor.loss_functions
 
@@ -200,7 +193,7 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
     def _fit(self, X, y, sample_weight, coef_init, intercept_init, X_val, y_val, partial=False):
         first = getattr(self, "coef_", None) is None
         examples = self._examples(X, y, sample_weight, reset=first, copy=False, y_numeric=True)
-        examples = examples.encode_targets(ValueEncoder(str(examples.dtype), self._loss_name))
+        examples = examples.encode_targets(ValueEncoder(str(examples.dtype), self._nonnegative_loss))
         if not first:
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
             coef_init = self._standard_coef if averaging else self.coef_
@@ -224,11 +217,17 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
         )
         return self
 
+    @property
+    def _nonnegative_loss(self) -> str | None:
+        """Name of the loss if it needs targets >= 0."""
+        loss = self._described_loss
+        return loss.name if loss.nonnegative_targets else None
+
     def _coef_attributes(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
         return {"coef_": coef.ravel(), "intercept_": intercept}
 
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
-        return ValueEncoder(str(np.dtype(dtype)), self._loss_name)(y)[0]
+        return ValueEncoder(str(np.dtype(dtype)), self._nonnegative_loss)(y)[0]
 
     def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:
         param_validation.check_pair(X_val, y_val)
@@ -258,4 +257,4 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)
         decision = (safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_).ravel()
-        return np.exp(decision) if self._loss_name == "poisson" else decision
+        return self._described_loss.predict(decision)

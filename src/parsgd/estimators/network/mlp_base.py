@@ -19,12 +19,13 @@ from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.sgd_base import MAX_INT
 from parsgd.estimators.network import lbfgs
 from parsgd.estimators.network.mlp_params import STOCHASTIC, MLPParams
+from parsgd.estimators.network.network_size import NetworkSize
 from parsgd.estimators.network.network_validation import split_rows
 from parsgd.estimators.plain_state import PlainState
 from parsgd.estimators.sklearn_callbacks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
 from parsgd.estimators.training_data import Examples, InMemoryData, is_sparse
-from parsgd.models.network.forward import propagate
+from parsgd.models.network.forward import LOSSES, propagate
 from parsgd.models.network.network_model import Network
 from parsgd.training import loop
 from parsgd.training.stopping import StoppingRule
@@ -74,7 +75,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
                 f"batch_size={batch} is larger than the {n_rows} training rows; every batch holds all of them.",
             )
             batch = n_rows
-        size = auto_select.NetworkSize(n_rows, examples.n_values, layers, batch, plain.n_slots, plain.sparse)
+        size = NetworkSize(n_rows, examples.n_values, layers, batch, plain.n_slots, plain.sparse)
         choice, engine = checkpoint_context.choose_parts(self, size)
         if not partial:
             auto_select.warn_of_few_rows(self.n_jobs, choice, n_rows)
@@ -275,13 +276,12 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
     def _weights_of(self, model: Network, state: np.ndarray) -> dict[str, Any]:
         """Return the attributes that hold a state, without copies."""
         views = model.views(state)
-        out_activation = {"softmax": "softmax", "sigmoid": "logistic", "poisson": "exp"}.get(model.loss, "identity")
         return {
             "coefs_": views["coefs"],
             "intercepts_": views["intercepts"],
             "_slots": state[model.n_parameters :],
             "n_layers_": len(model.sizes),
-            "out_activation_": out_activation,
+            "out_activation_": LOSSES[model.loss].activation,
         }
 
     def _extend_curves(self, fit: loop.Fit) -> None:

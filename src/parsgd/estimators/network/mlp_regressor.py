@@ -17,8 +17,9 @@ from parsgd.estimators.network.mlp_params import is_stochastic
 from parsgd.estimators.network.network_validation import NetworkR2
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import ValueEncoder
+from parsgd.models.network.forward import LOSSES
 
-LOSSES = ("squared_error", "poisson", "absolute_error", "huber")
+_LOSSES = tuple(name for name, loss in LOSSES.items() if loss.serves == "regressor")
 
 
 class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
@@ -131,7 +132,7 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
         self.delta = delta
 
     def _check_parameters(self) -> None:
-        param_validation.check_choice(self, "loss", LOSSES)
+        param_validation.check_choice(self, "loss", _LOSSES)
         param_validation.check_number(self, "delta", 0, closed="neither")
         super()._check_parameters()
 
@@ -193,7 +194,7 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
         if not streaming.is_streamed(X) and examples.y.ndim == 2 and examples.y.shape[1] == 1:
             examples = replace(examples, y=column_or_1d(examples.y, warn=True))
         dtype = examples.dtype
-        examples = examples.encode_targets(ValueEncoder(str(dtype), self.loss, column=True))
+        examples = examples.encode_targets(ValueEncoder(str(dtype), self._nonnegative_loss, column=True))
         self.n_outputs_ = 1 if streaming.is_streamed(X) else examples.target.shape[1]
         held_out = None
         if X_val is not None:
@@ -209,7 +210,12 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
         """Encode targets as ``(n_rows, n_outputs)``."""
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        return ValueEncoder(str(np.dtype(dtype)), self.loss, column=True)(y)[0]
+        return ValueEncoder(str(np.dtype(dtype)), self._nonnegative_loss, column=True)(y)[0]
+
+    @property
+    def _nonnegative_loss(self) -> str | None:
+        """Name of the loss if it needs targets >= 0."""
+        return self.loss if LOSSES[self.loss].nonnegative_targets else None
 
     def _network_loss(self) -> dict[str, Any]:
         return {"loss": self.loss, "loss_parameter": float(self.delta)}

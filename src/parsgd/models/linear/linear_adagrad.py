@@ -26,7 +26,7 @@ class AdagradRun(LinearSGDRun):
         self.kernel = first_use.kernels("adagrad_multi").run_adagrad_multi
         if model.n_outputs == 1:
             self.kernel, self.scratch = adagrad.run_adagrad, tuple(np.zeros((3, adagrad.BLOCK), dtype=model.dtype))
-        if not isinstance(model.loss, str):
+        if model.described_loss.is_compiled_separately:
             self.kernel = without_cache(self.kernel, self.hyperparams.loss)
         self.squares = model.part(state, "squares")
         penalised = model.penalty is not None and model.alpha > 0

@@ -55,7 +55,7 @@ class LinearSGDRun:
         self.kernel, self.shared = self._choose_kernel(shared_scalars is not None), ()
         if shared_scalars is not None:
             self.shared = (shared_scalars.reshape(-1, model.n_outputs),)
-        if not isinstance(model.loss, str):
+        if model.described_loss.is_compiled_separately:
             # a user's compiled code may raise, so Numba handles the GIL
             self.kernel = without_cache(self.kernel, self.hyperparams.loss)
             self.hyperparams = self.hyperparams._replace(release_gil_from=NEVER)
@@ -72,7 +72,7 @@ class LinearSGDRun:
     def _choose_kernel(self, shared: bool) -> Any:
         """Return the most specialized kernel that supports the model."""
         model = self.model
-        kind = "single" if model.n_outputs == 1 else "softmax" if model.loss == "softmax" else "multi"
+        kind = "single" if model.n_outputs == 1 else "softmax" if model.described_loss.joint else "multi"
         if shared:
             return getattr(first_use.kernels("shared_weights_linear"), f"run_shared_{kind}")
         full = model.average or model.truncates or model.one_class or model.schedule in ("pa1", "pa2")

@@ -195,7 +195,7 @@ class Network:
 
     def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
         """Return the weighted mean loss of the last layer's products ``(n_rows, n_out)``, and its gradient in them."""
-        losses, error = LOSSES[self.loss](decision, rows.y, self.loss_parameter)
+        losses, error = LOSSES[self.loss].evaluate(decision, rows.y, self.loss_parameter)
         if rows.weight.size == 0:
             return float(losses.mean()), error / len(losses)
         share = rows.weight / rows.weight.sum(dtype=np.float64)
@@ -246,7 +246,7 @@ class Network:
         for coef, intercept in zip(views["coefs"], views["intercepts"], strict=True):
             products.append(np.asarray(values[-1] @ coef) + intercept)
             values.append(ACTIVATIONS[self.activation](products[-1]))
-        losses, error = LOSSES[self.loss](products[-1], y, self.loss_parameter)
+        losses, error = LOSSES[self.loss].evaluate(products[-1], y, self.loss_parameter)
         error = error * weight[:, None]
         for layer in reversed(range(len(products))):
             slopes["coefs"][layer] += np.asarray(values[layer].T @ error)

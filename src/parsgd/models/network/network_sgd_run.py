@@ -14,6 +14,7 @@ from parsgd.core import Rows, Totals
 from parsgd.kernels import network_types as field
 from parsgd.kernels.gil_threshold import get_gil_threshold
 from parsgd.kernels.network_types import NetworkBuffers, NetworkHyperparams, NetworkLayout
+from parsgd.models.network.forward import LOSSES
 from parsgd.utils import first_use
 
 # Bytes of gradients per block: about a second-level cache.
@@ -155,13 +156,11 @@ def make_buffers(model: Any, layout: Any, batch_size: int, whole: bool | None) -
 @functools.lru_cache(maxsize=64)
 def make_hyperparams(model: Any) -> Any:
     """Return the hyperparameters as the kernels' record."""
-    activations, outputs, solvers = map(first_use.kernels, ("activations", "outputs", "solvers"))
+    activations, solvers = map(first_use.kernels, ("activations", "solvers"))
     get_gemm_address = first_use.kernels("gemm").get_gemm_address
 
     activation = getattr(activations, model.activation.upper())
-    losses = {"squared_error": "squared", "absolute_error": "absolute"}
-    loss = getattr(outputs, losses.get(model.loss, model.loss).upper())
-    averaged = model.loss in ("squared_error", "absolute_error", "huber")
+    loss = LOSSES[model.loss]
     decoupled = model.solver == "adamw"
     activate, differentiate, drop = activations.get_addresses(activation, model.dtype, model.dropout > 0.0)
     return NetworkHyperparams(
@@ -171,10 +170,10 @@ def make_hyperparams(model: Any) -> Any:
         differentiate_address=differentiate,
         dropout_address=drop,
         step_address=solvers.get_step_address(getattr(solvers, model.solver.upper()), model.dtype),
-        loss=loss,
+        loss=loss.code,
         loss_parameter=float(model.loss_parameter),
         # scikit-learn reports the mean of these losses over outputs, and steps along the gradient of their sum
-        loss_scale=1.0 / model.sizes[-1] if averaged else 1.0,
+        loss_scale=1.0 / model.sizes[-1] if loss.averaged else 1.0,
         batch_size=int(model.batch_size),
         alpha=0.0 if decoupled else float(model.alpha),
         penalty_fraction=1.0,
