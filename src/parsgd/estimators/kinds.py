@@ -7,6 +7,7 @@ call :func:`register`.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -116,6 +117,12 @@ class ModelKind(ABC):
     def to_sklearn(self, estimator: Any, name: str) -> Any:
         """Convert an estimator, whose class or base class is ``name``, to scikit-learn's."""
         raise IncompatiblePartsError(f"scikit-learn has no estimator with the predictions of {name}.")
+
+    def copy_sklearn(self, ours: Any, theirs: Any) -> None:
+        """Set the fitted attributes from those of scikit-learn's estimator of the same name; arrays are copied."""
+        for name in self.fitted[known_name(ours)]:
+            if name in vars(theirs):
+                setattr(ours, name, copy.deepcopy(vars(theirs)[name]))
 
     # -- averages of fitted estimators -------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ class SavedModel:
     version: str
 
 
-def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
+def save(estimator: Any, path: str | os.PathLike[str], **notes: Any) -> None:
     """Write a fitted estimator to ``path`` atomically.
 
     ``notes`` may consist of None, numbers, strings, lists, dictionaries and NumPy arrays.
@@ -85,7 +85,7 @@ def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
         write_parts(temporary, content)
 
 
-def load(path: str | os.PathLike) -> Any:
+def load(path: str | os.PathLike[str]) -> Any:
     """Load the estimator in the model file at ``path``, ready to predict or to continue with ``partial_fit``.
 
     Raises
@@ -96,7 +96,7 @@ def load(path: str | os.PathLike) -> Any:
     return open_file(path).estimator
 
 
-def open_file(path: str | os.PathLike) -> SavedModel:
+def open_file(path: str | os.PathLike[str]) -> SavedModel:
     """Load the estimator in the model file at ``path``, with its notes and version."""
     try:
         return _read(safetensors_file.read(KIND, path))

@@ -22,7 +22,7 @@ _OLDEST_OPSET, _OPSET = 13, 17
 
 def to_onnx(
     estimator: Any,
-    path: str | os.PathLike | None = None,
+    path: str | os.PathLike[str] | None = None,
     *,
     dtype: str | None = None,
     opset: int = _OPSET,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,14 +36,18 @@ class LinearKind(ModelKind):
     """Linear models: SGDClassifier, SGDRegressor and SGDOneClassSVM."""
 
     name = "linear"
-    estimators = {
+    estimators: ClassVar[Mapping[str, str]] = {
         "SGDClassifier": "parsgd.estimators.linear.sgd_classifier:SGDClassifier",
         "SGDOneClassSVM": "parsgd.estimators.linear.one_class_svm:SGDOneClassSVM",
         "SGDRegressor": "parsgd.estimators.linear.sgd_regressor:SGDRegressor",
     }
-    fitted = {"SGDClassifier": (*_FITTED, "classes_"), "SGDOneClassSVM": _FITTED, "SGDRegressor": _FITTED}
-    plannable = frozenset({"SGDClassifier", "SGDRegressor"})
-    required = ("coef_",)
+    fitted: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "SGDClassifier": (*_FITTED, "classes_"),
+        "SGDOneClassSVM": _FITTED,
+        "SGDRegressor": _FITTED,
+    }
+    plannable: ClassVar[frozenset[str]] = frozenset({"SGDClassifier", "SGDRegressor"})
+    required: ClassVar[tuple[str, ...]] = ("coef_",)
     convex = True
 
     def check_parameters(self, estimator: Any) -> None:
@@ -100,6 +104,13 @@ class LinearKind(ModelKind):
 
     def to_sklearn(self, estimator: Any, name: str) -> Any:
         return linear_to_sklearn.convert(estimator, name)
+
+    def copy_sklearn(self, ours: Any, theirs: Any) -> None:
+        super().copy_sklearn(ours, theirs)
+        # for two classes scikit-learn stores the averages without the output axis
+        for key in ("_standard_coef", "_average_coef"):
+            if hasattr(ours, key):
+                setattr(ours, key, np.reshape(getattr(ours, key), (-1, ours.n_features_in_)))
 
     def comparable(self, estimator: Any) -> dict[str, tuple[Any, str]]:
         shape = (estimator.coef_.shape, "Fit all to the same classes and columns.")

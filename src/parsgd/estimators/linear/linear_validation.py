@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.metrics import r2_score
@@ -10,6 +10,9 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils.extmath import safe_sparse_dot
 
 from parsgd.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from parsgd.models.linear.linear_model import Linear
 
 
 def validation_rows(
@@ -45,7 +48,7 @@ def stratified_rows(
 class LinearAccuracy:
     """Accuracy of a state on held-out rows, per class against the rest or of softmax's prediction; picklable."""
 
-    def __init__(self, model, X, numbers: np.ndarray, weight: np.ndarray | None):
+    def __init__(self, model: Linear, X: Any, numbers: np.ndarray, weight: np.ndarray | None) -> None:
         self.model, self.X, self.numbers, self.weight = model, X, numbers, weight
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
@@ -64,7 +67,7 @@ class LinearAccuracy:
 class LinearR2:
     """Coefficient of determination of a state on held-out rows; picklable."""
 
-    def __init__(self, model, X, y: np.ndarray, weight: np.ndarray | None):
+    def __init__(self, model: Linear, X: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
         self.model, self.X, self.y, self.weight = model, X, y, weight
 
     def __call__(self, state: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABCMeta
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -33,6 +33,9 @@ from parsgd.training.stopping import StoppingRule
 from parsgd.utils.callers import warn
 from parsgd.viz.live import display_mode
 
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
 MAX_INT = np.iinfo(np.int32).max
 # Factors over the loss of predicting 0 at which a warning and an error are issued: unscaled data at
 # scikit-learn's default learning rates end near 1e26, where the clipped steps hold them.
@@ -46,7 +49,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
     _serves = ""
     _passive_loss = ""
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags

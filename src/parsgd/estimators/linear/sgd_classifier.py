@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn import linear_model
@@ -26,6 +26,13 @@ from parsgd.estimators.training_data import Examples
 from parsgd.kernels import losses
 from parsgd.models.linear.linear_model import Linear
 from parsgd.utils.floating import silent
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from parsgd.core import Algorithm, Engine
+    from parsgd.estimators.argument_types import CheckpointLike, ClassWeight, MatrixLike, RandomState
+    from parsgd.kernels.losses import UserLoss
 
 
 class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
@@ -118,37 +125,37 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
     _serves = losses.CLASSIFIER
     _passive_loss = "hinge"
     # scikit-learn's table of losses, part of its public attributes: name -> (class, *arguments)
-    loss_functions = linear_model.SGDClassifier.loss_functions
+    loss_functions: ClassVar[dict[str, tuple[Any, ...]]] = linear_model.SGDClassifier.loss_functions
 
     def __init__(
         self,
-        loss="hinge",
+        loss: str | UserLoss = "hinge",
         *,
-        penalty="l2",
-        alpha=0.0001,
-        l1_ratio=0.15,
-        fit_intercept=True,
-        max_iter=1000,
-        tol=1e-3,
-        shuffle=True,
-        verbose=0,
-        epsilon=0.1,
-        n_jobs=None,
-        random_state=None,
-        learning_rate="optimal",
-        eta0=0.01,
-        power_t=0.5,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        class_weight=None,
-        warm_start=False,
-        average=False,
-        algorithm="auto",
-        engine="auto",
-        batch_size=1,
-        checkpoint=None,
-    ):
+        penalty: str | None = "l2",
+        alpha: float = 0.0001,
+        l1_ratio: float | None = 0.15,
+        fit_intercept: bool = True,
+        max_iter: int = 1000,
+        tol: float | None = 1e-3,
+        shuffle: bool = True,
+        verbose: int = 0,
+        epsilon: float = 0.1,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        learning_rate: str = "optimal",
+        eta0: float = 0.01,
+        power_t: float = 0.5,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        class_weight: ClassWeight = None,
+        warm_start: bool = False,
+        average: bool | int = False,
+        algorithm: str | Algorithm = "auto",
+        engine: str | Engine = "auto",
+        batch_size: int = 1,
+        checkpoint: CheckpointLike = None,
+    ) -> None:
         self.loss = loss
         self.penalty = penalty
         self.alpha = alpha
@@ -178,16 +185,16 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
     @with_callbacks
     def fit(
         self,
-        X,
-        y=None,
-        coef_init=None,
-        intercept_init=None,
-        sample_weight=None,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        coef_init: ArrayLike | None = None,
+        intercept_init: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        resume=False,
-    ):
+        X_val: MatrixLike | None = None,
+        y_val: ArrayLike | None = None,
+        resume: bool = False,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -229,7 +236,13 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         return self
 
     @with_callbacks
-    def partial_fit(self, X, y=None, classes=None, sample_weight=None):
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Make one pass of SGD over the given rows, starting from the current parameters.
 
         Parameters
@@ -259,7 +272,15 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         _check_partial_fit_first_call(self, classes)
         return self._fit(examples, None, None, None, None, partial=True)
 
-    def _fit(self, examples, coef_init, intercept_init, X_val, y_val, partial=False):
+    def _fit(
+        self,
+        examples: Examples,
+        coef_init: ArrayLike | None,
+        intercept_init: ArrayLike | None,
+        X_val: MatrixLike | None,
+        y_val: ArrayLike | None,
+        partial: bool = False,
+    ):
         model, encoder = self._model_and_encoder(examples)
         examples = examples.encode_targets(encoder)
         coef, intercept = self._start(coef_init, intercept_init, model.n_outputs, examples)
@@ -300,7 +321,7 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         return model, LabelEncoder(self.classes_, "signs" if single else "numbers", str(examples.dtype))
 
     def _start(
-        self, coef_init, intercept_init, n_outputs: int, X: Examples
+        self, coef_init: ArrayLike | None, intercept_init: ArrayLike | None, n_outputs: int, X: Examples
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Return initial values: the given ones, those of an earlier fit (partial_fit), or None for zeros."""
         if coef_init is None and getattr(self, "coef_", None) is not None:
@@ -324,7 +345,9 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         super().__setstate__(state)
         with_difference(self)
 
-    def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:
+    def _validation(
+        self, model: Linear, examples: Examples, X_val: MatrixLike | None, y_val: ArrayLike | None
+    ) -> tuple[Examples, Any]:
         """Return the training examples and the scorer of the validation rows, held out or given."""
         param_validation.check_pair(X_val, y_val)
         if X_val is not None:
@@ -347,7 +370,7 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
 
     @available_if(_check_proba)
     @streaming.blockwise
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> np.ndarray:
         """Compute the probability of each class, ``(n_rows, n_classes)``.
 
         ``softmax``: the model's own. ``log_loss``: logistic probabilities of the classes, normalized to sum to one.
@@ -366,17 +389,17 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
 
     @available_if(_check_proba)
     @silent()
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> np.ndarray:
         """Return the logarithm of :meth:`predict_proba`."""
         return np.log(self.predict_proba(X))
 
     @streaming.blockwise
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Predict classes, ``(n_rows,)``."""
         return super().predict(X)
 
     @streaming.blockwise
-    def decision_function(self, X):
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Compute ``X coef_^T + intercept_``: ``(n_rows,)`` for two classes, else ``(n_rows, n_classes)``."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn import linear_model
@@ -21,6 +21,14 @@ from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import ValueEncoder
 from parsgd.estimators.training_data import Examples
 from parsgd.kernels import losses
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from parsgd.core import Algorithm, Engine
+    from parsgd.estimators.argument_types import CheckpointLike, MatrixLike, RandomState
+    from parsgd.kernels.losses import UserLoss
+    from parsgd.models.linear.linear_model import Linear
 
 
 class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
@@ -64,37 +72,37 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
 
     _serves = losses.REGRESSOR
     _passive_loss = "epsilon_insensitive"
-    loss_functions = linear_model.SGDRegressor.loss_functions
+    loss_functions: ClassVar[dict[str, tuple[Any, ...]]] = linear_model.SGDRegressor.loss_functions
 
     def __init__(
         self,
-        loss="squared_error",
+        loss: str | UserLoss = "squared_error",
         *,
-        penalty="l2",
-        alpha=0.0001,
-        l1_ratio=0.15,
-        fit_intercept=True,
-        max_iter=1000,
-        tol=1e-3,
-        shuffle=True,
-        verbose=0,
-        epsilon=0.1,
-        random_state=None,
-        learning_rate="invscaling",
-        eta0=0.01,
-        power_t=0.25,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        warm_start=False,
-        average=False,
-        quantile=0.5,
-        n_jobs=None,
-        algorithm="auto",
-        engine="auto",
-        batch_size=1,
-        checkpoint=None,
-    ):
+        penalty: str | None = "l2",
+        alpha: float = 0.0001,
+        l1_ratio: float | None = 0.15,
+        fit_intercept: bool = True,
+        max_iter: int = 1000,
+        tol: float | None = 1e-3,
+        shuffle: bool = True,
+        verbose: int = 0,
+        epsilon: float = 0.1,
+        random_state: RandomState = None,
+        learning_rate: str = "invscaling",
+        eta0: float = 0.01,
+        power_t: float = 0.25,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        warm_start: bool = False,
+        average: bool | int = False,
+        quantile: float = 0.5,
+        n_jobs: int | None = None,
+        algorithm: str | Algorithm = "auto",
+        engine: str | Engine = "auto",
+        batch_size: int = 1,
+        checkpoint: CheckpointLike = None,
+    ) -> None:
         self.loss = loss
         self.penalty = penalty
         self.alpha = alpha
@@ -128,16 +136,16 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
     @with_callbacks
     def fit(
         self,
-        X,
-        y=None,
-        coef_init=None,
-        intercept_init=None,
-        sample_weight=None,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        coef_init: ArrayLike | None = None,
+        intercept_init: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        resume=False,
-    ):
+        X_val: MatrixLike | None = None,
+        y_val: ArrayLike | None = None,
+        resume: bool = False,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -171,7 +179,7 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
         return self
 
     @with_callbacks
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X: MatrixLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Make one pass of SGD over the given rows, starting from the current parameters.
 
         Parameters
@@ -190,7 +198,17 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
             self.t_ = 1.0
         return self._fit(X, y, sample_weight, None, None, None, None, partial=True)
 
-    def _fit(self, X, y, sample_weight, coef_init, intercept_init, X_val, y_val, partial=False):
+    def _fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        coef_init: ArrayLike | None,
+        intercept_init: ArrayLike | None,
+        X_val: MatrixLike | None,
+        y_val: ArrayLike | None,
+        partial: bool = False,
+    ):
         first = getattr(self, "coef_", None) is None
         examples = self._examples(X, y, sample_weight, reset=first, copy=False, y_numeric=True)
         examples = examples.encode_targets(ValueEncoder(str(examples.dtype), self._nonnegative_loss))
@@ -229,7 +247,9 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         return ValueEncoder(str(np.dtype(dtype)), self._nonnegative_loss)(y)[0]
 
-    def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:
+    def _validation(
+        self, model: Linear, examples: Examples, X_val: MatrixLike | None, y_val: ArrayLike | None
+    ) -> tuple[Examples, Any]:
         param_validation.check_pair(X_val, y_val)
         if X_val is not None:
             X_val, y_val = validate_data(
@@ -252,7 +272,7 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
         return examples, LinearR2(model, *held_out)
 
     @streaming.blockwise
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Predict targets, ``(n_rows,)``: the mean or quantile; for poisson ``exp`` of the decision value."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)

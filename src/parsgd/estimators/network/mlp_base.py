@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABCMeta, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.callback import CallbackSupportMixin
@@ -32,11 +32,14 @@ from parsgd.training.stopping import StoppingRule
 from parsgd.utils.callers import warn
 from parsgd.viz.live import display_mode
 
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
 
 class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=ABCMeta):
     """Run and attributes of both network estimators."""
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -18,6 +18,15 @@ from parsgd.estimators.network.network_validation import NetworkR2
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import ValueEncoder
 from parsgd.models.network.forward import LOSSES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+    from parsgd.core import Algorithm, Engine
+    from parsgd.estimators.argument_types import CheckpointLike, MatrixLike, RandomState
+    from parsgd.models.network.network_model import Network
 
 _LOSSES = tuple(name for name, loss in LOSSES.items() if loss.serves == "regressor")
 
@@ -62,40 +71,40 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
 
     def __init__(
         self,
-        loss="squared_error",
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        loss: str = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        delta=1.0,
-        dropout=0.0,
-        clip_norm=None,
-        weight_init="glorot",
-        n_jobs=None,
-        algorithm="auto",
-        engine="auto",
-        checkpoint=None,
-    ):
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: RandomState = None,
+        tol: float = 1e-4,
+        verbose: int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        delta: float = 1.0,
+        dropout: float = 0.0,
+        clip_norm: float | None = None,
+        weight_init: str = "glorot",
+        n_jobs: int | None = None,
+        algorithm: str | Algorithm = "auto",
+        engine: str | Engine = "auto",
+        checkpoint: CheckpointLike = None,
+    ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
             activation=activation,
@@ -137,7 +146,16 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
         super()._check_parameters()
 
     @with_callbacks
-    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, resume=False):
+    def fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: MatrixLike | None = None,
+        y_val: ArrayLike | None = None,
+        resume: bool = False,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -166,7 +184,15 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
 
     @available_if(is_stochastic)
     @with_callbacks
-    def partial_fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None):
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: MatrixLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> Self:
         """Make one pass over the given rows, from the current parameters and solver moments.
 
         ``early_stopping=True`` needs ``X_val`` and ``y_val``, on which every call is scored. After ``n_iter_no_change``
@@ -188,7 +214,16 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
         self._fit_values(X, y, sample_weight, True, X_val, y_val, reset=not hasattr(self, "coefs_"))
         return self
 
-    def _fit_values(self, X, y, sample_weight, partial, X_val, y_val, reset) -> None:
+    def _fit_values(
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        partial: bool,
+        X_val: MatrixLike | None,
+        y_val: ArrayLike | None,
+        reset: bool,
+    ) -> None:
         self._check_validation_set(X_val, y_val, partial)
         examples = self._examples(X, y, sample_weight, reset, y_numeric=True)
         if not streaming.is_streamed(X) and examples.y.ndim == 2 and examples.y.shape[1] == 1:
@@ -220,11 +255,11 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
     def _network_loss(self) -> dict[str, Any]:
         return {"loss": self.loss, "loss_parameter": float(self.delta)}
 
-    def _monitor(self, model, X, y, weight):
+    def _monitor(self, model: Network, X: MatrixLike, y: ArrayLike | None, weight: np.ndarray | None):
         return NetworkR2(model, X, y, weight)
 
     @streaming.blockwise
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Predict targets, ``(n_rows,)`` or ``(n_rows, n_outputs)``."""
         p = self._predicted(X)
         return p.ravel() if p.shape[1] == 1 else p

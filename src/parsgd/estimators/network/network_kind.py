@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -44,18 +44,21 @@ class NetworkKind(ModelKind):
     """Feed-forward networks: MLPClassifier and MLPRegressor."""
 
     name = "network"
-    estimators = {
+    estimators: ClassVar[Mapping[str, str]] = {
         "MLPClassifier": "parsgd.estimators.network.mlp_classifier:MLPClassifier",
         "MLPRegressor": "parsgd.estimators.network.mlp_regressor:MLPRegressor",
     }
-    fitted = {"MLPClassifier": (*_FITTED, "classes_", "_multilabel"), "MLPRegressor": _FITTED}
-    plannable = frozenset(estimators)
-    required = ("coefs_",)
+    fitted: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "MLPClassifier": (*_FITTED, "classes_", "_multilabel"),
+        "MLPRegressor": _FITTED,
+    }
+    plannable: ClassVar[frozenset[str]] = frozenset(estimators)
+    required: ClassVar[tuple[str, ...]] = ("coefs_",)
     convex = False
     # as in scikit-learn: lbfgs visits no examples, and its initial point may be the best one
     least_count = 0
     least_classes = 1
-    no_tolerance = 0.0
+    no_tolerance: ClassVar[float | None] = 0.0
     common_start = True
 
     def check_parameters(self, estimator: Any) -> None:
@@ -104,6 +107,10 @@ class NetworkKind(ModelKind):
 
     def to_sklearn(self, estimator: Any, name: str) -> Any:
         return network_to_sklearn.convert(estimator, name)
+
+    def copy_sklearn(self, ours: Any, theirs: Any) -> None:
+        super().copy_sklearn(ours, theirs)
+        network_to_sklearn.copy_back(ours, theirs)
 
     def comparable(self, estimator: Any) -> dict[str, tuple[Any, str]]:
         layers = [estimator.coefs_[0].shape[0], *(coef.shape[1] for coef in estimator.coefs_)]

@@ -1,4 +1,4 @@
-"""Conversion of networks to scikit-learn's estimators."""
+"""Conversion of networks to scikit-learn's estimators, and back."""
 
 from __future__ import annotations
 
@@ -57,3 +57,19 @@ def _binarizer(ours: Any) -> Any:
     binarizer.y_type_ = "multilabel-indicator" if ours._multilabel else y_type
     binarizer.sparse_input_ = False
     return binarizer
+
+
+def copy_back(ours: Any, theirs: Any) -> None:
+    """Set the weights, the solver's slots and the stopping rule from those of scikit-learn's network."""
+    ours.coefs_ = [coef.copy(order="K") for coef in theirs.coefs_]
+    ours.intercepts_ = [intercept.copy() for intercept in theirs.intercepts_]
+    if hasattr(theirs, "_label_binarizer"):
+        ours._multilabel = theirs._label_binarizer.y_type_.startswith("multilabel")
+    optimizer = getattr(theirs, "_optimizer", None)
+    dtype = ours.coefs_[0].dtype
+    ours._slots, ours._clock = sklearn_optimizer_state.slots_of(
+        optimizer, sklearn_optimizer_state.layers_of(theirs), dtype
+    )
+    rule = sklearn_optimizer_state.rule_of(theirs)
+    if rule is not None:
+        ours._rule, ours._gains = rule

@@ -139,7 +139,7 @@ class Linear:
 
     def views(self, state: np.ndarray) -> dict[str, np.ndarray]:
         """Return named views into a state, without the padding; writing to them writes to the state."""
-        views = {}
+        views: dict[str, np.ndarray] = {}
         for name in self.layout:
             values = self.part(state, name)
             if name in ("coef", "mean_coef", "paid", "squares"):
@@ -234,9 +234,9 @@ class Linear:
         One-class models add ``alpha b``, the offset's part of the objective. With ``end`` the weights are those at the
         fraction ``part`` of the way from ``state`` to ``end``.
         """
-        if part == 1.0:
-            state, part = end, 0.0
-        far = [(1.0 - part, state), (part, end)][: 1 + (part != 0.0)]
+        far = [(1.0 - part, state)] if part != 1.0 else []
+        if end is not None and part != 0.0:
+            far.append((part, end))
         share, total = 0.0 if self.penalty is None else self.l1_share, 0.0
         coefs = [(length, self.part(there, "coef")) for length, there in far]
         if self.penalty is not None and share < 1.0:
@@ -264,7 +264,7 @@ class Linear:
         """Reduce the outputs' losses to one number: the sum, or softmax's single loss."""
         return float(losses[0] if self.described_loss.joint else losses.sum())
 
-    def compiled_loss(self):
+    def compiled_loss(self) -> Any:
         """Return the loss in the kernels' form."""
         loss, parameter = self.described_loss, float(self.loss_parameter)
         if not loss.is_compiled_separately:
@@ -274,7 +274,7 @@ class Linear:
             return user_losses.convert_user_loss(loss.user)
         return user_losses.convert_formula(loss.name, loss.formula, parameter)
 
-    def make_hyperparams(self, schedule_step_size: float = 1.0):
+    def make_hyperparams(self, schedule_step_size: float = 1.0) -> Hyperparams:
         """Return the hyperparameters as the kernels' record."""
         return Hyperparams(
             loss=self.compiled_loss(),
@@ -319,7 +319,9 @@ class Linear:
         values, gradients = np.empty(margins.size), np.empty(margins.size)
         evaluate_all = first_use.kernels("loss_kernels").evaluate_all
         loss = self.compiled_loss()
-        function = without_cache(evaluate_all, loss) if self.described_loss.is_compiled_separately else evaluate_all
+        function: Any = (
+            without_cache(evaluate_all, loss) if self.described_loss.is_compiled_separately else evaluate_all
+        )
         function(loss, targets, np.ascontiguousarray(margins).ravel(), gradients, values)
         return values.reshape(margins.shape), gradients.reshape(margins.shape)
 

@@ -35,21 +35,50 @@ def _logistic_slope(z: np.ndarray) -> np.ndarray:
     return p * (1 - p)
 
 
-ACTIVATIONS = {
-    "identity": lambda z: z,
+def _identity(z: np.ndarray) -> np.ndarray:
+    return z
+
+
+def _relu(z: np.ndarray) -> np.ndarray:
+    return np.maximum(z, 0)
+
+
+def _gelu(z: np.ndarray) -> np.ndarray:
+    return z * _gelu_gate(z)
+
+
+def _leaky_relu(z: np.ndarray) -> np.ndarray:
+    return np.where(z > 0, z, z.dtype.type(LEAK) * z)
+
+
+def _tanh_slope(z: np.ndarray) -> np.ndarray:
+    return 1 - np.tanh(z) ** 2
+
+
+def _relu_slope(z: np.ndarray) -> np.ndarray:
+    return (z > 0).astype(z.dtype)
+
+
+def _leaky_relu_slope(z: np.ndarray) -> np.ndarray:
+    return np.where(z > 0, z.dtype.type(1), z.dtype.type(LEAK))
+
+
+Function = Callable[[np.ndarray], np.ndarray]
+ACTIVATIONS: dict[str, Function] = {
+    "identity": _identity,
     "logistic": expit,
     "tanh": np.tanh,
-    "relu": lambda z: np.maximum(z, 0),
-    "gelu": lambda z: z * _gelu_gate(z),
-    "leaky_relu": lambda z: np.where(z > 0, z, z.dtype.type(LEAK) * z),
+    "relu": _relu,
+    "gelu": _gelu,
+    "leaky_relu": _leaky_relu,
 }
-DERIVATIVES = {
+DERIVATIVES: dict[str, Function] = {
     "identity": np.ones_like,
     "logistic": _logistic_slope,
-    "tanh": lambda z: 1 - np.tanh(z) ** 2,
-    "relu": lambda z: (z > 0).astype(z.dtype),
+    "tanh": _tanh_slope,
+    "relu": _relu_slope,
     "gelu": _gelu_slope,
-    "leaky_relu": lambda z: np.where(z > 0, z.dtype.type(1), z.dtype.type(LEAK)),
+    "leaky_relu": _leaky_relu_slope,
 }
 
 
@@ -79,10 +108,6 @@ def propagate(
             value = np.asarray((ACTIVATIONS[activation](value) if layer else value) @ coef) + intercept
         out[part] = LOSSES[prediction].predict(value) if prediction else value
     return out
-
-
-def _identity(z: np.ndarray) -> np.ndarray:
-    return z
 
 
 # -- losses: values and errors -----------------------------------------------------------------------------------------
@@ -152,7 +177,7 @@ class OutputLoss:
     code: int
     evaluate: Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
     serves: str = "regressor"
-    predict: Callable[[np.ndarray], np.ndarray] = _identity
+    predict: Function = _identity
     activation: str = "identity"
     onnx: str | None = None
     averaged: bool = False

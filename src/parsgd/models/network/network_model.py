@@ -126,7 +126,8 @@ class Network:
 
         Writing to them writes to the state.
         """
-        coefs, intercepts = [], []
+        coefs: list[np.ndarray] = []
+        intercepts: list[np.ndarray] = []
         for begin, (i, o) in zip(self.blocks, pairwise(self.sizes), strict=False):
             coefs.append(state[begin : begin + i * o].reshape(i, o))
             intercepts.append(state[begin + i * o : begin + (i + 1) * o])
@@ -239,10 +240,11 @@ class Network:
         out /= share
         return value / share, out
 
-    def _add_gradient(self, state, x, y, weight, out) -> float:
+    def _add_gradient(self, state: np.ndarray, x: Any, y: np.ndarray, weight: np.ndarray, out: np.ndarray) -> float:
         """Add the summed gradients of some rows to ``out``; return their summed loss."""
         views, slopes = self.views(state), self.views(out)
-        products, values = [], [x]
+        products: list[np.ndarray] = []
+        values: list[Any] = [x]
         for coef, intercept in zip(views["coefs"], views["intercepts"], strict=True):
             products.append(np.asarray(values[-1] @ coef) + intercept)
             values.append(ACTIVATIONS[self.activation](products[-1]))
