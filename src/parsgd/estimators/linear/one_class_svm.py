@@ -12,6 +12,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
 from parsgd.estimators import checkpoint_context, param_validation, streaming
+from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.sklearn_callbacks import with_callbacks
@@ -156,8 +157,8 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
             offset_init = self.offset_ if offset_init is None else offset_init
         self._clear("coef_", "offset_")
         self.t_ = 1.0
-        with checkpoint_context.checkpointed(self, resume):
-            self._fit(X, y, sample_weight, coef_init, offset_init)
+        with checkpoint_context.checkpointed(self, resume) as context:
+            self._fit(X, y, sample_weight, context, coef_init, offset_init)
         self._warn_not_converged()
         return self
 
@@ -167,13 +168,14 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         self._check_arguments(True)
         if not hasattr(self, "t_"):
             self.t_ = 1.0
-        return self._fit(X, y, sample_weight, None, None, partial=True)
+        return self._fit(X, y, sample_weight, FitContext(self), None, None, partial=True)
 
     def _fit(
         self,
         X: MatrixLike,
         y: ArrayLike | None,
         sample_weight: ArrayLike | None,
+        context: FitContext,
         coef_init: ArrayLike | None,
         offset_init: ArrayLike | None,
         partial: bool = False,
@@ -191,12 +193,11 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
             intercept_init = np.ones(1)  # offset 0
         intercept = initial(intercept_init, (1,), examples.dtype, "offset_init")
         model = self._linear(examples, 1, one_class=True)
-        seed = (
-            int(check_random_state(checkpoint_context.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
-        )
+        seed = int(check_random_state(context.random_state).randint(0, MAX_INT)) if self.shuffle else 0
         self._run(
             model,
             examples,
+            context,
             max_epochs=1 if partial else int(self.max_iter),
             seed=seed,
             coef=coef,

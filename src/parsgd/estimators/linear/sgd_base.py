@@ -17,6 +17,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError
 from parsgd.estimators import auto_select, checkpoint_context, param_validation, streaming
+from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.epochs import print_epochs
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.linear_size import LinearSize
@@ -146,6 +147,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         self,
         model: Linear,
         examples: Examples,
+        context: FitContext,
         *,
         max_epochs: int,
         seed: int,
@@ -164,7 +166,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         size = LinearSize(
             examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse, one_against_all
         )
-        choice, engine = checkpoint_context.choose_parts(self, size)
+        choice, engine = context.choose_parts(size)
         if not partial:
             auto_select.warn_of_few_rows(self.n_jobs, choice, examples.n_rows)
         stopping = StoppingRule(
@@ -194,7 +196,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
                 state=self._state(model, seed, coef, intercept),
                 owns_state=True,
                 schedule_step=self.t_,
-                checkpointer=checkpoint_context.writer_of(self),
+                checkpointer=context.writer,
                 epoch_callback=tasks.epoch_callback,
             )
         check_divergence(model, fit, examples)

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import checkpoint_context, param_validation, streaming
+from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.linear_validation import LinearAccuracy, stratified_rows
 from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
@@ -226,12 +227,12 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
             intercept_init = previous[1] if intercept_init is None else intercept_init
         self._clear("coef_", "intercept_")
         self.t_ = 1.0
-        with checkpoint_context.checkpointed(self, resume):
+        with checkpoint_context.checkpointed(self, resume) as context:
             if classes.dtype.kind in "iubU":
                 self.classes_ = classes
             else:
                 _check_partial_fit_first_call(self, classes)  # raises for invalid labels
-            self._fit(examples, coef_init, intercept_init, X_val, y_val)
+            self._fit(examples, context, coef_init, intercept_init, X_val, y_val)
         self._warn_not_converged()
         return self
 
@@ -270,11 +271,12 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
             self.t_ = 1.0
         examples = self._examples(X, y, sample_weight, reset=not hasattr(self, "classes_"))
         _check_partial_fit_first_call(self, classes)
-        return self._fit(examples, None, None, None, None, partial=True)
+        return self._fit(examples, FitContext(self), None, None, None, None, partial=True)
 
     def _fit(
         self,
         examples: Examples,
+        context: FitContext,
         coef_init: ArrayLike | None,
         intercept_init: ArrayLike | None,
         X_val: MatrixLike | None,
@@ -284,14 +286,15 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         model, encoder = self._model_and_encoder(examples)
         examples = examples.encode_targets(encoder)
         coef, intercept = self._start(coef_init, intercept_init, model.n_outputs, examples)
-        random_state = check_random_state(checkpoint_context.random_state_of(self))
+        random_state = check_random_state(context.random_state)
         if model.n_outputs == 1:
             random_state.randint(1, MAX_INT)  # scikit-learn draws once before its shuffling seed
         seed = int(random_state.randint(MAX_INT)) if self.shuffle else 0
-        examples, monitor = self._validation(model, examples, X_val, y_val)
+        examples, monitor = self._validation(model, examples, context, X_val, y_val)
         self._run(
             model,
             examples,
+            context,
             max_epochs=1 if partial else int(self.max_iter),
             seed=seed,
             coef=coef,
@@ -346,7 +349,12 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         with_difference(self)
 
     def _validation(
-        self, model: Linear, examples: Examples, X_val: MatrixLike | None, y_val: ArrayLike | None
+        self,
+        model: Linear,
+        examples: Examples,
+        context: FitContext,
+        X_val: MatrixLike | None,
+        y_val: ArrayLike | None,
     ) -> tuple[Examples, Any]:
         """Return the training examples and the scorer of the validation rows, held out or given."""
         param_validation.check_pair(X_val, y_val)
@@ -357,7 +365,7 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
             return examples, LinearAccuracy(model, X_val, class_numbers(self.classes_, y_val), None)
         if not self.early_stopping:
             return examples, None
-        random_state = checkpoint_context.random_state_of(self)
+        random_state = context.random_state
         examples, held_out = examples.hold_out(
             partial(stratified_rows, self, random_state), self.validation_fraction, random_state
         )

@@ -14,6 +14,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
 from parsgd.estimators import checkpoint_context, param_validation, streaming
+from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.linear_validation import LinearR2, validation_rows
 from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
@@ -173,8 +174,8 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
             intercept_init = self.intercept_ if intercept_init is None else intercept_init
         self._clear("coef_", "intercept_")
         self.t_ = 1.0
-        with checkpoint_context.checkpointed(self, resume):
-            self._fit(X, y, sample_weight, coef_init, intercept_init, X_val, y_val)
+        with checkpoint_context.checkpointed(self, resume) as context:
+            self._fit(X, y, sample_weight, context, coef_init, intercept_init, X_val, y_val)
         self._warn_not_converged()
         return self
 
@@ -196,13 +197,14 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
         self._check_arguments(True)
         if not hasattr(self, "t_"):
             self.t_ = 1.0
-        return self._fit(X, y, sample_weight, None, None, None, None, partial=True)
+        return self._fit(X, y, sample_weight, FitContext(self), None, None, None, None, partial=True)
 
     def _fit(
         self,
         X: MatrixLike,
         y: ArrayLike | None,
         sample_weight: ArrayLike | None,
+        context: FitContext,
         coef_init: ArrayLike | None,
         intercept_init: ArrayLike | None,
         X_val: MatrixLike | None,
@@ -219,13 +221,12 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
         coef = initial(coef_init, (examples.shape[1],), examples.dtype, "coef_init")
         intercept = initial(intercept_init, (1,), examples.dtype, "intercept_init")
         model = self._linear(examples, 1)
-        examples, monitor = self._validation(model, examples, X_val, y_val)
-        seed = (
-            int(check_random_state(checkpoint_context.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
-        )
+        examples, monitor = self._validation(model, examples, context, X_val, y_val)
+        seed = int(check_random_state(context.random_state).randint(0, MAX_INT)) if self.shuffle else 0
         self._run(
             model,
             examples,
+            context,
             max_epochs=1 if partial else int(self.max_iter),
             seed=seed,
             coef=coef,
@@ -248,7 +249,12 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
         return ValueEncoder(str(np.dtype(dtype)), self._nonnegative_loss)(y)[0]
 
     def _validation(
-        self, model: Linear, examples: Examples, X_val: MatrixLike | None, y_val: ArrayLike | None
+        self,
+        model: Linear,
+        examples: Examples,
+        context: FitContext,
+        X_val: MatrixLike | None,
+        y_val: ArrayLike | None,
     ) -> tuple[Examples, Any]:
         param_validation.check_pair(X_val, y_val)
         if X_val is not None:
@@ -265,7 +271,7 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
             return examples, LinearR2(model, X_val, y_val, None)
         if not self.early_stopping:
             return examples, None
-        random_state = checkpoint_context.random_state_of(self)
+        random_state = context.random_state
         splitter = ShuffleSplit(test_size=self.validation_fraction, random_state=random_state)
         split = partial(validation_rows, self, splitter)
         examples, held_out = examples.hold_out(split, self.validation_fraction, random_state)

@@ -13,7 +13,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from parsgd.errors import InvalidArgumentError, Outcome
-from parsgd.estimators import auto_select, checkpoint_context, streaming
+from parsgd.estimators import auto_select, streaming
+from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.epochs import epochs_of, idle_epochs, print_epochs
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.sgd_base import MAX_INT
@@ -56,10 +57,17 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
-    def _fit_network(self, examples: Examples, partial: bool, held_out: tuple | None, stratify: bool) -> None:
+    def _fit_network(
+        self,
+        examples: Examples,
+        context: FitContext,
+        partial: bool,
+        held_out: tuple | None,
+        stratify: bool,
+    ) -> None:
         """Fit to the examples; ``held_out`` is the user's validation set in the kernels' format."""
         first = not hasattr(self, "coefs_") or not (self.warm_start or partial)
-        random = check_random_state(checkpoint_context.random_state_of(self))
+        random = check_random_state(context.random_state)
         layers = (examples.shape[1], *self._hidden_layers(), self.n_outputs_)
         plain = self._network(examples, layers, 1)
         # a list, so that the fit can take the start state out and no second reference keeps it in memory
@@ -79,7 +87,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
             )
             batch = n_rows
         size = NetworkSize(n_rows, examples.n_values, layers, batch, plain.n_slots, plain.sparse)
-        choice, engine = checkpoint_context.choose_parts(self, size)
+        choice, engine = context.choose_parts(size)
         if not partial:
             auto_select.warn_of_few_rows(self.n_jobs, choice, n_rows)
         # all checks have passed; only now may the old model be cleared
@@ -125,7 +133,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
                 state=states.pop(),
                 owns_state=True,
                 schedule_step=schedule_step,
-                checkpointer=checkpoint_context.writer_of(self),
+                checkpointer=context.writer,
                 epoch_callback=tasks.epoch_callback,
             )
         self.history_, self.outcome_, self.algorithm_ = fit.history, fit.outcome, choice

@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import checkpoint_context, param_validation, streaming
+from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.network.mlp_base import BaseMLP
 from parsgd.estimators.network.mlp_params import is_stochastic
 from parsgd.estimators.network.network_validation import NetworkAccuracy
@@ -244,8 +245,8 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         else:
             self.classes_ = binarizer.classes_
             self._multilabel = binarizer.y_type_.startswith("multilabel")
-        with checkpoint_context.checkpointed(self, resume):
-            self._fit_labels(examples, False, X_val, y_val)
+        with checkpoint_context.checkpointed(self, resume) as context:
+            self._fit_labels(examples, context, False, X_val, y_val)
         self._warn_not_converged()
         return self
 
@@ -293,14 +294,21 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         if first or not hasattr(self, "coefs_"):
             multilabel = not streaming.is_streamed(X) and type_of_target(examples.y).startswith("multilabel")
             self._multilabel = multilabel
-        self._fit_labels(examples, True, X_val, y_val)
+        self._fit_labels(examples, FitContext(self), True, X_val, y_val)
         return self
 
     def _labelled(self, X: MatrixLike, y: ArrayLike | None, sample_weight: ArrayLike | None, reset: bool) -> Examples:
         examples = self._examples(X, y, sample_weight, reset)
         return examples if streaming.is_streamed(X) else replace(examples, y=self._labels(examples.y))
 
-    def _fit_labels(self, examples: Examples, partial: bool, X_val: MatrixLike | None, y_val: ArrayLike | None) -> None:
+    def _fit_labels(
+        self,
+        examples: Examples,
+        context: FitContext,
+        partial: bool,
+        X_val: MatrixLike | None,
+        y_val: ArrayLike | None,
+    ) -> None:
         dtype, factors = examples.dtype, None
         if self.class_weight is not None:
             self._check_class_weight()
@@ -311,7 +319,7 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         if X_val is not None:
             X_val, y_val = self._read(X_val, y_val, reset=False)
             held_out = (X_val.astype(dtype, copy=False), self._targets(self._labels(y_val), dtype), None)
-        self._fit_network(examples, partial, held_out, stratify=self.n_outputs_ == 1)
+        self._fit_network(examples, context, partial, held_out, stratify=self.n_outputs_ == 1)
 
     def _labels(self, y: Any) -> np.ndarray:
         y = y.toarray() if sparse.issparse(y) else y

@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import checkpoint_context, param_validation, streaming
+from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.network.mlp_base import BaseMLP
 from parsgd.estimators.network.mlp_params import is_stochastic
 from parsgd.estimators.network.network_validation import NetworkR2
@@ -177,8 +178,8 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
         """
         self._check_arguments()
         warm = self.warm_start and hasattr(self, "coefs_")
-        with checkpoint_context.checkpointed(self, resume):
-            self._fit_values(X, y, sample_weight, False, X_val, y_val, reset=not warm)
+        with checkpoint_context.checkpointed(self, resume) as context:
+            self._fit_values(X, y, sample_weight, context, False, X_val, y_val, reset=not warm)
         self._warn_not_converged()
         return self
 
@@ -211,7 +212,16 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
         self
         """
         self._check_arguments()
-        self._fit_values(X, y, sample_weight, True, X_val, y_val, reset=not hasattr(self, "coefs_"))
+        self._fit_values(
+            X,
+            y,
+            sample_weight,
+            FitContext(self),
+            True,
+            X_val,
+            y_val,
+            reset=not hasattr(self, "coefs_"),
+        )
         return self
 
     def _fit_values(
@@ -219,6 +229,7 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
         X: MatrixLike,
         y: ArrayLike | None,
         sample_weight: ArrayLike | None,
+        context: FitContext,
         partial: bool,
         X_val: MatrixLike | None,
         y_val: ArrayLike | None,
@@ -239,7 +250,7 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
                 raise InvalidArgumentError(
                     f"y_val has {held_out[1].shape[1]} targets per row, y has {self.n_outputs_}."
                 )
-        self._fit_network(examples, partial, held_out, stratify=False)
+        self._fit_network(examples, context, partial, held_out, stratify=False)
 
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         """Encode targets as ``(n_rows, n_outputs)``."""
