@@ -16,7 +16,8 @@ from parsgd.data.sources.array_source import ArraySource
 from parsgd.data.sources.pieces import Chunk
 from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.errors import IncompatiblePartsError
-from parsgd.models.linear.linear_model import LOSSES, Linear
+from parsgd.kernels.losses import CLASSIFIER, REGRESSOR, names
+from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.models.row_matrix import as_matrix
 from parsgd.testing.problems import labels, targets, unit_rows
@@ -176,10 +177,10 @@ def test_every_combination_runs_and_learns_or_is_refused_at_once(
     assert made.gradient(found.state, rows)[0] < made.gradient(made.init(0), rows)[0]
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", names())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_loss_learns_in_both_precisions(loss, dtype):
-    n_classes = {"softmax": 3}.get(loss, 2 if loss in LOSSES[:5] else 0)
+    n_classes = {"softmax": 3}.get(loss, 2 if loss in names(CLASSIFIER) and loss not in names(REGRESSOR) else 0)
     parameter = {"hinge": 1.0, "huber": 0.5, "quantile": 0.5}.get(loss, 0.0)
     made, rows = linear("dense", dtype, n_classes, loss=loss, loss_parameter=parameter)
     found = fit(made, registry.load(registry.ALGORITHMS["local"])(), registry.load(registry.ENGINES["serial"])(),

@@ -28,6 +28,11 @@ MODELS = {
     "linear": "parsgd.models.linear.linear_model:Linear",
     "network": "parsgd.models.network.network_model:Network",
 }
+# Descriptions of the models' estimators, for model files, plans, exports and averages.
+KINDS = {
+    "linear": "parsgd.estimators.linear.linear_kind:LINEAR",
+    "network": "parsgd.estimators.network.network_kind:NETWORK",
+}
 SOURCES = {
     "arrays": "parsgd.data.sources.array_source:ArraySource",
     "blocks": "parsgd.data.sources.streaming_source:StreamingSource",
@@ -38,6 +43,11 @@ EXTRAS = {"parsgd.engines.dask.dask_engine:Dask": "dask"}
 
 def load(path: str) -> type:
     """Import and return the class at ``module:Name``."""
+    return load_object(path)
+
+
+def load_object(path: str) -> Any:
+    """Import and return the object at ``module:name``."""
     module, name = path.split(":")
     try:
         return getattr(first_use.load(module), name)

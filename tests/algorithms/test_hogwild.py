@@ -20,6 +20,7 @@ from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError, IncompatiblePartsError, InvalidArgumentError, Outcome
 from parsgd.estimators import auto_select
+from parsgd.estimators.linear.linear_size import LinearSize
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm, check_model
@@ -222,7 +223,7 @@ def test_averaged_iterates_are_refused_beforehand(n_workers):
 
 def test_more_features_than_rows_are_no_reason_for_fewer_workers_where_nothing_is_averaged(monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 4)
-    size = auto_select.ProblemSize(n_rows=50_000, n_values=5_000_000, n_features=60_000, n_outputs=1, sparse=True)
+    size = LinearSize(n_rows=50_000, n_values=5_000_000, n_features=60_000, n_outputs=1, sparse=True)
     workers = {name: auto_select.choose_parts(SGDClassifier(algorithm=name), size)[0].n_workers
                for name in ("local", "hogwild")}  # fmt: skip
     assert workers == {"local": 1, "hogwild": 4}

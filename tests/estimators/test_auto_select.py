@@ -10,17 +10,19 @@ from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import auto_select
-from parsgd.estimators.auto_select import ProblemSize, choose_algorithm, choose_engine, count_workers
-from parsgd.estimators.cost_estimates import NetworkSize, costs_on, rounds_of
+from parsgd.estimators.auto_select import choose_algorithm, choose_engine, count_workers
+from parsgd.estimators.cost_estimates import costs_on, rounds_of
+from parsgd.estimators.linear.linear_size import LinearSize
+from parsgd.estimators.network.network_size import NetworkSize
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(100, 5)
 Y = labels(X)
-SMALL = ProblemSize(n_rows=1_000, n_values=10_000, n_features=10, n_outputs=1)
-LARGE = ProblemSize(n_rows=1_000_000, n_values=50_000_000, n_features=50, n_outputs=1)
-WIDE = ProblemSize(n_rows=20_000, n_values=2_000_000_000, n_features=100_000, n_outputs=1)
+SMALL = LinearSize(n_rows=1_000, n_values=10_000, n_features=10, n_outputs=1)
+LARGE = LinearSize(n_rows=1_000_000, n_values=50_000_000, n_features=50, n_outputs=1)
+WIDE = LinearSize(n_rows=20_000, n_values=2_000_000_000, n_features=100_000, n_outputs=1)
 # enron_spam: averages of so many weights take longer than a second worker saves
-DEAR = ProblemSize(n_rows=24_395, n_values=24_395 * 118, n_features=262_144, n_outputs=1, sparse=True)
+DEAR = LinearSize(n_rows=24_395, n_values=24_395 * 118, n_features=262_144, n_outputs=1, sparse=True)
 QUICK = {"max_iter": 2, "tol": None, "random_state": 0}
 
 
@@ -44,7 +46,7 @@ def test_none_means_as_many_workers_as_pay(size, count):
 
 
 def test_none_gives_no_worker_less_than_its_worth_of_work():
-    medium = ProblemSize(100_000, 3_000_000, 30, 1)
+    medium = LinearSize(100_000, 3_000_000, 30, 1)
     number, _ = workers(None, medium)
     assert 1 <= number < 4
     assert medium.epoch_seconds / number >= 2e-3
@@ -79,9 +81,9 @@ def test_joblibs_configuration_is_a_limit_too_unless_the_estimator_has_a_number(
 
 
 def test_sparse_rows_cost_more_a_value_and_outputs_share_the_reading():
-    dense, sparse = (ProblemSize(1000, 50_000, 100, 1, layout).epoch_seconds for layout in (False, True))
+    dense, sparse = (LinearSize(1000, 50_000, 100, 1, layout).epoch_seconds for layout in (False, True))
     assert dense < sparse
-    one, many = (ProblemSize(1000, 50_000, 100, outputs).epoch_seconds for outputs in (1, 17))
+    one, many = (LinearSize(1000, 50_000, 100, outputs).epoch_seconds for outputs in (1, 17))
     assert one < many < 17 * one
 
 
@@ -118,7 +120,7 @@ def test_an_engine_with_a_clock_of_its_own_is_asked_what_rounds_cost():
 
 
 def test_workers_of_a_network_average_the_more_often_the_more_they_are():
-    network = auto_select.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 64, 2)
+    network = NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 64, 2)
     periods = [
         choose_algorithm("auto", n, "", network, "MLPClassifier", Simulated()).algorithm.sync_every for n in (2, 8, 64)
     ]
@@ -169,12 +171,12 @@ def test_a_fit_says_how_it_ended_in_a_sentence():
 def test_a_network_takes_a_second_worker_where_averages_are_cheap_beside_a_pass(monkeypatch):
     monkeypatch.setattr(auto_select.joblib, "cpu_count", lambda: 2)
     # rows, stored values, layers, batch and slots of California housing and of Fashion-MNIST in studies/networks.py
-    small = auto_select.NetworkSize(16_512, 16_512 * 13, (13, 64, 32, 1), 64, 2)
-    large = auto_select.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 64, 2)
+    small = NetworkSize(16_512, 16_512 * 13, (13, 64, 32, 1), 64, 2)
+    large = NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 64, 2)
     n_workers, why = auto_select.count_workers(None, small, "MLPRegressor")
     assert (n_workers, "an average takes" in why) == (1, True)
     assert auto_select.count_workers(None, large, "MLPClassifier")[0] == 2
-    few_steps = auto_select.NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 4_000, 2)
+    few_steps = NetworkSize(60_000, 60_000 * 784, (784, 256, 128, 10), 4_000, 2)
     assert "steps per pass" in auto_select.count_workers(None, few_steps, "MLPClassifier")[1]
 
 
@@ -191,7 +193,7 @@ class Elsewhere:
 
 
 def test_an_engine_whose_messages_are_dear_gets_fewer_averages_and_one_whose_are_too_dear_fewer_workers():
-    size = ProblemSize(10**6, 10**8, 100, 1)
+    size = LinearSize(10**6, 10**8, 100, 1)
     near, far, nowhere = (Elsewhere(latency_s, 1e9) for latency_s in (1e-5, 5e-4, 10.0))
     costs = costs_on(far, size, 2)
     assert (costs.latency_s, costs.bandwidth_bytes_per_s, costs.state_bytes) == (5e-4, 1e9, 808)

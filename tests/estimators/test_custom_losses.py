@@ -19,7 +19,7 @@ from sklearn.base import clone
 import parsgd
 from parsgd.errors import DivergedError, InvalidArgumentError
 from parsgd.estimators.linear.own_loss import name_user_loss
-from parsgd.kernels import losses, user_losses
+from parsgd.kernels import loss_kernels, user_losses
 from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.problems import labels, targets, unit_rows
 
@@ -190,7 +190,7 @@ def cell(scale=0.5, gradient="p - y", doc="A loss"):
 def test_a_class_that_is_defined_again_finds_what_was_compiled():
     first, again, documented = (user_losses.convert_user_loss(one) for one in (cell(), cell(), cell(doc="another")))
     assert type(first) is type(again) is type(documented)
-    evaluate_all = losses.evaluate_all
+    evaluate_all = loss_kernels.evaluate_all
     assert user_losses.get_kernel(evaluate_all, first) is user_losses.get_kernel(evaluate_all, again)
 
 
@@ -221,7 +221,7 @@ def test_what_is_kept_of_losses_has_an_end_and_goes_with_its_kernels(monkeypatch
     monkeypatch.setattr(user_losses, "MAX_COMPILED_LOSSES", 2)
     monkeypatch.setattr(user_losses, "_compiled_losses", OrderedDict())
     first = user_losses.convert_user_loss(cell(scale=0.1))
-    gone = weakref.ref(user_losses.get_kernel(losses.evaluate_all, first))
+    gone = weakref.ref(user_losses.get_kernel(loss_kernels.evaluate_all, first))
     for scale in (0.2, 0.3, 0.2):
         user_losses.convert_user_loss(cell(scale=scale))
     assert len(user_losses._compiled_losses) == 2

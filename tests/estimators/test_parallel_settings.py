@@ -13,8 +13,9 @@ import parsgd
 from parsgd import LocalSGD, MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
 from parsgd.errors import TooFewRowsWarning
 from parsgd.estimators import auto_select
-from parsgd.estimators.auto_select import ProblemSize, count_workers
-from parsgd.estimators.cost_estimates import NetworkSize
+from parsgd.estimators.auto_select import count_workers
+from parsgd.estimators.linear.linear_size import LinearSize
+from parsgd.estimators.network.network_size import NetworkSize
 from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(300, 5)
@@ -25,11 +26,11 @@ ESTIMATORS = [
     (SGDRegressor(**LINEAR), targets(X)), (SGDOneClassSVM(**LINEAR), None), (MLPClassifier((3,), **QUICK), labels(X)),
     (MLPRegressor(hidden_layer_sizes=(3,), **QUICK), targets(X)),
 ]  # fmt: skip
-SMALL = ProblemSize(1_500, 1_500 * 50, 50, 1)
-LARGE = ProblemSize(10_000_000, 500_000_000, 50, 1)
+SMALL = LinearSize(1_500, 1_500 * 50, 50, 1)
+LARGE = LinearSize(10_000_000, 500_000_000, 50, 1)
 NETWORK = NetworkSize(2_000, 2_000 * 50, (50, 100, 1), 20, 2)
 # a pass takes long because rows are long, and still they are few
-LONG_ROWS = ProblemSize(2_000, 2_000 * 100_000, 100_000, 1)
+LONG_ROWS = LinearSize(2_000, 2_000 * 100_000, 100_000, 1)
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def test_a_change_in_any_kernel_file_changes_the_stamp(tmp_path, monkeypatch):
 
 
 def test_every_kernel_that_python_calls_is_cached_by_the_stamp():
-    from parsgd.kernels.losses import evaluate_all
+    from parsgd.kernels.loss_kernels import evaluate_all
     from parsgd.kernels.multi import run_sgd_multi, run_sgd_softmax
     from parsgd.kernels.shared_weights_linear import run_shared_multi, run_shared_single
     from parsgd.kernels.shuffling import gather, permute

@@ -59,7 +59,7 @@ def test_a_network_with_a_large_margin_takes_no_step():
 
 def test_the_numpy_losses_of_networks_skip_the_same_steps():
     z = np.array([[85.0, 0.0, -5.0], [1.0, 2.0, 3.0]], dtype=np.float32)
-    losses, error = LOSSES["softmax"](z, np.array([0, 1]), 0.0)
+    losses, error = LOSSES["softmax"].evaluate(z, np.array([0, 1]), 0.0)
     assert error.dtype == np.float32
     np.testing.assert_array_equal(error[0], 0.0)
     np.testing.assert_allclose(losses[1], -log_softmax(z[1])[1], rtol=1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd.estimators.fitted_attributes import FITTED
+from parsgd.estimators.kinds import estimator_names
 from parsgd.model_io import model_files
 
 FOLDER = Path(__file__).parent / "saved"
@@ -70,4 +70,4 @@ def test_there_is_a_file_of_every_estimator_for_every_format():
     assert {f"format-{number}" for number in range(1, model_files.FORMAT + 1)} == FORMATS.keys()
     for form in FORMATS:
         kinds = {type(parsgd.load(path)).__name__ for path in (FOLDER / form).glob("*.parsgd")}
-        assert kinds == FITTED.keys()
+        assert kinds == set(estimator_names())

@@ -8,7 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from parsgd.core import Rows
-from parsgd.models.linear.linear_model import LOSSES, Linear
+from parsgd.kernels.losses import CLASSIFIER, REGRESSOR, names
+from parsgd.models.linear.linear_model import Linear
 from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.utils.row_arrays import rows_of
 
@@ -58,7 +59,7 @@ def make(loss, shape, settings):
     rng = np.random.default_rng(shape["seed"])
     if k > 1:
         y = labels(X, k).astype(np.int64)
-    elif loss in LOSSES[:5]:
+    elif loss in set(names(CLASSIFIER)) - set(names(REGRESSOR)):
         y = 2.0 * labels(X) - 1.0
     else:
         y = np.abs(targets(X))
@@ -70,7 +71,7 @@ def make(loss, shape, settings):
     return model, rows_of(X, y, weight), rng.standard_normal(model.size)
 
 
-@pytest.mark.parametrize("loss", [*LOSSES, Cosh(2.0)], ids=lambda loss: loss if isinstance(loss, str) else "own")
+@pytest.mark.parametrize("loss", [*names(), Cosh(2.0)], ids=lambda loss: loss if isinstance(loss, str) else "own")
 @given(shape=shapes, settings=penalties)
 def test_the_gradient_is_the_finite_difference_of_the_objective(loss, shape, settings):
     model, rows, state = make(loss, shape, settings)
@@ -114,7 +115,7 @@ def test_csr_rows_have_the_gradient_of_the_same_dense_rows(loss, shape, settings
         np.testing.assert_allclose(csr[0].views(ours[1])[name], dense[0].views(theirs[1])[name], rtol=1e-9, atol=1e-13)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", names())
 @given(shape=shapes, settings=penalties)
 def test_a_run_at_rate_zero_adds_up_the_objective(loss, shape, settings):
     model, rows, state = make(loss, {**shape, "weighted": False}, settings)

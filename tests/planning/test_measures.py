@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from parsgd import SGDClassifier, Simulated, SimuParallel
+from parsgd.estimators.linear.linear_kind import LINEAR
 from parsgd.models.linear.linear_model import Linear
 from parsgd.planning import gradient_noise
 from parsgd.planning.heldout import HeldOut, ObservedFit
@@ -59,7 +60,7 @@ def problem(n_rows=240):
 def test_workers_that_part_are_one_shot_averaging_after_every_pass(average):
     X, y = problem()
     settings = dict(loss="log_loss", alpha=0.01, tol=None, random_state=3, n_jobs=4, average=average)
-    watched = ObservedFit(IndependentRuns(), Simulated(), HeldOut(X, y, np.array([0, 1])))
+    watched = ObservedFit(IndependentRuns(), Simulated(), HeldOut(X, y, np.array([0, 1]), LINEAR))
     SGDClassifier(**settings, max_iter=3, algorithm=watched, engine=watched).fit(X, y)
     for passes, point in enumerate(watched.curve[1:], 1):
         ours = SGDClassifier(**settings, max_iter=passes, algorithm=SimuParallel(), engine=Simulated()).fit(X, y)

@@ -19,6 +19,7 @@ import typer
 from parsgd import registry
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.option_values import parse_assignments, parse_layers, parse_parameter
+from parsgd.kernels import losses
 
 if TYPE_CHECKING:
     from parsgd.cli.tables.learn_columns import EncodingOptions
@@ -31,12 +32,8 @@ MODELS = {
     "mlp-classifier": "MLPClassifier",
     "mlp-regressor": "MLPRegressor",
 }
-# Values for shell completion; the estimators check the values.
-LOSSES = (
-    *("hinge", "squared_hinge", "modified_huber", "perceptron", "log_loss", "softmax"),
-    *("squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive", "quantile", "poisson"),
-    "absolute_error",
-)
+# Values for shell completion; the estimators check the values. Only networks have absolute_error.
+LOSSES = (*losses.names(), "absolute_error")
 PENALTIES = ("l2", "l1", "elasticnet", "none")
 RATES = ("optimal", "constant", "invscaling", "adaptive", "adagrad")
 TRAINING, PARALLEL, CHECKPOINTS, DATA = "Training", "Parallel work", "Checkpoints", "Rows and columns"

@@ -13,7 +13,7 @@ from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.errors import InvalidArgumentError, TooFewRowsWarning
-from parsgd.estimators.cost_estimates import NetworkSize, ProblemSize, costs_of, costs_on, rounds_of
+from parsgd.estimators.cost_estimates import ProblemSize, costs_of, costs_on, rounds_of
 from parsgd.model_io.packing import is_part
 from parsgd.registry import ALGORITHMS, ENGINES, resolve
 from parsgd.training.cost_model import fit_seconds, round_seconds
@@ -50,7 +50,7 @@ class Choice:
         return f"{self.name} on {self.n_workers} worker{'s' * (self.n_workers > 1)}: {self.why}"
 
 
-def choose_parts(estimator: Any, size: ProblemSize | NetworkSize) -> tuple[Choice, Any]:
+def choose_parts(estimator: Any, size: ProblemSize) -> tuple[Choice, Any]:
     """Resolve an estimator's ``n_jobs``, ``algorithm`` and ``engine`` to an algorithm and an engine."""
     who = type(estimator).__name__
     engine = estimator.engine
@@ -85,7 +85,7 @@ def _may_average(algorithm: Any, who: str) -> bool:
 
 
 def count_workers(
-    n_jobs: int | None, size: ProblemSize | NetworkSize, who: str, averages: bool = True, engine: Any = None
+    n_jobs: int | None, size: ProblemSize, who: str, averages: bool = True, engine: Any = None
 ) -> tuple[int, str]:
     """Return the number of workers and the reason.
 
@@ -150,7 +150,7 @@ def _inside_dask_task() -> bool:
     return True
 
 
-def _fastest(limit: int, size: ProblemSize | NetworkSize, engine: Any) -> tuple[int, str]:
+def _fastest(limit: int, size: ProblemSize, engine: Any) -> tuple[int, str]:
     """Return the worker count up to ``limit`` with the shortest predicted pass, merges included.
 
     With K workers and adaptive steps a fit needs at most the passes of one worker, often fewer
@@ -199,7 +199,7 @@ def _averages_shards(algorithm: Any) -> bool:
 
 
 def choose_algorithm(
-    algorithm: Any, n_workers: int, why_workers: str, size: ProblemSize | NetworkSize, who: str, engine: Any = None
+    algorithm: Any, n_workers: int, why_workers: str, size: ProblemSize, who: str, engine: Any = None
 ) -> Choice:
     """Resolve the ``algorithm`` argument.
 
@@ -211,14 +211,14 @@ def choose_algorithm(
         return Choice(part.name, "asked for", part, n_workers)
     if n_workers == 1:
         return Choice("serial", f"serial SGD ({why_workers})", SimuParallel(), 1)
-    if getattr(size, "one_against_all", False) and engine == "auto" and size.n_rows < _MIN_ROWS_ONE_VS_ALL * n_workers:
+    if size.one_against_all and engine == "auto" and size.n_rows < _MIN_ROWS_ONE_VS_ALL * n_workers:
         # scikit-learn's n_jobs distributes the classes, which changes no model
         why = f"serial SGD for all classes at once: {size.n_rows} rows are too few for {n_workers} workers"
         return Choice("serial", f"{why} ({why_workers})", SimuParallel(), 1)
     return _local_sgd(n_workers, why_workers, size, engine)
 
 
-def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize | NetworkSize, engine: Any) -> Choice:
+def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize, engine: Any) -> Choice:
     """Choose local SGD with an adaptive outer optimizer, or one final average where merging takes too long."""
     costs = costs_on(engine, size, n_workers)
     merge_s = round_seconds(costs, n_workers, size.merge_seconds)

@@ -1,14 +1,14 @@
 """Checkpointing on the estimators' side.
 
-During a checkpointed fit the estimator has the attribute ``_checkpoint_writer``. The checkpoint stores the values drawn
-or chosen for ``random_state=None``, ``n_jobs=None`` and ``algorithm="auto"``, so a resumed fit uses the same.
+A fitting method passes a :class:`FitContext` to the parts of its fit. The checkpoint stores the values drawn or chosen
+for ``random_state=None``, ``n_jobs=None`` and ``algorithm="auto"``, so a resumed fit uses the same.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Generator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from parsgd.checkpointing.store import opened
 from parsgd.checkpointing.writer import CheckpointWriter
 from parsgd.errors import CheckpointError, InvalidArgumentError
 from parsgd.estimators import auto_select
+from parsgd.estimators.cost_estimates import ProblemSize
 from parsgd.estimators.sklearn_callbacks import has_callbacks
 from parsgd.model_io.packing import is_part
 from parsgd.model_io.safetensors_file import safetensors
@@ -44,8 +45,42 @@ def check_checkpoint(estimator: Any) -> None:
     safetensors(KIND)
 
 
+@dataclass(frozen=True)
+class FitContext:
+    """Context of one fit of an estimator: its random state and, in a checkpointed fit, the ``writer``."""
+
+    estimator: Any
+    writer: CheckpointWriter | None = None
+
+    @property
+    def random_state(self) -> Any:
+        """The random state of the fit: the checkpoint's, or the parameter."""
+        return self.estimator.random_state if self.writer is None else self.writer.random_state
+
+    def choose_parts(self, size: ProblemSize) -> tuple[auto_select.Choice, Any]:
+        """Resolve algorithm and engine as :mod:`parsgd.estimators.auto_select` does, or as the checkpointed fit did.
+
+        With checkpoints or callbacks, a one-worker fit that would be a single round gets one round per pass. Its steps
+        are the same.
+        """
+        estimator = self.estimator
+        choice, engine = auto_select.choose_parts(estimator, size)
+        if self.writer is None:
+            with_callbacks = choice.n_workers == 1 and has_callbacks(estimator)
+            return _with_pass_rounds(choice, "callbacks") if with_callbacks else choice, engine
+        who = type(estimator).__name__
+        previous = self.writer.extras.get("choice")
+        if previous is not None:
+            choice = _restore_choice(estimator, choice, previous, who)
+        elif choice.n_workers == 1:
+            choice = _with_pass_rounds(choice)
+        if previous is None and is_part(choice.algorithm):
+            self.writer.extras["choice"] = choice
+        return choice, _choose_engine(estimator, choice, who)
+
+
 @contextlib.contextmanager
-def checkpointed(estimator: Any, resume: Any) -> Iterator[None]:
+def checkpointed(estimator: Any, resume: Any) -> Generator[FitContext]:
     """Open the checkpoint folder for the length of a fit, load the state to resume, and resolve the random state.
 
     ``resumed_from_`` is the round from which the fit resumes, or None if it starts. It is not set without checkpoints.
@@ -62,7 +97,7 @@ def checkpointed(estimator: Any, resume: Any) -> Iterator[None]:
                 f"{who}.fit(resume=True) needs a checkpoint folder, and checkpoint is None: construct the {who} with"
                 " checkpoint='folder'."
             )
-        yield
+        yield FitContext(estimator)
         return
     with opened(settings.path) as folder:
         writer = CheckpointWriter(folder, settings, bool(resume))
@@ -73,11 +108,7 @@ def checkpointed(estimator: Any, resume: Any) -> Iterator[None]:
         estimator.resumed_from_ = None if writer.found is None else writer.found.snapshot.round
         if estimator.verbose:
             to_stdout(_resume_message(writer))
-        estimator._checkpoint_writer = writer
-        try:
-            yield
-        finally:
-            del estimator._checkpoint_writer
+        yield FitContext(estimator, writer)
 
 
 def _resume_message(writer: CheckpointWriter) -> str:
@@ -85,17 +116,6 @@ def _resume_message(writer: CheckpointWriter) -> str:
         return f"{writer.folder.path}: no checkpoint to resume; the fit starts"
     snapshot = writer.found.snapshot
     return f"{writer.folder.path}: resumes from round {snapshot.round}, after {snapshot.examples} examples"
-
-
-def random_state_of(estimator: Any) -> Any:
-    """Return the random state of the fit: the checkpoint's, or the parameter."""
-    writer = writer_of(estimator)
-    return estimator.random_state if writer is None else writer.random_state
-
-
-def writer_of(estimator: Any) -> CheckpointWriter | None:
-    """Return the checkpoint writer of the running fit, or None."""
-    return getattr(estimator, "_checkpoint_writer", None)
 
 
 def _resolve_random_state(random_state: Any, writer: CheckpointWriter) -> Any:
@@ -112,28 +132,6 @@ def _resolve_random_state(random_state: Any, writer: CheckpointWriter) -> Any:
     generator = isinstance(random_state, np.random.RandomState)
     writer.extras["random_state"] = random_state.get_state() if generator else int(random_state)
     return random_state
-
-
-def choose_parts(estimator: Any, size: Any) -> tuple[auto_select.Choice, Any]:
-    """Resolve algorithm and engine as :mod:`parsgd.estimators.auto_select` does, or as the checkpointed fit did.
-
-    With checkpoints or callbacks, a one-worker fit that would be a single round gets one round per pass. Its steps are
-    the same.
-    """
-    choice, engine = auto_select.choose_parts(estimator, size)
-    writer = writer_of(estimator)
-    if writer is None:
-        with_callbacks = choice.n_workers == 1 and has_callbacks(estimator)
-        return _with_pass_rounds(choice, "callbacks") if with_callbacks else choice, engine
-    who = type(estimator).__name__
-    previous = writer.extras.get("choice")
-    if previous is not None:
-        choice = _restore_choice(estimator, choice, previous, who)
-    elif choice.n_workers == 1:
-        choice = _with_pass_rounds(choice)
-    if previous is None and is_part(choice.algorithm):
-        writer.extras["choice"] = choice
-    return choice, _choose_engine(estimator, choice, who)
 
 
 def _restore_choice(

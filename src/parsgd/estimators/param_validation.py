@@ -18,7 +18,7 @@ _checked: set[tuple] = set()
 _MAX_CACHED = 1000
 
 
-def checked_once(method: Callable) -> Callable:
+def checked_once(method: Callable[..., None]) -> Callable[..., None]:
     """Cache a method that checks the constructor's arguments: it runs once for equal values.
 
     Mutable arguments (a list of sizes, an object with attributes) are checked every time.

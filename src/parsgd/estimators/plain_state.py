@@ -22,8 +22,6 @@ from parsgd.training.history import History
 _DESCRIBABLE = {**PARTS, "Checkpoint": "parsgd.checkpointing.settings:Checkpoint"}
 # Key of the state for the described attributes.
 _DESCRIBED = "parsgd_described"
-# Attributes that exist only during a fit.
-_RUNNING_FIT_ATTRIBUTES = frozenset({"_checkpoint_writer"})
 
 
 class PlainState:
@@ -56,10 +54,7 @@ class PlainState:
 
 def _attributes(state: dict[str, Any] | None) -> dict[str, Any]:
     """Copy the attributes in one operation, because another thread may be fitting."""
-    copied = {} if state is None else state.copy()
-    for name in _RUNNING_FIT_ATTRIBUTES & copied.keys():
-        del copied[name]
-    return copied
+    return {} if state is None else state.copy()
 
 
 def describe(value: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import sklearn.callback
 
@@ -17,10 +17,12 @@ from parsgd.estimators.transaction import transactional
 from parsgd.utils.floating import silent
 from parsgd.utils.interrupts import interruptible
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
 __all__ = ["FitTasks", "has_callbacks", "with_callbacks"]
 
 
-def with_callbacks(method: Callable) -> Callable:
+def with_callbacks(method: Method) -> Method:
     """Decorate a fitting method: run callbacks, handle Ctrl-C after the work is kept, silence NumPy warnings.
 
     The estimator changes in one step when the method succeeds. After Ctrl-C only ``fit`` returns; ``partial_fit``
@@ -33,7 +35,7 @@ def with_callbacks(method: Callable) -> Callable:
         with silent():
             return (method_with_callbacks if has_callbacks(self) else method)(self, *arguments, **settings)
 
-    return interruptible(transactional(fit), returns=method.__name__ == "fit")
+    return cast(Method, interruptible(transactional(fit), returns=method.__name__ == "fit"))
 
 
 def has_callbacks(estimator: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from sklearn.metrics import r2_score
@@ -17,6 +17,8 @@ from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.training_data import OwnTargets, StreamedData
 from parsgd.estimators.transaction import snapshot
 from parsgd.utils.floating import silent
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def is_streamed(X: Any) -> bool:
@@ -86,7 +88,7 @@ def open_path(estimator: Any, X: Any) -> Any:
     return open_dataset(X, n_features=estimator.n_features_in_ if svmlight else None)
 
 
-def blockwise(method: Callable) -> Callable:
+def blockwise(method: Method) -> Method:
     """Decorate a method of rows to accept a Dataset or a path as well, processed block by block."""
 
     @functools.wraps(method)
@@ -100,7 +102,7 @@ def blockwise(method: Callable) -> Callable:
             _check_width(self, X)
         return np.concatenate([method(self, chunk.x) for chunk in X.without_targets().blocks()])
 
-    return apply_blockwise
+    return cast(Method, apply_blockwise)
 
 
 def _check_labels(estimator: Any, dataset: Dataset, target: np.ndarray) -> None:

@@ -58,18 +58,20 @@ class MultiLabelEncoder:
 class ValueEncoder:
     """Encoder of numeric targets: ``(n_rows,)``, or ``(n_rows, n_outputs)`` if ``column``.
 
-    ``loss="poisson"`` raises for values below 0.
+    With ``nonnegative_loss``, the name of a loss, values below 0 raise an error.
     """
 
     dtype: str
-    loss: Any = None
+    nonnegative_loss: str | None = None
     column: bool = False
 
     def __call__(self, y: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         if y.dtype.kind not in "biuf":
             raise InvalidArgumentError(f"A regression needs numbers as targets; the first one is {y[0]!r}.")
-        if isinstance(self.loss, str) and self.loss == "poisson" and np.any(y < 0):
-            raise InvalidArgumentError(f"loss='poisson' needs targets y >= 0; the smallest one is {y.min()}.")
+        if self.nonnegative_loss and np.any(y < 0):
+            raise InvalidArgumentError(
+                f"loss={self.nonnegative_loss!r} needs targets y >= 0; the smallest one is {y.min()}."
+            )
         y = y.reshape(len(y), -1) if self.column else y
         return np.ascontiguousarray(y, dtype=self.dtype), plain_weight(weight, self.dtype)
 

@@ -34,7 +34,7 @@ def snapshot(estimator: Any) -> Any:
     return working_copy
 
 
-def transactional(method: Callable) -> Callable:
+def transactional(method: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a fitting method to work on a snapshot, whose attributes the estimator takes at its return."""
 
     @functools.wraps(method)

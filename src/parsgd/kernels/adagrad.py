@@ -33,7 +33,7 @@ from numba.extending import overload
 from parsgd.kernels.compiling import INLINE, inlined, kernel
 from parsgd.kernels.extremes import larger, smaller
 from parsgd.kernels.gil import reacquire_gil, release_gil
-from parsgd.kernels.losses import evaluate, fold_factor
+from parsgd.kernels.loss_kernels import evaluate, fold_factor
 from parsgd.kernels.row_ops import U, add, count_values_per_row, dot, get_feature, get_span, is_csr
 from parsgd.kernels.run_state import (
     INTERCEPT,

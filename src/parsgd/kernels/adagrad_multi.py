@@ -11,7 +11,7 @@ from parsgd.kernels.adagrad import CACHED_BYTES, EPSILON, shrink_weight, step_we
 from parsgd.kernels.compiling import inlined, kernel
 from parsgd.kernels.extremes import smaller
 from parsgd.kernels.gil import reacquire_gil, release_gil
-from parsgd.kernels.losses import SOFTMAX, evaluate_outputs, fold_factor, get_loss_code
+from parsgd.kernels.loss_kernels import SOFTMAX, evaluate_outputs, fold_factor, get_loss_code
 from parsgd.kernels.multi import add_penalties, evaluate_softmax
 from parsgd.kernels.row_ops import count_values_per_row, get_feature, get_span
 from parsgd.kernels.row_ops_multi import add_outputs, dot_outputs

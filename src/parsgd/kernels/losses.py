@@ -1,203 +1,350 @@
-"""Losses of one prediction ``p`` at target ``y``, and their derivatives in ``p``.
+"""The losses of linear models: everything that the rest of parsgd may ask about a loss, one record per loss.
 
-All built-in losses share one compiled function and are selected by a code, so one kernel serves them all.  A user's
-loss is compiled into a separate kernel.
+A loss is a function of one prediction ``p`` at target ``y``. Classes are ``y = -1, +1``; formulas use ``z = y p`` and
+``r = p - y``. A ``formula`` is plain Python, which ``loss_kernels.py`` compiles into the kernels. This module imports
+neither NumPy nor Numba, because the command line reads the names.
 
-A loss is returned in two parts, ``l`` and ``f`` with ``loss = l + log(f)``: a sum of logarithms is the logarithm of a
-product.  The logistic loss then costs one multiplication instead of a logarithm (:func:`fold_factor`).
-
-====  ==========================  ==============================================================
-code  name                        loss at z = y p (classes y = -1, +1) or r = y - p
-====  ==========================  ==============================================================
-0     hinge, perceptron           max(0, t - z), t = 1 (hinge) or 0 (perceptron)
-1     squared_hinge               max(0, 1 - z)^2
-2     log_loss                    log(1 + exp(-z))
-3     modified_huber              max(0, 1 - z)^2 for z >= -1, else -4 z
-4     squared_error               r^2 / 2
-5     huber                       r^2 / 2 for abs(r) <= e, else e (abs(r) - e / 2)
-6     epsilon_insensitive         max(0, abs(r) - e)
-7     squared_epsilon_insensitive max(0, abs(r) - e)^2
-8     quantile                    q r for r >= 0, else (q - 1) r
-9     poisson                     exp(p) - y p
-10    softmax                     log(sum_k exp(p_k)) - p_y, over all outputs at once
-====  ==========================  ==============================================================
+To add a loss, append a formula and a record in :data:`BUILTIN`. :func:`register` adds one at run time.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numba.extending import overload
-
-from parsgd.kernels.compiling import INLINE, inlined, kernel
-from parsgd.kernels.extremes import larger, smaller
-from parsgd.kernels.fast_exp import exp
 from parsgd.kernels.hyperparams import NEGLIGIBLE
 
-HINGE, SQUARED_HINGE, LOG, MODIFIED_HUBER, SQUARED, HUBER, EPSILON, SQUARED_EPSILON, QUANTILE, POISSON = range(10)
-SOFTMAX = 10
+if TYPE_CHECKING:
+    import numpy as np
 
-# Gradients are clipped to this, as in scikit-learn.
-MAX_GRADIENT = 1e12
-
-
-class BuiltinLoss(NamedTuple):
-    """A built-in loss: its code and its parameter (threshold, epsilon or quantile)."""
-
-    code: int
-    parameter: float
+CLASSIFIER, REGRESSOR, ONE_CLASS = "classifier", "regressor", "one-class"
+# Value of ``Loss.to_sklearn`` for losses of scikit-learn's own SGD estimators.
+SGD = "SGD"
 
 
-@inlined
-def hinge(threshold, y, p):
-    """Return ``(gradient, l, f)`` of the hinge and the perceptron loss."""
+class UserLoss(Protocol):
+    """A user's loss: an object with these methods, and numeric attributes only."""
+
+    def loss(self, y: float, p: float) -> float:
+        """Return the loss of prediction ``p`` at target ``y``."""
+
+    def gradient(self, y: float, p: float) -> float:
+        """Return the derivative of the loss in ``p``."""
+
+
+class Graph(Protocol):
+    """An ONNX graph, as far as formulas of predictions need it."""
+
+    def node(self, operator: str, *inputs: Any, **attributes: Any) -> str:
+        """Add a node and return the name of its output."""
+
+
+@dataclass(frozen=True)
+class InverseLink:
+    """The function from decision values to predictions: in NumPy, and as the name of an ONNX operator."""
+
+    values: Callable[[np.ndarray], np.ndarray]
+    onnx: str
+
+
+@dataclass(frozen=True)
+class Probability:
+    """The function from a class's decision values to numbers in [0, 1], which are normalized to sum to 1."""
+
+    values: Callable[[np.ndarray], np.ndarray]
+    onnx: Callable[[Graph, str], str]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of linear models.
+
+    Parameters
+    ----------
+    name : str
+        Value of the estimators' parameter ``loss``; ``aliases`` are further values.
+    formula : callable or None
+        ``(parameter, y, p) -> (gradient, l, f)``, where the loss is ``l + log(f)``: a sum of logarithms is the
+        logarithm of a product. It may use numbers and :mod:`math`, and must be compilable by Numba. None: a ``joint``
+        loss or a user's.
+    serves : tuple of str
+        The estimators that accept it: ``"classifier"``, ``"regressor"``, ``"one-class"``.
+    parameter : float or str
+        The formula's parameter, or the name of the estimator's attribute that holds it.
+    joint : bool
+        The loss of all outputs at once. ``multi.py`` and ``adagrad_multi.py`` have the steps of softmax.
+    gradient_grows : bool
+        The gradient grows with the error, so a fit with a large learning rate diverges.
+    nonnegative_targets : bool
+        Targets below 0 are refused.
+    inverse_link : InverseLink or None
+        None: the prediction is the decision value.
+    probability : Probability or None
+        None: no probabilities, except for a joint loss.
+    to_sklearn : str or None
+        Class of :mod:`sklearn.linear_model` with the same predictions. ``"SGD"``: the SGD estimator of the same name.
+        None: LinearSVC or LinearRegression, which predict from decision values.
+    from_sklearn : tuple of str
+        scikit-learn's estimators that continue with this loss.
+    user : UserLoss or None
+        A user's loss.
+    """
+
+    name: str
+    formula: Callable[[float, float, float], tuple[float, float, float]] | None = None
+    serves: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    parameter: float | str = 0.0
+    joint: bool = False
+    gradient_grows: bool = False
+    nonnegative_targets: bool = False
+    inverse_link: InverseLink | None = None
+    probability: Probability | None = None
+    to_sklearn: str | None = None
+    from_sklearn: tuple[str, ...] = ()
+    user: UserLoss | None = None
+
+    @property
+    def has_probabilities(self) -> bool:
+        """True if a classifier with this loss predicts probabilities."""
+        return self.joint or self.probability is not None
+
+    @property
+    def is_compiled_separately(self) -> bool:
+        """True for a user's or a registered loss, which gets kernels of its own."""
+        return self not in BUILTIN
+
+    @property
+    def code(self) -> int:
+        """Number by which the kernels select a built-in loss; losses with one formula share it."""
+        return [loss.formula for loss in BUILTIN].index(self.formula)
+
+    def predict(self, decision: np.ndarray) -> np.ndarray:
+        """Return the predictions of decision values."""
+        return decision if self.inverse_link is None else self.inverse_link.values(decision)
+
+
+# -- formulas --------------------------------------------------------------------------------------------------------
+
+# Choices that depend on the data are selections, not branches. The sign of a margin is mispredicted half of the time,
+# and a misprediction costs as much as the rest of a dense row. Conditions are written such that NaN stays NaN.
+
+
+def hinge(threshold: float, y: float, p: float) -> tuple[float, float, float]:
+    """Return ``max(0, t - z)``: t = 1 for hinge, 0 for perceptron."""
     violation = threshold - y * p
-    return (-y if violation >= 0.0 else 0.0), larger(violation, 0.0), 1.0
+    return (-y if violation >= 0.0 else 0.0), (0.0 if violation < 0.0 else violation), 1.0
 
 
-@inlined
-def logistic(y, z, e):
-    """Return ``(gradient, l, f)`` of the logistic loss at ``z = y p``, given ``e = exp(-abs(z))``."""
+def squared_hinge(_: float, y: float, p: float) -> tuple[float, float, float]:
+    """Return ``max(0, 1 - z)^2``."""
+    violation = 1.0 - y * p
+    violation = 0.0 if violation < 0.0 else violation
+    return -2.0 * y * violation, violation * violation, 1.0
+
+
+def logistic(y: float, z: float, e: float) -> tuple[float, float, float]:
+    """Return the logistic loss at ``z = y p``, given ``e = exp(-abs(z))``; one multiplication replaces a logarithm."""
     e = 0.0 if abs(z) > NEGLIGIBLE else e
-    return -y * (e if z > 0.0 else 1.0) / (1.0 + e), larger(-z, 0.0), 1.0 + e
+    return -y * (e if z > 0.0 else 1.0) / (1.0 + e), (0.0 if -z < 0.0 else -z), 1.0 + e
 
 
-@inlined
-def evaluate_builtin(code, parameter, y, p):
-    """Return ``(gradient, l, f)`` of the built-in loss ``code``.
-
-    Choices that depend on the data are selections, not branches.  The sign of a margin is mispredicted half of the
-    time, and a misprediction costs as much as the rest of a dense row.
-    """
-    if code == HINGE:
-        return hinge(parameter, y, p)
+def log_loss(_: float, y: float, p: float) -> tuple[float, float, float]:
+    """Return ``log(1 + exp(-z))``."""
     z = y * p
-    if code == LOG:
-        # math.exp of the C library is 6 ns faster than fast_exp for a single value
-        return logistic(y, z, math.exp(-abs(z)))
+    # math.exp of the C library is 6 ns faster than fast_exp for a single value
+    return logistic(y, z, math.exp(-abs(z)))
+
+
+def modified_huber(_: float, y: float, p: float) -> tuple[float, float, float]:
+    """Return ``max(0, 1 - z)^2`` for z >= -1, else ``-4 z``."""
+    z = y * p
+    violation = 1.0 - z
+    violation = 0.0 if violation < 0.0 else violation
+    is_far = z < -1.0
+    return (-4.0 * y if is_far else -2.0 * y * violation), (-4.0 * z if is_far else violation * violation), 1.0
+
+
+def squared_error(_: float, y: float, p: float) -> tuple[float, float, float]:
+    """Return ``r^2 / 2``."""
     r = p - y
-    if code == SQUARED:
-        return r, 0.5 * r * r, 1.0
-    if code == SQUARED_HINGE:
-        violation = larger(1.0 - z, 0.0)
-        return -2.0 * y * violation, violation * violation, 1.0
-    if code == MODIFIED_HUBER:
-        violation = larger(1.0 - z, 0.0)
-        is_far = z < -1.0
-        return (-4.0 * y if is_far else -2.0 * y * violation), (-4.0 * z if is_far else violation * violation), 1.0
-    if code == HUBER:
-        is_near = abs(r) <= parameter
-        gradient = r if is_near else math.copysign(parameter, r)
-        return gradient, (0.5 * r * r if is_near else parameter * (abs(r) - 0.5 * parameter)), 1.0
-    if code == EPSILON:
-        excess = larger(abs(r) - parameter, 0.0)
-        return (math.copysign(1.0, r) if excess > 0.0 else 0.0), excess, 1.0
-    if code == SQUARED_EPSILON:
-        excess = larger(abs(r) - parameter, 0.0)
-        return math.copysign(2.0 * excess, r), excess * excess, 1.0
-    if code == QUANTILE:
-        gradient = -parameter if r < 0.0 else (1.0 - parameter if r > 0.0 else 0.0)
-        return gradient, gradient * r, 1.0
-    if code == POISSON:
-        rate = 0.0 if p < -NEGLIGIBLE else math.exp(smaller(p, 700.0))
-        return rate - y, rate - y * p, 1.0
-    return np.nan, np.nan, 1.0
+    return r, 0.5 * r * r, 1.0
 
 
-def evaluate(loss, y, p):
-    """Return ``(gradient, l, f)`` of ``loss``, a :class:`BuiltinLoss` or the parameters of a user's loss."""
-    raise NotImplementedError("only inside compiled code")
+def huber(epsilon: float, y: float, p: float) -> tuple[float, float, float]:
+    """Return ``r^2 / 2`` for abs(r) <= e, else ``e (abs(r) - e / 2)``."""
+    r = p - y
+    is_near = abs(r) <= epsilon
+    gradient = r if is_near else math.copysign(epsilon, r)
+    return gradient, (0.5 * r * r if is_near else epsilon * (abs(r) - 0.5 * epsilon)), 1.0
 
 
-@overload(evaluate, jit_options=INLINE)
-def _evaluate(loss, y, p):
-    if loss.instance_class is BuiltinLoss:
-
-        def implementation(loss, y, p):
-            gradient, l, f = evaluate_builtin(loss.code, loss.parameter, y, p)
-            return smaller(larger(gradient, -MAX_GRADIENT), MAX_GRADIENT), l, f
-
-        return implementation
-
-    value, derivative = loss.instance_class.value, loss.instance_class.gradient
-
-    def implementation(loss, y, p):
-        # times 1.0: a user's functions may return ints
-        gradient = 1.0 * derivative(loss, y, p)
-        return smaller(larger(gradient, -MAX_GRADIENT), MAX_GRADIENT), 1.0 * value(loss, y, p), 1.0
-
-    return implementation
+def epsilon_insensitive(epsilon: float, y: float, p: float) -> tuple[float, float, float]:
+    """Return ``max(0, abs(r) - e)``."""
+    r = p - y
+    excess = abs(r) - epsilon
+    excess = 0.0 if excess < 0.0 else excess
+    return (math.copysign(1.0, r) if excess > 0.0 else 0.0), excess, 1.0
 
 
-def evaluate_outputs(loss, target, scores, gradients, losses, factors, n_outputs):
-    """Evaluate all outputs, one-vs-rest, for an example of class ``target``: store ``gradients`` at ``scores``.
+def squared_epsilon_insensitive(epsilon: float, y: float, p: float) -> tuple[float, float, float]:
+    """Return ``max(0, abs(r) - e)^2``."""
+    r = p - y
+    excess = abs(r) - epsilon
+    excess = 0.0 if excess < 0.0 else excess
+    return math.copysign(2.0 * excess, r), excess * excess, 1.0
 
-    Adds to ``losses`` and multiplies ``factors`` (:func:`fold_factor`).  All arrays are padded to whole vectors; the
-    values past ``n_outputs`` may become any finite number.
+
+def quantile(level: float, y: float, p: float) -> tuple[float, float, float]:
+    """Return ``(1 - q) r`` for r >= 0, else ``-q r``."""
+    r = p - y
+    gradient = -level if r < 0.0 else (1.0 - level if r > 0.0 else 0.0)
+    return gradient, gradient * r, 1.0
+
+
+def poisson(_: float, y: float, p: float) -> tuple[float, float, float]:
+    """Return ``exp(p) - y p``."""
+    rate = 0.0 if p < -NEGLIGIBLE else math.exp(700.0 if p > 700.0 else p)
+    return rate - y, rate - y * p, 1.0
+
+
+# -- predictions -----------------------------------------------------------------------------------------------------
+
+
+def _exp(decision: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.exp(decision)
+
+
+def _expit(decision: np.ndarray) -> np.ndarray:
+    from scipy.special import expit
+
+    return expit(decision)
+
+
+def _clipped(decision: np.ndarray) -> np.ndarray:
+    return (decision.clip(-1, 1) + 1) / 2
+
+
+def _clipped_onnx(graph: Graph, decision: str) -> str:
+    return graph.node("Div", graph.node("Add", graph.node("Clip", decision, -1.0, 1.0), 1.0), 2.0)
+
+
+EXP = InverseLink(_exp, "Exp")
+LOGISTIC = Probability(_expit, lambda graph, decision: graph.node("Sigmoid", decision))
+# Zadrozny and Elkan, "Transforming classifier scores into accurate multiclass probability estimates", KDD 2002
+CLIPPED = Probability(_clipped, _clipped_onnx)
+
+# -- the table -------------------------------------------------------------------------------------------------------
+
+_BOTH = (CLASSIFIER, REGRESSOR)
+BUILTIN = (
+    Loss("hinge", hinge, (CLASSIFIER, ONE_CLASS), parameter=1.0, to_sklearn=SGD),
+    Loss(
+        "squared_hinge", squared_hinge, (CLASSIFIER,), gradient_grows=True, to_sklearn=SGD, from_sklearn=("LinearSVC",)
+    ),
+    Loss("perceptron", hinge, (CLASSIFIER,), to_sklearn=SGD),
+    Loss(
+        "log_loss", log_loss, (CLASSIFIER,), probability=LOGISTIC, to_sklearn=SGD, from_sklearn=("LogisticRegression",)
+    ),
+    Loss("modified_huber", modified_huber, (CLASSIFIER,), probability=CLIPPED, to_sklearn=SGD),
+    Loss(
+        "squared_error",
+        squared_error,
+        _BOTH,
+        gradient_grows=True,
+        to_sklearn=SGD,
+        from_sklearn=("RidgeClassifier", "LinearRegression", "Ridge", "Lasso", "ElasticNet"),
+    ),
+    Loss("huber", huber, _BOTH, parameter="epsilon", to_sklearn=SGD),
+    Loss("epsilon_insensitive", epsilon_insensitive, _BOTH, parameter="epsilon", to_sklearn=SGD),
+    Loss(
+        "squared_epsilon_insensitive",
+        squared_epsilon_insensitive,
+        _BOTH,
+        parameter="epsilon",
+        gradient_grows=True,
+        to_sklearn=SGD,
+    ),
+    Loss(
+        "quantile",
+        quantile,
+        (REGRESSOR,),
+        ("pinball",),
+        parameter="quantile",
+        to_sklearn="QuantileRegressor",
+        from_sklearn=("QuantileRegressor",),
+    ),
+    Loss(
+        "poisson",
+        poisson,
+        (REGRESSOR,),
+        gradient_grows=True,
+        nonnegative_targets=True,
+        inverse_link=EXP,
+        to_sklearn="PoissonRegressor",
+        from_sklearn=("PoissonRegressor",),
+    ),
+    # log(sum_k exp(p_k)) - p_y
+    Loss("softmax", None, (CLASSIFIER,), joint=True, to_sklearn="LogisticRegression"),
+)
+_by_name = {name: loss for loss in BUILTIN for name in (loss.name, *loss.aliases)}
+
+
+def register(loss: Loss) -> None:
+    """Add a loss, so that the estimators in ``loss.serves`` accept its name.
+
+    Its formula is compiled into kernels of its own. Worker processes must register it as well, for example in the
+    module that defines the formula.
+
+    Raises
+    ------
+    ValueError
+        If the name is in use, or the loss has no formula.
     """
-    raise NotImplementedError("only inside compiled code")
+    names = (loss.name, *loss.aliases)
+    used = [name for name in names if _by_name.get(name, loss) != loss]
+    if used:
+        raise ValueError(f"A loss named {used[0]!r} exists.")
+    if loss.formula is None:
+        raise ValueError(f"The loss {loss.name!r} needs a formula.")
+    _by_name.update(dict.fromkeys(names, loss))
 
 
-@overload(evaluate_outputs, jit_options=INLINE)
-def _evaluate_outputs(loss, target, scores, gradients, losses, factors, n_outputs):
-    def one_by_one(loss, target, scores, gradients, losses, factors, n_outputs):
-        for k in range(n_outputs):
-            gradient, l, f = evaluate(loss, 1.0 if target == k else -1.0, scores[k])
-            gradients[k] = gradient
-            losses[k] += l
-            factors[k] *= f
-
-    if loss.instance_class is not BuiltinLoss:
-        return one_by_one
-    others = inlined(one_by_one)
-
-    # separate loops for the two most common losses: a loop without a choice of the loss is vectorized
-    def implementation(loss, target, scores, gradients, losses, factors, n_outputs):
-        if loss.code == LOG:
-            for k in range(scores.shape[0]):
-                y = 1.0 if target == k else -1.0
-                z = y * scores[k]
-                gradient, l, f = logistic(y, z, exp(-abs(z)))
-                gradients[k] = gradient
-                losses[k] += l
-                factors[k] *= f
-        elif loss.code == HINGE:
-            for k in range(scores.shape[0]):
-                gradient, l, _ = hinge(loss.parameter, 1.0 if target == k else -1.0, scores[k])
-                gradients[k] = gradient
-                losses[k] += l
-        else:
-            others(loss, target, scores, gradients, losses, factors, n_outputs)
-
-    return implementation
+def unregister(name: str) -> None:
+    """Remove a registered loss."""
+    loss = _by_name[name]
+    if loss in BUILTIN:
+        raise ValueError(f"The loss {name!r} is built in.")
+    for key in (loss.name, *loss.aliases):
+        del _by_name[key]
 
 
-def get_loss_code(loss):
-    """Return the code of a built-in loss; -1 for a user's."""
-    raise NotImplementedError("only inside compiled code")
+def names(serves: str | None = None) -> tuple[str, ...]:
+    """Return the names, aliases included, of the losses that an estimator accepts; None: all losses, without aliases.
+
+    >>> names("one-class")
+    ('hinge',)
+    """
+    if serves is None:
+        return tuple(name for name, loss in _by_name.items() if name == loss.name)
+    return tuple(name for name, loss in _by_name.items() if serves in loss.serves)
 
 
-@overload(get_loss_code, jit_options=INLINE)
-def _get_loss_code(loss):
-    if loss.instance_class is BuiltinLoss:
-        return lambda loss: loss.code
-    return lambda loss: -1
+def describe(loss: str | UserLoss) -> Loss:
+    """Return the record of a loss, given by its name or as a user's object; an unknown name serves no estimator.
+
+    >>> describe("pinball").name
+    'quantile'
+    """
+    if isinstance(loss, str):
+        return _by_name.get(loss, Loss(loss))
+    return Loss(type(loss).__name__, serves=_BOTH, user=loss)
 
 
-@inlined
-def fold_factor(loss_sum, factor):
-    """Move the logarithm of a running product into the sum before it can overflow; returns ``(sum, product)``."""
-    if factor > 1e100:
-        return loss_sum + math.log(factor), 1.0
-    return loss_sum, factor
-
-
-@kernel
-def evaluate_all(loss, y, p, gradient, value):
-    """Compute loss and derivative of each prediction; ``y, p, gradient, value`` are ``(n,)`` float64."""
-    for i in range(p.shape[0]):
-        g, l, f = evaluate(loss, y[i], p[i])
-        gradient[i] = g
-        value[i] = l + math.log(f)
+def from_sklearn_classes() -> dict[str, str]:
+    """Return the names of scikit-learn's estimators that parsgd continues, with their loss."""
+    return {name: loss.name for loss in BUILTIN for name in loss.from_sklearn}

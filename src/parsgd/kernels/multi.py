@@ -13,7 +13,7 @@ from parsgd.kernels.extremes import larger, smaller
 from parsgd.kernels.fast_exp import exp
 from parsgd.kernels.gil import reacquire_gil, release_gil
 from parsgd.kernels.hyperparams import NEGLIGIBLE
-from parsgd.kernels.losses import evaluate, evaluate_outputs, fold_factor
+from parsgd.kernels.loss_kernels import evaluate, evaluate_outputs, fold_factor
 from parsgd.kernels.row_ops import U, compute_squared_norm, count_values_per_row, get_feature, get_span
 from parsgd.kernels.row_ops_multi import add_outputs, add_outputs_with_norms, dot_outputs
 from parsgd.kernels.run_state import (

@@ -21,7 +21,7 @@ from parsgd.kernels.compiling import inlined, kernel
 from parsgd.kernels.extremes import larger, smaller
 from parsgd.kernels.gil import reacquire_gil, release_gil
 from parsgd.kernels.intrinsics import prefetch
-from parsgd.kernels.losses import evaluate, fold_factor
+from parsgd.kernels.loss_kernels import evaluate, fold_factor
 from parsgd.kernels.row_ops import (
     U,
     add,

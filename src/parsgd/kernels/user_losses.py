@@ -1,4 +1,4 @@
-"""User-defined losses, compiled once per code, however often the class is defined.
+"""Users' and registered losses, compiled once per code, however often the class is defined.
 
 A compiled loss is looked up by the code of its methods: bytecode, constants, and the values of the globals and closures
 to which they refer.  So a notebook cell that is run again reuses the compiled loss, and a changed method is compiled
@@ -7,17 +7,20 @@ again.  The most recently used losses are kept, with the kernels compiled for th
 
 from __future__ import annotations
 
+import functools
 import re
 import types
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numba
 import numpy as np
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.kernels.compiling import uncached
+from parsgd.kernels.losses import UserLoss
 from parsgd.utils import first_use
 
 # Compiled losses that are kept; each takes about 10 MB.
@@ -37,28 +40,40 @@ _NAMES = {
 }
 
 
-def convert_user_loss(instance: Any) -> Any:
-    """Convert an object with ``loss(self, y, p)`` and ``gradient(self, y, p)`` into a named tuple of its parameters.
+class Numbers(Protocol):
+    """A named tuple of a loss's numbers, whose type has the compiled ``formula`` and the ``kernels`` with it."""
+
+    kernels: ClassVar[dict[Any, Any]]
+
+
+def convert_user_loss(instance: UserLoss) -> Numbers:
+    """Convert a user's loss into a named tuple of its parameters.
 
     The object's numeric attributes become the fields of the tuple, which replaces ``self`` in the kernels.
     """
-    attributes = {name: float(value) for name, value in vars(instance).items()}
-    return _get_compiled(type(instance), tuple(attributes))(**attributes)
+    cls, attributes = type(instance), {name: float(value) for name, value in vars(instance).items()}
+    key = (cls.__name__, tuple(attributes), fingerprint(cls.loss), fingerprint(cls.gradient))
+    return _get_compiled(key, functools.partial(_compile, cls, tuple(attributes)))(**attributes)
 
 
-def get_kernel(kernel: Any, numbers: Any) -> Any:
-    """Return the kernel for a user's loss, given as by :func:`convert_user_loss`; kept as long as the loss."""
+def convert_formula(name: str, formula: Callable[..., tuple[float, float, float]], parameter: float) -> Numbers:
+    """Convert the formula of a registered loss, and its parameter, like a user's loss."""
+    make = functools.partial(_compile_formula, name, formula)
+    return _get_compiled((name, fingerprint(formula)), make)(parameter=parameter)
+
+
+def get_kernel(kernel: Any, numbers: Numbers) -> Any:
+    """Return the kernel for a loss, given as by :func:`convert_user_loss`; kept as long as the loss."""
     kernels = type(numbers).kernels
     found = kernels.get(kernel)
     return kernels.setdefault(kernel, uncached(kernel)) if found is None else found
 
 
-def _get_compiled(cls: type, names: tuple[str, ...]) -> type:
-    key = (cls.__name__, names, fingerprint(cls.loss), fingerprint(cls.gradient))
+def _get_compiled(key: tuple[Any, ...], make: Callable[[], type]) -> type:
     with first_use.exclusive():
         numbers_type = _compiled_losses.get(key)
         if numbers_type is None:
-            numbers_type = _compiled_losses[key] = _compile(cls, names)
+            numbers_type = _compiled_losses[key] = make()
             while len(_compiled_losses) > MAX_COMPILED_LOSSES:
                 # Numba keeps the type forever, but not its compiled code
                 _compiled_losses.popitem(last=False)[1].kernels.clear()
@@ -66,23 +81,45 @@ def _get_compiled(cls: type, names: tuple[str, ...]) -> type:
     return numbers_type
 
 
-def _compile(cls: type, names: tuple[str, ...]) -> type:
-    fields = [(name, float) for name in names] or [("unused", float)]
+def _numbers_type(name: str, names: tuple[str, ...]) -> Any:
+    """Return a new type of named tuples, which identifies the loss in Numba's types."""
     # Numba identifies types by name, and two losses may have the same name
-    numbers_type = NamedTuple(f"{cls.__name__}Numbers{next(_numbers)}", fields)
-    if not names:
-        numbers_type.__new__.__defaults__ = (0.0,)
-    numbers_type.value = staticmethod(numba.njit(cls.loss))
-    numbers_type.gradient = staticmethod(numba.njit(cls.gradient))
+    numbers_type: Any = NamedTuple(f"{name}Numbers{next(_numbers)}", [(name, float) for name in names])
     numbers_type.kernels = {}
-    _check_compiles(cls, numbers_type)
     return numbers_type
 
 
-def _check_compiles(cls: type, numbers_type: type) -> None:
+def _compile(cls: type, names: tuple[str, ...]) -> type:
+    numbers_type = _numbers_type(cls.__name__, names or ("unused",))
+    if not names:
+        numbers_type.__new__.__defaults__ = (0.0,)
+    value, gradient = numba.njit(cls.loss), numba.njit(cls.gradient)
+    _check_compiles(cls, numbers_type, value, gradient)
+
+    @numba.njit
+    def formula(loss, y, p):
+        # times 1.0: a user's functions may return ints
+        return 1.0 * gradient(loss, y, p), 1.0 * value(loss, y, p), 1.0
+
+    numbers_type.formula = staticmethod(formula)
+    return numbers_type
+
+
+def _compile_formula(name: str, given: Callable[..., tuple[float, float, float]]) -> type:
+    numbers_type, compiled = _numbers_type(name, ("parameter",)), numba.njit(given)
+
+    @numba.njit
+    def formula(loss, y, p):
+        return compiled(loss.parameter, y, p)
+
+    numbers_type.formula = staticmethod(formula)
+    return numbers_type
+
+
+def _check_compiles(cls: type, numbers_type: Any, value: Any, gradient: Any) -> None:
     """Compile a user's methods separately, so that an error names the method and not a kernel."""
     signature = (numba.typeof(numbers_type(*([1.0] * len(numbers_type._fields)))), numba.float64, numba.float64)
-    for name, method in (("loss", numbers_type.value), ("gradient", numbers_type.gradient)):
+    for name, method in (("loss", value), ("gradient", gradient)):
         who = f"The 'loss' parameter: {cls.__name__}.{name}(self, y, p)"
         try:
             method.compile(signature)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,13 @@ from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.learned_weights import learn_weights
 from parsgd.core import Model, Rows
 from parsgd.errors import InvalidArgumentError, choose
-from parsgd.estimators.fitted_attributes import base_name, is_network
-from parsgd.estimators.input_validation import validate_data
-from parsgd.estimators.linear.two_classes import halves, is_difference
+from parsgd.estimators.kinds import kind_of, known_name
 from parsgd.estimators.param_validation import check_pair
-from parsgd.estimators.resume_attributes import AVERAGES, SQUARES
-from parsgd.estimators.training_data import InMemoryData
 from parsgd.estimators.transaction import snapshot
 from parsgd.model_io.merge_checks import check_mergeable, cosines, to_parsgd
 from parsgd.utils.callers import warn
 from parsgd.utils.floating import silent
-from parsgd.utils.row_arrays import rows_of
 
-_LINEAR_ATTRIBUTES = ("coef_", "intercept_", "offset_")
 # Networks from a common start have cosines of 0.7 to 1, from different starts 0 to 0.1 (digits, 5 to 200 epochs).
 _MIN_COSINE = 0.3
 # Candidates for merged networks: sharpness of the weighting by loss, and step lengths from the best network to the
@@ -94,18 +87,18 @@ def average_models(estimators: Sequence[Any], weights: Any = None, *, X_val: Any
         raise InvalidArgumentError("average_models needs at least one estimator: estimators is empty.")
     check_mergeable(models)
     check_pair(X_val, y_val)
-    if X_val is not None and type(models[0]).__name__ == "SGDOneClassSVM":
+    merged, kind = _empty_copy(models[0]), kind_of(models[0])
+    if X_val is not None and known_name(merged) not in kind.plannable:
         raise InvalidArgumentError("One-class models cannot use X_val and y_val; pass weights instead.")
-    merged = _empty_copy(models[0])
     given = None if weights is None else _check_weights(weights, models)
     a = _step_weights(models) if given is None else given
     if X_val is not None and len(models) > 1:
-        model, rows = _validation_problem(merged, models[0], X_val, y_val)
-        states = [_state(model, estimator) for estimator in models]
+        model, rows = kind.validation_problem(merged, models[0], X_val, y_val)
+        states = [kind.state(model, estimator) for estimator in models]
         if given is None:
             a = _learn_weights(model, rows, states, a)
         _compare(model, rows, states, a)
-    elif is_network(merged) and len(models) > 1:
+    elif kind.common_start and len(models) > 1:
         _warn_of_different_starts(models)
     _set_attributes(merged, models, a)
     return merged
@@ -132,7 +125,7 @@ def _check_weights(weights: Any, estimators: Sequence[Any]) -> np.ndarray:
 
 
 def _step_weights(estimators: Sequence[Any]) -> np.ndarray:
-    steps = np.array([float(estimator.t_) - (not is_network(estimator)) for estimator in estimators])
+    steps = np.array([kind_of(estimator).steps(estimator) for estimator in estimators])
     return merge_weights.by_steps(steps) if steps.any() else merge_weights.uniform(np.ones(len(steps)))
 
 
@@ -179,54 +172,6 @@ def _loss(model: Model, rows: Rows, state: np.ndarray) -> float:
     return model.mean_loss(model.decision(state, rows.x), rows)[0]
 
 
-# -- the validation problem ------------------------------------------------------------------------------------------
-
-
-def _validation_problem(merged: Any, first: Any, X: Any, y: Any) -> tuple[Model, Rows]:
-    """Return the model, without slots and in float64, and the validation rows in the kernels' format."""
-    name = base_name(merged)
-    if is_network(merged):
-        X, y = merged._read(X, y, reset=False)
-        y = merged._labels(y) if name == "MLPClassifier" else y
-        target = merged._targets(y, np.float64)
-        layers = (X.shape[1], *(intercept.size for intercept in first.intercepts_))
-        model = replace(merged._network(X, layers, 1), solver="sgd", dtype="float64", dropout=0.0)
-        return model, rows_of(X, target)
-    X, y = validate_data(
-        merged,
-        X,
-        y,
-        accept_sparse="csr",
-        dtype=[np.float64, np.float32],
-        order="C",
-        reset=False,
-        y_numeric=name == "SGDRegressor",
-    )
-    if name == "SGDClassifier":
-        model, encoder = merged._model_and_encoder(InMemoryData(X, y))
-        target = encoder(y)[0]
-    else:
-        model, target = merged._linear(X, 1), merged._targets(y, np.float64)
-    return replace(model, average=0, penalty="l2", dtype="float64"), rows_of(X, target)
-
-
-def _state(model: Any, estimator: Any) -> np.ndarray:
-    """Return the parameters that the estimator predicts with, as a state of the model."""
-    state = np.zeros(model.init(0).size)
-    views = model.views(state)
-    if is_network(estimator):
-        for name in ("coefs", "intercepts"):
-            for view, array in zip(views[name], getattr(estimator, f"{name}_"), strict=True):
-                view[:] = array
-        return state
-    coef = _dense(estimator.coef_)
-    intercept = 1.0 - estimator.offset_ if hasattr(estimator, "offset_") else estimator.intercept_
-    if is_difference(estimator):
-        coef, intercept = halves(coef), halves(intercept)
-    views["coef"][:], views["intercept"][:] = coef.reshape(model.n_outputs, -1).T, intercept
-    return state
-
-
 # -- the merged estimator --------------------------------------------------------------------------------------------
 
 
@@ -246,44 +191,4 @@ def _set_attributes(merged: Any, estimators: Sequence[Any], a: np.ndarray) -> No
     shares = a / a.sum() if a.sum() > 0 else np.full(len(a), 1.0 / len(a))
     merged.merge_weights_ = a
     merged.n_iter_ = max(int(estimator.n_iter_) for estimator in estimators)
-    if is_network(merged):
-        merged.coefs_, merged.intercepts_ = (
-            [_sum(layer, a) for layer in zip(*(getattr(e, name) for e in estimators), strict=True)]
-            for name in ("coefs_", "intercepts_")
-        )
-        merged.t_ = int(sum(estimator.t_ for estimator in estimators))
-        _set_slots(merged, estimators, shares)
-        return
-    merged.t_ = float(shares @ [estimator.t_ for estimator in estimators])
-    for key in (*_LINEAR_ATTRIBUTES, *AVERAGES, *SQUARES):
-        if not all(hasattr(estimator, key) for estimator in estimators):
-            continue
-        parts = [_dense(getattr(estimator, key)) for estimator in estimators]
-        if key == "offset_":
-            # merges the intercept, 1 - offset, because the weights may not sum to 1
-            merged.offset_ = _sum(parts, a) + (1.0 - a.sum()) if len(a) > 1 else parts[0].copy()
-        elif key in SQUARES:
-            # means, like a solver's slots below
-            merged.__dict__[key] = np.maximum(_sum(parts, shares), 0.0)
-        else:
-            merged.__dict__[key] = _sum(parts, a)
-
-
-def _set_slots(merged: Any, estimators: Sequence[Any], shares: np.ndarray) -> None:
-    """Set the means of the solver's slots, from which ``partial_fit`` continues."""
-    slots = [getattr(estimator, "_slots", np.zeros(0)) for estimator in estimators]
-    alike = len({len(part) for part in slots}) == 1 and merged.solver != "lbfgs"
-    merged._slots = _sum(slots, shares) if alike else np.zeros(0, dtype=merged.coefs_[0].dtype)
-    if alike and all(hasattr(estimator, "_clock") for estimator in estimators):
-        merged._clock = float(np.ceil(shares @ [estimator._clock for estimator in estimators] - 1e-9))
-
-
-def _sum(arrays: Sequence[np.ndarray], a: np.ndarray) -> np.ndarray:
-    """Compute ``sum_i a_i arrays_i`` in the widest dtype among the arrays."""
-    dtype = np.result_type(*arrays)
-    flat = [np.ascontiguousarray(array, dtype=dtype).reshape(-1) for array in arrays]
-    return merge_weights.weighted_sum(flat, a).reshape(arrays[0].shape)
-
-
-def _dense(array: Any) -> np.ndarray:
-    return array.toarray() if hasattr(array, "toarray") else np.asarray(array)
+    kind_of(merged).set_average(merged, estimators, a, shares)

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.fitted_attributes import FITTED
-from parsgd.estimators.linear.one_class_svm import SGDOneClassSVM
+from parsgd.estimators import kinds
 from parsgd.estimators.linear.sgd_classifier import SGDClassifier
 from parsgd.estimators.linear.sgd_regressor import SGDRegressor
-from parsgd.estimators.network import sklearn_optimizer_state
-from parsgd.estimators.network.mlp_classifier import MLPClassifier
-from parsgd.estimators.network.mlp_regressor import MLPRegressor
+from parsgd.kernels import losses
 
-# Classes of the same name, converted with their SGD state.
-_SAME_CLASS = {cls.__name__: cls for cls in (SGDClassifier, SGDRegressor, SGDOneClassSVM, MLPClassifier, MLPRegressor)}
-# Classifiers and regressors that scikit-learn fits without SGD -> the loss with which parsgd continues.
-_CLASSIFIERS = {"LogisticRegression": "log_loss", "LinearSVC": "squared_hinge", "RidgeClassifier": "squared_error"}
-_REGRESSORS = dict.fromkeys(("LinearRegression", "Ridge", "Lasso", "ElasticNet"), "squared_error")
-_REGRESSORS |= {"QuantileRegressor": "quantile", "PoissonRegressor": "poisson"}
+# Estimators that scikit-learn fits without SGD -> the loss with which parsgd continues.
+_LOSSES = losses.from_sklearn_classes()
 # scikit-learn's schedule for regressors; the long first steps of "optimal" would discard the fitted weights.
 _SCHEDULE = {"learning_rate": "invscaling", "eta0": 0.01, "power_t": 0.25}
-_KNOWN = (*_SAME_CLASS, *_CLASSIFIERS, *_REGRESSORS)
 
 
 def from_sklearn(estimator: Any) -> Any:
@@ -61,43 +52,24 @@ def from_sklearn(estimator: Any) -> Any:
     (SGDClassifier(learning_rate='invscaling', loss='softmax', power_t=0.25), True)
     """
     name = type(estimator).__name__
-    if type(estimator).__module__.partition(".")[0] != "sklearn" or name not in _KNOWN:
+    # those of the same name are converted with their SGD state
+    same_name = kinds.estimator_names()
+    if type(estimator).__module__.partition(".")[0] != "sklearn" or name not in (*same_name, *_LOSSES):
+        known = ", ".join((*same_name, *_LOSSES))
         raise InvalidArgumentError(
-            f"from_sklearn takes a fitted estimator of scikit-learn: {', '.join(_KNOWN)}. Got {type(estimator)!r}."
+            f"from_sklearn takes a fitted estimator of scikit-learn: {known}. Got {type(estimator)!r}."
         )
-    if getattr(estimator, "coefs_" if name.startswith("MLP") else "coef_", None) is None:
+    required = kinds.kind_named(name).required if name in same_name else ("coef_",)
+    if any(getattr(estimator, attribute, None) is None for attribute in required):
         raise InvalidArgumentError(
             f"from_sklearn takes a fitted estimator; this {name} is not fitted: call its fit first."
         )
-    if name not in _SAME_CLASS:
+    if name not in same_name:
         return _from_other_solver(estimator)
-    params = estimator.get_params(deep=False)
-    ours = _SAME_CLASS[name](**{key: params[key] for key in _SAME_CLASS[name]._get_param_names() if key in params})
-    for key in FITTED[name]:
-        if key in vars(estimator) and key not in ("coefs_", "intercepts_"):
-            setattr(ours, key, copy.deepcopy(vars(estimator)[key]))
-    if name.startswith("MLP"):
-        _copy_network(ours, estimator)
-    # for two classes scikit-learn stores the averages without the output axis
-    for key in ("_standard_coef", "_average_coef"):
-        if hasattr(ours, key):
-            setattr(ours, key, np.reshape(getattr(ours, key), (-1, ours.n_features_in_)))
+    cls, params = kinds.estimator_class(name), estimator.get_params(deep=False)
+    ours = cls(**{key: params[key] for key in cls._get_param_names() if key in params})
+    kinds.kind_named(name).copy_sklearn(ours, estimator)
     return ours
-
-
-def _copy_network(ours: Any, theirs: Any) -> None:
-    ours.coefs_ = [coef.copy(order="K") for coef in theirs.coefs_]
-    ours.intercepts_ = [intercept.copy() for intercept in theirs.intercepts_]
-    if hasattr(theirs, "_label_binarizer"):
-        ours._multilabel = theirs._label_binarizer.y_type_.startswith("multilabel")
-    optimizer = getattr(theirs, "_optimizer", None)
-    dtype = ours.coefs_[0].dtype
-    ours._slots, ours._clock = sklearn_optimizer_state.slots_of(
-        optimizer, sklearn_optimizer_state.layers_of(theirs), dtype
-    )
-    rule = sklearn_optimizer_state.rule_of(theirs)
-    if rule is not None:
-        ours._rule, ours._gains = rule
 
 
 def _from_other_solver(theirs: Any) -> Any:
@@ -113,12 +85,12 @@ def _from_other_solver(theirs: Any) -> Any:
             f"This {name} has several targets; parsgd's linear estimators have one. Convert one target at a time."
         )
     if classes is not None:
-        loss = "softmax" if name == "LogisticRegression" and len(classes) > 2 else _CLASSIFIERS[name]
+        loss = "softmax" if name == "LogisticRegression" and len(classes) > 2 else _LOSSES[name]
         loss = "hinge" if getattr(theirs, "loss", None) == "hinge" else loss
         ours = SGDClassifier(loss, fit_intercept=theirs.fit_intercept, class_weight=theirs.class_weight, **_SCHEDULE)
         ours.classes_, shape = classes.copy(), (-1, theirs.n_features_in_)
     else:
-        ours, shape = SGDRegressor(_REGRESSORS[name], fit_intercept=theirs.fit_intercept), (-1,)
+        ours, shape = SGDRegressor(_LOSSES[name], fit_intercept=theirs.fit_intercept), (-1,)
         if name == "QuantileRegressor":
             ours.quantile = float(theirs.quantile)
     ours.coef_ = coef.copy(order="K").reshape(shape)

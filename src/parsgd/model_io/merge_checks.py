@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.fitted_attributes import FITTED, base_name, is_fitted, is_network
+from parsgd.estimators import kinds
 from parsgd.model_io.from_sklearn import from_sklearn
 
 # scikit-learn's estimators that are converted to parsgd's class of the same name.
@@ -19,32 +19,27 @@ _MUST_AGREE = {
     "_multilabel": "Fit all to one label per row, or all to several labels.",
     "n_features_in_": "Fit all to the same columns.",
     "feature_names_in_": "Fit all to the same columns, in the same order.",
-    "coefs_": "Fit all with the same hidden_layer_sizes.",
-    "coef_": "Fit all to the same classes and columns.",
-    "loss": "Fit all with the same loss: decision values of different losses have different scales.",
-    "activation": "Fit all with the same activation.",
 }
 
 
 def to_parsgd(estimator: Any, number: int) -> Any:
     """Return a fitted estimator of parsgd; convert a fitted SGD estimator of scikit-learn."""
-    name = base_name(estimator)
+    name = kinds.base_name(estimator)
     package = type(estimator).__module__.partition(".")[0]
     if (
-        name not in FITTED
-        or package not in ("parsgd", "sklearn")
+        name not in kinds.estimator_names()
         or package == "sklearn"
         and name not in _SKLEARN_CLASSES
+        or package != "sklearn"
+        and not isinstance(estimator, kinds.estimator_class(name))
     ):
         raise InvalidArgumentError(
-            f"average_models takes fitted estimators of parsgd ({', '.join(FITTED)}) and scikit-learn's"
-            f" {', '.join(_SKLEARN_CLASSES)}; estimators[{number}] is {type(estimator)!r}."
+            f"average_models takes fitted estimators of parsgd ({', '.join(kinds.estimator_names())}) and"
+            f" scikit-learn's {', '.join(_SKLEARN_CLASSES)}; estimators[{number}] is {type(estimator)!r}."
         )
-    if not is_fitted(estimator):
+    if not kinds.is_fitted(estimator):
         raise InvalidArgumentError(f"estimators[{number}] is not fitted: call its fit before average_models.")
-    if package == "parsgd":
-        return estimator
-    return from_sklearn(estimator)
+    return from_sklearn(estimator) if package == "sklearn" else estimator
 
 
 def check_mergeable(estimators: Sequence[Any]) -> None:
@@ -56,18 +51,18 @@ def check_mergeable(estimators: Sequence[Any]) -> None:
                 f"Only estimators of one class can be merged; estimators[0] is {type(first).__name__},"
                 f" estimators[{number}] is {type(other).__name__}."
             )
-        for key, remedy in _MUST_AGREE.items():
-            ours, theirs = _comparable(first, key), _comparable(other, key)
-            if ours is not None and theirs is not None and ours != theirs:
-                attribute = {"coefs_": "layers", "coef_": "shape of coef_"}.get(key, key)
+        theirs = _comparable(other)
+        for name, (value, remedy) in _comparable(first).items():
+            if value is not None and theirs[name][0] is not None and value != theirs[name][0]:
                 raise InvalidArgumentError(
-                    f"estimators[{number}] differs from estimators[0] in {attribute}: {theirs}, not {ours}. {remedy}"
+                    f"estimators[{number}] differs from estimators[0] in {name}: {theirs[name][0]}, not {value}."
+                    f" {remedy}"
                 )
 
 
-def cosines(networks: Sequence[Any]) -> list[float]:
-    """Compute the cosine of each network's weights with the first: near 1 for a common start, else near 0."""
-    flat = [np.concatenate([coef.ravel() for coef in network.coefs_]).astype(float) for network in networks]
+def cosines(estimators: Sequence[Any]) -> list[float]:
+    """Compute the cosine of each model's parameters with the first: near 1 for a common start, else near 0."""
+    flat = [kinds.kind_of(estimator).parameters(estimator) for estimator in estimators]
     lengths = [float(np.linalg.norm(weights)) for weights in flat]
     return [
         float(flat[0] @ weights) / max(lengths[0] * length, 1e-300)
@@ -75,15 +70,11 @@ def cosines(networks: Sequence[Any]) -> list[float]:
     ]
 
 
-def _comparable(estimator: Any, key: str) -> Any:
-    """Return strings or numbers to compare, or None if the estimator lacks the attribute."""
-    value = getattr(estimator, key, None)
-    if value is None:
-        return None
-    if key == "coefs_":
-        return [value[0].shape[0], *(coef.shape[1] for coef in value)]
-    if key == "coef_":
-        return None if is_network(estimator) else value.shape
-    if key == "loss" and not isinstance(value, str):
-        return f"{type(value).__name__}({', '.join(f'{k}={v!r}' for k, v in sorted(vars(value).items()))})"
-    return value.tolist() if isinstance(value, np.ndarray) else value
+def _comparable(estimator: Any) -> dict[str, tuple[Any, str]]:
+    """Return strings or numbers that must agree, None for a missing attribute, each with the remedy if it differs."""
+    values = {name: (getattr(estimator, name, None), remedy) for name, remedy in _MUST_AGREE.items()}
+    plain = {
+        name: (value.tolist() if isinstance(value, np.ndarray) else value, remedy)
+        for name, (value, remedy) in values.items()
+    }
+    return plain | kinds.kind_of(estimator).comparable(estimator)

@@ -18,8 +18,8 @@ import numpy as np
 
 import parsgd
 from parsgd.errors import ModelFileError
-from parsgd.estimators.fitted_attributes import FITTED, is_fitted, problem
-from parsgd.estimators.linear.two_classes import with_difference
+from parsgd.estimators import kinds
+from parsgd.estimators.fitted_attributes import problem
 from parsgd.estimators.transaction import snapshot
 from parsgd.model_io import safetensors_file
 from parsgd.model_io.packing import is_part, pack, unpack
@@ -28,7 +28,6 @@ from parsgd.training.history import History
 from parsgd.utils.atomic_io import write_atomically, write_parts
 
 FORMAT = 1
-ESTIMATORS = tuple(FITTED)
 KIND = Kind("model file", "`parsgd fit --out`", "Copy the file again, or save the model again.", "cli")
 
 
@@ -41,7 +40,7 @@ class SavedModel:
     version: str
 
 
-def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
+def save(estimator: Any, path: str | os.PathLike[str], **notes: Any) -> None:
     """Write a fitted estimator to ``path`` atomically.
 
     ``notes`` may consist of None, numbers, strings, lists, dictionaries and NumPy arrays.
@@ -65,10 +64,12 @@ def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
     True
     """
     name = type(estimator).__name__
-    if name not in ESTIMATORS or type(estimator) is not getattr(parsgd, name):
-        raise ModelFileError(f"A model file holds a parsgd {', '.join(ESTIMATORS)}; got {type(estimator)!r}.")
+    if name not in kinds.estimator_names() or type(estimator) is not kinds.estimator_class(name):
+        raise ModelFileError(
+            f"A model file holds a parsgd {', '.join(kinds.estimator_names())}; got {type(estimator)!r}."
+        )
     estimator = snapshot(estimator)
-    if not is_fitted(estimator):
+    if not kinds.is_fitted(estimator):
         raise ModelFileError(f"This {name} is not fitted: call fit before save.")
     arrays: dict[str, np.ndarray] = {}
     head = {
@@ -84,7 +85,7 @@ def save(estimator: Any, path: str | os.PathLike, **notes: Any) -> None:
         write_parts(temporary, content)
 
 
-def load(path: str | os.PathLike) -> Any:
+def load(path: str | os.PathLike[str]) -> Any:
     """Load the estimator in the model file at ``path``, ready to predict or to continue with ``partial_fit``.
 
     Raises
@@ -95,7 +96,7 @@ def load(path: str | os.PathLike) -> Any:
     return open_file(path).estimator
 
 
-def open_file(path: str | os.PathLike) -> SavedModel:
+def open_file(path: str | os.PathLike[str]) -> SavedModel:
     """Load the estimator in the model file at ``path``, with its notes and version."""
     try:
         return _read(safetensors_file.read(KIND, path))
@@ -115,16 +116,14 @@ def open_file(path: str | os.PathLike) -> SavedModel:
 def _params(estimator: Any) -> dict[str, Any]:
     """Return the parameters, without the checkpoint folder and the address of a Dask cluster."""
     params = estimator.get_params(deep=False)
-    engine = params["engine"]
+    engine = params.get("engine")
     on_cluster = type(engine).__module__ == "parsgd.engines.dask.dask_engine"
-    return {**params, "checkpoint": None, "engine": "dask" if on_cluster else engine}
+    replaced = {"checkpoint": None, "engine": "dask" if on_cluster else engine}
+    return params | {name: value for name, value in replaced.items() if name in params}
 
 
 def _fitted(estimator: Any) -> dict[str, Any]:
-    names = FITTED[type(estimator).__name__]
-    fitted = {name: vars(estimator)[name] for name in names if name in vars(estimator)}
-    if hasattr(fitted.get("coef_"), "toarray"):
-        fitted |= {"coef_": estimator.coef_.toarray(), "sparsified": True}
+    fitted = kinds.kind_of(estimator).stored(estimator)
     choice = fitted.get("algorithm_")
     if choice is not None and not is_part(choice.algorithm):
         # of a user's algorithm only the name and the reason are stored
@@ -140,8 +139,9 @@ def _read(content: bytes) -> SavedModel:
     if isinstance(head, dict) and head.get("class") == "checkpoint":  # its formats are numbered separately
         raise ModelFileError("holds 'checkpoint', not a model. Resume it: checkpoint= of the estimator, or parsgd fit.")
     head = checked(KIND, head, arrays, FORMAT, parsgd.__version__)
-    if head.get("class") not in ESTIMATORS or "document" not in arrays:
-        raise ModelFileError(f"holds {head.get('class')!r}; parsgd {parsgd.__version__} knows {', '.join(ESTIMATORS)}.")
+    if head.get("class") not in kinds.estimator_names() or "document" not in arrays:
+        known = ", ".join(kinds.estimator_names())
+        raise ModelFileError(f"holds {head.get('class')!r}; parsgd {parsgd.__version__} knows {known}.")
     document = read_json(KIND, arrays.pop("document").tobytes())
     if not isinstance(document, dict) or set(document) != {"fitted", "notes"}:
         raise KIND.damaged("its document lacks the fitted attributes or the notes")
@@ -154,25 +154,22 @@ def _read(content: bytes) -> SavedModel:
 
 def _rebuild(name: str, params: dict[str, Any], fitted: dict[str, Any]) -> Any:
     """Build the estimator and check everything that prediction relies on."""
-    cls = getattr(parsgd, name)
-    unknown = (set(params) - set(cls._get_param_names())) | (set(fitted) - set(FITTED[name]))
+    cls, kind = kinds.estimator_class(name), kinds.kind_named(name)
+    unknown = (set(params) - set(cls._get_param_names())) | (set(fitted) - set(kind.fitted[name]))
     if unknown:
         named = ", ".join(sorted(map(repr, unknown)))
         raise ModelFileError(
             f"has attributes that {name} does not have: {named}. Update it: pip install --upgrade parsgd"
         )
     estimator = cls(**params)
-    sparsified = fitted.pop("sparsified", False)
-    for key, value in fitted.items():
-        setattr(estimator, key, value)
-    with_difference(estimator)
     try:
-        estimator._check_parameters()
+        kind.check_parameters(estimator)
     except (AttributeError, TypeError, ValueError) as error:
         raise KIND.damaged(f"a parameter is invalid: {error}") from error
+    kind.restore(estimator, fitted)
     invalid = problem(estimator)
     if invalid:
         raise KIND.damaged(invalid)
     if hasattr(estimator, "history_"):
         estimator.history_ = History(estimator.history_)
-    return estimator.sparsify() if sparsified is True else estimator
+    return kind.finish(estimator, fitted)

@@ -90,7 +90,7 @@ def _bytes_of(array: np.ndarray) -> memoryview:
     return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
 
 
-def read(kind: Kind, path: str | os.PathLike) -> bytes:
+def read(kind: Kind, path: str | os.PathLike[str]) -> bytes:
     """Read a file; of a file that does not start like parsgd's, only the first bytes.
 
     Raises

@@ -12,9 +12,9 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgumentError, choose
+from parsgd.estimators import kinds
 from parsgd.estimators.transaction import snapshot
 from parsgd.model_io.onnx_graph import Graph, onnx
-from parsgd.model_io.onnx_predictions import PREDICTIONS
 from parsgd.utils.atomic_io import write_atomically
 
 _OLDEST_OPSET, _OPSET = 13, 17
@@ -22,7 +22,7 @@ _OLDEST_OPSET, _OPSET = 13, 17
 
 def to_onnx(
     estimator: Any,
-    path: str | os.PathLike | None = None,
+    path: str | os.PathLike[str] | None = None,
     *,
     dtype: str | None = None,
     opset: int = _OPSET,
@@ -80,21 +80,21 @@ def to_onnx(
     ['label', 'probabilities']
     """
     # no lookup of base classes: a subclass may override prediction
-    add_predictions = PREDICTIONS.get(type(estimator))
-    if add_predictions is None:
-        known = ", ".join(cls.__name__ for cls in PREDICTIONS)
+    name = type(estimator).__name__
+    if name not in kinds.estimator_names() or type(estimator) is not kinds.estimator_class(name):
+        known = ", ".join(kinds.estimator_names())
         raise InvalidArgumentError(f"to_onnx takes a fitted estimator of parsgd: {known}. Got {type(estimator)!r}.")
     estimator = snapshot(estimator)
     check_is_fitted(estimator)
-    coef = estimator.coefs_[0] if hasattr(estimator, "coefs_") else estimator.coef_
-    dtype = coef.dtype.name if dtype is None else choose(dtype, ("float32", "float64"), "dtype", "to_onnx")
+    kind = kinds.kind_of(estimator)
+    dtype = kind.dtype(estimator).name if dtype is None else choose(dtype, ("float32", "float64"), "dtype", "to_onnx")
     columns = {
         key: _column(value, key, estimator.n_features_in_)
         for key, value in (("fill", fill), ("mean", mean), ("scale", scale))
     }
     _check_opset(opset)
     graph = Graph(dtype)
-    outputs = add_predictions(graph, estimator, _add_preprocessing(graph, "X", **columns))
+    outputs = kind.add_to_onnx(graph, estimator, _add_preprocessing(graph, "X", **columns))
     model = _model(graph, graph.output("X", dtype, "rows", estimator.n_features_in_), outputs, opset)
     graph.onnx.helper.set_model_props(model, _metadata(estimator))
     graph.onnx.checker.check_model(model)

@@ -21,7 +21,7 @@ from parsgd.core import (
     WorkerPool,
     WorkFn,
 )
-from parsgd.models.network.network_model import Network
+from parsgd.estimators.kinds import ModelKind
 from parsgd.planning.instrumented import InstrumentedEngine
 from parsgd.utils.row_arrays import rows_of
 
@@ -41,11 +41,12 @@ class HeldOut:
     """Mean loss of a model, without penalty, on held-out rows.
 
     ``classes`` are the sorted classes of the training rows, or None for regression; rows of other classes are dropped.
+    ``kind`` is the kind of the models.
     For averaged SGD it is the loss of the averaged parameters.
     """
 
-    def __init__(self, x: Any, y: np.ndarray, classes: np.ndarray | None):
-        self.classes = classes
+    def __init__(self, x: Any, y: np.ndarray, classes: np.ndarray | None, kind: ModelKind):
+        self.classes, self.kind = classes, kind
         known = np.ones(len(y), dtype=bool) if classes is None else np.isin(y, classes)
         self.x, self.y = x[known], y[known]
         self.rows: Rows | None = None
@@ -54,20 +55,9 @@ class HeldOut:
         if self.rows is None:
             self.x = sparse.csr_matrix(self.x) if sparse.issparse(self.x) else np.ascontiguousarray(self.x)
             self.x = self.x.astype(model.dtype)
-            self.rows = rows_of(self.x, self._targets(model))
+            self.rows = rows_of(self.x, self.kind.held_out_targets(model, self.y, self.classes))
         with np.errstate(over="ignore", invalid="ignore"):
             return model.mean_loss(model.decision(self._averaged(model, state), self.x), self.rows)[0]
-
-    def _targets(self, model: Any) -> np.ndarray:
-        """Return the targets in the model's encoding: floats, class indices, 0 and 1, or -1 and 1."""
-        network = isinstance(model, Network)
-        if self.classes is None:
-            y = self.y.astype(model.dtype)
-            return y[:, None] if network and y.ndim == 1 else y
-        numbers = np.searchsorted(self.classes, self.y)
-        if model.loss == "softmax" or len(self.classes) > 2:
-            return numbers.astype(np.int64)
-        return (numbers == 1).astype(model.dtype)[:, None] if network else (2.0 * numbers - 1.0).astype(model.dtype)
 
     @staticmethod
     def _averaged(model: Any, state: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.fitted_attributes import is_network
+from parsgd.estimators.kinds import kind_of
 from parsgd.estimators.streaming import is_streamed
 from parsgd.planning import gradient_noise, measure_costs, recommendation, samples, trial_budget
 from parsgd.planning.candidates import Candidate, serial_candidate
@@ -165,7 +165,7 @@ def _run_trials(
 def _strategies(estimator: Any, sample: TrialSample, n_workers: int) -> list[Strategy]:
     return strategies_for(
         n_workers,
-        convex=not is_network(estimator),
+        convex=kind_of(estimator).convex,
         sparse=sparse.issparse(sample.X),
         n_rows=sample.n_rows,
         batch_size=batch_size(estimator, sample.n_rows),

@@ -11,7 +11,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.fitted_attributes import base_name, is_network
+from parsgd.estimators import kinds
 from parsgd.estimators.linear.sgd_base import MAX_INT
 from parsgd.planning.heldout import HeldOut
 
@@ -74,7 +74,7 @@ def draw(estimator: Any, X: Any, y: Any, random: np.random.RandomState) -> Trial
         order = _with_each_class(order, n_seen, numbers, len(classes))
     seen, train = order[:n_seen], np.sort(order[n_seen:])
     train = train[random.permutation(len(train))] if n_train < n - n_seen else train
-    loss = HeldOut(X[seen], y[seen], classes)
+    loss = HeldOut(X[seen], y[seen], classes, kinds.kind_of(estimator))
     return TrialSample(X[train], y[train], loss, n, len(seen))
 
 
@@ -104,22 +104,16 @@ def prepare(estimator: Any, stops: bool = False) -> Any:
 
 def check_estimator(estimator: Any) -> None:
     """Raise for estimators without workers or without a loss to compare."""
-    name = base_name(estimator)
-    if name == "SGDOneClassSVM":
+    name = kinds.base_name(estimator)
+    if name not in kinds.estimator_names():
+        *others, last = (name for kind in kinds.all_kinds() for name in kind.estimators if name in kind.plannable)
         raise InvalidArgumentError(
-            "plan needs a loss on held-out rows, and SGDOneClassSVM has none: its rows are of one class. Plan for a"
-            " classifier or a regressor."
+            f"The 'estimator' parameter of plan must be parsgd's {', '.join(others)} or {last}."
+            f" Got {estimator!r} instead."
         )
-    if name not in ("SGDClassifier", "SGDRegressor", "MLPClassifier", "MLPRegressor"):
-        raise InvalidArgumentError(
-            "The 'estimator' parameter of plan must be parsgd's SGDClassifier, SGDRegressor, MLPClassifier or"
-            f" MLPRegressor. Got {estimator!r} instead."
-        )
-    if is_network(estimator) and estimator.solver == "lbfgs":
-        raise InvalidArgumentError(
-            "solver='lbfgs' uses all rows at once on one worker, so there is nothing to plan. Use adam, adamw or sgd."
-        )
-    estimator._check_parameters()
+    kind = kinds.kind_of(estimator)
+    kind.check_plannable(estimator)
+    kind.check_parameters(estimator)
 
 
 def seeds_of(estimator: Any, n: int) -> tuple[np.random.RandomState, list[int]]:

@@ -163,10 +163,11 @@ def train(
     from sklearn.exceptions import ConvergenceWarning
 
     from parsgd.cli import fitting, scoring
+    from parsgd.estimators.kinds import kind_of
     from parsgd.planning.heldout import HeldOut, ObservedFit
 
     classes = np.unique(parts.target) if scoring.task_of(estimator) == "classes" else None
-    observed = ObservedFit(algorithm, engine, HeldOut(*parts.scored, classes))
+    observed = ObservedFit(algorithm, engine, HeldOut(*parts.scored, classes, kind_of(estimator)))
     estimator = clone(estimator).set_params(algorithm=observed, engine=observed, n_jobs=None)
     try:
         with interrupts.returning():

@@ -7,15 +7,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from parsgd.cli.console import Console
 from parsgd.cli.scoring import task_of
 from parsgd.cli.tables import modelfile
 from parsgd.data.columns.column_kinds import Dates, HashedCategories, Numeric, OneHot, Text
 from parsgd.data.columns.column_specs import listed
 from parsgd.data.columns.encoder import Encoder
-from parsgd.estimators.fitted_attributes import is_network
+from parsgd.estimators.kinds import kind_of
 from parsgd.model_io import model_files
 from parsgd.viz import number_format
 from parsgd.viz.report.run_metadata import from_notes
@@ -65,11 +63,7 @@ def list_changed_parameters(estimator: Any) -> dict[str, Any]:
 
 def count_numbers(estimator: Any) -> int:
     """Return the number of learned coefficients and intercepts."""
-    fitted = vars(estimator)
-    if is_network(estimator):
-        return sum(int(np.prod(part.shape)) for part in (*estimator.coefs_, *estimator.intercepts_))
-    # a one-class model has an offset in place of the intercept
-    return int(np.prod(estimator.coef_.shape)) + int(np.size(fitted.get("intercept_", 0.0)))
+    return kind_of(estimator).n_parameters(estimator)
 
 
 def list_columns(fitted: modelfile.ModelFile) -> dict[str, list[str]] | None:

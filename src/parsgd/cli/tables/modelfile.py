@@ -17,7 +17,7 @@ from parsgd.data.columns.encoder import Encoder
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.svmlight import SvmlightColumns
 from parsgd.errors import DataFileError, ModelFileError, ParsgdError
-from parsgd.estimators.fitted_attributes import is_network
+from parsgd.estimators.kinds import kind_of
 from parsgd.model_io import model_files
 
 
@@ -88,8 +88,7 @@ def columns_by_position(estimator: Any, data: Data) -> Encoder | SvmlightColumns
 
 
 def _dtype(estimator: Any) -> str:
-    coef = estimator.coefs_[0] if is_network(estimator) else estimator.coef_
-    return "float32" if coef.dtype == np.float32 else "float64"
+    return "float32" if kind_of(estimator).dtype(estimator) == np.float32 else "float64"
 
 
 # -- files of version 0.1 ----------------------------------------------------------------------------------------------

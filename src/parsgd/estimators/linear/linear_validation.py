@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.metrics import r2_score
@@ -10,6 +10,9 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils.extmath import safe_sparse_dot
 
 from parsgd.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from parsgd.models.linear.linear_model import Linear
 
 
 def validation_rows(
@@ -45,13 +48,13 @@ def stratified_rows(
 class LinearAccuracy:
     """Accuracy of a state on held-out rows, per class against the rest or of softmax's prediction; picklable."""
 
-    def __init__(self, model, X, numbers: np.ndarray, weight: np.ndarray | None):
+    def __init__(self, model: Linear, X: Any, numbers: np.ndarray, weight: np.ndarray | None) -> None:
         self.model, self.X, self.numbers, self.weight = model, X, numbers, weight
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
         views = self.model.views(state)
         decision = safe_sparse_dot(self.X, views["coef"], dense_output=True) + views["intercept"]
-        if self.model.loss == "softmax":
+        if self.model.described_loss.joint:
             correct = (decision.argmax(axis=1) == self.numbers)[:, None]
         elif self.model.n_outputs == 1:
             correct = (decision > 0) == (self.numbers == 1)[:, None]
@@ -64,11 +67,11 @@ class LinearAccuracy:
 class LinearR2:
     """Coefficient of determination of a state on held-out rows; picklable."""
 
-    def __init__(self, model, X, y: np.ndarray, weight: np.ndarray | None):
+    def __init__(self, model: Linear, X: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
         self.model, self.X, self.y, self.weight = model, X, y, weight
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
         views = self.model.views(state)
         decision = safe_sparse_dot(self.X, views["coef"], dense_output=True)[:, 0] + views["intercept"][0]
-        predicted = np.exp(decision) if self.model.loss == "poisson" else decision
+        predicted = self.model.described_loss.predict(decision)
         return np.array([r2_score(self.y, predicted, sample_weight=self.weight)])

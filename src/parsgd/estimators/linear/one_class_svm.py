@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
 import numpy as np
 from sklearn import linear_model
 from sklearn.base import OutlierMixin
@@ -10,12 +12,20 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
 from parsgd.estimators import checkpoint_context, param_validation, streaming
+from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import OneClassEncoder
 from parsgd.estimators.transaction import snapshot
+from parsgd.kernels import losses
 from parsgd.utils.floating import silent
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from parsgd.core import Algorithm, Engine
+    from parsgd.estimators.argument_types import CheckpointLike, MatrixLike, RandomState
 
 
 class SGDOneClassSVM(OutlierMixin, BaseSGD):
@@ -54,8 +64,8 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
     (True, array([-1], dtype=int32))
     """
 
-    _losses = ("hinge",)
-    loss_functions = linear_model.SGDOneClassSVM.loss_functions
+    _serves = losses.ONE_CLASS
+    loss_functions: ClassVar[dict[str, tuple[Any, ...]]] = linear_model.SGDOneClassSVM.loss_functions
     _passive_loss = "epsilon_insensitive"  # so pa1 and pa2 are refused, as in scikit-learn
     # parameters of the base class, fixed here as in scikit-learn
     loss = "hinge"
@@ -68,24 +78,24 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
 
     def __init__(
         self,
-        nu=0.5,
-        fit_intercept=True,
-        max_iter=1000,
-        tol=1e-3,
-        shuffle=True,
-        verbose=0,
-        random_state=None,
-        learning_rate="optimal",
-        eta0=0.01,
-        power_t=0.5,
-        warm_start=False,
-        average=False,
-        n_jobs=None,
-        algorithm="auto",
-        engine="auto",
-        batch_size=1,
-        checkpoint=None,
-    ):
+        nu: float = 0.5,
+        fit_intercept: bool = True,
+        max_iter: int = 1000,
+        tol: float | None = 1e-3,
+        shuffle: bool = True,
+        verbose: int = 0,
+        random_state: RandomState = None,
+        learning_rate: str = "optimal",
+        eta0: float = 0.01,
+        power_t: float = 0.5,
+        warm_start: bool = False,
+        average: bool | int = False,
+        n_jobs: int | None = None,
+        algorithm: str | Algorithm = "auto",
+        engine: str | Engine = "auto",
+        batch_size: int = 1,
+        checkpoint: CheckpointLike = None,
+    ) -> None:
         self.nu = nu
         self.fit_intercept = fit_intercept
         self.max_iter = max_iter
@@ -114,7 +124,16 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         super()._check_parameters(partial)
 
     @with_callbacks
-    def fit(self, X, y=None, coef_init=None, offset_init=None, sample_weight=None, *, resume=False):
+    def fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        coef_init: ArrayLike | None = None,
+        offset_init: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        resume: bool = False,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -138,20 +157,29 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
             offset_init = self.offset_ if offset_init is None else offset_init
         self._clear("coef_", "offset_")
         self.t_ = 1.0
-        with checkpoint_context.checkpointed(self, resume):
-            self._fit(X, y, sample_weight, coef_init, offset_init)
+        with checkpoint_context.checkpointed(self, resume) as context:
+            self._fit(X, y, sample_weight, context, coef_init, offset_init)
         self._warn_not_converged()
         return self
 
     @with_callbacks
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X: MatrixLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Make one pass of SGD over the given rows, starting from the current parameters."""
         self._check_arguments(True)
         if not hasattr(self, "t_"):
             self.t_ = 1.0
-        return self._fit(X, y, sample_weight, None, None, partial=True)
+        return self._fit(X, y, sample_weight, FitContext(self), None, None, partial=True)
 
-    def _fit(self, X, y, sample_weight, coef_init, offset_init, partial=False):
+    def _fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        context: FitContext,
+        coef_init: ArrayLike | None,
+        offset_init: ArrayLike | None,
+        partial: bool = False,
+    ):
         first = getattr(self, "coef_", None) is None
         examples = self._examples(X, None, sample_weight, reset=first, supervised=False)
         examples = examples.encode_targets(OneClassEncoder(str(examples.dtype)))
@@ -165,12 +193,11 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
             intercept_init = np.ones(1)  # offset 0
         intercept = initial(intercept_init, (1,), examples.dtype, "offset_init")
         model = self._linear(examples, 1, one_class=True)
-        seed = (
-            int(check_random_state(checkpoint_context.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
-        )
+        seed = int(check_random_state(context.random_state).randint(0, MAX_INT)) if self.shuffle else 0
         self._run(
             model,
             examples,
+            context,
             max_epochs=1 if partial else int(self.max_iter),
             seed=seed,
             coef=coef,
@@ -184,18 +211,18 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         return {"coef_": coef.ravel(), "offset_": 1.0 - intercept}
 
     @streaming.blockwise
-    def decision_function(self, X):
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Compute the signed distance to the hyperplane, ``(n_rows,)``: positive for inliers."""
         check_is_fitted(self, "coef_")
         X = validate_data(self, X, accept_sparse="csr", reset=False)
         return (safe_sparse_dot(X, self.coef_.T, dense_output=True) - self.offset_).ravel()
 
     @silent()
-    def score_samples(self, X):
+    def score_samples(self, X: MatrixLike) -> np.ndarray:
         """Compute scores without the offset, ``(n_rows,)``."""
         self = snapshot(self)  # another thread may be fitting
         return self.decision_function(X) + self.offset_
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Predict 1 for inliers, -1 for outliers."""
         return np.where(self.decision_function(X) >= 0, 1, -1).astype(np.int32)

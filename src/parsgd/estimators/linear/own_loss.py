@@ -21,18 +21,18 @@ def name_user_loss(model: Linear) -> Iterator[None]:
     try:
         yield
     except DivergedError as error:
-        invalid_call = None if isinstance(model.loss, str) else _find_invalid_call(model)
+        invalid_call = _find_invalid_call(model) if model.described_loss.is_compiled_separately else None
         if invalid_call is None:
             raise
         raise InvalidArgumentError(
-            f"The 'loss' parameter: {type(model.loss).__name__}.{invalid_call}; it must return a finite number for"
+            f"The 'loss' parameter: {model.described_loss.name}.{invalid_call}; it must return a finite number for"
             " every target y and every prediction p."
         ) from error
     except ParsgdError:
         raise
     except Exception as error:
-        if not isinstance(model.loss, str):
-            error.add_note(f"The loss of this fit is {type(model.loss).__name__}, whose methods may have raised it.")
+        if model.described_loss.is_compiled_separately:
+            error.add_note(f"The loss of this fit is {model.described_loss.name}, whose methods may have raised it.")
         raise
 
 

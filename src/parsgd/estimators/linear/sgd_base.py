@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABCMeta
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -17,37 +17,40 @@ from sklearn.utils.validation import _check_sample_weight
 
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError
 from parsgd.estimators import auto_select, checkpoint_context, param_validation, streaming
+from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.epochs import print_epochs
 from parsgd.estimators.input_validation import validate_data
+from parsgd.estimators.linear.linear_size import LinearSize
 from parsgd.estimators.linear.own_loss import name_user_loss
 from parsgd.estimators.plain_state import PlainState
 from parsgd.estimators.resume_attributes import AVERAGES, SQUARES
 from parsgd.estimators.sklearn_callbacks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
 from parsgd.estimators.training_data import Examples, InMemoryData, is_sparse
+from parsgd.kernels import losses
 from parsgd.models.linear.linear_model import SCHEDULES, Linear
 from parsgd.training import loop
 from parsgd.training.stopping import StoppingRule
 from parsgd.utils.callers import warn
 from parsgd.viz.live import display_mode
 
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
 MAX_INT = np.iinfo(np.int32).max
-_LOSS_PARAMETERS = {"hinge": 1.0, "perceptron": 0.0}
-_WITH_EPSILON = ("huber", "epsilon_insensitive", "squared_epsilon_insensitive")
-_ALIASES = {"pinball": "quantile"}
-# Losses whose gradient grows with the error, and the factors over the loss of predicting 0 at which a warning and an
-# error are issued: unscaled data at scikit-learn's default learning rates end near 1e26, where the clipped steps hold
-# them.
-_RUNAWAY_LOSSES = ("squared_error", "squared_hinge", "squared_epsilon_insensitive", "poisson")
+# Factors over the loss of predicting 0 at which a warning and an error are issued: unscaled data at
+# scikit-learn's default learning rates end near 1e26, where the clipped steps hold them.
 _WARN_FACTOR, _ERROR_FACTOR, _SAMPLE_ROWS = 1e6, 1e29, 1000
 
 
 class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
     """Parameters, run and attributes of every linear SGD estimator."""
 
-    _losses: tuple[str, ...] = ()
+    # the losses that it accepts, as in parsgd.kernels.losses
+    _serves = ""
+    _passive_loss = ""
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
@@ -60,7 +63,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
 
     def _check_parameters(self, partial: bool = False) -> None:
         """Raise for an invalid parameter, naming it, before any work starts."""
-        param_validation.check_loss(self, self._losses)
+        param_validation.check_loss(self, losses.names(self._serves))
         param_validation.check_choice(self, "penalty", ("l2", "l1", "elasticnet", None))
         param_validation.check_choice(self, "learning_rate", SCHEDULES)
         for name in ("fit_intercept", "shuffle", "warm_start", "early_stopping"):
@@ -94,7 +97,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
                 "alpha must be > 0 since learning_rate is 'optimal'. alpha is used to compute the optimal learning"
                 " rate."
             )
-        if self.learning_rate in ("pa1", "pa2") and self._loss_name != self._passive_loss:
+        if self.learning_rate in ("pa1", "pa2") and self._described_loss.name != self._passive_loss:
             raise InvalidArgumentError(
                 f"Learning rate '{self.learning_rate}' only works with loss '{self._passive_loss}'."
             )
@@ -107,19 +110,13 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
             raise InvalidArgumentError("l1_ratio must be set when penalty is 'elasticnet'")
 
     @property
-    def _loss_name(self) -> Any:
-        """Canonical name of the loss, or the user's object."""
-        return _ALIASES.get(self.loss, self.loss) if isinstance(self.loss, str) else self.loss
+    def _described_loss(self) -> losses.Loss:
+        """Everything that is known about the loss."""
+        return losses.describe(self.loss)
 
     def _loss_parameter(self) -> float:
-        name = self._loss_name
-        if not isinstance(name, str):
-            return 0.0
-        if name in _WITH_EPSILON:
-            return float(self.epsilon)
-        if name == "quantile":
-            return float(self.quantile)
-        return _LOSS_PARAMETERS.get(name, 0.0)
+        parameter = self._described_loss.parameter
+        return float(getattr(self, parameter)) if isinstance(parameter, str) else parameter
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
@@ -129,7 +126,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
             "n_features": x.shape[1],
             "n_outputs": n_outputs,
             "dtype": str(x.dtype),
-            "loss": self._loss_name,
+            "loss": self._described_loss.name if isinstance(self.loss, str) else self.loss,
             "loss_parameter": self._loss_parameter(),
             "penalty": self.penalty,
             "alpha": float(self.alpha),
@@ -150,6 +147,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         self,
         model: Linear,
         examples: Examples,
+        context: FitContext,
         *,
         max_epochs: int,
         seed: int,
@@ -164,11 +162,11 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         ``callback_arguments`` replaces the examples' own arguments of callbacks.
         """
         n_features = examples.shape[1]
-        one_against_all = model.n_outputs > 1 and model.loss != "softmax"
-        size = auto_select.ProblemSize(
+        one_against_all = model.n_outputs > 1 and not model.described_loss.joint
+        size = LinearSize(
             examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse, one_against_all
         )
-        choice, engine = checkpoint_context.choose_parts(self, size)
+        choice, engine = context.choose_parts(size)
         if not partial:
             auto_select.warn_of_few_rows(self.n_jobs, choice, examples.n_rows)
         stopping = StoppingRule(
@@ -198,7 +196,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
                 state=self._state(model, seed, coef, intercept),
                 owns_state=True,
                 schedule_step=self.t_,
-                checkpointer=checkpoint_context.writer_of(self),
+                checkpointer=context.writer,
                 epoch_callback=tasks.epoch_callback,
             )
         check_divergence(model, fit, examples)
@@ -305,7 +303,7 @@ def check_divergence(model: Linear, fit: loop.Fit, examples: Examples) -> None:
     scikit-learn, which keeps the parameters finite but not meaningful. scikit-learn gives no warning at its default
     rates. This function warns up to a loss of 1e29 times that of predicting 0 and raises DivergedError beyond it.
     """
-    if model.loss not in _RUNAWAY_LOSSES or model.n_outputs > 1:
+    if not model.described_loss.gradient_grows or model.n_outputs > 1:
         return
     sample = examples.head(_SAMPLE_ROWS).astype(np.float64)
     zero_loss = float(model.losses(np.zeros((len(sample), 1)), sample)[0].mean())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn import linear_model
@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import checkpoint_context, param_validation, streaming
+from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.linear_validation import LinearAccuracy, stratified_rows
 from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
@@ -23,10 +24,16 @@ from parsgd.estimators.linear.two_classes import both_rows, difference, with_dif
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import LabelEncoder, class_numbers, classes_of
 from parsgd.estimators.training_data import Examples
+from parsgd.kernels import losses
 from parsgd.models.linear.linear_model import Linear
 from parsgd.utils.floating import silent
 
-_WITH_PROBABILITIES = ("log_loss", "modified_huber", "softmax")
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from parsgd.core import Algorithm, Engine
+    from parsgd.estimators.argument_types import CheckpointLike, ClassWeight, MatrixLike, RandomState
+    from parsgd.kernels.losses import UserLoss
 
 
 class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
@@ -116,51 +123,40 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
     True
     """
 
-    _losses = (
-        "hinge",
-        "squared_hinge",
-        "perceptron",
-        "log_loss",
-        "modified_huber",
-        "squared_error",
-        "huber",
-        "epsilon_insensitive",
-        "squared_epsilon_insensitive",
-        "softmax",
-    )
+    _serves = losses.CLASSIFIER
     _passive_loss = "hinge"
     # scikit-learn's table of losses, part of its public attributes: name -> (class, *arguments)
-    loss_functions = linear_model.SGDClassifier.loss_functions
+    loss_functions: ClassVar[dict[str, tuple[Any, ...]]] = linear_model.SGDClassifier.loss_functions
 
     def __init__(
         self,
-        loss="hinge",
+        loss: str | UserLoss = "hinge",
         *,
-        penalty="l2",
-        alpha=0.0001,
-        l1_ratio=0.15,
-        fit_intercept=True,
-        max_iter=1000,
-        tol=1e-3,
-        shuffle=True,
-        verbose=0,
-        epsilon=0.1,
-        n_jobs=None,
-        random_state=None,
-        learning_rate="optimal",
-        eta0=0.01,
-        power_t=0.5,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        class_weight=None,
-        warm_start=False,
-        average=False,
-        algorithm="auto",
-        engine="auto",
-        batch_size=1,
-        checkpoint=None,
-    ):
+        penalty: str | None = "l2",
+        alpha: float = 0.0001,
+        l1_ratio: float | None = 0.15,
+        fit_intercept: bool = True,
+        max_iter: int = 1000,
+        tol: float | None = 1e-3,
+        shuffle: bool = True,
+        verbose: int = 0,
+        epsilon: float = 0.1,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        learning_rate: str = "optimal",
+        eta0: float = 0.01,
+        power_t: float = 0.5,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        class_weight: ClassWeight = None,
+        warm_start: bool = False,
+        average: bool | int = False,
+        algorithm: str | Algorithm = "auto",
+        engine: str | Engine = "auto",
+        batch_size: int = 1,
+        checkpoint: CheckpointLike = None,
+    ) -> None:
         self.loss = loss
         self.penalty = penalty
         self.alpha = alpha
@@ -190,16 +186,16 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
     @with_callbacks
     def fit(
         self,
-        X,
-        y=None,
-        coef_init=None,
-        intercept_init=None,
-        sample_weight=None,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        coef_init: ArrayLike | None = None,
+        intercept_init: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        resume=False,
-    ):
+        X_val: MatrixLike | None = None,
+        y_val: ArrayLike | None = None,
+        resume: bool = False,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -231,17 +227,23 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
             intercept_init = previous[1] if intercept_init is None else intercept_init
         self._clear("coef_", "intercept_")
         self.t_ = 1.0
-        with checkpoint_context.checkpointed(self, resume):
+        with checkpoint_context.checkpointed(self, resume) as context:
             if classes.dtype.kind in "iubU":
                 self.classes_ = classes
             else:
                 _check_partial_fit_first_call(self, classes)  # raises for invalid labels
-            self._fit(examples, coef_init, intercept_init, X_val, y_val)
+            self._fit(examples, context, coef_init, intercept_init, X_val, y_val)
         self._warn_not_converged()
         return self
 
     @with_callbacks
-    def partial_fit(self, X, y=None, classes=None, sample_weight=None):
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Make one pass of SGD over the given rows, starting from the current parameters.
 
         Parameters
@@ -269,20 +271,30 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
             self.t_ = 1.0
         examples = self._examples(X, y, sample_weight, reset=not hasattr(self, "classes_"))
         _check_partial_fit_first_call(self, classes)
-        return self._fit(examples, None, None, None, None, partial=True)
+        return self._fit(examples, FitContext(self), None, None, None, None, partial=True)
 
-    def _fit(self, examples, coef_init, intercept_init, X_val, y_val, partial=False):
+    def _fit(
+        self,
+        examples: Examples,
+        context: FitContext,
+        coef_init: ArrayLike | None,
+        intercept_init: ArrayLike | None,
+        X_val: MatrixLike | None,
+        y_val: ArrayLike | None,
+        partial: bool = False,
+    ):
         model, encoder = self._model_and_encoder(examples)
         examples = examples.encode_targets(encoder)
         coef, intercept = self._start(coef_init, intercept_init, model.n_outputs, examples)
-        random_state = check_random_state(checkpoint_context.random_state_of(self))
+        random_state = check_random_state(context.random_state)
         if model.n_outputs == 1:
             random_state.randint(1, MAX_INT)  # scikit-learn draws once before its shuffling seed
         seed = int(random_state.randint(MAX_INT)) if self.shuffle else 0
-        examples, monitor = self._validation(model, examples, X_val, y_val)
+        examples, monitor = self._validation(model, examples, context, X_val, y_val)
         self._run(
             model,
             examples,
+            context,
             max_epochs=1 if partial else int(self.max_iter),
             seed=seed,
             coef=coef,
@@ -300,7 +312,7 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         class_weight = np.ones(n_classes)
         if self.class_weight is not None:
             class_weight = examples.class_factors(self.class_weight, self.classes_)
-        single = n_classes == 2 and self._loss_name != "softmax"
+        single = n_classes == 2 and not self._described_loss.joint
         positive = class_weight[1:] if single else class_weight
         negative = class_weight[:1] if single else np.ones(n_classes)
         model = self._linear(
@@ -312,7 +324,7 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         return model, LabelEncoder(self.classes_, "signs" if single else "numbers", str(examples.dtype))
 
     def _start(
-        self, coef_init, intercept_init, n_outputs: int, X: Examples
+        self, coef_init: ArrayLike | None, intercept_init: ArrayLike | None, n_outputs: int, X: Examples
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Return initial values: the given ones, those of an earlier fit (partial_fit), or None for zeros."""
         if coef_init is None and getattr(self, "coef_", None) is not None:
@@ -336,7 +348,14 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         super().__setstate__(state)
         with_difference(self)
 
-    def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:
+    def _validation(
+        self,
+        model: Linear,
+        examples: Examples,
+        context: FitContext,
+        X_val: MatrixLike | None,
+        y_val: ArrayLike | None,
+    ) -> tuple[Examples, Any]:
         """Return the training examples and the scorer of the validation rows, held out or given."""
         param_validation.check_pair(X_val, y_val)
         if X_val is not None:
@@ -346,33 +365,30 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
             return examples, LinearAccuracy(model, X_val, class_numbers(self.classes_, y_val), None)
         if not self.early_stopping:
             return examples, None
-        random_state = checkpoint_context.random_state_of(self)
+        random_state = context.random_state
         examples, held_out = examples.hold_out(
             partial(stratified_rows, self, random_state), self.validation_fraction, random_state
         )
         return examples, LinearAccuracy(model, *held_out)
 
     def _check_proba(self):
-        if self._loss_name not in _WITH_PROBABILITIES:
+        if not self._described_loss.has_probabilities:
             raise AttributeError(f"probability estimates are not available for loss={self.loss!r}")
         return True
 
     @available_if(_check_proba)
     @streaming.blockwise
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> np.ndarray:
         """Compute the probability of each class, ``(n_rows, n_classes)``.
 
         ``softmax``: the model's own. ``log_loss``: logistic probabilities of the classes, normalized to sum to one.
         ``modified_huber``: ``(clip(decision, -1, 1) + 1) / 2``, normalized (Zadrozny and Elkan, KDD 2002).
         """
         check_is_fitted(self)
-        loss = self._loss_name
-        if loss == "log_loss":
-            return self._predict_proba_lr(X)
-        if loss == "softmax":
-            scores = self.decision_function(X)
+        loss, scores = self._described_loss, self.decision_function(X)
+        if loss.joint:
             return softmax(np.column_stack([-scores, scores]) / 2 if scores.ndim == 1 else scores, copy=True)
-        scores = (np.clip(self.decision_function(X), -1, 1) + 1) / 2
+        scores = loss.probability.values(scores)
         if scores.ndim == 1:
             return np.column_stack([1 - scores, scores])
         total = scores.sum(axis=1, keepdims=True)
@@ -381,17 +397,17 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
 
     @available_if(_check_proba)
     @silent()
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> np.ndarray:
         """Return the logarithm of :meth:`predict_proba`."""
         return np.log(self.predict_proba(X))
 
     @streaming.blockwise
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Predict classes, ``(n_rows,)``."""
         return super().predict(X)
 
     @streaming.blockwise
-    def decision_function(self, X):
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Compute ``X coef_^T + intercept_``: ``(n_rows,)`` for two classes, else ``(n_rows, n_classes)``."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)

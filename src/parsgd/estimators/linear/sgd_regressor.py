@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn import linear_model
@@ -14,12 +14,22 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
 from parsgd.estimators import checkpoint_context, param_validation, streaming
+from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.linear_validation import LinearR2, validation_rows
 from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import ValueEncoder
 from parsgd.estimators.training_data import Examples
+from parsgd.kernels import losses
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from parsgd.core import Algorithm, Engine
+    from parsgd.estimators.argument_types import CheckpointLike, MatrixLike, RandomState
+    from parsgd.kernels.losses import UserLoss
+    from parsgd.models.linear.linear_model import Linear
 
 
 class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
@@ -61,47 +71,39 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
     True
     """
 
-    _losses = (
-        "squared_error",
-        "huber",
-        "epsilon_insensitive",
-        "squared_epsilon_insensitive",
-        "quantile",
-        "pinball",
-        "poisson",
-    )
+    _serves = losses.REGRESSOR
     _passive_loss = "epsilon_insensitive"
-    loss_functions = linear_model.SGDRegressor.loss_functions
+    loss_functions: ClassVar[dict[str, tuple[Any, ...]]] = linear_model.SGDRegressor.loss_functions
 
     def __init__(
         self,
-        loss="squared_error",
+        loss: str | UserLoss = "squared_error",
         *,
-        penalty="l2",
-        alpha=0.0001,
-        l1_ratio=0.15,
-        fit_intercept=True,
-        max_iter=1000,
-        tol=1e-3,
-        shuffle=True,
-        verbose=0,
-        epsilon=0.1,
-        random_state=None,
-        learning_rate="invscaling",
-        eta0=0.01,
-        power_t=0.25,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        warm_start=False,
-        average=False,
-        quantile=0.5,
-        n_jobs=None,
-        algorithm="auto",
-        engine="auto",
-        batch_size=1,
-        checkpoint=None,
-    ):
+        penalty: str | None = "l2",
+        alpha: float = 0.0001,
+        l1_ratio: float | None = 0.15,
+        fit_intercept: bool = True,
+        max_iter: int = 1000,
+        tol: float | None = 1e-3,
+        shuffle: bool = True,
+        verbose: int = 0,
+        epsilon: float = 0.1,
+        random_state: RandomState = None,
+        learning_rate: str = "invscaling",
+        eta0: float = 0.01,
+        power_t: float = 0.25,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        warm_start: bool = False,
+        average: bool | int = False,
+        quantile: float = 0.5,
+        n_jobs: int | None = None,
+        algorithm: str | Algorithm = "auto",
+        engine: str | Engine = "auto",
+        batch_size: int = 1,
+        checkpoint: CheckpointLike = None,
+    ) -> None:
         self.loss = loss
         self.penalty = penalty
         self.alpha = alpha
@@ -135,16 +137,16 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
     @with_callbacks
     def fit(
         self,
-        X,
-        y=None,
-        coef_init=None,
-        intercept_init=None,
-        sample_weight=None,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        coef_init: ArrayLike | None = None,
+        intercept_init: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        resume=False,
-    ):
+        X_val: MatrixLike | None = None,
+        y_val: ArrayLike | None = None,
+        resume: bool = False,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -172,13 +174,13 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
             intercept_init = self.intercept_ if intercept_init is None else intercept_init
         self._clear("coef_", "intercept_")
         self.t_ = 1.0
-        with checkpoint_context.checkpointed(self, resume):
-            self._fit(X, y, sample_weight, coef_init, intercept_init, X_val, y_val)
+        with checkpoint_context.checkpointed(self, resume) as context:
+            self._fit(X, y, sample_weight, context, coef_init, intercept_init, X_val, y_val)
         self._warn_not_converged()
         return self
 
     @with_callbacks
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X: MatrixLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Make one pass of SGD over the given rows, starting from the current parameters.
 
         Parameters
@@ -195,12 +197,23 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
         self._check_arguments(True)
         if not hasattr(self, "t_"):
             self.t_ = 1.0
-        return self._fit(X, y, sample_weight, None, None, None, None, partial=True)
+        return self._fit(X, y, sample_weight, FitContext(self), None, None, None, None, partial=True)
 
-    def _fit(self, X, y, sample_weight, coef_init, intercept_init, X_val, y_val, partial=False):
+    def _fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        context: FitContext,
+        coef_init: ArrayLike | None,
+        intercept_init: ArrayLike | None,
+        X_val: MatrixLike | None,
+        y_val: ArrayLike | None,
+        partial: bool = False,
+    ):
         first = getattr(self, "coef_", None) is None
         examples = self._examples(X, y, sample_weight, reset=first, copy=False, y_numeric=True)
-        examples = examples.encode_targets(ValueEncoder(str(examples.dtype), self._loss_name))
+        examples = examples.encode_targets(ValueEncoder(str(examples.dtype), self._nonnegative_loss))
         if not first:
             averaging = bool(self.average) and hasattr(self, "_standard_coef")
             coef_init = self._standard_coef if averaging else self.coef_
@@ -208,13 +221,12 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
         coef = initial(coef_init, (examples.shape[1],), examples.dtype, "coef_init")
         intercept = initial(intercept_init, (1,), examples.dtype, "intercept_init")
         model = self._linear(examples, 1)
-        examples, monitor = self._validation(model, examples, X_val, y_val)
-        seed = (
-            int(check_random_state(checkpoint_context.random_state_of(self)).randint(0, MAX_INT)) if self.shuffle else 0
-        )
+        examples, monitor = self._validation(model, examples, context, X_val, y_val)
+        seed = int(check_random_state(context.random_state).randint(0, MAX_INT)) if self.shuffle else 0
         self._run(
             model,
             examples,
+            context,
             max_epochs=1 if partial else int(self.max_iter),
             seed=seed,
             coef=coef,
@@ -224,13 +236,26 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
         )
         return self
 
+    @property
+    def _nonnegative_loss(self) -> str | None:
+        """Name of the loss if it needs targets >= 0."""
+        loss = self._described_loss
+        return loss.name if loss.nonnegative_targets else None
+
     def _coef_attributes(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
         return {"coef_": coef.ravel(), "intercept_": intercept}
 
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
-        return ValueEncoder(str(np.dtype(dtype)), self._loss_name)(y)[0]
+        return ValueEncoder(str(np.dtype(dtype)), self._nonnegative_loss)(y)[0]
 
-    def _validation(self, model, examples: Examples, X_val, y_val) -> tuple[Examples, Any]:
+    def _validation(
+        self,
+        model: Linear,
+        examples: Examples,
+        context: FitContext,
+        X_val: MatrixLike | None,
+        y_val: ArrayLike | None,
+    ) -> tuple[Examples, Any]:
         param_validation.check_pair(X_val, y_val)
         if X_val is not None:
             X_val, y_val = validate_data(
@@ -246,16 +271,16 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
             return examples, LinearR2(model, X_val, y_val, None)
         if not self.early_stopping:
             return examples, None
-        random_state = checkpoint_context.random_state_of(self)
+        random_state = context.random_state
         splitter = ShuffleSplit(test_size=self.validation_fraction, random_state=random_state)
         split = partial(validation_rows, self, splitter)
         examples, held_out = examples.hold_out(split, self.validation_fraction, random_state)
         return examples, LinearR2(model, *held_out)
 
     @streaming.blockwise
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Predict targets, ``(n_rows,)``: the mean or quantile; for poisson ``exp`` of the decision value."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)
         decision = (safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_).ravel()
-        return np.exp(decision) if self._loss_name == "poisson" else decision
+        return self._described_loss.predict(decision)

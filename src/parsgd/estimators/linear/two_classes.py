@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from parsgd.kernels import losses
+
 
 def difference(array: Any) -> Any:
     """Subtract the first class from the second: ``(1, ...)`` of ``(2, ...)``.
@@ -41,7 +43,7 @@ def both_rows(given: Any, size: int) -> Any:
 def is_difference(estimator: Any) -> bool:
     """Return True if a fitted estimator stores the difference of the two rows of its model."""
     classes = getattr(estimator, "classes_", None)
-    kept = hasattr(estimator, "coef_") and isinstance(estimator.loss, str) and estimator.loss == "softmax"
+    kept = hasattr(estimator, "coef_") and losses.describe(estimator.loss).joint
     return kept and isinstance(classes, np.ndarray) and classes.shape == (2,)
 
 

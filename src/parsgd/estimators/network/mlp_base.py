@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABCMeta, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.callback import CallbackSupportMixin
@@ -13,29 +13,34 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from parsgd.errors import InvalidArgumentError, Outcome
-from parsgd.estimators import auto_select, checkpoint_context, streaming
+from parsgd.estimators import auto_select, streaming
+from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.epochs import epochs_of, idle_epochs, print_epochs
 from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.linear.sgd_base import MAX_INT
 from parsgd.estimators.network import lbfgs
 from parsgd.estimators.network.mlp_params import STOCHASTIC, MLPParams
+from parsgd.estimators.network.network_size import NetworkSize
 from parsgd.estimators.network.network_validation import split_rows
 from parsgd.estimators.plain_state import PlainState
 from parsgd.estimators.sklearn_callbacks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
 from parsgd.estimators.training_data import Examples, InMemoryData, is_sparse
-from parsgd.models.network.forward import propagate
+from parsgd.models.network.forward import LOSSES, propagate
 from parsgd.models.network.network_model import Network
 from parsgd.training import loop
 from parsgd.training.stopping import StoppingRule
 from parsgd.utils.callers import warn
 from parsgd.viz.live import display_mode
 
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
 
 class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=ABCMeta):
     """Run and attributes of both network estimators."""
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
@@ -52,10 +57,17 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
-    def _fit_network(self, examples: Examples, partial: bool, held_out: tuple | None, stratify: bool) -> None:
+    def _fit_network(
+        self,
+        examples: Examples,
+        context: FitContext,
+        partial: bool,
+        held_out: tuple | None,
+        stratify: bool,
+    ) -> None:
         """Fit to the examples; ``held_out`` is the user's validation set in the kernels' format."""
         first = not hasattr(self, "coefs_") or not (self.warm_start or partial)
-        random = check_random_state(checkpoint_context.random_state_of(self))
+        random = check_random_state(context.random_state)
         layers = (examples.shape[1], *self._hidden_layers(), self.n_outputs_)
         plain = self._network(examples, layers, 1)
         # a list, so that the fit can take the start state out and no second reference keeps it in memory
@@ -74,8 +86,8 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
                 f"batch_size={batch} is larger than the {n_rows} training rows; every batch holds all of them.",
             )
             batch = n_rows
-        size = auto_select.NetworkSize(n_rows, examples.n_values, layers, batch, plain.n_slots, plain.sparse)
-        choice, engine = checkpoint_context.choose_parts(self, size)
+        size = NetworkSize(n_rows, examples.n_values, layers, batch, plain.n_slots, plain.sparse)
+        choice, engine = context.choose_parts(size)
         if not partial:
             auto_select.warn_of_few_rows(self.n_jobs, choice, n_rows)
         # all checks have passed; only now may the old model be cleared
@@ -121,7 +133,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
                 state=states.pop(),
                 owns_state=True,
                 schedule_step=schedule_step,
-                checkpointer=checkpoint_context.writer_of(self),
+                checkpointer=context.writer,
                 epoch_callback=tasks.epoch_callback,
             )
         self.history_, self.outcome_, self.algorithm_ = fit.history, fit.outcome, choice
@@ -275,13 +287,12 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
     def _weights_of(self, model: Network, state: np.ndarray) -> dict[str, Any]:
         """Return the attributes that hold a state, without copies."""
         views = model.views(state)
-        out_activation = {"softmax": "softmax", "sigmoid": "logistic", "poisson": "exp"}.get(model.loss, "identity")
         return {
             "coefs_": views["coefs"],
             "intercepts_": views["intercepts"],
             "_slots": state[model.n_parameters :],
             "n_layers_": len(model.sizes),
-            "out_activation_": out_activation,
+            "out_activation_": LOSSES[model.loss].activation,
         }
 
     def _extend_curves(self, fit: loop.Fit) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy import sparse
@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import checkpoint_context, param_validation, streaming
+from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.network.mlp_base import BaseMLP
 from parsgd.estimators.network.mlp_params import is_stochastic
 from parsgd.estimators.network.network_validation import NetworkAccuracy
@@ -22,6 +23,16 @@ from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import LabelEncoder, MultiLabelEncoder
 from parsgd.estimators.training_data import Examples
 from parsgd.utils.floating import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+    from sklearn.utils import Tags
+
+    from parsgd.core import Algorithm, Engine
+    from parsgd.estimators.argument_types import CheckpointLike, ClassWeight, MatrixLike, RandomState
+    from parsgd.models.network.network_model import Network
 
 
 class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
@@ -114,39 +125,39 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        class_weight=None,
-        dropout=0.0,
-        clip_norm=None,
-        weight_init="glorot",
-        n_jobs=None,
-        algorithm="auto",
-        engine="auto",
-        checkpoint=None,
-    ):
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: RandomState = None,
+        tol: float = 1e-4,
+        verbose: int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        class_weight: ClassWeight = None,
+        dropout: float = 0.0,
+        clip_norm: float | None = None,
+        weight_init: str = "glorot",
+        n_jobs: int | None = None,
+        algorithm: str | Algorithm = "auto",
+        engine: str | Engine = "auto",
+        checkpoint: CheckpointLike = None,
+    ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
             activation=activation,
@@ -190,13 +201,22 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         )
         super()._check_parameters()
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
 
     @with_callbacks
-    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, resume=False):
+    def fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: MatrixLike | None = None,
+        y_val: ArrayLike | None = None,
+        resume: bool = False,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -225,14 +245,23 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         else:
             self.classes_ = binarizer.classes_
             self._multilabel = binarizer.y_type_.startswith("multilabel")
-        with checkpoint_context.checkpointed(self, resume):
-            self._fit_labels(examples, False, X_val, y_val)
+        with checkpoint_context.checkpointed(self, resume) as context:
+            self._fit_labels(examples, context, False, X_val, y_val)
         self._warn_not_converged()
         return self
 
     @available_if(is_stochastic)
     @with_callbacks
-    def partial_fit(self, X, y=None, sample_weight=None, classes=None, *, X_val=None, y_val=None):
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        *,
+        X_val: MatrixLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> Self:
         """Make one pass over the given rows, from the current parameters and solver moments.
 
         ``early_stopping=True`` needs ``X_val`` and ``y_val``, on which every call is scored. After ``n_iter_no_change``
@@ -265,14 +294,21 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         if first or not hasattr(self, "coefs_"):
             multilabel = not streaming.is_streamed(X) and type_of_target(examples.y).startswith("multilabel")
             self._multilabel = multilabel
-        self._fit_labels(examples, True, X_val, y_val)
+        self._fit_labels(examples, FitContext(self), True, X_val, y_val)
         return self
 
-    def _labelled(self, X, y, sample_weight, reset: bool) -> Examples:
+    def _labelled(self, X: MatrixLike, y: ArrayLike | None, sample_weight: ArrayLike | None, reset: bool) -> Examples:
         examples = self._examples(X, y, sample_weight, reset)
         return examples if streaming.is_streamed(X) else replace(examples, y=self._labels(examples.y))
 
-    def _fit_labels(self, examples: Examples, partial, X_val, y_val) -> None:
+    def _fit_labels(
+        self,
+        examples: Examples,
+        context: FitContext,
+        partial: bool,
+        X_val: MatrixLike | None,
+        y_val: ArrayLike | None,
+    ) -> None:
         dtype, factors = examples.dtype, None
         if self.class_weight is not None:
             self._check_class_weight()
@@ -283,7 +319,7 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         if X_val is not None:
             X_val, y_val = self._read(X_val, y_val, reset=False)
             held_out = (X_val.astype(dtype, copy=False), self._targets(self._labels(y_val), dtype), None)
-        self._fit_network(examples, partial, held_out, stratify=self.n_outputs_ == 1)
+        self._fit_network(examples, context, partial, held_out, stratify=self.n_outputs_ == 1)
 
     def _labels(self, y: Any) -> np.ndarray:
         y = y.toarray() if sparse.issparse(y) else y
@@ -317,11 +353,11 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         separate = self._multilabel or len(self.classes_) <= 2
         return {"loss": "sigmoid" if separate else "softmax"}
 
-    def _monitor(self, model, X, y, weight):
+    def _monitor(self, model: Network, X: MatrixLike, y: ArrayLike | None, weight: np.ndarray | None):
         return NetworkAccuracy(model, X, y, weight)
 
     @streaming.blockwise
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Predict classes ``(n_rows,)``, or 0 and 1 ``(n_rows, n_labels)``."""
         p = self._predicted(X)
         if self._multilabel:
@@ -331,12 +367,12 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         return self.classes_[p.argmax(axis=1)]
 
     @streaming.blockwise
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> np.ndarray:
         """Compute the probability of each class ``(n_rows, n_classes)``; for multilabel targets of each label."""
         p = self._predicted(X)
         return np.column_stack([1 - p, p]) if p.shape[1] == 1 else p
 
     @silent()
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> np.ndarray:
         """Return the logarithm of :meth:`predict_proba`."""
         return np.log(self.predict_proba(X))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -11,6 +11,12 @@ from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import checkpoint_context, param_validation
 from parsgd.models.network.forward import ACTIVATIONS
 from parsgd.models.network.network_model import SCHEDULES, STARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from parsgd.core import Algorithm, Engine
+    from parsgd.estimators.argument_types import CheckpointLike, RandomState
 
 STOCHASTIC = ("sgd", "adam", "adamw")
 
@@ -31,37 +37,37 @@ class MLPParams(BaseEstimator):
     def __init__(
         self,
         *,
-        hidden_layer_sizes,
-        activation,
-        solver,
-        alpha,
-        batch_size,
-        learning_rate,
-        learning_rate_init,
-        power_t,
-        max_iter,
-        shuffle,
-        random_state,
-        tol,
-        verbose,
-        warm_start,
-        momentum,
-        nesterovs_momentum,
-        early_stopping,
-        validation_fraction,
-        beta_1,
-        beta_2,
-        epsilon,
-        n_iter_no_change,
-        max_fun,
-        dropout,
-        clip_norm,
-        weight_init,
-        n_jobs,
-        algorithm,
-        engine,
-        checkpoint,
-    ):
+        hidden_layer_sizes: int | Sequence[int],
+        activation: str,
+        solver: str,
+        alpha: float,
+        batch_size: int | str,
+        learning_rate: str,
+        learning_rate_init: float,
+        power_t: float,
+        max_iter: int,
+        shuffle: bool,
+        random_state: RandomState,
+        tol: float,
+        verbose: int,
+        warm_start: bool,
+        momentum: float,
+        nesterovs_momentum: bool,
+        early_stopping: bool,
+        validation_fraction: float,
+        beta_1: float,
+        beta_2: float,
+        epsilon: float,
+        n_iter_no_change: float,
+        max_fun: int,
+        dropout: float,
+        clip_norm: float | None,
+        weight_init: str,
+        n_jobs: int | None,
+        algorithm: str | Algorithm,
+        engine: str | Engine,
+        checkpoint: CheckpointLike,
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.solver = solver

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -12,13 +12,24 @@ from sklearn.utils.metaestimators import available_if
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import checkpoint_context, param_validation, streaming
+from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.network.mlp_base import BaseMLP
 from parsgd.estimators.network.mlp_params import is_stochastic
 from parsgd.estimators.network.network_validation import NetworkR2
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import ValueEncoder
+from parsgd.models.network.forward import LOSSES
 
-LOSSES = ("squared_error", "poisson", "absolute_error", "huber")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+    from parsgd.core import Algorithm, Engine
+    from parsgd.estimators.argument_types import CheckpointLike, MatrixLike, RandomState
+    from parsgd.models.network.network_model import Network
+
+_LOSSES = tuple(name for name, loss in LOSSES.items() if loss.serves == "regressor")
 
 
 class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
@@ -61,40 +72,40 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
 
     def __init__(
         self,
-        loss="squared_error",
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        loss: str = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        delta=1.0,
-        dropout=0.0,
-        clip_norm=None,
-        weight_init="glorot",
-        n_jobs=None,
-        algorithm="auto",
-        engine="auto",
-        checkpoint=None,
-    ):
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: RandomState = None,
+        tol: float = 1e-4,
+        verbose: int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        delta: float = 1.0,
+        dropout: float = 0.0,
+        clip_norm: float | None = None,
+        weight_init: str = "glorot",
+        n_jobs: int | None = None,
+        algorithm: str | Algorithm = "auto",
+        engine: str | Engine = "auto",
+        checkpoint: CheckpointLike = None,
+    ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
             activation=activation,
@@ -131,12 +142,21 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
         self.delta = delta
 
     def _check_parameters(self) -> None:
-        param_validation.check_choice(self, "loss", LOSSES)
+        param_validation.check_choice(self, "loss", _LOSSES)
         param_validation.check_number(self, "delta", 0, closed="neither")
         super()._check_parameters()
 
     @with_callbacks
-    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, resume=False):
+    def fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: MatrixLike | None = None,
+        y_val: ArrayLike | None = None,
+        resume: bool = False,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -158,14 +178,22 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
         """
         self._check_arguments()
         warm = self.warm_start and hasattr(self, "coefs_")
-        with checkpoint_context.checkpointed(self, resume):
-            self._fit_values(X, y, sample_weight, False, X_val, y_val, reset=not warm)
+        with checkpoint_context.checkpointed(self, resume) as context:
+            self._fit_values(X, y, sample_weight, context, False, X_val, y_val, reset=not warm)
         self._warn_not_converged()
         return self
 
     @available_if(is_stochastic)
     @with_callbacks
-    def partial_fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None):
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: MatrixLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> Self:
         """Make one pass over the given rows, from the current parameters and solver moments.
 
         ``early_stopping=True`` needs ``X_val`` and ``y_val``, on which every call is scored. After ``n_iter_no_change``
@@ -184,16 +212,35 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
         self
         """
         self._check_arguments()
-        self._fit_values(X, y, sample_weight, True, X_val, y_val, reset=not hasattr(self, "coefs_"))
+        self._fit_values(
+            X,
+            y,
+            sample_weight,
+            FitContext(self),
+            True,
+            X_val,
+            y_val,
+            reset=not hasattr(self, "coefs_"),
+        )
         return self
 
-    def _fit_values(self, X, y, sample_weight, partial, X_val, y_val, reset) -> None:
+    def _fit_values(
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        context: FitContext,
+        partial: bool,
+        X_val: MatrixLike | None,
+        y_val: ArrayLike | None,
+        reset: bool,
+    ) -> None:
         self._check_validation_set(X_val, y_val, partial)
         examples = self._examples(X, y, sample_weight, reset, y_numeric=True)
         if not streaming.is_streamed(X) and examples.y.ndim == 2 and examples.y.shape[1] == 1:
             examples = replace(examples, y=column_or_1d(examples.y, warn=True))
         dtype = examples.dtype
-        examples = examples.encode_targets(ValueEncoder(str(dtype), self.loss, column=True))
+        examples = examples.encode_targets(ValueEncoder(str(dtype), self._nonnegative_loss, column=True))
         self.n_outputs_ = 1 if streaming.is_streamed(X) else examples.target.shape[1]
         held_out = None
         if X_val is not None:
@@ -203,22 +250,27 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
                 raise InvalidArgumentError(
                     f"y_val has {held_out[1].shape[1]} targets per row, y has {self.n_outputs_}."
                 )
-        self._fit_network(examples, partial, held_out, stratify=False)
+        self._fit_network(examples, context, partial, held_out, stratify=False)
 
     def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         """Encode targets as ``(n_rows, n_outputs)``."""
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        return ValueEncoder(str(np.dtype(dtype)), self.loss, column=True)(y)[0]
+        return ValueEncoder(str(np.dtype(dtype)), self._nonnegative_loss, column=True)(y)[0]
+
+    @property
+    def _nonnegative_loss(self) -> str | None:
+        """Name of the loss if it needs targets >= 0."""
+        return self.loss if LOSSES[self.loss].nonnegative_targets else None
 
     def _network_loss(self) -> dict[str, Any]:
         return {"loss": self.loss, "loss_parameter": float(self.delta)}
 
-    def _monitor(self, model, X, y, weight):
+    def _monitor(self, model: Network, X: MatrixLike, y: ArrayLike | None, weight: np.ndarray | None):
         return NetworkR2(model, X, y, weight)
 
     @streaming.blockwise
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Predict targets, ``(n_rows,)`` or ``(n_rows, n_outputs)``."""
         p = self._predicted(X)
         return p.ravel() if p.shape[1] == 1 else p

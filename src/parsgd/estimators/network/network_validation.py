@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.metrics import r2_score
 from sklearn.model_selection import train_test_split
 
 from parsgd.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from parsgd.models.network.network_model import Network
 
 
 def split_rows(
@@ -38,7 +41,7 @@ def split_rows(
 class NetworkAccuracy:
     """Accuracy of a state on held-out rows (multilabel: share of rows with all labels correct); picklable."""
 
-    def __init__(self, model, X, y: np.ndarray, weight: np.ndarray | None):
+    def __init__(self, model: Network, X: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
         self.model, self.X, self.y, self.weight = model, X, y, weight
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
@@ -54,7 +57,7 @@ class NetworkAccuracy:
 class NetworkR2:
     """Coefficient of determination of a state on held-out rows; picklable."""
 
-    def __init__(self, model, X, y: np.ndarray, weight: np.ndarray | None):
+    def __init__(self, model: Network, X: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
         self.model, self.X, self.y, self.weight = model, X, y, weight
 
     def __call__(self, state: np.ndarray) -> np.ndarray:

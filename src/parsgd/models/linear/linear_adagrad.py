@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from parsgd.kernels import run_state as field
 from parsgd.models.linear.linear_sgd_run import LinearSGDRun, without_cache
 from parsgd.utils import first_use
 
+if TYPE_CHECKING:
+    from parsgd.models.linear.linear_model import Linear
+
 
 class AdagradRun(LinearSGDRun):
     """A run of AdaGrad steps on a state, in place.
@@ -18,15 +21,23 @@ class AdagradRun(LinearSGDRun):
     Between :meth:`run` and :meth:`finalize` weights may have a pending penalty.
     """
 
+    squares: np.ndarray
+    batch_gradient: np.ndarray
+
     def __init__(
-        self, model: Any, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, schedule_step_size: float = 1.0
+        self,
+        model: Linear,
+        state: np.ndarray,
+        schedule_step: float,
+        lr_scale: np.ndarray,
+        schedule_step_size: float = 1.0,
     ):
         adagrad = first_use.kernels("adagrad")
         super().__init__(model, state, schedule_step, lr_scale, schedule_step_size)
         self.kernel = first_use.kernels("adagrad_multi").run_adagrad_multi
         if model.n_outputs == 1:
             self.kernel, self.scratch = adagrad.run_adagrad, tuple(np.zeros((3, adagrad.BLOCK), dtype=model.dtype))
-        if not isinstance(model.loss, str):
+        if model.described_loss.is_compiled_separately:
             self.kernel = without_cache(self.kernel, self.hyperparams.loss)
         self.squares = model.part(state, "squares")
         penalised = model.penalty is not None and model.alpha > 0
@@ -53,7 +64,9 @@ class AdagradRun(LinearSGDRun):
         self.views["intercept_squares"][:] = self.run_state[field.INTERCEPT_SQUARES]
 
 
-def apply_gradient(model: Any, views: dict[str, np.ndarray], mean: dict[str, np.ndarray], lr_scale: np.ndarray) -> None:
+def apply_gradient(
+    model: Linear, views: dict[str, np.ndarray], mean: dict[str, np.ndarray], lr_scale: np.ndarray
+) -> None:
     """Make one step in place, along the ``mean`` gradients of a batch; see :mod:`parsgd.kernels.adagrad`."""
     EPSILON = first_use.kernels("adagrad").EPSILON
     eta, active = lr_scale * model.eta0, lr_scale > 0.0

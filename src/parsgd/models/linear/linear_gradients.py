@@ -6,13 +6,16 @@ penalty is applied to every weight immediately. The batch's gradient changes eve
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from parsgd.core import Rows, Totals
 from parsgd.models.linear import linear_adagrad
 from parsgd.models.row_matrix import as_matrix
+
+if TYPE_CHECKING:
+    from parsgd.models.linear.linear_model import Linear
 
 _LARGEST = 1e12
 # Divergence is detected from the parameters, as for compiled steps, not from NumPy's warnings.
@@ -21,7 +24,14 @@ _quiet = np.errstate(over="ignore", invalid="ignore")
 
 @_quiet
 def gradient_sum(
-    model: Any, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
+    model: Linear,
+    state: np.ndarray,
+    rows: Rows,
+    batch: np.ndarray,
+    first: int,
+    end: int,
+    schedule_step: float,
+    seed: int,
 ) -> tuple[np.ndarray, Totals]:
     """Sum the gradients of the loss over the examples ``batch[first:end]``.
 
@@ -52,7 +62,7 @@ def gradient_sum(
 
 @_quiet
 def apply_gradient(
-    model: Any, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
+    model: Linear, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
 ) -> np.ndarray:
     """Return the state after one step along the output of :func:`gradient_sum`, summed over a batch."""
     state = state.copy()
@@ -85,8 +95,8 @@ def apply_gradient(
     return state
 
 
-def _passive(model: Any, x: Any, values: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    squares = np.asarray(x.multiply(x).sum(axis=1) if hasattr(x, "multiply") else (x * x).sum(axis=1))
+def _passive(model: Linear, x: Any, values: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    squares = np.asarray((x * x).sum(axis=1) if isinstance(x, np.ndarray) else x.multiply(x).sum(axis=1))
     squares = squares.reshape(-1, 1).astype(np.float64)
     if model.schedule == "pa1":
         sizes = np.where(squares > 0.0, np.minimum(model.eta0, values / np.maximum(squares, 1e-300)), 0.0)
@@ -95,7 +105,7 @@ def _passive(model: Any, x: Any, values: np.ndarray, gradients: np.ndarray) -> n
     return np.sign(gradients) * sizes
 
 
-def _penalty(model: Any, views: dict[str, np.ndarray]) -> np.ndarray:
+def _penalty(model: Linear, views: dict[str, np.ndarray]) -> np.ndarray:
     """Return each output's penalty, the part of the objective apart from the loss."""
     if not model.measured or model.penalty is None or model.schedule in ("pa1", "pa2"):
         return np.zeros(model.n_outputs)

@@ -23,27 +23,13 @@ import numpy as np
 from parsgd.core import Rows
 from parsgd.kernels.gil_threshold import get_gil_threshold
 from parsgd.kernels.hyperparams import NEGLIGIBLE, Hyperparams, pad_to_lanes
+from parsgd.kernels.losses import Loss, UserLoss, describe
 from parsgd.models.linear import linear_gradients, linear_shared_state
 from parsgd.models.linear.linear_adagrad import AdagradRun
 from parsgd.models.linear.linear_sgd_run import LinearSGDRun, spread, without_cache
 from parsgd.models.row_matrix import as_matrix, matrix_of
 from parsgd.utils import first_use
 
-LOSSES = (
-    "hinge",
-    "perceptron",
-    "squared_hinge",
-    "log_loss",
-    "modified_huber",
-    "squared_error",
-    "huber",
-    "epsilon_insensitive",
-    "squared_epsilon_insensitive",
-    "quantile",
-    "poisson",
-    "softmax",
-)
-_CODES = dict(zip(LOSSES, (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), strict=True))
 SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2", "adagrad")
 # scikit-learn's factor on the intercept's steps for sparse rows, where the intercept changes far more often than a
 # weight.
@@ -54,7 +40,8 @@ _SPARSE_INTERCEPT_DECAY = 0.01
 class Linear:
     """A linear model and its SGD hyperparameters; picklable.
 
-    ``loss`` is a name of :data:`LOSSES` or an object with ``loss(self, y, p)`` and ``gradient(self, y, p)``.
+    ``loss`` is a name of :mod:`parsgd.kernels.losses` or an object with ``loss(self, y, p)`` and
+    ``gradient(self, y, p)``.
     ``loss_parameter`` is the threshold, epsilon or quantile. ``positive`` and ``negative`` are the class weights of
     examples inside and outside each output's class. ``average`` is the first step whose iterate is averaged, 0 for no
     averaging. ``sparse`` means CSR rows. ``measured`` computes the regularized objective, which the stopping rule
@@ -64,7 +51,7 @@ class Linear:
     n_features: int
     n_outputs: int = 1
     dtype: str = "float64"
-    loss: Any = "hinge"
+    loss: str | UserLoss = "hinge"
     loss_parameter: float = 0.0
     penalty: str | None = "l2"
     alpha: float = 1e-4
@@ -82,6 +69,11 @@ class Linear:
     is_linear = True
     positive: tuple[float, ...] = (1.0,)
     negative: tuple[float, ...] = (1.0,)
+
+    @property
+    def described_loss(self) -> Loss:
+        """Everything that is known about the loss."""
+        return describe(self.loss)
 
     @property
     def unavailable(self) -> dict[str, str]:
@@ -147,7 +139,7 @@ class Linear:
 
     def views(self, state: np.ndarray) -> dict[str, np.ndarray]:
         """Return named views into a state, without the padding; writing to them writes to the state."""
-        views = {}
+        views: dict[str, np.ndarray] = {}
         for name in self.layout:
             values = self.part(state, name)
             if name in ("coef", "mean_coef", "paid", "squares"):
@@ -157,7 +149,7 @@ class Linear:
 
     def init(self, seed: int) -> np.ndarray:
         """Return zeros; the objective is convex, so every start state leads to the same solution."""
-        if not isinstance(self.loss, str):
+        if self.described_loss.is_compiled_separately:
             # compiled here in the driver: a worker thread would deadlock if this fit runs during a module's import
             self.compiled_loss()
         return np.zeros(self.size, dtype=self.dtype)
@@ -242,9 +234,9 @@ class Linear:
         One-class models add ``alpha b``, the offset's part of the objective. With ``end`` the weights are those at the
         fraction ``part`` of the way from ``state`` to ``end``.
         """
-        if part == 1.0:
-            state, part = end, 0.0
-        far = [(1.0 - part, state), (part, end)][: 1 + (part != 0.0)]
+        far = [(1.0 - part, state)] if part != 1.0 else []
+        if end is not None and part != 0.0:
+            far.append((part, end))
         share, total = 0.0 if self.penalty is None else self.l1_share, 0.0
         coefs = [(length, self.part(there, "coef")) for length, there in far]
         if self.penalty is not None and share < 1.0:
@@ -270,16 +262,19 @@ class Linear:
 
     def total_loss(self, losses: np.ndarray) -> float:
         """Reduce the outputs' losses to one number: the sum, or softmax's single loss."""
-        return float(losses[0] if self.loss == "softmax" else losses.sum())
+        return float(losses[0] if self.described_loss.joint else losses.sum())
 
-    def compiled_loss(self):
+    def compiled_loss(self) -> Any:
         """Return the loss in the kernels' form."""
-        losses = first_use.kernels("losses")
-        if isinstance(self.loss, str):
-            return losses.BuiltinLoss(_CODES[self.loss], float(self.loss_parameter))
-        return first_use.kernels("user_losses").convert_user_loss(self.loss)
+        loss, parameter = self.described_loss, float(self.loss_parameter)
+        if not loss.is_compiled_separately:
+            return first_use.kernels("loss_kernels").BuiltinLoss(loss.code, parameter)
+        user_losses = first_use.kernels("user_losses")
+        if loss.user is not None:
+            return user_losses.convert_user_loss(loss.user)
+        return user_losses.convert_formula(loss.name, loss.formula, parameter)
 
-    def make_hyperparams(self, schedule_step_size: float = 1.0):
+    def make_hyperparams(self, schedule_step_size: float = 1.0) -> Hyperparams:
         """Return the hyperparameters as the kernels' record."""
         return Hyperparams(
             loss=self.compiled_loss(),
@@ -309,7 +304,7 @@ class Linear:
     def losses(self, margins: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return ``(values, gradients)`` at ``margins (n_rows, n_outputs)``; softmax has one value per row."""
         margins = np.asarray(margins, dtype=np.float64)
-        if self.loss == "softmax":
+        if self.described_loss.joint:
             shifted = margins - margins.max(axis=1, keepdims=True)
             gradients = np.where(shifted < -NEGLIGIBLE, 0.0, np.exp(shifted))
             total = gradients.sum(axis=1, keepdims=True)
@@ -322,9 +317,11 @@ class Linear:
             y = np.where(y[:, None] == np.arange(self.n_outputs), 1.0, -1.0)
         targets = np.ascontiguousarray(np.broadcast_to(y.reshape(len(y), -1), margins.shape), dtype=np.float64).ravel()
         values, gradients = np.empty(margins.size), np.empty(margins.size)
-        evaluate_all = first_use.kernels("losses").evaluate_all
+        evaluate_all = first_use.kernels("loss_kernels").evaluate_all
         loss = self.compiled_loss()
-        function = evaluate_all if isinstance(self.loss, str) else without_cache(evaluate_all, loss)
+        function: Any = (
+            without_cache(evaluate_all, loss) if self.described_loss.is_compiled_separately else evaluate_all
+        )
         function(loss, targets, np.ascontiguousarray(margins).ravel(), gradients, values)
         return values.reshape(margins.shape), gradients.reshape(margins.shape)
 
@@ -334,7 +331,7 @@ class Linear:
         The shape is ``(n_rows, n_outputs)``, or one column for a single output and for softmax.
         """
         positive, negative = np.asarray(self.positive), np.asarray(self.negative)
-        if self.loss == "softmax":
+        if self.described_loss.joint:
             return (weight * positive[y])[:, None]
         if self.n_outputs > 1:
             return weight[:, None] * np.where(y[:, None] == np.arange(self.n_outputs), positive, negative)

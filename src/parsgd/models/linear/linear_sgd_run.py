@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from parsgd.core import Rows, Totals
 from parsgd.kernels import run_state as field
 from parsgd.kernels.gil_threshold import NEVER
+from parsgd.kernels.hyperparams import Hyperparams
 from parsgd.utils import first_use
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from parsgd.kernels.user_losses import Numbers
+    from parsgd.models.linear.linear_model import Linear
 
 # Below this the scale is multiplied into the weights: far from underflow, rare enough to cost nothing.
 _TINY_SCALE = {"float32": 1e-6, "float64": 1e-9}
 
 
-def without_cache(kernel, loss):
+def without_cache(kernel: Any, loss: Numbers) -> Any:
     """Compile a kernel for a user's loss once in this process, without writing to disk.
 
     ``loss`` holds its attributes in the kernels' form.
@@ -25,7 +32,7 @@ def without_cache(kernel, loss):
     return first_use.kernels("user_losses").get_kernel(kernel, loss)
 
 
-def spread(values: Any, stride: int, dtype: Any) -> np.ndarray:
+def spread(values: Sequence[float] | np.ndarray, stride: int, dtype: DTypeLike) -> np.ndarray:
     """Return ``(stride,)``: the outputs' ``values``, padded with 1."""
     out = np.ones(stride, dtype=dtype)
     out[: len(values)] = values
@@ -38,9 +45,26 @@ class LinearSGDRun:
     Between :meth:`run` and :meth:`finalize` the weights are in the kernels' scaled form.
     """
 
+    model: Linear
+    state: np.ndarray
+    lr_scale: np.ndarray
+    views: dict[str, np.ndarray]
+    coef: np.ndarray
+    mean: np.ndarray
+    paid: np.ndarray
+    hyperparams: Hyperparams
+    kernel: Any
+    shared: tuple[np.ndarray, ...]
+    buffer: np.ndarray
+    scratch: tuple[np.ndarray, ...]
+    lanes: np.ndarray
+    run_state: np.ndarray
+    examples: int
+    opened: bool
+
     def __init__(
         self,
-        model: Any,
+        model: Linear,
         state: np.ndarray,
         schedule_step: float,
         lr_scale: np.ndarray,
@@ -55,7 +79,7 @@ class LinearSGDRun:
         self.kernel, self.shared = self._choose_kernel(shared_scalars is not None), ()
         if shared_scalars is not None:
             self.shared = (shared_scalars.reshape(-1, model.n_outputs),)
-        if not isinstance(model.loss, str):
+        if model.described_loss.is_compiled_separately:
             # a user's compiled code may raise, so Numba handles the GIL
             self.kernel = without_cache(self.kernel, self.hyperparams.loss)
             self.hyperparams = self.hyperparams._replace(release_gil_from=NEVER)
@@ -72,7 +96,7 @@ class LinearSGDRun:
     def _choose_kernel(self, shared: bool) -> Any:
         """Return the most specialized kernel that supports the model."""
         model = self.model
-        kind = "single" if model.n_outputs == 1 else "softmax" if model.loss == "softmax" else "multi"
+        kind = "single" if model.n_outputs == 1 else "softmax" if model.described_loss.joint else "multi"
         if shared:
             return getattr(first_use.kernels("shared_weights_linear"), f"run_shared_{kind}")
         full = model.average or model.truncates or model.one_class or model.schedule in ("pa1", "pa2")
@@ -142,7 +166,7 @@ class LinearSGDRun:
         views["intercept"][:] = run_state[field.INTERCEPT]
 
     @contextlib.contextmanager
-    def shown(self) -> Iterator[None]:
+    def shown(self) -> Generator[None]:
         """Finalize the state within a context; afterwards the run continues from its previous form."""
         opened = self.opened
         kept = [(array, array.copy()) for array in self._kept()]

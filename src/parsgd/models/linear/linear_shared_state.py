@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from parsgd.kernels import shared_scalars as row
 
+if TYPE_CHECKING:
+    from parsgd.models.linear.linear_model import Linear
 
-def shared_scalars(model: Any, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
+
+def shared_scalars(model: Linear, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
     """Return the shared numbers apart from the weights, ``(rows, n_outputs)``, at the start of a round."""
     views = model.views(state)
     out = np.zeros((row.N_LINEAR, model.n_outputs))
@@ -20,7 +23,7 @@ def shared_scalars(model: Any, state: np.ndarray, schedule_step: float, n_worker
     return out
 
 
-def from_shared(model: Any, state: np.ndarray, shared_scalars: np.ndarray) -> np.ndarray:
+def from_shared(model: Linear, state: np.ndarray, shared_scalars: np.ndarray) -> np.ndarray:
     """Return a new unscaled state from weights and shared scalars that no worker uses any more."""
     shared_scalars, state = shared_scalars.reshape(-1, model.n_outputs), state.copy()
     views = model.views(state)

@@ -6,7 +6,8 @@ functions serve prediction, L-BFGS, and as the reference in tests of the kernels
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,21 +35,50 @@ def _logistic_slope(z: np.ndarray) -> np.ndarray:
     return p * (1 - p)
 
 
-ACTIVATIONS = {
-    "identity": lambda z: z,
+def _identity(z: np.ndarray) -> np.ndarray:
+    return z
+
+
+def _relu(z: np.ndarray) -> np.ndarray:
+    return np.maximum(z, 0)
+
+
+def _gelu(z: np.ndarray) -> np.ndarray:
+    return z * _gelu_gate(z)
+
+
+def _leaky_relu(z: np.ndarray) -> np.ndarray:
+    return np.where(z > 0, z, z.dtype.type(LEAK) * z)
+
+
+def _tanh_slope(z: np.ndarray) -> np.ndarray:
+    return 1 - np.tanh(z) ** 2
+
+
+def _relu_slope(z: np.ndarray) -> np.ndarray:
+    return (z > 0).astype(z.dtype)
+
+
+def _leaky_relu_slope(z: np.ndarray) -> np.ndarray:
+    return np.where(z > 0, z.dtype.type(1), z.dtype.type(LEAK))
+
+
+Function = Callable[[np.ndarray], np.ndarray]
+ACTIVATIONS: dict[str, Function] = {
+    "identity": _identity,
     "logistic": expit,
     "tanh": np.tanh,
-    "relu": lambda z: np.maximum(z, 0),
-    "gelu": lambda z: z * _gelu_gate(z),
-    "leaky_relu": lambda z: np.where(z > 0, z, z.dtype.type(LEAK) * z),
+    "relu": _relu,
+    "gelu": _gelu,
+    "leaky_relu": _leaky_relu,
 }
-DERIVATIVES = {
+DERIVATIVES: dict[str, Function] = {
     "identity": np.ones_like,
     "logistic": _logistic_slope,
-    "tanh": lambda z: 1 - np.tanh(z) ** 2,
-    "relu": lambda z: (z > 0).astype(z.dtype),
+    "tanh": _tanh_slope,
+    "relu": _relu_slope,
     "gelu": _gelu_slope,
-    "leaky_relu": lambda z: np.where(z > 0, z.dtype.type(1), z.dtype.type(LEAK)),
+    "leaky_relu": _leaky_relu_slope,
 }
 
 
@@ -76,24 +106,14 @@ def propagate(
         value = x[part]
         for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
             value = np.asarray((ACTIVATIONS[activation](value) if layer else value) @ coef) + intercept
-        out[part] = PREDICTIONS[prediction](value) if prediction else value
+        out[part] = LOSSES[prediction].predict(value) if prediction else value
     return out
 
 
-PREDICTIONS = {
-    "softmax": softmax,
-    "sigmoid": expit,
-    "squared_error": lambda z: z,
-    "absolute_error": lambda z: z,
-    "huber": lambda z: z,
-    "poisson": np.exp,
-}
+# -- losses: values and errors -----------------------------------------------------------------------------------------
 
 
-# Each returns the losses ``(n_rows,)`` and the errors ``(n_rows, n_out)``, the derivatives in the products ``z``.
-
-
-def _softmax_loss(z, y, parameter):
+def _softmax_loss(z: np.ndarray, y: np.ndarray, parameter: float) -> tuple[np.ndarray, np.ndarray]:
     rows, peak = np.arange(len(y)), z.max(axis=1, keepdims=True)
     # as in the compiled steps
     error = np.where(z - peak < -NEGLIGIBLE, 0.0, np.exp(z - peak)).astype(z.dtype, copy=False)
@@ -103,35 +123,73 @@ def _softmax_loss(z, y, parameter):
     return (np.log(total) + peak)[:, 0] - z[rows, y], error
 
 
-def _sigmoid_loss(z, y, parameter):
+def _sigmoid_loss(z: np.ndarray, y: np.ndarray, parameter: float) -> tuple[np.ndarray, np.ndarray]:
     # log(1 + e^z) - y z, without overflow
     return (np.logaddexp(0, z) - y * z).sum(axis=1), expit(z) - y
 
 
-def _squared_error(z, y, parameter):
+def _squared_error(z: np.ndarray, y: np.ndarray, parameter: float) -> tuple[np.ndarray, np.ndarray]:
     return 0.5 * ((z - y) ** 2).sum(axis=1), z - y
 
 
-def _absolute_error(z, y, parameter):
+def _absolute_error(z: np.ndarray, y: np.ndarray, parameter: float) -> tuple[np.ndarray, np.ndarray]:
     return np.abs(z - y).sum(axis=1), np.sign(z - y)
 
 
-def _huber(z, y, parameter):
+def _huber(z: np.ndarray, y: np.ndarray, parameter: float) -> tuple[np.ndarray, np.ndarray]:
     size = np.abs(z - y)
     value = np.where(size <= parameter, 0.5 * size**2, parameter * (size - 0.5 * parameter))
     return value.sum(axis=1), np.clip(z - y, -parameter, parameter)
 
 
-def _poisson(z, y, parameter):
+def _poisson(z: np.ndarray, y: np.ndarray, parameter: float) -> tuple[np.ndarray, np.ndarray]:
     p = np.exp(z)
     return (xlogy(y, y) - y * z - y + p).sum(axis=1), p - y
 
 
+@dataclass(frozen=True)
+class OutputLoss:
+    """A loss of networks, together with the prediction of the last layer.
+
+    Attributes
+    ----------
+    code : int
+        Number of the compiled form in `kernels/outputs.py`.
+    evaluate : callable
+        ``(z, y, parameter) -> (losses, errors)`` at the products ``z (n_rows, n_out)`` of the last layer: losses
+        ``(n_rows,)``, and errors ``(n_rows, n_out)``, their derivatives in ``z``.
+    serves : str
+        Estimator that accepts it: ``"classifier"`` or ``"regressor"``.
+    predict : callable
+        Predictions at ``z``.
+    activation : str
+        scikit-learn's name of ``predict``.
+    onnx : str or None
+        ONNX operator of ``predict``; None: the identity.
+    averaged : bool
+        Reported losses are means over outputs, as in scikit-learn, and steps follow the gradient of the sum.
+    nonnegative_targets : bool
+        Targets below 0 are refused.
+    to_sklearn : str or None
+        scikit-learn's loss with the same predictions; None: it has this one.
+    """
+
+    code: int
+    evaluate: Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
+    serves: str = "regressor"
+    predict: Function = _identity
+    activation: str = "identity"
+    onnx: str | None = None
+    averaged: bool = False
+    nonnegative_targets: bool = False
+    to_sklearn: str | None = None
+
+
 LOSSES = {
-    "softmax": _softmax_loss,
-    "sigmoid": _sigmoid_loss,
-    "squared_error": _squared_error,
-    "absolute_error": _absolute_error,
-    "huber": _huber,
-    "poisson": _poisson,
+    "softmax": OutputLoss(0, _softmax_loss, "classifier", softmax, "softmax", "Softmax"),
+    "sigmoid": OutputLoss(1, _sigmoid_loss, "classifier", expit, "logistic", "Sigmoid"),
+    "squared_error": OutputLoss(2, _squared_error, averaged=True),
+    "poisson": OutputLoss(5, _poisson, predict=np.exp, activation="exp", onnx="Exp", nonnegative_targets=True),
+    "absolute_error": OutputLoss(3, _absolute_error, averaged=True, to_sklearn="squared_error"),
+    "huber": OutputLoss(4, _huber, averaged=True, to_sklearn="squared_error"),
 }

@@ -126,7 +126,8 @@ class Network:
 
         Writing to them writes to the state.
         """
-        coefs, intercepts = [], []
+        coefs: list[np.ndarray] = []
+        intercepts: list[np.ndarray] = []
         for begin, (i, o) in zip(self.blocks, pairwise(self.sizes), strict=False):
             coefs.append(state[begin : begin + i * o].reshape(i, o))
             intercepts.append(state[begin + i * o : begin + (i + 1) * o])
@@ -195,7 +196,7 @@ class Network:
 
     def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
         """Return the weighted mean loss of the last layer's products ``(n_rows, n_out)``, and its gradient in them."""
-        losses, error = LOSSES[self.loss](decision, rows.y, self.loss_parameter)
+        losses, error = LOSSES[self.loss].evaluate(decision, rows.y, self.loss_parameter)
         if rows.weight.size == 0:
             return float(losses.mean()), error / len(losses)
         share = rows.weight / rows.weight.sum(dtype=np.float64)
@@ -239,14 +240,15 @@ class Network:
         out /= share
         return value / share, out
 
-    def _add_gradient(self, state, x, y, weight, out) -> float:
+    def _add_gradient(self, state: np.ndarray, x: Any, y: np.ndarray, weight: np.ndarray, out: np.ndarray) -> float:
         """Add the summed gradients of some rows to ``out``; return their summed loss."""
         views, slopes = self.views(state), self.views(out)
-        products, values = [], [x]
+        products: list[np.ndarray] = []
+        values: list[Any] = [x]
         for coef, intercept in zip(views["coefs"], views["intercepts"], strict=True):
             products.append(np.asarray(values[-1] @ coef) + intercept)
             values.append(ACTIVATIONS[self.activation](products[-1]))
-        losses, error = LOSSES[self.loss](products[-1], y, self.loss_parameter)
+        losses, error = LOSSES[self.loss].evaluate(products[-1], y, self.loss_parameter)
         error = error * weight[:, None]
         for layer in reversed(range(len(products))):
             slopes["coefs"][layer] += np.asarray(values[layer].T @ error)

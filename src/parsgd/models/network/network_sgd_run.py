@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,11 @@ from parsgd.core import Rows, Totals
 from parsgd.kernels import network_types as field
 from parsgd.kernels.gil_threshold import get_gil_threshold
 from parsgd.kernels.network_types import NetworkBuffers, NetworkHyperparams, NetworkLayout
+from parsgd.models.network.forward import LOSSES
 from parsgd.utils import first_use
+
+if TYPE_CHECKING:
+    from parsgd.models.network.network_model import Network
 
 # Bytes of gradients per block: about a second-level cache.
 _GRADIENT_BYTES = 1 << 20
@@ -34,9 +38,21 @@ class NetworkSGDRun:
     Between :meth:`run` and :meth:`finalize` the first layer's weights may have a separate scale (sparse rows).
     """
 
+    model: Network
+    lr_scale: np.ndarray
+    parts: tuple[np.ndarray, np.ndarray, np.ndarray]
+    hyperparams: NetworkHyperparams
+    shared_scalars: np.ndarray
+    layout: NetworkLayout
+    kernel: Any
+    buffers: NetworkBuffers
+    run_state: np.ndarray
+    examples: int
+    coefs: list[np.ndarray]
+
     def __init__(
         self,
-        model: Any,
+        model: Network,
         state: np.ndarray,
         schedule_step: float,
         lr_scale: np.ndarray,
@@ -105,7 +121,7 @@ class NetworkSGDRun:
         run_state[field.PENDING_DECAY] = 0.0
 
     @contextlib.contextmanager
-    def shown(self) -> Iterator[None]:
+    def shown(self) -> Generator[None]:
         """Finalize the state within a context; afterwards the run continues from its previous form."""
         plain = self.run_state[field.FIRST_LAYER_SCALE] == 1.0 and self.run_state[field.PENDING_DECAY] == 0.0
         kept = [] if plain else [(array, array.copy()) for array in (self.run_state, *self.coefs)]
@@ -116,7 +132,7 @@ class NetworkSGDRun:
 
 
 @functools.lru_cache(maxsize=64)
-def make_layout(model: Any, batch_size: int) -> Any:
+def make_layout(model: Network, batch_size: int) -> NetworkLayout:
     """Return the offsets of all arrays in the kernels' form; cached, because `minibatch` calls it at every step."""
     hidden = max(model.sizes[1:-1], default=0)
     # each layer's values start on a whole vector
@@ -128,7 +144,7 @@ def make_layout(model: Any, batch_size: int) -> Any:
     return NetworkLayout(*(np.array(numbers, dtype=np.int64) for numbers in arrays))
 
 
-def make_buffers(model: Any, layout: Any, batch_size: int, whole: bool | None) -> Any:
+def make_buffers(model: Network, layout: NetworkLayout, batch_size: int, whole: bool | None) -> NetworkBuffers:
     """Allocate the buffers of one batch.
 
     ``whole`` selects space for the gradients of all parameters, of a block (False), or none (None).
@@ -153,15 +169,13 @@ def make_buffers(model: Any, layout: Any, batch_size: int, whole: bool | None) -
 
 
 @functools.lru_cache(maxsize=64)
-def make_hyperparams(model: Any) -> Any:
+def make_hyperparams(model: Network) -> NetworkHyperparams:
     """Return the hyperparameters as the kernels' record."""
-    activations, outputs, solvers = map(first_use.kernels, ("activations", "outputs", "solvers"))
+    activations, solvers = map(first_use.kernels, ("activations", "solvers"))
     get_gemm_address = first_use.kernels("gemm").get_gemm_address
 
     activation = getattr(activations, model.activation.upper())
-    losses = {"squared_error": "squared", "absolute_error": "absolute"}
-    loss = getattr(outputs, losses.get(model.loss, model.loss).upper())
-    averaged = model.loss in ("squared_error", "absolute_error", "huber")
+    loss = LOSSES[model.loss]
     decoupled = model.solver == "adamw"
     activate, differentiate, drop = activations.get_addresses(activation, model.dtype, model.dropout > 0.0)
     return NetworkHyperparams(
@@ -171,10 +185,10 @@ def make_hyperparams(model: Any) -> Any:
         differentiate_address=differentiate,
         dropout_address=drop,
         step_address=solvers.get_step_address(getattr(solvers, model.solver.upper()), model.dtype),
-        loss=loss,
+        loss=loss.code,
         loss_parameter=float(model.loss_parameter),
         # scikit-learn reports the mean of these losses over outputs, and steps along the gradient of their sum
-        loss_scale=1.0 / model.sizes[-1] if averaged else 1.0,
+        loss_scale=1.0 / model.sizes[-1] if loss.averaged else 1.0,
         batch_size=int(model.batch_size),
         alpha=0.0 if decoupled else float(model.alpha),
         penalty_fraction=1.0,
@@ -198,7 +212,7 @@ def make_hyperparams(model: Any) -> Any:
     )
 
 
-def gathers_whole(model: Any) -> bool:
+def gathers_whole(model: Network) -> bool:
     """Return True if a step needs the gradient of all parameters at once.
 
     It does for clipping, and on sparse rows with a solver that changes all weights at every step.
@@ -207,7 +221,14 @@ def gathers_whole(model: Any) -> bool:
 
 
 def gradient_sum(
-    model: Any, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
+    model: Network,
+    state: np.ndarray,
+    rows: Rows,
+    batch: np.ndarray,
+    first: int,
+    end: int,
+    schedule_step: float,
+    seed: int,
 ) -> tuple[np.ndarray, Totals]:
     """Sum the gradients of the examples ``batch[first:end]``.
 
@@ -263,7 +284,7 @@ def gradient_sum(
 
 
 def apply_gradient(
-    model: Any, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
+    model: Network, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
 ) -> np.ndarray:
     """Return the state after one step along the output of :func:`gradient_sum`, summed over a batch."""
     state = state.copy()

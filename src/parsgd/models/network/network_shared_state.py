@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from parsgd.kernels import shared_scalars as row
 
+if TYPE_CHECKING:
+    from parsgd.models.network.network_model import Network
 
-def shared_scalars(model: Any, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
+
+def shared_scalars(model: Network, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
     """Return the shared numbers apart from the parameters, ``(rows, 1)``, at the start of a round."""
     out = np.zeros((row.N_NETWORK, 1))
     out[row.N_WORKERS], out[row.SCALE], out[row.SCHEDULE_STEP] = n_workers, 1.0, schedule_step
@@ -19,7 +22,7 @@ def shared_scalars(model: Any, state: np.ndarray, schedule_step: float, n_worker
     return out
 
 
-def from_shared(model: Any, state: np.ndarray, shared_scalars: np.ndarray) -> np.ndarray:
+def from_shared(model: Network, state: np.ndarray, shared_scalars: np.ndarray) -> np.ndarray:
     """Return a new unscaled state from parameters and shared scalars that no worker uses any more."""
     state = state.copy()
     scale = shared_scalars.reshape(-1, 1)[row.SCALE, 0]

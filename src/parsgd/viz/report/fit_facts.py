@@ -8,7 +8,7 @@ from typing import Any
 
 from parsgd.core import Engine
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.fitted_attributes import FITTED, base_name, is_fitted
+from parsgd.estimators.kinds import base_name, estimator_names, is_fitted
 from parsgd.training.history import History
 from parsgd.training.history_stats import WorkerTotals, end_of, worker_totals
 from parsgd.viz.report.run_metadata import RunMetadata
@@ -71,7 +71,7 @@ class FitFacts:
 
 def check_fitted(estimator: Any, argument: str, expected: str = "a parsgd estimator") -> None:
     """Raise InvalidArgumentError unless ``estimator`` is a fitted parsgd estimator; ``argument`` is its name."""
-    if base_name(estimator) not in FITTED:
+    if base_name(estimator) not in estimator_names():
         raise InvalidArgumentError(f"{argument} must be {expected}. Got {estimator!r} instead.")
     if not is_fitted(estimator):
         raise InvalidArgumentError(f"{argument} must be fitted: call fit of {estimator!r} first.")
