@@ -18,7 +18,7 @@ class Serial(EngineDefaults):
     """Engine that runs each task when its report is requested, in the order of sending."""
 
     name = "serial"
-    capabilities: frozenset[str] = frozenset()
+    capabilities = frozenset[str]()
     in_calling_thread = True
 
     def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> SerialWorkerPool:

@@ -104,7 +104,7 @@ class Simulated(EngineDefaults):
     seed: int = 0
 
     name = "simulated"
-    capabilities: frozenset[str] = frozenset()
+    capabilities = frozenset[str]()
 
     def __post_init__(self) -> None:
         for argument in ("speeds", "latency_s"):

@@ -20,7 +20,7 @@ class Threads(EngineDefaults):
     """Engine with one thread per worker for the duration of a fit."""
 
     name = "threads"
-    capabilities: frozenset[str] = frozenset({"shared_memory"})
+    capabilities = frozenset({"shared_memory"})
 
     def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> ThreadWorkerPool:
         return ThreadWorkerPool(work, shards, progress)

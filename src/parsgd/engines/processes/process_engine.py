@@ -60,7 +60,7 @@ class Processes(EngineDefaults):
     _pools: list[ProcessCache] = field(default_factory=list[ProcessCache], init=False, repr=False, compare=False)
 
     name = "processes"
-    capabilities: frozenset[str] = frozenset()
+    capabilities = frozenset[str]()
 
     def __post_init__(self) -> None:
         check_count(self.n_processes, "n_processes", "Processes")
