@@ -16,25 +16,8 @@ import numpy as np
 
 from parsgd.core import Report, Shard, StoppableProgress, Task, TaskFailed
 from parsgd.engines.placement import Placement
+from parsgd.engines.processes import messages
 from parsgd.engines.processes.error_transport import WarningRegistry, unpacked_error, warn_again
-from parsgd.engines.processes.messages import (
-    DropShards,
-    EndFit,
-    FitEnded,
-    FromWorker,
-    Halt,
-    Heartbeat,
-    Ready,
-    RunTask,
-    SendArrays,
-    SendShard,
-    SendSlot,
-    SkipTask,
-    StartFit,
-    TaskDone,
-    TaskProgress,
-    TaskRaised,
-)
 from parsgd.engines.processes.payload import FitPayload
 from parsgd.engines.processes.shared_memory import InArrayFile, InSlot, PickledObject, loads
 from parsgd.engines.processes.state_buffers import StateBuffers
@@ -103,7 +86,7 @@ class ProcessWorkerPool:
         """Send the work, and wait until all processes are ready, so that none takes the work of late ones."""
         for host in self.hosts:
             self._send_arrays(host, self.payload.work)
-            host.send(StartFit(self.payload.work.data, import_path(), current_modules(), os.getcwd()))
+            host.send(messages.StartFit(self.payload.work.data, import_path(), current_modules(), os.getcwd()))
         while not all(host.ready for host in self.placement.available):
             self._wait()
 
@@ -119,9 +102,9 @@ class ProcessWorkerPool:
         self._send_shard(host, task.worker)
         if slot is not None and slot not in host.slots:
             host.slots.add(slot)
-            host.send(SendSlot(slot), self.states.slots.files[slot])
+            host.send(messages.SendSlot(slot), self.states.slots.files[slot])
         free = [host.free.popleft() for _ in range(len(host.free))]
-        host.send(RunTask(serial, task.worker, packed.data, free))
+        host.send(messages.RunTask(serial, task.worker, packed.data, free))
         host.silent_s = 0.0
         self.under_way[serial] = _Sent(task, host, slot)
 
@@ -144,7 +127,7 @@ class ProcessWorkerPool:
         for host in self.hosts:
             host.shards.clear()
             host.array_files.difference_update(old)
-            host.send(DropShards(old))
+            host.send(messages.DropShards(old))
 
     def now(self) -> float:
         return time.perf_counter()
@@ -158,7 +141,7 @@ class ProcessWorkerPool:
         self.under_way.clear()
         self._halt()
         for host in self.hosts:
-            host.send(EndFit(leaving))
+            host.send(messages.EndFit(leaving))
         try:
             kept = [] if leaving else self._closed_by(time.monotonic() + _GRACE_SECONDS)
             end([host for host in self.hosts if host not in kept], _GRACE_SECONDS if leaving else 0.0)
@@ -180,19 +163,19 @@ class ProcessWorkerPool:
         """Send the array files to which an object refers, unless the process has them."""
         for number in sorted(packed.array_files - host.array_files):
             host.array_files.add(number)
-            host.send(SendArrays(number), self.payload.file(number))
+            host.send(messages.SendArrays(number), self.payload.file(number))
 
     def _send_shard(self, host: WorkerProcess, worker: int) -> None:
         if worker not in host.shards:
             host.shards.add(worker)
             self._send_arrays(host, self.payload.shards[worker])
-            host.send(SendShard(worker, self.payload.shards[worker].data))
+            host.send(messages.SendShard(worker, self.payload.shards[worker].data))
 
     def _halt(self) -> None:
         if not self.halted:
             self.halted = True
             for host in self.hosts:
-                host.send(Halt())
+                host.send(messages.Halt())
 
     # -- receiving -----------------------------------------------------------------------------------------------------
 
@@ -246,18 +229,18 @@ class ProcessWorkerPool:
             host.silent = False
             self.placement.join(host)
 
-    def _handle(self, host: WorkerProcess, message: FromWorker, file: int) -> None:
+    def _handle(self, host: WorkerProcess, message: messages.FromWorker, file: int) -> None:
         match message:
-            case Ready():
+            case messages.Ready():
                 host.ready = True
-            case Heartbeat():
+            case messages.Heartbeat():
                 pass  # any message shows that the process is running
-            case SendSlot(number):
+            case messages.SendSlot(number):
                 host.view.add(number, file)
-            case TaskProgress(serial, examples, loss):
+            case messages.TaskProgress(serial, examples, loss):
                 if serial in self.under_way:
                     self._report_progress(self.under_way[serial], examples, loss)
-            case TaskDone(serial, data, warned):
+            case messages.TaskDone(serial, data, warned):
                 # unpickled also for a task that was given up: the slot of its state is then free again
                 report = cast("Report", loads(data, lambda place: _in_slot(host, place)))
                 sent = self._done(serial)
@@ -265,12 +248,12 @@ class ProcessWorkerPool:
                     if report.examples > sent.reported:
                         self._report_progress(sent, report.examples - sent.reported, math.nan)
                     self._add_result(report, warned)
-            case TaskRaised(serial, error, warned):
+            case messages.TaskRaised(serial, error, warned):
                 sent = self._done(serial)
                 if sent is not None:
                     who = f"worker {sent.task.worker} in round {sent.task.round}, process {host.pid}"
                     self._add_result(unpacked_error(error, who), warned)
-            case FitEnded():
+            case messages.FitEnded():
                 host.done = True
 
     def _add_result(self, result: Report | BaseException, warned: bytes | None) -> None:
@@ -301,7 +284,7 @@ class ProcessWorkerPool:
                 task, replaced = sent.task, bool(self.placement.available)
                 self.arrived.append(TaskFailed(task.worker, task.round, why, replaced))
                 if silent:
-                    host.send(SkipTask(serial))
+                    host.send(messages.SkipTask(serial))
         host.silent = silent
         if not silent:
             host.kill()

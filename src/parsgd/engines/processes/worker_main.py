@@ -20,31 +20,13 @@ from typing import NoReturn, cast
 import numpy as np
 
 from parsgd.core import Report, RunningLoss, Shard, Task, WorkFn
+from parsgd.engines.processes import messages
 from parsgd.engines.processes.channel import Channel
 from parsgd.engines.processes.error_transport import (
     RecordedWarning,
     packed_error,
     packed_warnings,
     recorded_warnings,
-)
-from parsgd.engines.processes.messages import (
-    DropShards,
-    EndFit,
-    FitEnded,
-    FromDriver,
-    FromWorker,
-    Halt,
-    Heartbeat,
-    Ready,
-    RunTask,
-    SendArrays,
-    SendShard,
-    SendSlot,
-    SkipTask,
-    StartFit,
-    TaskDone,
-    TaskProgress,
-    TaskRaised,
 )
 from parsgd.engines.processes.shared_buffers import SharedBuffers, SharedBufferView
 from parsgd.engines.processes.shared_memory import (
@@ -83,7 +65,7 @@ def main(file: int, driver: int, tied: bool) -> NoReturn:
         # import now, because it takes time, so that all workers start equally prepared
         first_use.kernels("shuffling")
 
-        worker.send(Ready())
+        worker.send(messages.Ready())
         worker.run()
 
 
@@ -95,7 +77,7 @@ def _send_heartbeats(worker: Worker, driver: int) -> NoReturn:
         if poll.poll(1000 * _HEARTBEAT_SECONDS) or os.getppid() != driver:
             leave(1)
         if worker.busy:
-            worker.send(Heartbeat())
+            worker.send(messages.Heartbeat())
 
 
 def leave(status: int) -> NoReturn:
@@ -126,10 +108,10 @@ _current = CurrentFolder()
 class Worker:
     """Worker side of the connection; serves one pool at a time."""
 
-    def __init__(self, channel: Channel[FromDriver]):
+    def __init__(self, channel: Channel[messages.FromDriver]):
         self.channel = channel
         self.send_lock = threading.Lock()
-        self.backlog: deque[tuple[FromDriver, int]] = deque()
+        self.backlog: deque[tuple[messages.FromDriver, int]] = deque()
         self.busy = False
         self._reset()
 
@@ -153,7 +135,7 @@ class Worker:
                 self._wait_for_messages()
             self._handle(*self.backlog.popleft())
 
-    def send(self, message: FromWorker, file: int | None = None) -> None:
+    def send(self, message: messages.FromWorker, file: int | None = None) -> None:
         """Send a message to the driver; the main and the heartbeat thread may call it."""
         with self.send_lock:
             self.channel.put(message, file)
@@ -166,7 +148,7 @@ class Worker:
             leave(0)  # the driver has exited
         self.backlog.extend(results)
         for message, file in results:
-            if isinstance(message, (Halt, SkipTask)):
+            if isinstance(message, (messages.Halt, messages.SkipTask)):
                 self._handle(message, file)
 
     def _read_available(self) -> None:
@@ -176,31 +158,31 @@ class Worker:
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
-    def _handle(self, message: FromDriver, file: int) -> None:
+    def _handle(self, message: messages.FromDriver, file: int) -> None:
         match message:
-            case StartFit():
+            case messages.StartFit():
                 self._start_fit(message)
-            case SendArrays(number):
+            case messages.SendArrays(number):
                 self.array_files[number] = ArrayFile(file)
-            case SendSlot(number):
+            case messages.SendSlot(number):
                 self.driver_buffers.add(number, file)
-            case SendShard(worker, shard):
+            case messages.SendShard(worker, shard):
                 self.shards[worker] = shard
-            case RunTask():
+            case messages.RunTask():
                 self._run_task(message)
-            case SkipTask(serial):
+            case messages.SkipTask(serial):
                 self.skipped.add(serial)
-            case Halt():
+            case messages.Halt():
                 self.halted = True
-            case DropShards(numbers):
+            case messages.DropShards(numbers):
                 self._close_shards()
                 for number in numbers:
                     if number in self.array_files:
                         self.array_files.pop(number).close()
-            case EndFit(leaving):
+            case messages.EndFit(leaving):
                 self._end_fit(leaving)
 
-    def _start_fit(self, fit: StartFit) -> None:
+    def _start_fit(self, fit: messages.StartFit) -> None:
         sys.path[:] = fit.path
         os.chdir(fit.folder)
         _current.names, _current.folder = frozenset(fit.modules), fit.folder
@@ -216,7 +198,7 @@ class Worker:
             array_file.close()
         self.own_buffers.close()
         self._reset()
-        self.send(FitEnded())
+        self.send(messages.FitEnded())
 
     def _close_shards(self) -> None:
         for shard in self.shards.values():
@@ -226,7 +208,7 @@ class Worker:
 
     # -- a task --------------------------------------------------------------------------------------------------------
 
-    def _run_task(self, message: RunTask) -> None:
+    def _run_task(self, message: messages.RunTask) -> None:
         for number in message.free:
             self.own_buffers.release(number)
         self._read_available()
@@ -241,9 +223,9 @@ class Worker:
                 report = work(shard, cast("Task", loads(message.task, self._find)), self.progress)
                 # a subclass of Report may be one that the driver cannot import
                 data = dumps(report, self._placer(report.state), by_value=type(report) is not Report)
-            self.send(TaskDone(serial, data, packed_warnings(warned)))
+            self.send(messages.TaskDone(serial, data, packed_warnings(warned)))
         except BaseException as error:  # raised again by the driver
-            self.send(TaskRaised(serial, packed_error(error), packed_warnings(warned)))
+            self.send(messages.TaskRaised(serial, packed_error(error), packed_warnings(warned)))
         finally:
             self.busy, self.serial = False, -1
 
@@ -271,7 +253,7 @@ class Worker:
             number = self.own_buffers.put(array)
             if number not in self.announced:
                 self.announced.add(number)
-                self.send(SendSlot(number), self.own_buffers.files[number])
+                self.send(messages.SendSlot(number), self.own_buffers.files[number])
             return InSlot(number, Layout.of(array))
 
         return place
@@ -281,7 +263,7 @@ class Worker:
         self.examples += examples
         now = time.perf_counter()
         if now - self.progress_at > _PROGRESS_SECONDS:
-            self.send(TaskProgress(self.serial, self.examples, float(sgd_run.mean_loss())))
+            self.send(messages.TaskProgress(self.serial, self.examples, float(sgd_run.mean_loss())))
             self.examples, self.progress_at = 0, now
         self._read_available()
         return not self.halted and self.serial not in self.skipped

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+from parsgd.engines.processes import messages
 from parsgd.engines.processes.channel import Channel, socket_pair
-from parsgd.engines.processes.messages import FromDriver, FromWorker
 from parsgd.engines.processes.shared_buffers import SharedBufferView
 
 # With -P and without PYTHONPATH the interpreter finds only its own modules until it has the driver's path.
@@ -72,7 +72,7 @@ class WorkerProcess:
 
     def __init__(self) -> None:
         ours, theirs = socket_pair()
-        self.channel: Channel[FromWorker] = Channel(ours)
+        self.channel: Channel[messages.FromWorker] = Channel(ours)
         try:
             # the system binds a child to the thread that starts it, so only the main thread may request this
             tied = threading.current_thread() is threading.main_thread()
@@ -109,7 +109,7 @@ class WorkerProcess:
         """True if the process has exited."""
         return self.process.poll() is not None
 
-    def send(self, message: FromDriver, file: int | None = None) -> None:
+    def send(self, message: messages.FromDriver, file: int | None = None) -> None:
         """Send a message, now or as soon as the socket accepts it."""
         self.channel.put(message, file)
         self.channel.flush()
