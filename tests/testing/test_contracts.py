@@ -15,7 +15,7 @@ from parsgd import (
     WeightedAverage,
     registry,
 )
-from parsgd.core import MergeResult, RowBlock, Shard
+from parsgd.core import EngineDefaults, MergeResult, RowBlock, Shard
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialWorkerPool
 from parsgd.models.linear.linear_model import Linear
@@ -205,7 +205,7 @@ def test_an_algorithm_that_breaks_a_promise_is_told_which(kind, sentence):
         check_algorithm(kind())
 
 
-class Broken:
+class Broken(EngineDefaults):
     """The serial engine with another crew."""
 
     name, capabilities = "broken", frozenset()

@@ -8,14 +8,12 @@ A state is one flat, contiguous vector, so a merge is a weighted sum, a message 
 """
 
 from parsgd.core.algorithm_protocol import Algorithm
-from parsgd.core.defaults import SynchronousAlgorithm, no_progress
+from parsgd.core.costs import CostModel
+from parsgd.core.defaults import EngineDefaults, SynchronousAlgorithm, no_progress
 from parsgd.core.engine_protocols import (
-    ClusterEngine,
-    CostedEngine,
     Engine,
-    FixedSizeEngine,
-    MessageCostEngine,
     ProgressCallback,
+    RunningLoss,
     StoppableProgress,
     WorkerPool,
     WorkFn,
@@ -34,29 +32,28 @@ from parsgd.core.records import (
     TaskFailed,
     Totals,
 )
-from parsgd.core.source_protocols import PARTITIONS, LocatedShard, Shard, Source
+from parsgd.core.source_protocols import PARTITIONS, Shard, Source
+from parsgd.core.work import Work
 
 __all__ = [
     "MODEL_OFFERS",
     "PARTITIONS",
     "Algorithm",
     "Budget",
-    "ClusterEngine",
-    "CostedEngine",
+    "CostModel",
     "CsrRows",
     "DenseRows",
     "Engine",
+    "EngineDefaults",
     "FitState",
-    "FixedSizeEngine",
     "LinearStateModel",
-    "LocatedShard",
     "MergeResult",
-    "MessageCostEngine",
     "Model",
     "ProgressCallback",
     "Report",
     "RowBlock",
     "Rows",
+    "RunningLoss",
     "SGDRun",
     "Shard",
     "SharedModel",
@@ -66,6 +63,7 @@ __all__ = [
     "Task",
     "TaskFailed",
     "Totals",
+    "Work",
     "WorkFn",
     "WorkerPool",
     "no_progress",

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from parsgd.core.model_protocols import SGDRun
+from parsgd.core.costs import CostModel
 from parsgd.core.records import Report, Task, TaskFailed
 from parsgd.core.source_protocols import Shard
+
+
+class RunningLoss(Protocol):
+    """The part of a run that a progress callback may read: an :class:`~parsgd.core.SGDRun`, or what reports gave."""
+
+    def mean_loss(self) -> float:
+        """Return the mean loss of the examples since the last totals, or NaN if it is unknown."""
+        ...
 
 
 class ProgressCallback(Protocol):
     """A callback from a worker to its driver while a task runs."""
 
-    def __call__(self, worker: int, examples: int, sgd_run: SGDRun) -> bool:
+    def __call__(self, worker: int, examples: int, sgd_run: RunningLoss) -> bool:
         """Report progress and return True to continue the task.
 
         Called on the worker after every chunk of examples (about 0.02 s).
@@ -24,14 +32,15 @@ class ProgressCallback(Protocol):
             Number of the worker.
         examples : int
             Examples visited since the previous call.
-        sgd_run : SGDRun
-            The run in progress; its mean loss may be read.
+        sgd_run : RunningLoss
+            The run in progress.
 
         Returns
         -------
         bool
             False if the worker should stop and report its partial result.
         """
+        ...
 
 
 class StoppableProgress(ProgressCallback, Protocol):
@@ -40,10 +49,11 @@ class StoppableProgress(ProgressCallback, Protocol):
     Attributes
     ----------
     halted : bool
-        True if all workers should stop.  Pools with workers in other processes check it while they wait.
+        True if all workers should stop.  Pools with workers on other machines check it while they wait.
     """
 
-    halted: bool
+    @property
+    def halted(self) -> bool: ...
 
 
 # Run one task on a shard and return its report: ``Algorithm.run`` with the model bound.
@@ -56,6 +66,7 @@ class WorkerPool(Protocol):
 
     def send(self, task: Task) -> None:
         """Send a task to the worker ``task.worker``.  Called once per worker and round; does not wait."""
+        ...
 
     def receive(self, at_least: int) -> list[Report | TaskFailed]:
         """Wait for reports and return them.  Called after the tasks of a round were sent, until the quorum is reached.
@@ -75,24 +86,26 @@ class WorkerPool(Protocol):
         Exception
             Any error that a worker raised in a task, for example while it read its rows.
         """
+        ...
 
     def set_shards(self, shards: Sequence[Shard]) -> None:
         """Replace the shards of all workers and close the old ones.  Called between epochs, while no task runs."""
+        ...
 
     def now(self) -> float:
         """Return the time in seconds, from the wall clock or a simulated clock."""
+        ...
 
     def close(self) -> None:
         """End the workers and close the shards.  Called once, after success or failure, possibly while tasks run."""
+        ...
 
 
 @runtime_checkable
 class Engine(Protocol):
     """A place where workers run: threads, processes, a cluster.
 
-    Optional members are declared in :class:`FixedSizeEngine`, :class:`ClusterEngine`, :class:`MessageCostEngine` and
-    :class:`CostedEngine`.  An optional class attribute ``in_calling_thread = True`` states that workers run in the
-    thread of the driver; a one-shot fit with one worker then bypasses the pool.
+    :class:`~parsgd.core.EngineDefaults` has defaults for all members but ``name``, ``capabilities`` and ``open``.
 
     Attributes
     ----------
@@ -100,12 +113,51 @@ class Engine(Protocol):
         Name for the ``engine`` parameter and for messages.
     capabilities : frozenset of str
         Capabilities compared with ``Algorithm.requires`` before any worker starts, for example ``"shared_memory"``.
+    n_workers : int or None
+        Fixed number of workers; None if the engine accepts any.  Estimators read it to resolve ``n_jobs``.
+    in_calling_thread : bool
+        True if workers run in the thread of the driver.  A one-shot fit with one worker then bypasses the pool.
+    on_cluster : bool
+        True if workers run on machines of a cluster, whose memory may hold more rows than this machine's.
     """
 
-    name: str
-    capabilities: frozenset[str]
+    @property
+    def name(self) -> str: ...
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> WorkerPool:
+    @property
+    def capabilities(self) -> frozenset[str]: ...
+
+    @property
+    def n_workers(self) -> int | None: ...
+
+    @property
+    def in_calling_thread(self) -> bool: ...
+
+    @property
+    def on_cluster(self) -> bool: ...
+
+    def default_workers(self) -> int:
+        """Return the number of workers that can run at the same time.
+
+        Called by estimators for ``n_jobs=None`` and for a negative ``n_jobs``.
+        """
+        ...
+
+    def message_costs(self, n_parameters: int) -> tuple[float, float] | None:
+        """Return the latency in seconds per message and the bandwidth in bytes per second; None: shared memory.
+
+        Called by estimators when they choose an algorithm and a number of workers.
+        """
+        ...
+
+    def costs(self, n_rows: int, n_parameters: int) -> CostModel | None:
+        """Return the complete cost model of a fit if the engine has one, such as a simulated engine; otherwise None.
+
+        Called by estimators before ``message_costs``.
+        """
+        ...
+
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> WorkerPool:
         """Start one worker per shard.
 
         Called by the training loop, once per fit.
@@ -113,52 +165,14 @@ class Engine(Protocol):
         Arguments
         ---------
         work : callable
-            The function that runs a task.
+            The function that runs a task: a :class:`~parsgd.core.Work`, or a function that wraps one.
         shards : sequence of Shard
             The shard of each worker.
-        progress : ProgressCallback
+        progress : StoppableProgress
             Callback for the running tasks.
 
         Returns
         -------
         WorkerPool
         """
-
-
-class FixedSizeEngine(Engine, Protocol):
-    """An engine with a fixed number of workers.
-
-    Attributes
-    ----------
-    n_workers : int or None
-        Number of workers; None if the engine accepts any.  Estimators read it to resolve ``n_jobs``.
-    """
-
-    n_workers: int | None
-
-
-class ClusterEngine(Engine, Protocol):
-    """An engine that knows a suitable number of workers for its machines."""
-
-    def default_workers(self) -> int:
-        """Return the number of workers for ``n_jobs=None``.  Called by estimators before a fit."""
-
-
-class MessageCostEngine(Engine, Protocol):
-    """An engine with known message costs."""
-
-    def message_costs(self, n_parameters: int) -> tuple[float, float]:
-        """Return the latency in seconds per message and the bandwidth in bytes per second.
-
-        Called by estimators when they choose an algorithm and a number of workers.
-        """
-
-
-class CostedEngine(Engine, Protocol):
-    """An engine with a complete cost model, such as a simulated one."""
-
-    def costs(self, n_rows: int, n_parameters: int) -> Any:
-        """Return the :class:`~parsgd.training.cost_model.CostModel` of a fit.
-
-        Called by estimators instead of ``message_costs``.
-        """
+        ...

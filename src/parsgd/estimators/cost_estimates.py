@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
-from parsgd.training.cost_model import CostModel, round_seconds
+from parsgd.core import CostModel, Engine
+from parsgd.training.cost_model import round_seconds
 
 # Rounds may add this fraction to the time: the accuracy is worth more (docs/results/family.md).
 _ROUNDS_SHARE = 0.25
@@ -60,17 +61,19 @@ def costs_of(size: ProblemSize, n_threads: int) -> CostModel:
     return CostModel(size.n_rows, size.epoch_seconds / max(size.n_rows, 1), wake_s=wake)
 
 
-def costs_on(engine: Any, size: ProblemSize, n_workers: int) -> CostModel:
+def costs_on(engine: Engine | None, size: ProblemSize, n_workers: int) -> CostModel:
     """Return the costs on an engine.
 
-    A simulated engine gives its own (``costs(n_rows, n_parameters)``). A distributed engine adds message costs to the
-    estimates (``message_costs(n_parameters)``, seconds and bytes per second). All others use the estimates of threads.
+    A simulated engine gives its own (``Engine.costs``). A distributed engine adds message costs to the estimates
+    (``Engine.message_costs``). All others use the estimates of threads.
     """
-    if hasattr(engine, "costs"):
-        return engine.costs(size.n_rows, size.n_parameters)
-    if not hasattr(engine, "message_costs"):
+    own = None if engine is None else engine.costs(size.n_rows, size.n_parameters)
+    if own is not None:
+        return own
+    message_costs = None if engine is None else engine.message_costs(size.n_parameters)
+    if message_costs is None:
         return costs_of(size, n_workers)
-    latency, bandwidth = engine.message_costs(size.n_parameters)
+    latency, bandwidth = message_costs
     estimate = costs_of(size, 1)
     state_bytes = 8 * size.n_parameters
     return replace(estimate, state_bytes=state_bytes, latency_s=latency, bandwidth_bytes_per_s=bandwidth)

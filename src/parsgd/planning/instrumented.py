@@ -5,16 +5,29 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from parsgd.core import Algorithm, Engine, FitState, MergeResult, ProgressCallback, Report, Shard, WorkerPool, WorkFn
+from parsgd.core import (
+    Algorithm,
+    Engine,
+    EngineDefaults,
+    FitState,
+    MergeResult,
+    Report,
+    Shard,
+    StoppableProgress,
+    Work,
+    WorkerPool,
+    WorkFn,
+)
 
 
 class StopTrial(Exception):
     """Raised to end a trial fit early, when it has shown enough."""
 
 
-class InstrumentedEngine(ABC):
+class InstrumentedEngine(EngineDefaults, ABC):
     """Wrapper that acts as both algorithm and engine of an estimator, and calls ``on_merge`` after each merge.
 
     ``combine_s`` holds the duration of each merge.  ``seconds_per_row`` holds, for each round, the slowest worker's
@@ -24,7 +37,7 @@ class InstrumentedEngine(ABC):
     def __init__(self, algorithm: Algorithm, engine: Engine):
         self.algorithm, self.engine = algorithm, engine
         self.pool: WorkerPool | None = None
-        self.progress: ProgressCallback | None = None
+        self.progress: StoppableProgress | None = None
         self.combine_s: list[float] = []
         self.seconds_per_row: list[float] = []
 
@@ -39,9 +52,11 @@ class InstrumentedEngine(ABC):
 
     @property
     def n_workers(self) -> int | None:
-        return getattr(self.engine, "n_workers", None)
+        return self.engine.n_workers
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> WorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> WorkerPool:
+        if isinstance(work, Work):
+            work = replace(work, algorithm=self.algorithm)  # workers need no instruments
         self.pool, self.progress = self.engine.open(work, shards, progress), progress
         return self.pool
 
@@ -61,7 +76,7 @@ class InstrumentedEngine(ABC):
 
     def stop(self) -> None:
         """End the fit here, but raise KeyboardInterrupt if Ctrl-C was pressed in the meantime."""
-        if getattr(self.progress, "halted", False):
+        if self.progress is not None and self.progress.halted:
             raise KeyboardInterrupt
         raise StopTrial
 

@@ -26,7 +26,8 @@ def check_engine(engine: core.Engine) -> None:
     - Results equal those of ``engine="serial"`` bit for bit.
     - A closed pool leaves no threads.
     """
-    must(isinstance(engine, core.Engine), f"{type(engine).__name__} lacks parts of parsgd.core.Engine.")
+    kind = type(engine).__name__
+    must(isinstance(engine, core.Engine), f"{kind} lacks parts of parsgd.core.Engine; derive it from EngineDefaults.")
     must(
         all(isinstance(capability, str) for capability in engine.capabilities),
         "capabilities must be a set of capability names.",
