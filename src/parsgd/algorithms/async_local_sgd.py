@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
+from parsgd.algorithms.common.merge_rules import required_by_rule
 from parsgd.algorithms.common.round_length import round_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
@@ -83,6 +84,10 @@ class AsyncLocalSGD(SynchronousAlgorithm):
     exponent: float = 0.5
 
     name = "asynchronous"
+
+    @property
+    def requires(self) -> frozenset[str]:
+        return required_by_rule(self.rule)
 
     def __post_init__(self) -> None:
         check_between(self.sync_every, 0, 1, "sync_every", "AsyncLocalSGD")

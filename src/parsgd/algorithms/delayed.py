@@ -73,6 +73,7 @@ class DelayedSGD(SynchronousAlgorithm):
 
     name = "delayed"
     message = "gradient"
+    requires = frozenset({"gradients"})
     ordered = True
     common_clock = True
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.algorithms.common.learned_weights import sample_rows
-from parsgd.algorithms.common.merge_rules import PROBE_ROW_RULES, RULES
+from parsgd.algorithms.common.merge_rules import PROBE_ROW_RULES, RULES, required_by_rule
 from parsgd.algorithms.common.outer_optimizers import Mean, Momentum
 from parsgd.algorithms.common.round_length import longest_part, round_budget
 from parsgd.algorithms.common.round_schedule import deadline, next_period, shares_by_speed, update_seconds_per_example
@@ -171,6 +171,10 @@ class LocalSGD(SynchronousAlgorithm):
         unequal = any(setting is not None for setting in (self.seconds, self.deadline, self.balance))
         # weights by steps account for the unvisited rows of slow workers; an adaptive step does not need them
         return self.rule or ("steps" if unequal and not self._outer.raises_rates else "uniform")
+
+    @property
+    def requires(self) -> frozenset[str]:
+        return required_by_rule(self._rule) | self._outer.requires
 
     @property
     def holds_out(self) -> bool:

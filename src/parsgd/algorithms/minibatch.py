@@ -63,6 +63,7 @@ class MiniBatch(SynchronousAlgorithm):
     name = "minibatch"
     partition = "common_order"
     message = "gradient"
+    requires = frozenset({"gradients"})
     common_clock = True
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.delayed_gradients import wrap_delay
+from parsgd.algorithms.common.delayed_gradients import required_by_delay, run_with_delay
 from parsgd.algorithms.common.subsample import SubsampledShard, mute_progress, scale_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
@@ -73,6 +73,10 @@ class SimuParallel(SynchronousAlgorithm):
     one_shot = True
     may_overwrite_start = True
 
+    @property
+    def requires(self) -> frozenset[str]:
+        return required_by_delay(self.inner_delay)
+
     def __post_init__(self) -> None:
         choose(self.partition, ("shuffled", "contiguous", "replicated"), "partition", "SimuParallel")
         check_between(self.seconds, 0, float("inf"), "seconds", "SimuParallel", optional=True)
@@ -88,15 +92,15 @@ class SimuParallel(SynchronousAlgorithm):
         return Budget(fit_state.shard_rows[worker] * fit_state.max_epochs, self.seconds)
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
-        model = wrap_delay(model, self.inner_delay)
-        report = run(model, shard, task, progress)
+        start_run = run_with_delay(model, self.inner_delay)
+        report = run(model, shard, task, progress, start_run=start_run)
         # one worker is serial SGD
         if self.correction is None or task.n_workers == 1 or report.steps == 0:
             return report
         part = SubsampledShard(shard, self.correction, task.seed)
         if part.n_rows == 0:
             return report
-        again = run(model, part, scale_budget(task, part), mute_progress(progress))
+        again = run(model, part, scale_budget(task, part), mute_progress(progress), start_run=start_run)
         state = merge_weights.bias_corrected(report.state, again.state, part.n_rows / shard.n_rows)
         state = state.astype(report.state.dtype)
         state[model.nonnegative] = report.state[model.nonnegative]

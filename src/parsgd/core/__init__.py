@@ -8,7 +8,7 @@ A state is one flat, contiguous vector, so a merge is a weighted sum, a message 
 """
 
 from parsgd.core.algorithm_protocol import Algorithm
-from parsgd.core.defaults import SynchronousAlgorithm, no_progress
+from parsgd.core.defaults import PlainModel, SynchronousAlgorithm, no_progress
 from parsgd.core.engine_protocols import (
     ClusterEngine,
     CostedEngine,
@@ -20,7 +20,20 @@ from parsgd.core.engine_protocols import (
     WorkerPool,
     WorkFn,
 )
-from parsgd.core.model_protocols import MODEL_OFFERS, LinearStateModel, Model, SGDRun, SharedModel
+from parsgd.core.model_protocols import (
+    MODEL_CAPABILITIES,
+    AveragingModel,
+    FullGradientModel,
+    GradientModel,
+    LinearStateModel,
+    Model,
+    SharedModel,
+    has_averaging,
+    has_full_gradient,
+    has_gradients,
+    has_linear_state,
+    has_shared_steps,
+)
 from parsgd.core.records import (
     Budget,
     CsrRows,
@@ -30,16 +43,19 @@ from parsgd.core.records import (
     Report,
     RowBlock,
     Rows,
+    StoppingCriterion,
     Task,
     TaskFailed,
     Totals,
 )
+from parsgd.core.sgd_run import RunningLoss, SGDRun, StartRun
 from parsgd.core.source_protocols import PARTITIONS, LocatedShard, Shard, Source
 
 __all__ = [
-    "MODEL_OFFERS",
+    "MODEL_CAPABILITIES",
     "PARTITIONS",
     "Algorithm",
+    "AveragingModel",
     "Budget",
     "ClusterEngine",
     "CostedEngine",
@@ -48,25 +64,36 @@ __all__ = [
     "Engine",
     "FitState",
     "FixedSizeEngine",
+    "FullGradientModel",
+    "GradientModel",
     "LinearStateModel",
     "LocatedShard",
     "MergeResult",
     "MessageCostEngine",
     "Model",
+    "PlainModel",
     "ProgressCallback",
     "Report",
     "RowBlock",
     "Rows",
+    "RunningLoss",
     "SGDRun",
     "Shard",
     "SharedModel",
     "Source",
+    "StartRun",
     "StoppableProgress",
+    "StoppingCriterion",
     "SynchronousAlgorithm",
     "Task",
     "TaskFailed",
     "Totals",
     "WorkFn",
     "WorkerPool",
+    "has_averaging",
+    "has_full_gradient",
+    "has_gradients",
+    "has_linear_state",
+    "has_shared_steps",
     "no_progress",
 ]

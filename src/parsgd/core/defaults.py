@@ -1,13 +1,37 @@
-"""Defaults shared by most algorithms and engines."""
+"""Defaults shared by most models, algorithms and engines."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from parsgd.core.model_protocols import SGDRun
 from parsgd.core.records import FitState
+from parsgd.core.sgd_run import RunningLoss
+
+
+class PlainModel:
+    """Base class with the defaults of a model that offers only the core members, with one output.
+
+    A subclass defines ``init`` and ``sgd_run``, and overrides the defaults that it changes.  See
+    :class:`~parsgd.core.Model` for each member.
+    """
+
+    n_outputs: int = 1
+    batch_size: int = 1
+    uses_blas: bool = False
+    nonnegative: slice = slice(0, 0)
+    divergence: str = ""
+    capabilities: frozenset[str] = frozenset()
+    unavailable: Mapping[str, str] = MappingProxyType({})
+
+    def finite(self, state: np.ndarray) -> bool:
+        return bool(np.isfinite(state).all())
+
+    def total_loss(self, losses: np.ndarray) -> float:
+        return float(losses.sum())
 
 
 class SynchronousAlgorithm:
@@ -52,6 +76,6 @@ class SynchronousAlgorithm:
         return n_workers
 
 
-def no_progress(worker: int, examples: int, sgd_run: SGDRun) -> bool:
+def no_progress(worker: int, examples: int, sgd_run: RunningLoss) -> bool:
     """Report nothing and continue: the progress callback of an engine without a connection to its driver."""
     return True

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from parsgd.core.model_protocols import SGDRun
 from parsgd.core.records import Report, Task, TaskFailed
+from parsgd.core.sgd_run import RunningLoss
 from parsgd.core.source_protocols import Shard
 
 
 class ProgressCallback(Protocol):
     """A callback from a worker to its driver while a task runs."""
 
-    def __call__(self, worker: int, examples: int, sgd_run: SGDRun) -> bool:
+    def __call__(self, worker: int, examples: int, sgd_run: RunningLoss) -> bool:
         """Report progress and return True to continue the task.
 
         Called on the worker after every chunk of examples (about 0.02 s).
@@ -24,8 +24,8 @@ class ProgressCallback(Protocol):
             Number of the worker.
         examples : int
             Examples visited since the previous call.
-        sgd_run : SGDRun
-            The run in progress; its mean loss may be read.
+        sgd_run : RunningLoss
+            The run in progress.
 
         Returns
         -------

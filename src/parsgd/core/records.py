@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -46,6 +46,35 @@ class RowBlock(NamedTuple):
     order: np.ndarray
 
 
+class StoppingCriterion(Protocol):
+    """A stopping rule that a worker applies to its own epochs, with its memory.
+
+    Attributes
+    ----------
+    monitor : callable or None
+        Maps a state to scores ``(n_outputs,)``.  The state is finalized before a call of :meth:`update`.
+    keeps_best : bool
+        True if the state with the best score is kept in ``best_state``.
+    scores : list of float
+        Mean score of each epoch.
+    best_state : ndarray or None
+        State with the best score so far.
+    """
+
+    monitor: Callable[[np.ndarray], np.ndarray] | None
+    keeps_best: bool
+    scores: list[float]
+    best_state: np.ndarray | None
+
+    def fresh(self) -> StoppingCriterion:
+        """Return the same rule with empty memory.  Called on the worker at the start of its task."""
+        ...
+
+    def update(self, objective: np.ndarray, state: np.ndarray, lr_scale: np.ndarray) -> bool:
+        """Record an epoch's mean objective ``(n_outputs,)``, reduce ``lr_scale`` in place; return True if reduced."""
+        ...
+
+
 @dataclass(frozen=True)
 class Budget:
     """Limit of a worker's work in one round: a number of examples or of seconds, whichever is reached first.
@@ -59,7 +88,7 @@ class Budget:
 
     examples: int
     seconds: float | None = None
-    stopping: Any = None
+    stopping: StoppingCriterion | None = None
 
 
 @dataclass(frozen=True)

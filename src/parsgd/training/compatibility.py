@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parsgd.core import MODEL_OFFERS, PARTITIONS, Algorithm, Engine, Model, Source
+from parsgd.core import MODEL_CAPABILITIES, PARTITIONS, Algorithm, Engine, Model, Source
 from parsgd.errors import IncompatiblePartsError
 
 
@@ -11,14 +11,16 @@ def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) 
 
     If ``model`` is None, all capabilities of models count as offered.
     """
-    capabilities, unavailable = (MODEL_OFFERS, {}) if model is None else (model.capabilities, model.unavailable)
+    capabilities, unavailable = (MODEL_CAPABILITIES, {}) if model is None else (model.capabilities, model.unavailable)
     lacking = sorted(algorithm.requires - engine.capabilities - capabilities)
     if not lacking:
         return
     offered = ", ".join(sorted(engine.capabilities)) or "nothing beyond messages"
     of_model = "" if model is None else f", {type(model).__name__} {', '.join(sorted(capabilities)) or 'nothing'}"
     withheld = [f"The model does not offer {n}: {unavailable[n]}." for n in lacking if n in unavailable]
-    advice = "another algorithm, such as 'local'" + ", or an engine that offers it, such as 'threads'" * (not withheld)
+    advice = f"another algorithm, such as {'simuparallel' if algorithm.name == 'local' else 'local'!r}"
+    if not MODEL_CAPABILITIES.issuperset(lacking):
+        advice += ", or an engine that offers it, such as 'threads'"
     raise IncompatiblePartsError(
         f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered}{of_model}."
         f" {' '.join([*withheld, f'Use {advice}.'])}"

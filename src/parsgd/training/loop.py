@@ -124,7 +124,7 @@ def fit(
     state = loop.best_state
     if not model.finite(state):
         what = f"the parameters became NaN or infinite in round {loop.history[-1]['round']}, the last one"
-        raise diverged(model, max(loop.epochs, 1), what)
+        raise diverged(model.divergence, max(loop.epochs, 1), what)
     if checkpointer is not None and outcome is not Outcome.INTERRUPTED:
         checkpointer.end(take_snapshot(loop, loop.seconds, outcome))
     return loop.result(outcome, state)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parsgd.core import SGDRun
+from parsgd.core import RunningLoss
 
 # Minimum seconds between two notifications in a round.
 _NOTIFY_SECONDS = 0.1
@@ -123,7 +123,7 @@ class ProgressTracker:
         self.notified_at = self.began
         self.lock = threading.Lock()
 
-    def __call__(self, worker: int, examples: int, sgd_run: SGDRun) -> bool:
+    def __call__(self, worker: int, examples: int, sgd_run: RunningLoss) -> bool:
         self.done[worker] += examples
         now = time.perf_counter()
         if self.observers and now - self.notified_at > _NOTIFY_SECONDS:

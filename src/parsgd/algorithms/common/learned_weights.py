@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from parsgd.core import Model, Rows
+from parsgd.core import AveragingModel, Rows, has_linear_state
 from parsgd.utils import blas_threads
 
 # Measured on adult, covtype, enron_spam and news20, ten workers of unequal speed, samples of 100 to 5,000 rows
@@ -59,7 +59,7 @@ def sample_rows(n_rows: int) -> int:
 
 
 def learn_weights(
-    model: Model, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], towards: np.ndarray
+    model: AveragingModel, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], towards: np.ndarray
 ) -> np.ndarray:
     """Return weights ``(n_workers,)`` on the displacements ``states[i] - base``, learned on ``sample``.
 
@@ -90,7 +90,7 @@ def learn_weights(
     t = towards[moved]
     states = [states[i] for i in moved]
     weights = np.zeros(len(towards))
-    learn = _linear if model.is_linear else _nonlinear
+    learn = _linear if has_linear_state(model) else _nonlinear
     # many small products: ten times as fast on one thread when the cores are busy, and the same bits everywhere
     with blas_threads.one_thread():
         weights[moved] = learn(model, sample, base, states, t)
@@ -104,7 +104,7 @@ def learn_weights(
 class _Objective:
     """Decisions on the sample: at the start ``(n_rows, n_out)``, and of the displacements ``(K, n_rows, n_out)``."""
 
-    model: Model
+    model: AveragingModel
     rows: Rows
     before: np.ndarray
     moves: np.ndarray
@@ -135,7 +135,9 @@ class _Objective:
         return replace(self, moves=np.tensordot(weights, self.moves, 1)[None])
 
 
-def _linear(model: Model, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], t: np.ndarray) -> np.ndarray:
+def _linear(
+    model: AveragingModel, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], t: np.ndarray
+) -> np.ndarray:
     groups = _groups(model, sample, states)
     n_groups = groups.max() + 1
     whole = np.bincount(groups, t, n_groups)
@@ -147,7 +149,7 @@ def _linear(model: Model, sample: Rows, base: np.ndarray, states: Sequence[np.nd
     return _cross_validate(_Objective(model, sample, before, moves), whole)[groups] * shares
 
 
-def _groups(model: Model, sample: Rows, states: Sequence[np.ndarray]) -> np.ndarray:
+def _groups(model: AveragingModel, sample: Rows, states: Sequence[np.ndarray]) -> np.ndarray:
     """Return the weight index of each worker; workers beyond the limit share weights with those of similar loss."""
     if len(states) <= _MAX_WEIGHTS:
         return np.arange(len(states))
@@ -270,7 +272,9 @@ def _minimize(objective: Callable[[np.ndarray], tuple[float, np.ndarray]], start
 # -- not linear in the state -----------------------------------------------------------------------------------------
 
 
-def _nonlinear(model: Model, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], t: np.ndarray) -> np.ndarray:
+def _nonlinear(
+    model: AveragingModel, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], t: np.ndarray
+) -> np.ndarray:
     """Return ``t`` times the fraction of the merged displacement that cross-validation chooses."""
     mean = np.zeros(len(base))
     for weight, state in zip(t, states, strict=True):

@@ -38,12 +38,14 @@ class OuterStep(NamedTuple):
 class OuterOptimizer(Protocol):
     """Outer optimizer of local SGD.
 
-    ``init_memory`` returns its first memory and ``n_probe_rows`` the number of probe rows it needs.  ``lr_factor`` is a
-    factor on the workers' learning rates, at most the number of workers.  ``schedule_step_size`` is the schedule
-    increment per worker step.  ``raises_rates`` is True if ``lr_factor`` may exceed 1.  A worker with a diverged run
-    then repeats it without the factor, and its report carries the smaller ``lr_scale``.
+    ``requires`` are the capabilities that it requires of the model.  ``init_memory`` returns its first memory and
+    ``n_probe_rows`` the number of probe rows it needs.  ``lr_factor`` is a factor on the workers' learning rates, at
+    most the number of workers.  ``schedule_step_size`` is the schedule increment per worker step.  ``raises_rates`` is
+    True if ``lr_factor`` may exceed 1.  A worker with a diverged run then repeats it without the factor, and its report
+    carries the smaller ``lr_scale``.
     """
 
+    requires: frozenset[str]
     raises_rates: bool
 
     def n_probe_rows(self, n_rows: int) -> int: ...
@@ -60,7 +62,8 @@ class OuterOptimizer(Protocol):
 class _NoProbe:
     """Base of outer steps without probe rows and without a factor on the workers' rates."""
 
-    raises_rates = False
+    requires: frozenset[str] = frozenset()
+    raises_rates: bool = False
 
     def n_probe_rows(self, n_rows: int) -> int:
         return 0

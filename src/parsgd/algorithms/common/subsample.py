@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from parsgd.core import ProgressCallback, RowBlock, SGDRun, Shard, Task
+from parsgd.core import ProgressCallback, RowBlock, RunningLoss, Shard, Task
 
 
 @dataclass
@@ -46,7 +46,7 @@ def scale_budget(task: Task, part: SubsampledShard) -> Task:
 def mute_progress(progress: ProgressCallback) -> ProgressCallback:
     """Return a callback that reports zero examples, for runs that do not count as progress."""
 
-    def muted(worker: int, examples: int, sgd_run: SGDRun) -> bool:
+    def muted(worker: int, examples: int, sgd_run: RunningLoss) -> bool:
         return progress(worker, 0, sgd_run)
 
     return muted

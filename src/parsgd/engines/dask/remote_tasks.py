@@ -11,7 +11,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from parsgd.core import Report, SGDRun, Task
+from parsgd.core import Report, RunningLoss, Task
 from parsgd.utils import blas_threads
 from parsgd.utils.tree_reduce import partial_sum, weighted_sum
 
@@ -27,7 +27,7 @@ class RemoteHandle:
         self.value = value
         self.halted = False
 
-    def progress(self, worker: int, examples: int, sgd_run: SGDRun) -> bool:
+    def progress(self, worker: int, examples: int, sgd_run: RunningLoss) -> bool:
         """Return False if the driver requested a stop: the progress callback of the tasks that use this object."""
         return not self.halted
 

@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from parsgd.core import Report, SGDRun
+from parsgd.core import Report, RunningLoss
 from parsgd.engines.processes.channel import Channel
 from parsgd.engines.processes.error_transport import WarningRecorder, packed_error
 from parsgd.engines.processes.shared_buffers import SharedBuffers, SharedBufferView
@@ -240,7 +240,7 @@ class Worker:
 
     # -- a running task ------------------------------------------------------------------------------------------------
 
-    def progress(self, worker: int, examples: int, sgd_run: SGDRun) -> bool:
+    def progress(self, worker: int, examples: int, sgd_run: RunningLoss) -> bool:
         """Send progress at most every 0.05 s, and return False if the driver requested a stop."""
         self.examples += examples
         now = time.perf_counter()

@@ -142,7 +142,7 @@ class LinearSGDRun:
         views["intercept"][:] = run_state[field.INTERCEPT]
 
     @contextlib.contextmanager
-    def shown(self) -> Iterator[None]:
+    def finalized(self) -> Iterator[None]:
         """Finalize the state within a context; afterwards the run continues from its previous form."""
         opened = self.opened
         kept = [(array, array.copy()) for array in self._kept()]
