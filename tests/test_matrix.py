@@ -178,7 +178,7 @@ def test_every_combination_runs_and_learns_or_is_refused_at_once(
     made, rows = MAKERS[model](layout, np.float64, **MODELS[model][kind])
     assert isinstance(made, registry.load(registry.MODELS[model]))
     settings = {"n_workers": 2, "max_epochs": 3, "seed": 1}
-    if not algorithm.requires <= engine.capabilities | made.capabilities:
+    if not algorithm.traits.requires <= engine.capabilities | made.capabilities:
         with pytest.raises(IncompatiblePartsError):
             fit(made, algorithm, engine, SOURCES[source](rows), **settings)
         return

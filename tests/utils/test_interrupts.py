@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 import parsgd
 from parsgd.checkpointing.store import CheckpointStore
+from parsgd.core import MODEL_CAPABILITIES
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import FitInterruptedWarning, Outcome
@@ -35,7 +36,7 @@ ALGORITHMS = [parsgd.SimuParallel(), parsgd.WeightedAverage(), parsgd.LocalSGD()
 PAIRS = [
     pytest.param(algorithm, engine, id=f"{algorithm.name}-{engine}")
     for algorithm in ALGORITHMS for engine in ENGINES
-    if algorithm.requires - {"shared_steps"} <= ENGINES[engine].capabilities
+    if algorithm.traits.requires - MODEL_CAPABILITIES <= ENGINES[engine].capabilities
 ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from parsgd.algorithms.common.merge_rules import required_by_rule
 from parsgd.algorithms.common.round_length import round_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
-    Budget,
+    AlgorithmTraits,
     FitState,
     MergeResult,
     Model,
@@ -33,6 +33,7 @@ from parsgd.core import (
     Shard,
     SynchronousAlgorithm,
     Task,
+    TaskSpec,
 )
 from parsgd.errors import check_between, choose
 
@@ -86,8 +87,8 @@ class AsyncLocalSGD(SynchronousAlgorithm):
     name = "asynchronous"
 
     @property
-    def requires(self) -> frozenset[str]:
-        return required_by_rule(self.rule)
+    def traits(self) -> AlgorithmTraits:
+        return AlgorithmTraits(requires=required_by_rule(self.rule))
 
     def __post_init__(self) -> None:
         check_between(self.sync_every, 0, 1, "sync_every", "AsyncLocalSGD")
@@ -101,8 +102,8 @@ class AsyncLocalSGD(SynchronousAlgorithm):
     def init_memory(self, fit_state: FitState) -> StalenessCounter:
         return StalenessCounter(np.zeros(2, dtype=int), np.zeros((fit_state.n_workers, 2), dtype=int))
 
-    def budget(self, fit_state: FitState, worker: int) -> Budget:
-        return round_budget(fit_state, worker, self.sync_every)
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
+        return TaskSpec(round_budget(fit_state, worker, self.sync_every))
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         return run(model, shard, task, progress)

@@ -24,6 +24,7 @@ from parsgd.algorithms.common.gradient_messages import (
     report_gradient,
 )
 from parsgd.core import (
+    AlgorithmTraits,
     Budget,
     FitState,
     MergeResult,
@@ -33,9 +34,14 @@ from parsgd.core import (
     Shard,
     SynchronousAlgorithm,
     Task,
+    TaskSpec,
 )
 from parsgd.errors import check_between, check_count
 from parsgd.utils.row_arrays import visits
+
+_TRAITS = AlgorithmTraits(
+    requires=frozenset({"gradients"}), message="gradient", ordered=True, common_schedule_step=True
+)
 
 
 @dataclass(frozen=True)
@@ -72,25 +78,25 @@ class DelayedSGD(SynchronousAlgorithm):
     compensation: float | None = None
 
     name = "delayed"
-    message = "gradient"
-    requires = frozenset({"gradients"})
-    ordered = True
-    common_clock = True
+
+    @property
+    def traits(self) -> AlgorithmTraits:
+        return _TRAITS
 
     def __post_init__(self) -> None:
         check_count(self.batch_size, "batch_size", "DelayedSGD")
         check_between(self.compensation, 0, float("inf"), "compensation", "DelayedSGD", optional=True)
 
-    def size(self, model: Model) -> int:
-        """Return the rows per batch."""
+    def rows_per_step(self, model: Model) -> int:
         return effective_batch_size(self.batch_size, model)
 
     def quorum(self, n_workers: int) -> int:
         return 1
 
-    def budget(self, fit_state: FitState, worker: int) -> Budget:
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
         n_rows = fit_state.shard_rows[worker]
-        return Budget(min(self.size(fit_state.model), n_rows - fit_state.cursors[worker] % max(n_rows, 1)))
+        rest = n_rows - fit_state.cursors[worker] % max(n_rows, 1)
+        return TaskSpec(Budget(min(self.rows_per_step(fit_state.model), rest)))
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         """Report the summed gradients of the batch at the worker's cursor."""

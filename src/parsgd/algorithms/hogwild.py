@@ -17,6 +17,7 @@ import numpy as np
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.worker_loop import CACHE_LINE_PAD, padded_empty, private_copy, run
 from parsgd.core import (
+    AlgorithmTraits,
     Budget,
     FitState,
     MergeResult,
@@ -27,9 +28,12 @@ from parsgd.core import (
     SharedModel,
     SynchronousAlgorithm,
     Task,
+    TaskSpec,
     has_shared_steps,
 )
 from parsgd.errors import check_between
+
+_TRAITS = AlgorithmTraits(requires=frozenset({"shared_memory", "shared_steps"}), common_schedule_step=True)
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,10 @@ class Hogwild(SynchronousAlgorithm):
     seconds: float | None = None
 
     name = "hogwild"
-    requires = frozenset({"shared_memory", "shared_steps"})
-    common_clock = True
+
+    @property
+    def traits(self) -> AlgorithmTraits:
+        return _TRAITS
 
     def __post_init__(self) -> None:
         check_between(self.seconds, 0, float("inf"), "seconds", "Hogwild", optional=True)
@@ -88,13 +94,11 @@ class Hogwild(SynchronousAlgorithm):
         assert has_shared_steps(fit_state.model)
         return pack_shared(fit_state.model, fit_state.state, fit_state.schedule_step, fit_state.n_workers)
 
-    def start_state(self, fit_state: FitState, worker: int) -> np.ndarray:
-        """Return the vector that all workers update; no other algorithm changes a task's state during a run."""
-        return fit_state.memory
-
-    def budget(self, fit_state: FitState, worker: int) -> Budget:
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
+        """Return a task on the vector that all workers update; no other algorithm changes a task's state in a run."""
         n_rows = fit_state.shard_rows[worker]
-        return Budget(n_rows if self.seconds is None else n_rows * fit_state.max_epochs, self.seconds)
+        budget = Budget(n_rows if self.seconds is None else n_rows * fit_state.max_epochs, self.seconds)
+        return TaskSpec(budget, fit_state.memory)
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         assert has_shared_steps(model)

@@ -24,6 +24,7 @@ from parsgd.algorithms.common.round_schedule import deadline, next_period, share
 from parsgd.algorithms.common.subsample import mute_progress
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
+    AlgorithmTraits,
     Budget,
     FitState,
     MergeResult,
@@ -33,6 +34,7 @@ from parsgd.core import (
     Shard,
     SynchronousAlgorithm,
     Task,
+    TaskSpec,
 )
 from parsgd.errors import DivergedError, InvalidArgumentError, check_between, check_count, choose
 
@@ -173,16 +175,16 @@ class LocalSGD(SynchronousAlgorithm):
         return self.rule or ("steps" if unequal and not self._outer.raises_rates else "uniform")
 
     @property
-    def requires(self) -> frozenset[str]:
-        return required_by_rule(self._rule) | self._outer.requires
-
-    @property
-    def holds_out(self) -> bool:
-        # weights learned on training rows would favor the worker that has visited most of them
-        return self._rule in PROBE_ROW_RULES
+    def traits(self) -> AlgorithmTraits:
+        return AlgorithmTraits(
+            requires=required_by_rule(self._rule) | self._outer.requires,
+            partition=self.partition,
+            # weights learned on training rows would favor the worker that has visited most of them
+            holds_out=self._rule in PROBE_ROW_RULES,
+        )
 
     def n_probe_rows(self, n_rows: int) -> int:
-        learning = sample_rows(n_rows) if self.holds_out else 0
+        learning = sample_rows(n_rows) if self._rule in PROBE_ROW_RULES else 0
         return max(learning, self._outer.n_probe_rows(n_rows))
 
     def init_memory(self, fit_state: FitState) -> _Memory:
@@ -190,13 +192,14 @@ class LocalSGD(SynchronousAlgorithm):
         seconds_per_example = np.full(fit_state.n_workers, np.nan)
         return _Memory(self._outer.init_memory(fit_state), None, sync_every, 0.0, 0, None, seconds_per_example)
 
-    def lr_factor(self, fit_state: FitState) -> float:
-        return self._outer.lr_factor(fit_state, fit_state.memory.outer_optimizer)
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
+        return TaskSpec(
+            self._budget(fit_state, worker),
+            lr_factor=self._outer.lr_factor(fit_state, fit_state.memory.outer_optimizer),
+            schedule_step_size=self._outer.schedule_step_size(fit_state.n_active),
+        )
 
-    def schedule_step_size(self, n_workers: int) -> float:
-        return self._outer.schedule_step_size(n_workers)
-
-    def budget(self, fit_state: FitState, worker: int) -> Budget:
+    def _budget(self, fit_state: FitState, worker: int) -> Budget:
         if self.seconds is not None:
             return Budget(fit_state.shard_rows[worker] * fit_state.max_epochs, self.seconds)
         return round_budget(fit_state, worker, self._period(fit_state, worker), self._deadline(fit_state))
@@ -220,13 +223,6 @@ class LocalSGD(SynchronousAlgorithm):
         whole = longest_part(np.array(fit_state.shard_rows), fit_state.model.batch_size, sync_every)
         return deadline(seconds_per_example[known], whole[known])
 
-    def shard_fractions(self, fit_state: FitState) -> np.ndarray | None:
-        return (
-            None
-            if self.balance is None
-            else shares_by_speed(fit_state.memory.seconds_per_example, fit_state.shard_rows)
-        )
-
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         try:
             return run(model, shard, task, progress)
@@ -239,11 +235,14 @@ class LocalSGD(SynchronousAlgorithm):
     def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
         weights = RULES[self._rule](fit_state, reports)
         memory = self._update_memory(fit_state, reports)
+        fractions = None
+        if self.balance is not None:
+            fractions = shares_by_speed(memory.seconds_per_example, fit_state.shard_rows)
         if not np.any(weights):
-            return MergeResult(fit_state.state, weights, memory, memory.answer)
+            return MergeResult(fit_state.state, weights, memory, memory.answer, fractions)
         step = self._outer.step(fit_state, reports, weights, memory.outer_optimizer)
         memory = memory._replace(outer_optimizer=step.memory, answer=step.answer)
-        return MergeResult(step.state, weights * step.factor, memory, step.answer)
+        return MergeResult(step.state, weights * step.factor, memory, step.answer, fractions)
 
     def _update_memory(self, fit_state: FitState, reports: Sequence[Report]) -> _Memory:
         """Update the loss sums and speeds in the memory from the reports."""

@@ -17,6 +17,7 @@ from parsgd.algorithms.common.delayed_gradients import required_by_delay, run_wi
 from parsgd.algorithms.common.subsample import SubsampledShard, mute_progress, scale_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
+    AlgorithmTraits,
     Budget,
     FitState,
     MergeResult,
@@ -26,6 +27,7 @@ from parsgd.core import (
     Shard,
     SynchronousAlgorithm,
     Task,
+    TaskSpec,
 )
 from parsgd.errors import InvalidArgumentError, check_between, check_count, choose
 
@@ -70,12 +72,15 @@ class SimuParallel(SynchronousAlgorithm):
     correction: float | None = None
 
     name = "simuparallel"
-    one_shot = True
-    may_overwrite_start = True
 
     @property
-    def requires(self) -> frozenset[str]:
-        return required_by_delay(self.inner_delay)
+    def traits(self) -> AlgorithmTraits:
+        return AlgorithmTraits(
+            requires=required_by_delay(self.inner_delay),
+            partition=self.partition,
+            one_shot=True,
+            may_overwrite_start=True,
+        )
 
     def __post_init__(self) -> None:
         choose(self.partition, ("shuffled", "contiguous", "replicated"), "partition", "SimuParallel")
@@ -88,8 +93,8 @@ class SimuParallel(SynchronousAlgorithm):
                 " from all of them. Use partition='shuffled'."
             )
 
-    def budget(self, fit_state: FitState, worker: int) -> Budget:
-        return Budget(fit_state.shard_rows[worker] * fit_state.max_epochs, self.seconds)
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
+        return TaskSpec(Budget(fit_state.shard_rows[worker] * fit_state.max_epochs, self.seconds))
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         start_run = run_with_delay(model, self.inner_delay)

@@ -22,6 +22,7 @@ from parsgd.algorithms.common.learned_weights import sample_rows
 from parsgd.algorithms.common.merge_rules import PROBE_ROW_RULES, RULES, required_by_rule
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
+    AlgorithmTraits,
     Budget,
     FitState,
     MergeResult,
@@ -32,6 +33,7 @@ from parsgd.core import (
     StartRun,
     SynchronousAlgorithm,
     Task,
+    TaskSpec,
     no_progress,
 )
 from parsgd.errors import check_between, check_count, choose
@@ -87,15 +89,16 @@ class WeightedAverage(SynchronousAlgorithm):
     inner_delay: int | None = None
 
     name = "weighted"
-    one_shot = True
 
     @property
-    def requires(self) -> frozenset[str]:
-        return required_by_rule(self.rule) | required_by_delay(self.inner_delay)
-
-    @property
-    def may_overwrite_start(self) -> bool:
-        return self.rule != "measured"
+    def traits(self) -> AlgorithmTraits:
+        return AlgorithmTraits(
+            requires=required_by_rule(self.rule) | required_by_delay(self.inner_delay),
+            partition=self.partition,
+            one_shot=True,
+            holds_out=self.rule in PROBE_ROW_RULES,
+            may_overwrite_start=self.rule != "measured",
+        )
 
     def __post_init__(self) -> None:
         choose(self.rule, (*RULES, "measured"), "rule", "WeightedAverage")
@@ -103,15 +106,11 @@ class WeightedAverage(SynchronousAlgorithm):
         check_between(self.seconds, 0, float("inf"), "seconds", "WeightedAverage", optional=True)
         check_count(self.inner_delay, "inner_delay", "WeightedAverage")
 
-    @property
-    def holds_out(self) -> bool:
-        return self.rule in PROBE_ROW_RULES
-
     def n_probe_rows(self, n_rows: int) -> int:
         return sample_rows(n_rows) if self.rule in PROBE_ROW_RULES else 0
 
-    def budget(self, fit_state: FitState, worker: int) -> Budget:
-        return Budget(fit_state.shard_rows[worker] * fit_state.max_epochs, self.seconds)
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
+        return TaskSpec(Budget(fit_state.shard_rows[worker] * fit_state.max_epochs, self.seconds))
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         start_run = run_with_delay(model, self.inner_delay)

@@ -35,6 +35,7 @@ from parsgd.core.model_protocols import (
     has_shared_steps,
 )
 from parsgd.core.records import (
+    AlgorithmTraits,
     Budget,
     CsrRows,
     DenseRows,
@@ -46,6 +47,7 @@ from parsgd.core.records import (
     StoppingCriterion,
     Task,
     TaskFailed,
+    TaskSpec,
     Totals,
 )
 from parsgd.core.sgd_run import RunningLoss, SGDRun, StartRun
@@ -55,6 +57,7 @@ __all__ = [
     "MODEL_CAPABILITIES",
     "PARTITIONS",
     "Algorithm",
+    "AlgorithmTraits",
     "AveragingModel",
     "Budget",
     "ClusterEngine",
@@ -87,6 +90,7 @@ __all__ = [
     "SynchronousAlgorithm",
     "Task",
     "TaskFailed",
+    "TaskSpec",
     "Totals",
     "WorkFn",
     "WorkerPool",

@@ -22,7 +22,7 @@ from parsgd.core import (
     WorkFn,
 )
 from parsgd.models.network.network_model import Network
-from parsgd.planning.instrumented import InstrumentedEngine
+from parsgd.planning.instrumented import InstrumentedFit
 from parsgd.utils.row_arrays import rows_of
 
 # Evaluations per pass, as often as the history has an entry for short rounds.
@@ -79,7 +79,7 @@ class HeldOut:
         return state
 
 
-class ObservedFit(InstrumentedEngine):
+class ObservedFit(InstrumentedFit):
     """A fit with recorded loss ``curve``.
 
     The loss is evaluated before the first round and at each merge that completes another tenth of a pass.  A one-shot

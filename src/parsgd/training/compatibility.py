@@ -12,7 +12,7 @@ def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) 
     If ``model`` is None, all capabilities of models count as offered.
     """
     capabilities, unavailable = (MODEL_CAPABILITIES, {}) if model is None else (model.capabilities, model.unavailable)
-    lacking = sorted(algorithm.requires - engine.capabilities - capabilities)
+    lacking = sorted(algorithm.traits.requires - engine.capabilities - capabilities)
     if not lacking:
         return
     offered = ", ".join(sorted(engine.capabilities)) or "nothing beyond messages"
@@ -29,9 +29,10 @@ def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) 
 
 def refuse_sampling(algorithm: Algorithm, source: Source) -> None:
     """Raise IncompatiblePartsError if the source does not offer the algorithm's partition."""
-    if algorithm.partition not in source.partitions:
-        offered = ", ".join(repr(partition) for partition in PARTITIONS if partition in source.partitions)
+    partition = algorithm.traits.partition
+    if partition not in source.partitions:
+        offered = ", ".join(repr(name) for name in PARTITIONS if name in source.partitions)
         raise IncompatiblePartsError(
-            f"algorithm={algorithm.name!r} needs partition={algorithm.partition!r}; {type(source).__name__}, which"
-            f" does not hold all rows in memory, offers {offered}. Use one of these, or pass arrays."
+            f"algorithm={algorithm.name!r} needs partition={partition!r}; {type(source).__name__}, which does"
+            f" not hold all rows in memory, offers {offered}. Use one of these, or pass arrays."
         )

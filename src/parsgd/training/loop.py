@@ -80,20 +80,21 @@ def fit(
     DivergedError
         If parameters become NaN or infinite; the message names the round and the epoch.
     """
+    traits = algorithm.traits
     refuse_unoffered(model, algorithm, engine)
     refuse_sampling(algorithm, source)
     sample = None
     n_probe = algorithm.n_probe_rows(source.n_rows) if n_workers > 1 else 0
     if n_probe:
         sample, rest = source.draw(n_probe, seed)
-        source = rest if algorithm.holds_out else source
-    if n_workers == 1 and algorithm.one_shot and checkpointer is None and getattr(engine, "in_calling_thread", False):
-        owned = (state is None or owns_state) and getattr(algorithm, "may_overwrite_start", False)
+        source = rest if traits.holds_out else source
+    if n_workers == 1 and traits.one_shot and checkpointer is None and getattr(engine, "in_calling_thread", False):
+        owned = (state is None or owns_state) and traits.may_overwrite_start
         state = model.init(seed) if state is None else state
         stopping = stopping or StoppingRule(tol=None)
         return fit_one_worker(model, algorithm, source, seed, max_epochs, stopping, state, schedule_step, owned)
-    shards = source.split(n_workers, seed, algorithm.partition)
-    if algorithm.partition == "contiguous" and n_workers > 1:
+    shards = source.split(n_workers, seed, traits.partition)
+    if traits.partition == "contiguous" and n_workers > 1:
         message = shard_skew.skew_warning(shards, [worker_seed(seed, worker) for worker in range(n_workers)])
         if message is not None:
             warn(message, ShardSkewWarning)

@@ -73,11 +73,12 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.lr_scale = np.ones(self.model.n_outputs)
+        self.traits = self.algorithm.traits
         self.n_rows = self.source.n_rows
         self.shard_rows = [shard.n_rows for shard in self.shards]
         self.cursors = [0] * self.n_workers
         self.seeds = [worker_seed(self.seed, worker) for worker in range(self.n_workers)]
-        if self.algorithm.partition == "common_order":
+        if self.traits.partition == "common_order":
             self.seeds = [self.seed] * self.n_workers
         self.alive = list(range(self.n_workers))
         self.idle: Sequence[int] = self.alive
@@ -91,7 +92,9 @@ class Loop:
         self.early: dict[int, Report | TaskFailed] = {}
         self.epoch_objective = np.zeros(self.model.n_outputs)
         self.epoch_examples = 0
+        # fractions of the present shards, and those that the last merge returned
         self.shard_fractions: np.ndarray | None = None
+        self.next_fractions: np.ndarray | None = None
         self.answer: np.ndarray | None = None
         self.memory: Any = None
         self.memory = self.algorithm.init_memory(self.fit_state())
@@ -113,6 +116,7 @@ class Loop:
             tuple(self.shard_rows),
             self.next_schedule_step,
             self.lr_scale,
+            frozenset(range(self.n_workers)).difference(self.alive),
         )
 
     @property
@@ -142,7 +146,7 @@ class Loop:
             self.checkpointer.begin(take_snapshot(self, 0.0))
             return None
         if found.shard_fractions is not None:
-            self.shards = self.source.split(self.n_workers, self.seed, self.algorithm.partition, found.shard_fractions)
+            self.shards = self.source.split(self.n_workers, self.seed, self.traits.partition, found.shard_fractions)
             self.shard_rows = [shard.n_rows for shard in self.shards]
         restore(self, found)
         self.progress.resume_from(self.cursors)
@@ -187,11 +191,10 @@ class Loop:
         """
         snapshot = None if self.checkpointer is None else take_snapshot(self, seconds)
         fit_state = self.fit_state()
-        lr_scale = fit_state.lr_scale * self.algorithm.lr_factor(fit_state)
         for worker in idle:
-            self.tasks[worker] = self.task(fit_state, worker, lr_scale)
+            task = self.tasks[worker] = self.task(fit_state, worker)
             self.turns.append(worker)
-            pool.send(self.tasks[worker])
+            pool.send(task)
         if snapshot is not None:
             self.checkpointer.offer(snapshot)
 
@@ -249,7 +252,7 @@ class Loop:
                     f"Worker {failed.worker} failed {_MAX_FAILURES} times in a row, last in round {self.round}:"
                     f" {failed.why}. Its rows may exceed worker memory; use more workers or more memory per worker."
                 )
-            if not self.algorithm.one_shot:
+            if not self.traits.one_shot:
                 return [failed.worker]
             self.send_again(pool, [failed.worker])
             return []
@@ -263,7 +266,7 @@ class Loop:
 
     def next_results(self, pool: WorkerPool, at_least: int) -> list[Report | TaskFailed]:
         """Return the available results; for an ordered algorithm, the result of the oldest task."""
-        if not self.algorithm.ordered:
+        if not self.traits.ordered:
             return pool.receive(at_least)
         turn = self.turns.popleft()
         while turn not in self.early:
@@ -274,33 +277,31 @@ class Loop:
         return [self.early.pop(turn)]
 
     def repartition(self, pool: WorkerPool) -> None:
-        """Split the rows by new fractions if the algorithm returns any.  They take effect with the next epoch."""
-        shard_fractions = self.algorithm.shard_fractions(self.fit_state())
-        if shard_fractions is None:
+        """Split the rows by new fractions if the last merge returned any.  They take effect with the next epoch."""
+        if self.next_fractions is None:
             return
-        shards = self.source.split(self.n_workers, self.seed, self.algorithm.partition, shard_fractions)
+        shards = self.source.split(self.n_workers, self.seed, self.traits.partition, self.next_fractions)
         pool.set_shards(shards)
-        self.shard_fractions = shard_fractions
+        self.shard_fractions = self.next_fractions
         self.shard_rows = [shard.n_rows for shard in shards]
         self.cursors = [self.epochs * rows for rows in self.shard_rows]
 
-    def task(self, fit_state: FitState, worker: int, lr_scale: np.ndarray) -> Task:
+    def task(self, fit_state: FitState, worker: int) -> Task:
         """Create the next task of a worker."""
-        budget = self.algorithm.budget(fit_state, worker)
-        if self.algorithm.one_shot:
-            budget = replace(budget, stopping=self.stopping)
+        spec = self.algorithm.next_task(fit_state, worker)
+        budget = replace(spec.budget, stopping=self.stopping) if self.traits.one_shot else spec.budget
         return Task(
             worker,
             self.round,
-            self.algorithm.start_state(fit_state, worker),
+            fit_state.state if spec.state is None else spec.state,
             self.seeds[worker],
             budget,
             self.cursors[worker],
             fit_state.schedule_step,
-            lr_scale,
+            fit_state.lr_scale * spec.lr_factor,
             n_workers=self.n_workers,
             source_rows=self.n_rows,
-            schedule_step_size=self.algorithm.schedule_step_size(len(self.alive)),
+            schedule_step_size=spec.schedule_step_size,
         )
 
     def merge_round(self, reports: list[Report], lost: list[TaskFailed]) -> Outcome | None:
@@ -309,6 +310,7 @@ class Loop:
         merge = self.algorithm.merge(self.fit_state(), reports)
         self.merged = self.now()
         self.state, self.memory, self.answer = merge.state, merge.memory, merge.answer
+        self.next_fractions = merge.shard_fractions
         self.schedule_step += self.schedule_advance(reports, merge.weights)
         self.round += 1
         for report in reports:
@@ -319,7 +321,7 @@ class Loop:
         self.record_round(reports, lost, merge.weights, came - self.began)
         if self.progress.halted:
             return Outcome.INTERRUPTED
-        if self.algorithm.one_shot:
+        if self.traits.one_shot:
             return self.end_one_shot(reports)
         return self.end_epoch()
 
@@ -331,7 +333,7 @@ class Loop:
         workers report, the mean is multiplied by their fraction of all workers.
         """
         moved = np.array([r.schedule_step - self.tasks[r.worker].schedule_step for r in reports])
-        if self.algorithm.common_clock:
+        if self.traits.common_schedule_step:
             return float(moved.max())
         step_size = self.tasks[reports[0].worker].schedule_step_size
         if step_size != 1.0:
@@ -377,4 +379,4 @@ class Loop:
     @property
     def short_rounds(self) -> bool:
         """True if a round may be a small part of an epoch: one batch, or the report of one worker."""
-        return self.algorithm.message == "gradient" or self.algorithm.quorum(self.n_workers) < self.n_workers
+        return self.traits.message == "gradient" or self.algorithm.quorum(self.n_workers) < self.n_workers

@@ -152,4 +152,4 @@ def restore(loop: Any, snapshot: Snapshot) -> None:
 
 
 def _shares_memory(loop: Any) -> bool:
-    return "shared_memory" in loop.algorithm.requires
+    return "shared_memory" in loop.traits.requires
