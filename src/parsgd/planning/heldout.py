@@ -119,13 +119,13 @@ class ObservedFit(InstrumentedFit):
         self.last = (seconds, after, fit_state.model, state)
         self.latest = (fit_state.model, state, merge)
         if int(_EVALUATIONS * after + 1e-9) > int(_EVALUATIONS * before + 1e-9):
-            self.look()
+            self.record_loss()
             # 0 with a simulated clock
             self.evaluating_s += self.pool.now() - self.started - self.evaluating_s - seconds
             if self.until is not None and self.until(self.curve):
                 self.stop()
 
-    def look(self) -> None:
+    def record_loss(self) -> None:
         """Record the loss after the last merge, if it is not recorded yet."""
         if self.last is not None:
             seconds, passes, model, state = self.last

@@ -10,20 +10,16 @@ from functools import partial
 
 import numpy as np
 
-from parsgd.core import (
-    Algorithm,
-    Engine,
-    Model,
-    Source,
-)
+from parsgd.core import Algorithm, Engine, Model, Source
 from parsgd.errors import DivergedError, Outcome, ShardSkewWarning, diverged
 from parsgd.training import shard_skew
 from parsgd.training.compatibility import refuse_sampling, refuse_unoffered
 from parsgd.training.fit_result import INTERRUPTED_LATE, EpochCallback, Fit, warn_diverged
 from parsgd.training.progress import ProgressTracker
-from parsgd.training.rounds import Loop, worker_seed
+from parsgd.training.rounds import Loop
+from parsgd.training.schedule_advance import worker_seed
 from parsgd.training.single_worker_fit import fit_one_worker
-from parsgd.training.snapshot import Checkpointer, take_snapshot
+from parsgd.training.snapshot import Checkpointer
 from parsgd.training.stopping import StoppingRule
 from parsgd.utils import blas_threads, interrupts
 from parsgd.utils.callers import warn
@@ -117,17 +113,17 @@ def fit(
     )
     # the driver keeps no reference to the start state; only the loop and the last snapshot hold a state
     del state
-    outcome = loop.resume() if checkpointer is not None else None
+    outcome = loop.resume(checkpointer) if checkpointer is not None else None
     if outcome is None:
         outcome = _run(loop, engine)
-    progress.tell(loop.history[-1]["loss"], done=True)
+    progress.notify(loop.history[-1]["loss"], done=True)
     warn_diverged(outcome, loop.epochs)
     state = loop.best_state
     if not model.finite(state):
         what = f"the parameters became NaN or infinite in round {loop.history[-1]['round']}, the last one"
         raise diverged(model.divergence, max(loop.epochs, 1), what)
     if checkpointer is not None and outcome is not Outcome.INTERRUPTED:
-        checkpointer.end(take_snapshot(loop, loop.seconds, outcome))
+        checkpointer.end(loop.snapshot(loop.seconds, outcome))
     return loop.result(outcome, state)
 
 
@@ -144,21 +140,21 @@ def _run(loop: Loop, engine: Engine) -> Outcome:
             outcome = loop.run(pool)
         except DivergedError:
             if loop.stopping.best_state is None:
-                scope.one_more()
+                scope.allow_press()
                 raise
             outcome = Outcome.DIVERGED
         except BaseException:
-            scope.one_more()
+            scope.allow_press()
             if loop.checkpointer is not None:
                 loop.checkpointer.rescue()
             raise
         finally:
             progress.halt()
-            scope.one_more()
+            scope.allow_press()
             pool.close()
             scope.finalize()
         ended = Outcome.INTERRUPTED.value if outcome is Outcome.INTERRUPTED else INTERRUPTED_LATE
-        scope.said = f"{ended} ({loop.examples} examples visited.)"
+        scope.message = f"{ended} ({loop.examples} examples visited.)"
     if outcome is Outcome.INTERRUPTED and loop.checkpointer is not None:
         # keep the previous snapshot: the last round was cut short, so resuming from it would be a different fit
         loop.checkpointer.rescue()

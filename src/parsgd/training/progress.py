@@ -26,8 +26,8 @@ class WorkerProgress:
 
     ``examples`` counts visited examples, including those of running rounds; ``steps`` counts reported steps.
     ``weight`` is the worker's last merge weight, NaN before its first merge.  ``rate`` is the recent number of examples
-    per second of computing time.  ``losses`` counts its lost tasks, and ``why`` is the reason of the last one.
-    ``gone`` is True if the worker was lost and not replaced.
+    per second of computing time.  ``lost_tasks`` counts its lost tasks, and ``why`` is the reason of the last one.
+    ``lost`` is True if the worker was lost and not replaced.
     """
 
     worker: int
@@ -35,9 +35,9 @@ class WorkerProgress:
     steps: int = 0
     rate: float = 0.0
     weight: float = math.nan
-    losses: int = 0
+    lost_tasks: int = 0
     why: str = ""
-    gone: bool = False
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class ProgressTracker:
         if self.observers and now - self.notified_at > _NOTIFY_SECONDS:
             with self.lock:
                 self.notified_at = now
-                self.tell(sgd_run.mean_loss())
+                self.notify(sgd_run.mean_loss())
         return not self.halted
 
     def halt(self) -> None:
@@ -148,15 +148,15 @@ class ProgressTracker:
         self.rounds = entry["round"] + 1
         for report in entry["workers"]:
             self.records[report["worker"]].add(report)
-        self.tell(loss)
+        self.notify(loss)
 
     def task_failed(self, worker: int, why: str, replaced: bool) -> None:
         """Record a lost task, and notify the observers."""
         record = self.records[worker]
-        record.losses, record.why, record.gone = record.losses + 1, why, not replaced
-        self.tell()
+        record.lost_tasks, record.why, record.lost = record.lost_tasks + 1, why, not replaced
+        self.notify()
 
-    def tell(self, loss: float = math.nan, done: bool = False) -> None:
+    def notify(self, loss: float = math.nan, done: bool = False) -> None:
         """Notify the observers of the current progress."""
         self.loss = self.loss if math.isnan(loss) else loss
         if not self.observers:
@@ -190,9 +190,9 @@ class _Record:
     examples: float = 0.0
     seconds: float = 0.0
     weight: float = math.nan
-    losses: int = 0
+    lost_tasks: int = 0
     why: str = ""
-    gone: bool = False
+    lost: bool = False
     skipped: int = 0
 
     def add(self, report: Mapping[str, Any]) -> None:
@@ -206,4 +206,4 @@ class _Record:
     def summary(self, worker: int, done: int, seconds: float) -> WorkerProgress:
         # before the first report, only progress callbacks have counted examples
         rate = self.examples / self.seconds if self.seconds > 0.0 else (done - self.skipped) / max(seconds, 1e-9)
-        return WorkerProgress(worker, done, self.steps, rate, self.weight, self.losses, self.why, self.gone)
+        return WorkerProgress(worker, done, self.steps, rate, self.weight, self.lost_tasks, self.why, self.lost)

@@ -10,38 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import (
-    Algorithm,
-    FitState,
-    Model,
-    Report,
-    Rows,
-    Shard,
-    Source,
-    Task,
-    TaskFailed,
-    WorkerPool,
-)
+from parsgd.core import Algorithm, FitState, Model, Report, Rows, Shard, Source, Task, TaskFailed, WorkerPool
 from parsgd.errors import Outcome, WorkersLostError
 from parsgd.training import history_entries
 from parsgd.training.fit_result import EpochCallback, Fit, one_shot_outcome
 from parsgd.training.history import History
 from parsgd.training.progress import ProgressTracker
-from parsgd.training.snapshot import Checkpointer, restore, take_snapshot
+from parsgd.training.schedule_advance import schedule_advance, worker_seed
+from parsgd.training.snapshot import Checkpointer, Snapshot
 from parsgd.training.stopping import StoppingRule
 
 # Consecutive failures of one worker after which its rows are taken as the cause.
 _MAX_FAILURES = 5
-
-
-def worker_seed(seed: int, worker: int) -> int:
-    """Return the seed of a worker.
-
-    Worker 0 has the seed of the fit, so that one worker is serial SGD; other seeds are derived from it.
-    """
-    if worker == 0:
-        return seed
-    return int(np.random.SeedSequence((seed, worker)).generate_state(1)[0] & 0x7FFFFFFF) or 1
 
 
 @dataclass
@@ -139,19 +119,78 @@ class Loop:
         history, epochs = History(self.history), max(self.epochs, 1)
         return Fit(state, outcome, history, float(self.next_schedule_step), epochs, self.lr_scale, self.examples)
 
-    def resume(self) -> Outcome | None:
+    def resume(self, checkpointer: Checkpointer) -> Outcome | None:
         """Restore the checkpointer's snapshot, if any; return an outcome if the fit is already complete."""
-        found = self.checkpointer.open(self.model, self.algorithm, self.shards, self.seeds, self.max_epochs)
+        found = checkpointer.open(self.model, self.algorithm, self.shards, self.seeds, self.max_epochs)
         if found is None:
-            self.checkpointer.begin(take_snapshot(self, 0.0))
+            checkpointer.begin(self.snapshot(0.0))
             return None
         if found.shard_fractions is not None:
             self.shards = self.source.split(self.n_workers, self.seed, self.traits.partition, found.shard_fractions)
             self.shard_rows = [shard.n_rows for shard in self.shards]
-        restore(self, found)
+        self.restore(found)
         self.progress.resume_from(self.cursors)
         longer = found.outcome in (Outcome.MAX_EPOCHS, Outcome.STOPPED) and self.epochs < self.max_epochs
         return None if longer else found.outcome
+
+    def snapshot(self, seconds: float, outcome: Outcome | None = None) -> Snapshot:
+        """Return a snapshot between two rounds, after ``seconds`` of the fit."""
+        idle = set(self.idle)
+        busy = [self.last_task(worker) for worker in self.alive if worker not in idle]
+        return Snapshot(
+            state=self.state,
+            answer=self.answer,
+            # workers modify shared memory at any time
+            memory=None if self.shares_memory else self.memory,
+            schedule_step=self.schedule_step,
+            lr_scale=self.lr_scale,
+            round=self.round,
+            examples=self.examples,
+            epochs=self.epochs,
+            epoch_examples=self.epoch_examples,
+            epoch_objective=self.epoch_objective.copy(),
+            cursors=tuple(self.cursors),
+            shard_fractions=self.shard_fractions,
+            # a score may still be added to the last entry
+            history=[*self.history[:-1], *(dict(entry) for entry in self.history[-1:])],
+            best=self.stopping.best,
+            idle=self.stopping.idle,
+            scores=list(self.stopping.scores),
+            best_state=self.stopping.best_state,
+            under_way=tuple(sorted(busy, key=lambda task: (task.round, task.worker))),
+            seconds=seconds,
+            outcome=outcome,
+        )
+
+    def restore(self, found: Snapshot) -> None:
+        """Continue from a snapshot, before the first round.
+
+        All workers are available again, including those lost before the snapshot.
+        """
+        self.state, self.answer = found.state, found.answer
+        self.schedule_step, self.lr_scale = found.schedule_step, found.lr_scale
+        self.round, self.examples, self.epochs, self.seconds = found.round, found.examples, found.epochs, found.seconds
+        self.epoch_examples, self.epoch_objective = found.epoch_examples, found.epoch_objective.copy()
+        self.shard_fractions, self.cursors = found.shard_fractions, list(found.cursors)
+        self.history = list(found.history)
+        self.stopping.resume_from(found.best, found.idle, found.scores, found.best_state)
+        for task in found.under_way:
+            self.tasks[task.worker] = task
+        self.busy = [task.worker for task in found.under_way]
+        self.idle = [worker for worker in self.alive if worker not in self.busy]
+        # shared memory is created from the state
+        self.memory = self.algorithm.init_memory(self.fit_state()) if self.shares_memory else found.memory
+
+    @property
+    def shares_memory(self) -> bool:
+        """True if the workers step on an array in shared memory."""
+        return "shared_memory" in self.traits.requires
+
+    def last_task(self, worker: int) -> Task:
+        """Return the last task of a worker that was sent one."""
+        task = self.tasks[worker]
+        assert task is not None
+        return task
 
     def run(self, pool: WorkerPool) -> Outcome:
         """Run rounds until the fit ends, and return the outcome."""
@@ -189,7 +228,7 @@ class Loop:
 
         The checkpointer works while the workers compute.
         """
-        snapshot = None if self.checkpointer is None else take_snapshot(self, seconds)
+        snapshot = None if self.checkpointer is None else self.snapshot(seconds)
         fit_state = self.fit_state()
         for worker in idle:
             task = self.tasks[worker] = self.task(fit_state, worker)
@@ -240,7 +279,7 @@ class Loop:
         """Send the last tasks of ``workers`` again."""
         for worker in workers:
             self.turns.append(worker)
-            pool.send(self.tasks[worker])
+            pool.send(self.last_task(worker))
 
     def record_failure(self, pool: WorkerPool, failed: TaskFailed) -> list[int]:
         """Record a lost task, and return its worker in a list if it is now idle."""
@@ -311,7 +350,9 @@ class Loop:
         self.merged = self.now()
         self.state, self.memory, self.answer = merge.state, merge.memory, merge.answer
         self.next_fractions = merge.shard_fractions
-        self.schedule_step += self.schedule_advance(reports, merge.weights)
+        tasks = [self.last_task(report.worker) for report in reports]
+        is_common = self.traits.common_schedule_step
+        self.schedule_step += schedule_advance(reports, tasks, merge.weights, len(self.alive), is_common)
         self.round += 1
         for report in reports:
             self.cursors[report.worker] += report.examples
@@ -324,24 +365,6 @@ class Loop:
         if self.traits.one_shot:
             return self.end_one_shot(reports)
         return self.end_epoch()
-
-    def schedule_advance(self, reports: list[Report], weights: np.ndarray) -> float:
-        """Return the increase of the schedule step in this round.
-
-        With a common clock it is the latest reading.  With a schedule step size other than 1 it is the workers' sum,
-        divided by that size.  Otherwise it is the mean of the workers' increases with the merge weights.  If only some
-        workers report, the mean is multiplied by their fraction of all workers.
-        """
-        moved = np.array([r.schedule_step - self.tasks[r.worker].schedule_step for r in reports])
-        if self.traits.common_schedule_step:
-            return float(moved.max())
-        step_size = self.tasks[reports[0].worker].schedule_step_size
-        if step_size != 1.0:
-            return float(moved.sum()) / step_size
-        # a merge without displacement still advances the schedule
-        counted = np.abs(weights) if np.any(weights) else np.array([float(r.steps > 0) for r in reports])
-        total, share = counted.sum(), len(reports) / max(len(self.alive), 1)
-        return float(np.dot(counted, moved)) / total * share if total > 0.0 else 0.0
 
     def end_one_shot(self, reports: list[Report]) -> Outcome:
         """Return the outcome of a one-shot fit, in which the workers applied the stopping rule."""

@@ -62,12 +62,12 @@ def fit_one_worker(
             report = algorithm.run(model, shard, task, progress)
         finally:
             interrupted = progress.halted
-            scope.one_more()
+            scope.allow_press()
             shard.close()
             scope.finalize()
         outcome = Outcome.INTERRUPTED if interrupted else one_shot_outcome([report], [n_rows * max_epochs])
         ended = Outcome.INTERRUPTED.value if interrupted else INTERRUPTED_LATE
-        scope.said = f"{ended} ({report.examples} examples visited.)"
+        scope.message = f"{ended} ({report.examples} examples visited.)"
     epochs = max(math.ceil(report.examples / max(n_rows, 1)), 1)
     weights = np.array([float(report.steps > 0)])
     times = {"seconds": time.perf_counter() - began, "merge_seconds": 0.0}
@@ -76,7 +76,7 @@ def fit_one_worker(
         entry["score"] = float(np.mean(stopping.monitor(report.state)))
     if progress.observers:
         progress.end_round(entry["loss"], entry)
-        progress.tell(entry["loss"], done=True)
+        progress.notify(entry["loss"], done=True)
     warn_diverged(outcome, epochs)
     return Fit(
         report.state, outcome, History([entry]), float(report.schedule_step), epochs, report.lr_scale, report.examples

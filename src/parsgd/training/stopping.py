@@ -39,6 +39,12 @@ class StoppingRule:
         """Return the same rule with empty memory."""
         return StoppingRule(self.tol, self.patience, self.adaptive_from, self.monitor, self.decides, self.keeps_best)
 
+    def resume_from(
+        self, best: np.ndarray | None, idle: np.ndarray | None, scores: list[float], best_state: np.ndarray | None
+    ) -> None:
+        """Continue from the memory in a snapshot."""
+        self.best, self.idle, self.scores, self.best_state = best, idle, list(scores), best_state
+
     def update(self, objective: np.ndarray, state: np.ndarray, lr_scale: np.ndarray) -> bool:
         """Record an epoch's mean ``objective (n_outputs,)``.
 

@@ -91,22 +91,22 @@ def shielded() -> Iterator[InterruptHold]:
 class FitScope:
     """Scope of one fit: Ctrl-C raises at first, and is deferred from the first round until the attributes are set.
 
-    ``said`` is the text of the warning.
+    ``message`` is the text of the warning.
     """
 
     def __init__(self) -> None:
         self.current: InterruptHold | None = None
-        self.said = ""
+        self.message = ""
 
     def hold(self, heard: Callable[[], Any]) -> None:
         """Defer Ctrl-C from now on and call ``heard`` at each press; a second press raises."""
         if self.current is None:
             self.current = InterruptHold().begin()
         self.current.heard = heard
-        self.one_more()
+        self.allow_press()
 
-    def one_more(self) -> None:
-        """Record one more press; the next one raises."""
+    def allow_press(self) -> None:
+        """Allow one press from now on; the next one raises."""
         if self.current is not None:
             self.current.patience = self.current.presses + 1
 
@@ -184,7 +184,7 @@ def interruptible(method: Callable, returns: bool) -> Callable:
                 outer.presses += running.current.presses
             if not (returns and (name == "__main__" or outer is not None)):
                 raise KeyboardInterrupt
-            warn(running.said, FitInterruptedWarning)
+            warn(running.message, FitInterruptedWarning)
         return result
 
     return fit

@@ -112,9 +112,9 @@ def train(request: SimulateRequest, algorithm: Algorithm, parts: fit_run.FitInpu
             messages, real_seconds = fit_run.fit(estimator, parts, console, ignored=(ConvergenceWarning,))
     except (WorkersLostError, DivergedError) as error:
         console.print(f"  {error}", style="yellow")
-        observed.look()
+        observed.record_loss()
         return {"outcome": type(error).__name__, "why": str(error), "warnings": []} | _curve_facts(observed)
-    observed.look()
+    observed.record_loss()
     history = estimator.history_
     return {
         "outcome": estimator.outcome_.name,
