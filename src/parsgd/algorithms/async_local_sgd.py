@@ -132,17 +132,19 @@ class AsyncLocalSGD(SynchronousAlgorithm):
 
 def add_displacements(fit_state: FitState, reports: Sequence[Report], shares: np.ndarray) -> np.ndarray:
     """Return ``w + sum_i a_i (w_i - u_i)``; for nonnegative parts ``(1 - sum_i a_i) w + sum_i a_i w_i``."""
-    vectors, weights, left = [], [], 1.0
+    vectors: list[np.ndarray] = []
+    weights: list[float] = []
+    left = 1.0
     for report, share in zip(reports, shares, strict=True):
-        origin = fit_state.tasks[report.worker].state
+        origin = fit_state.task_of(report.worker).state
         vectors.append(report.state)
-        weights.append(share)
+        weights.append(float(share))
         if origin is fit_state.state:
             # a full displacement from the current state then ends at the report, bit for bit
             left -= share
         else:
             vectors.append(origin)
-            weights.append(-share)
+            weights.append(-float(share))
     state = merge_weights.weighted_sum([fit_state.state, *vectors], np.array([left, *weights]))
     part = fit_state.model.nonnegative
     if part.stop > part.start:

@@ -106,18 +106,19 @@ class DelayedSGD(SynchronousAlgorithm):
     def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
         gradients = [report.state for report in reports]
         if self.compensation is not None:
-            gradients = [self._compensated(fit_state, report) for report in reports]
+            gradients = [_compensated(fit_state, report, float(self.compensation)) for report in reports]
         return apply_gradients(fit_state, reports, gradients)
 
-    def _compensated(self, fit_state: FitState, report: Report) -> np.ndarray:
-        """The gradient as if taken at the present state; ``report.state`` is ``m g``, and then ``m``."""
-        gradient, count = report.state[:-1], report.state[-1]
-        if count <= 0.0:
-            return report.state
-        # the solver's slots follow the parameters in the state
-        passed = fit_state.state[: len(gradient)] - fit_state.tasks[report.worker].state[: len(gradient)]
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.append(gradient + float(self.compensation) / count * gradient * gradient * passed, count)
+
+def _compensated(fit_state: FitState, report: Report, compensation: float) -> np.ndarray:
+    """Return the gradient as if taken at the present state; ``report.state`` is ``m g``, and then ``m``."""
+    gradient, count = report.state[:-1], report.state[-1]
+    if count <= 0.0:
+        return report.state
+    # the solver's slots follow the parameters in the state
+    passed = fit_state.state[: len(gradient)] - fit_state.task_of(report.worker).state[: len(gradient)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.append(gradient + compensation / count * gradient * gradient * passed, count)
 
 
 def next_batch(shard: Shard, task: Task) -> BatchSlice:

@@ -18,7 +18,7 @@ import numpy as np
 from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.algorithms.common.learned_weights import sample_rows
 from parsgd.algorithms.common.merge_rules import PROBE_ROW_RULES, RULES, required_by_rule
-from parsgd.algorithms.common.outer_optimizers import Mean, Momentum
+from parsgd.algorithms.common.outer_optimizers import Mean, Momentum, OuterOptimizer
 from parsgd.algorithms.common.round_length import longest_part, round_budget
 from parsgd.algorithms.common.round_schedule import deadline, next_period, shares_by_speed, update_seconds_per_example
 from parsgd.algorithms.common.subsample import mute_progress
@@ -38,7 +38,7 @@ from parsgd.core import (
 )
 from parsgd.errors import DivergedError, InvalidArgumentError, check_between, check_count, choose
 
-_OUTER_OPTIMIZERS = {
+_OUTER_OPTIMIZERS: dict[str, OuterOptimizer] = {
     "mean": Mean(),
     "momentum": Momentum("momentum"),
     "nesterov": Momentum("nesterov"),
@@ -141,7 +141,7 @@ class LocalSGD(SynchronousAlgorithm):
         check_between(self.seconds, 0, float("inf"), "seconds", "LocalSGD", optional=True)
         if self.rule is not None:
             choose(self.rule, RULES, "rule", "LocalSGD")
-        if isinstance(self.outer_optimizer, (str, type)) or not hasattr(self.outer_optimizer, "step"):
+        if isinstance(self.outer_optimizer, type) or not isinstance(self.outer_optimizer, OuterOptimizer):
             choose(self.outer_optimizer, _OUTER_OPTIMIZERS, "outer_optimizer", "LocalSGD")
         if isinstance(self.deadline, str):
             choose(self.deadline, ("auto",), "deadline", "LocalSGD")
@@ -163,7 +163,7 @@ class LocalSGD(SynchronousAlgorithm):
         choose(self.partition, ("shuffled", "contiguous", "replicated"), "partition", "LocalSGD")
 
     @property
-    def _outer(self) -> Any:
+    def _outer(self) -> OuterOptimizer:
         return (
             _OUTER_OPTIMIZERS[self.outer_optimizer] if isinstance(self.outer_optimizer, str) else self.outer_optimizer
         )
@@ -188,7 +188,7 @@ class LocalSGD(SynchronousAlgorithm):
         return max(learning, self._outer.n_probe_rows(n_rows))
 
     def init_memory(self, fit_state: FitState) -> _Memory:
-        sync_every = _FIRST_PERIOD if self.sync_every == "adaptive" else self.sync_every
+        sync_every = _FIRST_PERIOD if isinstance(self.sync_every, str) else float(self.sync_every)
         seconds_per_example = np.full(fit_state.n_workers, np.nan)
         return _Memory(self._outer.init_memory(fit_state), None, sync_every, 0.0, 0, None, seconds_per_example)
 
@@ -217,8 +217,10 @@ class LocalSGD(SynchronousAlgorithm):
         """Return the common deadline; a late worker has fewer examples left for the next round and the same time."""
         seconds_per_example = fit_state.memory.seconds_per_example
         known = np.isfinite(seconds_per_example)
-        if self.deadline != "auto" or not known.any():
-            return None if self.deadline == "auto" else self.deadline
+        if not isinstance(self.deadline, str):
+            return self.deadline
+        if not known.any():
+            return None
         sync_every = max(self._period(fit_state, worker) for worker in range(fit_state.n_workers))
         whole = longest_part(np.array(fit_state.shard_rows), fit_state.model.batch_size, sync_every)
         return deadline(seconds_per_example[known], whole[known])

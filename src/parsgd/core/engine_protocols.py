@@ -32,6 +32,7 @@ class ProgressCallback(Protocol):
         bool
             False if the worker should stop and report its partial result.
         """
+        ...
 
 
 class StoppableProgress(ProgressCallback, Protocol):
@@ -56,6 +57,7 @@ class WorkerPool(Protocol):
 
     def send(self, task: Task) -> None:
         """Send a task to the worker ``task.worker``.  Called once per worker and round; does not wait."""
+        ...
 
     def receive(self, at_least: int) -> list[Report | TaskFailed]:
         """Wait for reports and return them.  Called after the tasks of a round were sent, until the quorum is reached.
@@ -75,15 +77,19 @@ class WorkerPool(Protocol):
         Exception
             Any error that a worker raised in a task, for example while it read its rows.
         """
+        ...
 
     def set_shards(self, shards: Sequence[Shard]) -> None:
         """Replace the shards of all workers and close the old ones.  Called between epochs, while no task runs."""
+        ...
 
     def now(self) -> float:
         """Return the time in seconds, from the wall clock or a simulated clock."""
+        ...
 
     def close(self) -> None:
         """End the workers and close the shards.  Called once, after success or failure, possibly while tasks run."""
+        ...
 
 
 @runtime_checkable
@@ -123,6 +129,7 @@ class Engine(Protocol):
         -------
         WorkerPool
         """
+        ...
 
 
 class FixedSizeEngine(Engine, Protocol):
@@ -142,6 +149,7 @@ class ClusterEngine(Engine, Protocol):
 
     def default_workers(self) -> int:
         """Return the number of workers for ``n_jobs=None``.  Called by estimators before a fit."""
+        ...
 
 
 class MessageCostEngine(Engine, Protocol):
@@ -152,6 +160,7 @@ class MessageCostEngine(Engine, Protocol):
 
         Called by estimators when they choose an algorithm and a number of workers.
         """
+        ...
 
 
 class CostedEngine(Engine, Protocol):
@@ -162,3 +171,4 @@ class CostedEngine(Engine, Protocol):
 
         Called by estimators instead of ``message_costs``.
         """
+        ...

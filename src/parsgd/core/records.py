@@ -302,6 +302,12 @@ class FitState:
     lr_scale: np.ndarray = field(default_factory=lambda: np.ones(1))
     lost: frozenset[int] = frozenset()
 
+    def task_of(self, worker: int) -> Task:
+        """Return the last task of a worker that was sent one."""
+        task = self.tasks[worker]
+        assert task is not None
+        return task
+
     @property
     def n_active(self) -> int:
         """Number of workers that can still be sent tasks.

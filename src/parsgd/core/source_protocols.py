@@ -51,6 +51,7 @@ class Shard(Protocol):
         iterator of RowBlock
             A block is valid until the next one is requested.
         """
+        ...
 
     def portable(self) -> Shard:
         """Return the shard in the form to pickle for another process or machine.
@@ -82,9 +83,11 @@ class LocatedShard(Shard, Protocol):
 
     def futures(self) -> list[Any]:
         """Return the futures of data on the cluster that the shard needs where it is read."""
+        ...
 
     def filled(self, values: Sequence[Any]) -> Shard:
         """Return the shard with ``values``, the results of its futures, in their place."""
+        ...
 
 
 @runtime_checkable
@@ -122,6 +125,7 @@ class Source(Protocol):
         shard_fractions : ndarray, (n_workers,), optional
             Fractions of the rows per worker, for ``"shuffled"``.  Default: equal.
         """
+        ...
 
     def draw(self, n_rows: int, seed: int) -> tuple[Rows, Source]:
         """Draw probe rows at random into memory.
@@ -135,3 +139,4 @@ class Source(Protocol):
         rest : Source
             The source without them.
         """
+        ...

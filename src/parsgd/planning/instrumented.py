@@ -22,6 +22,7 @@ from parsgd.core import (
     WorkerPool,
     WorkFn,
 )
+from parsgd.training.progress import ProgressTracker
 
 
 class StopTrial(Exception):
@@ -93,7 +94,7 @@ class InstrumentedFit(ABC):
 
     def stop(self) -> None:
         """End the fit here, but raise KeyboardInterrupt if Ctrl-C was pressed in the meantime."""
-        if getattr(self.progress, "halted", False):
+        if isinstance(self.progress, ProgressTracker) and self.progress.halted:
             raise KeyboardInterrupt
         raise StopTrial
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from parsgd.core import MODEL_CAPABILITIES, PARTITIONS, Algorithm, Engine, Model, Source
 from parsgd.errors import IncompatiblePartsError
 
@@ -11,7 +13,8 @@ def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) 
 
     If ``model`` is None, all capabilities of models count as offered.
     """
-    capabilities, unavailable = (MODEL_CAPABILITIES, {}) if model is None else (model.capabilities, model.unavailable)
+    capabilities = MODEL_CAPABILITIES if model is None else model.capabilities
+    unavailable: Mapping[str, str] = {} if model is None else model.unavailable
     lacking = sorted(algorithm.traits.requires - engine.capabilities - capabilities)
     if not lacking:
         return

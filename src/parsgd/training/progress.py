@@ -7,7 +7,7 @@ import contextvars
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ from parsgd.core import RunningLoss
 _NOTIFY_SECONDS = 0.1
 # Seconds of a worker's recent work over which its rate is averaged.
 _RATE_SECONDS = 2.0
-_observers: contextvars.ContextVar[tuple[Callable, ...]] = contextvars.ContextVar("observers", default=())
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,12 @@ class Progress:
         return missing / self.rate if self.rate > 0.0 else math.inf
 
 
+Observer = Callable[[Progress], None]
+_observers: contextvars.ContextVar[tuple[Observer, ...]] = contextvars.ContextVar("observers", default=())
+
+
 @contextlib.contextmanager
-def observe_progress(observer: Callable[[Progress], None]) -> Iterator[None]:
+def observe_progress(observer: Observer) -> Generator[None, None, None]:
     """Call ``observer`` with the :class:`Progress` of every fit in the block.
 
     It is called several times per second and at the end of each fit.
@@ -115,7 +118,7 @@ class ProgressTracker:
         self.observers = _observers.get()
         self.planned, self.epochs = planned, epochs
         self.done = [0] * n_workers
-        self.records = [_Record() for _ in range(n_workers)]
+        self.records: list[_Record] = [_Record() for _ in range(n_workers)]
         self.rounds = self.skipped = 0
         self.loss = math.nan
         self.halted = False

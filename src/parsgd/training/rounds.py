@@ -205,7 +205,7 @@ class Loop:
             self.idle = sorted([*(report.worker for report in reports), *missing])
             del reports  # each report holds a state; release them before the next ones arrive
             if self.epoch_callback is not None and (outcome is not None or self.epochs > epochs):
-                outcome = self.call_epoch_callback(outcome)
+                outcome = self.call_epoch_callback(self.epoch_callback, outcome)
             if outcome is None and self.epochs > epochs:
                 self.repartition(pool)
             self.history[-1]["check_seconds"] += self.now() - self.merged
@@ -213,13 +213,13 @@ class Loop:
                 self.seconds = pool.now() - self.began
                 return outcome
 
-    def call_epoch_callback(self, outcome: Outcome | None) -> Outcome | None:
+    def call_epoch_callback(self, callback: EpochCallback, outcome: Outcome | None) -> Outcome | None:
         """Call the epoch callback, which may stop the fit.
 
         Non-finite parameters are not passed to it; they will end the fit with an error.
         """
         state = self.best_state
-        if self.model.finite(state) and self.epoch_callback(self.result(outcome, state)) and outcome is None:
+        if self.model.finite(state) and callback(self.result(outcome, state)) and outcome is None:
             return Outcome.STOPPED
         return outcome
 
@@ -228,14 +228,15 @@ class Loop:
 
         The checkpointer works while the workers compute.
         """
-        snapshot = None if self.checkpointer is None else self.snapshot(seconds)
+        checkpointer = self.checkpointer
+        snapshot = None if checkpointer is None else self.snapshot(seconds)
         fit_state = self.fit_state()
         for worker in idle:
             task = self.tasks[worker] = self.task(fit_state, worker)
             self.turns.append(worker)
             pool.send(task)
-        if snapshot is not None:
-            self.checkpointer.offer(snapshot)
+        if checkpointer is not None and snapshot is not None:
+            checkpointer.offer(snapshot)
 
     def collect(self, pool: WorkerPool) -> tuple[list[Report], list[TaskFailed], list[int]]:
         """Collect the reports of a quorum.

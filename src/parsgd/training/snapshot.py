@@ -21,9 +21,9 @@ class Snapshot:
     """Immutable record of a fit between two rounds.  It refers to arrays that are no longer modified.
 
     The training loop makes it and resumes from it.  ``shard_fractions`` are those of the present shards, None for equal
-    ones.  ``best, idle, scores, best_state`` are the memory of the stopping rule.  ``under_way`` are the unanswered tasks in the order of sending; a resumed fit
-    sends them again.  ``seconds`` is the duration of the fit so far, and ``outcome`` its outcome, None if it has not
-    ended.
+    ones.  ``best, idle, scores, best_state`` are the memory of the stopping rule.  ``under_way`` are the unanswered
+    tasks in the order of sending; a resumed fit sends them again.  ``seconds`` is the duration of the fit so far, and
+    ``outcome`` its outcome, None if it has not ended.
     """
 
     state: np.ndarray
@@ -60,8 +60,9 @@ class Snapshot:
     @staticmethod
     def of(plain: dict[str, Any]) -> Snapshot:
         """Return the snapshot of a :meth:`plain` dictionary.  Raises TypeError for unknown names."""
-        tasks = ({**task, "budget": Budget(**task["budget"])} for task in plain["under_way"])
-        return Snapshot(**{**plain, "under_way": tuple(Task(**task) for task in tasks)})
+        tasks: list[dict[str, Any]] = plain["under_way"]
+        under_way = tuple(Task(**dict[str, Any]({**task, "budget": Budget(**task["budget"])})) for task in tasks)
+        return Snapshot(**dict[str, Any]({**plain, "under_way": under_way}))
 
 
 class Checkpointer(Protocol):

@@ -30,12 +30,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.outer_optimizers import OuterStep
+from parsgd.algorithms.common.outer_optimizers import OuterStep, PlainOuterOptimizer
 from parsgd.core import AveragingModel, CsrRows, FitState, Report, Rows, has_averaging, has_linear_state
 from parsgd.errors import check_between, check_count
 
@@ -79,7 +79,7 @@ class _Memory(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Adaptive:
+class Adaptive(PlainOuterOptimizer):
     """Adaptive outer step of this module.
 
     ``n_rows`` is the number of probe rows, at most a quarter of all rows.  ``damping`` d >= 0 discourages cuts for
@@ -94,8 +94,8 @@ class Adaptive:
     n_rows: int = 2000
     damping: float = 1.0
 
-    requires: ClassVar[frozenset[str]] = frozenset({"averaging"})
-    raises_rates: ClassVar[bool] = True
+    requires = frozenset({"averaging"})
+    raises_rates = True
 
     def __post_init__(self) -> None:
         check_count(self.n_rows, "n_rows", "Adaptive", optional=False)
@@ -151,7 +151,7 @@ class Adaptive:
         state, decision, loss = line.at(factor), line.decision(factor), line.data_loss(factor)
         if memory.squares is not None and fit_state.round % _CURVATURE_INTERVAL == 0:
             memory = memory._replace(curvature=_curvature(fit_state, decision))
-        exploded = any(np.any(report.lr_scale < fit_state.tasks[report.worker].lr_scale) for report in reports)
+        exploded = any(np.any(report.lr_scale < fit_state.task_of(report.worker).lr_scale) for report in reports)
         if factor < _DEEP_CUT or exploded:
             cut = _LARGEST_CUT if exploded else max(factor, _LARGEST_CUT)
             memory = memory._replace(trust=memory.trust * cut)
@@ -204,7 +204,7 @@ class Adaptive:
         n_workers, model, sample = memory.workers, fit_state.model, line.sample
         assert has_linear_state(model)
         steps = sum(report.steps for report in reports) / n_workers
-        lr_scale = float(fit_state.tasks[reports[0].worker].lr_scale.max())
+        lr_scale = float(fit_state.task_of(reports[0].worker).lr_scale.max())
         curvatures = memory.values * lr_scale * self._eta(fit_state) * memory.curvature * steps * squares
         move, best, least = line.move(), None, line.data_loss(factor)
         # most features of wide data occur in none of the probe rows

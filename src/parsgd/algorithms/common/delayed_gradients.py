@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 
 import numpy as np
@@ -71,7 +71,13 @@ class DelayedGradientRun(SGDRun):
             # the schedule step of this batch comes after those of the pending gradients
             number = self.schedule_step + len(self.pending) * self.schedule_step_size
             gradient, totals = self.model.gradient_sum(self.state, rows, batch, 0, len(batch), number, self.seed)
-            self.sums = Totals(*(old + new for old, new in zip(self.sums, totals, strict=True)))
+            old = self.sums
+            self.sums = Totals(
+                old.examples + totals.examples,
+                old.steps + totals.steps,
+                old.loss + totals.loss,
+                old.objective + totals.objective,
+            )
             self.pending.append(gradient)
             if len(self.pending) > self.delay:
                 self._step()
@@ -98,7 +104,7 @@ class DelayedGradientRun(SGDRun):
         return sums
 
     @contextlib.contextmanager
-    def finalized(self) -> Iterator[None]:
+    def finalized(self) -> Generator[None, None, None]:
         """Apply the pending gradients inside the context; restore the state and the gradients afterwards."""
         state, schedule_step, pending = self.state.copy(), self._schedule_step, self.pending.copy()
         self.finalize()

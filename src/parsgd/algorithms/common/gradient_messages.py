@@ -18,7 +18,7 @@ _DEFAULT_BATCH = 256
 class BatchSlice(NamedTuple):
     """Examples of a batch that one worker sums: row numbers ``batch[first:end]``; ``epoch`` counts from 0."""
 
-    rows: Rows | None
+    rows: Rows
     batch: np.ndarray
     first: int
     end: int
