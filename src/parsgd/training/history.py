@@ -156,13 +156,14 @@ def _is_trace_entry(value: object) -> bool:
     if not isinstance(value, (list, tuple)):
         return False
     entry = cast("Sequence[object]", value)
-    return (
-        len(entry) == 3 and _is_number(entry[0]) and _is_number(entry[1]) and (entry[2] is None or _is_number(entry[2]))
-    )
+    if len(entry) != 3:
+        return False
+    examples, loss, score = entry
+    return _is_number(examples) and _is_number(loss) and (score is None or _is_number(score))
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return not isinstance(value, bool) and isinstance(value, Real)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------

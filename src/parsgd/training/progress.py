@@ -150,7 +150,8 @@ class ProgressTracker:
         """Record a completed round with its history entry, and notify the observers."""
         self.rounds = entry["round"] + 1
         for report in entry["workers"]:
-            self.records[report["worker"]].add(report)
+            worker: int = report["worker"]
+            self.records[worker].add(report)
         self.notify(loss)
 
     def task_failed(self, worker: int, why: str, replaced: bool) -> None:

@@ -78,7 +78,7 @@ def sample_shard(shard: Shard, seed: int, n_rows: int) -> ShardSample | None:
         return ShardSample(y, x.data.reshape(-1, x.n_features)[np.ix_(order, features)], features)
     lengths = np.diff(x.indptr)[order]
     begins = np.cumsum(lengths) - lengths
-    places = np.repeat(x.indptr[order] - begins, lengths) + np.arange(lengths.sum())
+    places: np.ndarray = np.repeat(x.indptr[order] - begins, lengths) + np.arange(lengths.sum())
     return ShardSample(y, x.data[places], x.indices[places])
 
 
