@@ -6,9 +6,10 @@ from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wa
 from sklearn.datasets import load_digits
 
 from parsgd import SGDClassifier
+from parsgd.core import EngineDefaults
 
 
-class InPool:
+class InPool(EngineDefaults):
     name, capabilities = "pool", frozenset({"shared_memory"})  # compared with an algorithm's requires
 
     def __init__(self, pool: Executor):

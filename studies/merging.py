@@ -13,7 +13,7 @@ import datasets
 import numpy as np
 
 from parsgd import SGDClassifier, WeightedAverage
-from parsgd.core import Budget
+from parsgd.core import Budget, EngineDefaults
 from parsgd.engines.serial import Serial
 
 SPEEDS = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.1)
@@ -35,7 +35,7 @@ learned weights, and the learned loss divided by that of the best other rule, fo
 
 
 @dataclass(frozen=True)
-class Unequal:
+class Unequal(EngineDefaults):
     """An engine whose workers do a part of their budgets, as slow ones would in the same time."""
 
     name = "unequal"

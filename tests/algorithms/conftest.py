@@ -4,7 +4,7 @@ from collections import deque
 
 import pytest
 
-from parsgd.core import TaskFailed
+from parsgd.core import EngineDefaults, TaskFailed
 from parsgd.engines.serial import SerialWorkerPool
 
 
@@ -45,7 +45,7 @@ class TurnsCrew(SerialWorkerPool):
         return reports
 
 
-class Engine:
+class Engine(EngineDefaults):
     capabilities = frozenset()
 
     def __init__(self, name, crew, **settings):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from parsgd import DelayedSGD, MiniBatch, MLPClassifier, SGDClassifier
+from parsgd.core import EngineDefaults
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
@@ -207,7 +208,7 @@ def test_a_fit_goes_on_without_a_worker_that_is_lost(losing):
 
 
 def test_an_engine_that_falls_silent_is_found_out():
-    class Silent:
+    class Silent(EngineDefaults):
         name, capabilities = "silent", frozenset()
 
         def open(self, work, shards, pulse):

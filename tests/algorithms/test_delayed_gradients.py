@@ -8,7 +8,7 @@ import pytest
 from parsgd import SGDClassifier, SimuParallel, WeightedAverage
 from parsgd.algorithms.common import worker_loop
 from parsgd.algorithms.common.delayed_gradients import run_with_delay
-from parsgd.core import Budget
+from parsgd.core import Budget, EngineDefaults
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
@@ -103,7 +103,7 @@ def test_networks_learn_with_late_gradients_which_are_others():
 
 @pytest.mark.parametrize("rule", ["wp", "measured"])
 def test_weights_follow_the_work_of_nodes_that_descend_late(rule):
-    class DoesAQuarter:
+    class DoesAQuarter(EngineDefaults):
         name, capabilities = "quarter", frozenset()
 
         def open(self, work, shards, pulse):

@@ -14,7 +14,7 @@ from scipy import sparse
 
 import parsgd
 from parsgd import Hogwild, LocalSGD, MLPClassifier, SGDClassifier, SGDRegressor
-from parsgd.core import CsrRows, Rows
+from parsgd.core import CsrRows, EngineDefaults, Rows
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
@@ -193,7 +193,7 @@ def test_models_that_share_keep_theirs(settings):
     check_model(Linear(6, sparse=True, **described), rows_of(X, y))
 
 
-class Untouched:
+class Untouched(EngineDefaults):
     name, capabilities = "untouched", frozenset({"shared_memory"})
 
     def open(self, work, shards, pulse):

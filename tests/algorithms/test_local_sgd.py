@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from parsgd import LocalSGD, SGDClassifier, Simulated
 from parsgd.algorithms.common.merge_rules import RULES
-from parsgd.core import TaskFailed
+from parsgd.core import EngineDefaults, TaskFailed
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialWorkerPool
 from parsgd.errors import InvalidArgumentError, Outcome, WorkersLostError
@@ -300,7 +300,7 @@ def test_learned_weights_hold_rows_back_and_an_adaptive_step_does_not():
 # -- losses ----------------------------------------------------------------------------------------------------------
 
 
-class Mortal:
+class Mortal(EngineDefaults):
     """An engine whose first worker answers its first task, and no further one."""
 
     name, capabilities = "mortal", frozenset()

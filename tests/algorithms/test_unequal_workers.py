@@ -7,7 +7,7 @@ import pytest
 
 from parsgd import LocalSGD, SGDClassifier, SimuParallel, WeightedAverage
 from parsgd.algorithms.common import worker_loop
-from parsgd.core import Budget, FitState, Report
+from parsgd.core import Budget, EngineDefaults, FitState, Report
 from parsgd.engines.serial import Serial
 from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.models.linear.linear_model import Linear
@@ -143,7 +143,7 @@ def test_where_steps_drive_runs_apart_the_measured_rule_weighs_alike():
     np.testing.assert_allclose(model.weights(standing, reports), 0.5)
 
 
-class DoesAQuarter:
+class DoesAQuarter(EngineDefaults):
     """An engine whose first worker does a quarter of its work."""
 
     name, capabilities = "quarter", frozenset()

@@ -19,7 +19,7 @@ import parsgd
 from parsgd import Checkpoint, LocalSGD, SGDClassifier, Simulated
 from parsgd.checkpointing import file_format, fit_fingerprint
 from parsgd.checkpointing.store import CheckpointStore, opened
-from parsgd.core import MergeResult
+from parsgd.core import EngineDefaults, MergeResult
 from parsgd.engines.serial import Serial
 from parsgd.errors import (
     CheckpointError,
@@ -49,7 +49,7 @@ class Broken(Exception):
     pass
 
 
-class Breaks:
+class Breaks(EngineDefaults):
     """A serial engine on which something is done in each round before it is worked on; by default it breaks off."""
 
     name, capabilities = "breaks", frozenset()
@@ -73,7 +73,7 @@ class Breaks:
         return crew
 
 
-class Untouched:
+class Untouched(EngineDefaults):
     """An engine that must not be opened."""
 
     name, capabilities = "untouched", frozenset()

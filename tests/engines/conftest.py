@@ -12,6 +12,8 @@ from pathlib import Path
 import cloudpickle
 import pytest
 
+from parsgd.core import EngineDefaults
+
 # what is defined in tests cannot be imported by workers
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -62,7 +64,7 @@ class Trap:
 
 
 @dataclass(frozen=True)
-class Trapped:
+class Trapped(EngineDefaults):
     """An engine whose workers step into a trap."""
 
     engine: object

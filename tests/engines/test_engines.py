@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parsgd import LocalSGD, SGDRegressor
-from parsgd.core import Budget, Task, no_progress
+from parsgd.core import Budget, EngineDefaults, Task, no_progress
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
@@ -94,7 +94,7 @@ def test_closing_waits_for_the_workers_and_drops_what_was_not_begun():
 
 @pytest.mark.parametrize("engine", [Serial(), Threads()], ids=repr)
 def test_one_failing_worker_ends_the_fit_for_all_and_its_error_is_raised_as_it_is(engine):
-    class Trips:
+    class Trips(EngineDefaults):
         name, capabilities = engine.name, engine.capabilities
 
         def open(self, work, shards, pulse):

@@ -28,9 +28,10 @@ from parsgd import (
     SimuParallel,
     WeightedAverage,
 )
-from parsgd.core import Budget, Shard, Task, no_progress
+from parsgd.core import Budget, EngineDefaults, Shard, Task, no_progress
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.processes.worker_process import current_modules, import_path
+from parsgd.engines.reported_loss import ReportedLoss
 from parsgd.errors import DivergedError, FitInterruptedWarning, IncompatiblePartsError, InvalidArgumentError, Outcome
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, targets, unit_rows
@@ -50,6 +51,13 @@ X = unit_rows(500, 8)
 Y = labels(X)
 # a minute or two, if nobody stopped it
 LONG = {"max_iter": 10**6, "tol": None, "random_state": 0, "n_jobs": 2}
+
+
+def report_of(task, *values):
+    """Return a report with ``values`` as its state."""
+    from parsgd.testing.contracts._fixtures import small_report
+
+    return small_report(task.worker, np.array(values, dtype=float), task.round)
 
 
 @pytest.fixture
@@ -177,7 +185,7 @@ def test_all_processes_see_the_same_pages():
         before = memory(os.getpid())
         rows = next(shard.blocks(0, 0)).rows
         total = float(rows.x.data.sum())
-        return total, before, rows.x.data.flags.writeable
+        return report_of(task, total, before, rows.x.data.flags.writeable)
 
     source = ArraySource(rows_of(x, np.zeros(50)))
     with Processes(2) as engine:
@@ -189,6 +197,7 @@ def test_all_processes_see_the_same_pages():
                 crew.send(Task(worker, number, np.zeros(1), 0, Budget(1)))
             rounds.append(crew.receive(2))
         crew.close()
+    rounds = [[report.state for report in reports] for reports in rounds]
     answers = [answer for answers in rounds for answer in answers]
     assert [total for total, _, _ in answers] == [x.sum()] * 4
     assert not any(writable for _, _, writable in answers)
@@ -206,12 +215,12 @@ def test_maps_of_files_travel_as_their_names(tmp_path, engine):
     def look(shard, task, pulse):
         maps = Path("/proc/self/maps")
         seen = not maps.exists() or "x.npy" in maps.read_text()
-        return float(shard.rows.x.data.sum()), seen
+        return report_of(task, shard.rows.x.data.sum(), seen)
 
     crew = engine.open(look, ArraySource(rows_of(mapped[100:], np.zeros(2900))).split(1, 0), no_progress)
     try:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
-        assert crew.receive(1) == [(float(file[100:].sum()), True)]
+        assert crew.receive(1)[0].state.tolist() == [float(file[100:].sum()), True]
     finally:
         crew.close()
     y = labels(file)
@@ -224,9 +233,7 @@ def test_maps_of_files_travel_as_their_names(tmp_path, engine):
 
 def test_a_large_state_travels_and_the_drivers_stays_as_it_is(engine):
     def double(shard, task, pulse):
-        from parsgd.testing.contracts._fixtures import small_report
-
-        return small_report(task.worker, task.state * 2.0, task.round)
+        return report_of(task, *(task.state * 2.0))
 
     state = np.arange(20_000, dtype=np.float64)
     crew = engine.open(double, ArraySource(rows_of(X, Y)).split(2, 0), no_progress)
@@ -346,13 +353,13 @@ def test_warnings_of_a_worker_reach_the_driver_once_a_task(engine):
     def warn(shard, task, pulse):
         for _ in range(3):
             warnings.warn("the well is low", ResourceWarning, stacklevel=1)
-        return 1
+        return report_of(task)
 
     crew = engine.open(warn, ArraySource(rows_of(X, Y)).split(1, 0), no_progress)
     try:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
         with pytest.warns(ResourceWarning, match="the well is low") as caught:
-            assert crew.receive(1) == [1]
+            assert len(crew.receive(1)) == 1
         assert len(caught) == 1
     finally:
         crew.close()
@@ -393,7 +400,7 @@ def test_what_cannot_be_used_is_refused_by_name(settings, said):
 # -- who watches ---------------------------------------------------------------------------------------------------
 
 
-class PressesCtrlC:
+class PressesCtrlC(EngineDefaults):
     """An engine on which Ctrl-C is pressed ``times`` times, once the driver has heard of some progress."""
 
     name, capabilities = "pressing", frozenset()
@@ -426,11 +433,7 @@ def test_an_order_to_stop_that_comes_together_with_a_task_is_heard(tmp_path):
         # the first worker's task holds its process until the driver has said all it has to say
         while task.worker == 0 and not (tmp_path / "go").exists():
             pass
-        return pulse(task.worker, 1, Still())
-
-    class Still:
-        def mean_loss(self):
-            return 0.0
+        return report_of(task, pulse(task.worker, 1, ReportedLoss(0.0)))
 
     with Processes(1) as one:
         crew = one.open(wait, ArraySource(rows_of(X, Y)).split(2, 0), no_progress)
@@ -442,7 +445,7 @@ def test_an_order_to_stop_that_comes_together_with_a_task_is_heard(tmp_path):
             answers = []
             while len(answers) < 2:
                 answers += crew.receive(1)
-            assert answers == [False, False]
+            assert [answer.state.tolist() for answer in answers] == [[0.0], [0.0]]
         finally:
             crew.close()
 

@@ -24,7 +24,7 @@ from parsgd import (
     SimuParallel,
     WeightedAverage,
 )
-from parsgd.core import Budget, Task, TaskFailed, no_progress
+from parsgd.core import Budget, EngineDefaults, Task, TaskFailed, no_progress
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.errors import Outcome, WorkersLostError
 from parsgd.testing.contracts._fixtures import small_report
@@ -47,7 +47,7 @@ def three():
         yield engine
 
 
-class Dies:
+class Dies(EngineDefaults):
     """An engine on which a worker's process ends itself, at a known point of a round, so many times in all.
 
     ``at``: "begin", "middle", "end" of the work, or "answer": half of it is written.  Each time leaves a file.
@@ -203,7 +203,7 @@ def small():
     return ArraySource(rows_of(X, Y)).split(1, 0)[0]
 
 
-class Continued:
+class Continued(EngineDefaults):
     """An engine that lets a stopped process go on as soon as the driver has heard that it is lost."""
 
     def __init__(self, engine, folder):
@@ -245,7 +245,7 @@ def test_a_process_that_is_silent_for_too_long_is_lost_and_is_used_again_when_it
     assert gone["worker"] == 1
     assert "sent no heartbeat for" in gone["why"]
     assert not engine.host.silent
-    assert engine.crew.placement.host_of(1) == 1
+    assert engine.crew.placement.host_of(1) is engine.host
     assert len(model.history_[-1]["workers"]) == 3
 
 

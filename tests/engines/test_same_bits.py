@@ -8,6 +8,7 @@ import pytest
 import parsgd
 from parsgd import LocalSGD, SimuParallel, WeightedAverage
 from parsgd.algorithms.common import worker_loop
+from parsgd.core import EngineDefaults
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.testing import slow_down
@@ -101,7 +102,7 @@ def test_the_pieces_a_run_is_cut_into_change_nothing(monkeypatch, algorithm, kin
 @pytest.mark.parametrize("inner", [Serial(), Threads()], ids=lambda e: e.name)
 @pytest.mark.parametrize("kind", ["several classes", "softmax", "numbers"])
 def test_the_order_in_which_reports_arrive_changes_nothing(inner, kind):
-    class Backwards:
+    class Backwards(EngineDefaults):
         name, capabilities = "backwards", inner.capabilities
 
         def open(self, work, shards, pulse):

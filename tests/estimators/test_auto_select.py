@@ -6,6 +6,7 @@ import pytest
 
 from parsgd import LocalSGD, SGDClassifier, SGDRegressor, Simulated, SimuParallel, WeightedAverage
 from parsgd.algorithms.common.adaptive_outer import Adaptive
+from parsgd.core import EngineDefaults
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import InvalidArgumentError
@@ -178,7 +179,7 @@ def test_a_network_takes_a_second_worker_where_averages_are_cheap_beside_a_pass(
     assert "steps per pass" in auto_select.count_workers(None, few_steps, "MLPClassifier")[1]
 
 
-class Elsewhere:
+class Elsewhere(EngineDefaults):
     """An engine whose messages take time."""
 
     name, capabilities = "elsewhere", frozenset()

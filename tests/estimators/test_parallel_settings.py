@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV
 
 import parsgd
 from parsgd import LocalSGD, MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
+from parsgd.core import EngineDefaults
 from parsgd.errors import TooFewRowsWarning
 from parsgd.estimators import auto_select
 from parsgd.estimators.auto_select import ProblemSize, count_workers
@@ -68,9 +69,10 @@ def test_long_rows_are_few_rows_too(many_cores):
     assert LONG_ROWS.n_rows // count_workers(-1, LONG_ROWS, "")[0] >= 1000
 
 
-class Cluster:
+class Cluster(EngineDefaults):
     """An engine on a cluster of 64 threads."""
 
+    on_cluster = True
     default_workers = staticmethod(lambda: 64)
     message_costs = staticmethod(lambda n_parameters: (10.0, 1e6))
 

@@ -16,6 +16,7 @@ from parsgd import (
     WeightedAverage,
 )
 from parsgd.algorithms.common import worker_loop
+from parsgd.core import EngineDefaults
 from parsgd.engines.serial import Serial
 
 ALGORITHMS = [
@@ -93,7 +94,7 @@ def test_what_a_fit_finds_does_not_depend_on_the_pieces_it_is_cut_into(monkeypat
     assert bits(whole) == bits(pieces)
 
 
-class Backwards:
+class Backwards(EngineDefaults):
     """Reports arrive in the wrong order."""
 
     name, capabilities = "backwards", frozenset()

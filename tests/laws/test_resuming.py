@@ -22,6 +22,7 @@ from parsgd import (
 )
 from parsgd.checkpointing.file_format import read
 from parsgd.checkpointing.store import CheckpointStore
+from parsgd.core import EngineDefaults
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.testing.problems import labels, targets, unit_rows
@@ -51,7 +52,7 @@ class Broken(Exception):
     """Something happened to the driver."""
 
 
-class BreaksOff:
+class BreaksOff(EngineDefaults):
     """An engine whose driver is stopped in the middle of a round: the workers have been sent its tasks."""
 
     def __init__(self, engine, number, press=False):

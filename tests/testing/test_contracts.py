@@ -15,7 +15,7 @@ from parsgd import (
     WeightedAverage,
     registry,
 )
-from parsgd.core import MergeResult, RowBlock, Shard
+from parsgd.core import EngineDefaults, MergeResult, RowBlock, Shard
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialWorkerPool
 from parsgd.models.linear.linear_model import Linear
@@ -204,7 +204,7 @@ def test_an_algorithm_that_breaks_a_promise_is_told_which(kind, sentence):
         check_algorithm(kind())
 
 
-class Broken:
+class Broken(EngineDefaults):
     """The serial engine with another crew."""
 
     name, capabilities = "broken", frozenset()
@@ -300,7 +300,7 @@ def test_a_source_that_breaks_a_promise_is_told_which(kind, sentence):
 
 def test_a_part_that_lacks_a_verb_is_refused():
     for check in (check_algorithm, check_engine, check_source):
-        with pytest.raises(AssertionError, match="lacks parts"):
+        with pytest.raises(AssertionError, match="lacks members of parsgd.core"):
             check(object())
-    with pytest.raises(AssertionError, match="lacks parts"):
+    with pytest.raises(AssertionError, match="lacks members of parsgd.core"):
         check_model(Serial(), rows())

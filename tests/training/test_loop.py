@@ -9,7 +9,7 @@ import pytest
 
 import parsgd
 from parsgd import LocalSGD, MiniBatch, SimuParallel, WeightedAverage
-from parsgd.core import AlgorithmTraits, TaskFailed
+from parsgd.core import AlgorithmTraits, EngineDefaults, TaskFailed
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialWorkerPool
 from parsgd.errors import DivergedError, IncompatiblePartsError, Outcome, WorkersLostError
@@ -35,7 +35,7 @@ class NeedsAMiracle(LocalSGD):
     name = "hopeful"
 
 
-class Untouched:
+class Untouched(EngineDefaults):
     """An engine that must not be opened."""
 
     name, capabilities = "untouched", frozenset({"shared_memory"})

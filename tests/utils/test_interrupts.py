@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 import parsgd
 from parsgd.checkpointing.store import CheckpointStore
-from parsgd.core import MODEL_CAPABILITIES
+from parsgd.core import MODEL_CAPABILITIES, EngineDefaults
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import FitInterruptedWarning, Outcome
@@ -40,7 +40,7 @@ PAIRS = [
 ]  # fmt: skip
 
 
-class PressesCtrlC:
+class PressesCtrlC(EngineDefaults):
     """An engine on which Ctrl-C is pressed once the first worker has visited so many rows and the driver listens.
 
     It is pressed ``times`` times, the second when the first was heard; till then no worker obeys the order to stop.

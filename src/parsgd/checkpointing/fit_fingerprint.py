@@ -91,14 +91,15 @@ def _settings(value: Any) -> dict[str, Any]:
 def hash_rows(shards: Sequence[Shard], seeds: Sequence[int]) -> str:
     """Hash the first rows that the first worker visits, with targets and weights.
 
-    If a shard has a method ``fingerprint``, its text is hashed instead.  This avoids fetching rows from another
+    If the shard's ``fingerprint`` is not None, that text is hashed instead.  This avoids fetching rows from another
     machine.
     """
     shard, seed = next(((s, n) for s, n in zip(shards, seeds, strict=True) if s.n_rows), (None, 0))
     if shard is None:
         return ""
-    if hasattr(shard, "fingerprint"):
-        return hashlib.sha256(shard.fingerprint().encode()).hexdigest()[:16]
+    text = shard.fingerprint()
+    if text is not None:
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
     try:
         rows, order = next(iter(shard.blocks(seed, 0)))
         first_rows = picked(rows, order[:_ROWS])

@@ -8,13 +8,10 @@ A state is one flat, contiguous vector, so a merge is a weighted sum, a message 
 """
 
 from parsgd.core.algorithm_protocol import Algorithm
-from parsgd.core.defaults import PlainModel, SynchronousAlgorithm, no_progress
+from parsgd.core.costs import CostModel
+from parsgd.core.defaults import EngineDefaults, PlainModel, SynchronousAlgorithm, no_progress
 from parsgd.core.engine_protocols import (
-    ClusterEngine,
-    CostedEngine,
     Engine,
-    FixedSizeEngine,
-    MessageCostEngine,
     ProgressCallback,
     StoppableProgress,
     WorkerPool,
@@ -51,7 +48,8 @@ from parsgd.core.records import (
     Totals,
 )
 from parsgd.core.sgd_run import RunningLoss, SGDRun, StartRun
-from parsgd.core.source_protocols import PARTITIONS, LocatedShard, Shard, Source
+from parsgd.core.source_protocols import PARTITIONS, Shard, Source
+from parsgd.core.work import Work
 
 __all__ = [
     "MODEL_CAPABILITIES",
@@ -60,19 +58,16 @@ __all__ = [
     "AlgorithmTraits",
     "AveragingModel",
     "Budget",
-    "ClusterEngine",
-    "CostedEngine",
+    "CostModel",
     "CsrRows",
     "DenseRows",
     "Engine",
+    "EngineDefaults",
     "FitState",
-    "FixedSizeEngine",
     "FullGradientModel",
     "GradientModel",
     "LinearStateModel",
-    "LocatedShard",
     "MergeResult",
-    "MessageCostEngine",
     "Model",
     "PlainModel",
     "ProgressCallback",
@@ -92,6 +87,7 @@ __all__ = [
     "TaskFailed",
     "TaskSpec",
     "Totals",
+    "Work",
     "WorkFn",
     "WorkerPool",
     "has_averaging",

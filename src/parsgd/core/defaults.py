@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from parsgd.core.costs import CostModel
 from parsgd.core.model_protocols import Model
 from parsgd.core.records import AlgorithmTraits, FitState
 from parsgd.core.sgd_run import RunningLoss
@@ -63,6 +64,38 @@ class SynchronousAlgorithm:
 _SYNCHRONOUS = AlgorithmTraits()
 
 
-def no_progress(worker: int, examples: int, sgd_run: RunningLoss) -> bool:
-    """Report nothing and continue: the progress callback of an engine without a connection to its driver."""
-    return True
+class EngineDefaults:
+    """Base class with the defaults of an engine that runs any number of workers on this machine.
+
+    A subclass defines ``name``, ``capabilities`` and ``open``, and overrides the defaults that it changes.  See
+    :class:`~parsgd.core.Engine` for each member.
+    """
+
+    n_workers: int | None = None
+    in_calling_thread: bool = False
+    on_cluster: bool = False
+
+    def default_workers(self) -> int:
+        # imported here, because worker processes import this module and need no joblib
+        import joblib
+
+        return joblib.cpu_count()
+
+    def message_costs(self, n_parameters: int) -> tuple[float, float] | None:
+        return None
+
+    def costs(self, n_rows: int, n_parameters: int) -> CostModel | None:
+        return None
+
+
+class _NoProgress:
+    """A progress callback that reports nothing and continues."""
+
+    halted = False
+
+    def __call__(self, worker: int, examples: int, sgd_run: RunningLoss) -> bool:
+        return True
+
+
+# The progress callback of work without an observer.
+no_progress = _NoProgress()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from parsgd.core.costs import CostModel
 from parsgd.core.records import Report, Task, TaskFailed
 from parsgd.core.sgd_run import RunningLoss
 from parsgd.core.source_protocols import Shard
@@ -41,10 +42,11 @@ class StoppableProgress(ProgressCallback, Protocol):
     Attributes
     ----------
     halted : bool
-        True if all workers should stop.  Pools with workers in other processes check it while they wait.
+        True if all workers should stop.  Pools with workers on other machines check it while they wait.
     """
 
-    halted: bool
+    @property
+    def halted(self) -> bool: ...
 
 
 # Run one task on a shard and return its report: ``Algorithm.run`` with the model bound.
@@ -96,22 +98,59 @@ class WorkerPool(Protocol):
 class Engine(Protocol):
     """A place where workers run: threads, processes, a cluster.
 
-    Optional members are declared in :class:`FixedSizeEngine`, :class:`ClusterEngine`, :class:`MessageCostEngine` and
-    :class:`CostedEngine`.  An optional class attribute ``in_calling_thread = True`` states that workers run in the
-    thread of the driver; a one-shot fit with one worker then bypasses the pool.
+    :class:`~parsgd.core.EngineDefaults` has defaults for all members but ``name``, ``capabilities`` and ``open``.
 
     Attributes
     ----------
     name : str
         Name for the ``engine`` parameter and for messages.
     capabilities : frozenset of str
-        Capabilities compared with ``Algorithm.requires`` before any worker starts, for example ``"shared_memory"``.
+        Capabilities compared with ``AlgorithmTraits.requires`` before a worker starts, for example ``"shared_memory"``.
+    n_workers : int or None
+        Fixed number of workers; None if the engine accepts any.  Estimators read it to resolve ``n_jobs``.
+    in_calling_thread : bool
+        True if workers run in the thread of the driver.  A one-shot fit with one worker then bypasses the pool.
+    on_cluster : bool
+        True if workers run on machines of a cluster, whose memory may hold more rows than this machine's.
     """
 
-    name: str
-    capabilities: frozenset[str]
+    @property
+    def name(self) -> str: ...
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> WorkerPool:
+    @property
+    def capabilities(self) -> frozenset[str]: ...
+
+    @property
+    def n_workers(self) -> int | None: ...
+
+    @property
+    def in_calling_thread(self) -> bool: ...
+
+    @property
+    def on_cluster(self) -> bool: ...
+
+    def default_workers(self) -> int:
+        """Return the number of workers that can run at the same time.
+
+        Called by estimators for ``n_jobs=None`` and for a negative ``n_jobs``.
+        """
+        ...
+
+    def message_costs(self, n_parameters: int) -> tuple[float, float] | None:
+        """Return the latency in seconds per message and the bandwidth in bytes per second; None: shared memory.
+
+        Called by estimators when they choose an algorithm and a number of workers.
+        """
+        ...
+
+    def costs(self, n_rows: int, n_parameters: int) -> CostModel | None:
+        """Return the complete cost model of a fit if the engine has one, such as a simulated engine; otherwise None.
+
+        Called by estimators before ``message_costs``.
+        """
+        ...
+
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> WorkerPool:
         """Start one worker per shard.
 
         Called by the training loop, once per fit.
@@ -119,56 +158,14 @@ class Engine(Protocol):
         Arguments
         ---------
         work : callable
-            The function that runs a task.
+            The function that runs a task: a :class:`~parsgd.core.Work`, or a function that wraps one.
         shards : sequence of Shard
             The shard of each worker.
-        progress : ProgressCallback
+        progress : StoppableProgress
             Callback for the running tasks.
 
         Returns
         -------
         WorkerPool
-        """
-        ...
-
-
-class FixedSizeEngine(Engine, Protocol):
-    """An engine with a fixed number of workers.
-
-    Attributes
-    ----------
-    n_workers : int or None
-        Number of workers; None if the engine accepts any.  Estimators read it to resolve ``n_jobs``.
-    """
-
-    n_workers: int | None
-
-
-class ClusterEngine(Engine, Protocol):
-    """An engine that knows a suitable number of workers for its machines."""
-
-    def default_workers(self) -> int:
-        """Return the number of workers for ``n_jobs=None``.  Called by estimators before a fit."""
-        ...
-
-
-class MessageCostEngine(Engine, Protocol):
-    """An engine with known message costs."""
-
-    def message_costs(self, n_parameters: int) -> tuple[float, float]:
-        """Return the latency in seconds per message and the bandwidth in bytes per second.
-
-        Called by estimators when they choose an algorithm and a number of workers.
-        """
-        ...
-
-
-class CostedEngine(Engine, Protocol):
-    """An engine with a complete cost model, such as a simulated one."""
-
-    def costs(self, n_rows: int, n_parameters: int) -> Any:
-        """Return the :class:`~parsgd.training.cost_model.CostModel` of a fit.
-
-        Called by estimators instead of ``message_costs``.
         """
         ...

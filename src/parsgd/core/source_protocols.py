@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,7 +21,8 @@ PARTITIONS = ("shuffled", "contiguous", "replicated", "common_order")
 class Shard(Protocol):
     """The rows of one worker.  Picklable; files are opened where it is read.
 
-    An empty shard is valid; its reports have weight 0.
+    An empty shard is valid; its reports have weight 0.  A subclass has defaults for all members but ``n_rows``,
+    ``cost`` and :meth:`blocks`.
 
     Attributes
     ----------
@@ -29,10 +30,13 @@ class Shard(Protocol):
         Number of rows.
     cost : float
         Stored values per row, a measure of the work per row.
+    home : str or None
+        Address of the machine of a cluster that holds most of its rows in memory; None if there is none.
     """
 
     n_rows: int
     cost: float
+    home: str | None = None
 
     def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[RowBlock]:
         """Yield the rows of an epoch in the order of their visits.
@@ -60,6 +64,24 @@ class Shard(Protocol):
         """
         return self
 
+    def futures(self) -> Sequence[object]:
+        """Return the futures of data on a cluster that the shard needs where it is read.
+
+        Called by the driver of a cluster, which has them computed there.
+        """
+        return ()
+
+    def filled(self, values: Sequence[object]) -> Shard:
+        """Return the shard with ``values``, the results of its futures, in their place.  Called on the worker."""
+        return self
+
+    def fingerprint(self) -> str | None:
+        """Return a text by which checkpoints recognize the rows; None: they use the contents.
+
+        Called by the driver before the first round of a fit with checkpoints.
+        """
+        return None
+
     def close(self) -> None:
         """Stop background work and close files.
 
@@ -68,33 +90,9 @@ class Shard(Protocol):
         return
 
 
-class LocatedShard(Shard, Protocol):
-    """A shard with rows that may already be in the memory of a cluster.
-
-    Only the Dask engine reads these members, and only if a shard has them.
-
-    Attributes
-    ----------
-    home : str or None
-        Address of the machine that holds most of its rows; None if the rows are read from files.
-    """
-
-    home: str | None
-
-    def futures(self) -> list[Any]:
-        """Return the futures of data on the cluster that the shard needs where it is read."""
-        ...
-
-    def filled(self, values: Sequence[Any]) -> Shard:
-        """Return the shard with ``values``, the results of its futures, in their place."""
-        ...
-
-
 @runtime_checkable
 class Source(Protocol):
     """The training rows and the ways to split them into shards.
-
-    A shard of a source may have a method ``fingerprint() -> str``, which checkpoints use to recognize the rows.
 
     Attributes
     ----------
@@ -104,8 +102,11 @@ class Source(Protocol):
         The supported members of :data:`PARTITIONS`.
     """
 
-    n_rows: int
-    partitions: frozenset[str]
+    @property
+    def n_rows(self) -> int: ...
+
+    @property
+    def partitions(self) -> frozenset[str]: ...
 
     def split(
         self, n_workers: int, seed: int, partition: str, shard_fractions: np.ndarray | None = None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Generic, TypeVar
+
+H = TypeVar("H", bound=Hashable)
 
 
-def assign_by_locality(preferred: Sequence[Hashable | None], hosts: Sequence[Hashable]) -> list[Hashable]:
+def assign_by_locality(preferred: Sequence[H | None], hosts: Sequence[H]) -> list[H]:
     """Assign a host to each worker: the preferred one if it has fewer than its share of workers.
 
     Workers without a preference go to the host with the fewest workers.
@@ -17,19 +20,19 @@ def assign_by_locality(preferred: Sequence[Hashable | None], hosts: Sequence[Has
     """
     share = -(-len(preferred) // len(hosts))
     count = dict.fromkeys(hosts, 0)
-    assigned: list[Hashable | None] = [None] * len(preferred)
-    for worker, preference in enumerate(preferred):
-        if preference in count and count[preference] < share:
-            assigned[worker] = preference
-            count[preference] += 1
-    for worker, host in enumerate(assigned):
-        if host is None:
-            assigned[worker] = min(count, key=count.get)
+    assigned: dict[int, H] = {}
+    for worker, host in enumerate(preferred):
+        if host is not None and count.get(host, share) < share:
+            assigned[worker] = host
+            count[host] += 1
+    for worker in range(len(preferred)):
+        if worker not in assigned:
+            assigned[worker] = min(count, key=lambda host: count[host])
             count[assigned[worker]] += 1
-    return assigned
+    return [assigned[worker] for worker in range(len(preferred))]
 
 
-class Placement:
+class Placement(Generic[H]):
     """Assignment of workers to hosts, balanced by rows.
 
     When a host is lost, its workers move one by one to the least loaded host; if it returns, they move back.  The
@@ -55,35 +58,35 @@ class Placement:
     'b'
     """
 
-    def __init__(self, rows: Sequence[int], hosts: Sequence[Hashable], homes: Sequence[Hashable] | None = None):
+    def __init__(self, rows: Sequence[int], hosts: Sequence[H], homes: Sequence[H] | None = None):
         self.available = list(hosts)
         self.homes = (
             [self.available[i % len(self.available)] for i in range(len(rows))] if homes is None else list(homes)
         )
-        self.hosts: list[Hashable | None] = list(self.homes)
+        self.hosts: list[H | None] = list(self.homes)
         self.set_rows(rows)
 
     def set_rows(self, rows: Sequence[int]) -> None:
         """Set the number of rows of each worker."""
         # plus one, so that empty shards are distributed, too
         self.weights = [n_rows + 1 for n_rows in rows]
-        self.loads: dict[Hashable | None, int] = dict.fromkeys(self.available, 0)
+        self.loads: dict[H | None, int] = dict.fromkeys(self.available, 0)
         for worker, host in enumerate(self.hosts):
             self.loads[host] = self.loads.get(host, 0) + self.weights[worker]
 
-    def host_of(self, worker: int) -> Hashable | None:
+    def host_of(self, worker: int) -> H | None:
         """Return the host of a worker; None if no host is left."""
         return self.hosts[worker]
 
-    def workers_of(self, host: Hashable) -> list[int]:
+    def workers_of(self, host: H) -> list[int]:
         """Return the workers of a host."""
         return [worker for worker, at in enumerate(self.hosts) if at == host]
 
-    def load(self, host: Hashable) -> int:
+    def load(self, host: H) -> int:
         """Return the load of a host: its rows, plus one per worker."""
         return self.loads.get(host, 0)
 
-    def remove(self, host: Hashable) -> None:
+    def remove(self, host: H) -> None:
         """Remove a host and move each of its workers to the least loaded other host; ties go to the first."""
         if host not in self.available:
             return
@@ -91,7 +94,7 @@ class Placement:
         for worker in sorted(self.workers_of(host), key=lambda worker: -self.weights[worker]):
             self._move(worker, min(self.available, key=self.load, default=None))
 
-    def join(self, host: Hashable) -> None:
+    def join(self, host: H) -> None:
         """Add a host that is new or has returned.
 
         Its original workers move back.  A new host takes workers from the most loaded hosts, as long as this reduces
@@ -106,7 +109,7 @@ class Placement:
         if host not in self.homes:
             self._take_from_busiest(host)
 
-    def _take_from_busiest(self, host: Hashable) -> None:
+    def _take_from_busiest(self, host: H) -> None:
         while True:
             busiest = max(self.available, key=self.load)
             most = self.load(busiest) - self.load(host)
@@ -115,7 +118,7 @@ class Placement:
                 return
             self._move(max(movable, key=lambda worker: self.weights[worker]), host)
 
-    def _move(self, worker: int, host: Hashable | None) -> None:
+    def _move(self, worker: int, host: H | None) -> None:
         self.loads[self.hosts[worker]] -= self.weights[worker]
         self.hosts[worker] = host
         self.loads[host] = self.loads.get(host, 0) + self.weights[worker]

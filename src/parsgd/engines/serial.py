@@ -10,25 +10,25 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parsgd.core import ProgressCallback, Report, Shard, Task, WorkFn
+from parsgd.core import EngineDefaults, Report, Shard, StoppableProgress, Task, WorkFn
 
 
 @dataclass(frozen=True)
-class Serial:
+class Serial(EngineDefaults):
     """Engine that runs each task when its report is requested, in the order of sending."""
 
     name = "serial"
-    capabilities = frozenset()
+    capabilities = frozenset[str]()
     in_calling_thread = True
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> SerialWorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> SerialWorkerPool:
         return SerialWorkerPool(work, shards, progress)
 
 
 class SerialWorkerPool:
     """Tasks that wait for ``receive``, which runs them in the calling thread."""
 
-    def __init__(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback):
+    def __init__(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress):
         self.work, self.shards, self.progress = work, shards, progress
         self.tasks: deque[Task] = deque()
 
@@ -36,7 +36,7 @@ class SerialWorkerPool:
         self.tasks.append(task)
 
     def receive(self, at_least: int) -> list[Report]:
-        reports = []
+        reports: list[Report] = []
         while self.tasks and len(reports) < at_least:
             task = self.tasks.popleft()
             reports.append(self.work(self.shards[task.worker], task, self.progress))

@@ -18,24 +18,33 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import cast
 
 import numpy as np
 
-from parsgd.core import Budget, ProgressCallback, Report, Shard, Task, TaskFailed, WorkFn
+from parsgd.core import (
+    Budget,
+    CostModel,
+    EngineDefaults,
+    Report,
+    Shard,
+    StoppableProgress,
+    Task,
+    TaskFailed,
+    WorkFn,
+)
 from parsgd.engines.placement import Placement
 from parsgd.errors import InvalidArgumentError
-from parsgd.training.cost_model import CostModel
 
 # Relative tolerance for rounding when seconds are converted to examples.
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
-class Simulated:
+class Simulated(EngineDefaults):
     """An engine whose workers have given speeds, delays and failures.
 
     Results are real, and equal arguments give equal bits.  With the default arguments they equal those of
@@ -89,21 +98,23 @@ class Simulated:
     rate: float = 1e6
     latency_s: float | Sequence[float] = 0.0
     jitter: float = 0.0
-    failures: Mapping[int, float] = field(default_factory=dict)
+    failures: Mapping[int, float] = field(default_factory=dict[int, float])
     bandwidth_bytes_per_s: float = math.inf
     merge_s: float = 0.0
     seed: int = 0
 
     name = "simulated"
-    capabilities = frozenset()
+    capabilities = frozenset[str]()
 
     def __post_init__(self) -> None:
         for argument in ("speeds", "latency_s"):
             object.__setattr__(self, argument, _as_tuple(getattr(self, argument)))
+        counts = [len(given) for given in (self.speeds, self.latency_s) if isinstance(given, tuple)]
+        object.__setattr__(self, "n_workers", counts[0] if counts else None)
         above, at_least_0 = "above 0 and finite", "at least 0 and finite"
-        for speed in _values(1.0 if self.speeds is None else self.speeds):
+        for speed in self._values("speeds"):
             _check("speeds", speed, _is_number(speed) and speed > 0, f"a number {above}, or one for each worker")
-        for latency in _values(self.latency_s):
+        for latency in self._values("latency_s"):
             ok = _is_number(latency) and latency >= 0
             _check("latency_s", latency, ok, f"a number of seconds {at_least_0}, or one for each worker")
         _check("rate", self.rate, _is_number(self.rate) and self.rate > 0, f"examples per second, {above}")
@@ -119,23 +130,15 @@ class Simulated:
             "bytes per second, above 0 (inf: transfer takes no time)",
         )
         _check("seed", self.seed, _is_nonnegative_int(self.seed), "a nonnegative int")
-        failures = isinstance(self.failures, Mapping) and all(
-            _is_nonnegative_int(worker) and _is_number(at) and at >= 0 for worker, at in self.failures.items()
-        )
-        _check("failures", self.failures, failures, "a dict of worker numbers and seconds, such as {3: 2.5}")
+        expected = "a dict of worker numbers and seconds, such as {3: 2.5}"
+        _check("failures", self.failures, _are_failures(self.failures), expected)
 
-    @property
-    def n_workers(self) -> int | None:
-        """Number of workers, if an argument sets it; otherwise None."""
-        return next((len(given) for given in (self.speeds, self.latency_s) if isinstance(given, tuple)), None)
-
-    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> SimulatedWorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> SimulatedWorkerPool:
         return SimulatedWorkerPool(self, work, shards, progress)
 
     def costs(self, n_rows: int, n_parameters: int) -> CostModel:
         """Return the cost model of this engine.  On the driver, only ``merge_s`` takes simulated time."""
-        slowest = max(_values(self.latency_s))
-        speeds = _values(1.0 if self.speeds is None else self.speeds)
+        slowest, speeds = max(self._values("latency_s")), self._values("speeds")
         return CostModel(
             n_rows,
             len(speeds) / sum(speeds) / self.rate,
@@ -147,23 +150,25 @@ class Simulated:
 
     def for_each(self, argument: str, n_workers: int) -> list[float]:
         """Return the speeds or the latencies of ``n_workers`` workers."""
-        given = getattr(self, argument)
-        given = 1.0 if given is None else given
-        if not isinstance(given, tuple):
-            return [float(given)] * n_workers
-        _check(
-            argument,
-            f"{len(given)} numbers",
-            len(given) == n_workers,
-            f"one number, or one per worker, {n_workers} (n_jobs)",
-        )
-        return list(given)
+        values = self._values(argument)
+        if not isinstance(getattr(self, argument), tuple):
+            return [float(values[0])] * n_workers
+        expected = f"one number, or one per worker, {n_workers} (n_jobs)"
+        _check(argument, f"{len(values)} numbers", len(values) == n_workers, expected)
+        return list(values)
+
+    def _values(self, argument: str) -> Sequence[float]:
+        """Return the speeds or the latencies as given; a single number is a sequence of one."""
+        given: object = getattr(self, argument)
+        if isinstance(given, tuple) and given:
+            return cast("tuple[float, ...]", given)
+        return (1.0 if given is None else cast("float", given),)
 
 
 class SimulatedWorkerPool:
     """Tasks that wait for ``receive``, which runs all of them and orders the results by simulated arrival."""
 
-    def __init__(self, engine: Simulated, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback):
+    def __init__(self, engine: Simulated, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress):
         self.engine, self.work, self.shards, self.progress = engine, work, shards, progress
         n_workers = len(shards)
         self.seconds_per_example = [1.0 / (engine.rate * speed) for speed in engine.for_each("speeds", n_workers)]
@@ -265,26 +270,30 @@ def _in_examples(budget: Budget, seconds_per_example: float) -> Budget:
     return replace(budget, examples=max(1, math.ceil(examples)), seconds=math.inf)
 
 
-def _as_tuple(given: Any) -> Any:
+def _as_tuple(given: object) -> object:
     """Return a sequence as a tuple of floats, which can be compared and saved, and other values unchanged."""
-    if isinstance(given, (str, bytes)) or not hasattr(given, "__len__"):
+    if isinstance(given, (str, bytes)) or not isinstance(given, Collection):
         return given
-    return tuple(float(value) if isinstance(value, Real) else value for value in given)
+    values = cast("Collection[object]", given)
+    return tuple(float(value) if isinstance(value, Real) else value for value in values)
 
 
-def _values(given: Any) -> Sequence[Any]:
-    return given if isinstance(given, tuple) and given else (given,)
+def _is_number(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+def _is_nonnegative_int(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 0
 
 
-def _is_nonnegative_int(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
+def _are_failures(value: object) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    failures = cast("Mapping[object, float]", value)
+    return all(_is_nonnegative_int(worker) and _is_number(at) and at >= 0 for worker, at in failures.items())
 
 
-def _check(argument: str, value: Any, ok: bool, expected: str) -> None:
+def _check(argument: str, value: object, ok: bool, expected: str) -> None:
     if not ok:
         got = value if isinstance(value, str) and " " in value else repr(value)
         raise InvalidArgumentError(f"The {argument!r} parameter of Simulated must be {expected}. Got {got} instead.")

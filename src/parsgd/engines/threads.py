@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from parsgd.core import ProgressCallback, Report, Shard, Task, WorkFn
+from parsgd.core import EngineDefaults, Report, Shard, StoppableProgress, Task, WorkFn
 from parsgd.engines.affinity import take_core, usable_cores
 from parsgd.utils.background import Background
 
@@ -16,13 +16,13 @@ _POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Threads:
+class Threads(EngineDefaults):
     """Engine with one thread per worker for the duration of a fit."""
 
     name = "threads"
     capabilities = frozenset({"shared_memory"})
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> ThreadWorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> ThreadWorkerPool:
         return ThreadWorkerPool(work, shards, progress)
 
 
@@ -33,7 +33,7 @@ class ThreadWorkerPool:
     wait for per round, not two; short rounds take a fifth less time.
     """
 
-    def __init__(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback):
+    def __init__(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress):
         self.work, self.shards, self.progress = work, shards, progress
         self.threads = Background(max(1, len(shards)), "parsgd")
         self.results: SimpleQueue[Report | BaseException] = SimpleQueue()

@@ -12,6 +12,7 @@ import joblib
 from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.algorithms.simuparallel import SimuParallel
+from parsgd.core import Engine
 from parsgd.errors import InvalidArgumentError, TooFewRowsWarning
 from parsgd.estimators.cost_estimates import NetworkSize, ProblemSize, costs_of, costs_on, rounds_of
 from parsgd.model_io.packing import is_part
@@ -53,25 +54,28 @@ class Choice:
 def choose_parts(estimator: Any, size: ProblemSize | NetworkSize) -> tuple[Choice, Any]:
     """Resolve an estimator's ``n_jobs``, ``algorithm`` and ``engine`` to an algorithm and an engine."""
     who = type(estimator).__name__
-    engine = estimator.engine
-    if isinstance(engine, str) and engine != "auto":
-        engine = choose_engine(engine, 1, who)
+    automatic = isinstance(estimator.engine, str) and estimator.engine == "auto"
+    engine = None if automatic else choose_engine(estimator.engine, 1, who)
     averages = _may_average(estimator.algorithm, who)
     n_jobs = estimator.n_jobs
     n_workers, why = _engine_workers(engine, n_jobs, who) or count_workers(n_jobs, size, who, averages, engine)
     choice = choose_algorithm(estimator.algorithm, n_workers, why, size, who, engine)
-    return choice, choose_engine(engine, choice.n_workers, who, choice.algorithm.traits.requires)
+    if engine is None:
+        engine = choose_engine("auto", choice.n_workers, who, choice.algorithm.traits.requires)
+    return choice, engine
 
 
-def _engine_workers(engine: Any, n_jobs: int | None, who: str) -> tuple[int, str] | None:
+def _engine_workers(engine: Engine | None, n_jobs: int | None, who: str) -> tuple[int, str] | None:
     """Return the engine's fixed worker count (``Engine.n_workers``) with the reason, or None if the count is free."""
-    has = getattr(engine, "n_workers", None)
-    if has is not None and n_jobs not in (None, has):
+    if engine is None or engine.n_workers is None:
+        return None
+    has = engine.n_workers
+    if n_jobs not in (None, has):
         raise InvalidArgumentError(
             f"The 'n_jobs' parameter of {who} must be None or {has}, the worker count of engine={engine.name!r}."
             f" Got {n_jobs!r} instead."
         )
-    return None if has is None else (has, f"the engine has {has} workers")
+    return has, f"the engine has {has} workers"
 
 
 def _may_average(algorithm: Any, who: str) -> bool:
@@ -85,16 +89,17 @@ def _may_average(algorithm: Any, who: str) -> bool:
 
 
 def count_workers(
-    n_jobs: int | None, size: ProblemSize | NetworkSize, who: str, averages: bool = True, engine: Any = None
+    n_jobs: int | None, size: ProblemSize | NetworkSize, who: str, averages: bool = True, engine: Engine | None = None
 ) -> tuple[int, str]:
-    """Return the number of workers and the reason.
+    """Return the number of workers and the reason; ``engine`` is None if it is still to be chosen.
 
     A positive ``n_jobs`` is taken as is. With None or a negative value the count is limited by :func:`_limit`, by 2 ms
     of work per worker, and by ``size.reason_against``. A small data set therefore gets the same count on every machine.
     """
     if n_jobs is not None and n_jobs > 0:
         return int(n_jobs), f"n_jobs={n_jobs}"
-    on_cluster, useful = hasattr(engine, "default_workers"), int(size.epoch_seconds / _MIN_SECONDS_PER_WORKER)
+    on_cluster = engine is not None and engine.on_cluster
+    useful = int(size.epoch_seconds / _MIN_SECONDS_PER_WORKER)
     if useful <= 1 and n_jobs != 0 and not on_cluster:
         return 1, "one pass over these data is too short to divide among workers"
     limit, why = _limit(n_jobs, who, engine)
@@ -111,7 +116,7 @@ def count_workers(
     return (n_workers, why) if on_cluster else _fastest(n_workers, size, engine)
 
 
-def _limit(n_jobs: int | None, who: str, engine: Any) -> tuple[int, str]:
+def _limit(n_jobs: int | None, who: str, engine: Engine | None) -> tuple[int, str]:
     """Return the largest automatic worker count and the reason.
 
     The limit is 1 inside another parallel loop. Otherwise it is the number of cores, or of the cluster's threads
@@ -124,11 +129,10 @@ def _limit(n_jobs: int | None, who: str, engine: Any) -> tuple[int, str]:
     backend, configured = joblib.parallel.get_active_backend()
     if getattr(backend, "nesting_level", 0) or _inside_dask_task():
         return 1, "another parallel loop is already running"
-    if hasattr(engine, "default_workers"):
-        available = engine.default_workers()
+    available = joblib.cpu_count() if engine is None else engine.default_workers()
+    if engine is not None and engine.on_cluster:
         why = f"the cluster has {available} thread{'s' * (available > 1)}"
     else:
-        available = joblib.cpu_count()
         why = f"there {'are' if available > 1 else 'is'} {available} core{'s' * (available > 1)}"
     requested = configured if n_jobs is None else n_jobs
     if requested is None:
@@ -150,13 +154,14 @@ def _inside_dask_task() -> bool:
     return True
 
 
-def _fastest(limit: int, size: ProblemSize | NetworkSize, engine: Any) -> tuple[int, str]:
+def _fastest(limit: int, size: ProblemSize | NetworkSize, engine: Engine | None) -> tuple[int, str]:
     """Return the worker count up to ``limit`` with the shortest predicted pass, merges included.
 
     With K workers and adaptive steps a fit needs at most the passes of one worker, often fewer
     (docs/results/family.md). :func:`parsgd.plan` measures the difference.
     """
-    costs = costs_on(engine, size, limit) if hasattr(engine, "message_costs") else costs_of(size, limit)
+    local = engine is None or engine.message_costs(size.n_parameters) is None
+    costs = costs_of(size, limit) if local else costs_on(engine, size, limit)
 
     def predicted(n: int) -> float:
         # with fewer rounds accuracy drops
@@ -199,7 +204,12 @@ def _averages_shards(algorithm: Any) -> bool:
 
 
 def choose_algorithm(
-    algorithm: Any, n_workers: int, why_workers: str, size: ProblemSize | NetworkSize, who: str, engine: Any = None
+    algorithm: Any,
+    n_workers: int,
+    why_workers: str,
+    size: ProblemSize | NetworkSize,
+    who: str,
+    engine: Engine | None = None,
 ) -> Choice:
     """Resolve the ``algorithm`` argument.
 
@@ -211,14 +221,14 @@ def choose_algorithm(
         return Choice(part.name, "asked for", part, n_workers)
     if n_workers == 1:
         return Choice("serial", f"serial SGD ({why_workers})", SimuParallel(), 1)
-    if getattr(size, "one_against_all", False) and engine == "auto" and size.n_rows < _MIN_ROWS_ONE_VS_ALL * n_workers:
+    if getattr(size, "one_against_all", False) and engine is None and size.n_rows < _MIN_ROWS_ONE_VS_ALL * n_workers:
         # scikit-learn's n_jobs distributes the classes, which changes no model
         why = f"serial SGD for all classes at once: {size.n_rows} rows are too few for {n_workers} workers"
         return Choice("serial", f"{why} ({why_workers})", SimuParallel(), 1)
     return _local_sgd(n_workers, why_workers, size, engine)
 
 
-def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize | NetworkSize, engine: Any) -> Choice:
+def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize | NetworkSize, engine: Engine | None) -> Choice:
     """Choose local SGD with an adaptive outer optimizer, or one final average where merging takes too long."""
     costs = costs_on(engine, size, n_workers)
     merge_s = round_seconds(costs, n_workers, size.merge_seconds)
@@ -238,12 +248,19 @@ def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize | NetworkSize
     return Choice("local", why, part, n_workers)
 
 
-def choose_engine(engine: Any, n_workers: int, who: str, requires: Collection[str] = ()) -> Any:
-    """Resolve the ``engine`` argument.
+def choose_engine(engine: Any, n_workers: int, who: str, requires: Collection[str] = ()) -> Engine:
+    """Resolve the ``engine`` argument.  Raises InvalidArgumentError for an object without all members of an engine.
 
     "auto" is serial for one worker, unless the algorithm needs shared memory, and threads for more.
     """
     if isinstance(engine, str) and engine == "auto":
         serial = n_workers == 1 and "shared_memory" not in requires
         engine = "serial" if serial else "threads"
-    return resolve({**ENGINES, "auto": ""}, engine, "engine", who, ("open", "capabilities"))
+    found = resolve({**ENGINES, "auto": ""}, engine, "engine", who, ("open", "capabilities"))
+    if not isinstance(found, Engine):
+        kind = type(found).__name__
+        raise InvalidArgumentError(
+            f"The 'engine' parameter of {who} must have all members of parsgd.core.Engine, and {kind} lacks some."
+            " Derive it from parsgd.core.EngineDefaults, which has defaults for all but name, capabilities and open."
+        )
+    return found

@@ -151,11 +151,10 @@ def _restore_choice(
 def _choose_engine(estimator: Any, choice: auto_select.Choice, who: str) -> Any:
     """Resolve the engine for the chosen number of workers."""
     engine = auto_select.choose_engine(estimator.engine, choice.n_workers, who, choice.algorithm.traits.requires)
-    has = getattr(engine, "n_workers", None)
-    if has not in (None, choice.n_workers):
+    if engine.n_workers not in (None, choice.n_workers):
         raise CheckpointError(
-            f"The fit started with {choice.n_workers} workers, and engine={engine.name!r} has exactly {has}."
-            " Use another engine, or start a new fit in another folder."
+            f"The fit started with {choice.n_workers} workers, and engine={engine.name!r} has exactly"
+            f" {engine.n_workers}. Use another engine, or start a new fit in another folder."
         )
     return engine
 

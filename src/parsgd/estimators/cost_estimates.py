@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
-from parsgd.training.cost_model import CostModel, round_seconds
+from parsgd.core import CostModel, Engine
+from parsgd.training.cost_model import round_seconds
 
 # Seconds per stored value and per row, one output, one core: benchmarks/figures/equal_work.py, rounded.
 _SECONDS_PER_DENSE_VALUE, _SECONDS_PER_SPARSE_VALUE, _SECONDS_PER_ROW = 0.7e-9, 2.5e-9, 20e-9
@@ -165,17 +165,19 @@ def costs_of(size: ProblemSize | NetworkSize, n_threads: int) -> CostModel:
     return CostModel(size.n_rows, size.epoch_seconds / max(size.n_rows, 1), wake_s=wake)
 
 
-def costs_on(engine: Any, size: ProblemSize | NetworkSize, n_workers: int) -> CostModel:
-    """Return the costs on an engine.
+def costs_on(engine: Engine | None, size: ProblemSize | NetworkSize, n_workers: int) -> CostModel:
+    """Return the costs on an engine; None: threads.
 
-    A simulated engine gives its own (``costs(n_rows, n_parameters)``). A distributed engine adds message costs to the
-    estimates (``message_costs(n_parameters)``, seconds and bytes per second). All others use the estimates of threads.
+    A simulated engine gives its own (``Engine.costs``). A distributed engine adds message costs to the estimates
+    (``Engine.message_costs``). All others use the estimates of threads.
     """
-    if hasattr(engine, "costs"):
-        return engine.costs(size.n_rows, size.n_parameters)
-    if not hasattr(engine, "message_costs"):
+    own = None if engine is None else engine.costs(size.n_rows, size.n_parameters)
+    if own is not None:
+        return own
+    message_costs = None if engine is None else engine.message_costs(size.n_parameters)
+    if message_costs is None:
         return costs_of(size, n_workers)
-    latency, bandwidth = engine.message_costs(size.n_parameters)
+    latency, bandwidth = message_costs
     estimate = costs_of(size, 1)
     state_bytes = 8 * size.n_parameters
     return replace(estimate, state_bytes=state_bytes, latency_s=latency, bandwidth_bytes_per_s=bandwidth)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parsgd.core import CostModel
 from parsgd.planning.strategies import Strategy
 from parsgd.planning.trial_runs import MOST_PASSES, SerialRun, TrialRun
 from parsgd.training import cost_model
-from parsgd.training.cost_model import CostModel
 
 
 @dataclass(frozen=True)

@@ -5,31 +5,34 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from parsgd.core import (
     Algorithm,
     AlgorithmTraits,
     Engine,
+    EngineDefaults,
     FitState,
     MergeResult,
     Model,
     ProgressCallback,
     Report,
     Shard,
+    StoppableProgress,
     Task,
     TaskSpec,
+    Work,
     WorkerPool,
     WorkFn,
 )
-from parsgd.training.progress import ProgressTracker
 
 
 class StopTrial(Exception):
     """Raised to end a trial fit early, when it has shown enough."""
 
 
-class InstrumentedFit(ABC):
+class InstrumentedFit(EngineDefaults, ABC):
     """Wrapper that is both the algorithm and the engine of an estimator, and calls ``on_merge`` after each merge.
 
     ``combine_s`` holds the duration of each merge.  ``seconds_per_row`` holds, for each round, the slowest worker's
@@ -39,7 +42,7 @@ class InstrumentedFit(ABC):
     def __init__(self, algorithm: Algorithm, engine: Engine):
         self.algorithm, self.engine = algorithm, engine
         self.pool: WorkerPool | None = None
-        self.progress: ProgressCallback | None = None
+        self.progress: StoppableProgress | None = None
         self.combine_s: list[float] = []
         self.seconds_per_row: list[float] = []
 
@@ -57,9 +60,11 @@ class InstrumentedFit(ABC):
 
     @property
     def n_workers(self) -> int | None:
-        return getattr(self.engine, "n_workers", None)
+        return self.engine.n_workers
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> WorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> WorkerPool:
+        if isinstance(work, Work):
+            work = replace(work, algorithm=self.algorithm)  # workers need no instruments
         self.pool, self.progress = self.engine.open(work, shards, progress), progress
         return self.pool
 
@@ -94,7 +99,7 @@ class InstrumentedFit(ABC):
 
     def stop(self) -> None:
         """End the fit here, but raise KeyboardInterrupt if Ctrl-C was pressed in the meantime."""
-        if isinstance(self.progress, ProgressTracker) and self.progress.halted:
+        if self.progress is not None and self.progress.halted:
             raise KeyboardInterrupt
         raise StopTrial
 

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from parsgd.core import CostModel
 from parsgd.errors import MissingDependencyError
 from parsgd.planning.candidates import Candidate
 from parsgd.planning.gradient_noise import GradientNoise
 from parsgd.planning.independent_runs import RunVariance
 from parsgd.planning.recommendation import format_seconds
-from parsgd.training.cost_model import CostModel
 
 HEADER = ("workers", "algorithm", "on", "passes", "per round", "time", "speed-up", "basis")
 _ON = {"serial": "here", "threads": "here", "simulated": "cluster"}

@@ -11,6 +11,7 @@ import joblib
 import numpy as np
 from scipy import sparse
 
+from parsgd.core import CostModel
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.fitted_attributes import is_network
 from parsgd.estimators.streaming import is_streamed
@@ -22,7 +23,6 @@ from parsgd.planning.strategies import Strategy, batch_size, strategies_for
 from parsgd.planning.trial_budget import TrialBudget
 from parsgd.planning.trial_runs import run_serial_trial
 from parsgd.planning.trial_schedule import TrialSchedule
-from parsgd.training.cost_model import CostModel
 from parsgd.utils.floating import silent
 
 # Number of seeds for the serial run and every trial, if time permits.

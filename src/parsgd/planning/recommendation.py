@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from parsgd.core import CostModel
 from parsgd.planning.candidates import Candidate
 from parsgd.planning.gradient_noise import GradientNoise
-from parsgd.training.cost_model import CostModel
 
 # Smallest relative time saving that justifies more workers.
 _MIN_SAVING = 0.05

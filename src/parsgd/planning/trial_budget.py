@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from parsgd.core import CostModel
 from parsgd.planning.samples import TrialSample
 from parsgd.planning.strategies import Strategy
-from parsgd.training.cost_model import CostModel
 
 # Time of a plan: this fraction of a serial fit, or this many seconds, the larger of the two.
 SHARE, SECONDS = 0.1, 2.0

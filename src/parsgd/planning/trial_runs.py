@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.algorithms.local_sgd import LocalSGD
-from parsgd.core import Model
+from parsgd.core import CostModel, Model
 from parsgd.engines.simulated import Simulated
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError
@@ -21,7 +21,6 @@ from parsgd.planning.independent_runs import IndependentRuns, RunVariance
 from parsgd.planning.samples import TrialSample, prepare
 from parsgd.planning.strategies import Strategy
 from parsgd.training import cost_model
-from parsgd.training.cost_model import CostModel
 
 # Largest number of passes of a trial relative to serial SGD; beyond, a few workers bring no benefit.
 MOST_PASSES = 2.0

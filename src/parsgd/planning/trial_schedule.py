@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from parsgd.core import CostModel
 from parsgd.planning import trial_budget
 from parsgd.planning.candidates import Candidate, candidate, inferred
 from parsgd.planning.independent_runs import RunVariance
@@ -15,7 +16,6 @@ from parsgd.planning.samples import TrialSample
 from parsgd.planning.strategies import Strategy
 from parsgd.planning.trial_budget import TrialBudget
 from parsgd.planning.trial_runs import SerialRun, TrialRun, run_trial
-from parsgd.training.cost_model import CostModel
 
 # Ratio to the goal above which a loss did not fail by chance.
 _CLEAR_RATIO = 1.02

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from parsgd.core import ProgressCallback, Report, Shard, Task, TaskFailed, WorkerPool, WorkFn
+from parsgd.core import EngineDefaults, Report, Shard, StoppableProgress, Task, TaskFailed, WorkerPool, WorkFn
 from parsgd.errors import InvalidArgumentError
 from parsgd.registry import ENGINES, resolve
 
@@ -31,7 +31,7 @@ def slow_down(factors: Mapping[int, float], engine: Any = "threads") -> SlowedEn
 
 
 @dataclass(frozen=True)
-class SlowedEngine:
+class SlowedEngine(EngineDefaults):
     """Engine with slowed workers, see :func:`slow_down`."""
 
     engine: Any
@@ -45,7 +45,7 @@ class SlowedEngine:
     def capabilities(self) -> frozenset[str]:
         return self.engine.capabilities
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> SlowedWorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> SlowedWorkerPool:
         return SlowedWorkerPool(self.engine.open(work, shards, progress), self.factors)
 
 

@@ -6,11 +6,10 @@ The loop uses the four axes only through their contracts.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import partial
 
 import numpy as np
 
-from parsgd.core import Algorithm, Engine, Model, Source
+from parsgd.core import Algorithm, Engine, Model, Source, Work
 from parsgd.errors import DivergedError, Outcome, ShardSkewWarning, diverged
 from parsgd.training import shard_skew
 from parsgd.training.compatibility import refuse_sampling, refuse_unoffered
@@ -84,7 +83,7 @@ def fit(
     if n_probe:
         sample, rest = source.draw(n_probe, seed)
         source = rest if traits.holds_out else source
-    if n_workers == 1 and traits.one_shot and checkpointer is None and getattr(engine, "in_calling_thread", False):
+    if n_workers == 1 and traits.one_shot and checkpointer is None and engine.in_calling_thread:
         owned = (state is None or owns_state) and traits.may_overwrite_start
         state = model.init(seed) if state is None else state
         stopping = stopping or StoppingRule(tol=None)
@@ -135,7 +134,7 @@ def _run(loop: Loop, engine: Engine) -> Outcome:
     alone = model.uses_blas or len(loop.shards) > 1
     with interrupts.scope() as scope, blas_threads.one_thread() if alone else nullcontext():
         scope.hold(progress.halt)
-        pool = engine.open(partial(loop.algorithm.run, model), loop.shards, progress)
+        pool = engine.open(Work(loop.algorithm, model), loop.shards, progress)
         try:
             outcome = loop.run(pool)
         except DivergedError:

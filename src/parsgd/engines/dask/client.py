@@ -8,9 +8,8 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import dask
+from dask import config  # pyright: ignore[reportPrivateImportUsage]  (documented, but not in __all__)
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
@@ -28,7 +27,10 @@ class DaskConnection:
     """
 
     def __init__(
-        self, client: Any, closing: contextlib.ExitStack | None = None, changed: Mapping[str, str | None] | None = None
+        self,
+        client: Client,
+        closing: contextlib.ExitStack | None = None,
+        changed: Mapping[str, str | None] | None = None,
     ):
         self.client = client
         self._closing = closing or contextlib.ExitStack()
@@ -80,16 +82,17 @@ def _address_in(scheduler_file: str, worker_timeout_s: float) -> str:
         time.sleep(_POLL_S)
 
 
-def start_local(n_processes: int | None, n_workers: int, memory_limit: Any) -> DaskConnection:
+def start_local(n_processes: int | None, n_workers: int, memory_limit: str | float | None) -> DaskConnection:
     """Start a cluster of processes on this machine, each with one thread; they leave no files."""
     with contextlib.ExitStack() as opened:
         folder = temporary.TemporaryFolder("dask")
         opened.callback(folder.close)
-        before, changed = dict(os.environ), {}
+        before = dict(os.environ)
+        changed: dict[str, str | None] = {}
         opened.callback(_restore, changed)
         # address ":0", because None means port 8787 and a warning if it is in use;
         # safe path, because the processes must not import a json.py of the current folder
-        with dask.config.set({"distributed.nanny.pre-spawn-environ.PYTHONSAFEPATH": "1"}):
+        with config.set({"distributed.nanny.pre-spawn-environ.PYTHONSAFEPATH": "1"}):
             cluster = LocalCluster(
                 n_workers=n_processes or max(1, min(n_workers, CPU_COUNT)),
                 threads_per_worker=1,

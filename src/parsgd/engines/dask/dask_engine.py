@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import cast
 
 from dask.system import CPU_COUNT
-from distributed import Client, default_client
-from distributed.worker import thread_state
+from distributed import Client
 
-from parsgd.core import ProgressCallback, Shard, WorkFn
+from parsgd.core import EngineDefaults, Shard, StoppableProgress, WorkFn
 from parsgd.engines.dask.client import DaskConnection, connect_to, start_local
+from parsgd.engines.dask.cluster import Cluster, active_client, in_task
 from parsgd.engines.dask.dask_pool import DaskWorkerPool, refuse_after_the_end
 from parsgd.errors import IncompatiblePartsError, InvalidArgumentError, check_between, check_count, check_flag, choose
 from parsgd.utils.tree_reduce import FAN_IN
@@ -27,7 +27,7 @@ _LATENCY_S, _BYTES_PER_S = 10e-3, 6e8
 
 
 @dataclass(frozen=True)
-class Dask:
+class Dask(EngineDefaults):
     """An engine with workers on a Dask cluster.
 
     It uses the given cluster, or that of the active client (``with distributed.Client(...)``).  Otherwise it starts a
@@ -76,19 +76,20 @@ class Dask:
     ...     model = SGDClassifier(n_jobs=2, engine=engine).fit(X, y)
     """
 
-    client: Any = None
+    client: Client | None = None
     address: str | None = None
     scheduler_file: str | None = None
     n_processes: int | None = None
-    memory_limit: Any = "auto"
+    memory_limit: str | float | None = "auto"
     reduce: str = "auto"
     direct: bool = True
     heartbeat_timeout_s: float = 30.0
     worker_timeout_s: float = 30.0
-    _kept: list[DaskConnection] = field(default_factory=list, init=False, repr=False, compare=False)
+    _kept: list[DaskConnection] = field(default_factory=list[DaskConnection], init=False, repr=False, compare=False)
 
     name = "dask"
-    capabilities = frozenset()
+    capabilities = frozenset[str]()
+    on_cluster = True
 
     def __post_init__(self) -> None:
         given = [name for name in ("client", "address", "scheduler_file") if getattr(self, name) is not None]
@@ -96,11 +97,12 @@ class Dask:
             raise InvalidArgumentError(
                 f"Dask takes one of client, address and scheduler_file. Got {' and '.join(given)}."
             )
-        if self.client is not None and not isinstance(self.client, Client):
+        client = cast("object", self.client)
+        if client is not None and not isinstance(client, Client):
             raise InvalidArgumentError(
-                f"The 'client' parameter of Dask must be a distributed.Client. Got {self.client!r} instead."
+                f"The 'client' parameter of Dask must be a distributed.Client. Got {client!r} instead."
             )
-        if self.client is not None and self.client.asynchronous:
+        if client is not None and client.asynchronous:
             raise InvalidArgumentError(
                 "The 'client' parameter of Dask must be a synchronous Client. Got Client(asynchronous=True) instead."
             )
@@ -125,8 +127,7 @@ class Dask:
             return self.n_processes or CPU_COUNT
         connection = self._connect(1)
         try:
-            workers = connection.client.scheduler_info()["workers"].values()
-            return max(1, sum(worker["nthreads"] for worker in workers))
+            return max(1, Cluster(connection.client, self.direct).n_threads())
         finally:
             connection.close()
 
@@ -134,17 +135,16 @@ class Dask:
         """Return the latency in seconds per message and the bandwidth in bytes per second."""
         return _LATENCY_S, _BYTES_PER_S
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> DaskWorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> DaskWorkerPool:
         connection = self._connect(len(shards))
         tree = self.reduce == "tree" or (self.reduce == "auto" and len(shards) > FAN_IN)
         return DaskWorkerPool(
-            connection.client,
+            Cluster(connection.client, self.direct),
             connection.close,
             work,
             shards,
             progress,
             in_tree=tree,
-            direct=self.direct,
             heartbeat_timeout_s=self.heartbeat_timeout_s,
             worker_timeout_s=self.worker_timeout_s,
         )
@@ -153,23 +153,23 @@ class Dask:
         self._kept.append(self._connect(CPU_COUNT))
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self._kept.pop().close()
 
-    def __deepcopy__(self, memo: dict) -> Dask:
+    def __deepcopy__(self, memo: dict[int, object]) -> Dask:
         # clones of an estimator use the same cluster
         return self
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # a client cannot be pickled; its scheduler's address can
-        address = self.address if self.client is None else self.client.scheduler.address
+        address = self.address if self.client is None else Cluster(self.client, self.direct).address
         return {**self.__dict__, "client": None, "address": address, "_kept": []}
 
     @property
     def _starts_one(self) -> bool:
         """True if the engine must start a cluster."""
         existing = self.client or self.address or self.scheduler_file or self._kept
-        return not existing and _active_client() is None
+        return not existing and active_client() is None
 
     def _connect(self, n_workers: int) -> DaskConnection:
         """Return a connection; closing it closes resources that were started for it."""
@@ -182,22 +182,14 @@ class Dask:
             return connect_to(self.address, self.scheduler_file, self.worker_timeout_s)
         if self.client is None:
             _refuse_in_task()
-        client = self.client or _active_client()
+        client = self.client or active_client()
         return start_local(self.n_processes, n_workers, self.memory_limit) if client is None else DaskConnection(client)
 
 
 def _refuse_in_task() -> None:
     """Raise inside a task of Dask, which would wait for the worker that it occupies."""
-    if hasattr(thread_state, "execution_state"):
+    if in_task():
         raise IncompatiblePartsError(
             "engine='dask' was used inside a task of Dask, which would wait for the worker that runs it. Use"
             " engine='threads' there, or fit in the program that has the client."
         )
-
-
-def _active_client() -> Client | None:
-    try:
-        client = default_client()
-    except ValueError:
-        return None
-    return None if client.asynchronous else client

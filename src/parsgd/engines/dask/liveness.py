@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypedDict, TypeVar
 
-from distributed import CancelledError, Client, KilledWorker
+from distributed import CancelledError, KilledWorker
 
 T = TypeVar("T")
 # Seconds between two polls, and the time limit of a poll.
@@ -38,7 +38,15 @@ class Host:
     threads: int
     last_seen: float
     updated_s: float
-    lost: asyncio.Future = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    lost: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class WorkerInfo(TypedDict):
+    """The scheduler's information about a Dask worker."""
+
+    status: str
+    nthreads: int
+    last_seen: float
 
 
 def start_task(doing: Awaitable[T]) -> asyncio.Future[T]:
@@ -61,13 +69,14 @@ async def while_alive(hosts: Iterable[Host], doing: Awaitable[T]) -> T:
 
 
 @contextlib.contextmanager
-def host_errors(address: str) -> Iterator[None]:
+def host_errors(address: str) -> Generator[None]:
     """Convert connection errors, and Dask's errors about lost data, to HostLostError."""
     try:
         yield
     except asyncio.CancelledError as error:
         # Dask's cancellation of lost data looks like a cancellation of this coroutine
-        if asyncio.current_task().cancelling():
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
             raise
         raise HostLostError(f"the Dask worker at {address} was lost.") from error
     except CancelledError as error:
@@ -79,20 +88,24 @@ def host_errors(address: str) -> Iterator[None]:
 class LivenessMonitor:
     """Monitor of the hosts of one pool.  It runs in the client's event loop.
 
-    ``joined`` and ``left`` are called for each host that appears or disappears.  A host that is new, or was lost, is
-    used only after another heartbeat.  A host that crashes at startup therefore receives no rows; a nanny does not
-    restart a process that crashes while it starts.
+    ``workers`` asks the scheduler for the Dask workers.  ``joined`` and ``left`` are called for each host that appears
+    or disappears.  A host that is new, or was lost, is used only after another heartbeat.  A host that crashes at
+    startup therefore receives no rows; a nanny does not restart a process that crashes while it starts.
     """
 
     def __init__(
-        self, client: Client, heartbeat_timeout_s: float, joined: Callable[[Host], None], left: Callable[[Host], None]
+        self,
+        workers: Callable[[], Awaitable[dict[str, WorkerInfo] | None]],
+        heartbeat_timeout_s: float,
+        joined: Callable[[Host], None],
+        left: Callable[[Host], None],
     ):
-        self.client, self.heartbeat_timeout_s = client, heartbeat_timeout_s
+        self.workers, self.heartbeat_timeout_s = workers, heartbeat_timeout_s
         self.joined, self.left = joined, left
         self.hosts: dict[str, Host] = {}
         self.suspects: dict[str, float] = {}
         self.response_s = time.monotonic()
-        self._task: asyncio.Task | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start polling."""
@@ -106,28 +119,31 @@ class LivenessMonitor:
     async def _poll_forever(self) -> None:
         while True:
             await asyncio.sleep(_POLL_S)
-            if self.client.scheduler is None:
-                return  # the client was closed
-            # ``unanswered_s`` then grows
-            with contextlib.suppress(OSError, TimeoutError):
-                await self.update()
+            if not await self.update():
+                return
 
     @property
     def unanswered_s(self) -> float:
         """Seconds since the last answer of the scheduler."""
         return time.monotonic() - self.response_s
 
-    async def update(self) -> None:
-        """Poll the scheduler once."""
-        identity = await asyncio.wait_for(self.client.scheduler.identity(), _POLL_TIMEOUT_S)
+    async def update(self) -> bool:
+        """Poll the scheduler once; return False if the client was closed."""
+        try:
+            workers = await asyncio.wait_for(self.workers(), _POLL_TIMEOUT_S)
+        except (OSError, TimeoutError):
+            return True  # ``unanswered_s`` grows
+        if workers is None:
+            return False
         self.response_s = now = time.monotonic()
-        active = {address: info for address, info in identity["workers"].items() if info["status"] in _ACTIVE_STATES}
+        active = {address: info for address, info in workers.items() if info["status"] in _ACTIVE_STATES}
         for address in [address for address in self.hosts if address not in active]:
             self.remove(self.hosts[address], f"the Dask worker at {address} is no longer available.")
         for address, info in active.items():
             self._record_heartbeat(address, info, now)
+        return True
 
-    def _record_heartbeat(self, address: str, info: dict[str, Any], now: float) -> None:
+    def _record_heartbeat(self, address: str, info: WorkerInfo, now: float) -> None:
         seen, host = info["last_seen"], self.hosts.get(address)
         if host is None:
             if self.suspects.setdefault(address, seen) != seen or self._task is None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
-from distributed import Future
+from numpy.typing import DTypeLike
 
 from parsgd.core import Task
 from parsgd.engines.dask import remote_tasks
-from parsgd.engines.dask.liveness import Host, HostLostError
+from parsgd.engines.dask.cluster import Cluster, RemoteData
+from parsgd.engines.dask.liveness import Host, HostLostError, host_errors, while_alive
 from parsgd.utils.tree_reduce import FAN_IN, groups_of
 
 # Maximum number of attempts to compute a sum when hosts are lost.
@@ -21,13 +21,23 @@ _ATTEMPTS = 5
 class RemoteState:
     """The state of a report on its Dask worker; ``numpy.asarray`` fetches it.
 
-    If the host is lost before the state is used, the task runs again; it contains all that is needed.
+    If the host is lost before the state is used, ``recover`` runs the task again; it contains all that is needed.
     """
 
     ndim = 1
 
-    def __init__(self, pool: Any, task: Task, report: Future, host: Host, dtype: np.dtype, size: int):
-        self.pool, self.task, self.report, self.host = pool, task, report, host
+    def __init__(
+        self,
+        cluster: Cluster,
+        recover: Callable[[Sequence[RemoteState]], Awaitable[None]],
+        task: Task,
+        report: RemoteData,
+        host: Host,
+        dtype: np.dtype,
+        size: int,
+    ):
+        self.cluster, self.recover = cluster, recover
+        self.task, self.report, self.host = task, report, host
         self.dtype, self.size = dtype, size
         self.shape, self.nbytes = (size,), size * dtype.itemsize
         self._fetched: np.ndarray | None = None
@@ -40,10 +50,10 @@ class RemoteState:
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, place: Any) -> Any:
+    def __getitem__(self, place: int | slice | np.ndarray) -> np.ndarray:
         return np.asarray(self)[place]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         if self._fetched is None:
             self._fetched = self.weighted_sum([self], np.ones(1))
         return np.array(self._fetched, dtype=dtype, copy=copy)
@@ -52,55 +62,64 @@ class RemoteState:
         """Return the state as a local array."""
         return np.array(self)
 
-    def weighted_sum(self, vectors: Sequence[Any], weights: np.ndarray) -> np.ndarray:
+    def weighted_sum(self, vectors: Sequence[np.ndarray | RemoteState], weights: np.ndarray) -> np.ndarray:
         """Return ``sum_i weights[i] vectors[i]``, with the bits of :func:`parsgd.utils.tree_reduce.weighted_sum`.
 
         The driver receives one vector; local arrays among ``vectors`` are sent to the cluster.
         """
-        return self.pool.call(_sum, self.pool, list(vectors), np.asarray(weights, dtype=float))
+        return self.cluster.call(self._sum, list(vectors), np.asarray(weights, dtype=float))
+
+    async def _sum(self, vectors: list[np.ndarray | RemoteState], weights: np.ndarray) -> np.ndarray:
+        nonzero = np.flatnonzero(weights)
+        if len(nonzero) == 1 and weights[nonzero[0]] == 1.0:
+            single = vectors[int(nonzero[0])]
+            if isinstance(single, np.ndarray):
+                return single.copy()
+            vectors, weights = [single], np.ones(1)
+        why = ""
+        for _ in range(_ATTEMPTS):
+            try:
+                return await _tree(self.cluster, vectors, weights)
+            except HostLostError as error:
+                why = str(error)
+                await self.recover([vector for vector in vectors if isinstance(vector, RemoteState)])
+        raise OSError(f"the workers' states could not be added up in {_ATTEMPTS} attempts; the last time {why}")
 
 
-async def _sum(pool: Any, vectors: list[Any], weights: np.ndarray) -> np.ndarray:
-    alone = np.flatnonzero(weights)
-    if len(alone) == 1 and weights[alone[0]] == 1.0:
-        vectors, weights = [vectors[alone[0]]], np.ones(1)
-        if isinstance(vectors[0], np.ndarray):
-            return vectors[0].copy()
-    why = ""
-    for _ in range(_ATTEMPTS):
-        try:
-            return await _tree(pool, vectors, weights)
-        except HostLostError as error:
-            why = str(error)
-            await pool.update_hosts()
-            for vector in vectors:
-                if isinstance(vector, RemoteState) and vector.lost:
-                    vector.report, vector.host = await pool.rerun(vector.task)
-    raise OSError(f"the workers' states could not be added up in {_ATTEMPTS} attempts; the last time {why}")
+# A summand on its host, or an array on this machine.
+_Part = tuple[RemoteData, Host] | tuple[np.ndarray, None]
 
 
-async def _tree(pool: Any, vectors: list[Any], weights: np.ndarray) -> np.ndarray:
+async def _tree(cluster: Cluster, vectors: Sequence[np.ndarray | RemoteState], weights: np.ndarray) -> np.ndarray:
     """Add groups of vectors until few enough are left for a single sum."""
     dtype = vectors[0].dtype
-    # the summands, futures or arrays, and the host of each
-    parts = [(v.report, v.host) if isinstance(v, RemoteState) else (v, None) for v in vectors]
+    parts: list[_Part] = [(v.report, v.host) if isinstance(v, RemoteState) else (v, None) for v in vectors]
     hosts = {host for _, host in parts if host is not None}
     while len(parts) > FAN_IN:
         groups = groups_of(len(parts))
         parts = [
-            await _sum_where_most_are(pool, parts[group], hosts, remote_tasks.branch, weights[group])
+            await _sum_where_most_are(cluster, parts[group], hosts, remote_tasks.branch, weights[group])
             for group in groups
         ]
         weights = np.ones(len(parts))
-    total, _ = await _sum_where_most_are(pool, parts, hosts, remote_tasks.root, weights, dtype)
-    return remote_tasks.aligned(await pool.fetch(total, hosts))
+    total, _ = await _sum_where_most_are(cluster, parts, hosts, remote_tasks.root, weights, dtype)
+    return remote_tasks.aligned(await cluster.fetch(total, hosts))
 
 
 async def _sum_where_most_are(
-    pool: Any, parts: list[tuple[Any, Host | None]], hosts: set[Host], function: Any, *arguments: Any
-) -> tuple[Future, Host]:
+    cluster: Cluster,
+    parts: Sequence[_Part],
+    hosts: set[Host],
+    function: Callable[..., np.ndarray],
+    *arguments: object,
+) -> tuple[RemoteData, Host]:
     """Add vectors on the host that holds most of them; the sum remains there."""
     counted = Counter(host for _, host in parts if host is not None).most_common(1)
     host = counted[0][0] if counted else next(iter(hosts))
-    sent = [part if home is not None else await pool.send_vector(part, host) for part, home in parts]
-    return pool.submit(function, sent, *arguments, host=host), host
+    sent: list[object] = []
+    for part, home in parts:
+        if home is None:
+            with host_errors(host.address):
+                part = await while_alive([host], cluster.scatter(host, "vector", part))
+        sent.append(part)
+    return cluster.submit(host, "sum", function, sent, *arguments), host

@@ -4,50 +4,70 @@ from __future__ import annotations
 
 import pickle
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Protocol, cast
 
-import cloudpickle
+import cloudpickle  # pyright: ignore[reportMissingTypeStubs]  (it has no stubs)
 import numpy as np
 
-from parsgd.core import Report, RunningLoss, Task
+from parsgd.core import Report, RunningLoss, Shard, Task, WorkFn
 from parsgd.utils import blas_threads
 from parsgd.utils.tree_reduce import partial_sum, weighted_sum
 
 
-class RemoteHandle:
-    """An object on a Dask worker, the work or a shard, which exists while the driver refers to it.
+class RemoteWork:
+    """The work on a Dask worker; ``halted`` is set when the driver requests a stop."""
 
-    Dask passes the same object to every task, so a shard keeps prefetched rows.  When the driver drops the reference or
-    exits, Dask deletes the object, and it is closed.  ``halted`` is set when the driver requests a stop.
-    """
-
-    def __init__(self, value: Any):
-        self.value = value
+    def __init__(self, run: WorkFn):
+        self.run = run
         self.halted = False
 
     def progress(self, worker: int, examples: int, sgd_run: RunningLoss) -> bool:
-        """Return False if the driver requested a stop: the progress callback of the tasks that use this object."""
+        """Return False if the driver requested a stop: the progress callback of the tasks."""
         return not self.halted
 
-    def __reduce__(self):
-        # one bytes object: arrays sent as separate buffers might arrive unaligned
-        return _unpacked, (cloudpickle.dumps(self.value, protocol=pickle.HIGHEST_PROTOCOL),)
+    def __reduce__(self) -> tuple[Callable[[bytes], RemoteWork], tuple[bytes]]:
+        return _unpacked_work, (_packed(self.run),)
 
 
-def _unpacked(packet: bytes) -> RemoteHandle:
-    handle = RemoteHandle(pickle.loads(packet))
-    if hasattr(handle.value, "close"):
-        weakref.finalize(handle, handle.value.close)
+class RemoteShard:
+    """A shard on a Dask worker, which exists while the driver refers to it.
+
+    Dask passes the same object to every task, so a shard keeps prefetched rows.  When the driver drops the reference or
+    exits, Dask deletes the object, and the shard is closed.
+    """
+
+    def __init__(self, shard: Shard):
+        self.shard = shard
+
+    def __reduce__(self) -> tuple[Callable[[bytes], RemoteShard], tuple[bytes]]:
+        return _unpacked_shard, (_packed(self.shard),)
+
+
+def _packed(value: object) -> bytes:
+    """Pickle an object as one bytes object: arrays sent as separate buffers might arrive unaligned."""
+    return cast("Callable[..., bytes]", cloudpickle.dumps)(value, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _unpacked_work(packet: bytes) -> RemoteWork:
+    return RemoteWork(pickle.loads(packet))
+
+
+def _unpacked_shard(packet: bytes) -> RemoteShard:
+    return _closing(pickle.loads(packet))
+
+
+def _closing(shard: Shard) -> RemoteShard:
+    """Return a shard that is closed when Dask deletes it."""
+    handle = RemoteShard(shard)
+    weakref.finalize(handle, shard.close)
     return handle
 
 
-def filled(shard: RemoteHandle, values: Sequence[Any]) -> RemoteHandle:
+def filled(handle: RemoteShard, values: Sequence[object]) -> RemoteShard:
     """Return the shard with its partitions, which Dask has brought to this worker."""
-    handle = RemoteHandle(shard.value.filled(values))
-    weakref.finalize(handle, handle.value.close)
-    return handle
+    return _closing(handle.shard.filled(values))
 
 
 def aligned(vector: np.ndarray) -> np.ndarray:
@@ -55,11 +75,11 @@ def aligned(vector: np.ndarray) -> np.ndarray:
     return np.require(vector, requirements="A")
 
 
-def descend(work: RemoteHandle, shard: RemoteHandle, task: Task, state: np.ndarray) -> Report:
+def descend(work: RemoteWork, handle: RemoteShard, task: Task, state: np.ndarray) -> Report:
     """Run one task on a state that was sent separately."""
     task = replace(task, state=aligned(state))
     with blas_threads.one_thread():
-        return work.value(shard.value, task, work.progress)
+        return work.run(handle.shard, task, work.progress)
 
 
 def without_state(report: Report) -> tuple[Report, np.dtype, int]:
@@ -81,8 +101,16 @@ def _state(vector: Report | np.ndarray) -> np.ndarray:
     return aligned(vector.state if isinstance(vector, Report) else vector)
 
 
-def halt(keys: Sequence[str], dask_worker: Any) -> None:
-    """Request the tasks that use the objects ``keys`` to stop; runs in the worker's event loop."""
+class DaskWorker(Protocol):
+    """The part of a Dask worker that :func:`halt` uses."""
+
+    @property
+    def data(self) -> dict[str, object]: ...
+
+
+def halt(keys: Sequence[str], dask_worker: DaskWorker) -> None:
+    """Request the tasks that use the works ``keys`` to stop; runs in the worker's event loop."""
     for key in keys:
-        if key in dask_worker.data:
-            dask_worker.data[key].halted = True
+        work = dask_worker.data.get(key)
+        if isinstance(work, RemoteWork):
+            work.halted = True

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
-from distributed import CancelledError, Client, Future, wait
+from distributed import CancelledError
 
 from parsgd.core import Shard, WorkFn
+from parsgd.engines.dask.cluster import Cluster, RemoteData
 from parsgd.engines.dask.liveness import Host, start_task
-from parsgd.engines.dask.remote_tasks import RemoteHandle, filled
+from parsgd.engines.dask.remote_tasks import RemoteShard, RemoteWork, filled
 from parsgd.errors import DataFileError
 
 # Maximum number of shards pickled concurrently; each needs its size again in the driver's memory.
 _MAX_PACKING = 2
 # Smaller states are sent inside their tasks, through the scheduler.
 _INLINE_BYTES = 1 << 20
+
+Transfer = asyncio.Future[RemoteData]
+
+
+@dataclass
+class _OnHost:
+    """Transfers to one host, running or complete; the state is the last one."""
+
+    work: Transfer | None = None
+    shards: dict[int, Transfer] = field(default_factory=dict[int, Transfer])
+    state: tuple[np.ndarray, Transfer] | None = None
 
 
 class ScatterCache:
@@ -26,88 +39,74 @@ class ScatterCache:
     The driver keeps all originals; objects lost with a host are sent again.
     """
 
-    def __init__(self, client: Client, run: str, work: WorkFn, shards: Sequence[Shard], direct: bool):
-        self.client, self.run, self.work, self.shards, self.direct = client, run, work, shards, direct
-        self.number = 0
-        # host -> name -> transfer, running or complete
-        self.sent: dict[Host, dict[Any, asyncio.Future]] = {}
-        self.states: dict[Host, tuple[np.ndarray, asyncio.Future]] = {}
+    def __init__(self, cluster: Cluster, work: WorkFn, shards: Sequence[Shard]):
+        self.cluster, self.work, self.shards = cluster, work, shards
+        self.on_hosts: dict[Host, _OnHost] = {}
         self.packing_slots = asyncio.Semaphore(_MAX_PACKING)
 
-    async def work_on(self, host: Host) -> Future:
+    async def work_on(self, host: Host) -> RemoteData:
         """Return the work on a host."""
-        return await self._sent_once(host, "work", lambda: self._send(host, "work", RemoteHandle(self.work)))
+        here = self._here(host)
+        if here.work is None or _failed(here.work):
+            here.work = start_task(self.cluster.scatter(host, "work", RemoteWork(self.work)))
+        return await asyncio.shield(here.work)
 
-    async def shard_on(self, host: Host, worker: int) -> Future:
+    async def shard_on(self, host: Host, worker: int) -> RemoteData:
         """Return a worker's shard on a host."""
-        return await self._sent_once(host, worker, lambda: self._send_shard(host, worker))
+        shards = self._here(host).shards
+        if worker not in shards or _failed(shards[worker]):
+            shards[worker] = start_task(self._send_shard(host, worker))
+        return await asyncio.shield(shards[worker])
 
-    async def state_on(self, host: Host, state: np.ndarray) -> Future | np.ndarray:
+    async def state_on(self, host: Host, state: np.ndarray) -> RemoteData | np.ndarray:
         """Return a state on a host, and drop the previous one.  A small state is returned as it is."""
         if state.nbytes <= _INLINE_BYTES:
             return state
-        known = self.states.get(host)
-        if known is None or known[0] is not state or _failed(known[1]):
-            known = (state, start_task(self._send(host, "state", state)))
-            self.states[host] = known
-        return await asyncio.shield(known[1])
-
-    async def send(self, host: Host, vector: np.ndarray) -> Future:
-        """Send a vector that is used once."""
-        return await self._send(host, "vector", vector)
+        here = self._here(host)
+        if here.state is None or here.state[0] is not state or _failed(here.state[1]):
+            here.state = state, start_task(self.cluster.scatter(host, "state", state))
+        return await asyncio.shield(here.state[1])
 
     def keys_of_work(self) -> dict[Host, str]:
         """Return the key of the work on each host."""
-        found = {host: sent_here.get("work") for host, sent_here in self.sent.items()}
-        return {host: one.result().key for host, one in found.items() if one and one.done() and not _failed(one)}
+        found = {host: here.work for host, here in self.on_hosts.items()}
+        return {host: work.result().key for host, work in found.items() if work and work.done() and not _failed(work)}
 
     def set_shards(self, shards: Sequence[Shard]) -> None:
         """Replace the shards of all workers."""
         self.shards = shards
-        for host, sent_here in self.sent.items():
-            self.sent[host] = {what: value for what, value in sent_here.items() if what == "work"}
+        self.keep(lambda host: ())
 
     def keep(self, workers_of: Callable[[Host], Sequence[int]]) -> None:
         """Drop the shards of workers that have moved to another host."""
-        for host, sent_here in self.sent.items():
-            needed = ("work", *workers_of(host))
-            self.sent[host] = {what: value for what, value in sent_here.items() if what in needed}
+        for host, here in self.on_hosts.items():
+            kept = workers_of(host)
+            here.shards = {worker: sent for worker, sent in here.shards.items() if worker in kept}
 
     def drop(self, host: Host) -> None:
         """Forget the objects sent to a host."""
-        self.sent.pop(host, None)
-        self.states.pop(host, None)
+        self.on_hosts.pop(host, None)
 
     def clear(self) -> None:
         """Release all objects on all hosts."""
-        self.sent.clear()
-        self.states.clear()
+        self.on_hosts.clear()
 
-    async def _sent_once(self, host: Host, what: Any, sending: Any) -> Future:
-        sent_here = self.sent.setdefault(host, {})
-        if what not in sent_here or _failed(sent_here[what]):
-            sent_here[what] = start_task(sending())
-        return await asyncio.shield(sent_here[what])
+    def _here(self, host: Host) -> _OnHost:
+        return self.on_hosts.setdefault(host, _OnHost())
 
-    async def _send_shard(self, host: Host, worker: int) -> Future:
+    async def _send_shard(self, host: Host, worker: int) -> RemoteData:
         async with self.packing_slots:
             shard = self.shards[worker].portable()
-            sent = await self._send(host, f"shard-{worker}", RemoteHandle(shard))
+            sent = await self.cluster.scatter(host, f"shard-{worker}", RemoteShard(shard))
             # Dask transfers data that are already on the cluster
-            futures = shard.futures() if hasattr(shard, "futures") else []
+            futures = cast("Sequence[RemoteData]", shard.futures())
             return await self._filled(host, sent, futures) if futures else sent
 
-    async def _filled(self, host: Host, sent: Future, futures: list[Future]) -> Future:
+    async def _filled(self, host: Host, sent: RemoteData, futures: Sequence[RemoteData]) -> RemoteData:
         """Return the shard on a host, with the results of its futures."""
-        self.number += 1
-        key = f"parsgd-{self.run}-filled-{self.number}"
-        made = self.client.submit(
-            filled, sent, futures, key=key, workers=[host.address], allow_other_workers=False, pure=False
-        )
-        with self.client.as_current():
-            ready = wait([made])
+        made = self.cluster.submit(host, "filled", filled, sent, list(futures))
         try:
-            await ready
+            await self.cluster.finished(made)
         except CancelledError:
             lost = sum(future.status == "cancelled" for future in futures)
             if not lost:
@@ -120,16 +119,8 @@ class ScatterCache:
             ) from None
         return made
 
-    async def _send(self, host: Host, what: str, value: Any) -> Future:
-        self.number += 1
-        key = f"parsgd-{self.run}-{what}-{self.number}"
-        futures = await self.client.scatter(
-            {key: value}, workers=[host.address], direct=self.direct, hash=False, asynchronous=True
-        )
-        return futures[key]
 
-
-def _failed(sent: asyncio.Future) -> bool:
+def _failed(sent: Transfer) -> bool:
     """Return True if a transfer failed, or its object is no longer available."""
     if not sent.done():
         return False

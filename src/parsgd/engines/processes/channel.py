@@ -1,6 +1,6 @@
 """Messages between the driver and a worker process on the same machine, over a socket pair.
 
-A message is a tuple that starts with its kind; an open file may accompany it.  The wire format is a header (eight bytes
+An open file may accompany a message.  The wire format is a header (eight bytes
 for the length, one for the number of files) and a pickle.  The driver's end never blocks.  Data that the socket does
 not accept are queued, so that two busy ends do not deadlock.
 """
@@ -15,7 +15,9 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Iterable
+from typing import Generic, TypeVar
 
+M = TypeVar("M")
 _HEAD = struct.Struct("<QB")
 _READ_BYTES = 1 << 18
 # Maximum number of files per read; more arrive with the next one.
@@ -26,8 +28,8 @@ _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
-class Channel:
-    """One end of a connection.
+class Channel(Generic[M]):
+    """One end of a connection, at which messages of type ``M`` arrive.
 
     ``ended`` is True when no more messages will arrive: the other end was closed or its process has exited.  ``pull``
     still returns messages sent before that.  On a blocking socket ``flush`` returns when all data are written, and
@@ -49,7 +51,7 @@ class Channel:
         """True if data remain to be written."""
         return bool(self.outgoing) and not self.ended
 
-    def put(self, message: tuple, file: int | None = None) -> None:
+    def put(self, message: object, file: int | None = None) -> None:
         """Queue a message, with a duplicate of the open file that accompanies it; ``flush`` writes it."""
         body = pickle.dumps(message, protocol=5)
         files = [] if file is None else [os.dup(file)]
@@ -57,6 +59,7 @@ class Channel:
 
     def flush(self) -> None:
         """Write the queued data that the socket accepts."""
+        files: list[int] = []
         try:
             while self.outgoing:
                 rest, files = self.outgoing.popleft()
@@ -80,9 +83,9 @@ class Channel:
         poll.register(self.sock, select.POLLIN)
         return bool(poll.poll(0))
 
-    def pull(self) -> list[tuple[tuple, int | None]]:
-        """Return the messages that have arrived, with their files; the receiver closes the files."""
-        messages: list[tuple[tuple, int | None]] = []
+    def pull(self) -> list[tuple[M, int]]:
+        """Return the messages that have arrived, each with its file, or -1; the receiver closes the files."""
+        messages: list[tuple[M, int]] = []
         while not self.ended:
             try:
                 self._read()
@@ -107,15 +110,16 @@ class Channel:
         self.ended = not data
         self.incoming += data
 
-    def _parsed(self) -> list[tuple[tuple, int | None]]:
-        messages, at = [], 0
+    def _parsed(self) -> list[tuple[M, int]]:
+        messages: list[tuple[M, int]] = []
+        at = 0
         while len(self.incoming) - at >= _HEAD.size:
             length, n_files = _HEAD.unpack_from(self.incoming, at)
             end = at + _HEAD.size + length
             if len(self.incoming) < end:
                 break
             body = memoryview(self.incoming)[at + _HEAD.size : end]
-            messages.append((pickle.loads(body), self.files.popleft() if n_files else None))
+            messages.append((pickle.loads(body), self.files.popleft() if n_files else -1))
             body.release()
             at = end
         del self.incoming[:at]
@@ -147,8 +151,8 @@ def _beyond_standard(sock: socket.socket) -> socket.socket:
         return socket.socket(fileno=fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
 
 
-def channel_pair() -> tuple[Channel, socket.socket]:
-    """Return the driver's non-blocking end, and a socket for the other end."""
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Return the driver's non-blocking end and the other end."""
     ours, theirs = map(_beyond_standard, socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM))
     ours.setblocking(False)
-    return Channel(ours), theirs
+    return ours, theirs

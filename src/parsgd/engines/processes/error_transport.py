@@ -2,78 +2,94 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import traceback
 import warnings
-from typing import Any
+from collections.abc import Generator
+from typing import NamedTuple
 
-import cloudpickle
+from parsgd.engines.processes.shared_memory import dumps
+
+# The record by which Python's filters show a warning once.
+WarningRegistry = dict[str | tuple[str, type[Warning], int], int]
 
 
-def packed_error(error: BaseException) -> tuple[bytes | None, str, str]:
-    """Return an error as bytes (None if it cannot be pickled), its message and its traceback."""
-    message = "".join(traceback.format_exception_only(error)).strip()
-    traceback_text = "".join(traceback.format_exception(error)).rstrip()
+class PackedError(NamedTuple):
+    """A pickled error (None if it cannot be pickled), its message and its traceback."""
+
+    data: bytes | None
+    message: str
+    traceback: str
+
+
+class RecordedWarning(NamedTuple):
+    """The arguments of :func:`warnings.warn_explicit`."""
+
+    category: type[Warning]
+    text: str
+    filename: str
+    lineno: int
+
+
+def packed_error(error: BaseException) -> PackedError:
+    """Return an error in a form that can be sent."""
     try:
-        data = cloudpickle.dumps(error, protocol=5)
+        data = dumps(error)
         # many exceptions can be pickled but not unpickled: their arguments differ from those of their class
         if type(pickle.loads(data)) is not type(error):
             data = None
     except Exception:
         data = None
-    return data, message, traceback_text
+    message = "".join(traceback.format_exception_only(error)).strip()
+    return PackedError(data, message, "".join(traceback.format_exception(error)).rstrip())
 
 
-def unpacked_error(data: bytes | None, message: str, traceback_text: str, who: str) -> BaseException:
+def unpacked_error(packed: PackedError, who: str) -> BaseException:
     """Return the error for the driver to raise, with a note that contains the worker's traceback.
 
     An error that cannot be pickled becomes a RuntimeError.
 
-    >>> str(unpacked_error(*packed_error(ZeroDivisionError("oh")), "worker 3"))
+    >>> str(unpacked_error(packed_error(ZeroDivisionError("oh")), "worker 3"))
     'oh'
     """
-    error: BaseException = RuntimeError(message)
-    if data is not None:
-        try:
-            error = pickle.loads(data)
-        except Exception:
-            error = RuntimeError(message)
-    error.add_note(f"Raised by {who}:\n{traceback_text}")
+    error: BaseException = RuntimeError(packed.message)
+    if packed.data is not None:
+        # the driver may lack a module of the worker
+        with contextlib.suppress(Exception):
+            error = pickle.loads(packed.data)
+    error.add_note(f"Raised by {who}:\n{packed.traceback}")
     return error
 
 
-class WarningRecorder:
-    """Context manager that records warnings, each once, and displays none."""
+@contextlib.contextmanager
+def recorded_warnings() -> Generator[dict[RecordedWarning, None]]:
+    """Record the warnings of the block, each once, and display none."""
+    found: dict[RecordedWarning, None] = {}
 
-    def __init__(self) -> None:
-        self.recorded: dict[tuple, None] = {}
+    def record(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+        found[RecordedWarning(category, str(message), filename, lineno)] = None
 
-    def __enter__(self) -> WarningRecorder:
-        self.context = warnings.catch_warnings()
-        self.context.__enter__()
+    with warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.showwarning = self._record
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.context.__exit__(*error)
-
-    def _record(self, message: Any, category: type, filename: str, lineno: int, *_: Any) -> None:
-        self.recorded[category, str(message), filename, lineno] = None
-
-    def packed(self) -> bytes | None:
-        """Return the recorded warnings as bytes; None if there are none."""
-        if not self.recorded:
-            return None
-        try:
-            return cloudpickle.dumps(list(self.recorded), protocol=5)
-        except Exception:
-            return cloudpickle.dumps([(RuntimeWarning, *rest) for _, *rest in self.recorded], protocol=5)
+        warnings.showwarning = record
+        yield found
 
 
-def warn_again(data: bytes | None, registry: dict) -> None:
+def packed_warnings(recorded: dict[RecordedWarning, None]) -> bytes | None:
+    """Return the recorded warnings as bytes; None if there are none."""
+    if not recorded:
+        return None
+    try:
+        return dumps(list(recorded))
+    except Exception:
+        return dumps([warning._replace(category=RuntimeWarning) for warning in recorded])
+
+
+def warn_again(data: bytes | None, registry: WarningRegistry) -> None:
     """Issue the warnings recorded on a worker; ``registry`` makes filters that show a warning once work."""
     if data is None:
         return
-    for category, text, filename, lineno in pickle.loads(data):
+    recorded: list[RecordedWarning] = pickle.loads(data)
+    for category, text, filename, lineno in recorded:
         warnings.warn_explicit(text, category, filename, lineno, registry=registry)

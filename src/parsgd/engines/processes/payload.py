@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import cast
 
-import numpy as np
-
-from parsgd.core import Shard, WorkFn
-from parsgd.engines.processes.shared_memory import PickledObject, SharedPickler
+from parsgd.core import Shard, Task, Work, WorkFn
+from parsgd.engines.processes.shared_memory import PickledObject, Placer, SharedPickler
 from parsgd.errors import IncompatiblePartsError
 
 # Maximum depth of the search for the part that cannot be pickled.
@@ -27,7 +24,10 @@ class FitPayload:
         self.numbers = itertools.count()
         self.work_arrays, self.shard_arrays = SharedPickler(self.numbers), SharedPickler(self.numbers)
         try:
-            self.work = _pack(self.work_arrays, work, _parts_of(work))
+            parts: dict[str, object] = {"the work": work}
+            if isinstance(work, Work):
+                parts = {"the model": work.model, "the algorithm": work.algorithm}
+            self.work = _pack(self.work_arrays, work, parts)
             self.set_shards(shards)
         except BaseException:
             self.close()
@@ -45,7 +45,7 @@ class FitPayload:
             shard.close()  # opened in the worker processes
         return numbers
 
-    def pack_task(self, task: Any, place_first: Callable[[np.ndarray], tuple | None]) -> PickledObject:
+    def pack_task(self, task: Task, place_first: Placer | None = None) -> PickledObject:
         """Pickle a task; its stopping rule may contain held-out rows."""
         rule = task.budget.stopping
         return _pack(self.work_arrays, task, {"the stopping rule": rule}, place_first, rule is not None)
@@ -60,15 +60,12 @@ class FitPayload:
         self.shard_arrays.close()
 
 
-def _parts_of(work: Any) -> dict[str, Any]:
-    """Return the named parts of the work, for error messages.  The loop sends ``partial(algorithm.run, model)``."""
-    if isinstance(work, partial) and work.args:
-        return {"the model": work.args[0], "the algorithm": getattr(work.func, "__self__", work.func)}
-    return {"the work": work}
-
-
 def _pack(
-    packer: SharedPickler, value: Any, parts: Mapping[str, Any], place_first: Any = None, by_value: bool = True
+    packer: SharedPickler,
+    value: object,
+    parts: Mapping[str, object],
+    place_first: Placer | None = None,
+    by_value: bool = True,
 ) -> PickledObject:
     try:
         return packer.pack(value, place_first, by_value)
@@ -82,7 +79,7 @@ def _pack(
         ) from error
 
 
-def _unpicklable_part(parts: Mapping[str, Any], error: Exception) -> tuple[str, Any, Exception]:
+def _unpicklable_part(parts: Mapping[str, object], error: Exception) -> tuple[str, object, Exception]:
     """Return the name of the innermost part that cannot be pickled, the part, and the error."""
     name, found = next(iter(parts.items()))
     for _ in range(_MAX_DEPTH):
@@ -93,11 +90,12 @@ def _unpicklable_part(parts: Mapping[str, Any], error: Exception) -> tuple[str, 
                 break
         else:
             break
-        parts = {f"{name}.{field}": value for field, value in getattr(found, "__dict__", {}).items()}
+        fields = cast("dict[str, object]", getattr(found, "__dict__", {}))
+        parts = {f"{name}.{field}": value for field, value in fields.items()}
     return name, found, error
 
 
-def _pickling_error(value: Any) -> Exception | None:
+def _pickling_error(value: object) -> Exception | None:
     packer = SharedPickler(itertools.count())
     try:
         packer.pack(value)

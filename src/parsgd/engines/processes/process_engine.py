@@ -6,9 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import joblib
-
-from parsgd.core import ProgressCallback, Shard, WorkFn
+from parsgd.core import EngineDefaults, Shard, StoppableProgress, WorkFn
 from parsgd.engines.processes.payload import FitPayload
 from parsgd.engines.processes.process_pool import ProcessWorkerPool
 from parsgd.engines.processes.worker_process import ProcessCache
@@ -19,7 +17,7 @@ _LATENCY_S, _BYTES_PER_S = 0.2e-3, 4e9
 
 
 @dataclass(frozen=True)
-class Processes:
+class Processes(EngineDefaults):
     """Workers in separate processes, started for the fit and ended with it.
 
     They read arrays in shared memory; only states and reports are sent.  A process that is killed, or does not respond,
@@ -40,7 +38,9 @@ class Processes:
     IncompatiblePartsError
         If a part of the fit cannot be sent to another process; the message names it.
 
-    Notes ----- A process takes one or two seconds to start.  Inside ``with Processes() as engine:`` the processes
+    Notes
+    -----
+    A process takes one or two seconds to start.  Inside ``with Processes() as engine:`` the processes
     remain running for the next fit.
 
     Examples
@@ -57,10 +57,10 @@ class Processes:
 
     n_processes: int | None = None
     heartbeat_timeout_s: float = 30.0
-    _pools: list[ProcessCache] = field(default_factory=list, init=False, repr=False, compare=False)
+    _pools: list[ProcessCache] = field(default_factory=list[ProcessCache], init=False, repr=False, compare=False)
 
     name = "processes"
-    capabilities = frozenset()
+    capabilities = frozenset[str]()
 
     def __post_init__(self) -> None:
         check_count(self.n_processes, "n_processes", "Processes")
@@ -70,9 +70,9 @@ class Processes:
         """Return the latency in seconds per message and the bandwidth in bytes per second."""
         return _LATENCY_S, _BYTES_PER_S
 
-    def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> ProcessWorkerPool:
+    def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> ProcessWorkerPool:
         payload = FitPayload(work, shards)
-        n_processes = min(self.n_processes or joblib.cpu_count(), max(len(shards), 1))
+        n_processes = min(self.n_processes or self.default_workers(), max(len(shards), 1))
         try:
             return ProcessWorkerPool(payload, progress, n_processes, self._pool, self.heartbeat_timeout_s)
         except BaseException:
@@ -91,10 +91,10 @@ class Processes:
     def __exit__(self, *error: object) -> None:
         self._pools.pop().close()
 
-    def __deepcopy__(self, memo: dict) -> Processes:
+    def __deepcopy__(self, memo: dict[int, object]) -> Processes:
         """Return the same engine: copies of an estimator use the same processes."""
         return self
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type[Processes], tuple[int | None, float]]:
         """Pickle the arguments only; an unpickled engine has no processes."""
         return Processes, (self.n_processes, self.heartbeat_timeout_s)

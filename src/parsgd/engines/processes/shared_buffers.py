@@ -10,11 +10,10 @@ import mmap
 import os
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from parsgd.engines.processes.shared_memory import memory_file, write_array
+from parsgd.engines.processes.shared_memory import InSlot, Layout, memory_file, write_array
 
 
 class SharedBuffers:
@@ -69,11 +68,12 @@ class SharedBufferView:
         finally:
             os.close(file)
 
-    def array(
-        self, number: int, dtype: np.dtype, shape: tuple, order: str, released: Callable[[int], Any] | None = None
-    ) -> np.ndarray:
+    def array(self, place: InSlot, released: Callable[[int], object] | None = None) -> np.ndarray:
         """Return the array in a slot; ``released`` is called with its number when the array is no longer referenced."""
-        return np.asarray(_BufferArray(self.maps[number], number, dtype, shape, order, released))
+        base = _BufferArray(self.maps[place.number], place.layout)
+        if released is not None:
+            weakref.finalize(base, released, place.number).atexit = False
+        return np.asarray(base)
 
     def close(self) -> None:
         """Drop the slots; arrays in them remain valid while referenced."""
@@ -83,11 +83,6 @@ class SharedBufferView:
 class _BufferArray:
     """Base object of all views of an array in a slot; it is deleted with the last view."""
 
-    def __init__(
-        self, buffer: mmap.mmap, number: int, dtype: np.dtype, shape: tuple, order: str, released: Any
-    ) -> None:
-        inside = np.ndarray(shape, dtype, buffer, order=order)
-        self.array = inside
-        self.__array_interface__ = inside.__array_interface__
-        if released is not None:
-            weakref.finalize(self, released, number).atexit = False
+    def __init__(self, buffer: mmap.mmap, layout: Layout) -> None:
+        self.array = np.ndarray(layout.shape, layout.dtype, buffer, order=layout.order)
+        self.__array_interface__ = self.array.__array_interface__

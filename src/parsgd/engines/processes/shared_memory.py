@@ -13,10 +13,10 @@ import os
 import pickle
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
-from cloudpickle import Pickler
+from cloudpickle import Pickler  # pyright: ignore[reportMissingTypeStubs]  (it has no stubs)
 
 # Smaller arrays are copied with the message, which is cheaper than a file.
 LARGE_BYTES = 1 << 16
@@ -24,6 +24,54 @@ LARGE_BYTES = 1 << 16
 _ALIGN = 128
 # The system may limit a write to 2 GiB.
 _WRITE_BYTES = 1 << 30
+
+
+class Layout(NamedTuple):
+    """What recreates an array from its bytes."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+    writable: bool
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Layout:
+        """Return the layout of a contiguous array, or of its contiguous copy."""
+        order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+        return cls(array.dtype, array.shape, order, array.flags.writeable)
+
+
+class OnDisk(NamedTuple):
+    """Place of an array in a file on disk."""
+
+    path: str
+    offset: int
+    layout: Layout
+
+    def array(self) -> np.ndarray:
+        """Return the array; one that was writable is copied on write."""
+        dtype, shape, order, writable = self.layout
+        return np.asarray(np.memmap(self.path, dtype, "c" if writable else "r", self.offset, shape, order))
+
+
+class InArrayFile(NamedTuple):
+    """Place of an array in a numbered file in memory."""
+
+    number: int
+    offset: int
+    layout: Layout
+
+
+class InSlot(NamedTuple):
+    """Place of an array at the begin of a numbered slot (:mod:`parsgd.engines.processes.shared_buffers`)."""
+
+    number: int
+    layout: Layout
+
+
+Place = OnDisk | InArrayFile | InSlot
+Placer = Callable[[np.ndarray], Place | None]
+Finder = Callable[[InArrayFile | InSlot], np.ndarray]
 
 
 def memory_file(name: str) -> int:
@@ -36,7 +84,7 @@ def memory_file(name: str) -> int:
 
 def write_array(file: int, offset: int, array: np.ndarray) -> None:
     """Write the bytes of a contiguous array in memory order."""
-    left = memoryview(array.reshape(-1, order="A").view(np.uint8))
+    left = array.reshape(-1, order="A").view(np.uint8).data
     while left:
         written = os.pwrite(file, left[:_WRITE_BYTES], offset)
         left, offset = left[written:], offset + written
@@ -59,12 +107,10 @@ class SharedPickler:
     def __init__(self, numbers: Iterator[int]):
         self.numbers = numbers
         self.array_files: dict[int, int] = {}
-        self.places: dict[tuple, tuple[int, int]] = {}
+        self.places: dict[object, InArrayFile] = {}
         self.kept: list[np.ndarray] = []
 
-    def pack(
-        self, value: Any, place_first: Callable[[np.ndarray], tuple | None] | None = None, by_value: bool = True
-    ) -> PickledObject:
+    def pack(self, value: object, place_first: Placer | None = None, by_value: bool = True) -> PickledObject:
         """Pickle ``value``: by reference if it can be imported, otherwise by value (a notebook's classes).
 
         ``place_first`` may return a place for an array, before files are used; ``by_value`` as in :func:`dumps`.
@@ -73,24 +119,21 @@ class SharedPickler:
         fresh: list[tuple[int, np.ndarray]] = []
         size, number = 0, next(self.numbers)
 
-        def place(array: np.ndarray) -> tuple | None:
+        def place(array: np.ndarray) -> Place | None:
             nonlocal size
             if not is_shareable(array):
                 return None
-            placed = None if place_first is None else place_first(array)
+            placed = (None if place_first is None else place_first(array)) or _on_disk(array)
             if placed is not None:
                 return placed
-            on_disk = _on_disk(array)
-            if on_disk is not None:
-                return on_disk
             key = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str)
             if key not in self.places:
-                self.places[key] = number, size
+                self.places[key] = InArrayFile(number, size, Layout.of(array))
                 fresh.append((size, array))
                 size += -(-array.nbytes // _ALIGN) * _ALIGN
-            array_file, offset = self.places[key]
-            used.add(array_file)
-            return ("array_file", array_file, offset, *_layout(array))
+            found = self.places[key]._replace(layout=Layout.of(array))
+            used.add(found.number)
+            return found
 
         data = dumps(value, place, by_value)
         if fresh:
@@ -102,7 +145,7 @@ class SharedPickler:
         self.array_files[number] = file
         os.ftruncate(file, size)
         for offset, array in fresh:
-            write_array(file, offset, _contiguous(array))
+            write_array(file, offset, array if array.flags.forc else np.ascontiguousarray(array))
             self.kept.append(array)
 
     def close(self) -> None:
@@ -119,44 +162,47 @@ class ArrayFile:
 
     def __init__(self, file: int):
         self.file = file
-        self.maps: dict[int, mmap.mmap] = {}
+        self.maps: dict[bool, mmap.mmap] = {}
 
-    def array(self, offset: int, dtype: np.dtype, shape: tuple, order: str, writable: bool) -> np.ndarray:
+    def array(self, offset: int, layout: Layout) -> np.ndarray:
         """Return the array at an offset."""
-        access = mmap.ACCESS_COPY if writable else mmap.ACCESS_READ
-        if access not in self.maps:
-            self.maps[access] = mmap.mmap(self.file, 0, access=access)
-        return np.ndarray(shape, dtype, self.maps[access], offset, order=order)
+        dtype, shape, order, writable = layout
+        if writable not in self.maps:
+            access = mmap.ACCESS_COPY if writable else mmap.ACCESS_READ
+            self.maps[writable] = mmap.mmap(self.file, 0, access=access)
+        return np.ndarray(shape, dtype, self.maps[writable], offset, order=order)
 
     def close(self) -> None:
         """Close the file; arrays in it remain valid while referenced."""
         os.close(self.file)
 
 
-def dumps(value: Any, place: Callable[[np.ndarray], tuple | None], by_value: bool = True) -> bytes:
-    """Pickle ``value``; if ``place(array)`` is not None, it is stored instead of the array.
+def dumps(value: object, place: Placer | None = None, by_value: bool = True) -> bytes:
+    """Pickle ``value``; where ``place(array)`` is not None, the place is stored instead of the array.
 
     ``by_value=False`` is ten times faster, and requires that all processes can import the classes.
     """
     file = io.BytesIO()
     pickler = (_ArrayPickler if by_value else _PlainArrayPickler)(file, protocol=5)
     pickler.place = place
-    pickler.dump(value)
+    cast("pickle.Pickler", pickler).dump(value)
     return file.getvalue()
 
 
-def loads(data: bytes, find: Callable[..., np.ndarray]) -> Any:
-    """Unpickle the result of :func:`dumps`; ``find(*placed)`` returns an array."""
+def loads(data: bytes, find: Finder) -> object:
+    """Unpickle the result of :func:`dumps`; ``find`` returns the array at a place."""
     return _ArrayUnpickler(io.BytesIO(data), find).load()
 
 
 class _PlacesArrays:
     """Mixin of both picklers: replaces arrays by their places."""
 
-    place: Callable[[np.ndarray], tuple | None]
+    place: Placer | None
 
-    def persistent_id(self, found: Any) -> Any:
-        return self.place(found) if type(found) in (np.ndarray, np.memmap) else None
+    def persistent_id(self, obj: object, /) -> Place | None:
+        if self.place is None or type(obj) not in (np.ndarray, np.memmap):
+            return None
+        return self.place(cast("np.ndarray", obj))
 
 
 class _ArrayPickler(_PlacesArrays, Pickler):
@@ -168,12 +214,12 @@ class _PlainArrayPickler(_PlacesArrays, pickle.Pickler):
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, find: Any):
+    def __init__(self, file: io.BytesIO, find: Finder):
         super().__init__(file)
         self.find = find
 
-    def persistent_load(self, placed: Any) -> np.ndarray:
-        return open_on_disk(*placed[1:]) if placed[0] == "file" else self.find(*placed)
+    def persistent_load(self, pid: Place) -> np.ndarray:
+        return pid.array() if isinstance(pid, OnDisk) else self.find(pid)
 
 
 def is_shareable(array: np.ndarray) -> bool:
@@ -181,33 +227,24 @@ def is_shareable(array: np.ndarray) -> bool:
     return array.nbytes >= LARGE_BYTES and not array.dtype.hasobject and array.dtype.names is None
 
 
-def _contiguous(array: np.ndarray) -> np.ndarray:
-    return array if array.flags.forc else np.ascontiguousarray(array)
-
-
-def _layout(array: np.ndarray) -> tuple:
-    """Return the arguments that recreate the array: dtype, shape, memory order and writability."""
-    order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
-    return array.dtype, array.shape, order, array.flags.writeable
-
-
-def _on_disk(array: np.ndarray) -> tuple | None:
-    """Return the file and offset of an array that is a contiguous map of a file on disk; otherwise None."""
-    base: Any = array
-    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
-        base = base.base
-    if not isinstance(base, np.memmap) or base.mode == "c" or base.filename is None or not array.flags.forc:
+def _on_disk(array: np.ndarray) -> OnDisk | None:
+    """Return the place of an array that is a contiguous map of a file on disk; otherwise None."""
+    base = _memmap_below(array)
+    if base is None or base.mode == "c" or base.filename is None or not array.flags.forc:
         return None
     while isinstance(base.base, np.memmap):
         base = base.base
     begin, first = (one.__array_interface__["data"][0] for one in (base, array))
-    offset = base.offset + first - begin
     if not 0 <= first - begin <= base.nbytes - array.nbytes:
         return None
-    return ("file", os.path.abspath(base.filename), offset, *_layout(array))
+    return OnDisk(os.path.abspath(str(base.filename)), base.offset + first - begin, Layout.of(array))
 
 
-def open_on_disk(path: str, offset: int, dtype: np.dtype, shape: tuple, order: str, writable: bool) -> np.ndarray:
-    """Return the array at an offset of a file; an array that was writable is copied on write."""
-    mapped = np.memmap(path, dtype, "c" if writable else "r", offset, shape, order)
-    return np.asarray(mapped)
+def _memmap_below(array: np.ndarray) -> np.memmap | None:
+    """Return the nearest map of a file of which the array is a view."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap):
+            return base
+        base = base.base
+    return None

@@ -7,7 +7,7 @@ import numpy as np
 from parsgd.core import Task
 from parsgd.engines.processes.payload import FitPayload
 from parsgd.engines.processes.shared_buffers import SharedBuffers
-from parsgd.engines.processes.shared_memory import PickledObject, is_shareable
+from parsgd.engines.processes.shared_memory import InSlot, Layout, PickledObject, is_shareable
 
 
 class StateBuffers:
@@ -21,10 +21,10 @@ class StateBuffers:
     def pack(self, payload: FitPayload, task: Task) -> tuple[PickledObject, int | None]:
         """Pickle a task; return it with the buffer number of its state, or None if the state is pickled."""
         state = task.state
-        if not (isinstance(state, np.ndarray) and is_shareable(state) and state.flags.c_contiguous):
-            return payload.pack_task(task, lambda array: None), None
+        if not (is_shareable(state) and state.flags.c_contiguous):
+            return payload.pack_task(task), None
         slot = self._slot(state, task.round)
-        placed = ("slot", slot, state.dtype, state.shape, "C")
+        placed = InSlot(slot, Layout.of(state))
         return payload.pack_task(task, lambda array: placed if array is state else None), slot
 
     def _slot(self, state: np.ndarray, round: int) -> int:

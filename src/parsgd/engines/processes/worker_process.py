@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from parsgd.engines.processes.channel import channel_pair
+from parsgd.engines.processes.channel import Channel, socket_pair
+from parsgd.engines.processes.messages import FromDriver, FromWorker
 from parsgd.engines.processes.shared_buffers import SharedBufferView
 
 # With -P and without PYTHONPATH the interpreter finds only its own modules until it has the driver's path.
@@ -32,7 +33,8 @@ def import_path() -> list[str]:
 
     The current folder comes last: a file in it must not shadow a module of a library.
     """
-    paths = [os.path.abspath(path) for path in sys.path if isinstance(path, str)]
+    entries: list[object] = list(sys.path)  # programs put other objects into it, too
+    paths = [os.path.abspath(path) for path in entries if isinstance(path, str)]
     ours = str(Path(__file__).parents[2])
     here = {path for path in paths if _is_current(path)} - {ours}
     return [*dict.fromkeys(path for path in (*paths, ours) if path not in here), os.getcwd()]
@@ -40,7 +42,8 @@ def import_path() -> list[str]:
 
 def current_modules() -> list[str]:
     """Return the modules that this process has imported from the current folder; workers must find them there first."""
-    here, found = os.path.realpath(os.getcwd()), []
+    here = os.path.realpath(os.getcwd())
+    found: list[str] = []
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if "." in name or not isinstance(file, str) or name in sys.stdlib_module_names:
@@ -68,7 +71,8 @@ class WorkerProcess:
     """
 
     def __init__(self) -> None:
-        self.channel, theirs = channel_pair()
+        ours, theirs = socket_pair()
+        self.channel: Channel[FromWorker] = Channel(ours)
         try:
             # the system binds a child to the thread that starts it, so only the main thread may request this
             tied = threading.current_thread() is threading.main_thread()
@@ -105,7 +109,7 @@ class WorkerProcess:
         """True if the process has exited."""
         return self.process.poll() is not None
 
-    def send(self, *message: object, file: int | None = None) -> None:
+    def send(self, message: FromDriver, file: int | None = None) -> None:
         """Send a message, now or as soon as the socket accepts it."""
         self.channel.put(message, file)
         self.channel.flush()

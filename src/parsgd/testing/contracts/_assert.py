@@ -15,7 +15,7 @@ def must_have_members(part: object, contract: type, name: str) -> None:
     >>> must_have_members(object(), Engine, "Engine")
     Traceback (most recent call last):
         ...
-    AssertionError: object lacks members of parsgd.core.Engine: capabilities, name, open.
+    AssertionError: object lacks members of parsgd.core.Engine: capabilities, costs, default_workers, ...
     """
     lacking = [member for member in declared_members(contract) if not hasattr(part, member)]
     must(not lacking, f"{type(part).__name__} lacks members of parsgd.core.{name}: {', '.join(lacking)}.")

@@ -103,14 +103,6 @@ def _check_merge(algorithm: core.Algorithm) -> None:
         equal_states = [replace(report, state=reports[0].state) for report in reports]
         equal = algorithm.merge(fit_state, equal_states).weights
     must(np.ptp(equal) < 1e-12, f"Equal workers must have equal weights; the weights are {equal}.")
-    following = replace(fit_state, state=merge.state, memory=merge.memory, round=1)
-    sent = [_start_state(algorithm, following, worker) for worker in range(3)]
-    if _shares_memory(algorithm):
-        # one array, not updated by any worker yet
-        alone = algorithm.merge(fit_state, reports[:1]).state
-        must(np.array_equal(alone, start), "A single report's state must come back bit for bit.")
-    else:
-        must(all(np.shape(state) == start.shape for state in sent), "next_task must start from a state.")
     if algorithm.traits.message == "state" and not _shares_memory(algorithm):
         _check_states(algorithm, fit_state, reports)
     idle = replace(reports[2], steps=0, examples=0, log_contraction=0.0)
@@ -121,6 +113,14 @@ def _check_merge(algorithm: core.Algorithm) -> None:
         np.array_equal(algorithm.merge(fit_state, idle_reports).state, start),
         "If no worker moved, the state must stay.",
     )
+    following = replace(fit_state, state=merge.state, memory=merge.memory, round=1)
+    sent = [_start_state(algorithm, following, worker) for worker in range(3)]
+    if _shares_memory(algorithm):
+        # one array, not updated by any worker yet
+        alone = algorithm.merge(fit_state, reports[:1]).state
+        must(np.array_equal(alone, start), "A single report's state must come back bit for bit.")
+    else:
+        must(all(np.shape(state) == start.shape for state in sent), "next_task must start from a state.")
 
 
 def _check_states(algorithm: core.Algorithm, fit_state: FitState, reports: list[core.Report]) -> None:
