@@ -11,8 +11,8 @@ import pytest
 
 from parsgd import registry
 from parsgd.core import CsrRows, Rows
+from parsgd.data.contracts import BasePiece, Chunk
 from parsgd.data.sources.array_source import ArraySource
-from parsgd.data.sources.pieces import Chunk
 from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.errors import IncompatiblePartsError
 from parsgd.models.linear.linear_model import LOSSES, Linear
@@ -91,14 +91,12 @@ MODELS = {
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(BasePiece):
     """A piece of rows in memory."""
 
     rows: Rows
     first: int
     stop: int
-
-    home = None
 
     @property
     def name(self):

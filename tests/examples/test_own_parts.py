@@ -7,9 +7,9 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from parsgd import SGDClassifier, SGDRegressor
+from parsgd import SGDClassifier, SGDRegressor, open_dataset
 from parsgd.core import FitState
-from parsgd.testing import check_algorithm, check_engine
+from parsgd.testing import check_algorithm, check_engine, check_source
 from parsgd.testing.contracts._fixtures import small_model, small_report
 from parsgd.testing.problems import labels, targets, unit_rows
 
@@ -23,7 +23,7 @@ def example(pytestconfig, monkeypatch):
     return importlib.import_module
 
 
-@pytest.mark.parametrize("name", ["own_loss", "own_algorithm", "own_engine"])
+@pytest.mark.parametrize("name", ["own_loss", "own_algorithm", "own_engine", "own_source"])
 def test_it_is_short(name, pytestconfig):
     lines = (pytestconfig.rootpath / "examples" / f"{name}.py").read_text("utf-8").splitlines()
     assert sum(bool(line.strip()) for line in lines) < LONGEST
@@ -68,3 +68,17 @@ def test_the_pool_keeps_the_contract_of_engines(example):
             for one in (engine(pool), "serial")
         )
     np.testing.assert_array_equal(ours.coef_, theirs.coef_)
+
+
+def test_the_simulated_rows_keep_the_contract_of_sources(example):
+    pieces = [example("own_source").Simulated(seed, n_rows) for seed, n_rows in enumerate((9, 11, 5))]
+    check_source(open_dataset(pieces).source())
+
+
+@pytest.mark.parametrize("engine", ["serial", "threads", "processes", "simulated"])
+def test_the_simulated_rows_are_learned_by_every_engine(example, engine):
+    simulated = example("own_source").Simulated
+    data, new = open_dataset([simulated(seed, 500) for seed in range(3)]), open_dataset(simulated(9, 500))
+    settings = {"algorithm": "auto", "engine": engine, "n_jobs": 2, "random_state": 0}
+    assert SGDClassifier("log_loss", **settings).fit(data).score(new) > 0.95
+    assert SGDRegressor(**settings).fit(data).score(new) > 0.5
