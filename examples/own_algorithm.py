@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from parsgd import SGDClassifier
 from parsgd.algorithms.common.worker_loop import run
-from parsgd.core import Budget, MergeResult, SynchronousAlgorithm
+from parsgd.core import Budget, MergeResult, SynchronousAlgorithm, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Median(SynchronousAlgorithm):
 
     name = "median"
 
-    def budget(self, fit, worker):
-        return Budget(examples=fit.shard_rows[worker])
+    def next_task(self, fit, worker):
+        return TaskSpec(Budget(examples=fit.shard_rows[worker]))
 
     def run(self, model, shard, task, progress):
         return run(model, shard, task, progress)

@@ -15,13 +15,13 @@ class InPool(EngineDefaults):
     def __init__(self, pool: Executor):
         self.pool = pool
 
-    def open(self, work, shards, pulse):
+    def open(self, work, shards, progress):
         workers = InPool(self.pool)
-        workers.work, workers.shards, workers.pulse, workers.running = work, shards, pulse, set()
+        workers.work, workers.shards, workers.progress, workers.running = work, shards, progress, set()
         return workers
 
     def send(self, task):
-        self.running.add(self.pool.submit(self.work, self.shards[task.worker], task, self.pulse))
+        self.running.add(self.pool.submit(self.work, self.shards[task.worker], task, self.progress))
 
     def receive(self, at_least):
         reports = []

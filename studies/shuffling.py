@@ -15,8 +15,8 @@ import numpy as np
 from scipy import sparse
 
 from parsgd.algorithms.local_sgd import LocalSGD
+from parsgd.data.contracts import BasePiece, Chunk
 from parsgd.data.sources.array_source import ArraySource
-from parsgd.data.sources.pieces import Chunk
 from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.engines.threads import Threads
 from parsgd.models.linear.linear_model import Linear
@@ -39,13 +39,12 @@ random.
 
 
 @dataclass
-class Group:
+class Group(BasePiece):
     """A row group, in memory."""
 
     name: str
     x: Any
     y: np.ndarray
-    home: None = None
 
     @property
     def n_rows(self) -> int:

@@ -12,8 +12,8 @@ from covers import cover
 
 from parsgd import registry
 from parsgd.core import CsrRows, Rows
+from parsgd.data.contracts import BasePiece, Chunk
 from parsgd.data.sources.array_source import ArraySource
-from parsgd.data.sources.pieces import Chunk
 from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.errors import IncompatiblePartsError
 from parsgd.kernels.losses import CLASSIFIER, REGRESSOR, names
@@ -93,14 +93,12 @@ MODELS = {
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(BasePiece):
     """A piece of rows in memory."""
 
     rows: Rows
     first: int
     stop: int
-
-    home = None
 
     @property
     def name(self):
@@ -166,7 +164,7 @@ def test_every_combination_runs_and_learns_or_is_refused_at_once(
     made, rows = MAKERS[model](layout, np.float64, **MODELS[model][kind])
     assert isinstance(made, registry.load(registry.MODELS[model]))
     settings = {"n_workers": 2, "max_epochs": 3, "seed": 1}
-    if not algorithm.requires <= engine.capabilities | made.capabilities:
+    if not algorithm.traits.requires <= engine.capabilities | made.capabilities:
         with pytest.raises(IncompatiblePartsError):
             fit(made, algorithm, engine, SOURCES[source](rows), **settings)
         return

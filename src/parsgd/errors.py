@@ -49,13 +49,13 @@ class DivergedError(ParsgdError, ValueError):
     """Diverged training: NaN or infinite parameters."""
 
 
-def diverged(model: object, epoch: int, what: str) -> DivergedError:
-    """Return the error for NaN or infinite parameters, with the model's message (``Model.divergence``) if it has one.
+def diverged(message: str, epoch: int, what: str) -> DivergedError:
+    """Return the error for NaN or infinite parameters, with ``message`` (``Model.divergence``) if it is not empty.
 
-    >>> str(diverged(None, 3, "the weights are NaN")).startswith("Floating-point under-/overflow occurred at epoch #3.")
+    >>> str(diverged("", 3, "the weights are NaN")).startswith("Floating-point under-/overflow occurred at epoch #3.")
     True
     """
-    return DivergedError(getattr(model, "divergence", _DIVERGENCE).format(epoch=epoch, what=what))
+    return DivergedError((message or _DIVERGENCE).format(epoch=epoch, what=what))
 
 
 class DataFileError(ParsgdError, ValueError):

@@ -13,7 +13,7 @@ from scipy import sparse
 from parsgd import LocalSGD, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
 from parsgd.algorithms.common import adaptive_outer
 from parsgd.algorithms.common.adaptive_outer import Adaptive
-from parsgd.core import Budget, FitState, Task
+from parsgd.core import Budget, FitState, Task, has_linear_state
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
@@ -191,7 +191,7 @@ def test_weights_that_the_penalty_draws_back_are_drawn_back(scale):
     assert problem.gap(model.coef_, model.intercept_) < 1e-3
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name][0].is_linear])
+@pytest.mark.parametrize("name", [name for name in MODELS if has_linear_state(MODELS[name][0])])
 @both_layouts
 @settings(max_examples=10)
 @given(seed=st.integers(0, 99))

@@ -7,7 +7,7 @@ import pytest
 
 from parsgd import SGDClassifier, SimuParallel, WeightedAverage
 from parsgd.algorithms.common import worker_loop
-from parsgd.algorithms.common.delayed_gradients import DelayedGradientModel, wrap_delay
+from parsgd.algorithms.common.delayed_gradients import run_with_delay
 from parsgd.core import Budget, EngineDefaults
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
@@ -79,11 +79,14 @@ def test_rates_fall_with_the_steps():
 @pytest.mark.parametrize("solver", ["sgd", "nesterov", "adam"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_without_a_delay_it_is_the_compiled_run(solver, dropout):
-    # what Late adds is the delay: with none, slope and step are the model's own descent
+    class ByGradients(SimuParallel):
+        def run(self, model, shard, task, progress):
+            return worker_loop.run(model, shard, task, progress, start_run=run_with_delay(model, 0))
+
     model = replace(NETWORK, solver=solver, dropout=dropout)
     means = replace(LINEAR, average=4, schedule="optimal")
     for bare, rows in ((model, NETWORK_ROWS), (means, LINEAR_ROWS), (replace(means, average=1000), LINEAR_ROWS)):
-        ours, theirs = (train(kind, rows, SimuParallel(), 1) for kind in (DelayedGradientModel(bare, 0), bare))
+        ours, theirs = (train(bare, rows, algorithm, 1) for algorithm in (ByGradients(), SimuParallel()))
         np.testing.assert_allclose(ours.state, theirs.state, rtol=1e-9, atol=1e-12)
         assert ours.schedule_step == theirs.schedule_step
         np.testing.assert_allclose(ours.history[0]["loss"], theirs.history[0]["loss"], rtol=1e-9)
@@ -160,8 +163,8 @@ def test_they_keep_the_promises_of_an_algorithm():
     check_algorithm(SimuParallel(inner_delay=1))
 
 
-def test_no_delay_is_no_wrapping():
-    assert wrap_delay(LINEAR, None) is LINEAR
+def test_without_a_delay_the_run_is_the_model_s_own():
+    assert run_with_delay(LINEAR, None) == LINEAR.sgd_run
 
 
 @pytest.mark.parametrize("kind", [SimuParallel, WeightedAverage])

@@ -91,7 +91,9 @@ def test_workers_keep_states_of_their_own_and_the_fit_hands_out_the_centre():
     class Watched(ElasticAveraging):
         def merge(self, standing, reports):
             merge = super().merge(standing, reports)
-            seen.append((merge.state, [self.start_state(replace(standing, memory=merge.memory), w) for w in range(3)]))
+            seen.append(
+                (merge.state, [self.next_task(replace(standing, memory=merge.memory), w).state for w in range(3)])
+            )
             return merge
 
     found = train(LINEAR, LINEAR_ROWS, Watched(pull=0.5), 3)

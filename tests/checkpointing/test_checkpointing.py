@@ -424,11 +424,8 @@ class Remembers(LocalSGD):
     def init_memory(self, standing):
         return {"ours": super().init_memory(standing), "mine": self.first}
 
-    def lr_factor(self, standing):
-        return super().lr_factor(replace(standing, memory=standing.memory["ours"]))
-
-    def budget(self, standing, worker):
-        return super().budget(replace(standing, memory=standing.memory["ours"]), worker)
+    def next_task(self, standing, worker):
+        return super().next_task(replace(standing, memory=standing.memory["ours"]), worker)
 
     def merge(self, standing, reports):
         merge = super().merge(replace(standing, memory=standing.memory["ours"]), reports)
@@ -446,8 +443,9 @@ def test_an_algorithm_from_elsewhere_goes_on_with_what_it_remembers(tmp_path):
 class DealsAnew(LocalSGD):
     """Gives the first worker more rows after the first pass."""
 
-    def shard_fractions(self, standing):
-        return np.array([2.0, 1.0]) if standing.round < 15 else None
+    def merge(self, standing, reports):
+        fractions = np.array([2.0, 1.0]) if standing.round + 1 < 15 else None
+        return super().merge(standing, reports)._replace(shard_fractions=fractions)
 
 
 def test_rows_lie_where_they_were_dealt_last(tmp_path):

@@ -261,7 +261,7 @@ def alter_array(head, document, arrays, dice):
 
 
 def taken_apart(name):
-    head, arrays = safetensors_file.take_apart(model_files.KIND, (FOLDER / f"{name}.parsgd").read_bytes())
+    head, arrays = safetensors_file.deserialize(model_files.KIND, (FOLDER / f"{name}.parsgd").read_bytes())
     return head, arrays.pop("document").tobytes(), arrays
 
 

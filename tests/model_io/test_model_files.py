@@ -393,7 +393,7 @@ def test_a_damaged_file_is_refused_or_read_as_it_was(n_files, models, tmp_path):
 def parts(model, path):
     """The header entry, the document and the arrays of a saved model."""
     model_files.save(model, path)
-    head, arrays = safetensors_file.take_apart(model_files.KIND, path.read_bytes())
+    head, arrays = safetensors_file.deserialize(model_files.KIND, path.read_bytes())
     return head, json.loads(arrays.pop("document").tobytes()), arrays
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import parsgd
 from parsgd import LocalSGD, MiniBatch, SimuParallel, WeightedAverage
-from parsgd.core import EngineDefaults, TaskFailed
+from parsgd.core import AlgorithmTraits, EngineDefaults, TaskFailed
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialWorkerPool
 from parsgd.errors import DivergedError, IncompatiblePartsError, Outcome, WorkersLostError
@@ -31,7 +31,7 @@ ALGORITHMS = [SimuParallel(), WeightedAverage(), LocalSGD(sync_every=0.25)]
 
 @dataclass(frozen=True)
 class NeedsAMiracle(LocalSGD):
-    requires = frozenset({"miracle", "shared_memory"})
+    traits = AlgorithmTraits(requires=frozenset({"miracle", "shared_memory"}))
     name = "hopeful"
 
 

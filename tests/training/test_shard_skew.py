@@ -11,7 +11,7 @@ from scipy import sparse
 from parsgd import LocalSGD, SGDClassifier, SGDRegressor, SimuParallel, WeightedAverage
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.errors import ShardSkewWarning
-from parsgd.training.loop import worker_seed
+from parsgd.training.schedule_advance import worker_seed
 from parsgd.training.shard_skew import skew_warning
 from parsgd.utils.row_arrays import rows_of
 

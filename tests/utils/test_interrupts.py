@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 import parsgd
 from parsgd.checkpointing.store import CheckpointStore
-from parsgd.core import EngineDefaults
+from parsgd.core import MODEL_CAPABILITIES, EngineDefaults
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import FitInterruptedWarning, Outcome
@@ -35,7 +35,7 @@ PAIRS = [
     pytest.param(algorithm, engine, id=f"{algorithm.name}-{engine}")
     for algorithm in ALGORITHMS
     for engine in ENGINES
-    if algorithm.requires - {"shared_steps"} <= ENGINES[engine].capabilities
+    if algorithm.traits.requires - MODEL_CAPABILITIES <= ENGINES[engine].capabilities
 ]
 
 

@@ -20,10 +20,11 @@ from typing import NamedTuple
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
+from parsgd.algorithms.common.merge_rules import required_by_rule
 from parsgd.algorithms.common.round_length import round_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
-    Budget,
+    AlgorithmTraits,
     FitState,
     MergeResult,
     Model,
@@ -32,6 +33,7 @@ from parsgd.core import (
     Shard,
     SynchronousAlgorithm,
     Task,
+    TaskSpec,
 )
 from parsgd.errors import check_between, choose
 
@@ -84,6 +86,10 @@ class AsyncLocalSGD(SynchronousAlgorithm):
 
     name = "asynchronous"
 
+    @property
+    def traits(self) -> AlgorithmTraits:
+        return AlgorithmTraits(requires=required_by_rule(self.rule))
+
     def __post_init__(self) -> None:
         check_between(self.sync_every, 0, 1, "sync_every", "AsyncLocalSGD")
         check_between(self.rate, 0, 1, "rate", "AsyncLocalSGD", optional=True)
@@ -96,8 +102,8 @@ class AsyncLocalSGD(SynchronousAlgorithm):
     def init_memory(self, fit_state: FitState) -> StalenessCounter:
         return StalenessCounter(np.zeros(2, dtype=int), np.zeros((fit_state.n_workers, 2), dtype=int))
 
-    def budget(self, fit_state: FitState, worker: int) -> Budget:
-        return round_budget(fit_state, worker, self.sync_every)
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
+        return TaskSpec(round_budget(fit_state, worker, self.sync_every))
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         return run(model, shard, task, progress)
@@ -126,17 +132,19 @@ class AsyncLocalSGD(SynchronousAlgorithm):
 
 def add_displacements(fit_state: FitState, reports: Sequence[Report], shares: np.ndarray) -> np.ndarray:
     """Return ``w + sum_i a_i (w_i - u_i)``; for nonnegative parts ``(1 - sum_i a_i) w + sum_i a_i w_i``."""
-    vectors, weights, left = [], [], 1.0
+    vectors: list[np.ndarray] = []
+    weights: list[float] = []
+    left = 1.0
     for report, share in zip(reports, shares, strict=True):
-        origin = fit_state.tasks[report.worker].state
+        origin = fit_state.task_of(report.worker).state
         vectors.append(report.state)
-        weights.append(share)
+        weights.append(float(share))
         if origin is fit_state.state:
             # a full displacement from the current state then ends at the report, bit for bit
             left -= share
         else:
             vectors.append(origin)
-            weights.append(-share)
+            weights.append(-float(share))
     state = merge_weights.weighted_sum([fit_state.state, *vectors], np.array([left, *weights]))
     part = fit_state.model.nonnegative
     if part.stop > part.start:

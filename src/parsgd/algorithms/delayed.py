@@ -24,6 +24,7 @@ from parsgd.algorithms.common.gradient_messages import (
     report_gradient,
 )
 from parsgd.core import (
+    AlgorithmTraits,
     Budget,
     FitState,
     MergeResult,
@@ -33,9 +34,14 @@ from parsgd.core import (
     Shard,
     SynchronousAlgorithm,
     Task,
+    TaskSpec,
 )
 from parsgd.errors import check_between, check_count
 from parsgd.utils.row_arrays import visits
+
+_TRAITS = AlgorithmTraits(
+    requires=frozenset({"gradients"}), message="gradient", ordered=True, common_schedule_step=True
+)
 
 
 @dataclass(frozen=True)
@@ -72,24 +78,25 @@ class DelayedSGD(SynchronousAlgorithm):
     compensation: float | None = None
 
     name = "delayed"
-    message = "gradient"
-    ordered = True
-    common_clock = True
+
+    @property
+    def traits(self) -> AlgorithmTraits:
+        return _TRAITS
 
     def __post_init__(self) -> None:
         check_count(self.batch_size, "batch_size", "DelayedSGD")
         check_between(self.compensation, 0, float("inf"), "compensation", "DelayedSGD", optional=True)
 
-    def size(self, model: Model) -> int:
-        """Return the rows per batch."""
+    def rows_per_step(self, model: Model) -> int:
         return effective_batch_size(self.batch_size, model)
 
     def quorum(self, n_workers: int) -> int:
         return 1
 
-    def budget(self, fit_state: FitState, worker: int) -> Budget:
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
         n_rows = fit_state.shard_rows[worker]
-        return Budget(min(self.size(fit_state.model), n_rows - fit_state.cursors[worker] % max(n_rows, 1)))
+        rest = n_rows - fit_state.cursors[worker] % max(n_rows, 1)
+        return TaskSpec(Budget(min(self.rows_per_step(fit_state.model), rest)))
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         """Report the summed gradients of the batch at the worker's cursor."""
@@ -99,18 +106,19 @@ class DelayedSGD(SynchronousAlgorithm):
     def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
         gradients = [report.state for report in reports]
         if self.compensation is not None:
-            gradients = [self._compensated(fit_state, report) for report in reports]
+            gradients = [_compensated(fit_state, report, float(self.compensation)) for report in reports]
         return apply_gradients(fit_state, reports, gradients)
 
-    def _compensated(self, fit_state: FitState, report: Report) -> np.ndarray:
-        """The gradient as if taken at the present state; ``report.state`` is ``m g``, and then ``m``."""
-        gradient, count = report.state[:-1], report.state[-1]
-        if count <= 0.0:
-            return report.state
-        # the solver's slots follow the parameters in the state
-        passed = fit_state.state[: len(gradient)] - fit_state.tasks[report.worker].state[: len(gradient)]
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.append(gradient + float(self.compensation) / count * gradient * gradient * passed, count)
+
+def _compensated(fit_state: FitState, report: Report, compensation: float) -> np.ndarray:
+    """Return the gradient as if taken at the present state; ``report.state`` is ``m g``, and then ``m``."""
+    gradient, count = report.state[:-1], report.state[-1]
+    if count <= 0.0:
+        return report.state
+    # the solver's slots follow the parameters in the state
+    passed = fit_state.state[: len(gradient)] - fit_state.task_of(report.worker).state[: len(gradient)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.append(gradient + compensation / count * gradient * gradient * passed, count)
 
 
 def next_batch(shard: Shard, task: Task) -> BatchSlice:

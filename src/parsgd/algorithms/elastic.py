@@ -18,7 +18,6 @@ from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.round_length import round_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
-    Budget,
     FitState,
     MergeResult,
     Model,
@@ -27,6 +26,7 @@ from parsgd.core import (
     Shard,
     SynchronousAlgorithm,
     Task,
+    TaskSpec,
 )
 from parsgd.errors import check_between, check_flag
 
@@ -75,11 +75,8 @@ class ElasticAveraging(SynchronousAlgorithm):
     def init_memory(self, fit_state: FitState) -> tuple[np.ndarray, ...]:
         return (fit_state.state,) * fit_state.n_workers
 
-    def start_state(self, fit_state: FitState, worker: int) -> np.ndarray:
-        return fit_state.memory[worker]
-
-    def budget(self, fit_state: FitState, worker: int) -> Budget:
-        return round_budget(fit_state, worker, self.sync_every)
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
+        return TaskSpec(round_budget(fit_state, worker, self.sync_every), fit_state.memory[worker])
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         return run(model, shard, task, progress)

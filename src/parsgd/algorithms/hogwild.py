@@ -10,23 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.worker_loop import CACHE_LINE_PAD, padded_empty, private_copy, run
 from parsgd.core import (
+    AlgorithmTraits,
     Budget,
     FitState,
     MergeResult,
+    Model,
     ProgressCallback,
     Report,
     Shard,
     SharedModel,
     SynchronousAlgorithm,
     Task,
+    TaskSpec,
+    has_shared_steps,
 )
 from parsgd.errors import check_between
+
+_TRAITS = AlgorithmTraits(requires=frozenset({"shared_memory", "shared_steps"}), common_schedule_step=True)
 
 
 @dataclass(frozen=True)
@@ -75,33 +82,37 @@ class Hogwild(SynchronousAlgorithm):
     seconds: float | None = None
 
     name = "hogwild"
-    requires = frozenset({"shared_memory", "shared_steps"})
-    common_clock = True
+
+    @property
+    def traits(self) -> AlgorithmTraits:
+        return _TRAITS
 
     def __post_init__(self) -> None:
         check_between(self.seconds, 0, float("inf"), "seconds", "Hogwild", optional=True)
 
     def init_memory(self, fit_state: FitState) -> np.ndarray:
+        assert has_shared_steps(fit_state.model)
         return pack_shared(fit_state.model, fit_state.state, fit_state.schedule_step, fit_state.n_workers)
 
-    def start_state(self, fit_state: FitState, worker: int) -> np.ndarray:
-        """Return the vector that all workers update; no other algorithm changes a task's state during a run."""
-        return fit_state.memory
-
-    def budget(self, fit_state: FitState, worker: int) -> Budget:
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
+        """Return a task on the vector that all workers update; no other algorithm changes a task's state in a run."""
         n_rows = fit_state.shard_rows[worker]
-        return Budget(n_rows if self.seconds is None else n_rows * fit_state.max_epochs, self.seconds)
+        budget = Budget(n_rows if self.seconds is None else n_rows * fit_state.max_epochs, self.seconds)
+        return TaskSpec(budget, fit_state.memory)
 
-    def run(self, model: SharedModel, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
+    def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
+        assert has_shared_steps(model)
         state, shared_scalars = unpack_shared(task.state, model)
-        return replace(run(model, shard, task, progress, state, shared_scalars), state=task.state)
+        start_run = model.sgd_run if shared_scalars is None else partial(model.sgd_run, shared_scalars=shared_scalars)
+        return replace(run(model, shard, task, progress, state=state, start_run=start_run), state=task.state)
 
     def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
         """Return the shared state in plain numbers, and a new shared vector for the next round."""
         weights = merge_weights.by_steps([report.steps for report in reports])
         if not weights.any():
             return MergeResult(fit_state.state, weights, fit_state.memory)
-        model: SharedModel = fit_state.model
+        model = fit_state.model
+        assert has_shared_steps(model)
         state, shared_scalars = unpack_shared(reports[0].state, model)
         state = state.copy() if shared_scalars is None else model.from_shared(state, shared_scalars)
         schedule_step = max(report.schedule_step for report in reports)

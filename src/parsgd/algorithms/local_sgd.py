@@ -17,13 +17,14 @@ import numpy as np
 
 from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.algorithms.common.learned_weights import sample_rows
-from parsgd.algorithms.common.merge_rules import PROBE_ROW_RULES, RULES
-from parsgd.algorithms.common.outer_optimizers import Mean, Momentum
+from parsgd.algorithms.common.merge_rules import PROBE_ROW_RULES, RULES, required_by_rule
+from parsgd.algorithms.common.outer_optimizers import Mean, Momentum, OuterOptimizer
 from parsgd.algorithms.common.round_length import longest_part, round_budget
 from parsgd.algorithms.common.round_schedule import deadline, next_period, shares_by_speed, update_seconds_per_example
 from parsgd.algorithms.common.subsample import mute_progress
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
+    AlgorithmTraits,
     Budget,
     FitState,
     MergeResult,
@@ -33,10 +34,11 @@ from parsgd.core import (
     Shard,
     SynchronousAlgorithm,
     Task,
+    TaskSpec,
 )
 from parsgd.errors import DivergedError, InvalidArgumentError, check_between, check_count, choose
 
-_OUTER_OPTIMIZERS = {
+_OUTER_OPTIMIZERS: dict[str, OuterOptimizer] = {
     "mean": Mean(),
     "momentum": Momentum("momentum"),
     "nesterov": Momentum("nesterov"),
@@ -139,7 +141,7 @@ class LocalSGD(SynchronousAlgorithm):
         check_between(self.seconds, 0, float("inf"), "seconds", "LocalSGD", optional=True)
         if self.rule is not None:
             choose(self.rule, RULES, "rule", "LocalSGD")
-        if isinstance(self.outer_optimizer, (str, type)) or not hasattr(self.outer_optimizer, "step"):
+        if isinstance(self.outer_optimizer, type) or not isinstance(self.outer_optimizer, OuterOptimizer):
             choose(self.outer_optimizer, _OUTER_OPTIMIZERS, "outer_optimizer", "LocalSGD")
         if isinstance(self.deadline, str):
             choose(self.deadline, ("auto",), "deadline", "LocalSGD")
@@ -161,7 +163,7 @@ class LocalSGD(SynchronousAlgorithm):
         choose(self.partition, ("shuffled", "contiguous", "replicated"), "partition", "LocalSGD")
 
     @property
-    def _outer(self) -> Any:
+    def _outer(self) -> OuterOptimizer:
         return (
             _OUTER_OPTIMIZERS[self.outer_optimizer] if isinstance(self.outer_optimizer, str) else self.outer_optimizer
         )
@@ -173,26 +175,31 @@ class LocalSGD(SynchronousAlgorithm):
         return self.rule or ("steps" if unequal and not self._outer.raises_rates else "uniform")
 
     @property
-    def holds_out(self) -> bool:
-        # weights learned on training rows would favor the worker that has visited most of them
-        return self._rule in PROBE_ROW_RULES
+    def traits(self) -> AlgorithmTraits:
+        return AlgorithmTraits(
+            requires=required_by_rule(self._rule) | self._outer.requires,
+            partition=self.partition,
+            # weights learned on training rows would favor the worker that has visited most of them
+            holds_out=self._rule in PROBE_ROW_RULES,
+        )
 
     def n_probe_rows(self, n_rows: int) -> int:
-        learning = sample_rows(n_rows) if self.holds_out else 0
+        learning = sample_rows(n_rows) if self._rule in PROBE_ROW_RULES else 0
         return max(learning, self._outer.n_probe_rows(n_rows))
 
     def init_memory(self, fit_state: FitState) -> _Memory:
-        sync_every = _FIRST_PERIOD if self.sync_every == "adaptive" else self.sync_every
+        sync_every = _FIRST_PERIOD if isinstance(self.sync_every, str) else float(self.sync_every)
         seconds_per_example = np.full(fit_state.n_workers, np.nan)
         return _Memory(self._outer.init_memory(fit_state), None, sync_every, 0.0, 0, None, seconds_per_example)
 
-    def lr_factor(self, fit_state: FitState) -> float:
-        return self._outer.lr_factor(fit_state, fit_state.memory.outer_optimizer)
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
+        return TaskSpec(
+            self._budget(fit_state, worker),
+            lr_factor=self._outer.lr_factor(fit_state, fit_state.memory.outer_optimizer),
+            schedule_step_size=self._outer.schedule_step_size(fit_state.n_active),
+        )
 
-    def schedule_step_size(self, n_workers: int) -> float:
-        return self._outer.schedule_step_size(n_workers)
-
-    def budget(self, fit_state: FitState, worker: int) -> Budget:
+    def _budget(self, fit_state: FitState, worker: int) -> Budget:
         if self.seconds is not None:
             return Budget(fit_state.shard_rows[worker] * fit_state.max_epochs, self.seconds)
         return round_budget(fit_state, worker, self._period(fit_state, worker), self._deadline(fit_state))
@@ -210,18 +217,13 @@ class LocalSGD(SynchronousAlgorithm):
         """Return the common deadline; a late worker has fewer examples left for the next round and the same time."""
         seconds_per_example = fit_state.memory.seconds_per_example
         known = np.isfinite(seconds_per_example)
-        if self.deadline != "auto" or not known.any():
-            return None if self.deadline == "auto" else self.deadline
+        if not isinstance(self.deadline, str):
+            return self.deadline
+        if not known.any():
+            return None
         sync_every = max(self._period(fit_state, worker) for worker in range(fit_state.n_workers))
         whole = longest_part(np.array(fit_state.shard_rows), fit_state.model.batch_size, sync_every)
         return deadline(seconds_per_example[known], whole[known])
-
-    def shard_fractions(self, fit_state: FitState) -> np.ndarray | None:
-        return (
-            None
-            if self.balance is None
-            else shares_by_speed(fit_state.memory.seconds_per_example, fit_state.shard_rows)
-        )
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         try:
@@ -235,11 +237,14 @@ class LocalSGD(SynchronousAlgorithm):
     def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
         weights = RULES[self._rule](fit_state, reports)
         memory = self._update_memory(fit_state, reports)
+        fractions = None
+        if self.balance is not None:
+            fractions = shares_by_speed(memory.seconds_per_example, fit_state.shard_rows)
         if not np.any(weights):
-            return MergeResult(fit_state.state, weights, memory, memory.answer)
+            return MergeResult(fit_state.state, weights, memory, memory.answer, fractions)
         step = self._outer.step(fit_state, reports, weights, memory.outer_optimizer)
         memory = memory._replace(outer_optimizer=step.memory, answer=step.answer)
-        return MergeResult(step.state, weights * step.factor, memory, step.answer)
+        return MergeResult(step.state, weights * step.factor, memory, step.answer, fractions)
 
     def _update_memory(self, fit_state: FitState, reports: Sequence[Report]) -> _Memory:
         """Update the loss sums and speeds in the memory from the reports."""

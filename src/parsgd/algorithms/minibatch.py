@@ -20,6 +20,7 @@ from parsgd.algorithms.common.gradient_messages import (
     report_gradient,
 )
 from parsgd.core import (
+    AlgorithmTraits,
     Budget,
     FitState,
     MergeResult,
@@ -29,9 +30,14 @@ from parsgd.core import (
     Shard,
     SynchronousAlgorithm,
     Task,
+    TaskSpec,
 )
 from parsgd.errors import check_count
 from parsgd.utils.row_arrays import visits
+
+_TRAITS = AlgorithmTraits(
+    requires=frozenset({"gradients"}), partition="common_order", message="gradient", common_schedule_step=True
+)
 
 
 @dataclass(frozen=True)
@@ -61,20 +67,20 @@ class MiniBatch(SynchronousAlgorithm):
     batch_size: int | None = None
 
     name = "minibatch"
-    partition = "common_order"
-    message = "gradient"
-    common_clock = True
+
+    @property
+    def traits(self) -> AlgorithmTraits:
+        return _TRAITS
 
     def __post_init__(self) -> None:
         check_count(self.batch_size, "batch_size", "MiniBatch")
 
-    def size(self, model: Model) -> int:
-        """Return the rows per batch."""
+    def rows_per_step(self, model: Model) -> int:
         return effective_batch_size(self.batch_size, model)
 
-    def budget(self, fit_state: FitState, worker: int) -> Budget:
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
         # a round is a batch, and run() determines its size
-        return Budget(fit_state.shard_rows[worker])
+        return TaskSpec(Budget(fit_state.shard_rows[worker]))
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         """Report the summed gradients of this worker's slice of the batch with the round's number."""
@@ -83,7 +89,7 @@ class MiniBatch(SynchronousAlgorithm):
 
     def _slice(self, model: Model, shard: Shard, task: Task) -> BatchSlice:
         """Return the worker's slice; all workers find the batch from its number in the common order."""
-        size = self.size(model)
+        size = self.rows_per_step(model)
         epoch, number = divmod(task.round, max(1, -(-task.source_rows // size)))
         begin = number * size
         rows, batch = visits(shard.blocks(task.seed, epoch, begin), min(size, task.source_rows - begin))

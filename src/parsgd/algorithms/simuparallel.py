@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.delayed_gradients import wrap_delay
+from parsgd.algorithms.common.delayed_gradients import required_by_delay, run_with_delay
 from parsgd.algorithms.common.subsample import SubsampledShard, mute_progress, scale_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
+    AlgorithmTraits,
     Budget,
     FitState,
     MergeResult,
@@ -26,6 +27,7 @@ from parsgd.core import (
     Shard,
     SynchronousAlgorithm,
     Task,
+    TaskSpec,
 )
 from parsgd.errors import InvalidArgumentError, check_between, check_count, choose
 
@@ -70,8 +72,15 @@ class SimuParallel(SynchronousAlgorithm):
     correction: float | None = None
 
     name = "simuparallel"
-    one_shot = True
-    may_overwrite_start = True
+
+    @property
+    def traits(self) -> AlgorithmTraits:
+        return AlgorithmTraits(
+            requires=required_by_delay(self.inner_delay),
+            partition=self.partition,
+            one_shot=True,
+            may_overwrite_start=True,
+        )
 
     def __post_init__(self) -> None:
         choose(self.partition, ("shuffled", "contiguous", "replicated"), "partition", "SimuParallel")
@@ -84,19 +93,19 @@ class SimuParallel(SynchronousAlgorithm):
                 " from all of them. Use partition='shuffled'."
             )
 
-    def budget(self, fit_state: FitState, worker: int) -> Budget:
-        return Budget(fit_state.shard_rows[worker] * fit_state.max_epochs, self.seconds)
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
+        return TaskSpec(Budget(fit_state.shard_rows[worker] * fit_state.max_epochs, self.seconds))
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
-        model = wrap_delay(model, self.inner_delay)
-        report = run(model, shard, task, progress)
+        start_run = run_with_delay(model, self.inner_delay)
+        report = run(model, shard, task, progress, start_run=start_run)
         # one worker is serial SGD
         if self.correction is None or task.n_workers == 1 or report.steps == 0:
             return report
         part = SubsampledShard(shard, self.correction, task.seed)
         if part.n_rows == 0:
             return report
-        again = run(model, part, scale_budget(task, part), mute_progress(progress))
+        again = run(model, part, scale_budget(task, part), mute_progress(progress), start_run=start_run)
         state = merge_weights.bias_corrected(report.state, again.state, part.n_rows / shard.n_rows)
         state = state.astype(report.state.dtype)
         state[model.nonnegative] = report.state[model.nonnegative]

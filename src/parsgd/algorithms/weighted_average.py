@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.delayed_gradients import wrap_delay
+from parsgd.algorithms.common.delayed_gradients import required_by_delay, run_with_delay
 from parsgd.algorithms.common.learned_weights import sample_rows
-from parsgd.algorithms.common.merge_rules import PROBE_ROW_RULES, RULES
+from parsgd.algorithms.common.merge_rules import PROBE_ROW_RULES, RULES, required_by_rule
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
+    AlgorithmTraits,
     Budget,
     FitState,
     MergeResult,
@@ -29,8 +30,10 @@ from parsgd.core import (
     ProgressCallback,
     Report,
     Shard,
+    StartRun,
     SynchronousAlgorithm,
     Task,
+    TaskSpec,
     no_progress,
 )
 from parsgd.errors import check_between, check_count, choose
@@ -86,11 +89,16 @@ class WeightedAverage(SynchronousAlgorithm):
     inner_delay: int | None = None
 
     name = "weighted"
-    one_shot = True
 
     @property
-    def may_overwrite_start(self) -> bool:
-        return self.rule != "measured"
+    def traits(self) -> AlgorithmTraits:
+        return AlgorithmTraits(
+            requires=required_by_rule(self.rule) | required_by_delay(self.inner_delay),
+            partition=self.partition,
+            one_shot=True,
+            holds_out=self.rule in PROBE_ROW_RULES,
+            may_overwrite_start=self.rule != "measured",
+        )
 
     def __post_init__(self) -> None:
         choose(self.rule, (*RULES, "measured"), "rule", "WeightedAverage")
@@ -98,21 +106,17 @@ class WeightedAverage(SynchronousAlgorithm):
         check_between(self.seconds, 0, float("inf"), "seconds", "WeightedAverage", optional=True)
         check_count(self.inner_delay, "inner_delay", "WeightedAverage")
 
-    @property
-    def holds_out(self) -> bool:
-        return self.rule in PROBE_ROW_RULES
-
     def n_probe_rows(self, n_rows: int) -> int:
         return sample_rows(n_rows) if self.rule in PROBE_ROW_RULES else 0
 
-    def budget(self, fit_state: FitState, worker: int) -> Budget:
-        return Budget(fit_state.shard_rows[worker] * fit_state.max_epochs, self.seconds)
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
+        return TaskSpec(Budget(fit_state.shard_rows[worker] * fit_state.max_epochs, self.seconds))
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
-        model = wrap_delay(model, self.inner_delay)
-        report = run(model, shard, task, progress)
+        start_run = run_with_delay(model, self.inner_delay)
+        report = run(model, shard, task, progress, start_run=start_run)
         if self.rule == "measured" and report.steps > 0:
-            per_step = measure_contraction(model, shard, task, report)
+            per_step = measure_contraction(model, start_run, shard, task, report)
             report = replace(report, log_contraction=per_step * report.steps)
         return report
 
@@ -133,8 +137,8 @@ class WeightedAverage(SynchronousAlgorithm):
         return merge_weights.wp_sgd(logs, steps)
 
 
-def measure_contraction(model: Model, shard: Shard, task: Task, report: Report) -> float:
-    """Return ``log(rho)`` per step, the contraction of the distance between two runs.
+def measure_contraction(model: Model, start_run: StartRun, shard: Shard, task: Task, report: Report) -> float:
+    """Return ``log(rho)`` per step, the contraction of the distance between two runs of ``start_run``.
 
     One run starts from the round's start, the other from its end.  Both visit the same examples at the same rates, so
     only their starts differ.  The distance covers the whole state.
@@ -142,8 +146,8 @@ def measure_contraction(model: Model, shard: Shard, task: Task, report: Report) 
     examples = int(np.clip(shard.n_rows // 100, _FEWEST_PROBES, _MOST_PROBES))
     budget = Budget(min(examples, shard.n_rows))
     probe = replace(task, budget=budget, schedule_step=report.schedule_step, lr_scale=np.ones(model.n_outputs))
-    near = run(model, shard, replace(probe, state=report.state), no_progress)
-    far = run(model, shard, probe, no_progress)
+    near = run(model, shard, replace(probe, state=report.state), no_progress, start_run=start_run)
+    far = run(model, shard, probe, no_progress, start_run=start_run)
     before = np.linalg.norm(report.state.astype(float) - task.state)
     after = np.linalg.norm(near.state.astype(float) - far.state)
     if before == 0.0 or near.steps == 0:

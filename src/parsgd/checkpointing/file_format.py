@@ -18,7 +18,7 @@ from parsgd.algorithms.common.worker_loop import private_copy
 from parsgd.errors import CheckpointError, ModelFileError
 from parsgd.model_io import safetensors_file
 from parsgd.model_io.packing import pack, unpack
-from parsgd.model_io.safetensors_file import Kind, checked, read_json, serialize, take_apart
+from parsgd.model_io.safetensors_file import Kind, deserialize, read_json, serialize, validate_head
 from parsgd.training.snapshot import Snapshot
 
 FORMAT = 2
@@ -94,10 +94,10 @@ def from_bytes(content: bytes) -> CheckpointContent:
     ModelFileError
         If the content is damaged, is not a checkpoint, or has another format.
     """
-    head, arrays = take_apart(KIND, content)
+    head, arrays = deserialize(KIND, content)
     if isinstance(head, dict) and head.get("class", _CLASS) != _CLASS:  # formats of models are numbered separately
         raise ModelFileError(f"holds {head['class']!r}, not a checkpoint.")
-    head = checked(KIND, head, arrays, FORMAT, _version())
+    head = validate_head(KIND, head, arrays, FORMAT, _version())
     if head.get("class") != _CLASS or "document" not in arrays or not isinstance(head.get("identity"), dict):
         raise ModelFileError(f"holds {head.get('class')!r}, not a checkpoint.")
     document = read_json(KIND, arrays.pop("document").tobytes())

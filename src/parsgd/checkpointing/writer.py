@@ -99,7 +99,7 @@ class CheckpointWriter:
                 f"{self.folder.path}: this fit cannot resume from that checkpoint, because {'; '.join(differing)}. Use"
                 f" the same settings (max_iter may be larger, engine and verbose may differ). {_START_OVER}"
             )
-        if algorithm.one_shot and snapshot.outcome is Outcome.MAX_EPOCHS and max_epochs > snapshot.epochs:
+        if algorithm.traits.one_shot and snapshot.outcome is Outcome.MAX_EPOCHS and max_epochs > snapshot.epochs:
             raise CheckpointError(
                 f"{self.folder.path}: the fit ended after {snapshot.epochs} passes, and one with"
                 f" algorithm={algorithm.name!r} cannot resume after its only average. {_START_OVER}"

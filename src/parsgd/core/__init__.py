@@ -9,17 +9,30 @@ A state is one flat, contiguous vector, so a merge is a weighted sum, a message 
 
 from parsgd.core.algorithm_protocol import Algorithm
 from parsgd.core.costs import CostModel
-from parsgd.core.defaults import EngineDefaults, SynchronousAlgorithm, no_progress
+from parsgd.core.defaults import EngineDefaults, PlainModel, SynchronousAlgorithm, no_progress
 from parsgd.core.engine_protocols import (
     Engine,
     ProgressCallback,
-    RunningLoss,
     StoppableProgress,
     WorkerPool,
     WorkFn,
 )
-from parsgd.core.model_protocols import MODEL_OFFERS, LinearStateModel, Model, SGDRun, SharedModel
+from parsgd.core.model_protocols import (
+    MODEL_CAPABILITIES,
+    AveragingModel,
+    FullGradientModel,
+    GradientModel,
+    LinearStateModel,
+    Model,
+    SharedModel,
+    has_averaging,
+    has_full_gradient,
+    has_gradients,
+    has_linear_state,
+    has_shared_steps,
+)
 from parsgd.core.records import (
+    AlgorithmTraits,
     Budget,
     CsrRows,
     DenseRows,
@@ -28,17 +41,22 @@ from parsgd.core.records import (
     Report,
     RowBlock,
     Rows,
+    StoppingCriterion,
     Task,
     TaskFailed,
+    TaskSpec,
     Totals,
 )
+from parsgd.core.sgd_run import RunningLoss, SGDRun, StartRun
 from parsgd.core.source_protocols import PARTITIONS, Shard, Source
 from parsgd.core.work import Work
 
 __all__ = [
-    "MODEL_OFFERS",
+    "MODEL_CAPABILITIES",
     "PARTITIONS",
     "Algorithm",
+    "AlgorithmTraits",
+    "AveragingModel",
     "Budget",
     "CostModel",
     "CsrRows",
@@ -46,9 +64,12 @@ __all__ = [
     "Engine",
     "EngineDefaults",
     "FitState",
+    "FullGradientModel",
+    "GradientModel",
     "LinearStateModel",
     "MergeResult",
     "Model",
+    "PlainModel",
     "ProgressCallback",
     "Report",
     "RowBlock",
@@ -58,13 +79,21 @@ __all__ = [
     "Shard",
     "SharedModel",
     "Source",
+    "StartRun",
     "StoppableProgress",
+    "StoppingCriterion",
     "SynchronousAlgorithm",
     "Task",
     "TaskFailed",
+    "TaskSpec",
     "Totals",
     "Work",
     "WorkFn",
     "WorkerPool",
+    "has_averaging",
+    "has_full_gradient",
+    "has_gradients",
+    "has_linear_state",
+    "has_shared_steps",
     "no_progress",
 ]

@@ -1,56 +1,67 @@
-"""Defaults shared by most algorithms and engines."""
+"""Defaults shared by most models, algorithms and engines."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from parsgd.core.costs import CostModel
-from parsgd.core.engine_protocols import RunningLoss
-from parsgd.core.records import FitState
+from parsgd.core.model_protocols import Model
+from parsgd.core.records import AlgorithmTraits, FitState
+from parsgd.core.sgd_run import RunningLoss
+
+
+class PlainModel:
+    """Base class with the defaults of a model that offers only the core members, with one output.
+
+    A subclass defines ``init`` and ``sgd_run``, and overrides the defaults that it changes.  See
+    :class:`~parsgd.core.Model` for each member.
+    """
+
+    n_outputs: int = 1
+    batch_size: int = 1
+    uses_blas: bool = False
+    nonnegative: slice = slice(0, 0)
+    divergence: str = ""
+    capabilities: frozenset[str] = frozenset()
+    unavailable: Mapping[str, str] = MappingProxyType({})
+
+    def finite(self, state: np.ndarray) -> bool:
+        return bool(np.isfinite(state).all())
+
+    def total_loss(self, losses: np.ndarray) -> float:
+        return float(losses.sum())
 
 
 class SynchronousAlgorithm:
     """Base class with the defaults of a synchronous algorithm.
 
     All workers start from the current state, the driver waits for all of them, and no capability is required.  A
-    subclass defines ``name``, ``budget``, ``run`` and ``merge``, and overrides the defaults that it changes.  See
+    subclass defines ``name``, ``next_task``, ``run`` and ``merge``, and overrides the defaults that it changes.  See
     :class:`~parsgd.core.Algorithm` for each member.
-
-    ``may_overwrite_start`` is True if ``run`` never reads the task's state after the SGD run has started.  A fit with
-    one worker may then run on that array itself instead of a copy.
     """
 
-    requires: frozenset[str] = frozenset()
-    partition = "shuffled"
-    message = "state"
-    one_shot = False
-    common_clock = False
-    ordered = False
-    holds_out = False
-    may_overwrite_start = False
+    @property
+    def traits(self) -> AlgorithmTraits:
+        return _SYNCHRONOUS
 
     def n_probe_rows(self, n_rows: int) -> int:
         return 0
 
+    def rows_per_step(self, model: Model) -> int:
+        return model.batch_size
+
     def init_memory(self, fit_state: FitState) -> Any:
-        return None
-
-    def start_state(self, fit_state: FitState, worker: int) -> np.ndarray:
-        return fit_state.state
-
-    def lr_factor(self, fit_state: FitState) -> float:
-        return 1.0
-
-    def schedule_step_size(self, n_workers: int) -> float:
-        return 1.0
-
-    def shard_fractions(self, fit_state: FitState) -> np.ndarray | None:
         return None
 
     def quorum(self, n_workers: int) -> int:
         return n_workers
+
+
+_SYNCHRONOUS = AlgorithmTraits()
 
 
 class EngineDefaults:

@@ -7,15 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from parsgd.core.costs import CostModel
 from parsgd.core.records import Report, Task, TaskFailed
+from parsgd.core.sgd_run import RunningLoss
 from parsgd.core.source_protocols import Shard
-
-
-class RunningLoss(Protocol):
-    """The part of a run that a progress callback may read: an :class:`~parsgd.core.SGDRun`, or what reports gave."""
-
-    def mean_loss(self) -> float:
-        """Return the mean loss of the examples since the last totals, or NaN if it is unknown."""
-        ...
 
 
 class ProgressCallback(Protocol):
@@ -112,7 +105,7 @@ class Engine(Protocol):
     name : str
         Name for the ``engine`` parameter and for messages.
     capabilities : frozenset of str
-        Capabilities compared with ``Algorithm.requires`` before any worker starts, for example ``"shared_memory"``.
+        Capabilities compared with ``AlgorithmTraits.requires`` before a worker starts, for example ``"shared_memory"``.
     n_workers : int or None
         Fixed number of workers; None if the engine accepts any.  Estimators read it to resolve ``n_jobs``.
     in_calling_thread : bool

@@ -1,70 +1,30 @@
-"""Contract of a model: its state, its SGD runs, its gradients and its objective."""
+"""Contracts of a model: a core for every algorithm, and members that only some algorithms need.
+
+:class:`Model` is the core: states, SGD runs and the combination of losses.  A model states in ``capabilities`` which of
+the other contracts it has, and an algorithm states in its traits which it requires.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
-from parsgd.core.records import Rows, Totals
+from parsgd.core.records import CsrRows, DenseRows, Rows, Totals
+from parsgd.core.sgd_run import SGDRun
 
-# Capabilities that a model may offer.  An engine must offer all others that an algorithm requires.
-MODEL_OFFERS = frozenset({"shared_steps"})
-
-
-class SGDRun(Protocol):
-    """A run of many SGD steps on one state, in place.
-
-    ``Model.sgd_run`` creates it and the worker loop drives it.  Between :meth:`run` and :meth:`finalize` the state may
-    hold an internal form, such as weights with a separate scale.
-
-    A run may also have a context manager ``shown()``.  Inside it the state is finalized; afterwards the run continues
-    with the same bits as without it.  The worker loop uses it to score a state in the middle of a run.
-    """
-
-    def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
-        """Make the SGD steps for the examples ``order[start:stop]``.
-
-        Called by the worker loop, several times per block of rows.
-
-        Arguments
-        ---------
-        rows : Rows
-            Rows in memory.
-        order : ndarray of int, (n_visits,)
-            Row numbers in the order of their visits.
-        start, stop : int
-            The slice of ``order`` to visit.  Except at the end of an epoch or budget it holds whole mini-batches.
-        """
-
-    def take_totals(self) -> Totals:
-        """Return the sums since the previous call, and reset them.
-
-        Called by the worker loop at the end of every epoch and at the end of the run.
-        """
-
-    def finalize(self) -> None:
-        """Convert the state to plain parameters.
-
-        Called by the worker loop at the end of the run, and before it changes a learning-rate scale.  A later
-        :meth:`run` reads the scales again.
-        """
-
-    def mean_loss(self) -> float:
-        """Return the mean loss of the examples since the last totals, each computed just before its step.
-
-        Called by progress callbacks while a round runs.
-        """
-
-    @property
-    def schedule_step(self) -> float:
-        """Current step of the learning-rate schedule.  The worker loop copies it to the report."""
+# Capabilities of a model and the contract of each.  An engine must offer all others that an algorithm requires.
+# gradients: GradientModel;  averaging: AveragingModel;  linear_state: LinearStateModel;  shared_steps: SharedModel;
+# full_gradient: FullGradientModel.
+MODEL_CAPABILITIES = frozenset({"gradients", "averaging", "linear_state", "shared_steps", "full_gradient"})
 
 
 @runtime_checkable
 class Model(Protocol):
-    """A model: parameters in a flat state, an objective, and SGD steps on it.  Picklable.
+    """A model: parameters in a flat state, and SGD steps that decrease an objective.  Picklable.
+
+    Every algorithm may use these members.  :class:`~parsgd.core.PlainModel` has defaults for most of them.
 
     Attributes
     ----------
@@ -74,25 +34,42 @@ class Model(Protocol):
         Examples per step.
     uses_blas : bool
         True if its kernels call the BLAS.  The loop then limits the BLAS to one thread per worker.
-    is_linear : bool
-        True if :meth:`decision` is linear in the state.  The model is then a :class:`LinearStateModel`.
     nonnegative : slice
         Part of the state with values that are never below 0 (second moments).  Merges with negative weights treat it
         separately.
+    divergence : str
+        Message of the error for non-finite parameters, with the fields ``{epoch}`` and ``{what}``.  If empty, the
+        error has its default message.
     capabilities : frozenset of str
-        Capabilities compared with ``Algorithm.requires``.  A model with ``"shared_steps"`` is a :class:`SharedModel`.
+        Further contracts of the model, members of ``parsgd.core.MODEL_CAPABILITIES``: ``"gradients"``
+        (:class:`GradientModel`), ``"averaging"`` (:class:`AveragingModel`), ``"linear_state"``
+        (:class:`LinearStateModel`), ``"shared_steps"`` (:class:`SharedModel`) and ``"full_gradient"``
+        (:class:`FullGradientModel`).
     unavailable : mapping of str to str
         Capabilities that the present parameters prevent.  Each value names the parameter and a remedy, and appears in
         the error message.
     """
 
-    n_outputs: int
-    batch_size: int
-    uses_blas: bool
-    is_linear: bool
-    nonnegative: slice
-    capabilities: frozenset[str]
-    unavailable: Mapping[str, str]
+    @property
+    def n_outputs(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def uses_blas(self) -> bool: ...
+
+    @property
+    def nonnegative(self) -> slice: ...
+
+    @property
+    def divergence(self) -> str: ...
+
+    @property
+    def capabilities(self) -> frozenset[str]: ...
+
+    @property
+    def unavailable(self) -> Mapping[str, str]: ...
 
     def init(self, seed: int) -> np.ndarray:
         """Return the initial state.
@@ -109,6 +86,7 @@ class Model(Protocol):
         ndarray, (size,)
             A new flat, contiguous state in the dtype of the model.
         """
+        ...
 
     def sgd_run(
         self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0
@@ -130,6 +108,26 @@ class Model(Protocol):
         schedule_step_size : float
             Increase of the schedule step per SGD step.
         """
+        ...
+
+    def finite(self, state: np.ndarray) -> bool:
+        """Return True if all parameters are finite.
+
+        Called by the driver at the end of a fit, and before it passes a state to callbacks.
+        """
+        ...
+
+    def total_loss(self, losses: np.ndarray) -> float:
+        """Combine the losses ``(n_outputs,)`` of the outputs into one number.
+
+        Called for the history and for progress callbacks.
+        """
+        ...
+
+
+@runtime_checkable
+class GradientModel(Model, Protocol):
+    """A model with the capability ``"gradients"``: gradients of parts of a batch, and a step along their sum."""
 
     def gradient_sum(
         self, state: np.ndarray, rows: Rows, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
@@ -160,6 +158,7 @@ class Model(Protocol):
         totals : Totals
             The contribution of these examples to the losses of the batch.
         """
+        ...
 
     def apply_gradient(
         self, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
@@ -184,12 +183,54 @@ class Model(Protocol):
         ndarray, (size,)
             A new state.
         """
+        ...
 
-    def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
-        """Return the objective on all of ``rows``, summed over outputs, and its float64 gradient in the state.
 
-        Called by the L-BFGS solver and by tests.
+@runtime_checkable
+class AveragingModel(Model, Protocol):
+    """A model with the capability ``"averaging"``: losses of merged states on probe rows, and bounds on its steps.
+
+    Learned merge weights, adaptive outer steps and WP-SGD's weights use these members.
+    """
+
+    def decision(self, state: np.ndarray, x: DenseRows | CsrRows) -> np.ndarray:
+        """Return the decision function, the argument of the loss.
+
+        Called on the driver for the probe rows.
+
+        Arguments
+        ---------
+        state : ndarray, (size,)
+            A state.
+        x : DenseRows or CsrRows
+            Rows, as in ``Rows.x``.
+
+        Returns
+        -------
+        ndarray, (n_rows, n_outputs)
         """
+        ...
+
+    def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
+        """Return the weighted mean loss of decisions and its gradient in them.
+
+        Called on the driver for the probe rows.
+
+        Arguments
+        ---------
+        decision : ndarray, (n_rows, n_outputs)
+            Values of :meth:`decision`.
+        rows : Rows
+            Only the targets and weights are read.
+        """
+        ...
+
+    def penalty_value(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float:
+        """Return the penalty of the objective at ``state + part (end - state)``.
+
+        Called on the driver where it compares objectives on probe rows.
+        """
+        ...
 
     def max_lr_factor(self, schedule_step: float, n_workers: int) -> float:
         """Return the largest admissible factor on the serial learning rate for averaged workers.
@@ -208,50 +249,9 @@ class Model(Protocol):
         float
             A factor from 1 to ``n_workers``.
         """
+        ...
 
-    def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
-        """Return the decision function, the argument of the loss.
-
-        Called on the driver for the probe rows.
-
-        Arguments
-        ---------
-        state : ndarray, (size,)
-            A state.
-        x : matrix, DenseRows or CsrRows
-            Rows, as a matrix or as in ``Rows.x``.
-
-        Returns
-        -------
-        ndarray, (n_rows, n_outputs)
-        """
-
-    def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
-        """Return the weighted mean loss of decisions and its gradient in them.
-
-        Called on the driver for the probe rows.
-
-        Arguments
-        ---------
-        decision : ndarray, (n_rows, n_outputs)
-            Values of :meth:`decision`.
-        rows : Rows
-            Only the targets and weights are read.
-        """
-
-    def penalty_value(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float:
-        """Return the penalty of the objective at ``state + part (end - state)``.
-
-        Called on the driver where it compares objectives on probe rows.
-        """
-
-    def total_loss(self, losses: np.ndarray) -> float:
-        """Combine the losses ``(n_outputs,)`` of the outputs into one number.
-
-        Called for the history and for progress callbacks.
-        """
-
-    def log_contraction(self, schedule_step: float, steps: int) -> float:
+    def log_contraction(self, schedule_step: float, steps: float) -> float:
         """Return the log of the factor by which ``steps`` steps contract the distance of two runs.
 
         Called on workers for their reports; WP-SGD derives merge weights from it.
@@ -260,27 +260,44 @@ class Model(Protocol):
         ---------
         schedule_step : float
             Step of the learning-rate schedule before the first step.
-        steps : int
-            Number of steps.
+        steps : float
+            Number of steps, in units of the schedule.
 
         Returns
         -------
         float
             At most 0; 0 if no bound is known.
         """
+        ...
 
-    def finite(self, state: np.ndarray) -> bool:
-        """Return True if all parameters are finite.
 
-        Called by the driver at the end of a fit, and before it passes a state to callbacks.
-        """
+@runtime_checkable
+class LinearStateModel(AveragingModel, Protocol):
+    """A model with the capability ``"linear_state"``: its decision function is linear in the state.
+
+    It also offers ``"averaging"``.  Only the adaptive outer optimizer uses these members.
+
+    Attributes
+    ----------
+    n_features : int
+        Number of columns of the rows.
+    """
+
+    @property
+    def n_features(self) -> int: ...
+
+    def rates(self, clocks: np.ndarray) -> np.ndarray:
+        """Return the learning rates at the given schedule steps, without learning-rate scales."""
+        ...
+
+    def scale_features(self, move: np.ndarray, factors: np.ndarray) -> np.ndarray:
+        """Return a displacement of the state with each feature's weights multiplied by ``factors (n_features,)``."""
+        ...
 
 
 @runtime_checkable
 class SharedModel(Model, Protocol):
-    """A model with runs that can step on one state at the same time.
-
-    Its :meth:`sgd_run` takes the array ``shared_scalars`` as an additional last argument.
+    """A model with the capability ``"shared_steps"``: several runs may step on one state at the same time.
 
     Attributes
     ----------
@@ -288,7 +305,23 @@ class SharedModel(Model, Protocol):
         Number of elements of a state.
     """
 
-    size: int
+    @property
+    def size(self) -> int: ...
+
+    def sgd_run(
+        self,
+        state: np.ndarray,
+        schedule_step: float,
+        lr_scale: np.ndarray,
+        seed: int,
+        schedule_step_size: float = 1.0,
+        shared_scalars: np.ndarray | None = None,
+    ) -> SGDRun:
+        """Create a run as :meth:`Model.sgd_run` does, on values that other runs change if ``shared_scalars`` is given.
+
+        ``shared_scalars`` is flat, float64 and from the method of this name.
+        """
+        ...
 
     def shared_scalars(self, state: np.ndarray, schedule_step: float, n_workers: int) -> np.ndarray:
         """Return the float64 values that the runs share in addition to the state, such as scale and intercept.
@@ -304,29 +337,53 @@ class SharedModel(Model, Protocol):
         n_workers : int
             Number of runs that share the state.
         """
+        ...
 
     def from_shared(self, state: np.ndarray, shared_scalars: np.ndarray) -> np.ndarray:
         """Return a new state in plain parameters from a shared state and its shared scalars.
 
         Called on the driver after all runs of a round have ended.
         """
+        ...
 
 
-class LinearStateModel(Model, Protocol):
-    """A model with ``is_linear``: its decision function is linear in the state.
+@runtime_checkable
+class FullGradientModel(Model, Protocol):
+    """A model with the capability ``"full_gradient"``, for solvers such as L-BFGS."""
 
-    Only the adaptive outer optimizer uses these members.
+    def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
+        """Return the objective on all of ``rows``, summed over outputs, and its float64 gradient in the state.
 
-    Attributes
-    ----------
-    n_features : int
-        Number of columns of the rows.
+        Called by the L-BFGS solver and by tests.
+        """
+        ...
+
+
+def has_gradients(model: Model) -> TypeGuard[GradientModel]:
+    """Return True if the model offers ``"gradients"``.
+
+    >>> from parsgd.models.linear.linear_model import Linear
+    >>> has_gradients(Linear(3))
+    True
     """
+    return "gradients" in model.capabilities
 
-    n_features: int
 
-    def rates(self, clocks: np.ndarray) -> np.ndarray:
-        """Return the learning rates at the given schedule steps, without learning-rate scales."""
+def has_averaging(model: Model) -> TypeGuard[AveragingModel]:
+    """Return True if the model offers ``"averaging"``."""
+    return "averaging" in model.capabilities
 
-    def scale_features(self, move: np.ndarray, factors: np.ndarray) -> np.ndarray:
-        """Return a displacement of the state with each feature's weights multiplied by ``factors (n_features,)``."""
+
+def has_linear_state(model: Model) -> TypeGuard[LinearStateModel]:
+    """Return True if the model offers ``"linear_state"``."""
+    return "linear_state" in model.capabilities
+
+
+def has_full_gradient(model: Model) -> TypeGuard[FullGradientModel]:
+    """Return True if the model offers ``"full_gradient"``."""
+    return "full_gradient" in model.capabilities
+
+
+def has_shared_steps(model: Model) -> TypeGuard[SharedModel]:
+    """Return True if the model offers ``"shared_steps"``."""
+    return "shared_steps" in model.capabilities

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -46,6 +46,35 @@ class RowBlock(NamedTuple):
     order: np.ndarray
 
 
+class StoppingCriterion(Protocol):
+    """A stopping rule that a worker applies to its own epochs, with its memory.
+
+    Attributes
+    ----------
+    monitor : callable or None
+        Maps a state to scores ``(n_outputs,)``.  The state is finalized before a call of :meth:`update`.
+    keeps_best : bool
+        True if the state with the best score is kept in ``best_state``.
+    scores : list of float
+        Mean score of each epoch.
+    best_state : ndarray or None
+        State with the best score so far.
+    """
+
+    monitor: Callable[[np.ndarray], np.ndarray] | None
+    keeps_best: bool
+    scores: list[float]
+    best_state: np.ndarray | None
+
+    def fresh(self) -> StoppingCriterion:
+        """Return the same rule with empty memory.  Called on the worker at the start of its task."""
+        ...
+
+    def update(self, objective: np.ndarray, state: np.ndarray, lr_scale: np.ndarray) -> bool:
+        """Record an epoch's mean objective ``(n_outputs,)``, reduce ``lr_scale`` in place; return True if reduced."""
+        ...
+
+
 @dataclass(frozen=True)
 class Budget:
     """Limit of a worker's work in one round: a number of examples or of seconds, whichever is reached first.
@@ -59,7 +88,58 @@ class Budget:
 
     examples: int
     seconds: float | None = None
-    stopping: Any = None
+    stopping: StoppingCriterion | None = None
+
+
+@dataclass(frozen=True)
+class AlgorithmTraits:
+    """Requirements and properties of an algorithm, as data.
+
+    Attributes
+    ----------
+    requires : frozenset of str
+        Capabilities that the engine or the model must offer.
+    partition : str
+        One of :data:`~parsgd.core.PARTITIONS`: the assignment of rows to workers.
+    message : {"state", "gradient"}
+        Content of ``Report.state``: the final state of the worker, or summed gradients.
+    one_shot : bool
+        True if one round is the whole fit.  Workers then apply the stopping rule themselves.  With one worker,
+        ``merge`` must return the state of its report.
+    common_schedule_step : bool
+        True if all workers share one schedule step, which reports read.  Otherwise each worker has its own, and the
+        driver averages them with the merge weights.
+    ordered : bool
+        True if reports are merged in the order in which their tasks were sent.
+    holds_out : bool
+        True if probe rows are excluded from the workers' shards.
+    may_overwrite_start : bool
+        True if ``run`` never reads the task's state after the SGD run has started.  A fit with one worker may then run
+        on that array itself instead of a copy.
+    """
+
+    requires: frozenset[str] = frozenset()
+    partition: str = "shuffled"
+    message: str = "state"
+    one_shot: bool = False
+    common_schedule_step: bool = False
+    ordered: bool = False
+    holds_out: bool = False
+    may_overwrite_start: bool = False
+
+
+class TaskSpec(NamedTuple):
+    """An algorithm's part of a task: the budget, and what differs from a run at serial rates from the current state.
+
+    ``state`` is the start state; None means ``FitState.state``.  The worker does not modify it, except in shared
+    memory.  ``lr_factor`` is a factor on the learning rates.  ``schedule_step_size`` is the increase of the schedule
+    step per SGD step of the worker.
+    """
+
+    budget: Budget
+    state: np.ndarray | None = None
+    lr_factor: float = 1.0
+    schedule_step_size: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -125,7 +205,7 @@ class Report:
     worker, round : int
         Those of the task.
     state : ndarray or remote state
-        Final state or summed gradients, according to ``Algorithm.message``.  A remote state stays on its machine.
+        Final state or summed gradients, according to ``AlgorithmTraits.message``.  A remote state stays on its machine.
         ``numpy.asarray`` fetches it, and its method ``weighted_sum(vectors, weights)`` adds such states remotely
         (:func:`parsgd.algorithms.common.merge_weights.weighted_sum`).
     steps, examples : int
@@ -202,6 +282,8 @@ class FitState:
         Examples visited by each worker, and rows in its shard.
     schedule_step, lr_scale
         The values the next task would get.  Gradient algorithms make the driver's step with them.
+    lost : frozenset of int
+        Workers that can no longer be sent tasks.
     """
 
     model: Model
@@ -218,6 +300,23 @@ class FitState:
     shard_rows: Sequence[int] = ()
     schedule_step: float = 1.0
     lr_scale: np.ndarray = field(default_factory=lambda: np.ones(1))
+    lost: frozenset[int] = frozenset()
+
+    def task_of(self, worker: int) -> Task:
+        """Return the last task of a worker that was sent one."""
+        task = self.tasks[worker]
+        assert task is not None
+        return task
+
+    @property
+    def n_active(self) -> int:
+        """Number of workers that can still be sent tasks.
+
+        >>> from parsgd.testing.contracts._fixtures import small_model
+        >>> FitState(small_model(), np.zeros(6), n_workers=3, lost=frozenset({1})).n_active
+        2
+        """
+        return self.n_workers - len(self.lost)
 
 
 class MergeResult(NamedTuple):
@@ -225,9 +324,12 @@ class MergeResult(NamedTuple):
 
     ``memory`` is passed back in the next :class:`FitState`.  ``answer`` is the state to return if the fit ended now;
     None means ``state``.  The two differ where a mean of many states is a better model but a worse start.
+    ``shard_fractions (n_workers,)`` are new fractions of the rows per worker, which take effect if an epoch ends with
+    this merge; None keeps the present shards.
     """
 
     state: np.ndarray
     weights: np.ndarray
     memory: Any = None
     answer: np.ndarray | None = None
+    shard_fractions: np.ndarray | None = None

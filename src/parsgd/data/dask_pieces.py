@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parsgd.data.columns.numeric import arrow
+from parsgd.data.contracts import BasePiece, Chunk
 from parsgd.data.formats.block_iterators import block_of
 from parsgd.data.formats.npy_arrays import as_rows, check_finite
 from parsgd.data.formats.tables import TablePiece, as_arrow
-from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError
 
 
@@ -68,7 +68,7 @@ def is_future(thing: Any) -> bool:
     return type(thing).__module__.partition(".")[0] == "distributed"
 
 
-class OnDask:
+class OnDask(BasePiece):
     """Base class of pieces of Dask collections; ``partition`` holds their rows."""
 
     partition: Partition

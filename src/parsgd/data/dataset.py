@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,8 +12,8 @@ import numpy as np
 from scipy import sparse as sp
 
 from parsgd.data.columns.encoder import Encoder
+from parsgd.data.contracts import Chunk, Piece, Pose, pose_numbers
 from parsgd.data.formats.svmlight import SvmlightColumns
-from parsgd.data.sources.pieces import Chunk, Piece, Pose
 from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.data.subsets import reread, split
 from parsgd.data.targets import Targets, scanned, targets_only
@@ -111,8 +112,9 @@ class Dataset:
         chunk = next((chunk for piece in self.pieces if piece.n_rows for chunk in piece.chunks()), None)
         return 1.0 if chunk is None else chunk.x.nnz / max(chunk.x.shape[0], 1)
 
-    def source(self, pose: Pose, shuffle: bool = True) -> StreamingSource:
-        """Make the source of a fit; ``pose`` converts targets and weights."""
+    def source(self, pose: Pose | None = None, shuffle: bool = True) -> StreamingSource:
+        """Make the source of a fit; ``pose`` converts targets and weights, by default to numbers of ``dtype``."""
+        pose = functools.partial(pose_numbers, dtype=self.dtype) if pose is None else pose
         values = self.values_per_row if self.sparse else None
         return StreamingSource(
             self.pieces, self.n_features, self.dtype, self.sparse, pose, shuffle, self.shuffle_buffer_rows, values

@@ -16,6 +16,7 @@ from parsgd.data.columns.column_specs import check_names, declared, index_names,
 from parsgd.data.columns.column_stats import learned
 from parsgd.data.columns.encoder import Encoder, PassThroughEncoder, encoder_of
 from parsgd.data.columns.numeric import arrow
+from parsgd.data.contracts import Piece
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.paths import Address, find_files
 from parsgd.data.formats.svmlight import SvmlightColumns, is_svmlight, svmlight_pieces
@@ -61,6 +62,7 @@ def open_dataset(
         - Blocks ``(X, y)`` or ``(X, y, weight)``: a list; a function that returns an iterator, called once per pass; or
           a generator. The blocks of a generator are kept in a temporary folder as long as the Dataset exists.
         - A table of pandas, polars or pyarrow; a Dask collection.
+        - Objects with the members of ``parsgd.data.contracts.Piece``: one, or a list.
     target : str or array, optional
         The column to predict.
     columns : optional
@@ -148,6 +150,9 @@ def _opened(data: Any, request: OpenOptions) -> Dataset:
         return _table(table, request)
     if isinstance(data, np.ndarray) or sparse.issparse(data):
         return _arrays(data, request, "the array")
+    pieces = list(data) if isinstance(data, (list, tuple)) else [data]
+    if pieces and all(isinstance(piece, Piece) for piece in pieces):
+        return _pieces(pieces, request)
     return _blocks(data, request)
 
 
@@ -341,11 +346,22 @@ def _arrays(data: Any, request: OpenOptions, name: str) -> Dataset:
     )
 
 
+def _pieces(pieces: list[Piece], request: OpenOptions) -> Dataset:
+    _refuse_for_blocks("pieces", request)
+    pieces = [piece for piece in pieces if piece.n_rows] or pieces[:1]
+    name = pieces[0].name if len(pieces) == 1 else f"{pieces[0].name} and {len(pieces) - 1} more"
+    return _checked(pieces, name, None, request)
+
+
+def _refuse_for_blocks(what: str, request: OpenOptions) -> None:
+    request.refuse(f"{what}, which bring their own targets and weights", "target", "weight")
+    request.refuse(what, "columns", "filters", "n_features", "zero_based", "sparse", "format", "storage_options")
+
+
 def _blocks(data: Any, request: OpenOptions) -> Dataset:
     from parsgd.data.formats.block_iterators import called_pieces, list_pieces, spooled_pieces
 
-    request.refuse("blocks, which bring their own targets and weights", "target", "weight")
-    request.refuse("blocks", "columns", "filters", "n_features", "zero_based", "sparse", "format", "storage_options")
+    _refuse_for_blocks("blocks", request)
     keeps = None
     if isinstance(data, (list, tuple)):
         pieces, name = list_pieces(data, request.dtype), f"{len(data)} block{'s' * (len(data) != 1)}"

@@ -10,11 +10,11 @@ import numpy as np
 
 from parsgd.data.columns.encoder import OptionalTargets
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.sources.pieces import Chunk, Piece
+from parsgd.data.contracts import BasePiece, Chunk, Piece
 
 
 @dataclass(frozen=True)
-class PartPiece:
+class PartPiece(BasePiece):
     """A subset of ``n_rows`` rows of a piece, selected by the bits of ``taken`` (:func:`part_of`)."""
 
     piece: Piece
@@ -31,11 +31,11 @@ class PartPiece:
 
     def futures(self) -> list[Any]:
         """Return the futures of the whole piece."""
-        return getattr(self.piece, "futures", list)()
+        return self.piece.futures()
 
     def filled(self, values: Iterator[Any]) -> PartPiece:
         """Replace the futures by their values."""
-        return replace(self, piece=self.piece.filled(values)) if hasattr(self.piece, "filled") else self
+        return replace(self, piece=self.piece.filled(values))
 
     def chunks(self) -> Iterator[Chunk]:
         taken, at = np.unpackbits(self.taken, count=self.piece.n_rows).astype(bool), 0

@@ -35,7 +35,7 @@ _MIN_ROWS_PER_WORKER = 100
 # for any n_jobs: a pass over that few rows takes less time than a round.
 _MIN_ROWS_ONE_VS_ALL = 200
 # Methods that an algorithm object must have.
-_ALGORITHM_METHODS = ("run", "quorum", "merge")
+_ALGORITHM_METHODS = ("traits", "run", "quorum", "merge")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def choose_parts(estimator: Any, size: ProblemSize) -> tuple[Choice, Any]:
     n_workers, why = _engine_workers(engine, n_jobs, who) or count_workers(n_jobs, size, who, averages, engine)
     choice = choose_algorithm(estimator.algorithm, n_workers, why, size, who, engine)
     if engine is None:
-        engine = choose_engine("auto", choice.n_workers, who, choice.algorithm.requires)
+        engine = choose_engine("auto", choice.n_workers, who, choice.algorithm.traits.requires)
     return choice, engine
 
 
@@ -84,7 +84,7 @@ def _may_average(algorithm: Any, who: str) -> bool:
         return True
     return (
         "shared_memory"
-        not in resolve({**ALGORITHMS, "auto": ""}, algorithm, "algorithm", who, _ALGORITHM_METHODS).requires
+        not in resolve({**ALGORITHMS, "auto": ""}, algorithm, "algorithm", who, _ALGORITHM_METHODS).traits.requires
     )
 
 
@@ -198,9 +198,9 @@ def _averages_shards(algorithm: Any) -> bool:
     """Return True if a parsgd algorithm averages models of separate rows without an adaptive outer step."""
     outer_optimizer = getattr(algorithm, "outer_optimizer", None)
     adaptive = outer_optimizer == "adaptive" or isinstance(outer_optimizer, Adaptive)
-    if adaptive or not is_part(algorithm) or "shared_memory" in algorithm.requires:
+    if adaptive or not is_part(algorithm) or "shared_memory" in algorithm.traits.requires:
         return False
-    return algorithm.message == "state" and algorithm.partition in ("shuffled", "contiguous")
+    return algorithm.traits.message == "state" and algorithm.traits.partition in ("shuffled", "contiguous")
 
 
 def choose_algorithm(

@@ -148,7 +148,7 @@ def _restore_choice(
 
 def _choose_engine(estimator: Any, choice: auto_select.Choice, who: str) -> Any:
     """Resolve the engine for the chosen number of workers."""
-    engine = auto_select.choose_engine(estimator.engine, choice.n_workers, who, choice.algorithm.requires)
+    engine = auto_select.choose_engine(estimator.engine, choice.n_workers, who, choice.algorithm.traits.requires)
     if engine.n_workers not in (None, choice.n_workers):
         raise CheckpointError(
             f"The fit started with {choice.n_workers} workers, and engine={engine.name!r} has exactly"
@@ -161,7 +161,7 @@ def _with_pass_rounds(choice: auto_select.Choice, reason: str = "checkpoints") -
     """Replace a single round by rounds of one pass where that changes no step."""
     algorithm = choice.algorithm
     unmodified = getattr(algorithm, "seconds", None) is None and getattr(algorithm, "inner_delay", None) is None
-    if not (algorithm.one_shot and is_part(algorithm) and unmodified):
+    if not (algorithm.traits.one_shot and is_part(algorithm) and unmodified):
         return choice
-    passes = LocalSGD(sync_every=1.0, partition=algorithm.partition)
+    passes = LocalSGD(sync_every=1.0, partition=algorithm.traits.partition)
     return replace(choice, why=f"{choice.why}; one round per pass, for the {reason}", algorithm=passes)

@@ -16,9 +16,9 @@ from scipy import sparse as sp
 from sklearn.utils import check_random_state, compute_class_weight
 
 from parsgd.core import DenseRows, Rows, Source
+from parsgd.data.contracts import Pose
 from parsgd.data.dataset import Dataset
 from parsgd.data.sources.array_source import ArraySource
-from parsgd.data.sources.pieces import Pose
 from parsgd.errors import InvalidArgumentError
 from parsgd.utils.row_arrays import rows_of
 

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.learned_weights import learn_weights
-from parsgd.core import Model, Rows
+from parsgd.core import AveragingModel, Rows, has_linear_state
 from parsgd.errors import InvalidArgumentError, choose
 from parsgd.estimators.kinds import kind_of, known_name
 from parsgd.estimators.param_validation import check_pair
@@ -129,8 +129,8 @@ def _step_weights(estimators: Sequence[Any]) -> np.ndarray:
     return merge_weights.by_steps(steps) if steps.any() else merge_weights.uniform(np.ones(len(steps)))
 
 
-def _learn_weights(model: Model, rows: Rows, states: Sequence[np.ndarray], prior: np.ndarray) -> np.ndarray:
-    if model.is_linear:
+def _learn_weights(model: AveragingModel, rows: Rows, states: Sequence[np.ndarray], prior: np.ndarray) -> np.ndarray:
+    if has_linear_state(model):
         return learn_weights(model, rows, model.init(0), states, prior)
     losses = np.array([_loss(model, rows, state) for state in states])
     alone = np.eye(len(states))[losses.argmin()]
@@ -140,7 +140,7 @@ def _learn_weights(model: Model, rows: Rows, states: Sequence[np.ndarray], prior
     return candidates[int(np.argmin([_loss(model, rows, merge_weights.weighted_sum(states, a)) for a in candidates]))]
 
 
-def _compare(model: Model, rows: Rows, states: Sequence[np.ndarray], a: np.ndarray) -> None:
+def _compare(model: AveragingModel, rows: Rows, states: Sequence[np.ndarray], a: np.ndarray) -> None:
     """Warn if the merged model is worse than the best single one."""
     losses = np.array([_loss(model, rows, state) for state in states])
     merged = _loss(model, rows, merge_weights.weighted_sum(states, a))
@@ -148,7 +148,7 @@ def _compare(model: Model, rows: Rows, states: Sequence[np.ndarray], a: np.ndarr
     if merged > losses[best]:
         warn(
             f"On X_val the loss of the merged model is {merged:.4g}; estimators[{best}] alone has {losses[best]:.4g}."
-            " Use that one, or other weights." + ("" if model.is_linear else " " + _COMMON_START),
+            " Use that one, or other weights." + ("" if has_linear_state(model) else " " + _COMMON_START),
         )
 
 
@@ -168,7 +168,7 @@ def _warn_of_different_starts(networks: Sequence[Any]) -> None:
         )
 
 
-def _loss(model: Model, rows: Rows, state: np.ndarray) -> float:
+def _loss(model: AveragingModel, rows: Rows, state: np.ndarray) -> float:
     return model.mean_loss(model.decision(state, rows.x), rows)[0]
 
 

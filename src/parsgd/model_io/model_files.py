@@ -23,7 +23,7 @@ from parsgd.estimators.fitted_attributes import problem
 from parsgd.estimators.transaction import snapshot
 from parsgd.model_io import safetensors_file
 from parsgd.model_io.packing import is_part, pack, unpack
-from parsgd.model_io.safetensors_file import Kind, checked, read_json, serialize, take_apart
+from parsgd.model_io.safetensors_file import Kind, deserialize, read_json, serialize, validate_head
 from parsgd.training.history import History
 from parsgd.utils.atomic_io import write_atomically, write_parts
 
@@ -135,10 +135,10 @@ def _fitted(estimator: Any) -> dict[str, Any]:
 
 
 def _read(content: bytes) -> SavedModel:
-    head, arrays = take_apart(KIND, content)
+    head, arrays = deserialize(KIND, content)
     if isinstance(head, dict) and head.get("class") == "checkpoint":  # its formats are numbered separately
         raise ModelFileError("holds 'checkpoint', not a model. Resume it: checkpoint= of the estimator, or parsgd fit.")
-    head = checked(KIND, head, arrays, FORMAT, parsgd.__version__)
+    head = validate_head(KIND, head, arrays, FORMAT, parsgd.__version__)
     if head.get("class") not in kinds.estimator_names() or "document" not in arrays:
         known = ", ".join(kinds.estimator_names())
         raise ModelFileError(f"holds {head.get('class')!r}; parsgd {parsgd.__version__} knows {known}.")

@@ -115,7 +115,7 @@ def read(kind: Kind, path: str | os.PathLike[str]) -> bytes:
         return start + header + file.read()
 
 
-def take_apart(kind: Kind, content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
+def deserialize(kind: Kind, content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
     """Return the unchecked head and the tensors; raise ModelFileError for invalid content."""
     library = safetensors(kind)
     try:
@@ -137,7 +137,7 @@ def take_apart(kind: Kind, content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
     return read_json(kind, metadata["parsgd"]), arrays
 
 
-def checked(kind: Kind, head: Any, arrays: dict[str, np.ndarray], number: int, version: str) -> dict[str, Any]:
+def validate_head(kind: Kind, head: Any, arrays: dict[str, np.ndarray], number: int, version: str) -> dict[str, Any]:
     """Return the head if its format is ``number`` and its digest is correct; ``version`` is the reading version."""
     if not isinstance(head, dict) or not isinstance(head.get("format"), int):
         raise kind.damaged("its header lacks the format number")

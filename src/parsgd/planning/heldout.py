@@ -22,7 +22,7 @@ from parsgd.core import (
     WorkFn,
 )
 from parsgd.estimators.kinds import ModelKind
-from parsgd.planning.instrumented import InstrumentedEngine
+from parsgd.planning.instrumented import InstrumentedFit
 from parsgd.utils.row_arrays import rows_of
 
 # Evaluations per pass, as often as the history has an entry for short rounds.
@@ -69,7 +69,7 @@ class HeldOut:
         return state
 
 
-class ObservedFit(InstrumentedEngine):
+class ObservedFit(InstrumentedFit):
     """A fit with recorded loss ``curve``.
 
     The loss is evaluated before the first round and at each merge that completes another tenth of a pass.  A one-shot
@@ -109,13 +109,13 @@ class ObservedFit(InstrumentedEngine):
         self.last = (seconds, after, fit_state.model, state)
         self.latest = (fit_state.model, state, merge)
         if int(_EVALUATIONS * after + 1e-9) > int(_EVALUATIONS * before + 1e-9):
-            self.look()
+            self.record_loss()
             # 0 with a simulated clock
             self.evaluating_s += self.pool.now() - self.started - self.evaluating_s - seconds
             if self.until is not None and self.until(self.curve):
                 self.stop()
 
-    def look(self) -> None:
+    def record_loss(self) -> None:
         """Record the loss after the last merge, if it is not recorded yet."""
         if self.last is not None:
             seconds, passes, model, state = self.last

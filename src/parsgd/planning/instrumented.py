@@ -1,4 +1,4 @@
-"""Instrumented engine: wraps an algorithm and an engine unchanged, with callbacks at the start and at each merge."""
+"""Instrumented fit: wraps an algorithm and an engine unchanged, with callbacks at the start and at each merge."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from typing import Any
 
 from parsgd.core import (
     Algorithm,
+    AlgorithmTraits,
     Engine,
     EngineDefaults,
     FitState,
     MergeResult,
+    Model,
+    ProgressCallback,
     Report,
     Shard,
     StoppableProgress,
+    Task,
+    TaskSpec,
     Work,
     WorkerPool,
     WorkFn,
@@ -27,8 +32,8 @@ class StopTrial(Exception):
     """Raised to end a trial fit early, when it has shown enough."""
 
 
-class InstrumentedEngine(EngineDefaults, ABC):
-    """Wrapper that acts as both algorithm and engine of an estimator, and calls ``on_merge`` after each merge.
+class InstrumentedFit(EngineDefaults, ABC):
+    """Wrapper that is both the algorithm and the engine of an estimator, and calls ``on_merge`` after each merge.
 
     ``combine_s`` holds the duration of each merge.  ``seconds_per_row`` holds, for each round, the slowest worker's
     seconds divided by the workers' mean number of rows.
@@ -41,10 +46,13 @@ class InstrumentedEngine(EngineDefaults, ABC):
         self.combine_s: list[float] = []
         self.seconds_per_row: list[float] = []
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "algorithm" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self.algorithm, name)
+    @property
+    def name(self) -> str:
+        return self.algorithm.name
+
+    @property
+    def traits(self) -> AlgorithmTraits:
+        return self.algorithm.traits
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -59,6 +67,21 @@ class InstrumentedEngine(EngineDefaults, ABC):
             work = replace(work, algorithm=self.algorithm)  # workers need no instruments
         self.pool, self.progress = self.engine.open(work, shards, progress), progress
         return self.pool
+
+    def n_probe_rows(self, n_rows: int) -> int:
+        return self.algorithm.n_probe_rows(n_rows)
+
+    def rows_per_step(self, model: Model) -> int:
+        return self.algorithm.rows_per_step(model)
+
+    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
+        return self.algorithm.next_task(fit_state, worker)
+
+    def quorum(self, n_workers: int) -> int:
+        return self.algorithm.quorum(n_workers)
+
+    def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
+        return self.algorithm.run(model, shard, task, progress)
 
     def init_memory(self, fit_state: FitState) -> Any:
         self.on_start(fit_state)

@@ -14,7 +14,7 @@ from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.core import FitState, MergeResult, Report
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError
-from parsgd.planning.instrumented import InstrumentedEngine, StopTrial
+from parsgd.planning.instrumented import InstrumentedFit, StopTrial
 from parsgd.planning.samples import TrialSample, prepare
 from parsgd.planning.strategies import Strategy
 
@@ -28,7 +28,7 @@ _FEW_ROWS = 500
 _TIMED_BYTES = 64e6
 
 
-class TimedFit(InstrumentedEngine):
+class TimedFit(InstrumentedFit):
     """A fit with timed rounds; it ends after ``n_rounds`` rounds or ``seconds`` seconds.
 
     ``overhead_s`` is the time of each round without the slowest worker's run and the merge.
@@ -54,7 +54,7 @@ class TimedFit(InstrumentedEngine):
 
 
 def run(
-    estimator: Any, sample: TrialSample, instrumented: InstrumentedEngine, n_workers: int, passes: int, **settings: Any
+    estimator: Any, sample: TrialSample, instrumented: InstrumentedFit, n_workers: int, passes: int, **settings: Any
 ) -> None:
     """Run a fit that an instrumented engine may end early."""
     settings = dict(algorithm=instrumented, engine=instrumented, n_jobs=n_workers, max_iter=passes) | settings

@@ -128,7 +128,7 @@ def run_serial_trial(
             measure_costs.run(prepare(estimator, stops), sample, observed, 1, most, random_state=seed)
         except DivergedError as error:
             raise DivergedError(f"serial SGD diverges: {error}") from error
-        observed.look()
+        observed.record_loss()
         _check_divergence(observed.curve)
         if not found.curves and (stops or ends.late):
             found.ended = not ends.late
@@ -229,7 +229,7 @@ def run_trial(
     observed = ObservedFit(algorithm, Threads() if real else Simulated(), sample.loss, until)
     try:
         measure_costs.run(prepare(estimator), sample, observed, n_workers, math.ceil(until.most), random_state=seed)
-        observed.look()
+        observed.record_loss()
     except DivergedError:
         return TrialRun(math.inf, diverged=True)
     there, begun = reached(observed.curve, until.goal), False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from parsgd.core import MODEL_OFFERS, PARTITIONS, Algorithm, Engine, Model, Source
+from collections.abc import Mapping
+
+from parsgd.core import MODEL_CAPABILITIES, PARTITIONS, Algorithm, Engine, Model, Source
 from parsgd.errors import IncompatiblePartsError
 
 
@@ -11,14 +13,17 @@ def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) 
 
     If ``model`` is None, all capabilities of models count as offered.
     """
-    capabilities, unavailable = (MODEL_OFFERS, {}) if model is None else (model.capabilities, model.unavailable)
-    lacking = sorted(algorithm.requires - engine.capabilities - capabilities)
+    capabilities = MODEL_CAPABILITIES if model is None else model.capabilities
+    unavailable: Mapping[str, str] = {} if model is None else model.unavailable
+    lacking = sorted(algorithm.traits.requires - engine.capabilities - capabilities)
     if not lacking:
         return
     offered = ", ".join(sorted(engine.capabilities)) or "nothing beyond messages"
     of_model = "" if model is None else f", {type(model).__name__} {', '.join(sorted(capabilities)) or 'nothing'}"
     withheld = [f"The model does not offer {n}: {unavailable[n]}." for n in lacking if n in unavailable]
-    advice = "another algorithm, such as 'local'" + ", or an engine that offers it, such as 'threads'" * (not withheld)
+    advice = f"another algorithm, such as {'simuparallel' if algorithm.name == 'local' else 'local'!r}"
+    if not MODEL_CAPABILITIES.issuperset(lacking):
+        advice += ", or an engine that offers it, such as 'threads'"
     raise IncompatiblePartsError(
         f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered}{of_model}."
         f" {' '.join([*withheld, f'Use {advice}.'])}"
@@ -27,9 +32,10 @@ def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) 
 
 def refuse_sampling(algorithm: Algorithm, source: Source) -> None:
     """Raise IncompatiblePartsError if the source does not offer the algorithm's partition."""
-    if algorithm.partition not in source.partitions:
-        offered = ", ".join(repr(partition) for partition in PARTITIONS if partition in source.partitions)
+    partition = algorithm.traits.partition
+    if partition not in source.partitions:
+        offered = ", ".join(repr(name) for name in PARTITIONS if name in source.partitions)
         raise IncompatiblePartsError(
-            f"algorithm={algorithm.name!r} needs partition={algorithm.partition!r}; {type(source).__name__}, which"
-            f" does not hold all rows in memory, offers {offered}. Use one of these, or pass arrays."
+            f"algorithm={algorithm.name!r} needs partition={partition!r}; {type(source).__name__}, which does"
+            f" not hold all rows in memory, offers {offered}. Use one of these, or pass arrays."
         )

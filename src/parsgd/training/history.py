@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, SupportsIndex, TypeGuard, cast, overload
 
 from parsgd.errors import MissingDependencyError, choose
 
@@ -55,7 +55,7 @@ _LOST = {"round": int, "worker": int, "why": str, "replaced": bool}
 _SUMMED = ("steps", "examples")
 
 
-class History(list):
+class History(list[dict[str, Any]]):
     """The attribute ``history_`` of an estimator: a list with one dictionary per round, and tables of it.
 
     It behaves as a list in indexing, slices, equality, JSON and pickles.
@@ -76,9 +76,14 @@ class History(list):
     {0: 2697, 1: 2694}
     """
 
-    def __getitem__(self, place: Any) -> Any:
-        found = super().__getitem__(place)
-        return History(found) if isinstance(place, slice) else found
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> History: ...
+
+    def __getitem__(self, place: SupportsIndex | slice) -> dict[str, Any] | History:
+        return History(super().__getitem__(place)) if isinstance(place, slice) else super().__getitem__(place)
 
     def copy(self) -> History:
         """Return a copy that shares the entries, as :meth:`list.copy` does."""
@@ -120,13 +125,13 @@ def problem(history: Any) -> str | None:
     >>> problem([{"round": 0}])
     "history_ has an entry without a number 'epoch'"
     """
-    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+    if not _is_list_of_dicts(history):
         return "history_ is not a list of rounds"
     for entry in history:
         required = [(entry, name) for name in ("round", "epoch", "seconds", "loss")]
         for part in ("workers", "lost"):
             rows = entry.get(part, [])
-            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            if not _is_list_of_dicts(rows):
                 return f"history_ has an entry with {part} that are not a list"
             names = ("worker", "steps", "examples", "seconds", "weight", "loss") if part == "workers" else ("worker",)
             required += [(row, name) for row in rows for name in names]
@@ -138,15 +143,27 @@ def problem(history: Any) -> str | None:
     return None
 
 
-def _is_trace(value: Any) -> bool:
+def _is_list_of_dicts(value: object) -> TypeGuard[list[dict[str, Any]]]:
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in cast("list[object]", value))
+
+
+def _is_trace(value: object) -> bool:
     """Return True for a list of ``(examples, mean loss, score or None)``."""
-    ends = value if isinstance(value, list) else [None]
-    threes = all(isinstance(end, (list, tuple)) and len(end) == 3 for end in ends)
-    return threes and all(_is_number(e) and _is_number(loss) and (s is None or _is_number(s)) for e, loss, s in ends)
+    return isinstance(value, list) and all(_is_trace_entry(end) for end in cast("list[object]", value))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+def _is_trace_entry(value: object) -> bool:
+    if not isinstance(value, (list, tuple)):
+        return False
+    entry = cast("Sequence[object]", value)
+    if len(entry) != 3:
+        return False
+    examples, loss, score = entry
+    return _is_number(examples) and _is_number(loss) and (score is None or _is_number(score))
+
+
+def _is_number(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
@@ -172,7 +189,11 @@ _TABLES = {"rounds": (_ROUNDS, _round_row), "workers": (_WORKERS, _worker_rows),
 # -- libraries ---------------------------------------------------------------------------------------------------------
 
 
-def _maker(library: str | None) -> Callable[[dict[str, list], dict[str, type]], Any]:
+# Make a table from its columns and their types.
+_Maker = Callable[[dict[str, list[Any]], dict[str, type]], Any]
+
+
+def _maker(library: str | None) -> _Maker:
     """Return a function that creates a table in the given library, or in the first one installed."""
     for name in LIBRARIES if library is None else (library,):
         try:
@@ -182,9 +203,9 @@ def _maker(library: str | None) -> Callable[[dict[str, list], dict[str, type]], 
     raise MissingDependencyError(f"to_frame needs {library or 'pandas or polars'}: pip install 'parsgd[frames]'")
 
 
-def _in_pandas(pandas: Any) -> Callable[..., Any]:
-    def make(columns: dict[str, list], types: dict[str, type]) -> Any:
-        def column(values: list, kind: type) -> Any:
+def _in_pandas(pandas: Any) -> _Maker:
+    def make(columns: dict[str, list[Any]], types: dict[str, type]) -> Any:
+        def column(values: list[Any], kind: type) -> Any:
             filled = [math.nan if value is None and kind is float else value for value in values]
             # an empty column needs an explicit type
             return pandas.Series(filled, dtype=object if kind is str else kind)
@@ -194,9 +215,13 @@ def _in_pandas(pandas: Any) -> Callable[..., Any]:
     return make
 
 
-def _in_polars(polars: Any) -> Callable[..., Any]:
-    kinds = {int: polars.Int64, float: polars.Float64, str: polars.String, bool: polars.Boolean}
-    return lambda columns, types: polars.DataFrame(columns, schema={name: kinds[types[name]] for name in types})
+def _in_polars(polars: Any) -> _Maker:
+    kinds: dict[type, Any] = {int: polars.Int64, float: polars.Float64, str: polars.String, bool: polars.Boolean}
+
+    def make(columns: dict[str, list[Any]], types: dict[str, type]) -> Any:
+        return polars.DataFrame(columns, schema={name: kinds[types[name]] for name in types})
+
+    return make
 
 
 _MAKERS = {"pandas": _in_pandas, "polars": _in_polars}

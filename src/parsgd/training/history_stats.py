@@ -100,7 +100,7 @@ def spans(history: Entries, *, in_turn: bool = False, most: int | None = None) -
     """
     n_spans = sum(len(entry["workers"]) for entry in history)
     together = 1 if most is None else max(1, -(-n_spans // max(most, 1)))
-    found = []
+    found: list[TimeSpan] = []
     began, first = 0.0, 0
     for start in range(0, len(history), together):
         stretch = history[start : start + together]
@@ -143,7 +143,7 @@ def traces(history: Entries, n_rows: float) -> dict[int, list[tuple[float, float
         return {}
     workers = history[0]["workers"]
     total = sum(worker["examples"] for worker in workers)
-    found = {}
+    found: dict[int, list[tuple[float, float, float | None]]] = {}
     for worker in workers:
         if worker.get("trace") and worker["examples"]:
             passes = total / n_rows / worker["examples"]

@@ -9,21 +9,16 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from parsgd.core import (
-    Algorithm,
-    Engine,
-    Model,
-    Source,
-    Work,
-)
+from parsgd.core import Algorithm, Engine, Model, Source, Work
 from parsgd.errors import DivergedError, Outcome, ShardSkewWarning, diverged
 from parsgd.training import shard_skew
 from parsgd.training.compatibility import refuse_sampling, refuse_unoffered
 from parsgd.training.fit_result import INTERRUPTED_LATE, EpochCallback, Fit, warn_diverged
 from parsgd.training.progress import ProgressTracker
-from parsgd.training.rounds import Loop, worker_seed
+from parsgd.training.rounds import Loop
+from parsgd.training.schedule_advance import worker_seed
 from parsgd.training.single_worker_fit import fit_one_worker
-from parsgd.training.snapshot import Checkpointer, take_snapshot
+from parsgd.training.snapshot import Checkpointer
 from parsgd.training.stopping import StoppingRule
 from parsgd.utils import blas_threads, interrupts
 from parsgd.utils.callers import warn
@@ -80,20 +75,21 @@ def fit(
     DivergedError
         If parameters become NaN or infinite; the message names the round and the epoch.
     """
+    traits = algorithm.traits
     refuse_unoffered(model, algorithm, engine)
     refuse_sampling(algorithm, source)
     sample = None
     n_probe = algorithm.n_probe_rows(source.n_rows) if n_workers > 1 else 0
     if n_probe:
         sample, rest = source.draw(n_probe, seed)
-        source = rest if algorithm.holds_out else source
-    if n_workers == 1 and algorithm.one_shot and checkpointer is None and engine.in_calling_thread:
-        owned = (state is None or owns_state) and getattr(algorithm, "may_overwrite_start", False)
+        source = rest if traits.holds_out else source
+    if n_workers == 1 and traits.one_shot and checkpointer is None and engine.in_calling_thread:
+        owned = (state is None or owns_state) and traits.may_overwrite_start
         state = model.init(seed) if state is None else state
         stopping = stopping or StoppingRule(tol=None)
         return fit_one_worker(model, algorithm, source, seed, max_epochs, stopping, state, schedule_step, owned)
-    shards = source.split(n_workers, seed, algorithm.partition)
-    if algorithm.partition == "contiguous" and n_workers > 1:
+    shards = source.split(n_workers, seed, traits.partition)
+    if traits.partition == "contiguous" and n_workers > 1:
         message = shard_skew.skew_warning(shards, [worker_seed(seed, worker) for worker in range(n_workers)])
         if message is not None:
             warn(message, ShardSkewWarning)
@@ -116,17 +112,17 @@ def fit(
     )
     # the driver keeps no reference to the start state; only the loop and the last snapshot hold a state
     del state
-    outcome = loop.resume() if checkpointer is not None else None
+    outcome = loop.resume(checkpointer) if checkpointer is not None else None
     if outcome is None:
         outcome = _run(loop, engine)
-    progress.tell(loop.history[-1]["loss"], done=True)
+    progress.notify(loop.history[-1]["loss"], done=True)
     warn_diverged(outcome, loop.epochs)
     state = loop.best_state
     if not model.finite(state):
         what = f"the parameters became NaN or infinite in round {loop.history[-1]['round']}, the last one"
-        raise diverged(model, max(loop.epochs, 1), what)
+        raise diverged(model.divergence, max(loop.epochs, 1), what)
     if checkpointer is not None and outcome is not Outcome.INTERRUPTED:
-        checkpointer.end(take_snapshot(loop, loop.seconds, outcome))
+        checkpointer.end(loop.snapshot(loop.seconds, outcome))
     return loop.result(outcome, state)
 
 

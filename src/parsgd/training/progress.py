@@ -7,7 +7,7 @@ import contextvars
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ from parsgd.core import RunningLoss
 _NOTIFY_SECONDS = 0.1
 # Seconds of a worker's recent work over which its rate is averaged.
 _RATE_SECONDS = 2.0
-_observers: contextvars.ContextVar[tuple[Callable, ...]] = contextvars.ContextVar("observers", default=())
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,8 @@ class WorkerProgress:
 
     ``examples`` counts visited examples, including those of running rounds; ``steps`` counts reported steps.
     ``weight`` is the worker's last merge weight, NaN before its first merge.  ``rate`` is the recent number of examples
-    per second of computing time.  ``losses`` counts its lost tasks, and ``why`` is the reason of the last one.
-    ``gone`` is True if the worker was lost and not replaced.
+    per second of computing time.  ``lost_tasks`` counts its lost tasks, and ``why`` is the reason of the last one.
+    ``lost`` is True if the worker was lost and not replaced.
     """
 
     worker: int
@@ -35,9 +34,9 @@ class WorkerProgress:
     steps: int = 0
     rate: float = 0.0
     weight: float = math.nan
-    losses: int = 0
+    lost_tasks: int = 0
     why: str = ""
-    gone: bool = False
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,12 @@ class Progress:
         return missing / self.rate if self.rate > 0.0 else math.inf
 
 
+Observer = Callable[[Progress], None]
+_observers: contextvars.ContextVar[tuple[Observer, ...]] = contextvars.ContextVar("observers", default=())
+
+
 @contextlib.contextmanager
-def observe_progress(observer: Callable[[Progress], None]) -> Iterator[None]:
+def observe_progress(observer: Observer) -> Generator[None, None, None]:
     """Call ``observer`` with the :class:`Progress` of every fit in the block.
 
     It is called several times per second and at the end of each fit.
@@ -115,7 +118,7 @@ class ProgressTracker:
         self.observers = _observers.get()
         self.planned, self.epochs = planned, epochs
         self.done = [0] * n_workers
-        self.records = [_Record() for _ in range(n_workers)]
+        self.records: list[_Record] = [_Record() for _ in range(n_workers)]
         self.rounds = self.skipped = 0
         self.loss = math.nan
         self.halted = False
@@ -129,7 +132,7 @@ class ProgressTracker:
         if self.observers and now - self.notified_at > _NOTIFY_SECONDS:
             with self.lock:
                 self.notified_at = now
-                self.tell(sgd_run.mean_loss())
+                self.notify(sgd_run.mean_loss())
         return not self.halted
 
     def halt(self) -> None:
@@ -147,16 +150,17 @@ class ProgressTracker:
         """Record a completed round with its history entry, and notify the observers."""
         self.rounds = entry["round"] + 1
         for report in entry["workers"]:
-            self.records[report["worker"]].add(report)
-        self.tell(loss)
+            worker: int = report["worker"]
+            self.records[worker].add(report)
+        self.notify(loss)
 
     def task_failed(self, worker: int, why: str, replaced: bool) -> None:
         """Record a lost task, and notify the observers."""
         record = self.records[worker]
-        record.losses, record.why, record.gone = record.losses + 1, why, not replaced
-        self.tell()
+        record.lost_tasks, record.why, record.lost = record.lost_tasks + 1, why, not replaced
+        self.notify()
 
-    def tell(self, loss: float = math.nan, done: bool = False) -> None:
+    def notify(self, loss: float = math.nan, done: bool = False) -> None:
         """Notify the observers of the current progress."""
         self.loss = self.loss if math.isnan(loss) else loss
         if not self.observers:
@@ -190,9 +194,9 @@ class _Record:
     examples: float = 0.0
     seconds: float = 0.0
     weight: float = math.nan
-    losses: int = 0
+    lost_tasks: int = 0
     why: str = ""
-    gone: bool = False
+    lost: bool = False
     skipped: int = 0
 
     def add(self, report: Mapping[str, Any]) -> None:
@@ -206,4 +210,4 @@ class _Record:
     def summary(self, worker: int, done: int, seconds: float) -> WorkerProgress:
         # before the first report, only progress callbacks have counted examples
         rate = self.examples / self.seconds if self.seconds > 0.0 else (done - self.skipped) / max(seconds, 1e-9)
-        return WorkerProgress(worker, done, self.steps, rate, self.weight, self.losses, self.why, self.gone)
+        return WorkerProgress(worker, done, self.steps, rate, self.weight, self.lost_tasks, self.why, self.lost)

@@ -10,38 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import (
-    Algorithm,
-    FitState,
-    Model,
-    Report,
-    Rows,
-    Shard,
-    Source,
-    Task,
-    TaskFailed,
-    WorkerPool,
-)
+from parsgd.core import Algorithm, FitState, Model, Report, Rows, Shard, Source, Task, TaskFailed, WorkerPool
 from parsgd.errors import Outcome, WorkersLostError
 from parsgd.training import history_entries
 from parsgd.training.fit_result import EpochCallback, Fit, one_shot_outcome
 from parsgd.training.history import History
 from parsgd.training.progress import ProgressTracker
-from parsgd.training.snapshot import Checkpointer, restore, take_snapshot
+from parsgd.training.schedule_advance import schedule_advance, worker_seed
+from parsgd.training.snapshot import Checkpointer, Snapshot
 from parsgd.training.stopping import StoppingRule
 
 # Consecutive failures of one worker after which its rows are taken as the cause.
 _MAX_FAILURES = 5
-
-
-def worker_seed(seed: int, worker: int) -> int:
-    """Return the seed of a worker.
-
-    Worker 0 has the seed of the fit, so that one worker is serial SGD; other seeds are derived from it.
-    """
-    if worker == 0:
-        return seed
-    return int(np.random.SeedSequence((seed, worker)).generate_state(1)[0] & 0x7FFFFFFF) or 1
 
 
 @dataclass
@@ -73,11 +53,12 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.lr_scale = np.ones(self.model.n_outputs)
+        self.traits = self.algorithm.traits
         self.n_rows = self.source.n_rows
         self.shard_rows = [shard.n_rows for shard in self.shards]
         self.cursors = [0] * self.n_workers
         self.seeds = [worker_seed(self.seed, worker) for worker in range(self.n_workers)]
-        if self.algorithm.partition == "common_order":
+        if self.traits.partition == "common_order":
             self.seeds = [self.seed] * self.n_workers
         self.alive = list(range(self.n_workers))
         self.idle: Sequence[int] = self.alive
@@ -91,7 +72,9 @@ class Loop:
         self.early: dict[int, Report | TaskFailed] = {}
         self.epoch_objective = np.zeros(self.model.n_outputs)
         self.epoch_examples = 0
+        # fractions of the present shards, and those that the last merge returned
         self.shard_fractions: np.ndarray | None = None
+        self.next_fractions: np.ndarray | None = None
         self.answer: np.ndarray | None = None
         self.memory: Any = None
         self.memory = self.algorithm.init_memory(self.fit_state())
@@ -113,6 +96,7 @@ class Loop:
             tuple(self.shard_rows),
             self.next_schedule_step,
             self.lr_scale,
+            frozenset(range(self.n_workers)).difference(self.alive),
         )
 
     @property
@@ -135,19 +119,78 @@ class Loop:
         history, epochs = History(self.history), max(self.epochs, 1)
         return Fit(state, outcome, history, float(self.next_schedule_step), epochs, self.lr_scale, self.examples)
 
-    def resume(self) -> Outcome | None:
+    def resume(self, checkpointer: Checkpointer) -> Outcome | None:
         """Restore the checkpointer's snapshot, if any; return an outcome if the fit is already complete."""
-        found = self.checkpointer.open(self.model, self.algorithm, self.shards, self.seeds, self.max_epochs)
+        found = checkpointer.open(self.model, self.algorithm, self.shards, self.seeds, self.max_epochs)
         if found is None:
-            self.checkpointer.begin(take_snapshot(self, 0.0))
+            checkpointer.begin(self.snapshot(0.0))
             return None
         if found.shard_fractions is not None:
-            self.shards = self.source.split(self.n_workers, self.seed, self.algorithm.partition, found.shard_fractions)
+            self.shards = self.source.split(self.n_workers, self.seed, self.traits.partition, found.shard_fractions)
             self.shard_rows = [shard.n_rows for shard in self.shards]
-        restore(self, found)
+        self.restore(found)
         self.progress.resume_from(self.cursors)
         longer = found.outcome in (Outcome.MAX_EPOCHS, Outcome.STOPPED) and self.epochs < self.max_epochs
         return None if longer else found.outcome
+
+    def snapshot(self, seconds: float, outcome: Outcome | None = None) -> Snapshot:
+        """Return a snapshot between two rounds, after ``seconds`` of the fit."""
+        idle = set(self.idle)
+        busy = [self.last_task(worker) for worker in self.alive if worker not in idle]
+        return Snapshot(
+            state=self.state,
+            answer=self.answer,
+            # workers modify shared memory at any time
+            memory=None if self.shares_memory else self.memory,
+            schedule_step=self.schedule_step,
+            lr_scale=self.lr_scale,
+            round=self.round,
+            examples=self.examples,
+            epochs=self.epochs,
+            epoch_examples=self.epoch_examples,
+            epoch_objective=self.epoch_objective.copy(),
+            cursors=tuple(self.cursors),
+            shard_fractions=self.shard_fractions,
+            # a score may still be added to the last entry
+            history=[*self.history[:-1], *(dict(entry) for entry in self.history[-1:])],
+            best=self.stopping.best,
+            idle=self.stopping.idle,
+            scores=list(self.stopping.scores),
+            best_state=self.stopping.best_state,
+            under_way=tuple(sorted(busy, key=lambda task: (task.round, task.worker))),
+            seconds=seconds,
+            outcome=outcome,
+        )
+
+    def restore(self, found: Snapshot) -> None:
+        """Continue from a snapshot, before the first round.
+
+        All workers are available again, including those lost before the snapshot.
+        """
+        self.state, self.answer = found.state, found.answer
+        self.schedule_step, self.lr_scale = found.schedule_step, found.lr_scale
+        self.round, self.examples, self.epochs, self.seconds = found.round, found.examples, found.epochs, found.seconds
+        self.epoch_examples, self.epoch_objective = found.epoch_examples, found.epoch_objective.copy()
+        self.shard_fractions, self.cursors = found.shard_fractions, list(found.cursors)
+        self.history = list(found.history)
+        self.stopping.resume_from(found.best, found.idle, found.scores, found.best_state)
+        for task in found.under_way:
+            self.tasks[task.worker] = task
+        self.busy = [task.worker for task in found.under_way]
+        self.idle = [worker for worker in self.alive if worker not in self.busy]
+        # shared memory is created from the state
+        self.memory = self.algorithm.init_memory(self.fit_state()) if self.shares_memory else found.memory
+
+    @property
+    def shares_memory(self) -> bool:
+        """True if the workers step on an array in shared memory."""
+        return "shared_memory" in self.traits.requires
+
+    def last_task(self, worker: int) -> Task:
+        """Return the last task of a worker that was sent one."""
+        task = self.tasks[worker]
+        assert task is not None
+        return task
 
     def run(self, pool: WorkerPool) -> Outcome:
         """Run rounds until the fit ends, and return the outcome."""
@@ -162,7 +205,7 @@ class Loop:
             self.idle = sorted([*(report.worker for report in reports), *missing])
             del reports  # each report holds a state; release them before the next ones arrive
             if self.epoch_callback is not None and (outcome is not None or self.epochs > epochs):
-                outcome = self.call_epoch_callback(outcome)
+                outcome = self.call_epoch_callback(self.epoch_callback, outcome)
             if outcome is None and self.epochs > epochs:
                 self.repartition(pool)
             self.history[-1]["check_seconds"] += self.now() - self.merged
@@ -170,13 +213,13 @@ class Loop:
                 self.seconds = pool.now() - self.began
                 return outcome
 
-    def call_epoch_callback(self, outcome: Outcome | None) -> Outcome | None:
+    def call_epoch_callback(self, callback: EpochCallback, outcome: Outcome | None) -> Outcome | None:
         """Call the epoch callback, which may stop the fit.
 
         Non-finite parameters are not passed to it; they will end the fit with an error.
         """
         state = self.best_state
-        if self.model.finite(state) and self.epoch_callback(self.result(outcome, state)) and outcome is None:
+        if self.model.finite(state) and callback(self.result(outcome, state)) and outcome is None:
             return Outcome.STOPPED
         return outcome
 
@@ -185,15 +228,15 @@ class Loop:
 
         The checkpointer works while the workers compute.
         """
-        snapshot = None if self.checkpointer is None else take_snapshot(self, seconds)
+        checkpointer = self.checkpointer
+        snapshot = None if checkpointer is None else self.snapshot(seconds)
         fit_state = self.fit_state()
-        lr_scale = fit_state.lr_scale * self.algorithm.lr_factor(fit_state)
         for worker in idle:
-            self.tasks[worker] = self.task(fit_state, worker, lr_scale)
+            task = self.tasks[worker] = self.task(fit_state, worker)
             self.turns.append(worker)
-            pool.send(self.tasks[worker])
-        if snapshot is not None:
-            self.checkpointer.offer(snapshot)
+            pool.send(task)
+        if checkpointer is not None and snapshot is not None:
+            checkpointer.offer(snapshot)
 
     def collect(self, pool: WorkerPool) -> tuple[list[Report], list[TaskFailed], list[int]]:
         """Collect the reports of a quorum.
@@ -237,7 +280,7 @@ class Loop:
         """Send the last tasks of ``workers`` again."""
         for worker in workers:
             self.turns.append(worker)
-            pool.send(self.tasks[worker])
+            pool.send(self.last_task(worker))
 
     def record_failure(self, pool: WorkerPool, failed: TaskFailed) -> list[int]:
         """Record a lost task, and return its worker in a list if it is now idle."""
@@ -249,7 +292,7 @@ class Loop:
                     f"Worker {failed.worker} failed {_MAX_FAILURES} times in a row, last in round {self.round}:"
                     f" {failed.why}. Its rows may exceed worker memory; use more workers or more memory per worker."
                 )
-            if not self.algorithm.one_shot:
+            if not self.traits.one_shot:
                 return [failed.worker]
             self.send_again(pool, [failed.worker])
             return []
@@ -263,7 +306,7 @@ class Loop:
 
     def next_results(self, pool: WorkerPool, at_least: int) -> list[Report | TaskFailed]:
         """Return the available results; for an ordered algorithm, the result of the oldest task."""
-        if not self.algorithm.ordered:
+        if not self.traits.ordered:
             return pool.receive(at_least)
         turn = self.turns.popleft()
         while turn not in self.early:
@@ -274,33 +317,31 @@ class Loop:
         return [self.early.pop(turn)]
 
     def repartition(self, pool: WorkerPool) -> None:
-        """Split the rows by new fractions if the algorithm returns any.  They take effect with the next epoch."""
-        shard_fractions = self.algorithm.shard_fractions(self.fit_state())
-        if shard_fractions is None:
+        """Split the rows by new fractions if the last merge returned any.  They take effect with the next epoch."""
+        if self.next_fractions is None:
             return
-        shards = self.source.split(self.n_workers, self.seed, self.algorithm.partition, shard_fractions)
+        shards = self.source.split(self.n_workers, self.seed, self.traits.partition, self.next_fractions)
         pool.set_shards(shards)
-        self.shard_fractions = shard_fractions
+        self.shard_fractions = self.next_fractions
         self.shard_rows = [shard.n_rows for shard in shards]
         self.cursors = [self.epochs * rows for rows in self.shard_rows]
 
-    def task(self, fit_state: FitState, worker: int, lr_scale: np.ndarray) -> Task:
+    def task(self, fit_state: FitState, worker: int) -> Task:
         """Create the next task of a worker."""
-        budget = self.algorithm.budget(fit_state, worker)
-        if self.algorithm.one_shot:
-            budget = replace(budget, stopping=self.stopping)
+        spec = self.algorithm.next_task(fit_state, worker)
+        budget = replace(spec.budget, stopping=self.stopping) if self.traits.one_shot else spec.budget
         return Task(
             worker,
             self.round,
-            self.algorithm.start_state(fit_state, worker),
+            fit_state.state if spec.state is None else spec.state,
             self.seeds[worker],
             budget,
             self.cursors[worker],
             fit_state.schedule_step,
-            lr_scale,
+            fit_state.lr_scale * spec.lr_factor,
             n_workers=self.n_workers,
             source_rows=self.n_rows,
-            schedule_step_size=self.algorithm.schedule_step_size(len(self.alive)),
+            schedule_step_size=spec.schedule_step_size,
         )
 
     def merge_round(self, reports: list[Report], lost: list[TaskFailed]) -> Outcome | None:
@@ -309,7 +350,10 @@ class Loop:
         merge = self.algorithm.merge(self.fit_state(), reports)
         self.merged = self.now()
         self.state, self.memory, self.answer = merge.state, merge.memory, merge.answer
-        self.schedule_step += self.schedule_advance(reports, merge.weights)
+        self.next_fractions = merge.shard_fractions
+        tasks = [self.last_task(report.worker) for report in reports]
+        is_common = self.traits.common_schedule_step
+        self.schedule_step += schedule_advance(reports, tasks, merge.weights, len(self.alive), is_common)
         self.round += 1
         for report in reports:
             self.cursors[report.worker] += report.examples
@@ -319,27 +363,9 @@ class Loop:
         self.record_round(reports, lost, merge.weights, came - self.began)
         if self.progress.halted:
             return Outcome.INTERRUPTED
-        if self.algorithm.one_shot:
+        if self.traits.one_shot:
             return self.end_one_shot(reports)
         return self.end_epoch()
-
-    def schedule_advance(self, reports: list[Report], weights: np.ndarray) -> float:
-        """Return the increase of the schedule step in this round.
-
-        With a common clock it is the latest reading.  With a schedule step size other than 1 it is the workers' sum,
-        divided by that size.  Otherwise it is the mean of the workers' increases with the merge weights.  If only some
-        workers report, the mean is multiplied by their fraction of all workers.
-        """
-        moved = np.array([r.schedule_step - self.tasks[r.worker].schedule_step for r in reports])
-        if self.algorithm.common_clock:
-            return float(moved.max())
-        step_size = self.tasks[reports[0].worker].schedule_step_size
-        if step_size != 1.0:
-            return float(moved.sum()) / step_size
-        # a merge without displacement still advances the schedule
-        counted = np.abs(weights) if np.any(weights) else np.array([float(r.steps > 0) for r in reports])
-        total, share = counted.sum(), len(reports) / max(len(self.alive), 1)
-        return float(np.dot(counted, moved)) / total * share if total > 0.0 else 0.0
 
     def end_one_shot(self, reports: list[Report]) -> Outcome:
         """Return the outcome of a one-shot fit, in which the workers applied the stopping rule."""
@@ -377,4 +403,4 @@ class Loop:
     @property
     def short_rounds(self) -> bool:
         """True if a round may be a small part of an epoch: one batch, or the report of one worker."""
-        return self.algorithm.message == "gradient" or self.algorithm.quorum(self.n_workers) < self.n_workers
+        return self.traits.message == "gradient" or self.algorithm.quorum(self.n_workers) < self.n_workers

@@ -53,10 +53,11 @@ def skew_warning(shards: Sequence[Shard], seeds: Sequence[int]) -> str | None:
     """
     per_shard = int(np.clip(_TOTAL_ROWS // max(len(shards), 1), _MIN_ROWS, _MAX_ROWS))
     parts = [sample_shard(shard, seed, per_shard) for shard, seed in zip(shards, seeds, strict=True)]
-    workers = [worker for worker, part in enumerate(parts) if part is not None]
-    if len(workers) < 2:
+    compared = {worker: part for worker, part in enumerate(parts) if part is not None}
+    if len(compared) < 2:
         return None
-    finding = difference([parts[worker] for worker in workers])
+    workers = list(compared)
+    finding = difference(list(compared.values()))
     if finding is None:
         return None
     return f"The rows of worker {workers[finding[0]]} are unlike the others': {finding[1]}. {_REMEDY}"
@@ -77,7 +78,7 @@ def sample_shard(shard: Shard, seed: int, n_rows: int) -> ShardSample | None:
         return ShardSample(y, x.data.reshape(-1, x.n_features)[np.ix_(order, features)], features)
     lengths = np.diff(x.indptr)[order]
     begins = np.cumsum(lengths) - lengths
-    places = np.repeat(x.indptr[order] - begins, lengths) + np.arange(lengths.sum())
+    places: np.ndarray = np.repeat(x.indptr[order] - begins, lengths) + np.arange(lengths.sum())
     return ShardSample(y, x.data[places], x.indices[places])
 
 

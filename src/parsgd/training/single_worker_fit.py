@@ -35,15 +35,25 @@ def fit_one_worker(
     The result equals that of the loop, without messages and merges, whose overhead dominates small fits.  The worker
     modifies ``state`` if it is ``owned``.
     """
-    shard = source.split(1, seed, algorithm.partition)[0]
+    shard = source.split(1, seed, algorithm.traits.partition)[0]
     n_rows, lr_scale, schedule_step = shard.n_rows, np.ones(model.n_outputs), math.ceil(schedule_step - 1e-9)
     progress = ProgressTracker(1, n_rows * max_epochs, max_epochs)
     fit_state = FitState(
         model, state, 1, n_rows, max_epochs, shard_rows=(n_rows,), schedule_step=schedule_step, lr_scale=lr_scale
     )
-    budget = replace(algorithm.budget(fit_state, 0), stopping=stopping)
+    fit_state = replace(fit_state, memory=algorithm.init_memory(fit_state))
+    spec = algorithm.next_task(fit_state, 0)
     task = Task(
-        0, 0, state, seed, budget, schedule_step=schedule_step, lr_scale=lr_scale, source_rows=n_rows, owned=owned
+        0,
+        0,
+        state if spec.state is None else spec.state,
+        seed,
+        replace(spec.budget, stopping=stopping),
+        schedule_step=schedule_step,
+        lr_scale=lr_scale * spec.lr_factor,
+        source_rows=n_rows,
+        schedule_step_size=spec.schedule_step_size,
+        owned=owned and spec.state is None,
     )
     began = time.perf_counter()
     with interrupts.scope() as scope, blas_threads.one_thread() if model.uses_blas else nullcontext():
@@ -66,7 +76,7 @@ def fit_one_worker(
         entry["score"] = float(np.mean(stopping.monitor(report.state)))
     if progress.observers:
         progress.end_round(entry["loss"], entry)
-        progress.tell(entry["loss"], done=True)
+        progress.notify(entry["loss"], done=True)
     warn_diverged(outcome, epochs)
     return Fit(
         report.state, outcome, History([entry]), float(report.schedule_step), epochs, report.lr_scale, report.examples

@@ -20,10 +20,10 @@ from parsgd.errors import Outcome
 class Snapshot:
     """Immutable record of a fit between two rounds.  It refers to arrays that are no longer modified.
 
-    ``shard_fractions`` are those of the present shards, None for equal ones.  ``best, idle, scores, best_state`` are
-    the memory of the stopping rule.  ``under_way`` are the unanswered tasks in the order of sending; a resumed fit
-    sends them again.  ``seconds`` is the duration of the fit so far, and ``outcome`` its outcome, None if it has not
-    ended.
+    The training loop makes it and resumes from it.  ``shard_fractions`` are those of the present shards, None for equal
+    ones.  ``best, idle, scores, best_state`` are the memory of the stopping rule.  ``under_way`` are the unanswered
+    tasks in the order of sending; a resumed fit sends them again.  ``seconds`` is the duration of the fit so far, and
+    ``outcome`` its outcome, None if it has not ended.
     """
 
     state: np.ndarray
@@ -60,8 +60,9 @@ class Snapshot:
     @staticmethod
     def of(plain: dict[str, Any]) -> Snapshot:
         """Return the snapshot of a :meth:`plain` dictionary.  Raises TypeError for unknown names."""
-        tasks = ({**task, "budget": Budget(**task["budget"])} for task in plain["under_way"])
-        return Snapshot(**{**plain, "under_way": tuple(Task(**task) for task in tasks)})
+        tasks: list[dict[str, Any]] = plain["under_way"]
+        under_way = tuple(Task(**dict[str, Any]({**task, "budget": Budget(**task["budget"])})) for task in tasks)
+        return Snapshot(**dict[str, Any]({**plain, "under_way": under_way}))
 
 
 class Checkpointer(Protocol):
@@ -92,64 +93,3 @@ def _plain_task(task: Task) -> dict[str, Any]:
     # asdict would copy the state, which two tasks may share
     plain = {field.name: getattr(task, field.name) for field in fields(task)}
     return {**plain, "budget": asdict(task.budget)}
-
-
-# Attributes copied from the loop and from its stopping rule.
-_OF_LOOP = (
-    "state",
-    "answer",
-    "schedule_step",
-    "lr_scale",
-    "round",
-    "examples",
-    "epochs",
-    "epoch_examples",
-    "shard_fractions",
-)
-_OF_RULE = ("best", "idle", "best_state")
-
-
-def take_snapshot(loop: Any, seconds: float, outcome: Outcome | None = None) -> Snapshot:
-    """Return the snapshot of a loop (:class:`parsgd.training.rounds.Loop`) between two rounds."""
-    idle = set(loop.idle)
-    busy = [loop.tasks[worker] for worker in loop.alive if worker not in idle]
-    return Snapshot(
-        **{name: getattr(loop, name) for name in _OF_LOOP},
-        **{name: getattr(loop.stopping, name) for name in _OF_RULE},
-        # workers modify shared memory at any time
-        memory=None if _shares_memory(loop) else loop.memory,
-        epoch_objective=loop.epoch_objective.copy(),
-        cursors=tuple(loop.cursors),
-        # a score may still be added to the last entry
-        history=[*loop.history[:-1], *(dict(entry) for entry in loop.history[-1:])],
-        scores=list(loop.stopping.scores),
-        under_way=tuple(sorted(busy, key=lambda task: (task.round, task.worker))),
-        seconds=seconds,
-        outcome=outcome,
-    )
-
-
-def restore(loop: Any, snapshot: Snapshot) -> None:
-    """Restore a snapshot in a loop that has not started.
-
-    All workers are available again, including those lost before the snapshot.
-    """
-    for name in _OF_LOOP:
-        setattr(loop, name, getattr(snapshot, name))
-    for name in _OF_RULE:
-        setattr(loop.stopping, name, getattr(snapshot, name))
-    loop.stopping.scores = list(snapshot.scores)
-    loop.epoch_objective = snapshot.epoch_objective.copy()
-    loop.cursors = list(snapshot.cursors)
-    loop.history = list(snapshot.history)
-    for task in snapshot.under_way:
-        loop.tasks[task.worker] = task
-    loop.busy = [task.worker for task in snapshot.under_way]
-    loop.idle = [worker for worker in loop.alive if worker not in loop.busy]
-    loop.seconds = snapshot.seconds
-    # shared memory is created from the state
-    loop.memory = loop.algorithm.init_memory(loop.fit_state()) if _shares_memory(loop) else snapshot.memory
-
-
-def _shares_memory(loop: Any) -> bool:
-    return "shared_memory" in loop.algorithm.requires

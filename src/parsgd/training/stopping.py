@@ -39,6 +39,12 @@ class StoppingRule:
         """Return the same rule with empty memory."""
         return StoppingRule(self.tol, self.patience, self.adaptive_from, self.monitor, self.decides, self.keeps_best)
 
+    def resume_from(
+        self, best: np.ndarray | None, idle: np.ndarray | None, scores: list[float], best_state: np.ndarray | None
+    ) -> None:
+        """Continue from the memory in a snapshot."""
+        self.best, self.idle, self.scores, self.best_state = best, idle, list(scores), best_state
+
     def update(self, objective: np.ndarray, state: np.ndarray, lr_scale: np.ndarray) -> bool:
         """Record an epoch's mean ``objective (n_outputs,)``.
 
@@ -55,10 +61,11 @@ class StoppingRule:
             self.best = np.full(lr_scale.shape, np.inf)
             self.idle = np.zeros(lr_scale.shape, dtype=int)
         # as in scikit-learn, an improvement by exactly tol counts
+        assert self.idle is not None
         self.idle = (self.idle + 1) * (badness > self.best - self.tol)
         self.best = np.minimum(self.best, badness)
         due = self.idle >= self.patience
-        return bool(due.any()) and self._lower(lr_scale, due)
+        return bool(due.any()) and self._lower(lr_scale, due, self.idle)
 
     def _note(self, score: float, state: np.ndarray) -> None:
         best = max((score for score in self.scores if score == score), default=-np.inf)  # ignores NaN
@@ -66,12 +73,12 @@ class StoppingRule:
             self.best_state = state.copy()
         self.scores.append(score)
 
-    def _lower(self, lr_scale: np.ndarray, due: np.ndarray) -> bool:
+    def _lower(self, lr_scale: np.ndarray, due: np.ndarray, idle: np.ndarray) -> bool:
         before = lr_scale.copy()
         if self.adaptive_from is not None:
             lowered = due & (self.adaptive_from * lr_scale > _SMALLEST_RATE)
             lr_scale[lowered] /= _DIVISOR
-            self.idle[lowered] = 0
+            idle[lowered] = 0
             due = due & ~lowered
         lr_scale[due] = 0.0
         return not np.array_equal(before, lr_scale)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from parsgd.data.sources.pieces import Chunk
+from parsgd.data.contracts import BasePiece, Chunk
 from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.errors import DataFileError
 
 
 @dataclass
-class MemoryPiece:
+class MemoryPiece(BasePiece):
     """Rows of arrays, ``step`` at a time; fails at row ``bad``; ``claims`` to have so many rows; counts its reads."""
 
     name: str

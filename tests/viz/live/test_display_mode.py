@@ -28,7 +28,7 @@ KILLED = "its process (pid 5677) was killed by signal 9 (out of memory is the us
 CREW = (
     WorkerProgress(0, 15_085_000, 15_085_000, 3_546_690.0, 0.5),
     WorkerProgress(1, 15_085_000, 150_850, 354_669.0, 0.5, 2, KILLED),
-    WorkerProgress(2, 150_800, 15_085, 0.0, 0.0, 1, KILLED, gone=True),
+    WorkerProgress(2, 150_800, 15_085, 0.0, 0.0, 1, KILLED, lost=True),
 )
 NEWS = Progress(25_085_000, 45_085_000, 0.234, 12.0, (), epochs=300, rounds=12, workers=CREW)
 DONE = Progress(45_085_000, 45_085_000, 0.134, 22.0, (), epochs=300, rounds=22, workers=CREW, done=True)
@@ -70,7 +70,7 @@ def test_on_a_narrow_terminal_no_line_is_longer_than_it(width):
 
 
 def test_many_workers_are_summed_up():
-    crew = tuple(WorkerProgress(n, 0, rate=100.0 + n, losses=n % 2, gone=n == 3) for n in range(40))
+    crew = tuple(WorkerProgress(n, 0, rate=100.0 + n, lost_tasks=n % 2, lost=n == 3) for n in range(40))
     seen = shown(Progress(10, 20, 0.5, 1.0, (), workers=crew))
     assert "40 workers: 39 running, 19 of them replaced, 1 lost" in "\n".join(seen)
     assert len(seen) < 10
@@ -304,7 +304,7 @@ def test_observers_are_told_of_every_worker():
     assert last.rounds == len(model.history_)
     assert [worker.steps for worker in last.workers] == [300, 300]
     assert [worker.weight for worker in last.workers] == [0.5, 0.5]
-    assert all(worker.rate > 0 and not worker.gone for worker in last.workers)
+    assert all(worker.rate > 0 and not worker.lost for worker in last.workers)
     assert last.epoch == 3.0
     assert last.left == 0.0
 
@@ -329,12 +329,12 @@ def test_observers_are_told_at_once_of_who_is_lost():
         line = ProgressTracker(2, 100)
     line.task_failed(0, "the roof fell in", replaced=True)
     line.task_failed(1, "killed", replaced=False)
-    assert [worker.losses for worker in told[0].workers] == [1, 0]
-    assert [(worker.why, worker.gone) for worker in told[1].workers] == [("the roof fell in", False), ("killed", True)]
+    assert [worker.lost_tasks for worker in told[0].workers] == [1, 0]
+    assert [(worker.why, worker.lost) for worker in told[1].workers] == [("the roof fell in", False), ("killed", True)]
 
 
 def test_who_is_not_watched_makes_no_record():
     line = ProgressTracker(2, 100)
     line.task_failed(0, "the roof fell in", replaced=True)
-    line.tell(0.5)
+    line.notify(0.5)
     assert line.loss == 0.5

@@ -35,8 +35,8 @@ from typing import NamedTuple
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.outer_optimizers import OuterStep
-from parsgd.core import FitState, Report, Rows
+from parsgd.algorithms.common.outer_optimizers import OuterStep, PlainOuterOptimizer
+from parsgd.core import AveragingModel, CsrRows, FitState, Report, Rows, has_averaging, has_linear_state
 from parsgd.errors import check_between, check_count
 
 # Fractions `s` of the displacement, tried as long as each is better than the one before.
@@ -79,7 +79,7 @@ class _Memory(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Adaptive:
+class Adaptive(PlainOuterOptimizer):
     """Adaptive outer step of this module.
 
     ``n_rows`` is the number of probe rows, at most a quarter of all rows.  ``damping`` d >= 0 discourages cuts for
@@ -94,6 +94,7 @@ class Adaptive:
     n_rows: int = 2000
     damping: float = 1.0
 
+    requires = frozenset({"averaging"})
     raises_rates = True
 
     def __post_init__(self) -> None:
@@ -111,12 +112,13 @@ class Adaptive:
     def init_memory(self, fit_state: FitState) -> _Memory:
         if not _has_probe_rows(fit_state):
             return _Memory(1.0, fit_state.n_workers, None, None, 0.0, 0, None, 0.0, 0.0, 0.0)
-        decision = fit_state.model.decision(fit_state.state, fit_state.sample.x)
+        model, sample = _model(fit_state), _probe_rows(fit_state)
+        decision = model.decision(fit_state.state, sample.x)
         with np.errstate(over="ignore", invalid="ignore"):
-            loss = _inf_if_nan(fit_state.model.mean_loss(decision, fit_state.sample)[0])
-        if not fit_state.model.is_linear:
+            loss = _inf_if_nan(model.mean_loss(decision, sample)[0])
+        if not has_linear_state(model):
             return _Memory(1.0, fit_state.n_workers, None, decision, loss, 0, None, 0.0, 0.0, 0.0)
-        squares, values = _feature_stats(fit_state.sample, fit_state.model.n_features)
+        squares, values = _feature_stats(sample, model.n_features)
         length = float(squares.sum()) + 1.0
         curvature = _curvature(fit_state, decision)
         return _Memory(1.0, fit_state.n_workers, None, decision, loss, 0, squares, length, values, curvature)
@@ -124,14 +126,16 @@ class Adaptive:
     def lr_factor(self, fit_state: FitState, memory: _Memory) -> float:
         if not _has_probe_rows(fit_state):
             return 1.0
-        largest = fit_state.model.max_lr_factor(fit_state.schedule_step, memory.workers)
+        largest = _model(fit_state).max_lr_factor(fit_state.schedule_step, memory.workers)
         if memory.squares is not None:
             largest_curvature = self._eta(fit_state) * memory.curvature * memory.length
             largest = min(largest, 1.0 / max(largest_curvature, 1e-300))
         return 1.0 + memory.trust * (max(largest, 1.0) - 1.0)
 
     def _eta(self, fit_state: FitState) -> float:
-        return float(fit_state.model.rates(np.array(fit_state.schedule_step)))
+        model = fit_state.model
+        assert has_linear_state(model)
+        return float(model.rates(np.array(fit_state.schedule_step)))
 
     def step(self, fit_state: FitState, reports: Sequence[Report], weights: np.ndarray, memory: _Memory) -> OuterStep:
         merged = merge_weights.merge(fit_state.state, reports, weights, fit_state.model.nonnegative).state
@@ -147,12 +151,12 @@ class Adaptive:
         state, decision, loss = line.at(factor), line.decision(factor), line.data_loss(factor)
         if memory.squares is not None and fit_state.round % _CURVATURE_INTERVAL == 0:
             memory = memory._replace(curvature=_curvature(fit_state, decision))
-        exploded = any(np.any(report.lr_scale < fit_state.tasks[report.worker].lr_scale) for report in reports)
+        exploded = any(np.any(report.lr_scale < fit_state.task_of(report.worker).lr_scale) for report in reports)
         if factor < _DEEP_CUT or exploded:
             cut = _LARGEST_CUT if exploded else max(factor, _LARGEST_CUT)
             memory = memory._replace(trust=memory.trust * cut)
-        elif fit_state.model.is_linear and memory.failures < _MAX_FAILURES:
-            further = self._extend_rare_features(fit_state, reports, line, factor, memory)
+        elif memory.squares is not None and memory.failures < _MAX_FAILURES:
+            further = self._extend_rare_features(fit_state, reports, line, factor, memory, memory.squares)
             memory = memory._replace(failures=memory.failures + 1 if further is None else 0)
             state, decision, loss = further or (state, decision, loss)
         mean = self._mean(fit_state, reports, memory.mean, state)
@@ -182,7 +186,13 @@ class Adaptive:
         return _descend(_FRACTIONS, lambda part: line.loss(part) + damping_term(part))
 
     def _extend_rare_features(
-        self, fit_state: FitState, reports: Sequence[Report], line: _LineSearch, factor: float, memory: _Memory
+        self,
+        fit_state: FitState,
+        reports: Sequence[Report],
+        line: _LineSearch,
+        factor: float,
+        memory: _Memory,
+        squares: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, float] | None:
         """Extend the displacement of rare features (item 4).
 
@@ -191,10 +201,11 @@ class Adaptive:
         tuple or None
             State, decisions and loss, or None if the loss did not fall enough.
         """
-        n_workers = memory.workers
+        n_workers, model, sample = memory.workers, fit_state.model, line.sample
+        assert has_linear_state(model)
         steps = sum(report.steps for report in reports) / n_workers
-        lr_scale = float(fit_state.tasks[reports[0].worker].lr_scale.max())
-        curvatures = memory.values * lr_scale * self._eta(fit_state) * memory.curvature * steps * memory.squares
+        lr_scale = float(fit_state.task_of(reports[0].worker).lr_scale.max())
+        curvatures = memory.values * lr_scale * self._eta(fit_state) * memory.curvature * steps * squares
         move, best, least = line.move(), None, line.data_loss(factor)
         # most features of wide data occur in none of the probe rows
         seen, factors = np.flatnonzero(curvatures), np.full(len(curvatures), float(n_workers))
@@ -202,9 +213,9 @@ class Adaptive:
             a = np.minimum(level * curvatures[seen], 50.0)
             ratio = -np.expm1(-n_workers * a) / np.maximum(-np.expm1(-a), 1e-30)
             factors[seen] = np.where(a < 1e-7, n_workers, ratio)
-            state = fit_state.state + fit_state.model.scale_features(move, factors)
-            decision = fit_state.model.decision(state, fit_state.sample.x)
-            loss = _inf_if_nan(fit_state.model.mean_loss(decision, fit_state.sample)[0])
+            state = fit_state.state + model.scale_features(move, factors)
+            decision = model.decision(state, sample.x)
+            loss = _inf_if_nan(model.mean_loss(decision, sample)[0])
             cost = loss + _MIN_DECREASE * (rank + 1) * abs(loss)
             if not cost < least:
                 break
@@ -220,10 +231,17 @@ class _LineSearch:
     """
 
     def __init__(self, fit_state: FitState, memory: _Memory, merged: np.ndarray):
-        self.fit_state, self.model, self.merged = fit_state, fit_state.model, merged
+        self.fit_state, self.model, self.sample, self.merged = (
+            fit_state,
+            _model(fit_state),
+            _probe_rows(fit_state),
+            merged,
+        )
+        self.is_linear = has_linear_state(self.model)
         self.states = {0.0: fit_state.state, 1.0: merged}
-        self.decisions = {0.0: memory.decision, 1.0: self.model.decision(merged, fit_state.sample.x)}
-        loss, gradient = self.model.mean_loss(self.decisions[1.0], fit_state.sample)
+        assert memory.decision is not None
+        self.decisions = {0.0: memory.decision, 1.0: self.model.decision(merged, self.sample.x)}
+        loss, gradient = self.model.mean_loss(self.decisions[1.0], self.sample)
         self.data_losses, self.gradient = {0.0: memory.loss, 1.0: _inf_if_nan(loss)}, gradient
         self.penalty = self.model.penalty_value(fit_state.state)
 
@@ -241,23 +259,23 @@ class _LineSearch:
         if part not in self.decisions:
             start, end = self.decisions[0.0], self.decisions[1.0]
             self.decisions[part] = (
-                start + part * (end - start)
-                if self.model.is_linear
-                else self.model.decision(self.at(part), self.fit_state.sample.x)
+                start + part * (end - start) if self.is_linear else self.model.decision(self.at(part), self.sample.x)
             )
         return self.decisions[part]
 
     def data_loss(self, part: float) -> float:
         """Return the mean loss after this fraction, without the penalty."""
         if part not in self.data_losses:
-            loss = self.model.mean_loss(self.decision(part), self.fit_state.sample)[0]
+            loss = self.model.mean_loss(self.decision(part), self.sample)[0]
             self.data_losses[part] = _inf_if_nan(loss)
         return self.data_losses[part]
 
     def penalty_change(self, part: float) -> float:
         """Return the change of the penalty, at most 0; infinite if the penalty is not finite."""
-        ends = (self.fit_state.state, self.merged, part) if self.model.is_linear else (self.at(part),)
-        penalty = self.model.penalty_value(*ends)
+        if self.is_linear:
+            penalty = self.model.penalty_value(self.fit_state.state, self.merged, part)
+        else:
+            penalty = self.model.penalty_value(self.at(part))
         return min(penalty - self.penalty, 0.0) if np.isfinite(penalty) else np.inf
 
     def loss(self, part: float) -> float:
@@ -288,6 +306,16 @@ def _has_probe_rows(fit_state: FitState) -> bool:
     return sample is not None and (sample.weight.size == 0 or bool(np.any(sample.weight)))
 
 
+def _model(fit_state: FitState) -> AveragingModel:
+    assert has_averaging(fit_state.model)
+    return fit_state.model
+
+
+def _probe_rows(fit_state: FitState) -> Rows:
+    assert fit_state.sample is not None
+    return fit_state.sample
+
+
 def _descend(candidates: Sequence[float], cost: Callable[[float], float]) -> float:
     """Return the candidate of the first minimum of ``cost``, skipping infinite costs at the start."""
     best, least = candidates[0], cost(candidates[0])
@@ -303,7 +331,7 @@ def _feature_stats(sample: Rows, n_features: int) -> tuple[np.ndarray, float]:
     """Return the mean square of each feature ``(n_features,)`` and the stored values per row."""
     x, n = sample.x, max(len(sample.y), 1)
     data = x.data.astype(np.float64)
-    if hasattr(x, "indices"):
+    if isinstance(x, CsrRows):
         return np.bincount(x.indices, data * data, n_features) / n, len(data) / n
     return np.square(data).reshape(n, -1).mean(axis=0), float(n_features)
 
@@ -317,6 +345,7 @@ def _curvature(fit_state: FitState, decision: np.ndarray) -> float:
     decision = np.asarray(decision, dtype=np.float64)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], decision.shape)
     with np.errstate(over="ignore", invalid="ignore"):
-        upper, lower = (fit_state.model.mean_loss(decision + side, fit_state.sample)[1] for side in (signs, -signs))
+        model, sample = _model(fit_state), _probe_rows(fit_state)
+        upper, lower = (model.mean_loss(decision + side, sample)[1] for side in (signs, -signs))
         curvature = float(np.sum(signs * (upper - lower))) / 2.0 / decision.shape[1]
     return max(curvature, 0.0) if np.isfinite(curvature) else np.inf

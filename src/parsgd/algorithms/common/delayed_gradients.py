@@ -10,37 +10,28 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Generator
+from functools import partial
 
 import numpy as np
 
-from parsgd.core import Model, Rows, Totals
+from parsgd.core import GradientModel, Model, Rows, SGDRun, StartRun, Totals, has_gradients
 
 
-@dataclass(frozen=True)
-class DelayedGradientModel:
-    """A model that applies each gradient ``delay`` batches late, and otherwise behaves as ``model``."""
-
-    model: Model
-    delay: int
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.model, name)
-
-    def sgd_run(
-        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0
-    ) -> DelayedGradientRun:
-        return DelayedGradientRun(self.model, self.delay, state, schedule_step, lr_scale, seed, schedule_step_size)
+def run_with_delay(model: Model, delay: int | None) -> StartRun:
+    """Return a function that starts runs with delayed gradients, or the model's own ``sgd_run`` without a delay."""
+    if delay is None:
+        return model.sgd_run
+    assert has_gradients(model)
+    return partial(DelayedGradientRun, model, delay)
 
 
-def wrap_delay(model: Model, delay: int | None) -> Model | DelayedGradientModel:
-    """Return the model with delayed gradients, or the model itself without a delay."""
-    return model if delay is None else DelayedGradientModel(model, delay)
+def required_by_delay(delay: int | None) -> frozenset[str]:
+    """Return the capabilities that a delay requires."""
+    return frozenset() if delay is None else frozenset({"gradients"})
 
 
-class DelayedGradientRun:
+class DelayedGradientRun(SGDRun):
     """A run of in-place steps, each along the gradient of the batch ``delay`` batches earlier.
 
     It calls the model's ``gradient_sum`` and ``apply_gradient`` once per batch, in NumPy.  :meth:`finalize` applies the
@@ -49,7 +40,7 @@ class DelayedGradientRun:
 
     def __init__(
         self,
-        model: Model,
+        model: GradientModel,
         delay: int,
         state: np.ndarray,
         schedule_step: float,
@@ -58,9 +49,14 @@ class DelayedGradientRun:
         schedule_step_size: float,
     ):
         self.model, self.delay, self.state, self.lr_scale, self.seed = model, delay, state, lr_scale, seed
-        self.schedule_step, self.schedule_step_size = float(schedule_step), schedule_step_size
+        self._schedule_step, self.schedule_step_size = float(schedule_step), schedule_step_size
         self.pending: deque[np.ndarray] = deque()
         self._reset_totals()
+
+    @property
+    def schedule_step(self) -> float:
+        """Step of the schedule after the applied gradients."""
+        return self._schedule_step
 
     def _reset_totals(self) -> None:
         nothing = np.zeros(self.model.n_outputs)
@@ -75,7 +71,13 @@ class DelayedGradientRun:
             # the schedule step of this batch comes after those of the pending gradients
             number = self.schedule_step + len(self.pending) * self.schedule_step_size
             gradient, totals = self.model.gradient_sum(self.state, rows, batch, 0, len(batch), number, self.seed)
-            self.sums = Totals(*(old + new for old, new in zip(self.sums, totals, strict=True)))
+            old = self.sums
+            self.sums = Totals(
+                old.examples + totals.examples,
+                old.steps + totals.steps,
+                old.loss + totals.loss,
+                old.objective + totals.objective,
+            )
             self.pending.append(gradient)
             if len(self.pending) > self.delay:
                 self._step()
@@ -89,7 +91,7 @@ class DelayedGradientRun:
 
     def _step(self) -> None:
         self.state[:] = self.model.apply_gradient(self.state, self.pending.popleft(), self.schedule_step, self.lr_scale)
-        self.schedule_step += self.schedule_step_size
+        self._schedule_step += self.schedule_step_size
 
     def mean_loss(self) -> float:
         """Return the mean loss of the examples since the last :meth:`take_totals`."""
@@ -102,12 +104,12 @@ class DelayedGradientRun:
         return sums
 
     @contextlib.contextmanager
-    def shown(self) -> Iterator[None]:
+    def finalized(self) -> Generator[None, None, None]:
         """Apply the pending gradients inside the context; restore the state and the gradients afterwards."""
-        state, schedule_step, pending = self.state.copy(), self.schedule_step, self.pending.copy()
+        state, schedule_step, pending = self.state.copy(), self._schedule_step, self.pending.copy()
         self.finalize()
         yield
-        self.state[:], self.schedule_step, self.pending = state, schedule_step, pending
+        self.state[:], self._schedule_step, self.pending = state, schedule_step, pending
 
     def finalize(self) -> None:
         """Apply the pending gradients."""

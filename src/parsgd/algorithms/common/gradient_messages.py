@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parsgd.core import FitState, MergeResult, Model, ProgressCallback, Report, Rows, Task
+from parsgd.core import FitState, MergeResult, Model, ProgressCallback, Report, Rows, Task, has_averaging, has_gradients
 from parsgd.errors import DivergedError
 
 # Batch size for models with batches of one row: a message per row would cost more than its gradient.
@@ -18,7 +18,7 @@ _DEFAULT_BATCH = 256
 class BatchSlice(NamedTuple):
     """Examples of a batch that one worker sums: row numbers ``batch[first:end]``; ``epoch`` counts from 0."""
 
-    rows: Rows | None
+    rows: Rows
     batch: np.ndarray
     first: int
     end: int
@@ -34,6 +34,7 @@ def effective_batch_size(batch_size: int | None, model: Model) -> int:
 
 def report_gradient(model: Model, task: Task, part: BatchSlice, progress: ProgressCallback, began: float) -> Report:
     """Report the summed gradients of a slice of a batch at the task's state, timed from ``began``."""
+    assert has_gradients(model)
     n = part.end - part.first
     gradients, totals = model.gradient_sum(task.state, *part[:4], task.schedule_step, task.seed)
     if not np.isfinite(totals.objective).all():
@@ -56,7 +57,7 @@ def report_gradient(model: Model, task: Task, part: BatchSlice, progress: Progre
         seconds=time.perf_counter() - began,
         schedule_step=task.schedule_step + float(n > 0),
         lr_scale=task.lr_scale,
-        log_contraction=model.log_contraction(task.schedule_step, 1),
+        log_contraction=model.log_contraction(task.schedule_step, 1) if has_averaging(model) else 0.0,
     )
 
 
@@ -69,7 +70,9 @@ def apply_gradients(fit_state: FitState, reports: Sequence[Report], gradients: S
     with np.errstate(over="ignore", invalid="ignore"):
         for gradient in gradients[1:]:
             total += gradient
-    state = fit_state.model.apply_gradient(fit_state.state, total, fit_state.schedule_step, fit_state.lr_scale)
+    model = fit_state.model
+    assert has_gradients(model)
+    state = model.apply_gradient(fit_state.state, total, fit_state.schedule_step, fit_state.lr_scale)
     return MergeResult(state, examples / examples.sum())
 
 

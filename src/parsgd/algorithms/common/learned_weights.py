@@ -23,11 +23,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from parsgd.core import Model, Rows
-from parsgd.utils import blas_threads
+from parsgd.core import AveragingModel, Rows, has_linear_state
+from parsgd.utils import blas_threads, first_use
 
 # Measured on adult, covtype, enron_spam and news20, ten workers of unequal speed, samples of 100 to 5,000 rows
 # (docs/results/merging.md): 100 rows suffice on three of them.  On the fourth, with few misclassified rows, 500 rows
@@ -59,7 +60,7 @@ def sample_rows(n_rows: int) -> int:
 
 
 def learn_weights(
-    model: Model, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], towards: np.ndarray
+    model: AveragingModel, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], towards: np.ndarray
 ) -> np.ndarray:
     """Return weights ``(n_workers,)`` on the displacements ``states[i] - base``, learned on ``sample``.
 
@@ -88,9 +89,9 @@ def learn_weights(
     if len(moved) < 2 or len(sample.y) < _FOLDS or np.all(sample.y == sample.y[:1]):
         return towards
     t = towards[moved]
-    states = [states[i] for i in moved]
+    states = [states[int(i)] for i in moved]
     weights = np.zeros(len(towards))
-    learn = _linear if model.is_linear else _nonlinear
+    learn = _linear if has_linear_state(model) else _nonlinear
     # many small products: ten times as fast on one thread when the cores are busy, and the same bits everywhere
     with blas_threads.one_thread():
         weights[moved] = learn(model, sample, base, states, t)
@@ -104,7 +105,7 @@ def learn_weights(
 class _Objective:
     """Decisions on the sample: at the start ``(n_rows, n_out)``, and of the displacements ``(K, n_rows, n_out)``."""
 
-    model: Model
+    model: AveragingModel
     rows: Rows
     before: np.ndarray
     moves: np.ndarray
@@ -135,7 +136,9 @@ class _Objective:
         return replace(self, moves=np.tensordot(weights, self.moves, 1)[None])
 
 
-def _linear(model: Model, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], t: np.ndarray) -> np.ndarray:
+def _linear(
+    model: AveragingModel, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], t: np.ndarray
+) -> np.ndarray:
     groups = _groups(model, sample, states)
     n_groups = groups.max() + 1
     whole = np.bincount(groups, t, n_groups)
@@ -147,7 +150,7 @@ def _linear(model: Model, sample: Rows, base: np.ndarray, states: Sequence[np.nd
     return _cross_validate(_Objective(model, sample, before, moves), whole)[groups] * shares
 
 
-def _groups(model: Model, sample: Rows, states: Sequence[np.ndarray]) -> np.ndarray:
+def _groups(model: AveragingModel, sample: Rows, states: Sequence[np.ndarray]) -> np.ndarray:
     """Return the weight index of each worker; workers beyond the limit share weights with those of similar loss."""
     if len(states) <= _MAX_WEIGHTS:
         return np.arange(len(states))
@@ -224,9 +227,8 @@ def _root(derivative: Callable[[float], float], low: float, high: float) -> floa
         if high >= _MAX_FACTOR:
             return high
         low, high = high, 2.0 * high
-    from scipy.optimize import brentq
-
-    return float(brentq(derivative, low, high, xtol=1e-6, rtol=1e-3))
+    optimize: Any = first_use.load("scipy.optimize")
+    return float(optimize.brentq(derivative, low, high, xtol=1e-6, rtol=1e-3))
 
 
 def _shares(
@@ -247,7 +249,7 @@ def _shares(
         total = v @ root
         penalty = strength * (v @ v - total**2) + pull * (total - 1.0) ** 2
         derivative = strength * (v - total * root) + pull * (total - 1.0) * root
-        return loss + 0.5 * unit * penalty, slope * scale + unit * derivative
+        return float(loss + 0.5 * unit * penalty), slope * scale + unit * derivative
 
     return _minimize(objective, start / scale) * scale
 
@@ -259,18 +261,17 @@ def _loss_and_gradient(problem: _Objective, weights: np.ndarray) -> tuple[float,
 
 
 def _minimize(objective: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray) -> np.ndarray:
-    from scipy.optimize import minimize
-
-    bounds = [(0.0, None)] * len(start)
-    return minimize(
-        objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50, "ftol": 1e-5}
-    ).x
+    optimize: Any = first_use.load("scipy.optimize")
+    bounds, options = [(0.0, None)] * len(start), {"maxiter": 50, "ftol": 1e-5}
+    return optimize.minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
 
 
 # -- not linear in the state -----------------------------------------------------------------------------------------
 
 
-def _nonlinear(model: Model, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], t: np.ndarray) -> np.ndarray:
+def _nonlinear(
+    model: AveragingModel, sample: Rows, base: np.ndarray, states: Sequence[np.ndarray], t: np.ndarray
+) -> np.ndarray:
     """Return ``t`` times the fraction of the merged displacement that cross-validation chooses."""
     mean = np.zeros(len(base))
     for weight, state in zip(t, states, strict=True):

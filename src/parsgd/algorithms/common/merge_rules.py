@@ -18,7 +18,7 @@ import numpy as np
 
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.learned_weights import learn_weights
-from parsgd.core import FitState, Report
+from parsgd.core import FitState, Report, has_averaging
 
 Rule = Callable[[FitState, Sequence[Report]], np.ndarray]
 
@@ -47,7 +47,7 @@ def _fednova(fit_state: FitState, reports: Sequence[Report]) -> np.ndarray:
 
 def _learned(fit_state: FitState, reports: Sequence[Report]) -> np.ndarray:
     by_steps = merge_weights.by_steps(_steps(reports))
-    if fit_state.sample is None:
+    if fit_state.sample is None or not has_averaging(fit_state.model):
         return by_steps
     states = [report.state for report in reports]
     return learn_weights(fit_state.model, fit_state.sample, fit_state.state, states, by_steps)
@@ -62,5 +62,15 @@ RULES: dict[str, Rule] = {
     "loss": _loss,
     "learned": _learned,
 }
-# Rules that need probe rows.
+# Rules that need probe rows, and rules that need a model with the capability "averaging".
 PROBE_ROW_RULES = frozenset({"learned"})
+AVERAGING_RULES = frozenset({"wp", "learned"})
+
+
+def required_by_rule(rule: str) -> frozenset[str]:
+    """Return the capabilities that a merge rule requires.
+
+    >>> required_by_rule("wp"), required_by_rule("steps")
+    (frozenset({'averaging'}), frozenset())
+    """
+    return frozenset({"averaging"}) if rule in AVERAGING_RULES else frozenset()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from parsgd.core import MergeResult, Report
 from parsgd.utils.tree_reduce import weighted_sum
@@ -18,7 +19,7 @@ from parsgd.utils.tree_reduce import weighted_sum
 _SUMS_TO_ONE = 1e-12
 
 
-def uniform(steps: np.ndarray) -> np.ndarray:
+def uniform(steps: ArrayLike) -> np.ndarray:
     """Return equal weights for all workers that moved (Zinkevich et al. 2010).
 
     >>> uniform(np.array([10, 10, 0]))
@@ -27,7 +28,7 @@ def uniform(steps: np.ndarray) -> np.ndarray:
     return _normalized((np.asarray(steps) > 0).astype(float))
 
 
-def by_steps(steps: np.ndarray) -> np.ndarray:
+def by_steps(steps: ArrayLike) -> np.ndarray:
     """Return weights proportional to the steps made.
 
     >>> by_steps(np.array([30, 10]))
@@ -54,7 +55,7 @@ def wp_sgd(log_contractions: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return _normalized(np.where(moved, np.exp(logs[moved].min() - np.where(moved, logs, 0.0)), 0.0))
 
 
-def by_examples(examples: np.ndarray) -> np.ndarray:
+def by_examples(examples: ArrayLike) -> np.ndarray:
     """Return weights proportional to the examples visited; they differ from :func:`by_steps` for unequal batches.
 
     >>> by_examples(np.array([30, 10]))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,16 +35,22 @@ class OuterStep(NamedTuple):
     factor: float = 1.0
 
 
+@runtime_checkable
 class OuterOptimizer(Protocol):
     """Outer optimizer of local SGD.
 
-    ``init_memory`` returns its first memory and ``n_probe_rows`` the number of probe rows it needs.  ``lr_factor`` is a
-    factor on the workers' learning rates, at most the number of workers.  ``schedule_step_size`` is the schedule
-    increment per worker step.  ``raises_rates`` is True if ``lr_factor`` may exceed 1.  A worker with a diverged run
-    then repeats it without the factor, and its report carries the smaller ``lr_scale``.
+    ``requires`` are the capabilities that it requires of the model.  ``init_memory`` returns its first memory and
+    ``n_probe_rows`` the number of probe rows it needs.  ``lr_factor`` is a factor on the workers' learning rates, at
+    most the number of workers.  ``schedule_step_size`` is the schedule increment per worker step.  ``raises_rates`` is
+    True if ``lr_factor`` may exceed 1.  A worker with a diverged run then repeats it without the factor, and its report
+    carries the smaller ``lr_scale``.
     """
 
-    raises_rates: bool
+    @property
+    def requires(self) -> frozenset[str]: ...
+
+    @property
+    def raises_rates(self) -> bool: ...
 
     def n_probe_rows(self, n_rows: int) -> int: ...
 
@@ -57,10 +63,11 @@ class OuterOptimizer(Protocol):
     def step(self, fit_state: FitState, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep: ...
 
 
-class _NoProbe:
-    """Base of outer steps without probe rows and without a factor on the workers' rates."""
+class PlainOuterOptimizer:
+    """Base class of outer steps without probe rows and without a factor on the workers' rates."""
 
-    raises_rates = False
+    requires: frozenset[str] = frozenset()
+    raises_rates: bool = False
 
     def n_probe_rows(self, n_rows: int) -> int:
         return 0
@@ -76,7 +83,7 @@ class _NoProbe:
 
 
 @dataclass(frozen=True)
-class Mean(_NoProbe):
+class Mean(PlainOuterOptimizer):
     """Outer step to the workers' weighted mean."""
 
     def step(self, fit_state: FitState, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep:
@@ -84,7 +91,7 @@ class Mean(_NoProbe):
 
 
 @dataclass(frozen=True)
-class Momentum(_NoProbe):
+class Momentum(PlainOuterOptimizer):
     """Outer step with momentum ``0 <= beta < 1``: SlowMo, or DiLoCo's Nesterov form.
 
     The driver keeps one additional vector.  The defaults are the published ones, for networks and hundreds of steps per
@@ -101,6 +108,7 @@ class Momentum(_NoProbe):
     def __post_init__(self) -> None:
         choose(self.kind, ("momentum", "nesterov"), "kind", "Momentum")
         nesterov = self.kind == "nesterov"
+        # the defaults are published values, which differ between the kinds
         object.__setattr__(self, "rate", (0.7 if nesterov else 1.0) if self.rate is None else self.rate)
         object.__setattr__(self, "beta", (0.9 if nesterov else 0.5) if self.beta is None else self.beta)
         check_between(self.rate, 0, float("inf"), "rate", "Momentum")
@@ -118,6 +126,8 @@ class Momentum(_NoProbe):
         self, fit_state: FitState, reports: Sequence[Report], weights: np.ndarray, memory: np.ndarray
     ) -> OuterStep:
         merged = merge_weights.merge(fit_state.state, reports, weights, fit_state.model.nonnegative).state
+        assert self.rate is not None
+        assert self.beta is not None
         move = merged.astype(np.float64) - fit_state.state
         velocity = self.beta * memory + move
         nesterov = self.kind == "nesterov"

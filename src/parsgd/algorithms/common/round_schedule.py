@@ -53,11 +53,11 @@ def shares_by_speed(seconds_per_example: np.ndarray, rows: Sequence[int]) -> np.
     >>> shares_by_speed(np.array([0.01, 0.02]), [50, 50]).round(3)
     array([0.667, 0.333])
     """
-    seconds_per_example, rows = np.asarray(seconds_per_example, dtype=float), np.asarray(rows, dtype=float)
+    seconds_per_example, n_rows = np.asarray(seconds_per_example, dtype=float), np.asarray(rows, dtype=float)
     if not (np.isfinite(seconds_per_example).all() and (seconds_per_example > 0.0).all()):
         return None
     shares = (1.0 / seconds_per_example) / (1.0 / seconds_per_example).sum()
-    present = rows / max(rows.sum(), 1.0)
+    present = n_rows / max(n_rows.sum(), 1.0)
     return shares if np.any(np.abs(shares - present) > _MIN_SHARE_CHANGE * shares) else None
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,14 +17,12 @@ class SubsampledShard(Shard):
     shard: Shard
     fraction: float
     seed: int
+    n_rows: int = field(init=False)
+    cost: float = field(init=False)
 
-    @cached_property
-    def n_rows(self) -> int:
-        return sum(len(block.order) for block in self.blocks(self.seed, 0))
-
-    @property
-    def cost(self) -> float:
-        return self.shard.cost
+    def __post_init__(self) -> None:
+        self.n_rows = sum(len(block.order) for block in self.blocks(self.seed, 0))
+        self.cost = self.shard.cost
 
     def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[RowBlock]:
         for rows, order in self.shard.blocks(seed, epoch):

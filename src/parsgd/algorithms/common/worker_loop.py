@@ -5,11 +5,21 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from dataclasses import dataclass
 
 import numpy as np
 
-from parsgd.core import Model, ProgressCallback, Report, Shard, Task
+from parsgd.core import (
+    Model,
+    ProgressCallback,
+    Report,
+    RowBlock,
+    Shard,
+    StartRun,
+    StoppingCriterion,
+    Task,
+    Totals,
+    has_averaging,
+)
 from parsgd.errors import DivergedError, diverged
 from parsgd.kernels.gil_threshold import set_has_other_workers
 
@@ -25,19 +35,20 @@ def run(
     shard: Shard,
     task: Task,
     progress: ProgressCallback,
+    *,
     state: np.ndarray | None = None,
-    shared_scalars: np.ndarray | None = None,
+    start_run: StartRun | None = None,
 ) -> Report:
     """Run SGD on ``shard`` from ``task.state`` until the budget ends or the driver stops the run, and report.
 
     The result does not depend on how the run is split into compiled calls; equal budgets in examples give equal bits.
 
-    If ``state`` is passed, the run updates that array in place instead of a copy of the task's state.  With
-    ``shared_scalars``, other workers update the same array (:class:`~parsgd.core.SharedModel`).
+    If ``state`` is passed, the run updates that array in place instead of a copy of the task's state.  ``start_run``
+    replaces ``model.sgd_run``.
     """
     if state is None:
         state = task.state if task.owned else private_copy(task.state)
-    return _Run(model, shard, task, progress, state, shared_scalars).report()
+    return _Run(model, shard, task, progress, state, start_run or model.sgd_run).report()
 
 
 def private_copy(state: np.ndarray) -> np.ndarray:
@@ -71,36 +82,38 @@ def whole_batches(cursor: int, examples: int, n_rows: int, batch_size: int) -> i
     return examples + min(-(-done // batch_size) * batch_size, n_rows) - done
 
 
-@dataclass
 class _Run:
-    model: Model
-    shard: Shard
-    task: Task
-    progress: ProgressCallback
-    state: np.ndarray
-    shared_scalars: np.ndarray | None
-
-    def report(self) -> Report:
-        task, model = self.task, self.model
+    def __init__(
+        self,
+        model: Model,
+        shard: Shard,
+        task: Task,
+        progress: ProgressCallback,
+        state: np.ndarray,
+        start_run: StartRun,
+    ):
+        self.model, self.shard, self.task, self.progress, self.state = model, shard, task, progress, state
         set_has_other_workers(task.n_workers > 1)
         self.lr_scale = task.lr_scale.copy()
         self.stopping = task.budget.stopping.fresh() if task.budget.stopping is not None else None
-        self.totals, self.epoch_log = [], []
+        self.totals: list[Totals] = []
+        self.epoch_log: list[tuple[int, float, float | None]] = []
         self.examples, self.running, self.converged, self.diverged = 0, True, False, False
-        self.chunk = max(1, int(_FIRST_CHUNK_VALUES / max(self.shard.cost, 1.0)))
-        shared = () if self.shared_scalars is None else (self.shared_scalars,)
-        sgd_run = model.sgd_run(
-            self.state, task.schedule_step, self.lr_scale, task.seed, task.schedule_step_size, *shared
-        )
+        self.chunk = max(1, int(_FIRST_CHUNK_VALUES / max(shard.cost, 1.0)))
         self.most = task.budget.examples
+        self.sgd_run = start_run(state, task.schedule_step, self.lr_scale, task.seed, task.schedule_step_size)
+        self.started = time.perf_counter()
+
+    def report(self) -> Report:
+        task, model, sgd_run = self.task, self.model, self.sgd_run
         if task.budget.seconds == math.inf:
             self.most = whole_batches(task.cursor, self.most, self.shard.n_rows, model.batch_size)
         elif task.budget.seconds is not None:
-            self._compile(sgd_run)
+            self._compile()
         self.started = time.perf_counter()
         while self._left() > 0 and self.running and self.shard.n_rows > 0:
-            self._epoch(sgd_run)
-            self._close_epoch(sgd_run)
+            self._epoch()
+            self._close_epoch()
         sgd_run.finalize()
         if self.stopping is not None and self.stopping.best_state is not None:
             self.state[:] = self.stopping.best_state
@@ -119,44 +132,50 @@ class _Run:
             seconds=time.perf_counter() - self.started,
             schedule_step=sgd_run.schedule_step,
             lr_scale=self.lr_scale,
-            log_contraction=model.log_contraction(task.schedule_step, steps * task.schedule_step_size)
-            / task.schedule_step_size,
+            log_contraction=self._log_contraction(steps),
             converged=self.converged,
             epoch_log=tuple(self.epoch_log),
             diverged=self.diverged,
         )
 
-    def _compile(self, sgd_run) -> None:
+    def _log_contraction(self, steps: int) -> float:
+        """Return the model's bound for ``steps`` steps, or 0 if it offers none."""
+        if not has_averaging(self.model):
+            return 0.0
+        size = self.task.schedule_step_size
+        return self.model.log_contraction(self.task.schedule_step, steps * size) / size
+
+    def _compile(self) -> None:
         """Run zero rows, so that first-use compilation does not take time from the round's seconds."""
         epoch, skip = divmod(self.task.cursor + self.examples, max(self.shard.n_rows, 1))
         for block in self.shard.blocks(self.task.seed, epoch, skip):
-            sgd_run.run(block.rows, block.order, 0, 0)
+            self.sgd_run.run(block.rows, block.order, 0, 0)
             break
 
     def _left(self) -> int:
         return self.most - self.examples
 
-    def _epoch(self, sgd_run) -> None:
+    def _epoch(self) -> None:
         """Continue to the end of the current epoch or of the budget."""
         epoch, skip = divmod(self.task.cursor + self.examples, self.shard.n_rows)
         for block in self.shard.blocks(self.task.seed, epoch, skip):
             at = 0
             while at < len(block.order) and self._left() > 0 and self.running:
                 stop = min(at + self._aligned_chunk(), len(block.order), at + self._left())
-                self._advance(sgd_run, block, at, stop)
+                self._advance(block, at, stop)
                 at = stop
             if self._left() <= 0 or not self.running:
                 return
 
-    def _advance(self, sgd_run, block, start: int, stop: int) -> None:
+    def _advance(self, block: RowBlock, start: int, stop: int) -> None:
         started = time.perf_counter()
-        sgd_run.run(block.rows, block.order, start, stop)
+        self.sgd_run.run(block.rows, block.order, start, stop)
         self.examples += stop - start
         spent = time.perf_counter() - started
         if self.task.slowdown > 1.0:
             time.sleep(spent * (self.task.slowdown - 1.0))
         self.chunk = max(1, int((stop - start) * min(_CHUNK_SECONDS / max(spent, 1e-9), 4.0)))
-        self.running = self.progress(self.task.worker, stop - start, sgd_run) and not self._late()
+        self.running = self.progress(self.task.worker, stop - start, self.sgd_run) and not self._late()
 
     def _late(self) -> bool:
         seconds = self.task.budget.seconds
@@ -167,33 +186,30 @@ class _Run:
         size = self.model.batch_size
         return max(size, self.chunk // size * size)
 
-    def _close_epoch(self, sgd_run) -> None:
+    def _close_epoch(self) -> None:
         """Record the totals; at the end of an epoch, update the stopping rule."""
-        totals = sgd_run.take_totals()
+        totals = self.sgd_run.take_totals()
         self.totals.append(totals)
         # with a stored best state, divergence ends the run without an error
         if not np.isfinite(totals.objective).all() and not self._keeps_best():
             raise self._divergence()
         ended = (self.task.cursor + self.examples) % self.shard.n_rows == 0
         if self.stopping is not None and ended:
-            self._update_stopping(sgd_run, totals)
+            self._update_stopping(self.stopping, totals)
         score = self.stopping.scores[-1] if self.stopping is not None and self.stopping.scores else None
         self.epoch_log.append((self.examples, self.model.total_loss(totals.loss) / max(totals.examples, 1), score))
 
-    def _update_stopping(self, sgd_run, totals) -> None:
-        shown = contextlib.nullcontext()
-        if self.stopping.monitor is not None:
-            # scores change no step: with early stopping, a fit equals the fit to the other rows, bit for bit
-            shown = sgd_run.shown() if hasattr(sgd_run, "shown") else contextlib.nullcontext(sgd_run.finalize())
-        with shown:
+    def _update_stopping(self, rule: StoppingCriterion, totals: Totals) -> None:
+        # scores change no step: with early stopping, a fit equals the fit to the other rows, bit for bit
+        with self.sgd_run.finalized() if rule.monitor is not None else contextlib.nullcontext():
             if self._keeps_best() and not self.model.finite(self.state):
-                self.stopping.scores.append(math.nan)
+                rule.scores.append(math.nan)
                 self.running, self.diverged = False, True
                 return
-            lowered = self.stopping.update(totals.objective / max(totals.examples, 1), self.state, self.lr_scale)
+            lowered = rule.update(totals.objective / max(totals.examples, 1), self.state, self.lr_scale)
         if lowered:
             # pending updates so far used the old lr_scale
-            sgd_run.finalize()
+            self.sgd_run.finalize()
             self.converged = not self.lr_scale.any()
             self.running = self.running and not self.converged
 
@@ -204,4 +220,4 @@ class _Run:
     def _divergence(self) -> DivergedError:
         epoch = max(self.task.cursor + self.examples - 1, 0) // self.shard.n_rows + 1
         what = f"the parameters of worker {self.task.worker} became NaN or infinite in round {self.task.round}"
-        return diverged(self.model, epoch, what)
+        return diverged(self.model.divergence, epoch, what)

@@ -174,9 +174,9 @@ def train(
             messages, real_seconds = fitting.fit(estimator, parts, console, ignored=(ConvergenceWarning,))
     except (WorkersLostError, DivergedError) as error:
         console.print(f"  {error}", style="yellow")
-        observed.look()
+        observed.record_loss()
         return {"outcome": type(error).__name__, "why": str(error), "warnings": []} | _describe_curve(observed)
-    observed.look()
+    observed.record_loss()
     history = estimator.history_
     return {
         "outcome": estimator.outcome_.name,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from parsgd.data.contracts import BasePiece, Chunk
 from parsgd.data.formats.npy_arrays import ArrayPiece, as_rows, check_finite, handle_of
-from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError, InvalidArgumentError
 from parsgd.utils import interrupts, temporary
 
@@ -45,14 +45,13 @@ def list_pieces(blocks: Sequence[Any], dtype: str) -> list[ArrayPiece]:
 
 
 @dataclass(frozen=True)
-class CalledPiece:
+class CalledPiece(BasePiece):
     """All rows that a function yields; each pass calls it again, and must yield the same rows."""
 
     make: Callable[[], Iterable[Any]]
     n_rows: int
     n_features: int
     dtype: str
-    home: str | None = None
 
     @property
     def name(self) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 from parsgd.data.columns.arrow_values import kind_of_type
 from parsgd.data.columns.column_specs import listed
 from parsgd.data.columns.numeric import arrow
+from parsgd.data.contracts import BasePiece, Chunk
 from parsgd.data.formats.csv_layout import CsvLayout, CsvOptions, layout_of, parsed_rows
 from parsgd.data.formats.line_spans import LineSpan, blocks_of_rows, read_span, spans
 from parsgd.data.formats.paths import Address
 from parsgd.data.formats.tables import CHUNK_ROWS, chunk_of
-from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError
 
 # Bytes of a compressed file per parser call.
@@ -21,7 +21,7 @@ _BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
-class CsvPiece:
+class CsvPiece(BasePiece):
     """A span of a CSV file, or all of a compressed one; ``stamp`` detects changes of the file."""
 
     address: Address
@@ -31,7 +31,6 @@ class CsvPiece:
     encoder: Any
     target: str | None
     weight: str | None
-    home: str | None = None
 
     @property
     def n_rows(self) -> int:

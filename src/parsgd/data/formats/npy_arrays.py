@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from parsgd.data.contracts import BasePiece, Chunk
 from parsgd.data.formats.paths import Address
-from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError, InvalidArgumentError
 
 # Rows per piece, and values per chunk.
@@ -65,7 +65,7 @@ def handle_of(data: Any, what: str) -> Any:
 
 
 @dataclass(frozen=True)
-class ArrayPiece:
+class ArrayPiece(BasePiece):
     """Rows ``[first, first + n_rows)`` of array handles; ``y`` and ``weight`` may be None."""
 
     x: Any
@@ -75,7 +75,6 @@ class ArrayPiece:
     n_rows: int
     dtype: str
     whole: str
-    home: str | None = None
 
     @property
     def name(self) -> str:

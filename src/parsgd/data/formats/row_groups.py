@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from parsgd.data.columns.numeric import arrow
+from parsgd.data.contracts import BasePiece, Chunk
 from parsgd.data.formats.tables import targets_in, weights_in
 from parsgd.data.sources.piece_reader import error_location
-from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError, MissingDependencyError
 
 # Values decoded at a time, and the minimum and maximum rows of a batch.
@@ -105,8 +105,8 @@ class _ReadErrors:
 
 
 @dataclass(frozen=True)
-class RowGroup:
-    """One row group of a Parquet file: a :class:`~parsgd.data.sources.pieces.Piece`.
+class RowGroup(BasePiece):
+    """One row group of a Parquet file: a :class:`~parsgd.data.contracts.Piece`.
 
     ``finite``: the encoder has checked the rows for NaN and infinite values, with the column's name. ``encoder``
     converts its ``columns`` to rows; one with ``fills = True`` writes them into ``out``, if present. ``casts`` maps the
@@ -122,7 +122,6 @@ class RowGroup:
     weight: str | None = None
     casts: Mapping[str, Any] = field(default_factory=dict)
     filter: Any = None
-    home: str | None = None
 
     finite = True
 
@@ -140,7 +139,7 @@ class RowGroup:
         """
         return self._chunks(False)
 
-    def passing(self) -> Iterator[Chunk]:
+    def lazy_chunks(self) -> Iterator[Chunk]:
         """Read its rows as :class:`LazyRows` if possible, for a caller with its own output array."""
         return self._chunks(not self.encoder.sparse and getattr(self.encoder, "fills", False))
 

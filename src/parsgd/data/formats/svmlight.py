@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from parsgd.data.contracts import BasePiece, Chunk
 from parsgd.data.formats.line_spans import LineSpan, RowScanner, blocks_of_rows, read_span
 from parsgd.data.formats.paths import Address
-from parsgd.data.sources.pieces import Chunk
 from parsgd.errors import DataFileError
 
 # Bytes of a compressed file per parser call.
@@ -20,7 +20,7 @@ _BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
-class SvmlightPiece:
+class SvmlightPiece(BasePiece):
     """A span of an svmlight file, or all of a compressed one; ``first`` is the index of its first feature, 0 or 1."""
 
     address: Address
@@ -34,7 +34,6 @@ class SvmlightPiece:
     wider: bool = False
     # divisor of each feature
     scale: tuple[float, ...] | None = None
-    home: str | None = None
 
     @property
     def n_rows(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from parsgd.data.columns.arrow_values import bad_value, kind_of_type, located, numbers_in, spelled
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.sources.pieces import Chunk
+from parsgd.data.contracts import BasePiece, Chunk
 from parsgd.errors import DataFileError
 
 # Rows decoded at a time: few enough for the CPU cache, and enough to amortize a call.
@@ -110,7 +110,7 @@ def weights_in(column: Any, name: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class TablePiece:
+class TablePiece(BasePiece):
     """Rows ``[first_row, first_row + n_rows)`` of a table in memory; pickled with its rows."""
 
     table: Any
@@ -119,7 +119,6 @@ class TablePiece:
     encoder: Any
     target: str | None
     weight: str | None
-    home: str | None = None
 
     @property
     def n_rows(self) -> int:

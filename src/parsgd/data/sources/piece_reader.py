@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parsgd.data.sources.pieces import Chunk, Piece, Pose
+from parsgd.data.contracts import Chunk, Piece, Pose
 from parsgd.errors import DataFileError, ParsgdError
 from parsgd.utils.row_arrays import standard_csr
 
@@ -98,7 +98,7 @@ class RowSpan:
                 y = np.ones(_n_rows(kept)) if kept.y is None else kept.y
                 x = standard_csr(kept.x) if hasattr(kept.x, "indptr") else kept.x
                 posed = PosedRows(x, *pose(y, kept.weight))
-                if not getattr(self.piece, "finite", False):
+                if not self.piece.finite:
                     check_rows_finite(posed)
             yield posed
 
@@ -122,7 +122,7 @@ def chunks_of(piece: Piece, stop: int | None = None) -> Iterator[tuple[int, Chun
     """
     stop = piece.n_rows if stop is None else stop
     with error_location(piece, 0, piece.n_rows):
-        chunks = iter(piece.passing() if hasattr(piece, "passing") else piece.chunks())
+        chunks = iter(piece.lazy_chunks())
     at = 0
     with contextlib.closing(chunks) if hasattr(chunks, "close") else contextlib.nullcontext():
         while at < stop:

@@ -17,10 +17,10 @@ from functools import cached_property
 import numpy as np
 
 from parsgd.core import RowBlock, Rows, Shard
+from parsgd.data.contracts import Piece, Pose
 from parsgd.data.sources.array_source import part_sizes
 from parsgd.data.sources.partitioning import assign_pieces, in_stored_order
 from parsgd.data.sources.piece_reader import PosedRows, RowSpan
-from parsgd.data.sources.pieces import Piece, Pose
 from parsgd.data.sources.prefetch import Prefetcher, WindowIndex
 from parsgd.data.sources.shuffle_buffer import ShuffleBuffer, bytes_per_row, usual_rows
 from parsgd.errors import InvalidArgumentError
@@ -179,12 +179,12 @@ class StreamingShard(Shard):
 
     def futures(self) -> list:
         """Return the Dask futures that the shard needs (``Piece.futures``, if defined)."""
-        return [future for span in self.spans for future in getattr(span.piece, "futures", list)()]
+        return [future for span in self.spans for future in span.piece.futures()]
 
     def filled(self, values: Sequence) -> StreamingShard:
         """Replace its futures by their values."""
         left = iter(values)
-        pieces = [s.piece.filled(left) if hasattr(s.piece, "filled") else s.piece for s in self.spans]
+        pieces = [span.piece.filled(left) for span in self.spans]
         spans = tuple(replace(span, piece=piece) for span, piece in zip(self.spans, pieces, strict=True))
         return replace(self, spans=spans, _ahead=None, _last_order=None)
 

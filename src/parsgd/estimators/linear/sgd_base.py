@@ -181,7 +181,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
             examples.callback_arguments() if callback_arguments is None else callback_arguments,
             functools.partial(self._attributes, model, choice),
             name="partial_fit" if partial else "fit",
-            epochs=0 if choice.algorithm.one_shot else max_epochs,
+            epochs=0 if choice.algorithm.traits.one_shot else max_epochs,
         )
         with display_mode.shown(self.verbose), name_user_loss(model):
             fit = loop.fit(
@@ -202,7 +202,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         check_divergence(model, fit, examples)
         for name, value in self._attributes(model, choice, fit).items():
             setattr(self, name, value)
-        print_epochs(self.verbose, fit, choice.algorithm.one_shot, network=False)
+        print_epochs(self.verbose, fit, choice.algorithm.traits.one_shot, network=False)
         tasks.end()
 
     def _state(self, model: Linear, seed: int, coef: np.ndarray | None, intercept: np.ndarray | None) -> np.ndarray:

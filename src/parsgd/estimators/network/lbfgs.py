@@ -51,7 +51,7 @@ def minimize(
         nonlocal n_iter, stopped_by_callback
         n_iter += 1
         line.done[0] += len(rows.y)
-        line.tell(float(intermediate_result.fun))
+        line.notify(float(intermediate_result.fun))
         if line.halted:
             raise StopIteration
         if epoch_callback is not None:
@@ -74,7 +74,7 @@ def minimize(
         )
         scope.finalize()
         scope.message = Outcome.INTERRUPTED.value
-        line.tell(float(found.fun), done=True)
+        line.notify(float(found.fun), done=True)
     if not np.isfinite(found.x).all() or not np.isfinite(found.fun):
         raise DivergedError(
             "Solver produced non-finite parameter weights. The input data may contain large values and need to be"

@@ -97,15 +97,14 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
             self._clear_stopping_rule()
         rows_per_worker = -(-n_rows // choice.n_workers)
         # batches are within one worker's rows, unless all workers visit the rows in a common order
-        max_batch = n_rows if choice.algorithm.partition == "common_order" else rows_per_worker
-        if choice.algorithm.message == "gradient":
+        max_batch = n_rows if choice.algorithm.traits.partition == "common_order" else rows_per_worker
+        if choice.algorithm.traits.message == "gradient":
             rows_per_worker = n_rows
-            if hasattr(choice.algorithm, "size"):
-                # the schedule counts the algorithm's batches
-                batch = choice.algorithm.size(self._network(examples, layers, batch))
+            # the schedule counts the algorithm's batches
+            batch = choice.algorithm.rows_per_step(self._network(examples, layers, batch))
         batch = min(batch, max_batch)
         steps = -(-rows_per_worker // batch)
-        if choice.algorithm.message == "state" and choice.algorithm.common_clock:
+        if choice.algorithm.traits.message == "state" and choice.algorithm.traits.common_schedule_step:
             # with a common schedule step, a decaying rate counts the steps of all workers
             steps *= choice.n_workers
         schedule_step = getattr(self, "_clock", 1.0) if partial else 1.0
@@ -118,7 +117,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
             examples.callback_arguments(),
             functools.partial(self._attributes, model, choice),
             name="partial_fit" if partial else "fit",
-            epochs=0 if choice.algorithm.one_shot else max_epochs,
+            epochs=0 if choice.algorithm.traits.one_shot else max_epochs,
         )
         with display_mode.shown(self.verbose):
             fit = loop.fit(
@@ -142,7 +141,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
         self.n_iter_ = fit.n_epochs
         self._set_weights(model, fit.state)
         self._extend_curves(fit)
-        print_epochs(self.verbose, fit, choice.algorithm.one_shot, network=True)
+        print_epochs(self.verbose, fit, choice.algorithm.traits.one_shot, network=True)
         if partial and self.early_stopping:
             self._update_early_stopping(model, fit.state, monitor)
         elif partial:
@@ -151,7 +150,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
 
     def _attributes(self, model: Network, choice: auto_select.Choice, fit: loop.Fit) -> dict[str, Any]:
         """Return the fitted attributes that callbacks get during a fit."""
-        losses, _ = epochs_of(fit, choice.algorithm.one_shot)
+        losses, _ = epochs_of(fit, choice.algorithm.traits.one_shot)
         record = {
             "n_iter_": fit.n_epochs,
             "history_": fit.history,
@@ -300,7 +299,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
 
         The previous fit may have kept other curves, because ``early_stopping`` can change between fits.
         """
-        losses, scores = epochs_of(fit, self.algorithm_.algorithm.one_shot)
+        losses, scores = epochs_of(fit, self.algorithm_.algorithm.traits.one_shot)
         self.loss_curve_ = [*getattr(self, "loss_curve_", ()), *losses]
         self.loss_ = self.loss_curve_[-1]
         costs = [-score for score in scores] if self.early_stopping else losses

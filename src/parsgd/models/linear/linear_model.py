@@ -34,6 +34,7 @@ SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2", "ada
 # scikit-learn's factor on the intercept's steps for sparse rows, where the intercept changes far more often than a
 # weight.
 _SPARSE_INTERCEPT_DECAY = 0.01
+_CAPABILITIES = frozenset({"gradients", "averaging", "linear_state", "shared_steps", "full_gradient"})
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Linear:
     batch_size: int = 1
     measured: bool = True
     uses_blas = False
-    is_linear = True
+    divergence = ""
     positive: tuple[float, ...] = (1.0,)
     negative: tuple[float, ...] = (1.0,)
 
@@ -88,7 +89,7 @@ class Linear:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return frozenset({"shared_steps"}) - self.unavailable.keys()
+        return _CAPABILITIES - self.unavailable.keys()
 
     @property
     def l1_share(self) -> float:

@@ -166,7 +166,7 @@ class LinearSGDRun:
         views["intercept"][:] = run_state[field.INTERCEPT]
 
     @contextlib.contextmanager
-    def shown(self) -> Generator[None]:
+    def finalized(self) -> Generator[None]:
         """Finalize the state within a context; afterwards the run continues from its previous form."""
         opened = self.opened
         kept = [(array, array.copy()) for array in self._kept()]

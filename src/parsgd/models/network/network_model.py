@@ -76,8 +76,7 @@ class Network:
         " preprocessed. (At epoch #{epoch}, {what}. Scaling input data with StandardScaler or MinMaxScaler might help,"
         " or a smaller learning_rate_init.)"
     )
-    is_linear = False
-    capabilities = frozenset({"shared_steps"})
+    capabilities = frozenset({"gradients", "averaging", "shared_steps", "full_gradient"})
     unavailable = {}
 
     @property

@@ -121,7 +121,7 @@ class NetworkSGDRun:
         run_state[field.PENDING_DECAY] = 0.0
 
     @contextlib.contextmanager
-    def shown(self) -> Generator[None]:
+    def finalized(self) -> Generator[None]:
         """Finalize the state within a context; afterwards the run continues from its previous form."""
         plain = self.run_state[field.FIRST_LAYER_SCALE] == 1.0 and self.run_state[field.PENDING_DECAY] == 0.0
         kept = [] if plain else [(array, array.copy()) for array in (self.run_state, *self.coefs)]

@@ -12,7 +12,7 @@ from parsgd import core
 from parsgd.core import Budget, FitState, Task, no_progress
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
-from parsgd.testing.contracts._assert import SEED, must
+from parsgd.testing.contracts._assert import SEED, must, must_have_members
 from parsgd.testing.contracts._fixtures import small_model, small_report, small_source
 from parsgd.training.loop import fit
 from parsgd.training.stopping import StoppingRule
@@ -29,15 +29,18 @@ def check_algorithm(algorithm: core.Algorithm) -> None:
     An algorithm that needs shared memory is fitted on threads.  Its tasks must all hold one array, which ``run``
     updates.
     """
-    must(isinstance(algorithm, core.Algorithm), f"{type(algorithm).__name__} lacks parts of parsgd.core.Algorithm.")
-    must(all(isinstance(need, str) for need in algorithm.requires), "requires must be a set of capability names.")
-    must(algorithm.partition in core.PARTITIONS, f"partition must be one of {core.PARTITIONS}.")
-    must(algorithm.message in ("state", "gradient"), "message must be 'state' or 'gradient'.")
+    must_have_members(algorithm, core.Algorithm, "Algorithm")
+    traits = algorithm.traits
+    must(isinstance(traits, core.AlgorithmTraits), "traits must be an instance of parsgd.core.AlgorithmTraits.")
+    must(all(isinstance(need, str) for need in traits.requires), "requires must be a set of capability names.")
+    must(traits.partition in core.PARTITIONS, f"partition must be one of {core.PARTITIONS}.")
+    must(traits.message in ("state", "gradient"), "message must be 'state' or 'gradient'.")
+    must(algorithm.rows_per_step(small_model()) >= 1, "rows_per_step must be at least 1.")
     for n_workers in (1, 2, 5):
         must(1 <= algorithm.quorum(n_workers) <= n_workers, "A quorum must be between 1 and the number of workers.")
     must(pickle.loads(pickle.dumps(algorithm)) == algorithm, "An algorithm must be picklable, and equal to its copy.")
     _check_merge(algorithm)
-    _check_run(algorithm)
+    budget = _check_run(algorithm)
     source = small_source()
     start = small_model().gradient(small_model().init(1), source.rows)[0]
     engine = Threads() if _shares_memory(algorithm) else Serial()
@@ -45,7 +48,7 @@ def check_algorithm(algorithm: core.Algorithm) -> None:
     end = small_model().gradient(result.state, source.rows)[0]
     must(end < start, f"A fit must lower the objective; it went from {start:.4g} to {end:.4g}.")
     # rounds with a time limit visit a number of rows that depends on the machine
-    if getattr(algorithm, "seconds", None) is None and getattr(algorithm, "deadline", None) is None:
+    if budget.seconds is None:
         must(result.examples >= 3 * source.n_rows, "Three epochs must visit at least three times the number of rows.")
         if algorithm.quorum(2) == 2:
             must(result.examples == 3 * source.n_rows, "Three epochs must visit every row three times.")
@@ -53,13 +56,19 @@ def check_algorithm(algorithm: core.Algorithm) -> None:
 
 def _shares_memory(algorithm: core.Algorithm) -> bool:
     """Return True if all workers write to one shared array, the state of their tasks."""
-    return "shared_memory" in algorithm.requires
+    return "shared_memory" in algorithm.traits.requires
+
+
+def _start_state(algorithm: core.Algorithm, fit_state: FitState, worker: int) -> np.ndarray:
+    """Return the start state of a worker's next task."""
+    state = algorithm.next_task(fit_state, worker).state
+    return fit_state.state if state is None else state
 
 
 def _reports(algorithm: core.Algorithm, fit_state: FitState, rng: np.random.Generator) -> list[core.Report]:
     """Return the reports of three equal workers."""
     if _shares_memory(algorithm):
-        start_states = [algorithm.start_state(fit_state, worker) for worker in range(3)]
+        start_states = [_start_state(algorithm, fit_state, worker) for worker in range(3)]
         must(
             all(start_state is start_states[0] for start_state in start_states),
             "All tasks of workers that share memory must hold the same array.",
@@ -67,7 +76,7 @@ def _reports(algorithm: core.Algorithm, fit_state: FitState, rng: np.random.Gene
         must(not np.shares_memory(start_states[0], fit_state.state), "Workers must not write to the driver's state.")
         return [small_report(worker, start_state) for worker, start_state in enumerate(start_states)]
     # the last element of a gradient message is the summed weight of its examples
-    size = fit_state.state.size + (algorithm.message == "gradient")
+    size = fit_state.state.size + (algorithm.traits.message == "gradient")
     return [small_report(worker, np.abs(rng.standard_normal(size))) for worker in range(3)]
 
 
@@ -94,15 +103,7 @@ def _check_merge(algorithm: core.Algorithm) -> None:
         equal_states = [replace(report, state=reports[0].state) for report in reports]
         equal = algorithm.merge(fit_state, equal_states).weights
     must(np.ptp(equal) < 1e-12, f"Equal workers must have equal weights; the weights are {equal}.")
-    following = replace(fit_state, state=merge.state, memory=merge.memory, round=1)
-    sent = [algorithm.start_state(following, worker) for worker in range(3)]
-    if _shares_memory(algorithm):
-        # one array, not updated by any worker yet
-        alone = algorithm.merge(fit_state, reports[:1]).state
-        must(np.array_equal(alone, start), "A single report's state must come back bit for bit.")
-    else:
-        must(all(np.shape(state) == start.shape for state in sent), "start_state must return a state.")
-    if algorithm.message == "state" and not _shares_memory(algorithm):
+    if algorithm.traits.message == "state" and not _shares_memory(algorithm):
         _check_states(algorithm, fit_state, reports)
     idle = replace(reports[2], steps=0, examples=0, log_contraction=0.0)
     weights = algorithm.merge(fit_state, [*reports[:2], idle]).weights
@@ -112,6 +113,14 @@ def _check_merge(algorithm: core.Algorithm) -> None:
         np.array_equal(algorithm.merge(fit_state, idle_reports).state, start),
         "If no worker moved, the state must stay.",
     )
+    following = replace(fit_state, state=merge.state, memory=merge.memory, round=1)
+    sent = [_start_state(algorithm, following, worker) for worker in range(3)]
+    if _shares_memory(algorithm):
+        # one array, not updated by any worker yet
+        alone = algorithm.merge(fit_state, reports[:1]).state
+        must(np.array_equal(alone, start), "A single report's state must come back bit for bit.")
+    else:
+        must(all(np.shape(state) == start.shape for state in sent), "next_task must start from a state.")
 
 
 def _check_states(algorithm: core.Algorithm, fit_state: FitState, reports: list[core.Report]) -> None:
@@ -146,16 +155,17 @@ def _initial_fit_state(
     return replace(fit_state, memory=algorithm.init_memory(fit_state))
 
 
-def _check_run(algorithm: core.Algorithm) -> None:
+def _check_run(algorithm: core.Algorithm) -> Budget:
+    """Check the runs of one task, and return the budget of the task."""
     model = small_model()
-    shards = small_source().split(2, SEED, algorithm.partition)
+    shards = small_source().split(2, SEED, algorithm.traits.partition)
     fit_state = _initial_fit_state(algorithm, model, model.init(0), shards)
-    budget = algorithm.budget(fit_state, 1)
-    if algorithm.one_shot:
+    budget = algorithm.next_task(fit_state, 1).budget
+    if algorithm.traits.one_shot:
         budget = replace(budget, stopping=StoppingRule(tol=None))
 
     def task() -> Task:
-        start_state = algorithm.start_state(_initial_fit_state(algorithm, model, model.init(0), shards), 1)
+        start_state = _start_state(algorithm, _initial_fit_state(algorithm, model, model.init(0), shards), 1)
         return Task(1, 0, start_state, 3, budget, n_workers=2, source_rows=small_source().n_rows)
 
     first = task()
@@ -173,6 +183,7 @@ def _check_run(algorithm: core.Algorithm) -> None:
         must(_same(report.state, repeated.state), "Running a task twice must give the same bits.")
     halted = algorithm.run(model, shards[1], task(), lambda worker, examples, sgd_run: False)
     must(halted.examples <= report.examples, "run must end early if the progress callback returns False.")
+    return budget
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:

@@ -12,7 +12,7 @@ from parsgd import core
 from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.core import Budget, Report, Task, no_progress
 from parsgd.engines.serial import Serial
-from parsgd.testing.contracts._assert import SEED, must
+from parsgd.testing.contracts._assert import SEED, must, must_have_members
 from parsgd.testing.contracts._fixtures import small_model, small_report, small_source
 from parsgd.training.loop import fit
 
@@ -26,8 +26,7 @@ def check_engine(engine: core.Engine) -> None:
     - Results equal those of ``engine="serial"`` bit for bit.
     - A closed pool leaves no threads.
     """
-    kind = type(engine).__name__
-    must(isinstance(engine, core.Engine), f"{kind} lacks parts of parsgd.core.Engine; derive it from EngineDefaults.")
+    must_have_members(engine, core.Engine, "Engine")
     must(
         all(isinstance(capability, str) for capability in engine.capabilities),
         "capabilities must be a set of capability names.",
@@ -48,6 +47,7 @@ def check_engine(engine: core.Engine) -> None:
 def _check_pool(engine: core.Engine) -> None:
     shards = [_EmptyShard(100), _EmptyShard(200), _EmptyShard(0)]
     pool = engine.open(_echo, shards, no_progress)
+    must_have_members(pool, core.WorkerPool, "WorkerPool")
     try:
         now = pool.now()
         for round in range(3):

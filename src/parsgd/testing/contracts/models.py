@@ -11,27 +11,45 @@ import numpy as np
 
 from parsgd import core
 from parsgd.core import CsrRows, DenseRows, Rows
-from parsgd.testing.contracts._assert import SEED, must
+from parsgd.testing.contracts._assert import SEED, must, must_have_members
+
+_CONTRACTS = {
+    "gradients": core.GradientModel,
+    "averaging": core.AveragingModel,
+    "linear_state": core.LinearStateModel,
+    "shared_steps": core.SharedModel,
+    "full_gradient": core.FullGradientModel,
+}
 
 
 def check_model(model: core.Model, rows: Rows) -> None:
     """Check a model on some ``rows`` in memory that it can learn from.
 
-    - Its gradient is that of its objective.
+    - It has the members of :class:`~parsgd.core.Model` and of the contracts in its ``capabilities``.
     - A run gives the same bits however it is split, counts its steps and examples, and leaves the rows unchanged.
-    - The first step lowers the objective, and with ``lr_scale`` 0 the state does not change.
+    - With ``lr_scale`` 0 the state does not change.
+    - With ``"full_gradient"``: its gradient is that of its objective, and the first step lowers the objective.
+    - With ``"gradients"``: gradients of the parts of a batch sum to that of the batch, and a step along them is the
+      step of a run.
     """
-    must(isinstance(model, core.Model), f"{type(model).__name__} lacks parts of parsgd.core.Model.")
-    _check_state(model)
-    _check_gradient(model, rows)
-    _check_run(model, rows)
-    _check_contraction(model)
-    must(
-        all(isinstance(capability, str) for capability in model.capabilities),
-        "capabilities must be a set of capability names.",
-    )
+    must_have_members(model, core.Model, "Model")
+    unknown = sorted(set(model.capabilities) - core.MODEL_CAPABILITIES)
+    must(not unknown, f"capabilities of a model must be in {sorted(core.MODEL_CAPABILITIES)}; got {unknown}.")
     must(not model.capabilities & model.unavailable.keys(), "capabilities and unavailable must not overlap.")
-    if "shared_steps" in model.capabilities:
+    for capability in sorted(model.capabilities):
+        contract = _CONTRACTS[capability]
+        must_have_members(model, contract, contract.__name__)
+    _check_state(model)
+    _check_run(model, rows)
+    if core.has_full_gradient(model):
+        _check_gradient(model, rows)
+        _check_first_step(model, rows)
+    if core.has_gradients(model):
+        _check_batch_gradients(model, rows)
+    if core.has_averaging(model):
+        _check_contraction(model)
+        _check_decision(model, rows)
+    if core.has_shared_steps(model):
         _check_shared_steps(model, rows)
     copied = pickle.loads(pickle.dumps(model))
     must(np.array_equal(_run_pass(copied, rows)[0], _run_pass(model, rows)[0]), "A pickled model must be the same.")
@@ -48,7 +66,7 @@ def _check_state(model: core.Model) -> None:
         must(not model.finite(broken), f"A state with {value} in it is not finite.")
 
 
-def _check_gradient(model: core.Model, rows: Rows, step: float = 1e-6) -> None:
+def _check_gradient(model: core.FullGradientModel, rows: Rows, step: float = 1e-6) -> None:
     rng = np.random.default_rng(SEED)
     state = model.init(SEED).astype(np.float64)
     # a random state avoids kinks, such as that of an l1 penalty at 0
@@ -97,20 +115,53 @@ def _check_run(model: core.Model, rows: Rows) -> None:
     must(np.array_equal(cut_totals.loss, totals.loss), "Splitting a run must not change the losses.")
     unmoved = _run_pass(model, rows, lr_scale=0.0)[0]
     must(np.array_equal(unmoved, model.init(SEED)), "With lr_scale 0 the state must not change.")
-    batch = _first(rows, size)
-    move = (_run_pass(model, batch)[0] - model.init(SEED)).astype(np.float64)
-    slope = float(move @ model.gradient(model.init(SEED), batch)[1])
-    must(slope <= 0.0, f"The first step must not go uphill; the objective rises by {slope:.3g} along it.")
     after = [np.array(part) for part in (*rows.x[:1], rows.y, rows.weight)]
     must(all(map(np.array_equal, before, after)), "A run must not change the rows.")
 
 
-def _check_shared_steps(model: core.Model, rows: Rows) -> None:
-    """Check that two alternating runs on one state visit the same rows as one run and end close to it."""
+def _check_first_step(model: core.FullGradientModel, rows: Rows) -> None:
+    batch = _first(rows, model.batch_size)
+    move = (_run_pass(model, batch)[0] - model.init(SEED)).astype(np.float64)
+    slope = float(move @ model.gradient(model.init(SEED), batch)[1])
+    must(slope <= 0.0, f"The first step must not go uphill; the objective rises by {slope:.3g} along it.")
+
+
+def _check_batch_gradients(model: core.GradientModel, rows: Rows) -> None:
+    """Check that gradients of slices sum to that of a batch, and that a step along the sum is a step of a run."""
+    state, batch = model.init(SEED), np.arange(min(model.batch_size, len(rows.y)), dtype=np.int32)
+    middle = len(batch) // 2
+    whole, totals = model.gradient_sum(state, rows, batch, 0, len(batch), 1.0, SEED)
+    parts = [model.gradient_sum(state, rows, batch, *ends, 1.0, SEED) for ends in ((0, middle), (middle, len(batch)))]
+    scale = max(float(np.abs(whole).max()), 1e-30)
     must(
-        isinstance(model, core.SharedModel),
-        "A model with the capability shared_steps must have size, shared_scalars and from_shared.",
+        float(np.abs(parts[0][0] + parts[1][0] - whole).max()) <= 1e-4 * scale,
+        "The gradients of the parts of a batch must sum to the gradient of the batch.",
     )
+    must(sum(part[1].examples for part in parts) == totals.examples == len(batch), "Totals must count the examples.")
+    ours = model.apply_gradient(state, whole, 1.0, np.ones(model.n_outputs))
+    theirs = _run_pass(model, _first(rows, len(batch)))[0]
+    must(np.array_equal(state, model.init(SEED)), "gradient_sum and apply_gradient must not modify the state.")
+    must(ours.shape == state.shape and ours.dtype == state.dtype, "apply_gradient must return a state.")
+    scale = max(float(np.abs(theirs - state).max()), 1e-30)
+    must(
+        float(np.abs(ours - theirs).max()) <= 1e-3 * scale,
+        "A step along the gradient of a batch must be the step that a run makes on this batch.",
+    )
+
+
+def _check_decision(model: core.AveragingModel, rows: Rows) -> None:
+    state = model.init(SEED)
+    decision = model.decision(state, rows.x)
+    must(np.ndim(decision) == 2 and len(decision) == len(rows.y), "decision must be (n_rows, n_outputs).")
+    loss, gradient = model.mean_loss(decision, rows)
+    must(np.isfinite(loss), "The mean loss of the first state must be finite.")
+    must(np.shape(gradient) == np.shape(decision), "mean_loss must return a gradient in the decisions.")
+    must(np.isfinite(model.penalty_value(state)), "The penalty of the first state must be finite.")
+    must(1.0 <= model.max_lr_factor(1.0, 3) <= 3.0, "max_lr_factor must be from 1 to the number of workers.")
+
+
+def _check_shared_steps(model: core.SharedModel, rows: Rows) -> None:
+    """Check that two alternating runs on one state visit the same rows as one run and end close to it."""
     start, order = model.init(SEED), np.arange(len(rows.y), dtype=np.int32)
     must(model.size == start.size, f"size must be the number of elements of a state: {start.size}, not {model.size}.")
     must(
@@ -137,7 +188,7 @@ def _check_shared_steps(model: core.Model, rows: Rows) -> None:
     )
 
 
-def _check_contraction(model: core.Model) -> None:
+def _check_contraction(model: core.AveragingModel) -> None:
     must(model.log_contraction(1.0, 0) == 0.0, "log_contraction(schedule_step, 0) must be 0.")
     few, many = model.log_contraction(1.0, 10), model.log_contraction(1.0, 1000)
     must(np.isfinite(many) and many <= few <= 0.0, "log_contraction must not increase with the number of steps.")

@@ -10,14 +10,15 @@ import numpy as np
 
 from parsgd import core
 from parsgd.core import CsrRows, RowBlock
-from parsgd.testing.contracts._assert import SEED, must
+from parsgd.testing.contracts._assert import SEED, must, must_have_members
 
 
 def check_source(source: core.Source, max_workers: int = 4) -> None:
     """Check a source of few rows: for any split, each row is visited once per epoch, reproducibly."""
-    must(isinstance(source, core.Source), f"{type(source).__name__} lacks parts of parsgd.core.Source.")
+    must_have_members(source, core.Source, "Source")
     must(source.n_rows > 0, "A source to be checked must have rows.")
     (whole,) = source.split(1, SEED, "shuffled")
+    must_have_members(whole, core.Shard, "Shard")
     rows = sorted(_visits(whole, 0))
     must(len(rows) == source.n_rows, f"An epoch must visit every row once: {source.n_rows}, not {len(rows)}.")
     for n_workers in (*range(1, max_workers + 1), source.n_rows + 2):

@@ -58,37 +58,37 @@ def remaining(progress: Progress) -> str:
 def missing(progress: Progress) -> str:
     """Return the number of lost workers, or an empty string if there are none.
 
-    >>> workers = (WorkerProgress(0, 5), WorkerProgress(1, 0, losses=1, gone=True))
+    >>> workers = (WorkerProgress(0, 5), WorkerProgress(1, 0, lost_tasks=1, lost=True))
     >>> missing(Progress(5, 10, 0.5, 1.0, (5, 0), workers=workers))
     '1 of 2 workers lost'
     """
-    lost = sum(worker.gone for worker in progress.workers)
+    lost = sum(worker.lost for worker in progress.workers)
     return f"{lost} of {len(progress.workers)} workers lost" if lost else ""
 
 
 def status(worker: WorkerProgress) -> str:
     """Return the status of a worker: running, replaced or lost.
 
-    >>> status(WorkerProgress(0, 5)), status(WorkerProgress(1, 0, losses=2, why="killed"))
+    >>> status(WorkerProgress(0, 5)), status(WorkerProgress(1, 0, lost_tasks=2, why="killed"))
     ('running', 'replaced 2 times')
     """
-    if worker.gone:
+    if worker.lost:
         return "lost"
-    if worker.losses:
-        return "replaced " + ("once" if worker.losses == 1 else f"{worker.losses} times")
+    if worker.lost_tasks:
+        return "replaced " + ("once" if worker.lost_tasks == 1 else f"{worker.lost_tasks} times")
     return "running"
 
 
 def reasons(workers: tuple[WorkerProgress, ...], limit: int = 3) -> list[str]:
     """Return at most ``limit`` reasons of lost tasks; those of workers without a replacement come first.
 
-    >>> hit = [WorkerProgress(number, 0, losses=1, why="killed by signal 9") for number in (1, 3)]
+    >>> hit = [WorkerProgress(number, 0, lost_tasks=1, why="killed by signal 9") for number in (1, 3)]
     >>> reasons((WorkerProgress(0, 5), *hit))
     ['workers 1, 3: killed by signal 9']
     """
     by_reason: dict[str, list[str]] = {}
-    for worker in sorted(workers, key=lambda worker: not worker.gone):
-        if worker.losses:
+    for worker in sorted(workers, key=lambda worker: not worker.lost):
+        if worker.lost_tasks:
             by_reason.setdefault(worker.why, []).append(str(worker.worker))
     items = list(by_reason.items())[:limit]
     return [f"worker{'s' * (len(numbers) > 1)} {', '.join(numbers)}: {why}" for why, numbers in items]
@@ -100,9 +100,9 @@ def summary(workers: tuple[WorkerProgress, ...]) -> list[str]:
     >>> summary(tuple(WorkerProgress(n, 0, rate=100.0 + n) for n in range(40)))
     ['40 workers: 40 running', 'slowest: worker 0, 100 examples/s; fastest: worker 39, 139 examples/s']
     """
-    running = [worker for worker in workers if not worker.gone]
+    running = [worker for worker in workers if not worker.lost]
     counts = [f"{len(running)} running"]
-    replaced = sum(bool(worker.losses) for worker in running)
+    replaced = sum(bool(worker.lost_tasks) for worker in running)
     counts += [f"{replaced} of them replaced"] * bool(replaced)
     counts += [f"{len(workers) - len(running)} lost"] * (len(running) < len(workers))
     lines = [f"{len(workers)} workers: {', '.join(counts)}"]

@@ -97,8 +97,8 @@ def _workers(workers: tuple[WorkerProgress, ...], done: bool) -> Table:
     for worker in workers:
         steps = f"{worker.steps:,}" if worker.steps else "-"
         weight = "-" if math.isnan(worker.weight) else f"{worker.weight:.3f}"
-        rate = "-" if worker.gone else f"{worker.rate:,.0f}"
-        style = "red" if worker.gone else "yellow" if worker.losses else None
+        rate = "-" if worker.lost else f"{worker.rate:,.0f}"
+        style = "red" if worker.lost else "yellow" if worker.lost_tasks else None
         cells = (f"{worker.worker}", f"{worker.examples:,}", steps, rate, weight)
         table.add_row(*cells, "" if done and style is None else progress_text.status(worker), style=style)
     return table

@@ -1,0 +1,79 @@
+"""Contract of a run of SGD steps, which a model creates and the worker loop drives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+import numpy as np
+
+from parsgd.core.records import Rows, Totals
+
+
+class RunningLoss(Protocol):
+    """The mean loss of work in progress."""
+
+    def mean_loss(self) -> float:
+        """Return the mean loss of the examples since the last totals, each computed just before its step.
+
+        Called by progress callbacks while a round runs.
+        """
+        ...
+
+
+class SGDRun(RunningLoss, Protocol):
+    """A run of many SGD steps on one state, in place.
+
+    ``Model.sgd_run`` creates it and the worker loop drives it.  Between :meth:`run` and :meth:`finalize` the state may
+    hold an internal form, such as weights with a separate scale.  A subclass inherits :meth:`finalized`.
+    """
+
+    def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
+        """Make the SGD steps for the examples ``order[start:stop]``.
+
+        Called by the worker loop, several times per block of rows.
+
+        Arguments
+        ---------
+        rows : Rows
+            Rows in memory.
+        order : ndarray of int, (n_visits,)
+            Row numbers in the order of their visits.
+        start, stop : int
+            The slice of ``order`` to visit.  Except at the end of an epoch or budget it holds whole mini-batches.
+        """
+        ...
+
+    def take_totals(self) -> Totals:
+        """Return the sums since the previous call, and reset them.
+
+        Called by the worker loop at the end of every epoch and at the end of the run.
+        """
+        ...
+
+    def finalize(self) -> None:
+        """Convert the state to plain parameters.
+
+        Called by the worker loop at the end of the run, and before it changes a learning-rate scale.  A later
+        :meth:`run` reads the scales again.
+        """
+        ...
+
+    def finalized(self) -> AbstractContextManager[None]:
+        """Return a context in which the state is finalized; afterwards the run continues.
+
+        Called by the worker loop to score a state in the middle of a run.  The default finalizes the state for good.  A
+        run overrides it if finalizing changes the bits of later steps.
+        """
+        self.finalize()
+        return nullcontext()
+
+    @property
+    def schedule_step(self) -> float:
+        """Current step of the learning-rate schedule.  The worker loop copies it to the report."""
+        ...
+
+
+# Start a run on a state, as Model.sgd_run does: state, schedule step, lr scale, seed, schedule step size.
+StartRun = Callable[[np.ndarray, float, np.ndarray, int, float], SGDRun]
