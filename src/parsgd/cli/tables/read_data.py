@@ -22,7 +22,7 @@ from parsgd.data.formats.paths import Address, find_files, is_address
 from parsgd.data.formats.svmlight import SvmlightColumns, is_svmlight
 from parsgd.data.formats.tables import label_type, table_pieces
 from parsgd.data.open_dataset import open_dataset
-from parsgd.data.subsets import reread
+from parsgd.data.subsets import reread, rescaled
 from parsgd.errors import DataFileError
 from parsgd.utils import temporary
 
@@ -121,7 +121,7 @@ class Data:
         if isinstance(encoder, SvmlightColumns):
             if self.is_table:
                 raise DataFileError(f"{self.name}: the model was fitted on sparse rows; use an .svm file.")
-            pieces = tuple(reread(piece, scale=encoder.scale) for piece in self.dataset.pieces)
+            pieces = tuple(rescaled(piece, encoder.scale) for piece in self.dataset.pieces)
             return replace(self.dataset, pieces=pieces, columns=encoder)
         if not self.is_table:
             raise DataFileError(f"{self.name}: the model was fitted on named columns; use a .csv or .parquet file.")
