@@ -25,7 +25,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from parsgd.data.columns.numeric import encode_numbers
+from parsgd.data.columns.column_kinds import Numeric
+from parsgd.data.columns.encoder import Encoder
+from parsgd.data.contracts import Reading
 from parsgd.data.formats.parquet import open_parquet
 from parsgd.training.loop import fit
 
@@ -67,26 +69,14 @@ def read_alone(folder: Path, workers: int, convert) -> int:
         return sum(pool.map(one, sorted(folder.glob("*.parquet"))))
 
 
-class Standardised:
-    """The columns of numbers in standard deviations, those of 0 and 1 as they are."""
-
-    sparse, dtype, fills = False, "float32", True
-
-    def __init__(self, columns: tuple[str, ...], mean: np.ndarray, scale: np.ndarray):
-        self.columns, self.mean, self.scale = columns, mean, scale
-        self.n_features = len(columns)
-
-    def encode(self, batch, out=None) -> np.ndarray:
-        return encode_numbers(batch, self.columns, self.dtype, mean=self.mean, scale=self.scale, out=out)
-
-
-def standardised(folder: Path) -> Standardised:
-    """Means and deviations from the first row group."""
+def standardised(folder: Path) -> Encoder:
+    """Encode numbers in standard deviations, of the first row group; columns of 0 and 1 unchanged."""
     first = pq.ParquetFile(min(folder.glob("*.parquet"))).read_row_group(0)
     names = tuple(name for name in first.schema.names if name != TARGET)
     x = np.stack([first[name].to_numpy() for name in names], axis=1).astype(float)
     binary = (x.max(axis=0) <= 1) | (x.std(axis=0) == 0)
-    return Standardised(names, np.where(binary, 0.0, x.mean(axis=0)), np.where(binary, 1.0, x.std(axis=0)))
+    center, divisor = np.where(binary, 0.0, x.mean(axis=0)), np.where(binary, 1.0, x.std(axis=0))
+    return Encoder((Numeric(names, scale="standard", center=tuple(center), divisor=tuple(divisor)),))
 
 
 def pose(y, weight):
@@ -96,7 +86,7 @@ def pose(y, weight):
 def source_of(folder: Path, encoder) -> object:
     from parsgd.data.sources.streaming_source import StreamingSource
 
-    pieces = open_parquet(folder).pieces(encoder, TARGET)
+    pieces = open_parquet(folder).pieces(Reading(encoder, TARGET))
     return StreamingSource(tuple(pieces), encoder.n_features, encoder.dtype, encoder.sparse, pose)
 
 

@@ -251,3 +251,26 @@ def test_opening_is_linear_in_columns(tmp_path):
         dataset = open_dataset(tmp_path / name, target="column 7")
         assert time.process_time() - began < 3
         assert next(dataset.blocks()).x.shape == (20, 19_999)
+
+
+FORMATTED = [["12%", "3 %"], ["1,234", "22,000,000"], ["$ 5", "$ 12"], ["1.234.567", "12.000.000"]]
+
+
+@pytest.mark.parametrize("texts", FORMATTED)
+@pytest.mark.parametrize("way", ["csv", "table", "dask", "onehot"])
+def test_formatted_numbers_are_noted_on_every_path(tmp_path, texts, way):
+    frame = pd.DataFrame({"price": texts * 20, "a": range(40), "y": [0, 1] * 20})
+    path, columns = tmp_path / "prices.csv", None
+    frame.to_csv(path, index=False)
+    if way == "dask":
+        data = pytest.importorskip("dask.dataframe").from_pandas(frame, npartitions=2)
+    else:
+        data, columns = (path, [OneHot("price")]) if way == "onehot" else (frame if way == "table" else path, None)
+    (note,) = (note for note in open_dataset(data, target="y", columns=columns).notes if "price" in note)
+    assert note.startswith("price: encoded as categories, but looks like numbers with a decimal comma, digit groups")
+    assert any(f"such as {text!r}" in note for text in texts)
+
+
+def test_categories_with_signs_are_no_numbers(tmp_path):
+    (tmp_path / "c.csv").write_text("size,y\n10 cm,1\n12%,2\nno,1\n", "utf-8")
+    assert open_dataset(tmp_path / "c.csv", target="y").notes == ()

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsgd.algorithms.local_sgd import LocalSGD
-from parsgd.data.columns.numeric import NumberEncoder, encode_numbers
-from parsgd.data.formats.parquet import open_parquet, parquet_pieces
+from parsgd.data.columns.column_kinds import Numeric
+from parsgd.data.columns.encoder import Encoder
+from parsgd.data.contracts import Reading
+from parsgd.data.formats.parquet import open_parquet
 from parsgd.data.formats.type_unification import common_type
 from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.engines.threads import Threads
@@ -38,6 +40,11 @@ def folder(tmp_path):
     return tmp_path
 
 
+def parquet_pieces(path, columns, target=None, weight=None, **settings):
+    reading = Reading(Encoder((Numeric(columns),)), target, weight)
+    return open_parquet(path, **settings).pieces(reading)
+
+
 def rows(pieces):
     chunks = [chunk for piece in pieces for chunk in piece.chunks()]
     return np.concatenate([chunk.x for chunk in chunks]), np.concatenate([chunk.y for chunk in chunks])
@@ -48,7 +55,7 @@ def pose(y, weight):
 
 
 def source(pieces, **settings):
-    encoder = pieces[0].encoder
+    encoder = pieces[0].reading.encoder
     return StreamingSource(tuple(pieces), encoder.n_features, encoder.dtype, encoder.sparse, pose, **settings)
 
 
@@ -139,8 +146,8 @@ def test_a_column_of_another_type_in_the_last_file_is_refused_at_opening(folder)
     files = open_parquet(folder)
     assert files.n_rows == 80
     with pytest.raises(DataFileError, match=r"Column 'a' holds string in .*part-9\.parquet and int64 in .*part-0"):
-        files.pieces(NumberEncoder(("a",)), target="y")
-    assert len(files.pieces(NumberEncoder(("b",)), target="y")) == 10, "columns that are not needed may be anything"
+        parquet_pieces(folder, columns=["a"], target="y")
+    assert len(parquet_pieces(folder, columns=["b"], target="y")) == 10, "columns that are not needed may be anything"
 
 
 def test_a_column_that_some_file_lacks_is_refused_at_opening(folder):
@@ -217,8 +224,8 @@ def test_filters_on_columns_that_are_not_there_are_refused(folder):
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        ([1.0, None, 2.0], r"row group 0 \(row 2\): column 'c' has no value"),
-        ([1.0, 2.0, float("nan")], r"row group 0 \(row 3\): column 'c' is nan"),
+        ([1.0, None, 2.0], r"row group 0 \(row 2\): column 'c' is missing"),
+        ([1.0, 2.0, float("nan")], r"row group 0 \(row 3\): column 'c' is missing"),
         ([float("inf"), 1.0, 2.0], r"row group 0 \(row 1\): column 'c' is inf"),
     ],
 )
@@ -234,7 +241,7 @@ def test_rows_are_counted_on_through_a_row_group(tmp_path):
     column = np.ones(30_000)
     column[23_456] = np.nan
     pq.write_table(pa.table({"a": column, "y": column * 0 + np.arange(30_000) * 0}), tmp_path / "one.parquet")
-    with pytest.raises(DataFileError, match=r"\(row 23,457\): column 'a' is nan"):
+    with pytest.raises(DataFileError, match=r"\(row 23,457\): column 'a' is missing"):
         rows(parquet_pieces(tmp_path, columns=["a"]))
 
 
@@ -257,14 +264,14 @@ def test_numbers_become_rows_whatever_their_types_and_neighbours(kinds, n, data)
     mean, scale = np.where(moved, 0.5, 0.0), np.where(moved, 2.0, 1.0)
     wanted = (np.stack([columns[name].astype(float) for name in names], axis=1) - mean) / scale
     for dtype in ("float32", "float64"):
-        found = encode_numbers(batch, names, dtype, mean=mean, scale=scale)
+        found = Numeric(names, center=tuple(mean), divisor=tuple(scale)).encode(batch, dtype)
         assert found.flags.c_contiguous
         np.testing.assert_array_equal(found, wanted.astype(dtype))
 
 
 def test_missing_values_are_filled_where_that_was_said():
     batch = pa.record_batch({"a": pa.array([1, None, 3]), "b": pa.array([None, 0.5, 1.5], pa.float32())})
-    found = encode_numbers(batch, ["a", "b"], fill={"a": 2.5, "b": -1.0})
+    found = Numeric(["a", "b"], missing="mean", fill=(2.5, -1.0)).encode(batch, "float32")
     assert found.tolist() == [[1.0, -1.0], [2.5, 0.5], [3.0, 1.5]]
 
 

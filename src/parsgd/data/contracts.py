@@ -1,15 +1,68 @@
 """Contracts of data sets: pieces of rows, chunks of a piece, and encoders of table columns.
 
 A data set is a list of **pieces**, such as a row group of a Parquet file, a span of a text file, or a partition on a
-Dask worker. A piece yields **chunks** of rows. Pieces of tables convert batches of columns to rows with an **encoder**.
+Dask worker. A piece yields **chunks** of rows. A piece of a table has a **reading**: the columns to read, and the
+**encoder** that converts batches of them to rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import numpy as np
+
+# Objects of pyarrow, which has no type stubs and is imported on first use.
+ArrowBatch: TypeAlias = Any
+ArrowColumn: TypeAlias = Any
+ArrowSchema: TypeAlias = Any
+ArrowTable: TypeAlias = Any
+ArrowType: TypeAlias = Any
+
+
+class CsrMatrix(Protocol):
+    """The members of SciPy's CSR matrices and arrays that are used."""
+
+    data: np.ndarray
+    indices: np.ndarray
+    indptr: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def nnz(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Any: ...
+
+
+Matrix: TypeAlias = np.ndarray | CsrMatrix
+
+
+class LazyRows(ABC):
+    """Dense rows that are computed when they are written to their destination."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]: ...
+
+    @abstractmethod
+    def write(self, out: np.ndarray, begin: int, end: int) -> None:
+        """Write rows ``begin`` to ``end - 1`` into ``out``."""
+
+    @abstractmethod
+    def __getitem__(self, rows: slice | np.ndarray) -> LazyRows | np.ndarray:
+        """Return a slice as lazy rows, other selections as an array."""
+
+
+def is_csr(x: Matrix | LazyRows) -> TypeGuard[CsrMatrix]:
+    """Return True unless rows are dense.
+
+    >>> is_csr(np.ones((2, 3)))
+    False
+    """
+    return not isinstance(x, (np.ndarray, LazyRows))
 
 
 class Chunk(NamedTuple):
@@ -19,9 +72,93 @@ class Chunk(NamedTuple):
     None. ``weight`` is ``(n,)`` or None.
     """
 
-    x: Any
+    x: Matrix | LazyRows
     y: np.ndarray | None
     weight: np.ndarray | None
+
+    @property
+    def n_rows(self) -> int:
+        return self.x.shape[0]
+
+    def select(self, rows: slice | np.ndarray) -> Chunk:
+        """Return some rows."""
+        if isinstance(rows, slice) and rows == slice(0, self.n_rows):
+            return self
+        y, weight = (None if part is None else part[rows] for part in (self.y, self.weight))
+        return Chunk(self.x[rows], y, weight)
+
+
+@runtime_checkable
+class BatchEncoder(Protocol):
+    """Conversion of Arrow batches to rows.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Names of the columns to read.
+    texts, numbers : tuple of str
+        Those to read as texts or as numbers, regardless of their apparent type.
+    labels : str or None
+        Type of the targets that the encoder was learned from: ``text``, ``number`` or ``boolean``.
+    n_features : int
+    dtype : str
+    sparse : bool
+        True for CSR rows.
+    fills : bool
+        True if :meth:`encode` can write into an array.
+    """
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+    @property
+    def texts(self) -> tuple[str, ...]: ...
+    @property
+    def numbers(self) -> tuple[str, ...]: ...
+    @property
+    def labels(self) -> str | None: ...
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def sparse(self) -> bool: ...
+    @property
+    def fills(self) -> bool: ...
+
+    def encode(self, batch: ArrowBatch, out: np.ndarray | None = None) -> Any:
+        """Return ``(n_rows, n_features)`` rows; if :attr:`fills`, they may be written into ``out``."""
+        ...
+
+
+@runtime_checkable
+class ColumnLearner(Protocol):
+    """A specification of columns that becomes an encoder once the data are open; ``texts`` are read as texts."""
+
+    @property
+    def texts(self) -> Collection[str]: ...
+
+    def learn(self, columns: tuple[str, ...], pieces: Sequence[Piece], schema: ArrowSchema) -> BatchEncoder:
+        """Return the encoder of a table with these columns (without target and weight)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The part of a table that a piece reads: the columns of ``encoder``, and those of targets and weights, if any.
+
+    ``optional_targets`` permits missing targets, for a reader that drops such rows.
+    """
+
+    encoder: BatchEncoder
+    target: str | None = None
+    weight: str | None = None
+    optional_targets: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all columns to read, each once."""
+        wanted = [*self.encoder.columns, self.target, self.weight]
+        return list(dict.fromkeys(name for name in wanted if name is not None))
 
 
 @runtime_checkable
@@ -40,6 +177,8 @@ class Piece(Protocol):
         Address of the machine that holds the rows in memory, if there is one.
     finite : bool
         True if the piece checks for NaN and infinite values; the reader checks the rows of other pieces.
+    reading : Reading or None
+        The columns to read; None unless it is a piece of a table.
     """
 
     @property
@@ -50,6 +189,8 @@ class Piece(Protocol):
     def home(self) -> str | None: ...
     @property
     def finite(self) -> bool: ...
+    @property
+    def reading(self) -> Reading | None: ...
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the rows in stored order, a few thousand at a time, so that the piece need not fit in memory.
@@ -62,6 +203,10 @@ class Piece(Protocol):
         """Yield the same chunks, for a caller with its own output array: ``x`` may be :class:`LazyRows`."""
         ...
 
+    def reread(self, reading: Reading) -> Piece:
+        """Return the piece with another reading; called only for pieces of tables."""
+        ...
+
     def futures(self) -> list[Any]:
         """Return the futures of data on a cluster that the piece needs where it is read."""
         ...
@@ -72,16 +217,20 @@ class Piece(Protocol):
 
 
 class BasePiece:
-    """Defaults of the members of :class:`Piece`: a piece that is read from files, without Dask."""
+    """Defaults of the members of :class:`Piece`: a piece that is no table, and is not held by Dask."""
 
     home: str | None = None
     finite: bool = False
+    reading: Reading | None = None
 
     def chunks(self) -> Iterator[Chunk]:
         raise NotImplementedError
 
     def lazy_chunks(self) -> Iterator[Chunk]:
         return self.chunks()
+
+    def reread(self, reading: Reading) -> Any:
+        return self
 
     def futures(self) -> list[Any]:
         return []
@@ -92,10 +241,10 @@ class BasePiece:
 
 # Converts targets and weights as read to those for kernels: ``y`` in the dtype of the data or as class indices, and
 # ``weight (n,)``, empty if all weights are 1. Picklable.
-Pose = Callable[[np.ndarray | None, np.ndarray | None], tuple[np.ndarray, np.ndarray]]
+Pose: TypeAlias = Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]]
 
 
-def pose_numbers(y: np.ndarray | None, weight: np.ndarray | None, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+def pose_numbers(y: np.ndarray, weight: np.ndarray | None, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     """Convert numeric targets and weights to ``dtype``: the :data:`Pose` of a model of one output.
 
     >>> pose_numbers(np.array([1, 0]), None, "float32")

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from dask.delayed import Delayed
 from scipy import sparse
 
-from parsgd.data import open_dataset
-from parsgd.data.columns.numeric import arrow
+from parsgd.data.columns.formatted_numbers import HEAD_ROWS
+from parsgd.data.columns.numeric import arrow, is_text
+from parsgd.data.contracts import ArrowSchema, ArrowTable
 from parsgd.data.dask_pieces import DaskBlock, DaskTable, Partition, is_future
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.block_iterators import block_of
 from parsgd.data.formats.tables import as_arrow
+from parsgd.data.open_options import OpenOptions
+from parsgd.data.table_columns import columns_of_table
 from parsgd.errors import DataFileError, InvalidArgumentError
 
 
-def open_collection(data: Any, request: Any) -> Dataset:
+def open_collection(data: Any, request: OpenOptions) -> Dataset:
     """Open a Dask array, a Dask dataframe, or a list of delayed blocks or of futures of blocks as a Dataset.
 
     With a cluster client, the partitions are computed once on the cluster, and stay in the memory of its workers.
@@ -43,7 +45,7 @@ def open_collection(data: Any, request: Any) -> Dataset:
     )
 
 
-def _array_blocks(x: Any, request: Any) -> list[Any]:
+def _array_blocks(x: Any, request: OpenOptions) -> list[Any]:
     """Make a delayed block of each chunk of rows."""
     import dask
 
@@ -81,7 +83,7 @@ def _block(x: Any, y: Any, weight: Any) -> tuple:
     return (x, y, weight)
 
 
-def _of_blocks(parts: Sequence[Any], request: Any, name: str) -> Dataset:
+def _of_blocks(parts: Sequence[Any], request: OpenOptions, name: str) -> Dataset:
     partitions, homes = _partitions(parts, name)
     forms = _map_partitions(partitions, _form_of_block)
     for partition, form in zip(partitions, forms, strict=True):
@@ -117,40 +119,52 @@ def _describe_form(form: tuple) -> str:
     return f"{n_features} {'CSR' if is_sparse else 'dense'} features with {' and '.join(extras) or 'no targets'}"
 
 
-def _of_frame(frame: Any, request: Any) -> Dataset:
+def _of_frame(frame: Any, request: OpenOptions) -> Dataset:
     name = "the Dask dataframe"
     partitions, homes = _partitions(frame.to_delayed(), name)
     forms = _map_partitions(partitions, _form_of_table)
     schema = _schema(partitions, forms)
+    columns = columns_of_table(schema, request, name)
     pieces = [
-        DaskTable(partition, n_rows, tuple((column, schema.field(column).type) for column in blank), home=home)
-        for partition, (n_rows, _, blank), home in zip(partitions, forms, homes, strict=True)
+        DaskTable(
+            partition,
+            n_rows,
+            tuple((column, schema.field(column).type) for column in blank),
+            columns.first_reading,
+            home,
+        )
+        for partition, (n_rows, _, blank, _), home in zip(partitions, forms, homes, strict=True)
     ]
-    kinds = open_dataset._kinds(schema, request, name)
-    plan = open_dataset._plan(kinds, schema, request)
-    return replace(open_dataset._of_columns(pieces, kinds, plan, request, schema), name=name)
+    head = next((head for n_rows, _, _, head in forms if n_rows), forms[0][3])
+    return columns.dataset(pieces, name, head=head)
 
 
-def _form_of_table(frame: Any) -> tuple[int, Any, list[str]]:
-    """Return the number of rows, the schema, and the columns without values, which have no reliable type."""
+# The number of rows of a partition, its schema, the columns without values, which have no reliable type, and the texts
+# of the first rows.
+FormOfTable: TypeAlias = tuple[int, ArrowSchema, list[str], ArrowTable]
+
+
+def _form_of_table(frame: Any) -> FormOfTable:
     table = as_arrow(frame)
-    blank = [name for name in table.schema.names if table.column(name).null_count == table.num_rows]
-    return table.num_rows, table.schema, blank
+    names = table.schema.names
+    blank = [name for name in names if table.column(name).null_count == table.num_rows]
+    texts = [name for name in names if name not in blank and is_text(table.schema.field(name).type)]
+    return table.num_rows, table.schema, blank, table.select(texts).slice(0, HEAD_ROWS)
 
 
-def _schema(partitions: Sequence[Partition], forms: Sequence[tuple[int, Any, list[str]]]) -> Any:
+def _schema(partitions: Sequence[Partition], forms: Sequence[FormOfTable]) -> ArrowSchema:
     """Build the schema: each column with its type in the first partition with values of it."""
     names = forms[0][1].names
-    for partition, (_, own, _) in zip(partitions, forms, strict=True):
+    for partition, (_, own, _, _) in zip(partitions, forms, strict=True):
         unlike = sorted(set(own.names) ^ set(names))
         if unlike:
             raise DataFileError(
                 f"{partition.name}: column {unlike[0]!r} is not in all partitions. Give all of them the same columns."
             )
     # a partition without rows may lack column types
-    first = next((own for n_rows, own, _ in forms if n_rows), forms[0][1])
+    first = next((own for n_rows, own, _, _ in forms if n_rows), forms[0][1])
     known = {
-        name: next((own.field(name).type for _, own, blank in forms if name not in blank), first.field(name).type)
+        name: next((own.field(name).type for _, own, blank, _ in forms if name not in blank), first.field(name).type)
         for name in names
     }
     return arrow().schema(list(known.items()))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import BasePiece, Chunk
+from parsgd.data.contracts import ArrowType, BasePiece, Chunk, Reading
 from parsgd.data.formats.block_iterators import block_of
 from parsgd.data.formats.npy_arrays import as_rows, check_finite
 from parsgd.data.formats.tables import TablePiece, as_arrow
@@ -116,15 +116,16 @@ class DaskTable(OnDask):
 
     partition: Partition
     n_rows: int
-    nothing: tuple[tuple[str, Any], ...] = ()
-    encoder: Any = None
-    target: str | None = None
-    weight: str | None = None
+    nothing: tuple[tuple[str, ArrowType], ...]
+    reading: Reading
     home: str | None = None
+
+    def reread(self, reading: Reading) -> DaskTable:
+        return replace(self, reading=reading)
 
     def chunks(self) -> Iterator[Chunk]:
         table = as_arrow(self.partition.get())
         for column, kind in self.nothing:
             empty = arrow().nulls(table.num_rows, kind)
             table = table.set_column(table.schema.get_field_index(column), column, empty)
-        yield from TablePiece(table, self.name, 0, self.encoder, self.target, self.weight).chunks()
+        yield from TablePiece(table, self.name, 0, self.reading).chunks()

@@ -130,11 +130,11 @@ class Dataset:
         held: list[Chunk] = []
         for chunk in self.blocks():
             held.append(chunk)
-            while sum(part.x.shape[0] for part in held) >= rows:
+            while sum(part.n_rows for part in held) >= rows:
                 whole = _joined(held)
-                yield _rows(whole, slice(0, rows))
-                rest = _rows(whole, slice(rows, None))
-                held = [rest] if rest.x.shape[0] else []
+                yield whole.select(slice(0, rows))
+                rest = whole.select(slice(rows, None))
+                held = [rest] if rest.n_rows else []
         if held:
             yield _joined(held)
 
@@ -155,20 +155,21 @@ class Dataset:
         """
         check_count(n, "n", "Dataset.take", optional=False)
         rng = np.random.default_rng(seed)
-        chosen, found = [], 0
+        chosen: list[int] = []
+        found = 0
         for number in rng.permutation(len(self.pieces)):
             if len(chosen) >= _TAKEN_PIECES and found >= n:
                 break
             chosen.append(int(number))
             found += self.pieces[number].n_rows
         drawn = np.sort(rng.choice(found, min(n, found), replace=False))
-        parts, at = [], 0
+        parts: list[Chunk] = []
+        at = 0
         for chunk in (chunk for number in sorted(chosen) for chunk in self.pieces[number].chunks()):
-            size = chunk.x.shape[0]
-            own = drawn[np.searchsorted(drawn, at) : np.searchsorted(drawn, at + size)] - at
+            own = drawn[np.searchsorted(drawn, at) : np.searchsorted(drawn, at + chunk.n_rows)] - at
             if len(own):
-                parts.append(_rows(chunk, own))
-            at += size
+                parts.append(chunk.select(own))
+            at += chunk.n_rows
         if not parts:
             raise DataFileError(f"{self.name}: has no rows to take.")
         return _joined(parts)
@@ -212,10 +213,6 @@ class Dataset:
 
     def _refused(self) -> tuple:
         raise DataFileError(f"{self.name}: has no targets. Name the column: open_dataset(..., target=...).")
-
-
-def _rows(chunk: Chunk, at: Any) -> Chunk:
-    return Chunk(*(None if part is None else part[at] for part in chunk))
 
 
 def _joined(chunks: list[Chunk]) -> Chunk:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from parsgd.data.columns.column_kinds import Numeric
-from parsgd.data.columns.column_specs import check_names, declared, index_names, listed
-from parsgd.data.columns.column_stats import learned
-from parsgd.data.columns.encoder import Encoder, PassThroughEncoder, encoder_of
+from parsgd.data.columns.encoder import Encoder
 from parsgd.data.columns.numeric import arrow
 from parsgd.data.contracts import Piece
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.paths import Address, find_files
 from parsgd.data.formats.svmlight import SvmlightColumns, is_svmlight, svmlight_pieces
-from parsgd.data.formats.tables import as_arrow, label_type, table_pieces
+from parsgd.data.formats.tables import as_arrow, table_pieces
 from parsgd.data.open_options import OpenOptions
+from parsgd.data.table_columns import columns_of_table
 from parsgd.errors import DataFileError, InvalidArgumentError
 from parsgd.utils import first_use
 
@@ -178,7 +176,7 @@ def _files(data: Any, request: OpenOptions) -> Dataset:
     if kind != "csv":
         request.refuse(f"{kind} files", "header", "decimal")
     opener = {"parquet": _parquet, "csv": _csv, "svmlight": _svmlight, "npy": _npy}[kind]
-    return replace(opener(data, addresses, request), name=name)
+    return opener(data, addresses, request, name)
 
 
 def _format_of(address: Address) -> str:
@@ -193,30 +191,26 @@ def _format_of(address: Address) -> str:
     return _ENDINGS[ending]
 
 
-def _csv(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
+def _csv(data: Any, addresses: list[Address], request: OpenOptions, name: str) -> Dataset:
     arrow()
     from parsgd.data.formats.csv import csv_pieces, csv_schema
     from parsgd.data.formats.csv_layout import CsvOptions
 
     schema, layouts = csv_schema(addresses, CsvOptions(request.header, request.decimal))
-    kinds = _kinds(schema, request, str(addresses[0]))
-    plan = _plan(kinds, schema, request)
-    read = [name for name in (*plan.columns, request.target, request.weight) if name is not None]
-    pieces = csv_pieces(addresses, layouts, schema, read, plan.texts)
-    return _of_columns(pieces, kinds, plan, request, schema, layouts[0].notes)
+    columns = columns_of_table(schema, request, str(addresses[0]))
+    return columns.dataset(csv_pieces(addresses, layouts, schema, columns.first_reading), name, layouts[0].notes)
 
 
-def _parquet(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
+def _parquet(data: Any, addresses: list[Address], request: OpenOptions, name: str) -> Dataset:
     arrow()
     from parsgd.data.formats.parquet import open_parquet
 
     files = open_parquet(data, filters=request.filters, storage_options=request.storage_options)
-    kinds = _kinds(files.schema, request, files.path)
-    plan = _plan(kinds, files.schema, request)
-    return _of_columns(files.pieces(plan, request.target, request.weight), kinds, plan, request, files.schema)
+    columns = columns_of_table(files.schema, request, files.path)
+    return columns.dataset(files.pieces(columns.first_reading), name)
 
 
-def _svmlight(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
+def _svmlight(data: Any, addresses: list[Address], request: OpenOptions, name: str) -> Dataset:
     request.refuse("svmlight files, which bring their own targets", "target", "weight", "sparse")
     columns, notes = request.columns, []
     if isinstance(columns, SvmlightColumns):
@@ -233,7 +227,7 @@ def _svmlight(data: Any, addresses: list[Address], request: OpenOptions) -> Data
         columns.n_features,
         request.dtype,
         True,
-        "",
+        name,
         target=True,
         columns=columns,
         shuffle_buffer_rows=request.shuffle_buffer_rows,
@@ -241,10 +235,10 @@ def _svmlight(data: Any, addresses: list[Address], request: OpenOptions) -> Data
     )
 
 
-def _npy(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
+def _npy(data: Any, addresses: list[Address], request: OpenOptions, name: str) -> Dataset:
     if len(addresses) != 1:
         raise DataFileError(f"{addresses[0]}: one .npy file was expected, and {len(addresses)} were given.")
-    return _arrays(addresses[0].path, request, addresses[0].path)
+    return _arrays(addresses[0].path, request, name)
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
@@ -253,74 +247,10 @@ def _npy(data: Any, addresses: list[Address], request: OpenOptions) -> Dataset:
 def _table(table: Any, request: OpenOptions) -> Dataset:
     of_files = ("filters", "n_features", "zero_based", "format", "storage_options", "header", "decimal")
     request.refuse("a table in memory", *of_files)
-    kinds = _kinds(table.schema, request, "the table")
-    plan = _plan(kinds, table.schema, request)
-    pieces = table_pieces(table, "the table", None, None, None)
-    return replace(_of_columns(pieces, kinds, plan, request, table.schema), name="the table")
-
-
-def _kinds(schema: Any, request: OpenOptions, where: str) -> Any:
-    """Resolve the kinds of columns; check the names of targets and weights."""
-    for name in ("target", "weight"):
-        value = getattr(request, name)
-        if value is not None and not isinstance(value, str):
-            raise InvalidArgumentError(f"open_dataset({name}=...) of a table is the name of a column. Got {value!r}.")
-    check_names(schema, (request.target, request.weight), where)
-    if hasattr(request.columns, "learn"):
-        return request.columns
-    if isinstance(request.columns, SvmlightColumns):
-        raise DataFileError(f"{where}: the model was fitted to svmlight rows, whose columns have no names.")
-    if hasattr(request.columns, "encode"):
-        check_names(schema, request.columns.columns, where)
-        return request.columns
-    return declared(request.columns, schema, (request.target, request.weight), where)
-
-
-def _plan(kinds: Any, schema: Any, request: OpenOptions) -> Any:
-    """Return a provisional encoder before any row is read: its columns, and which of them are texts."""
-    if hasattr(kinds, "learn"):
-        apart = (request.target, request.weight)
-        return PassThroughEncoder(tuple(name for name in schema.names if name not in apart), tuple(kinds.texts))
-    if hasattr(kinds, "encode"):
-        return kinds
-    texts = [name for kind in kinds if not isinstance(kind, Numeric) for name in kind.names]
-    return PassThroughEncoder(tuple(dict.fromkeys(name for kind in kinds for name in kind.names)), tuple(texts))
-
-
-def _of_columns(
-    pieces: list[Any], kinds: Any, plan: Any, request: OpenOptions, schema: Any, notes: Sequence[str] = ()
-) -> Dataset:
-    """Learn the missing statistics of the kinds, and build a Dataset of pieces of tables.
-
-    ``kinds`` may be an encoder, or an object with ``learn(columns, pieces, schema)`` that returns one.
-    """
-    if hasattr(kinds, "learn"):
-        encoder = kinds.learn(plan.columns, pieces, schema)
-    elif hasattr(kinds, "encode"):
-        encoder = kinds
-    else:
-        labels = None if request.target is None else label_type(schema.field(request.target).type)
-        encoder = encoder_of(learned(kinds, pieces), request.dtype, request.sparse, labels)
-    pieces = [replace(piece, encoder=encoder, target=request.target, weight=request.weight) for piece in pieces]
-    return Dataset(
-        tuple(pieces),
-        encoder.n_features,
-        encoder.dtype,
-        encoder.sparse,
-        "",
-        request.target is not None,
-        request.weight is not None,
-        encoder if isinstance(encoder, Encoder) else None,
-        request.shuffle_buffer_rows,
-        notes=(*notes, *_left_out(schema, encoder, request)),
-    )
-
-
-def _left_out(schema: Any, encoder: Any, request: OpenOptions) -> list[str]:
-    """Return a note on pandas index columns and nameless columns."""
-    used = {*encoder.columns, request.target, request.weight}
-    index = [name for name in index_names(schema) if name not in used]
-    return [f"no feature, since it is an index or has no name: {listed(index, 5)}"] if index else []
+    columns = columns_of_table(table.schema, request, "the table")
+    reading = columns.first_reading
+    pieces = table_pieces(table, "the table", reading.encoder, reading.target, reading.weight)
+    return columns.dataset(pieces, "the table")
 
 
 # -- arrays and blocks -------------------------------------------------------------------------------------------------

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from parsgd.data.columns.encoder import OptionalTargets
+from parsgd.data.columns.encoder import PassThroughEncoder
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import BasePiece, Chunk, Piece
+from parsgd.data.contracts import ArrowBatch, BasePiece, BatchEncoder, Chunk, Piece, Reading
+from parsgd.data.formats.svmlight import SvmlightPiece
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,13 @@ class PartPiece(BasePiece):
     def home(self) -> str | None:
         return self.piece.home
 
+    @property
+    def reading(self) -> Reading | None:
+        return self.piece.reading
+
+    def reread(self, reading: Reading) -> PartPiece:
+        return replace(self, piece=self.piece.reread(reading))
+
     def futures(self) -> list[Any]:
         """Return the futures of the whole piece."""
         return self.piece.futures()
@@ -39,19 +47,19 @@ class PartPiece(BasePiece):
 
     def chunks(self) -> Iterator[Chunk]:
         taken, at = np.unpackbits(self.taken, count=self.piece.n_rows).astype(bool), 0
-        encoder = getattr(self.piece, "encoder", None)
-        piece = self.piece if encoder is None else replace(self.piece, encoder=OptionalTargets(encoder))
-        for chunk in piece.chunks():
-            size = chunk.x.shape[0]
-            own = np.flatnonzero(taken[at : at + size])
-            at += size
+        # missing targets may be in the other rows
+        for chunk in reread(self.piece, optional_targets=True).chunks():
+            own = np.flatnonzero(taken[at : at + chunk.n_rows])
+            at += chunk.n_rows
             if len(own):
-                yield Chunk(*(None if part is None else _rows(part, own) for part in chunk))
+                yield self._selected(chunk, own)
 
-
-def _rows(part: Any, numbers: np.ndarray) -> Any:
-    """Select rows of an array, a matrix or an Arrow batch."""
-    return part.take(arrow().array(numbers)) if hasattr(part, "schema") else part[numbers]
+    def _selected(self, chunk: Chunk, rows: np.ndarray) -> Chunk:
+        if self.reading is None or not isinstance(self.reading.encoder, PassThroughEncoder):
+            return chunk.select(rows)
+        batch: ArrowBatch = chunk.x
+        y, weight = (None if part is None else part[rows] for part in (chunk.y, chunk.weight))
+        return Chunk(batch.take(arrow().array(rows)), y, weight)
 
 
 def part_of(piece: Piece, taken: np.ndarray) -> PartPiece:
@@ -64,7 +72,8 @@ def split(pieces: tuple[Piece, ...], fraction: float, seed: int) -> tuple[list[P
 
     The rows drawn from a piece depend only on ``seed`` and the index of the piece.
     """
-    left, taken = [], []
+    left: list[PartPiece] = []
+    taken: list[PartPiece] = []
     for number, piece in enumerate(pieces):
         drawn = np.random.default_rng((seed, number)).random(piece.n_rows) < fraction
         taken.append(part_of(piece, drawn))
@@ -72,8 +81,23 @@ def split(pieces: tuple[Piece, ...], fraction: float, seed: int) -> tuple[list[P
     return left, taken
 
 
-def reread(piece: Any, **changes: Any) -> Any:
-    """Replace ``encoder``, ``target``, ``weight`` or ``scale`` of a piece; return it unchanged if it lacks one."""
+class Changes(TypedDict, total=False):
+    """The fields of a :class:`~parsgd.data.contracts.Reading`."""
+
+    encoder: BatchEncoder
+    target: str | None
+    weight: str | None
+    optional_targets: bool
+
+
+def reread(piece: Piece, **changes: Unpack[Changes]) -> Piece:
+    """Change the encoder, the target or the weight of a piece of a table; return other pieces unchanged."""
+    reading = piece.reading
+    return piece if reading is None else piece.reread(replace(reading, **changes))
+
+
+def rescaled(piece: Piece, scale: tuple[float, ...] | None) -> Piece:
+    """Set the divisors of the features of a piece of an svmlight file."""
     if isinstance(piece, PartPiece):
-        return replace(piece, piece=reread(piece.piece, **changes))
-    return replace(piece, **changes) if all(hasattr(piece, name) for name in changes) else piece
+        return replace(piece, piece=rescaled(piece.piece, scale))
+    return replace(piece, scale=scale) if isinstance(piece, SvmlightPiece) else piece

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from parsgd.data.columns.encoder import EmptyEncoder
-from parsgd.data.subsets import PartPiece, reread
+from parsgd.data.contracts import Piece
+from parsgd.data.subsets import reread
 from parsgd.errors import DataFileError
 
 # Maximum number of classes.
@@ -31,7 +31,7 @@ class Targets:
     high: float | None
 
 
-def scanned(pieces: Iterable[Any], name: str) -> Targets:
+def scanned(pieces: Iterable[Piece], name: str) -> Targets:
     """Scan the targets of all pieces in one pass; of tables, only the target column is read.
 
     Integers that a text format stores as floats are converted to integers.
@@ -64,7 +64,7 @@ def scanned(pieces: Iterable[Any], name: str) -> Targets:
 
 
 def _merge_counts(
-    values: np.ndarray, counts: np.ndarray, found: np.ndarray, numbers: np.ndarray, piece: Any
+    values: np.ndarray, counts: np.ndarray, found: np.ndarray, numbers: np.ndarray, piece: Piece
 ) -> tuple[np.ndarray, np.ndarray]:
     if (values.dtype.kind in "biuf") != (found.dtype.kind in "biuf"):
         raise DataFileError(
@@ -74,8 +74,7 @@ def _merge_counts(
     return both, np.bincount(places.reshape(-1), np.concatenate([counts, numbers])).astype(np.int64)
 
 
-def targets_only(piece: Any) -> Any:
+def targets_only(piece: Piece) -> Piece:
     """Return the piece of a table without its features, so that they are not read; other pieces unchanged."""
-    whole = piece.piece if isinstance(piece, PartPiece) else piece
-    encoder = getattr(whole, "encoder", None)
-    return reread(piece, encoder=EmptyEncoder(labels=None if encoder is None else encoder.labels))
+    reading = piece.reading
+    return piece if reading is None else reread(piece, encoder=EmptyEncoder(labels=reading.encoder.labels))

@@ -1,6 +1,7 @@
 """Rows that stream: dealt in pieces, read through windows, each visited once an epoch."""
 
 import threading
+from dataclasses import fields
 from itertools import chain
 
 import numpy as np
@@ -386,7 +387,7 @@ def test_shards_travel_without_threads_and_windows(blocks):
     assert (travelling["_ahead"], travelling["_last_order"]) == (None, None)
     shard.close()
     # the pieces' class is not importable here; what they are is what lies at the other end
-    copy = StreamingShard(**{name: part for name, part in travelling.items() if name in StreamingShard.__annotations__})
+    copy = StreamingShard(**{part.name: travelling[part.name] for part in fields(StreamingShard) if part.init})
     assert blocks.visited(copy, 1) == expected
 
 

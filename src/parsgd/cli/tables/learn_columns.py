@@ -15,11 +15,12 @@ from parsgd.data.columns.column_specs import index_names
 from parsgd.data.columns.column_specs import listed as list_names
 from parsgd.data.columns.column_stats import batches, learned
 from parsgd.data.columns.encoder import Encoder, PassThroughEncoder, encoder_of
+from parsgd.data.columns.formatted_numbers import notes_on_numbers
 from parsgd.data.columns.numeric import arrow, flat
+from parsgd.data.contracts import Piece
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.svmlight import SvmlightColumns
 from parsgd.data.sources.piece_reader import BadRow
-from parsgd.data.sources.pieces import Piece
 from parsgd.errors import DataFileError, did_you_mean
 
 # Text is prose, not categories, above this fraction of distinct values and from this mean number of words.
@@ -27,8 +28,6 @@ _MIN_DISTINCT, _MIN_WORDS = 0.5, 3.0
 # Distinct texts that are examined.
 _MAX_EXAMINED = 1000
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}.*")
-# Formatted numbers: with a decimal comma, digit groups, a percent sign or a currency.
-_FORMATTED_NUMBER = re.compile(r"[-+]?[$€£]?\s?\d{1,3}([., ]\d{3})*([.,]\d+)?\s?%?|[-+]?\d+,\d+")
 KINDS = ("number", "date", "category", "words", "empty", "dropped", "index")
 
 
@@ -166,7 +165,7 @@ def describe(encoder: Encoder, kinds: dict[str, list[str]], table: Any, standard
             notes.append(f"{kind.name}: {len(kind.vocabulary):,} categories, one-hot encoded{rest}{gap}")
         if isinstance(kind, Text):
             notes.append(f"{kind.name}: text, words hashed into {kind.width:,} columns")
-    notes += list(_formatted_numbers(encoder))
+    notes += notes_on_numbers(encoder.kinds)
     for group, what in (
         ("empty", "empty, left out"),
         ("dropped", "left out by --drop"),
@@ -185,20 +184,6 @@ def _gaps(encoder: Encoder, table: Any) -> Iterable[tuple[str, int, float]]:
                 missing = int(np.isnan(kind.values(flat(table.column(name)), place)).sum())
                 if missing:
                     yield name, missing, kind.fill[place]
-
-
-def _formatted_numbers(encoder: Encoder) -> Iterable[str]:
-    """Yield notes about columns of formatted numbers that are encoded as categories."""
-    for kind in encoder.kinds:
-        if isinstance(kind, OneHot) and len(kind.vocabulary) > 1:
-            known = [text for text in kind.vocabulary if re.search(r"\d", text)]
-            odd = [text for text in known if re.search(r"[,%$€£ ]|\d\.\d{3}\.", text)]
-            if odd and len(known) == len(kind.vocabulary) and all(map(_FORMATTED_NUMBER.fullmatch, known)):
-                yield (
-                    f"{kind.name}: encoded as categories, but looks like numbers with a decimal comma, digit groups,"
-                    f" a currency or %, such as {odd[0]!r}; --decimal , reads decimal commas, other formats must be"
-                    " changed in the file"
-                )
 
 
 def learn_sparse(dataset: Dataset, train: Dataset, options: EncodingOptions) -> tuple[SvmlightColumns, list[str]]:

@@ -17,13 +17,13 @@ from parsgd.data.columns.column_specs import index_names
 from parsgd.data.columns.column_specs import listed as list_names
 from parsgd.data.columns.encoder import EmptyEncoder, Encoder, PassThroughEncoder
 from parsgd.data.columns.numeric import arrow
+from parsgd.data.contracts import Piece
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.paths import Address, find_files, is_address
 from parsgd.data.formats.svmlight import SvmlightColumns, is_svmlight
 from parsgd.data.formats.tables import label_type, table_pieces
 from parsgd.data.open_dataset import open_dataset
-from parsgd.data.sources.pieces import Piece
-from parsgd.data.subsets import reread
+from parsgd.data.subsets import reread, rescaled
 from parsgd.errors import DataFileError, did_you_mean
 from parsgd.utils import temporary
 
@@ -130,7 +130,7 @@ class Data:
         if isinstance(encoder, SvmlightColumns):
             if self.is_table:
                 raise DataFileError(f"{self.name}: the model was fitted on sparse rows; use an .svm file.")
-            pieces = tuple(reread(piece, scale=encoder.scale) for piece in self.dataset.pieces)
+            pieces = tuple(rescaled(piece, encoder.scale) for piece in self.dataset.pieces)
             return replace(self.dataset, pieces=pieces, columns=encoder)
         if not self.is_table:
             raise DataFileError(f"{self.name}: the model was fitted on named columns; use a .csv or .parquet file.")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
 
 from parsgd.data.columns.categories import HashedCategories, Text
 from parsgd.data.columns.column_kinds import KINDS, Kind, Numeric
+from parsgd.data.contracts import ArrowBatch, Matrix
 from parsgd.errors import InvalidArgumentError
 
 # Rows are CSR from this many features on, if a smaller share of them than this is nonzero.
@@ -70,7 +71,7 @@ class Encoder:
     def feature_names(self) -> list[str]:
         return [name for kind in self.kinds for name in kind.outputs]
 
-    def encode(self, batch: Any, out: np.ndarray | None = None) -> np.ndarray | sparse.csr_matrix:
+    def encode(self, batch: ArrowBatch, out: np.ndarray | None = None) -> Matrix:
         """Encode an Arrow RecordBatch as ``(n_rows, n_features)``, into ``out`` if present and rows are dense.
 
         Raises DataFileError.
@@ -94,11 +95,15 @@ class EmptyEncoder:
 
     dtype: str = "float32"
     labels: str | None = None
-    columns = texts = numbers = ()
+
+    columns: ClassVar[tuple[str, ...]] = ()
+    texts: ClassVar[tuple[str, ...]] = ()
+    numbers: ClassVar[tuple[str, ...]] = ()
     n_features = 0
     sparse = False
+    fills = False
 
-    def encode(self, batch: Any, out: np.ndarray | None = None) -> np.ndarray:
+    def encode(self, batch: ArrowBatch, out: np.ndarray | None = None) -> np.ndarray:
         return np.empty((batch.num_rows, 0), dtype=self.dtype)
 
 
@@ -109,25 +114,15 @@ class PassThroughEncoder:
     columns: tuple[str, ...]
     texts: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+
     dtype = "float32"
-    labels = None
+    labels: ClassVar[str | None] = None
     n_features = 0
     sparse = False
+    fills = False
 
-    def encode(self, batch: Any, out: np.ndarray | None = None) -> Any:
+    def encode(self, batch: ArrowBatch, out: np.ndarray | None = None) -> ArrowBatch:
         return batch
-
-
-class OptionalTargets:
-    """An encoder that permits missing targets, for a reader that drops such rows."""
-
-    optional_targets = True
-
-    def __init__(self, encoder: Any):
-        self.encoder = encoder
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.encoder, name)
 
 
 def encoder_of(

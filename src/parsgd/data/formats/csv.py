@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from parsgd.data.columns.arrow_values import kind_of_type
 from parsgd.data.columns.column_specs import listed
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import BasePiece, Chunk
+from parsgd.data.contracts import ArrowSchema, ArrowType, BasePiece, Chunk, Reading
 from parsgd.data.formats.csv_layout import CsvLayout, CsvOptions, layout_of, parsed_rows
 from parsgd.data.formats.line_spans import LineSpan, blocks_of_rows, read_span, spans
-from parsgd.data.formats.paths import Address
+from parsgd.data.formats.paths import Address, Stamp
 from parsgd.data.formats.tables import CHUNK_ROWS, chunk_of
 from parsgd.errors import DataFileError
 
@@ -27,10 +26,8 @@ class CsvPiece(BasePiece):
     address: Address
     layout: CsvLayout
     span: LineSpan
-    stamp: tuple
-    encoder: Any
-    target: str | None
-    weight: str | None
+    stamp: Stamp
+    reading: Reading
 
     @property
     def n_rows(self) -> int:
@@ -43,6 +40,9 @@ class CsvPiece(BasePiece):
         first = self.span.first_row + 1
         return f"{self.address} (rows {first:,} to {first + self.n_rows - 1:,})"
 
+    def reread(self, reading: Reading) -> CsvPiece:
+        return replace(self, reading=reading)
+
     def chunks(self) -> Iterator[Chunk]:
         self.address.check(self.stamp)
         types, at, where = self._types(), 0, str(self.address)
@@ -50,7 +50,7 @@ class CsvPiece(BasePiece):
             table = parsed_rows(block, self.layout, types, self.layout.names, where, self.span.first_row + at)
             for batch in table.to_batches(max_chunksize=CHUNK_ROWS):
                 first = self.span.first_row + at
-                yield chunk_of(batch, self.encoder, self.target, self.weight, where, first)
+                yield chunk_of(batch, self.reading, where, first)
                 at += batch.num_rows
         if at != self.n_rows:
             raise DataFileError(
@@ -68,31 +68,29 @@ class CsvPiece(BasePiece):
             scanner = self.layout.scanner(str(self.address))
             yield from (block for block, n_rows in blocks_of_rows(file, scanner, _BLOCK_BYTES) if n_rows)
 
-    def _types(self) -> dict[str, Any]:
+    def _types(self) -> dict[str, ArrowType]:
         """Return the columns to read, and their types.
 
         Integer columns are read as floats, since later rows may have fractions.
         """
-        pa = arrow()
+        pa, reading = arrow(), self.reading
         found = dict(zip(self.layout.names, self.layout.types, strict=True))
-        texts, numbers = set(self.encoder.texts), set(self.encoder.numbers)
-        types = {}
-        for name in (*self.encoder.columns, self.target, self.weight):
-            if name is None or name in types:
-                continue
+        texts, numbers = set(reading.encoder.texts), set(reading.encoder.numbers)
+        types: dict[str, ArrowType] = {}
+        for name in reading.names:
             kind = found[name]
-            if name in texts or (pa.types.is_null(kind) and name not in numbers and name != self.weight):
+            if name in texts or (pa.types.is_null(kind) and name not in numbers and name != reading.weight):
                 kind = pa.string()
             elif pa.types.is_integer(kind) or pa.types.is_null(kind) or (name in numbers and pa.types.is_string(kind)):
                 kind = pa.float64()
             types[name] = kind
-        if self.target is not None and self.encoder.labels == "text":
-            types[self.target] = pa.string()
+        if reading.target is not None and reading.encoder.labels == "text":
+            types[reading.target] = pa.string()
         # without columns, one is read to count rows
         return types or {self.layout.names[0]: pa.string()}
 
 
-def csv_schema(addresses: Sequence[Address], options: CsvOptions) -> tuple[Any, list[CsvLayout]]:
+def csv_schema(addresses: Sequence[Address], options: CsvOptions) -> tuple[ArrowSchema, list[CsvLayout]]:
     """Return ``(schema, layouts)`` of CSV files.
 
     The first file determines the columns; other files may have more columns, in another order. The type of a column is
@@ -100,7 +98,7 @@ def csv_schema(addresses: Sequence[Address], options: CsvOptions) -> tuple[Any, 
     """
     pa = arrow()
     layouts = [layout_of(address, options) for address in addresses]
-    kinds: dict[str, Any] = dict.fromkeys(layouts[0].names, pa.null())
+    kinds: dict[str, ArrowType] = dict.fromkeys(layouts[0].names, pa.null())
     for address, layout in zip(addresses, layouts, strict=True):
         own = dict(zip(layout.names, layout.types, strict=True))
         lacking = next((name for name in kinds if name not in own), None)
@@ -113,17 +111,18 @@ def csv_schema(addresses: Sequence[Address], options: CsvOptions) -> tuple[Any, 
 
 
 def csv_pieces(
-    addresses: Sequence[Address], layouts: Sequence[CsvLayout], schema: Any, read: Sequence[str], texts: Sequence[str]
+    addresses: Sequence[Address], layouts: Sequence[CsvLayout], schema: ArrowSchema, reading: Reading
 ) -> list[CsvPiece]:
-    """Make pieces of CSV files that read the columns ``read``, with ``texts`` as texts; encoders are set later.
+    """Make pieces of CSV files.
 
     Raises DataFileError if the types of a column differ between files.
     """
     pa = arrow()
-    known, texts, pieces = dict(zip(schema.names, schema.types, strict=True)), set(texts), []
+    known, texts = dict(zip(schema.names, schema.types, strict=True)), set(reading.encoder.texts)
+    pieces: list[CsvPiece] = []
     for address, layout in zip(addresses, layouts, strict=True):
         kinds = dict(zip(layout.names, layout.types, strict=True))
-        for name in read:
+        for name in reading.names:
             wanted = known[name]
             if name not in texts and _family(kinds[name]) not in (_family(wanted), "nothing"):
                 raise DataFileError(
@@ -131,19 +130,19 @@ def csv_pieces(
                     " them, or declare the column in columns= as OneHot, HashedCategories or Text."
                 )
         types = tuple(known.get(name, pa.string()) for name in layout.names)
-        pieces += _pieces_of(address, replace(layout, types=types))
+        pieces += _pieces_of(address, replace(layout, types=types), reading)
     return pieces
 
 
-def _family(kind: Any) -> str:
+def _family(kind: ArrowType) -> str:
     return "boolean" if arrow().types.is_boolean(kind) else kind_of_type(kind)
 
 
-def _pieces_of(address: Address, layout: CsvLayout) -> list[CsvPiece]:
+def _pieces_of(address: Address, layout: CsvLayout, reading: Reading) -> list[CsvPiece]:
     stamp = address.stamp()
     with address.open() as file:
         file.read(layout.begin)
         found = spans(file, layout.begin, layout.scanner(str(address)))
     if address.packed and found:
         found = [LineSpan(layout.begin, 0, sum(span.n_rows for span in found), 0)]
-    return [CsvPiece(address, layout, span, stamp, None, None, None) for span in found]
+    return [CsvPiece(address, layout, span, stamp, reading) for span in found]

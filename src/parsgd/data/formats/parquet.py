@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from parsgd.data.columns.numeric import NumberEncoder, arrow
-from parsgd.data.formats.paths import find_files
-from parsgd.data.formats.row_groups import ParquetFile, RowGroup, file_system, filtered, is_address, sentence, stamp_of
+from parsgd.data.columns.numeric import arrow
+from parsgd.data.contracts import Reading
+from parsgd.data.formats.paths import file_system, find_files, is_address, stamp_of
+from parsgd.data.formats.row_groups import ParquetFile, RowGroup, filtered, sentence
 from parsgd.data.formats.type_unification import common_type
 from parsgd.errors import DataFileError, InvalidArgumentError, did_you_mean
 
@@ -34,8 +35,6 @@ class ParquetFiles:
     >>> files = open_parquet(folder.name)
     >>> files.n_rows, files.schema.names
     (3, ['a', 'y'])
-    >>> files.pieces(NumberEncoder(("a",)), target="y")[0].n_rows
-    3
     >>> folder.cleanup()
     """
 
@@ -60,21 +59,17 @@ class ParquetFiles:
     def _known(self) -> frozenset[str]:
         return frozenset(self.schema.names)
 
-    def pieces(self, encoder: Any, target: str | None = None, weight: str | None = None) -> list[RowGroup]:
+    def pieces(self, reading: Reading) -> list[RowGroup]:
         """Make a piece of each nonempty row group.
-
-        ``encoder`` has ``columns`` (names of the columns to read), ``n_features``, ``dtype``, ``sparse``, and
-        ``encode(batch)``, which converts an Arrow RecordBatch to rows.
 
         Raises
         ------
         DataFileError
             If a file lacks a column, or the types of a column are incompatible; names the files.
         """
-        wanted = dict.fromkeys(name for name in (*encoder.columns, target, weight) if name is not None)
-        types = {name: self._checked(name) for name in wanted}
+        types = {name: self._checked(name) for name in reading.names}
         return [
-            RowGroup(file, number, n_rows, encoder, target, weight, _casts(file, types), self.filter)
+            RowGroup(file, number, n_rows, reading, _casts(file, types), self.filter)
             for file in self.files
             for number, n_rows in enumerate(self._counts(file))
             if n_rows
@@ -185,23 +180,6 @@ def open_parquet(
     if not files:
         raise DataFileError(f"{shown} has no Parquet files{'' if filters is None else f' that {filters} leaves'}.")
     return ParquetFiles(shown, tuple(files), expression, metadata)
-
-
-def parquet_pieces(
-    path: Any,
-    *,
-    columns: Iterable[str] | Any,
-    target: str | None = None,
-    weight: str | None = None,
-    filters: Any = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> list[RowGroup]:
-    """Make pieces of the row groups of Parquet files; ``columns`` are names of numeric columns, or an encoder.
-
-    The other parameters are those of :func:`open_parquet` and :meth:`ParquetFiles.pieces`.
-    """
-    encoder = columns if hasattr(columns, "encode") else NumberEncoder(tuple(columns))
-    return open_parquet(path, filters=filters, storage_options=storage_options).pieces(encoder, target, weight)
 
 
 def _partitioned(path: str, options: Mapping[str, Any]) -> tuple[Any, tuple[list[str], str], list[tuple[str, Any]]]:

@@ -11,12 +11,13 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
-from parsgd.data.formats.row_groups import file_system, is_address, stamp_of
-from parsgd.errors import DataFileError, did_you_mean
+from parsgd.errors import DataFileError, MissingDependencyError, did_you_mean
 
-UNPACKERS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+# Size in bytes and, if available, modification time.
+Stamp: TypeAlias = tuple[Any, ...]
+UNPACKERS: dict[str, Callable[..., BinaryIO]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Address:
             suffixes.pop()
         return suffixes[-1] if suffixes else ""
 
-    def stamp(self) -> tuple:
+    def stamp(self) -> Stamp:
         """Return size and modification time (if available), to detect changes of the file."""
         return stamp_of(self.path, self.options)
 
@@ -58,7 +59,7 @@ class Address:
         unpack = UNPACKERS.get(PurePosixPath(self.path).suffix.lower())
         return UnpackedFile(unpack(file, "rb"), file, self.path) if unpack else file
 
-    def check(self, stamp: tuple) -> None:
+    def check(self, stamp: Stamp) -> None:
         """Raise DataFileError if the file is missing, or has changed since it was opened."""
         try:
             now = self.stamp()
@@ -147,3 +148,34 @@ def _remote_files(path: str, options: Mapping[str, Any] | None) -> list[tuple[st
     if not system.exists(inside):
         raise DataFileError(f"{path}: there is no such file or folder.")
     return None
+
+
+def is_address(path: str) -> bool:
+    """Return True if the path has a protocol, so that it is not local."""
+    return "://" in path
+
+
+def file_system(path: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return the fsspec file system of an address, and the path in it."""
+    try:
+        import fsspec
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"{path} needs fsspec: pip install 'parsgd[files]'") from error
+    try:
+        return fsspec.core.url_to_fs(path, **options)
+    except ImportError as error:
+        raise MissingDependencyError(f"{path} needs another package: {error}") from error
+    except ValueError as error:
+        raise DataFileError(f"{path}: {error}. Use a local path or an address that fsspec supports.") from error
+
+
+def stamp_of(path: str, options: Mapping[str, Any]) -> Stamp:
+    """Return the size in bytes and, if available, the modification time."""
+    if not is_address(path):
+        info = os.stat(path)
+        return info.st_size, info.st_mtime_ns
+    system, inside = file_system(path, options)
+    system.invalidate_cache()
+    info = system.info(inside)
+    marks = (info.get(key) for key in ("mtime", "LastModified", "created", "ETag"))
+    return info["size"], next((str(mark) for mark in marks if mark is not None), None)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import BasePiece, Chunk
-from parsgd.data.formats.tables import targets_in, weights_in
+from parsgd.data.contracts import ArrowBatch, ArrowType, BasePiece, Chunk, LazyRows, Reading
+from parsgd.data.formats.paths import Stamp, file_system, is_address, stamp_of
+from parsgd.data.formats.tables import targets_and_weights
 from parsgd.data.sources.piece_reader import error_location
-from parsgd.errors import DataFileError, MissingDependencyError
+from parsgd.errors import DataFileError
 
 # Values decoded at a time, and the minimum and maximum rows of a batch.
 _DECODED_VALUES, _FEWEST_ROWS, _MOST_ROWS = 1 << 22, 8192, 65_536
@@ -37,7 +37,7 @@ class ParquetFile:
     partition: Mapping[str, Any]
     types: Mapping[str, Any]
     group_rows: tuple[int, ...]
-    stamp: tuple[Any, ...]
+    stamp: Stamp
 
     def open(self) -> Any:
         """Open the unchanged file as ``pyarrow.parquet.ParquetFile``.
@@ -108,8 +108,7 @@ class _ReadErrors:
 class RowGroup(BasePiece):
     """One row group of a Parquet file: a :class:`~parsgd.data.contracts.Piece`.
 
-    ``finite``: the encoder has checked the rows for NaN and infinite values, with the column's name. ``encoder``
-    converts its ``columns`` to rows; one with ``fills = True`` writes them into ``out``, if present. ``casts`` maps the
+    ``finite``: the encoder has checked the rows for NaN and infinite values, with the column's name. ``casts`` maps the
     columns with another type in this file to the type in the dataset. ``filter`` is an Arrow expression that selects
     the ``n_rows`` rows of the row group.
     """
@@ -117,10 +116,8 @@ class RowGroup(BasePiece):
     file: ParquetFile
     number: int
     n_rows: int
-    encoder: Any
-    target: str | None = None
-    weight: str | None = None
-    casts: Mapping[str, Any] = field(default_factory=dict)
+    reading: Reading
+    casts: Mapping[str, ArrowType] = field(default_factory=dict[str, ArrowType])
     filter: Any = None
 
     finite = True
@@ -128,6 +125,9 @@ class RowGroup(BasePiece):
     @property
     def name(self) -> str:
         return f"{self.file.path}, row group {self.number}"
+
+    def reread(self, reading: Reading) -> RowGroup:
+        return replace(self, reading=reading)
 
     def chunks(self) -> Iterator[Chunk]:
         """Read its rows in stored order, a few thousand at a time.
@@ -140,8 +140,8 @@ class RowGroup(BasePiece):
         return self._chunks(False)
 
     def lazy_chunks(self) -> Iterator[Chunk]:
-        """Read its rows as :class:`LazyRows` if possible, for a caller with its own output array."""
-        return self._chunks(not self.encoder.sparse and getattr(self.encoder, "fills", False))
+        """Read its rows as :class:`BatchRows` if possible, for a caller with its own output array."""
+        return self._chunks(not self.reading.encoder.sparse and self.reading.encoder.fills)
 
     def _chunks(self, lazy: bool) -> Iterator[Chunk]:
         opened = self.file.open()
@@ -164,33 +164,27 @@ class RowGroup(BasePiece):
         # a concurrent write may have mixed old and new rows
         self.file.check()
 
-    @property
-    def columns(self) -> list[str]:
-        """Names of all columns to read, each once."""
-        wanted = [*self.encoder.columns, self.target, self.weight]
-        return list(dict.fromkeys(name for name in wanted if name is not None))
-
     def _batches(self, opened: Any) -> Iterator[Any]:
-        most = int(np.clip(_DECODED_VALUES // max(len(self.columns), 1), _FEWEST_ROWS, _MOST_ROWS))
+        most = int(np.clip(_DECODED_VALUES // max(len(self.reading.names), 1), _FEWEST_ROWS, _MOST_ROWS))
         # equal parts: a short last part takes as long as a full one
         rows = -(-self.n_rows // -(-self.n_rows // most)) if self.n_rows else most
-        stored = [name for name in self.columns if name in self.file.types]
+        stored = [name for name in self.reading.names if name in self.file.types]
         if self.filter is None:
             settings = {"batch_size": rows, "row_groups": [self.number], "columns": stored, "use_threads": False}
             found = iter(opened.iter_batches(**settings))
         else:
-            found = filtered(self.file, [self.number], self.columns, self.filter, rows)
+            found = filtered(self.file, [self.number], self.reading.names, self.filter, rows)
         for batch in found:
             yield self._completed(batch)
 
     def _completed(self, batch: Any) -> Any:
         """Add the columns of the folder names, and cast to the common types."""
         stored = set(batch.schema.names)
-        if not self.casts and all(name in stored for name in self.columns):
+        if not self.casts and all(name in stored for name in self.reading.names):
             return batch
         pa = arrow()
         columns = {}
-        for name in self.columns:
+        for name in self.reading.names:
             if name in stored:
                 column = batch.column(name)
             else:
@@ -200,37 +194,36 @@ class RowGroup(BasePiece):
         return pa.record_batch(columns) if columns else batch
 
     def _chunk(self, batch: Any, at: int, lazy: bool) -> Chunk:
-        y = None if self.target is None else targets_in(batch.column(self.target), self.target, self.encoder)
-        weight = None if self.weight is None else weights_in(batch.column(self.weight), self.weight)
-        return Chunk(LazyRows(batch, self, at) if lazy else self.encoder.encode(batch), y, weight)
+        y, weight = targets_and_weights(batch, self.reading)
+        return Chunk(BatchRows(batch, self, at) if lazy else self.reading.encoder.encode(batch), y, weight)
 
 
 @dataclass(frozen=True)
-class LazyRows:
+class BatchRows(LazyRows):
     """Dense rows that are encoded on demand, into their destination; ``at`` is the piece's row index of the first one.
 
     Encoding into a temporary array plus a copy would take half as long again.
     """
 
-    batch: Any
+    batch: ArrowBatch
     piece: RowGroup
     at: int
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.batch.num_rows, self.piece.encoder.n_features
+        return self.batch.num_rows, self.piece.reading.encoder.n_features
 
     def write(self, out: np.ndarray, begin: int, end: int) -> None:
         """Write rows ``begin`` to ``end - 1`` into ``out``; raise DataFileError for invalid values."""
         with error_location(self.piece, self.at + begin, self.at + end):
-            self.piece.encoder.encode(self.batch.slice(begin, end - begin), out=out)
+            self.piece.reading.encoder.encode(self.batch.slice(begin, end - begin), out=out)
 
-    def __getitem__(self, rows: slice | np.ndarray) -> Any:
+    def __getitem__(self, rows: slice | np.ndarray) -> LazyRows | np.ndarray:
         if isinstance(rows, slice) and rows.step in (None, 1):
             begin, end, _ = rows.indices(self.batch.num_rows)
-            return LazyRows(self.batch.slice(begin, end - begin), self.piece, self.at + begin)
+            return BatchRows(self.batch.slice(begin, end - begin), self.piece, self.at + begin)
         with error_location(self.piece, self.at, self.at + self.batch.num_rows):
-            return self.piece.encoder.encode(self.batch)[rows]
+            return self.piece.reading.encoder.encode(self.batch)[rows]
 
 
 def filtered(file: ParquetFile, groups: list[int], columns: list[str], filter: Any, rows: int) -> Iterator[Any]:
@@ -274,34 +267,3 @@ def sentence(error: BaseException) -> str:
     "Couldn't read: no header."
     """
     return " ".join(str(error).split()).rstrip(".") + "."
-
-
-def is_address(path: str) -> bool:
-    """Return True if the path has a protocol, so that it is not local."""
-    return "://" in path
-
-
-def file_system(path: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return the fsspec file system of an address, and the path in it."""
-    try:
-        import fsspec
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"{path} needs fsspec: pip install 'parsgd[files]'") from error
-    try:
-        return fsspec.core.url_to_fs(path, **options)
-    except ImportError as error:
-        raise MissingDependencyError(f"{path} needs another package: {error}") from error
-    except ValueError as error:
-        raise DataFileError(f"{path}: {error}. Use a local path or an address that fsspec supports.") from error
-
-
-def stamp_of(path: str, options: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return the size in bytes and, if available, the modification time."""
-    if not is_address(path):
-        info = os.stat(path)
-        return info.st_size, info.st_mtime_ns
-    system, inside = file_system(path, options)
-    system.invalidate_cache()
-    info = system.info(inside)
-    marks = (info.get(key) for key in ("mtime", "LastModified", "created", "ETag"))
-    return info["size"], next((str(mark) for mark in marks if mark is not None), None)

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from parsgd.data.contracts import BasePiece, Chunk
 from parsgd.data.formats.line_spans import LineSpan, RowScanner, blocks_of_rows, read_span
-from parsgd.data.formats.paths import Address
+from parsgd.data.formats.paths import Address, Stamp
 from parsgd.errors import DataFileError
 
 # Bytes of a compressed file per parser call.
@@ -25,11 +25,10 @@ class SvmlightPiece(BasePiece):
 
     address: Address
     span: LineSpan
-    stamp: tuple
+    stamp: Stamp
     n_features: int
     first: int
     dtype: str
-    with_target: bool = True
     # True to leave out features beyond n_features
     wider: bool = False
     # divisor of each feature
@@ -50,7 +49,7 @@ class SvmlightPiece(BasePiece):
         for block in _blocks(self.address, self.span):
             x, y = parsed(block, self.name, self.dtype)
             rows += len(y)
-            yield Chunk(self._fitting(x), y if self.with_target else None, None)
+            yield Chunk(self._fitting(x), y, None)
         if rows != self.n_rows:
             raise DataFileError(f"{self.name}: {rows:,} rows were read, and {self.n_rows:,} were counted.")
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from parsgd.data.columns.arrow_values import bad_value, kind_of_type, located, numbers_in, spelled
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import BasePiece, Chunk
+from parsgd.data.contracts import (
+    ArrowBatch,
+    ArrowColumn,
+    ArrowTable,
+    ArrowType,
+    BasePiece,
+    BatchEncoder,
+    Chunk,
+    Reading,
+)
 from parsgd.errors import DataFileError
 
 # Rows decoded at a time: few enough for the CPU cache, and enough to amortize a call.
@@ -20,26 +29,28 @@ _PIECE_ROWS = 65_536
 _NO_TARGET = "Give the row a target, or leave it out (of Parquet by filters=)."
 
 
-def chunk_of(
-    batch: Any, encoder: Any, target: str | None, weight: str | None, name: str, first_row: int
-) -> Chunk:  # fmt: skip
+def chunk_of(batch: ArrowBatch, reading: Reading, name: str, first_row: int) -> Chunk:
     """Convert an Arrow batch to rows; ``name`` and 0-based ``first_row`` locate errors."""
     try:
-        y = None if target is None else targets_in(batch.column(target), target, encoder)
-        weights = None if weight is None else weights_in(batch.column(weight), weight)
-        return Chunk(encoder.encode(batch), y, weights)
+        return Chunk(reading.encoder.encode(batch), *targets_and_weights(batch, reading))
     except DataFileError as error:
         raise located(error, name, first_row) from error
 
 
-def targets_in(column: Any, name: str, encoder: Any) -> np.ndarray:
+def targets_and_weights(batch: ArrowBatch, reading: Reading) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Read the targets and the weights ``(n_rows,)`` of a batch, as far as the reading has them."""
+    target, weight, labels = reading.target, reading.weight, reading.encoder.labels
+    y = None if target is None else targets_in(batch.column(target), target, labels, reading.optional_targets)
+    return y, None if weight is None else weights_in(batch.column(weight), weight)
+
+
+def targets_in(column: ArrowColumn, name: str, labels: str | None, optional: bool) -> np.ndarray:
     """Read ``(n_rows,)`` targets of the table's type: texts as str, integers, floats or booleans.
 
-    ``encoder.labels`` is the target type at fit time: ``text``, ``number`` or ``boolean``. Targets of another type are
-    converted if possible. Missing targets raise an error, unless ``encoder.optional_targets`` is True: then they are
-    NaN or empty.
+    ``labels`` is the target type at fit time: ``text``, ``number`` or ``boolean``. Targets of another type are
+    converted if possible. Missing targets raise an error, or are NaN or empty if they are ``optional``.
     """
-    pa, labels, optional = arrow(), encoder.labels, getattr(encoder, "optional_targets", False)
+    pa = arrow()
     kind = kind_of_type(column.type)
     if kind == "text" or (labels == "text" and kind == "number"):
         y = _text_targets(column, name, optional)
@@ -66,26 +77,31 @@ def targets_in(column: Any, name: str, encoder: Any) -> np.ndarray:
     return y.astype(np.int64) if labels == "number" and y.dtype == bool else y
 
 
-def label_type(kind: Any) -> str:
+def label_type(kind: ArrowType) -> str:
     """Classify an Arrow type as target type: ``text``, ``number`` or ``boolean``."""
     pa = arrow()
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     return "boolean" if pa.types.is_boolean(value) else "number" if kind_of_type(value) == "number" else "text"
 
 
-def _text_targets(column: Any, name: str, optional: bool) -> np.ndarray:
+def _text_targets(column: ArrowColumn, name: str, optional: bool) -> np.ndarray:
     """Read targets as stripped texts; numbers get their canonical spelling."""
     pa = arrow()
     column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     codes = column.indices.fill_null(-1).cast(pa.int64()).to_numpy(zero_copy_only=False)
     values = column.dictionary.to_pylist()
-    texts = [value.strip() if isinstance(value, str) else str(value) if value is True or value is False
-             else spelled(value) for value in values]  # fmt: skip
+    texts = [_target_text(value) for value in values]
     missing = np.array([*(not text for text in texts), True])[codes]
     if missing.any() and not optional:
         raise bad_value(name, int(np.argmax(missing)), "is the target, and is missing", _NO_TARGET)
     texts.append("")
     return np.array(texts, dtype=str)[codes] if len(codes) else np.zeros(0, dtype=str)
+
+
+def _target_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    return str(value) if isinstance(value, bool) else spelled(value)
 
 
 def _converted(y: np.ndarray, labels: str) -> np.ndarray:
@@ -99,7 +115,7 @@ def _converted(y: np.ndarray, labels: str) -> np.ndarray:
         return y
 
 
-def weights_in(column: Any, name: str) -> np.ndarray:
+def weights_in(column: ArrowColumn, name: str) -> np.ndarray:
     """Read ``(n_rows,)`` weights; raise if one is missing or negative."""
     weight = numbers_in(column, name)
     bad = ~(np.isfinite(weight) & (weight >= 0)) if weight.size else np.zeros(0, dtype=bool)
@@ -113,26 +129,26 @@ def weights_in(column: Any, name: str) -> np.ndarray:
 class TablePiece(BasePiece):
     """Rows ``[first_row, first_row + n_rows)`` of a table in memory; pickled with its rows."""
 
-    table: Any
+    table: ArrowTable
     name: str
     first_row: int
-    encoder: Any
-    target: str | None
-    weight: str | None
+    reading: Reading
 
     @property
     def n_rows(self) -> int:
         return self.table.num_rows
 
+    def reread(self, reading: Reading) -> TablePiece:
+        return replace(self, reading=reading)
+
     def chunks(self) -> Iterator[Chunk]:
-        needed = dict.fromkeys(n for n in (*self.encoder.columns, self.target, self.weight) if n is not None)
         at = self.first_row
-        for batch in self.table.select(list(needed)).to_batches(max_chunksize=CHUNK_ROWS):
-            yield chunk_of(batch, self.encoder, self.target, self.weight, self.name, at)
+        for batch in self.table.select(self.reading.names).to_batches(max_chunksize=CHUNK_ROWS):
+            yield chunk_of(batch, self.reading, self.name, at)
             at += batch.num_rows
 
 
-def as_arrow(data: Any) -> Any:
+def as_arrow(data: Any) -> ArrowTable | None:
     """Convert a pandas, polars or Arrow table to an Arrow table; return None for anything else."""
     home = type(data).__module__.partition(".")[0]
     if home == "pandas" and hasattr(data, "columns"):
@@ -164,9 +180,12 @@ def _of_pandas(frame: Any) -> Any:
         ) from error
 
 
-def table_pieces(table: Any, name: str, encoder: Any, target: str | None, weight: str | None) -> list[TablePiece]:
+def table_pieces(
+    table: ArrowTable, name: str, encoder: BatchEncoder, target: str | None = None, weight: str | None = None
+) -> list[TablePiece]:
     """Slice the table into pieces without a copy."""
+    reading = Reading(encoder, target, weight)
     return [
-        TablePiece(table.slice(start, _PIECE_ROWS), name, start, encoder, target, weight)
+        TablePiece(table.slice(start, _PIECE_ROWS), name, start, reading)
         for start in range(0, table.num_rows, _PIECE_ROWS)
     ]

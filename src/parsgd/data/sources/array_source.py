@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -176,8 +177,8 @@ class ArraySource:
         return rows[rows < self.n_rows]
 
     @property
-    def _index_type(self) -> type:
-        return np.int32 if len(self.rows.y) < 2**31 else np.int64
+    def _index_type(self) -> np.dtype[Any]:
+        return np.dtype(np.int32 if len(self.rows.y) < 2**31 else np.int64)
 
 
 @dataclass
@@ -199,17 +200,13 @@ class ArrayShard(Shard):
     _unfolded: tuple[int, int, np.ndarray] | None = field(default=None, repr=False)
     _permutation: np.ndarray | None = field(default=None, repr=False)
     _common: dict[tuple[int, int], np.ndarray] | None = field(default=None, repr=False)
+    n_rows: int = field(init=False)
+    cost: float = field(init=False)
 
-    @property
-    def n_rows(self) -> int:
-        if self.share is not None:
-            return self.share
-        return len(self.numbers) if self.draws is None else self.draws
-
-    @property
-    def cost(self) -> float:
-        """Stored values per row."""
-        return self.rows.x.data.size / max(len(self.rows.y), 1)
+    def __post_init__(self) -> None:
+        visits = len(self.numbers) if self.draws is None else self.draws
+        self.n_rows = visits if self.share is None else self.share
+        self.cost = self.rows.x.data.size / max(len(self.rows.y), 1)
 
     def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[RowBlock]:
         yield RowBlock(self.rows, self._order(seed, epoch)[start:])
@@ -230,16 +227,16 @@ class ArrayShard(Shard):
         if self._starts is None:
             return self._shuffled(self.numbers, seed, epoch)
         if self._unfolded is None or self._unfolded[:2] != (seed, epoch):
-            self._unfolded = (seed, epoch, self._unfold(seed, epoch))
+            self._unfolded = (seed, epoch, self._unfold(self._starts, seed, epoch))
         return self._unfolded[2]
 
-    def _unfold(self, seed: int, epoch: int) -> np.ndarray:
+    def _unfold(self, starts: np.ndarray, seed: int, epoch: int) -> np.ndarray:
         """Expand the shuffled runs to rows."""
         gather_runs = first_use.kernels("shuffling").gather_runs
 
-        runs = np.arange(len(self._starts) - 1, dtype=self.numbers.dtype)
+        runs = np.arange(len(starts) - 1, dtype=self.numbers.dtype)
         order = np.empty_like(self.numbers)
-        gather_runs(self.numbers, self._starts, self._shuffled(runs, seed, epoch), order)
+        gather_runs(self.numbers, starts, self._shuffled(runs, seed, epoch), order)
         return order
 
     def _shuffled(self, numbers: np.ndarray, seed: int, epoch: int) -> np.ndarray:
@@ -275,5 +272,5 @@ class ArrayShard(Shard):
                 self._common.pop(old, None)
             self._common[seed, epoch] = order
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_seen": None, "_unfolded": None, "_permutation": None, "_common": None}

@@ -29,7 +29,7 @@ def assign_pieces(spans: Sequence[RowSpan], shares: np.ndarray, seed: int) -> li
     if len(shares) == 1:
         return [list(spans)]
     order = np.random.default_rng((seed, _PARTITION_SEED)).permutation(len(spans))
-    shuffled = [(int(number), spans[number]) for number in order]
+    shuffled = [(number, spans[number]) for number in map(int, order)]
     parts = _whole(shuffled, shares)
     if parts is None:
         parts = _cut(_by_home(shuffled), shares)

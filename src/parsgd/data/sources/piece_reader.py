@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from parsgd.data.contracts import Chunk, Piece, Pose
+from parsgd.data.contracts import Chunk, LazyRows, Matrix, Piece, Pose, is_csr
 from parsgd.errors import DataFileError, ParsgdError
 from parsgd.utils.row_arrays import standard_csr
 
@@ -37,7 +37,7 @@ class PosedRows(NamedTuple):
     Shapes: ``x (n, n_features)``, ``y (n,)`` or ``(n, n_outputs)``, ``weight (n,)`` or empty.
     """
 
-    x: Any
+    x: Matrix | LazyRows
     y: np.ndarray
     weight: np.ndarray
 
@@ -89,15 +89,15 @@ class RowSpan:
             return
         first = self.place(skip)
         for at, chunk in chunks_of(self.piece, self.stop):
-            begin, end = max(first - at, 0), min(self.stop - at, _n_rows(chunk))
+            begin, end = max(first - at, 0), min(self.stop - at, chunk.n_rows)
             if begin >= end:
                 continue
             with error_location(self.piece, at + begin, at + end):
-                kept = _picked(chunk, self._kept(at, begin, end))
+                chunk = chunk.select(self._kept(at, begin, end))
                 # data without targets, for models without targets: all rows belong to one class
-                y = np.ones(_n_rows(kept)) if kept.y is None else kept.y
-                x = standard_csr(kept.x) if hasattr(kept.x, "indptr") else kept.x
-                posed = PosedRows(x, *pose(y, kept.weight))
+                y = np.ones(chunk.n_rows) if chunk.y is None else chunk.y
+                x = standard_csr(chunk.x) if is_csr(chunk.x) else chunk.x
+                posed = PosedRows(x, *pose(y, chunk.weight))
                 if not self.piece.finite:
                     check_rows_finite(posed)
             yield posed
@@ -124,12 +124,12 @@ def chunks_of(piece: Piece, stop: int | None = None) -> Iterator[tuple[int, Chun
     with error_location(piece, 0, piece.n_rows):
         chunks = iter(piece.lazy_chunks())
     at = 0
-    with contextlib.closing(chunks) if hasattr(chunks, "close") else contextlib.nullcontext():
+    with contextlib.closing(chunks) if isinstance(chunks, Generator) else contextlib.nullcontext():
         while at < stop:
             chunk = _next(piece, chunks, at)
             if chunk is None:
                 raise DataFileError(_miscounted(piece, f"it ends after {at:,} rows"))
-            following = at + _n_rows(chunk)
+            following = at + chunk.n_rows
             # check for the end before using the last rows: the piece may raise an error there
             if following > piece.n_rows or (following == piece.n_rows and _next(piece, chunks, at) is not None):
                 raise DataFileError(_miscounted(piece, "it has more"))
@@ -143,26 +143,27 @@ def check_rows_finite(posed: PosedRows) -> None:
 
     A sum detects them faster than an elementwise check, which runs only if the sum is not finite.
     """
-    stored = posed.x.data if hasattr(posed.x, "indptr") else posed.x
+    x = posed.x
+    if isinstance(x, LazyRows):
+        raise TypeError("Lazy rows are checked where they are computed: their piece must be finite.")
+    stored = x if isinstance(x, np.ndarray) else x.data
     for what, values in (("a value", stored), ("the target", posed.y), ("the weight", posed.weight)):
         with np.errstate(over="ignore", invalid="ignore"):
             if values.dtype.kind != "f" or np.isfinite(values.sum()) or np.isfinite(values).all():
                 continue
         where = np.argwhere(~np.isfinite(values))[0]
         number = int(where[0])
-        if values is stored and values.ndim == 1:
-            number = int(np.searchsorted(posed.x.indptr, number, side="right")) - 1
+        if values is stored and not isinstance(x, np.ndarray):
+            number = int(np.searchsorted(x.indptr, number, side="right")) - 1
         column = f" of feature {where[1]}" if len(where) > 1 else ""
         raise BadRow(number, f"{what}{column} is {values[tuple(where)]}. Fill or drop such rows first.")
 
 
 @contextlib.contextmanager
-def error_location(piece: Piece, first: int, stop: int) -> Iterator[None]:
+def error_location(piece: Piece, first: int, stop: int) -> Generator[None]:
     """Add the piece, and the rows unless more is known, to errors raised in the block.
 
     A MemoryError passes unchanged, since the data are not its cause.
-
-    That there is no memory left is no mistake of the data, and passes as it is.
     """
     try:
         yield
@@ -171,9 +172,8 @@ def error_location(piece: Piece, first: int, stop: int) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, ParsgdError) and piece.name in str(error):
             raise
-        row = getattr(error, "row", None)
-        if isinstance(row, int):
-            raise DataFileError(f"{piece.name} (row {first + row + 1:,}): {error}") from error
+        if isinstance(error, BadRow):
+            raise DataFileError(f"{piece.name} (row {first + error.row + 1:,}): {error}") from error
         message = str(error) if isinstance(error, ParsgdError) else f"{type(error).__name__}: {error}"
         raise DataFileError(f"{piece.name} ({rows_named(first, stop)}): {message}") from error
 
@@ -197,13 +197,3 @@ def _miscounted(piece: Piece, found: str) -> str:
         f"{piece.name}: {piece.n_rows:,} rows were counted when it was opened, and now {found}. Data must not change"
         " during a fit; open them again."
     )
-
-
-def _n_rows(chunk: Chunk) -> int:
-    return chunk.x.shape[0]
-
-
-def _picked(chunk: Chunk, kept: slice | np.ndarray) -> Chunk:
-    if isinstance(kept, slice) and kept == slice(0, _n_rows(chunk)):
-        return chunk
-    return Chunk(*(None if part is None else part[kept] for part in chunk))

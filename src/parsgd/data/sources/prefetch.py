@@ -6,9 +6,9 @@ Kernels and file decoders release the GIL, so that both run in parallel.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from parsgd.data.sources.piece_reader import PosedRows
 from parsgd.data.sources.shuffle_buffer import ShuffleBuffer
@@ -30,7 +30,7 @@ class _Cancelled(Exception):
 class ExampleStream:
     """A stream of examples that fills windows."""
 
-    def __init__(self, examples: Iterator[PosedRows]):
+    def __init__(self, examples: Generator[PosedRows]):
         self.examples = examples
         self.cancelled = threading.Event()
         self.part: PosedRows | None = None
@@ -52,6 +52,10 @@ class ExampleStream:
         return window
 
 
+# A window that is being read.
+Pending: TypeAlias = tuple[WindowIndex, Future[ShuffleBuffer]]
+
+
 class Prefetcher:
     """The current window and the next one.
 
@@ -62,7 +66,7 @@ class Prefetcher:
 
     def __init__(
         self,
-        open: Callable[[WindowIndex], Iterator[PosedRows]],
+        open: Callable[[WindowIndex], Generator[PosedRows]],
         n_rows: Callable[[WindowIndex], int],
         following: Callable[[WindowIndex], WindowIndex | None],
         new_buffer: Callable[[], ShuffleBuffer],
@@ -71,22 +75,23 @@ class Prefetcher:
         self.thread = Background(1, "parsgd-read")
         self.stream: ExampleStream | None = None
         self.here: tuple[WindowIndex, ShuffleBuffer] | None = None
-        self.coming: tuple[WindowIndex, Future[ShuffleBuffer]] | None = None
+        self.coming: Pending | None = None
         self.spare: list[ShuffleBuffer] = []
 
     def window(self, place: WindowIndex) -> ShuffleBuffer:
         """Return the window at ``place``, valid until the next one is requested."""
         if self.here is not None and self.here[0] == place:
             return self.here[1]
-        if self.coming is None or self.coming[0] != place:
-            self._restart(place)
-        window = self._await_pending()
+        coming = self.coming
+        if coming is None or coming[0] != place:
+            coming = self._restart(place)
+        window = self._await(coming[1])
         if self.here is not None:
             self.spare.append(self.here[1])
         self.here = (place, window)
         then = self.following(place)
-        if then is not None:
-            self._begin(then)
+        if then is not None and self.stream is not None:
+            self._begin(self.stream, then)
         return window
 
     def close(self) -> None:
@@ -96,8 +101,7 @@ class Prefetcher:
         self._close_stream()
         self.here, self.spare = None, []
 
-    def _await_pending(self) -> ShuffleBuffer:
-        _, future = self.coming
+    def _await(self, future: Future[ShuffleBuffer]) -> ShuffleBuffer:
         try:
             return future.result()
         finally:
@@ -105,10 +109,11 @@ class Prefetcher:
             if future.done():
                 self.coming = None
 
-    def _begin(self, place: WindowIndex) -> None:
+    def _begin(self, stream: ExampleStream, place: WindowIndex) -> Pending:
         future: Future[ShuffleBuffer] = Future()
-        self.coming = (place, future)
-        self.thread.run(self._read_into, future, self.stream, place)
+        self.coming = coming = (place, future)
+        self.thread.run(self._read_into, future, stream, place)
+        return coming
 
     def _read_into(self, future: Future[ShuffleBuffer], stream: ExampleStream, place: WindowIndex) -> None:
         if not future.set_running_or_notify_cancel():
@@ -126,12 +131,12 @@ class Prefetcher:
             self.spare.append(window)
             raise
 
-    def _restart(self, place: WindowIndex) -> None:
+    def _restart(self, place: WindowIndex) -> Pending:
         """Start a new stream at ``place``."""
         self._cancel_pending()
         self._close_stream()
         self.stream = ExampleStream(self.open(place))
-        self._begin(place)
+        return self._begin(self.stream, place)
 
     def _cancel_pending(self) -> None:
         """Cancel the pending window, read or not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from parsgd.core import CsrRows, DenseRows, Rows
+from parsgd.data.contracts import LazyRows, Matrix, is_csr
 from parsgd.data.sources.piece_reader import PosedRows
 from parsgd.utils.row_arrays import read_only
 
@@ -42,10 +43,12 @@ class DenseBuffer:
     def __init__(self, n_rows: int, n_features: int, dtype: str, values_per_row: float | None = None):
         self.matrix = np.empty((n_rows, n_features), dtype=dtype)
 
-    def put(self, at: int, x: np.ndarray, begin: int, end: int) -> None:
+    def put(self, at: int, x: Matrix | LazyRows, begin: int, end: int) -> None:
         """Copy rows ``begin`` to ``end - 1`` of ``x`` to row ``at``."""
+        if not isinstance(x, (np.ndarray, LazyRows)) or x.shape[1] != self.matrix.shape[1]:
+            raise _unlike("dense", self.matrix.shape[1], x)
         target = self.matrix[at : at + end - begin]
-        if hasattr(x, "write"):
+        if isinstance(x, LazyRows):
             x.write(target, begin, end)
         else:
             target[:] = x[begin:end]
@@ -64,7 +67,10 @@ class CsrBuffer:
         self.indices = np.empty(values + 1, dtype=np.int32 if n_features < 2**31 else np.int64)
         self.indptr = np.zeros(n_rows + 1, dtype=np.int64)
 
-    def put(self, at: int, x, begin: int, end: int) -> None:
+    def put(self, at: int, x: Matrix | LazyRows, begin: int, end: int) -> None:
+        """Copy rows ``begin`` to ``end - 1`` of ``x`` to row ``at``."""
+        if not is_csr(x) or x.shape[1] != self.n_features:
+            raise _unlike("CSR", self.n_features, x)
         first, stop = int(x.indptr[begin]), int(x.indptr[end])
         filled = int(self.indptr[at])
         needed = filled + stop - first
@@ -75,11 +81,7 @@ class CsrBuffer:
         np.add(x.indptr[begin + 1 : end + 1], filled - first, out=self.indptr[at + 1 : at + 1 + end - begin])
 
     def _grow(self, filled: int, size: int) -> None:
-        for name in ("data", "indices"):
-            old = getattr(self, name)
-            new = np.empty(size, dtype=old.dtype)
-            new[:filled] = old[:filled]
-            setattr(self, name, new)
+        self.data, self.indices = _grown(self.data, filled, size), _grown(self.indices, filled, size)
 
     def rows(self, n_rows: int) -> CsrRows:
         stored = int(self.indptr[n_rows])
@@ -91,6 +93,19 @@ class CsrBuffer:
         return CsrRows(read_only(self.data[:stored]), read_only(indices), read_only(indptr))
 
 
+def _grown(old: np.ndarray, filled: int, size: int) -> np.ndarray:
+    new = np.empty(size, dtype=old.dtype)
+    new[:filled] = old[:filled]
+    return new
+
+
+def _unlike(form: str, n_features: int, x: Matrix | LazyRows) -> TypeError:
+    return TypeError(
+        f"The source declared {form} rows of {n_features} features; a piece returned {type(x).__name__} of shape"
+        f" {x.shape}."
+    )
+
+
 class ShuffleBuffer:
     """A buffer of up to ``n_rows`` examples, of which ``n`` are filled.
 
@@ -99,8 +114,7 @@ class ShuffleBuffer:
 
     def __init__(self, n_rows: int, n_features: int, dtype: str, sparse: bool, values_per_row: float | None = None):
         self.x = (CsrBuffer if sparse else DenseBuffer)(n_rows, n_features, dtype, values_per_row)
-        self.n_features, self.dtype, self.sparse = n_features, dtype, sparse
-        self.size = n_rows
+        self.dtype, self.size = dtype, n_rows
         self.y: np.ndarray | None = None
         self.weight: np.ndarray | None = None
         self.n = 0
@@ -111,7 +125,6 @@ class ShuffleBuffer:
 
     def put(self, posed: PosedRows, begin: int, end: int) -> None:
         """Append rows ``begin`` to ``end - 1`` of ``posed``."""
-        self._check(posed)
         n, stop = self.n, self.n + end - begin
         self.x.put(n, posed.x, begin, end)
         if self.y is None:
@@ -128,12 +141,6 @@ class ShuffleBuffer:
         """Return the rows of the buffer, read-only."""
         if self._seen is None:
             weight = np.zeros(0, dtype=self.dtype) if self.weight is None else self.weight[: self.n]
-            self._seen = Rows(self.x.rows(self.n), read_only(self.y[: self.n]), read_only(weight))
+            y = np.zeros(0, dtype=self.dtype) if self.y is None else self.y[: self.n]
+            self._seen = Rows(self.x.rows(self.n), read_only(y), read_only(weight))
         return self._seen
-
-    def _check(self, posed: PosedRows) -> None:
-        if hasattr(posed.x, "indptr") != self.sparse or posed.x.shape[1] != self.n_features:
-            raise TypeError(
-                f"The source declared {'CSR' if self.sparse else 'dense'} rows of {self.n_features} features; a piece"
-                f" returned {type(posed.x).__name__} of shape {posed.x.shape}."
-            )

@@ -10,9 +10,10 @@ few pieces shuffle worse than a permutation of all rows (docs/results/shuffling.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class StreamingSource:
     shuffle: bool = True
     shuffle_buffer_rows: int | None = None
     values_per_row: float | None = None
-    without: Mapping[int, np.ndarray] = field(default_factory=dict)
+    without: Mapping[int, np.ndarray] = field(default_factory=dict[int, np.ndarray])
 
     # not replicated: drawing from all rows with replacement would read a piece per draw
     partitions = frozenset({"shuffled", "contiguous", "common_order"})
@@ -94,8 +95,9 @@ class StreamingSource:
         """
         pieces = min(max(n_rows // _ROWS_PER_PIECE, _FEWEST_PIECES), _DRAWN_PIECES)
         rng = np.random.default_rng((seed, _DRAW_SEED))
-        spans, chosen, found = self._spans, [], 0
-        for number in rng.permutation(len(spans)):
+        spans, found = self._spans, 0
+        chosen: list[int] = []
+        for number in map(int, rng.permutation(len(spans))):
             if len(chosen) >= pieces and found >= n_rows:
                 break
             chosen.append(number)
@@ -149,16 +151,22 @@ class StreamingShard(Shard):
     number: int = 0
     _ahead: Prefetcher | None = field(default=None, repr=False, compare=False)
     _last_order: tuple[WindowIndex, np.ndarray] | None = field(default=None, repr=False, compare=False)
+    n_rows: int = field(init=False)
+    # for CSR rows estimated if unknown
+    cost: float = field(init=False)
+    # machine that holds most of its rows in memory; None if they must be read
+    home: str | None = field(init=False)
 
-    @property
-    def n_rows(self) -> int:
-        return self._stored if self.share is None else self.share
-
-    @property
-    def cost(self) -> float:
-        """Stored values per row; for CSR rows estimated if unknown."""
+    def __post_init__(self) -> None:
+        self._stored = sum(span.n_rows for span in self.spans)
+        self.n_rows = self._stored if self.share is None else self.share
         size = np.dtype(self.dtype).itemsize + 4 * self.sparse
-        return bytes_per_row(self.n_features, self.dtype, self.sparse, self.values_per_row) / size
+        self.cost = bytes_per_row(self.n_features, self.dtype, self.sparse, self.values_per_row) / size
+        rows: Counter[str] = Counter()
+        for span in self.spans:
+            if span.piece.home is not None:
+                rows[span.piece.home] += span.n_rows
+        self.home = max(rows, key=lambda home: rows[home], default=None)
 
     def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[RowBlock]:
         """Yield the windows of the epoch from visit ``start`` on; each is valid until the next one is requested."""
@@ -168,20 +176,11 @@ class StreamingShard(Shard):
             yield RowBlock(window.rows(), self._order(WindowIndex(seed, epoch, number))[passed:])
             start = (number + 1) * self.shuffle_buffer_rows
 
-    @property
-    def home(self) -> str | None:
-        """Machine that holds most of its rows in memory (``Piece.home``); None if they must be read."""
-        rows: Counter[str] = Counter()
-        for span in self.spans:
-            if span.piece.home is not None:
-                rows[span.piece.home] += span.n_rows
-        return max(rows, key=rows.get, default=None)
-
-    def futures(self) -> list:
-        """Return the Dask futures that the shard needs (``Piece.futures``, if defined)."""
+    def futures(self) -> list[Any]:
+        """Return the Dask futures that the shard needs (``Piece.futures``)."""
         return [future for span in self.spans for future in span.piece.futures()]
 
-    def filled(self, values: Sequence) -> StreamingShard:
+    def filled(self, values: Sequence[Any]) -> StreamingShard:
         """Replace its futures by their values."""
         left = iter(values)
         pieces = [span.piece.filled(left) for span in self.spans]
@@ -193,10 +192,6 @@ class StreamingShard(Shard):
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             ahead.close()
-
-    @cached_property
-    def _stored(self) -> int:
-        return sum(span.n_rows for span in self.spans)
 
     @property
     def _one_window(self) -> bool:
@@ -225,7 +220,7 @@ class StreamingShard(Shard):
             self._last_order = (place, order)
         return self._last_order[1]
 
-    def _examples(self, place: WindowIndex) -> Iterator[PosedRows]:
+    def _examples(self, place: WindowIndex) -> Generator[PosedRows]:
         """Stream the examples from a window on, epoch after epoch."""
         skip, epoch = place.number * self.shuffle_buffer_rows, place.epoch
         while True:
@@ -239,7 +234,7 @@ class StreamingShard(Shard):
         if not self.shuffle or self._one_window:
             return self.spans
         order = np.random.default_rng((seed, epoch, _PIECE_SEED)).permutation(len(self.spans))
-        return [self.spans[number] for number in order]
+        return [self.spans[int(number)] for number in order]
 
     def _size(self, place: WindowIndex) -> int:
         return min(self.shuffle_buffer_rows, self._stored - place.number * self.shuffle_buffer_rows)
@@ -253,7 +248,7 @@ class StreamingShard(Shard):
     def _new_buffer(self) -> ShuffleBuffer:
         return ShuffleBuffer(self.shuffle_buffer_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ahead": None, "_last_order": None}
 
 
