@@ -74,6 +74,7 @@ def test_ctrl_c_keeps_the_best_model_and_says_so(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 def test_a_reader_who_has_had_enough_is_no_error_worth_a_traceback(cli, tmp_path):
     cli.fit("digits", tmp_path / "m", "--loss", "log_loss")

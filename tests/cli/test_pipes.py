@@ -122,6 +122,7 @@ def test_a_pipeline_of_processes(cli, table_csv, tmp_path):
     assert b"200 predictions" in err
 
 
+@pytest.mark.slow
 def test_a_fit_outlives_whoever_read_what_it_says(tmp_path):
     with started("fit", "digits", "--out", tmp_path / "m", "--max-iter", "5", "--tol", "none") as process:
         process.stdout.close()

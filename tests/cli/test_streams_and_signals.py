@@ -145,6 +145,7 @@ def ended(process):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 def test_a_fit_outlives_its_terminal(tmp_path):
     settings = ("fit", "digits", "--max-iter", "60", "--tol", "none", "--out", "m")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 FOLDER = Path(__file__).parent
 PAGE = FOLDER.parents[1] / "docs" / "compatibility.md"
 
@@ -15,6 +17,7 @@ def run(*arguments, **settings):
     return subprocess.run(command, capture_output=True, text=True, timeout=280, **settings)
 
 
+@pytest.mark.slow
 def test_scikit_learns_suites_pass_but_for_the_listed_cases():
     done = run("--check", "--quick")
     assert done.returncode == 0, done.stderr

@@ -115,6 +115,7 @@ def test_the_same_worker_twice_in_a_row(cluster, trapped, undisturbed):
     assert loss(model) == pytest.approx(undisturbed, rel=0.02)
 
 
+@pytest.mark.slow
 def test_both_processes_at_once(cluster, trapped, undisturbed):
     model = fitted(trapped(cluster, [(0, 2), (1, 2), (2, 2), (3, 2)]))
     assert loss(model) == pytest.approx(undisturbed, rel=0.02)
@@ -157,6 +158,7 @@ def test_rows_that_kill_whoever_takes_them_end_the_fit(cluster, trapped):
         fitted(engine, SimuParallel(), n_jobs=2)
 
 
+@pytest.mark.slow
 def test_states_that_stay_on_a_process_which_dies_are_made_again(cluster, until):
     client = cluster._kept[-1].client
     crew = Dask(client=client, reduce="tree").open(where_it_ran, [NoRows()] * 4, no_progress)

@@ -148,7 +148,7 @@ def test_where_one_round_is_the_fit_its_tasks_are_repeated_and_no_bit_is_another
         AsyncLocalSGD(),
         pytest.param(DelayedSGD(30), marks=slow),
         pytest.param(ElasticAveraging(), marks=slow),
-        LocalSGD(sync_every=0.25, outer_optimizer="adaptive"),
+        pytest.param(LocalSGD(sync_every=0.25, outer_optimizer="adaptive"), marks=slow),
     ],
     ids=repr,
 )
@@ -161,6 +161,7 @@ def test_every_algorithm_goes_on(three, tmp_path, algorithm):
     assert loss(model) <= 1.02 * loss(fit("serial", algorithm, **settings))
 
 
+@pytest.mark.slow
 def test_one_survivor_is_enough_and_its_history_says_whom_it_outlived(three, tmp_path):
     class Twice(Dies):
         def open(self, work, shards, pulse):
@@ -250,6 +251,7 @@ def test_a_process_that_is_silent_for_too_long_is_lost_and_is_used_again_when_it
     assert len(model.history_[-1]["workers"]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 def test_a_process_that_stays_silent_holds_nobody_up_not_even_at_the_end(tmp_path):
     pids = tmp_path / "pid"
