@@ -22,8 +22,8 @@ class CostModel:
     n_rows: int
     seconds_per_row: float
     state_bytes: int = 0
-    contention: Mapping[int, float] = field(default_factory=dict)
-    wake_s: Mapping[int, float] = field(default_factory=dict)
+    contention: Mapping[int, float] = field(default_factory=dict[int, float])
+    wake_s: Mapping[int, float] = field(default_factory=dict[int, float])
     latency_s: float = 0.0
     bandwidth_bytes_per_s: float = math.inf
     merge_s: float | None = None

@@ -78,7 +78,8 @@ def sample_shard(shard: Shard, seed: int, n_rows: int) -> ShardSample | None:
         return ShardSample(y, x.data.reshape(-1, x.n_features)[np.ix_(order, features)], features)
     lengths = np.diff(x.indptr)[order]
     begins = np.cumsum(lengths) - lengths
-    places: np.ndarray = np.repeat(x.indptr[order] - begins, lengths) + np.arange(lengths.sum())
+    offsets: np.ndarray = x.indptr[order] - begins
+    places = np.repeat(offsets, lengths) + np.arange(int(lengths.sum()))
     return ShardSample(y, x.data[places], x.indices[places])
 
 
