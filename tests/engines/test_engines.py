@@ -10,6 +10,7 @@ from parsgd.core import Budget, EngineDefaults, Task, no_progress
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
+from parsgd.errors import InvalidArgumentError
 from parsgd.testing.problems import targets, unit_rows
 from parsgd.utils.row_arrays import rows_of
 
@@ -108,6 +109,28 @@ def test_one_failing_worker_ends_the_fit_for_all_and_its_error_is_raised_as_it_i
     model = SGDRegressor(algorithm=LocalSGD(), engine=Trips(), n_jobs=3, max_iter=10**5, tol=None)
     with pytest.raises(MemoryError, match="worker 1 has none left"):
         model.fit(X, targets(X))
+
+
+class Bare:
+    """An engine with some members only."""
+
+    name, capabilities = "bare", frozenset()
+
+    def open(self, work, shards, progress):
+        return Serial().open(work, shards, progress)
+
+
+class Whole(EngineDefaults, Bare):
+    """The same engine with the defaults of the others."""
+
+
+def test_an_engine_that_lacks_members_is_refused_with_the_class_that_has_them():
+    with pytest.raises(InvalidArgumentError, match=r"Bare lacks some. Derive it from parsgd.core.EngineDefaults"):
+        SGDRegressor(engine=Bare(), n_jobs=2).fit(X, targets(X))
+    for algorithm in (LocalSGD(), "auto"):
+        settings = {"algorithm": algorithm, "n_jobs": 2, "max_iter": 2, "tol": None, "random_state": 0}
+        ours, theirs = (SGDRegressor(engine=one, **settings).fit(X, targets(X)) for one in (Whole(), "serial"))
+        assert ours.coef_.tobytes() == theirs.coef_.tobytes()
 
 
 def test_two_fits_at_once_in_one_process_do_not_disturb_each_other():

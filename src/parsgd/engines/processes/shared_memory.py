@@ -27,7 +27,7 @@ _WRITE_BYTES = 1 << 30
 
 
 class Layout(NamedTuple):
-    """What recreates an array from its bytes."""
+    """Dtype, shape and memory order, which recreate an array from its bytes."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -63,7 +63,7 @@ class InArrayFile(NamedTuple):
 
 
 class InSlot(NamedTuple):
-    """Place of an array at the begin of a numbered slot (:mod:`parsgd.engines.processes.shared_buffers`)."""
+    """Place of an array at the start of a numbered slot (:mod:`parsgd.engines.processes.shared_buffers`)."""
 
     number: int
     layout: Layout
