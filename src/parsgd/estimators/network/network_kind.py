@@ -14,7 +14,7 @@ from parsgd.estimators.attribute_checks import is_number, problems_of_array
 from parsgd.estimators.averaging import sum_arrays
 from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, base_name, known_name
 from parsgd.estimators.network import network_onnx, network_to_sklearn
-from parsgd.estimators.onnx_nodes import Graph
+from parsgd.estimators.onnx_nodes import GraphBuilder
 from parsgd.estimators.resume_attributes import problems_of_rule
 from parsgd.models.network.network_model import Network
 from parsgd.utils.row_arrays import rows_of
@@ -102,7 +102,7 @@ class NetworkKind(ModelKind):
     def dtype(self, estimator: Any) -> np.dtype[Any]:
         return estimator.coefs_[0].dtype
 
-    def add_to_onnx(self, graph: Graph, estimator: Any, x: str) -> list[Any]:
+    def add_to_onnx(self, graph: GraphBuilder, estimator: Any, x: str) -> list[Any]:
         return _ONNX[known_name(estimator)](graph, estimator, x)
 
     def to_sklearn(self, estimator: Any, name: str) -> Any:
