@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import parsgd
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError, Outcome
-from parsgd.kernels.losses import names
+from parsgd.kernels.losses import CLASSIFIER, ONE_CLASS, REGRESSOR, names
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 6))
