@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.core import Rows
+from parsgd.errors import InvalidArgumentError
 from parsgd.kernels.gil_threshold import get_gil_threshold
 from parsgd.kernels.hyperparams import NEGLIGIBLE, Hyperparams, pad_to_lanes
 from parsgd.kernels.losses import Loss, UserLoss, describe
@@ -272,6 +273,10 @@ class Linear:
         user_losses = first_use.kernels("user_losses")
         if loss.user is not None:
             return user_losses.convert_user_loss(loss.user)
+        if loss.formula is None:
+            raise InvalidArgumentError(
+                f"The loss {loss.name!r} is not known in this process. Register it in a module that workers import."
+            )
         return user_losses.convert_formula(loss.name, loss.formula, parameter)
 
     def make_hyperparams(self, schedule_step_size: float = 1.0) -> Hyperparams:
