@@ -16,6 +16,7 @@ from parsgd import (
     SGDRegressor,
     WeightedAverage,
 )
+from parsgd.kernels.losses import CLASSIFIER, REGRESSOR, names
 from parsgd.testing.problems import labels, unit_rows
 
 # Products of such rows under- and overflow, and so do exponentials of their decision values.
@@ -29,8 +30,8 @@ NETWORK = SHORT | {"n_jobs": 1, "hidden_layer_sizes": (3,)}
 METHODS = ("predict", "decision_function", "predict_proba", "predict_log_proba", "score_samples")
 
 CASES = [
-    *[(SGDClassifier(loss, **LINEAR), SEVERAL) for loss in SGDClassifier._losses],
-    *[(SGDRegressor(loss, eta0=1e-6, **LINEAR), NUMBERS) for loss in SGDRegressor._losses],
+    *[(SGDClassifier(loss, **LINEAR), SEVERAL) for loss in names(CLASSIFIER)],
+    *[(SGDRegressor(loss, eta0=1e-6, **LINEAR), NUMBERS) for loss in names(REGRESSOR)],
     (SGDClassifier("softmax", **LINEAR), Y),
     (SGDOneClassSVM(**LINEAR), None),
     (SGDClassifier("log_loss", average=True, penalty="elasticnet", **LINEAR), Y),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 import parsgd
+from parsgd.kernels.losses import CLASSIFIER, names
 
 SHORT = {"max_iter": 2, "tol": None, "random_state": 0, "n_jobs": 1}
 ROWS = np.random.default_rng(0).normal(size=(60, 5))
@@ -51,7 +52,7 @@ def check_same(again, model, X):
             np.testing.assert_array_equal(getattr(again, method)(X), getattr(model, method)(X))
 
 
-@given(st.sampled_from(parsgd.SGDClassifier._losses), st.sampled_from([np.float32, np.float64]), PROTOCOLS)
+@given(st.sampled_from(names(CLASSIFIER)), st.sampled_from([np.float32, np.float64]), PROTOCOLS)
 def test_pickled_classifiers_predict_the_same_and_go_on_alike(loss, dtype, protocol):
     model, X = fitted(parsgd.SGDClassifier(loss, average=5, **SHORT), dtype), ROWS.astype(dtype)
     again = pickle.loads(pickle.dumps(model, protocol))

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import parsgd
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError, Outcome
+from parsgd.kernels.losses import CLASSIFIER, ONE_CLASS, REGRESSOR, names
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 6))
@@ -157,9 +158,10 @@ def test_classes_too_small_to_hold_rows_back_have_their_own_names(y):
 
 
 def test_loss_functions_is_scikit_learns_table():
+    serves = {"SGDClassifier": CLASSIFIER, "SGDRegressor": REGRESSOR, "SGDOneClassSVM": ONE_CLASS}
     for kind in LINEAR:
         assert kind.loss_functions == getattr(linear_model, kind.__name__).loss_functions
-        assert set(kind.loss_functions) <= set(kind._losses)
+        assert set(kind.loss_functions) <= set(names(serves[kind.__name__]))
 
 
 # -- printed lines -----------------------------------------------------------------------------------------------------

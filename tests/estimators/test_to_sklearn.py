@@ -15,6 +15,7 @@ from sklearn.preprocessing import scale
 
 import parsgd
 from parsgd.errors import IncompatiblePartsError, InvalidArgumentError
+from parsgd.kernels.losses import CLASSIFIER, REGRESSOR, names
 
 SHORT = {"max_iter": 2, "tol": None, "random_state": 0, "n_jobs": 1}
 METHODS = ("predict", "decision_function", "predict_proba", "predict_log_proba", "score_samples")
@@ -69,7 +70,7 @@ def there_and_back(ours, X, exact=True):
     return theirs
 
 
-@given(st.sampled_from(parsgd.SGDClassifier._losses), st.sampled_from([2, 3, 4]), DTYPES, st.booleans(), st.booleans())
+@given(st.sampled_from(names(CLASSIFIER)), st.sampled_from([2, 3, 4]), DTYPES, st.booleans(), st.booleans())
 def test_linear_classifiers_predict_the_same(loss, n_classes, dtype, average, sparsified):
     X = ROWS.astype(dtype)
     model = parsgd.SGDClassifier(loss, average=average, **SHORT)
@@ -80,7 +81,7 @@ def test_linear_classifiers_predict_the_same(loss, n_classes, dtype, average, sp
     assert type(theirs).__name__ == ("LogisticRegression" if loss == "softmax" else "SGDClassifier")
 
 
-@given(st.sampled_from(parsgd.SGDRegressor._losses), DTYPES, st.booleans(), st.booleans())
+@given(st.sampled_from(names(REGRESSOR)), DTYPES, st.booleans(), st.booleans())
 def test_linear_regressors_predict_the_same(loss, dtype, average, intercept):
     X = ROWS.astype(dtype)
     model = parsgd.SGDRegressor(loss, average=average, fit_intercept=intercept, eta0=1e-3, **SHORT)

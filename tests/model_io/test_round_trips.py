@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import parsgd
+from parsgd.kernels.losses import CLASSIFIER, REGRESSOR, names
 
 SHORT = {"max_iter": 2, "tol": None, "random_state": 0, "n_jobs": 1}
 ROWS = np.random.default_rng(0).normal(size=(60, 6))
@@ -46,14 +47,14 @@ def check_round_trip(model, X, y, folder):
 
 
 @settings(max_examples=2 * settings.default.max_examples)
-@given(st.sampled_from(parsgd.SGDClassifier._losses), CLASSES, DTYPES, N_FEATURES, st.sampled_from([False, True, 7]))
+@given(st.sampled_from(names(CLASSIFIER)), CLASSES, DTYPES, N_FEATURES, st.sampled_from([False, True, 7]))
 def test_linear_classifiers(tmp_path_factory, loss, classes, dtype, n_features, average):
     X = ROWS[:, :n_features].astype(dtype)
     model = parsgd.SGDClassifier(loss, average=average, alpha=0.01, **SHORT)
     check_round_trip(model, X, dealt(classes), tmp_path_factory.getbasetemp())
 
 
-@given(st.sampled_from(parsgd.SGDRegressor._losses), DTYPES, N_FEATURES, st.sampled_from(["l2", "l1", None]))
+@given(st.sampled_from(names(REGRESSOR)), DTYPES, N_FEATURES, st.sampled_from(["l2", "l1", None]))
 def test_linear_regressors(tmp_path_factory, loss, dtype, n_features, penalty):
     X = ROWS[:, :n_features].astype(dtype)
     model = parsgd.SGDRegressor(loss, eta0=1e-3, penalty=penalty, **SHORT)

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 import parsgd
 from parsgd.errors import InvalidArgumentError, MissingDependencyError
+from parsgd.kernels.losses import CLASSIFIER, REGRESSOR, names
 
 onnx = pytest.importorskip("onnx", reason="requires parsgd[onnx]")
 ort = pytest.importorskip("onnxruntime", reason="graphs are run by onnxruntime")
@@ -82,7 +83,7 @@ def certain(decision, name, margin):
     return ordered[:, -1] - ordered[:, -2] > margin
 
 
-@given(st.sampled_from(parsgd.SGDClassifier._losses), st.sampled_from(sorted(LABELS)), DTYPES, OPSETS, st.booleans())
+@given(st.sampled_from(names(CLASSIFIER)), st.sampled_from(sorted(LABELS)), DTYPES, OPSETS, st.booleans())
 def test_linear_classifiers(loss, kind, dtype, opset, sparsified):
     X = ROWS.astype(dtype)
     # a penalty that keeps decision values small, where probabilities are not all 0 or 1
@@ -98,7 +99,7 @@ def test_where_no_class_is_probable_all_are_alike():
     assert (np.abs(p - 1 / 3) < 1e-9).all(axis=1).any()
 
 
-@given(st.sampled_from(parsgd.SGDRegressor._losses), DTYPES, OPSETS)
+@given(st.sampled_from(names(REGRESSOR)), DTYPES, OPSETS)
 def test_linear_regressors(loss, dtype, opset):
     X = ROWS.astype(dtype)
     check_same(fitted(parsgd.SGDRegressor(loss, eta0=1e-3, **SHORT), X, X[:, 0] ** 2), X, opset=opset)

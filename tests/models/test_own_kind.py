@@ -17,6 +17,7 @@ from parsgd.estimators import auto_select, kinds
 from parsgd.estimators.attribute_checks import problems_of_array
 from parsgd.estimators.averaging import sum_arrays
 from parsgd.kernels import losses
+from parsgd.models.linear.linear_model import Linear
 from parsgd.models.row_matrix import as_matrix, matrix_of
 from parsgd.testing import check_model
 from parsgd.testing.problems import labels, targets, unit_rows
@@ -88,6 +89,11 @@ def test_it_is_saved_merged_and_converted(loss, tmp_path):
 def test_without_registration_its_name_is_refused():
     with pytest.raises(InvalidArgumentError, match="loss"):
         parsgd.SGDRegressor("log_cosh").fit(X, Y)
+
+
+def test_a_model_names_a_loss_that_is_not_registered():
+    with pytest.raises(InvalidArgumentError, match="'log_cosh' is not known in this process"):
+        Linear(4, loss="log_cosh").init(0)
 
 
 def test_a_name_is_registered_once_and_built_in_losses_stay(loss):

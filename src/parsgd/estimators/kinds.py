@@ -17,7 +17,7 @@ import numpy as np
 from parsgd import registry
 from parsgd.core import Model, Rows
 from parsgd.errors import IncompatiblePartsError, InvalidArgumentError
-from parsgd.estimators.onnx_nodes import Graph
+from parsgd.estimators.onnx_nodes import GraphBuilder
 
 # Fitted attributes of every kind.
 COMMON_ATTRIBUTES = (
@@ -114,7 +114,7 @@ class ModelKind(ABC):
         """Return the number of learned coefficients and intercepts."""
         return self.parameters(estimator).size
 
-    def add_to_onnx(self, graph: Graph, estimator: Any, x: str) -> list[Any]:
+    def add_to_onnx(self, graph: GraphBuilder, estimator: Any, x: str) -> list[Any]:
         """Add the predictions for rows ``x`` to an ONNX graph and return its outputs."""
         raise InvalidArgumentError(f"to_onnx does not support {type(estimator).__name__}.")
 

@@ -10,7 +10,7 @@ import numpy as np
 ROWS, COLUMNS = "rows", np.array([1])
 
 
-class Graph(Protocol):
+class GraphBuilder(Protocol):
     """A builder of an ONNX graph, :class:`parsgd.model_io.onnx_graph.Graph`."""
 
     onnx: Any
@@ -29,7 +29,7 @@ class Graph(Protocol):
         ...
 
 
-def add_label(graph: Graph, classes: np.ndarray, values: str, threshold: float) -> Any:
+def add_label(graph: GraphBuilder, classes: np.ndarray, values: str, threshold: float) -> Any:
     """Add ``label (n_rows,)``: the class of the largest value, or by a threshold for one column."""
     if len(classes) > 2:
         number = graph.node("ArgMax", values, axis=1, keepdims=0)

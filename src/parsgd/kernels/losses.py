@@ -34,7 +34,7 @@ class UserLoss(Protocol):
         """Return the derivative of the loss in ``p``."""
 
 
-class Graph(Protocol):
+class NodeBuilder(Protocol):
     """An ONNX graph, as far as formulas of predictions need it."""
 
     def node(self, operator: str, *inputs: Any, **attributes: Any) -> str:
@@ -54,7 +54,7 @@ class Probability:
     """The function from a class's decision values to numbers in [0, 1], which are normalized to sum to 1."""
 
     values: Callable[[np.ndarray], np.ndarray]
-    onnx: Callable[[Graph, str], str]
+    onnx: Callable[[NodeBuilder, str], str]
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def _clipped(decision: np.ndarray) -> np.ndarray:
     return (decision.clip(-1, 1) + 1) / 2
 
 
-def _clipped_onnx(graph: Graph, decision: str) -> str:
+def _clipped_onnx(graph: NodeBuilder, decision: str) -> str:
     return graph.node("Div", graph.node("Add", graph.node("Clip", decision, -1.0, 1.0), 1.0), 2.0)
 
 

@@ -17,7 +17,7 @@ from parsgd.estimators.input_validation import validate_data
 from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, base_name, known_name
 from parsgd.estimators.linear import linear_onnx, linear_to_sklearn
 from parsgd.estimators.linear.two_classes import halves, is_difference, with_difference
-from parsgd.estimators.onnx_nodes import Graph
+from parsgd.estimators.onnx_nodes import GraphBuilder
 from parsgd.estimators.resume_attributes import AVERAGES, SQUARES
 from parsgd.estimators.training_data import InMemoryData
 from parsgd.kernels import losses
@@ -104,7 +104,7 @@ class LinearKind(ModelKind):
     def dtype(self, estimator: Any) -> np.dtype[Any]:
         return estimator.coef_.dtype
 
-    def add_to_onnx(self, graph: Graph, estimator: Any, x: str) -> list[Any]:
+    def add_to_onnx(self, graph: GraphBuilder, estimator: Any, x: str) -> list[Any]:
         return _ONNX[known_name(estimator)](graph, estimator, x)
 
     def to_sklearn(self, estimator: Any, name: str) -> Any:

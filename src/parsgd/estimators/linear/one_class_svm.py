@@ -198,7 +198,6 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
             model,
             examples,
             context,
-            max_epochs=1 if partial else int(self.max_iter),
             seed=seed,
             coef=coef,
             intercept=intercept,

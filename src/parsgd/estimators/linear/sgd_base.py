@@ -149,7 +149,6 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         examples: Examples,
         context: FitContext,
         *,
-        max_epochs: int,
         seed: int,
         coef: np.ndarray | None,
         intercept: np.ndarray | None,
@@ -161,7 +160,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
 
         ``callback_arguments`` replaces the examples' own arguments of callbacks.
         """
-        n_features = examples.shape[1]
+        n_features, max_epochs = examples.shape[1], 1 if partial else int(self.max_iter)
         one_against_all = model.n_outputs > 1 and not model.described_loss.joint
         size = LinearSize(
             examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse, one_against_all

@@ -291,17 +291,7 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
             random_state.randint(1, MAX_INT)  # scikit-learn draws once before its shuffling seed
         seed = int(random_state.randint(MAX_INT)) if self.shuffle else 0
         examples, monitor = self._validation(model, examples, context, X_val, y_val)
-        self._run(
-            model,
-            examples,
-            context,
-            max_epochs=1 if partial else int(self.max_iter),
-            seed=seed,
-            coef=coef,
-            intercept=intercept,
-            monitor=monitor,
-            partial=partial,
-        )
+        self._run(model, examples, context, seed=seed, coef=coef, intercept=intercept, monitor=monitor, partial=partial)
         return self
 
     def _model_and_encoder(self, examples: Examples) -> tuple[Linear, LabelEncoder]:
@@ -349,12 +339,7 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         with_difference(self)
 
     def _validation(
-        self,
-        model: Linear,
-        examples: Examples,
-        context: FitContext,
-        X_val: MatrixLike | None,
-        y_val: ArrayLike | None,
+        self, model: Linear, examples: Examples, context: FitContext, X_val: MatrixLike | None, y_val: ArrayLike | None
     ) -> tuple[Examples, Any]:
         """Return the training examples and the scorer of the validation rows, held out or given."""
         param_validation.check_pair(X_val, y_val)
@@ -365,13 +350,11 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
             return examples, LinearAccuracy(model, X_val, class_numbers(self.classes_, y_val), None)
         if not self.early_stopping:
             return examples, None
-        random_state = context.random_state
-        examples, held_out = examples.hold_out(
-            partial(stratified_rows, self, random_state), self.validation_fraction, random_state
-        )
+        split = partial(stratified_rows, self, context.random_state)
+        examples, held_out = examples.hold_out(split, self.validation_fraction, context.random_state)
         return examples, LinearAccuracy(model, *held_out)
 
-    def _check_proba(self):
+    def _check_proba(self) -> bool:
         if not self._described_loss.has_probabilities:
             raise AttributeError(f"probability estimates are not available for loss={self.loss!r}")
         return True

@@ -223,17 +223,7 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
         model = self._linear(examples, 1)
         examples, monitor = self._validation(model, examples, context, X_val, y_val)
         seed = int(check_random_state(context.random_state).randint(0, MAX_INT)) if self.shuffle else 0
-        self._run(
-            model,
-            examples,
-            context,
-            max_epochs=1 if partial else int(self.max_iter),
-            seed=seed,
-            coef=coef,
-            intercept=intercept,
-            monitor=monitor,
-            partial=partial,
-        )
+        self._run(model, examples, context, seed=seed, coef=coef, intercept=intercept, monitor=monitor, partial=partial)
         return self
 
     @property

@@ -339,12 +339,9 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
 
     def _partial_fit_rule(self) -> tuple[StoppingRule, np.ndarray]:
         if not hasattr(self, "_rule"):
+            early = bool(self.early_stopping)
             self._rule = StoppingRule(
-                float(self.tol),
-                self.n_iter_no_change + 1,
-                self._adaptive_from(),
-                decides=bool(self.early_stopping),
-                keeps_best=bool(self.early_stopping),
+                float(self.tol), self.n_iter_no_change + 1, self._adaptive_from(), decides=early, keeps_best=early
             )
             self._gains = np.ones(1)
         return self._rule, self._gains

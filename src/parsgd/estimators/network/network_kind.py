@@ -14,7 +14,7 @@ from parsgd.estimators.attribute_checks import is_number, problems_of_array
 from parsgd.estimators.averaging import sum_arrays
 from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, base_name, known_name
 from parsgd.estimators.network import network_onnx, network_to_sklearn
-from parsgd.estimators.onnx_nodes import Graph
+from parsgd.estimators.onnx_nodes import GraphBuilder
 from parsgd.estimators.resume_attributes import problems_of_rule
 from parsgd.models.network.network_model import Network
 from parsgd.utils.row_arrays import rows_of
@@ -81,6 +81,7 @@ class NetworkKind(ModelKind):
         for i, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
             yield from problems_of_array(f"coefs_[{i}]", coef, layers[i : i + 2])
             yield from problems_of_array(f"intercepts_[{i}]", intercept, layers[i + 1 : i + 2])
+        yield from _problems_of_curves(estimator)
         yield from _problems_of_partial_fit(estimator, Network(layers).n_parameters)
 
     def check_plannable(self, estimator: Any) -> None:
@@ -105,7 +106,7 @@ class NetworkKind(ModelKind):
     def dtype(self, estimator: Any) -> np.dtype[Any]:
         return estimator.coefs_[0].dtype
 
-    def add_to_onnx(self, graph: Graph, estimator: Any, x: str) -> list[Any]:
+    def add_to_onnx(self, graph: GraphBuilder, estimator: Any, x: str) -> list[Any]:
         return _ONNX[known_name(estimator)](graph, estimator, x)
 
     def to_sklearn(self, estimator: Any, name: str) -> Any:
@@ -161,6 +162,18 @@ def _set_slots(merged: Any, estimators: Sequence[Any], shares: np.ndarray) -> No
     merged._slots = sum_arrays(slots, shares) if alike else np.zeros(0, dtype=merged.coefs_[0].dtype)
     if alike and all(hasattr(estimator, "_clock") for estimator in estimators):
         merged._clock = float(np.ceil(shares @ [estimator._clock for estimator in estimators] - 1e-9))
+
+
+def _problems_of_curves(estimator: Any) -> Iterator[str]:
+    """Check the curves that ``partial_fit`` extends; None where a solver or setting has no curve."""
+    for name, optional in (("loss_curve_", False), ("validation_scores_", True)):
+        curve = vars(estimator).get(name, [])
+        numbers = isinstance(curve, list) and all(isinstance(value, (int, float)) for value in curve)
+        if not numbers and not (optional and curve is None):
+            yield f"{name} should be a list of numbers"
+    best = vars(estimator).get("best_loss_")
+    if not (best is None or isinstance(best, (int, float))):
+        yield f"best_loss_ is {best!r}, not a number"
 
 
 def _problems_of_partial_fit(estimator: Any, n_parameters: int) -> Iterator[str]:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.core import Rows
+from parsgd.errors import InvalidArgumentError
 from parsgd.kernels.gil_threshold import get_gil_threshold
 from parsgd.kernels.hyperparams import NEGLIGIBLE, Hyperparams, pad_to_lanes
 from parsgd.kernels.losses import Loss, UserLoss, describe
@@ -273,6 +274,10 @@ class Linear:
         user_losses = first_use.kernels("user_losses")
         if loss.user is not None:
             return user_losses.convert_user_loss(loss.user)
+        if loss.formula is None:
+            raise InvalidArgumentError(
+                f"The loss {loss.name!r} is not known in this process. Register it in a module that workers import."
+            )
         return user_losses.convert_formula(loss.name, loss.formula, parameter)
 
     def make_hyperparams(self, schedule_step_size: float = 1.0) -> Hyperparams:
@@ -336,7 +341,8 @@ class Linear:
             return (weight * positive[y])[:, None]
         if self.n_outputs > 1:
             return weight[:, None] * np.where(y[:, None] == np.arange(self.n_outputs), positive, negative)
-        return (weight * np.where(y > 0, positive[0], negative[0]))[:, None]
+        factors: np.ndarray = weight * np.where(y > 0, positive[0], negative[0])
+        return factors[:, None]
 
     @property
     def intercept_decay(self) -> float:

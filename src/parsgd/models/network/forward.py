@@ -60,7 +60,8 @@ def _relu_slope(z: np.ndarray) -> np.ndarray:
 
 
 def _leaky_relu_slope(z: np.ndarray) -> np.ndarray:
-    return np.where(z > 0, z.dtype.type(1), z.dtype.type(LEAK))
+    slope: np.ndarray = np.where(z > 0, z.dtype.type(1), z.dtype.type(LEAK))
+    return slope
 
 
 Function = Callable[[np.ndarray], np.ndarray]
