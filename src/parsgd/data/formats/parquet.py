@@ -6,7 +6,6 @@ are raised then, not during a fit.
 
 from __future__ import annotations
 
-import difflib
 import os
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from parsgd.data.columns.column_specs import check_names
 from parsgd.data.columns.numeric import arrow
 from parsgd.data.contracts import Reading
 from parsgd.data.formats.paths import file_system, find_files, is_address, stamp_of
@@ -56,10 +56,6 @@ class ParquetFiles:
         names = dict.fromkeys([*self.files[0].types, *(name for file in self.files for name in file.partition)])
         return pa.schema([(name, self._type(name)[0]) for name in names], self.metadata)
 
-    @cached_property
-    def _known(self) -> frozenset[str]:
-        return frozenset(self.schema.names)
-
     def pieces(self, reading: Reading) -> list[RowGroup]:
         """Make a piece of each nonempty row group.
 
@@ -68,6 +64,7 @@ class ParquetFiles:
         DataFileError
             If a file lacks a column, or the types of a column are incompatible; names the files.
         """
+        check_names(self.schema, reading.names, self.path)
         types = {name: self._checked(name) for name in reading.names}
         return [
             RowGroup(file, number, n_rows, reading, _casts(file, types), self.filter)
@@ -108,12 +105,6 @@ class ParquetFiles:
         return found, None
 
     def _checked(self, name: str) -> Any:
-        if name not in self._known:
-            near = difflib.get_close_matches(name, self.schema.names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise DataFileError(
-                f"{self.path} has no column {name!r}.{hint} Its columns are {', '.join(self.schema.names)}."
-            )
         for file in self.files:
             if name not in file.types and name not in file.partition:
                 raise DataFileError(
