@@ -217,7 +217,7 @@ class Piece(Protocol):
 
 
 class PieceDefaults:
-    """What pieces of tables and other pieces have in common."""
+    """Common defaults of pieces of tables and of other pieces."""
 
     home: str | None = None
     finite: bool = False
