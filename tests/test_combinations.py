@@ -80,7 +80,12 @@ MODELS = {
         "own loss": {"loss": OwnLoss()},
         "l1, batches": {"n_classes": 3, "loss": "squared_hinge", "penalty": "l1", "batch_size": 4},
         "averaged, l1, batches": {
-            "n_classes": 2, "loss": "hinge", "loss_parameter": 1.0, "average": 1, "penalty": "l1", "batch_size": 4,
+            "n_classes": 2,
+            "loss": "hinge",
+            "loss_parameter": 1.0,
+            "average": 1,
+            "penalty": "l1",
+            "batch_size": 4,
         },
     },
     "network": {
@@ -89,7 +94,7 @@ MODELS = {
         "two numbers, momentum": {"loss": "squared_error", "solver": "momentum", "activation": "tanh"},
         "two labels, sgd": {"loss": "sigmoid", "solver": "sgd", "eta0": 0.5, "activation": "leaky_relu"},
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -181,8 +186,15 @@ def test_every_loss_learns_in_both_precisions(loss, dtype):
     n_classes = {"softmax": 3}.get(loss, 2 if loss in names(CLASSIFIER) and loss not in names(REGRESSOR) else 0)
     parameter = {"hinge": 1.0, "huber": 0.5, "quantile": 0.5}.get(loss, 0.0)
     made, rows = linear("dense", dtype, n_classes, loss=loss, loss_parameter=parameter)
-    found = fit(made, registry.load(registry.ALGORITHMS["local"])(), registry.load(registry.ENGINES["serial"])(),
-                ArraySource(rows), n_workers=2, max_epochs=5, seed=1)  # fmt: skip
+    found = fit(
+        made,
+        registry.load(registry.ALGORITHMS["local"])(),
+        registry.load(registry.ENGINES["serial"])(),
+        ArraySource(rows),
+        n_workers=2,
+        max_epochs=5,
+        seed=1,
+    )
     assert found.state.dtype == dtype
     state, start = found.state, made.init(0)
     if loss == "perceptron":  # at 0 its loss is 0, and its gradient is not

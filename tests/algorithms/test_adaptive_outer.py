@@ -228,8 +228,15 @@ def test_a_network_on_one_batch_has_the_objective_of_its_gradient(solver):
 def rare_and_dense(layout):
     """One-hot rows of either sign beside a column of ones; workers have settled the latter and just begun with the
     others."""
-    model = Linear(65, loss="squared_error", schedule="constant", eta0=0.1, penalty=None, fit_intercept=False,
-                   sparse=layout == "csr")  # fmt: skip
+    model = Linear(
+        65,
+        loss="squared_error",
+        schedule="constant",
+        eta0=0.1,
+        penalty=None,
+        fit_intercept=False,
+        sparse=layout == "csr",
+    )
     rows = np.column_stack([np.ones(64), np.eye(64)])
     rows = sparse.csr_matrix(rows) if layout == "csr" else rows
     state, signs = model.init(1), np.where(np.arange(64) % 2, 1.0, -1.0)
@@ -360,8 +367,17 @@ def test_a_run_that_explodes_at_raised_rates_is_made_again_without_them():
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((800, 10))
     y = rows @ rng.standard_normal(10)
-    few = dict(hidden_layer_sizes=(20,), activation="identity", solver="sgd", momentum=0.0, batch_size=8,
-               max_iter=2, tol=0.0, random_state=0, n_jobs=8)  # fmt: skip
+    few = dict(
+        hidden_layer_sizes=(20,),
+        activation="identity",
+        solver="sgd",
+        momentum=0.0,
+        batch_size=8,
+        max_iter=2,
+        tol=0.0,
+        random_state=0,
+        n_jobs=8,
+    )
     made = {}
     for outer_optimizer in ("mean", "adaptive"):
         with pytest.warns(UserWarning, match="converge"):

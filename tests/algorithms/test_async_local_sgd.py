@@ -31,8 +31,16 @@ RULES = ("staleness", "wp", "uniform")
 
 
 def train(model, rows, algorithm, n_workers, engine=None, epochs=4, **settings):
-    return fit(model, algorithm, engine or Serial(), ArraySource(rows), n_workers=n_workers, seed=SEED,
-               max_epochs=epochs, **settings)  # fmt: skip
+    return fit(
+        model,
+        algorithm,
+        engine or Serial(),
+        ArraySource(rows),
+        n_workers=n_workers,
+        seed=SEED,
+        max_epochs=epochs,
+        **settings,
+    )
 
 
 def vector(found):
@@ -46,8 +54,11 @@ def vector(found):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("sync_every", [0.1, 0.37, 1.0])
 def test_one_worker_is_local_sgd_bit_for_bit(sync_every, rule):
-    for model, rows in ((LINEAR, LINEAR_ROWS), (replace(LINEAR, average=5, penalty="l1"), LINEAR_ROWS),
-                        (NETWORK, NETWORK_ROWS)):  # fmt: skip
+    for model, rows in (
+        (LINEAR, LINEAR_ROWS),
+        (replace(LINEAR, average=5, penalty="l1"), LINEAR_ROWS),
+        (NETWORK, NETWORK_ROWS),
+    ):
         ours, theirs = (train(model, rows, a, 1) for a in (AsyncLocalSGD(sync_every, rule=rule), LocalSGD(sync_every)))
         assert ours.state.tobytes() == theirs.state.tobytes()
         assert (ours.schedule_step, ours.examples, ours.n_epochs) == (
@@ -131,18 +142,17 @@ def standing(n_workers, so_far, start_state, state=None):
     return FitState(LINEAR, state, n_workers, N_ROWS, memory=memory, tasks=tasks)
 
 
-@pytest.mark.parametrize(
-    ("so_far", "late"), [((3, 30), 0), ((2, 20), 0), ((4, 40), 1), ((10, 100), 7)], ids=str
-)  # fmt: skip
+@pytest.mark.parametrize(("so_far", "late"), [((3, 30), 0), ((2, 20), 0), ((4, 40), 1), ((10, 100), 7)], ids=str)
 def test_a_late_move_counts_for_what_the_rules_say(so_far, late):
     # of four equal workers each finds three reports of ten steps
     place = standing(4, so_far, [(0, 0)] * 4)
     report = small_report(1, np.ones(LINEAR.size))
     for rule, expected in (
-        ("staleness", (1.0 + late) ** -0.5), ("uniform", 1.0),
+        ("staleness", (1.0 + late) ** -0.5),
+        ("uniform", 1.0),
         # small_report made ten steps that contract by exp(-0.1)
         ("wp", np.exp(-0.01 * max(so_far[1] / 3 - 10, 0.0))),
-    ):  # fmt: skip
+    ):
         merge = AsyncLocalSGD(rule=rule).merge(place, [report])
         np.testing.assert_allclose(merge.weights, [expected / 4], rtol=1e-12)
         np.testing.assert_allclose(merge.state, expected / 4, rtol=1e-12)
@@ -224,8 +234,14 @@ def test_second_moments_of_a_network_never_fall_below_zero(in_order, rate):
             return merge
 
     # while the second worker is on its way the first one's moments have long decayed
-    found = train(replace(NETWORK, beta_2=0.9), NETWORK_ROWS, Watched(0.3, rate=rate, rule="uniform"), 2,
-                  in_order([0] * 12 + [1]), epochs=20)  # fmt: skip
+    found = train(
+        replace(NETWORK, beta_2=0.9),
+        NETWORK_ROWS,
+        Watched(0.3, rate=rate, rule="uniform"),
+        2,
+        in_order([0] * 12 + [1]),
+        epochs=20,
+    )
     assert min(least) >= 0.0
     assert np.isfinite(found.state).all()
     start = NETWORK.gradient(NETWORK.init(SEED), NETWORK_ROWS)[0]
@@ -272,8 +288,9 @@ def test_estimators_learn_with_it(engine):
     y = labels(wide, 3)
     given = {"n_jobs": 3, "random_state": 0, "engine": engine}
     linear = SGDClassifier("log_loss", alpha=1e-3, algorithm="asynchronous", max_iter=20, tol=None, **given)
-    network = MLPClassifier((16,), algorithm=AsyncLocalSGD(0.3), batch_size=10, max_iter=40, learning_rate_init=0.02,
-                            **given)  # fmt: skip
+    network = MLPClassifier(
+        (16,), algorithm=AsyncLocalSGD(0.3), batch_size=10, max_iter=40, learning_rate_init=0.02, **given
+    )
     for model in (linear, network):
         assert model.fit(wide, y).score(wide, y) > 0.85
     assert len(network.loss_curve_) == network.n_iter_

@@ -27,8 +27,16 @@ LINEAR_ROWS, NETWORK_ROWS = rows_of(X, Y), rows_of(X, labels(X, 3).astype(np.int
 
 
 def train(model, rows, algorithm, n_workers, engine=None, epochs=4, **settings):
-    return fit(model, algorithm, engine or Serial(), ArraySource(rows), n_workers=n_workers, seed=SEED,
-               max_epochs=epochs, **settings)  # fmt: skip
+    return fit(
+        model,
+        algorithm,
+        engine or Serial(),
+        ArraySource(rows),
+        n_workers=n_workers,
+        seed=SEED,
+        max_epochs=epochs,
+        **settings,
+    )
 
 
 def batches_in_turn(rows, n_workers, size):

@@ -30,8 +30,16 @@ NETWORK = Network((N_FEATURES, 7, 3), solver="momentum", alpha=0.1, eta0=0.1, ba
 
 
 def train(model, rows, algorithm, n_workers, engine=None, epochs=3, **settings):
-    return fit(model, algorithm, engine or Serial(), ArraySource(rows), n_workers=n_workers, seed=SEED,
-               max_epochs=epochs, **settings)  # fmt: skip
+    return fit(
+        model,
+        algorithm,
+        engine or Serial(),
+        ArraySource(rows),
+        n_workers=n_workers,
+        seed=SEED,
+        max_epochs=epochs,
+        **settings,
+    )
 
 
 def node(shard, seed, delay, epochs=3, rate=lambda t: 0.2):
@@ -123,9 +131,17 @@ def test_weights_follow_the_work_of_nodes_that_descend_late(rule):
 def test_a_fit_arrives_at_the_known_optimum():
     problem = logistic(400, alpha=0.05)
     model = SGDClassifier(
-        "log_loss", alpha=0.05, learning_rate="constant", eta0=0.2, batch_size=8, max_iter=30, tol=None,
-        algorithm=WeightedAverage(inner_delay=3), n_jobs=2, random_state=0,
-    ).fit(problem.X, problem.y)  # fmt: skip
+        "log_loss",
+        alpha=0.05,
+        learning_rate="constant",
+        eta0=0.2,
+        batch_size=8,
+        max_iter=30,
+        tol=None,
+        algorithm=WeightedAverage(inner_delay=3),
+        n_jobs=2,
+        random_state=0,
+    ).fit(problem.X, problem.y)
     start = problem.gap(np.zeros(8), 0.0)
     assert 0.0 <= problem.gap(model.coef_, model.intercept_) < 0.005 * start
 

@@ -26,8 +26,16 @@ NETWORK = Network((N_FEATURES, 7, 3), solver="adam", alpha=0.1, eta0=0.02, batch
 
 
 def train(model, rows, algorithm, n_workers, engine=None, epochs=4, **settings):
-    return fit(model, algorithm, engine or Serial(), ArraySource(rows), n_workers=n_workers, seed=SEED,
-               max_epochs=epochs, **settings)  # fmt: skip
+    return fit(
+        model,
+        algorithm,
+        engine or Serial(),
+        ArraySource(rows),
+        n_workers=n_workers,
+        seed=SEED,
+        max_epochs=epochs,
+        **settings,
+    )
 
 
 def reference(n_workers, order, parts, a, epochs, together):

@@ -35,9 +35,15 @@ DTYPES = [np.float64, np.float32]
 def train(model, rows, algorithm=None, n_workers=2, engine=None, epochs=3, **settings):
     source = ArraySource(rows, settings.pop("shuffle", True))
     return fit(
-        model, algorithm or Hogwild(), engine or Threads(), source, n_workers=n_workers, seed=4, max_epochs=epochs,
+        model,
+        algorithm or Hogwild(),
+        engine or Threads(),
+        source,
+        n_workers=n_workers,
+        seed=4,
+        max_epochs=epochs,
         **settings,
-    )  # fmt: skip
+    )
 
 
 def serial(model, rows, epochs=3, **settings):
@@ -77,8 +83,16 @@ def disjoint(n_rows, n_workers, n_classes=0, dtype=np.float64):
 @pytest.mark.parametrize("n_workers", [2, 3])
 def test_on_features_of_their_own_workers_make_the_steps_that_each_would_make_alone(n_workers, dtype):
     X, y, owner = disjoint(20_000, n_workers, dtype=dtype)
-    model = Linear(X.shape[1], dtype=np.dtype(dtype).name, loss="squared_error", sparse=True, penalty=None,
-                   schedule="constant", eta0=0.05, fit_intercept=False)  # fmt: skip
+    model = Linear(
+        X.shape[1],
+        dtype=np.dtype(dtype).name,
+        loss="squared_error",
+        sparse=True,
+        penalty=None,
+        schedule="constant",
+        eta0=0.05,
+        fit_intercept=False,
+    )
     together = train(model, rows_of(X, y), n_workers=n_workers, epochs=1, shuffle=False).state
     for worker in range(n_workers):
         own = owner == worker
@@ -90,8 +104,18 @@ def test_on_features_of_their_own_workers_make_the_steps_that_each_would_make_al
 def test_with_several_outputs_too():
     X, y, owner = disjoint(6000, 2, n_classes=3)
     ones = (1.0,) * 3
-    model = Linear(20, 3, loss="log_loss", sparse=True, penalty=None, schedule="constant", eta0=0.05,
-                   fit_intercept=False, positive=ones, negative=ones)  # fmt: skip
+    model = Linear(
+        20,
+        3,
+        loss="log_loss",
+        sparse=True,
+        penalty=None,
+        schedule="constant",
+        eta0=0.05,
+        fit_intercept=False,
+        positive=ones,
+        negative=ones,
+    )
     together = model.views(train(model, rows_of(X, y), epochs=1, shuffle=False).state)["coef"]
     for worker in range(2):
         own = owner == worker
@@ -104,8 +128,9 @@ def test_with_several_outputs_too():
 def test_no_step_of_what_all_steps_move_is_lost(n_workers):
     # the targets are out of reach: every step moves the intercept by eta
     n_rows, eta = 40_000, 1e-3
-    model = Linear(3, loss="epsilon_insensitive", schedule="constant", eta0=eta, alpha=0.5, penalty="elasticnet",
-                   l1_ratio=0.2)  # fmt: skip
+    model = Linear(
+        3, loss="epsilon_insensitive", schedule="constant", eta0=eta, alpha=0.5, penalty="elasticnet", l1_ratio=0.2
+    )
     model = replace(model, sparse=True)
     start = model.init(0)
     model.views(start)["coef"][:] = 1.0
@@ -124,8 +149,20 @@ def test_no_step_of_what_all_steps_move_is_lost(n_workers):
 def test_a_scale_that_becomes_tiny_is_folded_into_the_weights_by_one_of_the_workers(n_outputs, dtype):
     # 0.98 a step: 684 steps to 1e-6, 1026 to 1e-9
     n_rows, ones = 3000, (1.0,) * n_outputs
-    model = Linear(3, n_outputs, np.dtype(dtype).name, loss="hinge", loss_parameter=1.0, schedule="constant", eta0=0.04,
-                   alpha=0.5, fit_intercept=False, sparse=True, positive=ones, negative=ones)  # fmt: skip
+    model = Linear(
+        3,
+        n_outputs,
+        np.dtype(dtype).name,
+        loss="hinge",
+        loss_parameter=1.0,
+        schedule="constant",
+        eta0=0.04,
+        alpha=0.5,
+        fit_intercept=False,
+        sparse=True,
+        positive=ones,
+        negative=ones,
+    )
     start = model.init(0)
     model.views(start)["coef"][:] = 1e10
     rows = empty_rows(n_rows, dtype, target=1.0)
@@ -224,8 +261,10 @@ def test_averaged_iterates_are_refused_beforehand(n_workers):
 def test_more_features_than_rows_are_no_reason_for_fewer_workers_where_nothing_is_averaged(monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 4)
     size = LinearSize(n_rows=50_000, n_values=5_000_000, n_features=60_000, n_outputs=1, sparse=True)
-    workers = {name: auto_select.choose_parts(SGDClassifier(algorithm=name), size)[0].n_workers
-               for name in ("local", "hogwild")}  # fmt: skip
+    workers = {
+        name: auto_select.choose_parts(SGDClassifier(algorithm=name), size)[0].n_workers
+        for name in ("local", "hogwild")
+    }
     assert workers == {"local": 1, "hogwild": 4}
 
 
@@ -243,7 +282,7 @@ def words(n_rows=8000, n_features=2000, per_row=12, dtype=np.float64):
     X = sparse.csr_matrix(
         (rng.random(n_rows * per_row).astype(dtype), columns.ravel(), np.arange(0, n_rows * per_row + 1, per_row)),
         shape=(n_rows, n_features),
-    )  # fmt: skip
+    )
     X.sum_duplicates()
     return X, np.where(X @ rng.standard_normal(n_features) > 0, 1.0, -1.0).astype(dtype)
 
@@ -252,8 +291,9 @@ def words(n_rows=8000, n_features=2000, per_row=12, dtype=np.float64):
 @pytest.mark.parametrize("settings", [{"loss": "log_loss"}, {"loss": "hinge", "loss_parameter": 1.0, "penalty": "l1"}])
 def test_on_sparse_rows_it_arrives_about_where_serial_sgd_arrives(dtype, settings):
     X, y = words(dtype=dtype)
-    model = Linear(X.shape[1], dtype=np.dtype(dtype).name, sparse=True, alpha=1e-4, schedule="invscaling", eta0=1.0,
-                   **settings)  # fmt: skip
+    model = Linear(
+        X.shape[1], dtype=np.dtype(dtype).name, sparse=True, alpha=1e-4, schedule="invscaling", eta0=1.0, **settings
+    )
     rows = rows_of(X, y)
     ours, theirs = (model.gradient(run(model, rows, epochs=8).state, rows)[0] for run in (train, serial))
     start = model.gradient(model.init(0), rows)[0]
@@ -269,9 +309,18 @@ def test_networks_learn(layout, solver):
     y = labels(X, 3)
     settings = {"momentum": 0.9 * (solver == "momentum"), "solver": "adam" if solver == "adam" else "sgd"}
     model = MLPClassifier(
-        (16,), learning_rate_init=0.02 if solver == "adam" else 0.1, batch_size=20, max_iter=30, tol=0.0, alpha=0.1,
-        n_iter_no_change=30, algorithm="hogwild", n_jobs=2, random_state=0, **settings,
-    ).fit(X, y)  # fmt: skip
+        (16,),
+        learning_rate_init=0.02 if solver == "adam" else 0.1,
+        batch_size=20,
+        max_iter=30,
+        tol=0.0,
+        alpha=0.1,
+        n_iter_no_change=30,
+        algorithm="hogwild",
+        n_jobs=2,
+        random_state=0,
+        **settings,
+    ).fit(X, y)
     assert model.score(X, y) > 0.75
     assert model.loss_curve_[-1] < 0.7 * model.loss_curve_[0]
 

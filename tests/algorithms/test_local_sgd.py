@@ -354,11 +354,15 @@ def test_bad_parameters_are_named_with_what_was_expected_and_what_came(bad, said
 @pytest.mark.parametrize(
     "algorithm",
     [
-        LocalSGD("adaptive"), LocalSGD(deadline="auto"), LocalSGD(deadline=1.0), LocalSGD(balance="speed"),
-        LocalSGD(partition="replicated", balance="speed", deadline="auto"), *(LocalSGD(rule=rule) for rule in RULES),
+        LocalSGD("adaptive"),
+        LocalSGD(deadline="auto"),
+        LocalSGD(deadline=1.0),
+        LocalSGD(balance="speed"),
+        LocalSGD(partition="replicated", balance="speed", deadline="auto"),
+        *(LocalSGD(rule=rule) for rule in RULES),
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_algorithms_in_rounds_keep_their_contract(algorithm):
     check_algorithm(algorithm)
     assert pickle.loads(pickle.dumps(algorithm)) == algorithm
@@ -368,6 +372,7 @@ def test_estimators_take_all_of_it():
     algorithm = LocalSGD(
         "adaptive", rule="steps", outer_optimizer="nesterov", deadline="auto", balance="speed", partition="replicated"
     )
-    model = SGDClassifier("log_loss", algorithm=algorithm, engine=Serial(), n_jobs=2, max_iter=3, tol=None,
-                          random_state=0)  # fmt: skip
+    model = SGDClassifier(
+        "log_loss", algorithm=algorithm, engine=Serial(), n_jobs=2, max_iter=3, tol=None, random_state=0
+    )
     assert model.fit(X, SIGNS).score(X, SIGNS) > 0.8

@@ -42,18 +42,30 @@ def linear(layout="dense", weighted=False, n_classes=0, **settings):
     weight = np.random.default_rng(1).uniform(0.2, 2.0, N_ROWS) if weighted else None
     rng = np.random.default_rng(2)
     settings = {
-        "loss": "squared_error", "alpha": 0.05, "schedule": "constant", "eta0": 0.3, "batch_size": 16,
-        "positive": tuple(rng.uniform(0.5, 1.5, k)), "negative": tuple(rng.uniform(0.5, 1.5, k)), **settings,
-    }  # fmt: skip
+        "loss": "squared_error",
+        "alpha": 0.05,
+        "schedule": "constant",
+        "eta0": 0.3,
+        "batch_size": 16,
+        "positive": tuple(rng.uniform(0.5, 1.5, k)),
+        "negative": tuple(rng.uniform(0.5, 1.5, k)),
+        **settings,
+    }
     return Linear(N_FEATURES, k, sparse=layout == "csr", **settings), rows_of(X, y, weight)
 
 
 def train(model, rows, algorithm=None, n_workers=1, engine=None, epochs=3, **settings):
     source = ArraySource(rows, settings.pop("shuffle", True), settings.pop("subset", None))
     return fit(
-        model, algorithm or MiniBatch(), engine or Serial(), source, n_workers=n_workers, seed=4, max_epochs=epochs,
+        model,
+        algorithm or MiniBatch(),
+        engine or Serial(),
+        source,
+        n_workers=n_workers,
+        seed=4,
+        max_epochs=epochs,
         **settings,
-    )  # fmt: skip
+    )
 
 
 def serial(model, rows, **settings):
@@ -128,8 +140,9 @@ def test_the_losses_of_a_pass_are_those_of_one_worker(n_workers):
 def test_any_number_of_workers_trains_the_linear_model_that_one_trains(layout, penalty, average, n_classes):
     loss = "log_loss" if n_classes else "huber"
     for settings in ({}, {"schedule": "optimal"}, {"schedule": "invscaling", "fit_intercept": False}):
-        model, rows = linear(layout, True, n_classes, loss=loss, loss_parameter=0.4, penalty=penalty, average=average,
-                             **settings)  # fmt: skip
+        model, rows = linear(
+            layout, True, n_classes, loss=loss, loss_parameter=0.4, penalty=penalty, average=average, **settings
+        )
         theirs = serial(model, rows)
         for n_workers in WORKERS:
             assert_same(train(model, rows, n_workers=n_workers), theirs)
@@ -138,10 +151,15 @@ def test_any_number_of_workers_trains_the_linear_model_that_one_trains(layout, p
 @pytest.mark.parametrize(
     ("schedule", "n_classes", "loss"),
     [
-        ("pa1", 2, "hinge"), ("pa2", 2, "hinge"), ("pa1", 3, "hinge"), ("pa2", 3, "squared_hinge"),
-        ("pa1", 0, "epsilon_insensitive"), ("pa2", 0, "epsilon_insensitive"), ("constant", 3, "softmax"),
+        ("pa1", 2, "hinge"),
+        ("pa2", 2, "hinge"),
+        ("pa1", 3, "hinge"),
+        ("pa2", 3, "squared_hinge"),
+        ("pa1", 0, "epsilon_insensitive"),
+        ("pa2", 0, "epsilon_insensitive"),
+        ("constant", 3, "softmax"),
     ],
-)  # fmt: skip
+)
 def test_passive_aggressive_and_softmax_steps_are_summed_over_workers_too(schedule, n_classes, loss):
     parameter = {"hinge": 1.0, "epsilon_insensitive": 0.1}.get(loss, 0.0)
     model, rows = linear(n_classes=n_classes, loss=loss, loss_parameter=parameter, schedule=schedule, penalty=None)
@@ -287,8 +305,16 @@ def test_the_history_has_about_ten_entries_a_pass_and_adds_up(batch_size):
     assert sum(entry["workers"][0]["steps"] for entry in found.history) == 3 * steps
     for entry in found.history:
         assert list(entry) == [
-            "round", "epoch", "seconds", "merge_seconds", "check_seconds", "loss", "score", "workers", "lost",
-        ]  # fmt: skip
+            "round",
+            "epoch",
+            "seconds",
+            "merge_seconds",
+            "check_seconds",
+            "loss",
+            "score",
+            "workers",
+            "lost",
+        ]
         workers = entry["workers"]
         assert [worker["worker"] for worker in workers] == [0, 1, 2]
         np.testing.assert_allclose(sum(worker["weight"] for worker in workers), 1.0)

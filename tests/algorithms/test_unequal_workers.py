@@ -125,9 +125,16 @@ def test_the_measured_contraction_lies_between_zero_and_one_and_is_no_weaker_tha
 
     for rule in ("measured", "wp"):
         SGDClassifier(
-            "log_loss", alpha=alpha, learning_rate="constant", eta0=0.1, max_iter=2, tol=None, n_jobs=2, random_state=0,
+            "log_loss",
+            alpha=alpha,
+            learning_rate="constant",
+            eta0=0.1,
+            max_iter=2,
+            tol=None,
+            n_jobs=2,
+            random_state=0,
             algorithm=Remembers(rule=rule),
-        ).fit(problem.X, problem.y)  # fmt: skip
+        ).fit(problem.X, problem.y)
     for measured, bound in zip(logs["measured"], logs["wp"], strict=True):
         assert 0.0 < np.exp(measured) < 1.0
         np.testing.assert_allclose(np.exp(bound), 1.0 - 0.1 * alpha)
@@ -137,8 +144,10 @@ def test_the_measured_contraction_lies_between_zero_and_one_and_is_no_weaker_tha
 
 def test_where_steps_drive_runs_apart_the_measured_rule_weighs_alike():
     model = WeightedAverage(rule="measured")
-    reports = [Report(w, 0, np.zeros(2), steps, steps, np.zeros(1), np.zeros(1), 1.0, 1.0, np.ones(1), 0.01 * steps)
-               for w, steps in enumerate((100, 400))]  # fmt: skip
+    reports = [
+        Report(w, 0, np.zeros(2), steps, steps, np.zeros(1), np.zeros(1), 1.0, 1.0, np.ones(1), 0.01 * steps)
+        for w, steps in enumerate((100, 400))
+    ]
     standing = FitState(Linear(1), np.zeros(2))
     np.testing.assert_allclose(model.weights(standing, reports), 0.5)
 
@@ -186,7 +195,9 @@ def test_drawing_from_all_rows_differs_between_workers_and_epochs():
     from parsgd.utils.row_arrays import rows_of
 
     first, second = ArraySource(rows_of(X, Y.astype(float))).split(2, 0, "replicated")
-    orders = [tuple(next(iter(shard.blocks(seed, epoch))).order) for shard, seed, epoch in
-              [(first, 1, 0), (first, 1, 1), (second, 2, 0)]]  # fmt: skip
+    orders = [
+        tuple(next(iter(shard.blocks(seed, epoch))).order)
+        for shard, seed, epoch in [(first, 1, 0), (first, 1, 1), (second, 2, 0)]
+    ]
     assert len(set(orders)) == 3
     assert len(set(orders[0])) < len(orders[0])  # with replacement

@@ -484,12 +484,17 @@ def test_what_is_no_checkpoint_is_refused(bad):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (dict(folder=3), "'folder'.*Got 3"), (dict(folder=""), "'folder'"), (dict(seconds=-1), "'seconds'.*Got -1"),
-        (dict(seconds="1"), "'seconds'"), (dict(seconds=float("nan")), "'seconds'"), (dict(keep=0), "'keep'.*Got 0"),
-        (dict(keep=1.5), "'keep'"), (dict(keep=None), "'keep'"),
+        (dict(folder=3), "'folder'.*Got 3"),
+        (dict(folder=""), "'folder'"),
+        (dict(seconds=-1), "'seconds'.*Got -1"),
+        (dict(seconds="1"), "'seconds'"),
+        (dict(seconds=float("nan")), "'seconds'"),
+        (dict(keep=0), "'keep'.*Got 0"),
+        (dict(keep=1.5), "'keep'"),
+        (dict(keep=None), "'keep'"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_settings_that_cannot_be_used_are_refused(settings, said):
     with pytest.raises(InvalidArgumentError, match=said):
         Checkpoint(**{"folder": "kept", **settings})

@@ -47,8 +47,11 @@ def refused(said, path, **how):
 def test_a_quote_within_an_unquoted_value_is_part_of_it(odd, tmp_path, spans):
     lines = [f"pipe {i},{i},{'yes' if i % 2 else 'no'}" for i in range(300)]
     lines[100] = f"{odd},100,no"
-    dataset = open_dataset(write(tmp_path / "d.csv", "size,price,label\n" + "\n".join(lines)), target="label",
-                           columns=[Numeric("price"), OneHot("size")])  # fmt: skip
+    dataset = open_dataset(
+        write(tmp_path / "d.csv", "size,price,label\n" + "\n".join(lines)),
+        target="label",
+        columns=[Numeric("price"), OneHot("size")],
+    )
     assert dataset.n_rows == 300
     x = np.concatenate([chunk.x.toarray() for chunk in dataset.blocks()])
     assert x[:, 0].tolist() == list(range(300))
@@ -58,8 +61,10 @@ def test_a_quote_within_an_unquoted_value_is_part_of_it(odd, tmp_path, spans):
 def test_quotes_that_do_not_close_are_refused_with_their_line(tmp_path, spans):
     rows = "a,b\n" + "x,1\n" * 50
     refused(r"d.csv, line 52: the quoted field.*no closing quote", write(tmp_path / "d.csv", rows + '"pipe,1\nx,2\n'))
-    refused("line 54: 'pipe.*follows a closing quote.*began in line 52",
-            write(tmp_path / "d.csv", rows + '"pipe,1\nx,2\n"pipe,3\nx,4\n'))  # fmt: skip
+    refused(
+        "line 54: 'pipe.*follows a closing quote.*began in line 52",
+        write(tmp_path / "d.csv", rows + '"pipe,1\nx,2\n"pipe,3\nx,4\n'),
+    )
 
 
 def test_quoted_separators_newlines_and_quotes_are_values(tmp_path, spans):

@@ -69,8 +69,9 @@ def csr_blocks():
 
 
 def fitted(data, engine, n_jobs=2):
-    model = SGDClassifier("log_loss", algorithm=LocalSGD(0.5), engine=engine, n_jobs=n_jobs, max_iter=3, tol=None,
-                          random_state=0)  # fmt: skip
+    model = SGDClassifier(
+        "log_loss", algorithm=LocalSGD(0.5), engine=engine, n_jobs=n_jobs, max_iter=3, tol=None, random_state=0
+    )
     return model.fit(data)
 
 

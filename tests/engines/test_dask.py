@@ -58,14 +58,23 @@ def sharing(engine, **settings):
 
 
 def linear(engine, algorithm, n_jobs=2):
-    model = SGDClassifier("log_loss", algorithm=algorithm, engine=engine, n_jobs=n_jobs, max_iter=2, tol=None,
-                          random_state=3)  # fmt: skip
+    model = SGDClassifier(
+        "log_loss", algorithm=algorithm, engine=engine, n_jobs=n_jobs, max_iter=2, tol=None, random_state=3
+    )
     return model.fit(X, Y).coef_
 
 
 def network(engine, algorithm, n_jobs=2):
-    model = MLPClassifier((8,), algorithm=algorithm, engine=engine, n_jobs=n_jobs, max_iter=2, n_iter_no_change=2,
-                          batch_size=16, random_state=3)  # fmt: skip
+    model = MLPClassifier(
+        (8,),
+        algorithm=algorithm,
+        engine=engine,
+        n_jobs=n_jobs,
+        max_iter=2,
+        n_iter_no_change=2,
+        batch_size=16,
+        random_state=3,
+    )
     with pytest.warns(match="Stochastic Optimizer"):
         return np.concatenate([weights.ravel() for weights in model.fit(X, Y).coefs_])
 

@@ -53,12 +53,16 @@ def bits(model):
 @pytest.mark.parametrize(
     ("kind", "layout", "dtype"),
     [
-        ("two classes", "csr", np.float32), ("two classes", "dense", np.float32),
-        ("several classes", "dense", np.float32), ("softmax", "dense", np.float64),
-        ("softmax", "csr", np.float32), ("numbers", "csr", np.float64),
-        ("one class", "dense", np.float64), ("own loss", "dense", np.float64),
+        ("two classes", "csr", np.float32),
+        ("two classes", "dense", np.float32),
+        ("several classes", "dense", np.float32),
+        ("softmax", "dense", np.float64),
+        ("softmax", "csr", np.float32),
+        ("numbers", "csr", np.float64),
+        ("one class", "dense", np.float64),
+        ("own loss", "dense", np.float64),
     ],
-)  # fmt: skip
+)
 def test_threads_repeat_the_serial_engine(algorithm, kind, layout, dtype):
     for n_jobs in (1, 2, 3):
         settings = {"algorithm": algorithm, "n_jobs": n_jobs}

@@ -42,18 +42,44 @@ def refused(estimator, *fitted, match, **fit_params):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("max_iter", 0), ("max_iter", -5), ("max_iter", 2.5), ("max_iter", "10"), ("max_iter", True),
-        ("tol", -1e-3), ("tol", "1e-3"), ("tol", np.nan),
-        ("learning_rate", "optimum"), ("learning_rate", None), ("learning_rate", ["optimal"]),
-        ("eta0", 0.0), ("eta0", -0.1), ("eta0", None), ("eta0", np.nan),
-        ("fit_intercept", "yes"), ("fit_intercept", 1), ("shuffle", None), ("warm_start", 0),
-        ("average", -1), ("average", 0.5), ("verbose", -1), ("verbose", "loud"),
-        ("batch_size", 0), ("batch_size", 1.5), ("batch_size", None),
-        ("n_jobs", 0), ("n_jobs", 1.5), ("n_jobs", "all"), ("n_jobs", True),
-        ("algorithm", "locale"), ("algorithm", None), ("algorithm", LocalSGD), ("engine", "thread"), ("engine", Serial),
+        ("max_iter", 0),
+        ("max_iter", -5),
+        ("max_iter", 2.5),
+        ("max_iter", "10"),
+        ("max_iter", True),
+        ("tol", -1e-3),
+        ("tol", "1e-3"),
+        ("tol", np.nan),
+        ("learning_rate", "optimum"),
+        ("learning_rate", None),
+        ("learning_rate", ["optimal"]),
+        ("eta0", 0.0),
+        ("eta0", -0.1),
+        ("eta0", None),
+        ("eta0", np.nan),
+        ("fit_intercept", "yes"),
+        ("fit_intercept", 1),
+        ("shuffle", None),
+        ("warm_start", 0),
+        ("average", -1),
+        ("average", 0.5),
+        ("verbose", -1),
+        ("verbose", "loud"),
+        ("batch_size", 0),
+        ("batch_size", 1.5),
+        ("batch_size", None),
+        ("n_jobs", 0),
+        ("n_jobs", 1.5),
+        ("n_jobs", "all"),
+        ("n_jobs", True),
+        ("algorithm", "locale"),
+        ("algorithm", None),
+        ("algorithm", LocalSGD),
+        ("engine", "thread"),
+        ("engine", Serial),
         ("random_state", "seed"),
     ],
-)  # fmt: skip
+)
 def test_a_parameter_that_cannot_be_used_is_named(kind, name, value):
     refused(kind(**{name: value}), match=name if name != "random_state" else "seed")
 
@@ -62,12 +88,23 @@ def test_a_parameter_that_cannot_be_used_is_named(kind, name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("loss", "hinges"), ("loss", None), ("loss", 3), ("penalty", "l3"), ("penalty", "none"),
-        ("alpha", -1e-4), ("alpha", None), ("l1_ratio", 1.5), ("l1_ratio", -0.1),
-        ("epsilon", -0.1), ("power_t", "x"), ("validation_fraction", 0.0), ("validation_fraction", 1.0),
-        ("n_iter_no_change", 0), ("early_stopping", "yes"),
+        ("loss", "hinges"),
+        ("loss", None),
+        ("loss", 3),
+        ("penalty", "l3"),
+        ("penalty", "none"),
+        ("alpha", -1e-4),
+        ("alpha", None),
+        ("l1_ratio", 1.5),
+        ("l1_ratio", -0.1),
+        ("epsilon", -0.1),
+        ("power_t", "x"),
+        ("validation_fraction", 0.0),
+        ("validation_fraction", 1.0),
+        ("n_iter_no_change", 0),
+        ("early_stopping", "yes"),
     ],
-)  # fmt: skip
+)
 def test_a_parameter_of_losses_and_penalties_that_cannot_be_used_is_named(kind, name, value):
     refused(kind(**{name: value}), match=name)
 
@@ -75,11 +112,14 @@ def test_a_parameter_of_losses_and_penalties_that_cannot_be_used_is_named(kind, 
 @pytest.mark.parametrize(
     ("name", "wrong", "meant"),
     [
-        ("loss", "log_los", "log_loss"), ("penalty", "elastic_net", "elasticnet"),
-        ("learning_rate", "invscalling", "invscaling"), ("algorithm", "simuparalel", "simuparallel"),
-        ("algorithm", "wieghted", "weighted"), ("engine", "thread", "threads"),
+        ("loss", "log_los", "log_loss"),
+        ("penalty", "elastic_net", "elasticnet"),
+        ("learning_rate", "invscalling", "invscaling"),
+        ("algorithm", "simuparalel", "simuparallel"),
+        ("algorithm", "wieghted", "weighted"),
+        ("engine", "thread", "threads"),
     ],
-)  # fmt: skip
+)
 def test_a_name_nearly_right_is_answered_with_the_right_one(name, wrong, meant):
     refused(SGDClassifier(**{name: wrong}), match=f"Did you mean '{meant}'")
 
@@ -106,12 +146,16 @@ def test_parameters_that_exclude_each_other_are_refused(make, match):
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda: LocalSGD(sync_every=0.0), "sync_every"), (lambda: LocalSGD(sync_every=1.5), "sync_every"),
-        (lambda: LocalSGD(seconds=-1.0), "seconds"), (lambda: LocalSGD(rule="learnt"), "rule"),
-        (lambda: WeightedAverage(rule="wpsgd"), "rule"), (lambda: WeightedAverage(partition="half"), "partition"),
-        (lambda: SimuParallel(partition="hole"), "partition"), (lambda: SimuParallel(seconds=0.0), "seconds"),
+        (lambda: LocalSGD(sync_every=0.0), "sync_every"),
+        (lambda: LocalSGD(sync_every=1.5), "sync_every"),
+        (lambda: LocalSGD(seconds=-1.0), "seconds"),
+        (lambda: LocalSGD(rule="learnt"), "rule"),
+        (lambda: WeightedAverage(rule="wpsgd"), "rule"),
+        (lambda: WeightedAverage(partition="half"), "partition"),
+        (lambda: SimuParallel(partition="hole"), "partition"),
+        (lambda: SimuParallel(seconds=0.0), "seconds"),
     ],
-)  # fmt: skip
+)
 def test_algorithms_refuse_what_they_cannot_use(make, named):
     with pytest.raises(InvalidArgumentError, match=named):
         make()
@@ -167,11 +211,16 @@ def test_targets_that_are_not_finite_are_refused(kind, bad):
 @pytest.mark.parametrize(
     ("rows", "y", "match"),
     [
-        (X[:, 0], Y, "2D array"), (X[None], Y, "dim 3|<= 2"), (X, Y[:-1], "inconsistent"), (X[:0], Y[:0], "0 sample"),
-        (X[:, :0], Y, "0 feature"), (X, np.tile(Y, (2, 1)).T, "1d|y should be"), (X, None, "y"),
+        (X[:, 0], Y, "2D array"),
+        (X[None], Y, "dim 3|<= 2"),
+        (X, Y[:-1], "inconsistent"),
+        (X[:0], Y[:0], "0 sample"),
+        (X[:, :0], Y, "0 feature"),
+        (X, np.tile(Y, (2, 1)).T, "1d|y should be"),
+        (X, None, "y"),
         (np.full(X.shape, "a"), Y, "convert"),
     ],
-)  # fmt: skip
+)
 def test_data_of_the_wrong_shape_are_refused(kind, rows, y, match):
     refused(kind(), rows, y, match=match)
 

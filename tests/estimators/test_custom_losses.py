@@ -195,9 +195,18 @@ def test_a_class_that_is_defined_again_finds_what_was_compiled():
 
 
 @pytest.mark.parametrize(
-    "changed", [{"scale": 1.0}, {"scale": 1}, {"gradient": "1.5 * (p - y)"}, {"gradient": "1 * (p - y)"},
-                {"gradient": "-(y - p)"}, {"gradient": "math.fabs(p - y)"}, {"gradient": "math.sqrt(p - y)"}], ids=str,
-)  # fmt: skip
+    "changed",
+    [
+        {"scale": 1.0},
+        {"scale": 1},
+        {"gradient": "1.5 * (p - y)"},
+        {"gradient": "1 * (p - y)"},
+        {"gradient": "-(y - p)"},
+        {"gradient": "math.fabs(p - y)"},
+        {"gradient": "math.sqrt(p - y)"},
+    ],
+    ids=str,
+)
 def test_a_loss_whose_methods_changed_is_another(changed):
     assert user_losses.fingerprint(type(cell()).gradient) != user_losses.fingerprint(type(cell(**changed)).gradient)
 
@@ -234,9 +243,16 @@ def test_what_is_kept_of_losses_has_an_end_and_goes_with_its_kernels(monkeypatch
 
 @pytest.mark.parametrize(
     ("value", "named"),
-    [("None", "None"), ("'a'", "a str"), ("(p, y)", "a tuple"), ("(p, 'a')", "a tuple"), ("p + 1j", "a complex number"),
-     ("np.zeros(2)", "an array"), ("None if p > 0 else p", "a number or None")],
-)  # fmt: skip
+    [
+        ("None", "None"),
+        ("'a'", "a str"),
+        ("(p, y)", "a tuple"),
+        ("(p, 'a')", "a tuple"),
+        ("p + 1j", "a complex number"),
+        ("np.zeros(2)", "an array"),
+        ("None if p > 0 else p", "a number or None"),
+    ],
+)
 def test_a_gradient_that_is_no_number_is_refused_by_name(value, named):
     expected = rf"Cell.gradient\(self, y, p\) must return a number, and returns {named}\."
     with pytest.raises(InvalidArgumentError, match=expected):

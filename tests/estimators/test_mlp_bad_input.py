@@ -50,32 +50,96 @@ def refused(estimator, *fitted, match, **fit_params):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("hidden_layer_sizes", 5.0), ("hidden_layer_sizes", (5, 2.5)), ("hidden_layer_sizes", "5"),
-        ("hidden_layer_sizes", ("5",)), ("hidden_layer_sizes", None), ("hidden_layer_sizes", True),
-        ("hidden_layer_sizes", [[5]]), ("hidden_layer_sizes", np.array([5.0])),
-        ("activation", "rlu"), ("activation", None), ("activation", np.tanh), ("activation", "softmax"),
-        ("solver", "adamax"), ("solver", None), ("solver", "nesterov"),
-        ("alpha", -1e-4), ("alpha", None), ("alpha", "1"), ("alpha", np.nan), ("alpha", True),
-        ("batch_size", 0), ("batch_size", -3), ("batch_size", "big"), ("batch_size", 2.5), ("batch_size", None),
-        ("learning_rate", "optimal"), ("learning_rate", 0.1), ("learning_rate", None),
-        ("learning_rate_init", 0.0), ("learning_rate_init", -1.0), ("learning_rate_init", None),
-        ("power_t", -0.5), ("power_t", "x"), ("power_t", None),
-        ("max_iter", 0), ("max_iter", 2.5), ("max_iter", "10"), ("max_iter", True), ("max_iter", None),
-        ("shuffle", None), ("shuffle", 1), ("warm_start", "yes"), ("nesterovs_momentum", 0), ("early_stopping", "x"),
-        ("tol", -1e-3), ("tol", None), ("tol", np.nan), ("verbose", -1), ("verbose", "loud"),
-        ("momentum", -0.1), ("momentum", 1.1), ("momentum", None),
-        ("validation_fraction", -0.1), ("validation_fraction", 1.0), ("validation_fraction", None),
-        ("beta_1", 1.0), ("beta_1", -0.1), ("beta_2", 1.0), ("beta_2", None), ("epsilon", 0.0), ("epsilon", None),
-        ("n_iter_no_change", 0), ("n_iter_no_change", 1.5), ("n_iter_no_change", -np.inf), ("n_iter_no_change", None),
-        ("max_fun", 0), ("max_fun", 1.5), ("max_fun", None),
-        ("dropout", 1.0), ("dropout", -0.1), ("dropout", None), ("dropout", "half"),
-        ("clip_norm", 0), ("clip_norm", -1.0), ("clip_norm", "no"), ("clip_norm", np.nan),
-        ("weight_init", "heh"), ("weight_init", None), ("weight_init", np.zeros(3)),
-        ("n_jobs", 0), ("n_jobs", 1.5), ("n_jobs", "all"), ("n_jobs", True),
-        ("algorithm", "locale"), ("algorithm", None), ("algorithm", LocalSGD),
-        ("engine", "thread"), ("engine", Serial),
+        ("hidden_layer_sizes", 5.0),
+        ("hidden_layer_sizes", (5, 2.5)),
+        ("hidden_layer_sizes", "5"),
+        ("hidden_layer_sizes", ("5",)),
+        ("hidden_layer_sizes", None),
+        ("hidden_layer_sizes", True),
+        ("hidden_layer_sizes", [[5]]),
+        ("hidden_layer_sizes", np.array([5.0])),
+        ("activation", "rlu"),
+        ("activation", None),
+        ("activation", np.tanh),
+        ("activation", "softmax"),
+        ("solver", "adamax"),
+        ("solver", None),
+        ("solver", "nesterov"),
+        ("alpha", -1e-4),
+        ("alpha", None),
+        ("alpha", "1"),
+        ("alpha", np.nan),
+        ("alpha", True),
+        ("batch_size", 0),
+        ("batch_size", -3),
+        ("batch_size", "big"),
+        ("batch_size", 2.5),
+        ("batch_size", None),
+        ("learning_rate", "optimal"),
+        ("learning_rate", 0.1),
+        ("learning_rate", None),
+        ("learning_rate_init", 0.0),
+        ("learning_rate_init", -1.0),
+        ("learning_rate_init", None),
+        ("power_t", -0.5),
+        ("power_t", "x"),
+        ("power_t", None),
+        ("max_iter", 0),
+        ("max_iter", 2.5),
+        ("max_iter", "10"),
+        ("max_iter", True),
+        ("max_iter", None),
+        ("shuffle", None),
+        ("shuffle", 1),
+        ("warm_start", "yes"),
+        ("nesterovs_momentum", 0),
+        ("early_stopping", "x"),
+        ("tol", -1e-3),
+        ("tol", None),
+        ("tol", np.nan),
+        ("verbose", -1),
+        ("verbose", "loud"),
+        ("momentum", -0.1),
+        ("momentum", 1.1),
+        ("momentum", None),
+        ("validation_fraction", -0.1),
+        ("validation_fraction", 1.0),
+        ("validation_fraction", None),
+        ("beta_1", 1.0),
+        ("beta_1", -0.1),
+        ("beta_2", 1.0),
+        ("beta_2", None),
+        ("epsilon", 0.0),
+        ("epsilon", None),
+        ("n_iter_no_change", 0),
+        ("n_iter_no_change", 1.5),
+        ("n_iter_no_change", -np.inf),
+        ("n_iter_no_change", None),
+        ("max_fun", 0),
+        ("max_fun", 1.5),
+        ("max_fun", None),
+        ("dropout", 1.0),
+        ("dropout", -0.1),
+        ("dropout", None),
+        ("dropout", "half"),
+        ("clip_norm", 0),
+        ("clip_norm", -1.0),
+        ("clip_norm", "no"),
+        ("clip_norm", np.nan),
+        ("weight_init", "heh"),
+        ("weight_init", None),
+        ("weight_init", np.zeros(3)),
+        ("n_jobs", 0),
+        ("n_jobs", 1.5),
+        ("n_jobs", "all"),
+        ("n_jobs", True),
+        ("algorithm", "locale"),
+        ("algorithm", None),
+        ("algorithm", LocalSGD),
+        ("engine", "thread"),
+        ("engine", Serial),
     ],
-)  # fmt: skip
+)
 def test_a_parameter_that_cannot_be_used_is_named_and_so_is_the_class(kind, name, value):
     refused(kind(**{name: value}), match=f"'{name}' parameter of {kind.__name__} must")
 
@@ -115,14 +179,19 @@ def test_weights_of_unknown_classes_are_refused():
 @pytest.mark.parametrize(
     ("kind", "name", "wrong", "meant"),
     [
-        (MLPClassifier, "activation", "leaky-relu", "leaky_relu"), (MLPRegressor, "activation", "relu6", "relu"),
-        (MLPClassifier, "activation", "tanhh", "tanh"), (MLPClassifier, "solver", "adam-w", "adamw"),
-        (MLPClassifier, "solver", "l-bfgs", "lbfgs"), (MLPRegressor, "loss", "squared_eror", "squared_error"),
-        (MLPRegressor, "loss", "possion", "poisson"), (MLPClassifier, "weight_init", "glorrot", "glorot"),
+        (MLPClassifier, "activation", "leaky-relu", "leaky_relu"),
+        (MLPRegressor, "activation", "relu6", "relu"),
+        (MLPClassifier, "activation", "tanhh", "tanh"),
+        (MLPClassifier, "solver", "adam-w", "adamw"),
+        (MLPClassifier, "solver", "l-bfgs", "lbfgs"),
+        (MLPRegressor, "loss", "squared_eror", "squared_error"),
+        (MLPRegressor, "loss", "possion", "poisson"),
+        (MLPClassifier, "weight_init", "glorrot", "glorot"),
         (MLPClassifier, "learning_rate", "invscalling", "invscaling"),
-        (MLPClassifier, "algorithm", "mini-batch", "minibatch"), (MLPClassifier, "engine", "thread", "threads"),
+        (MLPClassifier, "algorithm", "mini-batch", "minibatch"),
+        (MLPClassifier, "engine", "thread", "threads"),
     ],
-)  # fmt: skip
+)
 def test_a_name_nearly_right_is_answered_with_the_right_one(kind, name, wrong, meant):
     refused(kind(**{name: wrong}), match=f"Did you mean '{meant}'")
 
@@ -168,10 +237,15 @@ def test_targets_that_are_not_finite_are_refused(kind, bad):
 @pytest.mark.parametrize(
     ("rows", "y", "match"),
     [
-        (X[:, 0], Y, "2D array"), (X[None], Y, "dim 3|<= 2"), (X, Y[:-1], "inconsistent"), (X[:0], Y[:0], "0 sample"),
-        (X[:, :0], Y, "0 feature"), (X, None, "y"), (np.full(X.shape, "a"), Y, "convert"),
+        (X[:, 0], Y, "2D array"),
+        (X[None], Y, "dim 3|<= 2"),
+        (X, Y[:-1], "inconsistent"),
+        (X[:0], Y[:0], "0 sample"),
+        (X[:, :0], Y, "0 feature"),
+        (X, None, "y"),
+        (np.full(X.shape, "a"), Y, "convert"),
     ],
-)  # fmt: skip
+)
 def test_data_of_the_wrong_shape_are_refused(kind, rows, y, match):
     refused(kind(), rows, y, match=match)
 
@@ -198,8 +272,11 @@ def test_sample_weights_that_cannot_be_used_are_refused(kind, weight, match):
 def test_weights_that_leave_a_set_without_any_are_refused(kind):
     weight = (np.arange(60) == 5).astype(float)
     for random_state in range(4):
-        refused(kind(early_stopping=True, random_state=random_state), match="(train|validation) set are all zero",
-                sample_weight=weight)  # fmt: skip
+        refused(
+            kind(early_stopping=True, random_state=random_state),
+            match="(train|validation) set are all zero",
+            sample_weight=weight,
+        )
 
 
 def test_counts_are_not_negative():
@@ -334,8 +411,17 @@ def test_a_warm_start_with_other_layers_is_refused(works, kind):
     assert model.set_params(warm_start=False).fit(X, Y).n_layers_ == 2
 
 
-@pytest.mark.parametrize("given", [{"algorithm": "locale"}, {"engine": "thread"}, {"alpha": -1.0}, {"n_jobs": 0},
-                                   {"early_stopping": True, "validation_fraction": 0.01}], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"algorithm": "locale"},
+        {"engine": "thread"},
+        {"alpha": -1.0},
+        {"n_jobs": 0},
+        {"early_stopping": True, "validation_fraction": 0.01},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_a_fit_that_is_refused_leaves_the_model_as_it_was(works, kind, given):
     model = kind(**QUICK).fit(X, THREE)
@@ -352,16 +438,29 @@ def test_a_fit_that_is_refused_leaves_the_model_as_it_was(works, kind, given):
 
 @pytest.mark.parametrize(
     ("n_jobs", "algorithm", "named"),
-    [(1, "auto", r"epoch #\d+.*worker 0.*round 0"), (1, "local", r"epoch #\d+.*round \d+"),
-     (2, "local", r"epoch #\d+.*worker \d.*round \d+"), (2, "simuparallel", r"epoch #\d+.*worker \d"),
-     (1, "minibatch", r"round \d+"), (2, "minibatch", r"round \d+")],
-)  # fmt: skip
+    [
+        (1, "auto", r"epoch #\d+.*worker 0.*round 0"),
+        (1, "local", r"epoch #\d+.*round \d+"),
+        (2, "local", r"epoch #\d+.*worker \d.*round \d+"),
+        (2, "simuparallel", r"epoch #\d+.*worker \d"),
+        (1, "minibatch", r"round \d+"),
+        (2, "minibatch", r"round \d+"),
+    ],
+)
 @pytest.mark.parametrize("rate", [1e3, 1e100, 1e300])
 def test_a_huge_rate_is_an_error_that_says_when_not_a_model_of_nan(works, n_jobs, algorithm, named, rate):
     wild = MLPRegressor(
-        "squared_error", (8,), "identity", solver="sgd", learning_rate_init=rate, batch_size=10,
-        random_state=0, n_jobs=n_jobs, algorithm=algorithm, max_iter=50,
-    )  # fmt: skip
+        "squared_error",
+        (8,),
+        "identity",
+        solver="sgd",
+        learning_rate_init=rate,
+        batch_size=10,
+        random_state=0,
+        n_jobs=n_jobs,
+        algorithm=algorithm,
+        max_iter=50,
+    )
     with pytest.raises(DivergedError, match=named):
         wild.fit(100.0 * X, 100.0 * T)
     assert not hasattr(wild, "coefs_")

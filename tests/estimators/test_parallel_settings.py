@@ -23,10 +23,13 @@ X = unit_rows(300, 5)
 QUICK = {"max_iter": 2, "random_state": 0}
 LINEAR = QUICK | {"tol": None}
 ESTIMATORS = [
-    (SGDClassifier("log_loss", **LINEAR), labels(X)), (SGDClassifier("softmax", **LINEAR), labels(X, 3)),
-    (SGDRegressor(**LINEAR), targets(X)), (SGDOneClassSVM(**LINEAR), None), (MLPClassifier((3,), **QUICK), labels(X)),
+    (SGDClassifier("log_loss", **LINEAR), labels(X)),
+    (SGDClassifier("softmax", **LINEAR), labels(X, 3)),
+    (SGDRegressor(**LINEAR), targets(X)),
+    (SGDOneClassSVM(**LINEAR), None),
+    (MLPClassifier((3,), **QUICK), labels(X)),
     (MLPRegressor(hidden_layer_sizes=(3,), **QUICK), targets(X)),
-]  # fmt: skip
+]
 SMALL = LinearSize(1_500, 1_500 * 50, 50, 1)
 LARGE = LinearSize(10_000_000, 500_000_000, 50, 1)
 NETWORK = NetworkSize(2_000, 2_000 * 50, (50, 100, 1), 20, 2)

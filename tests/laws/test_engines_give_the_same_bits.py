@@ -202,6 +202,9 @@ def test_in_a_batch_a_row_of_weight_two_is_the_row_twice():
     twice = estimator("value", batch_size=8, **settings).fit(np.repeat(X, 2, axis=0), np.repeat(y, 2))
     heavy = estimator("value", batch_size=4, **settings).fit(X, y, sample_weight=np.full(4, 2.0))
     settings["eta0"] = 0.02
-    np.testing.assert_allclose(estimator("value", batch_size=8, **settings).fit(
-        np.repeat(X, 2, axis=0), np.repeat(y, 2)).coef_, heavy.coef_, atol=1e-12)  # fmt: skip
+    np.testing.assert_allclose(
+        estimator("value", batch_size=8, **settings).fit(np.repeat(X, 2, axis=0), np.repeat(y, 2)).coef_,
+        heavy.coef_,
+        atol=1e-12,
+    )
     assert not np.allclose(twice.coef_, heavy.coef_)

@@ -14,9 +14,16 @@ from sklearn import linear_model
 import parsgd
 
 CLASSIFIER_LOSSES = (
-    "hinge", "squared_hinge", "perceptron", "log_loss", "modified_huber", "squared_error", "huber",
-    "epsilon_insensitive", "squared_epsilon_insensitive",
-)  # fmt: skip
+    "hinge",
+    "squared_hinge",
+    "perceptron",
+    "log_loss",
+    "modified_huber",
+    "squared_error",
+    "huber",
+    "epsilon_insensitive",
+    "squared_epsilon_insensitive",
+)
 REGRESSOR_LOSSES = ("squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive")
 PENALTIES = ("l2", "l1", "elasticnet", None)
 SCHEDULES = ("optimal", "constant", "invscaling", "adaptive", "pa1", "pa2")

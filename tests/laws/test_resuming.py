@@ -81,8 +81,11 @@ class BreaksOff(EngineDefaults):
 
 def facts(model):
     """All that a fit leaves, in bytes and in words, but for times."""
-    arrays = [getattr(model, name) for name in ("coef_", "intercept_", "offset_", "coefs_", "intercepts_", "classes_")
-              if hasattr(model, name)]  # fmt: skip
+    arrays = [
+        getattr(model, name)
+        for name in ("coef_", "intercept_", "offset_", "coefs_", "intercepts_", "classes_")
+        if hasattr(model, name)
+    ]
     flat = [array for item in arrays for array in (item if isinstance(item, list) else [item])]
     words = [getattr(model, name, None) for name in ("t_", "n_iter_", "outcome_", "loss_curve_", "validation_scores_")]
     return [array.tobytes() for array in flat], words, [timeless(entry) for entry in model.history_]
@@ -185,11 +188,13 @@ def test_a_validation_set_of_the_users_own(tmp_path):
 
 
 def test_regressors_and_outlier_detectors_and_sparse_rows(tmp_path):
-    for number, (kind, data) in enumerate([
-        (parsgd.SGDRegressor, (X, targets(X))),
-        (parsgd.SGDRegressor, (sparse.csr_matrix(X.astype(np.float32)), targets(X))),
-        (parsgd.SGDOneClassSVM, (X,)),
-    ]):  # fmt: skip
+    for number, (kind, data) in enumerate(
+        [
+            (parsgd.SGDRegressor, (X, targets(X))),
+            (parsgd.SGDRegressor, (sparse.csr_matrix(X.astype(np.float32)), targets(X))),
+            (parsgd.SGDOneClassSVM, (X,)),
+        ]
+    ):
         for n_jobs in (1, 2):
             folder = tmp_path / f"{number}-{n_jobs}"
             folder.mkdir()
@@ -293,9 +298,11 @@ def test_more_passes_after_the_end_are_those_of_a_longer_fit(algorithm, tmp_path
 def test_one_worker_makes_the_steps_that_it_makes_without_checkpoints(tmp_path):
     """To the bit where nothing is rounded between two passes, or would be without checkpoints, too."""
     exact = [
-        classifier(penalty=None), classifier(penalty="l1", learning_rate="adaptive", eta0=0.5),
-        network(), network(solver="sgd", early_stopping=True),
-    ]  # fmt: skip
+        classifier(penalty=None),
+        classifier(penalty="l1", learning_rate="adaptive", eta0=0.5),
+        network(),
+        network(solver="sgd", early_stopping=True),
+    ]
     for number, make in enumerate(exact):
         kept, plain = (make(n_jobs=1, checkpoint=c).fit(X, Y) for c in (tmp_path / str(number), None))
         assert facts(kept)[0] == facts(plain)[0]

@@ -113,14 +113,42 @@ def models():
 
 
 NAMES = [
-    "binary", "many classes", "softmax", "softmax of two classes", "text classes", "object classes", "bool classes",
-    "float32", "averaged", "averaging not begun", "class weights", "odd floats", "local on two workers",
-    "weighted, serial engine", "regressor", "averaged regressor", "poisson", "one class", "one class, averaged",
-    "sparse coefficients", "network", "network of two classes", "network of text classes", "network of one class",
-    "network of several labels", "network, float32", "network, no hidden layer", "network, lbfgs",
-    "network, lbfgs at its goal", "network, early stopping", "network, minibatch", "network, local",
-    "network, numbers", "network, counts", "network, several numbers",
-]  # fmt: skip
+    "binary",
+    "many classes",
+    "softmax",
+    "softmax of two classes",
+    "text classes",
+    "object classes",
+    "bool classes",
+    "float32",
+    "averaged",
+    "averaging not begun",
+    "class weights",
+    "odd floats",
+    "local on two workers",
+    "weighted, serial engine",
+    "regressor",
+    "averaged regressor",
+    "poisson",
+    "one class",
+    "one class, averaged",
+    "sparse coefficients",
+    "network",
+    "network of two classes",
+    "network of text classes",
+    "network of one class",
+    "network of several labels",
+    "network, float32",
+    "network, no hidden layer",
+    "network, lbfgs",
+    "network, lbfgs at its goal",
+    "network, early stopping",
+    "network, minibatch",
+    "network, local",
+    "network, numbers",
+    "network, counts",
+    "network, several numbers",
+]
 
 
 def same(ours, theirs):
@@ -166,9 +194,13 @@ def test_a_loaded_model_goes_on_as_the_saved_one_would(tmp_path):
 
 
 GOING_ON = [
-    {}, {"solver": "adamw", "dropout": 0.2}, {"solver": "sgd"}, {"solver": "sgd", "nesterovs_momentum": False},
-    {"solver": "sgd", "momentum": 0.0, "learning_rate": "invscaling"}, {"algorithm": "minibatch", "n_jobs": 2},
-]  # fmt: skip
+    {},
+    {"solver": "adamw", "dropout": 0.2},
+    {"solver": "sgd"},
+    {"solver": "sgd", "nesterovs_momentum": False},
+    {"solver": "sgd", "momentum": 0.0, "learning_rate": "invscaling"},
+    {"algorithm": "minibatch", "n_jobs": 2},
+]
 
 
 @pytest.mark.parametrize("params", GOING_ON, ids=lambda p: " ".join(map(str, p.values())) or "adam")
@@ -483,9 +515,18 @@ def test_an_engine_of_processes_comes_back_without_its_processes(tmp_path):
 
 
 FORGED = (
-    "binary", "many classes", "averaged regressor", "text classes", "one class", "local on two workers", "network",
-    "network of several labels", "network, lbfgs", "network, early stopping", "network, several numbers",
-)  # fmt: skip
+    "binary",
+    "many classes",
+    "averaged regressor",
+    "text classes",
+    "one class",
+    "local on two workers",
+    "network",
+    "network of several labels",
+    "network, lbfgs",
+    "network, early stopping",
+    "network, several numbers",
+)
 
 
 @pytest.mark.filterwarnings("ignore")

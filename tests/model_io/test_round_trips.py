@@ -68,9 +68,12 @@ def test_one_class_models(tmp_path_factory, dtype, n_features, nu):
 
 
 @given(
-    CLASSES, DTYPES, st.lists(st.integers(1, 6), max_size=3).map(tuple), st.sampled_from(["adam", "sgd", "lbfgs"]),
+    CLASSES,
+    DTYPES,
+    st.lists(st.integers(1, 6), max_size=3).map(tuple),
+    st.sampled_from(["adam", "sgd", "lbfgs"]),
     st.sampled_from(["identity", "logistic", "tanh", "relu", "gelu", "leaky_relu"]),
-)  # fmt: skip
+)
 def test_networks(tmp_path_factory, classes, dtype, layers, solver, activation):
     model = parsgd.MLPClassifier(layers, activation, solver=solver, max_iter=2, random_state=0, n_jobs=1)
     check_round_trip(model, ROWS.astype(dtype), dealt(classes), tmp_path_factory.getbasetemp())

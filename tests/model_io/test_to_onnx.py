@@ -23,10 +23,13 @@ ort = pytest.importorskip("onnxruntime", reason="graphs are run by onnxruntime")
 SHORT = {"max_iter": 2, "tol": None, "random_state": 0, "n_jobs": 1}
 ROWS = np.random.default_rng(0).normal(size=(80, 5))
 LABELS = {
-    "two numbers": np.array([-1, 7]), "two truths": np.array([False, True]),
-    "three texts": np.array(["z", "é", "日本"]), "three objects": np.array(["a", "b", "c"], dtype=object),
-    "four numbers": np.array([-1.0, 1.0, 2.0, 4.0]), "four bytes": np.arange(4, dtype=np.uint8),
-}  # fmt: skip
+    "two numbers": np.array([-1, 7]),
+    "two truths": np.array([False, True]),
+    "three texts": np.array(["z", "é", "日本"]),
+    "three objects": np.array(["a", "b", "c"], dtype=object),
+    "four numbers": np.array([-1.0, 1.0, 2.0, 4.0]),
+    "four bytes": np.arange(4, dtype=np.uint8),
+}
 DTYPES = st.sampled_from([np.float32, np.float64])
 OPSETS = st.sampled_from([13, 17, 20, onnx.defs.onnx_opset_version()])
 
@@ -113,8 +116,11 @@ def test_one_class_models(dtype, opset):
 
 @given(
     st.sampled_from(["identity", "logistic", "tanh", "relu", "gelu", "leaky_relu"]),
-    st.sampled_from([*sorted(LABELS), "labels"]), st.sampled_from([(), (7,), (4, 3)]), DTYPES, OPSETS,
-)  # fmt: skip
+    st.sampled_from([*sorted(LABELS), "labels"]),
+    st.sampled_from([(), (7,), (4, 3)]),
+    DTYPES,
+    OPSETS,
+)
 def test_networks(activation, kind, layers, dtype, opset):
     X = ROWS.astype(dtype)
     y = (X[:, :3] > 0).astype(int) if kind == "labels" else classes(kind)

@@ -62,10 +62,15 @@ def compiled(model, rows, epochs, stops=()):
 
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 @given(
-    st.sampled_from(list(GRADIENTS)), st.sampled_from(["l2", "l1", "elasticnet", None]),
-    st.sampled_from([1, 2, 7, 100]), st.booleans(), st.booleans(), st.sampled_from([1, 3]), st.booleans(),
+    st.sampled_from(list(GRADIENTS)),
+    st.sampled_from(["l2", "l1", "elasticnet", None]),
+    st.sampled_from([1, 2, 7, 100]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([1, 3]),
+    st.booleans(),
     st.integers(0, 3),
-)  # fmt: skip
+)
 @settings(max_examples=4 * settings.default.max_examples)
 def test_a_compiled_run_is_the_run_written_out(
     layout, loss, penalty, batch_size, intercept, measured, k, weighted, seed
@@ -75,10 +80,21 @@ def test_a_compiled_run_is_the_run_written_out(
     weight = rng.uniform(0.2, 2.0, 40) if weighted else np.ones(40)
     class_weights = {name: tuple(rng.uniform(0.5, 1.5, k)) for name in ("positive", "negative")}
     model = Linear(
-        5, k, loss=loss, loss_parameter=float(loss == "hinge"), penalty=penalty, alpha=2e-3, l1_ratio=0.4, eta0=0.3,
-        schedule="adagrad", sparse=layout == "csr", batch_size=batch_size, fit_intercept=intercept, measured=measured,
+        5,
+        k,
+        loss=loss,
+        loss_parameter=float(loss == "hinge"),
+        penalty=penalty,
+        alpha=2e-3,
+        l1_ratio=0.4,
+        eta0=0.3,
+        schedule="adagrad",
+        sparse=layout == "csr",
+        batch_size=batch_size,
+        fit_intercept=intercept,
+        measured=measured,
         **class_weights,
-    )  # fmt: skip
+    )
     if k > 1:
         y = labels(dense, k).astype(np.int64)
         outputs = np.where(y[:, None] == np.arange(k), 1.0, -1.0)

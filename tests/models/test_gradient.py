@@ -14,8 +14,12 @@ from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.utils.row_arrays import rows_of
 
 PARAMETERS = {
-    "hinge": 1.0, "huber": 0.3, "epsilon_insensitive": 0.1, "squared_epsilon_insensitive": 0.1, "quantile": 0.7,
-}  # fmt: skip
+    "hinge": 1.0,
+    "huber": 0.3,
+    "epsilon_insensitive": 0.1,
+    "squared_epsilon_insensitive": 0.1,
+    "quantile": 0.7,
+}
 STEP = 1e-6
 
 
@@ -64,9 +68,15 @@ def make(loss, shape, settings):
     else:
         y = np.abs(targets(X))
     model = Linear(
-        shape["n_features"], k, loss=loss, loss_parameter=PARAMETERS.get(loss, 0.0), sparse=shape["layout"] == "csr",
-        positive=tuple(rng.uniform(0.5, 2.0, k)), negative=tuple(rng.uniform(0.5, 2.0, k)), **settings,
-    )  # fmt: skip
+        shape["n_features"],
+        k,
+        loss=loss,
+        loss_parameter=PARAMETERS.get(loss, 0.0),
+        sparse=shape["layout"] == "csr",
+        positive=tuple(rng.uniform(0.5, 2.0, k)),
+        negative=tuple(rng.uniform(0.5, 2.0, k)),
+        **settings,
+    )
     weight = rng.uniform(0.1, 2.0, shape["n_rows"]) if shape["weighted"] else np.zeros(0)
     return model, rows_of(X, y, weight), rng.standard_normal(model.size)
 

@@ -175,10 +175,13 @@ def test_the_first_state_is_the_one_that_scikit_learn_draws(activation, dtype):
 @pytest.mark.parametrize(
     ("activation", "start", "gain", "fans"),
     [
-        ("tanh", "glorot", 6.0, "both"), ("relu", "glorot", 6.0, "both"), ("logistic", "glorot", 2.0, "both"),
-        ("gelu", "he", 6.0, "in"), ("logistic", "he", 6.0, "in"),
+        ("tanh", "glorot", 6.0, "both"),
+        ("relu", "glorot", 6.0, "both"),
+        ("logistic", "glorot", 2.0, "both"),
+        ("gelu", "he", 6.0, "in"),
+        ("logistic", "he", 6.0, "in"),
     ],
-)  # fmt: skip
+)
 def test_first_parameters_fill_the_interval_that_the_start_names(activation, start, gain, fans):
     model = Network((40, 90, 30, 5), activation=activation, start=start)
     views = model.views(model.init(0))

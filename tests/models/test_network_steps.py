@@ -190,10 +190,23 @@ def test_a_run_of_steps_is_the_run_written_out(solver, layout):
     for weighted, alpha, schedule, clip in product((0, 1), (0.0, 0.6), ("constant", "invscaling"), (None, 0.2)):
         problem = Problem("softmax", layout, weighted)
         model = problem.model(
-            (5, 4), solver=solver, alpha=alpha, schedule=schedule, clip_norm=clip, batch_size=8, eta0=0.1,
-            momentum=0.7, beta_1=0.8, beta_2=0.95, epsilon=1e-3,
-            seen=10.0, rows_per_epoch=26.0, steps_per_epoch=4.0, begun=5.0, power_t=0.3,
-        )  # fmt: skip
+            (5, 4),
+            solver=solver,
+            alpha=alpha,
+            schedule=schedule,
+            clip_norm=clip,
+            batch_size=8,
+            eta0=0.1,
+            momentum=0.7,
+            beta_1=0.8,
+            beta_2=0.95,
+            epsilon=1e-3,
+            seen=10.0,
+            rows_per_epoch=26.0,
+            steps_per_epoch=4.0,
+            begun=5.0,
+            power_t=0.3,
+        )
         state = model.init(3)
         state[model.n_parameters :] = rng.uniform(0.0, 0.01, state.size - model.n_parameters)
         theirs, losses, schedule_step = state, 0.0, 9.0

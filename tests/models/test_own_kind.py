@@ -237,8 +237,21 @@ class Size:
 class ExponentialRegressor(RegressorMixin, BaseEstimator):
     """Regression with the model above."""
 
-    def __init__(self, eta0=0.1, max_iter=5, tol=None, random_state=0, n_jobs=None, algorithm="auto", engine="auto",
-                 batch_size=1, verbose=0, early_stopping=False, warm_start=False, checkpoint=None):  # fmt: skip
+    def __init__(
+        self,
+        eta0=0.1,
+        max_iter=5,
+        tol=None,
+        random_state=0,
+        n_jobs=None,
+        algorithm="auto",
+        engine="auto",
+        batch_size=1,
+        verbose=0,
+        early_stopping=False,
+        warm_start=False,
+        checkpoint=None,
+    ):
         self.eta0, self.max_iter, self.tol, self.random_state = eta0, max_iter, tol, random_state
         self.n_jobs, self.algorithm, self.engine, self.batch_size = n_jobs, algorithm, engine, batch_size
         self.verbose, self.early_stopping, self.warm_start = verbose, early_stopping, warm_start
@@ -253,9 +266,15 @@ class ExponentialRegressor(RegressorMixin, BaseEstimator):
         from parsgd.data.sources.array_source import ArraySource
 
         fit = loop.fit(
-            model, choice.algorithm, engine, ArraySource(rows_of(np.ascontiguousarray(X), y), True),
-            n_workers=choice.n_workers, seed=0, max_epochs=self.max_iter, stopping=StoppingRule(tol=self.tol),
-        )  # fmt: skip
+            model,
+            choice.algorithm,
+            engine,
+            ArraySource(rows_of(np.ascontiguousarray(X), y), True),
+            n_workers=choice.n_workers,
+            seed=0,
+            max_epochs=self.max_iter,
+            stopping=StoppingRule(tol=self.tol),
+        )
         self.w_, self.t_, self.n_iter_, self.n_features_in_ = fit.state, fit.schedule_step, fit.n_epochs, X.shape[1]
         self.history_, self.outcome_, self.algorithm_ = fit.history, fit.outcome, choice
         return self

@@ -253,10 +253,14 @@ class GivesOtherBits(SerialWorkerPool):
 @pytest.mark.parametrize(
     ("crew", "sentence"),
     [
-        (AnswersTwice, "once"), (SwapsShards, "own shard"), (KeepsItsShards, "own shard"), (GoesBackInTime, "go back"),
-        (SwallowsErrors, "swallowed"), (GivesOtherBits, "bits"),
+        (AnswersTwice, "once"),
+        (SwapsShards, "own shard"),
+        (KeepsItsShards, "own shard"),
+        (GoesBackInTime, "go back"),
+        (SwallowsErrors, "swallowed"),
+        (GivesOtherBits, "bits"),
     ],
-)  # fmt: skip
+)
 def test_an_engine_that_breaks_a_promise_is_told_which(crew, sentence):
     with pytest.raises(AssertionError, match=sentence):
         check_engine(Broken(crew))

@@ -86,8 +86,16 @@ def test_the_history_says_who_did_what_and_adds_up(algorithm, n_workers):
     assert sum(w["examples"] for entry in found.history for w in entry["workers"]) == 4 * 200
     for entry in found.history:
         assert list(entry) == [
-            "round", "epoch", "seconds", "merge_seconds", "check_seconds", "loss", "score", "workers", "lost",
-        ]  # fmt: skip
+            "round",
+            "epoch",
+            "seconds",
+            "merge_seconds",
+            "check_seconds",
+            "loss",
+            "score",
+            "workers",
+            "lost",
+        ]
         workers = entry["workers"]
         assert [w["worker"] for w in workers] == list(range(n_workers))
         assert sum(w["weight"] for w in workers) == pytest.approx(1.0)
@@ -269,8 +277,10 @@ def test_a_round_ends_without_a_lost_task_and_the_next_has_all_workers():
     found = train(LocalSGD(sync_every=0.25), engine)
     assert [len(entry["workers"]) for entry in found.history[:4]] == [3, 2, 3, 3]
     assert [entry["lost"] for entry in found.history[:3]] == [
-        [], [{"worker": 1, "why": "the roof fell in", "replaced": True}], []
-    ]  # fmt: skip
+        [],
+        [{"worker": 1, "why": "the roof fell in", "replaced": True}],
+        [],
+    ]
     for entry in found.history:
         assert sum(worker["weight"] for worker in entry["workers"]) == pytest.approx(1.0)
     # what it was to visit is still to be visited: no row is left out

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -150,6 +151,28 @@ def test_a_full_disk_or_a_damaged_cache_ends_no_fit(method, monkeypatch, not_war
         results = [kernel(4.0), kernel(np.float32(4.0))]
     assert results == [8.0, 8.0]
     assert len(caught) == 1
+
+
+class Vanished:
+    """A type of another version of parsgd: it cannot be unpickled."""
+
+    def __reduce__(self):
+        return raise_attribute_error, ()
+
+
+def raise_attribute_error():
+    raise AttributeError("module 'parsgd.kernels' has no attribute 'Vanished'")
+
+
+def test_an_index_that_names_types_of_another_version_is_written_anew(monkeypatch, tmp_path):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    kernel = compiling.kernel(double)
+    assert kernel(4.0) == 8.0
+    (index,) = tmp_path.rglob("*.nbi")
+    index.write_bytes(pickle.dumps(numba.__version__) + pickle.dumps(Vanished()))
+    again = compiling.kernel(double)
+    assert again(4.0) == 8.0
+    assert compiling.kernel(double)._cache._cache_file._load_index()
 
 
 def test_kernels_compile_where_numba_is_told_not_to():

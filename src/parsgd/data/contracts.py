@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import numpy as np
@@ -216,12 +216,11 @@ class Piece(Protocol):
         ...
 
 
-class BasePiece:
-    """Defaults of the members of :class:`Piece`: a piece that is no table, and is not held by Dask."""
+class PieceDefaults:
+    """Common defaults of pieces of tables and of other pieces."""
 
     home: str | None = None
     finite: bool = False
-    reading: Reading | None = None
 
     def chunks(self) -> Iterator[Chunk]:
         raise NotImplementedError
@@ -229,14 +228,30 @@ class BasePiece:
     def lazy_chunks(self) -> Iterator[Chunk]:
         return self.chunks()
 
-    def reread(self, reading: Reading) -> Any:
-        return self
-
     def futures(self) -> list[Any]:
         return []
 
     def filled(self, values: Iterator[Any]) -> Any:
         return self
+
+
+class BasePiece(PieceDefaults):
+    """Defaults of the members of :class:`Piece`: a piece that is no table, and is not held by Dask."""
+
+    reading: None = None
+
+    def reread(self, reading: Reading) -> Any:
+        return self
+
+
+class BaseTablePiece(PieceDefaults):
+    """Defaults of a piece of a table, a dataclass with a field ``reading``."""
+
+    reading: Reading
+
+    def reread(self, reading: Reading) -> Any:
+        this: Any = self
+        return replace(this, reading=reading)
 
 
 # Converts targets and weights as read to those for kernels: ``y`` in the dtype of the data or as class indices, and

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import ArrowType, BasePiece, Chunk, Reading
+from parsgd.data.contracts import ArrowType, BasePiece, BaseTablePiece, Chunk, PieceDefaults, Reading
 from parsgd.data.formats.block_iterators import block_of
 from parsgd.data.formats.npy_arrays import as_rows, check_finite
 from parsgd.data.formats.tables import TablePiece, as_arrow
@@ -68,7 +68,7 @@ def is_future(thing: Any) -> bool:
     return type(thing).__module__.partition(".")[0] == "distributed"
 
 
-class OnDask(BasePiece):
+class OnDask(PieceDefaults):
     """Base class of pieces of Dask collections; ``partition`` holds their rows."""
 
     partition: Partition
@@ -88,11 +88,12 @@ class OnDask(BasePiece):
         """Replace its future by the next of ``values``."""
         if not self.partition.waits:
             return self
-        return replace(self, partition=replace(self.partition, value=next(values), source=None))
+        this: Any = self
+        return replace(this, partition=replace(self.partition, value=next(values), source=None))
 
 
 @dataclass(frozen=True)
-class DaskBlock(OnDask):
+class DaskBlock(OnDask, BasePiece):
     """A block ``(X, y)`` or ``(X, y, weight)``."""
 
     partition: Partition
@@ -111,7 +112,7 @@ class DaskBlock(OnDask):
 
 
 @dataclass(frozen=True)
-class DaskTable(OnDask):
+class DaskTable(OnDask, BaseTablePiece):
     """A partition of a dataframe; ``nothing`` lists columns without values, with their types in other partitions."""
 
     partition: Partition
@@ -119,9 +120,6 @@ class DaskTable(OnDask):
     nothing: tuple[tuple[str, ArrowType], ...]
     reading: Reading
     home: str | None = None
-
-    def reread(self, reading: Reading) -> DaskTable:
-        return replace(self, reading=reading)
 
     def chunks(self) -> Iterator[Chunk]:
         table = as_arrow(self.partition.get())

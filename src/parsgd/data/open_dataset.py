@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +14,8 @@ from parsgd.data.columns.encoder import Encoder
 from parsgd.data.columns.numeric import arrow
 from parsgd.data.contracts import Piece
 from parsgd.data.dataset import Dataset
+from parsgd.data.formats.block_iterators import called_pieces, list_pieces, spooled_pieces
+from parsgd.data.formats.npy_arrays import ArrayPiece, array_pieces
 from parsgd.data.formats.paths import Address, find_files
 from parsgd.data.formats.svmlight import SvmlightColumns, is_svmlight, svmlight_pieces
 from parsgd.data.formats.tables import as_arrow, table_pieces
@@ -257,8 +258,6 @@ def _table(table: Any, request: OpenOptions) -> Dataset:
 
 
 def _arrays(data: Any, request: OpenOptions, name: str) -> Dataset:
-    from parsgd.data.formats.npy_arrays import array_pieces
-
     request.refuse(
         "arrays", "columns", "filters", "n_features", "zero_based", "sparse", "storage_options", "header", "decimal"
     )
@@ -289,13 +288,11 @@ def _refuse_for_blocks(what: str, request: OpenOptions) -> None:
 
 
 def _blocks(data: Any, request: OpenOptions) -> Dataset:
-    from parsgd.data.formats.block_iterators import called_pieces, list_pieces, spooled_pieces
-
     _refuse_for_blocks("blocks", request)
     keeps = None
     if isinstance(data, (list, tuple)):
         pieces, name = list_pieces(data, request.dtype), f"{len(data)} block{'s' * (len(data) != 1)}"
-    elif inspect.isgenerator(data) or hasattr(data, "__next__"):
+    elif isinstance(data, Iterator):
         pieces, keeps = spooled_pieces(data, request.dtype)
         name = f"{len(pieces)} blocks of a generator"
     elif callable(data):
@@ -312,10 +309,10 @@ def _blocks(data: Any, request: OpenOptions) -> Dataset:
     return _checked(pieces, name, keeps, request)
 
 
-def _checked(pieces: list[Any], name: str, keeps: Any, request: OpenOptions) -> Dataset:
+def _checked(pieces: Sequence[Piece], name: str, keeps: object, request: OpenOptions) -> Dataset:
     """Build a Dataset of blocks; raise unless all are of one kind and width, with targets or without."""
     first = next(iter(pieces[0].chunks()), None)
-    seen = [_form(piece) for piece in pieces if hasattr(piece, "x")]
+    seen = [piece.form for piece in pieces if isinstance(piece, ArrayPiece)]
     for number, form in enumerate(seen):
         if form != seen[0]:
             raise DataFileError(
@@ -334,9 +331,3 @@ def _checked(pieces: list[Any], name: str, keeps: Any, request: OpenOptions) -> 
         shuffle_buffer_rows=request.shuffle_buffer_rows,
         keeps=keeps,
     )
-
-
-def _form(piece: Any) -> str:
-    csr = sparse.issparse(piece.x) or hasattr(piece.x, "indptr")
-    extras = [name for name in ("y", "weight") if getattr(piece, name) is not None]
-    return f"{piece.x.shape[1]} {'CSR' if csr else 'dense'} features with {' and '.join(extras) or 'no y'}"

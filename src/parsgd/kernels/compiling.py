@@ -234,6 +234,13 @@ class _CacheFile(IndexDataCacheFile):
     then load the other's code.  With a file per key, the worst case is a lost entry, which is compiled again.
     """
 
+    def _load_index(self):
+        """Return the stored entries; none if the index is damaged, or names types of another version of parsgd."""
+        try:
+            return super()._load_index()
+        except Exception:  # unpickling may raise anything
+            return {}
+
     def save(self, key, data):
         digest = hashlib.sha256(f"{self._source_stamp} {key!r}".encode()).hexdigest()
         name = self._data_name(int(digest[:15], 16))

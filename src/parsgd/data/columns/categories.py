@@ -90,9 +90,11 @@ class OneHot:
         if self.other == "error" and np.any((found < 0) & (codes >= 0)):
             row = int(np.argmax((found < 0) & (codes >= 0)))
             raise bad_value(
-                self.name, row, f"holds {texts[codes[row]]!r}, which is not in the vocabulary",
+                self.name,
+                row,
+                f"holds {texts[codes[row]]!r}, which is not in the vocabulary",
                 "Add it, or use OneHot(other='ignore') or 'indicator'.",
-            )  # fmt: skip
+            )
         return _ones(found, self.width, dtype)
 
 
@@ -215,9 +217,13 @@ class Text:
         codes, texts = texts_in(batch.column(self.name), self.name)
         _missing_place(self, codes, 0)
         hashing = HashingVectorizer(
-            n_features=self.n_features, ngram_range=self.ngram_range, lowercase=self.lowercase,
-            alternate_sign=self.alternate_sign, norm=self.norm, dtype=np.dtype(dtype),
-        )  # fmt: skip
+            n_features=self.n_features,
+            ngram_range=self.ngram_range,
+            lowercase=self.lowercase,
+            alternate_sign=self.alternate_sign,
+            norm=self.norm,
+            dtype=np.dtype(dtype),
+        )
         if not len(codes):
             return sparse.csr_matrix((0, self.width), dtype=dtype)
         return hashing.transform([texts[code] if code >= 0 else "" for code in codes])
@@ -251,9 +257,11 @@ def _missing_place(kind: Any, codes: np.ndarray, own: int, name: str | None = No
     if kind.missing is None and np.any(codes < 0):
         own_words = "" if isinstance(kind, Text) else " or missing='indicator'"
         raise bad_value(
-            name or kind.names[0], int(np.argmax(codes < 0)), "is missing",
+            name or kind.names[0],
+            int(np.argmax(codes < 0)),
+            "is missing",
             f"Correct it, or declare {type(kind).__name__}(..., missing='ignore'){own_words}.",
-        )  # fmt: skip
+        )
     return own if kind.missing == "indicator" else -1
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import sparse
@@ -96,9 +95,9 @@ class EmptyEncoder:
     dtype: str = "float32"
     labels: str | None = None
 
-    columns: ClassVar[tuple[str, ...]] = ()
-    texts: ClassVar[tuple[str, ...]] = ()
-    numbers: ClassVar[tuple[str, ...]] = ()
+    columns: tuple[str, ...] = field(default=(), init=False)
+    texts: tuple[str, ...] = field(default=(), init=False)
+    numbers: tuple[str, ...] = field(default=(), init=False)
     n_features = 0
     sparse = False
     fills = False
@@ -116,7 +115,7 @@ class PassThroughEncoder:
     numbers: tuple[str, ...] = ()
 
     dtype = "float32"
-    labels: ClassVar[str | None] = None
+    labels: str | None = field(default=None, init=False)
     n_features = 0
     sparse = False
     fills = False
@@ -127,7 +126,7 @@ class PassThroughEncoder:
 
 def encoder_of(
     kinds: tuple[Kind, ...], dtype: str = "float32", sparse: bool | None = None, labels: str | None = None
-) -> Encoder:  # fmt: skip
+) -> Encoder:
     """Build the encoder of complete kinds; ``sparse=None`` applies the rule of :class:`Encoder`."""
     if sparse is None:
         hashed = any(isinstance(kind, (HashedCategories, Text)) for kind in kinds)

@@ -8,19 +8,16 @@ from dataclasses import dataclass, replace
 from parsgd.data.columns.arrow_values import kind_of_type
 from parsgd.data.columns.column_specs import listed
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import ArrowSchema, ArrowType, BasePiece, Chunk, Reading
+from parsgd.data.contracts import ArrowSchema, ArrowType, BaseTablePiece, Chunk, Reading
 from parsgd.data.formats.csv_layout import CsvLayout, CsvOptions, layout_of, parsed_rows
-from parsgd.data.formats.line_spans import LineSpan, blocks_of_rows, read_span, spans
+from parsgd.data.formats.line_spans import LineSpan, read_span, spans
 from parsgd.data.formats.paths import Address, Stamp
 from parsgd.data.formats.tables import CHUNK_ROWS, chunk_of
 from parsgd.errors import DataFileError
 
-# Bytes of a compressed file per parser call.
-_BLOCK_BYTES = 4 << 20
-
 
 @dataclass(frozen=True)
-class CsvPiece(BasePiece):
+class CsvPiece(BaseTablePiece):
     """A span of a CSV file, or all of a compressed one; ``stamp`` detects changes of the file."""
 
     address: Address
@@ -35,18 +32,12 @@ class CsvPiece(BasePiece):
 
     @property
     def name(self) -> str:
-        if self.span.n_rows == 0:
-            return str(self.address)
-        first = self.span.first_row + 1
-        return f"{self.address} (rows {first:,} to {first + self.n_rows - 1:,})"
-
-    def reread(self, reading: Reading) -> CsvPiece:
-        return replace(self, reading=reading)
+        return self.span.name_in(self.address)
 
     def chunks(self) -> Iterator[Chunk]:
         self.address.check(self.stamp)
         types, at, where = self._types(), 0, str(self.address)
-        for block in self._blocks():
+        for block in read_span(self.address, self.span, self.layout.scanner(where)):
             table = parsed_rows(block, self.layout, types, self.layout.names, where, self.span.first_row + at)
             for batch in table.to_batches(max_chunksize=CHUNK_ROWS):
                 first = self.span.first_row + at
@@ -57,16 +48,6 @@ class CsvPiece(BasePiece):
                 f"{self.name}: {at:,} rows were read, and {self.n_rows:,} were counted. Has the file changed, or do"
                 " some of its lines end in another way than the others?"
             )
-
-    def _blocks(self) -> Iterator[bytes]:
-        """Yield whole rows, a few megabytes at a time."""
-        if not self.address.packed:
-            yield read_span(self.address, self.span)
-            return
-        with self.address.open() as file:
-            file.read(self.layout.begin)
-            scanner = self.layout.scanner(str(self.address))
-            yield from (block for block, n_rows in blocks_of_rows(file, scanner, _BLOCK_BYTES) if n_rows)
 
     def _types(self) -> dict[str, ArrowType]:
         """Return the columns to read, and their types.

@@ -204,9 +204,14 @@ def _likely_numbers(sample: bytes, layout: CsvLayout) -> dict[str, Any]:
 
 
 def parsed_rows(
-    block: bytes, layout: CsvLayout, types: dict[str, Any] | None, names: Sequence[str], where: str, first_row: int,
+    block: bytes,
+    layout: CsvLayout,
+    types: dict[str, Any] | None,
+    names: Sequence[str],
+    where: str,
+    first_row: int,
     likely: dict[str, Any] | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """Parse the columns ``types`` of whole rows into an Arrow table; None: all of ``names``, with inferred types.
 
     ``likely`` holds guessed types of some columns.
@@ -221,20 +226,21 @@ def parsed_rows(
     pa = arrow()
     block = _unpadded(block, layout)
     how = csv.ConvertOptions(
-        column_types=likely if types is None else types, include_columns=None if types is None else list(types),
-        null_values=MISSING_NUMBERS, strings_can_be_null=False, quoted_strings_can_be_null=True,
+        column_types=likely if types is None else types,
+        include_columns=None if types is None else list(types),
+        null_values=MISSING_NUMBERS,
+        strings_can_be_null=False,
+        quoted_strings_can_be_null=True,
         decimal_point=layout.decimal,
-    )  # fmt: skip
+    )
 
     def parse(handler: Any = None) -> Any:
         return csv.read_csv(
             pa.BufferReader(block),
             csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=list(names)),
-            csv.ParseOptions(
-                delimiter=layout.separator, newlines_in_values=b'"' in block, invalid_row_handler=handler
-            ),
+            csv.ParseOptions(delimiter=layout.separator, newlines_in_values=b'"' in block, invalid_row_handler=handler),
             how,
-        )  # fmt: skip
+        )
 
     try:
         table = parse()
@@ -256,9 +262,15 @@ def _row_error(where: str, row: Any, first_row: int, layout: CsvLayout) -> str:
 
 
 def _parse_error(
-    error: Exception, parse: Any, block: bytes, layout: CsvLayout, types: dict[str, Any], names: Sequence[str],
-    where: str, first: int,
-) -> DataFileError:  # fmt: skip
+    error: Exception,
+    parse: Any,
+    block: bytes,
+    layout: CsvLayout,
+    types: dict[str, Any],
+    names: Sequence[str],
+    where: str,
+    first: int,
+) -> DataFileError:
     """Build the error with file, row and column of the first invalid value."""
     place = f"{where} (lines counted from row {first + 1:,})" if first else where
     wrong = not_utf8(place, block, 1 if first else layout.line, layout.newline)
@@ -304,9 +316,10 @@ def _unfit(column: Any, kind: Any, layout: CsvLayout) -> Any:
             try:
                 one = '"' + text.replace('"', '""') + '"\n'
                 csv.read_csv(
-                    pa.BufferReader(one.encode()), csv.ReadOptions(use_threads=False, column_names=["x"]),
+                    pa.BufferReader(one.encode()),
+                    csv.ReadOptions(use_threads=False, column_names=["x"]),
                     convert_options=csv.ConvertOptions(column_types={"x": kind}),
-                )  # fmt: skip
+                )
             except pa.ArrowInvalid:
                 yield row, text
 

@@ -18,6 +18,8 @@ from parsgd.errors import DataFileError
 
 # Bytes of a span: large enough to amortize a call, and small enough to hold several in memory.
 SPAN_BYTES = 8 << 20
+# Bytes of a compressed file per parser call.
+_BLOCK_BYTES = 4 << 20
 _NEWLINE, _RETURN, _QUOTE, _SPACE = 10, 13, 34, 32
 # The rest of a quoted field, its closing quote included.
 _QUOTED = re.compile(rb'[^"]*+(?:""[^"]*+)*+"')
@@ -31,6 +33,12 @@ class LineSpan(NamedTuple):
     n_rows: int
     first_row: int
 
+    def name_in(self, address: Address) -> str:
+        """Return the name of the span in errors."""
+        if self.n_rows == 0:
+            return str(address)
+        return f"{address} (rows {self.first_row + 1:,} to {self.first_row + self.n_rows:,})"
+
 
 class RowScanner:
     """A scanner that finds the ends of rows in consecutive blocks of a file.
@@ -41,8 +49,12 @@ class RowScanner:
 
     def __init__(self, name: str, separator: str | None, newline: int = _NEWLINE, line: int = 1, comment: bytes = b""):
         self.name, self.quoted, self.newline, self.line, self.comment = (
-            name, separator is not None, newline, line, comment,
-        )  # fmt: skip
+            name,
+            separator is not None,
+            newline,
+            line,
+            comment,
+        )
         self.separator = ord(separator or ",")
         # inside: within a quoted field; opened: the line where it began; begins: a field begins here
         self.inside, self.opened, self.begins = False, line, True
@@ -175,11 +187,15 @@ class RowScanner:
         return closed.end()
 
 
-def read_span(address: Address, span: LineSpan) -> bytes:
-    """Read a span of an uncompressed file."""
+def read_span(address: Address, span: LineSpan, scanner: RowScanner) -> Iterator[bytes]:
+    """Yield whole rows of a span: all at once, or a few megabytes at a time of a compressed file, which is one span."""
     with address.open() as file:
-        file.seek(span.offset)
-        return file.read(span.length)
+        if not address.packed:
+            file.seek(span.offset)
+            yield file.read(span.length)
+            return
+        file.read(span.offset)
+        yield from (block for block, n_rows in blocks_of_rows(file, scanner, _BLOCK_BYTES) if n_rows)
 
 
 def blocks_of_rows(file: BinaryIO, scanner: RowScanner, size: int | None = None) -> Iterator[tuple[bytes, int]]:

@@ -77,6 +77,13 @@ class ArrayPiece(BasePiece):
     whole: str
 
     @property
+    def form(self) -> str:
+        """The width, the kind and the parts of the rows, which all blocks of a list must share."""
+        kind = "dense" if isinstance(self.x, (np.ndarray, MappedArray)) else "CSR"
+        extras = [name for name, part in (("y", self.y), ("weight", self.weight)) if part is not None]
+        return f"{self.x.shape[1]} {kind} features with {' and '.join(extras) or 'no y'}"
+
+    @property
     def name(self) -> str:
         return f"{self.whole} (rows {self.first + 1:,} to {self.first + self.n_rows:,})"
 
@@ -93,7 +100,7 @@ class ArrayPiece(BasePiece):
     def __getstate__(self) -> dict:
         """Pickle only the piece's own rows of arrays in memory."""
         at = slice(self.first, self.first + self.n_rows)
-        parts = {name: getattr(self, name) for name in ("x", "y", "weight")}
+        parts = {"x": self.x, "y": self.y, "weight": self.weight}
         if any(isinstance(part, MappedArray) for part in parts.values()):
             return self.__dict__
         own = {name: None if part is None else part[at] for name, part in parts.items()}
@@ -128,9 +135,10 @@ def check_finite(x: Any, y: Any, weight: Any, name: str, first: int) -> None:
 def array_pieces(data: Any, target: Any, weight: Any, dtype: str, name: str) -> list[ArrayPiece]:
     """Slice a matrix, an ``.npy`` file or a CSR matrix, with targets and weights of equal length, into pieces."""
     x = handle_of(data, "data")
-    if len(x.shape) != 2 or getattr(x, "dtype", None) is not None and np.dtype(x.dtype).kind not in "biuf":
+    if len(x.shape) != 2 or np.dtype(x.dtype).kind not in "biuf":
         raise InvalidArgumentError(
-            f"{name}: an array of numbers with rows and columns was expected; it has {_seen(x)}."
+            f"{name}: an array of numbers with rows and columns was expected; it has shape {tuple(x.shape)} and type"
+            f" {x.dtype}."
         )
     parts = []
     for what, part in (("target", target), ("weight", weight)):
@@ -147,7 +155,3 @@ def array_pieces(data: Any, target: Any, weight: Any, dtype: str, name: str) -> 
         ArrayPiece(x, *parts, start, min(_PIECE_ROWS, rows - start), dtype, name)
         for start in range(0, rows, _PIECE_ROWS)
     ]
-
-
-def _seen(x: Any) -> str:
-    return f"shape {tuple(x.shape)} and type {x.dtype}"

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from parsgd.data.columns.column_specs import check_names
 from parsgd.data.columns.numeric import arrow
 from parsgd.data.contracts import Reading
 from parsgd.data.formats.paths import file_system, find_files, is_address, stamp_of
 from parsgd.data.formats.row_groups import ParquetFile, RowGroup, filtered, sentence
 from parsgd.data.formats.type_unification import common_type
-from parsgd.errors import DataFileError, InvalidArgumentError, did_you_mean
+from parsgd.errors import DataFileError, InvalidArgumentError
 
 _COUNTED_ROWS = 65_536
 
@@ -55,10 +56,6 @@ class ParquetFiles:
         names = dict.fromkeys([*self.files[0].types, *(name for file in self.files for name in file.partition)])
         return pa.schema([(name, self._type(name)[0]) for name in names], self.metadata)
 
-    @cached_property
-    def _known(self) -> frozenset[str]:
-        return frozenset(self.schema.names)
-
     def pieces(self, reading: Reading) -> list[RowGroup]:
         """Make a piece of each nonempty row group.
 
@@ -67,6 +64,7 @@ class ParquetFiles:
         DataFileError
             If a file lacks a column, or the types of a column are incompatible; names the files.
         """
+        check_names(self.schema, reading.names, self.path)
         types = {name: self._checked(name) for name in reading.names}
         return [
             RowGroup(file, number, n_rows, reading, _casts(file, types), self.filter)
@@ -107,11 +105,6 @@ class ParquetFiles:
         return found, None
 
     def _checked(self, name: str) -> Any:
-        if name not in self._known:
-            hint = did_you_mean(name, self.schema.names)
-            raise DataFileError(
-                f"{self.path} has no column {name!r}.{hint} Its columns are {', '.join(self.schema.names)}."
-            )
         for file in self.files:
             if name not in file.types and name not in file.partition:
                 raise DataFileError(
@@ -127,9 +120,7 @@ class ParquetFiles:
         return kind
 
 
-def open_parquet(
-    path: Any, *, filters: Any = None, storage_options: Mapping[str, Any] | None = None
-) -> ParquetFiles:  # fmt: skip
+def open_parquet(path: Any, *, filters: Any = None, storage_options: Mapping[str, Any] | None = None) -> ParquetFiles:
     """Find the files and read their footers.
 
     Parameters

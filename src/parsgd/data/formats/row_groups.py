@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+import contextlib
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import ArrowBatch, ArrowType, BasePiece, Chunk, LazyRows, Reading
+from parsgd.data.contracts import ArrowBatch, ArrowType, BaseTablePiece, Chunk, LazyRows, Reading
 from parsgd.data.formats.paths import Stamp, file_system, is_address, stamp_of
 from parsgd.data.formats.tables import targets_and_weights
 from parsgd.data.sources.piece_reader import error_location
@@ -52,7 +53,7 @@ class ParquetFile:
         self.check()
         # page checksums are verified if the file has them
         settings = {"page_checksum_verification": True}
-        with self._reading():
+        with _read_errors(self, self.path):
             if is_address(self.path):
                 # over a network, few long reads are faster than many short ones
                 system, path = file_system(self.path, self.options)
@@ -82,30 +83,21 @@ class ParquetFile:
                 f" (or was rewritten). {_UNCHANGED}"
             )
 
-    def _reading(self) -> Any:
-        return _ReadErrors(self, self.path)
 
-
-class _ReadErrors:
-    """Context that converts errors of pyarrow to DataFileError, after a check that the file is unchanged."""
-
-    def __init__(self, file: ParquetFile, name: str):
-        self.file, self.name = file, name
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if not isinstance(error, (arrow().ArrowException, OSError)):
-            return
-        self.file.check()
+@contextlib.contextmanager
+def _read_errors(file: ParquetFile, name: str) -> Generator[None]:
+    """Convert errors of pyarrow to DataFileError, after a check that the file is unchanged."""
+    try:
+        yield
+    except (arrow().ArrowException, OSError) as error:
+        file.check()
         raise DataFileError(
-            f"{self.name} cannot be read: {sentence(error)} The file is damaged; write it again, or leave it out."
+            f"{name} cannot be read: {sentence(error)} The file is damaged; write it again, or leave it out."
         ) from error
 
 
 @dataclass(frozen=True)
-class RowGroup(BasePiece):
+class RowGroup(BaseTablePiece):
     """One row group of a Parquet file: a :class:`~parsgd.data.contracts.Piece`.
 
     ``finite``: the encoder has checked the rows for NaN and infinite values, with the column's name. ``casts`` maps the
@@ -125,9 +117,6 @@ class RowGroup(BasePiece):
     @property
     def name(self) -> str:
         return f"{self.file.path}, row group {self.number}"
-
-    def reread(self, reading: Reading) -> RowGroup:
-        return replace(self, reading=reading)
 
     def chunks(self) -> Iterator[Chunk]:
         """Read its rows in stored order, a few thousand at a time.
@@ -149,7 +138,7 @@ class RowGroup(BasePiece):
             batches = self._batches(opened)
             at, most = 0, _MOST_ROWS if lazy else _CHUNK_ROWS
             while True:
-                with _ReadErrors(self.file, f"{self.name} (from row {at + 1:,} on)"):
+                with _read_errors(self.file, f"{self.name} (from row {at + 1:,} on)"):
                     batch = next(batches, None)
                 if batch is None:
                     break

@@ -10,13 +10,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from parsgd.data.contracts import BasePiece, Chunk
+from parsgd.data.contracts import BasePiece, Chunk, CsrMatrix
 from parsgd.data.formats.line_spans import LineSpan, RowScanner, blocks_of_rows, read_span
 from parsgd.data.formats.paths import Address, Stamp
 from parsgd.errors import DataFileError
-
-# Bytes of a compressed file per parser call.
-_BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -40,20 +37,19 @@ class SvmlightPiece(BasePiece):
 
     @property
     def name(self) -> str:
-        first = self.span.first_row + 1
-        return f"{self.address} (rows {first:,} to {first + self.n_rows - 1:,})"
+        return self.span.name_in(self.address)
 
     def chunks(self) -> Iterator[Chunk]:
         self.address.check(self.stamp)
         rows = 0
-        for block in _blocks(self.address, self.span):
+        for block in read_span(self.address, self.span, RowScanner(str(self.address), None)):
             x, y = parsed(block, self.name, self.dtype)
             rows += len(y)
             yield Chunk(self._fitting(x), y, None)
         if rows != self.n_rows:
             raise DataFileError(f"{self.name}: {rows:,} rows were read, and {self.n_rows:,} were counted.")
 
-    def _fitting(self, x: sparse.csr_matrix) -> sparse.csr_matrix:
+    def _fitting(self, x: CsrMatrix) -> CsrMatrix:
         """Convert to ``n_features`` columns, counted from 0."""
         if self.wider:
             x = x[:, : self.n_features + self.first]
@@ -67,26 +63,19 @@ class SvmlightPiece(BasePiece):
         return sparse.csr_matrix((data, indices, x.indptr), shape=(x.shape[0], self.n_features))
 
 
-def parsed(block: bytes, name: str, dtype: str) -> tuple[sparse.csr_matrix, np.ndarray]:
+def parsed(block: bytes, name: str, dtype: str) -> tuple[CsrMatrix, np.ndarray]:
     """Parse lines to ``(x, y)``, with columns numbered as in the file."""
     from sklearn.datasets import load_svmlight_file
 
     try:
         # the dtype applies to the targets, too
-        x, y = load_svmlight_file(io.BytesIO(block), zero_based=True, dtype=np.float64)
+        loaded: Any = load_svmlight_file(io.BytesIO(block), zero_based=True, dtype=np.float64)
     except (ValueError, OverflowError) as error:
         raise DataFileError(f"{name}: cannot be read as svmlight: {error}. Is the file complete?") from error
+    x, y = loaded
     if not np.isfinite(x.data).all() or not np.isfinite(y).all():
         raise DataFileError(f"{name}: holds numbers that are not finite; correct them.")
     return x.astype(dtype), y
-
-
-def _blocks(address: Address, span: LineSpan) -> Iterator[bytes]:
-    if not address.packed:
-        yield read_span(address, span)
-        return
-    with address.open() as file:
-        yield from (block for block, _ in blocks_of_rows(file, RowScanner(str(address), None), _BLOCK_BYTES))
 
 
 @dataclass(frozen=True)
@@ -113,7 +102,8 @@ class SvmlightColumns:
             If a file numbers its features differently.
         """
         found, (low, where), (high, wide) = _scanned(addresses, dtype)
-        first, notes = int(not self.zero_based), []
+        first = int(not self.zero_based)
+        notes: list[str] = []
         if low < first:
             raise DataFileError(
                 f"{where}: has a feature with the number 0, and the model counts features from 1. Write the file with"
@@ -132,11 +122,13 @@ class SvmlightColumns:
         return pieces, notes
 
 
-def _scanned(addresses: Sequence[Address], dtype: str) -> tuple[list[SvmlightPiece], tuple, tuple]:
+def _scanned(addresses: Sequence[Address], dtype: str) -> tuple[list[SvmlightPiece], tuple[int, str], tuple[int, str]]:
     """Return the pieces, and the lowest and highest feature index with their files, from one pass."""
-    pieces, lowest, highest = [], [(1 << 62, "")], [(-1, "")]
+    pieces: list[SvmlightPiece] = []
+    lowest, highest = [(1 << 62, "")], [(-1, "")]
     for address in addresses:
-        stamp, offset, rows, found = address.stamp(), 0, 0, []
+        stamp, offset, rows = address.stamp(), 0, 0
+        found: list[LineSpan] = []
         with address.open() as file:
             for block, _ in blocks_of_rows(file, RowScanner(str(address), None)):
                 x, y = parsed(block, str(address), dtype)
@@ -173,6 +165,6 @@ def svmlight_pieces(
     return [replace(piece, n_features=width, first=first) for piece in found], columns
 
 
-def is_svmlight(ending: Any) -> bool:
+def is_svmlight(ending: str) -> bool:
     """Return True if the suffix is one of svmlight files."""
     return ending in (".svm", ".svmlight", ".libsvm")

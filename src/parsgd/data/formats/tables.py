@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from parsgd.data.contracts import (
     ArrowColumn,
     ArrowTable,
     ArrowType,
-    BasePiece,
+    BaseTablePiece,
     BatchEncoder,
     Chunk,
     Reading,
@@ -126,7 +126,7 @@ def weights_in(column: ArrowColumn, name: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class TablePiece(BasePiece):
+class TablePiece(BaseTablePiece):
     """Rows ``[first_row, first_row + n_rows)`` of a table in memory; pickled with its rows."""
 
     table: ArrowTable
@@ -138,9 +138,6 @@ class TablePiece(BasePiece):
     def n_rows(self) -> int:
         return self.table.num_rows
 
-    def reread(self, reading: Reading) -> TablePiece:
-        return replace(self, reading=reading)
-
     def chunks(self) -> Iterator[Chunk]:
         at = self.first_row
         for batch in self.table.select(self.reading.names).to_batches(max_chunksize=CHUNK_ROWS):
@@ -148,7 +145,7 @@ class TablePiece(BasePiece):
             at += batch.num_rows
 
 
-def as_arrow(data: Any) -> ArrowTable | None:
+def as_arrow(data: Any) -> ArrowTable:
     """Convert a pandas, polars or Arrow table to an Arrow table; return None for anything else."""
     home = type(data).__module__.partition(".")[0]
     if home == "pandas" and hasattr(data, "columns"):

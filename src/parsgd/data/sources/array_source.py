@@ -135,11 +135,13 @@ class ArraySource:
         places = [ascending(part, len(numbers)) for part in np.split(self._random_order(seed, size), ends)]
         return [
             ArrayShard(
-                self.rows, part if self.subset is None else numbers[part], self.shuffle,
+                self.rows,
+                part if self.subset is None else numbers[part],
+                self.shuffle,
                 _starts=None if size == 1 else run_starts(part, size),
             )
             for part in places
-        ]  # fmt: skip
+        ]
 
     def draw(self, n_rows: int, seed: int) -> tuple[Rows, ArraySource]:
         """Return copies of ``n_rows`` random rows, and the source without them."""

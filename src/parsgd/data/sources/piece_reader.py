@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -124,7 +124,7 @@ def chunks_of(piece: Piece, stop: int | None = None) -> Iterator[tuple[int, Chun
     with error_location(piece, 0, piece.n_rows):
         chunks = iter(piece.lazy_chunks())
     at = 0
-    with contextlib.closing(chunks) if isinstance(chunks, Generator) else contextlib.nullcontext():
+    with _closing(chunks):
         while at < stop:
             chunk = _next(piece, chunks, at)
             if chunk is None:
@@ -136,6 +136,12 @@ def chunks_of(piece: Piece, stop: int | None = None) -> Iterator[tuple[int, Chun
             if following > at:
                 yield at, chunk
             at = following
+
+
+def _closing(chunks: Iterator[Chunk]) -> contextlib.AbstractContextManager[object]:
+    if isinstance(chunks, Generator):
+        return contextlib.closing(cast("Generator[Chunk]", chunks))
+    return contextlib.nullcontext()
 
 
 def check_rows_finite(posed: PosedRows) -> None:

@@ -126,9 +126,17 @@ class StreamingSource:
         row_bytes = bytes_per_row(self.n_features, self.dtype, self.sparse, self.values_per_row)
         shuffle_buffer_rows = min(self.shuffle_buffer_rows or usual_rows(row_bytes), max(rows, 1))
         return StreamingShard(
-            tuple(spans), self.n_features, self.dtype, self.sparse, self.pose, self.shuffle, shuffle_buffer_rows,
-            self.values_per_row, share, number,
-        )  # fmt: skip
+            tuple(spans),
+            self.n_features,
+            self.dtype,
+            self.sparse,
+            self.pose,
+            self.shuffle,
+            shuffle_buffer_rows,
+            self.values_per_row,
+            share,
+            number,
+        )
 
 
 @dataclass

@@ -48,9 +48,21 @@ class AdagradRun(LinearSGDRun):
     def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
         self.run_state[field.LR_SCALE] = self.lr_scale
         self.kernel(
-            rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.squares, self.paid, self.batch_gradient,
-            self.buffer, self.scratch, self.lanes, self.hyperparams,
-        )  # fmt: skip
+            rows.x,
+            rows.y,
+            rows.weight,
+            order,
+            start,
+            stop,
+            self.coef,
+            self.squares,
+            self.paid,
+            self.batch_gradient,
+            self.buffer,
+            self.scratch,
+            self.lanes,
+            self.hyperparams,
+        )
         self.examples += stop - start
 
     def _kept(self) -> tuple[np.ndarray, ...]:

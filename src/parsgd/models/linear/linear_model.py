@@ -205,9 +205,14 @@ class Linear:
         return float(np.sum(np.diff(edges) * np.log(np.maximum(1.0 - decay * self.rates(middle), 1e-300))))
 
     def sgd_run(
-        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0,
+        self,
+        state: np.ndarray,
+        schedule_step: float,
+        lr_scale: np.ndarray,
+        seed: int,
+        schedule_step_size: float = 1.0,
         shared_scalars: np.ndarray | None = None,
-    ) -> LinearSGDRun:  # fmt: skip
+    ) -> LinearSGDRun:
         if self.schedule == "adagrad":
             return AdagradRun(self, state, schedule_step, lr_scale, schedule_step_size)
         return LinearSGDRun(self, state, schedule_step, lr_scale, schedule_step_size, shared_scalars)

@@ -126,9 +126,22 @@ class LinearSGDRun:
             self._open()
         tiny = _TINY_SCALE[self.model.dtype]
         self.kernel(
-            rows.x, rows.y, rows.weight, order, start, stop, self.coef, self.mean, self.paid, self.buffer,
-            self.scratch, tiny, self.lanes, self.hyperparams, *self.shared,
-        )  # fmt: skip
+            rows.x,
+            rows.y,
+            rows.weight,
+            order,
+            start,
+            stop,
+            self.coef,
+            self.mean,
+            self.paid,
+            self.buffer,
+            self.scratch,
+            tiny,
+            self.lanes,
+            self.hyperparams,
+            *self.shared,
+        )
         self.examples += stop - start
 
     def mean_loss(self) -> float:

@@ -155,9 +155,14 @@ class Network:
         return state
 
     def sgd_run(
-        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0,
+        self,
+        state: np.ndarray,
+        schedule_step: float,
+        lr_scale: np.ndarray,
+        seed: int,
+        schedule_step_size: float = 1.0,
         shared_scalars: np.ndarray | None = None,
-    ) -> NetworkSGDRun:  # fmt: skip
+    ) -> NetworkSGDRun:
         # schedule_step_size is not used: moments count steps, and decaying rates count epochs
         return NetworkSGDRun(self, state, schedule_step, lr_scale, seed, shared_scalars)
 

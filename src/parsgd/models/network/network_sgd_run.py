@@ -88,9 +88,19 @@ class NetworkSGDRun:
         """Make steps on ``order[start:stop]``."""
         self.run_state[field.LR_SCALE] = self.lr_scale[0]
         self.kernel(
-            rows.x, rows.y, rows.weight, order, start, stop, *self.parts, self.buffers, self.layout, self.hyperparams,
-            self.run_state, self.shared_scalars,
-        )  # fmt: skip
+            rows.x,
+            rows.y,
+            rows.weight,
+            order,
+            start,
+            stop,
+            *self.parts,
+            self.buffers,
+            self.layout,
+            self.hyperparams,
+            self.run_state,
+            self.shared_scalars,
+        )
         self.examples += stop - start
 
     def mean_loss(self) -> float:
