@@ -346,8 +346,8 @@ class Linear:
             return (weight * positive[y])[:, None]
         if self.n_outputs > 1:
             return weight[:, None] * np.where(y[:, None] == np.arange(self.n_outputs), positive, negative)
-        factors: np.ndarray = weight * np.where(y > 0, positive[0], negative[0])
-        return factors[:, None]
+        class_weights = np.asarray(np.where(y > 0, positive[0], negative[0]), dtype=positive.dtype)
+        return (weight * class_weights)[:, None]
 
     @property
     def intercept_decay(self) -> float:

@@ -60,8 +60,7 @@ def _relu_slope(z: np.ndarray) -> np.ndarray:
 
 
 def _leaky_relu_slope(z: np.ndarray) -> np.ndarray:
-    slope: np.ndarray = np.where(z > 0, z.dtype.type(1), z.dtype.type(LEAK))
-    return slope
+    return np.asarray(np.where(z > 0, z.dtype.type(1), z.dtype.type(LEAK)), dtype=z.dtype)
 
 
 Function = Callable[[np.ndarray], np.ndarray]
