@@ -225,6 +225,19 @@ def test_endings_of_names_in_capitals(tmp_path):
     assert read(tmp_path / "X.CSV.GZ", target="y")[0] == [[1]]
 
 
+def test_tabs_divide_files_that_end_in_tsv(tmp_path):
+    path = write(tmp_path / "table.tsv.gz", gzip.compress(b"size\tnote, of it\tprice\n1\t2\t3\n4\t5\t6\n"))
+    assert read(path, target="price") == ([[1.0, 2.0], [4.0, 5.0]], [3, 6])
+    assert open_dataset(tmp_path, target="price").shape == (2, 2)
+
+
+def test_rows_of_a_part_of_a_file_are_named_once(tmp_path, spans):
+    path = write(tmp_path / "table.csv", "a,b\n" + "1,2\n" * 60 + "inf,2\n")
+    with pytest.raises(DataFileError) as error:
+        read(path, target="b")
+    assert str(error.value).startswith("table.csv, row 61: ") or str(error.value).startswith(f"{path}, row 61: ")
+
+
 @pytest.mark.parametrize(
     ("encoding", "said"), [("utf-16", "UTF-16"), ("utf-16-le", "UTF-16"), ("latin-1", "line 52.*Latin-1.*iconv")]
 )

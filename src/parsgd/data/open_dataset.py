@@ -24,8 +24,8 @@ from parsgd.data.table_columns import columns_of_table
 from parsgd.errors import DataFileError, InvalidArgumentError
 from parsgd.utils import first_use
 
-_ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".npy": "npy"}
-_ALL_ENDINGS = (".parquet", ".pq", ".csv", ".svm", ".svmlight", ".libsvm")
+_ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".npy": "npy"}
+_ALL_ENDINGS = (".parquet", ".pq", ".csv", ".tsv", ".svm", ".svmlight", ".libsvm")
 # Collections of other packages: top-level module of their types -> the function that opens them, ``function(data,
 # request) -> Dataset``.
 COLLECTIONS = dict.fromkeys(("dask", "distributed"), "parsgd.data.dask_collections:open_collection")
@@ -54,7 +54,7 @@ def open_dataset(
     ----------
     data : str, path, list of these, array, table or blocks
         - Parquet: a file, a folder (also partitioned), an fsspec address such as ``s3://bucket/folder``.
-        - CSV (also ``.gz``, ``.bz2``, ``.xz``) in UTF-8.
+        - CSV: ``.csv``, ``.tsv`` (also ``.gz``, ``.bz2``, ``.xz``) in UTF-8; the separator is detected.
         - svmlight: ``.svm``, ``.svmlight``, ``.libsvm`` (also compressed).
         - ``.npy`` files, memory-mapped or other arrays, CSR matrices; ``target`` and ``weight`` are then arrays or
           ``.npy`` files, too.

@@ -34,8 +34,8 @@ LARGE_BYTES = 1 << 30
 _COMPRESSED = (".gz", ".bz2", ".xz")
 # Estimated ratio of uncompressed to compressed size of text.
 _COMPRESSION_RATIO = 5
-_READABLE = (".csv", ".parquet", ".pq", ".npz", ".svm", ".svmlight", ".libsvm")
-_KINDS = ".csv (also .gz, .bz2, .xz), .parquet, .npz, .svm (also .svmlight, .libsvm; .gz, .bz2, .xz)"
+_READABLE = (".csv", ".tsv", ".parquet", ".pq", ".npz", ".svm", ".svmlight", ".libsvm")
+_KINDS = ".csv or .tsv (also .gz, .bz2, .xz), .parquet, .npz, .svm (also .svmlight, .libsvm; .gz, .bz2, .xz)"
 # More distinct numbers than this are refused as classes: they are probably regression targets.
 _MAX_NUMBER_CLASSES = 1000
 _REGRESSORS = "--model sgd-regressor or mlp-regressor"
@@ -246,7 +246,7 @@ def is_csv(name: str | Address) -> bool:
     """Return True for a CSV file, its address, or a folder with CSV files."""
     if isinstance(name, Address):
         return True
-    return any(address.format == ".csv" for address in find_files(name, None, _READABLE) or ())
+    return any(address.format in (".csv", ".tsv") for address in find_files(name, None, _READABLE) or ())
 
 
 def is_svmlight_name(name: str) -> bool:
