@@ -10,6 +10,7 @@ import parsgd
 from parsgd.cli import option_values
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.commands import loss_plots, simulate
+from parsgd.core import AlgorithmTraits
 from parsgd.errors import Outcome
 from parsgd.planning.heldout import CurvePoint
 from parsgd.viz import number_format
@@ -227,7 +228,7 @@ def test_a_thousand_workers_are_typed_in_a_few_letters(report):
 
 
 def test_algorithms_that_need_what_is_not_there_are_refused_before_data_are_read(cli, monkeypatch):
-    monkeypatch.setattr(parsgd.LocalSGD, "requires", frozenset({"shared_memory"}))
+    monkeypatch.setattr(parsgd.LocalSGD, "traits", AlgorithmTraits(requires=frozenset({"shared_memory"})))
     said = cli("simulate", "nowhere.csv", *CREW, "--algorithm", "weighted,local", code=2).stderr
     assert "algorithm='local' needs shared_memory; engine='simulated' offers nothing beyond messages" in said
 

@@ -255,7 +255,7 @@ def test_after_ctrl_c_as_if_it_had_not_been_pressed(algorithm, engine, tmp_path)
     whole = make(engine=engine).fit(X, Y)
     kept = Checkpoint(tmp_path, seconds=np.inf)
     with pytest.raises(KeyboardInterrupt):
-        make(engine=BreaksOff(engine, 5 * (not algorithm.one_shot), press=True), checkpoint=kept).fit(X, Y)
+        make(engine=BreaksOff(engine, 5 * (not algorithm.traits.one_shot), press=True), checkpoint=kept).fit(X, Y)
     assert facts(make(engine=engine, checkpoint=kept).fit(X, Y, resume=True)) == facts(whole)
 
 

@@ -354,6 +354,7 @@ def test_devices_are_refused_and_not_read_for_ever():
         (lambda d: d.update(algorithm_=3), "algorithm_ is 3, not a Choice"),
         (lambda d: d.update(outcome_=None), "outcome_ is None, not an Outcome"),
         (lambda d: d.update(loss_curve_=["a"]), "loss_curve_ is .*, not a list of numbers"),
+        (lambda d: d.update(loss_curve_=None), "loss_curve_ is None, not a list of numbers"),
         (lambda d: d["_rule"]["fields"].update(idle=None), "_rule, the stopping rule"),
         (lambda d: d["_rule"]["fields"].update(patience="x"), "_rule, the stopping rule"),
         (lambda d: d.update(t_=10**400), "t_ is 1000"),

@@ -1,7 +1,6 @@
 """A loss and a kind of model are added from outside by registration, and do what the built-in ones do."""
 
 import math
-import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,7 @@ import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 
 import parsgd
-from parsgd.core import Totals
+from parsgd.core import PlainModel, Totals
 from parsgd.errors import InvalidArgumentError, ModelFileError
 from parsgd.estimators import auto_select, kinds
 from parsgd.estimators.attribute_checks import problems_of_array
@@ -118,7 +117,7 @@ def test_the_codes_of_network_losses_are_those_of_the_kernels():
 
 
 @dataclass(frozen=True)
-class Exponential:
+class Exponential(PlainModel):
     """``p = exp(x . w)`` with half the squared error, a model that is not linear; in NumPy."""
 
     n_features: int
@@ -127,10 +126,7 @@ class Exponential:
     batch_size = 1
     dtype = "float64"
     loss = "squared_error"
-    uses_blas = is_linear = False
-    nonnegative = slice(0, 0)
-    capabilities = frozenset()
-    unavailable = types.MappingProxyType({})
+    capabilities = frozenset({"gradients", "averaging"})
 
     @cached_property
     def size(self):

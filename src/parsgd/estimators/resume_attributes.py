@@ -90,7 +90,7 @@ _RECORDS = {
     "loss_": _OPTIONAL_FLOAT,
     "best_loss_": _OPTIONAL_FLOAT,
     "best_validation_score_": _OPTIONAL_FLOAT,
-    "loss_curve_": _OPTIONAL_FLOATS,
+    "loss_curve_": (_are_reals, "a list of numbers"),
     "validation_scores_": _OPTIONAL_FLOATS,
     "_no_improvement_count": (lambda value: isinstance(value, int) and value >= 0, "a number of epochs"),
 }

@@ -93,7 +93,7 @@ def is_one_shot(kept: CheckpointContent) -> bool:
     """Return True if the algorithm merges once, at the end of the fit."""
     choice = kept.extras.get("choice")
     # a checkpoint stores only the name of an algorithm that is not part of parsgd
-    return choice is not None and choice.algorithm is not None and choice.algorithm.one_shot
+    return choice is not None and choice.algorithm is not None and choice.algorithm.traits.one_shot
 
 
 def guess_model(kept: CheckpointContent) -> str | None:

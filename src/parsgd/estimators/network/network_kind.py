@@ -81,7 +81,6 @@ class NetworkKind(ModelKind):
         for i, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
             yield from problems_of_array(f"coefs_[{i}]", coef, layers[i : i + 2])
             yield from problems_of_array(f"intercepts_[{i}]", intercept, layers[i + 1 : i + 2])
-        yield from _problems_of_curves(estimator)
         yield from _problems_of_partial_fit(estimator, Network(layers).n_parameters)
 
     def check_plannable(self, estimator: Any) -> None:
@@ -162,18 +161,6 @@ def _set_slots(merged: Any, estimators: Sequence[Any], shares: np.ndarray) -> No
     merged._slots = sum_arrays(slots, shares) if alike else np.zeros(0, dtype=merged.coefs_[0].dtype)
     if alike and all(hasattr(estimator, "_clock") for estimator in estimators):
         merged._clock = float(np.ceil(shares @ [estimator._clock for estimator in estimators] - 1e-9))
-
-
-def _problems_of_curves(estimator: Any) -> Iterator[str]:
-    """Check the curves that ``partial_fit`` extends; None where a solver or setting has no curve."""
-    for name, optional in (("loss_curve_", False), ("validation_scores_", True)):
-        curve = vars(estimator).get(name, [])
-        numbers = isinstance(curve, list) and all(isinstance(value, (int, float)) for value in curve)
-        if not numbers and not (optional and curve is None):
-            yield f"{name} should be a list of numbers"
-    best = vars(estimator).get("best_loss_")
-    if not (best is None or isinstance(best, (int, float))):
-        yield f"best_loss_ is {best!r}, not a number"
 
 
 def _problems_of_partial_fit(estimator: Any, n_parameters: int) -> Iterator[str]:
