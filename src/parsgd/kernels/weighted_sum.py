@@ -10,7 +10,7 @@ U = np.uint64
 
 
 @kernel
-def add_weighted(total: np.ndarray, vector: np.ndarray, start: int, n: int, weight: np.ndarray) -> None:
+def add_weighted(total: np.ndarray, vector: np.ndarray, start: int, n: int, weight: float) -> None:
     """Add ``weight * vector[start:start + n]`` to ``total[:n]``, which is float64."""
     for i in range(U(n)):
         total[i] += weight * vector[U(start) + i]
