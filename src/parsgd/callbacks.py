@@ -262,7 +262,8 @@ class MLflowLogger(_Logger):
 
     def __init__(self, experiment: str = "parsgd", tracking_uri: str | None = None):
         super().__init__()
-        self.experiment, self.tracking_uri = experiment, tracking_uri
+        self.experiment: str = experiment
+        self.tracking_uri: str | None = tracking_uri
         _import_optional("mlflow", "MLflowLogger", "mlflow")
 
     def _open(self, estimator: Any, run: str) -> tuple[Any, str]:

@@ -38,7 +38,7 @@ class _DaskMixin:
 
     @client.setter
     def client(self, client: Any) -> None:
-        self.engine = Dask(client=client)
+        self.engine: Dask = Dask(client=client)
 
     def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None, **settings: Any) -> Any:
         """Fit to a Dask array or dataframe ``X`` and ``y`` of the same kind, or to other input of the base class."""

@@ -44,7 +44,7 @@ class Checkpoint:
     (5, 5, 9)
     """
 
-    folder: str | os.PathLike
+    folder: str | os.PathLike[str]
     seconds: float = 10.0
     keep: int = 2
 

@@ -33,17 +33,18 @@ class CheckpointWriter:
     """
 
     def __init__(self, folder: CheckpointStore, settings: Checkpoint, resume: bool):
-        self.folder, self.settings = folder, settings
+        self.folder: CheckpointStore = folder
+        self.settings: Checkpoint = settings
         self.found = self._find() if resume else self._check_finished()
         self.params: Mapping[str, Any] = {}
         self.extras: dict[str, Any] = {} if self.found is None else dict(self.found.extras)
         self.identity: dict[str, dict[str, Any]] = {}
-        self.encoder = file_format.HistoryEncoder()
+        self.encoder: file_format.HistoryEncoder = file_format.HistoryEncoder()
         self.latest: Snapshot | None = None
         # round of the last checkpoint, and True if the fit had ended there; time of the last attempt
-        self.written = (-1, False)
-        self.tried_at = time.monotonic()
-        self.failing = False
+        self.written: tuple[int, bool] = (-1, False)
+        self.tried_at: float = time.monotonic()
+        self.failing: bool = False
 
     # -- existing checkpoints ------------------------------------------------------------------------------------------
 

@@ -82,7 +82,7 @@ class Command(TyperCommand):
         return super().invoke(ctx)
 
 
-def _add(function: Callable, *examples: str) -> None:
+def _add(function: Callable[..., Any], *examples: str) -> None:
     """Make ``function`` a command of the app; ``examples`` follow its help, and the tests run them."""
     epilog = "\n\n".join(("Examples:", *examples))
     # the terminal wraps the lines of each paragraph
@@ -91,7 +91,7 @@ def _add(function: Callable, *examples: str) -> None:
     app.command(cls=Command, help=help, epilog=epilog)(expand_groups(function, config.ConfigOptions))
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     cls=ErrorReportingGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from typer.core import TyperArgument, TyperOption
@@ -20,7 +20,7 @@ from typer.core import TyperArgument, TyperOption
 from parsgd.cli.cli_errors import UsageError
 from parsgd.errors import did_you_mean
 
-Parameter = TyperArgument | TyperOption
+Parameter: TypeAlias = TyperArgument | TyperOption
 # Options that a configuration file does not contain.
 _EXCLUDED = ("config", "print-config", "help")
 

@@ -34,7 +34,7 @@ class Console:
     def __init__(self, quiet: bool = False, to_stderr: bool = False):
         stream = MessageStream("stderr" if to_stderr or quiet else "stdout")
         width = None if stream.isatty() else _PLAIN_WIDTH
-        self.console = RichConsole(file=stream, highlight=False, width=width)
+        self.console: RichConsole = RichConsole(file=stream, highlight=False, width=width)
         self.quiet = quiet
 
     def print(self, text: str = "", style: str | None = None) -> None:

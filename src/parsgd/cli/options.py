@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
 
 import typer
 
@@ -37,7 +37,11 @@ LOSSES = (*losses.names(), "absolute_error")
 PENALTIES = ("l2", "l1", "elasticnet", "none")
 RATES = ("optimal", "constant", "invscaling", "adaptive", "adagrad")
 TRAINING, PARALLEL, CHECKPOINTS, DATA = "Training", "Parallel work", "Checkpoints", "Rows and columns"
-Text, Number, Integer, Boolean, Texts = str | None, float | None, int | None, bool | None, list[str] | None
+Text: TypeAlias = str | None
+Number: TypeAlias = float | None
+Integer: TypeAlias = int | None
+Boolean: TypeAlias = bool | None
+Texts: TypeAlias = list[str] | None
 
 
 def option(
@@ -62,7 +66,7 @@ _STREAMED = "Folders, several files, and addresses such as s3://bucket/folder ar
 DataFiles = Annotated[list[str], typer.Argument(metavar="DATA...", help=f"{_FORMATS} {_STREAMED}")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file written by parsgd fit.")]
 AsJson = Annotated[bool, option("Print the results as one JSON object; progress goes to standard error.", "--json")]
-Stream = Annotated[
+Stream: TypeAlias = Annotated[
     Boolean, option("Read the data in parts instead of loading them. Default: if large.", "--stream/--no-stream")
 ]
 TestFraction = Annotated[float, option("Fraction of the rows held out as the test set.", panel=DATA)]
@@ -71,7 +75,7 @@ TestFraction = Annotated[float, option("Fraction of the rows held out as the tes
 # -- option groups -----------------------------------------------------------------------------------------------------
 
 
-def expand_groups(function: Callable, *extra: type) -> Callable:
+def expand_groups(function: Callable[..., Any], *extra: type) -> Callable[..., Any]:
     """Replace each parameter of ``function`` that is a group by the fields of the group.
 
     The fields of the groups in ``extra`` become parameters, too, but are not passed to ``function``.

@@ -98,4 +98,4 @@ class _NoProgress:
 
 
 # The progress callback of work without an observer.
-no_progress = _NoProgress()
+no_progress: _NoProgress = _NoProgress()

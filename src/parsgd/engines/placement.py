@@ -59,8 +59,8 @@ class Placement(Generic[H]):
     """
 
     def __init__(self, rows: Sequence[int], hosts: Sequence[H], homes: Sequence[H] | None = None):
-        self.available = list(hosts)
-        self.homes = (
+        self.available: list[H] = list(hosts)
+        self.homes: list[H] = (
             [self.available[i % len(self.available)] for i in range(len(rows))] if homes is None else list(homes)
         )
         self.hosts: list[H | None] = list(self.homes)
@@ -69,7 +69,7 @@ class Placement(Generic[H]):
     def set_rows(self, rows: Sequence[int]) -> None:
         """Set the number of rows of each worker."""
         # plus one, so that empty shards are distributed, too
-        self.weights = [n_rows + 1 for n_rows in rows]
+        self.weights: list[int] = [n_rows + 1 for n_rows in rows]
         self.loads: dict[H | None, int] = dict.fromkeys(self.available, 0)
         for worker, host in enumerate(self.hosts):
             self.loads[host] = self.loads.get(host, 0) + self.weights[worker]

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from parsgd.core import EngineDefaults, Report, Shard, StoppableProgress, Task, WorkFn
 
@@ -18,7 +19,7 @@ class Serial(EngineDefaults):
     """Engine that runs each task when its report is requested, in the order of sending."""
 
     name = "serial"
-    capabilities = frozenset[str]()
+    capabilities: ClassVar[frozenset[str]] = frozenset[str]()
     in_calling_thread = True
 
     def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> SerialWorkerPool:
@@ -29,7 +30,9 @@ class SerialWorkerPool:
     """Tasks that wait for ``receive``, which runs them in the calling thread."""
 
     def __init__(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress):
-        self.work, self.shards, self.progress = work, shards, progress
+        self.work: WorkFn = work
+        self.shards: Sequence[Shard] = shards
+        self.progress: StoppableProgress = progress
         self.tasks: deque[Task] = deque()
 
     def send(self, task: Task) -> None:

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 
@@ -104,7 +104,7 @@ class Simulated(EngineDefaults):
     seed: int = 0
 
     name = "simulated"
-    capabilities = frozenset[str]()
+    capabilities: ClassVar[frozenset[str]] = frozenset[str]()
 
     def __post_init__(self) -> None:
         for argument in ("speeds", "latency_s"):
@@ -169,20 +169,27 @@ class SimulatedWorkerPool:
     """Tasks that wait for ``receive``, which runs all of them and orders the results by simulated arrival."""
 
     def __init__(self, engine: Simulated, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress):
-        self.engine, self.work, self.shards, self.progress = engine, work, shards, progress
+        self.engine: Simulated = engine
+        self.work: WorkFn = work
+        self.shards: Sequence[Shard] = shards
+        self.progress: StoppableProgress = progress
         n_workers = len(shards)
-        self.seconds_per_example = [1.0 / (engine.rate * speed) for speed in engine.for_each("speeds", n_workers)]
-        self.latency = engine.for_each("latency_s", n_workers)
+        self.seconds_per_example: list[float] = [
+            1.0 / (engine.rate * speed) for speed in engine.for_each("speeds", n_workers)
+        ]
+        self.latency: list[float] = engine.for_each("latency_s", n_workers)
         unknown = sorted(worker for worker in engine.failures if worker >= n_workers)
         _check("failures", f"{unknown}, and {n_workers} workers", not unknown, "of workers from 0 to n_jobs - 1")
-        self.free = [0.0] * n_workers
-        self.placement = Placement([shard.n_rows for shard in shards], range(n_workers))
+        self.free: list[float] = [0.0] * n_workers
+        self.placement: Placement[int] = Placement([shard.n_rows for shard in shards], range(n_workers))
         # (time at which the driver notices a failure, machine); the next one is last
-        self.failure_notices = sorted(((at + self.latency[i], i) for i, at in engine.failures.items()), reverse=True)
-        self.clock = 0.0
+        self.failure_notices: list[tuple[float, int]] = sorted(
+            ((at + self.latency[i], i) for i, at in engine.failures.items()), reverse=True
+        )
+        self.clock: float = 0.0
         self.sent: deque[tuple[Task, float]] = deque()
         self.under_way: list[tuple[float, int, int, Report | TaskFailed]] = []
-        self.n_sent = 0
+        self.n_sent: int = 0
 
     def send(self, task: Task) -> None:
         self.sent.append((task, self.clock))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import ClassVar
 
 from parsgd.core import EngineDefaults, Report, Shard, StoppableProgress, Task, WorkFn
 from parsgd.engines.affinity import take_core, usable_cores
@@ -20,7 +21,7 @@ class Threads(EngineDefaults):
     """Engine with one thread per worker for the duration of a fit."""
 
     name = "threads"
-    capabilities = frozenset({"shared_memory"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"shared_memory"})
 
     def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> ThreadWorkerPool:
         return ThreadWorkerPool(work, shards, progress)
@@ -34,15 +35,17 @@ class ThreadWorkerPool:
     """
 
     def __init__(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress):
-        self.work, self.shards, self.progress = work, shards, progress
-        self.threads = Background(max(1, len(shards)), "parsgd")
+        self.work: WorkFn = work
+        self.shards: Sequence[Shard] = shards
+        self.progress: StoppableProgress = progress
+        self.threads: Background = Background(max(1, len(shards)), "parsgd")
         self.results: SimpleQueue[Report | BaseException] = SimpleQueue()
-        self.pending = 0
+        self.pending: int = 0
         # the last task sent; the driver may run it itself
         self.held: Task | None = None
         cores = usable_cores()
         # if workers outnumber cores, the system decides
-        self.cores = cores if len(shards) <= len(cores) else []
+        self.cores: list[int] = cores if len(shards) <= len(cores) else []
 
     def send(self, task: Task) -> None:
         self.pending += 1

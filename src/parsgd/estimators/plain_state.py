@@ -46,7 +46,7 @@ class PlainState:
         duplicate.__dict__.update(_attributes(self.__dict__))
         return duplicate
 
-    def __deepcopy__(self, memo: dict) -> Any:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         duplicate = memo[id(self)] = type(self).__new__(type(self))
         duplicate.__dict__.update(copy.deepcopy(_attributes(self.__dict__), memo))
         return duplicate

@@ -60,12 +60,12 @@ class FitTasks:
         epochs: int = 0,
         epoch_name: str = "epoch",
     ):
-        self.arguments = {"estimator": estimator, **callback_arguments}
+        self.arguments: dict[str, Any] = {"estimator": estimator, **callback_arguments}
         self.attributes = attributes
-        self.epochs = epochs if has_callbacks(estimator) else 0
+        self.epochs: int = epochs if has_callbacks(estimator) else 0
         self.epoch_name = epoch_name
         self.epoch: Any = None
-        self.n_started = 0
+        self.n_started: int = 0
         self.root: Any = None
         if not has_callbacks(estimator):
             return

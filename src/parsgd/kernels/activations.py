@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import numba
 import numpy as np
@@ -36,7 +37,7 @@ U = np.uint64
 
 
 @inlined
-def logistic(z, one):
+def logistic(z: float, one: float) -> float:
     """Return the logistic function of ``z``, in the type of ``z``; ``one`` is 1 in that type."""
     return one / (one + exp_same_dtype(-z))
 
@@ -45,7 +46,9 @@ def logistic(z, one):
 
 
 @routine
-def identity_forward(values, derivatives, at, rows, n, w, bias):
+def identity_forward(
+    values: np.ndarray, derivatives: np.ndarray, at: int, rows: int, n: int, w: np.ndarray, bias: int
+) -> None:
     for r in range(U(rows)):
         begin = U(at) + r * U(n)
         for j in range(U(n)):
@@ -53,7 +56,9 @@ def identity_forward(values, derivatives, at, rows, n, w, bias):
 
 
 @routine
-def logistic_forward(values, derivatives, at, rows, n, w, bias):
+def logistic_forward(
+    values: np.ndarray, derivatives: np.ndarray, at: int, rows: int, n: int, w: np.ndarray, bias: int
+) -> None:
     one = values.dtype.type(1)
     for r in range(U(rows)):
         begin = U(at) + r * U(n)
@@ -62,7 +67,9 @@ def logistic_forward(values, derivatives, at, rows, n, w, bias):
 
 
 @routine
-def tanh_forward(values, derivatives, at, rows, n, w, bias):
+def tanh_forward(
+    values: np.ndarray, derivatives: np.ndarray, at: int, rows: int, n: int, w: np.ndarray, bias: int
+) -> None:
     one, two = values.dtype.type(1), values.dtype.type(2)
     for r in range(U(rows)):
         begin = U(at) + r * U(n)
@@ -71,7 +78,9 @@ def tanh_forward(values, derivatives, at, rows, n, w, bias):
 
 
 @routine
-def relu_forward(values, derivatives, at, rows, n, w, bias):
+def relu_forward(
+    values: np.ndarray, derivatives: np.ndarray, at: int, rows: int, n: int, w: np.ndarray, bias: int
+) -> None:
     zero = values.dtype.type(0)
     for r in range(U(rows)):
         begin = U(at) + r * U(n)
@@ -82,7 +91,9 @@ def relu_forward(values, derivatives, at, rows, n, w, bias):
 
 
 @routine
-def leaky_relu_forward(values, derivatives, at, rows, n, w, bias):
+def leaky_relu_forward(
+    values: np.ndarray, derivatives: np.ndarray, at: int, rows: int, n: int, w: np.ndarray, bias: int
+) -> None:
     zero, leak = values.dtype.type(0), values.dtype.type(LEAK)
     for r in range(U(rows)):
         begin = U(at) + r * U(n)
@@ -92,7 +103,9 @@ def leaky_relu_forward(values, derivatives, at, rows, n, w, bias):
 
 
 @routine
-def gelu_forward(values, derivatives, at, rows, n, w, bias):
+def gelu_forward(
+    values: np.ndarray, derivatives: np.ndarray, at: int, rows: int, n: int, w: np.ndarray, bias: int
+) -> None:
     one, three = values.dtype.type(1), values.dtype.type(3)
     rate, cube = values.dtype.type(_GELU_RATE), values.dtype.type(_GELU_CUBE)
     for r in range(U(rows)):
@@ -108,18 +121,18 @@ def gelu_forward(values, derivatives, at, rows, n, w, bias):
 
 
 @routine
-def identity_backward(values, derivatives, e, at, count):
+def identity_backward(values: np.ndarray, derivatives: np.ndarray, e: int, at: int, count: int) -> None:
     pass
 
 
 @routine
-def stored_backward(values, derivatives, e, at, count):
+def stored_backward(values: np.ndarray, derivatives: np.ndarray, e: int, at: int, count: int) -> None:
     for i in range(U(count)):
         values[U(e) + i] *= derivatives[U(at) + i]
 
 
 @routine
-def logistic_backward(values, derivatives, e, at, count):
+def logistic_backward(values: np.ndarray, derivatives: np.ndarray, e: int, at: int, count: int) -> None:
     one = values.dtype.type(1)
     for i in range(U(count)):
         a = values[U(at) + i]
@@ -127,7 +140,7 @@ def logistic_backward(values, derivatives, e, at, count):
 
 
 @routine
-def tanh_backward(values, derivatives, e, at, count):
+def tanh_backward(values: np.ndarray, derivatives: np.ndarray, e: int, at: int, count: int) -> None:
     one = values.dtype.type(1)
     for i in range(U(count)):
         a = values[U(at) + i]
@@ -135,7 +148,7 @@ def tanh_backward(values, derivatives, e, at, count):
 
 
 @routine
-def relu_backward(values, derivatives, e, at, count):
+def relu_backward(values: np.ndarray, derivatives: np.ndarray, e: int, at: int, count: int) -> None:
     zero = values.dtype.type(0)
     for i in range(U(count)):
         error, a = values[U(e) + i], values[U(at) + i]  # read before choosing: without a branch the loop is vectorized
@@ -143,7 +156,7 @@ def relu_backward(values, derivatives, e, at, count):
 
 
 @routine
-def leaky_relu_backward(values, derivatives, e, at, count):
+def leaky_relu_backward(values: np.ndarray, derivatives: np.ndarray, e: int, at: int, count: int) -> None:
     zero, one, leak = values.dtype.type(0), values.dtype.type(1), values.dtype.type(LEAK)
     for i in range(U(count)):
         error, a = values[U(e) + i], values[U(at) + i]
@@ -151,8 +164,22 @@ def leaky_relu_backward(values, derivatives, e, at, count):
 
 
 # Both passes of each activation, by its code.  The forward pass of gelu stores the derivative.
-FORWARD = (identity_forward, logistic_forward, tanh_forward, relu_forward, gelu_forward, leaky_relu_forward)
-BACKWARD = (identity_backward, logistic_backward, tanh_backward, relu_backward, stored_backward, leaky_relu_backward)
+FORWARD: tuple[Callable[..., None], ...] = (
+    identity_forward,
+    logistic_forward,
+    tanh_forward,
+    relu_forward,
+    gelu_forward,
+    leaky_relu_forward,
+)
+BACKWARD: tuple[Callable[..., None], ...] = (
+    identity_backward,
+    logistic_backward,
+    tanh_backward,
+    relu_backward,
+    stored_backward,
+    leaky_relu_backward,
+)
 
 
 @functools.cache
@@ -179,7 +206,7 @@ def _mix_bits(x):
 
 
 @inlined
-def make_mask_key(seed, step, layer):
+def make_mask_key(seed: int, step: float, layer: int) -> int:
     """Return the key of a layer's dropout mask at a step.
 
     It depends on nothing else, so a resumed fit and a batch in parts draw the same masks.
@@ -190,7 +217,16 @@ def make_mask_key(seed, step, layer):
 
 
 @routine
-def apply_dropout(code, keep_probability, key, offset, values, derivatives, at, count):
+def apply_dropout(
+    code: int,
+    keep_probability: float,
+    key: int,
+    offset: int,
+    values: np.ndarray,
+    derivatives: np.ndarray,
+    at: int,
+    count: int,
+) -> None:
     """Apply dropout: keep each value with probability ``keep_probability``, divided by it.
 
     Srivastava et al., JMLR 2014.  Stores the derivatives, mask included, in ``derivatives``.  ``offset``: number of

@@ -25,6 +25,7 @@ has no step size, and no penalty is applied to it.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import types
@@ -50,6 +51,10 @@ from parsgd.kernels.run_state import (
 )
 from parsgd.kernels.single import prefetch_next_rows, prefetch_next_weights
 
+if TYPE_CHECKING:
+    from parsgd.core import CsrRows, DenseRows
+    from parsgd.kernels.hyperparams import Hyperparams
+
 EPSILON = 1e-20
 # Larger weight arrays are prefetched.  With two arrays of 1 MB a pass took 13.2 ms with prefetching, 11.8 ms without.
 CACHED_BYTES = 1 << 22
@@ -59,12 +64,12 @@ _BLOCK = U(BLOCK)
 
 
 @inlined
-def step_weight(w, squared_sum, g, eta, epsilon):
+def step_weight(w: float, squared_sum: float, g: float, eta: float, epsilon: float) -> float:
     """Return a weight after its step along ``g``; ``squared_sum`` includes ``g^2``; one type for all."""
     return w - eta * g / np.sqrt(squared_sum + epsilon)
 
 
-def shrink_weight(w, squared_sum, pending, l1, l2):
+def shrink_weight(w: float, squared_sum: float, pending: float, l1: float, l2: float) -> float:
     """Return a weight after the ``pending`` penalty, split by ``l1`` and ``l2``; all in the type of ``w``.
 
     ``pending`` is the accumulated ``eta alpha``, before division by the root of ``squared_sum``.
@@ -100,12 +105,30 @@ def _shrink_weight(w, squared_sum, pending, l1, l2):
     return implementation
 
 
-def apply_penalty(x, row, w, squares, applied_penalty, total_penalty, l1, l2, scratch):
+def apply_penalty(
+    x: DenseRows | CsrRows,
+    row: int,
+    w: np.ndarray,
+    squares: np.ndarray,
+    applied_penalty: np.ndarray,
+    total_penalty: float,
+    l1: float,
+    l2: float,
+    scratch: tuple[np.ndarray, ...],
+) -> None:
     """Apply the pending penalty to the weights of a row's features."""
     raise NotImplementedError("only inside compiled code")
 
 
-def update_weights(x, row, gradient, eta, w, squares, scratch):
+def update_weights(
+    x: DenseRows | CsrRows,
+    row: int,
+    gradient: float,
+    eta: float,
+    w: np.ndarray,
+    squares: np.ndarray,
+    scratch: tuple[np.ndarray, ...],
+) -> None:
     """Take the step with gradient ``gradient * row``."""
     raise NotImplementedError("only inside compiled code")
 
@@ -180,7 +203,9 @@ def _update_weights(x, row, gradient, eta, w, squares, scratch):
 
 
 @inlined
-def update_from_batch(x, row, batch_gradient, eta, w, squares):
+def update_from_batch(
+    x: DenseRows | CsrRows, row: int, batch_gradient: np.ndarray, eta: float, w: np.ndarray, squares: np.ndarray
+) -> None:
     """Take the step along ``batch_gradient`` for the features of one row of the batch; sets their gradients to 0."""
     begin, end = get_span(x, row)
     epsilon, zero = w.dtype.type(EPSILON), w.dtype.type(0)
@@ -194,7 +219,7 @@ def update_from_batch(x, row, batch_gradient, eta, w, squares):
 
 
 @inlined
-def compute_norms(x, row, w):
+def compute_norms(x: DenseRows | CsrRows, row: int, w: np.ndarray) -> tuple[float, float]:
     """Return the sums of squares and of absolute values of the weights of a row's features."""
     begin, end = get_span(x, row)
     squared_norm, l1_norm = w.dtype.type(0), w.dtype.type(0)
@@ -207,21 +232,21 @@ def compute_norms(x, row, w):
 
 @kernel
 def run_adagrad(
-    x,
-    y,
-    weight,
-    order,
-    start,
-    stop,
-    w,
-    squares,
-    applied_penalty,
-    batch_gradient,
-    buffer,
-    scratch,
-    run_state,
-    hyperparams,
-):
+    x: DenseRows | CsrRows,
+    y: np.ndarray,
+    weight: np.ndarray,
+    order: np.ndarray,
+    start: int,
+    stop: int,
+    w: np.ndarray,
+    squares: np.ndarray,
+    applied_penalty: np.ndarray,
+    batch_gradient: np.ndarray,
+    buffer: np.ndarray,
+    scratch: tuple[np.ndarray, ...],
+    run_state: np.ndarray,
+    hyperparams: Hyperparams,
+) -> None:
     """Visit ``order[start:stop]``; updates ``w`` and ``squares`` (n_features,), and ``run_state``.
 
     ``applied_penalty`` (n_features,) is the part of ``run_state[TOTAL_PENALTY]`` applied to each weight; empty without
@@ -297,7 +322,14 @@ def run_adagrad(
 
 
 @kernel
-def apply_penalty_all(w, squares, applied_penalty, stride, run_state, hyperparams):
+def apply_penalty_all(
+    w: np.ndarray,
+    squares: np.ndarray,
+    applied_penalty: np.ndarray,
+    stride: int,
+    run_state: np.ndarray,
+    hyperparams: Hyperparams,
+) -> None:
     """Apply the pending penalty to all weights; with several outputs ``w[feature * stride + output]``."""
     token = release_gil(w.shape[0] >= hyperparams.release_gil_from)
     l1, l2 = w.dtype.type(hyperparams.l1_ratio), w.dtype.type(1.0 - hyperparams.l1_ratio)

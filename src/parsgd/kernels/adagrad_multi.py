@@ -5,6 +5,8 @@ Weights are feature-major: ``w[feature * stride + output]``.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from parsgd.kernels.adagrad import CACHED_BYTES, EPSILON, shrink_weight, step_weight
@@ -30,11 +32,25 @@ from parsgd.kernels.run_state import (
 )
 from parsgd.kernels.single import prefetch_next_rows, prefetch_next_weights
 
+if TYPE_CHECKING:
+    from parsgd.core import CsrRows, DenseRows
+    from parsgd.kernels.hyperparams import Hyperparams
+
 U = np.uint64
 
 
 @inlined
-def apply_penalty_outputs(x, row, w, squares, applied_penalty, stride, run_state, l1, l2):
+def apply_penalty_outputs(
+    x: DenseRows | CsrRows,
+    row: int,
+    w: np.ndarray,
+    squares: np.ndarray,
+    applied_penalty: np.ndarray,
+    stride: int,
+    run_state: np.ndarray,
+    l1: float,
+    l2: float,
+) -> None:
     """Apply the pending penalties to the weights of a row's features, for all outputs."""
     begin, end = get_span(x, row)
     for position in range(begin, end):
@@ -46,7 +62,15 @@ def apply_penalty_outputs(x, row, w, squares, applied_penalty, stride, run_state
 
 
 @inlined
-def update_outputs(x, row, gradients, rates, w, squares, stride):
+def update_outputs(
+    x: DenseRows | CsrRows,
+    row: int,
+    gradients: np.ndarray,
+    rates: np.ndarray,
+    w: np.ndarray,
+    squares: np.ndarray,
+    stride: int,
+) -> None:
     """Take the step with gradients ``gradients[k] * row``, for all outputs k."""
     begin, end = get_span(x, row)
     epsilon = w.dtype.type(EPSILON)
@@ -61,7 +85,15 @@ def update_outputs(x, row, gradients, rates, w, squares, stride):
 
 
 @inlined
-def update_outputs_from_batch(x, row, batch_gradient, rates, w, squares, stride):
+def update_outputs_from_batch(
+    x: DenseRows | CsrRows,
+    row: int,
+    batch_gradient: np.ndarray,
+    rates: np.ndarray,
+    w: np.ndarray,
+    squares: np.ndarray,
+    stride: int,
+) -> None:
     """Take the step along ``batch_gradient`` for a row's features and all outputs; sets their gradients to 0."""
     begin, end = get_span(x, row)
     epsilon, zero = w.dtype.type(EPSILON), w.dtype.type(0)
@@ -76,7 +108,9 @@ def update_outputs_from_batch(x, row, batch_gradient, rates, w, squares, stride)
 
 
 @inlined
-def compute_norms_outputs(x, row, w, stride, n_outputs, run_state):
+def compute_norms_outputs(
+    x: DenseRows | CsrRows, row: int, w: np.ndarray, stride: int, n_outputs: int, run_state: np.ndarray
+) -> None:
     """Store the norms of the weights of a row's features in ``run_state``, for all outputs."""
     begin, end = get_span(x, row)
     for k in range(n_outputs):
@@ -91,21 +125,21 @@ def compute_norms_outputs(x, row, w, stride, n_outputs, run_state):
 
 @kernel
 def run_adagrad_multi(
-    x,
-    y,
-    weight,
-    order,
-    start,
-    stop,
-    w,
-    squares,
-    applied_penalty,
-    batch_gradient,
-    buffer,
-    scratch,
-    run_state,
-    hyperparams,
-):
+    x: DenseRows | CsrRows,
+    y: np.ndarray,
+    weight: np.ndarray,
+    order: np.ndarray,
+    start: int,
+    stop: int,
+    w: np.ndarray,
+    squares: np.ndarray,
+    applied_penalty: np.ndarray,
+    batch_gradient: np.ndarray,
+    buffer: np.ndarray,
+    scratch: tuple[np.ndarray, ...],
+    run_state: np.ndarray,
+    hyperparams: Hyperparams,
+) -> None:
     """Visit ``order[start:stop]``; the arrays ``w`` to ``batch_gradient`` are ``(n_features * stride,)``.
 
     Work space: ``buffer`` (batch, stride) and ``scratch``, a pair of arrays ``(3, stride)`` in the type of the weights

@@ -5,11 +5,18 @@ The lock is the first 8 bytes of an array of 8-byte numbers; 0 means free.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from parsgd.kernels.compiling import inlined
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numba.core.typing import Context, Signature
 
 _I64 = ir.IntType(64)
 
@@ -21,7 +28,7 @@ def _first_word(context, builder, signature, arguments):
 
 
 @intrinsic
-def exchange(typing_context, array, word):
+def exchange(typing_context: Context, array: types.Type, word: types.Type) -> tuple[Signature, Callable[..., Any]]:
     """Write ``word`` and return the previous value, atomically."""
 
     def generate(context, builder, signature, arguments):
@@ -32,7 +39,7 @@ def exchange(typing_context, array, word):
 
 
 @intrinsic
-def load(typing_context, array):
+def load(typing_context: Context, array: types.Type) -> tuple[Signature, Callable[..., Any]]:
     """Read the word from memory, on every call."""
 
     def generate(context, builder, signature, arguments):
@@ -42,7 +49,7 @@ def load(typing_context, array):
 
 
 @intrinsic
-def store(typing_context, array, word):
+def store(typing_context: Context, array: types.Type, word: types.Type) -> tuple[Signature, Callable[..., Any]]:
     """Write ``word`` after all earlier writes."""
 
     def generate(context, builder, signature, arguments):
@@ -54,7 +61,7 @@ def store(typing_context, array, word):
 
 
 @inlined
-def lock(array):
+def lock(array: np.ndarray) -> None:
     """Acquire the lock; spins until it is free."""
     while exchange(array, 1) != 0:
         # reads leave the cache line shared; repeated exchanges would move it away from the thread that unlocks
@@ -63,6 +70,6 @@ def lock(array):
 
 
 @inlined
-def unlock(array):
+def unlock(array: np.ndarray) -> None:
     """Release the lock."""
     store(array, 0)

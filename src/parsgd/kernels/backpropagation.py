@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from parsgd.kernels.activations import make_mask_key
 from parsgd.kernels.compiling import inlined
 from parsgd.kernels.gemm import get_address, multiply_backward, multiply_forward
@@ -11,9 +14,26 @@ from parsgd.kernels.network_types import FIRST_LAYER_SCALE, PENDING_DECAY, SCHED
 from parsgd.kernels.outputs import compute_errors
 from parsgd.kernels.routines import call_routine
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from parsgd.core import CsrRows, DenseRows
+    from parsgd.kernels.network_types import NetworkBuffers, NetworkHyperparams, NetworkLayout
+
 
 @inlined
-def run_forward(hyperparams, x, y, weight, batch, a0, w, buffers, layout, run_state):
+def run_forward(
+    hyperparams: NetworkHyperparams,
+    x: DenseRows | CsrRows,
+    y: np.ndarray,
+    weight: np.ndarray,
+    batch: tuple[np.ndarray, int, int],
+    a0: int,
+    w: np.ndarray,
+    buffers: NetworkBuffers,
+    layout: NetworkLayout,
+    run_state: np.ndarray,
+) -> float:
     """Run the forward pass; returns the loss of the batch.
 
     Stores the values of the hidden layers and, in place of the last layer's, its errors.  ``batch``: the order of the
@@ -43,7 +63,7 @@ def run_forward(hyperparams, x, y, weight, batch, a0, w, buffers, layout, run_st
     return compute_errors(loss, parameter, y, order, position, rows, o, weight, w, bias, values, at)
 
 
-def make_backward(fused, whole):
+def make_backward(fused: bool, whole: bool) -> Callable[..., None]:
     """Make the backward pass.
 
     ``fused``, ``whole``: strategies of :mod:`parsgd.kernels.layer_updates`; without either, in blocks.

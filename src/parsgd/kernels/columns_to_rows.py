@@ -26,7 +26,14 @@ def _load_number(typing_context, address, position, like):
 
 
 @kernel
-def copy_columns(addresses, like, out, out_columns, centers, divisors):
+def copy_columns(
+    addresses: np.ndarray,
+    like: np.ndarray,
+    out: np.ndarray,
+    out_columns: np.ndarray,
+    centers: np.ndarray,
+    divisors: np.ndarray,
+) -> None:
     """Set ``out[i, out_columns[k]] = (column_k[i] - centers[k]) / divisors[k]``.
 
     Column k has one number per row of ``out``, of the type of the array ``like``, starting at ``addresses[k]``.

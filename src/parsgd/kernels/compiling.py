@@ -16,9 +16,9 @@ import hashlib
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numba
 from numba import _dynfunc
@@ -32,9 +32,19 @@ from parsgd.errors import KernelCacheWarning
 from parsgd.training import progress
 from parsgd.utils import first_use
 
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+if TYPE_CHECKING:
+
+    class _Decorator(Protocol):
+        """A decorator that keeps the signature."""
+
+        def __call__(self, function: _F, /) -> _F: ...
+
+
 # Sums may be reordered and multiply-adds fused, so that loops vectorize.  NaN and infinity keep their meaning, because
 # divergence is detected by them.
-FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+FASTMATH: set[str] = {"reassoc", "contract", "nsz", "arcp"}
 # Compilation that takes longer prints a line.
 _ANNOUNCE_AFTER_S = 1.0
 
@@ -134,7 +144,7 @@ class _HelperPipeline(_Pipeline):
 _COMMON = {"fastmath": FASTMATH, "error_model": "numpy", "pipeline_class": _Pipeline, "no_cfunc_wrapper": True}
 _HELPER = {**_COMMON, "no_cpython_wrapper": True, "pipeline_class": _HelperPipeline}
 # Helpers are always inlined: a remaining call costs as much as a short row, and counts references.
-INLINE = {**_HELPER, "forceinline": True}
+INLINE: dict[str, Any] = {**_HELPER, "forceinline": True}
 # Kernels allocate nothing, so reference counting is off: it would cost several atomic additions per row.
 _ENTRY = {**_COMMON, "_nrt": False}
 # Routines are called by address, never from Python.
@@ -151,17 +161,17 @@ def _jit_enabled() -> Iterator[None]:
         numba.config.DISABLE_JIT = before
 
 
-def _jit(**options: Any):
-    def decorate(function):
+def _jit(**options: Any) -> _Decorator:
+    def decorate(function: _F) -> _F:
         with _jit_enabled():
             return numba.njit(**options)(function)
 
     return decorate
 
 
-inlined = _jit(**INLINE)
+inlined: _Decorator = _jit(**INLINE)
 # Loops over whole arrays are called, not inlined: inlining would only lengthen compilation.
-called = _jit(**_HELPER, _nrt=False)
+called: _Decorator = _jit(**_HELPER, _nrt=False)
 
 
 @functools.cache
@@ -173,12 +183,12 @@ def sources_stamp() -> str:
     return digest.hexdigest()
 
 
-def kernel(function):
+def kernel(function: _F) -> _F:
     """Compile ``function`` at its first call per combination of argument types, cached on disk."""
     return _exclusive(_cached(_jit(**_ENTRY)(function), function))
 
 
-def _cached(compiled, function):
+def _cached(compiled: Any, function: Callable[..., Any]) -> Any:
     """Give a compiled function a cache, if a folder for it exists."""
     try:
         compiled._cache = _Cache(function)
@@ -187,7 +197,7 @@ def _cached(compiled, function):
     return compiled
 
 
-def uncached(compiled):
+def uncached(compiled: Any) -> Any:
     """Return the kernel for types of this process only (a user's loss), compiled without a cache.
 
     A user's code may raise, so Numba itself releases the GIL around it.
@@ -195,13 +205,13 @@ def uncached(compiled):
     return _exclusive(_jit(**_ENTRY, nogil=True)(compiled.py_func))
 
 
-def routine(function):
+def routine(function: _F) -> _F:
     """Compile ``function`` separately, to be called by address (:mod:`parsgd.kernels.routines`)."""
     return _exclusive(_cached(_jit(**_ROUTINE)(function), function))
 
 
 @functools.cache
-def address_of(compiled, types: tuple) -> int:
+def address_of(compiled: Any, types: tuple[Any, ...]) -> int:
     """Return the address of a routine for arguments of these Numba types, compiling it or loading it from the cache."""
     compiled.compile(types)
     result = compiled.overloads[types]
@@ -215,7 +225,7 @@ def cache_folder() -> str | None:
     return getattr(run_sgd_single._cache, "cache_path", None)
 
 
-def _exclusive(compiled):
+def _exclusive(compiled: Any) -> Any:
     """Let only one thread compile at a time."""
     compile_types = compiled.compile
 

@@ -9,10 +9,10 @@ from parsgd.kernels.compiling import inlined
 
 
 @inlined
-def smaller(a, b):
+def smaller(a: float, b: float) -> float:
     return b if b < a else a
 
 
 @inlined
-def larger(a, b):
+def larger(a: float, b: float) -> float:
     return b if b > a else a

@@ -7,6 +7,8 @@ log(2) / 2``.  A call of the C library would prevent LLVM from inlining and vect
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir
@@ -15,6 +17,9 @@ from numba.extending import intrinsic, overload
 
 from parsgd.kernels.compiling import INLINE, inlined
 from parsgd.kernels.intrinsics import bits_to_float64
+
+if TYPE_CHECKING:
+    from numba.core.typing import Context, Signature
 
 _LOG2E, _LN2 = 1.0 / math.log(2.0), math.log(2.0)
 _TAYLOR = tuple(1.0 / math.factorial(i) for i in range(13))
@@ -26,7 +31,7 @@ _F_LOW, _F_HIGH, _F_HALF = F(-87.0), F(88.0), F(0.5)
 
 
 @intrinsic
-def bits_to_float32(typing_context, bits):
+def bits_to_float32(typing_context: Context, bits: types.Type) -> tuple[Signature, Callable[..., Any]]:
     """Return the float32 with the bit pattern of the int32 ``bits``."""
 
     def generate(context, builder, signature, arguments):
@@ -36,7 +41,7 @@ def bits_to_float32(typing_context, bits):
 
 
 @inlined
-def exp(x):
+def exp(x: float) -> float:
     """Return e^x in float64, with x clipped to [-708, 709].
 
     The relative error is at most 1e-14, or 3e-14 far from 0, where ``n log(2)`` is rounded.
@@ -65,7 +70,7 @@ def _exp32(x):
     return q * bits_to_float32(np.int32((np.int32(n) + np.int32(127)) << np.int32(23)))
 
 
-def exp_same_dtype(x):
+def exp_same_dtype(x: float) -> float:
     """Return e^x in the type of ``x``: float64 as :func:`exp`, float32 to 1e-6 relative with x clipped to [-87, 88]."""
     raise NotImplementedError("only inside compiled code")
 

@@ -15,6 +15,8 @@ o)`` and ``d (b, o)``, all row-major::
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 from numba import types
@@ -22,6 +24,9 @@ from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 
 from parsgd.kernels.compiling import inlined
+
+if TYPE_CHECKING:
+    from numba.core.typing import Context, Signature
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
@@ -34,7 +39,9 @@ def get_gemm_address(dtype: str) -> int:
 
 
 @intrinsic
-def get_address(typing_context, array, position):
+def get_address(
+    typing_context: Context, array: types.Type, position: types.Type
+) -> tuple[Signature, Callable[..., Any]]:
     """Return the address of ``array[position]``."""
 
     def generate(context, builder, signature, arguments):
@@ -47,7 +54,23 @@ def get_address(typing_context, array, position):
 
 
 @intrinsic
-def gemm(typing_context, function, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+def gemm(
+    typing_context: Context,
+    function: types.Type,
+    transpose_a: types.Type,
+    transpose_b: types.Type,
+    m: types.Type,
+    n: types.Type,
+    k: types.Type,
+    alpha: types.Type,
+    a: types.Type,
+    lda: types.Type,
+    b: types.Type,
+    ldb: types.Type,
+    beta: types.Type,
+    c: types.Type,
+    ldc: types.Type,
+) -> tuple[Signature, Callable[..., Any]]:
     """Compute ``c = alpha op(a) op(b) + beta c``, column-major.
 
     ``function``, ``a``, ``b``, ``c`` are addresses (int64).  The type of ``alpha`` must match ``function``: float32
@@ -106,18 +129,20 @@ _KEEP, _TRANSPOSE = ord("N"), ord("T")
 
 
 @inlined
-def multiply_forward(function, b, i, o, one, a, w, c):
+def multiply_forward(function: int, b: int, i: int, o: int, one: float, a: int, w: int, c: int) -> None:
     """Compute ``c (b, o) = a (b, i) w (i, o)``; ``one`` is 1 in the matrices' dtype."""
     gemm(function, _KEEP, _KEEP, o, b, i, one, w, o, a, i, one - one, c, o)
 
 
 @inlined
-def multiply_backward(function, b, i, o, one, d, w, c):
+def multiply_backward(function: int, b: int, i: int, o: int, one: float, d: int, w: int, c: int) -> None:
     """Compute ``c (b, i) = d (b, o) w (i, o)^T``."""
     gemm(function, _TRANSPOSE, _KEEP, i, b, o, one, w, o, d, o, one - one, c, i)
 
 
 @inlined
-def multiply_outer(function, b, i, o, alpha, a, lda, d, beta, c):
+def multiply_outer(
+    function: int, b: int, i: int, o: int, alpha: float, a: int, lda: int, d: int, beta: float, c: int
+) -> None:
     """Compute ``c (i, o) = beta c + alpha a (b, i)^T d (b, o)``; ``lda`` is the row stride of ``a``."""
     gemm(function, _KEEP, _TRANSPOSE, o, i, b, alpha, d, o, a, lda, beta, c, o)

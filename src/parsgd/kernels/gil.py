@@ -9,17 +9,23 @@ Between :func:`release_gil` and :func:`reacquire_gil` a kernel must not raise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+if TYPE_CHECKING:
+    from numba.core.typing import Context, Signature
 
 # Threshold for kernels without hyper-parameters, in values moved: about 0.5 ms.
 MIN_VALUES_TO_RELEASE = 1 << 18
 
 
 @intrinsic
-def release_gil(typing_context, wanted):
+def release_gil(typing_context: Context, wanted: types.Type) -> tuple[Signature, Callable[..., Any]]:
     """Release the GIL if ``wanted``; returns the token for :func:`reacquire_gil`, 0 if the GIL is kept."""
 
     def generate(context, builder, signature, arguments):
@@ -33,7 +39,7 @@ def release_gil(typing_context, wanted):
 
 
 @intrinsic
-def reacquire_gil(typing_context, token):
+def reacquire_gil(typing_context: Context, token: types.Type) -> tuple[Signature, Callable[..., Any]]:
     """Reacquire the GIL if :func:`release_gil` released it."""
 
     def generate(context, builder, signature, arguments):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 from numba import types
@@ -11,6 +13,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from parsgd.kernels.hyperparams import LANES
+
+if TYPE_CHECKING:
+    from numba.core.typing import Context, Signature
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _FLAGS = ("contract", "reassoc", "nsz")
@@ -38,11 +43,12 @@ def _prefetch(locality):
 
 
 # Prefetch the cache line of ``array[position]``; any position is safe, nothing is read.
-prefetch, prefetch_to_second = _prefetch(3), _prefetch(2)
+prefetch: Callable[..., None] = _prefetch(3)
+prefetch_to_second: Callable[..., None] = _prefetch(2)
 
 
 @intrinsic
-def bits_to_float64(typing_context, bits):
+def bits_to_float64(typing_context: Context, bits: types.Type) -> tuple[Signature, Callable[..., Any]]:
     """Return the float64 with the bit pattern of the int64 ``bits``."""
 
     def generate(context, builder, signature, arguments):
@@ -189,7 +195,14 @@ def _add_with_norms(builder, vector, load, store, pointer, allocate_sums, add_to
 
 
 @intrinsic
-def sparse_dot(typing_context, data, indices, begin, end, weights):
+def sparse_dot(
+    typing_context: Context,
+    data: types.Type,
+    indices: types.Type,
+    begin: types.Type,
+    end: types.Type,
+    weights: types.Type,
+) -> tuple[Signature, Callable[..., Any]]:
     """Return the product of the row at ``begin:end`` of a CSR matrix and the weights of one output.
 
     It is scalar code with four sums.  LLVM's own choice, gathering eight weights at a time, took 1.6 times as long; a
@@ -318,13 +331,11 @@ def _make_row_pass(name):
     return row
 
 
-dense_dot, dense_add, dense_add_with_norms = (
-    _make_row_pass("dot"),
-    _make_row_pass("add"),
-    _make_row_pass("add_measured"),
-)
+dense_dot: Callable[..., float] = _make_row_pass("dot")
+dense_add: Callable[..., None] = _make_row_pass("add")
+dense_add_with_norms: Callable[..., tuple[float, float]] = _make_row_pass("add_measured")
 
 # One pass over the row serves up to 4 vectors: 32 outputs in 4 registers of 8 float32.
-dot_tiles = tuple(_make_tile(n, _dot) for n in (1, 2, 3, 4))
-add_tiles = tuple(_make_tile(n, _add) for n in (1, 2, 3, 4))
-add_with_norms_tiles = tuple(_make_tile(n, _add_with_norms) for n in (1, 2, 3, 4))
+dot_tiles: tuple[Callable[..., None], ...] = tuple(_make_tile(n, _dot) for n in (1, 2, 3, 4))
+add_tiles: tuple[Callable[..., None], ...] = tuple(_make_tile(n, _add) for n in (1, 2, 3, 4))
+add_with_norms_tiles: tuple[Callable[..., None], ...] = tuple(_make_tile(n, _add_with_norms) for n in (1, 2, 3, 4))

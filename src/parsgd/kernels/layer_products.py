@@ -5,6 +5,8 @@ Layers, weights and errors are runs of flat arrays: ``w`` from ``weight_start``,
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numba.extending import overload
 
@@ -13,11 +15,16 @@ from parsgd.kernels.gemm import get_address, multiply_forward
 from parsgd.kernels.intrinsics import prefetch_to_second
 from parsgd.kernels.row_ops import get_feature, get_span, is_csr
 
+if TYPE_CHECKING:
+    from parsgd.core import CsrRows, DenseRows
+
 U = np.uint64
 _LINE_BYTES = 64
 
 
-def get_batch_address(x, order, first, rows, values, at):
+def get_batch_address(
+    x: DenseRows | CsrRows, order: np.ndarray, first: int, rows: int, values: np.ndarray, at: int
+) -> int:
     """Return the address of a dense batch ``(rows, n_features)``; 0 for sparse rows.
 
     Adjacent rows are used in place.  Others are copied to ``values``, starting at ``at``.
@@ -25,12 +32,26 @@ def get_batch_address(x, order, first, rows, values, at):
     raise NotImplementedError("only inside compiled code")
 
 
-def prefetch_rows(x, order, first, last):
+def prefetch_rows(x: DenseRows | CsrRows, order: np.ndarray, first: int, last: int) -> None:
     """Prefetch the dense rows ``order[first:last]`` for a later batch."""
     raise NotImplementedError("only inside compiled code")
 
 
-def multiply_first_layer(gemm_address, x, order, first, rows, i, o, a, w, weight_start, scale, values, at):
+def multiply_first_layer(
+    gemm_address: int,
+    x: DenseRows | CsrRows,
+    order: np.ndarray,
+    first: int,
+    rows: int,
+    i: int,
+    o: int,
+    a: int,
+    w: np.ndarray,
+    weight_start: int,
+    scale: float,
+    values: np.ndarray,
+    at: int,
+) -> None:
     """Compute the products of the first layer."""
     raise NotImplementedError("only inside compiled code")
 
@@ -100,7 +121,18 @@ def _multiply_first_layer(gemm_address, x, order, first, rows, i, o, a, w, weigh
     return implementation
 
 
-def add_sparse_outer(x, order, first, rows, o, alpha, errors, e, target, weight_start):
+def add_sparse_outer(
+    x: DenseRows | CsrRows,
+    order: np.ndarray,
+    first: int,
+    rows: int,
+    o: int,
+    alpha: float,
+    errors: np.ndarray,
+    e: int,
+    target: np.ndarray,
+    weight_start: int,
+) -> float:
     """Add ``alpha * value * error`` to ``target[feature]`` for the stored values of sparse rows.
 
     Returns the growth of the sum of squares of ``target``; 0 for dense rows, which it leaves to BLAS.
@@ -133,7 +165,7 @@ def _add_sparse_outer(x, order, first, rows, o, alpha, errors, e, target, weight
     return implementation
 
 
-def is_sparse(x):
+def is_sparse(x: DenseRows | CsrRows) -> bool:
     """Return whether rows are in CSR."""
     raise NotImplementedError("only inside compiled code")
 
@@ -145,7 +177,7 @@ def _is_sparse(x):
 
 
 @called
-def add_column_sums(values, e, rows, o, target, at, factor):
+def add_column_sums(values: np.ndarray, e: int, rows: int, o: int, target: np.ndarray, at: int, factor: float) -> None:
     """Add ``factor`` times the column sums of errors ``(rows, o)`` at ``e`` to ``target`` at ``at``."""
     for r in range(U(rows)):
         begin = U(e) + r * U(o)
@@ -154,7 +186,7 @@ def add_column_sums(values, e, rows, o, target, at, factor):
 
 
 @called
-def fill_zeros(target, at, n):
+def fill_zeros(target: np.ndarray, at: int, n: int) -> None:
     """Set ``target[at:at + n] = 0``."""
     for i in range(U(n)):
         target[U(at) + i] = target.dtype.type(0)

@@ -9,6 +9,8 @@ whole       the gradient of all parameters, then the solver's step
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from parsgd.kernels.compiling import called, inlined
@@ -25,6 +27,10 @@ from parsgd.kernels.network_types import (
 from parsgd.kernels.routines import call_routine_for_sum
 from parsgd.kernels.solvers import sum_squares
 
+if TYPE_CHECKING:
+    from parsgd.core import CsrRows, DenseRows
+    from parsgd.kernels.network_types import NetworkHyperparams, NetworkLayout
+
 U = np.uint64
 # Smaller scales of the first layer are multiplied into its weights.
 TINY_SCALE = 1e-6
@@ -33,8 +39,22 @@ TINY_SCALE = 1e-6
 # One function for dense and sparse rows: with two, the compiler shares other divisions, and the last bit changes.
 @called
 def step_fused(
-    hyperparams, x, batch, i, o, a, values, e, w, weight_start, batch_weight, eta, shrink, sparse, run_state
-):
+    hyperparams: NetworkHyperparams,
+    x: DenseRows | CsrRows,
+    batch: tuple[np.ndarray, int, int],
+    i: int,
+    o: int,
+    a: int,
+    values: np.ndarray,
+    e: int,
+    w: np.ndarray,
+    weight_start: int,
+    batch_weight: float,
+    eta: float,
+    shrink: float,
+    sparse: bool,
+    run_state: np.ndarray,
+) -> None:
     """Take a step of plain SGD on a layer's weights: the product that gives the gradient is the step."""
     order, position, rows = batch
     number = w.dtype.type
@@ -62,7 +82,21 @@ def step_fused(
 
 
 @called
-def compute_layer_gradient(gemm_address, x, order, position, rows, i, o, a, values, e, gradient, weight_start, sparse):
+def compute_layer_gradient(
+    gemm_address: int,
+    x: DenseRows | CsrRows,
+    order: np.ndarray,
+    position: int,
+    rows: int,
+    i: int,
+    o: int,
+    a: int,
+    values: np.ndarray,
+    e: int,
+    gradient: np.ndarray,
+    weight_start: int,
+    sparse: bool,
+) -> None:
     """Compute the summed gradients of a whole layer, weights and biases."""
     one = gradient.dtype.type(1)
     if sparse:
@@ -77,8 +111,22 @@ def compute_layer_gradient(gemm_address, x, order, position, rows, i, o, a, valu
 
 @called
 def step_in_blocks(
-    hyperparams, rows, i, o, a, values, e, w, first, second, gradient, weight_start, batch_weight, eta, t
-):
+    hyperparams: NetworkHyperparams,
+    rows: int,
+    i: int,
+    o: int,
+    a: int,
+    values: np.ndarray,
+    e: int,
+    w: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    gradient: np.ndarray,
+    weight_start: int,
+    batch_weight: float,
+    eta: float,
+    t: float,
+) -> float:
     """Take the solver's step in blocks of rows of W; returns the sum of squares of W."""
     gemm_address, step_address, params = hyperparams.gemm_address, hyperparams.step_address, hyperparams.solver_params
     factor, decay, weight_decay = 1.0 / batch_weight, hyperparams.alpha / batch_weight, hyperparams.weight_decay
@@ -105,7 +153,17 @@ def step_in_blocks(
 
 
 @called
-def step_whole(hyperparams, layout, w, first, second, gradient, batch_weight, eta, t):
+def step_whole(
+    hyperparams: NetworkHyperparams,
+    layout: NetworkLayout,
+    w: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    gradient: np.ndarray,
+    batch_weight: float,
+    eta: float,
+    t: float,
+) -> float:
     """Take the solver's step along all gradients; returns the sum of squares of the weights.
 
     Gradients are clipped to the norm ``clip``, if it is positive.
@@ -134,7 +192,9 @@ def step_whole(hyperparams, layout, w, first, second, gradient, batch_weight, et
 
 
 @called
-def sum_squared_weights(layout, w, sparse, first_squared_norm, scale):
+def sum_squared_weights(
+    layout: NetworkLayout, w: np.ndarray, sparse: bool, first_squared_norm: float, scale: float
+) -> float:
     """Return the sum of squares of all weights, without biases."""
     total = 0.0
     for layer in range(layout.weight_starts.shape[0]):
@@ -146,7 +206,7 @@ def sum_squared_weights(layout, w, sparse, first_squared_norm, scale):
 
 
 @inlined
-def compute_network_rate(hyperparams, run_state):
+def compute_network_rate(hyperparams: NetworkHyperparams, run_state: np.ndarray) -> float:
     """Return the learning rate of the next step."""
     eta = hyperparams.eta0 * run_state[LR_SCALE]
     if hyperparams.is_invscaling:

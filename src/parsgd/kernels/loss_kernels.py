@@ -10,7 +10,8 @@ are kept below overflow by :func:`fold_factor`.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba.extending import overload
@@ -19,6 +20,9 @@ from parsgd.kernels.compiling import INLINE, inlined, kernel
 from parsgd.kernels.extremes import larger, smaller
 from parsgd.kernels.fast_exp import exp
 from parsgd.kernels.losses import BUILTIN, describe, hinge, logistic
+
+if TYPE_CHECKING:
+    from parsgd.kernels.user_losses import Numbers
 
 HINGE, LOG, SOFTMAX = (describe(name).code for name in ("hinge", "log_loss", "softmax"))
 
@@ -38,7 +42,7 @@ overload(hinge, jit_options=INLINE, strict=False)(lambda threshold, y, p: hinge)
 overload(logistic, jit_options=INLINE, strict=False)(lambda y, z, e: logistic)
 
 
-def _choose_formula():
+def _choose_formula() -> Callable[[int, float, float, float], tuple[float, float, float]]:
     """Compile a function of ``(code, parameter, y, p)`` that evaluates the formula with this code.
 
     Its source is generated, because a chain of compiled functions would take longer to compile.
@@ -52,10 +56,10 @@ def _choose_formula():
     return inlined(scope["evaluate_builtin"])
 
 
-evaluate_builtin = _choose_formula()
+evaluate_builtin: Callable[[int, float, float, float], tuple[float, float, float]] = _choose_formula()
 
 
-def evaluate(loss, y, p):
+def evaluate(loss: BuiltinLoss | Numbers, y: float, p: float) -> tuple[float, float, float]:
     """Return ``(gradient, l, f)`` of ``loss``, a :class:`BuiltinLoss` or the parameters of a user's loss."""
     raise NotImplementedError("only inside compiled code")
 
@@ -79,7 +83,15 @@ def _evaluate(loss, y, p):
     return implementation
 
 
-def evaluate_outputs(loss, target, scores, gradients, losses, factors, n_outputs):
+def evaluate_outputs(
+    loss: BuiltinLoss | Numbers,
+    target: int,
+    scores: np.ndarray,
+    gradients: np.ndarray,
+    losses: np.ndarray,
+    factors: np.ndarray,
+    n_outputs: int,
+) -> None:
     """Evaluate all outputs, one-vs-rest, for an example of class ``target``: store ``gradients`` at ``scores``.
 
     Adds to ``losses`` and multiplies ``factors`` (:func:`fold_factor`).  All arrays are padded to whole vectors; the
@@ -122,7 +134,7 @@ def _evaluate_outputs(loss, target, scores, gradients, losses, factors, n_output
     return implementation
 
 
-def get_loss_code(loss):
+def get_loss_code(loss: BuiltinLoss | Numbers) -> int:
     """Return the code of a built-in loss; -1 for a user's."""
     raise NotImplementedError("only inside compiled code")
 
@@ -135,7 +147,7 @@ def _get_loss_code(loss):
 
 
 @inlined
-def fold_factor(loss_sum, factor):
+def fold_factor(loss_sum: float, factor: float) -> tuple[float, float]:
     """Move the logarithm of a running product into the sum before it can overflow; returns ``(sum, product)``."""
     if factor > 1e100:
         return loss_sum + math.log(factor), 1.0
@@ -143,7 +155,9 @@ def fold_factor(loss_sum, factor):
 
 
 @kernel
-def evaluate_all(loss, y, p, gradient, value):
+def evaluate_all(
+    loss: BuiltinLoss | Numbers, y: np.ndarray, p: np.ndarray, gradient: np.ndarray, value: np.ndarray
+) -> None:
     """Compute loss and derivative of each prediction; ``y, p, gradient, value`` are ``(n,)`` float64."""
     for i in range(p.shape[0]):
         g, l, f = evaluate(loss, y[i], p[i])

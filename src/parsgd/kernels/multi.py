@@ -6,6 +6,9 @@ The step is that of :mod:`parsgd.kernels.single` for each output.  Weights are f
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from parsgd.kernels.compiling import inlined, kernel
@@ -34,12 +37,16 @@ from parsgd.kernels.run_state import (
 from parsgd.kernels.schedules import PA1, PA2, compute_learning_rate
 from parsgd.kernels.single import compute_passive_step, prefetch_next_rows, prefetch_next_weights
 
+if TYPE_CHECKING:
+    from parsgd.core import CsrRows, DenseRows
+    from parsgd.kernels.hyperparams import Hyperparams
+
 # Larger weight arrays do not stay in a core's private cache, so they are prefetched.
 CACHED_BYTES = 1 << 18
 
 
 @inlined
-def evaluate_softmax(margins, n_outputs, target, gradients):
+def evaluate_softmax(margins: np.ndarray, n_outputs: int, target: int, gradients: np.ndarray) -> tuple[float, float]:
     """Set ``gradients[k] = softmax(margins)[k] - [k = target]``; returns the loss as ``(l, f)``."""
     max_margin = margins[U(0)]
     for k in range(U(n_outputs)):
@@ -57,7 +64,7 @@ def evaluate_softmax(margins, n_outputs, target, gradients):
 
 
 @inlined
-def fold_scales(w, mean, stride, n_outputs, run_state):
+def fold_scales(w: np.ndarray, mean: np.ndarray, stride: int, n_outputs: int, run_state: np.ndarray) -> None:
     """Multiply the scales into the weights before they underflow."""
     for j in range(U(0), U(w.shape[0]), stride):
         for k in range(n_outputs):
@@ -71,7 +78,16 @@ def fold_scales(w, mean, stride, n_outputs, run_state):
 
 
 @inlined
-def apply_l1_outputs(x, row, w, mean, applied_l1, stride, n_outputs, run_state):
+def apply_l1_outputs(
+    x: DenseRows | CsrRows,
+    row: int,
+    w: np.ndarray,
+    mean: np.ndarray,
+    applied_l1: np.ndarray,
+    stride: int,
+    n_outputs: int,
+    run_state: np.ndarray,
+) -> None:
     """Apply the cumulative l1 penalty to the weights of a row's features, for every output."""
     begin, end = get_span(x, row)
     for position in range(begin, end):
@@ -93,7 +109,9 @@ def apply_l1_outputs(x, row, w, mean, applied_l1, stride, n_outputs, run_state):
 
 
 @inlined
-def compute_steps(gradients, target, eta, steps, run_state, hyperparams):
+def compute_steps(
+    gradients: np.ndarray, target: int, eta: float, steps: np.ndarray, run_state: np.ndarray, hyperparams: Hyperparams
+) -> bool:
     """Set ``steps[k] = -eta lr_scale_k class_weight_k gradients[k]``; returns whether any step is not 0."""
     moved = False
     for k in range(steps.shape[0]):
@@ -105,7 +123,15 @@ def compute_steps(gradients, target, eta, steps, run_state, hyperparams):
 
 
 @inlined
-def compute_passive_steps(scores, target, row_weight, norm, steps, run_state, hyperparams):
+def compute_passive_steps(
+    scores: np.ndarray,
+    target: int,
+    row_weight: float,
+    norm: float,
+    steps: np.ndarray,
+    run_state: np.ndarray,
+    hyperparams: Hyperparams,
+) -> bool:
     """Compute the passive-aggressive steps; returns whether any is not 0."""
     moved = False
     for k in range(hyperparams.n_outputs):
@@ -121,7 +147,7 @@ def compute_passive_steps(scores, target, row_weight, norm, steps, run_state, hy
 
 
 @inlined
-def add_penalties(run_state, hyperparams):
+def add_penalties(run_state: np.ndarray, hyperparams: Hyperparams) -> float:
     """Add each output's penalty to its sum; returns the total of all outputs, which softmax needs."""
     total, l1_ratio = 0.0, hyperparams.l1_ratio
     for k in range(U(hyperparams.n_outputs)):
@@ -131,7 +157,9 @@ def add_penalties(run_state, hyperparams):
     return total
 
 
-def make_run(decorate, is_softmax, full, shared):
+def make_run(
+    decorate: Callable[[Callable[..., int]], Callable[..., int]], is_softmax: bool, full: bool, shared: bool
+) -> Callable[..., int]:
     """Make the SGD run for several outputs, compiled by ``decorate``.
 
     ``is_softmax``: softmax loss, else one-vs-rest.  ``full``, ``shared``: as for one output.
@@ -268,7 +296,7 @@ def make_run(decorate, is_softmax, full, shared):
     return run_multi
 
 
-run_sgd_softmax = make_run(kernel, True, False, False)
-run_sgd_softmax_full = make_run(kernel, True, True, False)
-run_sgd_multi = make_run(kernel, False, False, False)
-run_sgd_multi_full = make_run(kernel, False, True, False)
+run_sgd_softmax: Callable[..., int] = make_run(kernel, True, False, False)
+run_sgd_softmax_full: Callable[..., int] = make_run(kernel, True, True, False)
+run_sgd_multi: Callable[..., int] = make_run(kernel, False, False, False)
+run_sgd_multi_full: Callable[..., int] = make_run(kernel, False, True, False)

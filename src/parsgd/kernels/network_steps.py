@@ -16,6 +16,9 @@ All parameters are in one flat array: for each layer W row by row, then c; each 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from parsgd.kernels import shared_scalars as shared
@@ -37,6 +40,9 @@ from parsgd.kernels.network_types import (
 )
 from parsgd.kernels.shared_weights import begin_chunk, end_chunk
 
+if TYPE_CHECKING:
+    from parsgd.kernels.network_types import NetworkHyperparams, NetworkLayout
+
 U = np.uint64
 
 _run_backward_fused = make_backward(True, False)
@@ -45,7 +51,9 @@ _run_backward_blocks = make_backward(False, False)
 
 
 @called
-def read_shared_scalars(shared_scalars, w, layout, run_state):
+def read_shared_scalars(
+    shared_scalars: np.ndarray, w: np.ndarray, layout: NetworkLayout, run_state: np.ndarray
+) -> None:
     """Read the shared scalars at the beginning of a batch."""
     begin_chunk(shared_scalars, w[: layout.sizes[0] * layout.sizes[1]], 1, TINY_SCALE)
     run_state[SCHEDULE_STEP], run_state[FIRST_LAYER_SCALE] = (
@@ -57,7 +65,7 @@ def read_shared_scalars(shared_scalars, w, layout, run_state):
 
 
 @called
-def add_to_shared_scalars(shared_scalars, scale, squared_norm, run_state):
+def add_to_shared_scalars(shared_scalars: np.ndarray, scale: float, squared_norm: float, run_state: np.ndarray) -> None:
     """Add the changes of one batch to the shared scalars; ``scale``, ``squared_norm``: values at its beginning."""
     end_chunk(shared_scalars)
     shared_scalars[shared.SCHEDULE_STEP, 0] += 1.0
@@ -70,7 +78,7 @@ def add_to_shared_scalars(shared_scalars, scale, squared_norm, run_state):
     unlock(shared_scalars)
 
 
-def make_run(fused, whole, is_shared):
+def make_run(fused: bool, whole: bool, is_shared: bool) -> Callable[..., None]:
     """Make the run of a network; ``fused``, ``whole`` as in :func:`make_backward`.
 
     ``is_shared``: other workers update the same parameters.
@@ -137,7 +145,7 @@ def make_run(fused, whole, is_shared):
 
 
 # Kernels by (fused, whole, is_shared).
-RUN_KERNELS = {
+RUN_KERNELS: dict[tuple[bool, bool, bool], Callable[..., None]] = {
     (fused, whole, is_shared): make_run(fused, whole, is_shared)
     for fused, whole in ((True, False), (False, True), (False, False))
     for is_shared in (False, True)
@@ -145,7 +153,16 @@ RUN_KERNELS = {
 
 
 @kernel
-def step_network(w, first, second, gradient, layout, hyperparams, run_state, batch_weight):
+def step_network(
+    w: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    gradient: np.ndarray,
+    layout: NetworkLayout,
+    hyperparams: NetworkHyperparams,
+    run_state: np.ndarray,
+    batch_weight: float,
+) -> None:
     """Take one step along summed gradients ``(n_parameters,)`` of examples with the total weight ``batch_weight``."""
     token = release_gil(w.shape[0] >= hyperparams.release_gil_from)
     eta = compute_network_rate(hyperparams, run_state)

@@ -34,7 +34,20 @@ U = np.uint64
 EPS32, EPS64 = float(np.finfo(np.float32).eps), float(np.finfo(np.float64).eps)
 
 
-def compute_errors(loss, parameter, y, order, first, rows, n, weight, w, bias, values, at):
+def compute_errors(
+    loss: int,
+    parameter: float,
+    y: np.ndarray,
+    order: np.ndarray,
+    first: int,
+    rows: int,
+    n: int,
+    weight: np.ndarray,
+    w: np.ndarray,
+    bias: int,
+    values: np.ndarray,
+    at: int,
+) -> float:
     """Replace the products of the last layer, ``(rows, n)`` at ``at``, by errors; returns the loss of the batch.
 
     ``y`` is ``(n_rows,)`` class numbers for softmax, else ``(n_rows, n)``.

@@ -7,6 +7,8 @@ BLAS, so it can be cached.  A call costs some nanoseconds, a layer of a batch mi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -42,4 +44,5 @@ def _make_call(result):
 
 
 # For routines without a result, and for those that return a float64.
-call_routine, call_routine_for_sum = _make_call(types.void), _make_call(types.float64)
+call_routine: Callable[..., None] = _make_call(types.void)
+call_routine_for_sum: Callable[..., float] = _make_call(types.float64)

@@ -10,6 +10,8 @@ The weights of one output are padded with zeros to whole vectors.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numba import types
 from numba.extending import overload
@@ -18,21 +20,24 @@ from parsgd.kernels.compiling import INLINE, inlined
 from parsgd.kernels.extremes import larger
 from parsgd.kernels.intrinsics import dense_add, dense_add_with_norms, dense_dot, prefetch, sparse_dot
 
+if TYPE_CHECKING:
+    from parsgd.core import CsrRows, DenseRows
+
 U = np.uint64
 _LINE_BYTES = 64
 
 
-def get_span(x, row):
+def get_span(x: DenseRows | CsrRows, row: int) -> tuple[int, int]:
     """Return ``(begin, end)``, the range of positions of ``row``."""
     raise NotImplementedError("only inside compiled code")
 
 
-def get_feature(x, position, begin):
+def get_feature(x: DenseRows | CsrRows, position: int, begin: int) -> int:
     """Return the feature at ``position``, in a row that begins at ``begin``."""
     raise NotImplementedError("only inside compiled code")
 
 
-def is_csr(x) -> bool:
+def is_csr(x: types.NamedTuple) -> bool:
     return "indices" in x.fields
 
 
@@ -52,7 +57,7 @@ def _get_feature(x, position, begin):
     return lambda x, position, begin: U(x.indices[position])
 
 
-def prefetch_row(x, row):
+def prefetch_row(x: DenseRows | CsrRows, row: int) -> None:
     """Prefetch the values and indices of a row."""
     raise NotImplementedError("only inside compiled code")
 
@@ -87,7 +92,7 @@ def _prefetch_row(x, row):
     return implementation
 
 
-def prefetch_row_pointers(x, row):
+def prefetch_row_pointers(x: DenseRows | CsrRows, row: int) -> None:
     """Prefetch the CSR pointers of a row."""
     raise NotImplementedError("only inside compiled code")
 
@@ -99,17 +104,17 @@ def _prefetch_row_pointers(x, row):
     return lambda x, row: None
 
 
-def dot(x, row, w):
+def dot(x: DenseRows | CsrRows, row: int, w: np.ndarray) -> float:
     """Return the product of a row and the weights of one output."""
     raise NotImplementedError("only inside compiled code")
 
 
-def add(x, row, step, w):
+def add(x: DenseRows | CsrRows, row: int, step: float, w: np.ndarray) -> None:
     """Add ``step * row`` to ``w``."""
     raise NotImplementedError("only inside compiled code")
 
 
-def add_with_norms(x, row, step, w):
+def add_with_norms(x: DenseRows | CsrRows, row: int, step: float, w: np.ndarray) -> tuple[float, float]:
     """Add ``step * row`` to ``w``; returns the sums of squares and absolute values of the touched weights."""
     raise NotImplementedError("only inside compiled code")
 
@@ -177,7 +182,7 @@ def _add_with_norms(x, row, step, w):
 
 
 @inlined
-def compute_squared_norm(x, row):
+def compute_squared_norm(x: DenseRows | CsrRows, row: int) -> float:
     """Return the sum of squares of a row."""
     begin, end = get_span(x, row)
     total = x.data.dtype.type(0)
@@ -186,7 +191,7 @@ def compute_squared_norm(x, row):
     return total
 
 
-def count_values_per_row(x):
+def count_values_per_row(x: DenseRows | CsrRows) -> int:
     """Return the mean number of stored values per row, rounded up."""
     raise NotImplementedError("only inside compiled code")
 

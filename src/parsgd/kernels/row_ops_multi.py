@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba.extending import overload
@@ -12,6 +12,9 @@ from parsgd.kernels.compiling import INLINE, inlined
 from parsgd.kernels.hyperparams import LANES
 from parsgd.kernels.intrinsics import add_tiles, add_with_norms_tiles, dot_tiles
 from parsgd.kernels.row_ops import get_span
+
+if TYPE_CHECKING:
+    from parsgd.core import CsrRows, DenseRows
 
 U = np.uint64
 
@@ -49,7 +52,7 @@ class ManyTiles(NamedTuple):
 _ONE_PASS = (Tiles1, Tiles2, Tiles3, Tiles4)
 
 
-def choose_tiles(stride):
+def choose_tiles(stride: int) -> Tiles1 | Tiles2 | Tiles3 | Tiles4 | ManyTiles:
     """Return the kind of passes over a row for ``stride`` outputs: a type, so that no other kind is compiled."""
     n_vectors = stride // LANES
     return _ONE_PASS[n_vectors - 1]() if 1 <= n_vectors <= 4 else ManyTiles()
@@ -86,17 +89,40 @@ def _choose_pass(kind, tiles):
     return tiles[_ONE_PASS.index(kind.instance_class)]
 
 
-def dot_outputs(tiles, x, row, w, stride, out):
+def dot_outputs(
+    tiles: Tiles1 | Tiles2 | Tiles3 | Tiles4 | ManyTiles,
+    x: DenseRows | CsrRows,
+    row: int,
+    w: np.ndarray,
+    stride: int,
+    out: np.ndarray,
+) -> None:
     """Set ``out[k]`` to the product of a row and the weights of output k, for all outputs."""
     raise NotImplementedError("only inside compiled code")
 
 
-def add_outputs(tiles, x, row, steps, w, stride):
+def add_outputs(
+    tiles: Tiles1 | Tiles2 | Tiles3 | Tiles4 | ManyTiles,
+    x: DenseRows | CsrRows,
+    row: int,
+    steps: np.ndarray,
+    w: np.ndarray,
+    stride: int,
+) -> None:
     """Add ``steps[k] * row`` to the weights of output k, for all outputs."""
     raise NotImplementedError("only inside compiled code")
 
 
-def add_outputs_with_norms(tiles, x, row, steps, w, stride, squares, l1_norms):
+def add_outputs_with_norms(
+    tiles: Tiles1 | Tiles2 | Tiles3 | Tiles4 | ManyTiles,
+    x: DenseRows | CsrRows,
+    row: int,
+    steps: np.ndarray,
+    w: np.ndarray,
+    stride: int,
+    squares: np.ndarray,
+    l1_norms: np.ndarray,
+) -> None:
     """Add as :func:`add_outputs`; also store the sums of squares and absolute values of the touched weights."""
     raise NotImplementedError("only inside compiled code")
 

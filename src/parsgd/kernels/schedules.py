@@ -13,13 +13,18 @@ adagrad     eta0 / sqrt(sum of squared gradients of the weight), see adagrad.py
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from parsgd.kernels.compiling import inlined
+
+if TYPE_CHECKING:
+    from parsgd.kernels.hyperparams import Hyperparams
 
 CONSTANT, OPTIMAL, INVSCALING, ADAPTIVE, PA1, PA2, ADAGRAD = range(7)
 
 
 @inlined
-def compute_learning_rate(hyperparams, t):
+def compute_learning_rate(hyperparams: Hyperparams, t: float) -> float:
     """Return the learning rate at schedule step ``t``, before the lr scale; of pa1, pa2 and adagrad ``eta0``."""
     if hyperparams.schedule == OPTIMAL:
         return 1.0 / (hyperparams.alpha * (hyperparams.optimal_start + t - 1.0))

@@ -12,13 +12,18 @@ has been folded.  The first worker to find no other within a chunk multiplies it
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from parsgd.kernels.atomics import lock, unlock
 from parsgd.kernels.compiling import called, inlined
 from parsgd.kernels.shared_scalars import ACTIVE_WORKERS, SCALE
 
+if TYPE_CHECKING:
+    import numpy as np
+
 
 @inlined
-def has_tiny_scale(shared_scalars, tiny):
+def has_tiny_scale(shared_scalars: np.ndarray, tiny: float) -> bool:
     """Return whether a scale is below ``tiny``, or NaN."""
     is_tiny = False
     for k in range(shared_scalars.shape[1]):
@@ -27,7 +32,7 @@ def has_tiny_scale(shared_scalars, tiny):
 
 
 @called
-def fold_shared_scales(shared_scalars, w, stride):
+def fold_shared_scales(shared_scalars: np.ndarray, w: np.ndarray, stride: int) -> None:
     """Multiply the scales into the weights, ``w[feature * stride + output]``."""
     for k in range(shared_scalars.shape[1]):
         scale = w.dtype.type(shared_scalars[SCALE, k])
@@ -37,7 +42,7 @@ def fold_shared_scales(shared_scalars, w, stride):
 
 
 @called
-def begin_chunk(shared_scalars, w, stride, tiny):
+def begin_chunk(shared_scalars: np.ndarray, w: np.ndarray, stride: int, tiny: float) -> None:
     """Begin a chunk; the caller holds the lock afterwards and must release it."""
     lock(shared_scalars)
     while has_tiny_scale(shared_scalars, tiny):
@@ -50,7 +55,7 @@ def begin_chunk(shared_scalars, w, stride, tiny):
 
 
 @called
-def end_chunk(shared_scalars):
+def end_chunk(shared_scalars: np.ndarray) -> None:
     """End a chunk; the caller holds the lock afterwards and must release it."""
     lock(shared_scalars)
     shared_scalars[ACTIVE_WORKERS, 0] -= 1.0

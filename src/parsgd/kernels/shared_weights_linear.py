@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from parsgd.kernels import multi, single
 from parsgd.kernels import shared_scalars as shared
 from parsgd.kernels.atomics import unlock
@@ -22,6 +25,11 @@ from parsgd.kernels.run_state import (
 from parsgd.kernels.schedules import compute_learning_rate
 from parsgd.kernels.shared_weights import begin_chunk, end_chunk
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from parsgd.kernels.hyperparams import Hyperparams
+
 _run_single = single.make_run(inlined, True, True)
 _run_softmax = multi.make_run(inlined, True, True, True)
 _run_multi = multi.make_run(inlined, False, True, True)
@@ -30,7 +38,7 @@ _MAX_CHUNK_ROWS, _MIN_CHUNK_ROWS = 256, 8
 
 
 @inlined
-def compute_chunk_rows(shared_scalars, schedule_step, hyperparams):
+def compute_chunk_rows(shared_scalars: np.ndarray, schedule_step: float, hyperparams: Hyperparams) -> int:
     """Return the number of rows of the next chunk.
 
     All workers correct the intercept for the same error, and their corrections are added.  So the steps of all workers
@@ -45,7 +53,9 @@ def compute_chunk_rows(shared_scalars, schedule_step, hyperparams):
 
 
 @called
-def read_shared_scalars(shared_scalars, w, stride, tiny, run_state, n_outputs):
+def read_shared_scalars(
+    shared_scalars: np.ndarray, w: np.ndarray, stride: int, tiny: float, run_state: np.ndarray, n_outputs: int
+) -> None:
     """Begin a chunk: copy the shared scalars into the run state."""
     begin_chunk(shared_scalars, w, stride, tiny)
     for k in range(n_outputs):
@@ -57,7 +67,7 @@ def read_shared_scalars(shared_scalars, w, stride, tiny, run_state, n_outputs):
 
 
 @called
-def add_to_shared_scalars(shared_scalars, run_state, n_outputs):
+def add_to_shared_scalars(shared_scalars: np.ndarray, run_state: np.ndarray, n_outputs: int) -> None:
     """End a chunk: add its changes to the shared scalars."""
     end_chunk(shared_scalars)
     shared_scalars[shared.SCHEDULE_STEP, 0] += run_state[SCHEDULE_STEP, 0] - run_state[START_SCHEDULE_STEP, 0]
@@ -116,6 +126,6 @@ def _make_shared_run(is_multi, is_softmax):
     return run_shared
 
 
-run_shared_single = _make_shared_run(False, False)
-run_shared_softmax = _make_shared_run(True, True)
-run_shared_multi = _make_shared_run(True, False)
+run_shared_single: Callable[..., None] = _make_shared_run(False, False)
+run_shared_softmax: Callable[..., None] = _make_shared_run(True, True)
+run_shared_multi: Callable[..., None] = _make_shared_run(True, False)

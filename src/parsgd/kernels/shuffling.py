@@ -17,7 +17,7 @@ _BITS32, _BITS31 = U(0xFFFFFFFF), U(0x7FFFFFFF)
 
 
 @kernel
-def permute(out, seed):
+def permute(out: np.ndarray, seed: int) -> None:
     """Fill ``out`` (n,) with the permutation of 0..n-1 that the seed gives."""
     n = U(out.shape[0])
     token = release_gil(n >= MIN_VALUES_TO_RELEASE // 4)
@@ -38,7 +38,7 @@ def permute(out, seed):
 
 
 @kernel
-def gather_runs(values, starts, groups, out):
+def gather_runs(values: np.ndarray, starts: np.ndarray, groups: np.ndarray, out: np.ndarray) -> None:
     """Concatenate the runs ``values[starts[g]:starts[g + 1]]`` for each ``g`` of ``groups``."""
     token = release_gil(out.shape[0] >= MIN_VALUES_TO_RELEASE)
     at = U(0)
@@ -51,7 +51,7 @@ def gather_runs(values, starts, groups, out):
 
 
 @kernel
-def gather(values, positions, out):
+def gather(values: np.ndarray, positions: np.ndarray, out: np.ndarray) -> None:
     """Set ``out = values[positions]``."""
     n = U(positions.shape[0])
     token = release_gil(n >= MIN_VALUES_TO_RELEASE // 2)

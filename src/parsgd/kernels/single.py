@@ -15,6 +15,9 @@ stored as ``scale_sum * w + mean``, so averaging costs no more than the step its
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from parsgd.kernels.compiling import inlined, kernel
@@ -51,6 +54,10 @@ from parsgd.kernels.run_state import (
 )
 from parsgd.kernels.schedules import PA1, PA2, compute_learning_rate
 
+if TYPE_CHECKING:
+    from parsgd.core import CsrRows, DenseRows
+    from parsgd.kernels.hyperparams import Hyperparams
+
 # Rows between prefetch and use: 2 to 16 took equally long on 200k x 47k sparse rows, no prefetch 2.3 times as long.
 ROWS_AHEAD = 8
 # Rows between prefetch and use of weights, if these are outside the core's private cache: with shared weights, or with
@@ -60,7 +67,7 @@ WEIGHT_ROWS_AHEAD = 3
 
 
 @inlined
-def prefetch_next_rows(x, y, order, position):
+def prefetch_next_rows(x: DenseRows | CsrRows, y: np.ndarray, order: np.ndarray, position: int) -> None:
     """Prefetch the row visited ``ROWS_AHEAD`` steps later, and the CSR pointers of the row after as many more."""
     n = order.shape[0]
     if position + ROWS_AHEAD < n:
@@ -72,7 +79,7 @@ def prefetch_next_rows(x, y, order, position):
 
 
 @inlined
-def prefetch_next_weights(x, order, position, w, stride):
+def prefetch_next_weights(x: DenseRows | CsrRows, order: np.ndarray, position: int, w: np.ndarray, stride: int) -> None:
     """Prefetch the weights of the row visited ``WEIGHT_ROWS_AHEAD`` steps later; ``w[feature * stride + output]``."""
     if position + WEIGHT_ROWS_AHEAD < order.shape[0]:
         begin, end = get_span(x, order[U(position + WEIGHT_ROWS_AHEAD)])
@@ -84,7 +91,16 @@ def prefetch_next_weights(x, order, position, w, stride):
 
 
 @inlined
-def apply_l1(x, row, w, mean, applied_l1, scale, scale_sum, total_l1):
+def apply_l1(
+    x: DenseRows | CsrRows,
+    row: int,
+    w: np.ndarray,
+    mean: np.ndarray,
+    applied_l1: np.ndarray,
+    scale: float,
+    scale_sum: float,
+    total_l1: float,
+) -> None:
     """Apply the cumulative l1 penalty to the weights of a row's features."""
     begin, end = get_span(x, row)
     is_averaging = mean.shape[0] > 0
@@ -103,7 +119,7 @@ def apply_l1(x, row, w, mean, applied_l1, scale, scale_sum, total_l1):
 
 
 @inlined
-def compute_passive_step(hyperparams, norm, gradient, value):
+def compute_passive_step(hyperparams: Hyperparams, norm: float, gradient: float, value: float) -> float:
     """Return the passive-aggressive step towards the target, which replaces ``-eta * gradient``."""
     if hyperparams.schedule == PA1:
         size = smaller(hyperparams.eta0, value / norm) if norm > 0.0 else 0.0
@@ -112,7 +128,9 @@ def compute_passive_step(hyperparams, norm, gradient, value):
     return -size if gradient > 0.0 else (size if gradient < 0.0 else 0.0)
 
 
-def make_run(decorate, full, shared):
+def make_run(
+    decorate: Callable[[Callable[..., int]], Callable[..., int]], full: bool, shared: bool
+) -> Callable[..., int]:
     """Make the SGD run for one output, compiled by ``decorate``.
 
     ``full``: with averaging, l1 penalties, passive-aggressive schedules and the offset of a one-class SVM.  Without
@@ -243,5 +261,5 @@ def make_run(decorate, full, shared):
     return run_single
 
 
-run_sgd_single = make_run(kernel, False, False)
-run_sgd_single_full = make_run(kernel, True, False)
+run_sgd_single: Callable[..., int] = make_run(kernel, False, False)
+run_sgd_single_full: Callable[..., int] = make_run(kernel, True, False)

@@ -38,7 +38,21 @@ MU, BETA1, BETA2, EPSILON = range(4)
 
 
 @routine
-def sgd(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, eta, t, solver_params):
+def sgd(
+    w: np.ndarray,
+    moment1: np.ndarray,
+    moment2: np.ndarray,
+    g: np.ndarray,
+    at: int,
+    g_at: int,
+    n: int,
+    factor: float,
+    decay: float,
+    weight_decay: float,
+    eta: float,
+    t: float,
+    solver_params: np.ndarray,
+) -> float:
     number = w.dtype.type
     f, d, e = number(factor), number(decay), number(eta)
     total = number(0)
@@ -52,7 +66,21 @@ def sgd(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, eta, t
 
 # not one function with Nesterov's rule: the compiler would then fuse other products and sums, and change the last bit
 @routine
-def momentum(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, eta, t, solver_params):
+def momentum(
+    w: np.ndarray,
+    moment1: np.ndarray,
+    moment2: np.ndarray,
+    g: np.ndarray,
+    at: int,
+    g_at: int,
+    n: int,
+    factor: float,
+    decay: float,
+    weight_decay: float,
+    eta: float,
+    t: float,
+    solver_params: np.ndarray,
+) -> float:
     number = w.dtype.type
     f, d, e, mu = number(factor), number(decay), number(eta), number(solver_params[MU])
     total = number(0)
@@ -67,7 +95,21 @@ def momentum(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, e
 
 
 @routine
-def nesterov(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, eta, t, solver_params):
+def nesterov(
+    w: np.ndarray,
+    moment1: np.ndarray,
+    moment2: np.ndarray,
+    g: np.ndarray,
+    at: int,
+    g_at: int,
+    n: int,
+    factor: float,
+    decay: float,
+    weight_decay: float,
+    eta: float,
+    t: float,
+    solver_params: np.ndarray,
+) -> float:
     number = w.dtype.type
     f, d, e, mu = number(factor), number(decay), number(eta), number(solver_params[MU])
     total = number(0)
@@ -83,7 +125,21 @@ def nesterov(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, e
 
 
 @routine
-def adam(w, moment1, moment2, g, at, g_at, n, factor, decay, weight_decay, eta, t, solver_params):
+def adam(
+    w: np.ndarray,
+    moment1: np.ndarray,
+    moment2: np.ndarray,
+    g: np.ndarray,
+    at: int,
+    g_at: int,
+    n: int,
+    factor: float,
+    decay: float,
+    weight_decay: float,
+    eta: float,
+    t: float,
+    solver_params: np.ndarray,
+) -> float:
     number = w.dtype.type
     f, d = number(factor), number(decay)
     rate = number(eta * math.sqrt(1.0 - solver_params[BETA2] ** t) / (1.0 - solver_params[BETA1] ** t))
@@ -117,7 +173,7 @@ def get_step_address(solver: int, dtype: str) -> int:
 
 
 @called
-def sum_squares(values, at, n):
+def sum_squares(values: np.ndarray, at: int, n: int) -> float:
     """Return the sum of squares of ``values[at:at + n]``."""
     total = values.dtype.type(0)
     for i in range(U(n)):

@@ -10,14 +10,14 @@ U = np.uint64
 
 
 @kernel
-def add_weighted(total, vector, start, n, weight):
+def add_weighted(total: np.ndarray, vector: np.ndarray, start: int, n: int, weight: float) -> None:
     """Add ``weight * vector[start:start + n]`` to ``total[:n]``, which is float64."""
     for i in range(U(n)):
         total[i] += weight * vector[U(start) + i]
 
 
 @kernel
-def store(total, out, start, n):
+def store(total: np.ndarray, out: np.ndarray, start: int, n: int) -> None:
     """Set ``out[start:start + n] = total[:n]``, rounded to the type of ``out``, and ``total[:n] = 0``."""
     number = out.dtype.type
     for i in range(U(n)):

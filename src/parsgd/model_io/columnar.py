@@ -16,7 +16,7 @@ import numpy as np
 _DTYPES = {float: np.float64, int: np.int64, bool: np.bool_}
 
 
-def to_columns(values: list) -> dict[str, Any]:
+def to_columns(values: list[Any]) -> dict[str, Any]:
     """Convert ``values`` to builtins and NumPy arrays, for :func:`from_columns`.
 
     >>> to_columns([None, None])
@@ -32,7 +32,7 @@ def to_columns(values: list) -> dict[str, Any]:
     return _mixed(values)
 
 
-def from_columns(packed: dict[str, Any]) -> list:
+def from_columns(packed: dict[str, Any]) -> list[Any]:
     """Invert :func:`to_columns`.
 
     >>> from_columns(to_columns([1, None, {"a": [True]}, (2, 0.5)]))
@@ -51,7 +51,7 @@ def _no_shape(value: Any) -> int:
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
-def _mixed(values: list) -> dict[str, Any]:
+def _mixed(values: list[Any]) -> dict[str, Any]:
     """Convert values of several types, or records with several sets of keys, each kind to its own columns."""
     groups: dict[tuple, list] = {}
     group_numbers = []
@@ -66,11 +66,11 @@ def _mixed(values: list) -> dict[str, Any]:
     }
 
 
-def _items(values: list) -> dict[str, Any]:
+def _items(values: list[Any]) -> dict[str, Any]:
     return {"items": list(values)}
 
 
-def _numbers(values: list) -> dict[str, Any]:
+def _numbers(values: list[Any]) -> dict[str, Any]:
     try:
         array = np.array(values, dtype=_DTYPES[type(values[0])])
     except OverflowError:
@@ -83,16 +83,16 @@ def _byte_planes(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array.view(np.uint8).reshape(len(array), -1).T)
 
 
-def _dictionaries(values: list) -> dict[str, Any]:
+def _dictionaries(values: list[Any]) -> dict[str, Any]:
     keys = list(values[0])
     return {"keys": keys, "length": len(values), "columns": [to_columns([row[key] for row in values]) for key in keys]}
 
 
-def _tuples(values: list) -> dict[str, Any]:
+def _tuples(values: list[Any]) -> dict[str, Any]:
     return {"tuples": [to_columns(list(column)) for column in zip(*values, strict=True)], "length": len(values)}
 
 
-def _lists(values: list) -> dict[str, Any]:
+def _lists(values: list[Any]) -> dict[str, Any]:
     lengths = list(map(len, values))
     return {"lengths": to_columns(lengths), "joined": to_columns([item for value in values for item in value])}
 
@@ -110,12 +110,12 @@ _WRITERS: dict[type, Callable[[list], dict[str, Any]]] = {
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
-def _from_mixed(packed: dict[str, Any]) -> list:
+def _from_mixed(packed: dict[str, Any]) -> list[Any]:
     groups = [iter(from_columns(group)) for group in packed["groups"]]
     return [next(groups[number]) for number in packed["mixed"].tolist()]
 
 
-def _from_numbers(packed: dict[str, Any]) -> list:
+def _from_numbers(packed: dict[str, Any]) -> list[Any]:
     dtype = np.dtype(packed["dtype"])
     planes = np.frombuffer(zlib.decompress(packed["zlib"]), dtype=np.uint8).reshape(dtype.itemsize, -1)
     return np.ascontiguousarray(planes.T).view(dtype).ravel().tolist()

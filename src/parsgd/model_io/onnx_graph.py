@@ -20,8 +20,8 @@ class Graph:
     """
 
     def __init__(self, dtype: Any):
-        self.onnx = onnx()
-        self.dtype = np.dtype(dtype)
+        self.onnx: Any = onnx()
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self._bytes = 0

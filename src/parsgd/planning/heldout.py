@@ -46,9 +46,11 @@ class HeldOut:
     """
 
     def __init__(self, x: Any, y: np.ndarray, classes: np.ndarray | None, kind: ModelKind):
-        self.classes, self.kind = classes, kind
+        self.classes: np.ndarray | None = classes
+        self.kind: ModelKind = kind
         known = np.ones(len(y), dtype=bool) if classes is None else np.isin(y, classes)
-        self.x, self.y = x[known], y[known]
+        self.x: Any = x[known]
+        self.y: np.ndarray = y[known]
         self.rows: Rows | None = None
 
     def __call__(self, model: Model, state: np.ndarray) -> float:
@@ -86,11 +88,12 @@ class ObservedFit(InstrumentedFit):
         until: Callable[[list[CurvePoint]], bool] | None = None,
     ):
         super().__init__(algorithm, engine)
-        self.loss, self.until = loss, until
+        self.loss: HeldOut = loss
+        self.until: Callable[[list[CurvePoint]], bool] | None = until
         self.curve: list[CurvePoint] = []
         self.last: tuple[float, float, Model, np.ndarray] | None = None
         self.latest: tuple[Model, np.ndarray, MergeResult] | None = None
-        self.evaluating_s = 0.0
+        self.evaluating_s: float = 0.0
 
     def on_start(self, fit_state: FitState) -> None:
         self.curve = [CurvePoint(0.0, 0.0, self.loss(fit_state.model, fit_state.state))]
@@ -98,7 +101,7 @@ class ObservedFit(InstrumentedFit):
 
     def open(self, work: WorkFn, shards: Sequence[Shard], progress: ProgressCallback) -> WorkerPool:
         pool = super().open(work, shards, progress)
-        self.started = pool.now()
+        self.started: float = pool.now()
         return pool
 
     def on_merge(self, fit_state: FitState, reports: Sequence[Report], merge: MergeResult) -> None:

@@ -40,7 +40,8 @@ class InstrumentedFit(EngineDefaults, ABC):
     """
 
     def __init__(self, algorithm: Algorithm, engine: Engine):
-        self.algorithm, self.engine = algorithm, engine
+        self.algorithm: Algorithm = algorithm
+        self.engine: Engine = engine
         self.pool: WorkerPool | None = None
         self.progress: StoppableProgress | None = None
         self.combine_s: list[float] = []

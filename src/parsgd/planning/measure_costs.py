@@ -36,13 +36,15 @@ class TimedFit(InstrumentedFit):
 
     def __init__(self, algorithm: Any, n_rounds: int, engine: Any = None, seconds: float = np.inf):
         super().__init__(algorithm, Threads() if engine is None else engine)
-        self.n_rounds, self.seconds = n_rounds, seconds
+        self.n_rounds: int = n_rounds
+        self.seconds: float = seconds
         self.overhead_s: list[float] = []
-        self.state_bytes = 0
+        self.state_bytes: int = 0
 
     def on_start(self, fit_state: FitState) -> None:
         self.state_bytes = fit_state.state.nbytes
-        self.started = self.at = time.perf_counter()
+        self.started: float = time.perf_counter()
+        self.at: float = self.started
 
     def on_merge(self, fit_state: FitState, reports: Sequence[Report], merge: MergeResult) -> None:
         now = time.perf_counter()

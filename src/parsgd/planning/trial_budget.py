@@ -36,7 +36,7 @@ class TrialBudget:
     seconds: float
 
     def __post_init__(self) -> None:
-        self.started = time.perf_counter()
+        self.started: float = time.perf_counter()
 
     @property
     def spent(self) -> float:

@@ -51,7 +51,8 @@ class SlowedEngine(EngineDefaults):
 
 class SlowedWorkerPool:
     def __init__(self, pool: WorkerPool, factors: Mapping[int, float]):
-        self.pool, self.factors = pool, factors
+        self.pool: WorkerPool = pool
+        self.factors: Mapping[int, float] = factors
 
     def send(self, task: Task) -> None:
         self.pool.send(replace(task, slowdown=self.factors.get(task.worker, 1.0)))

@@ -115,16 +115,18 @@ class ProgressTracker:
     """Progress callback on the driver: counts examples, notifies observers and requests the workers to stop."""
 
     def __init__(self, n_workers: int, planned: int, epochs: int = 1):
-        self.observers = _observers.get()
-        self.planned, self.epochs = planned, epochs
-        self.done = [0] * n_workers
+        self.observers: tuple[Observer, ...] = _observers.get()
+        self.planned: int = planned
+        self.epochs: int = epochs
+        self.done: list[int] = [0] * n_workers
         self.records: list[_Record] = [_Record() for _ in range(n_workers)]
-        self.rounds = self.skipped = 0
-        self.loss = math.nan
-        self.halted = False
-        self.began = time.perf_counter()
-        self.notified_at = self.began
-        self.lock = threading.Lock()
+        self.rounds: int = 0
+        self.skipped: int = 0
+        self.loss: float = math.nan
+        self.halted: bool = False
+        self.began: float = time.perf_counter()
+        self.notified_at: float = self.began
+        self.lock: threading.Lock = threading.Lock()
 
     def __call__(self, worker: int, examples: int, sgd_run: RunningLoss) -> bool:
         self.done[worker] += examples

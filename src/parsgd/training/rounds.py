@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from parsgd.core import Algorithm, FitState, Model, Report, Rows, Shard, Source, Task, TaskFailed, WorkerPool
+from parsgd.core import (
+    Algorithm,
+    AlgorithmTraits,
+    FitState,
+    Model,
+    Report,
+    Rows,
+    Shard,
+    Source,
+    Task,
+    TaskFailed,
+    WorkerPool,
+)
 from parsgd.errors import Outcome, WorkersLostError
 from parsgd.training import history_entries
 from parsgd.training.fit_result import EpochCallback, Fit, one_shot_outcome
@@ -53,25 +65,25 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.lr_scale = np.ones(self.model.n_outputs)
-        self.traits = self.algorithm.traits
-        self.n_rows = self.source.n_rows
-        self.shard_rows = [shard.n_rows for shard in self.shards]
-        self.cursors = [0] * self.n_workers
-        self.seeds = [worker_seed(self.seed, worker) for worker in range(self.n_workers)]
+        self.traits: AlgorithmTraits = self.algorithm.traits
+        self.n_rows: int = self.source.n_rows
+        self.shard_rows: list[int] = [shard.n_rows for shard in self.shards]
+        self.cursors: list[int] = [0] * self.n_workers
+        self.seeds: list[int] = [worker_seed(self.seed, worker) for worker in range(self.n_workers)]
         if self.traits.partition == "common_order":
             self.seeds = [self.seed] * self.n_workers
-        self.alive = list(range(self.n_workers))
+        self.alive: list[int] = list(range(self.n_workers))
         self.idle: Sequence[int] = self.alive
         # workers with unanswered tasks in the snapshot, to be sent again, and the fit's duration until the snapshot
         self.busy: Sequence[int] = ()
-        self.seconds = 0.0
-        self.failures = [0] * self.n_workers
+        self.seconds: float = 0.0
+        self.failures: list[int] = [0] * self.n_workers
         self.tasks: list[Task | None] = [None] * self.n_workers
         # workers in the order of their tasks, and results that arrived before their turn
         self.turns: deque[int] = deque()
         self.early: dict[int, Report | TaskFailed] = {}
-        self.epoch_objective = np.zeros(self.model.n_outputs)
-        self.epoch_examples = 0
+        self.epoch_objective: np.ndarray = np.zeros(self.model.n_outputs)
+        self.epoch_examples: int = 0
         # fractions of the present shards, and those that the last merge returned
         self.shard_fractions: np.ndarray | None = None
         self.next_fractions: np.ndarray | None = None
@@ -194,8 +206,8 @@ class Loop:
 
     def run(self, pool: WorkerPool) -> Outcome:
         """Run rounds until the fit ends, and return the outcome."""
-        self.now = pool.now
-        self.began = self.now() - self.seconds
+        self.now: Callable[[], float] = pool.now
+        self.began: float = self.now() - self.seconds
         self.send_again(pool, self.busy)
         while True:
             self.send_tasks(pool, self.idle, pool.now() - self.began)
@@ -348,7 +360,7 @@ class Loop:
         """Merge the reports of a round, record it in the history, and return an outcome if the fit has ended."""
         came = self.now()
         merge = self.algorithm.merge(self.fit_state(), reports)
-        self.merged = self.now()
+        self.merged: float = self.now()
         self.state, self.memory, self.answer = merge.state, merge.memory, merge.answer
         self.next_fractions = merge.shard_fractions
         tasks = [self.last_task(report.worker) for report in reports]

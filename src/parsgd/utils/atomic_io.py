@@ -14,7 +14,7 @@ _TEMPORARY = ".tmp-"
 
 
 @contextlib.contextmanager
-def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
+def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path next to ``path``, and rename it to ``path`` if the block succeeds.
 
     ``path`` contains the old or the new content, even after a power failure.  The content is synchronized to disk

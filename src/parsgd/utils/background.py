@@ -26,9 +26,10 @@ class Background:
     """
 
     def __init__(self, n_threads: int, name: str):
-        self.n_threads, self.name = n_threads, name
-        self.jobs: SimpleQueue[tuple | None] = SimpleQueue()
-        self.idle = threading.Semaphore(0)
+        self.n_threads: int = n_threads
+        self.name: str = name
+        self.jobs: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
+        self.idle: threading.Semaphore = threading.Semaphore(0)
         self.threads: list[threading.Thread] = []
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> None:

@@ -35,7 +35,7 @@ class InterruptHold:
     """
 
     def __init__(self, n_deferred: float = math.inf):
-        self.presses = 0
+        self.presses: int = 0
         self.n_deferred = n_deferred
         self.on_press: Callable[[], Any] = _nothing
         self.before: Any = None

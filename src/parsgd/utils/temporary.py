@@ -31,9 +31,9 @@ class TemporaryFolder:
 
     def __init__(self, kind: str):
         _remove_left(Path(tempfile.gettempdir()), f"parsgd-{kind}-")
-        self.path = Path(tempfile.mkdtemp(prefix=f"parsgd-{kind}-{owner()}-"))
+        self.path: Path = Path(tempfile.mkdtemp(prefix=f"parsgd-{kind}-{owner()}-"))
         _add(self.path)
-        self.close = weakref.finalize(self, _remove, self.path)
+        self.close: weakref.finalize[[Path], TemporaryFolder] = weakref.finalize(self, _remove, self.path)
 
 
 def owner() -> str:

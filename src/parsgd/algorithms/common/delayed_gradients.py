@@ -48,8 +48,13 @@ class DelayedGradientRun(SGDRun):
         seed: int,
         schedule_step_size: float,
     ):
-        self.model, self.delay, self.state, self.lr_scale, self.seed = model, delay, state, lr_scale, seed
-        self._schedule_step, self.schedule_step_size = float(schedule_step), schedule_step_size
+        self.model: GradientModel = model
+        self.delay: int = delay
+        self.state: np.ndarray = state
+        self.lr_scale: np.ndarray = lr_scale
+        self.seed: int = seed
+        self._schedule_step = float(schedule_step)
+        self.schedule_step_size: float = schedule_step_size
         self.pending: deque[np.ndarray] = deque()
         self._reset_totals()
 
@@ -60,7 +65,7 @@ class DelayedGradientRun(SGDRun):
 
     def _reset_totals(self) -> None:
         nothing = np.zeros(self.model.n_outputs)
-        self.sums = Totals(0, 0, nothing, nothing)
+        self.sums: Totals = Totals(0, 0, nothing, nothing)
 
     def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
         """Visit ``order[start:stop]``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,8 +93,9 @@ class SpoolFolder:
 
     def __init__(self) -> None:
         with interrupts.shielded():
-            self.kept = temporary.TemporaryFolder("blocks")
-        self.folder, self.close = self.kept.path, self.kept.close
+            self.kept: temporary.TemporaryFolder = temporary.TemporaryFolder("blocks")
+        self.folder: Path = self.kept.path
+        self.close: Callable[[], object] = self.kept.close
 
     def keep(self, x: Any, y: Any, weight: Any, number: int, dtype: str) -> ArrayPiece:
         """Write a block, and return the piece that reads it."""

@@ -48,18 +48,19 @@ class RowScanner:
     """
 
     def __init__(self, name: str, separator: str | None, newline: int = _NEWLINE, line: int = 1, comment: bytes = b""):
-        self.name, self.quoted, self.newline, self.line, self.comment = (
-            name,
-            separator is not None,
-            newline,
-            line,
-            comment,
-        )
-        self.separator = ord(separator or ",")
+        self.name: str = name
+        self.quoted: bool = separator is not None
+        self.newline: int = newline
+        self.line: int = line
+        self.comment: bytes = comment
+        self.separator: int = ord(separator or ",")
         # inside: within a quoted field; opened: the line where it began; begins: a field begins here
-        self.inside, self.opened, self.begins = False, line, True
+        self.inside: bool = False
+        self.opened: int = line
+        self.begins: bool = True
         # length and first byte of the row left open by the last block
-        self.length, self.first = 0, 0
+        self.length: int = 0
+        self.first: int = 0
 
     def feed(self, block: bytes) -> tuple[int, int]:
         """Return ``(end, n_rows)``: the end of the last row that ends in the block, or 0, and the number of such rows.

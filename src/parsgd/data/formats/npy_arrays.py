@@ -23,7 +23,7 @@ class MappedArray:
     """An array in a file, from ``offset`` on."""
 
     address: Address
-    stamp: tuple
+    stamp: tuple[Any, ...]
     offset: int
     dtype: str
     shape: tuple[int, ...]
@@ -97,7 +97,7 @@ class ArrayPiece(BasePiece):
             check_finite(x, y, weight, self.whole, start)
             yield Chunk(x, y, weight)
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         """Pickle only the piece's own rows of arrays in memory."""
         at = slice(self.first, self.first + self.n_rows)
         parts = {"x": self.x, "y": self.y, "weight": self.weight}

@@ -79,7 +79,9 @@ class UnpackedFile:
     """A file that is decompressed while it is read; ``close`` closes the compressed file as well."""
 
     def __init__(self, file: BinaryIO, packed: BinaryIO, name: str):
-        self.file, self.packed, self.name = file, packed, name
+        self.file: BinaryIO = file
+        self.packed: BinaryIO = packed
+        self.name: str = name
 
     def read(self, size: int = -1) -> bytes:
         try:

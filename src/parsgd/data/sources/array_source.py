@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -104,7 +104,7 @@ class ArraySource:
     subset: np.ndarray | None = None
     neighbours: int | None = None
 
-    partitions = frozenset(PARTITIONS)
+    partitions: ClassVar[frozenset[str]] = frozenset(PARTITIONS)
 
     @property
     def n_rows(self) -> int:

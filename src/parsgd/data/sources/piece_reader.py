@@ -25,7 +25,8 @@ class BadRow(DataFileError):
 
     def __init__(self, row: int, what: str):
         super().__init__(row, what)
-        self.row, self.what = row, what
+        self.row: int = row
+        self.what: str = what
 
     def __str__(self) -> str:
         return self.what

@@ -32,9 +32,9 @@ class ExampleStream:
 
     def __init__(self, examples: Generator[PosedRows]):
         self.examples = examples
-        self.cancelled = threading.Event()
+        self.cancelled: threading.Event = threading.Event()
         self.part: PosedRows | None = None
-        self.used = 0
+        self.used: int = 0
 
     def fill(self, window: ShuffleBuffer, n_rows: int) -> ShuffleBuffer:
         """Fill the window with the next ``n_rows``; the rest of the last chunk is kept for the next window."""
@@ -71,8 +71,11 @@ class Prefetcher:
         following: Callable[[WindowIndex], WindowIndex | None],
         new_buffer: Callable[[], ShuffleBuffer],
     ):
-        self.open, self.n_rows, self.following, self.new_buffer = open, n_rows, following, new_buffer
-        self.thread = Background(1, "parsgd-read")
+        self.open: Callable[[WindowIndex], Generator[PosedRows]] = open
+        self.n_rows: Callable[[WindowIndex], int] = n_rows
+        self.following: Callable[[WindowIndex], WindowIndex | None] = following
+        self.new_buffer: Callable[[], ShuffleBuffer] = new_buffer
+        self.thread: Background = Background(1, "parsgd-read")
         self.stream: ExampleStream | None = None
         self.here: tuple[WindowIndex, ShuffleBuffer] | None = None
         self.coming: Pending | None = None

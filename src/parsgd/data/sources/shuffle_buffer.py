@@ -41,7 +41,7 @@ class DenseBuffer:
     """A matrix of ``n_rows``, filled from the first row on."""
 
     def __init__(self, n_rows: int, n_features: int, dtype: str, values_per_row: float | None = None):
-        self.matrix = np.empty((n_rows, n_features), dtype=dtype)
+        self.matrix: np.ndarray = np.empty((n_rows, n_features), dtype=dtype)
 
     def put(self, at: int, x: Matrix | LazyRows, begin: int, end: int) -> None:
         """Copy rows ``begin`` to ``end - 1`` of ``x`` to row ``at``."""
@@ -63,9 +63,9 @@ class CsrBuffer:
     def __init__(self, n_rows: int, n_features: int, dtype: str, values_per_row: float | None = None):
         values = int(n_rows * (min(_GUESSED_VALUES, n_features) if values_per_row is None else values_per_row) * 1.05)
         self.n_features = n_features
-        self.data = np.empty(values + 1, dtype=dtype)
-        self.indices = np.empty(values + 1, dtype=np.int32 if n_features < 2**31 else np.int64)
-        self.indptr = np.zeros(n_rows + 1, dtype=np.int64)
+        self.data: np.ndarray = np.empty(values + 1, dtype=dtype)
+        self.indices: np.ndarray = np.empty(values + 1, dtype=np.int32 if n_features < 2**31 else np.int64)
+        self.indptr: np.ndarray = np.zeros(n_rows + 1, dtype=np.int64)
 
     def put(self, at: int, x: Matrix | LazyRows, begin: int, end: int) -> None:
         """Copy rows ``begin`` to ``end - 1`` of ``x`` to row ``at``."""
@@ -113,11 +113,14 @@ class ShuffleBuffer:
     """
 
     def __init__(self, n_rows: int, n_features: int, dtype: str, sparse: bool, values_per_row: float | None = None):
-        self.x = (CsrBuffer if sparse else DenseBuffer)(n_rows, n_features, dtype, values_per_row)
-        self.dtype, self.size = dtype, n_rows
+        self.x: CsrBuffer | DenseBuffer = (CsrBuffer if sparse else DenseBuffer)(
+            n_rows, n_features, dtype, values_per_row
+        )
+        self.dtype: str = dtype
+        self.size: int = n_rows
         self.y: np.ndarray | None = None
         self.weight: np.ndarray | None = None
-        self.n = 0
+        self.n: int = 0
         self._seen: Rows | None = None
 
     def clear(self) -> None:

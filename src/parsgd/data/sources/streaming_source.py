@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class StreamingSource:
     without: Mapping[int, np.ndarray] = field(default_factory=dict[int, np.ndarray])
 
     # not replicated: drawing from all rows with replacement would read a piece per draw
-    partitions = frozenset({"shuffled", "contiguous", "common_order"})
+    partitions: ClassVar[frozenset[str]] = frozenset({"shuffled", "contiguous", "common_order"})
 
     def __post_init__(self) -> None:
         if self.shuffle_buffer_rows is not None and self.shuffle_buffer_rows < 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import ClassVar, cast
 
 from dask.system import CPU_COUNT
 from distributed import Client
@@ -88,7 +88,7 @@ class Dask(EngineDefaults):
     _kept: list[DaskConnection] = field(default_factory=list[DaskConnection], init=False, repr=False, compare=False)
 
     name = "dask"
-    capabilities = frozenset[str]()
+    capabilities: ClassVar[frozenset[str]] = frozenset[str]()
     on_cluster = True
 
     def __post_init__(self) -> None:

@@ -57,19 +57,23 @@ class DaskWorkerPool:
         heartbeat_timeout_s: float,
         worker_timeout_s: float,
     ):
-        self.cluster, self.closing, self.shards, self.progress = cluster, closing, shards, progress
-        self.in_tree, self.worker_timeout_s = in_tree, worker_timeout_s
+        self.cluster: Cluster = cluster
+        self.closing: Callable[[], None] = closing
+        self.shards: Sequence[Shard] = shards
+        self.progress: StoppableProgress = progress
+        self.in_tree: bool = in_tree
+        self.worker_timeout_s: float = worker_timeout_s
         self.results: SimpleQueue[Report | TaskFailed | BaseException] = SimpleQueue()
-        self.pending = 0
-        self.halt_sent = False
+        self.pending: int = 0
+        self.halt_sent: bool = False
         self.running: set[asyncio.Task[None]] = set()
         # Futures of completed rounds.  Releasing them sends a message, and a client delays the next message by up to 10
         # ms. They are therefore released together with the next submission.
         self.releasable: list[RemoteData] = []
         # made when the first host is there
         self.placement: Placement[Host] | None = None
-        self.scatter_cache = ScatterCache(cluster, work, shards)
-        self.monitor = LivenessMonitor(cluster.workers, heartbeat_timeout_s, self._joined, self._left)
+        self.scatter_cache: ScatterCache = ScatterCache(cluster, work, shards)
+        self.monitor: LivenessMonitor = LivenessMonitor(cluster.workers, heartbeat_timeout_s, self._joined, self._left)
         try:
             cluster.call(self._begin)
         except BaseException:

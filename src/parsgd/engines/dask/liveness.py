@@ -100,11 +100,13 @@ class LivenessMonitor:
         joined: Callable[[Host], None],
         left: Callable[[Host], None],
     ):
-        self.workers, self.heartbeat_timeout_s = workers, heartbeat_timeout_s
-        self.joined, self.left = joined, left
+        self.workers: Callable[[], Awaitable[dict[str, WorkerInfo] | None]] = workers
+        self.heartbeat_timeout_s: float = heartbeat_timeout_s
+        self.joined: Callable[[Host], None] = joined
+        self.left: Callable[[Host], None] = left
         self.hosts: dict[str, Host] = {}
         self.suspects: dict[str, float] = {}
-        self.response_s = time.monotonic()
+        self.response_s: float = time.monotonic()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:

@@ -36,10 +36,15 @@ class RemoteState:
         dtype: np.dtype,
         size: int,
     ):
-        self.cluster, self.recover = cluster, recover
-        self.task, self.report, self.host = task, report, host
-        self.dtype, self.size = dtype, size
-        self.shape, self.nbytes = (size,), size * dtype.itemsize
+        self.cluster: Cluster = cluster
+        self.recover: Callable[[Sequence[RemoteState]], Awaitable[None]] = recover
+        self.task: Task = task
+        self.report: RemoteData = report
+        self.host: Host = host
+        self.dtype: np.dtype = dtype
+        self.size: int = size
+        self.shape: tuple[int] = (size,)
+        self.nbytes: int = size * dtype.itemsize
         self._fetched: np.ndarray | None = None
 
     @property

@@ -40,9 +40,11 @@ class ScatterCache:
     """
 
     def __init__(self, cluster: Cluster, work: WorkFn, shards: Sequence[Shard]):
-        self.cluster, self.work, self.shards = cluster, work, shards
+        self.cluster: Cluster = cluster
+        self.work: WorkFn = work
+        self.shards: Sequence[Shard] = shards
         self.on_hosts: dict[Host, _OnHost] = {}
-        self.packing_slots = asyncio.Semaphore(_MAX_PACKING)
+        self.packing_slots: asyncio.Semaphore = asyncio.Semaphore(_MAX_PACKING)
 
     async def work_on(self, host: Host) -> RemoteData:
         """Return the work on a host."""

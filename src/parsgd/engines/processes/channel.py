@@ -38,9 +38,9 @@ class Channel(Generic[M]):
 
     def __init__(self, sock: socket.socket):
         self.sock = sock
-        self.ended = False
+        self.ended: bool = False
         self.outgoing: deque[tuple[memoryview, list[int]]] = deque()
-        self.incoming = bytearray()
+        self.incoming: bytearray = bytearray()
         self.files: deque[int] = deque()
 
     def fileno(self) -> int:

@@ -21,13 +21,14 @@ class FitPayload:
     """
 
     def __init__(self, work: WorkFn, shards: Sequence[Shard]):
-        self.numbers = itertools.count()
-        self.work_arrays, self.shard_arrays = SharedPickler(self.numbers), SharedPickler(self.numbers)
+        self.numbers: itertools.count[int] = itertools.count()
+        self.work_arrays: SharedPickler = SharedPickler(self.numbers)
+        self.shard_arrays: SharedPickler = SharedPickler(self.numbers)
         try:
             parts: dict[str, object] = {"the work": work}
             if isinstance(work, Work):
                 parts = {"the model": work.model, "the algorithm": work.algorithm}
-            self.work = _pack(self.work_arrays, work, parts)
+            self.work: PickledObject = _pack(self.work_arrays, work, parts)
             self.set_shards(shards)
         except BaseException:
             self.close()
@@ -39,8 +40,8 @@ class FitPayload:
         old, self.shard_arrays = self.shard_arrays, packer
         numbers = list(old.array_files)
         old.close()
-        self.rows = [shard.n_rows for shard in shards]
-        self.shards = [_pack(packer, shard, {"the source of rows": shard}) for shard in shards]
+        self.rows: list[int] = [shard.n_rows for shard in shards]
+        self.shards: list[PickledObject] = [_pack(packer, shard, {"the source of rows": shard}) for shard in shards]
         for shard in shards:
             shard.close()  # opened in the worker processes
         return numbers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from parsgd.core import EngineDefaults, Shard, StoppableProgress, WorkFn
 from parsgd.engines.processes.payload import FitPayload
@@ -60,7 +61,7 @@ class Processes(EngineDefaults):
     _pools: list[ProcessCache] = field(default_factory=list[ProcessCache], init=False, repr=False, compare=False)
 
     name = "processes"
-    capabilities = frozenset[str]()
+    capabilities: ClassVar[frozenset[str]] = frozenset[str]()
 
     def __post_init__(self) -> None:
         check_count(self.n_processes, "n_processes", "Processes")

@@ -65,16 +65,19 @@ class ProcessWorkerPool:
         cache: ProcessCache | None,
         heartbeat_timeout_s: float,
     ):
-        self.payload, self.progress, self.cache = payload, progress, cache
+        self.payload: FitPayload = payload
+        self.progress: StoppableProgress = progress
+        self.cache: ProcessCache | None = cache
         self.heartbeat_timeout_s = heartbeat_timeout_s
-        self.hosts = start(n_processes) if cache is None else cache.take(n_processes)
-        self.placement = Placement(payload.rows, self.hosts)
+        self.hosts: list[WorkerProcess] = start(n_processes) if cache is None else cache.take(n_processes)
+        self.placement: Placement[WorkerProcess] = Placement(payload.rows, self.hosts)
         self.under_way: dict[int, _Sent] = {}
         self.arrived: deque[Report | TaskFailed | BaseException] = deque()
-        self.states = StateBuffers()
+        self.states: StateBuffers = StateBuffers()
         self.registry: WarningRegistry = {}
-        self.halted, self.closed = False, False
-        self.last_exit_reason = ""
+        self.halted: bool = False
+        self.closed: bool = False
+        self.last_exit_reason: str = ""
         try:
             self._start()
         except BaseException:

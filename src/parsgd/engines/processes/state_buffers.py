@@ -14,7 +14,7 @@ class StateBuffers:
     """Shared buffers with the large states of running tasks."""
 
     def __init__(self) -> None:
-        self.slots = SharedBuffers()
+        self.slots: SharedBuffers = SharedBuffers()
         self.users: dict[int, int] = {}
         self.last: tuple[np.ndarray, int, int] | None = None
 

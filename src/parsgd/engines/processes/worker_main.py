@@ -110,9 +110,9 @@ class Worker:
 
     def __init__(self, channel: Channel[messages.FromDriver]):
         self.channel = channel
-        self.send_lock = threading.Lock()
+        self.send_lock: threading.Lock = threading.Lock()
         self.backlog: deque[tuple[messages.FromDriver, int]] = deque()
-        self.busy = False
+        self.busy: bool = False
         self._reset()
 
     def _reset(self) -> None:
@@ -121,12 +121,14 @@ class Worker:
         self.work: bytes | WorkFn = b""
         self.shards: dict[int, bytes | Shard] = {}
         self.array_files: dict[int, ArrayFile] = {}
-        self.driver_buffers, self.own_buffers = SharedBufferView(), SharedBuffers()
+        self.driver_buffers: SharedBufferView = SharedBufferView()
+        self.own_buffers: SharedBuffers = SharedBuffers()
         self.announced: set[int] = set()
         self.skipped: set[int] = set()
-        self.halted = False
-        self.serial = -1
-        self.examples, self.progress_at = 0, 0.0
+        self.halted: bool = False
+        self.serial: int = -1
+        self.examples: int = 0
+        self.progress_at: float = 0.0
 
     def run(self) -> NoReturn:
         """Handle messages one by one."""

@@ -79,7 +79,7 @@ class WorkerProcess:
             variables = {name: value for name, value in os.environ.items() if name != _PATH}
             arguments = json.dumps([theirs.fileno(), os.getpid(), tied, os.environ.get(_PATH), import_path()])
             # a new session: Ctrl-C on the terminal reaches only the driver
-            self.process = subprocess.Popen(
+            self.process: subprocess.Popen[bytes] = subprocess.Popen(
                 [sys.executable, "-P", "-c", _BOOT, arguments],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -91,7 +91,7 @@ class WorkerProcess:
             raise
         finally:
             theirs.close()
-        self.pid = self.process.pid
+        self.pid: int = self.process.pid
         self.ready = False
         self.reset()
 
@@ -100,9 +100,11 @@ class WorkerProcess:
         self.shards: set[int] = set()
         self.array_files: set[int] = set()
         self.slots: set[int] = set()
-        self.view = SharedBufferView()
+        self.view: SharedBufferView = SharedBufferView()
         self.free: deque[int] = deque()
-        self.silent_s, self.silent, self.done = 0.0, False, False
+        self.silent_s: float = 0.0
+        self.silent: bool = False
+        self.done: bool = False
 
     @property
     def exited(self) -> bool:
@@ -140,9 +142,9 @@ class ProcessCache:
 
     def __init__(self) -> None:
         self.idle: list[WorkerProcess] = []
-        self.owner = os.getpid()
-        self.closed = False
-        self.lock = threading.Lock()
+        self.owner: int = os.getpid()
+        self.closed: bool = False
+        self.lock: threading.Lock = threading.Lock()
 
     def take(self, n: int) -> list[WorkerProcess]:
         """Return ``n`` processes, and start those that are missing."""

@@ -49,7 +49,10 @@ class LinearAccuracy:
     """Accuracy of a state on held-out rows, per class against the rest or of softmax's prediction; picklable."""
 
     def __init__(self, model: Linear, X: Any, numbers: np.ndarray, weight: np.ndarray | None) -> None:
-        self.model, self.X, self.numbers, self.weight = model, X, numbers, weight
+        self.model: Linear = model
+        self.X = X
+        self.numbers: np.ndarray = numbers
+        self.weight: np.ndarray | None = weight
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
         views = self.model.views(state)
@@ -68,7 +71,10 @@ class LinearR2:
     """Coefficient of determination of a state on held-out rows; picklable."""
 
     def __init__(self, model: Linear, X: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
-        self.model, self.X, self.y, self.weight = model, X, y, weight
+        self.model: Linear = model
+        self.X = X
+        self.y: np.ndarray = y
+        self.weight: np.ndarray | None = weight
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
         views = self.model.views(state)

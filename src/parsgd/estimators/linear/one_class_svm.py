@@ -70,10 +70,10 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
     # parameters of the base class, fixed here as in scikit-learn
     loss = "hinge"
     penalty = "l2"
-    l1_ratio = 0.0
-    epsilon = 0.1
+    l1_ratio: float = 0.0
+    epsilon: float = 0.1
     early_stopping = False
-    validation_fraction = 0.1
+    validation_fraction: float = 0.1
     n_iter_no_change = 5
 
     def __init__(
@@ -156,7 +156,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
             coef_init = self.coef_ if coef_init is None else coef_init
             offset_init = self.offset_ if offset_init is None else offset_init
         self._clear("coef_", "offset_")
-        self.t_ = 1.0
+        self.t_: float = 1.0
         with checkpoint_context.checkpointed(self, resume) as context:
             self._fit(X, y, sample_weight, context, coef_init, offset_init)
         self._warn_not_converged()

@@ -226,10 +226,10 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
             coef_init = previous[0] if coef_init is None else coef_init
             intercept_init = previous[1] if intercept_init is None else intercept_init
         self._clear("coef_", "intercept_")
-        self.t_ = 1.0
+        self.t_: float = 1.0
         with checkpoint_context.checkpointed(self, resume) as context:
             if classes.dtype.kind in "iubU":
-                self.classes_ = classes
+                self.classes_: np.ndarray = classes
             else:
                 _check_partial_fit_first_call(self, classes)  # raises for invalid labels
             self._fit(examples, context, coef_init, intercept_init, X_val, y_val)

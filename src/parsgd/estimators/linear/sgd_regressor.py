@@ -173,7 +173,7 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
             coef_init = self.coef_ if coef_init is None else coef_init
             intercept_init = self.intercept_ if intercept_init is None else intercept_init
         self._clear("coef_", "intercept_")
-        self.t_ = 1.0
+        self.t_: float = 1.0
         with checkpoint_context.checkpointed(self, resume) as context:
             self._fit(X, y, sample_weight, context, coef_init, intercept_init, X_val, y_val)
         self._warn_not_converged()

@@ -29,6 +29,7 @@ from parsgd.estimators.training_data import Examples, InMemoryData, is_sparse
 from parsgd.models.network.forward import LOSSES, propagate
 from parsgd.models.network.network_model import Network
 from parsgd.training import loop
+from parsgd.training.history import History
 from parsgd.training.stopping import StoppingRule
 from parsgd.utils.callers import warn
 from parsgd.viz.live import display_mode
@@ -135,10 +136,12 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
                 checkpointer=context.writer,
                 epoch_callback=tasks.epoch_callback,
             )
-        self.history_, self.outcome_, self.algorithm_ = fit.history, fit.outcome, choice
+        self.history_: History = fit.history
+        self.outcome_ = fit.outcome
+        self.algorithm_: auto_select.Choice = choice
         self._clock = fit.schedule_step
         self.t_ += fit.examples
-        self.n_iter_ = fit.n_epochs
+        self.n_iter_: int = fit.n_epochs
         self._set_weights(model, fit.state)
         self._extend_curves(fit)
         print_epochs(self.verbose, fit, choice.algorithm.traits.one_shot, network=True)
@@ -180,7 +183,9 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
             verbose=self.verbose,
             epoch_callback=tasks.epoch_callback,
         )
-        self.loss_, self.n_iter_, self.outcome_ = result.loss, result.n_iter, result.outcome
+        self.loss_: float = result.loss
+        self.n_iter_ = result.n_iter
+        self.outcome_ = result.outcome
         self._set_weights(model, result.state)
         tasks.end()
 
@@ -266,7 +271,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
         """Delete the attributes of earlier fits."""
         self._delete_attributes("_no_improvement_count", "_clock", "_slots", "coefs_", "intercepts_", "merge_weights_")
         self._clear_stopping_rule()
-        self.t_ = 0
+        self.t_: int = 0
         if self.solver != "lbfgs":
             self._delete_attributes("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_")
 
@@ -300,7 +305,7 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
         The previous fit may have kept other curves, because ``early_stopping`` can change between fits.
         """
         losses, scores = epochs_of(fit, self.algorithm_.algorithm.traits.one_shot)
-        self.loss_curve_ = [*getattr(self, "loss_curve_", ()), *losses]
+        self.loss_curve_: list[float] = [*getattr(self, "loss_curve_", ()), *losses]
         self.loss_ = self.loss_curve_[-1]
         costs = [-score for score in scores] if self.early_stopping else losses
         # a private attribute of scikit-learn that its own tests, and other programs, read
@@ -308,10 +313,10 @@ class BaseMLP(PlainState, ToSklearn, CallbackSupportMixin, MLPParams, metaclass=
         best = getattr(self, "best_loss_", None)
         previous_scores = getattr(self, "validation_scores_", None)
         if self.early_stopping:
-            self.best_loss_ = None
-            self.validation_scores_ = [*(previous_scores or ()), *scores]
+            self.best_loss_: float | None = None
+            self.validation_scores_: list[float] = [*(previous_scores or ()), *scores]
             # best score of this fit only, whose best weights are kept
-            self.best_validation_score_ = max((score for score in scores if score == score), default=-np.inf)
+            self.best_validation_score_: float = max((score for score in scores if score == score), default=-np.inf)
         else:
             self.best_loss_ = min(losses if best is None else [best, *losses])
             self.validation_scores_ = previous_scores

@@ -243,7 +243,7 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         if warm:
             self._check_same_classes(np.asarray(binarizer.classes_))
         else:
-            self.classes_ = binarizer.classes_
+            self.classes_: np.ndarray = binarizer.classes_
             self._multilabel = binarizer.y_type_.startswith("multilabel")
         with checkpoint_context.checkpointed(self, resume) as context:
             self._fit_labels(examples, context, False, X_val, y_val)
@@ -314,7 +314,7 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
             self._check_class_weight()
             factors = examples.class_factors(self.class_weight, self.classes_)
         examples = examples.encode_targets(self._encoder(dtype, factors))
-        self.n_outputs_ = len(self.classes_) if self._multilabel or len(self.classes_) > 2 else 1
+        self.n_outputs_: int = len(self.classes_) if self._multilabel or len(self.classes_) > 2 else 1
         held_out = None
         if X_val is not None:
             X_val, y_val = self._read(X_val, y_val, reset=False)

@@ -241,7 +241,7 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
             examples = replace(examples, y=column_or_1d(examples.y, warn=True))
         dtype = examples.dtype
         examples = examples.encode_targets(ValueEncoder(str(dtype), self._nonnegative_loss, column=True))
-        self.n_outputs_ = 1 if streaming.is_streamed(X) else examples.target.shape[1]
+        self.n_outputs_: int = 1 if streaming.is_streamed(X) else examples.target.shape[1]
         held_out = None
         if X_val is not None:
             X_val, y_val = self._read(X_val, y_val, reset=False, y_numeric=True)

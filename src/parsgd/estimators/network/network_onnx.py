@@ -5,6 +5,7 @@ Each function adds nodes to a graph and returns the graph's outputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def _gelu(graph: GraphBuilder, z: str) -> str:
 
 
 # ONNX has operators for some of these; the operators used here support float64 as well.
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[GraphBuilder, str], str]] = {
     "identity": lambda graph, z: z,
     "logistic": lambda graph, z: graph.node("Sigmoid", z),
     "tanh": lambda graph, z: graph.node("Tanh", z),

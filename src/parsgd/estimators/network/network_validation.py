@@ -42,7 +42,10 @@ class NetworkAccuracy:
     """Accuracy of a state on held-out rows (multilabel: share of rows with all labels correct); picklable."""
 
     def __init__(self, model: Network, X: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
-        self.model, self.X, self.y, self.weight = model, X, y, weight
+        self.model: Network = model
+        self.X = X
+        self.y: np.ndarray = y
+        self.weight: np.ndarray | None = weight
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
         # a diverged state gets the score NaN, without warnings
@@ -58,7 +61,10 @@ class NetworkR2:
     """Coefficient of determination of a state on held-out rows; picklable."""
 
     def __init__(self, model: Network, X: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
-        self.model, self.X, self.y, self.weight = model, X, y, weight
+        self.model: Network = model
+        self.X = X
+        self.y: np.ndarray = y
+        self.weight: np.ndarray | None = weight
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
         # a diverged state gets the score NaN, without warnings

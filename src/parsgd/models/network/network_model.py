@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -76,8 +76,8 @@ class Network:
         " preprocessed. (At epoch #{epoch}, {what}. Scaling input data with StandardScaler or MinMaxScaler might help,"
         " or a smaller learning_rate_init.)"
     )
-    capabilities = frozenset({"gradients", "averaging", "shared_steps", "full_gradient"})
-    unavailable = {}
+    capabilities: ClassVar[frozenset[str]] = frozenset({"gradients", "averaging", "shared_steps", "full_gradient"})
+    unavailable: ClassVar[dict[str, str]] = {}
 
     @property
     def uses_blas(self) -> bool:

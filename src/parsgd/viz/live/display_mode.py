@@ -57,7 +57,7 @@ def display_mode(is_terminal: bool) -> str:
     return "live" if is_terminal and os.environ.get("TERM") != "dumb" else "lines"
 
 
-def shown(verbose: bool | int) -> contextlib.AbstractContextManager:
+def shown(verbose: bool | int) -> contextlib.AbstractContextManager[None]:
     """Display the fits inside the block; ``verbose``: 0 for no display, 1 for a view, 2 for one line per round."""
     if not verbose or sys.stdout is None:
         return contextlib.nullcontext()

@@ -19,9 +19,11 @@ class LogView:
     """An observer that writes one line per ``seconds``, or per round with ``every_round``, and one at the end."""
 
     def __init__(self, write: Callable[[str], None] = to_stdout, seconds: float = 1.0, every_round: bool = False):
-        self.write, self.seconds, self.every_round = write, seconds, every_round
-        self.last_written = time.monotonic()
-        self.rounds = 0
+        self.write: Callable[[str], None] = write
+        self.seconds: float = seconds
+        self.every_round: bool = every_round
+        self.last_written: float = time.monotonic()
+        self.rounds: int = 0
 
     def __call__(self, progress: Progress) -> None:
         if self.every_round:

@@ -25,7 +25,7 @@ class NotebookView:
 
     def __init__(self) -> None:
         self.handle: Any = None
-        self.last_drawn = 0.0
+        self.last_drawn: float = 0.0
 
     def __call__(self, progress: Progress) -> None:
         if not progress.done and time.monotonic() - self.last_drawn < _DRAW_SECONDS:

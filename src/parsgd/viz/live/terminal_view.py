@@ -31,12 +31,12 @@ class LiveView:
     """
 
     def __init__(self, console: Console | None = None, keep_table: bool = True):
-        self.console = Console(highlight=False, file=MessageStream("stdout")) if console is None else console
+        self.console: Console = Console(highlight=False, file=MessageStream("stdout")) if console is None else console
         self.keep_table = keep_table
         self.live: Live | None = None
-        self.last_drawn = -math.inf
+        self.last_drawn: float = -math.inf
         # several fits may report progress from their threads
-        self.lock = threading.Lock()
+        self.lock: threading.Lock = threading.Lock()
 
     def __call__(self, progress: Progress) -> None:
         if not progress.done and time.monotonic() - self.last_drawn < _DRAW_SECONDS:

@@ -49,8 +49,8 @@ class GanttDisplay:
         """Plot on ``ax``, or on a new figure."""
         record = self.record
         visible = rows_shown(record.accounts)
-        self.ax_ = plot_style.axes(ax, len(visible))
-        self.figure_ = self.ax_.figure
+        self.ax_: Any = plot_style.axes(ax, len(visible))
+        self.figure_: Any = self.ax_.figure
         unit, size = number_format.unit_of(record.end)
         bars: dict[tuple[str, int], list[tuple[float, float]]] = {}
         for bar in timeline(record, visible, _MAX_SPANS):

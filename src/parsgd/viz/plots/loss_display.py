@@ -38,7 +38,9 @@ class LossDisplay:
     """
 
     def __init__(self, lines: Sequence[ChartLine], x_title: str, y_title: str = "training loss"):
-        self.lines, self.x_title, self.y_title = lines, x_title, y_title
+        self.lines: Sequence[ChartLine] = lines
+        self.x_title: str = x_title
+        self.y_title: str = y_title
 
     @classmethod
     def from_estimator(
@@ -77,8 +79,8 @@ class LossDisplay:
 
     def plot(self, ax: Any = None, **settings: Any) -> LossDisplay:
         """Plot on ``ax``, or on a new figure."""
-        self.ax_ = plot_style.axes(ax)
-        self.figure_ = self.ax_.figure
+        self.ax_: Any = plot_style.axes(ax)
+        self.figure_: Any = self.ax_.figure
         plot_style.draw_lines(self.ax_, self.lines, **settings)
         log = plot_style.set_log_scale(self.ax_, [point[1] for line in self.lines for point in line.points])
         self.ax_.set_xlim(left=0)

@@ -50,8 +50,8 @@ class PlanDisplay:
 
     def plot(self, ax: Any = None) -> PlanDisplay:
         """Plot on ``ax``, or on a new figure."""
-        self.ax_ = plot_style.axes(ax)
-        self.figure_ = self.ax_.figure
+        self.ax_: Any = plot_style.axes(ax)
+        self.figure_: Any = self.ax_.figure
         lines, counts, unit = plan_lines(self.plan)
         plot_style.draw_lines(self.ax_, lines, marker="o")
         plot_style.set_log_scale(self.ax_, [point[1] for line in lines for point in line.points])

@@ -40,8 +40,8 @@ class WeightsDisplay:
 
     def plot(self, ax: Any = None, **settings: Any) -> WeightsDisplay:
         """Plot on ``ax``, or on a new figure."""
-        self.ax_ = plot_style.axes(ax)
-        self.figure_ = self.ax_.figure
+        self.ax_: Any = plot_style.axes(ax)
+        self.figure_: Any = self.ax_.figure
         plot_style.draw_lines(self.ax_, self.lines, **settings)
         self.ax_.set_ylim(bottom=min(0.0, *(point[1] for line in self.lines for point in line.points)))
         self.ax_.set_xlim(0, max(point[0] for line in self.lines for point in line.points) + 1)

@@ -42,8 +42,8 @@ class WorkDisplay:
     def plot(self, ax: Any = None) -> WorkDisplay:
         """Plot on ``ax``, or on a new figure."""
         visible = rows_shown(self.accounts)
-        self.ax_ = plot_style.axes(ax, len(visible))
-        self.figure_ = self.ax_.figure
+        self.ax_: Any = plot_style.axes(ax, len(visible))
+        self.figure_: Any = self.ax_.figure
         times = [activities(one) for one in visible]
         unit, size = number_format.unit_of(max(sum(one.values()) for one in times))
         ends = [0.0] * len(visible)

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from parsgd.planning.plan_table import TrainingPlan
 from parsgd.training.history_stats import traces, weights
@@ -13,6 +14,7 @@ from parsgd.viz import number_format
 from parsgd.viz.report.fit_facts import FitFacts
 from parsgd.viz.report.svg import WIDTHS, Frame, mark, path, tag
 
+_T = TypeVar("_T")
 # Maximum points of a chart and lines of a chart that remain distinguishable.
 _POINTS = {"wide": 160, "narrow": 60}
 MAX_LINES = 8
@@ -101,7 +103,7 @@ def _weights(name: str, numbers: Sequence[int], row: Sequence[float | None]) -> 
     ]
 
 
-def thinned(points: Sequence, limit: int) -> list:
+def thinned(points: Sequence[_T], limit: int) -> list[_T]:
     """Return about ``limit`` evenly spaced points at most, with the first and the last.
 
     >>> thinned(range(10), 4)

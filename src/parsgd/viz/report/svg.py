@@ -128,12 +128,13 @@ class Frame:
 
     def __post_init__(self) -> None:
         across = Scale(*self.y, 0, 1, self.log_y)
-        self.y_ticks = [] if self.rows else across.ticks(5)
+        self.y_ticks: list[float] = [] if self.rows else across.ticks(5)
         labels = [*self.rows, *(f"{value:.6g}" for value in self.y_ticks)]
-        self.left = 12 + _CHARACTER_WIDTH * max((len(label) for label in labels), default=0)
-        self.top, self.bottom = (26 if self.y_title else 8), self.height - 40
-        self.sx = Scale(*self.x, self.left, self.width - 14)
-        self.sy = Scale(*self.y, self.bottom, self.top, self.log_y)
+        self.left: float = 12 + _CHARACTER_WIDTH * max((len(label) for label in labels), default=0)
+        self.top = 26 if self.y_title else 8
+        self.bottom: int = self.height - 40
+        self.sx: Scale = Scale(*self.x, self.left, self.width - 14)
+        self.sy: Scale = Scale(*self.y, self.bottom, self.top, self.log_y)
 
     def add(self, *elements: str) -> None:
         """Add elements above the others."""

@@ -19,7 +19,12 @@ from parsgd.viz.report.run_metadata import RunMetadata, from_notes, here
 
 
 def write_report(
-    model: Any, out: str | os.PathLike | None = None, *, X: Any = None, y: Any = None, plan: TrainingPlan | None = None
+    model: Any,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    X: Any = None,
+    y: Any = None,
+    plan: TrainingPlan | None = None,
 ) -> str | Path:
     """Write an HTML page about a fit: its score, its speedup, the work of each worker and the use of time.
 
@@ -71,7 +76,7 @@ def write_report(
     return save_text(page(fit_facts_of(estimator, run, version), plan), out)
 
 
-def save_text(text: str, out: str | os.PathLike | None) -> str | Path:
+def save_text(text: str, out: str | os.PathLike[str] | None) -> str | Path:
     """Return the text if ``out`` is None; otherwise write it atomically and return the path."""
     if out is None:
         return text
@@ -105,7 +110,7 @@ def _score(estimator: Any, X: Any, y: Any) -> Mapping[str, float]:
     return {"accuracy" if "Classifier" in type(estimator).__name__ else "r2": float(estimator.score(X, y))}
 
 
-def check_out(out: Path, argument: str, model: str | os.PathLike | None = None) -> None:
+def check_out(out: Path, argument: str, model: str | os.PathLike[str] | None = None) -> None:
     """Raise InvalidArgumentError if the page cannot be written to ``out`` or would overwrite the model.
 
     >>> check_out(Path("."), "--report")
