@@ -91,8 +91,7 @@ class Budget:
     stopping: StoppingCriterion | None = None
 
 
-@dataclass(frozen=True)
-class AlgorithmTraits:
+class AlgorithmTraits(NamedTuple):
     """Requirements and properties of an algorithm, as data.
 
     Attributes

@@ -341,7 +341,7 @@ def describe(loss: str | UserLoss) -> Loss:
     'quantile'
     """
     if isinstance(loss, str):
-        return _by_name.get(loss, Loss(loss))
+        return _by_name.get(loss) or Loss(loss)
     return Loss(type(loss).__name__, serves=_BOTH, user=loss)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from parsgd.core import Algorithm, FitState, Model, Source, Task
+from parsgd.core import Algorithm, Budget, FitState, Model, Source, Task
 from parsgd.errors import Outcome
 from parsgd.training import history_entries
 from parsgd.training.fit_result import INTERRUPTED_LATE, Fit, one_shot_outcome, warn_diverged
@@ -41,14 +41,16 @@ def fit_one_worker(
     fit_state = FitState(
         model, state, 1, n_rows, max_epochs, shard_rows=(n_rows,), schedule_step=schedule_step, lr_scale=lr_scale
     )
-    fit_state = replace(fit_state, memory=algorithm.init_memory(fit_state))
+    memory = algorithm.init_memory(fit_state)
+    if memory is not None:
+        fit_state = replace(fit_state, memory=memory)
     spec = algorithm.next_task(fit_state, 0)
     task = Task(
         0,
         0,
         state if spec.state is None else spec.state,
         seed,
-        replace(spec.budget, stopping=stopping),
+        Budget(spec.budget.examples, spec.budget.seconds, stopping),
         schedule_step=schedule_step,
         lr_scale=lr_scale * spec.lr_factor,
         source_rows=n_rows,
