@@ -13,7 +13,7 @@ from parsgd.engines.processes.process_pool import ProcessWorkerPool
 from parsgd.engines.processes.worker_process import ProcessCache
 from parsgd.errors import check_between, check_count
 
-# Half the round trip of a small message, and of a state of 40 MB: docs/architecture.md.
+# Half the round trip of a small message, and of large states: studies/process_rounds.py, rounded.
 _LATENCY_S, _BYTES_PER_S = 0.2e-3, 4e9
 
 
