@@ -25,6 +25,7 @@ from sklearn.base import clone
 import parsgd
 from parsgd import LocalSGD, MLPClassifier, SGDClassifier, SGDRegressor, Simulated
 from parsgd.engines.threads import Threads
+from parsgd.estimators.kinds import kind_of
 from parsgd.planning.heldout import HeldOut, ObservedFit
 from parsgd.planning.independent_runs import IndependentRuns
 from parsgd.planning.instrumented import StopTrial
@@ -126,7 +127,7 @@ def measure(plan, estimator, data, seeds, patience: float) -> tuple[list[Measure
     """All cells; the recommended one; and what a serial fit takes, which the plan's own cost is compared with."""
     X, X_test, y, y_test = data
     classes = None if isinstance(estimator, SGDRegressor) else np.unique(y)
-    loss = HeldOut(X_test, y_test, classes)
+    loss = HeldOut(X_test, y_test, classes, kind_of(estimator))
     once = LocalSGD(sync_every=0.1), Threads(), 1
     curves = [watch(estimator, *once, X, y, loss, seed, PASSES, math.inf)[0] for seed in seeds]
     goal = np.mean([np.mean([p.loss for p in curve if p.passes > 0.8 * PASSES + 1e-9]) for curve in curves])
@@ -176,7 +177,7 @@ def watch(estimator, algorithm, engine, n_workers, X, y, loss, seed, passes, goa
     )
     try:
         model.fit(X, y)
-        watched.look()
+        watched.record_loss()
     except StopTrial:
         pass
     except parsgd.errors.DivergedError:

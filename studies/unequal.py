@@ -24,6 +24,7 @@ from parsgd import AsyncLocalSGD, LocalSGD, SGDClassifier, Simulated, SimuParall
 from parsgd.algorithms.common.merge_rules import RULES
 from parsgd.algorithms.common.merge_weights import merge
 from parsgd.errors import DivergedError
+from parsgd.estimators.linear.linear_kind import LINEAR
 from parsgd.planning.heldout import HeldOut, ObservedFit
 
 PROBLEMS = {"adult": 1e-4, "covtype": 1e-4, "news20": 1e-6, "enron_spam": 1e-6}
@@ -132,7 +133,7 @@ def one_shot(
     """Test loss of each of the columns, and the sum of the learned weights."""
     warnings.simplefilter("ignore")
     _, X_test, y, y_test = data
-    loss, seconds = HeldOut(X_test, y_test, np.unique(y)), passes / len(speeds)
+    loss, seconds = HeldOut(X_test, y_test, np.unique(y), LINEAR), passes / len(speeds)
     kept = once(data, alpha, speeds, WeightedAverage("measured", seconds, partition), seed, **settings)
     standing, reports = kept.standing, kept.reports
     by_formula = [
@@ -168,7 +169,7 @@ def tuned(data: Data, alpha: float) -> float:
     X, _, y, _ = data
 
     def loss(eta: float) -> float:
-        fit = ObservedFit(LocalSGD(), Simulated(speeds=(1.0,), rate=1.0), HeldOut(X, y, np.unique(y)))
+        fit = ObservedFit(LocalSGD(), Simulated(speeds=(1.0,), rate=1.0), HeldOut(X, y, np.unique(y), LINEAR))
         model = SGDClassifier(
             "log_loss",
             alpha=alpha,

@@ -9,6 +9,7 @@ import numpy as np
 
 from parsgd import SGDClassifier, Simulated
 from parsgd.errors import DivergedError
+from parsgd.estimators.linear.linear_kind import LINEAR
 from parsgd.planning.heldout import HeldOut, ObservedFit
 
 Data = tuple[Any, Any, np.ndarray, np.ndarray]
@@ -40,8 +41,8 @@ class Until(ObservedFit):
 
     target = -np.inf
 
-    def look(self) -> None:
-        super().look()
+    def record_loss(self) -> None:
+        super().record_loss()
         if self.curve[-1].loss <= self.target:
             raise Reached
 
@@ -50,7 +51,7 @@ def timed(data: Data, alpha: float, algorithm: Any, seed: int, target: float, pa
     """When the target was reached (nan: not), and the last loss."""
     warnings.simplefilter("ignore")
     X, X_test, y, y_test = data
-    fit = Until(algorithm, Simulated(speeds=speeds, rate=float(len(y))), HeldOut(X_test, y_test, np.unique(y)))
+    fit = Until(algorithm, Simulated(speeds=speeds, rate=float(len(y))), HeldOut(X_test, y_test, np.unique(y), LINEAR))
     fit.target = target
     model = SGDClassifier(
         "log_loss",
@@ -64,7 +65,7 @@ def timed(data: Data, alpha: float, algorithm: Any, seed: int, target: float, pa
     )
     try:
         model.fit(X, y)
-        fit.look()
+        fit.record_loss()
     except Reached:
         return fit.curve[-1].seconds, fit.curve[-1].loss
     except DivergedError:

@@ -18,7 +18,7 @@ import numpy as np
 from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.algorithms.common.learned_weights import sample_rows
 from parsgd.algorithms.common.merge_rules import PROBE_ROW_RULES, RULES, required_by_rule
-from parsgd.algorithms.common.outer_optimizers import Mean, Momentum, OuterOptimizer
+from parsgd.algorithms.common.outer_optimizers import Mean, Momentum, OuterOptimizer, PlainOuterOptimizer
 from parsgd.algorithms.common.round_length import longest_part, round_budget
 from parsgd.algorithms.common.round_schedule import deadline, next_period, shares_by_speed, update_seconds_per_example
 from parsgd.algorithms.common.subsample import mute_progress
@@ -62,6 +62,17 @@ class _Memory(NamedTuple):
     examples: int
     first_loss: float | None
     seconds_per_example: np.ndarray
+
+
+def _check_outer_optimizer(given: Any) -> None:
+    """Raise for a value that is neither a name nor an outer optimizer."""
+    if isinstance(given, str) or not hasattr(given, "step") or isinstance(given, type):
+        choose(given, _OUTER_OPTIMIZERS, "outer_optimizer", "LocalSGD")
+    elif not isinstance(given, OuterOptimizer):
+        raise InvalidArgumentError(
+            f"The 'outer_optimizer' parameter of LocalSGD lacks members of an outer optimizer. Got {given!r}; derive"
+            " its class from parsgd.algorithms.common.outer_optimizers.PlainOuterOptimizer."
+        )
 
 
 @dataclass(frozen=True)
@@ -141,8 +152,8 @@ class LocalSGD(SynchronousAlgorithm):
         check_between(self.seconds, 0, float("inf"), "seconds", "LocalSGD", optional=True)
         if self.rule is not None:
             choose(self.rule, RULES, "rule", "LocalSGD")
-        if isinstance(self.outer_optimizer, type) or not isinstance(self.outer_optimizer, OuterOptimizer):
-            choose(self.outer_optimizer, _OUTER_OPTIMIZERS, "outer_optimizer", "LocalSGD")
+        if not isinstance(self.outer_optimizer, PlainOuterOptimizer):
+            _check_outer_optimizer(self.outer_optimizer)
         if isinstance(self.deadline, str):
             choose(self.deadline, ("auto",), "deadline", "LocalSGD")
         else:

@@ -71,9 +71,12 @@ class EngineDefaults:
     :class:`~parsgd.core.Engine` for each member.
     """
 
-    n_workers: int | None = None
     in_calling_thread: bool = False
     on_cluster: bool = False
+
+    @property
+    def n_workers(self) -> int | None:
+        return None
 
     def default_workers(self) -> int:
         # imported here, because worker processes import this module and need no joblib

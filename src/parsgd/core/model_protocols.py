@@ -317,9 +317,10 @@ class SharedModel(Model, Protocol):
         schedule_step_size: float = 1.0,
         shared_scalars: np.ndarray | None = None,
     ) -> SGDRun:
-        """Create a run as :meth:`Model.sgd_run` does, on values that other runs change if ``shared_scalars`` is given.
+        """Create a run as :meth:`Model.sgd_run` does.
 
-        ``shared_scalars`` is flat, float64 and from the method of this name.
+        With ``shared_scalars``, the array that the method of this name returned, other runs update the same state at
+        the same time.
         """
         ...
 

@@ -149,7 +149,9 @@ def _form_of_table(frame: Any) -> FormOfTable:
     names = table.schema.names
     blank = [name for name in names if table.column(name).null_count == table.num_rows]
     texts = [name for name in names if name not in blank and is_text(table.schema.field(name).type)]
-    return table.num_rows, table.schema, blank, table.select(texts).slice(0, HEAD_ROWS)
+    # copied, because a slice would be sent with the whole columns
+    rows = arrow().array(range(min(table.num_rows, HEAD_ROWS)))
+    return table.num_rows, table.schema, blank, table.select(texts).take(rows)
 
 
 def _schema(partitions: Sequence[Partition], forms: Sequence[FormOfTable]) -> ArrowSchema:

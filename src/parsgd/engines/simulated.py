@@ -106,11 +106,14 @@ class Simulated(EngineDefaults):
     name = "simulated"
     capabilities: ClassVar[frozenset[str]] = frozenset[str]()
 
+    @property
+    def n_workers(self) -> int | None:
+        """Number of workers, if speeds or latencies are given for each."""
+        return next((len(given) for given in (self.speeds, self.latency_s) if isinstance(given, tuple)), None)
+
     def __post_init__(self) -> None:
         for argument in ("speeds", "latency_s"):
             object.__setattr__(self, argument, _as_tuple(getattr(self, argument)))
-        counts = [len(given) for given in (self.speeds, self.latency_s) if isinstance(given, tuple)]
-        object.__setattr__(self, "n_workers", counts[0] if counts else None)
         above, at_least_0 = "above 0 and finite", "at least 0 and finite"
         for speed in self._values("speeds"):
             _check("speeds", speed, _is_number(speed) and speed > 0, f"a number {above}, or one for each worker")

@@ -58,7 +58,7 @@ class TimedFit(InstrumentedFit):
 def run(
     estimator: Any, sample: TrialSample, instrumented: InstrumentedFit, n_workers: int, passes: int, **settings: Any
 ) -> None:
-    """Run a fit that an instrumented engine may end early."""
+    """Run a fit that an instrumented fit may end early."""
     settings = dict(algorithm=instrumented, engine=instrumented, n_jobs=n_workers, max_iter=passes) | settings
     with contextlib.suppress(StopTrial), warnings.catch_warnings():
         # warnings about convergence, shards and batches do not apply to trial fits

@@ -45,6 +45,20 @@ class SlowedEngine(EngineDefaults):
     def capabilities(self) -> frozenset[str]:
         return self.engine.capabilities
 
+    @property
+    def n_workers(self) -> int | None:
+        return self.engine.n_workers
+
+    @property
+    def on_cluster(self) -> bool:
+        return self.engine.on_cluster
+
+    def default_workers(self) -> int:
+        return self.engine.default_workers()
+
+    def message_costs(self, n_parameters: int) -> tuple[float, float] | None:
+        return self.engine.message_costs(n_parameters)
+
     def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> SlowedWorkerPool:
         return SlowedWorkerPool(self.engine.open(work, shards, progress), self.factors)
 

@@ -21,8 +21,8 @@ def refuse_unoffered(model: Model | None, algorithm: Algorithm, engine: Engine) 
     offered = ", ".join(sorted(engine.capabilities)) or "nothing beyond messages"
     of_model = "" if model is None else f", {type(model).__name__} {', '.join(sorted(capabilities)) or 'nothing'}"
     withheld = [f"The model does not offer {n}: {unavailable[n]}." for n in lacking if n in unavailable]
-    advice = f"another algorithm, such as {'simuparallel' if algorithm.name == 'local' else 'local'!r}"
-    if not MODEL_CAPABILITIES.issuperset(lacking):
+    advice = "another algorithm, such as 'local' with its default rule and outer_optimizer"
+    if MODEL_CAPABILITIES.isdisjoint(lacking):
         advice += ", or an engine that offers it, such as 'threads'"
     raise IncompatiblePartsError(
         f"algorithm={algorithm.name!r} needs {', '.join(lacking)}; engine={engine.name!r} offers {offered}{of_model}."

@@ -15,6 +15,7 @@ from parsgd.training import history_entries
 from parsgd.training.fit_result import INTERRUPTED_LATE, Fit, one_shot_outcome, warn_diverged
 from parsgd.training.history import History
 from parsgd.training.progress import ProgressTracker
+from parsgd.training.schedule_advance import schedule_advance
 from parsgd.training.stopping import StoppingRule
 from parsgd.utils import blas_threads, interrupts
 
@@ -35,7 +36,8 @@ def fit_one_worker(
     The result equals that of the loop, without messages and merges, whose overhead dominates small fits.  The worker
     modifies ``state`` if it is ``owned``.
     """
-    shard = source.split(1, seed, algorithm.traits.partition)[0]
+    traits = algorithm.traits
+    shard = source.split(1, seed, traits.partition)[0]
     n_rows, lr_scale, schedule_step = shard.n_rows, np.ones(model.n_outputs), math.ceil(schedule_step - 1e-9)
     progress = ProgressTracker(1, n_rows * max_epochs, max_epochs)
     fit_state = FitState(
@@ -80,6 +82,13 @@ def fit_one_worker(
         progress.end_round(entry["loss"], entry)
         progress.notify(entry["loss"], done=True)
     warn_diverged(outcome, epochs)
+    schedule_step += schedule_advance([report], [task], weights, 1, traits.common_schedule_step)
     return Fit(
-        report.state, outcome, History([entry]), float(report.schedule_step), epochs, report.lr_scale, report.examples
+        report.state,
+        outcome,
+        History([entry]),
+        float(math.ceil(schedule_step - 1e-9)),
+        epochs,
+        report.lr_scale,
+        report.examples,
     )

@@ -206,10 +206,12 @@ class _Run:
                 rule.scores.append(math.nan)
                 self.running, self.diverged = False, True
                 return
-            lowered = rule.update(totals.objective / max(totals.examples, 1), self.state, self.lr_scale)
+            lr_scale = self.lr_scale.copy()
+            lowered = rule.update(totals.objective / max(totals.examples, 1), self.state, lr_scale)
         if lowered:
-            # pending updates so far used the old lr_scale
+            # pending updates are made at the old lr_scale
             self.sgd_run.finalize()
+            self.lr_scale[:] = lr_scale
             self.converged = not self.lr_scale.any()
             self.running = self.running and not self.converged
 

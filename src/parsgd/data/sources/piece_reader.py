@@ -140,9 +140,9 @@ def chunks_of(piece: Piece, stop: int | None = None) -> Iterator[tuple[int, Chun
 
 
 def _closing(chunks: Iterator[Chunk]) -> contextlib.AbstractContextManager[object]:
-    if isinstance(chunks, Generator):
-        return contextlib.closing(cast("Generator[Chunk]", chunks))
-    return contextlib.nullcontext()
+    # a generator, or an iterator of an open file
+    close = getattr(chunks, "close", None)
+    return contextlib.nullcontext() if close is None else contextlib.closing(cast("Generator[Chunk]", chunks))
 
 
 def check_rows_finite(posed: PosedRows) -> None:

@@ -141,7 +141,7 @@ class DaskWorkerPool:
 
     async def _begin(self) -> None:
         end = time.monotonic() + self.worker_timeout_s
-        await self.monitor.update()
+        await self._update_hosts()
         while not self.monitor.hosts:
             if time.monotonic() > end:
                 address = self.cluster.address
@@ -150,9 +150,13 @@ class DaskWorkerPool:
                     f" Start some: dask worker {address}"
                 )
             await asyncio.sleep(_POLL_S)
-            await self.monitor.update()
+            await self._update_hosts()
         self.placement = self._new_placement(self.shards)
         self.monitor.start()
+
+    async def _update_hosts(self) -> None:
+        if not await self.monitor.update():
+            raise WorkersLostError("The Dask client was closed during the fit. Keep it open until the fit ends.")
 
     async def _end(self) -> None:
         self.monitor.stop()
@@ -260,7 +264,7 @@ class DaskWorkerPool:
 
     async def _recover(self, states: Sequence[RemoteState]) -> None:
         """Run the tasks of lost states again, on the present hosts of their workers."""
-        await self.monitor.update()
+        await self._update_hosts()
         for state in states:
             if not state.lost:
                 continue

@@ -128,7 +128,7 @@ def _check_states(algorithm: core.Algorithm, fit_state: FitState, reports: list[
     for place in (fit_state, _initial_fit_state(algorithm, fit_state.model, fit_state.state, n_workers=1)):
         alone = algorithm.merge(place, reports[:1])
         # a smaller weight means that the merge contains another vector: the old state, or a center
-        if alone.weights[0] == 1.0:
+        if alone.weights[0] == 1.0 or (algorithm.traits.one_shot and place.n_workers == 1):
             must(np.array_equal(alone.state, reports[0].state), "A single report's state must come back bit for bit.")
     unmoved = algorithm.merge(fit_state, [replace(report, state=fit_state.state) for report in reports]).state
     must(
