@@ -32,7 +32,8 @@ from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError
 from parsgd.estimators.auto_select import choose_algorithm
-from parsgd.estimators.cost_estimates import NetworkSize, ProblemSize
+from parsgd.estimators.linear.linear_size import LinearSize
+from parsgd.estimators.network.network_size import NetworkSize
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.training.loop import fit
@@ -111,7 +112,7 @@ def problem(name: str, folder: Path) -> Problem:
             negative=(1.0,) * several,
             **loss,
         )
-        size = ProblemSize(len(y), values, X.shape[1], several, model.sparse)
+        size = LinearSize(len(y), values, X.shape[1], several, model.sparse)
     as_targets = {0: np.float32, 2: lambda y: (2 * y - 1).astype(np.float32)}.get(n_classes, np.int64)
     return Problem(name, model, size, rows_of(X, as_targets(y)), rows_of(X_test, as_targets(y_test)))
 
@@ -140,7 +141,7 @@ def test_loss(problem: Problem, state: np.ndarray) -> float:
 
 
 def curve(problem: Problem, algorithm: Any, n_workers: int, seed: int, passes: float) -> list[tuple[float, float]]:
-    engine = Threads() if "shared_memory" in algorithm.requires else Serial()
+    engine = Threads() if "shared_memory" in algorithm.traits.requires else Serial()
     watched = Watched(algorithm, problem)
     try:
         found = fit(

@@ -41,12 +41,12 @@ class Unequal(EngineDefaults):
     name = "unequal"
     capabilities = frozenset()
 
-    def open(self, work, shards, pulse):
-        def part(shard, task, pulse):
+    def open(self, work, shards, progress):
+        def part(shard, task, progress):
             examples = int(task.budget.examples * SPEEDS[task.worker])
-            return work(shard, replace(task, budget=Budget(examples)), pulse)
+            return work(shard, replace(task, budget=Budget(examples)), progress)
 
-        return Serial().open(part, shards, pulse)
+        return Serial().open(part, shards, progress)
 
 
 def measure(data, alpha: float, passes: int, rule: str, seed: int) -> tuple[float, float, float]:

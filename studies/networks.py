@@ -41,10 +41,10 @@ SOLVERS = {
 class Forgetting(LocalSGD):
     """Local SGD whose workers begin every round with empty moments: what is lost by resetting instead of merging."""
 
-    def run(self, model, shard, task, pulse):
+    def run(self, model, shard, task, progress):
         state = task.state.copy()
         state[model.n_parameters :] = 0.0
-        report = run(model, shard, replace(task, state=state, schedule_step=1.0), pulse)
+        report = run(model, shard, replace(task, state=state, schedule_step=1.0), progress)
         return replace(report, schedule_step=task.schedule_step + report.steps)
 
 

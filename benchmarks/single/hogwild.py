@@ -20,7 +20,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from linear import dense_problem, sparse_problem
+from scipy import sparse
 
 from parsgd import SGDClassifier
 
@@ -31,6 +31,29 @@ CONTESTANTS = {
     "hogwild, 2 workers": {"n_jobs": 2, "algorithm": "hogwild"},
     "averages, 2 workers": {"n_jobs": 2},
 }
+
+
+def sparse_problem(n_rows: int, n_features: int, per_row: int, n_classes: int = 2, uniform: bool = False):
+    """Rows of unit length whose features are as unevenly frequent as words, or all alike; labels by a linear rule."""
+    rng = np.random.default_rng(0)
+    popularity = np.ones(n_features) if uniform else 1.0 / np.arange(1, n_features + 1) ** 0.9
+    cumulative = np.cumsum(popularity) / popularity.sum()
+    drawn = rng.permutation(n_features)[np.searchsorted(cumulative, rng.random(n_rows * per_row))]
+    pointers = np.arange(0, n_rows * per_row + 1, per_row, dtype=np.int32)
+    X = sparse.csr_matrix(
+        (rng.random(n_rows * per_row, dtype=np.float32), drawn.astype(np.int32), pointers), shape=(n_rows, n_features)
+    )
+    X.sum_duplicates()
+    X.data /= np.repeat(np.sqrt(np.asarray(X.multiply(X).sum(axis=1)).ravel()), np.diff(X.indptr)).astype(np.float32)
+    scores = X @ rng.standard_normal((n_features, n_classes - (n_classes == 2)))
+    return X, (scores[:, 0] > 0).astype(int) if n_classes == 2 else scores.argmax(axis=1)
+
+
+def dense_problem(n_rows: int, n_features: int):
+    """Standard normal rows; labels by a linear rule."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n_rows, n_features)).astype(np.float32)
+    return X, (X @ rng.standard_normal(n_features) > 0).astype(int)
 
 
 def objective(model, X, y) -> float:

@@ -34,7 +34,7 @@ class NoRows(Shard):
         return iter(())
 
 
-def send_back(shard, task, pulse) -> Report:
+def send_back(shard, task, progress) -> Report:
     """The work: to answer."""
     nothing = np.zeros(1)
     return Report(task.worker, task.round, task.state.copy(), 1, 1, nothing, nothing, 0.0, 1.0, np.ones(1))

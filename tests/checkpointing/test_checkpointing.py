@@ -150,7 +150,7 @@ def test_what_is_read_is_what_was_written(tmp_path):
 
 
 @given(at=st.integers(0, 10**6), byte=st.integers(0, 255), cut=st.booleans())
-@settings(max_examples=4 * settings.default.max_examples)
+@settings(max_examples=5 * settings.default.max_examples)
 def test_a_damaged_file_is_told_as_such(at, byte, cut, tmp_path_factory):
     if not WHOLE:
         folder = broken_off(tmp_path_factory.mktemp("whole"))

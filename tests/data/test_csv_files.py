@@ -235,7 +235,8 @@ def test_rows_of_a_part_of_a_file_are_named_once(tmp_path, spans):
     path = write(tmp_path / "table.csv", "a,b\n" + "1,2\n" * 60 + "inf,2\n")
     with pytest.raises(DataFileError) as error:
         read(path, target="b")
-    assert str(error.value).startswith("table.csv, row 61: ") or str(error.value).startswith(f"{path}, row 61: ")
+    assert str(error.value).count("row 61") == str(error.value).count("table.csv") == 1
+    assert "rows" not in str(error.value)
 
 
 @pytest.mark.parametrize(

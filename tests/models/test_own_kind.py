@@ -343,8 +343,10 @@ def test_its_model_files_hold_the_same_model(kind, tmp_path):
 
 def test_a_model_file_is_refused_where_the_kind_is_not_registered(tmp_path):
     kinds.register(ExponentialKind())
-    parsgd.save(ExponentialRegressor().fit(X, POSITIVE), tmp_path / "model")
-    kinds.unregister("exponential")
+    try:
+        parsgd.save(ExponentialRegressor().fit(X, POSITIVE), tmp_path / "model")
+    finally:
+        kinds.unregister("exponential")
     with pytest.raises(ModelFileError, match="ExponentialRegressor"):
         parsgd.load(tmp_path / "model")
 

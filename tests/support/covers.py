@@ -1,15 +1,19 @@
 """t-wise covers of parametrized tests: few cases in which any t parameter values that can meet do meet."""
 
+from collections import Counter
 from itertools import combinations
 
 
 def cover(rows, strength):
     """Return few of the ``rows``, such that ``strength`` values that meet in a row also meet in one of these."""
     groups = {row: frozenset(combinations(enumerate(row), min(strength, len(row)))) for row in rows}
-    missing, chosen = set().union(*groups.values()), []
+    missing, chosen, used = set().union(*groups.values()), [], Counter()
     while missing:
-        chosen.append(max(groups, key=lambda row: len(groups[row] & missing)))
-        missing -= groups[chosen[-1]]
+        # of equal rows the one with the least used values, so that no value stands with one of another parameter only
+        row = max(groups, key=lambda row: (len(groups[row] & missing), -sum(used[value] for value in enumerate(row))))
+        chosen.append(row)
+        missing -= groups[row]
+        used.update(enumerate(row))
     return chosen
 
 

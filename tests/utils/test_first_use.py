@@ -216,6 +216,7 @@ def test_a_short_compilation_is_not_announced(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.alone
 def test_the_lock_is_free_in_a_forked_process():
     ready, release = threading.Event(), threading.Event()
 

@@ -227,7 +227,10 @@ def prepare(request: DataRequest, estimator: Any, console: Console) -> FitInputs
     if test is None:
         return FitInputs(rows, target, None, None, encoding, data.n_columns, notes)
     tested = modelfile.read_all(test.encoded(encoding, None)) if mask is None else rows[mask]
-    test_target = test.targets(task)[0] if test.has_targets else None
+    if mask is not None:
+        test_target = None if target is None else target[mask]
+    else:
+        test_target = test.targets(task)[0] if test.has_targets else None
     return FitInputs(rows[kept], part, tested, test_target, encoding, data.n_columns, notes)
 
 

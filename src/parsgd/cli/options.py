@@ -60,7 +60,9 @@ def option(
     return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel, autocompletion=completion)
 
 
-_FORMATS = "A .csv, .parquet, .npz or .svm file, - for CSV on standard input, or digits, breast-cancer, diabetes, iris."
+_FORMATS = (
+    "A .csv, .tsv, .parquet, .npz or .svm file, - for CSV on standard input, or digits, breast-cancer, diabetes, iris."
+)
 DataFile = Annotated[str, typer.Argument(metavar="DATA", help=_FORMATS)]
 _STREAMED = "Folders, several files, and addresses such as s3://bucket/folder are streamed."
 DataFiles = Annotated[list[str], typer.Argument(metavar="DATA...", help=f"{_FORMATS} {_STREAMED}")]
@@ -159,7 +161,12 @@ class TrainingOptions:
         }
         if model_options.hidden is not None:
             parameters["hidden_layer_sizes"] = parse_layers(model_options.hidden)
-        return parameters | parse_assignments(self.more or ()) | {"random_state": self.seed}
+        if self.seed < 0:
+            raise UsageError(f"--seed must be 0 or more; got {self.seed}.")
+        assigned = parse_assignments(self.more or ())
+        if "random_state" in assigned:
+            raise UsageError("--set random_state: use --seed.")
+        return parameters | assigned | {"random_state": self.seed}
 
 
 @dataclass(frozen=True)

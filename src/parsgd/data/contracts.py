@@ -173,6 +173,10 @@ class Piece(Protocol):
         Name in errors: ``"flights/part-3.parquet, row group 7"``.
     n_rows : int
         Number of rows.
+    where : str
+        Name of the whole, such as a file, in errors that name a row.
+    first_row : int
+        Number of rows of the whole before this piece.
     home : str or None
         Address of the machine that holds the rows in memory, if there is one.
     finite : bool
@@ -185,6 +189,10 @@ class Piece(Protocol):
     def name(self) -> str: ...
     @property
     def n_rows(self) -> int: ...
+    @property
+    def where(self) -> str: ...
+    @property
+    def first_row(self) -> int: ...
     @property
     def home(self) -> str | None: ...
     @property
@@ -222,6 +230,15 @@ class PieceDefaults:
     home: str | None = None
     finite: bool = False
 
+    @property
+    def where(self) -> str:
+        this: Any = self
+        return this.name
+
+    @property
+    def first_row(self) -> int:
+        return 0
+
     def chunks(self) -> Iterator[Chunk]:
         raise NotImplementedError
 
@@ -236,7 +253,7 @@ class PieceDefaults:
 
 
 class BasePiece(PieceDefaults):
-    """Defaults of the members of :class:`Piece`: a piece that is no table, and is not held by Dask."""
+    """Defaults of the members of :class:`Piece` for a piece that is not part of a table."""
 
     reading: None = None
 

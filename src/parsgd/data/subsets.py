@@ -10,19 +10,17 @@ import numpy as np
 
 from parsgd.data.columns.encoder import PassThroughEncoder
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import ArrowBatch, BatchEncoder, Chunk, Piece, Reading
+from parsgd.data.contracts import ArrowBatch, BatchEncoder, Chunk, Piece, PieceDefaults, Reading
 from parsgd.data.formats.svmlight import SvmlightPiece
 
 
 @dataclass(frozen=True)
-class PartPiece:
+class PartPiece(PieceDefaults):
     """A subset of ``n_rows`` rows of a piece, selected by the bits of ``taken`` (:func:`part_of`)."""
 
     piece: Piece
     taken: np.ndarray
     n_rows: int
-
-    finite = False
 
     @property
     def name(self) -> str:
@@ -46,9 +44,6 @@ class PartPiece:
     def filled(self, values: Iterator[Any]) -> PartPiece:
         """Replace the futures by their values."""
         return replace(self, piece=self.piece.filled(values))
-
-    def lazy_chunks(self) -> Iterator[Chunk]:
-        return self.chunks()
 
     def chunks(self) -> Iterator[Chunk]:
         taken, at = np.unpackbits(self.taken, count=self.piece.n_rows).astype(bool), 0

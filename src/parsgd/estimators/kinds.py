@@ -78,7 +78,7 @@ class ModelKind(ABC):
 
     def stored(self, estimator: Any) -> dict[str, Any]:
         """Return the fitted attributes in the form that a model file stores."""
-        names = self.fitted[base_name(estimator)]
+        names = self.fitted[known_name(estimator)]
         return {name: vars(estimator)[name] for name in names if name in vars(estimator)}
 
     def restore(self, estimator: Any, stored: Mapping[str, Any]) -> None:

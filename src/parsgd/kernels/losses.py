@@ -66,9 +66,9 @@ class Loss:
     name : str
         Value of the estimators' parameter ``loss``; ``aliases`` are further values.
     formula : callable or None
-        ``(parameter, y, p) -> (gradient, l, f)``, where the loss is ``l + log(f)``: a sum of logarithms is the
-        logarithm of a product. It may use numbers and :mod:`math`, and must be compilable by Numba. None: a ``joint``
-        loss or a user's.
+        ``(parameter, y, p) -> (gradient, l, f)``, where the loss is ``l + log(f)`` with ``1 <= f <= 1e100``: a sum of
+        logarithms is the logarithm of a product. ``f`` is 1 where no logarithm is needed. It may use numbers and
+        :mod:`math`, and must be compilable by Numba. None: a ``joint`` loss or a user's.
     serves : tuple of str
         The estimators that accept it: ``"classifier"``, ``"regressor"``, ``"one-class"``.
     parameter : float or str
@@ -114,12 +114,12 @@ class Loss:
     @property
     def is_compiled_separately(self) -> bool:
         """True for a user's or a registered loss, which gets kernels of its own."""
-        return self not in BUILTIN
+        return self.user is not None or self.name not in _CODES
 
     @property
     def code(self) -> int:
         """Number by which the kernels select a built-in loss; losses with one formula share it."""
-        return [loss.formula for loss in BUILTIN].index(self.formula)
+        return _CODES[self.name]
 
     def predict(self, decision: np.ndarray) -> np.ndarray:
         """Return the predictions of decision values."""
@@ -291,6 +291,8 @@ BUILTIN = (
     # log(sum_k exp(p_k)) - p_y
     Loss("softmax", None, (CLASSIFIER,), joint=True, to_sklearn="LogisticRegression"),
 )
+_formulas = [loss.formula for loss in BUILTIN]
+_CODES = {loss.name: _formulas.index(loss.formula) for loss in BUILTIN}
 _by_name = {name: loss for loss in BUILTIN for name in (loss.name, *loss.aliases)}
 
 
@@ -303,21 +305,21 @@ def register(loss: Loss) -> None:
     Raises
     ------
     ValueError
-        If the name is in use, or the loss has no formula.
+        If the name is in use, or the loss has no formula of one prediction.
     """
     names = (loss.name, *loss.aliases)
     used = [name for name in names if _by_name.get(name, loss) != loss]
     if used:
         raise ValueError(f"A loss named {used[0]!r} exists.")
-    if loss.formula is None:
-        raise ValueError(f"The loss {loss.name!r} needs a formula.")
+    if loss.formula is None or loss.joint:
+        raise ValueError(f"The loss {loss.name!r} needs a formula of one prediction: joint must be False.")
     _by_name.update(dict.fromkeys(names, loss))
 
 
 def unregister(name: str) -> None:
     """Remove a registered loss."""
     loss = _by_name[name]
-    if loss in BUILTIN:
+    if not loss.is_compiled_separately:
         raise ValueError(f"The loss {name!r} is built in.")
     for key in (loss.name, *loss.aliases):
         del _by_name[key]
@@ -347,4 +349,4 @@ def describe(loss: str | UserLoss) -> Loss:
 
 def from_sklearn_classes() -> dict[str, str]:
     """Return the names of scikit-learn's estimators that parsgd continues, with their loss."""
-    return {name: loss.name for loss in BUILTIN for name in loss.from_sklearn}
+    return {name: loss.name for loss in _by_name.values() for name in loss.from_sklearn}

@@ -106,7 +106,8 @@ def _compile(cls: type, names: tuple[str, ...]) -> type:
 
 
 def _compile_formula(name: str, given: Callable[..., tuple[float, float, float]]) -> type:
-    numbers_type, compiled = _numbers_type(name, ("parameter",)), numba.njit(given)
+    numbers_type, compiled = _numbers_type("Formula", ("parameter",)), numba.njit(given)
+    _compile_or_explain(f"The formula of the loss {name!r}", compiled, (numba.float64,) * 3)
 
     @numba.njit
     def formula(loss, y, p):
@@ -116,20 +117,25 @@ def _compile_formula(name: str, given: Callable[..., tuple[float, float, float]]
     return numbers_type
 
 
+def _compile_or_explain(who: str, function: Any, signature: tuple[Any, ...]) -> None:
+    """Compile a user's function; an error names it."""
+    try:
+        function.compile(signature)
+    except Exception as error:  # some of Python's own errors pass through Numba
+        lines = [line.strip() for line in _COLORS.sub("", str(error)).splitlines() if line.strip()]
+        reason = next((line for line in lines if not line.startswith("Failed in nopython")), "")
+        raise InvalidArgumentError(
+            f"{who} cannot be compiled by numba. It may use numbers, numpy's and math's functions, and the object's"
+            f" own numeric attributes. Numba says: {reason}"
+        ) from error
+
+
 def _check_compiles(cls: type, numbers_type: Any, value: Any, gradient: Any) -> None:
     """Compile a user's methods separately, so that an error names the method and not a kernel."""
     signature = (numba.typeof(numbers_type(*([1.0] * len(numbers_type._fields)))), numba.float64, numba.float64)
     for name, method in (("loss", value), ("gradient", gradient)):
         who = f"The 'loss' parameter: {cls.__name__}.{name}(self, y, p)"
-        try:
-            method.compile(signature)
-        except Exception as error:  # some of Python's own errors pass through Numba
-            lines = [line.strip() for line in _COLORS.sub("", str(error)).splitlines() if line.strip()]
-            reason = next((line for line in lines if not line.startswith("Failed in nopython")), "")
-            raise InvalidArgumentError(
-                f"{who} cannot be compiled by numba. It may use numbers, numpy's and math's functions, and the object's"
-                f" own numeric attributes. Numba says: {reason}"
-            ) from error
+        _compile_or_explain(who, method, signature)
         found = numba.types.unliteral(method.overloads[signature].signature.return_type)
         if not isinstance(found, (numba.types.Float, numba.types.Integer, numba.types.Boolean)):
             kind = type(found).__name__

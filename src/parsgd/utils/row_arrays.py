@@ -51,7 +51,7 @@ def standard_csr(x: Any) -> Any:
     InvalidArgumentError
         If an index is out of range, or the pointers decrease.
 
-    >>> from scipy.sparse import csr_array, issparse
+    >>> from scipy.sparse import csr_array
     >>> twice = csr_array(([1.0, 2.0], [1, 1], [0, 2]), shape=(1, 2))
     >>> standard_csr(twice).data
     array([3.])

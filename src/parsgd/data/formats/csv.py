@@ -34,6 +34,14 @@ class CsvPiece(BaseTablePiece):
     def name(self) -> str:
         return self.span.name_in(self.address)
 
+    @property
+    def where(self) -> str:
+        return str(self.address)
+
+    @property
+    def first_row(self) -> int:
+        return self.span.first_row
+
     def chunks(self) -> Iterator[Chunk]:
         self.address.check(self.stamp)
         types, at, where = self._types(), 0, str(self.address)

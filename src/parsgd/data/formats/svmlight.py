@@ -39,6 +39,14 @@ class SvmlightPiece(BasePiece):
     def name(self) -> str:
         return self.span.name_in(self.address)
 
+    @property
+    def where(self) -> str:
+        return str(self.address)
+
+    @property
+    def first_row(self) -> int:
+        return self.span.first_row
+
     def chunks(self) -> Iterator[Chunk]:
         self.address.check(self.stamp)
         rows = 0

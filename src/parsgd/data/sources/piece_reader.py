@@ -177,15 +177,13 @@ def error_location(piece: Piece, first: int, stop: int) -> Generator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        # the name of a part of a file ends with its rows
-        file = piece.name.partition(" (row")[0]
-        if isinstance(error, ParsgdError) and file in str(error):
+        if isinstance(error, ParsgdError) and piece.where in str(error):
             raise
+        first += piece.first_row
         if isinstance(error, BadRow):
-            raise DataFileError(f"{piece.name} (row {first + error.row + 1:,}): {error}") from error
+            raise DataFileError(f"{piece.where} (row {first + error.row + 1:,}): {error}") from error
         message = str(error) if isinstance(error, ParsgdError) else f"{type(error).__name__}: {error}"
-        where = f"{file} ({rows_named(first, stop)})" if piece.name == file else piece.name
-        raise DataFileError(f"{where}: {message}") from error
+        raise DataFileError(f"{piece.where} ({rows_named(first, stop + piece.first_row)}): {message}") from error
 
 
 def rows_named(first: int, stop: int) -> str:

@@ -32,7 +32,7 @@ def name_user_loss(model: Linear) -> Iterator[None]:
         raise
     except Exception as error:
         if model.described_loss.is_compiled_separately:
-            error.add_note(f"The loss of this fit is {model.described_loss.name}, whose methods may have raised it.")
+            error.add_note(f"The loss of this fit is {model.described_loss.name}, whose code may have raised it.")
         raise
 
 
@@ -45,5 +45,7 @@ def _find_invalid_call(model: Linear) -> str | None:
             return None
         for name, number in (("loss", value.flat[0]), ("gradient", gradient.flat[0])):
             if not np.isfinite(number):
+                if model.described_loss.user is None:
+                    return f"formula(parameter, y={y}, p={p}) gave the {name} {number}"
                 return f"{name}(self, y={y}, p={p}) returned {number}"
     return None

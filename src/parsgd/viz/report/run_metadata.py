@@ -92,7 +92,7 @@ def from_notes(notes: Mapping[str, Any]) -> RunMetadata:
     try:
         renamed = {_FORMER_NAMES.get(name, name): value for name, value in notes.items()}
         given = {name: value for name, value in renamed.items() if name in hints}
-        wrong = [name for name, value in given.items() if value is not None and not _fits(value, hints[name])]
+        wrong = [name for name, value in given.items() if not _fits(value, hints[name])]
     except (AttributeError, TypeError) as error:
         raise ModelFileError("the run metadata are damaged. Fit the model again.") from error
     if not wrong and not math.isfinite(given.get("seconds") or 0.0):
