@@ -175,7 +175,7 @@ class Piece(Protocol):
         Number of rows.
     where : str
         Name of the whole, such as a file, in errors that name a row.
-    first_row : int
+    rows_before : int
         Number of rows of the whole before this piece.
     home : str or None
         Address of the machine that holds the rows in memory, if there is one.
@@ -192,7 +192,7 @@ class Piece(Protocol):
     @property
     def where(self) -> str: ...
     @property
-    def first_row(self) -> int: ...
+    def rows_before(self) -> int: ...
     @property
     def home(self) -> str | None: ...
     @property
@@ -236,7 +236,7 @@ class PieceDefaults:
         return this.name
 
     @property
-    def first_row(self) -> int:
+    def rows_before(self) -> int:
         return 0
 
     def chunks(self) -> Iterator[Chunk]:

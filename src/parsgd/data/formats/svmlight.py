@@ -44,7 +44,7 @@ class SvmlightPiece(BasePiece):
         return str(self.address)
 
     @property
-    def first_row(self) -> int:
+    def rows_before(self) -> int:
         return self.span.first_row
 
     def chunks(self) -> Iterator[Chunk]:

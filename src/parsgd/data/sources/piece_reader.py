@@ -179,11 +179,11 @@ def error_location(piece: Piece, first: int, stop: int) -> Generator[None]:
     except Exception as error:
         if isinstance(error, ParsgdError) and piece.where in str(error):
             raise
-        first += piece.first_row
+        first += piece.rows_before
         if isinstance(error, BadRow):
             raise DataFileError(f"{piece.where} (row {first + error.row + 1:,}): {error}") from error
         message = str(error) if isinstance(error, ParsgdError) else f"{type(error).__name__}: {error}"
-        raise DataFileError(f"{piece.where} ({rows_named(first, stop + piece.first_row)}): {message}") from error
+        raise DataFileError(f"{piece.where} ({rows_named(first, stop + piece.rows_before)}): {message}") from error
 
 
 def rows_named(first: int, stop: int) -> str:
