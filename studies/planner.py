@@ -26,10 +26,10 @@ import parsgd
 from parsgd import LocalSGD, MLPClassifier, SGDClassifier, SGDRegressor, Simulated
 from parsgd.engines.threads import Threads
 from parsgd.estimators.kinds import kind_of
-from parsgd.planning.heldout import HeldOut, ObservedFit
-from parsgd.planning.independent_runs import IndependentRuns
 from parsgd.planning.instrumented import StopTrial
-from parsgd.planning.trial_runs import MOST_PASSES
+from parsgd.planning.trials.heldout import HeldOut, ObservedFit
+from parsgd.planning.trials.independent_runs import IndependentRuns
+from parsgd.planning.trials.trial_runs import MOST_PASSES
 from parsgd.training import cost_model
 
 PASSES, WORKERS, NEAR, TOLERANCE = 5, (1, 2, 8, 64), 0.3, 0.01

@@ -25,7 +25,7 @@ from parsgd.algorithms.common.merge_rules import RULES
 from parsgd.algorithms.common.merge_weights import merge
 from parsgd.errors import DivergedError
 from parsgd.estimators.linear.linear_kind import LINEAR
-from parsgd.planning.heldout import HeldOut, ObservedFit
+from parsgd.planning.trials.heldout import HeldOut, ObservedFit
 
 PROBLEMS = {"adult": 1e-4, "covtype": 1e-4, "news20": 1e-6, "enron_spam": 1e-6}
 MIXED = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.1)

@@ -10,7 +10,7 @@ import numpy as np
 from parsgd import SGDClassifier, Simulated
 from parsgd.errors import DivergedError
 from parsgd.estimators.linear.linear_kind import LINEAR
-from parsgd.planning.heldout import HeldOut, ObservedFit
+from parsgd.planning.trials.heldout import HeldOut, ObservedFit
 
 Data = tuple[Any, Any, np.ndarray, np.ndarray]
 

@@ -47,7 +47,7 @@ _MODULE_OF = {
     "from_state_dict": "model_io.state_dict",
     "load": "model_io.model_files",
     "network_state_dict": "model_io.state_dict",
-    "observe_progress": "training.progress",
+    "observe_progress": "training.reporting.progress",
     "open_dataset": "data.open_dataset",
     "plan": "planning.planner",
     "save": "model_io.model_files",

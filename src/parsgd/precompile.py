@@ -98,7 +98,7 @@ def compile_kernels(
                 warnings.simplefilter("ignore")
                 for n_jobs in (1, 2):  # merges have kernels of their own
                     estimator.set_params(n_jobs=n_jobs).fit(X if layout == "dense" else csr_array(X), y)
-    return first_use.kernels("compiling").cache_folder()
+    return first_use.kernels("lowlevel.compiling").cache_folder()
 
 
 def _problem(n_classes: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:

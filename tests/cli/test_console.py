@@ -5,7 +5,7 @@ import io
 from rich.console import Console as RichConsole
 
 from parsgd.cli.console import Console
-from parsgd.training.progress import Progress
+from parsgd.training.reporting.progress import Progress
 from parsgd.viz import number_format
 from parsgd.viz.live import log_view
 from parsgd.viz.live.progress_text import line

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import parsgd
-from parsgd.planning import trial_budget
+from parsgd.planning.trials import trial_budget
 
 TARGET = ("--target", "kind", "--drop", "y", "--loss", "log_loss", "--alpha", "0.01")
 

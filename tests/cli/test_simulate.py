@@ -12,7 +12,7 @@ from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.commands import loss_plots, simulate
 from parsgd.core import AlgorithmTraits
 from parsgd.errors import Outcome
-from parsgd.planning.heldout import CurvePoint
+from parsgd.planning.trials.heldout import CurvePoint
 from parsgd.viz import number_format
 
 CREW = ("--speeds", "1,1,0.5,0.1", "--latency", "5ms", "--rate", "1000")

@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 import parsgd
 from parsgd.model_io.columnar import from_columns, to_columns
-from parsgd.training.history import History
+from parsgd.training.reporting.history import History
 
 ROWS = np.random.default_rng(0).normal(size=(60, 5))
 FRAME = pd.DataFrame(ROWS, columns=list("abcde"))

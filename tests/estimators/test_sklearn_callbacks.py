@@ -313,6 +313,6 @@ def test_the_model_of_an_epoch_can_be_saved(tmp_path, checkpoint):
 
 
 def test_rehearsals_of_a_plan_are_not_heard():
-    from parsgd.planning.samples import prepare
+    from parsgd.planning.trials.samples import prepare
 
     assert not hasattr(prepare(parsgd.SGDClassifier().set_callbacks(Recorder())), "_skl_callbacks")

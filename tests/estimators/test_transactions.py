@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 
 import parsgd
-from parsgd.estimators.transaction import lock_of
+from parsgd.estimators.fitted.transaction import lock_of
 from parsgd.testing.problems import labels, unit_rows
 
 X = unit_rows(200, 6)

@@ -11,10 +11,11 @@ import pytest
 from numba.core import event
 
 import parsgd
-from parsgd.kernels import compiling, single
+from parsgd.kernels.linear import single
+from parsgd.kernels.lowlevel import compiling
 from parsgd.testing.problems import labels, targets, unit_rows
 
-FOLDER = Path(compiling.__file__).parent
+FOLDER = Path(compiling.__file__).parents[1]
 
 
 class Cube:
@@ -94,7 +95,7 @@ SCRIPT = """
     X = np.random.default_rng(0).standard_normal((30, 3))
     with event.install_recorder("numba:compile") as recorder:
         parsgd.SGDRegressor(max_iter=2, tol=None, random_state=0).fit(X, X[:, 0])
-    from parsgd.kernels.single import run_sgd_single
+    from parsgd.kernels.linear.single import run_sgd_single
     print(len(recorder.buffer), sum(run_sgd_single.stats.cache_misses.values()))
 """
 
@@ -122,7 +123,7 @@ def test_a_second_process_starts_from_the_cache_until_another_kernel_file_change
     assert compiled > 0
     assert misses == 1
     assert run(SCRIPT, tmp_path, NUMBA_CACHE_DIR=cache) == ["0", "0"]
-    with open(package / "kernels" / "row_ops.py", "a") as file:
+    with open(package / "kernels" / "linear" / "row_ops.py", "a") as file:
         file.write("# changed\n")
     assert run(SCRIPT, tmp_path, NUMBA_CACHE_DIR=cache) == [str(compiled), "1"]
 
@@ -143,24 +144,24 @@ def test_importing_parsgd_imports_no_numba_and_nothing_optional():
 def test_a_change_in_any_kernel_file_changes_the_stamp(tmp_path, monkeypatch):
     folder = tmp_path / "kernels"
     shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(compiling, "__file__", str(folder / "compiling.py"))
+    monkeypatch.setattr(compiling, "__file__", str(folder / "lowlevel" / "compiling.py"))
     stamp = compiling.sources_stamp.__wrapped__
     first, stamps = stamp(), set()
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         text = path.read_text()
         path.write_text(text + "\n# changed\n")
         stamps.add(stamp())
         path.write_text(text)
     assert stamp() == first
-    assert len(stamps - {first}) == len(list(folder.glob("*.py")))
+    assert len(stamps - {first}) == len(list(folder.rglob("*.py")))
 
 
 def test_every_kernel_that_python_calls_is_cached_by_the_stamp():
+    from parsgd.kernels.linear.multi import run_sgd_multi, run_sgd_softmax
+    from parsgd.kernels.linear.shared_weights_linear import run_shared_multi, run_shared_single
+    from parsgd.kernels.linear.single import run_sgd_single
     from parsgd.kernels.loss_kernels import evaluate_all
-    from parsgd.kernels.multi import run_sgd_multi, run_sgd_softmax
-    from parsgd.kernels.shared_weights_linear import run_shared_multi, run_shared_single
     from parsgd.kernels.shuffling import gather, permute
-    from parsgd.kernels.single import run_sgd_single
 
     kernels = (
         evaluate_all,

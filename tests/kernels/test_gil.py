@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from parsgd.kernels.gil_threshold import set_has_other_workers
+from parsgd.kernels.lowlevel.gil_threshold import set_has_other_workers
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.testing.problems import labels, unit_rows

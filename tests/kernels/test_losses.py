@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsgd.kernels import loss_kernels
-from parsgd.kernels.fast_exp import exp
 from parsgd.kernels.losses import CLASSIFIER, REGRESSOR, names
+from parsgd.kernels.lowlevel.fast_exp import exp
 from parsgd.models.linear.linear_model import Linear
 
 signs = st.sampled_from([-1.0, 1.0])

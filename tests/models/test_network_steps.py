@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from parsgd.core import Rows
-from parsgd.kernels.network_types import FIRST_LAYER_SCALE
+from parsgd.kernels.network.network_types import FIRST_LAYER_SCALE
 from parsgd.models.network import network_sgd_run
 from parsgd.models.network.forward import ACTIVATIONS, LOSSES
 from parsgd.models.network.network_model import SOLVERS, Network
@@ -140,7 +140,7 @@ def test_in_single_precision_a_penalty_too_weak_to_move_a_weight_in_one_step_mov
 
 
 def written_out(model, problem, order, state, schedule_step=1.0):
-    """Steps over ``order`` in batches, by the formulas of `kernels/solvers.py`; the state and the summed losses."""
+    """Steps over ``order`` in batches, by the formulas of `solvers.py`; the state and the summed losses."""
     n, b1, b2 = model.n_parameters, model.beta_1, model.beta_2
     plain = replace(model, solver="sgd", alpha=0.0, sparse=False)
     w, first, second = (part.copy() if part.size else np.zeros(n) for part in model.parts(state))

@@ -13,8 +13,8 @@ import parsgd
 from parsgd.core import PlainModel, Totals
 from parsgd.errors import InvalidArgumentError, ModelFileError
 from parsgd.estimators import auto_select, kinds
-from parsgd.estimators.attribute_checks import problems_of_array
 from parsgd.estimators.averaging import sum_arrays
+from parsgd.estimators.validation.attribute_checks import problems_of_array
 from parsgd.kernels import losses
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.row_matrix import as_matrix, matrix_of
@@ -105,7 +105,7 @@ def test_a_name_is_registered_once_and_built_in_losses_stay(loss):
 
 
 def test_the_codes_of_network_losses_are_those_of_the_kernels():
-    from parsgd.kernels import outputs
+    from parsgd.kernels.network import outputs
     from parsgd.models.network.forward import LOSSES
 
     kernels = {"squared_error": "SQUARED", "absolute_error": "ABSOLUTE"}

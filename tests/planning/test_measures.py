@@ -9,8 +9,8 @@ from parsgd import SGDClassifier, Simulated, SimuParallel
 from parsgd.estimators.linear.linear_kind import LINEAR
 from parsgd.models.linear.linear_model import Linear
 from parsgd.planning import gradient_noise
-from parsgd.planning.heldout import HeldOut, ObservedFit
-from parsgd.planning.independent_runs import IndependentRuns, RunVariance
+from parsgd.planning.trials.heldout import HeldOut, ObservedFit
+from parsgd.planning.trials.independent_runs import IndependentRuns, RunVariance
 from parsgd.utils.row_arrays import rows_of
 
 rng = np.random.default_rng(0)

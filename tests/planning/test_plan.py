@@ -13,9 +13,10 @@ from sklearn.base import clone
 import parsgd
 from parsgd import MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, Simulated
 from parsgd.errors import DivergedError, InvalidArgumentError
-from parsgd.planning import measure_costs, planner, strategies, trial_runs, trial_schedule
-from parsgd.planning.heldout import CurvePoint, ObservedFit
-from parsgd.planning.trial_runs import reached
+from parsgd.planning import measure_costs, planner, strategies
+from parsgd.planning.trials import trial_runs, trial_schedule
+from parsgd.planning.trials.heldout import CurvePoint, ObservedFit
+from parsgd.planning.trials.trial_runs import reached
 from parsgd.training.cost_model import CostModel
 
 PRICES = {"seconds_per_row": 1e-5, "state_bytes": 40, "contention": {2: 1.0}, "wake_s": {2: 1e-4}}

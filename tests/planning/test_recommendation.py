@@ -3,9 +3,9 @@
 import math
 from dataclasses import replace
 
-from parsgd.planning.candidates import Candidate
 from parsgd.planning.gradient_noise import GradientNoise
 from parsgd.planning.recommendation import best, why
+from parsgd.planning.trials.candidates import Candidate
 from parsgd.training.cost_model import CostModel
 
 SERIAL = Candidate(1, "serial", "serial", "auto", 5.0, 5.0, 1.0)

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from parsgd.planning.heldout import CurvePoint
-from parsgd.planning.trial_runs import SerialRun, _from_beginning, _Until, reached
+from parsgd.planning.trials.heldout import CurvePoint
+from parsgd.planning.trials.trial_runs import SerialRun, _from_beginning, _Until, reached
 
 
 def curve(loss, passes, step=0.1):

@@ -15,8 +15,8 @@ from sklearn.datasets import load_digits
 from parsgd import AsyncLocalSGD, LocalSGD, MiniBatch, SGDClassifier, Simulated, SimuParallel
 from parsgd.errors import InvalidArgumentError, MissingDependencyError, ModelFileError
 from parsgd.model_io import model_files
-from parsgd.training.history import History, problem
-from parsgd.training.history_stats import end_of, spans, traces, weights, worker_totals
+from parsgd.training.reporting.history import History, problem
+from parsgd.training.reporting.history_stats import end_of, spans, traces, weights, worker_totals
 
 X, Y = load_digits(return_X_y=True)
 X = X[:400] / 16

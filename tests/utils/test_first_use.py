@@ -19,7 +19,7 @@ from numba.extending import overload
 
 import parsgd
 from parsgd.errors import KernelCacheWarning
-from parsgd.kernels import compiling
+from parsgd.kernels.lowlevel import compiling
 from parsgd.utils import first_use
 
 PACKAGE = Path(parsgd.__file__).parent

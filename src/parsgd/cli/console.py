@@ -18,7 +18,7 @@ from parsgd.utils.streams import MessageStream
 from parsgd.viz import number_format
 
 if TYPE_CHECKING:
-    from parsgd.training.progress import Progress
+    from parsgd.training.reporting.progress import Progress
 
 # Interval between progress lines if standard output is not a terminal.
 _LINE_SECONDS = 2.0

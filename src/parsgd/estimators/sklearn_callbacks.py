@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 import sklearn.callback
 
-from parsgd.estimators.transaction import transactional
+from parsgd.estimators.fitted.transaction import transactional
 from parsgd.utils.floating import silent
 from parsgd.utils.interrupts import interruptible
 

@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from parsgd.data.dataset import Dataset
 from parsgd.data.open_dataset import open_dataset
 from parsgd.errors import InvalidArgumentError
+from parsgd.estimators.fitted.transaction import snapshot
 from parsgd.estimators.training_data import OwnTargets, StreamedData
-from parsgd.estimators.transaction import snapshot
 from parsgd.utils.floating import silent
 
 Method = TypeVar("Method", bound=Callable[..., Any])

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from parsgd.estimators import kinds
-from parsgd.estimators.transaction import snapshot
+from parsgd.estimators.fitted.transaction import snapshot
 
 COMMON = ("n_features_in_", "feature_names_in_", "classes_", "n_iter_", "t_")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import intrinsic
 
-from parsgd.kernels.compiling import kernel
-from parsgd.kernels.extremes import smaller
-from parsgd.kernels.gil import MIN_VALUES_TO_RELEASE, reacquire_gil, release_gil
+from parsgd.kernels.lowlevel.compiling import kernel
+from parsgd.kernels.lowlevel.extremes import smaller
+from parsgd.kernels.lowlevel.gil import MIN_VALUES_TO_RELEASE, reacquire_gil, release_gil
 
 U = np.uint64
 # Rows per tile: this many stay in the first-level cache while all columns are written.

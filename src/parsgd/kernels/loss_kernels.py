@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from parsgd.kernels.compiling import INLINE, inlined, kernel
-from parsgd.kernels.extremes import larger, smaller
-from parsgd.kernels.fast_exp import exp
 from parsgd.kernels.losses import BUILTIN, describe, hinge, logistic
+from parsgd.kernels.lowlevel.compiling import INLINE, inlined, kernel
+from parsgd.kernels.lowlevel.extremes import larger, smaller
+from parsgd.kernels.lowlevel.fast_exp import exp
 
 if TYPE_CHECKING:
     from parsgd.kernels.user_losses import Numbers

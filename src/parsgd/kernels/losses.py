@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from parsgd.kernels.hyperparams import NEGLIGIBLE
+from parsgd.kernels.linear.hyperparams import NEGLIGIBLE
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parsgd.kernels.compiling import inlined
+from parsgd.kernels.lowlevel.compiling import inlined
 
 if TYPE_CHECKING:
-    from parsgd.kernels.hyperparams import Hyperparams
+    from parsgd.kernels.linear.hyperparams import Hyperparams
 
 CONSTANT, OPTIMAL, INVSCALING, ADAPTIVE, PA1, PA2, ADAGRAD = range(7)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from parsgd.kernels.compiling import kernel
-from parsgd.kernels.gil import MIN_VALUES_TO_RELEASE, reacquire_gil, release_gil
+from parsgd.kernels.lowlevel.compiling import kernel
+from parsgd.kernels.lowlevel.gil import MIN_VALUES_TO_RELEASE, reacquire_gil, release_gil
 
 U = np.uint64
 _BITS32, _BITS31 = U(0xFFFFFFFF), U(0x7FFFFFFF)

@@ -19,8 +19,8 @@ import numba
 import numpy as np
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.kernels.compiling import uncached
 from parsgd.kernels.losses import UserLoss
+from parsgd.kernels.lowlevel.compiling import uncached
 from parsgd.utils import first_use
 
 # Compiled losses that are kept; each takes about 10 MB.

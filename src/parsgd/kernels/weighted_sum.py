@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from parsgd.kernels.compiling import kernel
+from parsgd.kernels.lowlevel.compiling import kernel
 
 U = np.uint64
 

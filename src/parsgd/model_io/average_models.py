@@ -12,9 +12,9 @@ from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.learned_weights import learn_weights
 from parsgd.core import AveragingModel, Rows, has_linear_state
 from parsgd.errors import InvalidArgumentError, choose
+from parsgd.estimators.fitted.transaction import snapshot
 from parsgd.estimators.kinds import kind_of, known_name
-from parsgd.estimators.param_validation import check_pair
-from parsgd.estimators.transaction import snapshot
+from parsgd.estimators.validation.param_validation import check_pair
 from parsgd.model_io.merge_checks import check_mergeable, cosines, to_parsgd
 from parsgd.utils.callers import warn
 from parsgd.utils.floating import silent

@@ -19,12 +19,12 @@ import numpy as np
 import parsgd
 from parsgd.errors import ModelFileError
 from parsgd.estimators import kinds
-from parsgd.estimators.fitted_attributes import problem
-from parsgd.estimators.transaction import snapshot
+from parsgd.estimators.fitted.fitted_attributes import problem
+from parsgd.estimators.fitted.transaction import snapshot
 from parsgd.model_io import safetensors_file
 from parsgd.model_io.packing import is_part, pack, unpack
 from parsgd.model_io.safetensors_file import Kind, deserialize, read_json, serialize, validate_head
-from parsgd.training.history import History
+from parsgd.training.reporting.history import History
 from parsgd.utils.atomic_io import write_atomically, write_parts
 
 FORMAT = 1

@@ -15,9 +15,9 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgumentError, MissingDependencyError
+from parsgd.estimators.fitted.transaction import snapshot
 from parsgd.estimators.network.mlp_classifier import MLPClassifier
 from parsgd.estimators.network.mlp_regressor import MLPRegressor
-from parsgd.estimators.transaction import snapshot
 from parsgd.models.network.network_model import Network
 
 _SUFFIXES = (".weight", ".bias")

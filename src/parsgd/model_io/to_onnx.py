@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgumentError, choose
 from parsgd.estimators import kinds
-from parsgd.estimators.transaction import snapshot
+from parsgd.estimators.fitted.transaction import snapshot
 from parsgd.model_io.onnx_graph import Graph, onnx
 from parsgd.utils.atomic_io import write_atomically
 

@@ -15,8 +15,8 @@ from parsgd.core import FitState, MergeResult, Report
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError
 from parsgd.planning.instrumented import InstrumentedFit, StopTrial
-from parsgd.planning.samples import TrialSample, prepare
 from parsgd.planning.strategies import Strategy
+from parsgd.planning.trials.samples import TrialSample, prepare
 
 # Length and number of the timed rounds, after one that is not timed: 0.2 s for one and two workers.
 _TIMED_SECONDS, _TIMED_ROUNDS = 0.015, 4

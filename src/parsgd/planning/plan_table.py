@@ -8,9 +8,9 @@ from typing import Any
 
 from parsgd.core import CostModel
 from parsgd.errors import MissingDependencyError
-from parsgd.planning.candidates import Candidate
 from parsgd.planning.gradient_noise import GradientNoise
-from parsgd.planning.independent_runs import RunVariance
+from parsgd.planning.trials.candidates import Candidate
+from parsgd.planning.trials.independent_runs import RunVariance
 from parsgd.viz import number_format
 
 HEADER = ("workers", "algorithm", "on", "passes", "per round", "time", "speed-up", "basis")

@@ -15,14 +15,15 @@ from parsgd.core import CostModel
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.kinds import kind_of
 from parsgd.estimators.streaming import is_streamed
-from parsgd.planning import gradient_noise, measure_costs, recommendation, samples, trial_budget
-from parsgd.planning.candidates import Candidate, serial_candidate
+from parsgd.planning import gradient_noise, measure_costs, recommendation
 from parsgd.planning.plan_table import TrainingPlan
-from parsgd.planning.samples import TrialSample
 from parsgd.planning.strategies import Strategy, batch_size, strategies_for
-from parsgd.planning.trial_budget import TrialBudget
-from parsgd.planning.trial_runs import run_serial_trial
-from parsgd.planning.trial_schedule import TrialSchedule
+from parsgd.planning.trials import samples, trial_budget
+from parsgd.planning.trials.candidates import Candidate, serial_candidate
+from parsgd.planning.trials.samples import TrialSample
+from parsgd.planning.trials.trial_budget import TrialBudget
+from parsgd.planning.trials.trial_runs import run_serial_trial
+from parsgd.planning.trials.trial_schedule import TrialSchedule
 from parsgd.utils.floating import silent
 
 # Number of seeds for the serial run and every trial, if time permits.

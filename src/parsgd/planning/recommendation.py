@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from parsgd.core import CostModel
-from parsgd.planning.candidates import Candidate
 from parsgd.planning.gradient_noise import GradientNoise
+from parsgd.planning.trials.candidates import Candidate
 from parsgd.viz import number_format
 
 # Smallest relative time saving that justifies more workers.

@@ -9,7 +9,7 @@ from parsgd.algorithms.hogwild import Hogwild
 from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.algorithms.simuparallel import SimuParallel
-from parsgd.planning.independent_runs import IndependentRuns
+from parsgd.planning.trials.independent_runs import IndependentRuns
 
 # Smallest slice of a batch per worker; below, communication dominates.
 _FEWEST_SLICED = 8

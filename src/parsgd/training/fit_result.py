@@ -9,7 +9,7 @@ import numpy as np
 
 from parsgd.core import Report
 from parsgd.errors import DivergenceWarning, Outcome
-from parsgd.training.history import History
+from parsgd.training.reporting.history import History
 from parsgd.utils.callers import warn
 
 # Message for Ctrl-C after all work was done.
@@ -20,7 +20,7 @@ INTERRUPTED_LATE = "The fit was interrupted when it had ended; the model is comp
 class Fit:
     """Result of a fit.  An epoch callback receives the intermediate result at the end of every epoch.
 
-    ``outcome`` is None while the fit runs; ``history`` has one entry per round (:mod:`parsgd.training.history`);
+    ``outcome`` is None while the fit runs; ``history`` has one entry per round;
     ``schedule_step`` is the next step of the learning-rate schedule.
     """
 

@@ -14,7 +14,7 @@ from parsgd.errors import DivergedError, Outcome, ShardSkewWarning, diverged
 from parsgd.training import shard_skew
 from parsgd.training.compatibility import refuse_sampling, refuse_unoffered
 from parsgd.training.fit_result import INTERRUPTED_LATE, EpochCallback, Fit, warn_diverged
-from parsgd.training.progress import ProgressTracker
+from parsgd.training.reporting.progress import ProgressTracker
 from parsgd.training.rounds import Loop
 from parsgd.training.schedule_advance import worker_seed
 from parsgd.training.single_worker_fit import fit_one_worker

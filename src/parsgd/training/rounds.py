@@ -24,10 +24,10 @@ from parsgd.core import (
     WorkerPool,
 )
 from parsgd.errors import Outcome, WorkersLostError
-from parsgd.training import history_entries
 from parsgd.training.fit_result import EpochCallback, Fit, one_shot_outcome
-from parsgd.training.history import History
-from parsgd.training.progress import ProgressTracker
+from parsgd.training.reporting import history_entries
+from parsgd.training.reporting.history import History
+from parsgd.training.reporting.progress import ProgressTracker
 from parsgd.training.schedule_advance import schedule_advance, worker_seed
 from parsgd.training.snapshot import Checkpointer, Snapshot
 from parsgd.training.stopping import StoppingRule

@@ -11,10 +11,10 @@ import numpy as np
 
 from parsgd.core import Algorithm, Budget, FitState, Model, Source, Task
 from parsgd.errors import Outcome
-from parsgd.training import history_entries
 from parsgd.training.fit_result import INTERRUPTED_LATE, Fit, one_shot_outcome, warn_diverged
-from parsgd.training.history import History
-from parsgd.training.progress import ProgressTracker
+from parsgd.training.reporting import history_entries
+from parsgd.training.reporting.history import History
+from parsgd.training.reporting.progress import ProgressTracker
 from parsgd.training.schedule_advance import schedule_advance
 from parsgd.training.stopping import StoppingRule
 from parsgd.utils import blas_threads, interrupts

@@ -15,7 +15,7 @@ from rich.console import Console
 import parsgd
 from parsgd.errors import InvalidArgumentError
 from parsgd.testing.problems import labels, unit_rows
-from parsgd.training.progress import Progress, ProgressTracker, WorkerProgress
+from parsgd.training.reporting.progress import Progress, ProgressTracker, WorkerProgress
 from parsgd.viz.live import display_mode, log_view, progress_text, terminal_view
 from parsgd.viz.live.log_view import LogView
 from parsgd.viz.live.notebook_view import NotebookView, in_notebook, view_text

@@ -14,7 +14,7 @@ import parsgd
 from parsgd import AsyncLocalSGD, LocalSGD, MLPClassifier, SGDClassifier, Simulated, SimuParallel
 from parsgd.errors import InvalidArgumentError, MissingDependencyError
 from parsgd.plotting import GanttDisplay, LossDisplay, PlanDisplay, WeightsDisplay, WorkDisplay
-from parsgd.training.history_stats import end_of, worker_totals
+from parsgd.training.reporting.history_stats import end_of, worker_totals
 from parsgd.viz.plots import plot_style
 
 X, Y = load_digits(return_X_y=True)

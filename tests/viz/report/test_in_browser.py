@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 import parsgd
 from parsgd import AsyncLocalSGD, LocalSGD, MLPClassifier, SGDClassifier, Simulated, SimuParallel
 from parsgd.model_io import model_files
-from parsgd.training.history_stats import end_of, worker_totals
+from parsgd.training.reporting.history_stats import end_of, worker_totals
 from parsgd.viz import number_format
 
 pytestmark = pytest.mark.slow

@@ -21,7 +21,7 @@ from parsgd import (
 )
 from parsgd.errors import InvalidArgumentError, ModelFileError
 from parsgd.model_io import model_files
-from parsgd.training.history_stats import end_of
+from parsgd.training.reporting.history_stats import end_of
 from parsgd.viz import number_format
 from parsgd.viz.report.fit_facts import fit_facts_of
 from parsgd.viz.report.line_charts import thinned

@@ -21,7 +21,7 @@ from parsgd.core import (
     has_averaging,
 )
 from parsgd.errors import DivergedError, diverged
-from parsgd.kernels.gil_threshold import set_has_other_workers
+from parsgd.kernels.lowlevel.gil_threshold import set_has_other_workers
 
 # Target duration of a call into compiled code: Ctrl-C, deadlines and the progress bar wait for at most one call.
 _CHUNK_SECONDS = 0.02

@@ -150,7 +150,7 @@ def make_report(
 
 def sum_workers(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return steps, examples and seconds of each worker over the rounds; ``weight`` is the mean merge weight."""
-    from parsgd.training.history_stats import worker_totals
+    from parsgd.training.reporting.history_stats import worker_totals
 
     names = {"worker": "worker", "steps": "steps", "examples": "examples", "seconds": "computing", "weight": "weight"}
     return [{name: vars(one)[of] for name, of in names.items()} for one in worker_totals(history)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.option_values import check_folder
 from parsgd.errors import MissingDependencyError
-from parsgd.planning.heldout import CurvePoint
+from parsgd.planning.trials.heldout import CurvePoint
 from parsgd.viz.number_format import unit_of
 from parsgd.viz.plots import plot_style
 from parsgd.viz.report.line_charts import ChartLine

@@ -21,8 +21,8 @@ from parsgd.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from parsgd.planning.candidates import Candidate
     from parsgd.planning.plan_table import TrainingPlan
+    from parsgd.planning.trials.candidates import Candidate
 
 EXAMPLES = (
     "parsgd plan breast-cancer --loss log_loss --workers 1,2,8 --latency 0.5ms",

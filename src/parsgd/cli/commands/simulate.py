@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from parsgd.cli.fitting import FitInputs
     from parsgd.core import Algorithm
     from parsgd.engines.simulated import Simulated
-    from parsgd.planning.heldout import ObservedFit
+    from parsgd.planning.trials.heldout import ObservedFit
 
 EXAMPLES = (
     "parsgd simulate breast-cancer --speeds 1,1,0.5,0.1 --latency 5ms --rate 1e4",
@@ -164,7 +164,7 @@ def train(
 
     from parsgd.cli import fitting, scoring
     from parsgd.estimators.kinds import kind_of
-    from parsgd.planning.heldout import HeldOut, ObservedFit
+    from parsgd.planning.trials.heldout import HeldOut, ObservedFit
 
     classes = np.unique(parts.target) if scoring.task_of(estimator) == "classes" else None
     observed = ObservedFit(algorithm, engine, HeldOut(*parts.scored, classes, kind_of(estimator)))

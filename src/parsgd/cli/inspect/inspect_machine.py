@@ -81,7 +81,7 @@ def find_blas() -> list[dict[str, Any]]:
 
 def count_kernels() -> dict[str, Any]:
     """Return the cache folder, the number of compiled kernels, and the number from other versions of the sources."""
-    compiling = first_use.kernels("compiling")
+    compiling = first_use.kernels("lowlevel.compiling")
     path, stamp = compiling.cache_folder(), compiling.sources_stamp()
     if path is None:
         return {"folder": None, "ready": 0, "outdated": 0}

@@ -11,15 +11,15 @@ import numpy as np
 
 from parsgd.core import Model, Rows
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.attribute_checks import problems_of_array
 from parsgd.estimators.averaging import dense, sum_arrays
-from parsgd.estimators.input_validation import validate_data
+from parsgd.estimators.fitted.resume_attributes import AVERAGES, SQUARES
 from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, base_name, known_name
 from parsgd.estimators.linear import linear_onnx, linear_to_sklearn
 from parsgd.estimators.linear.two_classes import halves, is_difference, with_difference
 from parsgd.estimators.onnx_nodes import GraphBuilder
-from parsgd.estimators.resume_attributes import AVERAGES, SQUARES
 from parsgd.estimators.training_data import InMemoryData
+from parsgd.estimators.validation.attribute_checks import problems_of_array
+from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.kernels import losses
 from parsgd.utils.row_arrays import rows_of
 

@@ -16,17 +16,19 @@ from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.utils.validation import _check_sample_weight
 
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError
-from parsgd.estimators import auto_select, checkpoint_context, param_validation, streaming
-from parsgd.estimators.checkpoint_context import FitContext
+from parsgd.estimators import auto_select, streaming
 from parsgd.estimators.epochs import print_epochs
-from parsgd.estimators.input_validation import validate_data
+from parsgd.estimators.fitted import checkpoint_context
+from parsgd.estimators.fitted.checkpoint_context import FitContext
+from parsgd.estimators.fitted.plain_state import PlainState
+from parsgd.estimators.fitted.resume_attributes import AVERAGES, SQUARES
 from parsgd.estimators.linear.linear_size import LinearSize
 from parsgd.estimators.linear.own_loss import name_user_loss
-from parsgd.estimators.plain_state import PlainState
-from parsgd.estimators.resume_attributes import AVERAGES, SQUARES
 from parsgd.estimators.sklearn_callbacks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
 from parsgd.estimators.training_data import Examples, InMemoryData, is_sparse
+from parsgd.estimators.validation import param_validation
+from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.kernels import losses
 from parsgd.models.linear.linear_model import SCHEDULES, Linear
 from parsgd.training import loop

@@ -15,15 +15,17 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators import checkpoint_context, param_validation, streaming
-from parsgd.estimators.checkpoint_context import FitContext
-from parsgd.estimators.input_validation import validate_data
+from parsgd.estimators import streaming
+from parsgd.estimators.fitted import checkpoint_context
+from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.linear.linear_validation import LinearAccuracy, stratified_rows
 from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.linear.two_classes import both_rows, difference, with_difference
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import LabelEncoder, class_numbers, classes_of
 from parsgd.estimators.training_data import Examples
+from parsgd.estimators.validation import param_validation
+from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.kernels import losses
 from parsgd.models.linear.linear_model import Linear
 from parsgd.utils.floating import silent
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from parsgd.core import Algorithm, Engine
-    from parsgd.estimators.argument_types import CheckpointLike, ClassWeight, MatrixLike, RandomState
+    from parsgd.estimators.validation.argument_types import CheckpointLike, ClassWeight, MatrixLike, RandomState
     from parsgd.kernels.losses import UserLoss
 
 
@@ -90,8 +92,8 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         Passes over the data before stopping.
     t_ : float
         Steps of each worker, plus one; with ``algorithm="hogwild"`` the steps of all workers together.
-    history_ : parsgd.training.history.History
-        List with a dict per round (:mod:`parsgd.training.history`): time, progress, loss, work of each worker.
+    history_ : parsgd.training.reporting.history.History
+        List with a dict per round: time, progress, loss, work of each worker.  The module lists the keys.
         ``to_frame()`` converts it to a table.
     algorithm_ : Choice
         ``name``, ``why``, ``algorithm``, ``n_workers``.

@@ -13,21 +13,23 @@ from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
-from parsgd.estimators import checkpoint_context, param_validation, streaming
-from parsgd.estimators.checkpoint_context import FitContext
-from parsgd.estimators.input_validation import validate_data
+from parsgd.estimators import streaming
+from parsgd.estimators.fitted import checkpoint_context
+from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.linear.linear_validation import LinearR2, validation_rows
 from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import ValueEncoder
 from parsgd.estimators.training_data import Examples
+from parsgd.estimators.validation import param_validation
+from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.kernels import losses
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from parsgd.core import Algorithm, Engine
-    from parsgd.estimators.argument_types import CheckpointLike, MatrixLike, RandomState
+    from parsgd.estimators.validation.argument_types import CheckpointLike, MatrixLike, RandomState
     from parsgd.kernels.losses import UserLoss
     from parsgd.models.linear.linear_model import Linear
 

@@ -10,7 +10,7 @@ from scipy import optimize
 from sklearn.utils.optimize import _check_optimize_result
 
 from parsgd.errors import DivergedError, Outcome
-from parsgd.training import progress
+from parsgd.training.reporting import progress
 from parsgd.utils import interrupts
 from parsgd.viz.live import display_mode
 

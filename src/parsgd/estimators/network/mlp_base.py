@@ -14,22 +14,22 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.estimators import auto_select, streaming
-from parsgd.estimators.checkpoint_context import FitContext
 from parsgd.estimators.epochs import epochs_of, idle_epochs, print_epochs
-from parsgd.estimators.input_validation import validate_data
+from parsgd.estimators.fitted.checkpoint_context import FitContext
+from parsgd.estimators.fitted.plain_state import PlainState
 from parsgd.estimators.linear.sgd_base import MAX_INT
 from parsgd.estimators.network import lbfgs
 from parsgd.estimators.network.mlp_params import STOCHASTIC, MLPParams
 from parsgd.estimators.network.network_size import NetworkSize
 from parsgd.estimators.network.network_validation import split_rows
-from parsgd.estimators.plain_state import PlainState
 from parsgd.estimators.sklearn_callbacks import FitTasks
 from parsgd.estimators.to_sklearn import ToSklearn
 from parsgd.estimators.training_data import Examples, InMemoryData, is_sparse
+from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.models.network.forward import LOSSES, propagate
 from parsgd.models.network.network_model import Network
 from parsgd.training import loop
-from parsgd.training.history import History
+from parsgd.training.reporting.history import History
 from parsgd.training.stopping import StoppingRule
 from parsgd.utils.callers import warn
 from parsgd.viz.live import display_mode

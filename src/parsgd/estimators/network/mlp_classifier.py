@@ -14,14 +14,16 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators import checkpoint_context, param_validation, streaming
-from parsgd.estimators.checkpoint_context import FitContext
+from parsgd.estimators import streaming
+from parsgd.estimators.fitted import checkpoint_context
+from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.network.mlp_base import BaseMLP
 from parsgd.estimators.network.mlp_params import is_stochastic
 from parsgd.estimators.network.network_validation import NetworkAccuracy
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import LabelEncoder, MultiLabelEncoder
 from parsgd.estimators.training_data import Examples
+from parsgd.estimators.validation import param_validation
 from parsgd.utils.floating import silent
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
 
     from parsgd.core import Algorithm, Engine
-    from parsgd.estimators.argument_types import CheckpointLike, ClassWeight, MatrixLike, RandomState
+    from parsgd.estimators.validation.argument_types import CheckpointLike, ClassWeight, MatrixLike, RandomState
     from parsgd.models.network.network_model import Network
 
 
@@ -88,8 +90,8 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         Examples visited.
     n_iter_, n_layers_, n_outputs_ : int
     out_activation_ : str
-    history_ : parsgd.training.history.History
-        List with a dict per round (:mod:`parsgd.training.history`): time, progress, loss, work of each worker.
+    history_ : parsgd.training.reporting.history.History
+        List with a dict per round: time, progress, loss, work of each worker.  The module lists the keys.
         ``to_frame()`` converts it to a table.
     algorithm_ : Choice
         ``name``, ``why``, ``algorithm``, ``n_workers``.

@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators import checkpoint_context, param_validation
+from parsgd.estimators.fitted import checkpoint_context
+from parsgd.estimators.validation import param_validation
 from parsgd.models.network.forward import ACTIVATIONS
 from parsgd.models.network.network_model import SCHEDULES, STARTS
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from parsgd.core import Algorithm, Engine
-    from parsgd.estimators.argument_types import CheckpointLike, RandomState
+    from parsgd.estimators.validation.argument_types import CheckpointLike, RandomState
 
 STOCHASTIC = ("sgd", "adam", "adamw")
 

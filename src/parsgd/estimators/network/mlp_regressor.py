@@ -11,13 +11,15 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators import checkpoint_context, param_validation, streaming
-from parsgd.estimators.checkpoint_context import FitContext
+from parsgd.estimators import streaming
+from parsgd.estimators.fitted import checkpoint_context
+from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.network.mlp_base import BaseMLP
 from parsgd.estimators.network.mlp_params import is_stochastic
 from parsgd.estimators.network.network_validation import NetworkR2
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import ValueEncoder
+from parsgd.estimators.validation import param_validation
 from parsgd.models.network.forward import LOSSES
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from parsgd.core import Algorithm, Engine
-    from parsgd.estimators.argument_types import CheckpointLike, MatrixLike, RandomState
+    from parsgd.estimators.validation.argument_types import CheckpointLike, MatrixLike, RandomState
     from parsgd.models.network.network_model import Network
 
 _LOSSES = tuple(name for name, loss in LOSSES.items() if loss.serves == "regressor")

@@ -10,12 +10,12 @@ import numpy as np
 
 from parsgd.core import Model, Rows
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.attribute_checks import is_number, problems_of_array
 from parsgd.estimators.averaging import sum_arrays
+from parsgd.estimators.fitted.resume_attributes import problems_of_rule
 from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, base_name, known_name
 from parsgd.estimators.network import network_onnx, network_to_sklearn
 from parsgd.estimators.onnx_nodes import GraphBuilder
-from parsgd.estimators.resume_attributes import problems_of_rule
+from parsgd.estimators.validation.attribute_checks import is_number, problems_of_array
 from parsgd.models.network.network_model import Network
 from parsgd.utils.row_arrays import rows_of
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parsgd.core import Rows
-from parsgd.kernels import run_state as field
+from parsgd.kernels.linear import run_state as field
 from parsgd.models.linear.linear_sgd_run import LinearSGDRun, without_cache
 from parsgd.utils import first_use
 
@@ -32,9 +32,9 @@ class AdagradRun(LinearSGDRun):
         lr_scale: np.ndarray,
         schedule_step_size: float = 1.0,
     ):
-        adagrad = first_use.kernels("adagrad")
+        adagrad = first_use.kernels("linear.adagrad")
         super().__init__(model, state, schedule_step, lr_scale, schedule_step_size)
-        self.kernel = first_use.kernels("adagrad_multi").run_adagrad_multi
+        self.kernel = first_use.kernels("linear.adagrad_multi").run_adagrad_multi
         if model.n_outputs == 1:
             self.kernel, self.scratch = adagrad.run_adagrad, tuple(np.zeros((3, adagrad.BLOCK), dtype=model.dtype))
         if model.described_loss.is_compiled_separately:
@@ -70,7 +70,7 @@ class AdagradRun(LinearSGDRun):
 
     def finalize(self) -> None:
         if self.paid.size:
-            apply_penalty_all = first_use.kernels("adagrad").apply_penalty_all
+            apply_penalty_all = first_use.kernels("linear.adagrad").apply_penalty_all
             apply_penalty_all(self.coef, self.squares, self.paid, self.model.stride, self.lanes, self.hyperparams)
         self.views["intercept"][:] = self.run_state[field.INTERCEPT]
         self.views["intercept_squares"][:] = self.run_state[field.INTERCEPT_SQUARES]
@@ -79,8 +79,8 @@ class AdagradRun(LinearSGDRun):
 def apply_gradient(
     model: Linear, views: dict[str, np.ndarray], mean: dict[str, np.ndarray], lr_scale: np.ndarray
 ) -> None:
-    """Make one step in place, along the ``mean`` gradients of a batch; see :mod:`parsgd.kernels.adagrad`."""
-    EPSILON = first_use.kernels("adagrad").EPSILON
+    """Make one step in place, along the ``mean`` gradients of a batch; see :mod:`parsgd.kernels.linear.adagrad`."""
+    EPSILON = first_use.kernels("linear.adagrad").EPSILON
     eta, active = lr_scale * model.eta0, lr_scale > 0.0
     squares = views["squares"] + np.where(active, mean["coef"], 0.0) ** 2
     rates = eta / np.sqrt(squares + EPSILON)

@@ -1,7 +1,7 @@
 """Gradients of a linear model on batches, and the step along summed gradients; in NumPy.
 
-Used by algorithms with gradient messages. A step is that of `kernels/single.py` on a whole batch, except that the l1
-penalty is applied to every weight immediately. The batch's gradient changes every weight anyway.
+Used by algorithms with gradient messages. A step is that of `kernels/linear/single.py` on a whole batch, except that
+the l1 penalty is applied to every weight immediately. The batch's gradient changes every weight anyway.
 """
 
 from __future__ import annotations

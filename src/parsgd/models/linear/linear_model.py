@@ -22,9 +22,9 @@ import numpy as np
 
 from parsgd.core import Rows
 from parsgd.errors import InvalidArgumentError
-from parsgd.kernels.gil_threshold import get_gil_threshold
-from parsgd.kernels.hyperparams import NEGLIGIBLE, Hyperparams, pad_to_lanes
+from parsgd.kernels.linear.hyperparams import NEGLIGIBLE, Hyperparams, pad_to_lanes
 from parsgd.kernels.losses import Loss, UserLoss, describe
+from parsgd.kernels.lowlevel.gil_threshold import get_gil_threshold
 from parsgd.models.linear import linear_gradients, linear_shared_state
 from parsgd.models.linear.linear_adagrad import AdagradRun
 from parsgd.models.linear.linear_sgd_run import LinearSGDRun, spread, without_cache
@@ -307,7 +307,7 @@ class Linear:
             tracks_objective=bool(self.measured),
             release_gil_from=get_gil_threshold(),
             n_outputs=int(self.n_outputs),
-            tiles=first_use.kernels("row_ops_multi").choose_tiles(self.stride),
+            tiles=first_use.kernels("linear.row_ops_multi").choose_tiles(self.stride),
             positive_weight=spread(self.positive, self.stride, np.float64),
             negative_weight=spread(self.negative, self.stride, np.float64),
         )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parsgd.core import Rows, Totals
-from parsgd.kernels import run_state as field
-from parsgd.kernels.gil_threshold import NEVER
-from parsgd.kernels.hyperparams import Hyperparams
+from parsgd.kernels.linear import run_state as field
+from parsgd.kernels.linear.hyperparams import Hyperparams
+from parsgd.kernels.lowlevel.gil_threshold import NEVER
 from parsgd.utils import first_use
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ class LinearSGDRun:
         model = self.model
         kind = "single" if model.n_outputs == 1 else "softmax" if model.described_loss.joint else "multi"
         if shared:
-            return getattr(first_use.kernels("shared_weights_linear"), f"run_shared_{kind}")
+            return getattr(first_use.kernels("linear.shared_weights_linear"), f"run_shared_{kind}")
         full = model.average or model.truncates or model.one_class or model.schedule in ("pa1", "pa2")
-        module = first_use.kernels("single" if kind == "single" else "multi")
+        module = first_use.kernels("linear.single" if kind == "single" else "linear.multi")
         return getattr(module, f"run_sgd_{kind}" + "_full" * bool(full))
 
     def _fill_run_state(self, schedule_step: float) -> None:

@@ -1,6 +1,6 @@
 """Forward pass in NumPy: activations, predictions and losses, each as one function.
 
-The compiled steps (`kernels/activations.py`, `kernels/outputs.py`) compute the same one batch at a time. These
+The compiled steps (`activations.py`, `outputs.py` in `kernels/network`) compute the same one batch at a time. These
 functions serve prediction, L-BFGS, and as the reference in tests of the kernels.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, xlogy
 
-from parsgd.kernels.hyperparams import NEGLIGIBLE
+from parsgd.kernels.linear.hyperparams import NEGLIGIBLE
 
 # Rows per block in prediction and full gradients.
 BLOCK_ROWS = 8192
@@ -154,7 +154,7 @@ class OutputLoss:
     Attributes
     ----------
     code : int
-        Number of the compiled form in `kernels/outputs.py`.
+        Number of the compiled form in `kernels/network/outputs.py`.
     evaluate : callable
         ``(z, y, parameter) -> (losses, errors)`` at the products ``z (n_rows, n_out)`` of the last layer: losses
         ``(n_rows,)``, and errors ``(n_rows, n_out)``, their derivatives in ``z``.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parsgd.core import Rows, Totals
-from parsgd.kernels import network_types as field
-from parsgd.kernels.gil_threshold import get_gil_threshold
-from parsgd.kernels.network_types import NetworkBuffers, NetworkHyperparams, NetworkLayout
+from parsgd.kernels.lowlevel.gil_threshold import get_gil_threshold
+from parsgd.kernels.network import network_types as field
+from parsgd.kernels.network.network_types import NetworkBuffers, NetworkHyperparams, NetworkLayout
 from parsgd.models.network.forward import LOSSES
 from parsgd.utils import first_use
 
@@ -68,7 +68,7 @@ class NetworkSGDRun:
         self.layout = make_layout(model, model.batch_size)
         whole = gathers_whole(model)
         fused = model.solver == "sgd" and not whole
-        self.kernel = first_use.kernels("network_steps").RUN_KERNELS[fused, whole, shared_scalars is not None]
+        self.kernel = first_use.kernels("network.network_steps").RUN_KERNELS[fused, whole, shared_scalars is not None]
         self.buffers = make_buffers(model, self.layout, model.batch_size, whole)
         self.run_state = np.zeros(field.N_FIELDS + 2 * _FENCE)[_FENCE : _FENCE + field.N_FIELDS]
         self.run_state[field.SCHEDULE_STEP], self.run_state[field.FIRST_STEP] = schedule_step, model.begun
@@ -182,7 +182,7 @@ def make_buffers(model: Network, layout: NetworkLayout, batch_size: int, whole: 
 def make_hyperparams(model: Network) -> NetworkHyperparams:
     """Return the hyperparameters as the kernels' record."""
     activations, solvers = map(first_use.kernels, ("activations", "solvers"))
-    get_gemm_address = first_use.kernels("gemm").get_gemm_address
+    get_gemm_address = first_use.kernels("lowlevel.gemm").get_gemm_address
 
     activation = getattr(activations, model.activation.upper())
     loss = LOSSES[model.loss]
@@ -269,7 +269,7 @@ def gradient_sum(
     if made.alpha > 0.0:
         run_state[field.SQUARED_NORM] = sum(float(np.vdot(coef, coef)) for coef in model.views(state)["coefs"])
     parts = model.parts(state)
-    first_use.kernels("network_steps").RUN_KERNELS[False, True, False](
+    first_use.kernels("network.network_steps").RUN_KERNELS[False, True, False](
         rows.x,
         rows.y,
         rows.weight,
@@ -307,7 +307,7 @@ def apply_gradient(
         lr_scale[0],
     )
     made = make_hyperparams(model)._replace(release_gil_from=get_gil_threshold())
-    first_use.kernels("network_steps").step_network(
+    first_use.kernels("network.network_steps").step_network(
         *model.parts(state), slopes[:-1], make_layout(model, 1), made, run_state, float(slopes[-1])
     )
     return state

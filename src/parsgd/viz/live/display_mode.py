@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.training import progress
+from parsgd.training.reporting import progress
 from parsgd.utils.streams import MessageStream
 from parsgd.viz.live.log_view import LogView
 from parsgd.viz.live.notebook_view import NotebookView, in_notebook

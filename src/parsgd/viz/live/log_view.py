@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from parsgd.training.progress import Progress
+from parsgd.training.reporting.progress import Progress
 from parsgd.utils.streams import MessageStream
 from parsgd.viz.live import progress_text
 

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from parsgd.training.progress import Progress
+from parsgd.training.reporting.progress import Progress
 from parsgd.viz.live import progress_text
 
 _DRAW_SECONDS = 0.25

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from parsgd.training.progress import Progress, WorkerProgress
+from parsgd.training.reporting.progress import Progress, WorkerProgress
 from parsgd.viz.number_format import duration
 
 # Views summarize more workers than this.

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from parsgd.training.progress import Progress, WorkerProgress
+from parsgd.training.reporting.progress import Progress, WorkerProgress
 from parsgd.utils.streams import MessageStream
 from parsgd.viz.live import progress_text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from parsgd.training.history_stats import WorkerTotals
+from parsgd.training.reporting.history_stats import WorkerTotals
 from parsgd.viz import number_format
 from parsgd.viz.plots import plot_style
 from parsgd.viz.report.bar_charts import KINDS, activities, rows_shown

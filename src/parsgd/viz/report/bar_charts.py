@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from parsgd.training.history_stats import WorkerTotals, spans
+from parsgd.training.reporting.history_stats import WorkerTotals, spans
 from parsgd.viz import number_format
 from parsgd.viz.report.fit_facts import FitFacts
 from parsgd.viz.report.speedup import Speedup

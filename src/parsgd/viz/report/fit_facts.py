@@ -9,8 +9,8 @@ from typing import Any
 from parsgd.core import Engine
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.kinds import base_name, estimator_names, is_fitted
-from parsgd.training.history import History
-from parsgd.training.history_stats import WorkerTotals, end_of, worker_totals
+from parsgd.training.reporting.history import History
+from parsgd.training.reporting.history_stats import WorkerTotals, end_of, worker_totals
 from parsgd.viz.report.run_metadata import RunMetadata
 
 

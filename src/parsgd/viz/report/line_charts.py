@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from parsgd.planning.plan_table import TrainingPlan
-from parsgd.training.history_stats import traces, weights
+from parsgd.training.reporting.history_stats import traces, weights
 from parsgd.viz import number_format
 from parsgd.viz.report.fit_facts import FitFacts
 from parsgd.viz.report.svg import WIDTHS, Frame, mark, path, tag

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from parsgd.errors import InvalidArgumentError, ModelFileError
-from parsgd.estimators.transaction import snapshot
+from parsgd.estimators.fitted.transaction import snapshot
 from parsgd.model_io import model_files
 from parsgd.planning.plan_table import TrainingPlan
 from parsgd.utils.atomic_io import write_atomically

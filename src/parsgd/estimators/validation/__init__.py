@@ -1,0 +1,1 @@
+"""Checks of parameters, arrays and fitted attributes."""

@@ -1,0 +1,1 @@
+"""Compiled SGD steps of linear models."""

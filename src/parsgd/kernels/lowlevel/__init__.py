@@ -1,0 +1,1 @@
+"""Compilation, calls by address, and machine-level operations that kernels build on."""

@@ -1,0 +1,1 @@
+"""Compiled SGD steps of feed-forward networks."""

@@ -1,0 +1,1 @@
+"""Short trial fits from which the planner and the automatic choice measure."""

@@ -1,0 +1,103 @@
+"""Candidates of a plan: a number of workers, an algorithm, and the predicted time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parsgd.core import CostModel
+from parsgd.planning.strategies import Strategy
+from parsgd.planning.trials.trial_runs import MOST_PASSES, SerialRun, TrialRun
+from parsgd.training import cost_model
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A number of workers, an algorithm, and the time predicted for them.
+
+    ``seconds`` is the time to the loss of serial SGD: inf if twice serial SGD's passes do not reach it, None if
+    unknown.  ``passes`` follows the same rule.  ``speedup`` is relative to one worker.  ``engine`` is ``"threads"`` for
+    this machine and ``"simulated"`` for a cluster.  ``round_s`` is the overhead of each of the ``rounds``.
+
+    ``basis`` is the source of the prediction: ``"rehearsed"`` for whole trial runs, ``"begun"`` for trials of the first
+    passes, ``"others"`` if better candidates failed, ``"alike"`` for the trials of a similar candidate, ``"no time"``
+    for no prediction.
+    """
+
+    n_workers: int
+    label: str
+    engine: str
+    algorithm: Any
+    passes: float | None
+    seconds: float | None
+    speedup: float | None
+    rounds: float = 0.0
+    round_s: float = 0.0
+    basis: str = "rehearsed"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Parameters for the estimator's ``set_params``.
+
+        >>> Candidate(2, "local", "threads", "local", 1.0, 0.1, 2.0).parameters
+        {'n_jobs': 2, 'algorithm': 'local'}
+        """
+        return {"n_jobs": self.n_workers, "algorithm": self.algorithm}
+
+    @property
+    def reaches(self) -> bool:
+        """True if the candidate is known to reach the goal."""
+        return self.seconds is not None and math.isfinite(self.seconds)
+
+
+def serial_candidate(costs: CostModel, serial: SerialRun, whole: float) -> Candidate:
+    """Return the candidate of one worker, the reference for all others."""
+    begun = whole > serial.passes + 1e-9
+    passes = cost_model.carried_over(serial.reached, serial.passes, whole)
+    seconds = cost_model.fit_seconds(costs, 1, passes, 0)
+    return Candidate(1, "serial", "serial", "auto", passes, seconds, 1.0, basis="begun" if begun else "rehearsed")
+
+
+def candidate(
+    costs: CostModel, strategy: Strategy, n_workers: int, runs: Sequence[TrialRun], serial: SerialRun, whole: float
+) -> Candidate:
+    """Return the candidate of some trial runs.
+
+    ``whole`` is the number of passes of the serial fit; those of ``serial`` may be only the first of them.
+    """
+    engine = "threads" if costs.on_threads(n_workers) else "simulated"
+    known = [run for run in runs if run.reached is not None]
+    if not known:
+        return Candidate(n_workers, strategy.label, engine, strategy.algorithm, None, None, None, basis="no time")
+    begun = whole > serial.passes + 1e-9
+    passes = cost_model.mean_passes([run.reached for run in known])
+    if begun:
+        passes = cost_model.carried_over(passes, serial.passes, whole)
+    basis = "begun" if begun or all(run.begun for run in known) else "rehearsed"
+    if passes > MOST_PASSES * whole:
+        return Candidate(n_workers, strategy.label, engine, strategy.algorithm, math.inf, math.inf, 0.0, basis=basis)
+    combine_s = sum(run.combine_s for run in known) / len(known)
+    own = next((run.seconds_per_row for run in known if run.seconds_per_row is not None), None)
+    rounds = max(passes * strategy.rounds_per_pass, 1.0)
+    seconds = cost_model.fit_seconds(costs, n_workers, passes, rounds, combine_s, own)
+    alone = cost_model.fit_seconds(costs, 1, serial.reached / serial.passes * whole, 0)
+    return Candidate(
+        n_workers,
+        strategy.label,
+        engine,
+        strategy.algorithm,
+        passes,
+        seconds,
+        alone / seconds,
+        rounds,
+        cost_model.round_seconds(costs, n_workers, combine_s),
+        basis,
+    )
+
+
+def inferred(costs: CostModel, strategy: Strategy, n_workers: int) -> Candidate:
+    """Return a candidate without a trial, because candidates that should do better failed."""
+    engine = "threads" if costs.on_threads(n_workers) else "simulated"
+    return Candidate(n_workers, strategy.label, engine, strategy.algorithm, math.inf, math.inf, 0.0, basis="others")

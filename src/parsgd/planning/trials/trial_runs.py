@@ -1,0 +1,273 @@
+"""Trial runs: real fits on simulated workers, observed until they reach serial SGD's loss or clearly will not."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from parsgd.algorithms.local_sgd import LocalSGD
+from parsgd.core import CostModel, Model
+from parsgd.engines.simulated import Simulated
+from parsgd.engines.threads import Threads
+from parsgd.errors import DivergedError
+from parsgd.planning import measure_costs
+from parsgd.planning.strategies import Strategy
+from parsgd.planning.trials.heldout import CurvePoint, HeldOut, ObservedFit
+from parsgd.planning.trials.independent_runs import IndependentRuns, RunVariance
+from parsgd.planning.trials.samples import TrialSample, prepare
+from parsgd.training import cost_model
+
+# Largest number of passes of a trial relative to serial SGD; beyond, a few workers bring no benefit.
+MOST_PASSES = 2.0
+# A run at the goal continues for this factor of its passes, plus this many passes, to exclude chance.
+_CONFIRM_FACTOR, _CONFIRM_PASSES = 1.25, 0.2
+# A run is hopeless if its loss took this many times serial SGD's passes; tested from this fraction of serial passes on.
+_HOPELESS, _HOPELESS_FROM = 4.0, 0.2
+# Extrapolation of a curve's slope starts at this fraction of serial SGD's passes and this many points.  The slope is
+# allowed to become steeper by the last factor.
+_EXTRAPOLATE_FROM, _EXTRAPOLATE_POINTS, _STEEPENING = 0.5, 8, 1.5
+# Serial SGD is evaluated as often as the other runs.
+_SERIAL = LocalSGD(sync_every=0.1)
+# Its final loss is the mean over this last fraction of its passes.
+_FINAL_FRACTION = 0.2
+# Ratio to the initial loss above which the steps were too large.
+_DIVERGED_RATIO = 1e6
+# The first serial run may exceed its time by this factor.
+_PATIENCE = 1.5
+# Smallest number of evaluations to extrapolate from.
+_MIN_POINTS = 2
+# Largest number of workers that are evaluated separately.
+_MAX_SINGLE_RUNS = 8
+# Timed merges of a strategy with a known loss curve.
+_TIMED_MERGES = 20
+
+
+@dataclass
+class SerialRun:
+    """Serial SGD on the sample.
+
+    ``curves`` has one loss curve per run, ``passes`` long.  ``final`` is the loss at the end and ``goal`` that loss
+    times ``1 + tolerance``.  ``states`` are some states along the first run, of ``model``.  ``ended`` is True if the
+    first run ended by its own stopping rule.
+    """
+
+    passes: float
+    tolerance: float
+    curves: list[list[CurvePoint]] = field(default_factory=list)
+    states: list[np.ndarray] = field(default_factory=list)
+    model: Model | None = None
+    ended: bool = False
+
+    @property
+    def final(self) -> float:
+        ends = [
+            [p.loss for p in curve if p.passes > (1.0 - _FINAL_FRACTION) * self.passes + 1e-9] for curve in self.curves
+        ]
+        return float(np.mean([np.mean(end or [curve[-1].loss]) for end, curve in zip(ends, self.curves, strict=True)]))
+
+    @property
+    def goal(self) -> float:
+        return self.final * (1.0 + self.tolerance)
+
+    @property
+    def reached(self) -> float:
+        """Passes to the goal; at most ``passes``, because an unlucky run may end slightly above the goal."""
+        return min(self.to(self.goal), self.passes)
+
+    def to(self, loss: float) -> float:
+        """Return the mean number of passes to a loss."""
+        return cost_model.mean_passes([reached(curve, loss) for curve in self.curves])
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """Result of a trial.
+
+    ``reached`` is the number of passes to the goal: inf if not reached, None if unknown.  ``begun`` is True if time ran
+    out first, and ``reached`` is an extrapolation.  ``last`` is the final loss, ``combine_s`` the driver's seconds per
+    merge.  ``seconds_per_row`` is a worker's, on real threads only.
+    """
+
+    reached: float | None
+    last: float = math.inf
+    combine_s: float = 0.0
+    seconds_per_row: float | None = None
+    spread: RunVariance | None = None
+    diverged: bool = False
+    begun: bool = False
+
+
+def reached(curve: Sequence[CurvePoint], goal: float) -> float:
+    """Return the passes to the goal, ignoring the initial point: training may start with an increase of the loss."""
+    seen = curve[1:]
+    return cost_model.reach([p.passes for p in seen], [p.loss for p in seen], goal) if seen else math.inf
+
+
+def run_serial_trial(
+    estimator: Any, sample: TrialSample, passes: float | None, seeds: Sequence[int], tolerance: float, seconds: float
+) -> SerialRun:
+    """Run serial SGD with the first seed, and with further seeds while ``seconds`` for all of them permit.
+
+    With ``passes=None`` its own stopping rule ends the first run.  If the first run takes more than 1.5 times
+    ``seconds``, it ends there and defines the passes.
+    """
+    started = time.perf_counter()
+    found = SerialRun(passes or math.inf, tolerance)
+    for seed in seeds:
+        stops = math.isinf(found.passes)
+        observed = ObservedFit(_SERIAL, Simulated(), sample.loss)
+        ends = _Passes(found, observed, math.inf if found.curves else started + _PATIENCE * seconds)
+        observed.until = ends
+        most = int(estimator.max_iter) if stops else math.ceil(found.passes - 1e-9)
+        try:
+            measure_costs.run(prepare(estimator, stops), sample, observed, 1, most, random_state=seed)
+        except DivergedError as error:
+            raise DivergedError(f"serial SGD diverges: {error}") from error
+        observed.record_loss()
+        _check_divergence(observed.curve)
+        if not found.curves and (stops or ends.late):
+            found.ended = not ends.late
+            found.passes = observed.curve[-1].passes
+        found.curves.append(observed.curve)
+        found.model = observed.latest[0]
+        spent = time.perf_counter() - started
+        if spent * (1.0 + 1.0 / len(found.curves)) > seconds:
+            break
+    return found
+
+
+def _check_divergence(curve: Sequence[CurvePoint]) -> None:
+    """Raise if the serial run diverged, because its loss cannot be a goal."""
+    loss = curve[-1].loss
+    if not loss <= _DIVERGED_RATIO * curve[0].loss:
+        raise DivergedError(
+            f"serial SGD diverges: after {curve[-1].passes:.3g} passes its loss is {loss:.3g}, and it started at"
+            f" {curve[0].loss:.3g}. Scaling input data with StandardScaler or MinMaxScaler might help, or a smaller"
+            " learning rate."
+        )
+
+
+class _Passes:
+    """Stopping condition of serial runs: a number of passes or a deadline.
+
+    It keeps states of the first run, each after twice the passes of the one before.
+    """
+
+    def __init__(self, serial: SerialRun, observed: ObservedFit, deadline: float):
+        self.serial, self.observed, self.deadline = serial, observed, deadline
+        self.next = 0.1 if not serial.curves else math.inf
+        self.late = False
+
+    def __call__(self, curve: Sequence[CurvePoint]) -> bool:
+        at = curve[-1].passes
+        if at >= self.next - 1e-9:
+            self.serial.states.append(self.observed.latest[1])
+            self.next = 2.0 * at
+        self.late = time.perf_counter() > self.deadline
+        return self.late or at >= self.serial.passes - 1e-9
+
+
+class _Until:
+    """Stopping condition of trials: goal reached for sure, goal out of reach, or deadline."""
+
+    def __init__(self, serial: SerialRun, deadline: float):
+        self.serial, self.deadline = serial, deadline
+        self.goal, self.most = serial.goal, MOST_PASSES * serial.passes
+        self.cut = False
+
+    def __call__(self, curve: Sequence[CurvePoint]) -> bool:
+        at, loss = curve[-1].passes, curve[-1].loss
+        if at >= self.most - 1e-9 or not math.isfinite(loss):
+            return True
+        there = reached(curve, self.goal)
+        if math.isfinite(there):
+            return at >= _CONFIRM_FACTOR * there + _CONFIRM_PASSES
+        if at >= _HOPELESS_FROM * self.serial.passes and self._hopeless(curve):
+            return True
+        self.cut = time.perf_counter() > self.deadline
+        return self.cut
+
+    def _hopeless(self, curve: Sequence[CurvePoint]) -> bool:
+        """Return True if the run will not reach the goal.
+
+        Either serial SGD had this loss long ago, or a power law of the passes misses the goal.  The power law has no
+        floor, and its slope is steeper than the present one.
+        """
+        passes = [point.passes for point in curve[1:]]
+        smooth = cost_model.trend([point.loss for point in curve[1:]])
+        at, loss = passes[-1], float(smooth[-1])
+        if at >= _HOPELESS * self.serial.to(loss):
+            return True
+        half = float(np.interp(at / 2.0, passes, smooth))
+        end = loss * (loss / half) ** (_STEEPENING * math.log2(self.most / at))
+        return len(passes) >= _EXTRAPOLATE_POINTS and at >= _EXTRAPOLATE_FROM * self.serial.passes and end > self.goal
+
+
+def run_trial(
+    estimator: Any,
+    sample: TrialSample,
+    strategy: Strategy,
+    n_workers: int,
+    costs: CostModel,
+    serial: SerialRun,
+    seed: int,
+    deadline: float,
+) -> TrialRun | None:
+    """Run a trial of a strategy; return None if the sample is shorter than one of its rounds."""
+    algorithm = strategy.for_sample(1.0 / sample.share)
+    if algorithm is None:
+        return None
+    if strategy.curve == "serial":
+        return _run_timed_trial(estimator, sample, algorithm, n_workers, costs, serial, seed)
+    until = _Until(serial, deadline)
+    real = costs.on_threads(n_workers)
+    observed = ObservedFit(algorithm, Threads() if real else Simulated(), sample.loss, until)
+    try:
+        measure_costs.run(prepare(estimator), sample, observed, n_workers, math.ceil(until.most), random_state=seed)
+        observed.record_loss()
+    except DivergedError:
+        return TrialRun(math.inf, diverged=True)
+    there, begun = reached(observed.curve, until.goal), False
+    last = float(cost_model.trend([point.loss for point in observed.curve[1:]])[-1])
+    if until.cut and math.isinf(there):
+        there, begun = _from_beginning(observed.curve, last, serial), True
+    return TrialRun(
+        there,
+        last,
+        float(np.median(observed.combine_s)),
+        float(np.median(observed.seconds_per_row)) if real else None,
+        _run_variance(observed, n_workers, serial) if isinstance(algorithm, IndependentRuns) else None,
+        begun=begun,
+    )
+
+
+def _from_beginning(curve: Sequence[CurvePoint], loss: float, serial: SerialRun) -> float | None:
+    """Extrapolate the passes to the goal, at the ratio to serial SGD's passes so far."""
+    if len(curve) <= _MIN_POINTS:
+        return None
+    passes = cost_model.carried_over(curve[-1].passes, serial.to(loss), serial.reached)
+    return passes if passes <= MOST_PASSES * serial.passes else math.inf
+
+
+def _run_timed_trial(
+    estimator: Any, sample: TrialSample, algorithm: Any, n_workers: int, costs: CostModel, serial: SerialRun, seed: int
+) -> TrialRun:
+    """Time the rounds of a strategy with serial SGD's loss curve."""
+    real = costs.on_threads(n_workers)
+    timed = measure_costs.TimedFit(algorithm, _TIMED_MERGES, Threads() if real else Simulated())
+    measure_costs.run(prepare(estimator), sample, timed, n_workers, 1, random_state=seed)
+    seconds_per_row = float(np.median(timed.seconds_per_row)) if real else None
+    return TrialRun(serial.reached, serial.final, float(np.median(timed.combine_s)), seconds_per_row)
+
+
+def _run_variance(observed: ObservedFit, n_workers: int, serial: SerialRun) -> RunVariance:
+    """Return noise and bias of the workers' average after the passes of the trial."""
+    model, _, merge = observed.latest
+    loss: HeldOut = observed.loss
+    single = float(np.mean([loss(model, state) for state in merge.memory[:_MAX_SINGLE_RUNS]]))
+    return RunVariance(n_workers, single, loss(model, merge.state), serial.final)

@@ -1,0 +1,1 @@
+"""History and progress of a fit."""
