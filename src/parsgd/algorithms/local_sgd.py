@@ -17,7 +17,7 @@ import numpy as np
 
 from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.algorithms.common.learned_weights import sample_rows
-from parsgd.algorithms.common.merge_rules import PROBE_ROW_RULES, RULES, required_by_rule
+from parsgd.algorithms.common.merge_rules import PLANNED_RULES, PROBE_ROW_RULES, RULES, required_by_rule
 from parsgd.algorithms.common.outer_optimizers import Mean, Momentum, OuterOptimizer, PlainOuterOptimizer
 from parsgd.algorithms.common.round_length import longest_part, round_budget
 from parsgd.algorithms.common.round_schedule import deadline, next_period, shares_by_speed, update_seconds_per_example
@@ -192,7 +192,18 @@ class LocalSGD(SynchronousAlgorithm):
             partition=self.partition,
             # weights learned on training rows would favor the worker that has visited most of them
             holds_out=self._rule in PROBE_ROW_RULES,
+            # a subclass may merge differently
+            planned=type(self) is LocalSGD
+            and self._rule in PLANNED_RULES
+            and isinstance(self._outer, Mean)
+            and not self._depends_on_results,
         )
+
+    @property
+    def _depends_on_results(self) -> bool:
+        """True if budgets or shards depend on earlier results, or on the number of passes."""
+        settings = (self.seconds, self.deadline, self.balance, self.lengthen_after_epochs)
+        return isinstance(self.sync_every, str) or any(setting is not None for setting in settings)
 
     def n_probe_rows(self, n_rows: int) -> int:
         learning = sample_rows(n_rows) if self._rule in PROBE_ROW_RULES else 0
@@ -245,8 +256,11 @@ class LocalSGD(SynchronousAlgorithm):
         # rates were raised by at most n_workers; divergence at the serial rates is an error
         return run(model, shard, replace(task, lr_scale=task.lr_scale / task.n_workers), mute_progress(progress))
 
+    def merge_weights(self, fit_state: FitState, reports: Sequence[Report]) -> np.ndarray:
+        return RULES[self._rule](fit_state, reports)
+
     def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
-        weights = RULES[self._rule](fit_state, reports)
+        weights = self.merge_weights(fit_state, reports)
         memory = self._update_memory(fit_state, reports)
         fractions = None
         if self.balance is not None:

@@ -7,11 +7,12 @@ runs the workers, the :class:`Model` defines the objective and its steps, and th
 A state is one flat, contiguous vector, so a merge is a weighted sum, a message one buffer and a checkpoint one array.
 """
 
-from parsgd.core.algorithm_protocol import Algorithm
+from parsgd.core.algorithm_protocol import Algorithm, PlannedAlgorithm, is_planned
 from parsgd.core.costs import CostModel
 from parsgd.core.defaults import EngineDefaults, PlainModel, SynchronousAlgorithm, no_progress
 from parsgd.core.engine_protocols import (
     Engine,
+    GroupPool,
     ProgressCallback,
     StoppableProgress,
     WorkerPool,
@@ -20,12 +21,14 @@ from parsgd.core.engine_protocols import (
 from parsgd.core.model_protocols import (
     MODEL_CAPABILITIES,
     AveragingModel,
+    CompiledRoundsModel,
     FullGradientModel,
     GradientModel,
     LinearStateModel,
     Model,
     SharedModel,
     has_averaging,
+    has_compiled_rounds,
     has_full_gradient,
     has_gradients,
     has_linear_state,
@@ -47,7 +50,7 @@ from parsgd.core.records import (
     TaskSpec,
     Totals,
 )
-from parsgd.core.sgd_run import RunningLoss, SGDRun, StartRun
+from parsgd.core.sgd_run import CompiledRoundsRun, RunningLoss, SGDRun, StartRun
 from parsgd.core.source_protocols import PARTITIONS, Shard, Source
 from parsgd.core.work import Work
 
@@ -58,6 +61,8 @@ __all__ = [
     "AlgorithmTraits",
     "AveragingModel",
     "Budget",
+    "CompiledRoundsModel",
+    "CompiledRoundsRun",
     "CostModel",
     "CsrRows",
     "DenseRows",
@@ -66,10 +71,12 @@ __all__ = [
     "FitState",
     "FullGradientModel",
     "GradientModel",
+    "GroupPool",
     "LinearStateModel",
     "MergeResult",
     "Model",
     "PlainModel",
+    "PlannedAlgorithm",
     "ProgressCallback",
     "Report",
     "RowBlock",
@@ -91,9 +98,11 @@ __all__ = [
     "WorkFn",
     "WorkerPool",
     "has_averaging",
+    "has_compiled_rounds",
     "has_full_gradient",
     "has_gradients",
     "has_linear_state",
     "has_shared_steps",
+    "is_planned",
     "no_progress",
 ]

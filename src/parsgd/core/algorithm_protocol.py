@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
+
+import numpy as np
 
 from parsgd.core.engine_protocols import ProgressCallback
 from parsgd.core.model_protocols import Model
@@ -115,3 +117,20 @@ class Algorithm(Protocol):
         MergeResult
         """
         ...
+
+
+@runtime_checkable
+class PlannedAlgorithm(Algorithm, Protocol):
+    """An algorithm with the trait ``planned``."""
+
+    def merge_weights(self, fit_state: FitState, reports: Sequence[Report]) -> np.ndarray:
+        """Return the weights ``(n_reports,)`` of :meth:`Algorithm.merge`, which sum to 1, or are all 0.
+
+        Called on the driver before the round, with reports that have counts of steps and examples only.
+        """
+        ...
+
+
+def is_planned(algorithm: Algorithm) -> TypeGuard[PlannedAlgorithm]:
+    """Return True if the algorithm has the trait ``planned``."""
+    return algorithm.traits.planned

@@ -95,6 +95,30 @@ class WorkerPool(Protocol):
 
 
 @runtime_checkable
+class GroupPool(WorkerPool, Protocol):
+    """A pool whose workers can run functions at the same time, in the memory of the driver."""
+
+    def run_together(self, functions: Sequence[Callable[[], object]], poll: Callable[[], None]) -> None:
+        """Run ``functions[i]`` on worker ``i``, all at the same time, and wait for them.
+
+        Called by the training loop while no task runs.
+
+        Arguments
+        ---------
+        functions : sequence of callable
+            One per worker.
+        poll : callable
+            Called several times per second on the driver while the functions run.
+
+        Raises
+        ------
+        Exception
+            The first error that a function raised, after all of them have ended.
+        """
+        ...
+
+
+@runtime_checkable
 class Engine(Protocol):
     """A place where workers run: threads, processes, a cluster.
 

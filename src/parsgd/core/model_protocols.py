@@ -12,12 +12,14 @@ from typing import Protocol, TypeGuard, runtime_checkable
 import numpy as np
 
 from parsgd.core.records import CsrRows, DenseRows, Rows, Totals
-from parsgd.core.sgd_run import SGDRun
+from parsgd.core.sgd_run import CompiledRoundsRun, SGDRun
 
 # Capabilities of a model and the contract of each.  An engine must offer all others that an algorithm requires.
 # gradients: GradientModel;  averaging: AveragingModel;  linear_state: LinearStateModel;  shared_steps: SharedModel;
-# full_gradient: FullGradientModel.
-MODEL_CAPABILITIES = frozenset({"gradients", "averaging", "linear_state", "shared_steps", "full_gradient"})
+# full_gradient: FullGradientModel;  compiled_rounds: CompiledRoundsModel.
+MODEL_CAPABILITIES = frozenset(
+    {"gradients", "averaging", "linear_state", "shared_steps", "full_gradient", "compiled_rounds"}
+)
 
 
 @runtime_checkable
@@ -43,8 +45,8 @@ class Model(Protocol):
     capabilities : frozenset of str
         Further contracts of the model, members of ``parsgd.core.MODEL_CAPABILITIES``: ``"gradients"``
         (:class:`GradientModel`), ``"averaging"`` (:class:`AveragingModel`), ``"linear_state"``
-        (:class:`LinearStateModel`), ``"shared_steps"`` (:class:`SharedModel`) and ``"full_gradient"``
-        (:class:`FullGradientModel`).
+        (:class:`LinearStateModel`), ``"shared_steps"`` (:class:`SharedModel`), ``"full_gradient"``
+        (:class:`FullGradientModel`) and ``"compiled_rounds"`` (:class:`CompiledRoundsModel`).
     unavailable : mapping of str to str
         Capabilities that the present parameters prevent.  Each value names the parameter and a remedy, and appears in
         the error message.
@@ -360,6 +362,17 @@ class FullGradientModel(Model, Protocol):
         ...
 
 
+@runtime_checkable
+class CompiledRoundsModel(Model, Protocol):
+    """A model with the capability ``"compiled_rounds"``: its runs can make several rounds in one compiled call."""
+
+    def sgd_run(
+        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0
+    ) -> CompiledRoundsRun:
+        """Create a run as :meth:`Model.sgd_run` does."""
+        ...
+
+
 def has_gradients(model: Model) -> TypeGuard[GradientModel]:
     """Return True if the model offers ``"gradients"``.
 
@@ -388,3 +401,8 @@ def has_full_gradient(model: Model) -> TypeGuard[FullGradientModel]:
 def has_shared_steps(model: Model) -> TypeGuard[SharedModel]:
     """Return True if the model offers ``"shared_steps"``."""
     return "shared_steps" in model.capabilities
+
+
+def has_compiled_rounds(model: Model) -> TypeGuard[CompiledRoundsModel]:
+    """Return True if the model offers ``"compiled_rounds"``."""
+    return "compiled_rounds" in model.capabilities

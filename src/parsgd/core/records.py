@@ -115,6 +115,9 @@ class AlgorithmTraits(NamedTuple):
     may_overwrite_start : bool
         True if ``run`` never reads the task's state after the SGD run has started.  A fit with one worker may then run
         on that array itself instead of a copy.
+    planned : bool
+        True if every round is an average of states whose weights :meth:`PlannedAlgorithm.merge_weights` returns, and
+        budgets depend on the cursors alone, modulo the rows of the shards.  Rounds can then be planned before they run.
     """
 
     requires: frozenset[str] = frozenset()
@@ -125,6 +128,7 @@ class AlgorithmTraits(NamedTuple):
     ordered: bool = False
     holds_out: bool = False
     may_overwrite_start: bool = False
+    planned: bool = False
 
 
 class TaskSpec(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from parsgd.core.records import Rows, Totals
+from parsgd.core.round_group import RoundGroup
 
 
 class RunningLoss(Protocol):
@@ -72,6 +73,33 @@ class SGDRun(RunningLoss, Protocol):
     @property
     def schedule_step(self) -> float:
         """Current step of the learning-rate schedule.  The worker loop copies it to the report."""
+        ...
+
+
+class CompiledRoundsRun(SGDRun, Protocol):
+    """A run of a model with the capability ``"compiled_rounds"``."""
+
+    def run_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> int:
+        """Make the rounds of ``worker`` together with the other workers of the group, which run at the same time.
+
+        The run's state is the worker's row of ``group.states``.  The results have the bits of one task per round.
+
+        Arguments
+        ---------
+        rows : Rows
+            Rows in memory.
+        order : ndarray of int, (n_visits,)
+            Row numbers in the order of their visits; ``group.spans[worker]`` has each round's slice of it.
+        group : RoundGroup
+            The arrays that all workers share.
+        worker : int
+            Number of the worker.
+
+        Returns
+        -------
+        int
+            Number of merged rounds.
+        """
         ...
 
 

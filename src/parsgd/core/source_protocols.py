@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,11 +32,14 @@ class Shard(Protocol):
         Stored values per row, a measure of the work per row.
     home : str or None
         Address of the machine of a cluster that holds most of its rows in memory; None if there is none.
+    in_one_block : bool
+        True if :meth:`blocks` yields one block per epoch, with the same rows in every epoch.
     """
 
     n_rows: int
     cost: float
     home: str | None = None
+    in_one_block: ClassVar[bool] = False
 
     def blocks(self, seed: int, epoch: int, start: int = 0) -> Iterator[RowBlock]:
         """Yield the rows of an epoch in the order of their visits.

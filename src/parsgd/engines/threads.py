@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import ClassVar
 
-from parsgd.core import EngineDefaults, Report, Shard, StoppableProgress, Task, WorkFn
+from parsgd.core import EngineDefaults, GroupPool, Report, Shard, StoppableProgress, Task, WorkFn
 from parsgd.engines.affinity import take_core, usable_cores
 from parsgd.utils.background import Background
 
@@ -27,7 +27,7 @@ class Threads(EngineDefaults):
         return ThreadWorkerPool(work, shards, progress)
 
 
-class ThreadWorkerPool:
+class ThreadWorkerPool(GroupPool):
     """Worker threads, together with the driver's thread.
 
     If the driver waits for all reports, it runs the last task itself.  Two workers then need one thread to wake and to
@@ -40,6 +40,7 @@ class ThreadWorkerPool:
         self.progress: StoppableProgress = progress
         self.threads: Background = Background(max(1, len(shards)), "parsgd")
         self.results: SimpleQueue[Report | BaseException] = SimpleQueue()
+        self.ended: SimpleQueue[BaseException | None] = SimpleQueue()
         self.pending: int = 0
         # the last task sent; the driver may run it itself
         self.held: Task | None = None
@@ -78,6 +79,31 @@ class ThreadWorkerPool:
                 raise result
             reports.append(result)
         return reports
+
+    def run_together(self, functions: Sequence[Callable[[], object]], poll: Callable[[], None]) -> None:
+        for worker, function in enumerate(functions):
+            self.threads.run(self._run_function, worker, function)
+        errors: list[BaseException] = []
+        pending = len(functions)
+        while pending:
+            try:
+                result = self.ended.get(timeout=_POLL_SECONDS / 2)
+            except Empty:
+                poll()
+                continue
+            pending -= 1
+            if result is not None:
+                errors.append(result)
+        if errors:
+            raise errors[0]
+
+    def _run_function(self, worker: int, function: Callable[[], object]) -> None:
+        try:
+            take_core(worker, self.cores)
+            function()
+            self.ended.put(None)
+        except BaseException as error:  # raised again by the driver
+            self.ended.put(error)
 
     def _next(self) -> Report | BaseException:
         while True:

@@ -14,6 +14,7 @@ from parsgd.core import (
     Algorithm,
     AlgorithmTraits,
     FitState,
+    MergeResult,
     Model,
     Report,
     Rows,
@@ -24,6 +25,7 @@ from parsgd.core import (
     WorkerPool,
 )
 from parsgd.errors import Outcome, WorkersLostError
+from parsgd.training.compiled_rounds import CompiledRounds
 from parsgd.training.fit_result import EpochCallback, Fit, one_shot_outcome
 from parsgd.training.reporting import history_entries
 from parsgd.training.reporting.history import History
@@ -209,13 +211,10 @@ class Loop:
         self.now: Callable[[], float] = pool.now
         self.began: float = self.now() - self.seconds
         self.send_again(pool, self.busy)
+        compiled = CompiledRounds.of(self, pool)
         while True:
-            self.send_tasks(pool, self.idle, pool.now() - self.began)
-            reports, lost, missing = self.collect(pool)
             epochs = self.epochs
-            outcome = self.merge_round(reports, lost)
-            self.idle = sorted([*(report.worker for report in reports), *missing])
-            del reports  # each report holds a state; release them before the next ones arrive
+            outcome = self.run_round(pool) if compiled is None else compiled.run()
             if self.epoch_callback is not None and (outcome is not None or self.epochs > epochs):
                 outcome = self.call_epoch_callback(self.epoch_callback, outcome)
             if outcome is None and self.epochs > epochs:
@@ -224,6 +223,20 @@ class Loop:
             if outcome is not None:
                 self.seconds = pool.now() - self.began
                 return outcome
+
+    def run_round(self, pool: WorkerPool) -> Outcome | None:
+        """Run one round, and return the outcome of the fit if it has ended."""
+        self.send_tasks(pool, self.idle, pool.now() - self.began)
+        reports, lost, missing = self.collect(pool)
+        came = self.now()
+        merge = self.algorithm.merge(self.fit_state(), reports)
+        merged = self.now()
+        tasks = [self.last_task(report.worker) for report in reports]
+        is_common = self.traits.common_schedule_step
+        advance = schedule_advance(reports, tasks, merge.weights, len(self.alive), is_common)
+        outcome = self.record_merge(reports, lost, merge, advance, came, merged)
+        self.idle = sorted([*(report.worker for report in reports), *missing])
+        return outcome
 
     def call_epoch_callback(self, callback: EpochCallback, outcome: Outcome | None) -> Outcome | None:
         """Call the epoch callback, which may stop the fit.
@@ -240,15 +253,14 @@ class Loop:
 
         The checkpointer works while the workers compute.
         """
-        checkpointer = self.checkpointer
-        snapshot = None if checkpointer is None else self.snapshot(seconds)
+        snapshot = None if self.checkpointer is None else self.snapshot(seconds)
         fit_state = self.fit_state()
         for worker in idle:
             task = self.tasks[worker] = self.task(fit_state, worker)
             self.turns.append(worker)
             pool.send(task)
-        if checkpointer is not None and snapshot is not None:
-            checkpointer.offer(snapshot)
+        if self.checkpointer is not None and snapshot is not None:
+            self.checkpointer.offer(snapshot)
 
     def collect(self, pool: WorkerPool) -> tuple[list[Report], list[TaskFailed], list[int]]:
         """Collect the reports of a quorum.
@@ -356,16 +368,24 @@ class Loop:
             schedule_step_size=spec.schedule_step_size,
         )
 
-    def merge_round(self, reports: list[Report], lost: list[TaskFailed]) -> Outcome | None:
-        """Merge the reports of a round, record it in the history, and return an outcome if the fit has ended."""
-        came = self.now()
-        merge = self.algorithm.merge(self.fit_state(), reports)
-        self.merged: float = self.now()
+    def record_merge(
+        self,
+        reports: list[Report],
+        lost: list[TaskFailed],
+        merge: MergeResult,
+        advance: float,
+        came: float,
+        merged: float,
+    ) -> Outcome | None:
+        """Continue from the merge of a round, record it in the history, and return an outcome if the fit has ended.
+
+        ``advance`` is the increase of the schedule step.  ``came`` and ``merged`` are the times at which the reports
+        had arrived and were merged.
+        """
+        self.merged: float = merged
         self.state, self.memory, self.answer = merge.state, merge.memory, merge.answer
         self.next_fractions = merge.shard_fractions
-        tasks = [self.last_task(report.worker) for report in reports]
-        is_common = self.traits.common_schedule_step
-        self.schedule_step += schedule_advance(reports, tasks, merge.weights, len(self.alive), is_common)
+        self.schedule_step += advance
         self.round += 1
         for report in reports:
             self.cursors[report.worker] += report.examples

@@ -64,6 +64,8 @@ RULES: dict[str, Rule] = {
 }
 # Rules that need probe rows, and rules that need a model with the capability "averaging".
 PROBE_ROW_RULES = frozenset({"learned"})
+# Rules that need only the counts of steps and examples; their weights sum to 1.
+PLANNED_RULES = frozenset({"uniform", "steps", "examples"})
 AVERAGING_RULES = frozenset({"wp", "learned"})
 
 

@@ -204,6 +204,7 @@ class ArrayShard(Shard):
     _common: dict[tuple[int, int], np.ndarray] | None = field(default=None, repr=False)
     n_rows: int = field(init=False)
     cost: float = field(init=False)
+    in_one_block: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         visits = len(self.numbers) if self.draws is None else self.draws

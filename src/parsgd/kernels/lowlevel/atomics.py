@@ -40,10 +40,10 @@ def exchange(typing_context: Context, array: types.Type, word: types.Type) -> tu
 
 @intrinsic
 def load(typing_context: Context, array: types.Type) -> tuple[Signature, Callable[..., Any]]:
-    """Read the word from memory, on every call."""
+    """Read the word from memory, on every call, before all later reads."""
 
     def generate(context, builder, signature, arguments):
-        return builder.load_atomic(_first_word(context, builder, signature, arguments), "monotonic", 8)
+        return builder.load_atomic(_first_word(context, builder, signature, arguments), "acquire", 8)
 
     return types.int64(array), generate
 

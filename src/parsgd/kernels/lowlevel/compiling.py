@@ -223,6 +223,18 @@ def address_of(compiled: Any, types: tuple[Any, ...]) -> int:
     return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
 
 
+def kernel_address(compiled: Any, arguments: tuple[Any, ...]) -> int:
+    """Return the address of a kernel for arguments of these types, for calls from other kernels.
+
+    :data:`parsgd.kernels.lowlevel.routines.call_kernel` calls it.
+    """
+    types = tuple(numba.typeof(argument) for argument in arguments)
+    if types not in compiled.overloads:
+        compiled.compile(types)
+    result = compiled.overloads[types]
+    return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+
+
 def cache_folder() -> str | None:
     """Return the folder of the kernel cache; None if no folder is writable."""
     from parsgd.kernels.linear.single import run_sgd_single

@@ -43,6 +43,33 @@ def _make_call(result):
     return call_routine
 
 
+def _make_kernel_call(result):
+    """Build the intrinsic ``call(address, arguments)`` for kernels that return ``result``.
+
+    ``address`` is :func:`parsgd.kernels.lowlevel.compiling.kernel_address` for the types of ``arguments``.
+    """
+
+    @intrinsic
+    def call_kernel(typing_context, address, arguments):
+        def generate(context, builder, signature, values):
+            convention, types_in = context.call_conv, [types.unliteral(one) for one in signature.args[1].types]
+            passed = [
+                context.cast(builder, builder.extract_value(values[1], index), given, wanted)
+                for index, (given, wanted) in enumerate(zip(signature.args[1].types, types_in, strict=True))
+            ]
+            function_type = convention.get_function_type(result, types_in)
+            function = builder.inttoptr(values[0], function_type.as_pointer())
+            _, value = convention.call_function(builder, function, result, types_in, passed)
+            return value if result != types.none else context.get_dummy_value()
+
+        return result(types.int64, arguments), generate
+
+    return call_kernel
+
+
 # For routines without a result, and for those that return a float64.
 call_routine: Callable[..., None] = _make_call(types.void)
 call_routine_for_sum: Callable[..., float] = _make_call(types.float64)
+# For kernels that Python calls too: those without a result, and those that return an int64.
+call_kernel: Callable[..., None] = _make_kernel_call(types.none)
+call_kernel_for_count: Callable[..., int] = _make_kernel_call(types.int64)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from parsgd.core import Rows
 from parsgd.kernels.linear import run_state as field
+from parsgd.kernels.linear.hyperparams import Hyperparams
 from parsgd.models.linear.linear_sgd_run import LinearSGDRun, without_cache
 from parsgd.utils import first_use
 
@@ -47,23 +49,28 @@ class AdagradRun(LinearSGDRun):
 
     def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
         self.run_state[field.LR_SCALE] = self.lr_scale
-        self.kernel(
-            rows.x,
-            rows.y,
-            rows.weight,
-            order,
-            start,
-            stop,
-            self.coef,
-            self.squares,
-            self.paid,
-            self.batch_gradient,
-            self.buffer,
-            self.scratch,
-            self.lanes,
-            self.hyperparams,
-        )
+        self.kernel(*rows, order, start, stop, *self._step_arguments(self.hyperparams))
         self.examples += stop - start
+
+    def _step_arguments(self, hyperparams: Hyperparams) -> tuple[Any, ...]:
+        state = (self.coef, self.squares, self.paid, self.batch_gradient, self.buffer, self.scratch, self.lanes)
+        return (*state, hyperparams)
+
+    def _compiled_run(self, kernels: Any, kernel_address: Callable[..., int], hyperparams: Hyperparams) -> Any:
+        run = (
+            super()
+            ._compiled_run(kernels, kernel_address, hyperparams)
+            ._replace(
+                squares=self.squares,
+                intercept_squares=self.model.part(self.state, "intercept_squares"),
+                applied_penalty=self.paid,
+            )
+        )
+        if not self.paid.size:
+            return run
+        apply_penalty_all = first_use.kernels("linear.adagrad").apply_penalty_all
+        arguments = (self.coef, self.squares, self.paid, self.model.stride, self.lanes, hyperparams)
+        return run._replace(penalty_address=kernel_address(apply_penalty_all, arguments))
 
     def _kept(self) -> tuple[np.ndarray, ...]:
         return (self.state, self.lanes, self.paid)

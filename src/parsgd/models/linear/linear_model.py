@@ -35,7 +35,9 @@ SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2", "ada
 # scikit-learn's factor on the intercept's steps for sparse rows, where the intercept changes far more often than a
 # weight.
 _SPARSE_INTERCEPT_DECAY = 0.01
-_CAPABILITIES = frozenset({"gradients", "averaging", "linear_state", "shared_steps", "full_gradient"})
+_CAPABILITIES = frozenset(
+    {"gradients", "averaging", "linear_state", "shared_steps", "full_gradient", "compiled_rounds"}
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,10 @@ class Linear:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return _CAPABILITIES - self.unavailable.keys()
+        offered = _CAPABILITIES - self.unavailable.keys()
+        # averages of iterates, steps whose number depends on the data, and code that may raise
+        alone = self.average or self.schedule in ("pa1", "pa2") or self.described_loss.is_compiled_separately
+        return offered - {"compiled_rounds"} if alone else offered
 
     @property
     def l1_share(self) -> float:

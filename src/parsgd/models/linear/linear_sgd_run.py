@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from parsgd.core import Rows, Totals
+from parsgd.core.round_group import RoundGroup
 from parsgd.kernels.linear import run_state as field
 from parsgd.kernels.linear.hyperparams import Hyperparams
 from parsgd.kernels.lowlevel.gil_threshold import NEVER
@@ -111,10 +112,8 @@ class LinearSGDRun:
             run_state[field.MEAN_INTERCEPT] = views["mean_intercept"]
         if "penalty" in views:
             run_state[field.TOTAL_PENALTY] = views["penalty"]
-        if model.measured and model.penalty is not None:
-            run_state[field.SQUARED_NORM] = np.einsum("ij,ij->j", views["coef"], views["coef"])
-            if model.truncates:
-                run_state[field.L1_NORM] = np.abs(views["coef"]).sum(axis=0)
+        if self._needs_norms:
+            first_use.kernels("rounds.linear_rounds").compute_norms(self.coef, self.lanes)
 
     @property
     def schedule_step(self) -> float:
@@ -124,25 +123,48 @@ class LinearSGDRun:
         """Make steps on ``order[start:stop]``."""
         if not self.opened:
             self._open()
-        tiny = _TINY_SCALE[self.model.dtype]
-        self.kernel(
-            rows.x,
-            rows.y,
-            rows.weight,
-            order,
-            start,
-            stop,
-            self.coef,
-            self.mean,
-            self.paid,
-            self.buffer,
-            self.scratch,
-            tiny,
-            self.lanes,
-            self.hyperparams,
-            *self.shared,
-        )
+        self.kernel(*rows, order, start, stop, *self._step_arguments(self.hyperparams))
         self.examples += stop - start
+
+    def _step_arguments(self, hyperparams: Hyperparams) -> tuple[Any, ...]:
+        """Return the kernel's arguments after the rows and their order."""
+        tiny = _TINY_SCALE[self.model.dtype]
+        state = (self.coef, self.mean, self.paid, self.buffer, self.scratch, tiny, self.lanes)
+        return (*state, hyperparams, *self.shared)
+
+    def run_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> int:
+        kernels, merging = first_use.kernels("rounds.linear_rounds"), first_use.kernels("rounds.merging")
+        kernel_address = first_use.kernels("lowlevel.compiling").kernel_address
+        hyperparams = self.hyperparams._replace(release_gil_from=NEVER)
+        step = self._step_arguments(hyperparams)
+        step_address = kernel_address(self.kernel, (*rows, order, 0, 0, *step))
+        run = self._compiled_run(kernels, kernel_address, hyperparams)
+        services = merging.make_services(group)
+        return kernels.run_linear_rounds(
+            group, services, worker, step_address, tuple(rows), order, step, hyperparams, run
+        )
+
+    def _compiled_run(self, kernels: Any, kernel_address: Callable[..., int], hyperparams: Hyperparams) -> Any:
+        """Return the run in the form that compiled rounds take."""
+        part, nothing = self.model.part, self.coef[:0]
+        norms = kernel_address(kernels.compute_norms, (self.coef, self.lanes)) if self._needs_norms else 0
+        return kernels.LinearRun(
+            coef=self.coef,
+            intercept=part(self.state, "intercept"),
+            penalty=part(self.state, "penalty"),
+            squares=nothing,
+            intercept_squares=nothing,
+            applied_penalty=nothing,
+            lanes=self.lanes,
+            lr_scale=self.lr_scale,
+            norms_address=norms,
+            penalty_address=0,
+        )
+
+    @property
+    def _needs_norms(self) -> bool:
+        """True if the reported objective has a penalty."""
+        return self.model.measured and self.model.penalty is not None
 
     def mean_loss(self) -> float:
         """Return the mean loss of the examples since the last :meth:`take_totals`, each taken just before its step."""

@@ -1,0 +1,154 @@
+"""Rounds of linear models: SGD runs between merges, with the bits of one task per round.
+
+The steps are those of :mod:`parsgd.kernels.linear.single` and its relatives, called by address.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from parsgd.core.round_group import LOSS, LOSS_FACTOR, PENALTY_SUM, RoundGroup
+from parsgd.kernels.linear.run_state import (
+    INTERCEPT,
+    INTERCEPT_SQUARES,
+    L1_NORM,
+    LR_SCALE,
+    SCALE,
+    SCHEDULE_STEP,
+    SQUARED_NORM,
+    TOTAL_PENALTY,
+)
+from parsgd.kernels.linear.run_state import LOSS as RUN_LOSS
+from parsgd.kernels.linear.run_state import LOSS_FACTOR as RUN_LOSS_FACTOR
+from parsgd.kernels.linear.run_state import PENALTY_SUM as RUN_PENALTY_SUM
+from parsgd.kernels.lowlevel.compiling import inlined, kernel
+from parsgd.kernels.lowlevel.extremes import smaller
+from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
+from parsgd.kernels.lowlevel.routines import call_kernel, call_kernel_for_count
+from parsgd.kernels.lowlevel.system_calls import call_system
+from parsgd.kernels.rounds.merging import Services, count_examples, end_round, is_asked_to_halt, next_chunk
+
+U = np.uint64
+
+
+class LinearRun(NamedTuple):
+    """A worker's views into its state, and its run state.
+
+    ``coef``: padding included.  ``penalty``, ``intercept_squares``: empty if the model has none.  ``squares``,
+    ``applied_penalty``: AdaGrad's, else empty.  ``lanes``: the run state with its padding.  ``norms_address``: of
+    :func:`compute_norms`, 0 if norms are not needed.  ``penalty_address``: of AdaGrad's ``apply_penalty_all``.
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    penalty: np.ndarray
+    squares: np.ndarray
+    intercept_squares: np.ndarray
+    applied_penalty: np.ndarray
+    lanes: np.ndarray
+    lr_scale: np.ndarray
+    norms_address: int
+    penalty_address: int
+
+
+@kernel
+def compute_norms(coef: np.ndarray, lanes: np.ndarray) -> None:
+    """Set the squared and the l1 norm of each output's weights in the run state ``lanes (N_FIELDS, stride)``."""
+    stride = lanes.shape[1]
+    for k in range(U(stride)):
+        squares, sizes = 0.0, 0.0
+        for at in range(k, U(coef.shape[0]), U(stride)):
+            value = np.float64(coef[at])
+            squares += value * value
+            sizes += abs(value)
+        lanes[U(SQUARED_NORM), k], lanes[U(L1_NORM), k] = squares, sizes
+
+
+@inlined
+def begin(run: LinearRun, schedule_step: float) -> None:
+    """Start from unscaled weights."""
+    lanes = run.lanes
+    lanes[:] = 0.0
+    for k in range(U(lanes.shape[1])):
+        lanes[U(SCALE), k] = 1.0
+    for k in range(U(run.intercept.shape[0])):
+        lanes[U(SCHEDULE_STEP), k], lanes[U(RUN_LOSS_FACTOR), k] = schedule_step, 1.0
+        lanes[U(INTERCEPT), k], lanes[U(LR_SCALE), k] = run.intercept[k], run.lr_scale[k]
+    for k in range(U(run.penalty.shape[0])):
+        lanes[U(TOTAL_PENALTY), k] = run.penalty[k]
+    for k in range(U(run.intercept_squares.shape[0])):
+        lanes[U(INTERCEPT_SQUARES), k] = run.intercept_squares[k]
+    run.applied_penalty[:] = 0.0
+    if run.norms_address != 0:
+        call_kernel(run.norms_address, (run.coef, lanes))
+
+
+@inlined
+def finalize(run: LinearRun, hyperparams) -> None:
+    """Bring the state back to unscaled weights."""
+    lanes, number = run.lanes, run.coef.dtype.type
+    if run.applied_penalty.shape[0] > 0:
+        call_kernel(
+            run.penalty_address, (run.coef, run.squares, run.applied_penalty, lanes.shape[1], lanes, hyperparams)
+        )
+    scaled = False
+    for k in range(U(run.intercept.shape[0])):
+        scaled |= lanes[U(SCALE), k] != 1.0
+    if scaled:
+        stride = U(lanes.shape[1])
+        for k in range(stride):
+            scale = number(lanes[U(SCALE), k])
+            for at in range(k, U(run.coef.shape[0]), stride):
+                run.coef[at] *= scale
+    for k in range(U(run.penalty.shape[0])):
+        run.penalty[k] = number(lanes[U(TOTAL_PENALTY), k])
+    for k in range(U(run.intercept.shape[0])):
+        run.intercept[k] = number(lanes[U(INTERCEPT), k])
+    for k in range(U(run.intercept_squares.shape[0])):
+        run.intercept_squares[k] = number(lanes[U(INTERCEPT_SQUARES), k])
+
+
+@kernel
+def run_linear_rounds(
+    group: RoundGroup,
+    services: Services,
+    worker: int,
+    step_address: int,
+    rows,
+    order: np.ndarray,
+    step_arguments,
+    hyperparams,
+    run: LinearRun,
+) -> int:
+    """Make the rounds of ``worker``; returns the number of merged rounds.
+
+    ``rows`` and ``step_arguments`` are the arguments of the steps before and after ``order, start, stop``.
+    """
+    token = release_gil(True)
+    merged, chunk = 0, group.chunk
+    for round in range(group.schedule_steps.shape[0]):
+        before = call_system(services.clock_address)
+        begin(run, group.schedule_steps[U(round)])
+        first, last = group.spans[U(worker), U(round), 0], group.spans[U(worker), U(round), 1]
+        at, began = first, before
+        while at < last and not is_asked_to_halt(group):
+            stop = smaller(at + chunk, last)
+            call_kernel_for_count(step_address, (*rows, order, at, stop, *step_arguments))
+            count_examples(group, worker, stop - at)
+            now = call_system(services.clock_address)
+            chunk = next_chunk(group, chunk, stop - at, now - began)
+            at, began = stop, now
+        finalize(run, hyperparams)
+        for k in range(U(run.intercept.shape[0])):
+            group.totals[U(worker), U(round), U(LOSS), k] = run.lanes[U(RUN_LOSS), k]
+            group.totals[U(worker), U(round), U(LOSS_FACTOR), k] = run.lanes[U(RUN_LOSS_FACTOR), k]
+            group.totals[U(worker), U(round), U(PENALTY_SUM), k] = run.lanes[U(RUN_PENALTY_SUM), k]
+        group.visited[U(worker), U(round)] = at - first
+        group.times[U(worker), U(round), 0] = call_system(services.clock_address) - before
+        merged = round + 1
+        if not end_round(group, services, worker, round):
+            break
+    reacquire_gil(token)
+    return merged

@@ -1,0 +1,296 @@
+"""Rounds inside compiled code: the workers of one process run, meet and merge without Python in between.
+
+The driver plans the rounds until the end of the epoch, starts all workers, and looks at their counters from time to
+time.  Afterwards it records each round as if it had merged the reports itself.  The results have the same bits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from parsgd.core import (
+    Budget,
+    CompiledRoundsModel,
+    GroupPool,
+    MergeResult,
+    PlannedAlgorithm,
+    Report,
+    RowBlock,
+    Shard,
+    Task,
+    WorkerPool,
+    has_compiled_rounds,
+    is_planned,
+)
+from parsgd.core.round_group import (
+    EXAMPLES,
+    FAILED,
+    FIRST_WORKER,
+    HALT,
+    LOSS,
+    LOSS_FACTOR,
+    PAUSE,
+    PENALTY_SUM,
+    RoundGroup,
+    make_round_group,
+)
+from parsgd.errors import Outcome, diverged
+from parsgd.training.schedule_advance import schedule_advance
+
+if TYPE_CHECKING:
+    from parsgd.training.rounds import Loop
+
+_log = logging.getLogger(__name__)
+# More states are summed in a tree (parsgd.utils.tree_reduce).
+_MAX_WORKERS = 16
+# Values read in the first call of the steps, about a millisecond.
+_FIRST_CHUNK_VALUES = 200_000
+# Readings of a counter before a waiting worker offers its core: some 20 microseconds.
+_SPINS = 2000
+# Seconds after which rounds return to the driver if observers or a checkpoint wait for them.
+_PAUSE_SECONDS = 0.1
+
+
+class Plan(NamedTuple):
+    """Rounds from given cursors to the end of the epoch, for ``K`` workers.
+
+    ``spans`` ``(K, R, 2)`` count from each worker's cursor.  ``steps`` and ``weights``: ``(R, K)``.  ``advances``:
+    increase of the schedule step in each round.
+    """
+
+    spans: np.ndarray
+    steps: np.ndarray
+    weights: np.ndarray
+    advances: list[float]
+
+
+@dataclass
+class CompiledRounds:
+    """The rounds of a fit whose workers can make them in compiled code."""
+
+    loop: Loop
+    pool: GroupPool
+    model: CompiledRoundsModel
+    algorithm: PlannedAlgorithm
+
+    def __post_init__(self) -> None:
+        self.plans: dict[tuple[int, ...], Plan] = {}
+        self.zero: np.ndarray = np.zeros(self.model.n_outputs)
+
+    @classmethod
+    def of(cls, loop: Loop, pool: WorkerPool) -> CompiledRounds | None:
+        """Return the compiled rounds of a fit; None if its rounds return to Python, which a debug message explains."""
+        model, algorithm = loop.model, loop.algorithm
+        if loop.n_workers == 1:
+            return None
+        if not isinstance(pool, GroupPool):
+            why = "the workers do not share memory"
+        elif not is_planned(algorithm):
+            why = f"rounds of {algorithm.name!r} with these parameters depend on earlier results"
+        elif not has_compiled_rounds(model):
+            why = "the model has no compiled rounds with these parameters"
+        elif not all(shard.in_one_block for shard in loop.shards):
+            why = "the rows are streamed"
+        elif loop.n_workers > _MAX_WORKERS:
+            why = f"there are more than {_MAX_WORKERS} workers"
+        elif loop.busy:
+            why = "the checkpoint has tasks under way"
+        else:
+            return cls(loop, pool, model, algorithm)
+        _log.debug("Rounds return to Python: %s.", why)
+        return None
+
+    def run(self) -> Outcome | None:
+        """Run rounds until the epoch ends, or observers or a checkpoint wait; return the outcome if the fit ended."""
+        loop = self.loop
+        if loop.checkpointer is not None:
+            loop.checkpointer.offer(loop.snapshot(loop.now() - loop.began))
+        plan = self._plan()
+        steps_at = list(itertools.accumulate(plan.advances, initial=loop.schedule_step))
+        schedule_steps = np.array([math.ceil(step - 1e-9) for step in steps_at[:-1]], dtype=np.float64)
+        cost = max(max(shard.cost for shard in loop.shards) * loop.model.n_outputs, 1.0)
+        size = loop.model.batch_size
+        group = make_round_group(
+            loop.state,
+            loop.model.n_outputs,
+            plan.spans,
+            schedule_steps,
+            plan.weights,
+            max(size, int(_FIRST_CHUNK_VALUES / cost) // size * size),
+            size,
+            _SPINS,
+        )
+        began = loop.now()
+        merged = self._run_together(group)
+        return self._record(plan, group, merged, began)
+
+    def _plan(self) -> Plan:
+        """Plan the rounds from the present cursors; plans repeat with every epoch."""
+        loop = self.loop
+        key = (loop.examples - loop.n_rows * loop.epochs, *map(_modulo, loop.cursors, loop.shard_rows))
+        if key not in self.plans:
+            self.plans[key] = self._make_plan()
+        return self.plans[key]
+
+    def _make_plan(self) -> Plan:
+        loop, size = self.loop, self.loop.model.batch_size
+        cursors, examples, rows = list(loop.cursors), loop.examples, []
+        fit_state = loop.fit_state()
+        while examples < loop.n_rows * (loop.epochs + 1):
+            now = replace(fit_state, cursors=tuple(cursors), examples=examples)
+            budgets = [self.algorithm.next_task(now, worker).budget.examples for worker in range(loop.n_workers)]
+            rows.append(budgets)
+            cursors = [cursor + budget for cursor, budget in zip(cursors, budgets, strict=True)]
+            examples += sum(budgets)
+        counts = np.array(rows, dtype=np.int64)
+        steps, ends = -(-counts // size), np.cumsum(counts, axis=0).T
+        weights, advances = np.empty(counts.shape), []
+        task = Task(0, 0, loop.state, 0, Budget(0))
+        for number, (made, visited) in enumerate(zip(steps.tolist(), counts.tolist(), strict=True)):
+            reports = [self._report(worker, made[worker], visited[worker]) for worker in range(loop.n_workers)]
+            weights[number] = self.algorithm.merge_weights(fit_state, reports)
+            advances.append(schedule_advance(reports, [task] * len(reports), weights[number], loop.n_workers, False))
+        return Plan(np.stack([ends - counts.T, ends], axis=2), steps, weights, advances)
+
+    def _report(
+        self,
+        worker: int,
+        steps: int,
+        examples: int,
+        loss: np.ndarray | None = None,
+        objective: np.ndarray | None = None,
+        seconds: float = 0.0,
+        trace: tuple[tuple[int, float, float | None], ...] = (),
+    ) -> Report:
+        """Return a report without a state."""
+        zero, nothing = self.zero, self.zero[:0]
+        return Report(
+            worker=worker,
+            round=self.loop.round,
+            state=nothing,
+            steps=steps,
+            examples=examples,
+            loss=zero if loss is None else loss,
+            objective=zero if objective is None else objective,
+            seconds=seconds,
+            schedule_step=1.0 + steps,
+            lr_scale=self.loop.lr_scale,
+            epoch_log=trace,
+        )
+
+    def _run_together(self, group: RoundGroup) -> int:
+        """Make the rounds on all workers, and return how many were merged."""
+        merged = [0] * self.loop.n_workers
+
+        def make(worker: int) -> Callable[[], None]:
+            def work() -> None:
+                try:
+                    merged[worker] = self._run_worker(group, worker)
+                except BaseException:
+                    group.control[FAILED, 0] = 1
+                    raise
+
+            return work
+
+        self.pool.run_together([make(worker) for worker in range(self.loop.n_workers)], _Poll(self.loop, group))
+        return merged[0]
+
+    def _run_worker(self, group: RoundGroup, worker: int) -> int:
+        loop = self.loop
+        visits = int(group.spans[worker, -1, 1])
+        block = _visits(loop.shards[worker], loop.seeds[worker], loop.cursors[worker], visits)
+        state = group.states[worker, : group.size]
+        sgd_run = self.model.sgd_run(state, float(group.schedule_steps[0]), loop.lr_scale, loop.seeds[worker])
+        return sgd_run.run_rounds(block.rows, block.order, group, worker)
+
+    def _record(self, plan: Plan, group: RoundGroup, merged: int, began: float) -> Outcome | None:
+        """Record the merged rounds as if the driver had merged each, and return an outcome if the fit has ended."""
+        loop, total_loss = self.loop, self.model.total_loss
+        losses = group.totals[:, :, LOSS] + np.log(group.totals[:, :, LOSS_FACTOR])
+        objectives = losses + group.totals[:, :, PENALTY_SUM]
+        self._refuse_divergence(group, objectives, merged)
+        visited, seconds = group.visited.tolist(), (group.times[:, :, 0] * 1e-9).tolist()
+        ends = (group.times[0, :, 1] * 1e-9).tolist()
+        state, outcome = group.states[0, : group.size].copy(), None
+        for number in range(merged):
+            reports: list[Report] = []
+            for worker in range(loop.n_workers):
+                examples, loss = visited[worker][number], losses[worker, number]
+                steps = -(-examples // loop.model.batch_size)
+                trace = ((examples, total_loss(loss) / max(examples, 1), None),) if examples else ()
+                objective, spent = objectives[worker, number], seconds[worker][number]
+                reports.append(self._report(worker, steps, examples, loss, objective, spent, trace))
+            came = began + max(report.seconds for report in reports)
+            # without a clock in compiled code, rounds share the time evenly
+            began = ends[number] or loop.now()
+            merge = MergeResult(state, plan.weights[number], loop.memory)
+            outcome = loop.record_merge(reports, [], merge, plan.advances[number], min(came, began), began)
+        return outcome
+
+    def _refuse_divergence(self, group: RoundGroup, objectives: np.ndarray, merged: int) -> None:
+        """Raise the error of the first worker whose parameters or objective became NaN or infinite."""
+        loop = self.loop
+        good = group.finite[:, :merged].astype(bool) & np.isfinite(objectives[:, :merged]).all(axis=2)
+        for number, worker in np.argwhere(~good.T):
+            visited = loop.cursors[worker] + int(group.visited[worker, : number + 1].sum())
+            epoch = max(visited - 1, 0) // loop.shard_rows[worker] + 1
+            what = f"the parameters of worker {worker} became NaN or infinite in round {loop.round + number}"
+            raise diverged(self.model.divergence, epoch, what)
+
+
+class _Poll:
+    """Pass the workers' counts to the observers, and the driver's requests to the workers."""
+
+    def __init__(self, loop: Loop, group: RoundGroup):
+        self.loop: Loop = loop
+        self.control: np.ndarray = group.control
+        self.seen: list[int] = [0] * loop.n_workers
+        self.began: float = time.perf_counter()
+
+    def __call__(self) -> None:
+        loop, control = self.loop, self.control
+        self.count()
+        if loop.progress.halted:
+            control[HALT, 0] = 1
+        waits = loop.checkpointer is not None or bool(loop.progress.observers)
+        if waits and time.perf_counter() - self.began > _PAUSE_SECONDS:
+            control[PAUSE, 0] = 1
+
+    def count(self) -> None:
+        """Pass the examples visited since the last call to the progress tracker."""
+        for worker in range(self.loop.n_workers):
+            visited = int(self.control[FIRST_WORKER + worker, EXAMPLES])
+            self.loop.progress(worker, visited - self.seen[worker], self)
+            self.seen[worker] = visited
+
+    def mean_loss(self) -> float:
+        """Return the loss of the last recorded round."""
+        history = self.loop.history
+        return history[-1]["loss"] if history else math.nan
+
+
+def _modulo(cursor: int, n_rows: int) -> int:
+    return cursor % max(n_rows, 1)
+
+
+def _visits(shard: Shard, seed: int, cursor: int, visits: int) -> RowBlock:
+    """Return the rows of a shard in one block, and the order of the next ``visits`` visits."""
+    blocks: list[RowBlock] = []
+    epoch, skip = divmod(cursor, max(shard.n_rows, 1))
+    left = visits
+    while left > 0 or not blocks:
+        block = next(iter(shard.blocks(seed, epoch, skip)))
+        blocks.append(block)
+        left -= len(block.order)
+        epoch, skip = epoch + 1, 0
+    if len(blocks) == 1:
+        return blocks[0]
+    return RowBlock(blocks[0].rows, np.concatenate([block.order for block in blocks]))
