@@ -76,7 +76,9 @@ class Network:
         " preprocessed. (At epoch #{epoch}, {what}. Scaling input data with StandardScaler or MinMaxScaler might help,"
         " or a smaller learning_rate_init.)"
     )
-    capabilities: ClassVar[frozenset[str]] = frozenset({"gradients", "averaging", "shared_steps", "full_gradient"})
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"gradients", "averaging", "shared_steps", "full_gradient", "compiled_rounds"}
+    )
     unavailable: ClassVar[dict[str, str]] = {}
 
     @property

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parsgd.core import Rows, Totals
-from parsgd.kernels.lowlevel.gil_threshold import get_gil_threshold
+from parsgd.core.round_group import RoundGroup
+from parsgd.kernels.lowlevel.gil_threshold import NEVER, get_gil_threshold
 from parsgd.kernels.network import network_types as field
 from parsgd.kernels.network.network_types import NetworkBuffers, NetworkHyperparams, NetworkLayout
 from parsgd.models.network.forward import LOSSES
@@ -74,11 +75,10 @@ class NetworkSGDRun:
         self.run_state[field.SCHEDULE_STEP], self.run_state[field.FIRST_STEP] = schedule_step, model.begun
         self.run_state[field.FIRST_LAYER_SCALE] = 1.0
         self.examples = 0
-        coefs = model.views(state)["coefs"]
-        if model.alpha > 0.0 and model.solver != "adamw":
-            totals = [float(np.vdot(coef, coef)) for coef in coefs]
-            self.run_state[field.SQUARED_NORM], self.run_state[field.FIRST_LAYER_SQUARED_NORM] = sum(totals), totals[0]
-        self.coefs = coefs
+        self.coefs = model.views(state)["coefs"]
+        if self._needs_norms:
+            compute = first_use.kernels("rounds.network_rounds").compute_squared_norms
+            compute(self.parts[0], self.layout, self.run_state)
 
     @property
     def schedule_step(self) -> float:
@@ -87,21 +87,34 @@ class NetworkSGDRun:
     def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:
         """Make steps on ``order[start:stop]``."""
         self.run_state[field.LR_SCALE] = self.lr_scale[0]
-        self.kernel(
-            rows.x,
-            rows.y,
-            rows.weight,
-            order,
-            start,
-            stop,
-            *self.parts,
-            self.buffers,
-            self.layout,
-            self.hyperparams,
-            self.run_state,
-            self.shared_scalars,
-        )
+        self.kernel(*rows, order, start, stop, *self._step_arguments(self.hyperparams))
         self.examples += stop - start
+
+    def _step_arguments(self, hyperparams: NetworkHyperparams) -> tuple[Any, ...]:
+        """Return the kernel's arguments after the rows and their order."""
+        return (*self.parts, self.buffers, self.layout, hyperparams, self.run_state, self.shared_scalars)
+
+    def run_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> int:
+        kernels, merging = first_use.kernels("rounds.network_rounds"), first_use.kernels("rounds.merging")
+        kernel_address = first_use.kernels("lowlevel.compiling").kernel_address
+        step = self._step_arguments(self.hyperparams._replace(release_gil_from=NEVER))
+        step_address = kernel_address(self.kernel, (*rows, order, 0, 0, *step))
+        w = self.parts[0]
+        norms = (w, self.layout, self.run_state)
+        run = kernels.NetworkRun(
+            *norms,
+            lr_scale=self.lr_scale,
+            norms_address=kernel_address(kernels.compute_squared_norms, norms) if self._needs_norms else 0,
+            first_step=float(self.model.begun),
+            sparse=bool(self.model.sparse),
+        )
+        services = merging.make_services(group)
+        return kernels.run_network_rounds(group, services, worker, step_address, tuple(rows), order, step, run)
+
+    @property
+    def _needs_norms(self) -> bool:
+        """True if the reported loss has a penalty."""
+        return self.model.alpha > 0.0 and self.model.solver != "adamw"
 
     def mean_loss(self) -> float:
         """Return the mean loss of the examples since the last :meth:`take_totals`, per batch just before its step."""

@@ -1,0 +1,120 @@
+"""Rounds of networks: SGD runs between merges, with the bits of one task per round.
+
+The steps are those of :mod:`parsgd.kernels.network.network_steps`, called by address.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from parsgd.core.round_group import LOSS, LOSS_FACTOR, PENALTY_SUM, RoundGroup
+from parsgd.kernels.lowlevel.compiling import kernel
+from parsgd.kernels.lowlevel.extremes import smaller
+from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
+from parsgd.kernels.lowlevel.routines import call_kernel
+from parsgd.kernels.lowlevel.system_calls import call_system
+from parsgd.kernels.network.network_types import (
+    FIRST_LAYER_SCALE,
+    FIRST_LAYER_SQUARED_NORM,
+    FIRST_STEP,
+    LR_SCALE,
+    PENDING_DECAY,
+    SCHEDULE_STEP,
+    SQUARED_NORM,
+    NetworkLayout,
+)
+from parsgd.kernels.network.network_types import LOSS as RUN_LOSS
+from parsgd.kernels.rounds.merging import Services, count_examples, end_round, is_asked_to_halt, next_chunk
+
+U = np.uint64
+
+
+class NetworkRun(NamedTuple):
+    """A worker's parameters ``w`` and run state, and what a round starts with.
+
+    ``norms_address``: of :func:`compute_squared_norms`, 0 if norms are not needed.  ``first_step``: schedule step at
+    the start of the fit.  ``sparse``: CSR rows.
+    """
+
+    w: np.ndarray
+    layout: NetworkLayout
+    run_state: np.ndarray
+    lr_scale: np.ndarray
+    norms_address: int
+    first_step: float
+    sparse: bool
+
+
+@kernel
+def compute_squared_norms(w: np.ndarray, layout: NetworkLayout, run_state: np.ndarray) -> None:
+    """Set the squared norms of all weights and of the first layer's weights, without biases, in the run state."""
+    total = 0.0
+    for layer in range(layout.weight_starts.shape[0]):
+        start = layout.weight_starts[layer]
+        of_layer = 0.0
+        for i in range(U(start), U(start + layout.sizes[layer] * layout.sizes[layer + 1])):
+            value = np.float64(w[i])
+            of_layer += value * value
+        total += of_layer
+        if layer == 0:
+            run_state[FIRST_LAYER_SQUARED_NORM] = of_layer
+    run_state[SQUARED_NORM] = total
+
+
+@kernel
+def run_network_rounds(
+    group: RoundGroup,
+    services: Services,
+    worker: int,
+    step_address: int,
+    rows,
+    order: np.ndarray,
+    step_arguments,
+    run: NetworkRun,
+) -> int:
+    """Make the rounds of ``worker``; returns the number of merged rounds.
+
+    ``rows`` and ``step_arguments`` are the arguments of the steps before and after ``order, start, stop``.
+    """
+    token = release_gil(True)
+    merged, chunk, w, run_state, layout = 0, group.chunk, run.w, run.run_state, run.layout
+    number = w.dtype.type
+    for round in range(group.schedule_steps.shape[0]):
+        before = call_system(services.clock_address)
+        run_state[:] = 0.0
+        run_state[SCHEDULE_STEP], run_state[FIRST_STEP] = group.schedule_steps[U(round)], run.first_step
+        run_state[FIRST_LAYER_SCALE], run_state[LR_SCALE] = 1.0, run.lr_scale[0]
+        if run.norms_address != 0:
+            call_kernel(run.norms_address, (w, layout, run_state))
+        first, last = group.spans[U(worker), U(round), 0], group.spans[U(worker), U(round), 1]
+        at, began = first, before
+        while at < last and not is_asked_to_halt(group):
+            stop = smaller(at + chunk, last)
+            call_kernel(step_address, (*rows, order, at, stop, *step_arguments))
+            count_examples(group, worker, stop - at)
+            now = call_system(services.clock_address)
+            chunk = next_chunk(group, chunk, stop - at, now - began)
+            at, began = stop, now
+        # back to unscaled weights
+        scale, decay = run_state[FIRST_LAYER_SCALE], run_state[PENDING_DECAY]
+        for layer in range(layout.weight_starts.shape[0]):
+            start = layout.weight_starts[layer]
+            end = start + layout.sizes[layer] * layout.sizes[layer + 1]
+            if layer == 0 and scale != 1.0:
+                for i in range(U(start), U(end)):
+                    w[i] *= number(scale)
+            if decay > 0.0 and not (run.sparse and layer == 0):
+                for i in range(U(start), U(end)):
+                    w[i] *= number(1.0 - decay)
+        group.totals[U(worker), U(round), U(LOSS), 0] = run_state[RUN_LOSS]
+        group.totals[U(worker), U(round), U(LOSS_FACTOR), 0] = 1.0
+        group.totals[U(worker), U(round), U(PENALTY_SUM), 0] = 0.0
+        group.visited[U(worker), U(round)] = at - first
+        group.times[U(worker), U(round), 0] = call_system(services.clock_address) - before
+        merged = round + 1
+        if not end_round(group, services, worker, round):
+            break
+    reacquire_gil(token)
+    return merged
