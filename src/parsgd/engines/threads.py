@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import ClassVar
 
-from parsgd.core import EngineDefaults, GroupPool, Report, Shard, StoppableProgress, Task, WorkFn
+from parsgd.core import EngineDefaults, GroupPool, Report, Shard, StoppableProgress, Task, Work, WorkFn
 from parsgd.engines.affinity import take_core, usable_cores
 from parsgd.utils.background import Background
 
@@ -24,10 +24,12 @@ class Threads(EngineDefaults):
     capabilities: ClassVar[frozenset[str]] = frozenset({"shared_memory"})
 
     def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> ThreadWorkerPool:
-        return ThreadWorkerPool(work, shards, progress)
+        # an engine that wraps this one may wrap the work, which must then run as tasks
+        pool = ThreadGroupPool if type(work) is Work else ThreadWorkerPool
+        return pool(work, shards, progress)
 
 
-class ThreadWorkerPool(GroupPool):
+class ThreadWorkerPool:
     """Worker threads, together with the driver's thread.
 
     If the driver waits for all reports, it runs the last task itself.  Two workers then need one thread to wake and to
@@ -40,7 +42,6 @@ class ThreadWorkerPool(GroupPool):
         self.progress: StoppableProgress = progress
         self.threads: Background = Background(max(1, len(shards)), "parsgd")
         self.results: SimpleQueue[Report | BaseException] = SimpleQueue()
-        self.ended: SimpleQueue[BaseException | None] = SimpleQueue()
         self.pending: int = 0
         # the last task sent; the driver may run it itself
         self.held: Task | None = None
@@ -80,6 +81,34 @@ class ThreadWorkerPool(GroupPool):
             reports.append(result)
         return reports
 
+    def _next(self) -> Report | BaseException:
+        while True:
+            try:
+                return self.results.get(timeout=_POLL_SECONDS)
+            except Empty:
+                continue
+
+    def set_shards(self, shards: Sequence[Shard]) -> None:
+        for shard in self.shards:
+            shard.close()
+        self.shards = shards
+
+    def now(self) -> float:
+        return time.perf_counter()
+
+    def close(self) -> None:
+        self.threads.close()
+        for shard in self.shards:
+            shard.close()
+
+
+class ThreadGroupPool(ThreadWorkerPool, GroupPool):
+    """Worker threads that can also run functions together."""
+
+    def __init__(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress):
+        super().__init__(work, shards, progress)
+        self.ended: SimpleQueue[BaseException | None] = SimpleQueue()
+
     def run_together(self, functions: Sequence[Callable[[], object]], poll: Callable[[], None]) -> None:
         for worker, function in enumerate(functions):
             self.threads.run(self._run_function, worker, function)
@@ -104,23 +133,3 @@ class ThreadWorkerPool(GroupPool):
             self.ended.put(None)
         except BaseException as error:  # raised again by the driver
             self.ended.put(error)
-
-    def _next(self) -> Report | BaseException:
-        while True:
-            try:
-                return self.results.get(timeout=_POLL_SECONDS)
-            except Empty:
-                continue
-
-    def set_shards(self, shards: Sequence[Shard]) -> None:
-        for shard in self.shards:
-            shard.close()
-        self.shards = shards
-
-    def now(self) -> float:
-        return time.perf_counter()
-
-    def close(self) -> None:
-        self.threads.close()
-        for shard in self.shards:
-            shard.close()

@@ -200,7 +200,14 @@ class CompiledRounds:
 
             return work
 
-        self.pool.run_together([make(worker) for worker in range(self.loop.n_workers)], _Poll(self.loop, group))
+        poll = _Poll(self.loop, group)
+        try:
+            self.pool.run_together([make(worker) for worker in range(self.loop.n_workers)], poll)
+        except BaseException:
+            # after a second Ctrl-C the workers are still running
+            group.control[HALT, 0] = 1
+            raise
+        poll.count()
         return merged[0]
 
     def _run_worker(self, group: RoundGroup, worker: int) -> int:
