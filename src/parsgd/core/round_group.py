@@ -67,27 +67,33 @@ class RoundGroup(NamedTuple):
     spins: int
 
 
+def make_states(state: np.ndarray, n_workers: int) -> np.ndarray:
+    """Return an uninitialized array with a row for the state of each worker, two cache lines apart.
+
+    >>> make_states(np.zeros(5), 2).shape
+    (2, 32)
+    """
+    padding = 256 // state.itemsize
+    return np.empty((n_workers, (state.size - 1) // padding * padding + padding), dtype=state.dtype)
+
+
 def make_round_group(
-    state: np.ndarray,
+    states: np.ndarray,
+    size: int,
     n_outputs: int,
     spans: np.ndarray,
-    schedule_steps: np.ndarray,
     weights: np.ndarray,
     chunk: int,
     batch_size: int,
     spins: int,
 ) -> RoundGroup:
-    """Allocate a group whose workers all start from ``state``."""
+    """Allocate the results of a group with these states and this plan."""
     n_workers, n_rounds = spans.shape[:2]
-    # two cache lines between the states of two workers
-    padding = 256 // state.itemsize
-    states = np.empty((n_workers, -(-state.size // padding) * padding + padding), dtype=state.dtype)
-    states[:, : state.size] = state
     return RoundGroup(
         states=states,
-        size=state.size,
+        size=size,
         spans=spans,
-        schedule_steps=schedule_steps,
+        schedule_steps=np.zeros(n_rounds),
         weights=weights,
         visited=np.zeros((n_workers, n_rounds), dtype=np.int64),
         totals=np.zeros((n_workers, n_rounds, 3, n_outputs)),

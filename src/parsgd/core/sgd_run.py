@@ -82,7 +82,8 @@ class CompiledRoundsRun(SGDRun, Protocol):
     def run_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> int:
         """Make the rounds of ``worker`` together with the other workers of the group, which run at the same time.
 
-        The run's state is the worker's row of ``group.states``.  The results have the bits of one task per round.
+        The run's state is the worker's row of ``group.states``.  Each round starts with the learning-rate scales of
+        the run as they then are, and has the bits of a task of its own.  Called once per epoch, with the same rows.
 
         Arguments
         ---------

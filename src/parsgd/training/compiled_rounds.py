@@ -19,6 +19,7 @@ import numpy as np
 from parsgd.core import (
     Budget,
     CompiledRoundsModel,
+    CompiledRoundsRun,
     GroupPool,
     MergeResult,
     PlannedAlgorithm,
@@ -41,6 +42,7 @@ from parsgd.core.round_group import (
     PENALTY_SUM,
     RoundGroup,
     make_round_group,
+    make_states,
 )
 from parsgd.errors import Outcome, diverged
 from parsgd.training.schedule_advance import schedule_advance
@@ -62,13 +64,10 @@ _PAUSE_SECONDS = 0.1
 class Plan(NamedTuple):
     """Rounds from given cursors to the end of the epoch, for ``K`` workers.
 
-    ``spans`` ``(K, R, 2)`` count from each worker's cursor.  ``steps`` and ``weights``: ``(R, K)``.  ``advances``:
-    increase of the schedule step in each round.
+    The spans of ``group`` count from each worker's cursor.  ``advances``: increase of the schedule step in each round.
     """
 
-    spans: np.ndarray
-    steps: np.ndarray
-    weights: np.ndarray
+    group: RoundGroup
     advances: list[float]
 
 
@@ -84,6 +83,9 @@ class CompiledRounds:
     def __post_init__(self) -> None:
         self.plans: dict[tuple[int, ...], Plan] = {}
         self.zero: np.ndarray = np.zeros(self.model.n_outputs)
+        self.states: np.ndarray = make_states(self.loop.state, self.loop.n_workers)
+        self.lr_scale: np.ndarray = self.loop.lr_scale.copy()
+        self.runs: dict[int, CompiledRoundsRun] = {}
 
     @classmethod
     def of(cls, loop: Loop, pool: WorkerPool) -> CompiledRounds | None:
@@ -114,23 +116,14 @@ class CompiledRounds:
         if loop.checkpointer is not None:
             loop.checkpointer.offer(loop.snapshot(loop.now() - loop.began))
         plan = self._plan()
-        steps_at = list(itertools.accumulate(plan.advances, initial=loop.schedule_step))
-        schedule_steps = np.array([math.ceil(step - 1e-9) for step in steps_at[:-1]], dtype=np.float64)
-        cost = max(max(shard.cost for shard in loop.shards) * loop.model.n_outputs, 1.0)
-        size = loop.model.batch_size
-        group = make_round_group(
-            loop.state,
-            loop.model.n_outputs,
-            plan.spans,
-            schedule_steps,
-            plan.weights,
-            max(size, int(_FIRST_CHUNK_VALUES / cost) // size * size),
-            size,
-            _SPINS,
-        )
+        group, steps = plan.group, itertools.accumulate(plan.advances, initial=loop.schedule_step)
+        group.schedule_steps[:] = [math.ceil(step - 1e-9) for step in itertools.islice(steps, len(plan.advances))]
+        group.control[:] = 0
+        group.states[:, : group.size] = loop.state
+        self.lr_scale[:] = loop.lr_scale
         began = loop.now()
         merged = self._run_together(group)
-        return self._record(plan, group, merged, began)
+        return self._record(plan, merged, began)
 
     def _plan(self) -> Plan:
         """Plan the rounds from the present cursors; plans repeat with every epoch."""
@@ -158,7 +151,18 @@ class CompiledRounds:
             reports = [self._report(worker, made[worker], visited[worker]) for worker in range(loop.n_workers)]
             weights[number] = self.algorithm.merge_weights(fit_state, reports)
             advances.append(schedule_advance(reports, [task] * len(reports), weights[number], loop.n_workers, False))
-        return Plan(np.stack([ends - counts.T, ends], axis=2), steps, weights, advances)
+        cost = max(max(shard.cost for shard in loop.shards) * self.model.n_outputs, 1.0)
+        group = make_round_group(
+            self.states,
+            loop.state.size,
+            self.model.n_outputs,
+            np.stack([ends - counts.T, ends], axis=2),
+            weights,
+            chunk=max(size, int(_FIRST_CHUNK_VALUES / cost) // size * size),
+            batch_size=size,
+            spins=_SPINS,
+        )
+        return Plan(group, advances)
 
     def _report(
         self,
@@ -214,13 +218,14 @@ class CompiledRounds:
         loop = self.loop
         visits = int(group.spans[worker, -1, 1])
         block = _visits(loop.shards[worker], loop.seeds[worker], loop.cursors[worker], visits)
-        state = group.states[worker, : group.size]
-        sgd_run = self.model.sgd_run(state, float(group.schedule_steps[0]), loop.lr_scale, loop.seeds[worker])
-        return sgd_run.run_rounds(block.rows, block.order, group, worker)
+        if worker not in self.runs:
+            state = group.states[worker, : group.size]
+            self.runs[worker] = self.model.sgd_run(state, 1.0, self.lr_scale, loop.seeds[worker])
+        return self.runs[worker].run_rounds(block.rows, block.order, group, worker)
 
-    def _record(self, plan: Plan, group: RoundGroup, merged: int, began: float) -> Outcome | None:
+    def _record(self, plan: Plan, merged: int, began: float) -> Outcome | None:
         """Record the merged rounds as if the driver had merged each, and return an outcome if the fit has ended."""
-        loop, total_loss = self.loop, self.model.total_loss
+        loop, group, total_loss = self.loop, plan.group, self.model.total_loss
         losses = group.totals[:, :, LOSS] + np.log(group.totals[:, :, LOSS_FACTOR])
         objectives = losses + group.totals[:, :, PENALTY_SUM]
         self._refuse_divergence(group, objectives, merged)
@@ -238,7 +243,7 @@ class CompiledRounds:
             came = began + max(report.seconds for report in reports)
             # without a clock in compiled code, rounds share the time evenly
             began = ends[number] or loop.now()
-            merge = MergeResult(state, plan.weights[number], loop.memory)
+            merge = MergeResult(state, group.weights[number], loop.memory)
             outcome = loop.record_merge(reports, [], merge, plan.advances[number], min(came, began), began)
         return outcome
 

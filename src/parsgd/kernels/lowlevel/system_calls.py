@@ -38,18 +38,28 @@ def get_yield_address() -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
+@functools.cache
+def get_sleep_address() -> int:
+    """Return the address of the function that sleeps for a number of microseconds (on Windows: milliseconds)."""
+    function = ctypes.windll.kernel32.Sleep if sys.platform == "win32" else ctypes.CDLL(None).usleep
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
 @intrinsic
-def call_system(typing_context: Context, address: types.Type) -> tuple[Signature, Callable[..., Any]]:
-    """Call a function without arguments, and return its int64 result; 0 if ``address`` is 0."""
+def call_system(
+    typing_context: Context, address: types.Type, argument: types.Type
+) -> tuple[Signature, Callable[..., Any]]:
+    """Call a function with one integer, which it may ignore; returns its int64 result, or 0 if ``address`` is 0."""
 
     def generate(context, builder, signature, arguments):
         result = cgutils.alloca_once_value(builder, ir.Constant(_I64, 0))
         with builder.if_then(builder.icmp_unsigned("!=", arguments[0], ir.Constant(_I64, 0))):
-            function = builder.inttoptr(arguments[0], ir.FunctionType(_I64, []).as_pointer())
-            builder.store(builder.call(function, []), result)
+            function = builder.inttoptr(arguments[0], ir.FunctionType(_I64, [_I64]).as_pointer())
+            value = context.cast(builder, arguments[1], signature.args[1], types.int64)
+            builder.store(builder.call(function, [value]), result)
         return builder.load(result)
 
-    return types.int64(types.int64), generate
+    return types.int64(types.int64, argument), generate
 
 
 @intrinsic

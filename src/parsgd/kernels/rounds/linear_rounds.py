@@ -27,8 +27,7 @@ from parsgd.kernels.lowlevel.compiling import inlined, kernel
 from parsgd.kernels.lowlevel.extremes import smaller
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
 from parsgd.kernels.lowlevel.routines import call_kernel, call_kernel_for_count
-from parsgd.kernels.lowlevel.system_calls import call_system
-from parsgd.kernels.rounds.merging import Services, count_examples, end_round, is_asked_to_halt, next_chunk
+from parsgd.kernels.rounds.merging import Services, count_examples, end_round, is_asked_to_halt, next_chunk, read_clock
 
 U = np.uint64
 
@@ -113,11 +112,11 @@ def finalize(run: LinearRun, hyperparams) -> None:
 @kernel
 def run_linear_rounds(
     group: RoundGroup,
+    order: np.ndarray,
     services: Services,
     worker: int,
     step_address: int,
     rows,
-    order: np.ndarray,
     step_arguments,
     hyperparams,
     run: LinearRun,
@@ -129,7 +128,7 @@ def run_linear_rounds(
     token = release_gil(True)
     merged, chunk = 0, group.chunk
     for round in range(group.schedule_steps.shape[0]):
-        before = call_system(services.clock_address)
+        before = read_clock(services)
         begin(run, group.schedule_steps[U(round)])
         first, last = group.spans[U(worker), U(round), 0], group.spans[U(worker), U(round), 1]
         at, began = first, before
@@ -137,7 +136,7 @@ def run_linear_rounds(
             stop = smaller(at + chunk, last)
             call_kernel_for_count(step_address, (*rows, order, at, stop, *step_arguments))
             count_examples(group, worker, stop - at)
-            now = call_system(services.clock_address)
+            now = read_clock(services)
             chunk = next_chunk(group, chunk, stop - at, now - began)
             at, began = stop, now
         finalize(run, hyperparams)
@@ -146,7 +145,7 @@ def run_linear_rounds(
             group.totals[U(worker), U(round), U(LOSS_FACTOR), k] = run.lanes[U(RUN_LOSS_FACTOR), k]
             group.totals[U(worker), U(round), U(PENALTY_SUM), k] = run.lanes[U(RUN_PENALTY_SUM), k]
         group.visited[U(worker), U(round)] = at - first
-        group.times[U(worker), U(round), 0] = call_system(services.clock_address) - before
+        group.times[U(worker), U(round), 0] = read_clock(services) - before
         merged = round + 1
         if not end_round(group, services, worker, round):
             break

@@ -24,13 +24,23 @@ from parsgd.kernels.lowlevel.atomics import load, store
 from parsgd.kernels.lowlevel.compiling import inlined, kernel_address
 from parsgd.kernels.lowlevel.extremes import larger, smaller
 from parsgd.kernels.lowlevel.routines import call_kernel
-from parsgd.kernels.lowlevel.system_calls import call_system, get_clock_address, get_yield_address, pause
+from parsgd.kernels.lowlevel.system_calls import (
+    call_system,
+    get_clock_address,
+    get_sleep_address,
+    get_yield_address,
+    pause,
+)
 from parsgd.kernels.weighted_sum import add_weighted
 from parsgd.kernels.weighted_sum import store as store_sum
 
 U = np.uint64
 # Duration of one call of the steps: the driver's requests wait for at most one call.
 _CHUNK_NS = 10_000_000
+# A core that was offered for longer than this is wanted by another program.
+_TAKEN_NS = 100_000
+# Offers, a microsecond each on an idle core, after which a waiting worker sleeps, and for how long.
+_MAX_YIELDS, _SLEEP_US = 1000, 20
 # Numbers per block of a merge; a block of sums fits the first-level cache.
 _MERGE_BLOCK = 1024
 
@@ -42,6 +52,7 @@ class Services(NamedTuple):
     store_address: int
     clock_address: int
     yield_address: int
+    sleep_address: int
     sums: np.ndarray
 
 
@@ -54,8 +65,33 @@ def make_services(group: RoundGroup) -> Services:
         kernel_address(store_sum, (sums, state, 0, 0)),
         get_clock_address(),
         get_yield_address(),
+        get_sleep_address(),
         sums,
     )
+
+
+@inlined
+def read_clock(services: Services) -> int:
+    """Return ``time.perf_counter_ns()``, or 0 without such a clock."""
+    return call_system(services.clock_address, 0)
+
+
+@inlined
+def wait_a_little(group: RoundGroup, services: Services, waits: int, sleeps: bool) -> bool:
+    """Wait before the next reading of a counter; returns whether the thread should sleep from now on.
+
+    On idle cores the other worker comes within microseconds: spin, then offer the core.  If another program takes the
+    core, sleep: a thread that wakes gets a busy core sooner than one that had offered it.
+    """
+    if waits < group.spins:
+        pause()
+    elif sleeps:
+        call_system(services.sleep_address, _SLEEP_US)
+    else:
+        before = read_clock(services)
+        call_system(services.yield_address, 0)
+        return read_clock(services) - before > _TAKEN_NS or waits > group.spins + _MAX_YIELDS
+    return sleeps
 
 
 @inlined
@@ -63,16 +99,14 @@ def pass_barrier(group: RoundGroup, services: Services, worker: int, number: int
     """Wait until all workers have reached barrier ``number``; returns False if one of them has failed."""
     control = group.control
     store(control[U(FIRST_WORKER + worker)], number)
+    sleeps = False
     for other in range(group.states.shape[0]):
-        spins = 0
+        waits = 0
         while load(control[U(FIRST_WORKER + other)]) < number:
             if load(control[U(FAILED)]) != 0:
                 return False
-            spins += 1
-            if spins < group.spins:
-                pause()
-            else:
-                call_system(services.yield_address)
+            sleeps = wait_a_little(group, services, waits, sleeps)
+            waits += 1
     return True
 
 
@@ -157,5 +191,5 @@ def end_round(group: RoundGroup, services: Services, worker: int, round: int) ->
         store(group.control[U(ENDED)], np.int64(ended))
     if not pass_barrier(group, services, worker, 2 * round + 2):
         return False
-    group.times[U(worker), U(round), 1] = call_system(services.clock_address)
+    group.times[U(worker), U(round), 1] = read_clock(services)
     return load(group.control[U(ENDED)]) == 0

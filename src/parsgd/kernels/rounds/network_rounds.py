@@ -14,7 +14,6 @@ from parsgd.kernels.lowlevel.compiling import kernel
 from parsgd.kernels.lowlevel.extremes import smaller
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
 from parsgd.kernels.lowlevel.routines import call_kernel
-from parsgd.kernels.lowlevel.system_calls import call_system
 from parsgd.kernels.network.network_types import (
     FIRST_LAYER_SCALE,
     FIRST_LAYER_SQUARED_NORM,
@@ -26,7 +25,7 @@ from parsgd.kernels.network.network_types import (
     NetworkLayout,
 )
 from parsgd.kernels.network.network_types import LOSS as RUN_LOSS
-from parsgd.kernels.rounds.merging import Services, count_examples, end_round, is_asked_to_halt, next_chunk
+from parsgd.kernels.rounds.merging import Services, count_examples, end_round, is_asked_to_halt, next_chunk, read_clock
 
 U = np.uint64
 
@@ -66,11 +65,11 @@ def compute_squared_norms(w: np.ndarray, layout: NetworkLayout, run_state: np.nd
 @kernel
 def run_network_rounds(
     group: RoundGroup,
+    order: np.ndarray,
     services: Services,
     worker: int,
     step_address: int,
     rows,
-    order: np.ndarray,
     step_arguments,
     run: NetworkRun,
 ) -> int:
@@ -82,7 +81,7 @@ def run_network_rounds(
     merged, chunk, w, run_state, layout = 0, group.chunk, run.w, run.run_state, run.layout
     number = w.dtype.type
     for round in range(group.schedule_steps.shape[0]):
-        before = call_system(services.clock_address)
+        before = read_clock(services)
         run_state[:] = 0.0
         run_state[SCHEDULE_STEP], run_state[FIRST_STEP] = group.schedule_steps[U(round)], run.first_step
         run_state[FIRST_LAYER_SCALE], run_state[LR_SCALE] = 1.0, run.lr_scale[0]
@@ -94,7 +93,7 @@ def run_network_rounds(
             stop = smaller(at + chunk, last)
             call_kernel(step_address, (*rows, order, at, stop, *step_arguments))
             count_examples(group, worker, stop - at)
-            now = call_system(services.clock_address)
+            now = read_clock(services)
             chunk = next_chunk(group, chunk, stop - at, now - began)
             at, began = stop, now
         # back to unscaled weights
@@ -112,7 +111,7 @@ def run_network_rounds(
         group.totals[U(worker), U(round), U(LOSS_FACTOR), 0] = 1.0
         group.totals[U(worker), U(round), U(PENALTY_SUM), 0] = 0.0
         group.visited[U(worker), U(round)] = at - first
-        group.times[U(worker), U(round), 0] = call_system(services.clock_address) - before
+        group.times[U(worker), U(round), 0] = read_clock(services) - before
         merged = round + 1
         if not end_round(group, services, worker, round):
             break

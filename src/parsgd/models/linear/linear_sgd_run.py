@@ -93,6 +93,8 @@ class LinearSGDRun:
         self.run_state = self.lanes[:, : model.n_outputs]
         self._fill_run_state(schedule_step)
         self.examples, self.opened = 0, False
+        # the arguments of compiled rounds but for the group and the order
+        self.prepared: tuple[Any, ...] | None = None
 
     def _choose_kernel(self, shared: bool) -> Any:
         """Return the most specialized kernel that supports the model."""
@@ -133,16 +135,16 @@ class LinearSGDRun:
         return (*state, hyperparams, *self.shared)
 
     def run_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> int:
-        kernels, merging = first_use.kernels("rounds.linear_rounds"), first_use.kernels("rounds.merging")
-        kernel_address = first_use.kernels("lowlevel.compiling").kernel_address
-        hyperparams = self.hyperparams._replace(release_gil_from=NEVER)
-        step = self._step_arguments(hyperparams)
-        step_address = kernel_address(self.kernel, (*rows, order, 0, 0, *step))
-        run = self._compiled_run(kernels, kernel_address, hyperparams)
-        services = merging.make_services(group)
-        return kernels.run_linear_rounds(
-            group, services, worker, step_address, tuple(rows), order, step, hyperparams, run
-        )
+        kernels = first_use.kernels("rounds.linear_rounds")
+        if self.prepared is None:
+            kernel_address = first_use.kernels("lowlevel.compiling").kernel_address
+            hyperparams = self.hyperparams._replace(release_gil_from=NEVER)
+            step = self._step_arguments(hyperparams)
+            step_address = kernel_address(self.kernel, (*rows, order, 0, 0, *step))
+            run = self._compiled_run(kernels, kernel_address, hyperparams)
+            services = first_use.kernels("rounds.merging").make_services(group)
+            self.prepared = services, worker, step_address, tuple(rows), step, hyperparams, run
+        return kernels.run_linear_rounds(group, order, *self.prepared)
 
     def _compiled_run(self, kernels: Any, kernel_address: Callable[..., int], hyperparams: Hyperparams) -> Any:
         """Return the run in the form that compiled rounds take."""

@@ -76,6 +76,8 @@ class NetworkSGDRun:
         self.run_state[field.FIRST_LAYER_SCALE] = 1.0
         self.examples = 0
         self.coefs = model.views(state)["coefs"]
+        # the arguments of compiled rounds but for the group and the order
+        self.prepared: tuple[Any, ...] | None = None
         if self._needs_norms:
             compute = first_use.kernels("rounds.network_rounds").compute_squared_norms
             compute(self.parts[0], self.layout, self.run_state)
@@ -95,21 +97,22 @@ class NetworkSGDRun:
         return (*self.parts, self.buffers, self.layout, hyperparams, self.run_state, self.shared_scalars)
 
     def run_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> int:
-        kernels, merging = first_use.kernels("rounds.network_rounds"), first_use.kernels("rounds.merging")
-        kernel_address = first_use.kernels("lowlevel.compiling").kernel_address
-        step = self._step_arguments(self.hyperparams._replace(release_gil_from=NEVER))
-        step_address = kernel_address(self.kernel, (*rows, order, 0, 0, *step))
-        w = self.parts[0]
-        norms = (w, self.layout, self.run_state)
-        run = kernels.NetworkRun(
-            *norms,
-            lr_scale=self.lr_scale,
-            norms_address=kernel_address(kernels.compute_squared_norms, norms) if self._needs_norms else 0,
-            first_step=float(self.model.begun),
-            sparse=bool(self.model.sparse),
-        )
-        services = merging.make_services(group)
-        return kernels.run_network_rounds(group, services, worker, step_address, tuple(rows), order, step, run)
+        kernels = first_use.kernels("rounds.network_rounds")
+        if self.prepared is None:
+            kernel_address = first_use.kernels("lowlevel.compiling").kernel_address
+            step = self._step_arguments(self.hyperparams._replace(release_gil_from=NEVER))
+            step_address = kernel_address(self.kernel, (*rows, order, 0, 0, *step))
+            norms = (self.parts[0], self.layout, self.run_state)
+            run = kernels.NetworkRun(
+                *norms,
+                lr_scale=self.lr_scale,
+                norms_address=kernel_address(kernels.compute_squared_norms, norms) if self._needs_norms else 0,
+                first_step=float(self.model.begun),
+                sparse=bool(self.model.sparse),
+            )
+            services = first_use.kernels("rounds.merging").make_services(group)
+            self.prepared = services, worker, step_address, tuple(rows), step, run
+        return kernels.run_network_rounds(group, order, *self.prepared)
 
     @property
     def _needs_norms(self) -> bool:
