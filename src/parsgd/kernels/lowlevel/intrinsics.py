@@ -103,7 +103,9 @@ def _make_tile(visit, n_lanes, n_vectors, masked=False):
             def broadcast(value):
                 undefined = ir.Constant(ir.VectorType(value.type, n_lanes), ir.Undefined)
                 inserted = builder.insert_element(undefined, value, _I32(0))
-                return builder.shuffle_vector(inserted, undefined, ir.Constant(ir.VectorType(_I32, n_lanes), [0] * n_lanes))
+                return builder.shuffle_vector(
+                    inserted, undefined, ir.Constant(ir.VectorType(_I32, n_lanes), [0] * n_lanes)
+                )
 
             def load(at):
                 value = builder.load(at)
@@ -361,7 +363,6 @@ def _make_row_pass(name):
 dense_dot: Callable[..., float] = _make_row_pass("dot")
 dense_add: Callable[..., None] = _make_row_pass("add")
 dense_add_with_norms: Callable[..., tuple[float, float]] = _make_row_pass("add_measured")
-
 
 
 class TileSet(NamedTuple):
