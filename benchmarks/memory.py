@@ -2,7 +2,7 @@
 
 Each call runs in a process of its own, which reports how far its peak resident memory rose above what it had before the
 call. The inputs are not part of the rise, and neither are the old coefficients of ``partial_fit``. The second number is
-the rise without the result::
+the rise beyond the result, 0 if the result replaces the old coefficients in place::
 
     python benchmarks/memory.py [--values 10000000] [--loss softmax] [--dense]
 """
@@ -70,7 +70,7 @@ def main() -> None:
             line = f"{n_classes:2} classes, {'partial_fit' if partial else 'fit':<12}"
             for module in modules:
                 total = rise(module, given.values, n_classes, partial, given.loss, given.dense)
-                line += f"{module.partition('.')[0]} {total:.2f}, {total - 1.0:.2f}   "
+                line += f"{module.partition('.')[0]} {total:.2f}, {max(total - 1.0, 0.0):.2f}   "
             print(line, flush=True)
 
 

@@ -142,8 +142,8 @@ def run_adagrad_multi(
 ) -> None:
     """Visit ``order[start:stop]``; the arrays ``w`` to ``batch_gradient`` are ``(n_features * n_outputs,)``.
 
-    Work space: ``buffer`` (batch, n_lanes) and ``scratch``, a pair of arrays ``(3, n_lanes)`` in the type of the weights
-    and ``(2, n_lanes)`` in float64.  ``n_lanes`` is ``n_outputs``, rounded up to whole vectors.
+    Work space: ``buffer`` (batch, n_lanes) and ``scratch``, a pair of arrays ``(3, n_lanes)`` in the type of the
+    weights and ``(2, n_lanes)`` in float64.  ``n_lanes`` is ``n_outputs``, rounded up to whole vectors.
     """
     token = release_gil((stop - start) * count_values_per_row(x) * buffer.shape[1] * 4 >= hyperparams.release_gil_from)
     n, n_outputs, n_lanes = hyperparams.n_outputs, U(hyperparams.n_outputs), U(buffer.shape[1])
