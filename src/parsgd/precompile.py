@@ -17,8 +17,8 @@ from parsgd.estimators.network.mlp_classifier import MLPClassifier
 from parsgd.estimators.network.mlp_regressor import MLPRegressor
 from parsgd.utils import first_use
 
-# Kernels are compiled per number of vectors of 8 outputs; these numbers cover 8 and 16 classes.
-_CLASSES = (3, 10)
+# Kernels are compiled for 3, 4 to 7, 8, and 9 to 16 classes.
+_CLASSES = (3, 5, 8, 10)
 _ROWS, _FEATURES = 60, 4
 
 

@@ -79,4 +79,4 @@ def test_nan_stays_nan(loss):
     rows = rows_of(np.ones((1, 2)), np.zeros(1, dtype=np.int64) if k > 1 else np.ones(1))
     sgd_run.run(rows, np.zeros(1, dtype=np.int32), 0, 1)
     sgd_run.finalize()
-    assert np.isnan(state[: 2 * model.stride].reshape(2, -1)[:, :k]).all()
+    assert np.isnan(state[: 2 * model.n_outputs].reshape(2, -1)[:, :k]).all()

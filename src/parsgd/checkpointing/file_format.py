@@ -21,7 +21,7 @@ from parsgd.model_io.packing import pack, unpack
 from parsgd.model_io.safetensors_file import Kind, deserialize, read_json, serialize, validate_head
 from parsgd.training.snapshot import Snapshot
 
-FORMAT = 2
+FORMAT = 3
 KIND = Kind(
     "checkpoint",
     "a fit with checkpoint=",

@@ -35,11 +35,16 @@ def convert(ours: Any, name: str) -> Any:
     if theirs.learning_rate == "adagrad":
         theirs.learning_rate = "invscaling"
     copy_attributes(ours, theirs, (*COMMON, "coef_", "intercept_", "offset_"))
+    if isinstance(theirs.coef_, np.ndarray):
+        # scikit-learn's steps read one output in contiguous memory
+        theirs.coef_ = np.ascontiguousarray(theirs.coef_)
     single = name != "SGDClassifier" or len(ours.classes_) == 2
     for key in AVERAGES:
         if key in vars(ours):
             # without the output axis, if there is one output
-            setattr(theirs, key, getattr(ours, key).reshape(-1).copy() if single else getattr(ours, key).copy())
+            setattr(
+                theirs, key, getattr(ours, key).reshape(-1).copy() if single else getattr(ours, key).copy(order="C")
+            )
     return theirs
 
 

@@ -43,6 +43,8 @@ MAX_INT = np.iinfo(np.int32).max
 # Factors over the loss of predicting 0 at which a warning and an error are issued: unscaled data at
 # scikit-learn's default learning rates end near 1e26, where the clipped steps hold them.
 _WARN_FACTOR, _ERROR_FACTOR, _SAMPLE_ROWS = 1e6, 1e29, 1000
+# Larger coefficients stay in the memory of the state.
+_COPIED_BYTES = 1 << 20
 
 
 class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
@@ -232,13 +234,13 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
             "algorithm_": choice,
         }
         views = model.views(fit.state)
-        coef, intercept = np.ascontiguousarray(views["coef"].T), views["intercept"].copy()
+        coef, intercept = by_output(views["coef"]), views["intercept"].copy()
         if "squares" in views:
-            record["_squares"] = np.ascontiguousarray(views["squares"].T)
+            record["_squares"] = by_output(views["squares"])
             record["_intercept_squares"] = views["intercept_squares"].copy()
         if not model.average:
             return record | self._coef_attributes(coef, intercept)
-        means = np.ascontiguousarray(views["mean_coef"].T), views["mean_intercept"].copy()
+        means = by_output(views["mean_coef"]), views["mean_intercept"].copy()
         record |= {"_standard_coef": coef, "_standard_intercept": intercept}
         record |= {"_average_coef": means[0], "_average_intercept": means[1]}
         averaging = model.average <= fit.schedule_step - 1.0
@@ -295,6 +297,18 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
                 "Use values in the range [0.0, inf) instead.",
                 FutureWarning,
             )
+
+
+def by_output(weights: np.ndarray) -> np.ndarray:
+    """Transpose ``weights (n_features, n_outputs)`` of a state that nothing else will change.
+
+    The result is C-ordered, as in scikit-learn. Of several outputs over 1 MiB it is an F-ordered view, because a copy
+    would double the memory of the fit.
+
+    >>> by_output(np.zeros((4, 3))).flags.c_contiguous, by_output(np.zeros((100_000, 3))).flags.c_contiguous
+    (True, False)
+    """
+    return weights.T if weights.nbytes > _COPIED_BYTES else np.ascontiguousarray(weights.T)
 
 
 def check_divergence(model: Linear, fit: loop.Fit, examples: Examples) -> None:

@@ -1,6 +1,6 @@
 """AdaGrad steps of a linear model with several outputs; the formulas are those of :mod:`parsgd.kernels.linear.adagrad`.
 
-Weights are feature-major: ``w[feature * stride + output]``.
+Weights are feature-major: ``w[feature * n_outputs + output]``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def apply_penalty_outputs(
     w: np.ndarray,
     squares: np.ndarray,
     applied_penalty: np.ndarray,
-    stride: int,
+    n_outputs: int,
     run_state: np.ndarray,
     l1: float,
     l2: float,
@@ -54,8 +54,8 @@ def apply_penalty_outputs(
     """Apply the pending penalties to the weights of a row's features, for all outputs."""
     begin, end = get_span(x, row)
     for position in range(begin, end):
-        at = get_feature(x, position, begin) * stride
-        for k in range(stride):
+        at = get_feature(x, position, begin) * n_outputs
+        for k in range(n_outputs):
             total_penalty = w.dtype.type(run_state[TOTAL_PENALTY, k])
             w[at + k] = shrink_weight(w[at + k], squares[at + k], total_penalty - applied_penalty[at + k], l1, l2)
             applied_penalty[at + k] = total_penalty
@@ -69,15 +69,15 @@ def update_outputs(
     rates: np.ndarray,
     w: np.ndarray,
     squares: np.ndarray,
-    stride: int,
+    n_outputs: int,
 ) -> None:
     """Take the step with gradients ``gradients[k] * row``, for all outputs k."""
     begin, end = get_span(x, row)
     epsilon = w.dtype.type(EPSILON)
     for position in range(begin, end):
         value = x.data[position]
-        at = get_feature(x, position, begin) * stride
-        for k in range(stride):
+        at = get_feature(x, position, begin) * n_outputs
+        for k in range(n_outputs):
             g = gradients[k] * value
             squared_sum = squares[at + k] + g * g
             squares[at + k] = squared_sum
@@ -92,14 +92,14 @@ def update_outputs_from_batch(
     rates: np.ndarray,
     w: np.ndarray,
     squares: np.ndarray,
-    stride: int,
+    n_outputs: int,
 ) -> None:
     """Take the step along ``batch_gradient`` for a row's features and all outputs; sets their gradients to 0."""
     begin, end = get_span(x, row)
     epsilon, zero = w.dtype.type(EPSILON), w.dtype.type(0)
     for position in range(begin, end):
-        at = get_feature(x, position, begin) * stride
-        for k in range(stride):
+        at = get_feature(x, position, begin) * n_outputs
+        for k in range(n_outputs):
             g = batch_gradient[at + k]
             batch_gradient[at + k] = zero
             squared_sum = squares[at + k] + g * g
@@ -109,14 +109,14 @@ def update_outputs_from_batch(
 
 @inlined
 def compute_norms_outputs(
-    x: DenseRows | CsrRows, row: int, w: np.ndarray, stride: int, n_outputs: int, run_state: np.ndarray
+    x: DenseRows | CsrRows, row: int, w: np.ndarray, n_outputs: int, run_state: np.ndarray
 ) -> None:
     """Store the norms of the weights of a row's features in ``run_state``, for all outputs."""
     begin, end = get_span(x, row)
     for k in range(n_outputs):
         run_state[SQUARED_NORM, k], run_state[L1_NORM, k] = 0.0, 0.0
     for position in range(begin, end):
-        at = get_feature(x, position, begin) * stride
+        at = get_feature(x, position, begin) * n_outputs
         for k in range(n_outputs):
             weight = float(w[at + U(k)])
             run_state[SQUARED_NORM, k] += weight * weight
@@ -140,13 +140,13 @@ def run_adagrad_multi(
     run_state: np.ndarray,
     hyperparams: Hyperparams,
 ) -> None:
-    """Visit ``order[start:stop]``; the arrays ``w`` to ``batch_gradient`` are ``(n_features * stride,)``.
+    """Visit ``order[start:stop]``; the arrays ``w`` to ``batch_gradient`` are ``(n_features * n_outputs,)``.
 
-    Work space: ``buffer`` (batch, stride) and ``scratch``, a pair of arrays ``(3, stride)`` in the type of the weights
-    and ``(2, stride)`` in float64.
+    Work space: ``buffer`` (batch, n_lanes) and ``scratch``, a pair of arrays ``(3, n_lanes)`` in the type of the
+    weights and ``(2, n_lanes)`` in float64.  ``n_lanes`` is ``n_outputs``, rounded up to whole vectors.
     """
     token = release_gil((stop - start) * count_values_per_row(x) * buffer.shape[1] * 4 >= hyperparams.release_gil_from)
-    n_outputs, stride = hyperparams.n_outputs, U(buffer.shape[1])
+    n, n_outputs, n_lanes = hyperparams.n_outputs, U(hyperparams.n_outputs), U(buffer.shape[1])
     vectors, numbers = scratch
     margins, rates, sums = vectors[0], vectors[1], vectors[2]
     scores, gradients = numbers[0], numbers[1]
@@ -155,7 +155,7 @@ def run_adagrad_multi(
     has_weights, has_penalty = weight.shape[0] > 0, applied_penalty.shape[0] > 0
     exceeds_cache = w.shape[0] * w.itemsize > CACHED_BYTES
     is_softmax = get_loss_code(hyperparams.loss) == SOFTMAX
-    for k in range(stride):
+    for k in range(n_lanes):
         rates[k] = number(run_state[LR_SCALE, k] * hyperparams.eta0)
     losses, loss_factors = run_state[LOSS], run_state[LOSS_FACTOR]
     # softmax has one loss for all outputs
@@ -165,19 +165,19 @@ def run_adagrad_multi(
     while first < stop:
         last = smaller(first + hyperparams.batch_size, stop)
         inverse_batch = 1.0 / (last - first)
-        for k in range(stride):
+        for k in range(n_lanes):
             sums[k] = 0
         for i in range(first, last):
             prefetch_next_rows(x, y, order, i)
             if exceeds_cache:
-                prefetch_next_weights(x, order, i, w, stride)
-                prefetch_next_weights(x, order, i, squares, stride)
+                prefetch_next_weights(x, order, i, w, n_outputs)
+                prefetch_next_weights(x, order, i, squares, n_outputs)
             row = order[U(i)]
             target = y[U(row)]
             if has_penalty:
-                apply_penalty_outputs(x, row, w, squares, applied_penalty, stride, run_state, l1, l2)
-            dot_outputs(hyperparams.tiles, x, row, w, stride, margins)
-            for k in range(stride):
+                apply_penalty_outputs(x, row, w, squares, applied_penalty, n_outputs, run_state, l1, l2)
+            dot_outputs(hyperparams.tiles, x, row, w, n_outputs, margins)
+            for k in range(n_lanes):
                 scores[k] = margins[k] + run_state[INTERCEPT, k]
             if hyperparams.tracks_objective and hyperparams.has_penalty:
                 penalty_sum += add_penalties(run_state, hyperparams)
@@ -187,7 +187,7 @@ def run_adagrad_multi(
                 row_weight *= hyperparams.positive_weight[target]
                 loss_sum, loss_factor = fold_factor(loss_sum + l, loss_factor * f)
             else:
-                evaluate_outputs(hyperparams.loss, target, scores, gradients, losses, loss_factors, n_outputs)
+                evaluate_outputs(hyperparams.loss, target, scores, gradients, losses, loss_factors, n)
             g = buffer[i - first]
             for k in range(n_outputs):
                 class_weight = hyperparams.positive_weight[k] if target == k else hyperparams.negative_weight[k]
@@ -200,15 +200,15 @@ def run_adagrad_multi(
                 for k in range(n_outputs):
                     losses[k], loss_factors[k] = fold_factor(losses[k], loss_factors[k])
             if hyperparams.batch_size > 1:
-                add_outputs(hyperparams.tiles, x, row, g, batch_gradient, stride)
+                add_outputs(hyperparams.tiles, x, row, g, batch_gradient, n_outputs)
         for i in range(first, last):
             row = order[U(i)]
             if hyperparams.batch_size > 1:
-                update_outputs_from_batch(x, row, batch_gradient, rates, w, squares, stride)
+                update_outputs_from_batch(x, row, batch_gradient, rates, w, squares, n_outputs)
             else:
-                update_outputs(x, row, buffer[0], rates, w, squares, stride)
+                update_outputs(x, row, buffer[0], rates, w, squares, n_outputs)
             if hyperparams.tracks_objective:
-                compute_norms_outputs(x, row, w, stride, n_outputs, run_state)
+                compute_norms_outputs(x, row, w, n_outputs, run_state)
         for k in range(n_outputs):
             eta = run_state[LR_SCALE, k] * hyperparams.eta0
             if hyperparams.fit_intercept:

@@ -27,7 +27,7 @@ def pad_to_lanes(n: int) -> int:
 class Hyperparams(NamedTuple):
     """Hyper-parameters in the form that compiled code takes.
 
-    ``positive_weight``, ``negative_weight`` ``(stride,)``: class weights of an example in and not in the class of
+    ``positive_weight``, ``negative_weight`` ``(n_lanes,)``: class weights of an example in and not in the class of
     output k.  ``l1_ratio``: 0 for l2, 1 for l1.  ``average_from``: schedule step at which averaging begins; 0 disables
     it.  ``steps_per_tick``: schedule steps per update.  ``tracks_objective``: sum the regularized objective, for
     scikit-learn's stopping rule.  ``tiles``: a value of :func:`parsgd.kernels.linear.row_ops_multi.choose_tiles`.

@@ -1,7 +1,7 @@
 """SGD steps of a linear model with several outputs: one-vs-rest with any loss, or softmax.
 
 The step is that of :mod:`parsgd.kernels.linear.single` for each output.  Weights are feature-major:
-``w[feature * stride + output]``.  So each row is read twice in all, not twice per output.
+``w[feature * n_outputs + output]``.  So each row is read twice in all, not twice per output.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def evaluate_softmax(margins: np.ndarray, n_outputs: int, target: int, gradients
 
 
 @inlined
-def fold_scales(w: np.ndarray, mean: np.ndarray, stride: int, n_outputs: int, run_state: np.ndarray) -> None:
+def fold_scales(w: np.ndarray, mean: np.ndarray, n_outputs: int, run_state: np.ndarray) -> None:
     """Multiply the scales into the weights before they underflow."""
-    for j in range(U(0), U(w.shape[0]), stride):
+    for j in range(U(0), U(w.shape[0]), n_outputs):
         for k in range(n_outputs):
             at = j + k
             if mean.shape[0] > 0:
@@ -84,14 +84,13 @@ def apply_l1_outputs(
     w: np.ndarray,
     mean: np.ndarray,
     applied_l1: np.ndarray,
-    stride: int,
     n_outputs: int,
     run_state: np.ndarray,
 ) -> None:
     """Apply the cumulative l1 penalty to the weights of a row's features, for every output."""
     begin, end = get_span(x, row)
     for position in range(begin, end):
-        at = get_feature(x, position, begin) * stride
+        at = get_feature(x, position, begin) * n_outputs
         for k in range(n_outputs):
             if run_state[LR_SCALE, k] == 0.0:  # a converged output keeps its weights
                 continue
@@ -169,17 +168,17 @@ def make_run(
     def run_multi(
         x, y, weight, order, start, stop, w, mean, applied_l1, buffer, scratch, tiny_scale, run_state, hyperparams
     ):
-        """Visit ``order[start:stop]``; ``w``, ``mean`` and ``applied_l1`` are ``(n_features * stride,)``.
+        """Visit ``order[start:stop]``; ``w``, ``mean`` and ``applied_l1`` are ``(n_features * n_outputs,)``.
 
         Returns the end of the visit; with ``shared`` it may be before ``stop``, at a tiny scale.  Work space:
-        ``buffer`` (batch, stride) and ``scratch``, a pair of arrays ``(3, stride)`` in the type of the weights and
-        ``(2, stride)`` in float64.
+        ``buffer`` (batch, n_lanes) and ``scratch``, a pair of arrays ``(3, n_lanes)`` in the type of the weights and
+        ``(2, n_lanes)`` in float64.  ``n_lanes`` is ``n_outputs``, rounded up to whole vectors.
         """
         token = np.int64(0)
         if not shared:
             n_values = (stop - start) * count_values_per_row(x) * buffer.shape[1]
             token = release_gil(n_values >= hyperparams.release_gil_from)
-        n_outputs, stride = U(hyperparams.n_outputs), U(buffer.shape[1])
+        n_outputs, n_lanes = U(hyperparams.n_outputs), U(buffer.shape[1])
         vectors, numbers = scratch
         margins, squares, l1_norms = vectors[0], vectors[1], vectors[2]
         scores, gradients = numbers[0], numbers[1]
@@ -203,11 +202,11 @@ def make_run(
             for i in range(first, last):
                 prefetch_next_rows(x, y, order, i)
                 if exceeds_cache:
-                    prefetch_next_weights(x, order, i, w, stride)
+                    prefetch_next_weights(x, order, i, w, n_outputs)
                 row = order[U(i)]
                 target = y[U(row)]
-                dot_outputs(hyperparams.tiles, x, row, w, stride, margins)
-                for k in range(stride):
+                dot_outputs(hyperparams.tiles, x, row, w, n_outputs, margins)
+                for k in range(n_lanes):
                     scores[k] = margins[k] * run_state[SCALE, k] + run_state[INTERCEPT, k]
                 if adds_penalty:
                     penalty_sum += add_penalties(run_state, hyperparams)
@@ -236,7 +235,7 @@ def make_run(
                 continue
             if hyperparams.has_l2:
                 tiny = False
-                for k in range(stride):
+                for k in range(n_lanes):
                     decay = (1.0 - l1_ratio) * eta * run_state[LR_SCALE, k] * hyperparams.alpha
                     shrink = larger(min_shrink, 1.0 - decay)
                     run_state[SCALE, k] *= shrink
@@ -248,29 +247,29 @@ def make_run(
                     # other workers use the weights: finish this step and return, so that the scales are folded
                     stop = last
                 elif tiny:
-                    fold_scales(w, mean, stride, n_outputs, run_state)
+                    fold_scales(w, mean, n_outputs, run_state)
             if moved:
                 for i in range(first, last):
                     row = order[U(i)]
                     steps = buffer[i - first]
                     if hyperparams.fit_intercept:
-                        for k in range(stride):
+                        for k in range(n_lanes):
                             run_state[INTERCEPT, k] += steps[k] * hyperparams.intercept_decay
-                    for k in range(stride):
+                    for k in range(n_lanes):
                         steps[k] /= run_state[SCALE, k]
                     if hyperparams.tracks_objective:
-                        add_outputs_with_norms(hyperparams.tiles, x, row, steps, w, stride, squares, l1_norms)
+                        add_outputs_with_norms(hyperparams.tiles, x, row, steps, w, n_outputs, squares, l1_norms)
                         for k in range(n_outputs):
                             if steps[k] != 0.0:
                                 scale = run_state[SCALE, k]
                                 run_state[SQUARED_NORM, k] = squares[k] * scale * scale
                                 run_state[L1_NORM, k] = l1_norms[k] * scale
                     else:
-                        add_outputs(hyperparams.tiles, x, row, steps, w, stride)
+                        add_outputs(hyperparams.tiles, x, row, steps, w, n_outputs)
                     if full and 0 < hyperparams.average_from <= t:
                         for k in range(n_outputs):
                             steps[k] *= -run_state[SCALE_SUM, k]
-                        add_outputs(hyperparams.tiles, x, row, steps, mean, stride)
+                        add_outputs(hyperparams.tiles, x, row, steps, mean, n_outputs)
             if full and 0 < hyperparams.average_from <= t:
                 for k in range(n_outputs):
                     if run_state[LR_SCALE, k] > 0.0:
@@ -282,7 +281,7 @@ def make_run(
                 for k in range(n_outputs):
                     run_state[TOTAL_PENALTY, k] += l1_ratio * eta * run_state[LR_SCALE, k] * hyperparams.alpha
                 for i in range(first, last):
-                    apply_l1_outputs(x, order[U(i)], w, mean, applied_l1, stride, n_outputs, run_state)
+                    apply_l1_outputs(x, order[U(i)], w, mean, applied_l1, n_outputs, run_state)
             t += hyperparams.steps_per_tick
             first = last
         run_state[SCHEDULE_STEPS_TAKEN, 0] += t - run_state[SCHEDULE_STEP, 0]

@@ -1,4 +1,4 @@
-"""Fields of the run state of linear models, float64 ``(N_FIELDS, stride)``: everything kept between two kernel calls.
+"""Fields of the run state of linear models, float64 ``(N_FIELDS, n_lanes)``: everything kept between two kernel calls.
 
 One column per output, padded to whole vectors.
 """

@@ -54,10 +54,10 @@ def compute_chunk_rows(shared_scalars: np.ndarray, schedule_step: float, hyperpa
 
 @called
 def read_shared_scalars(
-    shared_scalars: np.ndarray, w: np.ndarray, stride: int, tiny: float, run_state: np.ndarray, n_outputs: int
+    shared_scalars: np.ndarray, w: np.ndarray, n_outputs: int, tiny: float, run_state: np.ndarray
 ) -> None:
     """Begin a chunk: copy the shared scalars into the run state."""
-    begin_chunk(shared_scalars, w, stride, tiny)
+    begin_chunk(shared_scalars, w, n_outputs, tiny)
     for k in range(n_outputs):
         run_state[SCALE, k] = run_state[START_SCALE, k] = shared_scalars[shared.SCALE, k]
         run_state[INTERCEPT, k] = run_state[START_INTERCEPT, k] = shared_scalars[shared.INTERCEPT, k]
@@ -101,12 +101,10 @@ def _make_shared_run(is_multi, is_softmax):
         hyperparams,
         shared_scalars,
     ):
-        stride = 1
-        if is_multi:
-            stride = buffer.shape[1]
-        token = release_gil((stop - start) * count_values_per_row(x) * stride >= hyperparams.release_gil_from)
+        n_outputs = hyperparams.n_outputs
+        token = release_gil((stop - start) * count_values_per_row(x) * n_outputs >= hyperparams.release_gil_from)
         while start < stop:
-            read_shared_scalars(shared_scalars, w, stride, tiny, run_state, hyperparams.n_outputs)
+            read_shared_scalars(shared_scalars, w, n_outputs, tiny, run_state)
             end = smaller(stop, start + compute_chunk_rows(shared_scalars, run_state[SCHEDULE_STEP, 0], hyperparams))
             if not is_multi:
                 start = _run_single(
@@ -120,7 +118,7 @@ def _make_shared_run(is_multi, is_softmax):
                 start = _run_multi(
                     x, y, weight, order, start, end, w, mean, applied_l1, buffer, scratch, tiny, run_state, hyperparams
                 )
-            add_to_shared_scalars(shared_scalars, run_state, hyperparams.n_outputs)
+            add_to_shared_scalars(shared_scalars, run_state, n_outputs)
         reacquire_gil(token)
 
     return run_shared

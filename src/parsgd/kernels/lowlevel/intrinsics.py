@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -57,24 +57,28 @@ def bits_to_float64(typing_context: Context, bits: types.Type) -> tuple[Signatur
     return types.float64(types.int64), generate
 
 
-def _make_tile(n_vectors, visit):
-    """Build the intrinsic that passes over one row for ``n_vectors * LANES`` adjacent outputs.
+def _make_tile(visit, n_lanes, n_vectors, masked=False):
+    """Build the intrinsic that passes over one row for the adjacent outputs ``first`` to ``last - 1``.
 
     Weights are feature-major, so the weights of a feature are contiguous: a few vector loads per feature.  Sums and
     steps stay in registers for the whole row.  Loops compiled by Numba reload and store the sums at every feature,
     which took 2 times as long on 20 classes of news20.  Several features are visited at a time with separate sums,
     because an addition waits 4 cycles for the previous one.
 
-    ``visit`` generates the work per vector and returns two functions: one for each feature and vector, one for the end.
+    Features are not padded.  The last of several vectors ends with the last output, so it may overlap the one before.
+    Both compute the same numbers for a common output.  A single vector is ``masked`` if it may have fewer outputs than
+    lanes.  A masked store delays the next load of a nearby address, so this is for many outputs only.
+
+    ``visit`` generates the work and returns two functions: one for each feature, one for the end.
     """
-    unroll = max(2, 4 // n_vectors)
+    unroll = max(2, (4 if n_lanes == LANES else 8) // n_vectors)
 
     @intrinsic
-    def tile(typing_context, x, begin, end, weights, stride, first, values, squares, l1_norms):
+    def tile(typing_context, x, begin, end, weights, stride, first, last, values, squares, l1_norms):
         def generate(context, builder, signature, arguments):
             x_type, weight_type = signature.args[0], signature.args[3]
             scalar = context.get_value_type(weight_type.dtype)
-            vector = ir.VectorType(scalar, LANES)
+            vector = ir.VectorType(scalar, n_lanes)
             width = context.get_abi_sizeof(scalar)
             fields = [builder.extract_value(arguments[0], i) for i in range(len(x_type))]
 
@@ -87,10 +91,21 @@ def _make_tile(n_vectors, visit):
                 index_type = x_type.types[1]
                 indices = base(index_type, fields[1])
             weights_at = base(weight_type, arguments[3])
-            offsets = [builder.add(arguments[5], _I64(LANES * v)) for v in range(n_vectors)]
+            first, last = arguments[5], arguments[6]
+            offsets = [builder.add(first, _I64(n_lanes * v)) for v in range(n_vectors)]
+            if n_vectors > 1:
+                offsets[-1] = builder.sub(last, _I64(n_lanes))
+            zero = ir.Constant(vector, [0.0] * n_lanes)
 
             def pointer(at, offset):
                 return builder.bitcast(builder.gep(at, [offset]), vector.as_pointer())
+
+            def broadcast(value):
+                undefined = ir.Constant(ir.VectorType(value.type, n_lanes), ir.Undefined)
+                inserted = builder.insert_element(undefined, value, _I32(0))
+                return builder.shuffle_vector(
+                    inserted, undefined, ir.Constant(ir.VectorType(_I32, n_lanes), [0] * n_lanes)
+                )
 
             def load(at):
                 value = builder.load(at)
@@ -100,10 +115,30 @@ def _make_tile(n_vectors, visit):
             def store(value, at):
                 builder.store(value, at).align = width
 
+            load_weights, store_weights = load, store
+            if masked:
+                numbers = ir.Constant(ir.VectorType(_I64, n_lanes), list(range(n_lanes)))
+                mask = builder.icmp_unsigned("<", numbers, broadcast(builder.sub(last, first)))
+                name = f"v{n_lanes}f{8 * width}.p0"
+                types_of_load = [vector.as_pointer(), _I32, mask.type, vector]
+                types_of_store = [vector, vector.as_pointer(), _I32, mask.type]
+                masked_load = cgutils.get_or_insert_function(
+                    builder.module, ir.FunctionType(vector, types_of_load), f"llvm.masked.load.{name}"
+                )
+                masked_store = cgutils.get_or_insert_function(
+                    builder.module, ir.FunctionType(ir.VoidType(), types_of_store), f"llvm.masked.store.{name}"
+                )
+
+                def load_weights(at):
+                    return builder.call(masked_load, [at, _I32(width), mask, zero])
+
+                def store_weights(value, at):
+                    builder.call(masked_store, [value, at, _I32(width), mask])
+
             def allocate_sums():
                 sums = [[cgutils.alloca_once(builder, vector) for _ in range(n_vectors)] for _ in range(unroll)]
                 for sum_at in chain.from_iterable(sums):
-                    builder.store(ir.Constant(vector, [0.0] * LANES), sum_at)
+                    builder.store(zero, sum_at)
                 return sums
 
             def add_to(sum_at, value):
@@ -117,10 +152,9 @@ def _make_tile(n_vectors, visit):
                         total = builder.fadd(total, builder.load(others[v]), _FLAGS)
                     store(total, pointer(at, offset))
 
-            values_at = base(signature.args[6], arguments[6])
-            visit_vector, finish = visit(
-                builder, vector, load, store, pointer, allocate_sums, add_to, flush, values_at, offsets
-            )
+            values_at = base(signature.args[7], arguments[7])
+            steps = [load(pointer(values_at, offset)) for offset in offsets]
+            visit_weights, finish = visit(builder, zero, steps, store_weights, allocate_sums, add_to, flush)
 
             def visit_feature(position, turn):
                 number = builder.load(builder.gep(data, [position]))
@@ -131,14 +165,10 @@ def _make_tile(n_vectors, visit):
                 else:
                     feature = builder.sub(position, arguments[1])
                 row = builder.gep(weights_at, [builder.mul(feature, arguments[4])])
-                undefined = ir.Constant(vector, ir.Undefined)
-                broadcast = builder.shuffle_vector(
-                    builder.insert_element(undefined, number, _I32(0)),
-                    undefined,
-                    ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES),
-                )
-                for v in range(n_vectors):
-                    visit_vector(turn, v, broadcast, pointer(row, offsets[v]))
+                addresses = [pointer(row, offset) for offset in offsets]
+                # all loads precede the stores, because vectors may overlap
+                weights = list(map(load_weights, addresses))
+                visit_weights(turn, broadcast(number), weights, addresses)
 
             count = builder.sub(arguments[2], arguments[1])
             whole = builder.add(arguments[1], builder.and_(count, _I64(-unroll)))
@@ -151,47 +181,46 @@ def _make_tile(n_vectors, visit):
             return context.get_dummy_value()
 
         return types.void(
-            x, types.uint64, types.uint64, weights, types.uint64, types.uint64, values, squares, l1_norms
+            x, types.uint64, types.uint64, weights, types.uint64, types.uint64, types.uint64, values, squares, l1_norms
         ), generate
 
     return tile
 
 
-def _dot(builder, vector, load, store, pointer, allocate_sums, add_to, flush, values_at, offsets):
+def _dot(builder, zero, steps, store, allocate_sums, add_to, flush):
     sums = allocate_sums()
 
-    def visit_vector(turn, v, broadcast, at):
-        add_to(sums[turn][v], builder.fmul(broadcast, load(at), _FLAGS))
+    def visit_weights(turn, number, weights, addresses):
+        for sum_at, weight in zip(sums[turn], weights, strict=True):
+            add_to(sum_at, builder.fmul(number, weight, _FLAGS))
 
-    return visit_vector, lambda: flush(sums, 6)
-
-
-def _add(builder, vector, load, store, pointer, allocate_sums, add_to, flush, values_at, offsets):
-    steps = [load(pointer(values_at, offset)) for offset in offsets]
-
-    def visit_vector(turn, v, broadcast, at):
-        store(builder.fadd(load(at), builder.fmul(broadcast, steps[v], _FLAGS), _FLAGS), at)
-
-    return visit_vector, lambda: None
+    return visit_weights, lambda: flush(sums, 7)
 
 
-def _add_with_norms(builder, vector, load, store, pointer, allocate_sums, add_to, flush, values_at, offsets):
-    steps = [load(pointer(values_at, offset)) for offset in offsets]
+def _add(builder, zero, steps, store, allocate_sums, add_to, flush):
+    def visit_weights(turn, number, weights, addresses):
+        for step, weight, at in zip(steps, weights, addresses, strict=True):
+            store(builder.fadd(weight, builder.fmul(number, step, _FLAGS), _FLAGS), at)
+
+    return visit_weights, lambda: None
+
+
+def _add_with_norms(builder, zero, steps, store, allocate_sums, add_to, flush):
     squares, l1_norms = allocate_sums(), allocate_sums()
-    zero = ir.Constant(vector, [0.0] * LANES)
 
-    def visit_vector(turn, v, broadcast, at):
-        weight = builder.fadd(load(at), builder.fmul(broadcast, steps[v], _FLAGS), _FLAGS)
-        store(weight, at)
-        add_to(squares[turn][v], builder.fmul(weight, weight, _FLAGS))
-        negative = builder.fcmp_ordered("<", weight, zero)
-        add_to(l1_norms[turn][v], builder.select(negative, builder.fneg(weight), weight))
+    def visit_weights(turn, number, weights, addresses):
+        for v, (step, old, at) in enumerate(zip(steps, weights, addresses, strict=True)):
+            weight = builder.fadd(old, builder.fmul(number, step, _FLAGS), _FLAGS)
+            store(weight, at)
+            add_to(squares[turn][v], builder.fmul(weight, weight, _FLAGS))
+            negative = builder.fcmp_ordered("<", weight, zero)
+            add_to(l1_norms[turn][v], builder.select(negative, builder.fneg(weight), weight))
 
     def finish():
-        flush(squares, 7)
-        flush(l1_norms, 8)
+        flush(squares, 8)
+        flush(l1_norms, 9)
 
-    return visit_vector, finish
+    return visit_weights, finish
 
 
 @intrinsic
@@ -335,7 +364,26 @@ dense_dot: Callable[..., float] = _make_row_pass("dot")
 dense_add: Callable[..., None] = _make_row_pass("add")
 dense_add_with_norms: Callable[..., tuple[float, float]] = _make_row_pass("add_measured")
 
-# One pass over the row serves up to 4 vectors: 32 outputs in 4 registers of 8 float32.
-dot_tiles: tuple[Callable[..., None], ...] = tuple(_make_tile(n, _dot) for n in (1, 2, 3, 4))
-add_tiles: tuple[Callable[..., None], ...] = tuple(_make_tile(n, _add) for n in (1, 2, 3, 4))
-add_with_norms_tiles: tuple[Callable[..., None], ...] = tuple(_make_tile(n, _add_with_norms) for n in (1, 2, 3, 4))
+
+class TileSet(NamedTuple):
+    """Passes over a row that do the same, for different numbers of outputs."""
+
+    up_to_3: Callable[..., None]
+    up_to_7: Callable[..., None]
+    exactly_8: Callable[..., None]
+    up_to_8: Callable[..., None]
+    up_to_16: Callable[..., None]
+    up_to_24: Callable[..., None]
+    up_to_32: Callable[..., None]
+
+
+def _make_tiles(visit):
+    """Build the passes; one serves up to 4 vectors: 32 outputs in 4 registers of 8 float32."""
+    few = (_make_tile(visit, lanes, 2) for lanes in (2, 4))
+    one = (_make_tile(visit, LANES, 1, masked) for masked in (False, True))
+    return TileSet(*few, *one, *(_make_tile(visit, LANES, n) for n in (2, 3, 4)))
+
+
+dot_tiles: TileSet = _make_tiles(_dot)
+add_tiles: TileSet = _make_tiles(_add)
+add_with_norms_tiles: TileSet = _make_tiles(_add_with_norms)

@@ -78,7 +78,7 @@ class AdagradRun(LinearSGDRun):
     def finalize(self) -> None:
         if self.paid.size:
             apply_penalty_all = first_use.kernels("linear.adagrad").apply_penalty_all
-            apply_penalty_all(self.coef, self.squares, self.paid, self.model.stride, self.lanes, self.hyperparams)
+            apply_penalty_all(self.coef, self.squares, self.paid, self.model.n_outputs, self.lanes, self.hyperparams)
         self.views["intercept"][:] = self.run_state[field.INTERCEPT]
         self.views["intercept_squares"][:] = self.run_state[field.INTERCEPT_SQUARES]
 

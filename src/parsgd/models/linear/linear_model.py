@@ -6,8 +6,7 @@ Objective, over examples i with weights s_i::
 
 The state is ``coef (n_features, n_outputs)`` feature-major, ``intercept (n_outputs,)``, and optimizer slots if they are
 used: the running mean of the iterates (Polyak and Ruppert), the l1 penalty applied to each weight so far, the sums of
-squared gradients (AdaGrad). Weights are padded with zeros to whole vectors of 8, so that kernels work on the state
-directly.
+squared gradients (AdaGrad). Kernels work on the state directly, and its parts are the results of a fit.
 """
 
 from __future__ import annotations
@@ -107,16 +106,16 @@ class Linear:
         return self.penalty in ("l1", "elasticnet")
 
     @property
-    def stride(self) -> int:
-        """Distance from one feature's weights to the next feature's; outputs are padded to whole vectors."""
+    def n_lanes(self) -> int:
+        """Length of the kernels' work space for one number per output: whole vectors, if there are several outputs."""
         return 1 if self.n_outputs == 1 else pad_to_lanes(self.n_outputs)
 
     @property
     def padded_size(self) -> int:
-        """Length of the weights, padded to whole vectors of outputs, or of a dense row's features."""
+        """Length of the weights; with one output and dense rows, padded with zeros to whole vectors."""
         if self.n_outputs == 1 and not self.sparse:
             return pad_to_lanes(self.n_features)
-        return self.n_features * self.stride
+        return self.n_features * self.n_outputs
 
     @cached_property
     def layout(self) -> dict[str, slice]:
@@ -150,7 +149,7 @@ class Linear:
         for name in self.layout:
             values = self.part(state, name)
             if name in ("coef", "mean_coef", "paid", "squares"):
-                values = values[: self.n_features * self.stride].reshape(-1, self.stride)[:, : self.n_outputs]
+                values = values[: self.n_features * self.n_outputs].reshape(-1, self.n_outputs)
             views[name] = values
         return views
 
@@ -312,9 +311,9 @@ class Linear:
             tracks_objective=bool(self.measured),
             release_gil_from=get_gil_threshold(),
             n_outputs=int(self.n_outputs),
-            tiles=first_use.kernels("linear.row_ops_multi").choose_tiles(self.stride),
-            positive_weight=spread(self.positive, self.stride, np.float64),
-            negative_weight=spread(self.negative, self.stride, np.float64),
+            tiles=first_use.kernels("linear.row_ops_multi").choose_tiles(self.n_outputs),
+            positive_weight=spread(self.positive, self.n_lanes, np.float64),
+            negative_weight=spread(self.negative, self.n_lanes, np.float64),
         )
 
     def losses(self, margins: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

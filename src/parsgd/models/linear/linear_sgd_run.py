@@ -33,9 +33,9 @@ def without_cache(kernel: Any, loss: Numbers) -> Any:
     return first_use.kernels("user_losses").get_kernel(kernel, loss)
 
 
-def spread(values: Sequence[float] | np.ndarray, stride: int, dtype: DTypeLike) -> np.ndarray:
-    """Return ``(stride,)``: the outputs' ``values``, padded with 1."""
-    out = np.ones(stride, dtype=dtype)
+def spread(values: Sequence[float] | np.ndarray, n_lanes: int, dtype: DTypeLike) -> np.ndarray:
+    """Return ``(n_lanes,)``: the outputs' ``values``, padded with 1."""
+    out = np.ones(n_lanes, dtype=dtype)
     out[: len(values)] = values
     return out
 
@@ -85,9 +85,9 @@ class LinearSGDRun:
             self.kernel = without_cache(self.kernel, self.hyperparams.loss)
             self.hyperparams = self.hyperparams._replace(release_gil_from=NEVER)
         batch = model.batch_size
-        self.buffer = np.zeros(batch) if single else np.zeros((batch, model.stride), dtype=model.dtype)
-        self.scratch = (np.zeros((3, model.stride), dtype=model.dtype), np.zeros((2, model.stride)))
-        self.lanes = np.zeros((field.N_FIELDS, model.stride))
+        self.buffer = np.zeros(batch) if single else np.zeros((batch, model.n_lanes), dtype=model.dtype)
+        self.scratch = (np.zeros((3, model.n_lanes), dtype=model.dtype), np.zeros((2, model.n_lanes)))
+        self.lanes = np.zeros((field.N_FIELDS, model.n_lanes))
         # steps divide by the scales, also in the padding
         self.lanes[field.SCALE] = 1.0
         self.run_state = self.lanes[:, : model.n_outputs]
@@ -197,7 +197,7 @@ class LinearSGDRun:
             self._settle_mean()
             views["mean_intercept"][:] = run_state[field.MEAN_INTERCEPT]
         if np.any(run_state[field.SCALE] != 1.0):
-            self._rows(self.coef)[:] *= self._spread(run_state[field.SCALE])
+            self._rows(self.coef)[:] *= self._cast(run_state[field.SCALE])
         if model.truncates:
             views["penalty"][:] = run_state[field.TOTAL_PENALTY]
         views["intercept"][:] = run_state[field.INTERCEPT]
@@ -223,12 +223,12 @@ class LinearSGDRun:
         if count == 0:
             # before averaging starts, the mean is the current iterate, so that it can be merged with means that have
             # started
-            self._rows(self.mean)[:] = self._rows(self.coef) * self._spread(self.run_state[field.SCALE])
+            self._rows(self.mean)[:] = self._rows(self.coef) * self._cast(self.run_state[field.SCALE])
             self.run_state[field.MEAN_INTERCEPT] = self.run_state[field.INTERCEPT]
         else:
-            mean = self._rows(self.coef) * self._spread(self.run_state[field.SCALE_SUM] / count)
-            mean += self._rows(self.mean) * self._spread(np.full(self.model.n_outputs, 1.0 / count))
-            active = self._spread(self.run_state[field.LR_SCALE]) > 0.0
+            mean = self._rows(self.coef) * self._cast(self.run_state[field.SCALE_SUM] / count)
+            mean += self._rows(self.mean) * self._cast(np.full(self.model.n_outputs, 1.0 / count))
+            active = self._cast(self.run_state[field.LR_SCALE]) > 0.0
             self._rows(self.mean)[:] = np.where(active, mean, self._rows(self.mean))
 
     def _averaged(self) -> int:
@@ -245,12 +245,12 @@ class LinearSGDRun:
         run_state[field.SCALE_SUM], run_state[field.SCALE], run_state[field.LR_SCALE] = 0.0, 1.0, self.lr_scale
         self.opened = True
         if self.model.average:
-            self._rows(self.mean)[:] *= self._spread(np.where(self.lr_scale > 0.0, self._averaged(), 1.0))
+            self._rows(self.mean)[:] *= self._cast(np.where(self.lr_scale > 0.0, self._averaged(), 1.0))
 
     def _rows(self, flat: np.ndarray) -> np.ndarray:
-        """View as ``(features, stride)``, padding included."""
-        return flat.reshape(-1, self.model.stride)
+        """View as ``(features, outputs)``, padding included."""
+        return flat.reshape(-1, self.model.n_outputs)
 
-    def _spread(self, values: np.ndarray) -> np.ndarray:
-        """Return ``(stride,)`` in the model's dtype: the outputs' values, padded with 1."""
-        return spread(values, self.model.stride, self.model.dtype)
+    def _cast(self, values: np.ndarray) -> np.ndarray:
+        """Return the outputs' values ``(n_outputs,)`` in the model's dtype."""
+        return values.astype(self.model.dtype)
