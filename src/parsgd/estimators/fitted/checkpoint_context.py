@@ -22,6 +22,7 @@ from parsgd.checkpointing.writer import CheckpointWriter
 from parsgd.errors import CheckpointError, InvalidArgumentError
 from parsgd.estimators import auto_select
 from parsgd.estimators.cost_estimates import ProblemSize
+from parsgd.estimators.fitted.transaction import forget
 from parsgd.estimators.sklearn_callbacks import has_callbacks
 from parsgd.model_io.packing import is_part
 from parsgd.model_io.safetensors_file import safetensors
@@ -89,8 +90,7 @@ def checkpointed(estimator: Any, resume: Any) -> Generator[FitContext]:
     if not isinstance(resume, (bool, np.bool_)):
         raise InvalidArgumentError(f"The 'resume' argument of {who}.fit must be a bool. Got {resume!r} instead.")
     settings = settings_of(estimator.checkpoint, who)
-    if hasattr(estimator, "resumed_from_"):
-        del estimator.resumed_from_
+    forget(estimator, "resumed_from_")
     if settings is None:
         if resume:
             raise InvalidArgumentError(

@@ -19,7 +19,6 @@ from parsgd.estimators.linear.two_classes import halves, is_difference, with_dif
 from parsgd.estimators.onnx_nodes import GraphBuilder
 from parsgd.estimators.training_data import InMemoryData
 from parsgd.estimators.validation.attribute_checks import problems_of_array
-from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.kernels import losses
 from parsgd.utils.row_arrays import rows_of
 
@@ -122,29 +121,16 @@ class LinearKind(ModelKind):
         return {"shape of coef_": shape, **super().comparable(estimator)}
 
     def validation_problem(self, merged: Any, first: Any, X: Any, y: Any) -> tuple[Model, Rows]:
-        name = base_name(merged)
-        X, y = validate_data(
-            merged,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            order="C",
-            reset=False,
-            y_numeric=name == "SGDRegressor",
-        )
-        if name == "SGDClassifier":
-            model, encoder = merged._model_and_encoder(InMemoryData(X, y))
-            target = encoder(y)[0]
-        else:
-            model, target = merged._linear(X, 1), merged._targets(y, np.float64)
+        X, y = merged._read(X, y, reset=False)
+        model, encoder = merged._model_and_encoder(InMemoryData(X, y))
+        target = encoder(y)[0]
         return replace(model, average=0, penalty="l2", dtype="float64"), rows_of(X, target)
 
     def state(self, model: Any, estimator: Any) -> np.ndarray:
         state = np.zeros(model.init(0).size)
         views = model.views(state)
         coef = dense(estimator.coef_)
-        intercept = 1.0 - estimator.offset_ if hasattr(estimator, "offset_") else estimator.intercept_
+        intercept = estimator._intercept
         if is_difference(estimator):
             coef, intercept = halves(coef), halves(intercept)
         views["coef"][:], views["intercept"][:] = coef.reshape(model.n_outputs, -1).T, intercept

@@ -12,8 +12,9 @@ from parsgd.core import Model, Rows
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.averaging import sum_arrays
 from parsgd.estimators.fitted.resume_attributes import problems_of_rule
-from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, base_name, known_name
+from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, known_name
 from parsgd.estimators.network import network_onnx, network_to_sklearn
+from parsgd.estimators.network.mlp_base import single_column
 from parsgd.estimators.onnx_nodes import GraphBuilder
 from parsgd.estimators.validation.attribute_checks import is_number, problems_of_array
 from parsgd.models.network.network_model import Network
@@ -125,8 +126,7 @@ class NetworkKind(ModelKind):
 
     def validation_problem(self, merged: Any, first: Any, X: Any, y: Any) -> tuple[Model, Rows]:
         X, y = merged._read(X, y, reset=False)
-        y = merged._labels(y) if base_name(merged) == "MLPClassifier" else y
-        target = merged._targets(y, np.float64)
+        target = merged._encoder(np.float64)(single_column(y))[0]
         layers = (X.shape[1], *(intercept.size for intercept in first.intercepts_))
         model = replace(merged._network(X, layers, 1), solver="sgd", dtype="float64", dropout=0.0)
         return model, rows_of(X, target)
