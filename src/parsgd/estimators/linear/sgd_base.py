@@ -17,7 +17,6 @@ from parsgd.estimators.epochs import print_epochs
 from parsgd.estimators.estimator_base import MAX_INT
 from parsgd.estimators.fitted import checkpoint_context
 from parsgd.estimators.fitted.checkpoint_context import FitContext
-from parsgd.estimators.fitted.resume_attributes import AVERAGES, SQUARES
 from parsgd.estimators.fitted.transaction import forget
 from parsgd.estimators.linear.linear_size import LinearSize
 from parsgd.estimators.linear.linear_validation import r2, validation_rows
@@ -38,6 +37,9 @@ if TYPE_CHECKING:
     from parsgd.data.contracts import Pose
     from parsgd.estimators.validation.argument_types import MatrixLike
 
+# Groups of attributes from which partial_fit continues; each is complete or missing.
+AVERAGES = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
+SQUARES = ("_squares", "_intercept_squares")
 # Factors over the loss of predicting 0 at which a warning and an error are issued: unscaled data at
 # scikit-learn's default learning rates end near 1e26, where the clipped steps hold them.
 _WARN_FACTOR, _ERROR_FACTOR, _SAMPLE_ROWS = 1e6, 1e29, 1000

@@ -59,16 +59,9 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
     clip_norm : float or None, default=None
         Maximum norm of a step's gradient.
     weight_init : {"glorot", "he"}, default="glorot"
-    n_jobs : int or None, default=None
-        Workers for one fit. A positive number is used as is; None and -1 choose from the data size, up to all cores.
-    algorithm : str or object, default="auto"
-        Parallel algorithm: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
-        ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``. ``algorithm_`` records the choice and its
-        reason. :class:`parsgd.Hogwild`, on shared memory without averages, is for sparse rows and plain SGD.
-    engine : {"auto", "serial", "threads", "processes", "simulated"} or object, default="auto"
-        Where the workers run; :class:`parsgd.Simulated` runs them on a virtual clock.
-    checkpoint : str, path, :class:`parsgd.Checkpoint` or None, default=None
-        As in :class:`parsgd.SGDClassifier`; not with ``solver="lbfgs"``.
+    n_jobs, algorithm, engine, checkpoint
+        As in :class:`parsgd.SGDClassifier`; no checkpoint with ``solver="lbfgs"``. :class:`parsgd.Hogwild` is for
+        sparse rows and plain SGD.
 
     Attributes
     ----------
@@ -85,15 +78,8 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         Examples visited.
     n_iter_, n_layers_, n_outputs_ : int
     out_activation_ : str
-    history_ : parsgd.training.reporting.history.History
-        List with a dict per round: time, progress, loss, work of each worker.  The module lists the keys.
-        ``to_frame()`` converts it to a table.
-    algorithm_ : Choice
-        ``name``, ``why``, ``algorithm``, ``n_workers``.
-    outcome_ : parsgd.errors.Outcome
-        Reason why the fit ended.
-    resumed_from_ : int or None
-        With ``checkpoint``: the round from which the fit resumed; None if it started.
+    history_, algorithm_, outcome_, resumed_from_
+        As in :class:`parsgd.SGDClassifier`.
 
     Raises
     ------
