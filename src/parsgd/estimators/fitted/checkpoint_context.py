@@ -132,9 +132,7 @@ def _resolve_random_state(random_state: Any, writer: CheckpointWriter) -> Any:
     return random_state
 
 
-def _restore_choice(
-    estimator: Any, choice: auto_select.Choice, previous: auto_select.Choice
-) -> auto_select.Choice:
+def _restore_choice(estimator: Any, choice: auto_select.Choice, previous: auto_select.Choice) -> auto_select.Choice:
     """Reuse the checkpointed choice for parameters that are automatic now."""
     left_open = estimator.n_jobs is None or estimator.n_jobs < 0
     automatic = isinstance(estimator.algorithm, str) and estimator.algorithm == "auto"

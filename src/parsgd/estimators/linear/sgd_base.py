@@ -10,6 +10,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError
 from parsgd.estimators import auto_select
@@ -26,6 +28,7 @@ from parsgd.estimators.linear.two_classes import both_rows
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.training_data import Examples, is_sparse
 from parsgd.estimators.validation import param_validation
+from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.models.linear.linear_model import Linear
 from parsgd.training import loop
 from parsgd.training.stopping import StoppingRule
@@ -204,6 +207,12 @@ class BaseSGD(SparseCoefMixin, SGDParams):
     def _validation_targets(self, y: np.ndarray) -> np.ndarray:
         """Encode the user's validation targets for the scorer."""
         return y
+
+    def _decision(self, X: Any) -> np.ndarray:
+        """Compute ``X coef_^T + intercept_`` for an array of rows."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
 
     # -- model, start state and attributes -----------------------------------------------------------------------------
 

@@ -8,10 +8,9 @@ import numpy as np
 from sklearn import linear_model
 from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.extmath import safe_sparse_dot, softmax
+from sklearn.utils.extmath import softmax
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import streaming
@@ -24,7 +23,6 @@ from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import LabelEncoder, class_numbers, classes_of
 from parsgd.estimators.training_data import Examples, StreamedData
 from parsgd.estimators.validation import param_validation
-from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.kernels import losses
 from parsgd.models.linear.linear_model import Linear
 from parsgd.utils.floating import silent
@@ -263,7 +261,6 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         ``softmax``: the model's own. ``log_loss``: logistic probabilities of the classes, normalized to sum to one.
         ``modified_huber``: ``(clip(decision, -1, 1) + 1) / 2``, normalized (Zadrozny and Elkan, KDD 2002).
         """
-        check_is_fitted(self)
         loss, scores = self._described_loss, self.decision_function(X)
         if loss.joint:
             return softmax(np.column_stack([-scores, scores]) / 2 if scores.ndim == 1 else scores, copy=True)
@@ -288,7 +285,5 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
     @streaming.blockwise
     def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Compute ``X coef_^T + intercept_``: ``(n_rows,)`` for two classes, else ``(n_rows, n_classes)``."""
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
-        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        scores = self._decision(X)
         return scores.ravel() if scores.shape[1] == 1 else scores

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from sklearn import linear_model
 from sklearn.base import RegressorMixin
-from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import check_is_fitted
 
 from parsgd.estimators import streaming
 from parsgd.estimators.linear.sgd_base import BaseSGD
 from parsgd.estimators.target_encoders import ValueEncoder
 from parsgd.estimators.training_data import Examples
 from parsgd.estimators.validation import param_validation
-from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.kernels import losses
 
 if TYPE_CHECKING:
@@ -112,7 +109,4 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
     @streaming.blockwise
     def predict(self, X: MatrixLike) -> np.ndarray:
         """Predict targets, ``(n_rows,)``: the mean or quantile; for poisson ``exp`` of the decision value."""
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
-        decision = (safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_).ravel()
-        return self._described_loss.predict(decision)
+        return self._described_loss.predict(self._decision(X).ravel())
