@@ -71,18 +71,15 @@ class MLPRecords(MLPParams):
 
     def _stopping(self, monitor: Any, partial: bool) -> StoppingRule:
         """Build the stopping rule; scikit-learn's networks wait one epoch longer than its linear models."""
+        adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
         return StoppingRule(
             tol=None if partial else float(self.tol),
             patience=self.n_iter_no_change + 1,
-            adaptive_from=self._adaptive_from(),
+            adaptive_from=float(self.learning_rate_init) if adaptive else None,
             monitor=None if partial else monitor,
             decides=bool(self.early_stopping),
             keeps_best=bool(self.early_stopping),
         )
-
-    def _adaptive_from(self) -> float | None:
-        adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
-        return float(self.learning_rate_init) if adaptive else None
 
     def _update_rule(self, model: Network, state: np.ndarray, monitor: Any) -> None:
         """Apply the stopping rule that calls of ``partial_fit`` share.
@@ -106,9 +103,6 @@ class MLPRecords(MLPParams):
 
     def _partial_fit_rule(self) -> tuple[StoppingRule, np.ndarray]:
         if "_rule" not in vars(self):
-            early = bool(self.early_stopping)
-            self._rule = StoppingRule(
-                float(self.tol), self.n_iter_no_change + 1, self._adaptive_from(), decides=early, keeps_best=early
-            )
+            self._rule = self._stopping(None, partial=False)
             self._gains = np.ones(1)
         return self._rule, self._gains
