@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -22,38 +22,29 @@ _CLASSES = (3, 5, 8, 10)
 _ROWS, _FEATURES = 60, 4
 
 
-def _linear(kind: type, n_classes: int, **settings: Any) -> Iterator[Any]:
-    for extra in ({}, {"average": True}, {"learning_rate": "adagrad"}):
-        yield kind(max_iter=1, tol=None, random_state=0, **settings, **extra), n_classes
+def _linear(kind: type, *class_counts: int, **settings: Any) -> list[tuple[Any, int]]:
+    return [
+        (kind(max_iter=1, tol=None, random_state=0, **settings, **extra), n_classes)
+        for n_classes in class_counts
+        for extra in ({}, {"average": True}, {"learning_rate": "adagrad"})
+    ]
 
 
-def _binary() -> Iterator[Any]:
-    yield from _linear(SGDClassifier, 2)
+def _networks() -> list[tuple[Any, int]]:
+    return [
+        (kind(hidden_layer_sizes=(4,), solver=solver, max_iter=1, random_state=0), n_classes)
+        for solver in ("adam", "sgd")
+        for kind, n_classes in ((MLPClassifier, 3), (MLPClassifier, 2), (MLPRegressor, 0))
+    ]
 
 
-def _regression() -> Iterator[Any]:
-    yield from _linear(SGDRegressor, 0)
-
-
-def _multiclass(loss: str) -> Iterator[Any]:
-    for n_classes in _CLASSES:
-        yield from _linear(SGDClassifier, n_classes, loss=loss)
-
-
-def _network() -> Iterator[Any]:
-    for solver in ("adam", "sgd"):
-        settings = {"hidden_layer_sizes": (4,), "solver": solver, "max_iter": 1, "random_state": 0}
-        yield MLPClassifier(**settings), 3
-        yield MLPClassifier(**settings), 2
-        yield MLPRegressor(**settings), 0
-
-
-KINDS: dict[str, Callable[[], Iterator[Any]]] = {
-    "binary": _binary,
-    "multiclass": lambda: _multiclass("hinge"),
-    "softmax": lambda: _multiclass("softmax"),
-    "regression": _regression,
-    "network": _network,
+# Functions that return estimators with numbers of classes, 0 for a regression.
+KINDS: dict[str, Callable[[], list[tuple[Any, int]]]] = {
+    "binary": lambda: _linear(SGDClassifier, 2),
+    "multiclass": lambda: _linear(SGDClassifier, *_CLASSES, loss="hinge"),
+    "softmax": lambda: _linear(SGDClassifier, *_CLASSES, loss="softmax"),
+    "regression": lambda: _linear(SGDRegressor, 0),
+    "network": _networks,
 }
 
 

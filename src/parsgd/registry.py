@@ -41,13 +41,8 @@ SOURCES = {
 EXTRAS = {"parsgd.engines.dask.dask_engine:Dask": "dask"}
 
 
-def load(path: str) -> type:
-    """Import and return the class at ``module:Name``."""
-    return load_object(path)
-
-
-def load_object(path: str) -> Any:
-    """Import and return the object at ``module:name``."""
+def load(path: str) -> Any:
+    """Import and return the class or object at ``module:name``."""
     module, name = path.split(":")
     try:
         return getattr(first_use.load(module), name)

@@ -257,3 +257,11 @@ def test_nothing_half_a_validation_set_and_one_class_models_are_refused():
 def test_a_new_fit_forgets_the_merge():
     merged = average_models([fitted(*LINEAR["binary"], rows) for rows in (A, B)])
     assert not hasattr(merged.fit(X, TWO), "merge_weights_")
+
+
+def test_two_names_of_one_loss_are_one_loss():
+    pinball, quantile = (fitted(SGDRegressor(loss, **FEW), T, rows) for loss, rows in (("pinball", A), ("quantile", B)))
+    merged = average_models([pinball, quantile], "uniform")
+    np.testing.assert_allclose(weights_of(merged), (weights_of(pinball) + weights_of(quantile)) / 2, atol=1e-15)
+    with pytest.raises(InvalidArgumentError, match="in loss: squared_error, not quantile"):
+        average_models([pinball, fitted(SGDRegressor(**FEW), T, B)])

@@ -13,8 +13,8 @@ import parsgd
 from parsgd.core import PlainModel, Totals
 from parsgd.errors import InvalidArgumentError, ModelFileError
 from parsgd.estimators import auto_select, kinds
-from parsgd.estimators.averaging import sum_arrays
-from parsgd.estimators.validation.attribute_checks import problems_of_array
+from parsgd.estimators.fitted.attribute_checks import problems_of_array
+from parsgd.estimators.kinds import sum_arrays
 from parsgd.kernels import losses
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.row_matrix import as_matrix, matrix_of

@@ -12,7 +12,7 @@ import joblib
 from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.algorithms.simuparallel import SimuParallel
-from parsgd.core import Engine, EngineDefaults
+from parsgd.core import Algorithm, Engine, EngineDefaults
 from parsgd.errors import InvalidArgumentError, TooFewRowsWarning
 from parsgd.estimators.cost_estimates import ProblemSize, costs_of, costs_on, rounds_of
 from parsgd.model_io.packing import is_part
@@ -34,8 +34,6 @@ _MIN_ROWS_PER_WORKER = 100
 # With fewer rows per worker, ``algorithm="auto"`` fits one-against-all classifiers on one worker, as scikit-learn does
 # for any n_jobs: a pass over that few rows takes less time than a round.
 _MIN_ROWS_ONE_VS_ALL = 200
-# Methods that an algorithm object must have.
-_ALGORITHM_METHODS = ("traits", "run", "quorum", "merge")
 
 
 @dataclass(frozen=True)
@@ -56,10 +54,11 @@ def choose_parts(estimator: Any, size: ProblemSize) -> tuple[Choice, Any]:
     who = type(estimator).__name__
     automatic = isinstance(estimator.engine, str) and estimator.engine == "auto"
     engine = None if automatic else choose_engine(estimator.engine, 1, who)
-    averages = _may_average(estimator.algorithm, who)
-    n_jobs = estimator.n_jobs
+    part, n_jobs = _algorithm(estimator.algorithm, who), estimator.n_jobs
+    # on shared memory there are no separate models to average
+    averages = part is None or "shared_memory" not in part.traits.requires
     n_workers, why = _engine_workers(engine, n_jobs, who) or count_workers(n_jobs, size, who, averages, engine)
-    choice = choose_algorithm(estimator.algorithm, n_workers, why, size, who, engine)
+    choice = choose_algorithm(estimator.algorithm if part is None else part, n_workers, why, size, who, engine)
     if engine is None:
         engine = choose_engine("auto", choice.n_workers, who, choice.algorithm.traits.requires)
     return choice, engine
@@ -78,14 +77,11 @@ def _engine_workers(engine: Engine | None, n_jobs: int | None, who: str) -> tupl
     return has, f"the engine has {has} workers"
 
 
-def _may_average(algorithm: Any, who: str) -> bool:
-    """Return True unless the algorithm needs shared memory, where there are no separate models to average."""
+def _algorithm(algorithm: Any, who: str) -> Algorithm | None:
+    """Resolve the ``algorithm`` argument; return None for "auto"."""
     if isinstance(algorithm, str) and algorithm == "auto":
-        return True
-    return (
-        "shared_memory"
-        not in resolve({**ALGORITHMS, "auto": ""}, algorithm, "algorithm", who, _ALGORITHM_METHODS).traits.requires
-    )
+        return None
+    return resolve({**ALGORITHMS, "auto": ""}, algorithm, "algorithm", who, ("traits", "run", "quorum", "merge"))
 
 
 def count_workers(
@@ -215,9 +211,8 @@ def choose_algorithm(
 
     "auto" reads the predicted time of a pass and of a round from the engine's ``costs``, where it has them.
     """
-    if not (isinstance(algorithm, str) and algorithm == "auto"):
-        names = {**ALGORITHMS, "auto": ""}
-        part = resolve(names, algorithm, "algorithm", who, _ALGORITHM_METHODS)
+    part = _algorithm(algorithm, who)
+    if part is not None:
         return Choice(part.name, "asked for", part, n_workers)
     if n_workers == 1:
         return Choice("serial", f"serial SGD ({why_workers})", SimuParallel(), 1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Protocol
+from typing import ClassVar
 
 from parsgd.core import CostModel, Engine
 from parsgd.training.cost_model import round_seconds
@@ -12,7 +13,7 @@ from parsgd.training.cost_model import round_seconds
 _ROUNDS_SHARE = 0.25
 
 
-class ProblemSize(Protocol):
+class ProblemSize(ABC):
     """Size of a problem, known before the fit.
 
     Attributes
@@ -29,30 +30,22 @@ class ProblemSize(Protocol):
         Approximate seconds per round, per pass on one core, and of the driver per merge with an adaptive step.
     """
 
-    @property
-    def n_rows(self) -> int: ...
-    @property
-    def n_parameters(self) -> int: ...
-    @property
-    def convex(self) -> bool: ...
-    @property
-    def one_against_all(self) -> bool: ...
-    @property
-    def n_probe_rows(self) -> int: ...
-    @property
-    def wake_seconds(self) -> float: ...
-    @property
-    def epoch_seconds(self) -> float: ...
-    @property
-    def merge_seconds(self) -> float: ...
+    n_rows: int
+    n_parameters: int
+    n_probe_rows: int
+    convex: ClassVar[bool]
+    one_against_all: bool = False
+    wake_seconds: ClassVar[float]
+    epoch_seconds: float
+    merge_seconds: float
 
+    @abstractmethod
     def rounds(self, n_workers: int) -> tuple[int, int]:
         """Return the useful number of merges per pass, and the minimum below which accuracy drops."""
-        ...
 
+    @abstractmethod
     def reason_against(self, n_workers: int) -> str | None:
         """Return why this many workers would cost time or accuracy, or None."""
-        ...
 
 
 def costs_of(size: ProblemSize, n_threads: int) -> CostModel:

@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy import sparse
 
 from parsgd import registry
+from parsgd.algorithms.common import merge_weights
 from parsgd.core import Model, Rows
 from parsgd.errors import IncompatiblePartsError, InvalidArgumentError
 from parsgd.estimators.onnx_nodes import GraphBuilder
@@ -190,7 +192,7 @@ def unregister(name: str) -> None:
 
 def all_kinds() -> list[ModelKind]:
     """Return all kinds."""
-    return [registry.load_object(path) for path in registry.KINDS.values()] + list(_registered.values())
+    return [registry.load(path) for path in registry.KINDS.values()] + list(_registered.values())
 
 
 def estimator_names() -> tuple[str, ...]:
@@ -222,3 +224,15 @@ def estimator_class(name: str) -> type:
 def is_fitted(estimator: Any) -> bool:
     """Return True if the estimator has the attributes that prediction needs."""
     return all(getattr(estimator, name, None) is not None for name in kind_of(estimator).required)
+
+
+def sum_arrays(arrays: Sequence[np.ndarray], a: np.ndarray) -> np.ndarray:
+    """Compute ``sum_i a_i arrays_i`` in the widest dtype among the arrays."""
+    dtype = np.result_type(*arrays)
+    flat = [np.ascontiguousarray(array, dtype=dtype).reshape(-1) for array in arrays]
+    return merge_weights.weighted_sum(flat, a).reshape(arrays[0].shape)
+
+
+def dense(array: Any) -> np.ndarray:
+    """Return an array, also of a sparse one."""
+    return array.toarray() if sparse.issparse(array) else np.asarray(array)

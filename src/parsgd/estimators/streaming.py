@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from parsgd.data.dataset import Dataset
 from parsgd.data.open_dataset import open_dataset
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.fitted.transaction import snapshot
+from parsgd.estimators.fitted.transaction import forget, snapshot
 from parsgd.estimators.training_data import OwnTargets, StreamedData
 from parsgd.utils.floating import silent
 
@@ -51,20 +51,12 @@ def streamed_data(
         raise InvalidArgumentError(f"{dataset.name}: has no targets. Name the column: open_dataset(..., target=...).")
     if reset:
         estimator.n_features_in_ = dataset.n_features
-        delete_columns(estimator)
-        if hasattr(estimator, "feature_names_in_"):
-            del estimator.feature_names_in_
+        forget(estimator, "columns_", "feature_names_in_")
         if dataset.columns is not None:
             estimator.columns_ = dataset.columns
     else:
         _check_width(estimator, dataset)
     return StreamedData(dataset)
-
-
-def delete_columns(estimator: Any) -> None:
-    """Delete ``columns_``, which a fit to arrays does not have."""
-    if hasattr(estimator, "columns_"):
-        del estimator.columns_
 
 
 def _check_width(estimator: Any, dataset: Dataset) -> None:

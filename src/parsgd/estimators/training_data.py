@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import sparse as sp
@@ -27,12 +27,8 @@ _MAX_HELD_OUT = 50_000
 _MAX_INT = np.iinfo(np.int32).max
 
 
-class HeldOutRows(NamedTuple):
-    """Held-out rows: ``x``, encoded targets ``y``, and ``weight`` or None."""
-
-    x: Any
-    y: np.ndarray
-    weight: np.ndarray | None
+# Held-out rows, their encoded targets, and weights or None.
+HeldOutRows = tuple[Any, np.ndarray, np.ndarray | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +86,7 @@ class InMemoryData:
         """Split into training and held-out rows; ``split(target, weight)`` returns the numbers of both."""
         train, held_out = split(self.target, self.factor)
         weight = self.factor[held_out] if self.factor.size else None
-        return replace(self, subset=train), HeldOutRows(self.x[held_out], self.target[held_out], weight)
+        return replace(self, subset=train), (self.x[held_out], self.target[held_out], weight)
 
     def callback_arguments(self) -> dict[str, Any]:
         """Return the arguments of callbacks: all rows given to the fit, including held-out ones."""
@@ -158,8 +154,8 @@ class StreamedData:
             raise InvalidArgumentError(
                 "The weights of the held-out rows are all zero; another random_state draws other rows."
             )
-        held_out = HeldOutRows(matrix_of(rows.x, self.shape[1]), rows.y, rows.weight if rows.weight.size else None)
-        return replace(self, remaining=remaining), held_out
+        weight = rows.weight if rows.weight.size else None
+        return replace(self, remaining=remaining), (matrix_of(rows.x, self.shape[1]), rows.y, weight)
 
     def callback_arguments(self) -> dict[str, Any]:
         """Return the arguments of callbacks: the Dataset, and its targets and weights, read once on first use."""

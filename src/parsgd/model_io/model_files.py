@@ -19,7 +19,7 @@ import numpy as np
 import parsgd
 from parsgd.errors import ModelFileError
 from parsgd.estimators import kinds
-from parsgd.estimators.fitted.fitted_attributes import problem
+from parsgd.estimators.fitted.attribute_checks import problem
 from parsgd.estimators.fitted.transaction import snapshot
 from parsgd.model_io import safetensors_file
 from parsgd.model_io.packing import is_part, pack, unpack

@@ -19,9 +19,11 @@ from parsgd.checkpointing.file_format import KIND
 from parsgd.checkpointing.settings import settings_of
 from parsgd.checkpointing.store import opened
 from parsgd.checkpointing.writer import CheckpointWriter
+from parsgd.core import Engine
 from parsgd.errors import CheckpointError, InvalidArgumentError
 from parsgd.estimators import auto_select
 from parsgd.estimators.cost_estimates import ProblemSize
+from parsgd.estimators.fitted.transaction import forget
 from parsgd.estimators.sklearn_callbacks import has_callbacks
 from parsgd.model_io.packing import is_part
 from parsgd.model_io.safetensors_file import safetensors
@@ -66,17 +68,14 @@ class FitContext:
         estimator = self.estimator
         choice, engine = auto_select.choose_parts(estimator, size)
         if self.writer is None:
-            with_callbacks = choice.n_workers == 1 and has_callbacks(estimator)
-            return _with_pass_rounds(choice, "callbacks") if with_callbacks else choice, engine
-        who = type(estimator).__name__
+            return _with_pass_rounds(choice, "callbacks") if has_callbacks(estimator) else choice, engine
         previous = self.writer.extras.get("choice")
         if previous is not None:
-            choice = _restore_choice(estimator, choice, previous, who)
-        elif choice.n_workers == 1:
-            choice = _with_pass_rounds(choice)
+            choice = _restore_choice(estimator, choice, previous)
+        choice = _with_pass_rounds(choice, "checkpoints")
         if previous is None and is_part(choice.algorithm):
             self.writer.extras["choice"] = choice
-        return choice, _choose_engine(estimator, choice, who)
+        return choice, _choose_engine(estimator, choice)
 
 
 @contextlib.contextmanager
@@ -89,8 +88,7 @@ def checkpointed(estimator: Any, resume: Any) -> Generator[FitContext]:
     if not isinstance(resume, (bool, np.bool_)):
         raise InvalidArgumentError(f"The 'resume' argument of {who}.fit must be a bool. Got {resume!r} instead.")
     settings = settings_of(estimator.checkpoint, who)
-    if hasattr(estimator, "resumed_from_"):
-        del estimator.resumed_from_
+    forget(estimator, "resumed_from_")
     if settings is None:
         if resume:
             raise InvalidArgumentError(
@@ -134,20 +132,16 @@ def _resolve_random_state(random_state: Any, writer: CheckpointWriter) -> Any:
     return random_state
 
 
-def _restore_choice(
-    estimator: Any, choice: auto_select.Choice, previous: auto_select.Choice, who: str
-) -> auto_select.Choice:
+def _restore_choice(estimator: Any, choice: auto_select.Choice, previous: auto_select.Choice) -> auto_select.Choice:
     """Reuse the checkpointed choice for parameters that are automatic now."""
     left_open = estimator.n_jobs is None or estimator.n_jobs < 0
-    n_workers = previous.n_workers if left_open else choice.n_workers
-    if isinstance(estimator.algorithm, str) and estimator.algorithm == "auto":
-        return replace(previous, n_workers=n_workers)
-    choice = replace(choice, n_workers=n_workers)
-    return _with_pass_rounds(choice) if n_workers == 1 else choice
+    automatic = isinstance(estimator.algorithm, str) and estimator.algorithm == "auto"
+    return replace(previous if automatic else choice, n_workers=(previous if left_open else choice).n_workers)
 
 
-def _choose_engine(estimator: Any, choice: auto_select.Choice, who: str) -> Any:
+def _choose_engine(estimator: Any, choice: auto_select.Choice) -> Engine:
     """Resolve the engine for the chosen number of workers."""
+    who = type(estimator).__name__
     engine = auto_select.choose_engine(estimator.engine, choice.n_workers, who, choice.algorithm.traits.requires)
     if engine.n_workers not in (None, choice.n_workers):
         raise CheckpointError(
@@ -157,11 +151,11 @@ def _choose_engine(estimator: Any, choice: auto_select.Choice, who: str) -> Any:
     return engine
 
 
-def _with_pass_rounds(choice: auto_select.Choice, reason: str = "checkpoints") -> auto_select.Choice:
-    """Replace a single round by rounds of one pass where that changes no step."""
+def _with_pass_rounds(choice: auto_select.Choice, reason: str) -> auto_select.Choice:
+    """Replace a single round of one worker by rounds of one pass where that changes no step."""
     algorithm = choice.algorithm
     unmodified = getattr(algorithm, "seconds", None) is None and getattr(algorithm, "inner_delay", None) is None
-    if not (algorithm.traits.one_shot and is_part(algorithm) and unmodified):
+    if not (choice.n_workers == 1 and algorithm.traits.one_shot and is_part(algorithm) and unmodified):
         return choice
     passes = LocalSGD(sync_every=1.0, partition=algorithm.traits.partition)
     return replace(choice, why=f"{choice.why}; one round per pass, for the {reason}", algorithm=passes)

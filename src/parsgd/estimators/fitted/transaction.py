@@ -34,6 +34,12 @@ def snapshot(estimator: Any) -> Any:
     return working_copy
 
 
+def forget(estimator: Any, *names: str) -> None:
+    """Delete attributes of earlier fits, if they are set."""
+    for name in names:
+        vars(estimator).pop(name, None)
+
+
 def transactional(method: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a fitting method to work on a snapshot, whose attributes the estimator takes at its return."""
 

@@ -8,18 +8,17 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy import sparse
 
 from parsgd.core import Model, Rows
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.averaging import dense, sum_arrays
-from parsgd.estimators.fitted.resume_attributes import AVERAGES, SQUARES
-from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, base_name, known_name
+from parsgd.estimators.fitted.attribute_checks import problems_of_array
+from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, base_name, dense, known_name, sum_arrays
 from parsgd.estimators.linear import linear_onnx, linear_to_sklearn
+from parsgd.estimators.linear.sgd_base import AVERAGES, SQUARES
 from parsgd.estimators.linear.two_classes import halves, is_difference, with_difference
 from parsgd.estimators.onnx_nodes import GraphBuilder
 from parsgd.estimators.training_data import InMemoryData
-from parsgd.estimators.validation.attribute_checks import problems_of_array
-from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.kernels import losses
 from parsgd.utils.row_arrays import rows_of
 
@@ -56,7 +55,7 @@ class LinearKind(ModelKind):
 
     def stored(self, estimator: Any) -> dict[str, Any]:
         fitted = super().stored(estimator)
-        if hasattr(fitted.get("coef_"), "toarray"):
+        if sparse.issparse(fitted.get("coef_")):
             fitted |= {"coef_": estimator.coef_.toarray(), "sparsified": True}
         return fitted
 
@@ -78,9 +77,12 @@ class LinearKind(ModelKind):
         shapes = {"coef_": coef_shape, "offset_" if name == "SGDOneClassSVM" else "intercept_": (n_rows,)}
         optional = dict.fromkeys(("_standard_coef", "_average_coef", "_squares"), (n_outputs, n_features))
         optional |= dict.fromkeys(("_standard_intercept", "_average_intercept", "_intercept_squares"), (n_outputs,))
-        shapes |= {key: shape for key, shape in optional.items() if hasattr(estimator, key)}
+        shapes |= {key: shape for key, shape in optional.items() if key in vars(estimator)}
         for key, shape in shapes.items():
             yield from problems_of_array(key, getattr(estimator, key, None), shape)
+        for group in (AVERAGES, SQUARES):
+            if 0 < sum(key in vars(estimator) for key in group) < len(group):
+                yield f"some of {', '.join(group)} are missing; all or none must be present"
 
     def check_plannable(self, estimator: Any) -> None:
         if base_name(estimator) not in self.plannable:
@@ -114,37 +116,28 @@ class LinearKind(ModelKind):
         super().copy_sklearn(ours, theirs)
         # for two classes scikit-learn stores the averages without the output axis
         for key in ("_standard_coef", "_average_coef"):
-            if hasattr(ours, key):
+            if key in vars(ours):
                 setattr(ours, key, np.reshape(getattr(ours, key), (-1, ours.n_features_in_)))
 
     def comparable(self, estimator: Any) -> dict[str, tuple[Any, str]]:
         shape = (estimator.coef_.shape, "Fit all to the same classes and columns.")
-        return {"shape of coef_": shape, **super().comparable(estimator)}
+        agree = {"shape of coef_": shape, **super().comparable(estimator)}
+        if isinstance(estimator.loss, str):
+            # a loss may have several names
+            agree["loss"] = (losses.describe(estimator.loss).name, agree["loss"][1])
+        return agree
 
     def validation_problem(self, merged: Any, first: Any, X: Any, y: Any) -> tuple[Model, Rows]:
-        name = base_name(merged)
-        X, y = validate_data(
-            merged,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            order="C",
-            reset=False,
-            y_numeric=name == "SGDRegressor",
-        )
-        if name == "SGDClassifier":
-            model, encoder = merged._model_and_encoder(InMemoryData(X, y))
-            target = encoder(y)[0]
-        else:
-            model, target = merged._linear(X, 1), merged._targets(y, np.float64)
+        X, y = merged._read(X, y, reset=False)
+        model, encoder = merged._model_and_encoder(InMemoryData(X, y))
+        target = encoder(y)[0]
         return replace(model, average=0, penalty="l2", dtype="float64"), rows_of(X, target)
 
     def state(self, model: Any, estimator: Any) -> np.ndarray:
         state = np.zeros(model.init(0).size)
         views = model.views(state)
         coef = dense(estimator.coef_)
-        intercept = 1.0 - estimator.offset_ if hasattr(estimator, "offset_") else estimator.intercept_
+        intercept = estimator._intercept
         if is_difference(estimator):
             coef, intercept = halves(coef), halves(intercept)
         views["coef"][:], views["intercept"][:] = coef.reshape(model.n_outputs, -1).T, intercept
@@ -153,7 +146,7 @@ class LinearKind(ModelKind):
     def set_average(self, merged: Any, estimators: Sequence[Any], a: np.ndarray, shares: np.ndarray) -> None:
         merged.t_ = float(shares @ [estimator.t_ for estimator in estimators])
         for key in (*_COEFFICIENTS, *AVERAGES, *SQUARES):
-            if not all(hasattr(estimator, key) for estimator in estimators):
+            if not all(key in vars(estimator) for estimator in estimators):
                 continue
             parts = [dense(getattr(estimator, key)) for estimator in estimators]
             if key == "offset_":

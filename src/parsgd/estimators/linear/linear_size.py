@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from parsgd.estimators.cost_estimates import ProblemSize
+
 # Seconds per stored value and per row, one output, one core: benchmarks/figures/equal_work.py, rounded.
 _SECONDS_PER_DENSE_VALUE, _SECONDS_PER_SPARSE_VALUE, _SECONDS_PER_ROW = 0.7e-9, 2.5e-9, 20e-9
 # Outputs read the row together: 16 of them double its time.
@@ -20,7 +22,7 @@ _MIN_ROWS = 1000
 
 
 @dataclass(frozen=True)
-class LinearSize:
+class LinearSize(ProblemSize):
     """Size of a linear problem, known before the fit."""
 
     n_rows: int
@@ -28,7 +30,6 @@ class LinearSize:
     n_features: int
     n_outputs: int
     sparse: bool = False
-    # several classes, each against the rest
     one_against_all: bool = False
 
     # the mean of solutions of a convex objective is nearly a solution
@@ -38,12 +39,10 @@ class LinearSize:
     wake_seconds = _SECONDS_PER_ROUND
 
     def rounds(self, n_workers: int) -> tuple[int, int]:
-        """Return the useful number of merges per pass, and the minimum below which accuracy drops."""
         return 10, 5
 
     @property
     def epoch_seconds(self) -> float:
-        """Approximate seconds per pass on one core."""
         per_value = _SECONDS_PER_SPARSE_VALUE if self.sparse else _SECONDS_PER_DENSE_VALUE
         reading = self.n_values * per_value + self.n_rows * _SECONDS_PER_ROW
         return reading * (1.0 + (self.n_outputs - 1) / _OUTPUTS_THAT_DOUBLE)
@@ -54,14 +53,12 @@ class LinearSize:
 
     @property
     def merge_seconds(self) -> float:
-        """Approximate seconds of the driver per merge with an adaptive step."""
         values = self.n_values / max(self.n_rows, 1) * (1.0 + (self.n_outputs - 1) / _PROBE_OUTPUTS_THAT_DOUBLE)
         per_value = _SECONDS_PER_SPARSE_PROBE if self.sparse else _SECONDS_PER_DENSE_PROBE
         probing = self.n_probe_rows * (values * per_value + self.n_outputs * _SECONDS_PER_LOSS)
         return self.n_parameters * _SECONDS_PER_MERGED_PARAMETER + probing
 
     def reason_against(self, n_workers: int) -> str | None:
-        """Return why this many workers would cost accuracy, or None."""
         rows = self.n_rows // n_workers
         if rows < _MIN_ROWS:
             return f"a worker would have {rows} rows, and an average of models of few rows may predict worse"

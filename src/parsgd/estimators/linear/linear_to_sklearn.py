@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.errors import IncompatiblePartsError
-from parsgd.estimators.fitted.resume_attributes import AVERAGES
+from parsgd.estimators.linear.sgd_base import AVERAGES
 from parsgd.estimators.to_sklearn import COMMON, construct, copy_attributes
 from parsgd.kernels import losses
 

@@ -1,12 +1,13 @@
-"""Validation of linear models during a fit: the split of the rows, and scorers of a state on the held-out ones."""
+"""Validation of linear models during a fit: the split of the rows, and scores of a state on the held-out ones."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.metrics import r2_score
-from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 from sklearn.utils.extmath import safe_sparse_dot
 
 from parsgd.errors import InvalidArgumentError
@@ -16,9 +17,17 @@ if TYPE_CHECKING:
 
 
 def validation_rows(
-    estimator: Any, splitter: Any, y: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Split row numbers into training and validation rows."""
+    estimator: Any, random_state: Any, y: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split row numbers into training and validation rows, stratified by class for a classifier."""
+    kind = ShuffleSplit
+    if is_classifier(estimator):
+        kind = StratifiedShuffleSplit
+        y = (y > 0).astype(np.int64) if y.dtype.kind == "f" else y
+        if np.bincount(y).min() < 2:
+            # the splitter raises an error that names the class
+            y = estimator.classes_[y]
+    splitter = kind(test_size=estimator.validation_fraction, random_state=random_state)
     train, validation = next(splitter.split(np.zeros((len(y), 1)), y))
     if len(train) == 0 or len(validation) == 0:
         raise InvalidArgumentError(
@@ -33,51 +42,21 @@ def validation_rows(
     return np.sort(train), np.sort(validation)
 
 
-def stratified_rows(
-    estimator: Any, random_state: Any, y: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Split row numbers into training and validation rows, stratified by class."""
-    numbers = (y > 0).astype(np.int64) if y.dtype.kind == "f" else y
-    if np.bincount(numbers).min() < 2:
-        # the splitter raises an error that names the class
-        numbers = estimator.classes_[numbers]
-    splitter = StratifiedShuffleSplit(test_size=estimator.validation_fraction, random_state=random_state)
-    return validation_rows(estimator, splitter, numbers, weight)
+def accuracy(model: Linear, X: Any, y: np.ndarray, weight: np.ndarray | None, state: np.ndarray) -> np.ndarray:
+    """Return the accuracy of a state on held-out rows, per class against the rest or of softmax's prediction."""
+    views = model.views(state)
+    decision = safe_sparse_dot(X, views["coef"], dense_output=True) + views["intercept"]
+    if model.described_loss.joint:
+        correct = (decision.argmax(axis=1) == y)[:, None]
+    elif model.n_outputs == 1:
+        correct = (decision > 0) == (y == 1)[:, None]
+    else:
+        correct = (decision > 0) == (y[:, None] == np.arange(model.n_outputs))
+    return np.broadcast_to(np.average(correct, axis=0, weights=weight), (model.n_outputs,))
 
 
-class LinearAccuracy:
-    """Accuracy of a state on held-out rows, per class against the rest or of softmax's prediction; picklable."""
-
-    def __init__(self, model: Linear, X: Any, numbers: np.ndarray, weight: np.ndarray | None) -> None:
-        self.model: Linear = model
-        self.X = X
-        self.numbers: np.ndarray = numbers
-        self.weight: np.ndarray | None = weight
-
-    def __call__(self, state: np.ndarray) -> np.ndarray:
-        views = self.model.views(state)
-        decision = safe_sparse_dot(self.X, views["coef"], dense_output=True) + views["intercept"]
-        if self.model.described_loss.joint:
-            correct = (decision.argmax(axis=1) == self.numbers)[:, None]
-        elif self.model.n_outputs == 1:
-            correct = (decision > 0) == (self.numbers == 1)[:, None]
-        else:
-            correct = (decision > 0) == (self.numbers[:, None] == np.arange(self.model.n_outputs))
-        mean = np.average(correct, axis=0, weights=self.weight)
-        return np.broadcast_to(mean, (self.model.n_outputs,))
-
-
-class LinearR2:
-    """Coefficient of determination of a state on held-out rows; picklable."""
-
-    def __init__(self, model: Linear, X: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
-        self.model: Linear = model
-        self.X = X
-        self.y: np.ndarray = y
-        self.weight: np.ndarray | None = weight
-
-    def __call__(self, state: np.ndarray) -> np.ndarray:
-        views = self.model.views(state)
-        decision = safe_sparse_dot(self.X, views["coef"], dense_output=True)[:, 0] + views["intercept"][0]
-        predicted = self.model.described_loss.predict(decision)
-        return np.array([r2_score(self.y, predicted, sample_weight=self.weight)])
+def r2(model: Linear, X: Any, y: np.ndarray, weight: np.ndarray | None, state: np.ndarray) -> np.ndarray:
+    """Return the coefficient of determination of a state on held-out rows."""
+    views = model.views(state)
+    decision = safe_sparse_dot(X, views["coef"], dense_output=True)[:, 0] + views["intercept"][0]
+    return np.array([r2_score(y, model.described_loss.predict(decision), sample_weight=weight)])

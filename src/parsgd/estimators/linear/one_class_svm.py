@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from sklearn import linear_model
 from sklearn.base import OutlierMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
 from parsgd.estimators import streaming
-from parsgd.estimators.fitted import checkpoint_context
-from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.fitted.transaction import snapshot
-from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
+from parsgd.estimators.linear.sgd_base import BaseSGD
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import OneClassEncoder
+from parsgd.estimators.training_data import Examples
 from parsgd.estimators.validation import param_validation
 from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.kernels import losses
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 
     from parsgd.core import Algorithm, Engine
     from parsgd.estimators.validation.argument_types import CheckpointLike, MatrixLike, RandomState
+    from parsgd.models.linear.linear_model import Linear
 
 
 class SGDOneClassSVM(OutlierMixin, BaseSGD):
@@ -67,6 +66,8 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
     """
 
     _serves = losses.ONE_CLASS
+    _target_checks = None
+    _intercept_argument = "offset_init"
     loss_functions: ClassVar[dict[str, tuple[Any, ...]]] = linear_model.SGDOneClassSVM.loss_functions
     _passive_loss = "epsilon_insensitive"  # so pa1 and pa2 are refused, as in scikit-learn
     # parameters of the base class, fixed here as in scikit-learn
@@ -98,23 +99,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         batch_size: int = 1,
         checkpoint: CheckpointLike = None,
     ) -> None:
-        self.nu = nu
-        self.fit_intercept = fit_intercept
-        self.max_iter = max_iter
-        self.tol = tol
-        self.shuffle = shuffle
-        self.verbose = verbose
-        self.random_state = random_state
-        self.learning_rate = learning_rate
-        self.eta0 = eta0
-        self.power_t = power_t
-        self.warm_start = warm_start
-        self.average = average
-        self.n_jobs = n_jobs
-        self.algorithm = algorithm
-        self.engine = engine
-        self.batch_size = batch_size
-        self.checkpoint = checkpoint
+        param_validation.store_arguments(self, locals())
 
     @property
     def alpha(self) -> float:
@@ -153,60 +138,20 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
         -------
         self
         """
-        self._check_arguments()
-        if self.warm_start and getattr(self, "coef_", None) is not None:
-            coef_init = self.coef_ if coef_init is None else coef_init
-            offset_init = self.offset_ if offset_init is None else offset_init
-        self._clear("coef_", "offset_")
-        self.t_: float = 1.0
-        with checkpoint_context.checkpointed(self, resume) as context:
-            self._fit(X, y, sample_weight, context, coef_init, offset_init)
-        self._warn_not_converged()
-        return self
-
-    @with_callbacks
-    def partial_fit(self, X: MatrixLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Make one pass of SGD over the given rows, starting from the current parameters."""
-        self._check_arguments(True)
-        if not hasattr(self, "t_"):
-            self.t_ = 1.0
-        return self._fit(X, y, sample_weight, FitContext(self), None, None, partial=True)
-
-    def _fit(
-        self,
-        X: MatrixLike,
-        y: ArrayLike | None,
-        sample_weight: ArrayLike | None,
-        context: FitContext,
-        coef_init: ArrayLike | None,
-        offset_init: ArrayLike | None,
-        partial: bool = False,
-    ):
-        first = getattr(self, "coef_", None) is None
-        examples = self._examples(X, None, sample_weight, reset=first, supervised=False)
-        examples = examples.encode_targets(OneClassEncoder(str(examples.dtype)))
         intercept_init = None if offset_init is None else 1.0 - np.asarray(offset_init, dtype=float)
-        if not first:
-            averaging = bool(self.average) and hasattr(self, "_standard_coef")
-            coef_init = self._standard_coef if averaging else self.coef_
-            intercept_init = self._standard_intercept if averaging else 1.0 - self.offset_
-        coef = initial(coef_init, (examples.shape[1],), examples.dtype, "coef_init")
-        if intercept_init is None:
-            intercept_init = np.ones(1)  # offset 0
-        intercept = initial(intercept_init, (1,), examples.dtype, "offset_init")
-        model = self._linear(examples, 1, one_class=True)
-        seed = int(check_random_state(context.random_state).randint(0, MAX_INT)) if self.shuffle else 0
-        self._run(
-            model,
-            examples,
-            context,
-            seed=seed,
-            coef=coef,
-            intercept=intercept,
-            partial=partial,
-            callback_arguments={**examples.callback_arguments(), "y": y},
-        )
-        return self
+        return self._fit_anew(X, y, sample_weight, resume, coef_init, intercept_init)
+
+    @property
+    def _intercept(self) -> np.ndarray:
+        return 1.0 - self.offset_
+
+    def _model_and_encoder(self, examples: Examples) -> tuple[Linear, OneClassEncoder]:
+        return self._linear(examples, 1, one_class=True), OneClassEncoder(str(examples.dtype))
+
+    def _start(self, *arguments: Any) -> tuple[np.ndarray | None, np.ndarray]:
+        coef, intercept = super()._start(*arguments)
+        # the default offset is 0
+        return coef, np.ones(1) if intercept is None else intercept
 
     def _coef_attributes(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
         return {"coef_": coef.ravel(), "offset_": 1.0 - intercept}

@@ -1,45 +1,48 @@
-"""Base class of the linear estimators: parameter checks, the run, fitted attributes."""
+"""Base class of the linear estimators: the fit and the fitted attributes."""
 
 from __future__ import annotations
 
 import functools
-from abc import ABCMeta
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator
-from sklearn.callback import CallbackSupportMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import SparseCoefMixin
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils import check_random_state
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError
-from parsgd.estimators import auto_select, streaming
+from parsgd.estimators import auto_select
 from parsgd.estimators.epochs import print_epochs
+from parsgd.estimators.estimator_base import MAX_INT
 from parsgd.estimators.fitted import checkpoint_context
 from parsgd.estimators.fitted.checkpoint_context import FitContext
-from parsgd.estimators.fitted.plain_state import PlainState
-from parsgd.estimators.fitted.resume_attributes import AVERAGES, SQUARES
+from parsgd.estimators.fitted.transaction import forget
 from parsgd.estimators.linear.linear_size import LinearSize
+from parsgd.estimators.linear.linear_validation import r2, validation_rows
 from parsgd.estimators.linear.own_loss import name_user_loss
-from parsgd.estimators.sklearn_callbacks import FitTasks
-from parsgd.estimators.to_sklearn import ToSklearn
-from parsgd.estimators.training_data import Examples, InMemoryData, is_sparse
+from parsgd.estimators.linear.sgd_params import SGDParams
+from parsgd.estimators.linear.two_classes import both_rows
+from parsgd.estimators.sklearn_callbacks import with_callbacks
+from parsgd.estimators.training_data import Examples, is_sparse
 from parsgd.estimators.validation import param_validation
 from parsgd.estimators.validation.input_validation import validate_data
-from parsgd.kernels import losses
-from parsgd.models.linear.linear_model import SCHEDULES, Linear
+from parsgd.models.linear.linear_model import Linear
 from parsgd.training import loop
 from parsgd.training.stopping import StoppingRule
 from parsgd.utils.callers import warn
-from parsgd.viz.live import display_mode
 
 if TYPE_CHECKING:
-    from sklearn.utils import Tags
+    from numpy.typing import ArrayLike
 
-MAX_INT = np.iinfo(np.int32).max
+    from parsgd.data.contracts import Pose
+    from parsgd.estimators.validation.argument_types import MatrixLike
+
+# Groups of attributes from which partial_fit continues; each is complete or missing.
+AVERAGES = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
+SQUARES = ("_squares", "_intercept_squares")
 # Factors over the loss of predicting 0 at which a warning and an error are issued: unscaled data at
 # scikit-learn's default learning rates end near 1e26, where the clipped steps hold them.
 _WARN_FACTOR, _ERROR_FACTOR, _SAMPLE_ROWS = 1e6, 1e29, 1000
@@ -47,131 +50,114 @@ _WARN_FACTOR, _ERROR_FACTOR, _SAMPLE_ROWS = 1e6, 1e29, 1000
 _COPIED_BYTES = 1 << 20
 
 
-class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
-    """Parameters, run and attributes of every linear SGD estimator."""
+class BaseSGD(SparseCoefMixin, SGDParams):
+    """Run and attributes of every linear SGD estimator."""
 
-    # the losses that it accepts, as in parsgd.kernels.losses
-    _serves = ""
-    _passive_loss = ""
+    # name of the argument of fit that holds the intercept
+    _intercept_argument = "intercept_init"
+    # score of a state on held-out rows
+    _score = staticmethod(r2)
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
+    def _may_all_be_zero(self) -> bool:
+        return bool(self.early_stopping)
 
-    # -- parameters ------------------------------------------------------------------------------------------------
+    # -- fitting ---------------------------------------------------------------------------------------------------
 
-    @param_validation.checked_once
-    def _check_arguments(self, *partial: bool) -> None:
-        self._check_parameters(*partial)
-
-    def _check_parameters(self, partial: bool = False) -> None:
-        """Raise for an invalid parameter, naming it, before any work starts."""
-        param_validation.check_loss(self, losses.names(self._serves))
-        param_validation.check_choice(self, "penalty", ("l2", "l1", "elasticnet", None))
-        param_validation.check_choice(self, "learning_rate", SCHEDULES)
-        for name in ("fit_intercept", "shuffle", "warm_start", "early_stopping"):
-            param_validation.check_flag(self, name)
-        param_validation.check_number(self, "alpha", 0)
-        param_validation.check_number(self, "l1_ratio", 0, 1, closed="both", optional=True)
-        param_validation.check_number(self, "max_iter", 1, whole=True)
-        param_validation.check_number(self, "tol", 0, optional=True)
-        param_validation.check_number(self, "eta0", 0, closed="neither")
-        param_validation.check_number(self, "power_t", -np.inf, closed="neither")
-        param_validation.check_number(self, "epsilon", 0)
-        param_validation.check_number(self, "validation_fraction", 0, 1, closed="neither")
-        param_validation.check_number(self, "n_iter_no_change", 1, whole=True)
-        param_validation.check_number(self, "batch_size", 1, whole=True)
-        param_validation.check_number(self, "n_jobs", -np.inf, whole=True, optional=True, closed="neither")
-        param_validation.check_verbose(self)
-        param_validation.check(
-            self,
-            "average",
-            lambda v: isinstance(v, (bool, np.bool_)) or param_validation.is_integral(v) and v > 0,
-            "an int in the range (0, inf) or a bool",
-        )
-        self._check_combinations(partial)
-        checkpoint_context.check_checkpoint(self)
-
-    def _check_combinations(self, partial: bool) -> None:
-        if self.early_stopping and partial:
-            raise InvalidArgumentError("early_stopping should be False with partial_fit")
-        if self.learning_rate == "optimal" and self.alpha == 0:
-            raise InvalidArgumentError(
-                "alpha must be > 0 since learning_rate is 'optimal'. alpha is used to compute the optimal learning"
-                " rate."
-            )
-        if self.learning_rate in ("pa1", "pa2") and self._described_loss.name != self._passive_loss:
-            raise InvalidArgumentError(
-                f"Learning rate '{self.learning_rate}' only works with loss '{self._passive_loss}'."
-            )
-        if self.learning_rate == "adagrad" and self.average:
-            raise InvalidArgumentError(
-                f"average={self.average!r} does not work with learning_rate='adagrad', which applies the penalty of a"
-                " weight at its next use: a mean of iterates would miss it. Use average=False."
-            )
-        if self.penalty == "elasticnet" and self.l1_ratio is None:
-            raise InvalidArgumentError("l1_ratio must be set when penalty is 'elasticnet'")
-
-    @property
-    def _described_loss(self) -> losses.Loss:
-        """Everything that is known about the loss."""
-        return losses.describe(self.loss)
-
-    def _loss_parameter(self) -> float:
-        parameter = self._described_loss.parameter
-        return float(getattr(self, parameter)) if isinstance(parameter, str) else parameter
-
-    # -- the run ---------------------------------------------------------------------------------------------------
-
-    def _linear(self, x: Any, n_outputs: int, **settings: Any) -> Linear:
-        """Build the model from the parameters."""
-        parameters = {
-            "n_features": x.shape[1],
-            "n_outputs": n_outputs,
-            "dtype": str(x.dtype),
-            "loss": self._described_loss.name if isinstance(self.loss, str) else self.loss,
-            "loss_parameter": self._loss_parameter(),
-            "penalty": self.penalty,
-            "alpha": float(self.alpha),
-            "l1_ratio": 0.0 if self.l1_ratio is None else float(self.l1_ratio),
-            "schedule": self.learning_rate,
-            "eta0": float(self.eta0),
-            "power_t": float(self.power_t),
-            "fit_intercept": bool(self.fit_intercept),
-            "sparse": is_sparse(x),
-            "average": int(self.average),
-            "batch_size": int(self.batch_size),
-            # stopping by tol needs the regularized objective; nothing else reads it
-            "measured": self.tol is not None and not self.early_stopping,
-        }
-        return Linear(**{**parameters, **settings})
-
-    def _run(
+    @with_callbacks
+    def fit(
         self,
-        model: Linear,
-        examples: Examples,
-        context: FitContext,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        coef_init: ArrayLike | None = None,
+        intercept_init: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
         *,
-        seed: int,
-        coef: np.ndarray | None,
-        intercept: np.ndarray | None,
-        monitor: Any = None,
-        partial: bool = False,
-        callback_arguments: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Fit ``model`` from ``coef (n_outputs, n_features)`` and ``intercept``, or from zeros; set the attributes.
+        X_val: MatrixLike | None = None,
+        y_val: ArrayLike | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Fit the model.
 
-        ``callback_arguments`` replaces the examples' own arguments of callbacks.
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
+            float32 stays float32; CSR indices may be 64 bits wide. A Dataset (:func:`parsgd.open_dataset`) is streamed.
+        y : array-like of shape (n_rows,)
+            Classes or, for a regression, numbers; for ``loss="poisson"`` values >= 0. Omit with a Dataset, which has
+            its own targets and weights.
+        coef_init, intercept_init : array-like, optional
+            Initial values. For a classifier ``(n_classes, n_features)`` and ``(n_classes,)``, one row for two classes;
+            for a regression ``(n_features,)`` and ``(1,)``.
+        sample_weight : array-like of shape (n_rows,), optional
+        X_val, y_val : array-like, optional
+            Validation set. ``history_`` records its score, accuracy or R^2; with ``early_stopping=True`` the score
+            decides when to stop.
+        resume : bool, default=False
+            Resume from the last checkpoint in the folder ``checkpoint``; without one the fit starts. A script that is
+            restarted after interruptions may always pass True.
+
+        Returns
+        -------
+        self
         """
-        n_features, max_epochs = examples.shape[1], 1 if partial else int(self.max_iter)
+        return self._fit_anew(X, y, sample_weight, resume, coef_init, intercept_init, X_val, y_val)
+
+    @with_callbacks
+    def partial_fit(self, X: MatrixLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Make one pass of SGD over the given rows, starting from the current parameters.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
+        y : array-like of shape (n_rows,)
+            Omit with a Dataset.
+        sample_weight : array-like of shape (n_rows,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._check_arguments(True)
+        examples = self._examples(X, y, sample_weight, reset=getattr(self, "coef_", None) is None)
+        return self._fit_rows(examples, y, FitContext(self), partial=True)
+
+    def _fit_anew(
+        self, X: Any, y: Any, sample_weight: Any, resume: bool, coef_init: Any, intercept_init: Any, *validation: Any
+    ) -> Self:
+        """Fit without the state of earlier fits, except their parameters with ``warm_start``."""
+        self._check_arguments()
+        examples = self._examples(X, y, sample_weight, reset=True)
+        if self.warm_start and getattr(self, "coef_", None) is not None:
+            coef_init = self.coef_ if coef_init is None else coef_init
+            intercept_init = self._intercept if intercept_init is None else intercept_init
+        forget(self, "coef_", "intercept_", "offset_", "classes_", "t_", "merge_weights_", *AVERAGES, *SQUARES)
+        with checkpoint_context.checkpointed(self, resume) as context:
+            self._learn_classes(examples)
+            self._fit_rows(examples, y, context, coef_init, intercept_init, *validation)
+        self._warn_not_converged()
+        return self
+
+    def _fit_rows(
+        self,
+        examples: Examples,
+        y: Any,
+        context: FitContext,
+        coef_init: Any = None,
+        intercept_init: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        partial: bool = False,
+    ) -> Self:
+        """Fit to examples; ``y`` are the targets as given, for callbacks of estimators that do not use them."""
+        model, encoder = self._model_and_encoder(examples)
+        examples = examples.encode_targets(encoder)
+        coef, intercept = self._start(coef_init, intercept_init, model, examples)
+        seed, examples, monitor = self._seed_and_split(model, examples, context, X_val, y_val)
         one_against_all = model.n_outputs > 1 and not model.described_loss.joint
         size = LinearSize(
-            examples.n_rows, examples.n_values, n_features, model.n_outputs, model.sparse, one_against_all
+            examples.n_rows, examples.n_values, model.n_features, model.n_outputs, model.sparse, one_against_all
         )
-        choice, engine = context.choose_parts(size)
-        if not partial:
-            auto_select.warn_of_few_rows(self.n_jobs, choice, examples.n_rows)
+        parts = self._choose_parts(context, size, partial)
         stopping = StoppingRule(
             tol=self.tol,
             patience=int(self.n_iter_no_change),
@@ -179,34 +165,120 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
             monitor=monitor,
             decides=bool(self.early_stopping),
         )
-        tasks = FitTasks(
-            self,
-            examples.callback_arguments() if callback_arguments is None else callback_arguments,
-            functools.partial(self._attributes, model, choice),
-            name="partial_fit" if partial else "fit",
-            epochs=0 if choice.algorithm.traits.one_shot else max_epochs,
-        )
-        with display_mode.shown(self.verbose), name_user_loss(model):
-            fit = loop.fit(
+        with name_user_loss(model):
+            fit, tasks = self._train(
                 model,
-                choice.algorithm,
-                engine,
-                examples.source(bool(self.shuffle)),
-                n_workers=choice.n_workers,
+                examples,
+                context,
+                parts,
+                lambda: self._state(model, seed, coef, intercept),
+                stopping,
                 seed=seed,
-                max_epochs=max_epochs,
-                stopping=stopping,
-                state=self._state(model, seed, coef, intercept),
-                owns_state=True,
-                schedule_step=self.t_,
-                checkpointer=context.writer,
-                epoch_callback=tasks.epoch_callback,
+                schedule_step=getattr(self, "t_", 1.0),
+                partial=partial,
+                callback_arguments={"y": y} if self._target_checks is None else None,
             )
         check_divergence(model, fit, examples)
-        for name, value in self._attributes(model, choice, fit).items():
-            setattr(self, name, value)
-        print_epochs(self.verbose, fit, choice.algorithm.traits.one_shot, network=False)
+        vars(self).update(self._attributes(model, parts[0], fit))
+        print_epochs(self.verbose, fit, parts[0].algorithm.traits.one_shot, network=False)
         tasks.end()
+        return self
+
+    # -- differences between the estimators ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def _model_and_encoder(self, examples: Examples) -> tuple[Linear, Pose]:
+        """Build the model and the encoder of its targets."""
+
+    def _learn_classes(self, examples: Examples) -> None:
+        """Set ``classes_`` of a classifier."""
+        return
+
+    @property
+    def _intercept(self) -> np.ndarray:
+        """The intercept, from the attributes."""
+        return self.intercept_
+
+    def _coef_attributes(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
+        """Map ``coef (n_outputs, n_features)`` and ``intercept (n_outputs,)`` to the estimator's attributes."""
+        return {"coef_": coef.ravel(), "intercept_": intercept}
+
+    def _coef_shape(self, model: Linear) -> tuple[int, ...]:
+        return (model.n_features,)
+
+    def _validation_targets(self, y: np.ndarray) -> np.ndarray:
+        """Encode the user's validation targets for the scorer."""
+        return y
+
+    def _decision(self, X: Any) -> np.ndarray:
+        """Compute ``X coef_^T + intercept_`` for an array of rows."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+
+    # -- model, start state and attributes -----------------------------------------------------------------------------
+
+    def _linear(self, x: Any, n_outputs: int, **settings: Any) -> Linear:
+        """Build the model from the parameters."""
+        return Linear(
+            n_features=x.shape[1],
+            n_outputs=n_outputs,
+            dtype=str(x.dtype),
+            loss=self._described_loss.name if isinstance(self.loss, str) else self.loss,
+            loss_parameter=self._loss_parameter(),
+            penalty=self.penalty,
+            alpha=float(self.alpha),
+            l1_ratio=0.0 if self.l1_ratio is None else float(self.l1_ratio),
+            schedule=self.learning_rate,
+            eta0=float(self.eta0),
+            power_t=float(self.power_t),
+            fit_intercept=bool(self.fit_intercept),
+            sparse=is_sparse(x),
+            average=int(self.average),
+            batch_size=int(self.batch_size),
+            # stopping by tol needs the regularized objective; nothing else reads it
+            measured=self.tol is not None and not self.early_stopping,
+            **settings,
+        )
+
+    def _start(
+        self, coef_init: Any, intercept_init: Any, model: Linear, examples: Examples
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Return initial values: the given ones, those of an earlier fit (partial_fit), or None for zeros."""
+        if getattr(self, "coef_", None) is not None:
+            averaging = bool(self.average) and "_standard_coef" in vars(self)
+            coef_init = self._standard_coef if averaging else self.coef_
+            intercept_init = self._standard_intercept if averaging else self._intercept
+        if model.n_outputs == 2:
+            # softmax of two classes; two given rows are used unchanged
+            coef_init, intercept_init = both_rows(coef_init, model.n_features), both_rows(intercept_init, 1)
+        coef = initial(coef_init, self._coef_shape(model), examples.dtype, "coef_init")
+        intercept = initial(intercept_init, (model.n_outputs,), examples.dtype, self._intercept_argument)
+        return coef, intercept
+
+    def _seed_and_split(
+        self, model: Linear, examples: Examples, context: FitContext, X_val: Any, y_val: Any
+    ) -> tuple[int, Examples, Any]:
+        """Return the seed, the training rows and the scorer of held-out rows, in the order of scikit-learn's draws."""
+        examples, monitor = self._validation(model, examples, context, X_val, y_val)
+        return self._seed(model, context), examples, monitor
+
+    def _seed(self, model: Linear, context: FitContext) -> int:
+        return int(check_random_state(context.random_state).randint(MAX_INT)) if self.shuffle else 0
+
+    def _validation(
+        self, model: Linear, examples: Examples, context: FitContext, X_val: Any, y_val: Any
+    ) -> tuple[Examples, Any]:
+        """Return the training examples and the scorer of the validation rows, held out or given."""
+        param_validation.check_pair(X_val, y_val)
+        if X_val is not None:
+            X_val, y_val = self._read(X_val, y_val, reset=False, dtypes=[examples.dtype])
+            return examples, functools.partial(self._score, model, X_val, self._validation_targets(y_val), None)
+        if not self.early_stopping:
+            return examples, None
+        split = functools.partial(validation_rows, self, context.random_state)
+        examples, held_out = examples.hold_out(split, self.validation_fraction, context.random_state)
+        return examples, functools.partial(self._score, model, *held_out)
 
     def _state(self, model: Linear, seed: int, coef: np.ndarray | None, intercept: np.ndarray | None) -> np.ndarray:
         """Build the start state of a fit."""
@@ -226,13 +298,7 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
 
     def _attributes(self, model: Linear, choice: auto_select.Choice, fit: loop.Fit) -> dict[str, Any]:
         """Return the fitted attributes. Once averaging has started, the averages are used for prediction."""
-        record = {
-            "t_": fit.schedule_step,
-            "n_iter_": fit.n_epochs,
-            "history_": fit.history,
-            "outcome_": fit.outcome,
-            "algorithm_": choice,
-        }
+        record = {"t_": fit.schedule_step, **super()._attributes(model, choice, fit)}
         views = model.views(fit.state)
         coef, intercept = by_output(views["coef"]), views["intercept"].copy()
         if "squares" in views:
@@ -245,58 +311,6 @@ class BaseSGD(PlainState, ToSklearn, CallbackSupportMixin, SparseCoefMixin, Base
         record |= {"_average_coef": means[0], "_average_intercept": means[1]}
         averaging = model.average <= fit.schedule_step - 1.0
         return record | self._coef_attributes(*(means if averaging else (coef, intercept)))
-
-    def _coef_attributes(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
-        """Map ``coef (n_outputs, n_features)`` and ``intercept (n_outputs,)`` to the estimator's attribute names."""
-        return {"coef_": coef, "intercept_": intercept}
-
-    def _clear(self, *names: str) -> None:
-        for name in (*names, "merge_weights_", *AVERAGES, *SQUARES):
-            if hasattr(self, name):
-                delattr(self, name)
-
-    def _examples(
-        self, X: Any, y: Any, sample_weight: Any, reset: bool, supervised: bool = True, **settings: Any
-    ) -> Examples:
-        """Validate arrays, or wrap the rows of a Dataset."""
-        if streaming.is_streamed(X):
-            return streaming.streamed_data(self, X, y, sample_weight, reset, supervised)
-        target = {"y": y} if supervised else {}
-        checked = validate_data(
-            self,
-            X,
-            **target,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            order="C",
-            accept_large_sparse=True,
-            reset=reset,
-            **settings,
-        )
-        X, y = checked if supervised else (checked, None)
-        if reset:
-            streaming.delete_columns(self)
-        return InMemoryData(X, np.zeros(X.shape[0]) if y is None else y, self._weights(sample_weight, X))
-
-    def _weights(self, sample_weight: Any, x: Any) -> np.ndarray | None:
-        """Return weights ``(n_rows,)`` in the dtype of the data, or None if every row has weight 1."""
-        if sample_weight is None:
-            return None
-        return _check_sample_weight(sample_weight, x, dtype=x.dtype, allow_all_zero_weights=bool(self.early_stopping))
-
-    def _warn_not_converged(self) -> None:
-        if self.tol is not None and self.tol > -np.inf and self.n_iter_ == self.max_iter:
-            warn(
-                "Maximum number of iteration reached before convergence. Consider increasing max_iter to improve the"
-                " fit.",
-                ConvergenceWarning,
-            )
-        if self.power_t < 0:
-            warn(
-                "Negative values for `power_t` are deprecated in version 1.8 and will raise an error in 1.10. "
-                "Use values in the range [0.0, inf) instead.",
-                FutureWarning,
-            )
 
 
 def by_output(weights: np.ndarray) -> np.ndarray:

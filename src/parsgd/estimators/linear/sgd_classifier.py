@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn import linear_model
 from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.extmath import safe_sparse_dot, softmax
+from sklearn.utils.extmath import softmax
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import streaming
-from parsgd.estimators.fitted import checkpoint_context
+from parsgd.estimators.estimator_base import MAX_INT
 from parsgd.estimators.fitted.checkpoint_context import FitContext
-from parsgd.estimators.linear.linear_validation import LinearAccuracy, stratified_rows
-from parsgd.estimators.linear.sgd_base import MAX_INT, BaseSGD, initial
-from parsgd.estimators.linear.two_classes import both_rows, difference, with_difference
+from parsgd.estimators.linear.linear_validation import accuracy
+from parsgd.estimators.linear.sgd_base import BaseSGD
+from parsgd.estimators.linear.two_classes import difference, with_difference
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import LabelEncoder, class_numbers, classes_of
-from parsgd.estimators.training_data import Examples
+from parsgd.estimators.training_data import Examples, StreamedData
 from parsgd.estimators.validation import param_validation
-from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.kernels import losses
 from parsgd.models.linear.linear_model import Linear
 from parsgd.utils.floating import silent
@@ -127,6 +124,7 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
 
     _serves = losses.CLASSIFIER
     _passive_loss = "hinge"
+    _score = staticmethod(accuracy)
     # scikit-learn's table of losses, part of its public attributes: name -> (class, *arguments)
     loss_functions: ClassVar[dict[str, tuple[Any, ...]]] = linear_model.SGDClassifier.loss_functions
 
@@ -159,84 +157,7 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         batch_size: int = 1,
         checkpoint: CheckpointLike = None,
     ) -> None:
-        self.loss = loss
-        self.penalty = penalty
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.fit_intercept = fit_intercept
-        self.max_iter = max_iter
-        self.tol = tol
-        self.shuffle = shuffle
-        self.verbose = verbose
-        self.epsilon = epsilon
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.learning_rate = learning_rate
-        self.eta0 = eta0
-        self.power_t = power_t
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.class_weight = class_weight
-        self.warm_start = warm_start
-        self.average = average
-        self.algorithm = algorithm
-        self.engine = engine
-        self.batch_size = batch_size
-        self.checkpoint = checkpoint
-
-    @with_callbacks
-    def fit(
-        self,
-        X: MatrixLike,
-        y: ArrayLike | None = None,
-        coef_init: ArrayLike | None = None,
-        intercept_init: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        X_val: MatrixLike | None = None,
-        y_val: ArrayLike | None = None,
-        resume: bool = False,
-    ) -> Self:
-        """Fit the model.
-
-        Parameters
-        ----------
-        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
-            float32 stays float32; CSR indices may be 64 bits wide. A Dataset (:func:`parsgd.open_dataset`) is streamed.
-        y : array-like of shape (n_rows,)
-            Omit with a Dataset, which has its own targets and weights.
-        coef_init, intercept_init : array-like, optional
-            Initial values: ``(n_classes, n_features)`` and ``(n_classes,)``, one row for two classes.
-        sample_weight : array-like of shape (n_rows,), optional
-        X_val, y_val : array-like, optional
-            Validation set. ``history_`` records its score; with ``early_stopping=True`` the score decides when to stop.
-        resume : bool, default=False
-            Resume from the last checkpoint in the folder ``checkpoint``; without one the fit starts. A script that is
-            restarted after interruptions may always pass True.
-
-        Returns
-        -------
-        self
-        """
-        self._check_arguments()
-        examples = self._examples(X, y, sample_weight, reset=True)
-        classes = X.classes if streaming.is_streamed(X) else classes_of(examples.y)
-        previous = (getattr(self, "coef_", None), getattr(self, "intercept_", None))
-        self._clear("classes_")
-        if self.warm_start and previous[0] is not None:
-            coef_init = previous[0] if coef_init is None else coef_init
-            intercept_init = previous[1] if intercept_init is None else intercept_init
-        self._clear("coef_", "intercept_")
-        self.t_: float = 1.0
-        with checkpoint_context.checkpointed(self, resume) as context:
-            if classes.dtype.kind in "iubU":
-                self.classes_: np.ndarray = classes
-            else:
-                _check_partial_fit_first_call(self, classes)  # raises for invalid labels
-            self._fit(examples, context, coef_init, intercept_init, X_val, y_val)
-        self._warn_not_converged()
-        return self
+        param_validation.store_arguments(self, locals())
 
     @with_callbacks
     def partial_fit(
@@ -262,39 +183,24 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         self
         """
         self._check_arguments(True)
-        if not hasattr(self, "classes_") and isinstance(self.class_weight, str) and self.class_weight == "balanced":
+        first = "classes_" not in vars(self)
+        if first and isinstance(self.class_weight, str) and self.class_weight == "balanced":
             raise InvalidArgumentError(
                 "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' weights, use"
                 " compute_class_weight('balanced', classes=classes, y=y). In place of y you can use a large enough"
                 " sample of the full training set target to properly estimate the class frequency distributions. Pass"
                 " the resulting weights as the class_weight parameter."
             )
-        if not hasattr(self, "t_"):
-            self.t_ = 1.0
-        examples = self._examples(X, y, sample_weight, reset=not hasattr(self, "classes_"))
+        examples = self._examples(X, y, sample_weight, reset=first)
         _check_partial_fit_first_call(self, classes)
-        return self._fit(examples, FitContext(self), None, None, None, None, partial=True)
+        return self._fit_rows(examples, y, FitContext(self), partial=True)
 
-    def _fit(
-        self,
-        examples: Examples,
-        context: FitContext,
-        coef_init: ArrayLike | None,
-        intercept_init: ArrayLike | None,
-        X_val: MatrixLike | None,
-        y_val: ArrayLike | None,
-        partial: bool = False,
-    ):
-        model, encoder = self._model_and_encoder(examples)
-        examples = examples.encode_targets(encoder)
-        coef, intercept = self._start(coef_init, intercept_init, model.n_outputs, examples)
-        random_state = check_random_state(context.random_state)
-        if model.n_outputs == 1:
-            random_state.randint(1, MAX_INT)  # scikit-learn draws once before its shuffling seed
-        seed = int(random_state.randint(MAX_INT)) if self.shuffle else 0
-        examples, monitor = self._validation(model, examples, context, X_val, y_val)
-        self._run(model, examples, context, seed=seed, coef=coef, intercept=intercept, monitor=monitor, partial=partial)
-        return self
+    def _learn_classes(self, examples: Examples) -> None:
+        classes = examples.dataset.classes if isinstance(examples, StreamedData) else classes_of(examples.y)
+        if classes.dtype.kind in "iubU":
+            self.classes_: np.ndarray = classes
+        else:
+            _check_partial_fit_first_call(self, classes)  # raises for invalid labels
 
     def _model_and_encoder(self, examples: Examples) -> tuple[Linear, LabelEncoder]:
         """Build the model, and the encoder of labels to targets: -1 and 1, or class numbers."""
@@ -315,21 +221,8 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         )
         return model, LabelEncoder(self.classes_, "signs" if single else "numbers", str(examples.dtype))
 
-    def _start(
-        self, coef_init: ArrayLike | None, intercept_init: ArrayLike | None, n_outputs: int, X: Examples
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Return initial values: the given ones, those of an earlier fit (partial_fit), or None for zeros."""
-        if coef_init is None and getattr(self, "coef_", None) is not None:
-            averaging = bool(self.average) and hasattr(self, "_standard_coef")
-            coef_init = self._standard_coef if averaging else self.coef_
-            intercept_init = self._standard_intercept if averaging else self.intercept_
-        shape = (n_outputs, X.shape[1])
-        if n_outputs == 2:
-            # softmax of two classes; two given rows are used unchanged
-            coef_init, intercept_init = both_rows(coef_init, X.shape[1]), both_rows(intercept_init, 1)
-        coef = initial(coef_init, shape, X.dtype, "coef_init")
-        intercept = initial(intercept_init, (n_outputs,), X.dtype, "intercept_init")
-        return coef, intercept
+    def _coef_shape(self, model: Linear) -> tuple[int, ...]:
+        return (model.n_outputs, model.n_features)
 
     def _coef_attributes(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
         if len(coef) == 2:
@@ -340,21 +233,20 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         super().__setstate__(state)
         with_difference(self)
 
-    def _validation(
-        self, model: Linear, examples: Examples, context: FitContext, X_val: MatrixLike | None, y_val: ArrayLike | None
-    ) -> tuple[Examples, Any]:
-        """Return the training examples and the scorer of the validation rows, held out or given."""
-        param_validation.check_pair(X_val, y_val)
-        if X_val is not None:
-            X_val, y_val = validate_data(
-                self, X_val, y_val, accept_sparse="csr", dtype=[examples.dtype], order="C", reset=False
-            )
-            return examples, LinearAccuracy(model, X_val, class_numbers(self.classes_, y_val), None)
-        if not self.early_stopping:
-            return examples, None
-        split = partial(stratified_rows, self, context.random_state)
-        examples, held_out = examples.hold_out(split, self.validation_fraction, context.random_state)
-        return examples, LinearAccuracy(model, *held_out)
+    def _seed_and_split(
+        self, model: Linear, examples: Examples, context: FitContext, X_val: Any, y_val: Any
+    ) -> tuple[int, Examples, Any]:
+        seed = self._seed(model, context)
+        return seed, *self._validation(model, examples, context, X_val, y_val)
+
+    def _seed(self, model: Linear, context: FitContext) -> int:
+        random_state = check_random_state(context.random_state)
+        if model.n_outputs == 1:
+            random_state.randint(1, MAX_INT)  # scikit-learn draws once before its shuffling seed
+        return int(random_state.randint(MAX_INT)) if self.shuffle else 0
+
+    def _validation_targets(self, y: np.ndarray) -> np.ndarray:
+        return class_numbers(self.classes_, y)
 
     def _check_proba(self) -> bool:
         if not self._described_loss.has_probabilities:
@@ -369,7 +261,6 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         ``softmax``: the model's own. ``log_loss``: logistic probabilities of the classes, normalized to sum to one.
         ``modified_huber``: ``(clip(decision, -1, 1) + 1) / 2``, normalized (Zadrozny and Elkan, KDD 2002).
         """
-        check_is_fitted(self)
         loss, scores = self._described_loss, self.decision_function(X)
         if loss.joint:
             return softmax(np.column_stack([-scores, scores]) / 2 if scores.ndim == 1 else scores, copy=True)
@@ -394,7 +285,5 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
     @streaming.blockwise
     def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Compute ``X coef_^T + intercept_``: ``(n_rows,)`` for two classes, else ``(n_rows, n_classes)``."""
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
-        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        scores = self._decision(X)
         return scores.ravel() if scores.shape[1] == 1 else scores

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import streaming
-from parsgd.estimators.fitted import checkpoint_context
 from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.network.mlp_base import BaseMLP
 from parsgd.estimators.network.mlp_params import is_stochastic
-from parsgd.estimators.network.network_validation import NetworkAccuracy
+from parsgd.estimators.network.network_validation import accuracy
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import LabelEncoder, MultiLabelEncoder
-from parsgd.estimators.training_data import Examples
+from parsgd.estimators.training_data import Examples, StreamedData
 from parsgd.estimators.validation import param_validation
 from parsgd.utils.floating import silent
 
@@ -34,7 +30,6 @@ if TYPE_CHECKING:
 
     from parsgd.core import Algorithm, Engine
     from parsgd.estimators.validation.argument_types import CheckpointLike, ClassWeight, MatrixLike, RandomState
-    from parsgd.models.network.network_model import Network
 
 
 class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
@@ -64,16 +59,9 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
     clip_norm : float or None, default=None
         Maximum norm of a step's gradient.
     weight_init : {"glorot", "he"}, default="glorot"
-    n_jobs : int or None, default=None
-        Workers for one fit. A positive number is used as is; None and -1 choose from the data size, up to all cores.
-    algorithm : str or object, default="auto"
-        Parallel algorithm: ``"auto"``, ``"simuparallel"``, ``"weighted"``, ``"local"``, ``"minibatch"``,
-        ``"delayed"``, ``"asynchronous"``, ``"elastic"``, ``"hogwild"``. ``algorithm_`` records the choice and its
-        reason. :class:`parsgd.Hogwild`, on shared memory without averages, is for sparse rows and plain SGD.
-    engine : {"auto", "serial", "threads", "processes", "simulated"} or object, default="auto"
-        Where the workers run; :class:`parsgd.Simulated` runs them on a virtual clock.
-    checkpoint : str, path, :class:`parsgd.Checkpoint` or None, default=None
-        As in :class:`parsgd.SGDClassifier`; not with ``solver="lbfgs"``.
+    n_jobs, algorithm, engine, checkpoint
+        As in :class:`parsgd.SGDClassifier`; no checkpoint with ``solver="lbfgs"``. :class:`parsgd.Hogwild` is for
+        sparse rows and plain SGD.
 
     Attributes
     ----------
@@ -90,15 +78,8 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         Examples visited.
     n_iter_, n_layers_, n_outputs_ : int
     out_activation_ : str
-    history_ : parsgd.training.reporting.history.History
-        List with a dict per round: time, progress, loss, work of each worker.  The module lists the keys.
-        ``to_frame()`` converts it to a table.
-    algorithm_ : Choice
-        ``name``, ``why``, ``algorithm``, ``n_workers``.
-    outcome_ : parsgd.errors.Outcome
-        Reason why the fit ended.
-    resumed_from_ : int or None
-        With ``checkpoint``: the round from which the fit resumed; None if it started.
+    history_, algorithm_, outcome_, resumed_from_
+        As in :class:`parsgd.SGDClassifier`.
 
     Raises
     ------
@@ -124,6 +105,9 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
     ...     model.fit(X / 16, y).score(X / 16, y) > 0.95
     True
     """
+
+    _target_checks: ClassVar[dict[str, bool]] = {"multi_output": True}
+    _score = staticmethod(accuracy)
 
     def __init__(
         self,
@@ -160,39 +144,7 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         engine: str | Engine = "auto",
         checkpoint: CheckpointLike = None,
     ) -> None:
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            activation=activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-            dropout=dropout,
-            clip_norm=clip_norm,
-            weight_init=weight_init,
-            n_jobs=n_jobs,
-            algorithm=algorithm,
-            engine=engine,
-            checkpoint=checkpoint,
-        )
-        self.class_weight = class_weight
+        param_validation.store_arguments(self, locals())
 
     def _check_parameters(self) -> None:
         param_validation.check(
@@ -207,50 +159,6 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-
-    @with_callbacks
-    def fit(
-        self,
-        X: MatrixLike,
-        y: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        X_val: MatrixLike | None = None,
-        y_val: ArrayLike | None = None,
-        resume: bool = False,
-    ) -> Self:
-        """Fit the model.
-
-        Parameters
-        ----------
-        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
-            float32 stays float32. A Dataset (:func:`parsgd.open_dataset`) is streamed.
-        y : array-like of shape (n_rows,) or (n_rows, n_labels)
-            Classes, or 0 and 1 for multilabel targets. Omit with a Dataset, which has its own targets and weights.
-        sample_weight : array-like of shape (n_rows,), optional
-        X_val, y_val : array-like, optional
-            Validation set. ``history_`` records its accuracy; with ``early_stopping=True`` it decides when to stop.
-        resume : bool, default=False
-            Resume from the last checkpoint in the folder ``checkpoint``, if there is one.
-
-        Returns
-        -------
-        self
-        """
-        self._check_arguments()
-        self._check_validation_set(X_val, y_val, partial=False)
-        warm = self.warm_start and hasattr(self, "coefs_")
-        examples = self._labelled(X, y, sample_weight, reset=not warm)
-        binarizer = LabelBinarizer().fit(X.classes if streaming.is_streamed(X) else examples.y)
-        if warm:
-            self._check_same_classes(np.asarray(binarizer.classes_))
-        else:
-            self.classes_: np.ndarray = binarizer.classes_
-            self._multilabel = binarizer.y_type_.startswith("multilabel")
-        with checkpoint_context.checkpointed(self, resume) as context:
-            self._fit_labels(examples, context, False, X_val, y_val)
-        self._warn_not_converged()
-        return self
 
     @available_if(is_stochastic)
     @with_callbacks
@@ -291,72 +199,46 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
                 " weights from a sample with sklearn.utils.compute_class_weight and pass them as a dict."
             )
         first = _check_partial_fit_first_call(self, classes)
-        examples = self._labelled(X, y, sample_weight, reset=not hasattr(self, "coefs_"))
+        fitted = "coefs_" in vars(self)
+        examples = self._columns(X, y, sample_weight, reset=not fitted)
         # also if an earlier first call set the classes and then failed
-        if first or not hasattr(self, "coefs_"):
-            multilabel = not streaming.is_streamed(X) and type_of_target(examples.y).startswith("multilabel")
-            self._multilabel = multilabel
-        self._fit_labels(examples, FitContext(self), True, X_val, y_val)
+        if first or not fitted:
+            arrays = not isinstance(examples, StreamedData)
+            self._multilabel = arrays and type_of_target(examples.y).startswith("multilabel")
+        self._fit_rows(examples, FitContext(self), True, X_val, y_val)
         return self
 
-    def _labelled(self, X: MatrixLike, y: ArrayLike | None, sample_weight: ArrayLike | None, reset: bool) -> Examples:
-        examples = self._examples(X, y, sample_weight, reset)
-        return examples if streaming.is_streamed(X) else replace(examples, y=self._labels(examples.y))
-
-    def _fit_labels(
-        self,
-        examples: Examples,
-        context: FitContext,
-        partial: bool,
-        X_val: MatrixLike | None,
-        y_val: ArrayLike | None,
-    ) -> None:
-        dtype, factors = examples.dtype, None
-        if self.class_weight is not None:
-            self._check_class_weight()
-            factors = examples.class_factors(self.class_weight, self.classes_)
-        examples = examples.encode_targets(self._encoder(dtype, factors))
-        self.n_outputs_: int = len(self.classes_) if self._multilabel or len(self.classes_) > 2 else 1
-        held_out = None
-        if X_val is not None:
-            X_val, y_val = self._read(X_val, y_val, reset=False)
-            held_out = (X_val.astype(dtype, copy=False), self._targets(self._labels(y_val), dtype), None)
-        self._fit_network(examples, context, partial, held_out, stratify=self.n_outputs_ == 1)
-
-    def _labels(self, y: Any) -> np.ndarray:
-        y = y.toarray() if sparse.issparse(y) else y
-        return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
-
-    def _check_same_classes(self, classes: np.ndarray) -> None:
+    def _learn_classes(self, examples: Examples, warm: bool) -> None:
+        labels = examples.dataset.classes if isinstance(examples, StreamedData) else examples.y
+        binarizer = LabelBinarizer().fit(labels)
+        if not warm:
+            self.classes_: np.ndarray = binarizer.classes_
+            self._multilabel = binarizer.y_type_.startswith("multilabel")
+            return
+        classes = np.asarray(binarizer.classes_)
         if set(classes.tolist()) != set(self.classes_.tolist()):
             raise InvalidArgumentError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously"
                 f" got {self.classes_}, `y` has {classes}"
             )
 
-    def _targets(self, y: np.ndarray, dtype: Any) -> np.ndarray:
-        """Encode labels: class numbers ``(n_rows,)`` int64 for three or more classes, else 0 and 1 ``(n_rows,
-        n_outputs)``.
-        """
-        return self._encoder(dtype)(y)[0]
-
-    def _encoder(self, dtype: Any, factors: np.ndarray | None = None) -> LabelEncoder | MultiLabelEncoder:
-        """Build the encoder of labels to targets."""
+    def _encoder(self, dtype: Any, examples: Examples | None = None) -> LabelEncoder | MultiLabelEncoder:
+        factors = None
+        if examples is not None and self.class_weight is not None:
+            if self._multilabel:
+                raise InvalidArgumentError("class_weight does not work with multilabel targets; use sample_weight.")
+            factors = examples.class_factors(self.class_weight, self.classes_)
         if self._multilabel:
             return MultiLabelEncoder(len(self.classes_), str(np.dtype(dtype)))
         form = "column" if len(self.classes_) <= 2 else "numbers"
         return LabelEncoder(self.classes_, form, str(np.dtype(dtype)), factors)
 
-    def _check_class_weight(self) -> None:
-        if self._multilabel:
-            raise InvalidArgumentError("class_weight does not work with multilabel targets; use sample_weight.")
+    def _count_outputs(self, examples: Examples) -> int:
+        return len(self.classes_) if self._multilabel or len(self.classes_) > 2 else 1
 
     def _network_loss(self) -> dict[str, Any]:
         separate = self._multilabel or len(self.classes_) <= 2
         return {"loss": "sigmoid" if separate else "softmax"}
-
-    def _monitor(self, model: Network, X: MatrixLike, y: ArrayLike | None, weight: np.ndarray | None):
-        return NetworkAccuracy(model, X, y, weight)
 
     @streaming.blockwise
     def predict(self, X: MatrixLike) -> np.ndarray:

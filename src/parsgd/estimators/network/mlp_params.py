@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
 from parsgd.errors import InvalidArgumentError
+from parsgd.estimators.estimator_base import ParallelEstimator
 from parsgd.estimators.fitted import checkpoint_context
 from parsgd.estimators.validation import param_validation
 from parsgd.models.network.forward import ACTIVATIONS
@@ -15,9 +15,6 @@ from parsgd.models.network.network_model import SCHEDULES, STARTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from parsgd.core import Algorithm, Engine
-    from parsgd.estimators.validation.argument_types import CheckpointLike, RandomState
 
 STOCHASTIC = ("sgd", "adam", "adamw")
 
@@ -32,80 +29,32 @@ def is_stochastic(estimator: Any) -> bool:
     return True
 
 
-class MLPParams(BaseEstimator):
+class MLPParams(ParallelEstimator):
     """Constructor parameters of both network estimators, with their checks."""
 
-    def __init__(
-        self,
-        *,
-        hidden_layer_sizes: int | Sequence[int],
-        activation: str,
-        solver: str,
-        alpha: float,
-        batch_size: int | str,
-        learning_rate: str,
-        learning_rate_init: float,
-        power_t: float,
-        max_iter: int,
-        shuffle: bool,
-        random_state: RandomState,
-        tol: float,
-        verbose: int,
-        warm_start: bool,
-        momentum: float,
-        nesterovs_momentum: bool,
-        early_stopping: bool,
-        validation_fraction: float,
-        beta_1: float,
-        beta_2: float,
-        epsilon: float,
-        n_iter_no_change: float,
-        max_fun: int,
-        dropout: float,
-        clip_norm: float | None,
-        weight_init: str,
-        n_jobs: int | None,
-        algorithm: str | Algorithm,
-        engine: str | Engine,
-        checkpoint: CheckpointLike,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.dropout = dropout
-        self.clip_norm = clip_norm
-        self.weight_init = weight_init
-        self.n_jobs = n_jobs
-        self.algorithm = algorithm
-        self.engine = engine
-        self.checkpoint = checkpoint
-
-    @param_validation.checked_once
-    def _check_arguments(self, *partial: bool) -> None:
-        self._check_parameters(*partial)
+    hidden_layer_sizes: int | Sequence[int]
+    activation: str
+    solver: str
+    alpha: float
+    batch_size: int | str
+    learning_rate: str
+    learning_rate_init: float
+    power_t: float
+    tol: float
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    max_fun: int
+    dropout: float
+    clip_norm: float | None
+    weight_init: str
 
     def _check_parameters(self) -> None:
-        """Raise for an invalid parameter, naming it, before any work starts."""
         param_validation.check_choice(self, "activation", ACTIVATIONS)
         param_validation.check_choice(self, "solver", (*STOCHASTIC, "lbfgs"))
         param_validation.check_choice(self, "learning_rate", SCHEDULES)

@@ -10,12 +10,11 @@ import numpy as np
 
 from parsgd.core import Model, Rows
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.averaging import sum_arrays
-from parsgd.estimators.fitted.resume_attributes import problems_of_rule
-from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, base_name, known_name
+from parsgd.estimators.fitted.attribute_checks import is_number, problems_of_array, problems_of_rule
+from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, known_name, sum_arrays
 from parsgd.estimators.network import network_onnx, network_to_sklearn
+from parsgd.estimators.network.mlp_base import single_column
 from parsgd.estimators.onnx_nodes import GraphBuilder
-from parsgd.estimators.validation.attribute_checks import is_number, problems_of_array
 from parsgd.models.network.network_model import Network
 from parsgd.utils.row_arrays import rows_of
 
@@ -68,7 +67,7 @@ class NetworkKind(ModelKind):
         n_outputs = getattr(estimator, "n_outputs_", None)
         if not is_number(n_outputs, 1, whole=True):
             yield f"n_outputs_ is {n_outputs!r}, not a number of outputs"
-        if hasattr(estimator, "classes_"):
+        if "classes_" in vars(estimator):
             multilabel = getattr(estimator, "_multilabel", None)
             if not isinstance(multilabel, bool):
                 yield f"_multilabel is {multilabel!r}, not True or False"
@@ -125,8 +124,7 @@ class NetworkKind(ModelKind):
 
     def validation_problem(self, merged: Any, first: Any, X: Any, y: Any) -> tuple[Model, Rows]:
         X, y = merged._read(X, y, reset=False)
-        y = merged._labels(y) if base_name(merged) == "MLPClassifier" else y
-        target = merged._targets(y, np.float64)
+        target = merged._encoder(np.float64)(single_column(y))[0]
         layers = (X.shape[1], *(intercept.size for intercept in first.intercepts_))
         model = replace(merged._network(X, layers, 1), solver="sgd", dtype="float64", dropout=0.0)
         return model, rows_of(X, target)
@@ -159,7 +157,7 @@ def _set_slots(merged: Any, estimators: Sequence[Any], shares: np.ndarray) -> No
     slots = [getattr(estimator, "_slots", np.zeros(0)) for estimator in estimators]
     alike = len({len(part) for part in slots}) == 1 and merged.solver != "lbfgs"
     merged._slots = sum_arrays(slots, shares) if alike else np.zeros(0, dtype=merged.coefs_[0].dtype)
-    if alike and all(hasattr(estimator, "_clock") for estimator in estimators):
+    if alike and all("_clock" in vars(estimator) for estimator in estimators):
         merged._clock = float(np.ceil(shares @ [estimator._clock for estimator in estimators] - 1e-9))
 
 
@@ -171,6 +169,6 @@ def _problems_of_partial_fit(estimator: Any, n_parameters: int) -> Iterator[str]
         yield f"_slots has {slots.size} values, not a multiple of {n_parameters} parameters"
     if not is_number(getattr(estimator, "_clock", 1), 1):
         yield f"_clock is {estimator._clock!r}, not a number >= 1"
-    if hasattr(estimator, "_rule") or hasattr(estimator, "_gains"):
+    if {"_rule", "_gains"} & vars(estimator).keys():
         yield from problems_of_array("_gains", getattr(estimator, "_gains", None), (1,))
         yield from problems_of_rule(getattr(estimator, "_rule", None), n_parameters)

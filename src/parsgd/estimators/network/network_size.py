@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from parsgd.estimators.cost_estimates import ProblemSize
+
 # FLOPs per second of matrix products on one core, the solver's passes over its slots, overhead per step, and cost per
 # round: benchmarks/figures/networks.py, rounded. Work per stored value for one unit of the first layer: measured once,
 # on 20,000 sparse rows of 75 values and 100 units.
@@ -21,7 +23,7 @@ _MAX_MERGE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class NetworkSize:
+class NetworkSize(ProblemSize):
     """Size of a network and its data, known before the fit."""
 
     n_rows: int
@@ -32,15 +34,11 @@ class NetworkSize:
     sparse: bool = False
 
     convex = False
-    one_against_all = False
     # includes waiting for the last batch of the other worker
     wake_seconds = _SECONDS_PER_NETWORK_ROUND
 
     def rounds(self, n_workers: int) -> tuple[int, int]:
-        """Return the useful number of merges per pass, and the minimum below which accuracy drops.
-
-        Workers of a network diverge faster the more of them there are.
-        """
+        # workers of a network diverge faster the more of them there are
         useful = min(max(_MIN_ROUNDS, _ROUNDS_PER_WORKER * n_workers), _MAX_ROUNDS)
         return useful, useful // 2
 
@@ -59,7 +57,6 @@ class NetworkSize:
 
     @property
     def merge_seconds(self) -> float:
-        """Approximate seconds of the driver per merge with an adaptive step."""
         # at most two probes, forward only
         probing = 4.0 * self.n_probe_rows * sum(i * o for i, o in pairwise(self.layers)) / _FLOPS
         return self.n_parameters * _SECONDS_PER_NETWORK_PARAMETER + probing
@@ -70,7 +67,6 @@ class NetworkSize:
 
     @property
     def epoch_seconds(self) -> float:
-        """Approximate seconds per pass on one core."""
         products = [i * o for i, o in pairwise(self.layers)]
         # two FLOPs each for the forward pass, the gradient, and the backward pass beyond the first layer
         flops = 2.0 * self.n_rows * (3.0 * sum(products) - products[0])
@@ -82,7 +78,6 @@ class NetworkSize:
         return seconds + steps * (_SECONDS_PER_STEP + self._weights * self.n_slots * _SECONDS_PER_SLOT)
 
     def reason_against(self, n_workers: int) -> str | None:
-        """Return why this many workers would cost time or accuracy, or None."""
         steps = self.n_rows / self.batch_size / n_workers
         if steps < _MIN_STEPS:
             return f"a worker would make {steps:.0f} steps per pass: too few between averages"

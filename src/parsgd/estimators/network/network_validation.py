@@ -1,10 +1,11 @@
-"""Validation of networks during a fit: the split of the rows, and scorers of a state on the held-out ones."""
+"""Validation of networks during a fit: the split of the rows, and scores of a state on the held-out ones."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.metrics import r2_score
 from sklearn.model_selection import train_test_split
 
@@ -14,10 +15,9 @@ if TYPE_CHECKING:
     from parsgd.models.network.network_model import Network
 
 
-def split_rows(
-    estimator: Any, random: Any, stratify: bool, y: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Split row numbers into training and validation rows, stratified by class if ``stratify``."""
+def split_rows(estimator: Any, random: Any, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split row numbers into training and validation rows, stratified by class for two classes."""
+    stratify = is_classifier(estimator) and estimator.n_outputs_ == 1
     # scikit-learn names a class that is too small "True" or "False"
     train, held_out = train_test_split(
         np.arange(len(y)),
@@ -38,38 +38,26 @@ def split_rows(
     return train, held_out
 
 
-class NetworkAccuracy:
-    """Accuracy of a state on held-out rows (multilabel: share of rows with all labels correct); picklable."""
-
-    def __init__(self, model: Network, X: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
-        self.model: Network = model
-        self.X = X
-        self.y: np.ndarray = y
-        self.weight: np.ndarray | None = weight
-
-    def __call__(self, state: np.ndarray) -> np.ndarray:
-        # a diverged state gets the score NaN, without warnings
-        with np.errstate(over="ignore", invalid="ignore"):
-            p = self.model.predict(state, self.X)
-        if not np.isfinite(p).all():
-            return np.array([np.nan])
-        correct = p.argmax(axis=1) == self.y if self.y.ndim == 1 else ((p > 0.5) == (self.y > 0.5)).all(axis=1)
-        return np.array([np.average(correct, weights=self.weight)])
+def accuracy(model: Network, X: Any, y: np.ndarray, weight: np.ndarray | None, state: np.ndarray) -> np.ndarray:
+    """Return the accuracy of a state on held-out rows; for multilabel targets the share with all labels correct."""
+    p = _finite_predictions(model, X, state)
+    if p is None:
+        return np.array([np.nan])
+    correct = p.argmax(axis=1) == y if y.ndim == 1 else ((p > 0.5) == (y > 0.5)).all(axis=1)
+    return np.array([np.average(correct, weights=weight)])
 
 
-class NetworkR2:
-    """Coefficient of determination of a state on held-out rows; picklable."""
+def r2(model: Network, X: Any, y: np.ndarray, weight: np.ndarray | None, state: np.ndarray) -> np.ndarray:
+    """Return the coefficient of determination of a state on held-out rows."""
+    predicted = _finite_predictions(model, X, state)
+    if predicted is None:
+        return np.array([np.nan])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.array([r2_score(y, predicted, sample_weight=weight)])
 
-    def __init__(self, model: Network, X: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
-        self.model: Network = model
-        self.X = X
-        self.y: np.ndarray = y
-        self.weight: np.ndarray | None = weight
 
-    def __call__(self, state: np.ndarray) -> np.ndarray:
-        # a diverged state gets the score NaN, without warnings
-        with np.errstate(over="ignore", invalid="ignore"):
-            predicted = self.model.predict(state, self.X)
-            if not np.isfinite(predicted).all():
-                return np.array([np.nan])
-            return np.array([r2_score(self.y, predicted, sample_weight=self.weight)])
+def _finite_predictions(model: Network, X: Any, state: np.ndarray) -> np.ndarray | None:
+    """Compute predictions, or return None for a diverged state."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        predicted = model.predict(state, X)
+    return predicted if np.isfinite(predicted).all() else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,6 +16,13 @@ _IMMUTABLE = frozenset({str, int, float, bool, type(None)})
 # Checked arguments, with their types: 1, 1.0 and True are equal.
 _checked: set[tuple] = set()
 _MAX_CACHED = 1000
+
+
+def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:
+    """Set an attribute per argument of a constructor, whose ``locals()`` are ``arguments``."""
+    for name in _argument_names(type(estimator)):
+        if name in arguments:
+            setattr(estimator, name, arguments[name])
 
 
 def checked_once(method: Callable[..., None]) -> Callable[..., None]:

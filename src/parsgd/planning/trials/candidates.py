@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from parsgd.core import CostModel
@@ -60,6 +60,18 @@ def serial_candidate(costs: CostModel, serial: SerialRun, whole: float) -> Candi
     return Candidate(1, "serial", "serial", "auto", passes, seconds, 1.0, basis="begun" if begun else "rehearsed")
 
 
+def without_prediction(costs: CostModel, strategy: Strategy, n_workers: int) -> Candidate:
+    """Return a candidate whose trial did not fit into the time."""
+    engine = "threads" if costs.on_threads(n_workers) else "simulated"
+    return Candidate(n_workers, strategy.label, engine, strategy.algorithm, None, None, None, basis="no time")
+
+
+def never_reaching(costs: CostModel, strategy: Strategy, n_workers: int, basis: str) -> Candidate:
+    """Return a candidate that does not reach the goal, by its own trial or because better ones failed."""
+    never = {"passes": math.inf, "seconds": math.inf, "speedup": 0.0, "basis": basis}
+    return replace(without_prediction(costs, strategy, n_workers), **never)
+
+
 def candidate(
     costs: CostModel, strategy: Strategy, n_workers: int, runs: Sequence[TrialRun], serial: SerialRun, whole: float
 ) -> Candidate:
@@ -67,37 +79,27 @@ def candidate(
 
     ``whole`` is the number of passes of the serial fit; those of ``serial`` may be only the first of them.
     """
-    engine = "threads" if costs.on_threads(n_workers) else "simulated"
     known = [run for run in runs if run.reached is not None]
     if not known:
-        return Candidate(n_workers, strategy.label, engine, strategy.algorithm, None, None, None, basis="no time")
+        return without_prediction(costs, strategy, n_workers)
     begun = whole > serial.passes + 1e-9
     passes = cost_model.mean_passes([run.reached for run in known])
     if begun:
         passes = cost_model.carried_over(passes, serial.passes, whole)
     basis = "begun" if begun or all(run.begun for run in known) else "rehearsed"
     if passes > MOST_PASSES * whole:
-        return Candidate(n_workers, strategy.label, engine, strategy.algorithm, math.inf, math.inf, 0.0, basis=basis)
+        return never_reaching(costs, strategy, n_workers, basis)
     combine_s = sum(run.combine_s for run in known) / len(known)
     own = next((run.seconds_per_row for run in known if run.seconds_per_row is not None), None)
     rounds = max(passes * strategy.rounds_per_pass, 1.0)
     seconds = cost_model.fit_seconds(costs, n_workers, passes, rounds, combine_s, own)
     alone = cost_model.fit_seconds(costs, 1, serial.reached / serial.passes * whole, 0)
-    return Candidate(
-        n_workers,
-        strategy.label,
-        engine,
-        strategy.algorithm,
-        passes,
-        seconds,
-        alone / seconds,
-        rounds,
-        cost_model.round_seconds(costs, n_workers, combine_s),
-        basis,
+    return replace(
+        without_prediction(costs, strategy, n_workers),
+        passes=passes,
+        seconds=seconds,
+        speedup=alone / seconds,
+        rounds=rounds,
+        round_s=cost_model.round_seconds(costs, n_workers, combine_s),
+        basis=basis,
     )
-
-
-def inferred(costs: CostModel, strategy: Strategy, n_workers: int) -> Candidate:
-    """Return a candidate without a trial, because candidates that should do better failed."""
-    engine = "threads" if costs.on_threads(n_workers) else "simulated"
-    return Candidate(n_workers, strategy.label, engine, strategy.algorithm, math.inf, math.inf, 0.0, basis="others")

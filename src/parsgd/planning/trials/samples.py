@@ -12,7 +12,7 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import kinds
-from parsgd.estimators.linear.sgd_base import MAX_INT
+from parsgd.estimators.estimator_base import MAX_INT
 from parsgd.planning.trials.heldout import HeldOut
 
 # Held-out rows.  With few misclassified rows (enron_spam), 2,000 rows favored another algorithm than the test set.

@@ -11,7 +11,7 @@ from typing import Any
 from parsgd.core import CostModel
 from parsgd.planning.strategies import Strategy
 from parsgd.planning.trials import trial_budget
-from parsgd.planning.trials.candidates import Candidate, candidate, inferred
+from parsgd.planning.trials.candidates import Candidate, candidate, never_reaching
 from parsgd.planning.trials.independent_runs import RunVariance
 from parsgd.planning.trials.samples import TrialSample
 from parsgd.planning.trials.trial_budget import TrialBudget
@@ -105,7 +105,7 @@ class TrialSchedule:
     def _cell(self, n_workers: int, strategy: Strategy, whole: float) -> Candidate:
         runs = self.runs.get((n_workers, strategy.label), [])
         if not runs and self.hopeless(n_workers, strategy):
-            return inferred(self.costs, strategy, n_workers)
+            return never_reaching(self.costs, strategy, n_workers, "others")
         if not any(run.reached is not None for run in runs) and (similar := self._similar_runs(n_workers, strategy)):
             found = candidate(self.costs, strategy, n_workers, similar, self.serial, whole)
             return replace(found, basis="alike")
