@@ -195,9 +195,8 @@ def _format_of(address: Address) -> str:
 def _csv(data: Any, addresses: list[Address], request: OpenOptions, name: str) -> Dataset:
     arrow()
     from parsgd.data.formats.csv import csv_pieces, csv_schema
-    from parsgd.data.formats.csv_layout import CsvOptions
 
-    schema, layouts = csv_schema(addresses, CsvOptions(request.header, request.decimal))
+    schema, layouts = csv_schema(addresses, request.header, request.decimal)
     columns = columns_of_table(schema, request, str(addresses[0]))
     return columns.dataset(csv_pieces(addresses, layouts, schema, columns.first_reading), name, layouts[0].notes)
 

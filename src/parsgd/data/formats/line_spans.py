@@ -44,15 +44,14 @@ class RowScanner:
     """A scanner that finds the ends of rows in consecutive blocks of a file.
 
     ``separator`` divides fields; None: the format has no quotes. ``newline`` ends a row. ``name`` and ``line``, the
-    number of the first line, locate errors. Lines that begin with ``comment`` are not rows.
+    number of the first line, locate errors.
     """
 
-    def __init__(self, name: str, separator: str | None, newline: int = _NEWLINE, line: int = 1, comment: bytes = b""):
+    def __init__(self, name: str, separator: str | None, newline: int = _NEWLINE, line: int = 1):
         self.name: str = name
         self.quoted: bool = separator is not None
         self.newline: int = newline
         self.line: int = line
-        self.comment: bytes = comment
         self.separator: int = ord(separator or ",")
         # inside: within a quoted field; opened: the line where it began; begins: a field begins here
         self.inside: bool = False
@@ -98,15 +97,12 @@ class RowScanner:
         return self._count(np.array([self.length]), np.array([self.first])) if self.length else 0
 
     def _count(self, lengths: np.ndarray, first: np.ndarray) -> int:
-        rows = (lengths > 1) | ((lengths == 1) & (first != _RETURN))
-        if self.comment:
-            rows &= first != self.comment[0]
-        return int(np.count_nonzero(rows))
+        return int(np.count_nonzero((lengths > 1) | ((lengths == 1) & (first != _RETURN))))
 
     def _outside(self, block: bytes, values: np.ndarray, newlines: np.ndarray) -> np.ndarray:
         """Select the newlines outside quotes."""
         if not self.inside and b'"' not in block:
-            self.begins = self._begins_after(values)
+            self.begins = self._begins_after(block)
             return newlines
         quotes = np.flatnonzero(values == _QUOTE)
         if self._well_formed(values, quotes):
@@ -115,16 +111,14 @@ class RowScanner:
             if self.inside and (len(quotes) or not was):
                 self.opened = self.line + int(np.searchsorted(newlines, quotes[-1]))
         else:
-            fields = np.array([(-1, -1), *self._quoted_fields(block, values, quotes, newlines)])
+            fields = np.array([(-1, -1), *self._quoted_fields(block, newlines)])
             inside = newlines < fields[np.searchsorted(fields[:, 0], newlines, side="right") - 1, 1]
-        self.begins = not self.inside and self._begins_after(values)
+        self.begins = not self.inside and self._begins_after(block)
         return newlines[~inside]
 
-    def _begins_after(self, values: np.ndarray) -> bool:
-        at = len(values) - 1
-        while at >= 0 and values[at] == _SPACE:
-            at -= 1
-        return bool(values[at] in (self.separator, self.newline, _RETURN)) if at >= 0 else self.begins
+    def _begins_after(self, block: bytes) -> bool:
+        last = block.rstrip(b" ")[-1:]
+        return last[0] in (self.separator, self.newline, _RETURN) if last else self.begins
 
     def _well_formed(self, values: np.ndarray, quotes: np.ndarray) -> bool:
         """Return True if every quote opens a field, closes one, or belongs to a pair, so that parity distinguishes
@@ -143,26 +137,17 @@ class RowScanner:
         found = (values == self.separator) | (values == self.newline) | (values == more) | (values == _RETURN)
         return bool(found.all())
 
-    def _quoted_fields(
-        self, block: bytes, values: np.ndarray, quotes: np.ndarray, newlines: np.ndarray
-    ) -> list[tuple[int, int]]:
+    def _quoted_fields(self, block: bytes, newlines: np.ndarray) -> list[tuple[int, int]]:
         """Return ``(begin, end)`` of the quoted fields, in order."""
-        before = values[quotes - 1].copy()
-        if len(quotes) and quotes[0] == 0:
-            before[0] = self.newline if self.begins else 0
-        for i in np.flatnonzero(before == _SPACE):
-            at = int(quotes[i]) - 1
-            while at >= 0 and values[at] == _SPACE:
-                at -= 1
-            before[i] = values[at] if at >= 0 else self.newline if self.begins else 0
-        opening = quotes[(before == self.separator) | (before == self.newline) | (before == _RETURN)].tolist()
-        fields, at = [], 0
+        ends = re.escape(bytes((self.separator, self.newline, _RETURN)))
+        opening = re.compile(rb"(?:(?<=[" + ends + rb"])" + (rb"|\A" if self.begins else rb"") + rb') *+"')
+        fields: list[tuple[int, int]] = []
+        at = 0
         if self.inside:
             at = self._close(block, 0, newlines)
             fields.append((0, at))
-        for begin in opening:
-            if begin < at:
-                continue
+        while found := opening.search(block, at):
+            begin = found.end() - 1
             self.opened = self.line + int(np.searchsorted(newlines, begin))
             at = self._close(block, begin + 1, newlines)
             fields.append((begin, at))
