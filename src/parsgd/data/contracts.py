@@ -85,7 +85,10 @@ class Chunk(NamedTuple):
         if isinstance(rows, slice) and rows == slice(0, self.n_rows):
             return self
         y, weight = (None if part is None else part[rows] for part in (self.y, self.weight))
-        return Chunk(self.x[rows], y, weight)
+        # Arrow batches are not indexed by rows
+        batch = type(self.x).__module__.partition(".")[0] == "pyarrow"
+        x: Any = self.x
+        return Chunk(x.take(rows) if batch else x[rows], y, weight)
 
 
 @runtime_checkable
@@ -224,11 +227,12 @@ class Piece(Protocol):
         ...
 
 
-class PieceDefaults:
-    """Common defaults of pieces of tables and of other pieces."""
+class BasePiece:
+    """Defaults of the members of :class:`Piece`; a piece of a table is a dataclass with a field ``reading``."""
 
     home: str | None = None
     finite: bool = False
+    reading: Reading | None = None
 
     @property
     def where(self) -> str:
@@ -245,30 +249,15 @@ class PieceDefaults:
     def lazy_chunks(self) -> Iterator[Chunk]:
         return self.chunks()
 
+    def reread(self, reading: Reading) -> Any:
+        this: Any = self
+        return this if self.reading is None else replace(this, reading=reading)
+
     def futures(self) -> list[Any]:
         return []
 
     def filled(self, values: Iterator[Any]) -> Any:
         return self
-
-
-class BasePiece(PieceDefaults):
-    """Defaults of the members of :class:`Piece` for a piece that is not part of a table."""
-
-    reading: None = None
-
-    def reread(self, reading: Reading) -> Any:
-        return self
-
-
-class BaseTablePiece(PieceDefaults):
-    """Defaults of a piece of a table, a dataclass with a field ``reading``."""
-
-    reading: Reading
-
-    def reread(self, reading: Reading) -> Any:
-        this: Any = self
-        return replace(this, reading=reading)
 
 
 # Converts targets and weights as read to those for kernels: ``y`` in the dtype of the data or as class indices, and

@@ -16,16 +16,16 @@ from parsgd.data.contracts import Piece
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.block_iterators import called_pieces, list_pieces, spooled_pieces
 from parsgd.data.formats.npy_arrays import ArrayPiece, array_pieces
-from parsgd.data.formats.paths import Address, find_files
-from parsgd.data.formats.svmlight import SvmlightColumns, is_svmlight, svmlight_pieces
+from parsgd.data.formats.paths import ENDINGS, Address, find_files
+from parsgd.data.formats.svmlight import SvmlightColumns, svmlight_pieces
 from parsgd.data.formats.tables import as_arrow, table_pieces
 from parsgd.data.open_options import OpenOptions
 from parsgd.data.table_columns import columns_of_table
 from parsgd.errors import DataFileError, InvalidArgumentError
 from parsgd.utils import first_use
 
-_ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".npy": "npy"}
-_ALL_ENDINGS = (".parquet", ".pq", ".csv", ".tsv", ".svm", ".svmlight", ".libsvm")
+# What a folder is searched for.
+_IN_FOLDERS = tuple(ending for ending in ENDINGS if ending != ".npy")
 # Collections of other packages: top-level module of their types -> the function that opens them, ``function(data,
 # request) -> Dataset``.
 COLLECTIONS = dict.fromkeys(("dask", "distributed"), "parsgd.data.dask_collections:open_collection")
@@ -165,7 +165,7 @@ def _is_path(data: Any) -> bool:
 def _files(data: Any, request: OpenOptions) -> Dataset:
     names = [data] if _is_path(data) else list(data)
     name = str(names[0]) if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    addresses = find_files(data, request.storage_options, () if request.format else _ALL_ENDINGS)
+    addresses = find_files(data, request.storage_options, () if request.format else _IN_FOLDERS)
     formats = {request.format or _format_of(address) for address in addresses}
     if len(formats) > 1:
         raise DataFileError(f"{name}: holds files of several formats, {', '.join(sorted(formats))}; name those of one.")
@@ -181,15 +181,12 @@ def _files(data: Any, request: OpenOptions) -> Dataset:
 
 
 def _format_of(address: Address) -> str:
-    ending = address.format
-    if is_svmlight(ending):
-        return "svmlight"
-    if ending not in _ENDINGS:
+    if address.format not in ENDINGS:
         raise DataFileError(
-            f"{address}: the name does not end in a format that can be read ({', '.join((*_ALL_ENDINGS, '.npy'))}; of"
+            f"{address}: the name does not end in a format that can be read ({', '.join(ENDINGS)}; of"
             " text also .gz, .bz2, .xz). Give format=."
         )
-    return _ENDINGS[ending]
+    return ENDINGS[address.format]
 
 
 def _csv(data: Any, addresses: list[Address], request: OpenOptions, name: str) -> Dataset:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parsgd.data.columns.encoder import EmptyEncoder
+from parsgd.data.columns.encoder import PassThroughEncoder
 from parsgd.data.contracts import Piece
 from parsgd.data.subsets import reread
 from parsgd.errors import DataFileError
@@ -77,4 +77,4 @@ def _merge_counts(
 def targets_only(piece: Piece) -> Piece:
     """Return the piece of a table without its features, so that they are not read; other pieces unchanged."""
     reading = piece.reading
-    return piece if reading is None else reread(piece, encoder=EmptyEncoder(labels=reading.encoder.labels))
+    return piece if reading is None else reread(piece, encoder=PassThroughEncoder(labels=reading.encoder.labels))

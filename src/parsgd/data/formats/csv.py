@@ -9,7 +9,7 @@ from typing import Any
 from parsgd.data.columns.arrow_values import kind_of_type
 from parsgd.data.columns.column_specs import listed
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import ArrowSchema, ArrowType, BaseTablePiece, Chunk, Reading
+from parsgd.data.contracts import ArrowSchema, ArrowType, BasePiece, Chunk, Reading
 from parsgd.data.formats.csv_layout import CsvLayout, layout_of, parsed_rows
 from parsgd.data.formats.line_spans import LineSpan, read_span, spans
 from parsgd.data.formats.paths import Address, Stamp
@@ -18,7 +18,7 @@ from parsgd.errors import DataFileError
 
 
 @dataclass(frozen=True)
-class CsvPiece(BaseTablePiece):
+class CsvPiece(BasePiece):
     """A span of a CSV file, or all of a compressed one; ``stamp`` detects changes of the file."""
 
     address: Address

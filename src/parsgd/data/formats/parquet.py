@@ -14,11 +14,10 @@ from functools import cached_property
 from typing import Any
 
 from parsgd.data.columns.column_specs import check_names
-from parsgd.data.columns.numeric import arrow
+from parsgd.data.columns.numeric import arrow, is_number, is_text
 from parsgd.data.contracts import Reading
-from parsgd.data.formats.paths import file_system, find_files, is_address, stamp_of
+from parsgd.data.formats.paths import ENDINGS, file_system, find_files, is_address, stamp_of
 from parsgd.data.formats.row_groups import ParquetFile, RowGroup, filtered, sentence
-from parsgd.data.formats.type_unification import common_type
 from parsgd.errors import DataFileError, InvalidArgumentError
 
 _COUNTED_ROWS = 65_536
@@ -182,9 +181,8 @@ def _partitioned(path: str, options: Mapping[str, Any]) -> tuple[Any, tuple[list
     pa = arrow()
     system, base = file_system(path, options) if is_address(path) else (None, path)
     folder = system.isdir(base) if system is not None else os.path.isdir(base)
-    endings = (".parquet", ".pq")
     found = find_files(path, options)
-    kept = [address for address in found if address.format in endings] or found
+    kept = [address for address in found if ENDINGS.get(address.format) == "parquet"] or found
     files = [file_system(address.path, options)[1] if system is not None else address.path for address in kept]
     values: dict[str, set[str]] = {}
     for file in files if folder else ():
@@ -238,3 +236,34 @@ def _expression(filters: Any) -> Any:
 def _casts(file: ParquetFile, types: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns with another type in this file than in the dataset."""
     return {name: kind for name, kind in types.items() if file.types.get(name, kind) != kind}
+
+
+def common_type(one: Any, other: Any) -> Any:
+    """Return the Arrow type to which both can be cast, or None: numbers with numbers, texts with texts.
+
+    >>> import pyarrow as pa
+    >>> common_type(pa.int32(), pa.float64()), common_type(pa.bool_(), pa.int8()), common_type(pa.int8(), pa.string())
+    (DataType(double), DataType(int8), None)
+    """
+    pa = arrow()
+    if one == other or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    if is_text(one) and is_text(other):
+        return pa.large_string()
+    if is_number(one) and is_number(other):
+        for flag, number in ((one, other), (other, one)):
+            if pa.types.is_boolean(flag):
+                return number
+        return _unified(one, other) or pa.float64()
+    return None if is_text(one) or is_text(other) else _unified(one, other)
+
+
+def _unified(one: Any, other: Any) -> Any:
+    pa = arrow()
+    try:
+        schemas = [pa.schema([("", kind)]) for kind in (one, other)]
+        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return None

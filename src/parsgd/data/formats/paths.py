@@ -17,6 +17,9 @@ from parsgd.errors import DataFileError, MissingDependencyError, did_you_mean
 
 # Size in bytes and, if available, modification time.
 Stamp: TypeAlias = tuple[Any, ...]
+# Endings of file names, and the formats that they mean.
+ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv"}
+ENDINGS |= dict.fromkeys((".svm", ".svmlight", ".libsvm"), "svmlight") | {".npy": "npy"}
 UNPACKERS: dict[str, Callable[..., BinaryIO]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 

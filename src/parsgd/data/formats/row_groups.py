@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import ArrowBatch, ArrowType, BaseTablePiece, Chunk, LazyRows, Reading
+from parsgd.data.contracts import ArrowBatch, ArrowType, BasePiece, Chunk, LazyRows, Reading
 from parsgd.data.formats.paths import Stamp, file_system, is_address, stamp_of
 from parsgd.data.formats.tables import targets_and_weights
 from parsgd.data.sources.piece_reader import error_location
@@ -97,7 +97,7 @@ def _read_errors(file: ParquetFile, name: str) -> Generator[None]:
 
 
 @dataclass(frozen=True)
-class RowGroup(BaseTablePiece):
+class RowGroup(BasePiece):
     """One row group of a Parquet file: a :class:`~parsgd.data.contracts.Piece`.
 
     ``finite``: the encoder has checked the rows for NaN and infinite values, with the column's name. ``casts`` maps the

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from parsgd.data.contracts import BasePiece, Chunk, CsrMatrix
+from parsgd.data.contracts import BasePiece, Chunk, CsrMatrix, Piece
 from parsgd.data.formats.line_spans import LineSpan, RowScanner, blocks_of_rows, read_span
 from parsgd.data.formats.paths import Address, Stamp
+from parsgd.data.sources.part_piece import PartPiece
 from parsgd.errors import DataFileError
 
 
@@ -173,6 +174,8 @@ def svmlight_pieces(
     return [replace(piece, n_features=width, first=first) for piece in found], columns
 
 
-def is_svmlight(ending: str) -> bool:
-    """Return True if the suffix is one of svmlight files."""
-    return ending in (".svm", ".svmlight", ".libsvm")
+def rescaled(piece: Piece, scale: tuple[float, ...] | None) -> Piece:
+    """Set the divisors of the features of a piece of an svmlight file."""
+    if isinstance(piece, PartPiece):
+        return replace(piece, piece=rescaled(piece.piece, scale))
+    return replace(piece, scale=scale) if isinstance(piece, SvmlightPiece) else piece

@@ -15,7 +15,7 @@ from parsgd.data.contracts import (
     ArrowColumn,
     ArrowTable,
     ArrowType,
-    BaseTablePiece,
+    BasePiece,
     BatchEncoder,
     Chunk,
     Reading,
@@ -126,7 +126,7 @@ def weights_in(column: ArrowColumn, name: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class TablePiece(BaseTablePiece):
+class TablePiece(BasePiece):
     """Rows ``[first_row, first_row + n_rows)`` of a table in memory; pickled with its rows."""
 
     table: ArrowTable
