@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import numpy as np
+from scipy.sparse import csr_array, csr_matrix
 
 # Objects of pyarrow, which has no type stubs and is imported on first use.
 ArrowBatch: TypeAlias = Any
@@ -22,21 +23,7 @@ ArrowTable: TypeAlias = Any
 ArrowType: TypeAlias = Any
 
 
-class CsrMatrix(Protocol):
-    """The members of SciPy's CSR matrices and arrays that are used."""
-
-    data: np.ndarray
-    indices: np.ndarray
-    indptr: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def nnz(self) -> int: ...
-
-    def __getitem__(self, rows: Any, /) -> Any: ...
-
-
+CsrMatrix: TypeAlias = csr_array | csr_matrix
 Matrix: TypeAlias = np.ndarray | CsrMatrix
 
 

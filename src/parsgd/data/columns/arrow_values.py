@@ -75,10 +75,7 @@ def numbers_in(column: Any, name: str) -> np.ndarray:
 
     True becomes 1, a date days since 1970 (UTC), a duration and a time of day seconds. Texts are parsed as numbers.
 
-    Raises
-    ------
-    BadRow
-        If a text is not a number.
+    Raises BadRow if a text is not a number.
     """
     if column.type.id in plain_types() and not column.null_count:
         return column.to_numpy()
@@ -128,10 +125,7 @@ def _parsed(column: Any, name: str) -> np.ndarray:
 def days_in(column: Any, name: str) -> np.ndarray:
     """Convert dates, or texts such as 2020-01-31, to ``(n_rows,)`` days since 1970 (UTC); NaN where missing.
 
-    Raises
-    ------
-    BadRow
-        If a value is not a date.
+    Raises BadRow if a value is not a date.
     """
     pa = arrow()
     column = flat(column)
@@ -165,9 +159,7 @@ def _day(text: str | None) -> float:
 
 def _moments(column: Any) -> np.ndarray:
     pa = arrow()
-    if pa.types.is_date(column.type):
-        days = column.cast(pa.timestamp("ms")).cast(pa.int64())
-        return days.to_numpy(zero_copy_only=False) / (1e3 * _DAY_SECONDS)
+    column = column.cast(pa.timestamp("ms")) if pa.types.is_date(column.type) else column
     per_second = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[column.type.unit]
     counted = column.cast(pa.int64()).to_numpy(zero_copy_only=False) / per_second
     return counted if pa.types.is_duration(column.type) else counted / _DAY_SECONDS

@@ -16,10 +16,7 @@ from parsgd.utils import first_use
 def arrow() -> Any:
     """Import and return pyarrow.
 
-    Raises
-    ------
-    MissingDependencyError
-        If it is not installed.
+    Raises MissingDependencyError if it is not installed.
     """
     try:
         import pyarrow
@@ -53,36 +50,24 @@ def put_plain(
 
     Return the indices of the other columns.
     """
-    kinds: dict[int, list[int]] = {}
     plain = plain_types()
+    groups: dict[int, list[int]] = {}
+    others: list[int] = []
     for place, column in enumerate(columns):
-        kind = column.type.id if column.type.id in plain and not column.null_count else -1
-        kinds.setdefault(kind, []).append(place)
-    others = kinds.pop(-1, [])
-    if len(out):
-        for places in kinds.values():
-            _put(columns, np.array(places), out, centers, divisors)
+        kind = column.type.id
+        (groups.setdefault(kind, []) if kind in plain and not column.null_count else others).append(place)
+    if groups and len(out):
+        copy_columns = first_use.kernels("columns_to_rows").copy_columns
+        center = np.zeros(len(columns)) if centers is None else np.asarray(centers, dtype=np.float64)
+        divisor = np.ones(len(columns)) if divisors is None else np.asarray(divisors, dtype=np.float64)
+        # the columns of one type in one call, which releases the GIL
+        for places in map(np.array, groups.values()):
+            kind = columns[places[0]].type
+            size = kind.bit_width // 8
+            starts = [columns[place].buffers()[1].address + columns[place].offset * size for place in places]
+            like = np.empty(0, dtype=kind.to_pandas_dtype())
+            copy_columns(np.array(starts, dtype=np.int64), like, out, places, center[places], divisor[places])
     return others
-
-
-def _put(
-    columns: Sequence[ArrowColumn],
-    places: np.ndarray,
-    out: np.ndarray,
-    centers: Sequence[float] | None,
-    divisors: Sequence[float] | None,
-) -> None:
-    """Copy columns of one type in one call, which releases the GIL."""
-    copy_columns = first_use.kernels("columns_to_rows").copy_columns
-
-    kind = columns[places[0]].type
-    size = kind.bit_width // 8
-    addresses = [columns[place].buffers()[1].address + columns[place].offset * size for place in places]
-    n = len(places)
-    center = np.zeros(n) if centers is None else np.asarray(centers, dtype=np.float64)[places]
-    divisor = np.ones(n) if divisors is None else np.asarray(divisors, dtype=np.float64)[places]
-    like = np.empty(0, dtype=kind.to_pandas_dtype())
-    copy_columns(np.array(addresses, dtype=np.int64), like, out, places, center, divisor)
 
 
 @functools.cache

@@ -56,10 +56,8 @@ class CsvLayout:
 def layout_of(address: Address, header: Any, decimal: str) -> CsvLayout:
     """Read the header, and the types of the first rows; ``header`` and ``decimal`` as in ``open_dataset``.
 
-    Raises
-    ------
-    DataFileError
-        If the file is empty, is not UTF-8, has no header where one is expected, or its first rows are not CSV.
+    Raises DataFileError if the file is empty, is not UTF-8, has no header where one is expected, or its first rows are
+    not CSV.
     """
     with address.open() as file:
         head = file.read(SAMPLE_BYTES)
@@ -175,10 +173,8 @@ def parsed_rows(
 ) -> Any:
     """Parse the columns ``types`` of whole rows into an Arrow table; None: all of ``names``, with inferred types.
 
-    Raises
-    ------
-    DataFileError
-        If a row has too few or too many values, or a value is not of the column's type; names file and row.
+    Raises DataFileError if a row has too few or too many values, or a value is not of the column's type; names file and
+    row.
     """
     pa, block = arrow(), _unpadded(block, layout)
     try:

@@ -58,10 +58,7 @@ class ParquetFiles:
     def pieces(self, reading: Reading) -> list[RowGroup]:
         """Make a piece of each nonempty row group.
 
-        Raises
-        ------
-        DataFileError
-            If a file lacks a column, or the types of a column are incompatible; names the files.
+        Raises DataFileError if a file lacks a column, or the types of a column are incompatible; names the files.
         """
         check_names(self.schema, reading.names, self.path)
         types = {name: self._checked(name) for name in reading.names}
@@ -122,22 +119,11 @@ class ParquetFiles:
 def open_parquet(path: Any, *, filters: Any = None, storage_options: Mapping[str, Any] | None = None) -> ParquetFiles:
     """Find the files and read their footers.
 
-    Parameters
-    ----------
-    path : str, Path or list of these
-        A file, a folder or several files; local, or an fsspec address such as ``s3://bucket/folder``. In a folder,
-        hidden files and names that begin with ``_`` are skipped. Folders named ``column=value`` add a column.
-    filters : pyarrow Expression, or list of (column, operator, value)
-        Rows to select. Files and row groups without such rows are not read.
-    storage_options : dict
-        Options of fsspec for the address.
+    ``filters`` select rows: a pyarrow Expression, or a list of (column, operator, value). Files and row groups without
+    such rows are not read. Folders named ``column=value`` add a column.
 
-    Raises
-    ------
-    DataFileError
-        If there is no file, or a file cannot be read; names it.
-    MissingDependencyError
-        If pyarrow, or for an address fsspec, is not installed.
+    Raises DataFileError if there is no file, or a file cannot be read; names it. Raises MissingDependencyError if
+    pyarrow, or for an address fsspec, is not installed.
     """
     arrow()
     import pyarrow.dataset as pads

@@ -43,10 +43,7 @@ class ParquetFile:
     def open(self) -> Any:
         """Open the unchanged file as ``pyarrow.parquet.ParquetFile``.
 
-        Raises
-        ------
-        DataFileError
-            If it is missing, changed or damaged.
+        Raises DataFileError if it is missing, changed or damaged.
         """
         import pyarrow.parquet as pq
 
@@ -121,10 +118,8 @@ class RowGroup(BasePiece):
     def chunks(self) -> Iterator[Chunk]:
         """Read its rows in stored order, a few thousand at a time.
 
-        Raises
-        ------
-        DataFileError
-            If the file is missing, changed or damaged, or a value is invalid; names file, row group and rows.
+        Raises DataFileError if the file is missing, changed or damaged, or a value is invalid; names file, row group
+        and rows.
         """
         return self._chunks(False)
 

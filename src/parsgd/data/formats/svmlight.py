@@ -105,10 +105,7 @@ class SvmlightColumns:
     def pieces(self, addresses: Sequence[Address], dtype: str) -> tuple[list[SvmlightPiece], list[str]]:
         """Return ``(pieces, notes)`` of files with the same feature numbering.
 
-        Raises
-        ------
-        DataFileError
-            If a file numbers its features differently.
+        Raises DataFileError if a file numbers its features differently.
         """
         found, (low, where), (high, wide) = _scanned(addresses, dtype)
         first = int(not self.zero_based)

@@ -82,10 +82,7 @@ class RowSpan:
 def chunks_of(piece: Piece, stop: int | None = None, lazy: bool = True) -> Iterator[tuple[int, Chunk]]:
     """Yield ``(first_row, chunk)`` of a piece up to row ``stop``; rows may be lazy if ``lazy``.
 
-    Raises
-    ------
-    DataFileError
-        If the piece cannot be read, or its number of rows has changed; names the piece and the rows.
+    Raises DataFileError if the piece cannot be read, or its number of rows has changed; names the piece and the rows.
     """
     stop = piece.n_rows if stop is None else stop
     with error_location(piece, 0, piece.n_rows):
