@@ -91,11 +91,10 @@ class BatchEncoder(Protocol):
     labels : str or None
         Type of the targets that the encoder was learned from: ``text``, ``number`` or ``boolean``.
     n_features : int
+        0 if batches are not converted.
     dtype : str
     sparse : bool
         True for CSR rows.
-    fills : bool
-        True if :meth:`encode` can write into an array.
     """
 
     @property
@@ -112,11 +111,9 @@ class BatchEncoder(Protocol):
     def dtype(self) -> str: ...
     @property
     def sparse(self) -> bool: ...
-    @property
-    def fills(self) -> bool: ...
 
     def encode(self, batch: ArrowBatch, out: np.ndarray | None = None) -> Any:
-        """Return ``(n_rows, n_features)`` rows; if :attr:`fills`, they may be written into ``out``."""
+        """Return ``(n_rows, n_features)`` rows; dense rows may be written into ``out``."""
         ...
 
 

@@ -95,17 +95,7 @@ def _of_blocks(parts: Sequence[Any], request: OpenOptions, name: str) -> Dataset
         DaskBlock(partition, form[0], form[1], request.dtype, home)
         for partition, form, home in zip(partitions, forms, homes, strict=True)
     )
-    _, n_features, is_sparse, target, weight = forms[0]
-    return Dataset(
-        pieces,
-        n_features,
-        request.dtype,
-        is_sparse,
-        name,
-        target,
-        weight,
-        shuffle_buffer_rows=request.shuffle_buffer_rows,
-    )
+    return Dataset.of_rows(pieces, request, name, forms[0][1:])
 
 
 def _form_of_block(block: Any) -> tuple[int, int, bool, bool, bool]:

@@ -11,6 +11,8 @@ import numpy as np
 from parsgd.data.formats.paths import ENDINGS
 from parsgd.errors import InvalidArgumentError, check_count, choose
 
+# Options of one file format.
+ONLY = {"n_features": "svmlight", "zero_based": "svmlight", "filters": "parquet", "header": "csv", "decimal": "csv"}
 _DEFAULTS = {"header": "auto", "decimal": "."}
 
 

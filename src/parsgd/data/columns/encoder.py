@@ -36,9 +36,6 @@ class Encoder:
     sparse: bool = False
     labels: str | None = None
 
-    # encode accepts an output array
-    fills = True
-
     def __post_init__(self) -> None:
         kinds = tuple(self.kinds)
         if not kinds or not all(isinstance(kind, KINDS) and kind.names and kind.lacks == "nothing" for kind in kinds):
@@ -100,7 +97,6 @@ class PassThroughEncoder:
     dtype = "float32"
     n_features = 0
     sparse = False
-    fills = False
 
     def encode(self, batch: ArrowBatch, out: np.ndarray | None = None) -> ArrowBatch:
         return batch

@@ -125,7 +125,7 @@ class RowGroup(BasePiece):
 
     def lazy_chunks(self) -> Iterator[Chunk]:
         """Read its rows as :class:`BatchRows` if possible, for a caller with its own output array."""
-        return self._chunks(not self.reading.encoder.sparse and self.reading.encoder.fills)
+        return self._chunks(not self.reading.encoder.sparse and self.reading.encoder.n_features > 0)
 
     def _chunks(self, lazy: bool) -> Iterator[Chunk]:
         opened = self.file.open()

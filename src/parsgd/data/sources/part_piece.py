@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,3 +67,21 @@ class PartPiece(BasePiece):
 def part_of(piece: Piece, taken: np.ndarray) -> PartPiece:
     """Select the rows of the piece for which ``taken (n_rows,)`` is True."""
     return PartPiece(piece, np.packbits(taken), int(taken.sum()))
+
+
+def drawn_rows(
+    pieces: Sequence[Piece], n_rows: int, fewest: int, rng: np.random.Generator
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Draw ``n_rows`` random rows of ``fewest`` random pieces, or of more if these have too few rows.
+
+    Yield the number of each piece and the mask of its drawn rows, in stored order.
+    """
+    if not pieces:
+        return
+    order = rng.permutation(len(pieces))
+    total = np.cumsum([pieces[number].n_rows for number in order])
+    chosen = np.sort(order[: max(fewest, int(np.searchsorted(total, n_rows)) + 1)]).tolist()
+    ends = np.cumsum([pieces[number].n_rows for number in chosen])
+    taken = np.zeros(ends[-1], dtype=bool)
+    taken[rng.choice(len(taken), min(n_rows, len(taken)), replace=False)] = True
+    yield from zip(chosen, np.split(taken, ends[:-1]), strict=True)

@@ -20,7 +20,7 @@ import numpy as np
 from parsgd.core import RowBlock, Rows, Shard
 from parsgd.data.contracts import Piece, Pose
 from parsgd.data.sources.array_source import part_sizes
-from parsgd.data.sources.part_piece import part_of
+from parsgd.data.sources.part_piece import drawn_rows, part_of
 from parsgd.data.sources.partitioning import assign_pieces, in_stored_order
 from parsgd.data.sources.piece_reader import PosedRows, RowSpan
 from parsgd.data.sources.prefetch import Prefetcher, WindowIndex
@@ -93,29 +93,15 @@ class StreamingSource:
         The rows come from 8 to 32 random pieces, depending on ``n_rows``, since each piece is read from its beginning.
         More pieces are used if these have too few rows.
         """
-        pieces = min(max(n_rows // _ROWS_PER_PIECE, _FEWEST_PIECES), _DRAWN_PIECES)
-        rng = np.random.default_rng((seed, _DRAW_SEED))
-        parts, found = list(self.pieces), 0
-        stored = [number for number, piece in enumerate(parts) if piece.n_rows]
-        chosen: list[int] = []
-        for number in map(int, rng.permutation(len(stored))):
-            if len(chosen) >= pieces and found >= n_rows:
-                break
-            chosen.append(stored[number])
-            found += parts[stored[number]].n_rows
-        drawn = np.zeros(found, dtype=bool)
-        drawn[rng.choice(found, n_rows, replace=False)] = True
+        fewest = min(max(n_rows // _ROWS_PER_PIECE, _FEWEST_PIECES), _DRAWN_PIECES)
+        parts = [piece for piece in self.pieces if piece.n_rows]
         window = ShuffleBuffer(n_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
-        begin = 0
-        for number in sorted(chosen):
-            piece = parts[number]
-            taken = drawn[begin : begin + piece.n_rows]
+        for number, taken in drawn_rows(parts, n_rows, fewest, np.random.default_rng((seed, _DRAW_SEED))):
             if taken.any():
-                part = part_of(piece, taken)
+                part = part_of(parts[number], taken)
                 for rows in RowSpan(part, 0, part.n_rows).read(self.pose):
                     window.put(rows, 0, len(rows.y))
-                parts[number] = part_of(piece, ~taken)
-            begin += piece.n_rows
+                parts[number] = part_of(parts[number], ~taken)
         return window.rows(), replace(self, pieces=tuple(parts))
 
     @property
