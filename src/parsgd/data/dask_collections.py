@@ -10,7 +10,7 @@ from dask.delayed import Delayed
 from scipy import sparse
 
 from parsgd.data.columns.formatted_numbers import HEAD_ROWS
-from parsgd.data.columns.numeric import arrow, is_text
+from parsgd.data.columns.numeric import arrow, kind_of_type
 from parsgd.data.contracts import ArrowSchema, ArrowTable
 from parsgd.data.dask_pieces import DaskBlock, DaskTable, Partition, is_future
 from parsgd.data.dataset import Dataset
@@ -138,7 +138,7 @@ def _form_of_table(frame: Any) -> FormOfTable:
     table = as_arrow(frame)
     names = table.schema.names
     blank = [name for name in names if table.column(name).null_count == table.num_rows]
-    texts = [name for name in names if name not in blank and is_text(table.schema.field(name).type)]
+    texts = [name for name in names if name not in blank and kind_of_type(table.schema.field(name).type) == "text"]
     # copied, because a slice would be sent with the whole columns
     rows = arrow().array(range(min(table.num_rows, HEAD_ROWS)))
     return table.num_rows, table.schema, blank, table.select(texts).take(rows)

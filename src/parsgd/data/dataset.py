@@ -82,7 +82,7 @@ class Dataset:
     def of_rows(
         cls, pieces: Sequence[Piece], request: OpenOptions, name: str, form: tuple[int, bool, bool, bool], **others: Any
     ) -> Dataset:
-        """Make a Dataset of rows of ``form``: number of features, CSR or not, with targets or not, with weights or not."""
+        """Make a Dataset of rows of ``form``: number of features, and True for CSR rows, for targets and for weights."""
         n_features, is_sparse, target, weight = form
         rows = request.shuffle_buffer_rows
         return cls(

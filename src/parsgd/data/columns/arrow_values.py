@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.data.columns.numeric import arrow, flat, is_number, is_text, plain_types
+from parsgd.data.columns.numeric import arrow, flat, kind_of_type, plain_types
 from parsgd.data.sources.piece_reader import BadRow
 from parsgd.errors import DataFileError
 
@@ -50,24 +50,6 @@ def bad_number(name: str, expected: str, found: str) -> str:
         f"column {name!r} should hold {expected}, and has {found!r}. {_CORRECT} If the column holds categories or text,"
         " declare it: columns= OneHot, HashedCategories or Text (--categorical)."
     )
-
-
-def kind_of_type(kind: Any) -> str:
-    """Classify an Arrow type: ``number``, ``moment`` (date, timestamp, duration), ``time``, ``text``, ``nothing`` or
-    ``other``.
-    """
-    types = arrow().types
-    if types.is_dictionary(kind):
-        return kind_of_type(kind.value_type)
-    if is_number(kind):
-        return "number"
-    if types.is_date(kind) or types.is_timestamp(kind) or types.is_duration(kind):
-        return "moment"
-    if types.is_time(kind):
-        return "time"
-    if is_text(kind):
-        return "text"
-    return "nothing" if types.is_null(kind) else "other"
 
 
 def numbers_in(column: Any, name: str) -> np.ndarray:

@@ -85,22 +85,19 @@ def flat(column: ArrowColumn) -> ArrowColumn:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def is_text(kind: ArrowType) -> bool:
-    """Return True if an Arrow type holds texts, directly or in a dictionary."""
+def kind_of_type(kind: ArrowType) -> str:
+    """Classify an Arrow type: ``number``, ``moment`` (date, timestamp, duration), ``time``, ``text``, ``nothing`` or
+    ``other``; booleans are numbers.
+    """
     types = arrow().types
     if types.is_dictionary(kind):
-        return is_text(kind.value_type)
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-
-
-def is_whole(kind: ArrowType) -> bool:
-    """Return True if an Arrow type holds integers."""
-    return arrow().types.is_integer(kind)
-
-
-def is_number(kind: ArrowType) -> bool:
-    """Return True if an Arrow type holds numbers; booleans count as 0 and 1."""
-    types = arrow().types
-    if types.is_dictionary(kind):
-        return is_number(kind.value_type)
-    return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)
+        return kind_of_type(kind.value_type)
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind):
+        return "number"
+    if types.is_date(kind) or types.is_timestamp(kind) or types.is_duration(kind):
+        return "moment"
+    if types.is_time(kind):
+        return "time"
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return "text"
+    return "nothing" if types.is_null(kind) else "other"

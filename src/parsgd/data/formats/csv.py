@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from parsgd.data.columns.arrow_values import kind_of_type
 from parsgd.data.columns.column_specs import listed
-from parsgd.data.columns.numeric import arrow
+from parsgd.data.columns.numeric import arrow, kind_of_type
 from parsgd.data.contracts import ArrowSchema, ArrowType, BasePiece, Chunk, Reading
 from parsgd.data.formats.csv_layout import CsvLayout, layout_of, parsed_rows
 from parsgd.data.formats.line_spans import LineSpan, read_span, spans

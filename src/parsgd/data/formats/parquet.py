@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from parsgd.data.columns.column_specs import check_names
-from parsgd.data.columns.numeric import arrow, is_number, is_text
+from parsgd.data.columns.numeric import arrow, kind_of_type
 from parsgd.data.contracts import Reading
 from parsgd.data.formats.paths import ENDINGS, file_system, find_files, is_address, stamp_of
 from parsgd.data.formats.row_groups import ParquetFile, RowGroup, filtered, sentence
@@ -62,9 +62,13 @@ class ParquetFiles:
         """
         check_names(self.schema, reading.names, self.path)
         types = {name: self._checked(name) for name in reading.names}
+        # the columns with another type in a file than in the dataset
+        casts_of_files = [
+            {name: kind for name, kind in types.items() if file.types.get(name, kind) != kind} for file in self.files
+        ]
         return [
-            RowGroup(file, number, n_rows, reading, _casts(file, types), self.filter)
-            for file in self.files
+            RowGroup(file, number, n_rows, reading, casts, self.filter)
+            for file, casts in zip(self.files, casts_of_files, strict=True)
             for number, n_rows in enumerate(self._counts(file))
             if n_rows
         ]
@@ -219,11 +223,6 @@ def _expression(filters: Any) -> Any:
         ) from error
 
 
-def _casts(file: ParquetFile, types: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns with another type in this file than in the dataset."""
-    return {name: kind for name, kind in types.items() if file.types.get(name, kind) != kind}
-
-
 def common_type(one: Any, other: Any) -> Any:
     """Return the Arrow type to which both can be cast, or None: numbers with numbers, texts with texts.
 
@@ -236,14 +235,15 @@ def common_type(one: Any, other: Any) -> Any:
         return one
     if pa.types.is_null(one):
         return other
-    if is_text(one) and is_text(other):
+    kinds = {kind_of_type(one), kind_of_type(other)}
+    if kinds == {"text"}:
         return pa.large_string()
-    if is_number(one) and is_number(other):
+    if kinds == {"number"}:
         for flag, number in ((one, other), (other, one)):
             if pa.types.is_boolean(flag):
                 return number
         return _unified(one, other) or pa.float64()
-    return None if is_text(one) or is_text(other) else _unified(one, other)
+    return None if "text" in kinds else _unified(one, other)
 
 
 def _unified(one: Any, other: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.data.columns.arrow_values import bad_value, kind_of_type, located, numbers_in, spelled
-from parsgd.data.columns.numeric import arrow
+from parsgd.data.columns.arrow_values import bad_value, located, numbers_in, spelled
+from parsgd.data.columns.numeric import arrow, kind_of_type
 from parsgd.data.contracts import (
     ArrowBatch,
     ArrowColumn,
