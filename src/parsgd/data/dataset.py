@@ -82,20 +82,10 @@ class Dataset:
     def of_rows(
         cls, pieces: Sequence[Piece], request: OpenOptions, name: str, form: tuple[int, bool, bool, bool], **others: Any
     ) -> Dataset:
-        """Make a Dataset of rows of ``form``: number of features, and True for CSR rows, for targets and for weights."""
-        n_features, is_sparse, target, weight = form
+        """Make a Dataset of rows of ``form``: number of features, and True if CSR, with targets, with weights."""
+        width, csr, target, weight = form
         rows = request.shuffle_buffer_rows
-        return cls(
-            tuple(pieces),
-            n_features,
-            request.dtype,
-            is_sparse,
-            name,
-            target,
-            weight,
-            shuffle_buffer_rows=rows,
-            **others,
-        )
+        return cls(tuple(pieces), width, request.dtype, csr, name, target, weight, shuffle_buffer_rows=rows, **others)
 
     def __len__(self) -> int:
         return self.n_rows

@@ -8,39 +8,20 @@ from typing import Any
 
 from parsgd.data.columns.column_specs import listed
 from parsgd.data.columns.numeric import arrow, kind_of_type
-from parsgd.data.contracts import ArrowSchema, ArrowType, BasePiece, Chunk, Reading
+from parsgd.data.contracts import ArrowSchema, ArrowType, Chunk, Reading
 from parsgd.data.formats.csv_layout import CsvLayout, layout_of, parsed_rows
-from parsgd.data.formats.line_spans import LineSpan, read_span, spans
-from parsgd.data.formats.paths import Address, Stamp
+from parsgd.data.formats.line_spans import LineSpan, SpanPiece, read_span, spans
+from parsgd.data.formats.paths import Address
 from parsgd.data.formats.tables import CHUNK_ROWS, chunk_of
 from parsgd.errors import DataFileError
 
 
 @dataclass(frozen=True)
-class CsvPiece(BasePiece):
-    """A span of a CSV file, or all of a compressed one; ``stamp`` detects changes of the file."""
+class CsvPiece(SpanPiece):
+    """A span of a CSV file, or all of a compressed one."""
 
-    address: Address
     layout: CsvLayout
-    span: LineSpan
-    stamp: Stamp
     reading: Reading
-
-    @property
-    def n_rows(self) -> int:
-        return self.span.n_rows
-
-    @property
-    def name(self) -> str:
-        return self.span.name_in(self.address)
-
-    @property
-    def where(self) -> str:
-        return str(self.address)
-
-    @property
-    def rows_before(self) -> int:
-        return self.span.first_row
 
     def chunks(self) -> Iterator[Chunk]:
         self.address.check(self.stamp)
@@ -134,4 +115,4 @@ def _pieces_of(address: Address, layout: CsvLayout, reading: Reading) -> list[Cs
         found = spans(file, layout.begin, layout.scanner(str(address)))
     if address.packed and found:
         found = [LineSpan(layout.begin, 0, sum(span.n_rows for span in found), 0)]
-    return [CsvPiece(address, layout, span, stamp, reading) for span in found]
+    return [CsvPiece(address, span, stamp, layout, reading) for span in found]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from parsgd.data.formats.paths import Address
+from parsgd.data.contracts import BasePiece
+from parsgd.data.formats.paths import Address, Stamp
 from parsgd.errors import DataFileError
 
 # Bytes of a span: large enough to amortize a call, and small enough to hold several in memory.
@@ -32,12 +34,6 @@ class LineSpan(NamedTuple):
     length: int
     n_rows: int
     first_row: int
-
-    def name_in(self, address: Address) -> str:
-        """Return the name of the span in errors."""
-        if self.n_rows == 0:
-            return str(address)
-        return f"{address} (rows {self.first_row + 1:,} to {self.first_row + self.n_rows:,})"
 
 
 class RowScanner:
@@ -171,6 +167,33 @@ class RowScanner:
                 ' quotes as "", or leave out a quote at the beginning of a value.'
             )
         return closed.end()
+
+
+@dataclass(frozen=True)
+class SpanPiece(BasePiece):
+    """A span of a text file, or all of a compressed one; ``stamp`` detects changes of the file."""
+
+    address: Address
+    span: LineSpan
+    stamp: Stamp
+
+    @property
+    def n_rows(self) -> int:
+        return self.span.n_rows
+
+    @property
+    def name(self) -> str:
+        if self.n_rows == 0:
+            return str(self.address)
+        return f"{self.address} (rows {self.rows_before + 1:,} to {self.rows_before + self.n_rows:,})"
+
+    @property
+    def where(self) -> str:
+        return str(self.address)
+
+    @property
+    def rows_before(self) -> int:
+        return self.span.first_row
 
 
 def read_span(address: Address, span: LineSpan, scanner: RowScanner) -> Iterator[bytes]:

@@ -10,20 +10,17 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from parsgd.data.contracts import BasePiece, Chunk, CsrMatrix, Piece
-from parsgd.data.formats.line_spans import LineSpan, RowScanner, blocks_of_rows, read_span
-from parsgd.data.formats.paths import Address, Stamp
+from parsgd.data.contracts import Chunk, CsrMatrix, Piece
+from parsgd.data.formats.line_spans import LineSpan, RowScanner, SpanPiece, blocks_of_rows, read_span
+from parsgd.data.formats.paths import Address
 from parsgd.data.sources.part_piece import PartPiece
 from parsgd.errors import DataFileError
 
 
 @dataclass(frozen=True)
-class SvmlightPiece(BasePiece):
+class SvmlightPiece(SpanPiece):
     """A span of an svmlight file, or all of a compressed one; ``first`` is the index of its first feature, 0 or 1."""
 
-    address: Address
-    span: LineSpan
-    stamp: Stamp
     n_features: int
     first: int
     dtype: str
@@ -31,22 +28,6 @@ class SvmlightPiece(BasePiece):
     wider: bool = False
     # divisor of each feature
     scale: tuple[float, ...] | None = None
-
-    @property
-    def n_rows(self) -> int:
-        return self.span.n_rows
-
-    @property
-    def name(self) -> str:
-        return self.span.name_in(self.address)
-
-    @property
-    def where(self) -> str:
-        return str(self.address)
-
-    @property
-    def rows_before(self) -> int:
-        return self.span.first_row
 
     def chunks(self) -> Iterator[Chunk]:
         self.address.check(self.stamp)
