@@ -15,7 +15,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from parsgd import open_dataset
 from parsgd.data.columns import column_stats
 from parsgd.data.columns.column_kinds import HashedCategories, Numeric, OneHot, Text
-from parsgd.data.columns.encoder import EmptyEncoder, Encoder, encoder_of
+from parsgd.data.columns.encoder import Encoder, PassThroughEncoder, encoder_of
 from parsgd.data.contracts import Reading
 from parsgd.data.formats.line_spans import RowScanner, blocks_of_rows, spans
 from parsgd.data.formats.tables import TablePiece
@@ -116,7 +116,7 @@ def test_scales_come_from_a_sample_of_pieces_and_vocabularies_from_all(monkeypat
     monkeypatch.setattr(column_stats, "_SAMPLE_PIECES", 2)
     monkeypatch.setattr(column_stats, "_SAMPLE_ROWS", 1)
     table = pa.table({"a": [0.0, 5.0, 1.0], "c": ["x", "y", "z"]})
-    pieces = [TablePiece(table.slice(i, 1), f"piece {i}", i, Reading(EmptyEncoder())) for i in range(3)]
+    pieces = [TablePiece(table.slice(i, 1), f"piece {i}", i, Reading(PassThroughEncoder())) for i in range(3)]
     kinds = column_stats.learned([Numeric("a", scale="unit"), OneHot("c")], pieces)
     assert (kinds[0].center, kinds[0].divisor) == ((0.0,), (1.0,))
     assert kinds[1].vocabulary == ("x", "y", "z")

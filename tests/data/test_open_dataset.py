@@ -197,7 +197,7 @@ def test_blocks(form, matrix):
 
 def test_a_generators_folder_goes_with_the_dataset():
     dataset = open_dataset((np.ones((2, 2)), np.zeros(2)) for _ in range(3))
-    folder = dataset.keeps.folder
+    folder = dataset.keeps.path
     assert folder.is_dir()
     del dataset
     assert not folder.exists()

@@ -16,8 +16,7 @@ from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.data.columns.column_kinds import Numeric
 from parsgd.data.columns.encoder import Encoder
 from parsgd.data.contracts import Reading
-from parsgd.data.formats.parquet import open_parquet
-from parsgd.data.formats.type_unification import common_type
+from parsgd.data.formats.parquet import common_type, open_parquet
 from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.engines.threads import Threads
 from parsgd.errors import DataFileError, InvalidArgumentError, MissingDependencyError

@@ -12,13 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import parsgd
-from parsgd.model_io.columnar import from_columns, to_columns
 from parsgd.training.reporting.history import History
 
 ROWS = np.random.default_rng(0).normal(size=(60, 5))
@@ -190,25 +187,6 @@ def test_a_state_is_a_copy_that_another_thread_may_not_change(fitted):
 
 
 # -- the record of a fit ---------------------------------------------------------------------------------------------
-
-SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3))
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=4),
-        st.lists(inner, max_size=3).map(tuple),
-        st.dictionaries(st.sampled_from(["a", "b", "c"]), inner, max_size=3),
-    ),
-    max_leaves=12,
-)
-
-
-@settings(max_examples=15)
-@given(st.lists(VALUES, max_size=8))
-def test_columns_give_back_what_they_were_made_of(values):
-    again = from_columns(to_columns(values))
-    same(again, values)
-    assert repr(again) == repr(values)  # -0.0 too
 
 
 def test_a_long_record_takes_a_fraction_of_what_its_objects_take():

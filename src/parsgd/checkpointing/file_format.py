@@ -18,7 +18,7 @@ from parsgd.algorithms.common.worker_loop import private_copy
 from parsgd.errors import CheckpointError, ModelFileError
 from parsgd.model_io import safetensors_file
 from parsgd.model_io.packing import pack, unpack
-from parsgd.model_io.safetensors_file import Kind, deserialize, read_json, serialize, validate_head
+from parsgd.model_io.safetensors_file import Kind, deserialize, located_errors, read_json, serialize, validate_head
 from parsgd.training.snapshot import Snapshot
 
 FORMAT = 3
@@ -64,10 +64,8 @@ class HistoryEncoder:
 def to_parts(content: CheckpointContent, encoder: HistoryEncoder | None = None) -> list[bytes | memoryview]:
     """Return the content of a file as parts to write in order; ``encoder`` caches encoded history entries.
 
-    Raises
-    ------
-    CheckpointError
-        If an algorithm's memory contains anything but numbers, strings, arrays, lists, tuples and dictionaries.
+    Raises CheckpointError if an algorithm's memory contains anything but numbers, strings, arrays, lists, tuples and
+    dictionaries.
     """
     arrays: dict[str, np.ndarray] = {}
     try:
@@ -89,10 +87,7 @@ def to_parts(content: CheckpointContent, encoder: HistoryEncoder | None = None) 
 def from_bytes(content: bytes) -> CheckpointContent:
     """Decode the content of a file, the inverse of :func:`to_parts`.
 
-    Raises
-    ------
-    ModelFileError
-        If the content is damaged, is not a checkpoint, or has another format.
+    Raises ModelFileError if the content is damaged, is not a checkpoint, or has another format.
     """
     head, arrays = deserialize(KIND, content)
     if isinstance(head, dict) and head.get("class", _CLASS) != _CLASS:  # formats of models are numbered separately
@@ -114,13 +109,5 @@ def from_bytes(content: bytes) -> CheckpointContent:
 
 def read(path: Path) -> CheckpointContent:
     """Read a checkpoint from a file; raise ModelFileError with the file's name."""
-    try:
+    with located_errors(KIND, path):
         return from_bytes(safetensors_file.read(KIND, path))
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    except MemoryError as error:
-        raise ModelFileError(f"{path}: does not fit in memory.") from error
-    except RecursionError as error:
-        raise ModelFileError(f"{path}: is damaged: its JSON is nested too deeply.") from error
-    except ModelFileError as error:
-        raise ModelFileError(f"{path}: {error}") from error

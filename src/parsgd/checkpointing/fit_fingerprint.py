@@ -68,7 +68,7 @@ def described(value: Any, depth: int = 0) -> str:
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value)
     if isinstance(value, np.ndarray):
-        return f"{value.dtype}{value.shape}:{_hash(value)}"
+        return f"{value.dtype}{value.shape}:{_hash(_bytes_of(value))}"
     if isinstance(value, (type, slice)):
         return getattr(value, "__qualname__", repr(value))
     if depth >= _MAX_DEPTH:
@@ -79,6 +79,10 @@ def described(value: Any, depth: int = 0) -> str:
         return "(" + ", ".join(described(item, depth + 1) for item in value) + ")"
     settings = ", ".join(f"{name}={described(part, depth + 1)}" for name, part in sorted(_settings(value).items()))
     return f"{type(value).__qualname__}({settings})"
+
+
+def _bytes_of(array: np.ndarray) -> bytes:
+    return repr(array.tolist()).encode() if array.dtype.kind == "O" else np.ascontiguousarray(array).tobytes()
 
 
 def _settings(value: Any) -> dict[str, Any]:
@@ -99,7 +103,7 @@ def hash_rows(shards: Sequence[Shard], seeds: Sequence[int]) -> str:
         return ""
     text = shard.fingerprint()
     if text is not None:
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _hash(text.encode())
     try:
         rows, order = next(iter(shard.blocks(seed, 0)))
         first_rows = picked(rows, order[:_ROWS])
@@ -107,10 +111,8 @@ def hash_rows(shards: Sequence[Shard], seeds: Sequence[int]) -> str:
     finally:
         # discard the rows that it prefetches
         shard.close()
-    return hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
+    return _hash("".join(texts).encode())
 
 
-def _hash(array: np.ndarray) -> str:
-    if array.dtype.kind == "O":
-        return hashlib.sha256(repr(array.tolist()).encode()).hexdigest()[:16]
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

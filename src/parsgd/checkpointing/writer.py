@@ -48,38 +48,34 @@ class CheckpointWriter:
 
     # -- existing checkpoints ------------------------------------------------------------------------------------------
 
-    def _find(self) -> CheckpointContent | None:
-        """Return the newest intact checkpoint, or None if there are no checkpoints."""
-        damaged = []
+    def _newest(self) -> tuple[int, CheckpointContent | None, list[ModelFileError]]:
+        """Return the newest intact checkpoint, its round, and the errors of the damaged ones after it."""
+        damaged: list[ModelFileError] = []
         for number in reversed(self.folder.rounds()):
             try:
-                found = file_format.read(self.folder.file(number))
+                return number, file_format.read(self.folder.file(number)), damaged
             except ModelFileError as error:
-                if "reads format" in str(error):
-                    raise CheckpointError(str(error)) from error
-                damaged.append(str(error))
-                continue
-            if damaged:
-                warn(
-                    f"{' '.join(damaged)} The fit resumes from the checkpoint of round {number} instead.",
-                    CheckpointWarning,
-                )
-            return found
+                damaged.append(error)
+        return -1, None, damaged
+
+    def _find(self) -> CheckpointContent | None:
+        """Return the newest intact checkpoint, or None if there are no checkpoints."""
+        number, found, damaged = self._newest()
+        for error in damaged:
+            if "reads format" in str(error):
+                raise CheckpointError(str(error)) from error
+        errors = " ".join(map(str, damaged))
+        if damaged and found is None:
+            raise CheckpointError(f"There is no intact checkpoint to resume from: {errors} {_START_OVER}")
         if damaged:
-            raise CheckpointError(f"There is no intact checkpoint to resume from: {' '.join(damaged)} {_START_OVER}")
-        return None
+            warn(f"{errors} The fit resumes from the checkpoint of round {number} instead.", CheckpointWarning)
+        return found
 
     def _check_finished(self) -> None:
         """Raise instead of overwriting an unfinished fit."""
+        _, found, _ = self._newest()
         rounds = self.folder.rounds()
-        for number in reversed(rounds):
-            try:
-                if file_format.read(self.folder.file(number)).snapshot.ended:
-                    return
-                break
-            except ModelFileError:
-                continue
-        if rounds:
+        if rounds and not (found is not None and found.snapshot.ended):
             raise CheckpointError(
                 f"{self.folder.path} holds the checkpoints of a fit that has not ended; the last one is of round"
                 f" {rounds[-1]}. To resume it call fit(..., resume=True). {_START_OVER}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import numpy as np
+from scipy.sparse import csr_array, csr_matrix
 
 # Objects of pyarrow, which has no type stubs and is imported on first use.
 ArrowBatch: TypeAlias = Any
@@ -22,21 +23,7 @@ ArrowTable: TypeAlias = Any
 ArrowType: TypeAlias = Any
 
 
-class CsrMatrix(Protocol):
-    """The members of SciPy's CSR matrices and arrays that are used."""
-
-    data: np.ndarray
-    indices: np.ndarray
-    indptr: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def nnz(self) -> int: ...
-
-    def __getitem__(self, rows: Any, /) -> Any: ...
-
-
+CsrMatrix: TypeAlias = csr_array | csr_matrix
 Matrix: TypeAlias = np.ndarray | CsrMatrix
 
 
@@ -85,7 +72,10 @@ class Chunk(NamedTuple):
         if isinstance(rows, slice) and rows == slice(0, self.n_rows):
             return self
         y, weight = (None if part is None else part[rows] for part in (self.y, self.weight))
-        return Chunk(self.x[rows], y, weight)
+        # Arrow batches are not indexed by rows
+        batch = type(self.x).__module__.partition(".")[0] == "pyarrow"
+        x: Any = self.x
+        return Chunk(x.take(rows) if batch else x[rows], y, weight)
 
 
 @runtime_checkable
@@ -101,11 +91,10 @@ class BatchEncoder(Protocol):
     labels : str or None
         Type of the targets that the encoder was learned from: ``text``, ``number`` or ``boolean``.
     n_features : int
+        0 if batches are not converted.
     dtype : str
     sparse : bool
         True for CSR rows.
-    fills : bool
-        True if :meth:`encode` can write into an array.
     """
 
     @property
@@ -122,11 +111,9 @@ class BatchEncoder(Protocol):
     def dtype(self) -> str: ...
     @property
     def sparse(self) -> bool: ...
-    @property
-    def fills(self) -> bool: ...
 
     def encode(self, batch: ArrowBatch, out: np.ndarray | None = None) -> Any:
-        """Return ``(n_rows, n_features)`` rows; if :attr:`fills`, they may be written into ``out``."""
+        """Return ``(n_rows, n_features)`` rows; dense rows may be written into ``out``."""
         ...
 
 
@@ -224,11 +211,12 @@ class Piece(Protocol):
         ...
 
 
-class PieceDefaults:
-    """Common defaults of pieces of tables and of other pieces."""
+class BasePiece:
+    """Defaults of the members of :class:`Piece`; a piece of a table is a dataclass with a field ``reading``."""
 
     home: str | None = None
     finite: bool = False
+    reading: Reading | None = None
 
     @property
     def where(self) -> str:
@@ -245,30 +233,15 @@ class PieceDefaults:
     def lazy_chunks(self) -> Iterator[Chunk]:
         return self.chunks()
 
+    def reread(self, reading: Reading) -> Any:
+        this: Any = self
+        return this if self.reading is None else replace(this, reading=reading)
+
     def futures(self) -> list[Any]:
         return []
 
     def filled(self, values: Iterator[Any]) -> Any:
         return self
-
-
-class BasePiece(PieceDefaults):
-    """Defaults of the members of :class:`Piece` for a piece that is not part of a table."""
-
-    reading: None = None
-
-    def reread(self, reading: Reading) -> Any:
-        return self
-
-
-class BaseTablePiece(PieceDefaults):
-    """Defaults of a piece of a table, a dataclass with a field ``reading``."""
-
-    reading: Reading
-
-    def reread(self, reading: Reading) -> Any:
-        this: Any = self
-        return replace(this, reading=reading)
 
 
 # Converts targets and weights as read to those for kernels: ``y`` in the dtype of the data or as class indices, and

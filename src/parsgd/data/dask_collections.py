@@ -10,7 +10,7 @@ from dask.delayed import Delayed
 from scipy import sparse
 
 from parsgd.data.columns.formatted_numbers import HEAD_ROWS
-from parsgd.data.columns.numeric import arrow, is_text
+from parsgd.data.columns.numeric import arrow, kind_of_type
 from parsgd.data.contracts import ArrowSchema, ArrowTable
 from parsgd.data.dask_pieces import DaskBlock, DaskTable, Partition, is_future
 from parsgd.data.dataset import Dataset
@@ -95,17 +95,7 @@ def _of_blocks(parts: Sequence[Any], request: OpenOptions, name: str) -> Dataset
         DaskBlock(partition, form[0], form[1], request.dtype, home)
         for partition, form, home in zip(partitions, forms, homes, strict=True)
     )
-    _, n_features, is_sparse, target, weight = forms[0]
-    return Dataset(
-        pieces,
-        n_features,
-        request.dtype,
-        is_sparse,
-        name,
-        target,
-        weight,
-        shuffle_buffer_rows=request.shuffle_buffer_rows,
-    )
+    return Dataset.of_rows(pieces, request, name, forms[0][1:])
 
 
 def _form_of_block(block: Any) -> tuple[int, int, bool, bool, bool]:
@@ -148,7 +138,7 @@ def _form_of_table(frame: Any) -> FormOfTable:
     table = as_arrow(frame)
     names = table.schema.names
     blank = [name for name in names if table.column(name).null_count == table.num_rows]
-    texts = [name for name in names if name not in blank and is_text(table.schema.field(name).type)]
+    texts = [name for name in names if name not in blank and kind_of_type(table.schema.field(name).type) == "text"]
     # copied, because a slice would be sent with the whole columns
     rows = arrow().array(range(min(table.num_rows, HEAD_ROWS)))
     return table.num_rows, table.schema, blank, table.select(texts).take(rows)

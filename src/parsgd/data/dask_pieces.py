@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import ArrowType, BasePiece, BaseTablePiece, Chunk, PieceDefaults, Reading
+from parsgd.data.contracts import ArrowType, BasePiece, Chunk, Reading
 from parsgd.data.formats.block_iterators import block_of
 from parsgd.data.formats.npy_arrays import as_rows, check_finite
 from parsgd.data.formats.tables import TablePiece, as_arrow
@@ -68,7 +68,7 @@ def is_future(thing: Any) -> bool:
     return type(thing).__module__.partition(".")[0] == "distributed"
 
 
-class OnDask(PieceDefaults):
+class OnDask(BasePiece):
     """Base class of pieces of Dask collections; ``partition`` holds their rows."""
 
     partition: Partition
@@ -93,7 +93,7 @@ class OnDask(PieceDefaults):
 
 
 @dataclass(frozen=True)
-class DaskBlock(OnDask, BasePiece):
+class DaskBlock(OnDask):
     """A block ``(X, y)`` or ``(X, y, weight)``."""
 
     partition: Partition
@@ -112,7 +112,7 @@ class DaskBlock(OnDask, BasePiece):
 
 
 @dataclass(frozen=True)
-class DaskTable(OnDask, BaseTablePiece):
+class DaskTable(OnDask):
     """A partition of a dataframe; ``nothing`` lists columns without values, with their types in other partitions."""
 
     partition: Partition

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,8 @@ from scipy import sparse as sp
 from parsgd.data.columns.encoder import Encoder
 from parsgd.data.contracts import Chunk, Piece, Pose, pose_numbers
 from parsgd.data.formats.svmlight import SvmlightColumns
+from parsgd.data.open_options import OpenOptions
+from parsgd.data.sources.part_piece import drawn_rows, part_of
 from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.data.subsets import reread, split
 from parsgd.data.targets import Targets, scanned, targets_only
@@ -75,6 +77,15 @@ class Dataset:
     @cached_property
     def n_rows(self) -> int:
         return sum(piece.n_rows for piece in self.pieces)
+
+    @classmethod
+    def of_rows(
+        cls, pieces: Sequence[Piece], request: OpenOptions, name: str, form: tuple[int, bool, bool, bool], **others: Any
+    ) -> Dataset:
+        """Make a Dataset of rows of ``form``: number of features, and True if CSR, with targets, with weights."""
+        width, csr, target, weight = form
+        rows = request.shuffle_buffer_rows
+        return cls(tuple(pieces), width, request.dtype, csr, name, target, weight, shuffle_buffer_rows=rows, **others)
 
     def __len__(self) -> int:
         return self.n_rows
@@ -154,22 +165,8 @@ class Dataset:
         The rows come from 32 random pieces, or from more if these have too few rows.
         """
         check_count(n, "n", "Dataset.take", optional=False)
-        rng = np.random.default_rng(seed)
-        chosen: list[int] = []
-        found = 0
-        for number in rng.permutation(len(self.pieces)):
-            if len(chosen) >= _TAKEN_PIECES and found >= n:
-                break
-            chosen.append(int(number))
-            found += self.pieces[number].n_rows
-        drawn = np.sort(rng.choice(found, min(n, found), replace=False))
-        parts: list[Chunk] = []
-        at = 0
-        for chunk in (chunk for number in sorted(chosen) for chunk in self.pieces[number].chunks()):
-            own = drawn[np.searchsorted(drawn, at) : np.searchsorted(drawn, at + chunk.n_rows)] - at
-            if len(own):
-                parts.append(chunk.select(own))
-            at += chunk.n_rows
+        drawn = drawn_rows(self.pieces, n, _TAKEN_PIECES, np.random.default_rng(seed))
+        parts = [chunk for number, taken in drawn for chunk in part_of(self.pieces[number], taken).chunks()]
         if not parts:
             raise DataFileError(f"{self.name}: has no rows to take.")
         return _joined(parts)

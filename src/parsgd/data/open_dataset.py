@@ -16,16 +16,16 @@ from parsgd.data.contracts import Piece
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.block_iterators import called_pieces, list_pieces, spooled_pieces
 from parsgd.data.formats.npy_arrays import ArrayPiece, array_pieces
-from parsgd.data.formats.paths import Address, find_files
-from parsgd.data.formats.svmlight import SvmlightColumns, is_svmlight, svmlight_pieces
+from parsgd.data.formats.paths import ENDINGS, Address, find_files
+from parsgd.data.formats.svmlight import SvmlightColumns, svmlight_pieces
 from parsgd.data.formats.tables import as_arrow, table_pieces
-from parsgd.data.open_options import OpenOptions
+from parsgd.data.open_options import ONLY, OpenOptions
 from parsgd.data.table_columns import columns_of_table
 from parsgd.errors import DataFileError, InvalidArgumentError
 from parsgd.utils import first_use
 
-_ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".npy": "npy"}
-_ALL_ENDINGS = (".parquet", ".pq", ".csv", ".tsv", ".svm", ".svmlight", ".libsvm")
+# What a folder is searched for.
+_IN_FOLDERS = tuple(ending for ending in ENDINGS if ending != ".npy")
 # Collections of other packages: top-level module of their types -> the function that opens them, ``function(data,
 # request) -> Dataset``.
 COLLECTIONS = dict.fromkeys(("dask", "distributed"), "parsgd.data.dask_collections:open_collection")
@@ -165,39 +165,32 @@ def _is_path(data: Any) -> bool:
 def _files(data: Any, request: OpenOptions) -> Dataset:
     names = [data] if _is_path(data) else list(data)
     name = str(names[0]) if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    addresses = find_files(data, request.storage_options, () if request.format else _ALL_ENDINGS)
+    addresses = find_files(data, request.storage_options, () if request.format else _IN_FOLDERS)
     formats = {request.format or _format_of(address) for address in addresses}
     if len(formats) > 1:
         raise DataFileError(f"{name}: holds files of several formats, {', '.join(sorted(formats))}; name those of one.")
     kind = formats.pop()
-    if kind != "svmlight":
-        request.refuse(f"{kind} files", "n_features", "zero_based")
-    if kind != "parquet":
-        request.refuse(f"{kind} files", "filters")
-    if kind != "csv":
-        request.refuse(f"{kind} files", "header", "decimal")
+    for option, owner in ONLY.items():
+        if kind != owner:
+            request.refuse(f"{kind} files", option)
     opener = {"parquet": _parquet, "csv": _csv, "svmlight": _svmlight, "npy": _npy}[kind]
     return opener(data, addresses, request, name)
 
 
 def _format_of(address: Address) -> str:
-    ending = address.format
-    if is_svmlight(ending):
-        return "svmlight"
-    if ending not in _ENDINGS:
+    if address.format not in ENDINGS:
         raise DataFileError(
-            f"{address}: the name does not end in a format that can be read ({', '.join((*_ALL_ENDINGS, '.npy'))}; of"
+            f"{address}: the name does not end in a format that can be read ({', '.join(ENDINGS)}; of"
             " text also .gz, .bz2, .xz). Give format=."
         )
-    return _ENDINGS[ending]
+    return ENDINGS[address.format]
 
 
 def _csv(data: Any, addresses: list[Address], request: OpenOptions, name: str) -> Dataset:
     arrow()
     from parsgd.data.formats.csv import csv_pieces, csv_schema
-    from parsgd.data.formats.csv_layout import CsvOptions
 
-    schema, layouts = csv_schema(addresses, CsvOptions(request.header, request.decimal))
+    schema, layouts = csv_schema(addresses, request.header, request.decimal)
     columns = columns_of_table(schema, request, str(addresses[0]))
     return columns.dataset(csv_pieces(addresses, layouts, schema, columns.first_reading), name, layouts[0].notes)
 
@@ -223,17 +216,8 @@ def _svmlight(data: Any, addresses: list[Address], request: OpenOptions, name: s
     else:
         request.refuse("svmlight files, which have no names of columns", "columns")
         pieces, columns = svmlight_pieces(addresses, request.n_features, request.zero_based, request.dtype)
-    return Dataset(
-        tuple(pieces),
-        columns.n_features,
-        request.dtype,
-        True,
-        name,
-        target=True,
-        columns=columns,
-        shuffle_buffer_rows=request.shuffle_buffer_rows,
-        notes=tuple(notes),
-    )
+    form = (columns.n_features, True, True, False)
+    return Dataset.of_rows(pieces, request, name, form, columns=columns, notes=tuple(notes))
 
 
 def _npy(data: Any, addresses: list[Address], request: OpenOptions, name: str) -> Dataset:
@@ -246,8 +230,7 @@ def _npy(data: Any, addresses: list[Address], request: OpenOptions, name: str) -
 
 
 def _table(table: Any, request: OpenOptions) -> Dataset:
-    of_files = ("filters", "n_features", "zero_based", "format", "storage_options", "header", "decimal")
-    request.refuse("a table in memory", *of_files)
+    request.refuse("a table in memory", *ONLY, "format", "storage_options")
     columns = columns_of_table(table.schema, request, "the table")
     reading = columns.first_reading
     pieces = table_pieces(table, "the table", reading.encoder, reading.target, reading.weight)
@@ -258,21 +241,10 @@ def _table(table: Any, request: OpenOptions) -> Dataset:
 
 
 def _arrays(data: Any, request: OpenOptions, name: str) -> Dataset:
-    request.refuse(
-        "arrays", "columns", "filters", "n_features", "zero_based", "sparse", "storage_options", "header", "decimal"
-    )
+    request.refuse("arrays", "columns", *ONLY, "sparse", "storage_options")
     pieces = array_pieces(data, request.target, request.weight, request.dtype, name)
-    shape = pieces[0].x.shape if pieces else (0, 0)
-    return Dataset(
-        tuple(pieces),
-        shape[1],
-        request.dtype,
-        sparse.issparse(data),
-        name,
-        request.target is not None,
-        request.weight is not None,
-        shuffle_buffer_rows=request.shuffle_buffer_rows,
-    )
+    form = (pieces[0].x.shape[1] if pieces else 0, sparse.issparse(data))
+    return Dataset.of_rows(pieces, request, name, (*form, request.target is not None, request.weight is not None))
 
 
 def _pieces(pieces: list[Piece], request: OpenOptions) -> Dataset:
@@ -320,14 +292,5 @@ def _checked(pieces: Sequence[Piece], name: str, keeps: object, request: OpenOpt
             )
     if first is None:
         raise DataFileError(f"{name}: the first block has no rows.")
-    return Dataset(
-        tuple(pieces),
-        first.x.shape[1],
-        request.dtype,
-        sparse.issparse(first.x),
-        name,
-        first.y is not None,
-        first.weight is not None,
-        shuffle_buffer_rows=request.shuffle_buffer_rows,
-        keeps=keeps,
-    )
+    form = (first.x.shape[1], sparse.issparse(first.x), first.y is not None, first.weight is not None)
+    return Dataset.of_rows(pieces, request, name, form, keeps=keeps)

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from parsgd.data.formats.paths import ENDINGS
 from parsgd.errors import InvalidArgumentError, check_count, choose
 
+# Options of one file format.
+ONLY = {"n_features": "svmlight", "zero_based": "svmlight", "filters": "parquet", "header": "csv", "decimal": "csv"}
 _DEFAULTS = {"header": "auto", "decimal": "."}
-FORMATS = ("parquet", "csv", "svmlight", "npy")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class OpenOptions:
         choose(name, ("float32", "float64"), "dtype", "open_dataset")
         object.__setattr__(self, "dtype", name)
         if self.format is not None:
-            choose(self.format, FORMATS, "format", "open_dataset")
+            choose(self.format, dict.fromkeys(ENDINGS.values()), "format", "open_dataset")
         check_count(self.shuffle_buffer_rows, "shuffle_buffer_rows", "open_dataset")
         check_count(self.n_features, "n_features", "open_dataset")
         choose(self.decimal, (".", ","), "decimal", "open_dataset")

@@ -31,20 +31,16 @@ class TableColumns:
     @property
     def first_reading(self) -> Reading:
         """The reading of the pieces before any row is read: all columns, and which of them are texts."""
-        target, weight = self.request.target, self.request.weight
-        return Reading(self._first_encoder(), target, weight)
-
-    def _first_encoder(self) -> BatchEncoder:
-        columns = self.declared
+        columns, target, weight = self.declared, self.request.target, self.request.weight
         if isinstance(columns, BatchEncoder):
-            return columns
-        if isinstance(columns, ColumnLearner):
-            apart = (self.request.target, self.request.weight)
-            return PassThroughEncoder(
-                tuple(name for name in self.schema.names if name not in apart), tuple(columns.texts)
-            )
-        texts = tuple(name for kind in columns if not isinstance(kind, Numeric) for name in kind.names)
-        return PassThroughEncoder(tuple(dict.fromkeys(name for kind in columns for name in kind.names)), texts)
+            encoder = columns
+        elif isinstance(columns, ColumnLearner):
+            features = (name for name in self.schema.names if name not in (target, weight))
+            encoder = PassThroughEncoder(tuple(features), tuple(columns.texts))
+        else:
+            texts = tuple(name for kind in columns if not isinstance(kind, Numeric) for name in kind.names)
+            encoder = PassThroughEncoder(tuple(dict.fromkeys(name for kind in columns for name in kind.names)), texts)
+        return Reading(encoder, target, weight)
 
     def dataset(
         self, pieces: Sequence[Piece], name: str, notes: Sequence[str] = (), head: ArrowTable | None = None
@@ -74,7 +70,7 @@ class TableColumns:
         if isinstance(columns, BatchEncoder):
             return columns
         if isinstance(columns, ColumnLearner):
-            return columns.learn(self._first_encoder().columns, pieces, self.schema)
+            return columns.learn(self.first_reading.encoder.columns, pieces, self.schema)
         labels = None if request.target is None else label_type(self.schema.field(request.target).type)
         return encoder_of(learned(columns, pieces), request.dtype, request.sparse, labels)
 

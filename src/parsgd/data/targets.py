@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parsgd.data.columns.encoder import EmptyEncoder
+from parsgd.data.columns.encoder import PassThroughEncoder
 from parsgd.data.contracts import Piece
 from parsgd.data.subsets import reread
 from parsgd.errors import DataFileError
@@ -20,15 +20,12 @@ _MOST_CLASSES = 100_000
 class Targets:
     """Number of rows, sorted distinct targets ``(n,)`` and their row counts ``(n,)``.
 
-    ``low`` and ``high`` are the smallest and the largest number, None for texts. With more than 100,000 distinct
-    targets, ``values`` and ``counts`` equal None.
+    With more than 100,000 distinct targets, ``values`` and ``counts`` equal None.
     """
 
     n_rows: int
     values: np.ndarray | None
     counts: np.ndarray | None
-    low: float | None
-    high: float | None
 
 
 def scanned(pieces: Iterable[Piece], name: str) -> Targets:
@@ -36,31 +33,29 @@ def scanned(pieces: Iterable[Piece], name: str) -> Targets:
 
     Integers that a text format stores as floats are converted to integers.
     """
-    n_rows, low, high = 0, np.inf, -np.inf
+    n_rows, too_many = 0, False
     values: np.ndarray | None = None
     counts = np.zeros(0, dtype=np.int64)
-    too_many = False
     for piece in pieces:
         for chunk in targets_only(piece).chunks():
             if chunk.y is None:
                 raise DataFileError(f"{name}: has no targets. Name the column: open_dataset(..., target=...).")
-            if not len(chunk.y):
+            n_rows += len(chunk.y)
+            if too_many or not len(chunk.y):
                 continue
             found, numbers = np.unique(chunk.y, return_counts=True)
-            n_rows += len(chunk.y)
-            if found.dtype.kind in "biuf":
-                low, high = min(low, float(found[0])), max(high, float(found[-1]))
-            if not too_many:
-                values, counts = (
-                    (found, numbers) if values is None else _merge_counts(values, counts, found, numbers, piece)
-                )
-                too_many = len(values) > _MOST_CLASSES
+            if values is None:
+                values, counts = found, numbers
+            else:
+                values, counts = _merge_counts(values, counts, found, numbers, piece)
+            too_many = len(values) > _MOST_CLASSES
     if values is None:
         raise DataFileError(f"{name}: has no rows.")
-    if values.dtype.kind == "f" and not too_many and np.all(values == np.floor(values)) and max(-low, high) < 2**53:
+    if too_many:
+        return Targets(n_rows, None, None)
+    if values.dtype.kind == "f" and np.all(values == np.floor(values)) and np.abs(values).max() < 2**53:
         values = values.astype(np.int64)
-    texts = values.dtype.kind not in "biuf"
-    return Targets(n_rows, *((None, None) if too_many else (values, counts)), *((None, None) if texts else (low, high)))
+    return Targets(n_rows, values, counts)
 
 
 def _merge_counts(
@@ -77,4 +72,4 @@ def _merge_counts(
 def targets_only(piece: Piece) -> Piece:
     """Return the piece of a table without its features, so that they are not read; other pieces unchanged."""
     reading = piece.reading
-    return piece if reading is None else reread(piece, encoder=EmptyEncoder(labels=reading.encoder.labels))
+    return piece if reading is None else reread(piece, encoder=PassThroughEncoder(labels=reading.encoder.labels))

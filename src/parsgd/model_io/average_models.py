@@ -178,11 +178,17 @@ def _loss(model: AveragingModel, rows: Rows, state: np.ndarray) -> float:
 def _empty_copy(first: Any) -> Any:
     """Clone the first estimator with the attributes that all estimators share."""
     merged = clone(first)
-    for key in ("classes_", "_multilabel", "n_features_in_", "feature_names_in_", "n_outputs_", "n_layers_"):
+    for key in (
+        "classes_",
+        "_multilabel",
+        "n_features_in_",
+        "feature_names_in_",
+        "n_outputs_",
+        "n_layers_",
+        "out_activation_",
+    ):
         if hasattr(first, key):
             setattr(merged, key, getattr(first, key))
-    if hasattr(first, "out_activation_"):
-        merged.out_activation_ = first.out_activation_
     return merged
 
 

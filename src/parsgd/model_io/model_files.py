@@ -23,12 +23,18 @@ from parsgd.estimators.fitted.attribute_checks import problem
 from parsgd.estimators.fitted.transaction import snapshot
 from parsgd.model_io import safetensors_file
 from parsgd.model_io.packing import is_part, pack, unpack
-from parsgd.model_io.safetensors_file import Kind, deserialize, read_json, serialize, validate_head
+from parsgd.model_io.safetensors_file import Kind, deserialize, located_errors, read_json, serialize, validate_head
 from parsgd.training.reporting.history import History
 from parsgd.utils.atomic_io import write_atomically, write_parts
 
 FORMAT = 1
-KIND = Kind("model file", "`parsgd fit --out`", "Copy the file again, or save the model again.", "cli")
+KIND = Kind(
+    "model file",
+    "`parsgd fit --out`",
+    "Copy the file again, or save the model again.",
+    "cli",
+    unopened=" Check the name.",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,16 +104,8 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 def open_file(path: str | os.PathLike[str]) -> SavedModel:
     """Load the estimator in the model file at ``path``, with its notes and version."""
-    try:
+    with located_errors(KIND, path):
         return _read(safetensors_file.read(KIND, path))
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from error
-    except MemoryError as error:
-        raise ModelFileError(f"{path}: does not fit in memory.") from error
-    except RecursionError as error:
-        raise ModelFileError(f"{path}: is damaged: it is nested too deeply. {KIND.remedy}") from error
-    except ModelFileError as error:
-        raise ModelFileError(f"{path}: {error}") from error
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------

@@ -6,11 +6,13 @@ digest of the head and all tensors. Opening a file never runs code.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import json
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +35,9 @@ class Kind:
     made_by: str
     remedy: str
     extra: str
-    # remedy for a file of an older format that is not supported any more
+    # remedy for a file of an older format that is not supported any more, and for one that cannot be opened
     older: str = ""
+    unopened: str = ""
 
     def damaged(self, what: str) -> ModelFileError:
         """Return the error for a damaged file; ``what`` describes the damage."""
@@ -43,6 +46,21 @@ class Kind:
     def foreign(self) -> ModelFileError:
         """Return the error for a safetensors file of another program."""
         return ModelFileError(f"is a safetensors file, but not one that parsgd wrote. Make one with {self.made_by}.")
+
+
+@contextlib.contextmanager
+def located_errors(kind: Kind, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Convert the errors of reading a file to ModelFileError with its path."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}.{kind.unopened}") from error
+    except MemoryError as error:
+        raise ModelFileError(f"{path}: does not fit in memory.") from error
+    except RecursionError as error:
+        raise ModelFileError(f"{path}: {kind.damaged('it is nested too deeply')}") from error
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from error
 
 
 def safetensors(kind: Kind) -> Any:
@@ -93,12 +111,8 @@ def _bytes_of(array: np.ndarray) -> memoryview:
 def read(kind: Kind, path: str | os.PathLike[str]) -> bytes:
     """Read a file; of a file that does not start like parsgd's, only the first bytes.
 
-    Raises
-    ------
-    ModelFileError
-        If it is a device, or a safetensors file that parsgd did not write.
-    OSError
-        If it cannot be read.
+    Raises ModelFileError if it is a device, or a safetensors file that parsgd did not write. Raises OSError if it
+    cannot be read.
     """
     with open(Path(path), "rb") as file:
         status = os.fstat(file.fileno())

@@ -57,7 +57,7 @@ def pieces_of(sizes, n_features=3, step=3, csr=False, weighted=False, **settings
 
 
 def source_of(sizes=(), pieces=None, csr=False, n_features=3, **settings):
-    keys = ("shuffle", "shuffle_buffer_rows", "values_per_row", "without", "pose", "dtype")
+    keys = ("shuffle", "shuffle_buffer_rows", "values_per_row", "pose", "dtype")
     given = {key: settings.pop(key) for key in keys if key in settings}
     pieces = pieces_of(sizes, n_features, csr=csr, **settings) if pieces is None else pieces
     dtype, posed = given.pop("dtype", "float64"), given.pop("pose", pose)

@@ -13,6 +13,7 @@ from scipy import sparse
 from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.data.sources.array_source import ArraySource
+from parsgd.data.sources.part_piece import part_of
 from parsgd.data.sources.piece_reader import RowSpan
 from parsgd.data.sources.shuffle_buffer import usual_rows
 from parsgd.data.sources.streaming_source import StreamingShard
@@ -391,16 +392,17 @@ def test_shards_travel_without_threads_and_windows(blocks):
     assert blocks.visited(copy, 1) == expected
 
 
-@given(first=st.integers(0, 5), n=st.integers(1, 30), data=st.data())
-def test_spans_number_the_rows_that_are_left(first, n, data):
-    without = np.array(sorted(data.draw(st.sets(st.integers(first, first + n - 1), max_size=n - 1))), dtype=int)
-    span = RowSpan(None, first, first + n, without if len(without) else None)
-    kept = [row for row in range(first, first + n) if row not in set(without.tolist())]
-    assert span.place(np.arange(span.n_rows)).tolist() == kept
-    start = data.draw(st.integers(0, span.n_rows))
-    stop = data.draw(st.integers(start, span.n_rows))
-    part = span.cut(start, stop)
-    assert part.place(np.arange(part.n_rows)).tolist() == kept[start:stop]
+@shared
+@given(n=st.integers(1, 30), step=st.integers(1, 9), csr=st.booleans(), data=st.data())
+def test_parts_and_spans_have_the_rows_that_are_left(blocks, n, step, csr, data):
+    kept = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n).filter(any)))
+    part = part_of(blocks.pieces([n], step=step, csr=csr)[0], kept)
+    start = data.draw(st.integers(0, part.n_rows))
+    stop = data.draw(st.integers(start, part.n_rows))
+    rows = [
+        row for posed in RowSpan(part, 0, part.n_rows).cut(start, stop).read(lambda y, w: (y, y[:0])) for row in posed.y
+    ]
+    assert rows == np.flatnonzero(kept)[start:stop].tolist()
 
 
 @given(bytes_per_row=st.floats(1, 1e9))

@@ -11,10 +11,10 @@ import numpy as np
 from parsgd.cli.console import Console
 from parsgd.cli.tables import read_data as files
 from parsgd.cli.tables.learn_columns import EncodingOptions, infer_kind
-from parsgd.data.columns.arrow_values import kind_of_type, numbers_in, texts_in
+from parsgd.data.columns.arrow_values import numbers_in, texts_in
 from parsgd.data.columns.column_stats import batches
 from parsgd.data.columns.encoder import PassThroughEncoder
-from parsgd.data.columns.numeric import arrow, flat
+from parsgd.data.columns.numeric import arrow, flat, kind_of_type
 from parsgd.errors import DataFileError
 
 # Rows of a sample of large data.

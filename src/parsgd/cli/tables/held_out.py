@@ -9,7 +9,7 @@ import numpy as np
 
 from parsgd.cli.tables.read_data import Data
 from parsgd.data.dataset import Dataset
-from parsgd.data.subsets import part_of
+from parsgd.data.subsets import labeled_part
 from parsgd.data.targets import targets_only
 from parsgd.errors import DataFileError
 
@@ -89,5 +89,5 @@ def _hash(key: np.ndarray, number: np.ndarray) -> np.ndarray:
 
 
 def _selected(dataset: Dataset, masks: Sequence[np.ndarray]) -> Dataset:
-    parts = [part_of(piece, mask) for piece, mask in zip(dataset.pieces, masks, strict=True)]
+    parts = [labeled_part(piece, mask) for piece, mask in zip(dataset.pieces, masks, strict=True)]
     return replace(dataset, pieces=tuple(part for part in parts if part.n_rows))

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.data.columns.arrow_values import days_in, kind_of_type, numbers_in, texts_in
+from parsgd.data.columns.arrow_values import days_in, numbers_in, texts_in
 from parsgd.data.columns.column_kinds import Dates, Kind, Numeric, OneHot, Text
 from parsgd.data.columns.column_specs import index_names
 from parsgd.data.columns.column_specs import listed as list_names
 from parsgd.data.columns.column_stats import batches, learned
 from parsgd.data.columns.encoder import Encoder, PassThroughEncoder, encoder_of
 from parsgd.data.columns.formatted_numbers import notes_on_numbers
-from parsgd.data.columns.numeric import arrow, flat
+from parsgd.data.columns.numeric import arrow, flat, kind_of_type
 from parsgd.data.contracts import Piece
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.svmlight import SvmlightColumns

@@ -15,15 +15,15 @@ from parsgd.cli.tables.data_arrays import BUILT_IN, TARGET, load_built_in, read_
 from parsgd.cli.tables.learn_columns import EncodingOptions
 from parsgd.data.columns.column_specs import index_names
 from parsgd.data.columns.column_specs import listed as list_names
-from parsgd.data.columns.encoder import EmptyEncoder, Encoder, PassThroughEncoder
+from parsgd.data.columns.encoder import Encoder, PassThroughEncoder
 from parsgd.data.columns.numeric import arrow
 from parsgd.data.contracts import Piece
 from parsgd.data.dataset import Dataset
-from parsgd.data.formats.paths import Address, find_files, is_address
-from parsgd.data.formats.svmlight import SvmlightColumns, is_svmlight
+from parsgd.data.formats.paths import ENDINGS, Address, find_files, is_address
+from parsgd.data.formats.svmlight import SvmlightColumns, rescaled
 from parsgd.data.formats.tables import label_type, table_pieces
 from parsgd.data.open_dataset import open_dataset
-from parsgd.data.subsets import reread, rescaled
+from parsgd.data.subsets import reread
 from parsgd.errors import DataFileError, did_you_mean
 from parsgd.utils import temporary
 
@@ -115,7 +115,7 @@ class Data:
         """Return a Dataset that reads only the targets of a table, for scans."""
         if not self.is_table:
             return self.dataset
-        encoder = EmptyEncoder(labels=labels or ("number" if task != "classes" else self.labels))
+        encoder = PassThroughEncoder(labels=labels or ("number" if task != "classes" else self.labels))
         pieces = tuple(reread(piece, encoder=encoder, target=self.target) for piece in self.dataset.pieces)
         return replace(self.dataset, pieces=pieces, target=True)
 
@@ -251,7 +251,8 @@ def is_csv(name: str | Address) -> bool:
 
 def is_svmlight_name(name: str) -> bool:
     """Return True if the file, or the first file in the folder, is in svmlight format."""
-    return is_svmlight(find_files(name, None, _READABLE if Path(name).is_dir() else ())[0].format)
+    (first, *_) = find_files(name, None, _READABLE if Path(name).is_dir() else ())
+    return ENDINGS.get(first.format) == "svmlight"
 
 
 def _of_table(table: Any, name: str, dtype: str | None = None, notes: Sequence[str] = ()) -> Data:

@@ -14,7 +14,7 @@ from parsgd.data.columns.encoder import PassThroughEncoder
 from parsgd.data.columns.numeric import arrow, flat
 from parsgd.data.formats.tables import label_type
 from parsgd.data.sources.piece_reader import BadRow
-from parsgd.data.subsets import part_of, reread
+from parsgd.data.subsets import labeled_part, reread
 from parsgd.errors import DataFileError, did_you_mean
 
 
@@ -67,7 +67,7 @@ def clean(data: Data, task: str) -> Data:
             first += len(column)
         kept = np.concatenate(known) if known else np.zeros(0, dtype=bool)
         n_missing += int(len(kept) - kept.sum())
-        pieces.append(piece if kept.all() else part_of(piece, kept))
+        pieces.append(piece if kept.all() else labeled_part(piece, kept))
     if task == "outliers":
         if all_signs:
             return data

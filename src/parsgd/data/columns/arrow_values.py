@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.data.columns.numeric import arrow, flat, is_number, is_text, plain_types
+from parsgd.data.columns.numeric import arrow, flat, kind_of_type, plain_types
 from parsgd.data.sources.piece_reader import BadRow
 from parsgd.errors import DataFileError
 
@@ -52,33 +52,12 @@ def bad_number(name: str, expected: str, found: str) -> str:
     )
 
 
-def kind_of_type(kind: Any) -> str:
-    """Classify an Arrow type: ``number``, ``moment`` (date, timestamp, duration), ``time``, ``text``, ``nothing`` or
-    ``other``.
-    """
-    types = arrow().types
-    if types.is_dictionary(kind):
-        return kind_of_type(kind.value_type)
-    if is_number(kind):
-        return "number"
-    if types.is_date(kind) or types.is_timestamp(kind) or types.is_duration(kind):
-        return "moment"
-    if types.is_time(kind):
-        return "time"
-    if is_text(kind):
-        return "text"
-    return "nothing" if types.is_null(kind) else "other"
-
-
 def numbers_in(column: Any, name: str) -> np.ndarray:
     """Convert an Arrow array to ``(n_rows,)`` numbers, NaN where a value is missing.
 
     True becomes 1, a date days since 1970 (UTC), a duration and a time of day seconds. Texts are parsed as numbers.
 
-    Raises
-    ------
-    BadRow
-        If a text is not a number.
+    Raises BadRow if a text is not a number.
     """
     if column.type.id in plain_types() and not column.null_count:
         return column.to_numpy()
@@ -128,10 +107,7 @@ def _parsed(column: Any, name: str) -> np.ndarray:
 def days_in(column: Any, name: str) -> np.ndarray:
     """Convert dates, or texts such as 2020-01-31, to ``(n_rows,)`` days since 1970 (UTC); NaN where missing.
 
-    Raises
-    ------
-    BadRow
-        If a value is not a date.
+    Raises BadRow if a value is not a date.
     """
     pa = arrow()
     column = flat(column)
@@ -165,9 +141,7 @@ def _day(text: str | None) -> float:
 
 def _moments(column: Any) -> np.ndarray:
     pa = arrow()
-    if pa.types.is_date(column.type):
-        days = column.cast(pa.timestamp("ms")).cast(pa.int64())
-        return days.to_numpy(zero_copy_only=False) / (1e3 * _DAY_SECONDS)
+    column = column.cast(pa.timestamp("ms")) if pa.types.is_date(column.type) else column
     per_second = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[column.type.unit]
     counted = column.cast(pa.int64()).to_numpy(zero_copy_only=False) / per_second
     return counted if pa.types.is_duration(column.type) else counted / _DAY_SECONDS

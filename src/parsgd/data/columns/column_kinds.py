@@ -13,7 +13,7 @@ import numpy as np
 
 from parsgd.data.columns.arrow_values import bad_value, days_in, numbers_in
 from parsgd.data.columns.categories import HashedCategories, OneHot, Text, names_given
-from parsgd.data.columns.numeric import is_whole, put_plain, scaled
+from parsgd.data.columns.numeric import arrow, put_plain, scaled
 from parsgd.errors import InvalidArgumentError, choose
 
 __all__ = ["KINDS", "Dates", "HashedCategories", "Kind", "Numeric", "OneHot", "Text"]
@@ -86,7 +86,7 @@ class Numeric:
         """Encode a batch as ``(n_rows, width)``, C-order, into ``out`` if present."""
         out = np.empty((batch.num_rows, self.width), dtype=dtype) if out is None else out
         columns = [batch.column(name) for name in self.names]
-        exact = all(is_whole(column.type) and not column.null_count for column in columns)
+        exact = all(arrow().types.is_integer(column.type) and not column.null_count for column in columns)
         with np.errstate(over="ignore", invalid="ignore"):
             for i in put_plain(columns, out, self.center, self.divisor):
                 out[:, i] = scaled(self.values(columns[i], i), i, self.center, self.divisor)

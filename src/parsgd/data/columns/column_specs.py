@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from parsgd.data.columns.arrow_values import kind_of_type
 from parsgd.data.columns.column_kinds import KINDS, Dates, HashedCategories, Kind, Numeric, OneHot, Text
+from parsgd.data.columns.numeric import kind_of_type
 from parsgd.errors import DataFileError, InvalidArgumentError, choose, did_you_mean
 
 # pandas names a nameless column "Unnamed: 0".

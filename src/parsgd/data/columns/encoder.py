@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
@@ -35,9 +35,6 @@ class Encoder:
     dtype: str = "float32"
     sparse: bool = False
     labels: str | None = None
-
-    # encode accepts an output array
-    fills = True
 
     def __post_init__(self) -> None:
         kinds = tuple(self.kinds)
@@ -89,36 +86,17 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class EmptyEncoder:
-    """An encoder of no columns, to read only targets and weights."""
-
-    dtype: str = "float32"
-    labels: str | None = None
-
-    columns: tuple[str, ...] = field(default=(), init=False)
-    texts: tuple[str, ...] = field(default=(), init=False)
-    numbers: tuple[str, ...] = field(default=(), init=False)
-    n_features = 0
-    sparse = False
-    fills = False
-
-    def encode(self, batch: ArrowBatch, out: np.ndarray | None = None) -> np.ndarray:
-        return np.empty((batch.num_rows, 0), dtype=self.dtype)
-
-
-@dataclass(frozen=True)
 class PassThroughEncoder:
-    """An encoder that returns the batch unchanged, to learn statistics from it."""
+    """An encoder that returns the batch unchanged; without ``columns``, only targets and weights are read."""
 
-    columns: tuple[str, ...]
+    columns: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+    labels: str | None = None
 
     dtype = "float32"
-    labels: str | None = field(default=None, init=False)
     n_features = 0
     sparse = False
-    fills = False
 
     def encode(self, batch: ArrowBatch, out: np.ndarray | None = None) -> ArrowBatch:
         return batch

@@ -16,10 +16,7 @@ from parsgd.utils import first_use
 def arrow() -> Any:
     """Import and return pyarrow.
 
-    Raises
-    ------
-    MissingDependencyError
-        If it is not installed.
+    Raises MissingDependencyError if it is not installed.
     """
     try:
         import pyarrow
@@ -53,36 +50,24 @@ def put_plain(
 
     Return the indices of the other columns.
     """
-    kinds: dict[int, list[int]] = {}
     plain = plain_types()
+    groups: dict[int, list[int]] = {}
+    others: list[int] = []
     for place, column in enumerate(columns):
-        kind = column.type.id if column.type.id in plain and not column.null_count else -1
-        kinds.setdefault(kind, []).append(place)
-    others = kinds.pop(-1, [])
-    if len(out):
-        for places in kinds.values():
-            _put(columns, np.array(places), out, centers, divisors)
+        kind = column.type.id
+        (groups.setdefault(kind, []) if kind in plain and not column.null_count else others).append(place)
+    if groups and len(out):
+        copy_columns = first_use.kernels("columns_to_rows").copy_columns
+        center = np.zeros(len(columns)) if centers is None else np.asarray(centers, dtype=np.float64)
+        divisor = np.ones(len(columns)) if divisors is None else np.asarray(divisors, dtype=np.float64)
+        # the columns of one type in one call, which releases the GIL
+        for places in map(np.array, groups.values()):
+            kind = columns[places[0]].type
+            size = kind.bit_width // 8
+            starts = [columns[place].buffers()[1].address + columns[place].offset * size for place in places]
+            like = np.empty(0, dtype=kind.to_pandas_dtype())
+            copy_columns(np.array(starts, dtype=np.int64), like, out, places, center[places], divisor[places])
     return others
-
-
-def _put(
-    columns: Sequence[ArrowColumn],
-    places: np.ndarray,
-    out: np.ndarray,
-    centers: Sequence[float] | None,
-    divisors: Sequence[float] | None,
-) -> None:
-    """Copy columns of one type in one call, which releases the GIL."""
-    copy_columns = first_use.kernels("columns_to_rows").copy_columns
-
-    kind = columns[places[0]].type
-    size = kind.bit_width // 8
-    addresses = [columns[place].buffers()[1].address + columns[place].offset * size for place in places]
-    n = len(places)
-    center = np.zeros(n) if centers is None else np.asarray(centers, dtype=np.float64)[places]
-    divisor = np.ones(n) if divisors is None else np.asarray(divisors, dtype=np.float64)[places]
-    like = np.empty(0, dtype=kind.to_pandas_dtype())
-    copy_columns(np.array(addresses, dtype=np.int64), like, out, places, center, divisor)
 
 
 @functools.cache
@@ -100,22 +85,19 @@ def flat(column: ArrowColumn) -> ArrowColumn:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def is_text(kind: ArrowType) -> bool:
-    """Return True if an Arrow type holds texts, directly or in a dictionary."""
+def kind_of_type(kind: ArrowType) -> str:
+    """Classify an Arrow type: ``number``, ``moment`` (date, timestamp, duration), ``time``, ``text``, ``nothing`` or
+    ``other``; booleans are numbers.
+    """
     types = arrow().types
     if types.is_dictionary(kind):
-        return is_text(kind.value_type)
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-
-
-def is_whole(kind: ArrowType) -> bool:
-    """Return True if an Arrow type holds integers."""
-    return arrow().types.is_integer(kind)
-
-
-def is_number(kind: ArrowType) -> bool:
-    """Return True if an Arrow type holds numbers; booleans count as 0 and 1."""
-    types = arrow().types
-    if types.is_dictionary(kind):
-        return is_number(kind.value_type)
-    return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)
+        return kind_of_type(kind.value_type)
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind):
+        return "number"
+    if types.is_date(kind) or types.is_timestamp(kind) or types.is_duration(kind):
+        return "moment"
+    if types.is_time(kind):
+        return "time"
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return "text"
+    return "nothing" if types.is_null(kind) else "other"

@@ -88,34 +88,6 @@ def called_pieces(make: Callable[[], Iterable[Any]], dtype: str) -> list[CalledP
     return [CalledPiece(make, rows, features, dtype)] if rows else []
 
 
-class SpoolFolder:
-    """A temporary folder for the blocks of a generator, removed with its owner."""
-
-    def __init__(self) -> None:
-        with interrupts.shielded():
-            self.kept: temporary.TemporaryFolder = temporary.TemporaryFolder("blocks")
-        self.folder: Path = self.kept.path
-        self.close: Callable[[], object] = self.kept.close
-
-    def keep(self, x: Any, y: Any, weight: Any, number: int, dtype: str) -> ArrayPiece:
-        """Write a block, and return the piece that reads it."""
-        kept = [self._written(part, f"{number}-{name}") for name, part in (("y", y), ("weight", weight))]
-        if sparse.issparse(x):
-            parts = (self._written(getattr(x, name), f"{number}-{name}") for name in ("data", "indices", "indptr"))
-            held: Any = MappedCsr(*parts, x.shape)
-        else:
-            held = self._written(as_rows(x, dtype), f"{number}-x")
-        return ArrayPiece(held, *kept, 0, x.shape[0], dtype, f"block {number}")
-
-    def _written(self, part: Any, name: str) -> Any:
-        if part is None:
-            return None
-        if part.dtype.kind == "O":
-            part = part.astype(str)
-        np.save(self.folder / f"{name}.npy", part)
-        return handle_of(self.folder / f"{name}.npy", "a block")
-
-
 @dataclass(frozen=True)
 class MappedCsr:
     """CSR rows with three memory-mapped arrays."""
@@ -133,12 +105,33 @@ class MappedCsr:
         return sparse.csr_matrix((self.data[places], self.indices[places], indptr - indptr[0]), shape=shape)
 
 
-def spooled_pieces(blocks: Iterable[Any], dtype: str) -> tuple[list[ArrayPiece], SpoolFolder]:
-    """Write the blocks of a generator to files; the folder exists as long as the returned spool."""
-    spool = SpoolFolder()
+def spooled_pieces(blocks: Iterable[Any], dtype: str) -> tuple[list[ArrayPiece], temporary.TemporaryFolder]:
+    """Write the blocks of a generator to files; they exist as long as the returned folder."""
+    with interrupts.shielded():
+        folder = temporary.TemporaryFolder("blocks")
     try:
-        pieces = [spool.keep(*block_of(item, number), number, dtype) for number, item in enumerate(blocks)]
+        pieces = [
+            _written_block(folder.path, *block_of(item, number), number, dtype) for number, item in enumerate(blocks)
+        ]
     except BaseException:
-        spool.close()
+        folder.close()
         raise
-    return pieces, spool
+    return pieces, folder
+
+
+def _written_block(folder: Path, x: Any, y: Any, weight: Any, number: int, dtype: str) -> ArrayPiece:
+    """Write a block, and return the piece that reads it."""
+
+    def written(part: Any, name: str) -> Any:
+        if part is None:
+            return None
+        path = folder / f"{number}-{name}.npy"
+        np.save(path, part.astype(str) if part.dtype.kind == "O" else part)
+        return handle_of(path, "a block")
+
+    if sparse.issparse(x):
+        parts = (written(getattr(x, name), name) for name in ("data", "indices", "indptr"))
+        held: Any = MappedCsr(*parts, x.shape)
+    else:
+        held = written(as_rows(x, dtype), "x")
+    return ArrayPiece(held, written(y, "y"), written(weight, "weight"), 0, x.shape[0], dtype, f"block {number}")

@@ -4,43 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from parsgd.data.columns.arrow_values import kind_of_type
 from parsgd.data.columns.column_specs import listed
-from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import ArrowSchema, ArrowType, BaseTablePiece, Chunk, Reading
-from parsgd.data.formats.csv_layout import CsvLayout, CsvOptions, layout_of, parsed_rows
-from parsgd.data.formats.line_spans import LineSpan, read_span, spans
-from parsgd.data.formats.paths import Address, Stamp
+from parsgd.data.columns.numeric import arrow, kind_of_type
+from parsgd.data.contracts import ArrowSchema, ArrowType, Chunk, Reading
+from parsgd.data.formats.csv_layout import CsvLayout, layout_of, parsed_rows
+from parsgd.data.formats.line_spans import LineSpan, SpanPiece, read_span, spans
+from parsgd.data.formats.paths import Address
 from parsgd.data.formats.tables import CHUNK_ROWS, chunk_of
 from parsgd.errors import DataFileError
 
 
 @dataclass(frozen=True)
-class CsvPiece(BaseTablePiece):
-    """A span of a CSV file, or all of a compressed one; ``stamp`` detects changes of the file."""
+class CsvPiece(SpanPiece):
+    """A span of a CSV file, or all of a compressed one."""
 
-    address: Address
     layout: CsvLayout
-    span: LineSpan
-    stamp: Stamp
     reading: Reading
-
-    @property
-    def n_rows(self) -> int:
-        return self.span.n_rows
-
-    @property
-    def name(self) -> str:
-        return self.span.name_in(self.address)
-
-    @property
-    def where(self) -> str:
-        return str(self.address)
-
-    @property
-    def rows_before(self) -> int:
-        return self.span.first_row
 
     def chunks(self) -> Iterator[Chunk]:
         self.address.check(self.stamp)
@@ -79,14 +60,14 @@ class CsvPiece(BaseTablePiece):
         return types or {self.layout.names[0]: pa.string()}
 
 
-def csv_schema(addresses: Sequence[Address], options: CsvOptions) -> tuple[ArrowSchema, list[CsvLayout]]:
+def csv_schema(addresses: Sequence[Address], header: Any, decimal: str) -> tuple[ArrowSchema, list[CsvLayout]]:
     """Return ``(schema, layouts)`` of CSV files.
 
     The first file determines the columns; other files may have more columns, in another order. The type of a column is
     that of the first file with values of it in its first rows.
     """
     pa = arrow()
-    layouts = [layout_of(address, options) for address in addresses]
+    layouts = [layout_of(address, header, decimal) for address in addresses]
     kinds: dict[str, ArrowType] = dict.fromkeys(layouts[0].names, pa.null())
     for address, layout in zip(addresses, layouts, strict=True):
         own = dict(zip(layout.names, layout.types, strict=True))
@@ -134,4 +115,4 @@ def _pieces_of(address: Address, layout: CsvLayout, reading: Reading) -> list[Cs
         found = spans(file, layout.begin, layout.scanner(str(address)))
     if address.packed and found:
         found = [LineSpan(layout.begin, 0, sum(span.n_rows for span in found), 0)]
-    return [CsvPiece(address, layout, span, stamp, reading) for span in found]
+    return [CsvPiece(address, span, stamp, layout, reading) for span in found]

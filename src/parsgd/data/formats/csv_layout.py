@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv as csv_lines
 import io
-import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,19 +26,10 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 SAMPLE_BYTES = 1 << 20
 _BLANK_LINES = re.compile(rb"(?:[ ]*(?:\r\n|\n|\r))*")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+# pyarrow's errors: a row of another length, and a value that is not of its column's type.
+_WRONG_ROW = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", re.DOTALL)
+_BAD_VALUE = re.compile(r"In CSV column #(\d+): Row #(\d+): .*?: invalid value '(.*)'", re.DOTALL)
 _HEADER = "Use header=None (--no-header) if the file has no header, or header=True (--header) if it has one."
-
-
-@dataclass(frozen=True)
-class CsvOptions:
-    """CSV options of the user.
-
-    ``header`` is ``"auto"``, True, None for files without a header, or column names for such files. ``decimal`` is the
-    decimal point.
-    """
-
-    header: Any = "auto"
-    decimal: str = "."
 
 
 @dataclass(frozen=True)
@@ -64,13 +53,11 @@ class CsvLayout:
         return RowScanner(name, self.separator, self.newline, self.line)
 
 
-def layout_of(address: Address, options: CsvOptions) -> CsvLayout:
-    """Read the header, and the types of the first rows.
+def layout_of(address: Address, header: Any, decimal: str) -> CsvLayout:
+    """Read the header, and the types of the first rows; ``header`` and ``decimal`` as in ``open_dataset``.
 
-    Raises
-    ------
-    DataFileError
-        If the file is empty, is not UTF-8, has no header where one is expected, or its first rows are not CSV.
+    Raises DataFileError if the file is empty, is not UTF-8, has no header where one is expected, or its first rows are
+    not CSV.
     """
     with address.open() as file:
         head = file.read(SAMPLE_BYTES)
@@ -82,25 +69,25 @@ def layout_of(address: Address, options: CsvOptions) -> CsvLayout:
     newline = 13 if b"\n" not in head and b"\r" in head else 10
     separator, fields, length = _first_row(address, head[start:])
     notes = [] if separator == "," else [f"columns are separated by {separator!r}"]
-    titled = options.header is True or options.header == "auto"
+    titled = header is True or header == "auto"
     begin = start + length if titled else start
-    line = 1 + head[:begin].count(newline)
     if titled:
         names = [name.strip() for name in fields]
     else:
-        names = [f"f{i}" for i in range(len(fields))] if options.header is None else [str(n) for n in options.header]
+        names = [f"f{i}" for i in range(len(fields))] if header is None else [str(name) for name in header]
         if len(names) != len(fields):
             raise DataFileError(f"{address}: has {len(fields):,} columns, and header= has {len(names):,} names.")
+    line = 1 + head[:begin].count(newline)
+    layout = CsvLayout(tuple(names), separator, newline, begin, line, decimal)
     twice = [name for name, count in Counter(names).items() if count > 1 and name]
-    layout = CsvLayout(tuple(names), separator, newline, begin, line, options.decimal)
     types = _types(address, layout) if not (twice and titled) else ()
-    if options.header == "auto":
+    if header == "auto":
         notes += _check_header(address, names, types, bool(twice))
     if twice:
         raise DataFileError(f"{address}: two columns are called {twice[0]!r}; give each its own name. {_HEADER}")
     # columns without a name are ignored, but Arrow needs distinct names
-    names = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
-    return CsvLayout(tuple(names), separator, newline, begin, line, options.decimal, types, tuple(notes))
+    names = tuple(name or f"Unnamed: {i}" for i, name in enumerate(names))
+    return replace(layout, names=names, types=types, notes=tuple(notes))
 
 
 def _check_encoding(address: Address, head: bytes) -> None:
@@ -170,100 +157,55 @@ def _is_numeric(pa: Any, kind: Any) -> bool:
 
 
 def _types(address: Address, layout: CsvLayout) -> tuple[Any, ...]:
-    pa = arrow()
+    """Infer the types of the columns from the first rows."""
+    where, pa = str(address), arrow()
     with address.open() as file:
         file.read(layout.begin)
-        parts, size = [], 0
-        for block, _ in blocks_of_rows(file, layout.scanner(str(address)), SAMPLE_BYTES):
-            parts.append(block)
-            size += len(block)
-            if size >= SAMPLE_BYTES // 2:
-                break
-    sample = b"".join(parts)
+        sample, _ = next(blocks_of_rows(file, layout.scanner(where), SAMPLE_BYTES), (b"", 0))
     if not sample.strip():
         return (pa.null(),) * len(layout.names)
     places = [str(i) for i in range(len(layout.names))]
-    likely = _likely_numbers(sample, layout)
-    try:
-        return tuple(parsed_rows(sample, layout, None, places, str(address), 0, likely).schema.types)
-    except DataFileError:
-        return tuple(parsed_rows(sample, layout, None, places, str(address), 0).schema.types)
-
-
-def _likely_numbers(sample: bytes, layout: CsvLayout) -> dict[str, Any]:
-    """Guess the numeric columns from the first rows, to save pyarrow's inference for these."""
-    text = io.StringIO(sample[: 1 << 20].decode("latin-1"), newline="")
-    reader = csv_lines.reader(text, delimiter=layout.separator, skipinitialspace=True)
-    try:
-        rows = [row for row in itertools.islice(reader, 3) if len(row) == len(layout.names)]
-    except csv_lines.Error:
-        return {}
-    number = arrow().float64()
-    columns = enumerate(zip(*rows, strict=True))
-    return {str(i): number for i, values in columns if all(_NUMBER.fullmatch(value) for value in values)}
+    return tuple(parsed_rows(sample, layout, None, places, where, 0).schema.types)
 
 
 def parsed_rows(
-    block: bytes,
-    layout: CsvLayout,
-    types: dict[str, Any] | None,
-    names: Sequence[str],
-    where: str,
-    first_row: int,
-    likely: dict[str, Any] | None = None,
+    block: bytes, layout: CsvLayout, types: dict[str, Any] | None, names: Sequence[str], where: str, first_row: int
 ) -> Any:
     """Parse the columns ``types`` of whole rows into an Arrow table; None: all of ``names``, with inferred types.
 
-    ``likely`` holds guessed types of some columns.
-
-    Raises
-    ------
-    DataFileError
-        If a row has too few or too many values, or a value is not of the column's type; names file and row.
+    Raises DataFileError if a row has too few or too many values, or a value is not of the column's type; names file and
+    row.
     """
-    from pyarrow import csv
-
-    pa = arrow()
-    block = _unpadded(block, layout)
-    how = csv.ConvertOptions(
-        column_types=likely if types is None else types,
-        include_columns=None if types is None else list(types),
-        null_values=MISSING_NUMBERS,
-        strings_can_be_null=False,
-        quoted_strings_can_be_null=True,
-        decimal_point=layout.decimal,
-    )
-
-    def parse(handler: Any = None) -> Any:
-        return csv.read_csv(
-            pa.BufferReader(block),
-            csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=list(names)),
-            csv.ParseOptions(delimiter=layout.separator, newlines_in_values=b'"' in block, invalid_row_handler=handler),
-            how,
-        )
-
+    pa, block = arrow(), _unpadded(block, layout)
     try:
-        table = parse()
+        table = _parsed(block, layout, types, names)
     except pa.ArrowException as error:
-        raise _parse_error(error, parse, block, layout, types or {}, names, where, first_row) from error
+        raise _parse_error(error, block, layout, types or {}, names, where, first_row) from error
     if any(pa.types.is_binary(kind) for kind in table.schema.types):
-        raise _parse_error(ValueError("binary data"), parse, block, layout, {}, names, where, first_row)
+        raise _parse_error(ValueError("binary data"), block, layout, {}, names, where, first_row)
     return table
 
 
-def _row_error(where: str, row: Any, first_row: int, layout: CsvLayout) -> str:
-    number = f"row {first_row + row.number:,}" if row.number is not None else f"near row {first_row + 1:,}"
-    start = str(row.text)[:60]
-    more = "few" if row.actual_columns < row.expected_columns else "many"
-    return (
-        f"{where}, {number}: expected {row.expected_columns} columns, got {row.actual_columns}: {start!r} has too"
-        f" {more} values. Write one for each column, divided by {layout.separator!r}, and quote values that contain it."
+def _parsed(block: bytes, layout: CsvLayout, types: dict[str, Any] | None, names: Sequence[str]) -> Any:
+    from pyarrow import csv
+
+    return csv.read_csv(
+        arrow().BufferReader(block),
+        csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=list(names)),
+        csv.ParseOptions(delimiter=layout.separator, newlines_in_values=b'"' in block),
+        csv.ConvertOptions(
+            column_types=types,
+            include_columns=None if types is None else list(types),
+            null_values=MISSING_NUMBERS,
+            strings_can_be_null=False,
+            quoted_strings_can_be_null=True,
+            decimal_point=layout.decimal,
+        ),
     )
 
 
 def _parse_error(
     error: Exception,
-    parse: Any,
     block: bytes,
     layout: CsvLayout,
     types: dict[str, Any],
@@ -276,52 +218,32 @@ def _parse_error(
     wrong = not_utf8(place, block, 1 if first else layout.line, layout.newline)
     if wrong is not None:
         return wrong
-    rows: list[Any] = []
-    with contextlib.suppress(arrow().ArrowException):
-        parse(lambda row: rows.append(row) or "error")
-    if rows:
-        return DataFileError(_row_error(where, rows[0], first, layout))
-    pa = arrow()
-    others = {name: kind for name, kind in types.items() if not pa.types.is_string(kind)}
-    texts = parsed_rows(block, layout, dict.fromkeys(others, pa.string()), names, where, first) if others else None
-    unfit = [
-        (row, name, text)
-        for name, kind in others.items()
-        for row, text in itertools.islice(_unfit(texts.column(name), kind, layout), 1)
-    ]
+    reason = " ".join(str(error).split()).rstrip(".")
+    if row := _WRONG_ROW.search(str(error)):
+        number, expected, actual = (int(count) for count in row.groups()[:3])
+        return DataFileError(
+            f"{where}, row {first + number:,}: expected {expected} columns, got {actual}: {row[4][:60]!r} has too"
+            f" {'few' if actual < expected else 'many'} values. Write one for each column, divided by"
+            f" {layout.separator!r}, and quote values that contain it."
+        )
+    # pyarrow stops at the first column with an invalid value; another one may have an earlier row
+    pa, left = arrow(), dict(types)
+    unfit: list[tuple[int, str, str]] = []
+    while (found := _BAD_VALUE.search(str(error))) and left.get(name := names[int(found[1])]) not in (
+        None,
+        pa.string(),
+    ):
+        unfit.append((int(found[2]), name, found[3]))
+        left[name] = pa.string()
+        try:
+            _parsed(block, layout, left, names)
+        except pa.ArrowException as following:
+            error = following
     if unfit:
         row, name, text = min(unfit)
-        kind = "numbers" if _is_numeric(pa, others[name]) else f"values of type {others[name]}"
-        return DataFileError(f"{where}, row {first + row + 1:,}: {bad_number(name, kind, text)}")
-    reason = " ".join(str(error).split()).rstrip(".")
+        kind = "numbers" if _is_numeric(pa, types[name]) else f"values of type {types[name]}"
+        return DataFileError(f"{where}, row {first + row:,}: {bad_number(name, kind, text)}")
     return DataFileError(f"{where}, from row {first + 1:,} on: cannot be read as CSV: {reason}. Correct the file.")
-
-
-def _unfit(column: Any, kind: Any, layout: CsvLayout) -> Any:
-    """Yield ``(row, text)`` of the texts that cannot be converted to a type."""
-    from pyarrow import csv
-
-    pa = arrow()
-    number = _is_numeric(pa, kind)
-    for row, text in enumerate(column.to_pylist()):
-        if text in MISSING_NUMBERS:
-            continue
-        if number:
-            try:
-                float(text.replace(layout.decimal, "."))
-                continue
-            except ValueError:
-                yield row, text
-        else:
-            try:
-                one = '"' + text.replace('"', '""') + '"\n'
-                csv.read_csv(
-                    pa.BufferReader(one.encode()),
-                    csv.ReadOptions(use_threads=False, column_names=["x"]),
-                    convert_options=csv.ConvertOptions(column_types={"x": kind}),
-                )
-            except pa.ArrowInvalid:
-                yield row, text
 
 
 def _unpadded(block: bytes, layout: CsvLayout) -> bytes:

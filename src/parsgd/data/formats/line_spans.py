@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from parsgd.data.formats.paths import Address
+from parsgd.data.contracts import BasePiece
+from parsgd.data.formats.paths import Address, Stamp
 from parsgd.errors import DataFileError
 
 # Bytes of a span: large enough to amortize a call, and small enough to hold several in memory.
@@ -33,26 +35,19 @@ class LineSpan(NamedTuple):
     n_rows: int
     first_row: int
 
-    def name_in(self, address: Address) -> str:
-        """Return the name of the span in errors."""
-        if self.n_rows == 0:
-            return str(address)
-        return f"{address} (rows {self.first_row + 1:,} to {self.first_row + self.n_rows:,})"
-
 
 class RowScanner:
     """A scanner that finds the ends of rows in consecutive blocks of a file.
 
     ``separator`` divides fields; None: the format has no quotes. ``newline`` ends a row. ``name`` and ``line``, the
-    number of the first line, locate errors. Lines that begin with ``comment`` are not rows.
+    number of the first line, locate errors.
     """
 
-    def __init__(self, name: str, separator: str | None, newline: int = _NEWLINE, line: int = 1, comment: bytes = b""):
+    def __init__(self, name: str, separator: str | None, newline: int = _NEWLINE, line: int = 1):
         self.name: str = name
         self.quoted: bool = separator is not None
         self.newline: int = newline
         self.line: int = line
-        self.comment: bytes = comment
         self.separator: int = ord(separator or ",")
         # inside: within a quoted field; opened: the line where it began; begins: a field begins here
         self.inside: bool = False
@@ -98,15 +93,12 @@ class RowScanner:
         return self._count(np.array([self.length]), np.array([self.first])) if self.length else 0
 
     def _count(self, lengths: np.ndarray, first: np.ndarray) -> int:
-        rows = (lengths > 1) | ((lengths == 1) & (first != _RETURN))
-        if self.comment:
-            rows &= first != self.comment[0]
-        return int(np.count_nonzero(rows))
+        return int(np.count_nonzero((lengths > 1) | ((lengths == 1) & (first != _RETURN))))
 
     def _outside(self, block: bytes, values: np.ndarray, newlines: np.ndarray) -> np.ndarray:
         """Select the newlines outside quotes."""
         if not self.inside and b'"' not in block:
-            self.begins = self._begins_after(values)
+            self.begins = self._begins_after(block)
             return newlines
         quotes = np.flatnonzero(values == _QUOTE)
         if self._well_formed(values, quotes):
@@ -115,16 +107,14 @@ class RowScanner:
             if self.inside and (len(quotes) or not was):
                 self.opened = self.line + int(np.searchsorted(newlines, quotes[-1]))
         else:
-            fields = np.array([(-1, -1), *self._quoted_fields(block, values, quotes, newlines)])
+            fields = np.array([(-1, -1), *self._quoted_fields(block, newlines)])
             inside = newlines < fields[np.searchsorted(fields[:, 0], newlines, side="right") - 1, 1]
-        self.begins = not self.inside and self._begins_after(values)
+        self.begins = not self.inside and self._begins_after(block)
         return newlines[~inside]
 
-    def _begins_after(self, values: np.ndarray) -> bool:
-        at = len(values) - 1
-        while at >= 0 and values[at] == _SPACE:
-            at -= 1
-        return bool(values[at] in (self.separator, self.newline, _RETURN)) if at >= 0 else self.begins
+    def _begins_after(self, block: bytes) -> bool:
+        last = block.rstrip(b" ")[-1:]
+        return last[0] in (self.separator, self.newline, _RETURN) if last else self.begins
 
     def _well_formed(self, values: np.ndarray, quotes: np.ndarray) -> bool:
         """Return True if every quote opens a field, closes one, or belongs to a pair, so that parity distinguishes
@@ -143,26 +133,17 @@ class RowScanner:
         found = (values == self.separator) | (values == self.newline) | (values == more) | (values == _RETURN)
         return bool(found.all())
 
-    def _quoted_fields(
-        self, block: bytes, values: np.ndarray, quotes: np.ndarray, newlines: np.ndarray
-    ) -> list[tuple[int, int]]:
+    def _quoted_fields(self, block: bytes, newlines: np.ndarray) -> list[tuple[int, int]]:
         """Return ``(begin, end)`` of the quoted fields, in order."""
-        before = values[quotes - 1].copy()
-        if len(quotes) and quotes[0] == 0:
-            before[0] = self.newline if self.begins else 0
-        for i in np.flatnonzero(before == _SPACE):
-            at = int(quotes[i]) - 1
-            while at >= 0 and values[at] == _SPACE:
-                at -= 1
-            before[i] = values[at] if at >= 0 else self.newline if self.begins else 0
-        opening = quotes[(before == self.separator) | (before == self.newline) | (before == _RETURN)].tolist()
-        fields, at = [], 0
+        ends = re.escape(bytes((self.separator, self.newline, _RETURN)))
+        opening = re.compile(rb"(?:(?<=[" + ends + rb"])" + (rb"|\A" if self.begins else rb"") + rb') *+"')
+        fields: list[tuple[int, int]] = []
+        at = 0
         if self.inside:
             at = self._close(block, 0, newlines)
             fields.append((0, at))
-        for begin in opening:
-            if begin < at:
-                continue
+        while found := opening.search(block, at):
+            begin = found.end() - 1
             self.opened = self.line + int(np.searchsorted(newlines, begin))
             at = self._close(block, begin + 1, newlines)
             fields.append((begin, at))
@@ -186,6 +167,33 @@ class RowScanner:
                 ' quotes as "", or leave out a quote at the beginning of a value.'
             )
         return closed.end()
+
+
+@dataclass(frozen=True)
+class SpanPiece(BasePiece):
+    """A span of a text file, or all of a compressed one; ``stamp`` detects changes of the file."""
+
+    address: Address
+    span: LineSpan
+    stamp: Stamp
+
+    @property
+    def n_rows(self) -> int:
+        return self.span.n_rows
+
+    @property
+    def name(self) -> str:
+        if self.n_rows == 0:
+            return str(self.address)
+        return f"{self.address} (rows {self.rows_before + 1:,} to {self.rows_before + self.n_rows:,})"
+
+    @property
+    def where(self) -> str:
+        return str(self.address)
+
+    @property
+    def rows_before(self) -> int:
+        return self.span.first_row
 
 
 def read_span(address: Address, span: LineSpan, scanner: RowScanner) -> Iterator[bytes]:

@@ -14,11 +14,10 @@ from functools import cached_property
 from typing import Any
 
 from parsgd.data.columns.column_specs import check_names
-from parsgd.data.columns.numeric import arrow
+from parsgd.data.columns.numeric import arrow, kind_of_type
 from parsgd.data.contracts import Reading
-from parsgd.data.formats.paths import file_system, find_files, is_address, stamp_of
+from parsgd.data.formats.paths import ENDINGS, file_system, find_files, is_address, stamp_of
 from parsgd.data.formats.row_groups import ParquetFile, RowGroup, filtered, sentence
-from parsgd.data.formats.type_unification import common_type
 from parsgd.errors import DataFileError, InvalidArgumentError
 
 _COUNTED_ROWS = 65_536
@@ -59,16 +58,17 @@ class ParquetFiles:
     def pieces(self, reading: Reading) -> list[RowGroup]:
         """Make a piece of each nonempty row group.
 
-        Raises
-        ------
-        DataFileError
-            If a file lacks a column, or the types of a column are incompatible; names the files.
+        Raises DataFileError if a file lacks a column, or the types of a column are incompatible; names the files.
         """
         check_names(self.schema, reading.names, self.path)
         types = {name: self._checked(name) for name in reading.names}
+        # the columns with another type in a file than in the dataset
+        casts_of_files = [
+            {name: kind for name, kind in types.items() if file.types.get(name, kind) != kind} for file in self.files
+        ]
         return [
-            RowGroup(file, number, n_rows, reading, _casts(file, types), self.filter)
-            for file in self.files
+            RowGroup(file, number, n_rows, reading, casts, self.filter)
+            for file, casts in zip(self.files, casts_of_files, strict=True)
             for number, n_rows in enumerate(self._counts(file))
             if n_rows
         ]
@@ -123,22 +123,11 @@ class ParquetFiles:
 def open_parquet(path: Any, *, filters: Any = None, storage_options: Mapping[str, Any] | None = None) -> ParquetFiles:
     """Find the files and read their footers.
 
-    Parameters
-    ----------
-    path : str, Path or list of these
-        A file, a folder or several files; local, or an fsspec address such as ``s3://bucket/folder``. In a folder,
-        hidden files and names that begin with ``_`` are skipped. Folders named ``column=value`` add a column.
-    filters : pyarrow Expression, or list of (column, operator, value)
-        Rows to select. Files and row groups without such rows are not read.
-    storage_options : dict
-        Options of fsspec for the address.
+    ``filters`` select rows: a pyarrow Expression, or a list of (column, operator, value). Files and row groups without
+    such rows are not read. Folders named ``column=value`` add a column.
 
-    Raises
-    ------
-    DataFileError
-        If there is no file, or a file cannot be read; names it.
-    MissingDependencyError
-        If pyarrow, or for an address fsspec, is not installed.
+    Raises DataFileError if there is no file, or a file cannot be read; names it. Raises MissingDependencyError if
+    pyarrow, or for an address fsspec, is not installed.
     """
     arrow()
     import pyarrow.dataset as pads
@@ -182,9 +171,8 @@ def _partitioned(path: str, options: Mapping[str, Any]) -> tuple[Any, tuple[list
     pa = arrow()
     system, base = file_system(path, options) if is_address(path) else (None, path)
     folder = system.isdir(base) if system is not None else os.path.isdir(base)
-    endings = (".parquet", ".pq")
     found = find_files(path, options)
-    kept = [address for address in found if address.format in endings] or found
+    kept = [address for address in found if ENDINGS.get(address.format) == "parquet"] or found
     files = [file_system(address.path, options)[1] if system is not None else address.path for address in kept]
     values: dict[str, set[str]] = {}
     for file in files if folder else ():
@@ -235,6 +223,33 @@ def _expression(filters: Any) -> Any:
         ) from error
 
 
-def _casts(file: ParquetFile, types: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns with another type in this file than in the dataset."""
-    return {name: kind for name, kind in types.items() if file.types.get(name, kind) != kind}
+def common_type(one: Any, other: Any) -> Any:
+    """Return the Arrow type to which both can be cast, or None: numbers with numbers, texts with texts.
+
+    >>> import pyarrow as pa
+    >>> common_type(pa.int32(), pa.float64()), common_type(pa.bool_(), pa.int8()), common_type(pa.int8(), pa.string())
+    (DataType(double), DataType(int8), None)
+    """
+    pa = arrow()
+    if one == other or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    kinds = {kind_of_type(one), kind_of_type(other)}
+    if kinds == {"text"}:
+        return pa.large_string()
+    if kinds == {"number"}:
+        for flag, number in ((one, other), (other, one)):
+            if pa.types.is_boolean(flag):
+                return number
+        return _unified(one, other) or pa.float64()
+    return None if "text" in kinds else _unified(one, other)
+
+
+def _unified(one: Any, other: Any) -> Any:
+    pa = arrow()
+    try:
+        schemas = [pa.schema([("", kind)]) for kind in (one, other)]
+        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return None

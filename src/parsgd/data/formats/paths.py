@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import builtins
 import bz2
+import contextlib
 import gzip
 import lzma
 import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeAlias
@@ -17,6 +18,9 @@ from parsgd.errors import DataFileError, MissingDependencyError, did_you_mean
 
 # Size in bytes and, if available, modification time.
 Stamp: TypeAlias = tuple[Any, ...]
+# Endings of file names, and the formats that they mean.
+ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv"}
+ENDINGS |= dict.fromkeys((".svm", ".svmlight", ".libsvm"), "svmlight") | {".npy": "npy"}
 UNPACKERS: dict[str, Callable[..., BinaryIO]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
@@ -52,12 +56,20 @@ class Address:
         """Return size and modification time (if available), to detect changes of the file."""
         return stamp_of(self.path, self.options)
 
-    def open(self) -> BinaryIO:
-        """Open the file, decompressed."""
+    @contextlib.contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Open the file, decompressed, as a context; raises DataFileError if it cannot be unpacked."""
         system, path = file_system(self.path, self.options) if is_address(self.path) else (builtins, self.path)
-        file = system.open(path, "rb")
         unpack = UNPACKERS.get(PurePosixPath(self.path).suffix.lower())
-        return UnpackedFile(unpack(file, "rb"), file, self.path) if unpack else file
+        with system.open(path, "rb") as file:
+            if unpack is None:
+                yield file
+                return
+            try:
+                with unpack(file, "rb") as unpacked:
+                    yield unpacked
+            except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+                raise DataFileError(f"{self.path}: cannot be unpacked: {error}. Is the file complete?") from error
 
     def check(self, stamp: Stamp) -> None:
         """Raise DataFileError if the file is missing, or has changed since it was opened."""
@@ -75,41 +87,13 @@ class Address:
             )
 
 
-class UnpackedFile:
-    """A file that is decompressed while it is read; ``close`` closes the compressed file as well."""
-
-    def __init__(self, file: BinaryIO, packed: BinaryIO, name: str):
-        self.file: BinaryIO = file
-        self.packed: BinaryIO = packed
-        self.name: str = name
-
-    def read(self, size: int = -1) -> bytes:
-        try:
-            return self.file.read(size)
-        except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-            raise DataFileError(f"{self.name}: cannot be unpacked: {error}. Is the file complete?") from error
-
-    def close(self) -> None:
-        self.file.close()
-        self.packed.close()
-
-    def __enter__(self) -> UnpackedFile:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
-
-
 def find_files(data: Any, options: Mapping[str, Any] | None, wanted: Sequence[str] = ()) -> list[Address]:
     """List the files of ``data``: a path, an address, a folder (sorted by name) or a list of these.
 
     In a folder, hidden files and names that begin with ``_`` are skipped, as are suffixes other than ``wanted``, if
     any.
 
-    Raises
-    ------
-    DataFileError
-        If there is no such file, or the folder has no such files.
+    Raises DataFileError if there is no such file, or the folder has no such files.
     """
     if isinstance(data, (list, tuple)):
         return [address for item in data for address in find_files(item, options, wanted)]

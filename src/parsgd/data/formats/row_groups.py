@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import ArrowBatch, ArrowType, BaseTablePiece, Chunk, LazyRows, Reading
+from parsgd.data.contracts import ArrowBatch, ArrowType, BasePiece, Chunk, LazyRows, Reading
 from parsgd.data.formats.paths import Stamp, file_system, is_address, stamp_of
 from parsgd.data.formats.tables import targets_and_weights
 from parsgd.data.sources.piece_reader import error_location
@@ -43,10 +43,7 @@ class ParquetFile:
     def open(self) -> Any:
         """Open the unchanged file as ``pyarrow.parquet.ParquetFile``.
 
-        Raises
-        ------
-        DataFileError
-            If it is missing, changed or damaged.
+        Raises DataFileError if it is missing, changed or damaged.
         """
         import pyarrow.parquet as pq
 
@@ -97,7 +94,7 @@ def _read_errors(file: ParquetFile, name: str) -> Generator[None]:
 
 
 @dataclass(frozen=True)
-class RowGroup(BaseTablePiece):
+class RowGroup(BasePiece):
     """One row group of a Parquet file: a :class:`~parsgd.data.contracts.Piece`.
 
     ``finite``: the encoder has checked the rows for NaN and infinite values, with the column's name. ``casts`` maps the
@@ -121,16 +118,14 @@ class RowGroup(BaseTablePiece):
     def chunks(self) -> Iterator[Chunk]:
         """Read its rows in stored order, a few thousand at a time.
 
-        Raises
-        ------
-        DataFileError
-            If the file is missing, changed or damaged, or a value is invalid; names file, row group and rows.
+        Raises DataFileError if the file is missing, changed or damaged, or a value is invalid; names file, row group
+        and rows.
         """
         return self._chunks(False)
 
     def lazy_chunks(self) -> Iterator[Chunk]:
         """Read its rows as :class:`BatchRows` if possible, for a caller with its own output array."""
-        return self._chunks(not self.reading.encoder.sparse and self.reading.encoder.fills)
+        return self._chunks(not self.reading.encoder.sparse and self.reading.encoder.n_features > 0)
 
     def _chunks(self, lazy: bool) -> Iterator[Chunk]:
         opened = self.file.open()

@@ -10,19 +10,17 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from parsgd.data.contracts import BasePiece, Chunk, CsrMatrix
-from parsgd.data.formats.line_spans import LineSpan, RowScanner, blocks_of_rows, read_span
-from parsgd.data.formats.paths import Address, Stamp
+from parsgd.data.contracts import Chunk, CsrMatrix, Piece
+from parsgd.data.formats.line_spans import LineSpan, RowScanner, SpanPiece, blocks_of_rows, read_span
+from parsgd.data.formats.paths import Address
+from parsgd.data.sources.part_piece import PartPiece
 from parsgd.errors import DataFileError
 
 
 @dataclass(frozen=True)
-class SvmlightPiece(BasePiece):
+class SvmlightPiece(SpanPiece):
     """A span of an svmlight file, or all of a compressed one; ``first`` is the index of its first feature, 0 or 1."""
 
-    address: Address
-    span: LineSpan
-    stamp: Stamp
     n_features: int
     first: int
     dtype: str
@@ -30,22 +28,6 @@ class SvmlightPiece(BasePiece):
     wider: bool = False
     # divisor of each feature
     scale: tuple[float, ...] | None = None
-
-    @property
-    def n_rows(self) -> int:
-        return self.span.n_rows
-
-    @property
-    def name(self) -> str:
-        return self.span.name_in(self.address)
-
-    @property
-    def where(self) -> str:
-        return str(self.address)
-
-    @property
-    def rows_before(self) -> int:
-        return self.span.first_row
 
     def chunks(self) -> Iterator[Chunk]:
         self.address.check(self.stamp)
@@ -104,10 +86,7 @@ class SvmlightColumns:
     def pieces(self, addresses: Sequence[Address], dtype: str) -> tuple[list[SvmlightPiece], list[str]]:
         """Return ``(pieces, notes)`` of files with the same feature numbering.
 
-        Raises
-        ------
-        DataFileError
-            If a file numbers its features differently.
+        Raises DataFileError if a file numbers its features differently.
         """
         found, (low, where), (high, wide) = _scanned(addresses, dtype)
         first = int(not self.zero_based)
@@ -173,6 +152,8 @@ def svmlight_pieces(
     return [replace(piece, n_features=width, first=first) for piece in found], columns
 
 
-def is_svmlight(ending: str) -> bool:
-    """Return True if the suffix is one of svmlight files."""
-    return ending in (".svm", ".svmlight", ".libsvm")
+def rescaled(piece: Piece, scale: tuple[float, ...] | None) -> Piece:
+    """Set the divisors of the features of a piece of an svmlight file."""
+    if isinstance(piece, PartPiece):
+        return replace(piece, piece=rescaled(piece.piece, scale))
+    return replace(piece, scale=scale) if isinstance(piece, SvmlightPiece) else piece

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.data.columns.arrow_values import bad_value, kind_of_type, located, numbers_in, spelled
-from parsgd.data.columns.numeric import arrow
+from parsgd.data.columns.arrow_values import bad_value, located, numbers_in, spelled
+from parsgd.data.columns.numeric import arrow, kind_of_type
 from parsgd.data.contracts import (
     ArrowBatch,
     ArrowColumn,
     ArrowTable,
     ArrowType,
-    BaseTablePiece,
+    BasePiece,
     BatchEncoder,
     Chunk,
     Reading,
@@ -126,7 +126,7 @@ def weights_in(column: ArrowColumn, name: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class TablePiece(BaseTablePiece):
+class TablePiece(BasePiece):
     """Rows ``[first_row, first_row + n_rows)`` of a table in memory; pickled with its rows."""
 
     table: ArrowTable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -45,56 +45,31 @@ class PosedRows(NamedTuple):
 
 @dataclass(frozen=True)
 class RowSpan:
-    """Rows ``first`` to ``stop - 1`` of a piece, except the sorted row indices in ``without``.
-
-    >>> from parsgd.data.sources.piece_reader import RowSpan
-    >>> RowSpan(None, 10, 20, np.array([12, 15])).n_rows
-    8
-    """
+    """Rows ``first`` to ``stop - 1`` of a piece."""
 
     piece: Piece
     first: int
     stop: int
-    without: np.ndarray | None = None
 
     @property
     def n_rows(self) -> int:
-        return self.stop - self.first - (0 if self.without is None else len(self.without))
+        return self.stop - self.first
 
     def cut(self, start: int, stop: int) -> RowSpan:
         """Return the span of its rows ``start`` to ``stop - 1``."""
-        if start == 0 and stop == self.n_rows:
-            return self
-        first = self.place(start) if start < stop else self.first
-        end = self.place(stop - 1) + 1 if start < stop else first
-        without = self.without
-        if without is not None:
-            without = without[np.searchsorted(without, first) : np.searchsorted(without, end)]
-        return RowSpan(self.piece, first, end, without if without is not None and len(without) else None)
-
-    def place(self, number: int | np.ndarray) -> Any:
-        """Convert a row index of the span to one of the piece.
-
-        >>> RowSpan(None, 10, 20, np.array([12, 15])).place(np.arange(4)).tolist()
-        [10, 11, 13, 14]
-        """
-        if self.without is None:
-            return self.first + number
-        # number of the span's rows before each excluded row
-        before = self.without - self.first - np.arange(len(self.without))
-        return self.first + number + np.searchsorted(before, number, side="right")
+        return RowSpan(self.piece, self.first + start, self.first + stop)
 
     def read(self, pose: Pose, skip: int = 0) -> Iterator[PosedRows]:
         """Read its rows from index ``skip`` on, in chunks of a few thousand; each call starts a new pass."""
         if skip >= self.n_rows:
             return
-        first = self.place(skip)
+        first = self.first + skip
         for at, chunk in chunks_of(self.piece, self.stop):
             begin, end = max(first - at, 0), min(self.stop - at, chunk.n_rows)
             if begin >= end:
                 continue
             with error_location(self.piece, at + begin, at + end):
-                chunk = chunk.select(self._kept(at, begin, end))
+                chunk = chunk.select(slice(begin, end))
                 # data without targets, for models without targets: all rows belong to one class
                 y = np.ones(chunk.n_rows) if chunk.y is None else chunk.y
                 x = standard_csr(chunk.x) if is_csr(chunk.x) else chunk.x
@@ -103,27 +78,15 @@ class RowSpan:
                     check_rows_finite(posed)
             yield posed
 
-    def _kept(self, at: int, begin: int, end: int) -> slice | np.ndarray:
-        """Return the rows to keep of the chunk that begins at row ``at`` of the piece."""
-        if self.without is None:
-            return slice(begin, end)
-        low, high = np.searchsorted(self.without, (at + begin, at + end))
-        if low == high:
-            return slice(begin, end)
-        return np.delete(np.arange(begin, end), self.without[low:high] - at - begin)
 
+def chunks_of(piece: Piece, stop: int | None = None, lazy: bool = True) -> Iterator[tuple[int, Chunk]]:
+    """Yield ``(first_row, chunk)`` of a piece up to row ``stop``; rows may be lazy if ``lazy``.
 
-def chunks_of(piece: Piece, stop: int | None = None) -> Iterator[tuple[int, Chunk]]:
-    """Yield ``(first_row, chunk)`` of a piece up to row ``stop``.
-
-    Raises
-    ------
-    DataFileError
-        If the piece cannot be read, or its number of rows has changed; names the piece and the rows.
+    Raises DataFileError if the piece cannot be read, or its number of rows has changed; names the piece and the rows.
     """
     stop = piece.n_rows if stop is None else stop
     with error_location(piece, 0, piece.n_rows):
-        chunks = iter(piece.lazy_chunks())
+        chunks = iter(piece.lazy_chunks() if lazy else piece.chunks())
     at = 0
     with _closing(chunks):
         while at < stop:

@@ -10,7 +10,7 @@ few pieces shuffle worse than a permutation of all rows (docs/results/shuffling.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ import numpy as np
 from parsgd.core import RowBlock, Rows, Shard
 from parsgd.data.contracts import Piece, Pose
 from parsgd.data.sources.array_source import part_sizes
+from parsgd.data.sources.part_piece import drawn_rows, part_of
 from parsgd.data.sources.partitioning import assign_pieces, in_stored_order
 from parsgd.data.sources.piece_reader import PosedRows, RowSpan
 from parsgd.data.sources.prefetch import Prefetcher, WindowIndex
@@ -36,7 +37,7 @@ _DRAWN_PIECES, _ROWS_PER_PIECE, _FEWEST_PIECES = 32, 1000, 8
 
 @dataclass(frozen=True)
 class StreamingSource:
-    """The rows of ``pieces``, except those in ``without``: ``{piece index: sorted row indices}``.
+    """The rows of ``pieces``.
 
     ``dtype``, ``sparse`` and ``n_features`` describe the rows of the pieces; ``pose`` converts targets and weights for
     kernels. ``shuffle``: visit pieces, and rows in a window, in random order instead of stored order.
@@ -52,7 +53,6 @@ class StreamingSource:
     shuffle: bool = True
     shuffle_buffer_rows: int | None = None
     values_per_row: float | None = None
-    without: Mapping[int, np.ndarray] = field(default_factory=dict[int, np.ndarray])
 
     # not replicated: drawing from all rows with replacement would read a piece per draw
     partitions: ClassVar[frozenset[str]] = frozenset({"shuffled", "contiguous", "common_order"})
@@ -66,7 +66,7 @@ class StreamingSource:
 
     @cached_property
     def n_rows(self) -> int:
-        return sum(piece.n_rows for piece in self.pieces) - sum(map(len, self.without.values()))
+        return sum(piece.n_rows for piece in self.pieces)
 
     def split(
         self, n_workers: int, seed: int, partition: str = "shuffled", shard_fractions: np.ndarray | None = None
@@ -75,7 +75,7 @@ class StreamingSource:
 
         Pieces stay whole if sizes then differ by at most a tenth (:mod:`parsgd.data.sources.partitioning`).
         """
-        spans = [span for _, span in self._spans]
+        spans = self._spans
         shard_fractions = np.ones(n_workers) if shard_fractions is None else np.asarray(shard_fractions, dtype=float)
         if partition == "common_order":
             sizes = part_sizes(self.n_rows, shard_fractions)
@@ -93,33 +93,21 @@ class StreamingSource:
         The rows come from 8 to 32 random pieces, depending on ``n_rows``, since each piece is read from its beginning.
         More pieces are used if these have too few rows.
         """
-        pieces = min(max(n_rows // _ROWS_PER_PIECE, _FEWEST_PIECES), _DRAWN_PIECES)
-        rng = np.random.default_rng((seed, _DRAW_SEED))
-        spans, found = self._spans, 0
-        chosen: list[int] = []
-        for number in map(int, rng.permutation(len(spans))):
-            if len(chosen) >= pieces and found >= n_rows:
-                break
-            chosen.append(number)
-            found += spans[number][1].n_rows
-        drawn = np.sort(rng.choice(found, n_rows, replace=False))
+        fewest = min(max(n_rows // _ROWS_PER_PIECE, _FEWEST_PIECES), _DRAWN_PIECES)
+        parts = [piece for piece in self.pieces if piece.n_rows]
         window = ShuffleBuffer(n_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
-        without = dict(self.without)
-        begin = 0
-        for number, span in (spans[number] for number in sorted(chosen)):
-            low, high = np.searchsorted(drawn, (begin, begin + span.n_rows))
-            taken = drawn[low:high] - begin
-            _gather(span, self.pose, taken, window)
-            if len(taken):
-                without[number] = np.union1d(without.get(number, taken[:0]), span.place(taken))
-            begin += span.n_rows
-        return window.rows(), replace(self, without=without)
+        for number, taken in drawn_rows(parts, n_rows, fewest, np.random.default_rng((seed, _DRAW_SEED))):
+            if taken.any():
+                part = part_of(parts[number], taken)
+                for rows in RowSpan(part, 0, part.n_rows).read(self.pose):
+                    window.put(rows, 0, len(rows.y))
+                parts[number] = part_of(parts[number], ~taken)
+        return window.rows(), replace(self, pieces=tuple(parts))
 
     @property
-    def _spans(self) -> list[tuple[int, RowSpan]]:
-        """Return the nonempty pieces with their indices."""
-        spans = [(n, RowSpan(piece, 0, piece.n_rows, self.without.get(n))) for n, piece in enumerate(self.pieces)]
-        return [(number, span) for number, span in spans if span.n_rows]
+    def _spans(self) -> list[RowSpan]:
+        """Return the nonempty pieces."""
+        return [RowSpan(piece, 0, piece.n_rows) for piece in self.pieces if piece.n_rows]
 
     def _shard(self, number: int, spans: Sequence[RowSpan], share: int | None = None) -> StreamingShard:
         rows = sum(span.n_rows for span in spans)
@@ -258,18 +246,3 @@ class StreamingShard(Shard):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ahead": None, "_last_order": None}
-
-
-def _gather(span: RowSpan, pose: Pose, numbers: np.ndarray, window: ShuffleBuffer) -> None:
-    """Copy the rows of the span with sorted indices ``numbers`` into the window."""
-    if len(numbers) == 0:
-        return
-    at = 0
-    for x, y, weight in span.read(pose):
-        low, high = np.searchsorted(numbers, (at, at + len(y)))
-        some = numbers[low:high] - at
-        if len(some):
-            window.put(PosedRows(x[some], y[some], weight[some] if weight.size else weight), 0, len(some))
-        at += len(y)
-        if high == len(numbers):
-            return

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
+import zlib
 from typing import Any
 
 from parsgd import registry
 from parsgd.errors import Outcome
-from parsgd.model_io.columnar import from_columns, to_columns
 from parsgd.model_io.packing import PARTS
 from parsgd.training.reporting.history import History
 
@@ -67,7 +68,7 @@ def describe(value: Any) -> Any:
     if kind is Outcome:
         return {"$outcome": value.name}
     if kind is History:
-        return {"$history": to_columns(list(value))}
+        return {"$history": _compressed(value)}
     if kind in (list, tuple):
         items = [describe(item) for item in value]
         changed = any(new is not old for new, old in zip(items, value, strict=True))
@@ -95,7 +96,7 @@ def rebuild(value: Any) -> Any:
     if "$outcome" in value:
         return Outcome[value["$outcome"]]
     if "$history" in value:
-        return History(from_columns(value["$history"]))
+        return _decompressed(value["$history"])
     if "$part" in value:
         fields = {name: rebuild(item) for name, item in value["fields"].items()}
         return registry.load(_DESCRIBABLE[value["$part"]])(**fields)
@@ -105,3 +106,20 @@ def rebuild(value: Any) -> Any:
 def _is_describable(kind: type) -> bool:
     path = _DESCRIBABLE.get(kind.__name__)
     return path is not None and path == f"{kind.__module__}:{kind.__name__}"
+
+
+def _compressed(history: History) -> Any:
+    """Return the entries as compressed JSON, a fraction of their size as objects; as objects if JSON lacks a type."""
+    try:
+        return zlib.compress(json.dumps(history).encode(), level=3)
+    except TypeError:
+        return list(history)
+
+
+def _decompressed(stored: Any) -> History:
+    history = History(json.loads(zlib.decompress(stored)) if isinstance(stored, bytes) else stored)
+    for worker in (worker for entry in history for worker in entry.get("workers", ())):
+        # JSON has no tuples
+        if "trace" in worker:
+            worker["trace"] = [tuple(end) for end in worker["trace"]]
+    return history
