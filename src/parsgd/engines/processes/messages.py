@@ -1,10 +1,11 @@
-"""Messages between the driver and a worker process; an open file accompanies some of them."""
+"""Messages between the driver and a worker process."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from parsgd.engines.processes.error_transport import PackedError
+from parsgd.engines.processes.shared_memory import Place
 
 # -- from the driver ---------------------------------------------------------------------------------------------------
 
@@ -21,18 +22,6 @@ class StartFit(NamedTuple):
     folder: str
 
 
-class SendArrays(NamedTuple):
-    """A file with arrays of the work or of shards."""
-
-    number: int
-
-
-class SendSlot(NamedTuple):
-    """A file that is a slot for states of the sender; both sides send it."""
-
-    number: int
-
-
 class SendShard(NamedTuple):
     """The pickled shard of a worker."""
 
@@ -41,12 +30,12 @@ class SendShard(NamedTuple):
 
 
 class RunTask(NamedTuple):
-    """A pickled task, and the numbers of the receiver's slots that are free again."""
+    """A pickled task, and the buffer for the state of its report, if that state is large."""
 
     serial: int
     worker: int
     task: bytes
-    free: list[int]
+    buffer: Place | None
 
 
 class SkipTask(NamedTuple):
@@ -60,9 +49,7 @@ class Halt(NamedTuple):
 
 
 class DropShards(NamedTuple):
-    """All shards, and the files with these numbers, are no longer needed; new shards follow."""
-
-    array_files: list[int]
+    """All shards are no longer needed; new ones follow."""
 
 
 class EndFit(NamedTuple):
@@ -75,7 +62,7 @@ class EndFit(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """The process has started."""
+    """The process is ready for a fit."""
 
 
 class Heartbeat(NamedTuple):
@@ -106,9 +93,5 @@ class TaskRaised(NamedTuple):
     warned: bytes | None
 
 
-class FitEnded(NamedTuple):
-    """The process is ready for another fit."""
-
-
-FromDriver = StartFit | SendArrays | SendSlot | SendShard | RunTask | SkipTask | Halt | DropShards | EndFit
-FromWorker = Ready | Heartbeat | TaskProgress | SendSlot | TaskDone | TaskRaised | FitEnded
+FromDriver = StartFit | SendShard | RunTask | SkipTask | Halt | DropShards | EndFit
+FromWorker = Ready | Heartbeat | TaskProgress | TaskDone | TaskRaised

@@ -9,13 +9,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
 from parsgd.engines.processes import messages
 from parsgd.engines.processes.channel import Channel, socket_pair
-from parsgd.engines.processes.shared_buffers import SharedBufferView
 
 # With -P and without PYTHONPATH the interpreter finds only its own modules until it has the driver's path.
 _BOOT = (
@@ -64,10 +62,8 @@ def _is_current(path: str) -> bool:
 class WorkerProcess:
     """A worker process and the connection to it.
 
-    ``shards``, ``array_files`` and ``slots`` list data sent to it in the present fit.  ``view`` maps its own slots, and
-    ``free`` lists those it may reuse.  ``silent_s`` counts seconds without a message while a task is running;
-    ``silent`` is True after the timeout.  ``ready`` is True after its first message, and ``done`` when it is ready for
-    another pool.
+    ``shards`` lists those sent to it in the present fit.  ``silent_s`` counts seconds without a message while a task is
+    running; ``silent`` is True after the timeout.  ``ready`` is True when it has started, and again after each fit.
     """
 
     def __init__(self) -> None:
@@ -93,28 +89,14 @@ class WorkerProcess:
             theirs.close()
         self.pid: int = self.process.pid
         self.ready = False
-        self.reset()
-
-    def reset(self) -> None:
-        """Reset the data of a fit."""
         self.shards: set[int] = set()
-        self.array_files: set[int] = set()
-        self.slots: set[int] = set()
-        self.view: SharedBufferView = SharedBufferView()
-        self.free: deque[int] = deque()
         self.silent_s: float = 0.0
         self.silent: bool = False
-        self.done: bool = False
 
     @property
     def exited(self) -> bool:
         """True if the process has exited."""
         return self.process.poll() is not None
-
-    def send(self, message: messages.FromDriver, file: int | None = None) -> None:
-        """Send a message, now or as soon as the socket accepts it."""
-        self.channel.put(message, file)
-        self.channel.flush()
 
     def kill(self) -> None:
         """Kill the process, even if it is stopped."""
@@ -122,7 +104,6 @@ class WorkerProcess:
             self.process.kill()
         self.process.wait()
         self.channel.close()
-        self.view.close()
 
     def exit_reason(self) -> str:
         """Return a description of the exit, after the connection has ended."""
