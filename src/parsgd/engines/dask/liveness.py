@@ -85,6 +85,7 @@ def host_errors(address: str) -> Generator[None]:
         raise HostLostError(f"the Dask worker at {address} was lost ({type(error).__name__}: {error}).") from error
 
 
+@dataclass(eq=False)
 class LivenessMonitor:
     """Monitor of the hosts of one pool.  It runs in the client's event loop.
 
@@ -93,21 +94,14 @@ class LivenessMonitor:
     startup therefore receives no rows; a nanny does not restart a process that crashes while it starts.
     """
 
-    def __init__(
-        self,
-        workers: Callable[[], Awaitable[dict[str, WorkerInfo] | None]],
-        heartbeat_timeout_s: float,
-        joined: Callable[[Host], None],
-        left: Callable[[Host], None],
-    ):
-        self.workers: Callable[[], Awaitable[dict[str, WorkerInfo] | None]] = workers
-        self.heartbeat_timeout_s: float = heartbeat_timeout_s
-        self.joined: Callable[[Host], None] = joined
-        self.left: Callable[[Host], None] = left
-        self.hosts: dict[str, Host] = {}
-        self.suspects: dict[str, float] = {}
-        self.response_s: float = time.monotonic()
-        self._task: asyncio.Task[None] | None = None
+    workers: Callable[[], Awaitable[dict[str, WorkerInfo] | None]]
+    heartbeat_timeout_s: float
+    joined: Callable[[Host], None]
+    left: Callable[[Host], None]
+    hosts: dict[str, Host] = field(default_factory=dict[str, Host])
+    suspects: dict[str, float] = field(default_factory=dict[str, float])
+    response_s: float = field(default_factory=time.monotonic)
+    _task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start polling."""
