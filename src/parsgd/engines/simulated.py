@@ -241,6 +241,10 @@ class SimulatedWorkerPool(SerialWorkerPool):
     def now(self) -> float:
         return self.clock
 
+    def close(self) -> None:
+        super().close()
+        self.under_way.clear()
+
 
 def _in_examples(budget: Budget, seconds_per_example: float) -> Budget:
     """Convert a budget in seconds to examples, at ``seconds_per_example``.

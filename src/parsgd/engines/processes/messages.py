@@ -22,19 +22,13 @@ class StartFit(NamedTuple):
     folder: str
 
 
-class SendShard(NamedTuple):
-    """The pickled shard of a worker."""
-
-    worker: int
-    shard: bytes
-
-
 class RunTask(NamedTuple):
-    """A pickled task, and the buffer for the state of its report, if that state is large."""
+    """A pickled task, the worker's shard unless it was sent before, and the buffer for a large state of its report."""
 
     serial: int
     worker: int
     task: bytes
+    shard: bytes | None
     buffer: Place | None
 
 
@@ -53,9 +47,7 @@ class DropShards(NamedTuple):
 
 
 class EndFit(NamedTuple):
-    """End of a fit; the process exits if it is ``leaving``."""
-
-    leaving: bool
+    """End of a fit."""
 
 
 # -- from a worker process ---------------------------------------------------------------------------------------------
@@ -77,21 +69,13 @@ class TaskProgress(NamedTuple):
     loss: float
 
 
-class TaskDone(NamedTuple):
-    """A pickled report, and the pickled warnings of the task."""
+class TaskEnded(NamedTuple):
+    """The pickled report of a task, or its error, and its pickled warnings."""
 
     serial: int
-    report: bytes
+    result: bytes | PackedError
     warned: bytes | None
 
 
-class TaskRaised(NamedTuple):
-    """The error of a task, and its pickled warnings."""
-
-    serial: int
-    error: PackedError
-    warned: bytes | None
-
-
-FromDriver = StartFit | SendShard | RunTask | SkipTask | Halt | DropShards | EndFit
-FromWorker = Ready | Heartbeat | TaskProgress | TaskDone | TaskRaised
+FromDriver = StartFit | RunTask | SkipTask | Halt | DropShards | EndFit
+FromWorker = Ready | Heartbeat | TaskProgress | TaskEnded

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from parsgd.core import Shard, Task, Work, WorkFn
-from parsgd.engines.processes.shared_memory import Placer, SharedPickler
+from parsgd.engines.processes.shared_memory import Place, Placer, SharedPickler, dumps, is_shareable
 from parsgd.errors import IncompatiblePartsError
 
 # Maximum depth of the search for the part that cannot be pickled.
@@ -61,35 +61,20 @@ def _pack(
     try:
         return pickler.pack(value, place_first, by_value)
     except Exception as error:
-        name, found, why = _unpicklable_part(parts, error)
+        name, found, why = _unpicklable_part(parts) or (*next(iter(parts.items())), error)
         raise IncompatiblePartsError(
             f"engine='processes' sends {name} to other processes, and {found!r} cannot be pickled: {why}. Use parts"
             " that can (numbers, arrays, classes, functions), or use engine='threads'."
         ) from error
 
 
-def _unpicklable_part(parts: Mapping[str, object], error: Exception) -> tuple[str, object, Exception]:
-    """Return the name of the innermost part that cannot be pickled, the part, and the error."""
-    name, found = next(iter(parts.items()))
-    for _ in range(_MAX_DEPTH):
-        for part, value in parts.items():
-            why = _pickling_error(value)
-            if why is not None:
-                name, found, error = part, value, why
-                break
-        else:
-            break
-        fields = cast("dict[str, object]", getattr(found, "__dict__", {}))
-        parts = {f"{name}.{field}": value for field, value in fields.items()}
-    return name, found, error
-
-
-def _pickling_error(value: object) -> Exception | None:
-    pickler = SharedPickler()
-    try:
-        pickler.pack(value)
-    except Exception as error:
-        return error
-    finally:
-        pickler.close()
+def _unpicklable_part(parts: Mapping[str, object], depth: int = _MAX_DEPTH) -> tuple[str, object, Exception] | None:
+    """Return the name of the innermost part that cannot be pickled, the part, and the error; None if all can be."""
+    for name, value in parts.items() if depth else ():
+        try:
+            dumps(value, lambda array: Place.of(array, "") if is_shareable(array) else None)
+        except Exception as error:
+            fields = cast("dict[str, object]", getattr(value, "__dict__", {}))
+            inner = {f"{name}.{field}": part for field, part in fields.items()}
+            return _unpicklable_part(inner, depth - 1) or (name, value, error)
     return None

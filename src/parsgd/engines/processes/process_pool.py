@@ -16,7 +16,7 @@ from typing import cast
 from parsgd.core import Report, Shard, StoppableProgress, Task, TaskFailed
 from parsgd.engines.placement import Placement
 from parsgd.engines.processes import messages
-from parsgd.engines.processes.error_transport import WarningRegistry, unpacked_error, warn_again
+from parsgd.engines.processes.error_transport import PackedError, WarningRegistry, unpacked_error, warn_again
 from parsgd.engines.processes.payload import FitPayload
 from parsgd.engines.processes.shared_buffers import SharedBuffer, SharedBuffers
 from parsgd.engines.processes.shared_memory import is_shareable, loads
@@ -26,7 +26,6 @@ from parsgd.engines.processes.worker_process import (
     current_modules,
     end,
     import_path,
-    start,
 )
 from parsgd.engines.reported_loss import ReportedLoss
 
@@ -34,7 +33,7 @@ from parsgd.engines.reported_loss import ReportedLoss
 _POLL_SECONDS = 0.1
 # Time limit for the imports of a new process, on a busy machine.
 _START_SECONDS = 120.0
-# Time limit for workers to exit; they first complete a call into compiled code.
+# Time limit for workers to end a fit; they first complete a call into compiled code.
 _GRACE_SECONDS = 2.0
 # Unique over all pools, so that late results are recognized.
 _serials = itertools.count()
@@ -54,7 +53,7 @@ class _Sent:
 class ProcessWorkerPool:
     """Driver's side of the worker processes; opened by :class:`~parsgd.engines.processes.process_engine.Processes`.
 
-    ``cache`` provides the processes and takes them back; None if they end with the pool.
+    ``cache`` provides the processes and takes them back.
     """
 
     def __init__(
@@ -62,14 +61,14 @@ class ProcessWorkerPool:
         payload: FitPayload,
         progress: StoppableProgress,
         n_processes: int,
-        cache: ProcessCache | None,
+        cache: ProcessCache,
         heartbeat_timeout_s: float,
     ):
         self.payload: FitPayload = payload
         self.progress: StoppableProgress = progress
-        self.cache: ProcessCache | None = cache
+        self.cache: ProcessCache = cache
         self.heartbeat_timeout_s = heartbeat_timeout_s
-        self.hosts: list[WorkerProcess] = start(n_processes) if cache is None else cache.take(n_processes)
+        self.hosts: list[WorkerProcess] = cache.take(n_processes)
         self.placement: Placement[WorkerProcess] = Placement(payload.rows, self.hosts)
         self.under_way: dict[int, _Sent] = {}
         self.arrived: deque[Report | TaskFailed | BaseException] = deque()
@@ -100,9 +99,8 @@ class ProcessWorkerPool:
         if host is None:
             self.arrived.append(TaskFailed(task.worker, task.round, f"no process is left: {self.last_exit_reason}"))
             return
-        if task.worker not in host.shards:
-            host.shards.add(task.worker)
-            host.channel.send(messages.SendShard(task.worker, self.payload.shards[task.worker]))
+        shard = None if task.worker in host.shards else self.payload.shards[task.worker]
+        host.shards.add(task.worker)
         sent, start_place, end_place = _Sent(task, host), None, None
         if is_shareable(task.state):
             sent.start = self.buffers.with_state(task.state, task.round)
@@ -110,7 +108,7 @@ class ProcessWorkerPool:
             sent.end = self.buffers.take(task.state.nbytes + mmap.PAGESIZE)
             start_place, end_place = sent.start.place.holding(task.state), sent.end.place
         packed = self.payload.pack_task(task, lambda array: start_place if array is task.state else None)
-        host.channel.send(messages.RunTask(serial, task.worker, packed, end_place))
+        host.channel.send(messages.RunTask(serial, task.worker, packed, shard, end_place))
         host.silent_s = 0.0
         self.under_way[serial] = sent
 
@@ -138,20 +136,16 @@ class ProcessWorkerPool:
         return time.perf_counter()
 
     def close(self) -> None:
-        """Ask the processes to exit, or to prepare for another pool, and kill those that do not."""
+        """Ask the processes to prepare for another pool, and kill those that do not."""
         if self.closed:
             return
         self.closed = True
         self.under_way.clear()
         self._halt()
-        leaving = self.cache is None
-        for host in self.hosts:
-            host.channel.send(messages.EndFit(leaving))
         try:
-            kept = [] if leaving else self._ready_again(time.monotonic() + _GRACE_SECONDS)
-            end([host for host in self.hosts if host not in kept], _GRACE_SECONDS if leaving else 0.0)
-            if self.cache is not None:
-                self.cache.give_back(kept)
+            kept = self._ready_again(time.monotonic() + _GRACE_SECONDS)
+            end([host for host in self.hosts if host not in kept])
+            self.cache.give_back(kept)
         except BaseException:
             end(self.hosts)
             raise
@@ -227,22 +221,23 @@ class ProcessWorkerPool:
             case messages.TaskProgress(serial, examples, loss):
                 if serial in self.under_way:
                     self._report_progress(self.under_way[serial], examples, loss)
-            case messages.TaskDone(serial, data, warned):
+            case messages.TaskEnded(serial, result, warned):
                 if serial in self.under_way:
-                    sent, report = self.under_way[serial], cast("Report", loads(data, self.buffers.array))
-                    if report.examples > sent.reported:
-                        self._report_progress(sent, report.examples - sent.reported, math.nan)
-                    self._remove_task(serial)
-                    self._add_result(report, warned)
-            case messages.TaskRaised(serial, error, warned):
-                if serial in self.under_way:
-                    task = self._remove_task(serial)
-                    who = f"worker {task.worker} in round {task.round}, process {host.pid}"
-                    self._add_result(unpacked_error(error, who), warned)
+                    self._end_task(serial, result)
+                    warn_again(warned, self.registry)
 
-    def _add_result(self, result: Report | BaseException, warned: bytes | None) -> None:
-        self.arrived.append(result)
-        warn_again(warned, self.registry)
+    def _end_task(self, serial: int, result: bytes | PackedError) -> None:
+        """Add the report or the error of a task to the results."""
+        sent = self.under_way[serial]
+        if isinstance(result, PackedError):
+            who = f"worker {sent.task.worker} in round {sent.task.round}, process {sent.host.pid}"
+            self.arrived.append(unpacked_error(result, who))
+        else:
+            report = cast("Report", loads(result, self.buffers.array))
+            if report.examples > sent.reported:
+                self._report_progress(sent, report.examples - sent.reported, math.nan)
+            self.arrived.append(report)
+        self._remove_task(serial)
 
     def _remove_task(self, serial: int) -> Task:
         """Return a task that has ended or is given up."""
@@ -278,6 +273,7 @@ class ProcessWorkerPool:
         """Return the processes that are ready for another pool, without lost ones."""
         kept = [host for host in self.placement.available if host.ready]
         for host in kept:
+            host.channel.send(messages.EndFit())
             host.ready = False
         while any(not host.ready for host in kept) and time.monotonic() < deadline:
             self._exchange(_POLL_SECONDS)

@@ -24,15 +24,8 @@ class SharedBuffer:
         self.users: int = 0
         self.content: tuple[np.ndarray, int] | None = None
 
-    def array(self, place: Place) -> np.ndarray:
-        """Return the array in the buffer, which uses it as long as it is referenced."""
-        self.users += 1
-        base = _BufferArray(place.within(self.map))
-        weakref.finalize(base, self.release).atexit = False
-        return np.asarray(base)
-
     def release(self) -> None:
-        """Record that a task no longer uses the buffer."""
+        """Record that a task or an array no longer uses the buffer."""
         self.users -= 1
         if self.users == 0:
             self.content = None
@@ -67,9 +60,12 @@ class SharedBuffers:
         return buffer
 
     def array(self, place: Place) -> np.ndarray:
-        """Return the array at a place in one of the buffers."""
+        """Return the array at a place in one of the buffers, which is in use as long as the array is referenced."""
         (buffer,) = (buffer for buffer in self.buffers if buffer.place.path == place.path)
-        return buffer.array(place)
+        base = _BufferArray(place.within(buffer.map))
+        buffer.users += 1
+        weakref.finalize(base, buffer.release).atexit = False
+        return np.asarray(base)
 
     def close(self) -> None:
         """Close the files; arrays in the buffers remain valid."""

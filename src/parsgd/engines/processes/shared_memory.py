@@ -7,6 +7,7 @@ the pickle has the path of that file.
 
 from __future__ import annotations
 
+import functools
 import io
 import mmap
 import os
@@ -58,11 +59,11 @@ Placer = Callable[[np.ndarray], Place | None]
 class MemoryFile:
     """A file in memory, mapped by other processes by its ``path``; the system deletes it with its last map.
 
-    Without ``memfd_create`` it is a temporary file.
+    It is a temporary file if the system has no files in memory, or does not let other processes open them.
     """
 
     def __init__(self) -> None:
-        if hasattr(os, "memfd_create"):
+        if hasattr(os, "memfd_create") and _has_open_paths():
             self.number: int = os.memfd_create("parsgd", os.MFD_CLOEXEC)
             self.path: str = f"/proc/{os.getpid()}/fd/{self.number}"
         else:
@@ -78,6 +79,15 @@ class MemoryFile:
     def close(self) -> None:
         """Close the file; processes that have mapped it keep the memory."""
         os.close(self.number)
+
+
+@functools.cache
+def _has_open_paths() -> bool:
+    """Return True if the user's other processes can open files of this process by number."""
+    try:
+        return os.stat("/proc/self/fd").st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 class MappedFiles:

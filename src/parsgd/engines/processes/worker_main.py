@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
@@ -22,12 +23,7 @@ import numpy as np
 from parsgd.core import Report, RunningLoss, Shard, Task, WorkFn
 from parsgd.engines.processes import messages
 from parsgd.engines.processes.channel import Channel
-from parsgd.engines.processes.error_transport import (
-    RecordedWarning,
-    packed_error,
-    packed_warnings,
-    recorded_warnings,
-)
+from parsgd.engines.processes.error_transport import packed_error, packed_warnings
 from parsgd.engines.processes.shared_memory import MappedFiles, Place, Placer, dumps, is_shareable, loads
 from parsgd.utils import blas_threads, first_use
 
@@ -71,11 +67,15 @@ def _send_heartbeats(worker: Worker, driver: int) -> NoReturn:
 
 def leave(status: int) -> NoReturn:
     """Exit immediately, without waiting for any thread."""
+    _flush()
+    os._exit(status)
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         # a closed or full stream must not prevent the exit
         with contextlib.suppress(Exception):
             stream.flush()
-    os._exit(status)
 
 
 class CurrentFolder:
@@ -149,8 +149,6 @@ class Worker:
         match message:
             case messages.StartFit():
                 self._start_fit(message)
-            case messages.SendShard(worker, shard):
-                self.shards[worker] = shard
             case messages.RunTask():
                 self._run_task(message)
             case messages.SkipTask(serial):
@@ -159,8 +157,11 @@ class Worker:
                 self.halted = True
             case messages.DropShards():
                 self._close_shards()
-            case messages.EndFit(leaving):
-                self._end_fit(leaving)
+            case messages.EndFit():
+                self._close_shards()
+                self._reset()
+                _flush()
+                self.send(messages.Ready())
 
     def _start_fit(self, fit: messages.StartFit) -> None:
         sys.path[:] = fit.path
@@ -169,13 +170,6 @@ class Worker:
         if _current not in sys.meta_path:
             sys.meta_path.insert(0, _current)
         self.work = fit.work
-
-    def _end_fit(self, leaving: bool) -> None:
-        self._close_shards()
-        if leaving:
-            leave(0)
-        self._reset()
-        self.send(messages.Ready())
 
     def _close_shards(self) -> None:
         for shard in self.shards.values():
@@ -187,23 +181,24 @@ class Worker:
     # -- a task --------------------------------------------------------------------------------------------------------
 
     def _run_task(self, message: messages.RunTask) -> None:
+        if message.shard is not None:
+            self.shards[message.worker] = message.shard
         self._read_available()
         serial = message.serial
         if serial in self.skipped:
             return
         self.busy, self.serial, self.examples = True, serial, 0
-        warned: dict[RecordedWarning, None] = {}
+        warned: list[warnings.WarningMessage] = []
         try:
-            with recorded_warnings() as warned:
+            with warnings.catch_warnings(record=True, action="default") as warned:
                 work, shard = self._unpickled(message.worker)
                 report = work(shard, cast("Task", loads(message.task, self.files.array)), self.progress)
                 # a subclass of Report may be one that the driver cannot import
-                data = dumps(report, self._placer(report.state, message.buffer), by_value=type(report) is not Report)
-            self.send(messages.TaskDone(serial, data, packed_warnings(warned)))
+                result = dumps(report, self._placer(report.state, message.buffer), by_value=type(report) is not Report)
         except BaseException as error:  # raised again by the driver
-            self.send(messages.TaskRaised(serial, packed_error(error), packed_warnings(warned)))
-        finally:
-            self.busy, self.serial = False, -1
+            result = packed_error(error)
+        self.send(messages.TaskEnded(serial, result, packed_warnings(warned)))
+        self.busy, self.serial = False, -1
 
     def _unpickled(self, worker: int) -> tuple[WorkFn, Shard]:
         """Return the work and the shard of a worker."""

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,8 +99,7 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Kill the process, even if it is stopped."""
-        if not self.exited:
-            self.process.kill()
+        self.process.kill()
         self.process.wait()
         self.channel.close()
 
@@ -119,22 +117,28 @@ class WorkerProcess:
 
 
 class ProcessCache:
-    """Processes that are kept between fits; pools take and return them from any thread."""
+    """Processes that are kept between fits; pools take and return them from any thread.  A closed cache keeps none."""
 
-    def __init__(self) -> None:
+    def __init__(self, closed: bool = False) -> None:
         self.idle: list[WorkerProcess] = []
         self.owner: int = os.getpid()
-        self.closed: bool = False
+        self.closed = closed
         self.lock: threading.Lock = threading.Lock()
 
     def take(self, n: int) -> list[WorkerProcess]:
-        """Return ``n`` processes, and start those that are missing."""
+        """Return ``n`` processes, and start those that are missing; on an error, end all of them and raise it."""
         with self.lock:
-            for process in [process for process in self.idle if process.exited or process.channel.ended]:
-                self.idle.remove(process)
-                process.kill()
-            taken, self.idle = self.idle[:n], self.idle[n:]
-        return taken + start(n - len(taken))
+            lost = [process for process in self.idle if process.exited or process.channel.ended]
+            idle = [process for process in self.idle if process not in lost]
+            taken, self.idle = idle[:n], idle[n:]
+        end(lost)
+        try:
+            while len(taken) < n:
+                taken.append(WorkerProcess())
+        except BaseException:
+            end(taken)
+            raise
+        return taken
 
     def give_back(self, processes: Sequence[WorkerProcess]) -> None:
         """Return processes that are ready for another pool."""
@@ -152,28 +156,9 @@ class ProcessCache:
         end(idle)
 
 
-def start(n: int) -> list[WorkerProcess]:
-    """Start ``n`` processes; on an error, end all of them and raise it."""
-    started: list[WorkerProcess] = []
-    try:
-        for _ in range(n):
-            started.append(WorkerProcess())  # noqa: PERF401  (the handler ends those already started)
-    except BaseException:
-        end(started)
-        raise
-    return started
-
-
-def end(processes: Sequence[WorkerProcess], grace_s: float = 0.0) -> None:
-    """End processes; those asked to exit have ``grace_s`` seconds in all."""
-    deadline = time.monotonic() + grace_s
+def end(processes: Sequence[WorkerProcess]) -> None:
+    """Kill processes, even if they are stopped."""
     for process in processes:
-        if process.silent or not process.ready:
-            process.process.kill()
+        process.process.kill()
     for process in processes:
-        try:
-            process.process.wait(max(deadline - time.monotonic(), 0.0))
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            process.kill()
+        process.kill()
