@@ -269,7 +269,7 @@ def _as_tuple(given: object) -> object:
 
 
 def _is_nonnegative(value: object) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and 0 <= value < math.inf
+    return not isinstance(value, bool) and isinstance(value, Real) and value < math.inf and not value < 0
 
 
 def _is_positive(value: object) -> bool:
