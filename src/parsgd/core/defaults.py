@@ -92,13 +92,14 @@ class EngineDefaults:
         return None
 
 
-class EngineWrapper(EngineDefaults):
-    """Base class of an engine that answers as the engine that it wraps.
+class EngineWrapper:
+    """Base class of an engine that answers as the engine that it wraps, but has no cost model.
 
     A subclass defines ``name`` and ``open``, and overrides what it changes.
     """
 
     engine: Engine
+    in_calling_thread: bool = False
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -117,6 +118,9 @@ class EngineWrapper(EngineDefaults):
 
     def message_costs(self, n_parameters: int) -> tuple[float, float] | None:
         return self.engine.message_costs(n_parameters)
+
+    def costs(self, n_rows: int, n_parameters: int) -> CostModel | None:
+        return None
 
 
 class _NoProgress:
