@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from dask import array as da
 from distributed import default_client
 
@@ -59,7 +60,7 @@ class _DaskMixin:
         if not _is_collection(X):
             return super().predict(X)
         if isinstance(X, da.Array):
-            example = super().predict(_zeros(self.n_features_in_))
+            example = super().predict(np.zeros((1, self.n_features_in_)))
             X = X.rechunk({1: -1}) if X.numblocks[1] > 1 else X
             # several outputs have one column each
             axes = {"drop_axis": 1} if example.ndim == 1 else {"chunks": (X.chunks[0], (example.shape[1],))}
@@ -67,15 +68,8 @@ class _DaskMixin:
         return X.map_partitions(_predicted, super().predict, getattr(self, "columns_", None))
 
 
-def _zeros(n_features: int) -> Any:
-    import numpy as np
-
-    return np.zeros((1, n_features))
-
-
 def _predicted(part: Any, predict: Any, columns: Any) -> Any:
     """Return the predictions for a partition of a dataframe, with its index; ``columns`` encodes the features."""
-    import numpy as np
     import pandas as pd
 
     found = np.zeros(0)

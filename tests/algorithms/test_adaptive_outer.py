@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from convex_problems import logistic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -23,7 +24,7 @@ from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm
 from parsgd.testing.contracts._fixtures import small_report
-from parsgd.testing.problems import labels, logistic, targets, unit_rows
+from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.training.loop import fit
 from parsgd.training.stopping import StoppingRule
 from parsgd.utils.row_arrays import rows_of

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from convex_problems import logistic, ridge
 
 from parsgd import AsyncLocalSGD, LocalSGD, MLPClassifier, SGDClassifier, SimuParallel
 from parsgd.algorithms.async_local_sgd import StalenessCounter
@@ -16,7 +17,7 @@ from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.testing import slow_down
 from parsgd.testing.contracts._fixtures import small_report
-from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
+from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.training.loop import fit, worker_seed
 from parsgd.training.stopping import StoppingRule
 from parsgd.utils.row_arrays import rows_of

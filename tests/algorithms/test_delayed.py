@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from convex_problems import logistic, ridge
 
 from parsgd import DelayedSGD, MiniBatch, MLPClassifier, SGDClassifier
 from parsgd.core import EngineDefaults
@@ -14,7 +15,7 @@ from parsgd.errors import DivergedError, InvalidArgumentError, WorkersLostError
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.testing import slow_down
-from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
+from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.training.loop import fit, worker_seed
 from parsgd.utils.row_arrays import picked, rows_of
 

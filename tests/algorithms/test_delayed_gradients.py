@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from convex_problems import logistic
 
 from parsgd import SGDClassifier, SimuParallel, WeightedAverage
 from parsgd.algorithms.common import worker_loop
@@ -16,7 +17,7 @@ from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm
-from parsgd.testing.problems import labels, logistic, targets, unit_rows
+from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.training.loop import fit, worker_seed
 from parsgd.training.stopping import StoppingRule
 from parsgd.utils.row_arrays import rows_of

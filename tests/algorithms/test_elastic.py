@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from convex_problems import logistic, ridge
 
 from parsgd import ElasticAveraging, MLPClassifier, SGDClassifier
 from parsgd.data.sources.array_source import ArraySource
@@ -13,7 +14,7 @@ from parsgd.errors import InvalidArgumentError
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.testing import slow_down
-from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
+from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.training.loop import fit, worker_seed
 from parsgd.utils.row_arrays import rows_of
 

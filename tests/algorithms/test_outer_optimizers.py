@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from convex_problems import logistic
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +21,7 @@ from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm
 from parsgd.testing.contracts._fixtures import small_report
-from parsgd.testing.problems import labels, logistic, unit_rows
+from parsgd.testing.problems import labels, unit_rows
 from parsgd.training.loop import fit
 from parsgd.utils.row_arrays import rows_of
 

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from convex_problems import logistic
 
 from parsgd import MLPClassifier, SGDClassifier, SimuParallel
 from parsgd.algorithms.common.subsample import SubsampledShard
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.errors import InvalidArgumentError
 from parsgd.testing import check_algorithm
-from parsgd.testing.problems import labels, logistic, unit_rows
+from parsgd.testing.problems import labels, unit_rows
 from parsgd.utils.row_arrays import rows_of
 
 X = unit_rows(400, 5)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from convex_problems import logistic
 
 from parsgd import LocalSGD, SGDClassifier, SimuParallel, WeightedAverage
 from parsgd.algorithms.common import worker_loop
@@ -12,7 +13,7 @@ from parsgd.engines.serial import Serial
 from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.models.linear.linear_model import Linear
 from parsgd.testing import slow_down
-from parsgd.testing.problems import labels, logistic, unit_rows
+from parsgd.testing.problems import labels, unit_rows
 
 X = unit_rows(384, 6)  # a whole number of calls of 16 rows for each of 2 workers
 Y = labels(X)

@@ -91,8 +91,7 @@ class Dies(EngineDefaults):
 
             def half(channel):
                 channel.sock.setblocking(True)
-                rest, _ = channel.outgoing[0]
-                channel.sock.send(rest[: len(rest) // 2])
+                channel.sock.send(channel.outgoing[: len(channel.outgoing) // 2])
                 strike()
 
             if not (Path(folder) / f"{ONCE}{times - 1}").exists():

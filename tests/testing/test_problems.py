@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from convex_problems import logistic, ridge
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
+from parsgd.testing.problems import labels, targets, unit_rows
 
 
 @pytest.mark.parametrize("make", [ridge, logistic])

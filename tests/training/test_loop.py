@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from convex_problems import logistic, ridge
 
 import parsgd
 from parsgd import LocalSGD, MiniBatch, SimuParallel, WeightedAverage
@@ -14,7 +15,7 @@ from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialWorkerPool
 from parsgd.errors import DivergedError, IncompatiblePartsError, Outcome, WorkersLostError
 from parsgd.models.linear.linear_model import Linear
-from parsgd.testing.problems import labels, logistic, ridge, targets, unit_rows
+from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.training.loop import fit, worker_seed
 from parsgd.training.stopping import StoppingRule
 from parsgd.utils.row_arrays import rows_of

@@ -9,7 +9,7 @@ A state is one flat, contiguous vector, so a merge is a weighted sum, a message 
 
 from parsgd.core.algorithm_protocol import Algorithm, PlannedAlgorithm, is_planned
 from parsgd.core.costs import CostModel
-from parsgd.core.defaults import EngineDefaults, PlainModel, SynchronousAlgorithm, no_progress
+from parsgd.core.defaults import EngineDefaults, EngineWrapper, PlainModel, SynchronousAlgorithm, no_progress
 from parsgd.core.engine_protocols import (
     Engine,
     GroupPool,
@@ -68,6 +68,7 @@ __all__ = [
     "DenseRows",
     "Engine",
     "EngineDefaults",
+    "EngineWrapper",
     "FitState",
     "FullGradientModel",
     "GradientModel",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.core.costs import CostModel
+from parsgd.core.engine_protocols import Engine
 from parsgd.core.model_protocols import Model
 from parsgd.core.records import AlgorithmTraits, FitState
 from parsgd.core.sgd_run import RunningLoss
@@ -86,6 +87,37 @@ class EngineDefaults:
 
     def message_costs(self, n_parameters: int) -> tuple[float, float] | None:
         return None
+
+    def costs(self, n_rows: int, n_parameters: int) -> CostModel | None:
+        return None
+
+
+class EngineWrapper:
+    """Base class of an engine that answers as the engine that it wraps, but has no cost model.
+
+    A subclass defines ``name`` and ``open``, and overrides what it changes.
+    """
+
+    engine: Engine
+    in_calling_thread: bool = False
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return self.engine.capabilities
+
+    @property
+    def n_workers(self) -> int | None:
+        return self.engine.n_workers
+
+    @property
+    def on_cluster(self) -> bool:
+        return self.engine.on_cluster
+
+    def default_workers(self) -> int:
+        return self.engine.default_workers()
+
+    def message_costs(self, n_parameters: int) -> tuple[float, float] | None:
+        return self.engine.message_costs(n_parameters)
 
     def costs(self, n_rows: int, n_parameters: int) -> CostModel | None:
         return None

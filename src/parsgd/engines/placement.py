@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
@@ -27,7 +28,7 @@ def assign_by_locality(preferred: Sequence[H | None], hosts: Sequence[H]) -> lis
             count[host] += 1
     for worker in range(len(preferred)):
         if worker not in assigned:
-            assigned[worker] = min(count, key=lambda host: count[host])
+            assigned[worker] = min(hosts, key=lambda host: count[host])
             count[assigned[worker]] += 1
     return [assigned[worker] for worker in range(len(preferred))]
 
@@ -70,9 +71,6 @@ class Placement(Generic[H]):
         """Set the number of rows of each worker."""
         # plus one, so that empty shards are distributed, too
         self.weights: list[int] = [n_rows + 1 for n_rows in rows]
-        self.loads: dict[H | None, int] = dict.fromkeys(self.available, 0)
-        for worker, host in enumerate(self.hosts):
-            self.loads[host] = self.loads.get(host, 0) + self.weights[worker]
 
     def host_of(self, worker: int) -> H | None:
         """Return the host of a worker; None if no host is left."""
@@ -82,9 +80,13 @@ class Placement(Generic[H]):
         """Return the workers of a host."""
         return [worker for worker, at in enumerate(self.hosts) if at == host]
 
-    def load(self, host: H) -> int:
-        """Return the load of a host: its rows, plus one per worker."""
-        return self.loads.get(host, 0)
+    @property
+    def loads(self) -> Counter[H | None]:
+        """Load of each host: its rows, plus one per worker."""
+        loads: Counter[H | None] = Counter()
+        for host, weight in zip(self.hosts, self.weights, strict=True):
+            loads[host] += weight
+        return loads
 
     def remove(self, host: H) -> None:
         """Remove a host and move each of its workers to the least loaded other host; ties go to the first."""
@@ -92,7 +94,8 @@ class Placement(Generic[H]):
             return
         self.available.remove(host)
         for worker in sorted(self.workers_of(host), key=lambda worker: -self.weights[worker]):
-            self._move(worker, min(self.available, key=self.load, default=None))
+            loads = self.loads
+            self.hosts[worker] = min(self.available, key=lambda host: loads[host], default=None)
 
     def join(self, host: H) -> None:
         """Add a host that is new or has returned.
@@ -105,20 +108,16 @@ class Placement(Generic[H]):
         self.available.append(host)
         for worker, home in enumerate(self.homes):
             if home == host or self.hosts[worker] is None:
-                self._move(worker, host)
+                self.hosts[worker] = host
         if host not in self.homes:
             self._take_from_busiest(host)
 
     def _take_from_busiest(self, host: H) -> None:
         while True:
-            busiest = max(self.available, key=self.load)
-            most = self.load(busiest) - self.load(host)
+            loads = self.loads
+            busiest = max(self.available, key=lambda host: loads[host])
+            most = loads[busiest] - loads[host]
             movable = [worker for worker in self.workers_of(busiest) if self.weights[worker] < most]
             if not movable:
                 return
-            self._move(max(movable, key=lambda worker: self.weights[worker]), host)
-
-    def _move(self, worker: int, host: H | None) -> None:
-        self.loads[self.hosts[worker]] -= self.weights[worker]
-        self.hosts[worker] = host
-        self.loads[host] = self.loads.get(host, 0) + self.weights[worker]
+            self.hosts[max(movable, key=lambda worker: self.weights[worker])] = host

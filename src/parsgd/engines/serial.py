@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from parsgd.core import EngineDefaults, Report, Shard, StoppableProgress, Task, WorkFn
+from parsgd.core import EngineDefaults, Report, Shard, StoppableProgress, Task, TaskFailed, WorkFn
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class SerialWorkerPool:
     def send(self, task: Task) -> None:
         self.tasks.append(task)
 
-    def receive(self, at_least: int) -> list[Report]:
-        reports: list[Report] = []
+    def receive(self, at_least: int) -> list[Report | TaskFailed]:
+        reports: list[Report | TaskFailed] = []
         while self.tasks and len(reports) < at_least:
             task = self.tasks.popleft()
             reports.append(self.work(self.shards[task.worker], task, self.progress))

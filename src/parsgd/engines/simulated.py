@@ -25,18 +25,9 @@ from typing import ClassVar, cast
 
 import numpy as np
 
-from parsgd.core import (
-    Budget,
-    CostModel,
-    EngineDefaults,
-    Report,
-    Shard,
-    StoppableProgress,
-    Task,
-    TaskFailed,
-    WorkFn,
-)
+from parsgd.core import Budget, CostModel, EngineDefaults, Report, Shard, StoppableProgress, Task, TaskFailed, WorkFn
 from parsgd.engines.placement import Placement
+from parsgd.engines.serial import SerialWorkerPool
 from parsgd.errors import InvalidArgumentError
 
 # Relative tolerance for rounding when seconds are converted to examples.
@@ -116,22 +107,16 @@ class Simulated(EngineDefaults):
             object.__setattr__(self, argument, _as_tuple(getattr(self, argument)))
         above, at_least_0 = "above 0 and finite", "at least 0 and finite"
         for speed in self._values("speeds"):
-            _check("speeds", speed, _is_number(speed) and speed > 0, f"a number {above}, or one for each worker")
+            _check("speeds", speed, _is_positive(speed), f"a number {above}, or one for each worker")
         for latency in self._values("latency_s"):
-            ok = _is_number(latency) and latency >= 0
-            _check("latency_s", latency, ok, f"a number of seconds {at_least_0}, or one for each worker")
-        _check("rate", self.rate, _is_number(self.rate) and self.rate > 0, f"examples per second, {above}")
+            expected = f"a number of seconds {at_least_0}, or one for each worker"
+            _check("latency_s", latency, _is_nonnegative(latency), expected)
+        _check("rate", self.rate, _is_positive(self.rate), f"examples per second, {above}")
         for argument in ("jitter", "merge_s"):
             value = getattr(self, argument)
-            _check(argument, value, _is_number(value) and value >= 0, f"a number {at_least_0}")
-        bandwidth = self.bandwidth_bytes_per_s
-        endless = isinstance(bandwidth, float) and bandwidth == math.inf
-        _check(
-            "bandwidth_bytes_per_s",
-            bandwidth,
-            endless or _is_number(bandwidth) and bandwidth > 0,
-            "bytes per second, above 0 (inf: transfer takes no time)",
-        )
+            _check(argument, value, _is_nonnegative(value), f"a number {at_least_0}")
+        bandwidth, expected = self.bandwidth_bytes_per_s, "bytes per second, above 0 (inf: transfer takes no time)"
+        _check("bandwidth_bytes_per_s", bandwidth, bandwidth == math.inf or _is_positive(bandwidth), expected)
         _check("seed", self.seed, _is_nonnegative_int(self.seed), "a nonnegative int")
         expected = "a dict of worker numbers and seconds, such as {3: 2.5}"
         _check("failures", self.failures, _are_failures(self.failures), expected)
@@ -168,14 +153,12 @@ class Simulated(EngineDefaults):
         return (1.0 if given is None else cast("float", given),)
 
 
-class SimulatedWorkerPool:
+class SimulatedWorkerPool(SerialWorkerPool):
     """Tasks that wait for ``receive``, which runs all of them and orders the results by simulated arrival."""
 
     def __init__(self, engine: Simulated, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress):
+        super().__init__(work, shards, progress)
         self.engine: Simulated = engine
-        self.work: WorkFn = work
-        self.shards: Sequence[Shard] = shards
-        self.progress: StoppableProgress = progress
         n_workers = len(shards)
         self.seconds_per_example: list[float] = [
             1.0 / (engine.rate * speed) for speed in engine.for_each("speeds", n_workers)
@@ -190,17 +173,18 @@ class SimulatedWorkerPool:
             ((at + self.latency[i], i) for i, at in engine.failures.items()), reverse=True
         )
         self.clock: float = 0.0
-        self.sent: deque[tuple[Task, float]] = deque()
+        self.sent_at: deque[float] = deque()
         self.under_way: list[tuple[float, int, int, Report | TaskFailed]] = []
         self.n_sent: int = 0
 
     def send(self, task: Task) -> None:
-        self.sent.append((task, self.clock))
+        super().send(task)
+        self.sent_at.append(self.clock)
 
     def receive(self, at_least: int) -> list[Report | TaskFailed]:
-        while self.sent:
-            task, at = self.sent.popleft()
-            arrival, result = self._run_task(task, at)
+        while self.tasks:
+            task, sent_at = self.tasks.popleft(), self.sent_at.popleft()
+            arrival, result = self._run_task(task, sent_at)
             self.n_sent += 1
             heapq.heappush(self.under_way, (arrival, task.worker, self.n_sent, result))
         results: list[Report | TaskFailed] = []
@@ -251,18 +235,14 @@ class SimulatedWorkerPool:
         return math.exp(sigma * normal - 0.5 * sigma**2)
 
     def set_shards(self, shards: Sequence[Shard]) -> None:
-        for shard in self.shards:
-            shard.close()
-        self.shards = shards
+        super().set_shards(shards)
         self.placement.set_rows([shard.n_rows for shard in shards])
 
     def now(self) -> float:
         return self.clock
 
     def close(self) -> None:
-        for shard in self.shards:
-            shard.close()
-        self.sent.clear()
+        super().close()
         self.under_way.clear()
 
 
@@ -288,8 +268,12 @@ def _as_tuple(given: object) -> object:
     return tuple(float(value) if isinstance(value, Real) else value for value in values)
 
 
-def _is_number(value: object) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+def _is_nonnegative(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and value < math.inf and not value < 0
+
+
+def _is_positive(value: object) -> bool:
+    return _is_nonnegative(value) and value != 0
 
 
 def _is_nonnegative_int(value: object) -> bool:
@@ -299,8 +283,8 @@ def _is_nonnegative_int(value: object) -> bool:
 def _are_failures(value: object) -> bool:
     if not isinstance(value, Mapping):
         return False
-    failures = cast("Mapping[object, float]", value)
-    return all(_is_nonnegative_int(worker) and _is_number(at) and at >= 0 for worker, at in failures.items())
+    failures = cast("Mapping[object, object]", value)
+    return all(_is_nonnegative_int(worker) and _is_nonnegative(at) for worker, at in failures.items())
 
 
 def _check(argument: str, value: object, ok: bool, expected: str) -> None:

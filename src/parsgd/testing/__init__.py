@@ -1,4 +1,4 @@
-"""Contract suites for each axis, test problems with a known optimum, and fault injection."""
+"""Contract suites for each axis, random test data, and fault injection."""
 
 from parsgd.testing.contracts import check_algorithm, check_engine, check_model, check_source
 from parsgd.testing.faults import slow_down

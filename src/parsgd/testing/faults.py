@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from parsgd.core import EngineDefaults, Report, Shard, StoppableProgress, Task, TaskFailed, WorkerPool, WorkFn
+from parsgd.core import Engine, EngineWrapper, Report, Shard, StoppableProgress, Task, TaskFailed, WorkerPool, WorkFn
 from parsgd.errors import InvalidArgumentError
 from parsgd.registry import ENGINES, resolve
 
@@ -31,39 +31,23 @@ def slow_down(factors: Mapping[int, float], engine: Any = "threads") -> SlowedEn
 
 
 @dataclass(frozen=True)
-class SlowedEngine(EngineDefaults):
+class SlowedEngine(EngineWrapper):
     """Engine with slowed workers, see :func:`slow_down`."""
 
-    engine: Any
+    engine: Engine
     factors: dict[int, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return f"{self.engine.name}, slowed"
 
-    @property
-    def capabilities(self) -> frozenset[str]:
-        return self.engine.capabilities
-
-    @property
-    def n_workers(self) -> int | None:
-        return self.engine.n_workers
-
-    @property
-    def on_cluster(self) -> bool:
-        return self.engine.on_cluster
-
-    def default_workers(self) -> int:
-        return self.engine.default_workers()
-
-    def message_costs(self, n_parameters: int) -> tuple[float, float] | None:
-        return self.engine.message_costs(n_parameters)
-
     def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> SlowedWorkerPool:
         return SlowedWorkerPool(self.engine.open(work, shards, progress), self.factors)
 
 
 class SlowedWorkerPool:
+    """Pool that adds the slowdown to each task."""
+
     def __init__(self, pool: WorkerPool, factors: Mapping[int, float]):
         self.pool: WorkerPool = pool
         self.factors: Mapping[int, float] = factors

@@ -6,6 +6,7 @@ run longer.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -45,11 +46,9 @@ class Background:
 
     def close(self) -> None:
         """Drop functions that have not started, and wait for the others."""
-        while True:
-            try:
+        with contextlib.suppress(Empty):
+            while True:
                 self.jobs.get_nowait()
-            except Empty:
-                break
         self._dismiss()
         for thread in self.threads:
             thread.join()

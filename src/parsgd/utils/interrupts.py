@@ -88,44 +88,30 @@ def shielded() -> Iterator[InterruptHold]:
             (hold.before if callable(hold.before) else press)(signal.SIGINT, None)
 
 
-class FitScope:
+class FitScope(InterruptHold):
     """Scope of one fit: Ctrl-C raises at first, and is deferred from the first round until the attributes are set.
 
     ``message`` is the text of the warning.
     """
 
-    def __init__(self) -> None:
-        self.current: InterruptHold | None = None
-        self.message = ""
+    message = ""
 
     def hold(self, on_press: Callable[[], Any]) -> None:
         """Defer Ctrl-C from now on and call ``on_press`` at each press; a second press raises."""
-        if self.current is None:
-            self.current = InterruptHold().begin()
-        self.current.on_press = on_press
+        if self not in _holds:
+            self.begin()
+        self.on_press = on_press
         self.defer_next()
 
     def defer_next(self) -> None:
         """Record the next press as well; the one after it raises."""
-        if self.current is not None:
-            self.current.n_deferred = self.current.presses + 1
+        self.n_deferred = self.presses + 1
 
     def finalize(self) -> None:
         """Record all presses: the workers have ended, and the rest is short."""
-        if self.current is not None:
-            self.current.n_deferred = math.inf
+        self.n_deferred = math.inf
         if (outer := _returning.get()) is not None:
             outer.n_deferred = math.inf
-
-    def end(self) -> None:
-        """Restore the handler from before the fit."""
-        if self.current is not None:
-            self.current.end()
-
-    @property
-    def pressed(self) -> bool:
-        """True if Ctrl-C was pressed since the workers started."""
-        return self.current is not None and self.current.presses > 0
 
 
 @contextlib.contextmanager
@@ -171,17 +157,17 @@ def interruptible(method: Callable, returns: bool) -> Callable:
         try:
             result = method(self, *arguments, **settings)
         except Exception as error:
-            if running.pressed:
+            if running.presses:
                 raise KeyboardInterrupt from error
             raise
         finally:
             _scope.reset(token)
             running.end()
-        if running.pressed:
+        if running.presses:
             _, name = caller_of(sys._getframe(1))
             outer = _returning.get()
             if outer is not None:
-                outer.presses += running.current.presses
+                outer.presses += running.presses
             if not (returns and (name == "__main__" or outer is not None)):
                 raise KeyboardInterrupt
             warn(running.message, FitInterruptedWarning)

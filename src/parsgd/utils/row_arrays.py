@@ -23,10 +23,10 @@ def rows_of(x: Any, y: np.ndarray, weight: np.ndarray | None = None) -> Rows:
     weight = np.zeros(0, dtype=x.dtype) if weight is None else weight
     if issparse(x):
         x = standard_csr(x)
-        part = CsrRows(read_only(x.data), read_only(x.indices), read_only(x.indptr))
+        part: Any = CsrRows(x.data, x.indices, x.indptr)
     else:
-        part = DenseRows(read_only(standard_array(x).reshape(-1)), x.shape[1])
-    return Rows(part, read_only(standard_array(y)), read_only(standard_array(weight)))
+        part = DenseRows(standard_array(x).reshape(-1), x.shape[1])
+    return _frozen(part, standard_array(y), standard_array(weight))
 
 
 def standard_array(array: Any) -> np.ndarray:
@@ -114,7 +114,7 @@ def picked(rows: Rows, numbers: np.ndarray) -> Rows:
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(x.indptr.dtype)
         places = np.repeat(x.indptr[numbers] - indptr[:-1], lengths) + np.arange(indptr[-1])
         part = CsrRows(x.data[places], x.indices[places], indptr)
-    return _frozen(Rows(part, rows.y[numbers], weight))
+    return _frozen(part, rows.y[numbers], weight)
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
@@ -128,20 +128,18 @@ def joined(parts: Sequence[Rows]) -> Rows:
     y, weight = (np.concatenate([part[place] for part in parts]) for place in (1, 2))
     xs = [part.x for part in parts]
     if isinstance(xs[0], DenseRows):
-        return _frozen(Rows(DenseRows(np.concatenate([x.data for x in xs]), xs[0].n_features), y, weight))
+        return _frozen(DenseRows(np.concatenate([x.data for x in xs]), xs[0].n_features), y, weight)
     begins = np.cumsum([0, *(len(x.data) for x in xs)])
     ends = [x.indptr[1:] + begin for x, begin in zip(xs, begins, strict=False)]
     indptr = np.concatenate([np.zeros(1, dtype=np.int64), *ends]).astype(xs[0].indptr.dtype)
     data, indices = np.concatenate([x.data for x in xs]), np.concatenate([x.indices for x in xs])
-    return _frozen(Rows(CsrRows(data, indices, indptr), y, weight))
+    return _frozen(CsrRows(data, indices, indptr), y, weight)
 
 
-def _frozen(rows: Rows) -> Rows:
-    return Rows(type(rows.x)(*map(_read_only_part, rows.x)), read_only(rows.y), read_only(rows.weight))
-
-
-def _read_only_part(part: Any) -> Any:
-    return read_only(part) if isinstance(part, np.ndarray) else part
+def _frozen(x: Any, y: np.ndarray, weight: np.ndarray) -> Rows:
+    """Return rows with read-only arrays."""
+    parts = (read_only(part) if isinstance(part, np.ndarray) else part for part in x)
+    return Rows(type(x)(*parts), read_only(y), read_only(weight))
 
 
 def visits(blocks: Iterator[RowBlock], n: int) -> RowBlock:

@@ -6,8 +6,12 @@ is dropped.  Characters that the stream's encoding lacks are written as escapes.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
+
+# Errors of a stream that is broken, closed (ValueError) or missing (AttributeError: None).
+_ignored = contextlib.suppress(OSError, ValueError, AttributeError)
 
 
 class MessageStream:
@@ -29,31 +33,23 @@ class MessageStream:
 
     def write(self, text: str) -> int:
         """Write the text as far as possible."""
-        stream = self.stream
-        if stream is not None:
+        with _ignored:
             try:
-                try:
-                    stream.write(text)
-                except UnicodeEncodeError:
-                    stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
-            except (OSError, ValueError):
-                pass  # ValueError: closed
+                self.stream.write(text)
+            except UnicodeEncodeError:
+                self.stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
         return len(text)
 
     def flush(self) -> None:
         """Flush the stream, if possible."""
-        try:
-            if self.stream is not None:
-                self.stream.flush()
-        except (OSError, ValueError):
-            pass
+        with _ignored:
+            self.stream.flush()
 
     def isatty(self) -> bool:
         """Return True if the stream is a terminal."""
-        try:
-            return self.stream is not None and self.stream.isatty()
-        except (OSError, ValueError):
-            return False
+        with _ignored:
+            return self.stream.isatty()
+        return False
 
     def fileno(self) -> int:
         """Return the file number; raises OSError if there is no stream."""

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dask import config  # pyright: ignore[reportPrivateImportUsage]  (documented, but not in __all__)
@@ -20,29 +21,24 @@ from parsgd.utils import temporary
 _POLL_S = 0.1
 
 
+@dataclass
 class DaskConnection:
-    """A ``client``, and a stack ``closing`` of resources to close with it.
+    """A ``client``, the resources ``started`` for it, and the environment variables that Dask ``changed`` for workers.
 
     >>> DaskConnection(None).close()
     """
 
-    def __init__(
-        self,
-        client: Client,
-        closing: contextlib.ExitStack | None = None,
-        changed: Mapping[str, str | None] | None = None,
-    ):
-        self.client = client
-        self._closing = closing or contextlib.ExitStack()
-        self._changed = changed or {}
+    client: Client
+    started: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    changed: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
 
     def tidy(self) -> None:
-        """Restore the environment variables that Dask changed in this process when it started a worker."""
-        _restore(self._changed)
+        """Restore the environment variables; Dask changes them in this process whenever it starts a worker."""
+        _restore(self.changed)
 
     def close(self) -> None:
         """Close the resources that were started for the client; none for a given client."""
-        self._closing.close()
+        self.started.close()
 
 
 def connect_to(address: str | None, scheduler_file: str | None, worker_timeout_s: float) -> DaskConnection:

@@ -120,12 +120,9 @@ class Dask(EngineDefaults):
 
     def default_workers(self) -> int:
         """Return the number of workers for ``n_jobs=None``: the threads of the cluster, or of the one to be started."""
-        refuse_after_the_end()
-        if self.client is None and not self._kept and not self.address and not self.scheduler_file:
-            _refuse_in_task()
-        if self._starts_one:
+        connection = self._existing()
+        if connection is None:
             return self.n_processes or CPU_COUNT
-        connection = self._connect(1)
         try:
             return max(1, Cluster(connection.client, self.direct).n_threads())
         finally:
@@ -165,14 +162,12 @@ class Dask(EngineDefaults):
         address = self.address if self.client is None else Cluster(self.client, self.direct).address
         return {**self.__dict__, "client": None, "address": address, "_kept": []}
 
-    @property
-    def _starts_one(self) -> bool:
-        """True if the engine must start a cluster."""
-        existing = self.client or self.address or self.scheduler_file or self._kept
-        return not existing and active_client() is None
-
     def _connect(self, n_workers: int) -> DaskConnection:
         """Return a connection; closing it closes resources that were started for it."""
+        return self._existing() or start_local(self.n_processes, n_workers, self.memory_limit)
+
+    def _existing(self) -> DaskConnection | None:
+        """Return a connection to the given or the active cluster; None if the engine must start one."""
         refuse_after_the_end()
         if self._kept:
             stays = contextlib.ExitStack()
@@ -183,7 +178,7 @@ class Dask(EngineDefaults):
         if self.client is None:
             _refuse_in_task()
         client = self.client or active_client()
-        return start_local(self.n_processes, n_workers, self.memory_limit) if client is None else DaskConnection(client)
+        return None if client is None else DaskConnection(client)
 
 
 def _refuse_in_task() -> None:

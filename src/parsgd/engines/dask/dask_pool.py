@@ -70,8 +70,6 @@ class DaskWorkerPool:
         # Futures of completed rounds.  Releasing them sends a message, and a client delays the next message by up to 10
         # ms. They are therefore released together with the next submission.
         self.releasable: list[RemoteData] = []
-        # made when the first host is there
-        self.placement: Placement[Host] | None = None
         self.scatter_cache: ScatterCache = ScatterCache(cluster, work, shards)
         self.monitor: LivenessMonitor = LivenessMonitor(cluster.workers, heartbeat_timeout_s, self._joined, self._left)
         try:
@@ -151,7 +149,7 @@ class DaskWorkerPool:
                 )
             await asyncio.sleep(_POLL_S)
             await self._update_hosts()
-        self.placement = self._new_placement(self.shards)
+        self.placement: Placement[Host] = self._new_placement(self.shards)
         self.monitor.start()
 
     async def _update_hosts(self) -> None:
@@ -182,7 +180,7 @@ class DaskWorkerPool:
         self.scatter_cache.set_shards(shards)
         if self.monitor.hosts:
             self.placement = self._new_placement(shards)
-        elif self.placement is not None:
+        else:
             self.placement.set_rows([shard.n_rows for shard in shards])
 
     def _new_placement(self, shards: Sequence[Shard]) -> Placement[Host]:
@@ -223,7 +221,7 @@ class DaskWorkerPool:
         """Return the host of a worker, or None if no host joins in time."""
         end = time.monotonic() + self.worker_timeout_s
         while True:
-            host = None if self.placement is None else self.placement.host_of(worker)
+            host = self.placement.host_of(worker)
             if host is not None or time.monotonic() > end:
                 return host
             await asyncio.sleep(_POLL_S)
@@ -281,11 +279,9 @@ class DaskWorkerPool:
     # -- hosts come and go ---------------------------------------------------------------------------------------------
 
     def _joined(self, host: Host) -> None:
-        if self.placement is not None:
-            self.placement.join(host)
-            self.scatter_cache.keep(self.placement.workers_of)
+        self.placement.join(host)
+        self.scatter_cache.keep(self.placement.workers_of)
 
     def _left(self, host: Host) -> None:
-        if self.placement is not None:
-            self.placement.remove(host)
+        self.placement.remove(host)
         self.scatter_cache.drop(host)

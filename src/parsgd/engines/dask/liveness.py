@@ -35,7 +35,6 @@ class Host:
     """
 
     address: str
-    threads: int
     last_seen: float
     updated_s: float
     lost: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -85,29 +84,23 @@ def host_errors(address: str) -> Generator[None]:
         raise HostLostError(f"the Dask worker at {address} was lost ({type(error).__name__}: {error}).") from error
 
 
+@dataclass(eq=False)
 class LivenessMonitor:
     """Monitor of the hosts of one pool.  It runs in the client's event loop.
 
-    ``workers`` asks the scheduler for the Dask workers.  ``joined`` and ``left`` are called for each host that appears
-    or disappears.  A host that is new, or was lost, is used only after another heartbeat.  A host that crashes at
-    startup therefore receives no rows; a nanny does not restart a process that crashes while it starts.
+    ``workers`` asks the scheduler for the Dask workers.  After the start, ``joined`` and ``left`` are called for each
+    host that appears or disappears.  A host that is new, or was lost, is used only after another heartbeat.  A host
+    that crashes at startup therefore receives no rows; a nanny does not restart a process that crashes while it starts.
     """
 
-    def __init__(
-        self,
-        workers: Callable[[], Awaitable[dict[str, WorkerInfo] | None]],
-        heartbeat_timeout_s: float,
-        joined: Callable[[Host], None],
-        left: Callable[[Host], None],
-    ):
-        self.workers: Callable[[], Awaitable[dict[str, WorkerInfo] | None]] = workers
-        self.heartbeat_timeout_s: float = heartbeat_timeout_s
-        self.joined: Callable[[Host], None] = joined
-        self.left: Callable[[Host], None] = left
-        self.hosts: dict[str, Host] = {}
-        self.suspects: dict[str, float] = {}
-        self.response_s: float = time.monotonic()
-        self._task: asyncio.Task[None] | None = None
+    workers: Callable[[], Awaitable[dict[str, WorkerInfo] | None]]
+    heartbeat_timeout_s: float
+    joined: Callable[[Host], None]
+    left: Callable[[Host], None]
+    hosts: dict[str, Host] = field(default_factory=dict[str, Host])
+    suspects: dict[str, float] = field(default_factory=dict[str, float])
+    response_s: float = field(default_factory=time.monotonic)
+    _task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start polling."""
@@ -150,8 +143,9 @@ class LivenessMonitor:
         if host is None:
             if self.suspects.setdefault(address, seen) != seen or self._task is None:
                 del self.suspects[address]
-                self.hosts[address] = Host(address, info["nthreads"], seen, now)
-                self.joined(self.hosts[address])
+                self.hosts[address] = Host(address, seen, now)
+                if self._task is not None:
+                    self.joined(self.hosts[address])
         elif seen != host.last_seen:
             host.last_seen, host.updated_s = seen, now
         elif now - host.updated_s > self.heartbeat_timeout_s:
@@ -163,4 +157,5 @@ class LivenessMonitor:
             del self.hosts[host.address]
             self.suspects[host.address] = host.last_seen
             host.lost.set_result(why)
-            self.left(host)
+            if self._task is not None:
+                self.left(host)

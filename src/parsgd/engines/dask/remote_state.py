@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -18,34 +21,33 @@ from parsgd.utils.tree_reduce import FAN_IN, groups_of
 _ATTEMPTS = 5
 
 
+@dataclass(eq=False)
 class RemoteState:
     """The state of a report on its Dask worker; ``numpy.asarray`` fetches it.
 
     If the host is lost before the state is used, ``recover`` runs the task again; it contains all that is needed.
     """
 
-    ndim = 1
+    cluster: Cluster
+    recover: Callable[[Sequence[RemoteState]], Awaitable[None]]
+    task: Task
+    report: RemoteData
+    host: Host
+    dtype: np.dtype
+    size: int
+    ndim: ClassVar[int] = 1
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        recover: Callable[[Sequence[RemoteState]], Awaitable[None]],
-        task: Task,
-        report: RemoteData,
-        host: Host,
-        dtype: np.dtype,
-        size: int,
-    ):
-        self.cluster: Cluster = cluster
-        self.recover: Callable[[Sequence[RemoteState]], Awaitable[None]] = recover
-        self.task: Task = task
-        self.report: RemoteData = report
-        self.host: Host = host
-        self.dtype: np.dtype = dtype
-        self.size: int = size
-        self.shape: tuple[int] = (size,)
-        self.nbytes: int = size * dtype.itemsize
-        self._fetched: np.ndarray | None = None
+    @property
+    def shape(self) -> tuple[int]:
+        return (self.size,)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @cached_property
+    def _fetched(self) -> np.ndarray:
+        return self.weighted_sum([self], np.ones(1))
 
     @property
     def lost(self) -> bool:
@@ -59,8 +61,6 @@ class RemoteState:
         return np.asarray(self)[place]
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
-        if self._fetched is None:
-            self._fetched = self.weighted_sum([self], np.ones(1))
         return np.array(self._fetched, dtype=dtype, copy=copy)
 
     def copy(self) -> np.ndarray:

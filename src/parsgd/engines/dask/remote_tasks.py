@@ -27,12 +27,12 @@ class RemoteWork:
         """Return False if the driver requested a stop: the progress callback of the tasks."""
         return not self.halted
 
-    def __reduce__(self) -> tuple[Callable[[bytes], RemoteWork], tuple[bytes]]:
-        return _unpacked_work, (_packed(self.run),)
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return _unpacked, (RemoteWork, _packed(self.run))
 
 
 class RemoteShard:
-    """A shard on a Dask worker, which exists while the driver refers to it.
+    """A shard that exists on a Dask worker while the driver refers to it.
 
     Dask passes the same object to every task, so a shard keeps prefetched rows.  When the driver drops the reference or
     exits, Dask deletes the object, and the shard is closed.
@@ -41,8 +41,8 @@ class RemoteShard:
     def __init__(self, shard: Shard):
         self.shard = shard
 
-    def __reduce__(self) -> tuple[Callable[[bytes], RemoteShard], tuple[bytes]]:
-        return _unpacked_shard, (_packed(self.shard),)
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return _unpacked, (_closing, _packed(self.shard))
 
 
 def _packed(value: object) -> bytes:
@@ -50,12 +50,8 @@ def _packed(value: object) -> bytes:
     return cast("Callable[..., bytes]", cloudpickle.dumps)(value, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def _unpacked_work(packet: bytes) -> RemoteWork:
-    return RemoteWork(pickle.loads(packet))
-
-
-def _unpacked_shard(packet: bytes) -> RemoteShard:
-    return _closing(pickle.loads(packet))
+def _unpacked(wrap: Callable[[object], object], data: bytes) -> object:
+    return wrap(pickle.loads(data))
 
 
 def _closing(shard: Shard) -> RemoteShard:

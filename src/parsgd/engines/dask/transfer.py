@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -24,55 +23,49 @@ _INLINE_BYTES = 1 << 20
 Transfer = asyncio.Future[RemoteData]
 
 
-@dataclass
-class _OnHost:
-    """Transfers to one host, running or complete; the state is the last one."""
-
-    work: Transfer | None = None
-    shards: dict[int, Transfer] = field(default_factory=dict[int, Transfer])
-    state: tuple[np.ndarray, Transfer] | None = None
-
-
 class ScatterCache:
     """Cache of objects sent to hosts.  It runs in the client's event loop.
 
-    The driver keeps all originals; objects lost with a host are sent again.
+    The driver keeps all originals; objects lost with a host are sent again.  ``sent`` has the transfers to each host,
+    running or complete, by the number of a worker (its shard) or by name.
     """
 
     def __init__(self, cluster: Cluster, work: WorkFn, shards: Sequence[Shard]):
         self.cluster: Cluster = cluster
         self.work: WorkFn = work
         self.shards: Sequence[Shard] = shards
-        self.on_hosts: dict[Host, _OnHost] = {}
+        self.sent: dict[Host, dict[int | str, Transfer]] = {}
+        self.states: dict[Host, np.ndarray] = {}
         self.packing_slots: asyncio.Semaphore = asyncio.Semaphore(_MAX_PACKING)
 
     async def work_on(self, host: Host) -> RemoteData:
         """Return the work on a host."""
-        here = self._here(host)
-        if here.work is None or _failed(here.work):
-            here.work = start_task(self.cluster.scatter(host, "work", RemoteWork(self.work)))
-        return await asyncio.shield(here.work)
+        return await self._once(host, "work", lambda: self.cluster.scatter(host, "work", RemoteWork(self.work)))
 
     async def shard_on(self, host: Host, worker: int) -> RemoteData:
         """Return a worker's shard on a host."""
-        shards = self._here(host).shards
-        if worker not in shards or _failed(shards[worker]):
-            shards[worker] = start_task(self._send_shard(host, worker))
-        return await asyncio.shield(shards[worker])
+        return await self._once(host, worker, lambda: self._send_shard(host, worker))
 
     async def state_on(self, host: Host, state: np.ndarray) -> RemoteData | np.ndarray:
         """Return a state on a host, and drop the previous one.  A small state is returned as it is."""
         if state.nbytes <= _INLINE_BYTES:
             return state
-        here = self._here(host)
-        if here.state is None or here.state[0] is not state or _failed(here.state[1]):
-            here.state = state, start_task(self.cluster.scatter(host, "state", state))
-        return await asyncio.shield(here.state[1])
+        if self.states.get(host) is not state:
+            self.states[host] = state
+            self.sent.get(host, {}).pop("state", None)
+        return await self._once(host, "state", lambda: self.cluster.scatter(host, "state", state))
+
+    async def _once(self, host: Host, name: int | str, send: Callable[[], Awaitable[RemoteData]]) -> RemoteData:
+        """Return an object on a host, sent now unless it is there or on its way."""
+        here = self.sent.setdefault(host, {})
+        if name not in here or _failed(here[name]):
+            here[name] = start_task(send())
+        return await asyncio.shield(here[name])
 
     def keys_of_work(self) -> dict[Host, str]:
         """Return the key of the work on each host."""
-        found = {host: here.work for host, here in self.on_hosts.items()}
-        return {host: work.result().key for host, work in found.items() if work and work.done() and not _failed(work)}
+        found = {host: here["work"] for host, here in self.sent.items() if "work" in here}
+        return {host: work.result().key for host, work in found.items() if work.done() and not _failed(work)}
 
     def set_shards(self, shards: Sequence[Shard]) -> None:
         """Replace the shards of all workers."""
@@ -81,20 +74,20 @@ class ScatterCache:
 
     def keep(self, workers_of: Callable[[Host], Sequence[int]]) -> None:
         """Drop the shards of workers that have moved to another host."""
-        for host, here in self.on_hosts.items():
-            kept = workers_of(host)
-            here.shards = {worker: sent for worker, sent in here.shards.items() if worker in kept}
+        for host, here in self.sent.items():
+            kept = {"work", "state", *workers_of(host)}
+            for name in [name for name in here if name not in kept]:
+                del here[name]
 
     def drop(self, host: Host) -> None:
         """Forget the objects sent to a host."""
-        self.on_hosts.pop(host, None)
+        self.sent.pop(host, None)
+        self.states.pop(host, None)
 
     def clear(self) -> None:
         """Release all objects on all hosts."""
-        self.on_hosts.clear()
-
-    def _here(self, host: Host) -> _OnHost:
-        return self.on_hosts.setdefault(host, _OnHost())
+        self.sent.clear()
+        self.states.clear()
 
     async def _send_shard(self, host: Host, worker: int) -> RemoteData:
         async with self.packing_slots:

@@ -6,7 +6,7 @@ import contextlib
 import pickle
 import traceback
 import warnings
-from collections.abc import Generator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from parsgd.engines.processes.shared_memory import dumps
@@ -21,15 +21,6 @@ class PackedError(NamedTuple):
     data: bytes | None
     message: str
     traceback: str
-
-
-class RecordedWarning(NamedTuple):
-    """The arguments of :func:`warnings.warn_explicit`."""
-
-    category: type[Warning]
-    text: str
-    filename: str
-    lineno: int
 
 
 def packed_error(error: BaseException) -> PackedError:
@@ -62,34 +53,17 @@ def unpacked_error(packed: PackedError, who: str) -> BaseException:
     return error
 
 
-@contextlib.contextmanager
-def recorded_warnings() -> Generator[dict[RecordedWarning, None]]:
-    """Record the warnings of the block, each once, and display none."""
-    found: dict[RecordedWarning, None] = {}
-
-    def record(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
-        found[RecordedWarning(category, str(message), filename, lineno)] = None
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.showwarning = record
-        yield found
-
-
-def packed_warnings(recorded: dict[RecordedWarning, None]) -> bytes | None:
-    """Return the recorded warnings as bytes; None if there are none."""
-    if not recorded:
-        return None
+def packed_warnings(recorded: Iterable[warnings.WarningMessage]) -> bytes | None:
+    """Return the arguments of :func:`warnings.warn_explicit` for each warning as bytes; None if there are none."""
+    found = [(str(warning.message), warning.category, warning.filename, warning.lineno) for warning in recorded]
     try:
-        return dumps(list(recorded))
+        return dumps(found) if found else None
     except Exception:
-        return dumps([warning._replace(category=RuntimeWarning) for warning in recorded])
+        return dumps([(text, RuntimeWarning, filename, lineno) for text, _, filename, lineno in found])
 
 
 def warn_again(data: bytes | None, registry: WarningRegistry) -> None:
     """Issue the warnings recorded on a worker; ``registry`` makes filters that show a warning once work."""
-    if data is None:
-        return
-    recorded: list[RecordedWarning] = pickle.loads(data)
-    for category, text, filename, lineno in recorded:
-        warnings.warn_explicit(text, category, filename, lineno, registry=registry)
+    recorded: list[tuple[str, type[Warning], str, int]] = [] if data is None else pickle.loads(data)
+    for arguments in recorded:
+        warnings.warn_explicit(*arguments, registry=registry)

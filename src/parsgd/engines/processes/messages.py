@@ -1,10 +1,11 @@
-"""Messages between the driver and a worker process; an open file accompanies some of them."""
+"""Messages between the driver and a worker process."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from parsgd.engines.processes.error_transport import PackedError
+from parsgd.engines.processes.shared_memory import Place
 
 # -- from the driver ---------------------------------------------------------------------------------------------------
 
@@ -21,32 +22,14 @@ class StartFit(NamedTuple):
     folder: str
 
 
-class SendArrays(NamedTuple):
-    """A file with arrays of the work or of shards."""
-
-    number: int
-
-
-class SendSlot(NamedTuple):
-    """A file that is a slot for states of the sender; both sides send it."""
-
-    number: int
-
-
-class SendShard(NamedTuple):
-    """The pickled shard of a worker."""
-
-    worker: int
-    shard: bytes
-
-
 class RunTask(NamedTuple):
-    """A pickled task, and the numbers of the receiver's slots that are free again."""
+    """A pickled task, the worker's shard unless it was sent before, and the buffer for a large state of its report."""
 
     serial: int
     worker: int
     task: bytes
-    free: list[int]
+    shard: bytes | None
+    buffer: Place | None
 
 
 class SkipTask(NamedTuple):
@@ -60,22 +43,18 @@ class Halt(NamedTuple):
 
 
 class DropShards(NamedTuple):
-    """All shards, and the files with these numbers, are no longer needed; new shards follow."""
-
-    array_files: list[int]
+    """All shards are no longer needed; new ones follow."""
 
 
 class EndFit(NamedTuple):
-    """End of a fit; the process exits if it is ``leaving``."""
-
-    leaving: bool
+    """End of a fit."""
 
 
 # -- from a worker process ---------------------------------------------------------------------------------------------
 
 
 class Ready(NamedTuple):
-    """The process has started."""
+    """The process is ready for a fit."""
 
 
 class Heartbeat(NamedTuple):
@@ -90,25 +69,13 @@ class TaskProgress(NamedTuple):
     loss: float
 
 
-class TaskDone(NamedTuple):
-    """A pickled report, and the pickled warnings of the task."""
+class TaskEnded(NamedTuple):
+    """The pickled report of a task, or its error, and its pickled warnings."""
 
     serial: int
-    report: bytes
+    result: bytes | PackedError
     warned: bytes | None
 
 
-class TaskRaised(NamedTuple):
-    """The error of a task, and its pickled warnings."""
-
-    serial: int
-    error: PackedError
-    warned: bytes | None
-
-
-class FitEnded(NamedTuple):
-    """The process is ready for another fit."""
-
-
-FromDriver = StartFit | SendArrays | SendSlot | SendShard | RunTask | SkipTask | Halt | DropShards | EndFit
-FromWorker = Ready | Heartbeat | TaskProgress | SendSlot | TaskDone | TaskRaised | FitEnded
+FromDriver = StartFit | RunTask | SkipTask | Halt | DropShards | EndFit
+FromWorker = Ready | Heartbeat | TaskProgress | TaskEnded

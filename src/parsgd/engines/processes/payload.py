@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import cast
 
 from parsgd.core import Shard, Task, Work, WorkFn
-from parsgd.engines.processes.shared_memory import PickledObject, Placer, SharedPickler
+from parsgd.engines.processes.shared_memory import Place, Placer, SharedPickler, dumps, is_shareable
 from parsgd.errors import IncompatiblePartsError
 
 # Maximum depth of the search for the part that cannot be pickled.
@@ -21,87 +20,61 @@ class FitPayload:
     """
 
     def __init__(self, work: WorkFn, shards: Sequence[Shard]):
-        self.numbers: itertools.count[int] = itertools.count()
-        self.work_arrays: SharedPickler = SharedPickler(self.numbers)
-        self.shard_arrays: SharedPickler = SharedPickler(self.numbers)
+        self.work_pickler: SharedPickler = SharedPickler()
+        self.shard_pickler: SharedPickler = SharedPickler()
         try:
             parts: dict[str, object] = {"the work": work}
             if isinstance(work, Work):
                 parts = {"the model": work.model, "the algorithm": work.algorithm}
-            self.work: PickledObject = _pack(self.work_arrays, work, parts)
+            self.work: bytes = _pack(self.work_pickler, work, parts)
             self.set_shards(shards)
         except BaseException:
             self.close()
             raise
 
-    def set_shards(self, shards: Sequence[Shard]) -> list[int]:
-        """Pickle new shards; return the numbers of the array files that are no longer needed."""
-        packer = SharedPickler(self.numbers)
-        old, self.shard_arrays = self.shard_arrays, packer
-        numbers = list(old.array_files)
-        old.close()
+    def set_shards(self, shards: Sequence[Shard]) -> None:
+        """Pickle new shards."""
+        self.shard_pickler.close()
         self.rows: list[int] = [shard.n_rows for shard in shards]
-        self.shards: list[PickledObject] = [_pack(packer, shard, {"the source of rows": shard}) for shard in shards]
+        self.shards: list[bytes] = [_pack(self.shard_pickler, shard, {"the source of rows": shard}) for shard in shards]
         for shard in shards:
             shard.close()  # opened in the worker processes
-        return numbers
 
-    def pack_task(self, task: Task, place_first: Placer | None = None) -> PickledObject:
+    def pack_task(self, task: Task, place_first: Placer | None) -> bytes:
         """Pickle a task; its stopping rule may contain held-out rows."""
         rule = task.budget.stopping
-        return _pack(self.work_arrays, task, {"the stopping rule": rule}, place_first, rule is not None)
-
-    def file(self, number: int) -> int:
-        """Return the open file with this number."""
-        return (self.work_arrays if number in self.work_arrays.array_files else self.shard_arrays).array_files[number]
+        return _pack(self.work_pickler, task, {"the stopping rule": rule}, place_first, rule is not None)
 
     def close(self) -> None:
         """Close the files."""
-        self.work_arrays.close()
-        self.shard_arrays.close()
+        self.work_pickler.close()
+        self.shard_pickler.close()
 
 
 def _pack(
-    packer: SharedPickler,
+    pickler: SharedPickler,
     value: object,
     parts: Mapping[str, object],
     place_first: Placer | None = None,
     by_value: bool = True,
-) -> PickledObject:
+) -> bytes:
     try:
-        return packer.pack(value, place_first, by_value)
-    except (MemoryError, OSError):
-        raise  # out of memory or files; the value is not the cause
+        return pickler.pack(value, place_first, by_value)
     except Exception as error:
-        name, found, why = _unpicklable_part(parts, error)
+        name, found, why = _unpicklable_part(parts) or (*next(iter(parts.items())), error)
         raise IncompatiblePartsError(
             f"engine='processes' sends {name} to other processes, and {found!r} cannot be pickled: {why}. Use parts"
             " that can (numbers, arrays, classes, functions), or use engine='threads'."
         ) from error
 
 
-def _unpicklable_part(parts: Mapping[str, object], error: Exception) -> tuple[str, object, Exception]:
-    """Return the name of the innermost part that cannot be pickled, the part, and the error."""
-    name, found = next(iter(parts.items()))
-    for _ in range(_MAX_DEPTH):
-        for part, value in parts.items():
-            why = _pickling_error(value)
-            if why is not None:
-                name, found, error = part, value, why
-                break
-        else:
-            break
-        fields = cast("dict[str, object]", getattr(found, "__dict__", {}))
-        parts = {f"{name}.{field}": value for field, value in fields.items()}
-    return name, found, error
-
-
-def _pickling_error(value: object) -> Exception | None:
-    packer = SharedPickler(itertools.count())
-    try:
-        packer.pack(value)
-    except Exception as error:
-        return error
-    finally:
-        packer.close()
+def _unpicklable_part(parts: Mapping[str, object], depth: int = _MAX_DEPTH) -> tuple[str, object, Exception] | None:
+    """Return the name of the innermost part that cannot be pickled, the part, and the error; None if all can be."""
+    for name, value in parts.items() if depth else ():
+        try:
+            dumps(value, lambda array: Place.of(array, "") if is_shareable(array) else None)
+        except Exception as error:
+            fields = cast("dict[str, object]", getattr(value, "__dict__", {}))
+            inner = {f"{name}.{field}": part for field, part in fields.items()}
+            return _unpicklable_part(inner, depth - 1) or (name, value, error)
     return None

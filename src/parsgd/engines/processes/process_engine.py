@@ -75,7 +75,8 @@ class Processes(EngineDefaults):
         payload = FitPayload(work, shards)
         n_processes = min(self.n_processes or self.default_workers(), max(len(shards), 1))
         try:
-            return ProcessWorkerPool(payload, progress, n_processes, self._pool, self.heartbeat_timeout_s)
+            cache = self._pool or ProcessCache(closed=True)
+            return ProcessWorkerPool(payload, progress, n_processes, cache, self.heartbeat_timeout_s)
         except BaseException:
             payload.close()
             raise

@@ -1,88 +1,82 @@
-"""Reusable buffers in shared memory for states sent between two processes.
-
-The sender owns the buffers (slots).  It copies a state into a free slot and sends the slot number, and once the file.
-The receiver reads the state in place and returns the number when it no longer needs the state.
-"""
+"""Reusable buffers in shared memory for the large states of tasks and reports; the driver owns all of them."""
 
 from __future__ import annotations
 
 import mmap
-import os
 import weakref
-from collections.abc import Callable
 
 import numpy as np
 
-from parsgd.engines.processes.shared_memory import InSlot, Layout, memory_file, write_array
+from parsgd.engines.processes.shared_memory import MemoryFile, Place
+
+
+class SharedBuffer:
+    """A buffer with a number of ``users``: tasks that start from its state, a task that may write there, an array.
+
+    ``content`` is the state that was written, and its round: the same array may have other values in another round.
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+        self.file: MemoryFile = MemoryFile()
+        self.map: mmap.mmap = self.file.map(size)
+        self.place: Place = Place(self.file.path, 0, np.dtype(np.uint8), (size,), "C", mmap.ACCESS_WRITE)
+        self.users: int = 0
+        self.content: tuple[np.ndarray, int] | None = None
+
+    def release(self) -> None:
+        """Record that a task or an array no longer uses the buffer."""
+        self.users -= 1
+        if self.users == 0:
+            self.content = None
 
 
 class SharedBuffers:
-    """Slots of the sender."""
+    """All buffers of a pool."""
 
     def __init__(self) -> None:
-        self.files: list[int] = []
-        self.sizes: list[int] = []
-        self.free: set[int] = set()
+        self.buffers: list[SharedBuffer] = []
 
-    def put(self, array: np.ndarray) -> int:
-        """Copy an array into a free slot that is large enough; return its number."""
-        fitting = [number for number in self.free if self.sizes[number] >= array.nbytes]
-        number = min(fitting, key=lambda number: (self.sizes[number], number), default=None)
-        if number is None:
-            number = self._new(array.nbytes)
-        self.free.discard(number)
-        write_array(self.files[number], 0, array)
-        return number
+    def with_state(self, state: np.ndarray, round: int) -> SharedBuffer:
+        """Return a buffer that contains the state; it is written once for all tasks that start from it."""
+        for buffer in self.buffers:
+            if buffer.content is not None and buffer.content[0] is state and buffer.content[1] == round:
+                buffer.users += 1
+                return buffer
+        buffer = self.take(state.nbytes)
+        buffer.content = state, round
+        buffer.place.holding(state).within(buffer.map)[...] = state
+        return buffer
 
-    def _new(self, n_bytes: int) -> int:
-        size = -(-n_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        file = memory_file("parsgd-state")
-        self.files.append(file)
-        self.sizes.append(size)
-        os.ftruncate(file, size)
-        return len(self.files) - 1
+    def take(self, n_bytes: int) -> SharedBuffer:
+        """Return the smallest free buffer of at least this size, or a new one."""
+        fitting = [buffer for buffer in self.buffers if not buffer.users and buffer.size >= n_bytes]
+        if fitting:
+            buffer = min(fitting, key=lambda buffer: buffer.size)
+        else:
+            buffer = SharedBuffer(-(-n_bytes // mmap.PAGESIZE) * mmap.PAGESIZE)
+            self.buffers.append(buffer)
+        buffer.users = 1
+        return buffer
 
-    def release(self, number: int) -> None:
-        """Mark a slot as free."""
-        self.free.add(number)
-
-    def close(self) -> None:
-        """Close the files; processes that have mapped them keep the memory."""
-        for file in self.files:
-            os.close(file)
-        self.files.clear()
-        self.sizes.clear()
-        self.free.clear()
-
-
-class SharedBufferView:
-    """Slots of another process, mapped by the receiver on first use."""
-
-    def __init__(self) -> None:
-        self.maps: dict[int, mmap.mmap] = {}
-
-    def add(self, number: int, file: int) -> None:
-        """Map a slot and close its file."""
-        try:
-            self.maps[number] = mmap.mmap(file, 0)
-        finally:
-            os.close(file)
-
-    def array(self, place: InSlot, released: Callable[[int], object] | None = None) -> np.ndarray:
-        """Return the array in a slot; ``released`` is called with its number when the array is no longer referenced."""
-        base = _BufferArray(self.maps[place.number], place.layout)
-        if released is not None:
-            weakref.finalize(base, released, place.number).atexit = False
+    def array(self, place: Place) -> np.ndarray:
+        """Return the array at a place in one of the buffers, which is in use as long as the array is referenced."""
+        (buffer,) = (buffer for buffer in self.buffers if buffer.place.path == place.path)
+        base = _BufferArray(place.within(buffer.map))
+        buffer.users += 1
+        weakref.finalize(base, buffer.release).atexit = False
         return np.asarray(base)
 
     def close(self) -> None:
-        """Drop the slots; arrays in them remain valid while referenced."""
-        self.maps.clear()
+        """Close the files; arrays in the buffers remain valid."""
+        for buffer in self.buffers:
+            buffer.file.close()
+        self.buffers.clear()
 
 
 class _BufferArray:
-    """Base object of all views of an array in a slot; it is deleted with the last view."""
+    """Base object of all views of an array in a buffer; it is deleted with the last view."""
 
-    def __init__(self, buffer: mmap.mmap, layout: Layout) -> None:
-        self.array = np.ndarray(layout.shape, layout.dtype, buffer, order=layout.order)
-        self.__array_interface__ = self.array.__array_interface__
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self.__array_interface__ = array.__array_interface__

@@ -1,123 +1,132 @@
 """Arrays in memory shared by several processes, and pickles of objects that refer to them.
 
-Large arrays are not pickled.  They are written once into an anonymous file in memory (``memfd_create``; otherwise a
-temporary file without a name), which every process maps.  All processes share the same physical pages.  The file is
-deleted when the last process exits.  For arrays that map a file on disk, the file's path and the offset are sent.
+Large arrays are not pickled.  They are written once into a file in memory, and the pickle has the file's path and the
+array's place in it.  All processes that map the file share its physical pages.  For an array that maps a file on disk,
+the pickle has the path of that file.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import mmap
 import os
 import pickle
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
 from cloudpickle import Pickler  # pyright: ignore[reportMissingTypeStubs]  (it has no stubs)
 
+from parsgd.utils import temporary
+
 # Smaller arrays are copied with the message, which is cheaper than a file.
 LARGE_BYTES = 1 << 16
 # Alignment of arrays: two cache lines, which are fetched together.
 _ALIGN = 128
-# The system may limit a write to 2 GiB.
-_WRITE_BYTES = 1 << 30
 
 
-class Layout(NamedTuple):
-    """Dtype, shape and memory order, which recreate an array from its bytes."""
-
-    dtype: np.dtype
-    shape: tuple[int, ...]
-    order: Literal["C", "F"]
-    writable: bool
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> Layout:
-        """Return the layout of a contiguous array, or of its contiguous copy."""
-        order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
-        return cls(array.dtype, array.shape, order, array.flags.writeable)
-
-
-class OnDisk(NamedTuple):
-    """Place of an array in a file on disk."""
+class Place(NamedTuple):
+    """Place of an array in a file; ``access`` is a constant of :mod:`mmap`."""
 
     path: str
     offset: int
-    layout: Layout
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+    access: int
 
-    def array(self) -> np.ndarray:
-        """Return the array; one that was writable is copied on write."""
-        dtype, shape, order, writable = self.layout
-        return np.asarray(np.memmap(self.path, dtype, "c" if writable else "r", self.offset, shape, order))
+    @classmethod
+    def of(cls, array: np.ndarray, path: str, offset: int = 0, access: int | None = None) -> Place:
+        """Return the place of an array or of its contiguous copy; by default a writable one is copied on write."""
+        order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+        if access is None:
+            access = mmap.ACCESS_COPY if array.flags.writeable else mmap.ACCESS_READ
+        return cls(path, offset, array.dtype, array.shape, order, access)
+
+    def holding(self, array: np.ndarray) -> Place:
+        """Return the place of an array that is written here."""
+        return Place.of(array, self.path, self.offset, self.access)
+
+    def within(self, buffer: mmap.mmap) -> np.ndarray:
+        """Return the array in a map of the file."""
+        return np.ndarray(self.shape, self.dtype, buffer, self.offset, order=self.order)
 
 
-class InArrayFile(NamedTuple):
-    """Place of an array in a numbered file in memory."""
-
-    number: int
-    offset: int
-    layout: Layout
-
-
-class InSlot(NamedTuple):
-    """Place of an array at the start of a numbered slot (:mod:`parsgd.engines.processes.shared_buffers`)."""
-
-    number: int
-    layout: Layout
-
-
-Place = OnDisk | InArrayFile | InSlot
 Placer = Callable[[np.ndarray], Place | None]
-Finder = Callable[[InArrayFile | InSlot], np.ndarray]
 
 
-def memory_file(name: str) -> int:
-    """Return an open file in memory that has no name in any folder."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create(name, os.MFD_CLOEXEC)
-    with tempfile.TemporaryFile(prefix=name) as file:
-        return os.dup(file.fileno())
+class MemoryFile:
+    """A file in memory, mapped by other processes by its ``path``; the system deletes it with its last map.
+
+    It is a temporary file if the system has no files in memory, or does not let other processes open them.
+    """
+
+    def __init__(self) -> None:
+        if hasattr(os, "memfd_create") and _has_open_paths():
+            self.number: int = os.memfd_create("parsgd", os.MFD_CLOEXEC)
+            self.path: str = f"/proc/{os.getpid()}/fd/{self.number}"
+        else:
+            self.folder = temporary.TemporaryFolder("arrays")
+            self.path = str(self.folder.path / "file")
+            self.number = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+
+    def map(self, n_bytes: int) -> mmap.mmap:
+        """Set the size of the file and return a map of it."""
+        os.ftruncate(self.number, n_bytes)
+        return mmap.mmap(self.number, n_bytes)
+
+    def close(self) -> None:
+        """Close the file; processes that have mapped it keep the memory."""
+        os.close(self.number)
 
 
-def write_array(file: int, offset: int, array: np.ndarray) -> None:
-    """Write the bytes of a contiguous array in memory order."""
-    left = array.reshape(-1, order="A").view(np.uint8).data
-    while left:
-        written = os.pwrite(file, left[:_WRITE_BYTES], offset)
-        left, offset = left[written:], offset + written
+@functools.cache
+def _has_open_paths() -> bool:
+    """Return True if the user's other processes can open files of this process by number."""
+    try:
+        return os.stat("/proc/self/fd").st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
-class PickledObject(NamedTuple):
-    """An object as bytes, and the numbers of the files that contain its large arrays."""
+class MappedFiles:
+    """Files that this process has mapped, each once per kind of access."""
 
-    data: bytes
-    array_files: frozenset[int]
+    def __init__(self) -> None:
+        self.maps: dict[tuple[str, int], mmap.mmap] = {}
+
+    def array(self, place: Place) -> np.ndarray:
+        """Return the array at a place."""
+        key = place.path, place.access
+        if key not in self.maps:
+            with open(place.path, "r+b" if place.access == mmap.ACCESS_WRITE else "rb") as file:
+                self.maps[key] = mmap.mmap(file.fileno(), 0, access=place.access)
+        return place.within(self.maps[key])
+
+    def clear(self) -> None:
+        """Drop the maps; arrays in them remain valid while referenced."""
+        self.maps.clear()
 
 
 class SharedPickler:
     """Pickler that stores large arrays in files, one file per call with new arrays, and each array once.
 
-    ``array_files`` maps numbers, drawn from ``numbers``, to open files.  The arrays are kept alive, so that a new array
-    at the same address is not mistaken for an old one.
+    The arrays are kept alive, so that a new array at the same address is not mistaken for an old one.
     """
 
-    def __init__(self, numbers: Iterator[int]):
-        self.numbers = numbers
-        self.array_files: dict[int, int] = {}
-        self.places: dict[object, InArrayFile] = {}
+    def __init__(self) -> None:
+        self.files: list[MemoryFile] = []
+        self.places: dict[object, Place] = {}
         self.kept: list[np.ndarray] = []
 
-    def pack(self, value: object, place_first: Placer | None = None, by_value: bool = True) -> PickledObject:
+    def pack(self, value: object, place_first: Placer | None = None, by_value: bool = True) -> bytes:
         """Pickle ``value``: by reference if it can be imported, otherwise by value (a notebook's classes).
 
         ``place_first`` may return a place for an array, before files are used; ``by_value`` as in :func:`dumps`.
         """
-        used: set[int] = set()
-        fresh: list[tuple[int, np.ndarray]] = []
-        size, number = 0, next(self.numbers)
+        fresh: list[tuple[Place, np.ndarray]] = []
+        size = 0
 
         def place(array: np.ndarray) -> Place | None:
             nonlocal size
@@ -128,53 +137,28 @@ class SharedPickler:
                 return placed
             key = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str)
             if key not in self.places:
-                self.places[key] = InArrayFile(number, size, Layout.of(array))
-                fresh.append((size, array))
+                if not fresh:
+                    self.files.append(MemoryFile())
+                self.places[key] = Place.of(array, self.files[-1].path, size)
+                fresh.append((self.places[key], array))
                 size += -(-array.nbytes // _ALIGN) * _ALIGN
-            found = self.places[key]._replace(layout=Layout.of(array))
-            used.add(found.number)
-            return found
+            return Place.of(array, self.places[key].path, self.places[key].offset)
 
         data = dumps(value, place, by_value)
         if fresh:
-            self._write(number, fresh, size)
-        return PickledObject(data, frozenset(used))
-
-    def _write(self, number: int, fresh: list[tuple[int, np.ndarray]], size: int) -> None:
-        file = memory_file("parsgd")
-        self.array_files[number] = file
-        os.ftruncate(file, size)
-        for offset, array in fresh:
-            write_array(file, offset, array if array.flags.forc else np.ascontiguousarray(array))
-            self.kept.append(array)
+            buffer = self.files[-1].map(size)
+            for at, array in fresh:
+                at.within(buffer)[...] = array
+                self.kept.append(array)
+        return data
 
     def close(self) -> None:
-        """Close the files; processes that have mapped them keep the memory."""
-        for file in self.array_files.values():
-            os.close(file)
-        self.array_files.clear()
+        """Close the files."""
+        for file in self.files:
+            file.close()
+        self.files.clear()
         self.places.clear()
         self.kept.clear()
-
-
-class ArrayFile:
-    """A file of arrays, mapped by the process that reads it; arrays that were writable are mapped copy-on-write."""
-
-    def __init__(self, file: int):
-        self.file = file
-        self.maps: dict[bool, mmap.mmap] = {}
-
-    def array(self, offset: int, layout: Layout) -> np.ndarray:
-        """Return the array at an offset."""
-        dtype, shape, order, writable = layout
-        if writable not in self.maps:
-            access = mmap.ACCESS_COPY if writable else mmap.ACCESS_READ
-            self.maps[writable] = mmap.mmap(self.file, 0, access=access)
-        return np.ndarray(shape, dtype, self.maps[writable], offset, order=order)
-
-    def close(self) -> None:
-        """Close the file; arrays in it remain valid while referenced."""
-        os.close(self.file)
 
 
 def dumps(value: object, place: Placer | None = None, by_value: bool = True) -> bytes:
@@ -183,43 +167,18 @@ def dumps(value: object, place: Placer | None = None, by_value: bool = True) -> 
     ``by_value=False`` is ten times faster, and requires that all processes can import the classes.
     """
     file = io.BytesIO()
-    pickler = (_ArrayPickler if by_value else _PlainArrayPickler)(file, protocol=5)
-    pickler.place = place
-    cast("pickle.Pickler", pickler).dump(value)
+    pickler = cast("type[pickle.Pickler]", Pickler if by_value else pickle.Pickler)(file, protocol=5)
+    if place is not None:
+        pickler.persistent_id = lambda obj: place(obj) if type(obj) in (np.ndarray, np.memmap) else None
+    pickler.dump(value)
     return file.getvalue()
 
 
-def loads(data: bytes, find: Finder) -> object:
+def loads(data: bytes, find: Callable[[Place], np.ndarray]) -> object:
     """Unpickle the result of :func:`dumps`; ``find`` returns the array at a place."""
-    return _ArrayUnpickler(io.BytesIO(data), find).load()
-
-
-class _PlacesArrays:
-    """Mixin of both picklers: replaces arrays by their places."""
-
-    place: Placer | None
-
-    def persistent_id(self, obj: object, /) -> Place | None:
-        if self.place is None or type(obj) not in (np.ndarray, np.memmap):
-            return None
-        return self.place(cast("np.ndarray", obj))
-
-
-class _ArrayPickler(_PlacesArrays, Pickler):
-    """Pickler by reference, and by value for objects that cannot be imported."""
-
-
-class _PlainArrayPickler(_PlacesArrays, pickle.Pickler):
-    """Pickler by reference."""
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, find: Finder):
-        super().__init__(file)
-        self.find = find
-
-    def persistent_load(self, pid: Place) -> np.ndarray:
-        return pid.array() if isinstance(pid, OnDisk) else self.find(pid)
+    unpickler = pickle.Unpickler(io.BytesIO(data))
+    unpickler.persistent_load = find
+    return unpickler.load()
 
 
 def is_shareable(array: np.ndarray) -> bool:
@@ -227,24 +186,16 @@ def is_shareable(array: np.ndarray) -> bool:
     return array.nbytes >= LARGE_BYTES and not array.dtype.hasobject and array.dtype.names is None
 
 
-def _on_disk(array: np.ndarray) -> OnDisk | None:
+def _on_disk(array: np.ndarray) -> Place | None:
     """Return the place of an array that is a contiguous map of a file on disk; otherwise None."""
-    base = _memmap_below(array)
-    if base is None or base.mode == "c" or base.filename is None or not array.flags.forc:
+    base: object = array
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    if not isinstance(base, np.memmap) or base.mode == "c" or base.filename is None or not array.flags.forc:
         return None
     while isinstance(base.base, np.memmap):
         base = base.base
     begin, first = (one.__array_interface__["data"][0] for one in (base, array))
     if not 0 <= first - begin <= base.nbytes - array.nbytes:
         return None
-    return OnDisk(os.path.abspath(str(base.filename)), base.offset + first - begin, Layout.of(array))
-
-
-def _memmap_below(array: np.ndarray) -> np.memmap | None:
-    """Return the nearest map of a file of which the array is a view."""
-    base: object = array
-    while isinstance(base, np.ndarray):
-        if isinstance(base, np.memmap):
-            return base
-        base = base.base
-    return None
+    return Place.of(array, os.path.abspath(str(base.filename)), base.offset + first - begin)

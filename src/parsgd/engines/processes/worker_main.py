@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
@@ -22,24 +23,8 @@ import numpy as np
 from parsgd.core import Report, RunningLoss, Shard, Task, WorkFn
 from parsgd.engines.processes import messages
 from parsgd.engines.processes.channel import Channel
-from parsgd.engines.processes.error_transport import (
-    RecordedWarning,
-    packed_error,
-    packed_warnings,
-    recorded_warnings,
-)
-from parsgd.engines.processes.shared_buffers import SharedBuffers, SharedBufferView
-from parsgd.engines.processes.shared_memory import (
-    ArrayFile,
-    InArrayFile,
-    InSlot,
-    Layout,
-    Place,
-    Placer,
-    dumps,
-    is_shareable,
-    loads,
-)
+from parsgd.engines.processes.error_transport import packed_error, packed_warnings
+from parsgd.engines.processes.shared_memory import MappedFiles, Place, Placer, dumps, is_shareable, loads
 from parsgd.utils import blas_threads, first_use
 
 # Minimum seconds between two progress messages.
@@ -82,11 +67,15 @@ def _send_heartbeats(worker: Worker, driver: int) -> NoReturn:
 
 def leave(status: int) -> NoReturn:
     """Exit immediately, without waiting for any thread."""
+    _flush()
+    os._exit(status)
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         # a closed or full stream must not prevent the exit
         with contextlib.suppress(Exception):
             stream.flush()
-    os._exit(status)
 
 
 class CurrentFolder:
@@ -111,7 +100,7 @@ class Worker:
     def __init__(self, channel: Channel[messages.FromDriver]):
         self.channel = channel
         self.send_lock: threading.Lock = threading.Lock()
-        self.backlog: deque[tuple[messages.FromDriver, int]] = deque()
+        self.backlog: deque[messages.FromDriver] = deque()
         self.busy: bool = False
         self._reset()
 
@@ -120,10 +109,7 @@ class Worker:
         # pickled until the first task, so that errors in unpickling are reported for it
         self.work: bytes | WorkFn = b""
         self.shards: dict[int, bytes | Shard] = {}
-        self.array_files: dict[int, ArrayFile] = {}
-        self.driver_buffers: SharedBufferView = SharedBufferView()
-        self.own_buffers: SharedBuffers = SharedBuffers()
-        self.announced: set[int] = set()
+        self.files: MappedFiles = MappedFiles()
         self.skipped: set[int] = set()
         self.halted: bool = False
         self.serial: int = -1
@@ -135,23 +121,22 @@ class Worker:
         while True:
             if not self.backlog:
                 self._wait_for_messages()
-            self._handle(*self.backlog.popleft())
+            self._handle(self.backlog.popleft())
 
-    def send(self, message: messages.FromWorker, file: int | None = None) -> None:
+    def send(self, message: messages.FromWorker) -> None:
         """Send a message to the driver; the main and the heartbeat thread may call it."""
         with self.send_lock:
-            self.channel.put(message, file)
-            self.channel.flush()
+            self.channel.send(message)
 
     def _wait_for_messages(self) -> None:
         """Wait for messages, and handle requests to stop before all others."""
-        results = self.channel.pull()
-        if not results:
+        received = self.channel.pull()
+        if not received:
             leave(0)  # the driver has exited
-        self.backlog.extend(results)
-        for message, file in results:
+        self.backlog.extend(received)
+        for message in received:
             if isinstance(message, (messages.Halt, messages.SkipTask)):
-                self._handle(message, file)
+                self._handle(message)
 
     def _read_available(self) -> None:
         """Read the messages that have arrived, without waiting."""
@@ -160,29 +145,23 @@ class Worker:
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
-    def _handle(self, message: messages.FromDriver, file: int) -> None:
+    def _handle(self, message: messages.FromDriver) -> None:
         match message:
             case messages.StartFit():
                 self._start_fit(message)
-            case messages.SendArrays(number):
-                self.array_files[number] = ArrayFile(file)
-            case messages.SendSlot(number):
-                self.driver_buffers.add(number, file)
-            case messages.SendShard(worker, shard):
-                self.shards[worker] = shard
             case messages.RunTask():
                 self._run_task(message)
             case messages.SkipTask(serial):
                 self.skipped.add(serial)
             case messages.Halt():
                 self.halted = True
-            case messages.DropShards(numbers):
+            case messages.DropShards():
                 self._close_shards()
-                for number in numbers:
-                    if number in self.array_files:
-                        self.array_files.pop(number).close()
-            case messages.EndFit(leaving):
-                self._end_fit(leaving)
+            case messages.EndFit():
+                self._close_shards()
+                self._reset()
+                _flush()
+                self.send(messages.Ready())
 
     def _start_fit(self, fit: messages.StartFit) -> None:
         sys.path[:] = fit.path
@@ -192,71 +171,53 @@ class Worker:
             sys.meta_path.insert(0, _current)
         self.work = fit.work
 
-    def _end_fit(self, leaving: bool) -> None:
-        self._close_shards()
-        if leaving:
-            leave(0)
-        for array_file in self.array_files.values():
-            array_file.close()
-        self.own_buffers.close()
-        self._reset()
-        self.send(messages.FitEnded())
-
     def _close_shards(self) -> None:
         for shard in self.shards.values():
             if not isinstance(shard, bytes):
                 shard.close()
         self.shards.clear()
+        self.files.clear()  # the driver reuses the paths of closed files
 
     # -- a task --------------------------------------------------------------------------------------------------------
 
     def _run_task(self, message: messages.RunTask) -> None:
-        for number in message.free:
-            self.own_buffers.release(number)
+        if message.shard is not None:
+            self.shards[message.worker] = message.shard
         self._read_available()
         serial = message.serial
         if serial in self.skipped:
             return
         self.busy, self.serial, self.examples = True, serial, 0
-        warned: dict[RecordedWarning, None] = {}
+        warned: list[warnings.WarningMessage] = []
         try:
-            with recorded_warnings() as warned:
+            with warnings.catch_warnings(record=True, action="default") as warned:
                 work, shard = self._unpickled(message.worker)
-                report = work(shard, cast("Task", loads(message.task, self._find)), self.progress)
+                report = work(shard, cast("Task", loads(message.task, self.files.array)), self.progress)
                 # a subclass of Report may be one that the driver cannot import
-                data = dumps(report, self._placer(report.state), by_value=type(report) is not Report)
-            self.send(messages.TaskDone(serial, data, packed_warnings(warned)))
+                result = dumps(report, self._placer(report.state, message.buffer), by_value=type(report) is not Report)
         except BaseException as error:  # raised again by the driver
-            self.send(messages.TaskRaised(serial, packed_error(error), packed_warnings(warned)))
-        finally:
-            self.busy, self.serial = False, -1
+            result = packed_error(error)
+        self.send(messages.TaskEnded(serial, result, packed_warnings(warned)))
+        self.busy, self.serial = False, -1
 
     def _unpickled(self, worker: int) -> tuple[WorkFn, Shard]:
         """Return the work and the shard of a worker."""
         if isinstance(self.work, bytes):
-            self.work = cast("WorkFn", loads(self.work, self._find))
+            self.work = cast("WorkFn", loads(self.work, self.files.array))
         shard = self.shards[worker]
         if isinstance(shard, bytes):
-            shard = self.shards[worker] = cast("Shard", loads(shard, self._find))
+            shard = self.shards[worker] = cast("Shard", loads(shard, self.files.array))
         return self.work, shard
 
-    def _find(self, place: InArrayFile | InSlot) -> np.ndarray:
-        """Return the array at a place."""
-        if isinstance(place, InSlot):
-            return self.driver_buffers.array(place)
-        return self.array_files[place.number].array(place.offset, place.layout)
-
-    def _placer(self, state: np.ndarray) -> Placer:
-        """Return the function that places a large state of a report in a slot."""
+    def _placer(self, state: np.ndarray, buffer: Place | None) -> Placer:
+        """Return the function that places a large state of a report in the task's buffer, if it fits."""
 
         def place(array: np.ndarray) -> Place | None:
-            if array is not state or not is_shareable(array) or not array.flags.c_contiguous:
+            if array is not state or not is_shareable(array) or buffer is None or array.nbytes > buffer.shape[0]:
                 return None
-            number = self.own_buffers.put(array)
-            if number not in self.announced:
-                self.announced.add(number)
-                self.send(messages.SendSlot(number), self.own_buffers.files[number])
-            return InSlot(number, Layout.of(array))
+            placed = buffer.holding(array)
+            self.files.array(placed)[...] = array
+            return placed
 
         return place
 

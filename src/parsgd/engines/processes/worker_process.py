@@ -8,14 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
 from parsgd.engines.processes import messages
 from parsgd.engines.processes.channel import Channel, socket_pair
-from parsgd.engines.processes.shared_buffers import SharedBufferView
 
 # With -P and without PYTHONPATH the interpreter finds only its own modules until it has the driver's path.
 _BOOT = (
@@ -64,10 +61,8 @@ def _is_current(path: str) -> bool:
 class WorkerProcess:
     """A worker process and the connection to it.
 
-    ``shards``, ``array_files`` and ``slots`` list data sent to it in the present fit.  ``view`` maps its own slots, and
-    ``free`` lists those it may reuse.  ``silent_s`` counts seconds without a message while a task is running;
-    ``silent`` is True after the timeout.  ``ready`` is True after its first message, and ``done`` when it is ready for
-    another pool.
+    ``shards`` lists those sent to it in the present fit.  ``silent_s`` counts seconds without a message while a task is
+    running; ``silent`` is True after the timeout.  ``ready`` is True when it has started, and again after each fit.
     """
 
     def __init__(self) -> None:
@@ -93,36 +88,20 @@ class WorkerProcess:
             theirs.close()
         self.pid: int = self.process.pid
         self.ready = False
-        self.reset()
-
-    def reset(self) -> None:
-        """Reset the data of a fit."""
         self.shards: set[int] = set()
-        self.array_files: set[int] = set()
-        self.slots: set[int] = set()
-        self.view: SharedBufferView = SharedBufferView()
-        self.free: deque[int] = deque()
         self.silent_s: float = 0.0
         self.silent: bool = False
-        self.done: bool = False
 
     @property
     def exited(self) -> bool:
         """True if the process has exited."""
         return self.process.poll() is not None
 
-    def send(self, message: messages.FromDriver, file: int | None = None) -> None:
-        """Send a message, now or as soon as the socket accepts it."""
-        self.channel.put(message, file)
-        self.channel.flush()
-
     def kill(self) -> None:
         """Kill the process, even if it is stopped."""
-        if not self.exited:
-            self.process.kill()
+        self.process.kill()
         self.process.wait()
         self.channel.close()
-        self.view.close()
 
     def exit_reason(self) -> str:
         """Return a description of the exit, after the connection has ended."""
@@ -138,22 +117,28 @@ class WorkerProcess:
 
 
 class ProcessCache:
-    """Processes that are kept between fits; pools take and return them from any thread."""
+    """Processes that are kept between fits; pools take and return them from any thread.  A closed cache keeps none."""
 
-    def __init__(self) -> None:
+    def __init__(self, closed: bool = False) -> None:
         self.idle: list[WorkerProcess] = []
         self.owner: int = os.getpid()
-        self.closed: bool = False
+        self.closed = closed
         self.lock: threading.Lock = threading.Lock()
 
     def take(self, n: int) -> list[WorkerProcess]:
-        """Return ``n`` processes, and start those that are missing."""
+        """Return ``n`` processes, and start those that are missing; on an error, end all of them and raise it."""
         with self.lock:
-            for process in [process for process in self.idle if process.exited or process.channel.ended]:
-                self.idle.remove(process)
-                process.kill()
-            taken, self.idle = self.idle[:n], self.idle[n:]
-        return taken + start(n - len(taken))
+            lost = [process for process in self.idle if process.exited or process.channel.ended]
+            idle = [process for process in self.idle if process not in lost]
+            taken, self.idle = idle[:n], idle[n:]
+        end(lost)
+        try:
+            while len(taken) < n:
+                taken.append(WorkerProcess())
+        except BaseException:
+            end(taken)
+            raise
+        return taken
 
     def give_back(self, processes: Sequence[WorkerProcess]) -> None:
         """Return processes that are ready for another pool."""
@@ -171,28 +156,9 @@ class ProcessCache:
         end(idle)
 
 
-def start(n: int) -> list[WorkerProcess]:
-    """Start ``n`` processes; on an error, end all of them and raise it."""
-    started: list[WorkerProcess] = []
-    try:
-        for _ in range(n):
-            started.append(WorkerProcess())  # noqa: PERF401  (the handler ends those already started)
-    except BaseException:
-        end(started)
-        raise
-    return started
-
-
-def end(processes: Sequence[WorkerProcess], grace_s: float = 0.0) -> None:
-    """End processes; those asked to exit have ``grace_s`` seconds in all."""
-    deadline = time.monotonic() + grace_s
+def end(processes: Sequence[WorkerProcess]) -> None:
+    """Kill processes, even if they are stopped."""
     for process in processes:
-        if process.silent or not process.ready:
-            process.process.kill()
+        process.process.kill()
     for process in processes:
-        try:
-            process.process.wait(max(deadline - time.monotonic(), 0.0))
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            process.kill()
+        process.kill()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from parsgd import core
-from parsgd.core import CsrRows, DenseRows, Rows
+from parsgd.core import Rows
 from parsgd.testing.contracts._assert import SEED, must, must_have_members
+from parsgd.utils.row_arrays import picked
 
 _CONTRACTS = {
     "gradients": core.GradientModel,
@@ -120,7 +120,7 @@ def _check_run(model: core.Model, rows: Rows) -> None:
 
 
 def _check_first_step(model: core.FullGradientModel, rows: Rows) -> None:
-    batch = _first(rows, model.batch_size)
+    batch = picked(rows, np.arange(min(model.batch_size, len(rows.y))))
     move = (_run_pass(model, batch)[0] - model.init(SEED)).astype(np.float64)
     slope = float(move @ model.gradient(model.init(SEED), batch)[1])
     must(slope <= 0.0, f"The first step must not go uphill; the objective rises by {slope:.3g} along it.")
@@ -139,7 +139,7 @@ def _check_batch_gradients(model: core.GradientModel, rows: Rows) -> None:
     )
     must(sum(part[1].examples for part in parts) == totals.examples == len(batch), "Totals must count the examples.")
     ours = model.apply_gradient(state, whole, 1.0, np.ones(model.n_outputs))
-    theirs = _run_pass(model, _first(rows, len(batch)))[0]
+    theirs = _run_pass(model, picked(rows, batch))[0]
     must(np.array_equal(state, model.init(SEED)), "gradient_sum and apply_gradient must not modify the state.")
     must(ours.shape == state.shape and ours.dtype == state.dtype, "apply_gradient must return a state.")
     if core.has_averaging(model):  # slots, such as paid penalties, may differ
@@ -194,12 +194,3 @@ def _check_contraction(model: core.AveragingModel) -> None:
     must(model.log_contraction(1.0, 0) == 0.0, "log_contraction(schedule_step, 0) must be 0.")
     few, many = model.log_contraction(1.0, 10), model.log_contraction(1.0, 1000)
     must(np.isfinite(many) and many <= few <= 0.0, "log_contraction must not increase with the number of steps.")
-
-
-def _first(rows: Rows, count: int) -> Rows:
-    x = rows.x
-    if isinstance(x, CsrRows):
-        part: Any = CsrRows(x.data, x.indices, x.indptr[: count + 1])
-    else:
-        part = DenseRows(x.data[: count * x.n_features], x.n_features)
-    return Rows(part, rows.y[:count], rows.weight[:count])

@@ -11,6 +11,7 @@ import numpy as np
 from parsgd import core
 from parsgd.core import CsrRows, RowBlock
 from parsgd.testing.contracts._assert import SEED, must, must_have_members
+from parsgd.utils.row_arrays import picked
 
 
 def check_source(source: core.Source, max_workers: int = 4) -> None:
@@ -70,10 +71,6 @@ def _visits(shard: core.Shard, epoch: int, start: int = 0, closing: bool = True)
 
 
 def _row(block: RowBlock, number: int) -> bytes:
-    x, y, weight = block.rows
-    if isinstance(x, CsrRows):
-        span = slice(x.indptr[number], x.indptr[number + 1])
-        content = x.data[span].tobytes() + x.indices[span].astype(np.int64).tobytes()
-    else:
-        content = x.data[number * x.n_features :][: x.n_features].tobytes()
-    return content + y[number].tobytes() + (weight[number].tobytes() if weight.size else b"")
+    x, y, weight = picked(block.rows, np.array([number]))
+    indices = x.indices.astype(np.int64).tobytes() if isinstance(x, CsrRows) else b""
+    return x.data.tobytes() + indices + y.tobytes() + weight.tobytes()
