@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from parsgd.core import Engine
@@ -46,20 +45,15 @@ class FitFacts:
         """Seconds until the end of the last round."""
         return end_of(self.history)
 
-    @cached_property
+    @property
     def merging(self) -> float:
         """Seconds that the driver spent on merges."""
         return sum(entry.get("merge_seconds", 0.0) for entry in self.history)
 
-    @cached_property
+    @property
     def checking(self) -> float:
         """Seconds that the driver spent on the stopping rule, on scores, and on new partitions of the rows."""
         return sum(entry.get("check_seconds", 0.0) for entry in self.history)
-
-    @property
-    def processors(self) -> int | None:
-        """Number of processors of the machine of the fit."""
-        return self.run.processors
 
     @property
     def n_rows(self) -> int | None:

@@ -59,27 +59,28 @@ def speedup_of(record: FitFacts, plan: TrainingPlan | None = None) -> Speedup:
 
 
 def _verdict(ratio: float) -> str:
-    times = f"{ratio:.1f} times as fast"
     if ratio >= _FASTER:
-        return f"parallel work helped ({times})"
+        return f"parallel work helped ({ratio:.1f} times as fast)"
     if ratio >= _SLOWER:
         return f"parallel work helped little ({ratio:.2f} times as fast)"
     return f"parallel work was slower ({1.0 / ratio:.1f} times the time)"
 
 
 def _cautions(record: FitFacts) -> tuple[str, ...]:
-    cautions = [
-        "The estimate for one worker is the sum of the computing times of all workers and the time of the stopping rule"
-        " and scores. It tends to be too high, because cores that share memory are slower than one core alone."
-    ]
+    n_workers, processors = record.n_workers, record.run.processors
     if record.engine == "simulated":
-        cautions[0] = (
+        cautions = [
             "Times are from the simulated clock; the estimate for one worker is the sum of all computing times."
-        )
-    elif record.processors is not None and record.n_workers > record.processors and record.engine in _LOCAL_ENGINES:
+        ]
+    else:
+        cautions = [
+            "The estimate for one worker is the sum of the computing times of all workers and the time of the stopping"
+            " rule and scores. It tends to be too high, because cores that share memory are slower than one core alone."
+        ]
+    if record.engine in _LOCAL_ENGINES and processors is not None and n_workers > processors:
         cautions.append(
-            f"{number_format.workers(record.n_workers)} shared {record.processors} processors: their computing times"
-            " include waiting for a processor, so the estimate is too high."
+            f"{number_format.workers(n_workers)} shared {processors} processors: their computing times include waiting"
+            " for a processor, so the estimate is too high."
         )
     if record.algorithm == "minibatch":
         cautions.append("This algorithm makes the same steps with any number of workers, up to rounding.")
