@@ -13,7 +13,7 @@ from parsgd.cli import config, output
 from parsgd.cli.cli_errors import INTERRUPTED, CliExit, report_errors
 from parsgd.cli.commands import bench, compile, export, fit, info, plan, predict, report, simulate
 from parsgd.cli.commands.fit import ARGUMENTS
-from parsgd.cli.options import expand_groups
+from parsgd.cli.option_groups import expand_groups
 from parsgd.cli.signals import TERMINATED, handle_signals
 from parsgd.utils.streams import MessageStream
 

@@ -6,16 +6,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from parsgd.cli import options
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.console import Console
 from parsgd.cli.option_values import check_folder
-from parsgd.cli.options import AsJson, option
+from parsgd.cli.options import AsJson, ModelFile, option
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from parsgd.cli.tables.modelfile import ModelFile
+    from parsgd.cli.tables.modelfile import ModelFile as OpenedFile
 
 EXAMPLES = (
     "parsgd export iris.parsgd --onnx iris.onnx",
@@ -24,10 +23,10 @@ EXAMPLES = (
 
 
 def export(
-    model: options.ModelFile,
+    model: ModelFile,
     onnx: Annotated[Path, option("The ONNX file to write.", "--onnx", metavar="FILE")],
     encoded: Annotated[bool, option("Export the model without encoding, for encoded rows.", "--encoded")] = False,
-    dtype: Annotated[options.Text, option("float32 or float64. Default: float64, if the graph encodes.")] = None,
+    dtype: Annotated[str | None, option("float32 or float64. Default: float64, if the graph encodes.")] = None,
     opset: Annotated[int, option("Version of the ONNX operator set.")] = 17,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +60,7 @@ def export(
 
 
 def describe_columns(
-    fitted: ModelFile, path: Path, encoded: bool
+    fitted: OpenedFile, path: Path, encoded: bool
 ) -> tuple[np.ndarray | None, dict[str, np.ndarray], list[str]]:
     """Return the names of the columns of X, the encoding steps as arguments of ``to_onnx``, and notes about X.
 

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from parsgd.cli.console import Console
-from parsgd.cli.options import AsJson, FileOptions
+from parsgd.cli.option_groups import FileOptions
+from parsgd.cli.options import AsJson
 
 EXAMPLES = (
     "parsgd info",

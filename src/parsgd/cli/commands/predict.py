@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from parsgd.cli import output
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.console import Console
+from parsgd.cli.option_groups import FileOptions
 from parsgd.cli.option_values import check_folder
-from parsgd.cli.options import AsJson, DataFiles, FileOptions, ModelFile, Stream, Text, option
+from parsgd.cli.options import AsJson, DataFiles, ModelFile, Stream, option
 from parsgd.utils.atomic_io import write_atomically
 from parsgd.viz import number_format
 
@@ -120,7 +121,9 @@ def evaluate(
     model: ModelFile,
     data: DataFiles,
     files: FileOptions,
-    target: Annotated[Text, option("Column of true values. Default: the target of the fit.", metavar="COLUMN")] = None,
+    target: Annotated[
+        str | None, option("Column of true values. Default: the target of the fit.", metavar="COLUMN")
+    ] = None,
     stream: Stream = None,
     as_json: AsJson = False,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,20 +13,8 @@ from parsgd import registry
 from parsgd.cli import option_values
 from parsgd.cli.cli_errors import INTERRUPTED, CliExit, UsageError
 from parsgd.cli.console import Console
-from parsgd.cli.options import (
-    PARALLEL,
-    TRAINING,
-    AsJson,
-    ColumnOptions,
-    DataFile,
-    ModelOptions,
-    Number,
-    TestFraction,
-    Text,
-    Texts,
-    TrainingOptions,
-    option,
-)
+from parsgd.cli.option_groups import LearnOptions
+from parsgd.cli.options import AsJson, DataFile, TestFraction, option, parallel_option, training_option
 from parsgd.errors import DivergedError, Outcome, WorkersLostError, choose, did_you_mean
 from parsgd.utils import interrupts
 from parsgd.viz import number_format
@@ -40,27 +29,25 @@ EXAMPLES = (
     "parsgd simulate breast-cancer --speeds 1,1,0.5,0.1 --latency 5ms --rate 1e4",
     "parsgd simulate digits --speeds 1x8 --algorithm local,weighted --passes 2",
 )
-_WORKERS = "Simulated workers"
+worker_option = partial(option, panel="Simulated workers")
 
 
 def simulate(
     data: DataFile,
-    model_options: ModelOptions,
-    training: TrainingOptions,
-    columns: ColumnOptions,
-    speeds: Annotated[str, option("Speed of each worker, 1 is full; 1x900,0.1x100: 1,000 workers.", panel=_WORKERS)],
-    latency: Annotated[str, option("Latency of a message, one way; one, or one per worker.", panel=_WORKERS)] = "0s",
-    rate: Annotated[float, option("Examples per second at speed 1.", panel=_WORKERS)] = 1e6,
-    jitter: Annotated[float, option("Standard deviation of the logarithm of a task's time.", panel=_WORKERS)] = 0.0,
-    failures: Annotated[Texts, option("WORKER:TIME or FIRST-LAST:TIME; repeatable.", panel=_WORKERS)] = None,
-    bandwidth: Annotated[Number, option("Bytes per second per worker. Default: unlimited.", panel=_WORKERS)] = None,
-    merge: Annotated[str, option("Driver's time per report.", panel=_WORKERS)] = "0s",
+    learn: LearnOptions,
+    speeds: Annotated[str, worker_option("Speed of each worker, 1 is full; 1x900,0.1x100: 1,000 workers.")],
+    latency: Annotated[str, worker_option("Latency of a message, one way; one, or one per worker.")] = "0s",
+    rate: Annotated[float, worker_option("Examples per second at speed 1.")] = 1e6,
+    jitter: Annotated[float, worker_option("Standard deviation of the logarithm of a task's time.")] = 0.0,
+    failures: Annotated[list[str] | None, worker_option("WORKER:TIME or FIRST-LAST:TIME; repeatable.")] = None,
+    bandwidth: Annotated[float | None, worker_option("Bytes per second per worker. Default: unlimited.")] = None,
+    merge: Annotated[str, worker_option("Driver's time per report.")] = "0s",
     algorithm: Annotated[
-        str, option("Algorithms to compare, NAME or NAME:KEY=VALUE, such as local:sync_every=1.", panel=PARALLEL)
+        str, parallel_option("Algorithms to compare, NAME or NAME:KEY=VALUE, such as local:sync_every=1.")
     ] = "weighted,local,minibatch",
-    seconds: Annotated[Text, option("Length of a round, such as 0.2s.", metavar="TIME", panel=PARALLEL)] = None,
-    passes: Annotated[int, option("Passes over the data.", panel=TRAINING)] = 5,
-    goal: Annotated[Number, option("Target loss. Default: the lowest that all reach.")] = None,
+    seconds: Annotated[str | None, parallel_option("Length of a round, such as 0.2s.", metavar="TIME")] = None,
+    passes: Annotated[int, training_option("Passes over the data.")] = 5,
+    goal: Annotated[float | None, option("Target loss. Default: the lowest that all reach.")] = None,
     figure: Annotated[Path | None, option("Save the plot as .png, .pdf or .svg.", metavar="FILE")] = None,
     test_fraction: TestFraction = 0.2,
     as_json: AsJson = False,
@@ -92,7 +79,7 @@ def simulate(
         failures=option_values.parse_failures(failures or (), len(worker_speeds)),
         bandwidth_bytes_per_s=float("inf") if bandwidth is None else bandwidth,
         merge_s=option_values.parse_seconds(merge, "--merge"),
-        seed=training.seed,
+        seed=learn.seed,
     )
     engine.for_each("latency_s", len(worker_speeds))
     round_seconds = None if seconds is None else option_values.parse_seconds(seconds, "--seconds")
@@ -100,14 +87,11 @@ def simulate(
     loss_plots.check_libraries(not as_json, figure)
     for one in algorithms.values():
         refuse_unoffered(None, one, engine)
-    parameters = training.parameters(model_options, max_iter=passes, tol="none")
-    estimator = fitting.make_estimator(model_options.model, parameters)
+    estimator = fitting.make_estimator(learn.model, learn.parameters(max_iter=passes, tol="none"))
     if fitting.uses_lbfgs(estimator):
         raise UsageError("solver=lbfgs has one worker; simulate solver=adam, adamw or sgd.")
-    fitting.require_heldout_loss(estimator, model_options.model)
-    options = columns.encoding_options()
-    request = fitting.DataRequest((data,), model_options.target, options, test_fraction, training.seed)
-    parts = fitting.prepare(request, estimator, console)
+    fitting.require_heldout_loss(estimator, learn.model)
+    parts = fitting.prepare((data,), learn, estimator, console, test_fraction)
     results = []
     for label, one in algorithms.items():
         console.print(f"{label}:", style="bold")
@@ -115,7 +99,7 @@ def simulate(
         if results[-1]["outcome"] == Outcome.INTERRUPTED.name:
             break
     report = {
-        "rows": {"training": parts.rows.shape[0], "test": 0 if parts.test_rows is None else parts.test_rows.shape[0]},
+        "rows": parts.n_rows,
         "features": parts.rows.shape[1],
         "scored_on": parts.scored_on,
         "loss": f"mean {fitting.loss_of(estimator)} on the {parts.scored_on} rows",
