@@ -72,11 +72,10 @@ def bench(
     from parsgd.cli import fitting, scoring
 
     console = Console(as_json)
-    sizes = {"rows": rows, "features": features, "classes": classes}
-    for name, value in sizes.items():
+    for name, value, least in (("rows", rows, 10), ("features", features, 1), ("classes", classes, 2)):
         if value is not None and data is not None:
             raise UsageError(f"--{name} is for generated data; remove it or {data}.")
-        if value is not None and value < (2 if name == "classes" else 1 if name == "features" else 10):
+        if value is not None and value < least:
             raise UsageError(f"--{name} {value}: too few; use at least 10 rows, 1 column and 2 classes.")
     for name, value in (("passes", passes), ("repeats", repeats)):
         if value < 1:

@@ -91,11 +91,13 @@ def _make_frame(columns: dict[str, np.ndarray]) -> pd.DataFrame:
     """Return the columns as a DataFrame; matrices become one column per class or output."""
     import pandas as pd
 
-    columns = dict(columns)
-    classes, table = columns.pop("classes", None), {}
+    table = {}
     for name, values in columns.items():
-        labels = range(values.shape[1]) if values.ndim == 2 and classes is None else classes
-        table |= {name: values} if values.ndim == 1 else {f"{name}_{c}": values[:, i] for i, c in enumerate(labels)}
+        if values.ndim == 2:
+            labels = columns.get("classes", range(values.shape[1]))
+            table |= {f"{name}_{label}": values[:, i] for i, label in enumerate(labels)}
+        elif name != "classes":
+            table[name] = values
     return pd.DataFrame(table)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -153,36 +153,34 @@ def train(
     classes = np.unique(parts.target) if scoring.task_of(estimator) == "classes" else None
     observed = ObservedFit(algorithm, engine, HeldOut(*parts.scored, classes, kind_of(estimator)))
     estimator = clone(estimator).set_params(algorithm=observed, engine=observed, n_jobs=None)
+    failure = None
     try:
         with interrupts.returning():
             messages, real_seconds = fitting.fit(estimator, parts, console, ignored=(ConvergenceWarning,))
     except (WorkersLostError, DivergedError) as error:
-        console.print(f"  {error}", style="yellow")
-        observed.record_loss()
-        return {"outcome": type(error).__name__, "why": str(error), "warnings": []} | _describe_curve(observed)
+        failure = error
     observed.record_loss()
+    last = observed.curve[-1]
+    curve = {
+        "seconds": last.seconds,
+        "passes": last.passes,
+        "seconds_per_pass": last.seconds / last.passes if last.passes else None,
+        "curve": [point._asdict() for point in observed.curve],
+    }
+    if failure is not None:
+        console.print(f"  {failure}", style="yellow")
+        return {"outcome": type(failure).__name__, "why": str(failure), "warnings": [], **curve}
     history = estimator.history_
     return {
         "outcome": estimator.outcome_.name,
         "why": estimator.outcome_.value,
         "warnings": messages,
-        **_describe_curve(observed),
-        "loss": observed.curve[-1].loss,
+        **curve,
+        "loss": last.loss,
         "scores": scoring.score(estimator, *parts.scored),
         "waited": measure_waiting(history, engine),
         "lost": [task for entry in history for task in entry["lost"]],
         "real_seconds": real_seconds,
-    }
-
-
-def _describe_curve(observed: ObservedFit) -> dict[str, Any]:
-    last = observed.curve[-1]
-    per_pass = last.seconds / last.passes if last.passes else None
-    return {
-        "seconds": last.seconds,
-        "passes": last.passes,
-        "seconds_per_pass": per_pass,
-        "curve": [point._asdict() for point in observed.curve],
     }
 
 
@@ -212,6 +210,7 @@ def find_time_to_loss(curve: Sequence[dict[str, float]], goal: float | None) -> 
 def print_report(report: dict[str, Any], figure: Path | None, console: Console) -> None:
     """Print warnings, the table, the plot and the scores."""
     from parsgd.cli.commands import loss_plots
+    from parsgd.planning.trials.heldout import CurvePoint
 
     for result in report["algorithms"]:
         for warning in result["warnings"]:
@@ -220,32 +219,28 @@ def print_report(report: dict[str, Any], figure: Path | None, console: Console) 
     to_goal = "time to goal" if goal is None else f"to loss {goal:.4g}"
     header = ("algorithm", "passes", "time", "per pass", to_goal, "final loss", "waiting", "lost")
     console.print_table("virtual time", header, [_row(result) for result in report["algorithms"]])
-    seen = {result["algorithm"]: result["curve"] for result in report["algorithms"]}
-    drawn = {name: [loss_plots.CurvePoint(**point) for point in curve] for name, curve in seen.items()}
+    curves = {one["algorithm"]: [CurvePoint(**point) for point in one["curve"]] for one in report["algorithms"]}
     if not console.quiet:
-        console.print_plot(lambda width, colors: loss_plots.draw_in_terminal(drawn, report["loss"], width, colors))
+        console.print_plot(lambda width, colors: loss_plots.draw_in_terminal(curves, report["loss"], width, colors))
     for result in report["algorithms"]:
         if "scores" in result:
             real = number_format.duration(result["real_seconds"])
             found = number_format.scores(result["scores"])
             console.print(f"{result['algorithm']}: {report['scored_on']} {found}; simulated in {real}")
     if figure is not None:
-        loss_plots.save_figure(drawn, report["loss"], figure)
-        console.print(f"saved:      {figure}")
+        loss_plots.save_figure(curves, report["loss"], figure)
+        console.print_facts({"saved": figure})
 
 
 def _row(result: dict[str, Any]) -> list[str]:
-    def cell(key: str, text: Callable[[Any], str]) -> str:
-        return "-" if result.get(key) is None else text(result[key])
-
-    lost = cell("lost", lambda lost: f"{len(lost):,}" if lost else "none")
-    return [
+    """Return the cells of a result; a failed fit has no loss."""
+    per_pass, to_goal = (result[key] for key in ("seconds_per_pass", "seconds_to_goal"))
+    cells = [
         result["algorithm"],
         f"{result['passes']:.3g}",
-        number_format.seconds(result["seconds"]),
-        cell("seconds_per_pass", number_format.seconds),
-        cell("seconds_to_goal", number_format.seconds),
-        cell("loss", lambda loss: f"{loss:.4g}") if "loss" in result else result["outcome"],
-        cell("waited", lambda share: f"{share:.0%}"),
-        "all" if result["outcome"] == "WorkersLostError" else lost,
+        *("-" if value is None else number_format.seconds(value) for value in (result["seconds"], per_pass, to_goal)),
     ]
+    if "loss" not in result:
+        return [*cells, result["outcome"], "-", "all" if result["outcome"] == "WorkersLostError" else "-"]
+    lost = f"{len(result['lost']):,}" if result["lost"] else "none"
+    return [*cells, f"{result['loss']:.4g}", f"{result['waited']:.0%}", lost]

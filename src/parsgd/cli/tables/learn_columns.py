@@ -62,10 +62,7 @@ def learn_table(
 ) -> tuple[Encoder, list[str]]:
     """Learn the encoder of a table from ``pieces``; return it with notes about the columns.
 
-    Raises
-    ------
-    DataFileError
-        If an option names an unknown column, or a column has an unsupported type.
+    Raises DataFileError if an option names an unknown column, or a column has an unsupported type.
     """
     names = [column for column in schema.names if column != target]
     known = set(names)
@@ -77,19 +74,14 @@ def learn_table(
     table = read_sample(pieces, kept, options.categorical, name)
     index = {column for column in index_names(schema) if column not in options.categorical}
     kinds: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for column in names:
-        if column in options.drop:
-            kinds["dropped"].append(column)
-        else:
-            kind = "index" if column in index else infer_kind(table.column(column), column, options, name)
-            kinds[kind].append(column)
+    for column in kept:
+        kind = "index" if column in index else infer_kind(table.column(column), column, options, name)
+        kinds[kind].append(column)
+    kinds["dropped"] = [column for column in names if column in options.drop]
     standardize = options.standardize is not False
-    scale = "standard" if standardize else None
-    declared: list[Kind] = [
-        kind(tuple(kinds[group]), missing="median", scale=scale)
-        for kind, group in ((Numeric, "number"), (Dates, "date"))
-        if kinds[group]
-    ]
+    settings = {"missing": "median", "scale": "standard" if standardize else None}
+    groups: dict[str, type[Numeric]] = {"number": Numeric, "date": Dates}
+    declared: list[Kind] = [kind(tuple(kinds[group]), **settings) for group, kind in groups.items() if kinds[group]]
     declared += [OneHot(c, missing="seen", max_categories=options.max_categories) for c in kinds["category"]]
     declared += [Text(c, alternate_sign=False, missing="ignore") for c in kinds["words"]]
     if not declared:
@@ -145,15 +137,15 @@ def _parses(read: Any, column: Any, name: str) -> bool:
 
 def describe(encoder: Encoder, kinds: dict[str, list[str]], table: Any, standardize: bool) -> list[str]:
     """Return notes about the encoding of each column."""
-    types, notes = arrow().types, []
     scaled = ", standardized to mean 0 and deviation 1" if standardize else ""
-    if kinds["number"]:
-        notes.append(f"numbers{scaled}: {list_names(kinds['number'], 10)}")
-    flags = [name for name in kinds["number"] if types.is_boolean(table.column(name).type)]
-    if flags:
-        notes.append(f"booleans as 1 and 0: {list_names(flags, 10)}")
-    if kinds["date"]:
-        notes.append(f"dates as days since 1970{scaled}: {list_names(kinds['date'], 10)}")
+    flags = [name for name in kinds["number"] if arrow().types.is_boolean(table.column(name).type)]
+    notes = _listed(
+        {
+            f"numbers{scaled}": kinds["number"],
+            "booleans as 1 and 0": flags,
+            f"dates as days since 1970{scaled}": kinds["date"],
+        }
+    )
     gaps = list(_gaps(encoder, table))
     notes += [f"{name}: {n:,} missing values filled with the median {fill:.6g}" for name, n, fill in gaps[:10]]
     if gaps[10:]:
@@ -165,15 +157,16 @@ def describe(encoder: Encoder, kinds: dict[str, list[str]], table: Any, standard
             notes.append(f"{kind.name}: {len(kind.vocabulary):,} categories, one-hot encoded{rest}{gap}")
         if isinstance(kind, Text):
             notes.append(f"{kind.name}: text, words hashed into {kind.width:,} columns")
-    notes += notes_on_numbers(encoder.kinds)
-    for group, what in (
-        ("empty", "empty, left out"),
-        ("dropped", "left out by --drop"),
-        ("index", "index or unnamed, left out"),
-    ):
-        if kinds[group]:
-            notes.append(f"{what}: {list_names(kinds[group], 10)}")
-    return notes
+    left_out = {
+        "empty, left out": kinds["empty"],
+        "left out by --drop": kinds["dropped"],
+        "index or unnamed, left out": kinds["index"],
+    }
+    return [*notes, *notes_on_numbers(encoder.kinds), *_listed(left_out)]
+
+
+def _listed(groups: dict[str, list[str]]) -> list[str]:
+    return [f"{what}: {list_names(names, 10)}" for what, names in groups.items() if names]
 
 
 def _gaps(encoder: Encoder, table: Any) -> Iterable[tuple[str, int, float]]:
