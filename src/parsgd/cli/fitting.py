@@ -18,7 +18,7 @@ from parsgd import registry
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.console import Console
 from parsgd.cli.option_groups import LearnOptions, ParallelOptions
-from parsgd.cli.options import MODELS
+from parsgd.cli.options import ALGORITHMS, ENGINES, MODELS
 from parsgd.cli.scoring import task_of
 from parsgd.cli.tables import held_out, learn_columns, modelfile, target_column
 from parsgd.cli.tables import read_data as files
@@ -42,10 +42,7 @@ _MINIBATCH_OPTIONS = {"n_jobs": "workers", "algorithm": "algorithm", "engine": "
 
 @dataclass
 class FitInputs:
-    """Encoded training and test rows; ``test_rows`` is None without a test set.
-
-    ``columns`` is the number of columns before encoding; ``notes`` describe the data and the encoding.
-    """
+    """Encoded training and test rows; ``columns`` counts the columns before encoding."""
 
     rows: np.ndarray | csr_matrix | Dataset
     target: np.ndarray | None
@@ -93,10 +90,9 @@ def make_estimator(model: str, parameters: Mapping[str, Any], parallel: Parallel
             raise _lbfgs_error("round-seconds")
         estimator.set_params(algorithm=make_timed_algorithm(estimator.algorithm, parallel.round_seconds))
     estimator._check_parameters()
-    for what, members in (("algorithm", registry.ALGORITHMS), ("engine", registry.ENGINES)):
-        given = getattr(estimator, what)
-        if isinstance(given, str):
-            choose(given, ["auto", *members], what, name)
+    for what, members in (("algorithm", ALGORITHMS), ("engine", ENGINES)):
+        if isinstance(getattr(estimator, what), str):
+            choose(getattr(estimator, what), members, what, name)
     if estimator.n_jobs == 0:
         raise InvalidArgumentError("--workers must not be 0; 1 is serial, -1 uses all cores.")
     return estimator
@@ -117,18 +113,7 @@ def convert_parameters(model: str, parameters: Mapping[str, Any]) -> tuple[str, 
     for name in parameters:
         if name in _UNSUPPORTED and not (name == "loss" and model == "mlp-regressor"):
             raise UsageError(f"A network ({model}) has no {name}: {_UNSUPPORTED[name]}. Remove --{name}.")
-    _check_solver(parameters.get("solver", "adam"), parameters)
-    parameters = dict(parameters)
-    if "eta0" in parameters:
-        parameters["learning_rate_init"] = parameters.pop("eta0")
-    if parameters.get("tol", 0) is None:
-        # the tol of a network must be a number; these values disable the stopping rule
-        parameters |= {"tol": 0.0, "n_iter_no_change": math.inf}
-    return model, parameters
-
-
-def _check_solver(solver: str, parameters: Mapping[str, Any]) -> None:
-    """Raise UsageError for parameters that the solver would ignore."""
+    solver = parameters.get("solver", "adam")
     if "learning_rate" in parameters and solver != "sgd":
         raise UsageError(
             f"--learning-rate needs --set solver=sgd for networks; {solver} has no schedule. Use --eta0 for the rate."
@@ -136,6 +121,13 @@ def _check_solver(solver: str, parameters: Mapping[str, Any]) -> None:
     unused = [option for name, option in _MINIBATCH_OPTIONS.items() if name in parameters]
     if solver == "lbfgs" and unused:
         raise _lbfgs_error(unused[0])
+    parameters = dict(parameters)
+    if "eta0" in parameters:
+        parameters["learning_rate_init"] = parameters.pop("eta0")
+    if parameters.get("tol", 0) is None:
+        # the tol of a network must be a number; these values disable the stopping rule
+        parameters |= {"tol": 0.0, "n_iter_no_change": math.inf}
+    return model, parameters
 
 
 def uses_lbfgs(estimator: Any) -> bool:
@@ -278,10 +270,10 @@ def fit(
             call(estimator.fit, parts.rows, target, **arguments)
     seconds = time.perf_counter() - start
     # deprecations concern programmers; the summary reports an interruption
-    caught = [w for w in caught if not issubclass(w.category, ignored)]
-    relevant = (w for w in caught if issubclass(w.category, (UserWarning, RuntimeWarning)))
-    messages = [str(w.message) for w in relevant if estimator.outcome_ is not Outcome.INTERRUPTED]
-    return list(dict.fromkeys(messages)), seconds
+    relevant = [w for w in caught if issubclass(w.category, (UserWarning, RuntimeWarning))]
+    if estimator.outcome_ is Outcome.INTERRUPTED:
+        relevant = []
+    return list(dict.fromkeys(str(w.message) for w in relevant if not issubclass(w.category, ignored))), seconds
 
 
 def call(fit: Callable[..., Any], *rows: Any, **arguments: Any) -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from parsgd.cli.fitting import FitInputs
     from parsgd.core import Algorithm
     from parsgd.engines.simulated import Simulated
-    from parsgd.planning.trials.heldout import ObservedFit
 
 EXAMPLES = (
     "parsgd simulate breast-cancer --speeds 1,1,0.5,0.1 --latency 5ms --rate 1e4",

@@ -30,13 +30,13 @@ def top(record: FitFacts, found: Speedup) -> str:
     run = record.run
     data = f" on {run.data}" if run.data else ""
     kind = f"parsgd, run of {run.finished}" if run.finished else "parsgd"
-    return tag(
-        "header",
-        paragraph(kind, "kind"),
-        tag("h1", text(f"{record.estimator}{data}")),
-        paragraph(found.sentence, "headline"),
-        tag("dl", *(_tile(*tile) for tile in _tiles(record, found)), class_="tiles"),
-    )
+    tiles = [
+        tag("div", tag("dt", text(name)), tag("dd", text(value), tag("small", text(below))))
+        for name, value, below in _tiles(record, found)
+    ]
+    title = tag("h1", text(f"{record.estimator}{data}"))
+    headline = paragraph(found.sentence, "headline")
+    return tag("header", paragraph(kind, "kind"), title, headline, tag("dl", *tiles, class_="tiles"))
 
 
 def _tiles(record: FitFacts, found: Speedup) -> list[tuple[str, str, str]]:
@@ -57,10 +57,6 @@ def _tiles(record: FitFacts, found: Speedup) -> list[tuple[str, str, str]]:
     tiles.append(("passes", f"{record.n_iter:,}", in_rounds))
     tiles.append(("workers", f"{record.n_workers:,}", f"{record.algorithm}, {record.engine}"))
     return tiles
-
-
-def _tile(name: str, value: str, below: str) -> str:
-    return tag("div", tag("dt", text(name)), tag("dd", text(value), tag("small", text(below))))
 
 
 def warnings(record: FitFacts) -> str:

@@ -36,24 +36,23 @@ class Speedup:
 def speedup_of(record: FitFacts, plan: TrainingPlan | None = None) -> Speedup:
     """Return the comparison of a fit with one worker, and with the plan."""
     if not record.history:
-        sentence = f"{record.algorithm} uses all rows in each step, on one worker; it has no rounds."
-        return Speedup(0.0, None, sentence)
+        return Speedup(0.0, None, f"{record.algorithm} uses all rows in each step, on one worker; it has no rounds.")
     took = number_format.seconds(record.end)
+    workers, cautions = number_format.workers(record.n_workers), _cautions(record)
     clock = " on the simulated clock" if record.engine == "simulated" else ""
     if record.n_workers == 1:
         why = f" ({record.why})" if record.why else ""
         return Speedup(record.end, None, f"One worker took {took}{clock}; nothing ran in parallel{why}.")
     if record.engine == "serial":
-        sentence = f"{number_format.workers(record.n_workers)} shared one core for {took}; nothing ran in parallel."
-        return Speedup(record.end, None, sentence, _cautions(record)[1:])
+        sentence = f"{workers} shared one core for {took}; nothing ran in parallel."
+        return Speedup(record.end, None, sentence, cautions[1:])
     alone = sum(one.computing for one in record.accounts) + record.checking
     ratio = alone / record.end if record.end else 1.0
-    cautions = _cautions(record)
     if plan is not None:
         cautions = (_prediction(record, plan), *cautions)
     sentence = (
-        f"{number_format.workers(record.n_workers)} took {took}{clock}; one worker would have taken about"
-        f" {number_format.seconds(alone)} for the same steps: {_verdict(ratio)}."
+        f"{workers} took {took}{clock}; one worker would have taken about {number_format.seconds(alone)} for the same"
+        f" steps: {_verdict(ratio)}."
     )
     return Speedup(record.end, alone, sentence, cautions)
 
