@@ -69,7 +69,7 @@ def plan(
 def list_values(plan: TrainingPlan) -> dict[str, Any]:
     """Return the plan as plain values; the time of a fit that misses the loss is null, with ``"reaches": false``."""
     return {
-        **{name: vars(plan)[name] for name in ("goal", "passes", "why", "noise_scale", "seconds")},
+        **{name: getattr(plan, name) for name in ("goal", "passes", "why", "noise_scale", "seconds")},
         "cells": [_cell(cell) for cell in plan.cells],
         "best": _cell(plan.best),
         "spread": None if plan.spread is None else asdict(plan.spread),
