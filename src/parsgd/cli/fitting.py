@@ -196,8 +196,8 @@ def prepare(
     large data.
     """
     check_fraction(test_fraction)
-    task, options = task_of(estimator), learn.encoding_options()
-    data = files.read(names, options, stream)
+    task = task_of(estimator)
+    data = files.read(names, learn, stream)
     data = target_column.take_target(data, learn.target, needed=task != "outliers")
     test = target_column.clean(data.test, task) if data.test is not None else None
     data = target_column.clean(data, task)
@@ -221,9 +221,9 @@ def prepare(
     if data.is_table:
         labels = "number" if task == "numbers" else data.labels
         pieces = train.dataset.pieces
-        encoding, learned = learn_columns.learn_table(pieces, data.schema, data.target, options, data.name, labels)
+        encoding, learned = learn_columns.learn_table(pieces, data.schema, data.target, learn, data.name, labels)
     else:
-        encoding, learned = learn_columns.learn_sparse(data.dataset, train.dataset, options)
+        encoding, learned = learn_columns.learn_sparse(data.dataset, train.dataset, learn)
     console.print_notes(learned)
     known = (encoding, data.n_columns, (*data.notes, *notes, *learned))
     if streamed:

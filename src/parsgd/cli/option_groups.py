@@ -8,10 +8,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.option_values import parse_assignments, parse_layers, parse_parameter
@@ -28,9 +28,6 @@ from parsgd.cli.options import (
     parallel_option,
     training_option,
 )
-
-if TYPE_CHECKING:
-    from parsgd.cli.tables.learn_columns import EncodingOptions
 
 
 def expand_groups(function: Callable[..., Any], *extra: type) -> Callable[..., Any]:
@@ -133,20 +130,23 @@ class FileOptions:
         data_option("First index of svmlight features. Default: from the data.", "--zero-based/--one-based"),
     ] = None
 
-    def encoding_options(self) -> EncodingOptions:
-        """Return the options of :mod:`parsgd.cli.tables`; raise UsageError for an invalid decimal or names."""
-        from parsgd.cli.tables.learn_columns import EncodingOptions
-
+    def __post_init__(self) -> None:
+        """Raise UsageError for an invalid decimal separator or invalid names."""
         if self.decimal not in (".", ","):
             raise UsageError(f"--decimal must be . or a comma; got {self.decimal}.")
-        header: str | bool | list[str] | None = {None: "auto", True: True, False: None}[self.header]
         if self.names is not None:
             if self.header:
                 raise UsageError("--names are for CSV without a header; remove --names or --header.")
-            header = [name.strip() for name in self.names.split(",")]
-            if not all(header) or len(set(header)) < len(header):
+            names = [name.strip() for name in self.names.split(",")]
+            if not all(names) or len(set(names)) < len(names):
                 raise UsageError(f"--names {self.names}: give each column a different name, such as --names a,b,c.")
-        return EncodingOptions(header=header, decimal=self.decimal, zero_based=self.zero_based)
+
+    @property
+    def csv_header(self) -> str | bool | list[str] | None:
+        """The ``header`` argument of :func:`parsgd.open_dataset`."""
+        if self.names is not None:
+            return [name.strip() for name in self.names.split(",")]
+        return {None: "auto", True: True, False: None}[self.header]
 
 
 @dataclass(frozen=True)
@@ -158,17 +158,11 @@ class ColumnOptions(FileOptions):
     drop: Annotated[list[str] | None, data_option("Leave this column out; repeatable.")] = None
     max_categories: Annotated[int, data_option("Maximum categories of a column; rarer ones: (other).")] = 1000
 
-    def encoding_options(self) -> EncodingOptions:
-        """Return the options of :mod:`parsgd.cli.tables`; raise UsageError for invalid values."""
+    def __post_init__(self) -> None:
+        """Raise UsageError for invalid values."""
         if self.max_categories < 2:
             raise UsageError(f"--max-categories must be 2 or more; got {self.max_categories}.")
-        return replace(
-            super().encoding_options(),
-            categorical=tuple(self.categorical or ()),
-            drop=tuple(self.drop or ()),
-            standardize=self.standardize,
-            max_categories=self.max_categories,
-        )
+        super().__post_init__()
 
 
 @dataclass(frozen=True)

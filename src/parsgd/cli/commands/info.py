@@ -40,7 +40,7 @@ def info(
     if kind == "machine":
         report = module.describe_machine(console)
     elif kind == "data":
-        report = module.describe_data(what, console, files.encoding_options())
+        report = module.describe_data(what, console, files)
     else:
         report = getattr(module, f"describe_{kind}")(Path(what), console)
     console.print_json({"kind": kind} | report)

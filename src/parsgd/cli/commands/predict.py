@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from parsgd.cli.fitting import Columns
-    from parsgd.cli.tables.learn_columns import EncodingOptions
     from parsgd.cli.tables.read_data import Data
 
 PREDICT_EXAMPLES = (
@@ -60,9 +59,8 @@ def predict(
         raise UsageError(f"--out {out}: the file name must end in {', '.join(_WRITABLE)}, or be - for standard output.")
     if out != "-":
         check_folder(path, "--out")
-    options = files.encoding_options()
     fitted = modelfile.load(model)
-    rows = open_rows(data, options, stream, fitted.columns)
+    rows = open_rows(data, files, stream, fitted.columns)
     columns = compute_predictions(fitted.estimator, fitted.rows(rows))
     count = len(columns["prediction"])
     if out == "-":
@@ -132,11 +130,11 @@ def evaluate(
     from parsgd.cli.scoring import label_type, score, task_of
     from parsgd.cli.tables import modelfile, target_column
 
-    console, options = Console(as_json), files.encoding_options()
+    console = Console(as_json)
     fitted = modelfile.load(model)
     task = task_of(fitted.estimator)
     column = target or fitted.target
-    rows = open_rows(data, options, stream, fitted.columns, column)
+    rows = open_rows(data, files, stream, fitted.columns, column)
     if rows.predefined_target or (task == "outliers" and column not in rows.schema.names):
         column = target
     rows = target_column.clean(target_column.take_target(rows, column, needed=task != "outliers"), task)
@@ -149,7 +147,7 @@ def evaluate(
 
 def open_rows(
     names: Sequence[str],
-    options: EncodingOptions,
+    options: FileOptions,
     stream: bool | None,
     columns: Columns | None,
     target: str | None = None,

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from parsgd.cli.console import Console
+from parsgd.cli.option_groups import FileOptions
 from parsgd.cli.tables import read_data as files
-from parsgd.cli.tables.learn_columns import EncodingOptions, infer_kind
+from parsgd.cli.tables.learn_columns import infer_kind
 from parsgd.data.columns.arrow_values import kind_of_type, numbers_in, texts_in
 from parsgd.data.columns.column_stats import batches
 from parsgd.data.columns.encoder import PassThroughEncoder
@@ -25,7 +26,7 @@ _NAMES = ("target", "label", "labels", "y", "class", "outcome", "response")
 _MAX_CANDIDATES = 5
 
 
-def describe_data(name: str, console: Console, options: EncodingOptions | None = None) -> dict[str, Any]:
+def describe_data(name: str, console: Console, options: FileOptions | None = None) -> dict[str, Any]:
     """Print and return the report; raise DataFileError if the data cannot be read."""
     seen = files.read(name, options)
     report: dict[str, Any] = {
@@ -74,7 +75,7 @@ def describe_table(seen: files.Data) -> dict[str, Any]:
 def describe_column(column: Any, name: str, where: str) -> dict[str, Any]:
     """Return the kind, missing values and distinct values of one column."""
     try:
-        kind = infer_kind(column, name, EncodingOptions(), where)
+        kind = infer_kind(column, name, (), where)
     except DataFileError:
         # an unsupported type, such as lists
         return {"name": name, "kind": "other", "missing": column.null_count, "different": None}

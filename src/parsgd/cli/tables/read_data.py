@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from parsgd.cli.cli_errors import UsageError
+from parsgd.cli.option_groups import ColumnOptions, FileOptions
 from parsgd.cli.tables.data_arrays import BUILT_IN, TARGET, load_built_in, read_npz
-from parsgd.cli.tables.learn_columns import EncodingOptions
 from parsgd.data.columns.column_specs import index_names
 from parsgd.data.columns.column_specs import listed as list_names
 from parsgd.data.columns.encoder import EmptyEncoder, Encoder, PassThroughEncoder
@@ -138,7 +138,7 @@ class _AllColumns:
 
 def read(
     names: str | Sequence[str],
-    options: EncodingOptions | None = None,
+    options: FileOptions | None = None,
     stream: bool | None = None,
     columns: Encoder | SvmlightColumns | None = None,
     target: str | None = None,
@@ -148,7 +148,7 @@ def read(
     With the ``columns`` of a model, only these columns and ``target`` are read from CSV files.
     """
     names = (names,) if isinstance(names, str) else tuple(names)
-    options = options or EncodingOptions()
+    options = options or FileOptions()
     stream_reason = _stream_reason(names, stream)
     name = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     path = Path(names[0])
@@ -176,23 +176,26 @@ def read(
 def _table(
     data: list[str] | list[Address],
     name: str,
-    options: EncodingOptions,
+    options: FileOptions,
     stream_reason: str | None,
     columns: Encoder | SvmlightColumns | None,
     target: str | None,
 ) -> Data:
     encoder = columns if isinstance(columns, Encoder) else None
-    texts = options.categorical if encoder is None else encoder.texts
+    learn = options if isinstance(options, ColumnOptions) else ColumnOptions()
+    texts = tuple(learn.categorical or ()) if encoder is None else encoder.texts
     if encoder is not None and encoder.labels == "text" and target is not None:
         texts = (*texts, target)
     all_columns, csv = _AllColumns(texts), is_csv(data[0])
     if not csv:
         _refuse_names(options, name)
-    settings = {"header": options.header, "decimal": options.decimal} if csv else {}
+    settings = {"header": options.csv_header, "decimal": options.decimal} if csv else {}
     dataset = replace(open_dataset(data, columns=all_columns, **settings), name=name)
     if csv and stream_reason is None:
         # parse the text once
-        unread = set(options.drop) if encoder is None else set(all_columns.schema.names) - {*encoder.columns, target}
+        unread = (
+            set(learn.drop or ()) if encoder is None else set(all_columns.schema.names) - {*encoder.columns, target}
+        )
         kept = [column for column in all_columns.schema.names if column not in unread]
         known = set(kept)
         numbers = () if encoder is None else tuple(column for column in encoder.numbers if column in known)
@@ -204,8 +207,8 @@ def _table(
     return Data(name, dataset, all_columns.schema, stream_reason=stream_reason, notes=dataset.notes)
 
 
-def _refuse_names(options: EncodingOptions, name: str) -> None:
-    if isinstance(options.header, list):
+def _refuse_names(options: FileOptions, name: str) -> None:
+    if options.names is not None:
         raise UsageError(f"{name}: --names are for CSV without a header; remove --names.")
 
 
@@ -237,7 +240,7 @@ def _npz(path: Path) -> Data:
     return data if test is None else replace(data, test=_of_table(test, str(path), dtype))
 
 
-def _pipe(options: EncodingOptions, columns: Encoder | SvmlightColumns | None, target: str | None) -> Data:
+def _pipe(options: FileOptions, columns: Encoder | SvmlightColumns | None, target: str | None) -> Data:
     """Read standard input to its end into a temporary CSV file, and open it."""
     if sys.stdin is None:
         raise DataFileError("standard input is closed; pipe a CSV file into the command: cat data.csv | parsgd ... -")
