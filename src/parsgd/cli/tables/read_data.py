@@ -193,11 +193,9 @@ def _table(
     dataset = replace(open_dataset(data, columns=all_columns, **settings), name=name)
     if csv and stream_reason is None:
         # parse the text once
-        unread = (
-            set(learn.drop or ()) if encoder is None else set(all_columns.schema.names) - {*encoder.columns, target}
-        )
-        kept = [column for column in all_columns.schema.names if column not in unread]
-        known = set(kept)
+        present = set(all_columns.schema.names)
+        known = present - set(learn.drop or ()) if encoder is None else present & {*encoder.columns, target}
+        kept = [column for column in all_columns.schema.names if column in known]
         numbers = () if encoder is None else tuple(column for column in encoder.numbers if column in known)
         held = PassThroughEncoder(tuple(kept), tuple(text for text in texts if text in known), numbers)
         pieces = [reread(piece, encoder=held, target=None) for piece in dataset.pieces]
