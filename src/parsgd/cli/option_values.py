@@ -20,9 +20,11 @@ def parse_parameter(value: Any) -> Any:
     """Convert text to the value of a parameter: None, a boolean, a number or JSON, otherwise the text itself."""
     if not isinstance(value, str):
         return value
+    if not isinstance(value, str):
+        return value
     constants = {"none": None, "null": None, "true": True, "false": False}
-    if not isinstance(value, str) or value.lower() in constants:
-        return constants.get(value.lower()) if isinstance(value, str) else value
+    if value.lower() in constants:
+        return constants[value.lower()]
     for read in (json.loads, float):
         with contextlib.suppress(ValueError):
             return read(value)
