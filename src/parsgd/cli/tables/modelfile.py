@@ -94,14 +94,26 @@ def _dtype(estimator: Any) -> str:
 # -- files of version 0.1 ----------------------------------------------------------------------------------------------
 
 
+_KEYS_0_1 = {
+    "SparseEncoding": {"kind", "width", "first", "scale"},
+    "MatrixEncoding": {"kind", "numbers", "single"},
+    "TableEncoding": {"kind", "numbers", "single", "categories", "words", "wide"},
+}
+
+
 def _version_0_1_encoding(notes: dict[str, Any], classes: np.ndarray | None) -> Encoder | SvmlightColumns:
     """Return the encoding that version 0.1 stored in notes."""
-    if notes["kind"] == "SparseEncoding":
+    kind = notes["kind"]
+    if set(notes) != _KEYS_0_1[kind]:
+        raise ValueError("invalid keys")
+    if kind == "SparseEncoding":
         scale = None if notes["scale"] is None else _finite(notes["scale"], notes["width"])
         return SvmlightColumns(notes["width"], {0: True, 1: False}[notes["first"]], scale)
     numbers = notes["numbers"]
     width, dates = len(numbers["fill"]), set(numbers["dates"])
     names = numbers["names"] or [f"x{i}" for i in range(width)]
+    if not (all(numbers["scale"]) and all(isinstance(name, str) for name in names)):
+        raise ValueError("invalid numbers")
     columns = zip(names, *(_finite(numbers[key], width) for key in ("fill", "mean", "scale")), strict=True)
     kinds: list[Any] = []
     # in the order of the columns, which is that of the coefficients
