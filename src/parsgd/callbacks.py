@@ -63,10 +63,7 @@ def measures(fitted: Any) -> dict[str, float]:
 
 @dataclass
 class _Run:
-    """One fit: its name, its outermost task, and the log it writes to.
-
-    ``ended`` is True after a complete fit; ``failed`` is True if logging has stopped.
-    """
+    """One fit, its log, and whether it is complete or logging has failed."""
 
     name: str
     root: Any
@@ -119,8 +116,6 @@ class _Logger:
     def __getstate__(self) -> dict[str, Any]:
         # open logs stay in the process that opened them
         return {**self.__dict__, "_runs": {}}
-
-    # -- methods of the subclasses -------------------------------------------------------------------------------------
 
     def _open(self, estimator: Any, run: str) -> Any:
         """Open the log of a fit and return it."""
@@ -221,10 +216,10 @@ class TensorBoardLogger(_Logger):
     def __init__(self, logdir: Any):
         super().__init__()
         self.logdir = logdir
-        _import_optional("tensorboardX", "TensorBoardLogger", "tensorboard")
+        _import_optional("tensorboardX", "TensorBoardLogger")
 
     def _open(self, estimator: Any, run: str) -> Any:
-        module = _import_optional("tensorboardX", "TensorBoardLogger", "tensorboard")
+        module = _import_optional("tensorboardX", "TensorBoardLogger")
         now = datetime.now().strftime("%Y%m%d-%H%M%S")
         return module.SummaryWriter(os.path.join(os.fspath(self.logdir), f"{now}-{type(estimator).__name__}-{run}"))
 
@@ -264,14 +259,13 @@ class MLflowLogger(_Logger):
         super().__init__()
         self.experiment: str = experiment
         self.tracking_uri: str | None = tracking_uri
-        _import_optional("mlflow", "MLflowLogger", "mlflow")
+        _import_optional("mlflow", "MLflowLogger")
 
     def _open(self, estimator: Any, run: str) -> tuple[Any, str]:
-        mlflow = _import_optional("mlflow", "MLflowLogger", "mlflow")
+        mlflow = _import_optional("mlflow", "MLflowLogger")
         client, active, tags = mlflow.MlflowClient(self.tracking_uri), mlflow.active_run(), {}
         if active is not None:
-            tags["mlflow.parentRunId"] = active.info.run_id
-            experiment = active.info.experiment_id
+            tags["mlflow.parentRunId"], experiment = active.info.run_id, active.info.experiment_id
         else:
             found = client.get_experiment_by_name(self.experiment)
             experiment = client.create_experiment(self.experiment) if found is None else found.experiment_id
@@ -309,8 +303,9 @@ def _name_of(context: Any) -> str:
     return ".".join([context.root_uuid.hex[:8], *reversed(path)])
 
 
-def _import_optional(module: str, owner: str, extra: str) -> Any:
+def _import_optional(module: str, owner: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
+        extra = owner.removesuffix("Logger").lower()
         raise MissingDependencyError(f"{owner} needs {error.name}: pip install 'parsgd[{extra}]'") from error

@@ -4,6 +4,7 @@ Each display has ``plot(ax=None)`` to draw again, and the attributes ``ax_`` and
 figures of :func:`parsgd.write_report` in the same colors.  Matplotlib is imported at the first plot.
 """
 
-from parsgd.viz.plots import GanttDisplay, LossDisplay, PlanDisplay, WeightsDisplay, WorkDisplay
+from parsgd.viz.plots.bar_displays import GanttDisplay, WorkDisplay
+from parsgd.viz.plots.line_displays import LossDisplay, PlanDisplay, WeightsDisplay
 
 __all__ = ["GanttDisplay", "LossDisplay", "PlanDisplay", "WeightsDisplay", "WorkDisplay"]

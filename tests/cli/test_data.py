@@ -12,8 +12,9 @@ import pyarrow as pa
 import pytest
 from sklearn.datasets import dump_svmlight_file, load_iris
 
+from parsgd.cli.option_groups import ColumnOptions
 from parsgd.cli.tables.data_arrays import BUILT_IN
-from parsgd.cli.tables.learn_columns import EncodingOptions, learn_table
+from parsgd.cli.tables.learn_columns import learn_table
 from parsgd.cli.tables.modelfile import read_all
 from parsgd.cli.tables.read_data import _of_table, as_targets, read
 from parsgd.cli.tables.target_column import clean, take_target
@@ -40,7 +41,7 @@ def write(path, X, y):
 
 def rows_of(data):
     """Dense rows of all columns but the target, not scaled."""
-    choices = EncodingOptions(standardize=False)
+    choices = ColumnOptions(standardize=False)
     if not data.is_table:
         return read_all(data.dataset).toarray()
     encoder, _ = learn_table(data.dataset.pieces, data.schema, data.target, choices, data.name, None)

@@ -13,8 +13,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from parsgd.cli.option_groups import ColumnOptions
 from parsgd.cli.tables import modelfile
-from parsgd.cli.tables.learn_columns import EncodingOptions, infer_kind, learn_sparse, learn_table
+from parsgd.cli.tables.learn_columns import infer_kind, learn_sparse, learn_table
 from parsgd.cli.tables.modelfile import read_all
 from parsgd.cli.tables.read_data import _of_table, read
 from parsgd.data.columns.column_kinds import Numeric
@@ -30,7 +31,7 @@ def data(frame):
 
 def learn(frame, choices=None):
     seen = data(frame)
-    return learn_table(seen.dataset.pieces, seen.schema, None, choices or EncodingOptions(), "table", None)
+    return learn_table(seen.dataset.pieces, seen.schema, None, choices or ColumnOptions(), "table", None)
 
 
 def apply(encoder, frame):
@@ -58,7 +59,7 @@ def test_numbers_are_filled_and_scaled_as_scikit_learn_does():
 
 def test_unscaled_numbers_stay_as_they_are_to_the_bit():
     x = np.random.default_rng(0).normal(1e9, 1, (50, 2))
-    _, ours, _ = numbers_of(pd.DataFrame(x, columns=list("ab")), EncodingOptions(standardize=False))
+    _, ours, _ = numbers_of(pd.DataFrame(x, columns=list("ab")), ColumnOptions(standardize=False))
     assert ours.dtype == np.float64
     assert np.array_equal(ours, x)
 
@@ -69,7 +70,7 @@ def test_categories_become_columns_as_scikit_learn_makes_them(most):
     # frequencies all differ, so that which ones are rare is no matter of taste
     seen = pd.DataFrame({"c": rng.permutation(np.repeat(["a", "b", "ç", "d", "e e"], [50, 40, 30, 20, 10]))})
     new = pd.DataFrame({"c": ["a", "zzz", "e e", "d"]})
-    encoder, _ = learn(seen, EncodingOptions(max_categories=most))
+    encoder, _ = learn(seen, ColumnOptions(max_categories=most))
     unknown = "infrequent_if_exist" if most < 6 else "ignore"
     theirs = OneHotEncoder(max_categories=most, handle_unknown=unknown).fit(seen)
     for frame in (seen, new):
@@ -110,19 +111,19 @@ def test_a_missing_category_is_a_category_if_it_was_seen_and_nothing_if_not():
 )
 def test_what_a_column_holds_is_seen_from_its_values(values, kind):
     table = pa.Table.from_pandas(pd.DataFrame({"c": values}))
-    assert infer_kind(table.column("c"), "c", EncodingOptions(), "table") == kind
+    assert infer_kind(table.column("c"), "c", (), "table") == kind
 
 
 def test_values_that_cannot_be_learned_from_are_refused_with_a_way_out():
     for values in ([[1], [2]], [{"a": 1}, {"a": 2}], [b"x", b"y"]):
         with pytest.raises(DataFileError, match="--drop c"):
-            infer_kind(pa.chunked_array([values]), "c", EncodingOptions(), "table")
+            infer_kind(pa.chunked_array([values]), "c", (), "table")
 
 
 def test_dates_are_days_from_any_format():
     typed = pd.DataFrame({"d": pd.to_datetime(["1970-01-02 00:00", "2000-01-01 12:00", None])})
     written = pd.DataFrame({"d": ["1970-01-02", "2000-01-01T12:00:00", None]})
-    encoder, ours, said = numbers_of(typed, EncodingOptions(standardize=False))
+    encoder, ours, said = numbers_of(typed, ColumnOptions(standardize=False))
     assert ours[:2, 0].tolist() == [1.0, 10957.5]
     assert np.array_equal(ours, apply(encoder, written))
     assert any("days since 1970" in line for line in said)
@@ -142,7 +143,7 @@ def test_words_are_hashed_and_stay_sparse():
 def test_wide_categories_are_sparse_and_equal_to_dense():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=500), "c": rng.integers(0, 80, 500).astype(str)})
-    choices = EncodingOptions(categorical=("c",))
+    choices = ColumnOptions(categorical=("c",))
     encoder, ours, _ = numbers_of(frame, choices)
     assert sparse.issparse(ours)
     assert ours.dtype == np.float32
@@ -169,7 +170,7 @@ def test_columns_go_by_name_whatever_their_order_and_company(table):
 def test_what_was_done_is_said_for_every_column(table):
     table = table.assign(nothing=None, same=1.0, secret=1)
     table["Unnamed: 0"] = range(200)
-    _, _, said = numbers_of(table, EncodingOptions(drop=("secret",)))
+    _, _, said = numbers_of(table, ColumnOptions(drop=("secret",)))
     said = "\n".join(said)
     for column in table.columns:
         assert column in said, column
@@ -205,7 +206,7 @@ def test_small_and_large_files_become_the_same_rows(n, tmp_path):
     found = []
     for stream in (False, True):
         seen = read(str(tmp_path / "d.csv"), stream=stream)
-        encoder, said = learn_table(seen.dataset.pieces, seen.schema, "y", EncodingOptions(), seen.name, "number")
+        encoder, said = learn_table(seen.dataset.pieces, seen.schema, "y", ColumnOptions(), seen.name, "number")
         found.append((encoder, said, dense(read_all(seen.encoded(encoder, None)))))
     assert found[0][1] == found[1][1]
     assert found[0][0] == found[1][0]
@@ -223,9 +224,9 @@ def svmlight(path, x, first=0):
 def test_sparse_rows_are_left_alone_unless_asked(tmp_path):
     x = sparse.random(100, 30, 0.2, format="csr", random_state=0, dtype=np.float32)
     seen = svmlight(tmp_path / "a.svm", x)
-    columns, _ = learn_sparse(seen.dataset, seen.dataset, EncodingOptions())
+    columns, _ = learn_sparse(seen.dataset, seen.dataset, ColumnOptions())
     assert np.allclose(read_all(seen.encoded(columns, None)).toarray(), x.toarray(), rtol=1e-5)
-    scaled, said = learn_sparse(seen.dataset, seen.dataset, EncodingOptions(standardize=True))
+    scaled, said = learn_sparse(seen.dataset, seen.dataset, ColumnOptions(standardize=True))
     theirs = StandardScaler(with_mean=False).fit_transform(x.astype(np.float64))
     assert np.allclose(read_all(seen.encoded(scaled, None)).toarray(), theirs.toarray(), rtol=1e-5)
     assert "divided by their standard deviations" in said[0]
@@ -239,7 +240,7 @@ def test_sparse_rows_are_left_alone_unless_asked(tmp_path):
 
 def test_columns_counted_from_one_lose_their_empty_first(tmp_path):
     seen = svmlight(tmp_path / "a.svm", sparse.csr_matrix([[1, 2.0], [0, 3]]), first=1)
-    columns, said = learn_sparse(seen.dataset, seen.dataset, EncodingOptions())
+    columns, said = learn_sparse(seen.dataset, seen.dataset, ColumnOptions())
     assert read_all(seen.encoded(columns, None)).toarray().tolist() == [[1, 2], [0, 3]]
     assert "counted from 1" in said[0]
 
@@ -252,11 +253,11 @@ def test_kinds_of_data_are_not_mixed_up(tmp_path):
         seen.encoded(encoder, None)
     with pytest.raises(DataFileError, match=r"\.svm"):
         table.encoded(seen.dataset.columns, None)
-    for choices in (EncodingOptions(categorical=("a",)), EncodingOptions(drop=("a",))):
+    for choices in (ColumnOptions(categorical=("a",)), ColumnOptions(drop=("a",))):
         with pytest.raises(DataFileError, match="no names"):
             learn_sparse(seen.dataset, seen.dataset, choices)
     with pytest.raises(DataFileError, match="Did you mean 'abc'"):
-        learn(pd.DataFrame({"abc": [1, 2]}), EncodingOptions(drop=("abd",)))
+        learn(pd.DataFrame({"abc": [1, 2]}), ColumnOptions(drop=("abd",)))
 
 
 # -- model files of version 0.1 ----------------------------------------------------------------------------------------

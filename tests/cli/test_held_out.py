@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from parsgd.cli.option_groups import ColumnOptions
 from parsgd.cli.tables.held_out import divide, draw
-from parsgd.cli.tables.learn_columns import EncodingOptions
 from parsgd.cli.tables.read_data import read
 from parsgd.cli.tables.target_column import clean, take_target
 from parsgd.errors import DataFileError
 
 
 def drawn(names, task, target, seed=0, fraction=0.2, stream=None):
-    data = take_target(read(names, EncodingOptions(), stream), target, needed=True)
+    data = take_target(read(names, ColumnOptions(), stream), target, needed=True)
     rest, held, mask = divide(clean(data, task), task, fraction, seed)
     assert (rest.n_rows, held.n_rows) == ((~mask).sum(), mask.sum())
     return mask

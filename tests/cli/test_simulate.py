@@ -337,9 +337,10 @@ def test_algorithms_are_named_with_what_they_are_made_with():
 
 def test_a_curve_is_a_flight_of_steps():
     curve = [CurvePoint(0.0, 0.0, 3.0), CurvePoint(1.0, 0.5, 2.0), CurvePoint(4.0, 1.0, 1.0)]
-    times, losses = loss_plots.make_steps(curve, 4.0, 2.0)
-    assert times == [0.0, 0.5, 0.5, 2.0, 2.0, 2.0]
-    assert losses == [3.0, 3.0, 2.0, 2.0, 1.0, 1.0]
+    longer = [CurvePoint(0.0, 0.0, 3.0), CurvePoint(5.0, 1.0, 1.0)]
+    steps, unit = loss_plots.make_steps({"ours": curve, "longer": longer})
+    assert steps["ours"] == ([0.0, 1.0, 1.0, 4.0, 4.0, 5.0], [3.0, 3.0, 2.0, 2.0, 1.0, 1.0])
+    assert unit == "s"
 
 
 def test_curves_have_colours_only_where_there_are_some():

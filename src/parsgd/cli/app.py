@@ -10,10 +10,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from parsgd.cli import config, output
-from parsgd.cli.cli_errors import INTERRUPTED, CliExit, report_errors
+from parsgd.cli.cli_errors import INTERRUPTED, exit_of
 from parsgd.cli.commands import bench, compile, export, fit, info, plan, predict, report, simulate
 from parsgd.cli.commands.fit import ARGUMENTS
-from parsgd.cli.options import expand_groups
+from parsgd.cli.option_groups import expand_groups
 from parsgd.cli.signals import TERMINATED, handle_signals
 from parsgd.utils.streams import MessageStream
 
@@ -32,33 +32,29 @@ class ErrorReportingGroup(TyperGroup):
     def invoke(self, ctx: typer.Context) -> Any:
         with handle_signals(writes=any(name in _WRITE_FILES for name in ctx.meta[ARGUMENTS][:1])) as received:
             try:
-                with report_errors():
-                    return super().invoke(ctx)
-            except CliExit as end:
+                return super().invoke(ctx)
+            except BaseException as error:
+                end = exit_of(error)
+                if end is None:
+                    raise
                 interrupted = end.code == INTERRUPTED
                 print(f"{end}" if interrupted else f"Error: {end}", file=MessageStream("stderr"))
-                raise typer.Exit(TERMINATED if interrupted and received.terminated else end.code) from end
+                raise typer.Exit(TERMINATED if interrupted and received.terminated else end.code) from error
 
 
-# Names of these options in other tools.
+# Names of options in other tools.
 _ALIASES = {
-    "--jobs": "--workers",
-    "--n-jobs": "--workers",
-    "--threads": "--workers",
-    "--num-workers": "--workers",
-    "--epochs": "--max-iter",
-    "--iterations": "--max-iter",
-    "--lr": "--eta0",
-    "--label": "--target",
-    "--y": "--target",
-    "--output": "--out",
-    "--test-size": "--test-fraction",
-    "--random-state": "--seed",
-    "--layers": "--hidden",
-    "--hidden-layer-sizes": "--hidden",
-    "--estimator": "--model",
-    "--l2": "--alpha",
-    "--scale": "--standardize",
+    "--workers": ("--jobs", "--n-jobs", "--threads", "--num-workers"),
+    "--max-iter": ("--epochs", "--iterations"),
+    "--eta0": ("--lr",),
+    "--target": ("--label", "--y"),
+    "--out": ("--output",),
+    "--test-fraction": ("--test-size",),
+    "--seed": ("--random-state",),
+    "--hidden": ("--layers", "--hidden-layer-sizes"),
+    "--model": ("--estimator",),
+    "--alpha": ("--l2",),
+    "--standardize": ("--scale",),
 }
 
 
@@ -69,10 +65,10 @@ class Command(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
-            name = getattr(error, "option_name", None)
-            known = {opt for param in self.params for opt in param.opts}
-            if name in _ALIASES and _ALIASES[name] in known:
-                error.possibilities = [_ALIASES[name]]
+            name, known = getattr(error, "option_name", None), {opt for param in self.params for opt in param.opts}
+            meant = [option for option, names in _ALIASES.items() if name in names and option in known]
+            if meant:
+                error.possibilities = meant
             raise
 
     def invoke(self, ctx: typer.Context) -> Any:

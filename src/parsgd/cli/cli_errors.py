@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from parsgd.errors import DivergedError, IncompatiblePartsError, InvalidArgumentError, ParsgdError
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
-
-
-class UsageError(Exception):
-    """An invalid command line; the message gives the correction."""
 
 
 class CliExit(Exception):
@@ -22,23 +15,31 @@ class CliExit(Exception):
         self.code = code
 
 
-@contextmanager
-def report_errors() -> Iterator[None]:
-    """Turn every expected error into :class:`CliExit`."""
-    try:
-        yield
-    except (UsageError, InvalidArgumentError, IncompatiblePartsError) as error:
-        raise CliExit(str(error), USAGE) from error
-    except DivergedError as error:
-        raise CliExit(f"{error} Options: --standardize, a smaller --eta0, a larger --alpha.", FAILURE) from error
-    except ParsgdError as error:
-        raise CliExit(str(error), FAILURE) from error
-    except MemoryError as error:
-        raise CliExit("Not enough memory. Use fewer rows or columns (--drop).", FAILURE) from error
-    except BrokenPipeError:
-        # the reader closed the pipe, as in `parsgd predict ... --out - | head`
-        raise
-    except OSError as error:
-        raise CliExit(f"{error.filename or 'a file'}: {error.strerror or error}", FAILURE) from error
-    except KeyboardInterrupt as error:
-        raise CliExit("Interrupted before there was a result; nothing was written.", INTERRUPTED) from error
+class UsageError(CliExit):
+    """An invalid command line; the message gives the correction."""
+
+    def __init__(self, message: str):
+        super().__init__(message, USAGE)
+
+
+def exit_of(error: BaseException) -> CliExit | None:
+    """Return the end of the command after an error, or None after an unexpected one.
+
+    A closed pipe (``parsgd predict ... --out - | head``) counts as unexpected: typer ends the command quietly.
+    """
+    match error:
+        case CliExit():
+            return error
+        case InvalidArgumentError() | IncompatiblePartsError():
+            return CliExit(str(error), USAGE)
+        case DivergedError():
+            return CliExit(f"{error} Options: --standardize, a smaller --eta0, a larger --alpha.", FAILURE)
+        case ParsgdError():
+            return CliExit(str(error), FAILURE)
+        case MemoryError():
+            return CliExit("Not enough memory. Use fewer rows or columns (--drop).", FAILURE)
+        case OSError() if not isinstance(error, BrokenPipeError):
+            return CliExit(f"{error.filename or 'a file'}: {error.strerror or error}", FAILURE)
+        case KeyboardInterrupt():
+            return CliExit("Interrupted before there was a result; nothing was written.", INTERRUPTED)
+    return None

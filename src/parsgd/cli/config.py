@@ -92,14 +92,14 @@ def key_of(param: Parameter) -> str:
 
 
 def _to_arguments(value: Any, param: Parameter, where: str) -> str | bool | list[str]:
-    option = param if isinstance(param, TyperOption) else None
-    repeatable = param.nargs == -1 or (option is not None and option.multiple)
+    is_option = isinstance(param, TyperOption)
+    repeatable = param.nargs == -1 or (is_option and param.multiple)
     if isinstance(value, dict) and key_of(param) == "set":
         return [f"{name}={_to_text(item, where)}" for name, item in value.items()]
     if isinstance(value, list):
         texts = [_to_text(item, where) for item in value]
         return texts if repeatable else ",".join(texts)
-    if option is not None and option.is_flag:
+    if is_option and param.is_flag:
         if not isinstance(value, bool):
             raise UsageError(f"{where}: expected true or false; got {value!r}.")
         return value
@@ -107,11 +107,9 @@ def _to_arguments(value: Any, param: Parameter, where: str) -> str | bool | list
 
 
 def _to_text(value: Any, where: str) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int | float):
-        return str(value)
-    if isinstance(value, list):
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float | list):
         return json.dumps(value)
     raise UsageError(f"{where}: expected text, a number, true or false; got {value!r}.")
 
@@ -132,14 +130,10 @@ def to_toml(command: str, params: Sequence[Parameter], values: Mapping[str, Any]
 
 def _literal(value: Any) -> str:
     """
-    >>> _literal([True, 3, 1e-05, "a \\"b\\"", Path("c")])
-    '[true, 3, 1e-05, "a \\\\"b\\\\"", "c"]'
+    >>> _literal([True, 3, "a \\"b\\"", Path("c")]), _literal(1e-05)
+    ('[true, 3, "a \\\\"b\\\\"", "c"]', '1e-05')
     """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
+    if isinstance(value, float):
         return repr(value)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_literal, value))}]"
-    # a JSON string is a valid TOML string except for this character
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    # JSON is valid TOML except for this character
+    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")

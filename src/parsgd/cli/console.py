@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -54,6 +54,12 @@ class Console:
         """Print short facts, one per line, unless quiet."""
         for line in lines:
             self.print(f"  {line}", style="dim")
+
+    def print_facts(self, facts: Mapping[str, Any]) -> None:
+        """Print facts by name, one per line, unless quiet; None and empty ones are left out."""
+        for name, value in facts.items():
+            if value not in (None, ""):
+                self.print(f"{name + ':':12}{value}")
 
     def print_table(self, title: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
         """Print a table unless quiet."""

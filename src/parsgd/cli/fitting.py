@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -17,7 +17,8 @@ import parsgd
 from parsgd import registry
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.console import Console
-from parsgd.cli.options import MODELS, ParallelOptions
+from parsgd.cli.option_groups import LearnOptions, ParallelOptions
+from parsgd.cli.options import ALGORITHMS, ENGINES, MODELS
 from parsgd.cli.scoring import task_of
 from parsgd.cli.tables import held_out, learn_columns, modelfile, target_column
 from parsgd.cli.tables import read_data as files
@@ -27,6 +28,7 @@ from parsgd.data.dataset import Dataset
 from parsgd.data.formats.svmlight import SvmlightColumns
 from parsgd.errors import DataFileError, InvalidArgumentError, Outcome, ParsgdError, choose, did_you_mean
 
+Columns: TypeAlias = Encoder | SvmlightColumns
 # --hidden turns each of these models into a network.
 _NETWORKS = {"sgd-classifier": "mlp-classifier", "sgd-regressor": "mlp-regressor"}
 # Parameters that a network lacks, each with the reason or the alternative.
@@ -38,38 +40,22 @@ _UNSUPPORTED = {
 _MINIBATCH_OPTIONS = {"n_jobs": "workers", "algorithm": "algorithm", "engine": "engine", "batch_size": "batch-size"}
 
 
-@dataclass(frozen=True)
-class DataRequest:
-    """The data of a fit; ``stream=None`` streams large data.  Raises UsageError for an invalid test fraction."""
-
-    names: tuple[str, ...]
-    target: str | None
-    encoding_options: learn_columns.EncodingOptions
-    test_fraction: float = 0.0
-    seed: int = 0
-    stream: bool | None = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.test_fraction < 1:
-            raise UsageError(
-                f"--test-fraction must be at least 0 and below 1, such as 0.2; got {self.test_fraction:g}."
-            )
-
-
 @dataclass
 class FitInputs:
-    """Encoded training and test rows; ``test_rows`` is None without a test set.
-
-    ``columns`` is the number of columns before encoding; ``notes`` describe the data and the encoding.
-    """
+    """Encoded training and test rows; ``columns`` counts the columns before encoding."""
 
     rows: np.ndarray | csr_matrix | Dataset
     target: np.ndarray | None
     test_rows: np.ndarray | csr_matrix | Dataset | None
     test_target: np.ndarray | None
-    encoding: Encoder | SvmlightColumns | None
+    encoding: Columns | None
     columns: int | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def n_rows(self) -> dict[str, int]:
+        """The numbers of training and test rows."""
+        return {"training": self.rows.shape[0], "test": 0 if self.test_rows is None else self.test_rows.shape[0]}
 
     @property
     def scored_on(self) -> str:
@@ -104,10 +90,9 @@ def make_estimator(model: str, parameters: Mapping[str, Any], parallel: Parallel
             raise _lbfgs_error("round-seconds")
         estimator.set_params(algorithm=make_timed_algorithm(estimator.algorithm, parallel.round_seconds))
     estimator._check_parameters()
-    for what, members in (("algorithm", registry.ALGORITHMS), ("engine", registry.ENGINES)):
-        given = getattr(estimator, what)
-        if isinstance(given, str):
-            choose(given, ["auto", *members], what, name)
+    for what, members in (("algorithm", ALGORITHMS), ("engine", ENGINES)):
+        if isinstance(getattr(estimator, what), str):
+            choose(getattr(estimator, what), members, what, name)
     if estimator.n_jobs == 0:
         raise InvalidArgumentError("--workers must not be 0; 1 is serial, -1 uses all cores.")
     return estimator
@@ -128,18 +113,7 @@ def convert_parameters(model: str, parameters: Mapping[str, Any]) -> tuple[str, 
     for name in parameters:
         if name in _UNSUPPORTED and not (name == "loss" and model == "mlp-regressor"):
             raise UsageError(f"A network ({model}) has no {name}: {_UNSUPPORTED[name]}. Remove --{name}.")
-    _check_solver(parameters.get("solver", "adam"), parameters)
-    parameters = dict(parameters)
-    if "eta0" in parameters:
-        parameters["learning_rate_init"] = parameters.pop("eta0")
-    if parameters.get("tol", 0) is None:
-        # the tol of a network must be a number; these values disable the stopping rule
-        parameters |= {"tol": 0.0, "n_iter_no_change": math.inf}
-    return model, parameters
-
-
-def _check_solver(solver: str, parameters: Mapping[str, Any]) -> None:
-    """Raise UsageError for parameters that the solver would ignore."""
+    solver = parameters.get("solver", "adam")
     if "learning_rate" in parameters and solver != "sgd":
         raise UsageError(
             f"--learning-rate needs --set solver=sgd for networks; {solver} has no schedule. Use --eta0 for the rate."
@@ -147,6 +121,13 @@ def _check_solver(solver: str, parameters: Mapping[str, Any]) -> None:
     unused = [option for name, option in _MINIBATCH_OPTIONS.items() if name in parameters]
     if solver == "lbfgs" and unused:
         raise _lbfgs_error(unused[0])
+    parameters = dict(parameters)
+    if "eta0" in parameters:
+        parameters["learning_rate_init"] = parameters.pop("eta0")
+    if parameters.get("tol", 0) is None:
+        # the tol of a network must be a number; these values disable the stopping rule
+        parameters |= {"tol": 0.0, "n_iter_no_change": math.inf}
+    return model, parameters
 
 
 def uses_lbfgs(estimator: Any) -> bool:
@@ -195,77 +176,83 @@ def make_dask_engine(engine: str, scheduler: str) -> Engine:
 # -- the rows ----------------------------------------------------------------------------------------------------------
 
 
-def prepare(request: DataRequest, estimator: Any, console: Console) -> FitInputs:
+def check_fraction(test_fraction: float) -> None:
+    """Raise UsageError for an invalid fraction of test rows."""
+    if not 0 <= test_fraction < 1:
+        raise UsageError(f"--test-fraction must be at least 0 and below 1, such as 0.2; got {test_fraction:g}.")
+
+
+def prepare(
+    names: Sequence[str],
+    learn: LearnOptions,
+    estimator: Any,
+    console: Console,
+    test_fraction: float = 0.0,
+    stream: bool | None = False,
+) -> FitInputs:
     """Open the data, select the target, split the rows, learn the encoding from the training rows, and encode.
 
-    Rows in memory become arrays, others Datasets that read and encode the rows during the fit.
+    Rows in memory become arrays, others Datasets that read and encode the rows during the fit.  ``stream=None`` streams
+    large data.
     """
+    check_fraction(test_fraction)
     task = task_of(estimator)
-    data = files.read(request.names, request.encoding_options, request.stream)
-    data = target_column.take_target(data, request.target, needed=task != "outliers")
+    data = files.read(names, learn, stream)
+    data = target_column.take_target(data, learn.target, needed=task != "outliers")
     test = target_column.clean(data.test, task) if data.test is not None else None
     data = target_column.clean(data, task)
-    mode = "" if data.stream_reason is None else f", streamed ({data.stream_reason})"
+    streamed = data.stream_reason is not None
+    mode = f", streamed ({data.stream_reason})" if streamed else ""
     console.print(f"{data.name}: {data.n_rows:,} rows{mode}, {data.n_columns:,} columns", style="bold")
     console.print_notes(data.notes)
+    train, mask = data, None
     if test is not None:
         console.print(f"  test set: the {test.n_rows:,} test rows of the file", style="dim")
-    train, mask = data, None
-    if test is None and request.test_fraction > 0:
-        train, test, mask = held_out.divide(data, task, request.test_fraction, request.seed)
-    if data.stream_reason is not None:
-        return _streamed(data, train, test, request, task, console)
-    target, notes = data.targets(task) if data.has_targets else (None, [])
-    console.print_notes(notes)
+    elif test_fraction > 0:
+        train, test, mask = held_out.divide(data, task, test_fraction, learn.seed)
+    target, notes = None, []
+    if data.has_targets and not streamed:
+        target, notes = data.targets(task)
+        console.print_notes(notes)
     kept = slice(None) if mask is None else ~mask
     part = None if target is None else target[kept]
-    if task == "classes":
+    if task == "classes" and not streamed:
         _check_classes(np.unique(part), data.name)
-    encoding, learned = _learn(data, train.dataset, request, task, console)
-    rows = modelfile.read_all(data.encoded(encoding, None))
-    notes = (*data.notes, *notes, *learned)
-    if test is None:
-        return FitInputs(rows, target, None, None, encoding, data.n_columns, notes)
-    tested = modelfile.read_all(test.encoded(encoding, None)) if mask is None else rows[mask]
-    if mask is not None:
-        test_target = None if target is None else target[mask]
+    if data.is_table:
+        labels = "number" if task == "numbers" else data.labels
+        pieces = train.dataset.pieces
+        encoding, learned = learn_columns.learn_table(pieces, data.schema, data.target, learn, data.name, labels)
     else:
-        test_target = test.targets(task)[0] if test.has_targets else None
-    return FitInputs(rows[kept], part, tested, test_target, encoding, data.n_columns, notes)
+        encoding, learned = learn_columns.learn_sparse(data.dataset, train.dataset, learn)
+    console.print_notes(learned)
+    known = (encoding, data.n_columns, (*data.notes, *notes, *learned))
+    if streamed:
+        return _streamed(train, test, task, known)
+    rows = modelfile.read_all(data.encoded(encoding, None))
+    if test is None:
+        return FitInputs(rows, target, None, None, *known)
+    if mask is not None:
+        return FitInputs(rows[kept], part, rows[mask], None if target is None else target[mask], *known)
+    test_target = test.targets(task)[0] if test.has_targets else None
+    return FitInputs(rows, target, modelfile.read_all(test.encoded(encoding, None)), test_target, *known)
 
 
 def _streamed(
-    data: files.Data, train: files.Data, test: files.Data | None, request: DataRequest, task: str, console: Console
+    train: files.Data, test: files.Data | None, task: str, known: tuple[Columns, int, tuple[str, ...]]
 ) -> FitInputs:
-    encoding, learned = _learn(data, train.dataset, request, task, console)
-    target = None if task == "outliers" else data.target
-    rows, tested = (None if part is None else part.encoded(encoding, target) for part in (train, test))
+    target = None if task == "outliers" else train.target
+    rows, tested = (None if part is None else part.encoded(known[0], target) for part in (train, test))
     if task == "classes":
-        files.as_targets(rows.classes, task, data.name)
-        _check_classes(rows.classes, data.name)
+        files.as_targets(rows.classes, task, train.name)
+        _check_classes(rows.classes, train.name)
     scored = train if test is None else test
-    found = scored.targets(task)[0] if data.has_targets else None
-    notes = (*data.notes, *learned)
-    return FitInputs(rows, found if test is None else None, tested, found, encoding, data.n_columns, notes)
+    found = scored.targets(task)[0] if train.has_targets else None
+    return FitInputs(rows, found if test is None else None, tested, found, *known)
 
 
 def _check_classes(classes: np.ndarray, name: str) -> None:
     if len(classes) < 2:
         raise DataFileError(f"{name}: all training rows have the class {classes[0]!r}; two or more classes are needed.")
-
-
-def _learn(
-    data: files.Data, train: Dataset, request: DataRequest, task: str, console: Console
-) -> tuple[Encoder | SvmlightColumns, list[str]]:
-    """Learn the encoding from the training rows; return it with notes about the columns."""
-    options = request.encoding_options
-    if data.is_table:
-        labels = "number" if task == "numbers" else data.labels
-        encoding, notes = learn_columns.learn_table(train.pieces, data.schema, data.target, options, data.name, labels)
-    else:
-        encoding, notes = learn_columns.learn_sparse(data.dataset, train, options)
-    console.print_notes(notes)
-    return encoding, notes
 
 
 # -- the fit -----------------------------------------------------------------------------------------------------------
@@ -283,10 +270,10 @@ def fit(
             call(estimator.fit, parts.rows, target, **arguments)
     seconds = time.perf_counter() - start
     # deprecations concern programmers; the summary reports an interruption
-    caught = [w for w in caught if not issubclass(w.category, ignored)]
-    relevant = (w for w in caught if issubclass(w.category, (UserWarning, RuntimeWarning)))
-    messages = [str(w.message) for w in relevant if estimator.outcome_ is not Outcome.INTERRUPTED]
-    return list(dict.fromkeys(messages)), seconds
+    relevant = [w for w in caught if issubclass(w.category, (UserWarning, RuntimeWarning))]
+    if estimator.outcome_ is Outcome.INTERRUPTED:
+        relevant = []
+    return list(dict.fromkeys(str(w.message) for w in relevant if not issubclass(w.category, ignored))), seconds
 
 
 def call(fit: Callable[..., Any], *rows: Any, **arguments: Any) -> None:

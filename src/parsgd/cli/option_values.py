@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -12,31 +13,33 @@ from typing import Any
 from parsgd.cli.cli_errors import UsageError
 
 _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
-_TIME = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zµ]*)\s*")
+_TIME = re.compile(r"\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)\s*([a-zµ]*)\s*")
 
 
 def parse_parameter(value: Any) -> Any:
     """Convert text to the value of a parameter: None, a boolean, a number or JSON, otherwise the text itself."""
     if not isinstance(value, str):
         return value
+    if not isinstance(value, str):
+        return value
     constants = {"none": None, "null": None, "true": True, "false": False}
     if value.lower() in constants:
         return constants[value.lower()]
     for read in (json.loads, float):
-        try:
+        with contextlib.suppress(ValueError):
             return read(value)
-        except ValueError:
-            pass
     return value
 
 
 def parse_assignments(pairs: Sequence[str]) -> dict[str, Any]:
     """Parse the values of ``--set NAME=VALUE``."""
-    split = [pair.partition("=") for pair in pairs]
-    for pair, (name, equals, value) in zip(pairs, split, strict=True):
-        if not (name and equals and value):
+    found = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        if not (name and value):
             raise UsageError(f"--set {pair}: write NAME=VALUE, such as --set l1_ratio=0.3")
-    return {name.strip(): parse_parameter(value.strip()) for name, _, value in split}
+        found[name.strip()] = parse_parameter(value.strip())
+    return found
 
 
 def check_folder(path: Path, option: str) -> None:
@@ -51,10 +54,9 @@ def parse_layers(text: str) -> tuple[int, ...]:
     >>> parse_layers("256,128")
     (256, 128)
     """
-    sizes = [part.strip() for part in text.split(",")]
-    if not all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes):
-        raise UsageError(f"--hidden {text}: give the number of units of each hidden layer, such as --hidden 256,128")
-    return tuple(int(size) for size in sizes)
+    return tuple(
+        _counts(text, f"--hidden {text}: give the number of units of each hidden layer, such as --hidden 256,128")
+    )
 
 
 def parse_seconds(text: str, option: str) -> float:
@@ -64,12 +66,8 @@ def parse_seconds(text: str, option: str) -> float:
     [0.005, 0.2, 3.0, 120.0]
     """
     matched = _TIME.fullmatch(text.lower())
-    unit = matched[2] if matched else ""
-    try:
-        if matched and unit in _UNITS:
-            return float(matched[1]) * _UNITS[unit]
-    except ValueError:
-        pass
+    if matched and matched[2] in _UNITS:
+        return float(matched[1]) * _UNITS[matched[2]]
     raise UsageError(f"{option} {text}: give a time of 0 or more in us, ms, s, min or h, such as 5ms, 0.2s or 2min.")
 
 
@@ -92,9 +90,13 @@ def parse_counts(text: str, option: str) -> list[int]:
     >>> parse_counts("1,2, 64", "--workers")
     [1, 2, 64]
     """
+    return _counts(text, f"{option} {text}: give integers of 1 or more, such as {option} 1,2,8.")
+
+
+def _counts(text: str, expected: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UsageError(f"{option} {text}: give integers of 1 or more, such as {option} 1,2,8.")
+        raise UsageError(expected)
     return [int(part) for part in parts]
 
 

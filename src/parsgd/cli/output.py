@@ -21,10 +21,10 @@ def write(text: str) -> None:
         stream.flush()
         stream.buffer.write(text.encode("utf-8", "surrogateescape"))
         stream.buffer.flush()
-    except BrokenPipeError:
-        raise
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        if isinstance(error, BrokenPipeError):
+            raise
+        why = getattr(error, "strerror", None) or error
         raise CliExit(f"standard output: {why}; the output was not written.", FAILURE) from error
 
 

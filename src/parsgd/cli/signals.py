@@ -36,15 +36,13 @@ def handle_signals(writes: bool) -> Iterator[ReceivedSignals]:
     handlers: dict[int, Any] = {signal.SIGTERM: terminate}
     if writes and hasattr(signal, "SIGHUP"):
         handlers[signal.SIGHUP] = signal.SIG_IGN
-    if threading.current_thread() is not threading.main_thread():
-        handlers = {}
-    before = {signum: signal.getsignal(signum) for signum in handlers}
+    main_thread = threading.current_thread() is threading.main_thread()
     # keep handlers that the parent process has set, such as those of nohup
-    replaced = [signum for signum in handlers if before[signum] is signal.SIG_DFL]
+    replaced = [signum for signum in handlers if main_thread and signal.getsignal(signum) is signal.SIG_DFL]
     for signum in replaced:
         signal.signal(signum, handlers[signum])
     try:
         yield received
     finally:
         for signum in replaced:
-            signal.signal(signum, before[signum])
+            signal.signal(signum, signal.SIG_DFL)

@@ -92,16 +92,22 @@ def test_scores_are_shown_where_there_are_any(n_jobs):
         LossDisplay.from_estimator(MODELS["rounds"], show="score")
 
 
+def bars_of(display, kind):
+    """The bars of an activity, one collection a worker."""
+    return [c for c in display.ax_.collections if mpl.colors.to_hex(c.get_facecolor()[0]) == plot_style.KINDS[kind]]
+
+
+def widths(bars):
+    return sum(np.ptp(path.vertices[:, 0]) for path in bars.get_paths())
+
+
 def test_bars_are_as_long_as_the_times_they_stand_for():
     history = MODELS["rounds"].history_
     ours = WorkDisplay.from_estimator(MODELS["rounds"])
     size = 1e-3 if "ms" in ours.ax_.get_xlabel() else 1.0
-    drawn = sum(bar.get_width() for bar in ours.ax_.patches)
-    assert drawn * size == pytest.approx(2 * end_of(history))
-    computing = ours.ax_.containers[0]
-    np.testing.assert_allclose(
-        [bar.get_width() * size for bar in computing], [a.computing for a in worker_totals(history)]
-    )
+    drawn = {kind: [widths(c) * size for c in bars_of(ours, kind)] for kind in plot_style.KINDS}
+    assert sum(map(sum, drawn.values())) == pytest.approx(2 * end_of(history))
+    np.testing.assert_allclose(drawn["computing"], [a.computing for a in worker_totals(history)])
 
 
 def test_the_gantt_chart_has_a_bar_for_each_worker_in_each_round_and_ends_with_the_fit():
@@ -109,11 +115,9 @@ def test_the_gantt_chart_has_a_bar_for_each_worker_in_each_round_and_ends_with_t
     ours = GanttDisplay.from_estimator(model)
     size = 1e-3 if "ms" in ours.ax_.get_xlabel() else 1.0
     assert ours.ax_.get_xlim()[1] * size == pytest.approx(end_of(model.history_))
-    computing = [
-        c for c in ours.ax_.collections if mpl.colors.to_hex(c.get_facecolor()[0]) == plot_style.KINDS["computing"]
-    ]
+    computing = bars_of(ours, "computing")
     assert [len(c.get_paths()) for c in computing] == [len(model.history_)] * 2
-    long = sum(np.ptp(path.vertices[:, 0]) for c in computing for path in c.get_paths())
+    long = sum(map(widths, computing))
     assert long * size == pytest.approx(sum(a.computing for a in worker_totals(model.history_)), rel=1e-6)
 
 

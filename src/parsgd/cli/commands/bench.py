@@ -8,7 +8,8 @@ import statistics
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,18 +17,8 @@ import typer
 from parsgd.cli import option_values
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.console import Console
-from parsgd.cli.options import (
-    DATA,
-    MODELS,
-    PARALLEL,
-    TRAINING,
-    AsJson,
-    ColumnOptions,
-    Integer,
-    ModelOptions,
-    TrainingOptions,
-    option,
-)
+from parsgd.cli.option_groups import LearnOptions
+from parsgd.cli.options import MODELS, AsJson, data_option, option, parallel_option, training_option
 from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.viz import number_format
 
@@ -39,7 +30,7 @@ EXAMPLES = (
     "parsgd bench digits --loss log_loss --workers 1,2 --repeats 3",
     "parsgd bench --model sgd-regressor --rows 5000 --features 20 --repeats 3",
 )
-_GENERATED = "Generated data"
+generator_option = partial(option, panel="Generated data")
 # Standard deviation of the noise; that of the signal is 1.
 _NOISE = 0.5
 # Parameters that scikit-learn lacks and that do not change the model.
@@ -53,24 +44,22 @@ class Contender:
     library: str
     workers: int
     estimator: Any
-    seconds: list[float]
     first_s: float = 0.0
+    seconds: list[float] = field(default_factory=list)
 
 
 def bench(
-    model_options: ModelOptions,
-    training: TrainingOptions,
-    columns: ColumnOptions,
+    learn: LearnOptions,
     data: Annotated[
         str | None, typer.Argument(metavar="[DATA]", help="As in parsgd fit. Default: generated data.")
     ] = None,
-    rows: Annotated[Integer, option("Rows to generate. Default: 100,000.", panel=_GENERATED)] = None,
-    features: Annotated[Integer, option("Columns to generate. Default: 100.", panel=_GENERATED)] = None,
-    classes: Annotated[Integer, option("Classes to generate. Default: 2.", panel=_GENERATED)] = None,
-    workers: Annotated[str, option("Worker counts to compare.", panel=PARALLEL)] = "1,2",
-    passes: Annotated[int, option("Passes over the data in each fit.", panel=TRAINING)] = 5,
+    rows: Annotated[int | None, generator_option("Rows to generate. Default: 100,000.")] = None,
+    features: Annotated[int | None, generator_option("Columns to generate. Default: 100.")] = None,
+    classes: Annotated[int | None, generator_option("Classes to generate. Default: 2.")] = None,
+    workers: Annotated[str, parallel_option("Worker counts to compare.")] = "1,2",
+    passes: Annotated[int, training_option("Passes over the data in each fit.")] = 5,
     repeats: Annotated[int, option("Fits per library and worker count; the table has the median.")] = 5,
-    test_fraction: Annotated[float, option("Fraction of the rows held out for the score.", panel=DATA)] = 0.2,
+    test_fraction: Annotated[float, data_option("Fraction of the rows held out for the score.")] = 0.2,
     quick: Annotated[bool, option("At most 3 fits each; a tenth of the generated rows.", "--quick")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -83,28 +72,26 @@ def bench(
     from parsgd.cli import fitting, scoring
 
     console = Console(as_json)
-    sizes = {"rows": rows, "features": features, "classes": classes}
-    for name, value in sizes.items():
+    for name, value, least in (("rows", rows, 10), ("features", features, 1), ("classes", classes, 2)):
         if value is not None and data is not None:
             raise UsageError(f"--{name} is for generated data; remove it or {data}.")
-        if value is not None and value < (2 if name == "classes" else 1 if name == "features" else 10):
+        if value is not None and value < least:
             raise UsageError(f"--{name} {value}: too few; use at least 10 rows, 1 column and 2 classes.")
     for name, value in (("passes", passes), ("repeats", repeats)):
         if value < 1:
             raise UsageError(f"--{name} must be 1 or more; got {value}.")
     # without a stopping rule
-    parameters = training.parameters(model_options) | {"max_iter": passes, "tol": None}
+    parameters = learn.parameters() | {"max_iter": passes, "tol": None}
     worker_counts, repeats = option_values.parse_counts(workers, "--workers"), min(repeats, 3) if quick else repeats
-    options = columns.encoding_options()
-    ours = fitting.make_estimator(model_options.model, parameters)
+    ours = fitting.make_estimator(learn.model, parameters)
     theirs = make_counterpart(ours)
-    request = fitting.DataRequest((data or "",), model_options.target, options, test_fraction, training.seed)
     if data is None:
+        fitting.check_fraction(test_fraction)
         shape = (rows or (10_000 if quick else 100_000), features or 100, classes or 2)
         console.print(f"generated: {shape[0]:,} rows, {shape[1]:,} columns", style="bold")
-        parts = generate(shape, scoring.task_of(ours) == "classes", test_fraction, training.seed)
+        parts = generate(shape, scoring.task_of(ours) == "classes", test_fraction, learn.seed)
     else:
-        parts = fitting.prepare(request, ours, console)
+        parts = fitting.prepare((data,), learn, ours, console, test_fraction)
     contenders = make_contenders(ours, theirs, worker_counts, parts)
     measure(contenders, parts, repeats, console)
     report = {"data": data} | make_report(contenders, parts, passes, repeats)
@@ -160,7 +147,7 @@ def make_contenders(ours: Any, theirs: Any, workers: Sequence[int], parts: FitIn
     counts = sorted({1, *workers}) if parallel else [1]
     entries = [("scikit-learn", n, theirs, {"n_jobs": n} if parallel else {}) for n in counts]
     entries += [("parsgd", n, ours, {"n_jobs": n}) for n in sorted(set(workers))]
-    return [Contender(library, n, clone(one).set_params(**params), []) for library, n, one, params in entries]
+    return [Contender(library, n, clone(one).set_params(**params)) for library, n, one, params in entries]
 
 
 def measure(contenders: Sequence[Contender], parts: FitInputs, repeats: int, console: Console) -> None:
@@ -201,23 +188,21 @@ def make_report(contenders: Sequence[Contender], parts: FitInputs, passes: int, 
     from parsgd.cli.scoring import score
 
     base = statistics.median(contenders[0].seconds)
-    results = []
-    for contender in contenders:
-        median = statistics.median(contender.seconds)
-        results.append(
-            {
-                "library": contender.library,
-                "workers": contender.workers,
-                "estimator": type(contender.estimator).__name__,
-                "median_s": median,
-                "fastest_s": min(contender.seconds),
-                "slowest_s": max(contender.seconds),
-                "first_s": contender.first_s,
-                "passes": int(contender.estimator.n_iter_),
-                "speedup": base / median,
-                "scores": score(contender.estimator, *parts.scored),
-            }
-        )
+    results = [
+        {
+            "library": one.library,
+            "workers": one.workers,
+            "estimator": type(one.estimator).__name__,
+            "median_s": statistics.median(one.seconds),
+            "fastest_s": min(one.seconds),
+            "slowest_s": max(one.seconds),
+            "first_s": one.first_s,
+            "passes": int(one.estimator.n_iter_),
+            "speedup": base / statistics.median(one.seconds),
+            "scores": score(one.estimator, *parts.scored),
+        }
+        for one in contenders
+    ]
     return {
         "model": next(name for name, cls in MODELS.items() if cls == results[0]["estimator"]),
         "rows": parts.rows.shape[0],

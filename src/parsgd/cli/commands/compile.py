@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from parsgd.cli.console import Console
-from parsgd.cli.options import AsJson, Texts, option
+from parsgd.cli.options import AsJson, option
 
 EXAMPLES = ("parsgd compile --only binary --dense",)
 
 
 def compile(
     only: Annotated[
-        Texts, option("binary, multiclass, softmax, regression or network; repeatable.", "--only", metavar="KIND")
+        list[str] | None, option("binary, multiclass, softmax, regression or network; repeatable.", metavar="KIND")
     ] = None,
     dense: Annotated[bool, option("Compile for dense rows only.", "--dense")] = False,
     as_json: AsJson = False,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from parsgd.cli import options
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.console import Console
 from parsgd.cli.option_values import check_folder
-from parsgd.cli.options import AsJson, option
+from parsgd.cli.options import AsJson, ModelFile, option
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from parsgd.cli.tables.modelfile import ModelFile
+    from parsgd.cli.tables.modelfile import ModelFile as OpenedFile
 
 EXAMPLES = (
     "parsgd export iris.parsgd --onnx iris.onnx",
@@ -24,10 +22,10 @@ EXAMPLES = (
 
 
 def export(
-    model: options.ModelFile,
+    model: ModelFile,
     onnx: Annotated[Path, option("The ONNX file to write.", "--onnx", metavar="FILE")],
     encoded: Annotated[bool, option("Export the model without encoding, for encoded rows.", "--encoded")] = False,
-    dtype: Annotated[options.Text, option("float32 or float64. Default: float64, if the graph encodes.")] = None,
+    dtype: Annotated[str | None, option("float32 or float64. Default: float64, if the graph encodes.")] = None,
     opset: Annotated[int, option("Version of the ONNX operator set.")] = 17,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +59,7 @@ def export(
 
 
 def describe_columns(
-    fitted: ModelFile, path: Path, encoded: bool
+    fitted: OpenedFile, path: Path, encoded: bool
 ) -> tuple[np.ndarray | None, dict[str, np.ndarray], list[str]]:
     """Return the names of the columns of X, the encoding steps as arguments of ``to_onnx``, and notes about X.
 
@@ -84,13 +82,12 @@ def describe_columns(
                 f"{path}: an ONNX graph cannot encode the text column{'s' * (len(texts) > 1)} {listed(texts)}."
                 f" Use --encoded; the graph then takes the {columns.n_features:,} encoded columns."
             )
-        if not encoded:
-            steps = {
-                "fill": _join_learned((kind.fill, kind.width, np.nan) for kind in columns.kinds),
-                "mean": _join_learned((kind.center, kind.width, 0.0) for kind in columns.kinds),
-                "scale": _join_learned((kind.divisor, kind.width, 1.0) for kind in columns.kinds),
-            }
-            steps = steps if np.isfinite(steps["fill"]).all() else {}
+        learned_steps = {"fill": ("fill", np.nan), "mean": ("center", 0.0), "scale": ("divisor", 1.0)}
+        for step, (learned, default) in ({} if encoded else learned_steps).items():
+            values = ((getattr(kind, learned), kind.width) for kind in columns.kinds)
+            steps[step] = np.concatenate([np.full(width, default) if one is None else one for one, width in values])
+        if steps and not np.isfinite(steps["fill"]).all():
+            steps = {}
         dates = [name for kind in columns.kinds if isinstance(kind, Dates) for name in kind.names]
         if dates:
             notes.append(f"dates are days since 1970: {listed(dates, 10)}")
@@ -103,10 +100,3 @@ def describe_columns(
     elif "columns_" in vars(fitted.estimator):
         notes.append("X must be encoded; the graph does not change it")
     return names, steps, notes
-
-
-def _join_learned(values: Iterable[tuple[Sequence[float] | None, int, float]]) -> np.ndarray:
-    """Join learned values ``(values, width, default)`` of column kinds."""
-    import numpy as np
-
-    return np.concatenate([np.full(width, default) if given is None else given for given, width, default in values])

@@ -11,22 +11,9 @@ import typer
 
 from parsgd.cli.cli_errors import INTERRUPTED, CliExit, UsageError
 from parsgd.cli.console import Console
+from parsgd.cli.option_groups import CheckpointOptions, LearnOptions, ParallelOptions
 from parsgd.cli.option_values import check_folder
-from parsgd.cli.options import (
-    TRAINING,
-    AsJson,
-    CheckpointOptions,
-    ColumnOptions,
-    DataFiles,
-    Integer,
-    ModelOptions,
-    ParallelOptions,
-    Stream,
-    TestFraction,
-    Text,
-    TrainingOptions,
-    option,
-)
+from parsgd.cli.options import AsJson, DataFiles, Stream, TestFraction, option, training_option
 from parsgd.errors import Outcome
 from parsgd.viz import number_format
 
@@ -48,13 +35,11 @@ def fit(
     context: typer.Context,
     data: DataFiles,
     out: Annotated[Path, option("File for the model.", "--out", "-o", metavar="FILE")],
-    model_options: ModelOptions,
-    training: TrainingOptions,
+    learn: LearnOptions,
     parallel: ParallelOptions,
     checkpoints: CheckpointOptions,
-    columns: ColumnOptions,
-    max_iter: Annotated[Integer, option("Maximum passes over the data.", panel=TRAINING)] = None,
-    tol: Annotated[Text, option("Stop if the loss improves by less than this; none: never.", panel=TRAINING)] = None,
+    max_iter: Annotated[int | None, training_option("Maximum passes over the data.")] = None,
+    tol: Annotated[str | None, training_option("Stop if the loss improves by less than this; none: never.")] = None,
     test_fraction: TestFraction = 0.2,
     page: Annotated[Path | None, option("Also write a report page.", "--report", metavar="FILE.html")] = None,
     stream: Stream = None,
@@ -77,26 +62,23 @@ def fit(
     from parsgd.viz.report import write_report
 
     console = Console(as_json)
-    parameters = training.parameters(model_options, max_iter=max_iter, tol=tol, **parallel.parameters())
-    parameters |= checkpoints.parameters()
-    options = columns.encoding_options()
-    estimator = fitting.make_estimator(model_options.model, parameters, parallel)
-    request = fitting.DataRequest(tuple(data), model_options.target, options, test_fraction, training.seed, stream)
+    parameters = learn.parameters(max_iter=max_iter, tol=tol, **parallel.parameters()) | checkpoints.parameters()
+    estimator = fitting.make_estimator(learn.model, parameters, parallel)
     check_out(out)
     if page is not None:
         write_report.check_out(page, "--report", out)
-    parts = fitting.prepare(request, estimator, console)
+    parts = fitting.prepare(data, learn, estimator, console, test_fraction, stream)
     with interrupts.returning() as hold:
         warnings, seconds = fitting.fit(estimator, parts, console, **checkpoints.fit_arguments())
         # before scoring, so that a later error does not lose the model
-        modelfile.save(out, estimator, parts.encoding, model_options.target)
+        modelfile.save(out, estimator, parts.encoding, learn.target)
     try:
         if hold.presses and estimator.outcome_ is not Outcome.INTERRUPTED:
             raise KeyboardInterrupt
         scores = scoring.score(estimator, *parts.scored)
         report = make_report(estimator, parts, out, scores, seconds, warnings)
-        run = make_metadata(report, parts, context.meta[ARGUMENTS], data, model_options.target)
-        modelfile.save(out, estimator, parts.encoding, model_options.target, run)
+        run = make_metadata(report, parts, context.meta[ARGUMENTS], data, learn.target)
+        modelfile.save(out, estimator, parts.encoding, learn.target, run)
         if checkpoints.resume:
             number = report["resumed_from"]
             found = "no checkpoint; started a new fit" if number is None else f"resumed from round {number}"
@@ -128,10 +110,12 @@ def make_report(
     """Return the report that ``--json`` prints."""
     fitted = vars(estimator)
     choice = fitted.get("algorithm_")
+    # L-BFGS is not in the registry and has no workers
+    algorithm = (estimator.solver, "requested") if choice is None else (choice.name, choice.why)
     return {
         "model": str(out),
         "estimator": type(estimator).__name__,
-        "rows": {"training": parts.rows.shape[0], "test": 0 if parts.test_rows is None else parts.test_rows.shape[0]},
+        "rows": parts.n_rows,
         "features": int(estimator.n_features_in_),
         "scored_on": parts.scored_on,
         "scores": scores,
@@ -139,10 +123,7 @@ def make_report(
         "epochs": int(estimator.n_iter_),
         "outcome": estimator.outcome_.name,
         "resumed_from": fitted.get("resumed_from_"),
-        # L-BFGS is not in the registry and has no workers
-        "algorithm": {"name": estimator.solver, "why": "requested"}
-        if choice is None
-        else {"name": choice.name, "why": choice.why},
+        "algorithm": dict(zip(("name", "why"), algorithm, strict=True)),
         "workers": sum_workers(fitted.get("history_", [])),
         "warnings": warnings,
     }
@@ -168,6 +149,7 @@ def make_metadata(
     if parts.target is not None and report["scores"].get("accuracy") is not None:
         names, counts = np.unique(parts.target, return_counts=True)
         classes = {str(name): int(n) for name, n in zip(names[:_MAX_CLASSES], counts, strict=False)}
+    same = {name: report[name] for name in ("scores", "scored_on", "seconds", "warnings")}
     return RunMetadata(
         command=list(command),
         data=", ".join(data),
@@ -177,10 +159,7 @@ def make_metadata(
         columns=parts.columns,
         classes=classes,
         encoding=list(parts.notes),
-        scores=report["scores"],
-        scored_on=report["scored_on"],
-        seconds=report["seconds"],
-        warnings=report["warnings"],
+        **same,
         **here(),
     ).notes()
 
@@ -198,7 +177,11 @@ def print_summary(report: dict[str, Any], outcome: Outcome, console: Console) ->
     scored_on, n_rows = report["scored_on"], report["rows"]
     scores, time = number_format.scores(report["scores"]), number_format.duration(report["seconds"])
     console.print(f"{scored_on} score: {scores} ({n_rows[scored_on]:,} rows)", style="bold")
-    console.print(f"time:       {time}, {report['epochs']:,} epochs over {n_rows['training']:,} rows")
-    console.print(f"algorithm:  {report['algorithm']['name']}: {report['algorithm']['why']}")
-    console.print(f"outcome:    {outcome.value}")
-    console.print(f"saved:      {report['model']}")
+    console.print_facts(
+        {
+            "time": f"{time}, {report['epochs']:,} epochs over {n_rows['training']:,} rows",
+            "algorithm": f"{report['algorithm']['name']}: {report['algorithm']['why']}",
+            "outcome": outcome.value,
+            "saved": report["model"],
+        }
+    )

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from parsgd.cli.console import Console
-from parsgd.cli.options import AsJson, FileOptions
+from parsgd.cli.option_groups import FileOptions
+from parsgd.cli.options import AsJson
 
 EXAMPLES = (
     "parsgd info",
@@ -39,9 +40,9 @@ def info(
     if kind == "machine":
         report = module.describe_machine(console)
     elif kind == "data":
-        report = module.describe_data(what, console, files.encoding_options())
+        report = module.describe_data(what, console, files)
     else:
-        report = (module.describe_model if kind == "model" else module.describe_checkpoints)(Path(what), console)
+        report = getattr(module, f"describe_{kind}")(Path(what), console)
     console.print_json({"kind": kind} | report)
 
 
@@ -59,9 +60,7 @@ def detect_kind(what: str | None) -> str:
     if what is None:
         return "machine"
     path = Path(what)
-    if path.is_dir():
-        return "checkpoints" if any(name.endswith(ENDING) for name in os.listdir(path)) else "data"
-    if path.name.endswith(ENDING):
+    if path.name.endswith(ENDING) or (path.is_dir() and any(name.endswith(ENDING) for name in os.listdir(path))):
         return "checkpoints"
-    data = what in (*BUILT_IN, PIPE) or is_address(what) or readable(path) or not path.exists()
+    data = what in (*BUILT_IN, PIPE) or is_address(what) or path.is_dir() or readable(path) or not path.exists()
     return "data" if data else "model"

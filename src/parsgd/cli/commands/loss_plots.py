@@ -19,7 +19,7 @@ from parsgd.viz.report.line_charts import ChartLine
 
 Curves = dict[str, Sequence[CurvePoint]]
 
-_MARKERS = "•+xo*#"
+_MARKERS, _COLORS = "•+xo*#", ("blue", "orange", "green", "red", "magenta", "cyan")
 _HEIGHT, _WIDEST = 18, 110
 _SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -29,11 +29,11 @@ def check_libraries(terminal: bool, figure: Path | None) -> None:
     # plotext 6 lacks the functions of plotext 5
     if terminal and not _has("plotext", "plotsize"):
         raise MissingDependencyError("The plot needs plotext 5: pip install 'parsgd[cli]'; --json draws no plot.")
-    if figure is not None and not _has("matplotlib", "rcParams"):
-        raise MissingDependencyError("--figure needs matplotlib: pip install 'parsgd[plot]'")
-    if figure is not None and figure.suffix.lower() not in _SUFFIXES:
-        raise UsageError(f"--figure {figure}: the name must end in {', '.join(_SUFFIXES)}.")
     if figure is not None:
+        if not _has("matplotlib", "rcParams"):
+            raise MissingDependencyError("--figure needs matplotlib: pip install 'parsgd[plot]'")
+        if figure.suffix.lower() not in _SUFFIXES:
+            raise UsageError(f"--figure {figure}: the name must end in {', '.join(_SUFFIXES)}.")
         check_folder(figure, "--figure")
 
 
@@ -44,31 +44,32 @@ def _has(package: str, name: str) -> bool:
         return False
 
 
-def make_steps(curve: Sequence[CurvePoint], end: float, size: float) -> tuple[list[float], list[float]]:
-    """Return times, in units of ``size`` seconds, and losses of a curve as a step function up to ``end``.
+def make_steps(curves: Curves) -> tuple[dict[str, tuple[list[float], list[float]]], str]:
+    """Return times and losses of each curve as a step function up to the last end, and the unit of the times.
 
-    >>> make_steps([CurvePoint(0.0, 0.0, 0.7), CurvePoint(2.0, 1.0, 0.5)], 3.0, 1.0)
-    ([0.0, 2.0, 2.0, 3.0], [0.7, 0.7, 0.5, 0.5])
+    >>> make_steps({"local": [CurvePoint(0.0, 0.0, 0.7), CurvePoint(2.0, 1.0, 0.5)]})
+    ({'local': ([0.0, 2.0, 2.0, 2.0], [0.7, 0.7, 0.5, 0.5])}, 's')
     """
-    times, losses = [], []
-    for point, until in zip(curve, [point.seconds for point in curve[1:]] + [end], strict=True):
-        times += [point.seconds / size, until / size]
-        losses += [point.loss, point.loss]
-    return times, losses
+    end = max(curve[-1].seconds for curve in curves.values())
+    unit, size = unit_of(end)
+    steps = {}
+    for name, curve in curves.items():
+        starts = [point.seconds / size for point in curve]
+        times = [time for pair in zip(starts, [*starts[1:], end / size], strict=True) for time in pair]
+        steps[name] = times, [point.loss for point in curve for _ in range(2)]
+    return steps, unit
 
 
 def draw_in_terminal(curves: Curves, loss: str, width: int, colors: bool) -> str:
     """Return the curves as lines of text, at most ``width`` characters wide."""
     import plotext
 
-    end = max(curve[-1].seconds for curve in curves.values())
-    unit, size = unit_of(end)
+    steps, unit = make_steps(curves)
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plotsize(min(width, _WIDEST), _HEIGHT)
-    for i, (name, curve) in enumerate(curves.items()):
-        times, losses = make_steps(curve, end, size)
-        settings = {"color": ("blue", "orange", "green", "red", "magenta", "cyan")[i % 6]} if colors else {}
+    for i, (name, (times, losses)) in enumerate(steps.items()):
+        settings = {"color": _COLORS[i % len(_COLORS)]} if colors else {}
         plotext.plot(times, losses, label=name, marker=_MARKERS[i % len(_MARKERS)], **settings)
     plotext.xlabel(f"virtual time, {unit}")
     plotext.title(loss)
@@ -82,12 +83,10 @@ def save_figure(curves: Curves, loss: str, path: Path) -> None:
     """Save the curves as a figure in the style of :mod:`parsgd.plotting`; the suffix of ``path`` gives the format."""
     from matplotlib.figure import Figure
 
-    end = max(curve[-1].seconds for curve in curves.values())
-    unit, size = unit_of(end)
+    steps, unit = make_steps(curves)
     # without pyplot no window opens and no back end is selected
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
-    steps = {name: make_steps(curve, end, size) for name, curve in curves.items()}
     lines = [ChartLine(name, [(*point, "") for point in zip(*both, strict=True)]) for name, both in steps.items()]
     plot_style.draw_lines(axes, lines, marker=None)
     plot_style.finish(axes, "" if len(curves) > 1 else next(iter(curves)), f"virtual time, {unit}", loss)

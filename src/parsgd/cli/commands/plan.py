@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from parsgd.cli import option_values
 from parsgd.cli.console import Console
-from parsgd.cli.options import (
-    PARALLEL,
-    TRAINING,
-    AsJson,
-    ColumnOptions,
-    DataFile,
-    ModelOptions,
-    Number,
-    Text,
-    TrainingOptions,
-    option,
-)
+from parsgd.cli.option_groups import LearnOptions
+from parsgd.cli.options import AsJson, DataFile, option, parallel_option, training_option
 
 if TYPE_CHECKING:
     from parsgd.planning.plan_table import TrainingPlan
@@ -28,21 +19,19 @@ EXAMPLES = (
     "parsgd plan breast-cancer --loss log_loss --workers 1,2,8 --latency 0.5ms",
     "parsgd plan table.csv --target price --model sgd-regressor --workers 1,2",
 )
-_CLUSTER = "Workers beyond this machine's cores"
+cluster_option = partial(option, panel="Workers beyond this machine's cores")
 
 
 def plan(
     data: DataFile,
-    model_options: ModelOptions,
-    training: TrainingOptions,
-    columns: ColumnOptions,
-    workers: Annotated[str, option("Worker counts to compare.", panel=PARALLEL)] = "1,2,4,8,64",
-    latency: Annotated[str, option("Latency of a message, one way.", panel=_CLUSTER)] = "0s",
-    bandwidth: Annotated[Number, option("Bytes per second per worker. Default: unlimited.", panel=_CLUSTER)] = None,
-    merge: Annotated[Text, option("Driver's time per report. Default: measured.", panel=_CLUSTER)] = None,
-    passes: Annotated[int, option("Passes of the serial fit.", panel=TRAINING)] = 5,
+    learn: LearnOptions,
+    workers: Annotated[str, parallel_option("Worker counts to compare.")] = "1,2,4,8,64",
+    latency: Annotated[str, cluster_option("Latency of a message, one way.")] = "0s",
+    bandwidth: Annotated[float | None, cluster_option("Bytes per second per worker. Default: unlimited.")] = None,
+    merge: Annotated[str | None, cluster_option("Driver's time per report. Default: measured.")] = None,
+    passes: Annotated[int, training_option("Passes of the serial fit.")] = 5,
     tolerance: Annotated[float, option("Relative tolerance on the serial fit's loss.")] = 0.01,
-    seconds: Annotated[Text, option("Time for planning. Default: 2s, or a tenth of a fit.")] = None,
+    seconds: Annotated[str | None, option("Time for planning. Default: 2s, or a tenth of a fit.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Recommend a number of workers and an algorithm, with the reason.
@@ -66,11 +55,9 @@ def plan(
         "seconds": None if seconds is None else option_values.parse_seconds(seconds, "--seconds"),
     }
     # without a stopping rule unless a tolerance was given
-    parameters = training.parameters(model_options, max_iter=passes, tol="none")
-    estimator = fitting.make_estimator(model_options.model, parameters)
-    fitting.require_heldout_loss(estimator, model_options.model)
-    request = fitting.DataRequest((data,), model_options.target, columns.encoding_options())
-    parts = fitting.prepare(request, estimator, console)
+    estimator = fitting.make_estimator(learn.model, learn.parameters(max_iter=passes, tol="none"))
+    fitting.require_heldout_loss(estimator, learn.model)
+    parts = fitting.prepare((data,), learn, estimator, console)
     plan = parsgd.plan(estimator, parts.rows, parts.target, **settings)
     console.print_table("predicted", HEADER, plan.rows())
     console.print_notes(plan.facts())
@@ -82,15 +69,11 @@ def plan(
 def list_values(plan: TrainingPlan) -> dict[str, Any]:
     """Return the plan as plain values; the time of a fit that misses the loss is null, with ``"reaches": false``."""
     return {
-        "goal": plan.goal,
-        "passes": plan.passes,
+        **{name: getattr(plan, name) for name in ("goal", "passes", "why", "noise_scale", "seconds")},
         "cells": [_cell(cell) for cell in plan.cells],
         "best": _cell(plan.best),
-        "why": plan.why,
-        "noise_scale": plan.noise_scale,
         "spread": None if plan.spread is None else asdict(plan.spread),
         "costs": asdict(plan.costs),
-        "seconds": plan.seconds,
         "notes": list(plan.notes),
     }
 

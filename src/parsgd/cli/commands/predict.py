@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from parsgd.cli import output
 from parsgd.cli.cli_errors import UsageError
 from parsgd.cli.console import Console
+from parsgd.cli.option_groups import FileOptions
 from parsgd.cli.option_values import check_folder
-from parsgd.cli.options import AsJson, DataFiles, FileOptions, ModelFile, Stream, Text, option
+from parsgd.cli.options import AsJson, DataFiles, ModelFile, Stream, option
 from parsgd.utils.atomic_io import write_atomically
 from parsgd.viz import number_format
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from parsgd.cli.fitting import Columns
     from parsgd.cli.tables.read_data import Data
 
 PREDICT_EXAMPLES = (
@@ -47,7 +50,7 @@ def predict(
 
     As DATA and as --out, - stands for CSV on standard input and standard output.
     """
-    from parsgd.cli.tables import modelfile, read_data
+    from parsgd.cli.tables import modelfile
 
     if as_json and out == "-":
         raise UsageError("--json and --out - both write to standard output; give --out a file.")
@@ -56,9 +59,8 @@ def predict(
         raise UsageError(f"--out {out}: the file name must end in {', '.join(_WRITABLE)}, or be - for standard output.")
     if out != "-":
         check_folder(path, "--out")
-    options = files.encoding_options()
     fitted = modelfile.load(model)
-    rows = _select_test_rows(read_data.read(data, options, stream, fitted.columns))
+    rows = open_rows(data, files, stream, fitted.columns)
     columns = compute_predictions(fitted.estimator, fitted.rows(rows))
     count = len(columns["prediction"])
     if out == "-":
@@ -68,7 +70,7 @@ def predict(
     else:
         with write_atomically(out) as temporary:
             _write(columns, temporary, path.suffix.lower())
-    console.print_notes([*_describe_stream(rows), *rows.notes])
+    console.print_notes(rows.notes)
     console.print(f"{count:,} predictions written to {'standard output' if out == '-' else out}")
     console.print_json({"model": str(model), "data": list(data), "out": out, "rows": count})
 
@@ -90,11 +92,13 @@ def _make_frame(columns: dict[str, np.ndarray]) -> pd.DataFrame:
     """Return the columns as a DataFrame; matrices become one column per class or output."""
     import pandas as pd
 
-    columns = dict(columns)
-    classes, table = columns.pop("classes", None), {}
+    table = {}
     for name, values in columns.items():
-        labels = range(values.shape[1]) if values.ndim == 2 and classes is None else classes
-        table |= {name: values} if values.ndim == 1 else {f"{name}_{c}": values[:, i] for i, c in enumerate(labels)}
+        if values.ndim == 2:
+            labels = columns.get("classes", range(values.shape[1]))
+            table |= {f"{name}_{label}": values[:, i] for i, label in enumerate(labels)}
+        elif name != "classes":
+            table[name] = values
     return pd.DataFrame(table)
 
 
@@ -112,39 +116,49 @@ def _write(columns: dict[str, np.ndarray], path: Path, suffix: str) -> None:
         _make_frame(columns).to_csv(path, index=False)
 
 
-def _describe_stream(data: Data) -> list[str]:
-    return [] if data.stream_reason is None else [f"{data.name}: {data.n_rows:,} rows, streamed ({data.stream_reason})"]
-
-
 def evaluate(
     model: ModelFile,
     data: DataFiles,
     files: FileOptions,
-    target: Annotated[Text, option("Column of true values. Default: the target of the fit.", metavar="COLUMN")] = None,
+    target: Annotated[
+        str | None, option("Column of true values. Default: the target of the fit.", metavar="COLUMN")
+    ] = None,
     stream: Stream = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a saved model on data with true values."""
     from parsgd.cli.scoring import label_type, score, task_of
-    from parsgd.cli.tables import modelfile, read_data, target_column
+    from parsgd.cli.tables import modelfile, target_column
 
-    console, options = Console(as_json), files.encoding_options()
+    console = Console(as_json)
     fitted = modelfile.load(model)
     task = task_of(fitted.estimator)
     column = target or fitted.target
-    rows = _select_test_rows(read_data.read(data, options, stream, fitted.columns, column))
+    rows = open_rows(data, files, stream, fitted.columns, column)
     if rows.predefined_target or (task == "outliers" and column not in rows.schema.names):
         column = target
     rows = target_column.clean(target_column.take_target(rows, column, needed=task != "outliers"), task)
     labels = label_type(fitted.estimator.classes_) if task == "classes" else None
     scores = score(fitted.estimator, fitted.rows(rows), rows.targets(task, labels)[0] if rows.has_targets else None)
-    console.print_notes([*_describe_stream(rows), *rows.notes])
+    console.print_notes(rows.notes)
     console.print(f"{rows.name}: {number_format.scores(scores)} ({rows.n_rows:,} rows)", style="bold")
     console.print_json({"model": str(model), "data": rows.name, "rows": rows.n_rows, "scores": scores})
 
 
-def _select_test_rows(data: Data) -> Data:
-    """Return the test set of the file if it has one, because the model may have been fitted to the other rows."""
-    if data.test is None:
-        return data
-    return replace(data.test, notes=(*data.notes, "only the test rows of the file are used"))
+def open_rows(
+    names: Sequence[str],
+    options: FileOptions,
+    stream: bool | None,
+    columns: Columns | None,
+    target: str | None = None,
+) -> Data:
+    """Read data with notes about it: its test set if it has one, because the model may know the other rows."""
+    from parsgd.cli.tables import read_data
+
+    data = read_data.read(names, options, stream, columns, target)
+    if data.test is not None:
+        data = replace(data.test, notes=(*data.notes, "only the test rows of the file are used"))
+    if data.stream_reason is not None:
+        streamed = f"{data.name}: {data.n_rows:,} rows, streamed ({data.stream_reason})"
+        data = replace(data, notes=(streamed, *data.notes))
+    return data

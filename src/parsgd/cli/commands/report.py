@@ -27,5 +27,5 @@ def report(
 
     console = Console(as_json)
     parsgd.write_report(model, out)
-    console.print(f"saved:      {out}")
+    console.print_facts({"saved": out})
     console.print_json({"model": str(model), "out": str(out), "bytes": out.stat().st_size})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,20 +13,8 @@ from parsgd import registry
 from parsgd.cli import option_values
 from parsgd.cli.cli_errors import INTERRUPTED, CliExit, UsageError
 from parsgd.cli.console import Console
-from parsgd.cli.options import (
-    PARALLEL,
-    TRAINING,
-    AsJson,
-    ColumnOptions,
-    DataFile,
-    ModelOptions,
-    Number,
-    TestFraction,
-    Text,
-    Texts,
-    TrainingOptions,
-    option,
-)
+from parsgd.cli.option_groups import LearnOptions
+from parsgd.cli.options import AsJson, DataFile, TestFraction, option, parallel_option, training_option
 from parsgd.errors import DivergedError, Outcome, WorkersLostError, choose, did_you_mean
 from parsgd.utils import interrupts
 from parsgd.viz import number_format
@@ -34,33 +23,30 @@ if TYPE_CHECKING:
     from parsgd.cli.fitting import FitInputs
     from parsgd.core import Algorithm
     from parsgd.engines.simulated import Simulated
-    from parsgd.planning.trials.heldout import ObservedFit
 
 EXAMPLES = (
     "parsgd simulate breast-cancer --speeds 1,1,0.5,0.1 --latency 5ms --rate 1e4",
     "parsgd simulate digits --speeds 1x8 --algorithm local,weighted --passes 2",
 )
-_WORKERS = "Simulated workers"
+worker_option = partial(option, panel="Simulated workers")
 
 
 def simulate(
     data: DataFile,
-    model_options: ModelOptions,
-    training: TrainingOptions,
-    columns: ColumnOptions,
-    speeds: Annotated[str, option("Speed of each worker, 1 is full; 1x900,0.1x100: 1,000 workers.", panel=_WORKERS)],
-    latency: Annotated[str, option("Latency of a message, one way; one, or one per worker.", panel=_WORKERS)] = "0s",
-    rate: Annotated[float, option("Examples per second at speed 1.", panel=_WORKERS)] = 1e6,
-    jitter: Annotated[float, option("Standard deviation of the logarithm of a task's time.", panel=_WORKERS)] = 0.0,
-    failures: Annotated[Texts, option("WORKER:TIME or FIRST-LAST:TIME; repeatable.", panel=_WORKERS)] = None,
-    bandwidth: Annotated[Number, option("Bytes per second per worker. Default: unlimited.", panel=_WORKERS)] = None,
-    merge: Annotated[str, option("Driver's time per report.", panel=_WORKERS)] = "0s",
+    learn: LearnOptions,
+    speeds: Annotated[str, worker_option("Speed of each worker, 1 is full; 1x900,0.1x100: 1,000 workers.")],
+    latency: Annotated[str, worker_option("Latency of a message, one way; one, or one per worker.")] = "0s",
+    rate: Annotated[float, worker_option("Examples per second at speed 1.")] = 1e6,
+    jitter: Annotated[float, worker_option("Standard deviation of the logarithm of a task's time.")] = 0.0,
+    failures: Annotated[list[str] | None, worker_option("WORKER:TIME or FIRST-LAST:TIME; repeatable.")] = None,
+    bandwidth: Annotated[float | None, worker_option("Bytes per second per worker. Default: unlimited.")] = None,
+    merge: Annotated[str, worker_option("Driver's time per report.")] = "0s",
     algorithm: Annotated[
-        str, option("Algorithms to compare, NAME or NAME:KEY=VALUE, such as local:sync_every=1.", panel=PARALLEL)
+        str, parallel_option("Algorithms to compare, NAME or NAME:KEY=VALUE, such as local:sync_every=1.")
     ] = "weighted,local,minibatch",
-    seconds: Annotated[Text, option("Length of a round, such as 0.2s.", metavar="TIME", panel=PARALLEL)] = None,
-    passes: Annotated[int, option("Passes over the data.", panel=TRAINING)] = 5,
-    goal: Annotated[Number, option("Target loss. Default: the lowest that all reach.")] = None,
+    seconds: Annotated[str | None, parallel_option("Length of a round, such as 0.2s.", metavar="TIME")] = None,
+    passes: Annotated[int, training_option("Passes over the data.")] = 5,
+    goal: Annotated[float | None, option("Target loss. Default: the lowest that all reach.")] = None,
     figure: Annotated[Path | None, option("Save the plot as .png, .pdf or .svg.", metavar="FILE")] = None,
     test_fraction: TestFraction = 0.2,
     as_json: AsJson = False,
@@ -92,7 +78,7 @@ def simulate(
         failures=option_values.parse_failures(failures or (), len(worker_speeds)),
         bandwidth_bytes_per_s=float("inf") if bandwidth is None else bandwidth,
         merge_s=option_values.parse_seconds(merge, "--merge"),
-        seed=training.seed,
+        seed=learn.seed,
     )
     engine.for_each("latency_s", len(worker_speeds))
     round_seconds = None if seconds is None else option_values.parse_seconds(seconds, "--seconds")
@@ -100,14 +86,11 @@ def simulate(
     loss_plots.check_libraries(not as_json, figure)
     for one in algorithms.values():
         refuse_unoffered(None, one, engine)
-    parameters = training.parameters(model_options, max_iter=passes, tol="none")
-    estimator = fitting.make_estimator(model_options.model, parameters)
+    estimator = fitting.make_estimator(learn.model, learn.parameters(max_iter=passes, tol="none"))
     if fitting.uses_lbfgs(estimator):
         raise UsageError("solver=lbfgs has one worker; simulate solver=adam, adamw or sgd.")
-    fitting.require_heldout_loss(estimator, model_options.model)
-    options = columns.encoding_options()
-    request = fitting.DataRequest((data,), model_options.target, options, test_fraction, training.seed)
-    parts = fitting.prepare(request, estimator, console)
+    fitting.require_heldout_loss(estimator, learn.model)
+    parts = fitting.prepare((data,), learn, estimator, console, test_fraction)
     results = []
     for label, one in algorithms.items():
         console.print(f"{label}:", style="bold")
@@ -115,7 +98,7 @@ def simulate(
         if results[-1]["outcome"] == Outcome.INTERRUPTED.name:
             break
     report = {
-        "rows": {"training": parts.rows.shape[0], "test": 0 if parts.test_rows is None else parts.test_rows.shape[0]},
+        "rows": parts.n_rows,
         "features": parts.rows.shape[1],
         "scored_on": parts.scored_on,
         "loss": f"mean {fitting.loss_of(estimator)} on the {parts.scored_on} rows",
@@ -169,36 +152,34 @@ def train(
     classes = np.unique(parts.target) if scoring.task_of(estimator) == "classes" else None
     observed = ObservedFit(algorithm, engine, HeldOut(*parts.scored, classes, kind_of(estimator)))
     estimator = clone(estimator).set_params(algorithm=observed, engine=observed, n_jobs=None)
+    failure = None
     try:
         with interrupts.returning():
             messages, real_seconds = fitting.fit(estimator, parts, console, ignored=(ConvergenceWarning,))
     except (WorkersLostError, DivergedError) as error:
-        console.print(f"  {error}", style="yellow")
-        observed.record_loss()
-        return {"outcome": type(error).__name__, "why": str(error), "warnings": []} | _describe_curve(observed)
+        failure = error
     observed.record_loss()
+    last = observed.curve[-1]
+    curve = {
+        "seconds": last.seconds,
+        "passes": last.passes,
+        "seconds_per_pass": last.seconds / last.passes if last.passes else None,
+        "curve": [point._asdict() for point in observed.curve],
+    }
+    if failure is not None:
+        console.print(f"  {failure}", style="yellow")
+        return {"outcome": type(failure).__name__, "why": str(failure), "warnings": [], **curve}
     history = estimator.history_
     return {
         "outcome": estimator.outcome_.name,
         "why": estimator.outcome_.value,
         "warnings": messages,
-        **_describe_curve(observed),
-        "loss": observed.curve[-1].loss,
+        **curve,
+        "loss": last.loss,
         "scores": scoring.score(estimator, *parts.scored),
         "waited": measure_waiting(history, engine),
         "lost": [task for entry in history for task in entry["lost"]],
         "real_seconds": real_seconds,
-    }
-
-
-def _describe_curve(observed: ObservedFit) -> dict[str, Any]:
-    last = observed.curve[-1]
-    per_pass = last.seconds / last.passes if last.passes else None
-    return {
-        "seconds": last.seconds,
-        "passes": last.passes,
-        "seconds_per_pass": per_pass,
-        "curve": [point._asdict() for point in observed.curve],
     }
 
 
@@ -228,6 +209,7 @@ def find_time_to_loss(curve: Sequence[dict[str, float]], goal: float | None) -> 
 def print_report(report: dict[str, Any], figure: Path | None, console: Console) -> None:
     """Print warnings, the table, the plot and the scores."""
     from parsgd.cli.commands import loss_plots
+    from parsgd.planning.trials.heldout import CurvePoint
 
     for result in report["algorithms"]:
         for warning in result["warnings"]:
@@ -236,32 +218,28 @@ def print_report(report: dict[str, Any], figure: Path | None, console: Console) 
     to_goal = "time to goal" if goal is None else f"to loss {goal:.4g}"
     header = ("algorithm", "passes", "time", "per pass", to_goal, "final loss", "waiting", "lost")
     console.print_table("virtual time", header, [_row(result) for result in report["algorithms"]])
-    seen = {result["algorithm"]: result["curve"] for result in report["algorithms"]}
-    drawn = {name: [loss_plots.CurvePoint(**point) for point in curve] for name, curve in seen.items()}
+    curves = {one["algorithm"]: [CurvePoint(**point) for point in one["curve"]] for one in report["algorithms"]}
     if not console.quiet:
-        console.print_plot(lambda width, colors: loss_plots.draw_in_terminal(drawn, report["loss"], width, colors))
+        console.print_plot(lambda width, colors: loss_plots.draw_in_terminal(curves, report["loss"], width, colors))
     for result in report["algorithms"]:
         if "scores" in result:
             real = number_format.duration(result["real_seconds"])
             found = number_format.scores(result["scores"])
             console.print(f"{result['algorithm']}: {report['scored_on']} {found}; simulated in {real}")
     if figure is not None:
-        loss_plots.save_figure(drawn, report["loss"], figure)
-        console.print(f"saved:      {figure}")
+        loss_plots.save_figure(curves, report["loss"], figure)
+        console.print_facts({"saved": figure})
 
 
 def _row(result: dict[str, Any]) -> list[str]:
-    def cell(key: str, text: Callable[[Any], str]) -> str:
-        return "-" if result.get(key) is None else text(result[key])
-
-    lost = cell("lost", lambda lost: f"{len(lost):,}" if lost else "none")
-    return [
+    """Return the cells of a result; a failed fit has no loss."""
+    per_pass, to_goal = (result[key] for key in ("seconds_per_pass", "seconds_to_goal"))
+    cells = [
         result["algorithm"],
         f"{result['passes']:.3g}",
-        number_format.seconds(result["seconds"]),
-        cell("seconds_per_pass", number_format.seconds),
-        cell("seconds_to_goal", number_format.seconds),
-        cell("loss", lambda loss: f"{loss:.4g}") if "loss" in result else result["outcome"],
-        cell("waited", lambda share: f"{share:.0%}"),
-        "all" if result["outcome"] == "WorkersLostError" else lost,
+        *("-" if value is None else number_format.seconds(value) for value in (result["seconds"], per_pass, to_goal)),
     ]
+    if "loss" not in result:
+        return [*cells, result["outcome"], "-", "all" if result["outcome"] == "WorkersLostError" else "-"]
+    lost = f"{len(result['lost']):,}" if result["lost"] else "none"
+    return [*cells, f"{result['loss']:.4g}", f"{result['waited']:.0%}", lost]

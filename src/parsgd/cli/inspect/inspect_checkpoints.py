@@ -22,17 +22,9 @@ from parsgd.viz import number_format
 
 # Parameters with their own option; others use --set.
 _OPTIONS = {
-    "loss": "--loss",
-    "penalty": "--penalty",
-    "alpha": "--alpha",
-    "learning_rate": "--learning-rate",
-    "tol": "--tol",
-    "eta0": "--eta0",
-    "learning_rate_init": "--eta0",
-    "batch_size": "--batch-size",
-    "average": "--average",
-    "random_state": "--seed",
-}
+    name: f"--{name.replace('_', '-')}"
+    for name in ("loss", "penalty", "alpha", "learning_rate", "tol", "eta0", "batch_size", "average")
+} | {"learning_rate_init": "--eta0", "random_state": "--seed"}
 
 
 def describe_checkpoints(path: Path, console: Console) -> dict[str, Any]:
@@ -112,12 +104,13 @@ def make_command(kept: CheckpointContent, folder: Path) -> str | None:
     arguments = ["--model", model]
     defaults = getattr(parsgd, MODELS[model])().get_params(deep=False)
     for name, written in kept.identity["parameters"].items():
-        if written != described(defaults[name]):
-            value = written.strip("'")
-            if name == "hidden_layer_sizes":
-                arguments += ["--hidden", value.strip("()").replace(" ", "").rstrip(",")]
-            else:
-                arguments += [_OPTIONS[name], value] if name in _OPTIONS else ["--set", f"{name}={value}"]
+        value = written.strip("'")
+        if written == described(defaults[name]):
+            continue
+        if name == "hidden_layer_sizes":
+            arguments += ["--hidden", value.strip("()").replace(" ", "").rstrip(",")]
+        else:
+            arguments += [_OPTIONS[name], value] if name in _OPTIONS else ["--set", f"{name}={value}"]
     n_workers = str(kept.identity["work"]["n_workers"])
     arguments += ["--workers", n_workers, *algorithm, "--checkpoint", str(folder), "--resume"]
     return f"parsgd fit DATA --out MODEL {shlex.join(arguments)}"
@@ -143,19 +136,23 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     for one in rounds:
         state = "valid" if one["problem"] is None else one["problem"]
         console.print_notes([f"round {one['round']}: {one['bytes']:,} bytes, {one['written']}, {state}"])
-    if report["held_by"] is not None:
-        console.print(f"writing:    process {report['held_by']} is writing checkpoints to this folder")
+    writer = report["held_by"]
+    if writer is not None:
+        console.print_facts({"writing": f"process {writer} is writing checkpoints to this folder"})
     if not any(one["problem"] is None for one in rounds):
-        console.print("resume:     no valid checkpoint; start a new fit in another folder")
+        console.print_facts({"resume": "no valid checkpoint; start a new fit in another folder"})
         return
-    estimator = report["estimator"] or "an estimator"
-    console.print(f"fit:        {estimator}, {report['algorithm']}, {report['workers']} workers")
-    time = number_format.duration(report["seconds"])
-    console.print(f"progress:   {report['epochs']:,} epochs over {report['rows']:,} rows in {time}")
-    console.print(f"ended:      {report['outcome'] if report['ended'] else 'no'}")
-    if not report["resumable"]:
-        console.print("resume:     training is complete; to continue, start a new fit in another folder")
-        return
+    time, estimator = number_format.duration(report["seconds"]), report["estimator"] or "an estimator"
     how = "possible with a larger --max-iter" if report["ended"] else "possible"
     command = report["command"] or "its algorithm was created in Python; use fit(..., resume=True) there"
-    console.print(f"resume:     {how}, with the same data and options: {command}")
+    resume = f"{how}, with the same data and options: {command}"
+    if not report["resumable"]:
+        resume = "training is complete; to continue, start a new fit in another folder"
+    console.print_facts(
+        {
+            "fit": f"{estimator}, {report['algorithm']}, {report['workers']} workers",
+            "progress": f"{report['epochs']:,} epochs over {report['rows']:,} rows in {time}",
+            "ended": report["outcome"] if report["ended"] else "no",
+            "resume": resume,
+        }
+    )

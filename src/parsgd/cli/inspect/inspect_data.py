@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from parsgd.cli.console import Console
+from parsgd.cli.option_groups import FileOptions
 from parsgd.cli.tables import read_data as files
-from parsgd.cli.tables.learn_columns import EncodingOptions, infer_kind
+from parsgd.cli.tables.learn_columns import infer_kind
 from parsgd.data.columns.arrow_values import numbers_in, texts_in
 from parsgd.data.columns.column_stats import batches
 from parsgd.data.columns.encoder import PassThroughEncoder
@@ -25,7 +26,7 @@ _NAMES = ("target", "label", "labels", "y", "class", "outcome", "response")
 _MAX_CANDIDATES = 5
 
 
-def describe_data(name: str, console: Console, options: EncodingOptions | None = None) -> dict[str, Any]:
+def describe_data(name: str, console: Console, options: FileOptions | None = None) -> dict[str, Any]:
     """Print and return the report; raise DataFileError if the data cannot be read."""
     seen = files.read(name, options)
     report: dict[str, Any] = {
@@ -74,7 +75,7 @@ def describe_table(seen: files.Data) -> dict[str, Any]:
 def describe_column(column: Any, name: str, where: str) -> dict[str, Any]:
     """Return the kind, missing values and distinct values of one column."""
     try:
-        kind = infer_kind(column, name, EncodingOptions(), where)
+        kind = infer_kind(column, name, (), where)
     except DataFileError:
         # an unsupported type, such as lists
         return {"name": name, "kind": "other", "missing": column.null_count, "different": None}
@@ -92,15 +93,14 @@ def find_candidates(columns: Sequence[dict[str, Any]], n_rows: int) -> list[dict
     """Return possible targets: first those with a common name, then from the last column on."""
     found = []
     for position, column in enumerate(columns):
-        different = column["different"] or 0
-        if column["kind"] not in ("number", "category") or different < 2 or column["missing"] * 2 > n_rows:
+        kind, different = column["kind"], column["different"] or 0
+        if kind not in ("number", "category") or different < 2 or column["missing"] * 2 > n_rows:
             continue
-        classes = column["kind"] == "category" or different <= min(_MAX_CLASSES, n_rows // 2)
-        if column["kind"] == "category" and different > max(_MAX_CLASSES, n_rows // 10):
+        if kind == "category" and different > max(_MAX_CLASSES, n_rows // 10):
             continue
-        reason = f"{different:,} classes" if classes else f"{different:,} distinct numbers"
-        model = "sgd-classifier" if classes else "sgd-regressor"
-        candidate = {"column": column["name"], "model": model, "why": reason}
+        classes = kind == "category" or different <= min(_MAX_CLASSES, n_rows // 2)
+        model, what = ("sgd-classifier", "classes") if classes else ("sgd-regressor", "distinct numbers")
+        candidate = {"column": column["name"], "model": model, "why": f"{different:,} {what}"}
         found.append((column["name"].lower() not in _NAMES, -position, candidate))
     return [candidate for _, _, candidate in sorted(found, key=lambda item: item[:2])][:_MAX_CANDIDATES]
 
@@ -111,9 +111,8 @@ def print_report(report: dict[str, Any], seen: files.Data, console: Console) -> 
     console.print(f"{report['data']}: {report['rows']:,} rows, {report['columns']:,} columns{part}", style="bold")
     console.print_notes(seen.notes)
     if "kinds" in report:
-        rows = [
-            (c["name"], c["kind"], f"{c['missing']:,}", _format_count(c["different"])) for c in report["kinds"][:50]
-        ]
+        shown = report["kinds"][:50]
+        rows = [(c["name"], c["kind"], f"{c['missing']:,}", _format_count(c["different"])) for c in shown]
         console.print_table("columns", ("name", "kind", "missing", "distinct"), rows)
         if report["kinds"][50:]:
             console.print(f"and {len(report['kinds']) - 50:,} more columns")
@@ -121,7 +120,8 @@ def print_report(report: dict[str, Any], seen: files.Data, console: Console) -> 
         stored = f"{report['stored']:,} stored values, {report['missing']:,} missing"
         console.print(f"{report['layout']} {report['dtype']}, {stored}")
     if report["target"] is not None:
-        console.print(f"target:     part of the data; {_format_count(report['target']['different'])} distinct values")
+        different = _format_count(report["target"]["different"])
+        console.print_facts({"target": f"part of the data; {different} distinct values"})
     for found in report.get("candidates", []):
         console.print(f"target?     --target {found['column']} --model {found['model']} ({found['why']})")
 

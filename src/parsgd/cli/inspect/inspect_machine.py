@@ -85,10 +85,9 @@ def count_kernels() -> dict[str, Any]:
     path, stamp = compiling.cache_folder(), compiling.sources_stamp()
     if path is None:
         return {"folder": None, "ready": 0, "outdated": 0}
-    folder = Path(path)
-    counts = [_count_kernels_of(index, stamp) for index in sorted(folder.glob("*.nbi"))]
-    ready, old = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
-    return {"folder": str(folder), "ready": ready, "outdated": old}
+    counts = [_count_kernels_of(index, stamp) for index in Path(path).glob("*.nbi")]
+    ready, outdated = (sum(count[i] for count in counts) for i in range(2))
+    return {"folder": str(path), "ready": ready, "outdated": outdated}
 
 
 def _count_kernels_of(path: Path, stamp: str) -> tuple[int, int]:
@@ -110,19 +109,16 @@ def _count_kernels_of(path: Path, stamp: str) -> tuple[int, int]:
 
 def print_report(report: dict[str, Any], console: Console) -> None:
     """Print the report."""
-    memory = report["memory_bytes"]
+    memory, found = report["memory_bytes"], report["kernels"]
     console.print(f"parsgd {report['version']}, Python {report['python']} on {report['platform']}", style="bold")
-    console.print(f"cores:      {report['cores']}")
-    console.print(f"memory:     {'unknown' if memory is None else f'{memory / 2**30:.1f} GiB'}")
-    for library in report["blas"]:
-        blas = f"{library['library']} {library['version']}"
-        console.print(f"BLAS:       {blas}, {library['threads']} threads (1 in a fit)")
-    console.print(f"packages:   {', '.join(f'{name} {version}' for name, version in report['packages'].items())}")
+    size = "unknown" if memory is None else f"{memory / 2**30:.1f} GiB"
+    console.print_facts({"cores": report["cores"], "memory": size})
+    for one in report["blas"]:
+        console.print_facts({"BLAS": f"{one['library']} {one['version']}, {one['threads']} threads (1 in a fit)"})
+    facts = {"packages": ", ".join(f"{name} {version}" for name, version in report["packages"].items())}
     for extra, entry in report["extras"].items():
         missing = [name for name, version in entry["packages"].items() if version is None]
-        state = f"missing {', '.join(missing)}: {entry['install']}" if missing else "installed"
-        console.print(f"{extra + ':':12}{state}")
-    found = report["kernels"]
+        facts[extra] = f"missing {', '.join(missing)}: {entry['install']}" if missing else "installed"
     ready = f"{found['ready']} compiled" if found["ready"] else "none compiled yet; the first fits take longer"
     old = f", {found['outdated']} of another version" if found["outdated"] else ""
-    console.print(f"kernels:    {ready}{old}; in {found['folder']}")
+    console.print_facts(facts | {"kernels": f"{ready}{old}; in {found['folder']}"})

@@ -38,12 +38,12 @@ def describe_model(path: Path, console: Console) -> dict[str, Any]:
         "version": saved.version,
         "estimator": type(estimator).__name__,
         "task": task_of(estimator),
-        "parameters": {name: str(value) for name, value in list_changed_parameters(estimator).items()},
+        "parameters": list_changed_parameters(estimator),
         "features": int(estimator.n_features_in_),
         "columns": list_columns(fitted),
         "target": fitted.target,
         "classes": [str(name) for name in learned.get("classes_", [])],
-        "numbers": count_numbers(estimator),
+        "numbers": kind_of(estimator).n_parameters(estimator),
         "epochs": int(estimator.n_iter_),
         "outcome": None if outcome is None else outcome.name,
         "algorithm": None if choice is None else choice.name,
@@ -54,16 +54,10 @@ def describe_model(path: Path, console: Console) -> dict[str, Any]:
     return report
 
 
-def list_changed_parameters(estimator: Any) -> dict[str, Any]:
+def list_changed_parameters(estimator: Any) -> dict[str, str]:
     """Return the parameters that differ from their defaults."""
-    defaults = type(estimator)().get_params(deep=False)
-    given = estimator.get_params(deep=False)
-    return {name: value for name, value in given.items() if repr(value) != repr(defaults[name])}
-
-
-def count_numbers(estimator: Any) -> int:
-    """Return the number of learned coefficients and intercepts."""
-    return kind_of(estimator).n_parameters(estimator)
+    defaults, given = (one.get_params(deep=False) for one in (type(estimator)(), estimator))
+    return {name: str(value) for name, value in given.items() if repr(value) != repr(defaults[name])}
 
 
 def list_columns(fitted: modelfile.ModelFile) -> dict[str, list[str]] | None:
@@ -78,25 +72,23 @@ def list_columns(fitted: modelfile.ModelFile) -> dict[str, list[str]] | None:
 
 def print_report(report: dict[str, Any], console: Console) -> None:
     """Print the report."""
-    run, classes = report["run"] or {}, report["classes"]
+    run = report["run"] or dict.fromkeys(_RUN_FIELDS)
     console.print(f"{report['model']}: {report['estimator']}, {report['bytes']:,} bytes", style="bold")
-    console.print(f"written:    {report['written']} by parsgd {report['version']}")
-    if report["target"]:
-        console.print(f"predicts:   {report['target']}")
-    if classes:
-        console.print(f"classes:    {listed(classes, 10)}")
-    console.print(f"numbers:    {report['numbers']:,}, for {report['features']:,} features")
-    for kind, names in (report["columns"] or {}).items():
-        console.print(f"{kind + ':':12}{listed(names, 10)}")
+    facts = {
+        "written": f"{report['written']} by parsgd {report['version']}",
+        "predicts": report["target"],
+        "classes": listed(report["classes"], 10),
+        "numbers": f"{report['numbers']:,}, for {report['features']:,} features",
+        **{kind: listed(names, 10) for kind, names in (report["columns"] or {}).items()},
+    }
     given = ", ".join(f"{name}={value}" for name, value in report["parameters"].items())
-    console.print(f"parameters: {given or 'all parameters have their defaults'}")
     outcome = "" if report["outcome"] is None else f", {report['outcome']}"
-    console.print(f"trained:    {report['epochs']:,} epochs by {report['algorithm'] or 'one worker'}{outcome}")
-    if run.get("command"):
-        console.print(f"command:    parsgd {shlex.join(run['command'])}")
-    if run.get("data"):
-        console.print(f"data:       {run['data']}, {run.get('rows') or 0:,} rows; finished {run.get('finished')}")
-    if run.get("seconds"):
-        console.print(f"time:       {number_format.duration(run['seconds'])}")
-    if run.get("scores"):
-        console.print(f"score:      {number_format.scores(run['scores'])} on the {run.get('scored_on')} rows")
+    facts |= {
+        "parameters": given or "all parameters have their defaults",
+        "trained": f"{report['epochs']:,} epochs by {report['algorithm'] or 'one worker'}{outcome}",
+        "command": run["command"] and f"parsgd {shlex.join(run['command'])}",
+        "data": run["data"] and f"{run['data']}, {run['rows'] or 0:,} rows; finished {run['finished']}",
+        "time": run["seconds"] and number_format.duration(run["seconds"]),
+        "score": run["scores"] and f"{number_format.scores(run['scores'])} on the {run['scored_on']} rows",
+    }
+    console.print_facts({name: value or None for name, value in facts.items()})

@@ -46,12 +46,8 @@ def load_built_in(name: str) -> Any:
 def read_npz(path: Path) -> tuple[Any, Any, str, list[str]]:
     """Read arrays ``X, y``, or ``X_train, y_train`` and ``X_test, y_test``.
 
-    Returns ``(table, test_table, dtype, notes)``; ``test_table`` is None without test arrays.
-
-    Raises
-    ------
-    DataFileError
-        If the file is not a valid .npz file, or lacks these arrays.
+    Returns ``(table, test_table, dtype, notes)``; ``test_table`` is None without test arrays.  Raises DataFileError for
+    an invalid file, or one without these arrays.
     """
     if not zipfile.is_zipfile(path):
         raise DataFileError(f"{path}: not an .npz file of numpy.savez, or incomplete.")

@@ -18,12 +18,7 @@ def divide(data: Data, task: str, fraction: float, seed: int) -> tuple[Data, Dat
     """Return the remaining data, the held-out data, and the mask ``(n_rows,)`` of held-out rows.
 
     Classes have equal fractions in both parts, if every class has two rows and both parts have a row per class.  With
-    more than 100,000 classes, the rows are drawn regardless of them.
-
-    Raises
-    ------
-    DataFileError
-        If there are too few rows.
+    more than 100,000 classes, the rows are drawn regardless of them.  Raises DataFileError if there are too few rows.
     """
     n_rows = data.n_rows
     n_test = round(n_rows * fraction)
@@ -60,9 +55,8 @@ def draw(labels: Iterable[np.ndarray], counts: np.ndarray, n_test: int, seed: in
     drawn = np.floor(exact).astype(np.int64)
     # the largest remainders get the rows that rounding left
     drawn[np.argsort(drawn - exact, kind="stable")[: n_test - drawn.sum()]] += 1
-    keys = np.array(
-        [np.random.SeedSequence((seed, label)).generate_state(1, np.uint64)[0] for label in range(len(counts))]
-    )
+    seeds = (np.random.SeedSequence((seed, label)) for label in range(len(counts)))
+    keys = np.array([one.generate_state(1, np.uint64)[0] for one in seeds])
     rotation = (keys % counts.astype(np.uint64)).astype(np.int64)
     seen, masks = np.zeros(len(counts), dtype=np.int64), []
     for label in labels:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from parsgd.cli.option_groups import ColumnOptions
 from parsgd.data.columns.arrow_values import days_in, numbers_in, texts_in
 from parsgd.data.columns.column_kinds import Dates, Kind, Numeric, OneHot, Text
 from parsgd.data.columns.column_specs import index_names
@@ -31,23 +32,6 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}.*")
 KINDS = ("number", "date", "category", "words", "empty", "dropped", "index")
 
 
-@dataclass(frozen=True)
-class EncodingOptions:
-    """The options for columns and files.
-
-    ``standardize=None`` standardizes tables, but not svmlight rows.  ``header``, ``decimal`` and ``zero_based`` are
-    arguments of :func:`parsgd.open_dataset`.
-    """
-
-    categorical: tuple[str, ...] = ()
-    drop: tuple[str, ...] = ()
-    standardize: bool | None = None
-    max_categories: int = 1000
-    header: str | bool | list[str] | None = "auto"
-    decimal: str = "."
-    zero_based: bool | None = None
-
-
 def read_sample(pieces: Sequence[Piece], names: Sequence[str], texts: Sequence[str], name: str) -> Any:
     """Return all rows as an Arrow table, or a sample of more than 262,144 rows."""
     pa = arrow()
@@ -58,38 +42,31 @@ def read_sample(pieces: Sequence[Piece], names: Sequence[str], texts: Sequence[s
 
 
 def learn_table(
-    pieces: Sequence[Piece], schema: Any, target: str | None, options: EncodingOptions, name: str, labels: str | None
+    pieces: Sequence[Piece], schema: Any, target: str | None, options: ColumnOptions, name: str, labels: str | None
 ) -> tuple[Encoder, list[str]]:
     """Learn the encoder of a table from ``pieces``; return it with notes about the columns.
 
-    Raises
-    ------
-    DataFileError
-        If an option names an unknown column, or a column has an unsupported type.
+    Raises DataFileError if an option names an unknown column, or a column has an unsupported type.
     """
     names = [column for column in schema.names if column != target]
+    categorical, dropped = options.categorical or (), options.drop or ()
     known = set(names)
-    unknown = [column for column in (*options.categorical, *options.drop) if column not in known]
+    unknown = [column for column in (*categorical, *dropped) if column not in known]
     if unknown:
         hint = did_you_mean(unknown[0], names)
         raise DataFileError(f"{name}: has no column {unknown[0]!r}.{hint} Its columns are {list_names(names)}.")
-    kept = [column for column in names if column not in options.drop]
-    table = read_sample(pieces, kept, options.categorical, name)
-    index = {column for column in index_names(schema) if column not in options.categorical}
+    kept = [column for column in names if column not in dropped]
+    table = read_sample(pieces, kept, categorical, name)
+    index = {column for column in index_names(schema) if column not in categorical}
     kinds: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for column in names:
-        if column in options.drop:
-            kinds["dropped"].append(column)
-        else:
-            kind = "index" if column in index else infer_kind(table.column(column), column, options, name)
-            kinds[kind].append(column)
+    for column in kept:
+        kind = "index" if column in index else infer_kind(table.column(column), column, categorical, name)
+        kinds[kind].append(column)
+    kinds["dropped"] = [column for column in names if column in dropped]
     standardize = options.standardize is not False
-    scale = "standard" if standardize else None
-    declared: list[Kind] = [
-        kind(tuple(kinds[group]), missing="median", scale=scale)
-        for kind, group in ((Numeric, "number"), (Dates, "date"))
-        if kinds[group]
-    ]
+    settings = {"missing": "median", "scale": "standard" if standardize else None}
+    groups: dict[str, type[Numeric]] = {"number": Numeric, "date": Dates}
+    declared: list[Kind] = [kind(tuple(kinds[group]), **settings) for group, kind in groups.items() if kinds[group]]
     declared += [OneHot(c, missing="seen", max_categories=options.max_categories) for c in kinds["category"]]
     declared += [Text(c, alternate_sign=False, missing="ignore") for c in kinds["words"]]
     if not declared:
@@ -102,7 +79,7 @@ def learn_table(
     return encoder, [*sampled, *describe(encoder, kinds, table, standardize)]
 
 
-def infer_kind(column: Any, name: str, options: EncodingOptions, where: str) -> str:
+def infer_kind(column: Any, name: str, categorical: Sequence[str], where: str) -> str:
     """Return the kind of a column: ``number``, ``date``, ``category``, ``words`` or ``empty``."""
     types = arrow().types
     what = kind_of_type(column.type)
@@ -112,7 +89,7 @@ def infer_kind(column: Any, name: str, options: EncodingOptions, where: str) -> 
         )
     if what == "nothing" or column.null_count == len(column):
         return "empty"
-    if name in options.categorical or types.is_dictionary(column.type) or what == "time":
+    if name in categorical or types.is_dictionary(column.type) or what == "time":
         return "category"
     if what == "moment":
         return "number" if types.is_duration(column.type) else "date"
@@ -145,15 +122,15 @@ def _parses(read: Any, column: Any, name: str) -> bool:
 
 def describe(encoder: Encoder, kinds: dict[str, list[str]], table: Any, standardize: bool) -> list[str]:
     """Return notes about the encoding of each column."""
-    types, notes = arrow().types, []
     scaled = ", standardized to mean 0 and deviation 1" if standardize else ""
-    if kinds["number"]:
-        notes.append(f"numbers{scaled}: {list_names(kinds['number'], 10)}")
-    flags = [name for name in kinds["number"] if types.is_boolean(table.column(name).type)]
-    if flags:
-        notes.append(f"booleans as 1 and 0: {list_names(flags, 10)}")
-    if kinds["date"]:
-        notes.append(f"dates as days since 1970{scaled}: {list_names(kinds['date'], 10)}")
+    flags = [name for name in kinds["number"] if arrow().types.is_boolean(table.column(name).type)]
+    notes = _listed(
+        {
+            f"numbers{scaled}": kinds["number"],
+            "booleans as 1 and 0": flags,
+            f"dates as days since 1970{scaled}": kinds["date"],
+        }
+    )
     gaps = list(_gaps(encoder, table))
     notes += [f"{name}: {n:,} missing values filled with the median {fill:.6g}" for name, n, fill in gaps[:10]]
     if gaps[10:]:
@@ -165,15 +142,16 @@ def describe(encoder: Encoder, kinds: dict[str, list[str]], table: Any, standard
             notes.append(f"{kind.name}: {len(kind.vocabulary):,} categories, one-hot encoded{rest}{gap}")
         if isinstance(kind, Text):
             notes.append(f"{kind.name}: text, words hashed into {kind.width:,} columns")
-    notes += notes_on_numbers(encoder.kinds)
-    for group, what in (
-        ("empty", "empty, left out"),
-        ("dropped", "left out by --drop"),
-        ("index", "index or unnamed, left out"),
-    ):
-        if kinds[group]:
-            notes.append(f"{what}: {list_names(kinds[group], 10)}")
-    return notes
+    left_out = {
+        "empty, left out": kinds["empty"],
+        "left out by --drop": kinds["dropped"],
+        "index or unnamed, left out": kinds["index"],
+    }
+    return [*notes, *notes_on_numbers(encoder.kinds), *_listed(left_out)]
+
+
+def _listed(groups: dict[str, list[str]]) -> list[str]:
+    return [f"{what}: {list_names(names, 10)}" for what, names in groups.items() if names]
 
 
 def _gaps(encoder: Encoder, table: Any) -> Iterable[tuple[str, int, float]]:
@@ -186,7 +164,7 @@ def _gaps(encoder: Encoder, table: Any) -> Iterable[tuple[str, int, float]]:
                     yield name, missing, kind.fill[place]
 
 
-def learn_sparse(dataset: Dataset, train: Dataset, options: EncodingOptions) -> tuple[SvmlightColumns, list[str]]:
+def learn_sparse(dataset: Dataset, train: Dataset, options: ColumnOptions) -> tuple[SvmlightColumns, list[str]]:
     """Return the columns of svmlight rows, with their standard deviations if ``standardize``, and notes."""
     columns = dataset.columns
     if options.categorical or options.drop:

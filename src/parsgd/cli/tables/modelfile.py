@@ -58,10 +58,10 @@ def load(path: Path) -> ModelFile:
     """Read a model file; raise ModelFileError if the file or its encoding is damaged."""
     saved = model_files.open_file(path)
     estimator, notes, target = saved.estimator, saved.notes.get("encoding"), saved.notes.get("target")
-    columns, names = vars(estimator).get("columns_"), vars(estimator).get("feature_names_in_")
+    columns, names, classes = (vars(estimator).get(n) for n in ("columns_", "feature_names_in_", "classes_"))
     if columns is None and notes is not None:
         try:
-            columns = _version_0_1_encoding(notes, vars(estimator).get("classes_"))
+            columns = _version_0_1_encoding(notes, classes)
         except (AssertionError, AttributeError, LookupError, TypeError, ValueError, ParsgdError) as error:
             raise ModelFileError(f"{path}: the encoding of its columns is damaged. Fit the model again.") from error
         if columns.n_features != estimator.n_features_in_:
@@ -94,50 +94,43 @@ def _dtype(estimator: Any) -> str:
 # -- files of version 0.1 ----------------------------------------------------------------------------------------------
 
 
+_KEYS_0_1 = {
+    "SparseEncoding": {"kind", "width", "first", "scale"},
+    "MatrixEncoding": {"kind", "numbers", "single"},
+    "TableEncoding": {"kind", "numbers", "single", "categories", "words", "wide"},
+}
+
+
 def _version_0_1_encoding(notes: dict[str, Any], classes: np.ndarray | None) -> Encoder | SvmlightColumns:
     """Return the encoding that version 0.1 stored in notes."""
-    notes = dict(notes)
-    kind = notes.pop("kind")
-    labels = "number" if classes is None else label_type(classes)
+    kind = notes["kind"]
+    if set(notes) != _KEYS_0_1[kind]:
+        raise ValueError("invalid keys")
     if kind == "SparseEncoding":
-        _require(set(notes) == {"width", "first", "scale"} and notes["first"] in (0, 1))
-        scale = None if notes["scale"] is None else _floats(notes["scale"], notes["width"])
-        _require(isinstance(notes["width"], int) and notes["width"] > 0 and (scale is None or all(scale)))
-        return SvmlightColumns(notes["width"], notes["first"] == 0, scale)
-    numbers = notes.pop("numbers")
-    _require(set(numbers) == {"names", "dates", "fill", "mean", "scale"})
+        scale = None if notes["scale"] is None else _finite(notes["scale"], notes["width"])
+        return SvmlightColumns(notes["width"], {0: True, 1: False}[notes["first"]], scale)
+    numbers = notes["numbers"]
     width, dates = len(numbers["fill"]), set(numbers["dates"])
     names = numbers["names"] or [f"x{i}" for i in range(width)]
-    _require(len(names) == width and all(isinstance(name, str) for name in names))
-    learned = [_floats(numbers[key], width) for key in ("fill", "mean", "scale")]
-    _require(all(learned[2]))
+    if not (all(numbers["scale"]) and all(isinstance(name, str) for name in names)):
+        raise ValueError("invalid numbers")
+    columns = zip(names, *(_finite(numbers[key], width) for key in ("fill", "mean", "scale")), strict=True)
     kinds: list[Any] = []
     # in the order of the columns, which is that of the coefficients
-    for dated, group in groupby(range(width), key=lambda i: names[i] in dates):
-        places = list(group)
-        given = [tuple(values[i] for i in places) for values in learned]
-        kinds.append((Dates if dated else Numeric)(tuple(names[i] for i in places), "median", "standard", *given))
-    single = notes.pop("single")
-    if kind == "MatrixEncoding":
-        _require(not notes)
-        return Encoder(tuple(kinds), "float32" if single else "float64", labels=labels)
-    _require(kind == "TableEncoding" and set(notes) == {"categories", "words", "wide"})
-    for block in notes["categories"]:
-        _require(set(block) == {"name", "categories", "other", "missing"} and isinstance(block["categories"], list))
+    for dated, group in groupby(columns, key=lambda column: column[0] in dates):
+        together, *learned = zip(*group, strict=True)
+        kinds.append((Dates if dated else Numeric)(together, "median", "standard", *learned))
+    for block in notes.get("categories", ()):
         policies = ["indicator" if block[key] else "ignore" for key in ("other", "missing")]
         kinds.append(OneHot(block["name"], tuple(block["categories"]), *policies))
-    for block in notes["words"]:
-        _require(block["width"] < 2**31)
-        kinds.append(Text(block["name"], block["width"], alternate_sign=False, missing="ignore"))
-    wide = bool(notes["wide"])
-    return Encoder(tuple(kinds), "float32" if single or wide else "float64", wide, labels)
+    words = notes.get("words", ())
+    kinds += [Text(block["name"], block["width"], alternate_sign=False, missing="ignore") for block in words]
+    wide = bool(notes.get("wide"))
+    labels = "number" if classes is None else label_type(classes)
+    return Encoder(tuple(kinds), "float32" if notes["single"] or wide else "float64", wide, labels)
 
 
-def _floats(values: np.ndarray, width: int) -> tuple[float, ...]:
-    _require(values.shape == (width,) and np.isfinite(values).all())
-    return tuple(float(value) for value in values)
-
-
-def _require(condition: bool) -> None:
-    if not condition:
+def _finite(values: np.ndarray, width: int) -> tuple[float, ...]:
+    if values.shape != (width,) or not np.isfinite(values).all():
         raise ValueError("invalid encoding")
+    return tuple(float(value) for value in values)

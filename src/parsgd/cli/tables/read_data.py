@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from parsgd.cli.cli_errors import UsageError
+from parsgd.cli.option_groups import ColumnOptions, FileOptions
 from parsgd.cli.tables.data_arrays import BUILT_IN, TARGET, load_built_in, read_npz
-from parsgd.cli.tables.learn_columns import EncodingOptions
 from parsgd.data.columns.column_specs import index_names
 from parsgd.data.columns.column_specs import listed as list_names
 from parsgd.data.columns.encoder import Encoder, PassThroughEncoder
@@ -45,35 +45,21 @@ _MANY_NUMBER_CLASSES = 20
 
 @dataclass(frozen=True)
 class Data:
-    """Opened data.
+    """Opened data: Arrow batches of a table with the schema ``schema``, or CSR rows of svmlight files.
 
-    Attributes
-    ----------
-    dataset : Dataset
-        Yields Arrow batches of a table with the schema ``schema``, or CSR rows of svmlight files (``schema`` is None).
-    target : str or None
-        The column to predict.
-    predefined_target : bool
-        True if the format or the data set defines the target.
-    test : Data or None
-        The test set of the file.
-    dtype : str or None
-        The dtype of a matrix without column names.
-    stream_reason : str or None
-        The reason for streaming; None if the rows are in memory.
-    notes : tuple of str
-        Notes about the data to print.
-    keeps : object
-        A temporary folder that must exist as long as the data.
+    ``dtype`` is that of a matrix without column names.  ``keeps`` is a temporary folder that must exist as long.
     """
 
     name: str
     dataset: Dataset
     schema: Any = None
     target: str | None = None
+    # the format or the data set defines the target
     predefined_target: bool = False
+    # the test set of the file
     test: Data | None = None
     dtype: str | None = None
+    # the reason for streaming; None if the rows are in memory
     stream_reason: str | None = None
     notes: tuple[str, ...] = ()
     keeps: temporary.TemporaryFolder | None = field(default=None, repr=False)
@@ -115,18 +101,12 @@ class Data:
         """Return a Dataset that reads only the targets of a table, for scans."""
         if not self.is_table:
             return self.dataset
-        encoder = PassThroughEncoder(labels=labels or ("number" if task != "classes" else self.labels))
+        encoder = PassThroughEncoder(labels=labels or (self.labels if task == "classes" else "number"))
         pieces = tuple(reread(piece, encoder=encoder, target=self.target) for piece in self.dataset.pieces)
         return replace(self.dataset, pieces=pieces, target=True)
 
     def encoded(self, encoder: Encoder | SvmlightColumns, target: str | None) -> Dataset:
-        """Return the rows as a Dataset that encodes them.
-
-        Raises
-        ------
-        DataFileError
-            If a column of the encoder is missing, or the data are sparse and the encoder is not, or vice versa.
-        """
+        """Return the rows as a Dataset that encodes them; raise DataFileError if the data lack its columns."""
         if isinstance(encoder, SvmlightColumns):
             if self.is_table:
                 raise DataFileError(f"{self.name}: the model was fitted on sparse rows; use an .svm file.")
@@ -140,16 +120,8 @@ class Data:
             hint = did_you_mean(missing[0], self.schema.names)
             raise DataFileError(f"{self.name}: has no column{'s' * (len(missing) > 1)} {list_names(missing)}.{hint}")
         pieces = tuple(reread(piece, encoder=encoder, target=target) for piece in self.dataset.pieces)
-        return Dataset(
-            pieces,
-            encoder.n_features,
-            encoder.dtype,
-            encoder.sparse,
-            self.name,
-            target is not None,
-            columns=encoder,
-            keeps=self.keeps,
-        )
+        layout = (encoder.n_features, encoder.dtype, encoder.sparse)
+        return Dataset(pieces, *layout, self.name, target is not None, columns=encoder, keeps=self.keeps)
 
 
 class _AllColumns:
@@ -166,22 +138,17 @@ class _AllColumns:
 
 def read(
     names: str | Sequence[str],
-    options: EncodingOptions | None = None,
+    options: FileOptions | None = None,
     stream: bool | None = None,
     columns: Encoder | SvmlightColumns | None = None,
     target: str | None = None,
 ) -> Data:
-    """Open files, a folder, an address, standard input or a built-in data set.
+    """Open files, a folder, an address, standard input or a built-in data set; raise DataFileError if unreadable.
 
     With the ``columns`` of a model, only these columns and ``target`` are read from CSV files.
-
-    Raises
-    ------
-    DataFileError
-        If the data cannot be read.
     """
     names = (names,) if isinstance(names, str) else tuple(names)
-    options = options or EncodingOptions()
+    options = options or FileOptions()
     stream_reason = _stream_reason(names, stream)
     name = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     path = Path(names[0])
@@ -209,25 +176,26 @@ def read(
 def _table(
     data: list[str] | list[Address],
     name: str,
-    options: EncodingOptions,
+    options: FileOptions,
     stream_reason: str | None,
     columns: Encoder | SvmlightColumns | None,
     target: str | None,
 ) -> Data:
     encoder = columns if isinstance(columns, Encoder) else None
-    texts = options.categorical if encoder is None else encoder.texts
+    learn = options if isinstance(options, ColumnOptions) else ColumnOptions()
+    texts = tuple(learn.categorical or ()) if encoder is None else encoder.texts
     if encoder is not None and encoder.labels == "text" and target is not None:
         texts = (*texts, target)
     all_columns, csv = _AllColumns(texts), is_csv(data[0])
     if not csv:
         _refuse_names(options, name)
-    settings = {"header": options.header, "decimal": options.decimal} if csv else {}
+    settings = {"header": options.csv_header, "decimal": options.decimal} if csv else {}
     dataset = replace(open_dataset(data, columns=all_columns, **settings), name=name)
     if csv and stream_reason is None:
         # parse the text once
-        unread = set(options.drop) if encoder is None else set(all_columns.schema.names) - {*encoder.columns, target}
-        kept = [column for column in all_columns.schema.names if column not in unread]
-        known = set(kept)
+        present = set(all_columns.schema.names)
+        known = present - set(learn.drop or ()) if encoder is None else present & {*encoder.columns, target}
+        kept = [column for column in all_columns.schema.names if column in known]
         numbers = () if encoder is None else tuple(column for column in encoder.numbers if column in known)
         held = PassThroughEncoder(tuple(kept), tuple(text for text in texts if text in known), numbers)
         pieces = [reread(piece, encoder=held, target=None) for piece in dataset.pieces]
@@ -237,8 +205,8 @@ def _table(
     return Data(name, dataset, all_columns.schema, stream_reason=stream_reason, notes=dataset.notes)
 
 
-def _refuse_names(options: EncodingOptions, name: str) -> None:
-    if isinstance(options.header, list):
+def _refuse_names(options: FileOptions, name: str) -> None:
+    if options.names is not None:
         raise UsageError(f"{name}: --names are for CSV without a header; remove --names.")
 
 
@@ -271,7 +239,7 @@ def _npz(path: Path) -> Data:
     return data if test is None else replace(data, test=_of_table(test, str(path), dtype))
 
 
-def _pipe(options: EncodingOptions, columns: Encoder | SvmlightColumns | None, target: str | None) -> Data:
+def _pipe(options: FileOptions, columns: Encoder | SvmlightColumns | None, target: str | None) -> Data:
     """Read standard input to its end into a temporary CSV file, and open it."""
     if sys.stdin is None:
         raise DataFileError("standard input is closed; pipe a CSV file into the command: cat data.csv | parsgd ... -")
@@ -308,18 +276,14 @@ def _stream_reason(names: Sequence[str], requested: bool | None) -> str | None:
                 "-: standard input cannot be streamed or combined with files; remove --stream and the files."
             )
         return None
-    path = Path(names[0])
-    several, array = len(names) > 1, names[0] in BUILT_IN or path.suffix.lower() == ".npz"
+    path, several = Path(names[0]), len(names) > 1
+    array = names[0] in BUILT_IN or path.suffix.lower() == ".npz"
     if requested is False:
         if several:
             raise UsageError("--no-stream: several files are always streamed; remove --no-stream, or use one file.")
         return None
-    if several:
-        return f"{len(names)} files"
-    if path.is_dir():
-        return "a folder"
-    if is_address(names[0]):
-        return "an address"
+    if several or path.is_dir() or is_address(names[0]):
+        return f"{len(names)} files" if several else "a folder" if path.is_dir() else "an address"
     if requested:
         if array:
             raise UsageError(f"--stream: {names[0]} cannot be streamed; Parquet, CSV and svmlight files can.")
@@ -331,10 +295,8 @@ def _stream_reason(names: Sequence[str], requested: bool | None) -> str | None:
 
 def as_targets(found: np.ndarray, task: str, name: str) -> tuple[np.ndarray, list[str]]:
     """Return targets in the type of the task, and notes; raise DataFileError for numbers that are not classes."""
-    if task == "numbers":
-        return found.astype(np.float64), []
-    if task == "outliers":
-        return found.astype(np.int64), []
+    if task != "classes":
+        return found.astype(np.float64 if task == "numbers" else np.int64), []
     if found.dtype.kind not in "iuf":
         return found, []
     classes = np.unique(found)

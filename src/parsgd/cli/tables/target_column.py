@@ -19,13 +19,7 @@ from parsgd.errors import DataFileError, did_you_mean
 
 
 def take_target(data: Data, column: str | None, needed: bool) -> Data:
-    """Return the data with this column as the target.
-
-    Raises
-    ------
-    DataFileError
-        If the column does not exist, or no target was named but one is ``needed``.
-    """
+    """Return the data with this column as the target; raise DataFileError if it is missing, but ``needed``."""
     if data.predefined_target:
         if column is not None:
             raise DataFileError(f"{data.name}: already has a target; remove --target {column}.")
@@ -44,48 +38,36 @@ def take_target(data: Data, column: str | None, needed: bool) -> Data:
 
 
 def clean(data: Data, task: str) -> Data:
-    """Leave out the rows without a target.
+    """Leave out the rows without a target; raise DataFileError for a target that the task does not allow.
 
-    The tasks ``classes`` and ``numbers`` need targets.  For ``outliers`` they are used only for scores, and only if
-    all are -1 or 1.
-
-    Raises
-    ------
-    DataFileError
-        If a target is invalid for the task; the message names its row.
+    For the task ``outliers`` targets are used only for scores, and only if all are -1 or 1.
     """
     if data.target is None:
         return data
-    pieces, n_missing, all_signs = [], 0, True
-    first = 0
+    pieces, first, all_signs = [], 0, True
     for piece in data.dataset.pieces:
-        known = []
+        known = [np.zeros(0, dtype=bool)]
         for chunk in reread(piece, encoder=PassThroughEncoder((data.target,)), target=None).chunks():
             column = chunk.x.column(data.target)
             known.append(_known(column, data.target, task, data.name, first))
             all_signs = all_signs and task == "outliers" and _are_signs(column, data.target)
             first += len(column)
-        kept = np.concatenate(known) if known else np.zeros(0, dtype=bool)
-        n_missing += int(len(kept) - kept.sum())
-        pieces.append(piece if kept.all() else labeled_part(piece, kept))
+        kept = np.concatenate(known)
+        if kept.any():
+            pieces.append(piece if kept.all() else labeled_part(piece, kept))
     if task == "outliers":
         if all_signs:
             return data
         notes = (*data.notes, "target ignored: its values are not -1 and 1")
-        return replace(data, schema=_without(data, data.target), target=None, notes=notes)
-    total = data.n_rows
-    if n_missing == total:
+        schema = data.schema.remove(data.schema.get_field_index(data.target))
+        return replace(data, schema=schema, target=None, notes=notes)
+    n_missing = first - sum(piece.n_rows for piece in pieces)
+    if not pieces:
         raise DataFileError(f"{data.name}: all targets are missing.")
     if not n_missing:
         return data
-    notes = (*data.notes, f"{n_missing:,} of {total:,} rows left out, because they have no target")
-    pieces = [piece for piece in pieces if piece.n_rows]
+    notes = (*data.notes, f"{n_missing:,} of {first:,} rows left out, because they have no target")
     return replace(data, dataset=replace(data.dataset, pieces=tuple(pieces)), notes=notes)
-
-
-def _without(data: Data, column: str) -> Any:
-    at = data.schema.get_field_index(column)
-    return data.schema.remove(at)
 
 
 def _known(column: Any, name: str, task: str, where: str, first: int) -> np.ndarray:
@@ -94,18 +76,14 @@ def _known(column: Any, name: str, task: str, where: str, first: int) -> np.ndar
         try:
             numbers = numbers_in(column, name)
         except BadRow as error:
-            row = first + error.row
-            value = column[error.row].as_py()
             raise DataFileError(
-                f"{where}: regression needs numbers as targets; row {row + 1} has {value!r}."
-                " To predict classes, use --model sgd-classifier."
+                f"{where}: regression needs numbers as targets; row {first + error.row + 1} has"
+                f" {column[error.row].as_py()!r}. To predict classes, use --model sgd-classifier."
             ) from error
         if np.isinf(numbers).any():
             row = int(np.argmax(np.isinf(numbers)))
-            raise DataFileError(
-                f"{where}: regression needs finite numbers as targets; row {first + row + 1} has {numbers[row]}."
-                " Correct it."
-            )
+            needs = "regression needs finite numbers as targets"
+            raise DataFileError(f"{where}: {needs}; row {first + row + 1} has {numbers[row]}. Correct it.")
         return ~np.isnan(numbers)
     if label_type(column.type) == "text":
         import pyarrow.compute as pc

@@ -53,12 +53,11 @@ class LinearRun(NamedTuple):
 
 
 @kernel
-def compute_norms(coef: np.ndarray, lanes: np.ndarray) -> None:
-    """Set the squared and the l1 norm of each output's weights in the run state ``lanes (N_FIELDS, stride)``."""
-    stride = lanes.shape[1]
-    for k in range(U(stride)):
+def compute_norms(coef: np.ndarray, lanes: np.ndarray, n_outputs: int) -> None:
+    """Set the squared and the l1 norm of each output's weights in the run state ``lanes (N_FIELDS, n_lanes)``."""
+    for k in range(U(n_outputs)):
         squares, sizes = 0.0, 0.0
-        for at in range(k, U(coef.shape[0]), U(stride)):
+        for at in range(k, U(coef.shape[0]), U(n_outputs)):
             value = np.float64(coef[at])
             squares += value * value
             sizes += abs(value)
@@ -81,7 +80,7 @@ def begin(run: LinearRun, schedule_step: float) -> None:
         lanes[U(INTERCEPT_SQUARES), k] = run.intercept_squares[k]
     run.applied_penalty[:] = 0.0
     if run.norms_address != 0:
-        call_kernel(run.norms_address, (run.coef, lanes))
+        call_kernel(run.norms_address, (run.coef, lanes, run.intercept.shape[0]))
 
 
 @inlined
@@ -90,16 +89,17 @@ def finalize(run: LinearRun, hyperparams) -> None:
     lanes, number = run.lanes, run.coef.dtype.type
     if run.applied_penalty.shape[0] > 0:
         call_kernel(
-            run.penalty_address, (run.coef, run.squares, run.applied_penalty, lanes.shape[1], lanes, hyperparams)
+            run.penalty_address,
+            (run.coef, run.squares, run.applied_penalty, run.intercept.shape[0], lanes, hyperparams),
         )
     scaled = False
     for k in range(U(run.intercept.shape[0])):
         scaled |= lanes[U(SCALE), k] != 1.0
     if scaled:
-        stride = U(lanes.shape[1])
-        for k in range(stride):
+        n_outputs = U(run.intercept.shape[0])
+        for k in range(n_outputs):
             scale = number(lanes[U(SCALE), k])
-            for at in range(k, U(run.coef.shape[0]), stride):
+            for at in range(k, U(run.coef.shape[0]), n_outputs):
                 run.coef[at] *= scale
     for k in range(U(run.penalty.shape[0])):
         run.penalty[k] = number(lanes[U(TOTAL_PENALTY), k])

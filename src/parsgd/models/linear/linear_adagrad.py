@@ -69,7 +69,7 @@ class AdagradRun(LinearSGDRun):
         if not self.paid.size:
             return run
         apply_penalty_all = first_use.kernels("linear.adagrad").apply_penalty_all
-        arguments = (self.coef, self.squares, self.paid, self.model.stride, self.lanes, hyperparams)
+        arguments = (self.coef, self.squares, self.paid, self.model.n_outputs, self.lanes, hyperparams)
         return run._replace(penalty_address=kernel_address(apply_penalty_all, arguments))
 
     def _kept(self) -> tuple[np.ndarray, ...]:

@@ -115,7 +115,7 @@ class LinearSGDRun:
         if "penalty" in views:
             run_state[field.TOTAL_PENALTY] = views["penalty"]
         if self._needs_norms:
-            first_use.kernels("rounds.linear_rounds").compute_norms(self.coef, self.lanes)
+            first_use.kernels("rounds.linear_rounds").compute_norms(self.coef, self.lanes, self.model.n_outputs)
 
     @property
     def schedule_step(self) -> float:
@@ -149,7 +149,8 @@ class LinearSGDRun:
     def _compiled_run(self, kernels: Any, kernel_address: Callable[..., int], hyperparams: Hyperparams) -> Any:
         """Return the run in the form that compiled rounds take."""
         part, nothing = self.model.part, self.coef[:0]
-        norms = kernel_address(kernels.compute_norms, (self.coef, self.lanes)) if self._needs_norms else 0
+        norms_of = (self.coef, self.lanes, self.model.n_outputs)
+        norms = kernel_address(kernels.compute_norms, norms_of) if self._needs_norms else 0
         return kernels.LinearRun(
             coef=self.coef,
             intercept=part(self.state, "intercept"),

@@ -12,8 +12,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Iterator
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.training.reporting import progress
@@ -25,16 +24,6 @@ _VARIABLE = "PARSGD_PROGRESS"
 _MODES = ("", "0", "lines", "live")
 # The lock of the live view; a terminal can show one at a time.
 _terminal = threading.Lock()
-
-
-class ProgressView(Protocol):
-    """An observer of fits that displays their progress."""
-
-    def __call__(self, progress: progress.Progress) -> None:
-        """Display the progress."""
-
-    def close(self) -> None:
-        """Restore the terminal."""
 
 
 def display_mode(is_terminal: bool) -> str:
@@ -57,55 +46,50 @@ def display_mode(is_terminal: bool) -> str:
     return "live" if is_terminal and os.environ.get("TERM") != "dumb" else "lines"
 
 
-def shown(verbose: bool | int) -> contextlib.AbstractContextManager[None]:
-    """Display the fits inside the block; ``verbose``: 0 for no display, 1 for a view, 2 for one line per round."""
+def _kind_of_view(verbose: bool | int) -> str:
+    """Return the view for ``verbose``: ``none``, ``rounds``, ``notebook``, ``terminal`` or ``lines``."""
     if not verbose or sys.stdout is None:
-        return contextlib.nullcontext()
+        return "none"
     notebook = in_notebook()
     mode = display_mode(notebook or MessageStream("stdout").isatty())
     if mode == "0":
-        return contextlib.nullcontext()
+        return "none"
     # True is 1
     if int(verbose) > 1:
-        return observing(lambda: LogView(every_round=True))
+        return "rounds"
     if mode == "live" and notebook:
-        return observing(NotebookView)
-    if mode == "live" and importlib.util.find_spec("rich") and multiprocessing.parent_process() is None:
-        return _observing_on_terminal()
-    return observing(LogView)
+        return "notebook"
+    return "terminal" if mode == "live" and importlib.util.find_spec("rich") else "lines"
+
+
+@contextlib.contextmanager
+def shown(verbose: bool | int) -> Iterator[None]:
+    """Display the fits inside the block; ``verbose``: 0 for no display, 1 for a view, 2 for one line per round."""
+    kind = _kind_of_view(verbose)
+    if kind == "none":
+        yield
+        return
+    # a second fit at the same time has log lines
+    terminal = kind == "terminal" and multiprocessing.parent_process() is None and _terminal.acquire(blocking=False)
+    try:
+        if kind == "notebook":
+            view = NotebookView()
+        elif terminal:
+            from parsgd.viz.live.terminal_view import LiveView
+
+            view = LiveView()
+        else:
+            view = LogView(every_round=True) if kind == "rounds" else LogView()
+        try:
+            with progress.observe_progress(view):
+                yield
+        finally:
+            view.close()
+    finally:
+        if terminal:
+            _terminal.release()
 
 
 def shows_lines(verbose: bool | int) -> bool:
     """Return True if ``verbose`` prints plain lines, not a view that is redrawn."""
-    if not verbose or sys.stdout is None:
-        return False
-    notebook = in_notebook()
-    mode = display_mode(notebook or MessageStream("stdout").isatty())
-    if mode == "live" and int(verbose) == 1:
-        return not notebook and importlib.util.find_spec("rich") is None
-    return mode != "0"
-
-
-@contextlib.contextmanager
-def observing(make_view: Callable[[], ProgressView]) -> Iterator[None]:
-    """Observe the fits inside the block with a new view, and close it at the end, also after an error."""
-    view = make_view()
-    try:
-        with progress.observe_progress(view):
-            yield
-    finally:
-        view.close()
-
-
-@contextlib.contextmanager
-def _observing_on_terminal() -> Iterator[None]:
-    """Observe with the live view, or with log lines if another fit uses the terminal."""
-    from parsgd.viz.live.terminal_view import LiveView
-
-    free = _terminal.acquire(blocking=False)
-    try:
-        with observing(LiveView if free else LogView):
-            yield
-    finally:
-        if free:
-            _terminal.release()
+    return _kind_of_view(verbose) in ("lines", "rounds")

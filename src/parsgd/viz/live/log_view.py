@@ -26,16 +26,10 @@ class LogView:
         self.rounds: int = 0
 
     def __call__(self, progress: Progress) -> None:
-        if self.every_round:
-            self._write_round(progress)
-        elif progress.done or time.monotonic() - self.last_written >= self.seconds:
+        if progress.done or (not self.every_round and time.monotonic() - self.last_written >= self.seconds):
             self.last_written = time.monotonic()
             self.write(progress_text.line(progress))
-
-    def _write_round(self, progress: Progress) -> None:
-        if progress.done:
-            self.write(progress_text.line(progress))
-        elif progress.rounds != self.rounds:
+        elif self.every_round and progress.rounds != self.rounds:
             self.write(progress_text.round_line(progress))
         # the rounds of the next fit start at 0
         self.rounds = 0 if progress.done else progress.rounds

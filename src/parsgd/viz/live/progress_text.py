@@ -17,8 +17,9 @@ def line(progress: Progress) -> str:
     >>> line(Progress(500, 2000, 0.25, 1.0, (500,), epochs=4))
     'epoch 1.0 of at most 4, loss 0.25, 500 examples/s, at most 3 s left'
     """
-    parts = (passes(progress), loss(progress), speed(progress), remaining(progress), missing(progress))
-    return ", ".join(part for part in parts if part)
+    lost = sum(worker.lost for worker in progress.workers)
+    missing = f"{lost} of {len(progress.workers)} workers lost" if lost else ""
+    return ", ".join(part for part in (passes(progress), *speed(progress), missing) if part)
 
 
 def round_line(progress: Progress) -> str:
@@ -38,32 +39,14 @@ def passes(progress: Progress) -> str:
     return f"epoch {progress.epoch:,.1f} of at most {progress.epochs:,}"
 
 
-def loss(progress: Progress) -> str:
-    """Return the recent mean loss, or an empty string before the first one."""
-    return "" if math.isnan(progress.loss) else f"loss {progress.loss:.4g}"
-
-
-def speed(progress: Progress) -> str:
-    """Return the speed of all workers together."""
-    return f"{progress.rate:,.0f} examples/s"
-
-
-def remaining(progress: Progress) -> str:
-    """Return the maximum remaining time, or the total time after the end."""
+def speed(progress: Progress) -> list[str]:
+    """Return the recent mean loss, the speed of all workers, and the remaining or the total time, as far as known."""
+    loss = [] if math.isnan(progress.loss) else [f"loss {progress.loss:.4g}"]
     if progress.done:
-        return f"{duration(progress.seconds)} in total"
-    return "" if math.isinf(progress.left) else f"at most {duration(progress.left)} left"
-
-
-def missing(progress: Progress) -> str:
-    """Return the number of lost workers, or an empty string if there are none.
-
-    >>> workers = (WorkerProgress(0, 5), WorkerProgress(1, 0, lost_tasks=1, lost=True))
-    >>> missing(Progress(5, 10, 0.5, 1.0, (5, 0), workers=workers))
-    '1 of 2 workers lost'
-    """
-    lost = sum(worker.lost for worker in progress.workers)
-    return f"{lost} of {len(progress.workers)} workers lost" if lost else ""
+        time = [f"{duration(progress.seconds)} in total"]
+    else:
+        time = [] if math.isinf(progress.left) else [f"at most {duration(progress.left)} left"]
+    return [*loss, f"{progress.rate:,.0f} examples/s", *time]
 
 
 def status(worker: WorkerProgress) -> str:
@@ -100,13 +83,13 @@ def summary(workers: tuple[WorkerProgress, ...]) -> list[str]:
     >>> summary(tuple(WorkerProgress(n, 0, rate=100.0 + n) for n in range(40)))
     ['40 workers: 40 running', 'slowest: worker 0, 100 examples/s; fastest: worker 39, 139 examples/s']
     """
-    running = [worker for worker in workers if not worker.lost]
-    counts = [f"{len(running)} running"]
+    running = sorted((worker for worker in workers if not worker.lost), key=lambda worker: worker.rate)
     replaced = sum(bool(worker.lost_tasks) for worker in running)
+    counts = [f"{len(running)} running"]
     counts += [f"{replaced} of them replaced"] * bool(replaced)
     counts += [f"{len(workers) - len(running)} lost"] * (len(running) < len(workers))
     lines = [f"{len(workers)} workers: {', '.join(counts)}"]
     if running:
-        ends = (("slowest", min(running, key=lambda w: w.rate)), ("fastest", max(running, key=lambda w: w.rate)))
-        lines.append("; ".join(f"{name}: worker {w.worker}, {w.rate:,.0f} examples/s" for name, w in ends))
+        ends = {"slowest": running[0], "fastest": running[-1]}
+        lines.append("; ".join(f"{name}: worker {w.worker}, {w.rate:,.0f} examples/s" for name, w in ends.items()))
     return lines

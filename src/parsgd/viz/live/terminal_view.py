@@ -72,8 +72,8 @@ def view_of(progress: Progress, table: bool = True) -> Group:
     bar = ProgressBar(total=1.0, completed=share, width=30)
     head.add_row(bar, f"{share:4.0%}", _line(progress_text.passes(progress)))
     rounds = "1 round" if progress.rounds == 1 else f"{progress.rounds:,} rounds"
-    facts = (progress_text.loss(progress), progress_text.speed(progress), progress_text.remaining(progress), rounds)
-    parts: list[Table | Text] = [head, _line("   ".join(fact for fact in facts if fact))]
+    facts = [*progress_text.speed(progress), rounds]
+    parts: list[Table | Text] = [head, _line("   ".join(facts))]
     if table and 1 < len(progress.workers) <= progress_text.MAX_WORKERS:
         parts.append(_workers(progress.workers, progress.done))
     elif table and len(progress.workers) > progress_text.MAX_WORKERS:

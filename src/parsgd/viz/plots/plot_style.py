@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from parsgd.errors import InvalidArgumentError, MissingDependencyError
-from parsgd.viz.report import bar_charts
+from parsgd.viz.number_format import unit_of
+from parsgd.viz.report.bar_charts import BarChart
 from parsgd.viz.report.fit_facts import FitFacts, check_fitted, fit_facts_of
 from parsgd.viz.report.line_charts import MAX_LINES, ChartLine, needs_log_scale
 from parsgd.viz.report.run_metadata import RunMetadata
@@ -20,7 +21,7 @@ _DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1, 1.5)))
 _MAX_MARKERS = 40
 
 
-def record(estimator: Any, display: str) -> FitFacts:
+def record_of(estimator: Any, display: str) -> FitFacts:
     """Return the facts about a fitted estimator; raise InvalidArgumentError if it has no rounds."""
     check_fitted(estimator, f"The 'estimator' parameter of {display}.from_estimator")
     found = fit_facts_of(estimator, RunMetadata())
@@ -29,14 +30,25 @@ def record(estimator: Any, display: str) -> FitFacts:
     return found
 
 
-def axes(ax: Any, n_rows: int | None = None) -> Any:
-    """Return ``ax``, or the axes of a new figure with a height for ``n_rows`` rows."""
-    try:
-        pyplot = importlib.import_module("matplotlib.pyplot")
-    except ImportError as error:
-        raise MissingDependencyError("parsgd.plotting needs matplotlib: pip install 'parsgd[plot]'") from error
-    size = (6.4, 4.8 if n_rows is None else 1.5 + 0.35 * n_rows)
-    return pyplot.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
+class Display:
+    """A plot with the attributes ``ax_`` and ``figure_``."""
+
+    def use(self, ax: Any, n_rows: int | None = None) -> Any:
+        """Return ``ax``, or the axes of a new figure with a height for ``n_rows`` rows, after setting the attributes.
+
+        Raises
+        ------
+        MissingDependencyError
+            If matplotlib is not installed.
+        """
+        try:
+            pyplot = importlib.import_module("matplotlib.pyplot")
+        except ImportError as error:
+            raise MissingDependencyError("parsgd.plotting needs matplotlib: pip install 'parsgd[plot]'") from error
+        size = (6.4, 4.8 if n_rows is None else 1.5 + 0.35 * n_rows)
+        self.ax_: Any = pyplot.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
+        self.figure_: Any = self.ax_.figure
+        return self.ax_
 
 
 def draw_lines(ax: Any, lines: Sequence[ChartLine], **settings: Any) -> None:
@@ -66,16 +78,24 @@ def finish(ax: Any, title: str, x: str, y: str = "") -> None:
         ax.spines[side].set_visible(False)
 
 
-def rows(ax: Any, names: Sequence[str], title: str, x: str) -> None:
-    """Label the rows from the top down, and place the legend above them."""
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.4, -0.6)
-    finish(ax, title, x)
+def draw_bars(ax: Any, chart: BarChart, title: str) -> None:
+    """Plot the bars in rows from the top down, with the legend above them."""
+    unit, size = unit_of(chart.end)
+    places: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    for bar in chart.bars:
+        if bar.ended > bar.began:
+            places.setdefault((bar.kind, bar.row), []).append((bar.began / size, (bar.ended - bar.began) / size))
+    # later bars cover earlier ones, and those of waiting are the longest
+    for (kind, row), spans in sorted(places.items(), key=lambda item: item[0][0] != "waiting"):
+        ax.broken_barh(spans, (row - 0.4, 0.8), facecolors=KINDS[kind], linewidth=0)
+    ax.set_xlim(0, chart.end / size or 1.0)
+    ax.set_yticks(range(len(chart.rows)), chart.rows)
+    ax.set_ylim(len(chart.rows) - 0.4, -0.6)
+    finish(ax, title, f"time, {unit}")
     ax.set_title(title, loc="left", fontsize="medium", pad=24)
-    entries = sorted(zip(*ax.get_legend_handles_labels(), strict=True), key=lambda entry: _order(entry[1]))
+    patches = importlib.import_module("matplotlib.patches")
     ax.legend(
-        [handle for handle, _ in entries],
-        [name for _, name in entries],
+        handles=[patches.Patch(color=KINDS[kind], label=name) for kind, name in chart.legend.items()],
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),
         ncols=4,
@@ -86,13 +106,9 @@ def rows(ax: Any, names: Sequence[str], title: str, x: str) -> None:
     )
 
 
-def _order(name: str) -> int:
-    return next((i for i, kind in enumerate(bar_charts.KINDS.values()) if name.startswith(kind)), len(bar_charts.KINDS))
-
-
-def set_log_scale(ax: Any, values: Sequence[float]) -> bool:
-    """Use a logarithmic y axis if it suits the values; return True if so."""
-    if not needs_log_scale(values):
+def set_log_scale(ax: Any, lines: Sequence[ChartLine]) -> bool:
+    """Use a logarithmic y axis if it suits the lines; return True if so."""
+    if not needs_log_scale([point[1] for line in lines for point in line.points]):
         return False
     ticker = importlib.import_module("matplotlib.ticker")
     ax.set_yscale("log")

@@ -1,8 +1,12 @@
-"""Bar charts: the speedup estimate, the time of each worker, and the timeline of the rounds."""
+"""Bar charts: the speedup estimate, the time of each worker, and the timeline of the rounds.
+
+The page draws them as SVG, :mod:`parsgd.plotting` by matplotlib.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from parsgd.training.reporting.history_stats import WorkerTotals, spans
@@ -13,18 +17,89 @@ from parsgd.viz.report.svg import WIDTHS, Frame, mark
 
 # Activities of a worker in the order of the bars.
 KINDS = {"computing": "computing", "merging": "merging", "checking": "scores and stopping", "waiting": "waiting"}
-# Maximum rows and bars of a readable chart.
+# Maximum rows of a readable chart.
 MAX_ROWS = 24
-MAX_SPANS = {"wide": 900, "narrow": 300}
 # Time intervals shown if workers do not wait for merges, because their reports have no common rounds.
 _INTERVALS = 60
 # Minimum width of a bar in pixels.
 _MIN_WIDTH = 0.05
 
 
-def activities(totals: WorkerTotals) -> dict[str, float]:
-    """Return the seconds of each of the :data:`KINDS` of activities."""
-    return {name: vars(totals)[name] for name in KINDS}
+class Bar(NamedTuple):
+    """A bar in a row from ``began`` to ``ended``, in seconds; ``kind`` gives its color."""
+
+    row: int
+    kind: str
+    began: float
+    ended: float
+    tip: str
+
+
+@dataclass(frozen=True)
+class BarChart:
+    """Bars in labeled rows up to the time ``end``, in drawing order; ``legend`` has the names of their kinds."""
+
+    label: str
+    rows: Sequence[str]
+    end: float
+    bars: Sequence[Bar]
+    legend: Mapping[str, str] = field(default_factory=dict)
+
+    def svg(self, size: str) -> str:
+        """Draw the chart as SVG in this size."""
+        unit, per = number_format.unit_of(self.end)
+        height = 28 if len(self.rows) <= 10 else 16
+        x, title = (0.0, self.end / per or 1.0), f"time, {unit}"
+        frame = Frame(WIDTHS[size], 52 + height * len(self.rows), x, (0.0, 1.0), title, rows=self.rows)
+        for i in range(len(self.rows)):
+            frame.add(frame.row_label(i, frame.top + i * height + height / 2 - 2))
+        for bar in self.bars:
+            left, right = frame.sx(bar.began / per), frame.sx(bar.ended / per)
+            if right - left > _MIN_WIDTH:
+                y = frame.top + bar.row * height
+                frame.add(mark("rect", bar.tip, class_=bar.kind, x=left, y=y, width=right - left, height=height - 5))
+        return frame.svg(self.label)
+
+
+def speedup_chart(found: Speedup, n_workers: int) -> BarChart:
+    """Return the time of the fit and the estimate for one worker."""
+    count = number_format.workers(n_workers)
+    times = {count: ("computing", found.seconds), "1, estimated": ("estimate", found.serial_seconds)}
+    bars = [
+        Bar(row, kind, 0.0, value, f"{name}: {number_format.seconds(value)}")
+        for row, (name, (kind, value)) in enumerate(times.items())
+    ]
+    label = f"Time of {count} against the estimate for one worker"
+    return BarChart(label, list(times), max(bar.ended for bar in bars), bars)
+
+
+def work_chart(accounts: Sequence[WorkerTotals]) -> BarChart:
+    """Return a bar per worker: computing, the driver's work, and waiting."""
+    visible, bars = rows_shown(accounts), []
+    end = max(sum(vars(one)[kind] for kind in KINDS) for one in accounts)
+    for row, one in enumerate(visible):
+        began = 0.0
+        for kind, name in KINDS.items():
+            seconds = vars(one)[kind]
+            share = number_format.share(seconds, end)
+            tip = f"worker {one.worker}, {name}: {number_format.seconds(seconds)} ({share})"
+            bars.append(Bar(row, kind, began, began + seconds, tip))
+            began += seconds
+    legend = {kind: name for kind, name in KINDS.items() if any(vars(one)[kind] > 0.0 for one in accounts)}
+    return BarChart("Time of each worker by activity", _names(visible), end, bars, legend)
+
+
+def rounds_chart(record: FitFacts, limit: int) -> BarChart:
+    """Return a Gantt chart of computing, waiting and the driver's work, with about ``limit`` bars of each kind.
+
+    If workers do not wait for merges, all time without computing is waiting.
+    """
+    visible = rows_shown(record.accounts)
+    legend = {"computing": "computing", "waiting": "waiting"}
+    if record.all_wait and record.merging + record.checking > 0.0:
+        legend["merging"] = "merging, scores and stopping"
+    label = "Timeline of the rounds: computing and waiting of each worker"
+    return BarChart(label, _names(visible), record.end, list(_timeline(record, visible, limit)), legend)
 
 
 def rows_shown(accounts: Sequence[WorkerTotals]) -> list[WorkerTotals]:
@@ -36,77 +111,18 @@ def rows_shown(accounts: Sequence[WorkerTotals]) -> list[WorkerTotals]:
     return sorted((ordered[i] for i in chosen), key=lambda one: one.worker)
 
 
-def draw_speedup(found: Speedup, n_workers: int, size: str) -> str:
-    """Draw the time of the fit and the estimate for one worker."""
-    values = {number_format.workers(n_workers): found.seconds, "1, estimated": found.serial_seconds}
-    unit, per = number_format.unit_of(max(values.values()))
-    top = max(values.values()) / per
-    frame = Frame(WIDTHS[size], 124, (0.0, top * 1.02), (0.0, 2.0), f"time, {unit}", rows=list(values))
-    for i, (name, value) in enumerate(values.items()):
-        y = frame.top + i * 38
-        frame.add(frame.row_label(i, y + 15))
-        kind, length = "estimate" if i else "computing", max(frame.sx(value / per) - frame.left, 1.0)
-        tip = f"{name}: {number_format.seconds(value)}"
-        frame.add(mark("rect", tip, class_=kind, x=frame.left, y=y, width=length, height=30, rx=2))
-    return frame.svg(f"Time of {number_format.workers(n_workers)} against the estimate for one worker")
+def _names(visible: Sequence[WorkerTotals]) -> list[str]:
+    return [f"worker {one.worker}" for one in visible]
 
 
-def draw_work(record: FitFacts, size: str) -> str:
-    """Draw a bar per worker: computing, the driver's work, and waiting."""
-    visible = rows_shown(record.accounts)
-    unit, per = number_format.unit_of(record.end)
-    height = _row_height(visible)
-    frame = _frame(size, visible, max([record.end, *(one.computing for one in visible)]), unit, per)
-    for i, one in enumerate(visible):
-        y, at = frame.top + i * height, 0.0
-        for kind, part in activities(one).items():
-            if part <= 0.0:
-                continue
-            share = number_format.share(part, record.end)
-            tip = f"worker {one.worker}, {KINDS[kind]}: {number_format.seconds(part)} ({share})"
-            left, right = frame.sx(at / per), frame.sx((at + part) / per)
-            frame.add(mark("rect", tip, class_=kind, x=left, y=y, width=max(right - left, 0.5), height=height - 5))
-            at += part
-    return frame.svg("Time of each worker by activity")
-
-
-def draw_rounds(record: FitFacts, size: str) -> str:
-    """Draw a Gantt chart: computing and waiting of each worker in each round, then the driver's work."""
-    visible = rows_shown(record.accounts)
-    unit, per = number_format.unit_of(record.end)
-    height = _row_height(visible)
-    frame = _frame(size, visible, record.end, unit, per)
-
-    for bar in timeline(record, visible, MAX_SPANS[size]):
-        left, right = frame.sx(bar.began / per), frame.sx(bar.ended / per)
-        if right - left > _MIN_WIDTH:
-            y = frame.top + bar.row * height
-            frame.add(mark("rect", bar.tip, class_=bar.kind, x=left, y=y, width=right - left, height=height - 5))
-    return frame.svg("Timeline of the rounds: computing and waiting of each worker")
-
-
-class TimelineBar(NamedTuple):
-    """A bar of the Gantt chart: an activity of the worker in a row from ``began`` to ``ended``, in seconds."""
-
-    row: int
-    kind: str
-    began: float
-    ended: float
-    tip: str
-
-
-def timeline(record: FitFacts, visible: Sequence[WorkerTotals], limit: int) -> Iterator[TimelineBar]:
-    """Yield the bars of the visible workers in drawing order, about ``limit`` of each kind at most.
-
-    If workers do not wait for merges, all time without computing is waiting.
-    """
+def _timeline(record: FitFacts, visible: Sequence[WorkerTotals], limit: int) -> Iterator[Bar]:
     rows = {one.worker: row for row, one in enumerate(visible)}
     n_spans = max(limit * len(record.accounts) // max(len(visible), 1), 1)
     if not record.all_wait:
         n_spans = min(n_spans, _INTERVALS * len(record.accounts))
         for one in visible:
             tip = f"worker {one.worker} waited {number_format.seconds(one.waiting)} in total"
-            yield TimelineBar(rows[one.worker], "waiting", 0.0, record.end, tip)
+            yield Bar(rows[one.worker], "waiting", 0.0, record.end, tip)
     first_round, start = None, 0.0
     for span in spans(record.history, in_turn=record.engine == "serial", most=n_spans):
         if span.first_round != first_round:
@@ -121,22 +137,7 @@ def timeline(record: FitFacts, visible: Sequence[WorkerTotals], limit: int) -> I
         took = f"{rounds}: merging, scores and stopping took {number_format.seconds(span.merged - span.ended)}"
         row, worked = rows[span.worker], min(span.began + span.computing, span.ended)
         if record.all_wait:
-            yield TimelineBar(row, "waiting", start, span.ended, tip)
-        yield TimelineBar(row, "computing", span.began, worked, tip)
+            yield Bar(row, "waiting", start, span.ended, tip)
+        yield Bar(row, "computing", span.began, worked, tip)
         if record.all_wait:
-            yield TimelineBar(row, "merging", span.ended, span.merged, took)
-
-
-def _row_height(visible: Sequence[WorkerTotals]) -> int:
-    return 28 if len(visible) <= 10 else 16
-
-
-def _frame(size: str, visible: Sequence[WorkerTotals], end: float, unit: str, per: float) -> Frame:
-    """Return a frame with a labeled row per worker."""
-    height = _row_height(visible)
-    names = [f"worker {one.worker}" for one in visible]
-    title, x = f"time, {unit}", (0.0, end / per or 1.0)
-    frame = Frame(WIDTHS[size], 52 + height * len(visible), x, (0.0, 1.0), title, rows=names)
-    for i in range(len(visible)):
-        frame.add(frame.row_label(i, frame.top + i * height + height / 2 - 2))
-    return frame
+            yield Bar(row, "merging", span.ended, span.merged, took)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
-from parsgd.core import Engine
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.kinds import base_name, estimator_names, is_fitted
 from parsgd.training.reporting.history import History
@@ -18,8 +16,8 @@ from parsgd.viz.report.run_metadata import RunMetadata
 class FitFacts:
     """Facts about a fit and its run.
 
-    ``engine`` is a name such as ``"serial"`` or ``"threads"``.  ``all_wait`` is True if workers wait for every merge.
-    ``parameters`` has the ``repr`` of all parameters, ``changed`` those that differ from their defaults.
+    ``engine`` is a name.  ``all_wait`` is True if workers wait for every merge.  ``parameters`` has the ``repr`` of all
+    parameters, ``changed`` those that differ from their defaults.
     """
 
     estimator: str
@@ -46,20 +44,15 @@ class FitFacts:
         """Seconds until the end of the last round."""
         return end_of(self.history)
 
-    @cached_property
+    @property
     def merging(self) -> float:
         """Seconds that the driver spent on merges."""
         return sum(entry.get("merge_seconds", 0.0) for entry in self.history)
 
-    @cached_property
+    @property
     def checking(self) -> float:
         """Seconds that the driver spent on the stopping rule, on scores, and on new partitions of the rows."""
         return sum(entry.get("check_seconds", 0.0) for entry in self.history)
-
-    @property
-    def processors(self) -> int | None:
-        """Number of processors of the machine of the fit."""
-        return self.run.processors
 
     @property
     def n_rows(self) -> int | None:
@@ -84,6 +77,9 @@ def fit_facts_of(estimator: Any, run: RunMetadata, version: str | None = None) -
     written = {name: repr(value) for name, value in params.items()}
     choice, outcome, history = (vars(estimator).get(name) for name in ("algorithm_", "outcome_", "history_"))
     n_workers = 1 if choice is None else choice.n_workers
+    engine = estimator.engine if isinstance(estimator.engine, str) else estimator.engine.name
+    if engine == "auto":
+        engine = "threads" if n_workers > 1 else "serial"
     return FitFacts(
         estimator=type(estimator).__name__,
         parameters=written,
@@ -94,16 +90,10 @@ def fit_facts_of(estimator: Any, run: RunMetadata, version: str | None = None) -
         algorithm="L-BFGS" if choice is None else choice.name,
         why="" if choice is None else choice.why,
         n_workers=n_workers,
-        engine=_engine(estimator.engine, n_workers),
+        engine=engine,
         # a model file stores only the name of an algorithm that is not part of parsgd
         all_wait=choice is None or choice.algorithm is None or choice.algorithm.quorum(n_workers) >= n_workers,
         history=History() if history is None else history,
         run=run,
         version=version,
     )
-
-
-def _engine(engine: str | Engine, n_workers: int) -> str:
-    if isinstance(engine, str):
-        return ("threads" if n_workers > 1 else "serial") if engine == "auto" else engine
-    return engine.name

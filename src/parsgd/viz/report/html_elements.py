@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from parsgd.viz.report.svg import WIDTHS, tag, text
+from parsgd.viz.report.svg import tag, text
+
+
+class Chart(Protocol):
+    """A chart; ``legend`` maps the classes of its elements to names."""
+
+    @property
+    def legend(self) -> Mapping[str, str]: ...
+
+    def svg(self, size: str) -> str:
+        """Draw the chart in this size."""
+        ...
 
 
 def paragraph(content: str, class_: str | None = None) -> str:
@@ -30,20 +41,19 @@ def section(name: str, title: str, *parts: str) -> str:
 def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return a table; the first column names the rows."""
     head = tag("tr", *(tag("th", text(name), scope="col") for name in header))
-    body = [
-        tag("tr", tag("th", text(row[0]), scope="row"), *(tag("td", text(value)) for value in row[1:])) for row in rows
-    ]
+    body = [_row(row[0], *map(text, row[1:])) for row in rows]
     inside = tag("caption", text(caption)) + tag("thead", head) + tag("tbody", *body)
     return tag("div", tag("table", inside), class_="scroll", tabindex=0, role="region", aria_label=caption)
 
 
 def facts(caption: str, values: Mapping[str, Any], code: bool = False) -> str:
     """Return a table of names and values."""
-    rows = [
-        tag("tr", tag("th", text(name), scope="row"), tag("td", tag("code", text(value)) if code else text(value)))
-        for name, value in values.items()
-    ]
+    rows = [_row(name, tag("code", text(value)) if code else text(value)) for name, value in values.items()]
     return tag("table", tag("caption", text(caption)), tag("tbody", *rows), class_="facts")
+
+
+def _row(name: Any, *cells: str) -> str:
+    return tag("tr", tag("th", text(name), scope="row"), *(tag("td", cell) for cell in cells))
 
 
 def folded(title: str, inside: str) -> str:
@@ -51,31 +61,30 @@ def folded(title: str, inside: str) -> str:
     return tag("details", tag("summary", text(title)), inside)
 
 
-def figure(draw: Callable[[str], str], caption: str = "", legend: Mapping[str, str] | None = None) -> str:
-    """Return a chart in a wide and a narrow size; the style sheet shows one.  ``legend`` maps classes to names."""
-    sizes = "".join(tag("div", draw(size), class_=size) for size in WIDTHS)
-    keys = [tag("li", _key(class_), text(name)) for class_, name in (legend or {}).items()]
+def figure(wide: Chart, narrow: Chart | None = None, caption: str = "") -> str:
+    """Return a chart in a wide and a narrow size, with its legend; the style sheet shows one size."""
+    sizes = {"wide": wide, "narrow": narrow or wide}
+    drawn = "".join(tag("div", chart.svg(size), class_=size) for size, chart in sizes.items())
+    keys = [tag("li", _key(class_), text(name)) for class_, name in wide.legend.items()]
     listed = tag("ul", *keys, class_="legend") if keys else ""
-    return tag("figure", sizes, listed, tag("figcaption", text(caption)) if caption else "")
+    return tag("figure", drawn, listed, tag("figcaption", text(caption)) if caption else "")
 
 
 def _key(class_: str) -> str:
     """Return the symbol of a class for the legend."""
     if class_.startswith("s"):
-        drawn = tag("path", class_=f"line {class_}", d="M0 6L26 6")
-        return tag("svg", drawn, width=26, height=12, aria_hidden="true")
-    return tag("svg", tag("rect", class_=class_, width=12, height=12, rx=2), width=12, height=12, aria_hidden="true")
+        drawn, width = tag("path", class_=f"line {class_}", d="M0 6L26 6"), 26
+    else:
+        drawn, width = tag("rect", class_=class_, width=12, height=12, rx=2), 12
+    return tag("svg", drawn, width=width, height=12, aria_hidden="true")
 
 
 def tabs(name: str, panes: Mapping[str, str]) -> str:
     """Return panes with buttons that work without scripts, or the pane alone if there is one."""
     if len(panes) < 2:
         return "".join(panes.values())
-    buttons = "".join(
-        tag("input", type="radio", name=name, id=f"{name}-{i}", checked="checked" if i == 0 else None).removesuffix(
-            "</input>"
-        )
-        + tag("label", text(label), for_=f"{name}-{i}")
-        for i, label in enumerate(panes)
-    )
+    buttons = ""
+    for i, label in enumerate(panes):
+        button = tag("input", type="radio", name=name, id=f"{name}-{i}", checked=None if i else "checked")
+        buttons += button.removesuffix("</input>") + tag("label", text(label), for_=f"{name}-{i}")
     return tag("div", buttons, *(tag("div", pane, class_="pane") for pane in panes.values()), class_="tabs")

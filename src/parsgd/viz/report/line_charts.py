@@ -1,4 +1,7 @@
-"""Line charts: loss, score, merge weights and the times that a plan predicts."""
+"""Line charts: loss, score, merge weights and the times that a plan predicts.
+
+The page draws them as SVG, :mod:`parsgd.plotting` by matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ MAX_LINES = 8
 # The axis is logarithmic above this ratio of the largest to the smallest value.
 _LOG_RATIO = 30.0
 _HEIGHT = 250
+_PASSES = "passes over the rows"
 
 
 @dataclass(frozen=True)
@@ -31,76 +35,123 @@ class ChartLine:
     points: Sequence[tuple[float, float, str]]
 
 
-def loss_lines(record: FitFacts, over: str) -> tuple[list[ChartLine], str]:
-    """Return the lines of the loss over ``"time"``, ``"passes"`` or ``"rounds"``, and the title of the x axis."""
-    history = record.history
-    if over == "passes":
-        found = traces(history, record.n_rows or 1)
-        if found:
-            lines = [_trace(worker, points) for worker, points in found.items()]
-            return [line for line in lines if line.points], "passes over the rows"
+@dataclass(frozen=True)
+class LineChart:
+    """Lines with titles of the axes; ``names`` label 0, 1, ... of the x axis."""
+
+    lines: Sequence[ChartLine]
+    x_title: str
+    y_title: str
+    label: str
+    from_zero: bool = False
+    names: Sequence[str] = ()
+
+    @property
+    def values(self) -> list[float]:
+        """The y values of all points."""
+        return [point[1] for line in self.lines for point in line.points]
+
+    @property
+    def legend(self) -> dict[str, str]:
+        """The classes and names of the lines; a single line needs no name, except in a plan."""
+        several = len(self.lines) > 1 or self.names
+        return {f"s{i}": line.name for i, line in enumerate(self.lines)} if several else {}
+
+    def svg(self, size: str) -> str:
+        """Draw the lines with their points as SVG in this size."""
+        xs, ys = [point[0] for line in self.lines for point in line.points], self.values
+        low, high = 0.0 if self.from_zero else min(ys), max(ys)
+        log = needs_log_scale(ys) and not self.from_zero
+        pad = 0.06 * (high - low) or max(abs(high) * 0.1, 1e-3)
+        # values of 0 or more need no axis below 0
+        bottom = max(low - pad, 0.0) if low >= 0.0 else low - pad
+        y = (low / 1.1, high * 1.1) if log else (bottom, high + pad)
+        x = (min(*xs, 0.0), max(xs) if max(xs) > 0 else 1.0)
+        frame = Frame(WIDTHS[size], _HEIGHT, x, y, self.x_title, self.y_title + ", log scale" * log, log_y=log)
+        if self.names:
+            frame.x_ticks, frame.x_text = range(len(self.names)), lambda x: self.names[int(x)]
+        for i, line in enumerate(self.lines):
+            color = f"s{i % MAX_LINES}"
+            points = thinned(line.points, _POINTS[size] // max(1, min(len(self.lines), 4)))
+            pixels = [(frame.sx(point[0]), frame.sy(point[1])) for point in points]
+            frame.add(tag("path", class_=f"line {color}", d=path(pixels)))
+            radius = 3.5 if len(points) <= 40 else 2.5
+            for point, (px, py) in zip(points, pixels, strict=True):
+                frame.add(mark("circle", point[2], class_=f"point {color}", cx=px, cy=py, r=radius))
+        return frame.svg(self.label)
+
+
+def loss_chart(record: FitFacts, over: str) -> LineChart:
+    """Return the loss over ``"time"``, ``"passes"`` or ``"rounds"``; of one round, over the passes of each worker."""
     unit, size = number_format.unit_of(record.end)
-    xs = {
-        "time": [entry["seconds"] / size for entry in history],
-        "passes": [entry["epoch"] for entry in history],
-        "rounds": [entry["round"] + 1 for entry in history],
-    }[over]
-    title = {"time": f"time, {unit}", "passes": "passes over the rows", "rounds": "rounds"}[over]
-    points = [
-        (x, entry["loss"], _tip(entry)) for x, entry in zip(xs, history, strict=True) if math.isfinite(entry["loss"])
-    ]
-    return [ChartLine("loss", points)] if points else [], title
+    title = {"time": f"time, {unit}", "passes": _PASSES, "rounds": "rounds"}[over]
+    lines = _traces(record, "loss") if over == "passes" else []
+    if not lines:
+        points = []
+        for entry in record.history:
+            x = {"time": entry["seconds"] / size, "passes": entry["epoch"], "rounds": entry["round"] + 1}[over]
+            when = f"round {entry['round'] + 1}, {entry['epoch']:.3g} passes, {number_format.seconds(entry['seconds'])}"
+            if math.isfinite(entry["loss"]):
+                points.append((x, entry["loss"], f"{when}: loss {number_format.number(entry['loss'])}"))
+        lines = [ChartLine("loss", points)] if points else []
+    return LineChart(lines, title, "training loss", f"The training loss over {over}")
 
 
-def _trace(worker: int, points: Sequence[tuple], name: str = "loss") -> ChartLine:
-    column = 1 if name == "loss" else 2
-    finite = [
-        (point[0], point[column], f"worker {worker}, pass {i + 1}: {name} {number_format.number(point[column])}")
-        for i, point in enumerate(points)
-        if point[column] is not None and math.isfinite(point[column])
-    ]
-    return ChartLine(f"worker {worker}", finite)
+def score_chart(record: FitFacts) -> LineChart:
+    """Return the validation score over passes, without lines if none was recorded."""
+    lines = _traces(record, "score")
+    if not lines:
+        scored = [entry for entry in record.history if entry.get("score") is not None]
+        points = [(entry["epoch"], entry["score"], f"{entry['epoch']:.3g} passes") for entry in scored]
+        points = [(x, score, f"{when}: score {number_format.number(score)}") for x, score, when in points]
+        lines = [ChartLine("score", points)] if len(points) > 1 else []
+    title = "score on the validation rows"
+    return LineChart(lines, _PASSES, title, f"The {title}")
 
 
-def _tip(entry: dict) -> str:
-    when = f"round {entry['round'] + 1}, {entry['epoch']:.3g} passes, {number_format.seconds(entry['seconds'])}"
-    return f"{when}: loss {number_format.number(entry['loss'])}"
+def _traces(record: FitFacts, name: str) -> list[ChartLine]:
+    """Return a line per worker of a fit of one round, or an empty list."""
+    lines = []
+    for worker, passes in traces(record.history, record.n_rows or 1).items():
+        points = []
+        for i, (epoch, loss, score) in enumerate(passes):
+            value = loss if name == "loss" else score
+            if value is not None and math.isfinite(value):
+                tip = f"worker {worker}, pass {i + 1}: {name} {number_format.number(value)}"
+                points.append((epoch, value, tip))
+        lines += [ChartLine(f"worker {worker}", points)] if points else []
+    return lines
 
 
-def score_lines(record: FitFacts) -> list[ChartLine]:
-    """Return the validation score over passes, if recorded; for a fit of one round, a line per worker."""
-    own = [_trace(worker, points, "score") for worker, points in traces(record.history, record.n_rows or 1).items()]
-    if any(line.points for line in own):
-        return [line for line in own if line.points]
-    points = [
-        (entry["epoch"], entry["score"], f"{entry['epoch']:.3g} passes: score {number_format.number(entry['score'])}")
-        for entry in record.history
-        if entry.get("score") is not None
-    ]
-    return [ChartLine("score", points)] if len(points) > 1 else []
-
-
-def weight_lines(record: FitFacts) -> list[ChartLine]:
+def weight_chart(record: FitFacts) -> LineChart:
     """Return the merge weights of each worker; for many workers the largest, the median and the smallest."""
     workers, found = weights(record.history)
-    numbers = [entry["round"] + 1 for entry in record.history]
-    if len(workers) <= MAX_LINES:
-        names = [f"worker {worker}" for worker in workers]
-        return [ChartLine(name, _weights(name, numbers, row)) for name, row in zip(names, found, strict=True)]
-    rounds = [[weight for weight in column if weight is not None] for column in zip(*found, strict=True)]
-    statistic = {"largest": max, "median": statistics.median, "smallest": min}
-    return [
-        ChartLine(name, _weights(name, numbers, [function(r) if r else None for r in rounds]))
-        for name, function in statistic.items()
-    ]
+    rows = {f"worker {worker}": row for worker, row in zip(workers, found, strict=True)}
+    if len(workers) > MAX_LINES:
+        rounds = [[weight for weight in column if weight is not None] for column in zip(*found, strict=True)]
+        statistic = {"largest": max, "median": statistics.median, "smallest": min}
+        rows = {name: [function(r) if r else None for r in rounds] for name, function in statistic.items()}
+    lines = []
+    for name, row in rows.items():
+        numbered = [(entry["round"] + 1, weight) for entry, weight in zip(record.history, row, strict=True)]
+        points = [(n, w, f"round {n}, {name}: weight {w:.3f}") for n, w in numbered if w is not None]
+        lines.append(ChartLine(name, points))
+    return LineChart(lines, "rounds", "merge weight", "The merge weights of the workers", from_zero=True)
 
 
-def _weights(name: str, numbers: Sequence[int], row: Sequence[float | None]) -> list[tuple[float, float, str]]:
-    return [
-        (number, weight, f"round {number}, {name}: weight {weight:.3f}")
-        for number, weight in zip(numbers, row, strict=True)
-        if weight is not None
-    ]
+def plan_chart(plan: TrainingPlan) -> LineChart:
+    """Return the predicted time of each strategy; the worker counts are at x = 0, 1, ..."""
+    counts = sorted({cell.n_workers for cell in plan.cells})
+    found: dict[str, list[tuple[float, float, str]]] = {}
+    cells = [cell for cell in plan.cells if cell.reaches]
+    unit, size = number_format.unit_of(max(cell.seconds for cell in cells))
+    for cell in cells:
+        took = f"{cell.label}, {number_format.workers(cell.n_workers)}: {number_format.seconds(cell.seconds)}"
+        tip = f"{took}, {cell.speedup:.1f} times as fast as one worker"
+        found.setdefault(cell.label, []).append((float(counts.index(cell.n_workers)), cell.seconds / size, tip))
+    lines = [ChartLine(label, sorted(points)) for label, points in found.items()][:MAX_LINES]
+    title, names = f"predicted time, {unit}", [f"{count:,}" for count in counts]
+    return LineChart(lines, "workers", title, "Predicted times of the plan", names=names)
 
 
 def thinned(points: Sequence[_T], limit: int) -> list[_T]:
@@ -110,21 +161,8 @@ def thinned(points: Sequence[_T], limit: int) -> list[_T]:
     [0, 3, 6, 9]
     """
     every = max(1, -(-(len(points) - 1) // max(limit - 1, 1)))
-    kept = list(points[::every])
-    return kept if not points or kept[-1] is points[-1] or (len(points) - 1) % every == 0 else [*kept, points[-1]]
-
-
-def plan_lines(plan: TrainingPlan) -> tuple[list[ChartLine], list[int], str]:
-    """Return the predicted time of each strategy, the worker counts at x = 0, 1, ..., and the unit of the time."""
-    counts = sorted({cell.n_workers for cell in plan.cells})
-    found: dict[str, list[tuple[float, float, str]]] = {}
-    unit, size = number_format.unit_of(max(cell.seconds for cell in plan.cells if cell.reaches))
-    for cell in plan.cells:
-        if cell.reaches:
-            took = f"{cell.label}, {number_format.workers(cell.n_workers)}: {number_format.seconds(cell.seconds)}"
-            tip = f"{took}, {cell.speedup:.1f} times as fast as one worker"
-            found.setdefault(cell.label, []).append((float(counts.index(cell.n_workers)), cell.seconds / size, tip))
-    return [ChartLine(label, sorted(points)) for label, points in found.items()][:MAX_LINES], counts, unit
+    last = (len(points) - 1) % every != 0
+    return [*points[::every], *points[-1:]] if last else list(points[::every])
 
 
 def needs_log_scale(values: Sequence[float]) -> bool:
@@ -134,41 +172,3 @@ def needs_log_scale(values: Sequence[float]) -> bool:
     (True, False, False)
     """
     return min(values) > 0.0 and max(values) / min(values) > _LOG_RATIO
-
-
-def draw(
-    lines: Sequence[ChartLine],
-    x_title: str,
-    y_title: str,
-    label: str,
-    size: str,
-    from_zero: bool = False,
-    names: Sequence[int] | None = None,
-) -> str:
-    """Draw the lines with their points as an SVG of this size; ``names`` label 0, 1, ... of the x axis."""
-    xs = [point[0] for line in lines for point in line.points]
-    ys = [point[1] for line in lines for point in line.points]
-    low, high = min(ys), max(ys)
-    log = needs_log_scale(ys) and not from_zero
-    y = (low, high) if log else (0.0 if from_zero else low, high)
-    pad = 0.0 if log else 0.06 * (y[1] - y[0]) or max(abs(high) * 0.1, 1e-3)
-    # values of 0 or more need no axis below 0
-    bottom = max(y[0] - pad, 0.0) if y[0] >= 0.0 else y[0] - pad
-    y = (y[0] / 1.1, y[1] * 1.1) if log else (bottom, y[1] + pad)
-    x = (0.0 if min(xs) >= 0 else min(xs), max(xs) if max(xs) > 0 else 1.0)
-    y_title += ", log scale" if log else ""
-    frame = Frame(WIDTHS[size], _HEIGHT, x, y, x_title, y_title, log_y=log)
-    if names is not None:
-        frame.x_ticks, frame.x_text = range(len(names)), lambda x: str(names[int(x)])
-    for i, line in enumerate(lines):
-        points = thinned(line.points, _POINTS[size] // max(1, min(len(lines), 4)))
-        pixels = [(frame.sx(point[0]), frame.sy(point[1])) for point in points]
-        frame.add(tag("path", class_=f"line s{i % MAX_LINES}", d=path(pixels)))
-        radius = 3.5 if len(points) <= 40 else 2.5
-        frame.add(
-            *(
-                mark("circle", point[2], class_=f"point s{i % MAX_LINES}", cx=px, cy=py, r=radius)
-                for point, (px, py) in zip(points, pixels, strict=True)
-            )
-        )
-    return frame.svg(label)

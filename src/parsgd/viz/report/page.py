@@ -21,6 +21,7 @@ from parsgd.viz.report.svg import text
 
 # The JSON block has at most this many rounds, evenly spaced.
 _MAX_ROUNDS = 2000
+_FACTS = ("estimator", "parameters", "algorithm", "engine", "n_workers", "n_iter", "outcome")
 _ROUND = ("round", "epoch", "seconds", "merge_seconds", "check_seconds", "loss", "score")
 
 
@@ -44,14 +45,7 @@ def page(record: FitFacts, plan: TrainingPlan | None = None) -> str:
 
 def numbers(record: FitFacts, speedup: Speedup) -> dict[str, Any]:
     """Return the content of the page as plain values, for programs."""
-    return {
-        "estimator": record.estimator,
-        "parameters": record.parameters,
-        "algorithm": record.algorithm,
-        "engine": record.engine,
-        "n_workers": record.n_workers,
-        "n_iter": record.n_iter,
-        "outcome": record.outcome,
+    return {name: getattr(record, name) for name in _FACTS} | {
         "headline": speedup.sentence,
         "seconds": speedup.seconds,
         "serial_seconds": speedup.serial_seconds,

@@ -56,8 +56,7 @@ class RunMetadata:
         >>> RunMetadata(data="iris").notes()["data"]
         'iris'
         """
-        plain = asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def here() -> dict[str, Any]:
@@ -93,14 +92,12 @@ def from_notes(notes: Mapping[str, Any]) -> RunMetadata:
         renamed = {_FORMER_NAMES.get(name, name): value for name, value in notes.items()}
         given = {name: value for name, value in renamed.items() if name in hints}
         wrong = [name for name, value in given.items() if not _fits(value, hints[name])]
+        wrong += ["seconds"] * (not wrong and not math.isfinite(given.get("seconds") or 0.0))
     except (AttributeError, TypeError) as error:
         raise ModelFileError("the run metadata are damaged. Fit the model again.") from error
-    if not wrong and not math.isfinite(given.get("seconds") or 0.0):
-        wrong = ["seconds"]
     if wrong:
-        raise ModelFileError(
-            f"the run metadata are damaged: invalid {wrong[0]} {given[wrong[0]]!r}. Fit the model again."
-        )
+        problem = f"invalid {wrong[0]} {given[wrong[0]]!r}"
+        raise ModelFileError(f"the run metadata are damaged: {problem}. Fit the model again.")
     return RunMetadata(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
@@ -110,9 +107,8 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is UnionType:
         return any(_fits(value, one) for one in arguments)
     if origin is Mapping:
-        return isinstance(value, dict) and all(
-            isinstance(key, str) and _fits(item, arguments[1]) for key, item in value.items()
-        )
+        texts = isinstance(value, dict) and all(isinstance(key, str) for key in value)
+        return texts and all(_fits(item, arguments[1]) for item in value.values())
     if origin is Sequence:
         return isinstance(value, (list, tuple)) and all(_fits(item, arguments[0]) for item in value)
     if hint in (int, float):

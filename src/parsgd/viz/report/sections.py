@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 from parsgd.planning.plan_table import TrainingPlan
 from parsgd.viz import number_format
-from parsgd.viz.report import bar_charts, line_charts
+from parsgd.viz.report import bar_charts
 from parsgd.viz.report.fit_facts import FitFacts
 from parsgd.viz.report.html_elements import facts, figure, folded, paragraph, section, table, tabs
+from parsgd.viz.report.line_charts import MAX_LINES, loss_chart, plan_chart, score_chart, thinned, weight_chart
 from parsgd.viz.report.speedup import Speedup
 from parsgd.viz.report.svg import tag, text
 
@@ -20,6 +21,8 @@ _MAX_ROUNDS = 60
 # A text replaces the chart if all weights differ by less than this.
 _EQUAL_WEIGHTS = 1e-9
 _MAX_WORKERS = 16
+# Maximum bars of the timeline of a readable chart.
+_MAX_SPANS = {"wide": 900, "narrow": 300}
 
 
 def top(record: FitFacts, found: Speedup) -> str:
@@ -27,29 +30,28 @@ def top(record: FitFacts, found: Speedup) -> str:
     run = record.run
     data = f" on {run.data}" if run.data else ""
     kind = f"parsgd, run of {run.finished}" if run.finished else "parsgd"
-    return tag(
-        "header",
-        paragraph(kind, "kind"),
-        tag("h1", text(f"{record.estimator}{data}")),
-        paragraph(found.sentence, "headline"),
-        tag("dl", *(_tile(*tile) for tile in _tiles(record, found)), class_="tiles"),
-    )
+    tiles = [
+        tag("div", tag("dt", text(name)), tag("dd", text(value), tag("small", text(below))))
+        for name, value, below in _tiles(record, found)
+    ]
+    title = tag("h1", text(f"{record.estimator}{data}"))
+    headline = paragraph(found.sentence, "headline")
+    return tag("header", paragraph(kind, "kind"), title, headline, tag("dl", *tiles, class_="tiles"))
 
 
 def _tiles(record: FitFacts, found: Speedup) -> list[tuple[str, str, str]]:
     run = record.run
-    tiles = []
+    tiles = [("score", "-", "unknown")]
     if run.scores:
         name, value = next(iter(run.scores.items()))
-        rows = _SCORED_ON.get(run.scored_on, "unknown rows")
-        tiles.append((number_format.SCORES.get(name, name), number_format.score(value), f"on {rows}"))
-    else:
-        tiles.append(("score", "-", "unknown"))
-    whole = f"whole fit {number_format.seconds(run.seconds)}" if run.seconds is not None else "in rounds"
+        where = f"on {_SCORED_ON.get(run.scored_on, 'unknown rows')}"
+        tiles = [(number_format.SCORES.get(name, name), number_format.score(value), where)]
+    whole = None if run.seconds is None else number_format.seconds(run.seconds)
     if record.history:
-        tiles.append(("time", number_format.seconds(found.seconds), whole))
+        below = "in rounds" if whole is None else f"whole fit {whole}"
+        tiles.append(("time", number_format.seconds(found.seconds), below))
     else:
-        tiles.append(("time", "-" if run.seconds is None else number_format.seconds(run.seconds), "whole fit"))
+        tiles.append(("time", whole or "-", "whole fit"))
     rounds = record.history[-1]["round"] + 1 if record.history else 0
     in_rounds = f"in {rounds:,} round{'s' * (rounds != 1)}" if rounds else "over all rows"
     tiles.append(("passes", f"{record.n_iter:,}", in_rounds))
@@ -57,20 +59,15 @@ def _tiles(record: FitFacts, found: Speedup) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def _tile(name: str, value: str, below: str) -> str:
-    return tag("div", tag("dt", text(name)), tag("dd", text(value), tag("small", text(below))))
-
-
 def warnings(record: FitFacts) -> str:
     """Return the outcome and the warnings of the fit."""
     messages = record.run.warnings
-    outcome = paragraph(record.outcome) if record.outcome else ""
-    if messages is None:
-        return section("end", "Outcome", outcome, paragraph("The warnings of the fit are unknown.", "soft"))
-    if not messages:
-        return section("end", "Outcome", outcome, paragraph("No warnings.", "soft"))
-    items = tag("ul", *(tag("li", text(message)) for message in messages), class_="warnings")
-    return section("end", "Outcome", outcome, items)
+    if messages:
+        listed = tag("ul", *(tag("li", text(message)) for message in messages), class_="warnings")
+    else:
+        known = "The warnings of the fit are unknown." if messages is None else "No warnings."
+        listed = paragraph(known, "soft")
+    return section("end", "Outcome", paragraph(record.outcome) if record.outcome else "", listed)
 
 
 def scores(record: FitFacts) -> str:
@@ -85,11 +82,9 @@ def scores(record: FitFacts) -> str:
         parts.append(table(caption, ("score", "value"), rows))
     else:
         parts.append(paragraph("No score. Pass rows to parsgd.write_report(model, X=X, y=y), or fit with test rows."))
-    lines = line_charts.score_lines(record)
-    if lines:
-        title = "score on the validation rows"
-        chart = _line_chart(lines, "passes over the rows", title, f"The {title}")
-        parts.append(figure(chart, legend=_legend(lines) if len(lines) > 1 else None))
+    chart = score_chart(record)
+    if chart.lines:
+        parts.append(figure(chart))
     return section("scores", "Scores", *parts)
 
 
@@ -97,32 +92,20 @@ def speedup(record: FitFacts, found: Speedup, plan: TrainingPlan | None = None) 
     """Return the comparison with one worker, and with the plan."""
     parts = []
     if found.serial_seconds is not None:
-        parts.append(figure(lambda size: bar_charts.draw_speedup(found, record.n_workers, size)))
+        parts.append(figure(bar_charts.speedup_chart(found, record.n_workers)))
     parts += [paragraph(caution, "soft") for caution in found.cautions]
     if record.why:
         parts.append(paragraph(f"Why {record.algorithm}: {record.why}."))
     if plan is not None:
-        lines, counts, unit = line_charts.plan_lines(plan)
-
-        def draw(size: str) -> str:
-            label = "Predicted times of the plan"
-            return line_charts.draw(lines, "workers", f"predicted time, {unit}", label, size, names=counts)
-
-        parts += [paragraph(f"The plan: {plan.why}"), figure(draw, legend=_legend(lines))]
+        parts += [paragraph(f"The plan: {plan.why}"), figure(plan_chart(plan))]
     return section("worth", "Parallel speedup", *parts)
 
 
 def loss(record: FitFacts) -> str:
     """Return the charts of the training loss over time, passes and rounds."""
     several = len(record.history) > 1
-    panes = {}
-    for over in ("time", "passes", "rounds") if several else ("passes",):
-        lines, title = line_charts.loss_lines(record, over)
-        if lines:
-            panes[f"over {over}"] = figure(
-                _line_chart(lines, title, "training loss", f"The training loss over {over}"),
-                legend=_legend(lines) if len(lines) > 1 else None,
-            )
+    charts = {over: loss_chart(record, over) for over in (("time", "passes", "rounds") if several else ("passes",))}
+    panes = {f"over {over}": figure(chart) for over, chart in charts.items() if chart.lines}
     if not panes:
         return ""
     note = "Mean over the rows of a round; the loss of a row is taken before its step."
@@ -131,18 +114,8 @@ def loss(record: FitFacts) -> str:
     return section("loss", "Loss", tabs("loss-over", panes), paragraph(note, "soft"), _rounds_table(record))
 
 
-def _line_chart(
-    lines: Sequence[line_charts.ChartLine], x: str, y: str, label: str, zero: bool = False
-) -> Callable[[str], str]:
-    return lambda size: line_charts.draw(lines, x, y, label, size, from_zero=zero)
-
-
-def _legend(lines: Sequence[line_charts.ChartLine]) -> dict[str, str]:
-    return {f"s{i}": line.name for i, line in enumerate(lines)}
-
-
 def _rounds_table(record: FitFacts) -> str:
-    entries = line_charts.thinned(record.history, _MAX_ROUNDS)
+    entries = thinned(record.history, _MAX_ROUNDS)
     rows = [
         (
             f"{entry['round'] + 1:,}",
@@ -159,8 +132,6 @@ def _rounds_table(record: FitFacts) -> str:
 
 def work(record: FitFacts) -> str:
     """Return the table of workers and the lost tasks."""
-    if not record.accounts:
-        return ""
     rows = [
         (
             f"{one.worker}",
@@ -172,12 +143,14 @@ def work(record: FitFacts) -> str:
         )
         for one in record.accounts
     ]
+    if not rows:
+        return ""
     names = ("worker", "steps", "examples", "computing", "waiting", "mean weight")
-    lost = [task for entry in record.history for task in entry.get("lost", ())]
     parts = [table("sums over the rounds", names, rows[:_MAX_WORKERS])]
     if len(rows) > _MAX_WORKERS:
         others = table("sums over the rounds, continued", names, rows[_MAX_WORKERS:])
         parts.append(folded(f"The other {len(rows) - _MAX_WORKERS:,} workers", others))
+    lost = [task for entry in record.history for task in entry.get("lost", ())]
     if lost:
         lost_rows = [(f"worker {task['worker']}", task.get("why", "")) for task in lost[:_MAX_ROUNDS]]
         parts.append(table(f"{len(lost):,} lost tasks", ("worker", "reason"), lost_rows))
@@ -188,44 +161,30 @@ def time(record: FitFacts) -> str:
     """Return the charts of each worker's time and of the rounds."""
     if not record.history:
         return ""
-    each = [bar_charts.activities(one) for one in record.accounts]
-    sums = {kind: sum(one[kind] for one in each) for kind in bar_charts.KINDS}
-    whole = sum(sums.values())
+    note = ""
     if not record.all_wait:
-        note = paragraph(
+        note = (
             f"Workers continue while the driver merges, {number_format.seconds(record.merging)} in total. They wait for"
-            " messages and for a core.",
-            "soft",
+            " messages and for a core."
         )
-    elif record.n_workers == 1:
-        note = ""
-    else:
-        note = paragraph(
+    elif record.n_workers > 1:
+        note = (
             "Workers wait for slower workers, for messages, for a core in use by others, and in the first round for"
-            " compiled code to load. All are idle while the driver merges.",
-            "soft",
+            " compiled code to load. All are idle while the driver merges."
         )
-    used = {kind: name for kind, name in bar_charts.KINDS.items() if sums[kind] > 0.0}
+    chart = bar_charts.work_chart(record.accounts)
+    sums = {kind: sum(vars(one)[kind] for one in record.accounts) for kind in bar_charts.KINDS}
     rows = [
-        (name, number_format.seconds(sums[kind]), number_format.share(sums[kind], whole)) for kind, name in used.items()
+        (name, number_format.seconds(sums[kind]), number_format.share(sums[kind], sum(sums.values())))
+        for kind, name in chart.legend.items()
     ]
     n = len(record.accounts)
-    some = f"The chart shows {bar_charts.MAX_ROWS} of {n:,} workers." if n > bar_charts.MAX_ROWS else ""
-    driver = record.all_wait and record.merging + record.checking > 0.0
-    gantt = {"merging": "merging, scores and stopping"} if driver else {}
-    parts = [
-        figure(lambda size: bar_charts.draw_work(record, size), some, used),
-        table("sums over all workers", ("activity", "time", "share"), rows),
-        note,
-        tag("h3", "Timeline of the rounds") if len(record.history) > 1 else "",
-        figure(
-            lambda size: bar_charts.draw_rounds(record, size),
-            some,
-            {"computing": "computing", "waiting": "waiting"} | gantt,
-        )
-        if len(record.history) > 1
-        else "",
-    ]
+    some = f"The chart shows {len(chart.rows)} of {n:,} workers." if n > len(chart.rows) else ""
+    parts = [figure(chart, caption=some), table("sums over all workers", ("activity", "time", "share"), rows)]
+    parts += [paragraph(note, "soft")] if note else []
+    if len(record.history) > 1:
+        sizes = {size: bar_charts.rounds_chart(record, limit) for size, limit in _MAX_SPANS.items()}
+        parts += [tag("h3", "Timeline of the rounds"), figure(**sizes, caption=some)]
     return section("time", "Use of time", *parts)
 
 
@@ -233,26 +192,26 @@ def weights(record: FitFacts) -> str:
     """Return the chart of the merge weights by round."""
     if record.n_workers == 1 or len(record.history) < 2:
         return ""
-    lines = line_charts.weight_lines(record)
-    values = [point[1] for line in lines for point in line.points]
-    if max(values) - min(values) < _EQUAL_WEIGHTS:
-        return section("weights", "Weights", paragraph(f"Every report had the weight {values[0]:.3g} in every merge."))
-    chart = _line_chart(lines, "rounds", "merge weight", "The merge weights of the workers", zero=True)
+    chart = weight_chart(record)
+    if max(chart.values) - min(chart.values) < _EQUAL_WEIGHTS:
+        equal = f"Every report had the weight {chart.values[0]:.3g} in every merge."
+        return section("weights", "Weights", paragraph(equal))
     caption = "The weight of each worker's report in each merge."
-    if record.n_workers > line_charts.MAX_LINES:
+    if record.n_workers > MAX_LINES:
         caption = "The largest, the median and the smallest weight of a worker in each merge."
-    return section("weights", "Weights", figure(chart, caption, _legend(lines)))
+    return section("weights", "Weights", figure(chart, caption=caption))
 
 
 def trained(record: FitFacts) -> str:
     """Return the tables of data and parameters."""
     run = record.run
+    rows = "unknown" if record.n_rows is None else f"{record.n_rows:,} for training"
+    if record.n_rows is not None and run.test_rows:
+        rows += f", {run.test_rows:,} for the test"
     data = {
         "name": run.data or "unknown",
         "target": run.target,
-        "rows": "unknown"
-        if record.n_rows is None
-        else f"{record.n_rows:,} for training" + (f", {run.test_rows:,} for the test" if run.test_rows else ""),
+        "rows": rows,
         "columns": None if run.columns is None else f"{run.columns:,}",
         "features": f"{record.n_features:,} after encoding",
         "classes": _classes(run.classes),
@@ -278,33 +237,23 @@ def _classes(classes: Mapping[str, int]) -> str | None:
 def repeat(record: FitFacts) -> str:
     """Return the command, the versions and the machine."""
     run = record.run
-    parts = []
+    command = paragraph("The command is unknown: the model was fitted in Python or by an older version.")
     if run.command:
-        parts.append(tag("pre", text("parsgd " + shlex.join(run.command))))
-    else:
-        parts.append(paragraph("The command is unknown: the model was fitted in Python or by an older version."))
-    versions = dict(run.versions) or ({"parsgd": record.version} if record.version else {})
-    machine = {"processors": None if run.processors is None else f"{run.processors:,}", "platform": run.platform}
+        command = tag("pre", text("parsgd " + shlex.join(run.command)))
+    versions = run.versions or ({"parsgd": record.version} if record.version else {})
     # model files do not keep the order
     order = sorted(versions, key=lambda name: (name not in _FIRST_VERSIONS, name.lower()))
-    versions = {name: versions[name] for name in order}
-    known = versions | {name: value for name, value in machine.items() if value is not None}
-    parts.append(facts("versions and machine", known) if known else paragraph("The versions are unknown."))
-    return section("repeat", "Reproduction", *parts)
+    known = {name: versions[name] for name in order}
+    if run.processors is not None:
+        known["processors"] = f"{run.processors:,}"
+    if run.platform is not None:
+        known["platform"] = run.platform
+    machine = facts("versions and machine", known) if known else paragraph("The versions are unknown.")
+    return section("repeat", "Reproduction", command, machine)
 
 
 def all_of(record: FitFacts, found: Speedup, plan: TrainingPlan | None = None) -> str:
     """Return the body of the page."""
-    parts = (
-        top(record, found),
-        scores(record),
-        warnings(record),
-        speedup(record, found, plan),
-        loss(record),
-        work(record),
-        time(record),
-        weights(record),
-        trained(record),
-        repeat(record),
-    )
-    return "\n".join(part for part in parts if part)
+    first = (top(record, found), scores(record), warnings(record), speedup(record, found, plan))
+    rest = (part(record) for part in (loss, work, time, weights, trained, repeat))
+    return "\n".join(part for part in (*first, *rest) if part)

@@ -36,50 +36,50 @@ class Speedup:
 def speedup_of(record: FitFacts, plan: TrainingPlan | None = None) -> Speedup:
     """Return the comparison of a fit with one worker, and with the plan."""
     if not record.history:
-        sentence = f"{record.algorithm} uses all rows in each step, on one worker; it has no rounds."
-        return Speedup(0.0, None, sentence)
+        return Speedup(0.0, None, f"{record.algorithm} uses all rows in each step, on one worker; it has no rounds.")
     took = number_format.seconds(record.end)
+    workers, cautions = number_format.workers(record.n_workers), _cautions(record)
     clock = " on the simulated clock" if record.engine == "simulated" else ""
     if record.n_workers == 1:
         why = f" ({record.why})" if record.why else ""
         return Speedup(record.end, None, f"One worker took {took}{clock}; nothing ran in parallel{why}.")
     if record.engine == "serial":
-        sentence = f"{number_format.workers(record.n_workers)} shared one core for {took}; nothing ran in parallel."
-        return Speedup(record.end, None, sentence, _cautions(record)[1:])
+        sentence = f"{workers} shared one core for {took}; nothing ran in parallel."
+        return Speedup(record.end, None, sentence, cautions[1:])
     alone = sum(one.computing for one in record.accounts) + record.checking
     ratio = alone / record.end if record.end else 1.0
-    cautions = _cautions(record)
     if plan is not None:
         cautions = (_prediction(record, plan), *cautions)
     sentence = (
-        f"{number_format.workers(record.n_workers)} took {took}{clock}; one worker would have taken about"
-        f" {number_format.seconds(alone)} for the same steps: {_verdict(ratio)}."
+        f"{workers} took {took}{clock}; one worker would have taken about {number_format.seconds(alone)} for the same"
+        f" steps: {_verdict(ratio)}."
     )
     return Speedup(record.end, alone, sentence, cautions)
 
 
 def _verdict(ratio: float) -> str:
-    times = f"{ratio:.1f} times as fast"
     if ratio >= _FASTER:
-        return f"parallel work helped ({times})"
+        return f"parallel work helped ({ratio:.1f} times as fast)"
     if ratio >= _SLOWER:
         return f"parallel work helped little ({ratio:.2f} times as fast)"
     return f"parallel work was slower ({1.0 / ratio:.1f} times the time)"
 
 
 def _cautions(record: FitFacts) -> tuple[str, ...]:
-    cautions = [
-        "The estimate for one worker is the sum of the computing times of all workers and the time of the stopping rule"
-        " and scores. It tends to be too high, because cores that share memory are slower than one core alone."
-    ]
+    n_workers, processors = record.n_workers, record.run.processors
     if record.engine == "simulated":
-        cautions[0] = (
+        cautions = [
             "Times are from the simulated clock; the estimate for one worker is the sum of all computing times."
-        )
-    elif record.processors is not None and record.n_workers > record.processors and record.engine in _LOCAL_ENGINES:
+        ]
+    else:
+        cautions = [
+            "The estimate for one worker is the sum of the computing times of all workers and the time of the stopping"
+            " rule and scores. It tends to be too high, because cores that share memory are slower than one core alone."
+        ]
+    if record.engine in _LOCAL_ENGINES and processors is not None and n_workers > processors:
         cautions.append(
-            f"{number_format.workers(record.n_workers)} shared {record.processors} processors: their computing times"
-            " include waiting for a processor, so the estimate is too high."
+            f"{number_format.workers(n_workers)} shared {processors} processors: their computing times include waiting"
+            " for a processor, so the estimate is too high."
         )
     if record.algorithm == "minibatch":
         cautions.append("This algorithm makes the same steps with any number of workers, up to rounding.")

@@ -23,11 +23,8 @@ def tag(name: str, /, *children: str, **attributes: Any) -> str:
     >>> tag("text", "a", class_="tick", x=1.23456, data_tip='"<"')
     '<text class="tick" x="1.23" data-tip="&quot;&lt;&quot;">a</text>'
     """
-    written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{_written(value)}"'
-        for key, value in attributes.items()
-        if value is not None
-    )
+    given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
+    written = "".join(f' {key}="{_written(value)}"' for key, value in given.items())
     return f"<{name}{written}>{''.join(children)}</{name}>"
 
 
@@ -48,14 +45,8 @@ def _written(value: Any) -> str:
 
 def mark(name: str, tip: str, /, **attributes: Any) -> str:
     """Return an element that shows ``tip`` on hover, tap or keyboard focus."""
-    return tag(
-        name,
-        class_=f"mark {attributes.pop('class_', '')}".strip(),
-        data_tip=tip,
-        aria_label=tip,
-        role="img",
-        **attributes,
-    )
+    class_ = f"mark {attributes.pop('class_', '')}".strip()
+    return tag(name, class_=class_, data_tip=tip, aria_label=tip, role="img", **attributes)
 
 
 def ticks(low: float, high: float, limit: int = 5) -> list[float]:
@@ -127,8 +118,7 @@ class Frame:
     drawn: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        across = Scale(*self.y, 0, 1, self.log_y)
-        self.y_ticks: list[float] = [] if self.rows else across.ticks(5)
+        self.y_ticks: list[float] = [] if self.rows else Scale(*self.y, 0, 1, self.log_y).ticks(5)
         labels = [*self.rows, *(f"{value:.6g}" for value in self.y_ticks)]
         self.left: float = 12 + _CHARACTER_WIDTH * max((len(label) for label in labels), default=0)
         self.top = 26 if self.y_title else 8
@@ -142,29 +132,21 @@ class Frame:
 
     def svg(self, label: str) -> str:
         """Return the chart as SVG; ``label`` is the text for screen readers."""
-        return tag(
-            "svg",
-            self._axes(),
-            *self.drawn,
-            viewBox=f"0 0 {self.width} {self.height}",
-            width=self.width,
-            height=self.height,
-            role="group",
-            aria_label=label,
-        )
+        box = f"0 0 {self.width} {self.height}"
+        size = {"viewBox": box, "width": self.width, "height": self.height}
+        return tag("svg", self._axes(), *self.drawn, **size, role="group", aria_label=label)
 
     def _axes(self) -> str:
-        limit = max(2, self.width // 90)
-        right = self.sx.end
+        right, x_ticks = self.sx.end, self.x_ticks
+        if x_ticks is None:
+            x_ticks = self.sx.ticks(max(2, self.width // 90))
         parts = []
-        for value in self.y_ticks:
-            y = self.sy(value)
+        for y, label in ((self.sy(value), f"{value:.6g}") for value in self.y_ticks):
             parts.append(tag("line", class_="grid", x1=self.left, x2=right, y1=y, y2=y))
-            parts.append(tag("text", f"{value:.6g}", class_="tick end", x=self.left - 6, y=y + 4))
-        for value in self.sx.ticks(limit) if self.x_ticks is None else self.x_ticks:
-            x = self.sx(value)
+            parts.append(tag("text", label, class_="tick end", x=self.left - 6, y=y + 4))
+        for x, label in ((self.sx(value), self.x_text(value)) for value in x_ticks):
             parts.append(tag("line", class_="grid", x1=x, x2=x, y1=self.top, y2=self.bottom))
-            parts.append(tag("text", text(self.x_text(value)), class_="tick middle", x=x, y=self.bottom + 16))
+            parts.append(tag("text", text(label), class_="tick middle", x=x, y=self.bottom + 16))
         parts.append(tag("line", class_="axis", x1=self.left, x2=right, y1=self.bottom, y2=self.bottom))
         parts.append(tag("text", text(self.x_title), class_="title end", x=right, y=self.height - 6))
         if self.y_title:

@@ -73,11 +73,7 @@ def write_report(
         )
     if X is not None or y is not None:
         run = replace(run, scores=_score(estimator, X, y), scored_on="given")
-    return save_text(page(fit_facts_of(estimator, run, version), plan), out)
-
-
-def save_text(text: str, out: str | os.PathLike[str] | None) -> str | Path:
-    """Return the text if ``out`` is None; otherwise write it atomically and return the path."""
+    text = page(fit_facts_of(estimator, run, version), plan)
     if out is None:
         return text
     with write_atomically(out) as temporary:
@@ -117,12 +113,12 @@ def check_out(out: Path, argument: str, model: str | os.PathLike[str] | None = N
     Traceback (most recent call last):
     parsgd.errors.InvalidArgumentError: --report must name a file, such as report.html. Got the folder '.' instead.
     """
-    got = f"{str(out)!r}"
-    if out.is_dir():
-        raise InvalidArgumentError(f"{argument} must name a file, such as report.html. Got the folder {got} instead.")
-    if not out.parent.is_dir():
-        raise InvalidArgumentError(f"{argument} must be in an existing folder; create it first. Got {got} instead.")
-    if not os.access(out.parent, os.W_OK):
-        raise InvalidArgumentError(f"{argument} must be in a writable folder; choose another. Got {got} instead.")
-    if model is not None and os.path.realpath(model) == os.path.realpath(out):
-        raise InvalidArgumentError(f"{argument} must not be the model file, to keep the model. Got {got} instead.")
+    same = model is not None and os.path.realpath(model) == os.path.realpath(out)
+    for wrong, expected in (
+        (out.is_dir(), f"name a file, such as report.html. Got the folder {str(out)!r}"),
+        (not out.parent.is_dir(), f"be in an existing folder; create it first. Got {str(out)!r}"),
+        (not os.access(out.parent, os.W_OK), f"be in a writable folder; choose another. Got {str(out)!r}"),
+        (same, f"not be the model file, to keep the model. Got {str(out)!r}"),
+    ):
+        if wrong:
+            raise InvalidArgumentError(f"{argument} must {expected} instead.")
