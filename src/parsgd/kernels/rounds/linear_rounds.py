@@ -87,16 +87,14 @@ def begin(run: LinearRun, schedule_step: float) -> None:
 def finalize(run: LinearRun, hyperparams) -> None:
     """Bring the state back to unscaled weights."""
     lanes, number = run.lanes, run.coef.dtype.type
+    n_outputs = U(run.intercept.shape[0])
     if run.applied_penalty.shape[0] > 0:
-        call_kernel(
-            run.penalty_address,
-            (run.coef, run.squares, run.applied_penalty, run.intercept.shape[0], lanes, hyperparams),
-        )
+        penalty_arguments = (run.coef, run.squares, run.applied_penalty, run.intercept.shape[0], lanes, hyperparams)
+        call_kernel(run.penalty_address, penalty_arguments)
     scaled = False
-    for k in range(U(run.intercept.shape[0])):
+    for k in range(n_outputs):
         scaled |= lanes[U(SCALE), k] != 1.0
     if scaled:
-        n_outputs = U(run.intercept.shape[0])
         for k in range(n_outputs):
             scale = number(lanes[U(SCALE), k])
             for at in range(k, U(run.coef.shape[0]), n_outputs):
