@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config, items):
     """Leave out the slow tests, unless all are asked for or one of them is named."""
     if config.getoption("--all") or any("::" in argument for argument in config.args):
         return
-    for item in outside_covers(items):
+    for item in outside_covers([item for item in items if not item.get_closest_marker("slow")]):
         item.add_marker("slow")
     slow = [item for item in items if item.get_closest_marker("slow")]
     config.hook.pytest_deselected(items=slow)

@@ -18,12 +18,19 @@ def cover(rows, strength):
 
 
 def outside_covers(items):
-    """Return the items marked as ``cover(strength)`` that the cover of their test function does not need."""
+    """Return the items that the cover of their test function does not need.
+
+    Functions marked as ``cover(strength)`` have a cover of this strength.  In all others that have several lists of
+    parameters, each entry of each list occurs once.
+    """
     cases = {}
     for item in items:
-        if (marker := item.get_closest_marker("cover")) and hasattr(item, "callspec"):
-            of_function = cases.setdefault((item.nodeid.partition("[")[0], *marker.args), {})
-            of_function.setdefault(_values(item.callspec), []).append(item)
+        if not hasattr(item, "callspec"):
+            continue
+        marker = item.get_closest_marker("cover")
+        row = _values(item.callspec) if marker else tuple(item.callspec.indices.values())
+        of_function = cases.setdefault((item.nodeid.partition("[")[0], *(marker.args if marker else (1,))), {})
+        of_function.setdefault(row, []).append(item)
     outside = []
     for (_, strength), rows in cases.items():
         chosen = set(cover(rows, strength))
