@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -46,7 +46,6 @@ def loss(model, y, states, weights, rows=TEST, base=0.0):
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-@settings(max_examples=20)
 @given(n_workers=st.integers(1, 12), seed=st.integers(0, 99), spread=st.floats(0.1, 10.0))
 def test_on_the_sample_they_are_never_worse_than_by_steps(name, n_workers, seed, spread):
     model, y = PROBLEMS[name]

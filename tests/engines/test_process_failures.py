@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+import parsgd
 from parsgd import (
     AsyncLocalSGD,
     DelayedSGD,
@@ -287,7 +288,7 @@ def test_when_the_driver_is_killed_its_processes_end(tmp_path):
         "    SGDRegressor(engine=Processes(2), n_jobs=2, algorithm='simuparallel', max_iter=10**7, tol=None)"
         ".fit(X, targets(X))\n"
     )
-    path = os.pathsep.join([str(Path(__file__).parents[2] / "src"), *sys.path])
+    path = os.pathsep.join([str(Path(parsgd.__file__).parents[1]), *sys.path])
     driver = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path})
     with driver:
         children = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]

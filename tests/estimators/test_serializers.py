@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -203,7 +203,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=15)
 @given(st.lists(VALUES, max_size=8))
 def test_columns_give_back_what_they_were_made_of(values):
     again = from_columns(to_columns(values))
