@@ -45,39 +45,43 @@ def test_values_that_never_meet_are_not_asked_for():
     assert {a for a, _ in cover(rows, 1)} == {b for _, b in cover(rows, 1)} == set(range(4))
 
 
-class Item(SimpleNamespace):
-    """A test item: its parameters, the places in their lists, and its mark."""
+class Item:
+    """A test item: its parameters, and its marks."""
+
+    def __init__(self, lists, entries, strength):
+        self.nodeid = f"test[{entries}]"
+        self.lists, self.strength = lists, strength
+        names = [name for names in lists for name in names.split(",")]
+        self.callspec = SimpleNamespace(params=dict(zip(names, entries, strict=True)))
 
     def get_closest_marker(self, name):
-        return self.mark
+        return SimpleNamespace(args=(self.strength,)) if self.strength else None
+
+    def iter_markers(self, name):
+        return [SimpleNamespace(args=(names, values)) for names, values in self.lists.items()]
 
 
-def items(*lists, mark=None):
-    for places in product(*(range(len(values)) for values in lists)):
-        params = {f"p{i}": values[place] for i, (values, place) in enumerate(zip(lists, places, strict=True))}
-        callspec = SimpleNamespace(params=params, indices=dict(zip(params, places, strict=True)))
-        yield Item(nodeid=f"test[{places}]", callspec=callspec, mark=mark)
+def inside(strength, **lists):
+    """Return the parameters of the cases in the cover of a test with these lists of parameters."""
+    lists = {names.replace("_", ","): values for names, values in lists.items()}
+    rows = product(*([v if isinstance(v, tuple) else (v,) for v in values] for values in lists.values()))
+    items = [Item(lists, [value for entry in row for value in entry], strength) for row in rows]
+    outside = {item.nodeid for item in outside_covers(items)}
+    return [item.callspec.params for item in items if item.nodeid not in outside]
 
 
-@pytest.mark.parametrize(("mark", "kept"), [(None, 5), (SimpleNamespace(args=(2,)), 15)], ids=["unmarked", "cover(2)"])
-def test_several_lists_of_parameters_have_a_cover(mark, kept):
-    made = list(items("abcde", "xyz", mark=mark))
-    outside = {item.nodeid for item in outside_covers(made)}
-    inside = [item for item in made if item.nodeid not in outside]
-    assert len(inside) == kept
-    assert {item.callspec.params["p0"] for item in inside} == set("abcde")
-    assert {item.callspec.params["p1"] for item in inside} == set("xyz")
+@pytest.mark.parametrize(("strength", "kept"), [(None, 5), (1, 5), (2, 15)])
+def test_several_lists_of_parameters_have_a_cover(strength, kept):
+    found = inside(strength, a="abcde", b="xyz")
+    assert len(found) == kept
+    assert {params["a"] for params in found} == set("abcde")
+    assert {params["b"] for params in found} == set("xyz")
 
 
-def test_one_list_of_parameters_is_kept_whole():
-    assert outside_covers(list(items("aabbc"))) == []
-    # a list of tuples is one list: all its names have the same place in it
-    pairs = [
-        Item(
-            nodeid=f"test[{i}]",
-            mark=None,
-            callspec=SimpleNamespace(params={"a": a, "b": b}, indices={"a": i, "b": i}),
-        )
-        for i, (a, b) in enumerate(product("xy", "xy"))
-    ]
-    assert outside_covers(pairs) == []
+def test_one_list_is_kept_whole_even_if_its_tuples_share_values():
+    pairs = list(product("xy", "xy"))
+    assert len(inside(None, a="abcde")) == 5
+    assert len(inside(None, a_b=pairs)) == 4
+    assert len(inside(None, a_b=pairs, c="pqr")) == 4
+    # the mark covers the values of a list of tuples
+    assert len(inside(1, a_b=pairs)) == 2
