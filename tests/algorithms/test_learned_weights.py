@@ -95,7 +95,7 @@ def test_a_sample_that_is_wholly_right_does_not_make_the_mean_endless():
     assert loss(model, y, states, weights) < 3.0 * loss(model, y, states, np.full(4, 0.25))
 
 
-@pytest.mark.parametrize("n_workers", [65, 300])
+@pytest.mark.parametrize("n_workers", [65, pytest.param(300, marks=pytest.mark.slow)])
 def test_very_many_workers_are_weighed_in_groups_of_like_losses(n_workers):
     model, y = PROBLEMS["log_loss"]
     rng = np.random.default_rng(0)
