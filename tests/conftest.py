@@ -4,15 +4,18 @@ import os
 import signal
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import sklearn.utils.parallel  # noqa: F401  (importing it may set environment variables; tests may not)
 from covers import outside_covers
 from hypothesis import settings
 
+import parsgd
 from parsgd import registry
 
-settings.register_profile("first tier", derandomize=True, database=None, deadline=None, max_examples=15)
+SOURCES = Path(__file__).parents[1] / "src"
+settings.register_profile("first tier", derandomize=True, database=None, deadline=None, max_examples=10)
 settings.register_profile("all", settings.get_profile("first tier"), max_examples=40)
 
 # a background job of a shell ignores Ctrl-C, and so would the processes that tests start
@@ -28,6 +31,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if os.environ.get("PARSGD_TEST_INSTALLED") and SOURCES in Path(parsgd.__file__).parents:
+        raise pytest.UsageError(f"scripts/test tests the installed package, but parsgd was imported from {SOURCES}")
     settings.load_profile("all" if config.getoption("--all") else "first tier")
 
 
@@ -35,7 +40,7 @@ def pytest_collection_modifyitems(config, items):
     """Leave out the slow tests, unless all are asked for or one of them is named."""
     if config.getoption("--all") or any("::" in argument for argument in config.args):
         return
-    for item in outside_covers(items):
+    for item in outside_covers([item for item in items if not item.get_closest_marker("slow")]):
         item.add_marker("slow")
     slow = [item for item in items if item.get_closest_marker("slow")]
     config.hook.pytest_deselected(items=slow)

@@ -486,7 +486,7 @@ def test_with_one_worker_it_is_local_sgd_bit_for_bit_and_serial_sgd(name, sync_e
     np.testing.assert_allclose(ours.state, serial.state, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.cover(2)
+@pytest.mark.cover(1)
 @every_model
 @both_layouts
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -181,7 +181,7 @@ def test_a_worker_without_rows_makes_nobody_late():
 # -- where fits arrive -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.cover(2)
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("problem", [ridge(400), logistic(400, alpha=0.05)], ids=["ridge", "logistic"])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [0, 1, 2, 0, 1, 2, 0, 1, 2, 3]], ids=["equal", "one is slow"])

@@ -63,7 +63,7 @@ def vector(found):
     return np.append(views["coef"][:, 0], views["intercept"])
 
 
-@pytest.mark.cover(2)
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("kind", [SimuParallel, WeightedAverage])
 @pytest.mark.parametrize("delay", [None, 1, 3, 100])
 @pytest.mark.parametrize("n_workers", [1, 3])

@@ -184,7 +184,7 @@ def test_a_penalty_that_takes_all_weight_at_every_step_is_survived():
 # -- one worker is serial SGD --------------------------------------------------------------------------------------
 
 
-@pytest.mark.cover(2)
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 @pytest.mark.parametrize("settings", [{}, {"penalty": "l1"}, {"batch_size": 7}], ids=str)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -46,7 +46,6 @@ def loss(model, y, states, weights, rows=TEST, base=0.0):
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-@settings(max_examples=20)
 @given(n_workers=st.integers(1, 12), seed=st.integers(0, 99), spread=st.floats(0.1, 10.0))
 def test_on_the_sample_they_are_never_worse_than_by_steps(name, n_workers, seed, spread):
     model, y = PROBLEMS[name]
@@ -96,7 +95,7 @@ def test_a_sample_that_is_wholly_right_does_not_make_the_mean_endless():
     assert loss(model, y, states, weights) < 3.0 * loss(model, y, states, np.full(4, 0.25))
 
 
-@pytest.mark.parametrize("n_workers", [65, 300])
+@pytest.mark.parametrize("n_workers", [65, pytest.param(300, marks=pytest.mark.slow)])
 def test_very_many_workers_are_weighed_in_groups_of_like_losses(n_workers):
     model, y = PROBLEMS["log_loss"]
     rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parsgd import LocalSGD, SGDClassifier, Simulated
@@ -191,7 +191,7 @@ def test_late_workers_go_with_every_outer_step(outer_optimizer, model):
 # -- balance ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.cover(2)
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("partition", ["shuffled", "contiguous", "replicated"])
 @pytest.mark.parametrize("sync_every", [0.2, 1.0])
 @pytest.mark.parametrize("speeds", [(1.0, 0.5, 0.25), (1.0, 1.0, 1.0, 0.1)], ids=str)
@@ -212,7 +212,6 @@ def test_after_the_first_pass_shards_are_in_proportion_to_speed(partition, sync_
     assert all(ideal <= seconds + 1e-9 and seconds <= ideal + rounds / min(speeds) / RATE for seconds in balanced)
 
 
-@settings(max_examples=15)
 @given(speeds=st.lists(st.floats(0.05, 1.0), min_size=1, max_size=6).map(tuple), seed=st.integers(1, 99))
 def test_every_row_is_owned_once_and_visited_once_a_pass(speeds, seed):
     visited = []

@@ -132,7 +132,7 @@ def test_the_losses_of_a_pass_are_those_of_one_worker(n_workers):
 # -- linear models -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.cover(2)
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("n_classes", [0, 2, 3])
 @pytest.mark.parametrize("average", [0, 1, 6])
 @pytest.mark.parametrize("penalty", ["l2", None])

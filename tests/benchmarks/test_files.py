@@ -58,6 +58,7 @@ def test_the_peak_of_memory_is_not_the_parents():
     assert found["peak"] < held.nbytes
 
 
+@pytest.mark.slow  # each starts an interpreter; the tests above read the same rows
 @pytest.mark.parametrize("solver", ["files_parsgd", "files_sklearn"])
 def test_one_pass_learns_what_there_is_to_learn(folder, solver):
     found = files.run_module(f"benchmarks.solvers.{solver}", str(folder))

@@ -54,6 +54,7 @@ def test_the_module_is_the_command(tmp_path):
     assert err.startswith("Error: irish: the file does not exist. Did you mean 'iris'?")
 
 
+@pytest.mark.slow  # test_checkpoints.py presses Ctrl-C in this process, and SIGTERM goes to a process of its own
 def test_ctrl_c_keeps_the_best_model_and_says_so(tmp_path):
     out = tmp_path / "m"
     arguments = ("fit", "digits", "--out", out, "--max-iter", "10000000", "--tol", "none")

@@ -113,6 +113,7 @@ def test_predictions_and_json_do_not_share_standard_output(cli, table_csv, tmp_p
     assert "give --out a file" in said
 
 
+@pytest.mark.slow  # the tests above read pipes, and test_command.py writes to one in a process of its own
 def test_a_pipeline_of_processes(cli, table_csv, tmp_path):
     cli.fit(table_csv, tmp_path / "m", "--target", "kind", "--drop", "y")
     with started("predict", tmp_path / "m", "-", "--out", "-") as process:

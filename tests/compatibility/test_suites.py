@@ -40,6 +40,7 @@ assert "there is no " + known in run_suites.missing(suite, [])[0]
 """
 
 
+@pytest.mark.slow  # of use to those who run the suites, which are slow too
 def test_what_makes_the_page_untrue_is_found():
     done = subprocess.run([sys.executable, "-c", PROBE], cwd=FOLDER, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -88,7 +88,9 @@ def test_collections_keep_the_contract_of_sources_and_have_all_rows(client, open
         assert all(piece.home in client.scheduler_info()["workers"] for piece in data.pieces)
 
 
-@pytest.mark.parametrize("opened", [array, frame, blocks, csr_blocks])
+@pytest.mark.parametrize(
+    "opened", [array, frame, *(pytest.param(opened, marks=pytest.mark.slow) for opened in (blocks, csr_blocks))]
+)
 def test_fits_on_the_cluster_that_has_them_have_the_bits_of_serial_ones(client, engine, opened):
     data = opened()
     ours, theirs = fitted(data, engine), fitted(data, "serial")

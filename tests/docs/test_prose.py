@@ -1,6 +1,7 @@
 """Rules of prose: docstrings open with a verb or a noun, sentences are short, words are the field's."""
 
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -24,6 +25,7 @@ WORD = re.compile(r"[A-Za-z][A-Za-z']*")
 MOST_WORDS = 30
 
 
+@functools.cache
 def prose_of(path):
     """Return the prose of a module (docstrings and comments) or of a page (without code, tables and addresses)."""
     text = path.read_text(encoding="utf-8")
@@ -38,6 +40,7 @@ def prose_of(path):
     return re.sub(r"`[^`]*`|\(https?:[^)]*\)|^\|.*$", " ", text, flags=re.M)
 
 
+@functools.cache
 def docstrings(source):
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]

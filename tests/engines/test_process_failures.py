@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+import parsgd
 from parsgd import (
     AsyncLocalSGD,
     DelayedSGD,
@@ -144,7 +145,8 @@ def test_where_one_round_is_the_fit_its_tasks_are_repeated_and_no_bit_is_another
     "algorithm",
     [
         MiniBatch(60),
-        AsyncLocalSGD(),
+        # test_async_local_sgd.py loses workers of this algorithm without processes
+        pytest.param(AsyncLocalSGD(), marks=slow),
         pytest.param(DelayedSGD(30), marks=slow),
         pytest.param(ElasticAveraging(), marks=slow),
         pytest.param(LocalSGD(sync_every=0.25, outer_optimizer="adaptive"), marks=slow),
@@ -286,7 +288,7 @@ def test_when_the_driver_is_killed_its_processes_end(tmp_path):
         "    SGDRegressor(engine=Processes(2), n_jobs=2, algorithm='simuparallel', max_iter=10**7, tol=None)"
         ".fit(X, targets(X))\n"
     )
-    path = os.pathsep.join([str(Path(__file__).parents[2] / "src"), *sys.path])
+    path = os.pathsep.join([str(Path(parsgd.__file__).parents[1]), *sys.path])
     driver = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path})
     with driver:
         children = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]

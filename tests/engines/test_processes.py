@@ -163,7 +163,7 @@ def test_a_notebooks_own_loss_works_without_a_guard(tmp_path):
         "fits = [SGDRegressor(Squared(), engine=e, **settings).fit(X, targets(X)) for e in ('serial', 'processes')]\n"
         "print('the same' if np.array_equal(fits[0].coef_, fits[1].coef_) else 'not the same')\n"
     )
-    path = os.pathsep.join([str(Path(__file__).parents[2] / "src"), *sys.path])
+    path = os.pathsep.join([str(Path(parsgd.__file__).parents[1]), *sys.path])
     said = subprocess.run(
         [sys.executable, script], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=200
     )

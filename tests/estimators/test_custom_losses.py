@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 
@@ -77,7 +77,6 @@ def test_it_serves_several_classes_one_against_the_rest():
 
 
 @given(width=st.floats(0.01, 3.0))
-@settings(max_examples=15)
 def test_the_attributes_of_a_loss_are_its_parameters(width):
     own = parsgd.SGDRegressor(Huber(width), n_jobs=1, **QUICK).fit(X, NUMBERS)
     same(own, parsgd.SGDRegressor("huber", epsilon=width, n_jobs=1, **QUICK).fit(X, NUMBERS))

@@ -391,7 +391,7 @@ def test_batches_shared_by_workers_are_those_of_serial_sgd(settings):
     np.testing.assert_array_equal(parameters(own), parameters(shared))
 
 
-@pytest.mark.cover(2)
+@pytest.mark.cover(1)
 @pytest.mark.parametrize(
     "algorithm",
     [

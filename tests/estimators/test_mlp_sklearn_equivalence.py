@@ -273,7 +273,7 @@ def test_the_adaptive_rate_ends_where_scikit_learns_does():
     assert ours.n_iter_ < 200
 
 
-@pytest.mark.cover(2)
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
 @pytest.mark.parametrize("solver", ["adam", "nesterov"])
 @pytest.mark.parametrize(

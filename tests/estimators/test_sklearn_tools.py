@@ -173,6 +173,7 @@ def test_a_read_only_file_mapped_into_memory_is_fitted_as_it_lies(tmp_path):
     assert bits(SGDRegressor(n_jobs=2, **QUICK).fit(*mapped)) == bits(SGDRegressor(n_jobs=2, **QUICK).fit(X, NUMBERS))
 
 
+@pytest.mark.slow  # starts two interpreters; the test above has mapped memory
 def test_memory_that_joblib_maps_for_its_workers_is_fitted_too():
     found = joblib.Parallel(n_jobs=2, max_nbytes=10)(joblib.delayed(fitted_bits)(X, NUMBERS) for _ in range(2))
     assert found == [fitted_bits(X, NUMBERS)] * 2

@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -240,7 +240,6 @@ def test_networks_on_threads_too(tmp_path):
 
 
 @given(numbers=st.lists(st.integers(0, 45), max_size=6), seconds=st.sampled_from([0.0, 0.001, np.inf]))
-@settings(max_examples=25)
 def test_wherever_and_however_often_it_was_broken_off(numbers, seconds, tmp_path_factory):
     folder = tmp_path_factory.mktemp("resuming")
     assert_goes_on(

@@ -123,7 +123,7 @@ def test_a_compiled_run_is_the_run_written_out(layout, description, weighted, se
             np.testing.assert_allclose(value, theirs[name], rtol=1e-7, atol=1e-9, err_msg=name)
 
 
-@pytest.mark.cover(2)
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 @pytest.mark.parametrize("n_outputs", [1, 3])
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def reported(model, state, rows):
 # -- one step ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.cover(2)
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
@@ -266,7 +266,7 @@ def test_a_row_of_weight_two_is_the_row_twice(loss, solver):
 # -- sparse rows ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.cover(2)
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("clip", [None, 0.3])
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("loss", ["softmax", "poisson"])
@@ -356,7 +356,7 @@ def test_a_gain_of_zero_stands_still_and_goes_on_counting(solver, layout):
 # -- no numbers ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.cover(2)
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", LOSSES)

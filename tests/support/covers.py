@@ -18,12 +18,19 @@ def cover(rows, strength):
 
 
 def outside_covers(items):
-    """Return the items marked as ``cover(strength)`` that the cover of their test function does not need."""
+    """Return the items that the cover of their test function does not need.
+
+    Functions marked as ``cover(strength)`` have a cover of this strength.  In all others that have several lists of
+    parameters, each entry of each list occurs once.
+    """
     cases = {}
     for item in items:
-        if (marker := item.get_closest_marker("cover")) and hasattr(item, "callspec"):
-            of_function = cases.setdefault((item.nodeid.partition("[")[0], *marker.args), {})
-            of_function.setdefault(_values(item.callspec), []).append(item)
+        if not hasattr(item, "callspec"):
+            continue
+        marker = item.get_closest_marker("cover")
+        row = _values(item.callspec.params.values()) if marker else _entries(item)
+        of_function = cases.setdefault((item.nodeid.partition("[")[0], *(marker.args if marker else (1,))), {})
+        of_function.setdefault(row, []).append(item)
     outside = []
     for (_, strength), rows in cases.items():
         chosen = set(cover(rows, strength))
@@ -31,9 +38,20 @@ def outside_covers(items):
     return outside
 
 
-def _values(callspec):
-    """Return the values of the parameters; the identity replaces a value that is no string, number or class."""
+def _entries(item):
+    """Return the entry of each list of parameters that a case has; an entry is a tuple of values."""
+    params, entries = dict(item.callspec.params), []
+    for marker in item.iter_markers("parametrize"):
+        names = marker.args[0] if marker.args else marker.kwargs["argnames"]
+        names = [name.strip() for name in names.split(",")] if isinstance(names, str) else names
+        entries.append(_values([params.pop(name) for name in names if name in params]))
+    # what remains are parameters of fixtures
+    return (*entries, *((value,) for value in _values(params.values())))
+
+
+def _values(values):
+    """Return values that can be compared; the identity replaces one that is no string, number or class."""
     return tuple(
         (type(value).__name__, value if isinstance(value, str | int | float | type | None) else id(value))
-        for value in callspec.params.values()
+        for value in values
     )

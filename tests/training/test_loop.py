@@ -350,7 +350,7 @@ def test_workers_that_nobody_replaces_are_gone_and_the_last_one_is_missed():
 # -- where fits arrive ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.cover(2)
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.name)
 @pytest.mark.parametrize("n_workers", [1, 2, 4])
 @pytest.mark.parametrize("problem", [ridge(400), logistic(400, alpha=0.05)], ids=["ridge", "logistic"])
