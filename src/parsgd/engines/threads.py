@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import ClassVar
 
-from parsgd.core import EngineDefaults, GroupPool, Report, Shard, StoppableProgress, Task, Work, WorkFn
+from parsgd.core import EngineDefaults, GroupPool, Report, Shard, StoppableProgress, Task, TaskFailed, Work, WorkFn
 from parsgd.engines.affinity import take_core, usable_cores
 from parsgd.utils.background import Background
 
@@ -66,13 +66,13 @@ class ThreadWorkerPool:
         except BaseException as error:  # raised again by the driver
             self.results.put(error)
 
-    def receive(self, at_least: int) -> list[Report]:
+    def receive(self, at_least: int) -> list[Report | TaskFailed]:
         if at_least < self.pending:
             self._start_held()
         elif self.held is not None:
             task, self.held = self.held, None
             self._run_task(task)
-        reports: list[Report] = []
+        reports: list[Report | TaskFailed] = []
         while self.pending and (len(reports) < at_least or not self.results.empty()):
             result = self._next()
             self.pending -= 1

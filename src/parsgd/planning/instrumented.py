@@ -12,7 +12,7 @@ from parsgd.core import (
     Algorithm,
     AlgorithmTraits,
     Engine,
-    EngineDefaults,
+    EngineWrapper,
     FitState,
     MergeResult,
     Model,
@@ -32,7 +32,7 @@ class StopTrial(Exception):
     """Raised to end a trial fit early, when it has shown enough."""
 
 
-class InstrumentedFit(EngineDefaults, ABC):
+class InstrumentedFit(EngineWrapper, ABC):
     """Wrapper that is both the algorithm and the engine of an estimator, and calls ``on_merge`` after each merge.
 
     ``combine_s`` holds the duration of each merge.  ``seconds_per_row`` holds, for each round, the slowest worker's
@@ -53,15 +53,8 @@ class InstrumentedFit(EngineDefaults, ABC):
 
     @property
     def traits(self) -> AlgorithmTraits:
-        return self.algorithm.traits
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        return self.engine.capabilities
-
-    @property
-    def n_workers(self) -> int | None:
-        return self.engine.n_workers
+        # every merge must be visible here, so rounds return to Python
+        return self.algorithm.traits._replace(planned=False)
 
     def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> WorkerPool:
         if isinstance(work, Work):

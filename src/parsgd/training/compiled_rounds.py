@@ -135,7 +135,8 @@ class CompiledRounds:
 
     def _make_plan(self) -> Plan:
         loop, size = self.loop, self.loop.model.batch_size
-        cursors, examples, rows = list(loop.cursors), loop.examples, []
+        cursors, examples = list(loop.cursors), loop.examples
+        rows: list[list[int]] = []
         fit_state = loop.fit_state()
         while examples < loop.n_rows * (loop.epochs + 1):
             now = replace(fit_state, cursors=tuple(cursors), examples=examples)
@@ -145,7 +146,8 @@ class CompiledRounds:
             examples += sum(budgets)
         counts = np.array(rows, dtype=np.int64)
         steps, ends = -(-counts // size), np.cumsum(counts, axis=0).T
-        weights, advances = np.empty(counts.shape), []
+        weights = np.empty(counts.shape)
+        advances: list[float] = []
         task = Task(0, 0, loop.state, 0, Budget(0))
         for number, (made, visited) in enumerate(zip(steps.tolist(), counts.tolist(), strict=True)):
             reports = [self._report(worker, made[worker], visited[worker]) for worker in range(loop.n_workers)]
@@ -251,7 +253,8 @@ class CompiledRounds:
         """Raise the error of the first worker whose parameters or objective became NaN or infinite."""
         loop = self.loop
         good = group.finite[:, :merged].astype(bool) & np.isfinite(objectives[:, :merged]).all(axis=2)
-        for number, worker in np.argwhere(~good.T):
+        wrong: list[tuple[int, int]] = np.argwhere(~good.T).tolist()
+        for number, worker in wrong[:1]:
             visited = loop.cursors[worker] + int(group.visited[worker, : number + 1].sum())
             epoch = max(visited - 1, 0) // loop.shard_rows[worker] + 1
             what = f"the parameters of worker {worker} became NaN or infinite in round {loop.round + number}"
