@@ -253,7 +253,7 @@ class CompiledRounds:
         """Raise the error of the first worker whose parameters or objective became NaN or infinite."""
         loop = self.loop
         good = group.finite[:, :merged].astype(bool) & np.isfinite(objectives[:, :merged]).all(axis=2)
-        wrong: list[tuple[int, int]] = np.argwhere(~good.T).tolist()
+        wrong: list[list[int]] = np.argwhere(~good.T).tolist()
         for number, worker in wrong[:1]:
             visited = loop.cursors[worker] + int(group.visited[worker, : number + 1].sum())
             epoch = max(visited - 1, 0) // loop.shard_rows[worker] + 1
