@@ -112,6 +112,8 @@ class AlgorithmTraits(NamedTuple):
         True if reports are merged in the order in which their tasks were sent.
     holds_out : bool
         True if probe rows are excluded from the workers' shards.
+    reports_visits : bool
+        True if ``merge`` reads ``Report.visits``.  With several workers, tasks then ask for them.
     may_overwrite_start : bool
         True if ``run`` never reads the task's state after the SGD run has started.  A fit with one worker may then run
         on that array itself instead of a copy.
@@ -124,6 +126,7 @@ class AlgorithmTraits(NamedTuple):
     common_schedule_step: bool = False
     ordered: bool = False
     holds_out: bool = False
+    reports_visits: bool = False
     may_overwrite_start: bool = False
 
 
@@ -167,6 +170,8 @@ class Task:
         Number of workers and of rows in the whole fit.
     schedule_step_size : float
         Increase of the schedule step per SGD step of this worker.
+    counts_visits : bool
+        True if the report must contain ``visits``.
     owned : bool
         True if the worker may modify ``state``, because nothing else reads it.
     """
@@ -183,6 +188,7 @@ class Task:
     n_workers: int = 1
     source_rows: int = 0
     schedule_step_size: float = 1.0
+    counts_visits: bool = False
     owned: bool = False
 
 
@@ -225,6 +231,9 @@ class Report:
         ``(examples, mean loss, score or None)`` at the end of each epoch in the round.
     diverged : bool
         True if parameters became non-finite; ``state`` is then that of the best epoch.
+    visits : ndarray of int, (n_features,), or None
+        Number of visited examples in which each feature is not zero.  None unless the task asks for it; a merge then
+        assumes that every example has every feature.
     """
 
     worker: int
@@ -241,6 +250,7 @@ class Report:
     converged: bool = False
     epoch_log: tuple[tuple[int, float, float | None], ...] = ()
     diverged: bool = False
+    visits: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
