@@ -130,7 +130,5 @@ def _merge_features(
             kernels.add_visits(total, counts, first, n, once)
         for start, width in model.feature_parts:
             for state, counts, share in zip(states, visits, work, strict=True):
-                kernels.add_by_visits(
-                    sums, total, counts, state, base, start, width, first, n, once, float(share)
-                )
+                kernels.add_by_visits(sums, total, counts, state, base, start, width, first, n, once, float(share))
             kernels.store_by_visits(sums, total, base, out, start, width, first, n)

@@ -40,9 +40,9 @@ class OuterOptimizer(Protocol):
 
     ``requires`` are the capabilities that it requires of the model.  ``init_memory`` returns its first memory and
     ``n_probe_rows`` the number of probe rows it needs.  ``lr_factor`` is a factor on the workers' learning rates, at
-    most the number of workers.  ``schedule_step_size`` is the schedule increment per worker step.  ``raises_rates`` is
-    True if ``lr_factor`` may exceed 1.  ``step`` starts from ``merged``, the result of the merge rule.  A worker with a diverged run then repeats it without the factor, and its report
-    carries the smaller ``lr_scale``.
+    most the number of workers.  ``schedule_step_size`` is the schedule increment per worker step.  ``step`` starts from
+    ``merged``, the result of the merge rule.  ``raises_rates`` is True if ``lr_factor`` may exceed 1.  A worker with a
+    diverged run then repeats it without the factor, and its report carries the smaller ``lr_scale``.
     """
 
     @property

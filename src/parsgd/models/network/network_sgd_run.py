@@ -181,7 +181,7 @@ def make_buffers(model: Network, layout: NetworkLayout, batch_size: int, whole: 
 @functools.lru_cache(maxsize=64)
 def make_hyperparams(model: Network) -> NetworkHyperparams:
     """Return the hyperparameters as the kernels' record."""
-    activations, solvers = map(first_use.kernels, ("activations", "solvers"))
+    activations, solvers = map(first_use.kernels, ("network.activations", "network.solvers"))
     get_gemm_address = first_use.kernels("lowlevel.gemm").get_gemm_address
 
     activation = getattr(activations, model.activation.upper())
