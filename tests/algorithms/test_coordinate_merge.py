@@ -17,8 +17,9 @@ from parsgd import (
     SimuParallel,
     WeightedAverage,
 )
-from parsgd.algorithms.common import coordinate_merge, merge_weights
+from parsgd.algorithms.common import coordinate_merge, merge_weights, sparse_reports
 from parsgd.algorithms.common.merge_rules import COORDINATE_RULES, merge_by_rule, required_by_rule
+from parsgd.algorithms.common.sparse_reports import compact, expand
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import Budget, FitState, Task, no_progress
 from parsgd.data.sources.array_source import ArraySource
@@ -165,6 +166,104 @@ def test_second_moments_do_not_end_below_zero():
         uneven = [replace(report, examples=examples + 7 * report.worker) for report in reports]
         merged = merge_by_rule("coordinate", FitState(model, start), uneven).state
         assert np.all(merged[model.nonnegative] >= 0.0)
+
+
+# -- sparse reports --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shrinks", [False, True])
+@every_model
+@every_rule
+def test_sparse_reports_merge_to_the_bits_of_dense_ones(name, rule, shrinks):
+    model = replace(MODELS[name], **({"sizes": (40_000, 4, 2)} if "sizes" in vars(MODELS[name]) else {}))
+    model = replace(model, n_features=40_000) if isinstance(model, Linear) else model
+    rng = np.random.default_rng(0)
+    visits = rng.integers(1, 5, (4, model.n_features)) * (rng.random((4, model.n_features)) < 0.1)
+    start, reports = random_reports(model, 1, 4, visits)
+    dense, compacted = [], []
+    for report in reports:
+        factors = None
+        for number, part in enumerate(model.feature_parts):
+            rows = slice(part.start, part.start + model.n_features * part.width)
+            arrived, origin = (state[rows].reshape(-1, part.width) for state in (report.state, start))
+            untouched = report.visits == 0
+            arrived[untouched] = origin[untouched]
+            if shrinks and number == 0 and report.worker != 2:
+                factors = rng.uniform(0.5, 1.0, part.width).astype(start.dtype)
+                arrived[untouched] *= factors
+        dense.append(report)
+        compacted.append(compact(report, model, start, factors))
+        assert compacted[-1].sparse_state is not None
+        assert compacted[-1].n_bytes < report.n_bytes
+        back = expand(compacted[-1], model, start)
+        assert back.state.tobytes() == report.state.tobytes()
+        np.testing.assert_array_equal(back.visits, report.visits)
+    fit_state = FitState(model, start)
+    theirs = merge_by_rule(rule, fit_state, dense)
+    # where the report of one worker is dense, so is the merge
+    for ours in (compacted, [dense[0], *compacted[1:]]):
+        merged = merge_by_rule(rule, fit_state, ours)
+        assert merged.state.tobytes() == theirs.state.tobytes()
+        assert merged.weights.tobytes() == theirs.weights.tobytes()
+
+
+@pytest.mark.parametrize("reason", ["many visits", "moved without a visit", "no visits"])
+def test_a_report_is_dense_where_a_sparse_one_would_be_larger_or_wrong(reason):
+    model = Linear(100, sparse=True)
+    visits = np.arange(100) % 5 == 0
+    start, reports = random_reports(model, 0, 1, [visits])
+    report = reports[0]
+    model.views(report.state)["coef"][~visits] = model.views(start)["coef"][~visits]
+    if reason == "many visits":
+        report = replace(report, visits=np.ones(100, dtype=np.int32))
+    elif reason == "no visits":
+        report = replace(report, visits=None)
+    else:
+        assert compact(report, model, start, None).sparse_state is not None
+        report.state[1] += 1.0
+    assert compact(report, model, start, None) is report
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_sparse"),
+    [
+        (dict(penalty=None), True),
+        (dict(penalty="l2", alpha=1e-3), True),
+        (dict(penalty="l1"), True),  # the penalty of sparse rows waits for the next visit
+        (dict(penalty=None, average=1), False),
+        (dict(penalty=None, schedule="adagrad", eta0=0.1), True),
+        (dict(penalty="l2", schedule="adagrad", eta0=0.1), True),
+        (dict(n_outputs=3, **THREE), True),
+        (dict(n_outputs=3, loss="softmax", dtype="float32", **THREE), True),
+    ],
+    ids=repr,
+)
+def test_tasks_with_few_visits_make_sparse_reports_that_are_exact(settings, is_sparse):
+    rng = np.random.default_rng(0)
+    X = sparse.random(60, 6000, 0.002, "csr", random_state=0, dtype=np.dtype(settings.get("dtype", "float64")))
+    model = Linear(6000, sparse=True, **{"loss": "log_loss", **settings})
+    y = rng.integers(0, 3, 60) if model.n_outputs > 1 else np.sign(rng.standard_normal(60)).astype(X.dtype)
+    shard = ArraySource(rows_of(X, y)).split(1, 3, "shuffled")[0]
+    start = model.init(0)
+    model.views(start)["coef"][:] = rng.standard_normal((6000, model.n_outputs))
+    task = Task(0, 0, start, 7, Budget(60), n_workers=2, lr_scale=np.ones(model.n_outputs))
+    dense, ours = (run(model, shard, replace(task, counts_visits=asked), no_progress) for asked in (False, True))
+    assert (ours.sparse_state is not None) == is_sparse
+    assert expand(ours, model, start).state.tobytes() == dense.state.tobytes()
+
+
+@pytest.mark.parametrize("algorithm", [LocalSGD(0.1, rule="coordinate"), SimuParallel(rule="touched", correction=0.5)])
+def test_a_fit_with_sparse_reports_has_the_bits_of_dense_ones(monkeypatch, algorithm):
+    X = sparse.random(200, 5000, 0.002, "csr", random_state=0)
+    y = np.arange(200) % 2
+
+    def fitted(engine):
+        model = SGDClassifier("log_loss", algorithm=algorithm, engine=engine, n_jobs=3, max_iter=2, tol=None)
+        return model.set_params(random_state=0, alpha=1e-3).fit(X, y).coef_.tobytes()
+
+    ours = [fitted(engine) for engine in ("serial", "threads")]
+    monkeypatch.setattr(sparse_reports, "_LEAST_VISITED", 0.0)
+    assert ours == [fitted("serial")] * 2
 
 
 # -- visits ----------------------------------------------------------------------------------------------------------

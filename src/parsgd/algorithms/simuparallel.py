@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.delayed_gradients import required_by_delay, run_with_delay
 from parsgd.algorithms.common.merge_rules import COORDINATE_RULES, merge_by_rule, required_by_rule
+from parsgd.algorithms.common.sparse_reports import expand
 from parsgd.algorithms.common.subsample import SubsampledShard, mute_progress, scale_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
@@ -112,7 +113,9 @@ class SimuParallel(SynchronousAlgorithm):
         part = SubsampledShard(shard, self.correction, task.seed)
         if part.n_rows == 0:
             return report
-        again = run(model, part, scale_budget(task, part), mute_progress(progress), start_run=start_run)
+        again_task = replace(scale_budget(task, part), counts_visits=False)
+        again = run(model, part, again_task, mute_progress(progress), start_run=start_run)
+        report = expand(report, model, task.state)
         state = merge_weights.bias_corrected(report.state, again.state, part.n_rows / shard.n_rows)
         state = state.astype(report.state.dtype)
         state[model.nonnegative] = report.state[model.nonnegative]

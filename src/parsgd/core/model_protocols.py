@@ -361,10 +361,14 @@ class FullGradientModel(Model, Protocol):
 
 
 class FeaturePart(NamedTuple):
-    """Part of a state with ``width`` adjacent values per feature: ``state[start : start + n_features * width]``."""
+    """Part of a state with ``width`` adjacent values per feature: ``state[start : start + n_features * width]``.
+
+    ``is_sum`` means that the values are sums over examples, such as AdaGrad's sums of squares.
+    """
 
     start: int
     width: int
+    is_sum: bool = False
 
 
 @runtime_checkable
@@ -379,10 +383,10 @@ class FeatureModel(Model, Protocol):
     n_features : int
         Number of columns of the rows.
     feature_parts : sequence of FeaturePart
-        The parts with values per feature, without those in ``additive``.
+        The parts with values per feature; the first one are the weights.
     additive : slice
-        Part of the state that sums over examples, such as AdaGrad's sums of squares.  Merges per coordinate add the
-        increases of all workers.
+        Part of the state with sums over examples, such as AdaGrad's sums of squares, including those without a feature.
+        Merges per coordinate add the increases of all workers.
     """
 
     @property

@@ -201,6 +201,37 @@ class Totals(NamedTuple):
     objective: np.ndarray
 
 
+class SparseState(NamedTuple):
+    """Final state of a task that visited few features, without the values that follow from the start state.
+
+    Attributes
+    ----------
+    features : ndarray of int, (n_visited,)
+        Sorted numbers of the features with visits.
+    visits : ndarray of int, (n_visited,)
+        Their visits, as in ``Report.visits``.
+    values : tuple of ndarray, (n_visited * width,) each
+        Their values in each of ``FeatureModel.feature_parts``.
+    rest : ndarray
+        The values outside of the feature parts, in the order of the state.
+    shrinkage : ndarray, (width,), or None
+        Factors from the start values to the final values of all other features in the first feature part.  None: they
+        are unchanged.  Those in the other feature parts always are.
+    """
+
+    features: np.ndarray
+    visits: np.ndarray
+    values: tuple[np.ndarray, ...]
+    rest: np.ndarray
+    shrinkage: np.ndarray | None
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = (self.features, self.visits, self.rest, *self.values)
+        return sum(array.nbytes for array in arrays)
+
+
 @dataclass(frozen=True)
 class Report:
     """Message from a worker to the driver: the result of a task.  It contains sums and counts, so reports can be added.
@@ -234,6 +265,8 @@ class Report:
     visits : ndarray of int, (n_features,), or None
         Number of visited examples in which each feature is not zero.  None unless the task asks for it; a merge then
         assumes that every example has every feature.
+    sparse_state : SparseState or None
+        Final state and visits of a task that asked for visits and made few.  ``state`` is then empty.
     """
 
     worker: int
@@ -251,6 +284,13 @@ class Report:
     epoch_log: tuple[tuple[int, float, float | None], ...] = ()
     diverged: bool = False
     visits: np.ndarray | None = None
+    sparse_state: SparseState | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the state and of the visits."""
+        dense = self.state.nbytes + (0 if self.visits is None else self.visits.nbytes)
+        return dense + (0 if self.sparse_state is None else self.sparse_state.n_bytes)
 
 
 @dataclass(frozen=True)

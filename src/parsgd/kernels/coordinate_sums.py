@@ -63,7 +63,76 @@ def store_by_visits(
 
 
 @kernel
-def add_moves(sums: np.ndarray, vector: np.ndarray, base: np.ndarray) -> None:
-    """Add ``vector - base`` to ``sums``, which is float64."""
-    for i in range(U(sums.shape[0])):
-        sums[i] += F(vector[i]) - F(base[i])
+def add_moves(sums: np.ndarray, vector: np.ndarray, base: np.ndarray, weight: float) -> None:
+    """Add ``weight (vector - base)`` to ``sums``, which is float64."""
+    for i in range(U(base.shape[0])):
+        sums[i] += weight * (F(vector[i]) - F(base[i]))
+
+
+@kernel
+def merge_visited(
+    features: np.ndarray,
+    visits: np.ndarray,
+    values: np.ndarray,
+    heads: np.ndarray,
+    ends: np.ndarray,
+    total: np.ndarray,
+    sums: np.ndarray,
+    base: np.ndarray,
+    out: np.ndarray,
+    start: int,
+    width: int,
+    n_features: int,
+    once: bool,
+    is_sum: bool,
+) -> None:
+    """Write the merged values of all visited features to ``out``.
+
+    ``features``, ``visits`` and ``values`` hold the reports one after the other.  Report ``i`` begins at ``heads[i]``,
+    which is modified, and ends at ``ends[i]``.  ``total`` and ``sums`` are zeros for one block of features.  With
+    ``is_sum`` displacements from ``base`` are added with weight 1.
+    """
+    n_block = total.shape[0]
+    for first in range(0, n_features, n_block):
+        for i in range(heads.shape[0]):
+            p = heads[i]
+            while p < ends[i] and features[p] < first + n_block:
+                total[features[p] - first] += F(visits[p] > 0) if once else F(visits[p])
+                p += 1
+        for i in range(heads.shape[0]):
+            p = heads[i]
+            while p < ends[i] and features[p] < first + n_block:
+                f = features[p] - first
+                weight = 1.0 if is_sum else (F(visits[p] > 0) if once else F(visits[p])) / total[f]
+                at = start + features[p] * width
+                for k in range(width):
+                    origin = F(base[at + k]) if is_sum else 0.0
+                    sums[f * width + k] += weight * (F(values[p * width + k]) - origin)
+                p += 1
+        for i in range(heads.shape[0]):
+            p = heads[i]
+            while p < ends[i] and features[p] < first + n_block:
+                f = features[p] - first
+                if total[f] > 0.0:
+                    at = start + features[p] * width
+                    for k in range(width):
+                        origin = F(base[at + k]) if is_sum else 0.0
+                        out[at + k] = out.dtype.type(origin + sums[f * width + k])
+                        sums[f * width + k] = 0.0
+                    total[f] = 0.0
+                p += 1
+            heads[i] = p
+
+
+@kernel
+def is_unvisited_scaled(
+    state: np.ndarray, base: np.ndarray, visits: np.ndarray, start: int, width: int, factors: np.ndarray
+) -> bool:
+    """Return True if all values of features without visits are ``factors`` times those of ``base``, bit for bit."""
+    for j in range(U(visits.shape[0])):
+        if visits[j] == 0:
+            at = U(start) + j * U(width)
+            for k in range(U(width)):
+                if state[at + k] != base[at + k] * factors[k]:
+                    return False
+    return True

@@ -24,7 +24,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.core import FeatureModel, FitState, MergeResult, Report, has_features
+from parsgd.algorithms.common.sparse_reports import expand, place_rest, rest_slices
+from parsgd.core import FeatureModel, FitState, MergeResult, Report, SparseState, has_features
 from parsgd.utils import first_use
 from parsgd.utils.tree_reduce import weighted_sum
 
@@ -47,9 +48,10 @@ def shares(reports: Sequence[Report], once: bool) -> np.ndarray:
     by_examples = merge_weights.by_examples([report.examples if report.steps else 0 for report in reports])
     counts: list[float] = []
     for report in reports:
-        if report.visits is None:
+        visits = report.visits if report.sparse_state is None else report.sparse_state.visits
+        if visits is None:
             return by_examples
-        visits = report.visits if report.steps else report.visits[:0]
+        visits = visits if report.steps else visits[:0]
         counts.append(float(np.count_nonzero(visits) if once else visits.sum(dtype=np.float64)))
     return merge_weights.by_examples(counts) if any(counts) else by_examples
 
@@ -72,21 +74,21 @@ def merge(fit_state: FitState, reports: Sequence[Report], once: bool) -> MergeRe
     moved = [report for report in reports if report.steps]
     if not moved:
         return MergeResult(fit_state.state, weights)
-    if len(moved) == 1:
-        return MergeResult(np.array(moved[0].state), weights)
     model, base = fit_state.model, fit_state.state
     assert has_features(model)
-    states = [np.asarray(report.state) for report in moved]
+    if len(moved) == 1:
+        return MergeResult(np.array(expand(moved[0], model, base).state), weights)
     work = merge_weights.by_examples([report.examples for report in moved])
-    out = np.empty_like(base)
-    for part in _other_parts(model, base.size):
-        out[part] = weighted_sum([state[part] for state in states], work)
-    _merge_features(model, base, states, [_visits(report, model) for report in moved], work, once, out)
-    if out[model.additive].size:
-        sums, add_moves = np.zeros(out[model.additive].size), first_use.kernels("coordinate_sums").add_moves
-        for state in states:
-            add_moves(sums, state[model.additive], base[model.additive])
-        out[model.additive] = base[model.additive] + sums
+    sparse = [report.sparse_state for report in moved if report.sparse_state is not None]
+    if len(sparse) == len(moved):
+        out = _merge_sparse(model, base, sparse, work, once)
+        rests = [report.rest for report in sparse]
+    else:
+        moved = [expand(report, model, base) for report in moved]
+        states = [np.asarray(report.state) for report in moved]
+        out = _merge_dense(model, base, states, [_visits(report, model) for report in moved], work, once)
+        rests = [_rest(model, state) for state in states]
+    place_rest(out, model, _merge_rest(model, base, rests, work))
     # a mean of decayed second moments may end below 0 by rounding
     np.maximum(out[model.nonnegative], 0.0, out=out[model.nonnegative])
     return MergeResult(out, weights)
@@ -96,30 +98,34 @@ def _visits(report: Report, model: FeatureModel) -> np.ndarray:
     return np.full(model.n_features, report.examples) if report.visits is None else report.visits
 
 
-def _other_parts(model: FeatureModel, size: int) -> list[slice]:
-    """Return the slices of the state that are neither feature parts nor additive."""
-    taken = [slice(part.start, part.start + model.n_features * part.width) for part in model.feature_parts]
-    taken = sorted([*taken, model.additive, slice(size, size)], key=lambda part: part.start)
-    others: list[slice] = []
-    end = 0
-    for part in taken:
-        if part.start > end:
-            others.append(slice(end, part.start))
-        end = max(end, part.stop)
-    return others
+def _rest(model: FeatureModel, state: np.ndarray) -> np.ndarray:
+    """Return the values outside of the feature parts."""
+    return np.concatenate([state[part] for part in rest_slices(model, state.size)] or [state[:0]])
 
 
-def _merge_features(
+def _merge_rest(model: FeatureModel, base: np.ndarray, rests: Sequence[np.ndarray], work: np.ndarray) -> np.ndarray:
+    """Return the merged values outside of the feature parts."""
+    merged = weighted_sum(rests, work)
+    origin, at = _rest(model, base), 0
+    for part in rest_slices(model, base.size):
+        here = slice(at, at + part.stop - part.start)
+        at = here.stop
+        if model.additive.start <= part.start < model.additive.stop:
+            moves = sum(rest[here].astype(np.float64) - origin[here] for rest in rests)
+            merged[here] = origin[here] + moves
+    return merged
+
+
+def _merge_dense(
     model: FeatureModel,
     base: np.ndarray,
     states: Sequence[np.ndarray],
     visits: Sequence[np.ndarray],
     work: np.ndarray,
     once: bool,
-    out: np.ndarray,
-) -> None:
-    """Write the merged values of all feature parts to ``out``."""
-    kernels = first_use.kernels("coordinate_sums")
+) -> np.ndarray:
+    """Return a state with the merged values of all feature parts; the others are undefined."""
+    kernels, out = first_use.kernels("coordinate_sums"), np.empty_like(base)
     widest = max(part.width for part in model.feature_parts)
     n_block = max(_BLOCK // widest, 1)
     total, sums = np.zeros(n_block), np.zeros(n_block * widest)
@@ -128,7 +134,59 @@ def _merge_features(
         total[:] = 0.0
         for counts in visits:
             kernels.add_visits(total, counts, first, n, once)
-        for start, width in model.feature_parts:
+        for start, width, is_sum in model.feature_parts:
+            if is_sum:
+                block = slice(start + first * width, start + (first + n) * width)
+                moves = sums[: n * width]
+                for state in states:
+                    kernels.add_moves(moves, state[block], base[block], 1.0)
+                out[block] = base[block] + moves
+                moves[:] = 0.0
+                continue
             for state, counts, share in zip(states, visits, work, strict=True):
                 kernels.add_by_visits(sums, total, counts, state, base, start, width, first, n, once, float(share))
             kernels.store_by_visits(sums, total, base, out, start, width, first, n)
+    return out
+
+
+def _merge_sparse(
+    model: FeatureModel, base: np.ndarray, reports: Sequence[SparseState], work: np.ndarray, once: bool
+) -> np.ndarray:
+    """Return what :func:`_merge_dense` returns, bit for bit, from the visited features."""
+    kernels, out = first_use.kernels("coordinate_sums"), base.copy()
+    if any(report.shrinkage is not None for report in reports):
+        _shrink_unvisited(model, base, reports, work, out)
+    features, visits = (
+        np.concatenate(arrays) for arrays in zip(*((report.features, report.visits) for report in reports), strict=True)
+    )
+    ends = np.cumsum([len(report.features) for report in reports])
+    widest = max(part.width for part in model.feature_parts)
+    n_block = max(_BLOCK // widest, 1)
+    total, sums = np.zeros(n_block), np.zeros(n_block * widest)
+    for number, (start, width, is_sum) in enumerate(model.feature_parts):
+        values = np.concatenate([report.values[number] for report in reports])
+        heads = ends - [len(report.features) for report in reports]
+        kernels.merge_visited(
+            features, visits, values, heads, ends, total, sums, base, out, start, width, model.n_features, once, is_sum
+        )
+    return out
+
+
+def _shrink_unvisited(
+    model: FeatureModel, base: np.ndarray, reports: Sequence[SparseState], work: np.ndarray, out: np.ndarray
+) -> None:
+    """Write the merged weights of features without any visit to ``out``, and the same values for the others."""
+    add_moves = first_use.kernels("coordinate_sums").add_moves
+    start, width, _ = model.feature_parts[0]
+    n_block = max(_BLOCK // width, 1)
+    sums, shrunk = np.zeros(n_block * width), np.empty(n_block * width, dtype=base.dtype)
+    for first in range(0, model.n_features, n_block):
+        n = min(n_block, model.n_features - first) * width
+        block = slice(start + first * width, start + first * width + n)
+        for report, share in zip(reports, work, strict=True):
+            if report.shrinkage is not None:
+                # rounded to the dtype of the state, as on the worker
+                np.multiply(base[block].reshape(-1, width), report.shrinkage, out=shrunk[:n].reshape(-1, width))
+                add_moves(sums, shrunk[:n], base[block], float(share))
+        out[block] = base[block] + sums[:n]
+        sums[:] = 0.0

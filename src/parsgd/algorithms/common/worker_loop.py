@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+from parsgd.algorithms.common.sparse_reports import compact
 from parsgd.core import (
     Model,
     ProgressCallback,
@@ -131,7 +132,7 @@ class _Run:
             raise self._divergence()
         steps = sum(totals.steps for totals in self.totals)
         nothing = np.zeros(model.n_outputs)
-        return Report(
+        report = Report(
             worker=task.worker,
             round=task.round,
             state=self.state,
@@ -148,6 +149,9 @@ class _Run:
             diverged=self.diverged,
             visits=self.visits,
         )
+        if self.visits is None or not has_features(model):
+            return report
+        return compact(report, model, task.state, sgd_run.shrinkage())
 
     def _log_contraction(self, steps: int) -> float:
         """Return the model's bound for ``steps`` steps, or 0 if it offers none."""

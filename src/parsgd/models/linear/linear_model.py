@@ -133,9 +133,9 @@ class Linear:
 
     @property
     def feature_parts(self) -> tuple[FeaturePart, ...]:
-        """The weights, their means, and the l1 penalty applied to each weight."""
-        names = [name for name in ("coef", "mean_coef", "paid") if name in self.layout]
-        return tuple(FeaturePart(self.layout[name].start, self.stride) for name in names)
+        """The weights, their means, the l1 penalty applied to each weight, and AdaGrad's sums of squares."""
+        names = [name for name in ("coef", "mean_coef", "paid", "squares") if name in self.layout]
+        return tuple(FeaturePart(self.layout[name].start, self.stride, name == "squares") for name in names)
 
     @property
     def additive(self) -> slice:
