@@ -30,6 +30,7 @@ from parsgd.core import (
     SynchronousAlgorithm,
     Task,
     TaskSpec,
+    has_features,
 )
 from parsgd.errors import InvalidArgumentError, check_between, check_count, choose
 
@@ -115,7 +116,7 @@ class SimuParallel(SynchronousAlgorithm):
             return report
         again_task = replace(scale_budget(task, part), counts_visits=False)
         again = run(model, part, again_task, mute_progress(progress), start_run=start_run)
-        report = expand(report, model, task.state)
+        report = expand(report, model, task.state) if has_features(model) else report
         state = merge_weights.bias_corrected(report.state, again.state, part.n_rows / shard.n_rows)
         state = state.astype(report.state.dtype)
         state[model.nonnegative] = report.state[model.nonnegative]
