@@ -8,8 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from parsgd.kernels.lowlevel.compiling import kernel
+from parsgd.kernels.lowlevel.extremes import smaller
 
 F, U = np.float64, np.uint64
+# Features compared between two tests for a difference, and features tested for visits together.
+_RUN, _GROUP = 4096, 32
 
 
 @kernel
@@ -129,10 +132,37 @@ def is_unvisited_scaled(
     state: np.ndarray, base: np.ndarray, visits: np.ndarray, start: int, width: int, factors: np.ndarray
 ) -> bool:
     """Return True if all values of features without visits are ``factors`` times those of ``base``, bit for bit."""
-    for j in range(U(visits.shape[0])):
-        if visits[j] == 0:
-            at = U(start) + j * U(width)
-            for k in range(U(width)):
-                if state[at + k] != base[at + k] * factors[k]:
-                    return False
+    n_features = visits.shape[0]
+    for first in range(0, n_features, _RUN):
+        end, n_others = smaller(first + _RUN, n_features), 0
+        if width == 1:
+            factor = factors[0]
+            for j in range(U(first), U(end)):
+                n_others += (visits[j] == 0) & (state[U(start) + j] != base[U(start) + j] * factor)
+        else:
+            for j in range(U(first), U(end)):
+                if visits[j] == 0:
+                    at = U(start) + j * U(width)
+                    for k in range(U(width)):
+                        n_others += state[at + k] != base[at + k] * factors[k]
+        if n_others > 0:
+            return False
     return True
+
+
+@kernel
+def find_visited(visits: np.ndarray, features: np.ndarray) -> int:
+    """Write the numbers of the features with visits to ``features``; return how many, or -1 if they do not fit."""
+    n_features, n_visited, number = visits.shape[0], 0, features.dtype.type
+    for first in range(0, n_features, _GROUP):
+        end, seen = smaller(first + _GROUP, n_features), visits[0] & 0
+        for j in range(U(first), U(end)):
+            seen |= visits[j]
+        if seen != 0:
+            for j in range(first, end):
+                if visits[j] != 0:
+                    if n_visited == features.shape[0]:
+                        return -1
+                    features[n_visited] = number(j)
+                    n_visited += 1
+    return n_visited

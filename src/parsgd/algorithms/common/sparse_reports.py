@@ -26,7 +26,10 @@ def compact(report: Report, model: FeatureModel, start: np.ndarray, shrinkage: n
     ``start`` is the start state of the task.  ``shrinkage`` is the factor of unvisited features (``SGDRun.shrinkage``).
     """
     visits, state = report.visits, report.state
-    if visits is None or start is state or np.count_nonzero(visits) >= _LEAST_VISITED * len(visits):
+    if visits is None or start is state:
+        return report
+    features = _visited(visits)
+    if features is None:
         return report
     is_unvisited_scaled = first_use.kernels("coordinate_sums").is_unvisited_scaled
     parts = model.feature_parts
@@ -36,11 +39,18 @@ def compact(report: Report, model: FeatureModel, start: np.ndarray, shrinkage: n
             factors[:] = shrinkage
         if not is_unvisited_scaled(state, start, visits, part.start, part.width, factors):
             return report
-    features = np.flatnonzero(visits).astype(np.int32 if len(visits) < 1 << 31 else np.int64)
     by_feature = [_part(state, model, number)[features].ravel() for number in range(len(parts))]
     rest = np.concatenate([state[part] for part in rest_slices(model, state.size)] or [state[:0]])
     sparse = SparseState(features, visits[features], tuple(by_feature), rest, shrinkage)
     return replace(report, state=state[:0].copy(), visits=None, sparse_state=sparse)
+
+
+def _visited(visits: np.ndarray) -> np.ndarray | None:
+    """Return the numbers of the features with visits, or None if there are too many for a sparse report."""
+    most = int(_LEAST_VISITED * len(visits))
+    features = np.empty(most, dtype=np.int32 if len(visits) < 1 << 31 else np.int64)
+    n_visited = first_use.kernels("coordinate_sums").find_visited(visits, features) if most else -1
+    return None if n_visited < 0 else features[:n_visited].copy()
 
 
 def expand(report: Report, model: FeatureModel, start: np.ndarray) -> Report:
