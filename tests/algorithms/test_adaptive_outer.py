@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from parsgd import LocalSGD, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
-from parsgd.algorithms.common import adaptive_outer
+from parsgd.algorithms.common import adaptive_outer, merge_weights
 from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.core import Budget, FitState, Task, has_linear_state
 from parsgd.data.sources.array_source import ArraySource
@@ -100,6 +100,12 @@ def reported(states, steps=10):
     return [replace(small_report(worker, state), steps=steps) for worker, state in enumerate(states)]
 
 
+def outer_step(outer_optimizer, standing, reports, weight, memory):
+    """An outer step from the mean of the reports."""
+    merged = merge_weights.merge(standing.state, reports, np.full(len(reports), weight), standing.model.nonnegative)
+    return outer_optimizer.step(standing, reports, merged, memory)
+
+
 # -- how far -------------------------------------------------------------------------------------------------------
 
 
@@ -114,7 +120,7 @@ def test_the_part_of_the_move_is_the_first_from_which_a_shorter_one_is_dearer(na
     arrived[:, model.nonnegative] = np.abs(arrived[:, model.nonnegative])
     outer_optimizer = Adaptive(damping=damping)
     standing, memory = beginning(model, source, outer_optimizer=outer_optimizer)
-    step = outer_optimizer.step(standing, reported(arrived), np.full(4, 0.25), memory)
+    step = outer_step(outer_optimizer, standing, reported(arrived), 0.25, memory)
     merged, before = arrived.mean(axis=0), judged(model, start, start, source.rows)
 
     def dearness(part):
@@ -138,7 +144,7 @@ def test_a_move_ten_times_too_long_is_cut_and_so_is_the_gain():
     state = model.init(1)
     model.views(state)["coef"][:, 0], model.views(state)["intercept"][:] = 10.0 * best[:-1], 10.0 * best[-1]
     standing, memory = beginning(model, source)
-    step = Adaptive().step(standing, reported([state] * 4), np.full(4, 0.25), memory)
+    step = outer_step(Adaptive(), standing, reported([state] * 4), 0.25, memory)
     assert 0.05 < step.factor <= 0.25
     assert step.memory.trust == step.factor if step.factor > 0.25 else step.memory.trust == 0.25
     assert objective(model, step.state, source.rows) < objective(model, model.init(1), source.rows)
@@ -152,7 +158,7 @@ def test_a_move_ten_times_too_long_is_cut_and_so_is_the_gain():
 def test_where_runs_exploded_the_state_stays(name, bad):
     model, source = setup(name)
     standing, memory = beginning(model, source)
-    step = Adaptive().step(standing, reported([np.full(model.size, bad)] * 4), np.full(4, 0.25), memory)
+    step = outer_step(Adaptive(), standing, reported([np.full(model.size, bad)] * 4), 0.25, memory)
     np.testing.assert_array_equal(step.state, standing.state)
     assert (step.factor, step.memory.trust) == (0.0, 0.25)
 
@@ -166,7 +172,7 @@ def test_where_nothing_is_lost_by_the_whole_move_it_is_made():
     model.views(state)["coef"][0] = 100.0
     standing, memory = beginning(model, source, state=state)
     assert objective(model, state, source.rows) == 0.0
-    assert Adaptive().step(standing, reported([1.5 * state] * 4), np.full(4, 0.25), memory).factor == 1.0
+    assert outer_step(Adaptive(), standing, reported([1.5 * state] * 4), 0.25, memory).factor == 1.0
 
 
 def test_losses_below_zero_are_no_reason_to_cut():
@@ -248,7 +254,7 @@ def rare_and_dense(layout):
 def test_small_moves_of_rare_features_that_agree_are_made_further_and_those_of_dense_ones_are_not():
     model, source, arrived = rare_and_dense("csr")
     standing, memory = beginning(model, source)
-    step = Adaptive().step(standing, reported([arrived] * 4, steps=16), np.full(4, 0.25), memory)
+    step = outer_step(Adaptive(), standing, reported([arrived] * 4, steps=16), 0.25, memory)
     further = model.views(step.state)["coef"][:, 0] / model.views(arrived)["coef"][:, 0]
     assert step.factor == 1.0
     assert 1.0 <= further[0] < 1.2
@@ -263,7 +269,7 @@ def test_where_moving_them_further_does_harm_it_is_not_done_and_after_some_tries
     model.views(arrived)["coef"][1:] *= 40.0
     standing, memory = beginning(model, source)
     for tries in range(1, 5):
-        step = Adaptive().step(standing, reported([arrived] * 4, steps=16), np.full(4, 0.25), memory)
+        step = outer_step(Adaptive(), standing, reported([arrived] * 4, steps=16), 0.25, memory)
         np.testing.assert_array_equal(step.state, arrived)
         assert step.memory.failures == min(tries, adaptive_outer._MAX_FAILURES)
         memory = step.memory._replace(decision=memory.decision, loss=memory.loss)
@@ -332,7 +338,7 @@ def test_where_there_are_no_rows_to_look_at_rates_stay():
     for standing in (unseen, unweighted):
         memory = Adaptive().init_memory(standing)
         assert Adaptive().lr_factor(standing, memory) == 1.0
-        step = Adaptive().step(standing, reported([np.ones(model.size)] * 2), np.full(2, 0.5), memory)
+        step = outer_step(Adaptive(), standing, reported([np.ones(model.size)] * 2), 0.5, memory)
         np.testing.assert_array_equal(step.state, np.ones(model.size))
     assert [Adaptive(100).n_probe_rows(n) for n in (3, 10, 400, 10_000)] == [0, 2, 100, 100]
 
@@ -397,9 +403,9 @@ def test_an_explosion_cuts_the_gain():
     standing, memory = beginning(model, source, gain=4.0)
     calm = reported([model.init(1) + 0.01] * 4)
     calm = [replace(report, lr_scale=np.array([4.0])) for report in calm]
-    assert Adaptive().step(standing, calm, np.full(4, 0.25), memory).memory.trust == 1.0
+    assert outer_step(Adaptive(), standing, calm, 0.25, memory).memory.trust == 1.0
     exploded = [replace(calm[0], lr_scale=np.array([1.0])), *calm[1:]]
-    assert Adaptive().step(standing, exploded, np.full(4, 0.25), memory).memory.trust == 0.25
+    assert outer_step(Adaptive(), standing, exploded, 0.25, memory).memory.trust == 0.25
 
 
 # -- what is handed out ----------------------------------------------------------------------------------------------

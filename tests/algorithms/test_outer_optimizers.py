@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsgd import LocalSGD, SGDClassifier
-from parsgd.algorithms.common.merge_weights import fednova, uniform
+from parsgd.algorithms.common.merge_weights import fednova, merge, uniform
 from parsgd.algorithms.common.outer_optimizers import Mean, Momentum
 from parsgd.core import FitState
 from parsgd.data.sources.array_source import ArraySource
@@ -32,6 +32,12 @@ momenta = st.builds(Momentum, st.sampled_from(["momentum", "nesterov"]), st.floa
 OUTERS = [Mean(), Momentum(), Momentum("nesterov")]
 
 
+def outer_step(outer_optimizer, model, state, reports, weights, memory):
+    """An outer step from the weighted mean of the reports."""
+    merged = merge(state, reports, weights, model.nonnegative)
+    return outer_optimizer.step(FitState(model, state), reports, merged, memory)
+
+
 def rounds(outer_optimizer, seed, n_workers, n_rounds=5, dtype=np.float64):
     """The merged moves ``D`` of some rounds of workers that go anywhere, and the states that the outer step makes."""
     rng = np.random.default_rng(seed)
@@ -42,7 +48,7 @@ def rounds(outer_optimizer, seed, n_workers, n_rounds=5, dtype=np.float64):
     for _ in range(n_rounds):
         arrived = state + rng.standard_normal((n_workers, SIZE)).astype(dtype)
         reports = [small_report(worker, there) for worker, there in enumerate(arrived)]
-        step = outer_optimizer.step(FitState(MODEL, state), reports, weights, memory)
+        step = outer_step(outer_optimizer, MODEL, state, reports, weights, memory)
         moves.append(weights @ arrived - state)
         state, memory = step.state, step.memory
         states.append(state)
@@ -92,7 +98,7 @@ def test_the_factor_is_the_part_that_a_rounds_own_move_has_in_the_step(outer_opt
     rng = np.random.default_rng(seed)
     state, memory = rng.standard_normal((2, SIZE))
     there, further = (small_report(0, state + part) for part in rng.standard_normal((2, SIZE)))
-    one, other = (outer_optimizer.step(FitState(MODEL, state), [r], np.ones(1), memory) for r in (there, further))
+    one, other = (outer_step(outer_optimizer, MODEL, state, [r], np.ones(1), memory) for r in (there, further))
     np.testing.assert_allclose(other.state - one.state, one.factor * (further.state - there.state), atol=1e-9)
     assert one.factor == other.factor
 
@@ -102,7 +108,7 @@ def test_a_step_writes_to_nothing_that_it_was_given(outer_optimizer, seed):
     rng = np.random.default_rng(seed)
     state, memory, arrived = rng.standard_normal((3, SIZE))
     kept = pickle.dumps((state, memory, arrived))
-    step = outer_optimizer.step(FitState(MODEL, state), [small_report(0, arrived)], np.ones(1), memory)
+    step = outer_step(outer_optimizer, MODEL, state, [small_report(0, arrived)], np.ones(1), memory)
     assert pickle.dumps((state, memory, arrived)) == kept
     assert not any(np.shares_memory(step.state, given) for given in (state, memory, arrived))
 
@@ -125,7 +131,7 @@ def test_second_moments_are_never_negative(outer_optimizer, seed, steps, novel):
         arrived = rng.standard_normal((len(steps), model.size))
         arrived[:, model.nonnegative] = 10.0 ** rng.uniform(-9, 3, arrived[:, model.nonnegative].shape)
         reports = [small_report(worker, there) for worker, there in enumerate(arrived)]
-        step = outer_optimizer.step(FitState(model, state), reports, weights, memory)
+        step = outer_step(outer_optimizer, model, state, reports, weights, memory)
         state, memory = step.state, step.memory
         assert np.all(state[model.nonnegative] >= 0.0)
 

@@ -17,7 +17,14 @@ import numpy as np
 
 from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.algorithms.common.learned_weights import sample_rows
-from parsgd.algorithms.common.merge_rules import PLANNED_RULES, PROBE_ROW_RULES, RULES, required_by_rule
+from parsgd.algorithms.common.merge_rules import (
+    COORDINATE_RULES,
+    PLANNED_RULES,
+    PROBE_ROW_RULES,
+    RULES,
+    merge_by_rule,
+    required_by_rule,
+)
 from parsgd.algorithms.common.outer_optimizers import Mean, Momentum, OuterOptimizer, PlainOuterOptimizer
 from parsgd.algorithms.common.round_length import longest_part, round_budget
 from parsgd.algorithms.common.round_schedule import deadline, next_period, shares_by_speed, update_seconds_per_example
@@ -96,6 +103,9 @@ class LocalSGD(SynchronousAlgorithm):
         - ``"fednova"``: proportional to rows, each displacement divided by its steps.
         - ``"loss"``: larger for smaller losses.
         - ``"learned"``: minimize the loss of the merged model on held-out rows (2 %).
+        - ``"coordinate"``: per coordinate, proportional to the visits of rows in which the feature is not zero
+          (:mod:`~parsgd.algorithms.common.coordinate_merge`).  For sparse data.
+        - ``"touched"``: the same, with equal weights for all workers that visited the feature.
 
         The default is ``"steps"`` if workers may do unequal work (``seconds``, ``deadline`` or ``balance``) and
         ``outer_optimizer`` is not adaptive, else ``"uniform"`` (docs/results/unequal.md).
@@ -197,6 +207,7 @@ class LocalSGD(SynchronousAlgorithm):
             and self._rule in PLANNED_RULES
             and isinstance(self._outer, Mean)
             and not self._depends_on_results,
+            reports_visits=self._rule in COORDINATE_RULES,
         )
 
     @property
@@ -260,16 +271,16 @@ class LocalSGD(SynchronousAlgorithm):
         return RULES[self._rule](fit_state, reports)
 
     def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
-        weights = self.merge_weights(fit_state, reports)
+        merged = merge_by_rule(self._rule, fit_state, reports)
         memory = self._update_memory(fit_state, reports)
         fractions = None
         if self.balance is not None:
             fractions = shares_by_speed(memory.seconds_per_example, fit_state.shard_rows)
-        if not np.any(weights):
-            return MergeResult(fit_state.state, weights, memory, memory.answer, fractions)
-        step = self._outer.step(fit_state, reports, weights, memory.outer_optimizer)
+        if not np.any(merged.weights):
+            return MergeResult(fit_state.state, merged.weights, memory, memory.answer, fractions)
+        step = self._outer.step(fit_state, reports, merged, memory.outer_optimizer)
         memory = memory._replace(outer_optimizer=step.memory, answer=step.answer)
-        return MergeResult(step.state, weights * step.factor, memory, step.answer, fractions)
+        return MergeResult(step.state, merged.weights * step.factor, memory, step.answer, fractions)
 
     def _update_memory(self, fit_state: FitState, reports: Sequence[Report]) -> _Memory:
         """Update the loss sums and speeds in the memory from the reports."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.delayed_gradients import required_by_delay, run_with_delay
+from parsgd.algorithms.common.merge_rules import COORDINATE_RULES, merge_by_rule, required_by_rule
+from parsgd.algorithms.common.sparse_reports import expand
 from parsgd.algorithms.common.subsample import SubsampledShard, mute_progress, scale_budget
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
@@ -28,6 +30,7 @@ from parsgd.core import (
     SynchronousAlgorithm,
     Task,
     TaskSpec,
+    has_features,
 )
 from parsgd.errors import InvalidArgumentError, check_between, check_count, choose
 
@@ -54,6 +57,9 @@ class SimuParallel(SynchronousAlgorithm):
         Each worker makes a second run on r of its rows and sends ``(w - r w') / (1 - r)``, in which the bias of a small
         shard cancels.  The fit takes 1 + r times as long.  Use it for convex models run to convergence, with few rows
         per worker relative to the features.  Before convergence the correction removes progress instead of bias.
+    rule : {"uniform", "coordinate", "touched"}
+        Merge rule: the papers' mean, or a mean per coordinate as in :class:`~parsgd.LocalSGD`.
+        :class:`~parsgd.WeightedAverage` has the other rules.
 
     Examples
     --------
@@ -70,15 +76,17 @@ class SimuParallel(SynchronousAlgorithm):
     seconds: float | None = None
     inner_delay: int | None = None
     correction: float | None = None
+    rule: str = "uniform"
 
     name = "simuparallel"
 
     @property
     def traits(self) -> AlgorithmTraits:
         return AlgorithmTraits(
-            requires=required_by_delay(self.inner_delay),
+            requires=required_by_rule(self.rule) | required_by_delay(self.inner_delay),
             partition=self.partition,
             one_shot=True,
+            reports_visits=self.rule in COORDINATE_RULES,
             may_overwrite_start=True,
         )
 
@@ -86,6 +94,7 @@ class SimuParallel(SynchronousAlgorithm):
         choose(self.partition, ("shuffled", "contiguous", "replicated"), "partition", "SimuParallel")
         check_between(self.seconds, 0, float("inf"), "seconds", "SimuParallel", optional=True)
         check_count(self.inner_delay, "inner_delay", "SimuParallel")
+        choose(self.rule, ("uniform", *COORDINATE_RULES), "rule", "SimuParallel")
         check_between(self.correction, 0, 0.9, "correction", "SimuParallel", optional=True)
         if self.correction is not None and self.partition == "replicated":
             raise InvalidArgumentError(
@@ -105,11 +114,13 @@ class SimuParallel(SynchronousAlgorithm):
         part = SubsampledShard(shard, self.correction, task.seed)
         if part.n_rows == 0:
             return report
-        again = run(model, part, scale_budget(task, part), mute_progress(progress), start_run=start_run)
+        again_task = replace(scale_budget(task, part), counts_visits=False)
+        again = run(model, part, again_task, mute_progress(progress), start_run=start_run)
+        report = expand(report, model, task.state) if has_features(model) else report
         state = merge_weights.bias_corrected(report.state, again.state, part.n_rows / shard.n_rows)
         state = state.astype(report.state.dtype)
         state[model.nonnegative] = report.state[model.nonnegative]
         return replace(report, state=state, seconds=report.seconds + again.seconds)
 
     def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
-        return merge_weights.merge(fit_state.state, reports, merge_weights.uniform([r.steps for r in reports]))
+        return merge_by_rule(self.rule, fit_state, reports)

@@ -19,7 +19,13 @@ import numpy as np
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.delayed_gradients import required_by_delay, run_with_delay
 from parsgd.algorithms.common.learned_weights import sample_rows
-from parsgd.algorithms.common.merge_rules import PROBE_ROW_RULES, RULES, required_by_rule
+from parsgd.algorithms.common.merge_rules import (
+    COORDINATE_RULES,
+    PROBE_ROW_RULES,
+    RULES,
+    merge_by_rule,
+    required_by_rule,
+)
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
     AlgorithmTraits,
@@ -97,6 +103,7 @@ class WeightedAverage(SynchronousAlgorithm):
             partition=self.partition,
             one_shot=True,
             holds_out=self.rule in PROBE_ROW_RULES,
+            reports_visits=self.rule in COORDINATE_RULES,
             may_overwrite_start=self.rule != "measured",
         )
 
@@ -121,6 +128,8 @@ class WeightedAverage(SynchronousAlgorithm):
         return report
 
     def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
+        if self.rule != "measured":
+            return merge_by_rule(self.rule, fit_state, reports)
         weights = self.weights(fit_state, reports)
         return merge_weights.merge(fit_state.state, reports, weights, fit_state.model.nonnegative)
 

@@ -6,8 +6,8 @@ the other contracts it has, and an algorithm states in its traits which it requi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, TypeGuard, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from parsgd.core.sgd_run import CompiledRoundsRun, SGDRun
 
 # Capabilities of a model and the contract of each.  An engine must offer all others that an algorithm requires.
 # gradients: GradientModel;  averaging: AveragingModel;  linear_state: LinearStateModel;  shared_steps: SharedModel;
-# full_gradient: FullGradientModel;  compiled_rounds: CompiledRoundsModel.
+# full_gradient: FullGradientModel;  features: FeatureModel;  compiled_rounds: CompiledRoundsModel.
 MODEL_CAPABILITIES = frozenset(
-    {"gradients", "averaging", "linear_state", "shared_steps", "full_gradient", "compiled_rounds"}
+    {"gradients", "averaging", "linear_state", "shared_steps", "full_gradient", "features", "compiled_rounds"}
 )
 
 
@@ -46,7 +46,8 @@ class Model(Protocol):
         Further contracts of the model, members of ``parsgd.core.MODEL_CAPABILITIES``: ``"gradients"``
         (:class:`GradientModel`), ``"averaging"`` (:class:`AveragingModel`), ``"linear_state"``
         (:class:`LinearStateModel`), ``"shared_steps"`` (:class:`SharedModel`), ``"full_gradient"``
-        (:class:`FullGradientModel`) and ``"compiled_rounds"`` (:class:`CompiledRoundsModel`).
+        (:class:`FullGradientModel`), ``"features"`` (:class:`FeatureModel`) and ``"compiled_rounds"``
+        (:class:`CompiledRoundsModel`).
     unavailable : mapping of str to str
         Capabilities that the present parameters prevent.  Each value names the parameter and a remedy, and appears in
         the error message.
@@ -373,6 +374,45 @@ class CompiledRoundsModel(Model, Protocol):
         ...
 
 
+class FeaturePart(NamedTuple):
+    """Part of a state with ``width`` adjacent values per feature: ``state[start : start + n_features * width]``.
+
+    ``is_sum`` means that the values are sums over examples, such as AdaGrad's sums of squares.
+    """
+
+    start: int
+    width: int
+    is_sum: bool = False
+
+
+@runtime_checkable
+class FeatureModel(Model, Protocol):
+    """A model with the capability ``"features"``: a part of its state has separate values for each input feature.
+
+    An example changes a feature's values only if the feature is not zero in it, apart from penalties and momentum.
+    Merges per coordinate use these members.
+
+    Attributes
+    ----------
+    n_features : int
+        Number of columns of the rows.
+    feature_parts : sequence of FeaturePart
+        The parts with values per feature; the first one are the weights.
+    additive : slice
+        Part of the state with sums over examples, such as AdaGrad's sums of squares, including those without a feature.
+        Merges per coordinate add the increases of all workers.
+    """
+
+    @property
+    def n_features(self) -> int: ...
+
+    @property
+    def feature_parts(self) -> Sequence[FeaturePart]: ...
+
+    @property
+    def additive(self) -> slice: ...
+
+
 def has_gradients(model: Model) -> TypeGuard[GradientModel]:
     """Return True if the model offers ``"gradients"``.
 
@@ -406,3 +446,8 @@ def has_shared_steps(model: Model) -> TypeGuard[SharedModel]:
 def has_compiled_rounds(model: Model) -> TypeGuard[CompiledRoundsModel]:
     """Return True if the model offers ``"compiled_rounds"``."""
     return "compiled_rounds" in model.capabilities
+
+
+def has_features(model: Model) -> TypeGuard[FeatureModel]:
+    """Return True if the model offers ``"features"``."""
+    return "features" in model.capabilities

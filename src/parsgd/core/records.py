@@ -112,6 +112,8 @@ class AlgorithmTraits(NamedTuple):
         True if reports are merged in the order in which their tasks were sent.
     holds_out : bool
         True if probe rows are excluded from the workers' shards.
+    reports_visits : bool
+        True if ``merge`` reads ``Report.visits``.  With several workers, tasks then ask for them.
     may_overwrite_start : bool
         True if ``run`` never reads the task's state after the SGD run has started.  A fit with one worker may then run
         on that array itself instead of a copy.
@@ -127,6 +129,7 @@ class AlgorithmTraits(NamedTuple):
     common_schedule_step: bool = False
     ordered: bool = False
     holds_out: bool = False
+    reports_visits: bool = False
     may_overwrite_start: bool = False
     planned: bool = False
 
@@ -171,6 +174,8 @@ class Task:
         Number of workers and of rows in the whole fit.
     schedule_step_size : float
         Increase of the schedule step per SGD step of this worker.
+    counts_visits : bool
+        True if the report must contain ``visits``.
     owned : bool
         True if the worker may modify ``state``, because nothing else reads it.
     """
@@ -187,6 +192,7 @@ class Task:
     n_workers: int = 1
     source_rows: int = 0
     schedule_step_size: float = 1.0
+    counts_visits: bool = False
     owned: bool = False
 
 
@@ -197,6 +203,37 @@ class Totals(NamedTuple):
     steps: int
     loss: np.ndarray
     objective: np.ndarray
+
+
+class SparseState(NamedTuple):
+    """Final state of a task that visited few features, without the values that follow from the start state.
+
+    Attributes
+    ----------
+    features : ndarray of int, (n_visited,)
+        Sorted numbers of the features with visits.
+    visits : ndarray of int, (n_visited,)
+        Their visits, as in ``Report.visits``.
+    values : tuple of ndarray, (n_visited * width,) each
+        Their values in each of ``FeatureModel.feature_parts``.
+    rest : ndarray
+        The values outside of the feature parts, in the order of the state.
+    shrinkage : ndarray, (width,), or None
+        Factors from the start values to the final values of all other features in the first feature part.  None: they
+        are unchanged.  Those in the other feature parts always are.
+    """
+
+    features: np.ndarray
+    visits: np.ndarray
+    values: tuple[np.ndarray, ...]
+    rest: np.ndarray
+    shrinkage: np.ndarray | None
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = (self.features, self.visits, self.rest, *self.values)
+        return sum(array.nbytes for array in arrays)
 
 
 @dataclass(frozen=True)
@@ -229,6 +266,11 @@ class Report:
         ``(examples, mean loss, score or None)`` at the end of each epoch in the round.
     diverged : bool
         True if parameters became non-finite; ``state`` is then that of the best epoch.
+    visits : ndarray of int, (n_features,), or None
+        Number of visited examples in which each feature is not zero.  None unless the task asks for it; a merge then
+        assumes that every example has every feature.
+    sparse_state : SparseState or None
+        Final state and visits of a task that asked for visits and made few.  ``state`` is then empty.
     """
 
     worker: int
@@ -245,6 +287,14 @@ class Report:
     converged: bool = False
     epoch_log: tuple[tuple[int, float, float | None], ...] = ()
     diverged: bool = False
+    visits: np.ndarray | None = None
+    sparse_state: SparseState | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the state and of the visits."""
+        dense = self.state.nbytes + (0 if self.visits is None else self.visits.nbytes)
+        return dense + (0 if self.sparse_state is None else self.sparse_state.n_bytes)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,15 @@ class SGDRun(RunningLoss, Protocol):
         self.finalize()
         return nullcontext()
 
+    def shrinkage(self) -> np.ndarray | None:
+        """Return the factors by which :meth:`finalize` multiplied the weights of features without a visit.
+
+        Called by the worker loop after the run, if the report may omit these weights.  It compares the product with the
+        state, so a run may return a wrong factor.  The shape is ``(width,)`` of the first part of
+        ``FeatureModel.feature_parts``.  The default is None, for 1.
+        """
+        return None
+
     @property
     def schedule_step(self) -> float:
         """Current step of the learning-rate schedule.  The worker loop copies it to the report."""

@@ -203,7 +203,7 @@ class SimulatedWorkerPool(SerialWorkerPool):
         if machine is None:
             return sent, TaskFailed(task.worker, task.round, "the last machine has failed")
         latency, failure_time = self.latency[machine], self.engine.failures.get(machine, math.inf)
-        begun = max(sent + latency + self._transfer(task.state), self.free[machine])
+        begun = max(sent + latency + self._transfer(task.state.nbytes), self.free[machine])
         if begun < failure_time:
             seconds_per_example = self.seconds_per_example[machine] * self._jitter(task) * task.slowdown
             if task.budget.seconds is not None or task.slowdown != 1.0:
@@ -213,7 +213,7 @@ class SimulatedWorkerPool(SerialWorkerPool):
             seconds = report.examples * seconds_per_example
             self.free[machine] = begun + seconds
             if self.free[machine] <= failure_time:
-                arrival = self.free[machine] + latency + self._transfer(report.state)
+                arrival = self.free[machine] + latency + self._transfer(report.n_bytes)
                 return arrival, replace(report, seconds=seconds)
         noticed_at = max(failure_time, sent) + latency
         replaced = any(known_at > noticed_at for known_at, _ in self.failure_notices) or len(
@@ -223,8 +223,8 @@ class SimulatedWorkerPool(SerialWorkerPool):
             task.worker, task.round, f"machine {machine} failed after {failure_time:g} s", replaced
         )
 
-    def _transfer(self, message: np.ndarray) -> float:
-        return message.nbytes / self.engine.bandwidth_bytes_per_s
+    def _transfer(self, n_bytes: int) -> float:
+        return n_bytes / self.engine.bandwidth_bytes_per_s
 
     def _jitter(self, task: Task) -> float:
         """Return the random factor on a task's time; its mean is 1."""

@@ -366,6 +366,7 @@ class Loop:
             n_workers=self.n_workers,
             source_rows=self.n_rows,
             schedule_step_size=spec.schedule_step_size,
+            counts_visits=self.traits.reports_visits and self.n_workers > 1,
         )
 
     def record_merge(

@@ -36,7 +36,7 @@ import numpy as np
 
 from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.outer_optimizers import OuterStep, PlainOuterOptimizer
-from parsgd.core import AveragingModel, CsrRows, FitState, Report, Rows, has_averaging, has_linear_state
+from parsgd.core import AveragingModel, CsrRows, FitState, MergeResult, Report, Rows, has_averaging, has_linear_state
 from parsgd.errors import check_between, check_count
 
 # Fractions `s` of the displacement, tried as long as each is better than the one before.
@@ -137,13 +137,13 @@ class Adaptive(PlainOuterOptimizer):
         assert has_linear_state(model)
         return float(model.rates(np.array(fit_state.schedule_step)))
 
-    def step(self, fit_state: FitState, reports: Sequence[Report], weights: np.ndarray, memory: _Memory) -> OuterStep:
-        merged = merge_weights.merge(fit_state.state, reports, weights, fit_state.model.nonnegative).state
+    def step(self, fit_state: FitState, reports: Sequence[Report], merged: MergeResult, memory: _Memory) -> OuterStep:
         if not _has_probe_rows(fit_state):
-            return OuterStep(merged, memory)
+            return OuterStep(merged.state, memory)
         # after a diverged run, every loss is infinite
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._adapt(fit_state, reports, merged, memory._replace(workers=int(np.count_nonzero(weights))))
+            memory = memory._replace(workers=int(np.count_nonzero(merged.weights)))
+            return self._adapt(fit_state, reports, merged.state, memory)
 
     def _adapt(self, fit_state: FitState, reports: Sequence[Report], merged: np.ndarray, memory: _Memory) -> OuterStep:
         line = _LineSearch(fit_state, memory, merged)

@@ -1,7 +1,8 @@
 """Merge rules by name, each a function of the fit state and the reports.
 
 Every rule returns weights ``(n_reports,)`` on the displacements ``w_i - w`` from ``fit_state.state``, for
-:func:`parsgd.algorithms.common.merge_weights.merge`.
+:func:`parsgd.algorithms.common.merge_weights.merge`.  The rules per coordinate have a merge of their own
+(:mod:`parsgd.algorithms.common.coordinate_merge`); their weights are for the history.
 
 >>> from parsgd.core import FitState
 >>> from parsgd.testing.contracts._fixtures import small_model, small_report
@@ -16,9 +17,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from parsgd.algorithms.common import merge_weights
+from parsgd.algorithms.common import coordinate_merge, merge_weights
 from parsgd.algorithms.common.learned_weights import learn_weights
-from parsgd.core import FitState, Report, has_averaging
+from parsgd.core import FitState, MergeResult, Report, has_averaging
 
 Rule = Callable[[FitState, Sequence[Report]], np.ndarray]
 
@@ -61,12 +62,16 @@ RULES: dict[str, Rule] = {
     "fednova": _fednova,
     "loss": _loss,
     "learned": _learned,
+    "coordinate": lambda fit_state, reports: coordinate_merge.shares(reports, once=False),
+    "touched": lambda fit_state, reports: coordinate_merge.shares(reports, once=True),
 }
 # Rules that need probe rows, and rules that need a model with the capability "averaging".
 PROBE_ROW_RULES = frozenset({"learned"})
 # Rules that need only the counts of steps and examples; their weights sum to 1.
 PLANNED_RULES = frozenset({"uniform", "steps", "examples"})
 AVERAGING_RULES = frozenset({"wp", "learned"})
+# Rules per coordinate, which need visits in the reports and a model with the capability "features".
+COORDINATE_RULES = ("coordinate", "touched")
 
 
 def required_by_rule(rule: str) -> frozenset[str]:
@@ -75,4 +80,20 @@ def required_by_rule(rule: str) -> frozenset[str]:
     >>> required_by_rule("wp"), required_by_rule("steps")
     (frozenset({'averaging'}), frozenset())
     """
+    if rule in COORDINATE_RULES:
+        return frozenset({"features"})
     return frozenset({"averaging"}) if rule in AVERAGING_RULES else frozenset()
+
+
+def merge_by_rule(rule: str, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
+    """Return the state that a rule merges the reports into, and their weights.
+
+    >>> from parsgd.core import FitState
+    >>> from parsgd.testing.contracts._fixtures import small_model, small_report
+    >>> reports = [small_report(worker, np.full(6, 1.0 + worker)) for worker in range(2)]
+    >>> merge_by_rule("steps", FitState(small_model(), np.zeros(6)), reports).state
+    array([1.5, 1.5, 1.5, 1.5, 1.5, 1.5])
+    """
+    if rule in COORDINATE_RULES:
+        return coordinate_merge.merge(fit_state, reports, once=rule == "touched")
+    return merge_weights.merge(fit_state.state, reports, RULES[rule](fit_state, reports), fit_state.model.nonnegative)

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from parsgd.algorithms.common import merge_weights
-from parsgd.core import FitState, Report
+from parsgd.core import FitState, MergeResult, Report
 from parsgd.errors import InvalidArgumentError, check_between, choose
 
 
@@ -41,9 +40,9 @@ class OuterOptimizer(Protocol):
 
     ``requires`` are the capabilities that it requires of the model.  ``init_memory`` returns its first memory and
     ``n_probe_rows`` the number of probe rows it needs.  ``lr_factor`` is a factor on the workers' learning rates, at
-    most the number of workers.  ``schedule_step_size`` is the schedule increment per worker step.  ``raises_rates`` is
-    True if ``lr_factor`` may exceed 1.  A worker with a diverged run then repeats it without the factor, and its report
-    carries the smaller ``lr_scale``.
+    most the number of workers.  ``schedule_step_size`` is the schedule increment per worker step.  ``step`` starts from
+    ``merged``, the result of the merge rule.  ``raises_rates`` is True if ``lr_factor`` may exceed 1.  A worker with a
+    diverged run then repeats it without the factor, and its report carries the smaller ``lr_scale``.
     """
 
     @property
@@ -60,7 +59,7 @@ class OuterOptimizer(Protocol):
 
     def schedule_step_size(self, n_workers: int) -> float: ...
 
-    def step(self, fit_state: FitState, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep: ...
+    def step(self, fit_state: FitState, reports: Sequence[Report], merged: MergeResult, memory: Any) -> OuterStep: ...
 
 
 class PlainOuterOptimizer:
@@ -84,10 +83,10 @@ class PlainOuterOptimizer:
 
 @dataclass(frozen=True)
 class Mean(PlainOuterOptimizer):
-    """Outer step to the workers' weighted mean."""
+    """Outer step to the merged state, such as the workers' weighted mean."""
 
-    def step(self, fit_state: FitState, reports: Sequence[Report], weights: np.ndarray, memory: Any) -> OuterStep:
-        return OuterStep(merge_weights.merge(fit_state.state, reports, weights, fit_state.model.nonnegative).state)
+    def step(self, fit_state: FitState, reports: Sequence[Report], merged: MergeResult, memory: Any) -> OuterStep:
+        return OuterStep(merged.state)
 
 
 @dataclass(frozen=True)
@@ -123,18 +122,17 @@ class Momentum(PlainOuterOptimizer):
         return np.zeros(len(fit_state.state))
 
     def step(
-        self, fit_state: FitState, reports: Sequence[Report], weights: np.ndarray, memory: np.ndarray
+        self, fit_state: FitState, reports: Sequence[Report], merged: MergeResult, memory: np.ndarray
     ) -> OuterStep:
-        merged = merge_weights.merge(fit_state.state, reports, weights, fit_state.model.nonnegative).state
         assert self.rate is not None
         assert self.beta is not None
-        move = merged.astype(np.float64) - fit_state.state
+        move = merged.state.astype(np.float64) - fit_state.state
         velocity = self.beta * memory + move
         nesterov = self.kind == "nesterov"
         along = move + self.beta * velocity if nesterov else velocity
         # computed from the mean, so that without momentum and at rate 1 the result is the mean to the bit
-        state = (merged + (self.rate * along - move)).astype(fit_state.state.dtype)
+        state = (merged.state + (self.rate * along - move)).astype(fit_state.state.dtype)
         # the second moments of a solver must not become negative
         part = fit_state.model.nonnegative
-        state[part] = merged[part]
+        state[part] = merged.state[part]
         return OuterStep(state, velocity, factor=self.rate * (1.0 + self.beta * nesterov))

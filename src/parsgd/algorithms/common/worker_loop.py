@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+from parsgd.algorithms.common.sparse_reports import compact
 from parsgd.core import (
     Model,
     ProgressCallback,
@@ -19,9 +20,11 @@ from parsgd.core import (
     Task,
     Totals,
     has_averaging,
+    has_features,
 )
 from parsgd.errors import DivergedError, diverged
-from parsgd.kernels.lowlevel.gil_threshold import set_has_other_workers
+from parsgd.kernels.lowlevel.gil_threshold import get_gil_threshold, set_has_other_workers
+from parsgd.utils import first_use
 
 # Target duration of a call into compiled code: Ctrl-C, deadlines and the progress bar wait for at most one call.
 _CHUNK_SECONDS = 0.02
@@ -82,6 +85,13 @@ def whole_batches(cursor: int, examples: int, n_rows: int, batch_size: int) -> i
     return examples + min(-(-done // batch_size) * batch_size, n_rows) - done
 
 
+def _new_visits(model: Model, examples: int) -> np.ndarray | None:
+    """Return zero visits of every feature in the smallest type that can count the examples."""
+    if not has_features(model):
+        return None
+    return np.zeros(model.n_features, dtype=np.int32 if examples < 1 << 31 else np.int64)
+
+
 class _Run:
     def __init__(
         self,
@@ -101,6 +111,7 @@ class _Run:
         self.examples, self.running, self.converged, self.diverged = 0, True, False, False
         self.chunk = max(1, int(_FIRST_CHUNK_VALUES / max(shard.cost, 1.0)))
         self.most = task.budget.examples
+        self.visits = _new_visits(model, task.budget.examples) if task.counts_visits else None
         self.sgd_run = start_run(state, task.schedule_step, self.lr_scale, task.seed, task.schedule_step_size)
         self.started = time.perf_counter()
 
@@ -121,7 +132,7 @@ class _Run:
             raise self._divergence()
         steps = sum(totals.steps for totals in self.totals)
         nothing = np.zeros(model.n_outputs)
-        return Report(
+        report = Report(
             worker=task.worker,
             round=task.round,
             state=self.state,
@@ -136,7 +147,11 @@ class _Run:
             converged=self.converged,
             epoch_log=tuple(self.epoch_log),
             diverged=self.diverged,
+            visits=self.visits,
         )
+        if self.visits is None or not has_features(model):
+            return report
+        return compact(report, model, task.state, sgd_run.shrinkage())
 
     def _log_contraction(self, steps: int) -> float:
         """Return the model's bound for ``steps`` steps, or 0 if it offers none."""
@@ -150,6 +165,7 @@ class _Run:
         epoch, skip = divmod(self.task.cursor + self.examples, max(self.shard.n_rows, 1))
         for block in self.shard.blocks(self.task.seed, epoch, skip):
             self.sgd_run.run(block.rows, block.order, 0, 0)
+            self._count_visits(block, 0, 0)
             break
 
     def _left(self) -> int:
@@ -170,12 +186,18 @@ class _Run:
     def _advance(self, block: RowBlock, start: int, stop: int) -> None:
         started = time.perf_counter()
         self.sgd_run.run(block.rows, block.order, start, stop)
+        self._count_visits(block, start, stop)
         self.examples += stop - start
         spent = time.perf_counter() - started
         if self.task.slowdown > 1.0:
             time.sleep(spent * (self.task.slowdown - 1.0))
         self.chunk = max(1, int((stop - start) * min(_CHUNK_SECONDS / max(spent, 1e-9), 4.0)))
         self.running = self.progress(self.task.worker, stop - start, self.sgd_run) and not self._late()
+
+    def _count_visits(self, block: RowBlock, start: int, stop: int) -> None:
+        if self.visits is not None:
+            count_visits = first_use.kernels("feature_visits").count_visits
+            count_visits(block.rows.x, block.order, start, stop, self.visits, get_gil_threshold())
 
     def _late(self) -> bool:
         seconds = self.task.budget.seconds

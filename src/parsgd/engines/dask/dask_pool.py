@@ -232,10 +232,14 @@ class DaskWorkerPool:
         if not self.in_tree:
             report: Report = await self.cluster.fetch(future, [host])
             self.releasable.append(future)
-            return replace(report, state=remote_tasks.aligned(report.state))
+            return remote_tasks.aligned_report(report)
         without_state = self._submit(host, "sum", remote_tasks.without_state, future)
         fetched: tuple[Report, np.dtype, int] = await self.cluster.fetch(without_state, [host])
         report, dtype, size = fetched
+        report = remote_tasks.aligned_report(report)
+        if report.sparse_state is not None:
+            self.releasable += [future, without_state]
+            return report
         state = RemoteState(self.cluster, self._recover, task, future, host, dtype, size)
         # ``Report.state`` may be such a state, which acts as an array
         return replace(report, state=cast("np.ndarray", state))

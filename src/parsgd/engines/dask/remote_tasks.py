@@ -78,8 +78,22 @@ def descend(work: RemoteWork, handle: RemoteShard, task: Task, state: np.ndarray
         return work.run(handle.shard, task, work.progress)
 
 
+def aligned_report(report: Report) -> Report:
+    """Return the report with arrays that kernels can read."""
+    sparse = report.sparse_state
+    if sparse is not None:
+        values = tuple(aligned(part) for part in sparse.values)
+        features, visits, rest = (aligned(array) for array in (sparse.features, sparse.visits, sparse.rest))
+        sparse = sparse._replace(features=features, visits=visits, values=values, rest=rest)
+    visits = None if report.visits is None else aligned(report.visits)
+    return replace(report, state=aligned(report.state), visits=visits, sparse_state=sparse)
+
+
 def without_state(report: Report) -> tuple[Report, np.dtype, int]:
-    """Return a report without its state, which remains on this worker, and the state's dtype and size."""
+    """Return a report without its state, which remains on this worker, and the state's dtype and size.
+
+    A sparse state is small and remains in the report.
+    """
     return replace(report, state=np.empty(0)), report.state.dtype, report.state.size
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.core import Rows
+from parsgd.core import FeaturePart, Rows
 from parsgd.errors import InvalidArgumentError
 from parsgd.kernels.linear.hyperparams import NEGLIGIBLE, Hyperparams, pad_to_lanes
 from parsgd.kernels.losses import Loss, UserLoss, describe
@@ -35,7 +35,7 @@ SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2", "ada
 # weight.
 _SPARSE_INTERCEPT_DECAY = 0.01
 _CAPABILITIES = frozenset(
-    {"gradients", "averaging", "linear_state", "shared_steps", "full_gradient", "compiled_rounds"}
+    {"gradients", "averaging", "linear_state", "shared_steps", "full_gradient", "features", "compiled_rounds"}
 )
 
 
@@ -134,6 +134,17 @@ class Linear:
     def nonnegative(self) -> slice:
         """AdaGrad's sums of squares, at the end of the state."""
         return slice(self.layout["squares"].start, self.size) if "squares" in self.layout else slice(0, 0)
+
+    @property
+    def feature_parts(self) -> tuple[FeaturePart, ...]:
+        """The weights, their means, the l1 penalty applied to each weight, and AdaGrad's sums of squares."""
+        names = [name for name in ("coef", "mean_coef", "paid", "squares") if name in self.layout]
+        return tuple(FeaturePart(self.layout[name].start, self.n_outputs, name == "squares") for name in names)
+
+    @property
+    def additive(self) -> slice:
+        """AdaGrad's sums of squares."""
+        return self.nonnegative
 
     @property
     def size(self) -> int:

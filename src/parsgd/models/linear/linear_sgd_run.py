@@ -203,6 +203,11 @@ class LinearSGDRun:
             views["penalty"][:] = run_state[field.TOTAL_PENALTY]
         views["intercept"][:] = run_state[field.INTERCEPT]
 
+    def shrinkage(self) -> np.ndarray | None:
+        """Return the scale of the last :meth:`finalize`."""
+        scale = self.run_state[field.SCALE]
+        return self._spread(scale) if np.any(scale != 1.0) else None
+
     @contextlib.contextmanager
     def finalized(self) -> Generator[None]:
         """Finalize the state within a context; afterwards the run continues from its previous form."""

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from parsgd.core import Rows
+from parsgd.core import FeaturePart, Rows
 from parsgd.models.network import network_sgd_run, network_shared_state
 from parsgd.models.network.forward import ACTIVATIONS, BLOCK_ROWS, DERIVATIVES, LOSSES, propagate
 from parsgd.models.network.network_sgd_run import NetworkSGDRun
@@ -77,7 +77,7 @@ class Network:
         " or a smaller learning_rate_init.)"
     )
     capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"gradients", "averaging", "shared_steps", "full_gradient", "compiled_rounds"}
+        {"gradients", "averaging", "shared_steps", "full_gradient", "features", "compiled_rounds"}
     )
     unavailable: ClassVar[dict[str, str]] = {}
 
@@ -111,6 +111,21 @@ class Network:
     def nonnegative(self) -> slice:
         """Adam's second moments."""
         return slice(2 * self.n_parameters, 3 * self.n_parameters) if self.n_slots == 2 else slice(0, 0)
+
+    @property
+    def n_features(self) -> int:
+        """Number of inputs."""
+        return self.sizes[0]
+
+    @property
+    def feature_parts(self) -> tuple[FeaturePart, ...]:
+        """The rows of the first layer's weights, and their solver slots."""
+        return tuple(FeaturePart(slot * self.n_parameters, self.sizes[1]) for slot in range(1 + self.n_slots))
+
+    @property
+    def additive(self) -> slice:
+        """Nothing: moments are averages over steps."""
+        return slice(0, 0)
 
     @property
     def size(self) -> int:

@@ -50,6 +50,7 @@ class NetworkSGDRun:
     run_state: np.ndarray
     examples: int
     coefs: list[np.ndarray]
+    last_scale: float
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class NetworkSGDRun:
         self.run_state = np.zeros(field.N_FIELDS + 2 * _FENCE)[_FENCE : _FENCE + field.N_FIELDS]
         self.run_state[field.SCHEDULE_STEP], self.run_state[field.FIRST_STEP] = schedule_step, model.begun
         self.run_state[field.FIRST_LAYER_SCALE] = 1.0
-        self.examples = 0
+        self.examples, self.last_scale = 0, 1.0
         self.coefs = model.views(state)["coefs"]
         # the arguments of compiled rounds but for the group and the order
         self.prepared: tuple[Any, ...] | None = None
@@ -139,12 +140,19 @@ class NetworkSGDRun:
         # a shared scale stays shared until the round ends
         if scale != 1.0 and not self.hyperparams.is_shared:
             self.coefs[0] *= number(scale)
+            self.last_scale = float(scale)
             run_state[field.FIRST_LAYER_SQUARED_NORM] *= scale * scale
             run_state[field.FIRST_LAYER_SCALE] = 1.0
         if decay > 0.0:
             for coef in self.coefs[self.model.sparse :]:
                 coef *= number(1.0 - decay)
         run_state[field.PENDING_DECAY] = 0.0
+
+    def shrinkage(self) -> np.ndarray | None:
+        """Return the scale of the first layer in the last :meth:`finalize`, per unit."""
+        if self.last_scale == 1.0:
+            return None
+        return np.full(self.model.sizes[1], self.last_scale, dtype=self.model.dtype)
 
     @contextlib.contextmanager
     def finalized(self) -> Generator[None]:
