@@ -203,18 +203,16 @@ class LocalSGD(SynchronousAlgorithm):
             # weights learned on training rows would favor the worker that has visited most of them
             holds_out=self._rule in PROBE_ROW_RULES,
             # a subclass may merge differently
-            planned=type(self) is LocalSGD
-            and self._rule in PLANNED_RULES
-            and isinstance(self._outer, Mean)
-            and not self._depends_on_results,
+            planned=self._planned if type(self) is LocalSGD else "",
             reports_visits=self._rule in COORDINATE_RULES,
         )
 
     @property
-    def _depends_on_results(self) -> bool:
-        """True if budgets or shards depend on earlier results, or on the number of passes."""
+    def _planned(self) -> str:
+        """The merge of rounds that can be planned; empty if budgets or shards depend on results or on the epoch."""
         settings = (self.seconds, self.deadline, self.balance, self.lengthen_after_epochs)
-        return isinstance(self.sync_every, str) or any(setting is not None for setting in settings)
+        depends = isinstance(self.sync_every, str) or any(setting is not None for setting in settings)
+        return PLANNED_RULES.get(self._rule, "") if isinstance(self._outer, Mean) and not depends else ""
 
     def n_probe_rows(self, n_rows: int) -> int:
         learning = sample_rows(n_rows) if self._rule in PROBE_ROW_RULES else 0
@@ -268,7 +266,7 @@ class LocalSGD(SynchronousAlgorithm):
         return run(model, shard, replace(task, lr_scale=task.lr_scale / task.n_workers), mute_progress(progress))
 
     def merge_weights(self, fit_state: FitState, reports: Sequence[Report]) -> np.ndarray:
-        return RULES[self._rule](fit_state, reports)
+        return RULES["examples" if self._rule in COORDINATE_RULES else self._rule](fit_state, reports)
 
     def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
         merged = merge_by_rule(self._rule, fit_state, reports)
@@ -280,7 +278,7 @@ class LocalSGD(SynchronousAlgorithm):
             return MergeResult(fit_state.state, merged.weights, memory, memory.answer, fractions)
         step = self._outer.step(fit_state, reports, merged, memory.outer_optimizer)
         memory = memory._replace(outer_optimizer=step.memory, answer=step.answer)
-        return MergeResult(step.state, merged.weights * step.factor, memory, step.answer, fractions)
+        return MergeResult(step.state, merged.weights * step.factor, memory, step.answer, fractions, merged.work)
 
     def _update_memory(self, fit_state: FitState, reports: Sequence[Report]) -> _Memory:
         """Update the loss sums and speeds in the memory from the reports."""

@@ -36,6 +36,7 @@ from parsgd.core.model_protocols import (
     has_gradients,
     has_linear_state,
     has_shared_steps,
+    rest_slices,
 )
 from parsgd.core.records import (
     AlgorithmTraits,
@@ -114,4 +115,5 @@ __all__ = [
     "has_shared_steps",
     "is_planned",
     "no_progress",
+    "rest_slices",
 ]

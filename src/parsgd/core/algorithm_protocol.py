@@ -121,16 +121,17 @@ class Algorithm(Protocol):
 
 @runtime_checkable
 class PlannedAlgorithm(Algorithm, Protocol):
-    """An algorithm with the trait ``planned``."""
+    """An algorithm with a trait ``planned``."""
 
     def merge_weights(self, fit_state: FitState, reports: Sequence[Report]) -> np.ndarray:
         """Return the weights ``(n_reports,)`` of :meth:`Algorithm.merge`, which sum to 1, or are all 0.
 
-        Called on the driver before the round, with reports that have counts of steps and examples only.
+        Of a merge per coordinate they are the shares of the work, ``MergeResult.work``.  Called on the driver before the
+        round, with reports that have counts of steps and examples only.
         """
         ...
 
 
 def is_planned(algorithm: Algorithm) -> TypeGuard[PlannedAlgorithm]:
-    """Return True if the algorithm has the trait ``planned``."""
-    return algorithm.traits.planned
+    """Return True if the rounds of the algorithm can be planned."""
+    return algorithm.traits.planned != ""

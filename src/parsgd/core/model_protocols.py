@@ -7,6 +7,7 @@ the other contracts it has, and an algorithm states in its traits which it requi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
@@ -451,3 +452,19 @@ def has_compiled_rounds(model: Model) -> TypeGuard[CompiledRoundsModel]:
 def has_features(model: Model) -> TypeGuard[FeatureModel]:
     """Return True if the model offers ``"features"``."""
     return "features" in model.capabilities
+
+
+def rest_slices(model: FeatureModel, size: int) -> Sequence[slice]:
+    """Return the parts of a state of ``size`` elements outside of the feature parts, split at the additive part.
+
+    >>> from parsgd.models.linear.linear_model import Linear
+    >>> rest_slices(Linear(3, sparse=True, schedule="adagrad"), 8)
+    [slice(3, 4, None), slice(7, 8, None)]
+    """
+    ends = {0, size, model.additive.start, model.additive.stop}
+    taken = [range(part.start, part.start + model.n_features * part.width) for part in model.feature_parts]
+    for part in taken:
+        ends |= {part.start, part.stop}
+    edges = sorted(ends)
+    pieces = [slice(*pair) for pair in pairwise(edges)]
+    return [piece for piece in pieces if not any(piece.start in part for part in taken)]

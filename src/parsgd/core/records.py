@@ -117,9 +117,10 @@ class AlgorithmTraits(NamedTuple):
     may_overwrite_start : bool
         True if ``run`` never reads the task's state after the SGD run has started.  A fit with one worker may then run
         on that array itself instead of a copy.
-    planned : bool
-        True if every round is an average of states whose weights :meth:`PlannedAlgorithm.merge_weights` returns, and
-        budgets depend on the cursors alone, modulo the rows of the shards.  Rounds can then be planned before they run.
+    planned : {"", "mean", "coordinate", "touched"}
+        Merge of a round whose budgets depend on the cursors alone, modulo the rows of the shards: an average of states
+        with the weights that :meth:`PlannedAlgorithm.merge_weights` returns, or an average per coordinate.  Rounds can
+        then be planned before they run.  Empty: rounds depend on earlier results.
     """
 
     requires: frozenset[str] = frozenset()
@@ -131,7 +132,7 @@ class AlgorithmTraits(NamedTuple):
     holds_out: bool = False
     reports_visits: bool = False
     may_overwrite_start: bool = False
-    planned: bool = False
+    planned: str = ""
 
 
 class TaskSpec(NamedTuple):
@@ -378,7 +379,8 @@ class MergeResult(NamedTuple):
     ``memory`` is passed back in the next :class:`FitState`.  ``answer`` is the state to return if the fit ended now;
     None means ``state``.  The two differ where a mean of many states is a better model but a worse start.
     ``shard_fractions (n_workers,)`` are new fractions of the rows per worker, which take effect if an epoch ends with
-    this merge; None keeps the present shards.
+    this merge; None keeps the present shards.  ``work`` are the shares of the work by which the workers' schedule
+    steps are averaged; None means ``weights``.
     """
 
     state: np.ndarray
@@ -386,3 +388,4 @@ class MergeResult(NamedTuple):
     memory: Any = None
     answer: np.ndarray | None = None
     shard_fractions: np.ndarray | None = None
+    work: np.ndarray | None = None

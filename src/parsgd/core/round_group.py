@@ -21,6 +21,36 @@ BARRIERS, EXAMPLES = 0, 8
 LOSS, LOSS_FACTOR, PENALTY_SUM = range(3)
 
 
+class Coordinates(NamedTuple):
+    """What merges per coordinate need beside the states; all arrays are empty for other merges.
+
+    Attributes
+    ----------
+    rule : int
+        0: average states.  1: average per coordinate by visits.  2: by whether there were any.
+    visits : ndarray of int64, (K, n_features)
+        Visits of each feature in the round.
+    sums : ndarray, (K, R)
+        Result: visits of all features in each round, or with rule 2 visited features.
+    base : ndarray, (size,)
+        The state at the start of the round.
+    parts : ndarray of int64, (P, 3)
+        ``FeatureModel.feature_parts``: start, width and whether the values are sums.
+    rests : ndarray of int64, (Q, 3)
+        Start and end of the other parts of a state, and whether their values are sums.
+    nonnegative : ndarray of int64, (2,)
+        Start and end of the part that must not become negative.
+    """
+
+    rule: int
+    visits: np.ndarray
+    sums: np.ndarray
+    base: np.ndarray
+    parts: np.ndarray
+    rests: np.ndarray
+    nonnegative: np.ndarray
+
+
 class RoundGroup(NamedTuple):
     """Plan and results of the rounds of ``K`` workers: ``R`` rounds at most.
 
@@ -50,6 +80,8 @@ class RoundGroup(NamedTuple):
         Examples of the first call of the steps, and of a batch.
     spins : int
         Readings of a counter at a barrier before the core is offered to other threads.
+    coordinates : Coordinates
+        Arrays of merges per coordinate.
     """
 
     states: np.ndarray
@@ -65,42 +97,4 @@ class RoundGroup(NamedTuple):
     chunk: int
     batch_size: int
     spins: int
-
-
-def make_states(state: np.ndarray, n_workers: int) -> np.ndarray:
-    """Return an uninitialized array with a row for the state of each worker, two cache lines apart.
-
-    >>> make_states(np.zeros(5), 2).shape
-    (2, 32)
-    """
-    padding = 256 // state.itemsize
-    return np.empty((n_workers, (state.size - 1) // padding * padding + padding), dtype=state.dtype)
-
-
-def make_round_group(
-    states: np.ndarray,
-    size: int,
-    n_outputs: int,
-    spans: np.ndarray,
-    weights: np.ndarray,
-    chunk: int,
-    batch_size: int,
-    spins: int,
-) -> RoundGroup:
-    """Allocate the results of a group with these states and this plan."""
-    n_workers, n_rounds = spans.shape[:2]
-    return RoundGroup(
-        states=states,
-        size=size,
-        spans=spans,
-        schedule_steps=np.zeros(n_rounds),
-        weights=weights,
-        visited=np.zeros((n_workers, n_rounds), dtype=np.int64),
-        totals=np.zeros((n_workers, n_rounds, 3, n_outputs)),
-        times=np.zeros((n_workers, n_rounds, 2), dtype=np.int64),
-        finite=np.ones((n_workers, n_rounds), dtype=np.int64),
-        control=np.zeros((FIRST_WORKER + n_workers, ROW), dtype=np.int64),
-        chunk=chunk,
-        batch_size=batch_size,
-        spins=spins,
-    )
+    coordinates: Coordinates

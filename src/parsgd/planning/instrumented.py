@@ -54,7 +54,7 @@ class InstrumentedFit(EngineWrapper, ABC):
     @property
     def traits(self) -> AlgorithmTraits:
         # every merge must be visible here, so rounds return to Python
-        return self.algorithm.traits._replace(planned=False)
+        return self.algorithm.traits._replace(planned="")
 
     def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> WorkerPool:
         if isinstance(work, Work):

@@ -31,6 +31,7 @@ from parsgd.core import (
     has_compiled_rounds,
     is_planned,
 )
+from parsgd.core.round_arrays import make_coordinates, make_round_group, make_states
 from parsgd.core.round_group import (
     EXAMPLES,
     FAILED,
@@ -41,8 +42,6 @@ from parsgd.core.round_group import (
     PAUSE,
     PENALTY_SUM,
     RoundGroup,
-    make_round_group,
-    make_states,
 )
 from parsgd.errors import Outcome, diverged
 from parsgd.training.schedule_advance import schedule_advance
@@ -120,6 +119,8 @@ class CompiledRounds:
         group.schedule_steps[:] = [math.ceil(step - 1e-9) for step in itertools.islice(steps, len(plan.advances))]
         group.control[:] = 0
         group.states[:, : group.size] = loop.state
+        if group.coordinates.rule:
+            group.coordinates.base[:] = loop.state
         self.lr_scale[:] = loop.lr_scale
         began = loop.now()
         merged = self._run_together(group)
@@ -163,6 +164,9 @@ class CompiledRounds:
             chunk=max(size, int(_FIRST_CHUNK_VALUES / cost) // size * size),
             batch_size=size,
             spins=_SPINS,
+            coordinates=make_coordinates(
+                self.model, loop.state, self.algorithm.traits.planned, loop.n_workers, len(counts)
+            ),
         )
         return Plan(group, advances)
 
@@ -234,6 +238,7 @@ class CompiledRounds:
         visited, seconds = group.visited.tolist(), (group.times[:, :, 0] * 1e-9).tolist()
         ends = (group.times[0, :, 1] * 1e-9).tolist()
         state, outcome = group.states[0, : group.size].copy(), None
+        weights = _shares(group) if group.coordinates.rule else group.weights
         for number in range(merged):
             reports: list[Report] = []
             for worker in range(loop.n_workers):
@@ -245,7 +250,7 @@ class CompiledRounds:
             came = began + max(report.seconds for report in reports)
             # without a clock in compiled code, rounds share the time evenly
             began = ends[number] or loop.now()
-            merge = MergeResult(state, group.weights[number], loop.memory)
+            merge = MergeResult(state, weights[number], loop.memory)
             outcome = loop.record_merge(reports, [], merge, plan.advances[number], min(came, began), began)
         return outcome
 
@@ -290,6 +295,13 @@ class _Poll:
         """Return the loss of the last recorded round."""
         history = self.loop.history
         return history[-1]["loss"] if history else math.nan
+
+
+def _shares(group: RoundGroup) -> np.ndarray:
+    """Return the weights ``(R, K)`` of merges per coordinate: shares of the visits, or else of the work."""
+    sums = group.coordinates.sums.T
+    totals = sums.sum(axis=1, keepdims=True)
+    return np.where(totals > 0.0, sums / np.where(totals > 0.0, totals, 1.0), group.weights)
 
 
 def _modulo(cursor: int, n_rows: int) -> int:

@@ -233,7 +233,8 @@ class Loop:
         merged = self.now()
         tasks = [self.last_task(report.worker) for report in reports]
         is_common = self.traits.common_schedule_step
-        advance = schedule_advance(reports, tasks, merge.weights, len(self.alive), is_common)
+        work = merge.weights if merge.work is None else merge.work
+        advance = schedule_advance(reports, tasks, work, len(self.alive), is_common)
         outcome = self.record_merge(reports, lost, merge, advance, came, merged)
         self.idle = sorted([*(report.worker for report in reports), *missing])
         return outcome

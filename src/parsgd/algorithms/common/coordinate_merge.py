@@ -24,8 +24,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.sparse_reports import expand, place_rest, rest_slices
-from parsgd.core import FeatureModel, FitState, MergeResult, Report, SparseState, has_features
+from parsgd.algorithms.common.sparse_reports import expand, place_rest
+from parsgd.core import FeatureModel, FitState, MergeResult, Report, SparseState, has_features, rest_slices
 from parsgd.utils import first_use
 from parsgd.utils.tree_reduce import weighted_sum
 
@@ -71,13 +71,14 @@ def merge(fit_state: FitState, reports: Sequence[Report], once: bool) -> MergeRe
     array([3. , 6. , 4. , 0. , 0. , 4.5])
     """
     weights = shares(reports, once)
+    shares_of_work = merge_weights.by_examples([report.examples if report.steps else 0 for report in reports])
     moved = [report for report in reports if report.steps]
     if not moved:
-        return MergeResult(fit_state.state, weights)
+        return MergeResult(fit_state.state, weights, work=shares_of_work)
     model, base = fit_state.model, fit_state.state
     assert has_features(model)
     if len(moved) == 1:
-        return MergeResult(np.array(expand(moved[0], model, base).state), weights)
+        return MergeResult(np.array(expand(moved[0], model, base).state), weights, work=shares_of_work)
     work = merge_weights.by_examples([report.examples for report in moved])
     sparse = [report.sparse_state for report in moved if report.sparse_state is not None]
     if len(sparse) == len(moved):
@@ -91,7 +92,7 @@ def merge(fit_state: FitState, reports: Sequence[Report], once: bool) -> MergeRe
     place_rest(out, model, _merge_rest(model, base, rests, work))
     # a mean of decayed second moments may end below 0 by rounding
     np.maximum(out[model.nonnegative], 0.0, out=out[model.nonnegative])
-    return MergeResult(out, weights)
+    return MergeResult(out, weights, work=shares_of_work)
 
 
 def _visits(report: Report, model: FeatureModel) -> np.ndarray:

@@ -67,8 +67,14 @@ RULES: dict[str, Rule] = {
 }
 # Rules that need probe rows, and rules that need a model with the capability "averaging".
 PROBE_ROW_RULES = frozenset({"learned"})
-# Rules that need only the counts of steps and examples; their weights sum to 1.
-PLANNED_RULES = frozenset({"uniform", "steps", "examples"})
+# Rules whose merges can be planned (AlgorithmTraits.planned).
+PLANNED_RULES = {
+    "uniform": "mean",
+    "steps": "mean",
+    "examples": "mean",
+    "coordinate": "coordinate",
+    "touched": "touched",
+}
 AVERAGING_RULES = frozenset({"wp", "learned"})
 # Rules per coordinate, which need visits in the reports and a model with the capability "features".
 COORDINATE_RULES = ("coordinate", "touched")

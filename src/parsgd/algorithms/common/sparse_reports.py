@@ -7,13 +7,11 @@ values, so the report determines the state bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 
-from parsgd.core import FeatureModel, Report, SparseState
+from parsgd.core import FeatureModel, Report, SparseState, rest_slices
 from parsgd.utils import first_use
 
 # Share of visited features from which a report is dense: a sparse one has numbers and visits beside the values.
@@ -76,22 +74,6 @@ def place_rest(state: np.ndarray, model: FeatureModel, rest: np.ndarray) -> None
     for part in rest_slices(model, state.size):
         state[part] = rest[at : at + part.stop - part.start]
         at += part.stop - part.start
-
-
-def rest_slices(model: FeatureModel, size: int) -> Sequence[slice]:
-    """Return the parts of a state of ``size`` elements outside of the feature parts, split at the additive part.
-
-    >>> from parsgd.models.linear.linear_model import Linear
-    >>> rest_slices(Linear(3, sparse=True, schedule="adagrad"), 8)
-    [slice(3, 4, None), slice(7, 8, None)]
-    """
-    ends = {0, size, model.additive.start, model.additive.stop}
-    taken = [range(part.start, part.start + model.n_features * part.width) for part in model.feature_parts]
-    for part in taken:
-        ends |= {part.start, part.stop}
-    edges = sorted(ends)
-    pieces = [slice(*pair) for pair in pairwise(edges)]
-    return [piece for piece in pieces if not any(piece.start in part for part in taken)]
 
 
 def _part(state: np.ndarray, model: FeatureModel, number: int) -> np.ndarray:

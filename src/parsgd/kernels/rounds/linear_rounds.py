@@ -27,7 +27,16 @@ from parsgd.kernels.lowlevel.compiling import inlined, kernel
 from parsgd.kernels.lowlevel.extremes import smaller
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
 from parsgd.kernels.lowlevel.routines import call_kernel, call_kernel_for_count
-from parsgd.kernels.rounds.merging import Services, count_examples, end_round, is_asked_to_halt, next_chunk, read_clock
+from parsgd.kernels.rounds.meeting import (
+    Services,
+    begin_visits,
+    count_examples,
+    count_round_visits,
+    end_round,
+    is_asked_to_halt,
+    next_chunk,
+    read_clock,
+)
 
 U = np.uint64
 
@@ -130,9 +139,11 @@ def run_linear_rounds(
         begin(run, group.schedule_steps[U(round)])
         first, last = group.spans[U(worker), U(round), 0], group.spans[U(worker), U(round), 1]
         at, began = first, before
+        begin_visits(group, worker)
         while at < last and not is_asked_to_halt(group):
             stop = smaller(at + chunk, last)
             call_kernel_for_count(step_address, (*rows, order, at, stop, *step_arguments))
+            count_round_visits(group, services, worker, rows[0], order, at, stop)
             count_examples(group, worker, stop - at)
             now = read_clock(services)
             chunk = next_chunk(group, chunk, stop - at, now - began)

@@ -25,7 +25,16 @@ from parsgd.kernels.network.network_types import (
     NetworkLayout,
 )
 from parsgd.kernels.network.network_types import LOSS as RUN_LOSS
-from parsgd.kernels.rounds.merging import Services, count_examples, end_round, is_asked_to_halt, next_chunk, read_clock
+from parsgd.kernels.rounds.meeting import (
+    Services,
+    begin_visits,
+    count_examples,
+    count_round_visits,
+    end_round,
+    is_asked_to_halt,
+    next_chunk,
+    read_clock,
+)
 
 U = np.uint64
 
@@ -89,9 +98,11 @@ def run_network_rounds(
             call_kernel(run.norms_address, (w, layout, run_state))
         first, last = group.spans[U(worker), U(round), 0], group.spans[U(worker), U(round), 1]
         at, began = first, before
+        begin_visits(group, worker)
         while at < last and not is_asked_to_halt(group):
             stop = smaller(at + chunk, last)
             call_kernel(step_address, (*rows, order, at, stop, *step_arguments))
+            count_round_visits(group, services, worker, rows[0], order, at, stop)
             count_examples(group, worker, stop - at)
             now = read_clock(services)
             chunk = next_chunk(group, chunk, stop - at, now - began)

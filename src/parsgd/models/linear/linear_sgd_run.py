@@ -142,7 +142,7 @@ class LinearSGDRun:
             step = self._step_arguments(hyperparams)
             step_address = kernel_address(self.kernel, (*rows, order, 0, 0, *step))
             run = self._compiled_run(kernels, kernel_address, hyperparams)
-            services = first_use.kernels("rounds.merging").make_services(group)
+            services = first_use.kernels("rounds.meeting").make_services(group, tuple(rows), order)
             self.prepared = services, worker, step_address, tuple(rows), step, hyperparams, run
         return kernels.run_linear_rounds(group, order, *self.prepared)
 
@@ -206,7 +206,7 @@ class LinearSGDRun:
     def shrinkage(self) -> np.ndarray | None:
         """Return the scale of the last :meth:`finalize`."""
         scale = self.run_state[field.SCALE]
-        return self._spread(scale) if np.any(scale != 1.0) else None
+        return scale.astype(self.model.dtype) if np.any(scale != 1.0) else None
 
     @contextlib.contextmanager
     def finalized(self) -> Generator[None]:

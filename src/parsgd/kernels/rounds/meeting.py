@@ -1,4 +1,4 @@
-"""Workers that make several rounds inside compiled code: what they share, their barrier, and the merge.
+"""Workers that make several rounds inside compiled code: their barrier and the end of a round.
 
 Each worker is one thread in one call without the GIL.  A round is::
 
@@ -15,11 +15,12 @@ write after their states (release).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from parsgd.core.round_group import ENDED, EXAMPLES, FAILED, FIRST_WORKER, HALT, PAUSE, ROW, RoundGroup
+from parsgd.core.round_group import ENDED, EXAMPLES, FAILED, FIRST_WORKER, HALT, PAUSE, RoundGroup
+from parsgd.kernels.feature_visits import count_visits
 from parsgd.kernels.lowlevel.atomics import load, store
 from parsgd.kernels.lowlevel.compiling import inlined, kernel_address
 from parsgd.kernels.lowlevel.extremes import larger, smaller
@@ -31,8 +32,13 @@ from parsgd.kernels.lowlevel.system_calls import (
     get_yield_address,
     pause,
 )
-from parsgd.kernels.weighted_sum import add_weighted
-from parsgd.kernels.weighted_sum import store as store_sum
+from parsgd.kernels.rounds.merges import (
+    MergeServices,
+    coordinate_services,
+    mean_services,
+    merge_coordinates,
+    merge_means,
+)
 
 U = np.uint64
 # Duration of one call of the steps: the driver's requests wait for at most one call.
@@ -41,32 +47,33 @@ _CHUNK_NS = 10_000_000
 _TAKEN_NS = 100_000
 # Offers, a microsecond each on an idle core, after which a waiting worker sleeps, and for how long.
 _MAX_YIELDS, _SLEEP_US = 1000, 20
-# Numbers per block of a merge; a block of sums fits the first-level cache.
-_MERGE_BLOCK = 1024
 
 
 class Services(NamedTuple):
-    """Addresses of the functions that a round calls, and the block of sums of a merge."""
+    """Addresses of the functions that a round calls, and the work arrays of a merge."""
 
-    add_address: int
-    store_address: int
+    merge_address: int
+    count_address: int
     clock_address: int
     yield_address: int
     sleep_address: int
-    sums: np.ndarray
+    merge: MergeServices
 
 
-def make_services(group: RoundGroup) -> Services:
-    """Return the services of one worker."""
-    sums = np.zeros(_MERGE_BLOCK)
-    state = group.states[0]
+def make_services(group: RoundGroup, rows: tuple[Any, ...], order: np.ndarray) -> Services:
+    """Return the services of one worker, for these types of rows."""
+    by_coordinate, count = group.coordinates.rule != 0, 0
+    merge = merge_coordinates if by_coordinate else merge_means
+    services = coordinate_services(group) if by_coordinate else mean_services(group)
+    if by_coordinate:
+        count = kernel_address(count_visits, (rows[0], order, 0, 0, group.coordinates.visits[0], 0))
     return Services(
-        kernel_address(add_weighted, (sums, state, 0, 0, 1.0)),
-        kernel_address(store_sum, (sums, state, 0, 0)),
+        kernel_address(merge, (group, services, 0, 0)),
+        count,
         get_clock_address(),
         get_yield_address(),
         get_sleep_address(),
-        sums,
+        services,
     )
 
 
@@ -132,6 +139,32 @@ def next_chunk(group: RoundGroup, chunk: int, examples: int, nanoseconds: int) -
 
 
 @inlined
+def begin_visits(group: RoundGroup, worker: int) -> None:
+    """Set the worker's visits to 0."""
+    if group.coordinates.rule != 0:
+        group.coordinates.visits[U(worker)][:] = 0
+
+
+@inlined
+def count_round_visits(
+    group: RoundGroup, services: Services, worker: int, x, order: np.ndarray, start: int, stop: int
+) -> None:
+    """Count the visits of the rows ``order[start:stop]`` if merges need them."""
+    if group.coordinates.rule != 0:
+        visits = group.coordinates.visits[U(worker)]
+        call_kernel(services.count_address, (x, order, start, stop, visits, stop + 1))
+
+
+@inlined
+def sum_visits(group: RoundGroup, worker: int, round: int) -> None:
+    """Sum the visits of the round over all features."""
+    visits, total = group.coordinates.visits[U(worker)], 0
+    for j in range(U(visits.shape[0])):
+        total += visits[j] if group.coordinates.rule == 1 else np.int64(visits[j] > 0)
+    group.coordinates.sums[U(worker), U(round)] = total
+
+
+@inlined
 def is_finite(values: np.ndarray, size: int) -> bool:
     """Return whether all values are finite; a sum in float64 cannot hide a NaN or infinity."""
     total = 0.0
@@ -141,47 +174,14 @@ def is_finite(values: np.ndarray, size: int) -> bool:
 
 
 @inlined
-def merge_slice(group: RoundGroup, services: Services, worker: int, round: int) -> None:
-    """Compute the weighted mean of this worker's slice of all states and write it to every state.
-
-    The sums are those of :func:`parsgd.utils.tree_reduce.weighted_sum`, by the same compiled functions.
-    """
-    n_workers = group.states.shape[0]
-    per_worker = (group.size // n_workers + ROW) // ROW * ROW
-    start, stop = smaller(worker * per_worker, group.size), smaller((worker + 1) * per_worker, group.size)
-    if worker == n_workers - 1:
-        stop = group.size
-    alone = -1
-    for other in range(n_workers):
-        if group.weights[U(round), U(other)] == 1.0:
-            alone = other
-    while start < stop:
-        n = smaller(services.sums.shape[0], stop - start)
-        if alone < 0:
-            for other in range(n_workers):
-                weight = group.weights[U(round), U(other)]
-                if weight != 0.0:
-                    call_kernel(services.add_address, (services.sums, group.states[U(other)], start, n, weight))
-            call_kernel(services.store_address, (services.sums, group.states[U(0)], start, n))
-            alone_state = 0
-        else:
-            alone_state = alone
-        merged = group.states[U(alone_state)]
-        for other in range(n_workers):
-            if other != alone_state:
-                state = group.states[U(other)]
-                for i in range(U(start), U(start + n)):
-                    state[i] = merged[i]
-        start += n
-
-
-@inlined
 def end_round(group: RoundGroup, services: Services, worker: int, round: int) -> bool:
     """Merge the round with the other workers; returns whether there is another round."""
+    if group.coordinates.rule != 0:
+        sum_visits(group, worker, round)
     group.finite[U(worker), U(round)] = is_finite(group.states[U(worker)], group.size)
     if not pass_barrier(group, services, worker, 2 * round + 1):
         return False
-    merge_slice(group, services, worker, round)
+    call_kernel(services.merge_address, (group, services.merge, worker, round))
     if worker == 0:
         ended = (
             round + 1 >= group.schedule_steps.shape[0] or is_asked_to_halt(group) or load(group.control[U(PAUSE)]) != 0
