@@ -14,7 +14,12 @@ from parsgd.engines.threads import Threads
 from parsgd.testing import slow_down
 from parsgd.testing.problems import labels, targets, unit_rows
 
-ALGORITHMS = [SimuParallel(), WeightedAverage(rule="measured"), LocalSGD(sync_every=0.3, rule="wp")]
+ALGORITHMS = [
+    SimuParallel(),
+    WeightedAverage(rule="measured"),
+    LocalSGD(sync_every=0.3, rule="wp"),
+    LocalSGD(sync_every=0.3, rule="coordinate"),
+]
 QUICK = {"max_iter": 3, "tol": None, "random_state": 3, "alpha": 0.01}
 
 

@@ -32,6 +32,8 @@ ALGORITHMS = [
     LocalSGD(sync_every=0.2, outer_optimizer="adaptive"),
     LocalSGD(sync_every="adaptive", outer_optimizer="nesterov"),
     LocalSGD(sync_every=0.5, rule="learned"),
+    LocalSGD(sync_every=0.3, rule="coordinate"),
+    WeightedAverage(rule="touched"),
     DelayedSGD(5),
     ElasticAveraging(),
 ]

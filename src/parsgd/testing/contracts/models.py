@@ -17,6 +17,7 @@ _CONTRACTS = {
     "gradients": core.GradientModel,
     "averaging": core.AveragingModel,
     "linear_state": core.LinearStateModel,
+    "features": core.FeatureModel,
     "shared_steps": core.SharedModel,
     "full_gradient": core.FullGradientModel,
 }
