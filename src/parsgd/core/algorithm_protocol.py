@@ -126,8 +126,8 @@ class PlannedAlgorithm(Algorithm, Protocol):
     def merge_weights(self, fit_state: FitState, reports: Sequence[Report]) -> np.ndarray:
         """Return the weights ``(n_reports,)`` of :meth:`Algorithm.merge`, which sum to 1, or are all 0.
 
-        Of a merge per coordinate they are the shares of the work, ``MergeResult.work``.  Called on the driver before the
-        round, with reports that have counts of steps and examples only.
+        Of a merge per coordinate they are the shares of the work, ``MergeResult.work``.  Called on the driver before
+        the round, with reports that have counts of steps and examples only.
         """
         ...
 
