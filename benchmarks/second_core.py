@@ -4,7 +4,7 @@ python benchmarks/second_core.py --data FOLDER [--datasets NAME ...] [--seeds 5]
 python benchmarks/second_core.py --data FOLDER --simulated     8 and 32 workers on a virtual clock
 python benchmarks/second_core.py --quick                       a trial run on generated rows; no measurement
 
-Tuning has a seed of its own.  Each number of workers gets the setting that reaches the goal in the fewest passes, from
+Tuning has seeds of its own.  Each number of workers gets the setting that reaches the goal in the fewest passes, from
 one grid of schedules and rates.  Runs of one worker and of two alternate.  Ratios are medians with quartiles over
 seeds; a ratio above 1 is in favor of several workers.
 """
@@ -16,6 +16,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,6 +48,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--datasets", nargs="+", choices=tasks.NAMES, default=tasks.NAMES, metavar="NAME")
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds of the measurements (default: 5)")
     parser.add_argument("--repeats", type=int, metavar="N", help="timed fits of each seed (default: 3)")
+    parser.add_argument("--tuning-seeds", type=int, metavar="N", help="seeds of the tuning, up to 5 (default: 3)")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.001, metavar="PART", help="relative tolerance of the goal (default: 0.001)"
+    )
     parser.add_argument("--quick", action="store_true", help="2,000 generated rows, small grids and two seeds")
     parser.add_argument("--simulated", action="store_true", help=f"{SIMULATED} workers on a virtual clock")
     parser.add_argument("--rule", default="auto", help="merge rule; auto: coordinate for sparse rows, else uniform")
@@ -55,10 +60,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     found = parser.parse_args(arguments)
     if not found.quick and (found.data is None or not found.data.is_dir()):
         parser.error("--data: a folder of real data is needed, except with --quick")
-    for name in ("seeds", "repeats"):
+    for name in ("seeds", "repeats", "tuning_seeds"):
         value = getattr(found, name)
         if value is not None and value < 1:
-            parser.error(f"--{name}: at least 1, not {value}")
+            parser.error(f"--{name.replace('_', '-')}: at least 1, not {value}")
+    if found.tolerance < 0.0:
+        parser.error(f"--tolerance: at least 0, not {found.tolerance}")
     if found.algorithm is None:
         for rule in ("coordinate", "uniform") if found.rule == "auto" else (found.rule,):
             try:
@@ -74,10 +81,16 @@ def groups(asked: argparse.Namespace) -> list[Workers]:
     return [Workers(count, asked.rule, asked.algorithm, asked.simulated) for count in counts]
 
 
+def plan_of(asked: argparse.Namespace) -> Plan:
+    """The sizes that were asked for, or else the default ones of a quick or a whole run."""
+    default = Plan(n_seeds=2, n_repeats=1, n_tuning_seeds=1, quick=True) if asked.quick else Plan()
+    given = {"n_seeds": asked.seeds, "n_repeats": asked.repeats, "n_tuning_seeds": asked.tuning_seeds}
+    return replace(default, tolerance=asked.tolerance, **{name: n for name, n in given.items() if n is not None})
+
+
 def run(asked: argparse.Namespace) -> dict[str, Taken]:
     """Measure all tasks, and save the readings after each."""
-    default = (2, 1) if asked.quick else (5, 3)
-    plan = Plan(asked.seeds or default[0], asked.repeats or default[1], asked.quick)
+    plan = plan_of(asked)
     stored = readings.load(asked.out) if asked.out else {}
     about, found = machine.describe(asked.quick), {}
     for name in asked.datasets:
@@ -164,14 +177,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = run(asked)
     everything = [reading for taken in found.values() for reading in taken.readings]
     print(heading(next(iter(found.values())), asked))
-    most_passes = Plan(quick=asked.quick).most_passes
-    print(results(everything, asked.simulated, most_passes))
+    plan = plan_of(asked)
+    print(results(everything, asked.simulated, plan.most_passes))
     print(settings(everything))
     if asked.simulated:
         print("Virtual time: 1 is one worker's pass over all rows; messages take no time.")
-    print(
-        f"Goal: test loss of one worker after {PASSES} passes, median over seeds. Fits end after {most_passes} passes."
-    )
+    print(f"Goal: test loss of one worker after {PASSES} passes, median over seeds, plus {plan.tolerance:.1%}.")
+    print(f"Fits end after {plan.most_passes} passes.")
     print("A seed not at the goal by then has the time of all passes; if several workers miss it, their ratio is 0.")
     return 0
 

@@ -26,10 +26,15 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """Number of seeds, timed fits of each seed, and whether sizes are those of a quick run."""
+    """Numbers of seeds, of timed fits of each seed and of seeds for tuning, and the relative tolerance of the goal.
+
+    `quick`: small grids and few passes.
+    """
 
     n_seeds: int = 5
     n_repeats: int = 3
+    n_tuning_seeds: int = 3
+    tolerance: float = 0.001
     quick: bool = False
 
     @property
@@ -46,15 +51,16 @@ class Plan:
 def compare(task: Task, groups: Sequence[Workers], plan: Plan, log: Log) -> list[Reading]:
     """Readings of all groups of workers; the first one, a single worker, is tuned for the goal.
 
-    The goal is the median over the seeds of that worker's loss after three passes.  On a virtual clock there are no
-    timed fits, because the clock gives the seconds.  A seed that is not at the goal in time has the time of all passes.
-    If several workers do not get there, their ratio for that seed is 0.
+    The goal is the median over the seeds of that worker's loss after three passes, plus the tolerance.  On a virtual
+    clock there are no timed fits, because the clock gives the seconds.  A seed that is not at the goal in time has the
+    time of all passes.  If several workers do not get there, their ratio for that seed is 0.
     """
     one, *others = groups
     simulated = any(workers.simulated for workers in groups)
-    tuned, n_settings = tune(task, groups, plan.quick)
-    goal = float(np.median([curve(task, one, tuned[one].lowest, PASSES, s).losses[-1] for s in plan.seeds]))
-    log(f"goal {goal:.5g}, {n_settings} settings tried with each number of workers")
+    tuned, n_fits = tune(task, groups, plan.n_tuning_seeds, plan.tolerance, plan.quick)
+    loss = float(np.median([curve(task, one, tuned[one].lowest, PASSES, s).losses[-1] for s in plan.seeds]))
+    goal = (1.0 + plan.tolerance) * loss
+    log(f"goal {goal:.5g}, {n_fits} fits to tune each number of workers")
     curves = {
         workers: [curve(task, workers, tuned[workers].setting, plan.most_passes, s, goal) for s in plan.seeds]
         for workers in groups
@@ -71,8 +77,8 @@ def compare(task: Task, groups: Sequence[Workers], plan: Plan, log: Log) -> list
     else:
         seconds = _times_to_goal(task, tuned, passes, plan)
     unit = "passes of one worker" if simulated else "s"
-    least = f"{n_settings} settings of {PASSES} passes each"
-    readings = [Reading(GOAL, task.name, one.title, words(tuned[one].lowest), "loss", (goal,), note=least)]
+    budget = f"{n_fits} fits of {PASSES} passes each"
+    readings = [Reading(GOAL, task.name, one.title, words(tuned[one].lowest), "loss", (goal,), note=budget)]
     for workers in groups:
         make = partial(Reading, problem=task.name, solver=workers.title, setting=words(tuned[workers].setting))
         missed = ~np.isfinite(reached[workers])

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import readings, second_core
 from benchmarks.time_to_goal import comparison, tasks
 from benchmarks.time_to_goal.curves import Curve, Workers, curve, interleaved
-from benchmarks.time_to_goal.tuning import PASSES, tune
+from benchmarks.time_to_goal.tuning import PASSES, SEEDS, tune
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE, TWO = Workers(1), Workers(2, rule="uniform")
@@ -86,11 +86,11 @@ def test_every_number_of_workers_has_the_same_grid(load, monkeypatch):
         return curve(task, workers, setting, n_epochs, seed)
 
     monkeypatch.setattr("benchmarks.time_to_goal.tuning.curve", record)
-    chosen, n_settings = tune(task, (ONE, TWO), quick=True)
+    chosen, n_fits = tune(task, (ONE, TWO), 2, quick=True)
     n_grid = len(task.grid(quick=True))
-    assert seen[ONE][:n_grid] == seen[TWO][:n_grid]
-    assert len(seen[ONE]) == len(seen[TWO]) == n_settings == n_grid + 2
-    assert {call[1:] for calls in seen.values() for call in calls} == {(PASSES, 0)}
+    assert seen[ONE][: 2 * n_grid] == seen[TWO][: 2 * n_grid]
+    assert len(seen[ONE]) == len(seen[TWO]) == n_fits == 2 * (n_grid + 2)
+    assert {call[1:] for calls in seen.values() for call in calls} == {(PASSES, seed) for seed in SEEDS[:2]}
     assert all(found.setting in [call[0] for call in seen[workers]] for workers, found in chosen.items())
 
 
@@ -121,7 +121,7 @@ def test_workers_that_miss_the_goal_have_a_ratio_of_0(load, monkeypatch):
     monkeypatch.setattr("benchmarks.time_to_goal.tuning.curve", losses)
     monkeypatch.setattr(comparison, "curve", losses)
     groups = [Workers(count, "uniform", simulated=True) for count in (1, 8)]
-    found = comparison.compare(task, groups, comparison.Plan(2, 1, quick=True), lambda text: None)
+    found = comparison.compare(task, groups, comparison.Plan(2, 1, 1, quick=True), lambda text: None)
     (missed,) = readings.select(found, figure=comparison.TIME, solver="8 workers")
     assert missed.ratio.median == 0.0
     assert "2 of 2 seeds not at the goal" in missed.note
@@ -137,7 +137,7 @@ def test_a_quick_run_prints_and_keeps_its_readings(options, tmp_path, capsys, mo
     assert second_core.main([*run, "--datasets", "covtype"]) == 0
     text = capsys.readouterr().out
     assert "not a measurement" in text
-    assert "9 settings of 3 passes each" in text
+    assert "9 fits of 3 passes each" in text
     assert {key.split(",")[0] for key in json.loads(stored.read_text())} == {"adult", "covtype"}
     for taken in readings.load(stored).values():
         timed = readings.select(taken.readings, figure=comparison.TIME)
