@@ -92,7 +92,7 @@ def compare(task: Task, groups: Sequence[Workers], plan: Plan, log: Log) -> list
             reading = replace(reading, ratio=gain, peer=one.title, target=target)
         readings.append(reading)
     if not simulated:
-        readings += [_speed(task, one, workers, tuned[one].setting, plan) for workers in others]
+        readings += [_speed(task, one, workers, tuned[workers].setting, plan) for workers in others]
     return readings
 
 

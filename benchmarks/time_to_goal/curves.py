@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 from benchmarks.measuring import timed
 from benchmarks.time_to_goal.tasks import Setting, Task
 from parsgd import LocalSGD, Simulated
-from parsgd.errors import DivergedError
+from parsgd.errors import DivergedError, IncompatiblePartsError
 
 # Length of a round as a fraction of a pass over the worker's shard.
 SYNC_EVERY_DENSE, SYNC_EVERY_SPARSE = 0.05, 0.1
@@ -79,7 +80,7 @@ class _LossCallback:
 class Curve:
     """Test losses after 0, 1, 2, ... passes, and the seconds at those times by the clock of the engine.
 
-    A fit that diverged has infinite losses from there on.
+    A fit that diverged has infinite losses from there on, one that was refused from the first pass on.
     """
 
     losses: tuple[float, ...]
@@ -103,22 +104,29 @@ def curve(task: Task, workers: Workers, setting: Setting, n_epochs: int, seed: i
     """The curve of one fit of at most `n_epochs` passes, which ends at the goal; a fit in itself, not timed."""
     callback = _LossCallback(task, goal)
     model = task.estimator(setting, n_epochs, seed, **workers.arguments(task)).set_callbacks(callback)
-    diverged = False
+    failed = False
     try:
         model.fit(task.X, task.y)
-    except DivergedError:
-        diverged = True
+    except (DivergedError, IncompatiblePartsError):
+        # an algorithm may not offer every schedule
+        failed = True
     losses, seconds = [task.initial_loss, *callback.losses], [0.0, *callback.seconds]
-    missing = n_epochs + 1 - len(losses) if diverged else 0
+    missing = n_epochs + 1 - len(losses) if failed else 0
     return Curve((*losses, *[np.inf] * missing), (*seconds, *seconds[-1:] * missing))
 
 
 def fit_seconds(task: Task, workers: Workers, setting: Setting, n_epochs: int, seed: int) -> float:
-    """Seconds of a fit without callbacks; 0 for no passes."""
+    """Seconds of a fit without callbacks, of one that diverges until then; 0 for no passes."""
     if n_epochs == 0:
         return 0.0
     model = task.estimator(setting, n_epochs, seed, **workers.arguments(task))
-    return timed(lambda: model.fit(task.X, task.y))
+
+    def fit() -> None:
+        # the curve of the same seed shows that it diverges
+        with contextlib.suppress(DivergedError):
+            model.fit(task.X, task.y)
+
+    return timed(fit)
 
 
 def interleaved(runs: Sequence[Callable[[], float]], n_turns: int, first: int = 0) -> np.ndarray:

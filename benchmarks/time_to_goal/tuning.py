@@ -84,7 +84,7 @@ def _lowest(found: Sequence[_Trial]) -> Setting:
     """Return the setting with the least loss after the last pass."""
     best = min(found, key=lambda trial: trial.loss)
     if not np.isfinite(best.loss):
-        raise ValueError(f"Every setting diverged, the last one with {words(best.setting)}.")
+        raise ValueError(f"No setting ends with a finite loss, {words(best.setting)} included.")
     return best.setting
 
 

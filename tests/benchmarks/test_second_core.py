@@ -78,6 +78,11 @@ def test_a_fit_that_diverges_is_at_no_goal(load):
     assert found.passes(0.1) == np.inf
 
 
+def test_a_schedule_that_an_algorithm_refuses_is_at_no_goal(load):
+    found = curve(load("adult"), Workers(2, algorithm="hogwild"), {"learning_rate": "adagrad", "eta0": 0.1}, 2, seed=1)
+    assert found.losses[1:] == (np.inf, np.inf)
+
+
 def test_every_number_of_workers_has_the_same_grid(load, monkeypatch):
     task, seen = load("adult"), {ONE: [], TWO: []}
 
