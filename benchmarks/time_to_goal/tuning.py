@@ -1,0 +1,92 @@
+"""Tuning of a number of workers: the same grid, the same budget and the same criterion for every number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.time_to_goal.curves import Curve, Workers, curve
+from benchmarks.time_to_goal.tasks import Setting, Task, rate_of, words
+
+# Passes of every tuning fit, which are also those that set the goal, and seeds, which no measurement has.  On small
+# data sets the losses of one seed order the settings by chance.
+PASSES, SEEDS = 3, (0, 1001, 1002, 1003, 1004)
+# The best point of the grid gets two neighbors, whose rates are this factor away.
+NEIGHBOR = 10**0.25
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Settings chosen for a number of workers.
+
+    `setting` reaches the goal in the fewest passes, and `lowest` has the least loss after the passes of the goal.
+    `at_edge`: the rate of `setting` is the smallest or the largest of its schedule.
+    """
+
+    setting: Setting
+    lowest: Setting
+    at_edge: bool
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A setting and its curves, one for each tuning seed."""
+
+    setting: Setting
+    curves: tuple[Curve, ...]
+
+    @property
+    def loss(self) -> float:
+        """The median loss after the last pass."""
+        return float(np.median([each.losses[-1] for each in self.curves]))
+
+    def passes(self, goal: float) -> float:
+        """The mean of the passes to the goal; a seed that is not there after the last pass counts twice as many."""
+        return float(np.mean([min(each.passes(goal), 2.0 * PASSES) for each in self.curves]))
+
+
+def tune(
+    task: Task, groups: Sequence[Workers], n_seeds: int = 3, tolerance: float = 0.0, quick: bool = False
+) -> tuple[dict[Workers, Tuned], int]:
+    """The settings of each number of workers, and the number of fits for each; the first one sets the goal.
+
+    The goal is the least loss of the first one after three passes, median over the tuning seeds, plus the relative
+    tolerance.  Every number of workers gets the setting that is at the goal in the fewest passes, of those with equal
+    passes the one with the least loss after three.
+    """
+    seeds = SEEDS[:n_seeds]
+    trials = {workers: _trials(task, workers, seeds, quick) for workers in groups}
+    goal = (1.0 + tolerance) * min(trial.loss for trial in trials[groups[0]])
+    chosen = {}
+    for workers, found in trials.items():
+        setting = min(found, key=lambda trial: (trial.passes(goal), trial.loss)).setting
+        others = [trial.setting for trial in found if _schedule(trial.setting) == _schedule(setting)]
+        rates = [other[rate_of(other)] for other in others]
+        at_edge = setting[rate_of(setting)] in (min(rates), max(rates))
+        chosen[workers] = Tuned(setting, _lowest(found), at_edge)
+    return chosen, len(trials[groups[0]]) * len(seeds)
+
+
+def _trials(task: Task, workers: Workers, seeds: Sequence[int], quick: bool) -> list[_Trial]:
+    """Return the trials of the grid and of the neighbors of its best point."""
+
+    def trial(setting: Setting) -> _Trial:
+        return _Trial(setting, tuple(curve(task, workers, setting, PASSES, seed) for seed in seeds))
+
+    found = [trial(setting) for setting in task.grid(quick)]
+    best = _lowest(found)
+    return found + [trial({**best, rate_of(best): best[rate_of(best)] * factor}) for factor in (1 / NEIGHBOR, NEIGHBOR)]
+
+
+def _lowest(found: Sequence[_Trial]) -> Setting:
+    """Return the setting with the least loss after the last pass."""
+    best = min(found, key=lambda trial: trial.loss)
+    if not np.isfinite(best.loss):
+        raise ValueError(f"No setting ends with a finite loss, {words(best.setting)} included.")
+    return best.setting
+
+
+def _schedule(setting: Setting) -> object:
+    return setting.get("solver", setting.get("learning_rate"))
