@@ -113,7 +113,9 @@ class ParallelEstimator(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimat
             auto_select.warn_of_few_rows(self.n_jobs, choice, size.n_rows)
         return choice, engine
 
-    def _with_threads(self, monitor: Callable[..., np.ndarray] | None, choice: auto_select.Choice, engine: Engine) -> Any:
+    def _with_threads(
+        self, monitor: Callable[..., np.ndarray] | None, choice: auto_select.Choice, engine: Engine
+    ) -> Any:
         """Return the scorer of held-out rows with the number of its threads."""
         if monitor is None:
             return None
