@@ -138,6 +138,25 @@ def _limit(n_jobs: int | None, who: str, engine: Engine | None) -> tuple[int, st
     return max(1, min(left, available)), f"{source}, and {why}"
 
 
+def count_threads(n_jobs: int | None, engine: str | Engine, who: str) -> int:
+    """Return the number of threads for work beside the SGD steps, as predictions: ``n_jobs``, at most the cores.
+
+    It is 1 inside another parallel loop, and with the serial engine.
+    """
+    serial = (engine if isinstance(engine, str) else engine.name) == "serial"
+    return 1 if serial or n_jobs == 0 else _limit(n_jobs, who, None)[0]
+
+
+def count_scoring_threads(n_jobs: int | None, engine: Engine, choice: Choice, who: str) -> int:
+    """Return the number of threads for validation scores during a fit: the workers wait for the driver meanwhile.
+
+    The workers of a one-shot algorithm compute their scores themselves.
+    """
+    if choice.n_workers == 1 or choice.algorithm.traits.one_shot:
+        return 1
+    return min(choice.n_workers, count_threads(n_jobs, engine, who))
+
+
 def _inside_dask_task() -> bool:
     """Return True inside a Dask task; joblib's Dask backend does not count nesting."""
     distributed = sys.modules.get("distributed")

@@ -101,6 +101,10 @@ class ParallelEstimator(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimat
         """Return True if a later check refuses sample weights that are all zero."""
         return False
 
+    @abstractmethod
+    def _block_rows(self, row_values: float) -> int:
+        """Return the rows per block of a prediction, for rows of ``row_values`` stored values."""
+
     # -- the run -------------------------------------------------------------------------------------------------------
 
     def _choose_parts(self, context: FitContext, size: ProblemSize, partial: bool) -> tuple[auto_select.Choice, Engine]:
@@ -108,6 +112,16 @@ class ParallelEstimator(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimat
         if not partial:
             auto_select.warn_of_few_rows(self.n_jobs, choice, size.n_rows)
         return choice, engine
+
+    def _with_threads(
+        self, monitor: Callable[..., np.ndarray] | None, choice: auto_select.Choice, engine: Engine
+    ) -> Any:
+        """Return the scorer of held-out rows with the number of its threads."""
+        if monitor is None:
+            return None
+        who = type(self).__name__
+        n_threads = auto_select.count_scoring_threads(self.n_jobs, engine, choice, who)
+        return functools.partial(monitor, n_threads=n_threads)
 
     def _train(
         self,

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from parsgd.data.dataset import Dataset
 from parsgd.data.open_dataset import open_dataset
 from parsgd.errors import InvalidArgumentError
+from parsgd.estimators.fitted.prediction_blocks import predict_in_blocks
 from parsgd.estimators.fitted.transaction import forget, snapshot
 from parsgd.estimators.training_data import OwnTargets, StreamedData
 from parsgd.utils.floating import silent
@@ -81,7 +82,10 @@ def open_path(estimator: Any, X: Any) -> Any:
 
 
 def blockwise(method: Method) -> Method:
-    """Decorate a method of rows to accept a Dataset or a path as well, processed block by block."""
+    """Decorate a method of rows to accept a Dataset or a path as well, processed block by block.
+
+    Large arrays are processed in blocks on several threads, so the result for a row may depend on this row only.
+    """
 
     @functools.wraps(method)
     @silent()
@@ -89,10 +93,11 @@ def blockwise(method: Method) -> Method:
         self = snapshot(self)  # another thread may be fitting
         X = open_path(self, X)
         if not is_streamed(X):
-            return method(self, X)
+            return predict_in_blocks(method, self, X, self._block_rows)
         if hasattr(self, "n_features_in_"):
             _check_width(self, X)
-        return np.concatenate([method(self, chunk.x) for chunk in X.without_targets().blocks()])
+        chunks = X.without_targets().blocks()
+        return np.concatenate([predict_in_blocks(method, self, chunk.x, self._block_rows) for chunk in chunks])
 
     return cast(Method, apply_blockwise)
 

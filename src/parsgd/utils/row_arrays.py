@@ -41,6 +41,27 @@ def standard_array(array: Any) -> np.ndarray:
     return np.require(array, dtype=array.dtype.newbyteorder("="), requirements=["C", "ALIGNED"])
 
 
+class CsrBlock(csr_array):
+    """Consecutive rows of a CSR matrix, as views; made by :func:`csr_block`."""
+
+
+def csr_block(x: Any, rows: slice) -> CsrBlock:
+    """Return the rows of a CSR matrix with standard arrays as a CSR matrix, without a copy of values and indices.
+
+    SciPy copies the values when it selects rows, and also when it builds a matrix from a small part of an array.
+
+    >>> matrix = csr_array(np.eye(4))
+    >>> block = csr_block(matrix, slice(1, 3))
+    >>> block.toarray().shape, np.shares_memory(block.data, matrix.data)
+    ((2, 4), True)
+    """
+    pointers = x.indptr[rows.start : rows.stop + 1]
+    begin, end = pointers[0], pointers[-1]
+    block = CsrBlock((len(pointers) - 1, x.shape[1]), dtype=x.dtype)
+    block.data, block.indices, block.indptr = x.data[begin:end], x.indices[begin:end], pointers - begin
+    return block
+
+
 def standard_csr(x: Any) -> Any:
     """Return the CSR matrix with standard arrays, sorted indices and no duplicates.
 
@@ -59,8 +80,11 @@ def standard_csr(x: Any) -> Any:
     narrow = x.indices.dtype == x.indptr.dtype == np.int32
     kind = np.int32 if narrow else np.int64
     data, indices, indptr = map(standard_array, (x.data, x.indices, x.indptr))
-    # a new matrix, because a flag of the old one may be out of date
-    plain = csr_array((data, indices.astype(kind, copy=False), indptr.astype(kind, copy=False)), shape=x.shape)
+    if type(x) is CsrBlock:
+        plain = x
+    else:
+        # a new matrix, because a flag of the old one may be out of date
+        plain = csr_array((data, indices.astype(kind, copy=False), indptr.astype(kind, copy=False)), shape=x.shape)
     sorted_once = plain.has_canonical_format
     check_csr(plain, sorted_once)
     if not sorted_once:

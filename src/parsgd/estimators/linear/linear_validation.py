@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import is_classifier
 from sklearn.metrics import r2_score
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 from sklearn.utils.extmath import safe_sparse_dot
 
 from parsgd.errors import InvalidArgumentError
+from parsgd.models.row_blocks import in_row_blocks, rows_per_block
+from parsgd.utils.row_arrays import csr_block
 
 if TYPE_CHECKING:
     from parsgd.models.linear.linear_model import Linear
+
+# Rows per block are multiples of this number: OpenBLAS processes up to 24 rows together, and rows left over have other
+# last bits.
+BLOCK_UNIT = 1536
 
 
 def validation_rows(
@@ -42,10 +49,25 @@ def validation_rows(
     return np.sort(train), np.sort(validation)
 
 
-def accuracy(model: Linear, X: Any, y: np.ndarray, weight: np.ndarray | None, state: np.ndarray) -> np.ndarray:
-    """Return the accuracy of a state on held-out rows, per class against the rest or of softmax's prediction."""
+def _decision(model: Linear, X: Any, state: np.ndarray, n_threads: int) -> np.ndarray:
+    """Compute decision values ``(n_rows, n_outputs)``, of many rows in blocks on several threads."""
     views = model.views(state)
-    decision = safe_sparse_dot(X, views["coef"], dense_output=True) + views["intercept"]
+    sparse = issparse(X)
+
+    def compute(rows: slice) -> np.ndarray:
+        part = csr_block(X, rows) if sparse else X[rows]
+        return safe_sparse_dot(part, views["coef"], dense_output=True) + views["intercept"]
+
+    n_rows = X.shape[0]
+    row_values = X.nnz / n_rows if sparse else X.shape[1]
+    return in_row_blocks(compute, n_rows, rows_per_block(row_values + model.n_outputs, BLOCK_UNIT), n_threads)
+
+
+def accuracy(
+    model: Linear, X: Any, y: np.ndarray, weight: np.ndarray | None, state: np.ndarray, n_threads: int = 1
+) -> np.ndarray:
+    """Return the accuracy of a state on held-out rows, per class against the rest or of softmax's prediction."""
+    decision = _decision(model, X, state, n_threads)
     if model.described_loss.joint:
         correct = (decision.argmax(axis=1) == y)[:, None]
     elif model.n_outputs == 1:
@@ -55,8 +77,9 @@ def accuracy(model: Linear, X: Any, y: np.ndarray, weight: np.ndarray | None, st
     return np.broadcast_to(np.average(correct, axis=0, weights=weight), (model.n_outputs,))
 
 
-def r2(model: Linear, X: Any, y: np.ndarray, weight: np.ndarray | None, state: np.ndarray) -> np.ndarray:
+def r2(
+    model: Linear, X: Any, y: np.ndarray, weight: np.ndarray | None, state: np.ndarray, n_threads: int = 1
+) -> np.ndarray:
     """Return the coefficient of determination of a state on held-out rows."""
-    views = model.views(state)
-    decision = safe_sparse_dot(X, views["coef"], dense_output=True)[:, 0] + views["intercept"][0]
+    decision = _decision(model, X, state, n_threads)[:, 0]
     return np.array([r2_score(y, model.described_loss.predict(decision), sample_weight=weight)])

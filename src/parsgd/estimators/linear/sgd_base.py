@@ -21,7 +21,7 @@ from parsgd.estimators.fitted import checkpoint_context
 from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.fitted.transaction import forget
 from parsgd.estimators.linear.linear_size import LinearSize
-from parsgd.estimators.linear.linear_validation import r2, validation_rows
+from parsgd.estimators.linear.linear_validation import BLOCK_UNIT, r2, validation_rows
 from parsgd.estimators.linear.own_loss import name_user_loss
 from parsgd.estimators.linear.sgd_params import SGDParams
 from parsgd.estimators.linear.two_classes import both_rows
@@ -30,6 +30,7 @@ from parsgd.estimators.training_data import Examples, is_sparse
 from parsgd.estimators.validation import param_validation
 from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.models.linear.linear_model import Linear
+from parsgd.models.row_blocks import rows_per_block
 from parsgd.training import loop
 from parsgd.training.stopping import StoppingRule
 from parsgd.utils.callers import warn
@@ -162,7 +163,7 @@ class BaseSGD(SparseCoefMixin, SGDParams):
             tol=self.tol,
             patience=int(self.n_iter_no_change),
             adaptive_from=float(self.eta0) if self.learning_rate == "adaptive" else None,
-            monitor=monitor,
+            monitor=self._with_threads(monitor, *parts),
             decides=bool(self.early_stopping),
         )
         with name_user_loss(model):
@@ -209,6 +210,10 @@ class BaseSGD(SparseCoefMixin, SGDParams):
     def _validation_targets(self, y: np.ndarray) -> np.ndarray:
         """Encode the user's validation targets for the scorer."""
         return y
+
+    def _block_rows(self, row_values: float) -> int:
+        n_outputs = 1 if self.coef_.ndim == 1 else self.coef_.shape[0]
+        return rows_per_block(row_values + n_outputs, BLOCK_UNIT)
 
     def _decision(self, X: Any) -> np.ndarray:
         """Compute ``X coef_^T + intercept_`` for an array of rows."""

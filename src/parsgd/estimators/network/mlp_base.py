@@ -28,8 +28,9 @@ from parsgd.estimators.network.network_validation import r2, split_rows
 from parsgd.estimators.sklearn_callbacks import FitTasks, with_callbacks
 from parsgd.estimators.training_data import Examples, StreamedData, is_sparse
 from parsgd.estimators.validation.input_validation import validate_data
-from parsgd.models.network.forward import propagate
+from parsgd.models.network.forward import BLOCK_ROWS, propagate, work_per_row
 from parsgd.models.network.network_model import Network
+from parsgd.models.row_blocks import rows_per_block
 from parsgd.training import loop
 from parsgd.utils.callers import warn
 
@@ -212,6 +213,7 @@ class BaseMLP(MLPRecords):
         model = self._network(examples, layers, batch, n_rows, steps, schedule_step)
         seed = int(random.randint(0, MAX_INT)) if self.shuffle or self.dropout > 0 else 0
         monitor = None if held_out is None else functools.partial(self._score, model, *held_out)
+        monitor = self._with_threads(monitor, *parts)
         fit, tasks = self._train(
             model,
             examples,
@@ -315,6 +317,9 @@ class BaseMLP(MLPRecords):
         elif partial:
             self._clock = 1.0
         return state
+
+    def _block_rows(self, row_values: float) -> int:
+        return rows_per_block(row_values + work_per_row(self.coefs_), BLOCK_ROWS)
 
     def _predicted(self, X: Any) -> np.ndarray:
         """Compute predictions ``(n_rows, n_outputs)``: probabilities, or means."""

@@ -17,6 +17,8 @@ from parsgd.kernels.linear.hyperparams import NEGLIGIBLE
 
 # Rows per block in prediction and full gradients.
 BLOCK_ROWS = 8192
+# Products of weights that take as long as one value of the input.
+_PRODUCTS_PER_VALUE = 64.0
 LEAK = 0.01
 GELU_RATE, GELU_CUBE = 2.0 * np.sqrt(2.0 / np.pi), 0.044715
 
@@ -103,11 +105,17 @@ def propagate(
     out = np.empty((x.shape[0], coefs[-1].shape[1]), dtype=np.result_type(coefs[0].dtype, x.dtype))
     for begin in range(0, x.shape[0], BLOCK_ROWS):
         part = slice(begin, begin + BLOCK_ROWS)
-        value = x[part]
+        # SciPy copies rows that it selects
+        value = x[part] if x.shape[0] > BLOCK_ROWS else x
         for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
             value = np.asarray((ACTIVATIONS[activation](value) if layer else value) @ coef) + intercept
         out[part] = LOSSES[prediction].predict(value) if prediction else value
     return out
+
+
+def work_per_row(coefs: Sequence[np.ndarray]) -> float:
+    """Return the work of a forward pass per row, in units of reading and checking a stored value of the input."""
+    return sum(coef.size / _PRODUCTS_PER_VALUE + 2.0 * coef.shape[1] for coef in coefs)
 
 
 # -- losses: values and errors -----------------------------------------------------------------------------------------
