@@ -284,7 +284,7 @@ def test_visits_are_the_rows_in_which_a_feature_is_not_zero(seed, layout, exampl
     model = Linear(6, sparse=layout != "dense", loss="log_loss", schedule="constant")
     shard = ArraySource(rows_of(given_rows, np.ones(30))).split(1, 3, "shuffled")[0]
     task = Task(0, 0, model.init(0), 7, Budget(examples), cursor=5, counts_visits=True, n_workers=2)
-    report = run(model, shard, task, no_progress)
+    report = expand(run(model, shard, task, no_progress), model, task.state)
     expected, left, cursor = np.zeros(6, dtype=int), examples, 5
     while left:
         epoch, skip = divmod(cursor, 30)

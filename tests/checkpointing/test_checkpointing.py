@@ -320,14 +320,14 @@ def test_another_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(file_format, "FORMAT", 99)
     broken_off(tmp_path)
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match=r"has format 99.*reads format 2.*upgrade"):
+    with pytest.raises(CheckpointError, match=r"has format 99.*reads format 3.*upgrade"):
         make(tmp_path).fit(X, Y, resume=True)
 
 
 def test_a_checkpoint_of_version_0_1_is_refused_in_one_sentence_that_says_what_to_do(tmp_path):
     shutil.copytree(Path(__file__).parent / "version-0.1", tmp_path, dirs_exist_ok=True)
     with pytest.raises(
-        CheckpointError, match=r"format 1, .* reads format 2 only: .* name another folder or delete this"
+        CheckpointError, match=r"format 1, .* reads format 3 only: .* name another folder or delete this"
     ):
         make(tmp_path).fit(X, Y, resume=True)
 

@@ -110,7 +110,7 @@ def test_of_forty_workers_states_the_driver_gets_only_their_sum(dask, monkeypatc
     brought = []
 
     def counted(vector):
-        brought.append(vector.size)
+        brought.extend([vector.size] * bool(vector.size))
         return vector
 
     theirs = linear("serial", LocalSGD(1.0), 40)

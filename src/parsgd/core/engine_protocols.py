@@ -96,7 +96,16 @@ class WorkerPool(Protocol):
 
 @runtime_checkable
 class GroupPool(WorkerPool, Protocol):
-    """A pool whose workers can run functions at the same time, in the memory of the driver."""
+    """A pool whose workers can run functions at the same time, in the memory of the driver.
+
+    Attributes
+    ----------
+    progress : StoppableProgress
+        The callback that the engine was opened with.  The functions' progress is reported to it, and it can stop them.
+    """
+
+    @property
+    def progress(self) -> StoppableProgress: ...
 
     def run_together(self, functions: Sequence[Callable[[], object]], poll: Callable[[], None]) -> None:
         """Run ``functions[i]`` on worker ``i``, all at the same time, and wait for them.

@@ -22,7 +22,7 @@ LOSS, LOSS_FACTOR, PENALTY_SUM = range(3)
 
 
 class Coordinates(NamedTuple):
-    """What merges per coordinate need beside the states; all arrays are empty for other merges.
+    """Arrays of merges per coordinate beside the states; all are empty for other merges.
 
     Attributes
     ----------

@@ -23,6 +23,7 @@ from parsgd.core import (
     GroupPool,
     MergeResult,
     PlannedAlgorithm,
+    ProgressCallback,
     Report,
     RowBlock,
     Shard,
@@ -56,7 +57,7 @@ _MAX_WORKERS = 16
 _FIRST_CHUNK_VALUES = 200_000
 # Readings of a counter before a waiting worker offers its core: some 20 microseconds.
 _SPINS = 2000
-# Seconds after which rounds return to the driver if observers or a checkpoint wait for them.
+# Seconds after which rounds return to the driver if observers wait for them.
 _PAUSE_SECONDS = 0.1
 
 
@@ -110,7 +111,10 @@ class CompiledRounds:
         return None
 
     def run(self) -> Outcome | None:
-        """Run rounds until the epoch ends, or observers or a checkpoint wait; return the outcome if the fit ended."""
+        """Run rounds until the epoch ends, or observers wait; return the outcome if the fit has ended.
+
+        With a checkpointer, one round.
+        """
         loop = self.loop
         if loop.checkpointer is not None:
             loop.checkpointer.offer(loop.snapshot(loop.now() - loop.began))
@@ -122,6 +126,8 @@ class CompiledRounds:
         if group.coordinates.rule:
             group.coordinates.base[:] = loop.state
         self.lr_scale[:] = loop.lr_scale
+        # a checkpoint may be due after any round
+        group.control[PAUSE] = loop.checkpointer is not None
         began = loop.now()
         merged = self._run_together(group)
         return self._record(plan, merged, began)
@@ -210,7 +216,7 @@ class CompiledRounds:
 
             return work
 
-        poll = _Poll(self.loop, group)
+        poll = _Poll(self.loop, self.pool.progress, group)
         try:
             self.pool.run_together([make(worker) for worker in range(self.loop.n_workers)], poll)
         except BaseException:
@@ -269,27 +275,28 @@ class CompiledRounds:
 class _Poll:
     """Pass the workers' counts to the observers, and the driver's requests to the workers."""
 
-    def __init__(self, loop: Loop, group: RoundGroup):
+    def __init__(self, loop: Loop, progress: ProgressCallback, group: RoundGroup):
         self.loop: Loop = loop
+        self.progress: ProgressCallback = progress
         self.control: np.ndarray = group.control
         self.seen: list[int] = [0] * loop.n_workers
         self.began: float = time.perf_counter()
 
     def __call__(self) -> None:
         loop, control = self.loop, self.control
-        self.count()
-        if loop.progress.halted:
+        if not self.count():
             control[HALT, 0] = 1
-        waits = loop.checkpointer is not None or bool(loop.progress.observers)
-        if waits and time.perf_counter() - self.began > _PAUSE_SECONDS:
+        if loop.progress.observers and time.perf_counter() - self.began > _PAUSE_SECONDS:
             control[PAUSE, 0] = 1
 
-    def count(self) -> None:
-        """Pass the examples visited since the last call to the progress tracker."""
+    def count(self) -> bool:
+        """Report the examples visited since the last call; return False if the workers should stop."""
+        goes_on = True
         for worker in range(self.loop.n_workers):
             visited = int(self.control[FIRST_WORKER + worker, EXAMPLES])
-            self.loop.progress(worker, visited - self.seen[worker], self)
+            goes_on &= self.progress(worker, visited - self.seen[worker], self)
             self.seen[worker] = visited
+        return goes_on
 
     def mean_loss(self) -> float:
         """Return the loss of the last recorded round."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from parsgd import core
 from parsgd.core import Rows
+from parsgd.core.round_arrays import make_coordinates, make_round_group, make_states
 from parsgd.testing.contracts._assert import SEED, must, must_have_members
 from parsgd.utils.row_arrays import picked
 
@@ -20,6 +21,7 @@ _CONTRACTS = {
     "features": core.FeatureModel,
     "shared_steps": core.SharedModel,
     "full_gradient": core.FullGradientModel,
+    "compiled_rounds": core.CompiledRoundsModel,
 }
 
 
@@ -30,6 +32,7 @@ def check_model(model: core.Model, rows: Rows) -> None:
     - A run gives the same bits however it is split, counts its steps and examples, and leaves the rows unchanged.
     - With ``lr_scale`` 0 the state does not change.
     - With ``"full_gradient"``: its gradient is that of its objective, and the first step lowers the objective.
+    - With ``"compiled_rounds"``: two rounds of one worker give the state of two runs.
     - With ``"gradients"``: gradients of the parts of a batch sum to that of the batch, and a step along them is the
       step of a run.
     """
@@ -47,6 +50,8 @@ def check_model(model: core.Model, rows: Rows) -> None:
         _check_first_step(model, rows)
     if core.has_gradients(model):
         _check_batch_gradients(model, rows)
+    if core.has_compiled_rounds(model):
+        _check_rounds(model, rows)
     if core.has_averaging(model):
         _check_contraction(model)
         _check_decision(model, rows)
@@ -54,6 +59,37 @@ def check_model(model: core.Model, rows: Rows) -> None:
         _check_shared_steps(model, rows)
     copied = pickle.loads(pickle.dumps(model))
     must(np.array_equal(_run_pass(copied, rows)[0], _run_pass(model, rows)[0]), "A pickled model must be the same.")
+
+
+def _check_rounds(model: core.CompiledRoundsModel, rows: Rows) -> None:
+    order, half = np.arange(len(rows.y), dtype=np.int32), len(rows.y) // 2 // model.batch_size * model.batch_size
+    if half == 0:
+        return
+    lr_scale, state = np.ones(model.n_outputs), model.init(SEED)
+    spans = np.array([[[0, half], [half, len(order)]]])
+    states = make_states(state, 1)
+    states[:, : state.size] = state
+    coordinates = make_coordinates(model, state, "mean", 1, 2)
+    group = make_round_group(
+        states,
+        state.size,
+        model.n_outputs,
+        spans,
+        np.ones((2, 1)),
+        model.batch_size,
+        model.batch_size,
+        100,
+        coordinates,
+    )
+    group.schedule_steps[:] = 1.0, 1.0 + half // model.batch_size
+    run = model.sgd_run(states[0, : state.size], 1.0, lr_scale, SEED)
+    must(run.run_rounds(rows, order, group, 0) == 2, "run_rounds must return the number of merged rounds.")
+    for (start, stop), schedule_step in zip(spans[0].tolist(), group.schedule_steps, strict=True):
+        reference = model.sgd_run(state, schedule_step, lr_scale, SEED)
+        reference.run(rows, order, start, stop)
+        reference.finalize()
+    must(np.array_equal(states[0, : state.size], state), "Compiled rounds must give the bits of one run per round.")
+    must(group.visited.tolist() == [[half, len(order) - half]], "Compiled rounds must count their examples.")
 
 
 def _check_state(model: core.Model) -> None:
