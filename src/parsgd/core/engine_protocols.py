@@ -104,8 +104,7 @@ class GroupPool(WorkerPool, Protocol):
         The callback that the engine was opened with.  The functions' progress is reported to it, and it can stop them.
     """
 
-    @property
-    def progress(self) -> StoppableProgress: ...
+    progress: StoppableProgress
 
     def run_together(self, functions: Sequence[Callable[[], object]], poll: Callable[[], None]) -> None:
         """Run ``functions[i]`` on worker ``i``, all at the same time, and wait for them.
