@@ -66,7 +66,7 @@ class PressesCtrlC(EngineDefaults):
         crew.receive = lambda at_least: listening.append(True) or receive(at_least)
         if isinstance(crew, GroupPool):
             together = crew.run_together
-            crew.run_together = lambda functions, poll: listening.append(True) or together(functions, poll)
+            crew.run_together = lambda *arguments: listening.append(True) or together(*arguments)
         return crew
 
     def press(self):

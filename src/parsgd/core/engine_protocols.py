@@ -106,7 +106,9 @@ class GroupPool(WorkerPool, Protocol):
 
     progress: StoppableProgress
 
-    def run_together(self, functions: Sequence[Callable[[], object]], poll: Callable[[], None]) -> None:
+    def run_together(
+        self, functions: Sequence[Callable[[], object]], poll: Callable[[], None], brief: bool = False
+    ) -> None:
         """Run ``functions[i]`` on worker ``i``, all at the same time, and wait for them.
 
         Called by the training loop while no task runs.
@@ -117,6 +119,8 @@ class GroupPool(WorkerPool, Protocol):
             One per worker.
         poll : callable
             Called several times per second on the driver while the functions run.
+        brief : bool
+            True if the functions take so little time that the driver may run one itself and need not call ``poll``.
 
         Raises
         ------

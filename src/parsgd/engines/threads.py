@@ -109,9 +109,14 @@ class ThreadGroupPool(ThreadWorkerPool, GroupPool):
         super().__init__(work, shards, progress)
         self.ended: SimpleQueue[BaseException | None] = SimpleQueue()
 
-    def run_together(self, functions: Sequence[Callable[[], object]], poll: Callable[[], None]) -> None:
-        for worker, function in enumerate(functions):
+    def run_together(
+        self, functions: Sequence[Callable[[], object]], poll: Callable[[], None], brief: bool = False
+    ) -> None:
+        last = len(functions) - brief
+        for worker, function in enumerate(functions[:last]):
             self.threads.run(self._run_function, worker, function)
+        for function in functions[last:]:
+            self._run_function(last, function)
         errors: list[BaseException] = []
         pending = len(functions)
         while pending:

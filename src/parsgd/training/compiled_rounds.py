@@ -10,9 +10,9 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from parsgd.core import (
     CompiledRoundsModel,
     CompiledRoundsRun,
     GroupPool,
-    MergeResult,
     PlannedAlgorithm,
     ProgressCallback,
     Report,
@@ -45,6 +44,7 @@ from parsgd.core.round_group import (
     RoundGroup,
 )
 from parsgd.errors import Outcome, diverged
+from parsgd.training.reporting import history_entries
 from parsgd.training.schedule_advance import schedule_advance
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ _MAX_WORKERS = 16
 _FIRST_CHUNK_VALUES = 200_000
 # Readings of a counter before a waiting worker offers its core: some 20 microseconds.
 _SPINS = 2000
+# Shorter calls may occupy the driver's thread, in which Python handles Ctrl-C.
+_BRIEF_SECONDS = 0.02
 # Seconds after which rounds return to the driver if observers wait for them.
 _PAUSE_SECONDS = 0.1
 
@@ -86,6 +88,8 @@ class CompiledRounds:
         self.states: np.ndarray = make_states(self.loop.state, self.loop.n_workers)
         self.lr_scale: np.ndarray = self.loop.lr_scale.copy()
         self.runs: dict[int, CompiledRoundsRun] = {}
+        # duration of the last call
+        self.seconds: float = math.inf
 
     @classmethod
     def of(cls, loop: Loop, pool: WorkerPool) -> CompiledRounds | None:
@@ -130,6 +134,7 @@ class CompiledRounds:
         group.control[PAUSE] = loop.checkpointer is not None
         began = loop.now()
         merged = self._run_together(group)
+        self.seconds = loop.now() - began
         return self._record(plan, merged, began)
 
     def _plan(self) -> Plan:
@@ -176,31 +181,10 @@ class CompiledRounds:
         )
         return Plan(group, advances)
 
-    def _report(
-        self,
-        worker: int,
-        steps: int,
-        examples: int,
-        loss: np.ndarray | None = None,
-        objective: np.ndarray | None = None,
-        seconds: float = 0.0,
-        trace: tuple[tuple[int, float, float | None], ...] = (),
-    ) -> Report:
-        """Return a report without a state."""
-        zero, nothing = self.zero, self.zero[:0]
-        return Report(
-            worker=worker,
-            round=self.loop.round,
-            state=nothing,
-            steps=steps,
-            examples=examples,
-            loss=zero if loss is None else loss,
-            objective=zero if objective is None else objective,
-            seconds=seconds,
-            schedule_step=1.0 + steps,
-            lr_scale=self.loop.lr_scale,
-            epoch_log=trace,
-        )
+    def _report(self, worker: int, steps: int, examples: int) -> Report:
+        """Return a report with counts only."""
+        zero = self.zero
+        return Report(worker, 0, zero[:0], steps, examples, zero, zero, 0.0, 1.0 + steps, zero)
 
     def _run_together(self, group: RoundGroup) -> int:
         """Make the rounds on all workers, and return how many were merged."""
@@ -218,7 +202,8 @@ class CompiledRounds:
 
         poll = _Poll(self.loop, self.pool.progress, group)
         try:
-            self.pool.run_together([make(worker) for worker in range(self.loop.n_workers)], poll)
+            functions = [make(worker) for worker in range(self.loop.n_workers)]
+            self.pool.run_together(functions, poll, self.seconds < _BRIEF_SECONDS)
         except BaseException:
             # after a second Ctrl-C the workers are still running
             group.control[HALT, 0] = 1
@@ -237,33 +222,76 @@ class CompiledRounds:
 
     def _record(self, plan: Plan, merged: int, began: float) -> Outcome | None:
         """Record the merged rounds as if the driver had merged each, and return an outcome if the fit has ended."""
-        loop, group, total_loss = self.loop, plan.group, self.model.total_loss
-        losses = group.totals[:, :, LOSS] + np.log(group.totals[:, :, LOSS_FACTOR])
-        objectives = losses + group.totals[:, :, PENALTY_SUM]
+        loop, group, progress = self.loop, plan.group, self.loop.progress
+        losses = group.totals[:, :merged, LOSS] + np.log(group.totals[:, :merged, LOSS_FACTOR])
+        objectives = losses + group.totals[:, :merged, PENALTY_SUM]
         self._refuse_divergence(group, objectives, merged)
-        visited, seconds = group.visited.tolist(), (group.times[:, :, 0] * 1e-9).tolist()
+        loop.state, loop.answer, loop.next_fractions = group.states[0, : group.size].copy(), None, None
+        for number, entry in enumerate(self._entries(group, losses, merged, began)):
+            loop.schedule_step += plan.advances[number]
+            loop.history.append(entry)
+            if progress.observers:
+                progress.end_round(entry["loss"], entry)
+        loop.round += merged
+        visits: list[int] = group.visited[:, :merged].sum(axis=1).tolist()
+        loop.cursors = [cursor + visited for cursor, visited in zip(loop.cursors, visits, strict=True)]
+        loop.examples += sum(visits)
+        loop.epoch_examples += sum(visits)
+        # one round after the other, as the driver adds them
+        for objective in sum(objectives, np.zeros_like(objectives[0])):
+            loop.epoch_objective = loop.epoch_objective + objective
+        loop.merged = loop.history[-1]["seconds"] + loop.history[-1]["merge_seconds"] + loop.began
+        return Outcome.INTERRUPTED if progress.halted else loop.end_epoch()
+
+    def _entries(self, group: RoundGroup, losses: np.ndarray, merged: int, began: float) -> Iterator[dict[str, Any]]:
+        """Yield the history entries of the rounds that began at the time ``began``."""
+        loop, size, numbers = self.loop, self.model.batch_size, range(self.loop.n_workers)
+        weights = (_shares(group) if group.coordinates.rule else group.weights).tolist()
+        visited, spent = group.visited.tolist(), (group.times[:, :, 0] * 1e-9).tolist()
         ends = (group.times[0, :, 1] * 1e-9).tolist()
-        state, outcome = group.states[0, : group.size].copy(), None
-        weights = _shares(group) if group.coordinates.rule else group.weights
+        totals = self._total_losses(losses)
+        examples = loop.examples
         for number in range(merged):
-            reports: list[Report] = []
-            for worker in range(loop.n_workers):
-                examples, loss = visited[worker][number], losses[worker, number]
-                steps = -(-examples // loop.model.batch_size)
-                trace = ((examples, total_loss(loss) / max(examples, 1), None),) if examples else ()
-                objective, spent = objectives[worker, number], seconds[worker][number]
-                reports.append(self._report(worker, steps, examples, loss, objective, spent, trace))
-            came = began + max(report.seconds for report in reports)
-            # without a clock in compiled code, rounds share the time evenly
-            began = ends[number] or loop.now()
-            merge = MergeResult(state, weights[number], loop.memory)
-            outcome = loop.record_merge(reports, [], merge, plan.advances[number], min(came, began), began)
-        return outcome
+            workers: list[dict[str, Any]] = []
+            for worker in numbers:
+                seen = visited[worker][number]
+                loss = totals[worker][number] / max(seen, 1)
+                workers.append(
+                    {
+                        "worker": worker,
+                        "steps": -(-seen // size),
+                        "examples": seen,
+                        "seconds": spent[worker][number],
+                        "weight": weights[number][worker],
+                        "loss": loss,
+                        "trace": [(seen, loss, None)] if seen else [],
+                    }
+                )
+            seen = sum(visited[worker][number] for worker in numbers)
+            examples += seen
+            # without a clock in compiled code, all rounds end now
+            ended = ends[number] or loop.now()
+            came = min(began + max(spent[worker][number] for worker in numbers), ended)
+            yield history_entries.assemble(
+                loop.round + number,
+                examples / loop.n_rows,
+                workers,
+                sum(totals[worker][number] for worker in numbers) / max(seen, 1),
+                seconds=came - loop.began,
+                merge_seconds=ended - came,
+            )
+            began = ended
+
+    def _total_losses(self, losses: np.ndarray) -> list[list[float]]:
+        """Return the summed loss of each worker in each round."""
+        if losses.shape[2] == 1:
+            return losses[:, :, 0].tolist()
+        return [[self.model.total_loss(loss) for loss in of_worker] for of_worker in losses]
 
     def _refuse_divergence(self, group: RoundGroup, objectives: np.ndarray, merged: int) -> None:
         """Raise the error of the first worker whose parameters or objective became NaN or infinite."""
         loop = self.loop
-        good = group.finite[:, :merged].astype(bool) & np.isfinite(objectives[:, :merged]).all(axis=2)
+        good = group.finite[:, :merged].astype(bool) & np.isfinite(objectives).all(axis=2)
         wrong: list[list[int]] = np.argwhere(~good.T).tolist()
         for number, worker in wrong[:1]:
             visited = loop.cursors[worker] + int(group.visited[worker, : number + 1].sum())

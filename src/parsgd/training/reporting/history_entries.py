@@ -38,13 +38,27 @@ def entry(
         }
         for report, weight in zip(reports, weights, strict=True)
     ]
+    loss = sum(total_loss(report.loss) for report in reports) / max(examples, 1)
+    return assemble(number, epoch, workers, loss, seconds, merge_seconds, lost)
+
+
+def assemble(
+    number: int,
+    epoch: float,
+    workers: list[dict[str, Any]],
+    loss: float,
+    seconds: float,
+    merge_seconds: float,
+    lost: Sequence[TaskFailed] = (),
+) -> dict[str, Any]:
+    """Return the entry of round ``number`` with these entries of its workers."""
     return {
         "round": number,
         "epoch": epoch,
         "seconds": seconds,
         "merge_seconds": merge_seconds,
         "check_seconds": 0.0,
-        "loss": sum(total_loss(report.loss) for report in reports) / max(examples, 1),
+        "loss": loss,
         "score": None,
         "workers": workers,
         "lost": [{"worker": failed.worker, "why": failed.why, "replaced": failed.replaced} for failed in lost],
