@@ -238,8 +238,8 @@ class CompiledRounds:
         loop.examples += sum(visits)
         loop.epoch_examples += sum(visits)
         # one round after the other, as the driver adds them
-        for objective in sum(objectives, np.zeros_like(objectives[0])):
-            loop.epoch_objective = loop.epoch_objective + objective
+        for number in range(merged):
+            loop.epoch_objective = loop.epoch_objective + np.add.accumulate(objectives[:, number], axis=0)[-1]
         loop.merged = loop.history[-1]["seconds"] + loop.history[-1]["merge_seconds"] + loop.began
         return Outcome.INTERRUPTED if progress.halted else loop.end_epoch()
 
