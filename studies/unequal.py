@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from watching import Data, Kept, timed
 
 from parsgd import AsyncLocalSGD, LocalSGD, SGDClassifier, Simulated, SimuParallel, WeightedAverage
-from parsgd.algorithms.common.merge_rules import RULES
-from parsgd.algorithms.common.merge_weights import merge
+from parsgd.algorithms.merging.merge_rules import RULES
+from parsgd.algorithms.merging.merge_weights import merge
 from parsgd.errors import DivergedError
 from parsgd.estimators.linear.linear_kind import LINEAR
 from parsgd.planning.trials.heldout import HeldOut, ObservedFit

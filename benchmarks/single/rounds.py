@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from parsgd import registry
-from parsgd.algorithms.common.merge_weights import weighted_sum
+from parsgd.algorithms.merging.merge_weights import weighted_sum
 from parsgd.core import Budget, Report, Shard, Task, no_progress
 from parsgd.errors import MissingDependencyError
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from parsgd import LocalSGD, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel
-from parsgd.algorithms.common import adaptive_outer, merge_weights
+from parsgd.algorithms.common import adaptive_outer
 from parsgd.algorithms.common.adaptive_outer import Adaptive
+from parsgd.algorithms.merging import merge_weights
 from parsgd.core import Budget, FitState, Task, has_linear_state
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial

@@ -17,10 +17,10 @@ from parsgd import (
     SimuParallel,
     WeightedAverage,
 )
-from parsgd.algorithms.common import coordinate_merge, merge_weights, sparse_reports
-from parsgd.algorithms.common.merge_rules import COORDINATE_RULES, merge_by_rule, required_by_rule
-from parsgd.algorithms.common.sparse_reports import compact, expand
 from parsgd.algorithms.common.worker_loop import run
+from parsgd.algorithms.merging import coordinate_merge, merge_weights, sparse_reports
+from parsgd.algorithms.merging.merge_rules import COORDINATE_RULES, merge_by_rule, required_by_rule
+from parsgd.algorithms.merging.sparse_reports import compact, expand
 from parsgd.core import Budget, FitState, Task, no_progress
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.models.linear.linear_model import Linear

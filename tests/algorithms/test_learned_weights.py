@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from parsgd import MLPClassifier, SGDClassifier, WeightedAverage
-from parsgd.algorithms.common.learned_weights import learn_weights, sample_rows
+from parsgd.algorithms.merging.learned_weights import learn_weights, sample_rows
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
 from parsgd.testing import check_algorithm

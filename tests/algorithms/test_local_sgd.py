@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsgd import LocalSGD, SGDClassifier, Simulated
-from parsgd.algorithms.common.merge_rules import RULES
+from parsgd.algorithms.merging.merge_rules import RULES
 from parsgd.core import EngineDefaults, TaskFailed
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial, SerialWorkerPool

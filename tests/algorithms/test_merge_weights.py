@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from parsgd.algorithms.common.merge_rules import RULES as NAMED
-from parsgd.algorithms.common.merge_weights import (
+from parsgd.algorithms.merging.merge_rules import RULES as NAMED
+from parsgd.algorithms.merging.merge_weights import (
     bias_corrected,
     by_examples,
     by_steps,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsgd import LocalSGD, SGDClassifier
-from parsgd.algorithms.common.merge_weights import fednova, merge, uniform
 from parsgd.algorithms.common.outer_optimizers import Mean, Momentum
+from parsgd.algorithms.merging.merge_weights import fednova, merge, uniform
 from parsgd.core import FitState
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.engines.serial import Serial

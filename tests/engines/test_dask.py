@@ -28,7 +28,7 @@ from parsgd import (
     observe_progress,
     open_dataset,
 )
-from parsgd.algorithms.common.merge_weights import weighted_sum
+from parsgd.algorithms.merging.merge_weights import weighted_sum
 from parsgd.core import Budget, Report, Shard, Task, no_progress
 from parsgd.engines.dask import remote_tasks
 from parsgd.engines.dask.dask_engine import Dask

@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.merge_rules import required_by_rule
 from parsgd.algorithms.common.round_length import round_budget
 from parsgd.algorithms.common.worker_loop import run
+from parsgd.algorithms.merging import merge_weights
+from parsgd.algorithms.merging.merge_rules import required_by_rule
 from parsgd.core import (
     AlgorithmTraits,
     FitState,

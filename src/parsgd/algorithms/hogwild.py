@@ -14,8 +14,8 @@ from functools import partial
 
 import numpy as np
 
-from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.worker_loop import CACHE_LINE_PAD, padded_empty, private_copy, run
+from parsgd.algorithms.merging import merge_weights
 from parsgd.core import (
     AlgorithmTraits,
     Budget,

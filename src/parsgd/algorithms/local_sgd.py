@@ -16,8 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parsgd.algorithms.common.adaptive_outer import Adaptive
-from parsgd.algorithms.common.learned_weights import sample_rows
-from parsgd.algorithms.common.merge_rules import (
+from parsgd.algorithms.common.outer_optimizers import Mean, Momentum, OuterOptimizer, PlainOuterOptimizer
+from parsgd.algorithms.common.round_length import longest_part, round_budget
+from parsgd.algorithms.common.round_schedule import deadline, next_period, shares_by_speed, update_seconds_per_example
+from parsgd.algorithms.common.subsample import mute_progress
+from parsgd.algorithms.common.worker_loop import run
+from parsgd.algorithms.merging.learned_weights import sample_rows
+from parsgd.algorithms.merging.merge_rules import (
     COORDINATE_RULES,
     PLANNED_RULES,
     PROBE_ROW_RULES,
@@ -25,11 +30,6 @@ from parsgd.algorithms.common.merge_rules import (
     merge_by_rule,
     required_by_rule,
 )
-from parsgd.algorithms.common.outer_optimizers import Mean, Momentum, OuterOptimizer, PlainOuterOptimizer
-from parsgd.algorithms.common.round_length import longest_part, round_budget
-from parsgd.algorithms.common.round_schedule import deadline, next_period, shares_by_speed, update_seconds_per_example
-from parsgd.algorithms.common.subsample import mute_progress
-from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
     AlgorithmTraits,
     Budget,
@@ -104,7 +104,7 @@ class LocalSGD(SynchronousAlgorithm):
         - ``"loss"``: larger for smaller losses.
         - ``"learned"``: minimize the loss of the merged model on held-out rows (2 %).
         - ``"coordinate"``: per coordinate, proportional to the visits of rows in which the feature is not zero
-          (:mod:`~parsgd.algorithms.common.coordinate_merge`).  For sparse data.
+          (:mod:`~parsgd.algorithms.merging.coordinate_merge`).  For sparse data.
         - ``"touched"``: the same, with equal weights for all workers that visited the feature.
 
         The default is ``"steps"`` if workers may do unequal work (``seconds``, ``deadline`` or ``balance``) and

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.delayed_gradients import required_by_delay, run_with_delay
-from parsgd.algorithms.common.merge_rules import COORDINATE_RULES, merge_by_rule, required_by_rule
-from parsgd.algorithms.common.sparse_reports import expand
 from parsgd.algorithms.common.subsample import SubsampledShard, mute_progress, scale_budget
 from parsgd.algorithms.common.worker_loop import run
+from parsgd.algorithms.merging import merge_weights
+from parsgd.algorithms.merging.merge_rules import COORDINATE_RULES, merge_by_rule, required_by_rule
+from parsgd.algorithms.merging.sparse_reports import expand
 from parsgd.core import (
     AlgorithmTraits,
     Budget,
@@ -53,7 +53,7 @@ class SimuParallel(SynchronousAlgorithm):
         means delayed SGD inside each worker, as on a node with several cores; see
         :mod:`parsgd.algorithms.common.delayed_gradients`.  It is computed in NumPy on one core, about 0.1 ms per batch.
     correction : float or None
-        A fraction r < 1 for bias correction (SAVGM; :func:`parsgd.algorithms.common.merge_weights.bias_corrected`).
+        A fraction r < 1 for bias correction (SAVGM; :func:`parsgd.algorithms.merging.merge_weights.bias_corrected`).
         Each worker makes a second run on r of its rows and sends ``(w - r w') / (1 - r)``, in which the bias of a small
         shard cancels.  The fit takes 1 + r times as long.  Use it for convex models run to convergence, with few rows
         per worker relative to the features.  Before convergence the correction removes progress instead of bias.

@@ -16,17 +16,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.delayed_gradients import required_by_delay, run_with_delay
-from parsgd.algorithms.common.learned_weights import sample_rows
-from parsgd.algorithms.common.merge_rules import (
+from parsgd.algorithms.common.worker_loop import run
+from parsgd.algorithms.merging import merge_weights
+from parsgd.algorithms.merging.learned_weights import sample_rows
+from parsgd.algorithms.merging.merge_rules import (
     COORDINATE_RULES,
     PROBE_ROW_RULES,
     RULES,
     merge_by_rule,
     required_by_rule,
 )
-from parsgd.algorithms.common.worker_loop import run
 from parsgd.core import (
     AlgorithmTraits,
     Budget,
@@ -67,7 +67,7 @@ class WeightedAverage(SynchronousAlgorithm):
         - ``"loss"``: larger weights for workers with smaller losses.
         - ``"fednova"``: every worker's displacement is divided by its steps.
         - ``"learned"``: the weights that minimize the merged model's loss on held-out rows, 2 % of all
-          (:mod:`parsgd.algorithms.common.learned_weights`); they need not sum to 1.
+          (:mod:`parsgd.algorithms.merging.learned_weights`); they need not sum to 1.
     seconds : float or None
         End the round after this time.  Default: every worker runs all its epochs.
     partition : {"shuffled", "contiguous", "replicated"}

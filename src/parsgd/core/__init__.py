@@ -21,22 +21,16 @@ from parsgd.core.engine_protocols import (
 from parsgd.core.model_protocols import (
     MODEL_CAPABILITIES,
     AveragingModel,
-    CompiledRoundsModel,
-    FeatureModel,
-    FeaturePart,
     FullGradientModel,
     GradientModel,
     LinearStateModel,
     Model,
     SharedModel,
     has_averaging,
-    has_compiled_rounds,
-    has_features,
     has_full_gradient,
     has_gradients,
     has_linear_state,
     has_shared_steps,
-    rest_slices,
 )
 from parsgd.core.records import (
     AlgorithmTraits,
@@ -54,6 +48,14 @@ from parsgd.core.records import (
     TaskFailed,
     TaskSpec,
     Totals,
+)
+from parsgd.core.round_protocols import (
+    CompiledRoundsModel,
+    FeatureModel,
+    FeaturePart,
+    has_compiled_rounds,
+    has_features,
+    rest_slices,
 )
 from parsgd.core.sgd_run import CompiledRoundsRun, RunningLoss, SGDRun, StartRun
 from parsgd.core.source_protocols import PARTITIONS, Shard, Source

@@ -6,14 +6,13 @@ the other contracts it has, and an algorithm states in its traits which it requi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
+from collections.abc import Mapping
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
 from parsgd.core.records import CsrRows, DenseRows, Rows, Totals
-from parsgd.core.sgd_run import CompiledRoundsRun, SGDRun
+from parsgd.core.sgd_run import SGDRun
 
 # Capabilities of a model and the contract of each.  An engine must offer all others that an algorithm requires.
 # gradients: GradientModel;  averaging: AveragingModel;  linear_state: LinearStateModel;  shared_steps: SharedModel;
@@ -364,56 +363,6 @@ class FullGradientModel(Model, Protocol):
         ...
 
 
-@runtime_checkable
-class CompiledRoundsModel(Model, Protocol):
-    """A model with the capability ``"compiled_rounds"``: its runs can make several rounds in one compiled call."""
-
-    def sgd_run(
-        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0
-    ) -> CompiledRoundsRun:
-        """Create a run as :meth:`Model.sgd_run` does."""
-        ...
-
-
-class FeaturePart(NamedTuple):
-    """Part of a state with ``width`` adjacent values per feature: ``state[start : start + n_features * width]``.
-
-    ``is_sum`` means that the values are sums over examples, such as AdaGrad's sums of squares.
-    """
-
-    start: int
-    width: int
-    is_sum: bool = False
-
-
-@runtime_checkable
-class FeatureModel(Model, Protocol):
-    """A model with the capability ``"features"``: a part of its state has separate values for each input feature.
-
-    An example changes a feature's values only if the feature is not zero in it, apart from penalties and momentum.
-    Merges per coordinate use these members.
-
-    Attributes
-    ----------
-    n_features : int
-        Number of columns of the rows.
-    feature_parts : sequence of FeaturePart
-        The parts with values per feature; the first one are the weights.
-    additive : slice
-        Part of the state with sums over examples, such as AdaGrad's sums of squares, including those without a feature.
-        Merges per coordinate add the increases of all workers.
-    """
-
-    @property
-    def n_features(self) -> int: ...
-
-    @property
-    def feature_parts(self) -> Sequence[FeaturePart]: ...
-
-    @property
-    def additive(self) -> slice: ...
-
-
 def has_gradients(model: Model) -> TypeGuard[GradientModel]:
     """Return True if the model offers ``"gradients"``.
 
@@ -442,29 +391,3 @@ def has_full_gradient(model: Model) -> TypeGuard[FullGradientModel]:
 def has_shared_steps(model: Model) -> TypeGuard[SharedModel]:
     """Return True if the model offers ``"shared_steps"``."""
     return "shared_steps" in model.capabilities
-
-
-def has_compiled_rounds(model: Model) -> TypeGuard[CompiledRoundsModel]:
-    """Return True if the model offers ``"compiled_rounds"``."""
-    return "compiled_rounds" in model.capabilities
-
-
-def has_features(model: Model) -> TypeGuard[FeatureModel]:
-    """Return True if the model offers ``"features"``."""
-    return "features" in model.capabilities
-
-
-def rest_slices(model: FeatureModel, size: int) -> Sequence[slice]:
-    """Return the parts of a state of ``size`` elements outside of the feature parts, split at the additive part.
-
-    >>> from parsgd.models.linear.linear_model import Linear
-    >>> rest_slices(Linear(3, sparse=True, schedule="adagrad"), 8)
-    [slice(3, 4, None), slice(7, 8, None)]
-    """
-    ends = {0, size, model.additive.start, model.additive.stop}
-    taken = [range(part.start, part.start + model.n_features * part.width) for part in model.feature_parts]
-    for part in taken:
-        ends |= {part.start, part.stop}
-    edges = sorted(ends)
-    pieces = [slice(*pair) for pair in pairwise(edges)]
-    return [piece for piece in pieces if not any(piece.start in part for part in taken)]

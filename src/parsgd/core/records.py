@@ -248,7 +248,7 @@ class Report:
     state : ndarray or remote state
         Final state or summed gradients, according to ``AlgorithmTraits.message``.  A remote state stays on its machine.
         ``numpy.asarray`` fetches it, and its method ``weighted_sum(vectors, weights)`` adds such states remotely
-        (:func:`parsgd.algorithms.common.merge_weights.weighted_sum`).
+        (:func:`parsgd.algorithms.merging.merge_weights.weighted_sum`).
     steps, examples : int
         SGD steps and examples of the task.
     loss, objective : ndarray, (n_outputs,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -98,3 +99,66 @@ class RoundGroup(NamedTuple):
     batch_size: int
     spins: int
     coordinates: Coordinates
+
+
+def make_states(state: np.ndarray, n_workers: int) -> np.ndarray:
+    """Return an uninitialized array with a row for the state of each worker, two cache lines apart.
+
+    >>> make_states(np.zeros(5), 2).shape
+    (2, 32)
+    """
+    padding = 256 // state.itemsize
+    return np.empty((n_workers, (state.size - 1) // padding * padding + padding), dtype=state.dtype)
+
+
+def make_round_group(
+    states: np.ndarray,
+    size: int,
+    n_outputs: int,
+    spans: np.ndarray,
+    weights: np.ndarray,
+    chunk: int,
+    batch_size: int,
+    spins: int,
+    coordinates: Coordinates,
+) -> RoundGroup:
+    """Allocate the results of a group with these states and this plan."""
+    n_workers, n_rounds = spans.shape[:2]
+    return RoundGroup(
+        states=states,
+        size=size,
+        spans=spans,
+        schedule_steps=np.zeros(n_rounds),
+        weights=weights,
+        visited=np.zeros((n_workers, n_rounds), dtype=np.int64),
+        totals=np.zeros((n_workers, n_rounds, 3, n_outputs)),
+        times=np.zeros((n_workers, n_rounds, 2), dtype=np.int64),
+        finite=np.ones((n_workers, n_rounds), dtype=np.int64),
+        control=np.zeros((FIRST_WORKER + n_workers, ROW), dtype=np.int64),
+        chunk=chunk,
+        batch_size=batch_size,
+        spins=spins,
+        coordinates=coordinates,
+    )
+
+
+def make_coordinates(
+    rule: int,
+    state: np.ndarray,
+    n_workers: int,
+    n_rounds: int,
+    n_features: int = 0,
+    parts: Sequence[tuple[int, int, int]] = (),
+    rests: Sequence[tuple[int, int, int]] = (),
+    nonnegative: tuple[int, int] = (0, 0),
+) -> Coordinates:
+    """Allocate the arrays of merges per coordinate, which are empty for ``rule`` 0."""
+    return Coordinates(
+        rule=rule,
+        visits=np.zeros((n_workers if rule else 0, n_features), dtype=np.int64),
+        sums=np.zeros((n_workers, n_rounds)),
+        base=np.empty(state.size if rule else 0, dtype=state.dtype),
+        parts=np.array(parts, dtype=np.int64).reshape(-1, 3),
+        rests=np.array(rests, dtype=np.int64).reshape(-1, 3),
+        nonnegative=np.array(nonnegative, dtype=np.int64),
+    )

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from parsgd import registry
-from parsgd.algorithms.common import merge_weights
+from parsgd.algorithms.merging import merge_weights
 from parsgd.core import Model, Rows
 from parsgd.errors import IncompatiblePartsError, InvalidArgumentError
 from parsgd.estimators.onnx_nodes import GraphBuilder

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.learned_weights import learn_weights
+from parsgd.algorithms.merging import merge_weights
+from parsgd.algorithms.merging.learned_weights import learn_weights
 from parsgd.core import AveragingModel, Rows, has_linear_state
 from parsgd.errors import InvalidArgumentError, choose
 from parsgd.estimators.fitted.transaction import snapshot
@@ -41,7 +41,7 @@ def average_models(estimators: Sequence[Any], weights: Any = None, *, X_val: Any
         ``"steps"``.
     X_val, y_val : array-like of shape (n_rows, n_features) and (n_rows,), optional
         Several hundred rows that no model was trained on. Linear models: the weights minimize the merged loss on these
-        rows, by cross-validation (:mod:`parsgd.algorithms.common.learned_weights`); they need not sum to 1. Networks:
+        rows, by cross-validation (:mod:`parsgd.algorithms.merging.learned_weights`); they need not sum to 1. Networks:
         the best of several candidates is used. Candidates are means that favor networks of smaller loss, and points
         between the best network and such a mean. If ``weights`` are given, the rows are used for the warning below
         only. Not for one-class models, whose loss on rows of one class decreases with the length of the weights.

@@ -29,9 +29,10 @@ from parsgd.core import (
     Task,
     WorkerPool,
     has_compiled_rounds,
+    has_features,
     is_planned,
+    rest_slices,
 )
-from parsgd.core.round_arrays import make_coordinates, make_round_group, make_states
 from parsgd.core.round_group import (
     EXAMPLES,
     FAILED,
@@ -41,9 +42,14 @@ from parsgd.core.round_group import (
     LOSS_FACTOR,
     PAUSE,
     PENALTY_SUM,
+    Coordinates,
     RoundGroup,
+    make_coordinates,
+    make_round_group,
+    make_states,
 )
 from parsgd.errors import Outcome, diverged
+from parsgd.training.loop_snapshot import take_snapshot
 from parsgd.training.reporting import history_entries
 from parsgd.training.schedule_advance import schedule_advance
 
@@ -121,7 +127,7 @@ class CompiledRounds:
         """
         loop = self.loop
         if loop.checkpointer is not None:
-            loop.checkpointer.offer(loop.snapshot(loop.now() - loop.began))
+            loop.checkpointer.offer(take_snapshot(loop, loop.now() - loop.began))
         plan = self._plan()
         group, steps = plan.group, itertools.accumulate(plan.advances, initial=loop.schedule_step)
         group.schedule_steps[:] = [math.ceil(step - 1e-9) for step in itertools.islice(steps, len(plan.advances))]
@@ -175,11 +181,27 @@ class CompiledRounds:
             chunk=max(size, int(_FIRST_CHUNK_VALUES / cost) // size * size),
             batch_size=size,
             spins=_SPINS,
-            coordinates=make_coordinates(
-                self.model, loop.state, self.algorithm.traits.planned, loop.n_workers, len(counts)
-            ),
+            coordinates=self._make_coordinates(len(counts)),
         )
         return Plan(group, advances)
+
+    def _make_coordinates(self, n_rounds: int) -> Coordinates:
+        """Allocate what merges per coordinate need."""
+        model, size, n_workers = self.model, self.loop.state.size, self.loop.n_workers
+        rule = ("mean", "coordinate", "touched").index(self.algorithm.traits.planned)
+        if not rule or not has_features(model):
+            return make_coordinates(0, self.loop.state, n_workers, n_rounds)
+        added, bounds = model.additive, model.nonnegative
+        return make_coordinates(
+            rule,
+            self.loop.state,
+            n_workers,
+            n_rounds,
+            model.n_features,
+            [(part.start, part.width, int(part.is_sum)) for part in model.feature_parts],
+            [(rest.start, rest.stop, int(added.start <= rest.start < added.stop)) for rest in rest_slices(model, size)],
+            (bounds.start, bounds.stop),
+        )
 
     def _report(self, worker: int, steps: int, examples: int) -> Report:
         """Return a report with counts only."""

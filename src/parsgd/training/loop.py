@@ -14,6 +14,7 @@ from parsgd.errors import DivergedError, Outcome, ShardSkewWarning, diverged
 from parsgd.training import shard_skew
 from parsgd.training.compatibility import refuse_sampling, refuse_unoffered
 from parsgd.training.fit_result import INTERRUPTED_LATE, EpochCallback, Fit, warn_diverged
+from parsgd.training.loop_snapshot import take_snapshot
 from parsgd.training.reporting.progress import ProgressTracker
 from parsgd.training.rounds import Loop
 from parsgd.training.schedule_advance import worker_seed
@@ -122,7 +123,7 @@ def fit(
         what = f"the parameters became NaN or infinite in round {loop.history[-1]['round']}, the last one"
         raise diverged(model.divergence, max(loop.epochs, 1), what)
     if checkpointer is not None and outcome is not Outcome.INTERRUPTED:
-        checkpointer.end(loop.snapshot(loop.seconds, outcome))
+        checkpointer.end(take_snapshot(loop, loop.seconds, outcome))
     return loop.result(outcome, state)
 
 

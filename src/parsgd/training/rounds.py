@@ -27,11 +27,12 @@ from parsgd.core import (
 from parsgd.errors import Outcome, WorkersLostError
 from parsgd.training.compiled_rounds import CompiledRounds
 from parsgd.training.fit_result import EpochCallback, Fit, one_shot_outcome
+from parsgd.training.loop_snapshot import restore_snapshot, take_snapshot
 from parsgd.training.reporting import history_entries
 from parsgd.training.reporting.history import History
 from parsgd.training.reporting.progress import ProgressTracker
 from parsgd.training.schedule_advance import schedule_advance, worker_seed
-from parsgd.training.snapshot import Checkpointer, Snapshot
+from parsgd.training.snapshot import Checkpointer
 from parsgd.training.stopping import StoppingRule
 
 # Consecutive failures of one worker after which its rows are taken as the cause.
@@ -137,63 +138,15 @@ class Loop:
         """Restore the checkpointer's snapshot, if any; return an outcome if the fit is already complete."""
         found = checkpointer.open(self.model, self.algorithm, self.shards, self.seeds, self.max_epochs)
         if found is None:
-            checkpointer.begin(self.snapshot(0.0))
+            checkpointer.begin(take_snapshot(self, 0.0))
             return None
         if found.shard_fractions is not None:
             self.shards = self.source.split(self.n_workers, self.seed, self.traits.partition, found.shard_fractions)
             self.shard_rows = [shard.n_rows for shard in self.shards]
-        self.restore(found)
+        restore_snapshot(self, found)
         self.progress.resume_from(self.cursors)
         longer = found.outcome in (Outcome.MAX_EPOCHS, Outcome.STOPPED) and self.epochs < self.max_epochs
         return None if longer else found.outcome
-
-    def snapshot(self, seconds: float, outcome: Outcome | None = None) -> Snapshot:
-        """Return a snapshot between two rounds, after ``seconds`` of the fit."""
-        idle = set(self.idle)
-        busy = [self.last_task(worker) for worker in self.alive if worker not in idle]
-        return Snapshot(
-            state=self.state,
-            answer=self.answer,
-            # workers modify shared memory at any time
-            memory=None if self.shares_memory else self.memory,
-            schedule_step=self.schedule_step,
-            lr_scale=self.lr_scale,
-            round=self.round,
-            examples=self.examples,
-            epochs=self.epochs,
-            epoch_examples=self.epoch_examples,
-            epoch_objective=self.epoch_objective.copy(),
-            cursors=tuple(self.cursors),
-            shard_fractions=self.shard_fractions,
-            # a score may still be added to the last entry
-            history=[*self.history[:-1], *(dict(entry) for entry in self.history[-1:])],
-            best=self.stopping.best,
-            idle=self.stopping.idle,
-            scores=list(self.stopping.scores),
-            best_state=self.stopping.best_state,
-            under_way=tuple(sorted(busy, key=lambda task: (task.round, task.worker))),
-            seconds=seconds,
-            outcome=outcome,
-        )
-
-    def restore(self, found: Snapshot) -> None:
-        """Continue from a snapshot, before the first round.
-
-        All workers are available again, including those lost before the snapshot.
-        """
-        self.state, self.answer = found.state, found.answer
-        self.schedule_step, self.lr_scale = found.schedule_step, found.lr_scale
-        self.round, self.examples, self.epochs, self.seconds = found.round, found.examples, found.epochs, found.seconds
-        self.epoch_examples, self.epoch_objective = found.epoch_examples, found.epoch_objective.copy()
-        self.shard_fractions, self.cursors = found.shard_fractions, list(found.cursors)
-        self.history = list(found.history)
-        self.stopping.resume_from(found.best, found.idle, found.scores, found.best_state)
-        for task in found.under_way:
-            self.tasks[task.worker] = task
-        self.busy = [task.worker for task in found.under_way]
-        self.idle = [worker for worker in self.alive if worker not in self.busy]
-        # shared memory is created from the state
-        self.memory = self.algorithm.init_memory(self.fit_state()) if self.shares_memory else found.memory
 
     @property
     def shares_memory(self) -> bool:
@@ -254,7 +207,7 @@ class Loop:
 
         The checkpointer works while the workers compute.
         """
-        snapshot = None if self.checkpointer is None else self.snapshot(seconds)
+        snapshot = None if self.checkpointer is None else take_snapshot(self, seconds)
         fit_state = self.fit_state()
         for worker in idle:
             task = self.tasks[worker] = self.task(fit_state, worker)

@@ -34,8 +34,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.outer_optimizers import OuterStep, PlainOuterOptimizer
+from parsgd.algorithms.merging import merge_weights
 from parsgd.core import AveragingModel, CsrRows, FitState, MergeResult, Report, Rows, has_averaging, has_linear_state
 from parsgd.errors import check_between, check_count
 

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from parsgd.algorithms.common.sparse_reports import compact
+from parsgd.algorithms.merging.sparse_reports import compact
 from parsgd.core import (
     Model,
     ProgressCallback,

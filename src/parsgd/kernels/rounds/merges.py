@@ -1,6 +1,6 @@
 """Merges inside compiled rounds: every worker merges its part of the state, and writes it into all states.
 
-The sums are those of :mod:`parsgd.utils.tree_reduce` and :mod:`parsgd.algorithms.common.coordinate_merge`, by the same
+The sums are those of :mod:`parsgd.utils.tree_reduce` and :mod:`parsgd.algorithms.merging.coordinate_merge`, by the same
 compiled functions, so that the bits are the same.
 """
 

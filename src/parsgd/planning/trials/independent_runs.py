@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parsgd.algorithms.common import merge_weights
 from parsgd.algorithms.common.round_length import round_budget
 from parsgd.algorithms.common.worker_loop import run
+from parsgd.algorithms.merging import merge_weights
 from parsgd.core import (
     FitState,
     MergeResult,

@@ -10,7 +10,7 @@ import numpy as np
 
 from parsgd import core
 from parsgd.core import Rows
-from parsgd.core.round_arrays import make_coordinates, make_round_group, make_states
+from parsgd.core.round_group import make_coordinates, make_round_group, make_states
 from parsgd.testing.contracts._assert import SEED, must, must_have_members
 from parsgd.utils.row_arrays import picked
 
@@ -69,7 +69,7 @@ def _check_rounds(model: core.CompiledRoundsModel, rows: Rows) -> None:
     spans = np.array([[[0, half], [half, len(order)]]])
     states = make_states(state, 1)
     states[:, : state.size] = state
-    coordinates = make_coordinates(model, state, "mean", 1, 2)
+    coordinates = make_coordinates(0, state, 1, 2)
     group = make_round_group(
         states,
         state.size,

@@ -23,8 +23,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from parsgd.algorithms.common import merge_weights
-from parsgd.algorithms.common.sparse_reports import expand, place_rest
+from parsgd.algorithms.merging import merge_weights
+from parsgd.algorithms.merging.sparse_reports import expand, place_rest
 from parsgd.core import FeatureModel, FitState, MergeResult, Report, SparseState, has_features, rest_slices
 from parsgd.utils import first_use
 from parsgd.utils.tree_reduce import weighted_sum

@@ -1,8 +1,8 @@
 """Merge rules by name, each a function of the fit state and the reports.
 
 Every rule returns weights ``(n_reports,)`` on the displacements ``w_i - w`` from ``fit_state.state``, for
-:func:`parsgd.algorithms.common.merge_weights.merge`.  The rules per coordinate have a merge of their own
-(:mod:`parsgd.algorithms.common.coordinate_merge`); their weights are for the history.
+:func:`parsgd.algorithms.merging.merge_weights.merge`.  The rules per coordinate have a merge of their own
+(:mod:`parsgd.algorithms.merging.coordinate_merge`); their weights are for the history.
 
 >>> from parsgd.core import FitState
 >>> from parsgd.testing.contracts._fixtures import small_model, small_report
@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from parsgd.algorithms.common import coordinate_merge, merge_weights
-from parsgd.algorithms.common.learned_weights import learn_weights
+from parsgd.algorithms.merging import coordinate_merge, merge_weights
+from parsgd.algorithms.merging.learned_weights import learn_weights
 from parsgd.core import FitState, MergeResult, Report, has_averaging
 
 Rule = Callable[[FitState, Sequence[Report]], np.ndarray]

@@ -1,0 +1,1 @@
+"""Merge rules: from the reports of a round to the next state."""
