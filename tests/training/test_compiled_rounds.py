@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parsgd import LocalSGD, MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor, observe_progress
+from parsgd.engines import threads
 from parsgd.errors import DivergedError, FitInterruptedWarning
 from parsgd.training import compiled_rounds
 from parsgd.utils import interrupts
@@ -206,6 +207,20 @@ def test_an_error_before_the_first_round_ends_all_workers(monkeypatch):
     with pytest.raises(OSError, match="no rows"):
         model.fit(X, Y)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("parsgd")]
+
+
+def test_a_thread_that_cannot_start_ends_the_others(monkeypatch):
+    run = threads.ThreadGroupPool._run_function
+
+    def run_together(self, functions, poll, brief=False):
+        self.threads.run(run, self, 0, functions[0])
+        time.sleep(0.2)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads.ThreadGroupPool, "run_together", run_together)
+    model = SGDClassifier(algorithm=LocalSGD(), engine="threads", n_jobs=2, max_iter=3, tol=None)
+    with pytest.raises(RuntimeError, match="new thread"):
+        model.fit(X, Y)
 
 
 def test_a_fit_resumed_from_a_checkpoint_has_the_bits_of_an_uninterrupted_one(tmp_path):

@@ -227,8 +227,8 @@ class CompiledRounds:
             functions = [make(worker) for worker in range(self.loop.n_workers)]
             self.pool.run_together(functions, poll, self.seconds < _BRIEF_SECONDS)
         except BaseException:
-            # after a second Ctrl-C the workers are still running
-            group.control[HALT, 0] = 1
+            # after a second Ctrl-C, or if a thread cannot start, workers run or wait for each other
+            group.control[HALT, 0] = group.control[FAILED, 0] = 1
             raise
         poll.count()
         return merged[0]
