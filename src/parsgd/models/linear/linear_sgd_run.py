@@ -114,7 +114,8 @@ class LinearSGDRun:
             run_state[field.MEAN_INTERCEPT] = views["mean_intercept"]
         if "penalty" in views:
             run_state[field.TOTAL_PENALTY] = views["penalty"]
-        if self._needs_norms:
+        # a new fit starts from zeros and does not need the kernel
+        if self._needs_norms and self.coef.any():
             first_use.kernels("rounds.linear_rounds").compute_norms(self.coef, self.lanes, self.model.n_outputs)
 
     @property
