@@ -78,7 +78,7 @@ def add_to_shared_scalars(shared_scalars: np.ndarray, scale: float, squared_norm
     unlock(shared_scalars)
 
 
-def make_run(fused: bool, whole: bool, is_shared: bool) -> Callable[..., None]:
+def make_run(fused: bool, whole: bool, is_shared: bool) -> Callable[..., int]:
     """Make the run of a network; ``fused``, ``whole`` as in :func:`make_backward`.
 
     ``is_shared``: other workers update the same parameters.
@@ -92,7 +92,7 @@ def make_run(fused: bool, whole: bool, is_shared: bool) -> Callable[..., None]:
 
         ``first``, ``second``: the solver's moments, empty for solvers without them.  Unless ``hyperparams.takes_step``,
         no step is taken, and ``buffers.gradient`` holds the summed gradients of the last batch.  ``shared_scalars`` is
-        used if ``hyperparams.is_shared``.
+        used if ``hyperparams.is_shared``.  Returns ``stop``, as the runs of linear models do.
         """
         # even the step of a small network takes some microseconds
         token = release_gil((stop - start) * (w.shape[0] // 8 + 64) >= hyperparams.release_gil_from)
@@ -140,16 +140,33 @@ def make_run(fused: bool, whole: bool, is_shared: bool) -> Callable[..., None]:
                 add_to_shared_scalars(shared_scalars, scale, first_squared_norm, run_state)
             position += rows
         reacquire_gil(token)
+        return position
 
     return run_network
 
 
 # Kernels by (fused, whole, is_shared).
-RUN_KERNELS: dict[tuple[bool, bool, bool], Callable[..., None]] = {
+RUN_KERNELS: dict[tuple[bool, bool, bool], Callable[..., int]] = {
     (fused, whole, is_shared): make_run(fused, whole, is_shared)
     for fused, whole in ((True, False), (False, True), (False, False))
     for is_shared in (False, True)
 }
+
+
+@kernel
+def compute_squared_norms(w: np.ndarray, layout: NetworkLayout, run_state: np.ndarray) -> None:
+    """Set the squared norms of all weights and of the first layer's weights, without biases, in the run state."""
+    total = 0.0
+    for layer in range(layout.weight_starts.shape[0]):
+        start = layout.weight_starts[layer]
+        of_layer = 0.0
+        for i in range(U(start), U(start + layout.sizes[layer] * layout.sizes[layer + 1])):
+            value = np.float64(w[i])
+            of_layer += value * value
+        total += of_layer
+        if layer == 0:
+            run_state[FIRST_LAYER_SQUARED_NORM] = of_layer
+    run_state[SQUARED_NORM] = total
 
 
 @kernel

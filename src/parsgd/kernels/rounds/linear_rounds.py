@@ -13,30 +13,18 @@ from parsgd.core.round_group import LOSS, LOSS_FACTOR, PENALTY_SUM, RoundGroup
 from parsgd.kernels.linear.run_state import (
     INTERCEPT,
     INTERCEPT_SQUARES,
-    L1_NORM,
     LR_SCALE,
     SCALE,
     SCHEDULE_STEP,
-    SQUARED_NORM,
     TOTAL_PENALTY,
 )
 from parsgd.kernels.linear.run_state import LOSS as RUN_LOSS
 from parsgd.kernels.linear.run_state import LOSS_FACTOR as RUN_LOSS_FACTOR
 from parsgd.kernels.linear.run_state import PENALTY_SUM as RUN_PENALTY_SUM
 from parsgd.kernels.lowlevel.compiling import inlined, kernel
-from parsgd.kernels.lowlevel.extremes import smaller
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
-from parsgd.kernels.lowlevel.routines import call_kernel, call_kernel_for_count
-from parsgd.kernels.rounds.meeting import (
-    Services,
-    begin_visits,
-    count_examples,
-    count_round_visits,
-    end_round,
-    is_asked_to_halt,
-    next_chunk,
-    read_clock,
-)
+from parsgd.kernels.lowlevel.routines import call_kernel
+from parsgd.kernels.rounds.meeting import Services, end_round, make_steps, read_clock
 
 U = np.uint64
 
@@ -46,7 +34,7 @@ class LinearRun(NamedTuple):
 
     ``coef``: padding included.  ``penalty``, ``intercept_squares``: empty if the model has none.  ``squares``,
     ``applied_penalty``: AdaGrad's, else empty.  ``lanes``: the run state with its padding.  ``norms_address``: of
-    :func:`compute_norms`, 0 if norms are not needed.  ``penalty_address``: of AdaGrad's ``apply_penalty_all``.
+    ``compute_norms``, 0 if norms are not needed.  ``penalty_address``: of AdaGrad's ``apply_penalty_all``.
     """
 
     coef: np.ndarray
@@ -59,18 +47,6 @@ class LinearRun(NamedTuple):
     lr_scale: np.ndarray
     norms_address: int
     penalty_address: int
-
-
-@kernel
-def compute_norms(coef: np.ndarray, lanes: np.ndarray, n_outputs: int) -> None:
-    """Set the squared and the l1 norm of each output's weights in the run state ``lanes (N_FIELDS, n_lanes)``."""
-    for k in range(U(n_outputs)):
-        squares, sizes = 0.0, 0.0
-        for at in range(k, U(coef.shape[0]), U(n_outputs)):
-            value = np.float64(coef[at])
-            squares += value * value
-            sizes += abs(value)
-        lanes[U(SQUARED_NORM), k], lanes[U(L1_NORM), k] = squares, sizes
 
 
 @inlined
@@ -137,23 +113,12 @@ def run_linear_rounds(
     for round in range(group.schedule_steps.shape[0]):
         before = read_clock(services)
         begin(run, group.schedule_steps[U(round)])
-        first, last = group.spans[U(worker), U(round), 0], group.spans[U(worker), U(round), 1]
-        at, began = first, before
-        begin_visits(group, worker)
-        while at < last and not is_asked_to_halt(group):
-            stop = smaller(at + chunk, last)
-            call_kernel_for_count(step_address, (*rows, order, at, stop, *step_arguments))
-            count_round_visits(group, services, worker, rows[0], order, at, stop)
-            count_examples(group, worker, stop - at)
-            now = read_clock(services)
-            chunk = next_chunk(group, chunk, stop - at, now - began)
-            at, began = stop, now
+        chunk = make_steps(group, services, worker, round, chunk, step_address, rows, order, step_arguments)
         finalize(run, hyperparams)
         for k in range(U(run.intercept.shape[0])):
             group.totals[U(worker), U(round), U(LOSS), k] = run.lanes[U(RUN_LOSS), k]
             group.totals[U(worker), U(round), U(LOSS_FACTOR), k] = run.lanes[U(RUN_LOSS_FACTOR), k]
             group.totals[U(worker), U(round), U(PENALTY_SUM), k] = run.lanes[U(RUN_PENALTY_SUM), k]
-        group.visited[U(worker), U(round)] = at - first
         group.times[U(worker), U(round), 0] = read_clock(services) - before
         merged = round + 1
         if not end_round(group, services, worker, round):

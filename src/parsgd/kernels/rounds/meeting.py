@@ -7,7 +7,7 @@ Each worker is one thread in one call without the GIL.  A round is::
     merge   every worker computes its slice of the mean, and writes it into all states
     barrier
 
-A waiting worker spins for some microseconds and then yields its core, so that other work on busy cores goes on.
+A waiting worker spins for some microseconds, then yields its core, and sleeps if another program takes it.
 
 Memory order: a worker reads the others' states only after it has read their barrier counters (acquire), which they
 write after their states (release).
@@ -24,7 +24,7 @@ from parsgd.kernels.feature_visits import count_visits
 from parsgd.kernels.lowlevel.atomics import load, store
 from parsgd.kernels.lowlevel.compiling import inlined, kernel_address
 from parsgd.kernels.lowlevel.extremes import larger, smaller
-from parsgd.kernels.lowlevel.routines import call_kernel
+from parsgd.kernels.lowlevel.routines import call_kernel, call_kernel_for_count
 from parsgd.kernels.lowlevel.system_calls import (
     call_system,
     get_clock_address,
@@ -171,6 +171,37 @@ def is_finite(values: np.ndarray, size: int) -> bool:
     for i in range(U(size)):
         total += 0.0 * values[i]
     return total == 0.0
+
+
+@inlined
+def make_steps(
+    group: RoundGroup,
+    services: Services,
+    worker: int,
+    round: int,
+    chunk: int,
+    step_address: int,
+    rows,
+    order: np.ndarray,
+    step_arguments,
+) -> int:
+    """Visit the worker's examples of the round in calls of about 10 ms; returns the examples of the next call.
+
+    ``rows`` and ``step_arguments`` are the arguments of the steps before and after ``order, start, stop``.
+    """
+    begin_visits(group, worker)
+    first, last = group.spans[U(worker), U(round), 0], group.spans[U(worker), U(round), 1]
+    at, began = first, read_clock(services)
+    while at < last and not is_asked_to_halt(group):
+        stop = smaller(at + chunk, last)
+        call_kernel_for_count(step_address, (*rows, order, at, stop, *step_arguments))
+        count_round_visits(group, services, worker, rows[0], order, at, stop)
+        count_examples(group, worker, stop - at)
+        now = read_clock(services)
+        chunk = next_chunk(group, chunk, stop - at, now - began)
+        at, began = stop, now
+    group.visited[U(worker), U(round)] = at - first
+    return chunk
 
 
 @inlined

@@ -11,30 +11,18 @@ import numpy as np
 
 from parsgd.core.round_group import LOSS, LOSS_FACTOR, PENALTY_SUM, RoundGroup
 from parsgd.kernels.lowlevel.compiling import kernel
-from parsgd.kernels.lowlevel.extremes import smaller
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
 from parsgd.kernels.lowlevel.routines import call_kernel
 from parsgd.kernels.network.network_types import (
     FIRST_LAYER_SCALE,
-    FIRST_LAYER_SQUARED_NORM,
     FIRST_STEP,
     LR_SCALE,
     PENDING_DECAY,
     SCHEDULE_STEP,
-    SQUARED_NORM,
     NetworkLayout,
 )
 from parsgd.kernels.network.network_types import LOSS as RUN_LOSS
-from parsgd.kernels.rounds.meeting import (
-    Services,
-    begin_visits,
-    count_examples,
-    count_round_visits,
-    end_round,
-    is_asked_to_halt,
-    next_chunk,
-    read_clock,
-)
+from parsgd.kernels.rounds.meeting import Services, end_round, make_steps, read_clock
 
 U = np.uint64
 
@@ -42,7 +30,7 @@ U = np.uint64
 class NetworkRun(NamedTuple):
     """A worker's parameters ``w`` and run state, and what a round starts with.
 
-    ``norms_address``: of :func:`compute_squared_norms`, 0 if norms are not needed.  ``first_step``: schedule step at
+    ``norms_address``: of ``compute_squared_norms``, 0 if norms are not needed.  ``first_step``: schedule step at
     the start of the fit.  ``sparse``: CSR rows.
     """
 
@@ -53,22 +41,6 @@ class NetworkRun(NamedTuple):
     norms_address: int
     first_step: float
     sparse: bool
-
-
-@kernel
-def compute_squared_norms(w: np.ndarray, layout: NetworkLayout, run_state: np.ndarray) -> None:
-    """Set the squared norms of all weights and of the first layer's weights, without biases, in the run state."""
-    total = 0.0
-    for layer in range(layout.weight_starts.shape[0]):
-        start = layout.weight_starts[layer]
-        of_layer = 0.0
-        for i in range(U(start), U(start + layout.sizes[layer] * layout.sizes[layer + 1])):
-            value = np.float64(w[i])
-            of_layer += value * value
-        total += of_layer
-        if layer == 0:
-            run_state[FIRST_LAYER_SQUARED_NORM] = of_layer
-    run_state[SQUARED_NORM] = total
 
 
 @kernel
@@ -96,17 +68,7 @@ def run_network_rounds(
         run_state[FIRST_LAYER_SCALE], run_state[LR_SCALE] = 1.0, run.lr_scale[0]
         if run.norms_address != 0:
             call_kernel(run.norms_address, (w, layout, run_state))
-        first, last = group.spans[U(worker), U(round), 0], group.spans[U(worker), U(round), 1]
-        at, began = first, before
-        begin_visits(group, worker)
-        while at < last and not is_asked_to_halt(group):
-            stop = smaller(at + chunk, last)
-            call_kernel(step_address, (*rows, order, at, stop, *step_arguments))
-            count_round_visits(group, services, worker, rows[0], order, at, stop)
-            count_examples(group, worker, stop - at)
-            now = read_clock(services)
-            chunk = next_chunk(group, chunk, stop - at, now - began)
-            at, began = stop, now
+        chunk = make_steps(group, services, worker, round, chunk, step_address, rows, order, step_arguments)
         # back to unscaled weights
         scale, decay = run_state[FIRST_LAYER_SCALE], run_state[PENDING_DECAY]
         for layer in range(layout.weight_starts.shape[0]):
@@ -121,7 +83,6 @@ def run_network_rounds(
         group.totals[U(worker), U(round), U(LOSS), 0] = run_state[RUN_LOSS]
         group.totals[U(worker), U(round), U(LOSS_FACTOR), 0] = 1.0
         group.totals[U(worker), U(round), U(PENALTY_SUM), 0] = 0.0
-        group.visited[U(worker), U(round)] = at - first
         group.times[U(worker), U(round), 0] = read_clock(services) - before
         merged = round + 1
         if not end_round(group, services, worker, round):

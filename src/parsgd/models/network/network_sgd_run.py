@@ -80,7 +80,7 @@ class NetworkSGDRun:
         # the arguments of compiled rounds but for the group and the order
         self.prepared: tuple[Any, ...] | None = None
         if self._needs_norms:
-            compute = first_use.kernels("rounds.network_rounds").compute_squared_norms
+            compute = first_use.kernels("network.network_steps").compute_squared_norms
             compute(self.parts[0], self.layout, self.run_state)
 
     @property
@@ -98,7 +98,7 @@ class NetworkSGDRun:
         return (*self.parts, self.buffers, self.layout, hyperparams, self.run_state, self.shared_scalars)
 
     def run_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> int:
-        kernels = first_use.kernels("rounds.network_rounds")
+        kernels, steps = map(first_use.kernels, ("rounds.network_rounds", "network.network_steps"))
         if self.prepared is None:
             kernel_address = first_use.kernels("lowlevel.compiling").kernel_address
             step = self._step_arguments(self.hyperparams._replace(release_gil_from=NEVER))
@@ -107,7 +107,7 @@ class NetworkSGDRun:
             run = kernels.NetworkRun(
                 *norms,
                 lr_scale=self.lr_scale,
-                norms_address=kernel_address(kernels.compute_squared_norms, norms) if self._needs_norms else 0,
+                norms_address=kernel_address(steps.compute_squared_norms, norms) if self._needs_norms else 0,
                 first_step=float(self.model.begun),
                 sparse=bool(self.model.sparse),
             )
