@@ -16,8 +16,8 @@ import numpy as np
     FIRST_WORKER,
 ) = range(5)
 ROW = 16
-# Columns of a worker's row: barriers passed, and examples visited.
-BARRIERS, EXAMPLES = 0, 8
+# Column of the visited examples in a worker's row; column 0 is the number of the last barrier that it reached.
+EXAMPLES = 8
 # Rows of `RoundGroup.totals`: summed loss = LOSS + log(LOSS_FACTOR), summed objective = summed loss + PENALTY_SUM.
 LOSS, LOSS_FACTOR, PENALTY_SUM = range(3)
 

@@ -1,4 +1,4 @@
-"""Rounds inside compiled code: the workers of one process run, meet and merge without Python in between.
+"""Rounds inside compiled code: the workers of one process run, wait for each other and merge without Python in between.
 
 The driver plans the rounds until the end of the epoch, starts all workers, and looks at their counters from time to
 time.  Afterwards it records each round as if it had merged the reports itself.  The results have the same bits.

@@ -24,7 +24,7 @@ from parsgd.kernels.linear.run_state import PENALTY_SUM as RUN_PENALTY_SUM
 from parsgd.kernels.lowlevel.compiling import inlined, kernel
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
 from parsgd.kernels.lowlevel.routines import call_kernel
-from parsgd.kernels.rounds.meeting import Services, end_round, make_steps, read_clock
+from parsgd.kernels.rounds.barrier import Services, end_round, make_steps, read_clock
 
 U = np.uint64
 

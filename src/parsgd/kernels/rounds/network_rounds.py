@@ -22,7 +22,7 @@ from parsgd.kernels.network.network_types import (
     NetworkLayout,
 )
 from parsgd.kernels.network.network_types import LOSS as RUN_LOSS
-from parsgd.kernels.rounds.meeting import Services, end_round, make_steps, read_clock
+from parsgd.kernels.rounds.barrier import Services, end_round, make_steps, read_clock
 
 U = np.uint64
 

@@ -143,7 +143,7 @@ class LinearSGDRun:
             step = self._step_arguments(hyperparams)
             step_address = kernel_address(self.kernel, (*rows, order, 0, 0, *step))
             run = self._compiled_run(kernels, kernel_address, hyperparams)
-            services = first_use.kernels("rounds.meeting").make_services(group, tuple(rows), order)
+            services = first_use.kernels("rounds.barrier").make_services(group, tuple(rows), order)
             self.prepared = services, worker, step_address, tuple(rows), step, hyperparams, run
         return kernels.run_linear_rounds(group, order, *self.prepared)
 

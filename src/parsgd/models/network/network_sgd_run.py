@@ -111,7 +111,7 @@ class NetworkSGDRun:
                 first_step=float(self.model.begun),
                 sparse=bool(self.model.sparse),
             )
-            services = first_use.kernels("rounds.meeting").make_services(group, tuple(rows), order)
+            services = first_use.kernels("rounds.barrier").make_services(group, tuple(rows), order)
             self.prepared = services, worker, step_address, tuple(rows), step, run
         return kernels.run_network_rounds(group, order, *self.prepared)
 

@@ -84,7 +84,7 @@ def read_clock(services: Services) -> int:
 
 
 @inlined
-def wait_a_little(group: RoundGroup, services: Services, waits: int, sleeps: bool) -> bool:
+def wait_once(group: RoundGroup, services: Services, waits: int, sleeps: bool) -> bool:
     """Wait before the next reading of a counter; returns whether the thread should sleep from now on.
 
     On idle cores the other worker comes within microseconds: spin, then offer the core.  If another program takes the
@@ -112,7 +112,7 @@ def pass_barrier(group: RoundGroup, services: Services, worker: int, number: int
         while load(control[U(FIRST_WORKER + other)]) < number:
             if load(control[U(FAILED)]) != 0:
                 return False
-            sleeps = wait_a_little(group, services, waits, sleeps)
+            sleeps = wait_once(group, services, waits, sleeps)
             waits += 1
     return True
 
