@@ -67,10 +67,12 @@ _SPINS = 2000
 _BRIEF_SECONDS = 0.02
 # Seconds after which rounds return to the driver if observers wait for them.
 _PAUSE_SECONDS = 0.1
+# A call makes several epochs if nothing is decided between them, up to this number of visits per worker.
+_MAX_VISITS = 1 << 20
 
 
 class Plan(NamedTuple):
-    """Rounds from given cursors to the end of the epoch, for ``K`` workers.
+    """Rounds from given cursors to the end of an epoch, for ``K`` workers.
 
     The spans of ``group`` count from each worker's cursor.  ``advances``: increase of the schedule step in each round.
     """
@@ -121,7 +123,7 @@ class CompiledRounds:
         return None
 
     def run(self) -> Outcome | None:
-        """Run rounds until the epoch ends, or observers wait; return the outcome if the fit has ended.
+        """Run rounds until a decision after an epoch, or until observers wait; return the outcome if the fit has ended.
 
         With a checkpointer, one round.
         """
@@ -145,32 +147,38 @@ class CompiledRounds:
 
     def _plan(self) -> Plan:
         """Plan the rounds from the present cursors; plans repeat with every epoch."""
-        loop = self.loop
-        key = (loop.examples - loop.n_rows * loop.epochs, *map(_modulo, loop.cursors, loop.shard_rows))
+        loop, n_epochs = self.loop, self._count_epochs()
+        key = (n_epochs, loop.examples - loop.n_rows * loop.epochs, *map(_modulo, loop.cursors, loop.shard_rows))
         if key not in self.plans:
-            self.plans[key] = self._make_plan()
+            self.plans[key] = self._make_plan(n_epochs)
         return self.plans[key]
 
-    def _make_plan(self) -> Plan:
+    def _count_epochs(self) -> int:
+        """Return the number of epochs until the next decision, of at most ``_MAX_VISITS`` visits per worker."""
+        loop = self.loop
+        if loop.checkpointer is not None or loop.epoch_callback is not None:
+            return 1
+        possible = min(loop.max_epochs - loop.epochs, loop.stopping.least_epochs)
+        return max(min(possible, _MAX_VISITS // max(*loop.shard_rows, 1)), 1)
+
+    def _make_plan(self, n_epochs: int) -> Plan:
         loop, size = self.loop, self.loop.model.batch_size
-        cursors, examples = list(loop.cursors), loop.examples
-        rows: list[list[int]] = []
-        fit_state = loop.fit_state()
-        while examples < loop.n_rows * (loop.epochs + 1):
-            now = replace(fit_state, cursors=tuple(cursors), examples=examples)
-            budgets = [self.algorithm.next_task(now, worker).budget.examples for worker in range(loop.n_workers)]
-            rows.append(budgets)
-            cursors = [cursor + budget for cursor, budget in zip(cursors, budgets, strict=True)]
-            examples += sum(budgets)
-        counts = np.array(rows, dtype=np.int64)
+        counts = np.array(self._plan_epoch(), dtype=np.int64)
+        seen = counts.sum(axis=0)
+        # the next epochs have the same rounds if every worker then is at the same place of its shard
+        if loop.examples == loop.n_rows * loop.epochs and not np.any(seen % np.maximum(loop.shard_rows, 1)):
+            counts = np.tile(counts, (n_epochs, 1))
         steps, ends = -(-counts // size), np.cumsum(counts, axis=0).T
         weights = np.empty(counts.shape)
         advances: list[float] = []
-        task = Task(0, 0, loop.state, 0, Budget(0))
-        for number, (made, visited) in enumerate(zip(steps.tolist(), counts.tolist(), strict=True)):
-            reports = [self._report(worker, made[worker], visited[worker]) for worker in range(loop.n_workers)]
-            weights[number] = self.algorithm.merge_weights(fit_state, reports)
-            advances.append(schedule_advance(reports, [task] * len(reports), weights[number], loop.n_workers, False))
+        fit_state, task, known = loop.fit_state(), Task(0, 0, loop.state, 0, Budget(0)), {}
+        for number, visited in enumerate(map(tuple, counts.tolist())):
+            if visited not in known:
+                reports = [self._report(worker, steps[number, worker], seen) for worker, seen in enumerate(visited)]
+                share = self.algorithm.merge_weights(fit_state, reports)
+                known[visited] = share, schedule_advance(reports, [task] * len(reports), share, loop.n_workers, False)
+            weights[number], advance = known[visited]
+            advances.append(advance)
         cost = max(max(shard.cost for shard in loop.shards) * self.model.n_outputs, 1.0)
         group = make_round_group(
             self.states,
@@ -184,6 +192,19 @@ class CompiledRounds:
             coordinates=self._make_coordinates(len(counts)),
         )
         return Plan(group, advances)
+
+    def _plan_epoch(self) -> list[list[int]]:
+        """Return the examples of each worker in each round until the end of the epoch."""
+        loop = self.loop
+        cursors, examples = list(loop.cursors), loop.examples
+        rounds: list[list[int]] = []
+        fit_state = loop.fit_state()
+        while examples < loop.n_rows * (loop.epochs + 1):
+            now = replace(fit_state, cursors=tuple(cursors), examples=examples)
+            rounds.append([self.algorithm.next_task(now, worker).budget.examples for worker in range(loop.n_workers)])
+            cursors = [cursor + budget for cursor, budget in zip(cursors, rounds[-1], strict=True)]
+            examples += sum(rounds[-1])
+        return rounds
 
     def _make_coordinates(self, n_rounds: int) -> Coordinates:
         """Allocate what merges per coordinate need."""
@@ -255,15 +276,17 @@ class CompiledRounds:
             if progress.observers:
                 progress.end_round(entry["loss"], entry)
         loop.round += merged
-        visits: list[int] = group.visited[:, :merged].sum(axis=1).tolist()
-        loop.cursors = [cursor + visited for cursor, visited in zip(loop.cursors, visits, strict=True)]
-        loop.examples += sum(visits)
-        loop.epoch_examples += sum(visits)
-        # one round after the other, as the driver adds them
-        for number in range(merged):
-            loop.epoch_objective = loop.epoch_objective + np.add.accumulate(objectives[:, number], axis=0)[-1]
+        visited = group.visited[:, :merged]
+        loop.cursors = [cursor + seen for cursor, seen in zip(loop.cursors, visited.sum(axis=1).tolist(), strict=True)]
         loop.merged = loop.history[-1]["seconds"] + loop.history[-1]["merge_seconds"] + loop.began
-        return Outcome.INTERRUPTED if progress.halted else loop.end_epoch()
+        outcome = None
+        # one round after the other, as the driver adds them
+        for number, seen in enumerate(visited.sum(axis=0).tolist()):
+            loop.examples += seen
+            loop.epoch_examples += seen
+            loop.epoch_objective = loop.epoch_objective + np.add.accumulate(objectives[:, number], axis=0)[-1]
+            outcome = outcome or (None if progress.halted else loop.end_epoch())
+        return Outcome.INTERRUPTED if progress.halted else outcome
 
     def _entries(self, group: RoundGroup, losses: np.ndarray, merged: int, began: float) -> Iterator[dict[str, Any]]:
         """Yield the history entries of the rounds that began at the time ``began``."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numba
 from numba import _dynfunc
+from numba._dispatcher import compute_fingerprint
 from numba.core import typed_passes, untyped_passes
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
@@ -228,6 +229,17 @@ def kernel_address(compiled: Any, arguments: tuple[Any, ...]) -> int:
 
     :data:`parsgd.kernels.lowlevel.routines.call_kernel` calls it.
     """
+    # as fast as Numba's own calls: `typeof` takes a millisecond for tuples of many arrays
+    key = compiled, compute_fingerprint(arguments)
+    if key not in _addresses:
+        _addresses[key] = _find_address(compiled, arguments)
+    return _addresses[key]
+
+
+_addresses: dict[tuple[Any, bytes], int] = {}
+
+
+def _find_address(compiled: Any, arguments: tuple[Any, ...]) -> int:
     types = tuple(numba.typeof(argument) for argument in arguments)
     if types not in compiled.overloads:
         compiled.compile(types)
