@@ -6,11 +6,12 @@ time.  Afterwards it records each round as if it had merged the reports itself. 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -96,8 +97,9 @@ class CompiledRounds:
         self.states: np.ndarray = make_states(self.loop.state, self.loop.n_workers)
         self.lr_scale: np.ndarray = self.loop.lr_scale.copy()
         self.runs: dict[int, CompiledRoundsRun] = {}
-        # duration of the last call
-        self.seconds: float = math.inf
+        # values per example, and seconds per example in the last call, at first estimated
+        self.cost: float = max(max(shard.cost for shard in self.loop.shards) * self.model.n_outputs, 1.0)
+        self.seconds_per_visit: float = 2e-9 * self.cost
 
     @classmethod
     def of(cls, loop: Loop, pool: WorkerPool) -> CompiledRounds | None:
@@ -142,7 +144,7 @@ class CompiledRounds:
         group.control[PAUSE] = loop.checkpointer is not None
         began = loop.now()
         merged = self._run_together(group)
-        self.seconds = loop.now() - began
+        self.seconds_per_visit = (loop.now() - began) / max(int(group.visited[:, :merged].max(initial=0)), 1)
         return self._record(plan, merged, began)
 
     def _plan(self) -> Plan:
@@ -179,14 +181,13 @@ class CompiledRounds:
                 known[visited] = share, schedule_advance(reports, [task] * len(reports), share, loop.n_workers, False)
             weights[number], advance = known[visited]
             advances.append(advance)
-        cost = max(max(shard.cost for shard in loop.shards) * self.model.n_outputs, 1.0)
         group = make_round_group(
             self.states,
             loop.state.size,
             self.model.n_outputs,
             np.stack([ends - counts.T, ends], axis=2),
             weights,
-            chunk=max(size, int(_FIRST_CHUNK_VALUES / cost) // size * size),
+            chunk=max(size, int(_FIRST_CHUNK_VALUES / self.cost) // size * size),
             batch_size=size,
             spins=_SPINS,
             coordinates=self._make_coordinates(len(counts)),
@@ -231,22 +232,27 @@ class CompiledRounds:
 
     def _run_together(self, group: RoundGroup) -> int:
         """Make the rounds on all workers, and return how many were merged."""
-        merged = [0] * self.loop.n_workers
+        merged, visits = [0] * self.loop.n_workers, int(group.spans[:, -1, 1].max())
+        brief = visits * self.seconds_per_visit < _BRIEF_SECONDS
 
-        def make(worker: int) -> Callable[[], None]:
-            def work() -> None:
-                try:
-                    merged[worker] = self._run_worker(group, worker)
-                except BaseException:
-                    group.control[FAILED, 0] = 1
-                    raise
+        def make(worker: int) -> Callable[[], Callable[[], None]]:
+            # brief preparations would only wait for each other's turn in Python
+            ready = self._prepare(group, worker) if brief else None
 
-            return work
+            def prepare() -> Callable[[], None]:
+                with _failing(group):
+                    rounds = ready or self._prepare(group, worker)
+                return lambda: work(rounds)
+
+            def work(rounds: Callable[[], int]) -> None:
+                with _failing(group):
+                    merged[worker] = rounds()
+
+            return prepare
 
         poll = _Poll(self.loop, self.pool.progress, group)
         try:
-            functions = [make(worker) for worker in range(self.loop.n_workers)]
-            self.pool.run_together(functions, poll, self.seconds < _BRIEF_SECONDS)
+            self.pool.run_together([make(worker) for worker in range(self.loop.n_workers)], poll, brief)
         except BaseException:
             # after a second Ctrl-C, or if a thread cannot start, workers run or wait for each other
             group.control[HALT, 0] = group.control[FAILED, 0] = 1
@@ -254,14 +260,15 @@ class CompiledRounds:
         poll.count()
         return merged[0]
 
-    def _run_worker(self, group: RoundGroup, worker: int) -> int:
+    def _prepare(self, group: RoundGroup, worker: int) -> Callable[[], int]:
+        """Return the compiled rounds of a worker, with the order of its visits."""
         loop = self.loop
         visits = int(group.spans[worker, -1, 1])
         block = _visits(loop.shards[worker], loop.seeds[worker], loop.cursors[worker], visits)
         if worker not in self.runs:
             state = group.states[worker, : group.size]
             self.runs[worker] = self.model.sgd_run(state, 1.0, self.lr_scale, loop.seeds[worker])
-        return self.runs[worker].run_rounds(block.rows, block.order, group, worker)
+        return self.runs[worker].prepare_rounds(block.rows, block.order, group, worker)
 
     def _record(self, plan: Plan, merged: int, began: float) -> Outcome | None:
         """Record the merged rounds as if the driver had merged each, and return an outcome if the fit has ended."""
@@ -375,6 +382,16 @@ class _Poll:
         """Return the loss of the last recorded round."""
         history = self.loop.history
         return history[-1]["loss"] if history else math.nan
+
+
+@contextlib.contextmanager
+def _failing(group: RoundGroup) -> Generator[None]:
+    """Let the other workers leave their barrier if this one fails."""
+    try:
+        yield
+    except BaseException:
+        group.control[FAILED, 0] = 1
+        raise
 
 
 def _shares(group: RoundGroup) -> np.ndarray:

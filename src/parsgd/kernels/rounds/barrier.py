@@ -45,9 +45,8 @@ U = np.uint64
 _CHUNK_NS = 10_000_000
 # A core that was offered for longer than this is wanted by another program.
 _TAKEN_NS = 100_000
-# Offers, up to a microsecond each on an idle core, after which a waiting worker sleeps, and for how long.  Waking takes
-# some 200 microseconds in a virtual machine.  With 1,000 offers, a worker that waited for one that slept slept too, and
-# this repeated in every round.
+# Offers, up to a microsecond each on an idle core, after which a waiting worker sleeps, and for how long.  It may wake
+# 200 microseconds later, and the others then wait for it.
 _MAX_YIELDS, _SLEEP_US = 20_000, 20
 
 
@@ -212,14 +211,9 @@ def end_round(group: RoundGroup, services: Services, worker: int, round: int) ->
     if group.coordinates.rule != 0:
         sum_visits(group, worker, round)
     group.finite[U(worker), U(round)] = is_finite(group.states[U(worker)], group.size)
-    t4 = read_clock(services)
     if not pass_barrier(group, services, worker, 2 * round + 1):
         return False
-    t5 = read_clock(services)
-    group.times[U(worker), U(round), 4] = t5 - t4
     call_kernel(services.merge_address, (group, services.merge, worker, round))
-    t6 = read_clock(services)
-    group.times[U(worker), U(round), 5] = t6 - t5
     if worker == 0:
         ended = (
             round + 1 >= group.schedule_steps.shape[0] or is_asked_to_halt(group) or load(group.control[U(PAUSE)]) != 0
@@ -230,5 +224,4 @@ def end_round(group: RoundGroup, services: Services, worker: int, round: int) ->
     if not pass_barrier(group, services, worker, 2 * round + 2):
         return False
     group.times[U(worker), U(round), 1] = read_clock(services)
-    group.times[U(worker), U(round), 6] = group.times[U(worker), U(round), 1] - t6
     return load(group.control[U(ENDED)]) == 0

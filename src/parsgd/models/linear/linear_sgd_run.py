@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,7 +136,7 @@ class LinearSGDRun:
         state = (self.coef, self.mean, self.paid, self.buffer, self.scratch, tiny, self.lanes)
         return (*state, hyperparams, *self.shared)
 
-    def run_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> int:
+    def prepare_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> Callable[[], int]:
         kernels = first_use.kernels("rounds.linear_rounds")
         if self.prepared is None:
             kernel_address = first_use.kernels("lowlevel.compiling").kernel_address
@@ -145,7 +146,7 @@ class LinearSGDRun:
             run = self._compiled_run(kernels, kernel_address, hyperparams)
             services = first_use.kernels("rounds.barrier").make_services(group, tuple(rows), order)
             self.prepared = services, worker, step_address, tuple(rows), step, hyperparams, run
-        return kernels.run_linear_rounds(group, order, *self.prepared)
+        return partial(kernels.run_linear_rounds, group, order, *self.prepared)
 
     def _compiled_run(self, kernels: Any, kernel_address: Callable[..., int], hyperparams: Hyperparams) -> Any:
         """Return the run in the form that compiled rounds take."""
