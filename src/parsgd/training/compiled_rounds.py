@@ -166,9 +166,8 @@ class CompiledRounds:
     def _make_plan(self, n_epochs: int) -> Plan:
         loop, size = self.loop, self.loop.model.batch_size
         counts = np.array(self._plan_epoch(), dtype=np.int64)
-        seen = counts.sum(axis=0)
-        # the next epochs have the same rounds if every worker then is at the same place of its shard
-        if loop.examples == loop.n_rows * loop.epochs and not np.any(seen % np.maximum(loop.shard_rows, 1)):
+        # the next epochs have the same rounds if every worker has visited its shard once
+        if counts.sum(axis=0).tolist() == loop.shard_rows and loop.examples == loop.n_rows * loop.epochs:
             counts = np.tile(counts, (n_epochs, 1))
         steps, ends = -(-counts // size), np.cumsum(counts, axis=0).T
         weights = np.empty(counts.shape)
