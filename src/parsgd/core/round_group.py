@@ -65,6 +65,8 @@ class RoundGroup(NamedTuple):
         Start and end of each round in the worker's order.
     schedule_steps : ndarray, (R,)
         Schedule step at the start of each round.
+    lr_factors : ndarray, (R,)
+        Factors on the learning rates.
     weights : ndarray, (R, K)
         Merge weights; each row sums to 1.
     visited : ndarray of int64, (K, R)
@@ -89,6 +91,7 @@ class RoundGroup(NamedTuple):
     size: int
     spans: np.ndarray
     schedule_steps: np.ndarray
+    lr_factors: np.ndarray
     weights: np.ndarray
     visited: np.ndarray
     totals: np.ndarray
@@ -129,6 +132,7 @@ def make_round_group(
         size=size,
         spans=spans,
         schedule_steps=np.zeros(n_rounds),
+        lr_factors=np.ones(n_rounds),
         weights=weights,
         visited=np.zeros((n_workers, n_rounds), dtype=np.int64),
         totals=np.zeros((n_workers, n_rounds, 3, n_outputs)),

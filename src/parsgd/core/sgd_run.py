@@ -86,7 +86,13 @@ class SGDRun(RunningLoss, Protocol):
 
 
 class CompiledRoundsRun(SGDRun, Protocol):
-    """A run of a model with the capability ``"compiled_rounds"``."""
+    """A run of a model with the capability ``"compiled_rounds"``.
+
+    ``steps_per_tick`` is the increase of the schedule step per SGD step.
+    """
+
+    @property
+    def steps_per_tick(self) -> float: ...
 
     def prepare_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> Callable[[], int]:
         """Return a function that makes the rounds of ``worker``, while the other workers of the group make theirs.

@@ -50,7 +50,7 @@ class LinearRun(NamedTuple):
 
 
 @inlined
-def begin(run: LinearRun, schedule_step: float) -> None:
+def begin(run: LinearRun, schedule_step: float, lr_factor: float) -> None:
     """Start from unscaled weights."""
     lanes = run.lanes
     lanes[:] = 0.0
@@ -58,7 +58,7 @@ def begin(run: LinearRun, schedule_step: float) -> None:
         lanes[U(SCALE), k] = 1.0
     for k in range(U(run.intercept.shape[0])):
         lanes[U(SCHEDULE_STEP), k], lanes[U(RUN_LOSS_FACTOR), k] = schedule_step, 1.0
-        lanes[U(INTERCEPT), k], lanes[U(LR_SCALE), k] = run.intercept[k], run.lr_scale[k]
+        lanes[U(INTERCEPT), k], lanes[U(LR_SCALE), k] = run.intercept[k], run.lr_scale[k] * lr_factor
     for k in range(U(run.penalty.shape[0])):
         lanes[U(TOTAL_PENALTY), k] = run.penalty[k]
     for k in range(U(run.intercept_squares.shape[0])):
@@ -112,7 +112,7 @@ def run_linear_rounds(
     merged, chunk = 0, group.chunk
     for round in range(group.schedule_steps.shape[0]):
         before = read_clock(services)
-        begin(run, group.schedule_steps[U(round)])
+        begin(run, group.schedule_steps[U(round)], group.lr_factors[U(round)])
         chunk = make_steps(group, services, worker, round, chunk, step_address, rows, order, step_arguments)
         finalize(run, hyperparams)
         for k in range(U(run.intercept.shape[0])):

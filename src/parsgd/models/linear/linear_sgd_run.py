@@ -136,6 +136,10 @@ class LinearSGDRun:
         state = (self.coef, self.mean, self.paid, self.buffer, self.scratch, tiny, self.lanes)
         return (*state, hyperparams, *self.shared)
 
+    @property
+    def steps_per_tick(self) -> float:
+        return self.hyperparams.steps_per_tick
+
     def prepare_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> Callable[[], int]:
         kernels = first_use.kernels("rounds.linear_rounds")
         if self.prepared is None:

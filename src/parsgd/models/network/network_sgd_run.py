@@ -98,6 +98,10 @@ class NetworkSGDRun:
         """Return the kernel's arguments after the rows and their order."""
         return (*self.parts, self.buffers, self.layout, hyperparams, self.run_state, self.shared_scalars)
 
+    @property
+    def steps_per_tick(self) -> float:
+        return 1.0
+
     def prepare_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> Callable[[], int]:
         kernels, steps = map(first_use.kernels, ("rounds.network_rounds", "network.network_steps"))
         if self.prepared is None:

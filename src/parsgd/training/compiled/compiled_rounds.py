@@ -1,6 +1,6 @@
 """Rounds inside compiled code: the workers of one process run, wait for each other and merge without Python in between.
 
-The driver plans the rounds until the end of the epoch, starts all workers, and looks at their counters from time to
+The driver plans the rounds until the next decision, starts all workers, and looks at their counters from time to
 time.  Afterwards it records each round as if it had merged the reports itself.  The results have the same bits.
 """
 
@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,17 +22,15 @@ from parsgd.core import (
     CompiledRoundsModel,
     CompiledRoundsRun,
     GroupPool,
+    MergeResult,
     PlannedAlgorithm,
     ProgressCallback,
-    Report,
     RowBlock,
     Shard,
     Task,
     WorkerPool,
     has_compiled_rounds,
-    has_features,
     is_planned,
-    rest_slices,
 )
 from parsgd.core.round_group import (
     EXAMPLES,
@@ -43,16 +41,12 @@ from parsgd.core.round_group import (
     LOSS_FACTOR,
     PAUSE,
     PENALTY_SUM,
-    Coordinates,
     RoundGroup,
-    make_coordinates,
-    make_round_group,
-    make_states,
 )
 from parsgd.errors import Outcome, diverged
+from parsgd.training.compiled.round_plans import Plan, Planner, reset
 from parsgd.training.loop_snapshot import take_snapshot
 from parsgd.training.reporting import history_entries
-from parsgd.training.schedule_advance import schedule_advance
 
 if TYPE_CHECKING:
     from parsgd.training.rounds import Loop
@@ -60,26 +54,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # More states are summed in a tree (parsgd.utils.tree_reduce).
 _MAX_WORKERS = 16
-# Values read in the first call of the steps, about a millisecond.
-_FIRST_CHUNK_VALUES = 200_000
-# Readings of a counter before a waiting worker offers its core: some 20 microseconds.
-_SPINS = 2000
 # Shorter calls may occupy the driver's thread, in which Python handles Ctrl-C.
 _BRIEF_SECONDS = 0.02
 # Seconds after which rounds return to the driver if observers wait for them.
 _PAUSE_SECONDS = 0.1
-# A call makes several epochs if nothing is decided between them, up to this number of visits per worker.
-_MAX_VISITS = 1 << 20
-
-
-class Plan(NamedTuple):
-    """Rounds from given cursors to the end of an epoch, for ``K`` workers.
-
-    The spans of ``group`` count from each worker's cursor.  ``advances``: increase of the schedule step in each round.
-    """
-
-    group: RoundGroup
-    advances: list[float]
 
 
 @dataclass
@@ -92,14 +70,15 @@ class CompiledRounds:
     algorithm: PlannedAlgorithm
 
     def __post_init__(self) -> None:
-        self.plans: dict[tuple[int, ...], Plan] = {}
-        self.zero: np.ndarray = np.zeros(self.model.n_outputs)
-        self.states: np.ndarray = make_states(self.loop.state, self.loop.n_workers)
+        self.planner: Planner = Planner(self.loop, self.model, self.algorithm)
         self.lr_scale: np.ndarray = self.loop.lr_scale.copy()
-        self.runs: dict[int, CompiledRoundsRun] = {}
-        # values per example, and seconds per example in the last call, at first estimated
-        self.cost: float = max(max(shard.cost for shard in self.loop.shards) * self.model.n_outputs, 1.0)
-        self.seconds_per_visit: float = 2e-9 * self.cost
+        self.planner.states[0, : self.loop.state.size] = self.loop.state
+        self.runs: dict[int, CompiledRoundsRun] = {0: self._make_run(0)}
+        self.planner.steps_per_tick = self.runs[0].steps_per_tick
+        # of the last call; at first a rough estimate
+        self.seconds_per_visit: float = 2e-9 * self.planner.cost
+        # after a diverged round that the algorithm repeats at smaller rates
+        self.has_given_up: bool = False
 
     @classmethod
     def of(cls, loop: Loop, pool: WorkerPool) -> CompiledRounds | None:
@@ -125,109 +104,33 @@ class CompiledRounds:
         return None
 
     def run(self) -> Outcome | None:
-        """Run rounds until a decision after an epoch, or until observers wait; return the outcome if the fit has ended.
+        """Run rounds until a decision, or until observers wait; return the outcome if the fit has ended.
 
         With a checkpointer, one round.
         """
         loop = self.loop
+        if self.has_given_up:
+            return loop.run_round(self.pool)
         if loop.checkpointer is not None:
             loop.checkpointer.offer(take_snapshot(loop, loop.now() - loop.began))
-        plan = self._plan()
-        group, steps = plan.group, itertools.accumulate(plan.advances, initial=loop.schedule_step)
-        group.schedule_steps[:] = [math.ceil(step - 1e-9) for step in itertools.islice(steps, len(plan.advances))]
-        group.control[:] = 0
-        group.states[:, : group.size] = loop.state
-        if group.coordinates.rule:
-            group.coordinates.base[:] = loop.state
+        plan = self.planner.plan()
+        group = plan.group
         self.lr_scale[:] = loop.lr_scale
         # a checkpoint may be due after any round
         group.control[PAUSE] = loop.checkpointer is not None
         began = loop.now()
         merged = self._run_together(group)
         self.seconds_per_visit = (loop.now() - began) / max(int(group.visited[:, :merged].max(initial=0)), 1)
-        return self._record(plan, merged, began)
-
-    def _plan(self) -> Plan:
-        """Plan the rounds from the present cursors; plans repeat with every epoch."""
-        loop, n_epochs = self.loop, self._count_epochs()
-        key = (n_epochs, loop.examples - loop.n_rows * loop.epochs, *map(_modulo, loop.cursors, loop.shard_rows))
-        if key not in self.plans:
-            self.plans[key] = self._make_plan(n_epochs)
-        return self.plans[key]
-
-    def _count_epochs(self) -> int:
-        """Return the number of epochs until the next decision, of at most ``_MAX_VISITS`` visits per worker."""
-        loop = self.loop
-        if loop.checkpointer is not None or loop.epoch_callback is not None:
-            return 1
-        possible = min(loop.max_epochs - loop.epochs, loop.stopping.least_epochs)
-        return max(min(possible, _MAX_VISITS // max(*loop.shard_rows, 1)), 1)
-
-    def _make_plan(self, n_epochs: int) -> Plan:
-        loop, size = self.loop, self.loop.model.batch_size
-        counts = np.array(self._plan_epoch(), dtype=np.int64)
-        # the next epochs have the same rounds if every worker has visited its shard once
-        if counts.sum(axis=0).tolist() == loop.shard_rows and loop.examples == loop.n_rows * loop.epochs:
-            counts = np.tile(counts, (n_epochs, 1))
-        steps, ends = -(-counts // size), np.cumsum(counts, axis=0).T
-        weights = np.empty(counts.shape)
-        advances: list[float] = []
-        fit_state, task, known = loop.fit_state(), Task(0, 0, loop.state, 0, Budget(0)), {}
-        for number, visited in enumerate(map(tuple, counts.tolist())):
-            if visited not in known:
-                reports = [self._report(worker, steps[number, worker], seen) for worker, seen in enumerate(visited)]
-                share = self.algorithm.merge_weights(fit_state, reports)
-                known[visited] = share, schedule_advance(reports, [task] * len(reports), share, loop.n_workers, False)
-            weights[number], advance = known[visited]
-            advances.append(advance)
-        group = make_round_group(
-            self.states,
-            loop.state.size,
-            self.model.n_outputs,
-            np.stack([ends - counts.T, ends], axis=2),
-            weights,
-            chunk=max(size, int(_FIRST_CHUNK_VALUES / self.cost) // size * size),
-            batch_size=size,
-            spins=_SPINS,
-            coordinates=self._make_coordinates(len(counts)),
-        )
-        return Plan(group, advances)
-
-    def _plan_epoch(self) -> list[list[int]]:
-        """Return the examples of each worker in each round until the end of the epoch."""
-        loop = self.loop
-        cursors, examples = list(loop.cursors), loop.examples
-        rounds: list[list[int]] = []
-        fit_state = loop.fit_state()
-        while examples < loop.n_rows * (loop.epochs + 1):
-            now = replace(fit_state, cursors=tuple(cursors), examples=examples)
-            rounds.append([self.algorithm.next_task(now, worker).budget.examples for worker in range(loop.n_workers)])
-            cursors = [cursor + budget for cursor, budget in zip(cursors, rounds[-1], strict=True)]
-            examples += sum(rounds[-1])
-        return rounds
-
-    def _make_coordinates(self, n_rounds: int) -> Coordinates:
-        """Allocate what merges per coordinate need."""
-        model, size, n_workers = self.model, self.loop.state.size, self.loop.n_workers
-        rule = ("mean", "coordinate", "touched").index(self.algorithm.traits.planned)
-        if not rule or not has_features(model):
-            return make_coordinates(0, self.loop.state, n_workers, n_rounds)
-        added, bounds = model.additive, model.nonnegative
-        return make_coordinates(
-            rule,
-            self.loop.state,
-            n_workers,
-            n_rounds,
-            model.n_features,
-            [(part.start, part.width, int(part.is_sum)) for part in model.feature_parts],
-            [(rest.start, rest.stop, int(added.start <= rest.start < added.stop)) for rest in rest_slices(model, size)],
-            (bounds.start, bounds.stop),
-        )
-
-    def _report(self, worker: int, steps: int, examples: int) -> Report:
-        """Return a report with counts only."""
-        zero = self.zero
-        return Report(worker, 0, zero[:0], steps, examples, zero, zero, 0.0, 1.0 + steps, zero)
+        wrong = _find_divergence(group, merged)
+        if wrong is None or not self.planner.has_outer_steps:
+            return self._record(plan, merged, began)
+        # the algorithm repeats a diverged run at smaller rates, in an ordinary round after the good ones
+        self.has_given_up = True
+        if wrong[0] == 0:
+            return loop.run_round(self.pool)
+        reset(group, loop.state)
+        shorter = group._replace(schedule_steps=group.schedule_steps[: wrong[0]].copy())
+        return self._record(plan, self._run_together(shorter), began)
 
     def _run_together(self, group: RoundGroup) -> int:
         """Make the rounds on all workers, and return how many were merged."""
@@ -265,18 +168,26 @@ class CompiledRounds:
         visits = int(group.spans[worker, -1, 1])
         block = _visits(loop.shards[worker], loop.seeds[worker], loop.cursors[worker], visits)
         if worker not in self.runs:
-            state = group.states[worker, : group.size]
-            self.runs[worker] = self.model.sgd_run(state, 1.0, self.lr_scale, loop.seeds[worker])
+            self.runs[worker] = self._make_run(worker)
         return self.runs[worker].prepare_rounds(block.rows, block.order, group, worker)
+
+    def _make_run(self, worker: int) -> CompiledRoundsRun:
+        loop, planner = self.loop, self.planner
+        state = planner.states[worker, : loop.state.size]
+        return self.model.sgd_run(state, 1.0, self.lr_scale, loop.seeds[worker], planner.step_size)
 
     def _record(self, plan: Plan, merged: int, began: float) -> Outcome | None:
         """Record the merged rounds as if the driver had merged each, and return an outcome if the fit has ended."""
         loop, group, progress = self.loop, plan.group, self.loop.progress
-        losses = group.totals[:, :merged, LOSS] + np.log(group.totals[:, :merged, LOSS_FACTOR])
-        objectives = losses + group.totals[:, :merged, PENALTY_SUM]
-        self._refuse_divergence(group, objectives, merged)
-        loop.state, loop.answer, loop.next_fractions = group.states[0, : group.size].copy(), None, None
-        for number, entry in enumerate(self._entries(group, losses, merged, began)):
+        losses, objectives = _sum_totals(group, merged)
+        self._refuse_divergence(group, merged)
+        state = group.coordinates.base if group.coordinates.rule else group.states[0, : group.size]
+        weights = (_shares(group) if group.coordinates.rule else group.weights)[:merged].copy()
+        result = MergeResult(state.copy(), weights[-1])
+        if self.planner.has_outer_steps:
+            result = self._take_outer_step(plan, result, weights)
+        loop.state, loop.answer, loop.next_fractions = result.state, result.answer, None
+        for number, entry in enumerate(self._entries(group, losses, weights, began)):
             loop.schedule_step += plan.advances[number]
             loop.history.append(entry)
             if progress.observers:
@@ -294,15 +205,39 @@ class CompiledRounds:
             outcome = outcome or (None if progress.halted else loop.end_epoch())
         return Outcome.INTERRUPTED if progress.halted else outcome
 
-    def _entries(self, group: RoundGroup, losses: np.ndarray, merged: int, began: float) -> Iterator[dict[str, Any]]:
+    def _take_outer_step(self, plan: Plan, merged: MergeResult, weights: np.ndarray) -> MergeResult:
+        """Let the algorithm continue from the merges of the rounds, of which the last is ``merged``.
+
+        ``weights (R, K)`` become those of the outer steps.
+        """
+        loop, size, group = self.loop, self.model.batch_size, plan.group
+        result = merged
+        for number, now in enumerate(itertools.islice(self.planner.fit_states(plan), len(weights))):
+            lr_scale = loop.lr_scale * group.lr_factors[number]
+            for worker, cursor in enumerate(now.cursors):
+                loop.tasks[worker] = Task(
+                    worker, now.round, loop.state, loop.seeds[worker], Budget(0), cursor, now.schedule_step, lr_scale
+                )
+            reports = [
+                self.planner.report(worker, -(-seen // size), seen, lr_scale)
+                for worker, seen in enumerate(group.visited[:, number].tolist())
+            ]
+            now = replace(now, memory=loop.memory, tasks=tuple(loop.tasks))
+            result = self.algorithm.merge_planned(now, reports, merged._replace(weights=weights[number]))
+            loop.memory, weights[number] = result.memory, result.weights
+        return result
+
+    def _entries(
+        self, group: RoundGroup, losses: np.ndarray, merge_weights: np.ndarray, began: float
+    ) -> Iterator[dict[str, Any]]:
         """Yield the history entries of the rounds that began at the time ``began``."""
         loop, size, numbers = self.loop, self.model.batch_size, range(self.loop.n_workers)
-        weights = (_shares(group) if group.coordinates.rule else group.weights).tolist()
+        weights = merge_weights.tolist()
         visited, spent = group.visited.tolist(), (group.times[:, :, 0] * 1e-9).tolist()
         ends = (group.times[0, :, 1] * 1e-9).tolist()
         totals = self._total_losses(losses)
         examples = loop.examples
-        for number in range(merged):
+        for number in range(len(weights)):
             workers: list[dict[str, Any]] = []
             for worker in numbers:
                 seen = visited[worker][number]
@@ -339,12 +274,11 @@ class CompiledRounds:
             return losses[:, :, 0].tolist()
         return [[self.model.total_loss(loss) for loss in of_worker] for of_worker in losses]
 
-    def _refuse_divergence(self, group: RoundGroup, objectives: np.ndarray, merged: int) -> None:
+    def _refuse_divergence(self, group: RoundGroup, merged: int) -> None:
         """Raise the error of the first worker whose parameters or objective became NaN or infinite."""
-        loop = self.loop
-        good = group.finite[:, :merged].astype(bool) & np.isfinite(objectives).all(axis=2)
-        wrong: list[list[int]] = np.argwhere(~good.T).tolist()
-        for number, worker in wrong[:1]:
+        loop, wrong = self.loop, _find_divergence(group, merged)
+        if wrong is not None:
+            number, worker = wrong
             visited = loop.cursors[worker] + int(group.visited[worker, : number + 1].sum())
             epoch = max(visited - 1, 0) // loop.shard_rows[worker] + 1
             what = f"the parameters of worker {worker} became NaN or infinite in round {loop.round + number}"
@@ -393,15 +327,24 @@ def _failing(group: RoundGroup) -> Generator[None]:
         raise
 
 
+def _sum_totals(group: RoundGroup, merged: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the summed losses and objectives ``(K, R, n_outputs)`` of the merged rounds."""
+    losses = group.totals[:, :merged, LOSS] + np.log(group.totals[:, :merged, LOSS_FACTOR])
+    return losses, losses + group.totals[:, :merged, PENALTY_SUM]
+
+
+def _find_divergence(group: RoundGroup, merged: int) -> tuple[int, int] | None:
+    """Return the first round and worker whose parameters or objective are NaN or infinite, or None."""
+    good = group.finite[:, :merged].astype(bool) & np.isfinite(_sum_totals(group, merged)[1]).all(axis=2)
+    wrong: list[list[int]] = np.argwhere(~good.T).tolist()
+    return (wrong[0][0], wrong[0][1]) if wrong else None
+
+
 def _shares(group: RoundGroup) -> np.ndarray:
     """Return the weights ``(R, K)`` of merges per coordinate: shares of the visits, or else of the work."""
     sums = group.coordinates.sums.T
     totals = sums.sum(axis=1, keepdims=True)
     return np.where(totals > 0.0, sums / np.where(totals > 0.0, totals, 1.0), group.weights)
-
-
-def _modulo(cursor: int, n_rows: int) -> int:
-    return cursor % max(n_rows, 1)
 
 
 def _visits(shard: Shard, seed: int, cursor: int, visits: int) -> RowBlock:
