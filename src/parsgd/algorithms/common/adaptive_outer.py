@@ -1,7 +1,7 @@
 """Adaptive outer step: its length and the workers' learning rate follow the loss on a few probe rows.
 
 Averaging K workers divides the noise of their steps by K.  Their learning rates may therefore be up to K times the
-serial ones, if the serial rates are not too large already.  The method decides after merges 1, 2, 4, 8 and so on of the
+serial ones, if the serial rates are not too large already.  The method decides after merges 1, 4, 16 and so on of the
 first pass and at the end of every pass; the merges between are plain means.  A displacement is that since the last
 decision.  The method has five parts.
 
@@ -53,6 +53,8 @@ _MAX_FAILURES = 3
 _MIN_DECREASE = 0.003
 # Weight of the newest state in the mean, for rounds of equal length: (this + 1) / (round + this + 1).
 _DECAY = 8.0
+# The next decision is due after this many times as many examples, or at the end of the pass.
+_SPACING = 4
 # Rounds between two measurements of the curvature, which changes slowly.
 _CURVATURE_INTERVAL = 8
 # Largest fraction of the rows used as probe rows; more would cost more than a round.
@@ -170,7 +172,9 @@ class Adaptive(PlainOuterOptimizer):
         with np.errstate(over="ignore", invalid="ignore"):
             step = self._adapt(fit_state, reports, merged.state, memory)
         seen = fit_state.examples + examples
-        return step._replace(memory=step.memory._replace(start=None, steps=0, examples=0, exploded=False, due=2 * seen))
+        return step._replace(
+            memory=step.memory._replace(start=None, steps=0, examples=0, exploded=False, due=_SPACING * seen)
+        )
 
     def _adapt(self, fit_state: FitState, reports: Sequence[Report], merged: np.ndarray, memory: _Memory) -> OuterStep:
         line = _LineSearch(fit_state, memory, merged)
