@@ -29,8 +29,14 @@ class Coordinates(NamedTuple):
     ----------
     rule : int
         0: average states.  1: average per coordinate by visits.  2: by whether there were any.
-    visits : ndarray of int64, (K, n_features)
-        Visits of each feature in the round.
+    visits : ndarray of int32 or int64, (K, n_features)
+        Visits of each feature in the round.  For sparse rows 1 more, and 0 for a feature that is not listed.
+    listed : ndarray of int32 or int64, (K, n_features)
+        For sparse rows: the features of the worker's rows in the round, ``n_listed`` of them.
+    n_listed : ndarray of int64, (K, ROW)
+        Their number, in column 0.
+    shrinkage : ndarray, (K, n_outputs)
+        For sparse rows: factor of the weights of features that are not listed; with AdaGrad their pending penalty.
     sums : ndarray, (K, R)
         Result: visits of all features in each round, or with rule 2 visited features.
     base : ndarray, (size,)
@@ -45,6 +51,9 @@ class Coordinates(NamedTuple):
 
     rule: int
     visits: np.ndarray
+    listed: np.ndarray
+    n_listed: np.ndarray
+    shrinkage: np.ndarray
     sums: np.ndarray
     base: np.ndarray
     parts: np.ndarray
@@ -148,14 +157,25 @@ def make_coordinates(
     n_workers: int,
     n_rounds: int,
     n_features: int = 0,
+    n_outputs: int = 1,
+    most_visits: int = 0,
     parts: Sequence[tuple[int, int, int]] = (),
     rests: Sequence[tuple[int, int, int]] = (),
     nonnegative: tuple[int, int] = (0, 0),
 ) -> Coordinates:
-    """Allocate the arrays of merges per coordinate, which are empty for ``rule`` 0."""
+    """Allocate the arrays of merges per coordinate, which are empty for ``rule`` 0.
+
+    ``most_visits``: examples of a worker in a round, at most.
+    """
+    n_groups = n_workers if rule else 0
+    small = max(n_features, most_visits + 1) < 2**31
+    integer = np.int32 if small else np.int64
     return Coordinates(
         rule=rule,
-        visits=np.zeros((n_workers if rule else 0, n_features), dtype=np.int64),
+        visits=np.zeros((n_groups, n_features), dtype=integer),
+        listed=np.empty((n_groups, n_features), dtype=integer),
+        n_listed=np.zeros((n_groups, ROW), dtype=np.int64),
+        shrinkage=np.ones((n_groups, n_outputs)),
         sums=np.zeros((n_workers, n_rounds)),
         base=np.empty(state.size if rule else 0, dtype=state.dtype),
         parts=np.array(parts, dtype=np.int64).reshape(-1, 3),

@@ -181,12 +181,12 @@ class CompiledRounds:
             chunk=max(size, int(_FIRST_CHUNK_VALUES / cost) // size * size),
             batch_size=size,
             spins=_SPINS,
-            coordinates=self._make_coordinates(len(counts)),
+            coordinates=self._make_coordinates(len(counts), int(counts.max())),
         )
         return Plan(group, advances)
 
-    def _make_coordinates(self, n_rounds: int) -> Coordinates:
-        """Allocate what merges per coordinate need."""
+    def _make_coordinates(self, n_rounds: int, most_examples: int) -> Coordinates:
+        """Allocate what merges per coordinate need, for rounds of at most ``most_examples`` per worker."""
         model, size, n_workers = self.model, self.loop.state.size, self.loop.n_workers
         rule = ("mean", "coordinate", "touched").index(self.algorithm.traits.planned)
         if not rule or not has_features(model):
@@ -198,6 +198,8 @@ class CompiledRounds:
             n_workers,
             n_rounds,
             model.n_features,
+            model.n_outputs,
+            most_examples,
             [(part.start, part.width, int(part.is_sum)) for part in model.feature_parts],
             [(rest.start, rest.stop, int(added.start <= rest.start < added.stop)) for rest in rest_slices(model, size)],
             (bounds.start, bounds.stop),
@@ -248,7 +250,8 @@ class CompiledRounds:
         losses = group.totals[:, :merged, LOSS] + np.log(group.totals[:, :merged, LOSS_FACTOR])
         objectives = losses + group.totals[:, :merged, PENALTY_SUM]
         self._refuse_divergence(group, objectives, merged)
-        loop.state, loop.answer, loop.next_fractions = group.states[0, : group.size].copy(), None, None
+        merged_state = group.coordinates.base if group.coordinates.rule else group.states[0, : group.size]
+        loop.state, loop.answer, loop.next_fractions = merged_state.copy(), None, None
         for number, entry in enumerate(self._entries(group, losses, merged, began)):
             loop.schedule_step += plan.advances[number]
             loop.history.append(entry)

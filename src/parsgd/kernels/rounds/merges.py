@@ -23,6 +23,18 @@ U = np.uint64
 _BLOCK = 1024
 
 
+class Decay(NamedTuple):
+    """Effect of a penalty on the features without a visit.
+
+    ``squares_start``: position of AdaGrad's sums of squares in a state, -1 without them.  ``l1``, ``l2``: shares of
+    AdaGrad's penalty.  Without AdaGrad, a weight is multiplied by ``Coordinates.shrinkage``.
+    """
+
+    squares_start: int
+    l1: float
+    l2: float
+
+
 class MergeServices(NamedTuple):
     """Addresses of the functions that sum, and work arrays; ``total`` is empty for means."""
 
@@ -34,13 +46,14 @@ class MergeServices(NamedTuple):
     add_moves_address: int
     sums: np.ndarray
     total: np.ndarray
+    decay: Decay
 
 
 def mean_services(group: RoundGroup) -> MergeServices:
     """Return what :func:`merge_means` needs."""
     sums, state = np.zeros(_BLOCK), group.states[0]
     add, put = kernel_address(add_weighted, (sums, state, 0, 0, 1.0)), kernel_address(store_sum, (sums, state, 0, 0))
-    return MergeServices(add, put, 0, 0, 0, 0, sums, sums[:0])
+    return MergeServices(add, put, 0, 0, 0, 0, sums, sums[:0], Decay(-1, 0.0, 1.0))
 
 
 def coordinate_services(group: RoundGroup) -> MergeServices:
@@ -139,6 +152,22 @@ def keep_nonnegative(group: RoundGroup, start: int, stop: int) -> None:
             out[U(i)] = 0.0
 
 
+@inlined
+def merge_rests(group: RoundGroup, services: MergeServices, worker: int, round: int, only: int) -> None:
+    """Merge this worker's part of the values without a feature; ``only`` is the only worker that moved, or -1."""
+    coordinates, n_workers = group.coordinates, group.states.shape[0]
+    for q in range(U(coordinates.rests.shape[0])):
+        offset, stop = coordinates.rests[q, 0], coordinates.rests[q, 1]
+        begin, end = get_share(stop - offset, worker, n_workers)
+        if only < 0:
+            if coordinates.rests[q, 2]:
+                add_increases(group, services, round, offset + begin, offset + end)
+            else:
+                average(group, services, round, offset + begin, offset + end)
+            keep_nonnegative(group, offset + begin, offset + end)
+        copy_to_all(group, only if only >= 0 else 0, offset + begin, offset + end)
+
+
 @kernel
 def merge_coordinates(group: RoundGroup, services: MergeServices, worker: int, round: int) -> None:
     """Merge this worker's part of the features, and of the other values, per coordinate."""
@@ -187,13 +216,4 @@ def merge_coordinates(group: RoundGroup, services: MergeServices, worker: int, r
         start, width = coordinates.parts[p, 0], coordinates.parts[p, 1]
         keep_nonnegative(group, start + begin * width, start + end * width)
         copy_to_all(group, only if only >= 0 else 0, start + begin * width, start + end * width)
-    for q in range(U(coordinates.rests.shape[0])):
-        offset, stop = coordinates.rests[q, 0], coordinates.rests[q, 1]
-        begin, end = get_share(stop - offset, worker, n_workers)
-        if only < 0:
-            if coordinates.rests[q, 2]:
-                add_increases(group, services, round, offset + begin, offset + end)
-            else:
-                average(group, services, round, offset + begin, offset + end)
-            keep_nonnegative(group, offset + begin, offset + end)
-        copy_to_all(group, only if only >= 0 else 0, offset + begin, offset + end)
+    merge_rests(group, services, worker, round, only)
