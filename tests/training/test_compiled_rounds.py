@@ -195,14 +195,14 @@ def test_observers_receive_rounds_and_the_end():
 
 
 def test_an_error_before_the_first_round_ends_all_workers(monkeypatch):
-    run_worker = compiled_rounds.CompiledRounds._run_worker
+    prepare = compiled_rounds.CompiledRounds._prepare
 
     def fail(self, group, worker):
         if worker == 1:
             raise OSError("no rows")
-        return run_worker(self, group, worker)
+        return prepare(self, group, worker)
 
-    monkeypatch.setattr(compiled_rounds.CompiledRounds, "_run_worker", fail)
+    monkeypatch.setattr(compiled_rounds.CompiledRounds, "_prepare", fail)
     model = SGDClassifier(algorithm=LocalSGD(), engine="threads", n_jobs=3, max_iter=3, tol=None)
     with pytest.raises(OSError, match="no rows"):
         model.fit(X, Y)

@@ -204,6 +204,7 @@ class LocalSGD(SynchronousAlgorithm):
             holds_out=self._rule in PROBE_ROW_RULES,
             # a subclass may merge differently
             planned=self._planned if type(self) is LocalSGD else "",
+            outer_steps=not isinstance(self._outer, Mean),
             reports_visits=self._rule in COORDINATE_RULES,
         )
 
@@ -212,7 +213,7 @@ class LocalSGD(SynchronousAlgorithm):
         """The merge of rounds that can be planned; empty if budgets or shards depend on results or on the epoch."""
         settings = (self.seconds, self.deadline, self.balance, self.lengthen_after_epochs)
         depends = isinstance(self.sync_every, str) or any(setting is not None for setting in settings)
-        return PLANNED_RULES.get(self._rule, "") if isinstance(self._outer, Mean) and not depends else ""
+        return PLANNED_RULES.get(self._rule, "") if isinstance(self._outer, (Mean, Adaptive)) and not depends else ""
 
     def n_probe_rows(self, n_rows: int) -> int:
         learning = sample_rows(n_rows) if self._rule in PROBE_ROW_RULES else 0
@@ -269,7 +270,12 @@ class LocalSGD(SynchronousAlgorithm):
         return RULES["examples" if self._rule in COORDINATE_RULES else self._rule](fit_state, reports)
 
     def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
-        merged = merge_by_rule(self._rule, fit_state, reports)
+        return self.merge_planned(fit_state, reports, merge_by_rule(self._rule, fit_state, reports))
+
+    def is_due(self, fit_state: FitState, examples: int) -> bool:
+        return self._outer.is_due(fit_state, examples, fit_state.memory.outer_optimizer)
+
+    def merge_planned(self, fit_state: FitState, reports: Sequence[Report], merged: MergeResult) -> MergeResult:
         memory = self._update_memory(fit_state, reports)
         fractions = None
         if self.balance is not None:

@@ -131,6 +131,21 @@ class PlannedAlgorithm(Algorithm, Protocol):
         """
         ...
 
+    def is_due(self, fit_state: FitState, examples: int) -> bool:
+        """Return True if a merge of this many examples has to pass through :meth:`merge_planned` before the next round.
+
+        Called with the trait ``outer_steps`` only.  If False, the next round starts from the merge itself.
+        """
+        ...
+
+    def merge_planned(self, fit_state: FitState, reports: Sequence[Report], merged: MergeResult) -> MergeResult:
+        """Return what :meth:`Algorithm.merge` returns, from its mean or merge per coordinate ``merged``.
+
+        Called with the trait ``outer_steps`` only, for every round in turn.  Reports have counts and rates only.
+        Unless the merge is due, ``merged.state`` may be that of a later round, and the returned state is not used.
+        """
+        ...
+
 
 def is_planned(algorithm: Algorithm) -> TypeGuard[PlannedAlgorithm]:
     """Return True if the rounds of the algorithm can be planned."""

@@ -107,16 +107,17 @@ class GroupPool(WorkerPool, Protocol):
     progress: StoppableProgress
 
     def run_together(
-        self, functions: Sequence[Callable[[], object]], poll: Callable[[], None], brief: bool = False
+        self, functions: Sequence[Callable[[], Callable[[], object]]], poll: Callable[[], None], brief: bool = False
     ) -> None:
-        """Run ``functions[i]`` on worker ``i``, all at the same time, and wait for them.
+        """Run ``functions[i]()()`` on worker ``i``, all at the same time, and wait for them.
 
         Called by the training loop while no task runs.
 
         Arguments
         ---------
         functions : sequence of callable
-            One per worker.
+            One per worker.  Each prepares, and returns the function that works; the workers may wait for each other
+            only in the latter.
         poll : callable
             Called several times per second on the driver while the functions run.
         brief : bool

@@ -121,6 +121,9 @@ class AlgorithmTraits(NamedTuple):
         Merge of a round whose budgets depend on the cursors alone, modulo the rows of the shards: an average of states
         with the weights that :meth:`PlannedAlgorithm.merge_weights` returns, or an average per coordinate.  Rounds can
         then be planned before they run.  Empty: rounds depend on earlier results.
+    outer_steps : bool
+        True if the algorithm continues from planned merges, see :meth:`PlannedAlgorithm.merge_planned`.  Otherwise the
+        next round starts from the merge.
     """
 
     requires: frozenset[str] = frozenset()
@@ -133,6 +136,7 @@ class AlgorithmTraits(NamedTuple):
     reports_visits: bool = False
     may_overwrite_start: bool = False
     planned: str = ""
+    outer_steps: bool = False
 
 
 class TaskSpec(NamedTuple):

@@ -86,13 +86,23 @@ class SGDRun(RunningLoss, Protocol):
 
 
 class CompiledRoundsRun(SGDRun, Protocol):
-    """A run of a model with the capability ``"compiled_rounds"``."""
+    """A run of a model with the capability ``"compiled_rounds"``.
 
-    def run_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> int:
-        """Make the rounds of ``worker`` together with the other workers of the group, which run at the same time.
+    ``steps_per_tick`` is the increase of the schedule step per SGD step.  ``lists_features`` is True if merges per
+    coordinate need the features of the visited rows only.
+    """
+
+    @property
+    def steps_per_tick(self) -> float: ...
+
+    @property
+    def lists_features(self) -> bool: ...
+
+    def prepare_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> Callable[[], int]:
+        """Return a function that makes the rounds of ``worker``, while the other workers of the group make theirs.
 
         The run's state is the worker's row of ``group.states``.  Each round starts with the learning-rate scales of
-        the run as they then are, and has the bits of a task of its own.  Called once per epoch, with the same rows.
+        the run as they then are, and has the bits of a task of its own.  Prepared once per call, with the same rows.
 
         Arguments
         ---------
@@ -107,8 +117,8 @@ class CompiledRoundsRun(SGDRun, Protocol):
 
         Returns
         -------
-        int
-            Number of merged rounds.
+        callable
+            Returns the number of merged rounds.
         """
         ...
 

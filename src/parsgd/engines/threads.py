@@ -110,7 +110,7 @@ class ThreadGroupPool(ThreadWorkerPool, GroupPool):
         self.ended: SimpleQueue[BaseException | None] = SimpleQueue()
 
     def run_together(
-        self, functions: Sequence[Callable[[], object]], poll: Callable[[], None], brief: bool = False
+        self, functions: Sequence[Callable[[], Callable[[], object]]], poll: Callable[[], None], brief: bool = False
     ) -> None:
         last = len(functions) - brief
         for worker, function in enumerate(functions[:last]):
@@ -131,10 +131,13 @@ class ThreadGroupPool(ThreadWorkerPool, GroupPool):
         if errors:
             raise errors[0]
 
-    def _run_function(self, worker: int, function: Callable[[], object]) -> None:
+    def _run_function(self, worker: int, function: Callable[[], Callable[[], object]]) -> None:
         try:
             take_core(worker, self.cores)
-            function()
+            prepared = function()
+            # a thread that waited for its turn in Python may have moved
+            take_core(worker, self.cores)
+            prepared()
             self.ended.put(None)
         except BaseException as error:  # raised again by the driver
             self.ended.put(error)

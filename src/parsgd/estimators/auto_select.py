@@ -14,7 +14,7 @@ from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.core import Algorithm, Engine, EngineDefaults
 from parsgd.errors import InvalidArgumentError, TooFewRowsWarning
-from parsgd.estimators.cost_estimates import ProblemSize, costs_of, costs_on, rounds_of
+from parsgd.estimators.cost_estimates import ProblemSize, costs_on, rounds_of, thread_seconds
 from parsgd.model_io.packing import is_part
 from parsgd.registry import ALGORITHMS, ENGINES, resolve
 from parsgd.training.cost_model import fit_seconds, round_seconds
@@ -57,7 +57,10 @@ def choose_parts(estimator: Any, size: ProblemSize) -> tuple[Choice, Any]:
     part, n_jobs = _algorithm(estimator.algorithm, who), estimator.n_jobs
     # on shared memory there are no separate models to average
     averages = part is None or "shared_memory" not in part.traits.requires
-    n_workers, why = _engine_workers(engine, n_jobs, who) or count_workers(n_jobs, size, who, averages, engine)
+    is_limit = part is None and _on_threads(engine, size)
+    n_workers, why = _engine_workers(engine, n_jobs, who) or count_workers(
+        n_jobs, size, who, averages, engine, is_limit
+    )
     choice = choose_algorithm(estimator.algorithm if part is None else part, n_workers, why, size, who, engine)
     if engine is None:
         engine = choose_engine("auto", choice.n_workers, who, choice.algorithm.traits.requires)
@@ -85,20 +88,27 @@ def _algorithm(algorithm: Any, who: str) -> Algorithm | None:
 
 
 def count_workers(
-    n_jobs: int | None, size: ProblemSize, who: str, averages: bool = True, engine: Engine | None = None
+    n_jobs: int | None,
+    size: ProblemSize,
+    who: str,
+    averages: bool = True,
+    engine: Engine | None = None,
+    is_limit: bool = False,
 ) -> tuple[int, str]:
     """Return the number of workers and the reason; ``engine`` is None if it is still to be chosen.
 
-    A positive ``n_jobs`` is taken as is. With None or a negative value the count is limited by :func:`_limit`, by 2 ms
-    of work per worker, and by ``size.reason_against``. A small data set therefore gets the same count on every machine.
+    A positive ``n_jobs`` is taken as is, or is a limit if ``is_limit``: ``algorithm="auto"`` uses fewer threads where
+    more are predicted to take longer.  With None or a negative value the limit is that of :func:`_limit`.  Further
+    limits are 2 ms of work per worker, and ``size.reason_against``.  A small data set therefore gets the same count on
+    every machine.
     """
-    if n_jobs is not None and n_jobs > 0:
+    if n_jobs is not None and n_jobs > 0 and not is_limit:
         return int(n_jobs), f"n_jobs={n_jobs}"
     on_cluster = engine is not None and engine.on_cluster
     useful = int(size.epoch_seconds / _MIN_SECONDS_PER_WORKER)
     if useful <= 1 and n_jobs != 0 and not on_cluster:
         return 1, "one pass over these data is too short to divide among workers"
-    limit, why = _limit(n_jobs, who, engine)
+    limit, why = (n_jobs, f"n_jobs={n_jobs}") if n_jobs is not None and n_jobs > 0 else _limit(n_jobs, who, engine)
     if limit == 1:
         return 1, why
     # cluster data may exceed one machine's memory, so speed alone does not limit the count
@@ -175,20 +185,43 @@ def _fastest(limit: int, size: ProblemSize, engine: Engine | None) -> tuple[int,
     With K workers and adaptive steps a fit needs at most the passes of one worker, often fewer
     (docs/results/family.md). :func:`parsgd.plan` measures the difference.
     """
-    local = engine is None or engine.message_costs(size.n_parameters) is None
-    costs = costs_of(size, limit) if local else costs_on(engine, size, limit)
-
-    def predicted(n: int) -> float:
-        # with fewer rounds accuracy drops
-        rounds = max(rounds_of(costs, n, size), size.rounds(n)[1]) if n > 1 else 0
-        return fit_seconds(costs, n, 1.0, rounds, size.merge_seconds)
-
-    seconds = {n: predicted(n) for n in range(1, limit + 1)}
+    if _on_threads(engine, size):
+        seconds = {n: _thread_seconds(size, n) for n in range(1, limit + 1)}
+    else:
+        costs = costs_on(engine, size, limit)
+        rounds = {n: max(rounds_of(costs, n, size), size.rounds(n)[1]) for n in range(2, limit + 1)}
+        seconds = {1: costs.pass_s}
+        seconds |= {n: fit_seconds(costs, n, 1.0, rounds[n], size.merge_seconds) for n in rounds}
     best = min(seconds, key=lambda n: (seconds[n], n))
     if seconds[best] > _MAX_TIME_RATIO * seconds[1]:
-        merge_s = round_seconds(costs, 2, size.merge_seconds)
-        return 1, f"averages take about {1e3 * merge_s:.1f} ms each, one worker's pass {1e3 * seconds[1]:.1f} ms"
+        several = min(range(2, limit + 1), key=seconds.__getitem__)
+        why = f"one pass takes about {1e3 * seconds[1]:.1f} ms on one core"
+        return 1, f"{why}, and {1e3 * seconds[several]:.1f} ms with {several} workers"
     return best, f"one pass takes about {1e3 * size.epoch_seconds:.0f} ms on one core"
+
+
+def _on_threads(engine: Engine | None, size: ProblemSize) -> bool:
+    """Return True if workers share memory: threads, the serial engine, or an engine that is still to be chosen."""
+    if engine is None:
+        return True
+    if engine.on_cluster or engine.n_workers is not None:
+        return False
+    return engine.costs(size.n_rows, size.n_parameters) is None and engine.message_costs(size.n_parameters) is None
+
+
+def _thread_seconds(size: ProblemSize, n_workers: int) -> float:
+    """Return the predicted seconds of a pass on threads with the algorithm of :func:`_local_sgd`."""
+    return thread_seconds(size, n_workers, not _averages_plainly(size, n_workers))
+
+
+def _averages_plainly(size: ProblemSize, n_workers: int) -> bool:
+    """Return True if the workers' mean is as accurate as one worker, and faster than adaptive steps.
+
+    On sparse data two workers' mean has the test loss of one worker after the same passes (enron_spam, nycflights,
+    news20), and adaptive steps take long with many features.
+    """
+    limit = _MAX_TIME_RATIO * thread_seconds(size, 1)
+    return size.sparse and size.convex and n_workers == 2 and thread_seconds(size, 2) > limit
 
 
 def warn_of_few_rows(n_jobs: int | None, choice: Choice, n_rows: int) -> None:
@@ -244,6 +277,8 @@ def choose_algorithm(
 
 def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize, engine: Engine | None) -> Choice:
     """Choose local SGD with an adaptive outer optimizer, or one final average where merging takes too long."""
+    if _on_threads(engine, size):
+        return _local_sgd_on_threads(n_workers, why_workers, size)
     costs = costs_on(engine, size, n_workers)
     merge_s = round_seconds(costs, n_workers, size.merge_seconds)
     if size.convex and merge_s > costs.pass_s:
@@ -259,6 +294,17 @@ def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize, engine: Engi
     part = LocalSGD(
         sync_every=1.0 / rounds, outer_optimizer=Adaptive(size.n_probe_rows), lengthen_after_epochs=lengthen_after
     )
+    return Choice("local", why, part, n_workers)
+
+
+def _local_sgd_on_threads(n_workers: int, why_workers: str, size: ProblemSize) -> Choice:
+    """Choose local SGD whose rounds run in compiled code: merges are cheap, adaptive steps less so."""
+    rounds = size.rounds(n_workers)[0]
+    if _averages_plainly(size, n_workers):
+        why = f"average {rounds} times per pass ({why_workers})"
+        return Choice("local", why, LocalSGD(sync_every=1.0 / rounds), n_workers)
+    why = f"average {rounds} times per pass, with step lengths chosen on {size.n_probe_rows} rows ({why_workers})"
+    part = LocalSGD(sync_every=1.0 / rounds, outer_optimizer=Adaptive(size.n_probe_rows))
     return Choice("local", why, part, n_workers)
 
 

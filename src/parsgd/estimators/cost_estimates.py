@@ -11,6 +11,9 @@ from parsgd.training.cost_model import round_seconds
 
 # Rounds may add this fraction to the time: the accuracy is worth more (docs/results/family.md).
 _ROUNDS_SHARE = 0.25
+# On threads: passes of a typical fit, adaptive steps in it beyond one per pass, time to start and end it, and the
+# factor on the work of several workers, which share the memory.
+_PASSES, _MORE_STEPS, _START_SECONDS, _CONTENTION = 5, 2, 2.5e-3, 1.1
 
 
 class ProblemSize(ABC):
@@ -27,7 +30,10 @@ class ProblemSize(ABC):
     n_probe_rows : int
         Number of probe rows of an adaptive step.
     wake_seconds, epoch_seconds, merge_seconds : float
-        Approximate seconds per round, per pass on one core, and of the driver per merge with an adaptive step.
+        Approximate seconds per round that returns to Python, per pass on one core, and of the driver per merge with an
+        adaptive step.
+    compiled_merge_seconds : float
+        Approximate seconds per merge inside compiled code.
     """
 
     n_rows: int
@@ -38,6 +44,7 @@ class ProblemSize(ABC):
     wake_seconds: ClassVar[float]
     epoch_seconds: float
     merge_seconds: float
+    compiled_merge_seconds: float
 
     @abstractmethod
     def rounds(self, n_workers: int) -> tuple[int, int]:
@@ -81,3 +88,15 @@ def rounds_of(costs: CostModel, n_workers: int, size: ProblemSize) -> int:
     useful, minimum = size.rounds(n_workers)
     affordable = int(_ROUNDS_SHARE * part / merge_s) if merge_s > 0.0 else useful
     return min(useful, max(affordable, minimum if minimum * merge_s <= costs.pass_s else 1, 1))
+
+
+def thread_seconds(size: ProblemSize, n_workers: int, is_adaptive: bool = True) -> float:
+    """Return the predicted seconds of a pass with ``n_workers`` threads, whose rounds are compiled.
+
+    With ``is_adaptive`` it includes the adaptive steps between them.
+    """
+    if n_workers == 1:
+        return size.epoch_seconds
+    merges = size.rounds(n_workers)[0] * size.compiled_merge_seconds
+    steps = (1.0 + _MORE_STEPS / _PASSES) * size.merge_seconds if is_adaptive else 0.0
+    return _CONTENTION * size.epoch_seconds / n_workers + merges + steps + _START_SECONDS / _PASSES

@@ -94,28 +94,31 @@ def fit(
         message = shard_skew.skew_warning(shards, [worker_seed(seed, worker) for worker in range(n_workers)])
         if message is not None:
             warn(message, ShardSkewWarning)
-    progress = ProgressTracker(n_workers, source.n_rows * max_epochs, max_epochs)
-    loop = Loop(
-        model=model,
-        algorithm=algorithm,
-        source=source,
-        n_workers=n_workers,
-        seed=seed,
-        max_epochs=max_epochs,
-        stopping=(stopping or StoppingRule(tol=None)).fresh(),
-        shards=shards,
-        sample=sample,
-        state=model.init(seed) if state is None else state,
-        schedule_step=schedule_step,
-        progress=progress,
-        checkpointer=checkpointer,
-        epoch_callback=epoch_callback,
-    )
-    # the driver keeps no reference to the start state; only the loop and the last snapshot hold a state
-    del state
-    outcome = loop.resume(checkpointer) if checkpointer is not None else None
-    if outcome is None:
-        outcome = _run(loop, engine)
+    # BLAS calls of the driver leave BLAS threads spinning for some milliseconds, on the cores of the next round:
+    # 2 workers on covtype's 7 classes took twice as long
+    with blas_threads.one_thread() if model.uses_blas or n_workers > 1 else nullcontext():
+        progress = ProgressTracker(n_workers, source.n_rows * max_epochs, max_epochs)
+        loop = Loop(
+            model=model,
+            algorithm=algorithm,
+            source=source,
+            n_workers=n_workers,
+            seed=seed,
+            max_epochs=max_epochs,
+            stopping=(stopping or StoppingRule(tol=None)).fresh(),
+            shards=shards,
+            sample=sample,
+            state=model.init(seed) if state is None else state,
+            schedule_step=schedule_step,
+            progress=progress,
+            checkpointer=checkpointer,
+            epoch_callback=epoch_callback,
+        )
+        # the driver keeps no reference to the start state; only the loop and the last snapshot hold a state
+        del state
+        outcome = loop.resume(checkpointer) if checkpointer is not None else None
+        if outcome is None:
+            outcome = _run(loop, engine)
     progress.notify(loop.history[-1]["loss"], done=True)
     warn_diverged(outcome, loop.epochs)
     state = loop.best_state
@@ -130,10 +133,7 @@ def fit(
 def _run(loop: Loop, engine: Engine) -> Outcome:
     """Run the rounds on an open pool, and close the pool in every case."""
     progress, model = loop.progress, loop.model
-    # BLAS calls of the driver leave BLAS threads spinning for some milliseconds, on the cores of the next round:
-    # 2 workers on covtype's 7 classes took twice as long
-    alone = model.uses_blas or len(loop.shards) > 1
-    with interrupts.scope() as scope, blas_threads.one_thread() if alone else nullcontext():
+    with interrupts.scope() as scope:
         scope.hold(progress.halt)
         pool = engine.open(Work(loop.algorithm, model), loop.shards, progress)
         try:

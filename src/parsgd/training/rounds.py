@@ -25,7 +25,7 @@ from parsgd.core import (
     WorkerPool,
 )
 from parsgd.errors import Outcome, WorkersLostError
-from parsgd.training.compiled_rounds import CompiledRounds
+from parsgd.training.compiled.compiled_rounds import CompiledRounds
 from parsgd.training.fit_result import EpochCallback, Fit, one_shot_outcome
 from parsgd.training.loop_snapshot import restore_snapshot, take_snapshot
 from parsgd.training.reporting import history_entries

@@ -7,6 +7,7 @@ scale becomes 0.  With the adaptive schedule the scale is divided by 5 instead, 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -44,6 +45,16 @@ class StoppingRule:
     ) -> None:
         """Continue from the memory in a snapshot."""
         self.best, self.idle, self.scores, self.best_state = best, idle, list(scores), best_state
+
+    @property
+    def least_epochs(self) -> int:
+        """Number of epochs that can be run before the rule needs their results."""
+        if self.monitor is not None:
+            return 1
+        if self.tol is None:
+            return sys.maxsize
+        idle = 0 if self.idle is None else int(self.idle.max())
+        return max(self.patience - idle, 1)
 
     def update(self, objective: np.ndarray, state: np.ndarray, lr_scale: np.ndarray) -> bool:
         """Record an epoch's mean ``objective (n_outputs,)``.

@@ -1,7 +1,9 @@
 """Adaptive outer step: its length and the workers' learning rate follow the loss on a few probe rows.
 
 Averaging K workers divides the noise of their steps by K.  Their learning rates may therefore be up to K times the
-serial ones, if the serial rates are not too large already.  The method has five parts.
+serial ones, if the serial rates are not too large already.  The method decides after merges 1, 4, 16 and so on of the
+first pass and at the end of every pass; the merges between are plain means.  A displacement is that since the last
+decision.  The method has five parts.
 
 1. Workers start at ``lr_factor = min(model.max_lr_factor, 1 / (eta c |x|^2))`` times the serial rate at the same total
    number of examples.  ``c`` is the curvature of the loss and ``|x|^2`` the mean squared norm of the rows.
@@ -51,6 +53,8 @@ _MAX_FAILURES = 3
 _MIN_DECREASE = 0.003
 # Weight of the newest state in the mean, for rounds of equal length: (this + 1) / (round + this + 1).
 _DECAY = 8.0
+# The next decision is due after this many times as many examples, or at the end of the pass.
+_SPACING = 4
 # Rounds between two measurements of the curvature, which changes slowly.
 _CURVATURE_INTERVAL = 8
 # Largest fraction of the rows used as probe rows; more would cost more than a round.
@@ -62,7 +66,9 @@ class _Memory(NamedTuple):
 
     ``trust`` in the raised rates; ``workers`` that moved in the last round; ``mean`` of the states; ``decision`` and
     mean ``loss`` on the probe rows at the last state; ``failures`` in a row to extend rare features.  For linear models
-    also the results of :func:`_feature_stats` and the ``curvature`` of the loss.
+    also the results of :func:`_feature_stats` and the ``curvature`` of the loss.  Since the last decision: the state
+    ``start`` after it, the ``steps`` and ``examples`` of all workers, and whether the run of a worker ``exploded``.
+    The next decision is ``due`` at this number of examples, or at the end of the pass.
     """
 
     trust: float
@@ -76,6 +82,11 @@ class _Memory(NamedTuple):
     length: float
     values: float
     curvature: float
+    start: np.ndarray | None = None
+    steps: int = 0
+    examples: int = 0
+    exploded: bool = False
+    due: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,13 +148,33 @@ class Adaptive(PlainOuterOptimizer):
         assert has_linear_state(model)
         return float(model.rates(np.array(fit_state.schedule_step)))
 
+    def is_due(self, fit_state: FitState, examples: int, memory: _Memory) -> bool:
+        if not _has_probe_rows(fit_state):
+            return False
+        before, n_rows = fit_state.examples, max(fit_state.n_rows, 1)
+        return before + examples >= memory.due or (before + examples) // n_rows > before // n_rows
+
     def step(self, fit_state: FitState, reports: Sequence[Report], merged: MergeResult, memory: _Memory) -> OuterStep:
         if not _has_probe_rows(fit_state):
             return OuterStep(merged.state, memory)
+        examples = sum(report.examples for report in reports)
+        memory = memory._replace(
+            workers=int(np.count_nonzero(merged.weights)),
+            start=fit_state.state if memory.start is None else memory.start,
+            steps=memory.steps + sum(report.steps for report in reports),
+            examples=memory.examples + examples,
+            exploded=memory.exploded
+            or any(np.any(report.lr_scale < fit_state.task_of(report.worker).lr_scale) for report in reports),
+        )
+        if not self.is_due(fit_state, examples, memory):
+            return OuterStep(merged.state, memory, memory.mean)
         # after a diverged run, every loss is infinite
         with np.errstate(over="ignore", invalid="ignore"):
-            memory = memory._replace(workers=int(np.count_nonzero(merged.weights)))
-            return self._adapt(fit_state, reports, merged.state, memory)
+            step = self._adapt(fit_state, reports, merged.state, memory)
+        seen = fit_state.examples + examples
+        return step._replace(
+            memory=step.memory._replace(start=None, steps=0, examples=0, exploded=False, due=_SPACING * seen)
+        )
 
     def _adapt(self, fit_state: FitState, reports: Sequence[Report], merged: np.ndarray, memory: _Memory) -> OuterStep:
         line = _LineSearch(fit_state, memory, merged)
@@ -151,26 +182,24 @@ class Adaptive(PlainOuterOptimizer):
         state, decision, loss = line.at(factor), line.decision(factor), line.data_loss(factor)
         if memory.squares is not None and fit_state.round % _CURVATURE_INTERVAL == 0:
             memory = memory._replace(curvature=_curvature(fit_state, decision))
-        exploded = any(np.any(report.lr_scale < fit_state.task_of(report.worker).lr_scale) for report in reports)
-        if factor < _DEEP_CUT or exploded:
-            cut = _LARGEST_CUT if exploded else max(factor, _LARGEST_CUT)
+        if factor < _DEEP_CUT or memory.exploded:
+            cut = _LARGEST_CUT if memory.exploded else max(factor, _LARGEST_CUT)
             memory = memory._replace(trust=memory.trust * cut)
         elif memory.squares is not None and memory.failures < _MAX_FAILURES:
             further = self._extend_rare_features(fit_state, reports, line, factor, memory, memory.squares)
             memory = memory._replace(failures=memory.failures + 1 if further is None else 0)
             state, decision, loss = further or (state, decision, loss)
-        mean = self._mean(fit_state, reports, memory.mean, state)
+        seen = fit_state.examples + sum(report.examples for report in reports)
+        mean = self._mean(seen, memory, state)
         return OuterStep(state, memory._replace(decision=decision, loss=loss, mean=mean), mean, factor)
 
-    def _mean(
-        self, fit_state: FitState, reports: Sequence[Report], mean: np.ndarray | None, state: np.ndarray
-    ) -> np.ndarray:
-        if mean is None:
+    def _mean(self, seen: int, memory: _Memory, state: np.ndarray) -> np.ndarray:
+        """Return the mean of the states of all decisions, after ``seen`` examples."""
+        if memory.mean is None:
             return state
-        examples = sum(report.examples for report in reports)
-        share = examples / max(fit_state.examples + examples, 1)
+        share = memory.examples / max(seen, 1)
         newest = (_DECAY + 1.0) * share / (_DECAY * share + 1.0)
-        return merge_weights.weighted_sum([mean, state], np.array([1.0 - newest, newest]))
+        return merge_weights.weighted_sum([memory.mean, state], np.array([1.0 - newest, newest]))
 
     def _best_fraction(self, line: _LineSearch) -> float:
         """Return the fraction of the displacement to apply."""
@@ -203,7 +232,7 @@ class Adaptive(PlainOuterOptimizer):
         """
         n_workers, model, sample = memory.workers, fit_state.model, line.sample
         assert has_linear_state(model)
-        steps = sum(report.steps for report in reports) / n_workers
+        steps = memory.steps / n_workers
         lr_scale = float(fit_state.task_of(reports[0].worker).lr_scale.max())
         curvatures = memory.values * lr_scale * self._eta(fit_state) * memory.curvature * steps * squares
         move, best, least = line.move(), None, line.data_loss(factor)
@@ -213,7 +242,7 @@ class Adaptive(PlainOuterOptimizer):
             a = np.minimum(level * curvatures[seen], 50.0)
             ratio = -np.expm1(-n_workers * a) / np.maximum(-np.expm1(-a), 1e-30)
             factors[seen] = np.where(a < 1e-7, n_workers, ratio)
-            state = fit_state.state + model.scale_features(move, factors)
+            state = line.start + model.scale_features(move, factors)
             decision = model.decision(state, sample.x)
             loss = _inf_if_nan(model.mean_loss(decision, sample)[0])
             cost = loss + _MIN_DECREASE * (rank + 1) * abs(loss)
@@ -224,34 +253,31 @@ class Adaptive(PlainOuterOptimizer):
 
 
 class _LineSearch:
-    """Loss along the line from the previous state to the merged one.
+    """Loss along the line from the state after the last decision to the merged one.
 
     Decisions and loss at the start are known.  Most displacements are applied whole; this takes one evaluation of the
     probe rows at the end point, for its loss and a lower bound on the loss before it.
     """
 
     def __init__(self, fit_state: FitState, memory: _Memory, merged: np.ndarray):
-        self.fit_state, self.model, self.sample, self.merged = (
-            fit_state,
-            _model(fit_state),
-            _probe_rows(fit_state),
-            merged,
-        )
+        self.model, self.sample, self.merged = _model(fit_state), _probe_rows(fit_state), merged
         self.is_linear = has_linear_state(self.model)
-        self.states = {0.0: fit_state.state, 1.0: merged}
+        assert memory.start is not None
+        self.start: np.ndarray = memory.start
+        self.states = {0.0: self.start, 1.0: merged}
         assert memory.decision is not None
         self.decisions = {0.0: memory.decision, 1.0: self.model.decision(merged, self.sample.x)}
         loss, gradient = self.model.mean_loss(self.decisions[1.0], self.sample)
         self.data_losses, self.gradient = {0.0: memory.loss, 1.0: _inf_if_nan(loss)}, gradient
-        self.penalty = self.model.penalty_value(fit_state.state)
+        self.penalty = self.model.penalty_value(self.start)
 
     def move(self) -> np.ndarray:
-        return self.merged - self.fit_state.state
+        return self.merged - self.start
 
     def at(self, part: float) -> np.ndarray:
         """Return the state after this fraction of the displacement."""
         if part not in self.states:
-            ends, weights = [self.fit_state.state, self.merged], np.array([1.0 - part, part])
+            ends, weights = [self.start, self.merged], np.array([1.0 - part, part])
             self.states[part] = merge_weights.weighted_sum(ends, weights)
         return self.states[part]
 
@@ -273,7 +299,7 @@ class _LineSearch:
     def penalty_change(self, part: float) -> float:
         """Return the change of the penalty, at most 0; infinite if the penalty is not finite."""
         if self.is_linear:
-            penalty = self.model.penalty_value(self.fit_state.state, self.merged, part)
+            penalty = self.model.penalty_value(self.start, self.merged, part)
         else:
             penalty = self.model.penalty_value(self.at(part))
         return min(penalty - self.penalty, 0.0) if np.isfinite(penalty) else np.inf

@@ -41,8 +41,10 @@ class OuterOptimizer(Protocol):
     ``requires`` are the capabilities that it requires of the model.  ``init_memory`` returns its first memory and
     ``n_probe_rows`` the number of probe rows it needs.  ``lr_factor`` is a factor on the workers' learning rates, at
     most the number of workers.  ``schedule_step_size`` is the schedule increment per worker step.  ``step`` starts from
-    ``merged``, the result of the merge rule.  ``raises_rates`` is True if ``lr_factor`` may exceed 1.  A worker with a
-    diverged run then repeats it without the factor, and its report carries the smaller ``lr_scale``.
+    ``merged``, the result of the merge rule.  ``is_due`` returns whether a merge of so many examples needs ``step``
+    before the next round; otherwise ``step`` may be called later, and does not change the state.  ``raises_rates`` is
+    True if ``lr_factor`` may exceed 1.  A worker with a diverged run then repeats it without the factor, and its report
+    carries the smaller ``lr_scale``.
     """
 
     @property
@@ -58,6 +60,8 @@ class OuterOptimizer(Protocol):
     def lr_factor(self, fit_state: FitState, memory: Any) -> float: ...
 
     def schedule_step_size(self, n_workers: int) -> float: ...
+
+    def is_due(self, fit_state: FitState, examples: int, memory: Any) -> bool: ...
 
     def step(self, fit_state: FitState, reports: Sequence[Report], merged: MergeResult, memory: Any) -> OuterStep: ...
 
@@ -79,6 +83,9 @@ class PlainOuterOptimizer:
 
     def schedule_step_size(self, n_workers: int) -> float:
         return 1.0
+
+    def is_due(self, fit_state: FitState, examples: int, memory: Any) -> bool:
+        return True
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,14 @@ from parsgd.estimators.cost_estimates import ProblemSize
 _SECONDS_PER_DENSE_VALUE, _SECONDS_PER_SPARSE_VALUE, _SECONDS_PER_ROW = 0.7e-9, 2.5e-9, 20e-9
 # Outputs read the row together: 16 of them double its time.
 _OUTPUTS_THAT_DOUBLE = 16
-# Per round: waking the workers and waiting for the last; per parameter: copying, merging and sending the state.
-_SECONDS_PER_ROUND, _SECONDS_PER_MERGED_PARAMETER = 0.5e-3, 7e-9
-# Cost of an adaptive step per probe row: per value, and per loss. More outputs slow the probe more than the kernels.
-# Measured on the five linear sets of docs/results/family.md, rounded.
-_SECONDS_PER_SPARSE_PROBE, _SECONDS_PER_DENSE_PROBE, _SECONDS_PER_LOSS = 4e-9, 1e-9, 40e-9
+# Per round: waking the workers and waiting for the last.
+_SECONDS_PER_ROUND = 0.5e-3
+# The same in compiled code.
+_SECONDS_PER_COMPILED_ROUND, _SECONDS_PER_COMPILED_PARAMETER = 3e-5, 1e-9
+# Adaptive step: in Python, per parameter, per value of a probe row, and per loss. More outputs slow the probe more than
+# the kernels. Measured on generated rows of 1 to 10 outputs and 54 to 600,000 parameters, rounded.
+_SECONDS_PER_STEP, _SECONDS_PER_STEP_PARAMETER = 2.2e-3, 16e-9
+_SECONDS_PER_SPARSE_PROBE, _SECONDS_PER_DENSE_PROBE, _SECONDS_PER_LOSS = 4e-9, 1e-9, 150e-9
 _PROBE_OUTPUTS_THAT_DOUBLE = 4
 # With a thousand rows per worker no accuracy was lost, on synthetic data and on those of docs/results/family.md; with
 # 336, digits lost 0.8 points.
@@ -56,7 +59,11 @@ class LinearSize(ProblemSize):
         values = self.n_values / max(self.n_rows, 1) * (1.0 + (self.n_outputs - 1) / _PROBE_OUTPUTS_THAT_DOUBLE)
         per_value = _SECONDS_PER_SPARSE_PROBE if self.sparse else _SECONDS_PER_DENSE_PROBE
         probing = self.n_probe_rows * (values * per_value + self.n_outputs * _SECONDS_PER_LOSS)
-        return self.n_parameters * _SECONDS_PER_MERGED_PARAMETER + probing
+        return _SECONDS_PER_STEP + self.n_parameters * _SECONDS_PER_STEP_PARAMETER + probing
+
+    @property
+    def compiled_merge_seconds(self) -> float:
+        return _SECONDS_PER_COMPILED_ROUND + self.n_parameters * _SECONDS_PER_COMPILED_PARAMETER
 
     def reason_against(self, n_workers: int) -> str | None:
         rows = self.n_rows // n_workers

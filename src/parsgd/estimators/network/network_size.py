@@ -11,15 +11,16 @@ from parsgd.estimators.cost_estimates import ProblemSize
 # round: benchmarks/figures/networks.py, rounded. Work per stored value for one unit of the first layer: measured once,
 # on 20,000 sparse rows of 75 values and 100 units.
 _FLOPS, _SECONDS_PER_SLOT, _SECONDS_PER_STEP, _SECONDS_PER_SPARSE_UNIT = 80e9, 0.5e-9, 5e-6, 0.3e-9
-_SECONDS_PER_NETWORK_ROUND, _SECONDS_PER_NETWORK_PARAMETER = 0.8e-3, 4e-9
+_SECONDS_PER_NETWORK_ROUND = 0.8e-3
+# Merges in compiled code, and adaptive steps in Python and per parameter: generated rows, 3,600 and 203,000 weights.
+_SECONDS_PER_COMPILED_ROUND, _SECONDS_PER_COMPILED_PARAMETER = 5e-5, 2e-9
+_SECONDS_PER_ADAPTIVE_STEP, _SECONDS_PER_NETWORK_PARAMETER = 2.2e-3, 8e-9
 # Minimum steps of a network's worker between two merges: a cautious guess.
 _MIN_STEPS = 10
 # Merges per pass of networks, per worker and in total: docs/results/family.md.
 _ROUNDS_PER_WORKER, _MIN_ROUNDS, _MAX_ROUNDS = 5, 10, 100
 # Two workers on 10,000 rows, 1000-900-10: 30,700 rows per second with 500 probe rows, 37,400 with 100, 42,300 without.
 _ROWS_PER_PROBE_ROW, _MIN_PROBE_ROWS, _MAX_PROBE_ROWS = 100, 100, 500
-# A merge may take this fraction of a worker's pass through a network; beyond it a second worker is not worth it.
-_MAX_MERGE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,11 @@ class NetworkSize(ProblemSize):
     def merge_seconds(self) -> float:
         # at most two probes, forward only
         probing = 4.0 * self.n_probe_rows * sum(i * o for i, o in pairwise(self.layers)) / _FLOPS
-        return self.n_parameters * _SECONDS_PER_NETWORK_PARAMETER + probing
+        return _SECONDS_PER_ADAPTIVE_STEP + self.n_parameters * _SECONDS_PER_NETWORK_PARAMETER + probing
+
+    @property
+    def compiled_merge_seconds(self) -> float:
+        return _SECONDS_PER_COMPILED_ROUND + self.n_parameters * _SECONDS_PER_COMPILED_PARAMETER
 
     @property
     def _weights(self) -> int:
@@ -81,8 +86,4 @@ class NetworkSize(ProblemSize):
         steps = self.n_rows / self.batch_size / n_workers
         if steps < _MIN_STEPS:
             return f"a worker would make {steps:.0f} steps per pass: too few between averages"
-        part, merge_s = self.epoch_seconds / n_workers, self.wake_seconds + self.merge_seconds
-        if merge_s > _MAX_MERGE_SHARE * part:
-            times = f"about {1e3 * merge_s:.1f} ms, a worker's pass {1e3 * part:.1f} ms"
-            return f"an average takes {times}: the speedup would be small, and few rows cost accuracy"
         return None

@@ -34,9 +34,9 @@ from parsgd.kernels.lowlevel.system_calls import (
 )
 from parsgd.kernels.rounds.listed_features import (
     clear_list,
-    finish_listed,
     list_features,
     merge_listed_features,
+    send_features,
     sum_listed_visits,
 )
 from parsgd.kernels.rounds.merges import (
@@ -53,21 +53,22 @@ U = np.uint64
 _CHUNK_NS = 10_000_000
 # A core that was offered for longer than this is wanted by another program.
 _TAKEN_NS = 100_000
-# Offers, a microsecond each on an idle core, after which a waiting worker sleeps, and for how long.
-_MAX_YIELDS, _SLEEP_US = 1000, 20
+# Offers, up to a microsecond each on an idle core, after which a waiting worker sleeps, and for how long.  It may wake
+# 200 microseconds later, and the others then wait for it.
+_MAX_YIELDS, _SLEEP_US = 20_000, 20
 
 
 class Services(NamedTuple):
     """Addresses of the functions that a round calls, and the work arrays of a merge.
 
-    ``count_address``: of ``count_visits``, 0 if merges do not need visits.  ``list_address``, ``finish_address``: of
-    ``list_features`` and ``finish_listed``, 0 if every worker has a whole state.
+    ``count_address``: of ``count_visits``, 0 if merges do not need visits.  ``list_address``, ``send_address``: of
+    ``list_features`` and ``send_features``, 0 if every worker has a whole state.
     """
 
     merge_address: int
     count_address: int
     list_address: int
-    finish_address: int
+    send_address: int
     clock_address: int
     yield_address: int
     sleep_address: int
@@ -92,7 +93,7 @@ def make_listing_services(
     services = _make_services(group, coordinate_services(group)._replace(decay=decay), merge_listed_features)
     return services._replace(
         list_address=kernel_address(list_features, (group, 0, rows[0], order, 0, 0, applied_penalty)),
-        finish_address=kernel_address(finish_listed, (group, decay, 0, applied_penalty)),
+        send_address=kernel_address(send_features, (group, decay, 0, applied_penalty)),
     )
 
 

@@ -52,7 +52,7 @@ class LinearRun(NamedTuple):
 
 
 @inlined
-def begin(run: LinearRun, schedule_step: float) -> None:
+def begin(run: LinearRun, schedule_step: float, lr_factor: float) -> None:
     """Start from unscaled weights."""
     lanes = run.lanes
     lanes[:] = 0.0
@@ -60,7 +60,7 @@ def begin(run: LinearRun, schedule_step: float) -> None:
         lanes[U(SCALE), k] = 1.0
     for k in range(U(run.intercept.shape[0])):
         lanes[U(SCHEDULE_STEP), k], lanes[U(RUN_LOSS_FACTOR), k] = schedule_step, 1.0
-        lanes[U(INTERCEPT), k], lanes[U(LR_SCALE), k] = run.intercept[k], run.lr_scale[k]
+        lanes[U(INTERCEPT), k], lanes[U(LR_SCALE), k] = run.intercept[k], run.lr_scale[k] * lr_factor
     for k in range(U(run.penalty.shape[0])):
         lanes[U(TOTAL_PENALTY), k] = run.penalty[k]
     for k in range(U(run.intercept_squares.shape[0])):
@@ -97,7 +97,7 @@ def finish_listed_weights(group: RoundGroup, services: Services, worker: int, ro
         group.coordinates.shrinkage[U(worker), k] = 0.0 if is_free else run.lanes[field, k]
         total += 0.0 * run.lanes[U(INTERCEPT), k] + 0.0 * run.lanes[U(INTERCEPT_SQUARES), k]
         total += 0.0 * group.coordinates.shrinkage[U(worker), k]
-    finite = call_kernel_for_count(services.finish_address, (group, decay, worker, run.applied_penalty))
+    finite = call_kernel_for_count(services.send_address, (group, decay, worker, run.applied_penalty))
     group.finite[U(worker), U(round)] = finite if total == 0.0 else 0
 
 
@@ -137,7 +137,7 @@ def run_linear_rounds(
             list_round(group, services, worker, round, rows[0], order, run.applied_penalty)
         else:
             run.applied_penalty[:] = 0.0
-        begin(run, group.schedule_steps[U(round)])
+        begin(run, group.schedule_steps[U(round)], group.lr_factors[U(round)])
         chunk = make_steps(group, services, worker, round, chunk, step_address, rows, order, step_arguments)
         if services.list_address != 0:
             finish_listed_weights(group, services, worker, round, run)

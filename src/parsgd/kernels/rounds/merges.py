@@ -12,7 +12,7 @@ import numpy as np
 
 from parsgd.core.round_group import ROW, RoundGroup
 from parsgd.kernels.coordinate_sums import add_by_visits, add_moves, add_visits, store_by_visits
-from parsgd.kernels.lowlevel.compiling import inlined, kernel, kernel_address
+from parsgd.kernels.lowlevel.compiling import exact, inlined, kernel, kernel_address
 from parsgd.kernels.lowlevel.extremes import smaller
 from parsgd.kernels.lowlevel.routines import call_kernel
 from parsgd.kernels.weighted_sum import add_weighted
@@ -35,6 +35,35 @@ class Decay(NamedTuple):
     l2: float
 
 
+class Union(NamedTuple):
+    """Work arrays of one worker for the features that it merges.
+
+    ``slots (n_features,)``: place of a feature in the others, 0 if no worker has sent it.  ``features``, ``total``:
+    the feature, and its visits by all workers.  ``sums``: sums of its values.  ``places``: slots of the features sent.
+    """
+
+    slots: np.ndarray
+    features: np.ndarray
+    total: np.ndarray
+    sums: np.ndarray
+    places: np.ndarray
+
+
+def make_union(group: RoundGroup) -> Union:
+    """Allocate the work arrays of one worker; of length 1 or 0 if workers do not list features."""
+    coordinates = group.coordinates
+    n_workers, integer = len(coordinates.sent), coordinates.sent.dtype
+    n_owned = coordinates.sent.shape[2] if n_workers else 0
+    widest = int(coordinates.parts[:, 1].max(initial=1))
+    return Union(
+        slots=np.zeros(coordinates.visits.shape[1] if n_workers else 0, dtype=integer),
+        features=np.empty(n_owned + 1, dtype=integer),
+        total=np.zeros(n_owned + 1),
+        sums=np.zeros((n_owned + 1) * widest),
+        places=np.empty((n_workers, n_owned), dtype=integer),
+    )
+
+
 class MergeServices(NamedTuple):
     """Addresses of the functions that sum, and work arrays; ``total`` is empty for means."""
 
@@ -47,13 +76,14 @@ class MergeServices(NamedTuple):
     sums: np.ndarray
     total: np.ndarray
     decay: Decay
+    union: Union
 
 
 def mean_services(group: RoundGroup) -> MergeServices:
     """Return what :func:`merge_means` needs."""
     sums, state = np.zeros(_BLOCK), group.states[0]
     add, put = kernel_address(add_weighted, (sums, state, 0, 0, 1.0)), kernel_address(store_sum, (sums, state, 0, 0))
-    return MergeServices(add, put, 0, 0, 0, 0, sums, sums[:0], Decay(-1, 0.0, 1.0))
+    return MergeServices(add, put, 0, 0, 0, 0, sums, sums[:0], Decay(-1, 0.0, 1.0), make_union(group))
 
 
 def coordinate_services(group: RoundGroup) -> MergeServices:
@@ -101,7 +131,7 @@ def get_share(n: int, worker: int, n_workers: int) -> tuple[int, int]:
     return smaller(worker * per_worker, n), n if worker == n_workers - 1 else smaller((worker + 1) * per_worker, n)
 
 
-@inlined
+@exact
 def average(group: RoundGroup, services: MergeServices, round: int, start: int, stop: int) -> None:
     """Write the weighted mean of ``states[:, start:stop]`` to the first state."""
     at = start
@@ -125,7 +155,7 @@ def merge_means(group: RoundGroup, services: MergeServices, worker: int, round: 
     copy_to_all(group, only if only >= 0 else 0, start, stop)
 
 
-@inlined
+@exact
 def add_increases(group: RoundGroup, services: MergeServices, round: int, start: int, stop: int) -> None:
     """Write the base plus the increases of all workers of ``states[:, start:stop]`` to the first state."""
     base, out = group.coordinates.base, group.states[U(0)]

@@ -89,7 +89,7 @@ class Linear:
             return {}
         return {"shared_steps": why}
 
-    @property
+    @cached_property
     def capabilities(self) -> frozenset[str]:
         offered = _CAPABILITIES - self.unavailable.keys()
         # averages of iterates, steps whose number depends on the data, and code that may raise
@@ -356,6 +356,8 @@ class Linear:
 
         The shape is ``(n_rows, n_outputs)``, or one column for a single output and for softmax.
         """
+        if set(self.positive) == set(self.negative) == {1.0}:
+            return np.repeat(weight[:, None], 1 if self.described_loss.joint else self.n_outputs, axis=1)
         positive, negative = np.asarray(self.positive), np.asarray(self.negative)
         if self.described_loss.joint:
             return (weight * positive[y])[:, None]

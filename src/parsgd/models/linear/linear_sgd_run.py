@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,7 +136,15 @@ class LinearSGDRun:
         state = (self.coef, self.mean, self.paid, self.buffer, self.scratch, tiny, self.lanes)
         return (*state, hyperparams, *self.shared)
 
-    def run_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> int:
+    @property
+    def steps_per_tick(self) -> float:
+        return self.hyperparams.steps_per_tick
+
+    @property
+    def lists_features(self) -> bool:
+        return self.model.sparse
+
+    def prepare_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> Callable[[], int]:
         kernels = first_use.kernels("rounds.linear_rounds")
         if self.prepared is None:
             kernel_address = first_use.kernels("lowlevel.compiling").kernel_address
@@ -144,14 +153,14 @@ class LinearSGDRun:
             step_address = kernel_address(self.kernel, (*rows, order, 0, 0, *step))
             run = self._compiled_run(kernels, kernel_address, hyperparams)
             barrier = first_use.kernels("rounds.barrier")
-            if self.model.sparse and group.coordinates.rule:
+            if self.lists_features and group.coordinates.rule:
                 run = run._replace(merged_coef=self.model.part(group.coordinates.base, "coef"))
                 decay = barrier.Decay(self._squares_start, hyperparams.l1_ratio, 1.0 - hyperparams.l1_ratio)
                 services = barrier.make_listing_services(group, tuple(rows), order, run.applied_penalty, decay)
             else:
                 services = barrier.make_services(group, tuple(rows), order)
             self.prepared = services, worker, step_address, tuple(rows), step, hyperparams, run
-        return kernels.run_linear_rounds(group, order, *self.prepared)
+        return partial(kernels.run_linear_rounds, group, order, *self.prepared)
 
     def _compiled_run(self, kernels: Any, kernel_address: Callable[..., int], hyperparams: Hyperparams) -> Any:
         """Return the run in the form that compiled rounds take."""

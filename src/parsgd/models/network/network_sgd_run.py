@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,16 @@ class NetworkSGDRun:
         """Return the kernel's arguments after the rows and their order."""
         return (*self.parts, self.buffers, self.layout, hyperparams, self.run_state, self.shared_scalars)
 
-    def run_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> int:
+    @property
+    def steps_per_tick(self) -> float:
+        return 1.0
+
+    @property
+    def lists_features(self) -> bool:
+        # a solver's momentum moves all weights
+        return False
+
+    def prepare_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> Callable[[], int]:
         kernels, steps = map(first_use.kernels, ("rounds.network_rounds", "network.network_steps"))
         if self.prepared is None:
             kernel_address = first_use.kernels("lowlevel.compiling").kernel_address
@@ -113,7 +123,7 @@ class NetworkSGDRun:
             )
             services = first_use.kernels("rounds.barrier").make_services(group, tuple(rows), order)
             self.prepared = services, worker, step_address, tuple(rows), step, run
-        return kernels.run_network_rounds(group, order, *self.prepared)
+        return partial(kernels.run_network_rounds, group, order, *self.prepared)
 
     @property
     def _needs_norms(self) -> bool:

@@ -83,7 +83,7 @@ def _check_rounds(model: core.CompiledRoundsModel, rows: Rows) -> None:
     )
     group.schedule_steps[:] = 1.0, 1.0 + half // model.batch_size
     run = model.sgd_run(states[0, : state.size], 1.0, lr_scale, SEED)
-    must(run.run_rounds(rows, order, group, 0) == 2, "run_rounds must return the number of merged rounds.")
+    must(run.prepare_rounds(rows, order, group, 0)() == 2, "Compiled rounds must return the number of merged rounds.")
     for (start, stop), schedule_step in zip(spans[0].tolist(), group.schedule_steps, strict=True):
         reference = model.sgd_run(state, schedule_step, lr_scale, SEED)
         reference.run(rows, order, start, stop)

@@ -1,18 +1,19 @@
 """Rounds inside compiled code: the workers of one process run, wait for each other and merge without Python in between.
 
-The driver plans the rounds until the end of the epoch, starts all workers, and looks at their counters from time to
+The driver plans the rounds until the next decision, starts all workers, and looks at their counters from time to
 time.  Afterwards it records each round as if it had merged the reports itself.  The results have the same bits.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,17 +22,15 @@ from parsgd.core import (
     CompiledRoundsModel,
     CompiledRoundsRun,
     GroupPool,
+    MergeResult,
     PlannedAlgorithm,
     ProgressCallback,
-    Report,
     RowBlock,
     Shard,
     Task,
     WorkerPool,
     has_compiled_rounds,
-    has_features,
     is_planned,
-    rest_slices,
 )
 from parsgd.core.round_group import (
     EXAMPLES,
@@ -42,16 +41,12 @@ from parsgd.core.round_group import (
     LOSS_FACTOR,
     PAUSE,
     PENALTY_SUM,
-    Coordinates,
     RoundGroup,
-    make_coordinates,
-    make_round_group,
-    make_states,
 )
 from parsgd.errors import Outcome, diverged
+from parsgd.training.compiled.round_plans import Plan, Planner, reset
 from parsgd.training.loop_snapshot import take_snapshot
 from parsgd.training.reporting import history_entries
-from parsgd.training.schedule_advance import schedule_advance
 
 if TYPE_CHECKING:
     from parsgd.training.rounds import Loop
@@ -59,24 +54,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # More states are summed in a tree (parsgd.utils.tree_reduce).
 _MAX_WORKERS = 16
-# Values read in the first call of the steps, about a millisecond.
-_FIRST_CHUNK_VALUES = 200_000
-# Readings of a counter before a waiting worker offers its core: some 20 microseconds.
-_SPINS = 2000
 # Shorter calls may occupy the driver's thread, in which Python handles Ctrl-C.
 _BRIEF_SECONDS = 0.02
 # Seconds after which rounds return to the driver if observers wait for them.
 _PAUSE_SECONDS = 0.1
-
-
-class Plan(NamedTuple):
-    """Rounds from given cursors to the end of the epoch, for ``K`` workers.
-
-    The spans of ``group`` count from each worker's cursor.  ``advances``: increase of the schedule step in each round.
-    """
-
-    group: RoundGroup
-    advances: list[float]
 
 
 @dataclass
@@ -89,13 +70,15 @@ class CompiledRounds:
     algorithm: PlannedAlgorithm
 
     def __post_init__(self) -> None:
-        self.plans: dict[tuple[int, ...], Plan] = {}
-        self.zero: np.ndarray = np.zeros(self.model.n_outputs)
-        self.states: np.ndarray = make_states(self.loop.state, self.loop.n_workers)
+        self.planner: Planner = Planner(self.loop, self.model, self.algorithm)
         self.lr_scale: np.ndarray = self.loop.lr_scale.copy()
-        self.runs: dict[int, CompiledRoundsRun] = {}
-        # duration of the last call
-        self.seconds: float = math.inf
+        self.planner.states[0, : self.loop.state.size] = self.loop.state
+        self.runs: dict[int, CompiledRoundsRun] = {0: self._make_run(0)}
+        self.planner.use(self.runs[0])
+        # of the last call; at first a rough estimate
+        self.seconds_per_visit: float = 2e-9 * self.planner.cost
+        # after a diverged round that the algorithm repeats at smaller rates
+        self.has_given_up: bool = False
 
     @classmethod
     def of(cls, loop: Loop, pool: WorkerPool) -> CompiledRounds | None:
@@ -121,113 +104,57 @@ class CompiledRounds:
         return None
 
     def run(self) -> Outcome | None:
-        """Run rounds until the epoch ends, or observers wait; return the outcome if the fit has ended.
+        """Run rounds until a decision, or until observers wait; return the outcome if the fit has ended.
 
         With a checkpointer, one round.
         """
         loop = self.loop
+        if self.has_given_up:
+            return loop.run_round(self.pool)
         if loop.checkpointer is not None:
             loop.checkpointer.offer(take_snapshot(loop, loop.now() - loop.began))
-        plan = self._plan()
-        group, steps = plan.group, itertools.accumulate(plan.advances, initial=loop.schedule_step)
-        group.schedule_steps[:] = [math.ceil(step - 1e-9) for step in itertools.islice(steps, len(plan.advances))]
-        group.control[:] = 0
-        group.states[:, : group.size] = loop.state
-        if group.coordinates.rule:
-            group.coordinates.base[:] = loop.state
+        plan = self.planner.plan()
+        group = plan.group
         self.lr_scale[:] = loop.lr_scale
         # a checkpoint may be due after any round
         group.control[PAUSE] = loop.checkpointer is not None
         began = loop.now()
         merged = self._run_together(group)
-        self.seconds = loop.now() - began
-        return self._record(plan, merged, began)
-
-    def _plan(self) -> Plan:
-        """Plan the rounds from the present cursors; plans repeat with every epoch."""
-        loop = self.loop
-        key = (loop.examples - loop.n_rows * loop.epochs, *map(_modulo, loop.cursors, loop.shard_rows))
-        if key not in self.plans:
-            self.plans[key] = self._make_plan()
-        return self.plans[key]
-
-    def _make_plan(self) -> Plan:
-        loop, size = self.loop, self.loop.model.batch_size
-        cursors, examples = list(loop.cursors), loop.examples
-        rows: list[list[int]] = []
-        fit_state = loop.fit_state()
-        while examples < loop.n_rows * (loop.epochs + 1):
-            now = replace(fit_state, cursors=tuple(cursors), examples=examples)
-            budgets = [self.algorithm.next_task(now, worker).budget.examples for worker in range(loop.n_workers)]
-            rows.append(budgets)
-            cursors = [cursor + budget for cursor, budget in zip(cursors, budgets, strict=True)]
-            examples += sum(budgets)
-        counts = np.array(rows, dtype=np.int64)
-        steps, ends = -(-counts // size), np.cumsum(counts, axis=0).T
-        weights = np.empty(counts.shape)
-        advances: list[float] = []
-        task = Task(0, 0, loop.state, 0, Budget(0))
-        for number, (made, visited) in enumerate(zip(steps.tolist(), counts.tolist(), strict=True)):
-            reports = [self._report(worker, made[worker], visited[worker]) for worker in range(loop.n_workers)]
-            weights[number] = self.algorithm.merge_weights(fit_state, reports)
-            advances.append(schedule_advance(reports, [task] * len(reports), weights[number], loop.n_workers, False))
-        cost = max(max(shard.cost for shard in loop.shards) * self.model.n_outputs, 1.0)
-        group = make_round_group(
-            self.states,
-            loop.state.size,
-            self.model.n_outputs,
-            np.stack([ends - counts.T, ends], axis=2),
-            weights,
-            chunk=max(size, int(_FIRST_CHUNK_VALUES / cost) // size * size),
-            batch_size=size,
-            spins=_SPINS,
-            coordinates=self._make_coordinates(len(counts), int(counts.max())),
-        )
-        return Plan(group, advances)
-
-    def _make_coordinates(self, n_rounds: int, most_examples: int) -> Coordinates:
-        """Allocate what merges per coordinate need, for rounds of at most ``most_examples`` per worker."""
-        model, size, n_workers = self.model, self.loop.state.size, self.loop.n_workers
-        rule = ("mean", "coordinate", "touched").index(self.algorithm.traits.planned)
-        if not rule or not has_features(model):
-            return make_coordinates(0, self.loop.state, n_workers, n_rounds)
-        added, bounds = model.additive, model.nonnegative
-        return make_coordinates(
-            rule,
-            self.loop.state,
-            n_workers,
-            n_rounds,
-            model.n_features,
-            model.n_outputs,
-            most_examples,
-            [(part.start, part.width, int(part.is_sum)) for part in model.feature_parts],
-            [(rest.start, rest.stop, int(added.start <= rest.start < added.stop)) for rest in rest_slices(model, size)],
-            (bounds.start, bounds.stop),
-        )
-
-    def _report(self, worker: int, steps: int, examples: int) -> Report:
-        """Return a report with counts only."""
-        zero = self.zero
-        return Report(worker, 0, zero[:0], steps, examples, zero, zero, 0.0, 1.0 + steps, zero)
+        self.seconds_per_visit = (loop.now() - began) / max(int(group.visited[:, :merged].max(initial=0)), 1)
+        wrong = _find_divergence(group, merged)
+        if wrong is None or not self.planner.has_outer_steps:
+            return self._record(plan, merged, began)
+        # the algorithm repeats a diverged run at smaller rates, in an ordinary round after the good ones
+        self.has_given_up = True
+        if wrong[0] == 0:
+            return loop.run_round(self.pool)
+        reset(group, loop.state)
+        shorter = group._replace(schedule_steps=group.schedule_steps[: wrong[0]].copy())
+        return self._record(plan, self._run_together(shorter), began)
 
     def _run_together(self, group: RoundGroup) -> int:
         """Make the rounds on all workers, and return how many were merged."""
-        merged = [0] * self.loop.n_workers
+        merged, visits = [0] * self.loop.n_workers, int(group.spans[:, -1, 1].max())
+        brief = visits * self.seconds_per_visit < _BRIEF_SECONDS
 
-        def make(worker: int) -> Callable[[], None]:
-            def work() -> None:
-                try:
-                    merged[worker] = self._run_worker(group, worker)
-                except BaseException:
-                    group.control[FAILED, 0] = 1
-                    raise
+        def make(worker: int) -> Callable[[], Callable[[], None]]:
+            # brief preparations would only wait for each other's turn in Python
+            ready = self._prepare(group, worker) if brief else None
 
-            return work
+            def prepare() -> Callable[[], None]:
+                with _failing(group):
+                    rounds = ready or self._prepare(group, worker)
+                return lambda: work(rounds)
+
+            def work(rounds: Callable[[], int]) -> None:
+                with _failing(group):
+                    merged[worker] = rounds()
+
+            return prepare
 
         poll = _Poll(self.loop, self.pool.progress, group)
         try:
-            functions = [make(worker) for worker in range(self.loop.n_workers)]
-            self.pool.run_together(functions, poll, self.seconds < _BRIEF_SECONDS)
+            self.pool.run_together([make(worker) for worker in range(self.loop.n_workers)], poll, brief)
         except BaseException:
             # after a second Ctrl-C, or if a thread cannot start, workers run or wait for each other
             group.control[HALT, 0] = group.control[FAILED, 0] = 1
@@ -235,48 +162,82 @@ class CompiledRounds:
         poll.count()
         return merged[0]
 
-    def _run_worker(self, group: RoundGroup, worker: int) -> int:
+    def _prepare(self, group: RoundGroup, worker: int) -> Callable[[], int]:
+        """Return the compiled rounds of a worker, with the order of its visits."""
         loop = self.loop
         visits = int(group.spans[worker, -1, 1])
         block = _visits(loop.shards[worker], loop.seeds[worker], loop.cursors[worker], visits)
         if worker not in self.runs:
-            state = group.states[worker, : group.size]
-            self.runs[worker] = self.model.sgd_run(state, 1.0, self.lr_scale, loop.seeds[worker])
-        return self.runs[worker].run_rounds(block.rows, block.order, group, worker)
+            self.runs[worker] = self._make_run(worker)
+        return self.runs[worker].prepare_rounds(block.rows, block.order, group, worker)
+
+    def _make_run(self, worker: int) -> CompiledRoundsRun:
+        loop, planner = self.loop, self.planner
+        state = planner.states[worker, : loop.state.size]
+        return self.model.sgd_run(state, 1.0, self.lr_scale, loop.seeds[worker], planner.step_size)
 
     def _record(self, plan: Plan, merged: int, began: float) -> Outcome | None:
         """Record the merged rounds as if the driver had merged each, and return an outcome if the fit has ended."""
         loop, group, progress = self.loop, plan.group, self.loop.progress
-        losses = group.totals[:, :merged, LOSS] + np.log(group.totals[:, :merged, LOSS_FACTOR])
-        objectives = losses + group.totals[:, :merged, PENALTY_SUM]
-        self._refuse_divergence(group, objectives, merged)
-        merged_state = group.coordinates.base if group.coordinates.rule else group.states[0, : group.size]
-        loop.state, loop.answer, loop.next_fractions = merged_state.copy(), None, None
-        for number, entry in enumerate(self._entries(group, losses, merged, began)):
+        losses, objectives = _sum_totals(group, merged)
+        self._refuse_divergence(group, merged)
+        state = group.coordinates.base if group.coordinates.rule else group.states[0, : group.size]
+        weights = (_shares(group) if group.coordinates.rule else group.weights)[:merged].copy()
+        result = MergeResult(state.copy(), weights[-1])
+        if self.planner.has_outer_steps:
+            result = self._take_outer_step(plan, result, weights)
+        loop.state, loop.answer, loop.next_fractions = result.state, result.answer, None
+        for number, entry in enumerate(self._entries(group, losses, weights, began)):
             loop.schedule_step += plan.advances[number]
             loop.history.append(entry)
             if progress.observers:
                 progress.end_round(entry["loss"], entry)
         loop.round += merged
-        visits: list[int] = group.visited[:, :merged].sum(axis=1).tolist()
-        loop.cursors = [cursor + visited for cursor, visited in zip(loop.cursors, visits, strict=True)]
-        loop.examples += sum(visits)
-        loop.epoch_examples += sum(visits)
-        # one round after the other, as the driver adds them
-        for number in range(merged):
-            loop.epoch_objective = loop.epoch_objective + np.add.accumulate(objectives[:, number], axis=0)[-1]
+        visited = group.visited[:, :merged]
+        loop.cursors = [cursor + seen for cursor, seen in zip(loop.cursors, visited.sum(axis=1).tolist(), strict=True)]
         loop.merged = loop.history[-1]["seconds"] + loop.history[-1]["merge_seconds"] + loop.began
-        return Outcome.INTERRUPTED if progress.halted else loop.end_epoch()
+        outcome = None
+        # one round after the other, as the driver adds them
+        for number, seen in enumerate(visited.sum(axis=0).tolist()):
+            loop.examples += seen
+            loop.epoch_examples += seen
+            loop.epoch_objective = loop.epoch_objective + np.add.accumulate(objectives[:, number], axis=0)[-1]
+            outcome = outcome or (None if progress.halted else loop.end_epoch())
+        return Outcome.INTERRUPTED if progress.halted else outcome
 
-    def _entries(self, group: RoundGroup, losses: np.ndarray, merged: int, began: float) -> Iterator[dict[str, Any]]:
+    def _take_outer_step(self, plan: Plan, merged: MergeResult, weights: np.ndarray) -> MergeResult:
+        """Let the algorithm continue from the merges of the rounds, of which the last is ``merged``.
+
+        ``weights (R, K)`` become those of the outer steps.
+        """
+        loop, size, group = self.loop, self.model.batch_size, plan.group
+        result = merged
+        for number, now in enumerate(itertools.islice(self.planner.fit_states(plan), len(weights))):
+            lr_scale = loop.lr_scale * group.lr_factors[number]
+            for worker, cursor in enumerate(now.cursors):
+                loop.tasks[worker] = Task(
+                    worker, now.round, loop.state, loop.seeds[worker], Budget(0), cursor, now.schedule_step, lr_scale
+                )
+            reports = [
+                self.planner.report(worker, -(-seen // size), seen, lr_scale)
+                for worker, seen in enumerate(group.visited[:, number].tolist())
+            ]
+            now = replace(now, memory=loop.memory, tasks=tuple(loop.tasks))
+            result = self.algorithm.merge_planned(now, reports, merged._replace(weights=weights[number]))
+            loop.memory, weights[number] = result.memory, result.weights
+        return result
+
+    def _entries(
+        self, group: RoundGroup, losses: np.ndarray, merge_weights: np.ndarray, began: float
+    ) -> Iterator[dict[str, Any]]:
         """Yield the history entries of the rounds that began at the time ``began``."""
         loop, size, numbers = self.loop, self.model.batch_size, range(self.loop.n_workers)
-        weights = (_shares(group) if group.coordinates.rule else group.weights).tolist()
+        weights = merge_weights.tolist()
         visited, spent = group.visited.tolist(), (group.times[:, :, 0] * 1e-9).tolist()
         ends = (group.times[0, :, 1] * 1e-9).tolist()
         totals = self._total_losses(losses)
         examples = loop.examples
-        for number in range(merged):
+        for number in range(len(weights)):
             workers: list[dict[str, Any]] = []
             for worker in numbers:
                 seen = visited[worker][number]
@@ -313,12 +274,11 @@ class CompiledRounds:
             return losses[:, :, 0].tolist()
         return [[self.model.total_loss(loss) for loss in of_worker] for of_worker in losses]
 
-    def _refuse_divergence(self, group: RoundGroup, objectives: np.ndarray, merged: int) -> None:
+    def _refuse_divergence(self, group: RoundGroup, merged: int) -> None:
         """Raise the error of the first worker whose parameters or objective became NaN or infinite."""
-        loop = self.loop
-        good = group.finite[:, :merged].astype(bool) & np.isfinite(objectives).all(axis=2)
-        wrong: list[list[int]] = np.argwhere(~good.T).tolist()
-        for number, worker in wrong[:1]:
+        loop, wrong = self.loop, _find_divergence(group, merged)
+        if wrong is not None:
+            number, worker = wrong
             visited = loop.cursors[worker] + int(group.visited[worker, : number + 1].sum())
             epoch = max(visited - 1, 0) // loop.shard_rows[worker] + 1
             what = f"the parameters of worker {worker} became NaN or infinite in round {loop.round + number}"
@@ -357,15 +317,34 @@ class _Poll:
         return history[-1]["loss"] if history else math.nan
 
 
+@contextlib.contextmanager
+def _failing(group: RoundGroup) -> Generator[None]:
+    """Let the other workers leave their barrier if this one fails."""
+    try:
+        yield
+    except BaseException:
+        group.control[FAILED, 0] = 1
+        raise
+
+
+def _sum_totals(group: RoundGroup, merged: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the summed losses and objectives ``(K, R, n_outputs)`` of the merged rounds."""
+    losses = group.totals[:, :merged, LOSS] + np.log(group.totals[:, :merged, LOSS_FACTOR])
+    return losses, losses + group.totals[:, :merged, PENALTY_SUM]
+
+
+def _find_divergence(group: RoundGroup, merged: int) -> tuple[int, int] | None:
+    """Return the first round and worker whose parameters or objective are NaN or infinite, or None."""
+    good = group.finite[:, :merged].astype(bool) & np.isfinite(_sum_totals(group, merged)[1]).all(axis=2)
+    wrong: list[list[int]] = np.argwhere(~good.T).tolist()
+    return (wrong[0][0], wrong[0][1]) if wrong else None
+
+
 def _shares(group: RoundGroup) -> np.ndarray:
     """Return the weights ``(R, K)`` of merges per coordinate: shares of the visits, or else of the work."""
     sums = group.coordinates.sums.T
     totals = sums.sum(axis=1, keepdims=True)
     return np.where(totals > 0.0, sums / np.where(totals > 0.0, totals, 1.0), group.weights)
-
-
-def _modulo(cursor: int, n_rows: int) -> int:
-    return cursor % max(n_rows, 1)
 
 
 def _visits(shard: Shard, seed: int, cursor: int, visits: int) -> RowBlock:

@@ -1,0 +1,211 @@
+"""Plans of compiled rounds: the examples, merge weights and schedule steps of rounds that have not run yet."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from parsgd.core import (
+    Budget,
+    CompiledRoundsModel,
+    CompiledRoundsRun,
+    FitState,
+    PlannedAlgorithm,
+    Report,
+    Task,
+    has_features,
+    rest_slices,
+)
+from parsgd.core.round_group import Coordinates, RoundGroup, make_coordinates, make_round_group, make_states
+from parsgd.training.schedule_advance import schedule_advance
+
+if TYPE_CHECKING:
+    from parsgd.training.rounds import Loop
+
+# Values read in the first call of the steps, about a millisecond.
+_FIRST_CHUNK_VALUES = 200_000
+# Readings of a counter before a waiting worker offers its core: some 20 microseconds.
+_SPINS = 2000
+# A call makes several epochs if nothing is decided between them, up to this number of visits per worker.
+_MAX_VISITS = 1 << 20
+
+
+class Plan(NamedTuple):
+    """Rounds from given cursors to the end of an epoch, for ``K`` workers.
+
+    The spans of ``group`` count from each worker's cursor.  ``advances``: increase of the schedule step in each round.
+    ``counts (R, K)``: examples.
+    """
+
+    group: RoundGroup
+    advances: list[float]
+    counts: np.ndarray
+
+
+@dataclass
+class Planner:
+    """Plans of a fit, kept because they repeat with every epoch."""
+
+    loop: Loop
+    model: CompiledRoundsModel
+    algorithm: PlannedAlgorithm
+
+    def __post_init__(self) -> None:
+        loop = self.loop
+        self.plans: dict[tuple[int, ...], Plan] = {}
+        self.zero: np.ndarray = np.zeros(self.model.n_outputs)
+        self.states: np.ndarray = make_states(loop.state, loop.n_workers)
+        # values per example
+        self.cost: float = max(max(shard.cost for shard in loop.shards) * self.model.n_outputs, 1.0)
+        self.step_size: float = self.algorithm.next_task(loop.fit_state(), 0).schedule_step_size
+        self.has_outer_steps: bool = self.algorithm.traits.outer_steps
+
+    def use(self, run: CompiledRoundsRun) -> None:
+        """Take what the plans need from a run of the model."""
+        self.steps_per_tick: float = run.steps_per_tick
+        self.coordinates: Coordinates = self._make_coordinates(run.lists_features)
+
+    def plan(self) -> Plan:
+        """Return the rounds from the present cursors to the next decision, ready to run."""
+        loop, n_epochs = self.loop, self._count_epochs()
+        place = (loop.examples - loop.n_rows * loop.epochs, *map(_modulo, loop.cursors, loop.shard_rows))
+        if (n_epochs, 0, *place) not in self.plans:
+            self.plans[n_epochs, 0, *place] = self._make_plan(self._plan_epoch(), n_epochs)
+        plan = self.plans[n_epochs, 0, *place]
+        if self.has_outer_steps:
+            n_rounds = self._count_rounds(plan)
+            if (n_epochs, n_rounds, *place) not in self.plans:
+                self.plans[n_epochs, n_rounds, *place] = self._make_plan(plan.counts[:n_rounds], n_epochs)
+            plan = self.plans[n_epochs, n_rounds, *place]
+        self._start(plan)
+        return plan
+
+    def _start(self, plan: Plan) -> None:
+        """Set the start of the rounds to the present state of the fit."""
+        loop, group = self.loop, plan.group
+        steps = itertools.accumulate(plan.advances, initial=loop.schedule_step)
+        group.schedule_steps[:] = [math.ceil(step - 1e-9) for step in itertools.islice(steps, len(plan.advances))]
+        if self.has_outer_steps:
+            for number, now in enumerate(self.fit_states(plan)):
+                group.lr_factors[number] = self.algorithm.next_task(now, 0).lr_factor
+        reset(group, loop.state)
+
+    def fit_states(self, plan: Plan) -> Iterator[FitState]:
+        """Yield the fit state at the start of each round; its state and memory are the present ones."""
+        loop, fit_state = self.loop, self.loop.fit_state()
+        seen, examples = np.array(loop.cursors), loop.examples
+        for number, counts in enumerate(plan.counts):
+            yield replace(
+                fit_state,
+                round=loop.round + number,
+                examples=examples,
+                cursors=tuple(seen.tolist()),
+                schedule_step=float(plan.group.schedule_steps[number]),
+            )
+            seen, examples = seen + counts, examples + int(counts.sum())
+
+    def _count_rounds(self, plan: Plan) -> int:
+        """Return the number of rounds until the algorithm has to take an outer step."""
+        fit_state, examples = self.loop.fit_state(), self.loop.examples
+        for number, visited in enumerate(plan.counts.sum(axis=1).tolist()):
+            if self.algorithm.is_due(replace(fit_state, examples=examples), visited):
+                return number + 1
+            examples += visited
+        return len(plan.counts)
+
+    def _count_epochs(self) -> int:
+        """Return the number of epochs until the next decision, of at most ``_MAX_VISITS`` visits per worker."""
+        loop = self.loop
+        if loop.checkpointer is not None or loop.epoch_callback is not None or self.has_outer_steps:
+            return 1
+        possible = min(loop.max_epochs - loop.epochs, loop.stopping.least_epochs)
+        return max(min(possible, _MAX_VISITS // max(*loop.shard_rows, 1)), 1)
+
+    def _make_plan(self, rounds: Sequence[Sequence[int]] | np.ndarray, n_epochs: int) -> Plan:
+        loop, size = self.loop, self.loop.model.batch_size
+        counts = np.array(rounds, dtype=np.int64)
+        # the next epochs have the same rounds if every worker has visited its shard once
+        if counts.sum(axis=0).tolist() == loop.shard_rows and loop.examples == loop.n_rows * loop.epochs:
+            counts = np.tile(counts, (n_epochs, 1))
+        steps, ends = -(-counts // size), np.cumsum(counts, axis=0).T
+        weights = np.empty(counts.shape)
+        advances: list[float] = []
+        fit_state, known = loop.fit_state(), {}
+        task = Task(0, 0, loop.state, 0, Budget(0), schedule_step_size=self.step_size)
+        for number, visited in enumerate(map(tuple, counts.tolist())):
+            if visited not in known:
+                reports = [self.report(worker, steps[number, worker], seen) for worker, seen in enumerate(visited)]
+                share = self.algorithm.merge_weights(fit_state, reports)
+                known[visited] = share, schedule_advance(reports, [task] * len(reports), share, loop.n_workers, False)
+            weights[number], advance = known[visited]
+            advances.append(advance)
+        group = make_round_group(
+            self.states,
+            loop.state.size,
+            self.model.n_outputs,
+            np.stack([ends - counts.T, ends], axis=2),
+            weights,
+            chunk=max(size, int(_FIRST_CHUNK_VALUES / self.cost) // size * size),
+            batch_size=size,
+            spins=_SPINS,
+            coordinates=self.coordinates._replace(sums=np.zeros((loop.n_workers, len(counts)))),
+        )
+        return Plan(group, advances, counts)
+
+    def _plan_epoch(self) -> list[list[int]]:
+        """Return the examples of each worker in each round until the end of the epoch."""
+        loop = self.loop
+        cursors, examples = list(loop.cursors), loop.examples
+        rounds: list[list[int]] = []
+        fit_state = loop.fit_state()
+        while examples < loop.n_rows * (loop.epochs + 1):
+            now = replace(fit_state, cursors=tuple(cursors), examples=examples)
+            rounds.append([self.algorithm.next_task(now, worker).budget.examples for worker in range(loop.n_workers)])
+            cursors = [cursor + budget for cursor, budget in zip(cursors, rounds[-1], strict=True)]
+            examples += sum(rounds[-1])
+        return rounds
+
+    def _make_coordinates(self, lists_features: bool) -> Coordinates:
+        """Allocate what merges per coordinate need."""
+        model, size, n_workers = self.model, self.loop.state.size, self.loop.n_workers
+        rule = ("mean", "coordinate", "touched").index(self.algorithm.traits.planned)
+        if not rule or not has_features(model):
+            return make_coordinates(0, self.loop.state, n_workers, 0)
+        added, bounds = model.additive, model.nonnegative
+        return make_coordinates(
+            rule,
+            self.loop.state,
+            n_workers,
+            0,
+            model.n_features,
+            model.n_outputs,
+            max(self.loop.shard_rows),
+            lists_features,
+            [(part.start, part.width, int(part.is_sum)) for part in model.feature_parts],
+            [(rest.start, rest.stop, int(added.start <= rest.start < added.stop)) for rest in rest_slices(model, size)],
+            (bounds.start, bounds.stop),
+        )
+
+    def report(self, worker: int, steps: int, examples: int, lr_scale: np.ndarray | None = None) -> Report:
+        """Return a report with counts only."""
+        zero = self.zero
+        lr_scale = zero if lr_scale is None else lr_scale
+        schedule_step = 1.0 + steps * self.steps_per_tick
+        return Report(worker, 0, zero[:0], steps, examples, zero, zero, 0.0, schedule_step, lr_scale)
+
+
+def reset(group: RoundGroup, state: np.ndarray) -> None:
+    """Set the start state of all workers, and clear the flags."""
+    group.control[:] = 0
+    group.states[:, : group.size] = state
+    if group.coordinates.rule:
+        group.coordinates.base[:] = state
+
+
+def _modulo(cursor: int, n_rows: int) -> int:
+    return cursor % max(n_rows, 1)
